@@ -1,0 +1,46 @@
+//! Where batches leave: the trait that `host/otlp` and the program's own exporters implement.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use spandrel_wire::Signal;
+
+/// How one attempt to export ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The backend has all of it.
+    Sent,
+    /// The backend has it, but refused some items for good (OTLP `partial_success`); never retried.
+    Partial {
+        /// Items that the backend did not take.
+        rejected: u64,
+        /// The backend's words.
+        message: String,
+    },
+    /// Worth another attempt, not before `after` when the backend named a time (RetryInfo).
+    Retry {
+        /// The least wait that the backend asked for.
+        after: Option<Duration>,
+        /// What went wrong: one line, for the operator.
+        error: String,
+    },
+    /// Another attempt would end the same way.
+    Permanent {
+        /// What went wrong: one line, for the operator.
+        error: String,
+    },
+}
+
+/// Sends batches somewhere. One attempt a call, bounded by its own timeout; the pipeline retries.
+/// Calls run concurrently; a call that is dropped is an attempt given up.
+pub trait Exporter: Send + Sync + fmt::Debug {
+    /// One attempt to send one valid OTLP request.
+    fn export(&self, signal: Signal, batch: Bytes) -> BoxFuture<'_, Outcome>;
+
+    /// Writes out what the exporter itself holds (files); called once, after the last attempt.
+    fn flush(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}

@@ -1,0 +1,38 @@
+//! Why a batch was refused: the sender was told, and still owns its items.
+
+use std::time::Duration;
+
+use spandrel_wire::Invalid;
+
+/// Why a batch was refused, by what the sender should do next.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The bytes are not a valid request, or over a limit: do not retry.
+    #[error("invalid request")]
+    Invalid(#[source] Invalid),
+    /// A queue is full, or the shards are busy: retry after about this long.
+    #[error("overloaded")]
+    Full {
+        /// The hint for the sender (RetryInfo).
+        retry_after: Duration,
+    },
+    /// The collector is stopping: go elsewhere, or retry.
+    #[error("draining")]
+    Draining,
+    /// A stage with `on_fault: refuse` failed on it: retry after about this long.
+    #[error("stage `{stage}` failed")]
+    Fault {
+        /// The stage's name.
+        stage: String,
+        /// The hint for the sender (RetryInfo).
+        retry_after: Duration,
+    },
+    /// A stage failed on these very bytes again and again: do not retry.
+    #[error("quarantined: stage `{stage}` failed on this batch {attempts} times")]
+    Quarantined {
+        /// The stage's name.
+        stage: String,
+        /// How often it failed.
+        attempts: u32,
+    },
+}
