@@ -1,44 +1,37 @@
 //! OTLP bytes, read and edited where they lie.
+//!
+//! A batch is one serialized OTLP request and stays one: it is [validated](validate) once, read
+//! through lazy [views](Traces), changed by copying its bytes around the places that change, and
+//! never decoded into objects. Bytes that nobody asked to change leave as they came, unknown fields
+//! included.
 #![no_std]
 #![forbid(unsafe_code)]
 
-/// The kinds of telemetry that OTLP carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Signal {
-    /// Spans.
-    Traces,
-    /// Metric data points.
-    Metrics,
-    /// Log records.
-    Logs,
-}
+extern crate alloc;
 
-/// Why bytes are not a request that is accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Invalid {
-    /// Not protobuf, or not of this shape.
-    Malformed {
-        /// What was read when it failed.
-        what: &'static str,
-        /// Byte offset of the failure in the request.
-        offset: usize,
-    },
-    /// Valid so far, but more than a limit allows.
-    OverLimit {
-        /// Which limit.
-        what: &'static str,
-        /// Its value.
-        limit: usize,
-    },
-}
+mod attributes;
+mod count;
+mod encode;
+mod field;
+mod invalid;
+mod limits;
+mod schema;
+mod signal;
+mod span;
+mod traces;
+mod validate;
+mod value;
 
-impl core::fmt::Display for Invalid {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::Malformed { what, offset } => write!(f, "malformed {what} at byte {offset}"),
-            Self::OverLimit { what, limit } => write!(f, "more than {limit} {what}"),
-        }
-    }
-}
-
-impl core::error::Error for Invalid {}
+pub use attributes::{Attribute, Attributes};
+pub use count::count;
+pub use encode::{
+    write_bytes, write_double, write_fixed32, write_fixed64, write_key, write_key_value,
+    write_nested, write_status, write_text, write_value, write_varint, write_varint_field,
+};
+pub use invalid::Invalid;
+pub use limits::Limits;
+pub use signal::Signal;
+pub use span::{Event, Link, Span, SpanKind, Status, StatusCode};
+pub use traces::{PlacedSpan, Resource, ResourceSpans, Scope, ScopeSpans, Traces};
+pub use validate::{Summary, validate};
+pub use value::{Value, Values};

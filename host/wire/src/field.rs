@@ -1,0 +1,225 @@
+//! Protobuf's wire format: varints and fields.
+
+/// Groups nest no deeper than any decoder goes.
+const GROUP_DEPTH: u32 = 100;
+
+/// The largest field key: 29 bits of number, 3 of wire type.
+const MAX_KEY: u64 = u32::MAX as u64;
+
+/// What a field carries, by its wire type.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Payload<'a> {
+    Varint(u64),
+    Fixed64(u64),
+    Fixed32(u32),
+    Len(&'a [u8]),
+    Group,
+}
+
+/// One field of a message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Field<'a> {
+    pub(crate) number: u32,
+    pub(crate) payload: Payload<'a>,
+    /// The message from the field's first byte on.
+    from: &'a [u8],
+    /// How many of them are the field.
+    len: usize,
+}
+
+impl<'a> Field<'a> {
+    /// The content of a string, bytes or message field; empty for fields of other wire types.
+    #[inline]
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        match self.payload {
+            Payload::Len(bytes) => bytes,
+            Payload::Varint(_) | Payload::Fixed64(_) | Payload::Fixed32(_) | Payload::Group => &[],
+        }
+    }
+
+    /// The content of a message field with this number.
+    #[inline]
+    pub(crate) fn message(&self, number: u32) -> Option<&'a [u8]> {
+        match self.payload {
+            Payload::Len(bytes) if self.number == number => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// The number in a numeric field, as 64 bits; 0 for fields of other wire types.
+    #[inline]
+    pub(crate) fn number(&self) -> u64 {
+        match self.payload {
+            Payload::Varint(value) | Payload::Fixed64(value) => value,
+            Payload::Fixed32(value) => u64::from(value),
+            Payload::Len(_) | Payload::Group => 0,
+        }
+    }
+
+    /// The number of an `int32` or enum field.
+    #[inline]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "int32 is the low half of its varint"
+    )]
+    pub(crate) fn int32(&self) -> i32 {
+        self.number() as u32 as i32
+    }
+
+    /// The number of a `uint32` or `fixed32` field.
+    #[inline]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "uint32 is the low half of its varint"
+    )]
+    pub(crate) fn uint32(&self) -> u32 {
+        self.number() as u32
+    }
+
+    /// The content of a string field; empty when it is not UTF-8 (it is, in a valid request).
+    #[inline]
+    pub(crate) fn text(&self) -> &'a str {
+        text(self.bytes())
+    }
+
+    /// The field as it stands in the message, key included.
+    #[inline]
+    pub(crate) fn raw(&self) -> &'a [u8] {
+        self.from.get(..self.len).unwrap_or_default()
+    }
+
+    /// How many bytes the field takes, key included.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+/// The text in a string field; empty when it is not UTF-8 (it is, in a valid request).
+#[inline]
+pub(crate) fn text(bytes: &[u8]) -> &str {
+    core::str::from_utf8(bytes).unwrap_or_default()
+}
+
+/// The fields of a message in the order in which they stand. Ends at the first that is malformed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Fields<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    #[inline]
+    pub(crate) const fn new(message: &'a [u8]) -> Self {
+        Self { rest: message }
+    }
+
+    /// What is not read yet.
+    #[inline]
+    pub(crate) const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// The content of the next message field with this number.
+    #[inline]
+    pub(crate) fn message(&mut self, number: u32) -> Option<&'a [u8]> {
+        self.find_map(|field| field.message(number))
+    }
+
+    #[inline]
+    fn read(&self) -> Option<(Field<'a>, &'a [u8])> {
+        let (key, after) = varint(self.rest)?;
+        let number = u32::try_from(key).ok()? >> 3;
+        if number == 0 {
+            return None;
+        }
+        let (payload, after) = match key & 7 {
+            0 => varint(after).map(|(value, after)| (Payload::Varint(value), after))?,
+            1 => after
+                .split_first_chunk::<8>()
+                .map(|(value, after)| (Payload::Fixed64(u64::from_le_bytes(*value)), after))?,
+            2 => {
+                let (len, after) = varint(after)?;
+                let (bytes, after) = after.split_at_checked(usize::try_from(len).ok()?)?;
+                (Payload::Len(bytes), after)
+            }
+            3 => (Payload::Group, skip_group(after, number, GROUP_DEPTH)?),
+            5 => after
+                .split_first_chunk::<4>()
+                .map(|(value, after)| (Payload::Fixed32(u32::from_le_bytes(*value)), after))?,
+            _ => return None,
+        };
+        let field = Field {
+            number,
+            payload,
+            from: self.rest,
+            len: self.rest.len() - after.len(),
+        };
+        Some((field, after))
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Field<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Field<'a>> {
+        if let Some((field, after)) = self.read() {
+            self.rest = after;
+            Some(field)
+        } else {
+            self.rest = &[];
+            None
+        }
+    }
+}
+
+/// Reads a varint; refuses those of more than 64 bits, as every decoder does.
+#[inline]
+pub(crate) fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    match bytes {
+        [low, rest @ ..] if *low < 0x80 => Some((u64::from(*low), rest)),
+        [low, high, rest @ ..] if *high < 0x80 => {
+            Some((u64::from(*low & 0x7f) | u64::from(*high) << 7, rest))
+        }
+        _ => long_varint(bytes),
+    }
+}
+
+#[inline(never)]
+fn long_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut value = 0;
+    for (index, byte) in bytes.iter().enumerate().take(10) {
+        value |= u64::from(byte & 0x7f) << (7 * index);
+        if *byte < 0x80 {
+            let fits = index < 9 || *byte < 2;
+            return fits.then(|| Some((value, bytes.get(index + 1..)?)))?;
+        }
+    }
+    None
+}
+
+/// What follows the group `number`, of which `bytes` is the inside and what follows. None when it
+/// does not end, or goes deeper than `depth`.
+pub(crate) fn skip_group(bytes: &[u8], number: u32, depth: u32) -> Option<&[u8]> {
+    let depth = depth.checked_sub(1)?;
+    let mut rest = bytes;
+    loop {
+        let (key, after) = varint(rest)?;
+        if !(8..=MAX_KEY).contains(&key) {
+            return None;
+        }
+        let inner = u32::try_from(key >> 3).ok()?;
+        rest = match key & 7 {
+            0 => varint(after)?.1,
+            1 => after.get(8..)?,
+            2 => {
+                let (len, after) = varint(after)?;
+                after.get(usize::try_from(len).ok()?..)?
+            }
+            3 => skip_group(after, inner, depth)?,
+            4 => return (inner == number).then_some(after),
+            5 => after.get(4..)?,
+            _ => return None,
+        };
+    }
+}

@@ -1,0 +1,311 @@
+//! Views of a span and of what is in it.
+
+use core::time::Duration;
+
+use crate::attributes::{Attribute, Attributes};
+use crate::field::{Field, Fields};
+use crate::value::Value;
+
+/// The part that a span plays in a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SpanKind {
+    /// Not said, or a kind that is newer than this library.
+    #[default]
+    Unspecified,
+    /// Inside of an application.
+    Internal,
+    /// Handles a request.
+    Server,
+    /// Makes a request.
+    Client,
+    /// Sends a message.
+    Producer,
+    /// Receives a message.
+    Consumer,
+}
+
+impl SpanKind {
+    /// The number of this kind in OTLP.
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Unspecified => 0,
+            Self::Internal => 1,
+            Self::Server => 2,
+            Self::Client => 3,
+            Self::Producer => 4,
+            Self::Consumer => 5,
+        }
+    }
+
+    /// The kind that has this number in OTLP.
+    pub const fn from_number(number: i32) -> Self {
+        match number {
+            1 => Self::Internal,
+            2 => Self::Server,
+            3 => Self::Client,
+            4 => Self::Producer,
+            5 => Self::Consumer,
+            _ => Self::Unspecified,
+        }
+    }
+}
+
+/// How the work of a span ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum StatusCode {
+    /// Not said.
+    #[default]
+    Unset,
+    /// Said to be well by the application's developer or operator.
+    Ok,
+    /// Failed.
+    Error,
+}
+
+impl StatusCode {
+    /// The number of this code in OTLP.
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Unset => 0,
+            Self::Ok => 1,
+            Self::Error => 2,
+        }
+    }
+
+    const fn from_number(number: i32) -> Self {
+        match number {
+            1 => Self::Ok,
+            2 => Self::Error,
+            _ => Self::Unset,
+        }
+    }
+}
+
+/// The status of a span.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status<'a> {
+    /// Its code.
+    pub code: StatusCode,
+    /// The developer's words about it.
+    pub message: &'a str,
+}
+
+/// A span, read where it lies. Nothing is read before it is asked for; where a field stands more
+/// than once the last one counts, as in every protobuf decoder.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Span<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Span<'a> {
+    /// Reads a serialized `Span`.
+    #[inline]
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes }
+    }
+
+    /// The span as it is serialized.
+    #[inline]
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The trace that it belongs to: 16 bytes, or none.
+    #[inline]
+    pub fn trace_id(&self) -> &'a [u8] {
+        self.last(1).map_or(&[], |field| field.bytes())
+    }
+
+    /// Its own id: 8 bytes, or none.
+    #[inline]
+    pub fn span_id(&self) -> &'a [u8] {
+        self.last(2).map_or(&[], |field| field.bytes())
+    }
+
+    /// The `tracestate` of W3C, as it came.
+    pub fn trace_state(&self) -> &'a str {
+        self.last(3).map_or("", |field| field.text())
+    }
+
+    /// The id of its parent: 8 bytes, or none.
+    #[inline]
+    pub fn parent_span_id(&self) -> &'a [u8] {
+        self.last(4).map_or(&[], |field| field.bytes())
+    }
+
+    /// Whether it has no parent.
+    #[inline]
+    pub fn is_root(&self) -> bool {
+        self.parent_span_id().iter().all(|byte| *byte == 0)
+    }
+
+    /// Its name.
+    #[inline]
+    pub fn name(&self) -> &'a str {
+        self.last(5).map_or("", |field| field.text())
+    }
+
+    /// The part it plays in a call.
+    pub fn kind(&self) -> SpanKind {
+        SpanKind::from_number(self.last(6).map_or(0, |field| field.int32()))
+    }
+
+    /// When it began, in nanoseconds since 1970.
+    pub fn start_time_unix_nano(&self) -> u64 {
+        self.last(7).map_or(0, |field| field.number())
+    }
+
+    /// When it ended, in nanoseconds since 1970.
+    pub fn end_time_unix_nano(&self) -> u64 {
+        self.last(8).map_or(0, |field| field.number())
+    }
+
+    /// From its begin to its end; zero when they are the wrong way round.
+    pub fn duration(&self) -> Duration {
+        let end = self.end_time_unix_nano();
+        Duration::from_nanos(end.saturating_sub(self.start_time_unix_nano()))
+    }
+
+    /// The flags of W3C in the low 8 bits, OTLP's own above.
+    pub fn flags(&self) -> u32 {
+        self.last(16).map_or(0, |field| field.uint32())
+    }
+
+    /// Its attributes.
+    #[inline]
+    pub fn attributes(&self) -> Attributes<'a> {
+        Attributes::new(self.bytes, 9)
+    }
+
+    /// The value of its first attribute with this key.
+    #[inline]
+    pub fn attribute(&self, key: &str) -> Option<Value<'a>> {
+        self.attributes().get(key)
+    }
+
+    /// The same, when it is a text.
+    #[inline]
+    pub fn attribute_str(&self, key: &str) -> Option<&'a str> {
+        self.attribute(key).and_then(Value::as_str)
+    }
+
+    /// How many attributes the sender left out.
+    pub fn dropped_attributes_count(&self) -> u32 {
+        self.last(10).map_or(0, |field| field.uint32())
+    }
+
+    /// Its events.
+    pub fn events(&self) -> impl Iterator<Item = Event<'a>> + Clone + use<'a> {
+        Fields::new(self.bytes)
+            .filter_map(|field| field.message(11))
+            .map(|bytes| Event { bytes })
+    }
+
+    /// Its links to other spans.
+    pub fn links(&self) -> impl Iterator<Item = Link<'a>> + Clone + use<'a> {
+        Fields::new(self.bytes)
+            .filter_map(|field| field.message(13))
+            .map(|bytes| Link { bytes })
+    }
+
+    /// How its work ended.
+    pub fn status(&self) -> Status<'a> {
+        let mut status = Status::default();
+        for field in Fields::new(self.bytes)
+            .filter_map(|field| field.message(15))
+            .flat_map(Fields::new)
+        {
+            match field.number {
+                2 => status.message = field.text(),
+                3 => status.code = StatusCode::from_number(field.int32()),
+                _ => {}
+            }
+        }
+        status
+    }
+
+    /// Whether its status says error.
+    pub fn is_error(&self) -> bool {
+        self.status().code == StatusCode::Error
+    }
+
+    #[inline]
+    fn last(&self, number: u32) -> Option<Field<'a>> {
+        last(self.bytes, number)
+    }
+}
+
+/// Something that happened at one moment of a span.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Event<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Event<'a> {
+    /// Its name.
+    pub fn name(&self) -> &'a str {
+        last(self.bytes, 2).map_or("", |field| field.text())
+    }
+
+    /// When it happened, in nanoseconds since 1970.
+    pub fn time_unix_nano(&self) -> u64 {
+        last(self.bytes, 1).map_or(0, |field| field.number())
+    }
+
+    /// Its attributes.
+    pub fn attributes(&self) -> Attributes<'a> {
+        Attributes::new(self.bytes, 3)
+    }
+
+    /// The value of its first attribute with this key.
+    pub fn attribute(&self, key: &str) -> Option<Value<'a>> {
+        self.attributes().get(key)
+    }
+}
+
+/// A pointer to another span.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Link<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Link<'a> {
+    /// The trace of the other span.
+    pub fn trace_id(&self) -> &'a [u8] {
+        last(self.bytes, 1).map_or(&[], |field| field.bytes())
+    }
+
+    /// The other span.
+    pub fn span_id(&self) -> &'a [u8] {
+        last(self.bytes, 2).map_or(&[], |field| field.bytes())
+    }
+
+    /// Its attributes.
+    pub fn attributes(&self) -> Attributes<'a> {
+        Attributes::new(self.bytes, 4)
+    }
+
+    /// The value of its first attribute with this key.
+    pub fn attribute(&self, key: &str) -> Option<Value<'a>> {
+        self.attributes().get(key)
+    }
+}
+
+/// The last field with this number: the one that counts.
+#[inline]
+pub(crate) fn last(message: &[u8], number: u32) -> Option<Field<'_>> {
+    let mut last = None;
+    for field in Fields::new(message) {
+        if field.number == number {
+            last = Some(field);
+        }
+    }
+    last
+}
+
+impl<'a> Attribute<'a> {
+    /// The text of its value, when it is one.
+    pub fn as_str(&self) -> Option<&'a str> {
+        self.value.as_str()
+    }
+}

@@ -1,0 +1,319 @@
+//! The one complete check of a request's bytes.
+//!
+//! Everything behind ingress relies on it: views, splits and splices read bytes that passed here
+//! without asking again.
+
+use crate::count::points;
+use crate::field::{skip_group, varint};
+use crate::invalid::Invalid;
+use crate::limits::Limits;
+use crate::schema::{self, Counts, Kind, Shape};
+use crate::signal::Signal;
+
+/// What a valid request consists of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Resource entries.
+    pub resources: usize,
+    /// Scope entries, of all resources.
+    pub scopes: usize,
+    /// Spans, data points or log records.
+    pub items: usize,
+    /// What the request would take as decoded objects: an estimate that is never far too low.
+    pub decoded_bytes: usize,
+}
+
+/// Checks a request completely: structure, wire types, varints, UTF-8, the lengths of ids, limits.
+///
+/// Accepts what prost accepts, but for ids of a wrong length (OTLP forbids them and most backends
+/// refuse them) and what is over a limit. Allocates nothing and stops at the first fault.
+pub fn validate(signal: Signal, request: &[u8], limits: &Limits) -> Result<Summary, Invalid> {
+    check(schema::request(signal), request, limits)
+}
+
+/// Checks one message completely.
+pub(crate) fn check(
+    shape: &'static Shape,
+    message: &[u8],
+    limits: &Limits,
+) -> Result<Summary, Invalid> {
+    let mut validator = Validator {
+        start: message.as_ptr().addr(),
+        summary: Summary::default(),
+        limits,
+        decoded_limit: limits.decoded(message.len()),
+    };
+    let depth = limits.depth.min(Limits::DEEPEST);
+    validator.message(shape, message, depth)?;
+    validator.check_decoded()?;
+    Ok(validator.summary)
+}
+
+/// Whether bytes are UTF-8.
+#[inline]
+pub(crate) fn is_text(bytes: &[u8]) -> bool {
+    is_ascii(bytes) || core::str::from_utf8(bytes).is_ok()
+}
+
+/// Most texts are short and ASCII: eight bytes at a time beat the general check's set-up.
+#[inline]
+fn is_ascii(bytes: &[u8]) -> bool {
+    let (words, tail) = bytes.as_chunks::<8>();
+    let mut seen = 0;
+    for word in words {
+        seen |= u64::from_le_bytes(*word);
+    }
+    if let Some(last) = bytes.last_chunk::<8>() {
+        seen |= u64::from_le_bytes(*last);
+    } else {
+        for byte in tail {
+            seen |= u64::from(*byte);
+        }
+    }
+    seen & 0x8080_8080_8080_8080 == 0
+}
+
+struct Validator<'a> {
+    /// Where the request lies in memory, to tell offsets from it.
+    start: usize,
+    summary: Summary,
+    limits: &'a Limits,
+    decoded_limit: usize,
+}
+
+impl Validator<'_> {
+    /// Checks a message; `depth` is how many more levels of values may follow.
+    fn message(&mut self, shape: &'static Shape, body: &[u8], depth: u32) -> Result<(), Invalid> {
+        self.decoded(shape.size);
+        let depth = self.count(shape, body, depth)?;
+        let mut rest = body;
+        while let [key, after @ ..] = rest {
+            let (key, after) = if *key < 0x80 {
+                (u32::from(*key), after)
+            } else {
+                key_of(rest).ok_or_else(|| self.malformed(shape, rest))?
+            };
+            rest = self.field(shape, key, after, depth)?;
+        }
+        Ok(())
+    }
+
+    /// Checks the field whose key stands before `after`, and returns what follows it.
+    #[inline]
+    fn field<'b>(
+        &mut self,
+        shape: &'static Shape,
+        key: u32,
+        after: &'b [u8],
+        depth: u32,
+    ) -> Result<&'b [u8], Invalid> {
+        let number = key >> 3;
+        let kind = usize::try_from(number)
+            .ok()
+            .and_then(|number| shape.fields.get(number))
+            .unwrap_or(&Kind::Unknown);
+        let rest = match (kind, key & 7) {
+            (Kind::Attribute, 2) => {
+                let (body, rest) = self.delimited(shape, after)?;
+                self.attribute(body, depth)?;
+                return Ok(rest);
+            }
+            (Kind::Message(inner), 2) => {
+                let (body, rest) = self.delimited(shape, after)?;
+                self.message(inner, body, depth)?;
+                return Ok(rest);
+            }
+            (Kind::Text | Kind::TextList, 2) => {
+                let (text, rest) = self.delimited(shape, after)?;
+                if !is_text(text) {
+                    return Err(self.malformed(shape, text));
+                }
+                // A string in a list is an object of its own.
+                let object = if matches!(kind, Kind::TextList) {
+                    24
+                } else {
+                    0
+                };
+                self.decoded(text.len() + object);
+                return Ok(rest);
+            }
+            (Kind::Bytes, 2) => {
+                let (bytes, rest) = self.delimited(shape, after)?;
+                self.decoded(bytes.len());
+                return Ok(rest);
+            }
+            (Kind::Id(len), 2) => {
+                let (id, rest) = self.delimited(shape, after)?;
+                if !id.is_empty() && id.len() != *len {
+                    return Err(self.malformed(shape, id));
+                }
+                self.decoded(id.len());
+                return Ok(rest);
+            }
+            (Kind::Fixed64List | Kind::VarintList, _) => self.list(kind, key & 7, after),
+            (Kind::Varint, 0) => varint(after).map(|(_, rest)| rest),
+            (Kind::Fixed64, 1) => after.get(8..),
+            (Kind::Fixed32, 5) => after.get(4..),
+            (Kind::Unknown, wire) => unknown(number, wire, after, depth),
+            // A known field of another wire type.
+            _ => None,
+        };
+        rest.ok_or_else(|| self.malformed(shape, after))
+    }
+
+    /// Checks an attribute: most of the bytes of every request. Those that look as encoders write
+    /// them, short and in ASCII, are checked in a few steps.
+    #[inline]
+    fn attribute(&mut self, body: &[u8], depth: u32) -> Result<(), Invalid> {
+        if depth > 0 && is_plain(body) {
+            self.decoded(schema::KEY_VALUE.size + body.len());
+            return Ok(());
+        }
+        self.message(&schema::KEY_VALUE, body, depth)
+    }
+
+    /// Checks a list of numbers that is packed, or one number of a list that is not.
+    fn list<'b>(&mut self, kind: &Kind, wire: u32, after: &'b [u8]) -> Option<&'b [u8]> {
+        match (kind, wire) {
+            (Kind::Fixed64List, 1) => {
+                self.decoded(8);
+                after.get(8..)
+            }
+            (Kind::VarintList, 0) => {
+                self.decoded(8);
+                varint(after).map(|(_, rest)| rest)
+            }
+            (_, 2) => {
+                let (len, after) = varint(after)?;
+                let (mut body, rest) = after.split_at_checked(usize::try_from(len).ok()?)?;
+                if matches!(kind, Kind::Fixed64List) {
+                    self.decoded(body.len());
+                    return body.len().is_multiple_of(8).then_some(rest);
+                }
+                while !body.is_empty() {
+                    self.decoded(8);
+                    body = varint(body)?.1;
+                }
+                Some(rest)
+            }
+            _ => None,
+        }
+    }
+
+    /// The content of a field of variable length, and what follows.
+    #[inline]
+    fn delimited<'b>(
+        &self,
+        shape: &'static Shape,
+        after: &'b [u8],
+    ) -> Result<(&'b [u8], &'b [u8]), Invalid> {
+        if let Some((len, rest)) = varint(after)
+            && let Ok(len) = usize::try_from(len)
+            && let Some(parts) = rest.split_at_checked(len)
+        {
+            return Ok(parts);
+        }
+        Err(self.malformed(shape, after))
+    }
+
+    /// Counts a message, holds the counts against the limits, and returns the depth left inside.
+    #[inline]
+    fn count(&mut self, shape: &'static Shape, body: &[u8], depth: u32) -> Result<u32, Invalid> {
+        match shape.counts {
+            Counts::Nothing => {}
+            Counts::Resource => self.summary.resources += 1,
+            Counts::Scope => self.summary.scopes += 1,
+            Counts::Item => self.summary.items += 1,
+            Counts::Points => self.summary.items += points(body),
+            Counts::Level => {
+                return depth.checked_sub(1).ok_or(Invalid::OverLimit {
+                    what: "levels of nested values",
+                    limit: self.limits.depth.min(Limits::DEEPEST) as usize,
+                });
+            }
+        }
+        if self.summary.items > self.limits.items {
+            return Err(Invalid::OverLimit {
+                what: "items",
+                limit: self.limits.items,
+            });
+        }
+        self.check_decoded()?;
+        Ok(depth)
+    }
+
+    #[inline]
+    fn decoded(&mut self, bytes: usize) {
+        self.summary.decoded_bytes = self.summary.decoded_bytes.saturating_add(bytes);
+    }
+
+    #[inline]
+    fn check_decoded(&self) -> Result<(), Invalid> {
+        if self.summary.decoded_bytes > self.decoded_limit {
+            return Err(Invalid::OverLimit {
+                what: "bytes once decoded",
+                limit: self.decoded_limit,
+            });
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn malformed(&self, shape: &'static Shape, at: &[u8]) -> Invalid {
+        Invalid::Malformed {
+            what: shape.what,
+            offset: at.as_ptr().addr().saturating_sub(self.start),
+        }
+    }
+}
+
+/// Reads a field's key.
+fn key_of(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let (key, rest) = varint(bytes)?;
+    Some((u32::try_from(key).ok()?, rest))
+}
+
+/// What follows a field that this version does not know.
+fn unknown(number: u32, wire: u32, after: &[u8], depth: u32) -> Option<&[u8]> {
+    if number == 0 {
+        return None;
+    }
+    match wire {
+        0 => varint(after).map(|(_, rest)| rest),
+        1 => after.get(8..),
+        2 => {
+            let (len, rest) = varint(after)?;
+            rest.get(usize::try_from(len).ok()?..)
+        }
+        3 => skip_group(after, number, depth),
+        5 => after.get(4..),
+        _ => None,
+    }
+}
+
+/// Whether a `KeyValue` is certainly valid: a key and a value, each in one short field, the value
+/// a short text or a number, all texts in ASCII.
+#[inline]
+fn is_plain(key_value: &[u8]) -> bool {
+    let [0x0a, key_len @ ..0x80, rest @ ..] = key_value else {
+        return false;
+    };
+    let Some((key, [0x12, value_len, value @ ..])) = rest.split_at_checked(usize::from(*key_len))
+    else {
+        return false;
+    };
+    // A length of two bytes is never equal here: those values are longer than 127 bytes.
+    if *value_len >= 0x80 || usize::from(*value_len) != value.len() {
+        return false;
+    }
+    match value {
+        // Tags and lengths below 128 are ASCII too, so that one check does for all of it.
+        [0x0a, len, text @ ..] => usize::from(*len) == text.len() && is_ascii(key_value),
+        [0x10 | 0x18, number @ ..] => {
+            varint(number).is_some_and(|(_, rest)| rest.is_empty()) && is_ascii(key)
+        }
+        [0x21, bits @ ..] => bits.len() == 8 && is_ascii(key),
+        [] => is_ascii(key),
+        _ => false,
+    }
+}
