@@ -1,11 +1,16 @@
 //! Where batches come in: what a receiver is given.
 
+mod admission;
+mod fan_out;
+
 use std::fmt;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use spandrel_wire::Signal;
 
+pub(crate) use self::admission::{Door, DoorConfig};
+pub use self::fan_out::FanOut;
 use crate::refused::Refused;
 
 /// Takes the requests of one signal from a receiver: validates, admits, runs them through the

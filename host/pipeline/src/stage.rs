@@ -1,12 +1,22 @@
 //! A stage: a plugin's instances, seen from the pipeline.
 //!
 //! The pipeline knows plugins only by the two traits here. `host/plugin` implements them with
-//! WebAssembly; tests and native twins implement them in Rust.
+//! WebAssembly; tests and native twins implement them in Rust. What the pipeline does with an
+//! instance's answers is in `stage/runner.rs`.
+
+mod breaker;
+mod held;
+mod quarantine;
+pub(crate) mod runner;
+mod spec;
 
 use std::fmt;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+
+pub use self::breaker::BreakerConfig;
+pub use self::spec::{FaultPolicy, HoldLimits, StageSpec};
 
 /// Names one input batch of one instance until each of its items is settled. Never zero.
 pub type Ticket = u64;

@@ -1,0 +1,110 @@
+//! Waits that grow: between attempts to export, and between attempts to run a failing plugin.
+
+use std::time::Duration;
+
+use rand::Rng;
+use tokio::time::Instant;
+
+/// Exponential backoff with jitter, under the Collector's `retry_on_failure` names and defaults.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RetryConfig {
+    /// Whether a failed attempt is repeated at all.
+    pub enabled: bool,
+    /// The first wait.
+    pub initial_interval: Duration,
+    /// No wait is longer.
+    pub max_interval: Duration,
+    /// From the first attempt on, after which items are given up; zero for never.
+    pub max_elapsed_time: Duration,
+    /// Each wait is this many times the one before.
+    pub multiplier: f64,
+    /// Each wait is spread by this share up and down, so that many senders do not come back at once.
+    pub randomization_factor: f64,
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            initial_interval: Duration::from_secs(5),
+            max_interval: Duration::from_secs(30),
+            max_elapsed_time: Duration::from_secs(300),
+            multiplier: 1.5,
+            randomization_factor: 0.5,
+        }
+    }
+}
+
+/// The waits of one series of attempts.
+#[derive(Debug)]
+pub struct Backoff<'a> {
+    config: &'a RetryConfig,
+    started: Instant,
+    interval: Duration,
+}
+
+impl<'a> Backoff<'a> {
+    /// Starts the clock of `max_elapsed_time`.
+    pub fn new(config: &'a RetryConfig) -> Self {
+        Self {
+            config,
+            started: Instant::now(),
+            interval: config.initial_interval.min(config.max_interval),
+        }
+    }
+
+    /// The wait before the next attempt, at least `least`; none when it would end after
+    /// `max_elapsed_time`, or when retries are off.
+    pub fn next_wait(&mut self, least: Option<Duration>) -> Option<Duration> {
+        if !self.config.enabled {
+            return None;
+        }
+        let spread = self.config.randomization_factor.clamp(0.0, 1.0);
+        let factor = rand::rng().random_range(1.0 - spread..=1.0 + spread);
+        let wait = self.interval.mul_f64(factor).max(least.unwrap_or_default());
+        let grown = self.interval.mul_f64(self.config.multiplier.max(1.0));
+        self.interval = grown.min(self.config.max_interval);
+        let limit = self.config.max_elapsed_time;
+        let over = !limit.is_zero() && self.started.elapsed() + wait > limit;
+        (!over).then_some(wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Waits grow from the first interval to the longest, within the spread, and end with
+    /// `max_elapsed_time`.
+    #[tokio::test(start_paused = true)]
+    async fn waits_grow_and_end() {
+        let config = RetryConfig {
+            max_elapsed_time: Duration::from_secs(60),
+            ..RetryConfig::default()
+        };
+        let mut backoff = Backoff::new(&config);
+        let mut interval = config.initial_interval;
+        let mut waits = 0;
+        while let Some(wait) = backoff.next_wait(None) {
+            assert!(
+                wait >= interval.mul_f64(0.499) && wait <= interval.mul_f64(1.501),
+                "{wait:?} of {interval:?}"
+            );
+            interval = interval.mul_f64(1.5).min(config.max_interval);
+            tokio::time::advance(wait).await;
+            waits += 1;
+        }
+        assert!((3..=8).contains(&waits), "{waits} waits in a minute");
+    }
+
+    /// The backend's own wish (RetryInfo) is the least wait.
+    #[tokio::test(start_paused = true)]
+    async fn honours_the_least_wait() {
+        let config = RetryConfig {
+            initial_interval: Duration::from_millis(1),
+            ..RetryConfig::default()
+        };
+        let wait = Backoff::new(&config).next_wait(Some(Duration::from_secs(7)));
+        assert_eq!(wait, Some(Duration::from_secs(7)));
+    }
+}

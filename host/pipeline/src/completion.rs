@@ -1,0 +1,82 @@
+//! Completion guards: when is everything that derives from a batch settled?
+//!
+//! Every accepted batch carries one guard. What derives from it (its parts, the items of it that a
+//! stage holds, the requests it was merged into) holds a clone. When the last clone is gone, the
+//! batch is complete: exported or dropped with a reason, or failed if any part of it was.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::oneshot;
+
+/// How a batch ended, once nothing of it is left in the pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completed {
+    /// Each item was exported, or dropped with a reason.
+    Done,
+    /// Some item could not be exported, or was abandoned.
+    Failed,
+}
+
+/// Keeps a batch incomplete for as long as a clone of it lives.
+#[derive(Clone, Debug)]
+pub struct Guard(Arc<Completion>);
+
+#[derive(Debug)]
+struct Completion {
+    failed: AtomicBool,
+    listener: Option<oneshot::Sender<Completed>>,
+}
+
+impl Guard {
+    /// A guard, and what resolves when its last clone is gone.
+    pub fn new() -> (Self, oneshot::Receiver<Completed>) {
+        let (sender, receiver) = oneshot::channel();
+        let completion = Completion {
+            failed: AtomicBool::new(false),
+            listener: Some(sender),
+        };
+        (Self(Arc::new(completion)), receiver)
+    }
+
+    /// Marks the batch as failed; it is still complete only when the last clone is gone.
+    pub fn fail(&self) {
+        self.0.failed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether both guard the same batch.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        let failed = *self.failed.get_mut();
+        if let Some(listener) = self.listener.take() {
+            // Nobody listening is the usual case: only `ack_on: export` waits for completion.
+            drop(listener.send(if failed {
+                Completed::Failed
+            } else {
+                Completed::Done
+            }));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A batch is complete only when each part of it is gone, and failed if one part was.
+    #[tokio::test]
+    async fn completes_with_the_last_clone() {
+        let (guard, mut completed) = Guard::new();
+        let part = guard.clone();
+        drop(guard);
+        assert!(completed.try_recv().is_err(), "a part is still alive");
+        part.fail();
+        drop(part);
+        assert_eq!(completed.await, Ok(Completed::Failed));
+    }
+}

@@ -1,0 +1,206 @@
+//! Egress: what leaves the last stage goes to each exporter's queue, and from there, in several
+//! concurrent attempts with retries, to the backend.
+
+mod attempt;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use spandrel_wire::Signal;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::backoff::RetryConfig;
+use crate::batch::Batch;
+use crate::batcher::{Batcher, BatcherConfig};
+use crate::exporter::Exporter;
+use crate::ledger::Ledger;
+use crate::queue::{Permit, Queue, QueueConfig, QueueFill, Queued};
+
+/// One exporter of a pipeline, with its own queue.
+#[derive(Clone, Debug)]
+pub struct ExporterSpec {
+    /// Its name in the config.
+    pub name: String,
+    /// What sends.
+    pub exporter: Arc<dyn Exporter>,
+    /// The bounds of its queue.
+    pub queue: QueueConfig,
+    /// Whether and how batches are merged before they go out.
+    pub batcher: Option<BatcherConfig>,
+    /// How failed attempts are repeated.
+    pub retry: RetryConfig,
+}
+
+/// Room for one batch in every exporter's queue.
+#[derive(Clone, Debug)]
+pub(crate) struct Permits(Vec<Permit>);
+
+/// The queues of a pipeline; shards forward to it.
+#[derive(Debug)]
+pub(crate) struct Egress {
+    ledger: Arc<Ledger>,
+    queues: Vec<Arc<Queue>>,
+}
+
+/// The tasks that empty the queues; they end when the queues are closed and empty.
+#[derive(Debug)]
+pub(crate) struct Consumers {
+    tasks: JoinSet<()>,
+    draining: watch::Sender<bool>,
+}
+
+impl Egress {
+    /// Makes the queues and starts the task of each exporter.
+    pub(crate) fn start(
+        signal: Signal,
+        ledger: &Arc<Ledger>,
+        specs: Vec<ExporterSpec>,
+    ) -> (Arc<Self>, Consumers) {
+        let (draining, drain) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let mut queues = Vec::with_capacity(specs.len());
+        for (index, spec) in specs.into_iter().enumerate() {
+            let queue = Arc::new(Queue::new(spec.queue.clone()));
+            queues.push(Arc::clone(&queue));
+            let consumer = Consumer {
+                signal,
+                ledger: Arc::clone(ledger),
+                index,
+                queue,
+                spec: Arc::new(spec),
+                drain: drain.clone(),
+            };
+            tasks.spawn(consumer.run());
+        }
+        (
+            Arc::new(Self {
+                ledger: Arc::clone(ledger),
+                queues,
+            }),
+            Consumers { tasks, draining },
+        )
+    }
+
+    /// Room in every queue, now or not at all. A queue that waits on overflow is left to
+    /// [`Egress::reserve`].
+    pub(crate) fn try_reserve(&self, items: u64, bytes: usize) -> Option<Permits> {
+        let take = |(index, queue): (usize, &Arc<Queue>)| {
+            let permit = queue.try_reserve(items, bytes);
+            if permit.is_none() && !queue.config().block_on_overflow {
+                self.ledger
+                    .post_exporter(index, |column| column.enqueue_failed += items);
+            }
+            permit
+        };
+        self.queues
+            .iter()
+            .enumerate()
+            .map(take)
+            .collect::<Option<Vec<_>>>()
+            .map(Permits)
+    }
+
+    /// Whether a full queue makes the sender wait.
+    pub(crate) fn blocks(&self) -> bool {
+        self.queues
+            .iter()
+            .any(|queue| queue.config().block_on_overflow)
+    }
+
+    /// Waits for room in every queue. The caller bounds the wait.
+    pub(crate) async fn reserve(&self, items: u64, bytes: usize) -> Option<Permits> {
+        let mut permits = Vec::with_capacity(self.queues.len());
+        for queue in &self.queues {
+            permits.push(queue.reserve(items, bytes).await?);
+        }
+        Some(Permits(permits))
+    }
+
+    /// Moves a batch out of the chain into every queue, in the room that was taken for it.
+    pub(crate) fn forward(&self, batch: Batch, permits: &Permits) {
+        if batch.items() == 0 {
+            return;
+        }
+        let Batch { bytes, tally } = batch;
+        let tallies = tally.forward(self.queues.len());
+        for ((queue, permit), tally) in self.queues.iter().zip(&permits.0).zip(tallies) {
+            let batch = Batch {
+                bytes: Bytes::clone(&bytes),
+                tally,
+            };
+            queue.push(Queued {
+                batch,
+                permit: permit.clone(),
+            });
+        }
+    }
+
+    /// How full each exporter's queue is.
+    pub(crate) fn fill(&self) -> Vec<QueueFill> {
+        self.queues.iter().map(|queue| queue.fill()).collect()
+    }
+
+    /// Nothing more comes: the consumers end once the queues are empty.
+    pub(crate) fn close(&self) {
+        self.queues.iter().for_each(|queue| queue.close());
+    }
+}
+
+impl Consumers {
+    /// Tells attempts that wait for their next try to hurry: the process is about to end.
+    pub(crate) fn hurry(&self) {
+        self.draining.send_replace(true);
+    }
+
+    /// Waits until the closed queues are empty and every attempt has ended, at most until
+    /// `deadline`; what is left then is abandoned. Returns whether all of it ended by itself.
+    pub(crate) async fn finish(mut self, deadline: Instant) -> bool {
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        let in_time = tokio::time::timeout_at(deadline, all).await.is_ok();
+        self.tasks.shutdown().await;
+        in_time
+    }
+}
+
+/// Empties one queue.
+struct Consumer {
+    signal: Signal,
+    ledger: Arc<Ledger>,
+    index: usize,
+    queue: Arc<Queue>,
+    spec: Arc<ExporterSpec>,
+    drain: watch::Receiver<bool>,
+}
+
+impl Consumer {
+    async fn run(self) {
+        let slots = Arc::new(Semaphore::new(self.spec.queue.num_consumers.max(1)));
+        let mut batcher = Batcher::new(self.signal, self.spec.batcher.clone());
+        let mut attempts = JoinSet::new();
+        // A slot is taken before a batch is, so that what cannot go out yet is still in the queue
+        // and can still be merged.
+        while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
+            while attempts.try_join_next().is_some() {}
+            let Some(gathered) = batcher.gather(&self.queue).await else {
+                break;
+            };
+            let delivery = attempt::Delivery {
+                signal: self.signal,
+                ledger: Arc::clone(&self.ledger),
+                index: self.index,
+                spec: Arc::clone(&self.spec),
+                drain: self.drain.clone(),
+            };
+            attempts.spawn(async move {
+                delivery.run(gathered).await;
+                drop(slot);
+            });
+        }
+        while attempts.join_next().await.is_some() {}
+        if let Err(error) = self.spec.exporter.flush().await {
+            tracing::error!(exporter = %self.spec.name, error, "exporter could not flush");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! One request on its way to one backend: attempts, waits, and the end that the ledger books.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use spandrel_wire::Signal;
+use tokio::sync::watch;
+
+use super::ExporterSpec;
+use crate::backoff::Backoff;
+use crate::batch::Batch;
+use crate::batcher::Gathered;
+use crate::exporter::Outcome;
+use crate::ledger::{End, Ledger, Tally};
+
+/// While draining, no wait between attempts is longer: the process ends soon, and a backend that
+/// comes back inside the deadline must still get everything.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(500);
+
+pub(super) struct Delivery {
+    pub(super) signal: Signal,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) index: usize,
+    pub(super) spec: Arc<ExporterSpec>,
+    pub(super) drain: watch::Receiver<bool>,
+}
+
+impl Delivery {
+    /// Sends until the backend has it, refuses it for good, or time is up. Cancelled, it leaves the
+    /// items abandoned.
+    pub(super) async fn run(mut self, gathered: Gathered) {
+        // The room in the queue is given back when this ends, however it ends.
+        let Gathered {
+            batch: Batch { bytes, tally },
+            permits: _permits,
+        } = gathered;
+        let size = bytes.len();
+        let mut backoff = Backoff::new(&self.spec.retry);
+        let mut attempt = 0_u32;
+        let items = tally.items();
+        loop {
+            attempt += 1;
+            self.ledger
+                .post_exporter(self.index, |column| column.attempts += 1);
+            let outcome = self.spec.exporter.export(self.signal, bytes.clone()).await;
+            match outcome {
+                Outcome::Sent => {
+                    tracing::debug!(exporter = %self.spec.name, items, bytes = size, attempt, "batch sent");
+                    return tally.settle(End::Sent { rejected: 0 });
+                }
+                Outcome::Partial { rejected, message } => {
+                    return self.partial(tally, rejected, &message);
+                }
+                Outcome::Permanent { error } => {
+                    tracing::error!(
+                        exporter = %self.spec.name, items, attempt, error,
+                        "exporting failed for good, items given up"
+                    );
+                    return tally.settle(End::Failed);
+                }
+                Outcome::Retry { after, error } => {
+                    let Some(wait) = backoff.next_wait(after) else {
+                        tracing::error!(
+                            exporter = %self.spec.name, items, attempt, error,
+                            "exporting failed, no more retries left, items given up"
+                        );
+                        return tally.settle(End::Expired);
+                    };
+                    self.wait(wait, attempt, items, &error).await;
+                }
+            }
+        }
+    }
+
+    fn partial(&self, tally: Tally, rejected: u64, message: &str) {
+        let items = tally.items();
+        tracing::warn!(
+            exporter = %self.spec.name, items, rejected, message,
+            "partial success: the backend refused some items for good"
+        );
+        tally.settle(End::Sent { rejected });
+    }
+
+    async fn wait(&mut self, wait: Duration, attempt: u32, items: u64, error: &str) {
+        let elapsed_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        // The first failure is worth a line at warn; its repetitions are not.
+        if attempt == 1 {
+            tracing::warn!(
+                exporter = %self.spec.name, items, attempt, wait_ms = elapsed_ms, error,
+                "exporting failed, will retry after the wait"
+            );
+        } else {
+            tracing::debug!(
+                exporter = %self.spec.name, items, attempt, wait_ms = elapsed_ms, error,
+                "exporting failed again, will retry after the wait"
+            );
+        }
+        let due = tokio::time::Instant::now() + wait;
+        tokio::select! {
+            () = tokio::time::sleep_until(due) => {}
+            // An error means that the pipeline is gone, and this task is about to be.
+            _ = self.drain.wait_for(|draining| *draining) => {
+                let hurried = tokio::time::Instant::now() + DRAIN_INTERVAL;
+                tokio::time::sleep_until(due.min(hurried)).await;
+            }
+        }
+    }
+}

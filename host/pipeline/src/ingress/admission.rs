@@ -1,0 +1,328 @@
+//! The door of one pipeline: admission, the way to the shards, and the answer to the sender.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, join_all};
+use spandrel_wire::{Limits, Signal, Summary};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::Ingress;
+use crate::batch::Batch;
+use crate::completion::{Completed, Guard};
+use crate::egress::{Egress, Permits};
+use crate::ledger::Ledger;
+use crate::pipeline::AckOn;
+use crate::refused::Refused;
+use crate::shard::{Job, enter_chain};
+use crate::stage::Dispatch;
+
+/// How long a sender waits for a shard that is busy, before it is told to come back: long enough
+/// for a burst to pass, far inside the 5 s that a dying application has to flush.
+const SHARD_WAIT: Duration = Duration::from_secs(1);
+/// How long a sender waits for room in a queue with `block_on_overflow`: most SDKs give up on their
+/// own after 10 s, and none waits for longer than 30.
+const OVERFLOW_WAIT: Duration = Duration::from_secs(30);
+/// The hint to senders that were refused for lack of room.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What a door is made of.
+pub(crate) struct DoorConfig {
+    pub signal: Signal,
+    pub limits: Limits,
+    pub dispatch: Dispatch,
+    pub ack_on: AckOn,
+}
+
+/// See the module.
+pub(crate) struct Door {
+    config: DoorConfig,
+    ledger: Arc<Ledger>,
+    egress: Arc<Egress>,
+    /// The ways to the shards; none when there are no stages, and none any more once draining.
+    shards: std::sync::RwLock<Vec<mpsc::Sender<Job>>>,
+    next: AtomicUsize,
+    draining: watch::Sender<bool>,
+}
+
+impl std::fmt::Debug for Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Door")
+            .field("pipeline", &self.ledger.pipeline())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request that is valid and for which there is room: letting it in cannot fail for lack of
+/// either. Dropped as it is, its items count as refused.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    batch: Batch,
+    permits: Permits,
+    lanes: Lanes,
+}
+
+/// The way of a batch to its shards, with a place in each one's input.
+#[derive(Debug)]
+enum Lanes {
+    /// No stages: straight to the exporters.
+    None,
+    One(mpsc::OwnedPermit<Job>),
+    /// By trace: each part with its items.
+    Many(Vec<(mpsc::OwnedPermit<Job>, Bytes, u64)>),
+}
+
+impl Door {
+    pub(crate) fn new(
+        config: DoorConfig,
+        ledger: Arc<Ledger>,
+        egress: Arc<Egress>,
+        shards: Vec<mpsc::Sender<Job>>,
+    ) -> Self {
+        let (draining, _) = watch::channel(false);
+        let shards = std::sync::RwLock::new(shards);
+        Self {
+            config,
+            ledger,
+            egress,
+            shards,
+            next: AtomicUsize::new(0),
+            draining,
+        }
+    }
+
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    /// From now on everything is refused, and who waits for room is told so at once.
+    pub(crate) fn close(&self) {
+        self.draining.send_replace(true);
+    }
+
+    /// Lets go of the ways to the shards: their inputs close once the last sender is answered.
+    pub(crate) fn release_shards(&self) {
+        self.shards
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clear();
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.config.limits
+    }
+
+    /// Finds room for a valid request in every queue and in the input of its shards.
+    pub(super) async fn admit(
+        &self,
+        request: Bytes,
+        summary: &Summary,
+    ) -> Result<Admitted, Refused> {
+        let items = summary.items as u64;
+        let batch = Batch {
+            bytes: request,
+            tally: self.ledger.receive(items),
+        };
+        let mut draining = self.draining.subscribe();
+        if *draining.borrow() {
+            return Err(Refused::Draining);
+        }
+        let room = async {
+            let permits = self.reserve(items, batch.bytes.len()).await?;
+            let lanes = self.lanes(&batch).await?;
+            Ok((permits, lanes))
+        };
+        let (permits, lanes) = tokio::select! {
+            room = room => room?,
+            _ = draining.wait_for(|draining| *draining) => return Err(Refused::Draining),
+        };
+        Ok(Admitted {
+            batch,
+            permits,
+            lanes,
+        })
+    }
+
+    async fn reserve(&self, items: u64, bytes: usize) -> Result<Permits, Refused> {
+        let full = Refused::Full {
+            retry_after: RETRY_AFTER,
+        };
+        if let Some(permits) = self.egress.try_reserve(items, bytes) {
+            return Ok(permits);
+        }
+        if !self.egress.blocks() {
+            return Err(full);
+        }
+        let waited = tokio::time::timeout(OVERFLOW_WAIT, self.egress.reserve(items, bytes)).await;
+        waited.ok().flatten().ok_or(full)
+    }
+
+    async fn lanes(&self, batch: &Batch) -> Result<Lanes, Refused> {
+        let shards = self
+            .shards
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone();
+        let dispatch = if shards.len() < 2 {
+            Dispatch::Single
+        } else {
+            self.config.dispatch
+        };
+        match (shards.as_slice(), dispatch) {
+            ([], _) => Ok(Lanes::None),
+            ([first, ..], Dispatch::Single) => Ok(Lanes::One(place(first.clone()).await?)),
+            (all, Dispatch::Any) => self.any(all).await,
+            (all, Dispatch::ByTrace) => by_trace(all, batch).await,
+        }
+    }
+
+    /// The next shard in turn that has a place free, or the next in turn if none has.
+    async fn any(&self, shards: &[mpsc::Sender<Job>]) -> Result<Lanes, Refused> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % shards.len().max(1);
+        let (before, after) = shards.split_at(turn.min(shards.len()));
+        let in_turn = || after.iter().chain(before);
+        if let Some(free) = in_turn().find_map(|shard| shard.clone().try_reserve_owned().ok()) {
+            return Ok(Lanes::One(free));
+        }
+        match in_turn().next() {
+            Some(shard) => Ok(Lanes::One(place(shard.clone()).await?)),
+            None => Err(Refused::Draining),
+        }
+    }
+
+    /// Lets an admitted request in. From the first line on, the items are the pipeline's.
+    pub(super) fn enter(&self, admitted: Admitted) -> Answer {
+        let Admitted {
+            mut batch,
+            permits,
+            lanes,
+        } = admitted;
+        let (guard, completed) = Guard::new();
+        batch.tally.guard(guard);
+        enter_chain(&mut batch);
+        let mut parts = Vec::new();
+        match lanes {
+            Lanes::None => self.egress.forward(batch, &permits),
+            Lanes::One(lane) => parts.push(send(lane, batch, permits)),
+            Lanes::Many(lanes) => {
+                let Batch { mut tally, .. } = batch;
+                let lane = |(lane, bytes, items)| {
+                    send(
+                        lane,
+                        Batch {
+                            bytes,
+                            tally: tally.split(items),
+                        },
+                        permits.clone(),
+                    )
+                };
+                parts = lanes.into_iter().map(lane).collect();
+            }
+        }
+        Answer {
+            parts,
+            completed: (self.config.ack_on == AckOn::Export).then_some(completed),
+        }
+    }
+}
+
+/// A place in a shard's input, waited for in turn.
+async fn place(shard: mpsc::Sender<Job>) -> Result<mpsc::OwnedPermit<Job>, Refused> {
+    match tokio::time::timeout(SHARD_WAIT, shard.reserve_owned()).await {
+        Ok(Ok(lane)) => Ok(lane),
+        Ok(Err(_closed)) => Err(Refused::Draining),
+        Err(_elapsed) => Err(Refused::Full {
+            retry_after: RETRY_AFTER,
+        }),
+    }
+}
+
+/// Cuts a batch by trace id, with a place in the input of each shard that gets a part.
+async fn by_trace(shards: &[mpsc::Sender<Job>], batch: &Batch) -> Result<Lanes, Refused> {
+    if let Some(index) = spandrel_wire::single_trace_part(&batch.bytes, shards.len()) {
+        let shard = shards.get(index).ok_or(Refused::Draining)?;
+        return Ok(Lanes::One(place(shard.clone()).await?));
+    }
+    let parts = spandrel_wire::split_by_trace(&batch.bytes, shards.len());
+    let mut lanes = Vec::with_capacity(parts.len());
+    for part in parts {
+        let shard = shards.get(part.shard).ok_or(Refused::Draining)?;
+        lanes.push((
+            place(shard.clone()).await?,
+            Bytes::from(part.bytes),
+            part.items as u64,
+        ));
+    }
+    Ok(Lanes::Many(lanes))
+}
+
+fn send(
+    lane: mpsc::OwnedPermit<Job>,
+    batch: Batch,
+    permits: Permits,
+) -> oneshot::Receiver<Result<(), Refused>> {
+    let (answer, answered) = oneshot::channel();
+    lane.send(Job {
+        batch,
+        permits,
+        answer,
+    });
+    answered
+}
+
+/// What a sender waits for.
+#[derive(Debug)]
+pub(super) struct Answer {
+    parts: Vec<oneshot::Receiver<Result<(), Refused>>>,
+    completed: Option<oneshot::Receiver<Completed>>,
+}
+
+impl Answer {
+    /// The first refusal of any part, or `Ok`. Parts that were not refused stay accepted: a sender
+    /// that retries sends them twice, which OTLP allows and a deduplicating plugin mends.
+    pub(super) async fn wait(self) -> Result<(), Refused> {
+        let answers = join_all(self.parts).await;
+        // A shard that ended without an answer was cut off at the drain's deadline.
+        answers
+            .into_iter()
+            .try_for_each(|answer| answer.unwrap_or(Err(Refused::Draining)))?;
+        match self.completed {
+            None => Ok(()),
+            Some(completed) => match completed.await {
+                Ok(Completed::Done) => Ok(()),
+                Ok(Completed::Failed) | Err(_) => Err(Refused::Full {
+                    retry_after: RETRY_AFTER,
+                }),
+            },
+        }
+    }
+}
+
+impl Ingress for Door {
+    fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<(), Refused>> {
+        Box::pin(super::fan_out::offer(
+            std::slice::from_ref(self),
+            signal,
+            request,
+        ))
+    }
+}
+
+impl AsRef<Self> for Door {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
+impl Door {
+    /// Books a request that is not valid, and so has no items.
+    pub(super) fn count_invalid(&self) {
+        self.ledger.post(|books| books.invalid_requests += 1);
+    }
+
+    pub(super) fn signal(&self) -> Signal {
+        self.config.signal
+    }
+}

@@ -1,0 +1,61 @@
+//! One receiver in front of several pipelines of a signal: all of them take a request, or none.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, try_join_all};
+use spandrel_wire::{Invalid, Signal};
+
+use super::Ingress;
+use super::admission::Door;
+use crate::refused::Refused;
+
+/// The doors of several pipelines, as one ingress.
+#[derive(Clone, Debug)]
+pub struct FanOut(Vec<Arc<Door>>);
+
+impl FanOut {
+    pub(crate) fn new(doors: Vec<Arc<Door>>) -> Self {
+        Self(doors)
+    }
+}
+
+impl Ingress for FanOut {
+    fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<(), Refused>> {
+        Box::pin(offer(&self.0, signal, request))
+    }
+}
+
+/// Validates once, finds room everywhere, and only then lets the request in everywhere.
+pub(super) async fn offer<D>(doors: &[D], signal: Signal, request: Bytes) -> Result<(), Refused>
+where
+    D: AsRef<Door>,
+{
+    let mut doors = doors
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(|door| door.signal() == signal);
+    let Some(first) = doors.next() else {
+        return Err(Refused::Invalid(Invalid::Malformed {
+            what: "signal without a pipeline",
+            offset: 0,
+        }));
+    };
+    let doors = std::iter::once(first).chain(doors).collect::<Vec<_>>();
+    let summary = spandrel_wire::validate(signal, &request, first.limits()).map_err(|invalid| {
+        doors.iter().for_each(|door| door.count_invalid());
+        Refused::Invalid(invalid)
+    })?;
+    if summary.items == 0 {
+        return Ok(());
+    }
+    let mut admitted = Vec::with_capacity(doors.len());
+    for door in &doors {
+        admitted.push((door, door.admit(request.clone(), &summary).await?));
+    }
+    let answers = admitted
+        .into_iter()
+        .map(|(door, admitted)| door.enter(admitted).wait());
+    try_join_all(answers.collect::<Vec<_>>()).await?;
+    Ok(())
+}

@@ -1,0 +1,80 @@
+use super::tally::End;
+use super::*;
+use crate::completion::Guard;
+
+fn ledger() -> Arc<Ledger> {
+    let stages = [("wasm/a".to_owned(), vec!["health".to_owned()])];
+    Ledger::new(
+        "traces",
+        Signal::Traces,
+        stages,
+        ["otlp".to_owned(), "debug".to_owned()],
+    )
+}
+
+/// The books balance after every single step of a batch's life, whatever becomes of its items.
+#[test]
+fn balances_at_every_step() {
+    let ledger = ledger();
+    let check = || assert!(ledger.books().is_balanced(), "{ledger}");
+    let mut tally = ledger.receive(10);
+    check();
+    tally.transfer(Account::Chain);
+    check();
+    tally.drop_items(0, Reason::Plugin(0), 3);
+    check();
+    let mut held = tally.split(2);
+    held.transfer(Account::Held(0));
+    check();
+    let mut queued = tally.forward(2);
+    check();
+    queued.remove(0).settle(End::Sent { rejected: 1 });
+    check();
+    queued.remove(0).settle(End::Expired);
+    check();
+    held.transfer(Account::Chain);
+    drop(held);
+    check();
+    let books = ledger.books();
+    assert!(books.is_settled());
+    assert_eq!(books.abandoned(), 2);
+    assert_eq!(
+        books.stages[0].dropped().collect::<Vec<_>>(),
+        [("health", 3)]
+    );
+    assert_eq!(
+        (books.exporters[0].sent, books.exporters[0].rejected),
+        (4, 1)
+    );
+    assert_eq!(books.exporters[1].expired, 5);
+}
+
+/// Items whose sender was never answered are the sender's: a lost request counts as refused.
+#[test]
+fn unanswered_is_refused() {
+    let ledger = ledger();
+    drop(ledger.receive(7));
+    let books = ledger.books();
+    assert_eq!((books.refused, books.abandoned()), (7, 0));
+    assert!(books.is_balanced() && books.is_settled());
+}
+
+/// A cancelled export is abandoned by its own exporter only, and fails the batch's guard.
+#[tokio::test]
+async fn a_cancelled_export_is_abandoned() {
+    let ledger = ledger();
+    let (guard, completed) = Guard::new();
+    let mut tally = ledger.receive(4);
+    tally.guard(guard);
+    tally.transfer(Account::Chain);
+    let mut queued = tally.forward(2);
+    drop(queued.remove(1));
+    queued.remove(0).settle(End::Sent { rejected: 0 });
+    let books = ledger.books();
+    assert_eq!(
+        (books.exporters[0].abandoned, books.exporters[1].abandoned),
+        (0, 4)
+    );
+    assert!(books.is_balanced());
+    assert_eq!(completed.await, Ok(crate::completion::Completed::Failed));
+}

@@ -1,0 +1,337 @@
+//! What a stage's plugin holds: the bytes stay here, the plugin keeps (ticket, index).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use spandrel_wire::{Assembler, Edits, Held, Limits};
+use tokio::time::Instant;
+
+use super::{Emission, Ticket};
+use crate::batch::Batch;
+use crate::ledger::{Account, Reason, Tally};
+
+/// What becomes of a released item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum ReleaseAs {
+    Forward,
+    Drop(Reason),
+}
+
+impl ReleaseAs {
+    /// The outcome in the upper half of a release (see `wit/v0.1/types.wit`), if the plugin has
+    /// that many drop reasons.
+    fn from_word(word: u32, reasons: usize) -> Option<Self> {
+        let code = u8::try_from(word).ok()?;
+        match code {
+            0 => Some(Self::Forward),
+            u8::MAX => Some(Self::Drop(Reason::Undisposed)),
+            code if code >= 2 && usize::from(code - 2) < reasons => {
+                Some(Self::Drop(Reason::Plugin(code - 2)))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Index and outcome of a release.
+fn halves(word: u64) -> (u32, u32) {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the low half is what is wanted"
+    )]
+    let low = word as u32;
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "32 bits are left after the shift"
+    )]
+    let high = (word >> 32) as u32;
+    (low, high)
+}
+
+/// The items held for one stage on one shard.
+#[derive(Debug, Default)]
+pub(crate) struct HeldTable {
+    tickets: BTreeMap<Ticket, HeldBatch>,
+    items: u64,
+    bytes: usize,
+    /// Tickets below this one may have been let go by the host: the plugin may still name them.
+    evicted_below: Ticket,
+    /// What the ledger was last told of `bytes`.
+    pub(crate) booked_bytes: u64,
+}
+
+/// The held items of one input batch.
+#[derive(Debug)]
+struct HeldBatch {
+    held: Held,
+    /// By position in `held`: settled already.
+    settled: Vec<bool>,
+    tally: Tally,
+    since: Instant,
+    /// Offered to a new instance once already, after the one that held them failed.
+    offered_again: bool,
+}
+
+/// An emission that was checked against the table: applying it cannot fail.
+#[derive(Debug, Default)]
+pub(crate) struct Settlement {
+    /// Ticket, position, outcome, and the item's place in `released`; in the order of the table.
+    entries: Vec<(Ticket, usize, ReleaseAs, usize)>,
+}
+
+impl HeldTable {
+    pub(crate) fn items(&self) -> u64 {
+        self.items
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tickets.is_empty()
+    }
+
+    /// When the oldest held batch came in.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        self.tickets.values().next().map(|held| held.since)
+    }
+
+    /// Takes the held items of one batch; `tally` stands in this stage's held account.
+    pub(crate) fn insert(&mut self, ticket: Ticket, held: Held, tally: Tally) {
+        self.items += tally.items();
+        self.bytes += held.size();
+        let settled = vec![false; held.len()];
+        let batch = HeldBatch {
+            held,
+            settled,
+            tally,
+            since: Instant::now(),
+            offered_again: false,
+        };
+        self.tickets.insert(ticket, batch);
+    }
+
+    /// Checks what the plugin said against what it holds; nothing is changed.
+    pub(crate) fn check(
+        &self,
+        emission: &Emission,
+        reasons: usize,
+        limits: &Limits,
+    ) -> Result<Settlement, String> {
+        let (pairs, rest) = emission.released.as_chunks::<2>();
+        if !rest.is_empty() {
+            return Err(format!(
+                "released: {} words are not pairs",
+                emission.released.len()
+            ));
+        }
+        let mut entries = Vec::with_capacity(pairs.len());
+        for (place, &[ticket, word]) in pairs.iter().enumerate() {
+            let (index, outcome) = halves(word);
+            let Some(outcome) = ReleaseAs::from_word(outcome, reasons) else {
+                return Err(format!(
+                    "release {place}: outcome {outcome} names no drop reason"
+                ));
+            };
+            match self.tickets.get(&ticket) {
+                Some(batch) => {
+                    let position = batch.held.position(index);
+                    let position = position.ok_or_else(|| {
+                        format!("release {place}: item {index} of ticket {ticket} is not held")
+                    })?;
+                    if batch.settled.get(position).copied().unwrap_or(true) {
+                        return Err(format!(
+                            "release {place}: item {index} of ticket {ticket} was released before"
+                        ));
+                    }
+                    entries.push((ticket, position, outcome, place));
+                }
+                // The host let it go under pressure; the plugin could not know.
+                None if ticket > 0 && ticket < self.evicted_below => {}
+                None => return Err(format!("release {place}: ticket {ticket} is unknown")),
+            }
+        }
+        entries.sort_unstable();
+        let twice = entries
+            .windows(2)
+            .find(|pair| matches!(pair, [a, b] if (a.0, a.1) == (b.0, b.1)));
+        if let Some([first, ..]) = twice {
+            return Err(format!(
+                "release {}: the same item is released twice",
+                first.3
+            ));
+        }
+        let edits = Edits {
+            words: &emission.edits,
+            blob: &emission.blob,
+        };
+        spandrel_wire::check_item_edits(edits, pairs.len(), limits)
+            .map_err(|bad| bad.to_string())?;
+        Ok(Settlement { entries })
+    }
+
+    /// Applies a checked emission: drops what the plugin dropped, and returns what it forwarded.
+    pub(crate) fn settle(
+        &mut self,
+        stage: usize,
+        settlement: &Settlement,
+        emission: &Emission,
+    ) -> Option<Batch> {
+        let edits = ItemEdits::new(&emission.edits);
+        let mut forward = Forward::default();
+        for entries in settlement.entries.chunk_by(|a, b| a.0 == b.0) {
+            let Some(&(ticket, ..)) = entries.first() else {
+                continue;
+            };
+            let Some(batch) = self.tickets.get_mut(&ticket) else {
+                continue;
+            };
+            let mut forwarded = 0;
+            for &(_, position, outcome, place) in entries {
+                if let Some(settled) = batch.settled.get_mut(position) {
+                    *settled = true;
+                }
+                match outcome {
+                    ReleaseAs::Drop(reason) => batch.tally.drop_items(stage, reason, 1),
+                    ReleaseAs::Forward => {
+                        forward.assembler.push(
+                            &batch.held,
+                            position,
+                            edits.of(place),
+                            &emission.blob,
+                        );
+                        forwarded += 1;
+                    }
+                }
+            }
+            self.items = self.items.saturating_sub(entries.len() as u64);
+            if forwarded > 0 {
+                forward.add(batch.tally.split(forwarded));
+            }
+            self.shrink(ticket);
+        }
+        forward.finish()
+    }
+
+    /// Lets go of all items of the oldest batches for as long as `over` says so: as they are, for
+    /// the caller to forward or drop.
+    pub(crate) fn evict(&mut self, over: impl Fn(&Self) -> bool) -> Option<Batch> {
+        let mut forward = Forward::default();
+        while over(self) {
+            let Some((ticket, batch)) = self.tickets.pop_first() else {
+                break;
+            };
+            self.evicted_below = self.evicted_below.max(ticket + 1);
+            self.forget(&batch);
+            forward.add_open(batch);
+        }
+        forward.finish()
+    }
+
+    /// What is held of this batch was held by an instance before this one, too.
+    pub(crate) fn mark_offered(&mut self, ticket: Ticket) {
+        if let Some(batch) = self.tickets.get_mut(&ticket) {
+            batch.offered_again = true;
+        }
+    }
+
+    /// Takes out every batch that was (or was not) offered to a second instance already.
+    pub(crate) fn take(&mut self, offered_again: bool) -> Option<Batch> {
+        let mut forward = Forward::default();
+        let all = std::mem::take(&mut self.tickets);
+        for (ticket, batch) in all {
+            if batch.offered_again == offered_again {
+                self.forget(&batch);
+                forward.add_open(batch);
+            } else {
+                self.tickets.insert(ticket, batch);
+            }
+        }
+        forward.finish()
+    }
+
+    /// Takes a batch that left the table out of the sums.
+    fn forget(&mut self, batch: &HeldBatch) {
+        self.items = self.items.saturating_sub(batch.tally.items());
+        self.bytes = self.bytes.saturating_sub(batch.held.size());
+    }
+
+    /// Frees a batch of which nothing is held any more, and the settled part of one of which less
+    /// than half is.
+    fn shrink(&mut self, ticket: Ticket) {
+        let Some(batch) = self.tickets.get_mut(&ticket) else {
+            return;
+        };
+        let open = batch.settled.iter().filter(|settled| !**settled).count();
+        if open == 0 {
+            let size = batch.held.size();
+            self.bytes = self.bytes.saturating_sub(size);
+            self.tickets.remove(&ticket);
+        } else if open * 2 < batch.settled.len() {
+            let before = batch.held.size();
+            let settled = std::mem::take(&mut batch.settled);
+            batch.held = batch
+                .held
+                .retain(|position| !settled.get(position).copied().unwrap_or(true));
+            batch.settled = vec![false; batch.held.len()];
+            self.bytes = self.bytes.saturating_sub(before) + batch.held.size();
+        }
+    }
+}
+
+/// Items on their way out of the table, into one request.
+#[derive(Default)]
+struct Forward {
+    assembler: Assembler,
+    tally: Option<Tally>,
+}
+
+impl Forward {
+    fn add(&mut self, mut tally: Tally) {
+        tally.transfer(Account::Chain);
+        match &mut self.tally {
+            Some(all) => all.join(tally),
+            none => *none = Some(tally),
+        }
+    }
+
+    /// Adds what is still held of a batch, as it is.
+    fn add_open(&mut self, batch: HeldBatch) {
+        for (position, settled) in batch.settled.iter().enumerate() {
+            if !settled {
+                self.assembler.push(&batch.held, position, &[], &[]);
+            }
+        }
+        self.add(batch.tally);
+    }
+
+    fn finish(self) -> Option<Batch> {
+        let bytes = self.assembler.finish();
+        self.tally.map(|tally| Batch {
+            bytes: Bytes::from(bytes),
+            tally,
+        })
+    }
+}
+
+/// Edits of released items, in the order of the items.
+struct ItemEdits(Vec<[u32; 4]>);
+
+impl ItemEdits {
+    fn new(words: &[u32]) -> Self {
+        let mut edits = words.as_chunks::<4>().0.to_vec();
+        // Stable: edits of one item apply in the order in which they stand.
+        edits.sort_by_key(|[_, index, ..]| *index);
+        Self(edits)
+    }
+
+    fn of(&self, place: usize) -> &[[u32; 4]] {
+        let start = self
+            .0
+            .partition_point(|[_, index, ..]| (*index as usize) < place);
+        let rest = self.0.get(start..).unwrap_or_default();
+        let end = rest.partition_point(|[_, index, ..]| *index as usize == place);
+        rest.get(..end).unwrap_or_default()
+    }
+}

@@ -1,0 +1,72 @@
+//! A plugin's answer, checked as a whole before any of it is applied: a bad reply changes nothing.
+
+use spandrel_wire::{Edits, Limits, Rules, Signal, Spliced};
+
+use crate::stage::held::{HeldTable, Settlement};
+use crate::stage::{Emission, Manifest, Reply};
+
+/// What becomes of a batch, and of items held earlier.
+#[derive(Debug)]
+pub(super) struct Judgement {
+    pub(super) spliced: Spliced,
+    pub(super) released: Option<Released>,
+}
+
+impl Judgement {
+    /// The error is one line that names the place in the reply.
+    pub(super) fn new(
+        held: &HeldTable,
+        manifest: &Manifest,
+        limits: &Limits,
+        batch: &[u8],
+        items: u64,
+        reply: Reply,
+    ) -> Result<Self, String> {
+        let reasons = manifest.drop_reasons.len();
+        let items = usize::try_from(items).unwrap_or(usize::MAX);
+        let rules = Rules {
+            items,
+            reasons,
+            holds: manifest.holds,
+            limits: limits.clone(),
+        };
+        let edits = Edits {
+            words: &reply.edits,
+            blob: &reply.blob,
+        };
+        let spliced = spandrel_wire::splice(batch, &reply.verdicts, edits, &rules)
+            .map_err(|bad| bad.to_string())?;
+        let released = reply.emission.filter(|emission| !emission.is_empty());
+        let released = released
+            .map(|emission| Released::new(held, reasons, limits, emission))
+            .transpose()?;
+        Ok(Self { spliced, released })
+    }
+}
+
+/// A checked emission.
+#[derive(Debug)]
+pub(super) struct Released {
+    pub(super) settlement: Settlement,
+    pub(super) emission: Emission,
+    /// Items that the plugin made.
+    pub(super) created: u64,
+}
+
+impl Released {
+    pub(super) fn new(
+        held: &HeldTable,
+        reasons: usize,
+        limits: &Limits,
+        emission: Emission,
+    ) -> Result<Self, String> {
+        let settlement = held.check(&emission, reasons, limits)?;
+        let created = spandrel_wire::validate(Signal::Traces, &emission.created, limits)
+            .map_err(|invalid| format!("created: {invalid}"))?;
+        Ok(Self {
+            settlement,
+            emission,
+            created: created.items as u64,
+        })
+    }
+}

@@ -1,0 +1,191 @@
+//! After a fault: the instance is gone, what it held is not.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Gate, Origin, Passed, RETRY_AFTER, StageRunner};
+use crate::batch::Batch;
+use crate::ledger::Reason;
+use crate::refused::Refused;
+use crate::stage::{Fault, FaultPolicy};
+
+/// Repeated faults are logged once in this time, with their number.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What an orphaned hold is offered in: large enough to keep traces together, small enough for
+/// any instance's memory.
+const OFFER_ITEMS: usize = 8192;
+
+/// Keeps a plugin that fails on every batch from filling the log.
+#[derive(Debug, Default)]
+pub(super) struct FaultLog {
+    last: Option<Instant>,
+    suppressed: u64,
+}
+
+impl FaultLog {
+    /// Whether this one should be logged, with the number of those that were not.
+    fn admit(&mut self) -> Option<u64> {
+        if self.last.is_some_and(|last| last.elapsed() < LOG_INTERVAL) {
+            self.suppressed += 1;
+            return None;
+        }
+        self.last = Some(Instant::now());
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
+impl StageRunner {
+    /// Whether there is an instance to call: makes one anew where that is due, and offers it what
+    /// its predecessor held.
+    pub(super) async fn ready(&mut self, emitted: &mut Vec<Batch>) -> bool {
+        if self.breaker.gate() == Gate::Open {
+            return false;
+        }
+        if self.instance.is_none() {
+            if Instant::now() < self.rebuild_at {
+                return false;
+            }
+            match self.spec.generation.instantiate().await {
+                Ok(instance) => {
+                    self.instance = Some(instance);
+                    self.ledger
+                        .post_stage(self.index, |column| column.restarts += 1);
+                }
+                Err(error) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::error!(stage = %self.spec.name, error, "plugin could not be made anew");
+                    self.trip();
+                    return false;
+                }
+            }
+        }
+        if std::mem::take(&mut self.orphaned) {
+            self.offer_again(emitted).await;
+        }
+        self.instance.is_some()
+    }
+
+    /// Offers what the instance before this one held, as batches, once.
+    async fn offer_again(&mut self, emitted: &mut Vec<Batch>) {
+        let Some(Batch { bytes, mut tally }) = self.held.take(false) else {
+            return;
+        };
+        let items = tally.items();
+        tracing::info!(stage = %self.spec.name, items, "offering held items to the new instance");
+        for part in spandrel_wire::split_by_size(self.ledger.signal(), &bytes, OFFER_ITEMS) {
+            let part_items = part.items as u64;
+            let batch = Batch {
+                bytes: part.bytes.into(),
+                tally: tally.split(part_items),
+            };
+            let ticket = self.ticket();
+            if self.instance.is_none() {
+                self.let_go(batch, Reason::Fault, emitted);
+                continue;
+            }
+            match self.judge(ticket, &batch.bytes, part_items).await {
+                Ok(judgement) => {
+                    let mut passed = Passed::default();
+                    self.apply(ticket, batch, judgement, &mut passed);
+                    self.held.mark_offered(ticket);
+                    emitted.extend(passed.kept);
+                    emitted.append(&mut passed.emitted);
+                }
+                Err(fault) => {
+                    self.failed(&fault, None, emitted);
+                    self.let_go(batch, Reason::Fault, emitted);
+                }
+            }
+        }
+        self.count_held();
+    }
+
+    /// A call with this batch went well.
+    pub(super) fn worked(&mut self, bytes: &[u8]) {
+        self.quarantine.success(bytes);
+        if self.breaker.success() {
+            self.ledger.post_stage(self.index, |column| {
+                column.breakers_open = column.breakers_open.saturating_sub(1);
+            });
+            tracing::info!(stage = %self.spec.name, "breaker closed, the plugin works again");
+        }
+    }
+
+    /// A call failed: the instance goes, what it held stays for its successor, and what was offered
+    /// to a successor once already is let go.
+    pub(super) fn failed(&mut self, fault: &Fault, bytes: Option<&[u8]>, emitted: &mut Vec<Batch>) {
+        self.instance = None;
+        self.ledger
+            .post_stage(self.index, |column| column.add_fault(fault.kind));
+        let attempts = bytes.map_or(0, |bytes| self.quarantine.fault(bytes));
+        if let Some(suppressed) = self.fault_log.admit() {
+            tracing::warn!(
+                stage = %self.spec.name, fault = fault.kind.label(), error = %fault.message, suppressed,
+                "plugin failed"
+            );
+        }
+        if attempts == super::ATTEMPTS {
+            tracing::warn!(
+                stage = %self.spec.name, attempts,
+                "batch quarantined, the plugin will not be asked about it again"
+            );
+        }
+        self.trip();
+        if let Some(batch) = self.held.take(true) {
+            self.let_go(batch, Reason::Fault, emitted);
+        }
+        self.orphaned = !self.held.is_empty();
+        self.count_held();
+    }
+
+    /// Counts a failure in the breaker, and sets when the plugin is made anew.
+    fn trip(&mut self) {
+        let was_open = self.breaker.is_open();
+        if let Some(open_for) = self.breaker.fault() {
+            if !was_open {
+                self.ledger
+                    .post_stage(self.index, |column| column.breakers_open += 1);
+            }
+            let wait_ms = u64::try_from(open_for.as_millis()).unwrap_or(u64::MAX);
+            tracing::warn!(stage = %self.spec.name, wait_ms, "breaker opened, the plugin is not called");
+        }
+        self.rebuild_at = Instant::now() + self.breaker.rebuild_wait();
+    }
+
+    /// What the fault policy says of a batch that the plugin could not judge.
+    pub(super) fn apply_policy(&mut self, batch: Batch, origin: Origin, passed: &mut Passed) {
+        match (self.spec.on_fault, origin) {
+            (FaultPolicy::Drop, _) => batch.tally.drop_all(self.index, Reason::Fault),
+            (FaultPolicy::Refuse, Origin::Sender) => {
+                batch.tally.refuse();
+                let stage = self.spec.name.clone();
+                passed.refused = Some(Refused::Fault {
+                    stage,
+                    retry_after: RETRY_AFTER,
+                });
+            }
+            (FaultPolicy::Pass, _) | (FaultPolicy::Refuse, Origin::Accepted) => {
+                self.count_bypassed(batch.items());
+                passed.kept = Some(batch);
+            }
+        }
+    }
+
+    /// What the fault policy says of items that were held and are not any more.
+    pub(super) fn let_go(&mut self, batch: Batch, reason: Reason, emitted: &mut Vec<Batch>) {
+        match self.spec.on_fault {
+            FaultPolicy::Drop => batch.tally.drop_all(self.index, reason),
+            FaultPolicy::Pass | FaultPolicy::Refuse => {
+                self.count_bypassed(batch.items());
+                emitted.push(batch);
+            }
+        }
+    }
+
+    fn count_bypassed(&self, items: u64) {
+        self.ledger
+            .post_stage(self.index, |column| column.bypassed += items);
+    }
+}
