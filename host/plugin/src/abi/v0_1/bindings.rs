@@ -1,0 +1,20 @@
+//! Generated from `wit/v0.1`; nothing written by hand is in here.
+#![allow(
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    unused_qualifications,
+    unsafe_code,
+    clippy::all,
+    clippy::pedantic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "generated"
+)]
+
+wasmtime::component::bindgen!({
+    path: "../../wit/v0.1",
+    world: "plugin",
+    exports: { default: async },
+});

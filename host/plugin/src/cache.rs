@@ -1,0 +1,248 @@
+//! Compiled code on disk: a second start does not compile.
+//!
+//! A file is named by the component's digest and the engine's compatibility, and starts with a
+//! digest of its content. The directory must be ours alone, because compiled code is run as it is.
+//! A damaged file, or a directory that cannot be written, costs a compilation and a warning.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::hash::{Hash, Hasher};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::component::Component;
+
+use crate::artifact::{Artifact, Digest};
+
+mod trusted;
+
+/// Files that are kept; the oldest go. 64: some generations of every plugin of a large config, at
+/// a few hundred KiB each.
+const FILES: usize = 64;
+/// The largest file that is read back. Compiled code is about four times its component.
+const FILE_BYTES: u64 = 8 * crate::artifact::MAX_BYTES;
+/// Marks the layout of the files.
+const MAGIC: &[u8; 16] = b"spandrel-code-1\n";
+const EXTENSION: &str = "compiled";
+
+/// Where the code of a generation came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// It was compiled now.
+    Compiled {
+        /// How long that took.
+        elapsed: Duration,
+    },
+    /// It was compiled before, and read from the cache.
+    Cached,
+}
+
+/// The user's cache directory: `$XDG_CACHE_HOME/spandrel/compiled`, or under `~/.cache`.
+pub fn default_directory() -> Option<PathBuf> {
+    let absolute = |name| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(base.join("spandrel").join("compiled"))
+}
+
+/// The directory is not fit to hold code that we run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CacheError {
+    #[error("cannot make or read the directory")]
+    Directory(#[source] io::Error),
+    #[error("the directory belongs to user {owner}, this process runs as {us}")]
+    Owner { owner: u32, us: u32 },
+    #[error("others may write to the directory (mode {mode:o}): run chmod 700 on it")]
+    Mode { mode: u32 },
+}
+
+/// Why a file of the cache is not used.
+#[derive(Debug, thiserror::Error)]
+enum DamagedError {
+    #[error("cannot read the file")]
+    Read(#[source] io::Error),
+    #[error("the file is larger than compiled code can be")]
+    TooLarge,
+    #[error("the file's digest does not fit its content")]
+    Digest,
+    #[error("the engine does not take the code")]
+    Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// The cache of one engine.
+#[derive(Debug)]
+pub(crate) struct CodeCache {
+    directory: PathBuf,
+    engine: Digest,
+}
+
+impl CodeCache {
+    /// Makes the directory when there is none, and checks that it is ours alone.
+    pub(crate) fn open(directory: &Path, engine: &wasmtime::Engine) -> Result<Self, CacheError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(CacheError::Directory)?;
+        let metadata = fs::metadata(directory).map_err(CacheError::Directory)?;
+        let us = rustix::process::geteuid().as_raw();
+        if metadata.uid() != us {
+            return Err(CacheError::Owner {
+                owner: metadata.uid(),
+                us,
+            });
+        }
+        let mode = metadata.mode() & 0o777;
+        if mode & 0o022 != 0 {
+            return Err(CacheError::Mode { mode });
+        }
+        Ok(Self {
+            directory: directory.to_owned(),
+            engine: compatibility(engine),
+        })
+    }
+
+    /// The component, from the cache when it is there. `compile` runs when it is not.
+    pub(crate) fn component(
+        &self,
+        engine: &wasmtime::Engine,
+        artifact: &Artifact,
+        compile: impl FnOnce() -> wasmtime::Result<Component>,
+    ) -> wasmtime::Result<(Component, bool)> {
+        let path = self.path(artifact.digest());
+        match self.read(engine, &path) {
+            Ok(Some(component)) => return Ok((component, true)),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(
+                file = %path.display(),
+                error = &error as &dyn std::error::Error,
+                "compiled plugin not usable, compiling again"
+            ),
+        }
+        let component = compile()?;
+        let written = component
+            .serialize()
+            .map_err(io::Error::other)
+            .and_then(|code| self.write(&path, &code));
+        if let Err(error) = written {
+            tracing::warn!(
+                file = %path.display(),
+                error = &error as &dyn std::error::Error,
+                "compiled plugin not cached"
+            );
+        }
+        Ok((component, false))
+    }
+
+    fn path(&self, artifact: Digest) -> PathBuf {
+        let key = Digest::of(&[&artifact.0, &self.engine.0]);
+        self.directory.join(format!("{key}.{EXTENSION}"))
+    }
+
+    fn read(
+        &self,
+        engine: &wasmtime::Engine,
+        path: &Path,
+    ) -> Result<Option<Component>, DamagedError> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(DamagedError::Read(error)),
+        };
+        let mut content = Vec::new();
+        let length = file
+            .take(FILE_BYTES.saturating_add(1))
+            .read_to_end(&mut content)
+            .map_err(DamagedError::Read)?;
+        if u64::try_from(length).unwrap_or(u64::MAX) > FILE_BYTES {
+            return Err(DamagedError::TooLarge);
+        }
+        let code = self.check(&content).ok_or(DamagedError::Digest)?;
+        let component = trusted::deserialize(engine, code)
+            .map_err(|error| DamagedError::Engine(error.into()))?;
+        // The oldest files go first: this one is in use.
+        if let Ok(file) = OpenOptions::new().append(true).open(path) {
+            let touched = file.set_modified(SystemTime::now());
+            touched.unwrap_or_else(|error| tracing::debug!(%error, "compiled plugin not touched"));
+        }
+        Ok(Some(component))
+    }
+
+    /// The code behind the header, when the header fits it.
+    fn check<'a>(&self, content: &'a [u8]) -> Option<&'a [u8]> {
+        let rest = content.strip_prefix(MAGIC)?;
+        let (digest, code) = rest.split_first_chunk::<32>()?;
+        (*digest == self.seal(code).0).then_some(code)
+    }
+
+    fn seal(&self, code: &[u8]) -> Digest {
+        Digest::of(&[MAGIC, &self.engine.0, code])
+    }
+
+    /// Writes beside and renames, so that a reader sees all of a file or none of it.
+    fn write(&self, path: &Path, code: &[u8]) -> io::Result<()> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let temporary = path.with_extension(format!("{}-{number}.tmp", std::process::id()));
+        let written = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)
+            .and_then(|mut file| {
+                file.write_all(MAGIC)?;
+                file.write_all(&self.seal(code).0)?;
+                file.write_all(code)
+            })
+            .and_then(|()| fs::rename(&temporary, path));
+        if written.is_err() {
+            fs::remove_file(&temporary).unwrap_or_default();
+        }
+        written?;
+        self.evict()
+    }
+
+    fn evict(&self) -> io::Result<()> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            let path = entry.path();
+            // A writer that was killed leaves a temporary file; it ages like the others.
+            if path
+                .extension()
+                .is_some_and(|name| name == EXTENSION || name == "tmp")
+            {
+                files.push((entry.metadata()?.modified()?, path));
+            }
+        }
+        files.sort();
+        let surplus = files.len().saturating_sub(FILES);
+        for (_, path) in files.iter().take(surplus) {
+            fs::remove_file(path)?;
+        }
+        Ok(())
+    }
+}
+
+/// A digest of everything that compiled code depends on beside its component.
+fn compatibility(engine: &wasmtime::Engine) -> Digest {
+    /// Feeds a hash of the standard library's kind into a digest that is the same in each process.
+    struct Digesting(Sha256);
+    impl Hasher for Digesting {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+        fn finish(&self) -> u64 {
+            0
+        }
+    }
+    let mut digesting = Digesting(Sha256::new());
+    engine.precompile_compatibility_hash().hash(&mut digesting);
+    Digest(digesting.0.finalize().into())
+}

@@ -1,0 +1,178 @@
+//! The one wasmtime engine of the process: what guests may use of WebAssembly, where their memory
+//! comes from, and the clock that interrupts them.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::Linker;
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy};
+
+use crate::abi;
+use crate::cache::CodeCache;
+use crate::limits;
+use crate::store::Guest;
+
+/// The length of a tick. Deadlines are counted in these; 1 ms is 1 % of the default deadline, and
+/// a thread that wakes this often takes no measurable share of a core.
+pub(crate) const TICK: Duration = Duration::from_millis(1);
+
+/// Memory of an instance that stays with its slot when the instance is gone, so that a replacement
+/// after a fault does not pay for page faults: 4 MiB is what a guest touches at 512 spans a batch.
+const KEEP_RESIDENT_BYTES: usize = 4 << 20;
+
+/// Address space of a linear memory, never more than a 32-bit guest can use. Reserving all of it
+/// lets the compiler leave out bounds checks; a stage's own limit is far below.
+const MEMORY_SPACE_BYTES: usize = 4 << 30;
+
+/// What the program decides about the engine.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Instances that live at a time, of all stages: twice (stages x shards), because a swap builds
+    /// the new generation beside the old one, and one more for each load. Each reserves 8 GiB of
+    /// address space (not memory), so a process has room for some 10,000.
+    pub instances: u32,
+    /// Where compiled code is kept; none to compile at every load.
+    pub cache: Option<PathBuf>,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            instances: 128,
+            cache: crate::cache::default_directory(),
+        }
+    }
+}
+
+/// Why there is no engine: the machine does not offer what it needs.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot start the WebAssembly engine for {instances} instances: check the limits on address space and threads"
+)]
+pub struct EngineError {
+    instances: u32,
+    #[source]
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// The engine; a clone is the same engine. Its clock stops when the last clone is gone.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    wasmtime: wasmtime::Engine,
+    cache: Option<CodeCache>,
+    v0_1: Linker<Guest>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("cache", &self.inner.cache)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Makes the engine and starts its clock.
+    pub fn new(config: &EngineConfig) -> Result<Self, EngineError> {
+        let failed = |source| EngineError {
+            instances: config.instances,
+            source,
+        };
+        let wasmtime =
+            wasmtime::Engine::new(&settings(config)).map_err(|error| failed(error.into()))?;
+        let v0_1 = abi::v0_1::linker(&wasmtime).map_err(|error| failed(error.into()))?;
+        start_clock(&wasmtime).map_err(|error| failed(error.into()))?;
+        let cache = config.cache.as_deref().and_then(|directory| {
+            CodeCache::open(directory, &wasmtime)
+                .inspect_err(|error| {
+                    tracing::warn!(
+                        directory = %directory.display(),
+                        error = error as &dyn std::error::Error,
+                        "no cache of compiled plugins"
+                    );
+                })
+                .ok()
+        });
+        Ok(Self {
+            inner: Arc::new(Inner {
+                wasmtime,
+                cache,
+                v0_1,
+            }),
+        })
+    }
+
+    pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.inner.wasmtime
+    }
+
+    pub(crate) fn cache(&self) -> Option<&CodeCache> {
+        self.inner.cache.as_ref()
+    }
+
+    pub(crate) fn v0_1(&self) -> &Linker<Guest> {
+        &self.inner.v0_1
+    }
+}
+
+fn settings(config: &EngineConfig) -> Config {
+    let mut settings = Config::new();
+    settings
+        .strategy(Strategy::Cranelift)
+        .epoch_interruption(true)
+        // Calls of concurrent components go through machinery that costs 1 us a call; plugins of
+        // this contract are not concurrent.
+        .concurrency_support(false)
+        // What no toolchain for plugins needs stays off: less of the compiler to trust.
+        .wasm_memory64(false)
+        .wasm_relaxed_simd(false)
+        .wasm_gc(false)
+        .wasm_function_references(false)
+        .wasm_tail_call(false)
+        .wasm_exceptions(false)
+        .wasm_wide_arithmetic(false)
+        .wasm_custom_page_sizes(false)
+        .wasm_stack_switching(false)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config.instances)));
+    settings
+}
+
+/// The pool: slots for `instances` components, each of the largest shape that is accepted. Only
+/// address space is taken before an instance uses it.
+fn pool(instances: u32) -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        .total_core_instances(instances.saturating_mul(limits::CORE_INSTANCES))
+        .total_memories(instances.saturating_mul(limits::MEMORIES))
+        .total_tables(instances.saturating_mul(limits::TABLES))
+        // A store runs one call at a time, on one stack.
+        .total_stacks(instances)
+        .max_core_instances_per_component(limits::CORE_INSTANCES)
+        .max_memories_per_component(limits::MEMORIES)
+        .max_tables_per_component(limits::TABLES)
+        .table_elements(limits::TABLE_ELEMENTS)
+        .max_memory_size(MEMORY_SPACE_BYTES)
+        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES);
+    pool
+}
+
+/// Ticks until the engine is gone: the thread holds no strong reference to it.
+fn start_clock(engine: &wasmtime::Engine) -> std::io::Result<()> {
+    let engine = engine.weak();
+    std::thread::Builder::new()
+        .name("plugin-clock".to_owned())
+        .spawn(move || {
+            while let Some(engine) = engine.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                std::thread::sleep(TICK);
+            }
+        })?;
+    Ok(())
+}

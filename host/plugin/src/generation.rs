@@ -1,0 +1,383 @@
+//! One loaded (bytes + config) of a stage: it makes instances.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use spandrel_pipeline::stage::{self, Fault, InstantiateError, Manifest};
+use tokio::time::Instant;
+use wasmtime::component::Component;
+
+use crate::abi::{self, v0_1};
+use crate::artifact::{Artifact, Digest};
+use crate::cache::Code;
+use crate::engine::Engine;
+use crate::error::LoadError;
+use crate::instance::Instance;
+use crate::limits::Limits;
+use crate::log::GuestLog;
+use crate::metrics::Metrics;
+use crate::store::{self, Guest};
+use crate::{fault, text};
+
+/// Drop reasons that verdicts have room for: a byte, less keep, hold and undisposed, rounded down.
+const DROP_REASONS: usize = 250;
+/// The longest name in a manifest: names become labels of metrics.
+const NAME_BYTES: usize = 128;
+/// The shortest tick interval. Ticks run between batches; more often than this, they would be all
+/// that a shard does.
+const TICK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// What to load, and for which stage.
+#[derive(Clone, Debug)]
+pub struct Load<'a> {
+    /// The stage's name, for logs.
+    pub stage: &'a str,
+    /// The generation's number, from 1.
+    pub number: u64,
+    /// The plugin's file.
+    pub module: &'a Path,
+    /// The sha256 that the file must have, when the config pins one.
+    pub pinned: Option<Digest>,
+    /// The stage's `config`, as JSON.
+    pub config: &'a str,
+    /// What each instance may use.
+    pub limits: Limits,
+    /// Where the plugin's own metrics go; the same for each generation of a stage.
+    pub metrics: Arc<Metrics>,
+}
+
+/// A plugin that was compiled, checked and configured once.
+pub struct Generation {
+    engine: Engine,
+    pre: v0_1::PluginPre<Guest>,
+    manifest: Manifest,
+    config: String,
+    digest: Digest,
+    number: u64,
+    code: Code,
+    limits: Limits,
+    log: Arc<GuestLog>,
+    metrics: Arc<Metrics>,
+}
+
+impl fmt::Debug for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Generation")
+            .field("stage", &self.log.stage())
+            .field("number", &self.number)
+            .field("digest", &self.digest)
+            .field("code", &self.code)
+            .field("manifest", &self.manifest)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why an instance is not there.
+enum NotReady {
+    Instantiate(wasmtime::Error),
+    Faulted(Fault),
+    Refused(String),
+}
+
+impl Generation {
+    /// Reads, compiles (or takes from the cache), checks, and configures one instance to learn the
+    /// manifest. Compiles on a thread for blocking work.
+    pub async fn load(engine: &Engine, load: Load<'_>) -> Result<Self, LoadError> {
+        let path = load.module;
+        let (component, artifact, code) = compile(engine, path, load.pinned).await?;
+        abi::check(path, &component)?;
+        let link = |error: wasmtime::Error| LoadError::Link {
+            path: path.to_owned(),
+            source: error.into(),
+        };
+        let pre = engine.v0_1().instantiate_pre(&component).map_err(link)?;
+        let mut generation = Self {
+            engine: engine.clone(),
+            pre: v0_1::PluginPre::new(pre).map_err(link)?,
+            manifest: Manifest::default(),
+            config: load.config.to_owned(),
+            digest: Digest::of(&[&artifact.digest().0, load.config.as_bytes()]),
+            number: load.number,
+            code,
+            log: Arc::new(GuestLog::new(load.stage, load.number, &load.limits)),
+            limits: load.limits,
+            metrics: load.metrics,
+        };
+        let (_, manifest, traces) = generation
+            .configured()
+            .await
+            .map_err(|problem| load_error(problem, path, load.stage))?;
+        check_manifest(&manifest, traces).map_err(|problem| LoadError::Manifest {
+            path: path.to_owned(),
+            problem,
+        })?;
+        generation.log.name_plugin(&manifest.name);
+        generation.manifest = manifest;
+        Ok(generation)
+    }
+
+    /// Makes and configures one more instance, with the functions that only this crate's instances
+    /// have.
+    pub async fn instance(&self) -> Result<Instance, InstantiateError> {
+        let (instance, manifest, _) = self.configured().await.map_err(instantiate_error)?;
+        // The pipeline routes and counts by the first manifest.
+        if manifest != self.manifest {
+            return Err(InstantiateError {
+                message: "the plugin gave another manifest than before".to_owned(),
+                source: None,
+            });
+        }
+        Ok(instance)
+    }
+
+    /// The sha256 of the plugin's bytes and of its config.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The generation's number, from 1.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Where the code came from.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// The plugin's own metrics.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    async fn configured(&self) -> Result<(Instance, Manifest, bool), NotReady> {
+        let limits = &self.limits;
+        let mut store = store::new(&self.engine, limits, &self.log, &self.metrics);
+        store::begin_call(&mut store, limits.configure_deadline);
+        // The start functions of a guest run here: a deadline holds for them as well.
+        let made = tokio::time::timeout(
+            limits.configure_deadline.saturating_mul(2),
+            self.pre.instantiate_async(&mut store),
+        )
+        .await;
+        let plugin = match made {
+            Ok(Ok(plugin)) => plugin,
+            Ok(Err(error)) if is_guests_fault(&error, store.data()) => {
+                let fault = fault::of(&error, store.data(), limits, limits.configure_deadline);
+                return Err(NotReady::Faulted(fault));
+            }
+            Ok(Err(error)) => return Err(NotReady::Instantiate(error)),
+            Err(_) => return Err(NotReady::Faulted(fault::past(limits.configure_deadline))),
+        };
+        let mut instance = Instance::new(limits.clone(), store, plugin);
+        let answer = instance.configure(&self.config).await;
+        let (manifest, traces) = answer
+            .map_err(NotReady::Faulted)?
+            .map_err(NotReady::Refused)?;
+        Ok((instance, manifest, traces))
+    }
+}
+
+impl stage::Generation for Generation {
+    fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    fn instantiate(&self) -> BoxFuture<'_, Result<Box<dyn stage::Instance>, InstantiateError>> {
+        Box::pin(async {
+            let instance = self.instance().await?;
+            Ok(Box::new(instance) as Box<dyn stage::Instance>)
+        })
+    }
+}
+
+/// Whether an instantiation failed by what the guest did, rather than for want of a slot.
+fn is_guests_fault(error: &wasmtime::Error, guest: &Guest) -> bool {
+    error.downcast_ref::<wasmtime::Trap>().is_some() || guest.limiter().denied_bytes().is_some()
+}
+
+async fn compile(
+    engine: &Engine,
+    path: &Path,
+    pinned: Option<Digest>,
+) -> Result<(Component, Artifact, Code), LoadError> {
+    let engine = engine.clone();
+    let owned_path = path.to_owned();
+    let work = tokio::task::spawn_blocking(move || {
+        let artifact = Artifact::read(&owned_path)?;
+        if let Some(pinned) = pinned.filter(|pinned| *pinned != artifact.digest()) {
+            return Err(LoadError::Digest {
+                path: owned_path,
+                pinned: pinned.to_string(),
+                found: artifact.digest().to_string(),
+            });
+        }
+        let started = Instant::now();
+        let wasmtime = engine.wasmtime();
+        let compile = || Component::from_binary(wasmtime, artifact.bytes());
+        let compiled = match engine.cache() {
+            Some(cache) => cache.component(wasmtime, &artifact, compile),
+            None => compile().map(|component| (component, false)),
+        };
+        let (component, is_cached) = compiled.map_err(|error| LoadError::Compile {
+            path: owned_path,
+            source: error.into(),
+        })?;
+        let code = if is_cached {
+            Code::Cached
+        } else {
+            Code::Compiled {
+                elapsed: started.elapsed(),
+            }
+        };
+        Ok((component, artifact, code))
+    });
+    work.await.unwrap_or_else(|error| {
+        // The compiler panicked: a defect of it, but no reason to stop the collector.
+        Err(LoadError::Compile {
+            path: path.to_owned(),
+            source: error.into(),
+        })
+    })
+}
+
+fn load_error(problem: NotReady, path: &Path, stage: &str) -> LoadError {
+    let path = path.to_owned();
+    let stage = stage.to_owned();
+    match problem {
+        NotReady::Instantiate(error) => LoadError::Instantiate {
+            path,
+            source: error.into(),
+        },
+        NotReady::Faulted(source) => LoadError::Faulted {
+            stage,
+            path,
+            source,
+        },
+        NotReady::Refused(message) => LoadError::Configure {
+            stage,
+            path,
+            message,
+        },
+    }
+}
+
+fn instantiate_error(problem: NotReady) -> InstantiateError {
+    match problem {
+        NotReady::Instantiate(error) => InstantiateError {
+            message: "cannot instantiate the plugin".to_owned(),
+            source: Some(error.into()),
+        },
+        NotReady::Faulted(fault) => InstantiateError {
+            message: "the plugin failed in `configure`".to_owned(),
+            source: Some(fault.into()),
+        },
+        NotReady::Refused(message) => InstantiateError {
+            message: format!("the plugin refused its config: {message}"),
+            source: None,
+        },
+    }
+}
+
+/// The first rule of the contract that a manifest breaks.
+fn check_manifest(manifest: &Manifest, traces: bool) -> Result<(), String> {
+    check_name("the plugin's name", &manifest.name)?;
+    check_name("the plugin's version", &manifest.version)?;
+    if !traces {
+        return Err("`signals` must contain traces, the only signal that plugins see".to_owned());
+    }
+    if let Some(interval) = manifest.tick_interval
+        && interval < TICK_INTERVAL
+    {
+        return Err(format!(
+            "a tick interval of {} ms is too short: 0 for none, or at least {}",
+            interval.as_millis(),
+            TICK_INTERVAL.as_millis()
+        ));
+    }
+    if manifest.drop_reasons.len() > DROP_REASONS {
+        return Err(format!(
+            "{} drop reasons are too many: at most {DROP_REASONS}",
+            manifest.drop_reasons.len()
+        ));
+    }
+    let mut seen = BTreeSet::new();
+    for reason in &manifest.drop_reasons {
+        check_name("a drop reason", reason)?;
+        if !seen.insert(reason) {
+            return Err(format!(
+                "the drop reason `{}` is there twice",
+                text::printable(reason, NAME_BYTES)
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_name(what: &str, name: &str) -> Result<(), String> {
+    let shown = text::printable(name, NAME_BYTES);
+    if name.is_empty() || shown != name {
+        return Err(format!(
+            "{what} is \"{shown}\": it must be 1 to {NAME_BYTES} printable bytes"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use spandrel_pipeline::stage::Manifest;
+
+    use super::check_manifest;
+
+    fn good() -> Manifest {
+        Manifest {
+            name: "tag".to_owned(),
+            version: "1.0.0".to_owned(),
+            drop_reasons: vec!["health".to_owned(), "noise".to_owned()],
+            ..Manifest::default()
+        }
+    }
+
+    fn problem(change: impl FnOnce(&mut Manifest)) -> String {
+        let mut manifest = good();
+        change(&mut manifest);
+        check_manifest(&manifest, true).expect_err("refused")
+    }
+
+    /// Each rule of a manifest has its own message.
+    #[test]
+    fn each_rule_of_a_manifest_has_its_message() {
+        assert_eq!(check_manifest(&good(), true), Ok(()));
+        assert_eq!(
+            check_manifest(&good(), false),
+            Err("`signals` must contain traces, the only signal that plugins see".to_owned())
+        );
+        assert_eq!(
+            problem(|manifest| manifest.name.clear()),
+            "the plugin's name is \"\": it must be 1 to 128 printable bytes"
+        );
+        assert_eq!(
+            problem(|manifest| "a\nb".clone_into(&mut manifest.version)),
+            "the plugin's version is \"a\\nb\": it must be 1 to 128 printable bytes"
+        );
+        assert_eq!(
+            problem(|manifest| manifest.tick_interval = Some(Duration::from_millis(9))),
+            "a tick interval of 9 ms is too short: 0 for none, or at least 10"
+        );
+        assert_eq!(
+            problem(|manifest| manifest.drop_reasons.push("health".to_owned())),
+            "the drop reason `health` is there twice"
+        );
+        assert_eq!(
+            problem(|manifest| manifest.drop_reasons = (0..251).map(|n| n.to_string()).collect()),
+            "251 drop reasons are too many: at most 250"
+        );
+    }
+}

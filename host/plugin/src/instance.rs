@@ -1,0 +1,217 @@
+//! One running copy of a generation: one store, called by one shard.
+//!
+//! Its life: made and configured by its generation; called, one call at a time; after the first
+//! fault, or a call that was dropped halfway, the store is gone and every further call fails.
+
+use std::fmt;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use spandrel_pipeline::stage::{
+    self, DrainReason, Emission, Fault, FaultKind, Manifest, Reply, Ticket,
+};
+use wasmtime::Store;
+
+use crate::abi::v0_1;
+use crate::limits::Limits;
+use crate::store::{self, Guest};
+use crate::{fault, text};
+
+/// What a plugin carries from one generation to the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The version of its format, the plugin's own.
+    pub version: u32,
+    /// The state, opaque to the host.
+    pub bytes: Vec<u8>,
+}
+
+/// One store and its guest.
+pub struct Instance {
+    limits: Limits,
+    condition: Condition,
+}
+
+enum Condition {
+    Ready(Box<Running>),
+    /// A call is under way; found at the start of another, it was dropped halfway.
+    Calling,
+    Gone(Fault),
+}
+
+struct Running {
+    store: Store<Guest>,
+    plugin: v0_1::Plugin,
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let condition = match &self.condition {
+            Condition::Ready(_) => "ready",
+            Condition::Calling => "calling",
+            Condition::Gone(_) => "gone",
+        };
+        f.debug_struct("Instance")
+            .field("condition", &condition)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One export's call: lends the store, waits within the deadline, and ends in `Ok` with the store
+/// ready again, or in the fault with the store gone.
+macro_rules! call {
+    ($self:ident, $deadline:expr, |$plugin:ident, $store:ident| $call:expr) => {{
+        let deadline: Duration = $deadline;
+        let mut running = $self.take()?;
+        store::begin_call(&mut running.store, deadline);
+        let Running {
+            store: $store,
+            plugin: $plugin,
+        } = &mut *running;
+        // A guest that runs is stopped by ticks; this stops one that sleeps in a WASI call. Twice
+        // the deadline, because the turns of other tasks are counted here.
+        let ended = tokio::time::timeout(deadline.saturating_mul(2), $call).await;
+        $self.settle(running, ended.ok(), deadline)
+    }};
+}
+
+impl Instance {
+    pub(crate) fn new(limits: Limits, store: Store<Guest>, plugin: v0_1::Plugin) -> Self {
+        Self {
+            limits,
+            condition: Condition::Ready(Box::new(Running { store, plugin })),
+        }
+    }
+
+    /// Hands over the config: the manifest and whether it wants traces, or the guest's refusal.
+    pub(crate) async fn configure(
+        &mut self,
+        config: &str,
+    ) -> Result<Result<(Manifest, bool), String>, Fault> {
+        let answer = call!(self, self.limits.configure_deadline, |plugin, store| plugin
+            .spandrel_plugin_lifecycle()
+            .call_configure(store, config))?;
+        Ok(answer
+            .map(v0_1::manifest)
+            .map_err(|message| text::printable(&message, text::MESSAGE_BYTES)))
+    }
+
+    /// The state for the next generation, or none when there is nothing to carry.
+    pub async fn snapshot(&mut self) -> Result<Option<State>, Fault> {
+        let state = call!(self, self.limits.state_deadline, |plugin, store| plugin
+            .spandrel_plugin_lifecycle()
+            .call_snapshot(store))?;
+        Ok(state.map(|state| State {
+            version: state.version,
+            bytes: state.bytes,
+        }))
+    }
+
+    /// Takes over the state of an earlier generation; the inner error is the plugin's refusal, one
+    /// line for the operator.
+    pub async fn restore(&mut self, state: State) -> Result<Result<(), String>, Fault> {
+        let state = v0_1::State {
+            version: state.version,
+            bytes: state.bytes,
+        };
+        let answer = call!(self, self.limits.state_deadline, |plugin, store| plugin
+            .spandrel_plugin_lifecycle()
+            .call_restore(store, &state))?;
+        Ok(answer.map_err(|message| text::printable(&message, text::MESSAGE_BYTES)))
+    }
+
+    /// Bytes of linear memory that the guest has now; 0 once it is gone.
+    pub fn memory_bytes(&self) -> usize {
+        match &self.condition {
+            Condition::Ready(running) => running.store.data().limiter().used_bytes(),
+            Condition::Calling | Condition::Gone(_) => 0,
+        }
+    }
+
+    async fn run_process(&mut self, ticket: Ticket, batch: &[u8]) -> Result<Reply, Fault> {
+        let reply = call!(self, self.limits.call_deadline, |plugin, store| plugin
+            .spandrel_plugin_traces()
+            .call_process(store, ticket, batch))?;
+        Ok(reply.into())
+    }
+
+    async fn run_tick(&mut self) -> Result<Emission, Fault> {
+        let emission = call!(self, self.limits.call_deadline, |plugin, store| plugin
+            .spandrel_plugin_lifecycle()
+            .call_tick(store))?;
+        Ok(emission.into())
+    }
+
+    async fn run_drain(
+        &mut self,
+        reason: DrainReason,
+        deadline: Duration,
+    ) -> Result<Emission, Fault> {
+        let deadline = deadline.min(self.limits.drain_deadline);
+        let left_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
+        let reason = v0_1::drain_reason(reason);
+        let emission = call!(self, deadline, |plugin, store| plugin
+            .spandrel_plugin_lifecycle()
+            .call_drain(store, reason, left_ms))?;
+        Ok(emission.into())
+    }
+
+    /// The guest, for one call. `settle` brings it back; a call that is dropped does not.
+    fn take(&mut self) -> Result<Box<Running>, Fault> {
+        match std::mem::replace(&mut self.condition, Condition::Calling) {
+            Condition::Ready(running) => Ok(running),
+            Condition::Calling => {
+                let fault = Fault::new(FaultKind::Trap, "its last call was given up halfway");
+                Err(self.give_up(fault))
+            }
+            Condition::Gone(fault) => Err(self.give_up(fault)),
+        }
+    }
+
+    fn settle<T>(
+        &mut self,
+        running: Box<Running>,
+        ended: Option<wasmtime::Result<T>>,
+        deadline: Duration,
+    ) -> Result<T, Fault> {
+        match ended {
+            Some(Ok(value)) => {
+                self.condition = Condition::Ready(running);
+                Ok(value)
+            }
+            Some(Err(error)) => {
+                let guest = running.store.data();
+                let fault = fault::of(&error, guest, &self.limits, deadline);
+                Err(self.give_up(fault))
+            }
+            None => Err(self.give_up(fault::past(deadline))),
+        }
+    }
+
+    fn give_up(&mut self, fault: Fault) -> Fault {
+        self.condition = Condition::Gone(fault.clone());
+        fault
+    }
+}
+
+impl stage::Instance for Instance {
+    fn process<'a>(
+        &'a mut self,
+        ticket: Ticket,
+        batch: &'a [u8],
+    ) -> BoxFuture<'a, Result<Reply, Fault>> {
+        Box::pin(self.run_process(ticket, batch))
+    }
+
+    fn tick(&mut self) -> BoxFuture<'_, Result<Emission, Fault>> {
+        Box::pin(self.run_tick())
+    }
+
+    fn drain(
+        &mut self,
+        reason: DrainReason,
+        deadline: Duration,
+    ) -> BoxFuture<'_, Result<Emission, Fault>> {
+        Box::pin(self.run_drain(reason, deadline))
+    }
+}

@@ -1,0 +1,154 @@
+//! What a guest says, in the collector's log.
+//!
+//! Lines become events with the target `plugin` and the fields `plugin`, `stage` and `generation`.
+//! They are limited in length and in rate; how many were left out is logged as well.
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use tokio::time::Instant;
+use tracing::Level;
+
+use crate::limits::Limits;
+use crate::text;
+
+pub(crate) mod pipe;
+
+/// The target of every event with a guest's words, for filters.
+pub const TARGET: &str = "plugin";
+
+/// The log of one generation's guests: all its instances share one rate.
+#[derive(Debug)]
+pub(crate) struct GuestLog {
+    stage: String,
+    generation: u64,
+    /// The plugin's own name, once its first instance has told it.
+    plugin: OnceLock<String>,
+    line_bytes: usize,
+    lines_per_second: u32,
+    bucket: Mutex<Bucket>,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    tokens: f64,
+    refilled: Instant,
+    suppressed: u64,
+}
+
+impl GuestLog {
+    pub(crate) fn new(stage: &str, generation: u64, limits: &Limits) -> Self {
+        Self {
+            stage: stage.to_owned(),
+            generation,
+            plugin: OnceLock::new(),
+            line_bytes: limits.log_line_bytes,
+            lines_per_second: limits.log_lines_per_second,
+            bucket: Mutex::new(Bucket {
+                tokens: f64::from(limits.log_lines_per_second),
+                refilled: Instant::now(),
+                suppressed: 0,
+            }),
+        }
+    }
+
+    pub(crate) fn stage(&self) -> &str {
+        &self.stage
+    }
+
+    pub(crate) fn line_bytes(&self) -> usize {
+        self.line_bytes
+    }
+
+    /// Names the plugin in the lines from now on.
+    pub(crate) fn name_plugin(&self, name: &str) {
+        self.plugin.get_or_init(|| name.to_owned());
+    }
+
+    pub(crate) fn plugin(&self) -> &str {
+        self.plugin.get().map_or("", String::as_str)
+    }
+
+    /// One line of a guest. Costs nothing more than a look when its level is not logged.
+    pub(crate) fn write(&self, level: Level, line: &str) {
+        if !self.is_enabled(level) {
+            return;
+        }
+        let Some(suppressed) = self.admit() else {
+            return;
+        };
+        self.report(suppressed);
+        self.emit(level, &text::printable(line, self.line_bytes));
+    }
+
+    /// Logs how many lines were left out since this was last said; for the end of an instance.
+    pub(crate) fn settle(&self) {
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let suppressed = std::mem::take(&mut bucket.suppressed);
+        drop(bucket);
+        self.report(suppressed);
+    }
+
+    /// Takes a token: the number of lines left out before this one, or nothing when this one is
+    /// to be left out as well.
+    fn admit(&self) -> Option<u64> {
+        let rate = f64::from(self.lines_per_second);
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let elapsed = now.duration_since(bucket.refilled).as_secs_f64();
+        bucket.refilled = now;
+        bucket.tokens = (bucket.tokens + elapsed * rate).min(rate);
+        if bucket.tokens < 1.0 {
+            bucket.suppressed = bucket.suppressed.saturating_add(1);
+            return None;
+        }
+        bucket.tokens -= 1.0;
+        Some(std::mem::take(&mut bucket.suppressed))
+    }
+
+    fn report(&self, suppressed: u64) {
+        if suppressed > 0 {
+            tracing::warn!(
+                target: TARGET,
+                plugin = self.plugin(),
+                stage = %self.stage,
+                generation = self.generation,
+                suppressed,
+                lines_per_second = self.lines_per_second,
+                "plugin log lines suppressed"
+            );
+        }
+    }
+
+    fn is_enabled(&self, level: Level) -> bool {
+        // The macros need a level that is known when compiling.
+        match level {
+            Level::ERROR => tracing::enabled!(target: TARGET, Level::ERROR),
+            Level::WARN => tracing::enabled!(target: TARGET, Level::WARN),
+            Level::INFO => tracing::enabled!(target: TARGET, Level::INFO),
+            Level::DEBUG => tracing::enabled!(target: TARGET, Level::DEBUG),
+            Level::TRACE => tracing::enabled!(target: TARGET, Level::TRACE),
+        }
+    }
+
+    fn emit(&self, level: Level, line: &str) {
+        macro_rules! event {
+            ($level:expr) => {
+                tracing::event!(
+                    target: TARGET,
+                    $level,
+                    plugin = self.plugin(),
+                    stage = %self.stage,
+                    generation = self.generation,
+                    "{line}"
+                )
+            };
+        }
+        match level {
+            Level::ERROR => event!(Level::ERROR),
+            Level::WARN => event!(Level::WARN),
+            Level::INFO => event!(Level::INFO),
+            Level::DEBUG => event!(Level::DEBUG),
+            Level::TRACE => event!(Level::TRACE),
+        }
+    }
+}

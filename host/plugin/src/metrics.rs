@@ -1,0 +1,143 @@
+//! A plugin's own counters and gauges.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+/// Names that one stage may use: each is a time series in the operator's metrics store.
+const NAMES: usize = 64;
+/// The longest name.
+const NAME_BYTES: usize = 64;
+
+/// The value of one metric.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value {
+    /// Only grows.
+    Counter(u64),
+    /// The last value that was set.
+    Gauge(f64),
+}
+
+/// What became of a value that a guest gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Counted.
+    Yes,
+    /// Not counted, for the first time in this stage: worth a line in the log.
+    RefusedFirst(&'static str),
+    /// Not counted, as before.
+    Refused,
+}
+
+/// The metrics of one stage's plugin, shared by its instances and by its generations.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    values: BTreeMap<String, Value>,
+    refused: u64,
+}
+
+impl Metrics {
+    /// Every metric by name, for the program's own `/metrics`.
+    pub fn snapshot(&self) -> Vec<(String, Value)> {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let values = table.values.iter();
+        values.map(|(name, value)| (name.clone(), *value)).collect()
+    }
+
+    /// How many values were not taken: a bad name, one name too many, or a name of another kind.
+    pub fn refused(&self) -> u64 {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.refused
+    }
+
+    pub(crate) fn count(&self, name: &str, delta: u64) -> Taken {
+        self.update(name, Value::Counter(0), |value| {
+            if let Value::Counter(sum) = value {
+                *sum = sum.saturating_add(delta);
+            }
+        })
+    }
+
+    pub(crate) fn gauge(&self, name: &str, new: f64) -> Taken {
+        self.update(name, Value::Gauge(0.0), |value| *value = Value::Gauge(new))
+    }
+
+    fn update(&self, name: &str, zero: Value, change: impl FnOnce(&mut Value)) -> Taken {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = table.values.len();
+        let refusal = match table.values.get_mut(name) {
+            Some(value) if std::mem::discriminant(value) == std::mem::discriminant(&zero) => {
+                change(value);
+                return Taken::Yes;
+            }
+            Some(_) => "a name is a counter or a gauge, not both",
+            None if !is_name(name) => "a name is 1 to 64 of a-z, 0-9 and _",
+            None if known >= NAMES => "a stage has at most 64 names",
+            None => {
+                let mut value = zero;
+                change(&mut value);
+                table.values.insert(name.to_owned(), value);
+                return Taken::Yes;
+            }
+        };
+        table.refused = table.refused.saturating_add(1);
+        if table.refused == 1 {
+            Taken::RefusedFirst(refusal)
+        } else {
+            Taken::Refused
+        }
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=NAME_BYTES).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Metrics, Taken, Value};
+
+    /// Counters add up, gauges keep the last value, and the snapshot is in order of names.
+    #[test]
+    fn counters_add_and_gauges_replace() {
+        let metrics = Metrics::default();
+        assert_eq!(metrics.gauge("b_gauge", 1.5), Taken::Yes);
+        assert_eq!(metrics.gauge("b_gauge", 2.5), Taken::Yes);
+        assert_eq!(metrics.count("a", 2), Taken::Yes);
+        assert_eq!(metrics.count("a", u64::MAX), Taken::Yes);
+        assert_eq!(
+            metrics.snapshot(),
+            [
+                ("a".to_owned(), Value::Counter(u64::MAX)),
+                ("b_gauge".to_owned(), Value::Gauge(2.5))
+            ]
+        );
+    }
+
+    /// A bad name, a name of the other kind and the 65th name are refused and counted, not stored.
+    #[test]
+    fn bad_names_are_refused_and_counted() {
+        let metrics = Metrics::default();
+        for number in 0..64 {
+            assert_eq!(metrics.count(&format!("n{number}"), 1), Taken::Yes);
+        }
+        assert!(matches!(
+            metrics.count("one_more", 1),
+            Taken::RefusedFirst(_)
+        ));
+        let long = "x".repeat(65);
+        for bad in ["", "Upper", "a-b", "é", long.as_str()] {
+            assert_eq!(metrics.count(bad, 1), Taken::Refused);
+        }
+        assert_eq!(metrics.gauge("n0", 1.0), Taken::Refused);
+        assert_eq!(metrics.refused(), 7);
+        assert_eq!(metrics.snapshot().len(), 64);
+    }
+}

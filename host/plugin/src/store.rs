@@ -1,0 +1,143 @@
+//! What one store holds beside the guest itself: its limits, its clock, its voice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::Level;
+use wasmtime::component::ResourceTable;
+use wasmtime::{Store, StoreContextMut, UpdateDeadline};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use crate::engine::{Engine, TICK};
+use crate::limits::{HANDLES, Limiter, Limits, RANDOM_BYTES};
+use crate::log::GuestLog;
+use crate::log::pipe::Pipe;
+use crate::metrics::Metrics;
+
+/// How long a guest runs before other tasks get their turn: 10 ticks.
+const SLICE_TICKS: u64 = 10;
+
+/// The data of a guest's store.
+pub(crate) struct Guest {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    limiter: Limiter,
+    log: Arc<GuestLog>,
+    metrics: Arc<Metrics>,
+    stdout: Pipe,
+    stderr: Pipe,
+    started: Instant,
+    /// Ticks that the call may still run after its current slice.
+    ticks_left: u64,
+}
+
+impl Guest {
+    /// A line of the guest, or about it, in the collector's log.
+    pub(crate) fn write_line(&self, level: Level, line: &str) {
+        self.log.write(level, line);
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    pub(crate) fn limiter(&self) -> &Limiter {
+        &self.limiter
+    }
+
+    pub(crate) fn panic_message(&self) -> Option<String> {
+        self.stderr.panic_message()
+    }
+
+    /// Takes the next slice from what the call has left: none when the deadline is reached.
+    fn next_slice(&mut self) -> Option<u64> {
+        let slice = self.ticks_left.min(SLICE_TICKS);
+        self.ticks_left = self.ticks_left.saturating_sub(slice);
+        (slice > 0).then_some(slice)
+    }
+}
+
+impl Drop for Guest {
+    /// Logs the last words: a line without an end, and the count of lines left out.
+    fn drop(&mut self) {
+        self.stdout.finish();
+        self.stderr.finish();
+        self.log.settle();
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+/// A store under `limits`, whose guest may see the clock and random numbers, and nothing else.
+pub(crate) fn new(
+    engine: &Engine,
+    limits: &Limits,
+    log: &Arc<GuestLog>,
+    metrics: &Arc<Metrics>,
+) -> Store<Guest> {
+    let stdout = Pipe::new(Arc::clone(log), Level::INFO);
+    let stderr = Pipe::new(Arc::clone(log), Level::WARN);
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(HANDLES);
+    let guest = Guest {
+        wasi: wasi(&stdout, &stderr),
+        table,
+        limiter: Limiter::new(limits.memory_bytes),
+        log: Arc::clone(log),
+        metrics: Arc::clone(metrics),
+        stdout,
+        stderr,
+        started: Instant::now(),
+        ticks_left: 0,
+    };
+    let mut store = Store::new(engine.wasmtime(), guest);
+    store.limiter(|guest| &mut guest.limiter);
+    // What one call or one host function may copy to the host.
+    store.set_hostcall_fuel(limits.reply_bytes);
+    store.epoch_deadline_callback(end_of_slice);
+    store
+}
+
+fn wasi(stdout: &Pipe, stderr: &Pipe) -> WasiCtx {
+    WasiCtx::builder()
+        .stdout(stdout.clone())
+        .stderr(stderr.clone())
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .max_random_size(RANDOM_BYTES)
+        .build()
+}
+
+/// Gives the call in hand its time to run, counted in ticks while it runs: the turns of other tasks
+/// between its slices do not count.
+pub(crate) fn begin_call(store: &mut Store<Guest>, deadline: Duration) {
+    let ticks = deadline.as_millis().div_ceil(TICK.as_millis().max(1));
+    let guest = store.data_mut();
+    guest.limiter.begin_call();
+    // One more: the current tick is partly over.
+    guest.ticks_left = u64::try_from(ticks).unwrap_or(u64::MAX).saturating_add(1);
+    let slice = guest.next_slice().unwrap_or(1);
+    store.set_epoch_deadline(slice);
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature of a callback")]
+#[expect(clippy::unnecessary_wraps, reason = "the signature of a callback")]
+fn end_of_slice(mut context: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
+    Ok(match context.data_mut().next_slice() {
+        Some(slice) => UpdateDeadline::YieldCustom(slice, Box::pin(tokio::task::yield_now())),
+        None => UpdateDeadline::Interrupt,
+    })
+}
