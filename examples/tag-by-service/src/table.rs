@@ -1,0 +1,70 @@
+//! The table of services.
+
+use std::collections::{BTreeMap, HashMap};
+
+use spandrel_guest::{AttributeValue, Glob};
+use serde::Deserialize;
+
+/// The tags of one service.
+pub(crate) type Row = BTreeMap<String, Tag>;
+
+/// Rows by the service's name or pattern, as they stand in the config.
+pub(crate) type Rows = BTreeMap<String, Row>;
+
+/// The value of a tag.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(untagged, expecting = "expected a text, a number, true or false")]
+pub(crate) enum Tag {
+    Bool(bool),
+    Int(i64),
+    Double(f64),
+    Text(String),
+}
+
+impl AttributeValue for Tag {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Bool(flag) => flag.write(out),
+            Self::Int(number) => number.write(out),
+            Self::Double(number) => number.write(out),
+            Self::Text(text) => text.write(out),
+        }
+    }
+}
+
+/// Rows in the shape in which they are looked up.
+#[derive(Debug)]
+pub(crate) struct Table {
+    names: HashMap<String, Row>,
+    /// The pattern that says most comes first.
+    patterns: Vec<(Glob, Row)>,
+    default: Row,
+}
+
+impl Table {
+    pub(crate) fn new(rows: Rows, default: Row) -> Self {
+        let (patterns, names): (Vec<_>, Vec<_>) =
+            rows.into_iter().partition(|(service, _)| service.contains('*'));
+        let mut patterns: Vec<_> = patterns
+            .into_iter()
+            .map(|(pattern, row)| (Glob::new(pattern), row))
+            .collect();
+        // The sort is stable: patterns that say as much keep the order of their names.
+        patterns.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.literal_len()));
+        Self {
+            names: names.into_iter().collect(),
+            patterns,
+            default,
+        }
+    }
+
+    /// The row of a service.
+    pub(crate) fn row(&self, service: &str) -> &Row {
+        self.names.get(service).unwrap_or_else(|| {
+            self.patterns
+                .iter()
+                .find(|(pattern, _)| pattern.matches(service))
+                .map_or(&self.default, |(_, row)| row)
+        })
+    }
+}

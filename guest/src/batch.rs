@@ -1,0 +1,187 @@
+//! The batch in hand: one OTLP request, read where it lies, and the answer to it.
+
+use std::cell::{Cell, RefCell};
+use std::marker::PhantomData;
+
+use spandrel_wire::Traces;
+
+use crate::bindings::spandrel::plugin::types;
+use crate::edits::{Edits, Operation, Snippet, word};
+use crate::emission::{self, HOLD, KEEP};
+use crate::resource::{Place, Resource};
+use crate::span::Span;
+use crate::value::{AttributeValue, write_attribute};
+
+/// One batch of spans. What a plugin does not touch is kept as it came, and costs nothing.
+///
+/// ```
+/// # use spandrel_guest::prelude::*;
+/// # const DEBUG: Reason = Reason(0);
+/// fn process(batch: &mut Batch) {
+///     for span in batch.spans() {
+///         if span.attribute_str("log.level") == Some("debug") {
+///             span.drop(DEBUG);
+///         } else if span.is_error() {
+///             span.set_attribute("important", true);
+///         }
+///     }
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Batch {
+    ticket: u64,
+    bytes: Vec<u8>,
+    answer: RefCell<Answer>,
+    /// How many spans there are, once someone has walked through all of them.
+    total: Cell<Option<u32>>,
+    /// Where the resource that was walked through last ends, so that nobody counts it again.
+    pub(crate) walked: Cell<Option<(u32, Place)>>,
+}
+
+/// The verdicts and edits so far. The buffers serve batch after batch.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    /// One byte for each span up to the last that was dropped or held.
+    verdicts: Vec<u8>,
+    edits: Edits,
+}
+
+/// An attribute that is written once and set on many spans, resources or scopes of its batch (see
+/// [`Batch::prepare`]).
+#[derive(Clone, Copy, Debug)]
+pub struct Prepared<'b> {
+    pub(crate) snippet: Snippet,
+    batch: PhantomData<&'b Batch>,
+}
+
+impl Batch {
+    pub(crate) fn new(ticket: u64, bytes: Vec<u8>, mut answer: Answer) -> Self {
+        answer.verdicts.clear();
+        answer.edits.clear();
+        Self {
+            ticket,
+            bytes,
+            answer: RefCell::new(answer),
+            total: Cell::new(None),
+            walked: Cell::new(None),
+        }
+    }
+
+    /// Every span, in batch order.
+    pub fn spans(&self) -> impl Iterator<Item = Span<'_>> {
+        let mut placed = self.traces().spans();
+        let mut seen = 0;
+        std::iter::from_fn(move || {
+            let Some(span) = placed.next() else {
+                self.total.set(Some(seen));
+                return None;
+            };
+            seen = span.index.wrapping_add(1);
+            Some(Span::new(self, span))
+        })
+    }
+
+    /// Every resource, in batch order; its spans are to be had from it.
+    pub fn resources(&self) -> impl Iterator<Item = Resource<'_>> {
+        let mut all = self.traces().resource_spans();
+        let mut before: Option<Resource<'_>> = None;
+        std::iter::from_fn(move || {
+            let next = all.next();
+            let (index, place) = before
+                .map(|resource| (resource.index().wrapping_add(1), resource.end()))
+                .unwrap_or_default();
+            before = next.map(|next| Resource::new(self, next, index, place));
+            if before.is_none() {
+                self.total.set(Some(place.item));
+            }
+            before
+        })
+    }
+
+    /// Writes an attribute once, to be set on many spans, resources or scopes of this batch.
+    ///
+    /// Setting the same key and value again and again is cheap anyway; this is cheaper.
+    pub fn prepare(&self, key: &str, value: impl AttributeValue) -> Prepared<'_> {
+        let snippet = self
+            .answer
+            .borrow_mut()
+            .edits
+            .intern(|blob| write_attribute(blob, key, &value));
+        Prepared {
+            snippet,
+            batch: PhantomData,
+        }
+    }
+
+    /// The batch as it came: one serialized `ExportTraceServiceRequest`.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn ticket(&self) -> u64 {
+        self.ticket
+    }
+
+    pub(crate) fn push(&self, operation: Operation, index: u32, snippet: Snippet) {
+        self.answer.borrow_mut().edits.push(operation, index, snippet);
+    }
+
+    pub(crate) fn edit(
+        &self,
+        operation: Operation,
+        index: u32,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let edits = &mut self.answer.borrow_mut().edits;
+        let snippet = edits.intern(write);
+        edits.push(operation, index, snippet);
+    }
+
+    /// Says what becomes of one span. The last word counts, but a held span has its `Held`.
+    #[track_caller]
+    pub(crate) fn say(&self, item: u32, outcome: u8) {
+        let answer = &mut *self.answer.borrow_mut();
+        let at = item as usize;
+        if let Some(verdict) = answer.verdicts.get_mut(at) {
+            assert!(*verdict != HOLD, "a held span is settled by its `Held`");
+            *verdict = outcome;
+        } else if outcome != KEEP {
+            answer.verdicts.resize(at, KEEP);
+            answer.verdicts.push(outcome);
+        }
+        if outcome > HOLD {
+            answer.edits.retract(item);
+        }
+    }
+
+    /// The reply, in buffers of the exact size, and the buffers to be used again.
+    pub(crate) fn into_reply(self) -> (types::Reply, Answer) {
+        let known = self.total.get();
+        let total = || known.unwrap_or_else(|| word(self.traces().spans().count()));
+        let mut answer = self.answer.take();
+        emission::settle_within(self.ticket, |released, edits, position| {
+            if let Some(verdict) = answer.verdicts.get_mut(released.index as usize) {
+                *verdict = released.outcome;
+            }
+            if released.outcome == KEEP {
+                answer.edits.adopt(edits, position, released.index);
+            }
+        });
+        if answer.verdicts.iter().all(|&verdict| verdict == KEEP) {
+            answer.verdicts.clear();
+        } else {
+            answer.verdicts.resize(total() as usize, KEEP);
+        }
+        let reply = types::Reply {
+            verdicts: answer.verdicts.as_slice().to_vec(),
+            edits: answer.edits.words().to_vec(),
+            blob: answer.edits.blob_in_use().to_vec(),
+            emission: emission::take_if_any(),
+        };
+        (reply, answer)
+    }
+
+    pub(crate) fn traces(&self) -> Traces<'_> {
+        Traces::new(&self.bytes)
+    }
+}

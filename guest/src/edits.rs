@@ -1,0 +1,140 @@
+//! Edits in the words of the contract: four numbers each, and one blob that they point into.
+
+use spandrel_wire::SpanKind;
+
+/// Snippets that are compared before a new one is stored. Plugins mostly write the same few
+/// attributes on many spans; more than this many in turn is rare, and then costs only bytes.
+const REMEMBERED: usize = 8;
+
+/// Snippets longer than this are stored without a look for an equal one.
+const LONGEST_COMPARED: u32 = 1024;
+
+/// What an edit does, by the number that the contract gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Operation {
+    SetAttribute = 0,
+    DeleteAttribute = 1,
+    SetName = 2,
+    SetKind = 3,
+    SetStatus = 4,
+    Replace = 5,
+    SetResourceAttribute = 6,
+    DeleteResourceAttribute = 7,
+    SetScopeAttribute = 8,
+    DeleteScopeAttribute = 9,
+}
+
+/// A part of the blob.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Snippet {
+    pub(crate) offset: u32,
+    pub(crate) length: u32,
+}
+
+/// Edits being collected. The buffers keep their capacity from batch to batch.
+#[derive(Debug, Default)]
+pub(crate) struct Edits {
+    words: Vec<u32>,
+    blob: Vec<u8>,
+    recent: [Snippet; REMEMBERED],
+    next: usize,
+}
+
+impl Edits {
+    /// Forgets everything but the buffers' capacity.
+    pub(crate) fn clear(&mut self) {
+        self.words.clear();
+        self.blob.clear();
+        self.recent = [Snippet::default(); REMEMBERED];
+        self.next = 0;
+    }
+
+    pub(crate) fn words(&self) -> &[u32] {
+        &self.words
+    }
+
+    /// The blob, unless nothing points into it.
+    pub(crate) fn blob_in_use(&self) -> &[u8] {
+        if self.words.is_empty() { &[] } else { &self.blob }
+    }
+
+    pub(crate) fn push(&mut self, operation: Operation, index: u32, snippet: Snippet) {
+        self.words
+            .extend_from_slice(&[operation as u32, index, snippet.offset, snippet.length]);
+    }
+
+    /// Stores what `write` appends, or finds it among the last snippets.
+    pub(crate) fn intern(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Snippet {
+        let start = self.blob.len();
+        write(&mut self.blob);
+        let new = Snippet {
+            offset: word(start),
+            length: word(self.blob.len() - start),
+        };
+        if new.length > LONGEST_COMPARED {
+            return new;
+        }
+        let (before, written) = self.blob.split_at(start);
+        let known = self.recent.iter().find(|known| {
+            known.length == new.length
+                && before
+                    .get(known.offset as usize..)
+                    .is_some_and(|rest| rest.starts_with(written))
+        });
+        if let Some(&known) = known {
+            self.blob.truncate(start);
+            return known;
+        }
+        if let Some(slot) = self.recent.get_mut(self.next % REMEMBERED) {
+            *slot = new;
+        }
+        self.next = self.next.wrapping_add(1);
+        new
+    }
+
+    /// Takes back the latest edits as long as they are of this item.
+    pub(crate) fn retract(&mut self, item: u32) {
+        while let Some(&[operation, index, _, _]) = self.words.last_chunk::<4>()
+            && index == item
+            && operation <= Operation::Replace as u32
+        {
+            self.words.truncate(self.words.len() - 4);
+        }
+    }
+
+    /// Appends edits that stand in another list, under a new index.
+    pub(crate) fn adopt(&mut self, other: &Self, from: u32, to: u32) {
+        for edit in other.words.as_chunks::<4>().0 {
+            let &[operation, index, offset, length] = edit;
+            if index != from {
+                continue;
+            }
+            let (start, end) = (offset as usize, offset as usize + length as usize);
+            let offset = match other.blob.get(start..end) {
+                Some(bytes) if operation != Operation::SetKind as u32 => {
+                    let start = self.blob.len();
+                    self.blob.extend_from_slice(bytes);
+                    word(start)
+                }
+                // The kind is a number in the words, not a part of the blob.
+                _ => offset,
+            };
+            self.words.extend_from_slice(&[operation, to, offset, length]);
+        }
+    }
+}
+
+/// A number as the contract's words hold it.
+#[expect(clippy::expect_used, reason = "a guest's memory ends at 4 GiB")]
+pub(crate) fn word(number: usize) -> u32 {
+    u32::try_from(number).expect("offsets and counts of one batch fit 32 bits")
+}
+
+/// The kind travels as a number in the words.
+pub(crate) fn kind_snippet(kind: SpanKind) -> Snippet {
+    Snippet {
+        offset: kind.number(),
+        length: 0,
+    }
+}

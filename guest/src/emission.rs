@@ -1,0 +1,125 @@
+//! What leaves a plugin beside the verdicts of the batch in hand: held spans that are let go, and
+//! spans that the plugin made. It collects here and goes out with the call that is running.
+
+use std::cell::RefCell;
+
+use crate::bindings::spandrel::plugin::types;
+use crate::created::NewResource;
+use crate::edits::{Edits, word};
+
+/// Outcomes of an item, as the contract writes them.
+pub(crate) const KEEP: u8 = 0;
+pub(crate) const HOLD: u8 = 1;
+pub(crate) const UNDISPOSED: u8 = 255;
+
+#[derive(Debug, Default)]
+struct Emission {
+    /// Two words for each item: its ticket, then index and outcome.
+    released: Vec<u64>,
+    edits: Edits,
+    created: Vec<u8>,
+}
+
+thread_local! {
+    static EMISSION: RefCell<Emission> = RefCell::default();
+}
+
+/// One item that was let go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Released {
+    pub(crate) ticket: u64,
+    pub(crate) index: u32,
+    pub(crate) outcome: u8,
+}
+
+impl Released {
+    fn words(self) -> [u64; 2] {
+        [self.ticket, u64::from(self.index) | u64::from(self.outcome) << 32]
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the parts that `words` put together")]
+    pub(crate) fn from_words([ticket, rest]: [u64; 2]) -> Self {
+        Self {
+            ticket,
+            index: rest as u32,
+            outcome: (rest >> 32) as u8,
+        }
+    }
+}
+
+/// Sends spans that the plugin made on to the next stage, with the reply of the call that is
+/// running. Outside of a call they wait for the next one.
+///
+/// ```
+/// # use spandrel_guest::prelude::*;
+/// emit(
+///     NewResource::new()
+///         .attribute("service.name", "shop")
+///         .span(NewSpan::new([1; 16], [2; 8], "summary").attribute("orders", 3)),
+/// );
+/// ```
+pub fn emit(created: NewResource) {
+    EMISSION.with_borrow_mut(|emission| created.put(&mut emission.created));
+}
+
+/// Lets one item go; `edit` writes the edits of a forwarded one.
+pub(crate) fn release(released: Released, edit: impl FnOnce(&mut Edits, u32)) {
+    // A thread that is ending has no emission any more: only native tests can see that.
+    let _: Result<(), _> = EMISSION.try_with(|emission| {
+        let mut emission = emission.borrow_mut();
+        let position = word(emission.released.len() / 2);
+        emission.released.extend_from_slice(&released.words());
+        edit(&mut emission.edits, position);
+    });
+}
+
+/// Takes out of the emission what belongs to the batch in hand: spans that were held and settled
+/// within one call are verdicts, not releases.
+pub(crate) fn settle_within(ticket: u64, mut settle: impl FnMut(Released, &Edits, u32)) {
+    EMISSION.with_borrow_mut(|emission| {
+        let of_this_batch = |words: &[u64; 2]| Released::from_words(*words).ticket == ticket;
+        let (pairs, _) = emission.released.as_chunks::<2>();
+        if !pairs.iter().any(of_this_batch) {
+            return;
+        }
+        let (mut released, mut edits) = (Vec::new(), Edits::default());
+        for (position, words) in (0_u32..).zip(pairs) {
+            if of_this_batch(words) {
+                settle(Released::from_words(*words), &emission.edits, position);
+            } else {
+                edits.adopt(&emission.edits, position, word(released.len() / 2));
+                released.extend_from_slice(words);
+            }
+        }
+        emission.released = released;
+        emission.edits = edits;
+    });
+}
+
+/// Hands over what has collected, in buffers of the exact size, and starts over.
+pub(crate) fn take() -> types::Emission {
+    EMISSION.with_borrow_mut(|emission| {
+        let taken = types::Emission {
+            released: emission.released.as_slice().to_vec(),
+            edits: emission.edits.words().to_vec(),
+            blob: emission.edits.blob_in_use().to_vec(),
+            created: emission.created.as_slice().to_vec(),
+        };
+        emission.released.clear();
+        emission.edits.clear();
+        emission.created.clear();
+        taken
+    })
+}
+
+/// As [`take`], but nothing when nothing has collected.
+pub(crate) fn take_if_any() -> Option<types::Emission> {
+    let empty = EMISSION
+        .with_borrow(|emission| emission.released.is_empty() && emission.created.is_empty());
+    (!empty).then(take)
+}
+
+/// Forgets what has collected: a new instance starts with nothing.
+pub(crate) fn reset() {
+    EMISSION.take();
+}

@@ -1,0 +1,192 @@
+//! A plugin between the calls of its host: what [`export!`](crate::export) puts behind the
+//! contract, and what the native test host drives. One logic for both.
+
+use std::time::Duration;
+
+use crate::batch::{Answer, Batch};
+use crate::bindings::spandrel::plugin::types;
+use crate::config;
+use crate::emission;
+use crate::plugin::{DrainReason, Plugin};
+
+/// The name and version that a manifest has when the plugin gives none.
+#[derive(Clone, Copy, Debug)]
+pub struct Package {
+    /// `CARGO_PKG_NAME`.
+    pub name: &'static str,
+    /// `CARGO_PKG_VERSION`.
+    pub version: &'static str,
+}
+
+/// A configured plugin with the buffers that its answers are written in.
+#[derive(Debug)]
+pub struct Exported<P> {
+    plugin: P,
+    answer: Answer,
+}
+
+impl<P: Plugin> Exported<P> {
+    /// `configure` of the contract.
+    ///
+    /// # Errors
+    /// What is wrong with the config, with its path.
+    pub fn configure(json: &str, package: Package) -> Result<(Self, types::Manifest), String> {
+        emission::reset();
+        let plugin = P::configure(config::parse(json)?)?;
+        let manifest = manifest(&plugin, package)?;
+        let answer = Answer::default();
+        Ok((Self { plugin, answer }, manifest))
+    }
+
+    /// `process` of the contract.
+    pub fn process(&mut self, ticket: u64, bytes: Vec<u8>) -> types::Reply {
+        let mut batch = Batch::new(ticket, bytes, std::mem::take(&mut self.answer));
+        self.plugin.process(&mut batch);
+        let (reply, answer) = batch.into_reply();
+        self.answer = answer;
+        reply
+    }
+
+    /// `tick` of the contract.
+    pub fn tick(&mut self) -> types::Emission {
+        self.plugin.tick();
+        emission::take()
+    }
+
+    /// `drain` of the contract.
+    pub fn drain(&mut self, reason: DrainReason, deadline_ms: u64) -> types::Emission {
+        self.plugin
+            .drain(reason, Duration::from_millis(deadline_ms));
+        emission::take()
+    }
+
+    /// `snapshot` of the contract.
+    pub fn snapshot(&mut self) -> Option<types::State> {
+        let version = self.plugin.manifest().state_version;
+        let bytes = self.plugin.snapshot()?;
+        Some(types::State { version, bytes })
+    }
+
+    /// `restore` of the contract.
+    ///
+    /// # Errors
+    /// Why the plugin does not take this state.
+    pub fn restore(&mut self, state: &types::State) -> Result<(), String> {
+        self.plugin.restore(state.version, &state.bytes)
+    }
+
+    /// The plugin itself.
+    pub fn plugin(&self) -> &P {
+        &self.plugin
+    }
+}
+
+/// Most drop reasons that a verdict's byte can name.
+const MOST_REASONS: usize = 250;
+
+fn manifest<P: Plugin>(plugin: &P, package: Package) -> Result<types::Manifest, String> {
+    let manifest = plugin.manifest();
+    if manifest.drop_reasons.len() > MOST_REASONS {
+        return Err(format!("more than {MOST_REASONS} drop reasons"));
+    }
+    let whole_ms = manifest.tick_interval.as_nanos().div_ceil(1_000_000);
+    Ok(types::Manifest {
+        name: manifest.name.unwrap_or(package.name).to_owned(),
+        version: manifest.version.unwrap_or(package.version).to_owned(),
+        dispatch: manifest.dispatch,
+        tick_interval_ms: u32::try_from(whole_ms).unwrap_or(u32::MAX),
+        state_version: manifest.state_version,
+        holds: manifest.holds,
+        drop_reasons: manifest.drop_reasons.iter().map(|&name| name.to_owned()).collect(),
+        signals: vec![types::Signal::Traces],
+    })
+}
+
+/// Makes a panic arrive at the host as one line: place, then message. The host reads it from
+/// stderr and puts it into the fault.
+#[cfg(target_arch = "wasm32")]
+pub fn report_panics() {
+    use std::io::Write as _;
+
+    std::panic::set_hook(Box::new(|panic| {
+        let mut stderr = std::io::stderr();
+        let message = panic.payload_as_str().unwrap_or("a panic without a message");
+        let _: Result<(), _> = match panic.location() {
+            Some(place) => writeln!(stderr, "panicked at {place}: {message}"),
+            None => writeln!(stderr, "panicked: {message}"),
+        };
+    }));
+}
+
+/// Makes a [`Plugin`](crate::Plugin) a WebAssembly component: write it once, at the end of the
+/// plugin's `lib.rs`. In a native build it does nothing but check the type.
+#[macro_export]
+macro_rules! export {
+    ($plugin:ty) => {
+        const _: fn() = || {
+            fn is_a_plugin<P: $crate::Plugin>() {}
+            is_a_plugin::<$plugin>();
+        };
+
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            use $crate::bindings::exports::spandrel::plugin as contract;
+            use $crate::bindings::spandrel::plugin::types;
+            use $crate::exported::{Exported, Package, report_panics};
+
+            ::std::thread_local! {
+                static RUNNING: ::std::cell::RefCell<::std::option::Option<Exported<$plugin>>> =
+                    const { ::std::cell::RefCell::new(::std::option::Option::None) };
+            }
+
+            fn running<R>(call: impl ::std::ops::FnOnce(&mut Exported<$plugin>) -> R) -> R {
+                RUNNING.with_borrow_mut(|running| {
+                    call(running.as_mut().expect("the host calls configure first"))
+                })
+            }
+
+            struct Component;
+
+            impl contract::lifecycle::Guest for Component {
+                fn configure(
+                    config: ::std::string::String,
+                ) -> ::std::result::Result<types::Manifest, ::std::string::String> {
+                    report_panics();
+                    let package = Package {
+                        name: ::std::env!("CARGO_PKG_NAME"),
+                        version: ::std::env!("CARGO_PKG_VERSION"),
+                    };
+                    let (exported, manifest) = Exported::configure(&config, package)?;
+                    RUNNING.set(::std::option::Option::Some(exported));
+                    ::std::result::Result::Ok(manifest)
+                }
+
+                fn tick() -> types::Emission {
+                    running(Exported::tick)
+                }
+
+                fn drain(reason: types::DrainReason, deadline_ms: u64) -> types::Emission {
+                    running(|exported| exported.drain(reason, deadline_ms))
+                }
+
+                fn snapshot() -> ::std::option::Option<types::State> {
+                    running(Exported::snapshot)
+                }
+
+                fn restore(
+                    state: types::State,
+                ) -> ::std::result::Result<(), ::std::string::String> {
+                    running(|exported| exported.restore(&state))
+                }
+            }
+
+            impl contract::traces::Guest for Component {
+                fn process(ticket: u64, batch: ::std::vec::Vec<u8>) -> types::Reply {
+                    running(|exported| exported.process(ticket, batch))
+                }
+            }
+
+            $crate::bindings::__export_world!(Component with_types_in $crate::bindings);
+        };
+    };
+}

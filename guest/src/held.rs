@@ -1,0 +1,72 @@
+//! A span that the host keeps for the plugin.
+
+use serde::{Deserialize, Serialize};
+
+use crate::emission::{self, KEEP, Released, UNDISPOSED};
+use crate::plugin::Reason;
+use crate::span_edits::SpanEdits;
+
+/// The name of a span that was held: the span's bytes stay with the host.
+///
+/// It is settled once, by [`forward`](Self::forward), [`forward_with`](Self::forward_with) or
+/// [`drop`](Self::drop), in this call or any later one. A `Held` that is destroyed without a word
+/// drops its span with the reason `undisposed`. It can be put into a
+/// [`snapshot`](crate::Plugin::snapshot): it keeps its meaning in the next generation.
+#[derive(Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "(u64, u32)")]
+#[must_use = "a held span that is not kept anywhere is dropped as `undisposed`"]
+pub struct Held {
+    /// Zero once it is settled: the host never gives out that ticket.
+    ticket: u64,
+    index: u32,
+}
+
+impl From<(u64, u32)> for Held {
+    fn from((ticket, index): (u64, u32)) -> Self {
+        Self { ticket, index }
+    }
+}
+
+impl Held {
+    pub(crate) fn new(ticket: u64, index: u32) -> Self {
+        Self { ticket, index }
+    }
+
+    /// Sends the span on to the next stage as it came.
+    pub fn forward(self) {
+        self.settle(KEEP);
+    }
+
+    /// Sends the span on to the next stage with edits.
+    pub fn forward_with(mut self, edit: impl FnOnce(&mut SpanEdits<'_>)) {
+        let released = self.take(KEEP);
+        emission::release(released, |edits, position| {
+            edit(&mut SpanEdits::new(edits, position));
+        });
+    }
+
+    /// Lets the span go for good.
+    pub fn drop(self, reason: Reason) {
+        self.settle(reason.outcome());
+    }
+
+    fn settle(mut self, outcome: u8) {
+        emission::release(self.take(outcome), |_, _| {});
+    }
+
+    fn take(&mut self, outcome: u8) -> Released {
+        Released {
+            ticket: std::mem::take(&mut self.ticket),
+            index: self.index,
+            outcome,
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.ticket != 0 {
+            emission::release(self.take(UNDISPOSED), |_, _| {});
+        }
+    }
+}

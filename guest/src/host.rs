@@ -1,0 +1,77 @@
+//! What the host offers: the log, clocks, chance, and the plugin's own metrics.
+//!
+//! In a native build the same functions go to a double of the host that
+//! [`testing`](crate::testing) reads and sets: time stands still until a test moves it.
+
+use std::time::Duration;
+
+#[cfg(target_arch = "wasm32")]
+use crate::bindings::spandrel::plugin::host as imported;
+pub use crate::bindings::spandrel::plugin::types::Level;
+#[cfg(not(target_arch = "wasm32"))]
+use double as imported;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) mod double;
+
+/// Writes a line to the collector's log, under the name of the stage. The host cuts it at 4 KiB
+/// and limits the rate. [`info!`](crate::info) and its sisters format as well.
+pub fn log(level: Level, message: &str) {
+    imported::log(level, message);
+}
+
+/// The wall clock in nanoseconds since the Unix epoch: the unit of a span's times.
+pub fn now() -> u64 {
+    imported::now()
+}
+
+/// The monotonic clock, from an arbitrary start: what to measure timeouts with.
+pub fn monotonic() -> Duration {
+    Duration::from_nanos(imported::monotonic())
+}
+
+/// A random number.
+pub fn random() -> u64 {
+    imported::random()
+}
+
+/// Adds to a counter of the plugin's own, shown with the collector's metrics under the stage's
+/// name. At most 64 names of `[a-z0-9_]`. One call for each batch is cheap, one for each span is not.
+pub fn count(name: &str, delta: u64) {
+    imported::count(name, delta);
+}
+
+/// Sets a gauge of the plugin's own, within the same limits as [`count`].
+pub fn gauge(name: &str, value: f64) {
+    imported::gauge(name, value);
+}
+
+/// Writes a formatted line to the collector's log at level `trace`.
+#[macro_export]
+macro_rules! trace {
+    ($($text:tt)+) => { $crate::host::log($crate::host::Level::Trace, &::std::format!($($text)+)) };
+}
+
+/// Writes a formatted line to the collector's log at level `debug`.
+#[macro_export]
+macro_rules! debug {
+    ($($text:tt)+) => { $crate::host::log($crate::host::Level::Debug, &::std::format!($($text)+)) };
+}
+
+/// Writes a formatted line to the collector's log at level `info`.
+#[macro_export]
+macro_rules! info {
+    ($($text:tt)+) => { $crate::host::log($crate::host::Level::Info, &::std::format!($($text)+)) };
+}
+
+/// Writes a formatted line to the collector's log at level `warn`.
+#[macro_export]
+macro_rules! warn {
+    ($($text:tt)+) => { $crate::host::log($crate::host::Level::Warn, &::std::format!($($text)+)) };
+}
+
+/// Writes a formatted line to the collector's log at level `error`.
+#[macro_export]
+macro_rules! error {
+    ($($text:tt)+) => { $crate::host::log($crate::host::Level::Error, &::std::format!($($text)+)) };
+}

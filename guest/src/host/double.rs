@@ -1,0 +1,92 @@
+//! The host's double in native builds, one for each thread: tests do not see each other's.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Level;
+
+/// 2026-01-01T00:00:00Z: where the wall clock of a test starts.
+const START_OF_WALL_CLOCK: u64 = 1_767_225_600_000_000_000;
+
+/// What a plugin did to the host, and what the host will tell it.
+#[derive(Debug)]
+pub(crate) struct Double {
+    elapsed: Duration,
+    seed: u64,
+    pub(crate) logs: Vec<(Level, String)>,
+    pub(crate) counters: BTreeMap<String, u64>,
+    pub(crate) gauges: BTreeMap<String, f64>,
+}
+
+impl Double {
+    const fn new() -> Self {
+        Self {
+            elapsed: Duration::ZERO,
+            seed: 0,
+            logs: Vec::new(),
+            counters: BTreeMap::new(),
+            gauges: BTreeMap::new(),
+        }
+    }
+}
+
+thread_local! {
+    static DOUBLE: RefCell<Double> = const { RefCell::new(Double::new()) };
+}
+
+/// Looks at the double of this thread, or changes it.
+pub(crate) fn with<R>(look: impl FnOnce(&mut Double) -> R) -> R {
+    DOUBLE.with_borrow_mut(look)
+}
+
+/// Starts over, so that a test does not see what an earlier one on this thread did.
+pub(crate) fn reset() {
+    with(|double| *double = Double::new());
+}
+
+/// Moves both clocks.
+pub(crate) fn advance(by: Duration) {
+    with(|double| double.elapsed += by);
+}
+
+/// Sets what `random` goes on from.
+pub(crate) fn seed(seed: u64) {
+    with(|double| double.seed = seed);
+}
+
+pub(super) fn log(level: Level, message: &str) {
+    with(|double| double.logs.push((level, message.to_owned())));
+}
+
+pub(super) fn now() -> u64 {
+    START_OF_WALL_CLOCK + monotonic()
+}
+
+pub(super) fn monotonic() -> u64 {
+    with(|double| u64::try_from(double.elapsed.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// `SplitMix64`: any seed gives a good sequence, and the same one every time.
+pub(super) fn random() -> u64 {
+    with(|double| {
+        double.seed = double.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = double.seed;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    })
+}
+
+pub(super) fn count(name: &str, delta: u64) {
+    with(|double| {
+        let counter = double.counters.entry(name.to_owned()).or_default();
+        *counter = counter.saturating_add(delta);
+    });
+}
+
+pub(super) fn gauge(name: &str, value: f64) {
+    with(|double| {
+        double.gauges.insert(name.to_owned(), value);
+    });
+}

@@ -1,0 +1,275 @@
+//! The resources and scopes of the batch in hand.
+
+use std::ops::Deref;
+
+use spandrel_wire::{PlacedSpan, ResourceSpans, ScopeSpans};
+
+use crate::batch::{Batch, Prepared};
+use crate::edits::{Operation, word};
+use crate::span::Span;
+use crate::value::{AttributeValue, write_attribute};
+
+/// Where something begins in its batch: how many scopes and spans stand before it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Place {
+    pub(crate) scope: u32,
+    pub(crate) item: u32,
+}
+
+/// What made spans: a process, a host, a service. Reads like a
+/// [`wire::Resource`](crate::wire::Resource).
+///
+/// An edit holds for all its spans that leave with this batch, and for those that are held.
+#[derive(Clone, Copy, Debug)]
+pub struct Resource<'b> {
+    batch: &'b Batch,
+    view: spandrel_wire::Resource<'b>,
+    spans: ResourceSpans<'b>,
+    index: u32,
+    /// Not known when it was come to through one of its spans.
+    place: Option<Place>,
+}
+
+impl<'b> Deref for Resource<'b> {
+    type Target = spandrel_wire::Resource<'b>;
+
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        &self.view
+    }
+}
+
+impl<'b> Resource<'b> {
+    pub(crate) fn new(
+        batch: &'b Batch,
+        spans: ResourceSpans<'b>,
+        index: u32,
+        place: Place,
+    ) -> Self {
+        Self {
+            batch,
+            view: spans.resource(),
+            spans,
+            index,
+            place: Some(place),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn of(batch: &'b Batch, placed: &PlacedSpan<'b>) -> Self {
+        Self {
+            batch,
+            view: placed.resource_spans.resource(),
+            spans: placed.resource_spans,
+            index: placed.resource_index,
+            place: None,
+        }
+    }
+
+    /// Sets an attribute, in place of one with the same key.
+    pub fn set_attribute(&self, key: &str, value: impl AttributeValue) {
+        self.batch
+            .edit(Operation::SetResourceAttribute, self.index, |blob| {
+                write_attribute(blob, key, &value);
+            });
+    }
+
+    /// Sets an attribute that was written before (see [`Batch::prepare`]).
+    pub fn set(&self, attribute: Prepared<'b>) {
+        self.batch
+            .push(Operation::SetResourceAttribute, self.index, attribute.snippet);
+    }
+
+    /// Deletes an attribute, if it is there.
+    pub fn delete_attribute(&self, key: &str) {
+        self.batch
+            .edit(Operation::DeleteResourceAttribute, self.index, |blob| {
+                blob.extend_from_slice(key.as_bytes());
+            });
+    }
+
+    /// Its spans, in batch order.
+    pub fn spans(&self) -> impl Iterator<Item = Span<'b>> + use<'b> {
+        let Self { batch, spans: resource_spans, index: resource_index, .. } = *self;
+        let mut place = self.place();
+        let mut scopes = resource_spans.scope_spans();
+        let mut current = None;
+        std::iter::from_fn(move || {
+            loop {
+                if let Some((scope_spans, spans)) = &mut current
+                    && let Some(span) = Iterator::next(spans)
+                {
+                    let index = place.item;
+                    place.item = index.wrapping_add(1);
+                    return Some(Span::new(
+                        batch,
+                        PlacedSpan {
+                            index,
+                            resource_index,
+                            scope_index: place.scope.wrapping_sub(1),
+                            resource_spans,
+                            scope_spans: *scope_spans,
+                            span,
+                        },
+                    ));
+                }
+                let Some(scope) = scopes.next() else {
+                    batch.walked.set(Some((resource_index, place)));
+                    return None;
+                };
+                place.scope = place.scope.wrapping_add(1);
+                current = Some((scope, scope.spans()));
+            }
+        })
+    }
+
+    /// Its scopes, in batch order.
+    pub fn scopes(&self) -> impl Iterator<Item = Scope<'b>> + use<'b> {
+        let resource = *self;
+        let mut place = self.place();
+        self.spans.scope_spans().map(move |spans| {
+            let scope = Scope::new(resource, spans, place);
+            place.scope = place.scope.wrapping_add(1);
+            place.item = place.item.wrapping_add(word(spans.spans().count()));
+            scope
+        })
+    }
+
+    /// The number of the resource in its batch, from 0.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Where the next resource begins.
+    pub(crate) fn end(&self) -> Place {
+        match self.batch.walked.get() {
+            Some((index, end)) if index == self.index => end,
+            _ => end_of(self.spans, self.place()),
+        }
+    }
+
+    fn place(&self) -> Place {
+        self.place.unwrap_or_else(|| {
+            self.batch
+                .traces()
+                .resource_spans()
+                .take(self.index as usize)
+                .fold(Place::default(), |place, spans| end_of(spans, place))
+        })
+    }
+}
+
+fn end_of(spans: ResourceSpans<'_>, begin: Place) -> Place {
+    spans.scope_spans().fold(begin, |place, scope| Place {
+        scope: place.scope.wrapping_add(1),
+        item: place.item.wrapping_add(word(scope.spans().count())),
+    })
+}
+
+/// A library that makes spans. Reads like a [`wire::Scope`](crate::wire::Scope).
+///
+/// An edit holds for all its spans that leave with this batch, and for those that are held.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'b> {
+    resource: Resource<'b>,
+    view: spandrel_wire::Scope<'b>,
+    spans: ScopeSpans<'b>,
+    index: u32,
+    /// How many spans stand before its own; not known when it was come to through one of them.
+    first: Option<u32>,
+}
+
+impl<'b> Deref for Scope<'b> {
+    type Target = spandrel_wire::Scope<'b>;
+
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        &self.view
+    }
+}
+
+impl<'b> Scope<'b> {
+    fn new(resource: Resource<'b>, spans: ScopeSpans<'b>, place: Place) -> Self {
+        Self {
+            resource,
+            view: spans.scope(),
+            spans,
+            index: place.scope,
+            first: Some(place.item),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn of(batch: &'b Batch, placed: &PlacedSpan<'b>) -> Self {
+        Self {
+            resource: Resource::of(batch, placed),
+            view: placed.scope_spans.scope(),
+            spans: placed.scope_spans,
+            index: placed.scope_index,
+            first: None,
+        }
+    }
+
+    /// Sets an attribute, in place of one with the same key.
+    pub fn set_attribute(&self, key: &str, value: impl AttributeValue) {
+        self.resource
+            .batch
+            .edit(Operation::SetScopeAttribute, self.index, |blob| {
+                write_attribute(blob, key, &value);
+            });
+    }
+
+    /// Sets an attribute that was written before (see [`Batch::prepare`]).
+    pub fn set(&self, attribute: Prepared<'b>) {
+        self.resource
+            .batch
+            .push(Operation::SetScopeAttribute, self.index, attribute.snippet);
+    }
+
+    /// Deletes an attribute, if it is there.
+    pub fn delete_attribute(&self, key: &str) {
+        self.resource
+            .batch
+            .edit(Operation::DeleteScopeAttribute, self.index, |blob| {
+                blob.extend_from_slice(key.as_bytes());
+            });
+    }
+
+    /// Its spans, in batch order.
+    pub fn spans(&self) -> impl Iterator<Item = Span<'b>> + use<'b> {
+        let Self { resource, spans: scope_spans, index: scope_index, .. } = *self;
+        (self.first()..).zip(scope_spans.spans()).map(move |(index, span)| {
+            Span::new(
+                resource.batch,
+                PlacedSpan {
+                    index,
+                    resource_index: resource.index,
+                    scope_index,
+                    resource_spans: resource.spans,
+                    scope_spans,
+                    span,
+                },
+            )
+        })
+    }
+
+    /// The resource that it is of.
+    pub fn resource(&self) -> Resource<'b> {
+        self.resource
+    }
+
+    /// The number of the scope in its batch, counted through all resources, from 0.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    fn first(&self) -> u32 {
+        self.first.unwrap_or_else(|| {
+            self.resource
+                .scopes()
+                .find(|scope| scope.index == self.index)
+                .and_then(|scope| scope.first)
+                .unwrap_or_default()
+        })
+    }
+}

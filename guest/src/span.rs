@@ -1,0 +1,122 @@
+//! A span of the batch in hand.
+
+use std::ops::Deref;
+
+use spandrel_wire::{PlacedSpan, SpanKind, Status, write_status};
+
+use crate::batch::{Batch, Prepared};
+use crate::created::NewSpan;
+use crate::edits::{Operation, kind_snippet};
+use crate::emission::{HOLD, KEEP};
+use crate::held::Held;
+use crate::plugin::Reason;
+use crate::resource::{Resource, Scope};
+use crate::value::{AttributeValue, write_attribute};
+
+/// A span of the batch in hand.
+///
+/// It reads like a [`wire::Span`](crate::wire::Span), field by field as they are asked for. What is
+/// read is what came: edits show after the plugin, not here.
+#[derive(Debug)]
+pub struct Span<'b> {
+    batch: &'b Batch,
+    placed: PlacedSpan<'b>,
+}
+
+impl<'b> Deref for Span<'b> {
+    type Target = spandrel_wire::Span<'b>;
+
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        &self.placed.span
+    }
+}
+
+impl<'b> Span<'b> {
+    #[inline]
+    pub(crate) fn new(batch: &'b Batch, placed: PlacedSpan<'b>) -> Self {
+        Self { batch, placed }
+    }
+
+    /// Keeps the span: what happens without a word as well, and what takes back a [`drop`](Self::drop).
+    #[track_caller]
+    pub fn keep(self) {
+        self.batch.say(self.placed.index, KEEP);
+    }
+
+    /// Lets the span go for good.
+    #[track_caller]
+    pub fn drop(self, reason: Reason) {
+        self.batch.say(self.placed.index, reason.outcome());
+    }
+
+    /// Leaves the span with the host until its [`Held`] settles it, in this call or a later one.
+    ///
+    /// # Panics
+    /// When the span is held already.
+    #[track_caller]
+    pub fn hold(self) -> Held {
+        self.batch.say(self.placed.index, HOLD);
+        Held::new(self.batch.ticket(), self.placed.index)
+    }
+
+    /// Sets an attribute, in place of one with the same key.
+    pub fn set_attribute(&self, key: &str, value: impl AttributeValue) {
+        self.edit(Operation::SetAttribute, |blob| write_attribute(blob, key, &value));
+    }
+
+    /// Sets an attribute that was written before (see [`Batch::prepare`]).
+    #[inline]
+    pub fn set(&self, attribute: Prepared<'b>) {
+        self.batch
+            .push(Operation::SetAttribute, self.placed.index, attribute.snippet);
+    }
+
+    /// Deletes an attribute, if it is there.
+    pub fn delete_attribute(&self, key: &str) {
+        self.edit(Operation::DeleteAttribute, |blob| blob.extend_from_slice(key.as_bytes()));
+    }
+
+    /// Renames the span.
+    pub fn set_name(&self, name: &str) {
+        self.edit(Operation::SetName, |blob| blob.extend_from_slice(name.as_bytes()));
+    }
+
+    /// Sets the span's kind.
+    pub fn set_kind(&self, kind: SpanKind) {
+        self.batch
+            .push(Operation::SetKind, self.placed.index, kind_snippet(kind));
+    }
+
+    /// Sets the span's status.
+    pub fn set_status(&self, status: Status<'_>) {
+        self.edit(Operation::SetStatus, |blob| write_status(blob, status));
+    }
+
+    /// Puts another span in its place, within the same resource and scope.
+    pub fn replace(&self, span: &NewSpan) {
+        self.edit(Operation::Replace, |blob| blob.extend_from_slice(span.bytes()));
+    }
+
+    /// The resource that the span came from.
+    #[inline]
+    pub fn resource(&self) -> Resource<'b> {
+        Resource::of(self.batch, &self.placed)
+    }
+
+    /// The scope that made the span.
+    #[inline]
+    pub fn scope(&self) -> Scope<'b> {
+        Scope::of(self.batch, &self.placed)
+    }
+
+    /// The number of the span in its batch, from 0.
+    #[inline]
+    pub fn index(&self) -> u32 {
+        self.placed.index
+    }
+
+    fn edit(&self, operation: Operation, write: impl FnOnce(&mut Vec<u8>)) {
+        self.batch.edit(operation, self.placed.index, write);
+    }
+}
