@@ -1,0 +1,106 @@
+//! One compressed message, inflated as its bytes arrive and never beyond the room it is given.
+
+use std::io;
+
+use flate2::{Decompress, FlushDecompress, Status};
+use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
+
+use super::{Compression, GZIP_WINDOW_BITS, after};
+
+/// What a decoder itself takes, beside what it has inflated: the window and the tables.
+pub(crate) const STATE_BYTES: usize = 64 * 1024;
+
+/// The largest window of a zstd frame, as a power of two: 8 MiB, what every decoder should support
+/// by RFC 8878. Without it a frame of 20 bytes may ask for 128 MiB. Of a window only the part that
+/// was inflated so far is touched, so that it takes at most as much again as the output.
+const ZSTD_WINDOW_LOG: u32 = 23;
+
+/// Why a message could not be inflated.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NotInflated {
+    /// The bytes are not what their encoding says.
+    Corrupt,
+    /// The bytes end too early.
+    Truncated,
+}
+
+/// Inflates one message of one or more gzip members or zstd frames.
+pub(crate) struct Inflater {
+    stream: Stream,
+    /// Whether the bytes so far could be all of them.
+    at_end: bool,
+}
+
+enum Stream {
+    Gzip(Decompress),
+    Zstd(Decoder<'static>),
+}
+
+impl Inflater {
+    /// For a message of this encoding; none for one that is not compressed.
+    pub(crate) fn new(compression: Compression) -> io::Result<Option<Self>> {
+        let stream = match compression {
+            Compression::None => return Ok(None),
+            Compression::Gzip => Stream::Gzip(Decompress::new_gzip(GZIP_WINDOW_BITS)),
+            Compression::Zstd => {
+                let mut stream = Decoder::new()?;
+                stream.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG))?;
+                Stream::Zstd(stream)
+            }
+        };
+        let at_end = false;
+        Ok(Some(Self { stream, at_end }))
+    }
+
+    /// Inflates from the front of `input` into the spare room of `out`, which is never grown, and
+    /// leaves in `input` what did not fit. `input` may be empty: then what the decoder still has is
+    /// written.
+    pub(crate) fn step(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Result<(), NotInflated> {
+        let (lacking, filled) = (input.len(), out.len());
+        if self.at_end && lacking > 0 {
+            self.begin_again();
+        }
+        match &mut self.stream {
+            Stream::Gzip(stream) => {
+                let before = stream.total_in();
+                let status = stream
+                    .decompress_vec(input, out, FlushDecompress::None)
+                    .map_err(|_| NotInflated::Corrupt)?;
+                *input = after(input, stream.total_in() - before);
+                self.at_end |= status == Status::StreamEnd;
+            }
+            Stream::Zstd(stream) => {
+                let mut buffer = InBuffer::around(input);
+                let hint = stream
+                    .run(&mut buffer, &mut OutBuffer::around_pos(out, filled))
+                    .map_err(|_| NotInflated::Corrupt)?;
+                let taken = buffer.pos();
+                *input = input.get(taken..).unwrap_or_default();
+                // A call with nothing to do hints at the next frame; the last one still ended.
+                self.at_end |= hint == 0;
+            }
+        }
+        let stuck = input.len() == lacking && out.len() == filled;
+        if stuck && lacking > 0 && out.len() < out.capacity() {
+            return Err(NotInflated::Corrupt);
+        }
+        Ok(())
+    }
+
+    /// To be asked when there is no more input.
+    pub(crate) fn finish(&self) -> Result<(), NotInflated> {
+        if self.at_end {
+            Ok(())
+        } else {
+            Err(NotInflated::Truncated)
+        }
+    }
+
+    /// Another gzip member follows, or another zstd frame, which the decoder begins by itself.
+    fn begin_again(&mut self) {
+        self.at_end = false;
+        if let Stream::Gzip(stream) = &mut self.stream {
+            *stream = Decompress::new_gzip(GZIP_WINDOW_BITS);
+        }
+    }
+}

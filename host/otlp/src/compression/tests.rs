@@ -1,0 +1,96 @@
+use super::*;
+
+/// Inflates with the room given in pieces of `room`, and the input in pieces of `piece`.
+fn inflate(
+    compression: Compression,
+    wire: &[u8],
+    piece: usize,
+    room: usize,
+) -> Result<Vec<u8>, NotInflated> {
+    let mut inflater = Inflater::new(compression)
+        .expect("memory")
+        .expect("compressed");
+    let mut out = Vec::new();
+    for piece in wire.chunks(piece) {
+        let mut input = piece;
+        loop {
+            out.reserve_exact(room);
+            inflater.step(&mut input, &mut out)?;
+            if input.is_empty() && out.len() < out.capacity() {
+                break;
+            }
+        }
+    }
+    inflater.finish().map(|()| out)
+}
+
+fn sample(len: usize) -> Bytes {
+    (0..len)
+        .map(|at| u8::try_from((at / 7 * at) % 251).expect("below 251"))
+        .collect()
+}
+
+/// What is compressed inflates to the same bytes, whatever pieces it arrives in.
+#[tokio::test]
+async fn a_message_survives_the_round_trip() {
+    for compression in [Compression::Gzip, Compression::Zstd] {
+        for len in [0, 1, 1000, STEP - 1, 3 * STEP + 17] {
+            let message = sample(len);
+            let wire = compression.compress(message.clone()).await.expect("memory");
+            for (piece, room) in [(1 << 20, 1 << 20), (1000, 64 * 1024), (70_001, 1000)] {
+                let out = inflate(compression, &wire, piece, room).expect("sound");
+                assert_eq!(out, message, "{compression:?} {len} {piece} {room}");
+            }
+        }
+    }
+}
+
+/// A message of several members or frames is the sum of them, as other servers read it.
+#[tokio::test]
+async fn members_add_up() {
+    for compression in [Compression::Gzip, Compression::Zstd] {
+        let half = compression.compress(sample(5000)).await.expect("memory");
+        let out = inflate(compression, &[half.clone(), half].concat(), 900, 4096);
+        assert_eq!(out, Ok([sample(5000), sample(5000)].concat()));
+    }
+}
+
+/// No prefix of a compressed message passes for the whole, and no garbage for a message.
+#[tokio::test]
+async fn broken_messages_are_told() {
+    for compression in [Compression::Gzip, Compression::Zstd] {
+        let wire = compression.compress(sample(5000)).await.expect("memory");
+        for len in 1..wire.len() {
+            let out = inflate(compression, &wire[..len], 4096, 4096);
+            assert_eq!(out, Err(NotInflated::Truncated), "{compression:?} {len}");
+        }
+        let garbage = inflate(compression, b"this is neither of them", 4096, 4096);
+        assert_eq!(garbage, Err(NotInflated::Corrupt));
+        let trailed = [&wire[..], b"and garbage after it"].concat();
+        assert_eq!(
+            inflate(compression, &trailed, 4096, 4096),
+            Err(NotInflated::Corrupt)
+        );
+    }
+}
+
+/// A zstd frame may not ask for more window than every decoder must have.
+#[test]
+fn a_huge_zstd_window_is_refused() {
+    // Magic number, a descriptor without single segment, and a window of 2^27 bytes.
+    let frame = [
+        0x28,
+        0xb5,
+        0x2f,
+        0xfd,
+        0x00,
+        (27 - 10) << 3,
+        0x01,
+        0x00,
+        0x00,
+    ];
+    assert_eq!(
+        inflate(Compression::Zstd, &frame, 64, 4096),
+        Err(NotInflated::Corrupt)
+    );
+}

@@ -1,0 +1,228 @@
+//! The OTLP/gRPC exporter: sends batches as the bytes they are, and tells how that ended.
+//!
+//! One HTTP/2 connection, made when it is first needed and again when it is lost; attempts run on
+//! it side by side. A batch is not copied on its way out unless it is compressed.
+
+mod endpoint;
+mod reply;
+mod request;
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::HeaderMap;
+use spandrel_pipeline::exporter::{Exporter, Outcome};
+use spandrel_wire::Signal;
+use tokio::time::timeout;
+use tonic::transport::Channel;
+use tower::ServiceExt;
+
+use crate::compression::Compression;
+use crate::status;
+
+/// Where to send, and how. The defaults are the Collector's where it has one.
+#[derive(Clone, Debug)]
+pub struct ExporterConfig {
+    /// `http://host:port` for plain text, `https://host:port` for TLS; `host:port` means TLS unless
+    /// [`ClientTls::insecure`] says otherwise.
+    pub endpoint: String,
+    /// Sent with every request; names that end in `-bin` carry bytes.
+    pub headers: Vec<(String, String)>,
+    /// How requests are compressed.
+    pub compression: Compression,
+    /// How long one attempt may take, with connecting.
+    pub timeout: Duration,
+    /// How the backend is known, and we to it.
+    pub tls: ClientTls,
+    /// When the connection is probed; none for never.
+    pub keepalive: Option<ClientKeepalive>,
+    /// How we name ourselves.
+    pub user_agent: String,
+    /// The longest request, before compression: more is never sent. OTLP recommends 64 MiB.
+    pub max_request: usize,
+    /// The longest response. OTLP recommends 4 MiB.
+    pub max_response: usize,
+}
+
+impl ExporterConfig {
+    /// The defaults, for this endpoint.
+    pub fn new(endpoint: impl Into<String>) -> Self {
+        Self {
+            endpoint: endpoint.into(),
+            headers: Vec::new(),
+            compression: Compression::default(),
+            timeout: Duration::from_secs(5),
+            tls: ClientTls::default(),
+            keepalive: None,
+            user_agent: concat!("Spandrel/", env!("CARGO_PKG_VERSION")).to_owned(),
+            max_request: 64 << 20,
+            max_response: 4 << 20,
+        }
+    }
+}
+
+/// TLS of an exporter, with the Collector's names. Files are in PEM.
+#[derive(Clone, Debug, Default)]
+pub struct ClientTls {
+    /// Plain text for an endpoint without a scheme.
+    pub insecure: bool,
+    /// TLS, but whoever answers is believed to be the backend.
+    pub insecure_skip_verify: bool,
+    /// The authorities to trust; without it, those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate, for backends that ask for one; needs `key_file`.
+    pub cert_file: Option<PathBuf>,
+    /// Its private key.
+    pub key_file: Option<PathBuf>,
+    /// The name that the backend's certificate must have, where it is not the endpoint's host.
+    pub server_name_override: Option<String>,
+}
+
+/// The client side of keepalive, with the Collector's names.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientKeepalive {
+    /// A connection this long without traffic is probed.
+    pub time: Duration,
+    /// A probe unanswered for this long means that the backend is gone.
+    pub timeout: Duration,
+    /// Probes also when nothing is being sent.
+    pub permit_without_stream: bool,
+}
+
+/// Why an exporter cannot be made: all of it is for the operator to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum ExporterError {
+    /// The endpoint is not one.
+    #[error(
+        "`{endpoint}` is not an endpoint: write http://host:port, https://host:port or host:port"
+    )]
+    Endpoint {
+        /// What was given.
+        endpoint: String,
+    },
+    /// A header cannot be sent.
+    #[error("header `{name}` cannot be sent: {reason}")]
+    Header {
+        /// Which.
+        name: String,
+        /// Why not; the value stays out of it, because it may be a secret.
+        reason: &'static str,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The settings of TLS do not go together.
+    #[error("tls: {0}")]
+    TlsSettings(&'static str),
+    /// The connection cannot be set up as configured.
+    #[error("cannot set up the connection to {endpoint}")]
+    Connection {
+        /// Where to.
+        endpoint: String,
+        /// Why not.
+        #[source]
+        source: tonic::transport::Error,
+    },
+}
+
+/// Sends to one backend.
+#[derive(Debug)]
+pub struct GrpcExporter {
+    endpoint: String,
+    channel: Channel,
+    headers: HeaderMap,
+    compression: Compression,
+    timeout: Duration,
+    max_request: usize,
+    max_response: usize,
+}
+
+impl GrpcExporter {
+    /// Checks everything that can be checked without the backend: it connects when there is
+    /// something to send. To be called inside the runtime, which will run the connection.
+    pub fn new(config: &ExporterConfig) -> Result<Self, ExporterError> {
+        let headers = request::headers(config)?;
+        let (endpoint, channel) = endpoint::connect_lazily(config)?;
+        Ok(Self {
+            endpoint,
+            channel,
+            headers,
+            compression: config.compression,
+            timeout: config.timeout,
+            max_request: config.max_request,
+            max_response: config.max_response,
+        })
+    }
+
+    async fn attempt(&self, signal: Signal, batch: Bytes) -> Outcome {
+        let message = match self.compression.compress(batch).await {
+            Ok(message) => message,
+            Err(error) => return self.retry(&error),
+        };
+        let request = request::export(&self.headers, signal, self.compression, message);
+        let Some(request) = request else {
+            let error = format!("request to {} is longer than gRPC can say", self.endpoint);
+            return Outcome::Permanent { error };
+        };
+        match self.channel.clone().oneshot(request).await {
+            Ok(response) => reply::read(response, &self.endpoint, self.max_response).await,
+            Err(error) => self.retry(&error),
+        }
+    }
+
+    /// The backend was not reached, or lost on the way.
+    fn retry(&self, error: &dyn Error) -> Outcome {
+        Outcome::Retry {
+            after: None,
+            error: status::one_line(&format!(
+                "cannot send to {}: {}",
+                self.endpoint,
+                chain(error)
+            )),
+        }
+    }
+}
+
+impl Exporter for GrpcExporter {
+    fn export(&self, signal: Signal, batch: Bytes) -> BoxFuture<'_, Outcome> {
+        Box::pin(async move {
+            if batch.len() > self.max_request {
+                let limit = self.max_request;
+                let error = format!("batch is longer than the {limit} bytes of one request");
+                return Outcome::Permanent { error };
+            }
+            match timeout(self.timeout, self.attempt(signal, batch)).await {
+                Ok(outcome) => outcome,
+                Err(_) => Outcome::Retry {
+                    after: None,
+                    error: format!("no answer from {} in {:?}", self.endpoint, self.timeout),
+                },
+            }
+        })
+    }
+}
+
+/// An error and its causes, as an [`Outcome`] wants them: in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let layer = error.to_string();
+        // Some layers repeat the next one.
+        if !line.ends_with(&layer) {
+            line.push_str(": ");
+            line.push_str(&layer);
+        }
+        cause = error.source();
+    }
+    line
+}

@@ -1,0 +1,122 @@
+//! The backend's answer: a status, and with OK a message that may name items it did not take.
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode};
+use http_body_util::BodyExt;
+use prost::Message;
+use spandrel_pipeline::exporter::Outcome;
+use tonic::body::Body;
+use tonic::{Code, Status};
+
+use crate::prefix::{self, PrefixReader};
+use crate::status;
+
+/// The response of every OTLP service: the three differ in the names of their fields only.
+#[derive(Clone, PartialEq, Message)]
+struct ExportResponse {
+    #[prost(message, optional, tag = "1")]
+    partial_success: Option<PartialSuccess>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PartialSuccess {
+    #[prost(int64, tag = "1")]
+    rejected: i64,
+    #[prost(string, tag = "2")]
+    message: String,
+}
+
+/// Reads the answer, of at most `limit` bytes.
+pub(crate) async fn read(response: Response<Body>, endpoint: &str, limit: usize) -> Outcome {
+    let (head, body) = response.into_parts();
+    if let Some(status) = Status::from_header_map(&head.headers) {
+        return judge(&status, &Bytes::new(), endpoint);
+    }
+    if head.status != StatusCode::OK {
+        return status::outcome(&status::from_http(head.status), endpoint);
+    }
+    match collect(body, limit).await {
+        Ok((message, trailers)) => match Status::from_header_map(&trailers) {
+            Some(status) => judge(&status, &message, endpoint),
+            None => {
+                let status = Status::unknown("the answer has no grpc-status");
+                status::outcome(&status, endpoint)
+            }
+        },
+        Err(outcome) => outcome.into_outcome(endpoint, limit),
+    }
+}
+
+enum NoReply {
+    TooLong,
+    Lost(Status),
+}
+
+impl NoReply {
+    fn into_outcome(self, endpoint: &str, limit: usize) -> Outcome {
+        match self {
+            // OTLP: not to be tried again.
+            Self::TooLong => Outcome::Permanent {
+                error: format!("{endpoint} answered with more than {limit} bytes"),
+            },
+            Self::Lost(status) => Outcome::Retry {
+                after: None,
+                error: status::one_line(&format!(
+                    "answer of {endpoint} was lost: {}",
+                    status.message()
+                )),
+            },
+        }
+    }
+}
+
+async fn collect(mut body: Body, limit: usize) -> Result<(Bytes, HeaderMap), NoReply> {
+    let mut wire = Vec::new();
+    let mut trailers = HeaderMap::new();
+    while let Some(frame) = body.frame().await {
+        match frame.map_err(NoReply::Lost)?.into_data() {
+            Ok(data) => {
+                if wire.len() + data.len() > limit.saturating_add(prefix::LENGTH) {
+                    return Err(NoReply::TooLong);
+                }
+                wire.extend_from_slice(&data);
+            }
+            Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
+        }
+    }
+    Ok((Bytes::from(wire), trailers))
+}
+
+fn judge(status: &Status, wire: &Bytes, endpoint: &str) -> Outcome {
+    if status.code() != Code::Ok {
+        return status::outcome(status, endpoint);
+    }
+    let Some(reply) = decode(wire.clone()) else {
+        // The backend has the batch; that it cannot say so clearly is worth a line, not a retry.
+        return Outcome::Partial {
+            rejected: 0,
+            message: format!("{endpoint} answered OK with a response that is not OTLP's"),
+        };
+    };
+    let partial = reply.partial_success.unwrap_or_default();
+    let rejected = u64::try_from(partial.rejected).unwrap_or(0);
+    if rejected == 0 && partial.message.is_empty() {
+        return Outcome::Sent;
+    }
+    Outcome::Partial {
+        rejected,
+        message: status::one_line(&partial.message),
+    }
+}
+
+/// No message at all is an empty one.
+fn decode(mut wire: Bytes) -> Option<ExportResponse> {
+    if wire.is_empty() {
+        return Some(ExportResponse::default());
+    }
+    let prefix = PrefixReader::default().take(&mut wire).ok()??;
+    if prefix.compressed || prefix.length != wire.len() {
+        return None;
+    }
+    ExportResponse::decode(wire).ok()
+}

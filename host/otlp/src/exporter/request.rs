@@ -1,0 +1,115 @@
+//! One export request: headers, then the prefix, then the batch itself.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use spandrel_wire::Signal;
+use tonic::body::Body;
+use tonic::metadata::{Ascii, Binary, MetadataKey, MetadataMap, MetadataValue};
+
+use super::{ExporterConfig, ExporterError};
+use crate::compression::Compression;
+use crate::method;
+use crate::prefix::Prefix;
+
+/// The headers that every request has. Those of the protocol are not for the config to set.
+pub(crate) fn headers(config: &ExporterConfig) -> Result<HeaderMap, ExporterError> {
+    let mut metadata = MetadataMap::new();
+    for (name, value) in &config.headers {
+        let lower = name.to_ascii_lowercase();
+        add(&mut metadata, &lower, value).map_err(|reason| ExporterError::Header {
+            name: name.clone(),
+            reason,
+        })?;
+    }
+    let mut headers = metadata.into_headers();
+    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
+    if let Some(timeout) = timeout_header(config) {
+        headers.insert("grpc-timeout", timeout);
+    }
+    if let Some(encoding) = config.compression.name() {
+        headers.insert("grpc-encoding", encoding);
+    }
+    Ok(headers)
+}
+
+fn add(metadata: &mut MetadataMap, name: &str, value: &str) -> Result<(), &'static str> {
+    const NOT_A_NAME: &str = "not a header name";
+    let of_the_protocol = ["content-type", "te", "user-agent", "host", "connection"];
+    if of_the_protocol.contains(&name) || name.starts_with("grpc-") {
+        return Err("the protocol sets it");
+    }
+    if name.ends_with("-bin") {
+        let key: MetadataKey<Binary> = name.parse().map_err(|_| NOT_A_NAME)?;
+        metadata.append_bin(key, MetadataValue::from_bytes(value.as_bytes()));
+    } else {
+        let key: MetadataKey<Ascii> = name.parse().map_err(|_| NOT_A_NAME)?;
+        let mut value: MetadataValue<Ascii> = value
+            .parse()
+            .map_err(|_| "its value has characters outside of visible ASCII")?;
+        value.set_sensitive(true);
+        metadata.append(key, value);
+    }
+    Ok(())
+}
+
+/// gRPC takes at most eight digits; a timeout too long for milliseconds needs no header.
+fn timeout_header(config: &ExporterConfig) -> Option<HeaderValue> {
+    let millis = config.timeout.as_millis();
+    if millis >= 100_000_000 {
+        return None;
+    }
+    HeaderValue::from_maybe_shared(Bytes::from(format!("{millis}m"))).ok()
+}
+
+/// The request; none when the message is longer than its prefix can say.
+pub(crate) fn export(
+    headers: &HeaderMap,
+    signal: Signal,
+    compression: Compression,
+    message: Bytes,
+) -> Option<Request<Body>> {
+    let prefix = Prefix {
+        compressed: compression != Compression::None,
+        length: message.len(),
+    };
+    let chunks = [Some(prefix.encode()?), Some(message)];
+    let mut request = Request::new(Body::new(Chunks(chunks)));
+    *request.method_mut() = Method::POST;
+    *request.version_mut() = Version::HTTP_2;
+    *request.uri_mut() = Uri::from_static(method::path(signal));
+    *request.headers_mut() = headers.clone();
+    Some(request)
+}
+
+/// The prefix, then the message as it lies.
+struct Chunks([Option<Bytes>; 2]);
+
+impl HttpBody for Chunks {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let chunk = self.0.iter_mut().find_map(Option::take);
+        Poll::Ready(chunk.map(|chunk| Ok(Frame::data(chunk))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.iter().all(Option::is_none)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let bytes = self.0.iter().flatten().map(Bytes::len).sum::<usize>();
+        SizeHint::with_exact(u64::try_from(bytes).unwrap_or(u64::MAX))
+    }
+}

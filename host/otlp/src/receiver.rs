@@ -1,0 +1,240 @@
+//! The OTLP/gRPC receiver: listens, reads requests within its limits, offers them to the pipeline,
+//! and answers by what the pipeline says.
+//!
+//! Built eagerly and run later: [`Receiver::bind`] reads the certificates and takes the port,
+//! [`Receiver::serve`] accepts. Memory is bounded by [`ReceiverConfig::max_in_flight_bytes`] for
+//! what was read, and by one flow control window a connection for what was not.
+
+mod accept;
+mod activity;
+mod answer;
+mod budget;
+mod connection;
+mod preface;
+mod request;
+mod stats;
+mod tls;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use spandrel_pipeline::ingress::Ingress;
+use spandrel_wire::Signal;
+use tokio::net::TcpListener;
+
+pub use stats::ReceiverStats;
+pub use tls::TlsError;
+
+/// How to listen. The defaults are the Collector's where it has one.
+#[derive(Clone, Debug)]
+pub struct ReceiverConfig {
+    /// Host and port; port 0 takes a free one. Without a host, every interface.
+    pub endpoint: String,
+    /// The longest request, on the wire and inflated. OTLP recommends 64 MiB.
+    pub max_recv_msg_size: usize,
+    /// What all requests that are being read or offered may take together, inflated; never taken as
+    /// less than one longest request. A request that gets no room in time is told to come back.
+    pub max_in_flight_bytes: usize,
+    /// Requests that one connection may have open at a time.
+    pub max_concurrent_streams: u32,
+    /// When connections are probed, and when they are asked to end.
+    pub keepalive: Keepalive,
+    /// TLS; none for plain text.
+    pub tls: Option<ServerTls>,
+    /// How long [`Receiver::serve`] waits, once told to stop, for requests in flight.
+    pub drain_grace: Duration,
+}
+
+impl ReceiverConfig {
+    /// The defaults, at this endpoint.
+    pub fn new(endpoint: impl Into<String>) -> Self {
+        Self {
+            endpoint: endpoint.into(),
+            max_recv_msg_size: 64 << 20,
+            // Four of the longest requests, or hundreds of usual ones.
+            max_in_flight_bytes: 256 << 20,
+            // More than any SDK opens; h2 has a cost for each.
+            max_concurrent_streams: 100,
+            keepalive: Keepalive::default(),
+            tls: None,
+            // The clients' own patience with a last flush.
+            drain_grace: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The server side of keepalive, with the Collector's names.
+#[derive(Clone, Copy, Debug)]
+pub struct Keepalive {
+    /// A connection without requests for this long is asked to end.
+    pub max_connection_idle: Option<Duration>,
+    /// A connection this old, give or take a tenth, is asked to end, so that clients spread over
+    /// collectors that came later.
+    pub max_connection_age: Option<Duration>,
+    /// How long such a connection may take to end before it is cut.
+    pub max_connection_age_grace: Option<Duration>,
+    /// A connection this long without traffic is probed.
+    pub time: Duration,
+    /// A probe unanswered for this long means that the peer is gone.
+    pub timeout: Duration,
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self {
+            max_connection_idle: None,
+            max_connection_age: None,
+            max_connection_age_grace: None,
+            // gRPC's defaults, as the Collector's.
+            time: Duration::from_secs(2 * 60 * 60),
+            timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+/// The files for TLS, in PEM.
+#[derive(Clone, Debug)]
+pub struct ServerTls {
+    /// The certificate and those between it and the authority.
+    pub cert_file: PathBuf,
+    /// Its private key.
+    pub key_file: PathBuf,
+    /// The authorities whose clients may connect; without it, every client.
+    pub client_ca_file: Option<PathBuf>,
+}
+
+/// Where requests go, by signal. A signal without a pipeline is answered UNIMPLEMENTED.
+#[derive(Clone, Debug, Default)]
+pub struct Ingresses {
+    /// Takes traces.
+    pub traces: Option<Arc<dyn Ingress>>,
+    /// Takes metrics.
+    pub metrics: Option<Arc<dyn Ingress>>,
+    /// Takes logs.
+    pub logs: Option<Arc<dyn Ingress>>,
+}
+
+impl Ingresses {
+    fn of(&self, signal: Signal) -> Option<&Arc<dyn Ingress>> {
+        match signal {
+            Signal::Traces => self.traces.as_ref(),
+            Signal::Metrics => self.metrics.as_ref(),
+            Signal::Logs => self.logs.as_ref(),
+        }
+    }
+}
+
+/// Why a receiver cannot listen: all of it is for the operator to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another program has the port.
+    #[error(
+        "cannot listen on {endpoint}: the port is in use; stop the program that has it (another \
+         collector?) or set another `endpoint`"
+    )]
+    InUse {
+        /// Where.
+        endpoint: String,
+    },
+    /// The address cannot be taken.
+    #[error("cannot listen on {endpoint}; `endpoint` must be host:port of this machine")]
+    Listen {
+        /// Where.
+        endpoint: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The certificates cannot be used.
+    #[error("cannot set up TLS on {endpoint}")]
+    Tls {
+        /// Where.
+        endpoint: String,
+        /// Why.
+        #[source]
+        source: TlsError,
+    },
+}
+
+/// How serving ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Closed {
+    /// Connections that had not ended when the grace was over.
+    pub connections_cut: usize,
+}
+
+/// A receiver that has its port and serves nobody yet.
+#[derive(Debug)]
+pub struct Receiver {
+    config: ReceiverConfig,
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
+    stats: Arc<ReceiverStats>,
+}
+
+impl Receiver {
+    /// Reads the certificates and takes the port.
+    pub async fn bind(config: ReceiverConfig) -> Result<Self, BindError> {
+        let tls = match config.tls.as_ref().map(tls::server).transpose() {
+            Ok(tls) => tls,
+            Err(source) => {
+                let endpoint = config.endpoint;
+                return Err(BindError::Tls { endpoint, source });
+            }
+        };
+        let bound = listen(&config.endpoint).await;
+        match bound.and_then(|listener| Ok((listener.local_addr()?, listener))) {
+            Ok((local_addr, listener)) => Ok(Self {
+                config,
+                listener,
+                local_addr,
+                tls,
+                stats: Arc::default(),
+            }),
+            Err(source) if source.kind() == io::ErrorKind::AddrInUse => Err(BindError::InUse {
+                endpoint: config.endpoint,
+            }),
+            Err(source) => Err(BindError::Listen {
+                endpoint: config.endpoint,
+                source,
+            }),
+        }
+    }
+
+    /// Where it listens, with the port that port 0 became.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Its counters, which outlive it.
+    pub fn stats(&self) -> Arc<ReceiverStats> {
+        Arc::clone(&self.stats)
+    }
+
+    /// Serves until `stop` resolves. Then the port is given back, every connection is told to go
+    /// away, requests in flight are answered, new ones are refused with a code to retry, and what
+    /// has not ended after the grace is cut.
+    pub async fn serve(self, ingresses: Ingresses, stop: impl Future<Output = ()>) -> Closed {
+        accept::run(self, ingresses, stop).await
+    }
+}
+
+/// Binds as Go does: no host means every interface.
+async fn listen(endpoint: &str) -> io::Result<TcpListener> {
+    let Some(port) = endpoint.strip_prefix(':') else {
+        return TcpListener::bind(endpoint).await;
+    };
+    match TcpListener::bind(format!("[::]:{port}")).await {
+        // A machine without IPv6.
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+            TcpListener::bind(format!("0.0.0.0:{port}")).await
+        }
+        bound => bound,
+    }
+}

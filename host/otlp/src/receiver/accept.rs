@@ -1,0 +1,188 @@
+//! Accepts connections until told to stop, then sees every one of them off.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use spandrel_wire::Signal;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+use tracing::{info, warn};
+
+use super::answer::Answerer;
+use super::budget::Budget;
+use super::connection::{Connections, Streams};
+use super::{Closed, Ingresses, Receiver, ReceiverStats};
+use crate::method;
+
+/// Connections open at a time. An idle one takes some 20 KiB; more clients than this need more than
+/// one collector anyway. One too many is closed at once, so that its client goes elsewhere.
+const MAX_CONNECTIONS: usize = 16 * 1024;
+
+/// The wait after an error of the listener itself (no more files, for example): long enough not to
+/// spin, short enough to go unnoticed.
+const BACKOFF: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
+
+/// Errors that repeat are logged once in this time.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The longest request for a health check: the name of a service.
+const HEALTH_REQUEST_BYTES: usize = 4 * 1024;
+
+pub(crate) async fn run(
+    receiver: Receiver,
+    ingresses: Ingresses,
+    stop: impl Future<Output = ()>,
+) -> Closed {
+    let Receiver {
+        config,
+        listener,
+        local_addr,
+        tls,
+        stats,
+    } = receiver;
+    let health = HealthReporter::new();
+    report(&health, &ingresses, ServingStatus::Serving).await;
+    let draining = CancellationToken::new();
+    let streams = Streams::default();
+    let answerer = Arc::new(Answerer {
+        health: HealthServer::new(HealthService::from_health_reporter(health.clone()))
+            .max_decoding_message_size(HEALTH_REQUEST_BYTES),
+        budget: Budget::new(config.max_in_flight_bytes.max(config.max_recv_msg_size)),
+        max_recv_msg_size: config.max_recv_msg_size,
+        ingresses,
+        draining: draining.clone(),
+        stats: Arc::clone(&stats),
+    });
+    let shared = Arc::new(Connections {
+        answerer: Arc::clone(&answerer),
+        max_concurrent_streams: config.max_concurrent_streams,
+        keepalive: config.keepalive,
+        tls,
+        streams: streams.clone(),
+    });
+
+    let mut connections = JoinSet::new();
+    accept(listener, &shared, &mut connections, stop).await;
+    report(&health, &answerer.ingresses, ServingStatus::NotServing).await;
+    let begun = Instant::now();
+    draining.cancel();
+    let all_ended = async { while connections.join_next().await.is_some() {} };
+    let in_time = timeout(config.drain_grace, all_ended).await.is_ok();
+    let connections_cut = if in_time { 0 } else { connections.len() };
+    connections.shutdown().await;
+    streams.cut.cancel();
+    streams.tasks.close();
+    streams.tasks.wait().await;
+    info!(
+        endpoint = %local_addr,
+        connections_cut,
+        elapsed_ms = begun.elapsed().as_millis(),
+        "receiver closed"
+    );
+    Closed { connections_cut }
+}
+
+/// Owns the listener, so that the port is free when it returns.
+async fn accept(
+    listener: TcpListener,
+    shared: &Arc<Connections>,
+    connections: &mut JoinSet<()>,
+    stop: impl Future<Output = ()>,
+) {
+    let mut stop = pin!(stop);
+    let mut errors = Errors::default();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut stop => return,
+            Some(_ended) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) if connections.len() < MAX_CONNECTIONS => {
+                errors.backoff = None;
+                let shared = Arc::clone(shared);
+                connections.spawn(async move { shared.run(stream, peer).await });
+            }
+            Ok((stream, _)) => refuse(stream, &shared.answerer.stats, &mut errors),
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                errors.log(&error);
+                let wait = errors.next_backoff();
+                tokio::select! {
+                    () = &mut stop => return,
+                    () = sleep(wait) => {}
+                }
+            }
+        }
+    }
+}
+
+fn refuse(stream: TcpStream, stats: &ReceiverStats, errors: &mut Errors) {
+    drop(stream);
+    stats.connection_failed();
+    errors.log(&io::Error::other(
+        "more connections than the receiver serves",
+    ));
+}
+
+/// The client was gone before we took its connection: nothing is wrong with the listener.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// What went wrong while accepting, and how long to wait before the next attempt.
+#[derive(Debug, Default)]
+struct Errors {
+    backoff: Option<Duration>,
+    last_log: Option<Instant>,
+    unlogged: u64,
+}
+
+impl Errors {
+    fn next_backoff(&mut self) -> Duration {
+        let [first, longest] = BACKOFF;
+        let wait = self.backoff.map_or(first, |last| (last * 2).min(longest));
+        self.backoff = Some(wait);
+        wait
+    }
+
+    fn log(&mut self, error: &io::Error) {
+        let now = Instant::now();
+        if self.last_log.is_some_and(|last| now - last < LOG_INTERVAL) {
+            self.unlogged += 1;
+            return;
+        }
+        let repeated = std::mem::take(&mut self.unlogged);
+        self.last_log = Some(now);
+        warn!(
+            error = error as &dyn std::error::Error,
+            repeated, "connection not accepted"
+        );
+    }
+}
+
+/// Tells health checks of the whole server and of each service that has a pipeline.
+async fn report(health: &HealthReporter, ingresses: &Ingresses, status: ServingStatus) {
+    health.set_service_status("", status).await;
+    for signal in [Signal::Traces, Signal::Metrics, Signal::Logs] {
+        if ingresses.of(signal).is_some() {
+            health
+                .set_service_status(method::service(signal), status)
+                .await;
+        }
+    }
+}

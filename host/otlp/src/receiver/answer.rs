@@ -1,0 +1,226 @@
+//! From the headers of a request to its answer.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::{Body as HttpBody, Frame};
+use http_body_util::{BodyExt, Full};
+use spandrel_pipeline::ingress::Ingress;
+use spandrel_wire::Signal;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::HealthService;
+use tower::Service;
+use tracing::debug;
+
+use super::budget::Budget;
+use super::{Ingresses, ReceiverStats, request};
+use crate::compression::{ACCEPTED, Compression};
+use crate::method;
+use crate::status::{self, Unread};
+
+/// How long the bytes of a request may take to arrive: three times an SDK's own patience with the
+/// whole export. Without a limit, slow senders could hold the memory for requests for ever.
+const READ_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long they may take once the receiver is stopping, so that the answer arrives inside the five
+/// seconds that an application has for its last flush.
+const READ_LIMIT_DRAINING: Duration = Duration::from_secs(2);
+
+const HEALTH: &str = "/grpc.health.v1.Health/";
+
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+
+/// The body of a request: hyper's, or a test's.
+pub(crate) trait RequestBody:
+    HttpBody<Data = Bytes, Error: Error + Send + Sync> + Send + Unpin + 'static
+{
+}
+
+impl<B> RequestBody for B where
+    B: HttpBody<Data = Bytes, Error: Error + Send + Sync> + Send + Unpin + 'static
+{
+}
+
+/// What every request of a receiver shares.
+#[derive(Debug)]
+pub(crate) struct Answerer {
+    pub(crate) ingresses: Ingresses,
+    pub(crate) max_recv_msg_size: usize,
+    pub(crate) budget: Budget,
+    pub(crate) health: HealthServer<HealthService>,
+    /// Cancelled when the receiver stops.
+    pub(crate) draining: CancellationToken,
+    pub(crate) stats: std::sync::Arc<ReceiverStats>,
+}
+
+impl Answerer {
+    /// Answers one request.
+    pub(crate) async fn answer<B: RequestBody>(&self, request: Request<B>) -> Response<Body> {
+        if request.uri().path().starts_with(HEALTH) {
+            return self.health(request).await;
+        }
+        if let Some(code) = not_grpc(&request) {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = code;
+            return response;
+        }
+        match self.export(request).await {
+            Ok(()) => {
+                self.stats.answered(Code::Ok);
+                accepted()
+            }
+            Err(status) => {
+                debug!(reason = ?status.code(), error = status.message(), "request refused");
+                self.stats.answered(status.code());
+                let mut response = status.into_http();
+                if code_of(&response) == Some(Code::Unimplemented) {
+                    let headers = response.headers_mut();
+                    headers.insert("grpc-accept-encoding", ACCEPTED);
+                }
+                response
+            }
+        }
+    }
+
+    async fn export<B: RequestBody>(&self, request: Request<B>) -> Result<(), Status> {
+        let (signal, ingress) = self.route(request.uri().path())?;
+        let compression = encoding(request.headers())?;
+        if self.draining.is_cancelled() {
+            return Err(status::unread(&Unread::Draining));
+        }
+        let mut lease = self.budget.lease();
+        let read = request::read(
+            request.into_body(),
+            compression,
+            self.max_recv_msg_size,
+            &mut lease,
+            &self.stats,
+        );
+        let bytes = tokio::select! {
+            read = timeout(READ_LIMIT, read) => read.unwrap_or(Err(Unread::Slow)),
+            () = self.draining_for(READ_LIMIT_DRAINING) => Err(Unread::Draining),
+        };
+        let bytes = bytes.map_err(|why| status::unread(&why))?;
+        let offered = ingress.offer(signal, bytes).await;
+        drop(lease);
+        offered.map_err(|refused| status::refused(&refused))
+    }
+
+    fn route(&self, path: &str) -> Result<(Signal, &dyn Ingress), Status> {
+        let Some(signal) = method::signal(path) else {
+            return Err(Status::unimplemented("no such method"));
+        };
+        match self.ingresses.of(signal) {
+            Some(ingress) => Ok((signal, ingress.as_ref())),
+            None => Err(Status::unimplemented(format!(
+                "no pipeline takes this signal: unknown service {}",
+                method::service(signal)
+            ))),
+        }
+    }
+
+    async fn draining_for(&self, time: Duration) {
+        self.draining.cancelled().await;
+        sleep(time).await;
+    }
+
+    async fn health<B: RequestBody>(&self, request: Request<B>) -> Response<Body> {
+        let mut health = self.health.clone();
+        let response = match health.call(request).await {
+            Ok(response) => response,
+            Err(impossible) => match impossible {},
+        };
+        response.map(|body| {
+            Body::new(UntilDrain {
+                body,
+                draining: Box::pin(self.draining.clone().cancelled_owned()),
+                ended: false,
+            })
+        })
+    }
+}
+
+/// What is wrong with a request that no gRPC client sends, in terms of HTTP.
+fn not_grpc<B>(request: &Request<B>) -> Option<StatusCode> {
+    if request.method() != Method::POST {
+        return Some(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    match kind.map(HeaderValue::as_bytes) {
+        Some(b"application/grpc" | b"application/grpc+proto") => None,
+        _ => Some(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+    }
+}
+
+fn encoding(headers: &HeaderMap) -> Result<Compression, Status> {
+    match headers.get("grpc-encoding") {
+        None => Ok(Compression::None),
+        Some(name) => Compression::named(name.as_bytes())
+            .ok_or_else(|| Status::unimplemented("this grpc-encoding is not supported")),
+    }
+}
+
+/// OK, with the empty response that means full success for every signal.
+fn accepted() -> Response<Body> {
+    const EMPTY: &[u8] = &[0; crate::prefix::LENGTH];
+    let body = Full::new(Bytes::from_static(EMPTY)).with_trailers(std::future::ready(Some(Ok::<
+        _,
+        Infallible,
+    >(
+        trailers(Code::Ok),
+    ))));
+    let mut response = Response::new(Body::new(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, GRPC);
+    response
+}
+
+fn trailers(code: Code) -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(1);
+    trailers.insert("grpc-status", HeaderValue::from(i32::from(code)));
+    trailers
+}
+
+fn code_of(response: &Response<Body>) -> Option<Code> {
+    let code = response.headers().get("grpc-status")?;
+    Some(Code::from_bytes(code.as_bytes()))
+}
+
+/// A health watch, which would last for ever, until the receiver stops: then what is ready is still
+/// sent, which is that nothing is served any more.
+struct UntilDrain {
+    body: Body,
+    draining: Pin<Box<WaitForCancellationFutureOwned>>,
+    ended: bool,
+}
+
+impl HttpBody for UntilDrain {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(frame) = pin!(&mut self.body).poll_frame(context) {
+            return Poll::Ready(frame);
+        }
+        if self.draining.poll_unpin(context).is_pending() {
+            return Poll::Pending;
+        }
+        self.ended = true;
+        Poll::Ready(Some(Ok(Frame::trailers(trailers(Code::Unavailable)))))
+    }
+}

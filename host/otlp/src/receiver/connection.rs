@@ -1,0 +1,187 @@
+//! The life of one connection: handshake, requests, and its end by age, idleness, or the drain.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rand::Rng;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::body::Body;
+use tracing::debug;
+
+use super::Keepalive;
+use super::activity::{Activity, Counted};
+use super::answer::Answerer;
+use super::preface::Opened;
+
+/// How long a client may take to make itself known: for the TLS handshake, then for the first
+/// bytes of HTTP/2. Real clients send both at once.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Frames of up to this size: a usual batch is one frame, and is then not copied on its way in.
+const FRAME_BYTES: u32 = 1 << 20;
+
+/// What a client may send ahead on one request, and on one connection. The second is also what an
+/// unread connection can take of our memory. 2 MiB each 50 ms are 40 MB/s.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 2 << 20;
+
+/// All headers of a request: tokens and trace context fit many times.
+const HEADER_BYTES: u32 = 16 << 10;
+
+/// Answers are a few bytes; more is never buffered for a client that does not read.
+const SEND_BYTES: usize = 64 << 10;
+
+/// What every connection of a receiver shares.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    pub(crate) answerer: Arc<Answerer>,
+    pub(crate) max_concurrent_streams: u32,
+    pub(crate) keepalive: Keepalive,
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+    pub(crate) streams: Streams,
+}
+
+impl Connections {
+    /// Serves one connection to its end.
+    pub(crate) async fn run(&self, stream: TcpStream, peer: SocketAddr) {
+        let stats = &self.answerer.stats;
+        let _open = stats.connection_opened();
+        if let Err(error) = self.open(stream, peer).await {
+            stats.connection_failed();
+            debug!(%peer, error = &error as &dyn std::error::Error, "connection failed");
+        }
+    }
+
+    async fn open(&self, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
+        // Answers are small and awaited: they must not wait for more to be sent with them.
+        stream.set_nodelay(true)?;
+        match &self.tls {
+            None => self.greet(stream, peer).await,
+            Some(tls) => {
+                let stream = in_time(TlsAcceptor::from(Arc::clone(tls)).accept(stream)).await?;
+                self.greet(stream, peer).await
+            }
+        }
+    }
+
+    async fn greet<T>(&self, stream: T, peer: SocketAddr) -> io::Result<()>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let stream = tokio::select! {
+            opened = in_time(Opened::new(stream)) => opened?,
+            () = self.answerer.draining.cancelled() => return Ok(()),
+        };
+        self.serve(stream, peer).await;
+        Ok(())
+    }
+
+    async fn serve<T>(&self, stream: Opened<T>, peer: SocketAddr)
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let activity = Activity::new();
+        let service = service_fn(|request: Request<Incoming>| {
+            let _open = activity.begin();
+            let answerer = Arc::clone(&self.answerer);
+            async move {
+                let response = answerer.answer(request).await;
+                Ok::<_, Infallible>(response.map(|body| Body::new(Counted { body, _open })))
+            }
+        });
+        let connection = self.http2().serve_connection(TokioIo::new(stream), service);
+        let mut connection = pin!(connection);
+        let reason = tokio::select! {
+            ended = connection.as_mut() => return log_end(peer, ended),
+            () = self.answerer.draining.cancelled() => "drain",
+            () = age(self.keepalive.max_connection_age) => "age",
+            () = activity.idle(self.keepalive.max_connection_idle) => "idle",
+        };
+        debug!(%peer, reason, "connection asked to end");
+        connection.as_mut().graceful_shutdown();
+        let grace = match reason {
+            "age" => self.keepalive.max_connection_age_grace,
+            // The drain has a limit of its own, and an idle connection nothing to wait for.
+            _ => None,
+        };
+        tokio::select! {
+            ended = connection.as_mut() => log_end(peer, ended),
+            () = after(grace) => debug!(%peer, reason, "connection cut"),
+        }
+    }
+
+    fn http2(&self) -> http2::Builder<Streams> {
+        let mut http2 = http2::Builder::new(self.streams.clone());
+        http2
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(self.max_concurrent_streams)
+            .max_frame_size(FRAME_BYTES)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(HEADER_BYTES)
+            .max_send_buf_size(SEND_BYTES)
+            .keep_alive_interval(self.keepalive.time)
+            .keep_alive_timeout(self.keepalive.timeout);
+        http2
+    }
+}
+
+/// Runs the requests of all connections: counted, and ended together when the drain's grace is over.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Streams {
+    pub(crate) tasks: TaskTracker,
+    pub(crate) cut: CancellationToken,
+}
+
+impl<F> Executor<F> for Streams
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let cut = self.cut.clone();
+        self.tasks.spawn(async move {
+            cut.run_until_cancelled(stream).await;
+        });
+    }
+}
+
+async fn in_time<T>(handshake: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout(HANDSHAKE_LIMIT, handshake)
+        .await
+        .unwrap_or_else(|late| Err(late.into()))
+}
+
+/// A tenth more or less, so that clients that came together do not all come back together.
+async fn age(limit: Option<Duration>) {
+    let factor = rand::rng().random_range(0.9..1.1);
+    after(limit.map(|limit| limit.mul_f64(factor))).await;
+}
+
+async fn after(time: Option<Duration>) {
+    match time {
+        Some(time) => sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn log_end(peer: SocketAddr, ended: hyper::Result<()>) {
+    if let Err(error) = ended {
+        debug!(%peer, error = &error as &dyn std::error::Error, "connection ended with an error");
+    }
+}

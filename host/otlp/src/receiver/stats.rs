@@ -1,0 +1,77 @@
+//! What a receiver counts. Items are the pipeline's to count, in its ledger.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tonic::Code;
+
+/// Counters of one receiver, read at any time.
+#[derive(Debug, Default)]
+pub struct ReceiverStats {
+    requests: [AtomicU64; 17],
+    received_bytes: AtomicU64,
+    open_connections: AtomicU64,
+    connections: AtomicU64,
+    failed_connections: AtomicU64,
+}
+
+impl ReceiverStats {
+    /// Requests answered with this gRPC code, by its number.
+    pub fn requests(&self, code: i32) -> u64 {
+        usize::try_from(code)
+            .ok()
+            .and_then(|code| self.requests.get(code))
+            .map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// Bytes of requests, as they came over the wire.
+    pub fn received_bytes(&self) -> u64 {
+        self.received_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Connections open now.
+    pub fn open_connections(&self) -> u64 {
+        self.open_connections.load(Ordering::Relaxed)
+    }
+
+    /// Connections accepted so far.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Connections that never became HTTP/2: over the limit, a failed handshake, another protocol.
+    pub fn failed_connections(&self) -> u64 {
+        self.failed_connections.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn answered(&self, code: Code) {
+        let count = usize::try_from(i32::from(code)).ok();
+        if let Some(count) = count.and_then(|code| self.requests.get(code)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn received(&self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.received_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn connection_failed(&self) {
+        self.failed_connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a connection as open for as long as the guard lives.
+    pub(crate) fn connection_opened(&self) -> OpenConnection<'_> {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        self.open_connections.fetch_add(1, Ordering::Relaxed);
+        OpenConnection(self)
+    }
+}
+
+/// One open connection.
+pub(crate) struct OpenConnection<'a>(&'a ReceiverStats);
+
+impl Drop for OpenConnection<'_> {
+    fn drop(&mut self) {
+        self.0.open_connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,27 @@
+//! Both tables of status codes: what a sender is told, and what a backend's answer means.
+//!
+//! OTLP gives the codes a meaning of their own: by the code alone a sender knows whether to send
+//! the same bytes again. A wrong code either loses data or makes a sender repeat a request for ever.
+
+mod backend;
+mod sender;
+
+pub(crate) use backend::{from_http, outcome};
+pub(crate) use sender::{Unread, refused, unread};
+
+/// gRPC messages travel in one header; OTLP wants them short.
+const LONGEST_MESSAGE: usize = 512;
+
+/// One line, of bounded length, without control characters: fit for a header and for a log.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(LONGEST_MESSAGE)
+        .collect();
+    line.truncate(line.trim_end().len());
+    line
+}
+
+#[cfg(test)]
+mod tests;

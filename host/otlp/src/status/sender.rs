@@ -1,0 +1,77 @@
+//! What a sender is told.
+
+use std::time::Duration;
+
+use spandrel_pipeline::refused::Refused;
+use spandrel_wire::Invalid;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use super::one_line;
+
+/// When a sender is told to come back where the pipeline did not say: soon enough that a last
+/// flush of five seconds gets another chance, late enough not to add to the load.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Why a request never became one that could be offered.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// Not a gRPC message, or not compressed as it says.
+    Malformed(&'static str),
+    /// Longer than `limit` bytes, on the wire or inflated.
+    OverLimit {
+        /// The limit.
+        limit: usize,
+    },
+    /// No memory to read it into came free in time.
+    Busy,
+    /// Its bytes did not arrive in time.
+    Slow,
+    /// The receiver is stopping and cannot wait for the rest of it.
+    Draining,
+    /// The connection ended or the sender gave up: nobody hears the answer.
+    Gone,
+}
+
+/// The status for a request that could not be read.
+pub(crate) fn unread(why: &Unread) -> Status {
+    match why {
+        Unread::Malformed(what) => invalid(what),
+        Unread::OverLimit { limit } => {
+            Status::resource_exhausted(format!("request is longer than {limit} bytes"))
+        }
+        Unread::Busy => retry("receiver is out of memory for requests", RETRY_AFTER),
+        Unread::Draining => retry("collector is stopping", RETRY_AFTER),
+        Unread::Slow => Status::deadline_exceeded("request did not arrive in time"),
+        Unread::Gone => Status::cancelled("request was given up"),
+    }
+}
+
+/// The status for a request that the pipeline refused.
+pub(crate) fn refused(refused: &Refused) -> Status {
+    match refused {
+        Refused::Invalid(why) => match why {
+            Invalid::Malformed { .. } => invalid(&why.to_string()),
+            Invalid::OverLimit { .. } => Status::resource_exhausted(why.to_string()),
+        },
+        Refused::Full { retry_after } | Refused::Fault { retry_after, .. } => {
+            retry(&refused.to_string(), *retry_after)
+        }
+        Refused::Draining => retry("collector is stopping", RETRY_AFTER),
+        // The same bytes would fail again: to the sender that is bad data.
+        Refused::Quarantined { .. } => Status::invalid_argument(one_line(&refused.to_string())),
+    }
+}
+
+/// Never to be sent again, with the detail that OTLP recommends.
+fn invalid(what: &str) -> Status {
+    let message = one_line(what);
+    let details = ErrorDetails::with_bad_request_violation("request", message.clone());
+    Status::with_error_details(Code::InvalidArgument, message, details)
+}
+
+/// To be sent again, not before `after`.
+fn retry(message: &str, after: Duration) -> Status {
+    let details = ErrorDetails::with_retry_info(Some(after));
+    Status::with_error_details(Code::Unavailable, one_line(message), details)
+}
