@@ -1,0 +1,112 @@
+//! The configuration: read from its sources, merged, expanded, checked. Everything that is wrong
+//! is reported at once; what is left is a [`Config`] whose types cannot hold a wrong value.
+//!
+//! Keys, defaults and rules of merging are the OpenTelemetry Collector's.
+
+mod check;
+mod duration;
+mod env;
+pub mod exporter;
+pub mod extension;
+pub mod id;
+mod json;
+pub mod net;
+pub mod problem;
+pub mod processor;
+pub mod receiver;
+mod scalar;
+mod section;
+pub mod service;
+pub mod source;
+mod suggest;
+pub mod telemetry;
+mod tree;
+mod yaml;
+
+use std::sync::Arc;
+
+use self::exporter::Exporter;
+use self::problem::{ConfigError, Problem, Problems};
+use self::receiver::Receiver;
+use self::service::Service;
+use self::source::Sources;
+
+/// What runs when no configuration is given: OTLP/gRPC on the loopback, printed by `debug`.
+pub const DEFAULT: &str = "\
+receivers: { otlp: { protocols: { grpc: { endpoint: 127.0.0.1:4317 } } } }
+exporters: { debug: { verbosity: basic } }
+extensions: { health_check: { endpoint: 127.0.0.1:13133 } }
+service:
+  extensions: [health_check]
+  pipelines:
+    traces: { receivers: [otlp], exporters: [debug] }
+    metrics: { receivers: [otlp], exporters: [debug] }
+    logs: { receivers: [otlp], exporters: [debug] }
+";
+
+/// A checked configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// What runs, with the components that it names.
+    pub service: Service,
+    /// What is accepted, but does not do what the operator may think.
+    pub warnings: Vec<Problem>,
+}
+
+impl Config {
+    /// Reads, merges, expands and checks; variables are looked up in the process' environment.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        Self::load_with(sources, &|name| std::env::var(name).ok())
+    }
+
+    /// The same with another environment.
+    pub fn load_with(
+        sources: &Sources,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let problems = Problems::default();
+        let mut root = source::read(sources, environment, &problems);
+        // What could not be read would show as dozens of missing references.
+        let problems = problems.into_result().map(|()| Problems::default())?;
+        env::expand(&mut root, "", environment, &problems);
+        let (service, warnings) = check::check(&root, &problems);
+        problems.into_result()?;
+        let service = service.ok_or_else(|| ConfigError {
+            problems: vec![Problem::nowhere(
+                "service",
+                "the configuration is incomplete",
+            )],
+        })?;
+        Ok(Self { service, warnings })
+    }
+
+    /// The receivers that pipelines name, each once.
+    pub fn receivers(&self) -> Vec<&Arc<Receiver>> {
+        let named = self
+            .service
+            .pipelines
+            .iter()
+            .flat_map(|pipeline| &pipeline.receivers);
+        once(named, |receiver| receiver.id.as_str())
+    }
+
+    /// The exporters that pipelines name, each once.
+    pub fn exporters(&self) -> Vec<&Arc<Exporter>> {
+        let named = self
+            .service
+            .pipelines
+            .iter()
+            .flat_map(|pipeline| &pipeline.exporters);
+        once(named, |exporter| exporter.id.as_str())
+    }
+}
+
+fn once<'a, T>(all: impl Iterator<Item = &'a Arc<T>>, id: impl Fn(&T) -> &str) -> Vec<&'a Arc<T>> {
+    let mut unique: Vec<&Arc<T>> = Vec::new();
+    for component in all {
+        if !unique.iter().any(|known| id(known) == id(component)) {
+            unique.push(component);
+        }
+    }
+    unique
+}

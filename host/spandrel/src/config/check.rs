@@ -1,0 +1,121 @@
+//! Raw to checked, in one place: what comes out of here has no wrong value left in it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::exporter::{self, Exporter};
+use super::extension::{self, Extension};
+use super::id::Id;
+use super::problem::{Problem, Problems};
+use super::processor::{self, Processor, ProcessorKind};
+use super::receiver::{self, Receiver};
+use super::section::Section;
+use super::service::{self, Service};
+use super::suggest::closest;
+use super::tree::Node;
+
+/// Components by id; none for one that has problems of its own.
+pub(crate) type Named<T> = BTreeMap<Id, Option<Arc<T>>>;
+
+/// Everything that is configured, whether a pipeline names it or not.
+pub(crate) struct Components {
+    pub(crate) receivers: Named<Receiver>,
+    pub(crate) processors: Named<Processor>,
+    pub(crate) exporters: Named<Exporter>,
+    pub(crate) extensions: Named<Extension>,
+}
+
+/// Checks the whole tree. All problems are noted; the result is whole only when there are none.
+pub(crate) fn check(root: &Node, problems: &Problems) -> (Option<Service>, Vec<Problem>) {
+    let top = Section::new(root, String::new(), problems);
+    let components = Components {
+        receivers: read_all(
+            &top,
+            "receivers",
+            "receiver",
+            receiver::KINDS,
+            receiver::read,
+        ),
+        processors: read_all(
+            &top,
+            "processors",
+            "processor",
+            processor::KINDS,
+            processor::read,
+        ),
+        exporters: read_all(
+            &top,
+            "exporters",
+            "exporter",
+            exporter::KINDS,
+            exporter::read,
+        ),
+        extensions: read_all(
+            &top,
+            "extensions",
+            "extension",
+            extension::KINDS,
+            extension::read,
+        ),
+    };
+    top.not_offered(
+        "connectors",
+        "remove them, and name the exporters in each pipeline",
+    );
+    if !top.has("service") {
+        top.wrong(
+            "the section `service` is missing",
+            "add `service: { pipelines: ... }`",
+        );
+        return (None, Vec::new());
+    }
+    let service = service::read(&top.section("service"), &components);
+    (service, warnings(&components))
+}
+
+fn read_all<T>(
+    top: &Section<'_>,
+    key: &'static str,
+    what: &str,
+    kinds: &[&str],
+    read: impl Fn(Id, &Section<'_>) -> Option<T>,
+) -> Named<T> {
+    let mut all = Named::new();
+    let problems = top.problems();
+    for (entry, path) in top.section(key).into_named() {
+        let wrong = |what: String, instead: String| {
+            problems.add(Problem::at(&entry.at, path.as_str(), what).instead(instead));
+        };
+        match Id::parse(&entry.key) {
+            Ok(id) if kinds.contains(&id.kind()) => {
+                let section = Section::named(entry, path, problems);
+                all.insert(id.clone(), read(id, &section).map(Arc::new));
+            }
+            Ok(id) => {
+                let instead = match closest(id.kind(), kinds) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("{what} types: {}", kinds.join(", ")),
+                };
+                wrong(format!("unknown {what} type `{}`", id.kind()), instead);
+                all.insert(id, None);
+            }
+            Err(instead) => wrong(format!("this is not the name of a {what}"), instead),
+        }
+    }
+    all
+}
+
+/// What is accepted, but does not do what the operator may think.
+fn warnings(components: &Components) -> Vec<Problem> {
+    let limiters = components.processors.values().flatten();
+    limiters
+        .filter(|processor| processor.kind == ProcessorKind::MemoryLimiter)
+        .map(|processor| {
+            Problem::nowhere(
+                format!("processors::{}", processor.id),
+                "accepted, but it does nothing here",
+            )
+            .instead("memory is bounded at admission: see max_in_flight_mib and sending_queue")
+        })
+        .collect()
+}

@@ -1,0 +1,254 @@
+//! `${env:NAME}`, `${env:NAME:-default}` and `${NAME}` in values; `$$` stands for one `$`.
+
+use super::problem::{Location, Problem, Problems};
+use super::scalar;
+use super::section::join;
+use super::tree::{Node, Scalar, Value};
+use super::yaml;
+
+/// Looks a variable up; tests pass their own.
+pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Replaces every reference in the values of the tree; keys stay as they are. What a variable
+/// holds is not searched for references again.
+pub(crate) fn expand(
+    node: &mut Node,
+    path: &str,
+    environment: Environment<'_>,
+    problems: &Problems,
+) {
+    let at = node.at.clone();
+    match &mut node.value {
+        Value::Null | Value::Reported => {}
+        Value::List(items) => {
+            for (index, item) in items.iter_mut().enumerate() {
+                expand(item, &join(path, &index.to_string()), environment, problems);
+            }
+        }
+        Value::Map(entries) => {
+            for entry in entries {
+                let path = join(path, &entry.key);
+                expand(&mut entry.node, &path, environment, problems);
+            }
+        }
+        Value::Scalar(scalar) if scalar.text.contains('$') => {
+            match expand_scalar(scalar, &at, environment) {
+                Ok(value) => node.value = value,
+                Err((what, instead)) => {
+                    problems.add(Problem::at(&at, path, what).instead(instead));
+                    node.value = Value::Reported;
+                }
+            }
+        }
+        Value::Scalar(_) => {}
+    }
+}
+
+/// What is wrong, and what would be right.
+type Wrong = (String, String);
+
+fn expand_scalar(
+    scalar: &Scalar,
+    at: &Location,
+    environment: Environment<'_>,
+) -> Result<Value, Wrong> {
+    let parts = split(&scalar.text)?;
+    if let [Part::Reference(reference)] = parts.as_slice() {
+        return Ok(typed(reference.resolve(environment)?, at));
+    }
+    let mut text = String::new();
+    for part in parts {
+        match part {
+            Part::Text(literal) => text.push_str(literal),
+            Part::Reference(reference) => text.push_str(&reference.resolve(environment)?),
+        }
+    }
+    let plain = scalar.plain;
+    Ok(Value::Scalar(Scalar { text, plain }))
+}
+
+/// A variable that is the whole value may hold any YAML: a number, a list, a map.
+fn typed(text: String, at: &Location) -> Value {
+    let as_text = |text| Value::Scalar(Scalar { text, plain: true });
+    if scalar::is_null(&text) {
+        return Value::Null;
+    }
+    match yaml::parse(&at.source, &text) {
+        Ok(
+            mut node @ Node {
+                value: Value::List(_) | Value::Map(_),
+                ..
+            },
+        ) => {
+            place(&mut node, at);
+            node.value
+        }
+        _ => as_text(text),
+    }
+}
+
+/// All of it stands where the reference stands.
+fn place(node: &mut Node, at: &Location) {
+    node.at = at.clone();
+    match &mut node.value {
+        Value::Null | Value::Scalar(_) | Value::Reported => {}
+        Value::List(items) => items.iter_mut().for_each(|item| place(item, at)),
+        Value::Map(entries) => {
+            for entry in entries {
+                entry.at = at.clone();
+                place(&mut entry.node, at);
+            }
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Part<'a> {
+    Text(&'a str),
+    Reference(Reference<'a>),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Reference<'a> {
+    name: &'a str,
+    default: Option<&'a str>,
+}
+
+impl Reference<'_> {
+    fn resolve(&self, environment: Environment<'_>) -> Result<String, Wrong> {
+        if let Some(value) = environment(self.name) {
+            return Ok(value);
+        }
+        // As in the Collector, the default is for a variable that is not there, not for an empty one.
+        self.default.map(str::to_owned).ok_or_else(|| {
+            (
+                format!("the environment variable `{}` is not set", self.name),
+                format!("set it, or give a default: ${{env:{}:-default}}", self.name),
+            )
+        })
+    }
+}
+
+fn split(text: &str) -> Result<Vec<Part<'_>>, Wrong> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        if !before.is_empty() {
+            parts.push(Part::Text(before));
+        }
+        if let Some(after) = after.strip_prefix('$') {
+            parts.push(Part::Text("$"));
+            rest = after;
+        } else if let Some(inside) = after.strip_prefix('{') {
+            let Some((inside, after)) = inside.split_once('}') else {
+                return Err((
+                    "`${` is not closed by `}`".to_owned(),
+                    "close it, or write `$$` for a dollar sign".to_owned(),
+                ));
+            };
+            parts.push(Part::Reference(reference(inside)?));
+            rest = after;
+        } else {
+            parts.push(Part::Text("$"));
+            rest = after;
+        }
+    }
+    if !rest.is_empty() {
+        parts.push(Part::Text(rest));
+    }
+    Ok(parts)
+}
+
+fn reference(inside: &str) -> Result<Reference<'_>, Wrong> {
+    let (name, default) = match inside.split_once(":-") {
+        Some((name, default)) => (name, Some(default)),
+        None => (inside, None),
+    };
+    let name = match name.split_once(':') {
+        None => name,
+        Some(("env", name)) => name,
+        Some((scheme, _)) => {
+            return Err((
+                format!("`{scheme}` is not a scheme that can be read here"),
+                "write ${env:NAME}, or `$$` for a dollar sign".to_owned(),
+            ));
+        }
+    };
+    let valid = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if valid {
+        return Ok(Reference { name, default });
+    }
+    Err((
+        format!("`{name}` is not the name of an environment variable"),
+        "write letters, digits and `_`, not a digit first".to_owned(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expanded(text: &str) -> Result<Value, Wrong> {
+        let at = Location::start(&"test".into());
+        let scalar = Scalar {
+            text: text.to_owned(),
+            plain: true,
+        };
+        expand_scalar(&scalar, &at, &|name| match name {
+            "HOST" => Some("10.0.0.1".to_owned()),
+            "PORT" => Some("4317".to_owned()),
+            "LIST" => Some("[a, b]".to_owned()),
+            "ZIP" => Some("0123".to_owned()),
+            "EMPTY" => Some(String::new()),
+            _ => None,
+        })
+    }
+
+    fn text(text: &str) -> Value {
+        Value::Scalar(Scalar {
+            text: text.to_owned(),
+            plain: true,
+        })
+    }
+
+    /// Every notation of a reference is replaced, in the middle of a text as well.
+    #[test]
+    fn references_are_replaced() {
+        for (source, result) in [
+            ("${env:HOST}:${PORT}", "10.0.0.1:4317"),
+            ("${env:NONE:-0.0.0.0}:1", "0.0.0.0:1"),
+            ("${NONE:-http://a:1}", "http://a:1"),
+            ("a$$b$${HOST}", "a$b${HOST}"),
+            ("costs $5", "costs $5"),
+            ("${env:ZIP}", "0123"),
+            ("x${EMPTY}", "x"),
+        ] {
+            assert_eq!(expanded(source), Ok(text(result)), "{source}");
+        }
+    }
+
+    /// A variable that is the whole value is read as YAML.
+    #[test]
+    fn a_whole_value_is_yaml() {
+        assert!(matches!(expanded("${env:LIST}"), Ok(Value::List(items)) if items.len() == 2));
+        assert_eq!(expanded("${env:EMPTY}"), Ok(Value::Null));
+    }
+
+    /// A reference that cannot be resolved says what to do.
+    #[test]
+    fn bad_references_are_problems() {
+        for source in [
+            "${env:NONE}",
+            "${HOST",
+            "${file:x}",
+            "${1A}",
+            "${}",
+            "${env:}",
+        ] {
+            assert!(expanded(source).is_err(), "{source}");
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! Exporters: `otlp_grpc` (also under its old name `otlp`), `debug`, `file`.
+
+pub mod queue;
+pub mod retry;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use self::queue::Queue;
+use self::retry::Retry;
+use super::id::Id;
+use super::net::{ClientKeepalive, ClientTls, read_client_tls};
+use super::problem::Problem;
+use super::processor::Batch;
+use super::section::Section;
+use super::tree::Value;
+
+/// One configured exporter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exporter {
+    /// Its key in the configuration.
+    pub id: Id,
+    /// What it does.
+    pub kind: ExporterKind,
+    /// The bounds of its queue.
+    pub queue: Queue,
+    /// Batching in front of it, when its own queue asks for it.
+    pub batch: Option<Batch>,
+    /// How failed attempts are repeated.
+    pub retry: Retry,
+}
+
+/// The exporters there are.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ExporterKind {
+    /// OTLP over gRPC.
+    OtlpGrpc(Box<OtlpExporter>),
+    /// Prints what it is given.
+    Debug(Verbosity),
+    /// Writes OTLP/JSON lines.
+    File(FileExporter),
+}
+
+/// OTLP over gRPC.
+#[derive(Clone, PartialEq)]
+pub struct OtlpExporter {
+    /// `http://host:port` or `https://host:port`.
+    pub endpoint: String,
+    /// How requests are compressed.
+    pub compression: Compression,
+    /// The longest that one attempt takes.
+    pub timeout: Duration,
+    /// What is sent along with every request. Secret: `Debug` shows the names only.
+    pub headers: Vec<(String, String)>,
+    /// TLS; none for plain text.
+    pub tls: Option<ClientTls>,
+    /// Pings; none for no pings.
+    pub keepalive: Option<ClientKeepalive>,
+}
+
+impl fmt::Debug for OtlpExporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("OtlpExporter")
+            .field("endpoint", &self.endpoint)
+            .field("compression", &self.compression)
+            .field("timeout", &self.timeout)
+            .field("headers", &names)
+            .field("tls", &self.tls)
+            .field("keepalive", &self.keepalive)
+            .finish()
+    }
+}
+
+/// How requests are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// gzip.
+    Gzip,
+    /// zstd.
+    Zstd,
+}
+
+/// How much the debug exporter prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verbosity {
+    /// One line for each batch.
+    #[default]
+    Basic,
+    /// One line for each item.
+    Normal,
+    /// Every field.
+    Detailed,
+}
+
+/// Writes OTLP/JSON lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileExporter {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether lines are added to what the file has, instead of replacing it.
+    pub append: bool,
+}
+
+/// What can be written as an exporter's type.
+pub(crate) const KINDS: &[&str] = &["otlp_grpc", "otlp", "debug", "file"];
+
+pub(crate) fn read(id: Id, section: &Section<'_>) -> Option<Exporter> {
+    let (queue, batch) = match id.kind() {
+        "otlp_grpc" | "otlp" => queue::read(&section.section("sending_queue")),
+        _ => (Queue::default(), None),
+    };
+    let (kind, retry) = match id.kind() {
+        "otlp_grpc" | "otlp" => {
+            let retry = retry::read(&section.section("retry_on_failure"));
+            (ExporterKind::OtlpGrpc(Box::new(read_otlp(section)?)), retry)
+        }
+        "debug" => (ExporterKind::Debug(read_debug(section)), Retry::default()),
+        "file" => (ExporterKind::File(read_file(section)?), Retry::default()),
+        _ => return None,
+    };
+    Some(Exporter {
+        id,
+        kind,
+        queue,
+        batch,
+        retry,
+    })
+}
+
+fn read_otlp(section: &Section<'_>) -> Option<OtlpExporter> {
+    let compression = section.choice(
+        "compression",
+        Compression::Gzip,
+        &[
+            ("gzip", Compression::Gzip),
+            ("zstd", Compression::Zstd),
+            ("none", Compression::None),
+        ],
+    );
+    let timeout = section.duration_positive("timeout", Duration::from_secs(5));
+    let headers = read_headers(section);
+    let (tls, insecure) = read_client_tls(section);
+    let keepalive = ClientKeepalive::read(section);
+    section.not_offered("auth", "put the credentials into `headers`");
+    section.ignored(&[
+        "read_buffer_size",
+        "write_buffer_size",
+        "wait_for_ready",
+        "balancer_name",
+    ]);
+    section.required("endpoint", "http://backend:4317");
+    let endpoint = section.parsed("endpoint", |text| read_endpoint(text, insecure))?;
+    let tls = endpoint.starts_with("https://").then_some(tls);
+    Some(OtlpExporter {
+        endpoint,
+        compression,
+        timeout,
+        headers,
+        tls,
+        keepalive,
+    })
+}
+
+/// As in the Collector: a scheme decides about TLS; without one `tls::insecure` does.
+fn read_endpoint(text: &str, insecure: bool) -> Result<String, String> {
+    let wrong = || "write http://host:port or https://host:port".to_owned();
+    let url = if text.contains("://") {
+        text.to_owned()
+    } else {
+        let scheme = if insecure { "http" } else { "https" };
+        format!("{scheme}://{text}")
+    };
+    let authority = url
+        .strip_prefix("http://")
+        .or_else(|| url.strip_prefix("https://"));
+    let authority = authority.ok_or_else(wrong)?.trim_end_matches('/');
+    let uri: http::Uri = url.parse().map_err(|_| wrong())?;
+    let plain = uri.host().is_some_and(|host| !host.is_empty())
+        && uri.path_and_query().is_none_or(|path| path.as_str() == "/")
+        && !authority.contains('@');
+    // A port of 0 means "any" to a listener; nobody can be reached there.
+    let port_fits = match uri.port() {
+        Some(port) => port.as_u16() != 0,
+        None => {
+            !authority.ends_with(':')
+                && uri
+                    .authority()
+                    .is_some_and(|whole| whole.as_str() == uri.host().unwrap_or_default())
+        }
+    };
+    if plain && port_fits {
+        Ok(url.trim_end_matches('/').to_owned())
+    } else {
+        Err(wrong())
+    }
+}
+
+fn read_headers(section: &Section<'_>) -> Vec<(String, String)> {
+    let mut headers = Vec::new();
+    for (entry, path) in section.section("headers").into_named() {
+        let Value::Scalar(scalar) = &entry.node.value else {
+            if entry.node.value == Value::Reported {
+                continue;
+            }
+            let what = format!("expected text, found {}", entry.node.value.kind());
+            section
+                .problems()
+                .add(Problem::at(&entry.node.at, path, what));
+            continue;
+        };
+        let name = http::HeaderName::from_bytes(entry.key.as_bytes());
+        let value = http::HeaderValue::from_str(&scalar.text);
+        match (name, value) {
+            (Ok(name), Ok(_))
+                if !name.as_str().starts_with("grpc-") && !name.as_str().ends_with("-bin") =>
+            {
+                headers.push((name.as_str().to_owned(), scalar.text.clone()));
+            }
+            (Ok(_), Err(_)) => {
+                // The value itself stays out of the message: it may be a secret.
+                let problem =
+                    Problem::at(&entry.node.at, path, "the value cannot be sent in a header");
+                section
+                    .problems()
+                    .add(problem.instead("write visible ASCII characters"));
+            }
+            _ => {
+                let problem =
+                    Problem::at(&entry.at, path, "this is not a name that a header may have");
+                section
+                    .problems()
+                    .add(problem.instead("write letters, digits and `-`"));
+            }
+        }
+    }
+    headers
+}
+
+fn read_debug(section: &Section<'_>) -> Verbosity {
+    section.not_offered("sampling_initial", "remove it: every batch is printed");
+    section.not_offered("sampling_thereafter", "remove it: every batch is printed");
+    section.ignored(&["use_internal_logger"]);
+    section.choice(
+        "verbosity",
+        Verbosity::Basic,
+        &[
+            ("basic", Verbosity::Basic),
+            ("normal", Verbosity::Normal),
+            ("detailed", Verbosity::Detailed),
+        ],
+    )
+}
+
+fn read_file(section: &Section<'_>) -> Option<FileExporter> {
+    section.choice("format", (), &[("json", ())]);
+    section.not_offered(
+        "rotation",
+        "remove it, and let logrotate or the like do that",
+    );
+    section.not_offered("compression", "remove it");
+    section.ignored(&["flush_interval"]);
+    let append = section.boolean("append", false);
+    section.required("path", "/path/to/traces.jsonl");
+    Some(FileExporter {
+        path: PathBuf::from(section.string("path")?),
+        append,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The scheme decides about TLS, and without one `insecure` does, as in the Collector.
+    #[test]
+    fn endpoints_become_urls() {
+        for (text, insecure, url) in [
+            ("http://backend:4317", false, "http://backend:4317"),
+            ("https://backend:4317/", false, "https://backend:4317"),
+            ("backend:4317", true, "http://backend:4317"),
+            ("backend:4317", false, "https://backend:4317"),
+            ("[::1]:4317", true, "http://[::1]:4317"),
+            (
+                "https://ingest.example.com",
+                false,
+                "https://ingest.example.com",
+            ),
+        ] {
+            assert_eq!(read_endpoint(text, insecure).as_deref(), Ok(url), "{text}");
+        }
+        for text in [
+            "",
+            "http://",
+            "ftp://a:1",
+            "http://a:1/path",
+            "http://u@a:1",
+            "a b:1",
+            "http://a:0",
+            "a:",
+            ":4317",
+        ] {
+            assert!(read_endpoint(text, true).is_err(), "{text}");
+        }
+    }
+
+    /// Header values are secrets: no debug print shows one.
+    #[test]
+    fn debug_hides_header_values() {
+        let exporter = OtlpExporter {
+            endpoint: "http://a:1".to_owned(),
+            compression: Compression::None,
+            timeout: Duration::from_secs(1),
+            headers: vec![("authorization".to_owned(), "Bearer hunter2".to_owned())],
+            tls: None,
+            keepalive: None,
+        };
+        let text = format!("{exporter:?}");
+        assert!(
+            text.contains("authorization") && !text.contains("hunter2"),
+            "{text}"
+        );
+    }
+}

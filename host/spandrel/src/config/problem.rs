@@ -1,0 +1,123 @@
+//! What is wrong with a configuration: where, what, and what would be right.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+
+/// Where a value stands in what the operator wrote.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Location {
+    /// The file or the flag, as the operator named it.
+    pub source: Arc<str>,
+    /// Line, counted from 1.
+    pub line: usize,
+    /// Column, counted from 1.
+    pub column: usize,
+}
+
+impl Location {
+    /// The first character of a source.
+    pub(crate) fn start(source: &Arc<str>) -> Self {
+        Self {
+            source: Arc::clone(source),
+            line: 1,
+            column: 1,
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.source, self.line, self.column)
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where it stands; none when the source itself could not be read.
+    pub at: Option<Location>,
+    /// The path of the key, joined with `::` as the Collector does; empty at the top.
+    pub path: String,
+    /// What is wrong.
+    pub what: String,
+    /// What would be right, where that can be said.
+    pub instead: Option<String>,
+}
+
+impl Problem {
+    /// A problem without a place in a source.
+    pub(crate) fn nowhere(path: impl Into<String>, what: impl Into<String>) -> Self {
+        Self {
+            at: None,
+            path: path.into(),
+            what: what.into(),
+            instead: None,
+        }
+    }
+
+    /// A problem at a place in a source.
+    pub(crate) fn at(at: &Location, path: impl Into<String>, what: impl Into<String>) -> Self {
+        Self {
+            at: Some(at.clone()),
+            ..Self::nowhere(path, what)
+        }
+    }
+
+    /// Adds what would be right.
+    pub(crate) fn instead(mut self, instead: impl Into<String>) -> Self {
+        self.instead = Some(instead.into());
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(at) = &self.at {
+            write!(f, "{at}: ")?;
+        }
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.what)?;
+        if let Some(instead) = &self.instead {
+            write!(f, "; {instead}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Everything that is wrong with a configuration, in the order in which it stands there.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", lines(.problems))]
+pub struct ConfigError {
+    /// At least one problem.
+    pub problems: Vec<Problem>,
+}
+
+fn lines(problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    lines.join("\n")
+}
+
+/// Gathers problems, so that one reading finds all of them.
+#[derive(Debug, Default)]
+pub(crate) struct Problems(RefCell<Vec<Problem>>);
+
+impl Problems {
+    pub(crate) fn add(&self, problem: Problem) {
+        self.0.borrow_mut().push(problem);
+    }
+
+    /// The gathered problems as an error; nothing when there are none.
+    pub(crate) fn into_result(self) -> Result<(), ConfigError> {
+        let mut problems = self.0.into_inner();
+        if problems.is_empty() {
+            return Ok(());
+        }
+        // By place, those without one first; the sort is stable, so what was found first at a
+        // place stays first.
+        problems.sort_by(|a, b| a.at.cmp(&b.at));
+        Err(ConfigError { problems })
+    }
+}

@@ -1,0 +1,384 @@
+//! Reads one map of the raw tree, key by key, noting everything that is wrong on the way: values
+//! of the wrong type or out of range, and keys that nobody asked for.
+
+use std::cell::RefCell;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::problem::{Location, Problem, Problems};
+use super::suggest::closest;
+use super::tree::{Entry, Node, Value};
+use super::{duration, json, scalar};
+
+/// Appends a key to a path, as the Collector does.
+pub(crate) fn join(path: &str, key: &str) -> String {
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}::{key}")
+    }
+}
+
+/// One map. Every key that it may have must be asked for before it is dropped: a key that was not
+/// asked for is reported as unknown.
+pub(crate) struct Section<'a> {
+    entries: &'a [Entry],
+    at: Location,
+    path: String,
+    problems: &'a Problems,
+    asked: RefCell<Vec<&'static str>>,
+    /// Known, but not worth advising: refused, or without a meaning here.
+    hidden: RefCell<Vec<&'static str>>,
+    /// The keys are names that the operator chose.
+    free: bool,
+}
+
+impl<'a> Section<'a> {
+    /// The section at `node`; nothing there means an empty one, where all keys have their defaults.
+    pub(crate) fn new(node: &'a Node, path: String, problems: &'a Problems) -> Self {
+        let entries = match &node.value {
+            Value::Map(entries) => entries.as_slice(),
+            Value::Null | Value::Reported => &[],
+            other => {
+                let what = format!("expected a map, found {}", other.kind());
+                problems.add(Problem::at(&node.at, path.clone(), what));
+                &[]
+            }
+        };
+        Self::of(entries, node.at.clone(), path, problems)
+    }
+
+    /// The section of an entry whose key the operator chose; problems of the whole stand at the key.
+    pub(crate) fn named(entry: &'a Entry, path: String, problems: &'a Problems) -> Self {
+        let mut section = Self::new(&entry.node, path, problems);
+        section.at = entry.at.clone();
+        section
+    }
+
+    fn of(entries: &'a [Entry], at: Location, path: String, problems: &'a Problems) -> Self {
+        Self {
+            entries,
+            at,
+            path,
+            problems,
+            asked: RefCell::default(),
+            hidden: RefCell::default(),
+            free: false,
+        }
+    }
+
+    /// The entries of a map whose keys are names that the operator chose.
+    pub(crate) fn into_named(mut self) -> impl Iterator<Item = (&'a Entry, String)> {
+        self.free = true;
+        let path = self.path.clone();
+        self.entries
+            .iter()
+            .map(move |entry| (entry, join(&path, &entry.key)))
+    }
+
+    pub(crate) fn at(&self) -> &Location {
+        &self.at
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(crate) fn problems(&self) -> &'a Problems {
+        self.problems
+    }
+
+    /// Notes something that is wrong with the section as a whole.
+    pub(crate) fn wrong(&self, what: impl Into<String>, instead: impl Into<String>) {
+        let problem = Problem::at(&self.at, self.path.clone(), what);
+        self.problems.add(problem.instead(instead));
+    }
+
+    /// Notes something that is wrong with a key, at its value.
+    pub(crate) fn wrong_key(
+        &self,
+        key: &'static str,
+        what: impl Into<String>,
+        instead: impl Into<String>,
+    ) {
+        let at = self.entry(key).map_or(&self.at, |entry| &entry.node.at);
+        let problem = Problem::at(at, join(&self.path, key), what);
+        self.problems.add(problem.instead(instead));
+    }
+
+    fn entry(&self, key: &'static str) -> Option<&'a Entry> {
+        let mut asked = self.asked.borrow_mut();
+        if !asked.contains(&key) {
+            asked.push(key);
+        }
+        self.entries.iter().find(|entry| entry.key == key)
+    }
+
+    /// The node of a key that is there and not null.
+    pub(crate) fn node(&self, key: &'static str) -> Option<&'a Node> {
+        let node = &self.entry(key)?.node;
+        (node.value != Value::Null).then_some(node)
+    }
+
+    /// Whether the key is written at all, be it as `key:` without a value.
+    pub(crate) fn has(&self, key: &'static str) -> bool {
+        self.entry(key).is_some()
+    }
+
+    /// The section of a key; empty when it is not there.
+    pub(crate) fn section(&self, key: &'static str) -> Section<'a> {
+        let path = join(&self.path, key);
+        match self.entry(key) {
+            Some(entry) => Section::named(entry, path, self.problems),
+            None => Section::of(&[], self.at.clone(), path, self.problems),
+        }
+    }
+
+    /// Whether the key has a map.
+    pub(crate) fn is_map(&self, key: &'static str) -> bool {
+        self.node(key)
+            .is_some_and(|node| matches!(node.value, Value::Map(_)))
+    }
+
+    /// Keys of the Collector that tune its own machinery: accepted, and without a meaning here.
+    pub(crate) fn ignored(&self, keys: &[&'static str]) {
+        self.hidden.borrow_mut().extend(keys);
+    }
+
+    /// A key that the Collector knows and Spandrel does not: it must not be silently ignored.
+    pub(crate) fn not_offered(&self, key: &'static str, instead: &str) {
+        self.ignored(&[key]);
+        let entry = self.entries.iter().find(|entry| entry.key == key);
+        if entry.is_some_and(|entry| entry.node.value != Value::Null) {
+            self.not_offered_at_all(key, instead);
+        }
+    }
+
+    /// The same, when the key alone, without a value, asks for it already.
+    pub(crate) fn not_offered_at_all(&self, key: &'static str, instead: &str) {
+        self.ignored(&[key]);
+        if let Some(entry) = self.entries.iter().find(|entry| entry.key == key) {
+            let what = "not offered by this version of spandrel";
+            let problem = Problem::at(&entry.at, join(&self.path, key), what);
+            self.problems.add(problem.instead(instead));
+        }
+    }
+
+    /// The text of a key and its node; a map or a list there is a problem.
+    fn text(&self, key: &'static str, expected: &str) -> Option<&'a str> {
+        match &self.node(key)?.value {
+            Value::Scalar(scalar) => Some(&scalar.text),
+            Value::Reported => None,
+            other => {
+                let what = format!("expected {expected}, found {}", other.kind());
+                let at = &self.node(key)?.at;
+                self.problems
+                    .add(Problem::at(at, join(&self.path, key), what));
+                None
+            }
+        }
+    }
+
+    pub(crate) fn string(&self, key: &'static str) -> Option<String> {
+        self.text(key, "text").map(str::to_owned)
+    }
+
+    /// A value with a notation of its own; `parse` says what would be right.
+    pub(crate) fn parsed<T>(
+        &self,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let text = self.text(key, "text")?;
+        match parse(text) {
+            Ok(value) => Some(value),
+            Err(instead) => {
+                // An address with an `@` in it carries a password.
+                let shown = if text.contains('@') {
+                    "this value".to_owned()
+                } else {
+                    format!("`{text}`")
+                };
+                self.wrong_key(key, format!("{shown} is not valid here"), instead);
+                None
+            }
+        }
+    }
+
+    /// A key without which the section means nothing.
+    pub(crate) fn required(&self, key: &'static str, example: &str) {
+        if self.node(key).is_none() {
+            let what = format!("the key `{key}` is missing");
+            self.wrong(what, format!("add `{key}: {example}`"));
+        }
+    }
+
+    pub(crate) fn duration(&self, key: &'static str, default: Duration) -> Duration {
+        self.duration_opt(key).unwrap_or(default)
+    }
+
+    pub(crate) fn duration_opt(&self, key: &'static str) -> Option<Duration> {
+        let text = self.text(key, "a duration")?;
+        let duration = duration::parse(text);
+        if duration.is_none() {
+            let what = if text.bytes().all(|byte| byte.is_ascii_digit()) {
+                format!("`{text}` has no unit")
+            } else {
+                format!("`{text}` is not a duration")
+            };
+            self.wrong_key(key, what, "write one such as 200ms, 5s or 1h30m");
+        }
+        duration
+    }
+
+    /// A duration that is not zero.
+    pub(crate) fn duration_positive(&self, key: &'static str, default: Duration) -> Duration {
+        let duration = self.duration(key, default);
+        if duration.is_zero() {
+            self.wrong_key(
+                key,
+                "must be longer than 0",
+                "write a duration such as 200ms or 5s",
+            );
+            return default;
+        }
+        duration
+    }
+
+    pub(crate) fn integer<T>(&self, key: &'static str, default: T, range: RangeInclusive<T>) -> T
+    where
+        T: TryFrom<i128> + PartialOrd + Display,
+    {
+        let Some(text) = self.text(key, "a whole number") else {
+            return default;
+        };
+        let range_text = || {
+            format!(
+                "write a whole number from {} to {}",
+                range.start(),
+                range.end()
+            )
+        };
+        let Some(number) = scalar::integer(text) else {
+            self.wrong_key(key, format!("`{text}` is not a whole number"), range_text());
+            return default;
+        };
+        match T::try_from(number) {
+            Ok(number) if range.contains(&number) => number,
+            _ => {
+                self.wrong_key(key, format!("{number} is out of range"), range_text());
+                default
+            }
+        }
+    }
+
+    pub(crate) fn float(&self, key: &'static str, default: f64, range: RangeInclusive<f64>) -> f64 {
+        let Some(text) = self.text(key, "a number") else {
+            return default;
+        };
+        match scalar::float(text) {
+            Some(number) if range.contains(&number) => number,
+            _ => {
+                let instead = format!("write a number from {} to {}", range.start(), range.end());
+                self.wrong_key(key, format!("`{text}` is not valid here"), instead);
+                default
+            }
+        }
+    }
+
+    pub(crate) fn boolean(&self, key: &'static str, default: bool) -> bool {
+        let Some(text) = self.text(key, "true or false") else {
+            return default;
+        };
+        let value = scalar::boolean(text);
+        if value.is_none() {
+            self.wrong_key(
+                key,
+                format!("`{text}` is not a boolean"),
+                "write true or false",
+            );
+        }
+        value.unwrap_or(default)
+    }
+
+    /// One of a few words.
+    pub(crate) fn choice<T: Copy>(
+        &self,
+        key: &'static str,
+        default: T,
+        choices: &[(&str, T)],
+    ) -> T {
+        let Some(text) = self.text(key, "a word") else {
+            return default;
+        };
+        let lower = text.to_ascii_lowercase();
+        if let Some((_, value)) = choices.iter().find(|(word, _)| *word == lower) {
+            return *value;
+        }
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        let instead = match words.as_slice() {
+            [only] => format!("write {only}"),
+            words => format!("write one of {}", words.join(", ")),
+        };
+        self.wrong_key(key, format!("`{text}` is not one of the choices"), instead);
+        default
+    }
+
+    /// A list of texts with their places; one text alone is a list of one.
+    pub(crate) fn strings(&self, key: &'static str) -> Vec<(&'a str, &'a Location)> {
+        let Some(node) = self.node(key) else {
+            return Vec::new();
+        };
+        let nodes = match &node.value {
+            Value::List(nodes) => nodes.as_slice(),
+            Value::Scalar(_) => std::slice::from_ref(node),
+            Value::Null | Value::Reported => return Vec::new(),
+            Value::Map(_) => {
+                self.wrong_key(key, "expected a list of names, found a map", "write [a, b]");
+                return Vec::new();
+            }
+        };
+        let mut texts = Vec::with_capacity(nodes.len());
+        for (index, item) in nodes.iter().enumerate() {
+            if let Value::Scalar(scalar) = &item.value {
+                texts.push((scalar.text.as_str(), &item.at));
+            } else if item.value != Value::Reported {
+                let path = join(&join(&self.path, key), &index.to_string());
+                let what = format!("expected a name, found {}", item.value.kind());
+                self.problems.add(Problem::at(&item.at, path, what));
+            }
+        }
+        texts
+    }
+
+    /// A value that somebody else will read, as JSON.
+    pub(crate) fn json(&self, key: &'static str) -> serde_json::Value {
+        self.node(key)
+            .map_or(serde_json::Value::Null, json::from_node)
+    }
+}
+
+impl Drop for Section<'_> {
+    fn drop(&mut self) {
+        if self.free {
+            return;
+        }
+        let known = self.asked.borrow();
+        let hidden = self.hidden.borrow();
+        for entry in self.entries {
+            let key = entry.key.as_str();
+            if known.contains(&key) || hidden.contains(&key) {
+                continue;
+            }
+            let instead = match closest(key, &known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None if known.is_empty() => "no keys are known here".to_owned(),
+                None => format!("known keys: {}", known.join(", ")),
+            };
+            let path = join(&self.path, &entry.key);
+            self.problems
+                .add(Problem::at(&entry.at, path, "unknown key").instead(instead));
+        }
+    }
+}

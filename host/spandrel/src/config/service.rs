@@ -1,0 +1,312 @@
+//! `service`: which of the configured components run, and how they are joined.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use spandrel_wire::Signal;
+
+use super::check::{Components, Named};
+use super::exporter::Exporter;
+use super::extension::Extension;
+use super::id::Id;
+use super::problem::{Location, Problem};
+use super::processor::{Batch, Processor, ProcessorKind, Wasm};
+use super::receiver::Receiver;
+use super::section::Section;
+use super::suggest::closest;
+use super::telemetry::{self, Telemetry};
+use super::tree::Entry;
+
+/// Which of the configured components run, and how they are joined.
+#[derive(Debug)]
+pub struct Service {
+    /// The extensions to start.
+    pub extensions: Vec<Arc<Extension>>,
+    /// The pipelines; at least one.
+    pub pipelines: Vec<Pipeline>,
+    /// Shards of each pipeline; none for one on each core.
+    pub shards: Option<usize>,
+    /// The deadline of the drain, all phases together.
+    pub drain_timeout: Duration,
+    /// How long to go on accepting after readiness is gone, for load balancers to notice.
+    pub drain_delay: Duration,
+    /// What the collector says of itself.
+    pub telemetry: Telemetry,
+}
+
+/// One pipeline. Its components are the checked ones: no name is left to look up.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// Its key: a signal, or `signal/name`.
+    pub id: Id,
+    /// What goes through it.
+    pub signal: Signal,
+    /// At least one.
+    pub receivers: Vec<Arc<Receiver>>,
+    /// In order; none for a pass-through.
+    pub stages: Vec<Stage>,
+    /// The `batch` processor at the end, if there is one.
+    pub batch: Option<Batch>,
+    /// At least one.
+    pub exporters: Vec<Arc<Exporter>>,
+    /// When senders get their answer.
+    pub ack_on: AckOn,
+}
+
+/// A plugin at its place in a pipeline.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    /// Its key in the configuration.
+    pub id: Id,
+    /// The plugin, its config, limits and fault policy; shared by all pipelines that name it.
+    pub wasm: Arc<Wasm>,
+}
+
+/// When senders get their answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AckOn {
+    /// Once the batch is through the stages and in the queues.
+    Queue,
+    /// Once every exporter has sent it.
+    Export,
+}
+
+/// The longest drain that is worth waiting for: an orchestrator kills long before.
+const LONGEST_DRAIN: Duration = Duration::from_secs(3600);
+
+pub(crate) fn read(section: &Section<'_>, components: &Components) -> Option<Service> {
+    let extensions = section
+        .strings("extensions")
+        .into_iter()
+        .filter_map(|(name, at)| {
+            let owner = Owner {
+                section,
+                path: section.path().to_owned(),
+            };
+            owner.resolve("extension", name, at, &components.extensions)
+        })
+        .collect();
+    let telemetry = telemetry::read(&section.section("telemetry"));
+    let shards = section
+        .node("shards")
+        .map(|_| section.integer("shards", 1, 1..=1024));
+    // Inside the 30 seconds that Kubernetes gives, with some left for the process to end.
+    let drain_timeout = section.duration_positive("drain_timeout", Duration::from_secs(25));
+    let drain_delay = section.duration("drain_delay", Duration::ZERO);
+    if drain_timeout > LONGEST_DRAIN {
+        section.wrong_key(
+            "drain_timeout",
+            "longer than an hour",
+            "write one such as 25s",
+        );
+    }
+    if drain_delay >= drain_timeout {
+        let what =
+            format!("{drain_delay:?} leaves no time of drain_timeout, which is {drain_timeout:?}");
+        section.wrong_key(
+            "drain_delay",
+            what,
+            "write a shorter delay or a longer drain_timeout",
+        );
+    }
+    let pipelines = read_pipelines(section, components);
+    let pipelines = pipelines.into_iter().collect::<Option<Vec<_>>>()?;
+    Some(Service {
+        extensions,
+        pipelines,
+        shards,
+        drain_timeout,
+        drain_delay,
+        telemetry,
+    })
+}
+
+fn read_pipelines(service: &Section<'_>, components: &Components) -> Vec<Option<Pipeline>> {
+    let section = service.section("pipelines");
+    let problems = section.problems();
+    let at = section.at().clone();
+    let path = section.path().to_owned();
+    let pipelines: Vec<_> = section
+        .into_named()
+        .map(|(entry, path)| {
+            let section = Section::named(entry, path, problems);
+            let (id, signal) = read_pipeline_id(entry, &section);
+            read_pipeline(id, signal, &section, components)
+        })
+        .collect();
+    if pipelines.is_empty() {
+        let problem = Problem::at(&at, path, "there must be at least one pipeline");
+        problems
+            .add(problem.instead("add `traces: { receivers: [otlp], exporters: [otlp_grpc] }`"));
+    }
+    pipelines
+}
+
+fn read_pipeline_id(entry: &Entry, section: &Section<'_>) -> (Option<Id>, Option<Signal>) {
+    let id = match Id::parse(&entry.key) {
+        Ok(id) => id,
+        Err(instead) => {
+            section.wrong("this is not the name of a pipeline", instead);
+            return (None, None);
+        }
+    };
+    let signal = match id.kind() {
+        "traces" => Some(Signal::Traces),
+        "metrics" => Some(Signal::Metrics),
+        "logs" => Some(Signal::Logs),
+        other => {
+            let what = format!("unknown signal `{other}`");
+            section.wrong(
+                what,
+                "write traces, metrics or logs, each with a /name where there are several",
+            );
+            None
+        }
+    };
+    (Some(id), signal)
+}
+
+fn read_pipeline(
+    id: Option<Id>,
+    signal: Option<Signal>,
+    section: &Section<'_>,
+    components: &Components,
+) -> Option<Pipeline> {
+    let owner = Owner {
+        section,
+        path: section.path().to_owned(),
+    };
+    let receivers = owner.resolve_all("receiver", "receivers", &components.receivers);
+    let processors = owner.resolve_all("processor", "processors", &components.processors);
+    let exporters = owner.resolve_all("exporter", "exporters", &components.exporters);
+    for (kind, key, count) in [
+        ("receiver", "receivers", receivers.len()),
+        ("exporter", "exporters", exporters.len()),
+    ] {
+        if count == 0 {
+            section.wrong(
+                format!("must have at least one {kind}"),
+                format!("add `{key}: [...]`"),
+            );
+        }
+    }
+    let ack_on = section.choice(
+        "ack_on",
+        AckOn::Queue,
+        &[("queue", AckOn::Queue), ("export", AckOn::Export)],
+    );
+    let (stages, batch) = read_processors(signal, section, processors);
+    Some(Pipeline {
+        id: id?,
+        signal: signal?,
+        receivers: receivers
+            .into_iter()
+            .map(|(component, _)| component)
+            .collect::<Option<_>>()?,
+        stages,
+        batch,
+        exporters: exporters
+            .into_iter()
+            .map(|(component, _)| component)
+            .collect::<Option<_>>()?,
+        ack_on,
+    })
+}
+
+/// A component of a pipeline, none where its own problems are reported already.
+type Resolved<'a, T> = (Option<Arc<T>>, &'a Location);
+
+fn read_processors(
+    signal: Option<Signal>,
+    section: &Section<'_>,
+    processors: Vec<Resolved<'_, Processor>>,
+) -> (Vec<Stage>, Option<Batch>) {
+    let last = processors.len().saturating_sub(1);
+    let mut stages = Vec::new();
+    let mut batch = None;
+    for (index, (processor, at)) in processors.into_iter().enumerate() {
+        let Some(processor) = processor else { continue };
+        let wrong = |what: String, instead: &str| {
+            let problem = Problem::at(at, section.path(), what);
+            section.problems().add(problem.instead(instead));
+        };
+        match &processor.kind {
+            ProcessorKind::Wasm(wasm) => {
+                if signal.is_some_and(|signal| signal != Signal::Traces) {
+                    let what = format!("processor \"{}\" takes traces only", processor.id);
+                    wrong(
+                        what,
+                        "remove it from this pipeline: metrics and logs pass as they are",
+                    );
+                }
+                stages.push(Stage {
+                    id: processor.id.clone(),
+                    wasm: Arc::clone(wasm),
+                });
+            }
+            ProcessorKind::Batch(settings) => {
+                if index != last {
+                    let what = format!("processor \"{}\" must stand last", processor.id);
+                    wrong(
+                        what,
+                        "move it to the end: batching happens in front of the exporters",
+                    );
+                }
+                batch = Some(*settings);
+            }
+            ProcessorKind::MemoryLimiter => {}
+        }
+    }
+    (stages, batch)
+}
+
+/// Who names other components.
+struct Owner<'s, 'a> {
+    section: &'s Section<'a>,
+    path: String,
+}
+
+impl<'a> Owner<'_, 'a> {
+    fn resolve_all<T>(
+        &self,
+        kind: &str,
+        key: &'static str,
+        known: &Named<T>,
+    ) -> Vec<Resolved<'a, T>> {
+        let mut seen: Vec<&str> = Vec::new();
+        let mut resolved = Vec::new();
+        for (name, at) in self.section.strings(key) {
+            if seen.contains(&name) {
+                let what = format!("references {kind} \"{name}\" more than once");
+                let problem = Problem::at(at, self.path.as_str(), what);
+                self.section.problems().add(problem.instead("name it once"));
+                continue;
+            }
+            seen.push(name);
+            resolved.push((self.resolve(kind, name, at, known), at));
+        }
+        resolved
+    }
+
+    fn resolve<T>(
+        &self,
+        kind: &str,
+        name: &str,
+        at: &Location,
+        known: &Named<T>,
+    ) -> Option<Arc<T>> {
+        if let Some((_, component)) = known.iter().find(|(id, _)| id.as_str() == name) {
+            return component.clone();
+        }
+        let what = format!("references {kind} \"{name}\" which is not configured");
+        let names: Vec<&str> = known.keys().map(Id::as_str).collect();
+        let instead = match closest(name, &names) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => format!("add it under `{kind}s`"),
+        };
+        self.section
+            .problems()
+            .add(Problem::at(at, self.path.as_str(), what).instead(instead));
+        None
+    }
+}

@@ -1,0 +1,136 @@
+//! Where the configuration comes from: `--config` (a path, `file:`, `env:`, `yaml:`; any number of
+//! them) and `--set key::path=value`, each laid over the ones before it.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::sync::Arc;
+
+use super::env::Environment;
+use super::problem::{Location, Problem, Problems};
+use super::tree::{Node, Value};
+use super::yaml;
+
+/// A configuration is kilobytes; this keeps a wrong path (a trace file) from filling the memory.
+const MAX_SOURCE_BYTES: u64 = 4 << 20;
+/// As many as the Collector takes.
+const MAX_SOURCES: usize = 100;
+
+/// What the operator gave on the command line.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The values of `--config`, in order.
+    pub configs: Vec<String>,
+    /// The values of `--set`, in order.
+    pub sets: Vec<String>,
+}
+
+/// Reads and merges all sources. Sources with problems are left out of the result.
+pub(crate) fn read(sources: &Sources, environment: Environment<'_>, problems: &Problems) -> Node {
+    let mut root = Node {
+        at: Location::start(
+            &sources
+                .configs
+                .first()
+                .map_or("--set", String::as_str)
+                .into(),
+        ),
+        value: Value::Null,
+    };
+    if sources.configs.len() + sources.sets.len() > MAX_SOURCES {
+        let what = format!("there are more than {MAX_SOURCES} --config and --set");
+        problems.add(Problem::nowhere("", what));
+        return root;
+    }
+    for config in &sources.configs {
+        match read_one(config, environment) {
+            Ok(node) => root.merge(node),
+            Err(problem) => problems.add(problem),
+        }
+    }
+    for set in &sources.sets {
+        match read_set(set) {
+            Ok(node) => root.merge(node),
+            Err(problem) => problems.add(problem),
+        }
+    }
+    root
+}
+
+fn read_one(config: &str, environment: Environment<'_>) -> Result<Node, Problem> {
+    if let Some(text) = config.strip_prefix("yaml:") {
+        return Ok(with_nested_keys(parse_map(&"--config yaml:".into(), text)?));
+    }
+    if let Some(name) = config.strip_prefix("env:") {
+        let text = environment(name).ok_or_else(|| {
+            Problem::nowhere(
+                format!("--config {config}"),
+                "this environment variable is not set",
+            )
+        })?;
+        return parse_map(&Arc::from(config), &text);
+    }
+    if config.starts_with("http:") || config.starts_with("https:") {
+        let what = "configurations are not fetched over the network";
+        return Err(Problem::nowhere(format!("--config {config}"), what)
+            .instead("name a file, or use env:NAME or yaml:TEXT"));
+    }
+    let path = config.strip_prefix("file:").unwrap_or(config);
+    let text = read_file(path)
+        .map_err(|error| Problem::nowhere(path, format!("cannot read the file: {error}")))?;
+    parse_map(&Arc::from(path), &text)
+}
+
+fn read_file(path: &str) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?
+        .take(MAX_SOURCE_BYTES + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_SOURCE_BYTES {
+        let message = format!("it is larger than {} MiB", MAX_SOURCE_BYTES >> 20);
+        return Err(io::Error::other(message));
+    }
+    Ok(text)
+}
+
+fn read_set(set: &str) -> Result<Node, Problem> {
+    let wrong = |what: &str| {
+        Problem::nowhere(format!("--set {set}"), what)
+            .instead("write --set key::path=value, such as --set processors::batch::timeout=2s")
+    };
+    let (key, value) = set
+        .split_once('=')
+        .ok_or_else(|| wrong("there is no `=` in it"))?;
+    let separator = if key.contains("::") { "::" } else { "." };
+    if key.split(separator).any(|part| part.trim().is_empty()) {
+        return Err(wrong("a part of the key is empty"));
+    }
+    let node = yaml::parse(&format!("--set {key}").into(), value)?;
+    Ok(node.nested(key.rsplit(separator).map(str::trim)))
+}
+
+/// `processors::batch::timeout: 2s` at the top of a `yaml:` source means nested maps.
+fn with_nested_keys(node: Node) -> Node {
+    let Value::Map(entries) = node.value else {
+        return node;
+    };
+    let mut root = Node {
+        at: node.at,
+        value: Value::Map(Vec::new()),
+    };
+    for entry in entries {
+        root.merge(entry.node.nested(entry.key.rsplit("::").map(str::trim)));
+    }
+    root
+}
+
+fn parse_map(source: &Arc<str>, text: &str) -> Result<Node, Problem> {
+    let node = yaml::parse(source, text)?;
+    match &node.value {
+        Value::Null | Value::Map(_) => Ok(node),
+        other => {
+            let what = format!("expected a map at the top, found {}", other.kind());
+            Err(Problem::at(&node.at, "", what)
+                .instead("the top keys are receivers, processors, exporters, extensions, service"))
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The raw configuration: a tree in which every node knows where it was written.
+
+use super::problem::Location;
+
+/// A value and its place.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Node {
+    pub(crate) at: Location,
+    pub(crate) value: Value,
+}
+
+/// What YAML can say. Scalars keep their text: the reader of a key knows which type it wants, and
+/// a name like `0123` must not become a number on its way to a key that takes text.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    Null,
+    Scalar(Scalar),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+    /// Could not be resolved, and is reported already: nobody who reads it reports it again.
+    Reported,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Scalar {
+    pub(crate) text: String,
+    /// Written without quotes, so that it may stand for a number or a boolean.
+    pub(crate) plain: bool,
+}
+
+/// A key of a map, with the place of the key itself.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) at: Location,
+    pub(crate) node: Node,
+}
+
+impl Value {
+    /// What to call it in a message.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Null | Self::Reported => "nothing",
+            Self::Scalar(_) => "a single value",
+            Self::List(_) => "a list",
+            Self::Map(_) => "a map",
+        }
+    }
+}
+
+impl Node {
+    /// The number of nodes in this tree.
+    pub(crate) fn size(&self) -> usize {
+        let children: usize = match &self.value {
+            Value::Null | Value::Scalar(_) | Value::Reported => 0,
+            Value::List(items) => items.iter().map(Self::size).sum(),
+            Value::Map(entries) => entries.iter().map(|entry| entry.node.size()).sum(),
+        };
+        children.saturating_add(1)
+    }
+
+    /// Lays `over` on top, as the Collector does: maps are merged key by key, anything else
+    /// (lists, scalars, and a null where a map was) takes the place of what is below.
+    pub(crate) fn merge(&mut self, over: Self) {
+        let Value::Map(below) = &mut self.value else {
+            *self = over;
+            return;
+        };
+        let Value::Map(above) = over.value else {
+            *self = over;
+            return;
+        };
+        for entry in above {
+            match below.iter_mut().find(|known| known.key == entry.key) {
+                Some(known) => {
+                    known.at = entry.at;
+                    known.node.merge(entry.node);
+                }
+                None => below.push(entry),
+            }
+        }
+    }
+
+    /// The node at the end of a path of fresh maps: what `--set a::b=c` stands for. The path is
+    /// given from its end.
+    pub(crate) fn nested<'a>(self, path_from_end: impl Iterator<Item = &'a str>) -> Self {
+        path_from_end.fold(self, |node, key| {
+            let at = node.at.clone();
+            let entry = Entry {
+                key: key.to_owned(),
+                at: at.clone(),
+                node,
+            };
+            Self {
+                at,
+                value: Value::Map(vec![entry]),
+            }
+        })
+    }
+}

@@ -1,0 +1,117 @@
+//! Golden tests of the configuration: `tests/config/good/*.yaml` are accepted, and every
+//! `tests/config/bad/*.yaml` is refused with exactly the text of the `.err` file beside it.
+//!
+//! A new case is two files and no Rust. `UPDATE_GOLDEN=1 cargo test -p spandrel --test config`
+//! writes the `.err` files anew; read the difference before committing it.
+
+#![expect(
+    clippy::expect_used,
+    reason = "a test ends at the first thing that is not as it should be"
+)]
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use spandrel::config::Config;
+use spandrel::config::source::Sources;
+
+/// What the files may refer to as `${env:...}`.
+fn environment(name: &str) -> Option<String> {
+    let value = match name {
+        "POD_IP" => "10.1.2.3",
+        "QUEUE_SIZE" => "5000",
+        "ROUTES" => "[/healthz, /readyz]",
+        "EMPTY" => "",
+        _ => return None,
+    };
+    Some(value.to_owned())
+}
+
+fn cases(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/config")
+        .join(folder);
+    let mut cases: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .expect("the folder of cases is there")
+        .map(|entry| entry.expect("the folder can be read").path())
+        .filter(|path| path.extension() == Some(OsStr::new("yaml")))
+        .collect();
+    cases.sort();
+    cases
+}
+
+/// The message of one file, its folder cut off so that it is the same on every machine.
+fn message(case: &Path) -> Option<String> {
+    let folder = format!("{}/", case.parent().expect("a file has a folder").display());
+    let configs = vec![case.display().to_string()];
+    let sources = Sources {
+        configs,
+        sets: Vec::new(),
+    };
+    let error = Config::load_with(&sources, &environment).err()?;
+    Some(format!("{error}\n").replace(&folder, ""))
+}
+
+/// Every bad file is refused with all of its problems at once, each with place, path, what is
+/// wrong and what would be right: exactly the message on file.
+#[test]
+fn bad_files_have_their_exact_message() {
+    let cases = cases("bad");
+    assert!(cases.len() >= 25, "only {} cases", cases.len());
+    let mut differences = Vec::new();
+    for case in &cases {
+        let name = case
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let Some(message) = message(case) else {
+            differences.push(format!("{name}: was accepted"));
+            continue;
+        };
+        let golden = case.with_extension("err");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&golden, &message).expect("the golden file can be written");
+        }
+        let expected = std::fs::read_to_string(&golden).unwrap_or_default();
+        if message != expected {
+            differences.push(format!("{name}\n--- on file\n{expected}+++ now\n{message}"));
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+/// No message is left behind by a case that was renamed.
+#[test]
+fn every_message_belongs_to_a_file() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/config/bad");
+    for entry in std::fs::read_dir(folder).expect("the folder of cases is there") {
+        let path = entry.expect("the folder can be read").path();
+        assert!(
+            path.with_extension("yaml").exists(),
+            "{} has no case",
+            path.display()
+        );
+    }
+}
+
+/// Every good file is accepted.
+#[test]
+fn good_files_are_accepted() {
+    let cases = cases("good");
+    assert!(!cases.is_empty());
+    let refused: Vec<String> = cases.iter().filter_map(|case| message(case)).collect();
+    assert!(refused.is_empty(), "{}", refused.join("\n"));
+}
+
+/// What runs without a configuration is itself a good one.
+#[test]
+fn the_default_is_accepted() {
+    let sources = Sources {
+        configs: vec![format!("yaml:{}", spandrel::config::DEFAULT)],
+        sets: Vec::new(),
+    };
+    let config = Config::load_with(&sources, &environment).expect("the default is good");
+    assert_eq!(config.service.pipelines.len(), 3);
+    assert!(config.warnings.is_empty());
+}
