@@ -37,20 +37,17 @@ impl Default for RetryConfig {
 
 /// The waits of one series of attempts.
 #[derive(Debug)]
-pub struct Backoff<'a> {
-    config: &'a RetryConfig,
+pub struct Backoff {
+    config: RetryConfig,
     started: Instant,
     interval: Duration,
 }
 
-impl<'a> Backoff<'a> {
+impl Backoff {
     /// Starts the clock of `max_elapsed_time`.
-    pub fn new(config: &'a RetryConfig) -> Self {
-        Self {
-            config,
-            started: Instant::now(),
-            interval: config.initial_interval.min(config.max_interval),
-        }
+    pub fn new(config: RetryConfig) -> Self {
+        let interval = config.initial_interval.min(config.max_interval);
+        Self { config, started: Instant::now(), interval }
     }
 
     /// The wait before the next attempt, at least `least`; none when it would end after
@@ -82,7 +79,7 @@ mod tests {
             max_elapsed_time: Duration::from_secs(60),
             ..RetryConfig::default()
         };
-        let mut backoff = Backoff::new(&config);
+        let mut backoff = Backoff::new(config.clone());
         let mut interval = config.initial_interval;
         let mut waits = 0;
         while let Some(wait) = backoff.next_wait(None) {
@@ -104,7 +101,7 @@ mod tests {
             initial_interval: Duration::from_millis(1),
             ..RetryConfig::default()
         };
-        let wait = Backoff::new(&config).next_wait(Some(Duration::from_secs(7)));
+        let wait = Backoff::new(config).next_wait(Some(Duration::from_secs(7)));
         assert_eq!(wait, Some(Duration::from_secs(7)));
     }
 }

@@ -131,7 +131,7 @@ impl Shard {
 
     /// Waits for room behind the last stage. Nothing bounds the wait but the drain's deadline:
     /// these items are accepted, and while they wait the senders of this shard do, too.
-    async fn leave(&self, batch: Batch) {
+    async fn leave(&mut self, batch: Batch) {
         if let Some(permits) = self.egress.reserve(batch.items(), batch.bytes.len()).await {
             self.egress.forward(batch, &permits);
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use spandrel_wire::Signal;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::ExporterSpec;
 use crate::backoff::Backoff;
@@ -35,7 +36,7 @@ impl Delivery {
             permits: _permits,
         } = gathered;
         let size = bytes.len();
-        let mut backoff = Backoff::new(&self.spec.retry);
+        let mut backoff = Backoff::new(self.spec.retry.clone());
         let mut attempt = 0_u32;
         let items = tally.items();
         loop {
@@ -95,14 +96,13 @@ impl Delivery {
                 "exporting failed again, will retry after the wait"
             );
         }
-        let due = tokio::time::Instant::now() + wait;
-        tokio::select! {
-            () = tokio::time::sleep_until(due) => {}
+        let due = Instant::now() + wait;
+        let hurry = async {
             // An error means that the pipeline is gone, and this task is about to be.
-            _ = self.drain.wait_for(|draining| *draining) => {
-                let hurried = tokio::time::Instant::now() + DRAIN_INTERVAL;
-                tokio::time::sleep_until(due.min(hurried)).await;
-            }
+            drop(self.drain.wait_for(|draining| *draining).await);
+        };
+        if tokio::time::timeout_at(due, hurry).await.is_ok() {
+            tokio::time::sleep_until(due.min(Instant::now() + DRAIN_INTERVAL)).await;
         }
     }
 }

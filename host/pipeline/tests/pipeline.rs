@@ -1,0 +1,13 @@
+//! The pipeline with native plugins and exporters at its edges, on a paused clock: what a batch,
+//! a fault, a full queue and a drain come to, in items.
+//!
+//! `SPANDREL_SEEDS=10000 cargo test -p spandrel-pipeline chaos` runs the long form of the
+//! simulation; a failure names its seed, and `SPANDREL_SEED=17` runs that one alone.
+
+mod admission;
+mod chaos;
+mod delivery;
+mod drain;
+mod edges;
+mod faults;
+mod holds;

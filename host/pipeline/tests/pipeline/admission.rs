@@ -1,0 +1,146 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use spandrel_pipeline::pipeline::{AckOn, Pipeline};
+use spandrel_pipeline::refused::Refused;
+use spandrel_pipeline::stage::{Dispatch, Manifest, Reply};
+use tokio::time::Instant;
+
+use crate::edges::*;
+
+/// A full queue refuses at the door, before any plugin has seen the batch, and never grows.
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_refuses_at_the_door() {
+    let backend = Backend::new([Reaction::Hang]);
+    let keep = stage(Manifest::default(), |_| |_| Ok(Reply::default()));
+    let pipeline = Pipeline::build(config(vec![keep], vec![exporter(&backend, 3)])).await.unwrap();
+    for id in 0..3 {
+        offer(&pipeline, spans([id])).await.unwrap();
+    }
+    let refused = offer(&pipeline, spans([3, 4])).await.unwrap_err();
+    assert!(matches!(refused, Refused::Full { .. }), "{refused}");
+    let books = pipeline.ledger().books();
+    assert_eq!((books.received, books.refused, books.stages[0].input), (5, 2, 3));
+    assert_eq!(books.exporters[0].enqueue_failed, 2);
+    assert_eq!(pipeline.queues()[0].size, 3);
+    assert!(books.is_balanced());
+}
+
+/// With `block_on_overflow` a sender waits for room and then gets its OK.
+#[tokio::test(start_paused = true)]
+async fn overflow_can_wait_for_room() {
+    let backend = Backend::new([Reaction::TakeAfter(Duration::from_secs(3))]);
+    let mut spec = exporter(&backend, 1);
+    spec.queue.block_on_overflow = true;
+    let pipeline = Pipeline::build(config(vec![], vec![spec])).await.unwrap();
+    let started = Instant::now();
+    for id in 0..3 {
+        offer(&pipeline, spans([id])).await.unwrap();
+    }
+    assert_eq!(started.elapsed().as_secs(), 6);
+    drain(pipeline).await;
+    assert_eq!(backend.taken(), [0, 1, 2]);
+}
+
+/// A sender that waits for room is told to go elsewhere as soon as the drain begins.
+#[tokio::test(start_paused = true)]
+async fn waiting_senders_are_answered_when_draining() {
+    let backend = Backend::new([Reaction::Hang]);
+    let mut spec = exporter(&backend, 1);
+    spec.queue.block_on_overflow = true;
+    let pipeline = Pipeline::build(config(vec![], vec![spec])).await.unwrap();
+    offer(&pipeline, spans([0])).await.unwrap();
+    let waiting = offer(&pipeline, spans([1]));
+    tokio::pin!(waiting);
+    assert!(tokio::time::timeout(Duration::from_secs(1), &mut waiting).await.is_err());
+    pipeline.close();
+    assert!(matches!(waiting.await, Err(Refused::Draining)));
+    assert!(matches!(offer(&pipeline, spans([2])).await, Err(Refused::Draining)));
+}
+
+/// A sender that hangs up while it waits leaves nothing behind but a refusal.
+#[tokio::test(start_paused = true)]
+async fn a_sender_that_hangs_up_is_refused() {
+    let backend = Backend::new([Reaction::Hang]);
+    let mut spec = exporter(&backend, 1);
+    spec.queue.block_on_overflow = true;
+    let pipeline = Pipeline::build(config(vec![], vec![spec])).await.unwrap();
+    offer(&pipeline, spans([0])).await.unwrap();
+    let hung_up = tokio::time::timeout(Duration::from_secs(1), offer(&pipeline, spans([1, 2]))).await;
+    assert!(hung_up.is_err());
+    let books = pipeline.ledger().books();
+    assert_eq!((books.received, books.refused, books.abandoned()), (3, 2, 0));
+    assert!(books.is_balanced());
+}
+
+/// An empty request is accepted, and garbage is refused for good; neither touches the books.
+#[tokio::test]
+async fn empty_is_fine_and_garbage_is_not() {
+    let backend = Backend::new([]);
+    let pipeline = Pipeline::build(config(vec![], vec![exporter(&backend, 3)])).await.unwrap();
+    offer(&pipeline, bytes::Bytes::new()).await.unwrap();
+    offer(&pipeline, spans([])).await.unwrap();
+    let refused = offer(&pipeline, bytes::Bytes::from_static(b"\x0a\xff\xff")).await.unwrap_err();
+    assert!(matches!(refused, Refused::Invalid(_)));
+    let books = pipeline.ledger().books();
+    assert_eq!((books.received, books.invalid_requests), (0, 1));
+}
+
+/// By trace: whatever the batches, all spans of a trace meet the same instance.
+#[tokio::test]
+async fn a_trace_meets_one_instance() {
+    let seen = Arc::new(std::sync::Mutex::new(std::collections::HashMap::<u64, usize>::new()));
+    let shared = Arc::clone(&seen);
+    let manifest = Manifest { dispatch: Dispatch::ByTrace, ..Manifest::default() };
+    let by_trace = stage(manifest, move |instance| {
+        let seen = Arc::clone(&shared);
+        move |call| {
+            if let Call::Process(_, batch) = call {
+                for id in ids(batch) {
+                    let first = *seen.lock().unwrap().entry(id / 10).or_insert(instance);
+                    assert_eq!(first, instance, "trace {} on two shards", id / 10);
+                }
+            }
+            Ok(Reply::default())
+        }
+    });
+    let backend = Backend::new([]);
+    let mut config = config(vec![by_trace], vec![exporter(&backend, 1000)]);
+    config.shards = 4;
+    let pipeline = Pipeline::build(config).await.unwrap();
+    for batch in 0..10 {
+        // Each batch has one span of each of 50 traces.
+        offer(&pipeline, traced((0..50).map(|trace| (trace, trace * 10 + batch)))).await.unwrap();
+    }
+    drain(pipeline).await;
+    assert_eq!(backend.taken(), (0..500).collect::<Vec<_>>());
+    let instances = seen.lock().unwrap().values().copied().collect::<std::collections::HashSet<_>>();
+    assert_eq!(instances.len(), 4, "all shards take part");
+}
+
+/// `ack_on: export`: the sender's OK means that the backend has it, and a failure is told.
+#[tokio::test(start_paused = true)]
+async fn ack_on_export_waits_for_the_backend() {
+    let backend = Backend::new([Reaction::TakeAfter(Duration::from_secs(2)), Reaction::Refuse]);
+    let mut config = config(vec![], vec![exporter(&backend, 10)]);
+    config.ack_on = AckOn::Export;
+    let pipeline = Pipeline::build(config).await.unwrap();
+    offer(&pipeline, spans([1])).await.unwrap();
+    assert_eq!(backend.taken(), [1]);
+    assert!(offer(&pipeline, spans([2])).await.is_err());
+    drain(pipeline).await;
+}
+
+/// Two pipelines behind one receiver: both take a request, or neither does.
+#[tokio::test(start_paused = true)]
+async fn fan_out_is_all_or_nothing() {
+    use spandrel_pipeline::ingress::Ingress;
+    let (wide, narrow) = (Backend::new([Reaction::Hang]), Backend::new([Reaction::Hang]));
+    let first = Pipeline::build(config(vec![], vec![exporter(&wide, 10)])).await.unwrap();
+    let second = Pipeline::build(config(vec![], vec![exporter(&narrow, 1)])).await.unwrap();
+    let ingress = Pipeline::fan_out([&first, &second]);
+    ingress.offer(spandrel_wire::Signal::Traces, spans([1])).await.unwrap();
+    assert!(ingress.offer(spandrel_wire::Signal::Traces, spans([2])).await.is_err());
+    let books = [first.ledger().books(), second.ledger().books()];
+    assert_eq!(books.each_ref().map(|books| (books.forwarded, books.refused)), [(1, 1), (1, 1)]);
+}

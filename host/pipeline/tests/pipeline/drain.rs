@@ -1,0 +1,105 @@
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use spandrel_pipeline::pipeline::Pipeline;
+use spandrel_pipeline::stage::{Manifest, Reply};
+use tokio::time::Instant;
+
+use crate::edges::*;
+
+/// Stages drain in pipeline order, and what one lets go runs through those after it.
+#[tokio::test(start_paused = true)]
+async fn stages_drain_in_order() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let witness = stage(Manifest::default(), move |_| {
+        let log = Arc::clone(&log);
+        move |call| {
+            match call {
+                Call::Process(_, batch) => log.lock().unwrap().push(format!("batch {:?}", ids(batch))),
+                Call::Drain(_) => log.lock().unwrap().push("drain".to_owned()),
+                Call::Tick => {}
+            }
+            Ok(Reply::default())
+        }
+    });
+    let backend = Backend::new([]);
+    let stages = vec![holding(None), holding(None), witness];
+    let pipeline = Pipeline::build(config(stages, vec![exporter(&backend, 10)])).await.unwrap();
+    offer(&pipeline, spans(0..3)).await.unwrap();
+    assert!(drain(pipeline).await.in_time);
+    assert_eq!(*seen.lock().unwrap(), ["batch [0, 1, 2]", "drain"]);
+    assert_eq!(backend.taken(), [0, 1, 2]);
+}
+
+/// A backend that comes back inside the deadline gets everything: waiting attempts hurry.
+#[tokio::test(start_paused = true)]
+async fn waiting_attempts_hurry() {
+    let backend = Backend::new([Reaction::Busy]);
+    let mut spec = exporter(&backend, 10);
+    spec.retry.initial_interval = Duration::from_secs(30);
+    let pipeline = Pipeline::build(config(vec![], vec![spec])).await.unwrap();
+    offer(&pipeline, spans([1])).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    backend.react(Reaction::Take);
+    let started = Instant::now();
+    assert!(drain(pipeline).await.in_time);
+    assert!(started.elapsed() <= Duration::from_secs(1), "{:?}", started.elapsed());
+    assert_eq!(backend.taken(), [1]);
+}
+
+/// A backend that never answers costs the deadline, and what it did not take is abandoned, exactly.
+#[tokio::test(start_paused = true)]
+async fn what_is_left_at_the_deadline_is_abandoned() {
+    let backend = Backend::new([Reaction::Take, Reaction::Hang]);
+    let stages = vec![holding(None)];
+    let pipeline = Pipeline::build(config(stages, vec![exporter(&backend, 10)])).await.unwrap();
+    let ledger = Arc::clone(pipeline.ledger());
+    for id in 0..7 {
+        offer(&pipeline, spans([id])).await.unwrap();
+    }
+    let started = Instant::now();
+    let drained = drain(pipeline).await;
+    assert!(!drained.in_time || started.elapsed() < Duration::from_secs(25));
+    assert_eq!(started.elapsed().as_secs() / 26, 0, "{:?}", started.elapsed());
+    let books = ledger.books();
+    assert_eq!(books.exporters[0].sent + books.abandoned(), 7);
+    assert_eq!(books.exporters[0].sent, backend.taken().len() as u64);
+}
+
+/// Accepted items that find no room behind the last stage are abandoned at the deadline, and the
+/// drain still ends.
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_does_not_keep_a_drain_from_ending() {
+    let backend = Backend::new([Reaction::Hang]);
+    let stages = vec![holding(Some(Duration::from_secs(1)))];
+    let pipeline = Pipeline::build(config(stages, vec![exporter(&backend, 1)])).await.unwrap();
+    let ledger = Arc::clone(pipeline.ledger());
+    for id in 0..3 {
+        offer(&pipeline, spans([id])).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        if ledger.books().forwarded > 0 {
+            break;
+        }
+    }
+    let started = Instant::now();
+    assert!(!drain(pipeline).await.in_time);
+    assert_eq!(started.elapsed().as_secs(), 25);
+    let books = ledger.books();
+    assert_eq!(books.abandoned() + books.refused, books.received);
+}
+
+/// Ticks go on under load: a shard that is never idle still lets time pass for its plugins.
+#[tokio::test(start_paused = true)]
+async fn ticks_go_on_under_load() {
+    let backend = Backend::new([]);
+    let stages = vec![holding(Some(Duration::from_millis(100)))];
+    let pipeline = Pipeline::build(config(stages, vec![exporter(&backend, 1000)])).await.unwrap();
+    for id in 0..100 {
+        offer(&pipeline, spans([id])).await.unwrap();
+        tokio::time::advance(Duration::from_millis(10)).await;
+    }
+    assert!(backend.taken().len() >= 80, "{} of 100 released", backend.taken().len());
+    drain(pipeline).await;
+    assert_eq!(backend.taken(), (0..100).collect::<Vec<_>>());
+}
