@@ -6,6 +6,7 @@
 use alloc::vec::Vec;
 
 use crate::attributes::Attributes;
+use crate::prefix;
 use crate::span::Status;
 use crate::value::Value;
 
@@ -106,19 +107,10 @@ pub fn write_status(out: &mut Vec<u8>, status: Status<'_>) {
 
 /// Writes a message field whose content `write` appends.
 pub fn write_nested(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8>)) {
-    write_varint(out, u64::from(field) << 3 | 2);
-    let at = out.len();
     // Most messages are short: one byte for the length is right, and more are made room for.
-    out.push(0);
+    let prefix = prefix::begin(out, field, 0);
     write(out);
-    let len = out.len() - at - 1;
-    if let (Ok(short @ ..0x80), Some(place)) = (u8::try_from(len), out.get_mut(at)) {
-        *place = short;
-        return;
-    }
-    let mut prefix = Vec::with_capacity(10);
-    write_varint(&mut prefix, len as u64);
-    out.splice(at..=at, prefix);
+    prefix::end(out, prefix);
 }
 
 fn write_list(out: &mut Vec<u8>, mut list: Attributes<'_>) {

@@ -9,29 +9,46 @@
 
 extern crate alloc;
 
+mod assemble;
 mod attributes;
+mod bad_reply;
 mod count;
+mod edits;
 mod encode;
 mod field;
+mod group;
+mod held;
 mod invalid;
 mod limits;
+mod plan;
+mod prefix;
 mod schema;
 mod signal;
 mod span;
+mod splice;
+mod split;
 mod traces;
 mod validate;
 mod value;
+mod verdict;
 
+pub use assemble::Assembler;
 pub use attributes::{Attribute, Attributes};
+pub use bad_reply::BadReply;
 pub use count::count;
+pub use edits::{Edits, Operation, check_item_edits};
 pub use encode::{
     write_bytes, write_double, write_fixed32, write_fixed64, write_key, write_key_value,
     write_nested, write_status, write_text, write_value, write_varint, write_varint_field,
 };
+pub use held::Held;
 pub use invalid::Invalid;
 pub use limits::Limits;
 pub use signal::Signal;
 pub use span::{Event, Link, Span, SpanKind, Status, StatusCode};
+pub use splice::{Kept, Rules, Spliced, splice};
+pub use split::{Part, merge, shard_of, single_trace_part, split_by_size, split_by_trace};
 pub use traces::{PlacedSpan, Resource, ResourceSpans, Scope, ScopeSpans, Traces};
 pub use validate::{Summary, validate};
 pub use value::{Value, Values};
+pub use verdict::Verdict;

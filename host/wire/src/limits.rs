@@ -12,6 +12,8 @@ pub struct Limits {
     pub decoded_bytes: usize,
     /// How many times its own size a request above [`Limits::SMALL`] may take as decoded objects.
     pub expansion: usize,
+    /// Bytes that the edits of one reply may add to a batch.
+    pub edit_bytes: usize,
 }
 
 impl Limits {
@@ -28,6 +30,7 @@ impl Limits {
         items: usize::MAX,
         decoded_bytes: usize::MAX,
         expansion: usize::MAX,
+        edit_bytes: usize::MAX,
     };
 
     /// The most that a request of `len` bytes may take as decoded objects.
@@ -54,6 +57,9 @@ impl Default for Limits {
             // The tightest real data (histograms with empty buckets, arrays of small integers)
             // decode to eight times their bytes; a request of empty spans to 130 times.
             expansion: 16,
+            // Many edits may point to one snippet, so a small reply could ask for a huge batch. No
+            // batch needs to grow by more than the largest request that a receiver takes.
+            edit_bytes: 64 * 1024 * 1024,
         }
     }
 }

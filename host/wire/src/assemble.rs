@@ -1,0 +1,66 @@
+//! Requests out of held items.
+
+use alloc::vec::Vec;
+
+use crate::bad_reply::BadReply;
+use crate::edits::Edits;
+use crate::group::Group;
+use crate::held::Held;
+use crate::plan::Plan;
+use crate::prefix;
+
+/// Builds one request out of held items, in the order in which they are given. Items behind each
+/// other that have the same resource and scope share one entry, also when they come from different
+/// batches.
+#[derive(Clone, Debug, Default)]
+pub struct Assembler {
+    group: Group,
+    items: usize,
+}
+
+impl Assembler {
+    /// With nothing in it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds the item at a position of `held`, with these edits. All of them must be edits of this
+    /// item that passed [`crate::check_item_edits`]; their index is not looked at.
+    pub fn push(&mut self, held: &Held, position: usize, edits: Edits<'_>) -> Result<(), BadReply> {
+        let Some((resource, scope)) = held.headers_of(position) else {
+            return Err(BadReply::NotHeld {
+                position,
+                held: held.len(),
+            });
+        };
+        if self.group.resource_header() != Some(resource) {
+            self.group.enter_resource(resource);
+            self.group.enter_scope(scope);
+        } else if self.group.scope_header() != Some(scope) {
+            self.group.enter_scope(scope);
+        }
+        let span = held.span(position);
+        let out = self.group.out();
+        let prefix = prefix::begin(out, 2, span.len());
+        if edits.is_empty() {
+            out.extend_from_slice(span);
+        } else {
+            let mut plan = Plan::default();
+            plan.read(edits.words.as_chunks::<4>().0, edits.blob);
+            plan.write_span(out, span);
+        }
+        prefix::end(out, prefix);
+        self.items += 1;
+        Ok(())
+    }
+
+    /// How many items are in it.
+    pub fn items(&self) -> usize {
+        self.items
+    }
+
+    /// The request, and how many items are in it.
+    pub fn finish(self) -> (Vec<u8>, usize) {
+        (self.group.finish(), self.items)
+    }
+}

@@ -1,0 +1,89 @@
+//! Writing a request item by item, with the items of one scope and resource together.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use crate::prefix::{self, Prefix};
+
+/// What an entry is taken to need for its content when it is begun: lengths from 128 bytes to
+/// 16 KiB then take the room they were given.
+const USUAL: usize = 1024;
+
+/// A request that is being written.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Group {
+    out: Vec<u8>,
+    resource: Option<Entry>,
+    scope: Option<Entry>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    prefix: Prefix,
+    header: Range<usize>,
+}
+
+impl Group {
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Self {
+            out: Vec::with_capacity(bytes),
+            ..Self::default()
+        }
+    }
+
+    /// What is written, to append to it: whole fields of the open entry, or of the request when
+    /// none is open.
+    pub(crate) fn out(&mut self) -> &mut Vec<u8> {
+        &mut self.out
+    }
+
+    /// Begins a resource entry with these fields.
+    pub(crate) fn enter_resource(&mut self, header: &[u8]) {
+        self.leave();
+        self.resource = Some(enter(&mut self.out, 1, header));
+    }
+
+    /// Begins a scope entry with these fields, in the open resource entry.
+    pub(crate) fn enter_scope(&mut self, header: &[u8]) {
+        self.leave_scope();
+        self.scope = Some(enter(&mut self.out, 2, header));
+    }
+
+    /// The fields that the open resource entry was begun with.
+    pub(crate) fn resource_header(&self) -> Option<&[u8]> {
+        self.out.get(self.resource.as_ref()?.header.clone())
+    }
+
+    /// The fields that the open scope entry was begun with.
+    pub(crate) fn scope_header(&self) -> Option<&[u8]> {
+        self.out.get(self.scope.as_ref()?.header.clone())
+    }
+
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        self.leave();
+        self.out
+    }
+
+    fn leave(&mut self) {
+        self.leave_scope();
+        if let Some(resource) = self.resource.take() {
+            prefix::end(&mut self.out, resource.prefix);
+        }
+    }
+
+    fn leave_scope(&mut self) {
+        if let Some(scope) = self.scope.take() {
+            prefix::end(&mut self.out, scope.prefix);
+        }
+    }
+}
+
+fn enter(out: &mut Vec<u8>, field: u32, header: &[u8]) -> Entry {
+    let prefix = prefix::begin(out, field, USUAL);
+    let start = out.len();
+    out.extend_from_slice(header);
+    Entry {
+        prefix,
+        header: start..out.len(),
+    }
+}

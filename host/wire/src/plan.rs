@@ -1,0 +1,232 @@
+//! What the edits of one target come to, and the rewriting of its message.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use crate::attributes::key_of;
+use crate::edits::{Edit, Operation, snippet};
+use crate::encode::{write_bytes, write_varint_field};
+use crate::field::{Field, Fields, Payload};
+
+/// Attribute field of a resource.
+pub(crate) const RESOURCE_ATTRIBUTE: u32 = 1;
+/// Attribute field of a scope.
+pub(crate) const SCOPE_ATTRIBUTE: u32 = 3;
+/// Attribute field of a span.
+pub(crate) const SPAN_ATTRIBUTE: u32 = 9;
+
+/// Above so many keys they are looked up in a tree, so that a reply with very many edits of one
+/// span costs no more than it is long.
+const FEW: usize = 16;
+
+/// The sum of the edits of one target. Made for use over and over: it keeps its memory.
+#[derive(Debug, Default)]
+pub(crate) struct Plan<'a> {
+    /// The span in the place of the one that came.
+    base: Option<&'a [u8]>,
+    name: Option<&'a [u8]>,
+    kind: Option<u32>,
+    status: Option<&'a [u8]>,
+    keys: Vec<Key<'a>>,
+    /// Where in `keys` a key is, once there are more than a few.
+    places: BTreeMap<&'a [u8], usize>,
+}
+
+/// What becomes of the attributes with one key.
+#[derive(Debug)]
+struct Key<'a> {
+    key: &'a [u8],
+    /// Whether those that came are removed.
+    deleted: bool,
+    /// The `KeyValue` that there is in the end.
+    value: Option<&'a [u8]>,
+    /// The edit that made it, counted from the first of the target: where it stands among those
+    /// that are appended.
+    since: usize,
+    /// Whether it was written in the place of one that came.
+    written: bool,
+}
+
+/// What becomes of a field.
+enum Fate<'a> {
+    Stays,
+    Goes,
+    Becomes(&'a [u8]),
+}
+
+impl<'a> Plan<'a> {
+    /// Reads the edits of one target, in their order. They were checked.
+    pub(crate) fn read(&mut self, edits: &[Edit], blob: &'a [u8]) {
+        self.clear();
+        for (number, edit) in edits.iter().enumerate() {
+            let Some(operation) = Operation::from_number(edit[0]) else {
+                continue;
+            };
+            let snippet = snippet(blob, edit);
+            match operation {
+                Operation::UpsertAttribute
+                | Operation::UpsertResourceAttribute
+                | Operation::UpsertScopeAttribute => self.upsert(snippet, number),
+                Operation::DeleteAttribute
+                | Operation::DeleteResourceAttribute
+                | Operation::DeleteScopeAttribute => self.delete(snippet),
+                Operation::SetName => self.name = Some(snippet),
+                Operation::SetKind => self.kind = Some(edit[2]),
+                Operation::SetStatus => self.status = Some(snippet),
+                Operation::Replace => {
+                    // What was changed before is gone with the span that it was changed on.
+                    self.clear();
+                    self.base = Some(snippet);
+                }
+            }
+        }
+    }
+
+    /// Writes a span with the edits applied.
+    pub(crate) fn write_span(&mut self, out: &mut Vec<u8>, span: &'a [u8]) {
+        let base = self.base.unwrap_or(span);
+        self.copy(out, base, SPAN_ATTRIBUTE);
+        if let Some(name) = self.name {
+            write_bytes(out, 5, name);
+        }
+        if let Some(kind) = self.kind {
+            write_varint_field(out, 6, u64::from(kind));
+        }
+        if let Some(status) = self.status {
+            write_bytes(out, 15, status);
+        }
+        self.append(out, SPAN_ATTRIBUTE);
+    }
+
+    /// Writes a resource or scope with the edits applied: the pieces of it that stand in field 1 of
+    /// `parent`, which decoders would merge.
+    pub(crate) fn write_pieces(&mut self, out: &mut Vec<u8>, parent: &[u8], attribute: u32) {
+        for field in Fields::new(parent) {
+            if let Some(piece) = field.message(1) {
+                self.copy(out, piece, attribute);
+            }
+        }
+        self.append(out, attribute);
+    }
+
+    fn clear(&mut self) {
+        self.base = None;
+        self.name = None;
+        self.kind = None;
+        self.status = None;
+        self.keys.clear();
+        self.places.clear();
+    }
+
+    fn upsert(&mut self, key_value: &'a [u8], number: usize) {
+        let entry = self.entry(key_of(key_value));
+        if entry.value.is_none() {
+            entry.since = number;
+        }
+        entry.value = Some(key_value);
+    }
+
+    fn delete(&mut self, key: &'a [u8]) {
+        let entry = self.entry(key);
+        entry.deleted = true;
+        entry.value = None;
+    }
+
+    fn entry(&mut self, key: &'a [u8]) -> &mut Key<'a> {
+        let place = self.find(key).unwrap_or_else(|| self.add(key));
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "`find` and `add` return places in it"
+        )]
+        &mut self.keys[place]
+    }
+
+    fn add(&mut self, key: &'a [u8]) -> usize {
+        let place = self.keys.len();
+        self.keys.push(Key {
+            key,
+            deleted: false,
+            value: None,
+            since: 0,
+            written: false,
+        });
+        if place == FEW {
+            let all = self.keys.iter().enumerate();
+            self.places
+                .extend(all.map(|(place, entry)| (entry.key, place)));
+        } else if place > FEW {
+            self.places.insert(key, place);
+        }
+        place
+    }
+
+    #[inline]
+    fn find(&self, key: &[u8]) -> Option<usize> {
+        if self.keys.len() <= FEW {
+            self.keys.iter().position(|entry| entry.key == key)
+        } else {
+            self.places.get(key).copied()
+        }
+    }
+
+    /// Copies a message but for what the edits change, in runs as long as possible.
+    fn copy(&mut self, out: &mut Vec<u8>, message: &[u8], attribute: u32) {
+        let mut run = 0;
+        let mut at = 0;
+        for field in Fields::new(message) {
+            let start = at;
+            at += field.len();
+            let fate = self.fate(&field, attribute);
+            if matches!(fate, Fate::Stays) {
+                continue;
+            }
+            out.extend_from_slice(message.get(run..start).unwrap_or_default());
+            run = at;
+            if let Fate::Becomes(key_value) = fate {
+                write_bytes(out, attribute, key_value);
+            }
+        }
+        out.extend_from_slice(message.get(run..).unwrap_or_default());
+    }
+
+    #[inline]
+    fn fate(&mut self, field: &Field<'_>, attribute: u32) -> Fate<'a> {
+        let of_span = attribute == SPAN_ATTRIBUTE;
+        let goes = match (field.number, field.payload) {
+            (number, Payload::Len(key_value)) if number == attribute => {
+                return self.attribute(key_of(key_value));
+            }
+            (5, _) => of_span && self.name.is_some(),
+            (6, _) => of_span && self.kind.is_some(),
+            (15, _) => of_span && self.status.is_some(),
+            _ => false,
+        };
+        if goes { Fate::Goes } else { Fate::Stays }
+    }
+
+    #[inline]
+    fn attribute(&mut self, key: &[u8]) -> Fate<'a> {
+        let Some(entry) = self.find(key).and_then(|place| self.keys.get_mut(place)) else {
+            return Fate::Stays;
+        };
+        match entry.value {
+            Some(value) if !entry.deleted && !entry.written => {
+                entry.written = true;
+                Fate::Becomes(value)
+            }
+            _ => Fate::Goes,
+        }
+    }
+
+    /// Writes the attributes that were not there before, in the order in which they were set.
+    fn append(&mut self, out: &mut Vec<u8>, attribute: u32) {
+        if self.keys.iter().any(|entry| entry.deleted) {
+            // Only an attribute that is deleted and set again comes out of this order.
+            self.keys.sort_by_key(|entry| entry.since);
+        }
+        let fresh = self.keys.iter().filter(|entry| !entry.written);
+        for value in fresh.filter_map(|entry| entry.value) {
+            write_bytes(out, attribute, value);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Writing messages whose length is known only once they are written.
+
+use alloc::vec::Vec;
+
+use crate::encode::{varint_len, write_varint};
+
+/// A message field that is begun, and not yet ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Prefix {
+    /// Where the field begins.
+    start: usize,
+    /// Where its content begins, with the room that its length was given.
+    content: usize,
+    width: usize,
+}
+
+/// Begins a message field. `guess` is about how long its content will be: when its length takes as
+/// many bytes as the guess, nothing has to be moved at the end.
+#[inline]
+pub(crate) fn begin(out: &mut Vec<u8>, field: u32, guess: usize) -> Prefix {
+    let start = out.len();
+    write_varint(out, u64::from(field) << 3 | 2);
+    let width = varint_len(guess);
+    out.resize(out.len() + width, 0);
+    Prefix {
+        start,
+        content: out.len(),
+        width,
+    }
+}
+
+/// Ends a message field: everything since its begin is its content.
+#[inline]
+pub(crate) fn end(out: &mut Vec<u8>, prefix: Prefix) {
+    let len = out.len() - prefix.content;
+    let width = varint_len(len);
+    if width != prefix.width {
+        shift(out, prefix, width);
+    }
+    let at = prefix.content - prefix.width;
+    let mut rest = len;
+    for byte in out.iter_mut().skip(at).take(width) {
+        *byte = rest.to_le_bytes()[0] | 0x80;
+        rest >>= 7;
+    }
+    if let Some(last) = out.get_mut(at + width - 1) {
+        *last &= 0x7f;
+    }
+}
+
+/// Takes back a message field and everything in it.
+#[inline]
+pub(crate) fn cancel(out: &mut Vec<u8>, prefix: Prefix) {
+    out.truncate(prefix.start);
+}
+
+#[cold]
+fn shift(out: &mut Vec<u8>, prefix: Prefix, width: usize) {
+    let end = out.len();
+    let content = prefix.content - prefix.width + width;
+    let len = end - prefix.content;
+    if content > prefix.content {
+        out.resize(content + len, 0);
+    }
+    out.copy_within(prefix.content..end, content);
+    out.truncate(content + len);
+}

@@ -1,0 +1,160 @@
+//! The splice: verdicts and edits applied to the bytes of a batch.
+
+use alloc::vec::Vec;
+
+use crate::bad_reply::BadReply;
+use crate::count::messages;
+use crate::edits::{Counts, Edit, Edits, Target, check_edits, place};
+use crate::held::Held;
+use crate::limits::Limits;
+use crate::verdict::{self, Tally};
+use writer::Writer;
+
+mod writer;
+
+/// What the host allows in a reply.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Items of the batch.
+    pub items: usize,
+    /// Reasons that the plugin's manifest names.
+    pub reasons: usize,
+    /// Whether the plugin's manifest says that it holds.
+    pub holds: bool,
+    /// Limits on what edits bring in.
+    pub limits: Limits,
+}
+
+/// What goes on of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// All of it, unchanged: the bytes that came.
+    All,
+    /// Nothing.
+    Nothing,
+    /// This request.
+    Some(Vec<u8>),
+}
+
+/// A batch after the verdicts and edits of a plugin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spliced {
+    /// What goes on.
+    pub kept: Kept,
+    /// Items in it.
+    pub kept_items: usize,
+    /// What is held; none when nothing is.
+    pub held: Option<Held>,
+    /// The bytes of the verdicts that drop (see [`crate::Verdict`]) with how many items each
+    /// dropped, by byte.
+    pub dropped: Vec<(u8, u64)>,
+}
+
+/// Applies a plugin's verdicts and edits to a valid request of spans.
+///
+/// The reply is not trusted: everything in it is checked before anything is written. Edits of
+/// dropped items are checked and then without effect. An attribute that is set takes the place of
+/// the first with its key and removes the others, or is appended; one that is deleted is removed
+/// wherever it stands. A resource or scope that is not there is made by the first edit of it.
+///
+/// Scope and resource entries that lose their last span are left out; those that came without any
+/// stay as they came, unless nothing at all is left.
+pub fn splice(
+    request: &[u8],
+    verdicts: &[u8],
+    edits: Edits<'_>,
+    rules: &Rules,
+) -> Result<Spliced, BadReply> {
+    let Tally {
+        kept: kept_items,
+        held,
+        dropped,
+    } = verdict::tally(verdicts, rules)?;
+    check_edits(
+        edits,
+        count_targets(request, edits, rules.items),
+        &rules.limits,
+    )?;
+
+    let mut spliced = Spliced {
+        kept: Kept::All,
+        kept_items,
+        held: None,
+        dropped,
+    };
+    let nothing_left = kept_items == 0 && rules.items > 0;
+    if nothing_left {
+        spliced.kept = Kept::Nothing;
+    }
+    let unchanged = kept_items == rules.items && edits.is_empty();
+    if unchanged || (nothing_left && held == 0) {
+        return Ok(spliced);
+    }
+
+    let ordered = edits.ordered();
+    let out_capacity = if nothing_left {
+        0
+    } else {
+        share(request.len(), kept_items, rules.items) + edit_bytes(&ordered)
+    };
+    let held_items = Held::with_capacity(held, share(request.len(), held, rules.items));
+    let written = Writer::new(request, verdicts, targets(&ordered), edits.blob)
+        .with_room(out_capacity, held_items)
+        .run();
+    if held > 0 {
+        spliced.held = Some(written.held);
+    }
+    if !nothing_left {
+        spliced.kept = Kept::Some(written.out);
+    }
+    Ok(spliced)
+}
+
+/// How many of each target the batch has. Resources and scopes are counted only when one is edited.
+fn count_targets(request: &[u8], edits: Edits<'_>, items: usize) -> Counts {
+    let (quads, _) = edits.words.as_chunks::<4>();
+    let edited = |edit: &Edit| !matches!(place(edit).0, Some(Target::Item));
+    if !quads.iter().any(edited) {
+        return Counts {
+            items,
+            resources: 0,
+            scopes: 0,
+        };
+    }
+    Counts {
+        items,
+        resources: messages(request, 1).count(),
+        scopes: messages(request, 1)
+            .map(|resource| messages(resource, 2).count())
+            .sum(),
+    }
+}
+
+/// The edits of items, of resources and of scopes.
+fn targets<'w>(ordered: &'w [u32]) -> [&'w [Edit]; 3] {
+    let (quads, _) = ordered.as_chunks::<4>();
+    let of = |target| {
+        let start = quads.partition_point(|edit| place(edit).0 < Some(target));
+        let end = quads.partition_point(|edit| place(edit).0 <= Some(target));
+        quads.get(start..end).unwrap_or_default()
+    };
+    [of(Target::Item), of(Target::Resource), of(Target::Scope)]
+}
+
+/// About the bytes that so many items of a request take, with some room.
+fn share(bytes: usize, part: usize, items: usize) -> usize {
+    if part == items {
+        return bytes;
+    }
+    let average = bytes / items.max(1);
+    average.saturating_mul(part + part / 8 + 1).min(bytes)
+}
+
+/// At most the bytes that edits add, field keys and lengths included.
+fn edit_bytes(ordered: &[u32]) -> usize {
+    let (quads, _) = ordered.as_chunks::<4>();
+    quads
+        .iter()
+        .map(|[_, _, _, length]| usize::try_from(*length).unwrap_or(0) + 6)
+        .sum()
+}

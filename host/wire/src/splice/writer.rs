@@ -1,0 +1,343 @@
+//! One pass over a request that writes what is left of it.
+
+use alloc::vec::Vec;
+
+use crate::edits::Edit;
+use crate::encode::write_nested;
+use crate::field::Fields;
+use crate::held::Held;
+use crate::plan::{Plan, RESOURCE_ATTRIBUTE, SCOPE_ATTRIBUTE};
+use crate::prefix::{self, Prefix};
+use crate::verdict::Verdict;
+
+/// Copies a request in runs as long as possible. A run ends where something changes; only then the
+/// headers of the entries around the change are written anew, so that entries without a change are
+/// copied as they are.
+pub(crate) struct Writer<'a> {
+    request: &'a [u8],
+    verdicts: &'a [u8],
+    blob: &'a [u8],
+    items: Cursor<'a>,
+    resources: Cursor<'a>,
+    scopes: Cursor<'a>,
+    plan: Plan<'a>,
+    /// Where in the request the run begins that is not copied yet.
+    run: usize,
+    index: u32,
+    resource: Entry<'a>,
+    scope: Entry<'a>,
+    out: Vec<u8>,
+    held: Held,
+}
+
+/// What the pass made.
+pub(crate) struct Written {
+    pub(crate) out: Vec<u8>,
+    pub(crate) held: Held,
+}
+
+/// The resource or scope entry that the pass is in.
+#[derive(Clone, Copy, Default)]
+struct Entry<'a> {
+    /// Where in the request its field begins.
+    start: usize,
+    body: &'a [u8],
+    /// Where in the request its content begins.
+    body_start: usize,
+    /// The edits of the resource or scope itself.
+    edits: &'a [Edit],
+    /// Its new header, once something in it changed.
+    opened: Option<Prefix>,
+    /// Whether it is among the held headers.
+    held: bool,
+    kept: usize,
+    lost: usize,
+}
+
+impl<'a> Entry<'a> {
+    fn new(body: &'a [u8], start: usize, end: usize, edits: &'a [Edit]) -> Self {
+        Self {
+            start,
+            body,
+            body_start: end - body.len(),
+            edits,
+            ..Self::default()
+        }
+    }
+
+    fn end(&self) -> usize {
+        self.body_start + self.body.len()
+    }
+}
+
+impl<'a> Writer<'a> {
+    pub(crate) fn new(
+        request: &'a [u8],
+        verdicts: &'a [u8],
+        [items, resources, scopes]: [&'a [Edit]; 3],
+        blob: &'a [u8],
+    ) -> Self {
+        Self {
+            request,
+            verdicts,
+            blob,
+            items: Cursor::new(items),
+            resources: Cursor::new(resources),
+            scopes: Cursor::new(scopes),
+            plan: Plan::default(),
+            run: 0,
+            index: 0,
+            resource: Entry::default(),
+            scope: Entry::default(),
+            out: Vec::new(),
+            held: Held::default(),
+        }
+    }
+
+    pub(crate) fn with_room(mut self, out: usize, held: Held) -> Self {
+        self.out = Vec::with_capacity(out);
+        self.held = held;
+        self
+    }
+
+    pub(crate) fn run(mut self) -> Written {
+        let mut at = 0;
+        let mut number = 0;
+        for field in Fields::new(self.request) {
+            let start = at;
+            at += field.len();
+            if let Some(body) = field.message(1) {
+                let edits = self.resources.take(number);
+                self.resource = Entry::new(body, start, at, edits);
+                self.resource_entry();
+                number += 1;
+            }
+        }
+        self.copy_until(self.request.len());
+        self.held.shrink();
+        if self.out.capacity() / 4 * 3 > self.out.len() {
+            self.out.shrink_to_fit();
+        }
+        Written {
+            out: self.out,
+            held: self.held,
+        }
+    }
+
+    fn resource_entry(&mut self) {
+        let edited = !self.resource.edits.is_empty();
+        if edited {
+            self.open_resource();
+            self.plan.read(self.resource.edits, self.blob);
+            write_own(
+                &mut self.out,
+                &mut self.plan,
+                &self.resource,
+                RESOURCE_ATTRIBUTE,
+            );
+        }
+        let mut at = self.resource.body_start;
+        for field in Fields::new(self.resource.body) {
+            let start = at;
+            at += field.len();
+            match (field.number, field.message(field.number)) {
+                (1, Some(_)) if edited => self.cut(start, at),
+                (2, Some(body)) => {
+                    let edits = self.scopes.next();
+                    self.scope = Entry::new(body, start, at, edits);
+                    self.scope_entry();
+                }
+                _ => {}
+            }
+        }
+        let resource = self.resource;
+        self.close(&resource);
+    }
+
+    fn scope_entry(&mut self) {
+        let edited = !self.scope.edits.is_empty();
+        if edited {
+            self.open_scope();
+            self.plan.read(self.scope.edits, self.blob);
+            write_own(&mut self.out, &mut self.plan, &self.scope, SCOPE_ATTRIBUTE);
+        }
+        let mut at = self.scope.body_start;
+        for field in Fields::new(self.scope.body) {
+            let start = at;
+            at += field.len();
+            match (field.number, field.message(field.number)) {
+                (1, Some(_)) if edited => self.cut(start, at),
+                (2, Some(span)) => self.span(span, start, at),
+                _ => {}
+            }
+        }
+        let scope = self.scope;
+        self.resource.kept += scope.kept;
+        self.resource.lost += scope.lost;
+        self.close(&scope);
+    }
+
+    #[inline]
+    fn span(&mut self, span: &'a [u8], start: usize, end: usize) {
+        let index = self.index;
+        self.index = index.wrapping_add(1);
+        let place = usize::try_from(index).unwrap_or(usize::MAX);
+        let verdict = Verdict::from_byte(self.verdicts.get(place).copied().unwrap_or_default());
+        let edits = self.items.take(index);
+        if verdict == Verdict::Keep {
+            self.scope.kept += 1;
+            if edits.is_empty() {
+                return;
+            }
+        } else {
+            self.scope.lost += 1;
+        }
+        self.open_scope();
+        self.cut(start, end);
+        match verdict {
+            Verdict::Keep => {
+                self.plan.read(edits, self.blob);
+                let prefix = prefix::begin(&mut self.out, 2, span.len());
+                self.plan.write_span(&mut self.out, span);
+                prefix::end(&mut self.out, prefix);
+            }
+            Verdict::Hold => self.hold(index, span, edits),
+            Verdict::Drop(_) | Verdict::Undisposed => {}
+        }
+    }
+
+    fn hold(&mut self, index: u32, span: &'a [u8], edits: &'a [Edit]) {
+        let (plan, blob) = (&mut self.plan, self.blob);
+        if !self.resource.held {
+            self.resource.held = true;
+            let resource = &self.resource;
+            self.held.add_resource(|out| {
+                write_header(out, plan, blob, resource, RESOURCE_ATTRIBUTE);
+            });
+        }
+        if !self.scope.held {
+            self.scope.held = true;
+            let scope = &self.scope;
+            self.held
+                .add_scope(|out| write_header(out, plan, blob, scope, SCOPE_ATTRIBUTE));
+        }
+        self.held.add_item(index, |out| {
+            if edits.is_empty() {
+                out.extend_from_slice(span);
+            } else {
+                plan.read(edits, blob);
+                plan.write_span(out, span);
+            }
+        });
+    }
+
+    fn open_resource(&mut self) {
+        if self.resource.opened.is_none() {
+            self.copy_until(self.resource.start);
+            let prefix = prefix::begin(&mut self.out, 1, self.resource.body.len());
+            self.resource.opened = Some(prefix);
+            self.run = self.resource.body_start;
+        }
+    }
+
+    #[inline]
+    fn open_scope(&mut self) {
+        if self.scope.opened.is_none() {
+            self.open_resource();
+            self.copy_until(self.scope.start);
+            let prefix = prefix::begin(&mut self.out, 2, self.scope.body.len());
+            self.scope.opened = Some(prefix);
+            self.run = self.scope.body_start;
+        }
+    }
+
+    /// Ends an entry, when it was written anew: with its last bytes, or not at all when it lost its
+    /// last span.
+    fn close(&mut self, entry: &Entry<'a>) {
+        let Some(prefix) = entry.opened else {
+            return;
+        };
+        if entry.kept == 0 && entry.lost > 0 {
+            prefix::cancel(&mut self.out, prefix);
+            self.run = entry.end();
+        } else {
+            self.copy_until(entry.end());
+            prefix::end(&mut self.out, prefix);
+        }
+    }
+
+    /// Leaves out a part of the request; what is before it is copied.
+    #[inline]
+    fn cut(&mut self, start: usize, end: usize) {
+        self.copy_until(start);
+        self.run = end;
+    }
+
+    #[inline]
+    fn copy_until(&mut self, end: usize) {
+        let run = self.request.get(self.run..end).unwrap_or_default();
+        self.out.extend_from_slice(run);
+        self.run = end;
+    }
+}
+
+/// Writes the resource or scope of an entry, with the edits that the plan has read.
+fn write_own(out: &mut Vec<u8>, plan: &mut Plan<'_>, entry: &Entry<'_>, attribute: u32) {
+    write_nested(out, 1, |out| plan.write_pieces(out, entry.body, attribute));
+}
+
+/// Writes all fields of an entry but the entries or spans in it.
+fn write_header<'a>(
+    out: &mut Vec<u8>,
+    plan: &mut Plan<'a>,
+    blob: &'a [u8],
+    entry: &Entry<'a>,
+    attribute: u32,
+) {
+    let edited = !entry.edits.is_empty();
+    if edited {
+        plan.read(entry.edits, blob);
+        write_own(out, plan, entry, attribute);
+    }
+    for field in Fields::new(entry.body) {
+        if field.number != 2 && !(edited && field.number == 1) {
+            out.extend_from_slice(field.raw());
+        }
+    }
+}
+
+/// The edits of one kind of target, in order of index.
+struct Cursor<'a> {
+    edits: &'a [Edit],
+    next: u32,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(edits: &'a [Edit]) -> Self {
+        Self { edits, next: 0 }
+    }
+
+    /// The edits of this target. Targets must be asked for in order.
+    #[inline]
+    fn take(&mut self, index: u32) -> &'a [Edit] {
+        match self.edits.first() {
+            Some(first) if first[1] == index => {}
+            _ => return &[],
+        }
+        let count = self
+            .edits
+            .iter()
+            .take_while(|edit| edit[1] == index)
+            .count();
+        let (taken, rest) = self.edits.split_at_checked(count).unwrap_or_default();
+        self.edits = rest;
+        taken
+    }
+
+    /// The edits of the next target.
+    fn next(&mut self) -> &'a [Edit] {
+        let index = self.next;
+        self.next = index.wrapping_add(1);
+        self.take(index)
+    }
+}
