@@ -1,0 +1,16 @@
+//! Holds, but its manifest did not say that it would.
+
+use spandrel_test_guests::*;
+
+struct Guest;
+
+guest!(Guest);
+
+impl Behave for Guest {
+    fn process(_: u64, batch: Vec<u8>) -> Reply {
+        Reply {
+            verdicts: vec![HOLD; count_spans(&batch)],
+            ..Reply::default()
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Never answers a batch.
+
+use spandrel_test_guests::*;
+
+struct Guest;
+
+guest!(Guest);
+
+impl Behave for Guest {
+    fn process(_: u64, _: Vec<u8>) -> Reply {
+        spin()
+    }
+}
