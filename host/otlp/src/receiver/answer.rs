@@ -224,3 +224,6 @@ impl HttpBody for UntilDrain {
         Poll::Ready(Some(Ok(Frame::trailers(trailers(Code::Unavailable)))))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,149 @@
+use std::time::Duration;
 
+use spandrel_pipeline::exporter::Outcome;
+use spandrel_pipeline::refused::Refused;
+use spandrel_wire::Invalid;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use super::*;
+
+fn retry_after(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info()?.retry_delay
+}
+
+/// What a sender is told, for everything that can go wrong with its request: the code decides
+/// whether it sends the same bytes again, and only UNAVAILABLE carries a RetryInfo.
+#[test]
+fn every_refusal_has_its_code() {
+    let two = Duration::from_secs(2);
+    let stage = || "redact".to_owned();
+    let malformed = Invalid::Malformed {
+        what: "span id",
+        offset: 7,
+    };
+    let over_limit = Invalid::OverLimit {
+        what: "items",
+        limit: 9,
+    };
+    let table = [
+        (unread(&Unread::Malformed("x")), Code::InvalidArgument, None),
+        (
+            unread(&Unread::OverLimit { limit: 4 }),
+            Code::ResourceExhausted,
+            None,
+        ),
+        (unread(&Unread::Busy), Code::Unavailable, Some(RETRY)),
+        (unread(&Unread::Draining), Code::Unavailable, Some(RETRY)),
+        (unread(&Unread::Slow), Code::DeadlineExceeded, None),
+        (unread(&Unread::Gone), Code::Cancelled, None),
+        (
+            refused(&Refused::Invalid(malformed)),
+            Code::InvalidArgument,
+            None,
+        ),
+        (
+            refused(&Refused::Invalid(over_limit)),
+            Code::ResourceExhausted,
+            None,
+        ),
+        (
+            refused(&Refused::Full { retry_after: two }),
+            Code::Unavailable,
+            Some(two),
+        ),
+        (refused(&Refused::Draining), Code::Unavailable, Some(RETRY)),
+        (
+            refused(&Refused::Fault {
+                stage: stage(),
+                retry_after: two,
+            }),
+            Code::Unavailable,
+            Some(two),
+        ),
+        (
+            refused(&Refused::Quarantined {
+                stage: stage(),
+                attempts: 3,
+            }),
+            Code::InvalidArgument,
+            None,
+        ),
+    ];
+    for (status, code, after) in table {
+        assert_eq!(status.code(), code, "{status:?}");
+        assert_eq!(retry_after(&status), after, "{status:?}");
+        assert!(!status.message().is_empty(), "{status:?}");
+    }
+}
+
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Malformed bytes are told where they are malformed, in a message and in a BadRequest detail.
+#[test]
+fn malformed_says_where() {
+    let status = refused(&Refused::Invalid(Invalid::Malformed {
+        what: "span id",
+        offset: 7,
+    }));
+    assert_eq!(status.message(), "malformed span id at byte 7");
+    let details = status.get_details_bad_request().expect("a detail");
+    let violation = details.field_violations.first().expect("a violation");
+    assert_eq!(violation.description, "malformed span id at byte 7");
+}
+
+/// Which answers of a backend are worth another attempt: OTLP's list, and RESOURCE_EXHAUSTED only
+/// from a backend that says when.
+#[test]
+fn only_retryable_codes_are_retried() {
+    let retryable = [1, 4, 10, 11, 14, 15];
+    for code in 1..=16 {
+        let plain = Status::new(Code::from_i32(code), "no");
+        let retried = matches!(outcome(&plain, "b"), Outcome::Retry { after: None, .. });
+        assert_eq!(retried, retryable.contains(&code), "{code}");
+
+        let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(7)));
+        let hinted = Status::with_error_details(Code::from_i32(code), "no", details);
+        let after = match outcome(&hinted, "b") {
+            Outcome::Retry { after, .. } => after,
+            _ => None,
+        };
+        let expected = retryable.contains(&code) || code == 8;
+        assert_eq!(after.is_some(), expected, "{code}");
+        assert_eq!(
+            after.unwrap_or(Duration::from_secs(7)),
+            Duration::from_secs(7)
+        );
+    }
+}
+
+/// Answers of proxies in between, by gRPC's table.
+#[test]
+fn http_answers_are_mapped() {
+    for (http, code) in [
+        (400, Code::Internal),
+        (401, Code::Unauthenticated),
+        (403, Code::PermissionDenied),
+        (404, Code::Unimplemented),
+        (429, Code::Unavailable),
+        (500, Code::Unknown),
+        (502, Code::Unavailable),
+        (503, Code::Unavailable),
+        (504, Code::Unavailable),
+    ] {
+        let http = http::StatusCode::from_u16(http).expect("a status");
+        assert_eq!(from_http(http).code(), code, "{http}");
+    }
+}
+
+/// What a backend says is one short line in our log, whatever it says.
+#[test]
+fn a_backends_words_stay_in_one_line() {
+    let status = Status::invalid_argument(format!("bad\n\u{1b}[31m{}", "x".repeat(9000)));
+    let Outcome::Permanent { error } = outcome(&status, "http://b:1") else {
+        panic!("not permanent");
+    };
+    assert!(error.starts_with("http://b:1 answered INVALID_ARGUMENT: bad  [31mxxx"));
+    assert!(error.chars().all(|c| !c.is_control()));
+    assert!(error.len() <= LONGEST_MESSAGE);
+}

@@ -1,1 +1,143 @@
+use std::convert::Infallible;
 
+use http_body::Frame;
+use http_body_util::StreamBody;
+
+use super::super::budget::Budget;
+use super::*;
+
+const LIMIT: usize = 256 * 1024;
+
+/// Reads a body whose frames are these pieces, with memory for `budget` bytes.
+async fn read_frames(
+    wire: &[u8],
+    piece: usize,
+    compression: Compression,
+    budget: usize,
+) -> Result<Bytes, Unread> {
+    let frames = wire
+        .chunks(piece)
+        .map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(piece))));
+    let body = StreamBody::new(futures_util::stream::iter(frames));
+    let budget = Budget::new(budget);
+    let mut lease = budget.lease();
+    read(
+        body,
+        compression,
+        LIMIT,
+        &mut lease,
+        &ReceiverStats::default(),
+    )
+    .await
+}
+
+fn framed(flag: u8, message: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(message.len()).expect("short");
+    [&[flag][..], &length.to_be_bytes(), message].concat()
+}
+
+fn sample(len: usize) -> Vec<u8> {
+    (0..len)
+        .map(|at| u8::try_from(at * at % 253).expect("below 253"))
+        .collect()
+}
+
+/// The message is the same however frames cut it, compressed or not.
+#[tokio::test]
+async fn frames_do_not_matter() {
+    for len in [0, 1, 5000, WORTH_KEEPING, LIMIT] {
+        let message = sample(len);
+        for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+            let bytes = Bytes::from(message.clone());
+            let packed = compression.compress(bytes).await.expect("memory");
+            let flag = u8::from(compression != Compression::None);
+            let wire = framed(flag, &packed);
+            for piece in [1 << 20, 16 * 1024, 7] {
+                let read = read_frames(&wire, piece, compression, 1 << 30).await;
+                let read = read.expect("sound");
+                assert_eq!(read, message, "{compression:?} {len} {piece}");
+            }
+        }
+    }
+}
+
+/// A message costs its own size, and what it is read into is never more than twice that.
+#[tokio::test(start_paused = true)]
+async fn a_message_is_read_within_its_budget() {
+    let message = sample(LIMIT);
+    let wire = framed(0, &message);
+    let whole = read_frames(&wire, 1 << 20, Compression::None, LIMIT).await;
+    assert_eq!(whole.expect("fits"), message);
+    let pieces = read_frames(&wire, 1000, Compression::None, LIMIT).await;
+    assert_eq!(pieces.expect("fits"), message);
+    let small = read_frames(&wire, 1000, Compression::None, LIMIT - 1024).await;
+    assert!(matches!(small, Err(Unread::Busy)), "{small:?}");
+}
+
+/// A message that inflates beyond the limit is given up at the limit, not afterwards.
+#[tokio::test(start_paused = true)]
+async fn a_bomb_is_given_up_at_the_limit() {
+    for compression in [Compression::Gzip, Compression::Zstd] {
+        for (len, fits) in [(LIMIT, true), (LIMIT + 1, false), (64 << 20, false)] {
+            let zeros = Bytes::from(vec![0; len]);
+            let packed = compression.compress(zeros).await.expect("memory");
+            let wire = framed(1, &packed);
+            // Room for the limit and the decoder, not for what the bomb would take.
+            let budget = LIMIT + 2 * STATE_BYTES;
+            let read = read_frames(&wire, 1000, compression, budget).await;
+            match read {
+                Ok(bytes) => assert!(fits && bytes.len() == len, "{compression:?} {len}"),
+                Err(Unread::OverLimit { limit: LIMIT }) => assert!(!fits, "{compression:?} {len}"),
+                Err(other) => panic!("{compression:?} {len}: {other:?}"),
+            }
+        }
+    }
+}
+
+/// Everything that is not exactly one message is malformed, and is never an empty request.
+#[tokio::test]
+async fn what_is_not_one_message_is_malformed() {
+    let gzip = Compression::Gzip
+        .compress(Bytes::from_static(b"hello"))
+        .await
+        .expect("memory");
+    let truncated = &gzip[..gzip.len() - 3];
+    for (name, wire, compression) in [
+        ("nothing", vec![], Compression::None),
+        ("half a prefix", vec![0, 0], Compression::None),
+        (
+            "half a message",
+            framed(0, b"hello")[..7].to_vec(),
+            Compression::None,
+        ),
+        (
+            "two messages",
+            [framed(0, b"a"), framed(0, b"b")].concat(),
+            Compression::None,
+        ),
+        ("flag", vec![7, 0, 0, 0, 0], Compression::None),
+        (
+            "compressed by nothing",
+            framed(1, b"hello"),
+            Compression::None,
+        ),
+        ("truncated", framed(1, truncated), Compression::Gzip),
+        ("not gzip", framed(1, b"hello"), Compression::Gzip),
+        ("not zstd", framed(1, b"hello"), Compression::Zstd),
+    ] {
+        let read = read_frames(&wire, 3, compression, 1 << 20).await;
+        assert!(
+            matches!(read, Err(Unread::Malformed(_))),
+            "{name}: {read:?}"
+        );
+    }
+}
+
+/// A length over the limit is refused by the prefix alone.
+#[tokio::test]
+async fn a_length_over_the_limit_is_not_waited_for() {
+    let length = u32::try_from(LIMIT + 1).expect("short").to_be_bytes();
+    let prefix = [&[0][..], &length].concat();
+    let read = read_frames(&prefix, 5, Compression::None, 0).await;
+    assert!(matches!(read, Err(Unread::OverLimit { limit: LIMIT })));
+}

@@ -1,0 +1,101 @@
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use spandrel_pipeline::refused::Refused;
+use tokio::time::Instant;
+use tonic_health::server::HealthReporter;
+use tonic_types::StatusExt;
+
+use super::*;
+
+/// Takes everything.
+#[derive(Debug)]
+struct Open;
+
+impl Ingress for Open {
+    fn offer(&self, _signal: Signal, _request: Bytes) -> BoxFuture<'_, Result<(), Refused>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// A body that never arrives.
+struct Never;
+
+impl HttpBody for Never {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
+}
+
+fn answerer() -> Answerer {
+    Answerer {
+        ingresses: Ingresses {
+            traces: Some(Arc::new(Open)),
+            ..Ingresses::default()
+        },
+        max_recv_msg_size: 1024,
+        budget: Budget::new(1024),
+        health: HealthServer::new(HealthService::from_health_reporter(HealthReporter::new())),
+        draining: CancellationToken::new(),
+        stats: Arc::default(),
+    }
+}
+
+fn request<B>(body: B) -> Request<B> {
+    Request::post(method::path(Signal::Traces))
+        .header("content-type", "application/grpc")
+        .body(body)
+        .expect("a request")
+}
+
+fn status(response: &Response<Body>) -> Status {
+    Status::from_header_map(response.headers()).expect("a status in the headers")
+}
+
+/// A request whose bytes do not come is given up after its time, with a code to retry.
+#[tokio::test(start_paused = true)]
+async fn a_slow_body_is_given_up() {
+    let answerer = answerer();
+    let begun = Instant::now();
+    let response = answerer.answer(request(Never)).await;
+    assert_eq!(begun.elapsed(), READ_LIMIT);
+    assert_eq!(status(&response).code(), Code::DeadlineExceeded);
+    assert_eq!(answerer.stats.requests(4), 1);
+}
+
+/// Once the receiver is stopping, a slow body gets little more time, so that its sender hears of it
+/// while it can still go elsewhere.
+#[tokio::test(start_paused = true)]
+async fn a_drain_does_not_wait_for_slow_bodies() {
+    let answerer = answerer();
+    let begun = Instant::now();
+    let (response, ()) = tokio::join!(answerer.answer(request(Never)), async {
+        sleep(Duration::from_secs(1)).await;
+        answerer.draining.cancel();
+    });
+    assert_eq!(
+        begun.elapsed(),
+        Duration::from_secs(1) + READ_LIMIT_DRAINING
+    );
+    assert_eq!(status(&response).code(), Code::Unavailable);
+}
+
+/// A request that comes during the drain is answered with a code to retry, and a time.
+#[tokio::test]
+async fn a_drain_refuses_new_requests_with_a_time() {
+    let answerer = answerer();
+    answerer.draining.cancel();
+    let body = Full::new(Bytes::from_static(&[0; 5]));
+    let response = answerer.answer(request(body)).await;
+    let status = status(&response);
+    assert_eq!(status.code(), Code::Unavailable);
+    let info = status.get_details_retry_info().expect("a RetryInfo");
+    assert!(info.retry_delay.is_some());
+}
