@@ -3,10 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 
-use spandrel_wire::Traces;
+use spandrel_wire::{Operation, Traces};
 
 use crate::bindings::spandrel::plugin::types;
-use crate::edits::{Edits, Operation, Snippet, word};
+use crate::edits::{Edits, Snippet, word};
 use crate::emission::{self, HOLD, KEEP};
 use crate::resource::{Place, Resource};
 use crate::span::Span;
@@ -123,15 +123,13 @@ impl Batch {
     }
 
     pub(crate) fn push(&self, operation: Operation, index: u32, snippet: Snippet) {
-        self.answer.borrow_mut().edits.push(operation, index, snippet);
+        self.answer
+            .borrow_mut()
+            .edits
+            .push(operation, index, snippet);
     }
 
-    pub(crate) fn edit(
-        &self,
-        operation: Operation,
-        index: u32,
-        write: impl FnOnce(&mut Vec<u8>),
-    ) {
+    pub(crate) fn edit(&self, operation: Operation, index: u32, write: impl FnOnce(&mut Vec<u8>)) {
         let edits = &mut self.answer.borrow_mut().edits;
         let snippet = edits.intern(write);
         edits.push(operation, index, snippet);

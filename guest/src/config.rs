@@ -56,7 +56,10 @@ mod tests {
             "routes[1].exact: invalid type: integer `3`, expected a string"
         );
         let unknown = parse::<Config>(r#"{"rutes":[]}"#);
-        assert_eq!(unknown.unwrap_err(), "rutes: unknown field `rutes`, expected `routes`");
+        assert_eq!(
+            unknown.unwrap_err(),
+            "rutes: unknown field `rutes`, expected `routes`"
+        );
     }
 
     /// A stage without `config` gets its plugin's defaults.

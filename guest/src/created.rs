@@ -1,7 +1,8 @@
 //! Spans that a plugin makes.
 
 use spandrel_wire::{
-    SpanKind, Status, write_bytes, write_fixed64, write_status, write_text, write_varint_field,
+    SpanKind, Status, write_bytes, write_fixed64, write_nested, write_status, write_text,
+    write_varint_field,
 };
 
 use crate::value::{AttributeValue, write_attribute};
@@ -21,6 +22,19 @@ impl NewSpan {
         write_bytes(&mut bytes, 2, &span_id);
         write_text(&mut bytes, 5, name);
         Self { bytes }
+    }
+
+    /// Without any field.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn empty() -> Self {
+        Self { bytes: Vec::new() }
+    }
+
+    /// With the fields of another behind its own.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn followed_by(mut self, more: &Self) -> Self {
+        self.bytes.extend_from_slice(&more.bytes);
+        self
     }
 
     /// The span that this one is a part of.
@@ -50,18 +64,16 @@ impl NewSpan {
 
     /// Adds an event without attributes.
     pub fn event(mut self, time: u64, name: &str) -> Self {
-        let mut event = Vec::with_capacity(16 + name.len());
-        write_fixed64(&mut event, 1, time);
-        write_text(&mut event, 2, name);
-        write_bytes(&mut self.bytes, 11, &event);
+        write_nested(&mut self.bytes, 11, |out| {
+            write_fixed64(out, 1, time);
+            write_text(out, 2, name);
+        });
         self
     }
 
     /// How the work ended.
     pub fn status(mut self, status: Status<'_>) -> Self {
-        let mut content = Vec::new();
-        write_status(&mut content, status);
-        write_bytes(&mut self.bytes, 15, &content);
+        write_nested(&mut self.bytes, 15, |out| write_status(out, status));
         self
     }
 
@@ -97,15 +109,15 @@ impl NewResource {
     /// Begins a scope: the spans that follow are of this library.
     pub fn scope(mut self, name: &str, version: &str) -> Self {
         self.end_scope();
-        let mut scope = Vec::with_capacity(4 + name.len() + version.len());
-        write_text(&mut scope, 1, name);
-        write_text(&mut scope, 2, version);
-        write_bytes(&mut self.scope, 1, &scope);
+        write_nested(&mut self.scope, 1, |out| {
+            write_text(out, 1, name);
+            write_text(out, 2, version);
+        });
         self
     }
 
     /// Adds a span to the scope that was begun last.
-    pub fn span(mut self, span: NewSpan) -> Self {
+    pub fn span(mut self, span: &NewSpan) -> Self {
         write_bytes(&mut self.scope, 2, &span.bytes);
         self
     }
@@ -135,7 +147,5 @@ impl NewResource {
 }
 
 fn write_attribute_field(out: &mut Vec<u8>, field: u32, key: &str, value: &impl AttributeValue) {
-    let mut attribute = Vec::with_capacity(32 + key.len());
-    write_attribute(&mut attribute, key, value);
-    write_bytes(out, field, &attribute);
+    write_nested(out, field, |out| write_attribute(out, key, value));
 }

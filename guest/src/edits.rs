@@ -1,6 +1,6 @@
 //! Edits in the words of the contract: four numbers each, and one blob that they point into.
 
-use spandrel_wire::SpanKind;
+use spandrel_wire::{Operation, SpanKind};
 
 /// Snippets that are compared before a new one is stored. Plugins mostly write the same few
 /// attributes on many spans; more than this many in turn is rare, and then costs only bytes.
@@ -8,22 +8,6 @@ const REMEMBERED: usize = 8;
 
 /// Snippets longer than this are stored without a look for an equal one.
 const LONGEST_COMPARED: u32 = 1024;
-
-/// What an edit does, by the number that the contract gives it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub(crate) enum Operation {
-    SetAttribute = 0,
-    DeleteAttribute = 1,
-    SetName = 2,
-    SetKind = 3,
-    SetStatus = 4,
-    Replace = 5,
-    SetResourceAttribute = 6,
-    DeleteResourceAttribute = 7,
-    SetScopeAttribute = 8,
-    DeleteScopeAttribute = 9,
-}
 
 /// A part of the blob.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,12 +40,16 @@ impl Edits {
 
     /// The blob, unless nothing points into it.
     pub(crate) fn blob_in_use(&self) -> &[u8] {
-        if self.words.is_empty() { &[] } else { &self.blob }
+        if self.words.is_empty() {
+            &[]
+        } else {
+            &self.blob
+        }
     }
 
     pub(crate) fn push(&mut self, operation: Operation, index: u32, snippet: Snippet) {
         self.words
-            .extend_from_slice(&[operation as u32, index, snippet.offset, snippet.length]);
+            .extend_from_slice(&[operation.number(), index, snippet.offset, snippet.length]);
     }
 
     /// Stores what `write` appends, or finds it among the last snippets.
@@ -97,7 +85,7 @@ impl Edits {
     pub(crate) fn retract(&mut self, item: u32) {
         while let Some(&[operation, index, _, _]) = self.words.last_chunk::<4>()
             && index == item
-            && operation <= Operation::Replace as u32
+            && operation <= Operation::Replace.number()
         {
             self.words.truncate(self.words.len() - 4);
         }
@@ -112,7 +100,7 @@ impl Edits {
             }
             let (start, end) = (offset as usize, offset as usize + length as usize);
             let offset = match other.blob.get(start..end) {
-                Some(bytes) if operation != Operation::SetKind as u32 => {
+                Some(bytes) if operation != Operation::SetKind.number() => {
                     let start = self.blob.len();
                     self.blob.extend_from_slice(bytes);
                     word(start)
@@ -120,7 +108,8 @@ impl Edits {
                 // The kind is a number in the words, not a part of the blob.
                 _ => offset,
             };
-            self.words.extend_from_slice(&[operation, to, offset, length]);
+            self.words
+                .extend_from_slice(&[operation, to, offset, length]);
         }
     }
 }

@@ -34,10 +34,16 @@ pub(crate) struct Released {
 
 impl Released {
     fn words(self) -> [u64; 2] {
-        [self.ticket, u64::from(self.index) | u64::from(self.outcome) << 32]
+        [
+            self.ticket,
+            u64::from(self.index) | u64::from(self.outcome) << 32,
+        ]
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the parts that `words` put together")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the parts that `words` put together"
+    )]
     pub(crate) fn from_words([ticket, rest]: [u64; 2]) -> Self {
         Self {
             ticket,
@@ -55,7 +61,7 @@ impl Released {
 /// emit(
 ///     NewResource::new()
 ///         .attribute("service.name", "shop")
-///         .span(NewSpan::new([1; 16], [2; 8], "summary").attribute("orders", 3)),
+///         .span(&NewSpan::new([1; 16], [2; 8], "summary").attribute("orders", 3)),
 /// );
 /// ```
 pub fn emit(created: NewResource) {
@@ -65,12 +71,13 @@ pub fn emit(created: NewResource) {
 /// Lets one item go; `edit` writes the edits of a forwarded one.
 pub(crate) fn release(released: Released, edit: impl FnOnce(&mut Edits, u32)) {
     // A thread that is ending has no emission any more: only native tests can see that.
-    let _: Result<(), _> = EMISSION.try_with(|emission| {
+    let written = EMISSION.try_with(|emission| {
         let mut emission = emission.borrow_mut();
         let position = word(emission.released.len() / 2);
         emission.released.extend_from_slice(&released.words());
         edit(&mut emission.edits, position);
     });
+    written.unwrap_or_default();
 }
 
 /// Takes out of the emission what belongs to the batch in hand: spans that were held and settled

@@ -97,7 +97,11 @@ fn manifest<P: Plugin>(plugin: &P, package: Package) -> Result<types::Manifest, 
         tick_interval_ms: u32::try_from(whole_ms).unwrap_or(u32::MAX),
         state_version: manifest.state_version,
         holds: manifest.holds,
-        drop_reasons: manifest.drop_reasons.iter().map(|&name| name.to_owned()).collect(),
+        drop_reasons: manifest
+            .drop_reasons
+            .iter()
+            .map(|&name| name.to_owned())
+            .collect(),
         signals: vec![types::Signal::Traces],
     })
 }
@@ -110,7 +114,9 @@ pub fn report_panics() {
 
     std::panic::set_hook(Box::new(|panic| {
         let mut stderr = std::io::stderr();
-        let message = panic.payload_as_str().unwrap_or("a panic without a message");
+        let message = panic
+            .payload_as_str()
+            .unwrap_or("a panic without a message");
         let _: Result<(), _> = match panic.location() {
             Some(place) => writeln!(stderr, "panicked at {place}: {message}"),
             None => writeln!(stderr, "panicked: {message}"),
@@ -186,7 +192,7 @@ macro_rules! export {
                 }
             }
 
-            $crate::bindings::__export_world!(Component with_types_in $crate::bindings);
+    $crate::bindings::__export_world!(Component with_types_in $crate::bindings);
         };
     };
 }

@@ -92,7 +92,11 @@ mod tests {
             ("*.svc", "a.svc.svc", true),
             ("caf\u{e9}*", "caf\u{e9}-1", true),
         ] {
-            assert_eq!(Glob::new(pattern).matches(text), matches, "{pattern:?} on {text:?}");
+            assert_eq!(
+                Glob::new(pattern).matches(text),
+                matches,
+                "{pattern:?} on {text:?}"
+            );
         }
     }
 }

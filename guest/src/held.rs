@@ -32,6 +32,25 @@ impl Held {
         Self { ticket, index }
     }
 
+    /// The name in twelve bytes, for a snapshot. The `Held` itself stays: it must still be settled
+    /// if the snapshot is not used.
+    pub fn to_bytes(&self) -> [u8; 12] {
+        let mut bytes = [0; 12];
+        let (ticket, index) = bytes.split_at_mut(8);
+        ticket.copy_from_slice(&self.ticket.to_le_bytes());
+        index.copy_from_slice(&self.index.to_le_bytes());
+        bytes
+    }
+
+    /// The name out of a snapshot.
+    pub fn from_bytes(bytes: [u8; 12]) -> Self {
+        let [a, b, c, d, e, f, g, h, index @ ..] = bytes;
+        Self {
+            ticket: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            index: u32::from_le_bytes(index),
+        }
+    }
+
     /// Sends the span on to the next stage as it came.
     pub fn forward(self) {
         self.settle(KEEP);

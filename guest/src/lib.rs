@@ -1,11 +1,12 @@
 //! The Rust SDK for Spandrel plugins.
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]
 
+mod batch;
 #[doc(hidden)]
 pub mod bindings;
-mod batch;
 mod config;
 mod created;
+pub mod duration;
 mod edits;
 mod emission;
 #[doc(hidden)]
@@ -17,6 +18,8 @@ mod plugin;
 mod resource;
 mod span;
 mod span_edits;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
 mod value;
 
 pub use batch::{Batch, Prepared};
@@ -45,8 +48,8 @@ pub mod prelude {
     pub use std::time::Duration;
 
     pub use crate::{
-        AttributeValue, Batch, Dispatch, DrainReason, Glob, Held, Manifest, NewResource, NewSpan, Plugin,
-        Prepared, Reason, Resource, Scope, Span, SpanEdits, SpanKind, Status, StatusCode, Value,
-        debug, emit, error, export, info, trace, warn,
+        AttributeValue, Batch, Dispatch, DrainReason, Glob, Held, Manifest, NewResource, NewSpan,
+        Plugin, Prepared, Reason, Resource, Scope, Span, SpanEdits, SpanKind, Status, StatusCode,
+        Value, debug, emit, error, export, info, trace, warn,
     };
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use spandrel_wire::Verdict;
 
-pub use crate::bindings::spandrel::plugin::types::{Dispatch, DrainReason};
 use crate::batch::Batch;
+pub use crate::bindings::spandrel::plugin::types::{Dispatch, DrainReason};
 
 /// A plugin: one struct, made from its config, that judges batches of spans.
 ///
@@ -50,7 +51,9 @@ pub trait Plugin: Sized + 'static {
     /// When this plugin cannot read it: the swap then goes on without it.
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), String> {
         let _: &[u8] = state;
-        Err(format!("no state is carried; version {version} was offered"))
+        Err(format!(
+            "no state is carried; version {version} was offered"
+        ))
     }
 }
 
@@ -59,10 +62,9 @@ pub trait Plugin: Sized + 'static {
 pub struct Reason(pub u8);
 
 impl Reason {
-    /// The byte that says so in a verdict. Reasons end at 250, so a higher one is clamped to one
-    /// that no manifest can name, which the host reports.
+    /// The byte that says so in a verdict.
     pub(crate) fn outcome(self) -> u8 {
-        self.0.saturating_add(2).min(254)
+        Verdict::Drop(self.0).to_byte()
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::ops::Deref;
 
-use spandrel_wire::{PlacedSpan, ResourceSpans, ScopeSpans};
+use spandrel_wire::{Operation, PlacedSpan, ResourceSpans, ScopeSpans};
 
 use crate::batch::{Batch, Prepared};
-use crate::edits::{Operation, word};
+use crate::edits::word;
 use crate::span::Span;
 use crate::value::{AttributeValue, write_attribute};
 
@@ -69,15 +69,18 @@ impl<'b> Resource<'b> {
     /// Sets an attribute, in place of one with the same key.
     pub fn set_attribute(&self, key: &str, value: impl AttributeValue) {
         self.batch
-            .edit(Operation::SetResourceAttribute, self.index, |blob| {
+            .edit(Operation::UpsertResourceAttribute, self.index, |blob| {
                 write_attribute(blob, key, &value);
             });
     }
 
     /// Sets an attribute that was written before (see [`Batch::prepare`]).
     pub fn set(&self, attribute: Prepared<'b>) {
-        self.batch
-            .push(Operation::SetResourceAttribute, self.index, attribute.snippet);
+        self.batch.push(
+            Operation::UpsertResourceAttribute,
+            self.index,
+            attribute.snippet,
+        );
     }
 
     /// Deletes an attribute, if it is there.
@@ -90,7 +93,12 @@ impl<'b> Resource<'b> {
 
     /// Its spans, in batch order.
     pub fn spans(&self) -> impl Iterator<Item = Span<'b>> + use<'b> {
-        let Self { batch, spans: resource_spans, index: resource_index, .. } = *self;
+        let Self {
+            batch,
+            spans: resource_spans,
+            index: resource_index,
+            ..
+        } = *self;
         let mut place = self.place();
         let mut scopes = resource_spans.scope_spans();
         let mut current = None;
@@ -214,16 +222,18 @@ impl<'b> Scope<'b> {
     pub fn set_attribute(&self, key: &str, value: impl AttributeValue) {
         self.resource
             .batch
-            .edit(Operation::SetScopeAttribute, self.index, |blob| {
+            .edit(Operation::UpsertScopeAttribute, self.index, |blob| {
                 write_attribute(blob, key, &value);
             });
     }
 
     /// Sets an attribute that was written before (see [`Batch::prepare`]).
     pub fn set(&self, attribute: Prepared<'b>) {
-        self.resource
-            .batch
-            .push(Operation::SetScopeAttribute, self.index, attribute.snippet);
+        self.resource.batch.push(
+            Operation::UpsertScopeAttribute,
+            self.index,
+            attribute.snippet,
+        );
     }
 
     /// Deletes an attribute, if it is there.
@@ -237,20 +247,27 @@ impl<'b> Scope<'b> {
 
     /// Its spans, in batch order.
     pub fn spans(&self) -> impl Iterator<Item = Span<'b>> + use<'b> {
-        let Self { resource, spans: scope_spans, index: scope_index, .. } = *self;
-        (self.first()..).zip(scope_spans.spans()).map(move |(index, span)| {
-            Span::new(
-                resource.batch,
-                PlacedSpan {
-                    index,
-                    resource_index: resource.index,
-                    scope_index,
-                    resource_spans: resource.spans,
-                    scope_spans,
-                    span,
-                },
-            )
-        })
+        let Self {
+            resource,
+            spans: scope_spans,
+            index: scope_index,
+            ..
+        } = *self;
+        (self.first()..)
+            .zip(scope_spans.spans())
+            .map(move |(index, span)| {
+                Span::new(
+                    resource.batch,
+                    PlacedSpan {
+                        index,
+                        resource_index: resource.index,
+                        scope_index,
+                        resource_spans: resource.spans,
+                        scope_spans,
+                        span,
+                    },
+                )
+            })
     }
 
     /// The resource that it is of.

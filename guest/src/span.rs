@@ -2,11 +2,11 @@
 
 use std::ops::Deref;
 
-use spandrel_wire::{PlacedSpan, SpanKind, Status, write_status};
+use spandrel_wire::{Operation, PlacedSpan, SpanKind, Status, write_status};
 
 use crate::batch::{Batch, Prepared};
 use crate::created::NewSpan;
-use crate::edits::{Operation, kind_snippet};
+use crate::edits::kind_snippet;
 use crate::emission::{HOLD, KEEP};
 use crate::held::Held;
 use crate::plugin::Reason;
@@ -62,24 +62,33 @@ impl<'b> Span<'b> {
 
     /// Sets an attribute, in place of one with the same key.
     pub fn set_attribute(&self, key: &str, value: impl AttributeValue) {
-        self.edit(Operation::SetAttribute, |blob| write_attribute(blob, key, &value));
+        self.edit(Operation::UpsertAttribute, |blob| {
+            write_attribute(blob, key, &value)
+        });
     }
 
     /// Sets an attribute that was written before (see [`Batch::prepare`]).
     #[inline]
     pub fn set(&self, attribute: Prepared<'b>) {
-        self.batch
-            .push(Operation::SetAttribute, self.placed.index, attribute.snippet);
+        self.batch.push(
+            Operation::UpsertAttribute,
+            self.placed.index,
+            attribute.snippet,
+        );
     }
 
     /// Deletes an attribute, if it is there.
     pub fn delete_attribute(&self, key: &str) {
-        self.edit(Operation::DeleteAttribute, |blob| blob.extend_from_slice(key.as_bytes()));
+        self.edit(Operation::DeleteAttribute, |blob| {
+            blob.extend_from_slice(key.as_bytes())
+        });
     }
 
     /// Renames the span.
     pub fn set_name(&self, name: &str) {
-        self.edit(Operation::SetName, |blob| blob.extend_from_slice(name.as_bytes()));
+        self.edit(Operation::SetName, |blob| {
+            blob.extend_from_slice(name.as_bytes())
+        });
     }
 
     /// Sets the span's kind.
@@ -95,7 +104,9 @@ impl<'b> Span<'b> {
 
     /// Puts another span in its place, within the same resource and scope.
     pub fn replace(&self, span: &NewSpan) {
-        self.edit(Operation::Replace, |blob| blob.extend_from_slice(span.bytes()));
+        self.edit(Operation::Replace, |blob| {
+            blob.extend_from_slice(span.bytes())
+        });
     }
 
     /// The resource that the span came from.

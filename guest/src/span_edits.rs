@@ -1,8 +1,8 @@
 //! The edits of one span that was held.
 
-use spandrel_wire::{SpanKind, Status, write_status};
+use spandrel_wire::{Operation, SpanKind, Status, write_status};
 
-use crate::edits::{Edits, Operation, kind_snippet};
+use crate::edits::{Edits, kind_snippet};
 use crate::value::{AttributeValue, write_attribute};
 
 /// What to change on a held span as it is forwarded (see [`Held::forward_with`]).
@@ -21,22 +21,29 @@ impl<'e> SpanEdits<'e> {
 
     /// Sets an attribute, in place of one with the same key.
     pub fn set_attribute(&mut self, key: &str, value: impl AttributeValue) -> &mut Self {
-        self.write(Operation::SetAttribute, |blob| write_attribute(blob, key, &value))
+        self.write(Operation::UpsertAttribute, |blob| {
+            write_attribute(blob, key, &value)
+        })
     }
 
     /// Deletes an attribute, if it is there.
     pub fn delete_attribute(&mut self, key: &str) -> &mut Self {
-        self.write(Operation::DeleteAttribute, |blob| blob.extend_from_slice(key.as_bytes()))
+        self.write(Operation::DeleteAttribute, |blob| {
+            blob.extend_from_slice(key.as_bytes())
+        })
     }
 
     /// Renames the span.
     pub fn set_name(&mut self, name: &str) -> &mut Self {
-        self.write(Operation::SetName, |blob| blob.extend_from_slice(name.as_bytes()))
+        self.write(Operation::SetName, |blob| {
+            blob.extend_from_slice(name.as_bytes())
+        })
     }
 
     /// Sets the span's kind.
     pub fn set_kind(&mut self, kind: SpanKind) -> &mut Self {
-        self.edits.push(Operation::SetKind, self.index, kind_snippet(kind));
+        self.edits
+            .push(Operation::SetKind, self.index, kind_snippet(kind));
         self
     }
 

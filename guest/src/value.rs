@@ -1,6 +1,6 @@
 //! What attributes can be set to, and its OTLP encoding.
 
-use spandrel_wire::{Value, write_bytes, write_text, write_value, write_varint};
+use spandrel_wire::{Value, write_nested, write_text, write_value};
 
 /// What an attribute can be set to: text, numbers, booleans, lists of these, and any [`Value`]
 /// that was read from a span.
@@ -48,11 +48,11 @@ scalar_values!(bool, i32, i64, u32, f64);
 /// A list.
 impl<V: AttributeValue> AttributeValue for [V] {
     fn write(&self, out: &mut Vec<u8>) {
-        let mut list = Vec::new();
-        for value in self {
-            write_message(&mut list, 1, value);
-        }
-        write_bytes(out, 5, &list);
+        write_nested(out, 5, |out| {
+            for value in self {
+                write_message(out, 1, value);
+            }
+        });
     }
 }
 
@@ -69,29 +69,15 @@ impl<V: AttributeValue> AttributeValue for Vec<V> {
 }
 
 /// Appends the content of a `KeyValue` message.
-pub(crate) fn write_attribute(out: &mut Vec<u8>, key: &str, value: &(impl AttributeValue + ?Sized)) {
+pub(crate) fn write_attribute(
+    out: &mut Vec<u8>,
+    key: &str,
+    value: &(impl AttributeValue + ?Sized),
+) {
     write_text(out, 1, key);
     write_message(out, 2, value);
 }
 
 fn write_message(out: &mut Vec<u8>, field: u32, value: &(impl AttributeValue + ?Sized)) {
     write_nested(out, field, |out| value.write(out));
-}
-
-/// Appends a message field whose content `write` appends.
-fn write_nested(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8>)) {
-    write_varint(out, u64::from(field) << 3 | 2);
-    let at = out.len();
-    // Most values are short: one byte for the length is right, and more are made room for.
-    out.push(0);
-    write(out);
-    let len = out.len() - at - 1;
-    match (u8::try_from(len), out.get_mut(at)) {
-        (Ok(short @ ..0x80), Some(place)) => *place = short,
-        _ => {
-            let mut prefix = Vec::with_capacity(10);
-            write_varint(&mut prefix, len as u64);
-            out.splice(at..=at, prefix);
-        }
-    }
 }

@@ -1,1 +1,49 @@
-//! Placeholder until its first commit.
+//! Drops the spans of health checks: those that match any of its conditions, unless they failed.
+
+mod conditions;
+mod pattern;
+
+use spandrel_guest::prelude::*;
+
+use conditions::Conditions;
+pub use conditions::Config;
+
+/// Why spans are dropped, as the ledger shows it.
+const HEALTH_CHECK: Reason = Reason(0);
+
+/// The plugin: what a health check looks like, and whether failed ones stay.
+#[derive(Debug)]
+pub struct DropHealthChecks {
+    conditions: Conditions,
+    keep_errors: bool,
+}
+
+impl Plugin for DropHealthChecks {
+    type Config = Config;
+
+    fn manifest(&self) -> Manifest {
+        Manifest::new().drop_reasons(&["health_check"])
+    }
+
+    fn configure(config: Config) -> Result<Self, String> {
+        let keep_errors = config.keep_errors;
+        Ok(Self {
+            conditions: Conditions::new(config)?,
+            keep_errors,
+        })
+    }
+
+    fn process(&mut self, batch: &mut Batch) {
+        for span in batch.spans() {
+            // Few spans match, so the status of the others is never read.
+            if self.conditions.match_span(&span) && !(self.keep_errors && span.is_error()) {
+                span.drop(HEALTH_CHECK);
+            }
+        }
+    }
+}
+
+export!(DropHealthChecks);
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,132 @@
-//! Placeholder until its first commit.
+//! Tail sampling: keeps traces with errors, slow ones, and a share of the rest.
+//!
+//! The spans of a trace are held until its root is in, a little longer for stragglers, or until a
+//! timeout. Then the whole trace is judged, and spans that come later follow the judgement. The
+//! held spans stay with the host; what is kept here of each is twelve bytes.
+
+mod decisions;
+mod rules;
+mod state;
+mod trace;
+mod waiting;
+
+use spandrel_guest::prelude::*;
+use spandrel_guest::{gauge, monotonic};
+
+use decisions::Decisions;
+pub use rules::Config;
+use rules::Rules;
+use trace::{Trace, TraceId};
+use waiting::Waiting;
+
+/// Why spans are dropped, as the ledger shows it.
+const UNINTERESTING: Reason = Reason(0);
+
+/// The plugin: the traces that wait for their judgement, and the judgements of the last ones.
+#[derive(Debug)]
+pub struct KeepInterestingTraces {
+    rules: Rules,
+    waiting: Waiting,
+    decisions: Decisions,
+}
+
+impl Plugin for KeepInterestingTraces {
+    type Config = Config;
+
+    fn manifest(&self) -> Manifest {
+        Manifest::new()
+            .dispatch(Dispatch::ByTrace)
+            .drop_reasons(&["uninteresting"])
+            .holds()
+            .tick_interval(Duration::from_millis(250))
+            .state_version(state::VERSION)
+    }
+
+    fn configure(config: Config) -> Result<Self, String> {
+        let rules = Rules::new(&config)?;
+        Ok(Self {
+            waiting: Waiting::new(rules.max_traces),
+            decisions: Decisions::new(rules.max_decisions),
+            rules,
+        })
+    }
+
+    fn process(&mut self, batch: &mut Batch) {
+        let now = monotonic();
+        for span in batch.spans() {
+            // A span without a trace belongs to nothing that could be judged: it is kept.
+            let Some(id) = TraceId::of(&span) else {
+                continue;
+            };
+            match self.decisions.get(id) {
+                Some(true) => {}
+                Some(false) => span.drop(UNINTERESTING),
+                None => self.waiting.add(id, span, now),
+            }
+        }
+        self.judge_what_is_due(now);
+        let too_many = self.waiting.take_excess();
+        self.judge(too_many);
+    }
+
+    fn tick(&mut self) {
+        self.judge_what_is_due(monotonic());
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        gauge("waiting_traces", self.waiting.len() as f64);
+    }
+
+    fn drain(&mut self, reason: DrainReason, _deadline: Duration) {
+        let count = match reason {
+            DrainReason::Shutdown | DrainReason::Swap => self.waiting.len(),
+            DrainReason::Pressure => self.waiting.len().div_ceil(2),
+        };
+        let oldest = self.waiting.take_oldest(count);
+        self.judge(oldest);
+    }
+
+    fn snapshot(&mut self) -> Option<Vec<u8>> {
+        Some(state::write(&self.waiting, &self.decisions, monotonic()))
+    }
+
+    fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), String> {
+        state::read(
+            version,
+            state,
+            &mut self.waiting,
+            &mut self.decisions,
+            monotonic(),
+        )
+    }
+}
+
+impl KeepInterestingTraces {
+    fn judge_what_is_due(&mut self, now: Duration) {
+        let rules = &self.rules;
+        let due = self.waiting.take_if(|trace| {
+            let settled = trace
+                .root_at
+                .is_some_and(|at| now.saturating_sub(at) >= rules.settle);
+            settled || now.saturating_sub(trace.begun_at) >= rules.timeout
+        });
+        self.judge(due);
+    }
+
+    fn judge(&mut self, traces: Vec<(TraceId, Trace)>) {
+        for (id, trace) in traces {
+            let keep = self.rules.keep(id, &trace);
+            self.decisions.remember(id, keep);
+            for held in trace.held {
+                if keep {
+                    held.forward();
+                } else {
+                    held.drop(UNINTERESTING);
+                }
+            }
+        }
+    }
+}
+
+export!(KeepInterestingTraces);
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use spandrel_guest::{AttributeValue, Glob};
 use serde::Deserialize;
+use spandrel_guest::{AttributeValue, Glob};
 
 /// The tags of one service.
 pub(crate) type Row = BTreeMap<String, Tag>;
@@ -43,8 +43,9 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new(rows: Rows, default: Row) -> Self {
-        let (patterns, names): (Vec<_>, Vec<_>) =
-            rows.into_iter().partition(|(service, _)| service.contains('*'));
+        let (patterns, names): (Vec<_>, Vec<_>) = rows
+            .into_iter()
+            .partition(|(service, _)| service.contains('*'));
         let mut patterns: Vec<_> = patterns
             .into_iter()
             .map(|(pattern, row)| (Glob::new(pattern), row))

@@ -1,0 +1,78 @@
+//! What tells one span from another.
+
+use std::hash::{BuildHasher, Hash, Hasher};
+
+use spandrel_guest::Span;
+
+/// Trace id and span id, whole: no span is ever dropped because its hash is another's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ids([u64; 3]);
+
+impl Ids {
+    pub(crate) const BYTES: usize = 24;
+
+    pub(crate) fn of(span: &Span<'_>) -> Option<Self> {
+        let (high, low) = span.trace_id().split_first_chunk()?;
+        Some(Self([
+            u64::from_le_bytes(*high),
+            u64::from_le_bytes(low.try_into().ok()?),
+            u64::from_le_bytes(span.span_id().try_into().ok()?),
+        ]))
+    }
+
+    pub(crate) fn write(self, out: &mut Vec<u8>) {
+        for word in self.0 {
+            out.extend_from_slice(&word.to_le_bytes());
+        }
+    }
+
+    pub(crate) fn read(bytes: &[u8; Self::BYTES]) -> Self {
+        let mut words = [0; 3];
+        for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<8>().0) {
+            *word = u64::from_le_bytes(*bytes);
+        }
+        Self(words)
+    }
+}
+
+impl Hash for Ids {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        for word in self.0 {
+            hasher.write_u64(word);
+        }
+    }
+}
+
+/// Hashes ids, which are random already, with little work. The seed differs from instance to
+/// instance, so that nobody can choose ids that all fall into one place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seed(pub(crate) u64);
+
+impl BuildHasher for Seed {
+    type Hasher = Mix;
+
+    fn build_hasher(&self) -> Mix {
+        Mix(self.0)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mix(u64);
+
+impl Hasher for Mix {
+    fn write_u64(&mut self, word: u64) {
+        let mixed = (self.0 ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(byte.into());
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        // A table takes its place from the low bits and its tag from the high ones.
+        self.0.wrapping_mul(0xd6e8_feb8_6659_fd93)
+    }
+}

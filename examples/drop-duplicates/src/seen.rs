@@ -1,0 +1,101 @@
+//! The spans of the last moments, in bounded memory.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use crate::ids::{Ids, Seed};
+
+/// Two generations of ids. New ones go into the younger; when that is a window old, or full, it
+/// becomes the elder and what was the elder is forgotten. So nothing is looked at one by one to
+/// forget it, and an id is remembered for one window at least and two at most.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    younger: HashSet<Ids, Seed>,
+    elder: HashSet<Ids, Seed>,
+    /// When the younger began.
+    began: Duration,
+    window: Duration,
+    /// The most that one generation takes.
+    most: usize,
+}
+
+impl Seen {
+    pub(crate) fn new(window: Duration, max_spans: usize, seed: u64, now: Duration) -> Self {
+        Self {
+            younger: HashSet::with_hasher(Seed(seed)),
+            elder: HashSet::with_hasher(Seed(seed)),
+            began: now,
+            window,
+            most: max_spans / 2,
+        }
+    }
+
+    /// Lets go of what is too old.
+    pub(crate) fn forget_old(&mut self, now: Duration) {
+        let age = now.saturating_sub(self.began);
+        if age >= self.window.saturating_mul(2) {
+            self.younger.clear();
+        }
+        if age >= self.window {
+            self.turn();
+            self.began = now;
+        }
+    }
+
+    /// Remembers a span; false when it is remembered already.
+    pub(crate) fn insert(&mut self, ids: Ids) -> bool {
+        if self.elder.contains(&ids) || !self.younger.insert(ids) {
+            return false;
+        }
+        if self.younger.len() >= self.most {
+            self.turn();
+        }
+        true
+    }
+
+    fn turn(&mut self) {
+        std::mem::swap(&mut self.younger, &mut self.elder);
+        self.younger.clear();
+    }
+
+    /// How many are remembered.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.younger.len() + self.elder.len()
+    }
+
+    /// Version 1: nanoseconds since the younger began, the number of the elder, then the ids of
+    /// the elder and of the younger. Everything little-endian.
+    pub(crate) fn write(&self, now: Duration) -> Vec<u8> {
+        let ids = self.younger.len() + self.elder.len();
+        let mut state = Vec::with_capacity(16 + ids * Ids::BYTES);
+        let age = now.saturating_sub(self.began).as_nanos();
+        let age = u64::try_from(age).unwrap_or(u64::MAX);
+        state.extend_from_slice(&age.to_le_bytes());
+        state.extend_from_slice(&(self.elder.len() as u64).to_le_bytes());
+        for ids in self.elder.iter().chain(&self.younger) {
+            ids.write(&mut state);
+        }
+        state
+    }
+
+    /// Takes over what an earlier generation wrote; what does not fit any more is forgotten.
+    pub(crate) fn read(&mut self, state: &[u8], now: Duration) -> Result<(), String> {
+        let cut = || "the state ends too early".to_owned();
+        let (age, rest) = state.split_first_chunk().ok_or_else(cut)?;
+        let (elders, rest) = rest.split_first_chunk().ok_or_else(cut)?;
+        let (ids, []) = rest.as_chunks::<{ Ids::BYTES }>() else {
+            return Err(cut());
+        };
+        let elders = usize::try_from(u64::from_le_bytes(*elders)).unwrap_or(usize::MAX);
+        let (elder, younger) = ids.split_at_checked(elders).ok_or_else(cut)?;
+        self.elder.clear();
+        self.younger.clear();
+        self.elder
+            .extend(elder.iter().take(self.most).map(Ids::read));
+        self.younger
+            .extend(younger.iter().take(self.most - 1).map(Ids::read));
+        self.began = now.saturating_sub(Duration::from_nanos(u64::from_le_bytes(*age)));
+        Ok(())
+    }
+}

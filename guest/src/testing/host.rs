@@ -1,0 +1,347 @@
+//! A host for tests: runs a plugin natively and holds it to the contract.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::time::Duration;
+
+use spandrel_wire::{
+    Assembler, Edits, Held, Limits, Rules, Signal, Traces, Verdict, check_item_edits, splice,
+    validate,
+};
+
+use super::batch::TestBatch;
+use super::outcome::{Fate, Outcome, TestedSpan};
+use crate::bindings::spandrel::plugin::types;
+use crate::emission::{self, Released};
+use crate::exported::{Exported, Package};
+use crate::host::{Level, double};
+use crate::plugin::{DrainReason, Plugin};
+
+const PACKAGE: Package = Package {
+    name: "tested",
+    version: "0.0.0",
+};
+
+/// The verdict byte that leaves an item with the host.
+const HOLD: u8 = Verdict::Hold.to_byte();
+
+/// One instance of a plugin and what the host keeps for it. A reply that the real host would take
+/// for a fault is a panic here.
+#[derive(Debug)]
+pub struct TestHost<P: Plugin> {
+    exported: Exported<P>,
+    manifest: types::Manifest,
+    tickets: u64,
+    held: BTreeMap<u64, HeldBatch>,
+}
+
+/// What is held of one batch.
+#[derive(Debug)]
+struct HeldBatch {
+    held: Held,
+    /// By index in the batch: the names of the spans that are not settled yet.
+    open: BTreeMap<u32, String>,
+}
+
+impl<P: Plugin> TestHost<P> {
+    /// Makes a plugin from its config: JSON text, or a `serde_json::Value`. The clocks of this
+    /// thread start over; so do log and metrics.
+    ///
+    /// # Errors
+    /// What an operator would be shown.
+    pub fn configure(config: impl Display) -> Result<Self, String> {
+        double::reset();
+        Self::new(&config)
+    }
+
+    fn new(config: &impl Display) -> Result<Self, String> {
+        let (exported, manifest) = Exported::configure(&config.to_string(), PACKAGE)?;
+        Ok(Self {
+            exported,
+            manifest,
+            tickets: 0,
+            held: BTreeMap::new(),
+        })
+    }
+
+    /// Gives the plugin a batch.
+    ///
+    /// # Panics
+    /// When the reply does not fit the contract.
+    #[track_caller]
+    pub fn process(&mut self, batch: &TestBatch) -> Outcome {
+        self.process_bytes(&batch.bytes())
+    }
+
+    /// Gives the plugin a batch as bytes: one serialized `ExportTraceServiceRequest`.
+    ///
+    /// # Panics
+    /// When these are not a valid request, or when the reply does not fit the contract.
+    #[track_caller]
+    pub fn process_bytes(&mut self, batch: &[u8]) -> Outcome {
+        valid_or_panic(
+            "the batch",
+            validate(Signal::Traces, batch, &Limits::default()),
+        );
+        self.tickets += 1;
+        let ticket = self.tickets;
+        let reply = self.exported.process(ticket, batch.to_vec());
+        let untouched = reply.verdicts.is_empty()
+            && reply.edits.is_empty()
+            && reply.blob.is_empty()
+            && reply.emission.is_none();
+        let mut outcome = Outcome {
+            untouched,
+            ..Outcome::default()
+        };
+        outcome.spans = self.settle_batch(ticket, batch, &reply);
+        if let Some(emission) = &reply.emission {
+            self.take_emission(emission, &mut outcome);
+        }
+        outcome
+    }
+
+    /// Lets a tick pass.
+    ///
+    /// # Panics
+    /// When the emission does not fit the contract.
+    #[track_caller]
+    pub fn tick(&mut self) -> Outcome {
+        let emission = self.exported.tick();
+        self.emitted(&emission)
+    }
+
+    /// Asks the plugin to let go of what it holds.
+    ///
+    /// # Panics
+    /// When the emission does not fit the contract.
+    #[track_caller]
+    pub fn drain(&mut self, reason: DrainReason) -> Outcome {
+        let emission = self.exported.drain(reason, 1_000);
+        self.emitted(&emission)
+    }
+
+    /// Replaces the plugin by its next generation with this config, as the host does: what is held
+    /// stays with the host, and the state, if there is any, is carried over.
+    ///
+    /// # Errors
+    /// What an operator would be shown.
+    pub fn swap(mut self, config: impl Display) -> Result<Self, String> {
+        let state = self.exported.snapshot();
+        let mut next = Self::new(&config)?;
+        if let Some(state) = state {
+            next.exported.restore(&state)?;
+        }
+        next.held = std::mem::take(&mut self.held);
+        next.tickets = self.tickets;
+        drop(self);
+        // What the old one's handles said as they went has no meaning: its store is discarded.
+        emission::reset();
+        Ok(next)
+    }
+
+    /// Moves the wall clock and the monotonic clock.
+    pub fn advance(&self, by: Duration) {
+        double::advance(by);
+    }
+
+    /// Sets what random numbers go on from.
+    pub fn seed(&self, seed: u64) {
+        double::seed(seed);
+    }
+
+    /// Lines that the plugin logged.
+    pub fn logs(&self) -> Vec<(Level, String)> {
+        double::with(|double| double.logs.clone())
+    }
+
+    /// The value of one of the plugin's counters.
+    pub fn counter(&self, name: &str) -> u64 {
+        double::with(|double| double.counters.get(name).copied().unwrap_or_default())
+    }
+
+    /// The value of one of the plugin's gauges.
+    pub fn gauge(&self, name: &str) -> Option<f64> {
+        double::with(|double| double.gauges.get(name).copied())
+    }
+
+    /// How many spans the host holds for the plugin.
+    pub fn held(&self) -> usize {
+        self.held.values().map(|batch| batch.open.len()).sum()
+    }
+
+    /// The plugin's state as the next generation would get it, with its version.
+    pub fn snapshot(&mut self) -> Option<(u32, Vec<u8>)> {
+        let state = self.exported.snapshot()?;
+        Some((state.version, state.bytes))
+    }
+
+    /// Gives the plugin a state.
+    ///
+    /// # Errors
+    /// Why it does not take it.
+    pub fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), String> {
+        let bytes = state.to_vec();
+        self.exported.restore(&types::State { version, bytes })
+    }
+
+    /// The plugin itself.
+    pub fn plugin(&self) -> &P {
+        self.exported.plugin()
+    }
+
+    #[track_caller]
+    fn settle_batch(&mut self, ticket: u64, batch: &[u8], reply: &types::Reply) -> Vec<TestedSpan> {
+        let spans: Vec<_> = Traces::new(batch).spans().collect();
+        let rules = Rules {
+            items: spans.len(),
+            reasons: self.manifest.drop_reasons.len(),
+            holds: self.manifest.holds,
+            limits: Limits::default(),
+        };
+        let edits = Edits {
+            words: &reply.edits,
+            blob: &reply.blob,
+        };
+        valid_or_panic("the reply", splice(batch, &reply.verdicts, edits, &rules));
+        let verdicts = match reply.verdicts.as_slice() {
+            [] => vec![0; spans.len()],
+            said => said.to_vec(),
+        };
+        // What is kept is cut out as if it were held: one by one, with all edits.
+        let all_held = verdicts.iter().map(|&verdict| verdict.max(HOLD));
+        let all_held: Vec<u8> = all_held.collect();
+        let rules = Rules {
+            holds: true,
+            ..rules
+        };
+        let spliced = splice(batch, &all_held, edits, &rules);
+        let held = valid_or_panic("the reply", spliced)
+            .held
+            .unwrap_or_default();
+
+        let mut tested = Vec::with_capacity(spans.len());
+        let mut open = BTreeMap::new();
+        for (placed, verdict) in spans.iter().zip(verdicts) {
+            let name = placed.span.name().to_owned();
+            let fate = self.fate(verdict);
+            if fate == Fate::Held {
+                open.insert(placed.index, name.clone());
+            }
+            let request = cut_out(&held, placed.index, Edits::default());
+            tested.push(TestedSpan {
+                name,
+                fate,
+                request,
+            });
+        }
+        if !open.is_empty() {
+            self.held.insert(ticket, HeldBatch { held, open });
+        }
+        tested
+    }
+
+    #[track_caller]
+    fn emitted(&mut self, emission: &types::Emission) -> Outcome {
+        let mut outcome = Outcome::default();
+        self.take_emission(emission, &mut outcome);
+        outcome
+    }
+
+    #[track_caller]
+    #[expect(clippy::panic, reason = "a failed test")]
+    fn take_emission(&mut self, emission: &types::Emission, outcome: &mut Outcome) {
+        let (released, []) = emission.released.as_chunks::<2>() else {
+            panic!("the emission: released is not two words for each");
+        };
+        let edits = Edits {
+            words: &emission.edits,
+            blob: &emission.blob,
+        };
+        let checked = check_item_edits(edits, released.len(), &Limits::default());
+        valid_or_panic("the emission", checked);
+        let ordered = edits.ordered();
+        let edits = Edits {
+            words: &ordered,
+            blob: &emission.blob,
+        };
+        for (position, words) in (0..).zip(released) {
+            let released = Released::from_words(*words);
+            let fate = self.fate(released.outcome);
+            let Some((batch, name)) = self.held.get_mut(&released.ticket).and_then(|batch| {
+                let name = batch.open.remove(&released.index)?;
+                Some((batch, name))
+            }) else {
+                panic!("the emission: {released:?} is not held");
+            };
+            let request = match fate {
+                Fate::Kept => cut_out(&batch.held, released.index, edits.of_item(position)),
+                Fate::Held => panic!("the emission: {released:?} is held again"),
+                Fate::Dropped(_) | Fate::Undisposed => Vec::new(),
+            };
+            outcome.spans.push(TestedSpan {
+                name,
+                fate,
+                request,
+            });
+        }
+        self.held.retain(|_, batch| !batch.open.is_empty());
+        let created = validate(Signal::Traces, &emission.created, &Limits::default());
+        valid_or_panic("created", created);
+        outcome.created.extend(alone(&emission.created));
+    }
+
+    #[track_caller]
+    #[expect(clippy::panic, reason = "a failed test")]
+    fn fate(&self, outcome: u8) -> Fate {
+        match Verdict::from_byte(outcome) {
+            Verdict::Keep => Fate::Kept,
+            Verdict::Hold => Fate::Held,
+            Verdict::Undisposed => Fate::Undisposed,
+            Verdict::Drop(reason) => match self.manifest.drop_reasons.get(usize::from(reason)) {
+                Some(name) => Fate::Dropped(name.clone()),
+                None => panic!("drop reason {reason} is not in the manifest"),
+            },
+        }
+    }
+}
+
+/// A request with one span of these; empty when it is not there.
+fn cut_out(held: &Held, index: u32, edits: Edits<'_>) -> Vec<u8> {
+    let mut request = Assembler::new();
+    let pushed = held
+        .position(index)
+        .map(|position| request.push(held, position, edits));
+    match pushed {
+        Some(Ok(())) => request.finish().0,
+        Some(Err(_)) | None => Vec::new(),
+    }
+}
+
+/// Each span of a request that a plugin made, alone.
+fn alone(request: &[u8]) -> Vec<TestedSpan> {
+    let spans: Vec<_> = Traces::new(request).spans().collect();
+    let rules = Rules {
+        items: spans.len(),
+        reasons: 0,
+        holds: true,
+        limits: Limits::default(),
+    };
+    let spliced = splice(request, &vec![HOLD; spans.len()], Edits::default(), &rules);
+    let held = valid_or_panic("created", spliced).held.unwrap_or_default();
+    let tested = spans.iter().map(|placed| TestedSpan {
+        name: placed.span.name().to_owned(),
+        fate: Fate::Kept,
+        request: cut_out(&held, placed.index, Edits::default()),
+    });
+    tested.collect()
+}
+
+#[track_caller]
+#[expect(clippy::panic, reason = "a failed test")]
+fn valid_or_panic<T, E: Display>(what: &str, checked: Result<T, E>) -> T {
+    match checked {
+        Ok(value) => value,
+        Err(wrong) => panic!("{what}: {wrong}"),
+    }
+}
