@@ -64,15 +64,17 @@ impl Seen {
         self.younger.len() + self.elder.len()
     }
 
-    /// Version 1: nanoseconds since the younger began, the number of the elder, then the ids of
-    /// the elder and of the younger. Everything little-endian.
+    /// Version 1: nanoseconds since the younger began, the numbers of elder and younger ids,
+    /// then the ids themselves in that order. Everything little-endian.
     pub(crate) fn write(&self, now: Duration) -> Vec<u8> {
         let ids = self.younger.len() + self.elder.len();
-        let mut state = Vec::with_capacity(16 + ids * Ids::BYTES);
+        let mut state = Vec::with_capacity(24 + ids * Ids::BYTES);
         let age = now.saturating_sub(self.began).as_nanos();
         let age = u64::try_from(age).unwrap_or(u64::MAX);
         state.extend_from_slice(&age.to_le_bytes());
-        state.extend_from_slice(&(self.elder.len() as u64).to_le_bytes());
+        for generation in [&self.elder, &self.younger] {
+            state.extend_from_slice(&(generation.len() as u64).to_le_bytes());
+        }
         for ids in self.elder.iter().chain(&self.younger) {
             ids.write(&mut state);
         }
@@ -81,21 +83,27 @@ impl Seen {
 
     /// Takes over what an earlier generation wrote; what does not fit any more is forgotten.
     pub(crate) fn read(&mut self, state: &[u8], now: Duration) -> Result<(), String> {
-        let cut = || "the state ends too early".to_owned();
-        let (age, rest) = state.split_first_chunk().ok_or_else(cut)?;
-        let (elders, rest) = rest.split_first_chunk().ok_or_else(cut)?;
-        let (ids, []) = rest.as_chunks::<{ Ids::BYTES }>() else {
-            return Err(cut());
+        let damaged = || "the state is not as long as it says".to_owned();
+        let (header, ids) = state.split_first_chunk::<24>().ok_or_else(damaged)?;
+        let &[age, elders, youngers] = header.as_chunks().0 else {
+            return Err(damaged());
         };
-        let elders = usize::try_from(u64::from_le_bytes(*elders)).unwrap_or(usize::MAX);
-        let (elder, younger) = ids.split_at_checked(elders).ok_or_else(cut)?;
+        let [age, elders, youngers] = [age, elders, youngers].map(u64::from_le_bytes);
+        let (ids, []) = ids.as_chunks::<{ Ids::BYTES }>() else {
+            return Err(damaged());
+        };
+        if elders.checked_add(youngers) != Some(ids.len() as u64) {
+            return Err(damaged());
+        }
+        let elders = usize::try_from(elders).map_err(|_| damaged())?;
+        let (elder, younger) = ids.split_at_checked(elders).ok_or_else(damaged)?;
         self.elder.clear();
         self.younger.clear();
         self.elder
             .extend(elder.iter().take(self.most).map(Ids::read));
         self.younger
             .extend(younger.iter().take(self.most - 1).map(Ids::read));
-        self.began = now.saturating_sub(Duration::from_nanos(u64::from_le_bytes(*age)));
+        self.began = now.saturating_sub(Duration::from_nanos(age));
         Ok(())
     }
 }

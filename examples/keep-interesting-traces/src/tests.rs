@@ -1,1 +1,226 @@
+use std::time::Duration;
 
+use serde_json::{Value as Json, json};
+use spandrel_guest::DrainReason;
+use spandrel_guest::testing::{TestBatch, TestHost, TestSpan};
+
+use super::KeepInterestingTraces;
+
+fn host(config: &Json) -> TestHost<KeepInterestingTraces> {
+    TestHost::configure(config).unwrap()
+}
+
+/// Only errors and slow traces, judged as soon as the root is in.
+fn at_once() -> Json {
+    json!({ "ratio": 0.0, "settle": "0s", "timeout": "10s", "slow": "1s" })
+}
+
+fn batch() -> TestBatch {
+    TestBatch::new().service("shop")
+}
+
+fn root(trace: u128) -> impl Fn(TestSpan) -> TestSpan {
+    move |span| span.trace(trace).id(1)
+}
+
+fn child(trace: u128, id: u64) -> impl Fn(TestSpan) -> TestSpan {
+    move |span| span.trace(trace).id(id).parent(1)
+}
+
+/// Children wait for their root; then the whole trace is let go together, by what any of its spans
+/// said.
+#[test]
+fn a_trace_is_judged_when_its_root_is_in() {
+    let mut host = host(&at_once());
+    let children = batch()
+        .span("fine", child(1, 2))
+        .span("failed", |span| child(2, 2)(span).error("no stock"));
+    let outcome = host.process(&children);
+    assert_eq!(outcome.held(), ["fine", "failed"]);
+
+    let roots = batch().span("GET /", root(1)).span("POST /buy", root(2));
+    let outcome = host.process(&roots);
+    assert_eq!(outcome.dropped("uninteresting").len(), 2);
+    assert_eq!(outcome.span("GET /").fate(), outcome.span("fine").fate());
+    let mut kept = outcome.kept();
+    kept.sort_unstable();
+    assert_eq!(kept, ["POST /buy", "failed"]);
+    assert_eq!(host.held(), 0);
+}
+
+/// A trace is slow by its whole length, from its first start to its last end, also when none of its
+/// spans is slow by itself.
+#[test]
+fn slow_traces_are_kept() {
+    let mut host = host(&at_once());
+    let start = spandrel_guest::now();
+    let part = Duration::from_millis(600);
+    let spans = batch()
+        .span("first", |span| child(1, 2)(span).start(start).lasting(part))
+        .span("second", |span| {
+            root(1)(span).start(start + 500_000_000).lasting(part)
+        })
+        .span("quick", |span| root(2)(span).start(start).lasting(part));
+    let outcome = host.process(&spans);
+    assert_eq!(outcome.kept(), ["first", "second"]);
+    assert_eq!(outcome.dropped("uninteresting"), ["quick"]);
+}
+
+/// Of the traces without interest the given share is kept, the same ones in every instance.
+#[test]
+fn a_ratio_of_the_rest_is_kept_by_trace_id() {
+    let config = json!({ "ratio": 0.25, "settle": "0s" });
+    let spans = (1..=2_000).fold(batch(), |batch, trace| {
+        batch.span(&format!("{trace}"), root(trace))
+    });
+    let outcome = host(&config).process(&spans);
+    let kept = outcome.kept();
+    assert!((420..580).contains(&kept.len()), "{} of 2000", kept.len());
+    assert_eq!(host(&config).process(&spans).kept(), kept);
+}
+
+/// After its root a trace waits for stragglers as long as `settle` says, and is let go by a tick.
+#[test]
+fn stragglers_are_waited_for() {
+    let mut config = at_once();
+    config["settle"] = json!("2s");
+    let mut host = host(&config);
+    assert_eq!(
+        host.process(&batch().span("root", root(1))).held(),
+        ["root"]
+    );
+    host.advance(Duration::from_millis(1_900));
+    assert_eq!(host.tick().spans().len(), 0);
+    host.process(&batch().span("late", |span| child(1, 2)(span).error("late")));
+    host.advance(Duration::from_millis(200));
+    assert_eq!(host.tick().kept(), ["root", "late"]);
+    assert_eq!(host.gauge("waiting_traces"), Some(0.0));
+}
+
+/// A trace whose root never comes is judged by what is there when its time is up.
+#[test]
+fn the_timeout_judges_without_a_root() {
+    let mut host = host(&at_once());
+    let spans = batch()
+        .span("fine", child(1, 2))
+        .span("failed", |span| child(2, 2)(span).error("timeout"));
+    host.process(&spans);
+    host.advance(Duration::from_secs(10));
+    let outcome = host.tick();
+    assert_eq!(outcome.kept(), ["failed"]);
+    assert_eq!(outcome.dropped("uninteresting"), ["fine"]);
+}
+
+/// Spans that come after the judgement follow it without being held.
+#[test]
+fn late_spans_follow_the_judgement() {
+    let mut host = host(&at_once());
+    let roots = batch()
+        .span("kept", |span| root(1)(span).error("failed"))
+        .span("dropped", root(2));
+    host.process(&roots);
+    let late = batch()
+        .span("of kept", child(1, 2))
+        .span("of dropped", |span| child(2, 2)(span).error("too late"));
+    let outcome = host.process(&late);
+    assert_eq!(outcome.kept(), ["of kept"]);
+    assert_eq!(outcome.dropped("uninteresting"), ["of dropped"]);
+}
+
+/// At shutdown everything is judged; under pressure the oldest half is.
+#[test]
+fn drains_judge_what_waits() {
+    let mut host = host(&json!({ "ratio": 1.0, "timeout": "1h" }));
+    for trace in 1..=4 {
+        host.process(&batch().span(&format!("trace {trace}"), child(trace, 2)));
+        host.advance(Duration::from_secs(1));
+    }
+    let mut kept = host.drain(DrainReason::Pressure).kept().join(", ");
+    assert!(
+        ["trace 1, trace 2", "trace 2, trace 1"].contains(&&*kept),
+        "{kept}"
+    );
+    kept = host.drain(DrainReason::Shutdown).kept().join(", ");
+    assert!(
+        ["trace 3, trace 4", "trace 4, trace 3"].contains(&&*kept),
+        "{kept}"
+    );
+    assert_eq!(host.held(), 0);
+}
+
+/// No more traces wait than the limit says: the oldest are judged early.
+#[test]
+fn the_number_of_traces_is_bounded() {
+    let mut host = host(&json!({ "ratio": 1.0, "timeout": "1h", "max_traces": 32 }));
+    let mut kept = 0;
+    for trace in 1..=200 {
+        host.advance(Duration::from_millis(1));
+        let name = format!("trace {trace}");
+        let outcome = host.process(&batch().span(&name, child(trace, 2)));
+        assert_eq!(outcome.held(), [&name], "the youngest waits");
+        assert!(host.held() <= 32);
+        kept += outcome.kept().len();
+    }
+    kept += host.drain(DrainReason::Shutdown).kept().len();
+    assert_eq!(kept, 200);
+}
+
+/// The next generation settles what this one held, and knows what it judged.
+#[test]
+fn a_swap_carries_traces_and_judgements() {
+    let mut host = host(&at_once());
+    host.process(&batch().span("judged", root(1)).span("fine", child(2, 2)));
+    host.process(&batch().span("failed", |span| child(3, 2)(span).error("broken")));
+    host.advance(Duration::from_secs(4));
+    let mut host = host.swap(at_once()).unwrap();
+    let late = host.process(&batch().span("late", child(1, 3)));
+    assert_eq!(late.dropped("uninteresting"), ["late"]);
+    host.advance(Duration::from_secs(6));
+    let outcome = host.tick();
+    assert_eq!(outcome.kept(), ["failed"]);
+    assert_eq!(outcome.dropped("uninteresting"), ["fine"]);
+    assert_eq!(host.held(), 0);
+}
+
+/// A state that is cut short or of another version is refused, and leaves what waits as it was.
+#[test]
+fn damaged_states_are_refused() {
+    let mut host = host(&at_once());
+    host.process(&batch().span("judged", root(1)).span("fine", child(2, 2)));
+    let (version, state) = host.snapshot().unwrap();
+    for cut in 0..state.len() {
+        host.restore(version, &state[..cut]).unwrap_err();
+    }
+    host.restore(version + 1, &state).unwrap_err();
+    let longer = [&state[..], &[0]].concat();
+    assert_eq!(
+        host.restore(version, &longer).unwrap_err(),
+        "the state goes on after its end"
+    );
+    assert_eq!(
+        host.drain(DrainReason::Shutdown).dropped("uninteresting"),
+        ["fine"]
+    );
+}
+
+/// Rules that make no sense are refused with what would.
+#[test]
+fn bad_rules_are_refused() {
+    let refused = |config| TestHost::<KeepInterestingTraces>::configure(config).unwrap_err();
+    assert_eq!(
+        refused(json!({ "ratio": 10 })),
+        "`ratio` is 10: it must be from 0 to 1"
+    );
+    assert_eq!(
+        refused(json!({ "timeout": "0s" })),
+        "`timeout` must be longer than zero"
+    );
+    assert_eq!(
+        refused(json!({ "slow": "fast" })),
+        "slow: `fast` is not a duration such as `30s`, `250ms` or `1m30s`"
+    );
+    assert_eq!(
+        refused(json!({ "max_traces": 1 })),
+        "`max_traces` is 1: it must be from 2 to 1000000"
+    );
+}
