@@ -47,7 +47,11 @@ impl Backoff {
     /// Starts the clock of `max_elapsed_time`.
     pub fn new(config: RetryConfig) -> Self {
         let interval = config.initial_interval.min(config.max_interval);
-        Self { config, started: Instant::now(), interval }
+        Self {
+            config,
+            started: Instant::now(),
+            interval,
+        }
     }
 
     /// The wait before the next attempt, at least `least`; none when it would end after

@@ -55,11 +55,12 @@ impl Drop for Completion {
         let failed = *self.failed.get_mut();
         if let Some(listener) = self.listener.take() {
             // Nobody listening is the usual case: only `ack_on: export` waits for completion.
-            drop(listener.send(if failed {
+            let completed = if failed {
                 Completed::Failed
             } else {
                 Completed::Done
-            }));
+            };
+            listener.send(completed).ok();
         }
     }
 }

@@ -253,7 +253,7 @@ async fn make_runners(
             chain.push(StageRunner::new(
                 index,
                 Arc::clone(spec),
-                limits.clone(),
+                *limits,
                 ledger,
                 instance,
             ));

@@ -40,12 +40,7 @@ fn halves(word: u64) -> (u32, u32) {
         reason = "the low half is what is wanted"
     )]
     let low = word as u32;
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "32 bits are left after the shift"
-    )]
-    let high = (word >> 32) as u32;
-    (low, high)
+    (low, (word >> 32) as u32)
 }
 
 /// The items held for one stage on one shard.
@@ -178,7 +173,15 @@ impl HeldTable {
         settlement: &Settlement,
         emission: &Emission,
     ) -> Option<Batch> {
-        let edits = ItemEdits::new(&emission.edits);
+        let all = Edits {
+            words: &emission.edits,
+            blob: &emission.blob,
+        };
+        let ordered = all.ordered();
+        let edits = Edits {
+            words: &ordered,
+            blob: &emission.blob,
+        };
         let mut forward = Forward::default();
         for entries in settlement.entries.chunk_by(|a, b| a.0 == b.0) {
             let Some(&(ticket, ..)) = entries.first() else {
@@ -195,13 +198,9 @@ impl HeldTable {
                 match outcome {
                     ReleaseAs::Drop(reason) => batch.tally.drop_items(stage, reason, 1),
                     ReleaseAs::Forward => {
-                        forward.assembler.push(
-                            &batch.held,
-                            position,
-                            edits.of(place),
-                            &emission.blob,
-                        );
-                        forwarded += 1;
+                        let edits = u32::try_from(place)
+                            .map_or_else(|_| Edits::default(), |place| edits.of_item(place));
+                        forwarded += forward.push(&batch.held, position, edits);
                     }
                 }
             }
@@ -271,7 +270,7 @@ impl HeldTable {
         } else if open * 2 < batch.settled.len() {
             let before = batch.held.size();
             let settled = std::mem::take(&mut batch.settled);
-            batch.held = batch
+            batch
                 .held
                 .retain(|position| !settled.get(position).copied().unwrap_or(true));
             batch.settled = vec![false; batch.held.len()];
@@ -296,42 +295,28 @@ impl Forward {
         }
     }
 
+    /// Adds one item, and returns how many were added.
+    fn push(&mut self, held: &Held, position: usize, edits: Edits<'_>) -> u64 {
+        // A position that was looked up in this very set is there; were it not, its item would stay
+        // in the tally, and be booked as abandoned with it.
+        u64::from(self.assembler.push(held, position, edits).is_ok())
+    }
+
     /// Adds what is still held of a batch, as it is.
     fn add_open(&mut self, batch: HeldBatch) {
         for (position, settled) in batch.settled.iter().enumerate() {
             if !settled {
-                self.assembler.push(&batch.held, position, &[], &[]);
+                self.push(&batch.held, position, Edits::default());
             }
         }
         self.add(batch.tally);
     }
 
     fn finish(self) -> Option<Batch> {
-        let bytes = self.assembler.finish();
+        let (bytes, _) = self.assembler.finish();
         self.tally.map(|tally| Batch {
             bytes: Bytes::from(bytes),
             tally,
         })
-    }
-}
-
-/// Edits of released items, in the order of the items.
-struct ItemEdits(Vec<[u32; 4]>);
-
-impl ItemEdits {
-    fn new(words: &[u32]) -> Self {
-        let mut edits = words.as_chunks::<4>().0.to_vec();
-        // Stable: edits of one item apply in the order in which they stand.
-        edits.sort_by_key(|[_, index, ..]| *index);
-        Self(edits)
-    }
-
-    fn of(&self, place: usize) -> &[[u32; 4]] {
-        let start = self
-            .0
-            .partition_point(|[_, index, ..]| (*index as usize) < place);
-        let rest = self.0.get(start..).unwrap_or_default();
-        let end = rest.partition_point(|[_, index, ..]| *index as usize == place);
-        rest.get(..end).unwrap_or_default()
     }
 }

@@ -13,14 +13,19 @@ use crate::edges::*;
 async fn a_full_queue_refuses_at_the_door() {
     let backend = Backend::new([Reaction::Hang]);
     let keep = stage(Manifest::default(), |_| |_| Ok(Reply::default()));
-    let pipeline = Pipeline::build(config(vec![keep], vec![exporter(&backend, 3)])).await.unwrap();
+    let pipeline = Pipeline::build(config(vec![keep], vec![exporter(&backend, 3)]))
+        .await
+        .unwrap();
     for id in 0..3 {
         offer(&pipeline, spans([id])).await.unwrap();
     }
     let refused = offer(&pipeline, spans([3, 4])).await.unwrap_err();
     assert!(matches!(refused, Refused::Full { .. }), "{refused}");
     let books = pipeline.ledger().books();
-    assert_eq!((books.received, books.refused, books.stages[0].input), (5, 2, 3));
+    assert_eq!(
+        (books.received, books.refused, books.stages[0].input),
+        (5, 2, 3)
+    );
     assert_eq!(books.exporters[0].enqueue_failed, 2);
     assert_eq!(pipeline.queues()[0].size, 3);
     assert!(books.is_balanced());
@@ -52,10 +57,17 @@ async fn waiting_senders_are_answered_when_draining() {
     offer(&pipeline, spans([0])).await.unwrap();
     let waiting = offer(&pipeline, spans([1]));
     tokio::pin!(waiting);
-    assert!(tokio::time::timeout(Duration::from_secs(1), &mut waiting).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_secs(1), &mut waiting)
+            .await
+            .is_err()
+    );
     pipeline.close();
     assert!(matches!(waiting.await, Err(Refused::Draining)));
-    assert!(matches!(offer(&pipeline, spans([2])).await, Err(Refused::Draining)));
+    assert!(matches!(
+        offer(&pipeline, spans([2])).await,
+        Err(Refused::Draining)
+    ));
 }
 
 /// A sender that hangs up while it waits leaves nothing behind but a refusal.
@@ -66,10 +78,14 @@ async fn a_sender_that_hangs_up_is_refused() {
     spec.queue.block_on_overflow = true;
     let pipeline = Pipeline::build(config(vec![], vec![spec])).await.unwrap();
     offer(&pipeline, spans([0])).await.unwrap();
-    let hung_up = tokio::time::timeout(Duration::from_secs(1), offer(&pipeline, spans([1, 2]))).await;
+    let hung_up =
+        tokio::time::timeout(Duration::from_secs(1), offer(&pipeline, spans([1, 2]))).await;
     assert!(hung_up.is_err());
     let books = pipeline.ledger().books();
-    assert_eq!((books.received, books.refused, books.abandoned()), (3, 2, 0));
+    assert_eq!(
+        (books.received, books.refused, books.abandoned()),
+        (3, 2, 0)
+    );
     assert!(books.is_balanced());
 }
 
@@ -77,10 +93,14 @@ async fn a_sender_that_hangs_up_is_refused() {
 #[tokio::test]
 async fn empty_is_fine_and_garbage_is_not() {
     let backend = Backend::new([]);
-    let pipeline = Pipeline::build(config(vec![], vec![exporter(&backend, 3)])).await.unwrap();
+    let pipeline = Pipeline::build(config(vec![], vec![exporter(&backend, 3)]))
+        .await
+        .unwrap();
     offer(&pipeline, bytes::Bytes::new()).await.unwrap();
     offer(&pipeline, spans([])).await.unwrap();
-    let refused = offer(&pipeline, bytes::Bytes::from_static(b"\x0a\xff\xff")).await.unwrap_err();
+    let refused = offer(&pipeline, bytes::Bytes::from_static(b"\x0a\xff\xff"))
+        .await
+        .unwrap_err();
     assert!(matches!(refused, Refused::Invalid(_)));
     let books = pipeline.ledger().books();
     assert_eq!((books.received, books.invalid_requests), (0, 1));
@@ -89,9 +109,14 @@ async fn empty_is_fine_and_garbage_is_not() {
 /// By trace: whatever the batches, all spans of a trace meet the same instance.
 #[tokio::test]
 async fn a_trace_meets_one_instance() {
-    let seen = Arc::new(std::sync::Mutex::new(std::collections::HashMap::<u64, usize>::new()));
+    let seen = Arc::new(std::sync::Mutex::new(
+        std::collections::HashMap::<u64, usize>::new(),
+    ));
     let shared = Arc::clone(&seen);
-    let manifest = Manifest { dispatch: Dispatch::ByTrace, ..Manifest::default() };
+    let manifest = Manifest {
+        dispatch: Dispatch::ByTrace,
+        ..Manifest::default()
+    };
     let by_trace = stage(manifest, move |instance| {
         let seen = Arc::clone(&shared);
         move |call| {
@@ -110,18 +135,31 @@ async fn a_trace_meets_one_instance() {
     let pipeline = Pipeline::build(config).await.unwrap();
     for batch in 0..10 {
         // Each batch has one span of each of 50 traces.
-        offer(&pipeline, traced((0..50).map(|trace| (trace, trace * 10 + batch)))).await.unwrap();
+        offer(
+            &pipeline,
+            traced((0..50).map(|trace| (trace, trace * 10 + batch))),
+        )
+        .await
+        .unwrap();
     }
     drain(pipeline).await;
     assert_eq!(backend.taken(), (0..500).collect::<Vec<_>>());
-    let instances = seen.lock().unwrap().values().copied().collect::<std::collections::HashSet<_>>();
+    let instances = seen
+        .lock()
+        .unwrap()
+        .values()
+        .copied()
+        .collect::<std::collections::HashSet<_>>();
     assert_eq!(instances.len(), 4, "all shards take part");
 }
 
 /// `ack_on: export`: the sender's OK means that the backend has it, and a failure is told.
 #[tokio::test(start_paused = true)]
 async fn ack_on_export_waits_for_the_backend() {
-    let backend = Backend::new([Reaction::TakeAfter(Duration::from_secs(2)), Reaction::Refuse]);
+    let backend = Backend::new([
+        Reaction::TakeAfter(Duration::from_secs(2)),
+        Reaction::Refuse,
+    ]);
     let mut config = config(vec![], vec![exporter(&backend, 10)]);
     config.ack_on = AckOn::Export;
     let pipeline = Pipeline::build(config).await.unwrap();
@@ -135,12 +173,32 @@ async fn ack_on_export_waits_for_the_backend() {
 #[tokio::test(start_paused = true)]
 async fn fan_out_is_all_or_nothing() {
     use spandrel_pipeline::ingress::Ingress;
-    let (wide, narrow) = (Backend::new([Reaction::Hang]), Backend::new([Reaction::Hang]));
-    let first = Pipeline::build(config(vec![], vec![exporter(&wide, 10)])).await.unwrap();
-    let second = Pipeline::build(config(vec![], vec![exporter(&narrow, 1)])).await.unwrap();
+    let (wide, narrow) = (
+        Backend::new([Reaction::Hang]),
+        Backend::new([Reaction::Hang]),
+    );
+    let first = Pipeline::build(config(vec![], vec![exporter(&wide, 10)]))
+        .await
+        .unwrap();
+    let second = Pipeline::build(config(vec![], vec![exporter(&narrow, 1)]))
+        .await
+        .unwrap();
     let ingress = Pipeline::fan_out([&first, &second]);
-    ingress.offer(spandrel_wire::Signal::Traces, spans([1])).await.unwrap();
-    assert!(ingress.offer(spandrel_wire::Signal::Traces, spans([2])).await.is_err());
+    ingress
+        .offer(spandrel_wire::Signal::Traces, spans([1]))
+        .await
+        .unwrap();
+    assert!(
+        ingress
+            .offer(spandrel_wire::Signal::Traces, spans([2]))
+            .await
+            .is_err()
+    );
     let books = [first.ledger().books(), second.ledger().books()];
-    assert_eq!(books.each_ref().map(|books| (books.forwarded, books.refused)), [(1, 1), (1, 1)]);
+    assert_eq!(
+        books
+            .each_ref()
+            .map(|books| (books.forwarded, books.refused)),
+        [(1, 1), (1, 1)]
+    );
 }

@@ -9,7 +9,9 @@ use spandrel_pipeline::batcher::BatcherConfig;
 use spandrel_pipeline::pipeline::Pipeline;
 use spandrel_pipeline::queue::Sizer;
 use spandrel_pipeline::refused::Refused;
-use spandrel_pipeline::stage::{Dispatch, Fault, FaultKind, FaultPolicy, Manifest, Reply, StageSpec};
+use spandrel_pipeline::stage::{
+    Dispatch, Fault, FaultKind, FaultPolicy, Manifest, Reply, StageSpec,
+};
 use tokio::time::Instant;
 
 use crate::edges::*;
@@ -42,7 +44,10 @@ fn erratic(seed: u64, rng: &mut StdRng) -> StageSpec {
                         verdict
                     };
                     let verdicts = (0..ids(batch).len()).map(judge).collect();
-                    return Ok(Reply { verdicts, ..Reply::default() });
+                    return Ok(Reply {
+                        verdicts,
+                        ..Reply::default()
+                    });
                 }
                 Call::Tick => 0.5,
                 Call::Drain(_) => 1.0,
@@ -59,7 +64,8 @@ fn erratic(seed: u64, rng: &mut StdRng) -> StageSpec {
             Ok(releasing(words))
         }
     });
-    spec.on_fault = [FaultPolicy::Pass, FaultPolicy::Drop, FaultPolicy::Refuse][rng.random_range(0..3)];
+    spec.on_fault =
+        [FaultPolicy::Pass, FaultPolicy::Drop, FaultPolicy::Refuse][rng.random_range(0..3)];
     spec.hold.items = rng.random_range(10..500);
     spec
 }
@@ -88,7 +94,9 @@ async fn run(seed: u64) {
         min_size: rng.random_range(1..100),
         max_size: [0, 17, 100][rng.random_range(0..3)],
     });
-    let stages = (0..rng.random_range(0..4)).map(|n| erratic(seed << 8 | n, &mut rng)).collect::<Vec<_>>();
+    let stages = (0..rng.random_range(0..4))
+        .map(|n| erratic(seed << 8 | n, &mut rng))
+        .collect::<Vec<_>>();
     let mut config = config(stages, vec![spec]);
     config.shards = rng.random_range(1..4);
     let pipeline = Pipeline::build(config).await.unwrap();
@@ -110,12 +118,25 @@ async fn run(seed: u64) {
     let deadline = Instant::now() + Duration::from_secs(25);
     let drained = pipeline.drain(deadline).await;
     let books = ledger.books();
-    assert!(books.is_balanced() && books.is_settled(), "seed {seed}: {ledger}");
+    assert!(
+        books.is_balanced() && books.is_settled(),
+        "seed {seed}: {ledger}"
+    );
     assert_eq!(books.received, offered, "seed {seed}");
-    assert!(offered - books.refused >= believed, "seed {seed}: accepted items were refused");
+    assert!(
+        offered - books.refused >= believed,
+        "seed {seed}: accepted items were refused"
+    );
     let taken = backend.taken();
-    assert_eq!(books.exporters[0].sent, taken.len() as u64, "seed {seed}: {ledger}");
-    assert!(taken.windows(2).all(|pair| pair[0] != pair[1]), "seed {seed}: sent twice");
+    assert_eq!(
+        books.exporters[0].sent,
+        taken.len() as u64,
+        "seed {seed}: {ledger}"
+    );
+    assert!(
+        taken.windows(2).all(|pair| pair[0] != pair[1]),
+        "seed {seed}: sent twice"
+    );
     if drained.in_time {
         assert_eq!(books.abandoned(), 0, "seed {seed}: {ledger}");
     }
@@ -128,7 +149,8 @@ async fn every_item_is_accounted_for() {
     if let Ok(seed) = std::env::var("SPANDREL_SEED") {
         return run(seed.parse().expect("a seed is a number")).await;
     }
-    let seeds = std::env::var("SPANDREL_SEEDS").map_or(150, |seeds| seeds.parse().expect("a number"));
+    let seeds =
+        std::env::var("SPANDREL_SEEDS").map_or(150, |seeds| seeds.parse().expect("a number"));
     for seed in 0..seeds {
         run(seed).await;
     }

@@ -8,8 +8,15 @@ use crate::edges::*;
 /// A backend that is busy for a while gets everything in the end, in order of the queue.
 #[tokio::test(start_paused = true)]
 async fn retries_until_the_backend_takes_it() {
-    let backend = Backend::new([Reaction::Busy, Reaction::Busy, Reaction::Busy, Reaction::Take]);
-    let pipeline = Pipeline::build(config(vec![], vec![exporter(&backend, 10)])).await.unwrap();
+    let backend = Backend::new([
+        Reaction::Busy,
+        Reaction::Busy,
+        Reaction::Busy,
+        Reaction::Take,
+    ]);
+    let pipeline = Pipeline::build(config(vec![], vec![exporter(&backend, 10)]))
+        .await
+        .unwrap();
     offer(&pipeline, spans([1, 2])).await.unwrap();
     offer(&pipeline, spans([3])).await.unwrap();
     tokio::time::sleep(Duration::from_secs(120)).await;
@@ -22,7 +29,9 @@ async fn retries_until_the_backend_takes_it() {
 #[tokio::test(start_paused = true)]
 async fn gives_up_after_max_elapsed_time() {
     let backend = Backend::new([Reaction::Busy]);
-    let pipeline = Pipeline::build(config(vec![], vec![exporter(&backend, 10)])).await.unwrap();
+    let pipeline = Pipeline::build(config(vec![], vec![exporter(&backend, 10)]))
+        .await
+        .unwrap();
     offer(&pipeline, spans([1, 2])).await.unwrap();
     tokio::time::sleep(Duration::from_secs(400)).await;
     backend.react(Reaction::Take);
@@ -30,7 +39,10 @@ async fn gives_up_after_max_elapsed_time() {
     let ledger = std::sync::Arc::clone(pipeline.ledger());
     drain(pipeline).await;
     let books = ledger.books();
-    assert_eq!((books.exporters[0].expired, books.exporters[0].sent), (2, 1));
+    assert_eq!(
+        (books.exporters[0].expired, books.exporters[0].sent),
+        (2, 1)
+    );
     assert_eq!(backend.taken(), [3]);
 }
 
@@ -38,14 +50,19 @@ async fn gives_up_after_max_elapsed_time() {
 #[tokio::test(start_paused = true)]
 async fn permanent_failures_are_counted_once() {
     let backend = Backend::new([Reaction::Refuse, Reaction::Partial(1), Reaction::Take]);
-    let pipeline = Pipeline::build(config(vec![], vec![exporter(&backend, 10)])).await.unwrap();
+    let pipeline = Pipeline::build(config(vec![], vec![exporter(&backend, 10)]))
+        .await
+        .unwrap();
     for batch in [[1, 2], [3, 4], [5, 6]] {
         offer(&pipeline, spans(batch)).await.unwrap();
     }
     let ledger = std::sync::Arc::clone(pipeline.ledger());
     drain(pipeline).await;
     let exporter = ledger.books().exporters[0].clone();
-    assert_eq!((exporter.failed, exporter.rejected, exporter.sent), (2, 1, 3));
+    assert_eq!(
+        (exporter.failed, exporter.rejected, exporter.sent),
+        (2, 1, 3)
+    );
     assert_eq!(backend.requests.lock().unwrap().len(), 1);
 }
 
@@ -55,19 +72,36 @@ async fn permanent_failures_are_counted_once() {
 async fn batches_by_size_and_by_age() {
     let backend = Backend::new([]);
     let mut spec = exporter(&backend, 100);
-    spec.batcher =
-        Some(BatcherConfig { flush_timeout: Duration::from_secs(1), min_size: 4, max_size: 5 });
+    spec.batcher = Some(BatcherConfig {
+        flush_timeout: Duration::from_secs(1),
+        min_size: 4,
+        max_size: 5,
+    });
     let pipeline = Pipeline::build(config(vec![], vec![spec])).await.unwrap();
     for id in 0..5 {
         offer(&pipeline, spans([id])).await.unwrap();
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(*backend.requests.lock().unwrap(), [vec![0, 1, 2, 3]], "the fifth waits");
+    assert_eq!(
+        *backend.requests.lock().unwrap(),
+        [vec![0, 1, 2, 3]],
+        "the fifth waits"
+    );
     tokio::time::sleep(Duration::from_millis(600)).await;
-    assert_eq!(backend.requests.lock().unwrap()[1], [4], "until the timeout");
+    assert_eq!(
+        backend.requests.lock().unwrap()[1],
+        [4],
+        "until the timeout"
+    );
     offer(&pipeline, spans(10..22)).await.unwrap();
     drain(pipeline).await;
-    let sizes = backend.requests.lock().unwrap().iter().map(Vec::len).collect::<Vec<_>>();
+    let sizes = backend
+        .requests
+        .lock()
+        .unwrap()
+        .iter()
+        .map(Vec::len)
+        .collect::<Vec<_>>();
     assert_eq!(sizes, [4, 1, 5, 5, 2]);
 }
 
@@ -85,5 +119,8 @@ async fn exporters_do_not_wait_for_each_other() {
     let ledger = std::sync::Arc::clone(pipeline.ledger());
     assert!(!drain(pipeline).await.in_time);
     let books = ledger.books();
-    assert_eq!((books.exporters[0].abandoned, books.exporters[1].sent), (5, 5));
+    assert_eq!(
+        (books.exporters[0].abandoned, books.exporters[1].sent),
+        (5, 5)
+    );
 }

@@ -16,7 +16,9 @@ async fn stages_drain_in_order() {
         let log = Arc::clone(&log);
         move |call| {
             match call {
-                Call::Process(_, batch) => log.lock().unwrap().push(format!("batch {:?}", ids(batch))),
+                Call::Process(_, batch) => {
+                    log.lock().unwrap().push(format!("batch {:?}", ids(batch)))
+                }
                 Call::Drain(_) => log.lock().unwrap().push("drain".to_owned()),
                 Call::Tick => {}
             }
@@ -25,7 +27,9 @@ async fn stages_drain_in_order() {
     });
     let backend = Backend::new([]);
     let stages = vec![holding(None), holding(None), witness];
-    let pipeline = Pipeline::build(config(stages, vec![exporter(&backend, 10)])).await.unwrap();
+    let pipeline = Pipeline::build(config(stages, vec![exporter(&backend, 10)]))
+        .await
+        .unwrap();
     offer(&pipeline, spans(0..3)).await.unwrap();
     assert!(drain(pipeline).await.in_time);
     assert_eq!(*seen.lock().unwrap(), ["batch [0, 1, 2]", "drain"]);
@@ -44,7 +48,11 @@ async fn waiting_attempts_hurry() {
     backend.react(Reaction::Take);
     let started = Instant::now();
     assert!(drain(pipeline).await.in_time);
-    assert!(started.elapsed() <= Duration::from_secs(1), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() <= Duration::from_secs(1),
+        "{:?}",
+        started.elapsed()
+    );
     assert_eq!(backend.taken(), [1]);
 }
 
@@ -53,7 +61,9 @@ async fn waiting_attempts_hurry() {
 async fn what_is_left_at_the_deadline_is_abandoned() {
     let backend = Backend::new([Reaction::Take, Reaction::Hang]);
     let stages = vec![holding(None)];
-    let pipeline = Pipeline::build(config(stages, vec![exporter(&backend, 10)])).await.unwrap();
+    let pipeline = Pipeline::build(config(stages, vec![exporter(&backend, 10)]))
+        .await
+        .unwrap();
     let ledger = Arc::clone(pipeline.ledger());
     for id in 0..7 {
         offer(&pipeline, spans([id])).await.unwrap();
@@ -61,7 +71,12 @@ async fn what_is_left_at_the_deadline_is_abandoned() {
     let started = Instant::now();
     let drained = drain(pipeline).await;
     assert!(!drained.in_time || started.elapsed() < Duration::from_secs(25));
-    assert_eq!(started.elapsed().as_secs() / 26, 0, "{:?}", started.elapsed());
+    assert_eq!(
+        started.elapsed().as_secs() / 26,
+        0,
+        "{:?}",
+        started.elapsed()
+    );
     let books = ledger.books();
     assert_eq!(books.exporters[0].sent + books.abandoned(), 7);
     assert_eq!(books.exporters[0].sent, backend.taken().len() as u64);
@@ -73,7 +88,9 @@ async fn what_is_left_at_the_deadline_is_abandoned() {
 async fn a_full_queue_does_not_keep_a_drain_from_ending() {
     let backend = Backend::new([Reaction::Hang]);
     let stages = vec![holding(Some(Duration::from_secs(1)))];
-    let pipeline = Pipeline::build(config(stages, vec![exporter(&backend, 1)])).await.unwrap();
+    let pipeline = Pipeline::build(config(stages, vec![exporter(&backend, 1)]))
+        .await
+        .unwrap();
     let ledger = Arc::clone(pipeline.ledger());
     for id in 0..3 {
         offer(&pipeline, spans([id])).await.unwrap();
@@ -94,12 +111,18 @@ async fn a_full_queue_does_not_keep_a_drain_from_ending() {
 async fn ticks_go_on_under_load() {
     let backend = Backend::new([]);
     let stages = vec![holding(Some(Duration::from_millis(100)))];
-    let pipeline = Pipeline::build(config(stages, vec![exporter(&backend, 1000)])).await.unwrap();
+    let pipeline = Pipeline::build(config(stages, vec![exporter(&backend, 1000)]))
+        .await
+        .unwrap();
     for id in 0..100 {
         offer(&pipeline, spans([id])).await.unwrap();
         tokio::time::advance(Duration::from_millis(10)).await;
     }
-    assert!(backend.taken().len() >= 80, "{} of 100 released", backend.taken().len());
+    assert!(
+        backend.taken().len() >= 80,
+        "{} of 100 released",
+        backend.taken().len()
+    );
     drain(pipeline).await;
     assert_eq!(backend.taken(), (0..100).collect::<Vec<_>>());
 }

@@ -38,17 +38,32 @@ pub(crate) fn traced(ids: impl IntoIterator<Item = (u64, u64)>) -> Bytes {
         name: format!("span {id}"),
         ..Span::default()
     };
-    let scope = ScopeSpans { spans: ids.into_iter().map(span).collect(), ..ScopeSpans::default() };
-    let resource = ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() };
-    ExportTraceServiceRequest { resource_spans: vec![resource] }.encode_to_vec().into()
+    let scope = ScopeSpans {
+        spans: ids.into_iter().map(span).collect(),
+        ..ScopeSpans::default()
+    };
+    let resource = ResourceSpans {
+        scope_spans: vec![scope],
+        ..ResourceSpans::default()
+    };
+    ExportTraceServiceRequest {
+        resource_spans: vec![resource],
+    }
+    .encode_to_vec()
+    .into()
 }
 
 /// The span ids of a request, in order.
 pub(crate) fn ids(request: &[u8]) -> Vec<u64> {
     let request = ExportTraceServiceRequest::decode(request).expect("a valid request");
-    let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
+    let scopes = request
+        .resource_spans
+        .into_iter()
+        .flat_map(|resource| resource.scope_spans);
     let spans = scopes.flat_map(|scope| scope.spans);
-    spans.map(|span| u64::from_be_bytes(span.span_id.try_into().expect("8 bytes")) - 1).collect()
+    spans
+        .map(|span| u64::from_be_bytes(span.span_id.try_into().expect("8 bytes")) - 1)
+        .collect()
 }
 
 /// A call of a native plugin.
@@ -70,7 +85,9 @@ pub(crate) struct Native {
 
 impl fmt::Debug for Native {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Native").field("manifest", &self.manifest).finish_non_exhaustive()
+        f.debug_struct("Native")
+            .field("manifest", &self.manifest)
+            .finish_non_exhaustive()
     }
 }
 
@@ -98,21 +115,32 @@ impl Instance for NativeInstance {
         Box::pin(std::future::ready(answer))
     }
 
-    fn drain(&mut self, reason: DrainReason, _: Duration) -> BoxFuture<'_, Result<Emission, Fault>> {
+    fn drain(
+        &mut self,
+        reason: DrainReason,
+        _: Duration,
+    ) -> BoxFuture<'_, Result<Emission, Fault>> {
         let answer = (self.0)(Call::Drain(reason)).map(|reply| reply.emission.unwrap_or_default());
         Box::pin(std::future::ready(answer))
     }
 }
 
 /// A stage whose instances behave as `make(n)` says.
-pub(crate) fn stage<B>(manifest: Manifest, make: impl Fn(usize) -> B + Send + Sync + 'static) -> StageSpec
+pub(crate) fn stage<B>(
+    manifest: Manifest,
+    make: impl Fn(usize) -> B + Send + Sync + 'static,
+) -> StageSpec
 where
     B: FnMut(Call<'_>) -> Answer + Send + 'static,
 {
     let make = Box::new(move |n| Box::new(make(n)) as Box<Behaviour>);
     StageSpec {
         name: "native".to_owned(),
-        generation: Arc::new(Native { manifest, made: AtomicUsize::new(0), make }),
+        generation: Arc::new(Native {
+            manifest,
+            made: AtomicUsize::new(0),
+            make,
+        }),
         on_fault: FaultPolicy::Pass,
         hold: HoldLimits::default(),
         breaker: BreakerConfig::default(),
@@ -121,14 +149,21 @@ where
 
 /// A plugin that holds everything, and releases it on tick (if it has an interval) and drain.
 pub(crate) fn holding(tick: Option<Duration>) -> StageSpec {
-    let manifest = Manifest { holds: true, tick_interval: tick, ..Manifest::default() };
+    let manifest = Manifest {
+        holds: true,
+        tick_interval: tick,
+        ..Manifest::default()
+    };
     stage(manifest, |_| {
         let mut held: Vec<u64> = Vec::new();
         move |call| match call {
             Call::Process(ticket, batch) => {
                 let items = ids(batch).len();
                 held.extend((0..items as u64).flat_map(|index| [ticket, index]));
-                Ok(Reply { verdicts: vec![1; items], ..Reply::default() })
+                Ok(Reply {
+                    verdicts: vec![1; items],
+                    ..Reply::default()
+                })
             }
             Call::Tick | Call::Drain(_) => Ok(releasing(std::mem::take(&mut held))),
         }
@@ -137,7 +172,13 @@ pub(crate) fn holding(tick: Option<Duration>) -> StageSpec {
 
 /// A reply that says nothing but these releases.
 pub(crate) fn releasing(released: Vec<u64>) -> Reply {
-    Reply { emission: Some(Emission { released, ..Emission::default() }), ..Reply::default() }
+    Reply {
+        emission: Some(Emission {
+            released,
+            ..Emission::default()
+        }),
+        ..Reply::default()
+    }
 }
 
 /// A backend that answers by a script, then for ever as its last line says, and remembers what it
@@ -162,7 +203,10 @@ pub(crate) enum Reaction {
 
 impl Backend {
     pub(crate) fn new(script: impl IntoIterator<Item = Reaction>) -> Arc<Self> {
-        Arc::new(Self { script: Mutex::new(script.into_iter().collect()), ..Self::default() })
+        Arc::new(Self {
+            script: Mutex::new(script.into_iter().collect()),
+            ..Self::default()
+        })
     }
 
     /// What it took so far, sorted: with duplicates, if there are any.
@@ -193,10 +237,22 @@ impl Exporter for Backend {
                     tokio::time::sleep(delay).await;
                     take();
                 }
-                Reaction::Busy => return Outcome::Retry { after: None, error: "busy".to_owned() },
-                Reaction::Refuse => return Outcome::Permanent { error: "no".to_owned() },
+                Reaction::Busy => {
+                    return Outcome::Retry {
+                        after: None,
+                        error: "busy".to_owned(),
+                    };
+                }
+                Reaction::Refuse => {
+                    return Outcome::Permanent {
+                        error: "no".to_owned(),
+                    };
+                }
                 Reaction::Partial(rejected) => {
-                    return Outcome::Partial { rejected, message: "some".to_owned() };
+                    return Outcome::Partial {
+                        rejected,
+                        message: "some".to_owned(),
+                    };
                 }
                 Reaction::Hang => std::future::pending().await,
             }
@@ -210,7 +266,11 @@ pub(crate) fn exporter(backend: &Arc<Backend>, queue_size: usize) -> ExporterSpe
     ExporterSpec {
         name: "backend".to_owned(),
         exporter: Arc::clone(backend) as Arc<dyn Exporter>,
-        queue: QueueConfig { queue_size, num_consumers: 1, ..QueueConfig::default() },
+        queue: QueueConfig {
+            queue_size,
+            num_consumers: 1,
+            ..QueueConfig::default()
+        },
         batcher: None,
         retry: RetryConfig::default(),
     }
@@ -237,7 +297,9 @@ pub(crate) async fn offer(pipeline: &Pipeline, request: Bytes) -> Result<(), Ref
 /// Drains within 25 s and checks that the books balance, with nothing left inside.
 pub(crate) async fn drain(pipeline: Pipeline) -> Drained {
     let ledger = Arc::clone(pipeline.ledger());
-    let drained = pipeline.drain(Instant::now() + Duration::from_secs(25)).await;
+    let drained = pipeline
+        .drain(Instant::now() + Duration::from_secs(25))
+        .await;
     let books = ledger.books();
     assert!(books.is_balanced(), "{ledger}");
     assert!(books.is_settled(), "{ledger}");
@@ -247,5 +309,8 @@ pub(crate) async fn drain(pipeline: Pipeline) -> Drained {
 /// Drops of one stage by reason.
 pub(crate) fn dropped(pipeline: &Pipeline, stage: usize) -> HashMap<String, u64> {
     let books = pipeline.ledger().books();
-    books.stages[stage].dropped().map(|(reason, items)| (reason.to_owned(), items)).collect()
+    books.stages[stage]
+        .dropped()
+        .map(|(reason, items)| (reason.to_owned(), items))
+        .collect()
 }

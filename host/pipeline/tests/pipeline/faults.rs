@@ -28,11 +28,21 @@ fn superstitious(on_fault: FaultPolicy) -> StageSpec {
 async fn pass_forwards_the_batch_as_it_came() {
     let backend = Backend::new([]);
     let stages = vec![superstitious(FaultPolicy::Pass)];
-    let pipeline = Pipeline::build(config(stages, vec![exporter(&backend, 10)])).await.unwrap();
+    let pipeline = Pipeline::build(config(stages, vec![exporter(&backend, 10)]))
+        .await
+        .unwrap();
     offer(&pipeline, spans([12, 13])).await.unwrap();
     offer(&pipeline, spans([14])).await.unwrap();
     let stage = pipeline.ledger().books().stages[0].clone();
-    assert_eq!((stage.bypassed, stage.faults[0], stage.restarts, stage.output), (2, 1, 1, 3));
+    assert_eq!(
+        (
+            stage.bypassed,
+            stage.faults[0],
+            stage.restarts,
+            stage.output
+        ),
+        (2, 1, 1, 3)
+    );
     drain(pipeline).await;
     assert_eq!(backend.taken(), [12, 13, 14]);
 }
@@ -42,7 +52,9 @@ async fn pass_forwards_the_batch_as_it_came() {
 async fn drop_counts_the_batch_as_dropped() {
     let backend = Backend::new([]);
     let stages = vec![superstitious(FaultPolicy::Drop)];
-    let pipeline = Pipeline::build(config(stages, vec![exporter(&backend, 10)])).await.unwrap();
+    let pipeline = Pipeline::build(config(stages, vec![exporter(&backend, 10)]))
+        .await
+        .unwrap();
     offer(&pipeline, spans([12, 13])).await.unwrap();
     offer(&pipeline, spans([14])).await.unwrap();
     assert_eq!(dropped(&pipeline, 0)["fault"], 2);
@@ -55,17 +67,26 @@ async fn drop_counts_the_batch_as_dropped() {
 async fn refuse_ends_in_quarantine() {
     let backend = Backend::new([]);
     let stages = vec![superstitious(FaultPolicy::Refuse)];
-    let pipeline = Pipeline::build(config(stages, vec![exporter(&backend, 10)])).await.unwrap();
+    let pipeline = Pipeline::build(config(stages, vec![exporter(&backend, 10)]))
+        .await
+        .unwrap();
     for _ in 0..3 {
         let refused = offer(&pipeline, spans([13])).await.unwrap_err();
         assert!(matches!(refused, Refused::Fault { .. }), "{refused}");
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
     let refused = offer(&pipeline, spans([13])).await.unwrap_err();
-    assert!(matches!(refused, Refused::Quarantined { attempts: 3, .. }), "{refused}");
+    assert!(
+        matches!(refused, Refused::Quarantined { attempts: 3, .. }),
+        "{refused}"
+    );
     offer(&pipeline, spans([14])).await.unwrap();
     let books = pipeline.ledger().books();
-    assert_eq!((books.refused, books.stages[0].faults[0]), (4, 3), "the fourth never met the plugin");
+    assert_eq!(
+        (books.refused, books.stages[0].faults[0]),
+        (4, 3),
+        "the fourth never met the plugin"
+    );
     drain(pipeline).await;
     assert_eq!(backend.taken(), [14]);
 }
@@ -80,11 +101,17 @@ async fn the_breaker_opens_and_closes() {
         let (broken, calls) = (Arc::clone(&flag), Arc::clone(&counter));
         move |_| {
             calls.fetch_add(1, Ordering::Relaxed);
-            if broken.load(Ordering::Relaxed) { Err(trap()) } else { Ok(Reply::default()) }
+            if broken.load(Ordering::Relaxed) {
+                Err(trap())
+            } else {
+                Ok(Reply::default())
+            }
         }
     });
     let backend = Backend::new([]);
-    let pipeline = Pipeline::build(config(vec![flaky], vec![exporter(&backend, 100)])).await.unwrap();
+    let pipeline = Pipeline::build(config(vec![flaky], vec![exporter(&backend, 100)]))
+        .await
+        .unwrap();
     for id in 0..20 {
         offer(&pipeline, spans([id])).await.unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -95,7 +122,14 @@ async fn the_breaker_opens_and_closes() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     offer(&pipeline, spans([20])).await.unwrap();
     let stage = pipeline.ledger().books().stages[0].clone();
-    assert_eq!((stage.breakers_open, stage.bypassed, calls.load(Ordering::Relaxed)), (0, 20, 6));
+    assert_eq!(
+        (
+            stage.breakers_open,
+            stage.bypassed,
+            calls.load(Ordering::Relaxed)
+        ),
+        (0, 20, 6)
+    );
     drain(pipeline).await;
     assert_eq!(backend.taken(), (0..=20).collect::<Vec<_>>());
 }
@@ -103,21 +137,31 @@ async fn the_breaker_opens_and_closes() {
 /// What a failed instance held is offered to its successor as a batch, and arrives.
 #[tokio::test(start_paused = true)]
 async fn held_items_survive_a_fault() {
-    let manifest = Manifest { holds: true, ..Manifest::default() };
+    let manifest = Manifest {
+        holds: true,
+        ..Manifest::default()
+    };
     let mortal = stage(manifest, |instance| {
         move |call| match call {
             Call::Process(_, batch) if ids(batch).contains(&13) => Err(trap()),
-            Call::Process(_, batch) if instance == 0 => {
-                Ok(Reply { verdicts: vec![1; ids(batch).len()], ..Reply::default() })
-            }
+            Call::Process(_, batch) if instance == 0 => Ok(Reply {
+                verdicts: vec![1; ids(batch).len()],
+                ..Reply::default()
+            }),
             _ => Ok(Reply::default()),
         }
     });
     let backend = Backend::new([]);
-    let pipeline = Pipeline::build(config(vec![mortal], vec![exporter(&backend, 10)])).await.unwrap();
+    let pipeline = Pipeline::build(config(vec![mortal], vec![exporter(&backend, 10)]))
+        .await
+        .unwrap();
     offer(&pipeline, spans([1, 2, 3])).await.unwrap();
     offer(&pipeline, spans([13])).await.unwrap();
-    assert_eq!(pipeline.ledger().books().held(), 3, "held, though who held them is gone");
+    assert_eq!(
+        pipeline.ledger().books().held(),
+        3,
+        "held, though who held them is gone"
+    );
     offer(&pipeline, spans([4])).await.unwrap();
     assert_eq!(pipeline.ledger().books().held(), 0);
     drain(pipeline).await;
@@ -129,27 +173,39 @@ async fn held_items_survive_a_fault() {
 async fn held_items_are_offered_once() {
     let offers = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&offers);
-    let manifest = Manifest { holds: true, ..Manifest::default() };
+    let manifest = Manifest {
+        holds: true,
+        ..Manifest::default()
+    };
     let mut cursed = stage(manifest, move |_| {
         let offers = Arc::clone(&counter);
         move |call| match call {
             Call::Process(_, batch) if ids(batch).contains(&13) => Err(trap()),
             Call::Process(_, batch) => {
                 offers.fetch_add(1, Ordering::Relaxed);
-                Ok(Reply { verdicts: vec![1; ids(batch).len()], ..Reply::default() })
+                Ok(Reply {
+                    verdicts: vec![1; ids(batch).len()],
+                    ..Reply::default()
+                })
             }
             _ => Ok(Reply::default()),
         }
     });
     cursed.on_fault = FaultPolicy::Drop;
     let backend = Backend::new([]);
-    let pipeline = Pipeline::build(config(vec![cursed], vec![exporter(&backend, 10)])).await.unwrap();
+    let pipeline = Pipeline::build(config(vec![cursed], vec![exporter(&backend, 10)]))
+        .await
+        .unwrap();
     offer(&pipeline, spans([1, 2])).await.unwrap();
     for _ in 0..3 {
         offer(&pipeline, spans([13])).await.unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert_eq!(offers.load(Ordering::Relaxed), 2, "at first, and once again");
+    assert_eq!(
+        offers.load(Ordering::Relaxed),
+        2,
+        "at first, and once again"
+    );
     let books = pipeline.ledger().books();
     assert_eq!((books.held(), dropped(&pipeline, 0)["fault"]), (0, 5));
     drain(pipeline).await;
@@ -159,12 +215,48 @@ async fn held_items_are_offered_once() {
 #[tokio::test(start_paused = true)]
 async fn bad_replies_are_faults() {
     let bad: Vec<(&str, Reply)> = vec![
-        ("too few verdicts", Reply { verdicts: vec![0], ..Reply::default() }),
-        ("unknown verdict", Reply { verdicts: vec![0, 9], ..Reply::default() }),
-        ("hold undeclared", Reply { verdicts: vec![0, 1], ..Reply::default() }),
-        ("edit out of range", Reply { edits: vec![3, 2, 1, 0], ..Reply::default() }),
-        ("odd edit words", Reply { edits: vec![3, 1], ..Reply::default() }),
-        ("blob out of range", Reply { edits: vec![2, 0, 0, 1], ..Reply::default() }),
+        (
+            "too few verdicts",
+            Reply {
+                verdicts: vec![0],
+                ..Reply::default()
+            },
+        ),
+        (
+            "unknown verdict",
+            Reply {
+                verdicts: vec![0, 9],
+                ..Reply::default()
+            },
+        ),
+        (
+            "hold undeclared",
+            Reply {
+                verdicts: vec![0, 1],
+                ..Reply::default()
+            },
+        ),
+        (
+            "edit out of range",
+            Reply {
+                edits: vec![3, 2, 1, 0],
+                ..Reply::default()
+            },
+        ),
+        (
+            "odd edit words",
+            Reply {
+                edits: vec![3, 1],
+                ..Reply::default()
+            },
+        ),
+        (
+            "blob out of range",
+            Reply {
+                edits: vec![2, 0, 0, 1],
+                ..Reply::default()
+            },
+        ),
         ("unknown ticket", releasing(vec![77, 0])),
         ("odd release", releasing(vec![1])),
         ("unknown outcome", releasing(vec![1, 9 << 32])),
@@ -178,7 +270,9 @@ async fn bad_replies_are_faults() {
             }
         });
         let backend = Backend::new([]);
-        let pipeline = Pipeline::build(config(vec![liar], vec![exporter(&backend, 10)])).await.unwrap();
+        let pipeline = Pipeline::build(config(vec![liar], vec![exporter(&backend, 10)]))
+            .await
+            .unwrap();
         offer(&pipeline, spans([1, 2])).await.unwrap();
         let stage = pipeline.ledger().books().stages[0].clone();
         assert_eq!((stage.faults, stage.bypassed), ([0, 0, 0, 1], 2), "{name}");
@@ -191,20 +285,30 @@ async fn bad_replies_are_faults() {
 #[tokio::test(start_paused = true)]
 async fn an_item_is_released_once() {
     for twice in [vec![vec![1, 0, 1, 0]], vec![vec![1, 0], vec![1, 0]]] {
-        let manifest =
-            Manifest { holds: true, tick_interval: Some(Duration::from_secs(1)), ..Manifest::default() };
+        let manifest = Manifest {
+            holds: true,
+            tick_interval: Some(Duration::from_secs(1)),
+            ..Manifest::default()
+        };
         let stutters = stage(manifest, move |instance| {
-            let mut words = if instance == 0 { twice.clone().into_iter() } else { vec![].into_iter() };
+            let mut words = if instance == 0 {
+                twice.clone().into_iter()
+            } else {
+                vec![].into_iter()
+            };
             move |call| match call {
-                Call::Process(_, batch) if instance == 0 => {
-                    Ok(Reply { verdicts: vec![1; ids(batch).len()], ..Reply::default() })
-                }
+                Call::Process(_, batch) if instance == 0 => Ok(Reply {
+                    verdicts: vec![1; ids(batch).len()],
+                    ..Reply::default()
+                }),
                 Call::Tick => Ok(releasing(words.next().unwrap_or_default())),
                 _ => Ok(Reply::default()),
             }
         });
         let backend = Backend::new([]);
-        let pipeline = Pipeline::build(config(vec![stutters], vec![exporter(&backend, 10)])).await.unwrap();
+        let pipeline = Pipeline::build(config(vec![stutters], vec![exporter(&backend, 10)]))
+            .await
+            .unwrap();
         offer(&pipeline, spans([1, 2])).await.unwrap();
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert_eq!(pipeline.ledger().books().stages[0].faults, [0, 0, 0, 1]);

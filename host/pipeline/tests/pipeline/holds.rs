@@ -11,7 +11,9 @@ use crate::edges::*;
 async fn held_items_arrive_when_released() {
     let backend = Backend::new([]);
     let stages = vec![holding(Some(Duration::from_secs(10)))];
-    let pipeline = Pipeline::build(config(stages, vec![exporter(&backend, 10)])).await.unwrap();
+    let pipeline = Pipeline::build(config(stages, vec![exporter(&backend, 10)]))
+        .await
+        .unwrap();
     offer(&pipeline, spans(0..5)).await.unwrap();
     offer(&pipeline, spans(5..8)).await.unwrap();
     let books = pipeline.ledger().books();
@@ -40,7 +42,10 @@ async fn a_batch_is_settled_item_by_item() {
             Call::Process(_, batch) => {
                 // Of six: keep, drop, hold, hold, hold, hold.
                 assert_eq!(ids(batch).len(), 6);
-                Ok(Reply { verdicts: vec![0, 2, 1, 1, 1, 1], ..Reply::default() })
+                Ok(Reply {
+                    verdicts: vec![0, 2, 1, 1, 1, 1],
+                    ..Reply::default()
+                })
             }
             Call::Tick => {
                 ticks += 1;
@@ -54,7 +59,9 @@ async fn a_batch_is_settled_item_by_item() {
         }
     });
     let backend = Backend::new([]);
-    let pipeline = Pipeline::build(config(vec![picky], vec![exporter(&backend, 10)])).await.unwrap();
+    let pipeline = Pipeline::build(config(vec![picky], vec![exporter(&backend, 10)]))
+        .await
+        .unwrap();
     offer(&pipeline, spans(0..6)).await.unwrap();
     tokio::time::sleep(Duration::from_millis(3500)).await;
     assert_eq!(*backend.requests.lock().unwrap(), [vec![0], vec![5]]);
@@ -79,7 +86,10 @@ async fn over_the_limit_the_oldest_go_on() {
     let mut stubborn = stage(manifest, move |_| {
         let reasons = Arc::clone(&reasons);
         move |call| match call {
-            Call::Process(_, batch) => Ok(Reply { verdicts: vec![1; ids(batch).len()], ..Reply::default() }),
+            Call::Process(_, batch) => Ok(Reply {
+                verdicts: vec![1; ids(batch).len()],
+                ..Reply::default()
+            }),
             Call::Drain(reason) => {
                 reasons.lock().unwrap().push(reason);
                 Ok(Reply::default())
@@ -90,7 +100,9 @@ async fn over_the_limit_the_oldest_go_on() {
     });
     stubborn.hold.items = 4;
     let backend = Backend::new([]);
-    let pipeline = Pipeline::build(config(vec![stubborn], vec![exporter(&backend, 10)])).await.unwrap();
+    let pipeline = Pipeline::build(config(vec![stubborn], vec![exporter(&backend, 10)]))
+        .await
+        .unwrap();
     for batch in [[0, 1], [2, 3], [4, 5]] {
         offer(&pipeline, spans(batch)).await.unwrap();
     }
@@ -98,7 +110,14 @@ async fn over_the_limit_the_oldest_go_on() {
     tokio::time::sleep(Duration::from_secs(61)).await;
     assert_eq!(backend.taken(), [0, 1], "the oldest batch, as it came");
     let books = pipeline.ledger().books();
-    assert_eq!((books.held(), books.stages[0].bypassed, books.stages[0].faults), (4, 2, [0; 4]));
+    assert_eq!(
+        (
+            books.held(),
+            books.stages[0].bypassed,
+            books.stages[0].faults
+        ),
+        (4, 2, [0; 4])
+    );
     drain(pipeline).await;
     assert_eq!(backend.taken(), [0, 1, 2, 3, 4, 5]);
 }
@@ -106,16 +125,27 @@ async fn over_the_limit_the_oldest_go_on() {
 /// Held for longer than `hold_time`, items are let go; with `on_fault: drop` they are dropped.
 #[tokio::test(start_paused = true)]
 async fn items_are_not_held_for_ever() {
-    let mut forgetful = stage(Manifest { holds: true, ..Manifest::default() }, |_| {
-        |call: Call<'_>| match call {
-            Call::Process(_, batch) => Ok(Reply { verdicts: vec![1; ids(batch).len()], ..Reply::default() }),
-            Call::Tick | Call::Drain(_) => Ok(Reply::default()),
-        }
-    });
+    let mut forgetful = stage(
+        Manifest {
+            holds: true,
+            ..Manifest::default()
+        },
+        |_| {
+            |call: Call<'_>| match call {
+                Call::Process(_, batch) => Ok(Reply {
+                    verdicts: vec![1; ids(batch).len()],
+                    ..Reply::default()
+                }),
+                Call::Tick | Call::Drain(_) => Ok(Reply::default()),
+            }
+        },
+    );
     forgetful.hold.time = Duration::from_secs(30);
     forgetful.on_fault = FaultPolicy::Drop;
     let backend = Backend::new([]);
-    let pipeline = Pipeline::build(config(vec![forgetful], vec![exporter(&backend, 10)])).await.unwrap();
+    let pipeline = Pipeline::build(config(vec![forgetful], vec![exporter(&backend, 10)]))
+        .await
+        .unwrap();
     offer(&pipeline, spans(0..3)).await.unwrap();
     tokio::time::sleep(Duration::from_secs(32)).await;
     assert_eq!(dropped(&pipeline, 0)["held_limit"], 3);
@@ -125,22 +155,42 @@ async fn items_are_not_held_for_ever() {
 /// Items that a plugin makes are in the books as created, and go on like any other.
 #[tokio::test(start_paused = true)]
 async fn created_items_are_in_the_books() {
-    let manifest = Manifest { tick_interval: Some(Duration::from_secs(1)), ..Manifest::default() };
+    let manifest = Manifest {
+        tick_interval: Some(Duration::from_secs(1)),
+        ..Manifest::default()
+    };
     let maker = stage(manifest, |_| {
         let mut made = 0;
         move |call| {
-            let Call::Tick = call else { return Ok(Reply::default()) };
+            let Call::Tick = call else {
+                return Ok(Reply::default());
+            };
             made += 1;
-            let created = if made <= 2 { spans([100 + made]).to_vec() } else { Vec::new() };
-            Ok(Reply { emission: Some(Emission { created, ..Emission::default() }), ..Reply::default() })
+            let created = if made <= 2 {
+                spans([100 + made]).to_vec()
+            } else {
+                Vec::new()
+            };
+            Ok(Reply {
+                emission: Some(Emission {
+                    created,
+                    ..Emission::default()
+                }),
+                ..Reply::default()
+            })
         }
     });
     let backend = Backend::new([]);
-    let pipeline = Pipeline::build(config(vec![maker], vec![exporter(&backend, 10)])).await.unwrap();
+    let pipeline = Pipeline::build(config(vec![maker], vec![exporter(&backend, 10)]))
+        .await
+        .unwrap();
     offer(&pipeline, spans([1])).await.unwrap();
     tokio::time::sleep(Duration::from_secs(5)).await;
     let books = pipeline.ledger().books();
-    assert_eq!((books.received, books.created, books.exporters[0].sent), (1, 2, 3));
+    assert_eq!(
+        (books.received, books.created, books.exporters[0].sent),
+        (1, 2, 3)
+    );
     drain(pipeline).await;
     assert_eq!(backend.taken(), [1, 101, 102]);
 }
@@ -152,5 +202,8 @@ async fn ack_on_export_refuses_plugins_that_hold() {
     let mut config = config(vec![holding(None)], vec![exporter(&backend, 10)]);
     config.ack_on = AckOn::Export;
     let error = Pipeline::build(config).await.unwrap_err();
-    assert!(matches!(error, BuildError::AckOnExportWithHolds { .. }), "{error}");
+    assert!(
+        matches!(error, BuildError::AckOnExportWithHolds { .. }),
+        "{error}"
+    );
 }

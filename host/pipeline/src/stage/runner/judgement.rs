@@ -28,7 +28,7 @@ impl Judgement {
             items,
             reasons,
             holds: manifest.holds,
-            limits: limits.clone(),
+            limits: *limits,
         };
         let edits = Edits {
             words: &reply.edits,
