@@ -55,6 +55,8 @@ mod tests {
             wrong_type.unwrap_err(),
             "routes[1].exact: invalid type: integer `3`, expected a string"
         );
+        let right = parse::<Config>(r#"{"routes":[{"exact":"/a"}]}"#).unwrap();
+        assert_eq!(right.routes[0].exact, "/a");
         let unknown = parse::<Config>(r#"{"rutes":[]}"#);
         assert_eq!(
             unknown.unwrap_err(),

@@ -1,6 +1,6 @@
 //! A span that the host keeps for the plugin.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::emission::{self, KEEP, Released, UNDISPOSED};
 use crate::plugin::Reason;
@@ -12,7 +12,7 @@ use crate::span_edits::SpanEdits;
 /// [`drop`](Self::drop), in this call or any later one. A `Held` that is destroyed without a word
 /// drops its span with the reason `undisposed`. It can be put into a
 /// [`snapshot`](crate::Plugin::snapshot): it keeps its meaning in the next generation.
-#[derive(Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(from = "(u64, u32)")]
 #[must_use = "a held span that is not kept anywhere is dropped as `undisposed`"]
 pub struct Held {
@@ -24,6 +24,12 @@ pub struct Held {
 impl From<(u64, u32)> for Held {
     fn from((ticket, index): (u64, u32)) -> Self {
         Self { ticket, index }
+    }
+}
+
+impl Serialize for Held {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.ticket, self.index).serialize(serializer)
     }
 }
 

@@ -1,5 +1,71 @@
-//! The Rust SDK for Spandrel plugins.
-#![cfg_attr(doctest, doc = include_str!("../README.md"))]
+//! The SDK for Spandrel plugins: a plugin is a struct that is a [`Plugin`], and [`export!`] makes it
+//! a WebAssembly component.
+//!
+//! ```
+//! use spandrel_guest::prelude::*;
+//!
+//! const HEALTH: Reason = Reason(0);
+//!
+//! struct DropHealthChecks {
+//!     routes: Vec<String>,
+//!     team: String,
+//! }
+//!
+//! #[derive(Deserialize)]
+//! #[serde(deny_unknown_fields)]
+//! struct Config {
+//!     routes: Vec<String>,
+//!     team: String,
+//! }
+//!
+//! impl Plugin for DropHealthChecks {
+//!     type Config = Config;
+//!
+//!     fn manifest(&self) -> Manifest {
+//!         Manifest::new().drop_reasons(&["health"])
+//!     }
+//!
+//!     fn configure(config: Config) -> Result<Self, String> {
+//!         Ok(Self { routes: config.routes, team: config.team })
+//!     }
+//!
+//!     fn process(&mut self, batch: &mut Batch) {
+//!         for span in batch.spans() {
+//!             let route = span.attribute_str("http.route").unwrap_or_default();
+//!             if self.routes.iter().any(|health| health == route) {
+//!                 span.drop(HEALTH);
+//!             } else {
+//!                 span.set_attribute("team", &self.team);
+//!             }
+//!         }
+//!     }
+//! }
+//!
+//! export!(DropHealthChecks);
+//!
+//! # fn main() {
+//! use spandrel_guest::testing::{TestBatch, TestHost};
+//!
+//! let config = r#"{ "routes": ["/healthz"], "team": "shop" }"#;
+//! let mut host = TestHost::<DropHealthChecks>::configure(config).unwrap();
+//! let outcome = host.process(
+//!     &TestBatch::new()
+//!         .service("cart")
+//!         .span("GET /healthz", |span| span.attribute("http.route", "/healthz"))
+//!         .span("GET /cart", |span| span.attribute("http.route", "/cart")),
+//! );
+//! assert_eq!(outcome.dropped("health"), ["GET /healthz"]);
+//! assert_eq!(outcome.span("GET /cart").after().attribute_str("team"), Some("shop"));
+//! # }
+//! ```
+//!
+//! Native builds compile the same plugin against a double of the host (see [`testing`]), so unit tests
+//! need no WebAssembly. `guest/README.md` goes from an empty directory to a running plugin.
+
+/// The blocks of the README compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
 
 mod batch;
 #[doc(hidden)]
