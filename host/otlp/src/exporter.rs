@@ -134,6 +134,10 @@ pub enum ExporterError {
     },
 }
 
+/// A backend ends a connection, by its age for example, at the moment when a request is about to go
+/// out on it: that is nobody's failure, so the same attempt takes the next connection, as gRPC does.
+const MOST_SENDS: u32 = 3;
+
 /// Sends to one backend.
 #[derive(Debug)]
 pub struct GrpcExporter {
@@ -168,14 +172,22 @@ impl GrpcExporter {
             Ok(message) => message,
             Err(error) => return self.retry(&error),
         };
-        let request = request::export(&self.headers, signal, self.compression, message);
-        let Some(request) = request else {
-            let error = format!("request to {} is longer than gRPC can say", self.endpoint);
-            return Outcome::Permanent { error };
-        };
-        match self.channel.clone().oneshot(request).await {
-            Ok(response) => reply::read(response, &self.endpoint, self.max_response).await,
-            Err(error) => self.retry(&error),
+        let mut sends = 0;
+        loop {
+            let message = message.clone();
+            let request = request::export(&self.headers, signal, self.compression, message);
+            let Some(request) = request else {
+                let error = format!("request to {} is longer than gRPC can say", self.endpoint);
+                return Outcome::Permanent { error };
+            };
+            sends += 1;
+            match self.channel.clone().oneshot(request).await {
+                Ok(response) => {
+                    return reply::read(response, &self.endpoint, self.max_response).await;
+                }
+                Err(error) if sends < MOST_SENDS && was_never_sent(&error) => {}
+                Err(error) => return self.retry(&error),
+            }
         }
     }
 
@@ -209,6 +221,21 @@ impl Exporter for GrpcExporter {
             }
         })
     }
+}
+
+/// Whether the connection ended before any of the request went out.
+fn was_never_sent(error: &(dyn Error + 'static)) -> bool {
+    let mut layer = Some(error);
+    while let Some(error) = layer {
+        if error
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(hyper::Error::is_canceled)
+        {
+            return true;
+        }
+        layer = error.source();
+    }
+    false
 }
 
 /// An error and its causes, as an [`Outcome`] wants them: in one line.

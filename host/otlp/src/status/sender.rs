@@ -52,6 +52,10 @@ pub(crate) fn refused(refused: &Refused) -> Status {
     match refused {
         Refused::Invalid(why) => match why {
             Invalid::Malformed { .. } => invalid(&why.to_string()),
+            // A shape that no decoder takes, rather than too much of a good one.
+            Invalid::OverLimit { what, .. } if what.starts_with("levels") => {
+                invalid(&why.to_string())
+            }
             Invalid::OverLimit { .. } => Status::resource_exhausted(why.to_string()),
         },
         Refused::Full { retry_after } | Refused::Fault { retry_after, .. } => {

@@ -1,8 +1,13 @@
 use std::time::Duration;
 
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
+use prost::Message;
 use spandrel_pipeline::exporter::Outcome;
 use spandrel_pipeline::refused::Refused;
-use spandrel_wire::Invalid;
+use spandrel_wire::{Invalid, Limits, Signal};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -78,6 +83,40 @@ fn every_refusal_has_its_code() {
 }
 
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Values nested beyond the limit are bad data, whatever the limit; only amounts are a matter of size.
+#[test]
+fn nesting_is_bad_data() {
+    let mut value = AnyValue::default();
+    for _ in 0..99 {
+        let values = vec![value];
+        value = AnyValue {
+            value: Some(any_value::Value::ArrayValue(ArrayValue { values })),
+        };
+    }
+    let attribute = KeyValue {
+        key: "deep".to_owned(),
+        value: Some(value),
+        ..KeyValue::default()
+    };
+    let resource = Resource {
+        attributes: vec![attribute],
+        ..Resource::default()
+    };
+    let request = ExportTraceServiceRequest {
+        resource_spans: vec![ResourceSpans {
+            resource: Some(resource),
+            ..ResourceSpans::default()
+        }],
+    };
+    let why = spandrel_wire::validate(Signal::Traces, &request.encode_to_vec(), &Limits::NONE)
+        .expect_err("nested too deep");
+    assert!(matches!(why, Invalid::OverLimit { .. }), "{why}");
+    assert_eq!(
+        refused(&Refused::Invalid(why)).code(),
+        Code::InvalidArgument
+    );
+}
 
 /// Malformed bytes are told where they are malformed, in a message and in a BadRequest detail.
 #[test]

@@ -1,0 +1,140 @@
+//! A running receiver, and the pipeline behind it: a double that records what it is offered.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use spandrel_otlp::receiver::{Closed, Ingresses, Receiver, ReceiverConfig, ReceiverStats};
+use spandrel_pipeline::ingress::Ingress;
+use spandrel_pipeline::refused::Refused;
+use spandrel_wire::Signal;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Takes what it is offered, or refuses, or holds the sender until the gate opens.
+#[derive(Debug)]
+pub(crate) struct Sink {
+    seen: Mutex<Vec<(Signal, Bytes)>>,
+    answer: Mutex<fn() -> Result<(), Refused>>,
+    gate: Semaphore,
+    /// Offers begun so far.
+    offers: watch::Sender<usize>,
+}
+
+impl Sink {
+    /// Takes everything at once.
+    pub(crate) fn open() -> Arc<Self> {
+        Self::with_permits(Semaphore::MAX_PERMITS)
+    }
+
+    /// Holds every offer until [`Sink::release`].
+    pub(crate) fn gated() -> Arc<Self> {
+        Self::with_permits(0)
+    }
+
+    fn with_permits(permits: usize) -> Arc<Self> {
+        Arc::new(Self {
+            seen: Mutex::default(),
+            answer: Mutex::new(|| Ok(())),
+            gate: Semaphore::new(permits),
+            offers: watch::Sender::new(0),
+        })
+    }
+
+    /// Answers so from now on.
+    pub(crate) fn answer(&self, answer: fn() -> Result<(), Refused>) {
+        *self.answer.lock().unwrap() = answer;
+    }
+
+    /// Lets this many offers through.
+    pub(crate) fn release(&self, offers: usize) {
+        self.gate.add_permits(offers);
+    }
+
+    /// Resolves when this many offers have begun.
+    pub(crate) async fn offered(&self, offers: usize) {
+        let mut begun = self.offers.subscribe();
+        begun.wait_for(|begun| *begun >= offers).await.unwrap();
+    }
+
+    /// What was taken, in order.
+    pub(crate) fn taken(&self) -> Vec<(Signal, Bytes)> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+impl Ingress for Sink {
+    fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<(), Refused>> {
+        Box::pin(async move {
+            self.offers.send_modify(|offers| *offers += 1);
+            self.gate.acquire().await.unwrap().forget();
+            let answer = *self.answer.lock().unwrap();
+            answer()?;
+            self.seen.lock().unwrap().push((signal, request));
+            Ok(())
+        })
+    }
+}
+
+/// A receiver that serves in the background.
+pub(crate) struct Collector {
+    pub(crate) addr: SocketAddr,
+    pub(crate) stats: Arc<ReceiverStats>,
+    stop: CancellationToken,
+    task: JoinSet<Closed>,
+}
+
+impl Collector {
+    /// All three signals into this sink.
+    pub(crate) async fn start(sink: &Arc<Sink>) -> Self {
+        Self::start_with(config(), sink).await
+    }
+
+    pub(crate) async fn start_with(config: ReceiverConfig, sink: &Arc<Sink>) -> Self {
+        let ingress = || Some(Arc::clone(sink) as Arc<dyn Ingress>);
+        let ingresses = Ingresses {
+            traces: ingress(),
+            metrics: ingress(),
+            logs: ingress(),
+        };
+        Self::start_on(config, ingresses).await
+    }
+
+    pub(crate) async fn start_on(config: ReceiverConfig, ingresses: Ingresses) -> Self {
+        let receiver = Receiver::bind(config).await.expect("a free port");
+        let stop = CancellationToken::new();
+        let (addr, stats) = (receiver.local_addr(), receiver.stats());
+        let mut task = JoinSet::new();
+        task.spawn(receiver.serve(ingresses, stop.clone().cancelled_owned()));
+        Self {
+            addr,
+            stats,
+            stop,
+            task,
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// Tells it to stop.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Resolves when it has stopped.
+    pub(crate) async fn closed(mut self) -> Closed {
+        self.task
+            .join_next()
+            .await
+            .expect("one task")
+            .expect("no panic")
+    }
+}
+
+pub(crate) fn config() -> ReceiverConfig {
+    ReceiverConfig::new("127.0.0.1:0")
+}
