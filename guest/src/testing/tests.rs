@@ -9,6 +9,7 @@ use super::{TestBatch, TestHost};
 use crate::exported::{Exported, Package};
 use crate::prelude::*;
 
+mod contract;
 mod holding;
 
 /// What a plugin of one test does.
