@@ -1,1 +1,234 @@
-fn main() {}
+//! What the wire crate costs for each span, on spans as services send them: 730 bytes, 12
+//! attributes. `cargo bench -p spandrel-wire` prints nanoseconds for each span, medians of several
+//! rounds; the budget for `validate` is 250.
+
+use std::hint::black_box;
+use std::io::{Write, stdout};
+use std::time::Duration;
+
+use spandrel_wire::{
+    Edits, Limits, Rules, Signal, Traces, count, merge, single_trace_part, splice, split_by_size,
+    split_by_trace, validate, write_bytes, write_fixed32, write_fixed64, write_key_value,
+    write_nested, write_text, write_varint_field,
+};
+
+const BATCHES: [usize; 4] = [1, 32, 512, 8192];
+
+/// Odd, so that there is a median.
+const ROUNDS: usize = 51;
+
+/// Spans of each round: it takes a millisecond or two, so that on a busy machine most rounds are
+/// not interrupted.
+const SPANS: usize = 8 * 1024;
+
+fn main() -> std::io::Result<()> {
+    let mut out = stdout().lock();
+    let batches = BATCHES.map(Batch::new);
+    let mut one = Vec::new();
+    span(&mut one, 1);
+    let size = one.len();
+    writeln!(
+        out,
+        "ns for each span of {size} bytes: median of {ROUNDS} rounds [best]\n"
+    )?;
+    write!(out, "{:<30}", "spans in a batch")?;
+    for spans in BATCHES {
+        write!(out, "{spans:>18}")?;
+    }
+    writeln!(out)?;
+    for (name, job) in jobs() {
+        write!(out, "{name:<30}")?;
+        for batch in &batches {
+            let (median, best) = measure(batch, job);
+            write!(out, "{median:>9.1} {:>8}", format!("[{best:.1}]"))?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+type Job = fn(&Batch) -> usize;
+
+fn jobs() -> [(&'static str, Job); 11] {
+    [
+        ("validate", |batch| {
+            let summary = validate(Signal::Traces, &batch.request, &Limits::default());
+            summary.map_or(0, |summary| summary.decoded_bytes)
+        }),
+        ("count", |batch| count(Signal::Traces, &batch.request)),
+        ("read one attribute", |batch| {
+            let spans = Traces::new(&batch.request).spans();
+            spans
+                .filter(|placed| placed.span.attribute_str("http.route") == Some("/healthz"))
+                .count()
+        }),
+        ("splice: keep all", |batch| {
+            batch.splice(&batch.keep, Edits::default())
+        }),
+        ("splice: drop 20 %", |batch| {
+            batch.splice(&batch.drop, Edits::default())
+        }),
+        ("splice: drop 20 %, 2 upserts", |batch| {
+            let edits = Edits {
+                words: &batch.edits,
+                blob: &batch.blob,
+            };
+            batch.splice(&batch.drop, edits)
+        }),
+        ("splice: hold all", |batch| {
+            batch.splice(&batch.hold, Edits::default())
+        }),
+        ("single_trace_part", |batch| {
+            single_trace_part(&batch.request, 2).unwrap_or(2)
+        }),
+        ("split_by_trace in 2", |batch| {
+            split_by_trace(&batch.request, 2).len()
+        }),
+        ("split_by_size in 2", |batch| {
+            let most = batch.spans.div_ceil(2);
+            split_by_size(Signal::Traces, &batch.request, most).len()
+        }),
+        ("merge with another", |batch| {
+            merge([&batch.request[..], &batch.request[..]]).len()
+        }),
+    ]
+}
+
+/// A request, and replies to it.
+struct Batch {
+    spans: usize,
+    request: Vec<u8>,
+    keep: Vec<u8>,
+    drop: Vec<u8>,
+    hold: Vec<u8>,
+    edits: Vec<u32>,
+    blob: Vec<u8>,
+}
+
+impl Batch {
+    fn new(spans: usize) -> Self {
+        let mut blob = Vec::new();
+        write_key_value(&mut blob, "team", "checkout");
+        let team = blob.len();
+        write_key_value(&mut blob, "deployment.environment.name", "production");
+        let [team, rest] = [team, blob.len() - team].map(word);
+        Self {
+            spans,
+            request: request(spans),
+            keep: vec![0; spans],
+            drop: (0..spans)
+                .map(|span| if span % 5 == 0 { 2 } else { 0 })
+                .collect(),
+            hold: vec![1; spans],
+            edits: (0..spans)
+                .map(word)
+                .flat_map(|index| [0, index, 0, team, 0, index, team, rest])
+                .collect(),
+            blob,
+        }
+    }
+
+    fn splice(&self, verdicts: &[u8], edits: Edits<'_>) -> usize {
+        let rules = Rules {
+            items: self.spans,
+            reasons: 1,
+            holds: true,
+            limits: Limits::default(),
+        };
+        splice(&self.request, verdicts, edits, &rules).map_or(0, |spliced| spliced.kept_items)
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "batches here are small")]
+fn word(number: usize) -> u32 {
+    number as u32
+}
+
+/// The median and the best time of a span in nanoseconds.
+fn measure(batch: &Batch, job: Job) -> (f64, f64) {
+    let calls = SPANS / batch.spans;
+    let mut rounds = [Duration::ZERO; ROUNDS];
+    for round in &mut rounds {
+        let start = now();
+        for _ in 0..calls {
+            black_box(job(black_box(batch)));
+        }
+        *round = start.elapsed();
+    }
+    rounds.sort();
+    let for_span = |round: Duration| round.as_secs_f64() * 1e9 / (calls * batch.spans) as f64;
+    let [best, ..] = rounds;
+    (for_span(rounds[ROUNDS / 2]), for_span(best))
+}
+
+#[expect(clippy::disallowed_types, reason = "real time is what is measured")]
+fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
+/// A request of so many spans, in scopes of 64.
+fn request(spans: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_nested(&mut out, 1, |out| {
+        write_nested(out, 1, |out| {
+            for (key, value) in [
+                ("service.name", "checkout"),
+                ("service.version", "1.42.0"),
+                ("host.name", "ip-10-0-12-34.eu-central-1.compute.internal"),
+                ("telemetry.sdk.language", "java"),
+            ] {
+                write_nested(out, 1, |out| write_key_value(out, key, value));
+            }
+        });
+        for start in (0..spans).step_by(64) {
+            write_nested(out, 2, |out| {
+                write_nested(out, 1, |out| {
+                    write_text(out, 1, "io.opentelemetry.tomcat-10.0");
+                    write_text(out, 2, "2.9.0-alpha");
+                });
+                for number in start..spans.min(start + 64) {
+                    write_nested(out, 2, |out| span(out, number as u64));
+                }
+            });
+        }
+    });
+    out
+}
+
+fn span(out: &mut Vec<u8>, number: u64) {
+    let id = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes();
+    let begin = 1_763_798_400_000_000_000 + number * 1_000_003;
+    write_bytes(out, 1, &[id, id].concat());
+    write_bytes(out, 2, &id);
+    write_bytes(out, 4, &id);
+    write_text(out, 5, "GET /api/v1/carts/{cartId}/items");
+    write_varint_field(out, 6, 2);
+    write_fixed64(out, 7, begin);
+    write_fixed64(out, 8, begin + 12_345_678);
+    let agent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131";
+    for (key, value) in [
+        ("http.request.method", "GET"),
+        ("http.route", "/api/v1/carts/{cartId}/items"),
+        ("url.query", "currency=EUR&include=prices,stock,shipping"),
+        ("url.path", "/api/v1/carts/7f3c9a52-2f1b/items"),
+        ("server.address", "checkout.shop.svc.cluster.local"),
+        ("client.address", "203.0.113.195"),
+        ("user_agent.original", agent),
+        ("thread.name", "http-nio-8080-exec-7"),
+        (
+            "url.full",
+            "https://shop.example.com/api/v1/carts/7f3c9a52-2f1b/items?currency=EUR",
+        ),
+    ] {
+        write_nested(out, 9, |out| write_key_value(out, key, value));
+    }
+    write_nested(out, 9, |out| {
+        write_key_value(out, "http.response.status_code", 200)
+    });
+    write_nested(out, 9, |out| write_key_value(out, "server.port", 8443));
+    write_nested(out, 9, |out| {
+        write_key_value(out, "shop.cart.total", 129.95)
+    });
+    write_nested(out, 15, |_| {});
+    write_fixed32(out, 16, 0x101);
+}

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use crate::attributes::Attributes;
 use crate::prefix;
 use crate::span::Status;
-use crate::value::Value;
+use crate::value::{Value, Values};
 
 /// Writes a varint.
 #[inline]
@@ -74,8 +74,8 @@ pub fn write_fixed32(out: &mut Vec<u8>, field: u32, value: u32) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-/// Writes the content of an `AnyValue`. Lists are written as they stand in the bytes that they
-/// borrow.
+/// Writes the content of an `AnyValue`. What is in lists is written as it stands in the bytes that
+/// they borrow.
 pub fn write_value(out: &mut Vec<u8>, value: Value<'_>) {
     match value {
         Value::Empty => {}
@@ -83,7 +83,7 @@ pub fn write_value(out: &mut Vec<u8>, value: Value<'_>) {
         Value::Bool(value) => write_varint_field(out, 2, u64::from(value)),
         Value::Int(value) => write_varint_field(out, 3, value.cast_unsigned()),
         Value::Double(value) => write_double(out, 4, value),
-        Value::Array(values) => write_bytes(out, 5, values.bytes()),
+        Value::Array(values) => write_array(out, values),
         Value::KeyValues(list) => write_list(out, list),
         Value::Bytes(bytes) => write_bytes(out, 7, bytes),
     }
@@ -117,6 +117,14 @@ fn write_list(out: &mut Vec<u8>, mut list: Attributes<'_>) {
     write_nested(out, 6, |out| {
         while let Some(key_value) = list.next_bytes() {
             write_bytes(out, 1, key_value);
+        }
+    });
+}
+
+fn write_array(out: &mut Vec<u8>, mut values: Values<'_>) {
+    write_nested(out, 5, |out| {
+        while let Some(value) = values.next_bytes() {
+            write_bytes(out, 1, value);
         }
     });
 }

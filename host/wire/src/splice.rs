@@ -131,7 +131,7 @@ fn count_targets(request: &[u8], edits: Edits<'_>, items: usize) -> Counts {
 }
 
 /// The edits of items, of resources and of scopes.
-fn targets<'w>(ordered: &'w [u32]) -> [&'w [Edit]; 3] {
+fn targets(ordered: &[u32]) -> [&[Edit]; 3] {
     let (quads, _) = ordered.as_chunks::<4>();
     let of = |target| {
         let start = quads.partition_point(|edit| place(edit).0 < Some(target));

@@ -42,12 +42,25 @@ pub(crate) fn check(
         summary: Summary::default(),
         limits,
         decoded_limit: limits.decoded(message.len()),
+        invalid: None,
     };
     let depth = limits.depth.min(Limits::DEEPEST);
-    validator.message(shape, message, depth)?;
-    validator.check_decoded()?;
-    Ok(validator.summary)
+    let checked = validator
+        .message(shape, message, depth)
+        .and_then(|()| validator.check_decoded());
+    match (checked, validator.invalid) {
+        (Ok(()), None) => Ok(validator.summary),
+        (_, Some(invalid)) => Err(invalid),
+        (Err(Stop), None) => Err(Invalid::Malformed {
+            what: shape.what,
+            offset: 0,
+        }),
+    }
 }
+
+/// The check ends here; the validator knows why. An error without content travels in a register,
+/// which the many small steps of the check notice.
+struct Stop;
 
 /// Whether bytes are UTF-8.
 #[inline]
@@ -79,11 +92,13 @@ struct Validator<'a> {
     summary: Summary,
     limits: &'a Limits,
     decoded_limit: usize,
+    /// Why the check stopped.
+    invalid: Option<Invalid>,
 }
 
 impl Validator<'_> {
     /// Checks a message; `depth` is how many more levels of values may follow.
-    fn message(&mut self, shape: &'static Shape, body: &[u8], depth: u32) -> Result<(), Invalid> {
+    fn message(&mut self, shape: &'static Shape, body: &[u8], depth: u32) -> Result<(), Stop> {
         self.decoded(shape.size);
         let depth = self.count(shape, body, depth)?;
         let mut rest = body;
@@ -106,7 +121,7 @@ impl Validator<'_> {
         key: u32,
         after: &'b [u8],
         depth: u32,
-    ) -> Result<&'b [u8], Invalid> {
+    ) -> Result<&'b [u8], Stop> {
         let number = key >> 3;
         let kind = usize::try_from(number)
             .ok()
@@ -164,7 +179,7 @@ impl Validator<'_> {
     /// Checks an attribute: most of the bytes of every request. Those that look as encoders write
     /// them, short and in ASCII, are checked in a few steps.
     #[inline]
-    fn attribute(&mut self, body: &[u8], depth: u32) -> Result<(), Invalid> {
+    fn attribute(&mut self, body: &[u8], depth: u32) -> Result<(), Stop> {
         if depth > 0 && is_plain(body) {
             self.decoded(schema::KEY_VALUE.size + body.len());
             return Ok(());
@@ -203,10 +218,10 @@ impl Validator<'_> {
     /// The content of a field of variable length, and what follows.
     #[inline]
     fn delimited<'b>(
-        &self,
+        &mut self,
         shape: &'static Shape,
         after: &'b [u8],
-    ) -> Result<(&'b [u8], &'b [u8]), Invalid> {
+    ) -> Result<(&'b [u8], &'b [u8]), Stop> {
         if let Some((len, rest)) = varint(after)
             && let Ok(len) = usize::try_from(len)
             && let Some(parts) = rest.split_at_checked(len)
@@ -218,7 +233,7 @@ impl Validator<'_> {
 
     /// Counts a message, holds the counts against the limits, and returns the depth left inside.
     #[inline]
-    fn count(&mut self, shape: &'static Shape, body: &[u8], depth: u32) -> Result<u32, Invalid> {
+    fn count(&mut self, shape: &'static Shape, body: &[u8], depth: u32) -> Result<u32, Stop> {
         match shape.counts {
             Counts::Nothing => {}
             Counts::Resource => self.summary.resources += 1,
@@ -226,17 +241,14 @@ impl Validator<'_> {
             Counts::Item => self.summary.items += 1,
             Counts::Points => self.summary.items += points(body),
             Counts::Level => {
-                return depth.checked_sub(1).ok_or(Invalid::OverLimit {
-                    what: "levels of nested values",
-                    limit: self.limits.depth.min(Limits::DEEPEST) as usize,
-                });
+                let deepest = self.limits.depth.min(Limits::DEEPEST) as usize;
+                return depth
+                    .checked_sub(1)
+                    .ok_or_else(|| self.over_limit("levels of nested values", deepest));
             }
         }
         if self.summary.items > self.limits.items {
-            return Err(Invalid::OverLimit {
-                what: "items",
-                limit: self.limits.items,
-            });
+            return Err(self.over_limit("items", self.limits.items));
         }
         self.check_decoded()?;
         Ok(depth)
@@ -248,22 +260,26 @@ impl Validator<'_> {
     }
 
     #[inline]
-    fn check_decoded(&self) -> Result<(), Invalid> {
+    fn check_decoded(&mut self) -> Result<(), Stop> {
         if self.summary.decoded_bytes > self.decoded_limit {
-            return Err(Invalid::OverLimit {
-                what: "bytes once decoded",
-                limit: self.decoded_limit,
-            });
+            return Err(self.over_limit("bytes once decoded", self.decoded_limit));
         }
         Ok(())
     }
 
     #[cold]
-    fn malformed(&self, shape: &'static Shape, at: &[u8]) -> Invalid {
-        Invalid::Malformed {
+    fn malformed(&mut self, shape: &'static Shape, at: &[u8]) -> Stop {
+        self.invalid = Some(Invalid::Malformed {
             what: shape.what,
             offset: at.as_ptr().addr().saturating_sub(self.start),
-        }
+        });
+        Stop
+    }
+
+    #[cold]
+    fn over_limit(&mut self, what: &'static str, limit: usize) -> Stop {
+        self.invalid = Some(Invalid::OverLimit { what, limit });
+        Stop
     }
 }
 

@@ -4,8 +4,7 @@ use crate::attributes::Attributes;
 use crate::field::{Fields, Payload};
 
 /// The value of an attribute. Lists are read as one goes through them; two lists are equal when
-/// their bytes are. A list that was written in several pieces (legal, and done by nobody) reads as
-/// its last piece.
+/// their bytes are.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Value<'a> {
     /// No value.
@@ -37,21 +36,29 @@ impl<'a> Value<'a> {
     /// This value once one more piece of its `AnyValue` is read.
     #[inline]
     pub(crate) fn merged(mut self, any_value: &'a [u8]) -> Self {
-        for field in Fields::new(any_value) {
+        let mut fields = Fields::new(any_value);
+        // The list that is being read: more fields of the same number are pieces of it.
+        let mut list = 0;
+        while let Some(field) = fields.next() {
             self = match (field.number, field.payload) {
+                (number @ (5 | 6), _) if number == list => continue,
+                (5, Payload::Len(first)) => Self::Array(Values {
+                    values: Fields::new(first),
+                    more: fields,
+                }),
+                (6, Payload::Len(first)) => {
+                    Self::KeyValues(Attributes::in_pieces(first, 1, fields.rest(), 6))
+                }
                 (1, Payload::Len(_)) => Self::Str(field.text()),
                 (2, Payload::Varint(value)) => Self::Bool(value != 0),
                 (3, Payload::Varint(value)) => Self::Int(value.cast_signed()),
                 (4, Payload::Fixed64(bits)) => Self::Double(f64::from_bits(bits)),
-                (5, Payload::Len(list)) => Self::Array(Values {
-                    fields: Fields::new(list),
-                }),
-                (6, Payload::Len(list)) => Self::KeyValues(Attributes::new(list, 1)),
                 (7, Payload::Len(bytes)) => Self::Bytes(bytes),
                 // A reference into a dictionary that requests of these signals do not have.
                 (8, Payload::Varint(_)) => Self::Empty,
-                _ => self,
+                _ => continue,
             };
+            list = field.number;
         }
         self
     }
@@ -175,20 +182,29 @@ impl PartialEq<&str> for Value<'_> {
 /// The values of a list, in order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Values<'a> {
-    fields: Fields<'a>,
+    values: Fields<'a>,
+    /// What follows in the `AnyValue`: mostly nothing, else perhaps more pieces of the list.
+    more: Fields<'a>,
 }
 
 impl<'a> Values<'a> {
-    /// The serialized `ArrayValue`, from the next value on.
-    pub(crate) const fn bytes(&self) -> &'a [u8] {
-        self.fields.rest()
+    /// The next value as it is serialized: an `AnyValue`.
+    #[inline]
+    pub(crate) fn next_bytes(&mut self) -> Option<&'a [u8]> {
+        loop {
+            if let Some(value) = self.values.message(1) {
+                return Some(value);
+            }
+            self.values = Fields::new(self.more.message(5)?);
+        }
     }
 }
 
 impl<'a> Iterator for Values<'a> {
     type Item = Value<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Value<'a>> {
-        self.fields.message(1).map(Value::new)
+        self.next_bytes().map(Value::new)
     }
 }

@@ -72,33 +72,59 @@ pub(crate) fn tally(verdicts: &[u8], rules: &Rules) -> Result<Tally, BadReply> {
             items: rules.items,
         });
     }
-    let mut counts = [0_usize; 256];
+    if verdicts.iter().all(|verdict| *verdict == 0) {
+        return Ok(tally);
+    }
+    let mut counts = [0_u32; 256];
     for verdict in verdicts {
         if let Some(count) = counts.get_mut(usize::from(*verdict)) {
             *count += 1;
         }
     }
-    tally.kept = 0;
-    for (byte, count) in (0..=u8::MAX).zip(counts).filter(|(_, count)| *count > 0) {
-        let item = || {
-            verdicts
-                .iter()
-                .position(|verdict| *verdict == byte)
-                .unwrap_or(0)
-        };
-        match Verdict::from_byte(byte) {
-            Verdict::Keep => tally.kept = count,
-            Verdict::Hold if !rules.holds => return Err(BadReply::Hold { item: item() }),
-            Verdict::Hold => tally.held = count,
-            Verdict::Drop(reason) if usize::from(reason) >= rules.reasons.min(Verdict::REASONS) => {
-                return Err(BadReply::Reason {
-                    item: item(),
-                    reason,
-                    reasons: rules.reasons,
-                });
-            }
-            Verdict::Drop(_) | Verdict::Undisposed => tally.dropped.push((byte, count as u64)),
+    // In order of byte: keep, hold, the reasons there are, undisposed. What is left over then is
+    // drops for reasons that do not exist.
+    let reasons = rules.reasons.min(Verdict::REASONS);
+    let mut counts = counts.into_iter();
+    let mut next = || usize::try_from(counts.next().unwrap_or(0)).unwrap_or(usize::MAX);
+    tally.kept = next();
+    tally.held = next();
+    let mut known = tally.kept + tally.held;
+    for byte in (2..=u8::MAX).take(reasons) {
+        let count = next();
+        known += count;
+        if count > 0 {
+            tally.dropped.push((byte, count as u64));
         }
     }
+    let undisposed = usize::try_from(counts.next_back().unwrap_or(0)).unwrap_or(usize::MAX);
+    if undisposed > 0 {
+        tally.dropped.push((u8::MAX, undisposed as u64));
+    }
+    if tally.held > 0 && !rules.holds {
+        let item = verdicts.iter().position(|verdict| *verdict == 1);
+        return Err(BadReply::Hold {
+            item: item.unwrap_or(0),
+        });
+    }
+    if known + undisposed != verdicts.len() {
+        return Err(unknown_reason(verdicts, reasons));
+    }
     Ok(tally)
+}
+
+#[cold]
+fn unknown_reason(verdicts: &[u8], reasons: usize) -> BadReply {
+    let wrong = verdicts
+        .iter()
+        .zip(0..)
+        .find_map(|(byte, item)| match Verdict::from_byte(*byte) {
+            Verdict::Drop(reason) if usize::from(reason) >= reasons => Some((item, reason)),
+            _ => None,
+        });
+    let (item, reason) = wrong.unwrap_or((0, u8::MAX));
+    BadReply::Reason {
+        item,
+        reason,
+        reasons,
+    }
 }

@@ -1,0 +1,101 @@
+//! Decisions made by random bytes: when they run out, every decision is the simplest one.
+
+use proptest::prelude::*;
+
+/// A list of random bytes that is used up one by one.
+#[derive(Clone, Debug)]
+pub(crate) struct Dice {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl Dice {
+    /// Dice of its own with the next bytes, at most so many and at most a third of what is left.
+    /// What is decided first would use up all of them otherwise.
+    pub(crate) fn fork(&mut self, most: usize) -> Self {
+        let left = self.bytes.get(self.at..).unwrap_or_default();
+        let bytes = left[..most.min(left.len() / 3)].to_vec();
+        self.at += bytes.len();
+        Self { bytes, at: 0 }
+    }
+
+    pub(crate) fn byte(&mut self) -> u8 {
+        let byte = self.bytes.get(self.at).copied().unwrap_or(0);
+        self.at += 1;
+        byte
+    }
+
+    /// One of `0..sides`; mostly the lower for few bytes left.
+    pub(crate) fn roll(&mut self, sides: usize) -> usize {
+        let wide = usize::from(self.byte()) << 8 | usize::from(self.byte());
+        wide % sides.max(1)
+    }
+
+    /// True once in so many.
+    pub(crate) fn once_in(&mut self, sides: u8) -> bool {
+        self.byte() % sides == sides - 1
+    }
+
+    pub(crate) fn word(&mut self) -> u64 {
+        let bytes = [(); 8].map(|()| self.byte());
+        // Small numbers are as likely as large ones.
+        u64::from_le_bytes(bytes) >> (u32::from(self.byte()) % 64)
+    }
+
+    pub(crate) fn some<T>(&mut self, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        self.once_in(2).then(|| make(self))
+    }
+
+    pub(crate) fn list<T>(&mut self, most: usize, mut make: impl FnMut(&mut Self) -> T) -> Vec<T> {
+        (0..self.roll(most + 1)).map(|_| make(self)).collect()
+    }
+
+    /// A list that is rarely empty.
+    pub(crate) fn few<T>(&mut self, most: usize, mut make: impl FnMut(&mut Self) -> T) -> Vec<T> {
+        let len = if self.once_in(10) {
+            0
+        } else {
+            1 + self.roll(most)
+        };
+        (0..len).map(|_| make(self)).collect()
+    }
+
+    pub(crate) fn bytes(&mut self, most: usize) -> Vec<u8> {
+        self.list(most, Self::byte)
+    }
+
+    pub(crate) fn text(&mut self) -> String {
+        const TEXTS: [&str; 8] = [
+            "",
+            "a",
+            "b",
+            "ü",
+            "http.route",
+            "service.name",
+            "日本語",
+            "\u{0}",
+        ];
+        match self.byte() % 12 {
+            8 => "long ".repeat(self.roll(60)),
+            9 => String::from_utf8_lossy(&self.bytes(12)).into_owned(),
+            10 => (0..self.roll(30))
+                .map(|_| char::from(self.byte() % 0x80))
+                .collect(),
+            other => TEXTS[usize::from(other) % TEXTS.len()].to_owned(),
+        }
+    }
+}
+
+/// Random bytes to decide with, up to so many.
+pub(crate) fn dice(most: usize) -> impl Strategy<Value = Dice> {
+    proptest::collection::vec(any::<u8>(), 0..most).prop_map(|bytes| Dice { bytes, at: 0 })
+}
+
+/// The number of cases of each property: enough to meet every combination that has failed yet,
+/// unless `PROPTEST_CASES` says another.
+pub(crate) fn cases() -> ProptestConfig {
+    match std::env::var("PROPTEST_CASES") {
+        Ok(_) => ProptestConfig::default(),
+        Err(_) => ProptestConfig::with_cases(500),
+    }
+}

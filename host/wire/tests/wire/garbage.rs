@@ -1,0 +1,85 @@
+//! Bytes that are no request harm nobody.
+
+use proptest::prelude::*;
+use spandrel_wire::{
+    Assembler, Attributes, Edits, Limits, Signal, Traces, Value, count, single_trace_part, splice,
+    split_by_size, split_by_trace, validate,
+};
+
+use crate::dice::{cases, dice};
+use crate::replies::{garbage, rules};
+
+const SIGNALS: [Signal; 3] = [Signal::Traces, Signal::Metrics, Signal::Logs];
+
+proptest! {
+    #![proptest_config(cases())]
+
+    /// Nothing panics or hangs on any bytes, not even what is made for valid requests only.
+    #[test]
+    fn any_bytes(bytes in proptest::collection::vec(weighted_byte(), 0..300), mut dice in dice(200)) {
+        for signal in SIGNALS {
+            drop(validate(signal, &bytes, &Limits::default()));
+            let items = count(signal, &bytes);
+            let parts = split_by_size(signal, &bytes, 2);
+            prop_assert_eq!(parts.iter().map(|part| part.items).sum::<usize>(), items);
+        }
+        read_all(&bytes);
+        split_by_trace(&bytes, 3);
+        single_trace_part(&bytes, 3);
+        let items = count(Signal::Traces, &bytes);
+        let (words, blob) = garbage(&mut dice);
+        let verdicts: Vec<u8> = (0..items).map(|_| dice.byte() % 3).collect();
+        let edits = Edits { words: &words, blob: &blob };
+        drop(splice(&bytes, &[], edits, &rules(items)));
+        let spliced = splice(&bytes, &verdicts, Edits::default(), &rules(items)).unwrap();
+        if let Some(held) = spliced.held {
+            let mut assembler = Assembler::new();
+            for position in 0..held.len() {
+                assembler.push(&held, position, Edits::default()).unwrap();
+            }
+            prop_assert_eq!(count(Signal::Traces, &assembler.finish().0), held.len());
+        }
+    }
+}
+
+/// Bytes that are often the key of a field that means something, or a short length.
+fn weighted_byte() -> impl Strategy<Value = u8> {
+    prop_oneof![
+        any::<u8>(),
+        prop::sample::select(vec![
+            0x0a, 0x12, 0x1a, 0x4a, 0x5a, 0x6a, 0x7a, 0x2a, 0x32, 0x0b, 0x0c
+        ]),
+        0_u8..20,
+    ]
+}
+
+fn read_all(bytes: &[u8]) {
+    let traces = Traces::new(bytes);
+    for placed in traces.spans() {
+        let span = placed.span;
+        let _ = (
+            span.name(),
+            span.kind(),
+            span.duration(),
+            span.status(),
+            span.is_root(),
+        );
+        walk(span.attributes(), 0);
+        walk(placed.resource_spans.resource().attributes(), 0);
+        walk(placed.scope_spans.scope().attributes(), 0);
+        for event in span.events() {
+            walk(event.attributes(), 0);
+        }
+        for link in span.links() {
+            walk(link.attributes(), 0);
+        }
+    }
+}
+
+fn walk(attributes: Attributes<'_>, depth: u32) {
+    for attribute in attributes {
+        if let (Value::KeyValues(list), 0..10) = (attribute.value, depth) {
+            walk(list, depth + 1);
+        }
+    }
+}

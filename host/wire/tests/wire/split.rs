@@ -1,0 +1,138 @@
+//! Split and merge keep every item, once, where it belongs.
+
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use proptest::prelude::*;
+use prost::Message;
+use spandrel_wire::{
+    Limits, Part, Signal, count, merge, shard_of, single_trace_part, split_by_size, split_by_trace,
+    validate,
+};
+
+use crate::dice::{cases, dice};
+use crate::edit::{Flat, flat};
+use crate::mess::mess_up;
+use crate::metrics::{metrics, points};
+use crate::requests::{logs, traces};
+
+fn spans(bytes: &[u8]) -> Vec<Flat> {
+    flat(&ExportTraceServiceRequest::decode(bytes).unwrap())
+}
+
+/// Parts are valid requests that say truly how many items they have.
+fn check(signal: Signal, parts: &[Part]) {
+    for part in parts {
+        let summary = validate(signal, &part.bytes, &Limits::default()).unwrap();
+        assert_eq!(summary.items, part.items);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    /// Split by trace: each shard gets exactly the spans of its traces, in order, in their resource
+    /// and scope; a request for one shard is known without splitting it.
+    #[test]
+    fn by_trace(mut dice in dice(3000), shards in 1_usize..6) {
+        let mut mess = dice.fork(500);
+        let request = traces(&mut dice).encode_to_vec();
+        let request = mess_up(&mut mess, &request);
+        let parts = split_by_trace(&request, shards);
+        check(Signal::Traces, &parts);
+        for shard in 0..shards {
+            let mut expected = spans(&request);
+            expected.retain(|item| shard_of(&item.span.trace_id, shards) == shard);
+            let part = parts.iter().find(|part| part.shard == shard);
+            prop_assert_eq!(part.map_or(Vec::new(), |part| spans(&part.bytes)), expected);
+        }
+        match single_trace_part(&request, shards) {
+            Some(shard) => prop_assert!(parts.iter().all(|part| part.shard == shard)),
+            None => prop_assert!(parts.len() > 1),
+        }
+    }
+
+    /// Split by size: the parts have all items in order and none has more than the limit; merged
+    /// again they are what came.
+    #[test]
+    fn by_size(mut dice in dice(3000), most in 1_usize..8) {
+        let mut mess = dice.fork(500);
+        let request = traces(&mut dice).encode_to_vec();
+        let request = mess_up(&mut mess, &request);
+        let parts = split_by_size(Signal::Traces, &request, most);
+        check(Signal::Traces, &parts);
+        let items = count(Signal::Traces, &request);
+        prop_assert!(parts.iter().all(|part| (1..=most).contains(&part.items)));
+        prop_assert_eq!(parts.len(), items.div_ceil(most));
+        let split: Vec<Flat> = parts.iter().flat_map(|part| spans(&part.bytes)).collect();
+        prop_assert_eq!(&split, &spans(&request));
+        let merged = merge(parts.iter().map(|part| &part.bytes[..]));
+        prop_assert_eq!(&spans(&merged), &split);
+    }
+
+    /// Log records are split as spans are.
+    #[test]
+    fn logs_by_size(mut dice in dice(2000), most in 1_usize..8) {
+        let request = logs(&mut dice).encode_to_vec();
+        let parts = split_by_size(Signal::Logs, &request, most);
+        check(Signal::Logs, &parts);
+        prop_assert!(parts.iter().all(|part| (1..=most).contains(&part.items)));
+        let records = |bytes: &[u8]| -> Vec<_> {
+            let request = ExportLogsServiceRequest::decode(bytes).unwrap();
+            let entries = request.resource_logs.into_iter().flat_map(|entry| {
+                let resource = entry.resource;
+                entry.scope_logs.into_iter().map(move |scope| (resource.clone(), scope))
+            });
+            entries.flat_map(|(resource, scope)| {
+                scope.log_records.into_iter().map(move |record| {
+                    (resource.clone(), scope.scope.clone(), scope.schema_url.clone(), record)
+                })
+            }).collect()
+        };
+        let split: Vec<_> = parts.iter().flat_map(|part| records(&part.bytes)).collect();
+        prop_assert_eq!(split, records(&request));
+    }
+
+    /// Metrics are split between metrics: only one that is larger than the limit exceeds it.
+    #[test]
+    fn metrics_by_size(mut dice in dice(2000), most in 1_usize..6) {
+        let request = metrics(&mut dice).encode_to_vec();
+        let parts = split_by_size(Signal::Metrics, &request, most);
+        check(Signal::Metrics, &parts);
+        let all = |bytes: &[u8]| -> Vec<_> {
+            let request = ExportMetricsServiceRequest::decode(bytes).unwrap();
+            request
+                .resource_metrics
+                .into_iter()
+                .flat_map(|entry| entry.scope_metrics)
+                .flat_map(|scope| scope.metrics)
+                .collect()
+        };
+        let split: Vec<_> = parts.iter().flat_map(|part| all(&part.bytes)).collect();
+        prop_assert_eq!(split, all(&request));
+        for part in &parts {
+            let metrics = all(&part.bytes);
+            let large = metrics.iter().filter(|metric| points(metric) > 0).count() == 1;
+            prop_assert!(part.items <= most || large);
+        }
+    }
+}
+
+/// Ids that count upwards, and ids that differ in one half only, spread over all shards.
+#[test]
+fn shards_are_even() {
+    for place in [0, 7, 8, 15] {
+        let mut counts = [0_u32; 8];
+        for number in 0..=255 {
+            let mut id = [0; 16];
+            id[place] = number;
+            counts[shard_of(&id, 8)] += 1;
+        }
+        assert!(
+            counts.iter().all(|count| (12..=55).contains(count)),
+            "{place}: {counts:?}"
+        );
+    }
+    assert_eq!(shard_of(&[], 8), 0);
+    assert_eq!(shard_of(&[1; 16], 0), 0);
+}

@@ -1,0 +1,159 @@
+//! Validate accepts what prost accepts, but for what is documented.
+
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use proptest::prelude::*;
+use prost::Message;
+use spandrel_wire::{Invalid, Limits, Signal, Summary, count, validate};
+
+use crate::dice::{Dice, cases, dice};
+use crate::mess::mess_up;
+use crate::metrics::{metrics, points};
+use crate::requests::{logs, traces};
+
+/// A valid request of each signal.
+fn requests(dice: &mut Dice) -> [(Signal, Vec<u8>); 3] {
+    let mut mess = dice.fork(300);
+    let traces = traces(&mut dice.fork(1500)).encode_to_vec();
+    [
+        (Signal::Traces, mess_up(&mut mess, &traces)),
+        (
+            Signal::Metrics,
+            metrics(&mut dice.fork(1500)).encode_to_vec(),
+        ),
+        (Signal::Logs, logs(dice).encode_to_vec()),
+    ]
+}
+
+/// What prost says of a request: refused, or resources, scopes and items.
+fn by_prost(signal: Signal, bytes: &[u8]) -> Option<[usize; 3]> {
+    match signal {
+        Signal::Traces => {
+            let entries = ExportTraceServiceRequest::decode(bytes)
+                .ok()?
+                .resource_spans;
+            let scopes = || entries.iter().flat_map(|entry| &entry.scope_spans);
+            let items = scopes().map(|scope| scope.spans.len()).sum();
+            Some([entries.len(), scopes().count(), items])
+        }
+        Signal::Metrics => {
+            let entries = ExportMetricsServiceRequest::decode(bytes)
+                .ok()?
+                .resource_metrics;
+            let scopes = || entries.iter().flat_map(|entry| &entry.scope_metrics);
+            let items = scopes().flat_map(|scope| &scope.metrics).map(points).sum();
+            Some([entries.len(), scopes().count(), items])
+        }
+        Signal::Logs => {
+            let entries = ExportLogsServiceRequest::decode(bytes).ok()?.resource_logs;
+            let scopes = || entries.iter().flat_map(|entry| &entry.scope_logs);
+            let items = scopes().map(|scope| scope.log_records.len()).sum();
+            Some([entries.len(), scopes().count(), items])
+        }
+    }
+}
+
+fn counts(summary: &Summary) -> [usize; 3] {
+    [summary.resources, summary.scopes, summary.items]
+}
+
+/// Whether bytes are refused for an id of a wrong length: what stands before the place is the key
+/// of an id and another length.
+fn is_wrong_id(bytes: &[u8], refused: &Invalid) -> bool {
+    let Invalid::Malformed { what, offset } = refused else {
+        return false;
+    };
+    let (ids, len) = match *what {
+        "span" => (&[(0x0a, 16), (0x12, 8), (0x22, 8)][..], &bytes[..*offset]),
+        "link" => (&[(0x0a, 16), (0x12, 8)][..], &bytes[..*offset]),
+        "log record" => (&[(0x4a, 16), (0x52, 8)][..], &bytes[..*offset]),
+        "exemplar" => (&[(0x2a, 16), (0x22, 8)][..], &bytes[..*offset]),
+        _ => return false,
+    };
+    // The length is one byte, or several of which all but the last have the high bit.
+    let (_, mut before) = len.split_last().unwrap();
+    while let [rest @ .., 0x80..=0xff] = before {
+        before = rest;
+    }
+    let [.., key] = before else { return false };
+    let said = len[before.len()];
+    ids.iter().any(|(id, right)| id == key && said != *right)
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    /// What prost encodes is accepted and counted as prost counts it, whatever unusual form it has.
+    #[test]
+    fn accepts_and_counts_requests(mut dice in dice(4000)) {
+        for (signal, request) in requests(&mut dice) {
+            let expected = by_prost(signal, &request).unwrap();
+            let summary = validate(signal, &request, &Limits::default()).unwrap();
+            prop_assert_eq!(counts(&summary), expected);
+            prop_assert_eq!(count(signal, &request), expected[2]);
+        }
+    }
+
+    /// Broken requests are refused exactly when prost refuses them, or for an id of a wrong length.
+    #[test]
+    fn refuses_as_prost_does(mut dice in dice(4000), seed in dice(60)) {
+        for (signal, mut request) in requests(&mut dice) {
+            break_it(&mut seed.clone(), &mut request);
+            let expected = by_prost(signal, &request);
+            match (validate(signal, &request, &Limits::NONE), expected) {
+                (Ok(summary), Some(expected)) => {
+                    prop_assert_eq!(counts(&summary), expected);
+                    prop_assert_eq!(count(signal, &request), expected[2]);
+                }
+                (Err(refused), Some(_)) => {
+                    prop_assert!(is_wrong_id(&request, &refused), "{refused}");
+                }
+                (Ok(_), None) => prop_assert!(false, "accepted what prost refuses"),
+                (Err(_), None) => {}
+            }
+        }
+    }
+}
+
+/// Changes, inserts, removes or repeats a few bytes.
+fn break_it(dice: &mut Dice, request: &mut Vec<u8>) {
+    for _ in 0..=dice.roll(4) {
+        if request.is_empty() {
+            return;
+        }
+        let at = dice.roll(request.len());
+        match dice.roll(6) {
+            0 => request[at] ^= 1 << (dice.byte() % 8),
+            1 => request[at] = dice.byte(),
+            2 => request.insert(at, dice.byte()),
+            3 => drop(request.remove(at)),
+            4 => request.truncate(at),
+            _ => {
+                let end = (at + dice.roll(20)).min(request.len());
+                let copy = request[at..end].to_vec();
+                request.extend(copy);
+            }
+        }
+    }
+}
+
+/// The offset in an error is where the trouble is.
+#[test]
+fn errors_name_the_place() {
+    let said = |bytes: &[u8]| {
+        let refused = validate(Signal::Traces, bytes, &Limits::default());
+        refused.unwrap_err().to_string()
+    };
+    assert_eq!(said(&[0x0a, 5]), "malformed request at byte 1");
+    assert_eq!(
+        said(&[0x0a, 2, 0x1a, 9]),
+        "malformed resource spans at byte 3"
+    );
+    assert_eq!(
+        said(&[0x0a, 7, 0x12, 5, 0x12, 3, 0x2a, 1, 0xff]),
+        "malformed span at byte 8"
+    );
+    assert_eq!(said(&[0x00, 0]), "malformed request at byte 1");
+    assert_eq!(said(&[0x0c]), "malformed request at byte 1");
+}
