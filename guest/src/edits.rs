@@ -91,25 +91,26 @@ impl Edits {
         }
     }
 
-    /// Appends edits that stand in another list, under a new index.
+    /// Appends the edits of one index of another list, under a new index. The other list must be
+    /// in order of its indices, as an emission's is: each item is released once, then edited.
     pub(crate) fn adopt(&mut self, other: &Self, from: u32, to: u32) {
-        for edit in other.words.as_chunks::<4>().0 {
-            let &[operation, index, offset, length] = edit;
+        let (edits, _) = other.words.as_chunks::<4>();
+        let first = edits.partition_point(|&[_, index, _, _]| index < from);
+        let of_index = edits.iter().skip(first);
+        for &[operation, index, offset, length] in of_index {
             if index != from {
-                continue;
+                break;
             }
             let (start, end) = (offset as usize, offset as usize + length as usize);
-            let offset = match other.blob.get(start..end) {
+            let snippet = match other.blob.get(start..end) {
                 Some(bytes) if operation != Operation::SetKind.number() => {
-                    let start = self.blob.len();
-                    self.blob.extend_from_slice(bytes);
-                    word(start)
+                    self.intern(|blob| blob.extend_from_slice(bytes))
                 }
                 // The kind is a number in the words, not a part of the blob.
-                _ => offset,
+                _ => Snippet { offset, length },
             };
             self.words
-                .extend_from_slice(&[operation, to, offset, length]);
+                .extend_from_slice(&[operation, to, snippet.offset, snippet.length]);
         }
     }
 }

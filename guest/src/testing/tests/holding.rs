@@ -2,7 +2,7 @@
 
 use super::{FIRST, SECOND, Script, batch, host};
 use crate::prelude::*;
-use crate::testing::Fate;
+use crate::testing::{Fate, TestBatch};
 
 /// A held span can be settled in any way in a later call; one that is lost is `undisposed`.
 #[test]
@@ -116,4 +116,48 @@ fn handles_can_be_stored() {
     let json = serde_json::to_string(&held).unwrap();
     let read: Held = serde_json::from_str(&json).unwrap();
     assert_eq!(read, held);
+}
+
+/// Settling many spans within the call that held them stays cheap and stores equal edits once,
+/// beside releases of earlier batches, which keep their own edits.
+#[test]
+fn many_spans_are_settled_within_one_call() {
+    struct Many;
+    impl Script for Many {
+        fn process(held: &mut Vec<Held>, batch: &mut Batch) {
+            let mut earlier = held.pop();
+            let mut spans: Vec<Held> = batch.spans().map(Span::hold).collect();
+            held.extend(spans.pop());
+            for (number, now) in spans.into_iter().enumerate() {
+                now.forward_with(|edits| {
+                    edits
+                        .set_attribute("when", "now")
+                        .set_kind(SpanKind::Server);
+                });
+                if number == 1_000
+                    && let Some(before) = earlier.take()
+                {
+                    before.forward_with(|edits| {
+                        edits.set_attribute("when", "before").set_name("earlier");
+                    });
+                }
+            }
+        }
+    }
+    let mut host = host::<Many>();
+    for round in 0..2 {
+        let many = (0..2_000).fold(TestBatch::new(), |batch, number| {
+            batch.span(&number.to_string(), |span| span)
+        });
+        let outcome = host.process(&many);
+        assert_eq!(outcome.held(), ["1999"]);
+        assert_eq!(outcome.kept().len(), 1_999 + round);
+        for span in &outcome.spans()[..1_999] {
+            assert_eq!(span.after().attribute_str("when"), Some("now"));
+        }
+        for span in &outcome.spans()[2_000..] {
+            assert_eq!(span.after().attribute_str("when"), Some("before"));
+            assert_eq!(span.after().name(), "earlier");
+        }
+    }
 }
