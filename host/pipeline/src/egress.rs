@@ -16,7 +16,7 @@ use crate::batch::Batch;
 use crate::batcher::{Batcher, BatcherConfig};
 use crate::exporter::Exporter;
 use crate::ledger::Ledger;
-use crate::queue::{Permit, Queue, QueueConfig, QueueFill, Queued};
+use crate::queue::{Lane, Permit, Queue, QueueConfig, QueueFill, Queued};
 
 /// One exporter of a pipeline, with its own queue.
 #[derive(Clone, Debug)]
@@ -110,10 +110,10 @@ impl Egress {
     }
 
     /// Waits for room in every queue. The caller bounds the wait.
-    pub(crate) async fn reserve(&self, items: u64, bytes: usize) -> Option<Permits> {
+    pub(crate) async fn reserve(&self, lane: Lane, items: u64, bytes: usize) -> Option<Permits> {
         let mut permits = Vec::with_capacity(self.queues.len());
         for queue in &self.queues {
-            permits.push(queue.reserve(items, bytes).await?);
+            permits.push(queue.reserve(lane, items, bytes).await?);
         }
         Some(Permits(permits))
     }

@@ -4,6 +4,10 @@
 //! back when the batch's last attempt has ended. So a batch that was accepted always fits, a full
 //! queue is known before any plugin has seen the batch, and what waits in the queue, in the batcher
 //! and in attempts is bounded together.
+//!
+//! What plugins release or make has as much room again, of its own. It was accepted long ago and
+//! can only wait, and if it waited for room that batches in front of it in the shards have taken,
+//! neither would ever go on.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,7 +51,7 @@ impl Default for QueueConfig {
             queue_size: 1000,
             sizer: Sizer::Requests,
             block_on_overflow: false,
-            max_bytes: 256 << 20,
+            max_bytes: 128 << 20,
             num_consumers: 10,
         }
     }
@@ -56,9 +60,11 @@ impl Default for QueueConfig {
 /// How full a queue is, its batcher and its attempts included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueFill {
-    /// Room taken, in units of the queue's sizer.
+    /// Room taken by what senders sent, in units of the queue's sizer.
     pub size: usize,
-    /// Room in all, in the same units.
+    /// Room taken by what plugins released or made, in the same units.
+    pub released: usize,
+    /// Room for each of the two, in the same units.
     pub capacity: usize,
     /// Bytes taken, rounded up to KiB for each batch.
     pub bytes: usize,
@@ -66,6 +72,32 @@ pub struct QueueFill {
 
 /// Bytes are counted in KiB, so that the largest queue fits a semaphore's 32-bit permit counts.
 const BYTES_UNIT: usize = 1 << 10;
+
+/// Whose room a batch takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// A sender's, which can still be refused.
+    Sent,
+    /// A plugin's: released or made by it.
+    Released,
+}
+
+/// The room of one lane.
+#[derive(Debug)]
+struct Room {
+    units: Arc<Semaphore>,
+    kib: Arc<Semaphore>,
+}
+
+impl Room {
+    fn new(config: &QueueConfig) -> Self {
+        let room = |size: usize| Arc::new(Semaphore::new(size.clamp(1, Semaphore::MAX_PERMITS)));
+        Self {
+            units: room(config.queue_size),
+            kib: room(config.max_bytes / BYTES_UNIT),
+        }
+    }
+}
 
 /// Room for one batch in one queue. Parts of the batch share it; the last one gives it back.
 #[derive(Clone, Debug)]
@@ -84,8 +116,8 @@ pub(crate) struct Queued {
 #[derive(Debug)]
 pub(crate) struct Queue {
     config: QueueConfig,
-    room: Arc<Semaphore>,
-    bytes: Arc<Semaphore>,
+    sent: Room,
+    released: Room,
     waiting: Mutex<VecDeque<Queued>>,
     arrived: Notify,
     closed: AtomicBool,
@@ -93,12 +125,10 @@ pub(crate) struct Queue {
 
 impl Queue {
     pub(crate) fn new(config: QueueConfig) -> Self {
-        let size = config.queue_size.clamp(1, Semaphore::MAX_PERMITS);
-        let bytes = (config.max_bytes / BYTES_UNIT).clamp(1, Semaphore::MAX_PERMITS);
         Self {
+            sent: Room::new(&config),
+            released: Room::new(&config),
             config,
-            room: Arc::new(Semaphore::new(size)),
-            bytes: Arc::new(Semaphore::new(bytes)),
             waiting: Mutex::default(),
             arrived: Notify::new(),
             closed: AtomicBool::new(false),
@@ -112,10 +142,12 @@ impl Queue {
     pub(crate) fn fill(&self) -> QueueFill {
         let capacity = self.config.queue_size.clamp(1, Semaphore::MAX_PERMITS);
         let kib = (self.config.max_bytes / BYTES_UNIT).clamp(1, Semaphore::MAX_PERMITS);
+        let taken = |size: usize, room: &Semaphore| size.saturating_sub(room.available_permits());
         QueueFill {
-            size: capacity.saturating_sub(self.room.available_permits()),
+            size: taken(capacity, &self.sent.units),
+            released: taken(capacity, &self.released.units),
             capacity,
-            bytes: kib.saturating_sub(self.bytes.available_permits()) * BYTES_UNIT,
+            bytes: (taken(kib, &self.sent.kib) + taken(kib, &self.released.kib)) * BYTES_UNIT,
         }
     }
 
@@ -137,26 +169,34 @@ impl Queue {
         )
     }
 
-    /// Takes room now, or not at all.
+    /// Takes a sender's room now, or not at all.
     pub(crate) fn try_reserve(&self, items: u64, bytes: usize) -> Option<Permit> {
         let (units, kib) = self.weights(items, bytes);
-        let room = Arc::clone(&self.room).try_acquire_many_owned(units).ok()?;
-        let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(kib).ok()?;
+        let units = Arc::clone(&self.sent.units)
+            .try_acquire_many_owned(units)
+            .ok()?;
+        let kib = Arc::clone(&self.sent.kib)
+            .try_acquire_many_owned(kib)
+            .ok()?;
         Some(Permit {
-            _room: Arc::new((room, bytes)),
+            _room: Arc::new((units, kib)),
         })
     }
 
     /// Waits for room, in turn. The caller bounds the wait.
-    pub(crate) async fn reserve(&self, items: u64, bytes: usize) -> Option<Permit> {
+    pub(crate) async fn reserve(&self, lane: Lane, items: u64, bytes: usize) -> Option<Permit> {
         let (units, kib) = self.weights(items, bytes);
-        let room = Arc::clone(&self.room)
+        let room = match lane {
+            Lane::Sent => &self.sent,
+            Lane::Released => &self.released,
+        };
+        let units = Arc::clone(&room.units)
             .acquire_many_owned(units)
             .await
             .ok()?;
-        let bytes = Arc::clone(&self.bytes).acquire_many_owned(kib).await.ok()?;
+        let kib = Arc::clone(&room.kib).acquire_many_owned(kib).await.ok()?;
         Some(Permit {
-            _room: Arc::new((room, bytes)),
+            _room: Arc::new((units, kib)),
         })
     }
 

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::batch::Batch;
 use crate::egress::{Egress, Permits};
 use crate::ledger::Account;
+use crate::queue::Lane;
 use crate::refused::Refused;
 use crate::stage::runner::{Origin, Passed, StageRunner};
 
@@ -132,7 +133,11 @@ impl Shard {
     /// Waits for room behind the last stage. Nothing bounds the wait but the drain's deadline:
     /// these items are accepted, and while they wait the senders of this shard do, too.
     async fn leave(&mut self, batch: Batch) {
-        if let Some(permits) = self.egress.reserve(batch.items(), batch.bytes.len()).await {
+        if let Some(permits) = self
+            .egress
+            .reserve(Lane::Released, batch.items(), batch.bytes.len())
+            .await
+        {
             self.egress.forward(batch, &permits);
         }
     }

@@ -15,6 +15,7 @@ use crate::completion::{Completed, Guard};
 use crate::egress::{Egress, Permits};
 use crate::ledger::Ledger;
 use crate::pipeline::AckOn;
+use crate::queue::Lane;
 use crate::refused::Refused;
 use crate::shard::{Job, enter_chain};
 use crate::stage::Dispatch;
@@ -155,7 +156,9 @@ impl Door {
         if !self.egress.blocks() {
             return Err(full);
         }
-        let waited = tokio::time::timeout(OVERFLOW_WAIT, self.egress.reserve(items, bytes)).await;
+        let waited =
+            tokio::time::timeout(OVERFLOW_WAIT, self.egress.reserve(Lane::Sent, items, bytes))
+                .await;
         waited.ok().flatten().ok_or(full)
     }
 

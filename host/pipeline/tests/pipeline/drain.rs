@@ -126,3 +126,39 @@ async fn ticks_go_on_under_load() {
     drain(pipeline).await;
     assert_eq!(backend.taken(), (0..100).collect::<Vec<_>>());
 }
+
+/// A plugin that releases while its batch has taken the queue's last room does not wait for itself.
+#[tokio::test(start_paused = true)]
+async fn releases_do_not_wait_for_the_batch_in_hand() {
+    let manifest = Manifest {
+        holds: true,
+        ..Manifest::default()
+    };
+    let one_behind = stage(manifest, |_| {
+        let mut last = None;
+        move |call| match call {
+            Call::Process(ticket, batch) => {
+                let released = last
+                    .replace(ticket)
+                    .map_or_else(Vec::new, |before| vec![before, 0]);
+                Ok(Reply {
+                    verdicts: vec![1; ids(batch).len()],
+                    ..releasing(released)
+                })
+            }
+            Call::Tick | Call::Drain(_) => Ok(releasing(
+                last.take().map_or_else(Vec::new, |last| vec![last, 0]),
+            )),
+        }
+    });
+    let backend = Backend::new([]);
+    let pipeline = Pipeline::build(config(vec![one_behind], vec![exporter(&backend, 1)]))
+        .await
+        .unwrap();
+    for id in 0..5 {
+        offer(&pipeline, spans([id])).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    assert!(drain(pipeline).await.in_time);
+    assert_eq!(backend.taken(), [0, 1, 2, 3, 4]);
+}
