@@ -62,11 +62,6 @@
 //! Native builds compile the same plugin against a double of the host (see [`testing`]), so unit tests
 //! need no WebAssembly. `guest/README.md` goes from an empty directory to a running plugin.
 
-/// The blocks of the README compile and run.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-pub struct Readme;
-
 mod batch;
 #[doc(hidden)]
 pub mod bindings;
