@@ -4,6 +4,14 @@
 //! `SPANDREL_SEEDS=10000 cargo test -p spandrel-pipeline chaos` runs the long form of the
 //! simulation; a failure names its seed, and `SPANDREL_SEED=17` runs that one alone.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, and the lints know only functions marked as tests"
+)]
+
 mod admission;
 mod chaos;
 mod delivery;
