@@ -1,6 +1,6 @@
 //! What tells one span from another.
 
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 
 use spandrel_guest::Span;
 
@@ -40,39 +40,5 @@ impl Hash for Ids {
         for word in self.0 {
             hasher.write_u64(word);
         }
-    }
-}
-
-/// Hashes ids, which are random already, with little work. The seed differs from instance to
-/// instance, so that nobody can choose ids that all fall into one place.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Seed(pub(crate) u64);
-
-impl BuildHasher for Seed {
-    type Hasher = Mix;
-
-    fn build_hasher(&self) -> Mix {
-        Mix(self.0)
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Mix(u64);
-
-impl Hasher for Mix {
-    fn write_u64(&mut self, word: u64) {
-        let mixed = (self.0 ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = mixed ^ (mixed >> 32);
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(byte.into());
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        // A table takes its place from the low bits and its tag from the high ones.
-        self.0.wrapping_mul(0xd6e8_feb8_6659_fd93)
     }
 }

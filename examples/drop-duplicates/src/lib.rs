@@ -4,7 +4,7 @@ mod ids;
 mod seen;
 
 use spandrel_guest::prelude::*;
-use spandrel_guest::{count, monotonic, random};
+use spandrel_guest::{count, monotonic};
 
 use ids::Ids;
 use seen::Seen;
@@ -66,7 +66,7 @@ impl Plugin for DropDuplicates {
             return Err(format!("`max_spans` must be from 2 to {MOST_SPANS}"));
         }
         Ok(Self {
-            seen: Seen::new(config.window, config.max_spans, random(), monotonic()),
+            seen: Seen::new(config.window, config.max_spans, monotonic()),
         })
     }
 

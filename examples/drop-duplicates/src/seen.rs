@@ -3,15 +3,17 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::ids::{Ids, Seed};
+use spandrel_guest::IdHash;
+
+use crate::ids::Ids;
 
 /// Two generations of ids. New ones go into the younger; when that is a window old, or full, it
 /// becomes the elder and what was the elder is forgotten. So nothing is looked at one by one to
 /// forget it, and an id is remembered for one window at least and two at most.
 #[derive(Debug)]
 pub(crate) struct Seen {
-    younger: HashSet<Ids, Seed>,
-    elder: HashSet<Ids, Seed>,
+    younger: HashSet<Ids, IdHash>,
+    elder: HashSet<Ids, IdHash>,
     /// When the younger began.
     began: Duration,
     window: Duration,
@@ -20,10 +22,10 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    pub(crate) fn new(window: Duration, max_spans: usize, seed: u64, now: Duration) -> Self {
+    pub(crate) fn new(window: Duration, max_spans: usize, now: Duration) -> Self {
         Self {
-            younger: HashSet::with_hasher(Seed(seed)),
-            elder: HashSet::with_hasher(Seed(seed)),
+            younger: HashSet::default(),
+            elder: HashSet::default(),
             began: now,
             window,
             most: max_spans / 2,

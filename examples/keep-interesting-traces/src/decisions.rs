@@ -2,22 +2,24 @@
 
 use std::collections::HashMap;
 
+use spandrel_guest::IdHash;
+
 use crate::trace::TraceId;
 
 /// Two generations: when the younger is full it becomes the elder, and what was the elder is
 /// forgotten. Both together never hold more than the limit.
 #[derive(Debug)]
 pub(crate) struct Decisions {
-    younger: HashMap<TraceId, bool>,
-    elder: HashMap<TraceId, bool>,
+    younger: HashMap<TraceId, bool, IdHash>,
+    elder: HashMap<TraceId, bool, IdHash>,
     most: usize,
 }
 
 impl Decisions {
     pub(crate) fn new(max_decisions: usize) -> Self {
         Self {
-            younger: HashMap::new(),
-            elder: HashMap::new(),
+            younger: HashMap::default(),
+            elder: HashMap::default(),
             most: max_decisions / 2,
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use spandrel_guest::Span;
+use spandrel_guest::{IdHash, Span};
 
 use crate::trace::{Trace, TraceId};
 
@@ -14,14 +14,14 @@ const EXCESS_PART: usize = 16;
 /// Traces by id. A tick walks through all of them: fifty thousand take about a millisecond.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    traces: HashMap<TraceId, Trace>,
+    traces: HashMap<TraceId, Trace, IdHash>,
     most: usize,
 }
 
 impl Waiting {
     pub(crate) fn new(most: usize) -> Self {
         Self {
-            traces: HashMap::new(),
+            traces: HashMap::default(),
             most,
         }
     }
