@@ -25,7 +25,7 @@ fn main() -> std::io::Result<()> {
     let mut out = stdout().lock();
     let batches = BATCHES.map(Batch::new);
     let mut one = Vec::new();
-    span(&mut one, 1);
+    span(&mut one, 1, 8);
     let size = one.len();
     writeln!(
         out,
@@ -79,7 +79,7 @@ fn jobs() -> [(&'static str, Job); 11] {
             batch.splice(&batch.hold, Edits::default())
         }),
         ("single_trace_part", |batch| {
-            single_trace_part(&batch.request, 2).unwrap_or(2)
+            single_trace_part(&batch.one_trace, 2).unwrap_or(2)
         }),
         ("split_by_trace in 2", |batch| {
             split_by_trace(&batch.request, 2).len()
@@ -97,7 +97,10 @@ fn jobs() -> [(&'static str, Job); 11] {
 /// A request, and replies to it.
 struct Batch {
     spans: usize,
+    /// With a trace for every 8 spans.
     request: Vec<u8>,
+    /// With the same trace in every span.
+    one_trace: Vec<u8>,
     keep: Vec<u8>,
     drop: Vec<u8>,
     hold: Vec<u8>,
@@ -114,7 +117,8 @@ impl Batch {
         let [team, rest] = [team, blob.len() - team].map(word);
         Self {
             spans,
-            request: request(spans),
+            request: request(spans, 8),
+            one_trace: request(spans, u64::MAX),
             keep: vec![0; spans],
             drop: (0..spans)
                 .map(|span| if span % 5 == 0 { 2 } else { 0 })
@@ -166,8 +170,8 @@ fn now() -> std::time::Instant {
     std::time::Instant::now()
 }
 
-/// A request of so many spans, in scopes of 64.
-fn request(spans: usize) -> Vec<u8> {
+/// A request of so many spans, in scopes of 64, with so many spans of each trace.
+fn request(spans: usize, of_trace: u64) -> Vec<u8> {
     let mut out = Vec::new();
     write_nested(&mut out, 1, |out| {
         write_nested(out, 1, |out| {
@@ -187,7 +191,7 @@ fn request(spans: usize) -> Vec<u8> {
                     write_text(out, 2, "2.9.0-alpha");
                 });
                 for number in start..spans.min(start + 64) {
-                    write_nested(out, 2, |out| span(out, number as u64));
+                    write_nested(out, 2, |out| span(out, number as u64, of_trace));
                 }
             });
         }
@@ -195,17 +199,18 @@ fn request(spans: usize) -> Vec<u8> {
     out
 }
 
-fn span(out: &mut Vec<u8>, number: u64) {
-    let id = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes();
+fn span(out: &mut Vec<u8>, number: u64, of_trace: u64) {
+    let mixed = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes();
+    let (trace, id) = (mixed(number / of_trace), mixed(number));
     let begin = 1_763_798_400_000_000_000 + number * 1_000_003;
-    write_bytes(out, 1, &[id, id].concat());
+    write_bytes(out, 1, &[trace, trace].concat());
     write_bytes(out, 2, &id);
     write_bytes(out, 4, &id);
     write_text(out, 5, "GET /api/v1/carts/{cartId}/items");
     write_varint_field(out, 6, 2);
     write_fixed64(out, 7, begin);
     write_fixed64(out, 8, begin + 12_345_678);
-    let agent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131";
+    let agent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36";
     for (key, value) in [
         ("http.request.method", "GET"),
         ("http.route", "/api/v1/carts/{cartId}/items"),
@@ -217,7 +222,7 @@ fn span(out: &mut Vec<u8>, number: u64) {
         ("thread.name", "http-nio-8080-exec-7"),
         (
             "url.full",
-            "https://shop.example.com/api/v1/carts/7f3c9a52-2f1b/items?currency=EUR",
+            "https://shop.example.com/api/v1/carts/7f3c9a52-2f1b/items?currency=EUR&include=prices",
         ),
     ] {
         write_nested(out, 9, |out| write_key_value(out, key, value));

@@ -28,6 +28,9 @@ pub(crate) struct Plan<'a> {
     kind: Option<u32>,
     status: Option<&'a [u8]>,
     keys: Vec<Key<'a>>,
+    /// A bit for each length (modulo 64) that a key has: most attributes are not the ones that
+    /// change, and their keys are mostly of another length.
+    lengths: u64,
     /// Where in `keys` a key is, once there are more than a few.
     places: BTreeMap<&'a [u8], usize>,
 }
@@ -115,6 +118,7 @@ impl<'a> Plan<'a> {
         self.kind = None;
         self.status = None;
         self.keys.clear();
+        self.lengths = 0;
         self.places.clear();
     }
 
@@ -143,6 +147,7 @@ impl<'a> Plan<'a> {
 
     fn add(&mut self, key: &'a [u8]) -> usize {
         let place = self.keys.len();
+        self.lengths |= length_bit(key);
         self.keys.push(Key {
             key,
             deleted: false,
@@ -206,6 +211,9 @@ impl<'a> Plan<'a> {
 
     #[inline]
     fn attribute(&mut self, key: &[u8]) -> Fate<'a> {
+        if self.lengths & length_bit(key) == 0 {
+            return Fate::Stays;
+        }
         let Some(entry) = self.find(key).and_then(|place| self.keys.get_mut(place)) else {
             return Fate::Stays;
         };
@@ -229,4 +237,9 @@ impl<'a> Plan<'a> {
             write_bytes(out, attribute, value);
         }
     }
+}
+
+#[inline]
+const fn length_bit(key: &[u8]) -> u64 {
+    1 << (key.len() % 64)
 }

@@ -7,7 +7,7 @@ use crate::dice::Dice;
 pub(crate) const UNKNOWN: u64 = 100;
 
 /// A message that is looked into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
     Request,
     ResourceEntry,

@@ -150,9 +150,11 @@ proptest! {
     }
 }
 
-/// The unknown fields of each entry and span that stays, in order. Those inside of attributes count
-/// only when no attribute is edited.
-fn unknown(request: &[u8], verdicts: &[u8], edited: bool) -> Vec<Vec<u8>> {
+/// An unknown field, and what it stands in.
+type Unknown = (Level, Vec<u8>);
+
+/// The unknown fields of what stays. Those inside of attributes count only when nothing is edited.
+fn unknown(request: &[u8], verdicts: &[u8], edited: bool) -> Vec<Unknown> {
     let mut seen = Vec::new();
     let mut item = 0;
     collect(
@@ -163,7 +165,6 @@ fn unknown(request: &[u8], verdicts: &[u8], edited: bool) -> Vec<Vec<u8>> {
         &mut item,
         &mut seen,
     );
-    seen.retain(|fields| !fields.is_empty());
     seen.sort();
     seen
 }
@@ -175,14 +176,12 @@ fn collect(
     verdicts: &[u8],
     edited: bool,
     item: &mut usize,
-    seen: &mut Vec<Vec<u8>>,
+    seen: &mut Vec<Unknown>,
 ) -> bool {
-    let mut own = Vec::new();
-    let mut below = Vec::new();
     let (mut came, mut kept) = (false, false);
     for field in fields(message) {
         if field.number >= UNKNOWN {
-            own.extend_from_slice(field.raw);
+            seen.push((level, field.raw.to_vec()));
         }
         let Some(inside) = level.inside(field.number) else {
             continue;
@@ -203,11 +202,9 @@ fn collect(
         came |= has_spans;
         kept |= has_spans && stays;
         if stays {
-            below.extend(fields);
+            seen.extend(fields);
         }
     }
-    seen.push(own);
-    seen.extend(below);
     kept || !came
 }
 

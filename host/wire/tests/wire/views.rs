@@ -5,7 +5,9 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use proptest::prelude::*;
 use prost::Message;
 use spandrel_wire::{
-    Attribute, Attributes, Span, Traces, Value, write_key_value, write_nested, write_text,
+    Attribute, Attributes, Span, SpanKind, Status, StatusCode, Traces, Value, write_bytes,
+    write_fixed32, write_fixed64, write_key_value, write_nested, write_status, write_text,
+    write_varint_field,
 };
 
 use crate::dice::{cases, dice};
@@ -167,4 +169,28 @@ fn comparisons_read_well() {
     assert_eq!(span.attribute_str("http.status_code"), None);
     assert!(span.is_root());
     assert!(!span.is_error());
+}
+
+/// What the writers write is what decoders read.
+#[test]
+fn written_pieces_decode() {
+    let mut bytes = Vec::new();
+    let status = Status {
+        code: StatusCode::Error,
+        message: "no such cart",
+    };
+    write_nested(&mut bytes, 15, |out| write_status(out, status));
+    write_nested(&mut bytes, 9, |out| {
+        write_key_value(out, "long", &*"x".repeat(20_000))
+    });
+    write_bytes(&mut bytes, 1, &[7; 16]);
+    write_varint_field(&mut bytes, 6, u64::from(SpanKind::Client.number()));
+    write_fixed64(&mut bytes, 7, u64::MAX);
+    write_fixed32(&mut bytes, 16, 0x101);
+    let span = opentelemetry_proto::tonic::trace::v1::Span::decode(&bytes[..]).unwrap();
+    assert_eq!(span.status.as_ref().unwrap().message, "no such cart");
+    assert_eq!(span.attributes.len(), 1);
+    same_span(Span::new(&bytes), &span);
+    assert_eq!(Span::new(&bytes).kind(), SpanKind::Client);
+    assert_eq!(Span::new(&bytes).status(), status);
 }
