@@ -29,13 +29,13 @@ pub enum Compression {
 /// What the receiver takes, as `grpc-accept-encoding` tells a sender that tried something else.
 pub(crate) const ACCEPTED: HeaderValue = HeaderValue::from_static("identity,gzip,zstd");
 
-/// Level 4 of zlib-rs: on OTLP the better levels take twice the time for a twentieth of the size.
+/// Level 4 of zlib-rs: on OTLP, level 6 takes a third more time for a twentieth of the size.
 const GZIP_LEVEL: u32 = 4;
 
 /// The window of every gzip stream, as a power of two; decoders must support it.
 const GZIP_WINDOW_BITS: u8 = 15;
 
-/// Level 1 of zstd: smaller than any gzip, at several times its speed.
+/// Level 1 of zstd: on OTLP the size of that gzip, at five times its speed.
 const ZSTD_LEVEL: i32 = 1;
 
 /// Input taken between two points where other tasks may run: a few milliseconds of gzip.

@@ -186,3 +186,16 @@ async fn report(health: &HealthReporter, ingresses: &Ingresses, status: ServingS
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A listener that is out of files is asked again and again, less often but never rarely.
+    #[test]
+    fn the_backoff_grows_and_ends() {
+        let mut errors = Errors::default();
+        let waits: Vec<_> = (0..7).map(|_| errors.next_backoff().as_millis()).collect();
+        assert_eq!(waits, [50, 100, 200, 400, 800, 1000, 1000]);
+    }
+}

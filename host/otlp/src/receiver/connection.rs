@@ -74,7 +74,11 @@ impl Connections {
         match &self.tls {
             None => self.greet(stream, peer).await,
             Some(tls) => {
-                let stream = in_time(TlsAcceptor::from(Arc::clone(tls)).accept(stream)).await?;
+                let accepting = TlsAcceptor::from(Arc::clone(tls)).accept(stream);
+                let stream = tokio::select! {
+                    accepted = in_time(accepting) => accepted?,
+                    () = self.answerer.draining.cancelled() => return Ok(()),
+                };
                 self.greet(stream, peer).await
             }
         }
