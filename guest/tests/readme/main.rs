@@ -1,17 +1,22 @@
-//! The plugins of `guest/README.md`: they compile, their tests pass, and the page shows them as they
-//! are.
+//! The plugins of `guest/README.md` and of the repository's `README.md`: they compile, their tests
+//! pass, and the pages show them as they are.
 
 mod delay;
+mod first;
 mod team_tags;
 
-const README: &str = include_str!("../../README.md");
-
-/// What a reader copies from the page is what is tested here.
+/// What a reader copies from a page is what is tested here.
 #[test]
-fn the_page_shows_these_plugins() {
-    for source in [include_str!("team_tags.rs"), include_str!("delay.rs")] {
+fn the_pages_show_these_plugins() {
+    let guest = include_str!("../../README.md");
+    let root = include_str!("../../../README.md");
+    for (page, source) in [
+        (guest, include_str!("team_tags.rs")),
+        (guest, include_str!("delay.rs")),
+        (root, include_str!("first.rs")),
+    ] {
         assert!(
-            README.contains(&format!("```rust\n{source}```\n")),
+            page.contains(&format!("```rust\n{source}```\n")),
             "{source}"
         );
     }
