@@ -1,7 +1,7 @@
 //! Compiled code on disk: a second start does not compile.
 //!
 //! A file is named by the component's digest and the engine's compatibility, and starts with a
-//! digest of its content. The directory must be ours alone, because compiled code is run as it is.
+//! digest of its name and content. The directory must be ours alone, because compiled code is run as it is.
 //! A damaged file, or a directory that cannot be written, costs a compilation and a warning.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -115,8 +115,9 @@ impl CodeCache {
         artifact: &Artifact,
         compile: impl FnOnce() -> wasmtime::Result<Component>,
     ) -> wasmtime::Result<(Component, bool)> {
-        let path = self.path(artifact.digest());
-        match self.read(engine, &path) {
+        let key = self.key(artifact);
+        let path = self.directory.join(format!("{key}.{EXTENSION}"));
+        match self.read(engine, &path, key) {
             Ok(Some(component)) => return Ok((component, true)),
             Ok(None) => {}
             Err(error) => tracing::warn!(
@@ -129,7 +130,7 @@ impl CodeCache {
         let written = component
             .serialize()
             .map_err(io::Error::other)
-            .and_then(|code| self.write(&path, &code));
+            .and_then(|code| self.write(&path, key, &code));
         if let Err(error) = written {
             tracing::warn!(
                 file = %path.display(),
@@ -140,15 +141,16 @@ impl CodeCache {
         Ok((component, false))
     }
 
-    fn path(&self, artifact: Digest) -> PathBuf {
-        let key = Digest::of(&[&artifact.0, &self.engine.0]);
-        self.directory.join(format!("{key}.{EXTENSION}"))
+    /// Names a component for this engine.
+    fn key(&self, artifact: &Artifact) -> Digest {
+        Digest::of(&[&artifact.digest().0, &self.engine.0])
     }
 
     fn read(
         &self,
         engine: &wasmtime::Engine,
         path: &Path,
+        key: Digest,
     ) -> Result<Option<Component>, DamagedError> {
         let file = match File::open(path) {
             Ok(file) => file,
@@ -163,7 +165,7 @@ impl CodeCache {
         if u64::try_from(length).unwrap_or(u64::MAX) > FILE_BYTES {
             return Err(DamagedError::TooLarge);
         }
-        let code = self.check(&content).ok_or(DamagedError::Digest)?;
+        let code = check(&content, key).ok_or(DamagedError::Digest)?;
         let component = trusted::deserialize(engine, code)
             .map_err(|error| DamagedError::Engine(error.into()))?;
         // The oldest files go first: this one is in use.
@@ -174,19 +176,8 @@ impl CodeCache {
         Ok(Some(component))
     }
 
-    /// The code behind the header, when the header fits it.
-    fn check<'a>(&self, content: &'a [u8]) -> Option<&'a [u8]> {
-        let rest = content.strip_prefix(MAGIC)?;
-        let (digest, code) = rest.split_first_chunk::<32>()?;
-        (*digest == self.seal(code).0).then_some(code)
-    }
-
-    fn seal(&self, code: &[u8]) -> Digest {
-        Digest::of(&[MAGIC, &self.engine.0, code])
-    }
-
     /// Writes beside and renames, so that a reader sees all of a file or none of it.
-    fn write(&self, path: &Path, code: &[u8]) -> io::Result<()> {
+    fn write(&self, path: &Path, key: Digest, code: &[u8]) -> io::Result<()> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let temporary = path.with_extension(format!("{}-{number}.tmp", std::process::id()));
@@ -197,7 +188,7 @@ impl CodeCache {
             .open(&temporary)
             .and_then(|mut file| {
                 file.write_all(MAGIC)?;
-                file.write_all(&self.seal(code).0)?;
+                file.write_all(&seal(key, code).0)?;
                 file.write_all(code)
             })
             .and_then(|()| fs::rename(&temporary, path));
@@ -228,6 +219,17 @@ impl CodeCache {
         }
         Ok(())
     }
+}
+
+/// The code behind the header, when the header fits it and it is what `key` names.
+fn check(content: &[u8], key: Digest) -> Option<&[u8]> {
+    let rest = content.strip_prefix(MAGIC)?;
+    let (digest, code) = rest.split_first_chunk::<32>()?;
+    (*digest == seal(key, code).0).then_some(code)
+}
+
+fn seal(key: Digest, code: &[u8]) -> Digest {
+    Digest::of(&[MAGIC, &key.0, code])
 }
 
 /// A digest of everything that compiled code depends on beside its component.

@@ -207,7 +207,10 @@ async fn compile(
 ) -> Result<(Component, Artifact, Code), LoadError> {
     let engine = engine.clone();
     let owned_path = path.to_owned();
+    let log = tracing::dispatcher::get_default(Clone::clone);
     let work = tokio::task::spawn_blocking(move || {
+        // What the cache says belongs in the log of the caller.
+        let _log = tracing::dispatcher::set_default(&log);
         let artifact = Artifact::read(&owned_path)?;
         if let Some(pinned) = pinned.filter(|pinned| *pinned != artifact.digest()) {
             return Err(LoadError::Digest {

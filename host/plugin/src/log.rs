@@ -70,6 +70,12 @@ impl GuestLog {
 
     /// One line of a guest. Costs nothing more than a look when its level is not logged.
     pub(crate) fn write(&self, level: Level, line: &str) {
+        let line = line.trim_end();
+        self.write_start(level, line, line.len());
+    }
+
+    /// The start of a line of `total` bytes.
+    pub(crate) fn write_start(&self, level: Level, start: &str, total: usize) {
         if !self.is_enabled(level) {
             return;
         }
@@ -77,7 +83,7 @@ impl GuestLog {
             return;
         };
         self.report(suppressed);
-        self.emit(level, &text::printable(line, self.line_bytes));
+        self.emit(level, &text::printable_start(start, total, self.line_bytes));
     }
 
     /// Logs how many lines were left out since this was last said; for the end of an instance.

@@ -16,7 +16,12 @@ pub(crate) fn cut(text: &str, limit: usize) -> &str {
 /// itself: control characters, line separators, and the marks that turn the reading direction.
 pub(crate) fn printable(text: &str, limit: usize) -> String {
     let text = text.trim_end();
-    let kept = cut(text, limit);
+    printable_start(text, text.len(), limit)
+}
+
+/// [`printable`] for the start of a text of `total` bytes.
+pub(crate) fn printable_start(start: &str, total: usize, limit: usize) -> String {
+    let kept = cut(start, limit);
     let mut line = String::with_capacity(kept.len().saturating_add(32));
     for character in kept.chars() {
         if is_unfit(character) {
@@ -25,9 +30,9 @@ pub(crate) fn printable(text: &str, limit: usize) -> String {
             line.push(character);
         }
     }
-    if kept.len() < text.len() {
+    if kept.len() < total {
         // Writing to a string cannot fail.
-        write!(line, " [cut at {} of {} bytes]", kept.len(), text.len()).unwrap_or_default();
+        write!(line, " [cut at {} of {total} bytes]", kept.len()).unwrap_or_default();
     }
     line
 }

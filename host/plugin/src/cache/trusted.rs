@@ -11,7 +11,7 @@ use wasmtime::component::Component;
 /// wasmtime checks that the code was made by the same version with the same settings, and nothing
 /// more: the bytes are run. The caller vouches for them. In `cache` they come from a file in a
 /// directory that belongs to us and that nobody else may write to, and their digest, which covers
-/// the engine's settings too, is checked right before. Whoever can forge such a file can also
+/// the component and the engine's settings too, is checked right before. Whoever can forge such a file can also
 /// replace the program.
 pub(super) fn deserialize(engine: &wasmtime::Engine, code: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: `code` was made by `Component::serialize` of a compatible engine, as said above.

@@ -30,7 +30,8 @@ struct Lines {
     panic: Panic,
 }
 
-/// What is known of a panic: Rust prints a line with the place, then the message, then a note.
+/// What is known of a panic. Rust prints a line with the thread and the place, then the message,
+/// then a note; the SDK prints the place and the message only.
 #[derive(Debug, Default)]
 struct Panic {
     text: String,
@@ -100,11 +101,7 @@ impl Lines {
         }
         if overflow > 0 {
             let total = line.len().saturating_add(overflow);
-            let kept = text::cut(&line, self.log.line_bytes());
-            self.log.write(
-                self.level,
-                &format!("{kept} [cut at {} of {total} bytes]", kept.len()),
-            );
+            self.log.write_start(self.level, &line, total);
         } else {
             self.log.write(self.level, &line);
         }
@@ -113,11 +110,11 @@ impl Lines {
 
 impl Panic {
     fn observe(&mut self, line: &str) {
-        let place = line
-            .starts_with("thread ")
-            .then(|| line.split_once(" panicked at "))
-            .flatten();
-        if let Some((_, place)) = place {
+        let place = match line.strip_prefix("thread ") {
+            Some(thread) => thread.split_once(" panicked at ").map(|(_, place)| place),
+            None => line.strip_prefix("panicked at "),
+        };
+        if let Some(place) = place {
             self.text = format!("panicked at {}", text::cut(place, text::MESSAGE_BYTES));
             self.is_open = true;
         } else if line.starts_with("note: ") || self.text.len() > text::MESSAGE_BYTES {
@@ -190,6 +187,17 @@ mod tests {
         for byte in text.bytes() {
             pipe.push(&[byte]);
         }
+        assert_eq!(
+            pipe.panic_message().as_deref(),
+            Some("panicked at src/lib.rs:7:9: index 3 out of range")
+        );
+    }
+
+    /// The SDK's own way to tell of a panic is understood as well.
+    #[test]
+    fn a_panic_told_by_the_sdk_is_understood() {
+        let pipe = stderr();
+        pipe.push(b"panicked at src/lib.rs:7:9: index 3\nout of range\n");
         assert_eq!(
             pipe.panic_message().as_deref(),
             Some("panicked at src/lib.rs:7:9: index 3 out of range")

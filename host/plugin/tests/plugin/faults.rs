@@ -1,0 +1,194 @@
+//! A guest that fails is stopped within its limits, and its fault says why.
+
+use std::time::Duration;
+
+use spandrel_pipeline::stage::{DrainReason, FaultKind, Instance as _};
+use spandrel_plugin::Limits;
+use tokio::time::Instant;
+
+use crate::setup::{batch, fault, field, generation_within, instance, span};
+
+/// Far more than a deadline, far less than a machine under load may need for it.
+const SOON: Duration = Duration::from_secs(5);
+
+/// A guest that never answers a batch is stopped at the deadline, and meanwhile others had turns.
+#[tokio::test]
+async fn a_loop_is_stopped_and_others_go_on() {
+    let mut instance = instance("loop_in_process").await;
+    let started = Instant::now();
+    let others = async {
+        for _ in 0..5 {
+            tokio::task::yield_now().await;
+        }
+        started.elapsed()
+    };
+    let (fault, others) = tokio::join!(fault(&mut instance, FaultKind::Deadline), others);
+    let elapsed = started.elapsed();
+    assert_eq!(fault.message, "ran past its deadline of 100 ms");
+    assert!(elapsed >= Duration::from_millis(100), "{elapsed:?}");
+    assert!(elapsed < SOON, "{elapsed:?}");
+    assert!(others < elapsed, "others waited {others:?} of {elapsed:?}");
+}
+
+/// The deadline of a stage is the one that counts.
+#[tokio::test]
+async fn a_stage_sets_its_own_deadline() {
+    let limits = Limits {
+        call_deadline: Duration::from_millis(7),
+        ..Limits::default()
+    };
+    let generation = generation_within("loop_in_process", limits).await;
+    let mut instance = generation.instance().await.expect("an instance");
+    let fault = fault(&mut instance, FaultKind::Deadline).await;
+    assert_eq!(fault.message, "ran past its deadline of 7 ms");
+}
+
+/// A loop in a tick is stopped as one in a batch is.
+#[tokio::test]
+async fn a_loop_in_a_tick_is_stopped() {
+    let mut instance = instance("loop_in_tick").await;
+    assert!(instance.process(1, &batch(3)).await.is_ok());
+    let fault = instance.tick().await.expect_err("a fault");
+    assert_eq!(fault.kind, FaultKind::Deadline);
+}
+
+/// A drain runs for as long as its caller gives it, and not longer than the stage allows.
+#[tokio::test]
+async fn a_loop_in_a_drain_is_stopped_at_the_callers_deadline() {
+    let mut first = instance("loop_in_drain").await;
+    let fault = first
+        .drain(DrainReason::Shutdown, Duration::from_millis(20))
+        .await
+        .expect_err("a fault");
+    assert_eq!(fault.message, "ran past its deadline of 20 ms");
+
+    let limits = Limits {
+        drain_deadline: Duration::from_millis(30),
+        ..Limits::default()
+    };
+    let generation = generation_within("loop_in_drain", limits).await;
+    let mut second = generation.instance().await.expect("an instance");
+    let fault = second
+        .drain(DrainReason::Swap, Duration::from_secs(3600))
+        .await
+        .expect_err("a fault");
+    assert_eq!(fault.message, "ran past its deadline of 30 ms");
+}
+
+/// A guest that sleeps in WASI takes no time of its own, and is stopped all the same.
+#[tokio::test(start_paused = true)]
+async fn a_sleeping_guest_is_stopped() {
+    let mut instance = instance("sleep").await;
+    let started = Instant::now();
+    fault(&mut instance, FaultKind::Deadline).await;
+    assert!(started.elapsed() <= Duration::from_millis(201));
+}
+
+/// A trap without a word is told in wasmtime's.
+#[tokio::test]
+async fn a_trap_is_a_fault() {
+    let mut instance = instance("trap").await;
+    let fault = fault(&mut instance, FaultKind::Trap).await;
+    assert_eq!(
+        fault.to_string(),
+        "trap: wasm `unreachable` instruction executed"
+    );
+}
+
+/// A panic arrives with its place and message on one line, fit for a terminal.
+#[tokio::test]
+async fn a_panic_arrives_with_its_message_and_place() {
+    let mut instance = instance("panic_message").await;
+    let fault = fault(&mut instance, FaultKind::Trap).await;
+    let bytes = batch(3).len();
+    assert_eq!(
+        fault.message,
+        format!(
+            "panicked at tests/guests/examples/panic_message.rs:11:9: \
+             cannot judge {bytes} bytes see \\u{{1b}}[31mbelow"
+        )
+    );
+}
+
+/// A guest that panics on one batch only does so on that one.
+#[tokio::test]
+async fn a_poisoned_batch_is_a_fault_and_others_are_not() {
+    let mut instance = instance("poison").await;
+    assert!(instance.process(1, &batch(3)).await.is_ok());
+    let spans = field(2, &span(1, "spandrel.test.poison"));
+    let poisoned = field(1, &field(2, &spans));
+    let fault = instance.process(2, &poisoned).await.expect_err("a fault");
+    assert_eq!(fault.kind, FaultKind::Trap);
+    assert!(fault.message.ends_with("poisoned batch"), "{fault}");
+}
+
+/// A guest cannot end the process, only itself. WASI tells success from failure, no more.
+#[tokio::test]
+async fn an_exit_is_a_fault() {
+    let mut instance = instance("exit").await;
+    let fault = fault(&mut instance, FaultKind::Trap).await;
+    assert_eq!(fault.message, "called exit(1)");
+}
+
+/// Memory ends at the limit, and the fault says which limit.
+#[tokio::test]
+async fn memory_ends_at_its_limit() {
+    let limits = Limits {
+        memory_bytes: 8 << 20,
+        ..Limits::default()
+    };
+    let generation = generation_within("grow_memory", limits).await;
+    let mut instance = generation.instance().await.expect("an instance");
+    assert!(instance.memory_bytes() < 8 << 20);
+    let fault = fault(&mut instance, FaultKind::Memory).await;
+    assert!(
+        fault
+            .message
+            .ends_with("KiB of memory, the limit is 8192 KiB"),
+        "{fault}"
+    );
+    assert_eq!(instance.memory_bytes(), 0, "the store is gone");
+}
+
+/// Recursion ends at the guest's stack, not at ours.
+#[tokio::test]
+async fn recursion_ends_at_the_stack() {
+    let mut instance = instance("recurse").await;
+    let fault = fault(&mut instance, FaultKind::Trap).await;
+    assert!(
+        fault.message == "call stack exhausted" || fault.message.contains("out of bounds"),
+        "{fault}"
+    );
+}
+
+/// A reply over the limit is not copied to the host.
+#[tokio::test]
+async fn a_huge_reply_is_refused() {
+    let mut instance = instance("reply_huge").await;
+    let fault = fault(&mut instance, FaultKind::BadReply).await;
+    assert_eq!(fault.message, "gave the host more than 16384 KiB at once");
+}
+
+/// After a fault every call fails with the same words: the store is gone.
+#[tokio::test]
+async fn after_a_fault_every_call_fails() {
+    let mut instance = instance("trap").await;
+    let first = fault(&mut instance, FaultKind::Trap).await;
+    let process = instance.process(2, &[]).await.expect_err("a fault");
+    let tick = instance.tick().await.expect_err("a fault");
+    let drain = instance.drain(DrainReason::Pressure, SOON).await;
+    let snapshot = instance.snapshot().await.expect_err("a fault");
+    for later in [process, tick, drain.expect_err("a fault"), snapshot] {
+        assert_eq!(later.to_string(), first.to_string());
+    }
+}
+
+/// A call that its caller gave up leaves no half-run guest behind.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_was_given_up_ends_the_instance() {
+    let mut instance = instance("sleep").await;
+    let call = tokio::time::timeout(Duration::from_millis(1), instance.process(1, &[])).await;
+    assert!(call.is_err(), "the call was under way");
+    let fault = instance.process(2, &[]).await.expect_err("a fault");
+    assert_eq!(fault.message, "its last call was given up halfway");
+}

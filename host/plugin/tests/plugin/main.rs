@@ -1,0 +1,13 @@
+//! Guests in the real engine: each limit, each fault, each reason not to load.
+//!
+//! One binary, because linking wasmtime takes longer than running the tests.
+
+mod cache;
+mod capture;
+mod faults;
+mod guests;
+mod loading;
+mod replies;
+mod setup;
+mod speech;
+mod state;

@@ -1,0 +1,85 @@
+//! Replies arrive as the guest gave them: judging them is the pipeline's.
+
+use std::time::Duration;
+
+use spandrel_pipeline::stage::{Dispatch, DrainReason, Generation as _, Instance as _};
+
+use crate::setup::{batch, generation, instance};
+
+const FORWARD: u64 = 0;
+
+/// A guest that keeps everything sends nothing, whatever the batch.
+#[tokio::test]
+async fn unchanged_is_an_empty_reply() {
+    let mut instance = instance("unchanged").await;
+    for spans in [0, 1, 200] {
+        let reply = instance.process(1, &batch(spans)).await.expect("a reply");
+        assert!(reply.verdicts.is_empty() && reply.edits.is_empty() && reply.blob.is_empty());
+        assert!(reply.emission.is_none());
+    }
+}
+
+/// The manifest is the guest's, and stays with the generation.
+#[tokio::test]
+async fn the_manifest_is_the_guests() {
+    let generation = generation("hold_all").await;
+    let manifest = generation.manifest();
+    assert_eq!(manifest.name, "hold_all");
+    assert_eq!(manifest.version, "1.0.0");
+    assert_eq!(manifest.dispatch, Dispatch::Any);
+    assert_eq!(manifest.tick_interval, Some(Duration::from_millis(50)));
+    assert_eq!(manifest.drop_reasons, ["test"]);
+    assert!(manifest.holds);
+    assert_eq!(generation.number(), 1);
+}
+
+/// What is held is named again in a tick, and what is left in a drain.
+#[tokio::test]
+async fn held_items_are_released_by_tick_and_drain() {
+    let mut instance = instance("hold_all").await;
+    let reply = instance.process(7, &batch(2)).await.expect("a reply");
+    assert_eq!(reply.verdicts, [1, 1]);
+    let emission = instance.tick().await.expect("an emission");
+    assert_eq!(emission.released, [7, FORWARD << 32, 7, FORWARD << 32 | 1]);
+    instance.process(8, &batch(1)).await.expect("a reply");
+    let drained = instance
+        .drain(DrainReason::Shutdown, Duration::from_secs(1))
+        .await
+        .expect("an emission");
+    assert_eq!(drained.released, [8, FORWARD << 32]);
+    assert!(instance.tick().await.expect("an emission").is_empty());
+}
+
+/// The guests with bad replies send what the pipeline's tests count on.
+#[tokio::test]
+async fn bad_replies_arrive_as_they_are() {
+    for (name, verdicts, edits) in [
+        ("verdicts_wrong_length", vec![0; 4], vec![]),
+        ("verdicts_unknown_reason", vec![9; 3], vec![]),
+        ("edits_out_of_range", vec![], vec![2, 3, 1000, 10]),
+        ("edits_unknown_operation", vec![], vec![99, 0, 0, 0]),
+        ("hold_undeclared", vec![1; 3], vec![]),
+        ("hold_forever", vec![1; 3], vec![]),
+    ] {
+        let mut instance = instance(name).await;
+        let reply = instance.process(1, &batch(3)).await.expect("a reply");
+        assert_eq!(reply.verdicts, verdicts, "{name}");
+        assert_eq!(reply.edits, edits, "{name}");
+    }
+    for (name, released, created) in [
+        ("release_unknown", vec![1_000_001, 0], 0),
+        ("release_twice", vec![], 0),
+        ("created_garbage", vec![], 100),
+    ] {
+        let mut instance = instance(name).await;
+        let reply = instance.process(1, &batch(1)).await.expect("a reply");
+        let emission = reply.emission.expect("an emission");
+        assert_eq!(emission.released, released, "{name}");
+        assert_eq!(emission.created.len(), created, "{name}");
+        let reply = instance.process(2, &batch(1)).await.expect("a reply");
+        if name == "release_twice" {
+            let emission = reply.emission.expect("an emission");
+            assert_eq!(emission.released, [1, 0, 1, 0], "{name}");
+        }
+    }
+}

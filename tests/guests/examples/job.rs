@@ -1,0 +1,6 @@
+//! The job of the bench as a component, made with the SDK as any plugin is.
+
+#[path = "job/plugin.rs"]
+mod plugin;
+
+spandrel_guest::export!(plugin::Job);
