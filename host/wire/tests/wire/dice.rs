@@ -64,6 +64,14 @@ impl Dice {
         self.list(most, Self::byte)
     }
 
+    /// A key, mostly one of a few, so that edits meet attributes and each other.
+    pub(crate) fn key(&mut self) -> String {
+        match self.byte() % 6 {
+            5 => self.text(),
+            few => ["a", "b", "cc", "http.route", "ü"][usize::from(few)].to_owned(),
+        }
+    }
+
     pub(crate) fn text(&mut self) -> String {
         const TEXTS: [&str; 8] = [
             "",

@@ -39,7 +39,7 @@ pub(crate) fn verdicts(dice: &mut Dice, items: usize) -> Vec<u8> {
 
 /// Changes of so many items, resources and scopes, in any order.
 pub(crate) fn changes(dice: &mut Dice, [items, resources, scopes]: [usize; 3]) -> Vec<Change> {
-    let most = if dice.once_in(30) { 60 } else { 8 };
+    let most = if dice.once_in(20) { 60 } else { 12 };
     let mut changes = dice.few(most, |dice| change(dice, [items, resources, scopes]));
     changes.retain(|change| match change.operation.number() {
         0..=5 => items > 0,
@@ -57,14 +57,35 @@ pub(crate) fn item_changes(dice: &mut Dice, items: usize) -> Vec<Change> {
     changes(dice, [items, 0, 0])
 }
 
+/// Attributes are edited most.
+const OPERATIONS: [Operation; 15] = [
+    Operation::UpsertAttribute,
+    Operation::UpsertAttribute,
+    Operation::UpsertAttribute,
+    Operation::UpsertAttribute,
+    Operation::DeleteAttribute,
+    Operation::DeleteAttribute,
+    Operation::SetName,
+    Operation::SetKind,
+    Operation::SetStatus,
+    Operation::Replace,
+    Operation::UpsertResourceAttribute,
+    Operation::UpsertResourceAttribute,
+    Operation::DeleteResourceAttribute,
+    Operation::UpsertScopeAttribute,
+    Operation::DeleteScopeAttribute,
+];
+
 fn change(dice: &mut Dice, [items, resources, scopes]: [usize; 3]) -> Change {
-    let operation = Operation::from_number(u32::try_from(dice.roll(10)).unwrap()).unwrap();
+    let operation = OPERATIONS[dice.roll(OPERATIONS.len())];
     let count = match operation.number() {
         0..=5 => items,
         6 | 7 => resources,
         _ => scopes,
     };
-    let index = u32::try_from(dice.roll(count)).unwrap();
+    // Half of the changes meet on the first.
+    let index = if dice.once_in(2) { dice.roll(count) } else { 0 };
+    let index = u32::try_from(index).unwrap();
     let snippet = match operation {
         Operation::UpsertAttribute
         | Operation::UpsertResourceAttribute
@@ -78,7 +99,8 @@ fn change(dice: &mut Dice, [items, resources, scopes]: [usize; 3]) -> Change {
             mess_up_as(dice, &bytes, Level::Span)
         }
         Operation::SetKind => Vec::new(),
-        _ => dice.text().into_bytes(),
+        Operation::SetName => dice.text().into_bytes(),
+        _ => dice.key().into_bytes(),
     };
     Change {
         operation,

@@ -129,7 +129,7 @@ pub(crate) fn key_value(dice: &mut Dice) -> KeyValue {
 
 fn nested_key_value(dice: &mut Dice, depth: u32) -> KeyValue {
     KeyValue {
-        key: dice.text(),
+        key: dice.key(),
         value: dice.some(|dice| value(dice, depth)),
         key_strindex: if dice.once_in(20) { signed(dice) } else { 0 },
     }
