@@ -7,32 +7,35 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use self::queue::Queue;
-use self::retry::Retry;
+use spandrel_otlp::compression::Compression;
+use spandrel_otlp::exporter::ExporterConfig;
+use spandrel_pipeline::backoff::RetryConfig;
+use spandrel_pipeline::batcher::BatcherConfig;
+use spandrel_pipeline::queue::QueueConfig;
+
 use super::id::Id;
-use super::net::{ClientKeepalive, ClientTls, read_client_tls};
+use super::net::{read_client_keepalive, read_client_tls};
 use super::problem::Problem;
-use super::processor::Batch;
 use super::section::Section;
 use super::tree::Value;
 
 /// One configured exporter.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Exporter {
     /// Its key in the configuration.
     pub id: Id,
     /// What it does.
     pub kind: ExporterKind,
     /// The bounds of its queue.
-    pub queue: Queue,
+    pub queue: QueueConfig,
     /// Batching in front of it, when its own queue asks for it.
-    pub batch: Option<Batch>,
+    pub batch: Option<BatcherConfig>,
     /// How failed attempts are repeated.
-    pub retry: Retry,
+    pub retry: RetryConfig,
 }
 
 /// The exporters there are.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum ExporterKind {
     /// OTLP over gRPC.
     OtlpGrpc(Box<OtlpExporter>),
@@ -42,46 +45,19 @@ pub enum ExporterKind {
     File(FileExporter),
 }
 
-/// OTLP over gRPC.
-#[derive(Clone, PartialEq)]
-pub struct OtlpExporter {
-    /// `http://host:port` or `https://host:port`.
-    pub endpoint: String,
-    /// How requests are compressed.
-    pub compression: Compression,
-    /// The longest that one attempt takes.
-    pub timeout: Duration,
-    /// What is sent along with every request. Secret: `Debug` shows the names only.
-    pub headers: Vec<(String, String)>,
-    /// TLS; none for plain text.
-    pub tls: Option<ClientTls>,
-    /// Pings; none for no pings.
-    pub keepalive: Option<ClientKeepalive>,
-}
+/// OTLP over gRPC. Its headers are secrets: `Debug` shows their names only.
+#[derive(Clone)]
+pub struct OtlpExporter(pub ExporterConfig);
 
 impl fmt::Debug for OtlpExporter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        let headers = self.0.headers.iter();
+        let names: Vec<&str> = headers.map(|(name, _)| name.as_str()).collect();
         f.debug_struct("OtlpExporter")
-            .field("endpoint", &self.endpoint)
-            .field("compression", &self.compression)
-            .field("timeout", &self.timeout)
+            .field("endpoint", &self.0.endpoint)
             .field("headers", &names)
-            .field("tls", &self.tls)
-            .field("keepalive", &self.keepalive)
-            .finish()
+            .finish_non_exhaustive()
     }
-}
-
-/// How requests are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// gzip.
-    Gzip,
-    /// zstd.
-    Zstd,
 }
 
 /// How much the debug exporter prints.
@@ -111,15 +87,21 @@ pub(crate) const KINDS: &[&str] = &["otlp_grpc", "otlp", "debug", "file"];
 pub(crate) fn read(id: Id, section: &Section<'_>) -> Option<Exporter> {
     let (queue, batch) = match id.kind() {
         "otlp_grpc" | "otlp" => queue::read(&section.section("sending_queue")),
-        _ => (Queue::default(), None),
+        _ => (QueueConfig::default(), None),
     };
     let (kind, retry) = match id.kind() {
         "otlp_grpc" | "otlp" => {
             let retry = retry::read(&section.section("retry_on_failure"));
             (ExporterKind::OtlpGrpc(Box::new(read_otlp(section)?)), retry)
         }
-        "debug" => (ExporterKind::Debug(read_debug(section)), Retry::default()),
-        "file" => (ExporterKind::File(read_file(section)?), Retry::default()),
+        "debug" => (
+            ExporterKind::Debug(read_debug(section)),
+            RetryConfig::default(),
+        ),
+        "file" => (
+            ExporterKind::File(read_file(section)?),
+            RetryConfig::default(),
+        ),
         _ => return None,
     };
     Some(Exporter {
@@ -143,8 +125,8 @@ fn read_otlp(section: &Section<'_>) -> Option<OtlpExporter> {
     );
     let timeout = section.duration_positive("timeout", Duration::from_secs(5));
     let headers = read_headers(section);
-    let (tls, insecure) = read_client_tls(section);
-    let keepalive = ClientKeepalive::read(section);
+    let tls = read_client_tls(section);
+    let keepalive = read_client_keepalive(section);
     section.not_offered("auth", "put the credentials into `headers`");
     section.ignored(&[
         "read_buffer_size",
@@ -153,16 +135,15 @@ fn read_otlp(section: &Section<'_>) -> Option<OtlpExporter> {
         "balancer_name",
     ]);
     section.required("endpoint", "http://backend:4317");
-    let endpoint = section.parsed("endpoint", |text| read_endpoint(text, insecure))?;
-    let tls = endpoint.starts_with("https://").then_some(tls);
-    Some(OtlpExporter {
-        endpoint,
+    let endpoint = section.parsed("endpoint", |text| read_endpoint(text, tls.insecure))?;
+    Some(OtlpExporter(ExporterConfig {
         compression,
         timeout,
         headers,
         tls,
         keepalive,
-    })
+        ..ExporterConfig::new(endpoint)
+    }))
 }
 
 /// As in the Collector: a scheme decides about TLS; without one `tls::insecure` does.
@@ -310,14 +291,9 @@ mod tests {
     /// Header values are secrets: no debug print shows one.
     #[test]
     fn debug_hides_header_values() {
-        let exporter = OtlpExporter {
-            endpoint: "http://a:1".to_owned(),
-            compression: Compression::None,
-            timeout: Duration::from_secs(1),
-            headers: vec![("authorization".to_owned(), "Bearer hunter2".to_owned())],
-            tls: None,
-            keepalive: None,
-        };
+        let mut config = ExporterConfig::new("http://a:1");
+        config.headers = vec![("authorization".to_owned(), "Bearer hunter2".to_owned())];
+        let exporter = OtlpExporter(config);
         let text = format!("{exporter:?}");
         assert!(
             text.contains("authorization") && !text.contains("hunter2"),

@@ -4,6 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use spandrel_otlp::exporter::{ClientKeepalive, ClientTls};
+use spandrel_otlp::receiver::{Keepalive, ServerTls};
+
 use super::section::Section;
 
 /// An address to listen on. The host may still be a name: it is resolved when the socket is bound.
@@ -59,160 +62,88 @@ impl fmt::Display for Listen {
     }
 }
 
-/// The lowest version of TLS that is spoken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TlsVersion {
-    /// TLS 1.2.
-    V1_2,
-    /// TLS 1.3.
-    V1_3,
-}
-
-/// TLS of a listening socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerTls {
-    /// PEM file with the certificate chain.
-    pub cert_file: PathBuf,
-    /// PEM file with its private key.
-    pub key_file: PathBuf,
-    /// PEM file with the authorities of client certificates; when given, clients must have one.
-    pub client_ca_file: Option<PathBuf>,
-    /// The lowest version spoken.
-    pub min_version: TlsVersion,
-}
-
-impl ServerTls {
-    /// The `tls` section of a server; none when it is not there.
-    pub(crate) fn read(parent: &Section<'_>) -> Option<Self> {
-        parent.node("tls")?;
-        let section = parent.section("tls");
-        let cert_file = section.string("cert_file").map(PathBuf::from);
-        let key_file = section.string("key_file").map(PathBuf::from);
-        let client_ca_file = section.string("client_ca_file").map(PathBuf::from);
-        let min_version = read_min_version(&section);
-        section.not_offered(
-            "reload_interval",
-            "restart spandrel to read new certificates",
-        );
-        section.required("cert_file", "/path/to/cert.pem");
-        section.required("key_file", "/path/to/key.pem");
-        Some(Self {
-            cert_file: cert_file?,
-            key_file: key_file?,
-            client_ca_file,
-            min_version,
-        })
-    }
-}
-
-/// TLS towards a server.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ClientTls {
-    /// PEM file with authorities to trust instead of the system's.
-    pub ca_file: Option<PathBuf>,
-    /// Certificate and key, both PEM files, to show to the server.
-    pub identity: Option<(PathBuf, PathBuf)>,
-    /// The name that the server's certificate must carry, when it is not the endpoint's host.
-    pub server_name_override: Option<String>,
-}
-
-/// The `tls` section of a client, and whether it says `insecure`.
-pub(crate) fn read_client_tls(parent: &Section<'_>) -> (ClientTls, bool) {
+/// The `tls` section of a server; none when it is not there.
+pub(crate) fn read_server_tls(parent: &Section<'_>) -> Option<ServerTls> {
+    parent.node("tls")?;
     let section = parent.section("tls");
-    let insecure = section.boolean("insecure", false);
-    let cert_file = section.string("cert_file").map(PathBuf::from);
-    let key_file = section.string("key_file").map(PathBuf::from);
-    let _: TlsVersion = read_min_version(&section);
-    if section.boolean("insecure_skip_verify", false) {
-        section.wrong_key(
-            "insecure_skip_verify",
-            "not offered: a connection that trusts anybody protects nothing",
-            "give the server's authority in `ca_file`, or use an http:// endpoint",
-        );
-    }
-    if cert_file.is_some() != key_file.is_some() {
+    let path = |key| section.string(key).map(PathBuf::from);
+    let (cert_file, key_file) = (path("cert_file"), path("key_file"));
+    let client_ca_file = path("client_ca_file");
+    read_min_version(&section);
+    section.not_offered(
+        "reload_interval",
+        "restart spandrel to read new certificates",
+    );
+    section.required("cert_file", "/path/to/cert.pem");
+    section.required("key_file", "/path/to/key.pem");
+    Some(ServerTls {
+        cert_file: cert_file?,
+        key_file: key_file?,
+        client_ca_file,
+    })
+}
+
+/// The `tls` section of a client.
+pub(crate) fn read_client_tls(parent: &Section<'_>) -> ClientTls {
+    let section = parent.section("tls");
+    let path = |key| section.string(key).map(PathBuf::from);
+    read_min_version(&section);
+    let tls = ClientTls {
+        insecure: section.boolean("insecure", false),
+        insecure_skip_verify: section.boolean("insecure_skip_verify", false),
+        ca_file: path("ca_file"),
+        cert_file: path("cert_file"),
+        key_file: path("key_file"),
+        server_name_override: section.string("server_name_override"),
+    };
+    if tls.cert_file.is_some() != tls.key_file.is_some() {
         section.wrong(
             "a client certificate needs both `cert_file` and `key_file`",
             "give both, or none",
         );
     }
-    let tls = ClientTls {
-        ca_file: section.string("ca_file").map(PathBuf::from),
-        identity: cert_file.zip(key_file),
-        server_name_override: section.string("server_name_override"),
-    };
-    (tls, insecure)
+    tls
 }
 
-fn read_min_version(section: &Section<'_>) -> TlsVersion {
-    let version = section.parsed("min_version", |text| match text {
-        "1.2" => Ok(TlsVersion::V1_2),
-        "1.3" => Ok(TlsVersion::V1_3),
-        _ => Err("write \"1.2\" or \"1.3\"; older versions are not safe".to_owned()),
+fn read_min_version(section: &Section<'_>) {
+    section.parsed("min_version", |text| match text {
+        "1.2" => Ok(()),
+        _ => Err(
+            "write \"1.2\", the lowest that is spoken; with peers that know it, it is 1.3"
+                .to_owned(),
+        ),
     });
-    version.unwrap_or(TlsVersion::V1_2)
 }
 
-/// Keepalive pings of a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientKeepalive {
-    /// Idle time after which a ping is sent.
-    pub time: Duration,
-    /// How long to wait for its answer.
-    pub timeout: Duration,
-    /// Whether to ping when no call is in flight.
-    pub permit_without_stream: bool,
-}
-
-impl ClientKeepalive {
-    pub(crate) fn read(parent: &Section<'_>) -> Option<Self> {
-        if !parent.has("keepalive") {
-            return None;
-        }
-        let section = parent.section("keepalive");
-        Some(Self {
-            time: section.duration_positive("time", Duration::from_secs(10)),
-            timeout: section.duration_positive("timeout", Duration::from_secs(10)),
-            permit_without_stream: section.boolean("permit_without_stream", false),
-        })
+/// Keepalive pings of a client; none when the section is not there.
+pub(crate) fn read_client_keepalive(parent: &Section<'_>) -> Option<ClientKeepalive> {
+    if !parent.has("keepalive") {
+        return None;
     }
+    let section = parent.section("keepalive");
+    Some(ClientKeepalive {
+        time: section.duration_positive("time", Duration::from_secs(10)),
+        timeout: section.duration_positive("timeout", Duration::from_secs(10)),
+        permit_without_stream: section.boolean("permit_without_stream", false),
+    })
 }
 
 /// Life of a server's connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ServerKeepalive {
-    /// Connections older than this are asked to go away, so that load balancers can balance.
-    pub max_connection_age: Option<Duration>,
-    /// How long calls in flight may go on after that.
-    pub max_connection_age_grace: Option<Duration>,
-    /// Idle time after which a ping is sent.
-    pub time: Duration,
-    /// How long to wait for its answer.
-    pub timeout: Duration,
-}
-
-impl ServerKeepalive {
-    pub(crate) fn read(parent: &Section<'_>) -> Self {
-        let keepalive = parent.section("keepalive");
-        keepalive.not_offered(
-            "enforcement_policy",
-            "remove it: pings of clients are answered as they come",
-        );
-        let section = keepalive.section("server_parameters");
-        section.not_offered(
-            "max_connection_idle",
-            "remove it: idle connections cost little",
-        );
-        Self {
-            max_connection_age: section
-                .duration_opt("max_connection_age")
-                .filter(|age| !age.is_zero()),
-            max_connection_age_grace: section
-                .duration_opt("max_connection_age_grace")
-                .filter(|grace| !grace.is_zero()),
-            // grpc-go waits two hours; behind NAT and load balancers dead peers must be found sooner.
-            time: section.duration_positive("time", Duration::from_secs(60)),
-            timeout: section.duration_positive("timeout", Duration::from_secs(20)),
-        }
+pub(crate) fn read_server_keepalive(parent: &Section<'_>) -> Keepalive {
+    let default = Keepalive::default();
+    let keepalive = parent.section("keepalive");
+    keepalive.not_offered(
+        "enforcement_policy",
+        "remove it: pings of clients are answered as they come",
+    );
+    let section = keepalive.section("server_parameters");
+    // 0 is the Collector's word for never.
+    let optional = |key| section.duration_opt(key).filter(|time| !time.is_zero());
+    Keepalive {
+        max_connection_idle: optional("max_connection_idle"),
+        max_connection_age: optional("max_connection_age"),
+        max_connection_age_grace: optional("max_connection_age_grace"),
+        time: section.duration_positive("time", default.time),
+        timeout: section.duration_positive("timeout", default.timeout),
     }
 }

@@ -4,6 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use spandrel_pipeline::batcher::BatcherConfig;
+use spandrel_pipeline::stage::{FaultPolicy, HoldLimits};
+use spandrel_plugin::Limits;
+use spandrel_plugin::artifact::Digest;
+
 use super::id::Id;
 use super::section::Section;
 
@@ -22,7 +27,7 @@ pub enum ProcessorKind {
     /// A WebAssembly plugin.
     Wasm(Arc<Wasm>),
     /// Batching in front of the exporters.
-    Batch(Batch),
+    Batch(BatcherConfig),
     /// Read and checked, but the limits at admission protect the process.
     MemoryLimiter,
 }
@@ -33,76 +38,15 @@ pub struct Wasm {
     /// The plugin's file.
     pub module: PathBuf,
     /// What the file's bytes must hash to.
-    pub sha256: Option<[u8; 32]>,
+    pub sha256: Option<Digest>,
     /// What the plugin's `configure` is given.
     pub config: serde_json::Value,
     /// What happens to a batch that the plugin fails on.
-    pub on_fault: OnFault,
-    /// What the plugin may use.
+    pub on_fault: FaultPolicy,
+    /// What each instance may use.
     pub limits: Limits,
-}
-
-/// What happens to a batch that a plugin fails on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnFault {
-    /// It goes on as it came.
-    Pass,
-    /// Its items are dropped.
-    Drop,
-    /// Its sender is told to retry.
-    Refuse,
-}
-
-/// What a stage may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of linear memory of each instance.
-    pub memory_bytes: usize,
-    /// Time for one call.
-    pub call_deadline: Duration,
-    /// Time for the last call when the collector stops.
-    pub drain_deadline: Duration,
-    /// Items held on each shard.
-    pub held_items: usize,
-    /// Bytes held on each shard.
-    pub held_bytes: usize,
-    /// How long an item may be held.
-    pub hold_time: Duration,
-    /// Log lines that pass in a second.
-    pub log_lines_per_second: u32,
-    /// Bytes of one reply.
-    pub reply_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            // What a Rust plugin with a cache of some 100,000 ids needs, four times over.
-            memory_bytes: 64 << 20,
-            // A batch of 8,192 spans takes 5 ms; 20 times that is a fault, not slowness.
-            call_deadline: Duration::from_millis(100),
-            drain_deadline: Duration::from_secs(5),
-            // Half a minute of 3,000 spans a second, which is what tail sampling waits.
-            held_items: 100_000,
-            held_bytes: 256 << 20,
-            // The longest that a trace is worth waiting for.
-            hold_time: Duration::from_secs(300),
-            log_lines_per_second: 10,
-            // As large as the largest request: a plugin may replace every span once.
-            reply_bytes: 64 << 20,
-        }
-    }
-}
-
-/// Batching in front of the exporters, with the `batch` processor's keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Batch {
-    /// The longest that items wait for more.
-    pub timeout: Duration,
-    /// Items after which a batch is sent at once.
-    pub min_items: usize,
-    /// The most items of one batch; none for no limit.
-    pub max_items: Option<usize>,
+    /// How much it may hold, over all shards.
+    pub hold: HoldLimits,
 }
 
 /// What can be written as a processor's type.
@@ -119,17 +63,14 @@ pub(crate) fn read(id: Id, section: &Section<'_>) -> Option<Processor> {
 }
 
 fn read_wasm(section: &Section<'_>) -> Option<Wasm> {
-    let on_fault = section.choice(
-        "on_fault",
-        OnFault::Pass,
-        &[
-            ("pass", OnFault::Pass),
-            ("drop", OnFault::Drop),
-            ("refuse", OnFault::Refuse),
-        ],
-    );
+    let policies = [
+        ("pass", FaultPolicy::Pass),
+        ("drop", FaultPolicy::Drop),
+        ("refuse", FaultPolicy::Refuse),
+    ];
+    let on_fault = section.choice("on_fault", FaultPolicy::Pass, &policies);
     let config = section.json("config");
-    let limits = read_limits(&section.section("limits"));
+    let (limits, hold) = read_limits(&section.section("limits"));
     let (module, sha256) = read_module(section)?;
     Some(Wasm {
         module,
@@ -137,11 +78,12 @@ fn read_wasm(section: &Section<'_>) -> Option<Wasm> {
         config,
         on_fault,
         limits,
+        hold,
     })
 }
 
 /// `module: path`, or `module: { file: path, sha256: digest }`.
-fn read_module(section: &Section<'_>) -> Option<(PathBuf, Option<[u8; 32]>)> {
+fn read_module(section: &Section<'_>) -> Option<(PathBuf, Option<Digest>)> {
     section.required("module", "./plugins/my_plugin.wasm");
     if !section.is_map("module") {
         return section
@@ -151,37 +93,46 @@ fn read_module(section: &Section<'_>) -> Option<(PathBuf, Option<[u8; 32]>)> {
     let module = section.section("module");
     module.required("file", "./plugins/my_plugin.wasm");
     let sha256 = module.parsed("sha256", |text| {
-        let digest = hex::decode(text)
-            .ok()
-            .and_then(|bytes| bytes.try_into().ok());
-        digest.ok_or_else(|| "write the 64 hex digits that sha256sum prints".to_owned())
+        let mut digest = [0; 32];
+        let decoded = hex::decode_to_slice(text, &mut digest);
+        decoded
+            .map(|()| Digest(digest))
+            .map_err(|_| "write the 64 hex digits that sha256sum prints".to_owned())
     });
     let file = module.string("file")?;
     Some((PathBuf::from(file), sha256))
 }
 
-fn read_limits(section: &Section<'_>) -> Limits {
+/// What a plugin may use, and how much it may hold. The defaults stand where the limits are kept.
+fn read_limits(section: &Section<'_>) -> (Limits, HoldLimits) {
     let default = Limits::default();
+    let hold = HoldLimits::default();
     let mib =
         |key, default: usize, most: usize| section.integer(key, default >> 20, 1..=most) << 20;
-    Limits {
+    let time = |key, default| section.duration_positive(key, default);
+    let limits = Limits {
         // 32-bit WebAssembly cannot address more than 4 GiB.
         memory_bytes: mib("memory_mib", default.memory_bytes, 4096),
-        call_deadline: section.duration_positive("call_deadline", default.call_deadline),
-        drain_deadline: section.duration_positive("drain_deadline", default.drain_deadline),
-        held_items: section.integer("held_items", default.held_items, 0..=100_000_000),
-        held_bytes: mib("held_mib", default.held_bytes, 1_048_576),
-        hold_time: section.duration_positive("hold_time", default.hold_time),
+        call_deadline: time("call_deadline", default.call_deadline),
+        configure_deadline: time("configure_deadline", default.configure_deadline),
+        drain_deadline: time("drain_deadline", default.drain_deadline),
+        reply_bytes: mib("reply_mib", default.reply_bytes, 1024),
         log_lines_per_second: section.integer(
             "log_lines_per_second",
             default.log_lines_per_second,
             0..=10_000,
         ),
-        reply_bytes: mib("reply_mib", default.reply_bytes, 1024),
-    }
+        ..default
+    };
+    let hold = HoldLimits {
+        items: section.integer("held_items", hold.items, 1..=100_000_000),
+        bytes: mib("held_mib", hold.bytes, 1_048_576),
+        time: time("hold_time", hold.time),
+    };
+    (limits, hold)
 }
 
-fn read_batch(section: &Section<'_>) -> Batch {
+fn read_batch(section: &Section<'_>) -> BatcherConfig {
     section.not_offered(
         "metadata_keys",
         "remove it: batches are not kept apart by metadata",
@@ -196,10 +147,10 @@ fn read_batch(section: &Section<'_>) -> Batch {
             "write 0 for no limit, or at least send_batch_size",
         );
     }
-    Batch {
-        timeout: section.duration("timeout", Duration::from_millis(200)),
-        min_items,
-        max_items: (max_items != 0).then_some(max_items),
+    BatcherConfig {
+        flush_timeout: section.duration("timeout", Duration::from_millis(200)),
+        min_size: min_items,
+        max_size: max_items,
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use spandrel_otlp::receiver::ReceiverConfig;
+
 use super::id::Id;
-use super::net::{Listen, ServerKeepalive, ServerTls};
+use super::net::{Listen, read_server_keepalive, read_server_tls};
 use super::section::Section;
 
 /// One configured receiver.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Receiver {
     /// Its key in the configuration.
     pub id: Id,
@@ -16,29 +18,12 @@ pub struct Receiver {
 }
 
 /// The receivers there are.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum ReceiverKind {
     /// OTLP over gRPC.
-    Otlp(Box<OtlpReceiver>),
+    Otlp(Box<ReceiverConfig>),
     /// OTLP/JSON lines, replayed once.
     File(FileReceiver),
-}
-
-/// OTLP over gRPC.
-#[derive(Clone, Debug, PartialEq)]
-pub struct OtlpReceiver {
-    /// Where to listen.
-    pub endpoint: Listen,
-    /// The most bytes of one request, also after decompression.
-    pub max_request_bytes: usize,
-    /// The most bytes of all requests being worked on.
-    pub max_in_flight_bytes: usize,
-    /// The most concurrent calls on one connection.
-    pub max_concurrent_streams: u32,
-    /// TLS; none for plain text.
-    pub tls: Option<ServerTls>,
-    /// Life of connections.
-    pub keepalive: ServerKeepalive,
 }
 
 /// OTLP/JSON lines, replayed once.
@@ -60,12 +45,7 @@ pub(crate) fn read(id: Id, section: &Section<'_>) -> Option<Receiver> {
     Some(Receiver { id, kind })
 }
 
-/// The size of requests that OTLP recommends servers to take.
-const DEFAULT_MAX_REQUEST_MIB: usize = 64;
-/// Four of the largest requests, or thousands of usual ones.
-const DEFAULT_MAX_IN_FLIGHT_MIB: usize = 256;
-
-fn read_otlp(section: &Section<'_>) -> Option<OtlpReceiver> {
+fn read_otlp(section: &Section<'_>) -> Option<ReceiverConfig> {
     let protocols = section.section("protocols");
     protocols.not_offered_at_all(
         "http",
@@ -76,8 +56,10 @@ fn read_otlp(section: &Section<'_>) -> Option<OtlpReceiver> {
         return None;
     }
     let grpc = protocols.section("grpc");
-    let max_request_mib = grpc.integer("max_recv_msg_size_mib", DEFAULT_MAX_REQUEST_MIB, 1..=1024);
-    let default_in_flight = DEFAULT_MAX_IN_FLIGHT_MIB.max(max_request_mib);
+    let default = ReceiverConfig::new(Listen::read(&grpc, 4317).to_string());
+    let mib = default.max_recv_msg_size >> 20;
+    let max_request_mib = grpc.integer("max_recv_msg_size_mib", mib, 1..=1024);
+    let default_in_flight = (default.max_in_flight_bytes >> 20).max(max_request_mib);
     let max_in_flight_mib = grpc.integer("max_in_flight_mib", default_in_flight, 1..=1_048_576);
     if max_in_flight_mib < max_request_mib {
         let instead =
@@ -95,13 +77,17 @@ fn read_otlp(section: &Section<'_>) -> Option<OtlpReceiver> {
     grpc.not_offered("include_metadata", "remove it");
     grpc.choice("transport", (), &[("tcp", ())]);
     grpc.ignored(&["read_buffer_size", "write_buffer_size"]);
-    Some(OtlpReceiver {
-        endpoint: Listen::read(&grpc, 4317),
-        max_request_bytes: max_request_mib << 20,
+    Some(ReceiverConfig {
+        max_recv_msg_size: max_request_mib << 20,
         max_in_flight_bytes: max_in_flight_mib << 20,
-        max_concurrent_streams: grpc.integer("max_concurrent_streams", 100, 1..=100_000),
-        tls: ServerTls::read(&grpc),
-        keepalive: ServerKeepalive::read(&grpc),
+        max_concurrent_streams: grpc.integer(
+            "max_concurrent_streams",
+            default.max_concurrent_streams,
+            1..=100_000,
+        ),
+        tls: read_server_tls(&grpc),
+        keepalive: read_server_keepalive(&grpc),
+        ..default
     })
 }
 

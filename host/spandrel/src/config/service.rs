@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use spandrel_pipeline::batcher::BatcherConfig;
+use spandrel_pipeline::pipeline::AckOn;
 use spandrel_wire::Signal;
 
 use super::check::{Components, Named};
@@ -10,7 +12,7 @@ use super::exporter::Exporter;
 use super::extension::Extension;
 use super::id::Id;
 use super::problem::{Location, Problem};
-use super::processor::{Batch, Processor, ProcessorKind, Wasm};
+use super::processor::{Processor, ProcessorKind, Wasm};
 use super::receiver::Receiver;
 use super::section::Section;
 use super::suggest::closest;
@@ -46,7 +48,7 @@ pub struct Pipeline {
     /// In order; none for a pass-through.
     pub stages: Vec<Stage>,
     /// The `batch` processor at the end, if there is one.
-    pub batch: Option<Batch>,
+    pub batch: Option<BatcherConfig>,
     /// At least one.
     pub exporters: Vec<Arc<Exporter>>,
     /// When senders get their answer.
@@ -60,15 +62,6 @@ pub struct Stage {
     pub id: Id,
     /// The plugin, its config, limits and fault policy; shared by all pipelines that name it.
     pub wasm: Arc<Wasm>,
-}
-
-/// When senders get their answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AckOn {
-    /// Once the batch is through the stages and in the queues.
-    Queue,
-    /// Once every exporter has sent it.
-    Export,
 }
 
 /// The longest drain that is worth waiting for: an orchestrator kills long before.
@@ -220,7 +213,7 @@ fn read_processors(
     signal: Option<Signal>,
     section: &Section<'_>,
     processors: Vec<Resolved<'_, Processor>>,
-) -> (Vec<Stage>, Option<Batch>) {
+) -> (Vec<Stage>, Option<BatcherConfig>) {
     let last = processors.len().saturating_sub(1);
     let mut stages = Vec::new();
     let mut batch = None;
@@ -252,7 +245,7 @@ fn read_processors(
                         "move it to the end: batching happens in front of the exporters",
                     );
                 }
-                batch = Some(*settings);
+                batch = Some(settings.clone());
             }
             ProcessorKind::MemoryLimiter => {}
         }

@@ -2,55 +2,23 @@
 
 use std::time::Duration;
 
-use crate::config::processor::Batch;
+use spandrel_pipeline::batcher::BatcherConfig;
+use spandrel_pipeline::queue::{QueueConfig, Sizer};
+
 use crate::config::section::Section;
 
-/// The bounds of an exporter's queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Queue {
-    /// Attempts that run at once.
-    pub consumers: usize,
-    /// How much fits, in units of `sizer`.
-    pub size: usize,
-    /// What `size` counts.
-    pub sizer: Sizer,
-    /// Whether senders wait for room instead of being refused.
-    pub block_on_overflow: bool,
-}
-
-/// What a queue's size counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sizer {
-    /// Batches.
-    Requests,
-    /// Spans, data points, log records.
-    Items,
-    /// Bytes.
-    Bytes,
-}
-
-impl Default for Queue {
-    fn default() -> Self {
-        Self {
-            consumers: 10,
-            size: 1000,
-            sizer: Sizer::Requests,
-            block_on_overflow: false,
-        }
-    }
-}
-
-pub(crate) fn read(section: &Section<'_>) -> (Queue, Option<Batch>) {
-    let default = Queue::default();
+pub(crate) fn read(section: &Section<'_>) -> (QueueConfig, Option<BatcherConfig>) {
+    let default = QueueConfig::default();
     let sizers = [
         ("requests", Sizer::Requests),
         ("items", Sizer::Items),
         ("bytes", Sizer::Bytes),
     ];
-    let queue = Queue {
-        consumers: section.integer("num_consumers", default.consumers, 1..=1000),
-        size: section.integer("queue_size", default.size, 1..=1 << 40),
+    let queue = QueueConfig {
+        num_consumers: section.integer("num_consumers", default.num_consumers, 1..=1000),
+        queue_size: section.integer("queue_size", default.queue_size, 1..=1 << 40),
         sizer: section.choice("sizer", default.sizer, &sizers),
+        max_bytes: section.integer("max_mib", default.max_bytes >> 20, 1..=1_048_576) << 20,
         block_on_overflow: section.boolean("block_on_overflow", default.block_on_overflow),
     };
     if !section.boolean("enabled", true) {
@@ -77,7 +45,7 @@ pub(crate) fn read(section: &Section<'_>) -> (Queue, Option<Batch>) {
     (queue, batch)
 }
 
-fn read_batch(section: &Section<'_>) -> Batch {
+fn read_batch(section: &Section<'_>) -> BatcherConfig {
     let sizer = section.choice(
         "sizer",
         Sizer::Items,
@@ -108,9 +76,9 @@ fn read_batch(section: &Section<'_>) -> Batch {
             "write 0 for no limit, or at least min_size",
         );
     }
-    Batch {
-        timeout: section.duration_positive("flush_timeout", Duration::from_millis(200)),
-        min_items,
-        max_items: (max_items != 0).then_some(max_items),
+    BatcherConfig {
+        flush_timeout: section.duration_positive("flush_timeout", Duration::from_millis(200)),
+        min_size: min_items,
+        max_size: max_items,
     }
 }

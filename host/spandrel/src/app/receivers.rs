@@ -1,0 +1,161 @@
+//! The receivers: bound first, connected to their pipelines, served last.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use spandrel_otlp::receiver::{self, Ingresses};
+use spandrel_pipeline::ingress::Ingress;
+use spandrel_pipeline::pipeline::Pipeline;
+use spandrel_wire::Signal;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{StartError, millis};
+use crate::config::Config;
+use crate::config::receiver::{Receiver, ReceiverKind};
+use crate::file::receiver::FileReceiver;
+use crate::telemetry::metrics::Received;
+
+/// A receiver that has its port or its files, and accepts nothing yet.
+#[derive(Debug)]
+pub(super) struct Bound {
+    id: String,
+    source: Source,
+    signals: Vec<Signal>,
+    received: Option<Arc<Received>>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Otlp(Box<receiver::Receiver>),
+    File(FileReceiver),
+}
+
+impl Bound {
+    pub(super) async fn bind(
+        receiver: &Receiver,
+        addresses: &mut Vec<(String, SocketAddr)>,
+    ) -> Result<Self, StartError> {
+        let id = receiver.id.to_string();
+        let source = match &receiver.kind {
+            ReceiverKind::Otlp(settings) => {
+                let bound = receiver::Receiver::bind(settings.as_ref().clone()).await;
+                let bound = bound.map_err(|source| StartError::Receiver {
+                    id: id.clone(),
+                    source,
+                })?;
+                let endpoint = bound.local_addr();
+                addresses.push((id.clone(), endpoint));
+                info!(receiver = %id, %endpoint, "receiver listening");
+                Source::Otlp(Box::new(bound))
+            }
+            ReceiverKind::File(settings) => {
+                let opened = FileReceiver::open(&id, &settings.paths);
+                Source::File(opened.map_err(|(path, source)| StartError::File {
+                    id: id.clone(),
+                    path,
+                    source,
+                })?)
+            }
+        };
+        Ok(Self {
+            id,
+            source,
+            signals: Vec::new(),
+            received: None,
+        })
+    }
+
+    /// Joins it to the pipelines that name it. `pipelines` are in the order of the configuration.
+    pub(super) fn connect(&mut self, config: &Config, pipelines: &[Pipeline]) {
+        let named = config
+            .service
+            .pipelines
+            .iter()
+            .zip(pipelines)
+            .filter(|(config, _)| {
+                let mut receivers = config.receivers.iter();
+                receivers.any(|receiver| receiver.id.as_str() == self.id)
+            });
+        let (configs, pipelines): (Vec<_>, Vec<_>) = named.unzip();
+        self.signals = configs.into_iter().map(|config| config.signal).collect();
+        let transport = match self.source {
+            Source::Otlp(_) => "grpc",
+            Source::File(_) => "file",
+        };
+        let ingress = Arc::new(Pipeline::fan_out(pipelines));
+        self.received = Some(Received::new(&self.id, transport, ingress));
+    }
+
+    /// Its counters.
+    pub(super) fn received(&self) -> Option<Arc<Received>> {
+        self.received.clone()
+    }
+
+    /// Accepts until told to stop.
+    async fn serve(self, stop: CancellationToken) {
+        let Some(received) = self.received else {
+            return;
+        };
+        let ingress: Arc<dyn Ingress> = received;
+        match self.source {
+            Source::Otlp(receiver) => {
+                let of = |signal| self.signals.contains(&signal).then(|| Arc::clone(&ingress));
+                let ingresses = Ingresses {
+                    traces: of(Signal::Traces),
+                    metrics: of(Signal::Metrics),
+                    logs: of(Signal::Logs),
+                };
+                let closed = receiver.serve(ingresses, stop.cancelled_owned()).await;
+                info!(receiver = %self.id, connections_cut = closed.connections_cut, "receiver stopped");
+            }
+            Source::File(files) => files.replay(ingress, self.signals, stop).await,
+        }
+    }
+}
+
+/// The receivers at work.
+#[derive(Debug)]
+pub(super) struct Serving {
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+/// What is left of the deadline for the pipelines, whatever the receivers do.
+const RESERVED_FOR_PIPELINES: Duration = Duration::from_secs(1);
+
+impl Serving {
+    pub(super) fn start(receivers: Vec<Bound>) -> Self {
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        for receiver in receivers {
+            tasks.spawn(receiver.serve(stop.clone()));
+        }
+        Self { tasks, stop }
+    }
+
+    /// Tells every receiver to accept nothing more.
+    pub(super) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits until every request in flight is answered.
+    pub(super) async fn finish(&mut self, deadline: Instant) {
+        let started = Instant::now();
+        let deadline = deadline
+            .checked_sub(RESERVED_FOR_PIPELINES)
+            .unwrap_or(deadline);
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout_at(deadline, all).await.is_err() {
+            warn!(
+                elapsed_ms = millis(started),
+                "receivers did not stop in time and are cut"
+            );
+            self.tasks.shutdown().await;
+        }
+        info!(elapsed_ms = millis(started), "receivers stopped");
+    }
+}

@@ -1,0 +1,104 @@
+//! The ledger's last words, in rows that balance: one for each pipeline and exporter.
+//!
+//! `received + created = refused + dropped + exported + abandoned + held + queued`. An exporter that
+//! gave items up has dropped them: `dropped` includes those, and `failed` says how many they are.
+
+use spandrel_pipeline::ledger::Books;
+
+/// Where all items of a pipeline are, as one exporter of it sees them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) received: u64,
+    pub(super) created: u64,
+    pub(super) refused: u64,
+    pub(super) dropped: u64,
+    pub(super) failed: u64,
+    pub(super) exported: u64,
+    pub(super) abandoned: u64,
+    pub(super) held: u64,
+    pub(super) queued: u64,
+}
+
+/// A row for each exporter, by its name.
+pub(super) fn rows(books: &Books) -> Vec<(&str, Row)> {
+    let row = |exporter: &spandrel_pipeline::ledger::ExporterBooks| {
+        let failed = exporter.rejected + exporter.failed + exporter.expired;
+        Row {
+            received: books.received,
+            created: books.created,
+            refused: books.refused,
+            dropped: books.dropped() + failed,
+            failed,
+            exported: exporter.sent,
+            abandoned: books.abandoned + exporter.abandoned,
+            held: books.held(),
+            queued: books.ingress + books.chain + exporter.queued,
+        }
+    };
+    books
+        .exporters
+        .iter()
+        .map(|exporter| (exporter.name.as_str(), row(exporter)))
+        .collect()
+}
+
+impl Row {
+    pub(super) fn is_balanced(&self) -> bool {
+        let left = self.refused + self.dropped + self.exported + self.abandoned;
+        self.received + self.created == left + self.held + self.queued
+    }
+
+    /// The sum of two pipelines' rows balances when both do.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.received += other.received;
+        self.created += other.created;
+        self.refused += other.refused;
+        self.dropped += other.dropped;
+        self.failed += other.failed;
+        self.exported += other.exported;
+        self.abandoned += other.abandoned;
+        self.held += other.held;
+        self.queued += other.queued;
+    }
+}
+
+/// The row that says least was exported: what a pipeline with several exporters is judged by.
+pub(super) fn worst(books: &Books) -> Row {
+    let rows = rows(books).into_iter().map(|(_, row)| row);
+    rows.min_by_key(|row| row.exported).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use spandrel_pipeline::ledger::ExporterBooks;
+
+    use super::*;
+
+    /// Each exporter's row balances, and a pipeline is judged by the one that did worst.
+    #[test]
+    fn rows_balance_for_each_exporter() {
+        let exporter = |name: &str, sent, expired, queued| ExporterBooks {
+            name: name.to_owned(),
+            sent,
+            expired,
+            queued,
+            ..ExporterBooks::default()
+        };
+        let books = Books {
+            received: 10,
+            created: 1,
+            refused: 2,
+            forwarded: 8,
+            abandoned: 1,
+            exporters: vec![exporter("good", 8, 0, 0), exporter("slow", 3, 4, 1)],
+            ..Books::default()
+        };
+        assert!(books.is_balanced());
+        assert!(rows(&books).iter().all(|(_, row)| row.is_balanced()));
+        let worst = worst(&books);
+        assert_eq!(
+            (worst.exported, worst.dropped, worst.failed, worst.queued),
+            (3, 4, 4, 1)
+        );
+    }
+}

@@ -1,0 +1,222 @@
+//! The command line, and what the process' exit code says.
+
+mod signals;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tracing::{error, info, warn};
+
+use crate::app::{App, Ending, StartError};
+use crate::config::problem::ConfigError;
+use crate::config::source::Sources;
+use crate::config::{self, Config};
+use crate::telemetry::logs;
+use signals::Signals;
+
+/// Could not start: a port in use, a file that is not there, a plugin that does not load.
+const COULD_NOT_START: u8 = 1;
+/// Items were abandoned at the deadline of the drain, or the ledger does not balance.
+const NOT_DRAINED: u8 = 3;
+/// Bad usage or configuration: `EX_USAGE` of sysexits.h.
+const USAGE: u8 = 64;
+
+/// What plugins run on and what they are built for; a test holds it against the workspace.
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\nwasmtime 48.0.8",
+    "\nspandrel:plugin@0.1.0"
+);
+
+#[derive(Debug, Parser)]
+#[command(name = "spandrel", version = VERSION, about = "An OpenTelemetry collector whose processors are WebAssembly components")]
+#[command(args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    sources: SourceArguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the collector; the default
+    Run(SourceArguments),
+    /// Checks the configuration and loads its plugins, without listening; silent when all is well
+    Validate(SourceArguments),
+}
+
+#[derive(Debug, Args)]
+struct SourceArguments {
+    /// Where to read the configuration: a path, file:PATH, env:NAME or yaml:TEXT; may be repeated, later ones are laid over earlier ones
+    #[arg(long = "config", value_name = "SOURCE")]
+    configs: Vec<String>,
+    /// Sets one value, such as processors::batch::timeout=2s; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(message) => return usage(&message),
+    };
+    match arguments.command {
+        Some(Command::Validate(sources)) => validate(sources),
+        Some(Command::Run(sources)) => run(sources),
+        None => run(arguments.sources),
+    }
+}
+
+/// Help and version are answers; anything else is a mistake.
+fn usage(message: &clap::Error) -> ExitCode {
+    if message.print().is_err() {
+        return ExitCode::from(USAGE);
+    }
+    if message.use_stderr() {
+        ExitCode::from(USAGE)
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn run(arguments: SourceArguments) -> ExitCode {
+    let is_default = arguments.configs.is_empty();
+    let config = match load(arguments) {
+        Ok(config) => config,
+        Err(refused) => return print_problems(&refused),
+    };
+    logs::start(&config.service.telemetry, std::io::stderr().is_terminal());
+    let Some(runtime) = runtime() else {
+        return ExitCode::from(COULD_NOT_START);
+    };
+    runtime.block_on(serve(config, is_default))
+}
+
+async fn serve(config: Config, is_default: bool) -> ExitCode {
+    let version = env!("CARGO_PKG_VERSION");
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    info!(
+        version,
+        cpus,
+        pid = std::process::id(),
+        "Starting spandrel..."
+    );
+    if is_default {
+        info!(
+            "no --config given: running the embedded default, OTLP/gRPC on 127.0.0.1:4317 printed by `debug`"
+        );
+    }
+    for warning in &config.warnings {
+        warn!(path = %warning.path, "{}", warning.what);
+    }
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return could_not_start(&StartError::Signals(error)),
+    };
+    let built = tokio::select! {
+        built = App::build(config) => built,
+        signal = signals.first() => {
+            info!(signal, "Received signal from OS");
+            info!("Shutdown complete.");
+            return ExitCode::SUCCESS;
+        }
+    };
+    let app = match built {
+        Ok(app) => app,
+        Err(error) => return could_not_start(&error),
+    };
+    let (stop, abort) = signals.stop_and_abort();
+    match app.run(stop, abort).await {
+        Ending::Drained => ExitCode::SUCCESS,
+        Ending::Abandoned => ExitCode::from(NOT_DRAINED),
+    }
+}
+
+fn validate(arguments: SourceArguments) -> ExitCode {
+    let config = match load(arguments) {
+        Ok(config) => config,
+        Err(refused) => return print_problems(&refused),
+    };
+    let Some(runtime) = runtime() else {
+        return ExitCode::from(COULD_NOT_START);
+    };
+    match runtime.block_on(App::check(&config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(refused) => print_problems(&refused),
+    }
+}
+
+fn load(arguments: SourceArguments) -> Result<Config, ConfigError> {
+    let SourceArguments { mut configs, sets } = arguments;
+    if configs.is_empty() {
+        configs.push(format!("yaml:{}", config::DEFAULT));
+    }
+    Config::load(&Sources { configs, sets })
+}
+
+fn runtime() -> Option<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("spandrel")
+        .build();
+    runtime
+        .inspect_err(|error| {
+            print_line(&format!("cannot start the runtime: {error}"));
+        })
+        .ok()
+}
+
+fn could_not_start(error: &StartError) -> ExitCode {
+    error!(error = error as &dyn std::error::Error, "cannot start");
+    ExitCode::from(COULD_NOT_START)
+}
+
+fn print_problems(refused: &ConfigError) -> ExitCode {
+    print_line(&refused.to_string());
+    ExitCode::from(USAGE)
+}
+
+/// To the operator, before there is a log.
+fn print_line(line: &str) {
+    // Without a stderr there is nobody left to tell; the exit code still says it.
+    writeln!(std::io::stderr().lock(), "{line}").unwrap_or_default();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `run` is the default, and takes the same arguments.
+    #[test]
+    fn arguments_are_read() {
+        let parse = |line: &str| Arguments::try_parse_from(line.split(' '));
+        let bare = parse("spandrel --config a.yaml --config b.yaml --set a::b=c").expect("good");
+        assert_eq!(bare.sources.configs, ["a.yaml", "b.yaml"]);
+        assert_eq!(bare.sources.sets, ["a::b=c"]);
+        let run = parse("spandrel run --config=a.yaml").expect("good");
+        assert!(matches!(run.command, Some(Command::Run(s)) if s.configs == ["a.yaml"]));
+        let validate = parse("spandrel validate --config a.yaml").expect("good");
+        assert!(matches!(validate.command, Some(Command::Validate(_))));
+        assert!(parse("spandrel --confg a.yaml").is_err());
+    }
+
+    /// `--version` tells the truth about the runtime and the contract.
+    #[test]
+    fn the_version_is_true() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let read = |path: &str| std::fs::read_to_string(root.join(path)).expect("it is there");
+        let mut lines = VERSION.lines().skip(1);
+        let wasmtime = lines.next().and_then(|line| line.strip_prefix("wasmtime "));
+        let locked = format!(
+            "name = \"wasmtime\"\nversion = \"{}\"",
+            wasmtime.expect("a version")
+        );
+        assert!(read("Cargo.lock").contains(&locked), "{locked}");
+        let package = format!("package {};", lines.next().expect("a contract"));
+        assert!(read("wit/v0.1/plugin.wit").contains(&package), "{package}");
+        assert_eq!(lines.next(), None);
+    }
+}

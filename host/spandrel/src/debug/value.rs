@@ -1,0 +1,190 @@
+//! Attributes, ids and times as the Collector's debug exporter writes them.
+
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
+
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+
+use super::line;
+use crate::telemetry::health::rfc3339;
+
+/// Deeper values are cut: batches are checked for depth, but not everything that is printed has to
+/// be read.
+const MAX_DEPTH: usize = 16;
+
+/// `Str(x)`, `Int(1)`, `Slice(["a"])`: the type is seen.
+pub(super) fn typed(value: Option<&AnyValue>) -> String {
+    let Some(value) = value.and_then(|value| value.value.as_ref()) else {
+        return "Empty()".to_owned();
+    };
+    let kind = match value {
+        Value::StringValue(_) => "Str",
+        Value::BoolValue(_) => "Bool",
+        Value::IntValue(_) => "Int",
+        Value::DoubleValue(_) => "Double",
+        Value::ArrayValue(_) => "Slice",
+        Value::KvlistValue(_) => "Map",
+        Value::BytesValue(_) => "Bytes",
+        Value::StringValueStrindex(_) => "Empty",
+    };
+    let mut out = format!("{kind}(");
+    match value {
+        Value::StringValue(text) => escape(&mut out, text),
+        other => json(&mut out, other, 0),
+    }
+    out.push(')');
+    out
+}
+
+/// `x`: just the value.
+pub(super) fn plain(value: Option<&AnyValue>) -> String {
+    let mut out = String::new();
+    match value.and_then(|value| value.value.as_ref()) {
+        Some(Value::StringValue(text)) => escape(&mut out, text),
+        Some(other) => json(&mut out, other, 0),
+        None => {}
+    }
+    out
+}
+
+/// Control characters come from outside: on a terminal they could do more than be read.
+fn escape(out: &mut String, text: &str) {
+    for character in text.chars() {
+        if character.is_control() {
+            out.extend(character.escape_default());
+        } else {
+            out.push(character);
+        }
+    }
+}
+
+fn json(out: &mut String, value: &Value, depth: usize) {
+    if depth >= MAX_DEPTH {
+        out.push_str("...");
+        return;
+    }
+    match value {
+        Value::StringValue(text) => {
+            out.push('"');
+            escape(out, text);
+            out.push('"');
+        }
+        Value::BoolValue(flag) => write!(out, "{flag}").unwrap_or_default(),
+        Value::IntValue(number) => write!(out, "{number}").unwrap_or_default(),
+        Value::DoubleValue(number) => write!(out, "{number}").unwrap_or_default(),
+        Value::BytesValue(bytes) => out.push_str(&hex::encode(bytes)),
+        Value::ArrayValue(array) => {
+            out.push('[');
+            for (index, item) in array.values.iter().enumerate() {
+                out.push_str(if index == 0 { "" } else { "," });
+                item.value
+                    .iter()
+                    .for_each(|item| json(out, item, depth + 1));
+            }
+            out.push(']');
+        }
+        Value::KvlistValue(list) => {
+            out.push('{');
+            for (index, pair) in list.values.iter().enumerate() {
+                out.push_str(if index == 0 { "" } else { "," });
+                escape(out, &pair.key);
+                out.push(':');
+                let value = pair.value.as_ref().and_then(|value| value.value.as_ref());
+                value.iter().for_each(|value| json(out, value, depth + 1));
+            }
+            out.push('}');
+        }
+        // Only profiles use it; elsewhere it means nothing.
+        Value::StringValueStrindex(_) => {}
+    }
+}
+
+/// ` key=value` for each.
+pub(super) fn inline(attributes: &[KeyValue]) -> String {
+    let mut out = String::new();
+    for attribute in attributes {
+        out.push(' ');
+        escape(&mut out, &attribute.key);
+        out.push('=');
+        out.push_str(&plain(attribute.value.as_ref()));
+    }
+    out
+}
+
+/// `     -> key: Str(value)` for each, under a title.
+pub(super) fn listed(out: &mut String, title: &str, attributes: &[KeyValue]) {
+    if attributes.is_empty() {
+        return;
+    }
+    line(out, format_args!("{title}:"));
+    for attribute in attributes {
+        let value = typed(attribute.value.as_ref());
+        line(
+            out,
+            format_args!("     -> {}: {value}", attribute.key.escape_debug()),
+        );
+    }
+}
+
+/// What a resource or a scope is in the words of one signal.
+pub(super) fn resource(
+    out: &mut String,
+    name: &str,
+    index: usize,
+    resource: Option<&Resource>,
+    schema_url: &str,
+) {
+    line(out, format_args!("Resource{name} #{index}"));
+    line(
+        out,
+        format_args!("Resource SchemaURL: {}", schema_url.escape_debug()),
+    );
+    if let Some(resource) = resource {
+        listed(out, "Resource attributes", &resource.attributes);
+    }
+}
+
+pub(super) fn scope(
+    out: &mut String,
+    name: &str,
+    index: usize,
+    scope: Option<&InstrumentationScope>,
+    schema_url: &str,
+) {
+    line(out, format_args!("Scope{name} #{index}"));
+    line(
+        out,
+        format_args!("Scope{name} SchemaURL: {}", schema_url.escape_debug()),
+    );
+    let (scope_name, version) = scope.map_or(("", ""), |scope| (&*scope.name, &*scope.version));
+    line(
+        out,
+        format_args!(
+            "InstrumentationScope {} {}",
+            scope_name.escape_debug(),
+            version.escape_debug()
+        ),
+    );
+    if let Some(scope) = scope {
+        listed(out, "InstrumentationScope attributes", &scope.attributes);
+    }
+}
+
+/// ` name@version key=value`, for the short forms.
+pub(super) fn short_scope(scope: Option<&InstrumentationScope>) -> String {
+    let Some(scope) = scope else {
+        return String::new();
+    };
+    let mut out = format!(" {}", scope.name.escape_debug());
+    if !scope.version.is_empty() {
+        write!(out, "@{}", scope.version.escape_debug()).unwrap_or_default();
+    }
+    out.push_str(&inline(&scope.attributes));
+    out
+}
+
+pub(super) fn time(unix_nano: u64) -> String {
+    rfc3339(SystemTime::UNIX_EPOCH + Duration::from_nanos(unix_nano))
+}

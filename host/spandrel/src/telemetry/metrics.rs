@@ -1,0 +1,325 @@
+//! `/metrics`: Prometheus' text format, written from the ledgers at the moment of the scrape.
+//!
+//! The Collector's names where the thing is the same, `spandrel_` for the rest. Nothing is counted
+//! twice: what can be read from a ledger has no counter of its own.
+
+mod process;
+mod text;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use spandrel_pipeline::ingress::Ingress;
+use spandrel_pipeline::ledger::{Books, Ledger, StageBooks};
+use spandrel_pipeline::queue::QueueFill;
+use spandrel_pipeline::refused::Refused;
+use spandrel_pipeline::stage::FaultKind;
+use spandrel_plugin::metrics::Value;
+use spandrel_wire::Signal;
+use tokio::time::Instant;
+
+use text::Text;
+
+/// Everything that a scrape reads.
+pub(crate) struct Sources {
+    pub(crate) started: Instant,
+    pub(crate) receivers: Vec<Arc<Received>>,
+    pub(crate) pipelines: Vec<PipelineSource>,
+    /// By stage.
+    pub(crate) plugins: Vec<(String, Arc<spandrel_plugin::Metrics>)>,
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").finish_non_exhaustive()
+    }
+}
+
+/// What a scrape reads of one pipeline.
+pub(crate) struct PipelineSource {
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) queues: Box<dyn Fn() -> Vec<QueueFill> + Send + Sync>,
+}
+
+/// Counts what one receiver offers, in front of the pipelines that it feeds.
+#[derive(Debug)]
+pub(crate) struct Received {
+    receiver: String,
+    transport: &'static str,
+    ingress: Arc<dyn Ingress>,
+    /// Accepted and refused, by signal.
+    items: [(AtomicU64, AtomicU64); SIGNALS.len()],
+}
+
+const SIGNALS: [Signal; 3] = [Signal::Traces, Signal::Metrics, Signal::Logs];
+
+impl Received {
+    pub(crate) fn new(
+        receiver: &str,
+        transport: &'static str,
+        ingress: Arc<dyn Ingress>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            receiver: receiver.to_owned(),
+            transport,
+            ingress,
+            items: Default::default(),
+        })
+    }
+
+    fn of(&self, signal: Signal) -> &(AtomicU64, AtomicU64) {
+        let [traces, metrics, logs] = &self.items;
+        match signal {
+            Signal::Traces => traces,
+            Signal::Metrics => metrics,
+            Signal::Logs => logs,
+        }
+    }
+}
+
+impl Ingress for Received {
+    fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<(), Refused>> {
+        Box::pin(async move {
+            let items = spandrel_wire::count(signal, &request);
+            let answer = self.ingress.offer(signal, request).await;
+            let (accepted, refused) = self.of(signal);
+            let counter = if answer.is_ok() { accepted } else { refused };
+            counter.fetch_add(u64::try_from(items).unwrap_or(u64::MAX), Ordering::Relaxed);
+            answer
+        })
+    }
+}
+
+impl Sources {
+    /// One scrape.
+    pub(crate) fn render(&self) -> String {
+        let mut text = Text::default();
+        self.receivers(&mut text);
+        let books: Vec<(&PipelineSource, Books)> = self
+            .pipelines
+            .iter()
+            .map(|pipeline| (pipeline, pipeline.ledger.books()))
+            .collect();
+        exporters(&mut text, &books);
+        stages(&mut text, &books);
+        ledgers(&mut text, &books);
+        self.plugins(&mut text);
+        process::render(&mut text, self.started.elapsed());
+        text.finish()
+    }
+
+    fn receivers(&self, text: &mut Text) {
+        for signal in SIGNALS {
+            let name = |what| format!("otelcol_receiver_{what}_{}", items(signal));
+            for received in &self.receivers {
+                let (accepted, refused) = received.of(signal);
+                let labels = [
+                    ("receiver", received.receiver.as_str()),
+                    ("transport", received.transport),
+                ];
+                text.counter(&name("accepted"), &labels, accepted.load(Ordering::Relaxed));
+                text.counter(&name("refused"), &labels, refused.load(Ordering::Relaxed));
+            }
+        }
+    }
+
+    fn plugins(&self, text: &mut Text) {
+        for (stage, metrics) in &self.plugins {
+            for (name, value) in metrics.snapshot() {
+                let labels = [("stage", stage.as_str()), ("name", name.as_str())];
+                match value {
+                    Value::Counter(count) => {
+                        text.counter("spandrel_plugin_counter_total", &labels, count)
+                    }
+                    Value::Gauge(value) => text.gauge("spandrel_plugin_gauge", &labels, value),
+                }
+            }
+            text.counter(
+                "spandrel_plugin_metrics_refused_total",
+                &[("stage", stage)],
+                metrics.refused(),
+            );
+        }
+    }
+}
+
+/// The Collector's word for the items of a signal.
+fn items(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Traces => "spans",
+        Signal::Metrics => "metric_points",
+        Signal::Logs => "log_records",
+    }
+}
+
+fn data_type(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Traces => "traces",
+        Signal::Metrics => "metrics",
+        Signal::Logs => "logs",
+    }
+}
+
+#[derive(Default)]
+struct Exported {
+    sent: u64,
+    send_failed: u64,
+    enqueue_failed: u64,
+    attempts: u64,
+    size: usize,
+    capacity: usize,
+}
+
+/// As in the Collector there is one series for each exporter and signal: pipelines that share an
+/// exporter are added up.
+fn exporters(text: &mut Text, books: &[(&PipelineSource, Books)]) {
+    let mut sums: BTreeMap<(&str, &str, &str), Exported> = BTreeMap::new();
+    for (pipeline, books) in books {
+        let signal = pipeline.ledger.signal();
+        for (exporter, fill) in books.exporters.iter().zip((pipeline.queues)()) {
+            let key = (exporter.name.as_str(), items(signal), data_type(signal));
+            let sum = sums.entry(key).or_default();
+            sum.sent += exporter.sent;
+            sum.send_failed += exporter.lost();
+            sum.enqueue_failed += exporter.enqueue_failed;
+            sum.attempts += exporter.attempts;
+            sum.size += fill.size;
+            sum.capacity += fill.capacity;
+        }
+    }
+    for ((exporter, items, data_type), sum) in sums {
+        let labels = [("exporter", exporter)];
+        text.counter(&format!("otelcol_exporter_sent_{items}"), &labels, sum.sent);
+        text.counter(
+            &format!("otelcol_exporter_send_failed_{items}"),
+            &labels,
+            sum.send_failed,
+        );
+        text.counter(
+            &format!("otelcol_exporter_enqueue_failed_{items}"),
+            &labels,
+            sum.enqueue_failed,
+        );
+        let labels = [("exporter", exporter), ("data_type", data_type)];
+        text.gauge("otelcol_exporter_queue_size", &labels, sum.size);
+        text.gauge("otelcol_exporter_queue_capacity", &labels, sum.capacity);
+        text.counter("spandrel_exporter_attempts_total", &labels, sum.attempts);
+    }
+}
+
+fn stages(text: &mut Text, books: &[(&PipelineSource, Books)]) {
+    for (pipeline, books) in books {
+        for stage in &books.stages {
+            render_stage(text, pipeline.ledger.pipeline(), stage);
+        }
+    }
+}
+
+fn render_stage(text: &mut Text, pipeline: &str, stage: &StageBooks) {
+    let labels = [("pipeline", pipeline), ("stage", stage.name.as_str())];
+    let with = |name, value| [labels.as_slice(), &[(name, value)]].concat();
+    text.counter("spandrel_stage_in_items_total", &labels, stage.input);
+    text.counter("spandrel_stage_out_items_total", &labels, stage.output);
+    text.counter(
+        "spandrel_stage_bypassed_items_total",
+        &labels,
+        stage.bypassed,
+    );
+    text.gauge("spandrel_stage_held_items", &labels, stage.held);
+    text.gauge("spandrel_stage_held_bytes", &labels, stage.held_bytes);
+    text.counter("spandrel_stage_calls_total", &labels, stage.calls);
+    text.counter(
+        "spandrel_stage_call_seconds_total",
+        &labels,
+        stage.call_time.as_secs_f64(),
+    );
+    text.counter("spandrel_stage_restarts_total", &labels, stage.restarts);
+    text.gauge("spandrel_stage_breakers_open", &labels, stage.breakers_open);
+    for (kind, count) in FaultKind::ALL.iter().zip(stage.faults) {
+        text.counter(
+            "spandrel_stage_faults_total",
+            &with("fault", kind.label()),
+            count,
+        );
+    }
+    for (reason, count) in stage.dropped() {
+        text.counter(
+            "spandrel_stage_dropped_items_total",
+            &with("reason", reason),
+            count,
+        );
+    }
+}
+
+fn ledgers(text: &mut Text, books: &[(&PipelineSource, Books)]) {
+    for (pipeline, books) in books {
+        let labels = [("pipeline", pipeline.ledger.pipeline())];
+        text.counter(
+            "spandrel_ledger_received_items_total",
+            &labels,
+            books.received,
+        );
+        text.counter(
+            "spandrel_ledger_refused_items_total",
+            &labels,
+            books.refused,
+        );
+        text.counter(
+            "spandrel_ledger_created_items_total",
+            &labels,
+            books.created,
+        );
+        text.counter(
+            "spandrel_ledger_dropped_items_total",
+            &labels,
+            books.dropped(),
+        );
+        text.counter(
+            "spandrel_ledger_forwarded_items_total",
+            &labels,
+            books.forwarded,
+        );
+        text.counter(
+            "spandrel_ledger_abandoned_items_total",
+            &labels,
+            books.abandoned(),
+        );
+        text.counter(
+            "spandrel_ledger_invalid_requests_total",
+            &labels,
+            books.invalid_requests,
+        );
+        text.gauge(
+            "spandrel_ledger_in_flight_items",
+            &labels,
+            books.ingress + books.chain,
+        );
+        text.gauge("spandrel_ledger_held_items", &labels, books.held());
+        for exporter in &books.exporters {
+            let labels = [
+                ("pipeline", pipeline.ledger.pipeline()),
+                ("exporter", exporter.name.as_str()),
+            ];
+            text.gauge("spandrel_ledger_queued_items", &labels, exporter.queued);
+            text.counter(
+                "spandrel_ledger_exported_items_total",
+                &labels,
+                exporter.sent,
+            );
+            text.counter(
+                "spandrel_ledger_rejected_items_total",
+                &labels,
+                exporter.rejected,
+            );
+        }
+        text.gauge(
+            "spandrel_ledger_balanced",
+            &labels,
+            u8::from(books.is_balanced()),
+        );
+    }
+}

@@ -1,0 +1,50 @@
+//! What the process uses: time, CPU, memory. Read from `/proc`; left out where there is none.
+
+use std::fs;
+use std::time::Duration;
+
+use super::text::Text;
+
+/// `/proc` counts CPU time in hundredths of a second on every Linux.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+pub(super) fn render(text: &mut Text, uptime: Duration) {
+    text.counter("otelcol_process_uptime", &[], uptime.as_secs_f64());
+    if let Some(seconds) = cpu_seconds() {
+        text.counter("otelcol_process_cpu_seconds", &[], seconds);
+    }
+    if let Some(bytes) = memory_rss() {
+        text.gauge("otelcol_process_memory_rss", &[], bytes);
+    }
+}
+
+fn cpu_seconds() -> Option<f64> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    // The second field is the program's name in parentheses, which may have spaces in it.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace().skip(11);
+    let user: u32 = fields.next()?.parse().ok()?;
+    let system: u32 = fields.next()?.parse().ok()?;
+    Some((f64::from(user) + f64::from(system)) / TICKS_PER_SECOND)
+}
+
+fn memory_rss() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib << 10)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// A running process has used memory and some time.
+    #[test]
+    fn the_process_is_measured() {
+        assert!(memory_rss().is_some_and(|bytes| bytes > 1 << 20));
+        assert!(cpu_seconds().is_some());
+    }
+}
