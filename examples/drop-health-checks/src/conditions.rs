@@ -76,54 +76,63 @@ fn yes() -> bool {
 #[derive(Debug)]
 pub(crate) struct Conditions {
     names: Vec<Pattern>,
-    routes: Vec<Pattern>,
-    attributes: Vec<(String, Vec<Pattern>)>,
+    attributes: Vec<Condition>,
+}
+
+/// What one attribute may be.
+#[derive(Debug)]
+struct Condition {
+    key: String,
+    /// Whether the attribute may carry a query that is not compared.
+    is_path: bool,
+    patterns: Vec<Pattern>,
 }
 
 impl Conditions {
     pub(crate) fn new(config: Config) -> Result<Self, String> {
-        let mut attributes: Vec<_> = config
-            .attributes
-            .into_iter()
-            .map(|(key, patterns)| (key, compile(patterns)))
-            .collect();
+        let routes = compile(config.routes);
         let user_agents = compile(config.user_agents);
-        for key in USER_AGENT_KEYS {
-            attributes.push((key.to_owned(), user_agents.clone()));
-        }
-        attributes.retain(|(_, patterns)| !patterns.is_empty());
+        let routes = ROUTE_KEYS.map(|key| (key.to_owned(), true, routes.clone()));
+        let user_agents = USER_AGENT_KEYS.map(|key| (key.to_owned(), false, user_agents.clone()));
+        let others = config.attributes.into_iter();
+        let others = others.map(|(key, patterns)| (key, false, compile(patterns)));
+        let all = routes.into_iter().chain(user_agents).chain(others);
         let conditions = Self {
             names: compile(config.names),
-            routes: compile(config.routes),
-            attributes,
+            attributes: all
+                .filter(|(_, _, patterns)| !patterns.is_empty())
+                .map(|(key, is_path, patterns)| Condition {
+                    key,
+                    is_path,
+                    patterns,
+                })
+                .collect(),
         };
-        if conditions.names.is_empty()
-            && conditions.routes.is_empty()
-            && conditions.attributes.is_empty()
-        {
+        if conditions.names.is_empty() && conditions.attributes.is_empty() {
             return Err("no conditions are left: every list is empty".to_owned());
         }
         Ok(conditions)
     }
 
-    /// Whether any condition matches.
+    /// Whether any condition matches. The attributes are walked through once: most spans are no
+    /// health checks, and all their attributes must be seen to know it.
     pub(crate) fn match_span(&self, span: &Span<'_>) -> bool {
         any(&self.names, span.name())
-            || self.match_route(span)
-            || self.attributes.iter().any(|(key, patterns)| {
-                span.attribute_str(key)
-                    .is_some_and(|text| any(patterns, text))
+            || span.attributes().any(|attribute| {
+                let conditions = self.attributes.iter();
+                conditions
+                    .filter(|condition| condition.key == attribute.key)
+                    .any(|condition| condition.matches(attribute.as_str().unwrap_or_default()))
             })
     }
+}
 
-    fn match_route(&self, span: &Span<'_>) -> bool {
-        !self.routes.is_empty()
-            && ROUTE_KEYS.iter().any(|key| {
-                span.attribute_str(key).is_some_and(|route| {
-                    let path = route.split('?').next().unwrap_or(route);
-                    any(&self.routes, path)
-                })
-            })
+impl Condition {
+    fn matches(&self, text: &str) -> bool {
+        match text.split_once('?') {
+            Some((path, _query)) if self.is_path => any(&self.patterns, path),
+            _ => any(&self.patterns, text),
+        }
     }
 }
 
