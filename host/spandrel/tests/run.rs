@@ -24,7 +24,7 @@ fn config(yaml: &str) -> Config {
         configs,
         sets: Vec::new(),
     };
-    Config::load(&sources).unwrap_or_else(|error| panic!("{error}"))
+    Config::load(&sources).expect("the config is good")
 }
 
 fn replay(folder: &Path) -> Config {
@@ -78,7 +78,7 @@ async fn scraped(metrics: SocketAddr, line: &str) -> String {
         }
     };
     let waited = tokio::time::timeout(Duration::from_secs(20), wait).await;
-    waited.unwrap_or_else(|_| panic!("{line} was never there"))
+    waited.expect("the metric comes to this value")
 }
 
 /// What a file has goes through the pipeline into another file; health, metrics and the ending say
