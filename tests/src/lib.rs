@@ -1,1 +1,19 @@
-//! Placeholder until its first commit.
+//! The harness of the end-to-end tests and of the demo.
+//!
+//! [`artifacts`] builds the collector and the plugins, [`collector`] runs the real program as a
+//! process, [`backend`] is what it exports to, [`shop`] makes the traffic of a web shop, and
+//! [`client`] sends it and remembers what it believes delivered. Nothing here knows the inside of
+//! the program: what the tests see is what an operator sees.
+
+#![forbid(unsafe_code)]
+
+pub mod artifacts;
+pub mod backend;
+pub mod client;
+pub mod collector;
+pub mod config;
+pub mod ledger;
+pub mod log;
+pub mod metrics;
+pub mod shop;
+pub mod until;

@@ -1,0 +1,86 @@
+//! The harness itself: what it says it sends and takes is true.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use spandrel_tests::backend::{Backend, Mood};
+use spandrel_tests::client::{Client, retry_after};
+use spandrel_tests::shop::{Shop, now, span_ids};
+use tonic::Code;
+
+/// A shop is deterministic, its traces have 3 to 25 spans, one root, known parents, and no span id
+/// twice.
+#[test]
+fn the_shop_makes_whole_traces() {
+    let (mut shop, mut twin) = (Shop::new(7), Shop::new(7));
+    let mut seen = std::collections::HashSet::new();
+    let mut longest = 0;
+    for _ in 0..500 {
+        let trace = shop.visit(1_000_000);
+        assert_eq!(trace, twin.visit(1_000_000));
+        let ids: Vec<&[u8]> = trace.iter().map(|(_, span)| &span.span_id[..]).collect();
+        let roots = trace
+            .iter()
+            .filter(|(_, span)| span.parent_span_id.is_empty());
+        assert_eq!(roots.count(), 1);
+        for (_, span) in &trace {
+            assert!(span.parent_span_id.is_empty() || ids.contains(&&span.parent_span_id[..]));
+            assert!(span.end_time_unix_nano >= span.start_time_unix_nano);
+            assert!(span.attributes.len() >= 11, "{span:?}");
+            assert!(seen.insert(span.span_id.clone()));
+        }
+        assert!((2..=25).contains(&trace.len()), "{} spans", trace.len());
+        longest = longest.max(trace.len());
+    }
+    assert!(longest > 15, "no order was placed in 500 visits");
+}
+
+/// The backend counts what the client believes delivered, and each of its moods is as it says.
+#[tokio::test]
+async fn the_backend_is_as_it_says() -> Result<()> {
+    let mut backend = Backend::start().await?;
+    let address = backend.endpoint().replace("http://", "");
+    let mut client = Client::connect(&address).await?;
+    let mut shop = Shop::new(1);
+
+    client.send(shop.request(50)).await?;
+    assert_eq!(backend.totals().spans, client.delivered.len() as u64);
+
+    backend.answer(Mood::Busy(Duration::from_millis(5)));
+    let refused = shop.request(10);
+    let items = span_ids(&refused).count() as u64;
+    let status = client.try_send(refused).await.unwrap_err();
+    assert_eq!(retry_after(&status), Some(Duration::from_millis(5)));
+    assert_eq!(client.refused, items);
+
+    backend.answer(Mood::Failing {
+        code: Code::Unavailable,
+        percent: 50,
+    });
+    client.send(shop.request(10)).await?;
+    backend.answer(Mood::Partial { rejected: 2 });
+    let before = backend.totals().spans;
+    let request = shop.request(10);
+    let items = span_ids(&request).count() as u64;
+    client.send(request).await?;
+    assert_eq!(backend.totals().spans, before + items - 2);
+    backend.answer(Mood::Fine);
+
+    backend.go_away().await?;
+    assert!(client.try_send(shop.request(1)).await.is_err());
+    assert!(client.unanswered > 0);
+    backend.come_back().await?;
+    client.send(shop.request(1)).await?;
+    assert_eq!(backend.taken().duplicates(), 0);
+    Ok(())
+}
+
+/// A minute has visits, health checks of every service, and exports sent twice.
+#[test]
+fn a_minute_has_everything() {
+    let minute = Shop::new(42).minute(now(), 600);
+    let spans: u64 = minute.exports.iter().map(|export| export.spans).sum();
+    assert!(spans > 4_000, "{spans} spans");
+    assert_eq!(minute.probes, 8 * 30);
+    assert!(minute.exports.iter().any(|export| export.twice));
+}

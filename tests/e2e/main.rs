@@ -1,0 +1,20 @@
+//! End to end: the real program, real gRPC, real plugins. A module for each behaviour.
+
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod backends;
+mod examples;
+mod files;
+mod guests;
+mod harness;
+mod life;
+mod passing;
+mod python;
+mod sigterm;
+mod starting;

@@ -1,0 +1,129 @@
+//! The OpenTelemetry SDK for Python, as an application uses it, against a collector that is being
+//! stopped: what the SDK believes delivered is at the backend.
+//!
+//! Needs python3 and its packages (`tests/python/requirements.txt`), which the test installs into a
+//! virtual environment under the target directory. Where there is no python3 it says so loudly and
+//! passes; with `CI=true` it fails.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use spandrel_tests::artifacts;
+use spandrel_tests::backend::Backend;
+use spandrel_tests::collector::{Collector, Setup};
+use spandrel_tests::config::Config;
+use spandrel_tests::until::soon;
+use tokio::io::AsyncReadExt as _;
+use tokio::time::sleep;
+
+/// The interpreter of the virtual environment, or nothing where there is no python3.
+fn interpreter() -> Result<Option<PathBuf>> {
+    let found = Command::new("python3")
+        .args(["-c", "import venv, ensurepip"])
+        .output();
+    if !found.is_ok_and(|output| output.status.success()) {
+        return Ok(None);
+    }
+    let requirements = artifacts::root().join("tests/python/requirements.txt");
+    let wanted = std::fs::read_to_string(&requirements)?;
+    let folder = artifacts::target_dir()?.join("spandrel-test-python");
+    let (python, stamp) = (folder.join("bin/python"), folder.join("installed.txt"));
+    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(Some(python));
+    }
+    let run = |command: &mut Command| -> Result<()> {
+        let status = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .status()?;
+        ensure!(status.success(), "{command:?}: {status}");
+        Ok(())
+    };
+    run(Command::new("python3")
+        .args(["-m", "venv", "--clear"])
+        .arg(&folder))?;
+    let mut install = Command::new(&python);
+    install.args(["-m", "pip", "install", "--quiet", "--requirement"]);
+    run(install.arg(&requirements)).context("cannot install the SDK")?;
+    std::fs::write(stamp, wanted)?;
+    Ok(Some(python))
+}
+
+/// Every span whose export the SDK was told succeeded is at the backend, whenever the collector
+/// was stopped; metrics on the same port too; and the application's last flush is not held up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_python_sdk_believes_delivered_is_delivered() -> Result<()> {
+    let Some(python) = interpreter()? else {
+        let in_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+        ensure!(!in_ci, "there is no python3 with venv, and this is CI");
+        eprintln!("\n==> NOT RUN: there is no python3 with venv; the Python SDK was not tested\n");
+        return Ok(());
+    };
+    for after in [150, 400, 900] {
+        let after = Duration::from_millis(after);
+        stopped(&python, after)
+            .await
+            .with_context(|| format!("SIGTERM after {after:?}"))?;
+    }
+    Ok(())
+}
+
+async fn stopped(python: &PathBuf, after: Duration) -> Result<()> {
+    let backend = Backend::start().await?;
+    let config = Config::new(backend.endpoint()).stage(
+        "drop_health_checks",
+        &artifacts::plugin("drop-health-checks")?,
+        "",
+    );
+    let setup = Setup::new(&config.yaml())?;
+    let result = setup.file("result.json");
+    let collector = Collector::start(&setup).await?;
+    let mut application = tokio::process::Command::new(python)
+        .arg(artifacts::root().join("tests/python/client.py"))
+        .arg(format!("http://{}", collector.address("otlp")?))
+        .arg(&result)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut out = application.stdout.take().context("no stdout")?;
+    let mut started = [0_u8; 8];
+    soon("the application's start", out.read_exact(&mut started)).await??;
+    backend
+        .wait("the first spans", |taken| taken.totals.spans > 0)
+        .await?;
+    sleep(after).await;
+    collector.sigterm()?;
+    drop(application.stdin.take());
+    let status = soon("the application's end", application.wait()).await??;
+    ensure!(status.success(), "the application: {status}");
+    let ended = collector.wait().await?;
+    ended.expect_code(0)?;
+    for pipeline in ["traces", "metrics"] {
+        ended.ledger(pipeline)?.check()?;
+    }
+    let result: Value = serde_json::from_slice(&std::fs::read(result)?)?;
+    let delivered = result["delivered"].as_array().context("no ids")?;
+    ensure!(!delivered.is_empty(), "the SDK delivered nothing: {result}");
+    let taken = backend.taken();
+    for id in delivered {
+        let id = u64::from_str_radix(id.as_str().context("no id")?, 16)?;
+        ensure!(
+            taken.spans.contains_key(&id),
+            "the SDK believes in {id:016x}: {}",
+            ended.log.tail()
+        );
+    }
+    let metrics = result["metrics_delivered"].as_u64().context("no count")?;
+    ensure!(
+        metrics > 0 && taken.totals.metrics >= metrics.min(1),
+        "no metrics: {result}"
+    );
+    // Two flushes with five seconds of patience each, and some room for a busy machine.
+    let flushed = result["flush_seconds"].as_f64().context("no time")?;
+    ensure!(flushed < 15.0, "the last flush took {flushed} s");
+    Ok(())
+}

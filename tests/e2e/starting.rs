@@ -1,0 +1,195 @@
+//! What happens before the first span: what is in the way is named, what is wrong is told.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use spandrel_tests::artifacts;
+use spandrel_tests::backend::Backend;
+use spandrel_tests::client::Client;
+use spandrel_tests::collector::{Collector, READY, Setup};
+use spandrel_tests::config::{Config, METRICS_READERS};
+use spandrel_tests::log::Line;
+use spandrel_tests::shop::Shop;
+use tokio::time::Instant;
+
+/// A port in use: exit code 1, the message names the address, and nothing half-started stays.
+#[tokio::test]
+async fn a_port_in_use_is_named() -> Result<()> {
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = taken.local_addr()?.to_string();
+    let config = Config::new("http://127.0.0.1:1").yaml();
+    for key in [
+        "receivers::otlp::protocols::grpc::endpoint",
+        "extensions::health_check::endpoint",
+    ] {
+        let setup = Setup::new(&config)?.set(key, &address);
+        let ended = Collector::spawn(&setup)?.wait().await?;
+        ended.expect_code(1)?;
+        let lines = ended.log.lines();
+        let named = lines
+            .iter()
+            .any(|line| line.raw.contains(&address) && line.raw.contains("ERROR"));
+        assert!(
+            named,
+            "{key}: nothing names {address}:\n{}",
+            ended.log.tail()
+        );
+        assert!(lines.iter().all(|line| line.message() != READY));
+    }
+    Ok(())
+}
+
+/// A plugin that is not there: exit code 1, and its path is named.
+#[tokio::test]
+async fn a_missing_plugin_is_named() -> Result<()> {
+    let config = Config::new("http://127.0.0.1:1").stage("lost", "/nowhere/lost.wasm".as_ref(), "");
+    let ended = Collector::spawn(&Setup::new(&config.yaml())?)?
+        .wait()
+        .await?;
+    ended.expect_code(1)?;
+    assert!(
+        ended.log.tail().contains("/nowhere/lost.wasm"),
+        "{}",
+        ended.log.tail()
+    );
+    Ok(())
+}
+
+/// A bad config, a bad argument: exit code 64, with the place of every problem.
+#[tokio::test]
+async fn bad_usage_is_told_with_its_place() -> Result<()> {
+    let config = Config::new("http://127.0.0.1:1")
+        .grpc("endpont: x")
+        .exporter("tmeout: 5s");
+    for command in ["run", "validate"] {
+        let setup = Setup::new(&config.yaml())?;
+        let file = setup.file("spandrel.yaml");
+        let setup = Setup::bare()?.arg(command).arg("--config").arg(&file);
+        let ended = Collector::spawn(&setup)?.wait().await?;
+        ended.expect_code(64)?;
+        let told = ended.log.tail();
+        for part in ["endpont", "tmeout", "spandrel.yaml:2:", "endpoint"] {
+            assert!(told.contains(part), "{command}: no {part:?} in:\n{told}");
+        }
+    }
+    let ended = Collector::spawn(&Setup::bare()?.arg("--confg"))?
+        .wait()
+        .await?;
+    ended.expect_code(64)
+}
+
+/// `validate` says nothing and exits with 0 when all is well; `--version` names the version.
+#[tokio::test]
+async fn validate_and_version_answer() -> Result<()> {
+    let plugin = artifacts::plugin("drop-duplicates")?;
+    let good = Setup::new(
+        &Config::new("http://127.0.0.1:1")
+            .stage("dedup", &plugin, "")
+            .yaml(),
+    )?;
+    let file = good.file("spandrel.yaml");
+    let setup = Setup::bare()?.arg("validate").arg("--config").arg(file);
+    let ended = Collector::spawn(&setup)?.wait().await?;
+    ended.expect_code(0)?;
+    assert_eq!(ended.log.tail(), "");
+    let ended = Collector::spawn(&Setup::bare()?.arg("--version"))?
+        .wait()
+        .await?;
+    ended.expect_code(0)?;
+    assert!(
+        ended.log.tail().contains(env!("CARGO_PKG_VERSION")),
+        "{}",
+        ended.log.tail()
+    );
+    Ok(())
+}
+
+/// Without a config the embedded default runs, and says so; `--set` is laid over it.
+#[tokio::test]
+async fn without_a_config_the_default_runs() -> Result<()> {
+    let setup = Setup::bare()?
+        .set("receivers::otlp::protocols::grpc::endpoint", "127.0.0.1:0")
+        .set("extensions::health_check::endpoint", "127.0.0.1:0")
+        .set("service::telemetry::logs::encoding", "json")
+        .set("service::telemetry::metrics::readers", METRICS_READERS);
+    let collector = Collector::start(&setup).await?;
+    let said = collector
+        .log()
+        .find(|line| line.message().contains("embedded default"));
+    assert!(said.is_some(), "{}", collector.log().tail());
+    let mut client = Client::connect(&collector.address("otlp")?).await?;
+    client.send(Shop::new(51).request(10)).await?;
+    let ended = collector.stop().await?;
+    ended.expect_code(0)?;
+    assert_eq!(
+        ended.ledger("traces")?.exported,
+        client.delivered.len() as u64
+    );
+    Ok(())
+}
+
+/// Compiled code is kept: the second start with the same plugins does not compile, says so, and is
+/// quick. Prints both times.
+#[tokio::test]
+async fn the_second_start_does_not_compile() -> Result<()> {
+    let backend = Backend::start().await?;
+    let mut config = Config::new(backend.endpoint());
+    for name in artifacts::PLUGINS {
+        let keys = match name {
+            "tag-by-service" => "config: { default: { team: shop } }",
+            _ => "",
+        };
+        config = config.stage(&name.replace('-', "_"), &artifacts::plugin(name)?, keys);
+    }
+    let setup = Setup::new(&config.yaml())?;
+    let cache = setup.file("cache");
+    std::fs::create_dir(&cache)?;
+    let setup = setup.env("XDG_CACHE_HOME", cache);
+    let mut times = Vec::new();
+    for cached in [false, true] {
+        let started = Instant::now();
+        let collector = Collector::start(&setup).await?;
+        times.push(started.elapsed());
+        let ended = collector.stop().await?;
+        ended.expect_code(0)?;
+        let lines = ended.log.lines();
+        let loaded: Vec<&Line> = lines
+            .iter()
+            .filter(|line| line.message() == "plugin loaded")
+            .collect();
+        assert_eq!(
+            loaded.len(),
+            artifacts::PLUGINS.len(),
+            "{}",
+            ended.log.tail()
+        );
+        for line in loaded {
+            let said = line.field("cached").and_then(serde_json::Value::as_bool);
+            assert_eq!(said, Some(cached), "{}", line.raw);
+        }
+    }
+    assert!(times[1] < Duration::from_secs(20), "{times:?}");
+    eprintln!(
+        "start to ready with four plugins: {:?}, from the cache {:?}",
+        times[0], times[1]
+    );
+    Ok(())
+}
+
+/// Two collectors with one config are two collectors: neither disturbs the other.
+#[tokio::test]
+async fn starting_twice_is_harmless() -> Result<()> {
+    let backend = Backend::start().await?;
+    let setup = Setup::new(&Config::new(backend.endpoint()).yaml())?;
+    let (one, two) = (
+        Collector::start(&setup).await?,
+        Collector::start(&setup).await?,
+    );
+    let mut client = Client::connect(&one.address("otlp")?).await?;
+    client.send(Shop::new(52).request(10)).await?;
+    two.stop().await?.expect_code(0)?;
+    client.send(Shop::new(53).request(10)).await?;
+    one.stop().await?.expect_code(0)?;
+    assert_eq!(backend.totals().spans, client.delivered.len() as u64);
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! Builds what the tests run: the collector and the plugins, with cargo's own output passed on.
+//!
+//! A fresh clone needs nothing but cargo: the WebAssembly target is added when it is missing. Each
+//! build happens once in a process; cargo knows when there is nothing to do.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+
+/// What plugins are compiled for.
+pub const WASM_TARGET: &str = "wasm32-wasip2";
+
+/// The example plugins, by package name.
+pub const PLUGINS: [&str; 4] = [
+    "drop-health-checks",
+    "drop-duplicates",
+    "tag-by-service",
+    "keep-interesting-traces",
+];
+
+/// The root of the workspace.
+pub fn root() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR")
+        .unwrap_or_else(|| OsString::from(env!("CARGO_MANIFEST_DIR")));
+    let package = PathBuf::from(package);
+    package
+        .parent()
+        .map_or_else(|| package.clone(), Path::to_path_buf)
+}
+
+/// The folder that cargo builds into.
+///
+/// # Errors
+/// When cargo cannot say.
+pub fn target_dir() -> Result<PathBuf> {
+    static DIR: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    once(&DIR, || {
+        let output = cargo()
+            .args(["metadata", "--format-version=1", "--no-deps"])
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cannot run cargo metadata")?;
+        ensure!(output.status.success(), "cargo metadata failed");
+        let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        let dir = metadata
+            .get("target_directory")
+            .and_then(serde_json::Value::as_str)
+            .context("cargo metadata names no target_directory")?;
+        Ok(PathBuf::from(dir))
+    })
+}
+
+/// Makes sure that plugins can be compiled. Returns whether the target had to be added.
+///
+/// # Errors
+/// When the target is missing and cannot be added.
+pub fn wasm_target() -> Result<bool> {
+    let output = Command::new("rustc")
+        .args(["--print", "target-libdir", "--target", WASM_TARGET])
+        .current_dir(root())
+        .output()
+        .context("cannot run rustc")?;
+    let libdir = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    if output.status.success() && Path::new(&libdir).is_dir() {
+        return Ok(false);
+    }
+    run(Command::new("rustup")
+        .args(["target", "add", WASM_TARGET])
+        .current_dir(root()))
+    .with_context(|| format!("add the target by hand: rustup target add {WASM_TARGET}"))?;
+    Ok(true)
+}
+
+/// Builds the collector in the profile that this code was built in, and names its binary.
+///
+/// # Errors
+/// When it does not build.
+pub fn collector() -> Result<PathBuf> {
+    static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    once(&BINARY, || {
+        let mut build = cargo();
+        build.args(["build", "--package", "spandrel", "--bin", "spandrel"]);
+        let profile = if cfg!(debug_assertions) {
+            "debug"
+        } else {
+            build.arg("--release");
+            "release"
+        };
+        run(&mut build).context("the collector does not build")?;
+        Ok(target_dir()?
+            .join(profile)
+            .join(format!("spandrel{}", std::env::consts::EXE_SUFFIX)))
+    })
+}
+
+/// Builds the example plugins and names the folder with their `.wasm` files.
+///
+/// # Errors
+/// When one does not build.
+pub fn plugins() -> Result<PathBuf> {
+    static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    once(&FOLDER, || {
+        wasm_target()?;
+        let mut build = cargo();
+        build.args(["build", "--release", "--target", WASM_TARGET]);
+        for plugin in PLUGINS {
+            build.args(["--package", plugin]);
+        }
+        run(&mut build).context("the example plugins do not build")?;
+        Ok(target_dir()?.join(WASM_TARGET).join("release"))
+    })
+}
+
+/// The `.wasm` file of one example plugin, by package name.
+///
+/// # Errors
+/// When the plugins do not build.
+pub fn plugin(name: &str) -> Result<PathBuf> {
+    existing(plugins()?.join(format!("{}.wasm", name.replace('-', "_"))))
+}
+
+/// Builds the misbehaving guests and names the `.wasm` file of one, by the name of its example.
+///
+/// # Errors
+/// When they do not build, or there is none of this name.
+pub fn guest(name: &str) -> Result<PathBuf> {
+    static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let folder = once(&FOLDER, || {
+        wasm_target()?;
+        let mut build = cargo();
+        build.args(["build", "--release", "--target", WASM_TARGET]);
+        build.args(["--package", "spandrel-test-guests", "--features", "guests"]);
+        build.arg("--examples");
+        run(&mut build).context("the test guests do not build")?;
+        Ok(target_dir()?
+            .join(WASM_TARGET)
+            .join("release")
+            .join("examples"))
+    })?;
+    existing(folder.join(format!("{name}.wasm")))
+}
+
+fn existing(path: PathBuf) -> Result<PathBuf> {
+    ensure!(path.is_file(), "{} was not built", path.display());
+    Ok(path)
+}
+
+/// Cargo, as the one that runs this process when there is one, at the root of the workspace.
+fn cargo() -> Command {
+    let mut command =
+        Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    command.current_dir(root());
+    command
+}
+
+/// Runs a command that shows its own progress on stderr, and nothing on stdout.
+fn run(command: &mut Command) -> Result<()> {
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::inherit())
+        .status()
+        .with_context(|| format!("cannot run {command:?}"))?;
+    ensure!(status.success(), "{command:?}: {status}");
+    Ok(())
+}
+
+/// Runs `make` once in this process; an error is remembered too, so that a build that fails is not
+/// tried again by each test.
+fn once(
+    cell: &OnceLock<Result<PathBuf, String>>,
+    make: impl FnOnce() -> Result<PathBuf>,
+) -> Result<PathBuf> {
+    cell.get_or_init(|| make().map_err(|error| format!("{error:#}")))
+        .clone()
+        .map_err(|message| anyhow!(message))
+}

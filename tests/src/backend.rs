@@ -1,0 +1,183 @@
+//! A backend to export to: a real OTLP/gRPC server that counts every span it took, and that can be
+//! slow, fail, hang, take only a part, or be away.
+
+mod service;
+mod taken;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::LogsServiceServer;
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::MetricsServiceServer;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::TraceServiceServer;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::spawn_blocking;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::Code;
+use tonic::codec::CompressionEncoding;
+use tonic::transport::Server;
+
+use crate::until::PATIENCE;
+use service::Service;
+pub use taken::{Taken, Totals};
+
+/// How the backend answers.
+#[derive(Clone, Debug)]
+pub enum Mood {
+    /// Takes everything at once.
+    Fine,
+    /// Takes everything, after a while.
+    Slow(Duration),
+    /// Answers this share of the calls, in percent, with an error and takes nothing of them.
+    Failing {
+        /// The error.
+        code: Code,
+        /// How many calls of a hundred.
+        percent: u32,
+    },
+    /// Answers every call with UNAVAILABLE and asks for patience (RetryInfo).
+    Busy(Duration),
+    /// Takes all but the first `rejected` spans of each call, and says so (`partial_success`).
+    Partial {
+        /// How many spans of each call it does not take.
+        rejected: u64,
+    },
+    /// Never answers.
+    Hanging,
+}
+
+/// A running backend. Stops when it is dropped.
+///
+/// It has threads of its own: when it goes away, its connections go with it, as those of a process
+/// that ends.
+#[derive(Debug)]
+pub struct Backend {
+    address: SocketAddr,
+    service: Arc<Service>,
+    threads: Option<Runtime>,
+}
+
+impl Backend {
+    /// A backend on a free port of the loopback interface.
+    ///
+    /// # Errors
+    /// When there is no port.
+    pub async fn start() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let mut backend = Self {
+            address: listener.local_addr()?,
+            service: Arc::new(Service::default()),
+            threads: None,
+        };
+        backend.serve(listener.into_std()?)?;
+        Ok(backend)
+    }
+
+    /// What an exporter's `endpoint` says to reach it.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// How it answers from now on; calls that wait are answered the new way too.
+    pub fn answer(&self, mood: Mood) {
+        self.service.answer(mood);
+    }
+
+    /// Keeps whole requests from now on, to look at; otherwise it only counts.
+    pub fn keep(&self) {
+        self.service.taken().keep = true;
+    }
+
+    /// What it took so far.
+    pub fn taken(&self) -> impl std::ops::DerefMut<Target = Taken> + '_ {
+        self.service.taken()
+    }
+
+    /// Spans, data points and log records that it took so far.
+    pub fn totals(&self) -> Totals {
+        self.service.taken().totals
+    }
+
+    /// Waits until what it took satisfies `enough`; looks after each call it answers.
+    ///
+    /// # Errors
+    /// When that is not so in time.
+    pub async fn wait(&self, what: &str, enough: impl Fn(&Taken) -> bool) -> Result<()> {
+        let mut changes = self.service.changes();
+        let seen = crate::until::soon(what, async {
+            while !enough(&self.service.taken()) {
+                changes.changed().await?;
+            }
+            anyhow::Ok(())
+        });
+        seen.await
+            .and_then(|result| result)
+            .with_context(|| format!("the backend has {:?}", self.totals()))
+    }
+
+    /// Goes away: connections are closed, new ones refused, calls in hand given up.
+    ///
+    /// # Errors
+    /// When its threads cannot be ended.
+    pub async fn go_away(&mut self) -> Result<()> {
+        if let Some(threads) = self.threads.take() {
+            spawn_blocking(move || threads.shutdown_timeout(PATIENCE)).await?;
+        }
+        Ok(())
+    }
+
+    /// Comes back on the same port.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub async fn come_back(&mut self) -> Result<()> {
+        let listener = TcpListener::bind(self.address)
+            .await
+            .with_context(|| format!("cannot listen on {} again", self.address))?;
+        self.serve(listener.into_std()?)
+    }
+
+    fn serve(&mut self, listener: std::net::TcpListener) -> Result<()> {
+        macro_rules! service {
+            ($server:ident) => {
+                $server::from_arc(self.service.clone())
+                    .accept_compressed(CompressionEncoding::Gzip)
+                    .accept_compressed(CompressionEncoding::Zstd)
+                    .max_decoding_message_size(usize::MAX)
+            };
+        }
+        let server = Server::builder()
+            .add_service(service!(TraceServiceServer))
+            .add_service(service!(MetricsServiceServer))
+            .add_service(service!(LogsServiceServer));
+        let threads = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("backend")
+            .enable_all()
+            .build()?;
+        let incoming = {
+            let _inside = threads.enter();
+            TcpListenerStream::new(TcpListener::from_std(listener)?)
+        };
+        let running = server.serve_with_incoming(incoming);
+        #[expect(
+            clippy::let_underscore_future,
+            reason = "the task lives as long as its runtime, which is kept; \
+                      a server that fails is seen by whoever calls it"
+        )]
+        let _ = threads.spawn(running);
+        self.threads = Some(threads);
+        Ok(())
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        if let Some(threads) = self.threads.take() {
+            threads.shutdown_background();
+        }
+    }
+}

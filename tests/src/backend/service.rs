@@ -1,0 +1,160 @@
+//! The three OTLP services of the backend.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::LogsService;
+use opentelemetry_proto::tonic::collector::logs::v1::{
+    ExportLogsServiceRequest, ExportLogsServiceResponse,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::MetricsService;
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::TraceService;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use super::{Mood, Taken};
+
+/// What the backend knows, shared by its connections.
+#[derive(Debug)]
+pub(super) struct Service {
+    mood: watch::Sender<Mood>,
+    taken: Mutex<Taken>,
+    /// Counts the calls answered, so that a test can wait for the next one.
+    answered: watch::Sender<u64>,
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self {
+            mood: watch::Sender::new(Mood::Fine),
+            taken: Mutex::default(),
+            answered: watch::Sender::new(0),
+        }
+    }
+}
+
+impl Service {
+    pub(super) fn answer(&self, mood: Mood) {
+        self.mood.send_replace(mood);
+    }
+
+    pub(super) fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.answered.subscribe()
+    }
+
+    /// Answers as the mood of the moment is. A call that waits is told when the mood changes.
+    /// Returns how many items not to take.
+    async fn decide(&self) -> Result<u64, Status> {
+        let mut mood = self.mood.subscribe();
+        loop {
+            let now = mood.borrow_and_update().clone();
+            match now {
+                Mood::Fine => return Ok(0),
+                Mood::Partial { rejected } => return Ok(rejected),
+                Mood::Failing { code, percent } if self.unlucky(percent) => {
+                    return Err(Status::new(code, "the backend has a bad day"));
+                }
+                Mood::Failing { .. } => return Ok(0),
+                Mood::Busy(after) => return Err(busy(after)),
+                Mood::Slow(delay) => tokio::select! {
+                    () = sleep(delay) => return Ok(0),
+                    _ = mood.changed() => {}
+                },
+                Mood::Hanging => {
+                    if mood.changed().await.is_err() {
+                        return Err(Status::unavailable("the backend is gone"));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether this call is one of the `percent` of a hundred that fail: spread evenly over the
+    /// calls, so that it needs no dice.
+    fn unlucky(&self, percent: u32) -> bool {
+        let call = *self.answered.borrow();
+        let percent = u64::from(percent);
+        (call + 1) * percent / 100 != call * percent / 100
+    }
+
+    /// One call: decides, takes, tells those who wait.
+    async fn call<R>(
+        &self,
+        take: impl FnOnce(&mut Taken, u64) -> R,
+    ) -> Result<Response<R>, Status> {
+        let decided = self.decide().await;
+        let answer = {
+            let mut taken = self.taken();
+            taken.totals.calls += 1;
+            decided.map(|rejected| Response::new(take(&mut taken, rejected)))
+        };
+        self.answered.send_modify(|count| *count += 1);
+        answer
+    }
+}
+
+fn busy(after: Duration) -> Status {
+    let details = ErrorDetails::with_retry_info(Some(after));
+    Status::with_error_details(Code::Unavailable, "the backend is busy", details)
+}
+
+#[tonic::async_trait]
+impl TraceService for Service {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        let resources = request.into_inner().resource_spans;
+        self.call(|taken, rejected| {
+            let rejected = taken.take(resources, rejected);
+            let partial_success = (rejected > 0).then(|| ExportTracePartialSuccess {
+                rejected_spans: i64::try_from(rejected).unwrap_or(i64::MAX),
+                error_message: "the backend is picky".to_owned(),
+            });
+            ExportTraceServiceResponse { partial_success }
+        })
+        .await
+    }
+}
+
+#[tonic::async_trait]
+impl MetricsService for Service {
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        self.call(|taken, _| {
+            taken.totals.metrics += 1;
+            taken.metrics.push(request.into_inner());
+            ExportMetricsServiceResponse::default()
+        })
+        .await
+    }
+}
+
+#[tonic::async_trait]
+impl LogsService for Service {
+    async fn export(
+        &self,
+        request: Request<ExportLogsServiceRequest>,
+    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        self.call(|taken, _| {
+            taken.totals.logs += 1;
+            taken.logs.push(request.into_inner());
+            ExportLogsServiceResponse::default()
+        })
+        .await
+    }
+}

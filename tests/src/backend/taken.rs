@@ -1,0 +1,87 @@
+//! What the backend took.
+
+use std::collections::{BTreeMap, HashMap};
+
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
+
+use crate::shop::attribute::find;
+use crate::shop::{span_id, spans};
+
+/// How much the backend took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Calls that it answered, well or not.
+    pub calls: u64,
+    /// Spans, each as often as it came.
+    pub spans: u64,
+    /// Metrics requests.
+    pub metrics: u64,
+    /// Logs requests.
+    pub logs: u64,
+}
+
+/// What the backend took.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// The totals.
+    pub totals: Totals,
+    /// How often each span came, by its id.
+    pub spans: HashMap<u64, u32>,
+    /// Spans by `service.name`, each as often as it came.
+    pub services: BTreeMap<String, u64>,
+    /// Whole traces requests, when they are kept.
+    pub traces: Vec<ResourceSpans>,
+    /// Whole metrics requests.
+    pub metrics: Vec<ExportMetricsServiceRequest>,
+    /// Whole logs requests.
+    pub logs: Vec<ExportLogsServiceRequest>,
+    pub(super) keep: bool,
+}
+
+impl Taken {
+    /// Spans that came more than once.
+    pub fn duplicates(&self) -> usize {
+        self.spans.values().filter(|count| **count > 1).count()
+    }
+
+    /// A kept span by its id, with its resource.
+    pub fn find(&self, id: u64) -> Option<(Resource, Span)> {
+        spans(&self.traces)
+            .find(|(_, span)| span_id(span) == id)
+            .map(|(resource, span)| (resource.cloned().unwrap_or_default(), span.clone()))
+    }
+
+    /// Takes these spans, all but the first `rejected`. Returns how many it did not take.
+    pub(super) fn take(&mut self, mut resources: Vec<ResourceSpans>, rejected: u64) -> u64 {
+        let mut left = rejected;
+        for entry in &mut resources {
+            for scope in &mut entry.scope_spans {
+                scope.spans.retain(|_| {
+                    let taken = left == 0;
+                    left = left.saturating_sub(1);
+                    taken
+                });
+            }
+        }
+        for (resource, span) in spans(&resources) {
+            self.totals.spans += 1;
+            *self.spans.entry(span_id(span)).or_default() += 1;
+            let name = resource
+                .and_then(|resource| find(&resource.attributes, "service.name"))
+                .unwrap_or_default();
+            match self.services.get_mut(name) {
+                Some(count) => *count += 1,
+                None => {
+                    self.services.insert(name.to_owned(), 1);
+                }
+            }
+        }
+        if self.keep {
+            self.traces.append(&mut resources);
+        }
+        rejected - left
+    }
+}

@@ -1,0 +1,56 @@
+//! `cargo demo`: a minute of a web shop through the real collector and four plugins.
+//!
+//! Builds what is missing, starts a backend and the collector on free loopback ports, sends the
+//! minute compressed in time, shows what went in and came out, stops the collector under load, and
+//! checks its ledger against what was sent and what the backend has. Exit code 0 only when all of
+//! that agrees.
+
+#![forbid(unsafe_code)]
+
+mod chain;
+mod paint;
+mod report;
+mod run;
+mod show;
+mod table;
+mod traffic;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use show::Show;
+
+const USAGE: &str = "usage: cargo demo [--json]
+
+  --json   print one JSON object with all figures instead of tables";
+
+fn main() -> ExitCode {
+    let mut json = false;
+    for argument in std::env::args().skip(1) {
+        match argument.as_str() {
+            "--json" => json = true,
+            "--help" | "-h" => return say(USAGE, ExitCode::SUCCESS),
+            other => {
+                let text = format!("unknown argument `{other}`\n{USAGE}");
+                return say(&text, ExitCode::from(64));
+            }
+        }
+    }
+    let mut show = Show::new(json);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return say(&format!("cannot start: {error}"), ExitCode::FAILURE),
+    };
+    match runtime.block_on(run::run(&mut show)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => say(&format!("the demo failed: {error:#}"), ExitCode::FAILURE),
+    }
+}
+
+/// Says a last word on stderr.
+fn say(text: &str, code: ExitCode) -> ExitCode {
+    // Who closed stderr does not want to read this.
+    drop(writeln!(std::io::stderr(), "{text}"));
+    code
+}

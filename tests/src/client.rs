@@ -1,0 +1,133 @@
+//! A client as an SDK is one: sends over gRPC, tries again when told to, and remembers what it
+//! believes delivered.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use tokio::time::{Instant, sleep, timeout};
+use tonic::codec::CompressionEncoding;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::shop::span_ids;
+
+/// How long one call may take, as an SDK's exporter has it.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The first wait before another attempt; it doubles up to [`LONGEST_WAIT`].
+const FIRST_WAIT: Duration = Duration::from_millis(20);
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+
+/// A client of the collector. Clones share a connection, and each remembers for itself.
+#[derive(Clone, Debug)]
+pub struct Client {
+    traces: TraceServiceClient<Channel>,
+    patience: Duration,
+    /// Ids of the spans whose export was answered with OK, in that order.
+    pub delivered: Vec<u64>,
+    /// Items that the collector refused, each as often as it did.
+    pub refused: u64,
+    /// Whether a call ended without any word of the collector: then nobody knows.
+    pub unanswered: u64,
+}
+
+impl Client {
+    /// Connects to an OTLP/gRPC endpoint (`host:port`).
+    ///
+    /// # Errors
+    /// When nobody listens there.
+    pub async fn connect(address: &str) -> Result<Self> {
+        let channel = channel(address).await?;
+        Ok(Self {
+            traces: TraceServiceClient::new(channel).max_decoding_message_size(usize::MAX),
+            patience: Duration::from_secs(30),
+            delivered: Vec::new(),
+            refused: 0,
+            unanswered: 0,
+        })
+    }
+
+    /// Compresses what it sends.
+    #[must_use]
+    pub fn compressed(mut self, encoding: CompressionEncoding) -> Self {
+        self.traces = self.traces.send_compressed(encoding);
+        self
+    }
+
+    /// Gives up a request after this long; the default is half a minute.
+    #[must_use]
+    pub fn patient_for(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// One attempt to send, without another one.
+    ///
+    /// # Errors
+    /// What the collector answered.
+    pub async fn try_send(&mut self, request: ExportTraceServiceRequest) -> Result<(), Status> {
+        let ids: Vec<u64> = span_ids(&request).collect();
+        let answer = timeout(CALL_TIMEOUT, self.traces.export(request))
+            .await
+            .unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer")));
+        match answer {
+            Ok(_) => {
+                self.delivered.extend(ids);
+                Ok(())
+            }
+            Err(status) => {
+                let items = u64::try_from(ids.len()).unwrap_or(u64::MAX);
+                if said_by_the_collector(&status) {
+                    self.refused += items;
+                } else {
+                    self.unanswered += items;
+                }
+                Err(status)
+            }
+        }
+    }
+
+    /// Sends, and tries again while the collector says UNAVAILABLE.
+    ///
+    /// # Errors
+    /// The last answer, when it was final or patience is over.
+    pub async fn send(&mut self, request: ExportTraceServiceRequest) -> Result<(), Status> {
+        let started = Instant::now();
+        let mut wait = FIRST_WAIT;
+        loop {
+            let Err(status) = self.try_send(request.clone()).await else {
+                return Ok(());
+            };
+            if status.code() != Code::Unavailable || started.elapsed() > self.patience {
+                return Err(status);
+            }
+            let asked = retry_after(&status).unwrap_or_default();
+            sleep(wait.max(asked).min(LONGEST_WAIT)).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+}
+
+/// A connection to an OTLP/gRPC endpoint (`host:port`), for the other signals' generated clients.
+///
+/// # Errors
+/// When nobody listens there.
+pub async fn channel(address: &str) -> Result<Channel> {
+    Endpoint::from_shared(format!("http://{address}"))?
+        .connect_timeout(CALL_TIMEOUT)
+        .connect()
+        .await
+        .with_context(|| format!("cannot connect to {address}"))
+}
+
+/// The wait that the collector asked for (RetryInfo).
+pub fn retry_after(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info()?.retry_delay
+}
+
+/// Whether the collector said this, and not the transport in its place.
+fn said_by_the_collector(status: &Status) -> bool {
+    std::error::Error::source(status).is_none() && status.code() != Code::DeadlineExceeded
+}

@@ -1,0 +1,135 @@
+//! The collector's log, read while it is written.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+/// A process writes to stdout and to stderr.
+const STREAMS: usize = 2;
+
+/// One line of the collector's log.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// As it was written.
+    pub raw: String,
+    fields: Value,
+}
+
+impl Line {
+    fn new(raw: String) -> Self {
+        let parsed: Value = serde_json::from_str(&raw).unwrap_or(Value::Null);
+        let fields = match parsed.get("fields") {
+            Some(fields) => fields.clone(),
+            None => parsed,
+        };
+        Self { raw, fields }
+    }
+
+    /// The sentence; empty for a line that is not a log line.
+    pub fn message(&self) -> &str {
+        self.text("message").unwrap_or_default()
+    }
+
+    /// A field.
+    pub fn field(&self, name: &str) -> Option<&Value> {
+        self.fields.get(name)
+    }
+
+    /// A field that is text.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.field(name)?.as_str()
+    }
+
+    /// A field that is a count.
+    pub fn count(&self, name: &str) -> Option<u64> {
+        self.field(name)?.as_u64()
+    }
+
+    /// All fields but the sentence, as they are shown to people.
+    pub fn fields(&self) -> Vec<(String, String)> {
+        let Some(fields) = self.fields.as_object() else {
+            return Vec::new();
+        };
+        fields
+            .iter()
+            .filter(|(name, _)| *name != "message")
+            .map(|(name, value)| {
+                let shown = value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned);
+                (name.clone(), shown)
+            })
+            .collect()
+    }
+}
+
+/// All lines so far, and word of the next one.
+#[derive(Debug)]
+pub struct Log {
+    lines: Mutex<Vec<Line>>,
+    /// Changes with each line, and when a stream ends.
+    written: watch::Sender<()>,
+    /// How many of the streams that write here (stdout and stderr) are still open.
+    open: AtomicUsize,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            lines: Mutex::default(),
+            written: watch::Sender::new(()),
+            open: AtomicUsize::new(STREAMS),
+        }
+    }
+}
+
+impl Log {
+    pub(crate) fn push(&self, raw: String) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.push(Line::new(raw));
+        drop(lines);
+        self.written.send_replace(());
+    }
+
+    /// One of the streams ended.
+    pub(crate) fn close_one(&self) {
+        self.open.fetch_sub(1, Ordering::AcqRel);
+        self.written.send_replace(());
+    }
+
+    /// Whether nothing more will be written.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.open.load(Ordering::Acquire) == 0
+    }
+
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.written.subscribe()
+    }
+
+    /// All lines so far.
+    pub fn lines(&self) -> Vec<Line> {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.clone()
+    }
+
+    /// The first line that satisfies `wanted`.
+    pub fn find(&self, wanted: impl Fn(&Line) -> bool) -> Option<Line> {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().find(|line| wanted(line)).cloned()
+    }
+
+    /// The last lines, as they were written: what a failing test shows.
+    pub fn tail(&self) -> String {
+        const SHOWN: usize = 60;
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = lines.len().saturating_sub(SHOWN);
+        let shown: Vec<&str> = lines
+            .iter()
+            .skip(from)
+            .map(|line| line.raw.as_str())
+            .collect();
+        shown.join("\n")
+    }
+}

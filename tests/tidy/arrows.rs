@@ -1,0 +1,105 @@
+//! Dependencies point inward, and a heavy one is in one crate.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::tree::{report, root};
+
+/// Which of our crates each may use.
+const ARROWS: [(&str, &[&str]); 12] = [
+    ("spandrel-wire", &[]),
+    ("spandrel-pipeline", &["spandrel-wire"]),
+    ("spandrel-plugin", &["spandrel-pipeline", "spandrel-wire"]),
+    ("spandrel-otlp", &["spandrel-pipeline", "spandrel-wire"]),
+    (
+        "spandrel",
+        &[
+            "spandrel-otlp",
+            "spandrel-plugin",
+            "spandrel-pipeline",
+            "spandrel-wire",
+        ],
+    ),
+    ("spandrel-guest", &["spandrel-wire"]),
+    ("drop-duplicates", &["spandrel-guest"]),
+    ("drop-health-checks", &["spandrel-guest"]),
+    ("keep-interesting-traces", &["spandrel-guest"]),
+    ("tag-by-service", &["spandrel-guest"]),
+    ("spandrel-test-guests", &["spandrel-guest"]),
+    ("spandrel-tests", &["spandrel-wire"]),
+];
+
+/// What only tests and benches of a crate use beside that.
+const TEST_ARROWS: [(&str, &str); 1] = [("spandrel-plugin", "spandrel-guest")];
+
+/// Heavy dependencies by the beginning of their name, and who may have them.
+const HEAVY: [(&str, &[&str]); 6] = [
+    ("wasmtime", &["spandrel-plugin"]),
+    ("tonic", &["spandrel-otlp", "spandrel-tests"]),
+    ("rustls", &["spandrel-otlp"]),
+    ("clap", &["spandrel"]),
+    ("prometheus", &["spandrel"]),
+    ("wit-bindgen", &["spandrel-guest", "spandrel-test-guests"]),
+];
+
+struct Arrow {
+    from: String,
+    to: String,
+    in_tests: bool,
+}
+
+fn arrows() -> Vec<Arrow> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version=1", "--no-deps"])
+        .current_dir(root())
+        .output()
+        .expect("cargo metadata");
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let packages = metadata["packages"].as_array().expect("packages");
+    let arrows = packages.iter().flat_map(|package| {
+        let dependencies = package["dependencies"].as_array().expect("dependencies");
+        dependencies.iter().map(|dependency| Arrow {
+            from: text(&package["name"]),
+            to: text(&dependency["name"]),
+            in_tests: dependency["kind"] == "dev",
+        })
+    });
+    arrows.collect()
+}
+
+/// `spandrel -> {otlp, plugin} -> pipeline -> wire <- guest <- examples`, and nothing across.
+#[test]
+fn arrows_point_inward() {
+    let ours: Vec<&str> = ARROWS.iter().map(|(name, _)| *name).collect();
+    let wrong = arrows().into_iter().filter(|arrow| {
+        let (from, to) = (arrow.from.as_str(), arrow.to.as_str());
+        let allowed = ARROWS.iter().find(|(name, _)| *name == from);
+        let allowed = allowed.is_some_and(|(_, targets)| targets.contains(&to));
+        let in_tests = arrow.in_tests && TEST_ARROWS.contains(&(from, to));
+        // A crate that is not in the table at all has no place in the picture.
+        (ours.contains(&to) || !ours.contains(&from)) && !allowed && !in_tests
+    });
+    report(
+        "arrows that the layout does not have",
+        wrong
+            .map(|arrow| format!("{} -> {}", arrow.from, arrow.to))
+            .collect(),
+    );
+}
+
+/// One heavy dependency, one crate.
+#[test]
+fn heavy_dependencies_stay_where_they_are() {
+    let wrong = arrows().into_iter().filter(|arrow| {
+        let heavy = HEAVY.iter().find(|(name, _)| arrow.to.starts_with(name));
+        !arrow.in_tests && heavy.is_some_and(|(_, homes)| !homes.contains(&arrow.from.as_str()))
+    });
+    report(
+        "heavy dependencies outside of their crate",
+        wrong
+            .map(|arrow| format!("{} -> {}", arrow.from, arrow.to))
+            .collect(),
+    );
+}

@@ -1,0 +1,99 @@
+//! What files look like.
+
+use crate::tree::{File, files, report};
+
+/// The hard limit; the aim is far below.
+const MOST_LINES: usize = 500;
+
+/// Names that say nothing of what is in a module.
+const EMPTY_NAMES: [&str; 6] = ["utils", "util", "common", "helpers", "types", "manager"];
+
+/// Written in two parts, so that this file does not find itself.
+const LEFT_BEHIND: [&str; 4] = [
+    concat!("to", "do!("),
+    concat!("unimple", "mented!("),
+    concat!("FIX", "ME"),
+    concat!("TO", "DO"),
+];
+const MACHINE_PATHS: [&str; 4] = [
+    concat!("/wo", "rk/"),
+    concat!("/ro", "ot/"),
+    concat!("/ho", "me/"),
+    concat!("/Us", "ers/"),
+];
+
+fn rust_files() -> impl Iterator<Item = File> {
+    files().into_iter().filter(|file| file.is("rs"))
+}
+
+fn lines_with(words: &[&str]) -> Vec<String> {
+    let mut findings = Vec::new();
+    for file in files() {
+        for (number, line) in (1..).zip(file.text.lines()) {
+            if words.iter().any(|word| line.contains(word)) {
+                findings.push(format!("{}:{number}: {line}", file.path.display()));
+            }
+        }
+    }
+    findings
+}
+
+/// No source file is too long to be read in one sitting.
+#[test]
+fn files_are_short() {
+    let long = rust_files().filter_map(|file| {
+        let lines = file.text.lines().count();
+        (lines > MOST_LINES).then(|| format!("{} has {lines} lines", file.path.display()))
+    });
+    report("files that are too long", long.collect());
+}
+
+/// Modules are `name.rs` with `name/`, and their names say what is in them.
+#[test]
+fn modules_are_named_for_what_is_in_them() {
+    let wrong = rust_files().filter(|file| {
+        let stem = file.path.file_stem().unwrap_or_default().to_string_lossy();
+        stem == "mod" || EMPTY_NAMES.contains(&&*stem)
+    });
+    report(
+        "modules with a name that says nothing",
+        wrong.map(|file| file.path.display().to_string()).collect(),
+    );
+}
+
+/// Nothing is left for later, and no path of somebody's machine is in the tree.
+#[test]
+fn nothing_is_left_behind() {
+    report("left for later", lines_with(&LEFT_BEHIND));
+    report("paths of a machine", lines_with(&MACHINE_PATHS));
+}
+
+/// Every Rust file begins with a word on what it is for, and every test says what it proves.
+#[test]
+fn tests_and_modules_say_what_they_are_for() {
+    let mut findings = Vec::new();
+    for file in rust_files() {
+        let first = file.text.lines().next().unwrap_or_default();
+        if !first.starts_with("//!") {
+            findings.push(format!("{}: no module doc", file.path.display()));
+        }
+        let lines: Vec<&str> = file.text.lines().map(str::trim).collect();
+        for (number, line) in (1..).zip(&lines) {
+            if !line.starts_with("#[test]") && !line.starts_with("#[tokio::test") {
+                continue;
+            }
+            let before = lines[..number - 1].iter().rev();
+            let said = before.clone().take_while(|line| !line.is_empty());
+            if !said.clone().any(|line| line.starts_with("///")) {
+                findings.push(format!(
+                    "{}:{number}: a test without a promise",
+                    file.path.display()
+                ));
+            }
+        }
+    }
+    report(
+        "files and tests that do not say what they are for",
+        findings,
+    );
+}
