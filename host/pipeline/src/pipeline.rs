@@ -14,7 +14,7 @@ use crate::ledger::Ledger;
 use crate::queue::QueueFill;
 use crate::shard::{INPUT_BATCHES, Shard};
 use crate::stage::runner::StageRunner;
-use crate::stage::{Dispatch, HoldLimits, InstantiateError, StageSpec};
+use crate::stage::{Dispatch, FaultPolicy, HoldLimits, InstantiateError, StageSpec};
 
 /// When a sender gets its OK.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,6 +118,7 @@ impl Pipeline {
                 stage: stage.name.clone(),
             });
         }
+        warn_of_retries(&name, ack_on, &stages);
         let dispatch = stages
             .iter()
             .map(|stage| stage.generation.manifest().dispatch)
@@ -221,6 +222,32 @@ impl Pipeline {
             egress: started.elapsed().saturating_sub(shards),
             in_time: shards_in_time && egress_in_time,
         }
+    }
+}
+
+/// A plugin with state has seen a batch that is refused behind it, and sees it again when the sender
+/// retries: one that drops duplicates would drop the retry.
+fn warn_of_retries(pipeline: &str, ack_on: AckOn, stages: &[StageSpec]) {
+    let stateful = |stage: &&StageSpec| stage.generation.manifest().state_version > 0;
+    let Some(first) = stages.iter().position(|stage| stateful(&stage)) else {
+        return;
+    };
+    let behind = stages
+        .iter()
+        .skip(first + 1)
+        .find(|stage| stage.on_fault == FaultPolicy::Refuse);
+    let stage = stages.get(first).map_or("", |stage| stage.name.as_str());
+    if ack_on == AckOn::Export {
+        tracing::warn!(
+            pipeline,
+            stage,
+            "with ack_on export this plugin sees retries of what it has seen"
+        );
+    } else if let Some(behind) = behind {
+        tracing::warn!(
+            pipeline, stage, refuses = %behind.name,
+            "a stage behind this plugin may refuse what it has seen, and it sees the retries"
+        );
     }
 }
 
