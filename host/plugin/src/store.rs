@@ -133,7 +133,6 @@ pub(crate) fn begin_call(store: &mut Store<Guest>, deadline: Duration) {
     store.set_epoch_deadline(slice);
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the signature of a callback")]
 #[expect(clippy::unnecessary_wraps, reason = "the signature of a callback")]
 fn end_of_slice(mut context: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
     Ok(match context.data_mut().next_slice() {

@@ -4,6 +4,12 @@
 //! seen, add two attributes) as a component and as its native twin: the same source, on the same
 //! bytes, with the same splice after it. Rounds of all are interleaved, so that a machine under
 //! load is unfair to all alike; read the ratios.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a bench fails by panicking"
+)]
 
 mod corpus;
 #[path = "../../tests/plugin/guests.rs"]

@@ -44,8 +44,8 @@ pub(crate) fn components(selection: &[&str]) -> BTreeMap<String, PathBuf> {
 fn component(message: &str) -> Option<(String, PathBuf)> {
     let message: serde_json::Value = serde_json::from_str(message).expect("cargo prints JSON");
     let files = message.get("filenames")?.as_array()?;
-    let file = files.iter().filter_map(|file| file.as_str());
-    let file = file.filter(|file| file.ends_with(".wasm")).next()?;
+    let mut files = files.iter().filter_map(|file| file.as_str());
+    let file = files.find(|file| file.ends_with(".wasm"))?;
     let name = message.get("target")?.get("name")?.as_str()?;
     Some((name.to_owned(), PathBuf::from(file)))
 }

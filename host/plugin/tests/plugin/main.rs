@@ -1,6 +1,12 @@
 //! Guests in the real engine: each limit, each fault, each reason not to load.
 //!
 //! One binary, because linking wasmtime takes longer than running the tests.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod cache;
 mod capture;

@@ -15,7 +15,7 @@ const WINDOW: usize = 2048;
 
 /// The job's memory: the ids of the last spans, in two generations.
 #[derive(Debug, Default)]
-pub struct Job {
+pub(crate) struct Job {
     younger: Ids,
     elder: Ids,
 }
@@ -24,7 +24,7 @@ type Ids = HashSet<[u64; 3], BuildHasherDefault<Mixing>>;
 
 /// The job has nothing to configure.
 #[derive(Debug, serde::Deserialize)]
-pub struct Config {}
+pub(crate) struct Config {}
 
 impl Plugin for Job {
     type Config = Config;
@@ -91,7 +91,7 @@ fn owner(service: &str) -> (&'static str, &'static str) {
 
 /// Multiplies and turns: ids are random already.
 #[derive(Debug, Default)]
-pub struct Mixing(u64);
+pub(crate) struct Mixing(u64);
 
 impl Hasher for Mixing {
     fn finish(&self) -> u64 {
