@@ -13,9 +13,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use spandrel_otlp::exporter::ExporterError;
 use spandrel_otlp::receiver::BindError;
+use spandrel_pipeline::ledger::Ledger;
 use spandrel_pipeline::pipeline::{BuildError, Pipeline, PipelineConfig};
 use spandrel_pipeline::stage::{BreakerConfig, StageSpec};
 use spandrel_plugin::LoadError;
@@ -28,10 +30,9 @@ use self::drain::Timing;
 use self::exporters::Exporters;
 use self::plugins::Plugins;
 use self::receivers::Bound;
-use crate::config::Config;
 use crate::config::extension::ExtensionKind;
 use crate::config::problem::{ConfigError, Problem};
-use crate::config::{self};
+use crate::config::{self, Config};
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::{PipelineSource, Sources};
 use crate::web::{Answer, Handler, Web};
@@ -132,6 +133,10 @@ impl App {
         let health = Arc::new(Health::default());
         let mut addresses = Vec::new();
         let mut pages = JoinSet::new();
+        let mut receivers = Vec::new();
+        for receiver in config.receivers() {
+            receivers.push(Bound::bind(receiver, &mut addresses).await?);
+        }
         for extension in &config.service.extensions {
             let ExtensionKind::HealthCheck(settings) = &extension.kind;
             let id = extension.id.as_str();
@@ -143,10 +148,6 @@ impl App {
             Some(endpoint) => Some(bind("metrics", endpoint, &mut addresses).await?),
             None => None,
         };
-        let mut receivers = Vec::new();
-        for receiver in config.receivers() {
-            receivers.push(Bound::bind(receiver, &mut addresses).await?);
-        }
         let exporters = Exporters::make(&config)?;
         let plugins = Plugins::load(&config).await?;
         let pipelines = build_pipelines(&config, &exporters, &plugins).await?;
@@ -195,6 +196,14 @@ impl App {
     /// Where it listens, by component, with the ports that port 0 became.
     pub fn addresses(&self) -> &[(String, SocketAddr)] {
         &self.addresses
+    }
+
+    /// The books of its pipelines, which outlive it.
+    pub fn ledgers(&self) -> Vec<Arc<Ledger>> {
+        let pipelines = self.pipelines.iter();
+        pipelines
+            .map(|pipeline| Arc::clone(pipeline.ledger()))
+            .collect()
     }
 
     /// Runs until `stop`, then drains; `abort` ends it at once. Both resolve to a name for the log.
@@ -309,8 +318,13 @@ async fn build_pipelines(
 }
 
 /// Milliseconds since a moment, for the log.
-fn millis(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+pub(crate) fn millis(since: Instant) -> u64 {
+    whole_millis(since.elapsed())
+}
+
+/// A number that JSON can say; `as_millis` gives one that it cannot.
+fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// An error and its causes in one line, where they are shown as a problem of the configuration.

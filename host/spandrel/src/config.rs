@@ -1,7 +1,17 @@
 //! The configuration: read from its sources, merged, expanded, checked. Everything that is wrong
 //! is reported at once; what is left is a [`Config`] whose types cannot hold a wrong value.
 //!
-//! Keys, defaults and rules of merging are the OpenTelemetry Collector's.
+//! Keys, defaults and rules of merging are the OpenTelemetry Collector's. Spandrel's own are:
+//!
+//! - `processors: { wasm/NAME: { module, config, on_fault, limits } }` ([`processor`]); a relative
+//!   `module` is looked up from the working directory, as all paths are;
+//! - `service::shards` (default: cores), `service::drain_timeout` (25s), `service::drain_delay`
+//!   (0s), and `ack_on: queue | export` of a pipeline ([`service`]);
+//! - `max_in_flight_mib` of the `otlp` receiver, and `sending_queue::max_mib`: bounds on memory that
+//!   the Collector leaves to its `memory_limiter`.
+//!
+//! A variable of the environment that is not set and has no default is a problem here; the
+//! Collector takes nothing in its place, and may so listen on every address.
 
 mod check;
 mod duration;

@@ -199,3 +199,41 @@ service:
     let ending = tokio::time::timeout(Duration::from_secs(20), run).await;
     assert_eq!(ending, Ok(Ending::Drained));
 }
+
+/// A second signal ends the drain at once: what was not exported is booked as abandoned, to the
+/// item, and the ending says so.
+#[tokio::test]
+async fn a_second_signal_abandons_the_rest() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("in.jsonl"), format!("{LINE}\n{LINE}\n")).expect("written");
+    // A port that nobody listens on: it was free a moment ago, and is held without listening.
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket
+        .bind("127.0.0.1:0".parse().expect("an address"))
+        .expect("a free port");
+    let backend = socket.local_addr().expect("an address");
+    let config = config(&format!(
+        "receivers: {{ file: {{ path: {}/in.jsonl }} }}
+exporters: {{ otlp_grpc: {{ endpoint: \"http://{backend}\" }} }}
+service:
+  telemetry: {{ metrics: {{ readers: [{{ pull: {{ exporter: {{ prometheus: {{ host: 127.0.0.1, port: 0 }} }} }} }}] }} }}
+  pipelines: {{ traces: {{ receivers: [file], exporters: [otlp_grpc] }} }}
+",
+        folder.path().display()
+    ));
+    let app = App::build(config).await.expect("it starts");
+    let metrics = address(&app, "metrics");
+    let stop = async {
+        scraped(
+            metrics,
+            "spandrel_ledger_received_items_total{pipeline=\"traces\"} 2",
+        )
+        .await;
+        "first"
+    };
+    let ledgers = app.ledgers();
+    assert_eq!(app.run(stop, ready("second")).await, Ending::Abandoned);
+    let books = ledgers.first().expect("there is one pipeline").books();
+    assert_eq!((books.received, books.abandoned()), (2, 2), "{books}");
+    assert!(books.is_balanced() && books.is_settled(), "{books}");
+}

@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 
 use super::receivers::Serving;
 use super::rows::{self, Row};
-use super::{Ending, millis};
+use super::{Ending, millis, whole_millis};
 use crate::telemetry::health::Health;
 
 /// How long a drain may take.
@@ -35,8 +35,8 @@ pub(super) async fn drain(
     let started = Instant::now();
     health.stopping();
     info!(
-        timeout_ms = timing.timeout.as_millis(),
-        delay_ms = timing.delay.as_millis(),
+        timeout_ms = whole_millis(timing.timeout),
+        delay_ms = whole_millis(timing.delay),
         "Starting shutdown..."
     );
     let ledgers: Vec<Arc<Ledger>> = pipelines
@@ -50,7 +50,28 @@ pub(super) async fn drain(
             false
         }
     };
+    if !in_time {
+        give_up(serving, &ledgers).await;
+    }
     summary(&ledgers, in_time, started)
+}
+
+/// How long tasks that were told to end at once may take to do so: each does at its next wait.
+const GIVE_UP: Duration = Duration::from_millis(500);
+
+/// Ends the receivers, and waits until every task of the pipelines is gone and has booked what it
+/// had as abandoned: only then is the ledger the last word.
+async fn give_up(serving: &mut Serving, ledgers: &[Arc<Ledger>]) {
+    serving.abort().await;
+    let gone = async {
+        while !ledgers.iter().all(|ledger| ledger.books().is_settled()) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    // What does not end even so stands in the ledger as queued or held.
+    if tokio::time::timeout(GIVE_UP, gone).await.is_err() {
+        warn!("some batches could not be given up");
+    }
 }
 
 /// Receivers first, then the pipelines, side by side; returns whether all ended by themselves.
@@ -73,8 +94,8 @@ async fn in_order(
         let drained = pipeline.drain(deadline).await;
         info!(
             pipeline = %name,
-            shards_ms = drained.shards.as_millis(),
-            egress_ms = drained.egress.as_millis(),
+            shards_ms = whole_millis(drained.shards),
+            egress_ms = whole_millis(drained.egress),
             in_time = drained.in_time,
             "pipeline drained"
         );

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use spandrel_otlp::receiver::{self, Ingresses};
+use spandrel_otlp::receiver::{self, Closed, Ingresses};
 use spandrel_pipeline::ingress::Ingress;
 use spandrel_pipeline::pipeline::Pipeline;
 use spandrel_wire::Signal;
@@ -109,8 +109,8 @@ impl Bound {
                     metrics: of(Signal::Metrics),
                     logs: of(Signal::Logs),
                 };
-                let closed = receiver.serve(ingresses, stop.cancelled_owned()).await;
-                info!(receiver = %self.id, connections_cut = closed.connections_cut, "receiver stopped");
+                // It logs its end itself.
+                let _: Closed = receiver.serve(ingresses, stop.cancelled_owned()).await;
             }
             Source::File(files) => files.replay(ingress, self.signals, stop).await,
         }
@@ -140,6 +140,11 @@ impl Serving {
     /// Tells every receiver to accept nothing more.
     pub(super) fn stop(&self) {
         self.stop.cancel();
+    }
+
+    /// Ends every receiver at once.
+    pub(super) async fn abort(&mut self) {
+        self.tasks.shutdown().await;
     }
 
     /// Waits until every request in flight is answered.

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::json;
+use crate::app::millis;
 
 /// The longest line: what the largest OTLP request takes as JSON, roughly.
 const MAX_LINE_BYTES: u64 = 256 << 20;
@@ -66,7 +67,7 @@ impl FileReceiver {
                 batches = replayed.accepted,
                 bad_lines = replayed.bad,
                 complete = !stop.is_cancelled(),
-                elapsed_ms = started.elapsed().as_millis(),
+                elapsed_ms = millis(started),
                 "file replayed"
             );
         }

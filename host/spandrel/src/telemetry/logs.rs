@@ -1,5 +1,7 @@
 //! The log: on stderr, for people or as JSON.
 
+mod json;
+
 use tracing::Level as TracingLevel;
 use tracing_subscriber::EnvFilter;
 
@@ -14,7 +16,7 @@ pub fn start(telemetry: &Telemetry, is_terminal: bool) {
     // Another subscriber is there only when the caller has installed one, and then it stays.
     let started = match telemetry.encoding {
         Encoding::Console => builder.with_ansi(is_terminal).try_init(),
-        Encoding::Json => builder.json().with_current_span(false).try_init(),
+        Encoding::Json => builder.event_format(json::Json).try_init(),
     };
     started.unwrap_or_default();
 }
