@@ -11,7 +11,7 @@ use spandrel_wire::Signal;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{StartError, millis};
 use crate::config::Config;
@@ -109,8 +109,9 @@ impl Bound {
                     metrics: of(Signal::Metrics),
                     logs: of(Signal::Logs),
                 };
-                // It logs its end itself.
-                let _: Closed = receiver.serve(ingresses, stop.cancelled_owned()).await;
+                let Closed { connections_cut } =
+                    receiver.serve(ingresses, stop.cancelled_owned()).await;
+                debug!(receiver = %self.id, connections_cut, "receiver served");
             }
             Source::File(files) => files.replay(ingress, self.signals, stop).await,
         }
