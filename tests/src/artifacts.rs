@@ -82,7 +82,9 @@ pub fn collector() -> Result<PathBuf> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     once(&BINARY, || {
         let mut build = cargo();
-        build.args(["build", "--package", "spandrel", "--bin", "spandrel"]);
+        // The whole workspace is selected, so that shared dependencies have the features that
+        // `cargo test` has built them with already.
+        build.args(["build", "--workspace", "--bin", "spandrel"]);
         let profile = if cfg!(debug_assertions) {
             "debug"
         } else {
