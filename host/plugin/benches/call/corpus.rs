@@ -1,4 +1,4 @@
-//! Spans like those of a web shop: three services, 12 attributes, an event with two more, a fifth
+//! Spans like those of a web shop: three services, 14 attributes, an event, a fifth
 //! health checks, one in twenty seen before. The same in each run.
 
 use spandrel_guest::testing::TestBatch;
@@ -81,6 +81,11 @@ fn span(request: TestBatch, random: &mut Random, last_id: &mut u64) -> TestBatch
             .attribute("http.response.body.size", i64::try_from(order).unwrap_or(0))
             .attribute("shop.cart.value", 41.5_f64)
             .attribute("shop.is_returning_customer", id & 1 == 0)
+            .attribute(
+                "shop.session.id",
+                format!("{:016x}{:016x}", id, id.rotate_left(9)),
+            )
+            .attribute("thread.name", "uvicorn-worker-7-of-16")
             .event("cache.lookup.finished_in_time")
     })
 }

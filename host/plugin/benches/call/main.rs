@@ -2,8 +2,8 @@
 //!
 //! One run measures a plugin that changes nothing, and the job (filter by attribute, drop what was
 //! seen, add two attributes) as a component and as its native twin: the same source, on the same
-//! bytes, with the same splice after it. Rounds of all are interleaved, so that a machine under
-//! load is unfair to all alike; read the ratios.
+//! bytes, with the same splice after it. Samples are short and of all kinds in turn, so that a
+//! machine under load is unfair to all alike; read the ratios.
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -30,11 +30,18 @@ use tokio::time::Instant;
 
 use corpus::Batch;
 
+/// The allocator of the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Spans a batch.
 const SIZES: [usize; 4] = [1, 32, 512, 8192];
 /// Spans of the set that each round walks through: more than the job remembers.
 const SPANS: usize = 8192;
-const ROUNDS: usize = 31;
+/// Spans of one sample at least: some tenths of a millisecond, so that most samples are free of a
+/// turn of another process.
+const SAMPLE: usize = 512;
+const ROUNDS: usize = 41;
 
 fn main() -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -63,7 +70,7 @@ async fn bench() -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(
         out,
-        "ns/span, median [best] of {ROUNDS} rounds; {} bytes/span",
+        "ns/span, median [best] of all samples of {ROUNDS} rounds; {} bytes/span",
         corpus::batches(SPANS, 512)
             .iter()
             .map(|batch| batch.bytes.len())
@@ -120,7 +127,7 @@ async fn load(engine: &Engine, module: &std::path::Path) -> Generation {
     Generation::load(engine, load).await.expect("a generation")
 }
 
-/// Nanoseconds a span of each round.
+/// Nanoseconds a span of each sample.
 #[derive(Default)]
 struct Times(Vec<f64>);
 
@@ -133,10 +140,27 @@ struct Row {
     plugin_spliced: Times,
 }
 
+impl Row {
+    fn sort(&mut self) {
+        for times in [
+            &mut self.unchanged,
+            &mut self.native,
+            &mut self.plugin,
+            &mut self.native_spliced,
+            &mut self.plugin_spliced,
+        ] {
+            times.sort();
+        }
+    }
+}
+
 impl Times {
-    fn push(&mut self, round: Duration) {
-        let spans = f64::from(u32::try_from(SPANS).expect("small"));
-        self.0.push(round.as_secs_f64() * 1e9 / spans);
+    fn push(&mut self, time: Duration, spans: usize) {
+        let spans = f64::from(u32::try_from(spans).expect("small"));
+        self.0.push(time.as_secs_f64() * 1e9 / spans);
+    }
+
+    fn sort(&mut self) {
         self.0.sort_by(f64::total_cmp);
     }
 
@@ -161,39 +185,53 @@ async fn measure(unchanged: &Generation, job: &Generation, batches: &[Batch]) ->
     let mut row = Row::default();
     check(&mut plugin, &mut native, batches).await;
     for _ in 0..ROUNDS {
-        let mut time = Duration::ZERO;
-        for batch in batches {
-            let started = Instant::now();
-            black_box(unchanged.process(1, &batch.bytes).await.expect("a reply"));
-            time += started.elapsed();
+        for batches in batches.chunks(SAMPLE.div_ceil(batches.first().map_or(1, |b| b.spans))) {
+            sample(&mut row, &mut unchanged, &mut plugin, &mut native, batches).await;
         }
-        row.unchanged.push(time);
-
-        let (mut judged, mut spliced) = (Duration::ZERO, Duration::ZERO);
-        for batch in batches {
-            let started = Instant::now();
-            let reply = plugin.process(1, &batch.bytes).await.expect("a reply");
-            judged += started.elapsed();
-            black_box(splice_reply(batch, &reply));
-            spliced += started.elapsed();
-        }
-        row.plugin.push(judged);
-        row.plugin_spliced.push(spliced);
-
-        let (mut judged, mut spliced) = (Duration::ZERO, Duration::ZERO);
-        for batch in batches {
-            // The twin gets bytes of its own, as it would from a socket: no copy in its time.
-            let bytes = batch.bytes.clone();
-            let started = Instant::now();
-            let reply = native_reply(&mut native, bytes);
-            judged += started.elapsed();
-            black_box(splice_reply(batch, &reply));
-            spliced += started.elapsed();
-        }
-        row.native.push(judged);
-        row.native_spliced.push(spliced);
     }
+    row.sort();
     row
+}
+
+async fn sample(
+    row: &mut Row,
+    unchanged: &mut Instance,
+    plugin: &mut Instance,
+    native: &mut Exported<job::Job>,
+    batches: &[Batch],
+) {
+    let spans = batches.iter().map(|batch| batch.spans).sum();
+    let mut time = Duration::ZERO;
+    for batch in batches {
+        let started = Instant::now();
+        black_box(unchanged.process(1, &batch.bytes).await.expect("a reply"));
+        time += started.elapsed();
+    }
+    row.unchanged.push(time, spans);
+
+    let (mut judged, mut spliced) = (Duration::ZERO, Duration::ZERO);
+    for batch in batches {
+        let started = Instant::now();
+        let reply = plugin.process(1, &batch.bytes).await.expect("a reply");
+        judged += started.elapsed();
+        black_box(splice_reply(batch, &reply));
+        spliced += started.elapsed();
+    }
+    row.plugin.push(judged, spans);
+    row.plugin_spliced.push(spliced, spans);
+
+    let (mut judged, mut spliced) = (Duration::ZERO, Duration::ZERO);
+    for batch in batches {
+        // The twin gets bytes of its own, as it would from a socket: no copy in its time.
+        let bytes = batch.bytes.clone();
+        let started = Instant::now();
+        let reply = native_reply(native, bytes);
+        judged += started.elapsed();
+        black_box(splice_reply(batch, &reply));
+        spliced += started.elapsed();
+    }
+    row.native.push(judged, spans);
+    row.native_spliced.push(spliced, spans);
 }
 
 /// Twins must say the same of every batch, or the ratio means nothing.
