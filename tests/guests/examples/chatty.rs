@@ -1,4 +1,9 @@
 //! Behaves, and says one line by each way there is.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "two of the ways to log"
+)]
 
 use spandrel_test_guests::*;
 

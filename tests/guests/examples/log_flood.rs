@@ -1,4 +1,9 @@
 //! Logs ten thousand lines for each batch, by every way there is.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "one of the ways to log"
+)]
 
 use spandrel_test_guests::*;
 

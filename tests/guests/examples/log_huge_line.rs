@@ -1,4 +1,5 @@
 //! Logs 10 MiB in one line, full of escape sequences.
+#![expect(clippy::print_stdout, reason = "one of the ways to log")]
 
 use spandrel_test_guests::*;
 

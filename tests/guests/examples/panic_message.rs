@@ -1,4 +1,5 @@
 //! Panics, with a message of two lines and a control character in it.
+#![expect(clippy::panic, reason = "misbehaves on purpose")]
 
 use spandrel_test_guests::*;
 

@@ -98,7 +98,7 @@ fn fields(mut message: &[u8], wanted: u64) -> impl Iterator<Item = &[u8]> {
                 }
                 1 => 8,
                 5 => 4,
-                _ => varint(&mut message) as usize,
+                _ => usize::try_from(varint(&mut message)).ok()?,
             };
             let (value, rest) = message.split_at_checked(length)?;
             message = rest;

@@ -104,7 +104,7 @@ async fn a_panic_arrives_with_its_message_and_place() {
     assert_eq!(
         fault.message,
         format!(
-            "panicked at tests/guests/examples/panic_message.rs:11:9: \
+            "panicked at tests/guests/examples/panic_message.rs:12:9: \
              cannot judge {bytes} bytes see \\u{{1b}}[31mbelow"
         )
     );
