@@ -15,7 +15,8 @@ pub struct NewSpan {
 }
 
 impl NewSpan {
-    /// A span with its ids and name; a host refuses ids that are all zero.
+    /// A span with its ids and name. Ids that are all zero are invalid in OTLP; nothing on the way
+    /// checks them, so a backend may refuse the span.
     pub fn new(trace_id: [u8; 16], span_id: [u8; 8], name: &str) -> Self {
         let mut bytes = Vec::with_capacity(64 + name.len());
         write_bytes(&mut bytes, 1, &trace_id);

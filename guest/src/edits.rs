@@ -91,6 +91,14 @@ impl Edits {
         }
     }
 
+    /// Takes back the edits of this index and all behind it. The list must be in order of its
+    /// indices, as an emission's is.
+    pub(crate) fn truncate(&mut self, index: u32) {
+        let (edits, _) = self.words.as_chunks::<4>();
+        let kept = edits.partition_point(|&[_, of, _, _]| of < index);
+        self.words.truncate(kept * 4);
+    }
+
     /// Appends the edits of one index of another list, under a new index. The other list must be
     /// in order of its indices, as an emission's is: each item is released once, then edited.
     pub(crate) fn adopt(&mut self, other: &Self, from: u32, to: u32) {

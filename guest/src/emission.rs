@@ -18,6 +18,17 @@ struct Emission {
     released: Vec<u64>,
     edits: Edits,
     created: Vec<u8>,
+    /// Where the edits of one forwarded item are written first. It is here for its capacity.
+    scratch: Edits,
+}
+
+impl Emission {
+    /// Adds an item and returns its position.
+    fn put(&mut self, released: Released) -> u32 {
+        let position = word(self.released.len() / 2);
+        self.released.extend_from_slice(&released.words());
+        position
+    }
 }
 
 thread_local! {
@@ -68,16 +79,43 @@ pub fn emit(created: NewResource) {
     EMISSION.with_borrow_mut(|emission| created.put(&mut emission.created));
 }
 
-/// Lets one item go; `edit` writes the edits of a forwarded one.
-pub(crate) fn release(released: Released, edit: impl FnOnce(&mut Edits, u32)) {
+/// Lets one item go.
+pub(crate) fn release(released: Released) {
     // A thread that is ending has no emission any more: only native tests can see that.
     let written = EMISSION.try_with(|emission| {
-        let mut emission = emission.borrow_mut();
-        let position = word(emission.released.len() / 2);
-        emission.released.extend_from_slice(&released.words());
-        edit(&mut emission.edits, position);
+        emission.borrow_mut().put(released);
     });
     written.unwrap_or_default();
+}
+
+/// Lets one item go with the edits that `edit` writes, all under the index zero. The emission is
+/// free meanwhile: the author's code may emit spans and settle other items.
+pub(crate) fn release_with(released: Released, edit: impl FnOnce(&mut Edits)) {
+    let scratch = EMISSION.try_with(|emission| std::mem::take(&mut emission.borrow_mut().scratch));
+    let mut edits = scratch.unwrap_or_default();
+    edit(&mut edits);
+    let written = EMISSION.try_with(|emission| {
+        let emission = &mut *emission.borrow_mut();
+        let position = emission.put(released);
+        emission.edits.adopt(&edits, 0, position);
+        edits.clear();
+        emission.scratch = edits;
+    });
+    written.unwrap_or_default();
+}
+
+/// How many items have been let go so far, for [`forget_since`].
+pub(crate) fn count() -> u32 {
+    EMISSION.with_borrow(|emission| word(emission.released.len() / 2))
+}
+
+/// Forgets the items that were let go since `count` of them were counted. Spans that the plugin
+/// made stay.
+pub(crate) fn forget_since(count: u32) {
+    EMISSION.with_borrow_mut(|emission| {
+        emission.released.truncate(count as usize * 2);
+        emission.edits.truncate(count);
+    });
 }
 
 /// Takes out of the emission what belongs to the batch in hand: spans that were held and settled

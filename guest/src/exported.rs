@@ -38,6 +38,24 @@ impl<P: Plugin> Exported<P> {
         Ok((Self { plugin, answer }, manifest))
     }
 
+    /// Configures a plugin in the place of one that may be running there; when that fails, the
+    /// place stays as it is.
+    ///
+    /// # Errors
+    /// What is wrong with the config, with its path.
+    pub fn configure_in(
+        running: &mut Option<Self>,
+        json: &str,
+        package: Package,
+    ) -> Result<types::Manifest, String> {
+        let (exported, manifest) = Self::configure(json, package)?;
+        // What the handles of the earlier plugin say as they go is not the new one's word.
+        let count = emission::count();
+        drop(running.replace(exported));
+        emission::forget_since(count);
+        Ok(manifest)
+    }
+
     /// `process` of the contract.
     pub fn process(&mut self, ticket: u64, bytes: Vec<u8>) -> types::Reply {
         let mut batch = Batch::new(ticket, bytes, std::mem::take(&mut self.answer));
@@ -63,8 +81,15 @@ impl<P: Plugin> Exported<P> {
     /// `snapshot` of the contract.
     pub fn snapshot(&mut self) -> Option<types::State> {
         let version = self.plugin.manifest().state_version;
-        let bytes = self.plugin.snapshot()?;
-        Some(types::State { version, bytes })
+        // A handle that went into the state is not settled by that: its item is the next
+        // generation's, and a snapshot has no emission to say anything else in.
+        let count = emission::count();
+        let bytes = self.plugin.snapshot();
+        emission::forget_since(count);
+        Some(types::State {
+            version,
+            bytes: bytes?,
+        })
     }
 
     /// `restore` of the contract.
@@ -72,7 +97,13 @@ impl<P: Plugin> Exported<P> {
     /// # Errors
     /// Why the plugin does not take this state.
     pub fn restore(&mut self, state: &types::State) -> Result<(), String> {
-        self.plugin.restore(state.version, &state.bytes)
+        let count = emission::count();
+        let restored = self.plugin.restore(state.version, &state.bytes);
+        if restored.is_err() {
+            // The state's items never became this plugin's, so it cannot let them go either.
+            emission::forget_since(count);
+        }
+        restored
     }
 
     /// The plugin itself.
@@ -162,9 +193,9 @@ macro_rules! export {
                         name: ::std::env!("CARGO_PKG_NAME"),
                         version: ::std::env!("CARGO_PKG_VERSION"),
                     };
-                    let (exported, manifest) = Exported::configure(&config, package)?;
-                    RUNNING.set(::std::option::Option::Some(exported));
-                    ::std::result::Result::Ok(manifest)
+                    RUNNING.with_borrow_mut(|running| {
+                        Exported::configure_in(running, &config, package)
+                    })
                 }
 
                 fn tick() -> types::Emission {

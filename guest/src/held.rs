@@ -65,9 +65,7 @@ impl Held {
     /// Sends the span on to the next stage with edits.
     pub fn forward_with(mut self, edit: impl FnOnce(&mut SpanEdits<'_>)) {
         let released = self.take(KEEP);
-        emission::release(released, |edits, position| {
-            edit(&mut SpanEdits::new(edits, position));
-        });
+        emission::release_with(released, |edits| edit(&mut SpanEdits::new(edits, 0)));
     }
 
     /// Lets the span go for good.
@@ -76,7 +74,7 @@ impl Held {
     }
 
     fn settle(mut self, outcome: u8) {
-        emission::release(self.take(outcome), |_, _| {});
+        emission::release(self.take(outcome));
     }
 
     fn take(&mut self, outcome: u8) -> Released {
@@ -91,7 +89,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if self.ticket != 0 {
-            emission::release(self.take(UNDISPOSED), |_, _| {});
+            emission::release(self.take(UNDISPOSED));
         }
     }
 }

@@ -48,7 +48,8 @@ pub trait Plugin: Sized + 'static {
     /// Takes over a state that an earlier generation wrote as `version`.
     ///
     /// # Errors
-    /// When this plugin cannot read it: the swap then goes on without it.
+    /// When this plugin cannot read it: the swap then goes on without it. Handles out of a state that
+    /// is refused have no meaning: destroyed before the error is returned, they say nothing.
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), String> {
         let _: &[u8] = state;
         Err(format!(

@@ -11,6 +11,7 @@ use crate::prelude::*;
 
 mod contract;
 mod holding;
+mod letting_go;
 
 /// What a plugin of one test does.
 trait Script: 'static {
