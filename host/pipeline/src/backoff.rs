@@ -35,6 +35,10 @@ impl Default for RetryConfig {
     }
 }
 
+/// No wish of a backend (RetryInfo) is followed for longer: past this, asking again costs less than
+/// a consumer that waits for days on a number that was a mistake.
+const LONGEST_WISH: Duration = Duration::from_secs(300);
+
 /// The waits of one series of attempts.
 #[derive(Debug)]
 pub struct Backoff {
@@ -62,7 +66,10 @@ impl Backoff {
         }
         let spread = self.config.randomization_factor.clamp(0.0, 1.0);
         let factor = rand::rng().random_range(1.0 - spread..=1.0 + spread);
-        let wait = self.interval.mul_f64(factor).max(least.unwrap_or_default());
+        let wait = self
+            .interval
+            .mul_f64(factor)
+            .max(least.unwrap_or_default().min(LONGEST_WISH));
         let grown = self.interval.mul_f64(self.config.multiplier.max(1.0));
         self.interval = grown.min(self.config.max_interval);
         let limit = self.config.max_elapsed_time;

@@ -3,6 +3,7 @@
 //! It stands between the queue and the attempts, and what it gathers keeps its room in the queue,
 //! so that the queue's bound is the bound on both.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -37,6 +38,10 @@ impl Default for BatcherConfig {
 /// nothing more by growing, far below the 64 MiB that OTLP servers take.
 const MAX_MERGED_BYTES: usize = 16 << 20;
 
+/// No request goes out longer, if it can be cut: half of what OTLP servers take (64 MiB), because
+/// cutting by items hits a size only roughly.
+const MAX_SENT_BYTES: usize = 32 << 20;
+
 /// One request that is ready to go out.
 #[derive(Debug)]
 pub(crate) struct Gathered {
@@ -52,7 +57,7 @@ pub(crate) struct Batcher {
     /// Taken from the queue, but did not fit the request before it.
     next: Option<Queued>,
     /// Cut from a batch that was too large.
-    cut: std::collections::VecDeque<Gathered>,
+    cut: VecDeque<Gathered>,
 }
 
 impl Batcher {
@@ -62,7 +67,7 @@ impl Batcher {
             signal,
             config,
             next: None,
-            cut: std::collections::VecDeque::new(),
+            cut: VecDeque::new(),
         }
     }
 
@@ -75,15 +80,19 @@ impl Batcher {
             Some(queued) => queued,
             None => queue.pop().await?,
         };
-        let Some(config) = self.config.clone() else {
-            return Some(Gathered {
-                batch: first.batch,
-                permits: vec![first.permit],
-            });
+        let (gathered, max_size) = match self.config.clone() {
+            Some(config) => (self.merge(first, queue, &config).await, config.max_size),
+            None => (
+                Gathered {
+                    batch: first.batch,
+                    permits: vec![first.permit],
+                },
+                0,
+            ),
         };
-        let gathered = self.merge(first, queue, &config).await;
-        if config.max_size > 0 && gathered.batch.items() > config.max_size as u64 {
-            self.cut = cut(self.signal, gathered, config.max_size);
+        let most = most_items(&gathered.batch, max_size);
+        if gathered.batch.items() > most as u64 {
+            self.cut = cut(self.signal, gathered, most);
             return self.cut.pop_front();
         }
         Some(gathered)
@@ -163,17 +172,35 @@ impl Merge {
     }
 }
 
-/// Cuts a request into pieces of at most `max_size` items (a single metric may have more).
-fn cut(
-    signal: Signal,
-    gathered: Gathered,
-    max_size: usize,
-) -> std::collections::VecDeque<Gathered> {
+/// How many items a request like this may have: `max_size`, and less when it would be too long.
+fn most_items(batch: &Batch, max_size: usize) -> usize {
+    let items = usize::try_from(batch.items()).unwrap_or(usize::MAX);
+    let by_size = if max_size == 0 { usize::MAX } else { max_size };
+    let by_bytes = match batch.bytes.len().div_ceil(MAX_SENT_BYTES) {
+        0 | 1 => usize::MAX,
+        pieces => items.div_ceil(pieces),
+    };
+    by_size.min(by_bytes).max(1)
+}
+
+/// Cuts a request into pieces of at most `max_size` items (a single metric may have more). One whose
+/// resources are too large to repeat in each piece goes out whole.
+fn cut(signal: Signal, gathered: Gathered, max_size: usize) -> VecDeque<Gathered> {
     let Gathered {
         batch: Batch { bytes, mut tally },
         permits,
     } = gathered;
-    let parts = spandrel_wire::split_by_size(signal, &bytes, max_size);
+    let Some(parts) = spandrel_wire::split_by_size(signal, &bytes, max_size) else {
+        tracing::warn!(
+            items = tally.items(),
+            bytes = bytes.len(),
+            "batch is not cut, its resources are too large to repeat"
+        );
+        return VecDeque::from([Gathered {
+            batch: Batch { bytes, tally },
+            permits,
+        }]);
+    };
     let last = parts.len().saturating_sub(1);
     let piece = |(index, part): (usize, spandrel_wire::Part)| {
         // The last piece takes what is left, so that no rounding can lose an item.

@@ -5,7 +5,7 @@
 //! batch is complete: exported or dropped with a reason, or failed if any part of it was.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use tokio::sync::oneshot;
 
@@ -14,9 +14,14 @@ use tokio::sync::oneshot;
 pub enum Completed {
     /// Each item was exported, or dropped with a reason.
     Done,
-    /// Some item could not be exported, or was abandoned.
+    /// Some item could not be exported in time, or was abandoned: another try may work.
     Failed,
+    /// A backend refused some item for good: another try would end the same way.
+    Rejected,
 }
+
+/// How a batch ends, from the best to the worst.
+const ENDS: [Completed; 3] = [Completed::Done, Completed::Failed, Completed::Rejected];
 
 /// Keeps a batch incomplete for as long as a clone of it lives.
 #[derive(Clone, Debug)]
@@ -24,7 +29,8 @@ pub struct Guard(Arc<Completion>);
 
 #[derive(Debug)]
 struct Completion {
-    failed: AtomicBool,
+    /// The worst that happened to any part: an index into `ENDS`.
+    worst: AtomicU8,
     listener: Option<oneshot::Sender<Completed>>,
 }
 
@@ -33,7 +39,7 @@ impl Guard {
     pub fn new() -> (Self, oneshot::Receiver<Completed>) {
         let (sender, receiver) = oneshot::channel();
         let completion = Completion {
-            failed: AtomicBool::new(false),
+            worst: AtomicU8::new(0),
             listener: Some(sender),
         };
         (Self(Arc::new(completion)), receiver)
@@ -41,25 +47,21 @@ impl Guard {
 
     /// Marks the batch as failed; it is still complete only when the last clone is gone.
     pub fn fail(&self) {
-        self.0.failed.store(true, Ordering::Relaxed);
+        self.0.worst.fetch_max(1, Ordering::Relaxed);
     }
 
-    /// Whether both guard the same batch.
-    pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+    /// Marks the batch as refused by a backend for good.
+    pub fn reject(&self) {
+        self.0.worst.fetch_max(2, Ordering::Relaxed);
     }
 }
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        let failed = *self.failed.get_mut();
+        let worst = usize::from(*self.worst.get_mut());
         if let Some(listener) = self.listener.take() {
-            // Nobody listening is the usual case: only `ack_on: export` waits for completion.
-            let completed = if failed {
-                Completed::Failed
-            } else {
-                Completed::Done
-            };
+            // Nobody listening any more is the sender having hung up.
+            let completed = ENDS.get(worst).copied().unwrap_or(Completed::Failed);
             listener.send(completed).ok();
         }
     }

@@ -4,6 +4,7 @@
 mod attempt;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use spandrel_wire::Signal;
@@ -37,6 +38,17 @@ pub struct ExporterSpec {
 #[derive(Clone, Debug)]
 pub(crate) struct Permits(Vec<Permit>);
 
+/// Whether there is room for a sender's batch.
+#[derive(Debug)]
+pub(crate) enum Room {
+    /// There is, and it is taken.
+    Taken(Permits),
+    /// Not now, and every full queue says that senders wait.
+    Wait,
+    /// A full queue says that senders are refused.
+    Full,
+}
+
 /// The queues of a pipeline; shards forward to it.
 #[derive(Debug)]
 pub(crate) struct Egress {
@@ -49,6 +61,7 @@ pub(crate) struct Egress {
 pub(crate) struct Consumers {
     tasks: JoinSet<()>,
     draining: watch::Sender<bool>,
+    cut: watch::Sender<bool>,
 }
 
 impl Egress {
@@ -59,6 +72,7 @@ impl Egress {
         specs: Vec<ExporterSpec>,
     ) -> (Arc<Self>, Consumers) {
         let (draining, drain) = watch::channel(false);
+        let (cut, cut_seen) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let mut queues = Vec::with_capacity(specs.len());
         for (index, spec) in specs.into_iter().enumerate() {
@@ -71,6 +85,7 @@ impl Egress {
                 queue,
                 spec: Arc::new(spec),
                 drain: drain.clone(),
+                cut: cut_seen.clone(),
             };
             tasks.spawn(consumer.run());
         }
@@ -79,43 +94,80 @@ impl Egress {
                 ledger: Arc::clone(ledger),
                 queues,
             }),
-            Consumers { tasks, draining },
+            Consumers {
+                tasks,
+                draining,
+                cut,
+            },
         )
     }
 
-    /// Room in every queue, now or not at all. A queue that waits on overflow is left to
-    /// [`Egress::reserve`].
-    pub(crate) fn try_reserve(&self, items: u64, bytes: usize) -> Option<Permits> {
-        let take = |(index, queue): (usize, &Arc<Queue>)| {
-            let permit = queue.try_reserve(items, bytes);
-            if permit.is_none() && !queue.config().block_on_overflow {
-                self.ledger
-                    .post_exporter(index, |column| column.enqueue_failed += items);
-            }
-            permit
+    /// A sender's room in every queue, now.
+    pub(crate) fn try_reserve(&self, items: u64, bytes: usize) -> Room {
+        let permits = self
+            .queues
+            .iter()
+            .map(|queue| queue.try_reserve(items, bytes))
+            .collect::<Vec<_>>();
+        let missing = || {
+            permits
+                .iter()
+                .zip(&self.queues)
+                .enumerate()
+                .filter(|(_, (room, _))| room.is_none())
         };
-        self.queues
-            .iter()
-            .enumerate()
-            .map(take)
+        if missing().any(|(_, (_, queue))| !queue.config().block_on_overflow) {
+            for (index, _) in missing() {
+                self.count_overflow(index, items);
+            }
+            return Room::Full;
+        }
+        permits
+            .into_iter()
             .collect::<Option<Vec<_>>>()
-            .map(Permits)
+            .map_or(Room::Wait, |all| Room::Taken(Permits(all)))
     }
 
-    /// Whether a full queue makes the sender wait.
-    pub(crate) fn blocks(&self) -> bool {
-        self.queues
-            .iter()
-            .any(|queue| queue.config().block_on_overflow)
-    }
-
-    /// Waits for room in every queue. The caller bounds the wait.
-    pub(crate) async fn reserve(&self, lane: Lane, items: u64, bytes: usize) -> Option<Permits> {
+    /// Waits for a sender's room in every queue with `block_on_overflow`, at most for `limit`; a
+    /// full queue without it is not waited for.
+    pub(crate) async fn wait_for_room(
+        &self,
+        items: u64,
+        bytes: usize,
+        limit: Duration,
+    ) -> Option<Permits> {
+        let deadline = Instant::now() + limit;
         let mut permits = Vec::with_capacity(self.queues.len());
-        for queue in &self.queues {
-            permits.push(queue.reserve(lane, items, bytes).await?);
+        for (index, queue) in self.queues.iter().enumerate() {
+            let permit = if queue.config().block_on_overflow {
+                tokio::time::timeout_at(deadline, queue.reserve(Lane::Sent, items, bytes))
+                    .await
+                    .ok()
+                    .flatten()
+            } else {
+                queue.try_reserve(items, bytes)
+            };
+            let Some(permit) = permit else {
+                self.count_overflow(index, items);
+                return None;
+            };
+            permits.push(permit);
         }
         Some(Permits(permits))
+    }
+
+    /// Waits for room for what a plugin released or made. The caller bounds the wait.
+    pub(crate) async fn reserve_released(&self, items: u64, bytes: usize) -> Option<Permits> {
+        let mut permits = Vec::with_capacity(self.queues.len());
+        for queue in &self.queues {
+            permits.push(queue.reserve(Lane::Released, items, bytes).await?);
+        }
+        Some(Permits(permits))
+    }
+
+    fn count_overflow(&self, exporter: usize, items: u64) {
+        self.ledger
+            .post_exporter(exporter, |column| column.enqueue_failed += items);
     }
 
     /// Moves a batch out of the chain into every queue, in the room that was taken for it.
@@ -159,10 +211,20 @@ impl Consumers {
     pub(crate) async fn finish(mut self, deadline: Instant) -> bool {
         let all = async { while self.tasks.join_next().await.is_some() {} };
         let in_time = tokio::time::timeout_at(deadline, all).await.is_ok();
-        self.tasks.shutdown().await;
+        if !in_time {
+            self.cut.send_replace(true);
+            let cut = async { while self.tasks.join_next().await.is_some() {} };
+            if tokio::time::timeout(CUT_GRACE, cut).await.is_err() {
+                self.tasks.shutdown().await;
+            }
+        }
         in_time
     }
 }
+
+/// How long consumers that were cut may take to let go: cancelling attempts takes no time, flushing
+/// a file a little.
+const CUT_GRACE: Duration = Duration::from_secs(1);
 
 /// Empties one queue.
 struct Consumer {
@@ -172,13 +234,37 @@ struct Consumer {
     queue: Arc<Queue>,
     spec: Arc<ExporterSpec>,
     drain: watch::Receiver<bool>,
+    cut: watch::Receiver<bool>,
+}
+
+/// Empties a queue when its consumer ends, however it ends: what still waits is abandoned then.
+struct LeftBehind(Arc<Queue>);
+
+impl Drop for LeftBehind {
+    fn drop(&mut self) {
+        self.0.clear();
+    }
 }
 
 impl Consumer {
-    async fn run(self) {
+    async fn run(mut self) {
+        let _left_behind = LeftBehind(Arc::clone(&self.queue));
+        let mut cut = self.cut.clone();
+        let mut attempts = JoinSet::new();
+        tokio::select! {
+            () = self.consume(&mut attempts) => {}
+            _ = cut.wait_for(|cut| *cut) => {}
+        }
+        attempts.shutdown().await;
+        if let Err(error) = self.spec.exporter.flush().await {
+            tracing::error!(exporter = %self.spec.name, error, "exporter could not flush");
+        }
+    }
+
+    /// Until the queue is closed and empty, and every attempt has ended.
+    async fn consume(&mut self, attempts: &mut JoinSet<()>) {
         let slots = Arc::new(Semaphore::new(self.spec.queue.num_consumers.max(1)));
         let mut batcher = Batcher::new(self.signal, self.spec.batcher.clone());
-        let mut attempts = JoinSet::new();
         // A slot is taken before a batch is, so that what cannot go out yet is still in the queue
         // and can still be merged.
         while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
@@ -199,8 +285,5 @@ impl Consumer {
             });
         }
         while attempts.join_next().await.is_some() {}
-        if let Err(error) = self.spec.exporter.flush().await {
-            tracing::error!(exporter = %self.spec.name, error, "exporter could not flush");
-        }
     }
 }

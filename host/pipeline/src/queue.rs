@@ -227,6 +227,12 @@ impl Queue {
         }
     }
 
+    /// Lets go of everything that waits: it books itself as abandoned.
+    pub(crate) fn clear(&self) {
+        let left = std::mem::take(&mut *self.lock());
+        drop(left);
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Queued>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -16,6 +16,9 @@ pub enum Refused {
         /// The hint for the sender (RetryInfo).
         retry_after: Duration,
     },
+    /// With `ack_on: export`: a backend refused it for good. Do not retry.
+    #[error("refused by the backend")]
+    Rejected,
     /// The collector is stopping: go elsewhere, or retry.
     #[error("draining")]
     Draining,

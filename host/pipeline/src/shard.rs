@@ -1,7 +1,9 @@
 //! A shard: a task that owns one instance of every stage and runs one batch at a time through all
 //! of them. It ends when its input closes, after it has drained its stages.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -9,7 +11,6 @@ use tokio::time::Instant;
 use crate::batch::Batch;
 use crate::egress::{Egress, Permits};
 use crate::ledger::Account;
-use crate::queue::Lane;
 use crate::refused::Refused;
 use crate::stage::runner::{Origin, Passed, StageRunner};
 
@@ -59,15 +60,24 @@ impl Shard {
                     None => std::future::pending().await,
                 }
             };
-            // Ticks first: a shard that is never idle must tick all the same.
-            tokio::select! {
+            // Ticks first: a shard that is never idle must tick all the same. After a tick comes a
+            // batch, if one waits: a plugin whose ticks never end must not keep batches out.
+            let job = tokio::select! {
                 biased;
-                () = tick => self.tick().await,
+                () = tick => {
+                    self.tick().await;
+                    match self.input.try_recv() {
+                        Ok(job) => job,
+                        Err(mpsc::error::TryRecvError::Empty) => continue,
+                        Err(mpsc::error::TryRecvError::Disconnected) => break,
+                    }
+                }
                 job = self.input.recv() => match job {
-                    Some(job) => self.run_job(job).await,
+                    Some(job) => job,
                     None => break,
                 },
-            }
+            };
+            self.run_job(job).await;
         }
         self.drain().await;
     }
@@ -113,10 +123,10 @@ impl Shard {
 
     /// Runs accepted batches through the stages from `first` on, and on to the exporters.
     async fn forward(&mut self, first: usize, batches: Vec<Batch>) {
-        // A stack in place of recursion: what a stage emits goes through the stages after it.
-        let mut left: Vec<(usize, Batch)> =
+        // A queue in place of recursion: what a stage emits goes through the stages after it, in order.
+        let mut left: VecDeque<(usize, Batch)> =
             batches.into_iter().map(|batch| (first, batch)).collect();
-        while let Some((index, batch)) = left.pop() {
+        while let Some((index, batch)) = left.pop_front() {
             let Some(stage) = self.stages.get_mut(index) else {
                 self.leave(batch).await;
                 continue;
@@ -135,7 +145,7 @@ impl Shard {
     async fn leave(&mut self, batch: Batch) {
         if let Some(permits) = self
             .egress
-            .reserve(Lane::Released, batch.items(), batch.bytes.len())
+            .reserve_released(batch.items(), batch.bytes.len())
             .await
         {
             self.egress.forward(batch, &permits);
@@ -156,21 +166,28 @@ impl Shard {
     }
 
     /// Each stage's drain in turn: what a stage lets go runs through the stages after it before
-    /// those are asked to drain.
+    /// those are asked to drain. The time that is left is shared out evenly, and a part of it is
+    /// kept for the queues behind.
     async fn drain(&mut self) {
         for index in 0..self.stages.len() {
-            let deadline = *self.deadline.borrow();
-            let left = deadline.map_or(std::time::Duration::from_secs(1), |deadline| {
+            let stages_left = u32::try_from(self.stages.len() - index).unwrap_or(u32::MAX);
+            let left = self.deadline.borrow().map_or(DEFAULT_DRAIN, |deadline| {
                 deadline.saturating_duration_since(Instant::now())
             });
+            let share = left.mul_f64(1.0 - EGRESS_SHARE) / stages_left;
             let Some(stage) = self.stages.get_mut(index) else {
                 break;
             };
-            let emitted = stage.drain(left).await;
+            let emitted = stage.drain(share).await;
             self.forward(index + 1, emitted).await;
         }
     }
 }
+
+/// What is left for the queues of the time that a drain still has when a stage is asked.
+const EGRESS_SHARE: f64 = 0.4;
+/// For a pipeline that is dropped without a drain, so without a deadline.
+const DEFAULT_DRAIN: Duration = Duration::from_secs(1);
 
 /// Moves a batch into the chain, on its way to a shard or straight to the exporters.
 pub(crate) fn enter_chain(batch: &mut Batch) {

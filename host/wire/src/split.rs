@@ -55,7 +55,8 @@ pub fn single_trace_part(request: &[u8], shards: usize) -> Option<usize> {
 
 /// Splits a valid request of spans so that all spans of a trace are in one part. Parts without
 /// spans are left out; the others are in order of shard. Spans keep their order, resource and scope.
-pub fn split_by_trace(request: &[u8], shards: usize) -> Vec<Part> {
+/// None when the copies of resources and scopes would take too much (see [`split_by_size`]).
+pub fn split_by_trace(request: &[u8], shards: usize) -> Option<Vec<Part>> {
     let room = request.len() / shards.max(1);
     let mut splitter = Splitter::new(request, room + room / 4);
     splitter.run(|span| (shard_of_span(span, shards), 1));
@@ -64,7 +65,11 @@ pub fn split_by_trace(request: &[u8], shards: usize) -> Vec<Part> {
 
 /// Splits a valid request into parts of at most so many items, in order. Items keep their resource
 /// and scope. A metric is not cut: one with more data points than that is a part of its own.
-pub fn split_by_size(signal: Signal, request: &[u8], max_items: usize) -> Vec<Part> {
+///
+/// Each part has a copy of the resources and scopes of its items. None when these copies together
+/// would take more than three times the request and 4 MiB: one resource of many megabytes in front
+/// of many small items must not become many times its size in memory.
+pub fn split_by_size(signal: Signal, request: &[u8], max_items: usize) -> Option<Vec<Part>> {
     let max_items = max_items.max(1);
     let total = count::count(signal, request);
     let average = request.len() / total.max(1);
@@ -114,6 +119,8 @@ struct Splitter<'a> {
     /// Numbers of the entries that the pass is in, counted from 1.
     resource: usize,
     scope: usize,
+    /// Bytes that copies of headers may still take.
+    copies_left: Option<usize>,
 }
 
 /// A part that is being written, and the numbers of the entries that are open in it.
@@ -147,7 +154,14 @@ impl<'a> Splitter<'a> {
             scope_header: Vec::new(),
             resource: 0,
             scope: 0,
+            copies_left: Some(request.len().saturating_mul(3).saturating_add(4 << 20)),
         }
+    }
+
+    /// Takes the copy of a header out of what is left; without enough left nothing more is written.
+    fn copy(&mut self, bytes: usize) -> bool {
+        self.copies_left = self.copies_left.and_then(|left| left.checked_sub(bytes));
+        self.copies_left.is_some()
     }
 
     /// Asks of each record which part it goes to and how many items it has.
@@ -209,6 +223,23 @@ impl<'a> Splitter<'a> {
         if records.is_empty() {
             return;
         }
+        let (resource, scope) = self
+            .parts
+            .get(run.part)
+            .map_or((0, 0), |part| (part.resource, part.scope));
+        let mut copies = 0;
+        if resource == 0 {
+            copies += self.request_header.len();
+        }
+        if resource != self.resource {
+            copies += self.resource_header.len();
+        }
+        if scope != self.scope {
+            copies += self.scope_header.len();
+        }
+        if !self.copy(copies) {
+            return;
+        }
         if self.parts.len() <= run.part {
             self.parts.resize_with(run.part + 1, Building::default);
         }
@@ -231,8 +262,10 @@ impl<'a> Splitter<'a> {
         part.items += run.items;
     }
 
-    fn finish(self) -> Vec<Part> {
-        self.parts
+    fn finish(self) -> Option<Vec<Part>> {
+        self.copies_left?;
+        let parts = self
+            .parts
             .into_iter()
             .enumerate()
             .filter(|(_, part)| part.resource != 0)
@@ -240,8 +273,8 @@ impl<'a> Splitter<'a> {
                 shard,
                 bytes: part.group.finish(),
                 items: part.items,
-            })
-            .collect()
+            });
+        Some(parts.collect())
     }
 }
 

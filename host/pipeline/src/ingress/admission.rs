@@ -6,16 +6,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
-use spandrel_wire::{Limits, Signal, Summary};
+use spandrel_wire::{Invalid, Limits, Signal, Summary};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Ingress;
 use crate::batch::Batch;
 use crate::completion::{Completed, Guard};
-use crate::egress::{Egress, Permits};
+use crate::egress::{Egress, Permits, Room};
 use crate::ledger::Ledger;
 use crate::pipeline::AckOn;
-use crate::queue::Lane;
 use crate::refused::Refused;
 use crate::shard::{Job, enter_chain};
 use crate::stage::Dispatch;
@@ -132,7 +131,10 @@ impl Door {
         }
         let room = async {
             let permits = self.reserve(items, batch.bytes.len()).await?;
-            let lanes = self.lanes(&batch).await?;
+            let lanes = tokio::time::timeout(SHARD_WAIT, self.lanes(&batch)).await;
+            let lanes = lanes.unwrap_or(Err(Refused::Full {
+                retry_after: RETRY_AFTER,
+            }))?;
             Ok((permits, lanes))
         };
         let (permits, lanes) = tokio::select! {
@@ -147,19 +149,14 @@ impl Door {
     }
 
     async fn reserve(&self, items: u64, bytes: usize) -> Result<Permits, Refused> {
-        let full = Refused::Full {
-            retry_after: RETRY_AFTER,
+        let permits = match self.egress.try_reserve(items, bytes) {
+            Room::Taken(permits) => Some(permits),
+            Room::Wait => self.egress.wait_for_room(items, bytes, OVERFLOW_WAIT).await,
+            Room::Full => None,
         };
-        if let Some(permits) = self.egress.try_reserve(items, bytes) {
-            return Ok(permits);
-        }
-        if !self.egress.blocks() {
-            return Err(full);
-        }
-        let waited =
-            tokio::time::timeout(OVERFLOW_WAIT, self.egress.reserve(Lane::Sent, items, bytes))
-                .await;
-        waited.ok().flatten().ok_or(full)
+        permits.ok_or(Refused::Full {
+            retry_after: RETRY_AFTER,
+        })
     }
 
     async fn lanes(&self, batch: &Batch) -> Result<Lanes, Refused> {
@@ -202,8 +199,11 @@ impl Door {
             permits,
             lanes,
         } = admitted;
-        let (guard, completed) = Guard::new();
-        batch.tally.guard(guard);
+        let completed = (self.config.ack_on == AckOn::Export).then(|| {
+            let (guard, completed) = Guard::new();
+            batch.tally.guard(guard);
+            completed
+        });
         enter_chain(&mut batch);
         let mut parts = Vec::new();
         match lanes {
@@ -226,20 +226,18 @@ impl Door {
         }
         Answer {
             parts,
-            completed: (self.config.ack_on == AckOn::Export).then_some(completed),
+            completed,
+            draining: self.draining.subscribe(),
         }
     }
 }
 
-/// A place in a shard's input, waited for in turn.
+/// A place in a shard's input, waited for in turn. The caller bounds the wait.
 async fn place(shard: mpsc::Sender<Job>) -> Result<mpsc::OwnedPermit<Job>, Refused> {
-    match tokio::time::timeout(SHARD_WAIT, shard.reserve_owned()).await {
-        Ok(Ok(lane)) => Ok(lane),
-        Ok(Err(_closed)) => Err(Refused::Draining),
-        Err(_elapsed) => Err(Refused::Full {
-            retry_after: RETRY_AFTER,
-        }),
-    }
+    shard
+        .reserve_owned()
+        .await
+        .map_err(|_closed| Refused::Draining)
 }
 
 /// Cuts a batch by trace id, with a place in the input of each shard that gets a part.
@@ -249,6 +247,11 @@ async fn by_trace(shards: &[mpsc::Sender<Job>], batch: &Batch) -> Result<Lanes, 
         return Ok(Lanes::One(place(shard.clone()).await?));
     }
     let parts = spandrel_wire::split_by_trace(&batch.bytes, shards.len());
+    let too_large = Invalid::OverLimit {
+        what: "copies of a resource's bytes",
+        limit: batch.bytes.len(),
+    };
+    let parts = parts.ok_or(Refused::Invalid(too_large))?;
     let mut lanes = Vec::with_capacity(parts.len());
     for part in parts {
         let shard = shards.get(part.shard).ok_or(Refused::Draining)?;
@@ -280,25 +283,50 @@ fn send(
 pub(super) struct Answer {
     parts: Vec<oneshot::Receiver<Result<(), Refused>>>,
     completed: Option<oneshot::Receiver<Completed>>,
+    draining: watch::Receiver<bool>,
 }
+
+/// No sender waits longer for its answer: SDKs give up after 10 s, and a retry of what was accepted
+/// all the same is a duplicate, which OTLP allows.
+const ANSWER_WAIT: Duration = Duration::from_secs(30);
+/// How long once a drain has begun: an application that dies in the same minute has 5 s to flush.
+const DRAINING_ANSWER_WAIT: Duration = Duration::from_secs(3);
 
 impl Answer {
     /// The first refusal of any part, or `Ok`. Parts that were not refused stay accepted: a sender
     /// that retries sends them twice, which OTLP allows and a deduplicating plugin mends.
     pub(super) async fn wait(self) -> Result<(), Refused> {
-        let answers = join_all(self.parts).await;
-        // A shard that ended without an answer was cut off at the drain's deadline.
-        answers
-            .into_iter()
-            .try_for_each(|answer| answer.unwrap_or(Err(Refused::Draining)))?;
-        match self.completed {
-            None => Ok(()),
-            Some(completed) => match completed.await {
-                Ok(Completed::Done) => Ok(()),
-                Ok(Completed::Failed) | Err(_) => Err(Refused::Full {
-                    retry_after: RETRY_AFTER,
-                }),
-            },
+        let Self {
+            parts,
+            completed,
+            mut draining,
+        } = self;
+        let ended = async {
+            let answers = join_all(parts).await;
+            // A shard that ended without an answer was cut off at the drain's deadline.
+            answers
+                .into_iter()
+                .try_for_each(|answer| answer.unwrap_or(Err(Refused::Draining)))?;
+            match completed {
+                None => Ok(()),
+                Some(completed) => match completed.await {
+                    Ok(Completed::Done) => Ok(()),
+                    Ok(Completed::Rejected) => Err(Refused::Rejected),
+                    Ok(Completed::Failed) | Err(_) => Err(Refused::Full {
+                        retry_after: RETRY_AFTER,
+                    }),
+                },
+            }
+        };
+        let drained = async {
+            drop(draining.wait_for(|draining| *draining).await);
+            tokio::time::sleep(DRAINING_ANSWER_WAIT).await;
+        };
+        tokio::select! {
+            biased;
+            ended = ended => ended,
+            () = drained => Err(Refused::Draining),
+            () = tokio::time::sleep(ANSWER_WAIT) => Err(Refused::Full { retry_after: RETRY_AFTER }),
         }
     }
 }

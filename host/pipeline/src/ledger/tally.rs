@@ -110,11 +110,8 @@ impl Tally {
             other.transfer(self.account);
         }
         self.items += std::mem::take(&mut other.items);
-        for guard in std::mem::take(&mut other.guards) {
-            if !self.guards.iter().any(|mine| mine.is_same(&guard)) {
-                self.guards.push(guard);
-            }
-        }
+        // A guard that comes twice is only kept twice: to look for it would cost more.
+        self.guards.append(&mut other.guards);
     }
 
     /// Moves all items to another account.
@@ -176,8 +173,10 @@ impl Tally {
     /// The end of an export: `entry` books all items in the exporter's column.
     pub(crate) fn settle(mut self, end: End) {
         let (from, items) = (self.account, std::mem::take(&mut self.items));
-        if matches!(end, End::Failed | End::Expired) {
-            self.guards.iter().for_each(Guard::fail);
+        match end {
+            End::Sent { .. } => {}
+            End::Failed => self.guards.iter().for_each(Guard::reject),
+            End::Expired => self.guards.iter().for_each(Guard::fail),
         }
         let Account::Queue(exporter) = from else {
             // Only queued items can end at an exporter; anything else would be a bug here, and

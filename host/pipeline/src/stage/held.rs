@@ -87,9 +87,9 @@ impl HeldTable {
         self.tickets.is_empty()
     }
 
-    /// When the oldest held batch came in.
+    /// When the oldest held batch came in. Looks at each ticket.
     pub(crate) fn oldest(&self) -> Option<Instant> {
-        self.tickets.values().next().map(|held| held.since)
+        self.tickets.values().map(|held| held.since).min()
     }
 
     /// Takes the held items of one batch; `tally` stands in this stage's held account.
@@ -172,7 +172,7 @@ impl HeldTable {
         stage: usize,
         settlement: &Settlement,
         emission: &Emission,
-    ) -> Option<Batch> {
+    ) -> Vec<Batch> {
         let all = Edits {
             words: &emission.edits,
             blob: &emission.blob,
@@ -190,24 +190,25 @@ impl HeldTable {
             let Some(batch) = self.tickets.get_mut(&ticket) else {
                 continue;
             };
-            let mut forwarded = 0;
+            let mut dropped = BTreeMap::<Reason, u64>::new();
             for &(_, position, outcome, place) in entries {
                 if let Some(settled) = batch.settled.get_mut(position) {
                     *settled = true;
                 }
                 match outcome {
-                    ReleaseAs::Drop(reason) => batch.tally.drop_items(stage, reason, 1),
+                    ReleaseAs::Drop(reason) => *dropped.entry(reason).or_default() += 1,
                     ReleaseAs::Forward => {
                         let edits = u32::try_from(place)
                             .map_or_else(|_| Edits::default(), |place| edits.of_item(place));
-                        forwarded += forward.push(&batch.held, position, edits);
+                        forward.push(&batch.held, position, edits, &mut batch.tally);
                     }
                 }
             }
-            self.items = self.items.saturating_sub(entries.len() as u64);
-            if forwarded > 0 {
-                forward.add(batch.tally.split(forwarded));
+            forward.claim(&mut batch.tally);
+            for (reason, items) in dropped {
+                batch.tally.drop_items(stage, reason, items);
             }
+            self.items = self.items.saturating_sub(entries.len() as u64);
             self.shrink(ticket);
         }
         forward.finish()
@@ -215,39 +216,81 @@ impl HeldTable {
 
     /// Lets go of all items of the oldest batches for as long as `over` says so: as they are, for
     /// the caller to forward or drop.
-    pub(crate) fn evict(&mut self, over: impl Fn(&Self) -> bool) -> Option<Batch> {
+    pub(crate) fn evict(&mut self, over: impl Fn(&Self) -> bool) -> Vec<Batch> {
         let mut forward = Forward::default();
         while over(self) {
             let Some((ticket, batch)) = self.tickets.pop_first() else {
                 break;
             };
-            self.evicted_below = self.evicted_below.max(ticket + 1);
+            self.evict_one(ticket, batch, &mut forward);
+        }
+        forward.finish()
+    }
+
+    /// Lets go of all items that came in before `since`.
+    pub(crate) fn evict_older(&mut self, since: Instant) -> Vec<Batch> {
+        let mut forward = Forward::default();
+        for (ticket, batch) in self
+            .tickets
+            .extract_if(.., |_, batch| batch.since < since)
+            .collect::<Vec<_>>()
+        {
+            self.evict_one(ticket, batch, &mut forward);
+        }
+        forward.finish()
+    }
+
+    fn evict_one(&mut self, ticket: Ticket, batch: HeldBatch, forward: &mut Forward) {
+        self.evicted_below = self.evicted_below.max(ticket + 1);
+        self.forget(&batch);
+        forward.add_open(batch);
+    }
+
+    /// What is held of this batch was held by an instance before this one, too, since then.
+    pub(crate) fn mark_offered(&mut self, ticket: Ticket, since: Instant) {
+        if let Some(batch) = self.tickets.get_mut(&ticket) {
+            batch.offered_again = true;
+            batch.since = since;
+        }
+    }
+
+    /// Takes out every batch that was offered to a second instance already.
+    pub(crate) fn take_offered(&mut self) -> Vec<Batch> {
+        let mut forward = Forward::default();
+        for (_, batch) in self
+            .tickets
+            .extract_if(.., |_, batch| batch.offered_again)
+            .collect::<Vec<_>>()
+        {
             self.forget(&batch);
             forward.add_open(batch);
         }
         forward.finish()
     }
 
-    /// What is held of this batch was held by an instance before this one, too.
-    pub(crate) fn mark_offered(&mut self, ticket: Ticket) {
-        if let Some(batch) = self.tickets.get_mut(&ticket) {
-            batch.offered_again = true;
+    /// Takes out the oldest batches that were not, as much as goes into one request (or one batch,
+    /// where that is larger), with the moment at which the oldest came in.
+    pub(crate) fn take_orphans(&mut self) -> Option<(Vec<Batch>, Instant)> {
+        let mut forward = Forward::default();
+        let mut since: Option<Instant> = None;
+        while forward.done.is_empty() {
+            let orphan = self.tickets.iter().find(|(_, batch)| !batch.offered_again);
+            let Some(ticket) = orphan.map(|(ticket, _)| *ticket) else {
+                break;
+            };
+            let Some(batch) = self.tickets.remove(&ticket) else {
+                break;
+            };
+            since = Some(since.map_or(batch.since, |oldest| oldest.min(batch.since)));
+            self.forget(&batch);
+            forward.add_open(batch);
         }
+        since.map(|since| (forward.finish(), since))
     }
 
-    /// Takes out every batch that was (or was not) offered to a second instance already.
-    pub(crate) fn take(&mut self, offered_again: bool) -> Option<Batch> {
-        let mut forward = Forward::default();
-        let all = std::mem::take(&mut self.tickets);
-        for (ticket, batch) in all {
-            if batch.offered_again == offered_again {
-                self.forget(&batch);
-                forward.add_open(batch);
-            } else {
-                self.tickets.insert(ticket, batch);
-            }
-        }
-        forward.finish()
+    /// Whether something is held by an instance that is gone and was not offered to another.
+    pub(crate) fn has_orphans(&self) -> bool {
+        self.tickets.values().any(|batch| !batch.offered_again)
     }
 
     /// Takes a batch that left the table out of the sums.
@@ -279,15 +322,45 @@ impl HeldTable {
     }
 }
 
-/// Items on their way out of the table, into one request.
+/// A request of released items ends here and another begins: large enough to keep batches whole,
+/// small enough for the memory of any plugin behind and for backends that take 4 MiB.
+const FORWARD_BYTES: usize = 3 << 20;
+/// See [`FORWARD_BYTES`]; the Collector's usual batch.
+const FORWARD_ITEMS: usize = 8192;
+
+/// Items on their way out of the table, into requests of a bearable size.
 #[derive(Default)]
 struct Forward {
+    done: Vec<Batch>,
     assembler: Assembler,
+    /// Of what is in the assembler: bytes, the tally, and items that no tally covers yet.
+    bytes: usize,
     tally: Option<Tally>,
+    unclaimed: u64,
 }
 
 impl Forward {
-    fn add(&mut self, mut tally: Tally) {
+    /// Adds one item out of `from`.
+    fn push(&mut self, held: &Held, position: usize, edits: Edits<'_>, from: &mut Tally) {
+        // A position that was looked up in this very set is there; were it not, its item would stay
+        // in the tally, and be booked as abandoned with it.
+        if self.assembler.push(held, position, edits).is_ok() {
+            self.bytes += held.span(position).len();
+            self.unclaimed += 1;
+        }
+        if self.bytes >= FORWARD_BYTES || self.assembler.items() >= FORWARD_ITEMS {
+            self.claim(from);
+            self.cut();
+        }
+    }
+
+    /// Takes the tally of the items that were added since the last claim.
+    fn claim(&mut self, from: &mut Tally) {
+        let items = std::mem::take(&mut self.unclaimed);
+        if items == 0 {
+            return;
+        }
+        let mut tally = from.split(items);
         tally.transfer(Account::Chain);
         match &mut self.tally {
             Some(all) => all.join(tally),
@@ -295,28 +368,29 @@ impl Forward {
         }
     }
 
-    /// Adds one item, and returns how many were added.
-    fn push(&mut self, held: &Held, position: usize, edits: Edits<'_>) -> u64 {
-        // A position that was looked up in this very set is there; were it not, its item would stay
-        // in the tally, and be booked as abandoned with it.
-        u64::from(self.assembler.push(held, position, edits).is_ok())
+    /// Ends the request that is being assembled.
+    fn cut(&mut self) {
+        self.bytes = 0;
+        let (bytes, _) = std::mem::take(&mut self.assembler).finish();
+        let batch = self.tally.take().map(|tally| Batch {
+            bytes: Bytes::from(bytes),
+            tally,
+        });
+        self.done.extend(batch);
     }
 
     /// Adds what is still held of a batch, as it is.
-    fn add_open(&mut self, batch: HeldBatch) {
+    fn add_open(&mut self, mut batch: HeldBatch) {
         for (position, settled) in batch.settled.iter().enumerate() {
             if !settled {
-                self.push(&batch.held, position, Edits::default());
+                self.push(&batch.held, position, Edits::default(), &mut batch.tally);
             }
         }
-        self.add(batch.tally);
+        self.claim(&mut batch.tally);
     }
 
-    fn finish(self) -> Option<Batch> {
-        let (bytes, _) = self.assembler.finish();
-        self.tally.map(|tally| Batch {
-            bytes: Bytes::from(bytes),
-            tally,
-        })
+    fn finish(mut self) -> Vec<Batch> {
+        self.cut();
+        self.done
     }
 }

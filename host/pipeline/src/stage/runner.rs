@@ -64,7 +64,10 @@ pub(crate) struct StageRunner {
     breaker: Breaker,
     quarantine: Quarantine,
     fault_log: FaultLog,
-    next_tick: Instant,
+    /// When to look after this stage again.
+    wake_at: Instant,
+    /// When the plugin's own tick is due, if it asked for ticks.
+    tick_at: Option<Instant>,
 }
 
 impl StageRunner {
@@ -78,11 +81,7 @@ impl StageRunner {
     ) -> Self {
         let now = Instant::now();
         let breaker = Breaker::new(spec.breaker.clone());
-        let interval = spec
-            .generation
-            .manifest()
-            .tick_interval
-            .unwrap_or(HOUSEKEEPING);
+        let interval = spec.generation.manifest().tick_interval;
         Self {
             index,
             spec,
@@ -96,13 +95,14 @@ impl StageRunner {
             breaker,
             quarantine: Quarantine::default(),
             fault_log: FaultLog::default(),
-            next_tick: now + interval,
+            wake_at: now + interval.map_or(HOUSEKEEPING, |interval| interval.min(HOUSEKEEPING)),
+            tick_at: interval.map(|interval| now + interval),
         }
     }
 
     /// When [`StageRunner::tick`] is due.
     pub(crate) fn next_tick(&self) -> Instant {
-        self.next_tick
+        self.wake_at
     }
 
     /// Runs one batch through the plugin.
@@ -146,36 +146,50 @@ impl StageRunner {
     pub(crate) async fn tick(&mut self) -> Vec<Batch> {
         let mut passed = Passed::default();
         let interval = self.spec.generation.manifest().tick_interval;
-        self.next_tick = Instant::now() + interval.unwrap_or(HOUSEKEEPING);
-        let ready = (self.instance.is_some() || !self.held.is_empty())
-            && self.ready(&mut passed.emitted).await;
-        if ready && interval.is_some() {
+        let due = self.tick_at.is_some_and(|due| Instant::now() >= due);
+        let ready = (due || !self.held.is_empty()) && self.ready(&mut passed.emitted).await;
+        if let (true, true, Some(instance)) = (ready, due, &mut self.instance) {
             let started = Instant::now();
-            let result = match &mut self.instance {
-                Some(instance) => instance.tick().await,
-                None => Ok(super::Emission::default()),
-            };
+            let result = instance.tick().await;
             self.count_call(started);
             self.settle(result, &mut passed.emitted);
         }
         self.relieve(&mut passed.emitted).await;
+        self.expire(&mut passed.emitted).await;
         self.count_output(&passed);
+        // From the end of the call: a tick that takes longer than its interval leaves time for
+        // batches all the same.
+        let now = Instant::now();
+        if due {
+            self.tick_at = interval.map(|interval| now + interval);
+        }
+        let soon = now + HOUSEKEEPING;
+        self.wake_at = self.tick_at.map_or(soon, |tick| tick.min(soon));
         passed.emitted
     }
 
     /// Asks the plugin to let go of everything, for the last time; what it keeps all the same goes
-    /// on, or is dropped under [`FaultPolicy::Drop`].
-    pub(crate) async fn drain(&mut self, deadline: Duration) -> Vec<Batch> {
+    /// on, or is dropped under [`FaultPolicy::Drop`]. A plugin that is not done after `left` has
+    /// failed.
+    pub(crate) async fn drain(&mut self, left: Duration) -> Vec<Batch> {
         let mut passed = Passed::default();
-        if self.ready(&mut passed.emitted).await {
-            self.ask_to_drain(DrainReason::Shutdown, deadline, &mut passed.emitted)
-                .await;
+        let asked = async {
+            if self.ready(&mut passed.emitted).await {
+                self.ask_to_drain(DrainReason::Shutdown, left, &mut passed.emitted)
+                    .await;
+            }
+        };
+        if tokio::time::timeout(left, asked).await.is_err() {
+            let fault = Fault::new(FaultKind::Deadline, "its drain did not end in time");
+            self.failed(&fault, None, &mut passed.emitted);
         }
-        if let Some(left) = self.held.evict(|held| !held.is_empty()) {
-            let items = left.items();
+        let kept = self.held.evict(|held| !held.is_empty());
+        if !kept.is_empty() {
+            let items: u64 = kept.iter().map(Batch::items).sum();
             tracing::warn!(stage = %self.spec.name, items, "plugin kept items after its drain");
-            self.let_go(left, Reason::Undrained, &mut passed.emitted);
+            self.let_go(kept, Reason::Undrained, &mut passed.emitted);
         }
+        self.count_held();
         self.count_output(&passed);
         passed.emitted
     }
@@ -292,27 +306,45 @@ impl StageRunner {
         self.settle(result, emitted);
     }
 
-    /// Keeps what is held within the stage's limits.
+    /// Keeps what is held within the stage's limits on items and bytes.
     async fn relieve(&mut self, emitted: &mut Vec<Batch>) {
         let hold = self.spec.hold;
-        let over = |held: &HeldTable| {
-            held.items() > hold.items
-                || held.bytes() > hold.bytes
-                || held
-                    .oldest()
-                    .is_some_and(|since| since.elapsed() > hold.time)
-        };
+        let over = |held: &HeldTable| held.items() > hold.items || held.bytes() > hold.bytes;
         if !over(&self.held) {
             return;
         }
+        self.press(emitted).await;
+        let evicted = self.held.evict(over);
+        self.evicted(evicted, emitted);
+    }
+
+    /// Keeps what is held within the stage's limit on time.
+    async fn expire(&mut self, emitted: &mut Vec<Batch>) {
+        let limit = self.spec.hold.time;
+        let is_over = |held: &HeldTable| held.oldest().is_some_and(|since| since.elapsed() > limit);
+        if !is_over(&self.held) {
+            return;
+        }
+        self.press(emitted).await;
+        if let Some(since) = Instant::now().checked_sub(limit) {
+            let evicted = self.held.evict_older(since);
+            self.evicted(evicted, emitted);
+        }
+    }
+
+    /// Asks the plugin to let go of what it can.
+    async fn press(&mut self, emitted: &mut Vec<Batch>) {
         if self.breaker.gate() != Gate::Open {
             self.ask_to_drain(DrainReason::Pressure, PRESSURE_DEADLINE, emitted)
                 .await;
         }
-        if let Some(batch) = self.held.evict(over) {
-            let (items, bytes) = (batch.items(), batch.bytes.len());
-            tracing::warn!(stage = %self.spec.name, items, bytes, "held items were over the stage's limits");
-            self.let_go(batch, Reason::HeldLimit, emitted);
+    }
+
+    fn evicted(&mut self, batches: Vec<Batch>, emitted: &mut Vec<Batch>) {
+        if !batches.is_empty() {
+            let items: u64 = batches.iter().map(Batch::items).sum();
+            tracing::warn!(stage = %self.spec.name, items, "held items were over the stage's limits");
+            self.let_go(batches, Reason::HeldLimit, emitted);
         }
         self.count_held();
     }

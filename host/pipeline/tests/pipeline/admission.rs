@@ -202,3 +202,42 @@ async fn fan_out_is_all_or_nothing() {
         [(1, 1), (1, 1)]
     );
 }
+
+/// Of two full queues one of which refuses, nobody waits for the other; each counts its refusal.
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_refuses_is_not_waited_for() {
+    let (slow, full) = (
+        Backend::new([Reaction::Hang]),
+        Backend::new([Reaction::Hang]),
+    );
+    let mut waits = exporter(&slow, 1);
+    waits.queue.block_on_overflow = true;
+    let exporters = vec![waits, exporter(&full, 1)];
+    let pipeline = Pipeline::build(config(vec![], exporters)).await.unwrap();
+    offer(&pipeline, spans([1])).await.unwrap();
+    let started = Instant::now();
+    assert!(offer(&pipeline, spans([2])).await.is_err());
+    assert_eq!(started.elapsed(), Duration::ZERO);
+    let books = pipeline.ledger().books();
+    assert_eq!(
+        books
+            .exporters
+            .iter()
+            .map(|e| e.enqueue_failed)
+            .collect::<Vec<_>>(),
+        [1, 1]
+    );
+}
+
+/// `ack_on: export`: what the backend refuses for good is told so, not as overload.
+#[tokio::test(start_paused = true)]
+async fn a_rejection_is_told_as_one() {
+    let backend = Backend::new([Reaction::Refuse]);
+    let mut config = config(vec![], vec![exporter(&backend, 10)]);
+    config.ack_on = AckOn::Export;
+    let pipeline = Pipeline::build(config).await.unwrap();
+    assert!(matches!(
+        offer(&pipeline, spans([2])).await,
+        Err(Refused::Rejected)
+    ));
+}

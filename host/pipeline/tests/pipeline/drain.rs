@@ -2,7 +2,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use spandrel_pipeline::pipeline::Pipeline;
-use spandrel_pipeline::stage::{Manifest, Reply};
+use spandrel_pipeline::refused::Refused;
+use spandrel_pipeline::stage::{Generation, Manifest, Reply, StageSpec};
 use tokio::time::Instant;
 
 use crate::edges::*;
@@ -161,4 +162,98 @@ async fn releases_do_not_wait_for_the_batch_in_hand() {
     }
     assert!(drain(pipeline).await.in_time);
     assert_eq!(backend.taken(), [0, 1, 2, 3, 4]);
+}
+
+fn sluggish(tick_interval: Option<Duration>, tick: Duration, drain: Duration) -> StageSpec {
+    let manifest = Manifest {
+        tick_interval,
+        ..Manifest::default()
+    };
+    let generation: Arc<dyn Generation> = Arc::new(Sluggish {
+        manifest,
+        tick,
+        drain,
+    });
+    StageSpec {
+        generation,
+        ..holding(None)
+    }
+}
+
+/// What waits in the queue at the deadline is abandoned, also while a gauge still reads the queue.
+#[tokio::test(start_paused = true)]
+async fn the_queue_is_abandoned_with_its_attempts() {
+    let backend = Backend::new([Reaction::Hang]);
+    let pipeline = Pipeline::build(config(vec![], vec![exporter(&backend, 10)]))
+        .await
+        .unwrap();
+    let (ledger, gauge) = (Arc::clone(pipeline.ledger()), pipeline.queue_gauge());
+    for id in 0..7 {
+        offer(&pipeline, spans([id])).await.unwrap();
+    }
+    assert!(!drain(pipeline).await.in_time);
+    assert_eq!(ledger.books().abandoned(), 7);
+    assert_eq!(gauge()[0].size, 0);
+}
+
+/// A plugin whose ticks take longer than their interval does not keep batches out, nor the drain.
+#[tokio::test(start_paused = true)]
+async fn endless_ticks_leave_time_for_batches() {
+    let stage = sluggish(
+        Some(Duration::from_millis(10)),
+        Duration::from_millis(90),
+        Duration::ZERO,
+    );
+    let backend = Backend::new([]);
+    let pipeline = Pipeline::build(config(vec![stage], vec![exporter(&backend, 100)]))
+        .await
+        .unwrap();
+    for id in 0..20 {
+        offer(&pipeline, spans([id])).await.unwrap();
+    }
+    let started = Instant::now();
+    assert!(drain(pipeline).await.in_time);
+    assert!(started.elapsed() < Duration::from_secs(1));
+    assert_eq!(backend.taken(), (0..20).collect::<Vec<_>>());
+}
+
+/// A stage that never ends its drain costs its share of the time; the stages after it are asked,
+/// and the queues still empty.
+#[tokio::test(start_paused = true)]
+async fn a_stuck_drain_costs_its_share() {
+    let stuck = sluggish(None, Duration::ZERO, Duration::from_secs(3600));
+    let backend = Backend::new([Reaction::TakeAfter(Duration::from_secs(5))]);
+    let stages = vec![stuck, holding(None)];
+    let pipeline = Pipeline::build(config(stages, vec![exporter(&backend, 10)]))
+        .await
+        .unwrap();
+    offer(&pipeline, spans([1, 2])).await.unwrap();
+    assert!(drain(pipeline).await.in_time);
+    assert_eq!(backend.taken(), [1, 2]);
+}
+
+/// A sender whose batch is stuck in a shard gets an answer within 3 s of the drain's beginning.
+#[tokio::test(start_paused = true)]
+async fn senders_inside_are_answered_when_draining() {
+    let backend = Backend::new([Reaction::Hang]);
+    let one_behind = holding(Some(Duration::from_millis(100)));
+    let pipeline = Pipeline::build(config(vec![one_behind], vec![exporter(&backend, 1)]))
+        .await
+        .unwrap();
+    // Released: one in the attempt, and one for which the shard waits.
+    offer(&pipeline, spans([1])).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    offer(&pipeline, spans([2])).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    let mut stuck = Box::pin(offer(&pipeline, spans([3])));
+    assert!(
+        tokio::time::timeout(Duration::from_secs(10), &mut stuck)
+            .await
+            .is_err()
+    );
+    pipeline.close();
+    let started = Instant::now();
+    assert!(matches!(stuck.await, Err(Refused::Draining)));
+    assert!(started.elapsed() <= Duration::from_secs(3));
+    drain(pipeline).await;
 }

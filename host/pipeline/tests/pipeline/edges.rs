@@ -104,6 +104,53 @@ impl Generation for Native {
 
 struct NativeInstance(Box<Behaviour>);
 
+/// A plugin whose instances wait for so long in every call, as `Manifest` and nothing else.
+#[derive(Debug)]
+pub(crate) struct Sluggish {
+    pub(crate) manifest: Manifest,
+    pub(crate) tick: Duration,
+    pub(crate) drain: Duration,
+}
+
+impl Generation for Sluggish {
+    fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    fn instantiate(&self) -> BoxFuture<'_, Result<Box<dyn Instance>, InstantiateError>> {
+        let instance = SluggishInstance {
+            tick: self.tick,
+            drain: self.drain,
+        };
+        Box::pin(async move { Ok(Box::new(instance) as Box<dyn Instance>) })
+    }
+}
+
+struct SluggishInstance {
+    tick: Duration,
+    drain: Duration,
+}
+
+impl Instance for SluggishInstance {
+    fn process<'a>(&'a mut self, _: Ticket, _: &'a [u8]) -> BoxFuture<'a, Answer> {
+        Box::pin(std::future::ready(Ok(Reply::default())))
+    }
+
+    fn tick(&mut self) -> BoxFuture<'_, Result<Emission, Fault>> {
+        Box::pin(async {
+            tokio::time::sleep(self.tick).await;
+            Ok(Emission::default())
+        })
+    }
+
+    fn drain(&mut self, _: DrainReason, _: Duration) -> BoxFuture<'_, Result<Emission, Fault>> {
+        Box::pin(async {
+            tokio::time::sleep(self.drain).await;
+            Ok(Emission::default())
+        })
+    }
+}
+
 impl Instance for NativeInstance {
     fn process<'a>(&'a mut self, ticket: Ticket, batch: &'a [u8]) -> BoxFuture<'a, Answer> {
         let answer = (self.0)(Call::Process(ticket, batch));

@@ -207,3 +207,43 @@ async fn ack_on_export_refuses_plugins_that_hold() {
         "{error}"
     );
 }
+
+/// However much a plugin releases at once, it goes on in requests of a bearable size.
+#[tokio::test(start_paused = true)]
+async fn releases_are_cut_to_size() {
+    let backend = Backend::new([]);
+    let pipeline = Pipeline::build(config(vec![holding(None)], vec![exporter(&backend, 10)]))
+        .await
+        .unwrap();
+    for batch in 0..20 {
+        offer(&pipeline, spans(batch * 1000..(batch + 1) * 1000))
+            .await
+            .unwrap();
+    }
+    assert_eq!(pipeline.ledger().books().held(), 20_000);
+    drain(pipeline).await;
+    assert_eq!(backend.taken(), (0..20_000).collect::<Vec<_>>());
+    let sizes = backend
+        .requests
+        .lock()
+        .unwrap()
+        .iter()
+        .map(Vec::len)
+        .collect::<Vec<_>>();
+    assert_eq!(sizes, [8192, 8192, 3616]);
+}
+
+/// With a tick interval of an hour, what is held for too long is let go all the same.
+#[tokio::test(start_paused = true)]
+async fn limits_hold_between_ticks() {
+    let mut stage = holding(Some(Duration::from_secs(3600)));
+    stage.hold.time = Duration::from_secs(30);
+    let backend = Backend::new([]);
+    let pipeline = Pipeline::build(config(vec![stage], vec![exporter(&backend, 10)]))
+        .await
+        .unwrap();
+    offer(&pipeline, spans(0..3)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(33)).await;
+    assert_eq!(backend.taken(), [0, 1, 2]);
+    drain(pipeline).await;
+}

@@ -13,10 +13,6 @@ use crate::stage::{Fault, FaultPolicy};
 /// Repeated faults are logged once in this time, with their number.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What an orphaned hold is offered in: large enough to keep traces together, small enough for
-/// any instance's memory.
-const OFFER_ITEMS: usize = 8192;
-
 /// Keeps a plugin that fails on every batch from filling the log.
 #[derive(Debug, Default)]
 pub(super) struct FaultLog {
@@ -67,39 +63,40 @@ impl StageRunner {
         self.instance.is_some()
     }
 
-    /// Offers what the instance before this one held, as batches, once.
+    /// Offers what the instance before this one held, as batches, once. If this one fails on one of
+    /// them, the others wait for the next.
     async fn offer_again(&mut self, emitted: &mut Vec<Batch>) {
-        let Some(Batch { bytes, mut tally }) = self.held.take(false) else {
-            return;
-        };
-        let items = tally.items();
-        tracing::info!(stage = %self.spec.name, items, "offering held items to the new instance");
-        for part in spandrel_wire::split_by_size(self.ledger.signal(), &bytes, OFFER_ITEMS) {
-            let part_items = part.items as u64;
-            let batch = Batch {
-                bytes: part.bytes.into(),
-                tally: tally.split(part_items),
+        tracing::info!(
+            stage = %self.spec.name, items = self.held.items(),
+            "offering held items to the new instance"
+        );
+        while self.instance.is_some() {
+            let Some((batches, since)) = self.held.take_orphans() else {
+                break;
             };
-            let ticket = self.ticket();
-            if self.instance.is_none() {
-                self.let_go(batch, Reason::Fault, emitted);
-                continue;
-            }
-            match self.judge(ticket, &batch.bytes, part_items).await {
-                Ok(judgement) => {
-                    let mut passed = Passed::default();
-                    self.apply(ticket, batch, judgement, &mut passed);
-                    self.held.mark_offered(ticket);
-                    emitted.extend(passed.kept);
-                    emitted.append(&mut passed.emitted);
-                }
-                Err(fault) => {
-                    self.failed(&fault, None, emitted);
-                    self.let_go(batch, Reason::Fault, emitted);
-                }
+            for batch in batches {
+                self.offer_one(batch, since, emitted).await;
             }
         }
+        self.orphaned = self.held.has_orphans();
         self.count_held();
+    }
+
+    async fn offer_one(&mut self, batch: Batch, since: Instant, emitted: &mut Vec<Batch>) {
+        let ticket = self.ticket();
+        match self.judge(ticket, &batch.bytes, batch.items()).await {
+            Ok(judgement) => {
+                let mut passed = Passed::default();
+                self.apply(ticket, batch, judgement, &mut passed);
+                self.held.mark_offered(ticket, since);
+                emitted.extend(passed.kept);
+                emitted.append(&mut passed.emitted);
+            }
+            Err(fault) => {
+                self.failed(&fault, None, emitted);
+                self.let_go(vec![batch], Reason::Fault, emitted);
+            }
+        }
     }
 
     /// A call with this batch went well.
@@ -133,10 +130,9 @@ impl StageRunner {
             );
         }
         self.trip();
-        if let Some(batch) = self.held.take(true) {
-            self.let_go(batch, Reason::Fault, emitted);
-        }
-        self.orphaned = !self.held.is_empty();
+        let offered = self.held.take_offered();
+        self.let_go(offered, Reason::Fault, emitted);
+        self.orphaned = self.held.has_orphans();
         self.count_held();
     }
 
@@ -174,12 +170,14 @@ impl StageRunner {
     }
 
     /// What the fault policy says of items that were held and are not any more.
-    pub(super) fn let_go(&mut self, batch: Batch, reason: Reason, emitted: &mut Vec<Batch>) {
-        match self.spec.on_fault {
-            FaultPolicy::Drop => batch.tally.drop_all(self.index, reason),
-            FaultPolicy::Pass | FaultPolicy::Refuse => {
-                self.count_bypassed(batch.items());
-                emitted.push(batch);
+    pub(super) fn let_go(&mut self, batches: Vec<Batch>, reason: Reason, emitted: &mut Vec<Batch>) {
+        for batch in batches {
+            match self.spec.on_fault {
+                FaultPolicy::Drop => batch.tally.drop_all(self.index, reason),
+                FaultPolicy::Pass | FaultPolicy::Refuse => {
+                    self.count_bypassed(batch.items());
+                    emitted.push(batch);
+                }
             }
         }
     }
