@@ -136,3 +136,42 @@ fn shards_are_even() {
     assert_eq!(shard_of(&[], 8), 0);
     assert_eq!(shard_of(&[1; 16], 0), 0);
 }
+
+/// One resource of many megabytes in front of many small spans is not copied into each part.
+#[test]
+fn a_large_resource_is_not_repeated_without_end() {
+    let mut request = ExportTraceServiceRequest::decode(spans_of(1000).as_slice()).unwrap();
+    let resource = request.resource_spans[0].resource.get_or_insert_default();
+    resource
+        .attributes
+        .push(opentelemetry_proto::tonic::common::v1::KeyValue {
+            key: "x".repeat(8 << 20),
+            ..Default::default()
+        });
+    let request = request.encode_to_vec();
+    assert_eq!(split_by_size(Signal::Traces, &request, 10), None);
+    assert_eq!(split_by_trace(&request, 64), None);
+    assert_eq!(
+        split_by_size(Signal::Traces, &request, 500).unwrap().len(),
+        2
+    );
+}
+
+fn spans_of(items: u64) -> Vec<u8> {
+    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+    let span = |id: u64| Span {
+        trace_id: (u128::from(id) + 1).to_be_bytes().to_vec(),
+        span_id: (id + 1).to_be_bytes().to_vec(),
+        ..Span::default()
+    };
+    let spans = (0..items).map(span).collect();
+    let scope_spans = vec![ScopeSpans {
+        spans,
+        ..ScopeSpans::default()
+    }];
+    let resource_spans = vec![ResourceSpans {
+        scope_spans,
+        ..ResourceSpans::default()
+    }];
+    ExportTraceServiceRequest { resource_spans }.encode_to_vec()
+}
