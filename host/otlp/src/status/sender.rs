@@ -63,7 +63,9 @@ pub(crate) fn refused(refused: &Refused) -> Status {
         }
         Refused::Draining => retry("collector is stopping", RETRY_AFTER),
         // The same bytes would fail again: to the sender that is bad data.
-        Refused::Quarantined { .. } | Refused::Rejected => Status::invalid_argument(one_line(&refused.to_string())),
+        Refused::Quarantined { .. } | Refused::Rejected => {
+            Status::invalid_argument(one_line(&refused.to_string()))
+        }
     }
 }
 

@@ -175,7 +175,9 @@ async fn offer(
             Ok(()) => return Offered::Accepted,
             Err(Refused::Full { retry_after } | Refused::Fault { retry_after, .. }) => retry_after,
             Err(Refused::Draining) => return Offered::Stopped,
-            Err(refused @ (Refused::Invalid(_) | Refused::Quarantined { .. })) => {
+            Err(
+                refused @ (Refused::Invalid(_) | Refused::Quarantined { .. } | Refused::Rejected),
+            ) => {
                 return Offered::Refused(refused.to_string());
             }
         };
