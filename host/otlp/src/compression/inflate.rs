@@ -7,8 +7,25 @@ use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 
 use super::{Compression, GZIP_WINDOW_BITS, after};
 
-/// What a decoder itself takes, beside what it has inflated: the window and the tables.
-pub(crate) const STATE_BYTES: usize = 64 * 1024;
+/// What a decoder of gzip itself takes, beside what it has inflated: the window and the tables.
+const GZIP_STATE_BYTES: usize = 64 * 1024;
+
+/// The same for zstd: the context, and the buffers for a block on its way in and out. Its window
+/// comes on top, see [`ZSTD_WINDOW_LOG`].
+const ZSTD_STATE_BYTES: usize = 384 * 1024;
+
+/// The most that a decoder itself takes.
+pub(crate) const MAX_STATE_BYTES: usize = ZSTD_STATE_BYTES;
+
+/// What the decoder of this encoding takes beside what it has inflated; to be leased before
+/// [`Inflater::new`].
+pub(crate) const fn state_bytes(compression: Compression) -> usize {
+    match compression {
+        Compression::None => 0,
+        Compression::Gzip => GZIP_STATE_BYTES,
+        Compression::Zstd => ZSTD_STATE_BYTES,
+    }
+}
 
 /// The largest window of a zstd frame, as a power of two: 8 MiB, what every decoder should support
 /// by RFC 8878. Without it a frame of 20 bytes may ask for 128 MiB. Of a window only the part that

@@ -94,3 +94,23 @@ fn a_huge_zstd_window_is_refused() {
         Err(NotInflated::Corrupt)
     );
 }
+
+/// What is leased for a decoder of zstd covers all that it takes, but for its window.
+#[tokio::test]
+async fn the_state_of_zstd_is_covered() {
+    // Several blocks of the largest size, so that every buffer has its full one.
+    let message = sample(3 * STEP);
+    let wire = Compression::Zstd.compress(message.clone()).await;
+    let wire = wire.expect("memory");
+    let mut context = zstd::zstd_safe::DCtx::create();
+    let mut out = Vec::with_capacity(STEP);
+    let mut input = InBuffer::around(&wire);
+    let mut output = OutBuffer::around(&mut out);
+    context
+        .decompress_stream(&mut output, &mut input)
+        .expect("sound");
+    let window = message.len();
+    let taken = context.sizeof();
+    assert!(taken > window, "{taken}: the window is in it");
+    assert!(taken - window <= state_bytes(Compression::Zstd), "{taken}");
+}

@@ -18,12 +18,14 @@ use tracing::{info, warn};
 use super::answer::Answerer;
 use super::budget::Budget;
 use super::connection::{Connections, Streams};
-use super::{Closed, Ingresses, Receiver, ReceiverStats};
+use super::{Closed, Ingresses, Receiver, ReceiverConfig, ReceiverStats};
+use crate::compression::MAX_STATE_BYTES;
 use crate::method;
 
-/// Connections open at a time. An idle one takes some 20 KiB; more clients than this need more than
-/// one collector anyway. One too many is closed at once, so that its client goes elsewhere.
-const MAX_CONNECTIONS: usize = 16 * 1024;
+/// Connections open at a time. An idle one takes some 20 KiB, and one that cannot be read on takes
+/// up to its window of 1 MiB: 4 GiB if all of them are stuffed at once. More clients than this need
+/// more than one collector anyway. One too many is closed at once, so that its client goes elsewhere.
+const MAX_CONNECTIONS: usize = 4 * 1024;
 
 /// The wait after an error of the listener itself (no more files, for example): long enough not to
 /// spin, short enough to go unnoticed.
@@ -54,7 +56,7 @@ pub(crate) async fn run(
     let answerer = Arc::new(Answerer {
         health: HealthServer::new(HealthService::from_health_reporter(health.clone()))
             .max_decoding_message_size(HEALTH_REQUEST_BYTES),
-        budget: Budget::new(config.max_in_flight_bytes.max(config.max_recv_msg_size)),
+        budget: Budget::new(most_in_flight(&config)),
         max_recv_msg_size: config.max_recv_msg_size,
         ingresses,
         draining: draining.clone(),
@@ -87,6 +89,14 @@ pub(crate) async fn run(
         "receiver closed"
     );
     Closed { connections_cut }
+}
+
+/// At least one longest request, beside the state of its decoder: one that never fits would be told
+/// to come back for ever.
+fn most_in_flight(config: &ReceiverConfig) -> usize {
+    let longest = config.max_recv_msg_size.saturating_add(1);
+    let with_decoder = longest.saturating_add(MAX_STATE_BYTES);
+    config.max_in_flight_bytes.max(with_decoder)
 }
 
 /// Owns the listener, so that the port is free when it returns.

@@ -37,9 +37,11 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 const FRAME_BYTES: u32 = 1 << 20;
 
 /// What a client may send ahead on one request, and on one connection. The second is also what an
-/// unread connection can take of our memory. 2 MiB each 50 ms are 40 MB/s.
+/// unread connection can take of our memory, beside the budget, and so what all of them together
+/// can take is this times their number. One request may use all of it: 1 MiB each 50 ms are 20 MB/s
+/// for a client that far away, and in one site (1 ms) more than its network carries.
 const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 2 << 20;
+const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// All headers of a request: tokens and trace context fit many times.
 const HEADER_BYTES: u32 = 16 << 10;

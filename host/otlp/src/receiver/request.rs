@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 
 use super::budget::Lease;
 use super::stats::ReceiverStats;
-use crate::compression::{Compression, Inflater, NotInflated, STATE_BYTES};
+use crate::compression::{Compression, Inflater, NotInflated, state_bytes};
 use crate::prefix::PrefixReader;
 use crate::status::Unread;
 
@@ -74,8 +74,7 @@ enum Payload {
     /// All of it in one frame.
     Whole(Bytes),
     Plain(Vec<u8>),
-    /// Boxed, because it is several times the size of the others.
-    Inflated(Box<Inflated>),
+    Inflated(Inflated),
 }
 
 impl Message {
@@ -88,25 +87,21 @@ impl Message {
         if prefix.length > limit {
             return Err(Unread::OverLimit { limit });
         }
-        let inflater = if prefix.compressed {
-            Inflater::new(compression).map_err(|_| Unread::Busy)?
-        } else {
-            None
-        };
-        let payload = match inflater {
+        let payload = match compression {
             // Nothing at all is an empty message, whatever the flag says.
             _ if prefix.length == 0 => Payload::Whole(Bytes::new()),
-            Some(inflater) => Payload::Inflated(Box::new(Inflated {
-                inflater,
-                out: Vec::new(),
-                limit,
-            })),
-            None if prefix.compressed => {
+            _ if !prefix.compressed => Payload::Plain(Vec::new()),
+            Compression::None => {
                 return Err(Unread::Malformed(
                     "compressed message without grpc-encoding",
                 ));
             }
-            None => Payload::Plain(Vec::new()),
+            compression => Payload::Inflated(Inflated {
+                compression,
+                inflater: None,
+                out: Vec::new(),
+                limit,
+            }),
         };
         Ok(Self {
             lacking: prefix.length,
@@ -151,10 +146,10 @@ impl Message {
             Payload::Whole(bytes) => Ok(bytes),
             Payload::Plain(out) => Ok(kept(out)),
             Payload::Inflated(inflated) => {
-                inflated
-                    .inflater
-                    .finish()
-                    .map_err(|why| not_inflated(&why))?;
+                // Some of it arrived, or it would lack: there is an inflater.
+                if let Some(inflater) = &inflated.inflater {
+                    inflater.finish().map_err(|why| not_inflated(&why))?;
+                }
                 Ok(kept(inflated.out))
             }
         }
@@ -162,13 +157,27 @@ impl Message {
 }
 
 struct Inflated {
-    inflater: Inflater,
+    compression: Compression,
+    /// Made when the first bytes arrive, and boxed to be as small as the other payloads until then.
+    inflater: Option<Box<Inflater>>,
     out: Vec<u8>,
     limit: usize,
 }
 
 impl Inflated {
     async fn push(&mut self, mut input: &[u8], lease: &mut Lease) -> Result<(), Unread> {
+        let state = state_bytes(self.compression);
+        let inflater = match &mut self.inflater {
+            Some(inflater) => inflater,
+            none => {
+                lease.grow_to(state).await?;
+                let inflater = Inflater::new(self.compression).map_err(|_| Unread::Busy)?;
+                let Some(inflater) = inflater else {
+                    return Err(Unread::Malformed("message of no known encoding"));
+                };
+                none.insert(Box::new(inflater))
+            }
+        };
         // OTLP inflates to about ten times its size; the first room is for half of that.
         let mut room = self.out.len() + input.len().saturating_mul(5);
         let mut next_pause = self.out.len() + STEP;
@@ -176,10 +185,10 @@ impl Inflated {
             if self.out.len() == self.out.capacity() {
                 // One more than the limit, so that a message over it is seen to be.
                 let most = self.limit.saturating_add(1);
-                make_room(&mut self.out, room.min(most), most, STATE_BYTES, lease).await?;
+                make_room(&mut self.out, room.min(most), most, state, lease).await?;
                 room = 0;
             }
-            self.inflater
+            inflater
                 .step(&mut input, &mut self.out)
                 .map_err(|why| not_inflated(&why))?;
             if self.out.len() > self.limit {

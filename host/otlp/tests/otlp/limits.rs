@@ -39,7 +39,7 @@ async fn bytes_in_flight_are_bounded() {
         ..config()
     };
     let collector = Collector::start_with(config, &sink).await;
-    let message = framed(0, &vec![0; 700 << 10]);
+    let message = framed(0, &vec![0; 900 << 10]);
     let send = || request(TRACES, None, full(message.clone()));
 
     let mut first = Client::connect(collector.addr).await;

@@ -83,7 +83,7 @@ async fn a_bomb_is_given_up_at_the_limit() {
             let packed = compression.compress(zeros).await.expect("memory");
             let wire = framed(1, &packed);
             // Room for the limit and the decoder, not for what the bomb would take.
-            let budget = LIMIT + 2 * STATE_BYTES;
+            let budget = LIMIT + 1024 + state_bytes(compression);
             let read = read_frames(&wire, 1000, compression, budget).await;
             match read {
                 Ok(bytes) => assert!(fits && bytes.len() == len, "{compression:?} {len}"),
@@ -140,4 +140,25 @@ async fn a_length_over_the_limit_is_not_waited_for() {
     let prefix = [&[0][..], &length].concat();
     let read = read_frames(&prefix, 5, Compression::None, 0).await;
     assert!(matches!(read, Err(Unread::OverLimit { limit: LIMIT })));
+}
+
+/// A prefix alone costs no decoder, and no decoder is made before its memory is leased.
+#[tokio::test(start_paused = true)]
+async fn a_decoder_is_leased_before_it_is_made() {
+    for compression in [Compression::Gzip, Compression::Zstd] {
+        let prefix = framed(1, b"hello")[..5].to_vec();
+        let read = read_frames(&prefix, 5, compression, 0).await;
+        assert!(matches!(read, Err(Unread::Malformed(_))), "{read:?}");
+
+        let budget = Budget::new(state_bytes(compression) - 1024);
+        let mut inflated = Inflated {
+            compression,
+            inflater: None,
+            out: Vec::new(),
+            limit: LIMIT,
+        };
+        let pushed = inflated.push(b"h", &mut budget.lease()).await;
+        assert!(matches!(pushed, Err(Unread::Busy)), "{pushed:?}");
+        assert!(inflated.inflater.is_none());
+    }
 }
