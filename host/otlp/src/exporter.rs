@@ -8,6 +8,7 @@ mod reply;
 mod request;
 
 use std::error::Error;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,8 +24,9 @@ use tower::ServiceExt;
 use crate::compression::Compression;
 use crate::status;
 
-/// Where to send, and how. The defaults are the Collector's where it has one.
-#[derive(Clone, Debug)]
+/// Where to send, and how. The defaults are the Collector's where it has one. Header values are
+/// secrets: `Debug` shows the names only.
+#[derive(Clone)]
 pub struct ExporterConfig {
     /// `http://host:port` for plain text, `https://host:port` for TLS; `host:port` means TLS unless
     /// [`ClientTls::insecure`] says otherwise.
@@ -61,6 +63,34 @@ impl ExporterConfig {
             max_request: 64 << 20,
             max_response: 4 << 20,
         }
+    }
+}
+
+impl fmt::Debug for ExporterConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            endpoint,
+            headers,
+            compression,
+            timeout,
+            tls,
+            keepalive,
+            user_agent,
+            max_request,
+            max_response,
+        } = self;
+        let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("ExporterConfig")
+            .field("endpoint", endpoint)
+            .field("headers", &names)
+            .field("compression", compression)
+            .field("timeout", timeout)
+            .field("tls", tls)
+            .field("keepalive", keepalive)
+            .field("user_agent", user_agent)
+            .field("max_request", max_request)
+            .field("max_response", max_response)
+            .finish()
     }
 }
 

@@ -48,7 +48,9 @@ fn add(metadata: &mut MetadataMap, name: &str, value: &str) -> Result<(), &'stat
     }
     if name.ends_with("-bin") {
         let key: MetadataKey<Binary> = name.parse().map_err(|_| NOT_A_NAME)?;
-        metadata.append_bin(key, MetadataValue::from_bytes(value.as_bytes()));
+        let mut value = MetadataValue::from_bytes(value.as_bytes());
+        value.set_sensitive(true);
+        metadata.append_bin(key, value);
     } else {
         let key: MetadataKey<Ascii> = name.parse().map_err(|_| NOT_A_NAME)?;
         let mut value: MetadataValue<Ascii> = value
@@ -111,5 +113,30 @@ impl HttpBody for Chunks {
     fn size_hint(&self) -> SizeHint {
         let bytes = self.0.iter().flatten().map(Bytes::len).sum::<usize>();
         SizeHint::with_exact(u64::try_from(bytes).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Header values are secrets: neither the settings nor the headers made of them print one.
+    #[test]
+    fn header_values_are_never_printed() {
+        let mut config = ExporterConfig::new("http://a:1");
+        config.headers = vec![
+            ("authorization".to_owned(), "Bearer hunter2".to_owned()),
+            ("token-bin".to_owned(), "hunter2".to_owned()),
+        ];
+        let made = headers(&config).expect("valid");
+        let encoded = made.get("token-bin").expect("made").as_bytes().to_vec();
+        let encoded = String::from_utf8(encoded).expect("base64");
+        let text = format!("{config:?} {made:?}");
+        for name in ["authorization", "token-bin"] {
+            assert!(text.contains(name), "{text}");
+        }
+        for secret in ["hunter2", &encoded] {
+            assert!(!text.contains(secret), "{text}");
+        }
     }
 }
