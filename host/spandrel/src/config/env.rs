@@ -1,7 +1,6 @@
 //! `${env:NAME}`, `${env:NAME:-default}` and `${NAME}` in values; `$$` stands for one `$`.
 
 use super::problem::{Location, Problem, Problems};
-use super::scalar;
 use super::section::join;
 use super::tree::{Node, Scalar, Value};
 use super::yaml;
@@ -10,7 +9,7 @@ use super::yaml;
 pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Replaces every reference in the values of the tree; keys stay as they are. What a variable
-/// holds is not searched for references again.
+/// holds is not searched for references again: one in it is a problem.
 pub(crate) fn expand(
     node: &mut Node,
     path: &str,
@@ -33,7 +32,7 @@ pub(crate) fn expand(
         }
         Value::Scalar(scalar) if scalar.text.contains('$') => {
             match expand_scalar(scalar, &at, environment) {
-                Ok(value) => node.value = value,
+                Ok(expanded) => *node = expanded,
                 Err((what, instead)) => {
                     problems.add(Problem::at(&at, path, what).instead(instead));
                     node.value = Value::Reported;
@@ -51,7 +50,7 @@ fn expand_scalar(
     scalar: &Scalar,
     at: &Location,
     environment: Environment<'_>,
-) -> Result<Value, Wrong> {
+) -> Result<Node, Wrong> {
     let parts = split(&scalar.text)?;
     if let [Part::Reference(reference)] = parts.as_slice() {
         return Ok(typed(reference.resolve(environment)?, at));
@@ -64,27 +63,19 @@ fn expand_scalar(
         }
     }
     let plain = scalar.plain;
-    Ok(Value::Scalar(Scalar { text, plain }))
+    Ok(Node::new(at.clone(), Value::Scalar(Scalar { text, plain })))
 }
 
-/// A variable that is the whole value may hold any YAML: a number, a list, a map.
-fn typed(text: String, at: &Location) -> Value {
-    let as_text = |text| Value::Scalar(Scalar { text, plain: true });
-    if scalar::is_null(&text) {
-        return Value::Null;
-    }
-    match yaml::parse(&at.source, &text) {
-        Ok(
-            mut node @ Node {
-                value: Value::List(_) | Value::Map(_),
-                ..
-            },
-        ) => {
-            place(&mut node, at);
-            node.value
-        }
-        _ => as_text(text),
-    }
+/// A variable that is the whole value may hold any YAML: a number, a list, a map. What is no YAML
+/// is text.
+fn typed(text: String, at: &Location) -> Node {
+    let mut node = yaml::parse(&at.source, &text).unwrap_or_else(|_| {
+        let (text, plain) = (text.clone(), false);
+        Node::new(at.clone(), Value::Scalar(Scalar { text, plain }))
+    });
+    place(&mut node, at);
+    node.raw = Some(text);
+    node
 }
 
 /// All of it stands where the reference stands.
@@ -117,7 +108,16 @@ struct Reference<'a> {
 impl Reference<'_> {
     fn resolve(&self, environment: Environment<'_>) -> Result<String, Wrong> {
         if let Some(value) = environment(self.name) {
-            return Ok(value);
+            // The value stays out of the message: it may be a secret.
+            return if value.contains("${") {
+                Err((
+                    format!("the environment variable `{}` holds `${{`", self.name),
+                    "references in a variable are not replaced: give it the value itself"
+                        .to_owned(),
+                ))
+            } else {
+                Ok(value)
+            };
         }
         // As in the Collector, the default is for a variable that is not there, not for an empty one.
         self.default.map(str::to_owned).ok_or_else(|| {
@@ -160,6 +160,12 @@ fn split(text: &str) -> Result<Vec<Part<'_>>, Wrong> {
 }
 
 fn reference(inside: &str) -> Result<Reference<'_>, Wrong> {
+    if inside.contains("${") {
+        return Err((
+            "a reference stands inside of another".to_owned(),
+            "write a default without references".to_owned(),
+        ));
+    }
     let (name, default) = match inside.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (inside, None),
@@ -189,9 +195,10 @@ fn reference(inside: &str) -> Result<Reference<'_>, Wrong> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::section::Section;
     use super::*;
 
-    fn expanded(text: &str) -> Result<Value, Wrong> {
+    fn expanded(text: &str) -> Result<Node, Wrong> {
         let at = Location::start(&"test".into());
         let scalar = Scalar {
             text: text.to_owned(),
@@ -203,14 +210,9 @@ mod tests {
             "LIST" => Some("[a, b]".to_owned()),
             "ZIP" => Some("0123".to_owned()),
             "EMPTY" => Some(String::new()),
+            "QUOTED" => Some("\"a b\"".to_owned()),
+            "NESTED" => Some("x${env:HOST}".to_owned()),
             _ => None,
-        })
-    }
-
-    fn text(text: &str) -> Value {
-        Value::Scalar(Scalar {
-            text: text.to_owned(),
-            plain: true,
         })
     }
 
@@ -226,15 +228,54 @@ mod tests {
             ("${env:ZIP}", "0123"),
             ("x${EMPTY}", "x"),
         ] {
-            assert_eq!(expanded(source), Ok(text(result)), "{source}");
+            let node = expanded(source).expect("resolved");
+            assert_eq!(node.text(), Some(result), "{source}");
         }
     }
 
     /// A variable that is the whole value is read as YAML.
     #[test]
     fn a_whole_value_is_yaml() {
-        assert!(matches!(expanded("${env:LIST}"), Ok(Value::List(items)) if items.len() == 2));
-        assert_eq!(expanded("${env:EMPTY}"), Ok(Value::Null));
+        let value = |source| expanded(source).expect("resolved").value;
+        assert!(matches!(value("${env:LIST}"), Value::List(items) if items.len() == 2));
+        assert_eq!(value("${env:EMPTY}"), Value::Null);
+        let quoted = Scalar {
+            text: "a b".to_owned(),
+            plain: false,
+        };
+        assert_eq!(value("${env:QUOTED}"), Value::Scalar(quoted));
+    }
+
+    /// Who wants text gets what the variable holds, whatever YAML makes of it; others do not.
+    #[test]
+    fn text_is_not_read_as_yaml() {
+        for text in [
+            "Basic: abc",
+            "{x: y}",
+            "~",
+            "null",
+            "[a]",
+            "0123",
+            "\"q\"",
+            "a: b: c",
+        ] {
+            let problems = Problems::default();
+            let at = Location::start(&"test".into());
+            let source = "{ string: '${env:V}', number: '${env:V}' }";
+            let mut root = yaml::parse(&at.source, source).expect("valid");
+            expand(&mut root, "", &|_| Some(text.to_owned()), &problems);
+            let section = Section::new(&root, String::new(), &problems);
+            section.required("string", "text");
+            assert_eq!(section.string("string").as_deref(), Some(text));
+            let json = section.json("number");
+            assert_eq!(
+                json.as_str() == Some(text),
+                text == "a: b: c" || text == "0123",
+                "{json}"
+            );
+            drop(section);
+            assert_eq!(problems.into_result(), Ok(()));
+        }
     }
 
     /// A reference that cannot be resolved says what to do.
@@ -247,6 +288,9 @@ mod tests {
             "${1A}",
             "${}",
             "${env:}",
+            "${env:NESTED}",
+            "a ${env:NESTED}",
+            "${env:HOST:-${env:ZIP}}",
         ] {
             assert!(expanded(source).is_err(), "{source}");
         }

@@ -183,7 +183,7 @@ fn read_endpoint(text: &str, insecure: bool) -> Result<String, String> {
 fn read_headers(section: &Section<'_>) -> Vec<(String, String)> {
     let mut headers = Vec::new();
     for (entry, path) in section.section("headers").into_named() {
-        let Value::Scalar(scalar) = &entry.node.value else {
+        let Some(text) = entry.node.text() else {
             if entry.node.value == Value::Reported {
                 continue;
             }
@@ -194,12 +194,12 @@ fn read_headers(section: &Section<'_>) -> Vec<(String, String)> {
             continue;
         };
         let name = http::HeaderName::from_bytes(entry.key.as_bytes());
-        let value = http::HeaderValue::from_str(&scalar.text);
+        let value = http::HeaderValue::from_str(text);
         match (name, value) {
             (Ok(name), Ok(_))
                 if !name.as_str().starts_with("grpc-") && !name.as_str().ends_with("-bin") =>
             {
-                headers.push((name.as_str().to_owned(), scalar.text.clone()));
+                headers.push((name.as_str().to_owned(), text.to_owned()));
             }
             (Ok(_), Err(_)) => {
                 // The value itself stays out of the message: it may be a secret.

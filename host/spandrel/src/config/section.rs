@@ -180,8 +180,15 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// The same for a key that takes text and nothing else: what a variable held is not read as
+    /// YAML.
+    fn raw(&self, key: &'static str) -> Option<&'a str> {
+        let text = self.entry(key)?.node.text();
+        text.or_else(|| self.text(key, "text"))
+    }
+
     pub(crate) fn string(&self, key: &'static str) -> Option<String> {
-        self.text(key, "text").map(str::to_owned)
+        self.raw(key).map(str::to_owned)
     }
 
     /// A value with a notation of its own; `parse` says what would be right.
@@ -190,7 +197,7 @@ impl<'a> Section<'a> {
         key: &'static str,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
-        let text = self.text(key, "text")?;
+        let text = self.raw(key)?;
         match parse(text) {
             Ok(value) => Some(value),
             Err(instead) => {
@@ -208,7 +215,8 @@ impl<'a> Section<'a> {
 
     /// A key without which the section means nothing.
     pub(crate) fn required(&self, key: &'static str, example: &str) {
-        if self.node(key).is_none() {
+        let text = self.entry(key).and_then(|entry| entry.node.text());
+        if text.is_none() && self.node(key).is_none() {
             let what = format!("the key `{key}` is missing");
             self.wrong(what, format!("add `{key}: {example}`"));
         }
@@ -330,6 +338,7 @@ impl<'a> Section<'a> {
         let Some(node) = self.node(key) else {
             return Vec::new();
         };
+        // What a variable held may be a list here: only its items are texts.
         let nodes = match &node.value {
             Value::List(nodes) => nodes.as_slice(),
             Value::Scalar(_) => std::slice::from_ref(node),
@@ -341,8 +350,8 @@ impl<'a> Section<'a> {
         };
         let mut texts = Vec::with_capacity(nodes.len());
         for (index, item) in nodes.iter().enumerate() {
-            if let Value::Scalar(scalar) = &item.value {
-                texts.push((scalar.text.as_str(), &item.at));
+            if let Some(text) = item.text() {
+                texts.push((text, &item.at));
             } else if item.value != Value::Reported {
                 let path = join(&join(&self.path, key), &index.to_string());
                 let what = format!("expected a name, found {}", item.value.kind());

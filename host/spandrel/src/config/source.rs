@@ -26,16 +26,8 @@ pub struct Sources {
 
 /// Reads and merges all sources. Sources with problems are left out of the result.
 pub(crate) fn read(sources: &Sources, environment: Environment<'_>, problems: &Problems) -> Node {
-    let mut root = Node {
-        at: Location::start(
-            &sources
-                .configs
-                .first()
-                .map_or("--set", String::as_str)
-                .into(),
-        ),
-        value: Value::Null,
-    };
+    let first = sources.configs.first().map_or("--set", String::as_str);
+    let mut root = Node::new(Location::start(&first.into()), Value::Null);
     if sources.configs.len() + sources.sets.len() > MAX_SOURCES {
         let what = format!("there are more than {MAX_SOURCES} --config and --set");
         problems.add(Problem::nowhere("", what));
@@ -93,16 +85,17 @@ fn read_file(path: &str) -> io::Result<String> {
 }
 
 fn read_set(set: &str) -> Result<Node, Problem> {
-    let wrong = |what: &str| {
-        Problem::nowhere(format!("--set {set}"), what)
+    // The value stays out of the message, and so does what may be one: it may be a secret.
+    let wrong = |flag: String, what: &str| {
+        Problem::nowhere(flag, what)
             .instead("write --set key::path=value, such as --set processors::batch::timeout=2s")
     };
     let (key, value) = set
         .split_once('=')
-        .ok_or_else(|| wrong("there is no `=` in it"))?;
+        .ok_or_else(|| wrong("--set".to_owned(), "there is no `=` in it"))?;
     let separator = if key.contains("::") { "::" } else { "." };
     if key.split(separator).any(|part| part.trim().is_empty()) {
-        return Err(wrong("a part of the key is empty"));
+        return Err(wrong(format!("--set {key}"), "a part of the key is empty"));
     }
     let node = yaml::parse(&format!("--set {key}").into(), value)?;
     Ok(node.nested(key.rsplit(separator).map(str::trim)))
@@ -113,10 +106,7 @@ fn with_nested_keys(node: Node) -> Node {
     let Value::Map(entries) = node.value else {
         return node;
     };
-    let mut root = Node {
-        at: node.at,
-        value: Value::Map(Vec::new()),
-    };
+    let mut root = Node::new(node.at, Value::Map(Vec::new()));
     for entry in entries {
         root.merge(entry.node.nested(entry.key.rsplit("::").map(str::trim)));
     }
@@ -131,6 +121,21 @@ fn parse_map(source: &Arc<str>, text: &str) -> Result<Node, Problem> {
             let what = format!("expected a map at the top, found {}", other.kind());
             Err(Problem::at(&node.at, "", what)
                 .instead("the top keys are receivers, processors, exporters, extensions, service"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A value given on the command line may be a secret: no message shows it.
+    #[test]
+    fn a_wrong_set_does_not_show_its_value() {
+        for set in ["exporters::otlp::=hunter2", "hunter2", "a::b=[hunter2"] {
+            let problem = read_set(set).expect_err("wrong").to_string();
+            assert!(problem.starts_with("--set"), "{problem}");
+            assert!(!problem.contains("hunter2"), "{problem}");
         }
     }
 }

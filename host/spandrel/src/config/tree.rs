@@ -7,6 +7,9 @@ use super::problem::Location;
 pub(crate) struct Node {
     pub(crate) at: Location,
     pub(crate) value: Value,
+    /// What a variable held, where the value is all of it: `value` is that text read as YAML, and
+    /// who wants text takes it as it is. A token may look like a map.
+    pub(crate) raw: Option<String>,
 }
 
 /// What YAML can say. Scalars keep their text: the reader of a key knows which type it wants, and
@@ -49,6 +52,21 @@ impl Value {
 }
 
 impl Node {
+    pub(crate) fn new(at: Location, value: Value) -> Self {
+        let raw = None;
+        Self { at, value, raw }
+    }
+
+    /// The node for who wants text: what the variable held, or the scalar as it is written.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match (&self.raw, &self.value) {
+            // An empty variable is nothing at all, as an empty value is.
+            (Some(raw), _) => Some(raw.as_str()).filter(|raw| !raw.is_empty()),
+            (None, Value::Scalar(scalar)) => Some(&scalar.text),
+            (None, _) => None,
+        }
+    }
+
     /// The number of nodes in this tree.
     pub(crate) fn size(&self) -> usize {
         let children: usize = match &self.value {
@@ -91,10 +109,7 @@ impl Node {
                 at: at.clone(),
                 node,
             };
-            Self {
-                at,
-                value: Value::Map(vec![entry]),
-            }
+            Self::new(at, Value::Map(vec![entry]))
         })
     }
 }

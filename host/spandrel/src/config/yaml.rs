@@ -47,10 +47,7 @@ impl<'i> Builder<'_, 'i> {
                 }
             }
         }
-        Ok(root.unwrap_or_else(|| Node {
-            at: Location::start(self.source),
-            value: Value::Null,
-        }))
+        Ok(root.unwrap_or_else(|| Node::new(Location::start(self.source), Value::Null)))
     }
 
     fn next(&mut self) -> Result<(Event<'i>, Span), Problem> {
@@ -83,7 +80,7 @@ impl<'i> Builder<'_, 'i> {
             Event::MappingStart(_, anchor, _) => (self.map()?, anchor),
             _ => return Err(Problem::at(&at, "", "a value is missing here")),
         };
-        let node = Node { at, value };
+        let node = Node::new(at, value);
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
         }
