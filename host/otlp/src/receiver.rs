@@ -3,7 +3,8 @@
 //!
 //! Built eagerly and run later: [`Receiver::bind`] reads the certificates and takes the port,
 //! [`Receiver::serve`] accepts. Memory is bounded by [`ReceiverConfig::max_in_flight_bytes`] for
-//! what was read, and by one flow control window a connection for what was not.
+//! what was read, and by one flow control window (1 MiB) for each of at most 4096 connections for
+//! what was not.
 
 mod accept;
 mod activity;
@@ -24,7 +25,7 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use spandrel_pipeline::ingress::Ingress;
 use spandrel_wire::Signal;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, lookup_host};
 
 pub use stats::ReceiverStats;
 pub use tls::TlsError;
@@ -139,6 +140,9 @@ pub enum BindError {
     InUse {
         /// Where.
         endpoint: String,
+        /// Names the address that is taken.
+        #[source]
+        source: io::Error,
     },
     /// The address cannot be taken.
     #[error("cannot listen on {endpoint}; `endpoint` must be host:port of this machine")]
@@ -199,6 +203,7 @@ impl Receiver {
             }),
             Err(source) if source.kind() == io::ErrorKind::AddrInUse => Err(BindError::InUse {
                 endpoint: config.endpoint,
+                source,
             }),
             Err(source) => Err(BindError::Listen {
                 endpoint: config.endpoint,
@@ -225,10 +230,20 @@ impl Receiver {
     }
 }
 
-/// Binds as Go does: no host means every interface.
-async fn listen(endpoint: &str) -> io::Result<TcpListener> {
+/// Listens on host:port as Go does: no host means every interface, and a name means its first
+/// address, IPv4 before IPv6. Never the next one: where `localhost` is both, a second program would
+/// otherwise silently get the other half of the clients.
+///
+/// # Errors
+/// Why it cannot, with the address.
+pub async fn listen(endpoint: &str) -> io::Result<TcpListener> {
     let Some(port) = endpoint.strip_prefix(':') else {
-        return TcpListener::bind(endpoint).await;
+        let mut addresses: Vec<SocketAddr> = lookup_host(endpoint).await?.collect();
+        addresses.sort_by_key(SocketAddr::is_ipv6);
+        let first = addresses.first().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        return TcpListener::bind(first)
+            .await
+            .map_err(|error| io::Error::new(error.kind(), format!("{first}: {error}")));
     };
     match TcpListener::bind(format!("[::]:{port}")).await {
         // A machine without IPv6.

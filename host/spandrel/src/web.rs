@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use spandrel_otlp::receiver;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -76,11 +77,7 @@ pub(crate) struct Web {
 
 impl Web {
     pub(crate) async fn bind(endpoint: &Listen) -> io::Result<Self> {
-        let listener = if endpoint.host.is_empty() {
-            TcpListener::bind(("0.0.0.0", endpoint.port)).await?
-        } else {
-            TcpListener::bind((endpoint.host.as_str(), endpoint.port)).await?
-        };
+        let listener = receiver::listen(&endpoint.to_string()).await?;
         let address = listener.local_addr()?;
         Ok(Self { listener, address })
     }

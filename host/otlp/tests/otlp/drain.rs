@@ -152,3 +152,20 @@ async fn a_port_in_use_is_told() {
         .expect_err("no port");
     assert!(error.to_string().contains("127.0.0.1:notaport"), "{error}");
 }
+
+/// A name is one address, IPv4 first: where `localhost` has two, a second program does not get the
+/// other one, but an error with the address that is taken.
+#[tokio::test]
+async fn a_name_is_bound_once() {
+    let first = Receiver::bind(ReceiverConfig::new("localhost:0")).await;
+    let held = first.expect("free");
+    let first = held.local_addr();
+    assert!(first.is_ipv4(), "{first}");
+    let endpoint = format!("localhost:{}", first.port());
+    let error = Receiver::bind(ReceiverConfig::new(endpoint)).await;
+    let Err(BindError::InUse { source, .. }) = error else {
+        panic!("{error:?}");
+    };
+    assert!(source.to_string().contains(&first.to_string()), "{source}");
+    drop(held);
+}
