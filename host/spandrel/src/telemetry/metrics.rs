@@ -85,12 +85,31 @@ impl Ingress for Received {
     fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<(), Refused>> {
         Box::pin(async move {
             let items = spandrel_wire::count(signal, &request);
-            let answer = self.ingress.offer(signal, request).await;
             let (accepted, refused) = self.of(signal);
-            let counter = if answer.is_ok() { accepted } else { refused };
-            counter.fetch_add(u64::try_from(items).unwrap_or(u64::MAX), Ordering::Relaxed);
+            let mut offered = Offered {
+                counter: accepted,
+                items: u64::try_from(items).unwrap_or(u64::MAX),
+            };
+            let answer = self.ingress.offer(signal, request).await;
+            if answer.is_err() {
+                offered.counter = refused;
+            }
             answer
         })
+    }
+}
+
+/// Counts its items when it is dropped: also those of a sender that went away before the answer.
+/// They stand as accepted, because what was let in stays so; one that left while it waited to be
+/// let in cannot be told from here, and is in the ledger as refused.
+struct Offered<'a> {
+    counter: &'a AtomicU64,
+    items: u64,
+}
+
+impl Drop for Offered<'_> {
+    fn drop(&mut self) {
+        self.counter.fetch_add(self.items, Ordering::Relaxed);
     }
 }
 
@@ -321,5 +340,44 @@ fn ledgers(text: &mut Text, books: &[(&PipelineSource, Books)]) {
             &labels,
             u8::from(books.is_balanced()),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    /// Refuses requests with more than one span, and never answers others.
+    #[derive(Debug)]
+    struct Silent;
+
+    impl Ingress for Silent {
+        fn offer(&self, _signal: Signal, request: Bytes) -> BoxFuture<'_, Result<(), Refused>> {
+            if request.len() > ONE_SPAN.len() {
+                return Box::pin(async { Err(Refused::Draining) });
+            }
+            Box::pin(std::future::pending())
+        }
+    }
+
+    /// A request with one empty span.
+    const ONE_SPAN: [u8; 6] = [0x0a, 4, 0x12, 2, 0x12, 0];
+
+    /// Items of a sender that goes away before the answer are counted, and refused ones once.
+    #[test]
+    fn nothing_offered_is_missed() {
+        let received = Received::new("otlp", "grpc", Arc::new(Silent));
+        let offer = |request: &[u8]| {
+            let request = Bytes::copy_from_slice(request);
+            received.offer(Signal::Traces, request).now_or_never()
+        };
+        assert!(offer(&ONE_SPAN).is_none());
+        let two = [ONE_SPAN, ONE_SPAN].concat();
+        assert!(matches!(offer(&two), Some(Err(_))));
+        let (accepted, refused) = received.of(Signal::Traces);
+        assert_eq!(accepted.load(Ordering::Relaxed), 1);
+        assert_eq!(refused.load(Ordering::Relaxed), 2);
     }
 }
