@@ -134,8 +134,12 @@ impl App {
         let mut addresses = Vec::new();
         let mut pages = JoinSet::new();
         let mut receivers = Vec::new();
+        let timing = Timing {
+            timeout: config.service.drain_timeout,
+            delay: config.service.drain_delay,
+        };
         for receiver in config.receivers() {
-            receivers.push(Bound::bind(receiver, &mut addresses).await?);
+            receivers.push(Bound::bind(receiver, &timing, &mut addresses).await?);
         }
         for extension in &config.service.extensions {
             let ExtensionKind::HealthCheck(settings) = &extension.kind;
@@ -164,10 +168,6 @@ impl App {
             pipelines = pipelines.len(),
             "everything built"
         );
-        let timing = Timing {
-            timeout: config.service.drain_timeout,
-            delay: config.service.drain_delay,
-        };
         Ok(Self {
             health,
             receivers,

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::drain::Timing;
 use super::{StartError, millis};
 use crate::config::Config;
 use crate::config::receiver::{Receiver, ReceiverKind};
@@ -37,12 +38,15 @@ enum Source {
 impl Bound {
     pub(super) async fn bind(
         receiver: &Receiver,
+        timing: &Timing,
         addresses: &mut Vec<(String, SocketAddr)>,
     ) -> Result<Self, StartError> {
         let id = receiver.id.to_string();
         let source = match &receiver.kind {
             ReceiverKind::Otlp(settings) => {
-                let bound = receiver::Receiver::bind(settings.as_ref().clone()).await;
+                let mut settings = settings.as_ref().clone();
+                settings.drain_grace = drain_grace(settings.drain_grace, timing);
+                let bound = receiver::Receiver::bind(settings).await;
                 let bound = bound.map_err(|source| StartError::Receiver {
                     id: id.clone(),
                     source,
@@ -125,7 +129,13 @@ pub(super) struct Serving {
     stop: CancellationToken,
 }
 
-/// What is left of the deadline for the pipelines, whatever the receivers do.
+/// The receivers' own grace ends before they are cut, and leaves as much for the pipelines.
+fn drain_grace(usual: Duration, timing: &Timing) -> Duration {
+    usual.min(timing.timeout.saturating_sub(timing.delay) / 2)
+}
+
+/// What is left of the deadline for the pipelines, whatever the receivers do; of a short deadline
+/// it is a quarter.
 const RESERVED_FOR_PIPELINES: Duration = Duration::from_secs(1);
 
 impl Serving {
@@ -151,9 +161,9 @@ impl Serving {
     /// Waits until every request in flight is answered.
     pub(super) async fn finish(&mut self, deadline: Instant) {
         let started = Instant::now();
-        let deadline = deadline
-            .checked_sub(RESERVED_FOR_PIPELINES)
-            .unwrap_or(deadline);
+        let left = deadline.saturating_duration_since(started);
+        let reserved = RESERVED_FOR_PIPELINES.min(left / 4);
+        let deadline = deadline.checked_sub(reserved).unwrap_or(deadline);
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout_at(deadline, all).await.is_err() {
             warn!(
@@ -163,5 +173,23 @@ impl Serving {
             self.tasks.shutdown().await;
         }
         info!(elapsed_ms = millis(started), "receivers stopped");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The grace of a receiver fits into a drain that is shorter than usual, its delay included.
+    #[test]
+    fn the_grace_fits_into_the_drain() {
+        let usual = Duration::from_secs(5);
+        for (timeout, delay, grace) in [(25_000, 0, 5000), (4000, 0, 2000), (25_000, 24_000, 500)] {
+            let timing = Timing {
+                timeout: Duration::from_millis(timeout),
+                delay: Duration::from_millis(delay),
+            };
+            assert_eq!(drain_grace(usual, &timing), Duration::from_millis(grace));
+        }
     }
 }
