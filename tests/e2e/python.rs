@@ -5,6 +5,7 @@
 //! virtual environment under the target directory. Where there is no python3 it says so loudly and
 //! passes; with `CI=true` it fails.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -53,7 +54,9 @@ fn interpreter() -> Result<Option<PathBuf>> {
 }
 
 /// Every span whose export the SDK was told succeeded is at the backend, whenever the collector
-/// was stopped; metrics on the same port too; and the application's last flush is not held up.
+/// was stopped; metrics on the same port too. (How long its last flush takes once the collector is
+/// gone is the SDK's own doing: it tries again until its exporter's timeout, whatever `force_flush`
+/// was given.)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_python_sdk_believes_delivered_is_delivered() -> Result<()> {
     let Some(python) = interpreter()? else {
@@ -62,7 +65,7 @@ async fn what_the_python_sdk_believes_delivered_is_delivered() -> Result<()> {
         eprintln!("\n==> NOT RUN: there is no python3 with venv; the Python SDK was not tested\n");
         return Ok(());
     };
-    for after in [150, 400, 900] {
+    for after in [150, 700] {
         let after = Duration::from_millis(after);
         stopped(&python, after)
             .await
@@ -79,7 +82,7 @@ async fn stopped(python: &PathBuf, after: Duration) -> Result<()> {
         "",
     );
     let setup = Setup::new(&config.yaml())?;
-    let result = setup.file("result.json");
+    let (result, complaints) = (setup.file("result.json"), setup.file("complaints.log"));
     let collector = Collector::start(&setup).await?;
     let mut application = tokio::process::Command::new(python)
         .arg(artifacts::root().join("tests/python/client.py"))
@@ -87,6 +90,7 @@ async fn stopped(python: &PathBuf, after: Duration) -> Result<()> {
         .arg(&result)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(File::create(&complaints)?)
         .kill_on_drop(true)
         .spawn()?;
     let mut out = application.stdout.take().context("no stdout")?;
@@ -99,7 +103,8 @@ async fn stopped(python: &PathBuf, after: Duration) -> Result<()> {
     collector.sigterm()?;
     drop(application.stdin.take());
     let status = soon("the application's end", application.wait()).await??;
-    ensure!(status.success(), "the application: {status}");
+    let complaints = std::fs::read_to_string(complaints)?;
+    ensure!(status.success(), "the application: {status}\n{complaints}");
     let ended = collector.wait().await?;
     ended.expect_code(0)?;
     for pipeline in ["traces", "metrics"] {
@@ -122,8 +127,5 @@ async fn stopped(python: &PathBuf, after: Duration) -> Result<()> {
         metrics > 0 && taken.totals.metrics >= metrics.min(1),
         "no metrics: {result}"
     );
-    // Two flushes with five seconds of patience each, and some room for a busy machine.
-    let flushed = result["flush_seconds"].as_f64().context("no time")?;
-    ensure!(flushed < 15.0, "the last flush took {flushed} s");
     Ok(())
 }

@@ -61,8 +61,8 @@ class RememberingMetricExporter(OTLPMetricExporter):
 def main():
     endpoint, result_path = sys.argv[1:]
     resource = Resource.create({"service.name": "python-shop"})
-    span_exporter = RememberingSpanExporter(endpoint=endpoint, insecure=True)
-    metric_exporter = RememberingMetricExporter(endpoint=endpoint, insecure=True)
+    span_exporter = RememberingSpanExporter(endpoint=endpoint, insecure=True, timeout=5)
+    metric_exporter = RememberingMetricExporter(endpoint=endpoint, insecure=True, timeout=5)
 
     tracer_provider = TracerProvider(resource=resource)
     processor = BatchSpanProcessor(
