@@ -151,10 +151,28 @@ fn existing(path: PathBuf) -> Result<PathBuf> {
 }
 
 /// Cargo, as the one that runs this process when there is one, at the root of the workspace.
+///
+/// What cargo told this process about its own package is not passed on: build scripts look at it,
+/// and would be run again because it is not what they saw last.
 fn cargo() -> Command {
     let mut command =
         Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     command.current_dir(root());
+    for (name, _) in std::env::vars_os() {
+        let told = name.to_string_lossy();
+        let about_us = [
+            "CARGO_PKG_",
+            "CARGO_MANIFEST_",
+            "CARGO_BIN_",
+            "CARGO_CRATE_",
+        ];
+        if about_us.iter().any(|start| told.starts_with(start)) {
+            command.env_remove(&name);
+        }
+    }
+    for name in ["CARGO_PRIMARY_PACKAGE", "CARGO_TARGET_TMPDIR", "OUT_DIR"] {
+        command.env_remove(name);
+    }
     command
 }
 

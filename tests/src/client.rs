@@ -89,7 +89,7 @@ impl Client {
         }
     }
 
-    /// Sends, and tries again while the collector says UNAVAILABLE.
+    /// Sends, and tries again as long as OTLP lets a client do so.
     ///
     /// # Errors
     /// The last answer, when it was final or patience is over.
@@ -100,7 +100,7 @@ impl Client {
             let Err(status) = self.try_send(request.clone()).await else {
                 return Ok(());
             };
-            if status.code() != Code::Unavailable || started.elapsed() > self.patience {
+            if !is_retryable(&status) || started.elapsed() > self.patience {
                 return Err(status);
             }
             let asked = retry_after(&status).unwrap_or_default();
@@ -122,12 +122,26 @@ pub async fn channel(address: &str) -> Result<Channel> {
         .with_context(|| format!("cannot connect to {address}"))
 }
 
+/// Whether a client may send the same again after this answer, by OTLP's table.
+pub fn is_retryable(status: &Status) -> bool {
+    match status.code() {
+        Code::Cancelled
+        | Code::DeadlineExceeded
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unavailable
+        | Code::DataLoss => true,
+        Code::ResourceExhausted => retry_after(status).is_some(),
+        _ => false,
+    }
+}
+
 /// The wait that the collector asked for (RetryInfo).
 pub fn retry_after(status: &Status) -> Option<Duration> {
     status.get_details_retry_info()?.retry_delay
 }
 
 /// Whether the collector said this, and not the transport in its place.
-fn said_by_the_collector(status: &Status) -> bool {
+pub fn said_by_the_collector(status: &Status) -> bool {
     std::error::Error::source(status).is_none() && status.code() != Code::DeadlineExceeded
 }

@@ -27,7 +27,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("keep-interesting-traces", &["spandrel-guest"]),
     ("tag-by-service", &["spandrel-guest"]),
     ("spandrel-test-guests", &["spandrel-guest"]),
-    ("spandrel-tests", &["spandrel-wire"]),
+    ("spandrel-tests", &["spandrel", "spandrel-guest"]),
 ];
 
 /// What only tests and benches of a crate use beside that.

@@ -2,9 +2,9 @@
 
 use crate::tree::{File, files, folders, report, root};
 
-/// The sources of the tests that run plugins.
+/// The sources of the tests and benches that run plugins.
 fn tests() -> Vec<File> {
-    let places = ["tests/e2e", "host/plugin/tests", "host/plugin/src"];
+    let places = ["tests/e2e", "host/plugin/tests", "host/plugin/benches"];
     let is_test = |file: &File| places.iter().any(|place| file.under(place));
     files()
         .into_iter()

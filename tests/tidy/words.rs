@@ -48,8 +48,8 @@ fn public_names_use_the_words_of_the_table() {
             let Some(rest) = ITEMS.iter().find_map(|item| line.strip_prefix(item)) else {
                 continue;
             };
-            let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_');
-            let name = &rest[..end.unwrap_or(rest.len())];
+            let mut parts = rest.split(|c: char| !c.is_alphanumeric() && c != '_');
+            let name = parts.next().unwrap_or_default();
             if words(name).iter().any(|word| NOT.contains(&word.as_str())) {
                 findings.push(format!("{}: {name}", file.path.display()));
             }
