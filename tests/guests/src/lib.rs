@@ -1,5 +1,5 @@
 //! Guests for the tests. Each file of `examples` is one component that shows one behaviour; what
-//! it does not say itself comes from [`Behave`]: keep everything, hold nothing, remember nothing.
+//! it does not say itself comes from `Behave`: keep everything, hold nothing, remember nothing.
 //!
 //! Without the feature `guests` the package is empty: it costs native builds nothing.
 
