@@ -1,12 +1,10 @@
 //! End to end: the real program, real gRPC, real plugins. A module for each behaviour.
 
 #![forbid(unsafe_code)]
-#![allow(
-    clippy::unwrap_used,
+#![expect(
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::print_stderr,
-    reason = "a test fails by panicking, and says on stderr what it measured or could not run"
+    reason = "a test fails by panicking"
 )]
 
 mod backends;

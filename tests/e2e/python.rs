@@ -16,7 +16,7 @@ use spandrel_tests::artifacts;
 use spandrel_tests::backend::Backend;
 use spandrel_tests::collector::{Collector, Setup};
 use spandrel_tests::config::Config;
-use spandrel_tests::until::soon;
+use spandrel_tests::until::{say, soon};
 use tokio::io::AsyncReadExt as _;
 use tokio::time::sleep;
 
@@ -62,7 +62,7 @@ async fn what_the_python_sdk_believes_delivered_is_delivered() -> Result<()> {
     let Some(python) = interpreter()? else {
         let in_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
         ensure!(!in_ci, "there is no python3 with venv, and this is CI");
-        eprintln!("\n==> NOT RUN: there is no python3 with venv; the Python SDK was not tested\n");
+        say("\n==> NOT RUN: there is no python3 with venv; the Python SDK was not tested\n");
         return Ok(());
     };
     for after in [150, 700] {

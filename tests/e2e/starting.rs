@@ -10,6 +10,7 @@ use spandrel_tests::collector::{Collector, READY, Setup};
 use spandrel_tests::config::{Config, METRICS_READERS};
 use spandrel_tests::log::Line;
 use spandrel_tests::shop::Shop;
+use spandrel_tests::until::say;
 use tokio::time::Instant;
 
 /// A port in use: exit code 1, the message names the address, and nothing half-started stays.
@@ -169,10 +170,10 @@ async fn the_second_start_does_not_compile() -> Result<()> {
         }
     }
     assert!(times[1] < Duration::from_secs(20), "{times:?}");
-    eprintln!(
+    say(&format!(
         "start to ready with four plugins: {:?}, from the cache {:?}",
         times[0], times[1]
-    );
+    ));
     Ok(())
 }
 

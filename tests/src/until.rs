@@ -1,4 +1,4 @@
-//! Waiting, with a bound: every wait of a test ends, and says what it waited for.
+//! Waiting, with a bound: every wait of a test ends, and says what it waited for. And saying.
 
 use std::time::Duration;
 
@@ -43,4 +43,11 @@ where
             "waited {PATIENCE:?} for {what}"
         );
     }
+}
+
+/// Says something on stderr that a test runner does not keep to itself.
+pub fn say(text: &str) {
+    use std::io::Write as _;
+    // Who closed stderr does not want to read this.
+    drop(writeln!(std::io::stderr(), "{text}"));
 }

@@ -83,9 +83,7 @@ fn arrows_point_inward() {
     });
     report(
         "arrows that the layout does not have",
-        wrong
-            .map(|arrow| format!("{} -> {}", arrow.from, arrow.to))
-            .collect(),
+        wrong.map(|arrow| format!("{} -> {}", arrow.from, arrow.to)),
     );
 }
 
@@ -98,8 +96,6 @@ fn heavy_dependencies_stay_where_they_are() {
     });
     report(
         "heavy dependencies outside of their crate",
-        wrong
-            .map(|arrow| format!("{} -> {}", arrow.from, arrow.to))
-            .collect(),
+        wrong.map(|arrow| format!("{} -> {}", arrow.from, arrow.to)),
     );
 }

@@ -45,7 +45,7 @@ fn files_are_short() {
         let lines = file.text.lines().count();
         (lines > MOST_LINES).then(|| format!("{} has {lines} lines", file.path.display()))
     });
-    report("files that are too long", long.collect());
+    report("files that are too long", long);
 }
 
 /// Modules are `name.rs` with `name/`, and their names say what is in them.
@@ -57,7 +57,7 @@ fn modules_are_named_for_what_is_in_them() {
     });
     report(
         "modules with a name that says nothing",
-        wrong.map(|file| file.path.display().to_string()).collect(),
+        wrong.map(|file| file.path.display().to_string()),
     );
 }
 
@@ -79,7 +79,7 @@ fn modules_say_what_they_are_for() {
     });
     report(
         "modules that do not say what they are for",
-        silent.map(|file| file.path.display().to_string()).collect(),
+        silent.map(|file| file.path.display().to_string()),
     );
 }
 

@@ -23,7 +23,7 @@ fn pages_have_one_title() {
         let titles = prose(&page).filter(|line| line.starts_with("# ")).count();
         (titles != 1).then(|| format!("{} has {titles}", page.path.display()))
     });
-    report("pages without exactly one title", wrong.collect());
+    report("pages without exactly one title", wrong);
 }
 
 /// Every relative link of every page leads somewhere.

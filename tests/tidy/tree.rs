@@ -64,10 +64,7 @@ pub(crate) fn files() -> Vec<File> {
 }
 
 /// Fails with all findings at once.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "nobody has a use for them after this"
-)]
-pub(crate) fn report(rule: &str, findings: Vec<String>) {
+pub(crate) fn report(rule: &str, findings: impl IntoIterator<Item = String>) {
+    let findings: Vec<String> = findings.into_iter().collect();
     assert!(findings.is_empty(), "{rule}:\n  {}", findings.join("\n  "));
 }

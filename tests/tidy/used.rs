@@ -47,7 +47,7 @@ fn contracts_are_spoken() {
         let module = format!("host/plugin/src/abi/{}.rs", version.replace('.', "_"));
         !root().join(module).is_file()
     });
-    report("contracts without a module", missing.collect());
+    report("contracts without a module", missing);
 }
 
 /// Each example is a whole: its crate, a config that runs it, a page that shows before and after.
@@ -59,5 +59,5 @@ fn examples_are_whole() {
             .into_iter()
             .filter(|path| !root().join(path).is_file())
     });
-    report("files that an example lacks", missing.collect());
+    report("files that an example lacks", missing);
 }
