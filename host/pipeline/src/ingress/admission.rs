@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::join_all;
 use spandrel_wire::{Invalid, Limits, Signal, Summary};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::Ingress;
 use crate::batch::Batch;
 use crate::completion::{Completed, Guard};
 use crate::egress::{Egress, Permits, Room};
@@ -112,6 +111,15 @@ impl Door {
 
     pub(super) fn limits(&self) -> &Limits {
         &self.config.limits
+    }
+
+    pub(super) fn signal(&self) -> Signal {
+        self.config.signal
+    }
+
+    /// Books a request that is not valid, and so has no items.
+    pub(super) fn count_invalid(&self) {
+        self.ledger.post(|books| books.invalid_requests += 1);
     }
 
     /// Finds room for a valid request in every queue and in the input of its shards.
@@ -328,32 +336,5 @@ impl Answer {
             () = drained => Err(Refused::Draining),
             () = tokio::time::sleep(ANSWER_WAIT) => Err(Refused::Full { retry_after: RETRY_AFTER }),
         }
-    }
-}
-
-impl Ingress for Door {
-    fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<(), Refused>> {
-        Box::pin(super::fan_out::offer(
-            std::slice::from_ref(self),
-            signal,
-            request,
-        ))
-    }
-}
-
-impl AsRef<Self> for Door {
-    fn as_ref(&self) -> &Self {
-        self
-    }
-}
-
-impl Door {
-    /// Books a request that is not valid, and so has no items.
-    pub(super) fn count_invalid(&self) {
-        self.ledger.post(|books| books.invalid_requests += 1);
-    }
-
-    pub(super) fn signal(&self) -> Signal {
-        self.config.signal
     }
 }

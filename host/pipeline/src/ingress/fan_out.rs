@@ -27,14 +27,8 @@ impl Ingress for FanOut {
 }
 
 /// Validates once, finds room everywhere, and only then lets the request in everywhere.
-pub(super) async fn offer<D>(doors: &[D], signal: Signal, request: Bytes) -> Result<(), Refused>
-where
-    D: AsRef<Door>,
-{
-    let mut doors = doors
-        .iter()
-        .map(AsRef::as_ref)
-        .filter(|door| door.signal() == signal);
+async fn offer(doors: &[Arc<Door>], signal: Signal, request: Bytes) -> Result<(), Refused> {
+    let mut doors = doors.iter().filter(|door| door.signal() == signal);
     let Some(first) = doors.next() else {
         return Err(Refused::Invalid(Invalid::Malformed {
             what: "signal without a pipeline",
