@@ -226,3 +226,39 @@ async fn metrics_say_what_happened() -> Result<()> {
     assert!(metrics.sum("otelcol_exporter_queue_capacity", &[]) > 0);
     finish(collector, &client, &backend).await
 }
+
+/// Two exporters in one pipeline have a queue each: while one backend hangs, the other gets
+/// everything at once, and the first gets it when it is back.
+#[tokio::test]
+async fn one_backend_does_not_wait_for_the_other() -> Result<()> {
+    let (well, stuck) = (Backend::start().await?, Backend::start().await?);
+    stuck.answer(Mood::Hanging);
+    let config = Config::new(well.endpoint()).exporter(RETRY);
+    let setup = Setup::new(&config.yaml())?
+        .set("exporters::otlp_grpc/stuck::endpoint", &stuck.endpoint())
+        .set("exporters::otlp_grpc/stuck::timeout", "60s")
+        .set(
+            "service::pipelines::traces::exporters",
+            "[otlp_grpc, otlp_grpc/stuck]",
+        );
+    let collector = Collector::start(&setup).await?;
+    let mut client = Client::connect(&collector.address("otlp")?).await?;
+    let mut shop = Shop::new(40);
+    for _ in 0..10 {
+        client.send(shop.request(20)).await?;
+    }
+    let items = client.delivered.len() as u64;
+    well.wait("all spans", |taken| taken.totals.spans == items)
+        .await?;
+    assert_eq!(stuck.totals().spans, 0);
+    stuck.answer(Mood::Fine);
+    let ended = collector.stop().await?;
+    ended.expect_code(0)?;
+    for (exporter, backend) in [("otlp_grpc", &well), ("otlp_grpc/stuck", &stuck)] {
+        let ledger = ended.ledger_of("traces", exporter)?;
+        ledger.check()?;
+        assert_eq!((ledger.exported, backend.totals().spans), (items, items));
+        assert_eq!(backend.taken().duplicates(), 0);
+    }
+    Ok(())
+}

@@ -17,7 +17,9 @@ use spandrel_tests::backend::{Backend, Mood};
 use spandrel_tests::client::Client;
 use spandrel_tests::collector::{Collector, Ended, Setup};
 use spandrel_tests::config::Config;
+use spandrel_tests::ledger::Ledger;
 use spandrel_tests::shop::{Shop, now};
+use spandrel_tests::until::say;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tonic::Code;
@@ -38,6 +40,7 @@ fn number(variable: &str, default: u64) -> u64 {
 async fn the_ledger_is_exact_at_any_moment() -> Result<()> {
     let (rounds, seed) = (number("SPANDREL_SIGTERMS", 12), number("SPANDREL_SEED", 1));
     let mut random = StdRng::seed_from_u64(seed);
+    let mut sum = Ledger::default();
     for round in 0..rounds {
         let mood = match random.random_range(0..3) {
             0 => Mood::Fine,
@@ -49,12 +52,18 @@ async fn the_ledger_is_exact_at_any_moment() -> Result<()> {
         };
         let after = Duration::from_millis(random.random_range(5..700));
         let name = format!("round {round} of seed {seed}: {mood:?}, SIGTERM after {after:?}");
-        one(mood, after, random.random()).await.context(name)?;
+        let ledger = one(mood, after, random.random()).await.context(name)?;
+        sum.received += ledger.received;
+        sum.refused += ledger.refused;
+        sum.dropped += ledger.dropped;
+        sum.exported += ledger.exported;
     }
+    say(&format!("{rounds} times SIGTERM, all told: {sum:?}"));
+    ensure!(sum.exported > 0 && sum.dropped > 0, "no load: {sum:?}");
     Ok(())
 }
 
-async fn one(mood: Mood, after: Duration, seed: u64) -> Result<()> {
+async fn one(mood: Mood, after: Duration, seed: u64) -> Result<Ledger> {
     let backend = Backend::start().await?;
     backend.answer(mood);
     let sampler = "config: { ratio: 0.5, settle: 100ms, timeout: 300ms }";
@@ -101,7 +110,7 @@ async fn load(mut client: Client, seed: u64, stopped: Arc<AtomicBool>) -> Client
     client
 }
 
-fn judge(ended: &Ended, clients: &[Client], backend: &Backend) -> Result<()> {
+fn judge(ended: &Ended, clients: &[Client], backend: &Backend) -> Result<Ledger> {
     ended.expect_code(0)?;
     let ledger = ended.ledger("traces")?;
     ledger.check()?;
@@ -142,5 +151,5 @@ fn judge(ended: &Ended, clients: &[Client], backend: &Backend) -> Result<()> {
         ledger.dropped > 0 || believed < 1_000,
         "the plugins dropped nothing: {ledger:?}"
     );
-    Ok(())
+    Ok(ledger)
 }

@@ -240,16 +240,29 @@ impl Ended {
         Ok(())
     }
 
-    /// The ledger of one pipeline, from its last words.
+    /// The ledger of one pipeline, as the exporter `otlp_grpc` sees it, or else the only one.
     ///
     /// # Errors
     /// When it printed none.
     pub fn ledger(&self, pipeline: &str) -> Result<Ledger> {
+        self.ledger_of(pipeline, "otlp_grpc")
+            .or_else(|_| self.find_ledger(pipeline, |_| true))
+    }
+
+    /// The ledger of one pipeline, as one of its exporters sees it.
+    ///
+    /// # Errors
+    /// When it printed none.
+    pub fn ledger_of(&self, pipeline: &str, exporter: &str) -> Result<Ledger> {
+        self.find_ledger(pipeline, |line| line.text("exporter") == Some(exporter))
+    }
+
+    fn find_ledger(&self, pipeline: &str, wanted: impl Fn(&Line) -> bool) -> Result<Ledger> {
         let lines = self.log.lines();
         lines
             .iter()
             .rev()
-            .filter(|line| line.text("pipeline") == Some(pipeline))
+            .filter(|line| line.text("pipeline") == Some(pipeline) && wanted(line))
             .find_map(Ledger::read)
             .with_context(|| format!("no ledger of {pipeline:?}; the log:\n{}", self.log.tail()))
     }

@@ -89,10 +89,12 @@ fn shown(line: &Line) -> String {
     if line.message().is_empty() {
         return line.raw.clone();
     }
+    // The ledger as one sentence is left out: the table that follows says the same.
+    let left_out = ["timestamp", "level", "target", "ledger"];
     let fields: Vec<String> = line
         .fields()
         .into_iter()
-        .filter(|(name, _)| !["timestamp", "level", "target"].contains(&name.as_str()))
+        .filter(|(name, _)| !left_out.contains(&name.as_str()))
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
     format!("{:<44} {}", line.message(), fields.join(" "))
