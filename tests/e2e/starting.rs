@@ -105,6 +105,30 @@ async fn validate_and_version_answer() -> Result<()> {
     Ok(())
 }
 
+/// The config that the README shows is valid as it stands, wherever its plugin was built.
+#[tokio::test]
+async fn the_config_in_the_readme_is_valid() -> Result<()> {
+    let readme = std::fs::read_to_string(artifacts::root().join("README.md"))?;
+    let blocks = readme.split("```yaml\n").skip(1);
+    let configs: Vec<&str> = blocks
+        .filter_map(|block| block.split("```").next())
+        .filter(|block| block.starts_with("receivers:"))
+        .collect();
+    assert!(!configs.is_empty(), "the README shows no config");
+    let built = artifacts::plugins()?.display().to_string();
+    for config in configs {
+        let here = config.replace("./target/wasm32-wasip2/release", &built);
+        let file = Setup::new(&here)?;
+        let setup = Setup::bare()?
+            .arg("validate")
+            .arg("--config")
+            .arg(file.file("spandrel.yaml"));
+        let ended = Collector::spawn(&setup)?.wait().await?;
+        ended.expect_code(0)?;
+    }
+    Ok(())
+}
+
 /// Without a config the embedded default runs, and says so; `--set` is laid over it.
 #[tokio::test]
 async fn without_a_config_the_default_runs() -> Result<()> {
