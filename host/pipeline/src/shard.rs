@@ -10,7 +10,6 @@ use tokio::time::Instant;
 
 use crate::batch::Batch;
 use crate::egress::{Egress, Permits};
-use crate::ledger::Account;
 use crate::refused::Refused;
 use crate::stage::runner::{Origin, Passed, StageRunner};
 
@@ -188,8 +187,3 @@ impl Shard {
 const EGRESS_SHARE: f64 = 0.4;
 /// For a pipeline that is dropped without a drain, so without a deadline.
 const DEFAULT_DRAIN: Duration = Duration::from_secs(1);
-
-/// Moves a batch into the chain, on its way to a shard or straight to the exporters.
-pub(crate) fn enter_chain(batch: &mut Batch) {
-    batch.tally.transfer(Account::Chain);
-}

@@ -12,10 +12,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::batch::Batch;
 use crate::completion::{Completed, Guard};
 use crate::egress::{Egress, Permits, Room};
-use crate::ledger::Ledger;
+use crate::ledger::{Account, Ledger};
 use crate::pipeline::AckOn;
 use crate::refused::Refused;
-use crate::shard::{Job, enter_chain};
+use crate::shard::Job;
 use crate::stage::Dispatch;
 
 /// How long a sender waits for a shard that is busy, before it is told to come back: long enough
@@ -212,7 +212,7 @@ impl Door {
             batch.tally.guard(guard);
             completed
         });
-        enter_chain(&mut batch);
+        batch.tally.transfer(Account::Chain);
         let mut parts = Vec::new();
         match lanes {
             Lanes::None => self.egress.forward(batch, &permits),

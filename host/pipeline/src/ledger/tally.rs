@@ -170,7 +170,7 @@ impl Tally {
         (0..exporters).map(tally).collect()
     }
 
-    /// The end of an export: `entry` books all items in the exporter's column.
+    /// The end of an export: books all items in the exporter's column.
     pub(crate) fn settle(mut self, end: End) {
         let (from, items) = (self.account, std::mem::take(&mut self.items));
         match end {

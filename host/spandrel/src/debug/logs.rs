@@ -30,22 +30,9 @@ pub(super) fn render(out: &mut String, request: &ExportLogsServiceRequest, verbo
 }
 
 fn short(out: &mut String, index: usize, resource: &ResourceLogs) {
-    let attributes = resource
-        .resource
-        .as_ref()
-        .map_or(&[][..], |resource| &resource.attributes);
-    line(
-        out,
-        format_args!("ResourceLog #{index}{}", value::inline(attributes)),
-    );
+    value::short_resource(out, "Log", index, resource.resource.as_ref());
     for (index, scope) in resource.scope_logs.iter().enumerate() {
-        line(
-            out,
-            format_args!(
-                "ScopeLog #{index}{}",
-                value::short_scope(scope.scope.as_ref())
-            ),
-        );
+        value::short_scope(out, "Log", index, scope.scope.as_ref());
         for record in &scope.log_records {
             let body = value::plain(record.body.as_ref());
             line(

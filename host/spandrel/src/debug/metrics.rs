@@ -40,22 +40,9 @@ pub(super) fn render(
 }
 
 fn short(out: &mut String, index: usize, resource: &ResourceMetrics) {
-    let attributes = resource
-        .resource
-        .as_ref()
-        .map_or(&[][..], |resource| &resource.attributes);
-    line(
-        out,
-        format_args!("ResourceMetrics #{index}{}", value::inline(attributes)),
-    );
+    value::short_resource(out, "Metrics", index, resource.resource.as_ref());
     for (index, scope) in resource.scope_metrics.iter().enumerate() {
-        line(
-            out,
-            format_args!(
-                "ScopeMetrics #{index}{}",
-                value::short_scope(scope.scope.as_ref())
-            ),
-        );
+        value::short_scope(out, "Metrics", index, scope.scope.as_ref());
         for metric in &scope.metrics {
             for point in points(metric) {
                 let attributes = value::inline(point.attributes);

@@ -29,22 +29,9 @@ pub(super) fn render(out: &mut String, request: &ExportTraceServiceRequest, verb
 }
 
 fn short(out: &mut String, index: usize, resource: &ResourceSpans) {
-    let attributes = resource
-        .resource
-        .as_ref()
-        .map_or(&[][..], |resource| &resource.attributes);
-    line(
-        out,
-        format_args!("ResourceTraces #{index}{}", value::inline(attributes)),
-    );
+    value::short_resource(out, "Traces", index, resource.resource.as_ref());
     for (index, scope) in resource.scope_spans.iter().enumerate() {
-        line(
-            out,
-            format_args!(
-                "ScopeTraces #{index}{}",
-                value::short_scope(scope.scope.as_ref())
-            ),
-        );
+        value::short_scope(out, "Traces", index, scope.scope.as_ref());
         for span in &scope.spans {
             let ids = format!(
                 "{} {}",

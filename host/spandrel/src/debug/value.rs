@@ -172,17 +172,35 @@ pub(super) fn scope(
     }
 }
 
-/// ` name@version key=value`, for the short forms.
-pub(super) fn short_scope(scope: Option<&InstrumentationScope>) -> String {
-    let Some(scope) = scope else {
-        return String::new();
-    };
-    let mut out = format!(" {}", scope.name.escape_debug());
-    if !scope.version.is_empty() {
-        write!(out, "@{}", scope.version.escape_debug()).unwrap_or_default();
+/// The short forms: `ResourceTraces #0 key=value` and `ScopeTraces #0 name@version key=value`.
+pub(super) fn short_resource(
+    out: &mut String,
+    name: &str,
+    index: usize,
+    resource: Option<&Resource>,
+) {
+    let attributes = resource.map_or(&[][..], |resource| &resource.attributes);
+    line(
+        out,
+        format_args!("Resource{name} #{index}{}", inline(attributes)),
+    );
+}
+
+pub(super) fn short_scope(
+    out: &mut String,
+    name: &str,
+    index: usize,
+    scope: Option<&InstrumentationScope>,
+) {
+    let mut words = String::new();
+    if let Some(scope) = scope {
+        write!(words, " {}", scope.name.escape_debug()).unwrap_or_default();
+        if !scope.version.is_empty() {
+            write!(words, "@{}", scope.version.escape_debug()).unwrap_or_default();
+        }
+        words.push_str(&inline(&scope.attributes));
     }
-    out.push_str(&inline(&scope.attributes));
-    out
+    line(out, format_args!("Scope{name} #{index}{words}"));
 }
 
 pub(super) fn time(unix_nano: u64) -> String {
