@@ -1,0 +1,125 @@
+//! The backend: its own thread, which answers every export with success and knows each item.
+
+mod connection;
+mod count;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::clock::thread_cpu;
+use crate::error::BenchError;
+use crate::settings::Windows;
+pub(crate) use count::{Count, Seen};
+
+/// The running backend.
+#[derive(Debug)]
+pub(crate) struct Backend {
+    address: SocketAddr,
+    count: Arc<Mutex<Count>>,
+    questions: mpsc::Sender<oneshot::Sender<Duration>>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Backend {
+    /// Listens, and counts the items of one run.
+    pub(crate) fn start(
+        address: SocketAddr,
+        windows: Windows,
+        run: u16,
+    ) -> Result<Self, BenchError> {
+        let cannot = |source| BenchError::Listen { address, source };
+        let listener = TcpListener::bind(address).map_err(cannot)?;
+        listener.set_nonblocking(true).map_err(cannot)?;
+        let address = listener.local_addr().map_err(cannot)?;
+        let count = Arc::new(Mutex::new(Count::new(run)));
+        let (questions, inbox) = mpsc::channel(1);
+        let inner = Arc::clone(&count);
+        let thread = std::thread::Builder::new()
+            .name("bench-backend".to_owned())
+            .spawn(move || run_thread(listener, windows, &inner, inbox))
+            .map_err(BenchError::Thread)?;
+        Ok(Self {
+            address,
+            count,
+            questions,
+            thread,
+        })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What arrived until now.
+    pub(crate) fn count(&self) -> MutexGuard<'_, Count> {
+        locked(&self.count)
+    }
+
+    /// CPU time of the backend's thread.
+    pub(crate) async fn cpu(&self) -> Result<Duration, BenchError> {
+        let (answer, result) = oneshot::channel();
+        let ended = || BenchError::ThreadEnded("backend");
+        self.questions.send(answer).await.map_err(|_| ended())?;
+        result.await.map_err(|_| ended())
+    }
+
+    /// Closes all connections and hands out what was counted.
+    pub(crate) fn stop(self) -> Count {
+        let Self { count, questions, thread, .. } = self;
+        drop(questions);
+        // A panic of the thread was reported when a question found it gone.
+        thread.join().unwrap_or_default();
+        let mut count = locked(&count);
+        std::mem::take(&mut *count)
+    }
+}
+
+/// Counting does not panic half way, so that a poisoned count is as good as any.
+fn locked(count: &Mutex<Count>) -> MutexGuard<'_, Count> {
+    count.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn run_thread(
+    listener: TcpListener,
+    windows: Windows,
+    count: &Arc<Mutex<Count>>,
+    inbox: mpsc::Receiver<oneshot::Sender<Duration>>,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    // Without a runtime the first question finds the thread gone.
+    if let Ok(runtime) = runtime {
+        runtime.block_on(serve(listener, windows, count, inbox));
+    }
+}
+
+async fn serve(
+    listener: TcpListener,
+    windows: Windows,
+    count: &Arc<Mutex<Count>>,
+    mut inbox: mpsc::Receiver<oneshot::Sender<Duration>>,
+) {
+    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
+        return;
+    };
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                if let Ok((stream, _)) = accepted {
+                    connections.spawn(connection::serve(stream, windows, Arc::clone(count)));
+                }
+            }
+            question = inbox.recv() => match question {
+                // Who asked may have given up.
+                Some(answer) => drop(answer.send(thread_cpu())),
+                None => return,
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What arrived: each item once, twice, or not at all.
+
+use bytes::Bytes;
+use spandrel_wire::Signal;
+
+use crate::clock::now_ns;
+use crate::histogram::Histogram;
+use crate::identity::{Identity, MOST_ITEMS};
+use crate::walk;
+
+/// One bit for each item of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Seen(Vec<u64>);
+
+impl Seen {
+    /// Marks a number; false when it was marked before.
+    fn mark(&mut self, number: u64) -> bool {
+        let index = usize::try_from(number / 64).unwrap_or(usize::MAX);
+        if index >= self.0.len() {
+            // Grown by halves, so that a run copies each bit but a few times.
+            let length = (index + 1).max(self.0.len() + self.0.len() / 2);
+            self.0.resize(length, 0);
+        }
+        let Some(word) = self.0.get_mut(index) else {
+            return false;
+        };
+        let bit = 1 << (number % 64);
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        is_new
+    }
+
+    pub(crate) fn has(&self, number: u64) -> bool {
+        let index = usize::try_from(number / 64).unwrap_or(usize::MAX);
+        self.0
+            .get(index)
+            .is_some_and(|word| word & 1 << (number % 64) != 0)
+    }
+}
+
+/// All that the backend knows.
+#[derive(Debug, Default)]
+pub(crate) struct Count {
+    run: u16,
+    pub(crate) seen: Seen,
+    /// Items that arrived for the first time and must arrive, warm-up included.
+    pub(crate) plain: u64,
+    /// Every item that arrived, each time, of any run.
+    pub(crate) arrived: u64,
+    /// Items of the measured part: first arrivals that must arrive, those of health checks, and
+    /// further arrivals of either.
+    pub(crate) measured_plain: u64,
+    pub(crate) measured_health_checks: u64,
+    pub(crate) measured_duplicates: u64,
+    /// Items that are not of this run.
+    pub(crate) foreign: u64,
+    /// Messages that were no request.
+    pub(crate) malformed: u64,
+    pub(crate) messages: u64,
+    pub(crate) message_bytes: u64,
+    /// How they were compressed, if any was.
+    pub(crate) encoding: Option<&'static str>,
+    pub(crate) latency: Histogram,
+}
+
+impl Count {
+    pub(crate) fn new(run: u16) -> Self {
+        Self {
+            run,
+            ..Self::default()
+        }
+    }
+
+    /// Counts the items of a message that arrived in pieces.
+    pub(crate) fn message(&mut self, signal: Signal, pieces: &[Bytes]) {
+        let now = now_ns();
+        self.messages += 1;
+        self.message_bytes += pieces.iter().map(|p| u64::try_from(p.len()).unwrap_or(0)).sum::<u64>();
+        // Neighbours were sent at the same time: they are added to the latencies at once.
+        let mut time = 0;
+        let mut items_of_time = 0;
+        let mut latency = std::mem::take(&mut self.latency);
+        let is_whole = walk::items(signal, pieces, &mut |item| {
+            if !self.item(Identity::from_bits(item.id)) {
+                return;
+            }
+            if item.time != time {
+                latency.add(now.saturating_sub(time), items_of_time);
+                (time, items_of_time) = (item.time, 0);
+            }
+            items_of_time += 1;
+        });
+        latency.add(now.saturating_sub(time), items_of_time);
+        self.latency = latency;
+        if !is_whole {
+            self.malformed += 1;
+        }
+    }
+
+    /// Whether its latency counts.
+    fn item(&mut self, identity: Identity) -> bool {
+        self.arrived += 1;
+        if identity.run != self.run || identity.number >= MOST_ITEMS {
+            self.foreign += 1;
+            return false;
+        }
+        let is_first = self.seen.mark(identity.number);
+        let kind = identity.kind;
+        if is_first && !kind.is_health_check {
+            self.plain += 1;
+        }
+        if kind.is_warm_up {
+            return false;
+        }
+        if !is_first {
+            self.measured_duplicates += 1;
+        } else if kind.is_health_check {
+            self.measured_health_checks += 1;
+        } else {
+            self.measured_plain += 1;
+        }
+        true
+    }
+}

@@ -1,0 +1,96 @@
+//! What an item is called: the run that sent it, what kind it is, and its number.
+//!
+//! The eight bytes travel as the span id (traces, logs) or as the value (metrics), so that the
+//! backend knows each item by a look at eight bytes.
+
+/// The items of one run have numbers below this: its bitmap at the backend takes 256 MiB then.
+pub(crate) const MOST_ITEMS: u64 = 1 << 31;
+
+const NUMBER_BITS: u32 = 40;
+const KIND_BITS: u32 = 8;
+
+/// Spans of one trace, by the way: one after the other.
+const ITEMS_PER_TRACE: u64 = 8;
+
+/// What a collector may do with an item, and whether it is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kind {
+    /// A collector under test may drop it.
+    pub(crate) is_health_check: bool,
+    /// Sent before the measured part of the run.
+    pub(crate) is_warm_up: bool,
+}
+
+/// One item's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) run: u16,
+    pub(crate) kind: Kind,
+    pub(crate) number: u64,
+}
+
+impl Identity {
+    pub(crate) fn bits(self) -> u64 {
+        let kind = u64::from(self.kind.is_health_check) | u64::from(self.kind.is_warm_up) << 1;
+        u64::from(self.run) << (NUMBER_BITS + KIND_BITS) | kind << NUMBER_BITS | self.number
+    }
+
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        let [run_high, run_low, kind, ..] = bits.to_be_bytes();
+        Self {
+            run: u16::from_be_bytes([run_high, run_low]),
+            kind: Kind {
+                is_health_check: kind & 1 != 0,
+                is_warm_up: kind & 2 != 0,
+            },
+            number: bits & ((1 << NUMBER_BITS) - 1),
+        }
+    }
+}
+
+/// The id of the trace that an item belongs to: spread evenly, and never zero.
+pub(crate) fn trace_id(run: u16, number: u64) -> [u8; 16] {
+    let seed = u64::from(run) << NUMBER_BITS | number / ITEMS_PER_TRACE;
+    let high = mixed(seed | 1 << 63);
+    let low = mixed(high);
+    (u128::from(high) << 64 | u128::from(low) | 1).to_be_bytes()
+}
+
+/// The last steps of splitmix64: each bit of the input changes half of the output's.
+fn mixed(seed: u64) -> u64 {
+    let mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name survives its way through eight bytes.
+    #[test]
+    fn names_are_read_back() {
+        for (is_health_check, is_warm_up) in [(false, false), (true, false), (false, true)] {
+            let identity = Identity {
+                run: 0xbeef,
+                kind: Kind {
+                    is_health_check,
+                    is_warm_up,
+                },
+                number: 0x12_3456_789a,
+            };
+            assert_eq!(Identity::from_bits(identity.bits()), identity);
+        }
+    }
+
+    /// Neighbours share a trace, and other traces' ids have nothing in common with it.
+    #[test]
+    fn traces_are_spread() {
+        assert_eq!(trace_id(7, 16), trace_id(7, 23));
+        let (one, other) = (trace_id(7, 23), trace_id(7, 24));
+        let same = one.iter().zip(&other).filter(|(a, b)| a == b).count();
+        assert!(same < 6, "{one:?} {other:?}");
+        assert_ne!(one, trace_id(8, 23));
+    }
+}

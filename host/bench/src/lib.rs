@@ -1,0 +1,24 @@
+//! `spandrel bench`: a load generator, a counting backend, and what lies between them measured.
+#![forbid(unsafe_code)]
+
+mod backend;
+mod clock;
+mod error;
+mod histogram;
+mod identity;
+mod load;
+mod method;
+pub mod proxy;
+mod process;
+mod report;
+mod settings;
+mod template;
+mod trial;
+mod walk;
+
+pub use error::BenchError;
+pub use histogram::Histogram;
+pub use report::{Report, Verdict, Yardstick};
+pub use spandrel_wire::Signal;
+pub use settings::{Amount, CommandLine, Compression, Load, Settings, Subject, Windows};
+pub use trial::{Progress, run};

@@ -1,0 +1,298 @@
+//! The generator: its own thread, which sends patched templates as fast as answers come, or at a
+//! fixed rate.
+
+mod connection;
+mod lane;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use spandrel_wire::Signal;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::clock::{now_ns, thread_cpu};
+use crate::error::BenchError;
+use crate::identity::MOST_ITEMS;
+use crate::settings::{Amount, Load};
+use crate::template::Template;
+use connection::Connection;
+pub(crate) use lane::{Answers, Record};
+
+/// Different templates; each connection's requests go through all of them.
+const TEMPLATES: usize = 16;
+/// Lanes send small requests of several templates, so that all of a load's variety is in each run:
+/// about this many items in all.
+const ITEMS_PER_LANE: usize = 512;
+const MOST_PER_LANE: usize = 64;
+
+/// One part of a run: the warm-up, or what is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Phase {
+    pub(crate) is_warm_up: bool,
+    pub(crate) amount: Amount,
+}
+
+/// What became of a phase.
+#[derive(Debug, Default)]
+pub(crate) struct Sent {
+    pub(crate) answers: Answers,
+    pub(crate) elapsed: Duration,
+    /// CPU time of the generator's thread.
+    pub(crate) cpu: Duration,
+}
+
+/// What all lanes look at.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) load: Load,
+    pub(crate) templates: Vec<Template>,
+    pub(crate) run: u16,
+    pub(crate) timeout: Duration,
+    /// The number of the next request.
+    next_request: AtomicU64,
+    /// No request from this one on belongs to the phase.
+    end_request: AtomicU64,
+    /// Of the phase.
+    first_request: AtomicU64,
+    is_warm_up: AtomicBool,
+    is_over: AtomicBool,
+    /// When the phase began, in nanoseconds since 1970.
+    began_ns: AtomicU64,
+    /// Items that were answered with OK, and all that were answered.
+    pub(crate) accepted: AtomicU64,
+    pub(crate) answered: AtomicU64,
+}
+
+/// A request that is due.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn {
+    pub(crate) request: u64,
+    pub(crate) is_warm_up: bool,
+    /// When it should be sent, by the rate.
+    pub(crate) due_ns: Option<u64>,
+}
+
+impl Plan {
+    /// Makes the templates.
+    pub(crate) fn new(load: &Load, run: u16, timeout: Duration) -> Result<Self, BenchError> {
+        let templates = (0..TEMPLATES).map(|index| Template::new(load, index));
+        let templates: Option<Vec<Template>> = templates.collect();
+        Ok(Self {
+            load: load.clone(),
+            templates: templates.ok_or(BenchError::Load("the templates of the requests came out wrong"))?,
+            run,
+            timeout,
+            next_request: AtomicU64::new(0),
+            end_request: AtomicU64::new(0),
+            first_request: AtomicU64::new(0),
+            is_warm_up: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
+            began_ns: AtomicU64::new(0),
+            accepted: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn batch(&self) -> u64 {
+        u64::try_from(self.load.batch).unwrap_or(u64::MAX)
+    }
+
+    fn begin(&self, phase: Phase) {
+        let first = self.next_request.load(Ordering::Relaxed);
+        let most = (MOST_ITEMS / self.batch()).saturating_sub(first);
+        let requests = match phase.amount {
+            Amount::Items(items) => items.div_ceil(self.batch()).min(most),
+            Amount::For(_) => most,
+        };
+        self.first_request.store(first, Ordering::Relaxed);
+        self.end_request.store(first + requests, Ordering::Relaxed);
+        self.is_warm_up.store(phase.is_warm_up, Ordering::Relaxed);
+        self.is_over.store(false, Ordering::Relaxed);
+        self.began_ns.store(now_ns(), Ordering::Relaxed);
+    }
+
+    /// The next request of the phase; none when it is over.
+    fn turn(&self) -> Option<Turn> {
+        if self.is_over.load(Ordering::Relaxed) {
+            return None;
+        }
+        let request = self.next_request.load(Ordering::Relaxed);
+        if request >= self.end_request.load(Ordering::Relaxed) {
+            return None;
+        }
+        // All lanes are on one thread: nobody came between.
+        self.next_request.store(request + 1, Ordering::Relaxed);
+        let nth = request - self.first_request.load(Ordering::Relaxed);
+        let due_ns = self.load.rate.map(|rate| {
+            let items = u128::from(nth * self.batch());
+            let offset = items * 1_000_000_000 / u128::from(rate.max(1));
+            let offset = u64::try_from(offset).unwrap_or(u64::MAX);
+            self.began_ns.load(Ordering::Relaxed).saturating_add(offset)
+        });
+        Some(Turn {
+            request,
+            is_warm_up: self.is_warm_up.load(Ordering::Relaxed),
+            due_ns,
+        })
+    }
+
+    /// Which templates each lane of a load has.
+    fn templates_of_lane(&self, lane: usize) -> Vec<usize> {
+        let each = (ITEMS_PER_LANE / self.load.batch.max(1)).clamp(1, MOST_PER_LANE);
+        let each = each.min(self.templates.len());
+        (0..each)
+            .map(|nth| (lane * each + nth) % self.templates.len())
+            .collect()
+    }
+}
+
+type Command = (Phase, oneshot::Sender<Result<Sent, BenchError>>);
+
+/// The running generator.
+#[derive(Debug)]
+pub(crate) struct Generator {
+    commands: mpsc::Sender<Command>,
+    plan: Arc<Plan>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Generator {
+    /// Starts the thread and connects.
+    pub(crate) async fn start(plan: Arc<Plan>, endpoint: SocketAddr) -> Result<Self, BenchError> {
+        let (commands, inbox) = mpsc::channel(1);
+        let (tell_ready, ready) = oneshot::channel();
+        let inner = Arc::clone(&plan);
+        let thread = std::thread::Builder::new()
+            .name("bench-load".to_owned())
+            .spawn(move || run(&inner, endpoint, inbox, tell_ready))
+            .map_err(BenchError::Thread)?;
+        ready.await.map_err(|_| BenchError::ThreadEnded("generator"))??;
+        Ok(Self {
+            commands,
+            plan,
+            thread,
+        })
+    }
+
+    /// Runs a phase to its end.
+    pub(crate) async fn phase(&self, phase: Phase) -> Result<Sent, BenchError> {
+        let (answer, result) = oneshot::channel();
+        let ended = |()| BenchError::ThreadEnded("generator");
+        let command = (phase, answer);
+        self.commands.send(command).await.map_err(|_| ended(()))?;
+        result.await.map_err(|_| ended(()))?
+    }
+
+    /// Lets the phase end with the requests that are under way.
+    pub(crate) fn end_phase(&self) {
+        self.plan.is_over.store(true, Ordering::Relaxed);
+    }
+
+    /// Closes the connections.
+    pub(crate) fn stop(self) {
+        let Self { commands, thread, .. } = self;
+        drop(commands);
+        // A panic of the thread was reported when a phase found it gone.
+        thread.join().unwrap_or_default();
+    }
+}
+
+fn run(
+    plan: &Arc<Plan>,
+    endpoint: SocketAddr,
+    inbox: mpsc::Receiver<Command>,
+    tell_ready: oneshot::Sender<Result<(), BenchError>>,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(serve(plan, endpoint, inbox, tell_ready)),
+        // Nobody listens any more only when the run has ended.
+        Err(error) => drop(tell_ready.send(Err(BenchError::Thread(error)))),
+    }
+}
+
+async fn serve(
+    plan: &Arc<Plan>,
+    endpoint: SocketAddr,
+    mut inbox: mpsc::Receiver<Command>,
+    tell_ready: oneshot::Sender<Result<(), BenchError>>,
+) {
+    let mut connections = Vec::new();
+    for index in 0..plan.load.connections {
+        match Connection::open(plan, endpoint, index).await {
+            Ok(connection) => connections.push(connection),
+            Err(error) => {
+                drop(tell_ready.send(Err(error)));
+                return;
+            }
+        }
+    }
+    drop(tell_ready.send(Ok(())));
+    while let Some((phase, answer)) = inbox.recv().await {
+        let result;
+        (connections, result) = one_phase(plan, phase, connections).await;
+        let failed = result.is_err();
+        drop(answer.send(result));
+        if failed {
+            return;
+        }
+    }
+}
+
+async fn one_phase(
+    plan: &Arc<Plan>,
+    phase: Phase,
+    connections: Vec<Connection>,
+) -> (Vec<Connection>, Result<Sent, BenchError>) {
+    plan.begin(phase);
+    let began = Instant::now();
+    let cpu_before = thread_cpu();
+    let mut tasks = JoinSet::new();
+    for connection in connections {
+        tasks.spawn(connection.phase(Arc::clone(plan)));
+    }
+    if let Amount::For(time) = phase.amount {
+        let plan = Arc::clone(plan);
+        // It ends by itself, at the latest with the set.
+        tasks.spawn(async move {
+            tokio::time::sleep(time).await;
+            plan.is_over.store(true, Ordering::Relaxed);
+            None
+        });
+    }
+    let mut connections = Vec::new();
+    let mut sent = Sent::default();
+    let mut failure = None;
+    while let Some(ended) = tasks.join_next().await {
+        match ended {
+            Ok(Some((connection, Ok(answers)))) => {
+                connections.push(connection);
+                sent.answers.merge(answers);
+            }
+            Ok(Some((_, Err(error)))) => {
+                plan.is_over.store(true, Ordering::Relaxed);
+                failure = Some(error);
+            }
+            Ok(None) => {}
+            Err(_) => failure = Some(BenchError::ThreadEnded("generator")),
+        }
+        if connections.len() == plan.load.connections {
+            break;
+        }
+    }
+    sent.elapsed = began.elapsed();
+    sent.cpu = thread_cpu().saturating_sub(cpu_before);
+    (connections, failure.map_or(Ok(sent), Err))
+}
+
+/// Whether somebody answers an export of nothing with OK.
+pub(crate) async fn answers_empty(endpoint: SocketAddr, signal: Signal) -> bool {
+    let Ok((requests, _driver)) = connection::connect(endpoint).await else {
+        return false;
+    };
+    lane::export_nothing(requests, signal).await
+}

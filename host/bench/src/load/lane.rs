@@ -1,0 +1,266 @@
+//! One request after the other.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use flate2::write::GzEncoder;
+use h2::client::{ResponseFuture, SendRequest};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
+use spandrel_wire::Signal;
+
+use super::{Plan, Turn};
+use crate::clock::now_ns;
+use crate::method;
+use crate::settings::Compression;
+use crate::template::{PREFIX, Stamp, Tally};
+
+/// A request that was answered with OK: its number, and the template that it was made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) request: u32,
+    pub(crate) template: u8,
+}
+
+/// What became of requests.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    pub(crate) accepted: Vec<Record>,
+    pub(crate) sent_tally: Tally,
+    pub(crate) accepted_tally: Tally,
+    /// Items that an OK took back: partial success.
+    pub(crate) rejected: u64,
+    /// Items by the status that refused them.
+    pub(crate) refused: BTreeMap<u8, u64>,
+    /// Items without an answer: the connection broke, or time was up.
+    pub(crate) unanswered: u64,
+    pub(crate) message_bytes: u64,
+    pub(crate) requests: u64,
+    pub(crate) reconnects: u64,
+}
+
+impl Answers {
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.accepted.extend(other.accepted);
+        self.sent_tally.add(other.sent_tally);
+        self.accepted_tally.add(other.accepted_tally);
+        self.rejected += other.rejected;
+        for (code, items) in other.refused {
+            *self.refused.entry(code).or_default() += items;
+        }
+        self.unanswered += other.unanswered;
+        self.message_bytes += other.message_bytes;
+        self.requests += other.requests;
+        self.reconnects += other.reconnects;
+    }
+}
+
+/// A request's bytes, which are patched where they lie and sent again.
+#[derive(Debug)]
+struct Copy {
+    template: usize,
+    /// Shared with HTTP/2 while it is being sent.
+    bytes: Bytes,
+}
+
+/// Has one request under way at a time.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    copies: Vec<Copy>,
+    next_copy: usize,
+    head: Request<()>,
+}
+
+enum Answer {
+    Accepted { rejected: u64 },
+    Refused(u8),
+    TimedOut,
+    Broken,
+}
+
+impl Lane {
+    pub(crate) fn new(plan: &Plan, templates: &[usize]) -> Self {
+        let copies = templates.iter().filter_map(|template| {
+            let bytes = plan.templates.get(*template)?.copy().freeze();
+            Some(Copy { template: *template, bytes })
+        });
+        Self {
+            copies: copies.collect(),
+            next_copy: 0,
+            head: head(plan.load.signal, plan.load.compression),
+        }
+    }
+
+    /// Sends until the phase is over or the connection broke; tells which.
+    pub(crate) async fn run(
+        mut self,
+        plan: Arc<Plan>,
+        mut requests: SendRequest<Bytes>,
+    ) -> (Self, Answers, bool) {
+        let mut answers = Answers::default();
+        while let Some(turn) = plan.turn() {
+            if let Some(due) = turn.due_ns {
+                let early = due.saturating_sub(now_ns());
+                if early > 0 {
+                    tokio::time::sleep(Duration::from_nanos(early)).await;
+                }
+            }
+            let (template, body, tally) = self.body(&plan, turn);
+            answers.requests += 1;
+            answers.sent_tally.add(tally);
+            answers.message_bytes += u64::try_from(body.len()).unwrap_or(0);
+            let head = self.head.clone();
+            let (returned, answer) = exchange(requests, head, body, plan.timeout).await;
+            let is_broken = returned.is_none();
+            match answer {
+                Answer::Accepted { rejected } => {
+                    answers.rejected += rejected;
+                    answers.accepted_tally.add(tally);
+                    plan.accepted.fetch_add(tally.items(), Ordering::Relaxed);
+                    let request = u32::try_from(turn.request).unwrap_or(u32::MAX);
+                    let template = u8::try_from(template).unwrap_or(u8::MAX);
+                    answers.accepted.push(Record { request, template });
+                }
+                Answer::Refused(code) => {
+                    *answers.refused.entry(code).or_default() += tally.items();
+                }
+                Answer::TimedOut | Answer::Broken => answers.unanswered += tally.items(),
+            }
+            plan.answered.fetch_add(tally.items(), Ordering::Relaxed);
+            match returned {
+                Some(returned) if !is_broken => requests = returned,
+                _ => return (self, answers, true),
+            }
+        }
+        (self, answers, false)
+    }
+
+    /// The next request's bytes: patched where they lie unless HTTP/2 still holds them.
+    fn body(&mut self, plan: &Plan, turn: Turn) -> (usize, Bytes, Tally) {
+        let nth = self.next_copy;
+        self.next_copy = (nth + 1) % self.copies.len().max(1);
+        let Some(copy) = self.copies.get_mut(nth) else {
+            return (0, Bytes::new(), Tally::default());
+        };
+        let Some(template) = plan.templates.get(copy.template) else {
+            return (0, Bytes::new(), Tally::default());
+        };
+        let taken = std::mem::take(&mut copy.bytes).try_into_mut();
+        let mut bytes = taken.unwrap_or_else(|_| template.copy());
+        let stamp = Stamp {
+            run: plan.run,
+            is_warm_up: turn.is_warm_up,
+            first: turn.request * plan.batch(),
+            time: turn.due_ns.unwrap_or_else(now_ns),
+        };
+        template.patch(&mut bytes, &stamp);
+        copy.bytes = bytes.freeze();
+        let body = match plan.load.compression {
+            Compression::None => copy.bytes.clone(),
+            Compression::Gzip => gzipped(&copy.bytes),
+        };
+        (copy.template, body, template.tally)
+    }
+}
+
+fn head(signal: Signal, compression: Compression) -> Request<()> {
+    let mut head = Request::new(());
+    *head.method_mut() = Method::POST;
+    *head.version_mut() = Version::HTTP_2;
+    *head.uri_mut() = Uri::builder()
+        .scheme("http")
+        .authority("bench")
+        .path_and_query(method::path(signal))
+        .build()
+        .unwrap_or_default();
+    let headers = head.headers_mut();
+    headers.insert("content-type", HeaderValue::from_static("application/grpc"));
+    headers.insert("te", HeaderValue::from_static("trailers"));
+    headers.insert("user-agent", HeaderValue::from_static("spandrel-bench"));
+    if compression == Compression::Gzip {
+        headers.insert("grpc-encoding", HeaderValue::from_static("gzip"));
+    }
+    head
+}
+
+/// A message of gRPC with its prefix, compressed. Speed matters more than size here, as for SDKs.
+fn gzipped(plain: &[u8]) -> Bytes {
+    let message = plain.get(PREFIX..).unwrap_or_default();
+    let mut encoder = GzEncoder::new(vec![0; PREFIX], flate2::Compression::fast());
+    // Writing to memory does not fail.
+    encoder.write_all(message).unwrap_or_default();
+    let mut out = BytesMut::from(Bytes::from(encoder.finish().unwrap_or_default()));
+    let length = u32::try_from(out.len().saturating_sub(PREFIX)).unwrap_or(u32::MAX);
+    if let Some((prefix, _)) = out.split_at_mut_checked(PREFIX) {
+        let [a, b, c, d] = length.to_be_bytes();
+        prefix.copy_from_slice(&[1, a, b, c, d]);
+    }
+    out.freeze()
+}
+
+/// One call: returns what to send the next request with, unless the connection broke.
+async fn exchange(
+    requests: SendRequest<Bytes>,
+    head: Request<()>,
+    body: Bytes,
+    timeout: Duration,
+) -> (Option<SendRequest<Bytes>>, Answer) {
+    let Ok(mut requests) = requests.ready().await else {
+        return (None, Answer::Broken);
+    };
+    let Ok((response, mut stream)) = requests.send_request(head, false) else {
+        return (None, Answer::Broken);
+    };
+    if stream.send_data(body, true).is_err() {
+        return (None, Answer::Broken);
+    }
+    match tokio::time::timeout(timeout, answer(response)).await {
+        Ok(Ok(answer)) => (Some(requests), answer),
+        // The stream alone was reset: the next request finds out whether the connection lives.
+        Ok(Err(error)) if error.is_reset() => (Some(requests), Answer::Broken),
+        Ok(Err(_)) => (None, Answer::Broken),
+        Err(_) => (Some(requests), Answer::TimedOut),
+    }
+}
+
+/// How long an empty export may take of somebody who is ready.
+const READY_WITHIN: Duration = Duration::from_secs(1);
+
+/// Exports a request of no items; whether it was answered with OK.
+pub(super) async fn export_nothing(requests: SendRequest<Bytes>, signal: Signal) -> bool {
+    let body = Bytes::from_static(&[0; PREFIX]);
+    let head = head(signal, Compression::None);
+    let (_, answer) = exchange(requests, head, body, READY_WITHIN).await;
+    matches!(answer, Answer::Accepted { .. })
+}
+
+/// What an answer without a readable status counts as: `UNKNOWN`.
+const UNKNOWN: u8 = 2;
+
+async fn answer(response: ResponseFuture) -> Result<Answer, h2::Error> {
+    let (parts, mut body) = response.await?.into_parts();
+    // An error may come without a body: its status is among the headers.
+    if let Some(code) = status(&parts.headers) {
+        return Ok(if code == 0 { Answer::Accepted { rejected: 0 } } else { Answer::Refused(code) });
+    }
+    let mut rejected = 0;
+    while let Some(data) = body.data().await {
+        let data = data?;
+        rejected += data.get(PREFIX..).map_or(0, method::rejected);
+        body.flow_control().release_capacity(data.len())?;
+    }
+    let trailers = body.trailers().await?.unwrap_or_default();
+    Ok(match status(&trailers) {
+        Some(0) => Answer::Accepted { rejected },
+        Some(code) => Answer::Refused(code),
+        None => Answer::Refused(UNKNOWN),
+    })
+}
+
+fn status(headers: &HeaderMap) -> Option<u8> {
+    let value = headers.get("grpc-status")?;
+    Some(value.to_str().ok()?.parse().unwrap_or(UNKNOWN))
+}

@@ -1,0 +1,197 @@
+//! Requests made beforehand, which differ from those that are sent in a few bytes of each item.
+
+mod content;
+
+use bytes::{Bytes, BytesMut};
+use spandrel_wire::Signal;
+
+use crate::identity::{Identity, Kind, trace_id};
+use crate::settings::Load;
+use crate::walk::{Place, Shape, places};
+
+/// Before each gRPC message: whether it is compressed, and its length.
+pub(crate) const PREFIX: usize = 5;
+
+/// What becomes of one position of a template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Must arrive.
+    Plain,
+    /// May arrive, and may be dropped on the way.
+    HealthCheck,
+    /// Is sent with the name of the item at an earlier position.
+    DuplicateOf(usize),
+}
+
+/// A request of one batch.
+#[derive(Debug)]
+pub(crate) struct Template {
+    signal: Signal,
+    /// With room for the prefix of gRPC before the message.
+    bytes: Bytes,
+    /// In the order of the items.
+    places: Vec<Place>,
+    pub(crate) roles: Vec<Role>,
+    pub(crate) tally: Tally,
+}
+
+/// How many items of which kind a request has, by what is expected of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) plain: u64,
+    pub(crate) health_checks: u64,
+    pub(crate) duplicates: u64,
+}
+
+impl Tally {
+    pub(crate) fn items(self) -> u64 {
+        self.plain + self.health_checks + self.duplicates
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.plain += other.plain;
+        self.health_checks += other.health_checks;
+        self.duplicates += other.duplicates;
+    }
+}
+
+impl Template {
+    /// The `index`th template of a load; none when the items could not be made as described.
+    pub(crate) fn new(load: &Load, index: usize) -> Option<Self> {
+        let roles = roles(load, index);
+        let message = content::request(load, index, &roles);
+        let signal = load.signal;
+        let places = places(signal, &Bytes::copy_from_slice(&message))?;
+        let whole = places.len() == roles.len()
+            && places.iter().all(|p| p.id.is_some() && p.time.is_some());
+        let length = u32::try_from(message.len()).ok()?;
+        let mut bytes = BytesMut::with_capacity(PREFIX + message.len());
+        bytes.extend_from_slice(&[0]);
+        bytes.extend_from_slice(&length.to_be_bytes());
+        bytes.extend_from_slice(&message);
+        whole.then(|| Self {
+            signal,
+            bytes: bytes.freeze(),
+            places,
+            tally: Self::tally_of(&roles),
+            roles,
+        })
+    }
+
+    /// A copy to be patched and sent.
+    pub(crate) fn copy(&self) -> BytesMut {
+        BytesMut::from(&self.bytes[..])
+    }
+
+    /// Bytes of the message, without the prefix.
+    pub(crate) fn message_bytes(&self) -> usize {
+        self.bytes.len() - PREFIX
+    }
+
+    fn tally_of(roles: &[Role]) -> Tally {
+        let mut tally = Tally::default();
+        for role in roles {
+            match role {
+                Role::Plain => tally.plain += 1,
+                Role::HealthCheck => tally.health_checks += 1,
+                Role::DuplicateOf(_) => tally.duplicates += 1,
+            }
+        }
+        tally
+    }
+
+    /// Names the items of a copy, from `first` on, and says when they were sent.
+    pub(crate) fn patch(&self, copy: &mut [u8], stamp: &Stamp) {
+        let Some((_, message)) = copy.split_at_mut_checked(PREFIX) else {
+            return;
+        };
+        let shape = Shape::of(self.signal);
+        let time = stamp.time.to_le_bytes();
+        let later = (stamp.time + content::DURATION_NS).to_le_bytes();
+        let mut trace = [0; 16];
+        let mut trace_of = None;
+        for ((position, place), role) in (0_u64..).zip(&self.places).zip(&self.roles) {
+            let original = match role {
+                Role::DuplicateOf(earlier) => u64::try_from(*earlier).unwrap_or(position),
+                Role::Plain | Role::HealthCheck => position,
+            };
+            let number = stamp.first + original;
+            if trace_of != Some(number / 8) && place.trace.is_some() {
+                trace = trace_id(stamp.run, number);
+                trace_of = Some(number / 8);
+            }
+            let identity = Identity {
+                run: stamp.run,
+                kind: Kind {
+                    is_health_check: *role == Role::HealthCheck,
+                    is_warm_up: stamp.is_warm_up,
+                },
+                number,
+            };
+            put(message, place.trace, trace);
+            put(message, place.id, shape.id_bytes(identity.bits()));
+            put(message, place.time, time);
+            put(message, place.second_time, later);
+        }
+    }
+}
+
+/// What a request is patched with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stamp {
+    pub(crate) run: u16,
+    pub(crate) is_warm_up: bool,
+    /// The number of the first item.
+    pub(crate) first: u64,
+    /// Nanoseconds since 1970.
+    pub(crate) time: u64,
+}
+
+fn put<const N: usize>(message: &mut [u8], at: Option<usize>, value: [u8; N]) {
+    let place = at.and_then(|at| message.get_mut(at..)?.first_chunk_mut());
+    if let Some(place) = place {
+        *place = value;
+    }
+}
+
+/// Spreads health checks and duplicates evenly over the positions, and over the templates: of small
+/// batches only every few has one.
+fn roles(load: &Load, index: usize) -> Vec<Role> {
+    let first = index * load.batch;
+    let mut roles: Vec<Role> = (first..first + load.batch)
+        .map(|position| {
+            if falls_on(load.health_checks, position) {
+                Role::HealthCheck
+            } else {
+                Role::Plain
+            }
+        })
+        .collect();
+    // What is owed is paid with the next two plain items that come.
+    #[expect(clippy::cast_precision_loss, reason = "positions are far below 2^52")]
+    let mut owed = (first as f64 * load.duplicates).fract();
+    for position in 0..load.batch {
+        owed += load.duplicates;
+        let earlier = position / 2;
+        let is_plain = |at: usize| roles.get(at) == Some(&Role::Plain);
+        let both_plain = earlier < position && is_plain(position) && is_plain(earlier);
+        if let Some(role) = roles.get_mut(position)
+            && both_plain
+            && owed >= 1.0
+        {
+            *role = Role::DuplicateOf(earlier);
+            owed -= 1.0;
+        }
+    }
+    roles
+}
+
+/// Whether a share of all positions, spread evenly, has this one.
+fn falls_on(share: f64, position: usize) -> bool {
+    #[expect(clippy::cast_precision_loss, reason = "positions are far below 2^52")]
+    let step = |position: usize| (position as f64 * share).floor();
+    step(position + 1) > step(position)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,263 @@
+//! What the items look like: a shop's services, with the attributes that instrumentations set.
+
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::metrics::v1::{
+    Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric, number_data_point,
+};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
+use prost::Message;
+use spandrel_wire::Signal;
+
+use super::Role;
+use crate::settings::Load;
+
+/// How long each span took, by its own account.
+pub(crate) const DURATION_NS: u64 = 12_345_678;
+
+/// One resource has at least this many items, so that small batches are of few services.
+const ITEMS_PER_RESOURCE: usize = 16;
+/// Data points of one metric.
+const POINTS_PER_METRIC: usize = 16;
+
+const SERVICES: [&str; 10] = [
+    "checkout", "cart", "payment", "shipping", "catalog", "search", "frontend", "accounts",
+    "recommend", "currency",
+];
+const ROUTES: [&str; 5] = [
+    "/api/v1/orders/{order_id}",
+    "/api/v1/carts/{cart_id}/items",
+    "/api/v1/products",
+    "/api/v1/products/{product_id}/reviews",
+    "/api/v1/payments",
+];
+/// What a health check is known by.
+const HEALTH_CHECK: &str = "/healthz";
+
+/// One request, encoded.
+pub(crate) fn request(load: &Load, index: usize, roles: &[Role]) -> Vec<u8> {
+    // The filling is measured on one item, so that an item takes what was asked for on average.
+    let bare = Items { load, index, fill: 0 }.encoded(roles);
+    let per_item = bare.len() / roles.len().max(1);
+    // A key, two lengths and the tags of a further attribute.
+    let fill = load.size.saturating_sub(per_item + FILL_KEY.len() + 8);
+    Items { load, index, fill }.encoded(roles)
+}
+
+const FILL_KEY: &str = "http.user_agent";
+
+struct Items<'a> {
+    load: &'a Load,
+    index: usize,
+    /// Bytes of text that bring an item to its size.
+    fill: usize,
+}
+
+impl Items<'_> {
+    fn encoded(&self, roles: &[Role]) -> Vec<u8> {
+        let services = self.load.services.min(roles.len().div_ceil(ITEMS_PER_RESOURCE)).max(1);
+        let per_resource = roles.len().div_ceil(services).max(1);
+        let resources = roles.chunks(per_resource).enumerate().map(|(nth, roles)| {
+            let service = (self.index * services + nth) % self.load.services.max(1);
+            (service, nth * per_resource, roles)
+        });
+        match self.load.signal {
+            Signal::Traces => ExportTraceServiceRequest {
+                resource_spans: resources.map(|(s, at, roles)| self.spans(s, at, roles)).collect(),
+            }
+            .encode_to_vec(),
+            Signal::Metrics => ExportMetricsServiceRequest {
+                resource_metrics: resources.map(|(s, at, roles)| self.metrics(s, at, roles)).collect(),
+            }
+            .encode_to_vec(),
+            Signal::Logs => ExportLogsServiceRequest {
+                resource_logs: resources.map(|(s, at, roles)| self.logs(s, at, roles)).collect(),
+            }
+            .encode_to_vec(),
+        }
+    }
+
+    fn spans(&self, service: usize, first: usize, roles: &[Role]) -> ResourceSpans {
+        let span = |(position, role): (usize, &Role)| {
+            let route = route(position, *role);
+            Span {
+                trace_id: vec![1; 16],
+                span_id: vec![1; 8],
+                parent_span_id: if position.is_multiple_of(8) { vec![] } else { vec![2; 8] },
+                name: format!("GET {route}"),
+                kind: 2,
+                start_time_unix_nano: 1,
+                end_time_unix_nano: 1,
+                attributes: self.attributes(position, route),
+                status: Some(Status { message: String::new(), code: i32::from(position.is_multiple_of(50)) * 2 }),
+                ..Span::default()
+            }
+        };
+        ResourceSpans {
+            resource: Some(resource(service)),
+            scope_spans: vec![ScopeSpans {
+                scope: Some(scope()),
+                spans: (first..).zip(roles).map(span).collect(),
+                schema_url: String::new(),
+            }],
+            schema_url: SCHEMA.to_owned(),
+        }
+    }
+
+    fn logs(&self, service: usize, first: usize, roles: &[Role]) -> ResourceLogs {
+        let record = |(position, role): (usize, &Role)| {
+            let route = route(position, *role);
+            LogRecord {
+                time_unix_nano: 1,
+                observed_time_unix_nano: 1,
+                severity_number: 9,
+                severity_text: "INFO".to_owned(),
+                body: Some(AnyValue {
+                    value: Some(Value::StringValue(format!("request to {route} was answered with 200"))),
+                }),
+                attributes: self.attributes(position, route),
+                flags: 1,
+                trace_id: vec![1; 16],
+                span_id: vec![1; 8],
+                ..LogRecord::default()
+            }
+        };
+        ResourceLogs {
+            resource: Some(resource(service)),
+            scope_logs: vec![ScopeLogs {
+                scope: Some(scope()),
+                log_records: (first..).zip(roles).map(record).collect(),
+                schema_url: String::new(),
+            }],
+            schema_url: SCHEMA.to_owned(),
+        }
+    }
+
+    fn metrics(&self, service: usize, first: usize, roles: &[Role]) -> ResourceMetrics {
+        let metric = |(nth, roles): (usize, &[Role])| {
+            let points = (first + nth * POINTS_PER_METRIC..).zip(roles);
+            let data_points = points.map(|(position, role)| self.point(position, *role)).collect();
+            let data = if nth.is_multiple_of(2) {
+                metric::Data::Gauge(Gauge { data_points })
+            } else {
+                metric::Data::Sum(Sum { data_points, aggregation_temporality: 2, is_monotonic: true })
+            };
+            Metric {
+                name: format!("http.server.requests.{nth}"),
+                description: "Requests by route".to_owned(),
+                unit: "{request}".to_owned(),
+                data: Some(data),
+                ..Metric::default()
+            }
+        };
+        ResourceMetrics {
+            resource: Some(resource(service)),
+            scope_metrics: vec![ScopeMetrics {
+                scope: Some(scope()),
+                metrics: roles.chunks(POINTS_PER_METRIC).enumerate().map(metric).collect(),
+                schema_url: String::new(),
+            }],
+            schema_url: SCHEMA.to_owned(),
+        }
+    }
+
+    fn point(&self, position: usize, role: Role) -> NumberDataPoint {
+        NumberDataPoint {
+            attributes: self.attributes(position, route(position, role)),
+            start_time_unix_nano: 1_700_000_000_000_000_000,
+            time_unix_nano: 1,
+            value: Some(number_data_point::Value::AsInt(1)),
+            ..NumberDataPoint::default()
+        }
+    }
+
+    /// As many as were asked for: those of an HTTP server first, then further ones; the last is long
+    /// enough to bring the item to its size.
+    fn attributes(&self, position: usize, route: &str) -> Vec<KeyValue> {
+        let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        let mut attributes = vec![
+            text("http.route", route),
+            text("http.request.method", "GET"),
+            int("http.response.status_code", 200),
+            text("url.scheme", "https"),
+            text("url.path", &route.replace(['{', '}'], "")),
+            text("server.address", "shop.example.com"),
+            int("server.port", 443),
+            text("client.address", &format!("10.20.{}.{}", position % 7, position % 251)),
+            text("network.protocol.version", "1.1"),
+            int("thread.id", number(position % 64)),
+            text("thread.name", &format!("http-nio-8080-exec-{}", position % 64)),
+        ];
+        let wanted = self.load.attributes.saturating_sub(1);
+        for further in attributes.len()..wanted {
+            attributes.push(text(&format!("app.tag.{further}"), "some value"));
+        }
+        attributes.truncate(wanted);
+        if self.load.attributes > 1 {
+            attributes.push(text(FILL_KEY, &agent(self.fill)));
+        } else if self.load.attributes == 1 {
+            attributes.push(text("http.route", route));
+        }
+        attributes
+    }
+}
+
+const SCHEMA: &str = "https://opentelemetry.io/schemas/1.30.0";
+
+fn route(position: usize, role: Role) -> &'static str {
+    if role == Role::HealthCheck {
+        return HEALTH_CHECK;
+    }
+    ROUTES.get(position % ROUTES.len()).copied().unwrap_or_default()
+}
+
+/// A text of that length, of words that repeat at different distances.
+fn agent(length: usize) -> String {
+    let words = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0 Safari/537.36 ";
+    words.chars().cycle().take(length).collect()
+}
+
+fn resource(service: usize) -> Resource {
+    let name = SERVICES.get(service % SERVICES.len()).copied().unwrap_or_default();
+    Resource {
+        attributes: vec![
+            text("service.name", &format!("{name}-{service}")),
+            text("service.namespace", "shop"),
+            text("service.version", "2.14.3"),
+            text("service.instance.id", &format!("627cc493-f310-47de-96bd-{service:012}")),
+            text("k8s.pod.name", &format!("{name}-{service}-7d9f8c6b5-x2x4q")),
+            text("telemetry.sdk.language", "java"),
+            text("telemetry.sdk.version", "1.49.0"),
+        ],
+        ..Resource::default()
+    }
+}
+
+fn scope() -> InstrumentationScope {
+    InstrumentationScope {
+        name: "io.opentelemetry.tomcat-10.0".to_owned(),
+        version: "2.15.0-alpha".to_owned(),
+        ..InstrumentationScope::default()
+    }
+}
+
+fn text(key: &str, value: &str) -> KeyValue {
+    key_value(key, Value::StringValue(value.to_owned()))
+}
+
+fn int(key: &str, value: i64) -> KeyValue {
+    key_value(key, Value::IntValue(value))
+}
+
+fn key_value(key: &str, value: Value) -> KeyValue {
+    KeyValue {
+        key: key.to_owned(),
+        value: Some(AnyValue { value: Some(value) }),
+        ..KeyValue::default()
+    }
+}

@@ -1,0 +1,276 @@
+//! A run from its first connection to its report.
+
+mod sample;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::backend::Backend;
+use crate::clock::now_ns;
+use crate::error::BenchError;
+use crate::load::{Generator, Phase, Plan, Sent};
+use crate::process::{Cpu, Memory, Started};
+use crate::report::{Measured, Report};
+use crate::settings::{Amount, CommandLine, Settings, Subject};
+pub(crate) use sample::Samples;
+
+/// How far a run is.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// What is measured.
+    pub subject: &'static str,
+    /// What is being done.
+    pub phase: &'static str,
+    /// Since the phase began.
+    pub elapsed: Duration,
+    /// Items accepted in this phase.
+    pub accepted: u64,
+    /// Items that arrived at the backend in this phase.
+    pub arrived: u64,
+    /// CPU time of the collector in this phase.
+    pub cpu: Option<Duration>,
+    /// Resident bytes of the collector.
+    pub memory: Option<u64>,
+}
+
+/// Called every second or so.
+pub type Tell<'a> = &'a mut (dyn FnMut(&Progress) + Send);
+
+/// Nothing arrived for this long: what is missing does not come any more, short of a stop.
+const QUIET: Duration = Duration::from_secs(2);
+/// A collector that was just started still has things to do; its idle memory is looked at then.
+const IDLE_AFTER: Duration = Duration::from_millis(300);
+
+/// Makes one run, and one more through the yardstick if it is wanted.
+///
+/// # Errors
+///
+/// When something cannot be started or is not there. Lost items are not an error but in the report.
+pub async fn run(settings: &Settings, tell: Tell<'_>) -> Result<Report, BenchError> {
+    check(settings)?;
+    let collector = trial(settings, "collector", tell).await?;
+    let mut report = Report::new(settings, &collector);
+    if let Some(program) = &settings.yardstick {
+        let yardstick = yardstick(settings, program);
+        let proxy = trial(&yardstick, "yardstick", tell).await?;
+        report.compare(&Report::new(&yardstick, &proxy));
+    }
+    Ok(report)
+}
+
+/// Refuses what cannot be sent.
+fn check(settings: &Settings) -> Result<(), BenchError> {
+    let load = &settings.load;
+    let shares = [load.health_checks, load.duplicates];
+    let problem = if !(1..=65_536).contains(&load.batch) {
+        "a batch has 1 to 65536 items"
+    } else if !(1..=1024).contains(&load.connections) {
+        "there are 1 to 1024 connections"
+    } else if !(1..=100).contains(&load.in_flight) {
+        "a connection has 1 to 100 requests in flight"
+    } else if shares.iter().any(|share| !(0.0..=1.0).contains(share)) {
+        "shares are from 0 to 1"
+    } else if load.duplicates + load.health_checks > 0.9 {
+        "at most 0.9 of the items are health checks or duplicates: the others are what is counted"
+    } else if load.attributes > 128 || load.size > 65_536 {
+        "an item has at most 128 attributes and 65536 bytes"
+    } else if load.batch.saturating_mul(load.size) > 48 << 20 {
+        "a batch has at most 48 MiB: make batches or items smaller"
+    } else if load.rate == Some(0) {
+        "the rate is at least 1 item per second"
+    } else {
+        return Ok(());
+    };
+    Err(BenchError::Load(problem))
+}
+
+/// The same load through the proxy, with a backend of its own: that of the collector may still be
+/// tried by its exporter.
+fn yardstick(settings: &Settings, program: &CommandLine) -> Settings {
+    let any = |address: SocketAddr| free_port(address.ip()).unwrap_or(address);
+    let (endpoint, backend) = (any(settings.endpoint), any(settings.backend));
+    let mut program = program.clone();
+    let listen = format!("--listen={endpoint}");
+    let to = format!("--to={backend}");
+    program.arguments.extend([listen.into(), to.into()]);
+    Settings {
+        subject: Subject::Started(program),
+        endpoint,
+        backend,
+        yardstick: None,
+        ..settings.clone()
+    }
+}
+
+fn free_port(host: std::net::IpAddr) -> Option<SocketAddr> {
+    std::net::TcpListener::bind((host, 0)).ok()?.local_addr().ok()
+}
+
+/// The collector under test, while it runs.
+struct Collector {
+    started: Option<Started>,
+    pid: Option<u32>,
+    idle: Option<Memory>,
+}
+
+impl Collector {
+    async fn open(settings: &Settings) -> Result<Self, BenchError> {
+        let started = match &settings.subject {
+            Subject::Started(line) => {
+                let signal = settings.load.signal;
+                let started = Started::start(line, settings.endpoint, signal, settings.timeout);
+                Some(started.await?)
+            }
+            Subject::Running(_) | Subject::Unknown => None,
+        };
+        let pid = match &settings.subject {
+            Subject::Running(pid) => Some(*pid),
+            Subject::Started(_) | Subject::Unknown => started.as_ref().map(Started::pid),
+        };
+        if started.is_some() {
+            tokio::time::sleep(IDLE_AFTER).await;
+        }
+        if let Subject::Running(pid) = settings.subject
+            && Cpu::of(pid).is_none()
+        {
+            return Err(BenchError::NoProcess { pid });
+        }
+        let idle = pid.and_then(Memory::of);
+        if let Some(pid) = pid {
+            Memory::reset_peak(pid);
+        }
+        Ok(Self { started, pid, idle })
+    }
+}
+
+async fn trial(
+    settings: &Settings,
+    subject: &'static str,
+    tell: Tell<'_>,
+) -> Result<Measured, BenchError> {
+    let run = run_number();
+    let backend = Backend::start(settings.backend, settings.windows, run)?;
+    let plan = Arc::new(Plan::new(&settings.load, run, settings.timeout)?);
+    let collector = Collector::open(settings).await?;
+    let generator = Generator::start(Arc::clone(&plan), settings.endpoint).await?;
+    let mut bed = Bed { settings, subject, plan, backend, generator, pid: collector.pid };
+    let load = &settings.load;
+    bed.phase("warm-up", true, load.warm_up, tell).await?;
+    let (sent, samples) = bed.phase("measuring", false, load.amount, tell).await?;
+    let peak = collector.pid.and_then(Memory::of);
+    let Bed { plan, backend, generator, .. } = bed;
+    generator.stop();
+    let (mut ready_after, mut stopped, mut output) = (None, None, String::new());
+    if let Some(started) = collector.started {
+        ready_after = Some(started.ready_after);
+        output = started.output();
+        stopped = Some(started.stop(settings.timeout.max(STOP_WITHIN)).await);
+    }
+    Ok(Measured {
+        plan,
+        sent,
+        samples,
+        count: backend.stop(),
+        idle: collector.idle,
+        peak,
+        ready_after,
+        stopped,
+        output,
+    })
+}
+
+/// A drain may take as long as an orchestrator gives it.
+const STOP_WITHIN: Duration = Duration::from_secs(30);
+
+/// Two runs that follow each other have different numbers, and none has zero.
+fn run_number() -> u16 {
+    let [low, high, ..] = (now_ns() / 1_000_000).to_le_bytes();
+    u16::from_le_bytes([low, high]).max(1)
+}
+
+/// What one trial runs on.
+struct Bed<'a> {
+    settings: &'a Settings,
+    subject: &'static str,
+    plan: Arc<Plan>,
+    backend: Backend,
+    generator: Generator,
+    pid: Option<u32>,
+}
+
+impl Bed<'_> {
+    /// Sends one part of the load and waits until it arrived.
+    async fn phase(
+        &mut self,
+        name: &'static str,
+        is_warm_up: bool,
+        amount: Amount,
+        tell: Tell<'_>,
+    ) -> Result<(Sent, Samples), BenchError> {
+        let mut samples = Samples::begin(self.pid, &self.backend).await?;
+        let accepted_before = self.plan.accepted.load(Ordering::Relaxed);
+        let arrived_before = self.backend.count().arrived;
+        let began = Instant::now();
+        let sending = self.generator.phase(Phase { is_warm_up, amount });
+        tokio::pin!(sending);
+        let mut every = tokio::time::interval_at(began + TELL_EVERY, TELL_EVERY);
+        let sent = loop {
+            tokio::select! {
+                sent = &mut sending => break sent?,
+                _ = every.tick() => tell(&Progress {
+                    subject: self.subject,
+                    phase: name,
+                    elapsed: began.elapsed(),
+                    accepted: self.plan.accepted.load(Ordering::Relaxed) - accepted_before,
+                    arrived: self.backend.count().arrived - arrived_before,
+                    cpu: samples.collector_until_now(self.pid),
+                    memory: self.pid.and_then(Memory::of).map(|memory| memory.now),
+                }),
+                interrupted = tokio::signal::ctrl_c() => {
+                    interrupted.map_err(BenchError::Thread)?;
+                    return Err(BenchError::Interrupted);
+                }
+            }
+        };
+        self.settle(&sent, is_warm_up, &mut samples).await?;
+        Ok((sent, samples))
+    }
+
+    /// Waits until all that was accepted arrived, or nothing comes any more.
+    async fn settle(
+        &self,
+        sent: &Sent,
+        is_warm_up: bool,
+        samples: &mut Samples,
+    ) -> Result<(), BenchError> {
+        let expected = sent.answers.accepted_tally.plain;
+        let began = Instant::now();
+        let mut last_arrival = Instant::now();
+        let mut arrived = None;
+        loop {
+            let (now_arrived, plain) = {
+                let count = self.backend.count();
+                let warm_up = count.plain.saturating_sub(count.measured_plain);
+                (count.arrived, if is_warm_up { warm_up } else { count.measured_plain })
+            };
+            if arrived != Some(now_arrived) {
+                arrived = Some(now_arrived);
+                last_arrival = Instant::now();
+                samples.end(self.pid, &self.backend).await?;
+            }
+            let waited_long = last_arrival.elapsed() >= QUIET.min(self.settings.timeout);
+            if plain >= expected || waited_long || began.elapsed() >= self.settings.timeout {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+const TELL_EVERY: Duration = Duration::from_secs(1);
+/// While waiting for the last items: the end of what is measured is found to this.
+const LOOK_EVERY: Duration = Duration::from_millis(5);

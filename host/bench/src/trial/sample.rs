@@ -1,0 +1,55 @@
+//! CPU time at both ends of a phase.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::backend::Backend;
+use crate::error::BenchError;
+use crate::process::{Cpu, Spent};
+
+/// Looks at the clocks when a phase begins, and when the last of its items arrived.
+#[derive(Debug)]
+pub(crate) struct Samples {
+    began: Instant,
+    collector_before: Option<Cpu>,
+    backend_before: Duration,
+    /// Of the phase, until its end.
+    pub(crate) elapsed: Duration,
+    pub(crate) collector: Option<Spent>,
+    pub(crate) backend: Duration,
+}
+
+impl Samples {
+    pub(super) async fn begin(pid: Option<u32>, backend: &Backend) -> Result<Self, BenchError> {
+        Ok(Self {
+            collector_before: pid.and_then(Cpu::of),
+            backend_before: backend.cpu().await?,
+            began: Instant::now(),
+            elapsed: Duration::ZERO,
+            collector: None,
+            backend: Duration::ZERO,
+        })
+    }
+
+    /// The phase ends now, for all that is known.
+    pub(super) async fn end(
+        &mut self,
+        pid: Option<u32>,
+        backend: &Backend,
+    ) -> Result<(), BenchError> {
+        self.elapsed = self.began.elapsed();
+        self.collector = self.collector_now(pid);
+        self.backend = backend.cpu().await?.saturating_sub(self.backend_before);
+        Ok(())
+    }
+
+    pub(super) fn collector_until_now(&self, pid: Option<u32>) -> Option<Duration> {
+        self.collector_now(pid).map(|spent| spent.total)
+    }
+
+    fn collector_now(&self, pid: Option<u32>) -> Option<Spent> {
+        let now = pid.and_then(Cpu::of)?;
+        Some(now.since(self.collector_before.as_ref()?))
+    }
+}

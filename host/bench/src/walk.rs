@@ -1,0 +1,287 @@
+//! Down to each item of a request, wherever its bytes lie.
+//!
+//! A request arrives in pieces, one for each DATA frame. They are walked as they are: nothing is
+//! put together, and of an item only what comes before its name and its time is looked at.
+
+use bytes::Bytes;
+use spandrel_wire::Signal;
+
+/// Where the items of a signal are, and what is read of them.
+#[derive(Debug)]
+pub(crate) struct Shape {
+    /// The fields that lead from the request to an item; several where the last but one is a choice.
+    path: &'static [&'static [u32]],
+    /// Eight bytes: of a length-delimited field, or of a fixed one.
+    id: u32,
+    /// When it was sent, in nanoseconds.
+    time: u32,
+    /// A second time beside the first: the end of a span, when a log record was observed.
+    second_time: u32,
+    trace: u32,
+    /// Whether the name is the bytes of a span id; a little-endian number otherwise.
+    id_is_bytes: bool,
+}
+
+/// No field has this number.
+const NONE: u32 = 0;
+
+impl Shape {
+    pub(crate) fn of(signal: Signal) -> &'static Self {
+        match signal {
+            Signal::Traces => &Self {
+                path: &[&[1], &[2], &[2]],
+                id: 2,
+                time: 7,
+                second_time: 8,
+                trace: 1,
+                id_is_bytes: true,
+            },
+            // Number points of gauges and sums.
+            Signal::Metrics => &Self {
+                path: &[&[1], &[2], &[2], &[5, 7], &[1]],
+                id: 6,
+                time: 3,
+                second_time: NONE,
+                trace: NONE,
+                id_is_bytes: false,
+            },
+            Signal::Logs => &Self {
+                path: &[&[1], &[2], &[2]],
+                id: 10,
+                time: 1,
+                second_time: 11,
+                trace: 9,
+                id_is_bytes: true,
+            },
+        }
+    }
+
+    /// A name as it is written.
+    pub(crate) fn id_bytes(&self, id: u64) -> [u8; 8] {
+        if self.id_is_bytes {
+            id.to_be_bytes()
+        } else {
+            id.to_le_bytes()
+        }
+    }
+
+    fn id_of(&self, bytes: [u8; 8]) -> u64 {
+        if self.id_is_bytes {
+            u64::from_be_bytes(bytes)
+        } else {
+            u64::from_le_bytes(bytes)
+        }
+    }
+}
+
+/// What is known of an item; zero where it has none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Item {
+    pub(crate) id: u64,
+    pub(crate) time: u64,
+}
+
+/// Where an item's patched fields lie in the request; none where it lacks one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) id: Option<usize>,
+    pub(crate) time: Option<usize>,
+    pub(crate) second_time: Option<usize>,
+    pub(crate) trace: Option<usize>,
+}
+
+/// Calls `each` for every item of a request in pieces; false when it is not one.
+pub(crate) fn items(signal: Signal, pieces: &[Bytes], each: &mut impl FnMut(Item)) -> bool {
+    let shape = Shape::of(signal);
+    let end = pieces.iter().map(Bytes::len).sum();
+    let mut cursor = Cursor::new(pieces);
+    descend(&mut cursor, end, shape.path, &mut |cursor, end| {
+        let mut item = Item::default();
+        read_item(cursor, end, shape, &mut item)?;
+        each(item);
+        Some(())
+    })
+    .is_some()
+}
+
+/// The places of every item's fields, in the order of the items; none when it is not a request.
+pub(crate) fn places(signal: Signal, request: &Bytes) -> Option<Vec<Place>> {
+    let shape = Shape::of(signal);
+    let mut places = Vec::new();
+    let pieces = std::slice::from_ref(request);
+    descend(&mut Cursor::new(pieces), request.len(), shape.path, &mut |cursor, end| {
+        places.push(find_places(cursor, end, shape)?);
+        Some(())
+    })?;
+    Some(places)
+}
+
+/// Goes to each message at the end of `path` in what lies before `end`.
+fn descend(
+    cursor: &mut Cursor<'_>,
+    end: usize,
+    path: &[&[u32]],
+    found: &mut impl FnMut(&mut Cursor<'_>, usize) -> Option<()>,
+) -> Option<()> {
+    let (fields, rest) = path.split_first()?;
+    while cursor.at < end {
+        let (field, wire_type) = cursor.key()?;
+        if wire_type != LEN || !fields.contains(&field) {
+            cursor.skip_value(wire_type)?;
+            continue;
+        }
+        let inner_end = cursor.length()?;
+        if rest.is_empty() {
+            found(cursor, inner_end)?;
+        } else {
+            descend(cursor, inner_end, rest, found)?;
+        }
+        if cursor.at != inner_end {
+            return None;
+        }
+    }
+    Some(())
+}
+
+/// Reads an item only as far as what is wanted.
+fn read_item(cursor: &mut Cursor<'_>, end: usize, shape: &Shape, item: &mut Item) -> Option<()> {
+    let mut missing = 2_u8;
+    while cursor.at < end && missing > 0 {
+        let (field, wire_type) = cursor.key()?;
+        if field == shape.id && wire_type == LEN {
+            let id_end = cursor.length()?;
+            if id_end - cursor.at == 8 {
+                item.id = shape.id_of(cursor.eight()?);
+                missing -= 1;
+            } else {
+                cursor.skip(id_end - cursor.at)?;
+            }
+        } else if field == shape.id && wire_type == FIXED64 {
+            item.id = shape.id_of(cursor.eight()?);
+            missing -= 1;
+        } else if field == shape.time && wire_type == FIXED64 {
+            item.time = u64::from_le_bytes(cursor.eight()?);
+            missing -= 1;
+        } else {
+            cursor.skip_value(wire_type)?;
+        }
+    }
+    cursor.skip(end.checked_sub(cursor.at)?)
+}
+
+fn find_places(cursor: &mut Cursor<'_>, end: usize, shape: &Shape) -> Option<Place> {
+    let mut place = Place::default();
+    while cursor.at < end {
+        let (field, wire_type) = cursor.key()?;
+        let before = cursor.at;
+        cursor.skip_value(wire_type)?;
+        // The value is what lies at the end of what was skipped: behind the length, if it has one.
+        let (eight, sixteen) = (cursor.at.checked_sub(8), cursor.at.checked_sub(16));
+        if field == shape.id && cursor.at - before >= 8 {
+            place.id = eight;
+        } else if field == shape.time {
+            place.time = eight;
+        } else if field == shape.second_time {
+            place.second_time = eight;
+        } else if field == shape.trace {
+            place.trace = sixteen;
+        }
+    }
+    Some(place)
+}
+
+const VARINT: u64 = 0;
+const FIXED64: u64 = 1;
+const LEN: u64 = 2;
+const FIXED32: u64 = 5;
+
+/// Reads on through the pieces.
+struct Cursor<'a> {
+    pieces: std::slice::Iter<'a, Bytes>,
+    piece: &'a [u8],
+    /// From the beginning of the request.
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(pieces: &'a [Bytes]) -> Self {
+        Self {
+            pieces: pieces.iter(),
+            piece: &[],
+            at: 0,
+        }
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        loop {
+            if let Some((byte, rest)) = self.piece.split_first() {
+                self.piece = rest;
+                self.at += 1;
+                return Some(*byte);
+            }
+            self.piece = self.pieces.next()?;
+        }
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    /// A field's number and wire type.
+    fn key(&mut self) -> Option<(u32, u64)> {
+        let key = self.varint()?;
+        Some((u32::try_from(key >> 3).ok()?, key & 7))
+    }
+
+    /// Reads a length and tells where what has it ends.
+    fn length(&mut self) -> Option<usize> {
+        let length = usize::try_from(self.varint()?).ok()?;
+        self.at.checked_add(length)
+    }
+
+    fn eight(&mut self) -> Option<[u8; 8]> {
+        if let Some((eight, rest)) = self.piece.split_first_chunk() {
+            self.piece = rest;
+            self.at += 8;
+            return Some(*eight);
+        }
+        let mut eight = [0; 8];
+        for byte in &mut eight {
+            *byte = self.byte()?;
+        }
+        Some(eight)
+    }
+
+    fn skip(&mut self, mut length: usize) -> Option<()> {
+        self.at = self.at.checked_add(length)?;
+        loop {
+            if let Some((_, rest)) = self.piece.split_at_checked(length) {
+                self.piece = rest;
+                return Some(());
+            }
+            length -= self.piece.len();
+            self.piece = self.pieces.next()?;
+        }
+    }
+
+    fn skip_value(&mut self, wire_type: u64) -> Option<()> {
+        match wire_type {
+            VARINT => self.varint().map(drop),
+            FIXED64 => self.skip(8),
+            LEN => {
+                let end = self.length()?;
+                self.skip(end - self.at)
+            }
+            FIXED32 => self.skip(4),
+            _ => None,
+        }
+    }
+}

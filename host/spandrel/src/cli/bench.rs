@@ -1,0 +1,356 @@
+//! `spandrel bench`: measures a collector under load.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal as _, Write as _};
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use spandrel_bench::{
+    Amount, CommandLine, Compression, Load, Progress, Settings, Signal, Subject, Windows,
+};
+
+/// Something was not there, or could not be started.
+const COULD_NOT_RUN: u8 = 1;
+/// Accepted items did not arrive.
+const LOST: u8 = 3;
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct BenchArguments {
+    #[command(subcommand)]
+    command: Option<BenchCommand>,
+    #[command(flatten)]
+    run: Box<RunArguments>,
+}
+
+#[derive(Debug, Subcommand)]
+enum BenchCommand {
+    /// The yardstick alone: forwards OTLP/gRPC as raw bytes, and validates nothing
+    Proxy {
+        /// Where to listen
+        #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+        listen: SocketAddr,
+        /// Where to send to
+        #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+        to: SocketAddr,
+    },
+}
+
+#[derive(Debug, Args)]
+struct RunArguments {
+    /// Where the collector takes OTLP/gRPC
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:4317", value_parser = address)]
+    endpoint: SocketAddr,
+    /// Where the counting backend listens; the collector must export to it
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:4319", value_parser = address)]
+    backend: SocketAddr,
+    /// Measures this running collector
+    #[arg(long, conflicts_with_all = ["config", "command"])]
+    pid: Option<u32>,
+    /// Starts this program with that configuration and measures it
+    #[arg(long, value_name = "SOURCE", conflicts_with = "command")]
+    config: Vec<String>,
+    /// spans, data points or log records
+    #[arg(long, value_enum, default_value_t = SignalArgument::Traces)]
+    signal: SignalArgument,
+    /// Items of a request
+    #[arg(long, default_value_t = 512)]
+    batch: usize,
+    /// Connections
+    #[arg(long, default_value_t = 4)]
+    connections: usize,
+    /// Requests under way in each connection
+    #[arg(long, default_value_t = 4)]
+    in_flight: usize,
+    /// Sends this many items
+    #[arg(long, conflicts_with = "duration")]
+    count: Option<u64>,
+    /// Sends for this time, such as 10s
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    duration: Duration,
+    /// Items per second, sent when they are due whether answers come or not; without it as fast as it goes
+    #[arg(long)]
+    rate: Option<u64>,
+    /// Sent before, and not counted: a time or a number of items
+    #[arg(long, default_value = "2s", value_parser = amount)]
+    warm_up: Amount,
+    /// Different values of service.name
+    #[arg(long, default_value_t = 20)]
+    services: usize,
+    /// Attributes of an item
+    #[arg(long, default_value_t = 12)]
+    attributes: usize,
+    /// Bytes of an item, about
+    #[arg(long, default_value_t = 640)]
+    size: usize,
+    /// The share of items with http.route=/healthz, which the collector may drop
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2)]
+    health_checks: f64,
+    /// The share of items that are sent again with the same ids
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    duplicates: f64,
+    /// How requests are compressed
+    #[arg(long, value_enum, default_value_t = CompressionArgument::None)]
+    compression: CompressionArgument,
+    /// Measures the raw proxy too, and prints the ratio
+    #[arg(long)]
+    yardstick: bool,
+    /// How long to wait for a start, for an answer, for the last items
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    timeout: Duration,
+    /// Bytes that the backend takes in one stream before it is read
+    #[arg(long, value_name = "BYTES", default_value_t = Windows::default().stream)]
+    backend_window: u32,
+    /// The largest HTTP/2 frame that the backend takes
+    #[arg(long, value_name = "BYTES", default_value_t = Windows::default().frame, value_parser = clap::value_parser!(u32).range(16_384..=16_777_215))]
+    backend_frame: u32,
+    /// Tells how far it is even when stderr is no terminal
+    #[arg(long, short)]
+    verbose: bool,
+    /// The form of the report
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    output: Output,
+    /// Starts any other collector by its command line and measures it
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SignalArgument {
+    Traces,
+    Metrics,
+    Logs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CompressionArgument {
+    None,
+    Gzip,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
+/// Runs `spandrel bench`.
+pub(super) fn main(arguments: BenchArguments) -> ExitCode {
+    match arguments.command {
+        Some(BenchCommand::Proxy { listen, to }) => proxy(listen, to),
+        None => run(*arguments.run),
+    }
+}
+
+fn run(arguments: RunArguments) -> ExitCode {
+    let output = arguments.output;
+    let is_terminal = std::io::stderr().is_terminal();
+    let tells = arguments.verbose || is_terminal;
+    let settings = match settings(arguments) {
+        Ok(settings) => settings,
+        Err(error) => return failed(&error),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    let mut tell = |progress: &Progress| {
+        if tells {
+            print_progress(progress, is_terminal);
+        }
+    };
+    let report = runtime.block_on(spandrel_bench::run(&settings, &mut tell));
+    if is_terminal {
+        to_stderr("\r\x1b[K");
+    }
+    let report = match report {
+        Ok(report) => report,
+        Err(error) => return failed(&error),
+    };
+    let text = match output {
+        Output::Json => report.json(),
+        Output::Text => report.text(std::io::stdout().is_terminal()),
+    };
+    if writeln!(std::io::stdout().lock(), "{text}").is_err() {
+        return ExitCode::from(COULD_NOT_RUN);
+    }
+    if report.verdict.ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(LOST)
+    }
+}
+
+fn proxy(listen: SocketAddr, to: SocketAddr) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    let ended = runtime.block_on(async {
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+        };
+        Ok::<_, std::io::Error>(spandrel_bench::proxy::run(listen, to, stop).await)
+    });
+    match ended {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => failed(&error),
+        Err(error) => failed(&error),
+    }
+}
+
+fn settings(arguments: RunArguments) -> std::io::Result<Settings> {
+    let own = std::env::current_exe()?;
+    let subject = subject(&arguments, &own);
+    Ok(Settings {
+        subject,
+        endpoint: arguments.endpoint,
+        backend: arguments.backend,
+        windows: Windows {
+            stream: arguments.backend_window,
+            frame: arguments.backend_frame,
+        },
+        load: Load {
+            signal: match arguments.signal {
+                SignalArgument::Traces => Signal::Traces,
+                SignalArgument::Metrics => Signal::Metrics,
+                SignalArgument::Logs => Signal::Logs,
+            },
+            batch: arguments.batch,
+            connections: arguments.connections,
+            in_flight: arguments.in_flight,
+            amount: arguments.count.map_or(Amount::For(arguments.duration), Amount::Items),
+            rate: arguments.rate,
+            warm_up: arguments.warm_up,
+            services: arguments.services,
+            attributes: arguments.attributes,
+            size: arguments.size,
+            health_checks: arguments.health_checks,
+            duplicates: arguments.duplicates,
+            compression: match arguments.compression {
+                CompressionArgument::None => Compression::None,
+                CompressionArgument::Gzip => Compression::Gzip,
+            },
+        },
+        timeout: arguments.timeout,
+        yardstick: arguments.yardstick.then(|| CommandLine {
+            program: own,
+            arguments: vec!["bench".into(), "proxy".into()],
+        }),
+    })
+}
+
+fn subject(arguments: &RunArguments, own: &std::path::Path) -> Subject {
+    if let Some(pid) = arguments.pid {
+        return Subject::Running(pid);
+    }
+    if let Some((program, rest)) = arguments.command.split_first() {
+        return Subject::Started(CommandLine {
+            program: PathBuf::from(program),
+            arguments: rest.to_vec(),
+        });
+    }
+    let configs = if arguments.config.is_empty() {
+        let config = pass_through(arguments.endpoint, arguments.backend);
+        vec![format!("yaml:{config}")]
+    } else {
+        arguments.config.clone()
+    };
+    let mut line = vec![OsString::from("run")];
+    for config in configs {
+        line.extend(["--config".into(), config.into()]);
+    }
+    Subject::Started(CommandLine {
+        program: own.to_owned(),
+        arguments: line,
+    })
+}
+
+/// What is measured when nothing is named: all three signals, from a receiver to an exporter.
+fn pass_through(endpoint: SocketAddr, backend: SocketAddr) -> String {
+    let pipeline = "{ receivers: [otlp], exporters: [otlp_grpc] }";
+    format!(
+        "receivers: {{ otlp: {{ protocols: {{ grpc: {{ endpoint: \"{endpoint}\" }} }} }} }}
+exporters: {{ otlp_grpc: {{ endpoint: \"http://{backend}\", compression: none, tls: {{ insecure: true }} }} }}
+service:
+  telemetry: {{ metrics: {{ level: none }} }}
+  pipelines: {{ traces: {pipeline}, metrics: {pipeline}, logs: {pipeline} }}
+"
+    )
+}
+
+fn print_progress(progress: &Progress, is_terminal: bool) {
+    let seconds = progress.elapsed.as_secs_f64();
+    let mut line = format!(
+        "{} {}: {seconds:.0} s, {} accepted, {} arrived",
+        progress.subject, progress.phase, progress.accepted, progress.arrived,
+    );
+    if let Some(cpu) = progress.cpu
+        && progress.accepted > 0
+    {
+        #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
+        let each = cpu.as_secs_f64() * 1e6 / progress.accepted as f64;
+        line.push_str(&format!(", {each:.3} us of CPU each"));
+    }
+    if let Some(memory) = progress.memory {
+        line.push_str(&format!(", {} MiB", memory >> 20));
+    }
+    if is_terminal {
+        to_stderr(&format!("\r\x1b[K{line}"));
+    } else {
+        to_stderr(&format!("{line}\n"));
+    }
+}
+
+/// An error with all that caused it.
+fn failed(error: &dyn std::error::Error) -> ExitCode {
+    let mut text = format!("spandrel bench: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    to_stderr(&format!("{text}\n"));
+    ExitCode::from(COULD_NOT_RUN)
+}
+
+fn to_stderr(text: &str) {
+    // Without a stderr there is nobody left to tell; the exit code still says it.
+    write!(std::io::stderr().lock(), "{text}").unwrap_or_default();
+}
+
+/// A host and a port, resolved.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let found = text.to_socket_addrs().map_err(|error| error.to_string())?;
+    let found: Vec<SocketAddr> = found.collect();
+    let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
+    first.copied().ok_or_else(|| "no such host".to_owned())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "write a time, such as 500ms, 10s or 2m".to_owned();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(digits);
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let unit = match unit {
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(wrong()),
+    };
+    Duration::try_from_secs_f64(number * unit).map_err(|_| wrong())
+}
+
+fn amount(text: &str) -> Result<Amount, String> {
+    text.parse().map(Amount::Items).or_else(|_| duration(text).map(Amount::For))
+}
