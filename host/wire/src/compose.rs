@@ -1,0 +1,269 @@
+//! The composition of replies: a chain of plugins runs on the projection of a batch, and what they
+//! ask for comes to one splice of the batch itself.
+
+use alloc::vec::Vec;
+
+use crate::attributes::key_of;
+use crate::bad_reply::BadReply;
+use crate::edits::{Counts, Edit, Edits, Operation, Target, check_edits, snippet};
+use crate::limits::Limits;
+use crate::project::{Reads, Shape, project};
+use crate::splice::{Kept, Rules, splice};
+use crate::verdict::{self, Tally};
+
+/// A batch of which only what a chain of plugins reads is at hand, and what the plugins so far
+/// changed in it.
+///
+/// Each plugin sees [`Projection::bytes`], a valid request in which every count and every declared
+/// read is the one of the batch as the plugins before left it. [`Projection::apply`] takes what it
+/// answers; [`Projection::splice`] gives the batch with all of it applied.
+#[derive(Clone, Debug)]
+pub struct Projection {
+    reads: Reads,
+    bytes: Vec<u8>,
+    shape: Shape,
+    /// Where each target that is left stands in the batch; none while all are left.
+    left: Option<Left>,
+    changes: Changes,
+}
+
+/// The numbers in the batch of what is left of it.
+#[derive(Clone, Debug, Default)]
+struct Left {
+    items: Vec<u32>,
+    resources: Vec<u32>,
+    scopes: Vec<u32>,
+}
+
+/// One reply that says what all replies so far say.
+#[derive(Clone, Debug, Default)]
+struct Changes {
+    /// Empty, or a byte for each item of the batch: 0 for those that are left.
+    verdicts: Vec<u8>,
+    words: Vec<u32>,
+    blob: Vec<u8>,
+}
+
+/// What a reply came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Items that are left.
+    pub kept_items: usize,
+    /// As in [`crate::Spliced`].
+    pub dropped: Vec<(u8, u64)>,
+}
+
+/// The byte of a verdict that drops, for whatever reason.
+const DROPPED: u8 = 2;
+
+impl Projection {
+    /// The projection of a valid request.
+    pub fn new(request: &[u8], reads: Reads) -> Self {
+        let (bytes, shape) = project(request, &reads);
+        Self {
+            reads,
+            bytes,
+            shape,
+            left: None,
+            changes: Changes::default(),
+        }
+    }
+
+    /// What the next plugin sees.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether nothing has changed yet.
+    pub fn is_unchanged(&self) -> bool {
+        self.left.is_none() && self.changes.words.is_empty()
+    }
+
+    /// Checks a reply as [`splice`] does, and applies it. A bad one changes nothing.
+    pub fn apply(
+        &mut self,
+        verdicts: &[u8],
+        edits: Edits<'_>,
+        rules: &Rules,
+    ) -> Result<Applied, BadReply> {
+        let rules = Rules {
+            holds: false,
+            ..*rules
+        };
+        let Tally {
+            kept: kept_items,
+            dropped,
+            ..
+        } = verdict::tally(verdicts, &rules)?;
+        check_edits(edits, self.counts(rules.items), &rules.limits)?;
+        let base = u32::try_from(self.changes.blob.len() + edits.blob.len())
+            .map(|_| self.changes.blob.len())
+            .and_then(u32::try_from)
+            .map_err(|_| BadReply::Growth {
+                limit: u32::MAX as usize,
+            })?;
+
+        let seen = self.seen(edits);
+        let seen = Edits {
+            words: seen.as_flattened(),
+            blob: edits.blob,
+        };
+        match splice(&self.bytes, verdicts, seen, &rules)?.kept {
+            Kept::All => {}
+            Kept::Nothing => self.bytes.clear(),
+            Kept::Some(bytes) => self.bytes = bytes,
+        }
+        self.compose(edits, base);
+        if !dropped.is_empty() {
+            self.drop_items(verdicts);
+        }
+        Ok(Applied {
+            kept_items,
+            dropped,
+        })
+    }
+
+    /// The request with everything applied that the plugins asked for.
+    pub fn splice(&self, request: &[u8]) -> Kept {
+        let rules = Rules {
+            items: self.shape.items as usize,
+            reasons: 1,
+            holds: false,
+            // Each reply was within the limits.
+            limits: Limits::NONE,
+        };
+        let edits = Edits {
+            words: &self.changes.words,
+            blob: &self.changes.blob,
+        };
+        // Each reply was checked, so this cannot fail. If it did, nothing would be forwarded.
+        splice(request, &self.changes.verdicts, edits, &rules)
+            .map_or(Kept::Nothing, |spliced| spliced.kept)
+    }
+
+    fn counts(&self, items: usize) -> Counts {
+        let (resources, scopes) = match &self.left {
+            Some(left) => (left.resources.len(), left.scopes.len()),
+            None => (self.shape.resources.len(), self.shape.scopes.len()),
+        };
+        Counts {
+            items,
+            resources,
+            scopes,
+        }
+    }
+
+    /// The edits that show in the projection.
+    fn seen(&self, edits: Edits<'_>) -> Vec<Edit> {
+        let (quads, _) = edits.words.as_chunks::<4>();
+        // Edits of many items mostly are the same few, in turn.
+        let mut known = [([u32::MAX; 3], false); KNOWN];
+        let shows = |edit: &&Edit| {
+            let [operation, _, offset, length] = **edit;
+            let slot = operation.wrapping_mul(31) ^ offset;
+            match known.get_mut(slot as usize % KNOWN) {
+                Some((known, shows)) if *known == [operation, offset, length] => *shows,
+                slot => {
+                    let shows = self.shows(edit, edits.blob);
+                    if let Some(slot) = slot {
+                        *slot = ([operation, offset, length], shows);
+                    }
+                    shows
+                }
+            }
+        };
+        quads.iter().filter(shows).copied().collect()
+    }
+
+    fn shows(&self, edit: &Edit, blob: &[u8]) -> bool {
+        match Operation::from_number(edit[0]) {
+            Some(Operation::UpsertAttribute) => self.reads.has(key_of(snippet(blob, edit))),
+            Some(Operation::DeleteAttribute) => self.reads.has(snippet(blob, edit)),
+            Some(Operation::SetName | Operation::SetKind | Operation::SetStatus) => {
+                self.reads.fields()
+            }
+            _ => true,
+        }
+    }
+
+    /// Adds edits to those of the batch.
+    fn compose(&mut self, edits: Edits<'_>, base: u32) {
+        let (quads, _) = edits.words.as_chunks::<4>();
+        self.changes.blob.extend_from_slice(edits.blob);
+        self.changes.words.reserve(edits.words.len());
+        for [operation, index, offset, length] in quads {
+            let target = Operation::from_number(*operation).map(Operation::target);
+            let map = self.left.as_ref().and_then(|left| match target? {
+                Target::Item => Some(&left.items),
+                Target::Resource => Some(&left.resources),
+                Target::Scope => Some(&left.scopes),
+            });
+            let index = map.map_or(*index, |map| {
+                map.get(*index as usize).copied().unwrap_or(u32::MAX)
+            });
+            let offset = if *operation == Operation::SetKind.number() {
+                *offset
+            } else {
+                offset.wrapping_add(base)
+            };
+            self.changes
+                .words
+                .extend_from_slice(&[*operation, index, offset, *length]);
+        }
+    }
+
+    /// Takes the items of these verdicts out of what is left, and the scopes and resources that
+    /// became empty.
+    fn drop_items(&mut self, verdicts: &[u8]) {
+        let mut left = self.left.take().unwrap_or_else(|| Left {
+            items: (0..self.shape.items).collect(),
+            ..Left::default()
+        });
+        self.changes.verdicts.resize(self.shape.items as usize, 0);
+        let mut verdict = verdicts.iter();
+        left.items.retain(|item| {
+            let keeps = verdict.next().is_none_or(|verdict| *verdict == 0);
+            if !keeps && let Some(verdict) = self.changes.verdicts.get_mut(*item as usize) {
+                *verdict = DROPPED;
+            }
+            keeps
+        });
+        left.recount(&self.shape);
+        self.left = Some(left);
+    }
+}
+
+/// Edits that are remembered.
+const KNOWN: usize = 16;
+
+impl Left {
+    /// Finds the scopes and resources that are left: those with items that are, and those that came
+    /// without any.
+    fn recount(&mut self, shape: &Shape) {
+        self.resources.clear();
+        self.scopes.clear();
+        let mut items = self.items.iter().peekable();
+        let (mut scope, mut start) = (0, 0);
+        for (resource, &end) in (0..).zip(&shape.resources) {
+            let (scopes_before, resource_start) = (self.scopes.len(), start);
+            let mut kept = 0;
+            while scope < end {
+                let scope_end = shape.scopes.get(scope as usize).copied().unwrap_or(start);
+                let before = kept;
+                while items.next_if(|item| **item < scope_end).is_some() {
+                    kept += 1;
+                }
+                if kept > before || start == scope_end {
+                    self.scopes.push(scope);
+                }
+                start = scope_end;
+                scope += 1;
+            }
+            if kept > 0 || start == resource_start {
+                self.resources.push(resource);
+            } else {
+                self.scopes.truncate(scopes_before);
+            }
+        }
+    }
+}

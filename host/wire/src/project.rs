@@ -1,0 +1,203 @@
+//! The projection of a batch: a request with the same resources, scopes and spans in the same
+//! order, but of each span only what the plugins of a chain read.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::attributes::key_of;
+use crate::field::{Field, Fields, Payload};
+use crate::prefix;
+
+/// What a plugin reads of spans. Resources and scopes are not its business: they are always whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    /// Whether it reads anything but attributes, events and links: ids, name, kind, times, status,
+    /// flags.
+    fields: bool,
+    /// The keys of the attributes that it reads, in order.
+    keys: Vec<String>,
+    /// A bit for each length (modulo 64) that a key has: most attributes are not read, and their
+    /// keys are mostly of another length.
+    lengths: u64,
+}
+
+impl Reads {
+    /// More keys than this are not worth a projection: it would be most of the batch.
+    pub const KEYS: usize = 32;
+
+    /// The longest key. Those of the semantic conventions stay below 64 bytes.
+    pub const KEY_BYTES: usize = 256;
+
+    /// Nothing.
+    pub const fn new() -> Self {
+        Self {
+            fields: false,
+            keys: Vec::new(),
+            lengths: 0,
+        }
+    }
+
+    /// Whether it reads ids, name, kind, times, status or flags.
+    pub const fn fields(&self) -> bool {
+        self.fields
+    }
+
+    /// The keys of the attributes that it reads, in order.
+    pub fn keys(&self) -> &[String] {
+        &self.keys
+    }
+
+    /// Adds ids, name, kind, times, status and flags. Whether they are new.
+    pub fn add_fields(&mut self) -> bool {
+        !core::mem::replace(&mut self.fields, true)
+    }
+
+    /// Adds the attribute with this key. Whether it is new; none when it is too long or one too
+    /// many.
+    pub fn add_key(&mut self, key: &str) -> Option<bool> {
+        let Err(place) = self.keys.binary_search_by(|known| (**known).cmp(key)) else {
+            return Some(false);
+        };
+        if self.keys.len() >= Self::KEYS || key.len() > Self::KEY_BYTES {
+            return None;
+        }
+        self.keys.insert(place, key.into());
+        self.lengths |= length_bit(key.as_bytes());
+        Some(true)
+    }
+
+    /// Adds what another reads. None when it is too much.
+    #[must_use]
+    pub fn add(&mut self, other: &Self) -> Option<()> {
+        self.fields |= other.fields;
+        for key in &other.keys {
+            self.add_key(key)?;
+        }
+        Some(())
+    }
+
+    /// Whether the attribute with this key is read.
+    #[inline]
+    pub(crate) fn has(&self, key: &[u8]) -> bool {
+        self.lengths & length_bit(key) != 0 && self.keys.iter().any(|known| known.as_bytes() == key)
+    }
+
+    #[inline]
+    fn keeps(&self, field: &Field<'_>) -> bool {
+        match (field.number, field.payload) {
+            (ATTRIBUTE, Payload::Len(key_value)) => self.has(key_of(key_value)),
+            (number, _) => self.fields && FIELDS & 1_u32.checked_shl(number).unwrap_or(0) != 0,
+        }
+    }
+}
+
+#[inline]
+const fn length_bit(key: &[u8]) -> u64 {
+    1 << (key.len() % 64)
+}
+
+/// The field of a span with its attributes.
+const ATTRIBUTE: u32 = 9;
+
+/// The fields of a span that go together, a bit for each number: all that views know but
+/// attributes, events and links.
+const FIELDS: u32 = 0b1_1000_0101_1111_1110;
+
+/// What a projection leaves out, and where what is in it stands in the request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shape {
+    /// For each resource, the scopes before its end.
+    pub(crate) resources: Vec<u32>,
+    /// For each scope, the spans before its end.
+    pub(crate) scopes: Vec<u32>,
+    /// How many spans there are.
+    pub(crate) items: u32,
+}
+
+/// Writes the projection of a valid request, and says what shape it has.
+pub(crate) fn project(request: &[u8], reads: &Reads) -> (Vec<u8>, Shape) {
+    let mut projector = Projector {
+        reads,
+        // Resources and scopes, and the few attributes that mostly are read.
+        out: Vec::with_capacity(request.len() / 4),
+        shape: Shape::default(),
+        last: 0,
+    };
+    projector.request(request);
+    (projector.out, projector.shape)
+}
+
+struct Projector<'a> {
+    reads: &'a Reads,
+    out: Vec<u8>,
+    shape: Shape,
+    /// What the last span became long: the next one mostly needs a length of as many bytes.
+    last: usize,
+}
+
+impl Projector<'_> {
+    fn request(&mut self, request: &[u8]) {
+        for field in Fields::new(request) {
+            let Some(resource) = field.message(1) else {
+                continue;
+            };
+            let prefix = prefix::begin(&mut self.out, 1, resource.len() / 4);
+            self.resource(resource);
+            prefix::end(&mut self.out, prefix);
+            self.shape.resources.push(count(self.shape.scopes.len()));
+        }
+    }
+
+    fn resource(&mut self, resource: &[u8]) {
+        for field in Fields::new(resource) {
+            let Some(scope) = field.message(2) else {
+                self.out.extend_from_slice(field.raw());
+                continue;
+            };
+            let prefix = prefix::begin(&mut self.out, 2, scope.len() / 4);
+            self.scope(scope);
+            prefix::end(&mut self.out, prefix);
+            self.shape.scopes.push(self.shape.items);
+        }
+    }
+
+    fn scope(&mut self, scope: &[u8]) {
+        for field in Fields::new(scope) {
+            let Some(span) = field.message(2) else {
+                self.out.extend_from_slice(field.raw());
+                continue;
+            };
+            let prefix = prefix::begin(&mut self.out, 2, self.last);
+            let start = self.out.len();
+            self.span(span);
+            self.last = self.out.len() - start;
+            prefix::end(&mut self.out, prefix);
+            self.shape.items = self.shape.items.wrapping_add(1);
+        }
+    }
+
+    /// Copies what is read, in runs as long as possible.
+    #[inline]
+    fn span(&mut self, span: &[u8]) {
+        let (mut run, mut at) = (0, 0);
+        for field in Fields::new(span) {
+            let start = at;
+            at += field.len();
+            if !self.reads.keeps(&field) {
+                if run < start {
+                    self.out
+                        .extend_from_slice(span.get(run..start).unwrap_or_default());
+                }
+                run = at;
+            }
+        }
+        self.out
+            .extend_from_slice(span.get(run..at).unwrap_or_default());
+    }
+}
+
+/// A count of things that take bytes each: requests are far below 4 GiB.
+#[inline]
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
