@@ -14,6 +14,7 @@ mod guests;
 mod harness;
 mod life;
 mod passing;
+mod peers;
 mod python;
 mod sigterm;
 mod starting;

@@ -98,6 +98,14 @@ pub fn collector() -> Result<PathBuf> {
     })
 }
 
+/// Builds what these arguments of `cargo build` say.
+///
+/// # Errors
+/// When it does not build.
+pub fn build(arguments: &[&str]) -> Result<()> {
+    run(cargo().arg("build").args(arguments))
+}
+
 /// Builds the example plugins and names the folder with their `.wasm` files.
 ///
 /// # Errors
@@ -142,6 +150,20 @@ pub fn guest(name: &str) -> Result<PathBuf> {
             .join("release")
             .join("examples"))
     })?;
+    existing(folder.join(format!("{name}.wasm")))
+}
+
+/// Builds one of the test guests that are made with the SDK, and names its `.wasm` file.
+///
+/// # Errors
+/// When it does not build.
+pub fn sdk_guest(name: &str) -> Result<PathBuf> {
+    wasm_target()?;
+    let package = ["--package", "spandrel-test-guests", "--features", "job"];
+    let mut build = cargo();
+    build.args(["build", "--release", "--target", WASM_TARGET]);
+    run(build.args(package).args(["--example", name]))?;
+    let folder = target_dir()?.join(WASM_TARGET).join("release/examples");
     existing(folder.join(format!("{name}.wasm")))
 }
 

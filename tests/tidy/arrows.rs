@@ -27,7 +27,16 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("keep-interesting-traces", &["spandrel-guest"]),
     ("tag-by-service", &["spandrel-guest"]),
     ("spandrel-test-guests", &["spandrel-guest"]),
-    ("spandrel-tests", &["spandrel", "spandrel-guest"]),
+    (
+        "spandrel-tests",
+        &[
+            "spandrel",
+            "spandrel-guest",
+            "spandrel-otlp",
+            "spandrel-pipeline",
+            "spandrel-wire",
+        ],
+    ),
 ];
 
 /// What only tests and benches of a crate use beside that.

@@ -1,0 +1,105 @@
+//! A plugin's source as a native stage: the same calls, without a sandbox around them.
+
+use std::future::ready;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use futures_util::future::BoxFuture;
+use spandrel::config::service::Stage;
+use spandrel_guest::exported::{Exported, Package};
+use spandrel_pipeline::stage::{
+    BreakerConfig, DrainReason, Emission, Fault, Generation, Instance, InstantiateError, Manifest,
+    Reply, StageSpec, Ticket,
+};
+
+use crate::job::Job;
+
+const PACKAGE: Package = Package {
+    name: "bench-job",
+    version: env!("CARGO_PKG_VERSION"),
+};
+
+/// What the component of the same source is called.
+const COMPONENT: &str = "bench_job.wasm";
+
+/// The stage that the program would make of the component, made of its source.
+pub(crate) fn native(stage: &Stage) -> Result<StageSpec> {
+    let module = &stage.wasm.module;
+    if module.file_name().is_none_or(|name| name != COMPONENT) {
+        bail!(
+            "{} is not compiled in, only {COMPONENT} is",
+            module.display()
+        );
+    }
+    let config = stage.wasm.config.to_string();
+    let (_, manifest) = Exported::<Job>::configure(&config, PACKAGE).map_err(anyhow::Error::msg)?;
+    Ok(StageSpec {
+        name: stage.id.to_string(),
+        generation: Arc::new(Native {
+            config,
+            // It holds nothing, keeps no state and wants no ticks: the rest is as it is by default.
+            manifest: Manifest {
+                name: manifest.name,
+                version: manifest.version,
+                drop_reasons: manifest.drop_reasons,
+                ..Manifest::default()
+            },
+        }),
+        on_fault: stage.wasm.on_fault,
+        hold: stage.wasm.hold,
+        breaker: BreakerConfig::default(),
+    })
+}
+
+#[derive(Debug)]
+struct Native {
+    config: String,
+    manifest: Manifest,
+}
+
+impl Generation for Native {
+    fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    fn instantiate(&self) -> BoxFuture<'_, Result<Box<dyn Instance>, InstantiateError>> {
+        let made = Exported::<Job>::configure(&self.config, PACKAGE);
+        let made = made.map(|(job, _)| Box::new(Twin(job)) as Box<dyn Instance>);
+        Box::pin(ready(made.map_err(|message| InstantiateError {
+            message,
+            source: None,
+        })))
+    }
+}
+
+struct Twin(Exported<Job>);
+
+impl Instance for Twin {
+    fn process<'a>(
+        &'a mut self,
+        ticket: Ticket,
+        batch: &'a [u8],
+    ) -> BoxFuture<'a, Result<Reply, Fault>> {
+        // The SDK's batch owns its bytes, here as in a component: both pay for one copy.
+        let reply = self.0.process(ticket, batch.to_vec());
+        Box::pin(ready(Ok(Reply {
+            verdicts: reply.verdicts,
+            edits: reply.edits,
+            blob: reply.blob,
+            emission: None,
+        })))
+    }
+
+    fn tick(&mut self) -> BoxFuture<'_, Result<Emission, Fault>> {
+        Box::pin(ready(Ok(Emission::default())))
+    }
+
+    fn drain(
+        &mut self,
+        _reason: DrainReason,
+        _deadline: Duration,
+    ) -> BoxFuture<'_, Result<Emission, Fault>> {
+        Box::pin(ready(Ok(Emission::default())))
+    }
+}

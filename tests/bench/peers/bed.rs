@@ -1,0 +1,78 @@
+//! One run of one contestant: free ports, a configuration for them, and `spandrel bench`.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::arguments::Arguments;
+use crate::contestant::{Contestant, Places};
+use crate::roster::Tools;
+
+/// The same for everybody.
+#[derive(Debug)]
+pub(crate) struct Bed {
+    spandrel: PathBuf,
+    module: PathBuf,
+    /// Where contestants find their configurations, and may write what they like.
+    folder: tempfile::TempDir,
+    arguments: Vec<String>,
+}
+
+impl Bed {
+    pub(crate) fn new(tools: &Tools, arguments: &Arguments) -> Result<Self> {
+        let mut all = arguments.bench.clone();
+        if !all.iter().any(|argument| argument.starts_with("--count")) {
+            all.push(format!("--duration={}s", arguments.seconds));
+        }
+        Ok(Self {
+            spandrel: tools.spandrel.clone(),
+            module: tools.module.clone(),
+            folder: tempfile::tempdir()?,
+            arguments: all,
+        })
+    }
+
+    /// Runs a contestant under load and gives the report of `spandrel bench`.
+    pub(crate) fn run(&self, contestant: &Contestant) -> Result<Value> {
+        let [listen, backend, spare] = free_addresses()?;
+        let places = Places {
+            listen,
+            backend,
+            spare,
+            module: self.module.clone(),
+        };
+        let command = contestant.ready(&places, self.folder.path())?;
+        let output = Command::new(&self.spandrel)
+            .arg("bench")
+            .args(&self.arguments)
+            .args(["--endpoint", &places.listen, "--backend", &places.backend])
+            .args(["--output", "json", "--"])
+            .args(&command)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot run spandrel bench")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        let report = serde_json::from_slice(&output.stdout);
+        ensure!(
+            report.is_ok(),
+            "spandrel bench ({}) gave no report of `{}`:\n{}",
+            output.status,
+            command.join(" "),
+            said.trim_end()
+        );
+        Ok(report?)
+    }
+}
+
+/// Addresses of the loopback that nobody has at the moment.
+fn free_addresses() -> Result<[String; 3]> {
+    // All are bound at the same time, so that they differ.
+    let bind = || TcpListener::bind(("127.0.0.1", 0));
+    let listeners = [bind()?, bind()?, bind()?];
+    let [first, second, third] = listeners.map(|listener| listener.local_addr());
+    Ok([first?, second?, third?].map(|address| address.to_string()))
+}

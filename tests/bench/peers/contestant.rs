@@ -1,0 +1,131 @@
+//! A collector with a job, and how it is started.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+/// What is done to the spans on their way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Job {
+    /// Nothing.
+    PassThrough,
+    /// Health checks are dropped, and two attributes are added by service name.
+    Job2,
+    /// Job 2, then as many attributes again by a second plugin.
+    Twice,
+    /// And again, by five plugins.
+    FiveTimes,
+}
+
+impl Job {
+    /// Whether the spans of health checks are dropped.
+    pub(crate) fn drops(self) -> bool {
+        self != Self::PassThrough
+    }
+
+    /// As it is named in a command line and in the name of a file.
+    pub(crate) fn slug(self) -> &'static str {
+        match self {
+            Self::PassThrough => "pass-through",
+            Self::Job2 => "job-2",
+            Self::Twice => "two-plugins",
+            Self::FiveTimes => "five-plugins",
+        }
+    }
+}
+
+impl fmt::Display for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PassThrough => "pass-through",
+            Self::Job2 => "job 2",
+            Self::Twice => "job 2, twice",
+            Self::FiveTimes => "job 2, 5 times",
+        })
+    }
+}
+
+/// A collector with a job.
+#[derive(Clone, Debug)]
+pub(crate) struct Contestant {
+    pub(crate) name: String,
+    pub(crate) job: Job,
+    /// The program and its arguments, with placeholders.
+    pub(crate) command: Vec<String>,
+    /// A file with placeholders in its text; `{config}` in the command.
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// What placeholders stand for in one run.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    /// Where the collector listens, `host:port`.
+    pub(crate) listen: String,
+    /// Where it sends to, `host:port`.
+    pub(crate) backend: String,
+    /// One more free port, for what a collector listens on beside that.
+    pub(crate) spare: String,
+    /// The component of job 2.
+    pub(crate) module: PathBuf,
+}
+
+impl Contestant {
+    /// The command without placeholders; the configuration is written into `folder`.
+    pub(crate) fn ready(&self, places: &Places, folder: &Path) -> Result<Vec<String>> {
+        let mut config = String::new();
+        if let Some(file) = &self.config {
+            let file = PathBuf::from(self.filled(&file.display().to_string(), places, ""));
+            let text = std::fs::read_to_string(&file)
+                .with_context(|| format!("cannot read {}", file.display()))?;
+            let name = file.file_name().context("a configuration has a name")?;
+            let written = folder.join(name);
+            std::fs::write(&written, self.filled(&text, places, ""))?;
+            config = written.display().to_string();
+        }
+        let command = self.command.iter();
+        Ok(command
+            .map(|part| self.filled(part, places, &config))
+            .collect())
+    }
+
+    fn filled(&self, text: &str, places: &Places, config: &str) -> String {
+        text.replace("{listen}", &places.listen)
+            .replace("{backend}", &places.backend)
+            .replace("{spare}", &places.spare)
+            .replace("{module}", &places.module.display().to_string())
+            .replace("{job}", self.job.slug())
+            .replace("{config}", config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Placeholders are filled in the command, in the name of the configuration and in its text.
+    #[test]
+    fn placeholders_are_filled() {
+        let folder = tempfile::tempdir().unwrap();
+        let template = folder.path().join("job-2.in.yaml");
+        std::fs::write(&template, "from: {listen}\nto: {backend}\ndoes: {job}\n").unwrap();
+        let contestant = Contestant {
+            name: "it".to_owned(),
+            job: Job::Job2,
+            command: vec!["it".to_owned(), "--config={config}".to_owned()],
+            config: Some(folder.path().join("{job}.in.yaml")),
+        };
+        let places = Places {
+            listen: "127.0.0.1:1".to_owned(),
+            backend: "127.0.0.1:2".to_owned(),
+            spare: "127.0.0.1:3".to_owned(),
+            module: PathBuf::from("job.wasm"),
+        };
+        let written = tempfile::tempdir().unwrap();
+        let command = contestant.ready(&places, written.path()).unwrap();
+        let config = written.path().join("job-2.in.yaml");
+        assert_eq!(command, ["it", &format!("--config={}", config.display())]);
+        let text = std::fs::read_to_string(config).unwrap();
+        assert_eq!(text, "from: 127.0.0.1:1\nto: 127.0.0.1:2\ndoes: job-2\n");
+    }
+}

@@ -1,0 +1,139 @@
+//! How a contestant did, over all rounds.
+
+use serde_json::{Value, json};
+
+use crate::arguments::Arguments;
+use crate::contestant::Contestant;
+use crate::figures::{COLUMNS, Counts, Figures, Verdict};
+
+/// A contestant with what was measured of it.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) contestant: Contestant,
+    pub(crate) rounds: Vec<Figures>,
+    /// Rounds that it did not get through, or lost items in.
+    pub(crate) failures: u32,
+    reports: Vec<Value>,
+    counts: Counts,
+    /// Rounds in which the bed itself was too slow to say anything.
+    doubtful: u32,
+}
+
+impl Outcome {
+    pub(crate) fn new(contestant: Contestant) -> Self {
+        Self {
+            contestant,
+            rounds: Vec::new(),
+            failures: 0,
+            reports: Vec::new(),
+            counts: Counts::default(),
+            doubtful: 0,
+        }
+    }
+
+    /// Takes the report of a round.
+    pub(crate) fn add(&mut self, report: Value) {
+        self.rounds.push(Figures::read(&report));
+        self.counts.add(&Counts::read(&report));
+        let verdict = Verdict::read(&report);
+        self.failures += u32::from(!verdict.is_ok);
+        self.doubtful += u32::from(verdict.is_doubtful);
+        self.reports.push(report);
+    }
+
+    /// The collector and its job.
+    pub(crate) fn name(&self) -> String {
+        format!("{}, {}", self.contestant.name, self.contestant.job)
+    }
+
+    /// Each figure's median over the rounds.
+    pub(crate) fn medians(&self) -> Figures {
+        Figures::medians(&self.rounds)
+    }
+
+    /// Whether it got through every round, lost nothing, and did its job.
+    pub(crate) fn is_good(&self) -> bool {
+        self.failures == 0 && self.wrong_job().is_none()
+    }
+
+    /// What the figures do not say.
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        let counts = &self.counts;
+        for (count, what) in [
+            (counts.lost, "lost"),
+            (counts.duplicated, "duplicated"),
+            (counts.refused, "refused"),
+            (counts.unanswered, "unanswered"),
+        ] {
+            if count > 0 {
+                remarks.push(format!("{count} {what}"));
+            }
+        }
+        remarks.extend(self.wrong_job());
+        if self.doubtful > 0 {
+            remarks.push(format!("the bed was the limit in {} rounds", self.doubtful));
+        }
+        if self.failures > 0 {
+            remarks.push(format!("{} rounds failed", self.failures));
+        }
+        remarks
+    }
+
+    /// What it does with health checks, if that is not its job.
+    fn wrong_job(&self) -> Option<String> {
+        let Counts {
+            health_checks_sent: sent,
+            health_checks_delivered: arrived,
+            lost,
+            refused,
+            unanswered,
+            ..
+        } = self.counts;
+        let drops = self.contestant.job.drops();
+        if drops && arrived > 0 {
+            Some(format!(
+                "{arrived} of {sent} health checks were not dropped"
+            ))
+        } else if !drops && arrived < sent && lost + refused + unanswered == 0 {
+            Some(format!(
+                "{} of {sent} health checks were dropped",
+                sent - arrived
+            ))
+        } else {
+            None
+        }
+    }
+}
+
+/// Everything, for scripts.
+pub(crate) fn json(outcomes: &[Outcome], arguments: &Arguments, missing: &[String]) -> String {
+    let contestants = outcomes.iter().map(|outcome| {
+        let medians = outcome.medians();
+        let figures = COLUMNS.iter().zip(medians.values());
+        let medians: serde_json::Map<String, Value> = figures
+            .map(|(column, value)| (column.key.to_owned(), json!(value)))
+            .collect();
+        json!({
+            "collector": outcome.contestant.name,
+            "job": outcome.contestant.job.slug(),
+            "medians": medians,
+            "good": outcome.is_good(),
+            "remarks": outcome.remarks(),
+            "failures": outcome.failures,
+            "reports": outcome.reports,
+        })
+    });
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let whole = json!({
+        "rounds": arguments.rounds,
+        "seconds": arguments.seconds,
+        "cores": cores,
+        "left_out": missing,
+        "contestants": contestants.collect::<Vec<_>>(),
+    });
+    format!("{whole:#}")
+}
+
+#[cfg(test)]
+mod tests;

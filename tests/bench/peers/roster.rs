@@ -1,0 +1,214 @@
+//! Who takes part: ours, the bounds, and the peers that are installed.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use spandrel_tests::artifacts;
+
+use crate::arguments::{Arguments, Peer};
+use crate::contestant::{Contestant, Job};
+
+/// Everything that is built here.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    pub(crate) spandrel: PathBuf,
+    native: PathBuf,
+    /// The component of job 2.
+    pub(crate) module: PathBuf,
+    /// The bed's own folder under the target directory.
+    pub(crate) folder: PathBuf,
+}
+
+impl Tools {
+    /// Builds what is missing, with cargo's progress.
+    pub(crate) fn build() -> Result<Self> {
+        let spandrel = artifacts::collector()?;
+        let mut build = vec!["--workspace", "--bin", "bench-native"];
+        if !cfg!(debug_assertions) {
+            build.push("--release");
+        }
+        artifacts::build(&build)?;
+        let native = spandrel.with_file_name("bench-native");
+        let module = artifacts::sdk_guest("bench_job")?;
+        let folder = artifacts::target_dir()?.join("peers");
+        std::fs::create_dir_all(&folder)?;
+        Ok(Self {
+            spandrel,
+            native,
+            module,
+            folder,
+        })
+    }
+}
+
+/// Who takes part, and who could.
+#[derive(Debug, Default)]
+pub(crate) struct Roster {
+    pub(crate) contestants: Vec<Contestant>,
+    /// A line for each peer that is not here, which says how to get it.
+    pub(crate) missing: Vec<String>,
+}
+
+/// The bound that ratios are of.
+pub(crate) const PROXY: &str = "raw proxy";
+
+/// Where the configurations are.
+fn configs() -> PathBuf {
+    artifacts::root().join("tests/bench/peers/configs")
+}
+
+/// Everybody, in the order of the table.
+pub(crate) fn roster(tools: &Tools, arguments: &Arguments) -> Result<Roster> {
+    let mut roster = Roster::default();
+    bounds(&mut roster, tools)?;
+    ours(&mut roster, tools);
+    rotel(&mut roster, &tools.folder);
+    otelcol(&mut roster);
+    for peer in &arguments.peers {
+        given(&mut roster, peer);
+    }
+    let wanted = |name: &str| {
+        let mut words = arguments.only.iter();
+        arguments.only.is_empty() || words.any(|word| name.contains(word.as_str()))
+    };
+    roster
+        .contestants
+        .retain(|contestant| wanted(&format!("{}, {}", contestant.name, contestant.job)));
+    roster.missing.retain(|missing| wanted(missing));
+    ensure!(!roster.contestants.is_empty(), "nobody has such a name");
+    Ok(roster)
+}
+
+impl Roster {
+    fn add(&mut self, name: &str, job: Job, command: &[&str], config: Option<PathBuf>) {
+        self.contestants.push(Contestant {
+            name: name.to_owned(),
+            job,
+            command: command.iter().map(ToString::to_string).collect(),
+            config,
+        });
+    }
+}
+
+fn bounds(roster: &mut Roster, tools: &Tools) -> Result<()> {
+    let this = std::env::current_exe().context("cannot find this program")?;
+    let pump = [&*this.to_string_lossy(), "pump", "{listen}", "{backend}"];
+    roster.add("raw TCP pump", Job::PassThrough, &pump, None);
+    let spandrel = tools.spandrel.to_string_lossy();
+    let proxy = [
+        &*spandrel,
+        "bench",
+        "proxy",
+        "--listen",
+        "{listen}",
+        "--to",
+        "{backend}",
+    ];
+    roster.add(PROXY, Job::PassThrough, &proxy, None);
+    Ok(())
+}
+
+fn ours(roster: &mut Roster, tools: &Tools) {
+    let config = |job: Job| {
+        Some(
+            configs()
+                .join("spandrel")
+                .join(format!("{}.yaml", job.slug())),
+        )
+    };
+    let spandrel = tools.spandrel.to_string_lossy();
+    let native = tools.native.to_string_lossy();
+    let command = [&*spandrel, "--config", "{config}"];
+    for job in [Job::PassThrough, Job::Job2, Job::Twice, Job::FiveTimes] {
+        roster.add("spandrel", job, &command, config(job));
+    }
+    let command = [&*native, "--config", "{config}"];
+    roster.add(
+        "spandrel, compiled in",
+        Job::Job2,
+        &command,
+        config(Job::Job2),
+    );
+}
+
+/// Rotel's package has its program, and Python processors run in it.
+fn rotel(roster: &mut Roster, folder: &Path) {
+    let venv = folder.join("rotel");
+    let Some(program) = find_rotel(&venv).or_else(|| in_path("rotel")) else {
+        let venv = venv.display();
+        roster.missing.push(format!(
+            "rotel: python3 -m venv {venv} && {venv}/bin/pip install --pre rotel rotel-sdk"
+        ));
+        return;
+    };
+    let program = program.to_string_lossy();
+    let start = [
+        &*program,
+        "start",
+        "--otlp-grpc-endpoint={listen}",
+        "--otlp-http-endpoint={spare}",
+        "--otlp-grpc-max-recv-msg-size-mib=64",
+        "--exporter=otlp",
+        "--otlp-exporter-endpoint=http://{backend}",
+        "--otlp-exporter-protocol=grpc",
+        "--otlp-exporter-compression=none",
+    ];
+    roster.add("rotel", Job::PassThrough, &start, None);
+    let processor = configs().join("rotel/job_2.py");
+    let processor = format!("--otlp-with-trace-processor={}", processor.display());
+    let with_processor: Vec<&str> = start.into_iter().chain([processor.as_str()]).collect();
+    roster.add("rotel, Python", Job::Job2, &with_processor, None);
+}
+
+/// In the packages of a virtual environment, whichever version of Python it is of.
+fn find_rotel(venv: &Path) -> Option<PathBuf> {
+    let pythons = venv.join("lib").read_dir().ok()?;
+    let programs = pythons
+        .filter_map(Result::ok)
+        .map(|python| python.path().join("site-packages/rotel/rotel-agent"));
+    programs.into_iter().find(|program| program.is_file())
+}
+
+/// The OpenTelemetry Collector, answering when the backend has answered, and with a queue.
+fn otelcol(roster: &mut Roster) {
+    let program = ["otelcol-contrib", "otelcol"].into_iter().find_map(in_path);
+    let Some(program) = program else {
+        roster.missing.push(
+            "otelcol: put `otelcol-contrib` of the OpenTelemetry Collector's releases into PATH \
+             (job 2 needs its filter and transform processors)"
+                .to_owned(),
+        );
+        return;
+    };
+    let program = program.to_string_lossy();
+    let command = [&*program, "--config={config}"];
+    let queued = [
+        &*program,
+        "--config={config}",
+        "--set=exporters::otlp::sending_queue::enabled=true",
+        "--set=exporters::otlp::sending_queue::batch::flush_timeout=200ms",
+    ];
+    for job in [Job::PassThrough, Job::Job2] {
+        let config = configs()
+            .join("otelcol")
+            .join(format!("{}.yaml", job.slug()));
+        roster.add("otelcol", job, &command, Some(config.clone()));
+        roster.add("otelcol, queue", job, &queued, Some(config));
+    }
+}
+
+/// One that was given on the command line.
+fn given(roster: &mut Roster, peer: &Peer) {
+    let command: Vec<&str> = peer.command.iter().map(String::as_str).collect();
+    for job in [Job::PassThrough, Job::Job2] {
+        let config = peer.config.clone();
+        let config = config.unwrap_or_else(|| configs().join("otelcol/{job}.yaml"));
+        roster.add(&peer.name, job, &command, Some(config));
+    }
+}
+
+fn in_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let mut folders = std::env::split_paths(&path);
+    folders.find_map(|folder| Some(folder.join(program)).filter(|program| program.is_file()))
+}

@@ -1,0 +1,6 @@
+//! The job that collectors are compared by, as a component made with the SDK as any plugin is.
+
+#[path = "bench_job/plugin.rs"]
+mod plugin;
+
+spandrel_guest::export!(plugin::Job);
