@@ -16,6 +16,7 @@
 pub mod backoff;
 mod batch;
 pub mod batcher;
+mod chain;
 pub mod completion;
 pub mod egress;
 pub mod exporter;

@@ -9,9 +9,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::batch::Batch;
+use crate::chain::Chain;
 use crate::egress::{Egress, Permits};
 use crate::refused::Refused;
 use crate::stage::runner::{Origin, Passed, StageRunner};
+use crate::stage::transit::Transit;
 
 /// Batches that wait for a shard. A shard is busy for milliseconds a batch, so a few are enough to
 /// keep it from waiting, and few enough to keep what is accepted but not queued small.
@@ -27,7 +29,7 @@ pub(crate) struct Job {
 
 /// See the module.
 pub(crate) struct Shard {
-    stages: Vec<StageRunner>,
+    chain: Chain,
     egress: Arc<Egress>,
     input: mpsc::Receiver<Job>,
     /// When the drain must be over; set before the input closes.
@@ -42,7 +44,7 @@ impl Shard {
         deadline: watch::Receiver<Option<Instant>>,
     ) -> Self {
         Self {
-            stages,
+            chain: Chain::new(stages),
             egress,
             input,
             deadline,
@@ -52,7 +54,7 @@ impl Shard {
     /// Runs until the input is closed and empty, then drains the stages in pipeline order.
     pub(crate) async fn run(mut self) {
         loop {
-            let due = self.stages.iter().map(StageRunner::next_tick).min();
+            let due = self.chain.next_tick();
             let tick = async {
                 match due {
                     Some(due) => tokio::time::sleep_until(due).await,
@@ -97,25 +99,26 @@ impl Shard {
     /// Runs a sender's batch through all stages, and what they emit beside it through the stages
     /// after them.
     async fn run_batch(&mut self, batch: Batch, permits: &Permits) -> Result<(), Refused> {
-        let mut fresh = Some(batch);
-        for index in 0..self.stages.len() {
-            let Some(batch) = fresh.take() else { break };
-            let Some(stage) = self.stages.get_mut(index) else {
-                break;
+        let mut batch = Transit::from(batch);
+        for index in 0.. {
+            let passed = match self.chain.step(index, batch, Origin::Sender).await {
+                Ok(passed) => passed,
+                Err(through) => {
+                    self.egress.forward(through.into_batch(), permits);
+                    break;
+                }
             };
             let Passed {
                 kept,
                 emitted,
                 refused,
-            } = stage.process(batch, Origin::Sender).await;
+            } = passed;
             self.forward(index + 1, emitted).await;
             if let Some(refused) = refused {
                 return Err(refused);
             }
-            fresh = kept;
-        }
-        if let Some(batch) = fresh {
-            self.egress.forward(batch, permits);
+            let Some(kept) = kept else { break };
+            batch = kept;
         }
         Ok(())
     }
@@ -123,19 +126,19 @@ impl Shard {
     /// Runs accepted batches through the stages from `first` on, and on to the exporters.
     async fn forward(&mut self, first: usize, batches: Vec<Batch>) {
         // A queue in place of recursion: what a stage emits goes through the stages after it, in order.
-        let mut left: VecDeque<(usize, Batch)> =
-            batches.into_iter().map(|batch| (first, batch)).collect();
+        let from = |index, batches: Vec<Batch>| {
+            let transits = batches.into_iter().map(Transit::from);
+            transits.map(move |batch| (index, batch))
+        };
+        let mut left: VecDeque<_> = from(first, batches).collect();
         while let Some((index, batch)) = left.pop_front() {
-            let Some(stage) = self.stages.get_mut(index) else {
-                self.leave(batch).await;
-                continue;
-            };
-            let Passed { kept, emitted, .. } = stage.process(batch, Origin::Accepted).await;
-            left.extend(
-                kept.into_iter()
-                    .chain(emitted)
-                    .map(|batch| (index + 1, batch)),
-            );
+            match self.chain.step(index, batch, Origin::Accepted).await {
+                Ok(Passed { kept, emitted, .. }) => {
+                    left.extend(kept.map(|kept| (index + 1, kept)));
+                    left.extend(from(index + 1, emitted));
+                }
+                Err(through) => self.leave(through.into_batch()).await,
+            }
         }
     }
 
@@ -153,14 +156,9 @@ impl Shard {
 
     async fn tick(&mut self) {
         let now = Instant::now();
-        for index in 0..self.stages.len() {
-            let Some(stage) = self.stages.get_mut(index) else {
-                break;
-            };
-            if stage.next_tick() <= now {
-                let emitted = stage.tick().await;
-                self.forward(index + 1, emitted).await;
-            }
+        for index in 0..self.chain.len() {
+            let emitted = self.chain.tick(index, now).await;
+            self.forward(index + 1, emitted).await;
         }
     }
 
@@ -168,16 +166,13 @@ impl Shard {
     /// those are asked to drain. The time that is left is shared out evenly, and a part of it is
     /// kept for the queues behind.
     async fn drain(&mut self) {
-        for index in 0..self.stages.len() {
-            let stages_left = u32::try_from(self.stages.len() - index).unwrap_or(u32::MAX);
+        for index in 0..self.chain.len() {
+            let stages_left = u32::try_from(self.chain.len() - index).unwrap_or(u32::MAX);
             let left = self.deadline.borrow().map_or(DEFAULT_DRAIN, |deadline| {
                 deadline.saturating_duration_since(Instant::now())
             });
             let share = left.mul_f64(1.0 - EGRESS_SHARE) / stages_left;
-            let Some(stage) = self.stages.get_mut(index) else {
-                break;
-            };
-            let emitted = stage.drain(share).await;
+            let emitted = self.chain.drain(index, share).await;
             self.forward(index + 1, emitted).await;
         }
     }

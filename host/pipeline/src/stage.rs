@@ -6,9 +6,12 @@
 
 mod breaker;
 mod held;
+mod input;
+mod learned;
 mod quarantine;
 pub(crate) mod runner;
 mod spec;
+pub(crate) mod transit;
 
 use std::fmt;
 use std::time::Duration;
@@ -16,6 +19,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 pub use self::breaker::BreakerConfig;
+pub use self::input::Input;
+pub use self::learned::NewReads;
 pub use self::spec::{FaultPolicy, HoldLimits, StageSpec};
 
 /// Names one input batch of one instance until each of its items is settled. Never zero.
@@ -63,6 +68,9 @@ pub struct Reply {
     pub blob: Vec<u8>,
     /// Items settled or made beside this batch.
     pub emission: Option<Emission>,
+    /// What the plugin read in this batch and never before; none for nothing new. Plugins that
+    /// never say any are called with whole batches.
+    pub reads: Option<NewReads>,
 }
 
 /// Items that a plugin settled or made outside of the batch in hand; nothing in it is checked yet.
@@ -158,11 +166,11 @@ pub struct InstantiateError {
 /// One running copy of a generation. Every call returns within the stage's limits; after a fault
 /// the instance is dropped and another one made.
 pub trait Instance: Send {
-    /// Judges one batch: validated OTLP bytes.
+    /// Judges one batch. A projection has at least what this instance said that it reads.
     fn process<'a>(
         &'a mut self,
         ticket: Ticket,
-        batch: &'a [u8],
+        input: &'a Input,
     ) -> BoxFuture<'a, Result<Reply, Fault>>;
     /// Lets time pass for the plugin.
     fn tick(&mut self) -> BoxFuture<'_, Result<Emission, Fault>>;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use spandrel_pipeline::stage::{
-    self, DrainReason, Emission, Fault, FaultKind, Manifest, Reply, Ticket,
+    self, DrainReason, Emission, Fault, FaultKind, Input, Manifest, Reply, Ticket,
 };
 use wasmtime::Store;
 
@@ -128,7 +128,8 @@ impl Instance {
         }
     }
 
-    async fn run_process(&mut self, ticket: Ticket, batch: &[u8]) -> Result<Reply, Fault> {
+    async fn run_process(&mut self, ticket: Ticket, input: &Input) -> Result<Reply, Fault> {
+        let batch = input.bytes();
         let reply = call!(self, self.limits.call_deadline, |plugin, store| plugin
             .spandrel_plugin_traces()
             .call_process(store, ticket, batch))?;
@@ -198,9 +199,9 @@ impl stage::Instance for Instance {
     fn process<'a>(
         &'a mut self,
         ticket: Ticket,
-        batch: &'a [u8],
+        input: &'a Input,
     ) -> BoxFuture<'a, Result<Reply, Fault>> {
-        Box::pin(self.run_process(ticket, batch))
+        Box::pin(self.run_process(ticket, input))
     }
 
     fn tick(&mut self) -> BoxFuture<'_, Result<Emission, Fault>> {

@@ -53,6 +53,9 @@ pub struct Applied {
     pub dropped: Vec<(u8, u64)>,
 }
 
+/// A quarter of what edits can name, and more than a few of the largest replies.
+const FULL: usize = 1 << 30;
+
 /// The byte of a verdict that drops, for whatever reason.
 const DROPPED: u8 = 2;
 
@@ -72,6 +75,17 @@ impl Projection {
     /// What the next plugin sees.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// What it has of each span.
+    pub const fn reads(&self) -> &Reads {
+        &self.reads
+    }
+
+    /// Whether so much has changed that the batch should be spliced before more is applied: edits
+    /// name what they need by 32 bits.
+    pub fn is_full(&self) -> bool {
+        self.changes.blob.len() > FULL
     }
 
     /// Whether nothing has changed yet.

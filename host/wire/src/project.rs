@@ -76,6 +76,12 @@ impl Reads {
         Some(())
     }
 
+    /// Whether it reads everything that another reads.
+    pub fn covers(&self, other: &Self) -> bool {
+        let has = |key: &String| self.keys.binary_search(key).is_ok();
+        (self.fields || !other.fields) && other.keys.iter().all(has)
+    }
+
     /// Whether the attribute with this key is read.
     #[inline]
     pub(crate) fn has(&self, key: &[u8]) -> bool {

@@ -9,8 +9,8 @@ use futures_util::future::BoxFuture;
 use spandrel::config::service::Stage;
 use spandrel_guest::exported::{Exported, Package};
 use spandrel_pipeline::stage::{
-    BreakerConfig, DrainReason, Emission, Fault, Generation, Instance, InstantiateError, Manifest,
-    Reply, StageSpec, Ticket,
+    BreakerConfig, DrainReason, Emission, Fault, Generation, Input, Instance, InstantiateError,
+    Manifest, Reply, StageSpec, Ticket,
 };
 
 use crate::job::Job;
@@ -79,15 +79,16 @@ impl Instance for Twin {
     fn process<'a>(
         &'a mut self,
         ticket: Ticket,
-        batch: &'a [u8],
+        input: &'a Input,
     ) -> BoxFuture<'a, Result<Reply, Fault>> {
         // The SDK's batch owns its bytes, here as in a component: both pay for one copy.
-        let reply = self.0.process(ticket, batch.to_vec());
+        let reply = self.0.process(ticket, input.bytes().to_vec());
         Box::pin(ready(Ok(Reply {
             verdicts: reply.verdicts,
             edits: reply.edits,
             blob: reply.blob,
             emission: None,
+            reads: None,
         })))
     }
 

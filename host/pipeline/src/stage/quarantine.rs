@@ -3,6 +3,9 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// After so many failures on the same bytes, the plugin is not asked again.
 pub(crate) const ATTEMPTS: u32 = 3;
@@ -11,6 +14,10 @@ pub(crate) const ATTEMPTS: u32 = 3;
 /// oldest may be forgotten when the table is full.
 const REMEMBERED: usize = 1024;
 
+/// When nothing failed for this long, everything is forgotten: senders give up on a batch after five
+/// minutes, and while there is something to remember each batch costs a hash of its bytes.
+const REMEMBERED_FOR: Duration = Duration::from_secs(5 * 60);
+
 /// The batches that failed in one stage on one shard.
 #[derive(Debug, Default)]
 pub(crate) struct Quarantine {
@@ -18,9 +25,26 @@ pub(crate) struct Quarantine {
     /// Failures by hash, with the order in which the batch came in.
     failures: HashMap<u64, (u32, u64)>,
     clock: u64,
+    last: Option<Instant>,
 }
 
 impl Quarantine {
+    /// Forgets what is long past.
+    pub(crate) fn forget(&mut self) {
+        if self
+            .last
+            .is_some_and(|last| last.elapsed() > REMEMBERED_FOR)
+        {
+            self.failures.clear();
+            self.last = None;
+        }
+    }
+
+    /// Whether it has not failed on any bytes that are remembered.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.failures.is_empty()
+    }
+
     /// How often the plugin failed on these bytes. Costs nothing while nothing has failed.
     pub(crate) fn failures(&self, bytes: &[u8]) -> u32 {
         if self.failures.is_empty() {
@@ -34,6 +58,7 @@ impl Quarantine {
     /// The plugin failed on these bytes. Returns how often it has by now.
     pub(crate) fn fault(&mut self, bytes: &[u8]) -> u32 {
         self.clock += 1;
+        self.last = Some(Instant::now());
         let entry = self
             .failures
             .entry(self.hasher.hash_one(bytes))
@@ -83,5 +108,18 @@ mod tests {
         }
         assert_eq!(quarantine.failures.len(), REMEMBERED);
         assert_eq!(quarantine.failures(&2999_u32.to_le_bytes()), 1);
+    }
+
+    /// Failures are remembered while senders may repeat the batch, and not for ever.
+    #[tokio::test(start_paused = true)]
+    async fn forgets_in_time() {
+        let mut quarantine = Quarantine::default();
+        quarantine.fault(b"poison");
+        tokio::time::advance(REMEMBERED_FOR).await;
+        quarantine.forget();
+        assert_eq!(quarantine.failures(b"poison"), 1);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        quarantine.forget();
+        assert!(quarantine.is_empty());
     }
 }

@@ -1,24 +1,26 @@
 //! One stage on one shard: calls the plugin's instance, checks what it answers, applies it to the
 //! batch and to what is held, and does what the fault policy says when it fails.
 
+mod holding;
 mod judgement;
 mod recovery;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use spandrel_wire::{Held, Kept, Limits, Spliced};
+use spandrel_wire::{Limits, Reads};
 use tokio::time::Instant;
 
-use self::judgement::{Judgement, Released};
+use self::judgement::Judgement;
 use self::recovery::FaultLog;
 use super::breaker::{Breaker, Gate};
 use super::held::HeldTable;
+use super::learned::Learned;
 use super::quarantine::{ATTEMPTS, Quarantine};
-use super::{DrainReason, Fault, FaultKind, FaultPolicy, Instance, StageSpec, Ticket};
+use super::transit::Transit;
+use super::{DrainReason, Fault, FaultKind, FaultPolicy, Input, Instance, StageSpec, Ticket};
 use crate::batch::Batch;
-use crate::ledger::{Account, Ledger, Reason, Tally};
+use crate::ledger::{Ledger, Reason};
 use crate::refused::Refused;
 
 /// Who owns a batch's items while it is in the chain.
@@ -34,7 +36,7 @@ pub(crate) enum Origin {
 #[derive(Debug, Default)]
 pub(crate) struct Passed {
     /// What is left of the batch that went in.
-    pub kept: Option<Batch>,
+    pub kept: Option<Transit>,
     /// Released, created or recovered beside it: accepted before.
     pub emitted: Vec<Batch>,
     /// Why the batch was refused.
@@ -44,8 +46,6 @@ pub(crate) struct Passed {
 /// Between two looks at what is held and at a plugin that waits to be made anew, when the plugin
 /// itself asks for no ticks.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
-/// How long a plugin may take to let go under pressure: the senders of this shard wait meanwhile.
-const PRESSURE_DEADLINE: Duration = Duration::from_millis(500);
 /// The hint to senders whose batch was refused because the plugin failed.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -56,6 +56,8 @@ pub(crate) struct StageRunner {
     limits: Limits,
     ledger: Arc<Ledger>,
     instance: Option<Box<dyn Instance>>,
+    /// What that instance reads.
+    learned: Learned,
     rebuild_at: Instant,
     last_ticket: Ticket,
     held: HeldTable,
@@ -88,6 +90,7 @@ impl StageRunner {
             limits,
             ledger,
             instance: Some(instance),
+            learned: Learned::default(),
             rebuild_at: now,
             last_ticket: 0,
             held: HeldTable::default(),
@@ -105,13 +108,21 @@ impl StageRunner {
         self.wake_at
     }
 
+    /// What the plugin reads, while it takes a projection. One that holds does not, because what is
+    /// held must be there in whole; neither does one that has failed lately, because its failures
+    /// are known by the bytes.
+    pub(crate) fn reads(&self) -> Option<&Reads> {
+        let takes = !self.spec.generation.manifest().holds && self.quarantine.is_empty();
+        self.learned.settled().filter(|_| takes)
+    }
+
     /// Runs one batch through the plugin.
-    pub(crate) async fn process(&mut self, batch: Batch, origin: Origin) -> Passed {
+    pub(crate) async fn process(&mut self, mut batch: Transit, origin: Origin) -> Passed {
         let items = batch.items();
         self.ledger
             .post_stage(self.index, |column| column.input += items);
         let mut passed = Passed::default();
-        let failures = self.quarantine.failures(&batch.bytes);
+        let failures = self.failures(&mut batch.input);
         if failures >= ATTEMPTS
             && origin == Origin::Sender
             && self.spec.on_fault == FaultPolicy::Refuse
@@ -125,21 +136,43 @@ impl StageRunner {
         } else if failures >= ATTEMPTS || !self.ready(&mut passed.emitted).await {
             self.apply_policy(batch, origin, &mut passed);
         } else {
-            let ticket = self.ticket();
-            match self.judge(ticket, &batch.bytes, items).await {
-                Ok(judgement) => {
-                    self.worked(&batch.bytes);
-                    self.apply(ticket, batch, judgement, &mut passed);
-                }
-                Err(fault) => {
-                    self.failed(&fault, Some(&batch.bytes), &mut passed.emitted);
-                    self.apply_policy(batch, origin, &mut passed);
-                }
-            }
+            self.call(batch, origin, &mut passed).await;
             self.relieve(&mut passed.emitted).await;
         }
         self.count_output(&passed);
         passed
+    }
+
+    /// How often the plugin failed on this batch.
+    fn failures(&self, input: &mut Input) -> u32 {
+        if self.quarantine.is_empty() {
+            return 0;
+        }
+        input.make_whole();
+        self.quarantine.failures(input.bytes())
+    }
+
+    /// One call, and what comes of it.
+    async fn call(&mut self, mut batch: Transit, origin: Origin, passed: &mut Passed) {
+        let has_reads = |has| self.reads().is_some_and(|reads| Reads::covers(has, reads));
+        if !batch.input.reads().is_some_and(has_reads) {
+            batch.input.make_whole();
+        }
+        let ticket = self.ticket();
+        // Failures are forgotten by the bytes that came; while there are none, nobody asks for these.
+        let came = (!self.quarantine.is_empty()).then(|| batch.input.whole());
+        let items = batch.items();
+        match self.judge(ticket, &mut batch.input, items).await {
+            Ok(judgement) => {
+                self.worked(came.as_deref().unwrap_or_default());
+                self.apply(ticket, batch, judgement, passed);
+            }
+            Err(fault) => {
+                batch.input.make_whole();
+                self.failed(&fault, Some(batch.input.bytes()), &mut passed.emitted);
+                self.apply_policy(batch, origin, passed);
+            }
+        }
     }
 
     /// Lets time pass for the plugin, and looks after what is held.
@@ -156,6 +189,7 @@ impl StageRunner {
         }
         self.relieve(&mut passed.emitted).await;
         self.expire(&mut passed.emitted).await;
+        self.quarantine.forget();
         self.count_output(&passed);
         // From the end of the call: a tick that takes longer than its interval leaves time for
         // batches all the same.
@@ -199,154 +233,56 @@ impl StageRunner {
         self.last_ticket
     }
 
-    /// One call with one batch, and everything in its answer checked; nothing is applied yet.
+    /// One call with one batch. Its answer is checked in whole, then the batch is changed as it
+    /// says; a failed call changes nothing.
     async fn judge(
         &mut self,
         ticket: Ticket,
-        bytes: &Bytes,
+        input: &mut Input,
         items: u64,
     ) -> Result<Judgement, Fault> {
         let Some(instance) = &mut self.instance else {
             return Err(Fault::new(FaultKind::Trap, "no instance"));
         };
         let started = Instant::now();
-        let reply = instance.process(ticket, bytes).await;
+        let reply = instance.process(ticket, input).await;
         self.count_call(started);
-        let reply = reply?;
+        let mut reply = reply?;
+        self.learned.add(reply.reads.take());
         Judgement::new(
             &self.held,
             self.spec.generation.manifest(),
             &self.limits,
-            bytes,
+            input,
             items,
             reply,
         )
         .map_err(|message| Fault::new(FaultKind::BadReply, message))
     }
 
-    /// Applies a checked answer. Cannot fail.
-    fn apply(&mut self, ticket: Ticket, batch: Batch, judgement: Judgement, passed: &mut Passed) {
-        let Judgement {
-            spliced:
-                Spliced {
-                    kept,
-                    held,
-                    dropped,
-                    ..
-                },
-            released,
-        } = judgement;
-        let Batch { bytes, mut tally } = batch;
-        for (code, items) in dropped {
-            tally.drop_items(self.index, Reason::from_code(code), items);
+    /// Books a checked answer. Cannot fail.
+    fn apply(
+        &mut self,
+        ticket: Ticket,
+        mut batch: Transit,
+        judgement: Judgement,
+        passed: &mut Passed,
+    ) {
+        let Judgement { applied, released } = judgement;
+        let came = batch.items();
+        for (code, items) in applied.dropped {
+            let reason = Reason::from_code(code);
+            batch.tally.drop_items(self.index, reason, items);
         }
-        if let Some(held) = held {
-            let part = tally.split(held.len() as u64);
+        if let Some(held) = applied.held {
+            let part = batch.tally.split(held.len() as u64);
             self.hold(ticket, held, part);
         }
-        passed.kept = match kept {
-            Kept::All => Some(Batch { bytes, tally }),
-            Kept::Some(bytes) => Some(Batch {
-                bytes: Bytes::from(bytes),
-                tally,
-            }),
-            Kept::Nothing => None,
-        };
+        let nothing_left = applied.kept_items == 0 && came > 0;
+        passed.kept = (!nothing_left).then_some(batch);
         if let Some(released) = released {
             self.release(&released, &mut passed.emitted);
         }
-    }
-
-    fn hold(&mut self, ticket: Ticket, held: Held, mut tally: Tally) {
-        tally.transfer(Account::Held(self.index));
-        self.held.insert(ticket, held, tally);
-        self.count_held();
-    }
-
-    fn release(&mut self, released: &Released, emitted: &mut Vec<Batch>) {
-        emitted.extend(
-            self.held
-                .settle(self.index, &released.settlement, &released.emission),
-        );
-        if released.created > 0 {
-            let tally = self.ledger.create(released.created);
-            emitted.push(Batch {
-                bytes: Bytes::copy_from_slice(&released.emission.created),
-                tally,
-            });
-        }
-        self.count_held();
-    }
-
-    /// Checks and applies what came of a tick or a drain.
-    fn settle(&mut self, result: Result<super::Emission, Fault>, emitted: &mut Vec<Batch>) {
-        let reasons = self.spec.generation.manifest().drop_reasons.len();
-        let checked = result.and_then(|emission| {
-            Released::new(&self.held, reasons, &self.limits, emission)
-                .map_err(|message| Fault::new(FaultKind::BadReply, message))
-        });
-        match checked {
-            Ok(released) => self.release(&released, emitted),
-            Err(fault) => self.failed(&fault, None, emitted),
-        }
-    }
-
-    async fn ask_to_drain(
-        &mut self,
-        reason: DrainReason,
-        deadline: Duration,
-        emitted: &mut Vec<Batch>,
-    ) {
-        let Some(instance) = &mut self.instance else {
-            return;
-        };
-        let started = Instant::now();
-        let result = instance.drain(reason, deadline).await;
-        self.count_call(started);
-        self.settle(result, emitted);
-    }
-
-    /// Keeps what is held within the stage's limits on items and bytes.
-    async fn relieve(&mut self, emitted: &mut Vec<Batch>) {
-        let hold = self.spec.hold;
-        let over = |held: &HeldTable| held.items() > hold.items || held.bytes() > hold.bytes;
-        if !over(&self.held) {
-            return;
-        }
-        self.press(emitted).await;
-        let evicted = self.held.evict(over);
-        self.evicted(evicted, emitted);
-    }
-
-    /// Keeps what is held within the stage's limit on time.
-    async fn expire(&mut self, emitted: &mut Vec<Batch>) {
-        let limit = self.spec.hold.time;
-        let is_over = |held: &HeldTable| held.oldest().is_some_and(|since| since.elapsed() > limit);
-        if !is_over(&self.held) {
-            return;
-        }
-        self.press(emitted).await;
-        if let Some(since) = Instant::now().checked_sub(limit) {
-            let evicted = self.held.evict_older(since);
-            self.evicted(evicted, emitted);
-        }
-    }
-
-    /// Asks the plugin to let go of what it can.
-    async fn press(&mut self, emitted: &mut Vec<Batch>) {
-        if self.breaker.gate() != Gate::Open {
-            self.ask_to_drain(DrainReason::Pressure, PRESSURE_DEADLINE, emitted)
-                .await;
-        }
-    }
-
-    fn evicted(&mut self, batches: Vec<Batch>, emitted: &mut Vec<Batch>) {
-        if !batches.is_empty() {
-            let items: u64 = batches.iter().map(Batch::items).sum();
-            tracing::warn!(stage = %self.spec.name, items, "held items were over the stage's limits");
-            self.let_go(batches, Reason::HeldLimit, emitted);
-        }
-        self.count_held();
     }
 
     fn count_call(&self, started: Instant) {
@@ -357,21 +293,9 @@ impl StageRunner {
         });
     }
 
-    fn count_held(&mut self) {
-        let bytes = self.held.bytes() as u64;
-        let before = std::mem::replace(&mut self.held.booked_bytes, bytes);
-        self.ledger.post_stage(self.index, |column| {
-            column.held_bytes = (column.held_bytes + bytes).saturating_sub(before);
-        });
-    }
-
     fn count_output(&self, passed: &Passed) {
-        let items: u64 = passed
-            .kept
-            .iter()
-            .chain(&passed.emitted)
-            .map(Batch::items)
-            .sum();
+        let emitted: u64 = passed.emitted.iter().map(Batch::items).sum();
+        let items = passed.kept.as_ref().map_or(0, Transit::items) + emitted;
         if items > 0 {
             self.ledger
                 .post_stage(self.index, |column| column.output += items);

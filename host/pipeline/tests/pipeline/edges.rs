@@ -19,8 +19,8 @@ use spandrel_pipeline::pipeline::{AckOn, Drained, Pipeline, PipelineConfig};
 use spandrel_pipeline::queue::QueueConfig;
 use spandrel_pipeline::refused::Refused;
 use spandrel_pipeline::stage::{
-    BreakerConfig, DrainReason, Emission, Fault, FaultPolicy, Generation, HoldLimits, Instance,
-    InstantiateError, Manifest, Reply, StageSpec, Ticket,
+    BreakerConfig, DrainReason, Emission, Fault, FaultPolicy, Generation, HoldLimits, Input,
+    Instance, InstantiateError, Manifest, Reply, StageSpec, Ticket,
 };
 use spandrel_wire::{Limits, Signal};
 use tokio::time::Instant;
@@ -132,7 +132,7 @@ struct SluggishInstance {
 }
 
 impl Instance for SluggishInstance {
-    fn process<'a>(&'a mut self, _: Ticket, _: &'a [u8]) -> BoxFuture<'a, Answer> {
+    fn process<'a>(&'a mut self, _: Ticket, _: &'a Input) -> BoxFuture<'a, Answer> {
         Box::pin(std::future::ready(Ok(Reply::default())))
     }
 
@@ -152,8 +152,8 @@ impl Instance for SluggishInstance {
 }
 
 impl Instance for NativeInstance {
-    fn process<'a>(&'a mut self, ticket: Ticket, batch: &'a [u8]) -> BoxFuture<'a, Answer> {
-        let answer = (self.0)(Call::Process(ticket, batch));
+    fn process<'a>(&'a mut self, ticket: Ticket, input: &'a Input) -> BoxFuture<'a, Answer> {
+        let answer = (self.0)(Call::Process(ticket, input.bytes()));
         Box::pin(std::future::ready(answer))
     }
 

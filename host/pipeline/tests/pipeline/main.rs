@@ -13,6 +13,7 @@
 )]
 
 mod admission;
+mod chain;
 mod chaos;
 mod delivery;
 mod drain;

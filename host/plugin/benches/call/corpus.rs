@@ -2,10 +2,13 @@
 //! health checks, one in twenty seen before. The same in each run.
 
 use spandrel_guest::testing::TestBatch;
+use spandrel_pipeline::stage::Input;
 
 /// One request.
 pub(crate) struct Batch {
     pub(crate) bytes: Vec<u8>,
+    /// The same, as an instance is called with it.
+    pub(crate) input: Input,
     pub(crate) spans: usize,
 }
 
@@ -13,9 +16,13 @@ pub(crate) struct Batch {
 pub(crate) fn batches(spans: usize, size: usize) -> Vec<Batch> {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut last_id = 1;
-    let batch = |_| Batch {
-        bytes: request(size, &mut random, &mut last_id),
-        spans: size,
+    let batch = |_| {
+        let bytes = request(size, &mut random, &mut last_id);
+        Batch {
+            input: bytes.clone().into(),
+            bytes,
+            spans: size,
+        }
     };
     (0..spans / size).map(batch).collect()
 }

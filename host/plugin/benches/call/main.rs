@@ -204,7 +204,7 @@ async fn sample(
     let mut time = Duration::ZERO;
     for batch in batches {
         let started = Instant::now();
-        black_box(unchanged.process(1, &batch.bytes).await.expect("a reply"));
+        black_box(unchanged.process(1, &batch.input).await.expect("a reply"));
         time += started.elapsed();
     }
     row.unchanged.push(time, spans);
@@ -212,7 +212,7 @@ async fn sample(
     let (mut judged, mut spliced) = (Duration::ZERO, Duration::ZERO);
     for batch in batches {
         let started = Instant::now();
-        let reply = plugin.process(1, &batch.bytes).await.expect("a reply");
+        let reply = plugin.process(1, &batch.input).await.expect("a reply");
         judged += started.elapsed();
         black_box(splice_reply(batch, &reply));
         spliced += started.elapsed();
@@ -237,7 +237,7 @@ async fn sample(
 /// Twins must say the same of every batch, or the ratio means nothing.
 async fn check(plugin: &mut Instance, native: &mut Exported<job::Job>, batches: &[Batch]) {
     for batch in batches {
-        let theirs = plugin.process(1, &batch.bytes).await.expect("a reply");
+        let theirs = plugin.process(1, &batch.input).await.expect("a reply");
         let ours = native_reply(native, batch.bytes.clone());
         assert_eq!(splice_reply(batch, &theirs), splice_reply(batch, &ours));
     }
@@ -259,6 +259,7 @@ fn native_reply(native: &mut Exported<job::Job>, bytes: Vec<u8>) -> Reply {
         edits: reply.edits,
         blob: reply.blob,
         emission: None,
+        reads: None,
     }
 }
 

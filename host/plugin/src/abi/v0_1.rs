@@ -103,6 +103,7 @@ impl From<types::Reply> for stage::Reply {
             edits: reply.edits,
             blob: reply.blob,
             emission: reply.emission.map(Into::into),
+            reads: None,
         }
     }
 }

@@ -9,7 +9,7 @@ use spandrel_plugin::{Code, Engine, EngineConfig, Generation};
 
 use crate::capture::Capture;
 use crate::guests::guest;
-use crate::setup::{batch, load};
+use crate::setup::{input, load};
 
 fn engine(cache: &Path) -> Engine {
     let config = EngineConfig {
@@ -25,7 +25,7 @@ async fn is_compiled(engine: &Engine) -> bool {
         .await
         .expect("a generation");
     let mut instance = generation.instance().await.expect("an instance");
-    instance.process(1, &batch(1)).await.expect("a reply");
+    instance.process(1, &input(1)).await.expect("a reply");
     matches!(generation.code(), Code::Compiled { .. })
 }
 

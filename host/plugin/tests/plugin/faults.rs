@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use spandrel_pipeline::stage::{DrainReason, FaultKind, Instance as _};
+use spandrel_pipeline::stage::{DrainReason, FaultKind, Input, Instance as _};
 use spandrel_plugin::Limits;
 use tokio::time::Instant;
 
-use crate::setup::{batch, fault, field, generation_within, instance, span};
+use crate::setup::{batch, fault, field, generation_within, input, instance, span};
 
 /// Far more than a deadline, far less than a machine under load may need for it.
 const SOON: Duration = Duration::from_secs(5);
@@ -47,7 +47,7 @@ async fn a_stage_sets_its_own_deadline() {
 #[tokio::test]
 async fn a_loop_in_a_tick_is_stopped() {
     let mut instance = instance("loop_in_tick").await;
-    assert!(instance.process(1, &batch(3)).await.is_ok());
+    assert!(instance.process(1, &input(3)).await.is_ok());
     let fault = instance.tick().await.expect_err("a fault");
     assert_eq!(fault.kind, FaultKind::Deadline);
 }
@@ -114,10 +114,13 @@ async fn a_panic_arrives_with_its_message_and_place() {
 #[tokio::test]
 async fn a_poisoned_batch_is_a_fault_and_others_are_not() {
     let mut instance = instance("poison").await;
-    assert!(instance.process(1, &batch(3)).await.is_ok());
+    assert!(instance.process(1, &input(3)).await.is_ok());
     let spans = field(2, &span(1, "spandrel.test.poison"));
     let poisoned = field(1, &field(2, &spans));
-    let fault = instance.process(2, &poisoned).await.expect_err("a fault");
+    let fault = instance
+        .process(2, &poisoned.into())
+        .await
+        .expect_err("a fault");
     assert_eq!(fault.kind, FaultKind::Trap);
     assert!(fault.message.ends_with("poisoned batch"), "{fault}");
 }
@@ -174,7 +177,10 @@ async fn a_huge_reply_is_refused() {
 async fn after_a_fault_every_call_fails() {
     let mut instance = instance("trap").await;
     let first = fault(&mut instance, FaultKind::Trap).await;
-    let process = instance.process(2, &[]).await.expect_err("a fault");
+    let process = instance
+        .process(2, &Input::default())
+        .await
+        .expect_err("a fault");
     let tick = instance.tick().await.expect_err("a fault");
     let drain = instance.drain(DrainReason::Pressure, SOON).await;
     let snapshot = instance.snapshot().await.expect_err("a fault");
@@ -187,8 +193,15 @@ async fn after_a_fault_every_call_fails() {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_was_given_up_ends_the_instance() {
     let mut instance = instance("sleep").await;
-    let call = tokio::time::timeout(Duration::from_millis(1), instance.process(1, &[])).await;
+    let call = tokio::time::timeout(
+        Duration::from_millis(1),
+        instance.process(1, &Input::default()),
+    )
+    .await;
     assert!(call.is_err(), "the call was under way");
-    let fault = instance.process(2, &[]).await.expect_err("a fault");
+    let fault = instance
+        .process(2, &Input::default())
+        .await
+        .expect_err("a fault");
     assert_eq!(fault.message, "its last call was given up halfway");
 }

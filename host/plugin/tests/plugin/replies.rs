@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use spandrel_pipeline::stage::{Dispatch, DrainReason, Generation as _, Instance as _};
 
-use crate::setup::{batch, generation, instance};
+use crate::setup::{generation, input, instance};
 
 const FORWARD: u64 = 0;
 
@@ -13,7 +13,7 @@ const FORWARD: u64 = 0;
 async fn unchanged_is_an_empty_reply() {
     let mut instance = instance("unchanged").await;
     for spans in [0, 1, 200] {
-        let reply = instance.process(1, &batch(spans)).await.expect("a reply");
+        let reply = instance.process(1, &input(spans)).await.expect("a reply");
         assert!(reply.verdicts.is_empty() && reply.edits.is_empty() && reply.blob.is_empty());
         assert!(reply.emission.is_none());
     }
@@ -37,11 +37,11 @@ async fn the_manifest_is_the_guests() {
 #[tokio::test]
 async fn held_items_are_released_by_tick_and_drain() {
     let mut instance = instance("hold_all").await;
-    let reply = instance.process(7, &batch(2)).await.expect("a reply");
+    let reply = instance.process(7, &input(2)).await.expect("a reply");
     assert_eq!(reply.verdicts, [1, 1]);
     let emission = instance.tick().await.expect("an emission");
     assert_eq!(emission.released, [7, FORWARD << 32, 7, FORWARD << 32 | 1]);
-    instance.process(8, &batch(1)).await.expect("a reply");
+    instance.process(8, &input(1)).await.expect("a reply");
     let drained = instance
         .drain(DrainReason::Shutdown, Duration::from_secs(1))
         .await
@@ -62,7 +62,7 @@ async fn bad_replies_arrive_as_they_are() {
         ("hold_forever", vec![1; 3], vec![]),
     ] {
         let mut instance = instance(name).await;
-        let reply = instance.process(1, &batch(3)).await.expect("a reply");
+        let reply = instance.process(1, &input(3)).await.expect("a reply");
         assert_eq!(reply.verdicts, verdicts, "{name}");
         assert_eq!(reply.edits, edits, "{name}");
     }
@@ -72,11 +72,11 @@ async fn bad_replies_arrive_as_they_are() {
         ("created_garbage", vec![], 100),
     ] {
         let mut instance = instance(name).await;
-        let reply = instance.process(1, &batch(1)).await.expect("a reply");
+        let reply = instance.process(1, &input(1)).await.expect("a reply");
         let emission = reply.emission.expect("an emission");
         assert_eq!(emission.released, released, "{name}");
         assert_eq!(emission.created.len(), created, "{name}");
-        let reply = instance.process(2, &batch(1)).await.expect("a reply");
+        let reply = instance.process(2, &input(1)).await.expect("a reply");
         if name == "release_twice" {
             let emission = reply.emission.expect("an emission");
             assert_eq!(emission.released, [1, 0, 1, 0], "{name}");

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use spandrel_pipeline::stage::{Fault, FaultKind, Instance as _};
+use spandrel_pipeline::stage::{Fault, FaultKind, Input, Instance as _};
 use spandrel_plugin::{
     Engine, EngineConfig, Generation, Instance, Limits, Load, LoadError, Metrics,
 };
@@ -58,7 +58,7 @@ pub(crate) async fn instance(name: &str) -> Instance {
 
 /// The fault of a guest's first `process`, which must be of this kind.
 pub(crate) async fn fault(instance: &mut Instance, kind: FaultKind) -> Fault {
-    let fault = instance.process(1, &batch(3)).await.expect_err("a fault");
+    let fault = instance.process(1, &input(3)).await.expect_err("a fault");
     assert_eq!(fault.kind, kind, "{fault}");
     fault
 }
@@ -82,6 +82,11 @@ pub(crate) fn batch(spans: u8) -> Vec<u8> {
         .flat_map(|id| field(2, &span(id, "GET /")))
         .collect();
     field(1, &field(2, &spans))
+}
+
+/// The same, as an instance is called with it.
+pub(crate) fn input(spans: u8) -> Input {
+    batch(spans).into()
 }
 
 /// A span with a name that can carry a mark.

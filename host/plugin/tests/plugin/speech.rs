@@ -5,14 +5,14 @@ use spandrel_plugin::Limits;
 use spandrel_plugin::metrics::Value;
 
 use crate::capture::Capture;
-use crate::setup::{batch, fault, generation, generation_within, instance};
+use crate::setup::{fault, generation, generation_within, input, instance};
 
 /// Each way to say something ends in the log, under the plugin's name, in order.
 #[tokio::test]
 async fn every_line_arrives_with_its_origin() {
     let capture = Capture::start();
     let mut instance = instance("chatty").await;
-    instance.process(1, &batch(1)).await.expect("a reply");
+    instance.process(1, &input(1)).await.expect("a reply");
     let fields = "plugin=\"chatty\" stage=wasm/test generation=1";
     assert_eq!(
         capture.lines("plugin"),
@@ -36,7 +36,7 @@ async fn a_flood_is_limited_and_counted() {
     let generation = generation_within("log_flood", limits).await;
     let mut instance = generation.instance().await.expect("an instance");
     let started = tokio::time::Instant::now();
-    instance.process(1, &batch(1)).await.expect("a reply");
+    instance.process(1, &input(1)).await.expect("a reply");
     let seconds = started.elapsed().as_secs();
     drop(instance);
     let lines = capture.lines("plugin");
@@ -72,7 +72,7 @@ async fn a_huge_line_is_cut_and_escaped() {
     };
     let generation = generation_within("log_huge_line", limits).await;
     let mut instance = generation.instance().await.expect("an instance");
-    instance.process(1, &batch(1)).await.expect("a reply");
+    instance.process(1, &input(1)).await.expect("a reply");
     drop(instance);
     let lines = capture.lines("plugin");
     let [logged, printed] = lines.as_slice() else {
@@ -117,8 +117,8 @@ async fn metrics_are_limited() {
     let capture = Capture::start();
     let generation = generation("metric_flood").await;
     let mut instance = generation.instance().await.expect("an instance");
-    instance.process(1, &batch(1)).await.expect("a reply");
-    instance.process(2, &batch(1)).await.expect("a reply");
+    instance.process(1, &input(1)).await.expect("a reply");
+    instance.process(2, &input(1)).await.expect("a reply");
     let metrics = generation.metrics().snapshot();
     assert_eq!(metrics.len(), 64);
     assert!(metrics.iter().all(|(_, value)| *value == Value::Counter(2)));

@@ -7,7 +7,7 @@ use spandrel_plugin::metrics::Value;
 use spandrel_plugin::{Engine, EngineConfig, Generation, State};
 
 use crate::guests::guest;
-use crate::setup::{batch, generation, instance, load};
+use crate::setup::{generation, input, instance, load};
 
 /// The next generation goes on where the last one stood.
 #[tokio::test]
@@ -15,13 +15,13 @@ async fn a_count_is_carried_over() {
     let generation = generation("stateful").await;
     assert_eq!(generation.manifest().state_version, 3);
     let mut old = generation.instance().await.expect("an instance");
-    old.process(1, &batch(5)).await.expect("a reply");
+    old.process(1, &input(5)).await.expect("a reply");
     let state = old.snapshot().await.expect("no fault").expect("a state");
     assert_eq!(state.version, 3);
 
     let mut new = generation.instance().await.expect("an instance");
     assert_eq!(new.restore(state).await.expect("no fault"), Ok(()));
-    new.process(1, &batch(2)).await.expect("a reply");
+    new.process(1, &input(2)).await.expect("a reply");
     let metrics = generation.metrics().snapshot();
     assert_eq!(metrics, [("seen".to_owned(), Value::Gauge(7.0))]);
 }
@@ -36,7 +36,7 @@ async fn a_state_of_another_version_is_refused() {
     };
     let answer = instance.restore(state).await.expect("no fault");
     assert_eq!(answer, Err("state version 2 is not 3".to_owned()));
-    assert!(instance.process(1, &batch(1)).await.is_ok());
+    assert!(instance.process(1, &input(1)).await.is_ok());
 }
 
 /// A guest without a state says so.
@@ -52,7 +52,7 @@ async fn instances_share_nothing() {
     let generation = generation("stateful").await;
     let mut first = generation.instance().await.expect("an instance");
     let mut second = generation.instance().await.expect("an instance");
-    first.process(1, &batch(5)).await.expect("a reply");
+    first.process(1, &input(5)).await.expect("a reply");
     let state = second.snapshot().await.expect("no fault").expect("a state");
     assert_eq!(state.bytes, [0; 8]);
 }

@@ -1,24 +1,25 @@
 //! A plugin's answer, checked as a whole before any of it is applied: a bad reply changes nothing.
 
-use spandrel_wire::{Edits, Limits, Rules, Signal, Spliced};
+use spandrel_wire::{Edits, Limits, Rules, Signal};
 
 use crate::stage::held::{HeldTable, Settlement};
-use crate::stage::{Emission, Manifest, Reply};
+use crate::stage::input::Applied;
+use crate::stage::{Emission, Input, Manifest, Reply};
 
 /// What becomes of a batch, and of items held earlier.
 #[derive(Debug)]
 pub(super) struct Judgement {
-    pub(super) spliced: Spliced,
+    pub(super) applied: Applied,
     pub(super) released: Option<Released>,
 }
 
 impl Judgement {
-    /// The error is one line that names the place in the reply.
+    /// Changes the batch as the reply says. The error is one line that names the place in the reply.
     pub(super) fn new(
         held: &HeldTable,
         manifest: &Manifest,
         limits: &Limits,
-        batch: &[u8],
+        input: &mut Input,
         items: u64,
         reply: Reply,
     ) -> Result<Self, String> {
@@ -34,13 +35,14 @@ impl Judgement {
             words: &reply.edits,
             blob: &reply.blob,
         };
-        let spliced = spandrel_wire::splice(batch, &reply.verdicts, edits, &rules)
-            .map_err(|bad| bad.to_string())?;
         let released = reply.emission.filter(|emission| !emission.is_empty());
         let released = released
             .map(|emission| Released::new(held, reasons, limits, emission))
             .transpose()?;
-        Ok(Self { spliced, released })
+        let applied = input
+            .apply(&reply.verdicts, edits, &rules)
+            .map_err(|bad| bad.to_string())?;
+        Ok(Self { applied, released })
     }
 }
 

@@ -8,6 +8,8 @@ use super::{Gate, Origin, Passed, RETRY_AFTER, StageRunner};
 use crate::batch::Batch;
 use crate::ledger::Reason;
 use crate::refused::Refused;
+use crate::stage::learned::Learned;
+use crate::stage::transit::Transit;
 use crate::stage::{Fault, FaultPolicy};
 
 /// Repeated faults are logged once in this time, with their number.
@@ -84,17 +86,19 @@ impl StageRunner {
 
     async fn offer_one(&mut self, batch: Batch, since: Instant, emitted: &mut Vec<Batch>) {
         let ticket = self.ticket();
-        match self.judge(ticket, &batch.bytes, batch.items()).await {
+        let mut batch = Transit::from(batch);
+        let items = batch.items();
+        match self.judge(ticket, &mut batch.input, items).await {
             Ok(judgement) => {
                 let mut passed = Passed::default();
                 self.apply(ticket, batch, judgement, &mut passed);
                 self.held.mark_offered(ticket, since);
-                emitted.extend(passed.kept);
+                emitted.extend(passed.kept.map(Transit::into_batch));
                 emitted.append(&mut passed.emitted);
             }
             Err(fault) => {
                 self.failed(&fault, None, emitted);
-                self.let_go(vec![batch], Reason::Fault, emitted);
+                self.let_go(vec![batch.into_batch()], Reason::Fault, emitted);
             }
         }
     }
@@ -114,6 +118,7 @@ impl StageRunner {
     /// to a successor once already is let go.
     pub(super) fn failed(&mut self, fault: &Fault, bytes: Option<&[u8]>, emitted: &mut Vec<Batch>) {
         self.instance = None;
+        self.learned = Learned::default();
         self.ledger
             .post_stage(self.index, |column| column.add_fault(fault.kind));
         let attempts = bytes.map_or(0, |bytes| self.quarantine.fault(bytes));
@@ -151,7 +156,7 @@ impl StageRunner {
     }
 
     /// What the fault policy says of a batch that the plugin could not judge.
-    pub(super) fn apply_policy(&mut self, batch: Batch, origin: Origin, passed: &mut Passed) {
+    pub(super) fn apply_policy(&mut self, batch: Transit, origin: Origin, passed: &mut Passed) {
         match (self.spec.on_fault, origin) {
             (FaultPolicy::Drop, _) => batch.tally.drop_all(self.index, Reason::Fault),
             (FaultPolicy::Refuse, Origin::Sender) => {

@@ -1,0 +1,85 @@
+//! The stages of a pipeline on one shard, in order, and what passes between them.
+//!
+//! Where two stages or more in a row have settled on what they read, a batch goes through them as a
+//! *projection*: each sees of every span only what one of them reads, their changes add up, and the
+//! batch itself is written once, at the end of the row. Its cost does not grow with the row.
+
+use std::time::Duration;
+
+use spandrel_wire::Reads;
+use tokio::time::Instant;
+
+use crate::batch::Batch;
+use crate::stage::runner::{Origin, Passed, StageRunner};
+use crate::stage::transit::Transit;
+
+/// Stages in a row that are worth a projection: for one it costs about what it saves.
+const ROW: usize = 2;
+
+/// Smaller batches are not projected: what a projection costs beside the work on spans is more than
+/// it saves on a handful of them.
+const WORTH: usize = 4 * 1024;
+
+/// See the module.
+pub(crate) struct Chain {
+    stages: Vec<StageRunner>,
+}
+
+impl Chain {
+    pub(crate) fn new(stages: Vec<StageRunner>) -> Self {
+        Self { stages }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.stages.len()
+    }
+
+    /// Runs a batch through the stage at `index`; gives it back when there is none.
+    pub(crate) async fn step(
+        &mut self,
+        index: usize,
+        mut batch: Transit,
+        origin: Origin,
+    ) -> Result<Passed, Transit> {
+        if batch.input.reads().is_none()
+            && batch.input.len() >= WORTH
+            && let Some(reads) = self.row(index)
+        {
+            batch.input.project(reads);
+        }
+        match self.stages.get_mut(index) {
+            Some(stage) => Ok(stage.process(batch, origin).await),
+            None => Err(batch),
+        }
+    }
+
+    /// What the stages from `index` on read, as far as they take a projection, if they are a row.
+    fn row(&self, index: usize) -> Option<Reads> {
+        let first = self.stages.get(index)?.reads()?;
+        let mut reads = first.clone();
+        let rest = self.stages.iter().skip(index + 1);
+        let added = rest.map_while(|stage| reads.add(stage.reads()?)).count();
+        (added + 1 >= ROW).then_some(reads)
+    }
+
+    /// When a stage wants to be looked after.
+    pub(crate) fn next_tick(&self) -> Option<Instant> {
+        self.stages.iter().map(StageRunner::next_tick).min()
+    }
+
+    /// Ticks the stage at `index`, if that is due.
+    pub(crate) async fn tick(&mut self, index: usize, now: Instant) -> Vec<Batch> {
+        match self.stages.get_mut(index) {
+            Some(stage) if stage.next_tick() <= now => stage.tick().await,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Drains the stage at `index`.
+    pub(crate) async fn drain(&mut self, index: usize, share: Duration) -> Vec<Batch> {
+        match self.stages.get_mut(index) {
+            Some(stage) => stage.drain(share).await,
+            None => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What the stage holds: taken from a batch, let go by the plugin, or by the host at a limit.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use spandrel_wire::Held;
+use tokio::time::Instant;
+
+use super::judgement::Released;
+use super::{Gate, StageRunner};
+use crate::batch::Batch;
+use crate::ledger::{Account, Reason, Tally};
+use crate::stage::held::HeldTable;
+use crate::stage::{DrainReason, Emission, Fault, FaultKind, Ticket};
+
+/// How long a plugin may take to let go under pressure: the senders of this shard wait meanwhile.
+const PRESSURE_DEADLINE: Duration = Duration::from_millis(500);
+
+impl StageRunner {
+    pub(super) fn hold(&mut self, ticket: Ticket, held: Held, mut tally: Tally) {
+        tally.transfer(Account::Held(self.index));
+        self.held.insert(ticket, held, tally);
+        self.count_held();
+    }
+
+    pub(super) fn release(&mut self, released: &Released, emitted: &mut Vec<Batch>) {
+        emitted.extend(
+            self.held
+                .settle(self.index, &released.settlement, &released.emission),
+        );
+        if released.created > 0 {
+            let tally = self.ledger.create(released.created);
+            emitted.push(Batch {
+                bytes: Bytes::copy_from_slice(&released.emission.created),
+                tally,
+            });
+        }
+        self.count_held();
+    }
+
+    /// Checks and applies what came of a tick or a drain.
+    pub(super) fn settle(&mut self, result: Result<Emission, Fault>, emitted: &mut Vec<Batch>) {
+        let reasons = self.spec.generation.manifest().drop_reasons.len();
+        let checked = result.and_then(|emission| {
+            Released::new(&self.held, reasons, &self.limits, emission)
+                .map_err(|message| Fault::new(FaultKind::BadReply, message))
+        });
+        match checked {
+            Ok(released) => self.release(&released, emitted),
+            Err(fault) => self.failed(&fault, None, emitted),
+        }
+    }
+
+    pub(super) async fn ask_to_drain(
+        &mut self,
+        reason: DrainReason,
+        deadline: Duration,
+        emitted: &mut Vec<Batch>,
+    ) {
+        let Some(instance) = &mut self.instance else {
+            return;
+        };
+        let started = Instant::now();
+        let result = instance.drain(reason, deadline).await;
+        self.count_call(started);
+        self.settle(result, emitted);
+    }
+
+    /// Keeps what is held within the stage's limits on items and bytes.
+    pub(super) async fn relieve(&mut self, emitted: &mut Vec<Batch>) {
+        let hold = self.spec.hold;
+        let over = |held: &HeldTable| held.items() > hold.items || held.bytes() > hold.bytes;
+        if !over(&self.held) {
+            return;
+        }
+        self.press(emitted).await;
+        let evicted = self.held.evict(over);
+        self.evicted(evicted, emitted);
+    }
+
+    /// Keeps what is held within the stage's limit on time.
+    pub(super) async fn expire(&mut self, emitted: &mut Vec<Batch>) {
+        let limit = self.spec.hold.time;
+        let is_over = |held: &HeldTable| held.oldest().is_some_and(|since| since.elapsed() > limit);
+        if !is_over(&self.held) {
+            return;
+        }
+        self.press(emitted).await;
+        if let Some(since) = Instant::now().checked_sub(limit) {
+            let evicted = self.held.evict_older(since);
+            self.evicted(evicted, emitted);
+        }
+    }
+
+    /// Asks the plugin to let go of what it can.
+    async fn press(&mut self, emitted: &mut Vec<Batch>) {
+        if self.breaker.gate() != Gate::Open {
+            self.ask_to_drain(DrainReason::Pressure, PRESSURE_DEADLINE, emitted)
+                .await;
+        }
+    }
+
+    fn evicted(&mut self, batches: Vec<Batch>, emitted: &mut Vec<Batch>) {
+        if !batches.is_empty() {
+            let items: u64 = batches.iter().map(Batch::items).sum();
+            tracing::warn!(stage = %self.spec.name, items, "held items were over the stage's limits");
+            self.let_go(batches, Reason::HeldLimit, emitted);
+        }
+        self.count_held();
+    }
+
+    pub(super) fn count_held(&mut self) {
+        let bytes = self.held.bytes() as u64;
+        let before = std::mem::replace(&mut self.held.booked_bytes, bytes);
+        self.ledger.post_stage(self.index, |column| {
+            column.held_bytes = (column.held_bytes + bytes).saturating_sub(before);
+        });
+    }
+}
