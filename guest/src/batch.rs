@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 
-use spandrel_wire::{Operation, Traces};
+use spandrel_wire::{Operation, Outline, Traces};
 
 use crate::bindings::spandrel::plugin::types;
 use crate::edits::{Edits, Snippet, word};
@@ -36,6 +36,8 @@ pub struct Batch {
     total: Cell<Option<u32>>,
     /// Where the resource that was walked through last ends, so that nobody counts it again.
     pub(crate) walked: Cell<Option<(u32, Place)>>,
+    /// The span that was asked for its fields last, and where they are.
+    outline: RefCell<Option<(u32, Outline)>>,
 }
 
 /// The verdicts and edits so far. The buffers serve batch after batch.
@@ -64,6 +66,7 @@ impl Batch {
             answer: RefCell::new(answer),
             total: Cell::new(None),
             walked: Cell::new(None),
+            outline: RefCell::new(None),
         }
     }
 
@@ -116,6 +119,42 @@ impl Batch {
     /// The batch as it came: one serialized `ExportTraceServiceRequest`.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The part of a span in which this field stands. The first question about a span walks
+    /// through it, and finds the answers to all others.
+    #[inline]
+    pub(crate) fn part<'b>(
+        &self,
+        index: u32,
+        span: spandrel_wire::Span<'b>,
+        field: usize,
+    ) -> spandrel_wire::Span<'b> {
+        let mut outline = self.outline.borrow_mut();
+        if let Some((of, outline)) = &*outline
+            && *of == index
+        {
+            return outline.part(span, field);
+        }
+        let Some(new) = Outline::of(span) else {
+            return span;
+        };
+        let part = new.part(span, field);
+        *outline = Some((index, new));
+        part
+    }
+
+    /// The part of a span in which its attributes stand; all of it, when it was not walked through.
+    #[inline]
+    pub(crate) fn attributes_part<'b>(
+        &self,
+        index: u32,
+        span: spandrel_wire::Span<'b>,
+    ) -> spandrel_wire::Span<'b> {
+        match &*self.outline.borrow() {
+            Some((of, outline)) if *of == index => outline.part(span, 9),
+            _ => span,
+        }
     }
 
     pub(crate) fn ticket(&self) -> u64 {

@@ -1,5 +1,7 @@
 //! A span of the batch in hand.
 
+mod read;
+
 use std::ops::Deref;
 
 use spandrel_wire::{Operation, PlacedSpan, SpanKind, Status, write_status};

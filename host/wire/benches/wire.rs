@@ -49,17 +49,38 @@ fn main() -> std::io::Result<()> {
 
 type Job = fn(&Batch) -> usize;
 
-fn jobs() -> [(&'static str, Job); 11] {
+fn jobs() -> [(&'static str, Job); 14] {
     [
         ("validate", |batch| {
             let summary = validate(Signal::Traces, &batch.request, &Limits::default());
             summary.map_or(0, |summary| summary.decoded_bytes)
         }),
         ("count", |batch| count(Signal::Traces, &batch.request)),
-        ("read one attribute", |batch| {
+        ("read: one attribute", |batch| {
             let spans = Traces::new(&batch.request).spans();
             spans
                 .filter(|placed| placed.span.attribute_str("http.route") == Some("/healthz"))
+                .count()
+        }),
+        ("read: an attribute not there", |batch| {
+            let spans = Traces::new(&batch.request).spans();
+            spans
+                .filter(|placed| placed.span.attribute("tenant").is_some())
+                .count()
+        }),
+        ("read: all attributes", |batch| {
+            let spans = Traces::new(&batch.request).spans();
+            let attributes = spans.flat_map(|placed| placed.span.attributes());
+            attributes
+                .filter(|attribute| {
+                    attribute.key.len() + attribute.value.as_str().map_or(0, str::len) == 1
+                })
+                .count()
+        }),
+        ("read: ids", |batch| {
+            let spans = Traces::new(&batch.request).spans();
+            spans
+                .filter(|placed| placed.span.trace_id() == placed.span.span_id())
                 .count()
         }),
         ("splice: keep all", |batch| {
@@ -68,7 +89,8 @@ fn jobs() -> [(&'static str, Job); 11] {
         ("splice: drop 20 %", |batch| {
             batch.splice(&batch.drop, Edits::default())
         }),
-        ("splice: drop 20 %, 2 upserts", |batch| {
+        // A fifth dropped, two attributes set on each of the others.
+        ("splice: job 2", |batch| {
             let edits = Edits {
                 words: &batch.edits,
                 blob: &batch.blob,

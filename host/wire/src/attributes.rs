@@ -1,6 +1,6 @@
 //! Attributes: lists of keys with values.
 
-use crate::field::Fields;
+use crate::field::{self, Fields, step};
 use crate::value::Value;
 
 /// One attribute: a key and its value.
@@ -28,6 +28,49 @@ impl<'a> Attribute<'a> {
         }
         attribute
     }
+}
+
+/// A serialized `KeyValue` and its key, as bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keyed<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) key_value: &'a [u8],
+}
+
+/// The attribute in field `number` that a message begins with, and what follows it, when it looks
+/// as encoders write most: the key, then the value, in less than 128 bytes.
+#[inline(always)]
+pub(crate) fn plain(message: &[u8], number: u32) -> Option<(Keyed<'_>, &[u8])> {
+    let start = u32::from_le_bytes(*message.first_chunk::<4>()?);
+    // The field's key, its length, and the key of the first field in it.
+    if start & 0x00ff_80ff != 0x000a_0000 | (number << 3 | 2) {
+        return None;
+    }
+    let [_, len, _, key_len] = start.to_le_bytes();
+    let (key_value, rest) = message.get(2..)?.split_at_checked(usize::from(len))?;
+    let (key, value) = key_value.get(2..)?.split_at_checked(usize::from(key_len))?;
+    match value {
+        [0x12, len, value @ ..] if usize::from(*len) == value.len() => {}
+        [] => {}
+        _ => return None,
+    }
+    Some((Keyed { key, key_value }, rest))
+}
+
+/// The value in a `KeyValue`.
+#[inline]
+fn value_of(attribute: Keyed<'_>) -> Value<'_> {
+    let Keyed { key, key_value } = attribute;
+    // A text behind the key, both in short fields.
+    if let Some([0x12, value_len, value @ ..]) = key_value.get(2 + key.len()..)
+        && let [0x0a, len, text @ ..] = value
+        && usize::from(*value_len) == value.len()
+        && usize::from(*len) == text.len()
+        && value.len() < 0x80
+    {
+        return Value::Str(field::text(text));
+    }
+    Attribute::new(key_value).value
 }
 
 /// The key of a serialized `KeyValue`, as bytes.
@@ -80,12 +123,34 @@ impl<'a> Attributes<'a> {
     /// The value of the first attribute with this key.
     #[inline]
     pub fn get(mut self, key: &str) -> Option<Value<'a>> {
-        while let Some(key_value) = self.next_bytes() {
-            if key_of(key_value) == key.as_bytes() {
-                return Some(Attribute::new(key_value).value);
+        while let Some(next) = self.next_keyed() {
+            if next.key == key.as_bytes() {
+                return Some(value_of(next));
             }
         }
         None
+    }
+
+    /// The next attribute with its key.
+    #[inline]
+    fn next_keyed(&mut self) -> Option<Keyed<'a>> {
+        loop {
+            if let Some((next, rest)) = plain(self.fields.rest(), self.number) {
+                self.fields = Fields::new(rest);
+                return Some(next);
+            }
+            let Some(step) = step(self.fields.rest()) else {
+                self.fields = Fields::new(self.more.message(self.piece)?);
+                continue;
+            };
+            self.fields = Fields::new(step.rest);
+            if step.key == self.number << 3 | 2 {
+                return Some(Keyed {
+                    key: key_of(step.content),
+                    key_value: step.content,
+                });
+            }
+        }
     }
 
     /// The next attribute as it is serialized: a `KeyValue`.
@@ -105,6 +170,9 @@ impl<'a> Iterator for Attributes<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Attribute<'a>> {
-        self.next_bytes().map(Attribute::new)
+        self.next_keyed().map(|next| Attribute {
+            key: field::text(next.key),
+            value: value_of(next),
+        })
     }
 }

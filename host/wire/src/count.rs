@@ -34,5 +34,6 @@ pub(crate) fn points(metric: &[u8]) -> usize {
 
 /// The contents of the message fields with this number.
 pub(crate) fn messages(message: &[u8], number: u32) -> impl Iterator<Item = &[u8]> {
-    Fields::new(message).filter_map(move |field| field.message(number))
+    let mut fields = Fields::new(message);
+    core::iter::from_fn(move || fields.message(number))
 }

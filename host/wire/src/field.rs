@@ -122,11 +122,23 @@ impl<'a> Fields<'a> {
     /// The content of the next message field with this number.
     #[inline]
     pub(crate) fn message(&mut self, number: u32) -> Option<&'a [u8]> {
-        self.find_map(|field| field.message(number))
+        loop {
+            let Some(step) = step(self.rest) else {
+                self.rest = &[];
+                return None;
+            };
+            self.rest = step.rest;
+            if step.key == number << 3 | 2 {
+                return Some(step.content);
+            }
+        }
     }
 
     #[inline]
     fn read(&self) -> Option<(Field<'a>, &'a [u8])> {
+        if self.rest.is_empty() {
+            return None;
+        }
         let (key, after) = varint(self.rest)?;
         let number = u32::try_from(key).ok()? >> 3;
         if number == 0 {
@@ -137,11 +149,7 @@ impl<'a> Fields<'a> {
             1 => after
                 .split_first_chunk::<8>()
                 .map(|(value, after)| (Payload::Fixed64(u64::from_le_bytes(*value)), after))?,
-            2 => {
-                let (len, after) = varint(after)?;
-                let (bytes, after) = after.split_at_checked(usize::try_from(len).ok()?)?;
-                (Payload::Len(bytes), after)
-            }
+            2 => delimited(after).map(|(bytes, after)| (Payload::Len(bytes), after))?,
             3 => (Payload::Group, skip_group(after, number, GROUP_DEPTH)?),
             5 => after
                 .split_first_chunk::<4>()
@@ -171,6 +179,74 @@ impl<'a> Iterator for Fields<'a> {
             None
         }
     }
+}
+
+/// One field, as much of it as a walk that looks for others needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step<'a> {
+    /// Its number, and its wire type in the low three bits.
+    pub(crate) key: u32,
+    /// Its content when it is of variable length, else empty.
+    pub(crate) content: &'a [u8],
+    /// What follows it.
+    pub(crate) rest: &'a [u8],
+}
+
+/// Steps over the field that a message begins with. None at the end, and where the field is
+/// malformed.
+#[inline(always)]
+pub(crate) fn step(message: &[u8]) -> Option<Step<'_>> {
+    let (key, after) = match message {
+        [] => return None,
+        [key @ 8..0x80, after @ ..] => (u32::from(*key), after),
+        [low @ 0x80..=0xff, high @ 1..0x80, after @ ..] => {
+            (u32::from(*low & 0x7f) | u32::from(*high) << 7, after)
+        }
+        _ => return rare_step(message),
+    };
+    let rest = match (key & 7, after) {
+        (2, [len @ ..0x80, after @ ..]) => {
+            let (content, rest) = after.split_at_checked(usize::from(*len))?;
+            return Some(Step { key, content, rest });
+        }
+        (2, [low, high @ ..0x80, after @ ..]) => {
+            let len = usize::from(*low & 0x7f) | usize::from(*high) << 7;
+            let (content, rest) = after.split_at_checked(len)?;
+            return Some(Step { key, content, rest });
+        }
+        (0, [..0x80, rest @ ..]) => rest,
+        (1, _) => after.get(8..)?,
+        (5, _) => after.get(4..)?,
+        _ => return rare_step(message),
+    };
+    let content = &[];
+    Some(Step { key, content, rest })
+}
+
+/// The same for every field there is.
+#[cold]
+#[inline(never)]
+fn rare_step(message: &[u8]) -> Option<Step<'_>> {
+    let (field, rest) = Fields::new(message).read()?;
+    let wire = match field.payload {
+        Payload::Varint(_) => 0,
+        Payload::Fixed64(_) => 1,
+        Payload::Len(_) => 2,
+        Payload::Group => 3,
+        Payload::Fixed32(_) => 5,
+    };
+    Some(Step {
+        key: field.number << 3 | wire,
+        content: field.bytes(),
+        rest,
+    })
+}
+
+/// Content of variable length behind its length, and what follows it.
+#[inline]
+fn delimited(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, after) = varint(bytes)?;
+    after.split_at_checked(usize::try_from(len).ok()?)
 }
 
 /// Reads a varint; refuses those of more than 64 bits, as every decoder does.

@@ -21,6 +21,7 @@ mod group;
 mod held;
 mod invalid;
 mod limits;
+mod outline;
 mod plan;
 mod prefix;
 mod project;
@@ -47,6 +48,7 @@ pub use encode::{
 pub use held::Held;
 pub use invalid::Invalid;
 pub use limits::Limits;
+pub use outline::Outline;
 pub use project::Reads;
 pub use signal::Signal;
 pub use span::{Event, Link, Span, SpanKind, Status, StatusCode};

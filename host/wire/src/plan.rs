@@ -3,10 +3,11 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use crate::attributes::key_of;
+use crate::attributes::{key_of, plain};
 use crate::edits::{Edit, Operation, snippet};
-use crate::encode::{write_bytes, write_varint_field};
-use crate::field::{Field, Fields, Payload};
+use crate::encode::{write_bytes, write_key, write_varint_field};
+use crate::field::{Field, Fields, Payload, step};
+use crate::prefix;
 
 /// Attribute field of a resource.
 pub(crate) const RESOURCE_ATTRIBUTE: u32 = 1;
@@ -33,6 +34,11 @@ pub(crate) struct Plan<'a> {
     lengths: u64,
     /// Where in `keys` a key is, once there are more than a few.
     places: BTreeMap<&'a [u8], usize>,
+    /// When attributes are set and nothing else is done: their fields, for all the spans that have
+    /// none of them yet.
+    appended: Vec<u8>,
+    /// The edits that `appended` was made of.
+    read: &'a [Edit],
 }
 
 /// What becomes of the attributes with one key.
@@ -58,6 +64,31 @@ enum Fate<'a> {
 }
 
 impl<'a> Plan<'a> {
+    /// Reads the edits of one span, in their order. They were checked. What is the same for the
+    /// span before, as it mostly is, is not read again; the blob must be the same for all.
+    pub(crate) fn read_span(&mut self, edits: &'a [Edit], blob: &'a [u8]) {
+        let same =
+            |(new, old): (&Edit, &Edit)| (new[0], new[2], new[3]) == (old[0], old[2], old[3]);
+        if self.read.len() == edits.len() && edits.iter().zip(self.read).all(same) {
+            for key in &mut self.keys {
+                key.written = false;
+            }
+            return;
+        }
+        self.read(edits, blob);
+        let only_sets = self.base.is_none()
+            && self.name.is_none()
+            && self.kind.is_none()
+            && self.status.is_none()
+            && self.keys.iter().all(|entry| !entry.deleted);
+        if only_sets {
+            let mut appended = core::mem::take(&mut self.appended);
+            self.append(&mut appended, SPAN_ATTRIBUTE);
+            self.appended = appended;
+            self.read = edits;
+        }
+    }
+
     /// Reads the edits of one target, in their order. They were checked.
     pub(crate) fn read(&mut self, edits: &[Edit], blob: &'a [u8]) {
         self.clear();
@@ -120,6 +151,43 @@ impl<'a> Plan<'a> {
         self.keys.clear();
         self.lengths = 0;
         self.places.clear();
+        self.appended.clear();
+        self.read = &[];
+    }
+
+    /// Writes a span as a field of its scope, with the edits applied.
+    pub(crate) fn write_span_field(&mut self, out: &mut Vec<u8>, span: &'a [u8]) {
+        if !self.appended.is_empty() && !self.meets(span) {
+            write_key(out, 2, span.len() + self.appended.len());
+            out.extend_from_slice(span);
+            out.extend_from_slice(&self.appended);
+            return;
+        }
+        let prefix = prefix::begin(out, 2, span.len());
+        self.write_span(out, span);
+        prefix::end(out, prefix);
+    }
+
+    /// Whether a span has an attribute with one of the keys.
+    fn meets(&self, span: &[u8]) -> bool {
+        let known = |key: &[u8]| self.lengths & length_bit(key) != 0 && self.find(key).is_some();
+        let mut rest = span;
+        loop {
+            if let Some((next, after)) = plain(rest, SPAN_ATTRIBUTE) {
+                if known(next.key) {
+                    return true;
+                }
+                rest = after;
+                continue;
+            }
+            let Some(step) = step(rest) else {
+                return false;
+            };
+            if step.key == SPAN_ATTRIBUTE << 3 | 2 && known(key_of(step.content)) {
+                return true;
+            }
+            rest = step.rest;
+        }
     }
 
     fn upsert(&mut self, key_value: &'a [u8], number: usize) {

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use crate::attributes::{Attribute, Attributes};
-use crate::field::{Field, Fields};
+use crate::field::{Field, Fields, step};
 use crate::value::Value;
 
 /// The part that a span plays in a call.
@@ -294,13 +294,15 @@ impl<'a> Link<'a> {
 /// The last field with this number: the one that counts.
 #[inline]
 pub(crate) fn last(message: &[u8], number: u32) -> Option<Field<'_>> {
-    let mut last = None;
-    for field in Fields::new(message) {
-        if field.number == number {
-            last = Some(field);
+    let mut last: &[u8] = &[];
+    let mut rest = message;
+    while let Some(step) = step(rest) {
+        if step.key >> 3 == number {
+            last = rest;
         }
+        rest = step.rest;
     }
-    last
+    Fields::new(last).next()
 }
 
 impl<'a> Attribute<'a> {

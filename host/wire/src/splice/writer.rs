@@ -196,10 +196,8 @@ impl<'a> Writer<'a> {
         self.cut(start, end);
         match verdict {
             Verdict::Keep => {
-                self.plan.read(edits, self.blob);
-                let prefix = prefix::begin(&mut self.out, 2, span.len());
-                self.plan.write_span(&mut self.out, span);
-                prefix::end(&mut self.out, prefix);
+                self.plan.read_span(edits, self.blob);
+                self.plan.write_span_field(&mut self.out, span);
             }
             Verdict::Hold => self.hold(index, span, edits),
             Verdict::Drop(_) | Verdict::Undisposed => {}

@@ -46,6 +46,19 @@ pub(crate) fn changes(dice: &mut Dice, [items, resources, scopes]: [usize; 3]) -
         6 | 7 => resources > 0,
         _ => scopes > 0,
     });
+    if items > 1 && dice.once_in(3) {
+        // What a plugin does to one span it mostly does to all.
+        let first = |change: &&Change| change.index == 0 && change.operation.number() <= 5;
+        let first: Vec<Change> = changes.iter().filter(first).cloned().collect();
+        for index in 1..u32::try_from(items).unwrap() {
+            changes.extend(
+                first
+                    .iter()
+                    .cloned()
+                    .map(|change| Change { index, ..change }),
+            );
+        }
+    }
     if dice.once_in(2) {
         changes.sort_by_key(|change| change.index);
     }

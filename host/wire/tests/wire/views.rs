@@ -5,7 +5,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use proptest::prelude::*;
 use prost::Message;
 use spandrel_wire::{
-    Attribute, Attributes, Span, SpanKind, Status, StatusCode, Traces, Value, write_bytes,
+    Attribute, Attributes, Outline, Span, SpanKind, Status, StatusCode, Traces, Value, write_bytes,
     write_fixed32, write_fixed64, write_key_value, write_nested, write_status, write_text,
     write_varint_field,
 };
@@ -43,6 +43,7 @@ proptest! {
                     prop_assert_eq!(view.scope_spans.scope().version(), &scope.version);
                     same_attributes(view.scope_spans.scope().attributes(), &scope.attributes);
                     same_span(view.span, span);
+                    same_parts(view.span);
                     item += 1;
                 }
                 scope_index += 1;
@@ -69,6 +70,30 @@ proptest! {
         let value = value.value.unwrap_or_default();
         prop_assert_eq!(again.value.unwrap_or_default(), value);
     }
+}
+
+/// Each field reads the same in its part of the span as in the whole.
+fn same_parts(span: Span<'_>) {
+    let outline = Outline::of(span).unwrap();
+    let part = |field| outline.part(span, field);
+    assert_eq!(part(1).trace_id(), span.trace_id());
+    assert_eq!(part(2).span_id(), span.span_id());
+    assert_eq!(part(3).trace_state(), span.trace_state());
+    assert_eq!(part(4).parent_span_id(), span.parent_span_id());
+    assert_eq!(part(4).is_root(), span.is_root());
+    assert_eq!(part(5).name(), span.name());
+    assert_eq!(part(6).kind(), span.kind());
+    assert_eq!(part(7).start_time_unix_nano(), span.start_time_unix_nano());
+    assert_eq!(part(8).end_time_unix_nano(), span.end_time_unix_nano());
+    assert!(part(9).attributes().eq(span.attributes()));
+    assert_eq!(
+        part(10).dropped_attributes_count(),
+        span.dropped_attributes_count()
+    );
+    assert!(part(11).events().eq(span.events()));
+    assert!(part(13).links().eq(span.links()));
+    assert_eq!(part(15).status(), span.status());
+    assert_eq!(part(16).flags(), span.flags());
 }
 
 fn same_span(view: Span<'_>, span: &opentelemetry_proto::tonic::trace::v1::Span) {

@@ -1,0 +1,55 @@
+//! Where the fields of a span stand.
+
+use crate::field::step;
+use crate::span::Span;
+
+/// The field numbers of spans end here.
+const FIELDS: usize = 17;
+
+/// Attributes, events, links and pieces of the status: fields that are read from the first on. Of
+/// all others the last counts.
+const FROM_FIRST: u32 = 1 << 9 | 1 << 11 | 1 << 13 | 1 << 15;
+
+/// Where the fields of a span stand, found in one walk: for readers that ask for more than one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outline {
+    /// Where the last field of each number begins; the first, for those that are read from it on.
+    starts: [u32; FIELDS],
+    /// Where the last field of each number ends; 0 when there is none.
+    ends: [u32; FIELDS],
+}
+
+impl Outline {
+    /// Walks through a span. None when it is longer than offsets here can say.
+    pub fn of(span: Span<'_>) -> Option<Self> {
+        let bytes = span.bytes();
+        let total = u32::try_from(bytes.len()).ok()?;
+        let mut outline = Self::default();
+        let mut rest = bytes;
+        let mut start = 0;
+        while let Some(step) = step(rest) {
+            rest = step.rest;
+            #[expect(clippy::cast_possible_truncation, reason = "the whole fits")]
+            let end = total - rest.len() as u32;
+            let number = (step.key >> 3) as usize;
+            if let Some(place) = outline.starts.get_mut(number)
+                && let Some(last_end) = outline.ends.get_mut(number)
+            {
+                if *last_end == 0 || FROM_FIRST >> number & 1 == 0 {
+                    *place = start;
+                }
+                *last_end = end;
+            }
+            start = end;
+        }
+        Some(outline)
+    }
+
+    /// The part of the same span in which a field stands, as a span that reads the same for it.
+    #[inline]
+    pub fn part<'a>(&self, span: Span<'a>, field: usize) -> Span<'a> {
+        let range = || Some(*self.starts.get(field)? as usize..*self.ends.get(field)? as usize);
+        let part = range().and_then(|range| span.bytes().get(range));
+        Span::new(part.unwrap_or_default())
+    }
+}
