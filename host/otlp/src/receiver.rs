@@ -3,8 +3,8 @@
 //!
 //! Built eagerly and run later: [`Receiver::bind`] reads the certificates and takes the port,
 //! [`Receiver::serve`] accepts. Memory is bounded by [`ReceiverConfig::max_in_flight_bytes`] for
-//! what was read, and by one flow control window (1 MiB) for each of at most 4096 connections for
-//! what was not.
+//! what was read, and by one flow control window (4 MiB for each of the first 256 connections, 1 MiB
+//! for the others, of which there are at most 4096 in all) for what was not.
 
 mod accept;
 mod activity;

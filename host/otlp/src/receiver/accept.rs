@@ -17,14 +17,15 @@ use tracing::{info, warn};
 
 use super::answer::Answerer;
 use super::budget::Budget;
-use super::connection::{Connections, Streams};
+use super::connection::{Connections, Streams, window};
 use super::{Closed, Ingresses, Receiver, ReceiverConfig, ReceiverStats};
 use crate::compression::MAX_STATE_BYTES;
 use crate::method;
 
 /// Connections open at a time. An idle one takes some 20 KiB, and one that cannot be read on takes
-/// up to its window of 1 MiB: 4 GiB if all of them are stuffed at once. More clients than this need
-/// more than one collector anyway. One too many is closed at once, so that its client goes elsewhere.
+/// up to its window of 1 MiB, the first 256 up to 4 MiB: under 5 GiB if all are stuffed at once.
+/// More clients than this need more than one collector anyway. One too many is closed at once, so
+/// that its client goes elsewhere.
 const MAX_CONNECTIONS: usize = 4 * 1024;
 
 /// The wait after an error of the listener itself (no more files, for example): long enough not to
@@ -119,7 +120,8 @@ async fn accept(
             Ok((stream, peer)) if connections.len() < MAX_CONNECTIONS => {
                 errors.backoff = None;
                 let shared = Arc::clone(shared);
-                connections.spawn(async move { shared.run(stream, peer).await });
+                let window = window(connections.len());
+                connections.spawn(async move { shared.run(stream, peer, window).await });
             }
             Ok((stream, _)) => refuse(stream, &shared.answerer.stats, &mut errors),
             Err(error) if is_of_one_connection(&error) => {}
