@@ -44,6 +44,8 @@ fn ours_are_compared() -> Result<()> {
         ("spandrel", "job-2"),
         ("spandrel", "two-plugins"),
         ("spandrel", "five-plugins"),
+        ("spandrel, queue", "pass-through"),
+        ("spandrel, queue", "job-2"),
         ("spandrel, compiled in", "job-2"),
     ];
     assert_eq!(collectors, expected);

@@ -122,6 +122,17 @@ fn ours(roster: &mut Roster, tools: &Tools) {
     for job in [Job::PassThrough, Job::Job2, Job::Twice, Job::FiveTimes] {
         roster.add("spandrel", job, &command, config(job));
     }
+    // Senders wait when the queue is full: refused ones would come back with the same spans.
+    let queued = [
+        &*spandrel,
+        "--config={config}",
+        "--set=service::pipelines::traces::ack_on=queue",
+        "--set=exporters::otlp_grpc::sending_queue::block_on_overflow=true",
+        "--set=exporters::otlp_grpc::sending_queue::max_mib=8",
+    ];
+    for job in [Job::PassThrough, Job::Job2] {
+        roster.add("spandrel, queue", job, &queued, config(job));
+    }
     let command = [&*native, "--config", "{config}"];
     roster.add(
         "spandrel, compiled in",
