@@ -51,6 +51,8 @@ pub(crate) struct Shape {
     pub(crate) counts: Counts,
     /// Kinds by field number; numbers past the end are unknown.
     pub(crate) fields: &'static [Kind],
+    /// The number of the field with its attributes.
+    pub(crate) attribute: u32,
 }
 
 /// The shape of the requests of a signal.
@@ -76,7 +78,23 @@ const fn shape(what: &'static str, size: usize, fields: &'static [Kind]) -> Shap
         size,
         counts: Counts::Nothing,
         fields,
+        attribute: attribute(fields),
     }
+}
+
+/// The number of the field with attributes among these.
+const fn attribute(fields: &[Kind]) -> u32 {
+    let mut number = 0;
+    let mut rest = fields;
+    while let [kind, after @ ..] = rest {
+        if matches!(kind, Attribute) {
+            return number;
+        }
+        number += 1;
+        rest = after;
+    }
+    // No field has this number.
+    u32::MAX >> 3
 }
 
 impl Shape {

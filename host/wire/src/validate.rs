@@ -3,6 +3,7 @@
 //! Everything behind ingress relies on it: views, splits and splices read bytes that passed here
 //! without asking again.
 
+use crate::attributes::{Keyed, plain};
 use crate::count::points;
 use crate::field::{skip_group, varint};
 use crate::invalid::Invalid;
@@ -68,22 +69,27 @@ pub(crate) fn is_text(bytes: &[u8]) -> bool {
     is_ascii(bytes) || core::str::from_utf8(bytes).is_ok()
 }
 
-/// Most texts are short and ASCII: eight bytes at a time beat the general check's set-up.
+/// Most texts are short and ASCII: sixteen bytes at a time, the last of them twice, beat the
+/// general check's set-up.
 #[inline]
 fn is_ascii(bytes: &[u8]) -> bool {
-    let (words, tail) = bytes.as_chunks::<8>();
     let mut seen = 0;
-    for word in words {
-        seen |= u64::from_le_bytes(*word);
-    }
-    if let Some(last) = bytes.last_chunk::<8>() {
-        seen |= u64::from_le_bytes(*last);
+    if let Some(last) = bytes.last_chunk::<16>() {
+        let mut all = *last;
+        for chunk in bytes.as_chunks::<16>().0 {
+            for (all, byte) in all.iter_mut().zip(chunk) {
+                *all |= byte;
+            }
+        }
+        seen = u128::from_le_bytes(all);
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        seen = u128::from(u64::from_le_bytes(*first) | u64::from_le_bytes(*last));
     } else {
-        for byte in tail {
-            seen |= u64::from(*byte);
+        for byte in bytes {
+            seen |= u128::from(*byte);
         }
     }
-    seen & 0x8080_8080_8080_8080 == 0
+    seen & 0x8080_8080_8080_8080_8080_8080_8080_8080 == 0
 }
 
 struct Validator<'a> {
@@ -103,6 +109,14 @@ impl Validator<'_> {
         let depth = self.count(shape, body, depth)?;
         let mut rest = body;
         while let [key, after @ ..] = rest {
+            if let Some((attribute, after)) = plain(rest, shape.attribute)
+                && depth > 0
+                && is_plain(attribute)
+            {
+                self.decoded(schema::KEY_VALUE.size + attribute.key_value.len());
+                rest = after;
+                continue;
+            }
             let (key, after) = if *key < 0x80 {
                 (u32::from(*key), after)
             } else {
@@ -130,7 +144,7 @@ impl Validator<'_> {
         let rest = match (kind, key & 7) {
             (Kind::Attribute, 2) => {
                 let (body, rest) = self.delimited(shape, after)?;
-                self.attribute(body, depth)?;
+                self.message(&schema::KEY_VALUE, body, depth)?;
                 return Ok(rest);
             }
             (Kind::Message(inner), 2) => {
@@ -174,17 +188,6 @@ impl Validator<'_> {
             _ => None,
         };
         rest.ok_or_else(|| self.malformed(shape, after))
-    }
-
-    /// Checks an attribute: most of the bytes of every request. Those that look as encoders write
-    /// them, short and in ASCII, are checked in a few steps.
-    #[inline]
-    fn attribute(&mut self, body: &[u8], depth: u32) -> Result<(), Stop> {
-        if depth > 0 && is_plain(body) {
-            self.decoded(schema::KEY_VALUE.size + body.len());
-            return Ok(());
-        }
-        self.message(&schema::KEY_VALUE, body, depth)
     }
 
     /// Checks a list of numbers that is packed, or one number of a list that is not.
@@ -307,21 +310,15 @@ fn unknown(number: u32, wire: u32, after: &[u8], depth: u32) -> Option<&[u8]> {
     }
 }
 
-/// Whether a `KeyValue` is certainly valid: a key and a value, each in one short field, the value
-/// a short text or a number, all texts in ASCII.
-#[inline]
-fn is_plain(key_value: &[u8]) -> bool {
-    let [0x0a, key_len @ ..0x80, rest @ ..] = key_value else {
-        return false;
+/// Whether an attribute, most of the bytes of every request, is certainly valid: its value a short
+/// text or a number, all texts in ASCII.
+#[inline(always)]
+fn is_plain(attribute: Keyed<'_>) -> bool {
+    let Keyed { key, key_value } = attribute;
+    let Some(value) = key_value.get(key.len() + 4..) else {
+        // Without a value.
+        return is_ascii(key);
     };
-    let Some((key, [0x12, value_len, value @ ..])) = rest.split_at_checked(usize::from(*key_len))
-    else {
-        return false;
-    };
-    // A length of two bytes is never equal here: those values are longer than 127 bytes.
-    if *value_len >= 0x80 || usize::from(*value_len) != value.len() {
-        return false;
-    }
     match value {
         // Tags and lengths below 128 are ASCII too, so that one check does for all of it.
         [0x0a, len, text @ ..] => usize::from(*len) == text.len() && is_ascii(key_value),

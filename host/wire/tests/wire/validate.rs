@@ -5,7 +5,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use proptest::prelude::*;
 use prost::Message;
-use spandrel_wire::{Invalid, Limits, Signal, Summary, count, validate};
+use spandrel_wire::{Invalid, Limits, Signal, Summary, count, validate, write_bytes, write_nested};
 
 use crate::dice::{Dice, cases, dice};
 use crate::mess::mess_up;
@@ -156,4 +156,32 @@ fn errors_name_the_place() {
     );
     assert_eq!(said(&[0x00, 0]), "malformed request at byte 1");
     assert_eq!(said(&[0x0c]), "malformed request at byte 1");
+}
+
+/// One byte that is no text is found in keys and values of every length, wherever it is.
+#[test]
+fn no_bad_byte_is_overlooked() {
+    for (len, key_len) in (1..70).flat_map(|len| [(len, 3), (3, len)]) {
+        let request = |broken: Option<usize>| {
+            let mut texts = vec![b'x'; key_len + len];
+            if let Some(byte) = broken.and_then(|at| texts.get_mut(at)) {
+                *byte = 0xff;
+            }
+            let (key, value) = texts.split_at(key_len);
+            let mut request = Vec::new();
+            write_nested(&mut request, 1, |resource_spans| {
+                write_nested(resource_spans, 1, |resource| {
+                    write_nested(resource, 1, |attribute| {
+                        write_bytes(attribute, 1, key);
+                        write_nested(attribute, 2, |any| write_bytes(any, 1, value));
+                    });
+                });
+            });
+            validate(Signal::Traces, &request, &Limits::default())
+        };
+        assert!(request(None).is_ok());
+        for at in 0..key_len + len {
+            assert!(request(Some(at)).is_err(), "{key_len} + {len}, at {at}");
+        }
+    }
 }
