@@ -1,13 +1,14 @@
 //! The composition of replies: a chain of plugins runs on the projection of a batch, and what they
 //! ask for comes to one splice of the batch itself.
 
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use crate::attributes::key_of;
 use crate::bad_reply::BadReply;
 use crate::edits::{Counts, Edit, Edits, Operation, Target, check_edits, snippet};
 use crate::limits::Limits;
-use crate::project::{Reads, Shape, project};
+use crate::project::{Reads, Shape, project, project_span};
 use crate::splice::{Kept, Rules, splice};
 use crate::verdict::{self, Tally};
 
@@ -117,10 +118,10 @@ impl Projection {
                 limit: u32::MAX as usize,
             })?;
 
-        let seen = self.seen(edits);
+        let (seen, blob) = self.seen(edits);
         let seen = Edits {
             words: seen.as_flattened(),
-            blob: edits.blob,
+            blob: &blob,
         };
         match splice(&self.bytes, verdicts, seen, &rules)?.kept {
             Kept::All => {}
@@ -167,8 +168,8 @@ impl Projection {
         }
     }
 
-    /// The edits that show in the projection.
-    fn seen(&self, edits: Edits<'_>) -> Vec<Edit> {
+    /// The edits that show in the projection, as they show, and what they point into.
+    fn seen<'a>(&self, edits: Edits<'a>) -> (Vec<Edit>, Cow<'a, [u8]>) {
         let (quads, _) = edits.words.as_chunks::<4>();
         // Edits of many items mostly are the same few, in turn.
         let mut known = [([u32::MAX; 3], false); KNOWN];
@@ -186,7 +187,16 @@ impl Projection {
                 }
             }
         };
-        quads.iter().filter(shows).copied().collect()
+        let mut seen: Vec<Edit> = quads.iter().filter(shows).copied().collect();
+        let mut blob = Cow::Borrowed(edits.blob);
+        let is_new = |edit: &&mut Edit| edit[0] == Operation::Replace.number();
+        for edit in seen.iter_mut().filter(is_new) {
+            let start = blob.len();
+            project_span(blob.to_mut(), snippet(edits.blob, edit), &self.reads);
+            edit[2] = u32::try_from(start).unwrap_or(u32::MAX);
+            edit[3] = u32::try_from(blob.len() - start).unwrap_or(u32::MAX);
+        }
+        (seen, blob)
     }
 
     fn shows(&self, edit: &Edit, blob: &[u8]) -> bool {

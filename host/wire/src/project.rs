@@ -175,31 +175,29 @@ impl Projector<'_> {
             };
             let prefix = prefix::begin(&mut self.out, 2, self.last);
             let start = self.out.len();
-            self.span(span);
+            project_span(&mut self.out, span, self.reads);
             self.last = self.out.len() - start;
             prefix::end(&mut self.out, prefix);
             self.shape.items = self.shape.items.wrapping_add(1);
         }
     }
+}
 
-    /// Copies what is read, in runs as long as possible.
-    #[inline]
-    fn span(&mut self, span: &[u8]) {
-        let (mut run, mut at) = (0, 0);
-        for field in Fields::new(span) {
-            let start = at;
-            at += field.len();
-            if !self.reads.keeps(&field) {
-                if run < start {
-                    self.out
-                        .extend_from_slice(span.get(run..start).unwrap_or_default());
-                }
-                run = at;
+/// Copies of a span what is read, in runs as long as possible.
+#[inline]
+pub(crate) fn project_span(out: &mut Vec<u8>, span: &[u8], reads: &Reads) {
+    let (mut run, mut at) = (0, 0);
+    for field in Fields::new(span) {
+        let start = at;
+        at += field.len();
+        if !reads.keeps(&field) {
+            if run < start {
+                out.extend_from_slice(span.get(run..start).unwrap_or_default());
             }
+            run = at;
         }
-        self.out
-            .extend_from_slice(span.get(run..at).unwrap_or_default());
     }
+    out.extend_from_slice(span.get(run..at).unwrap_or_default());
 }
 
 /// A count of things that take bytes each: requests are far below 4 GiB.
