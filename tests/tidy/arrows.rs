@@ -7,14 +7,16 @@ use serde_json::Value;
 use crate::tree::{report, root};
 
 /// Which of our crates each may use.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("spandrel-wire", &[]),
     ("spandrel-pipeline", &["spandrel-wire"]),
     ("spandrel-plugin", &["spandrel-pipeline", "spandrel-wire"]),
     ("spandrel-otlp", &["spandrel-pipeline", "spandrel-wire"]),
+    ("spandrel-bench", &["spandrel-wire"]),
     (
         "spandrel",
         &[
+            "spandrel-bench",
             "spandrel-otlp",
             "spandrel-plugin",
             "spandrel-pipeline",
@@ -45,7 +47,7 @@ const TEST_ARROWS: [(&str, &str); 1] = [("spandrel-plugin", "spandrel-guest")];
 /// Heavy dependencies by the beginning of their name, and who may have them.
 const HEAVY: [(&str, &[&str]); 6] = [
     ("wasmtime", &["spandrel-plugin"]),
-    ("tonic", &["spandrel-otlp", "spandrel-tests"]),
+    ("tonic", &["spandrel-otlp", "spandrel-bench", "spandrel-tests"]),
     ("rustls", &["spandrel-otlp"]),
     ("clap", &["spandrel"]),
     ("prometheus", &["spandrel"]),

@@ -18,7 +18,10 @@ enum Command {
     Bench(bench::BenchArguments),
 }
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let Command::Bench(arguments) = Arguments::parse().command;
-    bench::main(arguments)
+    bench::main(&arguments)
 }

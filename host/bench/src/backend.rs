@@ -18,7 +18,6 @@ pub(crate) use count::{Count, Seen};
 /// The running backend.
 #[derive(Debug)]
 pub(crate) struct Backend {
-    address: SocketAddr,
     count: Arc<Mutex<Count>>,
     questions: mpsc::Sender<oneshot::Sender<Duration>>,
     thread: std::thread::JoinHandle<()>,
@@ -34,7 +33,6 @@ impl Backend {
         let cannot = |source| BenchError::Listen { address, source };
         let listener = TcpListener::bind(address).map_err(cannot)?;
         listener.set_nonblocking(true).map_err(cannot)?;
-        let address = listener.local_addr().map_err(cannot)?;
         let count = Arc::new(Mutex::new(Count::new(run)));
         let (questions, inbox) = mpsc::channel(1);
         let inner = Arc::clone(&count);
@@ -43,16 +41,10 @@ impl Backend {
             .spawn(move || run_thread(listener, windows, &inner, inbox))
             .map_err(BenchError::Thread)?;
         Ok(Self {
-            address,
             count,
             questions,
             thread,
         })
-    }
-
-    /// Where it listens.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
     }
 
     /// What arrived until now.
@@ -70,7 +62,12 @@ impl Backend {
 
     /// Closes all connections and hands out what was counted.
     pub(crate) fn stop(self) -> Count {
-        let Self { count, questions, thread, .. } = self;
+        let Self {
+            count,
+            questions,
+            thread,
+            ..
+        } = self;
         drop(questions);
         // A panic of the thread was reported when a question found it gone.
         thread.join().unwrap_or_default();
@@ -90,7 +87,9 @@ fn run_thread(
     count: &Arc<Mutex<Count>>,
     inbox: mpsc::Receiver<oneshot::Sender<Duration>>,
 ) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     // Without a runtime the first question finds the thread gone.
     if let Ok(runtime) = runtime {
         runtime.block_on(serve(listener, windows, count, inbox));

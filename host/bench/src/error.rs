@@ -10,7 +10,9 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum BenchError {
     /// The backend's address is taken.
-    #[error("the backend cannot listen on {address}: choose another with --backend, and let the collector export there")]
+    #[error(
+        "the backend cannot listen on {address}: choose another with --backend, and let the collector export there"
+    )]
     Listen {
         /// Of the backend.
         address: SocketAddr,
@@ -19,7 +21,9 @@ pub enum BenchError {
         source: io::Error,
     },
     /// Something answers already where the collector is to be started.
-    #[error("something listens on {endpoint} already: stop it, or choose another with --endpoint; to measure it, name it with --pid")]
+    #[error(
+        "something listens on {endpoint} already: stop it, or choose another with --endpoint; to measure it, name it with --pid"
+    )]
     EndpointTaken {
         /// Of the collector.
         endpoint: SocketAddr,
@@ -34,7 +38,9 @@ pub enum BenchError {
         source: io::Error,
     },
     /// It ended while it should have come up.
-    #[error("`{program}` ended ({status}) before it answered on {endpoint}; its last lines:\n{output}")]
+    #[error(
+        "`{program}` ended ({status}) before it answered on {endpoint}; its last lines:\n{output}"
+    )]
     Ended {
         /// As it was named.
         program: String,
@@ -46,7 +52,9 @@ pub enum BenchError {
         output: String,
     },
     /// It did not answer in time.
-    #[error("`{program}` did not answer on {endpoint} within {timeout:?}: does its configuration listen there? Its last lines:\n{output}")]
+    #[error(
+        "`{program}` did not answer on {endpoint} within {timeout:?}: does its configuration listen there? Its last lines:\n{output}"
+    )]
     NotReady {
         /// As it was named.
         program: String,
@@ -58,13 +66,17 @@ pub enum BenchError {
         output: String,
     },
     /// No such process.
-    #[error("there is no process {pid}, or it may not be looked at: name the running collector with --pid")]
+    #[error(
+        "there is no process {pid}, or it may not be looked at: name the running collector with --pid"
+    )]
     NoProcess {
         /// As it was named.
         pid: u32,
     },
     /// Nothing listens.
-    #[error("cannot connect to {endpoint}: is the collector listening there? Name its address with --endpoint")]
+    #[error(
+        "cannot connect to {endpoint}: is the collector listening there? Name its address with --endpoint"
+    )]
     Connect {
         /// Of the collector.
         endpoint: SocketAddr,
@@ -73,7 +85,9 @@ pub enum BenchError {
         source: io::Error,
     },
     /// It does not speak HTTP/2 without TLS.
-    #[error("{endpoint} does not speak HTTP/2: the bench needs a receiver of OTLP/gRPC without TLS")]
+    #[error(
+        "{endpoint} does not speak HTTP/2: the bench needs a receiver of OTLP/gRPC without TLS"
+    )]
     Handshake {
         /// Of the collector.
         endpoint: SocketAddr,
@@ -82,7 +96,9 @@ pub enum BenchError {
         source: h2::Error,
     },
     /// It broke its connections and did not take new ones.
-    #[error("{endpoint} broke the connection and was not back within {timeout:?}: look at what the collector wrote")]
+    #[error(
+        "{endpoint} broke the connection and was not back within {timeout:?}: look at what the collector wrote"
+    )]
     WentAway {
         /// Of the collector.
         endpoint: SocketAddr,

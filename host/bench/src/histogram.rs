@@ -109,7 +109,10 @@ mod tests {
         assert_eq!(histogram.total(), 2000);
         for (share, micros) in [(0.5, 500.0), (0.9, 900.0), (0.99, 990.0), (0.999, 999.0)] {
             let found = histogram.percentile(share).as_secs_f64() * 1e6;
-            assert!((found / micros - 1.0).abs() < 1.0 / 60.0, "{share}: {found}");
+            assert!(
+                (found / micros - 1.0).abs() < 1.0 / 60.0,
+                "{share}: {found}"
+            );
         }
         assert_eq!(histogram.percentile(1.0), Duration::from_millis(1));
         assert_eq!(Histogram::default().percentile(0.5), Duration::ZERO);

@@ -31,8 +31,8 @@ pub(crate) struct Identity {
 
 impl Identity {
     pub(crate) fn bits(self) -> u64 {
-        let kind = u64::from(self.kind.is_health_check) | u64::from(self.kind.is_warm_up) << 1;
-        u64::from(self.run) << (NUMBER_BITS + KIND_BITS) | kind << NUMBER_BITS | self.number
+        let kind = u64::from(self.kind.is_health_check) | (u64::from(self.kind.is_warm_up) << 1);
+        (u64::from(self.run) << (NUMBER_BITS + KIND_BITS)) | (kind << NUMBER_BITS) | self.number
     }
 
     pub(crate) fn from_bits(bits: u64) -> Self {
@@ -50,18 +50,18 @@ impl Identity {
 
 /// The id of the trace that an item belongs to: spread evenly, and never zero.
 pub(crate) fn trace_id(run: u16, number: u64) -> [u8; 16] {
-    let seed = u64::from(run) << NUMBER_BITS | number / ITEMS_PER_TRACE;
-    let high = mixed(seed | 1 << 63);
+    let seed = (u64::from(run) << NUMBER_BITS) | (number / ITEMS_PER_TRACE);
+    let high = mixed(seed | (1 << 63));
     let low = mixed(high);
-    (u128::from(high) << 64 | u128::from(low) | 1).to_be_bytes()
+    ((u128::from(high) << 64) | u128::from(low) | 1).to_be_bytes()
 }
 
 /// The last steps of splitmix64: each bit of the input changes half of the output's.
 fn mixed(seed: u64) -> u64 {
     let mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ mixed >> 31
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ mod histogram;
 mod identity;
 mod load;
 mod method;
-pub mod proxy;
 mod process;
+pub mod proxy;
 mod report;
 mod settings;
 mod template;
@@ -18,7 +18,9 @@ mod walk;
 
 pub use error::BenchError;
 pub use histogram::Histogram;
-pub use report::{Report, Verdict, Yardstick};
-pub use spandrel_wire::Signal;
+pub use report::{
+    CollectorReport, Cost, End, Items, Latency, LoadReport, Report, Verdict, Yardstick,
+};
 pub use settings::{Amount, CommandLine, Compression, Load, Settings, Subject, Windows};
-pub use trial::{Progress, run};
+pub use spandrel_wire::Signal;
+pub use trial::{Progress, Tell, run};

@@ -83,7 +83,9 @@ impl Plan {
         let templates: Option<Vec<Template>> = templates.collect();
         Ok(Self {
             load: load.clone(),
-            templates: templates.ok_or(BenchError::Load("the templates of the requests came out wrong"))?,
+            templates: templates.ok_or(BenchError::Load(
+                "the templates of the requests came out wrong",
+            ))?,
             run,
             timeout,
             next_request: AtomicU64::new(0),
@@ -156,7 +158,6 @@ type Command = (Phase, oneshot::Sender<Result<Sent, BenchError>>);
 #[derive(Debug)]
 pub(crate) struct Generator {
     commands: mpsc::Sender<Command>,
-    plan: Arc<Plan>,
     thread: std::thread::JoinHandle<()>,
 }
 
@@ -165,17 +166,14 @@ impl Generator {
     pub(crate) async fn start(plan: Arc<Plan>, endpoint: SocketAddr) -> Result<Self, BenchError> {
         let (commands, inbox) = mpsc::channel(1);
         let (tell_ready, ready) = oneshot::channel();
-        let inner = Arc::clone(&plan);
         let thread = std::thread::Builder::new()
             .name("bench-load".to_owned())
-            .spawn(move || run(&inner, endpoint, inbox, tell_ready))
+            .spawn(move || run(&plan, endpoint, inbox, tell_ready))
             .map_err(BenchError::Thread)?;
-        ready.await.map_err(|_| BenchError::ThreadEnded("generator"))??;
-        Ok(Self {
-            commands,
-            plan,
-            thread,
-        })
+        ready
+            .await
+            .map_err(|_| BenchError::ThreadEnded("generator"))??;
+        Ok(Self { commands, thread })
     }
 
     /// Runs a phase to its end.
@@ -187,14 +185,9 @@ impl Generator {
         result.await.map_err(|_| ended(()))?
     }
 
-    /// Lets the phase end with the requests that are under way.
-    pub(crate) fn end_phase(&self) {
-        self.plan.is_over.store(true, Ordering::Relaxed);
-    }
-
     /// Closes the connections.
     pub(crate) fn stop(self) {
-        let Self { commands, thread, .. } = self;
+        let Self { commands, thread } = self;
         drop(commands);
         // A panic of the thread was reported when a phase found it gone.
         thread.join().unwrap_or_default();
@@ -207,7 +200,9 @@ fn run(
     inbox: mpsc::Receiver<Command>,
     tell_ready: oneshot::Sender<Result<(), BenchError>>,
 ) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     match runtime {
         Ok(runtime) => runtime.block_on(serve(plan, endpoint, inbox, tell_ready)),
         // Nobody listens any more only when the run has ended.

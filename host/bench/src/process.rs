@@ -62,7 +62,11 @@ impl Cpu {
         } else {
             by_ticks
         };
-        Spent { total, user, system }
+        Spent {
+            total,
+            user,
+            system,
+        }
     }
 }
 
@@ -184,7 +188,10 @@ mod tests {
         assert!(spent.total >= Duration::from_millis(150), "{spent:?}");
         assert!(spent.total < Duration::from_secs(20), "{spent:?}");
         let memory = Memory::of(pid).expect("we live");
-        assert!(memory.now > 100_000 && memory.peak >= memory.now, "{memory:?}");
+        assert!(
+            memory.now > 100_000 && memory.peak >= memory.now,
+            "{memory:?}"
+        );
     }
 
     /// A process that is not there has no costs.

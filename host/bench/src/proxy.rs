@@ -110,10 +110,8 @@ impl<const SIGNAL: u8> Service<http::Request<Body>> for Forward<SIGNAL> {
         });
         let call = Call(self.0.clone(), PathAndQuery::from_static(path));
         Box::pin(async move {
-            let mut server = tonic::server::Grpc::new(Raw).apply_max_message_size_config(
-                Some(MOST_MESSAGE),
-                Some(MOST_MESSAGE),
-            );
+            let mut server = tonic::server::Grpc::new(Raw)
+                .apply_max_message_size_config(Some(MOST_MESSAGE), Some(MOST_MESSAGE));
             Ok(server.unary(call, request).await)
         })
     }
@@ -135,7 +133,9 @@ impl tonic::server::UnaryService<Bytes> for Call {
         Box::pin(async move {
             let unavailable = |error| Status::unavailable(format!("the backend is away: {error}"));
             client.ready().await.map_err(unavailable)?;
-            client.unary(Request::new(request.into_inner()), path, Raw).await
+            client
+                .unary(Request::new(request.into_inner()), path, Raw)
+                .await
         })
     }
 }

@@ -240,7 +240,10 @@ impl Report {
         let end = |cpu: Duration| {
             let us_per_item = ratio(cpu.as_secs_f64() * 1e6, float(accepted));
             let times_less = cost.map(|cost| ratio(cost.us_per_item, us_per_item));
-            End { us_per_item, times_less }
+            End {
+                us_per_item,
+                times_less,
+            }
         };
         let elapsed_s = measured.samples.elapsed.as_secs_f64();
         let mut report = Self {
@@ -254,7 +257,11 @@ impl Report {
             generator: end(measured.sent.cpu),
             backend: end(measured.samples.backend),
             yardstick: None,
-            verdict: Verdict { ok: true, bed_is_cheap: None, remarks: Vec::new() },
+            verdict: Verdict {
+                ok: true,
+                bed_is_cheap: None,
+                remarks: Vec::new(),
+            },
         };
         report.judge(&measured.output);
         report
@@ -271,10 +278,14 @@ impl Report {
             items_per_second: proxy.items_per_second,
             peak_bytes: proxy.collector.peak_bytes,
             latency_ms: proxy.latency_ms,
-            ratio: self.cost.map(|own| ratio(own.items_per_cpu_second, cost.items_per_cpu_second)),
+            ratio: self
+                .cost
+                .map(|own| ratio(own.items_per_cpu_second, cost.items_per_cpu_second)),
         });
         if !proxy.verdict.ok {
-            self.verdict.remarks.push("the yardstick lost items: its figures mean little".to_owned());
+            self.verdict
+                .remarks
+                .push("the yardstick lost items: its figures mean little".to_owned());
         }
     }
 
@@ -286,7 +297,9 @@ impl Report {
         }
         if self.items.accepted == 0 {
             self.verdict.ok = false;
-            remarks.push(format!("nothing was accepted; the collector's last lines:\n{output}"));
+            remarks.push(format!(
+                "nothing was accepted; the collector's last lines:\n{output}"
+            ));
         }
         if self.items.lost > 0 {
             self.verdict.ok = false;
@@ -305,7 +318,9 @@ impl Report {
         }
         if self.load.export_compression != "none" {
             let encoding = self.load.export_compression;
-            remarks.push(format!("the collector compressed what it exported ({encoding}), which costs it a lot"));
+            remarks.push(format!(
+                "the collector compressed what it exported ({encoding}), which costs it a lot"
+            ));
         }
     }
 }
@@ -323,7 +338,10 @@ fn load_report(settings: &Settings, measured: &Measured) -> LoadReport {
             Compression::None => "none",
             Compression::Gzip => "gzip",
         },
-        bytes_per_item: ratio(float(answers.message_bytes), float(answers.sent_tally.items())),
+        bytes_per_item: ratio(
+            float(answers.message_bytes),
+            float(answers.sent_tally.items()),
+        ),
         services: load.services,
         attributes: load.attributes,
         health_checks: load.health_checks,
@@ -363,7 +381,9 @@ fn collector_report(settings: &Settings, measured: &Measured) -> CollectorReport
 }
 
 fn items(measured: &Measured) -> Items {
-    let Measured { plan, sent, count, .. } = measured;
+    let Measured {
+        plan, sent, count, ..
+    } = measured;
     let answers = &sent.answers;
     let loss = Loss::find(plan, &answers.accepted, &count.seen);
     let duplicates_sent = answers.sent_tally.duplicates;
@@ -371,7 +391,11 @@ fn items(measured: &Measured) -> Items {
         sent: answers.sent_tally.items(),
         accepted: answers.accepted_tally.items(),
         rejected: answers.rejected,
-        refused: answers.refused.iter().map(|(code, items)| (status_name(*code), *items)).collect(),
+        refused: answers
+            .refused
+            .iter()
+            .map(|(code, items)| (status_name(*code), *items))
+            .collect(),
         unanswered: answers.unanswered,
         delivered: loss.delivered,
         lost: loss.lost,
@@ -398,9 +422,29 @@ fn latency(measured: &Measured) -> Latency {
     }
 }
 
-/// The name of a status of gRPC.
+/// The name of a status of gRPC, as specifications write it.
 fn status_name(code: u8) -> String {
-    tonic::Code::from_i32(i32::from(code)).to_string()
+    const NAMES: [&str; 17] = [
+        "OK",
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+        "UNAUTHENTICATED",
+    ];
+    let name = NAMES.get(usize::from(code));
+    name.map_or_else(|| format!("status {code}"), |name| (*name).to_owned())
 }
 
 fn millis(duration: Duration) -> f64 {

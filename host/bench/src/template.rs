@@ -83,11 +83,6 @@ impl Template {
         BytesMut::from(&self.bytes[..])
     }
 
-    /// Bytes of the message, without the prefix.
-    pub(crate) fn message_bytes(&self) -> usize {
-        self.bytes.len() - PREFIX
-    }
-
     fn tally_of(roles: &[Role]) -> Tally {
         let mut tally = Tally::default();
         for role in roles {

@@ -107,7 +107,10 @@ fn yardstick(settings: &Settings, program: &CommandLine) -> Settings {
 }
 
 fn free_port(host: std::net::IpAddr) -> Option<SocketAddr> {
-    std::net::TcpListener::bind((host, 0)).ok()?.local_addr().ok()
+    std::net::TcpListener::bind((host, 0))
+        .ok()?
+        .local_addr()
+        .ok()
 }
 
 /// The collector under test, while it runs.
@@ -157,12 +160,24 @@ async fn trial(
     let plan = Arc::new(Plan::new(&settings.load, run, settings.timeout)?);
     let collector = Collector::open(settings).await?;
     let generator = Generator::start(Arc::clone(&plan), settings.endpoint).await?;
-    let mut bed = Bed { settings, subject, plan, backend, generator, pid: collector.pid };
+    let mut bed = Bed {
+        settings,
+        subject,
+        plan,
+        backend,
+        generator,
+        pid: collector.pid,
+    };
     let load = &settings.load;
     bed.phase("warm-up", true, load.warm_up, tell).await?;
     let (sent, samples) = bed.phase("measuring", false, load.amount, tell).await?;
     let peak = collector.pid.and_then(Memory::of);
-    let Bed { plan, backend, generator, .. } = bed;
+    let Bed {
+        plan,
+        backend,
+        generator,
+        ..
+    } = bed;
     generator.stop();
     let (mut ready_after, mut stopped, mut output) = (None, None, String::new());
     if let Some(started) = collector.started {
@@ -255,7 +270,14 @@ impl Bed<'_> {
             let (now_arrived, plain) = {
                 let count = self.backend.count();
                 let warm_up = count.plain.saturating_sub(count.measured_plain);
-                (count.arrived, if is_warm_up { warm_up } else { count.measured_plain })
+                (
+                    count.arrived,
+                    if is_warm_up {
+                        warm_up
+                    } else {
+                        count.measured_plain
+                    },
+                )
             };
             if arrived != Some(now_arrived) {
                 arrived = Some(now_arrived);

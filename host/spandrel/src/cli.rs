@@ -1,5 +1,6 @@
 //! The command line, and what the process' exit code says.
 
+mod bench;
 mod signals;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -45,6 +46,8 @@ enum Command {
     Run(SourceArguments),
     /// Checks the configuration and loads its plugins, without listening; silent when all is well
     Validate(SourceArguments),
+    /// Measures a collector: sends to it, counts what it exports, and says what it took
+    Bench(bench::BenchArguments),
 }
 
 #[derive(Debug, Args)]
@@ -66,6 +69,7 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Some(Command::Validate(sources)) => validate(sources),
         Some(Command::Run(sources)) => run(sources),
+        Some(Command::Bench(arguments)) => bench::main(&arguments),
         None => run(arguments.sources),
     }
 }

@@ -31,7 +31,12 @@ pub(super) async fn serve(stream: TcpStream, windows: Windows, count: Arc<Mutex<
     }
     let handshake = h2::server::Builder::new()
         .initial_window_size(windows.stream)
-        .initial_connection_window_size(windows.stream.saturating_mul(STREAMS_PER_WINDOW).min(1 << 30))
+        .initial_connection_window_size(
+            windows
+                .stream
+                .saturating_mul(STREAMS_PER_WINDOW)
+                .min(1 << 30),
+        )
         .max_frame_size(windows.frame)
         .max_concurrent_streams(MOST_STREAMS)
         .handshake::<_, Bytes>(stream)
@@ -97,17 +102,22 @@ fn take(
         locked(count).message(signal, &pieces);
         return Ok(());
     }
-    let encoding = headers.get("grpc-encoding").map_or(&b""[..], HeaderValue::as_bytes);
+    let encoding = headers
+        .get("grpc-encoding")
+        .map_or(&b""[..], HeaderValue::as_bytes);
     let whole = pieces.concat();
     let mut inflated = Vec::new();
     let (name, read) = match encoding {
         b"gzip" => (
             "gzip",
-            flate2::read::GzDecoder::new(&*whole).take(MOST_INFLATED).read_to_end(&mut inflated),
+            flate2::read::GzDecoder::new(&*whole)
+                .take(MOST_INFLATED)
+                .read_to_end(&mut inflated),
         ),
         b"zstd" => (
             "zstd",
-            zstd::Decoder::new(&*whole).and_then(|d| d.take(MOST_INFLATED).read_to_end(&mut inflated)),
+            zstd::Decoder::new(&*whole)
+                .and_then(|d| d.take(MOST_INFLATED).read_to_end(&mut inflated)),
         ),
         _ => return Err((12, "the bench's backend knows gzip and zstd")),
     };
@@ -130,10 +140,13 @@ fn cut_prefix(pieces: &mut [Bytes]) -> Option<BytesMut> {
 
 fn respond(mut response: SendResponse<Bytes>, refusal: Option<Refusal>) -> Result<(), h2::Error> {
     let mut head = Response::new(());
-    head.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    head.headers_mut()
+        .insert("content-type", HeaderValue::from_static("application/grpc"));
     if let Some((code, message)) = refusal {
-        head.headers_mut().insert("grpc-status", HeaderValue::from(u16::from(code)));
-        head.headers_mut().insert("grpc-message", HeaderValue::from_static(message));
+        head.headers_mut()
+            .insert("grpc-status", HeaderValue::from(u16::from(code)));
+        head.headers_mut()
+            .insert("grpc-message", HeaderValue::from_static(message));
         response.send_response(head, true)?;
         return Ok(());
     }

@@ -34,7 +34,7 @@ impl Seen {
         let index = usize::try_from(number / 64).unwrap_or(usize::MAX);
         self.0
             .get(index)
-            .is_some_and(|word| word & 1 << (number % 64) != 0)
+            .is_some_and(|word| word & (1 << (number % 64)) != 0)
     }
 }
 
@@ -75,7 +75,10 @@ impl Count {
     pub(crate) fn message(&mut self, signal: Signal, pieces: &[Bytes]) {
         let now = now_ns();
         self.messages += 1;
-        self.message_bytes += pieces.iter().map(|p| u64::try_from(p.len()).unwrap_or(0)).sum::<u64>();
+        self.message_bytes += pieces
+            .iter()
+            .map(|p| u64::try_from(p.len()).unwrap_or(0))
+            .sum::<u64>();
         // Neighbours were sent at the same time: they are added to the latencies at once.
         let mut time = 0;
         let mut items_of_time = 0;
@@ -120,5 +123,62 @@ impl Count {
             self.measured_plain += 1;
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Load;
+    use crate::template::{PREFIX, Stamp, Template};
+
+    fn message(template: &Template, first: u64, is_warm_up: bool) -> Vec<Bytes> {
+        let mut copy = template.copy();
+        let time = now_ns() - 1_000_000;
+        template.patch(
+            &mut copy,
+            &Stamp {
+                run: 5,
+                is_warm_up,
+                first,
+                time,
+            },
+        );
+        vec![copy.freeze().slice(PREFIX..)]
+    }
+
+    /// What arrives twice is counted once and told, and the warm-up is not counted with the rest.
+    #[test]
+    fn arrivals_are_told_apart() {
+        let load = Load::default();
+        let template = Template::new(&load, 0).expect("it can be made");
+        let mut count = Count::new(5);
+        count.message(Signal::Traces, &message(&template, 0, true));
+        assert_eq!(count.plain, template.tally.plain);
+        assert_eq!((count.measured_plain, count.latency.total()), (0, 0));
+        let measured = message(&template, 512, false);
+        count.message(Signal::Traces, &measured);
+        count.message(Signal::Traces, &measured);
+        assert_eq!(count.measured_plain, template.tally.plain);
+        assert_eq!(count.measured_health_checks, template.tally.health_checks);
+        assert_eq!(count.measured_duplicates, 512);
+        assert_eq!(count.latency.total(), 1024);
+        assert!(count.latency.percentile(0.5).as_millis() >= 1);
+        assert!(count.seen.has(512 + 300) && !count.seen.has(1024));
+        assert_eq!((count.foreign, count.malformed), (0, 0));
+    }
+
+    /// Another run's items and garbage are counted as such, and as nothing else.
+    #[test]
+    fn strangers_are_told_apart() {
+        let template = Template::new(&Load::default(), 0).expect("it can be made");
+        let mut count = Count::new(6);
+        count.message(Signal::Traces, &message(&template, 0, false));
+        assert_eq!((count.foreign, count.measured_plain), (512, 0));
+        count.message(
+            Signal::Traces,
+            &[Bytes::from_static(b"\x0a\xff\x01garbage")],
+        );
+        assert_eq!(count.malformed, 1);
     }
 }

@@ -72,7 +72,13 @@ pub(crate) struct Lane {
     copies: Vec<Copy>,
     next_copy: usize,
     head: Request<()>,
+    pause: Duration,
 }
+
+/// How long a lane waits after it was refused: doubled each time in a row, as SDKs do. A load of a
+/// fixed rate does not wait: it is due all the same.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(160);
 
 enum Answer {
     Accepted { rejected: u64 },
@@ -85,12 +91,16 @@ impl Lane {
     pub(crate) fn new(plan: &Plan, templates: &[usize]) -> Self {
         let copies = templates.iter().filter_map(|template| {
             let bytes = plan.templates.get(*template)?.copy().freeze();
-            Some(Copy { template: *template, bytes })
+            Some(Copy {
+                template: *template,
+                bytes,
+            })
         });
         Self {
             copies: copies.collect(),
             next_copy: 0,
             head: head(plan.load.signal, plan.load.compression),
+            pause: FIRST_PAUSE,
         }
     }
 
@@ -114,7 +124,6 @@ impl Lane {
             answers.message_bytes += u64::try_from(body.len()).unwrap_or(0);
             let head = self.head.clone();
             let (returned, answer) = exchange(requests, head, body, plan.timeout).await;
-            let is_broken = returned.is_none();
             match answer {
                 Answer::Accepted { rejected } => {
                     answers.rejected += rejected;
@@ -123,16 +132,21 @@ impl Lane {
                     let request = u32::try_from(turn.request).unwrap_or(u32::MAX);
                     let template = u8::try_from(template).unwrap_or(u8::MAX);
                     answers.accepted.push(Record { request, template });
+                    self.pause = FIRST_PAUSE;
                 }
                 Answer::Refused(code) => {
                     *answers.refused.entry(code).or_default() += tally.items();
+                    if turn.due_ns.is_none() {
+                        tokio::time::sleep(self.pause).await;
+                        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                    }
                 }
                 Answer::TimedOut | Answer::Broken => answers.unanswered += tally.items(),
             }
             plan.answered.fetch_add(tally.items(), Ordering::Relaxed);
             match returned {
-                Some(returned) if !is_broken => requests = returned,
-                _ => return (self, answers, true),
+                Some(returned) => requests = returned,
+                None => return (self, answers, true),
             }
         }
         (self, answers, false)
@@ -244,7 +258,11 @@ async fn answer(response: ResponseFuture) -> Result<Answer, h2::Error> {
     let (parts, mut body) = response.await?.into_parts();
     // An error may come without a body: its status is among the headers.
     if let Some(code) = status(&parts.headers) {
-        return Ok(if code == 0 { Answer::Accepted { rejected: 0 } } else { Answer::Refused(code) });
+        return Ok(if code == 0 {
+            Answer::Accepted { rejected: 0 }
+        } else {
+            Answer::Refused(code)
+        });
     }
     let mut rejected = 0;
     while let Some(data) = body.data().await {

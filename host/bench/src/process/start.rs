@@ -67,7 +67,10 @@ impl Started {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .map_err(|source| BenchError::Start { program: name.clone(), source })?;
+            .map_err(|source| BenchError::Start {
+                program: name.clone(),
+                source,
+            })?;
         let lines = Lines::default();
         let mut readers = JoinSet::new();
         if let Some(stdout) = child.stdout.take() {
@@ -77,7 +80,14 @@ impl Started {
             readers.spawn(keep_lines(stderr, Arc::clone(&lines)));
         }
         let pid = child.id().unwrap_or(0);
-        let mut started = Self { name, child, pid, lines, readers, ready_after: Duration::ZERO };
+        let mut started = Self {
+            name,
+            child,
+            pid,
+            lines,
+            readers,
+            ready_after: Duration::ZERO,
+        };
         started.wait_until_ready(endpoint, signal, timeout).await?;
         started.ready_after = began.elapsed();
         Ok(started)
@@ -104,15 +114,27 @@ impl Started {
         let program = self.name.clone();
         let Some(ended) = ended else {
             let output = self.output();
-            return Err(BenchError::NotReady { program, endpoint, timeout, output });
+            return Err(BenchError::NotReady {
+                program,
+                endpoint,
+                timeout,
+                output,
+            });
         };
         // What it wrote is complete when both ends of its output are closed; a grandchild may keep
         // them open.
         let all = async { while self.readers.join_next().await.is_some() {} };
-        tokio::time::timeout(Duration::from_secs(1), all).await.unwrap_or_default();
+        tokio::time::timeout(Duration::from_secs(1), all)
+            .await
+            .unwrap_or_default();
         let status = ended.map_or_else(|error| error.to_string(), said);
         let output = self.output();
-        Err(BenchError::Ended { program, status, endpoint, output })
+        Err(BenchError::Ended {
+            program,
+            status,
+            endpoint,
+            output,
+        })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -141,8 +163,16 @@ impl Started {
             kill_process_group(pid, Sent::KILL).unwrap_or_default();
         }
         match ended {
-            Ok(Ok(status)) => Stopped { status: said(status), code: status.code(), took },
-            Ok(Err(error)) => Stopped { status: error.to_string(), code: None, took },
+            Ok(Ok(status)) => Stopped {
+                status: said(status),
+                code: status.code(),
+                took,
+            },
+            Ok(Err(error)) => Stopped {
+                status: error.to_string(),
+                code: None,
+                took,
+            },
             Err(_) => Stopped {
                 status: format!("killed: it did not end within {timeout:?} of SIGTERM"),
                 code: None,

@@ -33,3 +33,58 @@ impl Loss {
         loss
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use spandrel_wire::Signal;
+
+    use super::*;
+    use crate::backend::Count;
+    use crate::settings::Load;
+    use crate::template::{PREFIX, Stamp};
+
+    /// One request that never arrived, and one item that fell out of another, are found.
+    #[test]
+    fn a_planted_loss_is_found() {
+        let load = Load {
+            batch: 64,
+            health_checks: 0.0,
+            ..Load::default()
+        };
+        let plan = Plan::new(&load, 5, Duration::from_secs(1)).expect("it can be made");
+        let mut count = Count::new(5);
+        for request in [0, 2] {
+            let mut copy = plan.templates[0].copy();
+            let stamp = Stamp {
+                run: 5,
+                is_warm_up: false,
+                first: request * 64,
+                time: 1,
+            };
+            plan.templates[0].patch(&mut copy, &stamp);
+            let message = copy.freeze().slice(PREFIX..);
+            // The second one arrives without its second half.
+            let parts = spandrel_wire::split_by_size(Signal::Traces, &message, 32);
+            let parts = parts.expect("it is split");
+            let arrived = if request == 0 { 2 } else { 1 };
+            for part in parts.into_iter().take(arrived) {
+                count.message(Signal::Traces, &[Bytes::from(part.bytes)]);
+            }
+        }
+        let accepted = [0, 1, 2].map(|request| Record {
+            request,
+            template: 0,
+        });
+        let loss = Loss::find(&plan, &accepted, &count.seen);
+        assert_eq!(
+            loss,
+            Loss {
+                delivered: 96,
+                lost: 96
+            }
+        );
+    }
+}

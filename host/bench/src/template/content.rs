@@ -26,8 +26,16 @@ const ITEMS_PER_RESOURCE: usize = 16;
 const POINTS_PER_METRIC: usize = 16;
 
 const SERVICES: [&str; 10] = [
-    "checkout", "cart", "payment", "shipping", "catalog", "search", "frontend", "accounts",
-    "recommend", "currency",
+    "checkout",
+    "cart",
+    "payment",
+    "shipping",
+    "catalog",
+    "search",
+    "frontend",
+    "accounts",
+    "recommend",
+    "currency",
 ];
 const ROUTES: [&str; 5] = [
     "/api/v1/orders/{order_id}",
@@ -42,10 +50,15 @@ const HEALTH_CHECK: &str = "/healthz";
 /// One request, encoded.
 pub(crate) fn request(load: &Load, index: usize, roles: &[Role]) -> Vec<u8> {
     // The filling is measured on one item, so that an item takes what was asked for on average.
-    let bare = Items { load, index, fill: 0 }.encoded(roles);
+    let bare = Items {
+        load,
+        index,
+        fill: 0,
+    }
+    .encoded(roles);
     let per_item = bare.len() / roles.len().max(1);
-    // A key, two lengths and the tags of a further attribute.
-    let fill = load.size.saturating_sub(per_item + FILL_KEY.len() + 8);
+    // Lengths of the text and of what it is in grow from one byte to two.
+    let fill = load.size.saturating_sub(per_item + 4);
     Items { load, index, fill }.encoded(roles)
 }
 
@@ -60,7 +73,11 @@ struct Items<'a> {
 
 impl Items<'_> {
     fn encoded(&self, roles: &[Role]) -> Vec<u8> {
-        let services = self.load.services.min(roles.len().div_ceil(ITEMS_PER_RESOURCE)).max(1);
+        let services = self
+            .load
+            .services
+            .min(roles.len().div_ceil(ITEMS_PER_RESOURCE))
+            .max(1);
         let per_resource = roles.len().div_ceil(services).max(1);
         let resources = roles.chunks(per_resource).enumerate().map(|(nth, roles)| {
             let service = (self.index * services + nth) % self.load.services.max(1);
@@ -68,15 +85,21 @@ impl Items<'_> {
         });
         match self.load.signal {
             Signal::Traces => ExportTraceServiceRequest {
-                resource_spans: resources.map(|(s, at, roles)| self.spans(s, at, roles)).collect(),
+                resource_spans: resources
+                    .map(|(s, at, roles)| self.spans(s, at, roles))
+                    .collect(),
             }
             .encode_to_vec(),
             Signal::Metrics => ExportMetricsServiceRequest {
-                resource_metrics: resources.map(|(s, at, roles)| self.metrics(s, at, roles)).collect(),
+                resource_metrics: resources
+                    .map(|(s, at, roles)| self.metrics(s, at, roles))
+                    .collect(),
             }
             .encode_to_vec(),
             Signal::Logs => ExportLogsServiceRequest {
-                resource_logs: resources.map(|(s, at, roles)| self.logs(s, at, roles)).collect(),
+                resource_logs: resources
+                    .map(|(s, at, roles)| self.logs(s, at, roles))
+                    .collect(),
             }
             .encode_to_vec(),
         }
@@ -88,13 +111,20 @@ impl Items<'_> {
             Span {
                 trace_id: vec![1; 16],
                 span_id: vec![1; 8],
-                parent_span_id: if position.is_multiple_of(8) { vec![] } else { vec![2; 8] },
+                parent_span_id: if position.is_multiple_of(8) {
+                    vec![]
+                } else {
+                    vec![2; 8]
+                },
                 name: format!("GET {route}"),
                 kind: 2,
                 start_time_unix_nano: 1,
                 end_time_unix_nano: 1,
                 attributes: self.attributes(position, route),
-                status: Some(Status { message: String::new(), code: i32::from(position.is_multiple_of(50)) * 2 }),
+                status: Some(Status {
+                    message: String::new(),
+                    code: i32::from(position.is_multiple_of(50)) * 2,
+                }),
                 ..Span::default()
             }
         };
@@ -118,7 +148,9 @@ impl Items<'_> {
                 severity_number: 9,
                 severity_text: "INFO".to_owned(),
                 body: Some(AnyValue {
-                    value: Some(Value::StringValue(format!("request to {route} was answered with 200"))),
+                    value: Some(Value::StringValue(format!(
+                        "request to {route} was answered with 200"
+                    ))),
                 }),
                 attributes: self.attributes(position, route),
                 flags: 1,
@@ -141,11 +173,17 @@ impl Items<'_> {
     fn metrics(&self, service: usize, first: usize, roles: &[Role]) -> ResourceMetrics {
         let metric = |(nth, roles): (usize, &[Role])| {
             let points = (first + nth * POINTS_PER_METRIC..).zip(roles);
-            let data_points = points.map(|(position, role)| self.point(position, *role)).collect();
+            let data_points = points
+                .map(|(position, role)| self.point(position, *role))
+                .collect();
             let data = if nth.is_multiple_of(2) {
                 metric::Data::Gauge(Gauge { data_points })
             } else {
-                metric::Data::Sum(Sum { data_points, aggregation_temporality: 2, is_monotonic: true })
+                metric::Data::Sum(Sum {
+                    data_points,
+                    aggregation_temporality: 2,
+                    is_monotonic: true,
+                })
             };
             Metric {
                 name: format!("http.server.requests.{nth}"),
@@ -159,7 +197,11 @@ impl Items<'_> {
             resource: Some(resource(service)),
             scope_metrics: vec![ScopeMetrics {
                 scope: Some(scope()),
-                metrics: roles.chunks(POINTS_PER_METRIC).enumerate().map(metric).collect(),
+                metrics: roles
+                    .chunks(POINTS_PER_METRIC)
+                    .enumerate()
+                    .map(metric)
+                    .collect(),
                 schema_url: String::new(),
             }],
             schema_url: SCHEMA.to_owned(),
@@ -188,10 +230,16 @@ impl Items<'_> {
             text("url.path", &route.replace(['{', '}'], "")),
             text("server.address", "shop.example.com"),
             int("server.port", 443),
-            text("client.address", &format!("10.20.{}.{}", position % 7, position % 251)),
+            text(
+                "client.address",
+                &format!("10.20.{}.{}", position % 7, position % 251),
+            ),
             text("network.protocol.version", "1.1"),
             int("thread.id", number(position % 64)),
-            text("thread.name", &format!("http-nio-8080-exec-{}", position % 64)),
+            text(
+                "thread.name",
+                &format!("http-nio-8080-exec-{}", position % 64),
+            ),
         ];
         let wanted = self.load.attributes.saturating_sub(1);
         for further in attributes.len()..wanted {
@@ -213,7 +261,10 @@ fn route(position: usize, role: Role) -> &'static str {
     if role == Role::HealthCheck {
         return HEALTH_CHECK;
     }
-    ROUTES.get(position % ROUTES.len()).copied().unwrap_or_default()
+    ROUTES
+        .get(position % ROUTES.len())
+        .copied()
+        .unwrap_or_default()
 }
 
 /// A text of that length, of words that repeat at different distances.
@@ -223,13 +274,19 @@ fn agent(length: usize) -> String {
 }
 
 fn resource(service: usize) -> Resource {
-    let name = SERVICES.get(service % SERVICES.len()).copied().unwrap_or_default();
+    let name = SERVICES
+        .get(service % SERVICES.len())
+        .copied()
+        .unwrap_or_default();
     Resource {
         attributes: vec![
             text("service.name", &format!("{name}-{service}")),
             text("service.namespace", "shop"),
             text("service.version", "2.14.3"),
-            text("service.instance.id", &format!("627cc493-f310-47de-96bd-{service:012}")),
+            text(
+                "service.instance.id",
+                &format!("627cc493-f310-47de-96bd-{service:012}"),
+            ),
             text("k8s.pod.name", &format!("{name}-{service}-7d9f8c6b5-x2x4q")),
             text("telemetry.sdk.language", "java"),
             text("telemetry.sdk.version", "1.49.0"),
