@@ -13,7 +13,7 @@ use http::uri::PathAndQuery;
 use spandrel_wire::Signal;
 use thiserror::Error;
 use tonic::body::Body;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::server::NamedService;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status};
@@ -111,6 +111,7 @@ impl<const SIGNAL: u8> Service<http::Request<Body>> for Forward<SIGNAL> {
         let call = Call(self.0.clone(), PathAndQuery::from_static(path));
         Box::pin(async move {
             let mut server = tonic::server::Grpc::new(Raw)
+                .accept_compressed(CompressionEncoding::Gzip)
                 .apply_max_message_size_config(Some(MOST_MESSAGE), Some(MOST_MESSAGE));
             Ok(server.unary(call, request).await)
         })
