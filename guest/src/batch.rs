@@ -1,6 +1,6 @@
 //! The batch in hand: one OTLP request, read where it lies, and the answer to it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::marker::PhantomData;
 
 use spandrel_wire::{Operation, Outline, Traces};
@@ -8,6 +8,7 @@ use spandrel_wire::{Operation, Outline, Traces};
 use crate::bindings::spandrel::plugin::types;
 use crate::edits::{Edits, Snippet, word};
 use crate::emission::{self, HOLD, KEEP};
+use crate::reads::{Reads, Whole};
 use crate::resource::{Place, Resource};
 use crate::span::Span;
 use crate::value::{AttributeValue, write_attribute};
@@ -30,7 +31,11 @@ use crate::value::{AttributeValue, write_attribute};
 #[derive(Debug)]
 pub struct Batch {
     ticket: u64,
+    /// The batch, or a projection of it.
     bytes: Vec<u8>,
+    /// The batch behind a projection, once it was wanted.
+    whole: OnceCell<Whole>,
+    pub(crate) reads: Reads,
     answer: RefCell<Answer>,
     /// How many spans there are, once someone has walked through all of them.
     total: Cell<Option<u32>>,
@@ -57,12 +62,14 @@ pub struct Prepared<'b> {
 }
 
 impl Batch {
-    pub(crate) fn new(ticket: u64, bytes: Vec<u8>, mut answer: Answer) -> Self {
+    pub(crate) fn new(ticket: u64, bytes: Vec<u8>, reads: Reads, mut answer: Answer) -> Self {
         answer.verdicts.clear();
         answer.edits.clear();
         Self {
             ticket,
             bytes,
+            whole: OnceCell::new(),
+            reads,
             answer: RefCell::new(answer),
             total: Cell::new(None),
             walked: Cell::new(None),
@@ -118,7 +125,17 @@ impl Batch {
 
     /// The batch as it came: one serialized `ExportTraceServiceRequest`.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        if self.reads.are_watched() && self.reads.whole() {
+            self.whole().bytes()
+        } else {
+            &self.bytes
+        }
+    }
+
+    /// The batch behind the projection.
+    #[cold]
+    pub(crate) fn whole(&self) -> &Whole {
+        self.whole.get_or_init(Whole::fetch)
     }
 
     /// The part of a span in which this field stands. The first question about a span walks
@@ -191,8 +208,8 @@ impl Batch {
         }
     }
 
-    /// The reply, in buffers of the exact size, and the buffers to be used again.
-    pub(crate) fn into_reply(self) -> (types::Reply, Answer) {
+    /// The reply, in buffers of the exact size, and what is to be used again.
+    pub(crate) fn into_reply(mut self) -> (types::Reply, Reads, Answer) {
         let known = self.total.get();
         let total = || known.unwrap_or_else(|| word(self.traces().spans().count()));
         let mut answer = self.answer.take();
@@ -214,8 +231,9 @@ impl Batch {
             edits: answer.edits.words().to_vec(),
             blob: answer.edits.blob_in_use().to_vec(),
             emission: emission::take_if_any(),
+            reads: self.reads.news(),
         };
-        (reply, answer)
+        (reply, self.reads, answer)
     }
 
     pub(crate) fn traces(&self) -> Traces<'_> {

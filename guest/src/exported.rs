@@ -1,6 +1,7 @@
 //! A plugin between the calls of its host: what [`export!`](crate::export) puts behind the
 //! contract, and what the native test host drives. One logic for both.
 
+use std::mem::take;
 use std::time::Duration;
 
 use crate::batch::{Answer, Batch};
@@ -8,6 +9,7 @@ use crate::bindings::spandrel::plugin::types;
 use crate::config;
 use crate::emission;
 use crate::plugin::{DrainReason, Plugin};
+use crate::reads::Reads;
 
 /// The name and version that a manifest has when the plugin gives none.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +24,7 @@ pub struct Package {
 #[derive(Debug)]
 pub struct Exported<P> {
     plugin: P,
+    reads: Reads,
     answer: Answer,
 }
 
@@ -34,8 +37,12 @@ impl<P: Plugin> Exported<P> {
         emission::reset();
         let plugin = P::configure(config::parse(json)?)?;
         let manifest = manifest(&plugin, package)?;
-        let answer = Answer::default();
-        Ok((Self { plugin, answer }, manifest))
+        let exported = Self {
+            plugin,
+            reads: Reads::default(),
+            answer: Answer::default(),
+        };
+        Ok((exported, manifest))
     }
 
     /// Configures a plugin in the place of one that may be running there; when that fails, the
@@ -57,11 +64,13 @@ impl<P: Plugin> Exported<P> {
     }
 
     /// `process` of the contract.
-    pub fn process(&mut self, ticket: u64, bytes: Vec<u8>) -> types::Reply {
-        let mut batch = Batch::new(ticket, bytes, std::mem::take(&mut self.answer));
+    pub fn process(&mut self, ticket: u64, bytes: Vec<u8>, projected: bool) -> types::Reply {
+        self.reads.begin(projected);
+        let (reads, answer) = (take(&mut self.reads), take(&mut self.answer));
+        let mut batch = Batch::new(ticket, bytes, reads, answer);
         self.plugin.process(&mut batch);
-        let (reply, answer) = batch.into_reply();
-        self.answer = answer;
+        let (reply, reads, answer) = batch.into_reply();
+        (self.reads, self.answer) = (reads, answer);
         reply
     }
 
@@ -220,8 +229,12 @@ macro_rules! export {
             }
 
             impl contract::traces::Guest for Component {
-                fn process(ticket: u64, batch: ::std::vec::Vec<u8>) -> types::Reply {
-                    running(|exported| exported.process(ticket, batch))
+                fn process(
+                    ticket: u64,
+                    batch: ::std::vec::Vec<u8>,
+                    projected: bool,
+                ) -> types::Reply {
+                    running(|exported| exported.process(ticket, batch, projected))
                 }
             }
 

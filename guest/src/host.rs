@@ -14,6 +14,11 @@ use double as imported;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod double;
 
+/// The whole batch in hand, when the plugin got a projection of it.
+pub(crate) fn batch() -> Vec<u8> {
+    imported::batch()
+}
+
 /// Writes a line to the collector's log, under the name of the stage. The host cuts it at 4 KiB
 /// and limits the rate. [`info!`](crate::info) and its sisters format as well.
 pub fn log(level: Level, message: &str) {

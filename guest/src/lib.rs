@@ -77,6 +77,7 @@ mod held;
 pub mod host;
 mod id_hash;
 mod plugin;
+mod reads;
 mod resource;
 mod span;
 mod span_edits;

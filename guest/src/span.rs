@@ -2,6 +2,7 @@
 
 mod read;
 
+use std::cell::OnceCell;
 use std::ops::Deref;
 
 use spandrel_wire::{Operation, PlacedSpan, SpanKind, Status, write_status};
@@ -22,7 +23,10 @@ use crate::value::{AttributeValue, write_attribute};
 #[derive(Debug)]
 pub struct Span<'b> {
     batch: &'b Batch,
+    /// As it stands in the bytes that came: perhaps with nothing but what the plugin reads.
     placed: PlacedSpan<'b>,
+    /// The whole of it, once that was wanted and was not there.
+    whole: OnceCell<spandrel_wire::Span<'b>>,
 }
 
 impl<'b> Deref for Span<'b> {
@@ -30,14 +34,22 @@ impl<'b> Deref for Span<'b> {
 
     #[inline]
     fn deref(&self) -> &Self::Target {
-        &self.placed.span
+        if self.batch.reads.are_watched() {
+            self.watched_whole()
+        } else {
+            &self.placed.span
+        }
     }
 }
 
 impl<'b> Span<'b> {
     #[inline]
     pub(crate) fn new(batch: &'b Batch, placed: PlacedSpan<'b>) -> Self {
-        Self { batch, placed }
+        Self {
+            batch,
+            placed,
+            whole: OnceCell::new(),
+        }
     }
 
     /// Keeps the span: what happens without a word as well, and what takes back a [`drop`](Self::drop).

@@ -13,7 +13,9 @@ const START_OF_WALL_CLOCK: u64 = 1_767_225_600_000_000_000;
 #[derive(Debug)]
 pub(crate) struct Double {
     elapsed: Duration,
-    seed: u64,
+    pub(crate) seed: u64,
+    /// The batch behind the projection that the plugin has in hand.
+    pub(crate) batch: Option<Vec<u8>>,
     pub(crate) logs: Vec<(Level, String)>,
     pub(crate) counters: BTreeMap<String, u64>,
     pub(crate) gauges: BTreeMap<String, f64>,
@@ -24,6 +26,7 @@ impl Double {
         Self {
             elapsed: Duration::ZERO,
             seed: 0,
+            batch: None,
             logs: Vec::new(),
             counters: BTreeMap::new(),
             gauges: BTreeMap::new(),
@@ -53,6 +56,11 @@ pub(crate) fn advance(by: Duration) {
 /// Sets what `random` goes on from.
 pub(crate) fn seed(seed: u64) {
     with(|double| double.seed = seed);
+}
+
+/// Once in a call, as the real host has it.
+pub(super) fn batch() -> Vec<u8> {
+    with(|double| double.batch.take().unwrap_or_default())
 }
 
 pub(super) fn log(level: Level, message: &str) {

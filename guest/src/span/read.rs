@@ -1,7 +1,7 @@
 //! Reading a span of the batch in hand.
 //!
 //! The same questions as a [`wire::Span`] answers, but where that walks through its bytes for each,
-//! here the first walk serves all.
+//! here the first walk serves all. In a projection, what was left out is fetched when it is wanted.
 
 use std::time::Duration;
 
@@ -75,19 +75,27 @@ impl<'b> Span<'b> {
     /// Its attributes.
     #[inline]
     pub fn attributes(&self) -> Attributes<'b> {
-        self.attributes_part().attributes()
+        match self.watched(9) {
+            Some(whole) => whole.attributes(),
+            None => self.attributes_part().attributes(),
+        }
     }
 
     /// The value of its first attribute with this key.
     #[inline]
     pub fn attribute(&self, key: &str) -> Option<Value<'b>> {
-        self.attributes_part().attribute(key)
+        let found = self.attributes_part().attribute(key);
+        if self.batch.reads.are_watched() {
+            self.watched_attribute(key, found)
+        } else {
+            found
+        }
     }
 
     /// The same, when it is a text.
     #[inline]
     pub fn attribute_str(&self, key: &str) -> Option<&'b str> {
-        self.attributes_part().attribute_str(key)
+        self.attribute(key).and_then(Value::as_str)
     }
 
     /// How many attributes the sender left out.
@@ -117,7 +125,10 @@ impl<'b> Span<'b> {
 
     #[inline]
     fn part(&self, field: usize) -> wire::Span<'b> {
-        self.batch.part(self.placed.index, self.placed.span, field)
+        match self.watched(field) {
+            Some(whole) => whole,
+            None => self.batch.part(self.placed.index, self.placed.span, field),
+        }
     }
 
     /// A plugin that looks at one attribute and nothing else must not pay for a whole walk.
@@ -125,5 +136,39 @@ impl<'b> Span<'b> {
     fn attributes_part(&self) -> wire::Span<'b> {
         self.batch
             .attributes_part(self.placed.index, self.placed.span)
+    }
+
+    /// The whole span, when this field of it may be missing.
+    #[inline]
+    fn watched(&self, field: usize) -> Option<wire::Span<'b>> {
+        if !self.batch.reads.are_watched() {
+            return None;
+        }
+        match field {
+            9 | 11 | 13 => self.batch.reads.whole(),
+            _ => self.batch.reads.fields(),
+        }
+        .then(|| self.batch.whole().span(self.placed.index))
+    }
+
+    /// A projection has all attributes with a key or none: what is found in it is right.
+    #[inline(never)]
+    fn watched_attribute(&self, key: &str, found: Option<Value<'b>>) -> Option<Value<'b>> {
+        let may_miss = self.batch.reads.attribute(key);
+        if found.is_some() || !may_miss {
+            return found;
+        }
+        self.batch.whole().span(self.placed.index).attribute(key)
+    }
+
+    /// The whole span for whoever reads it as a [`wire::Span`].
+    #[inline(never)]
+    pub(super) fn watched_whole(&self) -> &wire::Span<'b> {
+        if self.batch.reads.whole() {
+            let fetch = || self.batch.whole().span(self.placed.index);
+            self.whole.get_or_init(fetch)
+        } else {
+            &self.placed.span
+        }
     }
 }

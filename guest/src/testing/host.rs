@@ -5,8 +5,8 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use spandrel_wire::{
-    Assembler, Edits, Held, Limits, Rules, Signal, Traces, Verdict, check_item_edits, splice,
-    validate,
+    Assembler, Edits, Held, Limits, Projection, Reads, Rules, Signal, Traces, Verdict,
+    check_item_edits, splice, validate,
 };
 
 use super::batch::TestBatch;
@@ -33,6 +33,10 @@ pub struct TestHost<P: Plugin> {
     manifest: types::Manifest,
     tickets: u64,
     held: BTreeMap<u64, HeldBatch>,
+    /// What the plugin said that it reads; none while it said nothing.
+    reads: Option<Reads>,
+    /// Whether it reads what no projection has.
+    reads_all: bool,
 }
 
 /// What is held of one batch.
@@ -61,6 +65,8 @@ impl<P: Plugin> TestHost<P> {
             manifest,
             tickets: 0,
             held: BTreeMap::new(),
+            reads: None,
+            reads_all: false,
         })
     }
 
@@ -85,7 +91,7 @@ impl<P: Plugin> TestHost<P> {
         );
         self.tickets += 1;
         let ticket = self.tickets;
-        let reply = self.exported.process(ticket, batch.to_vec());
+        let reply = self.call(ticket, batch);
         let untouched = reply.verdicts.is_empty()
             && reply.edits.is_empty()
             && reply.blob.is_empty()
@@ -188,6 +194,29 @@ impl<P: Plugin> TestHost<P> {
     /// The plugin itself.
     pub fn plugin(&self) -> &P {
         self.exported.plugin()
+    }
+
+    /// As soon as the plugin has said what it reads, it gets nothing else at first: sooner than with
+    /// the real host, so that tests meet whatever that might do.
+    fn call(&mut self, ticket: u64, batch: &[u8]) -> types::Reply {
+        let reads = self.reads.as_ref();
+        let projected = reads.filter(|_| !self.reads_all && !self.manifest.holds);
+        let bytes = match projected {
+            Some(reads) => Projection::new(batch, reads.clone()).bytes().to_vec(),
+            None => batch.to_vec(),
+        };
+        let is_projected = projected.is_some();
+        double::with(|double| double.batch = is_projected.then(|| batch.to_vec()));
+        let reply = self.exported.process(ticket, bytes, is_projected);
+        if let Some(news) = &reply.reads {
+            let reads = self.reads.get_or_insert_default();
+            if news.fields {
+                reads.add_fields();
+            }
+            let fits = |key: &String| reads.add_key(key).is_some();
+            self.reads_all |= news.whole || !news.attributes.iter().all(fits);
+        }
+        reply
     }
 
     #[track_caller]

@@ -12,6 +12,7 @@ use crate::prelude::*;
 mod contract;
 mod holding;
 mod letting_go;
+mod projections;
 
 /// What a plugin of one test does.
 trait Script: 'static {
@@ -217,7 +218,7 @@ fn equal_snippets_are_stored_once() {
     };
     let (mut exported, _) = Exported::<Scripted<Tag>>::configure("", package).unwrap();
     for _ in 0..2 {
-        let reply = exported.process(1, batch().bytes());
+        let reply = exported.process(1, batch().bytes(), false);
         assert!(reply.verdicts.is_empty());
         assert_eq!(reply.edits.len(), 8 * 3 * 4);
         assert_eq!(reply.edits.capacity(), reply.edits.len());
@@ -248,7 +249,7 @@ fn verdicts_cover_the_batch() {
         version: "1",
     };
     let (mut exported, _) = Exported::<Scripted<Stop>>::configure("", package).unwrap();
-    let reply = exported.process(1, batch().bytes());
+    let reply = exported.process(1, batch().bytes(), false);
     assert_eq!(reply.verdicts, [2, 3, 0, 0, 0, 0, 0, 0]);
     assert_eq!(reply.verdicts.capacity(), 8);
     assert_eq!((reply.edits.len(), reply.blob.len()), (0, 0));

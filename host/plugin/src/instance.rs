@@ -129,10 +129,17 @@ impl Instance {
     }
 
     async fn run_process(&mut self, ticket: Ticket, input: &Input) -> Result<Reply, Fault> {
+        let projected = input.reads().is_some();
+        if projected && let Condition::Ready(running) = &mut self.condition {
+            running.store.data_mut().lend(input.clone());
+        }
         let batch = input.bytes();
         let reply = call!(self, self.limits.call_deadline, |plugin, store| plugin
             .spandrel_plugin_traces()
-            .call_process(store, ticket, batch))?;
+            .call_process(store, ticket, batch, projected))?;
+        if projected && let Condition::Ready(running) = &mut self.condition {
+            running.store.data_mut().take_back();
+        }
         Ok(reply.into())
     }
 

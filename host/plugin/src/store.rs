@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use spandrel_pipeline::stage::Input;
 use tokio::time::Instant;
 use tracing::Level;
 use wasmtime::component::ResourceTable;
@@ -30,6 +31,17 @@ pub(crate) struct Guest {
     started: Instant,
     /// Ticks that the call may still run after its current slice.
     ticks_left: u64,
+    /// The batch in hand, while the guest has only a projection of it.
+    lent: Lent,
+}
+
+/// Whether a guest may ask for the whole batch.
+enum Lent {
+    /// No: it has it, or it has none.
+    Nothing,
+    Batch(Input),
+    /// Not again.
+    Asked,
 }
 
 impl Guest {
@@ -48,6 +60,29 @@ impl Guest {
 
     pub(crate) fn limiter(&self) -> &Limiter {
         &self.limiter
+    }
+
+    /// Has the whole batch at hand for the call that follows.
+    pub(crate) fn lend(&mut self, batch: Input) {
+        self.lent = Lent::Batch(batch);
+    }
+
+    /// The call is over.
+    pub(crate) fn take_back(&mut self) {
+        self.lent = Lent::Nothing;
+    }
+
+    /// What the guest is given when it asks for the whole batch. Once in a call: each time costs a
+    /// splice and a copy.
+    pub(crate) fn whole_batch(&mut self) -> wasmtime::Result<Vec<u8>> {
+        match std::mem::replace(&mut self.lent, Lent::Asked) {
+            Lent::Batch(batch) => Ok(batch.whole().into()),
+            Lent::Nothing => {
+                self.lent = Lent::Nothing;
+                Ok(Vec::new())
+            }
+            Lent::Asked => Err(wasmtime::Error::msg("asked for the whole batch twice")),
+        }
     }
 
     pub(crate) fn panic_message(&self) -> Option<String> {
@@ -101,6 +136,7 @@ pub(crate) fn new(
         stderr,
         started: Instant::now(),
         ticks_left: 0,
+        lent: Lent::Nothing,
     };
     let mut store = Store::new(engine.wasmtime(), guest);
     store.limiter(|guest| &mut guest.limiter);

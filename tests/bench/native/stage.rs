@@ -82,7 +82,7 @@ impl Instance for Twin {
         input: &'a Input,
     ) -> BoxFuture<'a, Result<Reply, Fault>> {
         // The SDK's batch owns its bytes, here as in a component: both pay for one copy.
-        let reply = self.0.process(ticket, input.bytes().to_vec());
+        let reply = self.0.process(ticket, input.bytes().to_vec(), false);
         Box::pin(ready(Ok(Reply {
             verdicts: reply.verdicts,
             edits: reply.edits,

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::bindings::exports::spandrel::plugin::{lifecycle, traces};
 pub use crate::bindings::spandrel::plugin::host;
 pub use crate::bindings::spandrel::plugin::types::{
-    Dispatch, DrainReason, Emission, Level, Manifest, Reply, Signal, State,
+    Dispatch, DrainReason, Emission, Level, Manifest, Reads, Reply, Signal, State,
 };
 
 /// The verdict that keeps an item.
@@ -29,6 +29,10 @@ pub trait Behave {
     /// Keeps everything.
     fn process(_ticket: u64, _batch: Vec<u8>) -> Reply {
         Reply::default()
+    }
+    /// Treats a projection as a batch.
+    fn process_projected(ticket: u64, batch: Vec<u8>) -> Reply {
+        Self::process(ticket, batch)
     }
     /// Releases nothing.
     fn tick() -> Emission {
@@ -163,8 +167,12 @@ impl<T: Behave + Named> lifecycle::Guest for Adapter<T> {
 }
 
 impl<T: Behave + Named> traces::Guest for Adapter<T> {
-    fn process(ticket: u64, batch: Vec<u8>) -> Reply {
-        T::process(ticket, batch)
+    fn process(ticket: u64, batch: Vec<u8>, projected: bool) -> Reply {
+        if projected {
+            T::process_projected(ticket, batch)
+        } else {
+            T::process(ticket, batch)
+        }
     }
 }
 

@@ -37,7 +37,7 @@ fn the_worked_reply_is_true() {
         }
     }
     let (mut exported, _) = Exported::<Scripted<Worked>>::configure("", PACKAGE).unwrap();
-    let reply = exported.process(7, three_spans());
+    let reply = exported.process(7, three_spans(), false);
     assert_eq!(reply.verdicts, [0x00, 0x02, 0x00]);
     assert_eq!(reply.edits, [0, 0, 0, 14, 0, 2, 0, 14, 7, 0, 14, 7]);
     assert_eq!(

@@ -83,7 +83,7 @@ fn a_refused_state_releases_nothing() {
 #[test]
 fn a_snapshot_releases_nothing() {
     let mut exported = carried("true");
-    exported.process(7, batch().bytes());
+    exported.process(7, batch().bytes(), false);
     Held::new(6, 1).forward_with(|edits| {
         edits.set_name("before");
     });
@@ -102,7 +102,7 @@ fn a_snapshot_releases_nothing() {
 fn a_replaced_plugin_releases_nothing() {
     let mut running = None;
     Exported::<Carried>::configure_in(&mut running, "true", PACKAGE).unwrap();
-    running.as_mut().unwrap().process(7, batch().bytes());
+    running.as_mut().unwrap().process(7, batch().bytes(), false);
     Exported::configure_in(&mut running, "no config", PACKAGE).unwrap_err();
     assert_eq!(running.as_ref().unwrap().plugin().held.len(), 8);
     Exported::configure_in(&mut running, "true", PACKAGE).unwrap();

@@ -253,7 +253,7 @@ fn native_twin() -> Exported<job::Job> {
 }
 
 fn native_reply(native: &mut Exported<job::Job>, bytes: Vec<u8>) -> Reply {
-    let reply = native.process(1, bytes);
+    let reply = native.process(1, bytes, false);
     Reply {
         verdicts: reply.verdicts,
         edits: reply.edits,

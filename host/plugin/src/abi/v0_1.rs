@@ -28,6 +28,10 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest
 impl types::Host for Guest {}
 
 impl bindings::spandrel::plugin::host::Host for Guest {
+    fn batch(&mut self) -> wasmtime::Result<Vec<u8>> {
+        self.whole_batch()
+    }
+
     fn log(&mut self, level: types::Level, message: String) {
         let level = match level {
             types::Level::Trace => Level::TRACE,
@@ -103,7 +107,17 @@ impl From<types::Reply> for stage::Reply {
             edits: reply.edits,
             blob: reply.blob,
             emission: reply.emission.map(Into::into),
-            reads: None,
+            reads: reply.reads.map(Into::into),
+        }
+    }
+}
+
+impl From<types::Reads> for stage::NewReads {
+    fn from(reads: types::Reads) -> Self {
+        Self {
+            fields: reads.fields,
+            attributes: reads.attributes,
+            whole: reads.whole,
         }
     }
 }

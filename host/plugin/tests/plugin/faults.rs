@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use spandrel_pipeline::stage::{DrainReason, FaultKind, Input, Instance as _};
+use spandrel_pipeline::stage::{DrainReason, FaultKind, Input, Instance as _, NewReads};
 use spandrel_plugin::Limits;
+use spandrel_wire::Reads;
 use tokio::time::Instant;
 
 use crate::setup::{batch, fault, field, generation_within, input, instance, span};
@@ -170,6 +171,44 @@ async fn a_huge_reply_is_refused() {
     let mut instance = instance("reply_huge").await;
     let fault = fault(&mut instance, FaultKind::BadReply).await;
     assert_eq!(fault.message, "gave the host more than 16384 KiB at once");
+}
+
+/// A guest gets the whole batch behind a projection once in a call, with what earlier stages did to
+/// it; asking again, which costs the host another copy, is a fault. Behind a whole batch is nothing.
+#[tokio::test]
+async fn the_whole_batch_is_given_once() {
+    let mut instance = instance("batch_twice").await;
+    for _ in 0..2 {
+        let reply = instance.process(1, &input(3)).await.expect("a reply");
+        assert_eq!(reply.reads, Some(NewReads::default()));
+    }
+    let projected = Input::projected(batch(3).into(), Reads::new());
+    let fault = instance.process(2, &projected).await.expect_err("a fault");
+    assert_eq!(fault.kind, FaultKind::Trap);
+    assert_eq!(fault.message, "asked for the whole batch twice");
+}
+
+/// However much a guest says that it reads: it is within the limit of a reply, and so is the host.
+#[tokio::test]
+async fn very_many_reads_are_a_reply() {
+    let mut instance = instance("reads_huge").await;
+    let reply = instance.process(1, &input(3)).await.expect("a reply");
+    assert_eq!(
+        reply.reads.map(|reads| reads.attributes.len()),
+        Some(10_000)
+    );
+    let mut small = generation_within(
+        "reads_huge",
+        Limits {
+            reply_bytes: 64 << 10,
+            ..Limits::default()
+        },
+    )
+    .await
+    .instance()
+    .await
+    .expect("an instance");
+    fault(&mut small, FaultKind::BadReply).await;
 }
 
 /// After a fault every call fails with the same words: the store is gone.

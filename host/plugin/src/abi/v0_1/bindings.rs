@@ -16,5 +16,7 @@
 wasmtime::component::bindgen!({
     path: "../../wit/v0.1",
     world: "plugin",
+    // A trap is how a guest is told that it asked twice.
+    imports: { "spandrel:plugin/host@0.1.0.batch": trappable },
     exports: { default: async },
 });

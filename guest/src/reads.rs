@@ -1,0 +1,129 @@
+//! What a plugin reads of spans. The host is told, so that it can have that at hand and leave out the
+//! rest; what is left out and wanted all the same is fetched. Plugins notice nothing of it.
+
+use std::cell::{Cell, RefCell};
+
+use spandrel_wire::{Reads as Set, Span, Traces};
+
+use crate::bindings::spandrel::plugin::types;
+use crate::edits::word;
+
+/// Whole batches in which reads are noted. By then a plugin has seen the kinds of spans that there
+/// are; what it reads later costs nothing to note when it is missed in a projection.
+const NOTED: u32 = 32;
+
+/// What the plugin was seen to read, over all batches.
+#[derive(Debug, Default)]
+pub(crate) struct Reads {
+    /// Whether reads of the batch in hand go through here.
+    watched: Cell<bool>,
+    projected: bool,
+    batches: u32,
+    noted: RefCell<Noted>,
+    /// What the host was told.
+    said: Option<Noted>,
+}
+
+/// What was read.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Noted {
+    set: Set,
+    whole: bool,
+}
+
+impl Reads {
+    /// Prepares for the next batch.
+    pub(crate) fn begin(&mut self, projected: bool) {
+        self.projected = projected;
+        self.batches = self.batches.saturating_add(1);
+        let noted = self.noted.get_mut();
+        let notes = self.batches <= NOTED && !noted.whole;
+        self.watched.set(projected || notes);
+    }
+
+    /// Whether reads of the batch in hand are to be noted, or may miss something.
+    #[inline]
+    pub(crate) fn are_watched(&self) -> bool {
+        self.watched.get()
+    }
+
+    /// Notes a look for an attribute. Whether it may be missing from the batch in hand.
+    pub(crate) fn attribute(&self, key: &str) -> bool {
+        let said = |said: &Noted| said.set.keys().iter().any(|said| said == key);
+        if self.said.as_ref().is_some_and(said) {
+            return false;
+        }
+        let noted = &mut *self.noted.borrow_mut();
+        if noted.set.add_key(key).is_none() {
+            noted.whole = true;
+        }
+        self.projected
+    }
+
+    /// Notes a look at ids, name, kind, times, status or flags. Whether they may be missing.
+    pub(crate) fn fields(&self) -> bool {
+        if self.said.as_ref().is_some_and(|said| said.set.fields()) {
+            return false;
+        }
+        self.noted.borrow_mut().set.add_fields();
+        self.projected
+    }
+
+    /// Notes a look at anything else. Whether it may be missing.
+    pub(crate) fn whole(&self) -> bool {
+        self.noted.borrow_mut().whole = true;
+        self.projected
+    }
+
+    /// What the host does not know yet.
+    pub(crate) fn news(&mut self) -> Option<types::Reads> {
+        let noted = self.noted.get_mut();
+        if self.said.as_ref() == Some(noted) {
+            return None;
+        }
+        let before = self.said.replace(noted.clone()).unwrap_or_default();
+        let is_new = |key: &&String| before.set.keys().binary_search(key).is_err();
+        Some(types::Reads {
+            fields: noted.set.fields() && !before.set.fields(),
+            attributes: noted.set.keys().iter().filter(is_new).cloned().collect(),
+            whole: noted.whole && !before.whole,
+        })
+    }
+}
+
+/// The batch behind a projection.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    bytes: Vec<u8>,
+    /// Where each span begins, and how long it is.
+    spans: Vec<(u32, u32)>,
+}
+
+impl Whole {
+    /// Asks the host.
+    pub(crate) fn fetch() -> Self {
+        let bytes = crate::host::batch();
+        let start = bytes.as_ptr().addr();
+        let spans = Traces::new(&bytes).spans().map(|placed| {
+            let span = placed.span.bytes();
+            (word(span.as_ptr().addr() - start), word(span.len()))
+        });
+        Self {
+            spans: spans.collect(),
+            bytes,
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn span(&self, index: u32) -> Span<'_> {
+        let place = self.spans.get(index as usize);
+        let span = place.and_then(|&(start, len)| {
+            let rest = self.bytes.get(start as usize..)?;
+            rest.get(..len as usize)
+        });
+        Span::new(span.unwrap_or_default())
+    }
+}

@@ -1,0 +1,28 @@
+//! Says that it reads nothing of spans, and asks for the whole batch twice.
+
+use spandrel_test_guests::*;
+
+struct Guest;
+
+guest!(Guest);
+
+impl Behave for Guest {
+    fn process(_: u64, _: Vec<u8>) -> Reply {
+        // Nothing is behind a batch that is whole, however often one asks.
+        assert!(host::batch().is_empty() && host::batch().is_empty());
+        Reply {
+            reads: Some(Reads {
+                fields: false,
+                attributes: Vec::new(),
+                whole: false,
+            }),
+            ..Reply::default()
+        }
+    }
+
+    fn process_projected(_: u64, batch: Vec<u8>) -> Reply {
+        assert!(host::batch().len() > batch.len());
+        host::batch();
+        Reply::default()
+    }
+}
