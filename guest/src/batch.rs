@@ -42,7 +42,7 @@ pub struct Batch {
     /// Where the resource that was walked through last ends, so that nobody counts it again.
     pub(crate) walked: Cell<Option<(u32, Place)>>,
     /// The span that was asked for its fields last, and where they are.
-    outline: RefCell<Option<(u32, Outline)>>,
+    outline: RefCell<(Option<u32>, Outline)>,
 }
 
 /// The verdicts and edits so far. The buffers serve batch after batch.
@@ -73,7 +73,7 @@ impl Batch {
             answer: RefCell::new(answer),
             total: Cell::new(None),
             walked: Cell::new(None),
-            outline: RefCell::new(None),
+            outline: RefCell::default(),
         }
     }
 
@@ -147,18 +147,15 @@ impl Batch {
         span: spandrel_wire::Span<'b>,
         field: usize,
     ) -> spandrel_wire::Span<'b> {
-        let mut outline = self.outline.borrow_mut();
-        if let Some((of, outline)) = &*outline
-            && *of == index
-        {
-            return outline.part(span, field);
+        let (of, outline) = &mut *self.outline.borrow_mut();
+        if *of != Some(index) {
+            *of = None;
+            if !outline.read(span) {
+                return span;
+            }
+            *of = Some(index);
         }
-        let Some(new) = Outline::of(span) else {
-            return span;
-        };
-        let part = new.part(span, field);
-        *outline = Some((index, new));
-        part
+        outline.part(span, field)
     }
 
     /// The part of a span in which its attributes stand; all of it, when it was not walked through.
@@ -169,7 +166,7 @@ impl Batch {
         span: spandrel_wire::Span<'b>,
     ) -> spandrel_wire::Span<'b> {
         match &*self.outline.borrow() {
-            Some((of, outline)) if *of == index => outline.part(span, 9),
+            (Some(of), outline) if *of == index => outline.part(span, 9),
             _ => span,
         }
     }

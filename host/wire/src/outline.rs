@@ -20,11 +20,15 @@ pub struct Outline {
 }
 
 impl Outline {
-    /// Walks through a span. None when it is longer than offsets here can say.
-    pub fn of(span: Span<'_>) -> Option<Self> {
+    /// Walks through a span; what was known of another is forgotten. False when the span is longer
+    /// than offsets here can say.
+    pub fn read(&mut self, span: Span<'_>) -> bool {
         let bytes = span.bytes();
-        let total = u32::try_from(bytes.len()).ok()?;
-        let mut outline = Self::default();
+        let Ok(total) = u32::try_from(bytes.len()) else {
+            return false;
+        };
+        // With that the places where fields begin mean nothing.
+        self.ends = [0; FIELDS];
         let mut rest = bytes;
         let mut start = 0;
         while let Some(step) = step(rest) {
@@ -32,8 +36,8 @@ impl Outline {
             #[expect(clippy::cast_possible_truncation, reason = "the whole fits")]
             let end = total - rest.len() as u32;
             let number = (step.key >> 3) as usize;
-            if let Some(place) = outline.starts.get_mut(number)
-                && let Some(last_end) = outline.ends.get_mut(number)
+            if let Some(place) = self.starts.get_mut(number)
+                && let Some(last_end) = self.ends.get_mut(number)
             {
                 if *last_end == 0 || FROM_FIRST >> number & 1 == 0 {
                     *place = start;
@@ -42,7 +46,7 @@ impl Outline {
             }
             start = end;
         }
-        Some(outline)
+        true
     }
 
     /// The part of the same span in which a field stands, as a span that reads the same for it.

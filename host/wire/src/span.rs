@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use crate::attributes::{Attribute, Attributes};
-use crate::field::{Field, Fields, step};
+use crate::field::{Field, Fields, step, text};
 use crate::value::Value;
 
 /// The part that a span plays in a call.
@@ -113,13 +113,13 @@ impl<'a> Span<'a> {
     /// The trace that it belongs to: 16 bytes, or none.
     #[inline]
     pub fn trace_id(&self) -> &'a [u8] {
-        self.last(1).map_or(&[], |field| field.bytes())
+        last_content(self.bytes, 1)
     }
 
     /// Its own id: 8 bytes, or none.
     #[inline]
     pub fn span_id(&self) -> &'a [u8] {
-        self.last(2).map_or(&[], |field| field.bytes())
+        last_content(self.bytes, 2)
     }
 
     /// The `tracestate` of W3C, as it came.
@@ -130,7 +130,7 @@ impl<'a> Span<'a> {
     /// The id of its parent: 8 bytes, or none.
     #[inline]
     pub fn parent_span_id(&self) -> &'a [u8] {
-        self.last(4).map_or(&[], |field| field.bytes())
+        last_content(self.bytes, 4)
     }
 
     /// Whether it has no parent.
@@ -142,7 +142,7 @@ impl<'a> Span<'a> {
     /// Its name.
     #[inline]
     pub fn name(&self) -> &'a str {
-        self.last(5).map_or("", |field| field.text())
+        text(last_content(self.bytes, 5))
     }
 
     /// The part it plays in a call.
@@ -303,6 +303,20 @@ pub(crate) fn last(message: &[u8], number: u32) -> Option<Field<'_>> {
         rest = step.rest;
     }
     Fields::new(last).next()
+}
+
+/// The content of the last field with this number; empty when it is of another wire type.
+#[inline]
+fn last_content(message: &[u8], number: u32) -> &[u8] {
+    let mut last: &[u8] = &[];
+    let mut rest = message;
+    while let Some(step) = step(rest) {
+        if step.key >> 3 == number {
+            last = step.content;
+        }
+        rest = step.rest;
+    }
+    last
 }
 
 impl<'a> Attribute<'a> {

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use crate::bad_reply::BadReply;
 use crate::count::messages;
-use crate::edits::{Counts, Edit, Edits, Target, check_edits, place};
+use crate::edits::{Counts, Edit, Edits, Operation, Target, check_edits, place};
 use crate::held::Held;
 use crate::limits::Limits;
 use crate::verdict::{self, Tally};
@@ -113,8 +113,8 @@ pub fn splice(
 /// How many of each target the batch has. Resources and scopes are counted only when one is edited.
 fn count_targets(request: &[u8], edits: Edits<'_>, items: usize) -> Counts {
     let (quads, _) = edits.words.as_chunks::<4>();
-    let edited = |edit: &Edit| !matches!(place(edit).0, Some(Target::Item));
-    if !quads.iter().any(edited) {
+    let of_items = Operation::Replace.number();
+    if quads.iter().all(|edit| edit[0] <= of_items) {
         return Counts {
             items,
             resources: 0,

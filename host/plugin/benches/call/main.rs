@@ -73,7 +73,7 @@ async fn bench() -> io::Result<()> {
         "ns/span, median [best] of all samples of {ROUNDS} rounds; {} bytes/span",
         corpus::batches(SPANS, 512)
             .iter()
-            .map(|batch| batch.bytes.len())
+            .map(|batch| batch.input.bytes().len())
             .sum::<usize>()
             / SPANS
     )?;
@@ -223,7 +223,7 @@ async fn sample(
     let (mut judged, mut spliced) = (Duration::ZERO, Duration::ZERO);
     for batch in batches {
         // The twin gets bytes of its own, as it would from a socket: no copy in its time.
-        let bytes = batch.bytes.clone();
+        let bytes = batch.input.bytes().to_vec();
         let started = Instant::now();
         let reply = native_reply(native, bytes);
         judged += started.elapsed();
@@ -238,7 +238,7 @@ async fn sample(
 async fn check(plugin: &mut Instance, native: &mut Exported<job::Job>, batches: &[Batch]) {
     for batch in batches {
         let theirs = plugin.process(1, &batch.input).await.expect("a reply");
-        let ours = native_reply(native, batch.bytes.clone());
+        let ours = native_reply(native, batch.input.bytes().to_vec());
         assert_eq!(splice_reply(batch, &theirs), splice_reply(batch, &ours));
     }
 }
@@ -274,5 +274,5 @@ fn splice_reply(batch: &Batch, reply: &Reply) -> Spliced {
         words: &reply.edits,
         blob: &reply.blob,
     };
-    splice(&batch.bytes, &reply.verdicts, edits, &rules).expect("a good reply")
+    splice(batch.input.bytes(), &reply.verdicts, edits, &rules).expect("a good reply")
 }

@@ -4,11 +4,16 @@ use alloc::vec::Vec;
 
 use crate::edits::Edit;
 use crate::encode::write_nested;
-use crate::field::Fields;
+use crate::field::{Fields, step};
 use crate::held::Held;
 use crate::plan::{Plan, RESOURCE_ATTRIBUTE, SCOPE_ATTRIBUTE};
 use crate::prefix::{self, Prefix};
 use crate::verdict::Verdict;
+
+/// The key of a scope in its entry.
+const SCOPE: u32 = 1 << 3 | 2;
+/// The key of a span in its scope's entry.
+const SPAN: u32 = 2 << 3 | 2;
 
 /// Copies a request in runs as long as possible. A run ends where something changes; only then the
 /// headers of the entries around the change are written anew, so that entries without a change are
@@ -161,13 +166,14 @@ impl<'a> Writer<'a> {
             self.plan.read(self.scope.edits, self.blob);
             write_own(&mut self.out, &mut self.plan, &self.scope, SCOPE_ATTRIBUTE);
         }
-        let mut at = self.scope.body_start;
-        for field in Fields::new(self.scope.body) {
-            let start = at;
-            at += field.len();
-            match (field.number, field.message(field.number)) {
-                (1, Some(_)) if edited => self.cut(start, at),
-                (2, Some(span)) => self.span(span, start, at),
+        let end = self.scope.end();
+        let mut rest = self.scope.body;
+        while let Some(step) = step(rest) {
+            let from = end - rest.len();
+            rest = step.rest;
+            match step.key {
+                SCOPE if edited => self.cut(from, end - rest.len()),
+                SPAN => self.span(step.content, from, end - rest.len()),
                 _ => {}
             }
         }
