@@ -17,6 +17,7 @@ by service name).
   --peer-config NAME=FILE  what {config} is for that peer: a file with {listen}, {backend} and
                          {job} in its text, and {job} in its name; by default the configurations
                          for the OpenTelemetry Collector
+  --as-built             takes the programs as they were built last, whatever the sources say now
   -o, --output FORMAT    table, markdown or json (default table)";
 
 /// What the caller wants.
@@ -40,6 +41,8 @@ pub(crate) struct Arguments {
     pub(crate) only: Vec<String>,
     pub(crate) peers: Vec<Peer>,
     pub(crate) output: Output,
+    /// Whether nothing is built.
+    pub(crate) as_built: bool,
     /// Handed on to `spandrel bench`.
     pub(crate) bench: Vec<String>,
 }
@@ -67,6 +70,7 @@ impl Default for Arguments {
             only: Vec::new(),
             peers: Vec::new(),
             output: Output::Table,
+            as_built: false,
             bench: Vec::new(),
         }
     }
@@ -95,6 +99,7 @@ pub(crate) fn read(given: &[String]) -> Result<Wanted, String> {
             "--only" => arguments.only.push(value()?),
             "--peer" => arguments.peers.push(peer(&value()?)?),
             "--peer-config" => configs.push(named(name, &value()?)?),
+            "--as-built" => arguments.as_built = true,
             "--output" | "-o" => arguments.output = output(&value()?)?,
             "--" => arguments.bench = rest.by_ref().cloned().collect(),
             other => return Err(format!("unknown argument `{other}`")),
@@ -181,6 +186,7 @@ mod tests {
             "mine=/opt/mine run --config {config}",
             "--peer-config",
             "mine=mine-{job}.toml",
+            "--as-built",
             "-o",
             "markdown",
             "--",
@@ -200,6 +206,7 @@ mod tests {
             only: vec!["job".to_owned(), "proxy".to_owned()],
             peers: vec![peer],
             output: Output::Markdown,
+            as_built: true,
             bench: vec!["--batch".to_owned(), "32".to_owned()],
         };
         assert_eq!(arguments, expected);

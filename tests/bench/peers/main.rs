@@ -52,7 +52,11 @@ fn run(arguments: &Arguments) -> Result<bool> {
     if cfg!(debug_assertions) {
         say("this is a build for tests, and its figures mean nothing: run `cargo peers`");
     }
-    let tools = roster::Tools::build()?;
+    let tools = if arguments.as_built {
+        roster::Tools::as_built()?
+    } else {
+        roster::Tools::build()?
+    };
     let roster = roster::roster(&tools, arguments)?;
     for missing in &roster.missing {
         say(&format!("left out: {missing}"));

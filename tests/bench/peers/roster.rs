@@ -1,6 +1,7 @@
 //! Who takes part: ours, the bounds, and the peers that are installed.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use spandrel_tests::artifacts;
@@ -22,23 +23,41 @@ pub(crate) struct Tools {
 impl Tools {
     /// Builds what is missing, with cargo's progress.
     pub(crate) fn build() -> Result<Self> {
-        let spandrel = artifacts::collector()?;
+        artifacts::collector()?;
         let mut build = vec!["--workspace", "--bin", "bench-native"];
         if !cfg!(debug_assertions) {
             build.push("--release");
         }
         artifacts::build(&build)?;
-        let native = spandrel.with_file_name("bench-native");
-        let module = artifacts::sdk_guest("bench_job")?;
-        let folder = artifacts::target_dir()?.join("peers");
+        artifacts::sdk_guest("bench_job")?;
+        Self::as_built()
+    }
+
+    /// What was built last, in the profile of this program.
+    pub(crate) fn as_built() -> Result<Self> {
+        let this = std::env::current_exe().context("cannot find this program")?;
+        let built = |name: &str| existing(this.with_file_name(name));
+        let target = artifacts::target_dir()?;
+        let guests = target.join(artifacts::WASM_TARGET).join("release/examples");
+        let folder = target.join("peers");
         std::fs::create_dir_all(&folder)?;
         Ok(Self {
-            spandrel,
-            native,
-            module,
+            spandrel: built("spandrel")?,
+            native: built("bench-native")?,
+            module: existing(guests.join("bench_job.wasm"))?,
             folder,
         })
     }
+}
+
+fn existing(file: PathBuf) -> Result<PathBuf> {
+    let is_file = file.is_file();
+    ensure!(
+        is_file,
+        "{} is not there: run without --as-built",
+        file.display()
+    );
+    Ok(file)
 }
 
 /// Who takes part, and who could.
@@ -152,6 +171,7 @@ fn rotel(roster: &mut Roster, folder: &Path) {
         ));
         return;
     };
+    let name = format!("rotel{}", version(&program));
     let program = program.to_string_lossy();
     let start = [
         &*program,
@@ -164,11 +184,11 @@ fn rotel(roster: &mut Roster, folder: &Path) {
         "--otlp-exporter-protocol=grpc",
         "--otlp-exporter-compression=none",
     ];
-    roster.add("rotel", Job::PassThrough, &start, None);
+    roster.add(&name, Job::PassThrough, &start, None);
     let processor = configs().join("rotel/job_2.py");
     let processor = format!("--otlp-with-trace-processor={}", processor.display());
     let with_processor: Vec<&str> = start.into_iter().chain([processor.as_str()]).collect();
-    roster.add("rotel, Python", Job::Job2, &with_processor, None);
+    roster.add(&format!("{name}, Python"), Job::Job2, &with_processor, None);
 }
 
 /// In the packages of a virtual environment, whichever version of Python it is of.
@@ -191,6 +211,7 @@ fn otelcol(roster: &mut Roster) {
         );
         return;
     };
+    let name = format!("otelcol{}", version(&program));
     let program = program.to_string_lossy();
     let command = [&*program, "--config={config}"];
     let queued = [
@@ -203,8 +224,8 @@ fn otelcol(roster: &mut Roster) {
         let config = configs()
             .join("otelcol")
             .join(format!("{}.yaml", job.slug()));
-        roster.add("otelcol", job, &command, Some(config.clone()));
-        roster.add("otelcol, queue", job, &queued, Some(config));
+        roster.add(&name, job, &command, Some(config.clone()));
+        roster.add(&format!("{name}, queue"), job, &queued, Some(config));
     }
 }
 
@@ -216,6 +237,17 @@ fn given(roster: &mut Roster, peer: &Peer) {
         let config = config.unwrap_or_else(|| configs().join("otelcol/{job}.yaml"));
         roster.add(&peer.name, job, &command, Some(config));
     }
+}
+
+/// What a peer says of itself, with a blank before it; nothing when it does not say.
+fn version(program: &Path) -> String {
+    let output = Command::new(program).arg("--version").output();
+    let said = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let said = said.unwrap_or_default();
+    let version = said.split_whitespace().last();
+    version
+        .map(|version| format!(" {version}"))
+        .unwrap_or_default()
 }
 
 fn in_path(program: &str) -> Option<PathBuf> {
