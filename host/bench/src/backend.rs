@@ -24,16 +24,17 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
-    /// Listens, and counts the items of one run.
+    /// Listens, and counts the items of one run, which has this many in a request.
     pub(crate) fn start(
         address: SocketAddr,
         windows: Windows,
         run: u16,
+        batch: u64,
     ) -> Result<Self, BenchError> {
         let cannot = |source| BenchError::Listen { address, source };
         let listener = TcpListener::bind(address).map_err(cannot)?;
         listener.set_nonblocking(true).map_err(cannot)?;
-        let count = Arc::new(Mutex::new(Count::new(run)));
+        let count = Arc::new(Mutex::new(Count::new(run, batch)));
         let (questions, inbox) = mpsc::channel(1);
         let inner = Arc::clone(&count);
         let thread = std::thread::Builder::new()

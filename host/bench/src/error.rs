@@ -105,16 +105,28 @@ pub enum BenchError {
         /// How long it was waited for.
         timeout: Duration,
     },
+    /// A collector that the bench started failed under the load.
+    #[error("the run was broken off; the collector's last lines:\n{output}\n")]
+    BrokenOff {
+        /// What it wrote last.
+        output: String,
+        /// What happened.
+        #[source]
+        source: Box<Self>,
+    },
     /// The load cannot be made as described.
-    #[error("the items cannot be made: {0}")]
+    #[error("the load cannot be made: {0}")]
     Load(&'static str),
+    /// Signals cannot be listened for.
+    #[error("cannot listen for signals")]
+    Signals(#[source] io::Error),
     /// A thread or its runtime.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
     /// A mistake of the bench.
     #[error("the {0}'s thread ended before its time")]
     ThreadEnded(&'static str),
-    /// Ctrl-C.
+    /// Ctrl-C, or SIGTERM.
     #[error("interrupted")]
     Interrupted,
 }

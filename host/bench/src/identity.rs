@@ -9,8 +9,8 @@ pub(crate) const MOST_ITEMS: u64 = 1 << 31;
 const NUMBER_BITS: u32 = 40;
 const KIND_BITS: u32 = 8;
 
-/// Spans of one trace, by the way: one after the other.
-const ITEMS_PER_TRACE: u64 = 8;
+/// Neighbours that share a trace.
+pub(crate) const ITEMS_PER_TRACE: u64 = 8;
 
 /// What a collector may do with an item, and whether it is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -23,6 +23,8 @@ pub struct Settings {
     pub load: Load,
     /// How long to wait: for a collector to come up, for an answer, for what is under way.
     pub timeout: Duration,
+    /// Accepted items may be dropped on the way: what is lost is told, and no failure.
+    pub may_drop: bool,
     /// Runs `spandrel bench proxy` for comparison; the arguments are added.
     pub yardstick: Option<CommandLine>,
 }

@@ -5,7 +5,7 @@ mod content;
 use bytes::{Bytes, BytesMut};
 use spandrel_wire::Signal;
 
-use crate::identity::{Identity, Kind, trace_id};
+use crate::identity::{ITEMS_PER_TRACE, Identity, Kind, trace_id};
 use crate::settings::Load;
 use crate::walk::{Place, Shape, places};
 
@@ -30,7 +30,7 @@ pub(crate) struct Template {
     /// With room for the prefix of gRPC before the message.
     bytes: Bytes,
     /// In the order of the items.
-    places: Vec<Place>,
+    patches: Vec<Patch>,
     pub(crate) roles: Vec<Role>,
     pub(crate) tally: Tally,
 }
@@ -62,17 +62,18 @@ impl Template {
         let message = content::request(load, index, &roles);
         let signal = load.signal;
         let places = places(signal, &Bytes::copy_from_slice(&message))?;
-        let whole = places.len() == roles.len()
-            && places.iter().all(|p| p.id.is_some() && p.time.is_some());
+        let patches = places.iter().zip(&roles).enumerate();
+        let patches = patches.map(|(position, (place, role))| Patch::new(place, position, *role));
+        let patches: Vec<Patch> = patches.collect::<Option<_>>()?;
         let length = u32::try_from(message.len()).ok()?;
         let mut bytes = BytesMut::with_capacity(PREFIX + message.len());
         bytes.extend_from_slice(&[0]);
         bytes.extend_from_slice(&length.to_be_bytes());
         bytes.extend_from_slice(&message);
-        whole.then(|| Self {
+        (places.len() == roles.len()).then(|| Self {
             signal,
             bytes: bytes.freeze(),
-            places,
+            patches,
             tally: Self::tally_of(&roles),
             roles,
         })
@@ -97,37 +98,62 @@ impl Template {
 
     /// Names the items of a copy, from `first` on, and says when they were sent.
     pub(crate) fn patch(&self, copy: &mut [u8], stamp: &Stamp) {
-        let Some((_, message)) = copy.split_at_mut_checked(PREFIX) else {
-            return;
-        };
         let shape = Shape::of(self.signal);
         let time = stamp.time.to_le_bytes();
         let later = (stamp.time + content::DURATION_NS).to_le_bytes();
         let mut trace = [0; 16];
         let mut trace_of = None;
-        for ((position, place), role) in (0_u64..).zip(&self.places).zip(&self.roles) {
-            let original = match role {
-                Role::DuplicateOf(earlier) => u64::try_from(*earlier).unwrap_or(position),
-                Role::Plain | Role::HealthCheck => position,
-            };
-            let number = stamp.first + original;
-            if trace_of != Some(number / 8) && place.trace.is_some() {
+        for patch in &self.patches {
+            let number = stamp.first + u64::from(patch.position);
+            if trace_of != Some(number / ITEMS_PER_TRACE) {
                 trace = trace_id(stamp.run, number);
-                trace_of = Some(number / 8);
+                trace_of = Some(number / ITEMS_PER_TRACE);
             }
             let identity = Identity {
                 run: stamp.run,
                 kind: Kind {
-                    is_health_check: *role == Role::HealthCheck,
+                    is_health_check: patch.is_health_check,
                     is_warm_up: stamp.is_warm_up,
                 },
                 number,
             };
-            put(message, place.trace, trace);
-            put(message, place.id, shape.id_bytes(identity.bits()));
-            put(message, place.time, time);
-            put(message, place.second_time, later);
+            put(copy, patch.trace, trace);
+            put(copy, patch.id, shape.id_bytes(identity.bits()));
+            put(copy, patch.time, time);
+            put(copy, patch.second_time, later);
         }
+    }
+}
+
+/// What changes of one item, packed: all of a template's are read for each request. Places are from
+/// the beginning of the gRPC message's prefix; zero is none, for nothing is patched in a prefix.
+#[derive(Clone, Copy, Debug)]
+struct Patch {
+    id: u32,
+    time: u32,
+    second_time: u32,
+    trace: u32,
+    /// Whose name it has: its own, or that of the one that it is a duplicate of.
+    position: u32,
+    is_health_check: bool,
+}
+
+impl Patch {
+    fn new(place: &Place, position: usize, role: Role) -> Option<Self> {
+        let at = |place: Option<usize>| place.map_or(Some(0), |at| u32::try_from(at + PREFIX).ok());
+        let original = match role {
+            Role::DuplicateOf(earlier) => earlier,
+            Role::Plain | Role::HealthCheck => position,
+        };
+        let is_whole = place.id.is_some() && place.time.is_some();
+        is_whole.then_some(Self {
+            id: at(place.id)?,
+            time: at(place.time)?,
+            second_time: at(place.second_time)?,
+            trace: at(place.trace)?,
+            position: u32::try_from(original).ok()?,
+            is_health_check: role == Role::HealthCheck,
+        })
     }
 }
 
@@ -142,9 +168,10 @@ pub(crate) struct Stamp {
     pub(crate) time: u64,
 }
 
-fn put<const N: usize>(message: &mut [u8], at: Option<usize>, value: [u8; N]) {
-    let place = at.and_then(|at| message.get_mut(at..)?.first_chunk_mut());
-    if let Some(place) = place {
+#[inline]
+fn put<const N: usize>(copy: &mut [u8], at: u32, value: [u8; N]) {
+    let place = usize::try_from(at).ok().filter(|at| *at > 0);
+    if let Some(place) = place.and_then(|at| copy.get_mut(at..)?.first_chunk_mut()) {
         *place = value;
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::backend::Backend;
@@ -52,6 +53,15 @@ const IDLE_AFTER: Duration = Duration::from_millis(300);
 /// When something cannot be started or is not there. Lost items are not an error but in the report.
 pub async fn run(settings: &Settings, tell: Tell<'_>) -> Result<Report, BenchError> {
     check(settings)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(BenchError::Signals)?;
+    tokio::select! {
+        report = trials(settings, tell) => report,
+        _ = tokio::signal::ctrl_c() => Err(BenchError::Interrupted),
+        _ = terminate.recv() => Err(BenchError::Interrupted),
+    }
+}
+
+async fn trials(settings: &Settings, tell: Tell<'_>) -> Result<Report, BenchError> {
     let collector = trial(settings, "collector", tell).await?;
     let mut report = Report::new(settings, &collector);
     if let Some(program) = &settings.yardstick {
@@ -82,6 +92,10 @@ fn check(settings: &Settings) -> Result<(), BenchError> {
         "a batch has at most 48 MiB: make batches or items smaller"
     } else if load.rate == Some(0) {
         "the rate is at least 1 item per second"
+    } else if !(16_384..=16_777_215).contains(&settings.windows.frame) {
+        "a frame has 16384 to 16777215 bytes"
+    } else if !(16_384..=1 << 30).contains(&settings.windows.stream) {
+        "a window has 16 KiB to 1 GiB"
     } else {
         return Ok(());
     };
@@ -156,8 +170,8 @@ async fn trial(
     tell: Tell<'_>,
 ) -> Result<Measured, BenchError> {
     let run = run_number();
-    let backend = Backend::start(settings.backend, settings.windows, run)?;
     let plan = Arc::new(Plan::new(&settings.load, run, settings.timeout)?);
+    let backend = Backend::start(settings.backend, settings.windows, run, plan.batch())?;
     let collector = Collector::open(settings).await?;
     let generator = Generator::start(Arc::clone(&plan), settings.endpoint).await?;
     let mut bed = Bed {
@@ -168,9 +182,10 @@ async fn trial(
         generator,
         pid: collector.pid,
     };
-    let load = &settings.load;
-    bed.phase("warm-up", true, load.warm_up, tell).await?;
-    let (sent, samples) = bed.phase("measuring", false, load.amount, tell).await?;
+    let (sent, samples) = match bed.phases(tell).await {
+        Ok(measured) => measured,
+        Err(source) => return Err(broken_off(source, collector.started.as_ref())),
+    };
     let peak = collector.pid.and_then(Memory::of);
     let Bed {
         plan,
@@ -198,6 +213,17 @@ async fn trial(
     })
 }
 
+/// Adds what the collector wrote, if that is known.
+fn broken_off(source: BenchError, started: Option<&Started>) -> BenchError {
+    let Some(started) = started else {
+        return source;
+    };
+    BenchError::BrokenOff {
+        output: started.output(),
+        source: Box::new(source),
+    }
+}
+
 /// A drain may take as long as an orchestrator gives it.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 
@@ -218,6 +244,14 @@ struct Bed<'a> {
 }
 
 impl Bed<'_> {
+    /// Warms up, and measures.
+    async fn phases(&mut self, tell: Tell<'_>) -> Result<(Sent, Samples), BenchError> {
+        let load = &self.settings.load;
+        let (warm_up, amount) = (load.warm_up, load.amount);
+        self.phase("warm-up", true, warm_up, tell).await?;
+        self.phase("measuring", false, amount, tell).await
+    }
+
     /// Sends one part of the load and waits until it arrived.
     async fn phase(
         &mut self,
@@ -245,10 +279,6 @@ impl Bed<'_> {
                     cpu: samples.collector_until_now(self.pid),
                     memory: self.pid.and_then(Memory::of).map(|memory| memory.now),
                 }),
-                interrupted = tokio::signal::ctrl_c() => {
-                    interrupted.map_err(BenchError::Thread)?;
-                    return Err(BenchError::Interrupted);
-                }
             }
         };
         self.settle(&sent, is_warm_up, &mut samples).await?;

@@ -6,6 +6,12 @@
 use bytes::Bytes;
 use spandrel_wire::Signal;
 
+// Wire types of Protocol Buffers.
+const VARINT: u64 = 0;
+const FIXED64: u64 = 1;
+const LEN: u64 = 2;
+const FIXED32: u64 = 5;
+
 /// Where the items of a signal are, and what is read of them.
 #[derive(Debug)]
 pub(crate) struct Shape {
@@ -18,8 +24,8 @@ pub(crate) struct Shape {
     /// A second time beside the first: the end of a span, when a log record was observed.
     second_time: u32,
     trace: u32,
-    /// Whether the name is the bytes of a span id; a little-endian number otherwise.
-    id_is_bytes: bool,
+    /// `LEN` for the bytes of a span id, `FIXED64` for a little-endian number.
+    id_wire_type: u64,
 }
 
 /// No field has this number.
@@ -34,7 +40,7 @@ impl Shape {
                 time: 7,
                 second_time: 8,
                 trace: 1,
-                id_is_bytes: true,
+                id_wire_type: LEN,
             },
             // Number points of gauges and sums.
             Signal::Metrics => &Self {
@@ -43,7 +49,7 @@ impl Shape {
                 time: 3,
                 second_time: NONE,
                 trace: NONE,
-                id_is_bytes: false,
+                id_wire_type: FIXED64,
             },
             Signal::Logs => &Self {
                 path: &[&[1], &[2], &[2]],
@@ -51,14 +57,14 @@ impl Shape {
                 time: 1,
                 second_time: 11,
                 trace: 9,
-                id_is_bytes: true,
+                id_wire_type: LEN,
             },
         }
     }
 
     /// A name as it is written.
     pub(crate) fn id_bytes(&self, id: u64) -> [u8; 8] {
-        if self.id_is_bytes {
+        if self.id_wire_type == LEN {
             id.to_be_bytes()
         } else {
             id.to_le_bytes()
@@ -66,7 +72,7 @@ impl Shape {
     }
 
     fn id_of(&self, bytes: [u8; 8]) -> u64 {
-        if self.id_is_bytes {
+        if self.id_wire_type == LEN {
             u64::from_be_bytes(bytes)
         } else {
             u64::from_le_bytes(bytes)
@@ -74,11 +80,13 @@ impl Shape {
     }
 }
 
-/// What is known of an item; zero where it has none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Item {
-    pub(crate) id: u64,
-    pub(crate) time: u64,
+/// Is shown every item of a request.
+pub(crate) trait Visit {
+    /// Whether the time of this item is of interest; if not, it need not be looked for.
+    fn wants_time(&mut self, id: u64) -> bool;
+
+    /// An item; zero where it has no name, or no time, or nobody looked for it.
+    fn item(&mut self, id: u64, time: u64);
 }
 
 /// Where an item's patched fields lie in the request; none where it lacks one.
@@ -90,22 +98,19 @@ pub(crate) struct Place {
     pub(crate) trace: Option<usize>,
 }
 
-/// Calls `each` for every item of a request in pieces; false when it is not one.
-pub(crate) fn items(signal: Signal, pieces: &[Bytes], each: &mut impl FnMut(Item)) -> bool {
+/// Shows every item of a request in pieces; false when it is not one.
+pub(crate) fn items(signal: Signal, pieces: &[Bytes], visit: &mut impl Visit) -> bool {
     let shape = Shape::of(signal);
     let end = pieces.iter().map(Bytes::len).sum();
     let mut cursor = Cursor::new(pieces);
     descend(&mut cursor, end, shape.path, &mut |cursor, end| {
-        let mut item = Item::default();
         // Nearly every item lies in one piece. Where the next one begins then depends on this one's
         // length alone, so that the processor fetches it while this one is read.
         if let Some(bytes) = cursor.whole(end - cursor.at) {
-            read_item(&mut Cursor::of(bytes), bytes.len(), shape, &mut item)?;
+            read_item(&mut Cursor::of(bytes), bytes.len(), shape, visit)
         } else {
-            read_item(cursor, end, shape, &mut item)?;
+            read_item(cursor, end, shape, visit)
         }
-        each(item);
-        Some(())
     })
     .is_some()
 }
@@ -155,29 +160,34 @@ fn descend(
 }
 
 /// Reads an item only as far as what is wanted.
-fn read_item(cursor: &mut Cursor<'_>, end: usize, shape: &Shape, item: &mut Item) -> Option<()> {
-    let mut missing = 2_u8;
-    while cursor.at < end && missing > 0 {
+#[inline]
+fn read_item(
+    cursor: &mut Cursor<'_>,
+    end: usize,
+    shape: &Shape,
+    visit: &mut impl Visit,
+) -> Option<()> {
+    let (mut id, mut time) = (None, None);
+    while cursor.at < end && (id.is_none() || time.is_none()) {
         let (field, wire_type) = cursor.key()?;
-        if field == shape.id && wire_type == LEN {
-            let id_end = cursor.length()?;
-            if id_end - cursor.at == 8 {
-                item.id = shape.id_of(cursor.eight()?);
-                missing -= 1;
-            } else {
-                cursor.skip(id_end - cursor.at)?;
+        if field == shape.id && wire_type == shape.id_wire_type {
+            if wire_type == LEN && cursor.length()? - cursor.at != 8 {
+                return None;
             }
-        } else if field == shape.id && wire_type == FIXED64 {
-            item.id = shape.id_of(cursor.eight()?);
-            missing -= 1;
+            let name = shape.id_of(cursor.eight()?);
+            id = Some(name);
+            if !visit.wants_time(name) {
+                break;
+            }
         } else if field == shape.time && wire_type == FIXED64 {
-            item.time = u64::from_le_bytes(cursor.eight()?);
-            missing -= 1;
+            time = Some(u64::from_le_bytes(cursor.eight()?));
         } else {
             cursor.skip_value(wire_type)?;
         }
     }
-    cursor.skip(end.checked_sub(cursor.at)?)
+    cursor.skip(end.checked_sub(cursor.at)?)?;
+    visit.item(id.unwrap_or(0), time.unwrap_or(0));
+    Some(())
 }
 
 fn find_places(cursor: &mut Cursor<'_>, end: usize, shape: &Shape) -> Option<Place> {
@@ -200,11 +210,6 @@ fn find_places(cursor: &mut Cursor<'_>, end: usize, shape: &Shape) -> Option<Pla
     }
     Some(place)
 }
-
-const VARINT: u64 = 0;
-const FIXED64: u64 = 1;
-const LEN: u64 = 2;
-const FIXED32: u64 = 5;
 
 /// Reads on through the pieces.
 struct Cursor<'a> {

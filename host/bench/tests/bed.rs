@@ -22,6 +22,7 @@ fn settings(load: Load) -> Settings {
         windows: Windows::default(),
         load,
         timeout: Duration::from_secs(10),
+        may_drop: false,
         yardstick: None,
     }
 }

@@ -6,7 +6,7 @@ use spandrel_wire::Signal;
 use crate::clock::now_ns;
 use crate::histogram::Histogram;
 use crate::identity::{Identity, MOST_ITEMS};
-use crate::walk;
+use crate::walk::{self, Visit};
 
 /// One bit for each item of a run.
 #[derive(Debug, Default)]
@@ -38,10 +38,43 @@ impl Seen {
     }
 }
 
+/// A message that is being counted. The items of one request were sent at the same time: their
+/// latencies are added at once, and the time is read of the first alone.
+struct Arrival<'a> {
+    count: &'a mut Count,
+    latency: Histogram,
+    now: u64,
+    /// That the last item came with.
+    request: Option<u64>,
+    time: u64,
+    /// Items of that time whose latencies count.
+    items: u64,
+}
+
+impl Visit for Arrival<'_> {
+    #[inline]
+    fn wants_time(&mut self, id: u64) -> bool {
+        self.request != Some(self.count.request_of(id))
+    }
+
+    #[inline]
+    fn item(&mut self, id: u64, time: u64) {
+        let request = self.count.request_of(id);
+        if self.request != Some(request) {
+            self.latency
+                .add(self.now.saturating_sub(self.time), self.items);
+            (self.request, self.time, self.items) = (Some(request), time, 0);
+        }
+        self.items += u64::from(self.count.item(Identity::from_bits(id)));
+    }
+}
+
 /// All that the backend knows.
 #[derive(Debug, Default)]
 pub(crate) struct Count {
     run: u16,
+    /// Items of a request.
+    batch: u64,
     pub(crate) seen: Seen,
     /// Items that arrived for the first time and must arrive, warm-up included.
     pub(crate) plain: u64,
@@ -64,9 +97,10 @@ pub(crate) struct Count {
 }
 
 impl Count {
-    pub(crate) fn new(run: u16) -> Self {
+    pub(crate) fn new(run: u16, batch: u64) -> Self {
         Self {
             run,
+            batch,
             ..Self::default()
         }
     }
@@ -79,25 +113,31 @@ impl Count {
             .iter()
             .map(|p| u64::try_from(p.len()).unwrap_or(0))
             .sum::<u64>();
-        // Neighbours were sent at the same time: they are added to the latencies at once.
-        let mut time = 0;
-        let mut items_of_time = 0;
-        let mut latency = std::mem::take(&mut self.latency);
-        let is_whole = walk::items(signal, pieces, &mut |item| {
-            if !self.item(Identity::from_bits(item.id)) {
-                return;
-            }
-            if item.time != time {
-                latency.add(now.saturating_sub(time), items_of_time);
-                (time, items_of_time) = (item.time, 0);
-            }
-            items_of_time += 1;
-        });
-        latency.add(now.saturating_sub(time), items_of_time);
+        let mut arrival = Arrival {
+            latency: std::mem::take(&mut self.latency),
+            count: self,
+            now,
+            request: None,
+            time: 0,
+            items: 0,
+        };
+        let is_whole = walk::items(signal, pieces, &mut arrival);
+        let Arrival {
+            mut latency,
+            time,
+            items,
+            ..
+        } = arrival;
+        latency.add(now.saturating_sub(time), items);
         self.latency = latency;
         if !is_whole {
             self.malformed += 1;
         }
+    }
+
+    /// The request that an item came with; of items that are not of this run, any.
+    fn request_of(&self, id: u64) -> u64 {
+        Identity::from_bits(id).number / self.batch.max(1)
     }
 
     /// Whether its latency counts.
@@ -152,7 +192,7 @@ mod tests {
     fn arrivals_are_told_apart() {
         let load = Load::default();
         let template = Template::new(&load, 0).expect("it can be made");
-        let mut count = Count::new(5);
+        let mut count = Count::new(5, 512);
         count.message(Signal::Traces, &message(&template, 0, true));
         assert_eq!(count.plain, template.tally.plain);
         assert_eq!((count.measured_plain, count.latency.total()), (0, 0));
@@ -172,7 +212,7 @@ mod tests {
     #[test]
     fn strangers_are_told_apart() {
         let template = Template::new(&Load::default(), 0).expect("it can be made");
-        let mut count = Count::new(6);
+        let mut count = Count::new(6, 512);
         count.message(Signal::Traces, &message(&template, 0, false));
         assert_eq!((count.foreign, count.measured_plain), (512, 0));
         count.message(

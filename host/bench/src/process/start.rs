@@ -158,10 +158,6 @@ impl Started {
         }
         let ended = tokio::time::timeout(timeout, self.child.wait()).await;
         let took = began.elapsed();
-        if let Some(pid) = pid {
-            // What it started and left behind, and itself if it still runs.
-            kill_process_group(pid, Sent::KILL).unwrap_or_default();
-        }
         match ended {
             Ok(Ok(status)) => Stopped {
                 status: said(status),
@@ -178,6 +174,16 @@ impl Started {
                 code: None,
                 took,
             },
+        }
+    }
+}
+
+impl Drop for Started {
+    /// Ends what it started and left behind, and itself if it still runs: a run may be broken off.
+    fn drop(&mut self) {
+        if let Some(group) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
+            // Mostly nobody is left.
+            kill_process_group(group, Sent::KILL).unwrap_or_default();
         }
     }
 }

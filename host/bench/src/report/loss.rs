@@ -55,7 +55,7 @@ mod tests {
             ..Load::default()
         };
         let plan = Plan::new(&load, 5, Duration::from_secs(1)).expect("it can be made");
-        let mut count = Count::new(5);
+        let mut count = Count::new(5, 64);
         for request in [0, 2] {
             let mut copy = plan.templates[0].copy();
             let stamp = Stamp {

@@ -17,6 +17,20 @@ const STAMP: Stamp = Stamp {
     time: 1_800_000_000_000_000_000,
 };
 
+/// Notes what it is shown, and wants to know everything.
+#[derive(Default)]
+struct Notes(Vec<(u64, u64)>);
+
+impl walk::Visit for Notes {
+    fn wants_time(&mut self, _: u64) -> bool {
+        true
+    }
+
+    fn item(&mut self, id: u64, time: u64) {
+        self.0.push((id, time));
+    }
+}
+
 fn load(signal: Signal, batch: usize) -> Load {
     Load {
         signal,
@@ -60,14 +74,15 @@ fn items_are_named() {
         load.duplicates = 0.1;
         let template = Template::new(&load, 0).expect("it can be made");
         let message = patched(&template);
+        let mut notes = Notes::default();
+        assert!(walk::items(signal, &[message], &mut notes));
         let mut names = Vec::new();
-        let is_whole = walk::items(signal, &[message], &mut |item| {
-            assert_eq!(item.time, STAMP.time);
-            let identity = Identity::from_bits(item.id);
+        for (id, time) in notes.0 {
+            assert_eq!(time, STAMP.time);
+            let identity = Identity::from_bits(id);
             assert_eq!(identity.run, STAMP.run);
             names.push(identity);
-        });
-        assert!(is_whole);
+        }
         assert_eq!(names.len(), 100);
         for (position, (name, role)) in names.iter().zip(&template.roles).enumerate() {
             let original = match role {
@@ -86,9 +101,9 @@ fn pieces_do_not_matter() {
     for signal in SIGNALS {
         let message = patched(&Template::new(&load(signal, 40), 1).expect("it can be made"));
         let read = |pieces: &[Bytes]| {
-            let mut items = Vec::new();
-            assert!(walk::items(signal, pieces, &mut |item| items.push(item)));
-            items
+            let mut notes = Notes::default();
+            assert!(walk::items(signal, pieces, &mut notes));
+            notes.0
         };
         let whole = read(std::slice::from_ref(&message));
         assert_eq!(whole.len(), 40);
@@ -96,7 +111,11 @@ fn pieces_do_not_matter() {
             let pieces: Vec<Bytes> = message.chunks(size).map(Bytes::copy_from_slice).collect();
             assert_eq!(read(&pieces), whole, "in pieces of {size}");
         }
-        assert!(!walk::items(signal, &[message.slice(..900)], &mut |_| {}));
+        assert!(!walk::items(
+            signal,
+            &[message.slice(..900)],
+            &mut Notes::default()
+        ));
     }
 }
 

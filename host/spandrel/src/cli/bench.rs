@@ -1,8 +1,11 @@
 //! `spandrel bench`: measures a collector under load.
 
+mod progress;
+mod values;
+
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,6 +14,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use spandrel_bench::{
     Amount, CommandLine, Compression, Load, Progress, Settings, Signal, Subject, Windows,
 };
+
+use values::{address, amount, duration};
 
 /// Something was not there, or could not be started.
 const COULD_NOT_RUN: u8 = 1;
@@ -53,7 +58,7 @@ struct RunArguments {
     /// Starts this program with that configuration and measures it
     #[arg(long, value_name = "SOURCE", conflicts_with = "command")]
     config: Vec<String>,
-    /// spans, data points or log records
+    /// Spans, data points or log records
     #[arg(long, value_enum, default_value_t = SignalArgument::Traces)]
     signal: SignalArgument,
     /// Items of a request
@@ -95,6 +100,9 @@ struct RunArguments {
     /// How requests are compressed
     #[arg(long, value_enum, default_value_t = CompressionArgument::None)]
     compression: CompressionArgument,
+    /// The collector may drop more than health checks: what does not arrive is told, and no failure
+    #[arg(long)]
+    may_drop: bool,
     /// Measures the raw proxy too, and prints the ratio
     #[arg(long)]
     yardstick: bool,
@@ -162,7 +170,7 @@ fn run(arguments: &RunArguments) -> ExitCode {
     };
     let mut tell = |progress: &Progress| {
         if tells {
-            print_progress(progress, is_terminal);
+            to_stderr(&progress::line(progress, is_terminal));
         }
     };
     let report = runtime.block_on(spandrel_bench::run(&settings, &mut tell));
@@ -249,6 +257,7 @@ fn settings(arguments: &RunArguments) -> std::io::Result<Settings> {
             },
         },
         timeout: arguments.timeout,
+        may_drop: arguments.may_drop,
         yardstick: arguments.yardstick.then(|| CommandLine {
             program: own,
             arguments: vec!["bench".into(), "proxy".into()],
@@ -296,29 +305,6 @@ service:
     )
 }
 
-fn print_progress(progress: &Progress, is_terminal: bool) {
-    let seconds = progress.elapsed.as_secs_f64();
-    let mut line = format!(
-        "{} {}: {seconds:.0} s, {} accepted, {} arrived",
-        progress.subject, progress.phase, progress.accepted, progress.arrived,
-    );
-    if let Some(cpu) = progress.cpu
-        && progress.accepted > 0
-    {
-        #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
-        let each = cpu.as_secs_f64() * 1e6 / progress.accepted as f64;
-        line.push_str(&format!(", {each:.3} us of CPU each"));
-    }
-    if let Some(memory) = progress.memory {
-        line.push_str(&format!(", {} MiB", memory >> 20));
-    }
-    if is_terminal {
-        to_stderr(&format!("\r\x1b[K{line}"));
-    } else {
-        to_stderr(&format!("{line}\n"));
-    }
-}
-
 /// An error with all that caused it.
 fn failed(error: &dyn std::error::Error) -> ExitCode {
     let mut text = format!("spandrel bench: {error}");
@@ -336,36 +322,65 @@ fn to_stderr(text: &str) {
     write!(std::io::stderr().lock(), "{text}").unwrap_or_default();
 }
 
-/// A host and a port, resolved.
-fn address(text: &str) -> Result<SocketAddr, String> {
-    let found = text.to_socket_addrs().map_err(|error| error.to_string())?;
-    let found: Vec<SocketAddr> = found.collect();
-    let first = found
-        .iter()
-        .find(|address| address.is_ipv4())
-        .or(found.first());
-    first.copied().ok_or_else(|| "no such host".to_owned())
-}
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
 
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "write a time, such as 500ms, 10s or 2m".to_owned();
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .ok_or_else(wrong)?;
-    let (number, unit) = text.split_at(digits);
-    let number: f64 = number.parse().map_err(|_| wrong())?;
-    let unit = match unit {
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(wrong()),
-    };
-    Duration::try_from_secs_f64(number * unit).map_err(|_| wrong())
-}
+    use super::*;
+    use crate::config::{Config, source::Sources};
 
-fn amount(text: &str) -> Result<Amount, String> {
-    text.parse()
-        .map(Amount::Items)
-        .or_else(|_| duration(text).map(Amount::For))
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        bench: BenchArguments,
+    }
+
+    fn settings_of(line: &str) -> Settings {
+        let line = Line::try_parse_from(line.split(' ')).expect("a good line");
+        settings(&line.bench.run).expect("we know our own program")
+    }
+
+    /// Without a word about it, this program is measured, with a config that it takes.
+    #[test]
+    fn the_embedded_config_is_good() {
+        let settings = settings_of("bench --endpoint 127.0.0.1:7001 --backend 127.0.0.1:7002");
+        let Subject::Started(line) = settings.subject else {
+            panic!("{settings:?}");
+        };
+        let config = line.arguments.last().and_then(|last| last.to_str());
+        let sources = Sources {
+            configs: vec![config.expect("text").to_owned()],
+            sets: Vec::new(),
+        };
+        let config = Config::load(&sources).expect("a good config");
+        assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+        assert_eq!(config.service.pipelines.len(), 3);
+    }
+
+    /// Other collectors are named by their command line, or by their process.
+    #[test]
+    fn others_are_named() {
+        let settings = settings_of("bench --count 1000 --warm-up 500ms -- otelcol --config a.yaml");
+        assert_eq!(settings.load.amount, Amount::Items(1000));
+        assert_eq!(
+            settings.load.warm_up,
+            Amount::For(Duration::from_millis(500))
+        );
+        let Subject::Started(line) = settings.subject else {
+            panic!("a program was named");
+        };
+        assert_eq!(line.to_string(), "otelcol --config a.yaml");
+        let settings = settings_of("bench --pid 77 --warm-up 2000 --yardstick");
+        assert!(matches!(settings.subject, Subject::Running(77)));
+        assert_eq!(settings.load.warm_up, Amount::Items(2000));
+        let proxy = settings.yardstick.expect("it is wanted");
+        assert_eq!(proxy.arguments, ["bench", "proxy"]);
+        for bad in [
+            "bench --pid 1 --config a.yaml",
+            "bench --duration 5",
+            "bench --endpoint 4317",
+        ] {
+            assert!(Line::try_parse_from(bad.split(' ')).is_err(), "{bad}");
+        }
+    }
 }

@@ -1,0 +1,250 @@
+//! From what was measured to what is said.
+
+use std::time::Duration;
+
+use super::loss::Loss;
+use super::{
+    CollectorReport, Cost, End, Items, Latency, LoadReport, Measured, Report, SEVERAL, Verdict,
+    Yardstick,
+};
+use crate::settings::{Compression, Settings, Subject};
+
+impl Report {
+    pub(crate) fn new(settings: &Settings, measured: &Measured) -> Self {
+        let answers = &measured.sent.answers;
+        let accepted = answers.accepted_tally.items();
+        let cost = measured.samples.collector.map(|spent| {
+            let total = spent.total.as_secs_f64();
+            let both = (spent.user + spent.system).as_secs_f64();
+            Cost {
+                items_per_cpu_second: ratio(float(accepted), total),
+                us_per_item: ratio(total * 1e6, float(accepted)),
+                cpu_s: total,
+                user_share: ratio(spent.user.as_secs_f64(), both),
+                system_share: ratio(spent.system.as_secs_f64(), both),
+                cores: ratio(total, measured.samples.elapsed.as_secs_f64()),
+            }
+        });
+        let end = |cpu: Duration| {
+            let us_per_item = ratio(cpu.as_secs_f64() * 1e6, float(accepted));
+            let times_less = cost.map(|cost| ratio(cost.us_per_item, us_per_item));
+            End {
+                us_per_item,
+                times_less,
+            }
+        };
+        let elapsed_s = measured.samples.elapsed.as_secs_f64();
+        let mut report = Self {
+            load: load_report(settings, measured),
+            collector: collector_report(settings, measured),
+            items: items(measured),
+            elapsed_s,
+            items_per_second: ratio(float(accepted), elapsed_s),
+            cost,
+            latency_ms: latency(measured),
+            generator: end(measured.sent.cpu),
+            backend: end(measured.samples.backend),
+            yardstick: None,
+            verdict: Verdict {
+                ok: true,
+                bed_is_cheap: None,
+                remarks: Vec::new(),
+            },
+        };
+        report.judge(&measured.output, settings.may_drop);
+        report
+    }
+
+    /// Sets the proxy's figures beside the collector's.
+    pub(crate) fn compare(&mut self, proxy: &Self) {
+        let Some(cost) = proxy.cost else {
+            return;
+        };
+        self.yardstick = Some(Yardstick {
+            items_per_cpu_second: cost.items_per_cpu_second,
+            us_per_item: cost.us_per_item,
+            items_per_second: proxy.items_per_second,
+            peak_bytes: proxy.collector.peak_bytes,
+            latency_ms: proxy.latency_ms,
+            ratio: self
+                .cost
+                .map(|own| ratio(own.items_per_cpu_second, cost.items_per_cpu_second)),
+        });
+        if !proxy.verdict.ok {
+            self.verdict
+                .remarks
+                .push("the yardstick lost items: its figures mean little".to_owned());
+        }
+    }
+
+    fn judge(&mut self, output: &str, may_drop: bool) {
+        let remarks = &mut self.verdict.remarks;
+        let ends = [self.generator.times_less, self.backend.times_less];
+        if let [Some(generator), Some(backend)] = ends {
+            self.verdict.bed_is_cheap = Some(generator >= SEVERAL && backend >= SEVERAL);
+        }
+        if self.items.accepted == 0 {
+            self.verdict.ok = false;
+            remarks.push(format!(
+                "nothing was accepted; the collector's last lines:\n{output}"
+            ));
+        }
+        if self.items.lost > 0 && !may_drop {
+            self.verdict.ok = false;
+            let lost = self.items.lost;
+            remarks.push(format!(
+                "{lost} items were accepted and did not arrive: does the collector export to the bench's backend, and drop nothing but health checks? If it should, say --may-drop"
+            ));
+        }
+        if self.items.malformed_messages > 0 {
+            self.verdict.ok = false;
+            remarks.push("the collector exported what is no OTLP".to_owned());
+        }
+        let refused: u64 = self.items.refused.values().sum();
+        if refused > 0 && self.items.accepted > 0 {
+            remarks.push(format!("{refused} items were refused: the rates are of those that were accepted, the cost is of all"));
+        }
+        if self.load.export_compression != "none" {
+            let encoding = self.load.export_compression;
+            remarks.push(format!(
+                "the collector compressed what it exported ({encoding}), which costs it a lot"
+            ));
+        }
+    }
+}
+
+fn load_report(settings: &Settings, measured: &Measured) -> LoadReport {
+    let load = &settings.load;
+    let answers = &measured.sent.answers;
+    LoadReport {
+        signal: signal_name(load.signal),
+        batch: load.batch,
+        connections: load.connections,
+        in_flight: load.in_flight,
+        rate: load.rate,
+        compression: match load.compression {
+            Compression::None => "none",
+            Compression::Gzip => "gzip",
+        },
+        bytes_per_item: ratio(
+            float(answers.message_bytes),
+            float(answers.sent_tally.items()),
+        ),
+        services: load.services,
+        attributes: load.attributes,
+        health_checks: load.health_checks,
+        duplicates: load.duplicates,
+        backend_window: settings.windows.stream,
+        backend_frame: settings.windows.frame,
+        export_compression: measured.count.encoding.unwrap_or("none"),
+    }
+}
+
+fn signal_name(signal: spandrel_wire::Signal) -> &'static str {
+    match signal {
+        spandrel_wire::Signal::Traces => "traces",
+        spandrel_wire::Signal::Metrics => "metrics",
+        spandrel_wire::Signal::Logs => "logs",
+    }
+}
+
+fn collector_report(settings: &Settings, measured: &Measured) -> CollectorReport {
+    let stopped = measured.stopped.as_ref();
+    CollectorReport {
+        command: match &settings.subject {
+            Subject::Started(line) => Some(line.to_string()),
+            Subject::Running(_) | Subject::Unknown => None,
+        },
+        pid: match settings.subject {
+            Subject::Running(pid) => Some(pid),
+            Subject::Started(_) | Subject::Unknown => None,
+        },
+        ready_ms: measured.ready_after.map(millis),
+        idle_bytes: measured.idle.map(|memory| memory.now),
+        peak_bytes: measured.peak.map(|memory| memory.peak),
+        exit: stopped.map(|stopped| stopped.status.clone()),
+        exit_code: stopped.and_then(|stopped| stopped.code),
+        stop_ms: stopped.map(|stopped| millis(stopped.took)),
+    }
+}
+
+fn items(measured: &Measured) -> Items {
+    let Measured {
+        plan, sent, count, ..
+    } = measured;
+    let answers = &sent.answers;
+    let loss = Loss::find(plan, &answers.accepted, &count.seen);
+    let duplicates_sent = answers.sent_tally.duplicates;
+    Items {
+        sent: answers.sent_tally.items(),
+        accepted: answers.accepted_tally.items(),
+        rejected: answers.rejected,
+        refused: answers
+            .refused
+            .iter()
+            .map(|(code, items)| (status_name(*code), *items))
+            .collect(),
+        unanswered: answers.unanswered,
+        delivered: loss.delivered,
+        lost: loss.lost,
+        duplicates_sent,
+        duplicates_delivered: count.measured_duplicates,
+        duplicated: count.measured_duplicates.saturating_sub(duplicates_sent),
+        health_checks_sent: answers.sent_tally.health_checks,
+        health_checks_delivered: count.measured_health_checks,
+        delivered_unaccepted: count.measured_plain.saturating_sub(loss.delivered),
+        foreign: count.foreign,
+        malformed_messages: count.malformed,
+        reconnects: answers.reconnects,
+    }
+}
+
+fn latency(measured: &Measured) -> Latency {
+    let of = |share| millis(measured.count.latency.percentile(share));
+    Latency {
+        p50: of(0.5),
+        p90: of(0.9),
+        p99: of(0.99),
+        p999: of(0.999),
+        max: millis(measured.count.latency.max()),
+    }
+}
+
+/// The name of a status of gRPC, as specifications write it.
+fn status_name(code: u8) -> String {
+    const NAMES: [&str; 17] = [
+        "OK",
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+        "UNAUTHENTICATED",
+    ];
+    let name = NAMES.get(usize::from(code));
+    name.map_or_else(|| format!("status {code}"), |name| (*name).to_owned())
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+fn float(count: u64) -> f64 {
+    count as f64
+}
+
+/// Nothing of nothing is nothing.
+fn ratio(of: f64, by: f64) -> f64 {
+    if by > 0.0 { of / by } else { 0.0 }
+}
