@@ -72,10 +72,13 @@ impl Outcome {
         }
         remarks.extend(self.wrong_job());
         if self.doubtful > 0 {
-            remarks.push(format!("the bed was the limit in {} rounds", self.doubtful));
+            remarks.push(format!(
+                "rounds with a bed that was not cheap: {}",
+                self.doubtful
+            ));
         }
         if self.failures > 0 {
-            remarks.push(format!("{} rounds failed", self.failures));
+            remarks.push(format!("rounds failed: {}", self.failures));
         }
         remarks
     }

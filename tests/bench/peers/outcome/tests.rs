@@ -61,7 +61,7 @@ fn losses_are_remembered() {
         outcome.add(report(0, lost));
     }
     assert!(!outcome.is_good());
-    assert_eq!(outcome.remarks(), ["3 lost", "failed 1 times"]);
+    assert_eq!(outcome.remarks(), ["3 lost", "rounds failed: 1"]);
 }
 
 /// Scripts get the medians by name, the remarks, and every report as it was.
