@@ -47,7 +47,10 @@ const TEST_ARROWS: [(&str, &str); 1] = [("spandrel-plugin", "spandrel-guest")];
 /// Heavy dependencies by the beginning of their name, and who may have them.
 const HEAVY: [(&str, &[&str]); 6] = [
     ("wasmtime", &["spandrel-plugin"]),
-    ("tonic", &["spandrel-otlp", "spandrel-bench", "spandrel-tests"]),
+    (
+        "tonic",
+        &["spandrel-otlp", "spandrel-bench", "spandrel-tests"],
+    ),
     ("rustls", &["spandrel-otlp"]),
     ("clap", &["spandrel"]),
     ("prometheus", &["spandrel"]),

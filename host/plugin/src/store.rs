@@ -16,8 +16,8 @@ use crate::log::GuestLog;
 use crate::log::pipe::Pipe;
 use crate::metrics::Metrics;
 
-/// How long a guest runs before other tasks get their turn: 10 ticks.
-const SLICE_TICKS: u64 = 10;
+/// How long a guest runs before other tasks get their turn: 10 ms.
+const SLICE_TICKS: u64 = 2;
 
 /// The data of a guest's store.
 pub(crate) struct Guest {
