@@ -2,6 +2,7 @@
 
 mod admission;
 mod fan_out;
+mod offered;
 
 use std::fmt;
 
@@ -11,6 +12,7 @@ use spandrel_wire::Signal;
 
 pub(crate) use self::admission::{Door, DoorConfig};
 pub use self::fan_out::FanOut;
+pub use self::offered::Offered;
 use crate::refused::Refused;
 
 /// Takes the requests of one signal from a receiver: validates, admits, runs them through the

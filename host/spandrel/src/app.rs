@@ -271,7 +271,7 @@ fn sources(
     };
     Sources {
         started,
-        receivers: receivers.iter().filter_map(Bound::received).collect(),
+        receivers: receivers.iter().filter_map(Bound::counters).collect(),
         pipelines: pipelines.iter().map(pipeline).collect(),
         plugins: plugins.metrics(),
     }

@@ -6,29 +6,40 @@ use bytes::Bytes;
 use futures_util::future::{BoxFuture, try_join_all};
 use spandrel_wire::{Invalid, Signal};
 
-use super::Ingress;
 use super::admission::Door;
+use super::{Ingress, Offered};
 use crate::refused::Refused;
 
 /// The doors of several pipelines, as one ingress.
 #[derive(Clone, Debug)]
-pub struct FanOut(Vec<Arc<Door>>);
+pub struct FanOut {
+    doors: Vec<Arc<Door>>,
+    offered: Arc<Offered>,
+}
 
 impl FanOut {
     pub(crate) fn new(doors: Vec<Arc<Door>>) -> Self {
-        Self(doors)
+        Self {
+            doors,
+            offered: Arc::default(),
+        }
+    }
+
+    /// What was offered here, and what became of it. Outlives this.
+    pub fn offered(&self) -> Arc<Offered> {
+        Arc::clone(&self.offered)
     }
 }
 
 impl Ingress for FanOut {
     fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<(), Refused>> {
-        Box::pin(offer(&self.0, signal, request))
+        Box::pin(offer(self, signal, request))
     }
 }
 
 /// Validates once, finds room everywhere, and only then lets the request in everywhere.
-async fn offer(doors: &[Arc<Door>], signal: Signal, request: Bytes) -> Result<(), Refused> {
-    let mut doors = doors.iter().filter(|door| door.signal() == signal);
+async fn offer(into: &FanOut, signal: Signal, request: Bytes) -> Result<(), Refused> {
+    let mut doors = into.doors.iter().filter(|door| door.signal() == signal);
     let Some(first) = doors.next() else {
         return Err(Refused::Invalid(Invalid::Malformed {
             what: "signal without a pipeline",
@@ -43,13 +54,16 @@ async fn offer(doors: &[Arc<Door>], signal: Signal, request: Bytes) -> Result<()
     if summary.items == 0 {
         return Ok(());
     }
+    let mut offered = into.offered.offer(signal, summary.items as u64);
     let mut admitted = Vec::with_capacity(doors.len());
     for door in &doors {
         admitted.push((door, door.admit(request.clone(), &summary).await?));
     }
+    offered.set_in(true);
     let answers = admitted
         .into_iter()
         .map(|(door, admitted)| door.enter(admitted).wait());
-    try_join_all(answers.collect::<Vec<_>>()).await?;
-    Ok(())
+    let answered = try_join_all(answers.collect::<Vec<_>>()).await;
+    offered.set_in(answered.is_ok());
+    answered.map(drop)
 }

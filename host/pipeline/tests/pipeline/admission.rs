@@ -1,9 +1,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use spandrel_pipeline::ingress::Ingress as _;
 use spandrel_pipeline::pipeline::{AckOn, Pipeline};
 use spandrel_pipeline::refused::Refused;
 use spandrel_pipeline::stage::{Dispatch, Manifest, Reply};
+use spandrel_wire::Signal;
 use tokio::time::Instant;
 
 use crate::edges::*;
@@ -87,6 +89,38 @@ async fn a_sender_that_hangs_up_is_refused() {
         (3, 2, 0)
     );
     assert!(books.is_balanced());
+}
+
+/// A receiver's counters: let in is accepted, also when the sender did not wait for the answer;
+/// refused, or gone before it was let in, is refused; what is not valid has no items.
+#[tokio::test(start_paused = true)]
+async fn receivers_count_what_they_offer() {
+    let backend = Backend::new([Reaction::Hang]);
+    let mut spec = exporter(&backend, 2);
+    spec.queue.block_on_overflow = true;
+    let mut config = config(vec![], vec![spec]);
+    config.ack_on = AckOn::Export;
+    let pipeline = Pipeline::build(config).await.unwrap();
+    let ingress = pipeline.ingress();
+    let second = Duration::from_secs(1);
+    for (ids, expected) in [(0..2, (2, 0)), (2..5, (5, 0)), (5..9, (5, 4))] {
+        let offered = ingress.offer(Signal::Traces, spans(ids));
+        assert!(tokio::time::timeout(second, offered).await.is_err());
+        let counters = ingress.offered();
+        let counted = (
+            counters.accepted(Signal::Traces),
+            counters.refused(Signal::Traces),
+        );
+        assert_eq!(counted, expected);
+    }
+    pipeline.close();
+    ingress.offer(Signal::Traces, spans([9])).await.unwrap_err();
+    let garbage = bytes::Bytes::from_static(b"\x0a\xff\xff");
+    ingress.offer(Signal::Traces, garbage).await.unwrap_err();
+    let counters = ingress.offered();
+    assert_eq!(counters.accepted(Signal::Traces), 5);
+    assert_eq!(counters.refused(Signal::Traces), 5);
+    assert_eq!(counters.refused(Signal::Logs), 0);
 }
 
 /// An empty request is accepted, and garbage is refused for good; neither touches the books.
@@ -184,16 +218,8 @@ async fn fan_out_is_all_or_nothing() {
         .await
         .unwrap();
     let ingress = Pipeline::fan_out([&first, &second]);
-    ingress
-        .offer(spandrel_wire::Signal::Traces, spans([1]))
-        .await
-        .unwrap();
-    assert!(
-        ingress
-            .offer(spandrel_wire::Signal::Traces, spans([2]))
-            .await
-            .is_err()
-    );
+    ingress.offer(Signal::Traces, spans([1])).await.unwrap();
+    assert!(ingress.offer(Signal::Traces, spans([2])).await.is_err());
     let books = [first.ledger().books(), second.ledger().books()];
     assert_eq!(
         books

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spandrel_otlp::receiver::{self, Closed, Ingresses};
-use spandrel_pipeline::ingress::Ingress;
+use spandrel_pipeline::ingress::{FanOut, Ingress};
 use spandrel_pipeline::pipeline::Pipeline;
 use spandrel_wire::Signal;
 use tokio::task::JoinSet;
@@ -18,7 +18,7 @@ use super::{StartError, millis};
 use crate::config::Config;
 use crate::config::receiver::{Receiver, ReceiverKind};
 use crate::file::receiver::FileReceiver;
-use crate::telemetry::metrics::Received;
+use crate::telemetry::metrics::ReceiverSource;
 
 /// A receiver that has its port or its files, and accepts nothing yet.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(super) struct Bound {
     id: String,
     source: Source,
     signals: Vec<Signal>,
-    received: Option<Arc<Received>>,
+    ingress: Option<FanOut>,
 }
 
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl Bound {
             id,
             source,
             signals: Vec::new(),
-            received: None,
+            ingress: None,
         })
     }
 
@@ -86,25 +86,28 @@ impl Bound {
             });
         let (configs, pipelines): (Vec<_>, Vec<_>) = named.unzip();
         self.signals = configs.into_iter().map(|config| config.signal).collect();
+        self.ingress = Some(Pipeline::fan_out(pipelines));
+    }
+
+    /// Its counters.
+    pub(super) fn counters(&self) -> Option<ReceiverSource> {
         let transport = match self.source {
             Source::Otlp(_) => "grpc",
             Source::File(_) => "file",
         };
-        let ingress = Arc::new(Pipeline::fan_out(pipelines));
-        self.received = Some(Received::new(&self.id, transport, ingress));
-    }
-
-    /// Its counters.
-    pub(super) fn received(&self) -> Option<Arc<Received>> {
-        self.received.clone()
+        Some(ReceiverSource {
+            receiver: self.id.clone(),
+            transport,
+            offered: self.ingress.as_ref()?.offered(),
+        })
     }
 
     /// Accepts until told to stop.
     async fn serve(self, stop: CancellationToken) {
-        let Some(received) = self.received else {
+        let Some(ingress) = self.ingress else {
             return;
         };
-        let ingress: Arc<dyn Ingress> = received;
+        let ingress: Arc<dyn Ingress> = Arc::new(ingress);
         match self.source {
             Source::Otlp(receiver) => {
                 let of = |signal| self.signals.contains(&signal).then(|| Arc::clone(&ingress));

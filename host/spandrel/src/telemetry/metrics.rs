@@ -9,14 +9,10 @@ mod text;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use spandrel_pipeline::ingress::Ingress;
+use spandrel_pipeline::ingress::Offered;
 use spandrel_pipeline::ledger::{Books, Ledger, StageBooks};
 use spandrel_pipeline::queue::QueueFill;
-use spandrel_pipeline::refused::Refused;
 use spandrel_pipeline::stage::FaultKind;
 use spandrel_plugin::metrics::Value;
 use spandrel_wire::Signal;
@@ -27,7 +23,7 @@ use text::Text;
 /// Everything that a scrape reads.
 pub(crate) struct Sources {
     pub(crate) started: Instant,
-    pub(crate) receivers: Vec<Arc<Received>>,
+    pub(crate) receivers: Vec<ReceiverSource>,
     pub(crate) pipelines: Vec<PipelineSource>,
     /// By stage.
     pub(crate) plugins: Vec<(String, Arc<spandrel_plugin::Metrics>)>,
@@ -45,73 +41,15 @@ pub(crate) struct PipelineSource {
     pub(crate) queues: Box<dyn Fn() -> Vec<QueueFill> + Send + Sync>,
 }
 
-/// Counts what one receiver offers, in front of the pipelines that it feeds.
-#[derive(Debug)]
-pub(crate) struct Received {
-    receiver: String,
-    transport: &'static str,
-    ingress: Arc<dyn Ingress>,
-    /// Accepted and refused, by signal.
-    items: [(AtomicU64, AtomicU64); SIGNALS.len()],
+/// What a scrape reads of one receiver.
+#[derive(Clone, Debug)]
+pub(crate) struct ReceiverSource {
+    pub(crate) receiver: String,
+    pub(crate) transport: &'static str,
+    pub(crate) offered: Arc<Offered>,
 }
 
 const SIGNALS: [Signal; 3] = [Signal::Traces, Signal::Metrics, Signal::Logs];
-
-impl Received {
-    pub(crate) fn new(
-        receiver: &str,
-        transport: &'static str,
-        ingress: Arc<dyn Ingress>,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            receiver: receiver.to_owned(),
-            transport,
-            ingress,
-            items: Default::default(),
-        })
-    }
-
-    fn of(&self, signal: Signal) -> &(AtomicU64, AtomicU64) {
-        let [traces, metrics, logs] = &self.items;
-        match signal {
-            Signal::Traces => traces,
-            Signal::Metrics => metrics,
-            Signal::Logs => logs,
-        }
-    }
-}
-
-impl Ingress for Received {
-    fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<(), Refused>> {
-        Box::pin(async move {
-            let items = spandrel_wire::count(signal, &request);
-            let (accepted, refused) = self.of(signal);
-            let mut offered = Offered {
-                counter: accepted,
-                items: u64::try_from(items).unwrap_or(u64::MAX),
-            };
-            let answer = self.ingress.offer(signal, request).await;
-            if answer.is_err() {
-                offered.counter = refused;
-            }
-            answer
-        })
-    }
-}
-
-/// Counts its items when it is dropped: also those of a sender that went away before the answer.
-/// They stand as accepted, because what was let in stays so; one that left while it waited to be
-/// let in cannot be told from here, and is in the ledger as refused.
-struct Offered<'a> {
-    counter: &'a AtomicU64,
-    items: u64,
-}
-
-impl Drop for Offered<'_> {
-    fn drop(&mut self) {
-        self.counter.fetch_add(self.items, Ordering::Relaxed);
-    }
-}
 
 impl Sources {
     /// One scrape.
@@ -134,14 +72,14 @@ impl Sources {
     fn receivers(&self, text: &mut Text) {
         for signal in SIGNALS {
             let name = |what| format!("otelcol_receiver_{what}_{}", items(signal));
-            for received in &self.receivers {
-                let (accepted, refused) = received.of(signal);
+            for source in &self.receivers {
                 let labels = [
-                    ("receiver", received.receiver.as_str()),
-                    ("transport", received.transport),
+                    ("receiver", source.receiver.as_str()),
+                    ("transport", source.transport),
                 ];
-                text.counter(&name("accepted"), &labels, accepted.load(Ordering::Relaxed));
-                text.counter(&name("refused"), &labels, refused.load(Ordering::Relaxed));
+                let offered = &source.offered;
+                text.counter(&name("accepted"), &labels, offered.accepted(signal));
+                text.counter(&name("refused"), &labels, offered.refused(signal));
             }
         }
     }
@@ -340,44 +278,5 @@ fn ledgers(text: &mut Text, books: &[(&PipelineSource, Books)]) {
             &labels,
             u8::from(books.is_balanced()),
         );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use futures_util::FutureExt;
-
-    use super::*;
-
-    /// Refuses requests with more than one span, and never answers others.
-    #[derive(Debug)]
-    struct Silent;
-
-    impl Ingress for Silent {
-        fn offer(&self, _signal: Signal, request: Bytes) -> BoxFuture<'_, Result<(), Refused>> {
-            if request.len() > ONE_SPAN.len() {
-                return Box::pin(async { Err(Refused::Draining) });
-            }
-            Box::pin(std::future::pending())
-        }
-    }
-
-    /// A request with one empty span.
-    const ONE_SPAN: [u8; 6] = [0x0a, 4, 0x12, 2, 0x12, 0];
-
-    /// Items of a sender that goes away before the answer are counted, and refused ones once.
-    #[test]
-    fn nothing_offered_is_missed() {
-        let received = Received::new("otlp", "grpc", Arc::new(Silent));
-        let offer = |request: &[u8]| {
-            let request = Bytes::copy_from_slice(request);
-            received.offer(Signal::Traces, request).now_or_never()
-        };
-        assert!(offer(&ONE_SPAN).is_none());
-        let two = [ONE_SPAN, ONE_SPAN].concat();
-        assert!(matches!(offer(&two), Some(Err(_))));
-        let (accepted, refused) = received.of(Signal::Traces);
-        assert_eq!(accepted.load(Ordering::Relaxed), 1);
-        assert_eq!(refused.load(Ordering::Relaxed), 2);
     }
 }

@@ -1,0 +1,75 @@
+//! What one receiver's senders offered, in items, and what became of it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use spandrel_wire::Signal;
+
+/// The counters of one receiver, by signal. They count requests whose items could be counted: one
+/// that is not valid has none (see [`Books::invalid_requests`](crate::ledger::Books)).
+#[derive(Debug, Default)]
+pub struct Offered {
+    traces: Counters,
+    metrics: Counters,
+    logs: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    accepted: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Offered {
+    fn of(&self, signal: Signal) -> &Counters {
+        match signal {
+            Signal::Traces => &self.traces,
+            Signal::Metrics => &self.metrics,
+            Signal::Logs => &self.logs,
+        }
+    }
+
+    /// Items that were let in.
+    pub fn accepted(&self, signal: Signal) -> u64 {
+        self.of(signal).accepted.load(Ordering::Relaxed)
+    }
+
+    /// Items whose sender was told no, or went away before it was let in.
+    pub fn refused(&self, signal: Signal) -> u64 {
+        self.of(signal).refused.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn offer(&self, signal: Signal, items: u64) -> Offer<'_> {
+        Offer {
+            counters: self.of(signal),
+            is_in: false,
+            items,
+        }
+    }
+}
+
+/// One request's items. They are counted when it is dropped, so also those of a sender that went
+/// away before its answer.
+#[derive(Debug)]
+pub(super) struct Offer<'a> {
+    counters: &'a Counters,
+    is_in: bool,
+    items: u64,
+}
+
+impl Offer<'_> {
+    /// Whether the items are the pipelines' by now.
+    pub(super) fn set_in(&mut self, is_in: bool) {
+        self.is_in = is_in;
+    }
+}
+
+impl Drop for Offer<'_> {
+    fn drop(&mut self) {
+        let counter = if self.is_in {
+            &self.counters.accepted
+        } else {
+            &self.counters.refused
+        };
+        counter.fetch_add(self.items, Ordering::Relaxed);
+    }
+}
