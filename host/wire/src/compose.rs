@@ -7,9 +7,8 @@ use alloc::vec::Vec;
 use crate::attributes::key_of;
 use crate::bad_reply::BadReply;
 use crate::edits::{Counts, Edit, Edits, Operation, Target, check_edits, snippet};
-use crate::limits::Limits;
 use crate::project::{Reads, Shape, project, project_span};
-use crate::splice::{Kept, Rules, splice};
+use crate::splice::{self, Kept, Rules, Spliced};
 use crate::verdict::{self, Tally};
 
 /// A batch of which only what a chain of plugins reads is at hand, and what the plugins so far
@@ -94,7 +93,7 @@ impl Projection {
         self.left.is_none() && self.changes.words.is_empty()
     }
 
-    /// Checks a reply as [`splice`] does, and applies it. A bad one changes nothing.
+    /// Checks a reply as [`crate::splice()`] does, and applies it. A bad one changes nothing.
     pub fn apply(
         &mut self,
         verdicts: &[u8],
@@ -105,11 +104,7 @@ impl Projection {
             holds: false,
             ..*rules
         };
-        let Tally {
-            kept: kept_items,
-            dropped,
-            ..
-        } = verdict::tally(verdicts, &rules)?;
+        let tally = verdict::tally(verdicts, &rules)?;
         check_edits(edits, self.counts(rules.items), &rules.limits)?;
         let base = u32::try_from(self.changes.blob.len() + edits.blob.len())
             .map(|_| self.changes.blob.len())
@@ -123,7 +118,13 @@ impl Projection {
             words: seen.as_flattened(),
             blob: &blob,
         };
-        match splice(&self.bytes, verdicts, seen, &rules)?.kept {
+        let Spliced {
+            kept,
+            kept_items,
+            dropped,
+            ..
+        } = splice::write(&self.bytes, verdicts, seen, rules.items, tally);
+        match kept {
             Kept::All => {}
             Kept::Nothing => self.bytes.clear(),
             Kept::Some(bytes) => self.bytes = bytes,
@@ -140,20 +141,18 @@ impl Projection {
 
     /// The request with everything applied that the plugins asked for.
     pub fn splice(&self, request: &[u8]) -> Kept {
-        let rules = Rules {
-            items: self.shape.items as usize,
-            reasons: 1,
-            holds: false,
-            // Each reply was within the limits.
-            limits: Limits::NONE,
+        let items = self.shape.items as usize;
+        let tally = Tally {
+            kept: self.left.as_ref().map_or(items, |left| left.items.len()),
+            held: 0,
+            dropped: Vec::new(),
         };
-        let edits = Edits {
-            words: &self.changes.words,
-            blob: &self.changes.blob,
-        };
-        // Each reply was checked, so this cannot fail. If it did, nothing would be forwarded.
-        splice(request, &self.changes.verdicts, edits, &rules)
-            .map_or(Kept::Nothing, |spliced| spliced.kept)
+        let Changes {
+            verdicts,
+            words,
+            blob,
+        } = &self.changes;
+        splice::write(request, verdicts, Edits { words, blob }, items, tally).kept
     }
 
     fn counts(&self, items: usize) -> Counts {

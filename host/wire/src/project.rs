@@ -4,8 +4,8 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::attributes::key_of;
-use crate::field::{Field, Fields, Payload};
+use crate::attributes::{key_of, plain};
+use crate::field::{Fields, step};
 use crate::prefix;
 
 /// What a plugin reads of spans. Resources and scopes are not its business: they are always whole.
@@ -86,14 +86,6 @@ impl Reads {
     #[inline]
     pub(crate) fn has(&self, key: &[u8]) -> bool {
         self.lengths & length_bit(key) != 0 && self.keys.iter().any(|known| known.as_bytes() == key)
-    }
-
-    #[inline]
-    fn keeps(&self, field: &Field<'_>) -> bool {
-        match (field.number, field.payload) {
-            (ATTRIBUTE, Payload::Len(key_value)) => self.has(key_of(key_value)),
-            (number, _) => self.fields && FIELDS & 1_u32.checked_shl(number).unwrap_or(0) != 0,
-        }
     }
 }
 
@@ -186,18 +178,32 @@ impl Projector<'_> {
 /// Copies of a span what is read, in runs as long as possible.
 #[inline]
 pub(crate) fn project_span(out: &mut Vec<u8>, span: &[u8], reads: &Reads) {
-    let (mut run, mut at) = (0, 0);
-    for field in Fields::new(span) {
-        let start = at;
-        at += field.len();
-        if !reads.keeps(&field) {
-            if run < start {
-                out.extend_from_slice(span.get(run..start).unwrap_or_default());
+    let mut rest = span;
+    let mut run = span;
+    loop {
+        let (keeps, after) = if let Some((attribute, after)) = plain(rest, ATTRIBUTE) {
+            (reads.has(attribute.key), after)
+        } else if let Some(step) = step(rest) {
+            let keeps = if step.key == ATTRIBUTE << 3 | 2 {
+                reads.has(key_of(step.content))
+            } else {
+                reads.fields && FIELDS & 1_u32.checked_shl(step.key >> 3).unwrap_or(0) != 0
+            };
+            (keeps, step.rest)
+        } else {
+            break;
+        };
+        if !keeps {
+            if run.len() > rest.len() {
+                let kept = run.len() - rest.len();
+                out.extend_from_slice(run.get(..kept).unwrap_or_default());
             }
-            run = at;
+            run = after;
         }
+        rest = after;
     }
-    out.extend_from_slice(span.get(run..at).unwrap_or_default());
+    let kept = run.len() - rest.len();
+    out.extend_from_slice(run.get(..kept).unwrap_or_default());
 }
 
 /// A count of things that take bytes each: requests are far below 4 GiB.

@@ -65,39 +65,50 @@ pub fn splice(
     edits: Edits<'_>,
     rules: &Rules,
 ) -> Result<Spliced, BadReply> {
-    let Tally {
-        kept: kept_items,
-        held,
-        dropped,
-    } = verdict::tally(verdicts, rules)?;
+    let tally = verdict::tally(verdicts, rules)?;
     check_edits(
         edits,
         count_targets(request, edits, rules.items),
         &rules.limits,
     )?;
+    Ok(write(request, verdicts, edits, rules.items, tally))
+}
 
+/// The splice of a request of so many items, by a reply that was checked and counted.
+pub(crate) fn write(
+    request: &[u8],
+    verdicts: &[u8],
+    edits: Edits<'_>,
+    items: usize,
+    tally: Tally,
+) -> Spliced {
+    let Tally {
+        kept: kept_items,
+        held,
+        dropped,
+    } = tally;
     let mut spliced = Spliced {
         kept: Kept::All,
         kept_items,
         held: None,
         dropped,
     };
-    let nothing_left = kept_items == 0 && rules.items > 0;
+    let nothing_left = kept_items == 0 && items > 0;
     if nothing_left {
         spliced.kept = Kept::Nothing;
     }
-    let unchanged = kept_items == rules.items && edits.is_empty();
+    let unchanged = kept_items == items && edits.is_empty();
     if unchanged || (nothing_left && held == 0) {
-        return Ok(spliced);
+        return spliced;
     }
 
     let ordered = edits.ordered();
     let out_capacity = if nothing_left {
         0
     } else {
-        share(request.len(), kept_items, rules.items) + edit_bytes(&ordered)
+        share(request.len(), kept_items, items) + edit_bytes(&ordered)
     };
-    let held_items = Held::with_capacity(held, share(request.len(), held, rules.items));
+    let held_items = Held::with_capacity(held, share(request.len(), held, items));
     let written = Writer::new(request, verdicts, targets(&ordered), edits.blob)
         .with_room(out_capacity, held_items)
         .run();
@@ -107,7 +118,7 @@ pub fn splice(
     if !nothing_left {
         spliced.kept = Kept::Some(written.out);
     }
-    Ok(spliced)
+    spliced
 }
 
 /// How many of each target the batch has. Resources and scopes are counted only when one is edited.
