@@ -114,16 +114,15 @@ impl Conditions {
         Ok(conditions)
     }
 
-    /// Whether any condition matches. The attributes are walked through once: most spans are no
-    /// health checks, and all their attributes must be seen to know it.
+    /// Whether any condition matches. Attributes are asked for by key, so that the host learns which
+    /// ones this plugin reads and need not hand over the others.
     pub(crate) fn match_span(&self, span: &Span<'_>) -> bool {
-        any(&self.names, span.name())
-            || span.attributes().any(|attribute| {
-                let conditions = self.attributes.iter();
-                conditions
-                    .filter(|condition| condition.key == attribute.key)
-                    .any(|condition| condition.matches(attribute.as_str().unwrap_or_default()))
-            })
+        let attribute_matches = |condition: &Condition| {
+            let text = span.attribute_str(&condition.key);
+            text.is_some_and(|text| condition.matches(text))
+        };
+        self.attributes.iter().any(attribute_matches)
+            || !self.names.is_empty() && any(&self.names, span.name())
     }
 }
 
