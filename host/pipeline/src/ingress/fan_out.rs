@@ -59,6 +59,8 @@ async fn offer(into: &FanOut, signal: Signal, request: Bytes) -> Result<(), Refu
     for door in &doors {
         admitted.push((door, door.admit(request.clone(), &summary).await?));
     }
+    // What the stages make of it may be all that is left of it while its sender waits.
+    drop(request);
     offered.set_in(true);
     let answers = admitted
         .into_iter()
