@@ -61,8 +61,11 @@ pub(crate) fn plain(message: &[u8], number: u32) -> Option<(Keyed<'_>, &[u8])> {
 #[inline]
 fn value_of(attribute: Keyed<'_>) -> Value<'_> {
     let Keyed { key, key_value } = attribute;
-    // A text behind the key, both in short fields.
-    if let Some([0x12, value_len, value @ ..]) = key_value.get(2 + key.len()..)
+    // The key, then a text to the end, both in short fields: so there is no other key or value.
+    if let [0x0a, key_len, after @ ..] = key_value
+        && usize::from(*key_len) == key.len()
+        && key.len() < 0x80
+        && let Some([0x12, value_len, value @ ..]) = after.get(key.len()..)
         && let [0x0a, len, text @ ..] = value
         && usize::from(*value_len) == value.len()
         && usize::from(*len) == text.len()
@@ -81,7 +84,7 @@ pub(crate) fn key_of(key_value: &[u8]) -> &[u8] {
         && *len < 0x80
         && let Some((key, value)) = rest.split_at_checked(usize::from(*len))
         && (value.is_empty()
-            || matches!(value, [0x12, len, value @ ..] if usize::from(*len) == value.len()))
+            || matches!(value, [0x12, len @ ..0x80, value @ ..] if usize::from(*len) == value.len()))
     {
         return key;
     }

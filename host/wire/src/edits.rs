@@ -132,6 +132,14 @@ impl<'a> Edits<'a> {
         self.words.is_empty()
     }
 
+    /// The bytes that they add to a batch at most, for untrusted words as well.
+    pub fn added_bytes(&self) -> usize {
+        let (edits, _) = self.words.as_chunks::<4>();
+        edits.iter().fold(0, |sum: usize, [_, _, _, length]| {
+            sum.saturating_add(usize::try_from(*length).unwrap_or(usize::MAX))
+        })
+    }
+
     /// The words of these edits, items first, ordered by index. Edits of one target stay in the
     /// order in which they stand. Borrowed when they are in that order already, as they mostly are.
     pub fn ordered(&self) -> Cow<'a, [u32]> {

@@ -97,9 +97,9 @@ const fn length_bit(key: &[u8]) -> u64 {
 /// The field of a span with its attributes.
 const ATTRIBUTE: u32 = 9;
 
-/// The fields of a span that go together, a bit for each number: all that views know but
+/// The fields of a span that go together, a bit for each number: all that OTLP knows but
 /// attributes, events and links.
-const FIELDS: u32 = 0b1_1000_0101_1111_1110;
+const FIELDS: u32 = 0b1_1101_0101_1111_1110;
 
 /// What a projection leaves out, and where what is in it stands in the request.
 #[derive(Clone, Debug, Default)]

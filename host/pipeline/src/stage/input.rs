@@ -14,6 +14,8 @@ pub struct Input {
     batch: Bytes,
     /// Everything that changed since is in here.
     projection: Option<Arc<Projection>>,
+    /// Bytes that the stages' edits may have added so far.
+    grown: usize,
 }
 
 impl From<Bytes> for Input {
@@ -21,6 +23,7 @@ impl From<Bytes> for Input {
         Self {
             batch,
             projection: None,
+            grown: 0,
         }
     }
 }
@@ -46,6 +49,7 @@ impl Input {
         Self {
             batch,
             projection: Some(Arc::new(projection)),
+            grown: 0,
         }
     }
 
@@ -93,7 +97,26 @@ impl Input {
     }
 
     /// Checks a reply and applies it. A bad one changes nothing.
+    ///
+    /// What one reply may add is the limit for all stages together: a guest that sees a projection
+    /// does not see how the batch grows, so its own memory does not end that.
     pub(super) fn apply(
+        &mut self,
+        verdicts: &[u8],
+        edits: Edits<'_>,
+        rules: &Rules,
+    ) -> Result<Applied, BadReply> {
+        let limit = rules.limits.edit_bytes;
+        let grown = self.grown.saturating_add(edits.added_bytes());
+        if grown > limit {
+            return Err(BadReply::Growth { limit });
+        }
+        let applied = self.apply_within(verdicts, edits, rules)?;
+        self.grown = grown;
+        Ok(applied)
+    }
+
+    fn apply_within(
         &mut self,
         verdicts: &[u8],
         edits: Edits<'_>,
@@ -128,5 +151,49 @@ impl Input {
             held,
             dropped,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use spandrel_wire::{Limits, Operation, write_key_value};
+
+    use super::*;
+
+    /// Stages that each stay within the limit of a reply cannot grow a batch beyond it together,
+    /// whether they see the batch or a projection of it.
+    #[test]
+    fn a_row_grows_a_batch_no_more_than_one_stage() {
+        let mut blob = Vec::new();
+        write_key_value(&mut blob, "pad", "p".repeat(40).as_str());
+        let length = u32::try_from(blob.len()).expect("short");
+        let words = [Operation::UpsertAttribute.number(), 0, 0, length];
+        let edits = Edits {
+            words: &words,
+            blob: &blob,
+        };
+        let rules = Rules {
+            items: 1,
+            reasons: 0,
+            holds: false,
+            limits: Limits {
+                edit_bytes: 90,
+                ..Limits::default()
+            },
+        };
+        let one_span = Bytes::from_static(&[0x0a, 4, 0x12, 2, 0x12, 0]);
+        for mut input in [
+            Input::from(one_span.clone()),
+            Input::projected(one_span, Reads::new()),
+        ] {
+            assert!(input.apply(&[], edits, &rules).is_ok());
+            input.make_whole();
+            let whole = input.whole();
+            assert_eq!(
+                input.apply(&[], edits, &rules).err(),
+                Some(BadReply::Growth { limit: 90 })
+            );
+            assert_eq!(input.whole(), whole);
+        }
     }
 }

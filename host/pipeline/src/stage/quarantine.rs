@@ -14,30 +14,23 @@ pub(crate) const ATTEMPTS: u32 = 3;
 /// oldest may be forgotten when the table is full.
 const REMEMBERED: usize = 1024;
 
-/// When nothing failed for this long, everything is forgotten: senders give up on a batch after five
-/// minutes, and while there is something to remember each batch costs a hash of its bytes.
+/// A batch that was not seen for this long is forgotten: senders give up after five minutes, and
+/// while there is something to remember each batch costs a hash of its bytes.
 const REMEMBERED_FOR: Duration = Duration::from_secs(5 * 60);
 
 /// The batches that failed in one stage on one shard.
 #[derive(Debug, Default)]
 pub(crate) struct Quarantine {
     hasher: RandomState,
-    /// Failures by hash, with the order in which the batch came in.
-    failures: HashMap<u64, (u32, u64)>,
-    clock: u64,
-    last: Option<Instant>,
+    /// Failures by hash, with when the batch was last seen.
+    failures: HashMap<u64, (u32, Instant)>,
 }
 
 impl Quarantine {
     /// Forgets what is long past.
     pub(crate) fn forget(&mut self) {
-        if self
-            .last
-            .is_some_and(|last| last.elapsed() > REMEMBERED_FOR)
-        {
-            self.failures.clear();
-            self.last = None;
-        }
+        self.failures
+            .retain(|_, (_, seen)| seen.elapsed() <= REMEMBERED_FOR);
     }
 
     /// Whether it has not failed on any bytes that are remembered.
@@ -46,24 +39,25 @@ impl Quarantine {
     }
 
     /// How often the plugin failed on these bytes. Costs nothing while nothing has failed.
-    pub(crate) fn failures(&self, bytes: &[u8]) -> u32 {
+    pub(crate) fn failures(&mut self, bytes: &[u8]) -> u32 {
         if self.failures.is_empty() {
             return 0;
         }
-        self.failures
-            .get(&self.hasher.hash_one(bytes))
-            .map_or(0, |(failures, _)| *failures)
+        let known = self.failures.get_mut(&self.hasher.hash_one(bytes));
+        known.map_or(0, |(failures, seen)| {
+            *seen = Instant::now();
+            *failures
+        })
     }
 
     /// The plugin failed on these bytes. Returns how often it has by now.
     pub(crate) fn fault(&mut self, bytes: &[u8]) -> u32 {
-        self.clock += 1;
-        self.last = Some(Instant::now());
+        let now = Instant::now();
         let entry = self
             .failures
             .entry(self.hasher.hash_one(bytes))
-            .or_default();
-        *entry = (entry.0 + 1, self.clock);
+            .or_insert((0, now));
+        *entry = (entry.0 + 1, now);
         let failures = entry.0;
         if self.failures.len() > REMEMBERED {
             let oldest = self
@@ -110,15 +104,21 @@ mod tests {
         assert_eq!(quarantine.failures(&2999_u32.to_le_bytes()), 1);
     }
 
-    /// Failures are remembered while senders may repeat the batch, and not for ever.
+    /// A batch is remembered while its sender repeats it, and not for ever; another that fails
+    /// meanwhile does not keep it.
     #[tokio::test(start_paused = true)]
     async fn forgets_in_time() {
         let mut quarantine = Quarantine::default();
-        quarantine.fault(b"poison");
-        tokio::time::advance(REMEMBERED_FOR).await;
-        quarantine.forget();
-        assert_eq!(quarantine.failures(b"poison"), 1);
-        tokio::time::advance(Duration::from_secs(1)).await;
+        quarantine.fault(b"repeated");
+        quarantine.fault(b"once");
+        for _ in 0..3 {
+            tokio::time::advance(REMEMBERED_FOR / 2).await;
+            quarantine.forget();
+            assert_eq!(quarantine.failures(b"repeated"), 1);
+        }
+        assert_eq!(quarantine.failures(b"once"), 0);
+        quarantine.fault(b"other");
+        tokio::time::advance(REMEMBERED_FOR + Duration::from_secs(1)).await;
         quarantine.forget();
         assert!(quarantine.is_empty());
     }

@@ -144,7 +144,7 @@ impl StageRunner {
     }
 
     /// How often the plugin failed on this batch.
-    fn failures(&self, input: &mut Input) -> u32 {
+    fn failures(&mut self, input: &mut Input) -> u32 {
         if self.quarantine.is_empty() {
             return 0;
         }

@@ -220,3 +220,30 @@ fn written_pieces_decode() {
     assert_eq!(Span::new(&bytes).kind(), SpanKind::Client);
     assert_eq!(Span::new(&bytes).status(), status);
 }
+
+/// Where a key stands more than once, or behind its value, plugins read what every decoder reads: a
+/// sender cannot show them another key or another value.
+#[test]
+fn disguised_attributes_are_read_as_decoders_do() {
+    // Two keys; the length of the value in more bytes than it needs.
+    let mut two_keys = b"\x0a\x01x\x12\x80\x00\x0a\x08password\x12\x73".to_vec();
+    two_keys.extend(b"\x0a\x71");
+    two_keys.extend([b's'; 113]);
+    // The value first, with bytes in it that look like one behind a key.
+    let value_first = b"\x12\x09\x0a\x07A\x12\x09\x0a\x07xy\x0a\x03env".to_vec();
+    for key_value in [two_keys, value_first] {
+        let decoded = KeyValue::decode(&*key_value).expect("valid");
+        let any_value::Value::StringValue(text) = decoded
+            .value
+            .and_then(|value| value.value)
+            .expect("a value")
+        else {
+            panic!("a text");
+        };
+        let mut span = Vec::new();
+        write_bytes(&mut span, 9, &key_value);
+        let span = Span::new(&span);
+        assert_eq!(span.attribute_str(&decoded.key), Some(text.as_str()));
+        assert_eq!(span.attribute("x"), None);
+    }
+}
