@@ -114,9 +114,9 @@ pub enum BenchError {
         #[source]
         source: Box<Self>,
     },
-    /// The load cannot be made as described.
+    /// The load cannot be made as described: the caller must ask for another.
     #[error("the load cannot be made: {0}")]
-    Load(&'static str),
+    Load(String),
     /// Signals cannot be listened for.
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
@@ -126,7 +126,7 @@ pub enum BenchError {
     /// A mistake of the bench.
     #[error("the {0}'s thread ended before its time")]
     ThreadEnded(&'static str),
-    /// Ctrl-C, or SIGTERM.
+    /// Ctrl-C, SIGTERM, or the terminal that went away.
     #[error("interrupted")]
     Interrupted,
 }

@@ -6,6 +6,7 @@ mod clock;
 mod error;
 mod histogram;
 mod identity;
+mod limits;
 mod load;
 mod method;
 mod process;

@@ -29,6 +29,9 @@ const TEMPLATES: usize = 16;
 const ITEMS_PER_LANE: usize = 512;
 const MOST_PER_LANE: usize = 64;
 
+/// A lane that waits for its turn finds to this that the phase is over.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// One part of a run: the warm-up, or what is measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Phase {
@@ -83,9 +86,9 @@ impl Plan {
         let templates: Option<Vec<Template>> = templates.collect();
         Ok(Self {
             load: load.clone(),
-            templates: templates.ok_or(BenchError::Load(
-                "the templates of the requests came out wrong",
-            ))?,
+            templates: templates.ok_or_else(|| {
+                BenchError::Load("the templates of the requests came out wrong".to_owned())
+            })?,
             run,
             timeout,
             next_request: AtomicU64::new(0),
@@ -140,6 +143,33 @@ impl Plan {
             is_warm_up: self.is_warm_up.load(Ordering::Relaxed),
             due_ns,
         })
+    }
+
+    /// Waits until a turn is due; false when the phase ended meanwhile, and nothing is sent.
+    async fn wait(&self, due_ns: u64) -> bool {
+        loop {
+            let early = Duration::from_nanos(due_ns.saturating_sub(now_ns()));
+            if early.is_zero() {
+                return true;
+            }
+            if self.is_over.load(Ordering::Relaxed) {
+                return false;
+            }
+            tokio::time::sleep(early.min(LOOK_EVERY)).await;
+        }
+    }
+
+    /// Bytes of messages without their health checks, and the items that they are of.
+    pub(crate) fn without_health_checks(&self) -> (u64, u64) {
+        let (mut bytes, mut items) = (0, 0);
+        for template in &self.templates {
+            let kept = template.tally.plain + template.tally.duplicates;
+            if kept > 0 {
+                bytes += template.bytes_without_health_checks;
+                items += kept;
+            }
+        }
+        (bytes, items)
     }
 
     /// Which templates each lane of a load has.

@@ -1,6 +1,7 @@
 //! What a run has shown.
 
 mod drawn_up;
+mod judge;
 mod loss;
 mod text;
 
@@ -29,7 +30,6 @@ pub(crate) struct Measured {
     pub(crate) peak: Option<Memory>,
     pub(crate) ready_after: Option<Duration>,
     pub(crate) stopped: Option<Stopped>,
-    pub(crate) output: String,
 }
 
 /// The result of a run; its names in JSON do not change.
@@ -53,6 +53,8 @@ pub struct Report {
     pub generator: End,
     /// What the backend took.
     pub backend: End,
+    /// Bytes of messages as they arrived, inflated, by items; none when nothing arrived.
+    pub backend_bytes_per_item: Option<f64>,
     /// The raw proxy under the same load.
     pub yardstick: Option<Yardstick>,
     /// What is to be said about the run.
@@ -76,6 +78,8 @@ pub struct LoadReport {
     pub compression: &'static str,
     /// Bytes of messages as sent, by items.
     pub bytes_per_item: f64,
+    /// The same, not compressed, when health checks are dropped and nothing else is done.
+    pub bytes_per_item_without_health_checks: f64,
     /// Different values of `service.name`.
     pub services: usize,
     /// Attributes of an item.
@@ -130,14 +134,18 @@ pub struct Items {
     pub delivered: u64,
     /// Accepted and must arrive, and did not.
     pub lost: u64,
+    /// Arrived after the last look at the clocks: what they cost is not known.
+    pub late: u64,
     /// Sent again on purpose.
     pub duplicates_sent: u64,
     /// Arrived more than once.
     pub duplicates_delivered: u64,
-    /// Arrived more than once although sent once.
+    /// Further arrivals less those that were sent again on purpose.
     pub duplicated: u64,
     /// Health checks among what was sent.
     pub health_checks_sent: u64,
+    /// Health checks among what was accepted.
+    pub health_checks_accepted: u64,
     /// Health checks that arrived.
     pub health_checks_delivered: u64,
     /// Arrived although no OK was said for them.
@@ -211,7 +219,7 @@ pub struct Yardstick {
 /// What is to be said about the run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verdict {
-    /// Nothing accepted was lost, and something was accepted.
+    /// Something was accepted, all of it arrived in time, and the collector ended well.
     pub ok: bool,
     /// Generator and backend cost several times less than the collector; not known without its
     /// process.

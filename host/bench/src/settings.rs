@@ -109,7 +109,8 @@ pub struct Load {
     pub in_flight: usize,
     /// How much is measured.
     pub amount: Amount,
-    /// Items per second that are sent whether answers come or not; as fast as it goes without.
+    /// Items per second that are due whether answers come or not, as long as no more requests are
+    /// under way than `connections` times `in_flight`; as fast as it goes without.
     pub rate: Option<u64>,
     /// What is sent before, and not measured.
     pub warm_up: Amount,

@@ -8,6 +8,7 @@ use spandrel_wire::Signal;
 use crate::identity::{ITEMS_PER_TRACE, Identity, Kind, trace_id};
 use crate::settings::Load;
 use crate::walk::{Place, Shape, places};
+pub(crate) use content::least_size;
 
 /// Before each gRPC message: whether it is compressed, and its length.
 pub(crate) const PREFIX: usize = 5;
@@ -33,6 +34,8 @@ pub(crate) struct Template {
     patches: Vec<Patch>,
     pub(crate) roles: Vec<Role>,
     pub(crate) tally: Tally,
+    /// Of the message as it is when its health checks are dropped, and nothing else is done.
+    pub(crate) bytes_without_health_checks: u64,
 }
 
 /// How many items of which kind a request has, by what is expected of them.
@@ -59,7 +62,7 @@ impl Template {
     /// The `index`th template of a load; none when the items could not be made as described.
     pub(crate) fn new(load: &Load, index: usize) -> Option<Self> {
         let roles = roles(load, index);
-        let message = content::request(load, index, &roles);
+        let content::Request { message, kept } = content::request(load, index, &roles);
         let signal = load.signal;
         let places = places(signal, &Bytes::copy_from_slice(&message))?;
         let patches = places.iter().zip(&roles).enumerate();
@@ -75,6 +78,7 @@ impl Template {
             bytes: bytes.freeze(),
             patches,
             tally: Self::tally_of(&roles),
+            bytes_without_health_checks: u64::try_from(kept).unwrap_or(u64::MAX),
             roles,
         })
     }

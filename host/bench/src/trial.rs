@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::backend::Backend;
 use crate::clock::now_ns;
 use crate::error::BenchError;
+use crate::limits::check;
 use crate::load::{Generator, Phase, Plan, Sent};
 use crate::process::{Cpu, Memory, Started};
 use crate::report::{Measured, Report};
@@ -53,11 +54,14 @@ const IDLE_AFTER: Duration = Duration::from_millis(300);
 /// When something cannot be started or is not there. Lost items are not an error but in the report.
 pub async fn run(settings: &Settings, tell: Tell<'_>) -> Result<Report, BenchError> {
     check(settings)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(BenchError::Signals)?;
+    let listen = |kind| signal(kind).map_err(BenchError::Signals);
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut hang_up = listen(SignalKind::hangup())?;
     tokio::select! {
         report = trials(settings, tell) => report,
         _ = tokio::signal::ctrl_c() => Err(BenchError::Interrupted),
         _ = terminate.recv() => Err(BenchError::Interrupted),
+        _ = hang_up.recv() => Err(BenchError::Interrupted),
     }
 }
 
@@ -70,36 +74,6 @@ async fn trials(settings: &Settings, tell: Tell<'_>) -> Result<Report, BenchErro
         report.compare(&Report::new(&yardstick, &proxy));
     }
     Ok(report)
-}
-
-/// Refuses what cannot be sent.
-fn check(settings: &Settings) -> Result<(), BenchError> {
-    let load = &settings.load;
-    let shares = [load.health_checks, load.duplicates];
-    let problem = if !(1..=65_536).contains(&load.batch) {
-        "a batch has 1 to 65536 items"
-    } else if !(1..=1024).contains(&load.connections) {
-        "there are 1 to 1024 connections"
-    } else if !(1..=100).contains(&load.in_flight) {
-        "a connection has 1 to 100 requests in flight"
-    } else if shares.iter().any(|share| !(0.0..=1.0).contains(share)) {
-        "shares are from 0 to 1"
-    } else if load.duplicates + load.health_checks > 0.9 {
-        "at most 0.9 of the items are health checks or duplicates: the others are what is counted"
-    } else if load.attributes > 128 || load.size > 65_536 {
-        "an item has at most 128 attributes and 65536 bytes"
-    } else if load.batch.saturating_mul(load.size) > 48 << 20 {
-        "a batch has at most 48 MiB: make batches or items smaller"
-    } else if load.rate == Some(0) {
-        "the rate is at least 1 item per second"
-    } else if !(16_384..=16_777_215).contains(&settings.windows.frame) {
-        "a frame has 16384 to 16777215 bytes"
-    } else if !(16_384..=1 << 30).contains(&settings.windows.stream) {
-        "a window has 16 KiB to 1 GiB"
-    } else {
-        return Ok(());
-    };
-    Err(BenchError::Load(problem))
 }
 
 /// The same load through the proxy, with a backend of its own: that of the collector may still be
@@ -194,10 +168,9 @@ async fn trial(
         ..
     } = bed;
     generator.stop();
-    let (mut ready_after, mut stopped, mut output) = (None, None, String::new());
+    let (mut ready_after, mut stopped) = (None, None);
     if let Some(started) = collector.started {
         ready_after = Some(started.ready_after);
-        output = started.output();
         stopped = Some(started.stop(settings.timeout.max(STOP_WITHIN)).await);
     }
     Ok(Measured {
@@ -209,7 +182,6 @@ async fn trial(
         peak,
         ready_after,
         stopped,
-        output,
     })
 }
 
@@ -314,6 +286,7 @@ impl Bed<'_> {
                 last_arrival = Instant::now();
                 samples.end(self.pid, &self.backend).await?;
             }
+            samples.plain = plain;
             let waited_long = last_arrival.elapsed() >= QUIET.min(self.settings.timeout);
             if plain >= expected || waited_long || began.elapsed() >= self.settings.timeout {
                 return Ok(());

@@ -166,3 +166,66 @@ async fn a_port_in_use_is_named() {
     assert!(text.contains(&settings.backend.to_string()), "{text}");
     assert!(text.contains("--backend"), "{text}");
 }
+
+/// The program that was started neither did the work nor ended well: both are told, with its last
+/// words, and neither is a good run.
+#[tokio::test]
+async fn idlers_and_bad_ends_are_told() {
+    let name = format!("started-{}", std::process::id());
+    let started = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let script = "trap 'echo no room left; exit 5' TERM; sleep 60 >/dev/null 2>&1 & : > $0; wait";
+    let mut settings = settings(load(Signal::Traces));
+    settings.subject = Subject::Started(CommandLine {
+        program: "sh".into(),
+        arguments: vec!["-c".into(), script.into(), started.clone().into()],
+    });
+    // The work is done elsewhere, as soon as the program is there.
+    let (listen, to) = (settings.endpoint, settings.backend);
+    let mut tasks = tokio::task::JoinSet::new();
+    let its_file = started.clone();
+    tasks.spawn(async move {
+        while !its_file.exists() {
+            tokio::task::yield_now().await;
+        }
+        proxy::run(listen, to, std::future::pending()).await
+    });
+    let report = run(&settings, &mut |_| {}).await.expect("it runs");
+    std::fs::remove_file(&started).expect("it was made");
+    assert_eq!(report.items.lost + report.items.late, 0, "{report:?}");
+    assert!(!report.verdict.ok && report.cost.is_none(), "{report:?}");
+    let remarks = report.verdict.remarks.join("\n");
+    assert!(
+        remarks.contains("5); its last lines:\nno room left"),
+        "{remarks}"
+    );
+    assert!(remarks.contains("--pid"), "{remarks}");
+}
+
+/// A load that cannot be sent is refused before anything is started.
+#[tokio::test]
+async fn a_load_that_cannot_be_sent_is_refused() {
+    let settings = settings(Load {
+        batch: 0,
+        ..load(Signal::Traces)
+    });
+    let error = run(&settings, &mut |_| {}).await.expect_err("it is none");
+    assert!(matches!(error, BenchError::Load(_)), "{error}");
+    assert!(error.to_string().contains("--batch 0"), "{error}");
+}
+
+/// With requests that are due long after the end, a phase ends when its time is up.
+#[tokio::test]
+async fn a_slow_rate_ends_in_time() {
+    let settings = settings(Load {
+        rate: Some(1),
+        batch: 100,
+        warm_up: Amount::Items(0),
+        amount: Amount::For(Duration::from_millis(300)),
+        ..load(Signal::Traces)
+    });
+    // The second request is due after 100 seconds.
+    let report = tokio::time::timeout(Duration::from_secs(30), through_the_proxy(&settings)).await;
+    let report = report.expect("in time");
+    assert_eq!((report.items.sent, report.items.accepted), (100, 100));
+    assert!(report.verdict.ok, "{report:?}");
+}

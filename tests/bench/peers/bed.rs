@@ -24,9 +24,7 @@ pub(crate) struct Bed {
 impl Bed {
     pub(crate) fn new(tools: &Tools, arguments: &Arguments) -> Result<Self> {
         let mut all = arguments.bench.clone();
-        if !all.iter().any(|argument| argument.starts_with("--count")) {
-            all.push(format!("--duration={}s", arguments.seconds));
-        }
+        all.extend(duration(arguments));
         Ok(Self {
             spandrel: tools.spandrel.clone(),
             module: tools.module.clone(),
@@ -68,6 +66,16 @@ impl Bed {
     }
 }
 
+/// How long a run takes, unless the bench's own arguments say it.
+fn duration(arguments: &Arguments) -> Option<String> {
+    let says = |argument: &String| {
+        let name = argument.split('=').next().unwrap_or_default();
+        name == "--count" || name == "--duration"
+    };
+    let is_said = arguments.bench.iter().any(says);
+    (!is_said).then(|| format!("--duration={}s", arguments.seconds))
+}
+
 /// Addresses of the loopback that nobody has at the moment.
 fn free_addresses() -> Result<[String; 3]> {
     // All are bound at the same time, so that they differ.
@@ -75,4 +83,26 @@ fn free_addresses() -> Result<[String; 3]> {
     let listeners = [bind()?, bind()?, bind()?];
     let [first, second, third] = listeners.map(|listener| listener.local_addr());
     Ok([first?, second?, third?].map(|address| address.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An option that the caller hands on is not given twice.
+    #[test]
+    fn a_duration_is_said_once() {
+        for (bench, said) in [
+            (&["--batch", "32"][..], Some("--duration=10s")),
+            (&["--duration", "1s"], None),
+            (&["--duration=1s"], None),
+            (&["--count=1000"], None),
+        ] {
+            let arguments = Arguments {
+                bench: bench.iter().map(ToString::to_string).collect(),
+                ..Arguments::default()
+            };
+            assert_eq!(duration(&arguments).as_deref(), said, "{bench:?}");
+        }
+    }
 }

@@ -24,6 +24,16 @@ impl Job {
         self != Self::PassThrough
     }
 
+    /// How many attributes a span gets.
+    pub(crate) fn attributes(self) -> u32 {
+        match self {
+            Self::PassThrough => 0,
+            Self::Job2 => 2,
+            Self::Twice => 4,
+            Self::FiveTimes => 10,
+        }
+    }
+
     /// As it is named in a command line and in the name of a file.
     pub(crate) fn slug(self) -> &'static str {
         match self {
@@ -71,6 +81,11 @@ pub(crate) struct Places {
 }
 
 impl Contestant {
+    /// The collector and its job.
+    pub(crate) fn title(&self) -> String {
+        format!("{}, {}", self.name, self.job)
+    }
+
     /// The command without placeholders; the configuration is written into `folder`.
     pub(crate) fn ready(&self, places: &Places, folder: &Path) -> Result<Vec<String>> {
         let mut config = String::new();

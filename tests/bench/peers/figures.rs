@@ -138,10 +138,13 @@ fn grouped(figure: &str) -> String {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) lost: u64,
+    pub(crate) late: u64,
     pub(crate) duplicated: u64,
+    pub(crate) rejected: u64,
     pub(crate) refused: u64,
     pub(crate) unanswered: u64,
     pub(crate) health_checks_sent: u64,
+    pub(crate) health_checks_accepted: u64,
     pub(crate) health_checks_delivered: u64,
 }
 
@@ -153,28 +156,41 @@ impl Counts {
         let refused = refused.map(|refused| refused.values().filter_map(Value::as_u64).sum());
         Self {
             lost: count("lost").unwrap_or(0),
+            late: count("late").unwrap_or(0),
             duplicated: count("duplicated").unwrap_or(0),
+            rejected: count("rejected").unwrap_or(0),
             refused: refused.unwrap_or(0),
             unanswered: count("unanswered").unwrap_or(0),
             health_checks_sent: count("health_checks_sent").unwrap_or(0),
+            health_checks_accepted: count("health_checks_accepted").unwrap_or(0),
             health_checks_delivered: count("health_checks_delivered").unwrap_or(0),
         }
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
         self.lost += other.lost;
+        self.late += other.late;
         self.duplicated += other.duplicated;
+        self.rejected += other.rejected;
         self.refused += other.refused;
         self.unanswered += other.unanswered;
         self.health_checks_sent += other.health_checks_sent;
+        self.health_checks_accepted += other.health_checks_accepted;
         self.health_checks_delivered += other.health_checks_delivered;
     }
+}
+
+/// Bytes of a span that arrived beyond what one that is no health check was sent with.
+pub(crate) fn added_bytes(report: &Value) -> Option<f64> {
+    let arrived = report.get("backend_bytes_per_item")?.as_f64()?;
+    let sent = report.pointer("/load/bytes_per_item_without_health_checks")?;
+    Some(arrived - sent.as_f64()?)
 }
 
 /// What the report itself says of its run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
-    /// Something went through, and nothing that was accepted was lost.
+    /// Something went through, all of it in time, and the collector ended well.
     pub(crate) is_ok: bool,
     /// Generator and backend did not cost several times less than the collector.
     pub(crate) is_doubtful: bool,

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::Arguments;
 use crate::contestant::Contestant;
-use crate::figures::{COLUMNS, Counts, Figures, Verdict};
+use crate::figures::{COLUMNS, Counts, Figures, Verdict, added_bytes};
 
 /// A contestant with what was measured of it.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub(crate) struct Outcome {
     pub(crate) failures: u32,
     reports: Vec<Value>,
     counts: Counts,
+    /// The round in which the spans grew least; none before the first.
+    added_bytes: Option<f64>,
     /// Rounds in which the bed itself was too slow to say anything.
     doubtful: u32,
 }
@@ -27,6 +29,7 @@ impl Outcome {
             failures: 0,
             reports: Vec::new(),
             counts: Counts::default(),
+            added_bytes: None,
             doubtful: 0,
         }
     }
@@ -35,6 +38,9 @@ impl Outcome {
     pub(crate) fn add(&mut self, report: Value) {
         self.rounds.push(Figures::read(&report));
         self.counts.add(&Counts::read(&report));
+        if let Some(added) = added_bytes(&report) {
+            self.added_bytes = Some(self.added_bytes.map_or(added, |least| least.min(added)));
+        }
         let verdict = Verdict::read(&report);
         self.failures += u32::from(!verdict.is_ok);
         self.doubtful += u32::from(verdict.is_doubtful);
@@ -43,7 +49,7 @@ impl Outcome {
 
     /// The collector and its job.
     pub(crate) fn name(&self) -> String {
-        format!("{}, {}", self.contestant.name, self.contestant.job)
+        self.contestant.title()
     }
 
     /// Each figure's median over the rounds.
@@ -51,9 +57,17 @@ impl Outcome {
         Figures::medians(&self.rounds)
     }
 
-    /// Whether it got through every round, lost nothing, and did its job.
+    /// Whether it got through every round, took and delivered everything once, and did its job.
     pub(crate) fn is_good(&self) -> bool {
-        self.failures == 0 && self.wrong_job().is_none()
+        let Counts {
+            duplicated,
+            rejected,
+            refused,
+            unanswered,
+            ..
+        } = self.counts;
+        let is_whole = duplicated + rejected + refused + unanswered == 0;
+        self.failures == 0 && is_whole && self.wrong_job().is_none() && !self.added_nothing()
     }
 
     /// What the figures do not say.
@@ -62,7 +76,9 @@ impl Outcome {
         let counts = &self.counts;
         for (count, what) in [
             (counts.lost, "lost"),
+            (counts.late, "late"),
             (counts.duplicated, "duplicated"),
+            (counts.rejected, "rejected"),
             (counts.refused, "refused"),
             (counts.unanswered, "unanswered"),
         ] {
@@ -71,6 +87,9 @@ impl Outcome {
             }
         }
         remarks.extend(self.wrong_job());
+        if self.added_nothing() {
+            remarks.push("added no attributes".to_owned());
+        }
         if self.doubtful > 0 {
             remarks.push(format!(
                 "rounds with a bed that was not cheap: {}",
@@ -83,14 +102,19 @@ impl Outcome {
         remarks
     }
 
+    /// Whether its spans arrived without the attributes of its job.
+    fn added_nothing(&self) -> bool {
+        let least = f64::from(self.contestant.job.attributes() * BYTES_OF_ATTRIBUTE);
+        least > 0.0 && self.added_bytes.is_some_and(|added| added < least)
+    }
+
     /// What it does with health checks, if that is not its job.
     fn wrong_job(&self) -> Option<String> {
         let Counts {
             health_checks_sent: sent,
+            health_checks_accepted: accepted,
             health_checks_delivered: arrived,
-            lost,
-            refused,
-            unanswered,
+            rejected,
             ..
         } = self.counts;
         let drops = self.contestant.job.drops();
@@ -98,16 +122,20 @@ impl Outcome {
             Some(format!(
                 "{arrived} of {sent} health checks were not dropped"
             ))
-        } else if !drops && arrived < sent && lost + refused + unanswered == 0 {
+        } else if !drops && arrived + rejected < accepted {
+            // What a partial success took back may have been any of the spans.
             Some(format!(
-                "{} of {sent} health checks were dropped",
-                sent - arrived
+                "{} of {accepted} health checks were dropped",
+                accepted - arrived
             ))
         } else {
             None
         }
     }
 }
+
+/// The least that an attribute of a job takes: its key, its value, and two tags with lengths.
+const BYTES_OF_ATTRIBUTE: u32 = 10;
 
 /// Everything, for scripts.
 pub(crate) fn json(outcomes: &[Outcome], arguments: &Arguments, missing: &[String]) -> String {

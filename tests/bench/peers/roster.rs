@@ -1,4 +1,4 @@
-//! Who takes part: ours, the bounds, and the peers that are installed.
+//! Who takes part: ours, references, and the peers that are installed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -68,7 +68,7 @@ pub(crate) struct Roster {
     pub(crate) missing: Vec<String>,
 }
 
-/// The bound that ratios are of.
+/// The reference that ratios are of. It copies each message once, and is no bound.
 pub(crate) const PROXY: &str = "raw proxy";
 
 /// Where the configurations are.
@@ -79,22 +79,27 @@ fn configs() -> PathBuf {
 /// Everybody, in the order of the table.
 pub(crate) fn roster(tools: &Tools, arguments: &Arguments) -> Result<Roster> {
     let mut roster = Roster::default();
-    bounds(&mut roster, tools)?;
+    references(&mut roster, tools)?;
     ours(&mut roster, tools);
     rotel(&mut roster, &tools.folder);
     otelcol(&mut roster);
     for peer in &arguments.peers {
-        given(&mut roster, peer);
+        given(&mut roster, peer)?;
     }
     let wanted = |name: &str| {
         let mut words = arguments.only.iter();
         arguments.only.is_empty() || words.any(|word| name.contains(word.as_str()))
     };
+    let names: Vec<String> = roster.contestants.iter().map(Contestant::title).collect();
     roster
         .contestants
-        .retain(|contestant| wanted(&format!("{}, {}", contestant.name, contestant.job)));
+        .retain(|contestant| wanted(&contestant.title()));
     roster.missing.retain(|missing| wanted(missing));
-    ensure!(!roster.contestants.is_empty(), "nobody has such a name");
+    ensure!(
+        !roster.contestants.is_empty(),
+        "nobody has such a name; there are:\n  {}",
+        names.join("\n  ")
+    );
     Ok(roster)
 }
 
@@ -109,7 +114,7 @@ impl Roster {
     }
 }
 
-fn bounds(roster: &mut Roster, tools: &Tools) -> Result<()> {
+fn references(roster: &mut Roster, tools: &Tools) -> Result<()> {
     let this = std::env::current_exe().context("cannot find this program")?;
     let pump = [&*this.to_string_lossy(), "pump", "{listen}", "{backend}"];
     roster.add("raw TCP pump", Job::PassThrough, &pump, None);
@@ -214,11 +219,12 @@ fn otelcol(roster: &mut Roster) {
     let name = format!("otelcol{}", version(&program));
     let program = program.to_string_lossy();
     let command = [&*program, "--config={config}"];
+    // As with ours: senders wait when the queue is full, and nobody makes batches.
     let queued = [
         &*program,
         "--config={config}",
         "--set=exporters::otlp::sending_queue::enabled=true",
-        "--set=exporters::otlp::sending_queue::batch::flush_timeout=200ms",
+        "--set=exporters::otlp::sending_queue::block_on_overflow=true",
     ];
     for job in [Job::PassThrough, Job::Job2] {
         let config = configs()
@@ -230,13 +236,28 @@ fn otelcol(roster: &mut Roster) {
 }
 
 /// One that was given on the command line.
-fn given(roster: &mut Roster, peer: &Peer) {
-    let command: Vec<&str> = peer.command.iter().map(String::as_str).collect();
+fn given(roster: &mut Roster, peer: &Peer) -> Result<()> {
+    let mut command = peer.command.clone();
+    if let Some(program) = command.first_mut() {
+        *program = from_here(program)?;
+    }
+    let command: Vec<&str> = command.iter().map(String::as_str).collect();
     for job in [Job::PassThrough, Job::Job2] {
         let config = peer.config.clone();
         let config = config.unwrap_or_else(|| configs().join("otelcol/{job}.yaml"));
         roster.add(&peer.name, job, &command, Some(config));
     }
+    Ok(())
+}
+
+/// Contestants run in a folder of their own: a path is the caller's, a bare name is looked for in
+/// `PATH`.
+fn from_here(program: &str) -> Result<String> {
+    if !program.contains('/') {
+        return Ok(program.to_owned());
+    }
+    let path = std::path::absolute(program).with_context(|| format!("no path: {program}"))?;
+    Ok(path.to_string_lossy().into_owned())
 }
 
 /// What a peer says of itself, with a blank before it; nothing when it does not say.
@@ -254,4 +275,19 @@ fn in_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let mut folders = std::env::split_paths(&path);
     folders.find_map(|folder| Some(folder.join(program)).filter(|program| program.is_file()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A program named by its path is found from any folder; one of `PATH` keeps its name.
+    #[test]
+    fn paths_are_the_callers() {
+        assert_eq!(from_here("otelcol").unwrap(), "otelcol");
+        assert_eq!(from_here("/opt/mine").unwrap(), "/opt/mine");
+        let here = std::env::current_dir().unwrap().join("bin/mine");
+        assert_eq!(from_here("./bin/mine").unwrap(), here.to_string_lossy());
+        assert_eq!(from_here("bin/mine").unwrap(), here.to_string_lossy());
+    }
 }

@@ -112,11 +112,10 @@ impl Lane {
     ) -> (Self, Answers, bool) {
         let mut answers = Answers::default();
         while let Some(turn) = plan.turn() {
-            if let Some(due) = turn.due_ns {
-                let early = due.saturating_sub(now_ns());
-                if early > 0 {
-                    tokio::time::sleep(Duration::from_nanos(early)).await;
-                }
+            if let Some(due) = turn.due_ns
+                && !plan.wait(due).await
+            {
+                break;
             }
             let (template, body, tally) = self.body(&plan, turn);
             answers.requests += 1;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -43,6 +44,10 @@ pub(crate) struct Stopped {
     pub(crate) status: String,
     pub(crate) code: Option<i32>,
     pub(crate) took: Duration,
+    /// It ended with 0, or without a word because nobody had taught it what SIGTERM is.
+    pub(crate) is_clean: bool,
+    /// What it wrote last.
+    pub(crate) output: String,
 }
 
 impl Started {
@@ -121,12 +126,7 @@ impl Started {
                 output,
             });
         };
-        // What it wrote is complete when both ends of its output are closed; a grandchild may keep
-        // them open.
-        let all = async { while self.readers.join_next().await.is_some() {} };
-        tokio::time::timeout(Duration::from_secs(1), all)
-            .await
-            .unwrap_or_default();
+        self.read_to_end().await;
         let status = ended.map_or_else(|error| error.to_string(), said);
         let output = self.output();
         Err(BenchError::Ended {
@@ -158,23 +158,33 @@ impl Started {
         }
         let ended = tokio::time::timeout(timeout, self.child.wait()).await;
         let took = began.elapsed();
+        self.read_to_end().await;
+        let mut stopped = Stopped {
+            status: format!("killed: it did not end within {timeout:?} of SIGTERM"),
+            code: None,
+            took,
+            is_clean: false,
+            output: self.output(),
+        };
         match ended {
-            Ok(Ok(status)) => Stopped {
-                status: said(status),
-                code: status.code(),
-                took,
-            },
-            Ok(Err(error)) => Stopped {
-                status: error.to_string(),
-                code: None,
-                took,
-            },
-            Err(_) => Stopped {
-                status: format!("killed: it did not end within {timeout:?} of SIGTERM"),
-                code: None,
-                took,
-            },
+            Ok(Ok(status)) => {
+                stopped.status = said(status);
+                stopped.code = status.code();
+                stopped.is_clean = status.success() || status.signal() == Some(Sent::TERM.as_raw());
+            }
+            Ok(Err(error)) => stopped.status = error.to_string(),
+            Err(_) => {}
         }
+        stopped
+    }
+
+    /// What it wrote is complete when both ends of its output are closed; a grandchild may keep them
+    /// open.
+    async fn read_to_end(&mut self) {
+        let all = async { while self.readers.join_next().await.is_some() {} };
+        tokio::time::timeout(Duration::from_secs(1), all)
+            .await
+            .unwrap_or_default();
     }
 }
 

@@ -39,6 +39,9 @@ impl Report {
         )?;
         write_end(out, paint, "generator", &self.generator)?;
         write_end(out, paint, "backend", &self.backend)?;
+        if let Some(bytes) = self.backend_bytes_per_item {
+            writeln!(out, "             {bytes:.0} bytes an item arrived")?;
+        }
         if let Some(yardstick) = &self.yardstick {
             write_yardstick(out, paint, yardstick)?;
         }
@@ -116,6 +119,7 @@ impl Report {
             .map(|(status, items)| format!("{} refused ({status})", grouped(*items)))
             .collect();
         let others = [
+            (items.late, "delivered after the clocks were read"),
             (items.rejected, "rejected by a partial success"),
             (items.unanswered, "never answered"),
             (items.duplicated, "delivered more often than sent"),

@@ -48,18 +48,41 @@ const ROUTES: [&str; 5] = [
 const HEALTH_CHECK: &str = "/healthz";
 
 /// One request, encoded.
-pub(crate) fn request(load: &Load, index: usize, roles: &[Role]) -> Vec<u8> {
-    // The filling is measured on one item, so that an item takes what was asked for on average.
-    let bare = Items {
+pub(super) struct Request {
+    pub(super) message: Vec<u8>,
+    /// Bytes of the same without the items of health checks.
+    pub(super) kept: usize,
+}
+
+/// The `index`th request of a load.
+pub(super) fn request(load: &Load, index: usize, roles: &[Role]) -> Request {
+    let mut items = Items {
         load,
         index,
         fill: 0,
-    }
-    .encoded(roles);
-    let per_item = bare.len() / roles.len().max(1);
+        has_health_checks: true,
+    };
+    // The filling is measured on one item, so that an item takes what was asked for on average.
+    let per_item = items.encoded(roles).len() / roles.len().max(1);
     // Lengths of the text and of what it is in grow from one byte to two.
-    let fill = load.size.saturating_sub(per_item + 4);
-    Items { load, index, fill }.encoded(roles)
+    items.fill = load.size.saturating_sub(per_item + 4);
+    let message = items.encoded(roles);
+    items.has_health_checks = false;
+    let kept = items.encoded(roles).len();
+    Request { message, kept }
+}
+
+/// What the attributes of an item take by themselves: no item can be smaller.
+pub(crate) fn least_size(load: &Load) -> usize {
+    let items = Items {
+        load,
+        index: 0,
+        fill: 0,
+        has_health_checks: true,
+    };
+    // Before each stand its tag and its length.
+    let attributes = items.attributes(0, HEALTH_CHECK);
+    attributes.iter().map(|a| 2 + a.encoded_len()).sum()
 }
 
 const FILL_KEY: &str = "http.user_agent";
@@ -69,9 +92,14 @@ struct Items<'a> {
     index: usize,
     /// Bytes of text that bring an item to its size.
     fill: usize,
+    has_health_checks: bool,
 }
 
 impl Items<'_> {
+    fn has(&self, role: Role) -> bool {
+        self.has_health_checks || role != Role::HealthCheck
+    }
+
     fn encoded(&self, roles: &[Role]) -> Vec<u8> {
         let services = self
             .load
@@ -132,7 +160,11 @@ impl Items<'_> {
             resource: Some(resource(service)),
             scope_spans: vec![ScopeSpans {
                 scope: Some(scope()),
-                spans: (first..).zip(roles).map(span).collect(),
+                spans: (first..)
+                    .zip(roles)
+                    .filter(|(_, role)| self.has(**role))
+                    .map(span)
+                    .collect(),
                 schema_url: String::new(),
             }],
             schema_url: SCHEMA.to_owned(),
@@ -163,7 +195,11 @@ impl Items<'_> {
             resource: Some(resource(service)),
             scope_logs: vec![ScopeLogs {
                 scope: Some(scope()),
-                log_records: (first..).zip(roles).map(record).collect(),
+                log_records: (first..)
+                    .zip(roles)
+                    .filter(|(_, role)| self.has(**role))
+                    .map(record)
+                    .collect(),
                 schema_url: String::new(),
             }],
             schema_url: SCHEMA.to_owned(),
@@ -174,6 +210,7 @@ impl Items<'_> {
         let metric = |(nth, roles): (usize, &[Role])| {
             let points = (first + nth * POINTS_PER_METRIC..).zip(roles);
             let data_points = points
+                .filter(|(_, role)| self.has(**role))
                 .map(|(position, role)| self.point(position, *role))
                 .collect();
             let data = if nth.is_multiple_of(2) {

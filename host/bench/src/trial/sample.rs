@@ -18,10 +18,13 @@ pub(crate) struct Samples {
     pub(crate) elapsed: Duration,
     pub(crate) collector: Option<Spent>,
     pub(crate) backend: Duration,
+    /// Items of the phase that must arrive and had, when it was over. What comes later was paid for
+    /// after the clocks were looked at.
+    pub(crate) plain: u64,
 }
 
 impl Samples {
-    pub(super) async fn begin(pid: Option<u32>, backend: &Backend) -> Result<Self, BenchError> {
+    pub(crate) async fn begin(pid: Option<u32>, backend: &Backend) -> Result<Self, BenchError> {
         Ok(Self {
             collector_before: pid.and_then(Cpu::of),
             backend_before: backend.cpu().await?,
@@ -29,6 +32,7 @@ impl Samples {
             elapsed: Duration::ZERO,
             collector: None,
             backend: Duration::ZERO,
+            plain: 0,
         })
     }
 

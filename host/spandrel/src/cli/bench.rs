@@ -12,15 +12,17 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use spandrel_bench::{
-    Amount, CommandLine, Compression, Load, Progress, Settings, Signal, Subject, Windows,
+    Amount, BenchError, CommandLine, Compression, Load, Progress, Settings, Signal, Subject,
+    Windows,
 };
 
+use super::USAGE;
 use values::{address, amount, duration};
 
 /// Something was not there, or could not be started.
 const COULD_NOT_RUN: u8 = 1;
-/// Accepted items did not arrive.
-const LOST: u8 = 3;
+/// The run was made and is not good: items were lost, or the collector ended badly, for example.
+const NOT_GOOD: u8 = 3;
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -76,7 +78,7 @@ struct RunArguments {
     /// Sends for this time, such as 10s
     #[arg(long, default_value = "10s", value_parser = duration)]
     duration: Duration,
-    /// Items per second, sent when they are due whether answers come or not; without it as fast as it goes
+    /// Items per second, due whether answers come or not, with at most --connections x --in-flight requests under way; without it as fast as it goes
     #[arg(long)]
     rate: Option<u64>,
     /// Sent before, and not counted: a time or a number of items
@@ -179,7 +181,15 @@ fn run(arguments: &RunArguments) -> ExitCode {
     }
     let report = match report {
         Ok(report) => report,
-        Err(error) => return failed(&error),
+        Err(error) => {
+            let code = failed(&error);
+            let is_usage = matches!(error, BenchError::Load(_));
+            return if is_usage {
+                ExitCode::from(USAGE)
+            } else {
+                code
+            };
+        }
     };
     let text = match output {
         Output::Json => report.json(),
@@ -191,7 +201,7 @@ fn run(arguments: &RunArguments) -> ExitCode {
     if report.verdict.ok {
         ExitCode::SUCCESS
     } else {
-        ExitCode::from(LOST)
+        ExitCode::from(NOT_GOOD)
     }
 }
 

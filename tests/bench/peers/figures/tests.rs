@@ -14,8 +14,9 @@ fn report(rate: f64, us_per_item: f64) -> Value {
         "items_per_second": 543_210.9,
         "latency_ms": { "p50": 1.25, "p99": 12.0 },
         "items": {
-            "lost": 1, "duplicated": 2, "refused": { "UNAVAILABLE": 3, "INTERNAL": 4 },
-            "unanswered": 5, "health_checks_sent": 60, "health_checks_delivered": 7,
+            "lost": 1, "late": 8, "duplicated": 2, "rejected": 9, "refused": { "UNAVAILABLE": 3, "INTERNAL": 4 },
+            "unanswered": 5, "health_checks_sent": 60, "health_checks_accepted": 50,
+            "health_checks_delivered": 7,
         },
         "verdict": { "ok": false, "bed_is_cheap": false },
     })
@@ -86,10 +87,13 @@ fn counts_are_summed() {
     counts.add(&counts.clone());
     let expected = Counts {
         lost: 2,
+        late: 16,
         duplicated: 4,
+        rejected: 18,
         refused: 14,
         unanswered: 10,
         health_checks_sent: 120,
+        health_checks_accepted: 100,
         health_checks_delivered: 14,
     };
     assert_eq!(counts, expected);

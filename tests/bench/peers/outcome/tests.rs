@@ -16,6 +16,7 @@ fn report(health_checks_delivered: u64, lost: u64) -> Value {
             "lost": lost,
             "refused": {},
             "health_checks_sent": 20,
+            "health_checks_accepted": 20,
             "health_checks_delivered": health_checks_delivered,
         },
         "verdict": { "ok": lost == 0, "bed_is_cheap": true },
@@ -83,4 +84,44 @@ fn scripts_get_everything() {
     assert_eq!(contestant["good"], true);
     assert_eq!(contestant["medians"]["spans_per_cpu_second"], Value::Null);
     assert_eq!(contestant["reports"][0], report(0, 0));
+}
+
+/// Spans that come without the attributes of the job are seen, in whichever round it was.
+#[test]
+fn attributes_are_missed() {
+    for (job, arrived, is_good) in [
+        (Job::Job2, 690.0, true),
+        (Job::Job2, 655.0, false),
+        (Job::FiveTimes, 690.0, false),
+        (Job::FiveTimes, 850.0, true),
+        (Job::PassThrough, 640.0, true),
+    ] {
+        let mut outcome = outcome(job);
+        for arrived in [arrived, 900.0] {
+            let mut report = report(if job.drops() { 0 } else { 20 }, 0);
+            report["load"] = json!({ "bytes_per_item_without_health_checks": 650.0 });
+            report["backend_bytes_per_item"] = json!(arrived);
+            outcome.add(report);
+        }
+        assert_eq!(outcome.is_good(), is_good, "{job} {arrived}");
+        let is_told = outcome
+            .remarks()
+            .contains(&"added no attributes".to_owned());
+        assert_eq!(is_told, !is_good);
+    }
+}
+
+/// Health checks that fell out are seen although something was refused, which is told as well.
+#[test]
+fn refusals_hide_nothing() {
+    let mut outcome = outcome(Job::PassThrough);
+    let mut some = report(10, 0);
+    some["items"]["refused"] = json!({ "UNAVAILABLE": 25 });
+    some["items"]["health_checks_accepted"] = json!(15);
+    outcome.add(some);
+    assert!(!outcome.is_good());
+    assert_eq!(
+        outcome.remarks(),
+        ["25 refused", "5 of 15 health checks were dropped"]
+    );
 }
