@@ -77,7 +77,9 @@ async fn bench() -> io::Result<()> {
         "bench_job",
     ]);
     let module = jobs.get("bench_job").expect("the job");
-    let batches: Vec<Bytes> = corpus::batches(SPANS * BATCHES, SPANS)
+    let batches = corpus::batches(SPANS * BATCHES, SPANS);
+    let spans: usize = batches.iter().map(|batch| batch.spans).sum();
+    let batches: Vec<Bytes> = batches
         .into_iter()
         .map(|batch| batch.input.whole())
         .collect();
@@ -102,7 +104,7 @@ async fn bench() -> io::Result<()> {
     writeln!(
         out,
         "ns/span, median [best] of {ROUNDS} rounds; {SPANS} spans a batch, {} bytes/span",
-        bytes / SPANS / BATCHES
+        bytes / spans
     )?;
     writeln!(out, "{:>8} {:>16} {:>16}", "plugins", "whole", "projected")?;
     for (plugins, row) in ROWS.iter().zip(rows.chunks_mut(2)) {
