@@ -3,6 +3,9 @@
 //! reading costs nearly twice as much, and each plugin's copy of its batch comes on top.
 //! `cargo bench -p spandrel-wire --bench chain`: nanoseconds for each span that came, medians.
 
+#[path = "corpus/request.rs"]
+mod corpus;
+
 use std::hint::black_box;
 use std::io::{Write, stdout};
 use std::time::Duration;
@@ -12,13 +15,15 @@ use spandrel_wire::{
     write_fixed64, write_key_value, write_nested, write_text, write_varint_field,
 };
 
+use corpus::request;
+
 const SPANS: usize = 512;
 const ROUNDS: usize = 51;
 const CALLS: usize = 8;
 
 fn main() -> std::io::Result<()> {
     let mut out = stdout().lock();
-    let request = request();
+    let request = request(SPANS, span);
     let size = request.len() / SPANS;
     writeln!(
         out,
@@ -184,6 +189,17 @@ impl Chain {
     }
 
     fn projected(&self, request: &[u8]) -> Vec<u8> {
+        kept(Some(self.row(request, |_| ()).splice(request)), request)
+    }
+
+    fn replies(&self, request: &[u8]) -> Vec<Reply> {
+        let mut replies = Vec::new();
+        self.row(request, |reply| replies.push(reply.clone()));
+        replies
+    }
+
+    /// The projection behind the last plugin; `each` sees what every one of them said.
+    fn row(&self, request: &[u8], mut each: impl FnMut(&Reply)) -> Projection {
         let mut projection = Projection::new(request, self.reads());
         let mut items = SPANS;
         let mut reply = Reply::default();
@@ -196,27 +212,9 @@ impl Chain {
             if let Ok(applied) = projection.apply(&reply.verdicts, edits, &rules(items)) {
                 items = applied.kept_items;
             }
+            each(&reply);
         }
-        kept(Some(projection.splice(request)), request)
-    }
-
-    fn replies(&self, request: &[u8]) -> Vec<Reply> {
-        let mut projection = Projection::new(request, self.reads());
-        let mut items = SPANS;
-        let mut replies = Vec::new();
-        for plugin in &self.plugins {
-            let mut reply = Reply::default();
-            plugin.read(projection.bytes(), &mut reply);
-            let edits = Edits {
-                words: &reply.words,
-                blob: &plugin.blob,
-            };
-            if let Ok(applied) = projection.apply(&reply.verdicts, edits, &rules(items)) {
-                items = applied.kept_items;
-            }
-            replies.push(reply);
-        }
-        replies
+        projection
     }
 
     fn apply(&self, projection: &mut Projection, replies: &[Reply]) -> usize {
@@ -275,35 +273,6 @@ fn measure(mut job: impl FnMut() -> usize) -> (f64, f64) {
 #[expect(clippy::disallowed_types, reason = "real time is what is measured")]
 fn now() -> std::time::Instant {
     std::time::Instant::now()
-}
-
-/// One resource, scopes of 64 spans.
-fn request() -> Vec<u8> {
-    let mut out = Vec::new();
-    write_nested(&mut out, 1, |out| {
-        write_nested(out, 1, |out| {
-            for (key, value) in [
-                ("service.name", "checkout"),
-                ("service.version", "1.42.0"),
-                ("host.name", "ip-10-0-12-34.eu-central-1.compute.internal"),
-                ("telemetry.sdk.language", "java"),
-            ] {
-                write_nested(out, 1, |out| write_key_value(out, key, value));
-            }
-        });
-        for start in (0..SPANS).step_by(64) {
-            write_nested(out, 2, |out| {
-                write_nested(out, 1, |out| {
-                    write_text(out, 1, "io.opentelemetry.tomcat-10.0");
-                    write_text(out, 2, "2.9.0-alpha");
-                });
-                for number in start..start + 64 {
-                    write_nested(out, 2, |out| span(out, number as u64));
-                }
-            });
-        }
-    });
-    out
 }
 
 fn span(out: &mut Vec<u8>, number: u64) {

@@ -2,6 +2,9 @@
 //! attributes. `cargo bench -p spandrel-wire` prints nanoseconds for each span, medians of several
 //! rounds; the budget for `validate` is 250.
 
+#[path = "corpus/request.rs"]
+mod corpus;
+
 use std::hint::black_box;
 use std::io::{Write, stdout};
 use std::time::Duration;
@@ -11,6 +14,8 @@ use spandrel_wire::{
     split_by_trace, validate, write_bytes, write_fixed32, write_fixed64, write_key_value,
     write_nested, write_text, write_varint_field,
 };
+
+use corpus::request;
 
 const BATCHES: [usize; 4] = [1, 32, 512, 8192];
 
@@ -139,8 +144,8 @@ impl Batch {
         let [team, rest] = [team, blob.len() - team].map(word);
         Self {
             spans,
-            request: request(spans, 8),
-            one_trace: request(spans, u64::MAX),
+            request: request(spans, |out, number| span(out, number, 8)),
+            one_trace: request(spans, |out, number| span(out, number, u64::MAX)),
             keep: vec![0; spans],
             drop: (0..spans)
                 .map(|span| if span % 5 == 0 { 2 } else { 0 })
@@ -190,35 +195,6 @@ fn measure(batch: &Batch, job: Job) -> (f64, f64) {
 #[expect(clippy::disallowed_types, reason = "real time is what is measured")]
 fn now() -> std::time::Instant {
     std::time::Instant::now()
-}
-
-/// A request of so many spans, in scopes of 64, with so many spans of each trace.
-fn request(spans: usize, of_trace: u64) -> Vec<u8> {
-    let mut out = Vec::new();
-    write_nested(&mut out, 1, |out| {
-        write_nested(out, 1, |out| {
-            for (key, value) in [
-                ("service.name", "checkout"),
-                ("service.version", "1.42.0"),
-                ("host.name", "ip-10-0-12-34.eu-central-1.compute.internal"),
-                ("telemetry.sdk.language", "java"),
-            ] {
-                write_nested(out, 1, |out| write_key_value(out, key, value));
-            }
-        });
-        for start in (0..spans).step_by(64) {
-            write_nested(out, 2, |out| {
-                write_nested(out, 1, |out| {
-                    write_text(out, 1, "io.opentelemetry.tomcat-10.0");
-                    write_text(out, 2, "2.9.0-alpha");
-                });
-                for number in start..spans.min(start + 64) {
-                    write_nested(out, 2, |out| span(out, number as u64, of_trace));
-                }
-            });
-        }
-    });
-    out
 }
 
 fn span(out: &mut Vec<u8>, number: u64, of_trace: u64) {
