@@ -104,6 +104,15 @@ pub enum DrainReason {
     Swap,
 }
 
+/// What an instance carries to one of the next generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The version of its format, the plugin's own.
+    pub version: u32,
+    /// The state, opaque to the host.
+    pub bytes: Vec<u8>,
+}
+
 /// The kind of a fault: the label under which it is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FaultKind {
@@ -180,6 +189,17 @@ pub trait Instance: Send {
         reason: DrainReason,
         deadline: Duration,
     ) -> BoxFuture<'_, Result<Emission, Fault>>;
+    /// The state for an instance of the next generation, or none when there is nothing to carry.
+    /// This instance may go on working after it.
+    fn snapshot(&mut self) -> BoxFuture<'_, Result<Option<State>, Fault>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+    /// Takes over the state of an instance of another generation, in addition to what this one
+    /// knows already. The inner error is the plugin's refusal, one line for the operator.
+    fn restore(&mut self, state: State) -> BoxFuture<'_, Result<Result<(), String>, Fault>> {
+        let refusal = format!("no state is carried; version {} was offered", state.version);
+        Box::pin(std::future::ready(Ok(Err(refusal))))
+    }
 }
 
 /// One loaded (bytes + config) of a stage: makes instances.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use spandrel_pipeline::stage::{
-    self, DrainReason, Emission, Fault, FaultKind, Input, Manifest, Reply, Ticket,
+    self, DrainReason, Emission, Fault, FaultKind, Input, Manifest, Reply, State, Ticket,
 };
 use wasmtime::Store;
 
@@ -16,15 +16,6 @@ use crate::abi::v0_1;
 use crate::limits::Limits;
 use crate::store::{self, Guest};
 use crate::{fault, text};
-
-/// What a plugin carries from one generation to the next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct State {
-    /// The version of its format, the plugin's own.
-    pub version: u32,
-    /// The state, opaque to the host.
-    pub bytes: Vec<u8>,
-}
 
 /// One store and its guest.
 pub struct Instance {
@@ -221,5 +212,13 @@ impl stage::Instance for Instance {
         deadline: Duration,
     ) -> BoxFuture<'_, Result<Emission, Fault>> {
         Box::pin(self.run_drain(reason, deadline))
+    }
+
+    fn snapshot(&mut self) -> BoxFuture<'_, Result<Option<State>, Fault>> {
+        Box::pin(Self::snapshot(self))
+    }
+
+    fn restore(&mut self, state: State) -> BoxFuture<'_, Result<Result<(), String>, Fault>> {
+        Box::pin(Self::restore(self, state))
     }
 }

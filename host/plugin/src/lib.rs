@@ -26,6 +26,6 @@ pub use cache::Code;
 pub use engine::{Engine, EngineConfig};
 pub use error::LoadError;
 pub use generation::{Generation, Load};
-pub use instance::{Instance, State};
+pub use instance::Instance;
 pub use limits::Limits;
 pub use metrics::Metrics;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use spandrel_pipeline::stage::{Generation as _, Instance as _};
+use spandrel_pipeline::stage::{Generation as _, Instance as _, State};
 use spandrel_plugin::metrics::Value;
-use spandrel_plugin::{Engine, EngineConfig, Generation, State};
+use spandrel_plugin::{Engine, EngineConfig, Generation};
 
 use crate::guests::guest;
 use crate::setup::{generation, input, instance, load};
