@@ -9,6 +9,8 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+#[expect(dead_code, reason = "the wiring follows")]
+mod control;
 mod debug;
 mod file;
 pub mod telemetry;

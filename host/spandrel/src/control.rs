@@ -1,0 +1,171 @@
+//! Changes of the running collector: who asks, and what they are told.
+//!
+//! One task owns everything that can change and takes one command after the other; [`Control`] is
+//! how the admin API, the watcher and the signals ask it.
+
+pub(crate) mod api;
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use self::api::{
+    EventView, PipelineView, ReloadReport, ShadowView, StageView, SwapReport, SwapRequest,
+};
+
+/// Commands that wait for their turn: more than people ask for at a time, and few enough that the
+/// last one is not surprised by what has happened before it.
+pub(crate) const QUEUED: usize = 16;
+
+/// Who asks for a change: a word for the log and the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// Someone at the admin API.
+    Admin,
+    /// The module's file changed.
+    File,
+    /// The configuration changed, or SIGHUP.
+    Reload,
+    /// The generation did not pass its probation.
+    Probation,
+}
+
+impl By {
+    /// The word.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::File => "file",
+            Self::Reload => "reload",
+            Self::Probation => "probation",
+        }
+    }
+}
+
+/// Why a command was not done. The running generation is untouched.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// There is no such stage, or nothing to roll back to, promote or cancel: HTTP 404.
+    #[error("{0}")]
+    NotFound(String),
+    /// The candidate is bad: HTTP 422.
+    #[error("{0}")]
+    Bad(String),
+    /// Not now: another change is under way in the same stage, or the queue is full: HTTP 409.
+    #[error("{0}")]
+    Conflict(String),
+    /// The collector is draining: HTTP 503.
+    #[error("the collector is stopping: nothing is changed any more")]
+    Draining,
+}
+
+type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
+
+/// What the one task is asked.
+pub(crate) enum Command {
+    Swap {
+        stage: String,
+        request: SwapRequest,
+        /// The module's bytes, when they came with the request.
+        upload: Option<Vec<u8>>,
+        by: By,
+        reply: Reply<SwapReport>,
+    },
+    Rollback {
+        stage: String,
+        reply: Reply<SwapReport>,
+    },
+    Promote {
+        stage: String,
+        reply: Reply<SwapReport>,
+    },
+    Cancel {
+        stage: String,
+        reply: Reply<SwapReport>,
+    },
+    Reload {
+        by: By,
+        reply: Reply<ReloadReport>,
+    },
+}
+
+/// What can be read of the collector at any moment, without a turn in the queue.
+pub(crate) trait Views: Send + Sync {
+    fn pipelines(&self) -> Vec<PipelineView>;
+    fn stages(&self) -> Vec<StageView>;
+    /// Events of one stage, or of all, with a higher sequence than `after`.
+    fn history(&self, stage: Option<&str>, after: u64) -> Vec<EventView>;
+    /// None when the stage has no shadow.
+    fn shadow(&self, stage: &str) -> Option<ShadowView>;
+}
+
+/// The way to the task; a clone is the same way.
+#[derive(Clone)]
+pub(crate) struct Control {
+    commands: mpsc::Sender<Command>,
+    views: Arc<dyn Views>,
+}
+
+impl Control {
+    /// A way to whoever receives the commands.
+    pub(crate) fn new(views: Arc<dyn Views>) -> (Self, mpsc::Receiver<Command>) {
+        let (commands, asked) = mpsc::channel(QUEUED);
+        (Self { commands, views }, asked)
+    }
+
+    pub(crate) fn views(&self) -> &dyn Views {
+        &*self.views
+    }
+
+    /// Builds, checks and publishes another generation of a stage.
+    pub(crate) async fn swap(
+        &self,
+        stage: String,
+        request: SwapRequest,
+        upload: Option<Vec<u8>>,
+        by: By,
+    ) -> Result<SwapReport, Refusal> {
+        self.ask(|reply| Command::Swap {
+            stage,
+            request,
+            upload,
+            by,
+            reply,
+        })
+        .await
+    }
+
+    /// Brings back the generation before the running one.
+    pub(crate) async fn rollback(&self, stage: String) -> Result<SwapReport, Refusal> {
+        self.ask(|reply| Command::Rollback { stage, reply }).await
+    }
+
+    /// Publishes the canary or shadow of a stage.
+    pub(crate) async fn promote(&self, stage: String) -> Result<SwapReport, Refusal> {
+        self.ask(|reply| Command::Promote { stage, reply }).await
+    }
+
+    /// Ends the canary or shadow of a stage.
+    pub(crate) async fn cancel(&self, stage: String) -> Result<SwapReport, Refusal> {
+        self.ask(|reply| Command::Cancel { stage, reply }).await
+    }
+
+    /// Reads the configuration again, and changes what differs.
+    pub(crate) async fn reload(&self, by: By) -> Result<ReloadReport, Refusal> {
+        self.ask(|reply| Command::Reload { by, reply }).await
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.commands
+            .try_send(command(reply))
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => Refusal::Conflict(format!(
+                    "{QUEUED} changes are waiting already: try again when they are done"
+                )),
+                mpsc::error::TrySendError::Closed(_) => Refusal::Draining,
+            })?;
+        // The task ends without an answer only when the collector stops.
+        answer.await.unwrap_or(Err(Refusal::Draining))
+    }
+}

@@ -1,0 +1,224 @@
+//! What the admin API says and is asked, as JSON. The command line reads the same shapes.
+//!
+//! Times are RFC 3339 in UTC with milliseconds, durations are milliseconds, digests are hex. A key
+//! that is not there means "none".
+
+use serde::{Deserialize, Serialize};
+
+/// `GET /v1/pipelines`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct PipelineView {
+    pub(crate) name: String,
+    pub(crate) signal: String,
+    pub(crate) receivers: Vec<String>,
+    pub(crate) stages: Vec<String>,
+    pub(crate) exporters: Vec<String>,
+    pub(crate) shards: usize,
+    pub(crate) ledger: LedgerView,
+}
+
+/// Where all items of a pipeline are: `received + created` is the sum of the others.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct LedgerView {
+    pub(crate) received: u64,
+    pub(crate) created: u64,
+    pub(crate) refused: u64,
+    pub(crate) dropped: u64,
+    pub(crate) forwarded: u64,
+    pub(crate) abandoned: u64,
+    pub(crate) held: u64,
+    pub(crate) in_flight: u64,
+    pub(crate) balanced: bool,
+    pub(crate) stages: Vec<StageLedger>,
+    pub(crate) exporters: Vec<ExporterLedger>,
+}
+
+/// One stage's column of a ledger.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct StageLedger {
+    pub(crate) stage: String,
+    pub(crate) input: u64,
+    pub(crate) output: u64,
+    pub(crate) held: u64,
+    pub(crate) bypassed: u64,
+    /// Dropped, by reason.
+    pub(crate) dropped: std::collections::BTreeMap<String, u64>,
+    /// The same of each generation that is remembered.
+    pub(crate) generations: Vec<FiguresView>,
+}
+
+/// One exporter's column of a ledger.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct ExporterLedger {
+    pub(crate) exporter: String,
+    pub(crate) queued: u64,
+    pub(crate) exported: u64,
+    pub(crate) lost: u64,
+}
+
+/// What a generation did.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct FiguresView {
+    pub(crate) generation: u64,
+    pub(crate) input: u64,
+    pub(crate) output: u64,
+    pub(crate) dropped: u64,
+    pub(crate) calls: u64,
+    pub(crate) faults: u64,
+    /// Mean time of a call, in microseconds.
+    pub(crate) call_us: u64,
+}
+
+/// `GET /v1/stages`, and `GET /v1/stages/NAME` for one of them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct StageView {
+    /// Its key in the configuration.
+    pub(crate) stage: String,
+    pub(crate) pipelines: Vec<String>,
+    pub(crate) running: GenerationView,
+    /// What a rollback brings back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) previous: Option<GenerationView>,
+    /// Runs beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) candidate: Option<GenerationView>,
+    /// What is going on: `loading`, `probing`, `publishing`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) swap: Option<String>,
+    pub(crate) held: u64,
+    pub(crate) held_bytes: u64,
+    /// Shards whose breaker is open now.
+    pub(crate) breakers_open: u64,
+    /// Batches that are in quarantine now.
+    pub(crate) quarantined: u64,
+}
+
+/// One generation.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct GenerationView {
+    pub(crate) number: u64,
+    /// What the plugin calls itself.
+    pub(crate) plugin: String,
+    pub(crate) version: String,
+    /// The file, or `upload`.
+    pub(crate) module: String,
+    /// sha256 of the module's bytes.
+    pub(crate) sha256: String,
+    /// sha256 of the configuration as JSON.
+    pub(crate) config_sha256: String,
+    pub(crate) loaded_at: String,
+    /// `running`, `probation`, `canary 10%`, `shadow`, `previous`.
+    pub(crate) status: String,
+    /// What became of the state of the generation before: `carried`, `none`, or why not.
+    pub(crate) state: String,
+    pub(crate) figures: FiguresView,
+}
+
+/// `GET /v1/history` and `GET /v1/stages/NAME/history`: oldest first.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct EventView {
+    /// Counts up over all stages: ask for what is newer with `?after=`.
+    pub(crate) sequence: u64,
+    pub(crate) at: String,
+    pub(crate) stage: String,
+    pub(crate) generation: u64,
+    pub(crate) sha256: String,
+    /// `loaded`, `published`, `refused`, `canary`, `shadow`, `promoted`, `cancelled`, `passed`,
+    /// `rolled back`.
+    pub(crate) event: String,
+    /// Who asked: `start`, `file`, `reload`, `admin`, `probation`.
+    pub(crate) by: String,
+    /// Why, or what became of the state.
+    pub(crate) detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) elapsed_ms: Option<u64>,
+    /// The longest pause of a shard, in microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pause_us: Option<u64>,
+}
+
+/// `POST /v1/stages/NAME/swap`. With an upload the module is the body, and these are in the query.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SwapRequest {
+    /// A path on the collector's machine; none for the stage's own file, read again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) module: Option<String>,
+    /// What the module's bytes must hash to, in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sha256: Option<String>,
+    /// Another `config` for the plugin; none for the one that it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) config: Option<serde_json::Value>,
+    /// Only say whether it would work.
+    #[serde(default)]
+    pub(crate) dry_run: bool,
+    /// The share of traces, in percent (0 to 100), that the new generation gets at first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) canary: Option<f64>,
+    /// Give the new generation a copy of the traffic, and export nothing of it.
+    #[serde(default)]
+    pub(crate) shadow: bool,
+}
+
+/// The answer to a swap, a rollback, a promotion, a cancellation.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct SwapReport {
+    pub(crate) stage: String,
+    /// `published`, `canary`, `shadow`, `would publish` (a dry run), `unchanged`, `rolled back`,
+    /// `promoted`, `cancelled`.
+    pub(crate) outcome: String,
+    pub(crate) generation: u64,
+    /// The generation that ran before.
+    pub(crate) previous: u64,
+    pub(crate) sha256: String,
+    pub(crate) state: String,
+    pub(crate) elapsed_ms: u64,
+    /// The longest pause of a shard, in microseconds.
+    pub(crate) pause_us: u64,
+}
+
+/// `POST /v1/reload`: what the new configuration changed, each as one line.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct ReloadReport {
+    pub(crate) changes: Vec<String>,
+    pub(crate) elapsed_ms: u64,
+}
+
+/// `GET /v1/stages/NAME/shadow`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct ShadowView {
+    pub(crate) stage: String,
+    pub(crate) running: u64,
+    pub(crate) shadow: u64,
+    /// Items that both have judged.
+    pub(crate) compared: u64,
+    /// Of these, judged or edited in another way.
+    pub(crate) different: u64,
+    /// Held by one of them, and not yet settled by both.
+    pub(crate) unsettled: u64,
+    /// Calls of the shadow that failed.
+    pub(crate) faults: u64,
+    /// By service and span name, most frequent first.
+    pub(crate) differences: Vec<DifferenceView>,
+}
+
+/// One kind of difference.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct DifferenceView {
+    pub(crate) service: String,
+    pub(crate) span: String,
+    /// `keep`, `keep, edited`, `hold`, `drop: REASON`.
+    pub(crate) running: String,
+    pub(crate) shadow: String,
+    pub(crate) count: u64,
+    /// Some spans of this kind: trace id and span id in hex.
+    pub(crate) examples: Vec<(String, String)>,
+}
+
+/// The body of every answer that is not a 2xx.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct ErrorView {
+    /// What, where, and the remedy, in one line with its causes.
+    pub(crate) error: String,
+}
