@@ -19,6 +19,8 @@ pub struct Ledger {
     pub dropped: u64,
     /// Items given up at the deadline of the drain.
     pub abandoned: u64,
+    /// Items that passed while the exporter was not there.
+    pub missed: u64,
     /// Items that plugins still hold.
     pub held: u64,
     /// Items still in a queue.
@@ -35,6 +37,7 @@ impl Ledger {
             exported: line.count("exported")?,
             dropped: line.count("dropped")?,
             abandoned: line.count("abandoned")?,
+            missed: line.count("missed").unwrap_or_default(),
             held: line.count("held")?,
             queued: line.count("queued")?,
         })
@@ -48,7 +51,7 @@ impl Ledger {
         let left = self.held + self.queued;
         ensure!(left == 0, "something is left inside: {self:?}");
         let into = self.received + self.created;
-        let out = self.refused + self.exported + self.dropped + self.abandoned;
+        let out = self.refused + self.exported + self.dropped + self.abandoned + self.missed;
         ensure!(into == out, "the ledger does not balance: {self:?}");
         Ok(())
     }

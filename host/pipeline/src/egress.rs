@@ -176,7 +176,7 @@ impl Egress {
             return;
         }
         let Batch { bytes, tally } = batch;
-        let tallies = tally.forward(self.queues.len());
+        let tallies = tally.forward(0..self.queues.len());
         for ((queue, permit), tally) in self.queues.iter().zip(&permits.0).zip(tallies) {
             let batch = Batch {
                 bytes: Bytes::clone(&bytes),

@@ -6,6 +6,7 @@
 //! not even a cancelled task, can lose an item without the ledger knowing.
 
 mod books;
+mod stage;
 mod tally;
 
 use std::fmt;
@@ -13,7 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use spandrel_wire::Signal;
 
-pub use self::books::{Books, ExporterBooks, StageBooks};
+pub use self::books::{Books, ExporterBooks};
+pub use self::stage::{Column, GenerationBooks, StageBooks};
 pub(crate) use self::tally::End;
 pub use self::tally::{Account, Reason, Tally};
 
@@ -26,19 +28,13 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens empty books: one column for each stage (its name and its plugin's drop reasons) and
-    /// one for each exporter.
+    /// Opens empty books: one column for each exporter. Stages open theirs.
     pub fn new(
         pipeline: impl Into<String>,
         signal: Signal,
-        stages: impl IntoIterator<Item = (String, Vec<String>)>,
         exporters: impl IntoIterator<Item = String>,
     ) -> Arc<Self> {
         let books = Books {
-            stages: stages
-                .into_iter()
-                .map(|(name, reasons)| StageBooks::new(name, reasons))
-                .collect(),
             exporters: exporters.into_iter().map(ExporterBooks::new).collect(),
             ..Books::default()
         };
@@ -72,6 +68,34 @@ impl Ledger {
         entry(&mut self.books.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// The column of the stage with this name, opened when there is none, for postings of the
+    /// generation with this number, whose manifest has these drop reasons.
+    pub(crate) fn open(&self, stage: &str, generation: u64, reasons: &[String]) -> Column {
+        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = books.stages.iter().position(|column| column.name == stage);
+        let place = known.unwrap_or_else(|| {
+            books.stages.push(StageBooks::new(stage.to_owned()));
+            books.stages.len() - 1
+        });
+        if let Some(column) = books.stages.get_mut(place) {
+            column.open(generation, reasons);
+        }
+        Column {
+            stage: place,
+            generation,
+        }
+    }
+
+    /// Says which stages the pipeline has now, in order.
+    pub(crate) fn arrange<'a>(&self, stages: impl IntoIterator<Item = &'a str>) {
+        let order: Vec<&str> = stages.into_iter().collect();
+        self.post(|books| {
+            for column in &mut books.stages {
+                column.position = order.iter().position(|stage| *stage == column.name);
+            }
+        });
+    }
+
     /// A posting in one stage's column.
     pub(crate) fn post_stage(&self, stage: usize, entry: impl FnOnce(&mut StageBooks)) {
         self.post(|books| {
@@ -79,6 +103,30 @@ impl Ledger {
                 entry(column);
             }
         });
+    }
+
+    /// The columns of these exporters, by their names; a new name gets a new column. Whoever comes
+    /// or goes was not there all the time.
+    pub(crate) fn change_exporters(&self, names: &[&str]) -> Vec<usize> {
+        let mut columns = Vec::with_capacity(names.len());
+        self.post(|books| {
+            for column in &mut books.exporters {
+                column.absent |= !names.contains(&column.name.as_str());
+            }
+            for name in names {
+                let known = books
+                    .exporters
+                    .iter()
+                    .position(|column| column.name == *name);
+                columns.push(known.unwrap_or(books.exporters.len()));
+                if known.is_none() {
+                    let mut column = ExporterBooks::new((*name).to_owned());
+                    column.absent = true;
+                    books.exporters.push(column);
+                }
+            }
+        });
+        columns
     }
 
     /// A posting in one exporter's column.

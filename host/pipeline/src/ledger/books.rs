@@ -1,11 +1,9 @@
 //! The figures of a ledger at one moment.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
 
-use super::tally::{Account, Reason};
-use crate::stage::FaultKind;
+use super::stage::StageBooks;
+use super::tally::Account;
 
 /// All figures are items, unless their name says otherwise.
 #[derive(Clone, Debug, Default)]
@@ -26,74 +24,10 @@ pub struct Books {
     pub abandoned: u64,
     /// Requests that were not valid, and so have no item count.
     pub invalid_requests: u64,
-    /// One column for each stage, in pipeline order.
+    /// One column for each stage that there is or was; each says where it stands.
     pub stages: Vec<StageBooks>,
-    /// One column for each exporter.
+    /// One column for each exporter that was ever there, in the order of their coming.
     pub exporters: Vec<ExporterBooks>,
-}
-
-/// One stage's column.
-#[derive(Clone, Debug, Default)]
-pub struct StageBooks {
-    /// The stage's name in the config.
-    pub name: String,
-    /// Offered to the stage.
-    pub input: u64,
-    /// Left the stage towards the next.
-    pub output: u64,
-    /// Held now.
-    pub held: u64,
-    /// Bytes held now, as the host stores them.
-    pub held_bytes: u64,
-    /// Passed by without a judgement, because the plugin failed or its breaker is open.
-    pub bypassed: u64,
-    /// Calls of the plugin.
-    pub calls: u64,
-    /// Time inside these calls.
-    pub call_time: Duration,
-    /// Failed calls, in the order of [`FaultKind::ALL`].
-    pub faults: [u64; FaultKind::ALL.len()],
-    /// Instances made after a fault.
-    pub restarts: u64,
-    /// Shards whose breaker is open now.
-    pub breakers_open: u64,
-    /// Names of the plugin's own drop reasons.
-    reasons: Vec<String>,
-    dropped: BTreeMap<Reason, u64>,
-}
-
-impl StageBooks {
-    pub(super) fn new(name: String, reasons: Vec<String>) -> Self {
-        Self {
-            name,
-            reasons,
-            ..Self::default()
-        }
-    }
-
-    /// Dropped so far, each reason by its name.
-    pub fn dropped(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.dropped
-            .iter()
-            .map(|(reason, items)| (reason.name(&self.reasons), *items))
-    }
-
-    /// Dropped so far, for all reasons.
-    pub fn dropped_total(&self) -> u64 {
-        self.dropped.values().sum()
-    }
-
-    pub(super) fn add_dropped(&mut self, reason: Reason, items: u64) {
-        *self.dropped.entry(reason).or_default() += items;
-    }
-
-    pub(crate) fn add_fault(&mut self, kind: FaultKind) {
-        for (column, counted) in FaultKind::ALL.iter().zip(&mut self.faults) {
-            if *column == kind {
-                *counted += 1;
-            }
-        }
-    }
 }
 
 /// One exporter's column.
@@ -101,6 +35,10 @@ impl StageBooks {
 pub struct ExporterBooks {
     /// The exporter's name in the config.
     pub name: String,
+    /// Whether the exporter was not there all the time: it came later, or was taken away.
+    pub absent: bool,
+    /// Entered its queue.
+    pub entered: u64,
     /// In the queue, the batcher, or an attempt now.
     pub queued: u64,
     /// The backend said it has them.
@@ -130,6 +68,17 @@ impl ExporterBooks {
     /// Items that this exporter gave up, whatever the cause.
     pub fn lost(&self) -> u64 {
         self.rejected + self.failed + self.expired + self.abandoned
+    }
+
+    /// Whether what entered its queue is accounted for, and whether all of what left the last stage
+    /// did enter it, unless the exporter was not there for a while.
+    fn is_balanced(&self, forwarded: u64) -> bool {
+        let whole = if self.absent {
+            self.entered <= forwarded
+        } else {
+            self.entered == forwarded
+        };
+        whole && self.entered == self.queued + self.sent + self.lost()
     }
 }
 
@@ -164,7 +113,12 @@ impl Books {
             && self
                 .exporters
                 .iter()
-                .all(|e| self.forwarded == e.queued + e.sent + e.lost())
+                .all(|exporter| exporter.is_balanced(self.forwarded))
+    }
+
+    /// Left the last stage while this exporter was not there.
+    pub fn missed(&self, exporter: &ExporterBooks) -> u64 {
+        self.forwarded.saturating_sub(exporter.entered)
     }
 
     /// Whether nothing is left inside; true after a drain.
@@ -202,6 +156,7 @@ impl Books {
             }
             Account::Queue(exporter) => {
                 if let Some(column) = self.exporters.get_mut(exporter) {
+                    column.entered += items;
                     column.queued += items;
                 }
             }
@@ -245,7 +200,9 @@ impl fmt::Display for Books {
         if !reasons.is_empty() {
             write!(f, " ({reasons})")?;
         }
-        if let [exporter] = self.exporters.as_slice() {
+        if let [exporter] = self.exporters.as_slice()
+            && !exporter.absent
+        {
             write!(f, " + exported {}", exporter.sent)?;
             write!(
                 f,
@@ -267,7 +224,7 @@ impl fmt::Display for Books {
                 write!(
                     f,
                     "; {}: forwarded {} = exported {}",
-                    e.name, self.forwarded, e.sent
+                    e.name, e.entered, e.sent
                 )?;
                 write!(f, " + failed {}", e.rejected + e.failed + e.expired)?;
                 write!(f, " + abandoned {} + queued {}", e.abandoned, e.queued)?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Ledger;
+use super::{Column, Ledger};
 use crate::completion::Guard;
 
 /// Where items stand while they are inside.
@@ -14,7 +14,7 @@ pub enum Account {
     Chain,
     /// Held for a stage, by its index in the pipeline.
     Held(usize),
-    /// Queued for an exporter, by its index in the pipeline.
+    /// Queued for an exporter, by its column in the books.
     Queue(usize),
 }
 
@@ -42,11 +42,10 @@ impl Reason {
         }
     }
 
-    pub(super) fn name<'a>(&self, names: &'a [String]) -> &'a str {
+    /// The name of a reason that is not in the plugin's manifest.
+    pub(super) fn label(self) -> &'static str {
         match self {
-            Self::Plugin(index) => names
-                .get(usize::from(*index))
-                .map_or("unnamed", String::as_str),
+            Self::Plugin(_) => "unnamed",
             Self::Undisposed => "undisposed",
             Self::Fault => "fault",
             Self::HeldLimit => "held_limit",
@@ -125,21 +124,21 @@ impl Tally {
     }
 
     /// Drops `items` of these for a stage's reason.
-    pub(crate) fn drop_items(&mut self, stage: usize, reason: Reason, items: u64) {
+    pub(crate) fn drop_items(&mut self, column: Column, reason: Reason, items: u64) {
         let items = items.min(self.items);
         self.items -= items;
         let from = self.account;
         self.ledger.post(|books| {
             books.leave(from, items);
-            if let Some(column) = books.stages.get_mut(stage) {
-                column.add_dropped(reason, items);
+            if let Some(books) = books.stages.get_mut(column.stage) {
+                books.add_dropped(column.generation, reason, items);
             }
         });
     }
 
     /// Drops all of them for a stage's reason.
-    pub(crate) fn drop_all(mut self, stage: usize, reason: Reason) {
-        self.drop_items(stage, reason, self.items);
+    pub(crate) fn drop_all(mut self, column: Column, reason: Reason) {
+        self.drop_items(column, reason, self.items);
     }
 
     /// The sender is told, and still owns them.
@@ -151,23 +150,25 @@ impl Tally {
         });
     }
 
-    /// Leaves the last stage: one tally for each of `exporters` queues, which may be none.
-    pub(crate) fn forward(mut self, exporters: usize) -> Vec<Self> {
+    /// Leaves the last stage: one tally for each of these exporters' queues, by their columns.
+    pub(crate) fn forward(
+        mut self,
+        exporters: impl Iterator<Item = usize> + Clone,
+    ) -> impl Iterator<Item = Self> {
         let (from, items) = (self.account, std::mem::take(&mut self.items));
         self.ledger.post(|books| {
             books.leave(from, items);
             books.forwarded += items;
-            for exporter in 0..exporters {
+            for exporter in exporters.clone() {
                 books.enter(Account::Queue(exporter), items);
             }
         });
-        let tally = |exporter| Self {
+        exporters.map(move |exporter| Self {
             ledger: Arc::clone(&self.ledger),
             account: Account::Queue(exporter),
             items,
             guards: self.guards.clone(),
-        };
-        (0..exporters).map(tally).collect()
+        })
     }
 
     /// The end of an export: books all items in the exporter's column.

@@ -2,14 +2,16 @@ use super::tally::End;
 use super::*;
 use crate::completion::Guard;
 
+const COLUMN: Column = Column {
+    stage: 0,
+    generation: 1,
+};
+
 fn ledger() -> Arc<Ledger> {
-    let stages = [("wasm/a".to_owned(), vec!["health".to_owned()])];
-    Ledger::new(
-        "traces",
-        Signal::Traces,
-        stages,
-        ["otlp".to_owned(), "debug".to_owned()],
-    )
+    let exporters = ["otlp".to_owned(), "debug".to_owned()];
+    let ledger = Ledger::new("traces", Signal::Traces, exporters);
+    ledger.open("wasm/a", 1, &["health".to_owned()]);
+    ledger
 }
 
 /// The books balance after every single step of a batch's life, whatever becomes of its items.
@@ -21,12 +23,12 @@ fn balances_at_every_step() {
     check();
     tally.transfer(Account::Chain);
     check();
-    tally.drop_items(0, Reason::Plugin(0), 3);
+    tally.drop_items(COLUMN, Reason::Plugin(0), 3);
     check();
     let mut held = tally.split(2);
     held.transfer(Account::Held(0));
     check();
-    let mut queued = tally.forward(2);
+    let mut queued = tally.forward(0..2).collect::<Vec<_>>();
     check();
     queued.remove(0).settle(End::Sent { rejected: 1 });
     check();
@@ -67,7 +69,7 @@ async fn a_cancelled_export_is_abandoned() {
     let mut tally = ledger.receive(4);
     tally.guard(guard);
     tally.transfer(Account::Chain);
-    let mut queued = tally.forward(2);
+    let mut queued = tally.forward(0..2).collect::<Vec<_>>();
     drop(queued.remove(1));
     queued.remove(0).settle(End::Sent { rejected: 0 });
     let books = ledger.books();
@@ -77,4 +79,35 @@ async fn a_cancelled_export_is_abandoned() {
     );
     assert!(books.is_balanced());
     assert_eq!(completed.await, Ok(crate::completion::Completed::Failed));
+}
+
+/// An exporter that comes later, or goes, answers for what entered its queue; one that is there all
+/// the time for everything, and the books do not balance when it was left out.
+#[test]
+fn exporters_come_and_go() {
+    let ledger = ledger();
+    let forward = |items, exporters: &[usize]| {
+        let mut tally = ledger.receive(items);
+        tally.transfer(Account::Chain);
+        tally
+            .forward(exporters.iter().copied())
+            .for_each(|tally| tally.settle(End::Sent { rejected: 0 }));
+    };
+    forward(10, &[0, 1]);
+    assert_eq!(ledger.change_exporters(&["otlp", "file"]), [0, 2]);
+    // Admitted before the change.
+    forward(5, &[0, 1]);
+    forward(3, &[0, 2]);
+    assert_eq!(ledger.change_exporters(&["otlp", "debug"]), [0, 1]);
+    forward(1, &[0, 1]);
+    let books = ledger.books();
+    assert!(books.is_balanced() && books.is_settled(), "{ledger}");
+    let of = |of: fn(&Books, &ExporterBooks) -> u64| {
+        let columns = books.exporters.iter();
+        columns.map(|column| of(&books, column)).collect::<Vec<_>>()
+    };
+    assert_eq!(of(|_, column| column.sent), [19, 16, 3]);
+    assert_eq!(of(Books::missed), [0, 3, 16]);
+    forward(1, &[1]);
+    assert!(!ledger.books().is_balanced(), "{ledger}");
 }

@@ -132,6 +132,7 @@ fn summary(ledgers: &[Arc<Ledger>], in_time: bool, started: Instant) -> Ending {
         failed = sum.failed,
         exported = sum.exported,
         abandoned = sum.abandoned,
+        missed = missed(&sum),
         held = sum.held,
         queued = sum.queued,
         balanced = sum.is_balanced(),
@@ -152,6 +153,11 @@ fn is_done(books: &Books) -> bool {
     books.is_balanced() && books.is_settled() && books.abandoned() == 0
 }
 
+/// Said only where there is any: where exporters came or went while the pipeline ran.
+fn missed(row: &Row) -> Option<u64> {
+    (row.missed > 0).then_some(row.missed)
+}
+
 fn log_row(pipeline: &str, exporter: &str, row: &Row) {
     info!(
         pipeline,
@@ -163,6 +169,7 @@ fn log_row(pipeline: &str, exporter: &str, row: &Row) {
         failed = row.failed,
         exported = row.exported,
         abandoned = row.abandoned,
+        missed = missed(row),
         held = row.held,
         queued = row.queued,
         balanced = row.is_balanced(),

@@ -1,7 +1,8 @@
 //! The ledger's last words, in rows that balance: one for each pipeline and exporter.
 //!
-//! `received + created = refused + dropped + exported + abandoned + held + queued`. An exporter that
-//! gave items up has dropped them: `dropped` includes those, and `failed` says how many they are.
+//! `received + created = refused + dropped + exported + abandoned + missed + held + queued`. An
+//! exporter that gave items up has dropped them: `dropped` includes those, and `failed` says how many
+//! they are. One that came or went while the pipeline ran has `missed` what passed without it.
 
 use spandrel_pipeline::ledger::Books;
 
@@ -15,6 +16,7 @@ pub(super) struct Row {
     pub(super) failed: u64,
     pub(super) exported: u64,
     pub(super) abandoned: u64,
+    pub(super) missed: u64,
     pub(super) held: u64,
     pub(super) queued: u64,
 }
@@ -31,6 +33,7 @@ pub(super) fn rows(books: &Books) -> Vec<(&str, Row)> {
             failed,
             exported: exporter.sent,
             abandoned: books.abandoned + exporter.abandoned,
+            missed: books.missed(exporter),
             held: books.held(),
             queued: books.ingress + books.chain + exporter.queued,
         }
@@ -44,7 +47,7 @@ pub(super) fn rows(books: &Books) -> Vec<(&str, Row)> {
 
 impl Row {
     pub(super) fn is_balanced(&self) -> bool {
-        let left = self.refused + self.dropped + self.exported + self.abandoned;
+        let left = self.refused + self.dropped + self.exported + self.abandoned + self.missed;
         self.received + self.created == left + self.held + self.queued
     }
 
@@ -57,6 +60,7 @@ impl Row {
         self.failed += other.failed;
         self.exported += other.exported;
         self.abandoned += other.abandoned;
+        self.missed += other.missed;
         self.held += other.held;
         self.queued += other.queued;
     }
@@ -65,7 +69,8 @@ impl Row {
 /// The row that says least was exported: what a pipeline with several exporters is judged by.
 pub(super) fn worst(books: &Books) -> Row {
     let rows = rows(books).into_iter().map(|(_, row)| row);
-    rows.min_by_key(|row| row.exported).unwrap_or_default()
+    rows.min_by_key(|row| row.exported + row.missed)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -79,6 +84,7 @@ mod tests {
     fn rows_balance_for_each_exporter() {
         let exporter = |name: &str, sent, expired, queued| ExporterBooks {
             name: name.to_owned(),
+            entered: sent + expired + queued,
             sent,
             expired,
             queued,
@@ -100,5 +106,28 @@ mod tests {
             (worst.exported, worst.dropped, worst.failed, worst.queued),
             (3, 4, 4, 1)
         );
+    }
+
+    /// An exporter that came while the pipeline ran is not judged by what passed before it.
+    #[test]
+    fn a_late_exporter_balances() {
+        let exporter = |name: &str, absent, sent| ExporterBooks {
+            name: name.to_owned(),
+            absent,
+            entered: 4,
+            sent,
+            failed: 4 - sent,
+            ..ExporterBooks::default()
+        };
+        let books = Books {
+            received: 10,
+            forwarded: 10,
+            exporters: vec![exporter("gone", true, 2), exporter("late", true, 4)],
+            ..Books::default()
+        };
+        assert!(books.is_balanced());
+        assert!(rows(&books).iter().all(|(_, row)| row.is_balanced()));
+        let worst = worst(&books);
+        assert_eq!((worst.exported, worst.failed, worst.missed), (2, 2, 6));
     }
 }

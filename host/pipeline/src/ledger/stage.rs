@@ -1,0 +1,255 @@
+//! One stage's column: what went through it, in all and by generation.
+
+use std::time::Duration;
+
+use super::tally::Reason;
+use crate::stage::FaultKind;
+
+/// Names one stage's column, and the generation that a posting is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// The place of the column in [`Books::stages`](super::Books::stages).
+    pub stage: usize,
+    /// The generation's number.
+    pub generation: u64,
+}
+
+/// One stage's column. It stays when the stage is taken out of the pipeline: its sums belong to the
+/// law.
+#[derive(Clone, Debug, Default)]
+pub struct StageBooks {
+    /// The stage's name in the config.
+    pub name: String,
+    /// Where the stage stands in the pipeline, from 0; none when it was taken out.
+    pub position: Option<usize>,
+    /// Offered to the stage.
+    pub input: u64,
+    /// Left the stage towards the next.
+    pub output: u64,
+    /// Held now.
+    pub held: u64,
+    /// Bytes held now, as the host stores them.
+    pub held_bytes: u64,
+    /// Passed by without a judgement, because the plugin failed or its breaker is open.
+    pub bypassed: u64,
+    /// Calls of the plugin.
+    pub calls: u64,
+    /// Time inside these calls.
+    pub call_time: Duration,
+    /// Failed calls, in the order of [`FaultKind::ALL`].
+    pub faults: [u64; FaultKind::ALL.len()],
+    /// Instances made after a fault.
+    pub restarts: u64,
+    /// Shards whose breaker is open now.
+    pub breakers_open: u64,
+    /// Batches that are in quarantine now.
+    pub quarantined: u64,
+    /// What the last generations did, oldest first.
+    pub generations: Vec<GenerationBooks>,
+    dropped: Vec<Dropped>,
+}
+
+/// What one generation did in a stage.
+#[derive(Clone, Debug, Default)]
+pub struct GenerationBooks {
+    /// Its number.
+    pub number: u64,
+    /// Offered to it.
+    pub input: u64,
+    /// Left it towards the next stage.
+    pub output: u64,
+    /// Dropped by it, for whatever reason.
+    pub dropped: u64,
+    /// Its calls.
+    pub calls: u64,
+    /// Time inside these calls.
+    pub call_time: Duration,
+    /// Failed calls.
+    pub faults: u64,
+    /// The reasons of its manifest, as places in the column's `dropped`.
+    reasons: Vec<usize>,
+}
+
+#[derive(Clone, Debug)]
+struct Dropped {
+    reason: String,
+    items: u64,
+}
+
+/// So many generations have figures of their own: the running one, the one before, a candidate
+/// beside it, and one more to compare with.
+const GENERATIONS: usize = 4;
+
+/// So many names of reasons has a column: four generations' worth of the most that a manifest may
+/// have. A plugin that makes up new names with each generation drops under `other` after that.
+const REASONS: usize = 1000;
+
+const OTHER: &str = "other";
+
+impl StageBooks {
+    pub(super) fn new(name: String) -> Self {
+        Self {
+            name,
+            ..Self::default()
+        }
+    }
+
+    /// Dropped so far, each reason by its name.
+    pub fn dropped(&self) -> impl Iterator<Item = (&str, u64)> {
+        let dropped = self.dropped.iter().filter(|dropped| dropped.items > 0);
+        dropped.map(|dropped| (dropped.reason.as_str(), dropped.items))
+    }
+
+    /// Dropped so far, for all reasons.
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.iter().map(|dropped| dropped.items).sum()
+    }
+
+    /// What a generation did, while it is remembered.
+    pub fn generation(&self, number: u64) -> Option<&GenerationBooks> {
+        self.generations
+            .iter()
+            .find(|generation| generation.number == number)
+    }
+
+    /// Begins the figures of a generation; one that comes back goes on with its own.
+    pub(super) fn open(&mut self, number: u64, reasons: &[String]) {
+        let reasons = reasons.iter().map(|reason| self.reason(reason)).collect();
+        match self.generation_mut(number) {
+            Some(known) => known.reasons = reasons,
+            None => {
+                if self.generations.len() >= GENERATIONS {
+                    self.generations.remove(0);
+                }
+                self.generations.push(GenerationBooks {
+                    number,
+                    reasons,
+                    ..GenerationBooks::default()
+                });
+            }
+        }
+    }
+
+    pub(super) fn generation_mut(&mut self, number: u64) -> Option<&mut GenerationBooks> {
+        self.generations
+            .iter_mut()
+            .rev()
+            .find(|generation| generation.number == number)
+    }
+
+    pub(super) fn add_dropped(&mut self, generation: u64, reason: Reason, items: u64) {
+        let known = self.generation_mut(generation).map(|figures| {
+            figures.dropped += items;
+            match reason {
+                Reason::Plugin(index) => figures.reasons.get(usize::from(index)).copied(),
+                _ => None,
+            }
+        });
+        let place = match (known.flatten(), reason) {
+            (Some(place), _) => place,
+            (None, reason) => self.reason(reason.label()),
+        };
+        if let Some(dropped) = self.dropped.get_mut(place) {
+            dropped.items += items;
+        }
+    }
+
+    /// Counts a call, in the column and in its generation's figures.
+    pub(crate) fn add_call(&mut self, generation: u64, elapsed: Duration) {
+        self.calls += 1;
+        self.call_time += elapsed;
+        if let Some(figures) = self.generation_mut(generation) {
+            figures.calls += 1;
+            figures.call_time += elapsed;
+        }
+    }
+
+    /// Counts items that are offered.
+    pub(crate) fn add_input(&mut self, generation: u64, items: u64) {
+        self.input += items;
+        if let Some(figures) = self.generation_mut(generation) {
+            figures.input += items;
+        }
+    }
+
+    /// Counts items that leave towards the next stage.
+    pub(crate) fn add_output(&mut self, generation: u64, items: u64) {
+        self.output += items;
+        if let Some(figures) = self.generation_mut(generation) {
+            figures.output += items;
+        }
+    }
+
+    pub(crate) fn add_fault(&mut self, generation: u64, kind: FaultKind) {
+        for (column, counted) in FaultKind::ALL.iter().zip(&mut self.faults) {
+            if *column == kind {
+                *counted += 1;
+            }
+        }
+        if let Some(figures) = self.generation_mut(generation) {
+            figures.faults += 1;
+        }
+    }
+
+    /// The place of a reason's name, which is made when there is none.
+    fn reason(&mut self, name: &str) -> usize {
+        let known = |name| self.dropped.iter().position(|known| known.reason == name);
+        if let Some(place) = known(name) {
+            return place;
+        }
+        let name = if self.dropped.len() < REASONS {
+            name
+        } else if let Some(place) = known(OTHER) {
+            return place;
+        } else {
+            OTHER
+        };
+        self.dropped.push(Dropped {
+            reason: name.to_owned(),
+            items: 0,
+        });
+        self.dropped.len() - 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(count: usize, prefix: &str) -> Vec<String> {
+        (0..count).map(|n| format!("{prefix}{n}")).collect()
+    }
+
+    /// A reason keeps its name when another generation puts it at another index, and the figures of
+    /// a generation that comes back go on.
+    #[test]
+    fn reasons_are_known_by_name() {
+        let mut column = StageBooks::new("wasm/a".to_owned());
+        column.open(1, &["health".to_owned(), "noise".to_owned()]);
+        column.add_dropped(1, Reason::Plugin(1), 3);
+        column.open(2, &["noise".to_owned()]);
+        column.add_dropped(2, Reason::Plugin(0), 4);
+        column.add_dropped(2, Reason::Plugin(9), 1);
+        column.open(1, &["health".to_owned(), "noise".to_owned()]);
+        column.add_dropped(1, Reason::Fault, 5);
+        let dropped: Vec<_> = column.dropped().collect();
+        assert_eq!(dropped, [("noise", 7), ("unnamed", 1), ("fault", 5)]);
+        let of = |number| column.generation(number).map(|figures| figures.dropped);
+        assert_eq!((of(1), of(2)), (Some(8), Some(5)));
+        assert_eq!(column.dropped_total(), 13);
+    }
+
+    /// Neither generations nor names of reasons add up over thousands of swaps, and no drop is lost.
+    #[test]
+    fn a_column_is_bounded() {
+        let mut column = StageBooks::new("wasm/a".to_owned());
+        for number in 1..=3000 {
+            column.open(number, &names(1, &format!("g{number}_")));
+            column.add_dropped(number, Reason::Plugin(0), 1);
+        }
+        assert_eq!(column.generations.len(), GENERATIONS);
+        assert_eq!(column.dropped_total(), 3000);
+        assert!(column.dropped.len() <= REASONS + 1);
+        assert!(column.dropped().any(|(name, items)| name == OTHER && items == 2000));
+    }
+}
