@@ -1,28 +1,35 @@
 //! Egress: what leaves the last stage goes to each exporter's queue, and from there, in several
 //! concurrent attempts with retries, to the backend.
+//!
+//! The exporters can change while batches are on their way: each leaves by the outlets by which it
+//! was admitted. An exporter that is not among the outlets any more is *retired*: once the last such
+//! batch is through, its queue closes by itself, and its consumer empties it and ends.
 
 mod attempt;
+mod consumer;
+mod outlets;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
 use spandrel_wire::Signal;
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+pub(crate) use self::consumer::Consumers;
+pub(crate) use self::outlets::Permits;
+use self::outlets::{Outlet, Outlets};
 use crate::backoff::RetryConfig;
 use crate::batch::Batch;
-use crate::batcher::{Batcher, BatcherConfig};
+use crate::batcher::BatcherConfig;
 use crate::exporter::Exporter;
 use crate::ledger::Ledger;
-use crate::queue::{Lane, Permit, Queue, QueueConfig, QueueFill, Queued};
+use crate::queue::{Queue, QueueConfig, QueueFill};
 
 /// One exporter of a pipeline, with its own queue.
 #[derive(Clone, Debug)]
 pub struct ExporterSpec {
-    /// Its name in the config.
+    /// Its name in the config; no other exporter of the pipeline has it.
     pub name: String,
     /// What sends.
     pub exporter: Arc<dyn Exporter>,
@@ -34,9 +41,23 @@ pub struct ExporterSpec {
     pub retry: RetryConfig,
 }
 
-/// Room for one batch in every exporter's queue.
-#[derive(Clone, Debug)]
-pub(crate) struct Permits(Vec<Permit>);
+impl ExporterSpec {
+    /// Whether what runs by the one can run on by the other.
+    fn is_same(&self, other: &Self) -> bool {
+        let Self {
+            name,
+            exporter,
+            queue,
+            batcher,
+            retry,
+        } = self;
+        *name == other.name
+            && Arc::ptr_eq(exporter, &other.exporter)
+            && *queue == other.queue
+            && *batcher == other.batcher
+            && *retry == other.retry
+    }
+}
 
 /// Whether there is room for a sender's batch.
 #[derive(Debug)]
@@ -53,79 +74,84 @@ pub(crate) enum Room {
 #[derive(Debug)]
 pub(crate) struct Egress {
     ledger: Arc<Ledger>,
-    queues: Vec<Arc<Queue>>,
-}
-
-/// The tasks that empty the queues; they end when the queues are closed and empty.
-#[derive(Debug)]
-pub(crate) struct Consumers {
-    tasks: JoinSet<()>,
-    draining: watch::Sender<bool>,
-    cut: watch::Sender<bool>,
+    outlets: watch::Sender<Arc<Outlets>>,
+    /// Queues of exporters that were changed or removed, by their columns, until they are empty.
+    retired: Mutex<Vec<(usize, Weak<Queue>)>>,
 }
 
 impl Egress {
-    /// Makes the queues and starts the task of each exporter.
+    /// Makes the queues and starts the task of each exporter. The ledger has their columns.
     pub(crate) fn start(
         signal: Signal,
         ledger: &Arc<Ledger>,
         specs: Vec<ExporterSpec>,
     ) -> (Arc<Self>, Consumers) {
-        let (draining, drain) = watch::channel(false);
-        let (cut, cut_seen) = watch::channel(false);
-        let mut tasks = JoinSet::new();
-        let mut queues = Vec::with_capacity(specs.len());
-        for (index, spec) in specs.into_iter().enumerate() {
-            let queue = Arc::new(Queue::new(spec.queue.clone()));
-            queues.push(Arc::clone(&queue));
-            let consumer = Consumer {
-                signal,
-                ledger: Arc::clone(ledger),
-                index,
-                queue,
-                spec: Arc::new(spec),
-                drain: drain.clone(),
-                cut: cut_seen.clone(),
-            };
-            tasks.spawn(consumer.run());
+        let consumers = Consumers::new(signal, Arc::clone(ledger));
+        let specs = specs.into_iter().enumerate();
+        let outlets = specs.map(|(column, spec)| consumers.start(column, spec));
+        let (outlets, _) = watch::channel(Arc::new(Outlets::new(outlets.collect())));
+        let egress = Self {
+            ledger: Arc::clone(ledger),
+            outlets,
+            retired: Mutex::default(),
+        };
+        (Arc::new(egress), consumers)
+    }
+
+    /// Makes these the exporters. One that is the same as before goes on as it is, with its queue;
+    /// the others are started, and those that are no more are retired.
+    pub(crate) fn change(&self, consumers: &Consumers, specs: Vec<ExporterSpec>) {
+        // Held to the end, so that there is one change at a time.
+        let mut retired = self.retired();
+        retired.retain(|(_, queue)| queue.strong_count() > 0);
+        consumers.reap();
+        let before = self.current();
+        let names = specs.iter().map(|spec| spec.name.as_str());
+        let columns = self.ledger.change_exporters(&names.collect::<Vec<_>>());
+        let outlet = |(column, spec)| match before.like(&spec) {
+            Some(same) => same,
+            None => {
+                tracing::info!(pipeline = self.ledger.pipeline(), exporter = %spec.name, "exporter started");
+                consumers.start(column, spec)
+            }
+        };
+        let after = columns.into_iter().zip(specs).map(outlet);
+        let after = Outlets::new(after.collect());
+        for outlet in before.without(&after) {
+            let exporter = outlet.name();
+            tracing::info!(
+                pipeline = self.ledger.pipeline(),
+                exporter,
+                "exporter retired"
+            );
+            retired.push((outlet.column(), Arc::downgrade(outlet.queue())));
         }
-        (
-            Arc::new(Self {
-                ledger: Arc::clone(ledger),
-                queues,
-            }),
-            Consumers {
-                tasks,
-                draining,
-                cut,
-            },
-        )
+        // Who waits for room begins anew with the new outlets, so only a change is told.
+        self.outlets.send_if_modified(|outlets| {
+            let changed = **outlets != after;
+            if changed {
+                *outlets = Arc::new(after);
+            }
+            changed
+        });
     }
 
     /// A sender's room in every queue, now.
     pub(crate) fn try_reserve(&self, items: u64, bytes: usize) -> Room {
-        let permits = self
-            .queues
-            .iter()
-            .map(|queue| queue.try_reserve(items, bytes))
-            .collect::<Vec<_>>();
+        let outlets = self.current();
+        let room = outlets.try_reserve(items, bytes);
         let missing = || {
-            permits
-                .iter()
-                .zip(&self.queues)
-                .enumerate()
-                .filter(|(_, (room, _))| room.is_none())
+            let outlets = room.iter().zip(outlets.iter());
+            outlets.filter_map(|(room, outlet)| room.is_none().then_some(outlet))
         };
-        if missing().any(|(_, (_, queue))| !queue.config().block_on_overflow) {
-            for (index, _) in missing() {
-                self.count_overflow(index, items);
-            }
+        if missing().any(|outlet| !outlet.queue().config().block_on_overflow) {
+            missing().for_each(|outlet| self.count_overflow(outlet, items));
             return Room::Full;
         }
-        permits
-            .into_iter()
-            .collect::<Option<Vec<_>>>()
-            .map_or(Room::Wait, |all| Room::Taken(Permits(all)))
+        match room.into_iter().collect::<Option<Vec<_>>>() {
+            Some(room) => Room::Taken(Permits::new(outlets, room)),
+            None => Room::Wait,
+        }
     }
 
     /// Waits for a sender's room in every queue with `block_on_overflow`, at most for `limit`; a
@@ -137,153 +163,92 @@ impl Egress {
         limit: Duration,
     ) -> Option<Permits> {
         let deadline = Instant::now() + limit;
-        let mut permits = Vec::with_capacity(self.queues.len());
-        for (index, queue) in self.queues.iter().enumerate() {
-            let permit = if queue.config().block_on_overflow {
-                tokio::time::timeout_at(deadline, queue.reserve(Lane::Sent, items, bytes))
-                    .await
-                    .ok()
-                    .flatten()
-            } else {
-                queue.try_reserve(items, bytes)
-            };
-            let Some(permit) = permit else {
-                self.count_overflow(index, items);
-                return None;
-            };
-            permits.push(permit);
+        let mut changes = self.outlets.subscribe();
+        loop {
+            let outlets = Arc::clone(&changes.borrow_and_update());
+            tokio::select! {
+                biased;
+                room = outlets.wait_for_room(items, bytes, deadline) => return match room {
+                    Ok(room) => Some(Permits::new(outlets, room)),
+                    Err(full) => {
+                        self.count_overflow(full, items);
+                        None
+                    }
+                },
+                // The sender of changes is this very value.
+                changed = changes.changed() => changed.ok()?,
+            }
         }
-        Some(Permits(permits))
     }
 
     /// Waits for room for what a plugin released or made. The caller bounds the wait.
     pub(crate) async fn reserve_released(&self, items: u64, bytes: usize) -> Option<Permits> {
-        let mut permits = Vec::with_capacity(self.queues.len());
-        for queue in &self.queues {
-            permits.push(queue.reserve(Lane::Released, items, bytes).await?);
+        let mut changes = self.outlets.subscribe();
+        loop {
+            let outlets = Arc::clone(&changes.borrow_and_update());
+            tokio::select! {
+                biased;
+                room = outlets.reserve_released(items, bytes) => {
+                    return Some(Permits::new(outlets, room?));
+                }
+                changed = changes.changed() => changed.ok()?,
+            }
         }
-        Some(Permits(permits))
     }
 
-    fn count_overflow(&self, exporter: usize, items: u64) {
+    fn count_overflow(&self, exporter: &Outlet, items: u64) {
         self.ledger
-            .post_exporter(exporter, |column| column.enqueue_failed += items);
+            .post_exporter(exporter.column(), |column| column.enqueue_failed += items);
     }
 
-    /// Moves a batch out of the chain into every queue, in the room that was taken for it.
+    /// Moves a batch out of the chain into every queue in which room was taken for it.
     pub(crate) fn forward(&self, batch: Batch, permits: &Permits) {
-        if batch.items() == 0 {
-            return;
-        }
-        let Batch { bytes, tally } = batch;
-        let tallies = tally.forward(0..self.queues.len());
-        for ((queue, permit), tally) in self.queues.iter().zip(&permits.0).zip(tallies) {
-            let batch = Batch {
-                bytes: Bytes::clone(&bytes),
-                tally,
-            };
-            queue.push(Queued {
-                batch,
-                permit: permit.clone(),
-            });
+        if batch.items() > 0 {
+            permits.forward(batch);
         }
     }
 
-    /// How full each exporter's queue is.
+    /// How full each exporter's queue is, by its column in the books. A changed exporter's old queue
+    /// counts until it is empty.
     pub(crate) fn fill(&self) -> Vec<QueueFill> {
-        self.queues.iter().map(|queue| queue.fill()).collect()
+        let retired = self.retired();
+        let mut fill = vec![QueueFill::default(); self.ledger.exporters()];
+        let mut add = |column: usize, queue: QueueFill, capacity| {
+            if let Some(sum) = fill.get_mut(column) {
+                sum.size += queue.size;
+                sum.released += queue.released;
+                sum.bytes += queue.bytes;
+                sum.capacity += capacity;
+            }
+        };
+        for outlet in self.current().iter() {
+            let queue = outlet.queue().fill();
+            add(outlet.column(), queue, queue.capacity);
+        }
+        for (column, queue) in retired.iter() {
+            // Its room is nobody's any more.
+            if let Some(queue) = queue.upgrade() {
+                add(*column, queue.fill(), 0);
+            }
+        }
+        fill
     }
 
     /// Nothing more comes: the consumers end once the queues are empty.
     pub(crate) fn close(&self) {
-        self.queues.iter().for_each(|queue| queue.close());
-    }
-}
-
-impl Consumers {
-    /// Tells attempts that wait for their next try to hurry: the process is about to end.
-    pub(crate) fn hurry(&self) {
-        self.draining.send_replace(true);
+        self.current()
+            .iter()
+            .for_each(|outlet| outlet.queue().close());
+        let retired = self.retired();
+        let queues = retired.iter().filter_map(|(_, queue)| queue.upgrade());
+        queues.for_each(|queue| queue.close());
     }
 
-    /// Waits until the closed queues are empty and every attempt has ended, at most until
-    /// `deadline`; what is left then is abandoned. Returns whether all of it ended by itself.
-    pub(crate) async fn finish(mut self, deadline: Instant) -> bool {
-        let all = async { while self.tasks.join_next().await.is_some() {} };
-        let in_time = tokio::time::timeout_at(deadline, all).await.is_ok();
-        if !in_time {
-            self.cut.send_replace(true);
-            let cut = async { while self.tasks.join_next().await.is_some() {} };
-            if tokio::time::timeout(CUT_GRACE, cut).await.is_err() {
-                self.tasks.shutdown().await;
-            }
-        }
-        in_time
-    }
-}
-
-/// How long consumers that were cut may take to let go: cancelling attempts takes no time, flushing
-/// a file a little.
-const CUT_GRACE: Duration = Duration::from_secs(1);
-
-/// Empties one queue.
-struct Consumer {
-    signal: Signal,
-    ledger: Arc<Ledger>,
-    index: usize,
-    queue: Arc<Queue>,
-    spec: Arc<ExporterSpec>,
-    drain: watch::Receiver<bool>,
-    cut: watch::Receiver<bool>,
-}
-
-/// Empties a queue when its consumer ends, however it ends: what still waits is abandoned then.
-struct LeftBehind(Arc<Queue>);
-
-impl Drop for LeftBehind {
-    fn drop(&mut self) {
-        self.0.clear();
-    }
-}
-
-impl Consumer {
-    async fn run(mut self) {
-        let _left_behind = LeftBehind(Arc::clone(&self.queue));
-        let mut cut = self.cut.clone();
-        let mut attempts = JoinSet::new();
-        tokio::select! {
-            () = self.consume(&mut attempts) => {}
-            _ = cut.wait_for(|cut| *cut) => {}
-        }
-        attempts.shutdown().await;
-        if let Err(error) = self.spec.exporter.flush().await {
-            tracing::error!(exporter = %self.spec.name, error, "exporter could not flush");
-        }
+    fn current(&self) -> Arc<Outlets> {
+        Arc::clone(&self.outlets.borrow())
     }
 
-    /// Until the queue is closed and empty, and every attempt has ended.
-    async fn consume(&mut self, attempts: &mut JoinSet<()>) {
-        let slots = Arc::new(Semaphore::new(self.spec.queue.num_consumers.max(1)));
-        let mut batcher = Batcher::new(self.signal, self.spec.batcher.clone());
-        // A slot is taken before a batch is, so that what cannot go out yet is still in the queue
-        // and can still be merged.
-        while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
-            while attempts.try_join_next().is_some() {}
-            let Some(gathered) = batcher.gather(&self.queue).await else {
-                break;
-            };
-            let delivery = attempt::Delivery {
-                signal: self.signal,
-                ledger: Arc::clone(&self.ledger),
-                index: self.index,
-                spec: Arc::clone(&self.spec),
-                drain: self.drain.clone(),
-            };
-            attempts.spawn(async move {
-                delivery.run(gathered).await;
-                drop(slot);
-            });
-        }
-        while attempts.join_next().await.is_some() {}
+    fn retired(&self) -> MutexGuard<'_, Vec<(usize, Weak<Queue>)>> {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

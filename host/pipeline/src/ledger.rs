@@ -105,6 +105,12 @@ impl Ledger {
         });
     }
 
+    /// How many exporters have a column.
+    pub(crate) fn exporters(&self) -> usize {
+        let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        books.exporters.len()
+    }
+
     /// The columns of these exporters, by their names; a new name gets a new column. Whoever comes
     /// or goes was not there all the time.
     pub(crate) fn change_exporters(&self, names: &[&str]) -> Vec<usize> {

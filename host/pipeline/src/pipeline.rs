@@ -186,7 +186,16 @@ impl Pipeline {
         self.door.ledger()
     }
 
-    /// How full each exporter's queue is, in the order of the exporters.
+    /// Makes these the exporters, at once, under whatever traffic. By name: one of which nothing has
+    /// changed (the very same `exporter`, equal settings) stays as it is, with its queue and its
+    /// connection; another is started anew; those that are not named any more are retired, and a
+    /// changed one's predecessor is, too: what was admitted for them still goes out through them,
+    /// then they end by themselves. To be called inside the runtime.
+    pub fn set_exporters(&self, exporters: Vec<ExporterSpec>) {
+        self.egress.change(&self.consumers, exporters);
+    }
+
+    /// How full each exporter's queue is, in the order of the exporters' columns in the ledger.
     pub fn queues(&self) -> Vec<QueueFill> {
         self.egress.fill()
     }

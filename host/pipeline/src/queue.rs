@@ -58,7 +58,7 @@ impl Default for QueueConfig {
 }
 
 /// How full a queue is, its batcher and its attempts included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueueFill {
     /// Room taken by what senders sent, in units of the queue's sizer.
     pub size: usize,

@@ -21,7 +21,7 @@ const DRAIN_INTERVAL: Duration = Duration::from_millis(500);
 pub(super) struct Delivery {
     pub(super) signal: Signal,
     pub(super) ledger: Arc<Ledger>,
-    pub(super) index: usize,
+    pub(super) column: usize,
     pub(super) spec: Arc<ExporterSpec>,
     pub(super) drain: watch::Receiver<bool>,
 }
@@ -42,7 +42,7 @@ impl Delivery {
         loop {
             attempt += 1;
             self.ledger
-                .post_exporter(self.index, |column| column.attempts += 1);
+                .post_exporter(self.column, |books| books.attempts += 1);
             let outcome = self.spec.exporter.export(self.signal, bytes.clone()).await;
             match outcome {
                 Outcome::Sent => {

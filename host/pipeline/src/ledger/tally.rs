@@ -151,10 +151,7 @@ impl Tally {
     }
 
     /// Leaves the last stage: one tally for each of these exporters' queues, by their columns.
-    pub(crate) fn forward(
-        mut self,
-        exporters: impl Iterator<Item = usize> + Clone,
-    ) -> impl Iterator<Item = Self> {
+    pub(crate) fn forward(mut self, exporters: impl Iterator<Item = usize> + Clone) -> Vec<Self> {
         let (from, items) = (self.account, std::mem::take(&mut self.items));
         self.ledger.post(|books| {
             books.leave(from, items);
@@ -163,12 +160,13 @@ impl Tally {
                 books.enter(Account::Queue(exporter), items);
             }
         });
-        exporters.map(move |exporter| Self {
+        let tally = |exporter| Self {
             ledger: Arc::clone(&self.ledger),
             account: Account::Queue(exporter),
             items,
             guards: self.guards.clone(),
-        })
+        };
+        exporters.map(tally).collect()
     }
 
     /// The end of an export: books all items in the exporter's column.

@@ -28,7 +28,7 @@ fn balances_at_every_step() {
     let mut held = tally.split(2);
     held.transfer(Account::Held(0));
     check();
-    let mut queued = tally.forward(0..2).collect::<Vec<_>>();
+    let mut queued = tally.forward(0..2);
     check();
     queued.remove(0).settle(End::Sent { rejected: 1 });
     check();
@@ -69,7 +69,7 @@ async fn a_cancelled_export_is_abandoned() {
     let mut tally = ledger.receive(4);
     tally.guard(guard);
     tally.transfer(Account::Chain);
-    let mut queued = tally.forward(0..2).collect::<Vec<_>>();
+    let mut queued = tally.forward(0..2);
     drop(queued.remove(1));
     queued.remove(0).settle(End::Sent { rejected: 0 });
     let books = ledger.books();
@@ -91,6 +91,7 @@ fn exporters_come_and_go() {
         tally.transfer(Account::Chain);
         tally
             .forward(exporters.iter().copied())
+            .into_iter()
             .for_each(|tally| tally.settle(End::Sent { rejected: 0 }));
     };
     forward(10, &[0, 1]);
