@@ -109,13 +109,15 @@ pub(crate) fn count() -> u32 {
     EMISSION.with_borrow(|emission| word(emission.released.len() / 2))
 }
 
-/// Forgets the items that were let go since `count` of them were counted. Spans that the plugin
-/// made stay.
-pub(crate) fn forget_since(count: u32) {
+/// Forgets the items that were let go since `count` of them were counted, and says how many these
+/// are. Spans that the plugin made stay.
+pub(crate) fn forget_since(count: u32) -> u32 {
     EMISSION.with_borrow_mut(|emission| {
+        let forgotten = word(emission.released.len() / 2).saturating_sub(count);
         emission.released.truncate(count as usize * 2);
         emission.edits.truncate(count);
-    });
+        forgotten
+    })
 }
 
 /// Takes out of the emission what belongs to the batch in hand: spans that were held and settled

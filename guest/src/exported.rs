@@ -89,16 +89,19 @@ impl<P: Plugin> Exported<P> {
 
     /// `snapshot` of the contract.
     pub fn snapshot(&mut self) -> Option<types::State> {
+        self.snapshot_with_lost().0
+    }
+
+    /// The state, and how many handles were destroyed as it was made: it should be none.
+    pub(crate) fn snapshot_with_lost(&mut self) -> (Option<types::State>, u32) {
         let version = self.plugin.manifest().state_version;
         // A handle that went into the state is not settled by that: its item is the next
         // generation's, and a snapshot has no emission to say anything else in.
         let count = emission::count();
         let bytes = self.plugin.snapshot();
-        emission::forget_since(count);
-        Some(types::State {
-            version,
-            bytes: bytes?,
-        })
+        let lost = emission::forget_since(count);
+        let state = bytes.map(|bytes| types::State { version, bytes });
+        (state, lost)
     }
 
     /// `restore` of the contract.

@@ -76,11 +76,13 @@ mod glob;
 mod held;
 pub mod host;
 mod id_hash;
+mod moment;
 mod plugin;
 mod reads;
 mod resource;
 mod span;
 mod span_edits;
+pub mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 mod value;
@@ -92,6 +94,7 @@ pub use glob::Glob;
 pub use held::Held;
 pub use host::{count, gauge, log, monotonic, now, random};
 pub use id_hash::{IdHash, IdHasher};
+pub use moment::Moment;
 pub use plugin::{Dispatch, DrainReason, Manifest, Plugin, Reason};
 pub use resource::{Resource, Scope};
 pub use span::Span;
@@ -108,12 +111,12 @@ pub mod wire {
 
 /// Everything that most plugins need.
 pub mod prelude {
-    pub use serde::Deserialize;
+    pub use serde::{Deserialize, Serialize};
     pub use std::time::Duration;
 
     pub use crate::{
-        AttributeValue, Batch, Dispatch, DrainReason, Glob, Held, Manifest, NewResource, NewSpan,
-        Plugin, Prepared, Reason, Resource, Scope, Span, SpanEdits, SpanKind, Status, StatusCode,
-        Value, debug, emit, error, export, info, trace, warn,
+        AttributeValue, Batch, Dispatch, DrainReason, Glob, Held, Manifest, Moment, NewResource,
+        NewSpan, Plugin, Prepared, Reason, Resource, Scope, Span, SpanEdits, SpanKind, Status,
+        StatusCode, Value, debug, emit, error, export, info, state, trace, warn,
     };
 }

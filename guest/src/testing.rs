@@ -34,9 +34,11 @@
 mod batch;
 mod host;
 mod outcome;
+mod swap;
 #[cfg(test)]
 mod tests;
 
 pub use batch::{TestBatch, TestSpan};
 pub use host::TestHost;
 pub use outcome::{Fate, Outcome, TestedSpan};
+pub use swap::{Handover, Swapped};

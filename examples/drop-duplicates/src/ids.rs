@@ -20,15 +20,17 @@ impl Ids {
         ]))
     }
 
-    pub(crate) fn write(self, out: &mut Vec<u8>) {
-        for word in self.0 {
-            out.extend_from_slice(&word.to_le_bytes());
+    pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(self.0) {
+            *bytes = word.to_le_bytes();
         }
+        bytes
     }
 
-    pub(crate) fn read(bytes: &[u8; Self::BYTES]) -> Self {
+    pub(crate) fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
         let mut words = [0; 3];
-        for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<8>().0) {
+        for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
             *word = u64::from_le_bytes(*bytes);
         }
         Self(words)

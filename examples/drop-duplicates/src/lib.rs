@@ -3,17 +3,17 @@
 mod ids;
 mod seen;
 
+use spandrel_guest::count;
 use spandrel_guest::prelude::*;
-use spandrel_guest::{count, monotonic};
 
 use ids::Ids;
-use seen::Seen;
+use seen::{Remembered, Seen};
 
 /// Why spans are dropped, as the ledger shows it.
 const DUPLICATE: Reason = Reason(0);
 
-/// What [`Seen::write`] writes.
-const STATE_VERSION: u32 = 1;
+/// What [`Remembered`] looks like.
+const STATE_VERSION: u32 = 2;
 
 /// The most that `max_spans` may say: about 1 GiB, a quarter of what a guest can ever have.
 const MOST_SPANS: usize = 10_000_000;
@@ -66,17 +66,18 @@ impl Plugin for DropDuplicates {
             return Err(format!("`max_spans` must be from 2 to {MOST_SPANS}"));
         }
         Ok(Self {
-            seen: Seen::new(config.window, config.max_spans, monotonic()),
+            seen: Seen::new(config.window, config.max_spans, Moment::now()),
         })
     }
 
     fn process(&mut self, batch: &mut Batch) {
-        self.seen.forget_old(monotonic());
+        let now = Moment::now();
+        self.seen.forget_old(now);
         let mut duplicates = 0;
         for span in batch.spans() {
             // A span without ids cannot be told from another: it is kept.
             let Some(ids) = Ids::of(&span) else { continue };
-            if !self.seen.insert(ids) {
+            if !self.seen.insert(ids, now) {
                 span.drop(DUPLICATE);
                 duplicates += 1;
             }
@@ -87,14 +88,16 @@ impl Plugin for DropDuplicates {
     }
 
     fn snapshot(&mut self) -> Option<Vec<u8>> {
-        Some(self.seen.write(monotonic()))
+        state::to_bytes(&self.seen.remembered())
     }
 
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), String> {
         if version != STATE_VERSION {
-            return Err(format!("state version {version} is not {STATE_VERSION}"));
+            return Err(state::unreadable(version, STATE_VERSION));
         }
-        self.seen.read(state, monotonic())
+        let remembered: Remembered = state::from_bytes(state)?;
+        self.seen.add(&remembered, Moment::now());
+        Ok(())
     }
 }
 

@@ -3,9 +3,13 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use spandrel_guest::IdHash;
+use serde::{Deserialize, Serialize};
+use spandrel_guest::{IdHash, Moment};
 
 use crate::ids::Ids;
+
+/// The most ids that a state has, the youngest: 14 of the 16 MiB that a stage lets it have.
+const MOST_CARRIED: usize = 600_000;
 
 /// Two generations of ids. New ones go into the younger; when that is a window old, or full, it
 /// becomes the elder and what was the elder is forgotten. So nothing is looked at one by one to
@@ -15,14 +19,24 @@ pub(crate) struct Seen {
     younger: HashSet<Ids, IdHash>,
     elder: HashSet<Ids, IdHash>,
     /// When the younger began.
-    began: Duration,
+    began: Moment,
     window: Duration,
     /// The most that one generation takes.
     most: usize,
 }
 
+/// What the next generation of the plugin takes over.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Remembered {
+    began: Moment,
+    #[serde(with = "spandrel_guest::state::flat")]
+    elder: Vec<[u8; Ids::BYTES]>,
+    #[serde(with = "spandrel_guest::state::flat")]
+    younger: Vec<[u8; Ids::BYTES]>,
+}
+
 impl Seen {
-    pub(crate) fn new(window: Duration, max_spans: usize, now: Duration) -> Self {
+    pub(crate) fn new(window: Duration, max_spans: usize, now: Moment) -> Self {
         Self {
             younger: HashSet::default(),
             elder: HashSet::default(),
@@ -33,31 +47,31 @@ impl Seen {
     }
 
     /// Lets go of what is too old.
-    pub(crate) fn forget_old(&mut self, now: Duration) {
-        let age = now.saturating_sub(self.began);
+    pub(crate) fn forget_old(&mut self, now: Moment) {
+        let age = now - self.began;
         if age >= self.window.saturating_mul(2) {
             self.younger.clear();
         }
         if age >= self.window {
-            self.turn();
-            self.began = now;
+            self.turn(now);
         }
     }
 
     /// Remembers a span; false when it is remembered already.
-    pub(crate) fn insert(&mut self, ids: Ids) -> bool {
+    pub(crate) fn insert(&mut self, ids: Ids, now: Moment) -> bool {
         if self.elder.contains(&ids) || !self.younger.insert(ids) {
             return false;
         }
         if self.younger.len() >= self.most {
-            self.turn();
+            self.turn(now);
         }
         true
     }
 
-    fn turn(&mut self) {
+    fn turn(&mut self, now: Moment) {
         std::mem::swap(&mut self.younger, &mut self.elder);
         self.younger.clear();
+        self.began = now;
     }
 
     /// How many are remembered.
@@ -66,46 +80,50 @@ impl Seen {
         self.younger.len() + self.elder.len()
     }
 
-    /// Version 1: nanoseconds since the younger began, the numbers of elder and younger ids,
-    /// then the ids themselves in that order. Everything little-endian.
-    pub(crate) fn write(&self, now: Duration) -> Vec<u8> {
-        let ids = self.younger.len() + self.elder.len();
-        let mut state = Vec::with_capacity(24 + ids * Ids::BYTES);
-        let age = now.saturating_sub(self.began).as_nanos();
-        let age = u64::try_from(age).unwrap_or(u64::MAX);
-        state.extend_from_slice(&age.to_le_bytes());
-        for generation in [&self.elder, &self.younger] {
-            state.extend_from_slice(&(generation.len() as u64).to_le_bytes());
+    /// All of it, or as much as fits into a state.
+    pub(crate) fn remembered(&self) -> Remembered {
+        let bytes = |ids: &HashSet<Ids, IdHash>, most: usize| {
+            let ids = ids.iter().take(most);
+            ids.map(|ids| ids.to_bytes()).collect()
+        };
+        let elders = MOST_CARRIED.saturating_sub(self.younger.len());
+        Remembered {
+            began: self.began,
+            elder: bytes(&self.elder, elders),
+            younger: bytes(&self.younger, MOST_CARRIED),
         }
-        for ids in self.elder.iter().chain(&self.younger) {
-            ids.write(&mut state);
-        }
-        state
     }
 
-    /// Takes over what an earlier generation wrote; what does not fit any more is forgotten.
-    pub(crate) fn read(&mut self, state: &[u8], now: Duration) -> Result<(), String> {
-        let damaged = || "the state is not as long as it says".to_owned();
-        let (header, ids) = state.split_first_chunk::<24>().ok_or_else(damaged)?;
-        let &[age, elders, youngers] = header.as_chunks().0 else {
-            return Err(damaged());
+    /// Remembers what another instance did as well. Nothing is forgotten sooner than that one
+    /// would have; what is more than there is room for pushes out the oldest, as ever.
+    ///
+    /// Where both have worked, their younger ones began at different times, and the later one
+    /// counts: then an id may be remembered for up to three windows.
+    pub(crate) fn add(&mut self, other: &Remembered, now: Moment) {
+        self.forget_old(now);
+        let age = now - other.began;
+        let (elder, younger, began): (&[_], &[_], _) = if age >= self.window.saturating_mul(2) {
+            return;
+        } else if age >= self.window {
+            // They are due to become the elder, for a window from now on.
+            (&other.younger, &[], now)
+        } else {
+            (&other.elder, &other.younger, other.began.min(now))
         };
-        let [age, elders, youngers] = [age, elders, youngers].map(u64::from_le_bytes);
-        let (ids, []) = ids.as_chunks::<{ Ids::BYTES }>() else {
-            return Err(damaged());
-        };
-        if elders.checked_add(youngers) != Some(ids.len() as u64) {
-            return Err(damaged());
+        let is_new = self.younger.is_empty() && self.elder.is_empty();
+        if is_new || began > self.began {
+            self.began = began;
         }
-        let elders = usize::try_from(elders).map_err(|_| damaged())?;
-        let (elder, younger) = ids.split_at_checked(elders).ok_or_else(damaged)?;
-        self.elder.clear();
-        self.younger.clear();
-        self.elder
-            .extend(elder.iter().take(self.most).map(Ids::read));
-        self.younger
-            .extend(younger.iter().take(self.most - 1).map(Ids::read));
-        self.began = now.saturating_sub(Duration::from_nanos(age));
-        Ok(())
+        let room = self.most.saturating_sub(self.elder.len());
+        let elder = elder.iter().take(room);
+        self.elder.extend(elder.map(Ids::from_bytes));
+        self.younger.reserve(younger.len().min(self.most));
+        for ids in younger.iter().map(Ids::from_bytes) {
+            // Also when it is among the elder here: it may be needed for longer than these.
+            self.younger.insert(ids);
+            if self.younger.len() >= self.most {
+                self.turn(now);
+            }
+        }
     }
 }

@@ -83,9 +83,8 @@ fn a_swap_forgets_nothing() {
     let batch = numbered(1, 30);
     host.process(&batch);
     host.advance(Duration::from_secs(6));
-    let mut host = host
-        .swap(json!({ "window": "10s", "max_spans": 100 }))
-        .unwrap();
+    let config = json!({ "window": "10s", "max_spans": 100 });
+    let mut host = host.swap_to::<DropDuplicates>(config).unwrap().carried();
     host.advance(Duration::from_secs(3));
     assert_eq!(host.process(&batch).dropped("duplicate").len(), 30);
     host.advance(Duration::from_secs(12));
@@ -106,7 +105,7 @@ fn damaged_states_are_refused() {
     }
     assert_eq!(
         host.restore(9, &state).unwrap_err(),
-        "state version 9 is not 1"
+        "state version 9 is newer than 2, the newest that this plugin reads"
     );
     assert_eq!(host.process(&batch).dropped("duplicate").len(), 5);
 }

@@ -10,8 +10,8 @@ mod state;
 mod trace;
 mod waiting;
 
+use spandrel_guest::gauge;
 use spandrel_guest::prelude::*;
-use spandrel_guest::{gauge, monotonic};
 
 use decisions::Decisions;
 pub use rules::Config;
@@ -52,7 +52,7 @@ impl Plugin for KeepInterestingTraces {
     }
 
     fn process(&mut self, batch: &mut Batch) {
-        let now = monotonic();
+        let now = Moment::now();
         for span in batch.spans() {
             // A span without a trace belongs to nothing that could be judged: it is kept.
             let Some(id) = TraceId::of(&span) else {
@@ -70,7 +70,7 @@ impl Plugin for KeepInterestingTraces {
     }
 
     fn tick(&mut self) {
-        self.judge_what_is_due(monotonic());
+        self.judge_what_is_due(Moment::now());
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
         gauge("waiting_traces", self.waiting.len() as f64);
     }
@@ -85,28 +85,33 @@ impl Plugin for KeepInterestingTraces {
     }
 
     fn snapshot(&mut self) -> Option<Vec<u8>> {
-        Some(state::write(&self.waiting, &self.decisions, monotonic()))
+        state::write(&self.waiting, &self.decisions)
     }
 
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), String> {
-        state::read(
-            version,
-            state,
-            &mut self.waiting,
-            &mut self.decisions,
-            monotonic(),
-        )
+        let state = state::read(version, state)?;
+        let is_new = self.waiting.len() == 0 && self.decisions.len() == 0;
+        state.add_to(&mut self.waiting, &mut self.decisions);
+        if !is_new {
+            // What waited in one of the two may have been judged in the other.
+            let decisions = &self.decisions;
+            let judged = self.waiting.take_if(|id, _| decisions.get(id).is_some());
+            for (id, trace) in judged {
+                settle(trace, decisions.get(id).unwrap_or(true));
+            }
+        }
+        let too_many = self.waiting.take_excess();
+        self.judge(too_many);
+        Ok(())
     }
 }
 
 impl KeepInterestingTraces {
-    fn judge_what_is_due(&mut self, now: Duration) {
+    fn judge_what_is_due(&mut self, now: Moment) {
         let rules = &self.rules;
-        let due = self.waiting.take_if(|trace| {
-            let settled = trace
-                .root_at
-                .is_some_and(|at| now.saturating_sub(at) >= rules.settle);
-            settled || now.saturating_sub(trace.begun_at) >= rules.timeout
+        let due = self.waiting.take_if(|_, trace| {
+            let settled = trace.root_at.is_some_and(|at| now - at >= rules.settle);
+            settled || now - trace.begun_at >= rules.timeout
         });
         self.judge(due);
     }
@@ -115,13 +120,17 @@ impl KeepInterestingTraces {
         for (id, trace) in traces {
             let keep = self.rules.keep(id, &trace);
             self.decisions.remember(id, keep);
-            for held in trace.held {
-                if keep {
-                    held.forward();
-                } else {
-                    held.drop(UNINTERESTING);
-                }
-            }
+            settle(trace, keep);
+        }
+    }
+}
+
+fn settle(trace: Trace, keep: bool) {
+    for held in trace.held {
+        if keep {
+            held.forward();
+        } else {
+            held.drop(UNINTERESTING);
         }
     }
 }

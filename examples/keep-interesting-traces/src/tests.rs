@@ -172,7 +172,8 @@ fn a_swap_carries_traces_and_judgements() {
     host.process(&batch().span("judged", root(1)).span("fine", child(2, 2)));
     host.process(&batch().span("failed", |span| child(3, 2)(span).error("broken")));
     host.advance(Duration::from_secs(4));
-    let mut host = host.swap(at_once()).unwrap();
+    let next = host.swap_to::<KeepInterestingTraces>(at_once());
+    let mut host = next.unwrap().carried();
     let late = host.process(&batch().span("late", child(1, 3)));
     assert_eq!(late.dropped("uninteresting"), ["late"]);
     host.advance(Duration::from_secs(6));

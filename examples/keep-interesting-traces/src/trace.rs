@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use spandrel_guest::{Held, Span};
+use serde::{Deserialize, Serialize};
+use spandrel_guest::{Held, Moment, Span};
 
 /// The id of a trace, whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct TraceId(pub(crate) [u8; 16]);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct TraceId(#[serde(with = "spandrel_guest::state::flat")] pub(crate) [u8; 16]);
 
 impl TraceId {
     pub(crate) fn of(span: &Span<'_>) -> Option<Self> {
@@ -35,12 +36,13 @@ fn mix(mut word: u64) -> u64 {
     word ^ (word >> 31)
 }
 
-/// A trace that waits for its judgement.
-#[derive(Debug)]
+/// A trace that waits for its judgement. It goes into the state as it is: a change of its fields is
+/// a new [`VERSION`](crate::state::VERSION).
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Trace {
-    /// When its first span came in, and its root, by the monotonic clock.
-    pub(crate) begun_at: Duration,
-    pub(crate) root_at: Option<Duration>,
+    /// When its first span came in, and its root.
+    pub(crate) begun_at: Moment,
+    pub(crate) root_at: Option<Moment>,
     /// First start and last end of its spans, in nanoseconds since the Unix epoch.
     pub(crate) start: u64,
     pub(crate) end: u64,
@@ -49,7 +51,7 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    pub(crate) fn new(now: Duration) -> Self {
+    pub(crate) fn new(now: Moment) -> Self {
         Self {
             begun_at: now,
             root_at: None,
@@ -61,7 +63,7 @@ impl Trace {
     }
 
     /// Notes what the judgement needs to know of a span, and holds it.
-    pub(crate) fn add(&mut self, span: Span<'_>, now: Duration) {
+    pub(crate) fn add(&mut self, span: Span<'_>, now: Moment) {
         self.start = self.start.min(span.start_time_unix_nano());
         self.end = self.end.max(span.end_time_unix_nano());
         self.failed |= span.is_error();
@@ -69,6 +71,19 @@ impl Trace {
             self.root_at.get_or_insert(now);
         }
         self.held.push(span.hold());
+    }
+
+    /// Makes one of two parts of the trace, which two instances held.
+    pub(crate) fn join(&mut self, mut other: Self) {
+        self.begun_at = self.begun_at.min(other.begun_at);
+        self.root_at = match (self.root_at, other.root_at) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        self.start = self.start.min(other.start);
+        self.end = self.end.max(other.end);
+        self.failed |= other.failed;
+        self.held.append(&mut other.held);
     }
 
     pub(crate) fn duration(&self) -> Duration {

@@ -1,9 +1,9 @@
 //! The traces that wait for their judgement, at most so many.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::collections::hash_map::Entry;
 
-use spandrel_guest::{IdHash, Span};
+use spandrel_guest::{IdHash, Moment, Span};
 
 use crate::trace::{Trace, TraceId};
 
@@ -35,21 +35,34 @@ impl Waiting {
     }
 
     /// Holds a span with the others of its trace.
-    pub(crate) fn add(&mut self, id: TraceId, span: Span<'_>, now: Duration) {
+    pub(crate) fn add(&mut self, id: TraceId, span: Span<'_>, now: Moment) {
         self.traces
             .entry(id)
             .or_insert_with(|| Trace::new(now))
             .add(span, now);
     }
 
-    /// Takes a trace as it was in an earlier generation.
+    /// Adds a trace that waited in another instance. Spans of it may wait here already.
     pub(crate) fn put(&mut self, id: TraceId, trace: Trace) {
-        self.traces.insert(id, trace);
+        match self.traces.entry(id) {
+            Entry::Occupied(here) => here.into_mut().join(trace),
+            Entry::Vacant(place) => {
+                place.insert(trace);
+            }
+        }
+    }
+
+    pub(crate) fn reserve(&mut self, more: usize) {
+        self.traces.reserve(more);
     }
 
     /// Takes out those that are due.
-    pub(crate) fn take_if(&mut self, due: impl Fn(&Trace) -> bool) -> Vec<(TraceId, Trace)> {
-        self.traces.extract_if(|_, trace| due(trace)).collect()
+    pub(crate) fn take_if(
+        &mut self,
+        due: impl Fn(TraceId, &Trace) -> bool,
+    ) -> Vec<(TraceId, Trace)> {
+        let due = self.traces.extract_if(|&id, trace| due(id, trace));
+        due.collect()
     }
 
     /// Takes out the oldest beyond the limit.
@@ -65,7 +78,7 @@ impl Waiting {
         if count >= self.traces.len() {
             return self.traces.drain().collect();
         }
-        let mut ages: Vec<(Duration, TraceId)> = self
+        let mut ages: Vec<(Moment, TraceId)> = self
             .traces
             .iter()
             .map(|(&id, trace)| (trace.begun_at, id))

@@ -13,6 +13,8 @@ const START_OF_WALL_CLOCK: u64 = 1_767_225_600_000_000_000;
 #[derive(Debug)]
 pub(crate) struct Double {
     elapsed: Duration,
+    /// Where the monotonic clock of the instance that is called starts: each has its own.
+    started: Duration,
     pub(crate) seed: u64,
     /// The batch behind the projection that the plugin has in hand.
     pub(crate) batch: Option<Vec<u8>>,
@@ -25,6 +27,7 @@ impl Double {
     const fn new() -> Self {
         Self {
             elapsed: Duration::ZERO,
+            started: Duration::ZERO,
             seed: 0,
             batch: None,
             logs: Vec::new(),
@@ -53,6 +56,19 @@ pub(crate) fn advance(by: Duration) {
     with(|double| double.elapsed += by);
 }
 
+/// Starts the monotonic clock of a new instance.
+pub(crate) fn start_instance() -> Duration {
+    with(|double| {
+        double.started = double.elapsed;
+        double.started
+    })
+}
+
+/// Sets the monotonic clock to that of an instance.
+pub(crate) fn enter_instance(started: Duration) {
+    with(|double| double.started = started);
+}
+
 /// Sets what `random` goes on from.
 pub(crate) fn seed(seed: u64) {
     with(|double| double.seed = seed);
@@ -68,11 +84,15 @@ pub(super) fn log(level: Level, message: &str) {
 }
 
 pub(super) fn now() -> u64 {
-    START_OF_WALL_CLOCK + monotonic()
+    START_OF_WALL_CLOCK + with(|double| nanoseconds(double.elapsed))
 }
 
 pub(super) fn monotonic() -> u64 {
-    with(|double| u64::try_from(double.elapsed.as_nanos()).unwrap_or(u64::MAX))
+    with(|double| nanoseconds(double.elapsed.saturating_sub(double.started)))
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// `SplitMix64`: any seed gives a good sequence, and the same one every time.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use spandrel_wire::{
@@ -12,7 +13,7 @@ use spandrel_wire::{
 use super::batch::TestBatch;
 use super::outcome::{Fate, Outcome, TestedSpan};
 use crate::bindings::spandrel::plugin::types;
-use crate::emission::{self, Released};
+use crate::emission::Released;
 use crate::exported::{Exported, Package};
 use crate::host::{Level, double};
 use crate::plugin::{DrainReason, Plugin};
@@ -31,7 +32,8 @@ const HOLD: u8 = Verdict::Hold.to_byte();
 pub struct TestHost<P: Plugin> {
     exported: Exported<P>,
     manifest: types::Manifest,
-    tickets: u64,
+    /// Where this instance's clock starts, by the double's.
+    started: Duration,
     held: BTreeMap<u64, HeldBatch>,
     /// What the plugin said that it reads; none while it said nothing.
     reads: Option<Reads>,
@@ -41,11 +43,14 @@ pub struct TestHost<P: Plugin> {
 
 /// What is held of one batch.
 #[derive(Debug)]
-struct HeldBatch {
+pub(super) struct HeldBatch {
     held: Held,
     /// By index in the batch: the names of the spans that are not settled yet.
     open: BTreeMap<u32, String>,
 }
+
+/// Tickets of all instances: one that takes over from another never has the same ones.
+static TICKETS: AtomicU64 = AtomicU64::new(1);
 
 impl<P: Plugin> TestHost<P> {
     /// Makes a plugin from its config: JSON text, or a `serde_json::Value`. The clocks of this
@@ -58,12 +63,13 @@ impl<P: Plugin> TestHost<P> {
         Self::new(&config)
     }
 
-    fn new(config: &impl Display) -> Result<Self, String> {
+    pub(super) fn new(config: &impl Display) -> Result<Self, String> {
+        let started = double::start_instance();
         let (exported, manifest) = Exported::configure(&config.to_string(), PACKAGE)?;
         Ok(Self {
             exported,
             manifest,
-            tickets: 0,
+            started,
             held: BTreeMap::new(),
             reads: None,
             reads_all: false,
@@ -89,8 +95,7 @@ impl<P: Plugin> TestHost<P> {
             "the batch",
             validate(Signal::Traces, batch, &Limits::default()),
         );
-        self.tickets += 1;
-        let ticket = self.tickets;
+        let ticket = TICKETS.fetch_add(1, Ordering::Relaxed);
         let reply = self.call(ticket, batch);
         let untouched = reply.verdicts.is_empty()
             && reply.edits.is_empty()
@@ -113,7 +118,7 @@ impl<P: Plugin> TestHost<P> {
     /// When the emission does not fit the contract.
     #[track_caller]
     pub fn tick(&mut self) -> Outcome {
-        let emission = self.exported.tick();
+        let emission = self.exported().tick();
         self.emitted(&emission)
     }
 
@@ -123,27 +128,8 @@ impl<P: Plugin> TestHost<P> {
     /// When the emission does not fit the contract.
     #[track_caller]
     pub fn drain(&mut self, reason: DrainReason) -> Outcome {
-        let emission = self.exported.drain(reason, 1_000);
+        let emission = self.exported().drain(reason, 1_000);
         self.emitted(&emission)
-    }
-
-    /// Replaces the plugin by its next generation with this config, as the host does: what is held
-    /// stays with the host, and the state, if there is any, is carried over.
-    ///
-    /// # Errors
-    /// What an operator would be shown.
-    pub fn swap(mut self, config: impl Display) -> Result<Self, String> {
-        let state = self.exported.snapshot();
-        let mut next = Self::new(&config)?;
-        if let Some(state) = state {
-            next.exported.restore(&state)?;
-        }
-        next.held = std::mem::take(&mut self.held);
-        next.tickets = self.tickets;
-        drop(self);
-        // What the old one's handles said as they went has no meaning: its store is discarded.
-        emission::reset();
-        Ok(next)
     }
 
     /// Moves the wall clock and the monotonic clock.
@@ -176,24 +162,24 @@ impl<P: Plugin> TestHost<P> {
         self.held.values().map(|batch| batch.open.len()).sum()
     }
 
-    /// The plugin's state as the next generation would get it, with its version.
-    pub fn snapshot(&mut self) -> Option<(u32, Vec<u8>)> {
-        let state = self.exported.snapshot()?;
-        Some((state.version, state.bytes))
-    }
-
-    /// Gives the plugin a state.
-    ///
-    /// # Errors
-    /// Why it does not take it.
-    pub fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), String> {
-        let bytes = state.to_vec();
-        self.exported.restore(&types::State { version, bytes })
-    }
-
     /// The plugin itself.
     pub fn plugin(&self) -> &P {
         self.exported.plugin()
+    }
+
+    /// The instance, with its clock.
+    pub(super) fn exported(&mut self) -> &mut Exported<P> {
+        double::enter_instance(self.started);
+        &mut self.exported
+    }
+
+    /// Whether the manifest says that there is a state to carry.
+    pub(super) fn has_state(&self) -> bool {
+        self.manifest.state_version != 0
+    }
+
+    pub(super) fn held_batches(&mut self) -> &mut BTreeMap<u64, HeldBatch> {
+        &mut self.held
     }
 
     /// As soon as the plugin has said what it reads, it gets nothing else at first: sooner than with
@@ -207,7 +193,7 @@ impl<P: Plugin> TestHost<P> {
         };
         let is_projected = projected.is_some();
         double::with(|double| double.batch = is_projected.then(|| batch.to_vec()));
-        let reply = self.exported.process(ticket, bytes, is_projected);
+        let reply = self.exported().process(ticket, bytes, is_projected);
         if let Some(news) = &reply.reads {
             let reads = self.reads.get_or_insert_default();
             if news.fields {
@@ -331,6 +317,17 @@ impl<P: Plugin> TestHost<P> {
                 Some(name) => Fate::Dropped(name.clone()),
                 None => panic!("drop reason {reason} is not in the manifest"),
             },
+        }
+    }
+}
+
+impl HeldBatch {
+    /// Adds what is held still to a request.
+    pub(super) fn push_all(&self, request: &mut Assembler) {
+        for &index in self.open.keys() {
+            let position = self.held.position(index);
+            let pushed = position.map(|at| request.push(&self.held, at, Edits::default()));
+            assert!(matches!(pushed, Some(Ok(()))), "what is held is a span");
         }
     }
 }

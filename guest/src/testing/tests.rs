@@ -13,6 +13,7 @@ mod contract;
 mod holding;
 mod letting_go;
 mod projections;
+mod swapping;
 
 /// What a plugin of one test does.
 trait Script: 'static {
