@@ -40,7 +40,7 @@ impl Behave for Guest {
             return Err(format!("state version {} is not {VERSION}", state.version));
         }
         let bytes = state.bytes.try_into();
-        *lock(&SEEN) = u64::from_le_bytes(bytes.map_err(|_| "not eight bytes".to_owned())?);
+        *lock(&SEEN) += u64::from_le_bytes(bytes.map_err(|_| "not eight bytes".to_owned())?);
         Ok(())
     }
 }

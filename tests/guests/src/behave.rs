@@ -66,6 +66,12 @@ pub fn manifest() -> Manifest {
     }
 }
 
+/// The only number in a config such as `{ "call": 1000 }`.
+pub fn number(config: &str) -> Option<u64> {
+    let digits: String = config.chars().filter(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
 /// The second word of a released item.
 pub fn release(index: usize, outcome: u64) -> u64 {
     index as u64 | outcome << 32
