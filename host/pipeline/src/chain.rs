@@ -4,14 +4,18 @@
 //! *projection*: each sees of every span only what one of them reads, their changes add up, and the
 //! batch itself is written once, at the end of the row. Its cost does not grow with the row.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use spandrel_wire::Reads;
+use spandrel_wire::{Limits, Reads};
 use tokio::time::Instant;
 
 use crate::batch::Batch;
-use crate::stage::runner::{Origin, Passed, StageRunner};
+use crate::ledger::Ledger;
+use crate::stage::place::Place;
+use crate::stage::runner::{Origin, Passed};
 use crate::stage::transit::Transit;
+use crate::stage::{DrainReason, State};
 
 /// Stages in a row that are worth a projection: for one it costs about what it saves.
 const ROW: usize = 2;
@@ -22,12 +26,50 @@ const WORTH: usize = 4 * 1024;
 
 /// See the module.
 pub(crate) struct Chain {
-    stages: Vec<StageRunner>,
+    stages: Vec<Place>,
+    limits: Limits,
+    ledger: Arc<Ledger>,
 }
 
 impl Chain {
-    pub(crate) fn new(stages: Vec<StageRunner>) -> Self {
-        Self { stages }
+    pub(crate) fn new(stages: Vec<Place>, limits: Limits, ledger: Arc<Ledger>) -> Self {
+        Self {
+            stages,
+            limits,
+            ledger,
+        }
+    }
+
+    /// What each stage's plugin is held to, and where it is booked.
+    pub(crate) fn terms(&self) -> (Limits, Arc<Ledger>) {
+        (self.limits, Arc::clone(&self.ledger))
+    }
+
+    /// Takes all stages out, to be put back as another row.
+    pub(crate) fn take(&mut self) -> Vec<Place> {
+        std::mem::take(&mut self.stages)
+    }
+
+    pub(crate) fn put(&mut self, stages: Vec<Place>) {
+        self.stages = stages;
+    }
+
+    pub(crate) fn name(&self, index: usize) -> Option<&str> {
+        self.stages.get(index).map(Place::name)
+    }
+
+    pub(crate) fn position(&self, name: &str) -> Option<usize> {
+        self.stages.iter().position(|stage| stage.name() == name)
+    }
+
+    /// A copy of the state of a stage's instance.
+    pub(crate) async fn trial_snapshot(
+        &mut self,
+        name: &str,
+        emitted: &mut Vec<Batch>,
+    ) -> Option<State> {
+        let index = self.position(name)?;
+        self.stages.get_mut(index)?.trial_snapshot(emitted).await
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -64,21 +106,26 @@ impl Chain {
 
     /// When a stage wants to be looked after.
     pub(crate) fn next_tick(&self) -> Option<Instant> {
-        self.stages.iter().map(StageRunner::next_tick).min()
+        self.stages.iter().map(Place::next_tick).min()
     }
 
     /// Ticks the stage at `index`, if that is due.
     pub(crate) async fn tick(&mut self, index: usize, now: Instant) -> Vec<Batch> {
         match self.stages.get_mut(index) {
-            Some(stage) if stage.next_tick() <= now => stage.tick().await,
+            Some(stage) if stage.next_tick() <= now => stage.tick(now).await,
             _ => Vec::new(),
         }
     }
 
     /// Drains the stage at `index`.
-    pub(crate) async fn drain(&mut self, index: usize, share: Duration) -> Vec<Batch> {
+    pub(crate) async fn drain(
+        &mut self,
+        index: usize,
+        reason: DrainReason,
+        share: Duration,
+    ) -> Vec<Batch> {
         match self.stages.get_mut(index) {
-            Some(stage) => stage.drain(share).await,
+            Some(stage) => stage.drain(reason, share).await,
             None => Vec::new(),
         }
     }

@@ -3,6 +3,7 @@
 mod admission;
 mod fan_out;
 mod offered;
+mod routing;
 
 use std::fmt;
 
@@ -13,6 +14,7 @@ use spandrel_wire::Signal;
 pub(crate) use self::admission::{Door, DoorConfig};
 pub use self::fan_out::FanOut;
 pub use self::offered::Offered;
+pub(crate) use self::routing::{LanePermit, Routing};
 use crate::refused::Refused;
 
 /// Takes the requests of one signal from a receiver: validates, admits, runs them through the

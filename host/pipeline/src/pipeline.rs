@@ -1,20 +1,22 @@
 //! A pipeline: built eagerly, as a whole or not at all; drained in order.
 
+mod stages;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use spandrel_wire::{Limits, Signal};
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
 use tokio::time::Instant;
+
+pub use self::stages::StagesChanged;
+use self::stages::{Stages, Terms};
 
 use crate::egress::{Consumers, Egress, ExporterSpec};
 use crate::ingress::{Door, DoorConfig, FanOut};
 use crate::ledger::Ledger;
 use crate::queue::QueueFill;
-use crate::shard::{INPUT_BATCHES, Shard};
-use crate::stage::runner::StageRunner;
-use crate::stage::{Dispatch, FaultPolicy, HoldLimits, InstantiateError, StageSpec};
+use crate::stage::{Comparison, FaultPolicy, Input, InstantiateError, StageSpec, State};
 
 /// When a sender gets its OK.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,9 +47,9 @@ pub struct PipelineConfig {
     pub limits: Limits,
 }
 
-/// Why a pipeline could not be built.
+/// Why a pipeline could not be built, or its stages not be changed.
 #[derive(Debug, thiserror::Error)]
-pub enum BuildError {
+pub enum ChangeError {
     /// A plugin could not be instantiated.
     #[error("cannot make an instance of stage `{stage}` in pipeline `{pipeline}`")]
     Instantiate {
@@ -70,7 +72,16 @@ pub enum BuildError {
         /// The stage's name.
         stage: String,
     },
+    /// A shard waits for something else: nothing was changed.
+    #[error("a shard did not come to it in time; is a backend down, with full queues? try again")]
+    Busy,
+    /// The pipeline has begun to drain.
+    #[error("the pipeline is stopping")]
+    Draining,
 }
+
+/// Why a pipeline could not be built.
+pub type BuildError = ChangeError;
 
 /// How a drain went, phase by phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +100,7 @@ pub struct Pipeline {
     door: Arc<Door>,
     egress: Arc<Egress>,
     consumers: Consumers,
-    shards: JoinSet<()>,
+    stages: Stages,
     deadline: watch::Sender<Option<Instant>>,
 }
 
@@ -109,60 +120,68 @@ impl Pipeline {
             ack_on,
             limits,
         } = config;
-        let holds = stages
-            .iter()
-            .find(|stage| stage.generation.manifest().holds);
-        if let (AckOn::Export, Some(stage)) = (ack_on, holds) {
-            return Err(BuildError::AckOnExportWithHolds {
-                pipeline: name,
-                stage: stage.name.clone(),
-            });
-        }
+        check_ack_on(&name, ack_on, &stages)?;
         warn_of_retries(&name, ack_on, &stages);
-        let dispatch = stages
-            .iter()
-            .map(|stage| stage.generation.manifest().dispatch)
-            .max();
-        let dispatch = dispatch.unwrap_or_default();
-        let shards = match (stages.is_empty(), dispatch) {
-            (true, _) => 0,
-            (false, Dispatch::Single) => 1,
-            (false, Dispatch::Any | Dispatch::ByTrace) => shards.max(1),
-        };
-        let columns = stages.iter().map(|stage| {
-            (
-                stage.name.clone(),
-                stage.generation.manifest().drop_reasons.clone(),
-            )
-        });
-        let names = exporters.iter().map(|exporter| exporter.name.clone());
-        let ledger = Ledger::new(name.clone(), signal, columns, names);
-        let runners = make_runners(&name, &stages, shards, &limits, &ledger).await?;
-
+        let exporter_names = exporters.iter().map(|exporter| exporter.name.clone());
+        let ledger = Ledger::new(name.clone(), signal, exporter_names);
         let (egress, consumers) = Egress::start(signal, &ledger, exporters);
         let (deadline, deadline_seen) = watch::channel(None);
-        let mut tasks = JoinSet::new();
-        let mut lanes = Vec::with_capacity(shards);
-        for stages in runners {
-            let (lane, input) = mpsc::channel(INPUT_BATCHES);
-            lanes.push(lane);
-            tasks
-                .spawn(Shard::new(stages, Arc::clone(&egress), input, deadline_seen.clone()).run());
-        }
+        let terms = Terms {
+            name,
+            ledger: Arc::clone(&ledger),
+            egress: Arc::clone(&egress),
+            limits,
+            ack_on,
+            width: shards,
+            deadline: deadline_seen,
+        };
+        let (stages, routing) = Stages::build(terms, stages).await?;
         let door = DoorConfig {
             signal,
             limits,
-            dispatch,
             ack_on,
         };
-        let door = Arc::new(Door::new(door, ledger, Arc::clone(&egress), lanes));
+        let door = Arc::new(Door::new(door, ledger, Arc::clone(&egress), routing));
         Ok(Self {
             door,
             egress,
             consumers,
-            shards: tasks,
+            stages,
             deadline,
         })
+    }
+
+    /// Makes these the stages, in this order, while batches run: nothing is lost, and nothing is
+    /// seen twice but what a generation without the state of the one before is offered of what that
+    /// held. A stage with the same name and the same generation (the same `Arc`) is not touched. All
+    /// or nothing: after an error everything is as it was.
+    ///
+    /// # Errors
+    /// When an instance cannot be made, the stages contradict the pipeline's `ack_on`, or a shard
+    /// does not take the order in time.
+    pub async fn change(&self, stages: Vec<StageSpec>) -> Result<StagesChanged, ChangeError> {
+        self.stages.change(&self.door, stages).await
+    }
+
+    /// The stages as they are.
+    pub async fn stages(&self) -> Vec<StageSpec> {
+        self.stages.specs().await
+    }
+
+    /// The last real batch that went into a stage, if one did; at most a second older than the last.
+    pub async fn sample(&self, stage: &str) -> Option<Input> {
+        self.stages.sample(stage).await
+    }
+
+    /// What a stage's shadow said otherwise than the running generation.
+    pub async fn comparison(&self, stage: &str) -> Option<Comparison> {
+        self.stages.comparison(stage).await
+    }
+
+    /// A copy of the state of one of a stage's instances, for a probe; none when it has none, or is
+    /// busy for too long.
+    pub async fn snapshot(&self, stage: &str) -> Option<State> {
+        self.stages.snapshot(&self.door, stage).await
     }
 
     /// What a receiver of this pipeline's signal is given.
@@ -215,14 +234,12 @@ impl Pipeline {
 
     /// Finishes what was accepted: shards, stages in pipeline order, batchers, queues, exporters.
     /// What is left at `deadline` is abandoned, and booked so. Call it once the receivers are done.
-    pub async fn drain(mut self, deadline: Instant) -> Drained {
+    pub async fn drain(self, deadline: Instant) -> Drained {
         let started = Instant::now();
         self.close();
         self.deadline.send_replace(Some(deadline));
-        self.door.release_shards();
-        let all = async { while self.shards.join_next().await.is_some() {} };
-        let shards_in_time = tokio::time::timeout_at(deadline, all).await.is_ok();
-        self.shards.shutdown().await;
+        self.door.release_shards().await;
+        let shards_in_time = self.stages.finish(deadline).await;
         let shards = started.elapsed();
         self.egress.close();
         let egress_in_time = self.consumers.finish(deadline).await;
@@ -231,6 +248,23 @@ impl Pipeline {
             egress: started.elapsed().saturating_sub(shards),
             in_time: shards_in_time && egress_in_time,
         }
+    }
+}
+
+/// The sender of a held item would wait for as long as it is held.
+fn check_ack_on(pipeline: &str, ack_on: AckOn, stages: &[StageSpec]) -> Result<(), ChangeError> {
+    let generations = stages.iter().flat_map(|stage| {
+        let beside = stage.beside.as_ref().map(|beside| &beside.generation);
+        let all = std::iter::once(&stage.generation).chain(beside);
+        all.map(move |generation| (stage, generation))
+    });
+    let mut holding = generations.filter(|(_, generation)| generation.manifest().holds);
+    match (ack_on, holding.next()) {
+        (AckOn::Export, Some((stage, _))) => Err(ChangeError::AckOnExportWithHolds {
+            pipeline: pipeline.to_owned(),
+            stage: stage.name.clone(),
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -257,58 +291,5 @@ fn warn_of_retries(pipeline: &str, ack_on: AckOn, stages: &[StageSpec]) {
             pipeline, stage, refuses = %behind.name,
             "a stage behind this plugin may refuse what it has seen, and it sees the retries"
         );
-    }
-}
-
-/// One instance of every stage for each shard, each shard with its share of the hold limits.
-async fn make_runners(
-    pipeline: &str,
-    stages: &[StageSpec],
-    shards: usize,
-    limits: &Limits,
-    ledger: &Arc<Ledger>,
-) -> Result<Vec<Vec<StageRunner>>, BuildError> {
-    let specs = stages
-        .iter()
-        .map(|stage| Arc::new(share(stage, shards)))
-        .collect::<Vec<_>>();
-    let mut runners = Vec::with_capacity(shards);
-    for _ in 0..shards {
-        let mut chain = Vec::with_capacity(specs.len());
-        for (index, spec) in specs.iter().enumerate() {
-            let instance =
-                spec.generation
-                    .instantiate()
-                    .await
-                    .map_err(|source| BuildError::Instantiate {
-                        pipeline: pipeline.to_owned(),
-                        stage: spec.name.clone(),
-                        source,
-                    })?;
-            let ledger = Arc::clone(ledger);
-            chain.push(StageRunner::new(
-                index,
-                Arc::clone(spec),
-                *limits,
-                ledger,
-                instance,
-            ));
-        }
-        runners.push(chain);
-    }
-    Ok(runners)
-}
-
-fn share(stage: &StageSpec, shards: usize) -> StageSpec {
-    let HoldLimits { items, bytes, time } = stage.hold;
-    let shards = shards.max(1);
-    let hold = HoldLimits {
-        items: (items / shards as u64).max(1),
-        bytes: (bytes / shards).max(1),
-        time,
-    };
-    StageSpec {
-        hold,
-        ..stage.clone()
     }
 }

@@ -1,6 +1,8 @@
 //! A shard: a task that owns one instance of every stage and runs one batch at a time through all
 //! of them. It ends when its input closes, after it has drained its stages.
 
+mod order;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,16 +10,25 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+pub(crate) use self::order::{Changed, Order};
 use crate::batch::Batch;
 use crate::chain::Chain;
 use crate::egress::{Egress, Permits};
 use crate::refused::Refused;
-use crate::stage::runner::{Origin, Passed, StageRunner};
+use crate::stage::DrainReason;
+use crate::stage::place::{Place, Target};
+use crate::stage::runner::{Origin, Passed};
 use crate::stage::transit::Transit;
 
 /// Batches that wait for a shard. A shard is busy for milliseconds a batch, so a few are enough to
 /// keep it from waiting, and few enough to keep what is accepted but not queued small.
 pub(crate) const INPUT_BATCHES: usize = 8;
+
+/// What comes into a shard, one after the other.
+pub(crate) enum Task {
+    Batch(Job),
+    Order(Order),
+}
 
 /// One batch for one shard, and whom to tell how it ended.
 #[derive(Debug)]
@@ -31,20 +42,20 @@ pub(crate) struct Job {
 pub(crate) struct Shard {
     chain: Chain,
     egress: Arc<Egress>,
-    input: mpsc::Receiver<Job>,
+    input: mpsc::Receiver<Task>,
     /// When the drain must be over; set before the input closes.
     deadline: watch::Receiver<Option<Instant>>,
 }
 
 impl Shard {
     pub(crate) fn new(
-        stages: Vec<StageRunner>,
+        chain: Chain,
         egress: Arc<Egress>,
-        input: mpsc::Receiver<Job>,
+        input: mpsc::Receiver<Task>,
         deadline: watch::Receiver<Option<Instant>>,
     ) -> Self {
         Self {
-            chain: Chain::new(stages),
+            chain,
             egress,
             input,
             deadline,
@@ -63,24 +74,106 @@ impl Shard {
             };
             // Ticks first: a shard that is never idle must tick all the same. After a tick comes a
             // batch, if one waits: a plugin whose ticks never end must not keep batches out.
-            let job = tokio::select! {
+            let task = tokio::select! {
                 biased;
                 () = tick => {
                     self.tick().await;
                     match self.input.try_recv() {
-                        Ok(job) => job,
+                        Ok(task) => task,
                         Err(mpsc::error::TryRecvError::Empty) => continue,
                         Err(mpsc::error::TryRecvError::Disconnected) => break,
                     }
                 }
-                job = self.input.recv() => match job {
-                    Some(job) => job,
+                task = self.input.recv() => match task {
+                    Some(task) => task,
                     None => break,
                 },
             };
-            self.run_job(job).await;
+            match task {
+                Task::Batch(job) => self.run_job(job).await,
+                Task::Order(order) => self.obey(order).await,
+            }
         }
         self.drain().await;
+    }
+
+    /// Who gave the order may be gone; it is obeyed all the same.
+    async fn obey(&mut self, order: Order) {
+        match order {
+            Order::Change { targets, done } => {
+                let changed = self.change(targets).await;
+                drop(done.send(changed));
+            }
+            Order::Snapshot { stage, reply } => {
+                let mut emitted = Vec::new();
+                let state = self.chain.trial_snapshot(&stage, &mut emitted).await;
+                drop(reply.send(state));
+                if let Some(index) = self.chain.position(&stage) {
+                    self.forward(index + 1, emitted).await;
+                }
+            }
+            Order::Empty { done } => {
+                for index in 0..self.chain.len() {
+                    self.take_out(index).await;
+                }
+                done.send(()).unwrap_or_default();
+            }
+        }
+    }
+
+    /// Becomes another row of stages. What leaves a stage on the way goes through those behind it:
+    /// of the old row for a stage that is taken out, of the new one for a stage that stays.
+    async fn change(&mut self, targets: Vec<Target>) -> Changed {
+        let started = Instant::now();
+        for index in 0..self.chain.len() {
+            let name = self.chain.name(index);
+            if !targets
+                .iter()
+                .any(|target| Some(&*target.spec.name) == name)
+            {
+                self.take_out(index).await;
+            }
+        }
+        let mut old = self.chain.take();
+        let mut changed = Changed::default();
+        let mut row = Vec::with_capacity(targets.len());
+        let mut left = Vec::new();
+        for target in targets {
+            let name = target.spec.name.clone();
+            let mut emitted = Vec::new();
+            let known = old.iter().position(|place| place.name() == name);
+            let place = match known {
+                Some(known) => {
+                    let place = old.swap_remove(known);
+                    let (place, carried) = place.change(target, &mut emitted).await;
+                    changed
+                        .carried
+                        .extend(carried.map(|carried| (name, carried)));
+                    Some(place)
+                }
+                None => {
+                    let (limits, ledger) = self.chain.terms();
+                    Place::new(target, limits, ledger).await
+                }
+            };
+            // Without an instance there is no place, and the pipeline sends one with each.
+            let Some(place) = place else { continue };
+            row.push(place);
+            left.push((row.len(), emitted));
+        }
+        old.into_iter().for_each(Place::end);
+        self.chain.put(row);
+        changed.pause = started.elapsed();
+        for (next, emitted) in left {
+            self.forward(next, emitted).await;
+        }
+        changed
+    }
+
+    /// Has a stage let go of everything.
+    async fn take_out(&mut self, index: usize) {
+        let emitted = self.chain.drain(index, DrainReason::Swap, TAKE_OUT).await;
+        self.forward(index + 1, emitted).await;
     }
 
     async fn run_job(
@@ -172,11 +265,14 @@ impl Shard {
                 deadline.saturating_duration_since(Instant::now())
             });
             let share = left.mul_f64(1.0 - EGRESS_SHARE) / stages_left;
-            let emitted = self.chain.drain(index, share).await;
+            let emitted = self.chain.drain(index, DrainReason::Shutdown, share).await;
             self.forward(index + 1, emitted).await;
         }
     }
 }
+
+/// How long a plugin that is taken out may take to let go: the senders of this shard wait meanwhile.
+const TAKE_OUT: Duration = Duration::from_millis(500);
 
 /// What is left for the queues of the time that a drain still has when a stage is asked.
 const EGRESS_SHARE: f64 = 0.4;

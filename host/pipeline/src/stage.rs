@@ -5,11 +5,18 @@
 //! instance's answers is in `stage/runner.rs`.
 
 mod breaker;
+mod canary;
+mod comparison;
 mod held;
 mod input;
 mod learned;
+pub(crate) mod place;
+mod probe;
 mod quarantine;
 pub(crate) mod runner;
+pub(crate) mod sample;
+mod shadow;
+mod share;
 mod spec;
 pub(crate) mod transit;
 
@@ -19,9 +26,12 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 pub use self::breaker::BreakerConfig;
+pub use self::comparison::{Comparison, Difference, Said, Seen};
 pub use self::input::Input;
 pub use self::learned::NewReads;
-pub use self::spec::{FaultPolicy, HoldLimits, StageSpec};
+pub use self::probe::{ProbeError, Probed, probe};
+pub use self::share::Share;
+pub use self::spec::{Beside, Carried, FaultPolicy, HoldLimits, Mode, StageSpec};
 
 /// Names one input batch of one instance until each of its items is settled. Never zero.
 pub type Ticket = u64;
@@ -206,6 +216,10 @@ pub trait Instance: Send {
 pub trait Generation: Send + Sync + fmt::Debug {
     /// What the plugin said of itself.
     fn manifest(&self) -> &Manifest;
+    /// Its number in its stage, from 1.
+    fn number(&self) -> u64 {
+        1
+    }
     /// Makes and configures one more instance.
     fn instantiate(&self) -> BoxFuture<'_, Result<Box<dyn Instance>, InstantiateError>>;
 }

@@ -19,7 +19,7 @@ use spandrel_otlp::exporter::ExporterError;
 use spandrel_otlp::receiver::BindError;
 use spandrel_pipeline::ledger::Ledger;
 use spandrel_pipeline::pipeline::{BuildError, Pipeline, PipelineConfig};
-use spandrel_pipeline::stage::{BreakerConfig, StageSpec};
+use spandrel_pipeline::stage::StageSpec;
 use spandrel_plugin::LoadError;
 use spandrel_plugin::engine::EngineError;
 use tokio::task::JoinSet;
@@ -142,7 +142,9 @@ impl App {
             receivers.push(Bound::bind(receiver, &timing, &mut addresses).await?);
         }
         for extension in &config.service.extensions {
-            let ExtensionKind::HealthCheck(settings) = &extension.kind;
+            let ExtensionKind::HealthCheck(settings) = &extension.kind else {
+                continue;
+            };
             let id = extension.id.as_str();
             let web = bind(id, &settings.endpoint, &mut addresses).await?;
             info!(extension = id, endpoint = %web.address(), "extension listening");
@@ -289,11 +291,9 @@ async fn build_pipelines(
         let started = Instant::now();
         let stages = pipeline.stages.iter().filter_map(|stage| {
             Some(StageSpec {
-                name: stage.id.to_string(),
-                generation: plugins.generation(&stage.id)?,
                 on_fault: stage.wasm.on_fault,
                 hold: stage.wasm.hold,
-                breaker: BreakerConfig::default(),
+                ..StageSpec::new(stage.id.to_string(), plugins.generation(&stage.id)?)
             })
         });
         let built = Pipeline::build(PipelineConfig {

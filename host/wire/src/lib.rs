@@ -53,7 +53,9 @@ pub use project::Reads;
 pub use signal::Signal;
 pub use span::{Event, Link, Span, SpanKind, Status, StatusCode};
 pub use splice::{Kept, Rules, Spliced, splice};
-pub use split::{Part, merge, shard_of, single_trace_part, split_by_size, split_by_trace};
+pub use split::{
+    Part, merge, shard_of, single_trace_part, split_by_size, split_by_trace, split_traces,
+};
 pub use traces::{PlacedSpan, Resource, ResourceSpans, Scope, ScopeSpans, Traces};
 pub use validate::{Summary, validate};
 pub use value::{Value, Values};

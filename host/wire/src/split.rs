@@ -63,6 +63,26 @@ pub fn split_by_trace(request: &[u8], shards: usize) -> Option<Vec<Part>> {
     splitter.finish()
 }
 
+/// Splits a valid request of spans by what `part_of` says of their trace ids, from 0: the same for
+/// each span of a trace. Otherwise as [`split_by_trace`]; a request that is one part is not copied
+/// but named by its number.
+pub fn split_traces(
+    request: &[u8],
+    mut part_of: impl FnMut(&[u8]) -> usize,
+) -> Result<usize, Option<Vec<Part>>> {
+    let mut parts = messages(request, 1)
+        .flat_map(|resource| messages(resource, 2))
+        .flat_map(|scope| messages(scope, 2))
+        .map(|span| part_of(trace_id(span)));
+    let first = parts.next().unwrap_or(0);
+    if parts.all(|part| part == first) {
+        return Ok(first);
+    }
+    let mut splitter = Splitter::new(request, request.len());
+    splitter.run(|span| (part_of(trace_id(span)), 1));
+    Err(splitter.finish())
+}
+
 /// Splits a valid request into parts of at most so many items, in order. Items keep their resource
 /// and scope. A metric is not cut: one with more data points than that is a part of its own.
 ///
@@ -98,12 +118,16 @@ pub fn merge<'a>(requests: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     requests.concat()
 }
 
+fn shard_of_span(span: &[u8], shards: usize) -> usize {
+    shard_of(trace_id(span), shards)
+}
+
 /// The first trace id counts here, which encoders write first. A span with two is legal protobuf,
 /// made by nobody, and harms its own trace only.
-fn shard_of_span(span: &[u8], shards: usize) -> usize {
+fn trace_id(span: &[u8]) -> &[u8] {
     match span {
-        [0x0a, 16, rest @ ..] => shard_of(rest.get(..16).unwrap_or_default(), shards),
-        _ => shard_of(Span::new(span).trace_id(), shards),
+        [0x0a, 16, rest @ ..] => rest.get(..16).unwrap_or_default(),
+        _ => Span::new(span).trace_id(),
     }
 }
 

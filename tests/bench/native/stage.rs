@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use spandrel::config::service::Stage;
 use spandrel_guest::exported::{Exported, Package};
 use spandrel_pipeline::stage::{
-    BreakerConfig, DrainReason, Emission, Fault, Generation, Input, Instance, InstantiateError,
+    DrainReason, Emission, Fault, Generation, Input, Instance, InstantiateError,
     Manifest, Reply, StageSpec, Ticket,
 };
 
@@ -34,21 +34,20 @@ pub(crate) fn native(stage: &Stage) -> Result<StageSpec> {
     }
     let config = stage.wasm.config.to_string();
     let (_, manifest) = Exported::<Job>::configure(&config, PACKAGE).map_err(anyhow::Error::msg)?;
+    let native = Native {
+        config,
+        // It holds nothing, keeps no state and wants no ticks: the rest is as it is by default.
+        manifest: Manifest {
+            name: manifest.name,
+            version: manifest.version,
+            drop_reasons: manifest.drop_reasons,
+            ..Manifest::default()
+        },
+    };
     Ok(StageSpec {
-        name: stage.id.to_string(),
-        generation: Arc::new(Native {
-            config,
-            // It holds nothing, keeps no state and wants no ticks: the rest is as it is by default.
-            manifest: Manifest {
-                name: manifest.name,
-                version: manifest.version,
-                drop_reasons: manifest.drop_reasons,
-                ..Manifest::default()
-            },
-        }),
         on_fault: stage.wasm.on_fault,
         hold: stage.wasm.hold,
-        breaker: BreakerConfig::default(),
+        ..StageSpec::new(stage.id.to_string(), Arc::new(native))
     })
 }
 

@@ -7,15 +7,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use spandrel_wire::{Invalid, Limits, Signal, Summary};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{
+    OwnedRwLockReadGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc, oneshot, watch,
+};
 
+use super::{LanePermit, Routing};
 use crate::batch::Batch;
 use crate::completion::{Completed, Guard};
 use crate::egress::{Egress, Permits, Room};
 use crate::ledger::{Account, Ledger};
 use crate::pipeline::AckOn;
 use crate::refused::Refused;
-use crate::shard::Job;
+use crate::shard::{Job, Task};
 use crate::stage::Dispatch;
 
 /// How long a sender waits for a shard that is busy, before it is told to come back: long enough
@@ -31,7 +34,6 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) struct DoorConfig {
     pub signal: Signal,
     pub limits: Limits,
-    pub dispatch: Dispatch,
     pub ack_on: AckOn,
 }
 
@@ -40,8 +42,7 @@ pub(crate) struct Door {
     config: DoorConfig,
     ledger: Arc<Ledger>,
     egress: Arc<Egress>,
-    /// The ways to the shards; none when there are no stages, and none any more once draining.
-    shards: std::sync::RwLock<Vec<mpsc::Sender<Job>>>,
+    routing: Arc<RwLock<Routing>>,
     next: AtomicUsize,
     draining: watch::Sender<bool>,
 }
@@ -61,6 +62,8 @@ pub(super) struct Admitted {
     batch: Batch,
     permits: Permits,
     lanes: Lanes,
+    /// Nobody changes how batches are dealt out until this one is in.
+    _routing: OwnedRwLockReadGuard<Routing>,
 }
 
 /// The way of a batch to its shards, with a place in each one's input.
@@ -68,9 +71,9 @@ pub(super) struct Admitted {
 enum Lanes {
     /// No stages: straight to the exporters.
     None,
-    One(mpsc::OwnedPermit<Job>),
+    One(LanePermit),
     /// By trace: each part with its items.
-    Many(Vec<(mpsc::OwnedPermit<Job>, Bytes, u64)>),
+    Many(Vec<(LanePermit, Bytes, u64)>),
 }
 
 impl Door {
@@ -78,15 +81,14 @@ impl Door {
         config: DoorConfig,
         ledger: Arc<Ledger>,
         egress: Arc<Egress>,
-        shards: Vec<mpsc::Sender<Job>>,
+        routing: Routing,
     ) -> Self {
         let (draining, _) = watch::channel(false);
-        let shards = std::sync::RwLock::new(shards);
         Self {
             config,
             ledger,
             egress,
-            shards,
+            routing: Arc::new(RwLock::new(routing)),
             next: AtomicUsize::new(0),
             draining,
         }
@@ -102,11 +104,19 @@ impl Door {
     }
 
     /// Lets go of the ways to the shards: their inputs close once the last sender is answered.
-    pub(crate) fn release_shards(&self) {
-        self.shards
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clear();
+    pub(crate) async fn release_shards(&self) {
+        *self.reroute().await = Routing::default();
+    }
+
+    /// How batches are dealt out now.
+    pub(crate) async fn routing(&self) -> RwLockReadGuard<'_, Routing> {
+        self.routing.read().await
+    }
+
+    /// Waits until every batch that was dealt out by the present rule is in its shard's input, and
+    /// keeps others out until the rule is changed.
+    pub(crate) async fn reroute(&self) -> RwLockWriteGuard<'_, Routing> {
+        self.routing.write().await
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -139,13 +149,17 @@ impl Door {
         }
         let room = async {
             let permits = self.reserve(items, batch.bytes.len()).await?;
-            let lanes = tokio::time::timeout(SHARD_WAIT, self.lanes(&batch)).await;
-            let lanes = lanes.unwrap_or(Err(Refused::Full {
+            let way = async {
+                let routing = Arc::clone(&self.routing).read_owned().await;
+                Ok((self.lanes(&routing, &batch).await?, routing))
+            };
+            let way = tokio::time::timeout(SHARD_WAIT, way).await;
+            let (lanes, routing) = way.unwrap_or(Err(Refused::Full {
                 retry_after: RETRY_AFTER,
             }))?;
-            Ok((permits, lanes))
+            Ok((permits, lanes, routing))
         };
-        let (permits, lanes) = tokio::select! {
+        let (permits, lanes, routing) = tokio::select! {
             room = room => room?,
             _ = draining.wait_for(|draining| *draining) => return Err(Refused::Draining),
         };
@@ -153,6 +167,7 @@ impl Door {
             batch,
             permits,
             lanes,
+            _routing: routing,
         })
     }
 
@@ -167,18 +182,14 @@ impl Door {
         })
     }
 
-    async fn lanes(&self, batch: &Batch) -> Result<Lanes, Refused> {
-        let shards = self
-            .shards
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone();
+    async fn lanes(&self, routing: &Routing, batch: &Batch) -> Result<Lanes, Refused> {
+        let shards = routing.lanes();
         let dispatch = if shards.len() < 2 {
             Dispatch::Single
         } else {
-            self.config.dispatch
+            routing.dispatch()
         };
-        match (shards.as_slice(), dispatch) {
+        match (shards, dispatch) {
             ([], _) => Ok(Lanes::None),
             ([first, ..], Dispatch::Single) => Ok(Lanes::One(place(first.clone()).await?)),
             (all, Dispatch::Any) => self.any(all).await,
@@ -187,7 +198,7 @@ impl Door {
     }
 
     /// The next shard in turn that has a place free, or the next in turn if none has.
-    async fn any(&self, shards: &[mpsc::Sender<Job>]) -> Result<Lanes, Refused> {
+    async fn any(&self, shards: &[mpsc::Sender<Task>]) -> Result<Lanes, Refused> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % shards.len().max(1);
         let (before, after) = shards.split_at(turn.min(shards.len()));
         let in_turn = || after.iter().chain(before);
@@ -206,6 +217,7 @@ impl Door {
             mut batch,
             permits,
             lanes,
+            _routing: _until_it_is_in,
         } = admitted;
         let completed = (self.config.ack_on == AckOn::Export).then(|| {
             let (guard, completed) = Guard::new();
@@ -241,7 +253,7 @@ impl Door {
 }
 
 /// A place in a shard's input, waited for in turn. The caller bounds the wait.
-async fn place(shard: mpsc::Sender<Job>) -> Result<mpsc::OwnedPermit<Job>, Refused> {
+async fn place(shard: mpsc::Sender<Task>) -> Result<LanePermit, Refused> {
     shard
         .reserve_owned()
         .await
@@ -249,7 +261,7 @@ async fn place(shard: mpsc::Sender<Job>) -> Result<mpsc::OwnedPermit<Job>, Refus
 }
 
 /// Cuts a batch by trace id, with a place in the input of each shard that gets a part.
-async fn by_trace(shards: &[mpsc::Sender<Job>], batch: &Batch) -> Result<Lanes, Refused> {
+async fn by_trace(shards: &[mpsc::Sender<Task>], batch: &Batch) -> Result<Lanes, Refused> {
     if let Some(index) = spandrel_wire::single_trace_part(&batch.bytes, shards.len()) {
         let shard = shards.get(index).ok_or(Refused::Draining)?;
         return Ok(Lanes::One(place(shard.clone()).await?));
@@ -273,16 +285,16 @@ async fn by_trace(shards: &[mpsc::Sender<Job>], batch: &Batch) -> Result<Lanes, 
 }
 
 fn send(
-    lane: mpsc::OwnedPermit<Job>,
+    lane: LanePermit,
     batch: Batch,
     permits: Permits,
 ) -> oneshot::Receiver<Result<(), Refused>> {
     let (answer, answered) = oneshot::channel();
-    lane.send(Job {
+    lane.send(Task::Batch(Job {
         batch,
         permits,
         answer,
-    });
+    }));
     answered
 }
 

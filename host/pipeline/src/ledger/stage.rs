@@ -44,7 +44,7 @@ pub struct StageBooks {
     pub breakers_open: u64,
     /// Batches that are in quarantine now.
     pub quarantined: u64,
-    /// What the last generations did, oldest first.
+    /// What the last generations did, in the order in which they were last begun.
     pub generations: Vec<GenerationBooks>,
     dropped: Vec<Dropped>,
 }
@@ -115,22 +115,25 @@ impl StageBooks {
     /// Begins the figures of a generation; one that comes back goes on with its own.
     pub(super) fn open(&mut self, number: u64, reasons: &[String]) {
         let reasons = reasons.iter().map(|reason| self.reason(reason)).collect();
-        match self.generation_mut(number) {
-            Some(known) => known.reasons = reasons,
-            None => {
-                if self.generations.len() >= GENERATIONS {
-                    self.generations.remove(0);
-                }
-                self.generations.push(GenerationBooks {
-                    number,
-                    reasons,
-                    ..GenerationBooks::default()
-                });
-            }
+        let known = self
+            .generations
+            .iter()
+            .position(|known| known.number == number);
+        let mut figures = match known {
+            Some(known) => self.generations.remove(known),
+            None => GenerationBooks {
+                number,
+                ..GenerationBooks::default()
+            },
+        };
+        figures.reasons = reasons;
+        if self.generations.len() >= GENERATIONS {
+            self.generations.remove(0);
         }
+        self.generations.push(figures);
     }
 
-    pub(super) fn generation_mut(&mut self, number: u64) -> Option<&mut GenerationBooks> {
+    pub(crate) fn generation_mut(&mut self, number: u64) -> Option<&mut GenerationBooks> {
         self.generations
             .iter_mut()
             .rev()
@@ -250,6 +253,10 @@ mod tests {
         assert_eq!(column.generations.len(), GENERATIONS);
         assert_eq!(column.dropped_total(), 3000);
         assert!(column.dropped.len() <= REASONS + 1);
-        assert!(column.dropped().any(|(name, items)| name == OTHER && items == 2000));
+        assert!(
+            column
+                .dropped()
+                .any(|(name, items)| name == OTHER && items == 2000)
+        );
     }
 }

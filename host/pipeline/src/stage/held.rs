@@ -1,14 +1,17 @@
 //! What a stage's plugin holds: the bytes stay here, the plugin keeps (ticket, index).
 
+mod forward;
+
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-use spandrel_wire::{Assembler, Edits, Held, Limits};
+use spandrel_wire::{Edits, Held, Limits, Span};
 use tokio::time::Instant;
+
+use self::forward::Forward;
 
 use super::{Emission, Ticket};
 use crate::batch::Batch;
-use crate::ledger::{Account, Reason, Tally};
+use crate::ledger::{Column, Reason, Tally};
 
 /// What becomes of a released item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,7 +52,8 @@ pub(crate) struct HeldTable {
     tickets: BTreeMap<Ticket, HeldBatch>,
     items: u64,
     bytes: usize,
-    /// Tickets below this one may have been let go by the host: the plugin may still name them.
+    /// Items of tickets below this one may have been let go without the plugin's knowledge: it may
+    /// still name them.
     evicted_below: Ticket,
     /// What the ledger was last told of `bytes`.
     pub(crate) booked_bytes: u64,
@@ -63,6 +67,8 @@ struct HeldBatch {
     settled: Vec<bool>,
     tally: Tally,
     since: Instant,
+    /// The instance that held them is gone, and no other knows of them yet.
+    orphan: bool,
     /// Offered to a new instance once already, after the one that held them failed.
     offered_again: bool,
 }
@@ -102,6 +108,7 @@ impl HeldTable {
             settled,
             tally,
             since: Instant::now(),
+            orphan: false,
             offered_again: false,
         };
         self.tickets.insert(ticket, batch);
@@ -129,22 +136,11 @@ impl HeldTable {
                     "release {place}: outcome {outcome} names no drop reason"
                 ));
             };
-            match self.tickets.get(&ticket) {
-                Some(batch) => {
-                    let position = batch.held.position(index);
-                    let position = position.ok_or_else(|| {
-                        format!("release {place}: item {index} of ticket {ticket} is not held")
-                    })?;
-                    if batch.settled.get(position).copied().unwrap_or(true) {
-                        return Err(format!(
-                            "release {place}: item {index} of ticket {ticket} was released before"
-                        ));
-                    }
-                    entries.push((ticket, position, outcome, place));
-                }
-                // The host let it go under pressure; the plugin could not know.
-                None if ticket > 0 && ticket < self.evicted_below => {}
-                None => return Err(format!("release {place}: ticket {ticket} is unknown")),
+            match self.find(ticket, index) {
+                Ok(position) => entries.push((ticket, position, outcome, place)),
+                // The host let it go; the plugin could not know.
+                Err(_) if ticket > 0 && ticket < self.evicted_below => {}
+                Err(what) => return Err(format!("release {place}: {what}")),
             }
         }
         entries.sort_unstable();
@@ -166,10 +162,25 @@ impl HeldTable {
         Ok(Settlement { entries })
     }
 
+    /// The position of an item that is held, or why it is none.
+    fn find(&self, ticket: Ticket, index: u32) -> Result<usize, String> {
+        let batch = self.tickets.get(&ticket);
+        let batch = batch.ok_or_else(|| format!("ticket {ticket} is unknown"))?;
+        let position = batch.held.position(index);
+        let position =
+            position.ok_or_else(|| format!("item {index} of ticket {ticket} is not held"))?;
+        match batch.settled.get(position) {
+            Some(false) => Ok(position),
+            _ => Err(format!(
+                "item {index} of ticket {ticket} was released before"
+            )),
+        }
+    }
+
     /// Applies a checked emission: drops what the plugin dropped, and returns what it forwarded.
     pub(crate) fn settle(
         &mut self,
-        stage: usize,
+        column: Column,
         settlement: &Settlement,
         emission: &Emission,
     ) -> Vec<Batch> {
@@ -206,7 +217,7 @@ impl HeldTable {
             }
             forward.claim(&mut batch.tally);
             for (reason, items) in dropped {
-                batch.tally.drop_items(stage, reason, items);
+                batch.tally.drop_items(column, reason, items);
             }
             self.items = self.items.saturating_sub(entries.len() as u64);
             self.shrink(ticket);
@@ -268,13 +279,31 @@ impl HeldTable {
         forward.finish()
     }
 
-    /// Takes out the oldest batches that were not, as much as goes into one request (or one batch,
-    /// where that is larger), with the moment at which the oldest came in.
+    /// What is held up to this ticket, and is not named by a state that another instance took over,
+    /// belongs to nobody now; what was offered before may be offered once more.
+    pub(crate) fn orphan(&mut self, which: impl Fn(Ticket) -> bool) {
+        for (ticket, batch) in &mut self.tickets {
+            if which(*ticket) {
+                batch.orphan = true;
+                batch.offered_again = false;
+            }
+        }
+    }
+
+    /// The instance is gone: what it held belongs to nobody now.
+    pub(crate) fn bereave(&mut self) {
+        for batch in self.tickets.values_mut() {
+            batch.orphan = true;
+        }
+    }
+
+    /// Takes out the oldest orphans, as much as goes into one request (or one batch, where that is
+    /// larger), with the moment at which the oldest came in.
     pub(crate) fn take_orphans(&mut self) -> Option<(Vec<Batch>, Instant)> {
         let mut forward = Forward::default();
         let mut since: Option<Instant> = None;
         while forward.done.is_empty() {
-            let orphan = self.tickets.iter().find(|(_, batch)| !batch.offered_again);
+            let orphan = self.tickets.iter().find(|(_, batch)| batch.orphan);
             let Some(ticket) = orphan.map(|(ticket, _)| *ticket) else {
                 break;
             };
@@ -288,9 +317,34 @@ impl HeldTable {
         since.map(|since| (forward.finish(), since))
     }
 
-    /// Whether something is held by an instance that is gone and was not offered to another.
+    /// Whether something is held that no instance knows of.
     pub(crate) fn has_orphans(&self) -> bool {
-        self.tickets.values().any(|batch| !batch.offered_again)
+        self.tickets.values().any(|batch| batch.orphan)
+    }
+
+    /// Takes over what another table holds. No ticket may be in both.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        self.items += other.items;
+        self.bytes += other.bytes;
+        self.evicted_below = self.evicted_below.max(other.evicted_below);
+        self.booked_bytes += other.booked_bytes;
+        self.tickets.extend(other.tickets);
+    }
+
+    /// From now on releases of what is not held any more are ignored, up to this ticket: the plugin
+    /// may have its knowledge of them from an old state.
+    pub(crate) fn forgive_below(&mut self, ticket: Ticket) {
+        self.evicted_below = self.evicted_below.max(ticket);
+    }
+
+    /// The trace id of each item that is held.
+    pub(crate) fn trace_ids(&self) -> impl Iterator<Item = &[u8]> {
+        let batches = self.tickets.values();
+        batches.flat_map(|batch| {
+            let open = batch.settled.iter().enumerate();
+            open.filter(|(_, settled)| !**settled)
+                .map(|(position, _)| Span::new(batch.held.span(position)).trace_id())
+        })
     }
 
     /// Takes a batch that left the table out of the sums.
@@ -319,78 +373,5 @@ impl HeldTable {
             batch.settled = vec![false; batch.held.len()];
             self.bytes = self.bytes.saturating_sub(before) + batch.held.size();
         }
-    }
-}
-
-/// A request of released items ends here and another begins: large enough to keep batches whole,
-/// small enough for the memory of any plugin behind and for backends that take 4 MiB.
-const FORWARD_BYTES: usize = 3 << 20;
-/// See [`FORWARD_BYTES`]; the Collector's usual batch.
-const FORWARD_ITEMS: usize = 8192;
-
-/// Items on their way out of the table, into requests of a bearable size.
-#[derive(Default)]
-struct Forward {
-    done: Vec<Batch>,
-    assembler: Assembler,
-    /// Of what is in the assembler: bytes, the tally, and items that no tally covers yet.
-    bytes: usize,
-    tally: Option<Tally>,
-    unclaimed: u64,
-}
-
-impl Forward {
-    /// Adds one item out of `from`.
-    fn push(&mut self, held: &Held, position: usize, edits: Edits<'_>, from: &mut Tally) {
-        // A position that was looked up in this very set is there; were it not, its item would stay
-        // in the tally, and be booked as abandoned with it.
-        if self.assembler.push(held, position, edits).is_ok() {
-            self.bytes += held.span(position).len();
-            self.unclaimed += 1;
-        }
-        if self.bytes >= FORWARD_BYTES || self.assembler.items() >= FORWARD_ITEMS {
-            self.claim(from);
-            self.cut();
-        }
-    }
-
-    /// Takes the tally of the items that were added since the last claim.
-    fn claim(&mut self, from: &mut Tally) {
-        let items = std::mem::take(&mut self.unclaimed);
-        if items == 0 {
-            return;
-        }
-        let mut tally = from.split(items);
-        tally.transfer(Account::Chain);
-        match &mut self.tally {
-            Some(all) => all.join(tally),
-            none => *none = Some(tally),
-        }
-    }
-
-    /// Ends the request that is being assembled.
-    fn cut(&mut self) {
-        self.bytes = 0;
-        let (bytes, _) = std::mem::take(&mut self.assembler).finish();
-        let batch = self.tally.take().map(|tally| Batch {
-            bytes: Bytes::from(bytes),
-            tally,
-        });
-        self.done.extend(batch);
-    }
-
-    /// Adds what is still held of a batch, as it is.
-    fn add_open(&mut self, mut batch: HeldBatch) {
-        for (position, settled) in batch.settled.iter().enumerate() {
-            if !settled {
-                self.push(&batch.held, position, Edits::default(), &mut batch.tally);
-            }
-        }
-        self.claim(&mut batch.tally);
-    }
-
-    fn finish(mut self) -> Vec<Batch> {
-        self.cut();
-        self.done
     }
 }

@@ -79,6 +79,25 @@ impl Input {
         }
     }
 
+    /// A part of this batch: it may grow as much more as this one may.
+    pub(super) fn part(&self, bytes: Bytes) -> Self {
+        Self {
+            batch: bytes,
+            projection: None,
+            grown: self.grown,
+        }
+    }
+
+    /// Two parts of a batch as one again.
+    pub(super) fn join(&self, other: &Self) -> Self {
+        let merged = spandrel_wire::merge([&*self.whole(), &*other.whole()]);
+        Self {
+            batch: merged.into(),
+            projection: None,
+            grown: self.grown.max(other.grown),
+        }
+    }
+
     pub(crate) fn make_whole(&mut self) {
         if self.projection.is_some() {
             self.batch = self.whole();

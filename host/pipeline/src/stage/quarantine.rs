@@ -38,6 +38,12 @@ impl Quarantine {
         self.failures.is_empty()
     }
 
+    /// How many batches failed so often.
+    pub(crate) fn batches(&self, attempts: u32) -> u64 {
+        let failures = self.failures.values();
+        failures.filter(|(failed, _)| *failed >= attempts).count() as u64
+    }
+
     /// How often the plugin failed on these bytes. Costs nothing while nothing has failed.
     pub(crate) fn failures(&mut self, bytes: &[u8]) -> u32 {
         if self.failures.is_empty() {

@@ -4,6 +4,7 @@
 mod holding;
 mod judgement;
 mod recovery;
+mod succession;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,16 +12,19 @@ use std::time::Duration;
 use spandrel_wire::{Limits, Reads};
 use tokio::time::Instant;
 
-use self::judgement::Judgement;
+pub(crate) use self::judgement::Judgement;
 use self::recovery::FaultLog;
+pub(crate) use self::succession::Retained;
 use super::breaker::{Breaker, Gate};
 use super::held::HeldTable;
 use super::learned::Learned;
 use super::quarantine::{ATTEMPTS, Quarantine};
 use super::transit::Transit;
-use super::{DrainReason, Fault, FaultKind, FaultPolicy, Input, Instance, StageSpec, Ticket};
+use super::{
+    DrainReason, Fault, FaultKind, FaultPolicy, Generation, Input, Instance, StageSpec, Ticket,
+};
 use crate::batch::Batch;
-use crate::ledger::{Ledger, Reason};
+use crate::ledger::{Column, Ledger, Reason, StageBooks};
 use crate::refused::Refused;
 
 /// Who owns a batch's items while it is in the chain.
@@ -51,8 +55,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(crate) struct StageRunner {
-    index: usize,
+    column: Column,
     spec: Arc<StageSpec>,
+    generation: Arc<dyn Generation>,
     limits: Limits,
     ledger: Arc<Ledger>,
     instance: Option<Box<dyn Instance>>,
@@ -70,29 +75,47 @@ pub(crate) struct StageRunner {
     wake_at: Instant,
     /// When the plugin's own tick is due, if it asked for ticks.
     tick_at: Option<Instant>,
+    /// What the plugin says, word for word, while somebody compares it with another.
+    witness: Option<Witness>,
+    /// What the ledger was last told of the quarantine.
+    booked_quarantine: u64,
+}
+
+/// What the plugin said since somebody last looked.
+#[derive(Debug, Default)]
+pub(crate) struct Witness {
+    /// The last batch's ticket and verdicts; none when it was not judged.
+    pub judged: Option<(Ticket, Vec<u8>)>,
+    /// Ticket, index and outcome of items released, as they crossed the boundary.
+    pub released: Vec<u64>,
 }
 
 impl StageRunner {
-    /// `spec.hold` is this shard's share.
+    /// A runner of this generation in the place that `spec` describes; `spec.hold` is this shard's
+    /// share. No ticket is lower than `first_ticket`.
     pub(crate) fn new(
-        index: usize,
         spec: Arc<StageSpec>,
+        generation: Arc<dyn Generation>,
         limits: Limits,
         ledger: Arc<Ledger>,
         instance: Box<dyn Instance>,
+        first_ticket: Ticket,
     ) -> Self {
         let now = Instant::now();
         let breaker = Breaker::new(spec.breaker.clone());
-        let interval = spec.generation.manifest().tick_interval;
+        let manifest = generation.manifest();
+        let interval = manifest.tick_interval;
+        let column = ledger.open(&spec.name, generation.number(), &manifest.drop_reasons);
         Self {
-            index,
+            column,
             spec,
+            generation,
             limits,
             ledger,
             instance: Some(instance),
             learned: Learned::default(),
             rebuild_at: now,
-            last_ticket: 0,
+            last_ticket: first_ticket.saturating_sub(1),
             held: HeldTable::default(),
             orphaned: false,
             breaker,
@@ -100,7 +123,39 @@ impl StageRunner {
             fault_log: FaultLog::default(),
             wake_at: now + interval.map_or(HOUSEKEEPING, |interval| interval.min(HOUSEKEEPING)),
             tick_at: interval.map(|interval| now + interval),
+            witness: None,
+            booked_quarantine: 0,
         }
+    }
+
+    /// The generation that it runs.
+    pub(crate) fn generation(&self) -> &Arc<dyn Generation> {
+        &self.generation
+    }
+
+    /// Another fault policy, other limits: the generation is the same.
+    pub(crate) fn set_spec(&mut self, spec: Arc<StageSpec>) {
+        self.spec = spec;
+    }
+
+    /// What the plugin says from now on is kept word for word, or not any more.
+    pub(crate) fn watch(&mut self, watched: bool) {
+        self.witness = watched.then(Witness::default);
+    }
+
+    /// What it said since the last look.
+    pub(crate) fn take_witness(&mut self) -> Option<Witness> {
+        self.witness.as_mut().map(std::mem::take)
+    }
+
+    /// The trace ids of what it holds.
+    pub(crate) fn held_traces(&self) -> impl Iterator<Item = &[u8]> {
+        self.held.trace_ids()
+    }
+
+    /// The ticket that was given out last.
+    pub(crate) fn last_ticket(&self) -> Ticket {
+        self.last_ticket
     }
 
     /// When [`StageRunner::tick`] is due.
@@ -112,15 +167,15 @@ impl StageRunner {
     /// held must be there in whole; neither does one that has failed lately, because its failures
     /// are known by the bytes.
     pub(crate) fn reads(&self) -> Option<&Reads> {
-        let takes = !self.spec.generation.manifest().holds && self.quarantine.is_empty();
+        let takes = !self.generation.manifest().holds && self.quarantine.is_empty();
         self.learned.settled().filter(|_| takes)
     }
 
     /// Runs one batch through the plugin.
     pub(crate) async fn process(&mut self, mut batch: Transit, origin: Origin) -> Passed {
         let items = batch.items();
-        self.ledger
-            .post_stage(self.index, |column| column.input += items);
+        let generation = self.column.generation;
+        self.post(|column| column.add_input(generation, items));
         let mut passed = Passed::default();
         let failures = self.failures(&mut batch.input);
         if failures >= ATTEMPTS
@@ -178,7 +233,7 @@ impl StageRunner {
     /// Lets time pass for the plugin, and looks after what is held.
     pub(crate) async fn tick(&mut self) -> Vec<Batch> {
         let mut passed = Passed::default();
-        let interval = self.spec.generation.manifest().tick_interval;
+        let interval = self.generation.manifest().tick_interval;
         let due = self.tick_at.is_some_and(|due| Instant::now() >= due);
         let ready = (due || !self.held.is_empty()) && self.ready(&mut passed.emitted).await;
         if let (true, true, Some(instance)) = (ready, due, &mut self.instance) {
@@ -190,6 +245,7 @@ impl StageRunner {
         self.relieve(&mut passed.emitted).await;
         self.expire(&mut passed.emitted).await;
         self.quarantine.forget();
+        self.count_quarantine();
         self.count_output(&passed);
         // From the end of the call: a tick that takes longer than its interval leaves time for
         // batches all the same.
@@ -205,12 +261,11 @@ impl StageRunner {
     /// Asks the plugin to let go of everything, for the last time; what it keeps all the same goes
     /// on, or is dropped under [`FaultPolicy::Drop`]. A plugin that is not done after `left` has
     /// failed.
-    pub(crate) async fn drain(&mut self, left: Duration) -> Vec<Batch> {
+    pub(crate) async fn drain(&mut self, reason: DrainReason, left: Duration) -> Vec<Batch> {
         let mut passed = Passed::default();
         let asked = async {
             if self.ready(&mut passed.emitted).await {
-                self.ask_to_drain(DrainReason::Shutdown, left, &mut passed.emitted)
-                    .await;
+                self.ask_to_drain(reason, left, &mut passed.emitted).await;
             }
         };
         if tokio::time::timeout(left, asked).await.is_err() {
@@ -249,15 +304,20 @@ impl StageRunner {
         self.count_call(started);
         let mut reply = reply?;
         self.learned.add(reply.reads.take());
-        Judgement::new(
+        let said = self.witness.is_some().then(|| reply.verdicts.clone());
+        let judgement = Judgement::new(
             &self.held,
-            self.spec.generation.manifest(),
+            self.generation.manifest(),
             &self.limits,
             input,
             items,
             reply,
         )
-        .map_err(|message| Fault::new(FaultKind::BadReply, message))
+        .map_err(|message| Fault::new(FaultKind::BadReply, message))?;
+        if let (Some(witness), Some(said)) = (&mut self.witness, said) {
+            witness.judged = Some((ticket, said));
+        }
+        Ok(judgement)
     }
 
     /// Books a checked answer. Cannot fail.
@@ -272,7 +332,7 @@ impl StageRunner {
         let came = batch.items();
         for (code, items) in applied.dropped {
             let reason = Reason::from_code(code);
-            batch.tally.drop_items(self.index, reason, items);
+            batch.tally.drop_items(self.column, reason, items);
         }
         if let Some(held) = applied.held {
             let part = batch.tally.split(held.len() as u64);
@@ -287,18 +347,21 @@ impl StageRunner {
 
     fn count_call(&self, started: Instant) {
         let elapsed = started.elapsed();
-        self.ledger.post_stage(self.index, |column| {
-            column.calls += 1;
-            column.call_time += elapsed;
-        });
+        let generation = self.column.generation;
+        self.post(|column| column.add_call(generation, elapsed));
     }
 
     fn count_output(&self, passed: &Passed) {
         let emitted: u64 = passed.emitted.iter().map(Batch::items).sum();
         let items = passed.kept.as_ref().map_or(0, Transit::items) + emitted;
         if items > 0 {
-            self.ledger
-                .post_stage(self.index, |column| column.output += items);
+            let generation = self.column.generation;
+            self.post(|column| column.add_output(generation, items));
         }
+    }
+
+    /// A posting in this stage's column.
+    fn post(&self, entry: impl FnOnce(&mut StageBooks)) {
+        self.ledger.post_stage(self.column.stage, entry);
     }
 }

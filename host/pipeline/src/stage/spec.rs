@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{BreakerConfig, Generation};
+use super::{BreakerConfig, Generation, Share};
 
 /// What happens to a batch on which the plugin fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,4 +54,68 @@ pub struct StageSpec {
     pub hold: HoldLimits,
     /// When to stop calling it.
     pub breaker: BreakerConfig,
+    /// A candidate that runs beside the generation.
+    pub beside: Option<Beside>,
+    /// Whether the generation before this one may be called back: the state with which it ended is
+    /// kept for that.
+    pub on_probation: bool,
+}
+
+impl StageSpec {
+    /// A stage with the usual policy and limits.
+    pub fn new(name: impl Into<String>, generation: Arc<dyn Generation>) -> Self {
+        Self {
+            name: name.into(),
+            generation,
+            on_fault: FaultPolicy::default(),
+            hold: HoldLimits::default(),
+            breaker: BreakerConfig::default(),
+            beside: None,
+            on_probation: false,
+        }
+    }
+}
+
+/// A generation that runs beside the one that has the stage.
+#[derive(Clone, Debug)]
+pub struct Beside {
+    /// The candidate.
+    pub generation: Arc<dyn Generation>,
+    /// What it gets.
+    pub mode: Mode,
+}
+
+/// What a candidate gets of the traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// A share of the traces, which it judges in place of the running generation. It may hold as
+    /// much as that may.
+    Canary(Share),
+    /// A copy of everything: what it says is compared, and nothing comes of it.
+    Shadow,
+}
+
+/// What became of the state when one generation took over from another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Carried {
+    /// The new one has it.
+    Yes,
+    /// The new one has the state of its own that was kept from before.
+    Earlier,
+    /// There was none.
+    Nothing,
+    /// The new one does not have it, for this reason; what was held is offered to it as a batch.
+    Not(String),
+}
+
+impl Carried {
+    /// From nothing to tell to something to worry about.
+    pub(crate) fn rank(&self) -> u8 {
+        match self {
+            Self::Nothing => 0,
+            Self::Yes => 1,
+            Self::Earlier => 2,
+            Self::Not(_) => 3,
+        }
+    }
 }

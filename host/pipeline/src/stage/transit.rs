@@ -1,5 +1,7 @@
 //! A batch on its way through the stages.
 
+use bytes::Bytes;
+
 use super::Input;
 use crate::batch::Batch;
 use crate::ledger::Tally;
@@ -24,6 +26,21 @@ impl Transit {
     /// How many items.
     pub(crate) fn items(&self) -> u64 {
         self.tally.items()
+    }
+
+    /// A part of this batch, in whole.
+    pub(crate) fn part(&self, bytes: Bytes, tally: Tally) -> Self {
+        Self {
+            input: self.input.part(bytes),
+            tally,
+        }
+    }
+
+    /// This batch with another behind it.
+    pub(crate) fn join(mut self, other: Self) -> Self {
+        self.input = self.input.join(&other.input);
+        self.tally.join(other.tally);
+        self
     }
 
     /// The batch as it leaves the chain.

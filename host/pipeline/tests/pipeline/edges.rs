@@ -19,8 +19,7 @@ use spandrel_pipeline::pipeline::{AckOn, Drained, Pipeline, PipelineConfig};
 use spandrel_pipeline::queue::QueueConfig;
 use spandrel_pipeline::refused::Refused;
 use spandrel_pipeline::stage::{
-    BreakerConfig, DrainReason, Emission, Fault, FaultPolicy, Generation, HoldLimits, Input,
-    Instance, InstantiateError, Manifest, Reply, StageSpec, Ticket,
+    DrainReason, Emission, Fault, Generation, Input, Instance, InstantiateError, Manifest, Reply, StageSpec, Ticket,
 };
 use spandrel_wire::{Limits, Signal};
 use tokio::time::Instant;
@@ -181,17 +180,12 @@ where
     B: FnMut(Call<'_>) -> Answer + Send + 'static,
 {
     let make = Box::new(move |n| Box::new(make(n)) as Box<Behaviour>);
-    StageSpec {
-        name: "native".to_owned(),
-        generation: Arc::new(Native {
-            manifest,
-            made: AtomicUsize::new(0),
-            make,
-        }),
-        on_fault: FaultPolicy::Pass,
-        hold: HoldLimits::default(),
-        breaker: BreakerConfig::default(),
-    }
+    let native = Native {
+        manifest,
+        made: AtomicUsize::new(0),
+        make,
+    };
+    StageSpec::new("native", Arc::new(native))
 }
 
 /// A plugin that holds everything, and releases it on tick (if it has an interval) and drain.
@@ -324,7 +318,11 @@ pub(crate) fn exporter(backend: &Arc<Backend>, queue_size: usize) -> ExporterSpe
 }
 
 /// A pipeline config of one shard.
-pub(crate) fn config(stages: Vec<StageSpec>, exporters: Vec<ExporterSpec>) -> PipelineConfig {
+pub(crate) fn config(mut stages: Vec<StageSpec>, exporters: Vec<ExporterSpec>) -> PipelineConfig {
+    // A stage is known by its name.
+    for (number, stage) in stages.iter_mut().enumerate().skip(1) {
+        stage.name = format!("{}/{number}", stage.name);
+    }
     PipelineConfig {
         name: "traces".to_owned(),
         signal: Signal::Traces,

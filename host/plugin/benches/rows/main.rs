@@ -32,8 +32,8 @@ use spandrel_pipeline::exporter::{Exporter, Outcome};
 use spandrel_pipeline::ingress::Ingress as _;
 use spandrel_pipeline::pipeline::{AckOn, Pipeline, PipelineConfig};
 use spandrel_pipeline::queue::QueueConfig;
-use spandrel_pipeline::stage::{self, BreakerConfig, FaultPolicy, HoldLimits, StageSpec};
-use spandrel_plugin::{Engine, EngineConfig, Generation, Limits, Load, Metrics};
+use spandrel_pipeline::stage::{self, StageSpec};
+use spandrel_plugin::{CompileLimits, Engine, EngineConfig, Generation, Limits, Load, Metrics};
 use spandrel_wire::Signal;
 use tokio::time::Instant;
 
@@ -142,13 +142,7 @@ async fn pipeline(engine: &Engine, module: &Path, plugins: usize, says: bool) ->
         } else {
             Arc::new(Silent(loaded))
         };
-        stages.push(StageSpec {
-            name: format!("wasm/{number}"),
-            generation,
-            on_fault: FaultPolicy::Pass,
-            hold: HoldLimits::default(),
-            breaker: BreakerConfig::default(),
-        });
+        stages.push(StageSpec::new(format!("wasm/{number}"), generation));
     }
     let exporter = ExporterSpec {
         name: "nowhere".to_owned(),
@@ -173,7 +167,7 @@ async fn load(engine: &Engine, module: &Path, config: &str) -> Generation {
     let load = Load {
         stage: "bench",
         number: 1,
-        module,
+        module: module.into(),
         pinned: None,
         config,
         limits: Limits {
@@ -181,6 +175,7 @@ async fn load(engine: &Engine, module: &Path, config: &str) -> Generation {
             call_deadline: Duration::from_secs(10),
             ..Limits::default()
         },
+        compile: CompileLimits::default(),
         metrics: Arc::new(Metrics::default()),
     };
     Generation::load(engine, load).await.expect("a generation")

@@ -18,15 +18,20 @@ const PRESSURE_DEADLINE: Duration = Duration::from_millis(500);
 
 impl StageRunner {
     pub(super) fn hold(&mut self, ticket: Ticket, held: Held, mut tally: Tally) {
-        tally.transfer(Account::Held(self.index));
+        tally.transfer(Account::Held(self.column.stage));
         self.held.insert(ticket, held, tally);
         self.count_held();
     }
 
     pub(super) fn release(&mut self, released: &Released, emitted: &mut Vec<Batch>) {
+        if let Some(witness) = &mut self.witness {
+            witness
+                .released
+                .extend_from_slice(&released.emission.released);
+        }
         emitted.extend(
             self.held
-                .settle(self.index, &released.settlement, &released.emission),
+                .settle(self.column, &released.settlement, &released.emission),
         );
         if released.created > 0 {
             let tally = self.ledger.create(released.created);
@@ -112,7 +117,7 @@ impl StageRunner {
     pub(super) fn count_held(&mut self) {
         let bytes = self.held.bytes() as u64;
         let before = std::mem::replace(&mut self.held.booked_bytes, bytes);
-        self.ledger.post_stage(self.index, |column| {
+        self.post(|column| {
             column.held_bytes = (column.held_bytes + bytes).saturating_sub(before);
         });
     }

@@ -8,14 +8,14 @@ use crate::stage::{Emission, Input, Manifest, Reply};
 
 /// What becomes of a batch, and of items held earlier.
 #[derive(Debug)]
-pub(super) struct Judgement {
+pub(crate) struct Judgement {
     pub(super) applied: Applied,
     pub(super) released: Option<Released>,
 }
 
 impl Judgement {
     /// Changes the batch as the reply says. The error is one line that names the place in the reply.
-    pub(super) fn new(
+    pub(crate) fn new(
         held: &HeldTable,
         manifest: &Manifest,
         limits: &Limits,

@@ -45,11 +45,10 @@ impl StageRunner {
             if Instant::now() < self.rebuild_at {
                 return false;
             }
-            match self.spec.generation.instantiate().await {
+            match self.generation.instantiate().await {
                 Ok(instance) => {
                     self.instance = Some(instance);
-                    self.ledger
-                        .post_stage(self.index, |column| column.restarts += 1);
+                    self.post(|column| column.restarts += 1);
                 }
                 Err(error) => {
                     let error: &dyn std::error::Error = &error;
@@ -107,7 +106,7 @@ impl StageRunner {
     pub(super) fn worked(&mut self, bytes: &[u8]) {
         self.quarantine.success(bytes);
         if self.breaker.success() {
-            self.ledger.post_stage(self.index, |column| {
+            self.post(|column| {
                 column.breakers_open = column.breakers_open.saturating_sub(1);
             });
             tracing::info!(stage = %self.spec.name, "breaker closed, the plugin works again");
@@ -119,8 +118,8 @@ impl StageRunner {
     pub(super) fn failed(&mut self, fault: &Fault, bytes: Option<&[u8]>, emitted: &mut Vec<Batch>) {
         self.instance = None;
         self.learned = Learned::default();
-        self.ledger
-            .post_stage(self.index, |column| column.add_fault(fault.kind));
+        let generation = self.column.generation;
+        self.post(|column| column.add_fault(generation, fault.kind));
         let attempts = bytes.map_or(0, |bytes| self.quarantine.fault(bytes));
         if let Some(suppressed) = self.fault_log.admit() {
             tracing::warn!(
@@ -135,7 +134,9 @@ impl StageRunner {
             );
         }
         self.trip();
+        self.count_quarantine();
         let offered = self.held.take_offered();
+        self.held.bereave();
         self.let_go(offered, Reason::Fault, emitted);
         self.orphaned = self.held.has_orphans();
         self.count_held();
@@ -146,8 +147,7 @@ impl StageRunner {
         let was_open = self.breaker.is_open();
         if let Some(open_for) = self.breaker.fault() {
             if !was_open {
-                self.ledger
-                    .post_stage(self.index, |column| column.breakers_open += 1);
+                self.post(|column| column.breakers_open += 1);
             }
             let wait_ms = u64::try_from(open_for.as_millis()).unwrap_or(u64::MAX);
             tracing::warn!(stage = %self.spec.name, wait_ms, "breaker opened, the plugin is not called");
@@ -158,7 +158,7 @@ impl StageRunner {
     /// What the fault policy says of a batch that the plugin could not judge.
     pub(super) fn apply_policy(&mut self, batch: Transit, origin: Origin, passed: &mut Passed) {
         match (self.spec.on_fault, origin) {
-            (FaultPolicy::Drop, _) => batch.tally.drop_all(self.index, Reason::Fault),
+            (FaultPolicy::Drop, _) => batch.tally.drop_all(self.column, Reason::Fault),
             (FaultPolicy::Refuse, Origin::Sender) => {
                 batch.tally.refuse();
                 let stage = self.spec.name.clone();
@@ -178,7 +178,7 @@ impl StageRunner {
     pub(super) fn let_go(&mut self, batches: Vec<Batch>, reason: Reason, emitted: &mut Vec<Batch>) {
         for batch in batches {
             match self.spec.on_fault {
-                FaultPolicy::Drop => batch.tally.drop_all(self.index, reason),
+                FaultPolicy::Drop => batch.tally.drop_all(self.column, reason),
                 FaultPolicy::Pass | FaultPolicy::Refuse => {
                     self.count_bypassed(batch.items());
                     emitted.push(batch);
@@ -187,8 +187,17 @@ impl StageRunner {
         }
     }
 
+    pub(super) fn count_quarantine(&mut self) {
+        let batches = self.quarantine.batches(super::ATTEMPTS);
+        let before = std::mem::replace(&mut self.booked_quarantine, batches);
+        if before != batches {
+            self.post(|column| {
+                column.quarantined = (column.quarantined + batches).saturating_sub(before);
+            });
+        }
+    }
+
     fn count_bypassed(&self, items: u64) {
-        self.ledger
-            .post_stage(self.index, |column| column.bypassed += items);
+        self.post(|column| column.bypassed += items);
     }
 }

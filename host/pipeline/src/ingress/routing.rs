@@ -1,0 +1,40 @@
+//! How batches are dealt out to the shards.
+
+use tokio::sync::mpsc;
+
+use crate::shard::Task;
+use crate::stage::Dispatch;
+
+/// A place in a shard's input.
+pub(crate) type LanePermit = mpsc::OwnedPermit<Task>;
+
+/// The ways to the shards, and the rule.
+#[derive(Debug, Default)]
+pub(crate) struct Routing {
+    /// None when there are no stages, and none any more once draining.
+    lanes: Vec<mpsc::Sender<Task>>,
+    dispatch: Dispatch,
+}
+
+impl Routing {
+    pub(crate) fn new(lanes: Vec<mpsc::Sender<Task>>, dispatch: Dispatch) -> Self {
+        Self { lanes, dispatch }
+    }
+
+    pub(crate) fn lanes(&self) -> &[mpsc::Sender<Task>] {
+        &self.lanes
+    }
+
+    pub(crate) fn dispatch(&self) -> Dispatch {
+        self.dispatch
+    }
+
+    pub(crate) fn set_dispatch(&mut self, dispatch: Dispatch) {
+        self.dispatch = dispatch;
+    }
+
+    /// Both, to be kept for a while.
+    pub(crate) fn parts(&self) -> (Vec<mpsc::Sender<Task>>, Dispatch) {
+        (self.lanes.clone(), self.dispatch)
+    }
+}

@@ -1,0 +1,122 @@
+//! What each shard is told to become: which instances are new, and those instances.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Running, Terms};
+use crate::pipeline::ChangeError;
+use crate::stage::place::Target;
+use crate::stage::sample::Sample;
+use crate::stage::{Beside, Comparison, Generation, HoldLimits, Instance, Mode, StageSpec};
+
+/// What all shards show of one stage.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    pub(super) sample: Arc<Sample>,
+    /// One for each shard.
+    comparisons: Vec<Arc<Mutex<Comparison>>>,
+}
+
+impl Shown {
+    /// What the shards have seen of the shadow, together.
+    pub(super) fn comparison(&self) -> Comparison {
+        let mut sum = Comparison::default();
+        for shard in &self.comparisons {
+            let seen = shard.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            sum.join(seen);
+        }
+        sum
+    }
+}
+
+impl Running {
+    /// A row of targets for each shard, with every instance that is needed; none when one cannot be
+    /// made.
+    pub(super) async fn rows(
+        &mut self,
+        terms: &Terms,
+        specs: &[StageSpec],
+        shards: usize,
+    ) -> Result<Vec<Vec<Target>>, ChangeError> {
+        let mut rows: Vec<Vec<Target>> = (0..shards).map(|_| Vec::new()).collect();
+        for spec in specs {
+            let old = self.specs.iter().find(|old| old.name == spec.name);
+            let runs = old.is_some_and(|old| runs(old, &spec.generation));
+            let candidate = spec.beside.as_ref();
+            let candidate =
+                candidate.filter(|beside| !old.is_some_and(|old| is_beside(old, beside)));
+            let shown = self.shown.entry(spec.name.clone()).or_default();
+            if candidate.is_some_and(|beside| beside.mode == Mode::Shadow) {
+                shown.comparisons.clear();
+            }
+            shown.comparisons.resize_with(shards, Arc::default);
+            let shared = Arc::new(share(spec, shards));
+            for (row, comparison) in rows.iter_mut().zip(&shown.comparisons) {
+                let instance = match runs {
+                    true => None,
+                    false => Some(instantiate(terms, spec, &spec.generation).await?),
+                };
+                let candidate = match candidate {
+                    None => None,
+                    Some(beside) => Some(instantiate(terms, spec, &beside.generation).await?),
+                };
+                row.push(Target {
+                    spec: Arc::clone(&shared),
+                    instance,
+                    candidate,
+                    sample: Arc::clone(&shown.sample),
+                    comparison: Arc::clone(comparison),
+                });
+            }
+        }
+        self.shown
+            .retain(|stage, _| specs.iter().any(|spec| spec.name == *stage));
+        Ok(rows)
+    }
+}
+
+/// Whether a generation has instances that judge what they get: the running one, or a canary.
+fn runs(old: &StageSpec, generation: &Arc<dyn Generation>) -> bool {
+    let canary = old.beside.as_ref().is_some_and(|beside| {
+        matches!(beside.mode, Mode::Canary(_)) && Arc::ptr_eq(&beside.generation, generation)
+    });
+    canary || Arc::ptr_eq(&old.generation, generation)
+}
+
+/// Whether a candidate runs already, in the same way.
+fn is_beside(old: &StageSpec, wanted: &Beside) -> bool {
+    old.beside.as_ref().is_some_and(|beside| {
+        let alike = matches!(
+            (beside.mode, wanted.mode),
+            (Mode::Canary(_), Mode::Canary(_)) | (Mode::Shadow, Mode::Shadow)
+        );
+        alike && Arc::ptr_eq(&beside.generation, &wanted.generation)
+    })
+}
+
+async fn instantiate(
+    terms: &Terms,
+    spec: &StageSpec,
+    generation: &Arc<dyn Generation>,
+) -> Result<Box<dyn Instance>, ChangeError> {
+    let instance = generation.instantiate().await;
+    instance.map_err(|source| ChangeError::Instantiate {
+        pipeline: terms.name.clone(),
+        stage: spec.name.clone(),
+        source,
+    })
+}
+
+/// The stage with one shard's share of its limits.
+fn share(stage: &StageSpec, shards: usize) -> StageSpec {
+    let HoldLimits { items, bytes, time } = stage.hold;
+    let shards = shards.max(1);
+    let hold = HoldLimits {
+        items: (items / shards as u64).max(1),
+        bytes: (bytes / shards).max(1),
+        time,
+    };
+    StageSpec {
+        hold,
+        ..stage.clone()
+    }
+}

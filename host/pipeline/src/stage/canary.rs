@@ -1,0 +1,109 @@
+//! A candidate that judges a share of the traces.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use super::runner::{Origin, Passed, StageRunner};
+use super::share::Share;
+use super::transit::Transit;
+
+/// See the module.
+pub(crate) struct Canary {
+    pub(crate) runner: StageRunner,
+    share: Share,
+    /// Traces of which one of the two held spans when the share was set: they stay with it, so that
+    /// a trace is judged by one generation. At most as many as a stage may hold.
+    settled: HashMap<Box<[u8]>, Side>,
+}
+
+/// Who judges a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Running,
+    Canary,
+}
+
+impl Canary {
+    pub(crate) fn new(runner: StageRunner, share: Share, running: &StageRunner) -> Self {
+        let mut canary = Self {
+            runner,
+            share,
+            settled: HashMap::new(),
+        };
+        canary.set_share(share, running);
+        canary
+    }
+
+    /// Another share: traces that are under way stay where they are.
+    pub(crate) fn set_share(&mut self, share: Share, running: &StageRunner) {
+        self.share = share;
+        let of = |runner: &StageRunner, side| {
+            let traces = runner.held_traces();
+            traces
+                .map(|id| (Box::from(id), side))
+                .collect::<Vec<(Box<[u8]>, Side)>>()
+        };
+        let running = of(running, Side::Running);
+        let canary = of(&self.runner, Side::Canary);
+        self.settled = running.into_iter().chain(canary).collect();
+    }
+
+    fn side(&self, trace_id: &[u8]) -> Side {
+        match self.settled.get(trace_id) {
+            Some(side) => *side,
+            None if self.share.has(trace_id) => Side::Canary,
+            None => Side::Running,
+        }
+    }
+
+    /// Runs each trace of a batch through the generation that judges it.
+    pub(crate) async fn process(
+        &mut self,
+        running: &mut StageRunner,
+        mut batch: Transit,
+        origin: Origin,
+    ) -> Passed {
+        batch.input.make_whole();
+        let side = |id: &[u8]| match self.side(id) {
+            Side::Running => 0,
+            Side::Canary => 1,
+        };
+        let parts = spandrel_wire::split_traces(batch.input.bytes(), side);
+        let parts = match parts {
+            Ok(1) => return self.runner.process(batch, origin).await,
+            Err(Some(parts)) => parts,
+            // One resource of many megabytes in front of many small spans: not worth the copies.
+            Ok(_) | Err(None) => return running.process(batch, origin).await,
+        };
+        let [mut to_running, mut to_canary] = [None, None];
+        for part in parts {
+            let tally = batch.tally.split(part.items as u64);
+            let part = (part.shard, Bytes::from(part.bytes), tally);
+            let place = match part.0 {
+                0 => &mut to_running,
+                _ => &mut to_canary,
+            };
+            *place = Some(batch.part(part.1, part.2));
+        }
+        let (Some(to_running), Some(to_canary)) = (to_running, to_canary) else {
+            // A batch of one part is not split.
+            return Passed::default();
+        };
+        // The whole batch is refused when one part is: what the other one kept has not left yet.
+        let mut first = self.runner.process(to_canary, origin).await;
+        if first.refused.is_some() {
+            to_running.tally.refuse();
+            return first;
+        }
+        let second = running.process(to_running, origin).await;
+        first.emitted.extend(second.emitted);
+        first.refused = second.refused;
+        match (first.kept.take(), second.kept) {
+            (Some(kept), _) if first.refused.is_some() => kept.tally.refuse(),
+            (Some(one), Some(other)) => first.kept = Some(one.join(other)),
+            (one, other) => first.kept = one.or(other),
+        }
+        first
+    }
+}

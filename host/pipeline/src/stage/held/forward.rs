@@ -1,0 +1,87 @@
+//! Items on their way out of what a stage holds.
+
+use bytes::Bytes;
+use spandrel_wire::{Assembler, Edits, Held};
+
+use super::HeldBatch;
+use crate::batch::Batch;
+use crate::ledger::{Account, Tally};
+
+/// A request of released items ends here and another begins: large enough to keep batches whole,
+/// small enough for the memory of any plugin behind and for backends that take 4 MiB.
+const FORWARD_BYTES: usize = 3 << 20;
+/// See [`FORWARD_BYTES`]; the Collector's usual batch.
+const FORWARD_ITEMS: usize = 8192;
+
+/// Items on their way out of the table, into requests of a bearable size.
+#[derive(Default)]
+pub(super) struct Forward {
+    pub(super) done: Vec<Batch>,
+    assembler: Assembler,
+    /// Of what is in the assembler: bytes, the tally, and items that no tally covers yet.
+    bytes: usize,
+    tally: Option<Tally>,
+    unclaimed: u64,
+}
+
+impl Forward {
+    /// Adds one item out of `from`.
+    pub(super) fn push(
+        &mut self,
+        held: &Held,
+        position: usize,
+        edits: Edits<'_>,
+        from: &mut Tally,
+    ) {
+        // A position that was looked up in this very set is there; were it not, its item would stay
+        // in the tally, and be booked as abandoned with it.
+        if self.assembler.push(held, position, edits).is_ok() {
+            self.bytes += held.span(position).len();
+            self.unclaimed += 1;
+        }
+        if self.bytes >= FORWARD_BYTES || self.assembler.items() >= FORWARD_ITEMS {
+            self.claim(from);
+            self.cut();
+        }
+    }
+
+    /// Takes the tally of the items that were added since the last claim.
+    pub(super) fn claim(&mut self, from: &mut Tally) {
+        let items = std::mem::take(&mut self.unclaimed);
+        if items == 0 {
+            return;
+        }
+        let mut tally = from.split(items);
+        tally.transfer(Account::Chain);
+        match &mut self.tally {
+            Some(all) => all.join(tally),
+            none => *none = Some(tally),
+        }
+    }
+
+    /// Ends the request that is being assembled.
+    fn cut(&mut self) {
+        self.bytes = 0;
+        let (bytes, _) = std::mem::take(&mut self.assembler).finish();
+        let batch = self.tally.take().map(|tally| Batch {
+            bytes: Bytes::from(bytes),
+            tally,
+        });
+        self.done.extend(batch);
+    }
+
+    /// Adds what is still held of a batch, as it is.
+    pub(super) fn add_open(&mut self, mut batch: HeldBatch) {
+        for (position, settled) in batch.settled.iter().enumerate() {
+            if !settled {
+                self.push(&batch.held, position, Edits::default(), &mut batch.tally);
+            }
+        }
+        self.claim(&mut batch.tally);
+    }
+
+    pub(super) fn finish(mut self) -> Vec<Batch> {
+        self.cut();
+        self.done
+    }
+}

@@ -1,0 +1,329 @@
+//! A stage on one shard: the running generation, and beside it perhaps a candidate.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use spandrel_wire::{Limits, Reads};
+use tokio::time::Instant;
+
+use super::canary::Canary;
+use super::comparison::Comparison;
+use super::runner::{Origin, Passed, Retained, StageRunner};
+use super::sample::{Sample, Sampler};
+use super::shadow::{Ran, Shadow};
+use super::transit::Transit;
+use super::{Carried, DrainReason, Generation, Instance, Mode, StageSpec, State};
+use crate::batch::Batch;
+use crate::ledger::Ledger;
+
+/// What a stage shall be on one shard.
+pub(crate) struct Target {
+    /// With this shard's share of the limits.
+    pub(crate) spec: Arc<StageSpec>,
+    /// For a generation that does not run here yet.
+    pub(crate) instance: Option<Box<dyn Instance>>,
+    /// For a candidate that does not run beside it yet.
+    pub(crate) candidate: Option<Box<dyn Instance>>,
+    pub(crate) sample: Arc<Sample>,
+    pub(crate) comparison: Arc<Mutex<Comparison>>,
+}
+
+/// See the module.
+pub(crate) struct Place {
+    runner: StageRunner,
+    beside: Option<Beside>,
+    spec: Arc<StageSpec>,
+    retained: Option<Retained>,
+    sample: Arc<Sample>,
+    sampler: Sampler,
+    limits: Limits,
+    ledger: Arc<Ledger>,
+}
+
+enum Beside {
+    Canary(Box<Canary>),
+    Shadow(Box<Shadow>),
+}
+
+/// A canary's tickets are this far from those of the generation that it runs beside, so that either
+/// can take over what the other one holds.
+const TICKETS_APART: u64 = 1 << 40;
+
+impl Place {
+    /// A place where no generation ran before; none without an instance.
+    pub(crate) async fn new(target: Target, limits: Limits, ledger: Arc<Ledger>) -> Option<Self> {
+        let Target {
+            spec,
+            instance,
+            candidate,
+            sample,
+            comparison,
+        } = target;
+        let runner = StageRunner::new(
+            Arc::clone(&spec),
+            Arc::clone(&spec.generation),
+            limits,
+            Arc::clone(&ledger),
+            instance?,
+            1,
+        );
+        let mut place = Self {
+            runner,
+            beside: None,
+            spec,
+            retained: None,
+            sample,
+            sampler: Sampler::default(),
+            limits,
+            ledger,
+        };
+        place
+            .begin_beside(candidate, comparison, &mut Vec::new())
+            .await;
+        Some(place)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// When [`Place::tick`] is due.
+    pub(crate) fn next_tick(&self) -> Instant {
+        let own = self.runner.next_tick();
+        let beside = match &self.beside {
+            None => None,
+            Some(Beside::Canary(canary)) => Some(canary.runner.next_tick()),
+            Some(Beside::Shadow(shadow)) => shadow.next_tick(),
+        };
+        beside.map_or(own, |beside| own.min(beside))
+    }
+
+    /// What the plugin reads, while it takes a projection; with a candidate beside it, it does not.
+    pub(crate) fn reads(&self) -> Option<&Reads> {
+        match self.beside {
+            None => self.runner.reads(),
+            Some(_) => None,
+        }
+    }
+
+    /// Runs one batch through the stage.
+    pub(crate) async fn process(&mut self, mut batch: Transit, origin: Origin) -> Passed {
+        self.sampler.see(&batch.input, &self.sample);
+        match &mut self.beside {
+            None => self.runner.process(batch, origin).await,
+            Some(Beside::Canary(canary)) => canary.process(&mut self.runner, batch, origin).await,
+            Some(Beside::Shadow(shadow)) => {
+                batch.input.make_whole();
+                let came = batch.input.whole();
+                let passed = self.runner.process(batch, origin).await;
+                let generation = Arc::clone(self.runner.generation());
+                let manifest = generation.manifest();
+                let witness = self.runner.take_witness().unwrap_or_default();
+                shadow.settle_running(&witness.released, manifest);
+                if let Some((ticket, verdicts)) = &witness.judged {
+                    let kept = passed.kept.as_ref().map(|kept| kept.input.whole());
+                    let ran = Ran {
+                        ticket: *ticket,
+                        verdicts,
+                        kept: kept.as_deref().unwrap_or_default(),
+                        manifest,
+                    };
+                    shadow.see(came, ran).await;
+                }
+                passed
+            }
+        }
+    }
+
+    /// Lets time pass for the plugins, and looks after what is held.
+    pub(crate) async fn tick(&mut self, now: Instant) -> Vec<Batch> {
+        let mut emitted = Vec::new();
+        if self.runner.next_tick() <= now {
+            emitted = self.runner.tick().await;
+        }
+        match &mut self.beside {
+            None => {}
+            Some(Beside::Canary(canary)) if canary.runner.next_tick() <= now => {
+                emitted.extend(canary.runner.tick().await);
+            }
+            Some(Beside::Canary(_)) => {}
+            Some(Beside::Shadow(shadow)) => {
+                let witness = self.runner.take_witness().unwrap_or_default();
+                let generation = Arc::clone(self.runner.generation());
+                shadow.settle_running(&witness.released, generation.manifest());
+                shadow.tick(now).await;
+            }
+        }
+        emitted
+    }
+
+    /// Drains the plugins; see [`StageRunner::drain`].
+    pub(crate) async fn drain(&mut self, reason: DrainReason, left: Duration) -> Vec<Batch> {
+        match &mut self.beside {
+            Some(Beside::Canary(canary)) => {
+                let mut emitted = self.runner.drain(reason, left / 2).await;
+                emitted.extend(canary.runner.drain(reason, left / 2).await);
+                emitted
+            }
+            None | Some(Beside::Shadow(_)) => self.runner.drain(reason, left).await,
+        }
+    }
+
+    /// A copy of the running instance's state, for a probe.
+    pub(crate) async fn trial_snapshot(&mut self, emitted: &mut Vec<Batch>) -> Option<State> {
+        self.runner.trial_snapshot(emitted).await
+    }
+
+    /// Takes a place out of the books; it holds nothing any more.
+    pub(crate) fn end(self) {
+        self.runner.end();
+        if let Some(Beside::Canary(canary)) = self.beside {
+            canary.runner.end();
+        }
+    }
+
+    /// Becomes what `target` says. What is let go on the way is `emitted`.
+    pub(crate) async fn change(
+        mut self,
+        target: Target,
+        emitted: &mut Vec<Batch>,
+    ) -> (Self, Option<Carried>) {
+        let Target {
+            spec,
+            instance,
+            candidate,
+            sample,
+            comparison,
+        } = target;
+        self.sample = sample;
+        let wanted = Arc::clone(&spec.generation);
+        let mut carried = None;
+        if self.ends_beside(&spec) {
+            carried = self.end_beside(&wanted, emitted).await;
+        }
+        self.spec = spec;
+        if !Arc::ptr_eq(self.runner.generation(), &wanted)
+            && let Some(instance) = instance
+        {
+            carried = Some(self.swap(wanted, instance, emitted).await);
+        }
+        self.runner.set_spec(Arc::clone(&self.spec));
+        if !self.spec.on_probation {
+            self.retained = None;
+        }
+        self.begin_beside(candidate, comparison, emitted).await;
+        (self, carried)
+    }
+
+    /// Whether what runs beside the generation now has no place in `spec`.
+    fn ends_beside(&self, spec: &StageSpec) -> bool {
+        let wanted = spec.beside.as_ref();
+        let same = |generation: &Arc<dyn Generation>| {
+            wanted.is_some_and(|wanted| Arc::ptr_eq(&wanted.generation, generation))
+        };
+        let mode = wanted.map(|wanted| wanted.mode);
+        match &self.beside {
+            None => false,
+            Some(Beside::Canary(canary)) => {
+                !same(canary.runner.generation()) || !matches!(mode, Some(Mode::Canary(_)))
+            }
+            Some(Beside::Shadow(shadow)) => {
+                !same(shadow.generation()) || mode != Some(Mode::Shadow)
+            }
+        }
+    }
+
+    /// Ends what runs beside the generation: a canary that is wanted takes over from the generation,
+    /// and the generation takes over from one that is not.
+    async fn end_beside(
+        &mut self,
+        wanted: &Arc<dyn Generation>,
+        emitted: &mut Vec<Batch>,
+    ) -> Option<Carried> {
+        self.runner.watch(false);
+        let Some(Beside::Canary(canary)) = self.beside.take() else {
+            return None;
+        };
+        let mut other = canary.runner;
+        if Arc::ptr_eq(other.generation(), wanted) {
+            std::mem::swap(&mut self.runner, &mut other);
+            let (carried, last) = self.runner.take_over(other, None, emitted).await;
+            self.retained = last;
+            return Some(carried);
+        }
+        Some(self.runner.take_over(other, None, emitted).await.0)
+    }
+
+    async fn swap(
+        &mut self,
+        wanted: Arc<dyn Generation>,
+        instance: Box<dyn Instance>,
+        emitted: &mut Vec<Batch>,
+    ) -> Carried {
+        let retained = self.retained.take().filter(|kept| kept.is_of(&wanted));
+        let runner = StageRunner::new(
+            Arc::clone(&self.spec),
+            wanted,
+            self.limits,
+            Arc::clone(&self.ledger),
+            instance,
+            self.runner.last_ticket().saturating_add(1),
+        );
+        let old = std::mem::replace(&mut self.runner, runner);
+        let (carried, last) = self.runner.take_over(old, retained, emitted).await;
+        self.retained = last;
+        carried
+    }
+
+    async fn begin_beside(
+        &mut self,
+        candidate: Option<Box<dyn Instance>>,
+        comparison: Arc<Mutex<Comparison>>,
+        emitted: &mut Vec<Batch>,
+    ) {
+        let Some(beside) = &self.spec.beside else {
+            return;
+        };
+        let generation = Arc::clone(&beside.generation);
+        match (beside.mode, &mut self.beside, candidate) {
+            (Mode::Canary(share), Some(Beside::Canary(canary)), _) => {
+                canary.set_share(share, &self.runner);
+                canary.runner.set_spec(Arc::clone(&self.spec));
+            }
+            (Mode::Canary(share), None, Some(instance)) => {
+                let mut runner = StageRunner::new(
+                    Arc::clone(&self.spec),
+                    generation,
+                    self.limits,
+                    Arc::clone(&self.ledger),
+                    instance,
+                    self.runner.last_ticket().saturating_add(TICKETS_APART),
+                );
+                // A state with names of held items would have the canary settle what the running
+                // generation settles.
+                if !self.runner.generation().manifest().holds
+                    && let Some(state) = self.runner.trial_snapshot(emitted).await
+                {
+                    runner.begin_with(state, emitted).await;
+                }
+                let canary = Canary::new(runner, share, &self.runner);
+                self.beside = Some(Beside::Canary(Box::new(canary)));
+            }
+            (Mode::Shadow, None, Some(instance)) => {
+                let state = self.runner.trial_snapshot(emitted).await;
+                let shadow = Shadow::new(
+                    generation,
+                    instance,
+                    state,
+                    comparison,
+                    Arc::clone(&self.ledger),
+                    &self.spec.name,
+                    self.limits,
+                );
+                self.beside = Some(Beside::Shadow(Box::new(shadow.await)));
+                self.runner.watch(true);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Whether a candidate works, found out on an instance that is thrown away.
+
+use spandrel_wire::{Limits, Signal};
+
+use super::held::HeldTable;
+use super::runner::Judgement;
+use super::{Fault, FaultKind, Generation, Input, InstantiateError, State};
+
+/// Why a candidate must not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// It cannot be instantiated a second time.
+    #[error("no instance could be made")]
+    Instantiate(#[source] InstantiateError),
+    /// It failed.
+    #[error("the plugin failed on {with}")]
+    Failed {
+        /// On what.
+        with: &'static str,
+        /// How.
+        #[source]
+        source: Fault,
+    },
+}
+
+/// What a probe found out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Probed {
+    /// What the plugin said to the state that it was given, if it refused it.
+    pub state_refused: Option<String>,
+    /// Items of the real batch that it was called with; 0 when there was none.
+    pub items: usize,
+}
+
+/// Calls a fresh instance of a candidate with the running one's state, with an empty batch, and with
+/// a real one; its replies are checked as those of running plugins are, and nothing comes of them.
+///
+/// # Errors
+/// When the candidate fails. That it refuses the state is not an error.
+pub async fn probe(
+    generation: &dyn Generation,
+    state: Option<State>,
+    sample: Option<Input>,
+    limits: &Limits,
+) -> Result<Probed, ProbeError> {
+    let failed = |with| move |source| ProbeError::Failed { with, source };
+    let instance = generation.instantiate().await;
+    let mut instance = instance.map_err(ProbeError::Instantiate)?;
+    let mut probed = Probed::default();
+    let mut names_held = false;
+    if let Some(state) = state {
+        let restored = instance.restore(state).await;
+        let restored = restored.map_err(failed("the running generation's state"))?;
+        names_held = restored.is_ok();
+        probed.state_refused = restored.err();
+    }
+    let batches = [
+        ("an empty batch", Some(Input::default())),
+        ("the last real batch", sample),
+    ];
+    for (ticket, (with, batch)) in (FIRST_TICKET..).zip(batches) {
+        let Some(mut batch) = batch else { continue };
+        batch.make_whole();
+        let items = spandrel_wire::count(Signal::Traces, batch.bytes());
+        let reply = instance.process(ticket, &batch).await;
+        let reply = reply.map_err(failed(with))?;
+        // The state may have names of items that are held elsewhere.
+        let mut held = HeldTable::default();
+        if names_held {
+            held.forgive_below(FIRST_TICKET);
+        }
+        Judgement::new(
+            &held,
+            generation.manifest(),
+            limits,
+            &mut batch,
+            items as u64,
+            reply,
+        )
+        .map_err(|message| failed(with)(Fault::new(FaultKind::BadReply, message)))?;
+        probed.items = items;
+    }
+    Ok(probed)
+}
+
+/// Above every ticket that a running instance can have got.
+const FIRST_TICKET: u64 = 1 << 63;
