@@ -3,8 +3,6 @@
 //! One module for each folder of `wit`. A new version converts to the newest one's types; logic
 //! exists once.
 
-use std::path::Path;
-
 use wasmtime::component::Component;
 
 use crate::error::LoadError;
@@ -21,16 +19,16 @@ const EXPORTS: &[&str] = &["lifecycle", "traces"];
 const WASI: &[&str] = &["cli", "clocks", "filesystem", "io", "random", "sockets"];
 
 /// Checks a component's imports and exports by name: the first kind of problem, with all cases.
-pub(crate) fn check(path: &Path, component: &Component) -> Result<(), LoadError> {
+pub(crate) fn check(module: &str, component: &Component) -> Result<(), LoadError> {
     let engine = component.engine();
     let ty = component.component_type();
     let imports: Vec<&str> = ty.imports(engine).map(|(name, _)| name).collect();
     let exports: Vec<&str> = ty.exports(engine).map(|(name, _)| name).collect();
-    check_names(path, &imports, &exports)
+    check_names(module, &imports, &exports)
 }
 
-fn check_names(path: &Path, imports: &[&str], exports: &[&str]) -> Result<(), LoadError> {
-    let path = || path.to_owned();
+fn check_names(module: &str, imports: &[&str], exports: &[&str]) -> Result<(), LoadError> {
+    let module = || module.to_owned();
     // A plugin of another version shows it in its exports; its imports would only confuse.
     let versions = exports.iter().chain(imports).filter_map(|name| {
         let name = name.strip_prefix(PACKAGE)?;
@@ -42,7 +40,7 @@ fn check_names(path: &Path, imports: &[&str], exports: &[&str]) -> Result<(), Lo
     for version in versions {
         if !KNOWN.iter().any(|known| is_compatible(version, known)) {
             return Err(LoadError::UnknownAbi {
-                path: path(),
+                module: module(),
                 found: version.to_owned(),
                 known: KNOWN.to_vec(),
             });
@@ -55,7 +53,7 @@ fn check_names(path: &Path, imports: &[&str], exports: &[&str]) -> Result<(), Lo
         .collect();
     if !foreign.is_empty() {
         return Err(LoadError::Imports {
-            path: path(),
+            module: module(),
             imports: foreign,
         });
     }
@@ -72,7 +70,7 @@ fn check_names(path: &Path, imports: &[&str], exports: &[&str]) -> Result<(), Lo
         .collect();
     if !missing.is_empty() {
         return Err(LoadError::Exports {
-            path: path(),
+            module: module(),
             exports: missing,
         });
     }
@@ -102,8 +100,6 @@ fn is_offered(import: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::check_names;
 
     const EXPORTS: [&str; 2] = [
@@ -112,7 +108,7 @@ mod tests {
     ];
 
     fn refusal(imports: &[&str], exports: &[&str]) -> String {
-        let checked = check_names(Path::new("p.wasm"), imports, exports);
+        let checked = check_names("p.wasm", imports, exports);
         checked.expect_err("refused").to_string()
     }
 
@@ -125,7 +121,7 @@ mod tests {
             "wasi:cli/environment@0.2.9",
             "wasi:io/poll@0.2.3",
         ];
-        assert!(check_names(Path::new("p.wasm"), &imports, &EXPORTS).is_ok());
+        assert!(check_names("p.wasm", &imports, &EXPORTS).is_ok());
     }
 
     /// Every import that is not offered is in the message, in one go.

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::LoadError;
@@ -38,18 +39,40 @@ impl fmt::Debug for Digest {
     }
 }
 
+/// What a generation is, by content: the same bytes and config are the same generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The sha256 of the plugin's bytes.
+    pub module: Digest,
+    /// The sha256 of its config.
+    pub config: Digest,
+    /// The sha256 of both.
+    pub generation: Digest,
+}
+
+impl Identity {
+    /// The identity of bytes with this digest and a config, as it is handed to the plugin.
+    pub fn new(module: Digest, config: &str) -> Self {
+        Self {
+            module,
+            config: Digest::of(&[config.as_bytes()]),
+            generation: Digest::of(&[&module.0, config.as_bytes()]),
+        }
+    }
+}
+
 /// The bytes of a plugin's file: a component by its first bytes, of a size that is accepted.
 #[derive(Clone)]
 pub struct Artifact {
-    path: PathBuf,
-    bytes: Vec<u8>,
+    name: String,
+    bytes: Bytes,
     digest: Digest,
 }
 
 impl fmt::Debug for Artifact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Artifact")
-            .field("path", &self.path)
+            .field("name", &self.name)
             .field("bytes", &self.bytes.len())
             .field("digest", &self.digest)
             .finish()
@@ -59,28 +82,35 @@ impl fmt::Debug for Artifact {
 impl Artifact {
     /// Reads the file. Blocks: call it where blocking is allowed.
     pub fn read(path: &Path) -> Result<Self, LoadError> {
-        let bytes = read_within(path, MAX_BYTES).map_err(|source| LoadError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        let Some(bytes) = bytes else {
-            return Err(LoadError::TooLarge {
-                path: path.to_owned(),
-                limit_bytes: MAX_BYTES,
-            });
-        };
-        check_kind(path, &bytes)?;
+        let name = path.display().to_string();
+        match read_within(path, MAX_BYTES) {
+            Ok(Some(bytes)) => Self::from_bytes(&name, bytes),
+            Ok(None) => Err(too_large(name)),
+            Err(source) => Err(LoadError::Read {
+                module: name,
+                source,
+            }),
+        }
+    }
+
+    /// Takes what was read elsewhere, under a name for messages.
+    pub fn from_bytes(name: &str, bytes: impl Into<Bytes>) -> Result<Self, LoadError> {
+        let bytes = bytes.into();
+        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_BYTES {
+            return Err(too_large(name.to_owned()));
+        }
+        check_kind(name, &bytes)?;
         let digest = Digest::of(&[&bytes]);
         Ok(Self {
-            path: path.to_owned(),
+            name: name.to_owned(),
             bytes,
             digest,
         })
     }
 
-    /// Where it was read.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// The file, or the name that an upload came with.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The sha256 of its bytes.
@@ -88,33 +118,44 @@ impl Artifact {
         self.digest
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
+    /// Its bytes.
+    pub fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+}
+
+fn too_large(module: String) -> LoadError {
+    LoadError::TooLarge {
+        module,
+        limit_bytes: MAX_BYTES,
     }
 }
 
 /// The file's bytes, or nothing when there are more than `limit`.
 fn read_within(path: &Path, limit: u64) -> std::io::Result<Option<Vec<u8>>> {
+    // Opening a named pipe would wait for somebody to write to it, for ever.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("it is not a file"));
+    }
     let file = std::fs::File::open(path)?;
     if file.metadata()?.len() > limit {
         return Ok(None);
     }
     let mut bytes = Vec::new();
-    // A file may grow while it is read, and a pipe has no length: the limit holds for the bytes.
+    // A file may grow while it is read: the limit holds for the bytes.
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     Ok((length <= limit).then_some(bytes))
 }
 
-fn check_kind(path: &Path, bytes: &[u8]) -> Result<(), LoadError> {
+fn check_kind(name: &str, bytes: &[u8]) -> Result<(), LoadError> {
+    let module = name.to_owned();
     // A WebAssembly file starts with a magic word, a version, and a layer: 0 core, 1 component.
     match bytes.first_chunk::<8>() {
         Some([b'\0', b'a', b's', b'm', _, _, 1, 0]) => Ok(()),
-        Some([b'\0', b'a', b's', b'm', ..]) => Err(LoadError::CoreModule {
-            path: path.to_owned(),
-        }),
+        Some([b'\0', b'a', b's', b'm', ..]) => Err(LoadError::CoreModule { module }),
         _ => Err(LoadError::NotAComponent {
-            path: path.to_owned(),
+            module,
             found: describe(bytes),
         }),
     }
@@ -132,7 +173,7 @@ fn describe(bytes: &[u8]) -> String {
 mod tests {
     use std::fs;
 
-    use super::{Artifact, read_within};
+    use super::{Artifact, Digest, MAX_BYTES, read_within};
 
     fn message(content: &[u8]) -> String {
         let directory = tempfile::tempdir().expect("a directory");
@@ -159,6 +200,49 @@ mod tests {
             message(b""),
             "plugin `p.wasm` is not a WebAssembly component: it starts with nothing, it is empty"
         );
+    }
+
+    /// A file of 100 MiB is refused by its size: nothing of it is read, so its content (nothing at
+    /// all) is not what the message is about.
+    #[test]
+    fn a_huge_file_is_refused_by_its_size() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("p.wasm");
+        let file = fs::File::create(&path).expect("made");
+        file.set_len(100 << 20).expect("a hole");
+        let error = Artifact::read(&path).expect_err("too large");
+        assert!(
+            error
+                .to_string()
+                .ends_with("p.wasm` is larger than 64 MiB: build it in release mode and strip it"),
+            "{error}"
+        );
+    }
+
+    /// Bytes of an upload are under the same rules, and are told by the name they came with.
+    #[test]
+    fn an_upload_is_under_the_same_rules() {
+        let error = Artifact::from_bytes("upload", &b"#!/bin/sh\n"[..]).expect_err("no component");
+        assert_eq!(
+            error.to_string(),
+            "plugin `upload` is not a WebAssembly component: it starts with \"#!/bin/s\""
+        );
+        let huge = vec![0; usize::try_from(MAX_BYTES).expect("fits") + 1];
+        let error = Artifact::from_bytes("upload", huge).expect_err("too large");
+        assert!(error.to_string().contains("larger than 64 MiB"), "{error}");
+        let component = Artifact::from_bytes("upload", &b"\0asm\x0d\0\x01\0"[..]);
+        let component = component.expect("a component's start");
+        assert_eq!(component.name(), "upload");
+        assert_eq!(component.digest(), Digest::of(&[component.bytes()]));
+    }
+
+    /// What is no file (a named pipe would block whoever opens it) is not opened.
+    #[test]
+    fn what_is_no_file_is_not_opened() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let error = Artifact::read(directory.path()).expect_err("a directory");
+        let cause = std::error::Error::source(&error).expect("a cause");
+        assert_eq!(cause.to_string(), "it is not a file");
     }
 
     /// The limit holds to the byte.

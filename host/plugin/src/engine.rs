@@ -11,6 +11,7 @@ use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, Stra
 
 use crate::abi;
 use crate::cache::CodeCache;
+use crate::compile::Compiler;
 use crate::limits;
 use crate::store::Guest;
 
@@ -66,6 +67,7 @@ pub struct Engine {
 struct Inner {
     wasmtime: wasmtime::Engine,
     cache: Option<CodeCache>,
+    compiler: Compiler,
     v0_1: Linker<Guest>,
 }
 
@@ -103,6 +105,7 @@ impl Engine {
             inner: Arc::new(Inner {
                 wasmtime,
                 cache,
+                compiler: Compiler::new(),
                 v0_1,
             }),
         })
@@ -114,6 +117,10 @@ impl Engine {
 
     pub(crate) fn cache(&self) -> Option<&CodeCache> {
         self.inner.cache.as_ref()
+    }
+
+    pub(crate) fn compiler(&self) -> &Compiler {
+        &self.inner.compiler
     }
 
     pub(crate) fn v0_1(&self) -> &Linker<Guest> {

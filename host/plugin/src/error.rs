@@ -1,6 +1,6 @@
 //! Why a plugin did not load.
 
-use std::path::PathBuf;
+use std::time::Duration;
 
 use spandrel_pipeline::stage::Fault;
 
@@ -9,34 +9,33 @@ use spandrel_pipeline::stage::Fault;
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read.
-    #[error("cannot read plugin `{}`: check the path and its permissions", path.display())]
+    #[error("cannot read plugin `{module}`: check the path and its permissions")]
     Read {
-        /// The plugin's file.
-        path: PathBuf,
+        /// The plugin's file, or the name of an upload.
+        module: String,
         /// Why.
         #[source]
         source: std::io::Error,
     },
     /// The file is larger than a plugin may be.
     #[error(
-        "plugin `{}` is larger than {} MiB: build it in release mode and strip it",
-        path.display(), limit_bytes >> 20
+        "plugin `{module}` is larger than {} MiB: build it in release mode and strip it",
+        limit_bytes >> 20
     )]
     TooLarge {
-        /// The plugin's file.
-        path: PathBuf,
+        /// The plugin's file, or the name of an upload.
+        module: String,
         /// The limit.
         limit_bytes: u64,
     },
     /// The file's content is not what the config pins.
     #[error(
-        "plugin `{}` has sha256 {found}, the config pins {pinned}: \
-         deploy the pinned file, or change `module.sha256`",
-        path.display()
+        "plugin `{module}` has sha256 {found}, the config pins {pinned}: \
+         deploy the pinned file, or change `module.sha256`"
     )]
     Digest {
-        /// The plugin's file.
-        path: PathBuf,
+        /// The plugin's file, or the name of an upload.
+        module: String,
         /// What the config asks for.
         pinned: String,
         /// What the file has.
@@ -44,31 +43,30 @@ pub enum LoadError {
     },
     /// The file is a core WebAssembly module.
     #[error(
-        "plugin `{}` is a core WebAssembly module, not a component: \
-         build it with `cargo build --release --target wasm32-wasip2`",
-        path.display()
+        "plugin `{module}` is a core WebAssembly module, not a component: \
+         build it with `cargo build --release --target wasm32-wasip2`"
     )]
     CoreModule {
-        /// The plugin's file.
-        path: PathBuf,
+        /// The plugin's file, or the name of an upload.
+        module: String,
     },
     /// The file is not WebAssembly at all.
-    #[error("plugin `{}` is not a WebAssembly component: it starts with {found}", path.display())]
+    #[error("plugin `{module}` is not a WebAssembly component: it starts with {found}")]
     NotAComponent {
-        /// The plugin's file.
-        path: PathBuf,
+        /// The plugin's file, or the name of an upload.
+        module: String,
         /// Its first bytes, readable.
         found: String,
     },
     /// The component was built for another version of the contract.
     #[error(
-        "plugin `{}` is built for spandrel:plugin@{found}, this collector knows {}: \
+        "plugin `{module}` is built for spandrel:plugin@{found}, this collector knows {}: \
          build it with the SDK of one of these versions",
-        path.display(), known.join(", ")
+        known.join(", ")
     )]
     UnknownAbi {
-        /// The plugin's file.
-        path: PathBuf,
+        /// The plugin's file, or the name of an upload.
+        module: String,
         /// The version that the component names.
         found: String,
         /// The versions that this collector knows.
@@ -76,80 +74,112 @@ pub enum LoadError {
     },
     /// The component imports what no plugin gets.
     #[error(
-        "plugin `{}` imports what this collector does not offer: {}. Plugins get \
+        "plugin `{module}` imports what this collector does not offer: {}. Plugins get \
          spandrel:plugin/host@0.1 and WASI 0.2 without files, sockets, environment or arguments",
-        path.display(), imports.join(", ")
+        imports.join(", ")
     )]
     Imports {
-        /// The plugin's file.
-        path: PathBuf,
+        /// The plugin's file, or the name of an upload.
+        module: String,
         /// All that is not offered.
         imports: Vec<String>,
     },
     /// The component lacks a part of the contract.
     #[error(
-        "plugin `{}` does not export {}: implement the `plugin` world, or use `export!` of the SDK",
-        path.display(), exports.join(", ")
+        "plugin `{module}` does not export {}: implement the `plugin` world, or use `export!` of the SDK",
+        exports.join(", ")
     )]
     Exports {
-        /// The plugin's file.
-        path: PathBuf,
+        /// The plugin's file, or the name of an upload.
+        module: String,
         /// All that is missing.
         exports: Vec<String>,
     },
     /// The component does not compile.
-    #[error("cannot compile plugin `{}`: the file is damaged or uses a feature that is off", path.display())]
+    #[error("cannot compile plugin `{module}`: the file is damaged or uses a feature that is off")]
     Compile {
-        /// The plugin's file.
-        path: PathBuf,
+        /// The plugin's file, or the name of an upload.
+        module: String,
         /// The compiler's words.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The names fit, but a function has another signature.
-    #[error("plugin `{}` does not fit spandrel:plugin@0.1: build it again with its SDK", path.display())]
+    #[error("plugin `{module}` does not fit spandrel:plugin@0.1: build it again with its SDK")]
     Link {
-        /// The plugin's file.
-        path: PathBuf,
+        /// The plugin's file, or the name of an upload.
+        module: String,
         /// Where it does not fit.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// No instance could be made, for a reason of this process: the pool is too small.
-    #[error("cannot instantiate plugin `{}`: the pool of instances may be too small", path.display())]
+    /// The compiler was not done in time. It cannot be stopped, so it still runs.
+    #[error(
+        "compiling plugin `{module}` took longer than {} ms and still goes on: \
+         no other plugin is compiled before it ends; build a smaller plugin, or allow more time",
+        limit.as_millis()
+    )]
+    CompileTimeout {
+        /// The plugin's file, or the name of an upload.
+        module: String,
+        /// The time that it had.
+        limit: Duration,
+    },
+    /// Another plugin is being compiled, for longer than it may.
+    #[error(
+        "plugin `{module}` was not compiled: another one has been compiled for longer than its \
+         time allows and still goes on; try again when it has ended"
+    )]
+    CompilerBusy {
+        /// The plugin's file, or the name of an upload.
+        module: String,
+    },
+    /// There are no threads to compile on.
+    #[error("cannot compile plugin `{module}` for want of a thread: check the limit on threads")]
+    CompileThreads {
+        /// The plugin's file, or the name of an upload.
+        module: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// No instance could be made, for a reason of this process: all places for instances are taken.
+    #[error("cannot instantiate plugin `{module}`: {hint}")]
     Instantiate {
-        /// The plugin's file.
-        path: PathBuf,
+        /// The plugin's file, or the name of an upload.
+        module: String,
+        /// What can be done about it.
+        hint: &'static str,
         /// Why.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The plugin refused its config.
-    #[error("stage `{stage}`: plugin `{}` refused its config: {message}", path.display())]
+    #[error("stage `{stage}`: plugin `{module}` refused its config: {message}")]
     Configure {
         /// The stage whose config it is.
         stage: String,
-        /// The plugin's file.
-        path: PathBuf,
+        /// The plugin's file, or the name of an upload.
+        module: String,
         /// The plugin's words, one line.
         message: String,
     },
     /// The plugin failed before it was configured.
-    #[error("stage `{stage}`: plugin `{}` failed in `configure`", path.display())]
+    #[error("stage `{stage}`: plugin `{module}` failed in `configure`")]
     Faulted {
         /// The stage.
         stage: String,
-        /// The plugin's file.
-        path: PathBuf,
+        /// The plugin's file, or the name of an upload.
+        module: String,
         /// How it failed.
         #[source]
         source: Fault,
     },
     /// The plugin's manifest breaks a rule of the contract.
-    #[error("plugin `{}` has a bad manifest: {problem}", path.display())]
+    #[error("plugin `{module}` has a bad manifest: {problem}")]
     Manifest {
-        /// The plugin's file.
-        path: PathBuf,
+        /// The plugin's file, or the name of an upload.
+        module: String,
         /// Which rule.
         problem: String,
     },

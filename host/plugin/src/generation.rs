@@ -2,22 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use spandrel_pipeline::stage::{self, Fault, InstantiateError, Manifest};
-use tokio::time::Instant;
-use wasmtime::component::Component;
 
 use crate::abi::{self, v0_1};
-use crate::artifact::{Artifact, Digest};
+use crate::artifact::{Digest, Identity};
 use crate::cache::Code;
 use crate::engine::Engine;
 use crate::error::LoadError;
 use crate::instance::Instance;
 use crate::limits::Limits;
+use crate::load::{self, Load, Loaded};
 use crate::log::GuestLog;
 use crate::metrics::Metrics;
 use crate::store::{self, Guest};
@@ -31,32 +29,14 @@ const NAME_BYTES: usize = 128;
 /// that a shard does.
 const TICK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What to load, and for which stage.
-#[derive(Clone, Debug)]
-pub struct Load<'a> {
-    /// The stage's name, for logs.
-    pub stage: &'a str,
-    /// The generation's number, from 1.
-    pub number: u64,
-    /// The plugin's file.
-    pub module: &'a Path,
-    /// The sha256 that the file must have, when the config pins one.
-    pub pinned: Option<Digest>,
-    /// The stage's `config`, as JSON.
-    pub config: &'a str,
-    /// What each instance may use.
-    pub limits: Limits,
-    /// Where the plugin's own metrics go; the same for each generation of a stage.
-    pub metrics: Arc<Metrics>,
-}
-
 /// A plugin that was compiled, checked and configured once.
 pub struct Generation {
     engine: Engine,
     pre: v0_1::PluginPre<Guest>,
     manifest: Manifest,
     config: String,
-    digest: Digest,
+    identity: Identity,
+    module_bytes: usize,
     number: u64,
     code: Code,
     limits: Limits,
@@ -69,7 +49,7 @@ impl fmt::Debug for Generation {
         f.debug_struct("Generation")
             .field("stage", &self.log.stage())
             .field("number", &self.number)
-            .field("digest", &self.digest)
+            .field("digest", &self.identity.generation)
             .field("code", &self.code)
             .field("manifest", &self.manifest)
             .finish_non_exhaustive()
@@ -85,13 +65,17 @@ enum NotReady {
 
 impl Generation {
     /// Reads, compiles (or takes from the cache), checks, and configures one instance to learn the
-    /// manifest. Compiles on a thread for blocking work.
+    /// manifest. Compiles on threads of its own.
     pub async fn load(engine: &Engine, load: Load<'_>) -> Result<Self, LoadError> {
-        let path = load.module;
-        let (component, artifact, code) = compile(engine, path, load.pinned).await?;
-        abi::check(path, &component)?;
+        let Loaded {
+            component,
+            artifact,
+            code,
+        } = load::compile(engine, &load).await?;
+        let module = artifact.name();
+        abi::check(module, &component)?;
         let link = |error: wasmtime::Error| LoadError::Link {
-            path: path.to_owned(),
+            module: module.to_owned(),
             source: error.into(),
         };
         let pre = engine.v0_1().instantiate_pre(&component).map_err(link)?;
@@ -100,7 +84,8 @@ impl Generation {
             pre: v0_1::PluginPre::new(pre).map_err(link)?,
             manifest: Manifest::default(),
             config: load.config.to_owned(),
-            digest: Digest::of(&[&artifact.digest().0, load.config.as_bytes()]),
+            identity: Identity::new(artifact.digest(), load.config),
+            module_bytes: artifact.bytes().len(),
             number: load.number,
             code,
             log: Arc::new(GuestLog::new(load.stage, load.number, &load.limits)),
@@ -110,9 +95,9 @@ impl Generation {
         let (_, manifest, traces) = generation
             .configured()
             .await
-            .map_err(|problem| load_error(problem, path, load.stage))?;
+            .map_err(|problem| load_error(problem, module, load.stage))?;
         check_manifest(&manifest, traces).map_err(|problem| LoadError::Manifest {
-            path: path.to_owned(),
+            module: module.to_owned(),
             problem,
         })?;
         generation.log.name_plugin(&manifest.name);
@@ -136,7 +121,22 @@ impl Generation {
 
     /// The sha256 of the plugin's bytes and of its config.
     pub fn digest(&self) -> Digest {
-        self.digest
+        self.identity.generation
+    }
+
+    /// The sha256 of the plugin's bytes alone.
+    pub fn module_digest(&self) -> Digest {
+        self.identity.module
+    }
+
+    /// The sha256 of the bytes, of the config, and of both.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// How many bytes the plugin has.
+    pub fn module_bytes_len(&self) -> usize {
+        self.module_bytes
     }
 
     /// The generation's number, from 1.
@@ -200,79 +200,45 @@ fn is_guests_fault(error: &wasmtime::Error, guest: &Guest) -> bool {
     error.downcast_ref::<wasmtime::Trap>().is_some() || guest.limiter().denied_bytes().is_some()
 }
 
-async fn compile(
-    engine: &Engine,
-    path: &Path,
-    pinned: Option<Digest>,
-) -> Result<(Component, Artifact, Code), LoadError> {
-    let engine = engine.clone();
-    let owned_path = path.to_owned();
-    let log = tracing::dispatcher::get_default(Clone::clone);
-    let work = tokio::task::spawn_blocking(move || {
-        // What the cache says belongs in the log of the caller.
-        let _log = tracing::dispatcher::set_default(&log);
-        let artifact = Artifact::read(&owned_path)?;
-        if let Some(pinned) = pinned.filter(|pinned| *pinned != artifact.digest()) {
-            return Err(LoadError::Digest {
-                path: owned_path,
-                pinned: pinned.to_string(),
-                found: artifact.digest().to_string(),
-            });
-        }
-        let started = Instant::now();
-        let wasmtime = engine.wasmtime();
-        let compile = || Component::from_binary(wasmtime, artifact.bytes());
-        let compiled = match engine.cache() {
-            Some(cache) => cache.component(wasmtime, &artifact, compile),
-            None => compile().map(|component| (component, false)),
-        };
-        let (component, is_cached) = compiled.map_err(|error| LoadError::Compile {
-            path: owned_path,
-            source: error.into(),
-        })?;
-        let code = if is_cached {
-            Code::Cached
-        } else {
-            Code::Compiled {
-                elapsed: started.elapsed(),
-            }
-        };
-        Ok((component, artifact, code))
-    });
-    work.await.unwrap_or_else(|error| {
-        // The compiler panicked: a defect of it, but no reason to stop the collector.
-        Err(LoadError::Compile {
-            path: path.to_owned(),
-            source: error.into(),
-        })
-    })
-}
-
-fn load_error(problem: NotReady, path: &Path, stage: &str) -> LoadError {
-    let path = path.to_owned();
+fn load_error(problem: NotReady, module: &str, stage: &str) -> LoadError {
+    let module = module.to_owned();
     let stage = stage.to_owned();
     match problem {
         NotReady::Instantiate(error) => LoadError::Instantiate {
-            path,
+            module,
+            hint: instantiate_hint(&error),
             source: error.into(),
         },
         NotReady::Faulted(source) => LoadError::Faulted {
             stage,
-            path,
+            module,
             source,
         },
         NotReady::Refused(message) => LoadError::Configure {
             stage,
-            path,
+            module,
             message,
         },
+    }
+}
+
+/// What an operator can do about an instance that could not be made.
+fn instantiate_hint(error: &wasmtime::Error) -> &'static str {
+    if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+        "all places for instances of this process are taken; end a canary or shadow, \
+         wait until what was retired is gone, or run fewer shards"
+    } else {
+        "it does not fit a place in the pool of instances"
     }
 }
 
 fn instantiate_error(problem: NotReady) -> InstantiateError {
     match problem {
         NotReady::Instantiate(error) => InstantiateError {
-            message: "cannot instantiate the plugin".to_owned(),
+            message: format!(
+                "cannot instantiate the plugin: {}",
+                instantiate_hint(&error)
+            ),
             source: Some(error.into()),
         },
         NotReady::Faulted(fault) => InstantiateError {

@@ -1,9 +1,9 @@
 //! WebAssembly plugins: the only crate that knows wasmtime.
 //!
 //! Read in the order in which a plugin comes alive: [`engine`] (one for the process), [`artifact`]
-//! (the file), [`cache`] (its compiled code), [`generation`] (bytes + config, checked and
-//! configured), [`instance`] (one store, called by one shard). [`limits`] is what a guest may use,
-//! [`log`] and [`metrics`] are what it may say, [`error`] is why it did not load.
+//! (the file), [`compile`] and [`cache`] (its code), [`load`] and [`generation`] (bytes + config,
+//! checked and configured), [`instance`] (one store, called by one shard). [`limits`] is what a
+//! guest may use, [`log`] and [`metrics`] are what it may say, [`error`] is why it did not load.
 //!
 //! A guest can never panic, block or grow the host: host functions return values or traps, every
 //! call ends within its deadline, and after a fault the store is gone.
@@ -11,21 +11,25 @@
 mod abi;
 pub mod artifact;
 pub mod cache;
+pub mod compile;
 pub mod engine;
 pub mod error;
 mod fault;
 pub mod generation;
 pub mod instance;
 pub mod limits;
+pub mod load;
 pub mod log;
 pub mod metrics;
 mod store;
 mod text;
 
 pub use cache::Code;
+pub use compile::CompileLimits;
 pub use engine::{Engine, EngineConfig};
 pub use error::LoadError;
-pub use generation::{Generation, Load};
+pub use generation::Generation;
 pub use instance::Instance;
 pub use limits::Limits;
+pub use load::{Load, Module};
 pub use metrics::Metrics;

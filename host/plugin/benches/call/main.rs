@@ -24,7 +24,9 @@ use std::time::Duration;
 
 use spandrel_guest::exported::{Exported, Package};
 use spandrel_pipeline::stage::{Instance as _, Reply};
-use spandrel_plugin::{Engine, EngineConfig, Generation, Instance, Limits, Load, Metrics};
+use spandrel_plugin::{
+    CompileLimits, Engine, EngineConfig, Generation, Instance, Limits, Load, Metrics,
+};
 use spandrel_wire::{Edits, Rules, Spliced, splice};
 use tokio::time::Instant;
 
@@ -113,7 +115,7 @@ async fn load(engine: &Engine, module: &std::path::Path) -> Generation {
     let load = Load {
         stage: "bench",
         number: 1,
-        module,
+        module: module.into(),
         pinned: None,
         config: "{}",
         limits: Limits {
@@ -122,6 +124,7 @@ async fn load(engine: &Engine, module: &std::path::Path) -> Generation {
             call_deadline: Duration::from_secs(10),
             ..Limits::default()
         },
+        compile: CompileLimits::default(),
         metrics: Arc::new(Metrics::default()),
     };
     Generation::load(engine, load).await.expect("a generation")

@@ -77,9 +77,10 @@ async fn a_loop_in_a_drain_is_stopped_at_the_callers_deadline() {
 }
 
 /// A guest that sleeps in WASI takes no time of its own, and is stopped all the same.
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_sleeping_guest_is_stopped() {
     let mut instance = instance("sleep").await;
+    tokio::time::pause();
     let started = Instant::now();
     fault(&mut instance, FaultKind::Deadline).await;
     assert!(started.elapsed() <= Duration::from_millis(201));
@@ -229,9 +230,10 @@ async fn after_a_fault_every_call_fails() {
 }
 
 /// A call that its caller gave up leaves no half-run guest behind.
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_call_that_was_given_up_ends_the_instance() {
     let mut instance = instance("sleep").await;
+    tokio::time::pause();
     let call = tokio::time::timeout(
         Duration::from_millis(1),
         instance.process(1, &Input::default()),

@@ -10,9 +10,9 @@ use crate::guests::guest;
 use crate::setup::{engine, generation, load, words};
 
 async fn refusal(load: Load<'_>) -> String {
-    let module = load.module;
+    let module = load.module.name();
     let error = Generation::load(engine(), load).await.expect_err("refused");
-    words(&error, module)
+    words(&error, Path::new(&module))
 }
 
 async fn guest_refusal(name: &str) -> String {

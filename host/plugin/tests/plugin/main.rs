@@ -10,6 +10,7 @@
 
 mod cache;
 mod capture;
+mod compile;
 mod faults;
 mod guests;
 mod loading;

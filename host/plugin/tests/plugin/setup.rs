@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use spandrel_pipeline::stage::{Fault, FaultKind, Input, Instance as _};
 use spandrel_plugin::{
-    Engine, EngineConfig, Generation, Instance, Limits, Load, LoadError, Metrics,
+    CompileLimits, Engine, EngineConfig, Generation, Instance, Limits, Load, LoadError, Metrics,
 };
 
 use crate::guests::guest;
@@ -27,10 +27,11 @@ pub(crate) fn load(module: &Path) -> Load<'_> {
     Load {
         stage: "wasm/test",
         number: 1,
-        module,
+        module: module.into(),
         pinned: None,
         config: "{}",
         limits: Limits::default(),
+        compile: CompileLimits::default(),
         metrics: Arc::new(Metrics::default()),
     }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use spandrel_pipeline::stage::Generation as _;
-use spandrel_plugin::{Code, Engine, EngineConfig, Generation, Load, LoadError, Metrics};
+use spandrel_plugin::{
+    Code, CompileLimits, Engine, EngineConfig, Generation, Load, LoadError, Metrics,
+};
 use tokio::time::Instant;
 use tracing::info;
 
@@ -143,10 +145,11 @@ async fn load(engine: &Engine, id: &Id, wasm: &Wasm) -> Result<Loaded, LoadError
         Load {
             stage: id.as_str(),
             number: 1,
-            module: &wasm.module,
+            module: (&wasm.module).into(),
             pinned: wasm.sha256,
             config: &config,
             limits: wasm.limits.clone(),
+            compile: CompileLimits::default(),
             metrics: Arc::clone(&metrics),
         },
     );

@@ -1,0 +1,121 @@
+//! Threads, turns and times, with work that is not the compiler's.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::{CompileLimits, Compiler, NotCompiled};
+
+fn within(time: Duration) -> CompileLimits {
+    CompileLimits {
+        time,
+        background: false,
+    }
+}
+
+/// Longer than any test.
+fn long() -> CompileLimits {
+    within(Duration::from_secs(600))
+}
+
+/// The name and priority of the threads that both halves of some work ran on.
+#[cfg(target_os = "linux")]
+fn places() -> [(String, i32); 2] {
+    let place = || {
+        let name = std::thread::current().name().unwrap_or_default().to_owned();
+        let priority = rustix::process::getpriority_process(None).expect("a priority");
+        (name, priority)
+    };
+    let (one, other) = rayon::join(place, place);
+    [one, other]
+}
+
+/// All parts of the work run on threads made for it, at the lowest priority if it is background
+/// work; who asked keeps its own.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_work_has_its_own_threads() {
+    let compiler = Compiler::new();
+    for (background, expected) in [(true, 19), (false, 0)] {
+        let limits = CompileLimits {
+            background,
+            ..long()
+        };
+        for (name, priority) in compiler.run(limits, places).await.expect("done") {
+            assert!(name.starts_with("compile-"), "{name}");
+            assert_eq!(priority, expected);
+        }
+    }
+    let ours = rustix::process::getpriority_process(None);
+    assert_eq!(ours.expect("a priority"), 0);
+}
+
+/// Work past its time is given up, what comes next is refused as long as it runs on, and no
+/// longer.
+#[tokio::test]
+async fn at_most_one_runs_past_its_time() {
+    let compiler = Compiler::new();
+    let (go_on, wait) = mpsc::channel::<()>();
+    let (ended, end) = tokio::sync::oneshot::channel();
+    let endless = move || {
+        wait.recv().expect_err("the test lets go of it");
+        ended.send(()).expect("the test waits");
+    };
+    let late = compiler.run(within(Duration::from_millis(1)), endless);
+    assert!(matches!(late.await, Err(NotCompiled::Late)));
+    for _ in 0..2 {
+        let next = compiler.run(long(), || ()).await;
+        assert!(matches!(next, Err(NotCompiled::Busy)), "{next:?}");
+    }
+    drop(go_on);
+    end.await.expect("ended");
+    // The turn is given back right after; the one who comes next may have to wait for that.
+    let _turn = compiler.turn.acquire().await.expect("free again");
+    assert!(compiler.due.lock().expect("not poisoned").is_none());
+}
+
+/// Work waits for its turn: never two at a time.
+#[tokio::test]
+async fn one_at_a_time() {
+    let compiler = Compiler::new();
+    let (first_begins, begun) = tokio::sync::oneshot::channel();
+    let (go_on, wait) = mpsc::channel::<()>();
+    let first = compiler.run(long(), move || {
+        first_begins.send(()).expect("the test waits");
+        wait.recv().expect("told to go on");
+        tokio::time::Instant::now()
+    });
+    let second = async {
+        begun.await.expect("the first runs");
+        let second = compiler.run(long(), tokio::time::Instant::now);
+        let release = async { go_on.send(()).expect("the first waits") };
+        tokio::join!(second, release).0
+    };
+    let (first, second) = tokio::join!(first, second);
+    assert!(first.expect("done") <= second.expect("done"));
+}
+
+/// A caller that stops waiting does not free the turn of work that still runs.
+#[tokio::test]
+async fn a_caller_that_leaves_does_not_end_the_turn() {
+    let compiler = Compiler::new();
+    let (begins, begun) = tokio::sync::oneshot::channel();
+    let (_go_on, wait) = mpsc::channel::<()>();
+    let work = compiler.run(long(), move || {
+        begins.send(()).expect("the test waits");
+        wait.recv().unwrap_or_default();
+    });
+    tokio::select! {
+        _ = work => panic!("it waits"),
+        begun = begun => begun.expect("it runs"),
+    }
+    assert_eq!(compiler.turn.available_permits(), 0);
+}
+
+/// A panic of the compiler is told, and harms neither the process nor the next in turn.
+#[tokio::test]
+async fn a_panic_is_told() {
+    let compiler = Compiler::new();
+    let panicked = compiler.run(long(), || panic!("as a defect would")).await;
+    assert!(matches!(panicked, Err(NotCompiled::Panicked)));
+    assert_eq!(compiler.run(long(), || 7).await.expect("done"), 7);
+}
