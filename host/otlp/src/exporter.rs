@@ -253,7 +253,7 @@ impl Exporter for GrpcExporter {
     }
 }
 
-/// Whether the connection ended before any of the request went out.
+/// Whether the connection ended, in good order, before any of the request went out or was looked at.
 fn was_never_sent(error: &(dyn Error + 'static)) -> bool {
     let mut layer = Some(error);
     while let Some(error) = layer {
@@ -261,6 +261,12 @@ fn was_never_sent(error: &(dyn Error + 'static)) -> bool {
             .downcast_ref::<hyper::Error>()
             .is_some_and(hyper::Error::is_canceled)
         {
+            return true;
+        }
+        // The request and the news that the backend ends the connection crossed on the way.
+        if error.downcast_ref::<h2::Error>().is_some_and(|error| {
+            error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
+        }) {
             return true;
         }
         layer = error.source();

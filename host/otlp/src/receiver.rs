@@ -11,6 +11,7 @@ mod activity;
 mod answer;
 mod budget;
 mod connection;
+mod health;
 mod preface;
 mod request;
 mod stats;
@@ -19,12 +20,11 @@ mod tls;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rustls::ServerConfig;
 use spandrel_pipeline::ingress::Ingress;
-use spandrel_wire::Signal;
 use tokio::net::{TcpListener, lookup_host};
 
 pub use stats::ReceiverStats;
@@ -108,27 +108,6 @@ pub struct ServerTls {
     pub client_ca_file: Option<PathBuf>,
 }
 
-/// Where requests go, by signal. A signal without a pipeline is answered UNIMPLEMENTED.
-#[derive(Clone, Debug, Default)]
-pub struct Ingresses {
-    /// Takes traces.
-    pub traces: Option<Arc<dyn Ingress>>,
-    /// Takes metrics.
-    pub metrics: Option<Arc<dyn Ingress>>,
-    /// Takes logs.
-    pub logs: Option<Arc<dyn Ingress>>,
-}
-
-impl Ingresses {
-    fn of(&self, signal: Signal) -> Option<&Arc<dyn Ingress>> {
-        match signal {
-            Signal::Traces => self.traces.as_ref(),
-            Signal::Metrics => self.metrics.as_ref(),
-            Signal::Logs => self.logs.as_ref(),
-        }
-    }
-}
-
 /// Why a receiver cannot listen: all of it is for the operator to mend.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
@@ -176,27 +155,32 @@ pub struct Closed {
 #[derive(Debug)]
 pub struct Receiver {
     config: ReceiverConfig,
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     local_addr: SocketAddr,
     tls: Option<Arc<ServerConfig>>,
     stats: Arc<ReceiverStats>,
 }
 
+/// The socket of a receiver, for the one that takes over from it. It does not keep the port.
+#[derive(Clone, Debug)]
+pub struct Socket {
+    endpoint: String,
+    listener: Weak<TcpListener>,
+    stats: Arc<ReceiverStats>,
+}
+
 impl Receiver {
     /// Reads the certificates and takes the port.
+    ///
+    /// # Errors
+    /// When the certificates cannot be read, or the port not be taken.
     pub async fn bind(config: ReceiverConfig) -> Result<Self, BindError> {
-        let tls = match config.tls.as_ref().map(tls::server).transpose() {
-            Ok(tls) => tls,
-            Err(source) => {
-                let endpoint = config.endpoint;
-                return Err(BindError::Tls { endpoint, source });
-            }
-        };
+        let tls = read_tls(&config)?;
         let bound = listen(&config.endpoint).await;
         match bound.and_then(|listener| Ok((listener.local_addr()?, listener))) {
             Ok((local_addr, listener)) => Ok(Self {
                 config,
-                listener,
+                listener: Arc::new(listener),
                 local_addr,
                 tls,
                 stats: Arc::default(),
@@ -212,6 +196,43 @@ impl Receiver {
         }
     }
 
+    /// Takes over from a receiver at the same endpoint, which goes on until it is told to stop: both
+    /// accept from one socket, so that no client is refused in between. Serve this one first, then
+    /// stop the other. Its counters go on, too. Where there is nothing to take over, because the
+    /// endpoint is another or the receiver gone, this is [`Receiver::bind`].
+    ///
+    /// # Errors
+    /// As [`Receiver::bind`]; the receiver that is there is not touched.
+    pub async fn bind_beside(config: ReceiverConfig, socket: &Socket) -> Result<Self, BindError> {
+        let listener = match socket.listener.upgrade() {
+            Some(listener) if socket.endpoint == config.endpoint => listener,
+            _ => return Self::bind(config).await,
+        };
+        let tls = read_tls(&config)?;
+        match listener.local_addr() {
+            Ok(local_addr) => Ok(Self {
+                config,
+                listener,
+                local_addr,
+                tls,
+                stats: Arc::clone(&socket.stats),
+            }),
+            Err(source) => Err(BindError::Listen {
+                endpoint: config.endpoint,
+                source,
+            }),
+        }
+    }
+
+    /// Its socket, for [`Receiver::bind_beside`].
+    pub fn socket(&self) -> Socket {
+        Socket {
+            endpoint: self.config.endpoint.clone(),
+            listener: Arc::downgrade(&self.listener),
+            stats: Arc::clone(&self.stats),
+        }
+    }
+
     /// Where it listens, with the port that port 0 became.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
@@ -224,10 +245,20 @@ impl Receiver {
 
     /// Serves until `stop` resolves. Then the port is given back, every connection is told to go
     /// away, requests in flight are answered, new ones are refused with a code to retry, and what
-    /// has not ended after the grace is cut.
-    pub async fn serve(self, ingresses: Ingresses, stop: impl Future<Output = ()>) -> Closed {
-        accept::run(self, ingresses, stop).await
+    /// has not ended after the grace is cut. A receiver that another took over from refuses none:
+    /// what still comes on its connections is taken until they have ended. A signal that no pipeline
+    /// carries is answered UNIMPLEMENTED.
+    pub async fn serve(self, ingress: Arc<dyn Ingress>, stop: impl Future<Output = ()>) -> Closed {
+        accept::run(self, ingress, stop).await
     }
+}
+
+fn read_tls(config: &ReceiverConfig) -> Result<Option<Arc<ServerConfig>>, BindError> {
+    let read = config.tls.as_ref().map(tls::server).transpose();
+    read.map_err(|source| BindError::Tls {
+        endpoint: config.endpoint.clone(),
+        source,
+    })
 }
 
 /// Listens on host:port as Go does: no host means every interface, and a name means its first

@@ -17,10 +17,13 @@ pub use self::offered::Offered;
 pub(crate) use self::routing::{LanePermit, Routing};
 use crate::refused::Refused;
 
-/// Takes the requests of one signal from a receiver: validates, admits, runs them through the
-/// shards. `Ok` means accepted: the sender may forget the items.
+/// Takes requests from a receiver: validates, admits, runs them through the shards. `Ok` means
+/// accepted: the sender may forget the items.
 pub trait Ingress: Send + Sync + fmt::Debug {
     /// Offers one serialized OTLP request; an empty request is accepted. Resolves within the
     /// limits of the pipeline (admission waits are bounded).
     fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<(), Refused>>;
+
+    /// Whether any pipeline takes this signal, as things are now: a reload may change it.
+    fn carries(&self, signal: Signal) -> bool;
 }

@@ -186,18 +186,17 @@ impl Pipeline {
 
     /// What a receiver of this pipeline's signal is given.
     pub fn ingress(&self) -> FanOut {
-        FanOut::new(vec![Arc::clone(&self.door)])
+        FanOut::new([self])
     }
 
     /// What a receiver is given that feeds several pipelines: each request goes into all of those
     /// that carry its signal, or into none.
     pub fn fan_out<'a>(pipelines: impl IntoIterator<Item = &'a Self>) -> FanOut {
-        FanOut::new(
-            pipelines
-                .into_iter()
-                .map(|pipeline| Arc::clone(&pipeline.door))
-                .collect(),
-        )
+        FanOut::new(pipelines)
+    }
+
+    pub(crate) fn door(&self) -> &Arc<Door> {
+        &self.door
     }
 
     /// The pipeline's books.

@@ -22,7 +22,7 @@ use spandrel::config::receiver::ReceiverKind;
 use spandrel::config::service::Pipeline as PipelineSettings;
 use spandrel::config::source::Sources;
 use spandrel_otlp::exporter::GrpcExporter;
-use spandrel_otlp::receiver::{Closed, Ingresses, Receiver};
+use spandrel_otlp::receiver::{Closed, Receiver};
 use spandrel_pipeline::egress::ExporterSpec;
 use spandrel_pipeline::ingress::Ingress;
 use spandrel_pipeline::pipeline::{Pipeline, PipelineConfig};
@@ -96,16 +96,12 @@ async fn serve(config: &Config) -> Result<()> {
     let receiver = Receiver::bind(listen.as_ref().clone()).await?;
     let pipeline = build(config, settings).await?;
     let ingress: Arc<dyn Ingress> = Arc::new(Pipeline::fan_out([&pipeline]));
-    let ingresses = Ingresses {
-        traces: Some(ingress),
-        ..Ingresses::default()
-    };
     let mut terminated = signal(SignalKind::terminate())?;
     let stop = async move {
         terminated.recv().await;
     };
     say(READY);
-    let Closed { connections_cut } = receiver.serve(ingresses, stop).await;
+    let Closed { connections_cut } = receiver.serve(ingress, stop).await;
     let ledger = Arc::clone(pipeline.ledger());
     let drained = pipeline
         .drain(Instant::now() + config.service.drain_timeout)

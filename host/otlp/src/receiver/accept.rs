@@ -5,22 +5,19 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use spandrel_wire::Signal;
+use spandrel_pipeline::ingress::Ingress;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tonic_health::ServingStatus;
-use tonic_health::pb::health_server::HealthServer;
-use tonic_health::server::{HealthReporter, HealthService};
 use tracing::{info, warn};
 
 use super::answer::Answerer;
 use super::budget::Budget;
 use super::connection::{Connections, Streams, window};
-use super::{Closed, Ingresses, Receiver, ReceiverConfig, ReceiverStats};
+use super::health::Health;
+use super::{Closed, Receiver, ReceiverConfig, ReceiverStats};
 use crate::compression::MAX_STATE_BYTES;
-use crate::method;
 
 /// Connections open at a time. An idle one takes some 20 KiB, and one that cannot be read on takes
 /// up to its window of 1 MiB, the first 256 up to 4 MiB: under 5 GiB if all are stuffed at once.
@@ -35,12 +32,9 @@ const BACKOFF: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1
 /// Errors that repeat are logged once in this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The longest request for a health check: the name of a service.
-const HEALTH_REQUEST_BYTES: usize = 4 * 1024;
-
 pub(crate) async fn run(
     receiver: Receiver,
-    ingresses: Ingresses,
+    ingress: Arc<dyn Ingress>,
     stop: impl Future<Output = ()>,
 ) -> Closed {
     let Receiver {
@@ -50,16 +44,14 @@ pub(crate) async fn run(
         tls,
         stats,
     } = receiver;
-    let health = HealthReporter::new();
-    report(&health, &ingresses, ServingStatus::Serving).await;
     let draining = CancellationToken::new();
     let streams = Streams::default();
     let answerer = Arc::new(Answerer {
-        health: HealthServer::new(HealthService::from_health_reporter(health.clone()))
-            .max_decoding_message_size(HEALTH_REQUEST_BYTES),
+        health: Health::new(),
         budget: Budget::new(most_in_flight(&config)),
         max_recv_msg_size: config.max_recv_msg_size,
-        ingresses,
+        ingress,
+        leaving: draining.child_token(),
         draining: draining.clone(),
         stats: Arc::clone(&stats),
     });
@@ -72,10 +64,14 @@ pub(crate) async fn run(
     });
 
     let mut connections = JoinSet::new();
-    accept(listener, &shared, &mut connections, stop).await;
-    report(&health, &answerer.ingresses, ServingStatus::NotServing).await;
+    let handed_over = accept(listener, &shared, &mut connections, stop).await;
     let begun = Instant::now();
-    draining.cancel();
+    if handed_over {
+        answerer.leaving.cancel();
+    } else {
+        answerer.health.stop().await;
+        draining.cancel();
+    }
     let all_ended = async { while connections.join_next().await.is_some() {} };
     let in_time = timeout(config.drain_grace, all_ended).await.is_ok();
     let connections_cut = if in_time { 0 } else { connections.len() };
@@ -86,6 +82,7 @@ pub(crate) async fn run(
     info!(
         endpoint = %local_addr,
         connections_cut,
+        handed_over,
         elapsed_ms = begun.elapsed().as_millis(),
         "receiver closed"
     );
@@ -100,19 +97,20 @@ fn most_in_flight(config: &ReceiverConfig) -> usize {
     config.max_in_flight_bytes.max(with_decoder)
 }
 
-/// Owns the listener, so that the port is free when it returns.
+/// Owns the listener, so that the port is free when it returns, unless another receiver has it, too:
+/// returns whether one has.
 async fn accept(
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     shared: &Arc<Connections>,
     connections: &mut JoinSet<()>,
     stop: impl Future<Output = ()>,
-) {
+) -> bool {
     let mut stop = pin!(stop);
     let mut errors = Errors::default();
     loop {
         let accepted = tokio::select! {
             biased;
-            () = &mut stop => return,
+            () = &mut stop => return Arc::strong_count(&listener) > 1,
             Some(_ended) = connections.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
@@ -129,7 +127,7 @@ async fn accept(
                 errors.log(&error);
                 let wait = errors.next_backoff();
                 tokio::select! {
-                    () = &mut stop => return,
+                    () = &mut stop => return Arc::strong_count(&listener) > 1,
                     () = sleep(wait) => {}
                 }
             }
@@ -184,18 +182,6 @@ impl Errors {
             error = error as &dyn std::error::Error,
             repeated, "connection not accepted"
         );
-    }
-}
-
-/// Tells health checks of the whole server and of each service that has a pipeline.
-async fn report(health: &HealthReporter, ingresses: &Ingresses, status: ServingStatus) {
-    health.set_service_status("", status).await;
-    for signal in [Signal::Traces, Signal::Metrics, Signal::Logs] {
-        if ingresses.of(signal).is_some() {
-            health
-                .set_service_status(method::service(signal), status)
-                .await;
-        }
     }
 }
 

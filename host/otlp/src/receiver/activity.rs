@@ -15,20 +15,37 @@ use tonic::body::Body;
 /// The requests that a connection has open; every change of their number is seen.
 #[derive(Clone, Debug)]
 pub(crate) struct Activity {
-    open: Arc<watch::Sender<usize>>,
+    requests: Arc<watch::Sender<Requests>>,
+}
+
+#[derive(Debug, Default)]
+struct Requests {
+    open: usize,
+    /// Whether there was any.
+    any: bool,
 }
 
 impl Activity {
     pub(crate) fn new() -> Self {
         Self {
-            open: Arc::new(watch::Sender::new(0)),
+            requests: Arc::default(),
         }
     }
 
     /// Counts a request until the guard is dropped.
     pub(crate) fn begin(&self) -> OpenRequest {
-        self.open.send_modify(|open| *open += 1);
-        OpenRequest(Arc::clone(&self.open))
+        self.requests.send_modify(|requests| {
+            requests.open += 1;
+            requests.any = true;
+        });
+        OpenRequest(Arc::clone(&self.requests))
+    }
+
+    /// Resolves when the first request has begun.
+    pub(crate) async fn first(&self) {
+        let mut requests = self.requests.subscribe();
+        // It cannot fail: this very value keeps the sender.
+        drop(requests.wait_for(|requests| requests.any).await);
     }
 
     /// Resolves when there was no request for this long; never without a limit.
@@ -36,11 +53,14 @@ impl Activity {
         let Some(limit) = limit else {
             return std::future::pending().await;
         };
-        let mut open = self.open.subscribe();
+        let mut requests = self.requests.subscribe();
         loop {
             // Neither wait can fail: this very value keeps the sender.
-            let quiet = open.wait_for(|open| *open == 0).await.is_ok();
-            let changed = timeout(limit, open.changed()).await;
+            let quiet = requests
+                .wait_for(|requests| requests.open == 0)
+                .await
+                .is_ok();
+            let changed = timeout(limit, requests.changed()).await;
             match changed {
                 Err(_) if quiet => return,
                 Ok(Err(_)) => sleep(limit).await,
@@ -52,11 +72,12 @@ impl Activity {
 
 /// One open request.
 #[derive(Debug)]
-pub(crate) struct OpenRequest(Arc<watch::Sender<usize>>);
+pub(crate) struct OpenRequest(Arc<watch::Sender<Requests>>);
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        self.0.send_modify(|open| *open = open.saturating_sub(1));
+        self.0
+            .send_modify(|requests| requests.open = requests.open.saturating_sub(1));
     }
 }
 

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,13 +18,11 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::body::Body;
 use tonic::{Code, Status};
-use tonic_health::pb::health_server::HealthServer;
-use tonic_health::server::HealthService;
-use tower::Service;
 use tracing::debug;
 
 use super::budget::Budget;
-use super::{Ingresses, ReceiverStats, request};
+use super::health::Health;
+use super::{ReceiverStats, request};
 use crate::compression::{ACCEPTED, Compression};
 use crate::method;
 use crate::status::{self, Unread};
@@ -54,13 +53,15 @@ impl<B> RequestBody for B where
 /// What every request of a receiver shares.
 #[derive(Debug)]
 pub(crate) struct Answerer {
-    pub(crate) ingresses: Ingresses,
+    pub(crate) ingress: Arc<dyn Ingress>,
     pub(crate) max_recv_msg_size: usize,
     pub(crate) budget: Budget,
-    pub(crate) health: HealthServer<HealthService>,
-    /// Cancelled when the receiver stops.
+    pub(crate) health: Health,
+    /// Cancelled when the receiver stops or hands over: connections are told to go away.
+    pub(crate) leaving: CancellationToken,
+    /// Cancelled when it stops and nobody takes over: requests are refused.
     pub(crate) draining: CancellationToken,
-    pub(crate) stats: std::sync::Arc<ReceiverStats>,
+    pub(crate) stats: Arc<ReceiverStats>,
 }
 
 impl Answerer {
@@ -93,7 +94,7 @@ impl Answerer {
     }
 
     async fn export<B: RequestBody>(&self, request: Request<B>) -> Result<(), Status> {
-        let (signal, ingress) = self.route(request.uri().path())?;
+        let signal = self.route(request.uri().path())?;
         let compression = encoding(request.headers())?;
         if self.draining.is_cancelled() {
             return Err(status::unread(&Unread::Draining));
@@ -111,22 +112,22 @@ impl Answerer {
             () = self.draining_for(READ_LIMIT_DRAINING) => Err(Unread::Draining),
         };
         let bytes = bytes.map_err(|why| status::unread(&why))?;
-        let offered = ingress.offer(signal, bytes).await;
+        let offered = self.ingress.offer(signal, bytes).await;
         drop(lease);
         offered.map_err(|refused| status::refused(&refused))
     }
 
-    fn route(&self, path: &str) -> Result<(Signal, &dyn Ingress), Status> {
+    fn route(&self, path: &str) -> Result<Signal, Status> {
         let Some(signal) = method::signal(path) else {
             return Err(Status::unimplemented("no such method"));
         };
-        match self.ingresses.of(signal) {
-            Some(ingress) => Ok((signal, ingress.as_ref())),
-            None => Err(Status::unimplemented(format!(
-                "no pipeline takes this signal: unknown service {}",
-                method::service(signal)
-            ))),
+        if self.ingress.carries(signal) {
+            return Ok(signal);
         }
+        Err(Status::unimplemented(format!(
+            "no pipeline takes this signal: unknown service {}",
+            method::service(signal)
+        )))
     }
 
     async fn draining_for(&self, time: Duration) {
@@ -135,15 +136,11 @@ impl Answerer {
     }
 
     async fn health<B: RequestBody>(&self, request: Request<B>) -> Response<Body> {
-        let mut health = self.health.clone();
-        let response = match health.call(request).await {
-            Ok(response) => response,
-            Err(impossible) => match impossible {},
-        };
+        let response = self.health.answer(request, self.ingress.as_ref()).await;
         response.map(|body| {
-            Body::new(UntilDrain {
+            Body::new(UntilLeaving {
                 body,
-                draining: Box::pin(self.draining.clone().cancelled_owned()),
+                leaving: Box::pin(self.leaving.clone().cancelled_owned()),
                 ended: false,
             })
         })
@@ -195,15 +192,15 @@ fn code_of(response: &Response<Body>) -> Option<Code> {
     Some(Code::from_bytes(code.as_bytes()))
 }
 
-/// A health watch, which would last for ever, until the receiver stops: then what is ready is still
-/// sent, which is that nothing is served any more.
-struct UntilDrain {
+/// A health watch, which would last for ever, until connections are told to go away: then what is
+/// ready is still sent, which is that nothing is served any more, if nobody takes over.
+struct UntilLeaving {
     body: Body,
-    draining: Pin<Box<WaitForCancellationFutureOwned>>,
+    leaving: Pin<Box<WaitForCancellationFutureOwned>>,
     ended: bool,
 }
 
-impl HttpBody for UntilDrain {
+impl HttpBody for UntilLeaving {
     type Data = Bytes;
     type Error = Status;
 
@@ -217,7 +214,7 @@ impl HttpBody for UntilDrain {
         if let Poll::Ready(frame) = pin!(&mut self.body).poll_frame(context) {
             return Poll::Ready(frame);
         }
-        if self.draining.poll_unpin(context).is_pending() {
+        if self.leaving.poll_unpin(context).is_pending() {
             return Poll::Pending;
         }
         self.ended = true;

@@ -33,6 +33,10 @@ use super::preface::Opened;
 /// bytes of HTTP/2. Real clients send both at once.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long a connection that has had no request yet may go on after a hand-over: a client that has
+/// something to send does so within one round trip.
+const FIRST_REQUEST_LIMIT: Duration = Duration::from_secs(1);
+
 /// Frames of up to this size: a usual batch is one frame, and is then not copied on its way in.
 const FRAME_BYTES: u32 = 1 << 20;
 
@@ -134,7 +138,7 @@ impl Connections {
         let mut connection = pin!(connection);
         let reason = tokio::select! {
             ended = connection.as_mut() => return log_end(peer, ended),
-            () = self.answerer.draining.cancelled() => "drain",
+            () = self.leaving(&activity) => "drain",
             () = age(self.keepalive.max_connection_age) => "age",
             () = activity.idle(self.keepalive.max_connection_idle) => "idle",
         };
@@ -148,6 +152,18 @@ impl Connections {
         tokio::select! {
             ended = connection.as_mut() => log_end(peer, ended),
             () = after(grace) => debug!(%peer, reason, "connection cut"),
+        }
+    }
+
+    /// Resolves when the client is to be told to go away because the receiver ends. One that came
+    /// just before a hand-over may send its first request first: told to go away before it has,
+    /// clients see that request fail, on a connection that they have only just made.
+    async fn leaving(&self, activity: &Activity) {
+        self.answerer.leaving.cancelled().await;
+        tokio::select! {
+            () = self.answerer.draining.cancelled() => {}
+            () = activity.first() => {}
+            () = sleep(FIRST_REQUEST_LIMIT) => {}
         }
     }
 

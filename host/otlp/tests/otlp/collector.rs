@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use spandrel_otlp::receiver::{Closed, Ingresses, Receiver, ReceiverConfig, ReceiverStats};
+use spandrel_otlp::receiver::{Closed, Receiver, ReceiverConfig, ReceiverStats, Socket};
 use spandrel_pipeline::ingress::Ingress;
 use spandrel_pipeline::refused::Refused;
 use spandrel_wire::Signal;
@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 /// Takes what it is offered, or refuses, or holds the sender until the gate opens.
 #[derive(Debug)]
 pub(crate) struct Sink {
+    /// What it carries.
+    signals: Mutex<Vec<Signal>>,
     seen: Mutex<Vec<(Signal, Bytes)>>,
     answer: Mutex<fn() -> Result<(), Refused>>,
     gate: Semaphore,
@@ -36,6 +38,7 @@ impl Sink {
 
     fn with_permits(permits: usize) -> Arc<Self> {
         Arc::new(Self {
+            signals: Mutex::new(vec![Signal::Traces, Signal::Metrics, Signal::Logs]),
             seen: Mutex::default(),
             answer: Mutex::new(|| Ok(())),
             gate: Semaphore::new(permits),
@@ -48,6 +51,11 @@ impl Sink {
         *self.answer.lock().unwrap() = answer;
     }
 
+    /// Carries these signals from now on.
+    pub(crate) fn carry(&self, signals: &[Signal]) {
+        *self.signals.lock().unwrap() = signals.to_vec();
+    }
+
     /// Lets this many offers through.
     pub(crate) fn release(&self, offers: usize) {
         self.gate.add_permits(offers);
@@ -57,6 +65,11 @@ impl Sink {
     pub(crate) async fn offered(&self, offers: usize) {
         let mut begun = self.offers.subscribe();
         begun.wait_for(|begun| *begun >= offers).await.unwrap();
+    }
+
+    /// Offers begun so far.
+    pub(crate) fn offers(&self) -> usize {
+        *self.offers.borrow()
     }
 
     /// What was taken, in order.
@@ -76,41 +89,51 @@ impl Ingress for Sink {
             Ok(())
         })
     }
+
+    fn carries(&self, signal: Signal) -> bool {
+        self.signals.lock().unwrap().contains(&signal)
+    }
 }
 
 /// A receiver that serves in the background.
 pub(crate) struct Collector {
     pub(crate) addr: SocketAddr,
     pub(crate) stats: Arc<ReceiverStats>,
+    pub(crate) socket: Socket,
     stop: CancellationToken,
     task: JoinSet<Closed>,
 }
 
 impl Collector {
-    /// All three signals into this sink.
+    /// What this sink carries goes into it.
     pub(crate) async fn start(sink: &Arc<Sink>) -> Self {
         Self::start_with(config(), sink).await
     }
 
     pub(crate) async fn start_with(config: ReceiverConfig, sink: &Arc<Sink>) -> Self {
-        let ingress = || Some(Arc::clone(sink) as Arc<dyn Ingress>);
-        let ingresses = Ingresses {
-            traces: ingress(),
-            metrics: ingress(),
-            logs: ingress(),
-        };
-        Self::start_on(config, ingresses).await
+        let receiver = Receiver::bind(config).await.expect("a free port");
+        Self::serve(receiver, sink)
     }
 
-    pub(crate) async fn start_on(config: ReceiverConfig, ingresses: Ingresses) -> Self {
-        let receiver = Receiver::bind(config).await.expect("a free port");
+    /// One that takes over from this one, which is then told to stop.
+    pub(crate) async fn hand_over(&self, config: ReceiverConfig, sink: &Arc<Sink>) -> Self {
+        let receiver = Receiver::bind_beside(config, &self.socket).await;
+        let next = Self::serve(receiver.expect("the same socket"), sink);
+        self.stop();
+        next
+    }
+
+    fn serve(receiver: Receiver, sink: &Arc<Sink>) -> Self {
+        let socket = receiver.socket();
+        let ingress = Arc::clone(sink) as Arc<dyn Ingress>;
         let stop = CancellationToken::new();
         let (addr, stats) = (receiver.local_addr(), receiver.stats());
         let mut task = JoinSet::new();
-        task.spawn(receiver.serve(ingresses, stop.clone().cancelled_owned()));
+        task.spawn(receiver.serve(ingress, stop.clone().cancelled_owned()));
         Self {
             addr,
             stats,
+            socket,
             stop,
             task,
         }

@@ -12,6 +12,7 @@ mod backend;
 mod collector;
 mod drain;
 mod export;
+mod hand_over;
 mod limits;
 mod raw;
 mod round_trip;

@@ -1,15 +1,14 @@
 //! What senders are told over the wire: one table for all that can come in.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
 use prost::Message;
-use spandrel_otlp::receiver::{Ingresses, ReceiverConfig};
-use spandrel_pipeline::ingress::Ingress;
+use spandrel_otlp::receiver::ReceiverConfig;
 use spandrel_pipeline::refused::Refused;
 use spandrel_wire::Invalid;
+use spandrel_wire::Signal;
 use tonic::Code;
 use tonic_types::StatusExt;
 
@@ -177,19 +176,21 @@ async fn refusals_of_the_pipeline_are_told() {
     assert_eq!(sink.taken(), []);
 }
 
-/// A signal without a pipeline is UNIMPLEMENTED, as in the Collector, and the others are not.
+/// A signal without a pipeline is UNIMPLEMENTED, as in the Collector, and the others are not; once a
+/// reload gives it one, it is taken, on the same connection.
 #[tokio::test]
 async fn a_signal_without_a_pipeline_is_unimplemented() {
     let sink = Sink::open();
-    let ingresses = Ingresses {
-        traces: Some(Arc::clone(&sink) as Arc<dyn Ingress>),
-        ..Ingresses::default()
-    };
-    let collector = Collector::start_on(config(), ingresses).await;
+    sink.carry(&[Signal::Traces]);
+    let collector = Collector::start(&sink).await;
     let mut client = Client::connect(collector.addr).await;
-    let logs = request(LOGS, None, full(framed(0, b"x")));
-    assert_eq!(client.call(logs).await.code(), Code::Unimplemented);
+    let logs = || request(LOGS, None, full(framed(0, b"x")));
+    assert_eq!(client.call(logs()).await.code(), Code::Unimplemented);
     assert_eq!(client.call(sent(0, None, b"x")).await.code(), Code::Ok);
+    sink.carry(&[Signal::Logs]);
+    assert_eq!(client.call(logs()).await.code(), Code::Ok);
+    let traces = client.call(sent(0, None, b"x")).await;
+    assert_eq!(traces.code(), Code::Unimplemented);
 }
 
 /// What is not gRPC is told so in terms of HTTP.

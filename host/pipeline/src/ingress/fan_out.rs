@@ -4,23 +4,27 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, try_join_all};
-use spandrel_wire::{Invalid, Signal};
+use spandrel_wire::{Invalid, Signal, Summary};
+use tokio::sync::watch;
 
-use super::admission::Door;
+use super::admission::{Admitted, Door};
 use super::{Ingress, Offered};
+use crate::pipeline::Pipeline;
 use crate::refused::Refused;
 
-/// The doors of several pipelines, as one ingress.
+/// The doors of several pipelines, as one ingress. Clones are the same: they lead to the same doors.
 #[derive(Clone, Debug)]
 pub struct FanOut {
-    doors: Vec<Arc<Door>>,
+    doors: Arc<watch::Sender<Doors>>,
     offered: Arc<Offered>,
 }
 
+type Doors = Arc<[Arc<Door>]>;
+
 impl FanOut {
-    pub(crate) fn new(doors: Vec<Arc<Door>>) -> Self {
+    pub(crate) fn new<'a>(pipelines: impl IntoIterator<Item = &'a Pipeline>) -> Self {
         Self {
-            doors,
+            doors: Arc::new(watch::Sender::new(doors(pipelines))),
             offered: Arc::default(),
         }
     }
@@ -29,36 +33,53 @@ impl FanOut {
     pub fn offered(&self) -> Arc<Offered> {
         Arc::clone(&self.offered)
     }
+
+    /// Leads to these pipelines from now on, in place of those before. Requests that are on their
+    /// way in finish where they began; one whose pipeline closes before it has let the request in
+    /// comes here instead. So a pipeline that is taken away is closed after this.
+    pub fn redirect<'a>(&self, pipelines: impl IntoIterator<Item = &'a Pipeline>) {
+        self.doors.send_replace(doors(pipelines));
+    }
+
+    fn doors(&self) -> Doors {
+        Arc::clone(&self.doors.borrow())
+    }
+}
+
+fn doors<'a>(pipelines: impl IntoIterator<Item = &'a Pipeline>) -> Doors {
+    pipelines.into_iter().map(Pipeline::door).cloned().collect()
 }
 
 impl Ingress for FanOut {
     fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<(), Refused>> {
         Box::pin(offer(self, signal, request))
     }
+
+    fn carries(&self, signal: Signal) -> bool {
+        let doors = self.doors.borrow();
+        doors.iter().any(|door| door.signal() == signal)
+    }
 }
 
 /// Validates once, finds room everywhere, and only then lets the request in everywhere.
 async fn offer(into: &FanOut, signal: Signal, request: Bytes) -> Result<(), Refused> {
-    let mut doors = into.doors.iter().filter(|door| door.signal() == signal);
-    let Some(first) = doors.next() else {
-        return Err(Refused::Invalid(Invalid::Malformed {
-            what: "signal without a pipeline",
-            offset: 0,
-        }));
-    };
-    let doors = std::iter::once(first).chain(doors).collect::<Vec<_>>();
-    let summary = spandrel_wire::validate(signal, &request, first.limits()).map_err(|invalid| {
-        doors.iter().for_each(|door| door.count_invalid());
-        Refused::Invalid(invalid)
-    })?;
+    let mut doors = into.doors();
+    let mut summary = validate(&doors, signal, &request)?;
     if summary.items == 0 {
         return Ok(());
     }
     let mut offered = into.offered.offer(signal, summary.items as u64);
-    let mut admitted = Vec::with_capacity(doors.len());
-    for door in &doors {
-        admitted.push((door, door.admit(request.clone(), &summary).await?));
+    let mut admitted = admit(&doors, signal, &request, &summary).await;
+    if matches!(admitted, Err(Refused::Draining)) {
+        let now = into.doors();
+        if !Arc::ptr_eq(&doors, &now) {
+            doors = now;
+            // The limits may be others here.
+            summary = validate(&doors, signal, &request)?;
+            admitted = admit(&doors, signal, &request, &summary).await;
+        }
     }
+    let admitted = admitted?;
     // What the stages make of it may be all that is left of it while its sender waits.
     drop(request);
     offered.set_in(true);
@@ -68,4 +89,35 @@ async fn offer(into: &FanOut, signal: Signal, request: Bytes) -> Result<(), Refu
     let answered = try_join_all(answers.collect::<Vec<_>>()).await;
     offered.set_in(answered.is_ok());
     answered.map(drop)
+}
+
+fn carrying(doors: &Doors, signal: Signal) -> impl Iterator<Item = &Arc<Door>> {
+    doors.iter().filter(move |door| door.signal() == signal)
+}
+
+fn validate(doors: &Doors, signal: Signal, request: &[u8]) -> Result<Summary, Refused> {
+    let Some(first) = carrying(doors, signal).next() else {
+        return Err(Refused::Invalid(Invalid::Malformed {
+            what: "signal without a pipeline",
+            offset: 0,
+        }));
+    };
+    spandrel_wire::validate(signal, request, first.limits()).map_err(|invalid| {
+        carrying(doors, signal).for_each(|door| door.count_invalid());
+        Refused::Invalid(invalid)
+    })
+}
+
+/// Room behind each door, or behind none.
+async fn admit<'a>(
+    doors: &'a Doors,
+    signal: Signal,
+    request: &Bytes,
+    summary: &Summary,
+) -> Result<Vec<(&'a Arc<Door>, Admitted)>, Refused> {
+    let mut admitted = Vec::with_capacity(doors.len());
+    for door in carrying(doors, signal) {
+        admitted.push((door, door.admit(request.clone(), summary).await?));
+    }
+    Ok(admitted)
 }

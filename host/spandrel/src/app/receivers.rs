@@ -4,10 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use spandrel_otlp::receiver::{self, Closed, Ingresses};
+use spandrel_otlp::receiver::{self, Closed};
 use spandrel_pipeline::ingress::{FanOut, Ingress};
 use spandrel_pipeline::pipeline::Pipeline;
-use spandrel_wire::Signal;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +24,6 @@ use crate::telemetry::metrics::ReceiverSource;
 pub(super) struct Bound {
     id: String,
     source: Source,
-    signals: Vec<Signal>,
     ingress: Option<FanOut>,
 }
 
@@ -68,7 +66,6 @@ impl Bound {
         Ok(Self {
             id,
             source,
-            signals: Vec::new(),
             ingress: None,
         })
     }
@@ -84,9 +81,7 @@ impl Bound {
                 let mut receivers = config.receivers.iter();
                 receivers.any(|receiver| receiver.id.as_str() == self.id)
             });
-        let (configs, pipelines): (Vec<_>, Vec<_>) = named.unzip();
-        self.signals = configs.into_iter().map(|config| config.signal).collect();
-        self.ingress = Some(Pipeline::fan_out(pipelines));
+        self.ingress = Some(Pipeline::fan_out(named.map(|(_, pipeline)| pipeline)));
     }
 
     /// Its counters.
@@ -110,17 +105,11 @@ impl Bound {
         let ingress: Arc<dyn Ingress> = Arc::new(ingress);
         match self.source {
             Source::Otlp(receiver) => {
-                let of = |signal| self.signals.contains(&signal).then(|| Arc::clone(&ingress));
-                let ingresses = Ingresses {
-                    traces: of(Signal::Traces),
-                    metrics: of(Signal::Metrics),
-                    logs: of(Signal::Logs),
-                };
                 let Closed { connections_cut } =
-                    receiver.serve(ingresses, stop.cancelled_owned()).await;
+                    receiver.serve(ingress, stop.cancelled_owned()).await;
                 debug!(receiver = %self.id, connections_cut, "receiver served");
             }
-            Source::File(files) => files.replay(ingress, self.signals, stop).await,
+            Source::File(files) => files.replay(ingress, stop).await,
         }
     }
 }

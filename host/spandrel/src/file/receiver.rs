@@ -51,15 +51,10 @@ impl FileReceiver {
     }
 
     /// Replays until all is read, or until told to stop.
-    pub(crate) async fn replay(
-        self,
-        ingress: Arc<dyn Ingress>,
-        signals: Vec<Signal>,
-        stop: CancellationToken,
-    ) {
+    pub(crate) async fn replay(self, ingress: Arc<dyn Ingress>, stop: CancellationToken) {
         for (path, file) in self.files {
             let started = Instant::now();
-            let replay = replay_file(&path, file, ingress.as_ref(), &signals, &stop);
+            let replay = replay_file(&path, file, ingress.as_ref(), &stop);
             let replayed = replay.await;
             info!(
                 receiver = %self.id,
@@ -78,7 +73,6 @@ async fn replay_file(
     path: &Path,
     mut file: BufReader<File>,
     ingress: &dyn Ingress,
-    signals: &[Signal],
     stop: &CancellationToken,
 ) -> Replayed {
     let mut replayed = Replayed::default();
@@ -97,7 +91,7 @@ async fn replay_file(
         match line {
             Ok(Line::End) => break,
             Ok(Line::Empty) => {}
-            Ok(Line::Batch(signal, batch)) if signals.contains(&signal) => {
+            Ok(Line::Batch(signal, batch)) if ingress.carries(signal) => {
                 match offer(ingress, signal, batch, stop).await {
                     Offered::Accepted => replayed.accepted += 1,
                     Offered::Refused(error) => {

@@ -1,10 +1,8 @@
 use std::pin::Pin;
-use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use spandrel_pipeline::refused::Refused;
 use tokio::time::Instant;
-use tonic_health::server::HealthReporter;
 use tonic_types::StatusExt;
 
 use super::*;
@@ -16,6 +14,10 @@ struct Open;
 impl Ingress for Open {
     fn offer(&self, _signal: Signal, _request: Bytes) -> BoxFuture<'_, Result<(), Refused>> {
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn carries(&self, signal: Signal) -> bool {
+        signal == Signal::Traces
     }
 }
 
@@ -35,15 +37,14 @@ impl HttpBody for Never {
 }
 
 fn answerer() -> Answerer {
+    let draining = CancellationToken::new();
     Answerer {
-        ingresses: Ingresses {
-            traces: Some(Arc::new(Open)),
-            ..Ingresses::default()
-        },
+        ingress: Arc::new(Open),
         max_recv_msg_size: 1024,
         budget: Budget::new(1024),
-        health: HealthServer::new(HealthService::from_health_reporter(HealthReporter::new())),
-        draining: CancellationToken::new(),
+        health: Health::new(),
+        leaving: draining.child_token(),
+        draining,
         stats: Arc::default(),
     }
 }
