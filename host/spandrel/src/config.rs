@@ -14,7 +14,7 @@
 //! Collector takes nothing in its place, and may so listen on every address.
 
 mod check;
-mod duration;
+pub(crate) mod duration;
 mod env;
 pub mod exporter;
 pub mod extension;
@@ -28,7 +28,7 @@ mod scalar;
 mod section;
 pub mod service;
 pub mod source;
-mod suggest;
+pub(crate) mod suggest;
 pub mod telemetry;
 mod tree;
 mod yaml;

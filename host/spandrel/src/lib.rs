@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+#[expect(dead_code, reason = "the wiring follows")]
+pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;

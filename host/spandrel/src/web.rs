@@ -1,4 +1,6 @@
-//! A small HTTP server for probes and scrapes: GET, one path, one answer.
+//! The one way in which this program speaks HTTP: connections that are counted and timed, each
+//! request answered by one function. [`Web`] is what probes and scrapes need of it: GET, one path,
+//! one answer.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,13 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::header::{CONTENT_TYPE, HeaderName};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use spandrel_otlp::receiver;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -26,11 +30,12 @@ const MAX_CONNECTIONS: usize = 64;
 /// for ever.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What is answered to a GET.
+/// What is answered to a request.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) code: u16,
     content_type: &'static str,
+    header: Option<(HeaderName, &'static str)>,
     body: String,
 }
 
@@ -39,29 +44,123 @@ impl Answer {
         Self {
             code,
             content_type: "application/json",
+            header: None,
             body,
         }
     }
 
     pub(crate) fn text(code: u16, body: impl Into<String>) -> Self {
         Self {
-            code,
             content_type: "text/plain; charset=utf-8",
-            body: body.into(),
+            ..Self::json(code, body.into())
         }
     }
 
     /// Prometheus' text format.
     pub(crate) fn metrics(body: String) -> Self {
         Self {
-            code: 200,
             content_type: "text/plain; version=0.0.4; charset=utf-8",
-            body,
+            ..Self::json(200, body)
         }
     }
 
     pub(crate) fn not_found() -> Self {
         Self::text(404, "not found\n")
+    }
+
+    /// The header that some codes ask for.
+    pub(crate) fn with(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.header = Some((name, value));
+        self
+    }
+
+    fn into_response(self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::from(self.body));
+        *response.status_mut() =
+            StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        if let Some((name, value)) = self.header {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+}
+
+/// What connections come from.
+pub(crate) trait Accept: Send + Sync {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    /// Who is at the other end.
+    type Peer: Send + 'static;
+
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Peer)>> + Send;
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+    type Peer = SocketAddr;
+
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        Self::accept(self).await
+    }
+}
+
+/// Serves until the future is dropped, at most so many connections at a time.
+pub(crate) async fn serve<A, F, R>(listener: &A, most: usize, answer: F)
+where
+    A: Accept,
+    F: Fn(Arc<A::Peer>, Request<Incoming>) -> R + Clone + Send + Sync + 'static,
+    R: Future<Output = Answer> + Send + 'static,
+    A::Peer: Sync,
+{
+    let places = Arc::new(Semaphore::new(most));
+    let mut connections = JoinSet::new();
+    loop {
+        // The semaphore is never closed.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                debug!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot accept a connection"
+                );
+                // Out of file descriptors, for example: it helps only to wait.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        while connections.try_join_next().is_some() {}
+        let (peer, answer) = (Arc::new(peer), answer.clone());
+        connections.spawn(async move {
+            connection(stream, move |request| answer(Arc::clone(&peer), request)).await;
+            drop(place);
+        });
+    }
+}
+
+async fn connection<R>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    answer: impl Fn(Request<Incoming>) -> R + Send,
+) where
+    R: Future<Output = Answer> + Send,
+{
+    let service = service_fn(move |request| {
+        let answer = answer(request);
+        async move { Ok::<_, std::convert::Infallible>(answer.await.into_response()) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        debug!(
+            error = &error as &dyn std::error::Error,
+            "a connection ended early"
+        );
     }
 }
 
@@ -89,64 +188,13 @@ impl Web {
 
     /// Serves until the future is dropped.
     pub(crate) async fn serve(self, handler: Handler) {
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let mut connections = JoinSet::new();
-        loop {
-            // The semaphore is never closed.
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                return;
+        let answer = move |_, request: Request<Incoming>| {
+            let answer = match *request.method() {
+                Method::GET | Method::HEAD => handler(request.uri().path()),
+                _ => Answer::text(405, "only GET is answered\n"),
             };
-            let stream = match self.listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    debug!(
-                        error = &error as &dyn std::error::Error,
-                        "cannot accept a connection"
-                    );
-                    // Out of file descriptors, for example: it helps only to wait.
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            };
-            while connections.try_join_next().is_some() {}
-            let handler = Arc::clone(&handler);
-            connections.spawn(async move {
-                connection(stream, handler).await;
-                drop(place);
-            });
-        }
+            std::future::ready(answer)
+        };
+        serve(&self.listener, MAX_CONNECTIONS, answer).await;
     }
-}
-
-async fn connection(stream: TcpStream, handler: Handler) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let response = respond(&request, &handler);
-        async move { Ok::<_, std::convert::Infallible>(response) }
-    });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
-        debug!(
-            error = &error as &dyn std::error::Error,
-            "a connection ended early"
-        );
-    }
-}
-
-fn respond(request: &Request<Incoming>, handler: &Handler) -> Response<Full<Bytes>> {
-    let answer = match *request.method() {
-        Method::GET | Method::HEAD => handler(request.uri().path()),
-        _ => Answer::text(405, "only GET is answered\n"),
-    };
-    let mut response = Response::new(Full::from(answer.body));
-    *response.status_mut() =
-        StatusCode::from_u16(answer.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let content_type = HeaderValue::from_static(answer.content_type);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, content_type);
-    response
 }

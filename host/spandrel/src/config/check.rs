@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::exporter::{self, Exporter};
-use super::extension::{self, Extension};
+use super::extension::{self, Extension, ExtensionKind};
 use super::id::Id;
+use super::net::Endpoint;
 use super::problem::{Problem, Problems};
 use super::processor::{self, Processor, ProcessorKind};
 use super::receiver::{self, Receiver};
@@ -108,7 +109,7 @@ fn read_all<T>(
 /// What is accepted, but does not do what the operator may think.
 fn warnings(components: &Components) -> Vec<Problem> {
     let limiters = components.processors.values().flatten();
-    limiters
+    let limiters = limiters
         .filter(|processor| processor.kind == ProcessorKind::MemoryLimiter)
         .map(|processor| {
             Problem::nowhere(
@@ -116,6 +117,22 @@ fn warnings(components: &Components) -> Vec<Problem> {
                 "accepted, but it does nothing here",
             )
             .instead("memory is bounded at admission: see max_in_flight_mib and sending_queue")
-        })
-        .collect()
+        });
+    let extensions = components.extensions.values().flatten();
+    let plain = extensions.filter_map(|extension| {
+        let ExtensionKind::Admin(admin) = &extension.kind else {
+            return None;
+        };
+        let Some(Endpoint::Tcp(listen)) = &admin.endpoint else {
+            return None;
+        };
+        let problem = Problem::nowhere(
+            format!("extensions::{}::endpoint", extension.id),
+            format!("on {listen} the token can be read by everybody on the way"),
+        );
+        let problem = problem
+            .instead("listen on localhost or a unix socket, with a proxy that speaks TLS in front");
+        (!listen.is_loopback()).then_some(problem)
+    });
+    limiters.chain(plain).collect()
 }

@@ -1,7 +1,9 @@
-//! Extensions: `health_check`.
+//! Extensions: `health_check` and `admin`.
+
+use std::path::PathBuf;
 
 use super::id::Id;
-use super::net::Listen;
+use super::net::{Endpoint, Listen};
 use super::section::Section;
 
 /// One configured extension.
@@ -18,6 +20,8 @@ pub struct Extension {
 pub enum ExtensionKind {
     /// Says over HTTP whether the collector is alive and ready.
     HealthCheck(HealthCheck),
+    /// Shows the stages and changes them.
+    Admin(Admin),
 }
 
 /// Says over HTTP whether the collector is alive and ready.
@@ -29,10 +33,28 @@ pub struct HealthCheck {
     pub path: String,
 }
 
+/// Shows the stages and changes them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Where to listen; none for the unix socket that the command line looks for.
+    pub endpoint: Option<Endpoint>,
+    /// Holds what a request must prove to know. Never none where the endpoint is an address.
+    pub token_file: Option<PathBuf>,
+}
+
 /// What can be written as an extension's type.
-pub(crate) const KINDS: &[&str] = &["health_check"];
+pub(crate) const KINDS: &[&str] = &["health_check", "admin"];
 
 pub(crate) fn read(id: Id, section: &Section<'_>) -> Option<Extension> {
+    let kind = match id.kind() {
+        "health_check" => ExtensionKind::HealthCheck(read_health_check(section)),
+        "admin" => ExtensionKind::Admin(read_admin(section)),
+        _ => return None,
+    };
+    Some(Extension { id, kind })
+}
+
+fn read_health_check(section: &Section<'_>) -> HealthCheck {
     let path = section.parsed("path", |text| {
         let fits = text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic());
         let fits = fits && !text.contains(['?', '#']);
@@ -45,12 +67,38 @@ pub(crate) fn read(id: Id, section: &Section<'_>) -> Option<Extension> {
         "remove it: the answers are the Collector's",
     );
     section.not_offered("tls", "remove it: probes come from the same machine");
-    let kind = match id.kind() {
-        "health_check" => ExtensionKind::HealthCheck(HealthCheck {
-            endpoint,
-            path: path.unwrap_or_else(|| "/".to_owned()),
-        }),
-        _ => return None,
-    };
-    Some(Extension { id, kind })
+    HealthCheck {
+        endpoint,
+        path: path.unwrap_or_else(|| "/".to_owned()),
+    }
+}
+
+fn read_admin(section: &Section<'_>) -> Admin {
+    let endpoint = section.parsed("endpoint", Endpoint::parse);
+    let token_file = section.string("token_file").map(PathBuf::from);
+    section.not_offered(
+        "tls",
+        "listen on a unix socket, or put a proxy that speaks TLS in front",
+    );
+    if matches!(endpoint, Some(Endpoint::Tcp(_))) && !section.has("token_file") {
+        section.wrong_key(
+            "endpoint",
+            "everybody who reaches this address could change the plugins",
+            "add `token_file: /path/to/token`, or listen on a unix socket: `endpoint: unix:/path/to/admin.sock`",
+        );
+    }
+    if token_file
+        .as_ref()
+        .is_some_and(|path| path.as_os_str().is_empty())
+    {
+        section.wrong_key(
+            "token_file",
+            "this is no path",
+            "write one such as /etc/spandrel/token",
+        );
+    }
+    Admin {
+        endpoint,
+        token_file,
+    }
 }

@@ -52,12 +52,58 @@ impl Listen {
     }
 }
 
+impl Listen {
+    /// Whether only this machine can reach it. A name other than `localhost` is not looked up, and
+    /// may be anything.
+    pub(crate) fn is_loopback(&self) -> bool {
+        let address = self.host.parse::<std::net::IpAddr>();
+        self.host.eq_ignore_ascii_case("localhost")
+            || address.is_ok_and(|address| address.is_loopback())
+    }
+}
+
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {
             write!(f, "[{}]:{}", self.host, self.port)
         } else {
             write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// Where the admin API listens, and where it is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// A unix socket.
+    Unix(PathBuf),
+    /// An address.
+    Tcp(Listen),
+}
+
+impl Endpoint {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("unix:") {
+            // `unix:///path` is how gRPC and curl users write it.
+            Some(path) => {
+                let path = path.strip_prefix("//").unwrap_or(path);
+                if path.is_empty() {
+                    return Err("write unix:PATH, such as unix:/run/spandrel/admin.sock".to_owned());
+                }
+                Ok(Self::Unix(PathBuf::from(path)))
+            }
+            None => Listen::parse(text).map(Self::Tcp).map_err(|_| {
+                "write unix:PATH, such as unix:/run/spandrel/admin.sock, or host:port, such as localhost:13134".to_owned()
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tcp(listen) => listen.fmt(f),
         }
     }
 }

@@ -1,0 +1,323 @@
+//! The admin API: HTTP and JSON under `/v1`, on a listener of its own. It shows the stages, and
+//! hands what changes them to [`Control`].
+//!
+//! Whoever reaches it can run code in the collector, so it is closed by default: a unix socket that
+//! only the collector's own user can open, or an address with a bearer token. A change goes on when
+//! the one who asked for it hangs up, and leaves one line in the log either way.
+
+mod admission;
+mod audit;
+mod change;
+mod history;
+mod query;
+mod route;
+mod socket;
+mod token;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use http::{Method, Request, header};
+use hyper::body::Incoming;
+use serde::Serialize;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use self::admission::{Admission, Peer};
+use self::audit::Strangers;
+use self::route::{Read, Route};
+use self::socket::SocketFile;
+use self::token::Token;
+use crate::config::extension::Admin;
+use crate::config::net::{Endpoint, Listen};
+use crate::control::Control;
+use crate::control::api::ErrorView;
+use crate::web::{self, Accept, Answer};
+
+/// A few people and their scripts; more connections than these wait until one ends.
+const MAX_CONNECTIONS: usize = 16;
+/// Requests that wait for news: fewer than connections, so that a change always finds a place.
+const MAX_WATCHERS: usize = 8;
+/// The largest module that can be sent: plugins are far smaller, and one upload is in memory at a
+/// time.
+pub(crate) const MAX_UPLOAD: usize = 64 << 20;
+/// The largest request in JSON: a plugin's configuration, and nothing beside it that is long.
+const MAX_JSON: usize = 1 << 20;
+
+/// Why it does not listen.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The socket's folder or what stands at its path is not safe to use.
+    #[error("{} cannot be the admin socket: {why}", path.display())]
+    Unsafe {
+        /// What is not safe.
+        path: PathBuf,
+        /// Why, and the remedy.
+        why: String,
+    },
+    /// Another process listens there.
+    #[error("another collector is using {0}; stop it, or choose another `endpoint`")]
+    InUse(String),
+    /// The system refuses.
+    #[error("the admin API cannot listen on {endpoint}")]
+    Listen {
+        /// Where.
+        endpoint: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The token cannot be read.
+    #[error("the token file {} cannot be read", path.display())]
+    TokenFile {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The token is too easily guessed.
+    #[error(
+        "the token in {} is shorter than {} bytes; write a longer one, such as `head -c 32 /dev/urandom | base64`",
+        path.display(),
+        token::SHORTEST
+    )]
+    TokenTooShort {
+        /// Where it stands.
+        path: PathBuf,
+    },
+}
+
+/// The admin API with its socket, serving nobody yet.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    door: Door,
+    admission: Admission,
+    endpoint: Endpoint,
+    /// Removes the socket when nobody is served any more.
+    _file: Option<SocketFile>,
+}
+
+impl Listener {
+    /// Reads the token and binds the socket. To be called inside the runtime.
+    ///
+    /// # Errors
+    /// The first thing that is not as it must be.
+    pub(crate) async fn bind(settings: &Admin) -> Result<Self, BindError> {
+        let token = match &settings.token_file {
+            Some(path) => Some(Token::read(path)?),
+            None => None,
+        };
+        let endpoint = settings
+            .endpoint
+            .clone()
+            .unwrap_or_else(|| Endpoint::Unix(socket::default_path()));
+        match endpoint {
+            Endpoint::Unix(path) => {
+                let (listener, file) = socket::bind(&path).await?;
+                Ok(Self {
+                    door: Door::Unix(listener),
+                    admission: Admission::new(token, None),
+                    endpoint: Endpoint::Unix(path),
+                    _file: Some(file),
+                })
+            }
+            Endpoint::Tcp(listen) => {
+                let failed = |source: io::Error| match source.kind() {
+                    io::ErrorKind::AddrInUse => BindError::InUse(listen.to_string()),
+                    _ => BindError::Listen {
+                        endpoint: listen.to_string(),
+                        source,
+                    },
+                };
+                let listener = spandrel_otlp::receiver::listen(&listen.to_string()).await;
+                let listener = listener.map_err(failed)?;
+                let address = listener.local_addr().map_err(failed)?;
+                Ok(Self {
+                    door: Door::Tcp(listener),
+                    admission: Admission::new(token, Some(listen.host.clone())),
+                    endpoint: Endpoint::Tcp(Listen {
+                        host: address.ip().to_string(),
+                        port: address.port(),
+                    }),
+                    _file: None,
+                })
+            }
+        }
+    }
+
+    /// Where it listens, with the port that port 0 became.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The address, for who wants to know the port; none for a unix socket.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        match &self.door {
+            Door::Tcp(listener) => listener.local_addr().ok(),
+            Door::Unix(_) => None,
+        }
+    }
+
+    /// Serves until the future is dropped; then the socket is removed. Changes that are under way
+    /// end, and leave their line in the log, as long as the control's task answers them.
+    pub(crate) async fn serve(self, control: Control) {
+        let Self {
+            door,
+            admission,
+            endpoint: _,
+            _file,
+        } = self;
+        let api = Arc::new(Api {
+            control,
+            admission,
+            strangers: Strangers::default(),
+            changes: TaskTracker::new(),
+            uploads: Arc::new(Semaphore::new(1)),
+            watchers: Semaphore::new(MAX_WATCHERS),
+        });
+        let answer = move |peer: Arc<Peer>, request| {
+            let api = Arc::clone(&api);
+            async move { api.answer(&peer, request).await }
+        };
+        web::serve(&door, MAX_CONNECTIONS, answer).await;
+    }
+}
+
+/// Either kind of listener.
+#[derive(Debug)]
+enum Door {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+impl Accept for Door {
+    type Stream = tokio_util::either::Either<UnixStream, TcpStream>;
+    type Peer = Peer;
+
+    async fn accept(&self) -> io::Result<(Self::Stream, Peer)> {
+        match self {
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let peer = Peer::of_unix(&stream);
+                Ok((Self::Stream::Left(stream), peer))
+            }
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                let peer = Peer::of_tcp(&stream, address);
+                Ok((Self::Stream::Right(stream), peer))
+            }
+        }
+    }
+}
+
+/// What answers requests.
+struct Api {
+    control: Control,
+    admission: Admission,
+    strangers: Strangers,
+    /// Changes outlive the connection that asked for them.
+    changes: TaskTracker,
+    /// One upload is in memory at a time.
+    uploads: Arc<Semaphore>,
+    watchers: Semaphore,
+}
+
+impl Api {
+    async fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Answer {
+        if let Err(stranger) = self.admission.check(peer, request.headers()) {
+            self.strangers.note(peer, &stranger);
+            return stranger.answer();
+        }
+        let route = match Route::of(request.uri().path()) {
+            Ok(route) => route,
+            Err(why) => return refused(404, why),
+        };
+        let method = request.method();
+        match route {
+            Route::Read(read) if matches!(*method, Method::GET | Method::HEAD) => {
+                self.read(read, request.uri().query()).await
+            }
+            Route::Change(asked) if *method == Method::POST => {
+                self.change(peer, asked, request).await
+            }
+            Route::Read(_) => refused(405, "only GET is answered here".to_owned())
+                .with(header::ALLOW, "GET, HEAD"),
+            Route::Change(_) => {
+                refused(405, "only POST is answered here".to_owned()).with(header::ALLOW, "POST")
+            }
+        }
+    }
+
+    async fn read(&self, read: Read, query: Option<&str>) -> Answer {
+        if let Read::History(stage) = &read {
+            return self.history(stage.as_deref(), query).await;
+        }
+        if let Err(why) = query::nothing(query) {
+            return refused(400, why);
+        }
+        let views = self.control.views();
+        match read {
+            Read::Pipelines => shown(&views.pipelines()),
+            Read::Stages => shown(&views.stages()),
+            Read::Stage(name) => {
+                let stages = views.stages();
+                match stages.iter().find(|stage| stage.stage == name) {
+                    Some(stage) => shown(stage),
+                    None => self.no_stage(&name),
+                }
+            }
+            Read::Shadow(name) => match views.shadow(&name) {
+                Some(shadow) => shown(&shadow),
+                None if self.knows(&name) => refused(
+                    404,
+                    format!(
+                        "stage `{name}` has no shadow; begin one with a swap that says `shadow`"
+                    ),
+                ),
+                None => self.no_stage(&name),
+            },
+            Read::Ledger => {
+                let pipelines = views.pipelines().into_iter();
+                let ledgers = pipelines.map(|pipeline| (pipeline.name, pipeline.ledger));
+                shown(&ledgers.collect::<std::collections::BTreeMap<_, _>>())
+            }
+            Read::Version => shown(&serde_json::json!({ "version": env!("CARGO_PKG_VERSION") })),
+            // Answered above, because it may wait.
+            Read::History(_) => Answer::not_found(),
+        }
+    }
+
+    fn knows(&self, stage: &str) -> bool {
+        let stages = self.control.views().stages();
+        stages.iter().any(|known| known.stage == stage)
+    }
+
+    fn no_stage(&self, name: &str) -> Answer {
+        let stages = self.control.views().stages();
+        let names: Vec<&str> = stages.iter().map(|stage| stage.stage.as_str()).collect();
+        refused(404, route::no_stage(name, &names))
+    }
+}
+
+/// A view as the answer.
+fn shown(view: &impl Serialize) -> Answer {
+    match serde_json::to_string(view) {
+        Ok(mut json) => {
+            json.push('\n');
+            Answer::json(200, json)
+        }
+        Err(error) => refused(500, format!("the answer cannot be written: {error}")),
+    }
+}
+
+/// An answer that is no 2xx.
+fn refused(code: u16, error: String) -> Answer {
+    let view = ErrorView { error };
+    let mut json = serde_json::to_string(&view).unwrap_or_default();
+    json.push('\n');
+    Answer::json(code, json)
+}

@@ -1,0 +1,161 @@
+//! What stands behind the `?`, key by key.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::config::duration;
+use crate::control::api::SwapRequest;
+
+/// The longest that an answer is held back for news: shorter than what proxies between allow.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Which part of the history is asked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Since {
+    /// The last one that is known already.
+    pub(super) after: u64,
+    /// How long to wait for a newer one.
+    pub(super) wait: Duration,
+}
+
+fn pairs(query: Option<&str>) -> impl Iterator<Item = (String, String)> {
+    form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned()
+}
+
+/// For paths that take no keys.
+pub(super) fn nothing(query: Option<&str>) -> Result<(), String> {
+    match pairs(query).next() {
+        Some((key, _)) => Err(format!("unknown key `{key}`; no keys are known here")),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn since(query: Option<&str>) -> Result<Since, String> {
+    let mut since = Since::default();
+    for (key, value) in pairs(query) {
+        match key.as_str() {
+            "after" => since.after = parsed("after", &value, "the sequence of an event")?,
+            "wait" => {
+                let wait =
+                    duration::parse(&value).ok_or("`wait` must be a duration such as 10s")?;
+                if wait > LONGEST_WAIT {
+                    return Err(format!("`wait` must be at most {LONGEST_WAIT:?}"));
+                }
+                since.wait = wait;
+            }
+            _ => return Err(unknown(&key, "after, wait")),
+        }
+    }
+    Ok(since)
+}
+
+/// A swap whose module is the body.
+pub(super) fn swap(query: Option<&str>) -> Result<SwapRequest, String> {
+    let mut request = SwapRequest::default();
+    for (key, value) in pairs(query) {
+        match key.as_str() {
+            "sha256" => request.sha256 = Some(value),
+            "config" => {
+                let config = serde_json::from_str(&value)
+                    .map_err(|error| format!("`config` is not JSON: {error}"))?;
+                request.config = Some(config);
+            }
+            "dry_run" => request.dry_run = parsed("dry_run", &value, "true or false")?,
+            "canary" => request.canary = Some(parsed("canary", &value, "a number of percents")?),
+            "shadow" => request.shadow = parsed("shadow", &value, "true or false")?,
+            "module" => {
+                return Err("`module` and a body are two modules; give one of them".to_owned());
+            }
+            _ => return Err(unknown(&key, "sha256, config, dry_run, canary, shadow")),
+        }
+    }
+    Ok(request)
+}
+
+fn parsed<T: FromStr>(key: &str, value: &str, expected: &str) -> Result<T, String> {
+    let value = value.parse();
+    value.map_err(|_| format!("`{key}` must be {expected}"))
+}
+
+fn unknown(key: &str, known: &str) -> String {
+    format!("unknown key `{key}`; known keys: {known}")
+}
+
+/// What no swap can mean, wherever it was written.
+pub(super) fn check(request: &SwapRequest) -> Result<(), String> {
+    if let Some(digest) = &request.sha256
+        && !(digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    {
+        return Err("`sha256` must be 64 hex digits, as `sha256sum` prints them".to_owned());
+    }
+    if request.module.as_deref() == Some("") {
+        return Err("`module` must be a path; leave it out for the stage's own file".to_owned());
+    }
+    if let Some(share) = request.canary {
+        if !(share > 0.0 && share <= 100.0) {
+            return Err("`canary` must be more than 0 and at most 100 percent".to_owned());
+        }
+        if request.shadow {
+            return Err("`canary` and `shadow` exclude each other; give one of them".to_owned());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What stands in the query of an upload is the request.
+    #[test]
+    fn an_upload_is_described_by_its_query() {
+        let query = "dry_run=true&canary=12.5&config=%7B%22a%22%3A+1%7D";
+        let request = swap(Some(query)).expect("a good one");
+        assert!(request.dry_run && !request.shadow);
+        assert_eq!(request.canary, Some(12.5));
+        assert_eq!(request.config, Some(serde_json::json!({ "a": 1 })));
+    }
+
+    /// Every wrong key or value is named.
+    #[test]
+    fn what_is_wrong_is_named() {
+        for query in [
+            "module=a.wasm",
+            "config=%7B",
+            "dry_run=yes",
+            "canary=ten",
+            "shadow=1",
+            "colour=red",
+        ] {
+            let key = query.split('=').next().unwrap_or_default();
+            let error = swap(Some(query)).expect_err(query);
+            assert!(error.contains(&format!("`{key}`")), "{error}");
+        }
+        for query in ["after=-1", "after=", "wait=5", "wait=31s", "until=5"] {
+            let key = query.split('=').next().unwrap_or_default();
+            let error = since(Some(query)).expect_err(query);
+            assert!(error.contains(&format!("`{key}`")), "{error}");
+        }
+        let known = since(Some("after=7&wait=30s")).expect("a good one");
+        assert_eq!(known.after, 7);
+        assert_eq!(known.wait, Duration::from_secs(30));
+        assert!(nothing(Some("")).is_ok() && nothing(None).is_ok());
+        assert!(nothing(Some("a=b")).is_err());
+    }
+
+    /// Requests that contradict themselves go no further.
+    #[test]
+    fn what_no_swap_can_mean_is_refused() {
+        for json in [
+            r#"{"sha256":"abc"}"#,
+            r#"{"module":""}"#,
+            r#"{"canary":0}"#,
+            r#"{"canary":100.5}"#,
+            r#"{"canary":10,"shadow":true}"#,
+        ] {
+            let request: SwapRequest = serde_json::from_str(json).expect("JSON");
+            assert!(check(&request).is_err(), "{json}");
+        }
+        assert!(check(&SwapRequest::default()).is_ok());
+    }
+}
