@@ -26,7 +26,7 @@ use crate::status;
 
 /// Where to send, and how. The defaults are the Collector's where it has one. Header values are
 /// secrets: `Debug` shows the names only.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct ExporterConfig {
     /// `http://host:port` for plain text, `https://host:port` for TLS; `host:port` means TLS unless
     /// [`ClientTls::insecure`] says otherwise.
@@ -95,7 +95,7 @@ impl fmt::Debug for ExporterConfig {
 }
 
 /// TLS of an exporter, with the Collector's names. Files are in PEM.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientTls {
     /// Plain text for an endpoint without a scheme.
     pub insecure: bool,
@@ -112,7 +112,7 @@ pub struct ClientTls {
 }
 
 /// The client side of keepalive, with the Collector's names.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientKeepalive {
     /// A connection this long without traffic is probed.
     pub time: Duration,

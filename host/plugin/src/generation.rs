@@ -187,6 +187,10 @@ impl stage::Generation for Generation {
         &self.manifest
     }
 
+    fn number(&self) -> u64 {
+        self.number
+    }
+
     fn instantiate(&self) -> BoxFuture<'_, Result<Box<dyn stage::Instance>, InstantiateError>> {
         Box::pin(async {
             let instance = self.instance().await?;

@@ -20,7 +20,7 @@ use super::section::Section;
 use super::tree::Value;
 
 /// One configured exporter.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Exporter {
     /// Its key in the configuration.
     pub id: Id,
@@ -35,7 +35,7 @@ pub struct Exporter {
 }
 
 /// The exporters there are.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum ExporterKind {
     /// OTLP over gRPC.
     OtlpGrpc(Box<OtlpExporter>),
@@ -46,7 +46,7 @@ pub enum ExporterKind {
 }
 
 /// OTLP over gRPC. Its headers are secrets: `Debug` shows their names only.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct OtlpExporter(pub ExporterConfig);
 
 impl fmt::Debug for OtlpExporter {

@@ -9,7 +9,7 @@ use super::net::{Listen, read_server_keepalive, read_server_tls};
 use super::section::Section;
 
 /// One configured receiver.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Receiver {
     /// Its key in the configuration.
     pub id: Id,
@@ -18,7 +18,7 @@ pub struct Receiver {
 }
 
 /// The receivers there are.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum ReceiverKind {
     /// OTLP over gRPC.
     Otlp(Box<ReceiverConfig>),

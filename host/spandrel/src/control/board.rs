@@ -1,0 +1,358 @@
+//! What everybody may read of the running collector: written by the one task that changes it, read
+//! without waiting for it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use spandrel_pipeline::ledger::{Books, GenerationBooks, Ledger};
+use spandrel_pipeline::stage::{Comparison, Generation as _, Mode, Said};
+
+use super::Views;
+use super::api::{
+    DifferenceView, EventView, ExporterLedger, FiguresView, GenerationView, LedgerView,
+    PipelineView, ShadowView, StageLedger, StageView,
+};
+use super::lineup::{Loaded, Stage};
+use crate::telemetry::health::rfc3339;
+
+/// Events that are remembered: some days of a busy team's changes.
+const EVENTS: usize = 512;
+/// Kinds of difference that a shadow's report shows.
+const DIFFERENCES: usize = 100;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Board(Mutex<Shown>);
+
+#[derive(Debug, Default)]
+struct Shown {
+    pipelines: Vec<PipelineShown>,
+    stages: Vec<StageView>,
+    shadows: BTreeMap<String, (u64, u64, Comparison)>,
+    events: VecDeque<EventView>,
+    sequence: u64,
+    /// Swaps so far, by stage and outcome.
+    swaps: BTreeMap<(String, &'static str), u64>,
+    /// Of the swaps that were published, by stage.
+    durations: BTreeMap<String, Durations>,
+}
+
+/// How long swaps took, in sum.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Durations {
+    pub(crate) swaps: u64,
+    pub(crate) seconds: f64,
+    /// The longest pause of a shard in any of them.
+    pub(crate) longest_pause_seconds: f64,
+}
+
+/// What is fixed of a pipeline between two changes.
+#[derive(Clone, Debug)]
+pub(crate) struct PipelineShown {
+    pub(crate) view: PipelineView,
+    pub(crate) ledger: Arc<Ledger>,
+}
+
+impl Board {
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_pipelines(&self, pipelines: Vec<PipelineShown>) {
+        self.shown().pipelines = pipelines;
+    }
+
+    pub(crate) fn set_stages<'a>(&self, stages: impl IntoIterator<Item = &'a Stage>) {
+        let views = stages.into_iter().map(stage_view).collect();
+        self.shown().stages = views;
+    }
+
+    /// Says what is being done to a stage just now.
+    pub(crate) fn set_doing(&self, stage: &str, doing: Option<&str>) {
+        for view in &mut self.shown().stages {
+            if view.stage == stage {
+                view.swap = doing.map(str::to_owned);
+            }
+        }
+    }
+
+    pub(crate) fn set_shadow(&self, stage: &str, numbers: (u64, u64), seen: Comparison) {
+        let shadow = (numbers.0, numbers.1, seen);
+        self.shown().shadows.insert(stage.to_owned(), shadow);
+    }
+
+    /// Adds an event; its sequence and time are set here.
+    pub(crate) fn add(&self, mut event: EventView) {
+        let mut shown = self.shown();
+        shown.sequence += 1;
+        event.sequence = shown.sequence;
+        event.at = rfc3339(SystemTime::now());
+        if shown.events.len() >= EVENTS {
+            shown.events.pop_front();
+        }
+        shown.events.push_back(event);
+    }
+
+    /// Counts how an attempt to change a stage ended.
+    pub(crate) fn count(&self, stage: &str, outcome: &'static str) {
+        let mut shown = self.shown();
+        *shown.swaps.entry((stage.to_owned(), outcome)).or_default() += 1;
+    }
+
+    pub(crate) fn count_duration(&self, stage: &str, seconds: f64, pause_seconds: f64) {
+        let mut shown = self.shown();
+        let durations = shown.durations.entry(stage.to_owned()).or_default();
+        durations.swaps += 1;
+        durations.seconds += seconds;
+        durations.longest_pause_seconds = durations.longest_pause_seconds.max(pause_seconds);
+    }
+
+    /// For the metrics: stage, outcome, how often.
+    pub(crate) fn swaps(&self) -> Vec<(String, &'static str, u64)> {
+        let shown = self.shown();
+        let swaps = shown.swaps.iter();
+        swaps
+            .map(|((stage, outcome), count)| (stage.clone(), *outcome, *count))
+            .collect()
+    }
+
+    /// For the metrics.
+    pub(crate) fn durations(&self) -> Vec<(String, Durations)> {
+        let shown = self.shown();
+        let durations = shown.durations.iter();
+        durations
+            .map(|(stage, durations)| (stage.clone(), *durations))
+            .collect()
+    }
+
+    /// The ledgers of the pipelines that run.
+    pub(crate) fn ledgers(&self) -> Vec<Arc<Ledger>> {
+        let shown = self.shown();
+        let pipelines = shown.pipelines.iter();
+        pipelines
+            .map(|pipeline| Arc::clone(&pipeline.ledger))
+            .collect()
+    }
+}
+
+impl Views for Board {
+    fn pipelines(&self) -> Vec<PipelineView> {
+        let pipelines = self.shown().pipelines.clone();
+        let pipelines = pipelines.into_iter();
+        let with_ledger = |mut pipeline: PipelineShown| {
+            pipeline.view.ledger = ledger_view(&pipeline.ledger.books());
+            pipeline.view
+        };
+        pipelines.map(with_ledger).collect()
+    }
+
+    fn stages(&self) -> Vec<StageView> {
+        let (mut stages, pipelines) = {
+            let shown = self.shown();
+            (shown.stages.clone(), shown.pipelines.clone())
+        };
+        for pipeline in pipelines {
+            let books = pipeline.ledger.books();
+            for stage in &mut stages {
+                add_books(stage, &pipeline.view.name, &books);
+            }
+        }
+        stages
+    }
+
+    fn history(&self, stage: Option<&str>, after: u64) -> Vec<EventView> {
+        let shown = self.shown();
+        let events = shown.events.iter().filter(|event| {
+            event.sequence > after && stage.is_none_or(|stage| event.stage == stage)
+        });
+        events.cloned().collect()
+    }
+
+    fn shadow(&self, stage: &str) -> Option<ShadowView> {
+        let shown = self.shown();
+        let (running, shadow, seen) = shown.shadows.get(stage)?;
+        Some(shadow_view(stage, *running, *shadow, seen))
+    }
+}
+
+fn stage_view(stage: &Stage) -> StageView {
+    let lineup = &stage.lineup;
+    let status = match lineup.probation {
+        Some(_) => "probation",
+        None => "running",
+    };
+    let candidate = lineup.candidate.as_ref().map(|candidate| {
+        let status = mode_label(candidate.mode);
+        generation_view(&candidate.loaded, &status)
+    });
+    StageView {
+        stage: stage.id.to_string(),
+        running: generation_view(&lineup.running, status),
+        previous: lineup
+            .previous
+            .as_ref()
+            .map(|previous| generation_view(previous, "previous")),
+        candidate,
+        ..StageView::default()
+    }
+}
+
+pub(crate) fn mode_label(mode: Mode) -> String {
+    match mode {
+        Mode::Canary(share) => format!("canary {}%", share.percent()),
+        Mode::Shadow => "shadow".to_owned(),
+    }
+}
+
+fn generation_view(loaded: &Loaded, status: &str) -> GenerationView {
+    let manifest = loaded.generation.manifest();
+    let identity = loaded.generation.identity();
+    GenerationView {
+        number: loaded.number(),
+        plugin: manifest.name.clone(),
+        version: manifest.version.clone(),
+        module: loaded.source.name(),
+        sha256: identity.module.to_string(),
+        config_sha256: identity.config.to_string(),
+        loaded_at: rfc3339(loaded.loaded_at),
+        status: status.to_owned(),
+        state: loaded.state.clone(),
+        figures: FiguresView {
+            generation: loaded.number(),
+            ..FiguresView::default()
+        },
+    }
+}
+
+/// Adds what one pipeline has in its books of a stage.
+fn add_books(view: &mut StageView, pipeline: &str, books: &Books) {
+    let Some(column) = books
+        .stages
+        .iter()
+        .find(|column| column.name == view.stage && column.position.is_some())
+    else {
+        return;
+    };
+    view.pipelines.push(pipeline.to_owned());
+    view.held += column.held;
+    view.held_bytes += column.held_bytes;
+    view.breakers_open += column.breakers_open;
+    view.quarantined += column.quarantined;
+    let generations = [
+        Some(&mut view.running),
+        view.previous.as_mut(),
+        view.candidate.as_mut(),
+    ];
+    for generation in generations.into_iter().flatten() {
+        if let Some(figures) = column.generation(generation.number) {
+            generation.figures = joined(&generation.figures, &figures_view(figures));
+        }
+    }
+}
+
+/// The figures of one generation in two pipelines, together.
+fn joined(one: &FiguresView, other: &FiguresView) -> FiguresView {
+    let calls = one.calls + other.calls;
+    let time = one.call_us * one.calls + other.call_us * other.calls;
+    FiguresView {
+        generation: one.generation,
+        input: one.input + other.input,
+        output: one.output + other.output,
+        dropped: one.dropped + other.dropped,
+        calls,
+        faults: one.faults + other.faults,
+        call_us: time.checked_div(calls).unwrap_or(0),
+    }
+}
+
+fn figures_view(books: &GenerationBooks) -> FiguresView {
+    let micros = u64::try_from(books.call_time.as_micros()).unwrap_or(u64::MAX);
+    FiguresView {
+        generation: books.number,
+        input: books.input,
+        output: books.output,
+        dropped: books.dropped,
+        calls: books.calls,
+        faults: books.faults,
+        call_us: micros.checked_div(books.calls).unwrap_or(0),
+    }
+}
+
+fn ledger_view(books: &Books) -> LedgerView {
+    let mut stages: Vec<_> = books
+        .stages
+        .iter()
+        .map(|column| {
+            let dropped = column.dropped();
+            let view = StageLedger {
+                stage: column.name.clone(),
+                input: column.input,
+                output: column.output,
+                held: column.held,
+                bypassed: column.bypassed,
+                dropped: dropped
+                    .map(|(reason, items)| (reason.to_owned(), items))
+                    .collect(),
+                generations: column.generations.iter().map(figures_view).collect(),
+            };
+            (column.position.unwrap_or(usize::MAX), view)
+        })
+        .collect();
+    stages.sort_by_key(|(position, _)| *position);
+    let exporters = books.exporters.iter().map(|exporter| ExporterLedger {
+        exporter: exporter.name.clone(),
+        queued: exporter.queued,
+        exported: exporter.sent,
+        lost: exporter.lost(),
+    });
+    LedgerView {
+        received: books.received,
+        created: books.created,
+        refused: books.refused,
+        dropped: books.dropped(),
+        forwarded: books.forwarded,
+        abandoned: books.abandoned,
+        held: books.held(),
+        in_flight: books.ingress + books.chain,
+        balanced: books.is_balanced(),
+        stages: stages.into_iter().map(|(_, view)| view).collect(),
+        exporters: exporters.collect(),
+    }
+}
+
+fn shadow_view(stage: &str, running: u64, shadow: u64, seen: &Comparison) -> ShadowView {
+    let mut differences: Vec<_> = seen.differences.iter().collect();
+    differences.sort_by(|(a, x), (b, y)| y.count.cmp(&x.count).then_with(|| a.cmp(b)));
+    let differences = differences.into_iter().take(DIFFERENCES).map(|(kind, seen)| {
+        let examples = seen.examples.iter();
+        DifferenceView {
+            service: kind.service.clone(),
+            span: kind.span.clone(),
+            running: said(&kind.running),
+            shadow: said(&kind.shadow),
+            count: seen.count,
+            examples: examples
+                .map(|(trace, span)| (hex::encode(trace), hex::encode(span)))
+                .collect(),
+        }
+    });
+    ShadowView {
+        stage: stage.to_owned(),
+        running,
+        shadow,
+        compared: seen.compared,
+        different: seen.different,
+        unsettled: seen.unsettled,
+        faults: seen.faults,
+        differences: differences.collect(),
+    }
+}
+
+fn said(said: &Said) -> String {
+    match said {
+        Said::Keep => "keep".to_owned(),
+        Said::KeepEdited => "keep, edited".to_owned(),
+        Said::Drop(reason) => format!("drop: {reason}"),
+    }
+}
