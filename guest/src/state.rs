@@ -66,6 +66,7 @@
 //! [`Held`](crate::Held) and [`Moment`](crate::Moment) keep their meaning in the next generation. Where
 //! there are very many fixed-size ids, [`flat`] writes and reads them as one piece.
 
+use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 
 use crate::{emission, moment};
@@ -77,12 +78,45 @@ pub mod flat;
 /// A state that cannot be written (an iterator of unknown length, an error of a `Serialize` written
 /// by hand) is an error in the collector's log, and the next generation begins without it.
 pub fn to_bytes<S: Serialize + ?Sized>(state: &S) -> Option<Vec<u8>> {
-    match moment::at_one_moment(|| postcard::to_allocvec(state)) {
+    match moment::at_one_moment(|| postcard::serialize_with_flavor(state, Bytes(Vec::new()))) {
         Ok(bytes) => Some(bytes),
         Err(error) => {
             crate::error!("the state cannot be written: {error}");
             None
         }
+    }
+}
+
+/// Where a state is written. A small part is copied byte by byte: a copy of a length that the compiler
+/// does not know is a call out of WebAssembly, and ten of these for each of many entries add up.
+struct Bytes(Vec<u8>);
+
+/// Up to here a loop is quicker than a call.
+const SMALL: usize = 32;
+
+impl Flavor for Bytes {
+    type Output = Vec<u8>;
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    #[inline]
+    fn try_extend(&mut self, part: &[u8]) -> postcard::Result<()> {
+        if part.len() > SMALL {
+            self.0.extend_from_slice(part);
+        } else {
+            for &byte in part {
+                self.0.push(byte);
+            }
+        }
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Vec<u8>> {
+        Ok(self.0)
     }
 }
 

@@ -80,6 +80,12 @@ impl Seen {
         self.younger.len() + self.elder.len()
     }
 
+    /// Whether it is remembered, without a change.
+    #[cfg(test)]
+    pub(crate) fn knows(&self, ids: Ids) -> bool {
+        self.elder.contains(&ids) || self.younger.contains(&ids)
+    }
+
     /// All of it, or as much as fits into a state.
     pub(crate) fn remembered(&self) -> Remembered {
         let bytes = |ids: &HashSet<Ids, IdHash>, most: usize| {

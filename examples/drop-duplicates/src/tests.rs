@@ -1,9 +1,12 @@
 use std::time::Duration;
 
 use serde_json::json;
+use spandrel_guest::Moment;
 use spandrel_guest::testing::{TestBatch, TestHost};
 
 use super::DropDuplicates;
+use crate::ids::Ids;
+use crate::seen::Seen;
 
 fn host(max_spans: usize) -> TestHost<DropDuplicates> {
     TestHost::configure(json!({ "window": "10s", "max_spans": max_spans })).unwrap()
@@ -108,6 +111,142 @@ fn damaged_states_are_refused() {
         "state version 9 is newer than 2, the newest that this plugin reads"
     );
     assert_eq!(host.process(&batch).dropped("duplicate").len(), 5);
+}
+
+/// A generation that fills up just before its window ends is not forgotten as the window ends.
+#[test]
+fn a_full_half_is_remembered_for_its_window() {
+    let mut host = host(20);
+    host.advance(Duration::from_millis(9_900));
+    host.process(&numbered(0, 10));
+    host.advance(Duration::from_millis(200));
+    assert_eq!(
+        host.process(&numbered(0, 10)).dropped("duplicate").len(),
+        10
+    );
+}
+
+/// However often it is swapped, a span is remembered for its window, and not for ever.
+#[test]
+fn many_swaps_neither_shorten_nor_stretch_the_window() {
+    let config = || json!({ "window": "10s", "max_spans": 100 });
+    let mut host = host(100);
+    let batch = numbered(1, 3);
+    host.process(&batch);
+    for _ in 0..9 {
+        host.advance(Duration::from_secs(1));
+        host = host.swap_to(config()).unwrap().carried();
+        assert_eq!(host.process(&batch).dropped("duplicate").len(), 3);
+    }
+    for _ in 0..11 {
+        host.advance(Duration::from_secs(1));
+        host = host.swap_to(config()).unwrap().carried();
+        host.process(&numbered(9, 1));
+    }
+    assert_eq!(host.process(&batch).kept().len(), 3);
+}
+
+fn ids(number: u64) -> Ids {
+    let mut bytes = [0; Ids::BYTES];
+    bytes[..8].copy_from_slice(&number.to_le_bytes());
+    Ids::from_bytes(&bytes)
+}
+
+/// One instance sees a span each second and the other the next one, from different seconds on;
+/// whenever they become one, each span is remembered for its window, and for three at most.
+#[test]
+fn two_windows_of_different_age_become_one() {
+    const WINDOW: u64 = 10;
+    let second = |second: u64| Moment::now() + Duration::from_secs(second);
+    let all = (0..25).flat_map(|a| (0..25).map(move |b| (a, b)));
+    for ((began_a, began_b), joined) in all.flat_map(|began| [30, 34, 39, 55].map(|at| (began, at)))
+    {
+        let window = Duration::from_secs(WINDOW);
+        let mut one = Seen::new(window, 1_000, second(began_a));
+        let mut other = Seen::new(window, 1_000, second(began_b));
+        for at in 0..30 {
+            let began = if at % 2 == 0 { began_a } else { began_b };
+            let seen = if at % 2 == 0 { &mut one } else { &mut other };
+            if at >= began {
+                seen.forget_old(second(at));
+                assert!(seen.insert(ids(at), second(at)));
+            }
+        }
+        one.add(&other.remembered(), second(joined));
+        for at in joined..70 {
+            one.forget_old(second(at));
+            for seen in 0..30 {
+                let began = if seen % 2 == 0 { began_a } else { began_b };
+                let known = one.knows(ids(seen));
+                let case = || format!("{began_a} {began_b}: {seen} at {at}, joined at {joined}");
+                assert!(known || seen < began || at >= seen + WINDOW, "{}", case());
+                assert!(!known || at < seen + 3 * WINDOW, "{}", case());
+            }
+        }
+    }
+}
+
+/// When a canary ends, its generation knows the spans of both, and no more than it has room for:
+/// the youngest.
+#[test]
+fn a_canary_takes_over_within_its_limit() {
+    let mut running = host(100);
+    running.process(&numbered(0, 49));
+    running.advance(Duration::from_secs(3));
+    let config = json!({ "window": "10s", "max_spans": 100 });
+    let mut canary = running.beside::<DropDuplicates>(&config).unwrap();
+    canary.process(&numbered(100, 40));
+    let mut canary = canary.take_over(running).carried();
+    let seen = &canary.plugin().seen;
+    assert_eq!(seen.len(), 89);
+    assert_eq!(
+        canary
+            .process(&numbered(100, 40))
+            .dropped("duplicate")
+            .len(),
+        40
+    );
+
+    let mut third = canary.beside::<DropDuplicates>(&config).unwrap();
+    third.process(&numbered(200, 90));
+    let mut third = third.take_over(canary).carried();
+    assert!(third.plugin().seen.len() <= 100);
+    // What the third saw since it turned is as young as can be.
+    assert_eq!(
+        third.process(&numbered(250, 40)).dropped("duplicate").len(),
+        40
+    );
+}
+
+/// A state of more spans than there is room for now is taken over as far as there is; another
+/// plugin's is refused, and the spans go through all the same.
+#[test]
+fn other_limits_and_other_states_are_survived() {
+    let mut many = host(1_000);
+    many.process(&numbered(0, 900));
+    let few = json!({ "max_spans": 10 });
+    let few = many.swap_to::<DropDuplicates>(few).unwrap().carried();
+    assert!((5..=10).contains(&few.plugin().seen.len()));
+
+    let mut later = host(100);
+    assert_eq!(
+        later.restore(1, &[0; 24]).unwrap_err(),
+        "state version 1 is not read any more: this plugin's is 2"
+    );
+    assert_eq!(later.process(&numbered(0, 3)).kept().len(), 3);
+}
+
+/// A snapshot is a look: the plugin goes on as if nothing had been.
+#[test]
+fn a_plugin_goes_on_after_a_snapshot() {
+    let mut host = host(100);
+    host.process(&numbered(0, 20));
+    assert!(host.snapshot().is_some());
+    assert_eq!(
+        host.process(&numbered(0, 30)).dropped("duplicate").len(),
+        20
+    );
+    assert_eq!(host.plugin().seen.len(), 30);
 }
 
 /// Limits that make no sense are refused with what would.

@@ -16,8 +16,8 @@ const UNINTERESTING: Reason = Reason(0);
 #[derive(Debug)]
 pub struct KeepInterestingTraces {
     rules: Rules,
-    waiting: Waiting,
-    decisions: Decisions,
+    pub(crate) waiting: Waiting,
+    pub(crate) decisions: Decisions,
 }
 
 impl Plugin for KeepInterestingTraces {

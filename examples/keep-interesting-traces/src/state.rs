@@ -6,19 +6,18 @@ use serde::{Deserialize, Serialize};
 use spandrel_guest::state::{from_bytes, to_bytes, unreadable};
 
 use crate::decisions::{Decided, Decisions};
-use crate::trace::{Trace, TraceId};
-use crate::waiting::Waiting;
+use crate::waiting::{Carried, Traces, Waiting};
 
 pub(crate) const VERSION: u32 = 2;
 
-/// The state: of traces, or of references to them.
+/// The state: with the traces, or with a reference to them.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct State<T> {
     #[serde(with = "spandrel_guest::state::flat")]
     elder: Vec<Decided>,
     #[serde(with = "spandrel_guest::state::flat")]
     younger: Vec<Decided>,
-    waiting: Vec<(TraceId, T)>,
+    waiting: T,
 }
 
 pub(crate) fn write(waiting: &Waiting, decisions: &Decisions) -> Option<Vec<u8>> {
@@ -26,24 +25,21 @@ pub(crate) fn write(waiting: &Waiting, decisions: &Decisions) -> Option<Vec<u8>>
     to_bytes(&State {
         elder,
         younger,
-        waiting: waiting.iter().map(|(id, trace)| (*id, trace)).collect(),
+        waiting: waiting.carried(),
     })
 }
 
-pub(crate) fn read(version: u32, state: &[u8]) -> Result<State<Trace>, String> {
+pub(crate) fn read(version: u32, state: &[u8]) -> Result<State<Carried<Traces>>, String> {
     if version != VERSION {
         return Err(unreadable(version, VERSION));
     }
     from_bytes(state)
 }
 
-impl State<Trace> {
+impl State<Carried<Traces>> {
     /// Adds it all to what an instance has.
     pub(crate) fn add_to(self, waiting: &mut Waiting, decisions: &mut Decisions) {
         decisions.add(&[self.elder, self.younger]);
-        waiting.reserve(self.waiting.len());
-        for (id, trace) in self.waiting {
-            waiting.put(id, trace);
-        }
+        waiting.take_over(self.waiting);
     }
 }

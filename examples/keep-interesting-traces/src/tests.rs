@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use spandrel_guest::DrainReason;
-use spandrel_guest::testing::{TestBatch, TestHost, TestSpan};
+use spandrel_guest::testing::{Handover, TestBatch, TestHost, TestSpan};
+use spandrel_guest::{Batch, DrainReason, Manifest, Plugin};
 
-use super::KeepInterestingTraces;
+use super::{Config, KeepInterestingTraces};
 
 fn host(config: &Json) -> TestHost<KeepInterestingTraces> {
     TestHost::configure(config).unwrap()
@@ -180,6 +180,159 @@ fn a_swap_carries_traces_and_judgements() {
     let outcome = host.tick();
     assert_eq!(outcome.kept(), ["failed"]);
     assert_eq!(outcome.dropped("uninteresting"), ["fine"]);
+    assert_eq!(host.held(), 0);
+}
+
+/// However often it is swapped, a trace waits as long as its timeout says.
+#[test]
+fn many_swaps_do_not_stretch_the_timeout() {
+    let mut host = host(&at_once());
+    host.process(&batch().span("fine", child(1, 2)));
+    for _ in 0..9 {
+        host.advance(Duration::from_secs(1));
+        assert!(host.tick().spans().is_empty());
+        host = host.swap_to(at_once()).unwrap().carried();
+    }
+    host.advance(Duration::from_secs(1));
+    assert_eq!(host.tick().dropped("uninteresting"), ["fine"]);
+}
+
+/// Two instances, the younger of which takes over from the elder.
+fn joined(
+    one: impl FnOnce(&mut TestHost<KeepInterestingTraces>),
+    other: impl FnOnce(&mut TestHost<KeepInterestingTraces>),
+    config: &Json,
+) -> TestHost<KeepInterestingTraces> {
+    let mut running = host(config);
+    one(&mut running);
+    running.advance(Duration::from_secs(4));
+    let mut canary = running.beside(config).unwrap();
+    other(&mut canary);
+    canary.take_over(running).carried()
+}
+
+/// Parts of one trace that waited in two instances are judged as one, from the first span on: no
+/// span is lost on the way.
+#[test]
+fn parts_of_a_trace_are_joined() {
+    let mut host = joined(
+        |one| {
+            one.process(&batch().span("failed", |span| child(1, 2)(span).error("broken")));
+            one.process(&batch().span("fine", child(2, 2)));
+        },
+        |other| {
+            other.process(&batch().span("of failed", child(1, 3)));
+            other.process(&batch().span("of fine", child(2, 3)));
+        },
+        &json!({ "ratio": 0.0, "slow": "0s", "timeout": "10s" }),
+    );
+    assert_eq!(host.held(), 4);
+    host.advance(Duration::from_secs(6));
+    let outcome = host.tick();
+    let mut kept = outcome.kept();
+    kept.sort_unstable();
+    assert_eq!(kept, ["failed", "of failed"]);
+    assert_eq!(outcome.dropped("uninteresting").len(), 2);
+    assert!(outcome.undisposed().is_empty());
+    assert_eq!(host.held(), 0);
+}
+
+/// What waited in one instance and was judged in the other follows the judgement, whichever of the
+/// two takes over.
+#[test]
+fn what_waits_follows_the_judgement_of_the_other() {
+    let judged = |host: &mut TestHost<_>| {
+        let roots = batch().span("kept", |span| root(1)(span).error("failed"));
+        host.process(&roots.span("dropped", root(2)));
+    };
+    let waiting = |host: &mut TestHost<_>| {
+        host.process(
+            &batch()
+                .span("of kept", child(1, 2))
+                .span("of dropped", child(2, 2)),
+        );
+    };
+    for judged_first in [true, false] {
+        let mut host = match judged_first {
+            true => joined(judged, waiting, &at_once()),
+            false => joined(waiting, judged, &at_once()),
+        };
+        let outcome = host.tick();
+        assert_eq!(outcome.kept(), ["of kept"]);
+        assert_eq!(outcome.dropped("uninteresting"), ["of dropped"]);
+        assert_eq!(host.held(), 0);
+    }
+}
+
+/// The limits hold when two become one: the oldest traces beyond them are judged early, and no
+/// judgement is remembered beyond the limit.
+#[test]
+fn the_limits_hold_for_two() {
+    let config = json!({
+        "ratio": 1.0, "settle": "0s", "timeout": "1h", "max_traces": 32, "max_decisions": 40,
+    });
+    let fill = |first: u128| {
+        move |host: &mut TestHost<KeepInterestingTraces>| {
+            for trace in first..first + 30 {
+                host.process(&batch().span("judged", root(trace)));
+                host.process(&batch().span(&format!("{trace}"), child(1_000 + trace, 2)));
+            }
+        }
+    };
+    let mut host = joined(fill(100), fill(200), &config);
+    assert!(host.plugin().waiting.len() <= 32);
+    assert!(host.plugin().decisions.len() <= 40);
+    let outcome = host.tick();
+    assert_eq!(host.held() + outcome.kept().len(), 60);
+    let early = outcome.kept();
+    assert!(early.iter().all(|name| name.starts_with('1')), "{early:?}");
+}
+
+/// A state of another version is refused with both named, and what was held is offered anew: the
+/// trace waits again, and no span is lost.
+#[test]
+fn without_its_state_a_held_span_waits_again() {
+    /// The plugin as a later release has it.
+    #[derive(Debug)]
+    struct Later(KeepInterestingTraces);
+    impl Plugin for Later {
+        type Config = Config;
+        fn manifest(&self) -> Manifest {
+            let version = crate::state::VERSION + 1;
+            self.0.manifest().state_version(version)
+        }
+        fn configure(config: Config) -> Result<Self, String> {
+            KeepInterestingTraces::configure(config).map(Self)
+        }
+        fn process(&mut self, batch: &mut Batch) {
+            self.0.process(batch);
+        }
+        fn snapshot(&mut self) -> Option<Vec<u8>> {
+            self.0.snapshot()
+        }
+    }
+    let mut later = TestHost::<Later>::configure(at_once()).unwrap();
+    later.process(&batch().span("failed", |span| child(1, 2)(span).error("broken")));
+    let rolled_back = later.swap_to::<KeepInterestingTraces>(at_once()).unwrap();
+    let message = "state version 3 is newer than 2, the newest that this plugin reads";
+    assert_eq!(rolled_back.state, Handover::Refused(message.to_owned()));
+    assert_eq!(rolled_back.outcome.held(), ["failed"]);
+    let mut host = rolled_back.host;
+    host.advance(Duration::from_secs(10));
+    assert_eq!(host.tick().kept(), ["failed"]);
+}
+
+/// A snapshot is a look: the plugin goes on as if nothing had been, and settles what it holds.
+#[test]
+fn a_plugin_goes_on_after_a_snapshot() {
+    let mut host = host(&at_once());
+    host.process(&batch().span("judged", root(1)).span("fine", child(2, 2)));
+    let first = host.snapshot().unwrap();
+    assert_eq!(host.snapshot().unwrap(), first);
+    assert_eq!(
+        host.process(&batch().span("GET /", root(2))).spans().len(),
+        2
+    );
     assert_eq!(host.held(), 0);
 }
 

@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt;
 
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use spandrel_guest::{IdHash, Moment, Span};
 
 use crate::trace::{Trace, TraceId};
@@ -14,9 +17,11 @@ const EXCESS_PART: usize = 16;
 /// Traces by id. A tick walks through all of them: fifty thousand take about a millisecond.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    traces: HashMap<TraceId, Trace, IdHash>,
+    traces: Traces,
     most: usize,
 }
+
+pub(crate) type Traces = HashMap<TraceId, Trace, IdHash>;
 
 impl Waiting {
     pub(crate) fn new(most: usize) -> Self {
@@ -30,8 +35,20 @@ impl Waiting {
         self.traces.len()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&TraceId, &Trace)> {
-        self.traces.iter()
+    /// What goes into the state.
+    pub(crate) fn carried(&self) -> Carried<&Traces> {
+        Carried(&self.traces)
+    }
+
+    /// Adds the traces that waited in another instance. Spans of one may wait here already.
+    pub(crate) fn take_over(&mut self, Carried(traces): Carried<Traces>) {
+        if self.traces.is_empty() {
+            self.traces = traces;
+        } else {
+            for (id, trace) in traces {
+                put(&mut self.traces, id, trace);
+            }
+        }
     }
 
     /// Holds a span with the others of its trace.
@@ -40,20 +57,6 @@ impl Waiting {
             .entry(id)
             .or_insert_with(|| Trace::new(now))
             .add(span, now);
-    }
-
-    /// Adds a trace that waited in another instance. Spans of it may wait here already.
-    pub(crate) fn put(&mut self, id: TraceId, trace: Trace) {
-        match self.traces.entry(id) {
-            Entry::Occupied(here) => here.into_mut().join(trace),
-            Entry::Vacant(place) => {
-                place.insert(trace);
-            }
-        }
-    }
-
-    pub(crate) fn reserve(&mut self, more: usize) {
-        self.traces.reserve(more);
     }
 
     /// Takes out those that are due.
@@ -88,5 +91,54 @@ impl Waiting {
         ages.into_iter()
             .filter_map(|(_, id)| self.traces.remove_entry(&id))
             .collect()
+    }
+}
+
+/// Adds a trace, or what more there is of it: no handle is ever lost.
+fn put(traces: &mut Traces, id: TraceId, trace: Trace) {
+    match traces.entry(id) {
+        Entry::Occupied(here) => here.into_mut().join(trace),
+        Entry::Vacant(place) => {
+            place.insert(trace);
+        }
+    }
+}
+
+/// Traces on their way between two instances: a list, so that reading them back needs no second
+/// copy of all, and none of what is there twice is lost.
+#[derive(Debug)]
+pub(crate) struct Carried<T>(T);
+
+/// As many traces as are made room for before they are read: 7 MiB.
+const MOST_RESERVED: usize = 65_536;
+
+impl Serialize for Carried<&Traces> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Carried<Traces> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Traces;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("traces with their ids")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut read: A) -> Result<Traces, A::Error> {
+                let mut traces = Traces::default();
+                traces.reserve(read.size_hint().unwrap_or_default().min(MOST_RESERVED));
+                while let Some((id, trace)) = read.next_element()? {
+                    put(&mut traces, id, trace);
+                }
+                Ok(traces)
+            }
+        }
+
+        deserializer.deserialize_seq(Reader).map(Self)
     }
 }
