@@ -11,7 +11,7 @@ use crate::span_edits::SpanEdits;
 /// It is settled once, by [`forward`](Self::forward), [`forward_with`](Self::forward_with) or
 /// [`drop`](Self::drop), in this call or any later one. A `Held` that is destroyed without a word
 /// drops its span with the reason `undisposed`. It can be put into a
-/// [`snapshot`](crate::Plugin::snapshot): it keeps its meaning in the next generation.
+/// [`snapshot`](crate::Plugin::snapshot), by reference: it keeps its meaning in the next generation.
 #[derive(Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(from = "(u64, u32)")]
 #[must_use = "a held span that is not kept anywhere is dropped as `undisposed`"]

@@ -30,7 +30,8 @@ pub fn now() -> u64 {
     imported::now()
 }
 
-/// The monotonic clock, from an arbitrary start: what to measure timeouts with.
+/// The monotonic clock, from an arbitrary start: what to measure timeouts with. Each instance has its
+/// own; a time that should survive a swap is a [`Moment`](crate::Moment).
 pub fn monotonic() -> Duration {
     Duration::from_nanos(imported::monotonic())
 }

@@ -39,17 +39,31 @@ pub trait Plugin: Sized + 'static {
         let _: (DrainReason, Duration) = (reason, deadline);
     }
 
-    /// The state that the next generation should take over, if there is any. The manifest's
+    /// The state that another generation should take over, if there is any:
+    /// [`state::to_bytes`](crate::state::to_bytes). The manifest's
     /// [`state_version`](Manifest::state_version) says what it is written in.
+    ///
+    /// A snapshot changes nothing. It may be one to try a candidate with, and then this instance goes
+    /// on: so write held spans by reference, and settle none here.
     fn snapshot(&mut self) -> Option<Vec<u8>> {
         None
     }
 
-    /// Takes over a state that an earlier generation wrote as `version`.
+    /// Takes over a state that another generation wrote as `version`, in addition to what this one
+    /// knows already: [`state::from_bytes`](crate::state::from_bytes).
+    ///
+    /// At a swap this instance is fresh. When a canary ends it has worked, and takes over what the
+    /// generation beside it knew: so add up counts, unite sets, and keep every held span. A limit that
+    /// the two together would pass holds here, too.
+    ///
+    /// Versions that older releases of the plugin wrote should be read for as long as these may run
+    /// somewhere. A newer one is refused with [`state::unreadable`](crate::state::unreadable): it comes
+    /// when a swap is rolled back.
     ///
     /// # Errors
-    /// When this plugin cannot read it: the swap then goes on without it. Handles out of a state that
-    /// is refused have no meaning: destroyed before the error is returned, they say nothing.
+    /// When this plugin cannot read it: the swap goes on without it, and what is held is offered to
+    /// this instance as a batch. Nothing of the plugin may have changed then. Handles out of a state
+    /// that is refused have no meaning: destroyed before the error is returned, they say nothing.
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), String> {
         let _: &[u8] = state;
         Err(format!(
@@ -136,7 +150,7 @@ impl Manifest {
         self
     }
 
-    /// The version of what [`Plugin::snapshot`] writes, from 1.
+    /// The version of what [`Plugin::snapshot`] writes, from 1. Without one nothing is carried.
     pub const fn state_version(mut self, version: u32) -> Self {
         self.state_version = version;
         self

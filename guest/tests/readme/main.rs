@@ -3,6 +3,7 @@
 
 mod delay;
 mod first;
+mod limit;
 mod team_tags;
 
 /// What a reader copies from a page is what is tested here.
@@ -13,6 +14,7 @@ fn the_pages_show_these_plugins() {
     for (page, source) in [
         (guest, include_str!("team_tags.rs")),
         (guest, include_str!("delay.rs")),
+        (guest, include_str!("limit.rs")),
         (root, include_str!("first.rs")),
     ] {
         assert!(
