@@ -18,5 +18,8 @@ mod chaos;
 mod delivery;
 mod drain;
 mod edges;
+mod exporters;
 mod faults;
+mod gate;
 mod holds;
+mod redirect;
