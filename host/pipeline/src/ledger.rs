@@ -86,6 +86,11 @@ impl Ledger {
         }
     }
 
+    /// The generation of this column does not run on a shard any more.
+    pub(crate) fn close(&self, column: Column) {
+        self.post_stage(column.stage, |books| books.close(column.generation));
+    }
+
     /// Says which stages the pipeline has now, in order.
     pub(crate) fn arrange<'a>(&self, stages: impl IntoIterator<Item = &'a str>) {
         let order: Vec<&str> = stages.into_iter().collect();

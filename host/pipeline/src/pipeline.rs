@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use spandrel_wire::{Limits, Signal};
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 pub use self::stages::StagesChanged;
 use self::stages::{Stages, Terms};
@@ -165,17 +165,17 @@ impl Pipeline {
 
     /// The stages as they are.
     pub async fn stages(&self) -> Vec<StageSpec> {
-        self.stages.specs().await
+        self.stages.specs()
     }
 
     /// The last real batch that went into a stage, if one did; at most a second older than the last.
     pub async fn sample(&self, stage: &str) -> Option<Input> {
-        self.stages.sample(stage).await
+        self.stages.sample(stage)
     }
 
     /// What a stage's shadow said otherwise than the running generation.
     pub async fn comparison(&self, stage: &str) -> Option<Comparison> {
-        self.stages.comparison(stage).await
+        self.stages.comparison(stage)
     }
 
     /// A copy of the state of one of a stage's instances, for a probe; none when it has none, or is
@@ -237,7 +237,8 @@ impl Pipeline {
         let started = Instant::now();
         self.close();
         self.deadline.send_replace(Some(deadline));
-        self.door.release_shards().await;
+        // A sender that waits at another pipeline's door may keep the ways open until it gives up.
+        drop(timeout_at(deadline, self.door.release_shards()).await);
         let shards_in_time = self.stages.finish(deadline).await;
         let shards = started.elapsed();
         self.egress.close();

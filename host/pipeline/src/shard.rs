@@ -112,6 +112,7 @@ impl Shard {
                     self.forward(index + 1, emitted).await;
                 }
             }
+            Order::Ping { done } => done.send(()).unwrap_or_default(),
             Order::Empty { done } => {
                 for index in 0..self.chain.len() {
                     self.take_out(index).await;

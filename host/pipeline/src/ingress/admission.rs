@@ -103,6 +103,11 @@ impl Door {
         self.draining.send_replace(true);
     }
 
+    /// Whether everything is refused.
+    pub(crate) fn is_closed(&self) -> bool {
+        *self.draining.borrow()
+    }
+
     /// Lets go of the ways to the shards: their inputs close once the last sender is answered.
     pub(crate) async fn release_shards(&self) {
         *self.reroute().await = Routing::default();

@@ -68,6 +68,8 @@ pub struct GenerationBooks {
     pub faults: u64,
     /// The reasons of its manifest, as places in the column's `dropped`.
     reasons: Vec<usize>,
+    /// Shards on which it runs: its figures stay for as long.
+    shards: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -77,7 +79,7 @@ struct Dropped {
 }
 
 /// So many generations have figures of their own: the running one, the one before, a candidate
-/// beside it, and one more to compare with.
+/// beside it, and one more to compare with. Those that run are never forgotten.
 const GENERATIONS: usize = 4;
 
 /// So many names of reasons has a column: four generations' worth of the most that a manifest may
@@ -127,10 +129,26 @@ impl StageBooks {
             },
         };
         figures.reasons = reasons;
-        if self.generations.len() >= GENERATIONS {
-            self.generations.remove(0);
-        }
+        figures.shards += 1;
         self.generations.push(figures);
+        self.forget();
+    }
+
+    /// A generation does not run on a shard any more.
+    pub(super) fn close(&mut self, number: u64) {
+        if let Some(figures) = self.generation_mut(number) {
+            figures.shards = figures.shards.saturating_sub(1);
+        }
+        self.forget();
+    }
+
+    /// Forgets the figures of the oldest that do not run.
+    fn forget(&mut self) {
+        while self.generations.len() > GENERATIONS {
+            let retired = self.generations.iter().position(|known| known.shards == 0);
+            let Some(retired) = retired else { return };
+            self.generations.remove(retired);
+        }
     }
 
     pub(crate) fn generation_mut(&mut self, number: u64) -> Option<&mut GenerationBooks> {
@@ -242,6 +260,20 @@ mod tests {
         assert_eq!(column.dropped_total(), 13);
     }
 
+    /// A generation that runs keeps its figures and its reasons, however many candidates come and go.
+    #[test]
+    fn who_runs_is_not_forgotten() {
+        let mut column = StageBooks::new("wasm/a".to_owned());
+        column.open(1, &names(1, "noise"));
+        for candidate in 2..20 {
+            column.open(candidate, &[]);
+            column.close(candidate);
+        }
+        column.add_dropped(1, Reason::Plugin(0), 3);
+        assert_eq!(column.dropped().collect::<Vec<_>>(), [("noise0", 3)]);
+        assert_eq!(column.generations.len(), GENERATIONS);
+    }
+
     /// Neither generations nor names of reasons add up over thousands of swaps, and no drop is lost.
     #[test]
     fn a_column_is_bounded() {
@@ -249,6 +281,7 @@ mod tests {
         for number in 1..=3000 {
             column.open(number, &names(1, &format!("g{number}_")));
             column.add_dropped(number, Reason::Plugin(0), 1);
+            column.close(number);
         }
         assert_eq!(column.generations.len(), GENERATIONS);
         assert_eq!(column.dropped_total(), 3000);

@@ -7,16 +7,16 @@
 mod targets;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use spandrel_wire::Limits;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use self::targets::Shown;
+use self::targets::{Plan, Shown};
 use super::{AckOn, BuildError, ChangeError};
 use crate::chain::Chain;
 use crate::egress::Egress;
@@ -26,9 +26,12 @@ use crate::shard::{Changed, INPUT_BATCHES, Order, Shard, Task};
 use crate::stage::place::{Place, Target};
 use crate::stage::{Carried, Comparison, Dispatch, Input, StageSpec, State};
 
-/// How long a change waits for a place in the input of every shard. A shard that has none for so long
-/// waits for a backend.
+/// How long a change waits until every shard has come to it. One that has not after so long waits for
+/// a backend: then nothing is changed.
 const PUBLISH_WAIT: Duration = Duration::from_secs(10);
+/// How long a change waits for the shards' reports once it is published. It cannot be taken back then;
+/// a shard that waits for a backend after all changes when it goes on.
+const REPORT_WAIT: Duration = Duration::from_secs(10);
 /// How long a probe waits for a copy of a running instance's state.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(2);
 
@@ -58,14 +61,17 @@ pub(super) struct Terms {
 #[derive(Debug)]
 pub(super) struct Stages {
     terms: Terms,
-    running: Mutex<Running>,
+    /// Held by who changes the stages: one change at a time.
+    shards: Mutex<JoinSet<()>>,
+    /// For everybody to read at any time.
+    view: std::sync::Mutex<View>,
 }
 
-#[derive(Debug, Default)]
-struct Running {
+/// The stages as they were published last.
+#[derive(Clone, Debug, Default)]
+pub(super) struct View {
     specs: Vec<StageSpec>,
     shown: BTreeMap<String, Shown>,
-    shards: JoinSet<()>,
 }
 
 impl Stages {
@@ -74,121 +80,146 @@ impl Stages {
         terms: Terms,
         specs: Vec<StageSpec>,
     ) -> Result<(Self, Routing), BuildError> {
-        let mut running = Running::default();
+        let stages = Self {
+            terms,
+            shards: Mutex::default(),
+            view: std::sync::Mutex::default(),
+        };
         let dispatch = strictest(&specs);
-        let routing = running.start(&terms, specs, dispatch).await?;
-        let running = Mutex::new(running);
-        Ok((Self { terms, running }, routing))
+        let (chains, view) = stages.chains(specs).await?;
+        let routing = stages.start(&mut *stages.shards.lock().await, chains, view, dispatch);
+        Ok((stages, routing))
     }
 
     /// Makes these the stages, in this order. A stage of the same name and generation goes on as it
     /// is; another generation takes over its state and what it holds.
+    ///
+    /// May be dropped at any time: either nothing was published, or every shard has the order.
     pub(super) async fn change(
         &self,
         door: &Door,
         specs: Vec<StageSpec>,
     ) -> Result<StagesChanged, ChangeError> {
-        let mut running = self.running.lock().await;
+        let mut shards = self.shards.lock().await;
+        if door.is_closed() {
+            return Err(ChangeError::Draining);
+        }
         super::check_ack_on(&self.terms.name, self.terms.ack_on, &specs)?;
         let wanted = strictest(&specs);
         let (lanes, dispatch) = door.routing().await.parts();
         if lanes.is_empty() {
-            let routing = running.start(&self.terms, specs, wanted).await?;
-            *door.reroute().await = routing;
-            return Ok(StagesChanged::default());
-        }
-        let rows = running.rows(&self.terms, &specs, lanes.len()).await?;
-        let deadline = Instant::now() + PUBLISH_WAIT;
-        let changed = if wanted > dispatch {
-            // Held until the order stands in every input: no batch that was dealt out by the old
-            // rule comes after it.
-            let mut rerouting = timeout_at(deadline, door.reroute())
+            let (chains, view) = self.chains(specs).await?;
+            let deadline = Instant::now() + PUBLISH_WAIT;
+            let mut routing = timeout_at(deadline, door.reroute())
                 .await
                 .map_err(|_| ChangeError::Busy)?;
-            if wanted == Dispatch::Single {
-                empty_all_but_first(&lanes, deadline).await?;
-            }
-            let places = places(&lanes, deadline).await?;
-            rerouting.set_dispatch(wanted);
-            tell(places, rows)
-        } else {
-            let places = places(&lanes, deadline).await?;
-            tell(places, rows)
-        };
-        let names = specs.iter().map(|spec| spec.name.as_str());
-        self.terms.ledger.arrange(names);
+            *routing = self.start(&mut shards, chains, view, wanted);
+            return Ok(StagesChanged::default());
+        }
         // Where state lies by the old rule, the old rule stays.
-        let is_free = running.is_free(&specs);
-        running.specs = specs;
-        let changed = summed(changed.await);
-        if wanted < dispatch && is_free {
+        let loosens = wanted < dispatch && self.view().is_free(&specs);
+        let swapped = self.view().swapped(&specs);
+        let view = self.view().clone();
+        let plan = view.plan(&self.terms, specs, lanes.len()).await?;
+        let reports = self.publish(door, &lanes, plan, wanted > dispatch, wanted);
+        let reports = reports.await?;
+        let changed = summed(reports.await, &swapped);
+        if loosens {
             door.reroute().await.set_dispatch(wanted);
         }
         Ok(changed)
     }
 
+    /// Puts the order into every shard's input, or into none.
+    async fn publish(
+        &self,
+        door: &Door,
+        lanes: &[mpsc::Sender<Task>],
+        plan: Plan,
+        tightens: bool,
+        wanted: Dispatch,
+    ) -> Result<impl Future<Output = Vec<Option<Changed>>> + use<>, ChangeError> {
+        let deadline = Instant::now() + PUBLISH_WAIT;
+        ask(lanes, deadline, |done| Order::Ping { done }).await?;
+        let mut rerouting = None;
+        if tightens {
+            // Held until the order stands in every input: no batch that was dealt out by the old
+            // rule comes after it.
+            let held = timeout_at(deadline, door.reroute()).await;
+            rerouting = Some(held.map_err(|_| ChangeError::Busy)?);
+            if wanted == Dispatch::Single {
+                // All is to go to the first shard: the others let go of what they hold.
+                let others = lanes.get(1..).unwrap_or_default();
+                ask(others, deadline, |done| Order::Empty { done }).await?;
+            }
+        }
+        let places = places(lanes, deadline).await?;
+        if let Some(routing) = &mut rerouting {
+            routing.set_dispatch(wanted);
+        }
+        let Plan { rows, view } = plan;
+        let names = view.specs.iter().map(|spec| spec.name.as_str());
+        self.terms.ledger.arrange(names);
+        *self.view() = view;
+        Ok(tell(places, rows))
+    }
+
     /// The stages as they are.
-    pub(super) async fn specs(&self) -> Vec<StageSpec> {
-        self.running.lock().await.specs.clone()
+    pub(super) fn specs(&self) -> Vec<StageSpec> {
+        self.view().specs.clone()
     }
 
     /// The last real batch that went into a stage, if one did lately.
-    pub(super) async fn sample(&self, stage: &str) -> Option<Input> {
-        let running = self.running.lock().await;
-        running.shown.get(stage)?.sample.get().map(Input::from)
+    pub(super) fn sample(&self, stage: &str) -> Option<Input> {
+        self.view().shown.get(stage)?.sample.get().map(Input::from)
     }
 
     /// How the shadow of a stage differs; the last one's, when it has none now.
-    pub(super) async fn comparison(&self, stage: &str) -> Option<Comparison> {
-        let running = self.running.lock().await;
-        Some(running.shown.get(stage)?.comparison())
+    pub(super) fn comparison(&self, stage: &str) -> Option<Comparison> {
+        let shown = self.view().shown.get(stage)?.clone();
+        Some(shown.comparison())
     }
 
     /// A copy of the state of one instance of a stage.
     pub(super) async fn snapshot(&self, door: &Door, stage: &str) -> Option<State> {
-        let (lanes, _) = door.routing().await.parts();
-        let lane = lanes.first()?;
         let (reply, answer) = oneshot::channel();
         let order = Order::Snapshot {
             stage: stage.to_owned(),
             reply,
         };
         let asked = async {
-            lane.send(Task::Order(order)).await.ok()?;
+            let (lanes, _) = door.routing().await.parts();
+            lanes.first()?.send(Task::Order(order)).await.ok()?;
             answer.await.ok().flatten()
         };
-        tokio::time::timeout(SNAPSHOT_WAIT, asked)
-            .await
-            .ok()
-            .flatten()
+        timeout(SNAPSHOT_WAIT, asked).await.ok().flatten()
     }
 
     /// Waits until every shard has ended; they do once the door has let go of the ways to them.
     /// Returns whether they did in time; those that did not are cut off.
     pub(super) async fn finish(self, deadline: Instant) -> bool {
-        let mut running = self.running.into_inner();
-        let all = async { while running.shards.join_next().await.is_some() {} };
+        let mut shards = self.shards.into_inner();
+        let all = async { while shards.join_next().await.is_some() {} };
         let in_time = timeout_at(deadline, all).await.is_ok();
-        running.shards.shutdown().await;
+        shards.shutdown().await;
         in_time
     }
-}
 
-impl Running {
-    /// Starts shards where there are none, if there are stages.
-    async fn start(
-        &mut self,
-        terms: &Terms,
-        specs: Vec<StageSpec>,
-        dispatch: Dispatch,
-    ) -> Result<Routing, ChangeError> {
-        let shards = match (specs.is_empty(), dispatch) {
+    fn view(&self) -> MutexGuard<'_, View> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A row of stages for each shard there is to be, where there are none yet.
+    async fn chains(&self, specs: Vec<StageSpec>) -> Result<(Vec<Chain>, View), ChangeError> {
+        let terms = &self.terms;
+        let shards = match (specs.is_empty(), strictest(&specs)) {
             (true, _) => 0,
             (false, Dispatch::Single) => 1,
             (false, Dispatch::Any | Dispatch::ByTrace) => terms.width.max(1),
         };
+        let plan = View::default().plan(terms, specs, shards).await?;
         let mut chains = Vec::with_capacity(shards);
-        for targets in self.rows(terms, &specs, shards).await? {
+        for targets in plan.rows {
             let mut row = Vec::with_capacity(targets.len());
             for target in targets {
                 let ledger = Arc::clone(&terms.ledger);
@@ -196,25 +227,49 @@ impl Running {
             }
             chains.push(Chain::new(row, terms.limits, Arc::clone(&terms.ledger)));
         }
-        let mut lanes = Vec::with_capacity(shards);
+        Ok((chains, plan.view))
+    }
+
+    /// Starts a shard with each of these rows.
+    fn start(
+        &self,
+        shards: &mut JoinSet<()>,
+        chains: Vec<Chain>,
+        view: View,
+        dispatch: Dispatch,
+    ) -> Routing {
+        let terms = &self.terms;
+        let mut lanes = Vec::with_capacity(chains.len());
         for chain in chains {
             let (lane, input) = mpsc::channel(INPUT_BATCHES);
             lanes.push(lane);
             let egress = Arc::clone(&terms.egress);
             let shard = Shard::new(chain, egress, input, terms.deadline.clone());
-            self.shards.spawn(shard.run());
+            shards.spawn(shard.run());
         }
-        let names = specs.iter().map(|spec| spec.name.as_str());
+        let names = view.specs.iter().map(|spec| spec.name.as_str());
         terms.ledger.arrange(names);
-        self.specs = specs;
-        Ok(Routing::new(lanes, dispatch))
+        *self.view() = view;
+        Routing::new(lanes, dispatch)
     }
+}
 
+impl View {
     /// Whether no stage that stays has state by trace, so that traces may go to other shards.
     fn is_free(&self, specs: &[StageSpec]) -> bool {
         let stays = |old: &&StageSpec| specs.iter().any(|spec| spec.name == old.name);
         let mut stay = self.specs.iter().filter(stays);
         stay.all(|old| old.generation.manifest().dispatch == Dispatch::Any)
+    }
+
+    /// The stages that get another generation.
+    fn swapped(&self, specs: &[StageSpec]) -> Vec<String> {
+        let of = |spec: &&StageSpec| {
+            let mut old = self.specs.iter().filter(|old| old.name == spec.name);
+            old.any(|old| !Arc::ptr_eq(&old.generation, &spec.generation))
+        };
+        let swapped = specs.iter().filter(of);
+        swapped.map(|spec| spec.name.clone()).collect()
     }
 }
 
@@ -254,36 +309,52 @@ fn tell(
         answers.push(answer);
     }
     async move {
-        let answers = join_all(answers).await;
-        // A shard that was cut off at the drain's deadline does not answer.
-        answers.into_iter().map(Result::ok).collect()
+        // A shard that is late, or was cut off at the drain's deadline, does not answer.
+        let late = Instant::now() + REPORT_WAIT;
+        let report = |answer: oneshot::Receiver<Changed>| async move {
+            timeout_at(late, answer).await.ok()?.ok()
+        };
+        join_all(answers.into_iter().map(report)).await
     }
 }
 
-/// Has every shard but the first let go of what it holds, for all is to go to the first.
-async fn empty_all_but_first(
+/// Gives an order to each of these shards, and waits until all have obeyed.
+async fn ask(
     lanes: &[mpsc::Sender<Task>],
     deadline: Instant,
+    order: impl Fn(oneshot::Sender<()>) -> Order,
 ) -> Result<(), ChangeError> {
-    let mut answers = Vec::new();
-    for place in places(lanes.get(1..).unwrap_or_default(), deadline).await? {
+    let mut answers = Vec::with_capacity(lanes.len());
+    for place in places(lanes, deadline).await? {
         let (done, answer) = oneshot::channel();
-        place.send(Task::Order(Order::Empty { done }));
+        place.send(Task::Order(order(done)));
         answers.push(answer);
     }
-    let emptied = timeout_at(deadline, join_all(answers)).await;
-    emptied.map(drop).map_err(|_| ChangeError::Busy)
+    let obeyed = timeout_at(deadline, join_all(answers)).await;
+    obeyed.map(drop).map_err(|_| ChangeError::Busy)
 }
 
-fn summed(shards: Vec<Option<Changed>>) -> StagesChanged {
+/// What the shards report, of which these stages got another generation.
+fn summed(shards: Vec<Option<Changed>>, swapped: &[String]) -> StagesChanged {
     let mut sum = StagesChanged::default();
-    for changed in shards.into_iter().flatten() {
+    let mut carry = |stage: String, carried: Carried| {
+        let known = sum.carried.entry(stage).or_insert(Carried::Nothing);
+        if carried.rank() > known.rank() {
+            *known = carried;
+        }
+    };
+    for shard in shards {
+        let Some(changed) = shard else {
+            let late =
+                || Carried::Not("a shard waits for a backend, and changes after that".to_owned());
+            swapped
+                .iter()
+                .for_each(|stage| carry(stage.clone(), late()));
+            continue;
+        };
         sum.pause = sum.pause.max(changed.pause);
         for (stage, carried) in changed.carried {
-            let known = sum.carried.entry(stage).or_insert(Carried::Nothing);
-            if carried.rank() > known.rank() {
-                *known = carried;
-            }
+            carry(stage, carried);
         }
     }
     sum

@@ -19,6 +19,8 @@ pub(crate) enum Order {
         stage: String,
         reply: oneshot::Sender<Option<State>>,
     },
+    /// Say that it has come to this.
+    Ping { done: oneshot::Sender<()> },
     /// Let go of everything that is held: from now on this shard gets no batches.
     Empty { done: oneshot::Sender<()> },
 }

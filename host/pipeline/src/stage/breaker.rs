@@ -70,6 +70,15 @@ impl Breaker {
         }
     }
 
+    /// Other limits, from the next fault on. One that is open stays so for as long as it was told.
+    pub(crate) fn configure(&mut self, config: BreakerConfig) {
+        self.open_for = match self.open_until {
+            None => config.open_for,
+            Some(_) => self.open_for.min(config.open_at_most),
+        };
+        self.config = config;
+    }
+
     pub(crate) fn gate(&self) -> Gate {
         match self.open_until {
             None => Gate::Closed,

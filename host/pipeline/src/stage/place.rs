@@ -171,7 +171,10 @@ impl Place {
 
     /// A copy of the running instance's state, for a probe.
     pub(crate) async fn trial_snapshot(&mut self, emitted: &mut Vec<Batch>) -> Option<State> {
-        self.runner.trial_snapshot(emitted).await
+        let state = self.runner.trial_snapshot(emitted).await;
+        self.runner
+            .count_left(emitted.iter().map(Batch::items).sum());
+        state
     }
 
     /// Takes a place out of the books; it holds nothing any more.
@@ -212,6 +215,8 @@ impl Place {
             self.retained = None;
         }
         self.begin_beside(candidate, comparison, emitted).await;
+        self.runner
+            .count_left(emitted.iter().map(Batch::items).sum());
         (self, carried)
     }
 
@@ -225,7 +230,9 @@ impl Place {
         match &self.beside {
             None => false,
             Some(Beside::Canary(canary)) => {
-                !same(canary.runner.generation()) || !matches!(mode, Some(Mode::Canary(_)))
+                let candidate = canary.runner.generation();
+                let is_promoted = Arc::ptr_eq(candidate, &spec.generation);
+                is_promoted || !same(candidate) || !matches!(mode, Some(Mode::Canary(_)))
             }
             Some(Beside::Shadow(shadow)) => {
                 !same(shadow.generation()) || mode != Some(Mode::Shadow)

@@ -135,6 +135,9 @@ impl StageRunner {
 
     /// Another fault policy, other limits: the generation is the same.
     pub(crate) fn set_spec(&mut self, spec: Arc<StageSpec>) {
+        if spec.breaker != self.spec.breaker {
+            self.breaker.configure(spec.breaker.clone());
+        }
         self.spec = spec;
     }
 
@@ -218,7 +221,10 @@ impl StageRunner {
         let came = (!self.quarantine.is_empty()).then(|| batch.input.whole());
         let items = batch.items();
         match self.judge(ticket, &mut batch.input, items).await {
-            Ok(judgement) => {
+            Ok(mut judgement) => {
+                if let (Some(witness), Some(said)) = (&mut self.witness, judgement.said.take()) {
+                    witness.judged = Some((ticket, said));
+                }
                 self.worked(came.as_deref().unwrap_or_default());
                 self.apply(ticket, batch, judgement, passed);
             }
@@ -305,7 +311,7 @@ impl StageRunner {
         let mut reply = reply?;
         self.learned.add(reply.reads.take());
         let said = self.witness.is_some().then(|| reply.verdicts.clone());
-        let judgement = Judgement::new(
+        let mut judgement = Judgement::new(
             &self.held,
             self.generation.manifest(),
             &self.limits,
@@ -314,9 +320,7 @@ impl StageRunner {
             reply,
         )
         .map_err(|message| Fault::new(FaultKind::BadReply, message))?;
-        if let (Some(witness), Some(said)) = (&mut self.witness, said) {
-            witness.judged = Some((ticket, said));
-        }
+        judgement.said = said;
         Ok(judgement)
     }
 
@@ -328,7 +332,9 @@ impl StageRunner {
         judgement: Judgement,
         passed: &mut Passed,
     ) {
-        let Judgement { applied, released } = judgement;
+        let Judgement {
+            applied, released, ..
+        } = judgement;
         let came = batch.items();
         for (code, items) in applied.dropped {
             let reason = Reason::from_code(code);
@@ -353,7 +359,11 @@ impl StageRunner {
 
     fn count_output(&self, passed: &Passed) {
         let emitted: u64 = passed.emitted.iter().map(Batch::items).sum();
-        let items = passed.kept.as_ref().map_or(0, Transit::items) + emitted;
+        self.count_left(passed.kept.as_ref().map_or(0, Transit::items) + emitted);
+    }
+
+    /// Counts items that left the stage.
+    pub(crate) fn count_left(&self, items: u64) {
         if items > 0 {
             let generation = self.column.generation;
             self.post(|column| column.add_output(generation, items));

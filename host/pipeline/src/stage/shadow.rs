@@ -292,5 +292,6 @@ impl Drop for Shadow {
     fn drop(&mut self) {
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         report.unsettled = report.unsettled.saturating_sub(self.unsettled.len() as u64);
+        self.ledger.close(self.column);
     }
 }

@@ -19,7 +19,8 @@ use spandrel_pipeline::pipeline::{AckOn, Drained, Pipeline, PipelineConfig};
 use spandrel_pipeline::queue::QueueConfig;
 use spandrel_pipeline::refused::Refused;
 use spandrel_pipeline::stage::{
-    DrainReason, Emission, Fault, Generation, Input, Instance, InstantiateError, Manifest, Reply, StageSpec, Ticket,
+    DrainReason, Emission, Fault, Generation, Input, Instance, InstantiateError, Manifest, Reply,
+    StageSpec, Ticket,
 };
 use spandrel_wire::{Limits, Signal};
 use tokio::time::Instant;

@@ -22,4 +22,6 @@ mod exporters;
 mod faults;
 mod gate;
 mod holds;
+mod keeper;
 mod redirect;
+mod swap;

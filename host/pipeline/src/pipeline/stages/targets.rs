@@ -1,15 +1,16 @@
 //! What each shard is told to become: which instances are new, and those instances.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Running, Terms};
+use super::{Terms, View};
 use crate::pipeline::ChangeError;
 use crate::stage::place::Target;
 use crate::stage::sample::Sample;
 use crate::stage::{Beside, Comparison, Generation, HoldLimits, Instance, Mode, StageSpec};
 
 /// What all shards show of one stage.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Shown {
     pub(super) sample: Arc<Sample>,
     /// One for each shard.
@@ -28,23 +29,31 @@ impl Shown {
     }
 }
 
-impl Running {
-    /// A row of targets for each shard, with every instance that is needed; none when one cannot be
-    /// made.
-    pub(super) async fn rows(
-        &mut self,
+/// What the shards are to become, with every instance that is needed: nothing has begun yet.
+pub(super) struct Plan {
+    /// For each shard.
+    pub(super) rows: Vec<Vec<Target>>,
+    /// What there will be to see.
+    pub(super) view: View,
+}
+
+impl View {
+    /// From these stages to those in `specs`; an error when an instance cannot be made.
+    pub(super) async fn plan(
+        &self,
         terms: &Terms,
-        specs: &[StageSpec],
+        specs: Vec<StageSpec>,
         shards: usize,
-    ) -> Result<Vec<Vec<Target>>, ChangeError> {
+    ) -> Result<Plan, ChangeError> {
+        let mut shows = BTreeMap::new();
         let mut rows: Vec<Vec<Target>> = (0..shards).map(|_| Vec::new()).collect();
-        for spec in specs {
+        for spec in &specs {
             let old = self.specs.iter().find(|old| old.name == spec.name);
             let runs = old.is_some_and(|old| runs(old, &spec.generation));
             let candidate = spec.beside.as_ref();
             let candidate =
                 candidate.filter(|beside| !old.is_some_and(|old| is_beside(old, beside)));
-            let shown = self.shown.entry(spec.name.clone()).or_default();
+            let mut shown = self.shown.get(&spec.name).cloned().unwrap_or_default();
             if candidate.is_some_and(|beside| beside.mode == Mode::Shadow) {
                 shown.comparisons.clear();
             }
@@ -67,10 +76,13 @@ impl Running {
                     comparison: Arc::clone(comparison),
                 });
             }
+            shows.insert(spec.name.clone(), shown);
         }
-        self.shown
-            .retain(|stage, _| specs.iter().any(|spec| spec.name == *stage));
-        Ok(rows)
+        let view = Self {
+            specs,
+            shown: shows,
+        };
+        Ok(Plan { rows, view })
     }
 }
 

@@ -45,7 +45,7 @@ impl StageRunner {
 
     /// Checks and applies what came of a tick or a drain.
     pub(super) fn settle(&mut self, result: Result<Emission, Fault>, emitted: &mut Vec<Batch>) {
-        let reasons = self.spec.generation.manifest().drop_reasons.len();
+        let reasons = self.generation.manifest().drop_reasons.len();
         let checked = result.and_then(|emission| {
             Released::new(&self.held, reasons, &self.limits, emission)
                 .map_err(|message| Fault::new(FaultKind::BadReply, message))

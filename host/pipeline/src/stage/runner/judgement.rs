@@ -11,6 +11,8 @@ use crate::stage::{Emission, Input, Manifest, Reply};
 pub(crate) struct Judgement {
     pub(super) applied: Applied,
     pub(super) released: Option<Released>,
+    /// The verdicts word for word, where somebody wants to know.
+    pub(super) said: Option<Vec<u8>>,
 }
 
 impl Judgement {
@@ -42,7 +44,11 @@ impl Judgement {
         let applied = input
             .apply(&reply.verdicts, edits, &rules)
             .map_err(|bad| bad.to_string())?;
-        Ok(Self { applied, released })
+        Ok(Self {
+            applied,
+            released,
+            said: None,
+        })
     }
 }
 

@@ -45,23 +45,30 @@ impl StageRunner {
             if Instant::now() < self.rebuild_at {
                 return false;
             }
-            match self.generation.instantiate().await {
-                Ok(instance) => {
-                    self.instance = Some(instance);
-                    self.post(|column| column.restarts += 1);
-                }
-                Err(error) => {
-                    let error: &dyn std::error::Error = &error;
-                    tracing::error!(stage = %self.spec.name, error, "plugin could not be made anew");
-                    self.trip();
-                    return false;
-                }
-            }
+            self.renew().await;
         }
-        if std::mem::take(&mut self.orphaned) {
+        if self.instance.is_some() && std::mem::take(&mut self.orphaned) {
             self.offer_again(emitted).await;
         }
         self.instance.is_some()
+    }
+
+    /// Makes an instance where there is none.
+    pub(super) async fn renew(&mut self) {
+        if self.instance.is_some() {
+            return;
+        }
+        match self.generation.instantiate().await {
+            Ok(instance) => {
+                self.instance = Some(instance);
+                self.post(|column| column.restarts += 1);
+            }
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(stage = %self.spec.name, error, "plugin could not be made anew");
+                self.trip();
+            }
+        }
     }
 
     /// Offers what the instance before this one held, as batches, once. If this one fails on one of

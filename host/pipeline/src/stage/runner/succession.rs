@@ -55,13 +55,15 @@ impl StageRunner {
         let mut held = std::mem::take(&mut other.held);
         if carried != Carried::Yes {
             let mut known_up_to = 0;
-            if let Some(Retained { state, ticket, .. }) = retained
-                && self.restore(state, emitted).await == Carried::Yes
-            {
-                carried = Carried::Earlier;
-                known_up_to = ticket;
-                // What was let go since is still named by that state.
-                held.forgive_below(other.last_ticket.saturating_add(1));
+            if let Some(Retained { state, ticket, .. }) = retained {
+                // It may have failed on the other one's state.
+                self.renew().await;
+                if self.restore(state, emitted).await == Carried::Yes {
+                    carried = Carried::Earlier;
+                    known_up_to = ticket;
+                    // What was let go since is still named by that state.
+                    held.forgive_below(other.last_ticket.saturating_add(1));
+                }
             }
             held.orphan(|ticket| ticket > known_up_to);
         }
@@ -122,6 +124,7 @@ impl StageRunner {
             column.quarantined = column.quarantined.saturating_sub(quarantined);
             column.breakers_open = column.breakers_open.saturating_sub(open);
         });
+        self.ledger.close(self.column);
     }
 
     /// Ends a runner that holds nothing and that nobody follows.

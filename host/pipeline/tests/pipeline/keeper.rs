@@ -1,0 +1,340 @@
+//! A plugin with a state: what it has seen, and the names of what it holds. All that happens to its
+//! instances is written down.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use spandrel_pipeline::stage::{
+    Beside, Dispatch, DrainReason, Emission, Fault, FaultKind, Generation, Input, Instance,
+    InstantiateError, Manifest, Mode, Reply, StageSpec, State, Ticket,
+};
+
+use crate::edges::{ids, releasing};
+
+/// A call of `snapshot` or `restore`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// It works.
+    #[default]
+    Works,
+    /// There is no state; another one's is refused.
+    Refuses,
+    /// It traps.
+    Traps,
+    /// It traps on the state of another generation.
+    TrapsOnOthers,
+}
+
+/// What a generation is like. The default keeps everything, and has a state.
+#[derive(Clone)]
+pub(crate) struct Keeper {
+    pub(crate) number: u64,
+    /// Holds these.
+    pub(crate) holds: Option<fn(u64) -> bool>,
+    /// Drops these, for the reason at this index.
+    pub(crate) drops: fn(u64) -> Option<u8>,
+    pub(crate) reasons: Vec<String>,
+    /// Drops what it has seen before, for its last reason.
+    pub(crate) dedups: bool,
+    /// Lets go of all it holds when it sees this.
+    pub(crate) releases_on: u64,
+    /// Fails on a batch with one of these.
+    pub(crate) fails_on: fn(u64) -> bool,
+    pub(crate) snapshot: Way,
+    pub(crate) restore: Way,
+    pub(crate) dispatch: Dispatch,
+    pub(crate) tick: Option<Duration>,
+    /// So many instances can be made.
+    pub(crate) instances: usize,
+    /// Wants to be told here.
+    pub(crate) diary: Diary,
+}
+
+impl Default for Keeper {
+    fn default() -> Self {
+        Self {
+            number: 1,
+            holds: None,
+            drops: |_| None,
+            reasons: Vec::new(),
+            dedups: false,
+            releases_on: u64::MAX,
+            fails_on: |_| false,
+            snapshot: Way::Works,
+            restore: Way::Works,
+            dispatch: Dispatch::Any,
+            tick: None,
+            instances: usize::MAX,
+            diary: Diary::default(),
+        }
+    }
+}
+
+/// What happened to the instances, in order: the generation's number, and what.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Diary(Arc<Mutex<Vec<(u64, Event)>>>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    Made,
+    Saw(Vec<u64>),
+    Drained(DrainReason),
+    Snapshot,
+    /// Seen and held in the state that it was given.
+    Restored(usize, usize),
+}
+
+impl Diary {
+    fn write(&self, number: u64, event: Event) {
+        self.0.lock().unwrap().push((number, event));
+    }
+
+    pub(crate) fn read(&self) -> Vec<(u64, Event)> {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// How many instances of a generation were made.
+    pub(crate) fn made(&self, number: u64) -> usize {
+        let made = |(who, event): &(u64, Event)| *who == number && *event == Event::Made;
+        self.read().iter().filter(|entry| made(entry)).count()
+    }
+
+    /// What a generation saw, batch by batch.
+    pub(crate) fn saw(&self, number: u64) -> Vec<Vec<u64>> {
+        let saw = |(who, event)| match event {
+            Event::Saw(ids) if who == number => Some(ids),
+            _ => None,
+        };
+        self.read().into_iter().filter_map(saw).collect()
+    }
+}
+
+/// Holds everything.
+pub(crate) fn all(_: u64) -> bool {
+    true
+}
+
+impl Keeper {
+    /// One that holds everything.
+    pub(crate) fn holding(number: u64) -> Self {
+        Self {
+            number,
+            holds: Some(all),
+            releases_on: 999,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn generation(&self) -> Arc<dyn Generation> {
+        let mut reasons = self.reasons.clone();
+        reasons.extend(self.dedups.then(|| "duplicate".to_owned()));
+        Arc::new(KeeperGeneration {
+            manifest: Manifest {
+                name: "keeper".to_owned(),
+                dispatch: self.dispatch,
+                tick_interval: self.tick,
+                state_version: 1,
+                holds: self.holds.is_some(),
+                drop_reasons: reasons,
+                ..Manifest::default()
+            },
+            keeper: self.clone(),
+            made: AtomicUsize::new(0),
+        })
+    }
+
+    pub(crate) fn stage(&self, name: &str) -> StageSpec {
+        StageSpec::new(name, self.generation())
+    }
+}
+
+/// The stage with another generation.
+pub(crate) fn swapped(spec: &StageSpec, generation: &Arc<dyn Generation>) -> StageSpec {
+    StageSpec {
+        generation: Arc::clone(generation),
+        beside: None,
+        on_probation: true,
+        ..spec.clone()
+    }
+}
+
+/// The stage with a candidate beside it.
+pub(crate) fn beside(spec: &StageSpec, generation: &Arc<dyn Generation>, mode: Mode) -> StageSpec {
+    let generation = Arc::clone(generation);
+    StageSpec {
+        beside: Some(Beside { generation, mode }),
+        ..spec.clone()
+    }
+}
+
+struct KeeperGeneration {
+    manifest: Manifest,
+    keeper: Keeper,
+    made: AtomicUsize,
+}
+
+impl fmt::Debug for KeeperGeneration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "generation {}", self.keeper.number)
+    }
+}
+
+impl Generation for KeeperGeneration {
+    fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    fn number(&self) -> u64 {
+        self.keeper.number
+    }
+
+    fn instantiate(&self) -> BoxFuture<'_, Result<Box<dyn Instance>, InstantiateError>> {
+        let fits = self.made.fetch_add(1, Ordering::Relaxed) < self.keeper.instances;
+        let instance = KeeperInstance {
+            keeper: self.keeper.clone(),
+            seen: Vec::new(),
+            held: Vec::new(),
+        };
+        Box::pin(async move {
+            // As a real one does, it takes a while.
+            tokio::task::yield_now().await;
+            if fits {
+                instance.write(Event::Made);
+                return Ok(Box::new(instance) as Box<dyn Instance>);
+            }
+            let message = "no more of these".to_owned();
+            Err(InstantiateError {
+                message,
+                source: None,
+            })
+        })
+    }
+}
+
+struct KeeperInstance {
+    keeper: Keeper,
+    seen: Vec<u64>,
+    /// Pairs of ticket and index.
+    held: Vec<u64>,
+}
+
+fn trap() -> Fault {
+    Fault::new(FaultKind::Trap, "panicked")
+}
+
+impl KeeperInstance {
+    fn write(&self, event: Event) {
+        self.keeper.diary.write(self.keeper.number, event);
+    }
+
+    fn judge(&mut self, ticket: Ticket, batch: &[u8]) -> Result<Reply, Fault> {
+        let ids = ids(batch);
+        self.write(Event::Saw(ids.clone()));
+        if ids.iter().any(|id| (self.keeper.fails_on)(*id)) {
+            return Err(trap());
+        }
+        let mut reply = Reply::default();
+        if ids.contains(&self.keeper.releases_on) {
+            reply = releasing(std::mem::take(&mut self.held));
+        }
+        let duplicate = u8::try_from(self.keeper.reasons.len()).unwrap() + 2;
+        for (index, id) in ids.into_iter().enumerate() {
+            let verdict = if self.keeper.dedups && self.seen.contains(&id) {
+                duplicate
+            } else if let Some(reason) = (self.keeper.drops)(id) {
+                reason + 2
+            } else if self.keeper.holds.is_some_and(|holds| holds(id)) {
+                self.held.extend([ticket, index as u64]);
+                1
+            } else {
+                0
+            };
+            self.seen.push(id);
+            reply.verdicts.push(verdict);
+        }
+        Ok(reply)
+    }
+
+    fn release(&mut self) -> Emission {
+        let released = std::mem::take(&mut self.held);
+        releasing(released).emission.unwrap()
+    }
+
+    fn state(&self) -> State {
+        let words = [self.seen.len() as u64];
+        let words = words.iter().chain(&self.seen).chain(&self.held);
+        State {
+            version: u32::try_from(self.keeper.number).unwrap(),
+            bytes: words.flat_map(|word| word.to_le_bytes()).collect(),
+        }
+    }
+
+    fn add(&mut self, state: &State) {
+        let (words, _) = state.bytes.as_chunks::<8>();
+        let words: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
+        let seen = usize::try_from(words[0]).unwrap();
+        let (seen, held) = words[1..].split_at(seen);
+        self.write(Event::Restored(seen.len(), held.len() / 2));
+        self.seen.extend(seen);
+        self.held.extend(held);
+    }
+}
+
+impl Instance for KeeperInstance {
+    fn process<'a>(
+        &'a mut self,
+        ticket: Ticket,
+        input: &'a Input,
+    ) -> BoxFuture<'a, Result<Reply, Fault>> {
+        let answer = self.judge(ticket, input.bytes());
+        Box::pin(std::future::ready(answer))
+    }
+
+    fn tick(&mut self) -> BoxFuture<'_, Result<Emission, Fault>> {
+        let emission = self.release();
+        Box::pin(std::future::ready(Ok(emission)))
+    }
+
+    fn drain(
+        &mut self,
+        reason: DrainReason,
+        _: Duration,
+    ) -> BoxFuture<'_, Result<Emission, Fault>> {
+        self.write(Event::Drained(reason));
+        let emission = self.release();
+        Box::pin(std::future::ready(Ok(emission)))
+    }
+
+    fn snapshot(&mut self) -> BoxFuture<'_, Result<Option<State>, Fault>> {
+        self.write(Event::Snapshot);
+        let answer = match self.keeper.snapshot {
+            Way::Works | Way::TrapsOnOthers => Ok(Some(self.state())),
+            Way::Refuses => Ok(None),
+            Way::Traps => Err(trap()),
+        };
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            answer
+        })
+    }
+
+    fn restore(&mut self, state: State) -> BoxFuture<'_, Result<Result<(), String>, Fault>> {
+        let is_own = u64::from(state.version) == self.keeper.number;
+        let answer = match self.keeper.restore {
+            Way::TrapsOnOthers if !is_own => Err(trap()),
+            Way::Works | Way::TrapsOnOthers => {
+                self.add(&state);
+                Ok(Ok(()))
+            }
+            Way::Refuses => Ok(Err("cannot read this".to_owned())),
+            Way::Traps => Err(trap()),
+        };
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            answer
+        })
+    }
+}

@@ -1,0 +1,324 @@
+//! One generation after another: what it knew, what it held, and what the books say of it.
+
+use std::time::Duration;
+
+use spandrel_pipeline::pipeline::Pipeline;
+use spandrel_pipeline::stage::{Carried, FaultPolicy, StageSpec};
+
+use crate::edges::*;
+use crate::keeper::{Event, Keeper, Way, swapped};
+
+async fn pipeline(stages: Vec<StageSpec>, backend: &std::sync::Arc<Backend>) -> Pipeline {
+    let mut config = config(Vec::new(), vec![exporter(backend, 100)]);
+    config.stages = stages;
+    Pipeline::build(config).await.unwrap()
+}
+
+/// Swaps the only stage to this generation, and says what became of the state.
+async fn swap(pipeline: &Pipeline, spec: StageSpec) -> Carried {
+    let name = spec.name.clone();
+    let changed = pipeline.change(vec![spec]).await.unwrap();
+    changed.carried[&name].clone()
+}
+
+/// A state is carried: duplicates across the swap are known, and what the old generation held is
+/// released by the new one, under the tickets that it was held by.
+#[tokio::test(start_paused = true)]
+async fn state_and_held_items_are_carried() {
+    let backend = Backend::new([]);
+    let first = Keeper {
+        dedups: true,
+        ..Keeper::holding(1)
+    };
+    let second = Keeper {
+        number: 2,
+        ..first.clone()
+    };
+    let spec = first.stage("a");
+    let pipeline = pipeline(vec![spec.clone()], &backend).await;
+    offer(&pipeline, spans([1, 2, 3])).await.unwrap();
+    let carried = swap(&pipeline, swapped(&spec, &second.generation())).await;
+    assert_eq!(carried, Carried::Yes);
+    assert_eq!(pipeline.ledger().books().held(), 3);
+    offer(&pipeline, spans([2, 3, 4])).await.unwrap();
+    assert_eq!(dropped(&pipeline, 0)["duplicate"], 2);
+    // It is told to let go of all, and then holds the one that said so.
+    offer(&pipeline, spans([999])).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(backend.taken(), [1, 2, 3, 4]);
+    let stage = pipeline.ledger().books().stages[0].clone();
+    assert_eq!((stage.faults, stage.held), ([0; 4], 1));
+    assert_eq!(
+        first.diary.saw(2),
+        [vec![2, 3, 4], vec![999]],
+        "nothing was offered again"
+    );
+    drain(pipeline).await;
+    assert_eq!(backend.taken(), [1, 2, 3, 4, 999]);
+}
+
+/// Without a state that is taken, what is held is offered to the new generation as a batch: whether
+/// there is none, the new one refuses it, or either of the two traps.
+#[tokio::test(start_paused = true)]
+async fn held_items_are_offered_where_no_state_is_carried() {
+    let cases = [
+        (Way::Refuses, Way::Works, "Nothing", 0, 0),
+        (Way::Works, Way::Refuses, "cannot read this", 0, 0),
+        (Way::Traps, Way::Works, "in `snapshot`", 1, 0),
+        (Way::Works, Way::Traps, "in `restore`", 0, 1),
+    ];
+    for (snapshot, restore, says, old_faults, new_faults) in cases {
+        let backend = Backend::new([]);
+        let first = Keeper {
+            snapshot,
+            ..Keeper::holding(1)
+        };
+        let second = Keeper {
+            number: 2,
+            restore,
+            ..first.clone()
+        };
+        let spec = first.stage("a");
+        let pipeline = pipeline(vec![spec.clone()], &backend).await;
+        offer(&pipeline, spans([1, 2])).await.unwrap();
+        offer(&pipeline, spans([3])).await.unwrap();
+        let carried = swap(&pipeline, swapped(&spec, &second.generation())).await;
+        assert!(format!("{carried:?}").contains(says), "{carried:?}");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(first.diary.saw(2), [vec![1, 2, 3]], "{says}");
+        let books = pipeline.ledger().books();
+        let faults = |number| books.stages[0].generation(number).unwrap().faults;
+        assert_eq!((faults(1), faults(2)), (old_faults, new_faults), "{says}");
+        assert_eq!((books.held(), books.stages[0].bypassed), (3, 0), "{says}");
+        offer(&pipeline, spans([999])).await.unwrap();
+        drain(pipeline).await;
+        assert_eq!(backend.taken(), [1, 2, 3, 999], "{says}");
+    }
+}
+
+/// A generation whose breaker is open and whose quarantine is full is swapped for one that works:
+/// the next batch meets the new one, and the books have no open breaker any more.
+#[tokio::test(start_paused = true)]
+async fn breaker_and_quarantine_begin_anew() {
+    let backend = Backend::new([]);
+    let bad = Keeper {
+        fails_on: |_| true,
+        ..Keeper::default()
+    };
+    let good = Keeper {
+        number: 2,
+        fails_on: |_| false,
+        ..bad.clone()
+    };
+    let spec = StageSpec {
+        on_fault: FaultPolicy::Refuse,
+        ..bad.stage("a")
+    };
+    let pipeline = pipeline(vec![spec.clone()], &backend).await;
+    for _ in 0..5 {
+        offer(&pipeline, spans([1])).await.unwrap_err();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    for id in 2..5 {
+        offer(&pipeline, spans([id])).await.unwrap_err();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let stage = pipeline.ledger().books().stages[0].clone();
+    assert_eq!((stage.breakers_open, stage.quarantined), (1, 1));
+    swap(&pipeline, swapped(&spec, &good.generation())).await;
+    let stage = pipeline.ledger().books().stages[0].clone();
+    assert_eq!((stage.breakers_open, stage.quarantined), (0, 0));
+    offer(&pipeline, spans([1])).await.unwrap();
+    drain(pipeline).await;
+    assert_eq!(backend.taken(), [1]);
+}
+
+/// A generation that leaves no state is rolled back: the one before gets the state with which it
+/// ended, goes on with what it still holds of it, and what it says of items that are long gone is
+/// no fault.
+#[tokio::test(start_paused = true)]
+async fn a_rollback_falls_back_on_the_retained_state() {
+    for way in [Way::Traps, Way::Refuses] {
+        let backend = Backend::new([]);
+        let good = Keeper {
+            dedups: true,
+            holds: Some(|id| id != 500),
+            ..Keeper::holding(1)
+        };
+        let bad = Keeper {
+            number: 2,
+            snapshot: way,
+            ..good.clone()
+        };
+        let spec = good.stage("a");
+        let pipeline = pipeline(vec![spec.clone()], &backend).await;
+        offer(&pipeline, spans([1, 2])).await.unwrap();
+        swap(&pipeline, swapped(&spec, &bad.generation())).await;
+        // The bad one lets go of 1 and 2, then takes 3 and 999.
+        offer(&pipeline, spans([999])).await.unwrap();
+        offer(&pipeline, spans([3])).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert_eq!(backend.taken(), [1, 2], "{way:?}");
+        let carried = swap(&pipeline, swapped(&spec, &spec.generation)).await;
+        assert_eq!(carried, Carried::Earlier, "{way:?}");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(
+            good.diary.saw(1).last(),
+            Some(&vec![999, 3]),
+            "{way:?}: offered"
+        );
+        // Its state says that it holds 1 and 2, and that it has seen them.
+        offer(&pipeline, spans([1, 999])).await.unwrap();
+        let stage = pipeline.ledger().books().stages[0].clone();
+        assert_eq!(stage.generation(1).unwrap().faults, 0, "{way:?}");
+        assert_eq!(dropped(&pipeline, 0)["duplicate"], 2, "{way:?}");
+        drain(pipeline).await;
+        assert_eq!(backend.taken(), [1, 2, 3, 999], "{way:?}");
+    }
+}
+
+/// The generation before traps on what the one after it leaves: it gets its own state all the same,
+/// on another instance.
+#[tokio::test(start_paused = true)]
+async fn a_rollback_survives_a_poisonous_state() {
+    let backend = Backend::new([]);
+    let wary = Keeper {
+        dedups: true,
+        restore: Way::TrapsOnOthers,
+        ..Keeper::default()
+    };
+    let bad = Keeper {
+        number: 2,
+        restore: Way::Works,
+        ..wary.clone()
+    };
+    let spec = wary.stage("a");
+    let pipeline = pipeline(vec![spec.clone()], &backend).await;
+    offer(&pipeline, spans([1])).await.unwrap();
+    swap(&pipeline, swapped(&spec, &bad.generation())).await;
+    let carried = swap(&pipeline, swapped(&spec, &spec.generation)).await;
+    assert_eq!(carried, Carried::Earlier);
+    offer(&pipeline, spans([1, 2])).await.unwrap();
+    let stage = pipeline.ledger().books().stages[0].clone();
+    assert_eq!(dropped(&pipeline, 0)["duplicate"], 1);
+    assert_eq!((stage.bypassed, stage.faults), (0, [1, 0, 0, 0]));
+    drain(pipeline).await;
+    assert_eq!(backend.taken(), [1, 2]);
+}
+
+/// Off probation there is nothing to fall back on.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_retained_after_probation() {
+    let backend = Backend::new([]);
+    let first = Keeper::default();
+    let second = Keeper {
+        number: 2,
+        snapshot: Way::Refuses,
+        ..first.clone()
+    };
+    let spec = first.stage("a");
+    let pipeline = pipeline(vec![spec.clone()], &backend).await;
+    offer(&pipeline, spans([1])).await.unwrap();
+    let mut next = swapped(&spec, &second.generation());
+    swap(&pipeline, next.clone()).await;
+    next.on_probation = false;
+    assert!(
+        pipeline
+            .change(vec![next])
+            .await
+            .unwrap()
+            .carried
+            .is_empty()
+    );
+    assert_eq!(swap(&pipeline, spec).await, Carried::Nothing);
+    drain(pipeline).await;
+}
+
+/// One stage of three is swapped: the others keep their instances and what they know.
+#[tokio::test(start_paused = true)]
+async fn the_neighbours_are_not_touched() {
+    let backend = Backend::new([]);
+    let keepers = [1, 2, 3].map(|_| Keeper {
+        dedups: true,
+        ..Keeper::default()
+    });
+    let specs = ["a", "b", "c"];
+    let mut specs: Vec<_> = keepers
+        .iter()
+        .zip(specs)
+        .map(|(keeper, name)| keeper.stage(name))
+        .collect();
+    let pipeline = pipeline(specs.clone(), &backend).await;
+    offer(&pipeline, spans([1])).await.unwrap();
+    let next = Keeper {
+        number: 2,
+        ..keepers[1].clone()
+    };
+    specs[1] = swapped(&specs[1], &next.generation());
+    let changed = pipeline.change(specs).await.unwrap();
+    assert_eq!(changed.carried.keys().collect::<Vec<_>>(), ["b"]);
+    offer(&pipeline, spans([2])).await.unwrap();
+    let calm = [
+        (1, Event::Made),
+        (1, Event::Saw(vec![1])),
+        (1, Event::Saw(vec![2])),
+    ];
+    for neighbour in [0, 2] {
+        assert_eq!(keepers[neighbour].diary.read(), calm);
+    }
+    assert_eq!(keepers[1].diary.saw(2), [[2]]);
+    drain(pipeline).await;
+}
+
+/// Drops are counted by the names of their reasons, in whatever order a generation has them, and
+/// each generation has its own figures.
+#[tokio::test(start_paused = true)]
+async fn figures_by_generation_and_reasons_by_name() {
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+    let backend = Backend::new([]);
+    let first = Keeper {
+        drops: |id| (id < 10).then_some(u8::from(id < 5)),
+        reasons: names(&["noise", "health"]),
+        ..Keeper::default()
+    };
+    let second = Keeper {
+        number: 2,
+        reasons: names(&["health", "rest"]),
+        ..first.clone()
+    };
+    let spec = first.stage("a");
+    let pipeline = pipeline(vec![spec.clone()], &backend).await;
+    offer(&pipeline, spans(0..20)).await.unwrap();
+    swap(&pipeline, swapped(&spec, &second.generation())).await;
+    offer(&pipeline, spans(4..13)).await.unwrap();
+    let drops = dropped(&pipeline, 0);
+    assert_eq!((drops["noise"], drops["health"], drops["rest"]), (5, 10, 1));
+    let books = pipeline.ledger().books();
+    let figures = |number| {
+        let figures = books.stages[0].generation(number).unwrap();
+        (
+            figures.input,
+            figures.output,
+            figures.dropped,
+            figures.calls,
+        )
+    };
+    assert_eq!(figures(1), (20, 10, 10, 1));
+    assert_eq!(figures(2), (9, 3, 6, 1));
+    drain(pipeline).await;
+}
+
+/// A change that names the generation that runs leaves its instance where it is.
+#[tokio::test(start_paused = true)]
+async fn a_swap_to_the_same_generation_changes_nothing() {
+    let backend = Backend::new([]);
+    let keeper = Keeper::holding(1);
+    let spec = keeper.stage("a");
+    let pipeline = pipeline(vec![spec.clone()], &backend).await;
+    offer(&pipeline, spans([1])).await.unwrap();
+    let changed = pipeline.change(vec![spec]).await.unwrap();
+    assert!(changed.carried.is_empty());
+    assert_eq!(keeper.diary.made(1), 1);
+    drain(pipeline).await;
+    assert_eq!(backend.taken(), [1]);
+}
