@@ -13,7 +13,7 @@ pub(crate) const HOLD: u8 = 1;
 pub(crate) const UNDISPOSED: u8 = 255;
 
 #[derive(Debug, Default)]
-struct Emission {
+pub(crate) struct Emission {
     /// Two words for each item: its ticket, then index and outcome.
     released: Vec<u64>,
     edits: Edits,
@@ -169,4 +169,11 @@ pub(crate) fn take_if_any() -> Option<types::Emission> {
 /// Forgets what has collected: a new instance starts with nothing.
 pub(crate) fn reset() {
     EMISSION.take();
+}
+
+/// Puts another emission in the place of the one of this thread, where several instances live on
+/// one: only native tests have that.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn exchange(other: &mut Emission) {
+    EMISSION.with_borrow_mut(|emission| std::mem::swap(emission, other));
 }

@@ -252,11 +252,10 @@ fn what_waits_follows_the_judgement_of_the_other() {
                 .span("of dropped", child(2, 2)),
         );
     };
-    for judged_first in [true, false] {
-        let mut host = match judged_first {
-            true => joined(judged, waiting, &at_once()),
-            false => joined(waiting, judged, &at_once()),
-        };
+    for mut host in [
+        joined(judged, waiting, &at_once()),
+        joined(waiting, judged, &at_once()),
+    ] {
         let outcome = host.tick();
         assert_eq!(outcome.kept(), ["of kept"]);
         assert_eq!(outcome.dropped("uninteresting"), ["of dropped"]);

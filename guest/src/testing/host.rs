@@ -13,7 +13,7 @@ use spandrel_wire::{
 use super::batch::TestBatch;
 use super::outcome::{Fate, Outcome, TestedSpan};
 use crate::bindings::spandrel::plugin::types;
-use crate::emission::Released;
+use crate::emission::{self, Emission, Released};
 use crate::exported::{Exported, Package};
 use crate::host::{Level, double};
 use crate::plugin::{DrainReason, Plugin};
@@ -34,6 +34,8 @@ pub struct TestHost<P: Plugin> {
     manifest: types::Manifest,
     /// Where this instance's clock starts, by the double's.
     started: Duration,
+    /// What it said between two calls.
+    said: Emission,
     held: BTreeMap<u64, HeldBatch>,
     /// What the plugin said that it reads; none while it said nothing.
     reads: Option<Reads>,
@@ -66,10 +68,13 @@ impl<P: Plugin> TestHost<P> {
     pub(super) fn new(config: &impl Display) -> Result<Self, String> {
         let started = double::start_instance();
         let (exported, manifest) = Exported::configure(&config.to_string(), PACKAGE)?;
+        let mut said = Emission::default();
+        emission::exchange(&mut said);
         Ok(Self {
             exported,
             manifest,
             started,
+            said,
             held: BTreeMap::new(),
             reads: None,
             reads_all: false,
@@ -118,7 +123,7 @@ impl<P: Plugin> TestHost<P> {
     /// When the emission does not fit the contract.
     #[track_caller]
     pub fn tick(&mut self) -> Outcome {
-        let emission = self.exported().tick();
+        let emission = self.within(Exported::tick);
         self.emitted(&emission)
     }
 
@@ -128,7 +133,7 @@ impl<P: Plugin> TestHost<P> {
     /// When the emission does not fit the contract.
     #[track_caller]
     pub fn drain(&mut self, reason: DrainReason) -> Outcome {
-        let emission = self.exported().drain(reason, 1_000);
+        let emission = self.within(|exported| exported.drain(reason, 1_000));
         self.emitted(&emission)
     }
 
@@ -167,10 +172,13 @@ impl<P: Plugin> TestHost<P> {
         self.exported.plugin()
     }
 
-    /// The instance, with its clock.
-    pub(super) fn exported(&mut self) -> &mut Exported<P> {
+    /// Calls the instance, with its own clock and emission: another may live on this thread.
+    pub(super) fn within<R>(&mut self, call: impl FnOnce(&mut Exported<P>) -> R) -> R {
         double::enter_instance(self.started);
-        &mut self.exported
+        emission::exchange(&mut self.said);
+        let answer = call(&mut self.exported);
+        emission::exchange(&mut self.said);
+        answer
     }
 
     /// Whether the manifest says that there is a state to carry.
@@ -193,7 +201,7 @@ impl<P: Plugin> TestHost<P> {
         };
         let is_projected = projected.is_some();
         double::with(|double| double.batch = is_projected.then(|| batch.to_vec()));
-        let reply = self.exported().process(ticket, bytes, is_projected);
+        let reply = self.within(|exported| exported.process(ticket, bytes, is_projected));
         if let Some(news) = &reply.reads {
             let reads = self.reads.get_or_insert_default();
             if news.fields {

@@ -8,7 +8,7 @@ use spandrel_wire::Assembler;
 use super::host::TestHost;
 use super::outcome::Outcome;
 use crate::bindings::spandrel::plugin::types;
-use crate::emission;
+use crate::exported::Exported;
 use crate::plugin::Plugin;
 
 /// What became of the state of the earlier generation.
@@ -107,10 +107,6 @@ impl<P: Plugin> TestHost<P> {
     pub fn take_over<Q: Plugin>(mut self, mut other: TestHost<Q>) -> Swapped<P> {
         let state = self.hand_over(&mut other);
         let held = take(other.held_batches());
-        // What the other one's handles say as they go has no meaning: its instance is gone.
-        let count = emission::count();
-        drop(other);
-        emission::forget_since(count);
         let mut outcome = Outcome::default();
         if state == Handover::Carried {
             self.held_batches().extend(held);
@@ -149,7 +145,7 @@ impl<P: Plugin> TestHost<P> {
     /// When it lets go of held spans.
     #[track_caller]
     pub fn snapshot(&mut self) -> Option<(u32, Vec<u8>)> {
-        let (state, lost) = self.exported().snapshot_with_lost();
+        let (state, lost) = self.within(Exported::snapshot_with_lost);
         assert_eq!(
             lost, 0,
             "held spans that the snapshot let go of: write them by reference, it changes nothing"
@@ -163,6 +159,6 @@ impl<P: Plugin> TestHost<P> {
     /// Why it does not take it.
     pub fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), String> {
         let bytes = state.to_vec();
-        self.exported().restore(&types::State { version, bytes })
+        self.within(|exported| exported.restore(&types::State { version, bytes }))
     }
 }
