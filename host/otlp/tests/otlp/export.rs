@@ -248,3 +248,23 @@ async fn bad_configs_are_refused() {
         assert!(text.contains(name) && !text.contains("s3cret"), "{text}");
     }
 }
+
+/// An exporter that a reload replaces takes its connection with it, once its last attempt is over.
+#[tokio::test]
+async fn the_connection_goes_with_the_exporter() {
+    let sink = Sink::open();
+    let collector = Collector::start(&sink).await;
+    let url = format!("http://{}", collector.addr);
+    let exporter = GrpcExporter::new(&ExporterConfig::new(url)).expect("an endpoint");
+    assert!(matches!(traces(&exporter).await, Outcome::Sent));
+    assert_eq!(collector.stats.open_connections(), 1);
+    drop(exporter);
+    let closed = async {
+        while collector.stats.open_connections() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), closed)
+        .await
+        .expect("the connection is closed");
+}
