@@ -39,7 +39,8 @@ pub trait Exporter: Send + Sync + fmt::Debug {
     /// One attempt to send one valid OTLP request.
     fn export(&self, signal: Signal, batch: Bytes) -> BoxFuture<'_, Outcome>;
 
-    /// Writes out what the exporter itself holds (files); called once, after the last attempt.
+    /// Writes out what the exporter itself holds (files); called after the last attempt of each pipeline
+    /// that has it, and of each that has it no more or with other settings.
     fn flush(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(std::future::ready(Ok(())))
     }
