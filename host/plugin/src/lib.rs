@@ -2,8 +2,9 @@
 //!
 //! Read in the order in which a plugin comes alive: [`engine`] (one for the process), [`artifact`]
 //! (the file), [`compile`] and [`cache`] (its code), [`load`] and [`generation`] (bytes + config,
-//! checked and configured), [`instance`] (one store, called by one shard). [`limits`] is what a
-//! guest may use, [`log`] and [`metrics`] are what it may say, [`error`] is why it did not load.
+//! checked and configured), [`instance`] (one store, called by one shard), [`probation`] (whether a
+//! new generation does as well as the one before). [`limits`] is what a guest may use, [`log`] and
+//! [`metrics`] are what it may say, [`error`] is why it did not load.
 //!
 //! A guest can never panic, block or grow the host: host functions return values or traps, every
 //! call ends within its deadline, and after a fault the store is gone.
@@ -21,6 +22,7 @@ pub mod limits;
 pub mod load;
 pub mod log;
 pub mod metrics;
+pub mod probation;
 mod store;
 mod text;
 
@@ -33,3 +35,4 @@ pub use instance::Instance;
 pub use limits::Limits;
 pub use load::{Load, Module};
 pub use metrics::Metrics;
+pub use probation::ProbationConfig;

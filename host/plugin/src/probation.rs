@@ -1,0 +1,240 @@
+//! Probation: whether a generation that was just published does as well as the one before it.
+//!
+//! Nothing here watches: who does hands in the figures of both generations from time to time, and
+//! is told to go on, that the new one passed, or why it must be rolled back.
+
+use std::ops::AddAssign;
+use std::time::Duration;
+
+use spandrel_pipeline::ledger::GenerationBooks;
+
+/// Calls before latency is judged: the first ones of each instance pay for its memory.
+const MIN_CALLS: u64 = 20;
+/// Items before "drops everything" is said of a generation that has no other to be compared with,
+/// or one that dropped much: ten times what a comparison needs.
+const EVERYTHING_ITEMS: u64 = 1000;
+/// The share from which on a generation drops everything.
+const EVERYTHING: f64 = 0.99;
+/// A generation that dropped so much already is no reason to be surprised by everything.
+const ALMOST_EVERYTHING: f64 = 0.95;
+/// Time that is taken off before latency is judged, so that one call that stood still up to its
+/// deadline (100 ms by default) is never the reason.
+const LATENCY_SLACK: Duration = Duration::from_millis(100);
+/// Calls that are shorter than this on the average are fast enough, whatever they were before: a
+/// quarter of a percent of the default deadline.
+const LATENCY_FLOOR: Duration = Duration::from_micros(250);
+/// Failed calls that a batch brings which no generation can take, before it is quarantined.
+const POISON_FAULTS: f64 = 3.0;
+
+/// How long a generation is watched, and what it may do meanwhile.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProbationConfig {
+    /// It passes no sooner than this. 60 s: most jobs that run each minute have been seen.
+    pub time: Duration,
+    /// And no sooner than after so many calls. 1000: what fails once in a thousand batches shows.
+    pub batches: u64,
+    /// Failed calls that are no reason to roll back, beside those that the generation before had
+    /// as well. 0: the first fault is one too many for a new plugin.
+    pub max_faults: u64,
+    /// How much larger the share of dropped items may be than before, from 0 to 1. 0.5: filters
+    /// are changed to drop other things, rarely to drop half of the traffic more.
+    pub max_drop_increase: f64,
+    /// How many times as long an item may take. 5: more than another job or another machine's load
+    /// makes of it, less than a quadratic loop.
+    pub max_latency_ratio: f64,
+    /// Items of which the fate is known before shares of dropped items are compared. 100: by
+    /// chance, such a share is then off by 10 %, not by 50 %.
+    pub min_items: u64,
+}
+
+impl Default for ProbationConfig {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_secs(60),
+            batches: 1000,
+            max_faults: 0,
+            max_drop_increase: 0.5,
+            max_latency_ratio: 5.0,
+            min_items: 100,
+        }
+    }
+}
+
+/// What a generation did, over all instances.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Its calls.
+    pub calls: u64,
+    /// Time inside these calls.
+    pub call_time: Duration,
+    /// Items it was called with.
+    pub items_in: u64,
+    /// Items it let go on.
+    pub items_out: u64,
+    /// Items it dropped.
+    pub dropped: u64,
+    /// Calls that failed.
+    pub faults: u64,
+}
+
+impl From<&GenerationBooks> for Figures {
+    fn from(books: &GenerationBooks) -> Self {
+        Self {
+            calls: books.calls,
+            call_time: books.call_time,
+            items_in: books.input,
+            items_out: books.output,
+            dropped: books.dropped,
+            faults: books.faults,
+        }
+    }
+}
+
+impl AddAssign for Figures {
+    fn add_assign(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.call_time += other.call_time;
+        self.items_in += other.items_in;
+        self.items_out += other.items_out;
+        self.dropped += other.dropped;
+        self.faults += other.faults;
+    }
+}
+
+impl Figures {
+    /// What was added since `earlier`, a former reading of the same figures.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            calls: self.calls.saturating_sub(earlier.calls),
+            call_time: self.call_time.saturating_sub(earlier.call_time),
+            items_in: self.items_in.saturating_sub(earlier.items_in),
+            items_out: self.items_out.saturating_sub(earlier.items_out),
+            dropped: self.dropped.saturating_sub(earlier.dropped),
+            faults: self.faults.saturating_sub(earlier.faults),
+        }
+    }
+
+    /// Items of which it is known what became of them.
+    fn settled(&self) -> u64 {
+        self.dropped.saturating_add(self.items_out)
+    }
+
+    /// The share of items that it dropped, once there are `enough`.
+    fn drop_share(&self, enough: u64) -> Option<f64> {
+        let settled = self.settled();
+        (settled > 0 && settled >= enough).then(|| self.dropped as f64 / settled as f64)
+    }
+
+    /// Seconds an item, of this much of the time.
+    fn item_seconds(&self, time: Duration) -> Option<f64> {
+        (self.items_in > 0).then(|| time.as_secs_f64() / self.items_in as f64)
+    }
+}
+
+/// Where a generation on probation stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing is wrong so far.
+    Watching,
+    /// It stays.
+    Passed,
+    /// It must be rolled back, for this reason: one line, for the operator.
+    Failed(String),
+}
+
+/// Judges a generation by what it did in `elapsed` and by what the one before it did; none when
+/// there was none. A reason to fail comes before the end of the probation.
+pub fn judge(
+    config: &ProbationConfig,
+    elapsed: Duration,
+    new: &Figures,
+    old: Option<&Figures>,
+) -> Standing {
+    let old = old.copied().unwrap_or_default();
+    let problem = judge_faults(config, new, &old)
+        .or_else(|| judge_drops(config, new, &old))
+        .or_else(|| judge_latency(config, new, &old));
+    match problem {
+        Some(reason) => Standing::Failed(reason),
+        None if elapsed >= config.time && new.calls >= config.batches => Standing::Passed,
+        None => Standing::Watching,
+    }
+}
+
+/// Failed calls beyond those that the batches explain: where the generation before failed as well,
+/// as many as it would have had, what chance adds to that, and one batch that nobody can take.
+fn judge_faults(config: &ProbationConfig, new: &Figures, old: &Figures) -> Option<String> {
+    let mut allowed = config.max_faults as f64;
+    if old.faults > 0 {
+        let rate = old.faults as f64 / old.calls.max(old.faults) as f64;
+        let expected = rate * new.calls as f64;
+        allowed += (expected + 3.0 * expected.sqrt() + POISON_FAULTS).floor();
+    }
+    (new.faults as f64 > allowed).then(|| {
+        format!(
+            "{} of {} calls failed, {allowed:.0} were allowed; before it, {} of {} failed",
+            new.faults, new.calls, old.faults, old.calls
+        )
+    })
+}
+
+fn judge_drops(config: &ProbationConfig, new: &Figures, old: &Figures) -> Option<String> {
+    let share = new.drop_share(config.min_items)?;
+    let dropped = || {
+        format!(
+            "{} of {} items ({:.1} %) were dropped",
+            new.dropped,
+            new.settled(),
+            share * 100.0
+        )
+    };
+    let before = old.drop_share(config.min_items);
+    if let Some(before) = before
+        && share - before > config.max_drop_increase
+    {
+        return Some(format!(
+            "{}, before it {:.1} %: more than {:.1} points above that",
+            dropped(),
+            before * 100.0,
+            config.max_drop_increase * 100.0
+        ));
+    }
+    let everything = new.settled() >= EVERYTHING_ITEMS && share >= EVERYTHING;
+    if !everything || before.is_some_and(|before| before > ALMOST_EVERYTHING) {
+        return None;
+    }
+    let before = before.map_or("nothing to compare with".to_owned(), |before| {
+        format!("{:.1} %", before * 100.0)
+    });
+    Some(format!(
+        "{}, before it {before}: that is everything",
+        dropped()
+    ))
+}
+
+fn judge_latency(config: &ProbationConfig, new: &Figures, old: &Figures) -> Option<String> {
+    if new.calls < MIN_CALLS || old.calls < MIN_CALLS {
+        return None;
+    }
+    let time = new.call_time.saturating_sub(LATENCY_SLACK);
+    let call_seconds = time.as_secs_f64() / new.calls as f64;
+    if call_seconds <= LATENCY_FLOOR.as_secs_f64() {
+        return None;
+    }
+    let before = old
+        .item_seconds(old.call_time)
+        .filter(|before| *before > 0.0)?;
+    let ratio = new.item_seconds(time)? / before;
+    (ratio > config.max_latency_ratio).then(|| {
+        format!(
+            "an item takes {:.2} us, before it {:.2} us: {ratio:.1} times as long, {:.1} are allowed",
+            new.item_seconds(time).unwrap_or_default() * 1e6,
+            before * 1e6,
+            config.max_latency_ratio
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests;

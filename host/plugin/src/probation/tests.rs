@@ -1,0 +1,236 @@
+//! Each rule, and its edges.
+
+use std::time::Duration;
+
+use super::{Figures, ProbationConfig, Standing, judge};
+
+/// A generation whose calls of 100 items take 50 us, and that drops a tenth.
+fn good(calls: u64) -> Figures {
+    Figures {
+        calls,
+        call_time: Duration::from_micros(50) * u32::try_from(calls).expect("few"),
+        items_in: calls * 100,
+        items_out: calls * 90,
+        dropped: calls * 10,
+        faults: 0,
+    }
+}
+
+fn standing(new: Figures, old: Option<Figures>) -> Standing {
+    let config = ProbationConfig::default();
+    judge(&config, Duration::from_secs(1), &new, old.as_ref())
+}
+
+fn reason(new: Figures, old: Option<Figures>) -> String {
+    match standing(new, old) {
+        Standing::Failed(reason) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A generation passes when both its time and its batches are over, not one of them.
+#[test]
+fn it_passes_after_time_and_batches() {
+    let config = ProbationConfig::default();
+    let judge = |seconds, calls| {
+        let elapsed = Duration::from_secs(seconds);
+        judge(&config, elapsed, &good(calls), Some(&good(5000)))
+    };
+    assert_eq!(judge(60, 999), Standing::Watching);
+    assert_eq!(judge(59, 1000), Standing::Watching);
+    assert_eq!(judge(60, 1000), Standing::Passed);
+}
+
+/// A reason to fail counts at the last moment, too.
+#[test]
+fn a_fault_comes_before_passing() {
+    let config = ProbationConfig::default();
+    let new = Figures {
+        faults: 1,
+        ..good(1000)
+    };
+    let old = good(5000);
+    let last = judge(&config, Duration::from_secs(60), &new, Some(&old));
+    assert!(matches!(last, Standing::Failed(_)), "{last:?}");
+}
+
+/// The first fault is one too many where the generation before had none, or there was none.
+#[test]
+fn the_first_fault_rolls_back() {
+    let new = Figures {
+        faults: 1,
+        ..good(3)
+    };
+    assert_eq!(
+        reason(new, Some(good(5000))),
+        "1 of 3 calls failed, 0 were allowed; before it, 0 of 5000 failed"
+    );
+    assert_eq!(
+        reason(new, None),
+        "1 of 3 calls failed, 0 were allowed; before it, 0 of 0 failed"
+    );
+}
+
+/// Batches that the generation before could not take either do not roll back, for ever; more
+/// faults than these explain do.
+#[test]
+fn faults_of_the_batches_are_not_held_against_it() {
+    let old = Figures {
+        faults: 50,
+        ..good(5000)
+    };
+    let new = |calls, faults| Figures {
+        faults,
+        ..good(calls)
+    };
+    // One batch in a hundred: of 100 calls 1 is expected, 3 by chance, 3 of a batch that is tried
+    // three times.
+    assert_eq!(standing(new(100, 7), Some(old)), Standing::Watching);
+    assert_eq!(
+        reason(new(100, 8), Some(old)),
+        "8 of 100 calls failed, 7 were allowed; before it, 50 of 5000 failed"
+    );
+    // The more calls, the nearer to the rate.
+    assert_eq!(standing(new(10_000, 133), Some(old)), Standing::Watching);
+    assert!(reason(new(10_000, 134), Some(old)).contains("133 were allowed"));
+    // One fault long ago does not excuse a plugin that fails at once.
+    let long_ago = Figures {
+        faults: 1,
+        ..good(1_000_000)
+    };
+    assert_eq!(standing(new(3, 3), Some(long_ago)), Standing::Watching);
+    assert!(reason(new(4, 4), Some(long_ago)).starts_with("4 of 4 calls failed"));
+}
+
+/// What the operator allows is allowed beside what the batches explain.
+#[test]
+fn allowed_faults_are_allowed() {
+    let config = ProbationConfig {
+        max_faults: 2,
+        ..ProbationConfig::default()
+    };
+    let judge = |faults| {
+        let new = Figures { faults, ..good(9) };
+        judge(&config, Duration::ZERO, &new, Some(&good(100)))
+    };
+    assert_eq!(judge(2), Standing::Watching);
+    assert!(matches!(judge(3), Standing::Failed(_)));
+}
+
+fn dropping(dropped: u64, items_out: u64) -> Figures {
+    Figures {
+        calls: 5,
+        items_in: dropped + items_out,
+        items_out,
+        dropped,
+        ..Figures::default()
+    }
+}
+
+/// A share of dropped items far above the one before rolls back, once there are enough items to
+/// tell.
+#[test]
+fn a_jump_in_drops_rolls_back() {
+    let old = Some(dropping(100, 900));
+    assert_eq!(standing(dropping(60, 40), old), Standing::Watching);
+    assert_eq!(
+        reason(dropping(61, 39), old),
+        "61 of 100 items (61.0 %) were dropped, before it 10.0 %: more than 50.0 points above that"
+    );
+    assert_eq!(standing(dropping(99, 0), old), Standing::Watching);
+    assert!(matches!(
+        standing(dropping(100, 0), old),
+        Standing::Failed(_)
+    ));
+    // Held items are neither.
+    let holding = Figures {
+        items_in: 5000,
+        ..dropping(99, 0)
+    };
+    assert_eq!(standing(holding, old), Standing::Watching);
+}
+
+/// Dropping everything is told without a comparison, of enough items, and after a generation that
+/// dropped much but not all.
+#[test]
+fn dropping_everything_rolls_back() {
+    assert_eq!(standing(dropping(999, 0), None), Standing::Watching);
+    assert_eq!(standing(dropping(989, 11), None), Standing::Watching);
+    assert_eq!(
+        reason(dropping(990, 10), None),
+        "990 of 1000 items (99.0 %) were dropped, before it nothing to compare with: \
+         that is everything"
+    );
+    // Too few items before are no comparison.
+    assert!(reason(dropping(1000, 0), Some(dropping(0, 99))).contains("nothing to compare with"));
+    assert_eq!(
+        reason(dropping(1000, 0), Some(dropping(70, 30))),
+        "1000 of 1000 items (100.0 %) were dropped, before it 70.0 %: that is everything"
+    );
+    // A filter that lets next to nothing pass may find nothing for a while.
+    assert_eq!(
+        standing(dropping(1000, 0), Some(dropping(96, 4))),
+        Standing::Watching
+    );
+}
+
+/// A generation that is much slower an item rolls back; one call that stood still does not, nor do
+/// differences too small to matter.
+#[test]
+fn slow_calls_roll_back() {
+    let old = Some(good(5000));
+    let slow = |calls: u64, call_time| Figures {
+        call_time,
+        ..good(calls)
+    };
+    let ms = Duration::from_millis;
+    // 0.5 us an item before. With 100 ms taken off, 251 us a call is 5.02 times that.
+    assert_eq!(
+        reason(slow(1000, ms(100 + 251)), old),
+        "an item takes 2.51 us, before it 0.50 us: 5.0 times as long, 5.0 are allowed"
+    );
+    assert_eq!(standing(slow(1000, ms(100 + 250)), old), Standing::Watching);
+    // One call of 100 ms, the others as ever.
+    assert_eq!(standing(slow(20, ms(101)), old), Standing::Watching);
+    // Slow from the start is found after 20 calls.
+    assert_eq!(standing(slow(19, ms(19 * 90)), old), Standing::Watching);
+    assert!(matches!(
+        standing(slow(20, ms(20 * 90)), old),
+        Standing::Failed(_)
+    ));
+    // Nothing to compare with.
+    assert_eq!(
+        standing(slow(20, ms(20 * 90)), Some(good(19))),
+        Standing::Watching
+    );
+    assert_eq!(standing(slow(20, ms(20 * 90)), None), Standing::Watching);
+    // Ten times as long, but still short.
+    let tiny = Figures {
+        call_time: Duration::from_millis(5),
+        ..good(5000)
+    };
+    assert_eq!(standing(good(5000), Some(tiny)), Standing::Watching);
+}
+
+/// Smaller batches take longer an item, and are no reason: their calls are short.
+#[test]
+fn small_batches_are_no_reason() {
+    let single = Figures {
+        calls: 50_000,
+        call_time: Duration::from_secs(2),
+        items_in: 50_000,
+        items_out: 50_000,
+        ..Figures::default()
+    };
+    assert_eq!(standing(single, Some(good(5000))), Standing::Watching);
+}
+
+/// Figures of several pipelines add up, and a window is the difference of two readings.
+#[test]
+fn figures_add_up_and_a_window_is_a_difference() {
+    let mut sum = good(3);
+    sum += good(4);
+    assert_eq!(sum, good(7));
+    assert_eq!(sum.since(good(3)), good(4));
+    assert_eq!(good(3).since(sum), Figures::default());
+}
