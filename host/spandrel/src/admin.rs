@@ -12,6 +12,8 @@ mod history;
 mod query;
 mod route;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use std::io;
@@ -30,7 +32,9 @@ use self::admission::{Admission, Peer};
 use self::audit::Strangers;
 use self::route::{Read, Route};
 use self::socket::SocketFile;
+pub(crate) use self::socket::candidates;
 use self::token::Token;
+pub(crate) use self::token::contents as token_in;
 use crate::config::extension::Admin;
 use crate::config::net::{Endpoint, Listen};
 use crate::control::Control;

@@ -3,10 +3,11 @@
 //! Building binds every socket, opens every file and loads every plugin before anything is
 //! accepted, so that what can go wrong goes wrong at the start, with a name to it.
 
-mod drain;
-mod exporters;
-mod plugins;
-mod receivers;
+pub(crate) mod drain;
+pub(crate) mod exporters;
+pub(crate) mod live;
+pub(crate) mod plugins;
+pub(crate) mod receivers;
 mod rows;
 
 use std::io;
@@ -18,23 +19,27 @@ use std::time::Duration;
 use spandrel_otlp::exporter::ExporterError;
 use spandrel_otlp::receiver::BindError;
 use spandrel_pipeline::ledger::Ledger;
-use spandrel_pipeline::pipeline::{BuildError, Pipeline, PipelineConfig};
-use spandrel_pipeline::stage::StageSpec;
-use spandrel_plugin::LoadError;
+use spandrel_pipeline::pipeline::BuildError;
 use spandrel_plugin::engine::EngineError;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::info;
 
-use self::drain::Timing;
+use self::drain::{Retiring, Timing};
 use self::exporters::Exporters;
+use self::live::Live;
 use self::plugins::Plugins;
-use self::receivers::Bound;
+use self::receivers::{Bound, Serving};
+use crate::admin;
 use crate::config::extension::ExtensionKind;
 use crate::config::problem::{ConfigError, Problem};
 use crate::config::{self, Config};
+use crate::control::board::Board;
+use crate::control::changer::Changer;
+use crate::control::{Command, Control, in_one_line};
 use crate::telemetry::health::Health;
-use crate::telemetry::metrics::{PipelineSource, Sources};
+use crate::telemetry::metrics::Sources;
 use crate::web::{Answer, Handler, Web};
 
 /// Why the collector did not start.
@@ -73,6 +78,15 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// The admin API cannot listen.
+    #[error("extension `{id}` cannot start")]
+    Admin {
+        /// Which.
+        id: String,
+        /// Why not.
+        #[source]
+        source: admin::BindError,
+    },
     /// An exporter cannot be made.
     #[error("exporter `{id}` cannot start")]
     Exporter {
@@ -92,7 +106,7 @@ pub enum StartError {
         stage: String,
         /// Why not.
         #[source]
-        source: Box<LoadError>,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A pipeline does not fit together.
     #[error("a pipeline cannot start")]
@@ -116,11 +130,23 @@ pub enum Ending {
 pub struct App {
     health: Arc<Health>,
     receivers: Vec<Bound>,
-    pipelines: Vec<Pipeline>,
+    live: Live,
     addresses: Vec<(String, SocketAddr)>,
-    /// Health and metrics: they answer from the start to the end.
+    /// Health, metrics and the admin API: they answer from the start to the end.
     pages: JoinSet<()>,
-    timing: Timing,
+    commands: mpsc::Receiver<Command>,
+    /// Kept so that commands can come, whether or not anybody sends any.
+    control: Control,
+    origin: Option<Origin>,
+}
+
+/// How the configuration is read again while the collector runs.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// Where it was read.
+    pub sources: config::source::Sources,
+    /// Changes with each SIGHUP.
+    pub hang_ups: watch::Receiver<u32>,
 }
 
 impl App {
@@ -130,54 +156,68 @@ impl App {
     /// The first thing that does not work.
     pub async fn build(config: Config) -> Result<Self, StartError> {
         let started = Instant::now();
-        let health = Arc::new(Health::default());
-        let mut addresses = Vec::new();
-        let mut pages = JoinSet::new();
+        let mut open = Open::default();
+        let timing = Timing::of(&config);
         let mut receivers = Vec::new();
-        let timing = Timing {
-            timeout: config.service.drain_timeout,
-            delay: config.service.drain_delay,
-        };
         for receiver in config.receivers() {
-            receivers.push(Bound::bind(receiver, &timing, &mut addresses).await?);
+            let bound = Bound::bind(receiver, &timing, None).await?;
+            open.addresses.extend(bound.address());
+            receivers.push(bound);
         }
-        for extension in &config.service.extensions {
-            let ExtensionKind::HealthCheck(settings) = &extension.kind else {
-                continue;
-            };
-            let id = extension.id.as_str();
-            let web = bind(id, &settings.endpoint, &mut addresses).await?;
-            info!(extension = id, endpoint = %web.address(), "extension listening");
-            pages.spawn(web.serve(health_page(Arc::clone(&health), settings.path.clone())));
-        }
-        let metrics = match &config.service.telemetry.metrics {
-            Some(endpoint) => Some(bind("metrics", endpoint, &mut addresses).await?),
-            None => None,
-        };
+        let board = Arc::new(Board::default());
+        let (control, commands) = Control::new(Arc::clone(&board) as Arc<_>);
+        let sources = Arc::new(Sources::new(started, Arc::clone(&board)));
+        open.extensions(&config, &control).await?;
+        open.metrics(&config, &sources).await?;
         let exporters = Exporters::make(&config)?;
-        let plugins = Plugins::load(&config).await?;
-        let pipelines = build_pipelines(&config, &exporters, &plugins).await?;
-        for receiver in &mut receivers {
-            receiver.connect(&config, &pipelines);
+        let Plugins { engine, stages } = Plugins::load(&config).await?;
+        let mut pipelines = Vec::with_capacity(config.service.pipelines.len());
+        for pipeline in &config.service.pipelines {
+            let built = live::build_pipeline(&config, pipeline, &exporters, &stages).await;
+            pipelines.push(built?);
         }
-        if let Some(web) = metrics {
-            info!(component = "metrics", endpoint = %web.address(), "metrics listening");
-            let sources = Arc::new(sources(started, &receivers, &pipelines, &plugins));
-            pages.spawn(web.serve(metrics_page(sources)));
+        for receiver in &receivers {
+            receiver.connect(&config, &pipelines);
         }
         info!(
             elapsed_ms = millis(started),
             pipelines = pipelines.len(),
             "everything built"
         );
+        let live = Live {
+            config,
+            engine,
+            stages,
+            exporters,
+            pipelines,
+            serving: Serving::default(),
+            retiring: Retiring::default(),
+            board,
+            sources,
+            timing,
+        };
+        let Open {
+            health,
+            addresses,
+            pages,
+        } = open;
         Ok(Self {
             health,
             receivers,
-            pipelines,
+            live,
             addresses,
             pages,
-            timing,
+            commands,
+            control,
+            origin: None,
         })
+    }
+
+    /// The configuration is read again when its files change, or when somebody asks for it.
+    #[must_use]
+    pub fn reloading(mut self, origin: Origin) -> Self {
+        self.origin = Some(origin);
+        self
     }
 
     /// Everything that `validate` can find out without listening or writing: exporters are made,
@@ -202,7 +242,7 @@ impl App {
 
     /// The books of its pipelines, which outlive it.
     pub fn ledgers(&self) -> Vec<Arc<Ledger>> {
-        let pipelines = self.pipelines.iter();
+        let pipelines = self.live.pipelines.iter();
         pipelines
             .map(|pipeline| Arc::clone(pipeline.ledger()))
             .collect()
@@ -217,20 +257,74 @@ impl App {
         let Self {
             health,
             receivers,
-            pipelines,
+            mut live,
             pages,
-            timing,
+            commands,
+            control,
+            origin,
             ..
         } = self;
-        let mut serving = receivers::Serving::start(receivers);
+        live.serving = Serving::start(receivers);
+        live.show();
         health.ready();
         info!("Everything is ready. Begin running and processing data.");
-        let signal = stop.await;
+        let mut changer = Changer::new(live, commands, origin);
+        let signal = tokio::select! {
+            biased;
+            signal = stop => signal,
+            () = changer.run() => "end of control",
+        };
         info!(signal, "Received signal from OS");
-        let ending = drain::drain(&health, &mut serving, pipelines, &timing, abort).await;
+        let ending = drain::drain(&health, changer.end(), abort).await;
         // The last scrape and the last probe have been answered when the process ends.
-        drop(pages);
+        drop((pages, control));
         ending
+    }
+}
+
+/// What listens for probes, scrapes and operators.
+#[derive(Debug, Default)]
+struct Open {
+    health: Arc<Health>,
+    addresses: Vec<(String, SocketAddr)>,
+    pages: JoinSet<()>,
+}
+
+impl Open {
+    async fn extensions(&mut self, config: &Config, control: &Control) -> Result<(), StartError> {
+        for extension in &config.service.extensions {
+            let id = extension.id.as_str();
+            match &extension.kind {
+                ExtensionKind::HealthCheck(settings) => {
+                    let web = bind(id, &settings.endpoint, &mut self.addresses).await?;
+                    info!(extension = id, endpoint = %web.address(), "extension listening");
+                    let page = health_page(Arc::clone(&self.health), settings.path.clone());
+                    self.pages.spawn(web.serve(page));
+                }
+                ExtensionKind::Admin(settings) => {
+                    let listener = admin::Listener::bind(settings).await;
+                    let listener = listener.map_err(|source| StartError::Admin {
+                        id: id.to_owned(),
+                        source,
+                    })?;
+                    info!(extension = id, endpoint = %listener.endpoint(), "extension listening");
+                    let address = listener.address().map(|address| (id.to_owned(), address));
+                    self.addresses.extend(address);
+                    self.pages.spawn(listener.serve(control.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn metrics(&mut self, config: &Config, sources: &Arc<Sources>) -> Result<(), StartError> {
+        if let Some(endpoint) = &config.service.telemetry.metrics {
+            let web = bind("metrics", endpoint, &mut self.addresses).await?;
+            info!(component = "metrics", endpoint = %web.address(), "metrics listening");
+            self.pages
+                .spawn(web.serve(metrics_page(Arc::clone(sources))));
+        }
+        Ok(())
     }
 }
 
@@ -261,62 +355,6 @@ fn metrics_page(sources: Arc<Sources>) -> Handler {
     })
 }
 
-fn sources(
-    started: Instant,
-    receivers: &[Bound],
-    pipelines: &[Pipeline],
-    plugins: &Plugins,
-) -> Sources {
-    let pipeline = |pipeline: &Pipeline| PipelineSource {
-        ledger: Arc::clone(pipeline.ledger()),
-        queues: Box::new(pipeline.queue_gauge()),
-    };
-    Sources {
-        started,
-        receivers: receivers.iter().filter_map(Bound::counters).collect(),
-        pipelines: pipelines.iter().map(pipeline).collect(),
-        plugins: plugins.metrics(),
-    }
-}
-
-async fn build_pipelines(
-    config: &Config,
-    exporters: &Exporters,
-    plugins: &Plugins,
-) -> Result<Vec<Pipeline>, StartError> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let shards = config.service.shards.unwrap_or(cores);
-    let mut pipelines = Vec::with_capacity(config.service.pipelines.len());
-    for pipeline in &config.service.pipelines {
-        let started = Instant::now();
-        let stages = pipeline.stages.iter().filter_map(|stage| {
-            Some(StageSpec {
-                on_fault: stage.wasm.on_fault,
-                hold: stage.wasm.hold,
-                ..StageSpec::new(stage.id.to_string(), plugins.generation(&stage.id)?)
-            })
-        });
-        let built = Pipeline::build(PipelineConfig {
-            name: pipeline.id.to_string(),
-            signal: pipeline.signal,
-            shards,
-            stages: stages.collect(),
-            exporters: exporters.specs(pipeline),
-            ack_on: pipeline.ack_on,
-            limits: spandrel_wire::Limits::default(),
-        });
-        pipelines.push(built.await?);
-        info!(
-            pipeline = %pipeline.id,
-            stages = pipeline.stages.len(),
-            exporters = pipeline.exporters.len(),
-            elapsed_ms = millis(started),
-            "pipeline built"
-        );
-    }
-    Ok(pipelines)
-}
-
 /// Milliseconds since a moment, for the log.
 pub(crate) fn millis(since: Instant) -> u64 {
     whole_millis(since.elapsed())
@@ -327,14 +365,12 @@ fn whole_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Microseconds, for the log.
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// An error and its causes in one line, where they are shown as a problem of the configuration.
 fn problem(path: String, error: &dyn std::error::Error) -> Problem {
-    let mut what = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        what.push_str(": ");
-        what.push_str(&error.to_string());
-        cause = error.source();
-    }
-    Problem::nowhere(path, what)
+    Problem::nowhere(path, in_one_line(error))
 }

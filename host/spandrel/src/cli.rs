@@ -1,6 +1,7 @@
 //! The command line, and what the process' exit code says.
 
 mod bench;
+mod plugin;
 mod signals;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -9,7 +10,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tracing::{error, info, warn};
 
-use crate::app::{App, Ending, StartError};
+use crate::app::{App, Ending, Origin, StartError};
 use crate::config::problem::ConfigError;
 use crate::config::source::Sources;
 use crate::config::{self, Config};
@@ -48,6 +49,10 @@ enum Command {
     Validate(SourceArguments),
     /// Measures a collector: sends to it, counts what it exports, and says what it took
     Bench(bench::BenchArguments),
+    /// Shows and changes the plugins of a running collector, over its `admin` extension
+    Plugin(plugin::PluginArguments),
+    /// Lets a running collector read its configuration again
+    Reload(plugin::Connection),
 }
 
 #[derive(Debug, Args)]
@@ -70,6 +75,8 @@ pub fn main() -> ExitCode {
         Some(Command::Validate(sources)) => validate(sources),
         Some(Command::Run(sources)) => run(sources),
         Some(Command::Bench(arguments)) => bench::main(&arguments),
+        Some(Command::Plugin(arguments)) => plugin::main(&arguments),
+        Some(Command::Reload(connection)) => plugin::reload(&connection),
         None => run(arguments.sources),
     }
 }
@@ -88,7 +95,8 @@ fn usage(message: &clap::Error) -> ExitCode {
 
 fn run(arguments: SourceArguments) -> ExitCode {
     let is_default = arguments.configs.is_empty();
-    let config = match load(arguments) {
+    let sources = sources(arguments);
+    let config = match Config::load(&sources) {
         Ok(config) => config,
         Err(refused) => return print_problems(&refused),
     };
@@ -96,10 +104,10 @@ fn run(arguments: SourceArguments) -> ExitCode {
     let Some(runtime) = runtime() else {
         return ExitCode::from(COULD_NOT_START);
     };
-    runtime.block_on(serve(config, is_default))
+    runtime.block_on(serve(config, sources, is_default))
 }
 
-async fn serve(config: Config, is_default: bool) -> ExitCode {
+async fn serve(config: Config, sources: Sources, is_default: bool) -> ExitCode {
     let version = env!("CARGO_PKG_VERSION");
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     info!(
@@ -129,7 +137,10 @@ async fn serve(config: Config, is_default: bool) -> ExitCode {
         }
     };
     let app = match built {
-        Ok(app) => app,
+        Ok(app) => app.reloading(Origin {
+            sources,
+            hang_ups: signals.hang_ups(),
+        }),
         Err(error) => return could_not_start(&error),
     };
     let (stop, abort) = signals.stop_and_abort();
@@ -140,7 +151,7 @@ async fn serve(config: Config, is_default: bool) -> ExitCode {
 }
 
 fn validate(arguments: SourceArguments) -> ExitCode {
-    let config = match load(arguments) {
+    let config = match Config::load(&sources(arguments)) {
         Ok(config) => config,
         Err(refused) => return print_problems(&refused),
     };
@@ -153,12 +164,12 @@ fn validate(arguments: SourceArguments) -> ExitCode {
     }
 }
 
-fn load(arguments: SourceArguments) -> Result<Config, ConfigError> {
+fn sources(arguments: SourceArguments) -> Sources {
     let SourceArguments { mut configs, sets } = arguments;
     if configs.is_empty() {
         configs.push(format!("yaml:{}", config::DEFAULT));
     }
-    Config::load(&Sources { configs, sets })
+    Sources { configs, sets }
 }
 
 fn runtime() -> Option<tokio::runtime::Runtime> {

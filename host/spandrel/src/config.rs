@@ -3,10 +3,10 @@
 //!
 //! Keys, defaults and rules of merging are the OpenTelemetry Collector's. Spandrel's own are:
 //!
-//! - `processors: { wasm/NAME: { module, config, on_fault, limits } }` ([`processor`]); a relative
-//!   `module` is looked up from the working directory, as all paths are;
+//! - `processors: { wasm/NAME: { module, config, on_fault, limits, probation } }` ([`processor`]); a
+//!   relative `module` is looked up from the working directory, as all paths are;
 //! - `service::shards` (default: cores), `service::drain_timeout` (25s), `service::drain_delay`
-//!   (0s), and `ack_on: queue | export` of a pipeline ([`service`]);
+//!   (0s), `service::watch` (true), and `ack_on: queue | export` of a pipeline ([`service`]);
 //! - `max_in_flight_mib` of the `otlp` receiver, and `sending_queue::max_mib`: bounds on memory that
 //!   the Collector leaves to its `memory_limiter`.
 //!

@@ -4,7 +4,16 @@
 //! how the admin API, the watcher and the signals ask it.
 
 pub(crate) mod api;
+pub(crate) mod board;
+pub(crate) mod build;
+pub(crate) mod changer;
+pub(crate) mod lineup;
+mod looking;
+mod nowatch;
+mod reload;
+mod swap;
 
+use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
@@ -106,6 +115,18 @@ pub(crate) struct Control {
     views: Arc<dyn Views>,
 }
 
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Command").finish_non_exhaustive()
+    }
+}
+
 impl Control {
     /// A way to whoever receives the commands.
     pub(crate) fn new(views: Arc<dyn Views>) -> (Self, mpsc::Receiver<Command>) {
@@ -168,4 +189,16 @@ impl Control {
         // The task ends without an answer only when the collector stops.
         answer.await.unwrap_or(Err(Refusal::Draining))
     }
+}
+
+/// An error and its causes in one line.
+pub(crate) fn in_one_line(error: &dyn std::error::Error) -> String {
+    let mut what = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        what.push_str(": ");
+        what.push_str(&error.to_string());
+        cause = error.source();
+    }
+    what
 }

@@ -6,12 +6,10 @@
 
 #![forbid(unsafe_code)]
 
-#[expect(dead_code, reason = "the wiring follows")]
 pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;
-#[expect(dead_code, reason = "the wiring follows")]
 mod control;
 mod debug;
 mod file;

@@ -35,7 +35,7 @@ impl Api {
         let (swap, upload) = match self.understand(&asked, request).await {
             Ok(understood) => understood,
             Err(answer) => {
-                audit.end(answer.reason());
+                audit.end(&format!("refused: {}", answer.1));
                 return answer.into();
             }
         };
@@ -112,10 +112,6 @@ struct Refused(u16, String);
 impl Refused {
     fn bad(why: String) -> Self {
         Self(400, why)
-    }
-
-    fn reason(&self) -> &str {
-        &self.1
     }
 }
 

@@ -138,25 +138,24 @@ fn check_folder(folder: &Path) -> Result<(), BindError> {
         source,
     })?;
     let own = rustix::process::geteuid().as_raw();
-    match fault_of(&meta, own) {
+    let is_folder = meta.is_dir();
+    match fault_of(is_folder, meta.uid(), meta.mode() & 0o7777, own) {
         Some(why) => Err(unsafe_at(folder, &why)),
         None => Ok(()),
     }
 }
 
 /// What is wrong with a folder for a process of user `own`.
-fn fault_of(meta: &Metadata, own: u32) -> Option<String> {
+fn fault_of(is_folder: bool, owner: u32, mode: u32, own: u32) -> Option<String> {
     const ROOT: u32 = 0;
-    if !meta.is_dir() {
+    if !is_folder {
         return Some("this is no folder; remove it, or choose another `endpoint`".to_owned());
     }
-    if meta.uid() != own && meta.uid() != ROOT {
+    if owner != own && owner != ROOT {
         return Some(format!(
-            "the folder belongs to user {}; choose an `endpoint` in a folder of your own",
-            meta.uid()
+            "the folder belongs to user {owner}; choose an `endpoint` in a folder of your own"
         ));
     }
-    let mode = meta.mode() & 0o7777;
     (mode & 0o022 != 0).then(|| {
         format!(
             "others can write in the folder (mode {mode:04o}); run `chmod go-w` on it, or name a folder in it that is not there yet: it is made"
@@ -196,3 +195,6 @@ fn unsafe_at(path: &Path, why: &str) -> BindError {
         why: why.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

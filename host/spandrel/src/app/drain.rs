@@ -7,31 +7,97 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use spandrel_pipeline::ledger::{Books, Ledger};
 use spandrel_pipeline::pipeline::Pipeline;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use super::live::Live;
 use super::receivers::Serving;
 use super::rows::{self, Row};
 use super::{Ending, millis, whole_millis};
+use crate::config::Config;
 use crate::telemetry::health::Health;
 
 /// How long a drain may take.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Timing {
+pub(crate) struct Timing {
     /// All phases together, the delay included.
-    pub(super) timeout: Duration,
+    pub(crate) timeout: Duration,
     /// How long to go on accepting after readiness is gone.
-    pub(super) delay: Duration,
+    pub(crate) delay: Duration,
+}
+
+impl Timing {
+    pub(crate) fn of(config: &Config) -> Self {
+        Self {
+            timeout: config.service.drain_timeout,
+            delay: config.service.drain_delay,
+        }
+    }
+}
+
+/// Pipelines that were taken away while the collector runs: each drains by itself.
+#[derive(Debug, Default)]
+pub(crate) struct Retiring {
+    drains: JoinSet<bool>,
+    /// Of those that are not done, and of those that did not end well.
+    ledgers: Vec<Arc<Ledger>>,
+}
+
+impl Retiring {
+    /// Takes a pipeline that no receiver leads to any more.
+    pub(crate) fn add(&mut self, pipeline: Pipeline, timeout: Duration) {
+        while self.drains.try_join_next().is_some() {}
+        self.ledgers.retain(|ledger| !is_done(&ledger.books()));
+        pipeline.close();
+        self.ledgers.push(Arc::clone(pipeline.ledger()));
+        let deadline = Instant::now() + timeout;
+        self.drains.spawn(async move {
+            let ledger = Arc::clone(pipeline.ledger());
+            let in_time = drain_one(pipeline, deadline).await;
+            for (exporter, row) in rows::rows(&ledger.books()) {
+                log_row(ledger.pipeline(), exporter, &row);
+            }
+            in_time
+        });
+    }
+
+    /// Waits until each is empty, at most until the deadline.
+    async fn finish(&mut self, deadline: Instant) -> bool {
+        let all = async { while self.drains.join_next().await.is_some() {} };
+        let in_time = tokio::time::timeout_at(deadline, all).await.is_ok();
+        self.drains.shutdown().await;
+        self.ledgers.retain(|ledger| !is_done(&ledger.books()));
+        in_time
+    }
+}
+
+async fn drain_one(pipeline: Pipeline, deadline: Instant) -> bool {
+    let name = pipeline.ledger().pipeline().to_owned();
+    let drained = pipeline.drain(deadline).await;
+    info!(
+        pipeline = %name,
+        shards_ms = whole_millis(drained.shards),
+        egress_ms = whole_millis(drained.egress),
+        in_time = drained.in_time,
+        "pipeline drained"
+    );
+    drained.in_time
 }
 
 /// Drains, unless `abort` comes first. The last line of the log is the ledger.
 pub(super) async fn drain(
     health: &Health,
-    serving: &mut Serving,
-    pipelines: Vec<Pipeline>,
-    timing: &Timing,
+    live: Live,
     abort: impl Future<Output = &'static str>,
 ) -> Ending {
+    let Live {
+        mut serving,
+        pipelines,
+        mut retiring,
+        timing,
+        ..
+    } = live;
     let started = Instant::now();
     health.stopping();
     info!(
@@ -39,19 +105,21 @@ pub(super) async fn drain(
         delay_ms = whole_millis(timing.delay),
         "Starting shutdown..."
     );
-    let ledgers: Vec<Arc<Ledger>> = pipelines
+    let mut ledgers: Vec<Arc<Ledger>> = pipelines
         .iter()
         .map(|pipeline| Arc::clone(pipeline.ledger()))
         .collect();
     let in_time = tokio::select! {
-        in_time = in_order(serving, pipelines, started, timing) => in_time,
+        in_time = in_order(&mut serving, pipelines, &mut retiring, started, timing) => in_time,
         signal = abort => {
             warn!(signal, "second signal: everything that is not done is abandoned");
             false
         }
     };
+    retiring.drains.shutdown().await;
+    ledgers.append(&mut retiring.ledgers);
     if !in_time {
-        give_up(serving, &ledgers).await;
+        give_up(&mut serving, &ledgers).await;
     }
     summary(&ledgers, in_time, started)
 }
@@ -78,8 +146,9 @@ async fn give_up(serving: &mut Serving, ledgers: &[Arc<Ledger>]) {
 async fn in_order(
     serving: &mut Serving,
     pipelines: Vec<Pipeline>,
+    retiring: &mut Retiring,
     started: Instant,
-    timing: &Timing,
+    timing: Timing,
 ) -> bool {
     let deadline = started + timing.timeout;
     if !timing.delay.is_zero() {
@@ -89,19 +158,11 @@ async fn in_order(
     serving.stop();
     pipelines.iter().for_each(Pipeline::close);
     serving.finish(deadline).await;
-    let drains = pipelines.into_iter().map(|pipeline| async move {
-        let name = pipeline.ledger().pipeline().to_owned();
-        let drained = pipeline.drain(deadline).await;
-        info!(
-            pipeline = %name,
-            shards_ms = whole_millis(drained.shards),
-            egress_ms = whole_millis(drained.egress),
-            in_time = drained.in_time,
-            "pipeline drained"
-        );
-        drained.in_time
-    });
-    join_all(drains).await.into_iter().all(|in_time| in_time)
+    let drains = pipelines
+        .into_iter()
+        .map(|pipeline| drain_one(pipeline, deadline));
+    let (in_time, retired) = tokio::join!(join_all(drains), retiring.finish(deadline));
+    retired && in_time.into_iter().all(|in_time| in_time)
 }
 
 /// One line for each pipeline and exporter, and the last one with the sums.

@@ -19,26 +19,38 @@ use crate::file::exporter::FileExporter;
 type Sender = Arc<dyn spandrel_pipeline::exporter::Exporter>;
 
 /// The exporters, by id.
-#[derive(Debug)]
-pub(super) struct Exporters {
-    made: BTreeMap<Id, Sender>,
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Exporters {
+    made: BTreeMap<Id, (Arc<Exporter>, Sender)>,
 }
 
 impl Exporters {
     pub(super) fn make(config: &Config) -> Result<Self, StartError> {
+        Self::default().changed(config)
+    }
+
+    /// The exporters of another configuration. Those whose settings are the same are the same, with
+    /// their connections.
+    pub(crate) fn changed(&self, config: &Config) -> Result<Self, StartError> {
         let mut made = BTreeMap::new();
         for exporter in config.exporters() {
-            made.insert(exporter.id.clone(), make(exporter)?);
+            let known = self.made.get(&exporter.id);
+            let known = known.filter(|(settings, _)| settings.kind == exporter.kind);
+            let sender = match known {
+                Some((_, sender)) => Arc::clone(sender),
+                None => make(exporter)?,
+            };
+            made.insert(exporter.id.clone(), (Arc::clone(exporter), sender));
         }
         Ok(Self { made })
     }
 
     /// What one pipeline needs of its exporters.
-    pub(super) fn specs(&self, pipeline: &Pipeline) -> Vec<ExporterSpec> {
+    pub(crate) fn specs(&self, pipeline: &Pipeline) -> Vec<ExporterSpec> {
         let spec = |exporter: &Arc<Exporter>| {
             Some(ExporterSpec {
                 name: exporter.id.to_string(),
-                exporter: Arc::clone(self.made.get(&exporter.id)?),
+                exporter: Arc::clone(&self.made.get(&exporter.id)?.1),
                 queue: exporter.queue.clone(),
                 // The exporter's own batching is the more exact wish.
                 batcher: exporter.batch.clone().or_else(|| pipeline.batch.clone()),

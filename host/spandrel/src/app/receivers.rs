@@ -1,10 +1,11 @@
 //! The receivers: bound first, connected to their pipelines, served last.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use spandrel_otlp::receiver::{self, Closed};
+use spandrel_otlp::receiver::{self, Closed, Socket};
 use spandrel_pipeline::ingress::{FanOut, Ingress};
 use spandrel_pipeline::pipeline::Pipeline;
 use tokio::task::JoinSet;
@@ -15,16 +16,18 @@ use tracing::{debug, info, warn};
 use super::drain::Timing;
 use super::{StartError, millis};
 use crate::config::Config;
+use crate::config::id::Id;
 use crate::config::receiver::{Receiver, ReceiverKind};
 use crate::file::receiver::FileReceiver;
 use crate::telemetry::metrics::ReceiverSource;
 
 /// A receiver that has its port or its files, and accepts nothing yet.
 #[derive(Debug)]
-pub(super) struct Bound {
-    id: String,
+pub(crate) struct Bound {
+    settings: Arc<Receiver>,
     source: Source,
-    ingress: Option<FanOut>,
+    /// Leads nowhere until it is connected.
+    ingress: FanOut,
 }
 
 #[derive(Debug)]
@@ -34,23 +37,27 @@ enum Source {
 }
 
 impl Bound {
-    pub(super) async fn bind(
-        receiver: &Receiver,
+    /// Takes the port or opens the files. One that listens takes over from `socket`, where that is
+    /// at the same endpoint.
+    pub(crate) async fn bind(
+        receiver: &Arc<Receiver>,
         timing: &Timing,
-        addresses: &mut Vec<(String, SocketAddr)>,
+        socket: Option<&Socket>,
     ) -> Result<Self, StartError> {
         let id = receiver.id.to_string();
         let source = match &receiver.kind {
             ReceiverKind::Otlp(settings) => {
                 let mut settings = settings.as_ref().clone();
                 settings.drain_grace = drain_grace(settings.drain_grace, timing);
-                let bound = receiver::Receiver::bind(settings).await;
+                let bound = match socket {
+                    Some(socket) => receiver::Receiver::bind_beside(settings, socket).await,
+                    None => receiver::Receiver::bind(settings).await,
+                };
                 let bound = bound.map_err(|source| StartError::Receiver {
                     id: id.clone(),
                     source,
                 })?;
                 let endpoint = bound.local_addr();
-                addresses.push((id.clone(), endpoint));
                 info!(receiver = %id, %endpoint, "receiver listening");
                 Source::Otlp(Box::new(bound))
             }
@@ -64,60 +71,75 @@ impl Bound {
             }
         };
         Ok(Self {
-            id,
+            settings: Arc::clone(receiver),
             source,
-            ingress: None,
+            ingress: Pipeline::fan_out([]),
         })
+    }
+
+    /// Where it listens, if it does.
+    pub(super) fn address(&self) -> Option<(String, SocketAddr)> {
+        match &self.source {
+            Source::Otlp(receiver) => Some((self.settings.id.to_string(), receiver.local_addr())),
+            Source::File(_) => None,
+        }
     }
 
     /// Joins it to the pipelines that name it. `pipelines` are in the order of the configuration.
-    pub(super) fn connect(&mut self, config: &Config, pipelines: &[Pipeline]) {
-        let named = config
-            .service
-            .pipelines
-            .iter()
-            .zip(pipelines)
-            .filter(|(config, _)| {
-                let mut receivers = config.receivers.iter();
-                receivers.any(|receiver| receiver.id.as_str() == self.id)
-            });
-        self.ingress = Some(Pipeline::fan_out(named.map(|(_, pipeline)| pipeline)));
+    pub(crate) fn connect(&self, config: &Config, pipelines: &[Pipeline]) {
+        connect(&self.ingress, &self.settings.id, config, pipelines);
     }
 
     /// Its counters.
-    pub(super) fn counters(&self) -> Option<ReceiverSource> {
-        let transport = match self.source {
-            Source::Otlp(_) => "grpc",
-            Source::File(_) => "file",
-        };
-        Some(ReceiverSource {
-            receiver: self.id.clone(),
-            transport,
-            offered: self.ingress.as_ref()?.offered(),
-        })
+    pub(super) fn counters(&self) -> ReceiverSource {
+        ReceiverSource {
+            receiver: self.settings.id.to_string(),
+            transport: match self.source {
+                Source::Otlp(_) => "grpc",
+                Source::File(_) => "file",
+            },
+            offered: self.ingress.offered(),
+        }
     }
 
     /// Accepts until told to stop.
     async fn serve(self, stop: CancellationToken) {
-        let Some(ingress) = self.ingress else {
-            return;
-        };
-        let ingress: Arc<dyn Ingress> = Arc::new(ingress);
+        let ingress: Arc<dyn Ingress> = Arc::new(self.ingress);
         match self.source {
             Source::Otlp(receiver) => {
                 let Closed { connections_cut } =
                     receiver.serve(ingress, stop.cancelled_owned()).await;
-                debug!(receiver = %self.id, connections_cut, "receiver served");
+                debug!(receiver = %self.settings.id, connections_cut, "receiver served");
             }
             Source::File(files) => files.replay(ingress, stop).await,
         }
     }
 }
 
+fn connect(ingress: &FanOut, id: &Id, config: &Config, pipelines: &[Pipeline]) {
+    let named = config.service.pipelines.iter().zip(pipelines);
+    let named = named.filter(|(config, _)| {
+        let mut receivers = config.receivers.iter();
+        receivers.any(|receiver| receiver.id == *id)
+    });
+    ingress.redirect(named.map(|(_, pipeline)| pipeline));
+}
+
 /// The receivers at work.
-#[derive(Debug)]
-pub(super) struct Serving {
+#[derive(Debug, Default)]
+pub(crate) struct Serving {
+    /// Those that were told to stop are still in here until they are done.
     tasks: JoinSet<()>,
+    at_work: BTreeMap<Id, AtWork>,
+}
+
+/// One receiver at work.
+#[derive(Debug)]
+struct AtWork {
+    settings: Arc<Receiver>,
+    ingress: FanOut,
+    socket: Option<Socket>,
+    counters: ReceiverSource,
     stop: CancellationToken,
 }
 
@@ -132,17 +154,73 @@ const RESERVED_FOR_PIPELINES: Duration = Duration::from_secs(1);
 
 impl Serving {
     pub(super) fn start(receivers: Vec<Bound>) -> Self {
+        let mut serving = Self::default();
+        receivers
+            .into_iter()
+            .for_each(|receiver| serving.add(receiver));
+        serving
+    }
+
+    /// Starts a receiver. One of the same name goes on accepting until this one does, and is then
+    /// told to stop.
+    pub(crate) fn add(&mut self, receiver: Bound) {
+        while self.tasks.try_join_next().is_some() {}
         let stop = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        for receiver in receivers {
-            tasks.spawn(receiver.serve(stop.clone()));
+        let at_work = AtWork {
+            settings: Arc::clone(&receiver.settings),
+            ingress: receiver.ingress.clone(),
+            socket: match &receiver.source {
+                Source::Otlp(receiver) => Some(receiver.socket()),
+                Source::File(_) => None,
+            },
+            counters: receiver.counters(),
+            stop: stop.clone(),
+        };
+        self.tasks.spawn(receiver.serve(stop));
+        let before = self.at_work.insert(at_work.settings.id.clone(), at_work);
+        if let Some(before) = before {
+            before.stop.cancel();
         }
-        Self { tasks, stop }
+    }
+
+    /// Tells the receivers that `stays` does not name to stop. Returns their names.
+    pub(crate) fn retain(&mut self, stays: impl Fn(&Id) -> bool) -> Vec<Id> {
+        let gone = self.at_work.extract_if(.., |id, _| !stays(id));
+        let gone = gone.map(|(id, at_work)| {
+            at_work.stop.cancel();
+            id
+        });
+        gone.collect()
+    }
+
+    /// Whether a receiver is at work with just these settings.
+    pub(crate) fn has(&self, receiver: &Receiver) -> bool {
+        let at_work = self.at_work.get(&receiver.id);
+        at_work.is_some_and(|at_work| *at_work.settings == *receiver)
+    }
+
+    /// The socket of the receiver of this name.
+    pub(crate) fn socket(&self, id: &Id) -> Option<&Socket> {
+        self.at_work.get(id)?.socket.as_ref()
+    }
+
+    /// Leads every receiver to the pipelines that name it now.
+    pub(crate) fn connect(&self, config: &Config, pipelines: &[Pipeline]) {
+        for (id, at_work) in &self.at_work {
+            connect(&at_work.ingress, id, config, pipelines);
+        }
+    }
+
+    pub(crate) fn counters(&self) -> Vec<ReceiverSource> {
+        let at_work = self.at_work.values();
+        at_work.map(|at_work| at_work.counters.clone()).collect()
     }
 
     /// Tells every receiver to accept nothing more.
     pub(super) fn stop(&self) {
-        self.stop.cancel();
+        for at_work in self.at_work.values() {
+            at_work.stop.cancel();
+        }
     }
 
     /// Ends every receiver at once.

@@ -1,15 +1,17 @@
-//! What the system asks of the process: the first SIGTERM or SIGINT drains, the second aborts.
+//! What the system asks of the process: the first SIGTERM or SIGINT drains, the second aborts;
+//! SIGHUP reads the configuration again.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::warn;
+use tracing::info;
 
 /// Counts requests to stop from the moment it is made.
 pub(super) struct Signals {
     seen: watch::Receiver<Seen>,
+    hang_ups: watch::Receiver<u32>,
     /// Ends with this value.
     _listener: JoinSet<()>,
 }
@@ -27,10 +29,12 @@ impl Signals {
         let interrupt = signal(SignalKind::interrupt())?;
         let hang_up = signal(SignalKind::hangup())?;
         let (seen, receiver) = watch::channel(Seen::default());
+        let (hung_up, hang_ups) = watch::channel(0);
         let mut listener = JoinSet::new();
-        listener.spawn(count(terminate, interrupt, hang_up, seen));
+        listener.spawn(count(terminate, interrupt, hang_up, seen, hung_up));
         Ok(Self {
             seen: receiver,
+            hang_ups,
             _listener: listener,
         })
     }
@@ -38,6 +42,11 @@ impl Signals {
     /// Resolves at the first signal, with its name.
     pub(super) async fn first(&mut self) -> &'static str {
         nth(self.seen.clone(), 1).await
+    }
+
+    /// Counts SIGHUPs.
+    pub(super) fn hang_ups(&self) -> watch::Receiver<u32> {
+        self.hang_ups.clone()
     }
 
     /// Two futures: the first signal and the second.
@@ -65,13 +74,15 @@ async fn count(
     mut interrupt: Signal,
     mut hang_up: Signal,
     seen: watch::Sender<Seen>,
+    hung_up: watch::Sender<u32>,
 ) {
     loop {
         let name = tokio::select! {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
             _ = hang_up.recv() => {
-                warn!("SIGHUP does nothing in this version; restart to change the configuration");
+                info!(signal = "SIGHUP", "Received signal from OS");
+                hung_up.send_modify(|count| *count = count.wrapping_add(1));
                 continue;
             }
         };

@@ -8,6 +8,7 @@ use spandrel_pipeline::batcher::BatcherConfig;
 use spandrel_pipeline::stage::{FaultPolicy, HoldLimits};
 use spandrel_plugin::Limits;
 use spandrel_plugin::artifact::Digest;
+use spandrel_plugin::probation::ProbationConfig;
 
 use super::id::Id;
 use super::section::Section;
@@ -47,6 +48,8 @@ pub struct Wasm {
     pub limits: Limits,
     /// How much it may hold, over all shards.
     pub hold: HoldLimits,
+    /// How a generation is watched after a swap.
+    pub probation: ProbationConfig,
 }
 
 /// What can be written as a processor's type.
@@ -71,6 +74,7 @@ fn read_wasm(section: &Section<'_>) -> Option<Wasm> {
     let on_fault = section.choice("on_fault", FaultPolicy::Pass, &policies);
     let config = section.json("config");
     let (limits, hold) = read_limits(&section.section("limits"));
+    let probation = read_probation(&section.section("probation"));
     let (module, sha256) = read_module(section)?;
     Some(Wasm {
         module,
@@ -79,7 +83,21 @@ fn read_wasm(section: &Section<'_>) -> Option<Wasm> {
         on_fault,
         limits,
         hold,
+        probation,
     })
+}
+
+/// When a generation that was swapped in is rolled back. The defaults stand where it is judged.
+fn read_probation(section: &Section<'_>) -> ProbationConfig {
+    let default = ProbationConfig::default();
+    ProbationConfig {
+        time: section.duration("time", default.time),
+        batches: section.integer("batches", default.batches, 0..=1_000_000_000),
+        max_faults: section.integer("max_faults", default.max_faults, 0..=1_000_000_000),
+        max_drop_increase: section.float("max_drop_increase", default.max_drop_increase, 0.0..=1.0),
+        max_latency_ratio: section.float("max_latency_ratio", default.max_latency_ratio, 1.0..=1e6),
+        min_items: section.integer("min_items", default.min_items, 1..=1_000_000_000),
+    }
 }
 
 /// `module: path`, or `module: { file: path, sha256: digest }`.

@@ -34,6 +34,9 @@ pub struct Service {
     pub drain_delay: Duration,
     /// What the collector says of itself.
     pub telemetry: Telemetry,
+    /// Whether the files of the plugins and of the configuration are watched, and what changed comes
+    /// into force by itself.
+    pub watch: bool,
 }
 
 /// One pipeline. Its components are the checked ones: no name is left to look up.
@@ -102,6 +105,7 @@ pub(crate) fn read(section: &Section<'_>, components: &Components) -> Option<Ser
             "write a shorter delay or a longer drain_timeout",
         );
     }
+    let watch = section.boolean("watch", true);
     let pipelines = read_pipelines(section, components);
     let pipelines = pipelines.into_iter().collect::<Option<Vec<_>>>()?;
     Some(Service {
@@ -111,6 +115,7 @@ pub(crate) fn read(section: &Section<'_>, components: &Components) -> Option<Ser
         drain_timeout,
         drain_delay,
         telemetry,
+        watch,
     })
 }
 

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::env::Environment;
@@ -22,6 +23,22 @@ pub struct Sources {
     pub configs: Vec<String>,
     /// The values of `--set`, in order.
     pub sets: Vec<String>,
+}
+
+impl Sources {
+    /// The files among them, in order.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.configs.iter().filter_map(|config| match config {
+            config
+                if ["yaml:", "env:", "http:", "https:"]
+                    .iter()
+                    .any(|kind| config.starts_with(kind)) =>
+            {
+                None
+            }
+            config => Some(Path::new(config.strip_prefix("file:").unwrap_or(config))),
+        })
+    }
 }
 
 /// Reads and merges all sources. Sources with problems are left out of the result.

@@ -125,15 +125,6 @@ impl Board {
             .map(|(stage, durations)| (stage.clone(), *durations))
             .collect()
     }
-
-    /// The ledgers of the pipelines that run.
-    pub(crate) fn ledgers(&self) -> Vec<Arc<Ledger>> {
-        let shown = self.shown();
-        let pipelines = shown.pipelines.iter();
-        pipelines
-            .map(|pipeline| Arc::clone(&pipeline.ledger))
-            .collect()
-    }
 }
 
 impl Views for Board {
@@ -324,19 +315,22 @@ fn ledger_view(books: &Books) -> LedgerView {
 fn shadow_view(stage: &str, running: u64, shadow: u64, seen: &Comparison) -> ShadowView {
     let mut differences: Vec<_> = seen.differences.iter().collect();
     differences.sort_by(|(a, x), (b, y)| y.count.cmp(&x.count).then_with(|| a.cmp(b)));
-    let differences = differences.into_iter().take(DIFFERENCES).map(|(kind, seen)| {
-        let examples = seen.examples.iter();
-        DifferenceView {
-            service: kind.service.clone(),
-            span: kind.span.clone(),
-            running: said(&kind.running),
-            shadow: said(&kind.shadow),
-            count: seen.count,
-            examples: examples
-                .map(|(trace, span)| (hex::encode(trace), hex::encode(span)))
-                .collect(),
-        }
-    });
+    let differences = differences
+        .into_iter()
+        .take(DIFFERENCES)
+        .map(|(kind, seen)| {
+            let examples = seen.examples.iter();
+            DifferenceView {
+                service: kind.service.clone(),
+                span: kind.span.clone(),
+                running: said(&kind.running),
+                shadow: said(&kind.shadow),
+                count: seen.count,
+                examples: examples
+                    .map(|(trace, span)| (hex::encode(trace), hex::encode(span)))
+                    .collect(),
+            }
+        });
     ShadowView {
         stage: stage.to_owned(),
         running,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use spandrel_pipeline::stage::{Beside, Generation as _, Mode, StageSpec};
+use spandrel_pipeline::stage::{Beside, Mode, StageSpec};
 use spandrel_plugin::artifact::Digest;
 use spandrel_plugin::{Generation, Metrics};
 use tokio::time::Instant;

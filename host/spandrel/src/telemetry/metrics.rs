@@ -4,11 +4,12 @@
 //! twice: what can be read from a ledger has no counter of its own.
 
 mod process;
+mod swaps;
 mod text;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use spandrel_pipeline::ingress::Offered;
 use spandrel_pipeline::ledger::{Books, Ledger, StageBooks};
@@ -18,15 +19,23 @@ use spandrel_plugin::metrics::Value;
 use spandrel_wire::Signal;
 use tokio::time::Instant;
 
+use crate::control::board::Board;
 use text::Text;
 
 /// Everything that a scrape reads.
 pub(crate) struct Sources {
-    pub(crate) started: Instant,
-    pub(crate) receivers: Vec<ReceiverSource>,
-    pub(crate) pipelines: Vec<PipelineSource>,
+    started: Instant,
+    board: Arc<Board>,
+    parts: Mutex<Arc<Parts>>,
+}
+
+/// What can change while the collector runs.
+#[derive(Default)]
+struct Parts {
+    receivers: Vec<ReceiverSource>,
+    pipelines: Vec<PipelineSource>,
     /// By stage.
-    pub(crate) plugins: Vec<(String, Arc<spandrel_plugin::Metrics>)>,
+    plugins: Vec<(String, Arc<spandrel_plugin::Metrics>)>,
 }
 
 impl fmt::Debug for Sources {
@@ -52,23 +61,53 @@ pub(crate) struct ReceiverSource {
 const SIGNALS: [Signal; 3] = [Signal::Traces, Signal::Metrics, Signal::Logs];
 
 impl Sources {
+    pub(crate) fn new(started: Instant, board: Arc<Board>) -> Self {
+        Self {
+            started,
+            board,
+            parts: Mutex::default(),
+        }
+    }
+
+    /// These are the parts from now on.
+    pub(crate) fn set(
+        &self,
+        receivers: Vec<ReceiverSource>,
+        pipelines: Vec<PipelineSource>,
+        plugins: Vec<(String, Arc<spandrel_plugin::Metrics>)>,
+    ) {
+        *self.parts() = Arc::new(Parts {
+            receivers,
+            pipelines,
+            plugins,
+        });
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Arc<Parts>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// One scrape.
     pub(crate) fn render(&self) -> String {
+        let parts = Arc::clone(&self.parts());
         let mut text = Text::default();
-        self.receivers(&mut text);
-        let books: Vec<(&PipelineSource, Books)> = self
+        parts.receivers(&mut text);
+        let books: Vec<(&PipelineSource, Books)> = parts
             .pipelines
             .iter()
             .map(|pipeline| (pipeline, pipeline.ledger.books()))
             .collect();
         exporters(&mut text, &books);
         stages(&mut text, &books);
+        swaps::render(&mut text, &self.board, &books);
         ledgers(&mut text, &books);
-        self.plugins(&mut text);
+        parts.plugins(&mut text);
         process::render(&mut text, self.started.elapsed());
         text.finish()
     }
+}
 
+impl Parts {
     fn receivers(&self, text: &mut Text) {
         for signal in SIGNALS {
             let name = |what| format!("otelcol_receiver_{what}_{}", items(signal));

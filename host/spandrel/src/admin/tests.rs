@@ -1,0 +1,7 @@
+//! The API on real sockets, in front of a control that only answers.
+
+mod admitting;
+mod changing;
+mod limits;
+mod reading;
+mod setup;

@@ -1,0 +1,311 @@
+//! A collector that only answers, and a client that says exactly what it is told to say.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use tempfile::TempDir;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::admin::Listener;
+use crate::config::extension::Admin;
+use crate::config::net::{Endpoint, Listen};
+use crate::control::api::{
+    EventView, PipelineView, ReloadReport, ShadowView, StageView, SwapReport, SwapRequest,
+};
+use crate::control::{Command, Control, Refusal, Views};
+
+pub(super) const TOKEN: &str = "a-token-of-enough-bytes";
+
+/// What the fake control was asked, in one line each.
+pub(super) type Asked = (String, Option<SwapRequest>, Option<Vec<u8>>);
+
+#[derive(Default)]
+pub(super) struct Fake {
+    pub(super) events: Mutex<Vec<EventView>>,
+    pub(super) asked: Mutex<Vec<Asked>>,
+    /// A change of `wasm/slow` waits for this.
+    pub(super) go: Notify,
+}
+
+/// Each stage is named for what becomes of its changes.
+const STAGES: [&str; 6] = [
+    "wasm/tag",
+    "wasm/bad",
+    "wasm/busy",
+    "wasm/none",
+    "wasm/late",
+    "wasm/slow",
+];
+
+impl Views for Fake {
+    fn pipelines(&self) -> Vec<PipelineView> {
+        vec![PipelineView {
+            name: "traces".to_owned(),
+            stages: STAGES.map(str::to_owned).to_vec(),
+            ..PipelineView::default()
+        }]
+    }
+
+    fn stages(&self) -> Vec<StageView> {
+        let stage = |name: &str| StageView {
+            stage: name.to_owned(),
+            ..StageView::default()
+        };
+        STAGES.map(stage).to_vec()
+    }
+
+    fn history(&self, stage: Option<&str>, after: u64) -> Vec<EventView> {
+        let events = self.events.lock().expect("not poisoned");
+        let news = events.iter().filter(|event| event.sequence > after);
+        news.filter(|event| stage.is_none_or(|stage| stage == event.stage))
+            .cloned()
+            .collect()
+    }
+
+    fn shadow(&self, stage: &str) -> Option<ShadowView> {
+        (stage == "wasm/tag").then(|| ShadowView {
+            stage: stage.to_owned(),
+            compared: 7,
+            ..ShadowView::default()
+        })
+    }
+}
+
+impl Fake {
+    pub(super) fn event(&self, sequence: u64, stage: &str) {
+        let mut events = self.events.lock().expect("not poisoned");
+        events.push(EventView {
+            sequence,
+            stage: stage.to_owned(),
+            ..EventView::default()
+        });
+    }
+
+    async fn outcome(&self, what: &str, stage: String) -> Result<SwapReport, Refusal> {
+        match stage.as_str() {
+            "wasm/bad" => return Err(Refusal::Bad("it traps in configure".to_owned())),
+            "wasm/busy" => return Err(Refusal::Conflict("another swap is under way".to_owned())),
+            "wasm/none" => return Err(Refusal::NotFound("there is none before it".to_owned())),
+            "wasm/late" => return Err(Refusal::Draining),
+            "wasm/slow" => self.go.notified().await,
+            _ => {}
+        }
+        Ok(SwapReport {
+            stage,
+            outcome: what.to_owned(),
+            ..SwapReport::default()
+        })
+    }
+
+    async fn work(self: Arc<Self>, mut commands: mpsc::Receiver<Command>) {
+        let note = |asked: Asked| self.asked.lock().expect("not poisoned").push(asked);
+        while let Some(command) = commands.recv().await {
+            let (what, stage, reply) = match command {
+                Command::Swap {
+                    stage,
+                    request,
+                    upload,
+                    by,
+                    reply,
+                } => {
+                    note((
+                        format!("{} by {}", stage, by.label()),
+                        Some(request),
+                        upload,
+                    ));
+                    ("published", stage, reply)
+                }
+                Command::Rollback { stage, reply } => ("rolled back", stage, reply),
+                Command::Promote { stage, reply } => ("promoted", stage, reply),
+                Command::Cancel { stage, reply } => ("cancelled", stage, reply),
+                Command::Reload { by, reply } => {
+                    note((format!("reload by {}", by.label()), None, None));
+                    let changes = vec!["stage wasm/tag: another config".to_owned()];
+                    let report = ReloadReport {
+                        changes,
+                        elapsed_ms: 1,
+                    };
+                    // Nobody may wait for it any more.
+                    reply.send(Ok(report)).unwrap_or_default();
+                    continue;
+                }
+            };
+            let outcome = self.outcome(what, stage).await;
+            reply.send(outcome).unwrap_or_default();
+        }
+    }
+}
+
+/// An admin API that serves until it is dropped.
+pub(super) struct Served {
+    pub(super) fake: Arc<Fake>,
+    pub(super) endpoint: Endpoint,
+    pub(super) log: Log,
+    _tasks: JoinSet<()>,
+    _folder: TempDir,
+    _logging: DefaultGuard,
+}
+
+impl Served {
+    /// On a unix socket, without a token.
+    pub(super) async fn unix() -> Self {
+        Self::start(|folder| Admin {
+            endpoint: Some(Endpoint::Unix(folder.join("admin.sock"))),
+            token_file: None,
+        })
+        .await
+    }
+
+    /// On a port of the loopback, with [`TOKEN`].
+    pub(super) async fn tcp() -> Self {
+        Self::start(|folder| Admin {
+            endpoint: Some(Endpoint::Tcp(Listen {
+                host: "127.0.0.1".to_owned(),
+                port: 0,
+            })),
+            token_file: Some(folder.join("token")),
+        })
+        .await
+    }
+
+    async fn start(settings: impl FnOnce(PathBuf) -> Admin) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("token"), TOKEN).expect("written");
+        let log = Log::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(log.clone())
+            .with_ansi(false)
+            .finish();
+        let logging = tracing::subscriber::set_default(subscriber);
+        let settings = settings(folder.path().to_owned());
+        let listener = Listener::bind(&settings).await.expect("bound");
+        let port = listener.address().map(|address| address.port());
+        assert_ne!(port, Some(0), "it is the one that port 0 became");
+        let fake = Arc::new(Fake::default());
+        let (control, commands) = Control::new(fake.clone());
+        let mut tasks = JoinSet::new();
+        let endpoint = listener.endpoint().clone();
+        tasks.spawn(fake.clone().work(commands));
+        tasks.spawn(listener.serve(control));
+        Self {
+            fake,
+            endpoint,
+            log,
+            _tasks: tasks,
+            _folder: folder,
+            _logging: logging,
+        }
+    }
+
+    /// A stream to it.
+    pub(super) async fn connect(&self) -> tokio_util::either::Either<UnixStream, TcpStream> {
+        use tokio_util::either::Either;
+        match &self.endpoint {
+            Endpoint::Unix(path) => {
+                Either::Left(UnixStream::connect(path).await.expect("listened on"))
+            }
+            Endpoint::Tcp(listen) => {
+                let stream = TcpStream::connect(listen.to_string()).await;
+                Either::Right(stream.expect("listened on"))
+            }
+        }
+    }
+
+    /// Sends a request as it is, and reads the whole answer.
+    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> (u16, HeaderMap, String) {
+        let stream = TokioIo::new(self.connect().await);
+        let handshake = hyper::client::conn::http1::handshake(stream).await;
+        let (mut sender, connection) = handshake.expect("HTTP");
+        let mut driver = JoinSet::new();
+        driver.spawn(connection);
+        let response = sender.send_request(request).await.expect("an answer");
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.expect("a body").to_bytes();
+        let body = String::from_utf8(body.to_vec()).expect("text");
+        (head.status.as_u16(), head.headers, body)
+    }
+
+    /// Sends without a body.
+    pub(super) async fn ask(&self, method: &str, path: &str) -> (u16, HeaderMap, String) {
+        self.send(
+            request(method, path)
+                .body(Full::default())
+                .expect("a request"),
+        )
+        .await
+    }
+
+    pub(super) async fn post(&self, path: &str, kind: &str, body: &[u8]) -> (u16, String) {
+        let request = request("POST", path)
+            .header(header::CONTENT_TYPE, kind)
+            .body(Full::from(body.to_vec()))
+            .expect("a request");
+        let (code, _, body) = self.send(request).await;
+        (code, body)
+    }
+}
+
+/// A request with what every client sends, and the token.
+pub(super) fn request(method: &str, path: &str) -> http::request::Builder {
+    Request::builder()
+        .method(Method::from_bytes(method.as_bytes()).expect("a method"))
+        .uri(path)
+        .header(header::HOST, "localhost")
+        .header(header::AUTHORIZATION, format!("Bearer {TOKEN}"))
+}
+
+/// What was logged by this test.
+#[derive(Clone, Default)]
+pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    pub(super) fn lines(&self) -> Vec<String> {
+        let bytes = self.0.lock().expect("not poisoned");
+        let text = String::from_utf8_lossy(&bytes);
+        text.lines().map(str::to_owned).collect()
+    }
+
+    pub(super) fn lines_with(&self, word: &str) -> Vec<String> {
+        let mut lines = self.lines();
+        lines.retain(|line| line.contains(word));
+        lines
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("not poisoned").extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// Lets the others go on until it is so. Bounded by the test runner's patience with a busy loop.
+pub(super) async fn until(what: &str, mut so: impl FnMut() -> bool) {
+    for _ in 0..1_000_000 {
+        if so() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("never: {what}");
+}

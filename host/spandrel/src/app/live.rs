@@ -1,0 +1,166 @@
+//! The parts of a running collector that can change while it runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use spandrel_pipeline::pipeline::{BuildError, Pipeline, PipelineConfig};
+use spandrel_pipeline::stage::StageSpec;
+use spandrel_plugin::Engine;
+use tokio::time::Instant;
+use tracing::info;
+
+use super::drain::{Retiring, Timing};
+use super::exporters::Exporters;
+use super::millis;
+use super::receivers::Serving;
+use crate::config::id::Id;
+use crate::config::{self, Config};
+use crate::control::api::PipelineView;
+use crate::control::board::{Board, PipelineShown};
+use crate::control::lineup::Stage;
+use crate::telemetry::metrics::{PipelineSource, Sources};
+
+/// See the module. One task owns it.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) config: Config,
+    /// None while no pipeline has a stage.
+    pub(crate) engine: Option<Engine>,
+    pub(crate) stages: BTreeMap<Id, Stage>,
+    pub(crate) exporters: Exporters,
+    /// In the order of the configuration.
+    pub(crate) pipelines: Vec<Pipeline>,
+    pub(crate) serving: Serving,
+    /// Pipelines that a reload took away, until they are empty.
+    pub(crate) retiring: Retiring,
+    pub(crate) board: Arc<Board>,
+    pub(crate) sources: Arc<Sources>,
+    pub(crate) timing: Timing,
+}
+
+impl Live {
+    /// The configured pipelines with those that run.
+    pub(crate) fn running(&self) -> impl Iterator<Item = (&config::service::Pipeline, &Pipeline)> {
+        self.config.service.pipelines.iter().zip(&self.pipelines)
+    }
+
+    /// The pipelines in which a stage stands.
+    pub(crate) fn with_stage<'a>(
+        &'a self,
+        id: &'a Id,
+    ) -> impl Iterator<Item = (&'a config::service::Pipeline, &'a Pipeline)> {
+        let stands = move |(config, _): &(&config::service::Pipeline, &Pipeline)| {
+            config.stages.iter().any(|stage| stage.id == *id)
+        };
+        self.running().filter(stands)
+    }
+
+    /// What a pipeline's stages are to be, as things stand.
+    pub(crate) fn specs(&self, config: &config::service::Pipeline) -> Vec<StageSpec> {
+        specs(config, &self.stages)
+    }
+
+    /// Tells everybody who may look what runs now.
+    pub(crate) fn show(&self) {
+        let shards = shards(&self.config);
+        let pipelines = self.running().map(|(config, pipeline)| PipelineShown {
+            view: view(config, shards),
+            ledger: Arc::clone(pipeline.ledger()),
+        });
+        self.board.set_pipelines(pipelines.collect());
+        self.board.set_stages(in_order(&self.config, &self.stages));
+        let stages = self.stages.values();
+        self.sources.set(
+            self.serving.counters(),
+            self.pipelines.iter().map(source).collect(),
+            stages
+                .map(|stage| (stage.id.to_string(), Arc::clone(&stage.metrics)))
+                .collect(),
+        );
+    }
+}
+
+fn source(pipeline: &Pipeline) -> PipelineSource {
+    PipelineSource {
+        ledger: Arc::clone(pipeline.ledger()),
+        queues: Box::new(pipeline.queue_gauge()),
+    }
+}
+
+fn specs(config: &config::service::Pipeline, stages: &BTreeMap<Id, Stage>) -> Vec<StageSpec> {
+    let known = config
+        .stages
+        .iter()
+        .filter_map(|stage| stages.get(&stage.id));
+    known.map(Stage::spec).collect()
+}
+
+/// The stages as the pipelines name them.
+fn in_order<'a>(
+    config: &Config,
+    stages: &'a BTreeMap<Id, Stage>,
+) -> impl Iterator<Item = &'a Stage> {
+    let mut ids: Vec<&Id> = Vec::new();
+    for pipeline in &config.service.pipelines {
+        for stage in &pipeline.stages {
+            if !ids.contains(&&stage.id) {
+                ids.push(&stage.id);
+            }
+        }
+    }
+    ids.into_iter()
+        .filter_map(|id| stages.get(id))
+        .collect::<Vec<_>>()
+        .into_iter()
+}
+
+fn view(config: &config::service::Pipeline, shards: usize) -> PipelineView {
+    let receivers = config.receivers.iter();
+    let exporters = config.exporters.iter();
+    PipelineView {
+        name: config.id.to_string(),
+        signal: config.id.kind().to_owned(),
+        receivers: receivers.map(|receiver| receiver.id.to_string()).collect(),
+        stages: config
+            .stages
+            .iter()
+            .map(|stage| stage.id.to_string())
+            .collect(),
+        exporters: exporters.map(|exporter| exporter.id.to_string()).collect(),
+        shards: if config.stages.is_empty() { 0 } else { shards },
+        ..PipelineView::default()
+    }
+}
+
+pub(crate) fn shards(config: &Config) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    config.service.shards.unwrap_or(cores)
+}
+
+/// Builds one pipeline.
+pub(crate) async fn build_pipeline(
+    config: &Config,
+    pipeline: &config::service::Pipeline,
+    exporters: &Exporters,
+    stages: &BTreeMap<Id, Stage>,
+) -> Result<Pipeline, BuildError> {
+    let started = Instant::now();
+    let built = Pipeline::build(PipelineConfig {
+        name: pipeline.id.to_string(),
+        signal: pipeline.signal,
+        shards: shards(config),
+        stages: specs(pipeline, stages),
+        exporters: exporters.specs(pipeline),
+        ack_on: pipeline.ack_on,
+        limits: spandrel_wire::Limits::default(),
+    });
+    let built = built.await?;
+    info!(
+        pipeline = %pipeline.id,
+        stages = pipeline.stages.len(),
+        exporters = pipeline.exporters.len(),
+        elapsed_ms = millis(started),
+        "pipeline built"
+    );
+    Ok(built)
+}

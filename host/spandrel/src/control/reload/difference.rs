@@ -1,0 +1,189 @@
+//! What is different between two configurations, by what it takes to get from one to the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::app::plugins::wanted;
+use crate::config::Config;
+use crate::config::id::Id;
+use crate::config::processor::Wasm;
+use crate::config::service::Pipeline;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Difference {
+    /// Stages that need another generation: new ones, and those with another module, config or
+    /// limits.
+    pub(super) loads: BTreeMap<Id, Arc<Wasm>>,
+    /// Stages of which something else changed.
+    pub(super) policies: BTreeMap<Id, Arc<Wasm>>,
+    /// What only another start changes.
+    pub(super) needs_restart: Vec<&'static str>,
+    /// Pipelines of the new configuration that can go on as they are, but for their stages and
+    /// exporters.
+    stay: BTreeSet<Id>,
+    /// Those of them whose stages change.
+    restaged: BTreeSet<Id>,
+    /// Those of them whose exporters change.
+    rerouted: BTreeSet<Id>,
+    lines: Vec<String>,
+}
+
+impl Difference {
+    pub(super) fn between(old: &Config, new: &Config) -> Self {
+        let mut difference = Self::default();
+        difference.stages(old, new);
+        difference.receivers(old, new);
+        difference.exporters(old, new);
+        difference.pipelines(old, new);
+        let (from, to) = (&old.service, &new.service);
+        let same = from.extensions.len() == to.extensions.len()
+            && from
+                .extensions
+                .iter()
+                .zip(&to.extensions)
+                .all(|(a, b)| a == b);
+        for (is_same, part) in [
+            (same, "service::extensions"),
+            (from.telemetry == to.telemetry, "service::telemetry"),
+            (from.shards == to.shards, "service::shards"),
+            (from.watch == to.watch, "service::watch"),
+        ] {
+            if !is_same {
+                difference.needs_restart.push(part);
+            }
+        }
+        difference
+    }
+
+    /// Whether the running pipeline of this name goes on.
+    pub(super) fn stays(&self, pipeline: &Id) -> bool {
+        self.stay.contains(pipeline)
+    }
+
+    /// Whether the stages of a pipeline that goes on change.
+    pub(super) fn restages(&self, pipeline: &Id) -> bool {
+        self.restaged.contains(pipeline)
+    }
+
+    /// Whether the exporters of a pipeline that goes on change.
+    pub(super) fn reroutes(&self, pipeline: &Id) -> bool {
+        self.rerouted.contains(pipeline)
+    }
+
+    /// What changed, for people.
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.lines.clone()
+    }
+
+    fn stages(&mut self, old: &Config, new: &Config) {
+        let (before, after) = (wanted(old), wanted(new));
+        for (id, wasm) in &after {
+            match before.get(id) {
+                None => {
+                    self.lines.push(format!("stage {id} added"));
+                    self.loads.insert(id.clone(), Arc::clone(wasm));
+                }
+                Some(known) if known == wasm => {}
+                Some(known) if is_same_generation(known, wasm) => {
+                    self.lines.push(format!("stage {id} has other policies"));
+                    self.policies.insert(id.clone(), Arc::clone(wasm));
+                }
+                Some(_) => {
+                    self.lines.push(format!("stage {id} reconfigured"));
+                    self.loads.insert(id.clone(), Arc::clone(wasm));
+                }
+            }
+        }
+        for id in before.keys().filter(|id| !after.contains_key(*id)) {
+            self.lines.push(format!("stage {id} removed"));
+        }
+    }
+
+    fn receivers(&mut self, old: &Config, new: &Config) {
+        let (before, after) = (old.receivers(), new.receivers());
+        for receiver in &after {
+            let known = before.iter().find(|known| known.id == receiver.id);
+            let what = match known {
+                None => "added",
+                Some(known) if known == receiver => continue,
+                Some(_) => "changed",
+            };
+            self.lines.push(format!("receiver {} {what}", receiver.id));
+        }
+        for receiver in before {
+            if !after.iter().any(|known| known.id == receiver.id) {
+                self.lines.push(format!("receiver {} removed", receiver.id));
+            }
+        }
+    }
+
+    fn exporters(&mut self, old: &Config, new: &Config) {
+        let (before, after) = (old.exporters(), new.exporters());
+        for exporter in &after {
+            let known = before.iter().find(|known| known.id == exporter.id);
+            let what = match known {
+                None => "added",
+                Some(known) if known == exporter => continue,
+                Some(_) => "changed",
+            };
+            self.lines.push(format!("exporter {} {what}", exporter.id));
+        }
+        for exporter in before {
+            if !after.iter().any(|known| known.id == exporter.id) {
+                self.lines.push(format!("exporter {} removed", exporter.id));
+            }
+        }
+    }
+
+    fn pipelines(&mut self, old: &Config, new: &Config) {
+        let before = &old.service.pipelines;
+        for pipeline in &new.service.pipelines {
+            let id = &pipeline.id;
+            let Some(known) = before.iter().find(|known| known.id == *id) else {
+                self.lines.push(format!("pipeline {id} added"));
+                continue;
+            };
+            // When senders are answered is settled when a pipeline is built.
+            if known.ack_on != pipeline.ack_on {
+                self.lines.push(format!("pipeline {id} replaced"));
+                continue;
+            }
+            self.stay.insert(id.clone());
+            let row = |pipeline: &Pipeline| -> Vec<Id> {
+                let stages = pipeline.stages.iter();
+                stages.map(|stage| stage.id.clone()).collect()
+            };
+            if row(known) != row(pipeline) {
+                self.lines.push(format!("pipeline {id} has other stages"));
+                self.restaged.insert(id.clone());
+            }
+            let touched = |id: &Id| self.loads.contains_key(id) || self.policies.contains_key(id);
+            if row(pipeline).iter().any(touched) {
+                self.restaged.insert(id.clone());
+            }
+            if known.exporters != pipeline.exporters || known.batch != pipeline.batch {
+                self.lines
+                    .push(format!("pipeline {id} has other exporters"));
+                self.rerouted.insert(id.clone());
+            }
+            if known.receivers != pipeline.receivers {
+                self.lines
+                    .push(format!("pipeline {id} has other receivers"));
+            }
+        }
+        for known in before {
+            if !new.service.pipelines.iter().any(|it| it.id == known.id) {
+                self.lines.push(format!("pipeline {} removed", known.id));
+            }
+        }
+    }
+}
+
+/// Whether all that a generation is made of is the same.
+fn is_same_generation(one: &Wasm, other: &Wasm) -> bool {
+    one.module == other.module
+        && one.sha256 == other.sha256
+        && one.config == other.config
+        && one.limits == other.limits
+}

@@ -1,0 +1,58 @@
+//! Generations and swaps, by stage.
+
+use spandrel_pipeline::ledger::Books;
+
+use super::PipelineSource;
+use super::text::Text;
+use crate::control::Views as _;
+use crate::control::board::Board;
+
+pub(super) fn render(text: &mut Text, board: &Board, books: &[(&PipelineSource, Books)]) {
+    for stage in board.stages() {
+        let labels = [("stage", stage.stage.as_str())];
+        text.gauge("spandrel_stage_generation", &labels, stage.running.number);
+        let candidate = stage
+            .candidate
+            .as_ref()
+            .map_or(0, |candidate| candidate.number);
+        text.gauge("spandrel_stage_candidate", &labels, candidate);
+    }
+    for (stage, outcome, count) in board.swaps() {
+        let labels = [("stage", stage.as_str()), ("outcome", outcome)];
+        text.counter("spandrel_stage_swaps_total", &labels, count);
+    }
+    for (stage, durations) in board.durations() {
+        let labels = [("stage", stage.as_str())];
+        let name = |what| format!("spandrel_stage_swap_duration_seconds_{what}");
+        text.counter(&name("sum"), &labels, durations.seconds);
+        text.counter(&name("count"), &labels, durations.swaps);
+        text.gauge(
+            "spandrel_stage_swap_longest_pause_seconds",
+            &labels,
+            durations.longest_pause_seconds,
+        );
+    }
+    for (pipeline, books) in books {
+        for stage in &books.stages {
+            for generation in &stage.generations {
+                let number = generation.number.to_string();
+                let labels = [
+                    ("pipeline", pipeline.ledger.pipeline()),
+                    ("stage", stage.name.as_str()),
+                    ("generation", number.as_str()),
+                ];
+                let name = |what| format!("spandrel_generation_{what}_total");
+                text.counter(&name("in_items"), &labels, generation.input);
+                text.counter(&name("out_items"), &labels, generation.output);
+                text.counter(&name("dropped_items"), &labels, generation.dropped);
+                text.counter(&name("calls"), &labels, generation.calls);
+                text.counter(&name("faults"), &labels, generation.faults);
+                text.counter(
+                    &name("call_seconds"),
+                    &labels,
+                    generation.call_time.as_secs_f64(),
+                );
+            }
+        }
+    }
+}
