@@ -91,10 +91,15 @@ impl Ledger {
         self.post_stage(column.stage, |books| books.close(column.generation));
     }
 
-    /// Says which stages the pipeline has now, in order.
+    /// Says which stages the pipeline has now, in order. Those that are new have a column from now on.
     pub(crate) fn arrange<'a>(&self, stages: impl IntoIterator<Item = &'a str>) {
         let order: Vec<&str> = stages.into_iter().collect();
         self.post(|books| {
+            for stage in &order {
+                if !books.stages.iter().any(|column| column.name == *stage) {
+                    books.stages.push(StageBooks::new((*stage).to_owned()));
+                }
+            }
             for column in &mut books.stages {
                 column.position = order.iter().position(|stage| *stage == column.name);
             }

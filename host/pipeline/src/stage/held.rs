@@ -46,6 +46,23 @@ fn halves(word: u64) -> (u32, u32) {
     (low, (word >> 32) as u32)
 }
 
+/// Checks that releases are pairs, and that their outcomes are some.
+pub(super) fn check_words(released: &[u64], reasons: usize) -> Result<(), String> {
+    let (pairs, rest) = released.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(format!("released: {} words are not pairs", released.len()));
+    }
+    for (place, &[_, word]) in pairs.iter().enumerate() {
+        let (_, outcome) = halves(word);
+        if ReleaseAs::from_word(outcome, reasons).is_none() {
+            return Err(format!(
+                "release {place}: outcome {outcome} names no drop reason"
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// The items held for one stage on one shard.
 #[derive(Debug, Default)]
 pub(crate) struct HeldTable {
@@ -121,20 +138,13 @@ impl HeldTable {
         reasons: usize,
         limits: &Limits,
     ) -> Result<Settlement, String> {
-        let (pairs, rest) = emission.released.as_chunks::<2>();
-        if !rest.is_empty() {
-            return Err(format!(
-                "released: {} words are not pairs",
-                emission.released.len()
-            ));
-        }
+        check_words(&emission.released, reasons)?;
+        let (pairs, _) = emission.released.as_chunks::<2>();
         let mut entries = Vec::with_capacity(pairs.len());
         for (place, &[ticket, word]) in pairs.iter().enumerate() {
             let (index, outcome) = halves(word);
             let Some(outcome) = ReleaseAs::from_word(outcome, reasons) else {
-                return Err(format!(
-                    "release {place}: outcome {outcome} names no drop reason"
-                ));
+                continue;
             };
             match self.find(ticket, index) {
                 Ok(position) => entries.push((ticket, position, outcome, place)),

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::comparison::{self, Comparison, Label, Said};
 use super::{
-    Emission, Fault, FaultKind, Generation, Input, Instance, Manifest, Reply, State, Ticket,
+    Emission, Fault, FaultKind, Generation, Input, Instance, Manifest, Reply, State, Ticket, held,
 };
 use crate::ledger::{Column, GenerationBooks, Ledger};
 
@@ -230,12 +230,15 @@ impl Shadow {
         else {
             return;
         };
-        if let Err(invalid) = spandrel_wire::validate(Signal::Traces, &created, &self.limits) {
-            let message = format!("created: {invalid}");
-            return self.failed(&Fault::new(FaultKind::BadReply, message));
-        }
         let generation = Arc::clone(&self.generation);
         let reasons = &generation.manifest().drop_reasons;
+        let checked = held::check_words(&released, reasons.len()).and_then(|()| {
+            spandrel_wire::validate(Signal::Traces, &created, &self.limits)
+                .map_err(|invalid| format!("created: {invalid}"))
+        });
+        if let Err(message) = checked {
+            return self.failed(&Fault::new(FaultKind::BadReply, message));
+        }
         self.settle(&released, reasons, |item| &mut item.shadow);
     }
 

@@ -39,6 +39,10 @@ pub(crate) struct Keeper {
     pub(crate) reasons: Vec<String>,
     /// Drops what it has seen before, for its last reason.
     pub(crate) dedups: bool,
+    /// What it lets go of it drops, for its first reason.
+    pub(crate) drops_held: bool,
+    /// Lets go of half an item.
+    pub(crate) stutters: bool,
     /// Lets go of all it holds when it sees this.
     pub(crate) releases_on: u64,
     /// Fails on a batch with one of these.
@@ -61,6 +65,8 @@ impl Default for Keeper {
             drops: |_| None,
             reasons: Vec::new(),
             dedups: false,
+            drops_held: false,
+            stutters: false,
             releases_on: u64::MAX,
             fails_on: |_| false,
             snapshot: Way::Works,
@@ -238,7 +244,7 @@ impl KeeperInstance {
         }
         let mut reply = Reply::default();
         if ids.contains(&self.keeper.releases_on) {
-            reply = releasing(std::mem::take(&mut self.held));
+            reply.emission = Some(self.release());
         }
         let duplicate = u8::try_from(self.keeper.reasons.len()).unwrap() + 2;
         for (index, id) in ids.into_iter().enumerate() {
@@ -259,7 +265,14 @@ impl KeeperInstance {
     }
 
     fn release(&mut self) -> Emission {
-        let released = std::mem::take(&mut self.held);
+        let mut released = std::mem::take(&mut self.held);
+        if self.keeper.stutters {
+            released.pop();
+        }
+        if self.keeper.drops_held {
+            let words = released.iter_mut().skip(1).step_by(2);
+            words.for_each(|word| *word |= 2 << 32);
+        }
         releasing(released).emission.unwrap()
     }
 

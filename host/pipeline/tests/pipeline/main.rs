@@ -13,9 +13,12 @@
 )]
 
 mod admission;
+mod canary;
 mod chain;
+mod changes;
 mod chaos;
 mod delivery;
+mod dispatch;
 mod drain;
 mod edges;
 mod exporters;
@@ -24,4 +27,5 @@ mod gate;
 mod holds;
 mod keeper;
 mod redirect;
+mod shadow;
 mod swap;
