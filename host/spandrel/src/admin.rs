@@ -13,7 +13,7 @@ mod query;
 mod route;
 mod socket;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod token;
 
 use std::io;

@@ -4,4 +4,4 @@ mod admitting;
 mod changing;
 mod limits;
 mod reading;
-mod setup;
+pub(crate) mod setup;

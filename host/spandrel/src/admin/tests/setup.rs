@@ -22,17 +22,17 @@ use crate::control::api::{
 };
 use crate::control::{Command, Control, Refusal, Views};
 
-pub(super) const TOKEN: &str = "a-token-of-enough-bytes";
+pub(crate) const TOKEN: &str = "a-token-of-enough-bytes";
 
 /// What the fake control was asked, in one line each.
-pub(super) type Asked = (String, Option<SwapRequest>, Option<Vec<u8>>);
+pub(crate) type Asked = (String, Option<SwapRequest>, Option<Vec<u8>>);
 
 #[derive(Default)]
-pub(super) struct Fake {
-    pub(super) events: Mutex<Vec<EventView>>,
-    pub(super) asked: Mutex<Vec<Asked>>,
+pub(crate) struct Fake {
+    pub(crate) events: Mutex<Vec<EventView>>,
+    pub(crate) asked: Mutex<Vec<Asked>>,
     /// A change of `wasm/slow` waits for this.
-    pub(super) go: Notify,
+    pub(crate) go: Notify,
 }
 
 /// Each stage is named for what becomes of its changes.
@@ -80,7 +80,7 @@ impl Views for Fake {
 }
 
 impl Fake {
-    pub(super) fn event(&self, sequence: u64, stage: &str) {
+    pub(crate) fn event(&self, sequence: u64, stage: &str) {
         let mut events = self.events.lock().expect("not poisoned");
         events.push(EventView {
             sequence,
@@ -145,10 +145,10 @@ impl Fake {
 }
 
 /// An admin API that serves until it is dropped.
-pub(super) struct Served {
-    pub(super) fake: Arc<Fake>,
-    pub(super) endpoint: Endpoint,
-    pub(super) log: Log,
+pub(crate) struct Served {
+    pub(crate) fake: Arc<Fake>,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) log: Log,
     _tasks: JoinSet<()>,
     _folder: TempDir,
     _logging: DefaultGuard,
@@ -156,7 +156,7 @@ pub(super) struct Served {
 
 impl Served {
     /// On a unix socket, without a token.
-    pub(super) async fn unix() -> Self {
+    pub(crate) async fn unix() -> Self {
         Self::start(|folder| Admin {
             endpoint: Some(Endpoint::Unix(folder.join("admin.sock"))),
             token_file: None,
@@ -165,7 +165,7 @@ impl Served {
     }
 
     /// On a port of the loopback, with [`TOKEN`].
-    pub(super) async fn tcp() -> Self {
+    pub(crate) async fn tcp() -> Self {
         Self::start(|folder| Admin {
             endpoint: Some(Endpoint::Tcp(Listen {
                 host: "127.0.0.1".to_owned(),
@@ -206,7 +206,7 @@ impl Served {
     }
 
     /// A stream to it.
-    pub(super) async fn connect(&self) -> tokio_util::either::Either<UnixStream, TcpStream> {
+    pub(crate) async fn connect(&self) -> tokio_util::either::Either<UnixStream, TcpStream> {
         use tokio_util::either::Either;
         match &self.endpoint {
             Endpoint::Unix(path) => {
@@ -220,7 +220,7 @@ impl Served {
     }
 
     /// Sends a request as it is, and reads the whole answer.
-    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> (u16, HeaderMap, String) {
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> (u16, HeaderMap, String) {
         let stream = TokioIo::new(self.connect().await);
         let handshake = hyper::client::conn::http1::handshake(stream).await;
         let (mut sender, connection) = handshake.expect("HTTP");
@@ -234,7 +234,7 @@ impl Served {
     }
 
     /// Sends without a body.
-    pub(super) async fn ask(&self, method: &str, path: &str) -> (u16, HeaderMap, String) {
+    pub(crate) async fn ask(&self, method: &str, path: &str) -> (u16, HeaderMap, String) {
         self.send(
             request(method, path)
                 .body(Full::default())
@@ -243,7 +243,7 @@ impl Served {
         .await
     }
 
-    pub(super) async fn post(&self, path: &str, kind: &str, body: &[u8]) -> (u16, String) {
+    pub(crate) async fn post(&self, path: &str, kind: &str, body: &[u8]) -> (u16, String) {
         let request = request("POST", path)
             .header(header::CONTENT_TYPE, kind)
             .body(Full::from(body.to_vec()))
@@ -254,7 +254,7 @@ impl Served {
 }
 
 /// A request with what every client sends, and the token.
-pub(super) fn request(method: &str, path: &str) -> http::request::Builder {
+pub(crate) fn request(method: &str, path: &str) -> http::request::Builder {
     Request::builder()
         .method(Method::from_bytes(method.as_bytes()).expect("a method"))
         .uri(path)
@@ -264,16 +264,16 @@ pub(super) fn request(method: &str, path: &str) -> http::request::Builder {
 
 /// What was logged by this test.
 #[derive(Clone, Default)]
-pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let bytes = self.0.lock().expect("not poisoned");
         let text = String::from_utf8_lossy(&bytes);
         text.lines().map(str::to_owned).collect()
     }
 
-    pub(super) fn lines_with(&self, word: &str) -> Vec<String> {
+    pub(crate) fn lines_with(&self, word: &str) -> Vec<String> {
         let mut lines = self.lines();
         lines.retain(|line| line.contains(word));
         lines
@@ -300,7 +300,7 @@ impl<'a> MakeWriter<'a> for Log {
 }
 
 /// Lets the others go on until it is so. Bounded by the test runner's patience with a busy loop.
-pub(super) async fn until(what: &str, mut so: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut so: impl FnMut() -> bool) {
     for _ in 0..1_000_000 {
         if so() {
             return;

@@ -1,0 +1,312 @@
+//! `spandrel plugin`: shows and changes the plugins of a running collector.
+
+mod client;
+mod events;
+mod failure;
+mod name;
+mod paint;
+mod progress;
+mod stages;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use self::client::Client;
+use self::failure::Failure;
+use self::paint::Paint;
+use crate::config::net::Endpoint;
+use crate::control::api::{
+    EventView, PipelineView, ReloadReport, ShadowView, StageView, SwapReport, SwapRequest,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct PluginArguments {
+    #[command(subcommand)]
+    command: PluginCommand,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+#[derive(Debug, Subcommand)]
+enum PluginCommand {
+    /// Lists the stages and the generations that run in them
+    Ls,
+    /// Shows one stage in all its details
+    Show(StageArgument),
+    /// Swaps the plugin of a stage for another build of it, another configuration, or both
+    Swap(Box<SwapArguments>),
+    /// Brings back the generation before the running one
+    Rollback(StageArgument),
+    /// Publishes the canary or shadow of a stage
+    Promote(StageArgument),
+    /// Ends the canary or shadow of a stage
+    Cancel(StageArgument),
+    /// Shows how the verdicts of a stage's shadow differ from those of the running generation
+    Shadow(StageArgument),
+    /// Shows what was loaded, published, refused and rolled back
+    History(HistoryArguments),
+}
+
+#[derive(Debug, Args)]
+struct StageArgument {
+    /// The stage, such as wasm/tag, or tag where that is the only one
+    stage: String,
+}
+
+#[derive(Debug, Args)]
+struct HistoryArguments {
+    /// Only of this stage
+    stage: Option<String>,
+    /// Goes on, and shows what happens as it happens
+    #[arg(long, short)]
+    watch: bool,
+}
+
+#[derive(Debug, Args)]
+struct SwapArguments {
+    /// The stage, such as wasm/tag, or tag where that is the only one
+    stage: String,
+    /// The new build; without it the stage's own file is read again
+    #[arg(value_name = "MODULE.wasm")]
+    module: Option<PathBuf>,
+    /// What the module's bytes must hash to, in hex
+    #[arg(long, value_name = "DIGEST")]
+    sha256: Option<String>,
+    /// Another `config` for the plugin, as JSON, or @FILE with JSON in it
+    #[arg(long, value_name = "JSON|@FILE", value_parser = config)]
+    config: Option<serde_json::Value>,
+    /// Only says whether it would work
+    #[arg(long)]
+    dry_run: bool,
+    /// Gives this share of traces to the new generation, until it is promoted or cancelled
+    #[arg(long, value_name = "SHARE", value_parser = percent, conflicts_with = "shadow")]
+    canary: Option<f64>,
+    /// Gives the new generation a copy of the traffic, and exports nothing of it
+    #[arg(long)]
+    shadow: bool,
+    /// Sends the module's bytes, for a collector that cannot read the file
+    #[arg(long, requires = "module")]
+    upload: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Connection {
+    /// Where the collector's admin extension listens: unix:PATH or host:port [env: SPANDREL_ADMIN; default: the extension's own default]
+    #[arg(long, global = true, value_name = "ENDPOINT", value_parser = Endpoint::parse)]
+    admin: Option<Endpoint>,
+    /// A file with the bearer token [env: SPANDREL_ADMIN_TOKEN_FILE]
+    #[arg(long, global = true, value_name = "PATH")]
+    token_file: Option<PathBuf>,
+    /// The form of the answer
+    #[arg(long, short, global = true, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
+fn config(text: &str) -> Result<serde_json::Value, String> {
+    let (text, from) = match text.strip_prefix('@') {
+        Some(path) => {
+            let read = std::fs::read_to_string(path);
+            (read.map_err(|error| format!("{path}: {error}"))?, path)
+        }
+        None => (text.to_owned(), "it"),
+    };
+    serde_json::from_str(&text).map_err(|error| format!("{from} is not JSON: {error}"))
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let share = text.strip_suffix('%').unwrap_or(text).parse();
+    share
+        .ok()
+        .filter(|share| *share > 0.0 && *share <= 100.0)
+        .ok_or_else(|| "write a share such as 10%, more than 0 and at most 100".to_owned())
+}
+
+/// Runs `spandrel plugin`.
+pub(super) fn main(arguments: &PluginArguments) -> ExitCode {
+    finish(&arguments.connection, async |client, output| {
+        run(client, output, &arguments.command).await
+    })
+}
+
+/// Runs `spandrel reload`.
+pub(super) fn reload(connection: &Connection) -> ExitCode {
+    finish(connection, async |client, output| {
+        let path = "/v1/reload".to_owned();
+        let waiting = progress::Waiting::new("reading the configuration".to_owned(), None);
+        let json = waiting.show(client, client.post(&path)).await?;
+        let report: ReloadReport = failure::understood(&json)?;
+        print(output, &json, || stages::reloaded(&report))
+    })
+}
+
+fn finish(
+    connection: &Connection,
+    work: impl AsyncFnOnce(&Client, Output) -> Result<(), Failure>,
+) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(async {
+            let client = Client::of(connection)?;
+            work(&client, connection.output).await
+        }),
+        Err(source) => Err(Failure::Runtime(source)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.exit(),
+    }
+}
+
+async fn run(client: &Client, output: Output, command: &PluginCommand) -> Result<(), Failure> {
+    match command {
+        PluginCommand::Ls => {
+            let json = client.get("/v1/stages").await?;
+            let pipelines: Vec<PipelineView> =
+                failure::understood(&client.get("/v1/pipelines").await?)?;
+            let mut all: Vec<StageView> = failure::understood(&json)?;
+            stages::sort(&mut all, &pipelines);
+            print(output, &json, || stages::list(&all, Paint::stdout()))
+        }
+        PluginCommand::Show(StageArgument { stage }) => {
+            let stage = client.stage(stage).await?;
+            let json = client.get(&client::path(&stage, "")).await?;
+            let view: StageView = failure::understood(&json)?;
+            print(output, &json, || stages::details(&view, Paint::stdout()))
+        }
+        PluginCommand::Shadow(StageArgument { stage }) => {
+            let stage = client.stage(stage).await?;
+            let json = client.get(&client::path(&stage, "/shadow")).await?;
+            let view: ShadowView = failure::understood(&json)?;
+            print(output, &json, || events::shadow(&view, Paint::stdout()))
+        }
+        PluginCommand::History(arguments) => history(client, output, arguments).await,
+        PluginCommand::Swap(arguments) => swap(client, output, arguments).await,
+        PluginCommand::Rollback(StageArgument { stage }) => {
+            change(client, output, stage, "rollback", "rolling back").await
+        }
+        PluginCommand::Promote(StageArgument { stage }) => {
+            change(client, output, stage, "promote", "promoting").await
+        }
+        PluginCommand::Cancel(StageArgument { stage }) => {
+            change(client, output, stage, "cancel", "cancelling").await
+        }
+    }
+}
+
+async fn change(
+    client: &Client,
+    output: Output,
+    stage: &str,
+    word: &str,
+    doing: &str,
+) -> Result<(), Failure> {
+    let stage = client.stage(stage).await?;
+    let path = client::path(&stage, &format!("/{word}"));
+    let waiting = progress::Waiting::new(format!("{doing} {stage}"), Some(stage));
+    let json = waiting.show(client, client.post(&path)).await?;
+    report(output, &json)
+}
+
+async fn swap(client: &Client, output: Output, arguments: &SwapArguments) -> Result<(), Failure> {
+    let stage = client.stage(&arguments.stage).await?;
+    let path = client::path(&stage, "/swap");
+    let mut request = SwapRequest {
+        module: None,
+        sha256: arguments.sha256.clone(),
+        config: arguments.config.clone(),
+        dry_run: arguments.dry_run,
+        canary: arguments.canary,
+        shadow: arguments.shadow,
+    };
+    let upload = match &arguments.module {
+        Some(module) if arguments.upload => Some(client::module(module)?),
+        Some(module) => {
+            request.module = Some(client::absolute(module)?);
+            None
+        }
+        None => None,
+    };
+    let waiting = progress::Waiting::new(format!("swapping {stage}"), Some(stage));
+    let asked = client.swap(&path, &request, upload);
+    let done = waiting.show(client, asked).await;
+    let readable = arguments
+        .module
+        .as_ref()
+        .is_some_and(|module| !arguments.upload && module.is_file());
+    let json = done.map_err(|failure| failure.after_path(readable))?;
+    report(output, &json)
+}
+
+fn report(output: Output, json: &str) -> Result<(), Failure> {
+    let report: SwapReport = failure::understood(json)?;
+    print(output, json, || stages::report(&report, Paint::stdout()))
+}
+
+async fn history(
+    client: &Client,
+    output: Output,
+    arguments: &HistoryArguments,
+) -> Result<(), Failure> {
+    let path = match &arguments.stage {
+        Some(stage) => client::path(&client.stage(stage).await?, "/history"),
+        None => "/v1/history".to_owned(),
+    };
+    let json = client.get(&path).await?;
+    let all: Vec<EventView> = failure::understood(&json)?;
+    if !arguments.watch {
+        return print(output, &json, || events::history(&all, Paint::stdout()));
+    }
+    let mut lines = events::Lines::new(&all, Paint::stdout());
+    let mut after = 0;
+    let mut news = all;
+    loop {
+        for event in &news {
+            after = after.max(event.sequence);
+            let json = || serde_json::to_string(event).unwrap_or_default();
+            let line = match output {
+                Output::Json => json(),
+                Output::Text => lines.next(event),
+            };
+            to_stdout(&format!("{line}\n"))?;
+        }
+        let wait = format!("{path}?after={after}&wait=20s");
+        news = failure::understood(&client.get(&wait).await?)?;
+    }
+}
+
+fn print(output: Output, json: &str, text: impl FnOnce() -> String) -> Result<(), Failure> {
+    match output {
+        Output::Json => to_stdout(json),
+        Output::Text => to_stdout(&text()),
+    }
+}
+
+fn to_stdout(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(Failure::Print)
+}
+
+fn to_stderr(text: &str) {
+    // Without a stderr there is nobody left to tell; the exit code still says it.
+    write!(std::io::stderr().lock(), "{text}").unwrap_or_default();
+}
+
+fn is_terminal() -> bool {
+    std::io::stderr().is_terminal()
+}

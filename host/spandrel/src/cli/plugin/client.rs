@@ -1,0 +1,273 @@
+//! Asks the admin API: one connection for each request.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+use super::failure::{Failure, understood};
+use super::{Connection, name};
+use crate::admin::{self, MAX_UPLOAD};
+use crate::config::net::Endpoint;
+use crate::control::api::{ErrorView, StageView, SwapRequest};
+
+/// A connection on the same machine or the next takes far less.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Views are answered at once, and news after 20 s at the latest.
+const READ: Duration = Duration::from_secs(30);
+/// A change compiles and probes, and may wait for others; the collector limits each of them.
+const CHANGE: Duration = Duration::from_secs(600);
+/// The longest answer that is read: a history is far shorter.
+const LONGEST: usize = 64 << 20;
+
+pub(super) struct Client {
+    /// The first that somebody listens on is asked.
+    endpoints: Vec<Endpoint>,
+    token: Option<String>,
+}
+
+impl Client {
+    /// What is not named on the command line may stand in the environment.
+    pub(super) fn of(connection: &Connection) -> Result<Self, Failure> {
+        Self::with(connection, |name| std::env::var(name).ok())
+    }
+
+    pub(super) fn with(
+        connection: &Connection,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Failure> {
+        let set = |name| environment(name).filter(|value| !value.is_empty());
+        let named = match (&connection.admin, set("SPANDREL_ADMIN")) {
+            (Some(endpoint), _) => Some(endpoint.clone()),
+            (None, Some(text)) => {
+                let endpoint = Endpoint::parse(&text);
+                Some(endpoint.map_err(|instead| {
+                    Failure::Usage(format!("SPANDREL_ADMIN is `{text}`; {instead}"))
+                })?)
+            }
+            (None, None) => None,
+        };
+        let default = || admin::candidates().into_iter().map(Endpoint::Unix);
+        let file = connection.token_file.clone();
+        let file = file.or_else(|| set("SPANDREL_ADMIN_TOKEN_FILE").map(PathBuf::from));
+        let token = match file {
+            Some(path) => {
+                let token = admin::token_in(&path);
+                Some(token.map_err(|source| Failure::File { path, source })?)
+            }
+            None => None,
+        };
+        Ok(Self {
+            endpoints: named.map_or_else(|| default().collect(), |named| vec![named]),
+            token,
+        })
+    }
+
+    /// Finds a stage by its name or a part of it.
+    pub(super) async fn stage(&self, named: &str) -> Result<String, Failure> {
+        let stages: Vec<StageView> = understood(&self.get("/v1/stages").await?)?;
+        let names: Vec<&str> = stages.iter().map(|stage| stage.stage.as_str()).collect();
+        let found = name::find(named, &names);
+        found.map_err(|error| Failure::Refused { code: 404, error })
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Result<String, Failure> {
+        self.ask(Method::GET, path, None, Bytes::new(), READ).await
+    }
+
+    pub(super) async fn post(&self, path: &str) -> Result<String, Failure> {
+        self.ask(Method::POST, path, None, Bytes::new(), CHANGE)
+            .await
+    }
+
+    /// With an upload the request stands in the query.
+    pub(super) async fn swap(
+        &self,
+        path: &str,
+        request: &SwapRequest,
+        upload: Option<Vec<u8>>,
+    ) -> Result<String, Failure> {
+        let (path, kind, body) = match upload {
+            Some(module) => (
+                format!("{path}?{}", query(request)),
+                "application/wasm",
+                module,
+            ),
+            None => {
+                let json = serde_json::to_vec(request).map_err(Failure::NotUnderstood)?;
+                (path.to_owned(), "application/json", json)
+            }
+        };
+        self.ask(Method::POST, &path, Some(kind), body.into(), CHANGE)
+            .await
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        kind: Option<&str>,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<String, Failure> {
+        let (endpoint, stream) = self.connect().await?;
+        let host = match endpoint {
+            Endpoint::Unix(_) => "localhost".to_owned(),
+            Endpoint::Tcp(listen) => listen.to_string(),
+        };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, host);
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if let Some(kind) = kind {
+            request = request.header(header::CONTENT_TYPE, kind);
+        }
+        let request = request
+            .body(Full::new(body))
+            .map_err(|error| Failure::Usage(format!("this cannot be asked: {error}")))?;
+        let answer = timeout(patience, exchange(stream, request)).await;
+        let (code, text) = answer.map_err(|_| Failure::Late(patience.as_secs()))??;
+        if (200..300).contains(&code) {
+            return Ok(text);
+        }
+        let said = serde_json::from_str::<ErrorView>(&text);
+        let error = said.map_or_else(
+            |_| format!("{endpoint} answers {code}, and is no admin API of a collector"),
+            |view| view.error,
+        );
+        let hint = if code == 401 && self.token.is_none() {
+            ": name it with --token-file or SPANDREL_ADMIN_TOKEN_FILE"
+        } else {
+            ""
+        };
+        Err(Failure::Refused {
+            code,
+            error: format!("{error}{hint}"),
+        })
+    }
+
+    async fn connect(&self) -> Result<(&Endpoint, Box<dyn Stream>), Failure> {
+        for endpoint in &self.endpoints {
+            let connected = timeout(CONNECT, connect(endpoint)).await;
+            let connected = connected.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+            match connected {
+                Ok(stream) => return Ok((endpoint, stream)),
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused
+                    ) => {}
+                Err(source) => {
+                    return Err(Failure::Connect {
+                        endpoint: endpoint.to_string(),
+                        source,
+                    });
+                }
+            }
+        }
+        let all: Vec<String> = self.endpoints.iter().map(Endpoint::to_string).collect();
+        Err(Failure::NobodyListens(all.join(" or ")))
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+async fn connect(endpoint: &Endpoint) -> std::io::Result<Box<dyn Stream>> {
+    Ok(match endpoint {
+        Endpoint::Unix(path) => Box::new(UnixStream::connect(path).await?),
+        Endpoint::Tcp(listen) => {
+            let host = match listen.host.as_str() {
+                "" => "localhost",
+                host => host,
+            };
+            Box::new(TcpStream::connect((host, listen.port)).await?)
+        }
+    })
+}
+
+async fn exchange(
+    stream: Box<dyn Stream>,
+    request: Request<Full<Bytes>>,
+) -> Result<(u16, String), Failure> {
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(Failure::Broken)?;
+    let answered = async {
+        let response = sender.send_request(request).await?;
+        let code = response.status().as_u16();
+        let body = Limited::new(response.into_body(), LONGEST).collect().await;
+        // Cut off, it is no JSON, and that is said.
+        let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+        Ok((code, String::from_utf8_lossy(&body).into_owned()))
+    };
+    let mut connection = std::pin::pin!(connection);
+    let mut answered = std::pin::pin!(answered);
+    tokio::select! {
+        answer = &mut answered => answer,
+        // It ends first when the answer has come whole.
+        _ = &mut connection => answered.await,
+    }
+    .map_err(Failure::Broken)
+}
+
+/// A stage's path in the API.
+pub(super) fn path(stage: &str, rest: &str) -> String {
+    let name = utf8_percent_encode(stage, NON_ALPHANUMERIC);
+    format!("/v1/stages/{name}{rest}")
+}
+
+fn query(request: &SwapRequest) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    if let Some(digest) = &request.sha256 {
+        query.append_pair("sha256", digest);
+    }
+    if let Some(config) = &request.config {
+        query.append_pair("config", &config.to_string());
+    }
+    if let Some(share) = request.canary {
+        query.append_pair("canary", &share.to_string());
+    }
+    for (key, is_set) in [("dry_run", request.dry_run), ("shadow", request.shadow)] {
+        if is_set {
+            query.append_pair(key, "true");
+        }
+    }
+    query.finish()
+}
+
+/// The bytes to send.
+pub(super) fn module(path: &Path) -> Result<Vec<u8>, Failure> {
+    let failed = |source| Failure::File {
+        path: path.to_owned(),
+        source,
+    };
+    let length = std::fs::metadata(path).map_err(failed)?.len();
+    if length > MAX_UPLOAD as u64 {
+        let what = format!("{} is larger than {} MiB", path.display(), MAX_UPLOAD >> 20);
+        return Err(Failure::Usage(what));
+    }
+    std::fs::read(path).map_err(failed)
+}
+
+/// The collector's working directory is another.
+pub(super) fn absolute(path: &Path) -> Result<String, Failure> {
+    let absolute = std::path::absolute(path).map_err(|source| Failure::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    absolute
+        .into_os_string()
+        .into_string()
+        .map_err(|path| Failure::Usage(format!("the path {} is not UTF-8", path.display())))
+}

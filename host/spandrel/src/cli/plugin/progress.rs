@@ -1,0 +1,64 @@
+//! Shows that something is waited for, where somebody sees it.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, interval};
+
+use super::client::{self, Client};
+use super::failure::{Failure, understood};
+use super::{is_terminal, to_stderr};
+use crate::control::api::StageView;
+
+/// How often the line is written anew: often enough to be seen alive.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// What is waited for.
+pub(super) struct Waiting {
+    what: String,
+    /// Whose phase is shown.
+    stage: Option<String>,
+}
+
+impl Waiting {
+    pub(super) fn new(what: String, stage: Option<String>) -> Self {
+        Self { what, stage }
+    }
+
+    /// On a terminal a line on stderr tells the phase and the time, until it is done.
+    pub(super) async fn show<T>(
+        self,
+        client: &Client,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        if !is_terminal() {
+            return work.await;
+        }
+        let done = tokio::select! {
+            done = work => done,
+            never = self.tell(client) => match never {},
+        };
+        to_stderr("\r\x1b[K");
+        done
+    }
+
+    async fn tell(&self, client: &Client) -> std::convert::Infallible {
+        let began = Instant::now();
+        let mut every = interval(EVERY);
+        // What takes less than that needs no line.
+        every.tick().await;
+        loop {
+            every.tick().await;
+            let phase = self.phase(client).await;
+            let phase = phase.map(|phase| format!(": {phase}")).unwrap_or_default();
+            let seconds = began.elapsed().as_secs_f64();
+            to_stderr(&format!("\r\x1b[K{}{phase}, {seconds:.1} s", self.what));
+        }
+    }
+
+    /// Nothing where it cannot be told: the work itself tells what is wrong.
+    async fn phase(&self, client: &Client) -> Option<String> {
+        let path = client::path(self.stage.as_ref()?, "");
+        let json = client.get(&path).await.ok()?;
+        understood::<StageView>(&json).ok()?.swap
+    }
+}

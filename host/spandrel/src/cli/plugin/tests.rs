@@ -1,0 +1,5 @@
+//! The command line against golden text, and against an admin API on real sockets.
+
+mod arguments;
+mod asking;
+mod text;
