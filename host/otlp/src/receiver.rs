@@ -31,7 +31,7 @@ pub use stats::ReceiverStats;
 pub use tls::TlsError;
 
 /// How to listen. The defaults are the Collector's where it has one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ReceiverConfig {
     /// Host and port; port 0 takes a free one. Without a host, every interface.
     pub endpoint: String,
@@ -69,7 +69,7 @@ impl ReceiverConfig {
 }
 
 /// The server side of keepalive, with the Collector's names.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {
     /// A connection without requests for this long is asked to end.
     pub max_connection_idle: Option<Duration>,
@@ -98,7 +98,7 @@ impl Default for Keepalive {
 }
 
 /// The files for TLS, in PEM.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerTls {
     /// The certificate and those between it and the authority.
     pub cert_file: PathBuf,
