@@ -10,6 +10,7 @@ pub(crate) mod changer;
 pub(crate) mod lineup;
 mod looking;
 mod nowatch;
+mod publish;
 mod reload;
 mod swap;
 

@@ -296,18 +296,10 @@ impl Changer {
             .collect()
     }
 
-    /// The stage that somebody means.
+    /// The stage of this name.
     pub(super) fn find(&self, name: &str) -> Result<Id, Refusal> {
         let ids = || self.live.stages.keys();
         if let Some(id) = ids().find(|id| id.as_str() == name) {
-            return Ok(id.clone());
-        }
-        let short = |id: &&Id| {
-            id.as_str()
-                .split_once('/')
-                .is_some_and(|(_, tail)| tail == name)
-        };
-        if let (Some(id), None) = (ids().find(short), ids().filter(short).nth(1)) {
             return Ok(id.clone());
         }
         let known: Vec<&str> = ids().map(Id::as_str).collect();

@@ -77,6 +77,29 @@ pub(crate) struct Lineup {
     pub(crate) probation: Option<Instant>,
 }
 
+impl Lineup {
+    /// The lineup with another generation: in the place of the running one, or beside it.
+    pub(crate) fn with(&self, loaded: Loaded, mode: Option<Mode>) -> Self {
+        let mut lineup = self.clone();
+        let now = Instant::now();
+        match mode {
+            Some(mode) => {
+                lineup.candidate = Some(Candidate {
+                    loaded,
+                    mode,
+                    since: now,
+                });
+            }
+            None => {
+                lineup.previous = Some(std::mem::replace(&mut lineup.running, loaded));
+                lineup.candidate = None;
+                lineup.probation = Some(now);
+            }
+        }
+        lineup
+    }
+}
+
 /// A stage of the configuration, whichever pipelines it stands in.
 #[derive(Debug)]
 pub(crate) struct Stage {

@@ -9,7 +9,7 @@ use tracing::error;
 
 use super::By;
 use super::changer::Changer;
-use super::swap::Said;
+use super::publish::Said;
 use crate::app::live::Live;
 use crate::config::id::Id;
 use spandrel_pipeline::pipeline::StagesChanged;

@@ -17,7 +17,7 @@ use self::difference::Difference;
 use super::api::ReloadReport;
 use super::build::{Built, Evidence, Plan};
 use super::lineup::{Lineup, ModuleSource, Stage};
-use super::swap::{Said, add};
+use super::publish::{Said, add};
 use super::{By, Refusal, in_one_line};
 use crate::app::drain::Timing;
 use crate::app::exporters::Exporters;

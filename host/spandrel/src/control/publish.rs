@@ -1,0 +1,300 @@
+//! What a stage runs is changed: in every pipeline in which it stands, or in none.
+
+use spandrel_pipeline::pipeline::{ChangeError, StagesChanged};
+use spandrel_pipeline::stage::{Carried, Generation as _};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::api::{EventView, SwapReport};
+use super::board::mode_label;
+use super::build::Evidence;
+use super::lineup::{Lineup, Loaded};
+use super::{By, Refusal, in_one_line};
+use crate::app::live::Live;
+use crate::app::{micros, millis};
+use crate::config::id::Id;
+
+/// One event of a stage, but for what is the same for all.
+pub(super) struct Said<'a> {
+    pub(super) event: &'static str,
+    pub(super) by: By,
+    pub(super) loaded: &'a Loaded,
+    pub(super) detail: String,
+    pub(super) took: Option<(Instant, &'a StagesChanged)>,
+}
+
+impl Live {
+    /// What a candidate of this stage is probed with.
+    pub(super) async fn evidence(&self, id: &Id) -> Evidence {
+        let Some((_, pipeline)) = self.with_stage(id).next() else {
+            return Evidence::default();
+        };
+        Evidence {
+            state: pipeline.snapshot(id.as_str()).await,
+            sample: pipeline.sample(id.as_str()).await,
+        }
+    }
+
+    /// Makes a stage's lineup this one, in all pipelines in which it stands, or in none.
+    pub(super) async fn publish(
+        &mut self,
+        id: &Id,
+        lineup: Lineup,
+    ) -> Result<StagesChanged, Refusal> {
+        let Some(stage) = self.stages.get_mut(id) else {
+            return Err(Refusal::NotFound(format!("there is no stage `{id}`")));
+        };
+        let before = std::mem::replace(&mut stage.lineup, lineup);
+        let changed = self.apply(id).await;
+        if changed.is_err() {
+            if let Some(stage) = self.stages.get_mut(id) {
+                stage.lineup = before;
+            }
+            // Those pipelines that did change go back; for the others it is no change.
+            if let Err(error) = self.apply(id).await {
+                warn!(stage = %id, error = &error as &dyn std::error::Error, "not every pipeline could be changed back");
+            }
+        }
+        self.show();
+        changed.map_err(|error| match error {
+            ChangeError::Draining => Refusal::Draining,
+            ChangeError::Busy => Refusal::Conflict(in_one_line(&error)),
+            error => Refusal::Bad(in_one_line(&error)),
+        })
+    }
+
+    async fn apply(&self, id: &Id) -> Result<StagesChanged, ChangeError> {
+        let mut sum = StagesChanged::default();
+        for (config, pipeline) in self.with_stage(id) {
+            add(&mut sum, pipeline.change(self.specs(config)).await?);
+        }
+        Ok(sum)
+    }
+
+    /// Brings back the generation before the running one.
+    pub(super) async fn roll_back(
+        &mut self,
+        id: &Id,
+        by: By,
+        why: &str,
+    ) -> Result<SwapReport, Refusal> {
+        let started = Instant::now();
+        let lineup = self.lineup(id)?;
+        let Some(previous) = lineup.previous.clone() else {
+            return Err(Refusal::NotFound(format!(
+                "stage `{id}` has run no other generation that could be brought back"
+            )));
+        };
+        let from = lineup.running.clone();
+        let changed = self
+            .publish(
+                id,
+                Lineup {
+                    running: previous.clone(),
+                    // By hand one may change one's mind; what failed is not brought back.
+                    previous: (by == By::Admin).then(|| from.clone()),
+                    candidate: None,
+                    probation: None,
+                },
+            )
+            .await?;
+        if by == By::Probation
+            && let Some(stage) = self.stages.get_mut(id)
+        {
+            stage.remember_failed(from.generation.digest());
+        }
+        let state = state_label(id, &changed);
+        self.note_state(id, &state);
+        self.say(
+            id,
+            Said {
+                event: "rolled back",
+                by,
+                loaded: &previous,
+                detail: format!("from generation {}: {why}; state {state}", from.number()),
+                took: Some((started, &changed)),
+            },
+        );
+        Ok(self.report(id, "rolled back", &from, &changed, started))
+    }
+
+    /// Publishes the candidate beside the running generation.
+    pub(super) async fn promote(&mut self, id: &Id, by: By) -> Result<SwapReport, Refusal> {
+        let started = Instant::now();
+        let lineup = self.lineup(id)?;
+        let Some(candidate) = lineup.candidate.clone() else {
+            return Err(no_candidate(id));
+        };
+        let from = lineup.running.clone();
+        let changed = self
+            .publish(
+                id,
+                Lineup {
+                    running: candidate.loaded.clone(),
+                    previous: Some(from.clone()),
+                    candidate: None,
+                    // A canary that has passed is promoted because of that.
+                    probation: (by == By::Admin).then(Instant::now),
+                },
+            )
+            .await?;
+        let state = state_label(id, &changed);
+        self.note_state(id, &state);
+        self.say(
+            id,
+            Said {
+                event: "promoted",
+                by,
+                loaded: &candidate.loaded,
+                detail: format!("was {}; state {state}", mode_label(candidate.mode)),
+                took: Some((started, &changed)),
+            },
+        );
+        Ok(self.report(id, "promoted", &from, &changed, started))
+    }
+
+    /// Ends the candidate beside the running generation.
+    pub(super) async fn cancel(
+        &mut self,
+        id: &Id,
+        by: By,
+        why: &str,
+    ) -> Result<SwapReport, Refusal> {
+        let started = Instant::now();
+        let mut lineup = self.lineup(id)?.clone();
+        let Some(candidate) = lineup.candidate.take() else {
+            return Err(no_candidate(id));
+        };
+        let running = lineup.running.clone();
+        let changed = self.publish(id, lineup).await?;
+        if by == By::Probation
+            && let Some(stage) = self.stages.get_mut(id)
+        {
+            stage.remember_failed(candidate.loaded.generation.digest());
+        }
+        self.say(
+            id,
+            Said {
+                event: "cancelled",
+                by,
+                loaded: &candidate.loaded,
+                detail: format!("was {}: {why}", mode_label(candidate.mode)),
+                took: Some((started, &changed)),
+            },
+        );
+        Ok(self.report(id, "cancelled", &running, &changed, started))
+    }
+
+    fn lineup(&self, id: &Id) -> Result<&Lineup, Refusal> {
+        let stage = self.stages.get(id);
+        let stage = stage.ok_or_else(|| Refusal::NotFound(format!("there is no stage `{id}`")))?;
+        Ok(&stage.lineup)
+    }
+
+    fn report(
+        &self,
+        id: &Id,
+        outcome: &str,
+        from: &Loaded,
+        changed: &StagesChanged,
+        started: Instant,
+    ) -> SwapReport {
+        let running = self.stages.get(id).map(|stage| &stage.lineup.running);
+        SwapReport {
+            stage: id.to_string(),
+            outcome: outcome.to_owned(),
+            generation: running.map_or(0, Loaded::number),
+            previous: from.number(),
+            sha256: running.map(Loaded::sha256).unwrap_or_default(),
+            state: state_label(id, changed),
+            elapsed_ms: millis(started),
+            pause_us: micros(changed.pause),
+        }
+    }
+
+    /// Remembers what became of the state when the running generation took over.
+    pub(super) fn note_state(&mut self, id: &Id, state: &str) {
+        if let Some(stage) = self.stages.get_mut(id) {
+            state.clone_into(&mut stage.lineup.running.state);
+        }
+        self.show();
+    }
+
+    /// Tells the log, the history and the metrics of something that happened to a stage.
+    pub(super) fn say(&self, id: &Id, said: Said<'_>) {
+        let Said {
+            event,
+            by,
+            loaded,
+            detail,
+            took,
+        } = said;
+        let manifest = loaded.generation.manifest();
+        let message = match event {
+            "canary" => "canary begun",
+            "shadow" => "shadow begun",
+            "promoted" => "candidate promoted",
+            "cancelled" => "candidate cancelled",
+            "rolled back" => "plugin rolled back",
+            "passed" => "plugin passed its probation",
+            _ => "plugin swapped",
+        };
+        info!(
+            stage = %id,
+            generation = loaded.number(),
+            plugin = %manifest.name,
+            version = %manifest.version,
+            by = by.label(),
+            detail = %detail,
+            elapsed_ms = took.map(|(started, _)| millis(started)),
+            pause_us = took.map(|(_, changed)| micros(changed.pause)),
+            "{message}"
+        );
+        self.board.count(id.as_str(), event);
+        if let Some((started, changed)) = took {
+            self.board.count_duration(
+                id.as_str(),
+                started.elapsed().as_secs_f64(),
+                changed.pause.as_secs_f64(),
+            );
+        }
+        self.board.add(EventView {
+            stage: id.to_string(),
+            generation: loaded.number(),
+            sha256: loaded.sha256(),
+            event: event.to_owned(),
+            by: by.label().to_owned(),
+            detail,
+            elapsed_ms: took.map(|(started, _)| millis(started)),
+            pause_us: took.map(|(_, changed)| micros(changed.pause)),
+            ..EventView::default()
+        });
+    }
+}
+
+fn no_candidate(id: &Id) -> Refusal {
+    Refusal::NotFound(format!(
+        "stage `{id}` has no candidate: begin one with `swap --canary` or `swap --shadow`"
+    ))
+}
+
+/// What was changed in several pipelines, together; the worst of what became of a state is told.
+pub(super) fn add(sum: &mut StagesChanged, other: StagesChanged) {
+    sum.pause = sum.pause.max(other.pause);
+    for (stage, carried) in other.carried {
+        let known = sum.carried.entry(stage).or_insert_with(|| carried.clone());
+        if !matches!(known, Carried::Not(_)) && carried != Carried::Nothing {
+            *known = carried;
+        }
+    }
+}
+
+/// What became of a stage's state.
+pub(super) fn state_label(id: &Id, changed: &StagesChanged) -> String {
+    match changed.carried.get(id.as_str()) {
+        None | Some(Carried::Nothing) => "none".to_owned(),
+        Some(Carried::Yes) => "carried".to_owned(),
+        Some(Carried::Earlier) => "carried from before".to_owned(),
+        Some(Carried::Not(why)) => format!("not carried: {why}"),
+    }
+}
