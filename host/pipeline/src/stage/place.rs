@@ -311,7 +311,8 @@ impl Place {
                 if !self.runner.generation().manifest().holds
                     && let Some(state) = self.runner.trial_snapshot(emitted).await
                 {
-                    runner.begin_with(state, emitted).await;
+                    let last = self.runner.last_ticket();
+                    runner.begin_with(state, last, emitted).await;
                 }
                 let canary = Canary::new(runner, share, &self.runner);
                 self.beside = Some(Beside::Canary(Box::new(canary)));

@@ -1,8 +1,8 @@
 //! The pipeline with native plugins and exporters at its edges, on a paused clock: what a batch,
 //! a fault, a full queue and a drain come to, in items.
 //!
-//! `SPANDREL_SEEDS=10000 cargo test -p spandrel-pipeline chaos` runs the long form of the
-//! simulation; a failure names its seed, and `SPANDREL_SEED=17` runs that one alone.
+//! `SPANDREL_SEEDS=10000 cargo test -p spandrel-pipeline -- chaos upheaval` runs the long form of the
+//! simulations; a failure names its seed, and `SPANDREL_SEED=17` runs that one alone.
 
 #![allow(
     clippy::unwrap_used,
@@ -29,3 +29,4 @@ mod keeper;
 mod redirect;
 mod shadow;
 mod swap;
+mod upheaval;

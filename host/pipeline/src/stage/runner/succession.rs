@@ -66,6 +66,10 @@ impl StageRunner {
                 }
             }
             held.orphan(|ticket| ticket > known_up_to);
+        } else if !self.generation.manifest().holds {
+            // Whatever its state names, it never lets go of anything.
+            held.orphan(|_| true);
+            held.forgive_below(other.last_ticket.saturating_add(1));
         }
         if self.instance.is_none() {
             held.bereave();
@@ -106,7 +110,14 @@ impl StageRunner {
     }
 
     /// Gives a fresh instance a state to begin with; one that it refuses is left out.
-    pub(crate) async fn begin_with(&mut self, state: State, emitted: &mut Vec<Batch>) {
+    /// Names of items that were held up to this ticket mean nothing to it.
+    pub(crate) async fn begin_with(
+        &mut self,
+        state: State,
+        up_to: Ticket,
+        emitted: &mut Vec<Batch>,
+    ) {
+        self.held.forgive_below(up_to.saturating_add(1));
         let carried = self.restore(state, emitted).await;
         tracing::debug!(stage = %self.spec.name, ?carried, "candidate begins");
     }
