@@ -10,6 +10,7 @@ pub(crate) mod plugins;
 pub(crate) mod receivers;
 mod rows;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -188,6 +189,7 @@ impl App {
             config,
             engine,
             stages,
+            numbers: BTreeMap::new(),
             exporters,
             pipelines,
             serving: Serving::default(),

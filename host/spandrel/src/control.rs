@@ -9,7 +9,6 @@ pub(crate) mod build;
 pub(crate) mod changer;
 pub(crate) mod lineup;
 mod looking;
-mod nowatch;
 mod publish;
 mod reload;
 mod swap;

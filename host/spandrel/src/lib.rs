@@ -14,4 +14,5 @@ mod control;
 mod debug;
 mod file;
 pub mod telemetry;
+mod watch;
 mod web;

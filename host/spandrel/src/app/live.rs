@@ -27,6 +27,8 @@ pub(crate) struct Live {
     /// None while no pipeline has a stage.
     pub(crate) engine: Option<Engine>,
     pub(crate) stages: BTreeMap<Id, Stage>,
+    /// The last number of each stage that was taken out: should it come back, it counts on.
+    pub(crate) numbers: BTreeMap<Id, u64>,
     pub(crate) exporters: Exporters,
     /// In the order of the configuration.
     pub(crate) pipelines: Vec<Pipeline>,

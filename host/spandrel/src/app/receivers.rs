@@ -37,19 +37,19 @@ enum Source {
 }
 
 impl Bound {
-    /// Takes the port or opens the files. One that listens takes over from `socket`, where that is
-    /// at the same endpoint.
+    /// Takes the port or opens the files. One that listens takes over the socket of the receiver
+    /// `before` it, where that is at the same endpoint; its counters go on.
     pub(crate) async fn bind(
         receiver: &Arc<Receiver>,
         timing: &Timing,
-        socket: Option<&Socket>,
+        before: Option<&AtWork>,
     ) -> Result<Self, StartError> {
         let id = receiver.id.to_string();
         let source = match &receiver.kind {
             ReceiverKind::Otlp(settings) => {
                 let mut settings = settings.as_ref().clone();
                 settings.drain_grace = drain_grace(settings.drain_grace, timing);
-                let bound = match socket {
+                let bound = match before.and_then(|before| before.socket.as_ref()) {
                     Some(socket) => receiver::Receiver::bind_beside(settings, socket).await,
                     None => receiver::Receiver::bind(settings).await,
                 };
@@ -73,7 +73,7 @@ impl Bound {
         Ok(Self {
             settings: Arc::clone(receiver),
             source,
-            ingress: Pipeline::fan_out([]),
+            ingress: before.map_or_else(|| Pipeline::fan_out([]), |before| before.ingress.clone()),
         })
     }
 
@@ -135,7 +135,7 @@ pub(crate) struct Serving {
 
 /// One receiver at work.
 #[derive(Debug)]
-struct AtWork {
+pub(crate) struct AtWork {
     settings: Arc<Receiver>,
     ingress: FanOut,
     socket: Option<Socket>,
@@ -199,9 +199,9 @@ impl Serving {
         at_work.is_some_and(|at_work| *at_work.settings == *receiver)
     }
 
-    /// The socket of the receiver of this name.
-    pub(crate) fn socket(&self, id: &Id) -> Option<&Socket> {
-        self.at_work.get(id)?.socket.as_ref()
+    /// The receiver of this name.
+    pub(crate) fn at_work(&self, id: &Id) -> Option<&AtWork> {
+        self.at_work.get(id)
     }
 
     /// Leads every receiver to the pipelines that name it now.

@@ -10,12 +10,12 @@ use tracing::{info, warn};
 
 use super::api::{EventView, ReloadReport, SwapReport, SwapRequest};
 use super::build::{BuildError, Built};
-use super::nowatch::Watcher;
 use super::reload::{Reloading, Renewed};
 use super::{By, Command, Refusal};
 use crate::app::Origin;
 use crate::app::live::Live;
 use crate::config::id::Id;
+use crate::watch::Watcher;
 
 /// See the module.
 pub(crate) struct Changer {

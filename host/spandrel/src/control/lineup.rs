@@ -23,8 +23,8 @@ const FAILED: usize = 32;
 pub(crate) enum ModuleSource {
     /// The file that the configuration names, or another on this machine.
     File(PathBuf),
-    /// They came with a request; kept for as long as the generation is, because nobody else has
-    /// them.
+    /// They came with a request; kept for as long as the generation is, for another of the same
+    /// plugin with another configuration: nobody else has them.
     Upload(Bytes),
 }
 

@@ -83,7 +83,10 @@ impl Live {
             let evidence = self.evidence(id).await;
             let (metrics, number) = match self.stages.get_mut(id) {
                 Some(stage) => (Arc::clone(&stage.metrics), stage.next_number()),
-                None => (Arc::default(), 1),
+                None => (
+                    Arc::default(),
+                    self.numbers.get(id).map_or(1, |last| last + 1),
+                ),
             };
             plans.push(Renewal {
                 id: id.clone(),
@@ -204,8 +207,8 @@ impl Live {
             if self.serving.has(receiver) {
                 continue;
             }
-            let socket = self.serving.socket(&receiver.id);
-            let bound = Bound::bind(receiver, &timing, socket).await;
+            let before = self.serving.at_work(&receiver.id);
+            let bound = Bound::bind(receiver, &timing, before).await;
             receivers.push(bound.map_err(|error| bad(&error))?);
         }
         let mut pipelines = Vec::new();
@@ -316,7 +319,9 @@ impl Live {
             self.retiring.add(pipeline, self.timing.timeout);
         }
         let wanted = crate::app::plugins::wanted(&config);
-        self.stages.retain(|id, _| wanted.contains_key(id));
+        let gone = self.stages.extract_if(.., |id, _| !wanted.contains_key(id));
+        let last_numbers = gone.map(|(id, stage)| (id, stage.last_number));
+        self.numbers.extend(last_numbers.collect::<Vec<_>>());
         self.config = config;
     }
 

@@ -76,6 +76,8 @@ impl Changer {
         let source = match (upload, &request.module) {
             (Some(bytes), _) => ModuleSource::Upload(bytes.into()),
             (None, Some(path)) => ModuleSource::File(PathBuf::from(path)),
+            // Another configuration for the plugin that runs, wherever it came from.
+            (None, None) if request.config.is_some() => stage.lineup.running.source.clone(),
             (None, None) => ModuleSource::File(stage.wasm.module.clone()),
         };
         let config = match (&request.config, by) {

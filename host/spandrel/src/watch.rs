@@ -1,0 +1,215 @@
+//! Watches files for other content: modules and configuration.
+//!
+//! Directories are watched, not files, so that a file that is replaced by a rename, or by a symbolic
+//! link on the way to it (as Kubernetes does with a ConfigMap), is seen. What the system says only
+//! rings a bell: a path is reported when the sha256 of its content differs from the last one, and
+//! once the file has been left alone for a moment. A poll goes on behind it, for file systems that
+//! tell nothing, directories that come later, and events that were missed.
+//!
+//! All of it runs on a thread of its own, because reading files blocks.
+
+mod bell;
+mod content;
+mod directories;
+mod trail;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::warn;
+
+use self::bell::Bell;
+use self::content::{Content, Reader};
+use self::directories::Directories;
+
+/// Reports that wait to be taken. What has no room is reported later: 16 are more files than change
+/// at a time.
+const REPORTS: usize = 16;
+
+/// How often is looked.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// How long a file must have been left alone. 300 ms: writers of whole files pause for less.
+    quiet: Duration,
+    /// Between two polls. 10 s: soon enough for somebody who waits, and next to no work.
+    poll: Duration,
+}
+
+const PACE: Pace = Pace {
+    quiet: Duration::from_millis(300),
+    poll: Duration::from_secs(10),
+};
+
+/// Watches as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    bell: Arc<Bell>,
+}
+
+impl Watcher {
+    /// Watches these files. What they contain when they are first read is what later content is
+    /// compared with; a file that is not there yet is reported when it is.
+    pub(crate) fn start(
+        files: impl IntoIterator<Item = PathBuf>,
+    ) -> (Self, mpsc::Receiver<PathBuf>) {
+        Self::start_at(PACE, files)
+    }
+
+    fn start_at(
+        pace: Pace,
+        files: impl IntoIterator<Item = PathBuf>,
+    ) -> (Self, mpsc::Receiver<PathBuf>) {
+        let (reports, reported) = mpsc::channel(REPORTS);
+        let bell = Arc::new(Bell::default());
+        let watcher = Self {
+            bell: Arc::clone(&bell),
+        };
+        watcher.set(files);
+        let watch = Watch {
+            pace,
+            files: BTreeMap::new(),
+            reader: Reader::default(),
+            directories: Directories::new(Arc::clone(&bell)),
+            bell,
+            reports,
+            quiet_at: None,
+            again_at: None,
+            poll_at: Instant::now() + pace.poll,
+        };
+        let thread = std::thread::Builder::new().name("file-watch".to_owned());
+        if let Err(error) = thread.spawn(move || watch.run()) {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "no thread to watch files on, changes are not seen"
+            );
+        }
+        (watcher, reported)
+    }
+
+    /// Watches these files from now on. Those that are watched already go on as they are.
+    pub(crate) fn set(&self, files: impl IntoIterator<Item = PathBuf>) {
+        self.bell.set(files.into_iter().collect());
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.bell.stop();
+    }
+}
+
+/// What is known of one file.
+#[derive(Debug, Default)]
+struct Seen {
+    /// What was reported, or there from the start; none for a file that was not there.
+    known: Option<Content>,
+    /// Something else, which the next look must confirm.
+    other: Option<Content>,
+}
+
+/// Why the files are looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// All has been quiet after a change: what is there now is complete.
+    Quiet,
+    /// Nobody said that anything changed: what is different may be half written, and is looked at
+    /// again.
+    Poll,
+}
+
+/// The thread.
+struct Watch {
+    pace: Pace,
+    files: BTreeMap<PathBuf, Seen>,
+    reader: Reader,
+    directories: Directories,
+    bell: Arc<Bell>,
+    reports: mpsc::Sender<PathBuf>,
+    /// When it will have been quiet for long enough, after a change.
+    quiet_at: Option<Instant>,
+    /// When what a poll found is looked at again.
+    again_at: Option<Instant>,
+    poll_at: Instant,
+}
+
+impl Watch {
+    fn run(mut self) {
+        loop {
+            let next = [self.quiet_at, self.again_at]
+                .into_iter()
+                .flatten()
+                .fold(self.poll_at, Instant::min);
+            let rung = self.bell.wait(next);
+            if rung.stop || self.reports.is_closed() {
+                return;
+            }
+            if let Some(files) = rung.files {
+                self.keep(files);
+            }
+            let now = Instant::now();
+            if rung.touched {
+                self.quiet_at = Some(now + self.pace.quiet);
+            }
+            let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+            if is_due(self.quiet_at) {
+                self.quiet_at = None;
+                self.look(Look::Quiet);
+            }
+            if is_due(self.again_at) || self.poll_at <= now {
+                self.again_at = None;
+                self.poll_at = now + self.pace.poll;
+                self.look(Look::Poll);
+            }
+        }
+    }
+
+    /// Watches `files` and no others. What is new is read now, to be compared with.
+    fn keep(&mut self, files: BTreeSet<PathBuf>) {
+        self.files.retain(|path, _| files.contains(path));
+        let new = files
+            .into_iter()
+            .filter(|path| !self.files.contains_key(path))
+            .collect::<Vec<_>>();
+        for path in &new {
+            self.files.insert(path.clone(), Seen::default());
+        }
+        // First the directories: what changes after the file was read rings the bell.
+        self.directories.follow(self.files.keys());
+        for path in new {
+            let known = self.reader.read(&path);
+            if let Some(seen) = self.files.get_mut(&path) {
+                seen.known = known;
+            }
+        }
+        self.reader.forget(|path| !self.files.contains_key(path));
+    }
+
+    /// Reads what may have changed, and reports what has.
+    fn look(&mut self, look: Look) {
+        self.directories.follow(self.files.keys());
+        for (path, seen) in &mut self.files {
+            // What cannot be read is no other content, whatever the reason: it may come back.
+            let content = self.reader.read(path);
+            let Some(content) = content.filter(|content| seen.known.as_ref() != Some(content))
+            else {
+                seen.other = None;
+                continue;
+            };
+            let is_complete = look == Look::Quiet || seen.other.as_ref() == Some(&content);
+            if is_complete && self.reports.try_send(path.clone()).is_ok() {
+                seen.known = Some(content);
+                seen.other = None;
+            } else {
+                seen.other = Some(content);
+                self.again_at = Some(Instant::now() + self.pace.quiet);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
