@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use prost::Message;
 use spandrel_wire::{
     Limits, Part, Signal, count, merge, shard_of, single_trace_part, split_by_size, split_by_trace,
-    validate,
+    split_traces, validate,
 };
 
 use crate::dice::{cases, dice};
@@ -49,6 +49,34 @@ proptest! {
         match single_trace_part(&request, shards) {
             Some(shard) => prop_assert!(parts.iter().all(|part| part.shard == shard)),
             None => prop_assert!(parts.len() > 1),
+        }
+    }
+
+    /// Split by whatever is said of trace ids: each part has exactly the spans of its traces, in
+    /// order, in their resource and scope; a request of one part is named and not copied.
+    #[test]
+    fn by_what_is_said_of_traces(mut dice in dice(3000), modulus in 1_usize..5) {
+        let mut mess = dice.fork(500);
+        let request = traces(&mut dice).encode_to_vec();
+        let request = mess_up(&mut mess, &request);
+        let part_of = |id: &[u8]| id.iter().map(|byte| usize::from(*byte)).sum::<usize>() % modulus;
+        let of = |part: usize| {
+            let mut expected = spans(&request);
+            expected.retain(|item| part_of(&item.span.trace_id) == part);
+            expected
+        };
+        match split_traces(&request, part_of) {
+            Ok(part) => prop_assert_eq!(of(part), spans(&request)),
+            Err(parts) => {
+                let parts = parts.expect("small headers");
+                check(Signal::Traces, &parts);
+                prop_assert!(parts.len() > 1);
+                prop_assert!(parts.is_sorted_by_key(|part| part.shard));
+                for part in 0..modulus {
+                    let found = parts.iter().find(|found| found.shard == part);
+                    prop_assert_eq!(found.map_or(Vec::new(), |found| spans(&found.bytes)), of(part));
+                }
+            }
         }
     }
 
