@@ -164,10 +164,18 @@ fn generation_details(generation: &GenerationView, paint: Paint) -> String {
 pub(super) fn report(report: &SwapReport, paint: Paint) -> String {
     let outcome = paint.status(&report.outcome);
     let stage = paint.bold(&report.stage);
+    // A canary is said with its share.
+    let is_beside = ["canary", "shadow"]
+        .iter()
+        .any(|word| report.outcome.starts_with(word));
     let mut text = match report.outcome.as_str() {
         "unchanged" => format!(
             "{stage}: {outcome}, generation {} has these bytes and this config already\n",
             report.generation
+        ),
+        _ if is_beside => format!(
+            "{stage}: generation {} runs beside generation {}: {outcome}\n",
+            report.generation, report.previous
         ),
         "would publish" => format!("{stage}: {outcome} generation {}\n", report.generation),
         _ => format!("{stage}: generation {} {outcome}\n", report.generation),
@@ -181,7 +189,7 @@ pub(super) fn report(report: &SwapReport, paint: Paint) -> String {
     if !report.state.is_empty() {
         field("state", report.state.clone());
     }
-    if report.previous != 0 && report.previous != report.generation {
+    if !is_beside && report.previous != 0 && report.previous != report.generation {
         field("before", format!("generation {}", report.previous));
     }
     let took = millis(report.elapsed_ms);
@@ -191,15 +199,10 @@ pub(super) fn report(report: &SwapReport, paint: Paint) -> String {
     } else {
         field("took", took);
     }
-    match report.outcome.as_str() {
-        "canary" | "shadow" => {
-            let stage = &report.stage;
-            field(
-                "next",
-                format!("spandrel plugin promote {stage}, or cancel {stage}"),
-            );
-        }
-        _ => {}
+    if is_beside {
+        let stage = &report.stage;
+        let next = format!("spandrel plugin promote {stage}, or spandrel plugin cancel {stage}");
+        field("next", next);
     }
     text
 }

@@ -117,28 +117,27 @@ fn outcomes_are_told() {
   before   generation 2
   took     812.0 ms, longest pause of a shard 1.2 ms
 ";
-    for (outcome, first, next) in [
-        ("published", "wasm/tag: generation 3 published\n", ""),
-        ("rolled back", "wasm/tag: generation 3 rolled back\n", ""),
-        (
-            "would publish",
-            "wasm/tag: would publish generation 3\n",
-            "",
-        ),
+    for (outcome, first) in [
+        ("published", "wasm/tag: generation 3 published\n"),
+        ("rolled back", "wasm/tag: generation 3 rolled back\n"),
+        ("would publish", "wasm/tag: would publish generation 3\n"),
         (
             "unchanged",
             "wasm/tag: unchanged, generation 3 has these bytes and this config already\n",
-            "",
-        ),
-        (
-            "canary",
-            "wasm/tag: generation 3 canary\n",
-            "  next     spandrel plugin promote wasm/tag, or cancel wasm/tag\n",
         ),
     ] {
         let text = stages::report(&report(outcome), Paint::never());
-        assert_eq!(text, format!("{first}{rest}{next}"));
+        assert_eq!(text, format!("{first}{rest}"));
     }
+    let expected = "\
+wasm/tag: generation 3 runs beside generation 2: canary 10%
+  sha256   0123456789ab
+  state    carried
+  took     812.0 ms, longest pause of a shard 1.2 ms
+  next     spandrel plugin promote wasm/tag, or spandrel plugin cancel wasm/tag
+";
+    let text = stages::report(&report("canary 10%"), Paint::never());
+    assert_eq!(text, expected, "\n{text}");
     let changes = vec!["stage wasm/tag: another config".to_owned()];
     let mut report = ReloadReport {
         changes,
