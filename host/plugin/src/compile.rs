@@ -13,26 +13,27 @@ use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// The lowest priority there is (`man 2 setpriority`): against a thread of the data path that wants
-/// the same core, one of these gets some 1.5 % of it.
+/// The priority of background work (`man 2 setpriority`): against a thread of the data path that
+/// wants the same core, one of these gets a tenth of it. At the lowest, 19, it would get 1.5 %, and
+/// with all cores taken a plugin of 260 KiB took up to 30 s.
 #[cfg(target_os = "linux")]
-const LOWEST: i32 = 19;
+const LOW: i32 = 10;
 
 /// How a plugin may be compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompileLimits {
-    /// Time to read and compile. 30 s: a plugin of 100 KiB takes a quarter of a second on one
-    /// core, so this is room for one with an interpreter inside, or for a machine whose cores are
+    /// Time to read and compile. 60 s: a plugin of 260 KiB takes half a second on one core, so this
+    /// is room for one with an interpreter inside, or in the background of a machine whose cores are
     /// all taken; and an operator who waits for a swap still waits for its answer.
     pub time: Duration,
-    /// Whether other work of the process goes first: at the lowest priority, on half the cores.
+    /// Whether other work of the process goes first: at a low priority, on half the cores.
     pub background: bool,
 }
 
 impl Default for CompileLimits {
     fn default() -> Self {
         Self {
-            time: Duration::from_secs(30),
+            time: Duration::from_secs(60),
             background: false,
         }
     }
@@ -160,11 +161,16 @@ fn lower_priority() {
     // Linux takes "the calling process" to mean the calling thread; elsewhere it is the process,
     // which must keep its priority.
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, LOWEST) {
-        tracing::debug!(
-            error = &error as &dyn std::error::Error,
-            "compiling at normal priority"
-        );
+    {
+        use rustix::process::{getpriority_process, setpriority_process};
+        // A collector that runs at a lower one already stays there.
+        let low = getpriority_process(None).map_or(LOW, |ours| ours.max(LOW));
+        if let Err(error) = setpriority_process(None, low) {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "compiling at normal priority"
+            );
+        }
     }
 }
 
