@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
+use crate::admin::Admin;
 use crate::ledger::Ledger;
 use crate::log::{Line, Log};
 use crate::metrics::{self, Metrics};
@@ -168,12 +169,40 @@ impl Collector {
         Ok(Metrics::parse(&body))
     }
 
+    /// A client of its admin API.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn admin(&self) -> Result<Admin> {
+        Admin::new(&self.address("admin")?)
+    }
+
+    /// Its resident memory at this moment, in KiB, as Linux tells it.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn memory_kib(&self) -> Result<u64> {
+        let pid = self.pid.as_raw_nonzero();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next());
+        Ok(kib.context("no VmRSS")?.parse()?)
+    }
+
     /// Asks it to stop, as Kubernetes does.
     ///
     /// # Errors
     /// When it is gone already.
     pub fn sigterm(&self) -> Result<()> {
         kill_process(self.pid, Signal::TERM).context("cannot signal the collector")
+    }
+
+    /// Asks it to read its configuration again.
+    ///
+    /// # Errors
+    /// When it is gone already.
+    pub fn hang_up(&self) -> Result<()> {
+        kill_process(self.pid, Signal::HUP).context("cannot signal the collector")
     }
 
     /// Waits until it ended, and its log is complete.

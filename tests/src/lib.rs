@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod artifacts;
 pub mod backend;
 pub mod client;

@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
 
 use crate::shop::attribute::find;
-use crate::shop::{span_id, spans};
+use crate::shop::{now, span_id, spans};
 
 /// How much the backend took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub struct Taken {
     pub metrics: Vec<ExportMetricsServiceRequest>,
     /// Whole logs requests.
     pub logs: Vec<ExportLogsServiceRequest>,
+    /// How long spans without a parent took from their start to here, in microseconds.
+    pub latencies: Vec<u32>,
     pub(super) keep: bool,
 }
 
@@ -66,8 +68,13 @@ impl Taken {
                 });
             }
         }
+        let now = now();
         for (resource, span) in spans(&resources) {
             self.totals.spans += 1;
+            if span.parent_span_id.is_empty() {
+                let took = now.saturating_sub(span.start_time_unix_nano) / 1000;
+                self.latencies.push(u32::try_from(took).unwrap_or(u32::MAX));
+            }
             *self.spans.entry(span_id(span)).or_default() += 1;
             let name = resource
                 .and_then(|resource| find(&resource.attributes, "service.name"))

@@ -56,6 +56,14 @@ impl Setup {
         self.arg("--set").arg(format!("{path}={value}"))
     }
 
+    /// Serves the admin API on a socket in its folder.
+    #[must_use]
+    pub fn admin(self) -> Self {
+        let endpoint = format!("unix:{}", self.file("admin.sock").display());
+        self.set("extensions::admin::endpoint", &endpoint)
+            .set("service::extensions", "[health_check, admin]")
+    }
+
     /// One more variable of the environment.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
