@@ -93,7 +93,7 @@ fn cut(name: &str) -> String {
 
 impl Comparison {
     /// Adds what another shard has seen.
-    pub(crate) fn join(&mut self, other: Self) {
+    pub fn join(&mut self, other: Self) {
         self.compared += other.compared;
         self.different += other.different;
         self.unsettled += other.unsettled;

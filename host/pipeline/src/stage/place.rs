@@ -308,7 +308,7 @@ impl Place {
                 );
                 // A state with names of held items would have the canary settle what the running
                 // generation settles.
-                if !self.runner.generation().manifest().holds
+                if self.runner.never_holds()
                     && let Some(state) = self.runner.trial_snapshot(emitted).await
                 {
                     let last = self.runner.last_ticket();

@@ -151,6 +151,11 @@ impl StageRunner {
         self.witness.as_mut().map(std::mem::take)
     }
 
+    /// Whether nothing is held, and nothing will be.
+    pub(crate) fn never_holds(&self) -> bool {
+        !self.generation.manifest().holds && self.held.is_empty()
+    }
+
     /// The trace ids of what it holds.
     pub(crate) fn held_traces(&self) -> impl Iterator<Item = &[u8]> {
         self.held.trace_ids()

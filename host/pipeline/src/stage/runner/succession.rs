@@ -66,10 +66,6 @@ impl StageRunner {
                 }
             }
             held.orphan(|ticket| ticket > known_up_to);
-        } else if !self.generation.manifest().holds {
-            // Whatever its state names, it never lets go of anything.
-            held.orphan(|_| true);
-            held.forgive_below(other.last_ticket.saturating_add(1));
         }
         if self.instance.is_none() {
             held.bereave();
