@@ -13,11 +13,12 @@ mod content;
 mod directories;
 mod trail;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use spandrel_plugin::artifact::Digest;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::warn;
@@ -51,17 +52,18 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// Watches these files. What they contain when they are first read is what later content is
-    /// compared with; a file that is not there yet is reported when it is.
+    /// Watches these files. With a file stands the digest of what was read of it, which later content
+    /// is compared with; without one, what it contains when it is first looked at. A file that is not
+    /// there yet is reported when it is.
     pub(crate) fn start(
-        files: impl IntoIterator<Item = PathBuf>,
+        files: impl IntoIterator<Item = (PathBuf, Option<Digest>)>,
     ) -> (Self, mpsc::Receiver<PathBuf>) {
         Self::start_at(PACE, files)
     }
 
     fn start_at(
         pace: Pace,
-        files: impl IntoIterator<Item = PathBuf>,
+        files: impl IntoIterator<Item = (PathBuf, Option<Digest>)>,
     ) -> (Self, mpsc::Receiver<PathBuf>) {
         let (reports, reported) = mpsc::channel(REPORTS);
         let bell = Arc::new(Bell::default());
@@ -91,7 +93,7 @@ impl Watcher {
     }
 
     /// Watches these files from now on. Those that are watched already go on as they are.
-    pub(crate) fn set(&self, files: impl IntoIterator<Item = PathBuf>) {
+    pub(crate) fn set(&self, files: impl IntoIterator<Item = (PathBuf, Option<Digest>)>) {
         self.bell.set(files.into_iter().collect());
     }
 }
@@ -167,20 +169,27 @@ impl Watch {
         }
     }
 
-    /// Watches `files` and no others. What is new is read now, to be compared with.
-    fn keep(&mut self, files: BTreeSet<PathBuf>) {
-        self.files.retain(|path, _| files.contains(path));
+    /// Watches `files` and no others. Of what is new and not known it is read now what it contains, to
+    /// be compared with; what is known may have changed since, and is looked at soon.
+    fn keep(&mut self, files: BTreeMap<PathBuf, Option<Digest>>) {
+        self.files.retain(|path, _| files.contains_key(path));
         let new = files
             .into_iter()
-            .filter(|path| !self.files.contains_key(path))
+            .filter(|(path, _)| !self.files.contains_key(path))
             .collect::<Vec<_>>();
-        for path in &new {
+        for (path, _) in &new {
             self.files.insert(path.clone(), Seen::default());
         }
         // First the directories: what changes after the file was read rings the bell.
         self.directories.follow(self.files.keys());
-        for path in new {
-            let known = self.reader.read(&path);
+        for (path, digest) in new {
+            let known = match digest {
+                Some(digest) => {
+                    self.quiet_at = Some(Instant::now() + self.pace.quiet);
+                    Some(Content::Digest(digest))
+                }
+                None => self.reader.read(&path),
+            };
             if let Some(seen) = self.files.get_mut(&path) {
                 seen.known = known;
             }

@@ -165,7 +165,7 @@ pub(crate) struct SwapRequest {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct SwapReport {
     pub(crate) stage: String,
-    /// `published`, `canary`, `shadow`, `would publish` (a dry run), `unchanged`, `rolled back`,
+    /// `published`, `canary 10%`, `shadow`, `would publish` (a dry run), `unchanged`, `rolled back`,
     /// `promoted`, `cancelled`.
     pub(crate) outcome: String,
     pub(crate) generation: u64,

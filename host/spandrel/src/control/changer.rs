@@ -2,14 +2,17 @@
 //! what it has published.
 
 use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 
 use futures_util::future::BoxFuture;
+use spandrel_plugin::artifact::Digest;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::api::{EventView, ReloadReport, SwapReport, SwapRequest};
 use super::build::{BuildError, Built};
+use super::lineup::ModuleSource;
 use super::reload::{Reloading, Renewed};
 use super::{By, Command, Refusal};
 use crate::app::Origin;
@@ -22,9 +25,11 @@ pub(crate) struct Changer {
     pub(super) live: Live,
     commands: mpsc::Receiver<Command>,
     origin: Option<Origin>,
-    watch: Option<(Watcher, mpsc::Receiver<std::path::PathBuf>)>,
+    watch: Option<(Watcher, mpsc::Receiver<PathBuf>)>,
     /// Stages whose file has changed.
     waiting: VecDeque<Id>,
+    /// Modules of a configuration that was refused: when one changes, it may be good.
+    awaited: Vec<PathBuf>,
     /// What is being built. The next command waits for it; what is published is watched meanwhile.
     building: Option<Building>,
     next_look: Instant,
@@ -56,7 +61,7 @@ pub(super) struct Asked {
 /// What a turn is about.
 enum Turn {
     Command(Option<Command>),
-    Changed(std::path::PathBuf),
+    Changed(PathBuf),
     Waiting(Id),
     HangUp,
     Built(Box<Done>),
@@ -84,6 +89,7 @@ impl Changer {
             origin,
             watch: None,
             waiting: VecDeque::new(),
+            awaited: Vec::new(),
             building: None,
             next_look: Instant::now(),
         };
@@ -199,11 +205,15 @@ impl Changer {
         }
     }
 
-    async fn file_changed(&mut self, path: &std::path::Path) {
+    async fn file_changed(&mut self, path: &Path) {
         let sources = self.origin.as_ref().map(|origin| &origin.sources);
         if sources.is_some_and(|sources| sources.files().any(|file| file == path)) {
             info!(path = %path.display(), "configuration changed, reloading");
             return self.begin_reload(By::Reload, None).await;
+        }
+        if self.awaited.iter().any(|module| module == path) {
+            info!(path = %path.display(), "a plugin of the configuration changed, reloading");
+            self.begin_reload(By::Reload, None).await;
         }
         let of = self.live.stages.values();
         let stages: Vec<Id> = of
@@ -246,6 +256,7 @@ impl Changer {
         reply: Option<oneshot::Sender<Result<ReloadReport, Refusal>>>,
         renewed: Result<Renewed, Refusal>,
     ) {
+        let modules = reloading.modules();
         let done = match renewed {
             Ok(renewed) => self.live.reload(reloading, renewed).await,
             Err(refusal) => Err(refusal),
@@ -253,10 +264,8 @@ impl Changer {
         match done {
             Ok(report) => {
                 self.next_look = Instant::now();
-                let files = self.files();
-                if let Some((watcher, _)) = &self.watch {
-                    watcher.set(files);
-                }
+                self.awaited.clear();
+                self.watch_files();
                 info!(
                     changes = report.changes.len(),
                     elapsed_ms = report.elapsed_ms,
@@ -266,7 +275,12 @@ impl Changer {
                     answer(reply, Ok(report));
                 }
             }
-            Err(refusal) => self.refuse_reload(reply, refusal),
+            Err(refusal) => {
+                // A module may have been half written, or come later than the configuration.
+                self.awaited = modules;
+                self.watch_files();
+                self.refuse_reload(reply, refusal);
+            }
         }
     }
 
@@ -285,15 +299,25 @@ impl Changer {
         }
     }
 
-    /// What is watched for changes.
-    fn files(&self) -> Vec<std::path::PathBuf> {
+    /// What is watched for changes, with what was read of it where that is known.
+    fn files(&self) -> Vec<(PathBuf, Option<Digest>)> {
         let sources = self.origin.iter().flat_map(|origin| origin.sources.files());
-        let modules = self.live.stages.values();
-        let modules = modules.map(|stage| stage.wasm.module.clone());
-        sources
-            .map(std::path::Path::to_path_buf)
-            .chain(modules)
-            .collect()
+        let sources = sources.map(|path| (path.to_path_buf(), None));
+        let awaited = self.awaited.iter().map(|path| (path.clone(), None));
+        let modules = self.live.stages.values().map(|stage| {
+            let module = &stage.wasm.module;
+            let running = &stage.lineup.running;
+            let is_of_file = matches!(&running.source, ModuleSource::File(path) if path == module);
+            let known = is_of_file.then(|| running.generation.identity().module);
+            (module.clone(), known)
+        });
+        sources.chain(awaited).chain(modules).collect()
+    }
+
+    fn watch_files(&self) {
+        if let Some((watcher, _)) = &self.watch {
+            watcher.set(self.files());
+        }
     }
 
     /// The stage of this name.

@@ -135,6 +135,13 @@ impl Stage {
         self.last_number
     }
 
+    /// The generation of this number was not wanted after all: the next one gets it.
+    pub(crate) fn give_back(&mut self, number: u64) {
+        if self.last_number == number {
+            self.last_number -= 1;
+        }
+    }
+
     pub(crate) fn has_failed(&self, generation: &Digest) -> bool {
         self.failed.contains(generation)
     }

@@ -334,6 +334,12 @@ impl Live {
 }
 
 impl Reloading {
+    /// The modules that were to be loaded.
+    pub(super) fn modules(&self) -> Vec<std::path::PathBuf> {
+        let plans = self.plans.iter();
+        plans.map(|of| of.wasm.module.clone()).collect()
+    }
+
     /// Builds the generations, with proof that they work.
     pub(super) fn build(&self) -> BoxFuture<'static, Result<Renewed, Refusal>> {
         let engine = self.engine.clone();

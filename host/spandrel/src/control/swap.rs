@@ -183,6 +183,10 @@ impl Changer {
         }
         if !is_new || request.dry_run {
             report.elapsed_ms = millis(started);
+            let number = loaded.number();
+            if let Some(stage) = self.live.stages.get_mut(id) {
+                stage.give_back(number);
+            }
             return Ok(report);
         }
         let mode = mode(request)?;

@@ -1,9 +1,10 @@
 //! How the thread that watches is woken: what rings while it is busy counts once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use spandrel_plugin::artifact::Digest;
 use tokio::time::Instant;
 
 /// Rung by the system's events and by the owner.
@@ -26,7 +27,7 @@ pub(super) struct Rung {
     /// The end.
     pub(super) stop: bool,
     /// Other files are to be watched.
-    pub(super) files: Option<BTreeSet<PathBuf>>,
+    pub(super) files: Option<BTreeMap<PathBuf, Option<Digest>>>,
     /// Something may have changed.
     pub(super) touched: bool,
 }
@@ -43,7 +44,7 @@ impl Bell {
         self.rung.notify_one();
     }
 
-    pub(super) fn set(&self, files: BTreeSet<PathBuf>) {
+    pub(super) fn set(&self, files: BTreeMap<PathBuf, Option<Digest>>) {
         self.state().rung.files = Some(files);
         self.rung.notify_one();
     }

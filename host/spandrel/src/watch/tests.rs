@@ -9,6 +9,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use spandrel_plugin::artifact::Digest;
+
 use super::{Pace, Watcher};
 
 /// Longer than any report takes.
@@ -23,6 +25,11 @@ const POLL: Pace = Pace {
     quiet: Duration::from_millis(20),
     poll: Duration::from_millis(50),
 };
+
+/// A file of which nobody has said what was read of it.
+fn unknown(path: PathBuf) -> (PathBuf, Option<Digest>) {
+    (path, None)
+}
 
 /// A watched file, and another one in a directory of its own, by which a test knows that what it
 /// did before was seen.
@@ -42,7 +49,7 @@ impl Bench {
         fs::create_dir(root.join("marks")).expect("made");
         prepare(&root);
         let files = [root.join(file), root.join("marks/mark")];
-        let (watcher, reports) = Watcher::start_at(pace, files);
+        let (watcher, reports) = Watcher::start_at(pace, files.map(unknown));
         let mut bench = Self {
             _directory: directory,
             root,
@@ -222,13 +229,17 @@ async fn the_files_can_be_changed() {
     let mut bench = Bench::new(EVENTS, "a", file("1")).await;
     bench.write("b", "1");
     let mark = bench.path("marks/mark");
-    bench.watcher.set([bench.path("b"), mark.clone()]);
+    bench
+        .watcher
+        .set([bench.path("b"), mark.clone()].map(unknown));
     bench.expect_nothing().await;
     bench.write("a", "2");
     bench.expect_nothing().await;
     bench.write("b", "2");
     bench.expect("b").await;
-    bench.watcher.set([bench.path("a"), bench.path("b"), mark]);
+    bench
+        .watcher
+        .set([bench.path("a"), bench.path("b"), mark].map(unknown));
     bench.expect_nothing().await;
     bench.write("a", "3");
     bench.expect("a").await;
@@ -260,7 +271,7 @@ async fn reports_that_have_no_room_come_later() {
             .map(|name| bench.path(name))
             .collect::<Vec<_>>()
     };
-    bench.watcher.set(files());
+    bench.watcher.set(files().into_iter().map(unknown));
     bench.expect_nothing().await;
     for name in &names {
         bench.write(name, "1");
@@ -288,4 +299,23 @@ async fn it_ends_with_its_owner() {
     drop(watcher);
     let end = timeout(LONG, reports.recv()).await;
     assert_eq!(end.expect("in time"), None);
+}
+
+/// What was read of a file before it was watched is what later content is compared with: a change in
+/// between is not missed, and the same content is no change.
+#[tokio::test]
+async fn a_change_before_the_first_look_is_seen() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let root = directory.path().canonicalize().expect("a real path");
+    let [same, other] = ["same", "other"].map(|name| root.join(name));
+    fs::write(&same, "read").expect("written");
+    fs::write(&other, "changed since").expect("written");
+    let read = Some(Digest::of(&[b"read"]));
+    let files = [(same.clone(), read), (other.clone(), read)];
+    let (_watcher, mut reports) = Watcher::start_at(EVENTS, files);
+    let reported = timeout(LONG, reports.recv()).await.expect("a report");
+    assert_eq!(reported, Some(other));
+    fs::write(&same, "changed").expect("written");
+    let reported = timeout(LONG, reports.recv()).await.expect("a report");
+    assert_eq!(reported, Some(same));
 }
