@@ -322,3 +322,35 @@ async fn a_swap_to_the_same_generation_changes_nothing() {
     drain(pipeline).await;
     assert_eq!(backend.taken(), [1]);
 }
+
+/// What fell with two instances already is let go when the last one traps in `snapshot`: to the
+/// stage behind, and not to its successor, which gets the rest.
+#[tokio::test(start_paused = true)]
+async fn what_is_let_go_in_a_swap_goes_on_behind() {
+    let backend = Backend::new([]);
+    let first = Keeper {
+        fails_on: |id| id == 13,
+        snapshot: Way::Traps,
+        ..Keeper::holding(1)
+    };
+    let second = Keeper {
+        number: 2,
+        ..first.clone()
+    };
+    let behind = Keeper::default();
+    let (a, b) = (first.stage("a"), behind.stage("b"));
+    let pipeline = pipeline(vec![a.clone(), b.clone()], &backend).await;
+    offer(&pipeline, spans([1, 2])).await.unwrap();
+    offer(&pipeline, spans([13])).await.unwrap();
+    offer(&pipeline, spans([3])).await.unwrap();
+    assert_eq!(pipeline.ledger().books().held(), 3);
+    let next = swapped(&a, &second.generation());
+    pipeline.change(vec![next, b]).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(first.diary.saw(2), [[3]]);
+    assert_eq!(behind.diary.saw(1), [vec![13], vec![1, 2]]);
+    let stage = pipeline.ledger().books().stages[0].clone();
+    assert_eq!((stage.held, stage.output, stage.bypassed), (1, 3, 3));
+    drain(pipeline).await;
+    assert_eq!(backend.taken(), [1, 2, 3, 13]);
+}
