@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use spandrel_pipeline::stage::{Beside, Mode, StageSpec};
 use spandrel_plugin::artifact::Digest;
+use spandrel_plugin::probation::Figures;
 use spandrel_plugin::{Generation, Metrics};
 use tokio::time::Instant;
 
@@ -73,27 +74,44 @@ pub(crate) struct Lineup {
     /// What a rollback brings back.
     pub(crate) previous: Option<Loaded>,
     pub(crate) candidate: Option<Candidate>,
-    /// Since when the running generation is on probation, if it is.
-    pub(crate) probation: Option<Instant>,
+    /// Of the running generation, while it lasts.
+    pub(crate) probation: Option<Probation>,
+}
+
+/// A generation is watched.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Probation {
+    pub(crate) since: Instant,
+    /// What it had done before: as a shadow, for one.
+    pub(crate) before: Figures,
+}
+
+impl Probation {
+    /// Of a generation that has done this much already.
+    pub(crate) fn begin(before: Figures) -> Self {
+        Self {
+            since: Instant::now(),
+            before,
+        }
+    }
 }
 
 impl Lineup {
     /// The lineup with another generation: in the place of the running one, or beside it.
     pub(crate) fn with(&self, loaded: Loaded, mode: Option<Mode>) -> Self {
         let mut lineup = self.clone();
-        let now = Instant::now();
         match mode {
             Some(mode) => {
                 lineup.candidate = Some(Candidate {
                     loaded,
                     mode,
-                    since: now,
+                    since: Instant::now(),
                 });
             }
             None => {
                 lineup.previous = Some(std::mem::replace(&mut lineup.running, loaded));
                 lineup.candidate = None;
-                lineup.probation = Some(now);
+                lineup.probation = Some(Probation::begin(Figures::default()));
             }
         }
         lineup

@@ -85,13 +85,13 @@ impl Live {
                 Standing::Failed(why) => Some(Due::Cancel(why)),
             };
         }
-        let since = lineup.probation?;
-        let new = of(lineup.running.number());
+        let probation = lineup.probation?;
+        let new = of(lineup.running.number()).since(probation.before);
         let old = lineup
             .previous
             .as_ref()
             .map(|previous| of(previous.number()));
-        match judge(config, since.elapsed(), &new, old.as_ref()) {
+        match judge(config, probation.since.elapsed(), &new, old.as_ref()) {
             Standing::Watching => None,
             Standing::Passed => Some(Due::Pass),
             Standing::Failed(why) if lineup.previous.is_some() => Some(Due::RollBack(why)),
@@ -101,7 +101,7 @@ impl Live {
     }
 
     /// What a generation did, in all pipelines.
-    fn figures(&self, id: &Id, number: u64) -> Figures {
+    pub(super) fn figures(&self, id: &Id, number: u64) -> Figures {
         let mut sum = Figures::default();
         for (_, pipeline) in self.with_stage(id) {
             let books = pipeline.ledger().books();

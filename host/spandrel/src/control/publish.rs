@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::api::{EventView, SwapReport};
 use super::board::mode_label;
 use super::build::Evidence;
-use super::lineup::{Lineup, Loaded};
+use super::lineup::{Lineup, Loaded, Probation};
 use super::{By, Refusal, in_one_line};
 use crate::app::live::Live;
 use crate::app::{micros, millis};
@@ -126,6 +126,7 @@ impl Live {
             return Err(no_candidate(id));
         };
         let from = lineup.running.clone();
+        let before = self.figures(id, candidate.loaded.number());
         let changed = self
             .publish(
                 id,
@@ -134,7 +135,7 @@ impl Live {
                     previous: Some(from.clone()),
                     candidate: None,
                     // A canary that has passed is promoted because of that.
-                    probation: (by == By::Admin).then(Instant::now),
+                    probation: (by == By::Admin).then(|| Probation::begin(before)),
                 },
             )
             .await?;

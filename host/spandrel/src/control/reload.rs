@@ -9,14 +9,15 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use spandrel_pipeline::pipeline::{ChangeError, Pipeline, StagesChanged};
+use spandrel_plugin::probation::Figures;
 use spandrel_plugin::{Engine, Metrics};
 use tokio::time::Instant;
 use tracing::{error, warn};
 
 use self::difference::Difference;
 use super::api::ReloadReport;
-use super::build::{Built, Evidence, Plan};
-use super::lineup::{Lineup, ModuleSource, Stage};
+use super::build::{BuildError, Built, Evidence, Plan};
+use super::lineup::{Lineup, ModuleSource, Probation, Stage};
 use super::publish::{Said, add};
 use super::{By, Refusal, in_one_line};
 use crate::app::drain::Timing;
@@ -181,7 +182,7 @@ impl Live {
                     let running = std::mem::replace(&mut stage.lineup.running, loaded);
                     stage.lineup.previous = Some(running);
                     stage.lineup.candidate = None;
-                    stage.lineup.probation = Some(Instant::now());
+                    stage.lineup.probation = Some(Probation::begin(Figures::default()));
                 }
                 None => {
                     let stage = Stage::new(id.clone(), wasm, metrics, loaded);
@@ -361,7 +362,14 @@ impl Reloading {
                     evidence: Some(of.evidence.clone()),
                 };
                 let built = plan.build().await;
-                let built = built.map_err(|error| Refusal::Bad(in_one_line(&error)))?;
+                let built = built.map_err(|error| {
+                    let why = in_one_line(&error);
+                    Refusal::Bad(match error {
+                        BuildError::Probe { .. } => why,
+                        // Nothing in it says for which stage the plugin was.
+                        BuildError::Load(_) => format!("stage `{}`: {why}", of.id),
+                    })
+                })?;
                 log_loaded(&of.id, &built.loaded, started);
                 renewed.push((of, built));
             }
