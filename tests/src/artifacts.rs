@@ -158,8 +158,20 @@ pub fn guest(name: &str) -> Result<PathBuf> {
 /// # Errors
 /// When it does not build.
 pub fn sdk_guest(name: &str) -> Result<PathBuf> {
+    example(name, "job")
+}
+
+/// Builds one of the misbehaving guests and no other, and names its `.wasm` file.
+///
+/// # Errors
+/// When it does not build.
+pub fn one_guest(name: &str) -> Result<PathBuf> {
+    example(name, "guests")
+}
+
+fn example(name: &str, feature: &str) -> Result<PathBuf> {
     wasm_target()?;
-    let package = ["--package", "spandrel-test-guests", "--features", "job"];
+    let package = ["--package", "spandrel-test-guests", "--features", feature];
     let mut build = cargo();
     build.args(["build", "--release", "--target", WASM_TARGET]);
     run(build.args(package).args(["--example", name]))?;

@@ -1,6 +1,8 @@
 //! A client as an SDK is one: sends over gRPC, tries again when told to, and remembers what it
 //! believes delivered.
 
+mod connector;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -13,6 +15,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::shop::span_ids;
+use connector::Connector;
 
 /// How long one call may take, as an SDK's exporter has it.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,6 +27,7 @@ const LONGEST_WAIT: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug)]
 pub struct Client {
     traces: TraceServiceClient<Channel>,
+    connector: Connector,
     patience: Duration,
     /// Ids of the spans whose export was answered with OK, in that order.
     pub delivered: Vec<u64>,
@@ -39,14 +43,24 @@ impl Client {
     /// # Errors
     /// When nobody listens there.
     pub async fn connect(address: &str) -> Result<Self> {
-        let channel = channel(address).await?;
+        let connector = Connector::default();
+        let channel = endpoint(address)?
+            .connect_with_connector(connector.clone())
+            .await
+            .with_context(|| format!("cannot connect to {address}"))?;
         Ok(Self {
             traces: TraceServiceClient::new(channel).max_decoding_message_size(usize::MAX),
+            connector,
             patience: Duration::from_secs(30),
             delivered: Vec::new(),
             refused: 0,
             unanswered: 0,
         })
+    }
+
+    /// How often it and its clones have connected: once, until a connection is closed.
+    pub fn connections(&self) -> u64 {
+        self.connector.made()
     }
 
     /// Compresses what it sends.
@@ -115,11 +129,15 @@ impl Client {
 /// # Errors
 /// When nobody listens there.
 pub async fn channel(address: &str) -> Result<Channel> {
-    Endpoint::from_shared(format!("http://{address}"))?
-        .connect_timeout(CALL_TIMEOUT)
+    endpoint(address)?
         .connect()
         .await
         .with_context(|| format!("cannot connect to {address}"))
+}
+
+fn endpoint(address: &str) -> Result<Endpoint> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
+    Ok(endpoint.connect_timeout(CALL_TIMEOUT))
 }
 
 /// Whether a client may send the same again after this answer, by OTLP's table.

@@ -39,9 +39,11 @@ processors:
       default: {{ team: logistics, tier: "3" }}
   wasm/keep_interesting_traces:
     module: "{plugins}/keep_interesting_traces.wasm"
-    config: {{ errors: true, slow: 1s, ratio: 0.2, settle: 500ms, timeout: 5s }}
+    config: {{ errors: true, slow: 1s, ratio: 0.2, settle: 500ms, timeout: 1s }}
 exporters:
   otlp_grpc: {{ endpoint: "{backend}" }}
+extensions:
+  health_check: {{ endpoint: 127.0.0.1:0 }}
 service:
   telemetry:
     logs: {{ encoding: json }}

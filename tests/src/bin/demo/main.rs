@@ -1,9 +1,9 @@
 //! `cargo demo`: a minute of a web shop through the real collector and four plugins.
 //!
 //! Builds what is missing, starts a backend and the collector on free loopback ports, sends the
-//! minute compressed in time, shows what went in and came out, stops the collector under load, and
-//! checks its ledger against what was sent and what the backend has. Exit code 0 only when all of
-//! that agrees.
+//! minute compressed in time, swaps plugins meanwhile, shows what went in and came out, stops the
+//! collector under load, and checks its ledger against what was sent and what the backend has. Exit
+//! code 0 only when all of that agrees.
 
 #![forbid(unsafe_code)]
 
@@ -12,6 +12,7 @@ mod paint;
 mod report;
 mod run;
 mod show;
+mod swaps;
 mod table;
 mod traffic;
 

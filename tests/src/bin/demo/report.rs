@@ -18,7 +18,7 @@ use super::traffic::{Sent, Traffic};
 /// One stage's figures.
 #[derive(Clone, Debug)]
 pub(crate) struct Stage {
-    name: String,
+    pub(crate) name: String,
     pub(crate) input: u64,
     pub(crate) output: u64,
     dropped: BTreeMap<String, u64>,
@@ -46,8 +46,12 @@ impl Stage {
         }
     }
 
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.values().sum()
+    }
+
     fn balances(&self) -> bool {
-        self.input == self.output + self.held + self.dropped.values().sum::<u64>()
+        self.input == self.output + self.held + self.dropped()
     }
 
     fn dropped_for(&self, reason: &str) -> u64 {
@@ -69,7 +73,7 @@ pub(crate) struct Report {
 
 impl Report {
     /// The figures in the middle of the run: the minute is through, nothing is inside.
-    pub(crate) fn new(sent: &Sent, backend: &Backend, stages: Vec<Stage>) -> Self {
+    pub(crate) fn new(sent: &Sent, backend: &Backend, stages: &[Stage]) -> Self {
         let taken = backend.taken();
         let services = sent
             .by_service
@@ -102,7 +106,7 @@ impl Report {
         ];
         Self {
             services,
-            stages,
+            stages: stages.to_vec(),
             ledger: Ledger::default(),
             exit_code: -1,
             checks,
@@ -146,6 +150,11 @@ impl Report {
         ]);
     }
 
+    /// More that must be true.
+    pub(crate) fn check(&mut self, checks: Vec<(&'static str, bool)>) {
+        self.checks.extend(checks);
+    }
+
     pub(crate) fn agrees(&self) -> bool {
         self.checks.iter().all(|(_, holds)| *holds)
     }
@@ -168,7 +177,7 @@ impl Report {
                 stage.name.clone(),
                 figure(stage.input),
                 figure(stage.output),
-                figure(stage.dropped.values().sum()),
+                figure(stage.dropped()),
                 figure(stage.held),
                 reasons.join(", "),
             ]);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use spandrel_tests::admin::Admin;
 use spandrel_tests::artifacts;
 use spandrel_tests::backend::Backend;
 use spandrel_tests::collector::{Collector, Setup};
@@ -12,33 +13,48 @@ use spandrel_tests::until::until;
 use super::chain::{self, STAGES};
 use super::report::{Report, Stage};
 use super::show::Show;
+use super::swaps::{BAD, Candidates, GOOD};
 use super::table::figure;
 use super::traffic::Traffic;
 
+/// Rounds of the minute before plugins are changed.
+const ROUNDS_BEFORE: usize = 3;
+
 /// Runs the demo. Returns whether everything agrees.
 pub(crate) async fn run(show: &mut Show) -> Result<bool> {
-    let plugins = build(show)?;
+    let (plugins, candidates) = build(show)?;
     let mut backend = Backend::start().await?;
     backend.keep();
-    let setup = Setup::new(&chain::config(&plugins, &backend.endpoint()))?;
+    let setup = Setup::new(&chain::config(&plugins, &backend.endpoint()))?.admin();
     let collector = Collector::start(&setup).await?;
     let address = collector.address("otlp")?;
+    let admin = collector.admin()?;
     let stages = STAGES.len();
     show.step(&format!(
         "the collector listens on {address}, with {stages} plugins in front of the backend"
     ));
 
-    let mut traffic = Traffic::new();
+    let mut traffic = Traffic::connect(&address).await?;
     let (visits, probes) = (traffic.minute.visits, traffic.minute.probes);
     show.step(&format!(
         "sending a minute of the shop: {visits} visits, {probes} health checks, 8 services"
     ));
-    traffic.send_minute(&address).await?;
+    traffic.send_rounds(ROUNDS_BEFORE).await?;
+    let mut swapped = traffic.send_during(candidates.swap(&admin, show)).await?;
+    swapped.across = traffic.send_again().await?;
+    let averted = traffic
+        .send_during(candidates.try_bad(&admin, show))
+        .await?;
+    traffic.send_rest().await?;
     let spans = figure(traffic.sent.spans);
     show.step(&format!("sent {spans} spans, all answered with OK"));
 
     let stages = settled(&collector, &backend).await?;
-    let mut report = Report::new(&traffic.sent, &backend, stages);
+    let recognised = dropped_by_running(&admin, GOOD).await?;
+    let dropped = stages.iter().find(|stage| stage.name == BAD);
+    let mut report = Report::new(&traffic.sent, &backend, &stages);
+    report.check(swapped.checks(recognised));
+    report.check(averted.checks(dropped.map_or(0, Stage::dropped)));
     report.show_middle(show);
     report.show_span(show, &traffic, &backend);
 
@@ -56,19 +72,32 @@ pub(crate) async fn run(show: &mut Show) -> Result<bool> {
     backend.go_away().await?;
     report.finish(&traffic.sent, &backend, ledger, code);
     report.show_end(show);
-    show.object(&report.json());
+    let mut object = report.json();
+    if let Some(object) = object.as_object_mut() {
+        object.insert("swapped".to_owned(), swapped.json());
+        object.insert("averted".to_owned(), averted.json());
+    }
+    show.object(&object);
     Ok(report.agrees())
 }
 
 /// Builds what is missing, with progress. Names the folder of the plugins.
-fn build(show: &Show) -> Result<PathBuf> {
+fn build(show: &Show) -> Result<(PathBuf, Candidates)> {
     if artifacts::wasm_target()? {
         show.step("added the target wasm32-wasip2");
     }
     show.step("building the collector");
     artifacts::collector()?;
     show.step("building the plugins");
-    artifacts::plugins()
+    Ok((artifacts::plugins()?, Candidates::build()?))
+}
+
+/// What the generation that runs in a stage has dropped.
+async fn dropped_by_running(admin: &Admin, stage: &str) -> Result<u64> {
+    let view = admin.stage(stage).await?;
+    let dropped = view.pointer("/running/figures/dropped");
+    let dropped = dropped.and_then(serde_json::Value::as_u64);
+    dropped.with_context(|| view.to_string())
 }
 
 /// Waits until nothing of the minute is inside any more, and reads the stages' figures.

@@ -1,6 +1,7 @@
 //! The minute, sent: a client for each service, rounds compressed in time.
 
-use std::collections::{BTreeMap, HashSet};
+use std::cell::Cell;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -8,12 +9,14 @@ use spandrel_tests::client::Client;
 use spandrel_tests::shop::attribute::find;
 use spandrel_tests::shop::{Export, Minute, SERVICES, Shop, now, request, span_id, spans};
 use tokio::task::JoinSet;
-use tokio::time::interval;
+use tokio::time::{Interval, interval};
 
 /// Visitors in the minute.
 const VISITS: u64 = 600;
 /// Visitors that come in the moment in which the collector is stopped.
 const LAST_VISITS: usize = 25;
+/// Visitors in a round that comes after the minute.
+const MORE_VISITS: usize = 40;
 /// A round of exports, five seconds of the shop, takes this long here.
 const ROUND: Duration = Duration::from_millis(150);
 const SEED: u64 = 20_261_122;
@@ -27,7 +30,7 @@ pub(crate) struct Sent {
     pub(crate) by_service: BTreeMap<String, u64>,
     /// Health checks, each as often as it was sent.
     pub(crate) probes: u64,
-    /// Spans that are no health checks and were sent a second time.
+    /// Spans that are no health checks and were sent before, each as often as it was sent again.
     pub(crate) repeated: u64,
     /// Spans whose export was answered with OK.
     pub(crate) delivered: u64,
@@ -42,12 +45,12 @@ impl Sent {
         let name = SERVICES.get(export.service).copied().unwrap_or_default();
         *self.by_service.entry(name.to_owned()).or_default() += export.spans * times;
         for (_, span) in spans(&export.request.resource_spans) {
-            self.ids.insert(span_id(span));
+            let is_new = self.ids.insert(span_id(span));
             let agent = find(&span.attributes, "user_agent.original").unwrap_or_default();
             if agent.starts_with("kube-probe/") {
                 self.probes += times;
             } else {
-                self.repeated += times - 1;
+                self.repeated += times - u64::from(is_new);
             }
         }
     }
@@ -59,57 +62,111 @@ pub(crate) struct Traffic {
     shop: Shop,
     pub(crate) minute: Minute,
     pub(crate) sent: Sent,
+    /// One for each service.
+    clients: Vec<Client>,
+    /// What is still to be sent of the minute: a round for every five seconds of it.
+    rounds: VecDeque<Vec<Export>>,
+    pace: Interval,
 }
 
 impl Traffic {
-    pub(crate) fn new() -> Self {
+    pub(crate) async fn connect(address: &str) -> Result<Self> {
         let mut shop = Shop::new(SEED);
         let minute = shop.minute(now().saturating_sub(60_000_000_000), VISITS);
-        Self {
-            shop,
-            minute,
-            sent: Sent::default(),
-        }
-    }
-
-    /// Sends the minute: a round for every five seconds of it, the services at the same time.
-    pub(crate) async fn send_minute(&mut self, address: &str) -> Result<()> {
         let mut clients = Vec::new();
         for _ in SERVICES {
             clients.push(Client::connect(address).await?);
         }
-        let mut rounds = interval(ROUND);
-        let mut exports = self.minute.exports.iter().peekable();
-        while let Some(first) = exports.next() {
-            rounds.tick().await;
-            let mut round = vec![first];
-            // A round ends where the services begin again from the first.
-            while let Some(next) = exports.next_if(|next| {
-                round
-                    .last()
-                    .is_some_and(|last| next.service >= last.service)
-            }) {
-                round.push(next);
+        Ok(Self {
+            shop,
+            rounds: rounds(&minute).into(),
+            minute,
+            sent: Sent::default(),
+            clients,
+            pace: interval(ROUND),
+        })
+    }
+
+    /// Sends this many rounds of the minute.
+    pub(crate) async fn send_rounds(&mut self, count: usize) -> Result<()> {
+        for _ in 0..count {
+            let Some(round) = self.rounds.pop_front() else {
+                break;
+            };
+            self.send_round(round).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends the rest of the minute.
+    pub(crate) async fn send_rest(&mut self) -> Result<()> {
+        self.send_rounds(self.rounds.len()).await
+    }
+
+    /// Sends round after round until `work` is done; more visitors come when the minute is over.
+    pub(crate) async fn send_during<T>(
+        &mut self,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let is_done = Cell::new(false);
+        let work = async {
+            let done = work.await;
+            is_done.set(true);
+            done
+        };
+        let send = async {
+            while !is_done.get() {
+                let round = match self.rounds.pop_front() {
+                    Some(round) => round,
+                    None => self.more(),
+                };
+                self.send_round(round).await?;
             }
-            let mut sending = JoinSet::new();
-            for export in round {
-                self.sent.count(export);
-                let export = export.clone();
-                let mut client = clients
-                    .get(export.service)
-                    .context("a service without a client")?
-                    .clone();
-                sending.spawn(async move {
-                    if export.twice {
-                        client.send(export.request.clone()).await?;
-                    }
-                    client.send(export.request).await?;
-                    anyhow::Ok(client.delivered.len())
-                });
-            }
-            while let Some(done) = sending.join_next().await {
-                self.sent.delivered += u64::try_from(done??)?;
-            }
+            anyhow::Ok(())
+        };
+        let (done, sent) = futures_util::future::join(work, send).await;
+        sent?;
+        done
+    }
+
+    /// Sends the first round of the minute again, as clients do that did not get the answers.
+    /// Returns how many spans, other than health checks, the collector has seen before.
+    pub(crate) async fn send_again(&mut self) -> Result<u64> {
+        let before = self.sent.repeated;
+        let first = rounds(&self.minute).into_iter().next();
+        self.send_round(first.unwrap_or_default()).await?;
+        Ok(self.sent.repeated - before)
+    }
+
+    fn more(&mut self) -> Vec<Export> {
+        let visits = (0..MORE_VISITS).flat_map(|_| self.shop.visit(now()));
+        let each = visits.map(|(service, span)| Export {
+            service,
+            request: request(vec![(service, span)]),
+            spans: 1,
+            twice: false,
+        });
+        each.collect()
+    }
+
+    /// Sends a round: the services at the same time.
+    async fn send_round(&mut self, round: Vec<Export>) -> Result<()> {
+        self.pace.tick().await;
+        let mut sending = JoinSet::new();
+        for export in round {
+            self.sent.count(&export);
+            let client = self.clients.get(export.service);
+            let mut client = client.context("a service without a client")?.clone();
+            sending.spawn(async move {
+                if export.twice {
+                    client.send(export.request.clone()).await?;
+                }
+                client.send(export.request).await?;
+                anyhow::Ok(client.delivered.len())
+            });
+        }
+        while let Some(done) = sending.join_next().await {
+            self.sent.delivered += u64::try_from(done??)?;
         }
         Ok(())
     }
@@ -133,4 +190,12 @@ impl Traffic {
         self.sent.delivered += u64::try_from(client.delivered.len())?;
         Ok(())
     }
+}
+
+/// A round ends where the services begin again from the first.
+fn rounds(minute: &Minute) -> Vec<Vec<Export>> {
+    let exports = minute
+        .exports
+        .chunk_by(|last, next| next.service >= last.service);
+    exports.map(<[Export]>::to_vec).collect()
 }
