@@ -8,6 +8,8 @@
 )]
 
 mod backends;
+mod beside;
+mod commands;
 mod examples;
 mod files;
 mod guests;
@@ -18,3 +20,6 @@ mod peers;
 mod python;
 mod sigterm;
 mod starting;
+mod swap_sigterm;
+mod swaps;
+mod zoo;

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use spandrel_pipeline::ledger::GenerationBooks;
 
-/// Calls before latency is judged: the first ones of each instance pay for its memory.
+/// Calls before latency is judged: the first ones of each instance pay for its memory. Shares of
+/// dropped items are compared after as many, or after [`EVERYTHING_ITEMS`]: the items of one batch
+/// resemble each other, and a client that sends some batches again after a pause is no bad plugin.
 const MIN_CALLS: u64 = 20;
 /// Items before "drops everything" is said of a generation that has no other to be compared with,
 /// or one that dropped much: ten times what a comparison needs.
@@ -190,7 +192,9 @@ fn judge_drops(config: &ProbationConfig, new: &Figures, old: &Figures) -> Option
         )
     };
     let before = old.drop_share(config.min_items);
+    let is_varied = new.calls >= MIN_CALLS || new.settled() >= EVERYTHING_ITEMS;
     if let Some(before) = before
+        && is_varied
         && share - before > config.max_drop_increase
     {
         return Some(format!(

@@ -119,7 +119,7 @@ fn allowed_faults_are_allowed() {
 
 fn dropping(dropped: u64, items_out: u64) -> Figures {
     Figures {
-        calls: 5,
+        calls: 20,
         items_in: dropped + items_out,
         items_out,
         dropped,
@@ -148,6 +148,20 @@ fn a_jump_in_drops_rolls_back() {
         ..dropping(99, 0)
     };
     assert_eq!(standing(holding, old), Standing::Watching);
+}
+
+/// A few batches that are dropped whole, as those that a client sends again after a pause, are no
+/// reason yet; many items are, however few batches brought them.
+#[test]
+fn some_batches_in_a_row_are_no_reason() {
+    let old = Some(dropping(400, 600));
+    let few = |dropped, calls| Figures {
+        calls,
+        ..dropping(dropped, 0)
+    };
+    assert_eq!(standing(few(999, 19), old), Standing::Watching);
+    assert!(matches!(standing(few(189, 20), old), Standing::Failed(_)));
+    assert!(matches!(standing(few(1000, 2), old), Standing::Failed(_)));
 }
 
 /// Dropping everything is told without a comparison, of enough items, and after a generation that

@@ -1,0 +1,209 @@
+//! Plugins are swapped again and again under full load, between two builds of each of the stateful
+//! examples: nothing is lost, nothing comes twice, and what the plugin knew it still knows.
+//!
+//! The short form swaps 20 times; `SPANDREL_SWAPS=1000 cargo test -p spandrel-tests --test e2e
+//! swaps`, also with `--release`, is the long one, and holds the figures to their bounds.
+
+mod figures;
+mod load;
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use spandrel_tests::admin::{Admin, Report};
+use spandrel_tests::artifacts;
+use spandrel_tests::backend::Backend;
+use spandrel_tests::collector::{Collector, Ended, Setup};
+use spandrel_tests::config::Config;
+use spandrel_tests::until::say;
+use tokio::time::sleep;
+
+use figures::Figures;
+use load::{Load, Sent, Style};
+
+const STAGE: &str = "wasm/stage";
+/// The short form.
+const SWAPS: u64 = 20;
+/// From here on the bounds on figures are held to: fewer swaps say little about memory or about
+/// one latency in a hundred.
+const MANY: u64 = 500;
+/// Swaps that come before everything that is measured: code is compiled, tables get their size.
+const WARM_UP: u64 = 4;
+/// How often the books are looked at.
+const LOOK_EVERY: u64 = 5;
+/// The longest pause of a shard; machines of CI that do other things meanwhile get more.
+const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE_SHORT_FORM: Duration = Duration::from_millis(1500);
+
+fn swaps() -> u64 {
+    let value = std::env::var("SPANDREL_SWAPS").ok();
+    value.and_then(|value| value.parse().ok()).unwrap_or(SWAPS)
+}
+
+/// `drop-duplicates` and its next build, back and forth: each span arrives once, each duplicate is
+/// recognised, also when its original came before a swap, and the ledger is exact.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn duplicates_are_recognised_across_swaps() -> Result<()> {
+    let builds = [
+        artifacts::plugin("drop-duplicates")?,
+        artifacts::sdk_guest("drop_duplicates_next")?,
+    ];
+    let keys = "config: { window: 10m, max_spans: 60000 }";
+    let run = run("drop-duplicates", builds, keys, Style::Repeating).await?;
+    let (ledger, taken) = (run.ended.ledger("traces")?, run.backend.taken());
+    let repeated: u64 = run.sent.iter().map(|sent| sent.repeated).sum();
+    let across: u64 = run.sent.iter().map(|sent| sent.across).sum();
+    let distinct: HashSet<u64> = delivered(&run.sent).collect();
+    say(&format!(
+        "{} spans, {repeated} of them again, {across} of these after a swap",
+        distinct.len()
+    ));
+    ensure!(across > 0, "nothing was sent again across a swap");
+    ensure!(
+        ledger.dropped == repeated,
+        "{repeated} were sent again: {ledger:?}"
+    );
+    let lost = distinct.iter().filter(|id| !taken.spans.contains_key(id));
+    ensure!(lost.count() == 0, "spans are lost: {ledger:?}");
+    ensure!(taken.spans.len() == distinct.len(), "{ledger:?}");
+    Ok(())
+}
+
+/// `keep-interesting-traces` and its next build, back and forth, while parts of traces are held:
+/// each trace arrives whole or not at all, nothing twice, and the ledger is exact.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn traces_are_held_across_swaps() -> Result<()> {
+    let builds = [
+        artifacts::plugin("keep-interesting-traces")?,
+        artifacts::sdk_guest("keep_interesting_traces_next")?,
+    ];
+    // Tables of this size are full before anything is measured.
+    let keys = "config: { ratio: 0.5, slow: 0s, settle: 100ms, timeout: 2s, \
+                max_traces: 20000, max_decisions: 50000 }";
+    let run = run("keep-interesting-traces", builds, keys, Style::InParts).await?;
+    let (ledger, taken) = (run.ended.ledger("traces")?, run.backend.taken());
+    let (mut whole, mut parts) = (0_u64, 0_u64);
+    for trace in run.sent.iter().flat_map(|sent| &sent.traces) {
+        let arrived = trace.iter().filter(|id| taken.spans.contains_key(id));
+        match arrived.count() {
+            0 => {}
+            all if all == trace.len() => whole += 1,
+            _ => parts += 1,
+        }
+    }
+    say(&format!("{whole} traces were kept, {ledger:?}"));
+    ensure!(parts == 0, "{parts} traces were torn, {whole} not");
+    ensure!(whole > 0 && ledger.dropped > 0, "{ledger:?}");
+    let missing = delivered(&run.sent).filter(|id| !taken.spans.contains_key(id));
+    ensure!(missing.count() as u64 == ledger.dropped, "{ledger:?}");
+    Ok(())
+}
+
+fn delivered(sent: &[Sent]) -> impl Iterator<Item = u64> + '_ {
+    sent.iter()
+        .flat_map(|sent| sent.client.delivered.iter().copied())
+}
+
+struct Run {
+    backend: Backend,
+    sent: Vec<Sent>,
+    ended: Ended,
+}
+
+/// Swaps under load, prints the figures, and checks what is true for every plugin.
+async fn run(name: &str, builds: [PathBuf; 2], keys: &str, style: Style) -> Result<Run> {
+    let swaps = swaps();
+    let backend = Backend::start().await?;
+    let config = Config::new(backend.endpoint()).stage("stage", &builds[0], keys);
+    let collector = Collector::start(&Setup::new(&config.yaml())?.admin()).await?;
+    let admin = collector.admin()?;
+    let load = Arc::new(Load::default());
+    let clients = load.start(&collector.address("otlp")?, style).await?;
+    let figures = drive(&collector, &admin, &load, &backend, &builds, swaps).await;
+    load.stop();
+    let sent = clients.join_all().await;
+    let ended = collector.stop().await?;
+    let figures = figures.with_context(|| ended.log.tail())?;
+    say(&figures.table(name));
+    judge(&sent, &ended, &backend).with_context(|| ended.log.tail())?;
+    figures.check_pause(if swaps < MANY {
+        PAUSE_SHORT_FORM
+    } else {
+        PAUSE
+    })?;
+    if swaps >= MANY {
+        figures.check_latency()?;
+        figures.check_memory()?;
+    }
+    Ok(Run {
+        backend,
+        sent,
+        ended,
+    })
+}
+
+async fn drive(
+    collector: &Collector,
+    admin: &Admin,
+    load: &Load,
+    backend: &Backend,
+    builds: &[PathBuf; 2],
+    swaps: u64,
+) -> Result<Figures> {
+    let mut figures = Figures::default();
+    let steady = Duration::from_secs(if swaps < MANY { 2 } else { 20 });
+    for number in 1..=WARM_UP + swaps {
+        let build = &builds[usize::from(number % 2 == 1)];
+        load.swap_begins();
+        let report = admin.swap(STAGE, build).await?;
+        load.swap_ended();
+        expect_carried(number, &report)?;
+        if number == WARM_UP {
+            backend.taken().latencies.clear();
+            sleep(steady).await;
+            figures.steady = std::mem::take(&mut backend.taken().latencies);
+        } else if number > WARM_UP {
+            figures.reports.push(report);
+            figures.memory_kib.push(collector.memory_kib()?);
+        }
+        if number % LOOK_EVERY == 0 {
+            let books = admin.books().await?;
+            ensure!(books.balanced, "after swap {number}: {books:?}");
+        }
+    }
+    figures.swapping = std::mem::take(&mut backend.taken().latencies);
+    Ok(figures)
+}
+
+fn expect_carried(number: u64, report: &Report) -> Result<()> {
+    // The first generation has number 1.
+    let right = report.outcome == "published"
+        && report.state == "carried"
+        && (report.previous, report.generation) == (number, number + 1);
+    ensure!(right, "swap {number}: {report:?}");
+    Ok(())
+}
+
+fn judge(sent: &[Sent], ended: &Ended, backend: &Backend) -> Result<()> {
+    ended.expect_code(0)?;
+    let ledger = ended.ledger("traces")?;
+    ledger.check()?;
+    let unanswered: u64 = sent.iter().map(|sent| sent.client.unanswered).sum();
+    ensure!(unanswered == 0, "{unanswered} spans were never answered");
+    let believed = delivered(sent).count() as u64;
+    ensure!(
+        ledger.received - ledger.refused == believed,
+        "clients believe in {believed}: {ledger:?}"
+    );
+    let taken = backend.taken();
+    ensure!(
+        taken.totals.spans == ledger.exported && ledger.abandoned == 0,
+        "{:?}, {ledger:?}",
+        taken.totals
+    );
+    ensure!(taken.duplicates() == 0, "{} came twice", taken.duplicates());
+    Ok(())
+}

@@ -1,0 +1,332 @@
+//! A zoo of bad candidates, each let loose on a live collector under steady traffic: refused, or
+//! rolled back, with a message that names the reason; no span is lost or altered beyond the fault
+//! policy, and the generation that ran before runs on.
+//!
+//! `SPANDREL_STRICT=1` holds every answer and every rollback to a second; machines of CI get more.
+
+mod traffic;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+use spandrel_tests::admin::Admin;
+use spandrel_tests::artifacts::guest;
+use spandrel_tests::backend::Backend;
+use spandrel_tests::collector::{Collector, Setup};
+use spandrel_tests::config::Config;
+use spandrel_tests::until::{PATIENCE, say};
+use tokio::time::Instant;
+
+use traffic::Traffic;
+
+const STAGE: &str = "wasm/stage";
+
+/// From the evidence to the answer.
+fn prompt() -> Duration {
+    let is_strict = std::env::var_os("SPANDREL_STRICT").is_some();
+    Duration::from_secs(if is_strict { 1 } else { 10 })
+}
+
+/// A collector whose stage runs a plugin that counts items, and has a state to carry.
+struct Zoo {
+    backend: Backend,
+    collector: Collector,
+    admin: Admin,
+    setup: Setup,
+}
+
+impl Zoo {
+    async fn open(keys: &str) -> Result<Self> {
+        let backend = Backend::start().await?;
+        backend.keep();
+        let keys = format!("on_fault: pass, limits: {{ configure_deadline: 300ms }}{keys}");
+        let config = Config::new(backend.endpoint()).stage("stage", &guest("stateful")?, &keys);
+        let setup = Setup::new(&config.yaml())?.admin();
+        let collector = Collector::start(&setup).await?;
+        let admin = collector.admin()?;
+        Ok(Self {
+            backend,
+            collector,
+            admin,
+            setup,
+        })
+    }
+
+    async fn traffic(&self) -> Result<Traffic> {
+        Traffic::start(&self.collector.address("otlp")?, 91).await
+    }
+
+    /// Everything arrived, as it was sent, but for as many spans as the ledger says were dropped.
+    async fn close(self, traffic: Traffic) -> Result<u64> {
+        let sent = traffic.stop().await?;
+        let ended = self.collector.stop().await?;
+        ended.expect_code(0)?;
+        let ledger = ended.ledger("traces")?;
+        ledger.check()?;
+        ensure!(ledger.received == sent.len() as u64, "{ledger:?}");
+        let missing = sent.missing_at(&self.backend)?;
+        ensure!(missing == ledger.dropped, "{missing} missing, {ledger:?}");
+        Ok(missing)
+    }
+}
+
+/// Whoever cannot work is refused before it has seen a span of the traffic, with the reason; what
+/// ran goes on and its number stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_cannot_work_is_refused() -> Result<()> {
+    let zoo = Zoo::open("").await?;
+    let traffic = zoo.traffic().await?;
+    traffic.flows().await?;
+    let mut table = "\nrefused candidates\n".to_owned();
+    for (name, request, reasons) in candidates(&zoo.setup)? {
+        let began = Instant::now();
+        let answer = zoo.admin.ask_swap(STAGE, &request).await?;
+        let took = began.elapsed();
+        let reason = answer.refusal(422).context(name)?;
+        table.push_str(&format!("  {name:<24} {:>6} ms\n", took.as_millis()));
+        for word in reasons {
+            ensure!(
+                reason.contains(word),
+                "{name}: {word:?} is not in {reason:?}"
+            );
+        }
+        ensure!(took < prompt(), "{name}: answered after {took:?}");
+        ensure!(zoo.admin.running(STAGE).await? == 1, "{name} is running");
+    }
+    say(&table);
+    let history = zoo.admin.history().await?;
+    let refused = history.iter().filter(|event| event.event == "refused");
+    ensure!(refused.count() == 14, "{history:?}");
+    ensure!(zoo.close(traffic).await? == 0, "spans were lost");
+    Ok(())
+}
+
+type Candidate = (&'static str, Value, &'static [&'static str]);
+
+/// Who is refused, and what the message must say.
+fn candidates(setup: &Setup) -> Result<Vec<Candidate>> {
+    let file = |name: &str, bytes: &[u8]| -> Result<Value> {
+        let path = setup.file(name);
+        std::fs::write(&path, bytes)?;
+        Ok(json!({ "module": path }))
+    };
+    let built = |name: &str| -> Result<Value> { Ok(json!({ "module": guest(name)? })) };
+    let whole = std::fs::read(guest("unchanged")?)?;
+    let (half, _) = whole.split_at(whole.len() / 2);
+    let huge = setup.file("huge.wasm");
+    std::fs::File::create(&huge)?.set_len(100 << 20)?;
+    let wrong = json!({ "module": guest("unchanged")?, "sha256": "ab".repeat(32) });
+    Ok(vec![
+        (
+            "no file",
+            json!({ "module": "nowhere.wasm" }),
+            &["cannot read", "nowhere.wasm"],
+        ),
+        (
+            "no WebAssembly",
+            file("text.wasm", b"fn main() {}\n")?,
+            &["not a WebAssembly component"],
+        ),
+        (
+            "core module",
+            file("core.wasm", b"\0asm\x01\0\0\0")?,
+            &["core WebAssembly module", "wasm32-wasip2"],
+        ),
+        ("half a file", file("half.wasm", half)?, &["damaged"]),
+        (
+            "100 MiB",
+            json!({ "module": huge }),
+            &["larger than 64 MiB"],
+        ),
+        ("wrong digest", wrong, &["sha256", "abababab"]),
+        (
+            "another world",
+            built("missing_export")?,
+            &["does not export", "plugin"],
+        ),
+        (
+            "unknown import",
+            built("import_unknown")?,
+            &["imports", "acme:files/disk"],
+        ),
+        (
+            "newer contract",
+            built("other_version")?,
+            &["spandrel:plugin@0.9", "0.1"],
+        ),
+        (
+            "traps in configure",
+            built("trap_in_configure")?,
+            &["`configure`", "trap"],
+        ),
+        (
+            "loops in configure",
+            built("loop_in_configure")?,
+            &["`configure`", "deadline"],
+        ),
+        (
+            "memory bomb",
+            built("memory_bomb_in_configure")?,
+            &["`configure`", "memory"],
+        ),
+        (
+            "traps in restore",
+            built("trap_in_restore")?,
+            &["running generation's state", "trap"],
+        ),
+        (
+            "traps on spans",
+            built("trap_on_spans")?,
+            &["last real batch", "trap"],
+        ),
+    ])
+}
+
+/// Whom a probe cannot find out, and what becomes of it.
+struct Late {
+    name: &'static str,
+    guest: &'static str,
+    config: Value,
+    /// Whether the figures show it: called with the running generation's.
+    shows: fn(&Value) -> bool,
+    /// What the history says of it.
+    reason: &'static str,
+    /// Whether it drops what it should not.
+    drops: bool,
+}
+
+fn number(figures: &Value, key: &str) -> u64 {
+    figures.get(key).and_then(Value::as_u64).unwrap_or_default()
+}
+
+fn late() -> [Late; 5] {
+    let fails: fn(&Value) -> bool = |figures| number(figures, "faults") > 0;
+    let late = |name, guest, config, reason| Late {
+        name,
+        guest,
+        config,
+        shows: fails,
+        reason,
+        drops: false,
+    };
+    [
+        late(
+            "first real batch",
+            "trap_on_spans",
+            json!({}),
+            "calls failed",
+        ),
+        late(
+            "the thousandth",
+            "trap_on_the_thousandth",
+            json!({ "call": 1000 }),
+            "calls failed",
+        ),
+        late(
+            "bad reply later",
+            "bad_reply_later",
+            json!({ "call": 50 }),
+            "calls failed",
+        ),
+        Late {
+            shows: |figures| number(figures, "dropped") >= 250,
+            drops: true,
+            ..late(
+                "drops everything",
+                "drop_everything",
+                json!({}),
+                "were dropped",
+            )
+        },
+        Late {
+            shows: |figures| number(figures, "calls") >= 20,
+            ..late("slow", "slow", json!({ "ms": 20 }), "times as long")
+        },
+    ]
+}
+
+/// Whoever fails at work is rolled back within a second of the evidence, with the reason: at the
+/// first real batch, at the thousandth, with bad replies, by dropping everything, by being slow.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_fails_at_work_is_rolled_back() -> Result<()> {
+    let mut table = "\nrolled back candidates, ms from the evidence, spans lost\n".to_owned();
+    for late in late() {
+        let name = late.name;
+        let (took, lost) = roll_back(&late).await.context(name)?;
+        table.push_str(&format!("  {name:<24} {:>6} {lost:>6}\n", took.as_millis()));
+        ensure!(took < prompt(), "{name}: rolled back after {took:?}");
+        ensure!(late.drops || lost == 0, "{name}: {lost} spans lost");
+    }
+    say(&table);
+    Ok(())
+}
+
+async fn roll_back(late: &Late) -> Result<(Duration, u64)> {
+    let zoo = Zoo::open("").await?;
+    let module = guest(late.guest)?;
+    let request = json!({ "module": module, "config": late.config });
+    // There is no batch to probe with before the first: whoever cannot bear one gets through.
+    let is_first = late.guest == "trap_on_spans";
+    let early = if is_first {
+        None
+    } else {
+        let traffic = zoo.traffic().await?;
+        traffic.flows().await?;
+        Some(traffic)
+    };
+    let answer = zoo.admin.ask_swap(STAGE, &request).await?;
+    ensure!(answer.code == 200, "{answer:?}");
+    let traffic = match early {
+        Some(traffic) => traffic,
+        None => zoo.traffic().await?,
+    };
+    let took = from_evidence(&zoo.admin, late).await;
+    let took = took.with_context(|| zoo.collector.log().tail())?;
+    ensure!(zoo.admin.running(STAGE).await? == 1, "not as before");
+    let lost = zoo.close(traffic).await?;
+    Ok((took, lost))
+}
+
+/// Waits for the rollback; how long after the evidence could be seen it was.
+async fn from_evidence(admin: &Admin, late: &Late) -> Result<Duration> {
+    let mut evident = None;
+    let began = Instant::now();
+    loop {
+        let view = admin.stage(STAGE).await?;
+        let running = view.pointer("/running/number").and_then(Value::as_u64);
+        let figures = view.pointer("/running/figures").cloned();
+        if running == Some(1) {
+            break;
+        }
+        if evident.is_none() && figures.is_some_and(|figures| (late.shows)(&figures)) {
+            evident = Some(Instant::now());
+        }
+        ensure!(began.elapsed() < PATIENCE, "not rolled back: {view}");
+    }
+    let took = evident.map_or(Duration::ZERO, |evident| evident.elapsed());
+    let event = admin.wait_for(STAGE, "rolled back", 0).await?;
+    let right = event.by == "probation" && event.detail.contains(late.reason);
+    ensure!(right, "{event:?}");
+    Ok(took)
+}
+
+/// A state that is refused, or cannot be told, is no reason to refuse a swap: it is said, and the
+/// plugin begins anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_that_is_not_carried_is_told() -> Result<()> {
+    let zoo = Zoo::open("").await?;
+    let traffic = zoo.traffic().await?;
+    traffic.flows().await?;
+    for (name, says) in [
+        ("refuse_state", "not carried: this state is not for me"),
+        ("trap_in_snapshot", "carried"),
+        ("stateful", "not carried"),
+    ] {
+        let report = zoo.admin.swap(STAGE, &guest(name)?).await.context(name)?;
+        ensure!(report.outcome == "published", "{name}: {report:?}");
+        ensure!(report.state.starts_with(says), "{name}: {report:?}");
+    }
+    ensure!(zoo.close(traffic).await? == 0, "spans were lost");
+    Ok(())
+}
