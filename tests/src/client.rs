@@ -93,6 +93,9 @@ impl Client {
             }
             Err(status) => {
                 let items = u64::try_from(ids.len()).unwrap_or(u64::MAX);
+                if never_read(&status) {
+                    return Err(status);
+                }
                 if said_by_the_collector(&status) {
                     self.refused += items;
                 } else {
@@ -142,6 +145,9 @@ fn endpoint(address: &str) -> Result<Endpoint> {
 
 /// Whether a client may send the same again after this answer, by OTLP's table.
 pub fn is_retryable(status: &Status) -> bool {
+    if never_read(status) {
+        return true;
+    }
     match status.code() {
         Code::Cancelled
         | Code::DeadlineExceeded
@@ -152,6 +158,22 @@ pub fn is_retryable(status: &Status) -> bool {
         Code::ResourceExhausted => retry_after(status).is_some(),
         _ => false,
     }
+}
+
+/// Whether the connection was said to end in good order (GOAWAY) before the call was read: HTTP/2 has
+/// such calls sent again on another connection. gRPC's own clients do that by themselves, this one
+/// reports it as an internal error.
+fn never_read(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            return error.is_go_away()
+                && error.is_remote()
+                && error.reason() == Some(h2::Reason::NO_ERROR);
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The wait that the collector asked for (RetryInfo).

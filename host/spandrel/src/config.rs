@@ -33,7 +33,10 @@ pub mod telemetry;
 mod tree;
 mod yaml;
 
+use std::path::PathBuf;
 use std::sync::Arc;
+
+use spandrel_plugin::artifact::Digest;
 
 use self::exporter::Exporter;
 use self::problem::{ConfigError, Problem, Problems};
@@ -61,6 +64,8 @@ pub struct Config {
     pub service: Service,
     /// What is accepted, but does not do what the operator may think.
     pub warnings: Vec<Problem>,
+    /// The files that it was read from, and what they contained.
+    pub(crate) files: Vec<(PathBuf, Digest)>,
 }
 
 impl Config {
@@ -75,7 +80,8 @@ impl Config {
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
         let problems = Problems::default();
-        let mut root = source::read(sources, environment, &problems);
+        let mut files = Vec::new();
+        let mut root = source::read(sources, environment, &mut files, &problems);
         // What could not be read would show as dozens of missing references.
         let problems = problems.into_result().map(|()| Problems::default())?;
         env::expand(&mut root, "", environment, &problems);
@@ -87,7 +93,11 @@ impl Config {
                 "the configuration is incomplete",
             )],
         })?;
-        Ok(Self { service, warnings })
+        Ok(Self {
+            service,
+            warnings,
+            files,
+        })
     }
 
     /// The receivers that pipelines name, each once.

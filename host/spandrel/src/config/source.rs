@@ -3,8 +3,10 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use spandrel_plugin::artifact::Digest;
 
 use super::env::Environment;
 use super::problem::{Location, Problem, Problems};
@@ -41,8 +43,14 @@ impl Sources {
     }
 }
 
-/// Reads and merges all sources. Sources with problems are left out of the result.
-pub(crate) fn read(sources: &Sources, environment: Environment<'_>, problems: &Problems) -> Node {
+/// Reads and merges all sources. Sources with problems are left out of the result. `files` is told
+/// what was read of each file.
+pub(crate) fn read(
+    sources: &Sources,
+    environment: Environment<'_>,
+    files: &mut Vec<(PathBuf, Digest)>,
+    problems: &Problems,
+) -> Node {
     let first = sources.configs.first().map_or("--set", String::as_str);
     let mut root = Node::new(Location::start(&first.into()), Value::Null);
     if sources.configs.len() + sources.sets.len() > MAX_SOURCES {
@@ -51,7 +59,7 @@ pub(crate) fn read(sources: &Sources, environment: Environment<'_>, problems: &P
         return root;
     }
     for config in &sources.configs {
-        match read_one(config, environment) {
+        match read_one(config, environment, files) {
             Ok(node) => root.merge(node),
             Err(problem) => problems.add(problem),
         }
@@ -65,7 +73,11 @@ pub(crate) fn read(sources: &Sources, environment: Environment<'_>, problems: &P
     root
 }
 
-fn read_one(config: &str, environment: Environment<'_>) -> Result<Node, Problem> {
+fn read_one(
+    config: &str,
+    environment: Environment<'_>,
+    files: &mut Vec<(PathBuf, Digest)>,
+) -> Result<Node, Problem> {
     if let Some(text) = config.strip_prefix("yaml:") {
         return Ok(with_nested_keys(parse_map(&"--config yaml:".into(), text)?));
     }
@@ -86,6 +98,7 @@ fn read_one(config: &str, environment: Environment<'_>) -> Result<Node, Problem>
     let path = config.strip_prefix("file:").unwrap_or(config);
     let text = read_file(path)
         .map_err(|error| Problem::nowhere(path, format!("cannot read the file: {error}")))?;
+    files.push((PathBuf::from(path), Digest::of(&[text.as_bytes()])));
     parse_map(&Arc::from(path), &text)
 }
 
