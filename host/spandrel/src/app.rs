@@ -13,7 +13,7 @@ mod rows;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +21,9 @@ use spandrel_otlp::exporter::ExporterError;
 use spandrel_otlp::receiver::BindError;
 use spandrel_pipeline::ledger::Ledger;
 use spandrel_pipeline::pipeline::BuildError;
+use spandrel_plugin::artifact::Digest;
 use spandrel_plugin::engine::EngineError;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::info;
@@ -38,7 +39,7 @@ use crate::config::problem::{ConfigError, Problem};
 use crate::config::{self, Config};
 use crate::control::board::Board;
 use crate::control::changer::Changer;
-use crate::control::{Command, Control, in_one_line};
+use crate::control::{Commands, Control, in_one_line};
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Sources;
 use crate::web::{Answer, Handler, Web};
@@ -135,7 +136,7 @@ pub struct App {
     addresses: Vec<(String, SocketAddr)>,
     /// Health, metrics and the admin API: they answer from the start to the end.
     pages: JoinSet<()>,
-    commands: mpsc::Receiver<Command>,
+    commands: Commands,
     /// Kept so that commands can come, whether or not anybody sends any.
     control: Control,
     origin: Option<Origin>,
@@ -146,8 +147,47 @@ pub struct App {
 pub struct Origin {
     /// Where it was read.
     pub sources: config::source::Sources,
+    /// What its files contained just before it was read.
+    pub(crate) read: Vec<(PathBuf, Option<Digest>)>,
     /// Changes with each SIGHUP.
-    pub hang_ups: watch::Receiver<u32>,
+    pub(crate) hang_ups: watch::Receiver<u32>,
+}
+
+impl Origin {
+    /// To be made before the configuration is read.
+    pub fn new(sources: config::source::Sources) -> Self {
+        // Without signals nothing hangs up.
+        let (_, hang_ups) = watch::channel(0);
+        let mut origin = Self {
+            sources,
+            read: Vec::new(),
+            hang_ups,
+        };
+        origin.look();
+        origin
+    }
+
+    /// Reads the configuration again with each change of `hang_ups`.
+    #[must_use]
+    pub fn on(mut self, hang_ups: watch::Receiver<u32>) -> Self {
+        self.hang_ups = hang_ups;
+        self
+    }
+
+    /// Remembers what the files contain, so that a change from then on is seen.
+    pub(crate) fn look(&mut self) {
+        let digest = |path: &Path| {
+            // A pipe can be read once, and not for this.
+            let metadata = std::fs::metadata(path).ok()?;
+            let is_fit = metadata.is_file() && metadata.len() <= config::source::MAX_SOURCE_BYTES;
+            let content = is_fit.then(|| std::fs::read(path).ok()).flatten()?;
+            Some(Digest::of(&[&content]))
+        };
+        let files = self.sources.files();
+        self.read = files
+            .map(|path| (path.to_path_buf(), digest(path)))
+            .collect();
+    }
 }
 
 impl App {

@@ -108,10 +108,16 @@ pub(crate) trait Views: Send + Sync {
     fn shadow(&self, stage: &str) -> Option<ShadowView>;
 }
 
+/// What the task takes its commands from: those that wait for their turn, and those that do not wait
+/// for anything to be built.
+pub(crate) type Commands = (mpsc::Receiver<Command>, mpsc::Receiver<Command>);
+
 /// The way to the task; a clone is the same way.
 #[derive(Clone)]
 pub(crate) struct Control {
     commands: mpsc::Sender<Command>,
+    /// For what brings back or ends what runs: that is wanted at once.
+    urgent: mpsc::Sender<Command>,
     views: Arc<dyn Views>,
 }
 
@@ -129,9 +135,15 @@ impl fmt::Debug for Command {
 
 impl Control {
     /// A way to whoever receives the commands.
-    pub(crate) fn new(views: Arc<dyn Views>) -> (Self, mpsc::Receiver<Command>) {
+    pub(crate) fn new(views: Arc<dyn Views>) -> (Self, Commands) {
         let (commands, asked) = mpsc::channel(QUEUED);
-        (Self { commands, views }, asked)
+        let (urgent, at_once) = mpsc::channel(QUEUED);
+        let control = Self {
+            commands,
+            urgent,
+            views,
+        };
+        (control, (asked, at_once))
     }
 
     pub(crate) fn views(&self) -> &dyn Views {
@@ -146,7 +158,7 @@ impl Control {
         upload: Option<Vec<u8>>,
         by: By,
     ) -> Result<SwapReport, Refusal> {
-        self.ask(|reply| Command::Swap {
+        Self::ask(&self.commands, |reply| Command::Swap {
             stage,
             request,
             upload,
@@ -158,34 +170,35 @@ impl Control {
 
     /// Brings back the generation before the running one.
     pub(crate) async fn rollback(&self, stage: String) -> Result<SwapReport, Refusal> {
-        self.ask(|reply| Command::Rollback { stage, reply }).await
+        Self::ask(&self.urgent, |reply| Command::Rollback { stage, reply }).await
     }
 
     /// Publishes the canary or shadow of a stage.
     pub(crate) async fn promote(&self, stage: String) -> Result<SwapReport, Refusal> {
-        self.ask(|reply| Command::Promote { stage, reply }).await
+        Self::ask(&self.urgent, |reply| Command::Promote { stage, reply }).await
     }
 
     /// Ends the canary or shadow of a stage.
     pub(crate) async fn cancel(&self, stage: String) -> Result<SwapReport, Refusal> {
-        self.ask(|reply| Command::Cancel { stage, reply }).await
+        Self::ask(&self.urgent, |reply| Command::Cancel { stage, reply }).await
     }
 
     /// Reads the configuration again, and changes what differs.
     pub(crate) async fn reload(&self, by: By) -> Result<ReloadReport, Refusal> {
-        self.ask(|reply| Command::Reload { by, reply }).await
+        Self::ask(&self.commands, |reply| Command::Reload { by, reply }).await
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Refusal> {
+    async fn ask<T>(
+        way: &mpsc::Sender<Command>,
+        command: impl FnOnce(Reply<T>) -> Command,
+    ) -> Result<T, Refusal> {
         let (reply, answer) = oneshot::channel();
-        self.commands
-            .try_send(command(reply))
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => Refusal::Conflict(format!(
-                    "{QUEUED} changes are waiting already: try again when they are done"
-                )),
-                mpsc::error::TrySendError::Closed(_) => Refusal::Draining,
-            })?;
+        way.try_send(command(reply)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Refusal::Conflict(format!(
+                "{QUEUED} changes are waiting already: try again when they are done"
+            )),
+            mpsc::error::TrySendError::Closed(_) => Refusal::Draining,
+        })?;
         // The task ends without an answer only when the collector stops.
         answer.await.unwrap_or(Err(Refusal::Draining))
     }

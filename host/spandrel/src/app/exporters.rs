@@ -36,13 +36,22 @@ impl Exporters {
         for exporter in config.exporters() {
             let known = self.made.get(&exporter.id);
             let known = known.filter(|(settings, _)| settings.kind == exporter.kind);
-            let sender = match known {
+            let sender = match known.or_else(|| self.of_file(exporter)) {
                 Some((_, sender)) => Arc::clone(sender),
                 None => make(exporter)?,
             };
             made.insert(exporter.id.clone(), (Arc::clone(exporter), sender));
         }
         Ok(Self { made })
+    }
+
+    /// Who writes to the exporter's file already, under whatever name: it has the lock.
+    fn of_file(&self, exporter: &Exporter) -> Option<&(Arc<Exporter>, Sender)> {
+        let ExporterKind::File(wanted) = &exporter.kind else {
+            return None;
+        };
+        let mut made = self.made.values();
+        made.find(|(known, _)| matches!(&known.kind, ExporterKind::File(file) if file.path == wanted.path))
     }
 
     /// What one pipeline needs of its exporters.

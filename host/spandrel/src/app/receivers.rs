@@ -199,9 +199,16 @@ impl Serving {
         at_work.is_some_and(|at_work| *at_work.settings == *receiver)
     }
 
-    /// The receiver of this name.
-    pub(crate) fn at_work(&self, id: &Id) -> Option<&AtWork> {
-        self.at_work.get(id)
+    /// Whose place a receiver takes: the one at its endpoint, or else the one of its name.
+    pub(crate) fn before(&self, receiver: &Receiver) -> Option<&AtWork> {
+        let endpoint = |receiver: &Receiver| match &receiver.kind {
+            ReceiverKind::Otlp(settings) => Some(settings.endpoint.clone()),
+            ReceiverKind::File(_) => None,
+        };
+        let at = endpoint(receiver)?;
+        let mut all = self.at_work.values();
+        let there = all.find(|known| endpoint(&known.settings).as_ref() == Some(&at));
+        there.or_else(|| self.at_work.get(&receiver.id))
     }
 
     /// Leads every receiver to the pipelines that name it now.

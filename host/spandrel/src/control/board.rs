@@ -64,8 +64,17 @@ impl Board {
     }
 
     pub(crate) fn set_stages<'a>(&self, stages: impl IntoIterator<Item = &'a Stage>) {
-        let views = stages.into_iter().map(stage_view).collect();
-        self.shown().stages = views;
+        let views: Vec<StageView> = stages.into_iter().map(stage_view).collect();
+        let mut shown = self.shown();
+        shown.shadows.retain(|stage, _| {
+            let mut has_shadow = views.iter().filter(|view| view.stage == *stage);
+            has_shadow.any(|view| {
+                view.candidate
+                    .as_ref()
+                    .is_some_and(|candidate| candidate.status == "shadow")
+            })
+        });
+        shown.stages = views;
     }
 
     /// Says what is being done to a stage just now.
@@ -154,6 +163,8 @@ impl Views for Board {
 
     fn history(&self, stage: Option<&str>, after: u64) -> Vec<EventView> {
         let shown = self.shown();
+        // Who has seen more than there was yet has seen another run.
+        let after = if after > shown.sequence { 0 } else { after };
         let events = shown.events.iter().filter(|event| {
             event.sequence > after && stage.is_none_or(|stage| event.stage == stage)
         });

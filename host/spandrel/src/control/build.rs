@@ -52,6 +52,20 @@ pub(crate) enum BuildError {
     },
 }
 
+impl BuildError {
+    /// What failed by its own fault, to be known again.
+    pub(crate) fn failed(&self) -> Option<Digest> {
+        match self {
+            Self::Probe {
+                source: ProbeError::Failed { .. },
+                identity,
+                ..
+            } => Some(*identity),
+            Self::Probe { .. } | Self::Load(_) => None,
+        }
+    }
+}
+
 /// A candidate that works as far as a probe can tell.
 #[derive(Debug)]
 pub(crate) struct Built {
@@ -63,6 +77,7 @@ impl Plan {
     /// Loads and probes. Bounded by the limits on compiling, configuring and calling.
     pub(crate) async fn build(self) -> Result<Built, BuildError> {
         let config = self.config.to_string();
+        let limits = self.limits;
         let module = match &self.source {
             ModuleSource::File(path) => Module::from(path),
             ModuleSource::Upload(bytes) => Module::Bytes {
@@ -78,7 +93,7 @@ impl Plan {
                 module,
                 pinned: self.pinned,
                 config: &config,
-                limits: self.limits,
+                limits: limits.clone(),
                 compile: CompileLimits {
                     // At the start nothing else is to be done.
                     background: self.evidence.is_some(),
@@ -106,7 +121,8 @@ impl Plan {
             source: self.source,
             config: self.config,
             loaded_at: SystemTime::now(),
-            state: String::new(),
+            limits,
+            state: "none".to_owned(),
         };
         Ok(Built { loaded, probed })
     }

@@ -2,19 +2,17 @@
 //! what it has published.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use futures_util::future::BoxFuture;
-use spandrel_plugin::artifact::Digest;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use tracing::{info, warn};
 
 use super::api::{EventView, ReloadReport, SwapReport, SwapRequest};
 use super::build::{BuildError, Built};
-use super::lineup::ModuleSource;
+use super::looking::AGAIN;
 use super::reload::{Reloading, Renewed};
-use super::{By, Command, Refusal};
+use super::{By, Command, Commands, Refusal};
 use crate::app::Origin;
 use crate::app::live::Live;
 use crate::config::id::Id;
@@ -24,12 +22,19 @@ use crate::watch::Watcher;
 pub(crate) struct Changer {
     pub(super) live: Live,
     commands: mpsc::Receiver<Command>,
-    origin: Option<Origin>,
-    watch: Option<(Watcher, mpsc::Receiver<PathBuf>)>,
+    /// What does not wait for anything to be built.
+    urgent: mpsc::Receiver<Command>,
+    pub(super) origin: Option<Origin>,
+    pub(super) watch: Option<(Watcher, mpsc::Receiver<PathBuf>)>,
     /// Stages whose file has changed.
-    waiting: VecDeque<Id>,
+    pub(super) waiting: VecDeque<Id>,
     /// Modules of a configuration that was refused: when one changes, it may be good.
-    awaited: Vec<PathBuf>,
+    pub(super) awaited: Vec<PathBuf>,
+    /// What could not be done for want of room, and when it is tried again.
+    later: Vec<(Instant, Again)>,
+    reload_waits: bool,
+    /// When figures are read next.
+    pub(super) read_at: Instant,
     /// What is being built. The next command waits for it; what is published is watched meanwhile.
     building: Option<Building>,
     next_look: Instant,
@@ -58,6 +63,13 @@ pub(super) struct Asked {
     pub(super) reply: Option<oneshot::Sender<Result<SwapReport, Refusal>>>,
 }
 
+/// What nobody would ask for a second time: a file has changed once.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Again {
+    Stage(Id),
+    Configuration,
+}
+
 /// What a turn is about.
 enum Turn {
     Command(Option<Command>),
@@ -78,18 +90,18 @@ enum Done {
 }
 
 impl Changer {
-    pub(crate) fn new(
-        live: Live,
-        commands: mpsc::Receiver<Command>,
-        origin: Option<Origin>,
-    ) -> Self {
+    pub(crate) fn new(live: Live, (commands, urgent): Commands, origin: Option<Origin>) -> Self {
         let mut changer = Self {
             live,
             commands,
+            urgent,
             origin,
             watch: None,
             waiting: VecDeque::new(),
             awaited: Vec::new(),
+            later: Vec::new(),
+            reload_waits: false,
+            read_at: Instant::now(),
             building: None,
             next_look: Instant::now(),
         };
@@ -145,9 +157,13 @@ impl Changer {
         if is_free && let Some(stage) = self.waiting.pop_front() {
             return Turn::Waiting(stage);
         }
+        if is_free && std::mem::take(&mut self.reload_waits) {
+            return Turn::HangUp;
+        }
         let looks = self.looks();
         let Self {
             commands,
+            urgent,
             origin,
             watch,
             building,
@@ -169,6 +185,7 @@ impl Changer {
         tokio::select! {
             done = done(building), if !is_free => Turn::Built(Box::new(done)),
             () = tokio::time::sleep_until(*next_look), if looks => Turn::Look,
+            command = urgent.recv() => Turn::Command(command),
             command = commands.recv(), if is_free => Turn::Command(command),
             Some(path) = changed, if is_free => Turn::Changed(path),
             true = hung_up, if is_free => Turn::HangUp,
@@ -205,121 +222,6 @@ impl Changer {
         }
     }
 
-    async fn file_changed(&mut self, path: &Path) {
-        let sources = self.origin.as_ref().map(|origin| &origin.sources);
-        if sources.is_some_and(|sources| sources.files().any(|file| file == path)) {
-            info!(path = %path.display(), "configuration changed, reloading");
-            return self.begin_reload(By::Reload, None).await;
-        }
-        if self.awaited.iter().any(|module| module == path) {
-            info!(path = %path.display(), "a plugin of the configuration changed, reloading");
-            self.begin_reload(By::Reload, None).await;
-        }
-        let of = self.live.stages.values();
-        let stages: Vec<Id> = of
-            .filter(|stage| stage.wasm.module == path)
-            .map(|stage| stage.id.clone())
-            .collect();
-        for stage in stages {
-            info!(stage = %stage, path = %path.display(), "plugin changed");
-            self.waiting.push_back(stage);
-        }
-    }
-
-    /// Reads the configuration again, and begins to build what differs.
-    async fn begin_reload(
-        &mut self,
-        by: By,
-        reply: Option<oneshot::Sender<Result<ReloadReport, Refusal>>>,
-    ) {
-        let started = Instant::now();
-        let Some(origin) = &self.origin else {
-            let why = "this collector does not know where its configuration came from".to_owned();
-            return self.refuse_reload(reply, Refusal::Bad(why));
-        };
-        match self.live.plan_reload(&origin.sources, by, started).await {
-            Ok(reloading) => {
-                let built = reloading.build();
-                self.building = Some(Building::Reload {
-                    reloading: Box::new(reloading),
-                    reply,
-                    built,
-                });
-            }
-            Err(refusal) => self.refuse_reload(reply, refusal),
-        }
-    }
-
-    async fn finish_reload(
-        &mut self,
-        reloading: Reloading,
-        reply: Option<oneshot::Sender<Result<ReloadReport, Refusal>>>,
-        renewed: Result<Renewed, Refusal>,
-    ) {
-        let modules = reloading.modules();
-        let done = match renewed {
-            Ok(renewed) => self.live.reload(reloading, renewed).await,
-            Err(refusal) => Err(refusal),
-        };
-        match done {
-            Ok(report) => {
-                self.next_look = Instant::now();
-                self.awaited.clear();
-                self.watch_files();
-                info!(
-                    changes = report.changes.len(),
-                    elapsed_ms = report.elapsed_ms,
-                    "configuration reloaded"
-                );
-                if let Some(reply) = reply {
-                    answer(reply, Ok(report));
-                }
-            }
-            Err(refusal) => {
-                // A module may have been half written, or come later than the configuration.
-                self.awaited = modules;
-                self.watch_files();
-                self.refuse_reload(reply, refusal);
-            }
-        }
-    }
-
-    #[expect(clippy::unused_self, reason = "it stands beside what it refuses")]
-    fn refuse_reload(
-        &self,
-        reply: Option<oneshot::Sender<Result<ReloadReport, Refusal>>>,
-        refusal: Refusal,
-    ) {
-        warn!(
-            error = &refusal as &dyn std::error::Error,
-            "configuration not reloaded, everything runs on as it was"
-        );
-        if let Some(reply) = reply {
-            answer(reply, Err(refusal));
-        }
-    }
-
-    /// What is watched for changes, with what was read of it where that is known.
-    fn files(&self) -> Vec<(PathBuf, Option<Digest>)> {
-        let sources = self.origin.iter().flat_map(|origin| origin.sources.files());
-        let sources = sources.map(|path| (path.to_path_buf(), None));
-        let awaited = self.awaited.iter().map(|path| (path.clone(), None));
-        let modules = self.live.stages.values().map(|stage| {
-            let module = &stage.wasm.module;
-            let running = &stage.lineup.running;
-            let is_of_file = matches!(&running.source, ModuleSource::File(path) if path == module);
-            let known = is_of_file.then(|| running.generation.identity().module);
-            (module.clone(), known)
-        });
-        sources.chain(awaited).chain(modules).collect()
-    }
-
-    fn watch_files(&self) {
-        if let Some((watcher, _)) = &self.watch {
-            watcher.set(self.files());
-        }
-    }
-
     /// The stage of this name.
     pub(super) fn find(&self, name: &str) -> Result<Id, Refusal> {
         let ids = || self.live.stages.keys();
@@ -335,6 +237,24 @@ impl Changer {
 
     pub(super) fn begin_building(&mut self, building: Building) {
         self.building = Some(building);
+    }
+
+    /// Tries again in a moment.
+    pub(super) fn again_later(&mut self, again: Again) {
+        if !self.later.iter().any(|(_, waits)| *waits == again) {
+            self.later.push((Instant::now() + AGAIN, again));
+        }
+    }
+
+    /// Takes up what has waited for long enough.
+    pub(super) fn take_up_again(&mut self) {
+        let now = Instant::now();
+        for (_, again) in self.later.extract_if(.., |(at, _)| *at <= now) {
+            match again {
+                Again::Stage(stage) => self.waiting.push_back(stage),
+                Again::Configuration => self.reload_waits = true,
+            }
+        }
     }
 
     pub(super) fn look_at(&mut self, at: Instant) {

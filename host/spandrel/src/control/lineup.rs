@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use spandrel_pipeline::stage::{Beside, Mode, StageSpec};
 use spandrel_plugin::artifact::Digest;
 use spandrel_plugin::probation::Figures;
-use spandrel_plugin::{Generation, Metrics};
+use spandrel_plugin::{Generation, Limits, Metrics};
 use tokio::time::Instant;
 
 use crate::config::id::Id;
@@ -45,6 +45,8 @@ pub(crate) struct Loaded {
     pub(crate) source: ModuleSource,
     pub(crate) config: Arc<serde_json::Value>,
     pub(crate) loaded_at: SystemTime,
+    /// What each instance may use.
+    pub(crate) limits: Limits,
     /// What became of the state of the generation before it.
     pub(crate) state: String,
 }
@@ -65,13 +67,16 @@ pub(crate) struct Candidate {
     pub(crate) loaded: Loaded,
     pub(crate) mode: Mode,
     pub(crate) since: Instant,
+    /// What the running generation had done before.
+    pub(crate) running_before: Figures,
 }
 
 /// Who has the stage, who had it, and who may have it.
 #[derive(Clone, Debug)]
 pub(crate) struct Lineup {
     pub(crate) running: Loaded,
-    /// What a rollback brings back.
+    /// What a rollback brings back: the last generation before the running one that was not itself on
+    /// probation.
     pub(crate) previous: Option<Loaded>,
     pub(crate) candidate: Option<Candidate>,
     /// Of the running generation, while it lasts.
@@ -84,39 +89,59 @@ pub(crate) struct Probation {
     pub(crate) since: Instant,
     /// What it had done before: as a shadow, for one.
     pub(crate) before: Figures,
+    /// What the generation that a rollback brings back did in its last minute or so.
+    pub(crate) yardstick: Figures,
 }
 
 impl Probation {
-    /// Of a generation that has done this much already.
-    pub(crate) fn begin(before: Figures) -> Self {
+    pub(crate) fn begin(before: Figures, yardstick: Figures) -> Self {
         Self {
             since: Instant::now(),
             before,
+            yardstick,
         }
     }
 }
 
 impl Lineup {
-    /// The lineup with another generation: in the place of the running one, or beside it.
-    pub(crate) fn with(&self, loaded: Loaded, mode: Option<Mode>) -> Self {
-        let mut lineup = self.clone();
-        match mode {
-            Some(mode) => {
-                lineup.candidate = Some(Candidate {
-                    loaded,
-                    mode,
-                    since: Instant::now(),
-                });
-            }
-            None => {
-                lineup.previous = Some(std::mem::replace(&mut lineup.running, loaded));
-                lineup.candidate = None;
-                lineup.probation = Some(Probation::begin(Figures::default()));
-            }
+    /// The lineup with another generation in the place of the running one, which did `recent` in its
+    /// last minute. `before` is what the new one has done already.
+    ///
+    /// A generation that is on probation itself is no measure for another, and nothing to bring back:
+    /// the one before it stays that.
+    pub(crate) fn published(&self, loaded: Loaded, before: Figures, recent: Figures) -> Self {
+        let (previous, yardstick) = match (&self.previous, self.probation) {
+            (Some(proved), Some(probation)) => (proved.clone(), probation.yardstick),
+            _ => (self.running.clone(), recent),
+        };
+        Self {
+            running: loaded,
+            previous: Some(previous),
+            candidate: None,
+            probation: Some(Probation::begin(before, yardstick)),
         }
-        lineup
+    }
+
+    /// The lineup with a generation beside the running one.
+    pub(crate) fn beside(&self, loaded: Loaded, mode: Mode, running_before: Figures) -> Self {
+        Self {
+            candidate: Some(Candidate {
+                loaded,
+                mode,
+                since: Instant::now(),
+                running_before,
+            }),
+            ..self.clone()
+        }
     }
 }
+
+/// A reading of the running generation's figures is taken so often, and so many are kept: together
+/// they cover the minute before a swap.
+pub(crate) const READ_EVERY: Duration = Duration::from_secs(10);
+const READINGS: usize = 7;
+/// Fewer calls say little of what is usual.
+const ENOUGH_CALLS: u64 = 20;
 
 /// A stage of the configuration, whichever pipelines it stands in.
 #[derive(Debug)]
@@ -126,6 +151,8 @@ pub(crate) struct Stage {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lineup: Lineup,
     pub(crate) last_number: u64,
+    /// What the generation with this number had done, oldest first.
+    readings: VecDeque<(u64, Figures)>,
     /// Module and configuration of what failed, oldest first.
     failed: VecDeque<Digest>,
 }
@@ -143,8 +170,30 @@ impl Stage {
                 candidate: None,
                 probation: None,
             },
+            readings: VecDeque::new(),
             failed: VecDeque::new(),
         }
+    }
+
+    /// Remembers what the running generation has done so far.
+    pub(crate) fn read(&mut self, figures: Figures) {
+        if self.readings.len() >= READINGS {
+            self.readings.pop_front();
+        }
+        let number = self.lineup.running.number();
+        self.readings.push_back((number, figures));
+    }
+
+    /// What the running generation, which has done `figures` by now, did since the oldest reading.
+    pub(crate) fn recent(&self, figures: Figures) -> Figures {
+        let number = self.lineup.running.number();
+        let mut readings = self.readings.iter();
+        let oldest = readings.find(|(of, _)| *of == number);
+        let recent = oldest.map(|(_, earlier)| figures.since(*earlier));
+        // After a quiet minute its whole life is the better measure.
+        recent
+            .filter(|recent| recent.calls >= ENOUGH_CALLS)
+            .unwrap_or(figures)
     }
 
     /// The number of the next generation. One that fails keeps its number.

@@ -9,6 +9,7 @@ use tracing::error;
 
 use super::By;
 use super::changer::Changer;
+use super::lineup::READ_EVERY;
 use super::publish::Said;
 use crate::app::live::Live;
 use crate::config::id::Id;
@@ -17,6 +18,9 @@ use spandrel_pipeline::stage::Mode;
 
 /// Between two looks at what is on probation: an answer to what shows is due within a second.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// After something could not be done, for want of room or of an instance.
+pub(super) const AGAIN: Duration = Duration::from_secs(5);
 
 /// What is to be done with a generation that was looked at.
 enum Due {
@@ -28,75 +32,108 @@ enum Due {
 }
 
 impl Changer {
-    /// Whether something is to be looked after.
+    /// Whether there is anything to look at.
     pub(super) fn looks(&self) -> bool {
-        let mut lineups = self.live.stages.values().map(|stage| &stage.lineup);
-        lineups.any(|lineup| lineup.probation.is_some() || lineup.candidate.is_some())
+        !self.live.stages.is_empty()
     }
 
-    /// Looks at every generation that is on probation or beside another.
+    /// Looks at every generation: often at those that are on probation or beside another, now and
+    /// then at the others, to know later what they did.
     pub(super) async fn look(&mut self) {
+        self.take_up_again();
         let ids: Vec<Id> = self.live.stages.keys().cloned().collect();
+        if self.read_at <= Instant::now() {
+            self.read_at = Instant::now() + READ_EVERY;
+            self.live.read_all(&ids);
+        }
+        let mut next = self.read_at;
         for id in ids {
             self.live.show_shadow(&id).await;
-            let Some(due) = self.live.due(&id) else {
-                continue;
-            };
-            let done = match due {
-                Due::Pass => self.live.pass(&id).await,
-                Due::RollBack(why) => {
+            let done = match self.live.due(&id) {
+                None => Ok(()),
+                Some(Due::Pass) => self.live.pass(&id).await,
+                Some(Due::RollBack(why)) => {
                     let done = self.live.roll_back(&id, By::Probation, &why).await;
                     done.map(drop)
                 }
-                Due::Promote => self.live.promote(&id, By::Probation).await.map(drop),
-                Due::Cancel(why) => {
+                Some(Due::Promote) => self.live.promote(&id, By::Probation).await.map(drop),
+                Some(Due::Cancel(why)) => {
                     let done = self.live.cancel(&id, By::Probation, &why).await;
                     done.map(drop)
                 }
             };
-            if let Err(refusal) = done {
-                error!(
-                    stage = %id,
-                    error = &refusal as &dyn std::error::Error,
-                    "the end of a probation could not be acted on, trying again"
-                );
+            let now = Instant::now();
+            match done {
+                Ok(()) if self.live.is_watched(&id) => next = next.min(now + LOOK),
+                Ok(()) => {}
+                Err(refusal) => {
+                    error!(
+                        stage = %id,
+                        error = &refusal as &dyn std::error::Error,
+                        "the end of a probation could not be acted on, trying again"
+                    );
+                    next = next.min(now + AGAIN);
+                }
             }
         }
-        self.look_at(Instant::now() + LOOK);
+        self.look_at(next);
     }
 }
 
 impl Live {
+    fn read_all(&mut self, ids: &[Id]) {
+        for id in ids {
+            let Some(number) = self
+                .stages
+                .get(id)
+                .map(|stage| stage.lineup.running.number())
+            else {
+                continue;
+            };
+            let figures = self.figures(id, number);
+            if let Some(stage) = self.stages.get_mut(id) {
+                stage.read(figures);
+            }
+        }
+    }
+
+    /// Whether something of a stage is on probation or beside its generation.
+    fn is_watched(&self, id: &Id) -> bool {
+        self.stages.get(id).is_some_and(|stage| {
+            let lineup = &stage.lineup;
+            lineup.probation.is_some() || lineup.candidate.is_some()
+        })
+    }
+
     /// What is due for a stage, by the figures.
     fn due(&self, id: &Id) -> Option<Due> {
         let stage = self.stages.get(id)?;
         let lineup = &stage.lineup;
         let config = &stage.wasm.probation;
         let of = |number| self.figures(id, number);
-        if let Some(candidate) = &lineup.candidate {
-            if candidate.mode == Mode::Shadow {
-                return None;
+        if let Some(probation) = lineup.probation {
+            let new = of(lineup.running.number()).since(probation.before);
+            let old = lineup.previous.as_ref().map(|_| probation.yardstick);
+            match judge(config, probation.since.elapsed(), &new, old.as_ref()) {
+                Standing::Watching => {}
+                Standing::Failed(why) if lineup.previous.is_some() => {
+                    return Some(Due::RollBack(why));
+                }
+                // Without one before it there is nothing to bring back: the fault policy and the
+                // breaker are what there is.
+                Standing::Passed | Standing::Failed(_) => return Some(Due::Pass),
             }
-            let new = of(candidate.loaded.number());
-            let old = of(lineup.running.number());
-            return match judge(config, candidate.since.elapsed(), &new, Some(&old)) {
-                Standing::Watching => None,
-                Standing::Passed => Some(Due::Promote),
-                Standing::Failed(why) => Some(Due::Cancel(why)),
-            };
         }
-        let probation = lineup.probation?;
-        let new = of(lineup.running.number()).since(probation.before);
-        let old = lineup
-            .previous
-            .as_ref()
-            .map(|previous| of(previous.number()));
-        match judge(config, probation.since.elapsed(), &new, old.as_ref()) {
+        let candidate = lineup.candidate.as_ref()?;
+        if candidate.mode == Mode::Shadow {
+            return None;
+        }
+        let new = of(candidate.loaded.number());
+        let old = of(lineup.running.number()).since(candidate.running_before);
+        match judge(config, candidate.since.elapsed(), &new, Some(&old)) {
             Standing::Watching => None,
-            Standing::Passed => Some(Due::Pass),
-            Standing::Failed(why) if lineup.previous.is_some() => Some(Due::RollBack(why)),
-            // There is nothing to bring back: the fault policy and the breaker are what there is.
-            Standing::Failed(_) => Some(Due::Pass),
+            Standing::Passed => Some(Due::Promote),
+            Standing::Failed(why) => Some(Due::Cancel(why)),
         }
     }
 

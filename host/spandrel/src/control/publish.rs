@@ -2,13 +2,14 @@
 
 use spandrel_pipeline::pipeline::{ChangeError, StagesChanged};
 use spandrel_pipeline::stage::{Carried, Generation as _};
+use spandrel_plugin::probation::Figures;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{error, info};
 
 use super::api::{EventView, SwapReport};
 use super::board::mode_label;
 use super::build::Evidence;
-use super::lineup::{Lineup, Loaded, Probation};
+use super::lineup::{Lineup, Loaded};
 use super::{By, Refusal, in_one_line};
 use crate::app::live::Live;
 use crate::app::{micros, millis};
@@ -45,30 +46,80 @@ impl Live {
             return Err(Refusal::NotFound(format!("there is no stage `{id}`")));
         };
         let before = std::mem::replace(&mut stage.lineup, lineup);
-        let changed = self.apply(id).await;
-        if changed.is_err() {
-            if let Some(stage) = self.stages.get_mut(id) {
-                stage.lineup = before;
+        let mut changed = StagesChanged::default();
+        let mut done = Vec::new();
+        let mut failed = None;
+        for (config, pipeline) in self.with_stage(id) {
+            match pipeline.change(self.specs(config)).await {
+                Ok(one) => add(&mut changed, one),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
             }
-            // Those pipelines that did change go back; for the others it is no change.
-            if let Err(error) = self.apply(id).await {
-                warn!(stage = %id, error = &error as &dyn std::error::Error, "not every pipeline could be changed back");
-            }
+            done.push(config.id.clone());
         }
-        self.show();
-        changed.map_err(|error| match error {
+        let Some(failed) = failed else {
+            self.note_ended(id, &before);
+            self.show();
+            return Ok(changed);
+        };
+        if let Some(stage) = self.stages.get_mut(id) {
+            stage.lineup = before;
+        }
+        self.change_back(&done).await;
+        Err(match failed {
             ChangeError::Draining => Refusal::Draining,
-            ChangeError::Busy => Refusal::Conflict(in_one_line(&error)),
+            ChangeError::Busy => Refusal::Conflict(in_one_line(&failed)),
             error => Refusal::Bad(in_one_line(&error)),
         })
     }
 
-    async fn apply(&self, id: &Id) -> Result<StagesChanged, ChangeError> {
-        let mut sum = StagesChanged::default();
-        for (config, pipeline) in self.with_stage(id) {
-            add(&mut sum, pipeline.change(self.specs(config)).await?);
+    /// Makes the stages of these pipelines what the stages' lineups say again.
+    pub(super) async fn change_back(&self, pipelines: &[Id]) {
+        for (config, pipeline) in self.running() {
+            if pipelines.contains(&config.id)
+                && let Err(error) = pipeline.change(self.specs(config)).await
+            {
+                error!(
+                    pipeline = %config.id,
+                    error = &error as &dyn std::error::Error,
+                    "a pipeline could not be changed back"
+                );
+            }
         }
-        Ok(sum)
+        self.show();
+    }
+
+    /// Says that a candidate is gone, where that was not the point of the change.
+    pub(super) fn note_ended(&self, id: &Id, before: &Lineup) {
+        let (Some(ended), Some(stage)) = (&before.candidate, self.stages.get(id)) else {
+            return;
+        };
+        let number = ended.loaded.number();
+        let now = &stage.lineup;
+        let stays = now
+            .candidate
+            .as_ref()
+            .is_some_and(|candidate| candidate.loaded.number() == number);
+        if stays
+            || now.running.number() == number
+            || before.running.number() == now.running.number()
+        {
+            return;
+        }
+        let said = Said {
+            event: "cancelled",
+            by: By::Reload,
+            loaded: &ended.loaded,
+            detail: format!(
+                "was {}: generation {} took over",
+                mode_label(ended.mode),
+                now.running.number()
+            ),
+            took: None,
+        };
+        self.say(id, said);
     }
 
     /// Brings back the generation before the running one.
@@ -127,18 +178,11 @@ impl Live {
         };
         let from = lineup.running.clone();
         let before = self.figures(id, candidate.loaded.number());
-        let changed = self
-            .publish(
-                id,
-                Lineup {
-                    running: candidate.loaded.clone(),
-                    previous: Some(from.clone()),
-                    candidate: None,
-                    // A canary that has passed is promoted because of that.
-                    probation: (by == By::Admin).then(|| Probation::begin(before)),
-                },
-            )
-            .await?;
+        let recent = self.recent(id);
+        let mut next = lineup.published(candidate.loaded.clone(), before, recent);
+        // A canary that has passed is promoted because of that.
+        next.probation = next.probation.filter(|_| by == By::Admin);
+        let changed = self.publish(id, next).await?;
         let state = state_label(id, &changed);
         self.note_state(id, &state);
         self.say(
@@ -183,7 +227,18 @@ impl Live {
                 took: Some((started, &changed)),
             },
         );
-        Ok(self.report(id, "cancelled", &running, &changed, started))
+        let mut report = self.report(id, "cancelled", &running, &changed, started);
+        report.generation = candidate.loaded.number();
+        report.sha256 = candidate.loaded.sha256();
+        Ok(report)
+    }
+
+    /// What a stage's running generation did in its last minute or so.
+    pub(super) fn recent(&self, id: &Id) -> Figures {
+        let Some(stage) = self.stages.get(id) else {
+            return Figures::default();
+        };
+        stage.recent(self.figures(id, stage.lineup.running.number()))
     }
 
     fn lineup(&self, id: &Id) -> Result<&Lineup, Refusal> {

@@ -2,30 +2,30 @@
 //! did is built beside it, and published when all of it is there.
 
 mod difference;
+mod parts;
+mod turn;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use spandrel_pipeline::pipeline::{ChangeError, Pipeline, StagesChanged};
+use spandrel_pipeline::pipeline::StagesChanged;
 use spandrel_plugin::probation::Figures;
 use spandrel_plugin::{Engine, Metrics};
 use tokio::time::Instant;
-use tracing::{error, warn};
+use tracing::warn;
 
 use self::difference::Difference;
 use super::api::ReloadReport;
 use super::build::{BuildError, Built, Evidence, Plan};
-use super::lineup::{Lineup, ModuleSource, Probation, Stage};
-use super::publish::{Said, add};
+use super::lineup::{Lineup, ModuleSource, Stage};
+use super::publish::{Said, state_label};
+use super::swap::failed_before;
 use super::{By, Refusal, in_one_line};
-use crate::app::drain::Timing;
-use crate::app::exporters::Exporters;
-use crate::app::live::{Live, build_pipeline};
+use crate::app::live::Live;
 use crate::app::millis;
 use crate::app::plugins::{engine, log_loaded};
-use crate::app::receivers::Bound;
 use crate::config::Config;
 use crate::config::id::Id;
 use crate::config::processor::Wasm;
@@ -53,14 +53,6 @@ struct Renewal {
 
 /// The generations for it.
 pub(crate) struct Renewed(Vec<(Renewal, Built)>);
-
-/// Everything that is made before anything is changed.
-struct Made {
-    exporters: Exporters,
-    receivers: Vec<Bound>,
-    /// In the order of the new configuration; none where the running one goes on.
-    pipelines: Vec<Option<Pipeline>>,
-}
 
 impl Live {
     /// Reads the configuration again and says what is different.
@@ -125,32 +117,31 @@ impl Live {
             .iter()
             .map(|(id, stage)| (id.clone(), (Arc::clone(&stage.wasm), stage.lineup.clone())))
             .collect();
-        let loaded: Vec<Id> = renewed.iter().map(|(of, _)| of.id.clone()).collect();
-        self.take_in(&difference, renewed);
-        let prepared = self.prepare(&config, &difference).await;
+        let mut loaded: Vec<Id> = renewed.iter().map(|(of, _)| of.id.clone()).collect();
+        if let Some(refusal) = self.known_to_fail(&renewed) {
+            return Err(refusal);
+        }
+        let recent = loaded.iter().map(|id| (id.clone(), self.recent(id)));
+        let recent: BTreeMap<Id, Figures> = recent.collect();
+        self.take_in(&difference, renewed, &recent);
+        let mut restaged = Vec::new();
+        let prepared = self.prepare(&config, &difference, &mut restaged).await;
         let (made, changed) = match prepared {
             Ok(prepared) => prepared,
             Err(refusal) => {
-                self.put_back(before, &config).await;
+                self.put_back(before, &restaged).await;
                 return Err(refusal);
             }
         };
         self.commit(config, &difference, made);
-        self.show();
-        for id in loaded {
-            let Some(stage) = self.stages.get(&id) else {
-                continue;
-            };
-            let running = stage.lineup.running.clone();
-            let said = Said {
-                event: "published",
-                by,
-                loaded: &running,
-                detail: "by the configuration".to_owned(),
-                took: Some((started, &changed)),
-            };
-            self.say(&id, said);
+        for (id, (_, lineup)) in &before {
+            self.note_ended(id, lineup);
         }
+        loaded.retain(|id| self.runs_anew(id, &before));
+        for id in loaded {
+            self.say_published(&id, by, started, &changed);
+        }
+        self.show();
         let mut changes = difference.lines();
         for restart in &difference.needs_restart {
             warn!(
@@ -165,8 +156,45 @@ impl Live {
         })
     }
 
+    fn say_published(&mut self, id: &Id, by: By, started: Instant, changed: &StagesChanged) {
+        let state = state_label(id, changed);
+        self.note_state(id, &state);
+        if let Some(stage) = self.stages.get(id) {
+            let said = Said {
+                event: "published",
+                by,
+                loaded: &stage.lineup.running,
+                detail: format!("state {state}"),
+                took: Some((started, changed)),
+            };
+            self.say(id, said);
+        }
+    }
+
+    /// What failed before in its stage is not loaded again without being changed.
+    fn known_to_fail(&self, renewed: &[(Renewal, Built)]) -> Option<Refusal> {
+        let mut failed = renewed.iter().filter(|(of, built)| {
+            let digest = built.loaded.generation.digest();
+            let stage = self.stages.get(&of.id);
+            stage.is_some_and(|stage| stage.has_failed(&digest))
+        });
+        failed.next().map(|(of, _)| failed_before(&of.id))
+    }
+
+    /// Whether a stage runs another generation than before.
+    fn runs_anew(&self, id: &Id, before: &BTreeMap<Id, (Arc<Wasm>, Lineup)>) -> bool {
+        let number = |lineup: &Lineup| lineup.running.number();
+        let now = self.stages.get(id).map(|stage| number(&stage.lineup));
+        now != before.get(id).map(|(_, lineup)| number(lineup))
+    }
+
     /// Gives the stages their new settings and generations; nothing is told to any pipeline yet.
-    fn take_in(&mut self, difference: &Difference, renewed: Vec<(Renewal, Built)>) {
+    fn take_in(
+        &mut self,
+        difference: &Difference,
+        renewed: Vec<(Renewal, Built)>,
+        recent: &BTreeMap<Id, Figures>,
+    ) {
         for (id, wasm) in &difference.policies {
             if let Some(stage) = self.stages.get_mut(id) {
                 stage.wasm = Arc::clone(wasm);
@@ -179,10 +207,16 @@ impl Live {
             match self.stages.get_mut(&id) {
                 Some(stage) => {
                     stage.wasm = wasm;
-                    let running = std::mem::replace(&mut stage.lineup.running, loaded);
-                    stage.lineup.previous = Some(running);
-                    stage.lineup.candidate = None;
-                    stage.lineup.probation = Some(Probation::begin(Figures::default()));
+                    let running = &stage.lineup.running;
+                    let is_same = running.generation.digest() == loaded.generation.digest()
+                        && running.limits == loaded.limits;
+                    if is_same {
+                        stage.give_back(loaded.number());
+                    } else {
+                        let recent = recent.get(&id).copied().unwrap_or_default();
+                        let none = Figures::default();
+                        stage.lineup = stage.lineup.published(loaded, none, recent);
+                    }
                 }
                 None => {
                     let stage = Stage::new(id.clone(), wasm, metrics, loaded);
@@ -190,147 +224,6 @@ impl Live {
                 }
             }
         }
-    }
-
-    /// Makes everything that is new, then changes the stages of the pipelines that stay: the last
-    /// thing that can fail.
-    async fn prepare(
-        &self,
-        config: &Config,
-        difference: &Difference,
-    ) -> Result<(Made, StagesChanged), Refusal> {
-        let bad = |error: &dyn std::error::Error| Refusal::Bad(in_one_line(error));
-        let exporters = self.exporters.changed(config);
-        let exporters = exporters.map_err(|error| bad(&error))?;
-        let timing = Timing::of(config);
-        let mut receivers = Vec::new();
-        for receiver in config.receivers() {
-            if self.serving.has(receiver) {
-                continue;
-            }
-            let before = self.serving.at_work(&receiver.id);
-            let bound = Bound::bind(receiver, &timing, before).await;
-            receivers.push(bound.map_err(|error| bad(&error))?);
-        }
-        let mut pipelines = Vec::new();
-        for pipeline in &config.service.pipelines {
-            pipelines.push(match difference.stays(&pipeline.id) {
-                true => None,
-                false => {
-                    let built = build_pipeline(config, pipeline, &exporters, &self.stages).await;
-                    Some(built.map_err(|error| bad(&error))?)
-                }
-            });
-        }
-        let mut changed = StagesChanged::default();
-        for pipeline in &config.service.pipelines {
-            if let Some(running) = self.pipeline(&pipeline.id)
-                && difference.restages(&pipeline.id)
-            {
-                let done = running.change(self.specs(pipeline)).await;
-                let done = done.map_err(|error| match error {
-                    ChangeError::Busy => Refusal::Conflict(in_one_line(&error)),
-                    error => bad(&error),
-                })?;
-                add(&mut changed, done);
-            }
-        }
-        let made = Made {
-            exporters,
-            receivers,
-            pipelines,
-        };
-        Ok((made, changed))
-    }
-
-    /// Everything as it was before [`Live::take_in`].
-    async fn put_back(&mut self, before: BTreeMap<Id, (Arc<Wasm>, Lineup)>, tried: &Config) {
-        self.stages.retain(|id, _| before.contains_key(id));
-        for (id, (wasm, lineup)) in before {
-            if let Some(stage) = self.stages.get_mut(&id) {
-                stage.wasm = wasm;
-                stage.lineup = lineup;
-            }
-        }
-        for (config, pipeline) in self.running() {
-            let is_tried = tried
-                .service
-                .pipelines
-                .iter()
-                .any(|tried| tried.id == config.id);
-            // For those that had not been changed yet this is no change.
-            if is_tried
-                && !config.stages.is_empty()
-                && let Err(error) = pipeline.change(self.specs(config)).await
-            {
-                error!(
-                    pipeline = %config.id,
-                    error = &error as &dyn std::error::Error,
-                    "a pipeline could not be changed back"
-                );
-            }
-        }
-        self.show();
-    }
-
-    /// The rest cannot fail and does not wait: it is done as a whole even when the collector is told
-    /// to stop.
-    fn commit(&mut self, config: Config, difference: &Difference, made: Made) {
-        let Made {
-            exporters,
-            receivers,
-            pipelines,
-        } = made;
-        let old_ids: Vec<Id> = self
-            .config
-            .service
-            .pipelines
-            .iter()
-            .map(|it| it.id.clone())
-            .collect();
-        let mut old: BTreeMap<Id, Pipeline> = old_ids
-            .into_iter()
-            .zip(std::mem::take(&mut self.pipelines))
-            .collect();
-        for (pipeline, built) in config.service.pipelines.iter().zip(pipelines) {
-            let running = match built {
-                Some(built) => Some(built),
-                None => old.remove(&pipeline.id),
-            };
-            let Some(running) = running else { continue };
-            if difference.reroutes(&pipeline.id) {
-                running.set_exporters(exporters.specs(pipeline));
-            }
-            self.pipelines.push(running);
-        }
-        self.exporters = exporters;
-        for receiver in &receivers {
-            receiver.connect(&config, &self.pipelines);
-        }
-        let named = config.receivers();
-        self.serving
-            .retain(|id| named.iter().any(|receiver| receiver.id == *id));
-        drop(named);
-        self.serving.connect(&config, &self.pipelines);
-        for receiver in receivers {
-            self.serving.add(receiver);
-        }
-        self.timing = Timing::of(&config);
-        for pipeline in old.into_values() {
-            self.retiring.add(pipeline, self.timing.timeout);
-        }
-        let wanted = crate::app::plugins::wanted(&config);
-        let gone = self.stages.extract_if(.., |id, _| !wanted.contains_key(id));
-        let last_numbers = gone.map(|(id, stage)| (id, stage.last_number));
-        self.numbers.extend(last_numbers.collect::<Vec<_>>());
-        self.config = config;
-    }
-
-    fn pipeline(&self, id: &Id) -> Option<&Pipeline> {
-        let mut running = self.running();
-        running
-            .find(|(config, _)| config.id == *id)
-            .map(|(_, pipeline)| pipeline)
     }
 }
 

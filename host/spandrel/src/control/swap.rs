@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use spandrel_pipeline::stage::{Mode, Share};
+use spandrel_plugin::LoadError;
 use spandrel_plugin::artifact::Digest;
+use spandrel_plugin::probation::Figures;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::warn;
@@ -12,7 +14,7 @@ use tracing::warn;
 use super::api::{EventView, SwapReport, SwapRequest};
 use super::board::mode_label;
 use super::build::{BuildError, Built, Plan};
-use super::changer::{Asked, Building, Changer, answer};
+use super::changer::{Again, Asked, Building, Changer, answer};
 use super::lineup::ModuleSource;
 use super::publish::{Said, state_label};
 use super::{By, Refusal, in_one_line};
@@ -73,6 +75,7 @@ impl Changer {
                 "stage `{id}` has a candidate beside its generation: promote or cancel that first"
             )));
         }
+        let upload_is_none = upload.is_none();
         let source = match (upload, &request.module) {
             (Some(bytes), _) => ModuleSource::Upload(bytes.into()),
             (None, Some(path)) => ModuleSource::File(PathBuf::from(path)),
@@ -86,12 +89,16 @@ impl Changer {
             (None, By::File) => Arc::new(stage.wasm.config.clone()),
             (None, _) => Arc::clone(&stage.lineup.running.config),
         };
+        // With another configuration only, the file must be what runs: it may have changed, and have
+        // failed.
+        let is_same = upload_is_none && request.module.is_none() && request.config.is_some();
+        let running = is_same.then(|| stage.lineup.running.generation.identity().module);
         let plan = Plan {
             engine: engine.clone(),
             stage: id.to_string(),
             number: stage.next_number(),
             source,
-            pinned: pinned.or(stage.wasm.sha256),
+            pinned: pinned.or(running).or(stage.wasm.sha256),
             config,
             limits: stage.wasm.limits.clone(),
             metrics: Arc::clone(&stage.metrics),
@@ -118,12 +125,14 @@ impl Changer {
                     .await
             }
             Err(error) => {
-                if let (BuildError::Probe { identity, .. }, Some(stage)) =
-                    (&error, self.live.stages.get_mut(&stage))
-                {
-                    stage.remember_failed(*identity);
+                if let (Some(identity), false, Some(stage)) = (
+                    error.failed(),
+                    request.dry_run,
+                    self.live.stages.get_mut(&stage),
+                ) {
+                    stage.remember_failed(identity);
                 }
-                Err(Refusal::Bad(in_one_line(&error)))
+                Err(refusal(&error, &request))
             }
         };
         match done {
@@ -134,6 +143,9 @@ impl Changer {
                 }
             }
             Err(refusal) => {
+                if by == By::File && matches!(refusal, Refusal::Conflict(_)) {
+                    self.again_later(Again::Stage(stage.clone()));
+                }
                 self.live.board.count(stage.as_str(), "refused");
                 self.live.board.add(EventView {
                     stage: stage.to_string(),
@@ -196,7 +208,15 @@ impl Changer {
             Some(Mode::Shadow) => ("shadow", mode_label(Mode::Shadow)),
         };
         "none".clone_into(&mut loaded.state);
-        let lineup = stage.lineup.with(loaded.clone(), mode);
+        let figures = self.live.figures(id, running.number());
+        let lineup = match mode {
+            None => {
+                let recent = stage.recent(figures);
+                let none = Figures::default();
+                stage.lineup.published(loaded.clone(), none, recent)
+            }
+            Some(mode) => stage.lineup.beside(loaded.clone(), mode, figures),
+        };
         let changed = self.live.publish(id, lineup).await?;
         if mode.is_none() {
             report.state = state_label(id, &changed);
@@ -252,7 +272,25 @@ fn refuse(stage: &str, by: By, reply: Option<Reply>, refusal: Refusal) {
     }
 }
 
-fn failed_before(id: &Id) -> Refusal {
+/// What is told of a candidate that could not be built.
+fn refusal(error: &BuildError, request: &SwapRequest) -> Refusal {
+    let what = in_one_line(error);
+    match error {
+        BuildError::Load(LoadError::CompilerBusy { .. } | LoadError::CompileTimeout { .. }) => {
+            Refusal::Conflict(what)
+        }
+        BuildError::Load(LoadError::Digest { module, .. })
+            if request.sha256.is_none() && request.config.is_some() =>
+        {
+            Refusal::Bad(format!(
+                "`{module}` is not what runs any more: name it, to run it with this config"
+            ))
+        }
+        _ => Refusal::Bad(what),
+    }
+}
+
+pub(super) fn failed_before(id: &Id) -> Refusal {
     Refusal::Bad(format!(
         "this module with this config failed before in stage `{id}`; it is not loaded again by \
          itself: change it, or swap it in by hand"

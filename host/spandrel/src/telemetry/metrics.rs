@@ -235,6 +235,11 @@ fn render_stage(text: &mut Text, pipeline: &str, stage: &StageBooks) {
     );
     text.counter("spandrel_stage_restarts_total", &labels, stage.restarts);
     text.gauge("spandrel_stage_breakers_open", &labels, stage.breakers_open);
+    text.gauge(
+        "spandrel_stage_quarantined_batches",
+        &labels,
+        stage.quarantined,
+    );
     for (kind, count) in FaultKind::ALL.iter().zip(stage.faults) {
         text.counter(
             "spandrel_stage_faults_total",

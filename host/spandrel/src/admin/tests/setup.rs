@@ -193,7 +193,8 @@ impl Served {
         let (control, commands) = Control::new(fake.clone());
         let mut tasks = JoinSet::new();
         let endpoint = listener.endpoint().clone();
-        tasks.spawn(fake.clone().work(commands));
+        tasks.spawn(fake.clone().work(commands.0));
+        tasks.spawn(fake.clone().work(commands.1));
         tasks.spawn(listener.serve(control));
         Self {
             fake,

@@ -1,5 +1,6 @@
 //! Asks the admin API: one connection for each request.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -184,9 +185,25 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
+/// A token or a module is not given to a socket that another user may have put there.
+fn check_owner(path: &Path) -> std::io::Result<()> {
+    let owner = std::fs::symlink_metadata(path)?.uid();
+    let us = rustix::process::geteuid().as_raw();
+    // The superuser may ask anybody's collector.
+    if owner == us || owner == 0 || us == 0 {
+        return Ok(());
+    }
+    Err(std::io::Error::other(format!(
+        "the socket belongs to user {owner}, you are {us}"
+    )))
+}
+
 async fn connect(endpoint: &Endpoint) -> std::io::Result<Box<dyn Stream>> {
     Ok(match endpoint {
-        Endpoint::Unix(path) => Box::new(UnixStream::connect(path).await?),
+        Endpoint::Unix(path) => {
+            check_owner(path)?;
+            Box::new(UnixStream::connect(path).await?)
+        }
         Endpoint::Tcp(listen) => {
             let host = match listen.host.as_str() {
                 "" => "localhost",

@@ -24,6 +24,8 @@ pub(super) struct Difference {
     stay: BTreeSet<Id>,
     /// Those of them whose stages change.
     restaged: BTreeSet<Id>,
+    /// Those of them that lose a stage.
+    reduced: BTreeSet<Id>,
     /// Those of them whose exporters change.
     rerouted: BTreeSet<Id>,
     lines: Vec<String>,
@@ -64,6 +66,11 @@ impl Difference {
     /// Whether the stages of a pipeline that goes on change.
     pub(super) fn restages(&self, pipeline: &Id) -> bool {
         self.restaged.contains(pipeline)
+    }
+
+    /// Whether a pipeline that goes on loses a stage.
+    pub(super) fn removes(&self, pipeline: &Id) -> bool {
+        self.reduced.contains(pipeline)
     }
 
     /// Whether the exporters of a pipeline that goes on change.
@@ -158,16 +165,30 @@ impl Difference {
                 self.lines.push(format!("pipeline {id} has other stages"));
                 self.restaged.insert(id.clone());
             }
+            if row(known).iter().any(|id| !row(pipeline).contains(id)) {
+                self.reduced.insert(id.clone());
+            }
             let touched = |id: &Id| self.loads.contains_key(id) || self.policies.contains_key(id);
             if row(pipeline).iter().any(touched) {
                 self.restaged.insert(id.clone());
             }
+            // One that has other settings is said where exporters are; its queue is another one.
             if known.exporters != pipeline.exporters || known.batch != pipeline.batch {
-                self.lines
-                    .push(format!("pipeline {id} has other exporters"));
                 self.rerouted.insert(id.clone());
             }
-            if known.receivers != pipeline.receivers {
+            let names = |of: &Pipeline| -> Vec<Id> {
+                let exporters = of.exporters.iter();
+                exporters.map(|exporter| exporter.id.clone()).collect()
+            };
+            if names(known) != names(pipeline) || known.batch != pipeline.batch {
+                self.lines
+                    .push(format!("pipeline {id} has other exporters"));
+            }
+            let names = |of: &Pipeline| -> Vec<Id> {
+                let receivers = of.receivers.iter();
+                receivers.map(|receiver| receiver.id.clone()).collect()
+            };
+            if names(known) != names(pipeline) {
                 self.lines
                     .push(format!("pipeline {id} has other receivers"));
             }

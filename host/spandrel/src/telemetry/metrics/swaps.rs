@@ -11,11 +11,20 @@ pub(super) fn render(text: &mut Text, board: &Board, books: &[(&PipelineSource, 
     for stage in board.stages() {
         let labels = [("stage", stage.stage.as_str())];
         text.gauge("spandrel_stage_generation", &labels, stage.running.number);
-        let candidate = stage
-            .candidate
-            .as_ref()
-            .map_or(0, |candidate| candidate.number);
-        text.gauge("spandrel_stage_candidate", &labels, candidate);
+        if let Some(candidate) = &stage.candidate {
+            let labels = [labels[0], ("mode", candidate.status.as_str())];
+            text.gauge("spandrel_stage_candidate", &labels, candidate.number);
+        }
+        if let Some(shadow) = board.shadow(&stage.stage) {
+            for (what, items) in [
+                ("compared", shadow.compared),
+                ("different", shadow.different),
+                ("unsettled", shadow.unsettled),
+            ] {
+                let name = format!("spandrel_stage_shadow_{what}_items");
+                text.gauge(&name, &labels, items);
+            }
+        }
     }
     for (stage, outcome, count) in board.swaps() {
         let labels = [("stage", stage.as_str()), ("outcome", outcome)];

@@ -1,0 +1,179 @@
+//! The parts of a reload: everything new is made, then the stages change, and what is left is done as
+//! a whole.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use spandrel_pipeline::pipeline::{ChangeError, Pipeline, StagesChanged};
+
+use super::difference::Difference;
+use crate::app::drain::Timing;
+use crate::app::exporters::Exporters;
+use crate::app::live::{Live, build_pipeline};
+use crate::app::plugins::wanted;
+use crate::app::receivers::Bound;
+use crate::config::Config;
+use crate::config::id::Id;
+use crate::config::processor::Wasm;
+use crate::control::lineup::Lineup;
+use crate::control::publish::add;
+use crate::control::{Refusal, in_one_line};
+
+/// Everything that is made before anything is changed.
+pub(super) struct Made {
+    exporters: Exporters,
+    receivers: Vec<Bound>,
+    /// In the order of the new configuration; none where the running one goes on.
+    pipelines: Vec<Option<Pipeline>>,
+}
+
+impl Live {
+    /// Makes everything that is new, then changes the stages of the pipelines that stay: the last
+    /// thing that can fail.
+    pub(super) async fn prepare(
+        &self,
+        config: &Config,
+        difference: &Difference,
+        restaged: &mut Vec<Id>,
+    ) -> Result<(Made, StagesChanged), Refusal> {
+        let bad = |error: &dyn std::error::Error| Refusal::Bad(in_one_line(error));
+        let exporters = self.exporters.changed(config);
+        let exporters = exporters.map_err(|error| bad(&error))?;
+        let timing = Timing::of(config);
+        let mut receivers = Vec::new();
+        for receiver in config.receivers() {
+            if self.serving.has(receiver) {
+                continue;
+            }
+            let before = self.serving.before(receiver);
+            let bound = Bound::bind(receiver, &timing, before).await;
+            receivers.push(bound.map_err(|error| bad(&error))?);
+        }
+        let mut pipelines = Vec::new();
+        for pipeline in &config.service.pipelines {
+            pipelines.push(match difference.stays(&pipeline.id) {
+                true => None,
+                false => {
+                    let built = build_pipeline(config, pipeline, &exporters, &self.stages).await;
+                    Some(built.map_err(|error| bad(&error))?)
+                }
+            });
+        }
+        let changed = self.restage(config, difference, restaged).await?;
+        let made = Made {
+            exporters,
+            receivers,
+            pipelines,
+        };
+        Ok((made, changed))
+    }
+
+    /// Changes the stages of the pipelines that stay; `restaged` are those that were changed, also
+    /// when one is not. Those that lose a stage come last: what lets go does not take it back.
+    async fn restage(
+        &self,
+        config: &Config,
+        difference: &Difference,
+        restaged: &mut Vec<Id>,
+    ) -> Result<StagesChanged, Refusal> {
+        let mut all: Vec<_> = config.service.pipelines.iter().collect();
+        all.sort_by_key(|pipeline| difference.removes(&pipeline.id));
+        let mut changed = StagesChanged::default();
+        for pipeline in all {
+            let Some(running) = self.pipeline(&pipeline.id) else {
+                continue;
+            };
+            if !difference.restages(&pipeline.id) {
+                continue;
+            }
+            match running.change(self.specs(pipeline)).await {
+                Ok(one) => add(&mut changed, one),
+                Err(error @ ChangeError::Busy) => {
+                    return Err(Refusal::Conflict(in_one_line(&error)));
+                }
+                Err(error) => return Err(Refusal::Bad(in_one_line(&error))),
+            }
+            restaged.push(pipeline.id.clone());
+        }
+        Ok(changed)
+    }
+
+    /// Everything as it was before [`Live::take_in`].
+    pub(super) async fn put_back(
+        &mut self,
+        before: BTreeMap<Id, (Arc<Wasm>, Lineup)>,
+        restaged: &[Id],
+    ) {
+        let gone = self.stages.extract_if(.., |id, _| !before.contains_key(id));
+        let numbers = gone.map(|(id, stage)| (id, stage.last_number));
+        self.numbers.extend(numbers.collect::<Vec<_>>());
+        for (id, (wasm, lineup)) in before {
+            if let Some(stage) = self.stages.get_mut(&id) {
+                stage.wasm = wasm;
+                stage.lineup = lineup;
+            }
+        }
+        self.change_back(restaged).await;
+    }
+
+    /// The rest cannot fail and does not wait: it is done as a whole even when the collector is told
+    /// to stop.
+    pub(super) fn commit(&mut self, config: Config, difference: &Difference, made: Made) {
+        let Made {
+            exporters,
+            receivers,
+            pipelines,
+        } = made;
+        let old_ids: Vec<Id> = self
+            .config
+            .service
+            .pipelines
+            .iter()
+            .map(|it| it.id.clone())
+            .collect();
+        let mut old: BTreeMap<Id, Pipeline> = old_ids
+            .into_iter()
+            .zip(std::mem::take(&mut self.pipelines))
+            .collect();
+        for (pipeline, built) in config.service.pipelines.iter().zip(pipelines) {
+            let running = match built {
+                Some(built) => Some(built),
+                None => old.remove(&pipeline.id),
+            };
+            let Some(running) = running else { continue };
+            if difference.reroutes(&pipeline.id) {
+                running.set_exporters(exporters.specs(pipeline));
+            }
+            self.pipelines.push(running);
+        }
+        self.exporters = exporters;
+        for receiver in &receivers {
+            receiver.connect(&config, &self.pipelines);
+        }
+        // Who takes over a socket accepts before the one that had it is told to stop.
+        for receiver in receivers {
+            self.serving.add(receiver);
+        }
+        let named = config.receivers();
+        self.serving
+            .retain(|id| named.iter().any(|receiver| receiver.id == *id));
+        drop(named);
+        self.serving.connect(&config, &self.pipelines);
+        self.timing = Timing::of(&config);
+        for pipeline in old.into_values() {
+            self.retiring.add(pipeline, self.timing.timeout);
+        }
+        let wanted = wanted(&config);
+        let gone = self.stages.extract_if(.., |id, _| !wanted.contains_key(id));
+        let last_numbers = gone.map(|(id, stage)| (id, stage.last_number));
+        self.numbers.extend(last_numbers.collect::<Vec<_>>());
+        self.config = config;
+    }
+
+    fn pipeline(&self, id: &Id) -> Option<&Pipeline> {
+        let mut running = self.running();
+        running
+            .find(|(config, _)| config.id == *id)
+            .map(|(_, pipeline)| pipeline)
+    }
+}

@@ -1,0 +1,153 @@
+//! When the configuration is read again, and what is watched for it.
+
+use std::path::{Path, PathBuf};
+
+use spandrel_plugin::artifact::Digest;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::{Reloading, Renewed};
+use crate::config::id::Id;
+use crate::control::api::{EventView, ReloadReport};
+use crate::control::changer::{Again, Building, Changer, answer};
+use crate::control::lineup::ModuleSource;
+use crate::control::{By, Refusal};
+
+/// What stands for a stage where all of them are meant.
+const CONFIGURATION: &str = "(configuration)";
+
+impl Changer {
+    pub(in crate::control) async fn file_changed(&mut self, path: &Path) {
+        let sources = self.origin.as_ref().map(|origin| &origin.sources);
+        if sources.is_some_and(|sources| sources.files().any(|file| file == path)) {
+            info!(path = %path.display(), "configuration changed, reloading");
+            return self.begin_reload(By::Reload, None).await;
+        }
+        if self.awaited.iter().any(|module| module == path) {
+            info!(path = %path.display(), "a plugin of the configuration changed, reloading");
+            self.begin_reload(By::Reload, None).await;
+        }
+        let of = self.live.stages.values();
+        let stages: Vec<Id> = of
+            .filter(|stage| stage.wasm.module == path)
+            .map(|stage| stage.id.clone())
+            .collect();
+        for stage in stages {
+            info!(stage = %stage, path = %path.display(), "plugin changed");
+            self.waiting.push_back(stage);
+        }
+    }
+
+    /// Reads the configuration again, and begins to build what differs.
+    pub(in crate::control) async fn begin_reload(
+        &mut self,
+        by: By,
+        reply: Option<oneshot::Sender<Result<ReloadReport, Refusal>>>,
+    ) {
+        let started = Instant::now();
+        if let Some(origin) = &mut self.origin {
+            origin.look();
+        }
+        let Some(origin) = &self.origin else {
+            let why = "this collector does not know where its configuration came from".to_owned();
+            return self.refuse_reload(reply, Refusal::Bad(why));
+        };
+        match self.live.plan_reload(&origin.sources, by, started).await {
+            Ok(reloading) => {
+                let built = reloading.build();
+                self.begin_building(Building::Reload {
+                    reloading: Box::new(reloading),
+                    reply,
+                    built,
+                });
+            }
+            Err(refusal) => self.refuse_reload(reply, refusal),
+        }
+    }
+
+    pub(in crate::control) async fn finish_reload(
+        &mut self,
+        reloading: Reloading,
+        reply: Option<oneshot::Sender<Result<ReloadReport, Refusal>>>,
+        renewed: Result<Renewed, Refusal>,
+    ) {
+        let modules = reloading.modules();
+        let done = match renewed {
+            Ok(renewed) => self.live.reload(reloading, renewed).await,
+            Err(refusal) => Err(refusal),
+        };
+        match done {
+            Ok(report) => {
+                self.look_soon();
+                self.awaited.clear();
+                self.watch_files();
+                info!(
+                    changes = report.changes.len(),
+                    elapsed_ms = report.elapsed_ms,
+                    "configuration reloaded"
+                );
+                if let Some(reply) = reply {
+                    answer(reply, Ok(report));
+                }
+            }
+            Err(refusal) => {
+                if reply.is_none() && matches!(refusal, Refusal::Conflict(_)) {
+                    self.again_later(Again::Configuration);
+                }
+                // A module may have been half written, or come later than the configuration.
+                self.awaited = modules;
+                self.watch_files();
+                self.refuse_reload(reply, refusal);
+            }
+        }
+    }
+
+    fn refuse_reload(
+        &self,
+        reply: Option<oneshot::Sender<Result<ReloadReport, Refusal>>>,
+        refusal: Refusal,
+    ) {
+        warn!(
+            error = &refusal as &dyn std::error::Error,
+            "configuration not reloaded, everything runs on as it was"
+        );
+        let board = &self.live.board;
+        board.count(CONFIGURATION, "refused");
+        board.add(EventView {
+            stage: CONFIGURATION.to_owned(),
+            event: "refused".to_owned(),
+            by: By::Reload.label().to_owned(),
+            detail: refusal.to_string(),
+            ..EventView::default()
+        });
+        if let Some(reply) = reply {
+            answer(reply, Err(refusal));
+        }
+    }
+
+    /// What is watched for changes, with what was read of it where that is known.
+    pub(in crate::control) fn files(&self) -> Vec<(PathBuf, Option<Digest>)> {
+        let read = &self.live.config.files;
+        let sources = self.origin.iter().flat_map(|origin| origin.sources.files());
+        let sources = sources.map(|path| {
+            let read = read.iter().find(|(read, _)| read == path);
+            (path.to_path_buf(), read.map(|(_, digest)| *digest))
+        });
+        let awaited = self.awaited.iter().map(|path| (path.clone(), None));
+        let modules = self.live.stages.values().map(|stage| {
+            let module = &stage.wasm.module;
+            let running = &stage.lineup.running;
+            let is_of_file = matches!(&running.source, ModuleSource::File(path) if path == module);
+            let known = is_of_file.then(|| running.generation.identity().module);
+            (module.clone(), known)
+        });
+        sources.chain(awaited).chain(modules).collect()
+    }
+
+    fn watch_files(&self) {
+        if let Some((watcher, _)) = &self.watch {
+            watcher.set(self.files());
+        }
+    }
+}
