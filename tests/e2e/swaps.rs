@@ -19,7 +19,7 @@ use spandrel_tests::backend::Backend;
 use spandrel_tests::collector::{Collector, Ended, Setup};
 use spandrel_tests::config::Config;
 use spandrel_tests::until::say;
-use tokio::time::sleep;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use figures::Figures;
 use load::{Load, Sent, Style};
@@ -32,6 +32,11 @@ const SWAPS: u64 = 20;
 const MANY: u64 = 500;
 /// Swaps that come before everything that is measured: code is compiled, tables get their size.
 const WARM_UP: u64 = 4;
+/// Swaps in a row before the steady state is measured for a while: both see the machine's other
+/// work alike.
+const ROWS: u64 = 10;
+/// Between two swaps of the long form.
+const PACE: Duration = Duration::from_millis(100);
 /// How often the books are looked at.
 const LOOK_EVERY: u64 = 5;
 /// The longest pause of a shard; machines of CI that do other things meanwhile get more.
@@ -117,7 +122,10 @@ struct Run {
 async fn run(name: &str, builds: [PathBuf; 2], keys: &str, style: Style) -> Result<Run> {
     let swaps = swaps();
     let backend = Backend::start().await?;
-    let config = Config::new(backend.endpoint()).stage("stage", &builds[0], keys);
+    // Senders wait when a few requests are queued. Otherwise what is measured is the queue.
+    let config = Config::new(backend.endpoint())
+        .stage("stage", &builds[0], keys)
+        .exporter("sending_queue: { queue_size: 16, block_on_overflow: true }");
     let collector = Collector::start(&Setup::new(&config.yaml())?.admin()).await?;
     let admin = collector.admin()?;
     let load = Arc::new(Load::default());
@@ -154,27 +162,40 @@ async fn drive(
     swaps: u64,
 ) -> Result<Figures> {
     let mut figures = Figures::default();
-    let steady = Duration::from_secs(if swaps < MANY { 2 } else { 20 });
+    let (pace, steady) = if swaps < MANY {
+        (Duration::from_millis(1), Duration::from_millis(200))
+    } else {
+        (PACE, Duration::from_secs(3))
+    };
+    let mut pace = interval(pace);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for number in 1..=WARM_UP + swaps {
+        pace.tick().await;
         let build = &builds[usize::from(number % 2 == 1)];
         load.swap_begins();
         let report = admin.swap(STAGE, build).await?;
         load.swap_ended();
         expect_carried(number, &report)?;
-        if number == WARM_UP {
-            backend.taken().latencies.clear();
-            sleep(steady).await;
-            figures.steady = std::mem::take(&mut backend.taken().latencies);
-        } else if number > WARM_UP {
-            figures.reports.push(report);
-            figures.memory_kib.push(collector.memory_kib()?);
-        }
         if number % LOOK_EVERY == 0 {
             let books = admin.books().await?;
             ensure!(books.balanced, "after swap {number}: {books:?}");
         }
+        let Some(measured) = number.checked_sub(WARM_UP) else {
+            continue;
+        };
+        let latencies = || std::mem::take(&mut backend.taken().latencies);
+        if measured == 0 {
+            latencies();
+            continue;
+        }
+        figures.reports.push(report);
+        figures.memory_kib.push(collector.memory_kib()?);
+        if measured % (swaps / ROWS).max(1) == 0 {
+            figures.swapping.append(&mut latencies());
+            sleep(steady).await;
+            figures.steady.append(&mut latencies());
+        }
     }
-    figures.swapping = std::mem::take(&mut backend.taken().latencies);
     Ok(figures)
 }
 

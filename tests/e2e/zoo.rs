@@ -5,6 +5,7 @@
 //! `SPANDREL_STRICT=1` holds every answer and every rollback to a second; machines of CI get more.
 
 mod traffic;
+mod watched;
 
 use std::time::Duration;
 
