@@ -55,6 +55,14 @@ impl std::fmt::Debug for Door {
     }
 }
 
+/// A request that is valid and for which there is room in every queue. Dropped as it is, its items
+/// count as refused.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    batch: Batch,
+    permits: Permits,
+}
+
 /// A request that is valid and for which there is room: letting it in cannot fail for lack of
 /// either. Dropped as it is, its items count as refused.
 #[derive(Debug)]
@@ -137,37 +145,36 @@ impl Door {
         self.ledger.post(|books| books.invalid_requests += 1);
     }
 
-    /// Finds room for a valid request in every queue and in the input of its shards.
-    pub(super) async fn admit(
+    /// Finds room for a valid request in every queue.
+    pub(super) async fn reserve(
         &self,
         request: Bytes,
         summary: &Summary,
-    ) -> Result<Admitted, Refused> {
+    ) -> Result<Reserved, Refused> {
         let items = summary.items as u64;
         let batch = Batch {
             bytes: request,
             tally: self.ledger.receive(items),
         };
-        let mut draining = self.draining.subscribe();
-        if *draining.borrow() {
-            return Err(Refused::Draining);
-        }
-        let room = async {
-            let permits = self.reserve(items, batch.bytes.len()).await?;
-            let way = async {
-                let routing = Arc::clone(&self.routing).read_owned().await;
-                Ok((self.lanes(&routing, &batch).await?, routing))
-            };
+        let permits = self.permits(items, batch.bytes.len());
+        let permits = self.unless_draining(permits).await?;
+        Ok(Reserved { batch, permits })
+    }
+
+    /// Finds a place for it in the input of its shards.
+    pub(super) async fn admit(&self, reserved: Reserved) -> Result<Admitted, Refused> {
+        let Reserved { batch, permits } = reserved;
+        let way = async {
+            let routing = Arc::clone(&self.routing).read_owned().await;
+            Ok((self.lanes(&routing, &batch).await?, routing))
+        };
+        let way = async {
             let way = tokio::time::timeout(SHARD_WAIT, way).await;
-            let (lanes, routing) = way.unwrap_or(Err(Refused::Full {
+            way.unwrap_or(Err(Refused::Full {
                 retry_after: RETRY_AFTER,
-            }))?;
-            Ok((permits, lanes, routing))
+            }))
         };
-        let (permits, lanes, routing) = tokio::select! {
-            room = room => room?,
-            _ = draining.wait_for(|draining| *draining) => return Err(Refused::Draining),
-        };
+        let (lanes, routing) = self.unless_draining(way).await?;
         Ok(Admitted {
             batch,
             permits,
@@ -176,7 +183,22 @@ impl Door {
         })
     }
 
-    async fn reserve(&self, items: u64, bytes: usize) -> Result<Permits, Refused> {
+    /// Waits, unless everything is refused or comes to be.
+    async fn unless_draining<T>(
+        &self,
+        wait: impl Future<Output = Result<T, Refused>>,
+    ) -> Result<T, Refused> {
+        let mut draining = self.draining.subscribe();
+        if *draining.borrow() {
+            return Err(Refused::Draining);
+        }
+        tokio::select! {
+            done = wait => done,
+            _ = draining.wait_for(|draining| *draining) => Err(Refused::Draining),
+        }
+    }
+
+    async fn permits(&self, items: u64, bytes: usize) -> Result<Permits, Refused> {
         let permits = match self.egress.try_reserve(items, bytes) {
             Room::Taken(permits) => Some(permits),
             Room::Wait => self.egress.wait_for_room(items, bytes, OVERFLOW_WAIT).await,

@@ -115,9 +115,15 @@ async fn admit<'a>(
     request: &Bytes,
     summary: &Summary,
 ) -> Result<Vec<(&'a Arc<Door>, Admitted)>, Refused> {
-    let mut admitted = Vec::with_capacity(doors.len());
+    // Room in a queue may be long in coming. Who waits for it keeps nobody from a shard, and no rule
+    // from being changed.
+    let mut reserved = Vec::with_capacity(doors.len());
     for door in carrying(doors, signal) {
-        admitted.push((door, door.admit(request.clone(), summary).await?));
+        reserved.push((door, door.reserve(request.clone(), summary).await?));
+    }
+    let mut admitted = Vec::with_capacity(reserved.len());
+    for (door, reserved) in reserved {
+        admitted.push((door, door.admit(reserved).await?));
     }
     Ok(admitted)
 }

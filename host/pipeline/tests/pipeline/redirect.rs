@@ -6,11 +6,13 @@ use std::time::Duration;
 use spandrel_pipeline::ingress::Ingress;
 use spandrel_pipeline::pipeline::{Pipeline, PipelineConfig};
 use spandrel_pipeline::refused::Refused;
+use spandrel_pipeline::stage::Dispatch;
 use spandrel_wire::Signal;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::edges::*;
 use crate::gate::gated;
+use crate::keeper::{Keeper, swapped};
 
 async fn to(backend: &Arc<Backend>) -> Pipeline {
     let config = config(vec![], vec![exporter(backend, 100)]);
@@ -119,4 +121,39 @@ async fn a_drain_is_still_a_drain() {
     assert!(matches!(refused, Err(Refused::Draining)), "{refused:?}");
     assert_eq!(receiver.offered().refused(Signal::Traces), 1);
     drain(pipeline).await;
+}
+
+/// Who waits for room in one pipeline's queue stands in no other one's way: its stages change, and
+/// its shards are free.
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_queue_holds_nobody_up() {
+    let (dead, alive) = (Backend::new([Reaction::Hang]), Backend::new([]));
+    let mut full = exporter(&dead, 1);
+    full.queue.block_on_overflow = true;
+    let behind = Pipeline::build(config(vec![], vec![full])).await.unwrap();
+    let stage = Keeper::default().stage("a");
+    let mut first = config(vec![stage.clone()], vec![exporter(&alive, 100)]);
+    first.shards = 2;
+    let first = Pipeline::build(first).await.unwrap();
+    let receiver = Pipeline::fan_out([&first, &behind]);
+    receiver.offer(Signal::Traces, spans([1])).await.unwrap();
+    let waits = receiver.offer(Signal::Traces, spans([2]));
+    let changed = async {
+        sleep(Duration::from_secs(1)).await;
+        let strict = Keeper {
+            number: 2,
+            dispatch: Dispatch::ByTrace,
+            ..Keeper::default()
+        };
+        let next = swapped(&stage, &strict.generation());
+        let started = Instant::now();
+        first.change(vec![next]).await.unwrap();
+        started.elapsed()
+    };
+    let (answer, took) = tokio::join!(waits, changed);
+    assert!(matches!(answer, Err(Refused::Full { .. })), "{answer:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    drain(first).await;
+    assert_eq!(alive.taken(), [1]);
+    drain(behind).await;
 }
