@@ -72,6 +72,11 @@ impl Chain {
         self.stages.get_mut(index)?.trial_snapshot(emitted).await
     }
 
+    /// Whether the stage at `index` holds something.
+    pub(crate) fn holds(&self, index: usize) -> bool {
+        self.stages.get(index).is_some_and(Place::holds)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.stages.len()
     }

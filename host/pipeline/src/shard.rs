@@ -113,12 +113,6 @@ impl Shard {
                 }
             }
             Order::Ping { done } => done.send(()).unwrap_or_default(),
-            Order::Empty { done } => {
-                for index in 0..self.chain.len() {
-                    self.take_out(index).await;
-                }
-                done.send(()).unwrap_or_default();
-            }
         }
     }
 
@@ -126,12 +120,19 @@ impl Shard {
     /// of the old row for a stage that is taken out, of the new one for a stage that stays.
     async fn change(&mut self, targets: Vec<Target>) -> Changed {
         let started = Instant::now();
-        for index in 0..self.chain.len() {
+        let next = |index| {
             let name = self.chain.name(index);
-            if !targets
-                .iter()
-                .any(|target| Some(&*target.spec.name) == name)
-            {
+            let mut targets = targets.iter();
+            targets.position(|target| Some(&*target.spec.name) == name)
+        };
+        let next: Vec<Option<usize>> = (0..self.chain.len()).map(next).collect();
+        for (index, place) in next.iter().enumerate() {
+            // What a stage holds has been through the stages in front of it, and through no other:
+            // it goes on in the old order, once.
+            let lets_go = place.is_none_or(|place| {
+                self.chain.holds(index) && changes_sides(&next, (index, place))
+            });
+            if lets_go {
                 self.take_out(index).await;
             }
         }
@@ -270,6 +271,14 @@ impl Shard {
             self.forward(index + 1, emitted).await;
         }
     }
+}
+
+/// Whether a stage that stood behind this one comes in front of it, or the other way round. `next` has
+/// the place of each old stage in the new row, (from, to) this one's.
+fn changes_sides(next: &[Option<usize>], (from, to): (usize, usize)) -> bool {
+    let stay = next.iter().enumerate();
+    let mut stay = stay.filter_map(|(old, new)| Some((old, (*new)?)));
+    stay.any(|(old, new)| (old < from) != (new < to))
 }
 
 /// How long a plugin that is taken out may take to let go: the senders of this shard wait meanwhile.

@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use self::targets::{Plan, Shown};
+use self::targets::{Plan, Shards, Shown};
 use super::{AckOn, BuildError, ChangeError};
 use crate::chain::Chain;
 use crate::egress::Egress;
@@ -32,6 +32,9 @@ const PUBLISH_WAIT: Duration = Duration::from_secs(10);
 /// How long a change waits for the shards' reports once it is published. It cannot be taken back then;
 /// a shard that waits for a backend after all changes when it goes on.
 const REPORT_WAIT: Duration = Duration::from_secs(10);
+/// How long a change that lets batches be dealt out more freely waits for those under way to be in.
+/// Without that, the old rule goes on.
+const LOOSEN_WAIT: Duration = Duration::from_secs(1);
 /// How long a probe waits for a copy of a running instance's state.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(2);
 
@@ -72,6 +75,8 @@ pub(super) struct Stages {
 pub(super) struct View {
     specs: Vec<StageSpec>,
     shown: BTreeMap<String, Shown>,
+    /// So many shards have them, the first ones.
+    shards: usize,
 }
 
 impl Stages {
@@ -86,7 +91,8 @@ impl Stages {
             view: std::sync::Mutex::default(),
         };
         let dispatch = strictest(&specs);
-        let (chains, view) = stages.chains(specs).await?;
+        let plan = stages.first_plan(specs).await?;
+        let (chains, view) = stages.chains(plan).await;
         let routing = stages.start(&mut *stages.shards.lock().await, chains, view, dispatch);
         Ok((stages, routing))
     }
@@ -108,11 +114,11 @@ impl Stages {
         let wanted = strictest(&specs);
         let (lanes, dispatch) = door.routing().await.parts();
         if lanes.is_empty() {
-            let (chains, view) = self.chains(specs).await?;
-            let deadline = Instant::now() + PUBLISH_WAIT;
-            let mut routing = timeout_at(deadline, door.reroute())
+            let plan = self.first_plan(specs).await?;
+            let mut routing = timeout(PUBLISH_WAIT, door.reroute())
                 .await
                 .map_err(|_| ChangeError::Busy)?;
+            let (chains, view) = self.chains(plan).await;
             *routing = self.start(&mut shards, chains, view, wanted);
             return Ok(StagesChanged::default());
         }
@@ -120,12 +126,24 @@ impl Stages {
         let loosens = wanted < dispatch && self.view().is_free(&specs);
         let swapped = self.view().swapped(&specs);
         let view = self.view().clone();
-        let plan = view.plan(&self.terms, specs, lanes.len()).await?;
-        let reports = self.publish(door, &lanes, plan, wanted > dispatch, wanted);
-        let reports = reports.await?;
+        let rule = if loosens {
+            wanted
+        } else {
+            wanted.max(dispatch)
+        };
+        let shards = Shards {
+            all: lanes.len(),
+            busy: match rule {
+                Dispatch::Single => 1,
+                Dispatch::Any | Dispatch::ByTrace => lanes.len(),
+            },
+        };
+        let plan = view.plan(&self.terms, specs, shards).await?;
+        let stricter = (wanted > dispatch).then_some(wanted);
+        let reports = self.publish(door, &lanes, plan, stricter).await?;
         let changed = summed(reports.await, &swapped);
-        if loosens {
-            door.reroute().await.set_dispatch(wanted);
+        if loosens && let Ok(mut routing) = timeout(LOOSEN_WAIT, door.reroute()).await {
+            routing.set_dispatch(wanted);
         }
         Ok(changed)
     }
@@ -136,26 +154,20 @@ impl Stages {
         door: &Door,
         lanes: &[mpsc::Sender<Task>],
         plan: Plan,
-        tightens: bool,
-        wanted: Dispatch,
+        stricter: Option<Dispatch>,
     ) -> Result<impl Future<Output = Vec<Option<Changed>>> + use<>, ChangeError> {
         let deadline = Instant::now() + PUBLISH_WAIT;
-        ask(lanes, deadline, |done| Order::Ping { done }).await?;
+        ping(lanes, deadline).await?;
         let mut rerouting = None;
-        if tightens {
+        if let Some(dispatch) = stricter {
             // Held until the order stands in every input: no batch that was dealt out by the old
             // rule comes after it.
             let held = timeout_at(deadline, door.reroute()).await;
-            rerouting = Some(held.map_err(|_| ChangeError::Busy)?);
-            if wanted == Dispatch::Single {
-                // All is to go to the first shard: the others let go of what they hold.
-                let others = lanes.get(1..).unwrap_or_default();
-                ask(others, deadline, |done| Order::Empty { done }).await?;
-            }
+            rerouting = Some((held.map_err(|_| ChangeError::Busy)?, dispatch));
         }
         let places = places(lanes, deadline).await?;
-        if let Some(routing) = &mut rerouting {
-            routing.set_dispatch(wanted);
+        if let Some((routing, dispatch)) = &mut rerouting {
+            routing.set_dispatch(*dispatch);
         }
         let Plan { rows, view } = plan;
         let names = view.specs.iter().map(|spec| spec.name.as_str());
@@ -209,16 +221,22 @@ impl Stages {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A row of stages for each shard there is to be, where there are none yet.
-    async fn chains(&self, specs: Vec<StageSpec>) -> Result<(Vec<Chain>, View), ChangeError> {
+    /// What each shard there is to be begins with, where there are none yet.
+    async fn first_plan(&self, specs: Vec<StageSpec>) -> Result<Plan, ChangeError> {
         let terms = &self.terms;
-        let shards = match (specs.is_empty(), strictest(&specs)) {
+        let all = match (specs.is_empty(), strictest(&specs)) {
             (true, _) => 0,
             (false, Dispatch::Single) => 1,
             (false, Dispatch::Any | Dispatch::ByTrace) => terms.width.max(1),
         };
-        let plan = View::default().plan(terms, specs, shards).await?;
-        let mut chains = Vec::with_capacity(shards);
+        let shards = Shards { all, busy: all };
+        View::default().plan(terms, specs, shards).await
+    }
+
+    /// The rows of a first plan.
+    async fn chains(&self, plan: Plan) -> (Vec<Chain>, View) {
+        let terms = &self.terms;
+        let mut chains = Vec::with_capacity(plan.rows.len());
         for targets in plan.rows {
             let mut row = Vec::with_capacity(targets.len());
             for target in targets {
@@ -227,7 +245,7 @@ impl Stages {
             }
             chains.push(Chain::new(row, terms.limits, Arc::clone(&terms.ledger)));
         }
-        Ok((chains, plan.view))
+        (chains, plan.view)
     }
 
     /// Starts a shard with each of these rows.
@@ -318,20 +336,16 @@ fn tell(
     }
 }
 
-/// Gives an order to each of these shards, and waits until all have obeyed.
-async fn ask(
-    lanes: &[mpsc::Sender<Task>],
-    deadline: Instant,
-    order: impl Fn(oneshot::Sender<()>) -> Order,
-) -> Result<(), ChangeError> {
+/// Waits until each of these shards has come to this.
+async fn ping(lanes: &[mpsc::Sender<Task>], deadline: Instant) -> Result<(), ChangeError> {
     let mut answers = Vec::with_capacity(lanes.len());
     for place in places(lanes, deadline).await? {
         let (done, answer) = oneshot::channel();
-        place.send(Task::Order(order(done)));
+        place.send(Task::Order(Order::Ping { done }));
         answers.push(answer);
     }
-    let obeyed = timeout_at(deadline, join_all(answers)).await;
-    obeyed.map(drop).map_err(|_| ChangeError::Busy)
+    let answered = timeout_at(deadline, join_all(answers)).await;
+    answered.map(drop).map_err(|_| ChangeError::Busy)
 }
 
 /// What the shards report, of which these stages got another generation.

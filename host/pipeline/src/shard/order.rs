@@ -21,8 +21,6 @@ pub(crate) enum Order {
     },
     /// Say that it has come to this.
     Ping { done: oneshot::Sender<()> },
-    /// Let go of everything that is held: from now on this shard gets no batches.
-    Empty { done: oneshot::Sender<()> },
 }
 
 /// How a shard changed.

@@ -14,8 +14,11 @@ pub(crate) struct Canary {
     share: Share,
     /// Traces of which one of the two held spans when the share was set: they stay with it, so that
     /// a trace is judged by one generation. At most as many as a stage may hold.
-    settled: HashMap<Box<[u8]>, Side>,
+    settled: HashMap<TraceId, Side>,
 }
+
+/// Ids of another length are left to the share.
+type TraceId = [u8; 16];
 
 /// Who judges a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,19 +41,24 @@ impl Canary {
     /// Another share: traces that are under way stay where they are.
     pub(crate) fn set_share(&mut self, share: Share, running: &StageRunner) {
         self.share = share;
-        let of = |runner: &StageRunner, side| {
-            let traces = runner.held_traces();
-            traces
-                .map(|id| (Box::from(id), side))
-                .collect::<Vec<(Box<[u8]>, Side)>>()
-        };
-        let running = of(running, Side::Running);
-        let canary = of(&self.runner, Side::Canary);
-        self.settled = running.into_iter().chain(canary).collect();
+        self.settled.clear();
+        for (runner, side) in [(running, Side::Running), (&self.runner, Side::Canary)] {
+            let mut last = None;
+            for id in runner.held_traces() {
+                // Spans of a trace often come together.
+                if last != Some(id)
+                    && let Ok(id) = TraceId::try_from(id)
+                {
+                    self.settled.insert(id, side);
+                }
+                last = Some(id);
+            }
+        }
     }
 
     fn side(&self, trace_id: &[u8]) -> Side {
-        match self.settled.get(trace_id) {
+        let settled = TraceId::try_from(trace_id).ok();
+        match settled.and_then(|id| self.settled.get(&id)) {
             Some(side) => *side,
             None if self.share.has(trace_id) => Side::Canary,
             None => Side::Running,
@@ -90,7 +98,7 @@ impl Canary {
             // A batch of one part is not split.
             return Passed::default();
         };
-        // The whole batch is refused when one part is: what the other one kept has not left yet.
+        // When the first refuses, nobody has seen the rest, and all is refused.
         let mut first = self.runner.process(to_canary, origin).await;
         if first.refused.is_some() {
             to_running.tally.refuse();
@@ -100,7 +108,9 @@ impl Canary {
         first.emitted.extend(second.emitted);
         first.refused = second.refused;
         match (first.kept.take(), second.kept) {
-            (Some(kept), _) if first.refused.is_some() => kept.tally.refuse(),
+            // The canary may remember what it kept, and drop it when the sender comes again: it goes
+            // on, and the sender's retry may bring it twice.
+            (Some(kept), _) if first.refused.is_some() => first.emitted.push(kept.into_batch()),
             (Some(one), Some(other)) => first.kept = Some(one.join(other)),
             (one, other) => first.kept = one.or(other),
         }

@@ -289,15 +289,21 @@ impl HeldTable {
         forward.finish()
     }
 
-    /// What is held up to this ticket, and is not named by a state that another instance took over,
-    /// belongs to nobody now; what was offered before may be offered once more.
+    /// These belong to nobody now, and what was offered of them before may be offered once more; all
+    /// others are named by the state that the next instance took over.
     pub(crate) fn orphan(&mut self, which: impl Fn(Ticket) -> bool) {
         for (ticket, batch) in &mut self.tickets {
-            if which(*ticket) {
-                batch.orphan = true;
+            batch.orphan = which(*ticket);
+            if batch.orphan {
                 batch.offered_again = false;
             }
         }
+    }
+
+    /// What no instance knows of.
+    pub(crate) fn orphans(&self) -> impl Iterator<Item = Ticket> {
+        let orphans = self.tickets.iter().filter(|(_, batch)| batch.orphan);
+        orphans.map(|(ticket, _)| *ticket)
     }
 
     /// The instance is gone: what it held belongs to nobody now.
@@ -312,16 +318,15 @@ impl HeldTable {
     pub(crate) fn take_orphans(&mut self) -> Option<(Vec<Batch>, Instant)> {
         let mut forward = Forward::default();
         let mut since: Option<Instant> = None;
+        // It stops where enough is taken.
+        let mut orphans = self.tickets.extract_if(.., |_, batch| batch.orphan);
         while forward.done.is_empty() {
-            let orphan = self.tickets.iter().find(|(_, batch)| batch.orphan);
-            let Some(ticket) = orphan.map(|(ticket, _)| *ticket) else {
-                break;
-            };
-            let Some(batch) = self.tickets.remove(&ticket) else {
+            let Some((_, batch)) = orphans.next() else {
                 break;
             };
             since = Some(since.map_or(batch.since, |oldest| oldest.min(batch.since)));
-            self.forget(&batch);
+            self.items = self.items.saturating_sub(batch.tally.items());
+            self.bytes = self.bytes.saturating_sub(batch.held.size());
             forward.add_open(batch);
         }
         since.map(|since| (forward.finish(), since))
@@ -329,7 +334,7 @@ impl HeldTable {
 
     /// Whether something is held that no instance knows of.
     pub(crate) fn has_orphans(&self) -> bool {
-        self.tickets.values().any(|batch| batch.orphan)
+        self.orphans().next().is_some()
     }
 
     /// Takes over what another table holds. No ticket may be in both.

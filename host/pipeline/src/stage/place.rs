@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::canary::Canary;
 use super::comparison::Comparison;
-use super::runner::{Origin, Passed, Retained, StageRunner};
+use super::runner::{Fallback, Origin, Passed, Retained, StageRunner};
 use super::sample::{Sample, Sampler};
 use super::shadow::{Ran, Shadow};
 use super::transit::Transit;
@@ -119,7 +119,6 @@ impl Place {
                 let generation = Arc::clone(self.runner.generation());
                 let manifest = generation.manifest();
                 let witness = self.runner.take_witness().unwrap_or_default();
-                shadow.settle_running(&witness.released, manifest);
                 if let Some((ticket, verdicts)) = &witness.judged {
                     let kept = passed.kept.as_ref().map(|kept| kept.input.whole());
                     let ran = Ran {
@@ -130,6 +129,8 @@ impl Place {
                     };
                     shadow.see(came, ran).await;
                 }
+                // What was let go may be of this very batch.
+                shadow.settle_running(&witness.released, manifest);
                 passed
             }
         }
@@ -169,6 +170,15 @@ impl Place {
         }
     }
 
+    /// Whether something is held here.
+    pub(crate) fn holds(&self) -> bool {
+        let beside = match &self.beside {
+            Some(Beside::Canary(canary)) => canary.runner.holds(),
+            None | Some(Beside::Shadow(_)) => false,
+        };
+        beside || self.runner.holds()
+    }
+
     /// A copy of the running instance's state, for a probe.
     pub(crate) async fn trial_snapshot(&mut self, emitted: &mut Vec<Batch>) -> Option<State> {
         let state = self.runner.trial_snapshot(emitted).await;
@@ -201,10 +211,11 @@ impl Place {
         self.sample = sample;
         let wanted = Arc::clone(&spec.generation);
         let mut carried = None;
-        if self.ends_beside(&spec) {
+        let ends_beside = self.ends_beside(&spec);
+        self.spec = spec;
+        if ends_beside {
             carried = self.end_beside(&wanted, emitted).await;
         }
-        self.spec = spec;
         if !Arc::ptr_eq(self.runner.generation(), &wanted)
             && let Some(instance) = instance
         {
@@ -254,11 +265,14 @@ impl Place {
         let mut other = canary.runner;
         if Arc::ptr_eq(other.generation(), wanted) {
             std::mem::swap(&mut self.runner, &mut other);
-            let (carried, last) = self.runner.take_over(other, None, emitted).await;
+            self.runner.set_spec(Arc::clone(&self.spec));
+            let taken = self.runner.take_over(other, Fallback::Own, emitted);
+            let (carried, last) = taken.await;
             self.retained = last;
             return Some(carried);
         }
-        Some(self.runner.take_over(other, None, emitted).await.0)
+        let taken = self.runner.take_over(other, Fallback::Own, emitted);
+        Some(taken.await.0)
     }
 
     async fn swap(
@@ -277,7 +291,11 @@ impl Place {
             self.runner.last_ticket().saturating_add(1),
         );
         let old = std::mem::replace(&mut self.runner, runner);
-        let (carried, last) = self.runner.take_over(old, retained, emitted).await;
+        if let Some(Beside::Shadow(_)) = self.beside {
+            self.runner.watch(true);
+        }
+        let fallback = Fallback::Earlier(retained);
+        let (carried, last) = self.runner.take_over(old, fallback, emitted).await;
         self.retained = last;
         carried
     }

@@ -6,6 +6,7 @@ mod judgement;
 mod recovery;
 mod succession;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,15 +15,13 @@ use tokio::time::Instant;
 
 pub(crate) use self::judgement::Judgement;
 use self::recovery::FaultLog;
-pub(crate) use self::succession::Retained;
+pub(crate) use self::succession::{Fallback, Retained};
 use super::breaker::{Breaker, Gate};
 use super::held::HeldTable;
 use super::learned::Learned;
 use super::quarantine::{ATTEMPTS, Quarantine};
 use super::transit::Transit;
-use super::{
-    DrainReason, Fault, FaultKind, FaultPolicy, Generation, Input, Instance, StageSpec, Ticket,
-};
+use super::{Fault, FaultKind, FaultPolicy, Generation, Input, Instance, StageSpec, Ticket};
 use crate::batch::Batch;
 use crate::ledger::{Column, Ledger, Reason, StageBooks};
 use crate::refused::Refused;
@@ -68,6 +67,11 @@ pub(crate) struct StageRunner {
     held: HeldTable,
     /// What is held was held by an instance that is gone.
     orphaned: bool,
+    /// What is being offered to a new instance: here and not in the call, so that it goes on when the
+    /// call is cut off.
+    offering: VecDeque<Batch>,
+    /// It failed when it was asked for a copy of its state, and is not asked again for a trial.
+    no_trials: bool,
     breaker: Breaker,
     quarantine: Quarantine,
     fault_log: FaultLog,
@@ -118,6 +122,8 @@ impl StageRunner {
             last_ticket: first_ticket.saturating_sub(1),
             held: HeldTable::default(),
             orphaned: false,
+            offering: VecDeque::new(),
+            no_trials: false,
             breaker,
             quarantine: Quarantine::default(),
             fault_log: FaultLog::default(),
@@ -154,6 +160,11 @@ impl StageRunner {
     /// Whether nothing is held, and nothing will be.
     pub(crate) fn never_holds(&self) -> bool {
         !self.generation.manifest().holds && self.held.is_empty()
+    }
+
+    /// Whether something is held.
+    pub(crate) fn holds(&self) -> bool {
+        !self.held.is_empty()
     }
 
     /// The trace ids of what it holds.
@@ -264,33 +275,9 @@ impl StageRunner {
         if due {
             self.tick_at = interval.map(|interval| now + interval);
         }
-        let soon = now + HOUSEKEEPING;
+        let offers_more = ready && self.orphaned && self.instance.is_some();
+        let soon = if offers_more { now } else { now + HOUSEKEEPING };
         self.wake_at = self.tick_at.map_or(soon, |tick| tick.min(soon));
-        passed.emitted
-    }
-
-    /// Asks the plugin to let go of everything, for the last time; what it keeps all the same goes
-    /// on, or is dropped under [`FaultPolicy::Drop`]. A plugin that is not done after `left` has
-    /// failed.
-    pub(crate) async fn drain(&mut self, reason: DrainReason, left: Duration) -> Vec<Batch> {
-        let mut passed = Passed::default();
-        let asked = async {
-            if self.ready(&mut passed.emitted).await {
-                self.ask_to_drain(reason, left, &mut passed.emitted).await;
-            }
-        };
-        if tokio::time::timeout(left, asked).await.is_err() {
-            let fault = Fault::new(FaultKind::Deadline, "its drain did not end in time");
-            self.failed(&fault, None, &mut passed.emitted);
-        }
-        let kept = self.held.evict(|held| !held.is_empty());
-        if !kept.is_empty() {
-            let items: u64 = kept.iter().map(Batch::items).sum();
-            tracing::warn!(stage = %self.spec.name, items, "plugin kept items after its drain");
-            self.let_go(kept, Reason::Undrained, &mut passed.emitted);
-        }
-        self.count_held();
-        self.count_output(&passed);
         passed.emitted
     }
 

@@ -323,3 +323,38 @@ async fn a_change_may_be_dropped_at_any_step() {
         "{longest} steps: all of them were tried"
     );
 }
+
+/// What a stage holds when another one changes sides with it has been through all stages once when
+/// it comes out: through none twice, and past none. What it holds while the rest moves stays.
+#[tokio::test(start_paused = true)]
+async fn what_is_held_goes_through_each_stage_once() {
+    let backend = Backend::new([]);
+    let in_front = Keeper {
+        dedups: true,
+        ..Keeper::default()
+    };
+    let (holder, behind, new) = (Keeper::holding(1), Keeper::default(), Keeper::default());
+    let stages = [
+        (&in_front, "a"),
+        (&holder, "b"),
+        (&behind, "c"),
+        (&new, "d"),
+    ];
+    let [a, b, c, d] = stages.map(|(keeper, name)| keeper.stage(name));
+    let row = vec![a.clone(), b.clone(), c.clone()];
+    let pipeline = Pipeline::build(on(&backend, row)).await.unwrap();
+    offer(&pipeline, spans([1, 2])).await.unwrap();
+    pipeline
+        .change(vec![d.clone(), a.clone(), b.clone(), c.clone()])
+        .await
+        .unwrap();
+    assert_eq!(pipeline.ledger().books().held(), 2);
+    pipeline.change(vec![c, b, a, d]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(backend.taken(), [1, 2]);
+    assert_eq!(behind.diary.saw(1), [[1, 2]]);
+    assert_eq!(in_front.diary.saw(1), [[1, 2]]);
+    assert_eq!(new.diary.saw(1), [[0; 0]; 0]);
+    drain(pipeline).await;
+    assert_eq!(backend.taken(), [1, 2]);
+}

@@ -146,3 +146,40 @@ async fn looser_when_nothing_lies_by_trace() {
     assert_eq!(spread(10..14).await, 4, "on any shard");
     drain(pipeline).await;
 }
+
+/// While everything goes to one shard, that one has all of the room, and the others have no
+/// instances; they get new ones when batches come to them again.
+#[tokio::test(start_paused = true)]
+async fn idle_shards_have_nothing() {
+    let backend = Backend::new([]);
+    let holder = Keeper::holding(1);
+    let single = Keeper {
+        number: 2,
+        dispatch: Dispatch::Single,
+        ..Keeper::default()
+    };
+    let mut a = holder.stage("a");
+    a.hold.items = 8;
+    let b = single.stage("b");
+    let pipeline = Pipeline::build(on(&backend, a.clone())).await.unwrap();
+    pipeline.change(vec![a.clone(), b.clone()]).await.unwrap();
+    assert_eq!((holder.diary.made(1), single.diary.made(2)), (4, 1));
+    offer(&pipeline, spans(0..8)).await.unwrap();
+    assert_eq!(pipeline.ledger().books().held(), 8);
+    let next = Keeper {
+        number: 3,
+        ..holder.clone()
+    };
+    let a = swapped(&a, &next.generation());
+    pipeline.change(vec![a.clone(), b]).await.unwrap();
+    assert_eq!(holder.diary.made(3), 1);
+    pipeline.change(vec![a]).await.unwrap();
+    assert_eq!(holder.diary.made(3), 4);
+    for id in 8..12 {
+        offer(&pipeline, spans([id])).await.unwrap();
+    }
+    // The first shard is over its quarter of the room now, and its plugin lets go.
+    assert_eq!(pipeline.ledger().books().held(), 3);
+    drain(pipeline).await;
+    assert_eq!(backend.taken(), (0..12).collect::<Vec<_>>());
+}

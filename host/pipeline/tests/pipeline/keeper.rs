@@ -47,6 +47,8 @@ pub(crate) struct Keeper {
     pub(crate) releases_on: u64,
     /// Fails on a batch with one of these.
     pub(crate) fails_on: fn(u64) -> bool,
+    /// Does not come back from this batch.
+    pub(crate) lost_in: fn(&[u64]) -> bool,
     pub(crate) snapshot: Way,
     pub(crate) restore: Way,
     pub(crate) dispatch: Dispatch,
@@ -69,6 +71,7 @@ impl Default for Keeper {
             stutters: false,
             releases_on: u64::MAX,
             fails_on: |_| false,
+            lost_in: |_| false,
             snapshot: Way::Works,
             restore: Way::Works,
             dispatch: Dispatch::Any,
@@ -302,8 +305,14 @@ impl Instance for KeeperInstance {
         ticket: Ticket,
         input: &'a Input,
     ) -> BoxFuture<'a, Result<Reply, Fault>> {
+        let is_lost = (self.keeper.lost_in)(&ids(input.bytes()));
         let answer = self.judge(ticket, input.bytes());
-        Box::pin(std::future::ready(answer))
+        Box::pin(async move {
+            if is_lost {
+                std::future::pending::<()>().await;
+            }
+            answer
+        })
     }
 
     fn tick(&mut self) -> BoxFuture<'_, Result<Emission, Fault>> {

@@ -26,6 +26,7 @@ mod faults;
 mod gate;
 mod holds;
 mod keeper;
+mod lapses;
 mod redirect;
 mod shadow;
 mod swap;

@@ -277,3 +277,43 @@ async fn a_failed_change_leaves_the_shadow() {
     assert_eq!(diary.saw(2), [[1], [2]]);
     drain(pipeline).await;
 }
+
+/// What the running generation lets go of in the very call that held it, because it may not hold as
+/// much, is compared like everything else.
+#[tokio::test(start_paused = true)]
+async fn what_goes_at_once_is_settled() {
+    let backend = Backend::new([]);
+    let mut spec = Keeper::holding(1).stage("a");
+    spec.hold.items = 5;
+    let config = config(vec![spec.clone()], vec![exporter(&backend, 1000)]);
+    let pipeline = Pipeline::build(config).await.unwrap();
+    let candidate = Keeper::default().generation();
+    let row = beside(&spec, &candidate, Mode::Shadow);
+    pipeline.change(vec![row]).await.unwrap();
+    offer(&pipeline, spans(0..10)).await.unwrap();
+    let seen = compared(&pipeline).await;
+    assert_eq!((seen.compared, seen.unsettled, seen.different), (10, 0, 0));
+    drain(pipeline).await;
+}
+
+/// The running generation is swapped while the shadow stays: it is compared with the new one.
+#[tokio::test(start_paused = true)]
+async fn a_shadow_outlives_a_swap() {
+    let backend = Backend::new([]);
+    let (pipeline, spec, candidate, diary) =
+        shadowed(&backend, Keeper::default(), dropping(|_| Some(0))).await;
+    offer(&pipeline, spans([1])).await.unwrap();
+    let third = Keeper {
+        number: 3,
+        diary: diary.clone(),
+        ..Keeper::default()
+    };
+    let next = swapped(&spec, &third.generation());
+    let row = beside(&next, &candidate, Mode::Shadow);
+    pipeline.change(vec![row]).await.unwrap();
+    offer(&pipeline, spans([2, 3])).await.unwrap();
+    assert_eq!((diary.saw(3), diary.made(2)), (vec![vec![2, 3]], 1));
+    let seen = compared(&pipeline).await;
+    assert_eq!((seen.compared, seen.different), (3, 3));
+    drain(pipeline).await;
+}

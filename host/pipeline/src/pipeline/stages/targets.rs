@@ -37,34 +37,44 @@ pub(super) struct Plan {
     pub(super) view: View,
 }
 
+/// For how many shards a plan is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shards {
+    pub(super) all: usize,
+    /// So many get batches, the first ones. The others have no stages, and share no limits.
+    pub(super) busy: usize,
+}
+
 impl View {
     /// From these stages to those in `specs`; an error when an instance cannot be made.
     pub(super) async fn plan(
         &self,
         terms: &Terms,
         specs: Vec<StageSpec>,
-        shards: usize,
+        shards: Shards,
     ) -> Result<Plan, ChangeError> {
         let mut shows = BTreeMap::new();
-        let mut rows: Vec<Vec<Target>> = (0..shards).map(|_| Vec::new()).collect();
+        let mut rows: Vec<Vec<Target>> = (0..shards.all).map(|_| Vec::new()).collect();
         for spec in &specs {
             let old = self.specs.iter().find(|old| old.name == spec.name);
             let runs = old.is_some_and(|old| runs(old, &spec.generation));
-            let candidate = spec.beside.as_ref();
-            let candidate =
-                candidate.filter(|beside| !old.is_some_and(|old| is_beside(old, beside)));
+            let wanted = spec.beside.as_ref();
+            let is_beside =
+                wanted.is_some_and(|wanted| old.is_some_and(|old| is_beside(old, wanted)));
             let mut shown = self.shown.get(&spec.name).cloned().unwrap_or_default();
-            if candidate.is_some_and(|beside| beside.mode == Mode::Shadow) {
+            if !is_beside && wanted.is_some_and(|wanted| wanted.mode == Mode::Shadow) {
                 shown.comparisons.clear();
             }
-            shown.comparisons.resize_with(shards, Arc::default);
-            let shared = Arc::new(share(spec, shards));
-            for (row, comparison) in rows.iter_mut().zip(&shown.comparisons) {
-                let instance = match runs {
+            shown.comparisons.resize_with(shards.all, Arc::default);
+            let shared = Arc::new(share(spec, shards.busy));
+            let busy = rows.iter_mut().zip(&shown.comparisons).take(shards.busy);
+            for (shard, (row, comparison)) in busy.enumerate() {
+                let has_any = shard < self.shards;
+                let instance = match runs && has_any {
                     true => None,
                     false => Some(instantiate(terms, spec, &spec.generation).await?),
                 };
-                let candidate = match candidate {
+                let candidate = match wanted.filter(|_| !(is_beside && has_any)) {
                     None => None,
                     Some(beside) => Some(instantiate(terms, spec, &beside.generation).await?),
                 };
@@ -81,6 +91,7 @@ impl View {
         let view = Self {
             specs,
             shown: shows,
+            shards: shards.busy,
         };
         Ok(Plan { rows, view })
     }

@@ -7,7 +7,7 @@ use spandrel_wire::Held;
 use tokio::time::Instant;
 
 use super::judgement::Released;
-use super::{Gate, StageRunner};
+use super::{Gate, Passed, StageRunner};
 use crate::batch::Batch;
 use crate::ledger::{Account, Reason, Tally};
 use crate::stage::held::HeldTable;
@@ -17,6 +17,37 @@ use crate::stage::{DrainReason, Emission, Fault, FaultKind, Ticket};
 const PRESSURE_DEADLINE: Duration = Duration::from_millis(500);
 
 impl StageRunner {
+    /// Asks the plugin to let go of everything; what it keeps all the same goes on, or is dropped
+    /// under [`FaultPolicy::Drop`](crate::stage::FaultPolicy::Drop). A plugin that is not done after
+    /// `left` has failed.
+    pub(crate) async fn drain(&mut self, reason: DrainReason, left: Duration) -> Vec<Batch> {
+        let mut passed = Passed::default();
+        let asked = async {
+            let mut ready = self.ready(&mut passed.emitted).await;
+            while ready && self.orphaned {
+                ready = self.ready(&mut passed.emitted).await;
+            }
+            if ready {
+                self.ask_to_drain(reason, left, &mut passed.emitted).await;
+            }
+        };
+        if tokio::time::timeout(left, asked).await.is_err() {
+            let fault = Fault::new(FaultKind::Deadline, "its drain did not end in time");
+            self.failed(&fault, None, &mut passed.emitted);
+            self.give_up_offering(&mut passed.emitted);
+        }
+        let kept = self.held.evict(|held| !held.is_empty());
+        if !kept.is_empty() {
+            let items: u64 = kept.iter().map(Batch::items).sum();
+            tracing::warn!(stage = %self.spec.name, items, "plugin kept items after its drain");
+            self.let_go(kept, Reason::Undrained, &mut passed.emitted);
+        }
+        self.orphaned = false;
+        self.count_held();
+        self.count_output(&passed);
+        passed.emitted
+    }
+
     pub(super) fn hold(&mut self, ticket: Ticket, held: Held, mut tally: Tally) {
         tally.transfer(Account::Held(self.column.stage));
         self.held.insert(ticket, held, tally);

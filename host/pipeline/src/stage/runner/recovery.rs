@@ -10,7 +10,7 @@ use crate::ledger::Reason;
 use crate::refused::Refused;
 use crate::stage::learned::Learned;
 use crate::stage::transit::Transit;
-use crate::stage::{Fault, FaultPolicy};
+use crate::stage::{Fault, FaultPolicy, Input};
 
 /// Repeated faults are logged once in this time, with their number.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ impl StageRunner {
             }
             self.renew().await;
         }
-        if self.instance.is_some() && std::mem::take(&mut self.orphaned) {
+        if self.instance.is_some() && self.orphaned {
             self.offer_again(emitted).await;
         }
         self.instance.is_some()
@@ -71,42 +71,64 @@ impl StageRunner {
         }
     }
 
-    /// Offers what the instance before this one held, as batches, once. If this one fails on one of
-    /// them, the others wait for the next.
+    /// Offers what the instance before this one held, as batches, once: a request's worth now, so
+    /// that the batch in hand need not wait for all of it. If this one fails, what is left waits for
+    /// the next.
     async fn offer_again(&mut self, emitted: &mut Vec<Batch>) {
         tracing::info!(
             stage = %self.spec.name, items = self.held.items(),
             "offering held items to the new instance"
         );
-        while self.instance.is_some() {
-            let Some((batches, since)) = self.held.take_orphans() else {
-                break;
-            };
-            for batch in batches {
-                self.offer_one(batch, since, emitted).await;
+        if let Some((batches, since)) = self.held.take_orphans() {
+            self.offering.extend(batches);
+            while self.instance.is_some()
+                && let Some(batch) = self.offering.front()
+            {
+                let (input, items) = (Input::from(batch.bytes.clone()), batch.items());
+                self.offer_one(input, items, since, emitted).await;
             }
+            self.give_up_offering(emitted);
         }
         self.orphaned = self.held.has_orphans();
+        if self.orphaned && self.instance.is_some() {
+            self.wake_at = Instant::now();
+        }
         self.count_held();
     }
 
-    async fn offer_one(&mut self, batch: Batch, since: Instant, emitted: &mut Vec<Batch>) {
+    /// Offers the first batch of `offering`.
+    async fn offer_one(
+        &mut self,
+        mut input: Input,
+        items: u64,
+        since: Instant,
+        emitted: &mut Vec<Batch>,
+    ) {
         let ticket = self.ticket();
-        let mut batch = Transit::from(batch);
-        let items = batch.items();
-        match self.judge(ticket, &mut batch.input, items).await {
+        let judged = self.judge(ticket, &mut input, items).await;
+        let Some(batch) = self.offering.pop_front() else {
+            return;
+        };
+        match judged {
             Ok(judgement) => {
                 let mut passed = Passed::default();
-                self.apply(ticket, batch, judgement, &mut passed);
+                let tally = batch.tally;
+                self.apply(ticket, Transit { input, tally }, judgement, &mut passed);
                 self.held.mark_offered(ticket, since);
                 emitted.extend(passed.kept.map(Transit::into_batch));
                 emitted.append(&mut passed.emitted);
             }
             Err(fault) => {
                 self.failed(&fault, None, emitted);
-                self.let_go(vec![batch.into_batch()], Reason::Fault, emitted);
+                self.let_go(vec![batch], Reason::Fault, emitted);
             }
         }
+    }
+
+    /// What was not judged of what was taken out to be offered goes the way of the fault policy.
+    pub(super) fn give_up_offering(&mut self, emitted: &mut Vec<Batch>) {
+        let left = std::mem::take(&mut self.offering);
+        self.let_go(left.into(), Reason::Fault, emitted);
     }
 
     /// A call with this batch went well.
@@ -120,11 +142,8 @@ impl StageRunner {
         }
     }
 
-    /// A call failed: the instance goes, what it held stays for its successor, and what was offered
-    /// to a successor once already is let go.
+    /// A call failed: it is counted, and the instance goes.
     pub(super) fn failed(&mut self, fault: &Fault, bytes: Option<&[u8]>, emitted: &mut Vec<Batch>) {
-        self.instance = None;
-        self.learned = Learned::default();
         let generation = self.column.generation;
         self.post(|column| column.add_fault(generation, fault.kind));
         let attempts = bytes.map_or(0, |bytes| self.quarantine.fault(bytes));
@@ -142,6 +161,14 @@ impl StageRunner {
         }
         self.trip();
         self.count_quarantine();
+        self.lose_instance(emitted);
+    }
+
+    /// The instance goes, what it held stays for its successor, and what was offered to a successor
+    /// once already is let go.
+    pub(super) fn lose_instance(&mut self, emitted: &mut Vec<Batch>) {
+        self.instance = None;
+        self.learned = Learned::default();
         let offered = self.held.take_offered();
         self.held.bereave();
         self.let_go(offered, Reason::Fault, emitted);

@@ -1,5 +1,6 @@
 //! One generation after another: what it knew, and what it held.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -16,6 +17,9 @@ pub(crate) struct Retained {
     state: State,
     /// The last ticket that the state can know of.
     ticket: Ticket,
+    /// What was held up to that ticket without the knowledge of the instance: it was still to be
+    /// offered.
+    unknown: BTreeSet<Ticket>,
 }
 
 impl Retained {
@@ -24,48 +28,53 @@ impl Retained {
     }
 }
 
+/// What a generation can go back to when it does not take the state of another.
+pub(crate) enum Fallback {
+    /// It begins; this is a state of its own from before the other one ran.
+    Earlier(Option<Retained>),
+    /// It has worked, and has a state of its own now.
+    Own,
+}
+
 impl StageRunner {
     /// Takes over from another generation of the stage: its state, in addition to what this one
     /// knows, and what it holds. What is held of which nobody has knowledge after that is offered as
-    /// a batch. `retained` is a state of this generation from before `other` ran.
+    /// a batch.
     ///
-    /// Returns what became of the state, and `other`'s, to be retained.
+    /// Returns what became of the state, and `other`'s, to be retained on probation.
     pub(crate) async fn take_over(
         &mut self,
         mut other: Self,
-        retained: Option<Retained>,
+        fallback: Fallback,
         emitted: &mut Vec<Batch>,
     ) -> (Carried, Option<Retained>) {
         let state = other.snapshot(emitted).await;
-        let last = state
-            .as_ref()
-            .ok()
-            .cloned()
-            .flatten()
-            .map(|state| Retained {
-                generation: Arc::clone(&other.generation),
-                state,
-                ticket: other.last_ticket,
-            });
-        let mut carried = match state {
-            Ok(Some(state)) => self.restore(state, emitted).await,
-            Ok(None) => Carried::Nothing,
-            Err(fault) => Carried::Not(format!("the plugin failed in `snapshot`: {fault}")),
+        let last = match &state {
+            Ok(Some(state)) if self.spec.on_probation => Some(other.retain(state.clone())),
+            _ => None,
+        };
+        let mut carried = match (state, &fallback) {
+            (Ok(Some(state)), Fallback::Earlier(_)) => self.restore(state, emitted).await,
+            (Ok(Some(state)), Fallback::Own) => self.restore_beside(state, emitted).await,
+            (Ok(None), _) => Carried::Nothing,
+            (Err(fault), _) => Carried::Not(format!("the plugin failed in `snapshot`: {fault}")),
         };
         let mut held = std::mem::take(&mut other.held);
         if carried != Carried::Yes {
             let mut known_up_to = 0;
-            if let Some(Retained { state, ticket, .. }) = retained {
+            let mut unknown = BTreeSet::new();
+            if let Fallback::Earlier(Some(retained)) = fallback {
                 // It may have failed on the other one's state.
                 self.renew().await;
-                if self.restore(state, emitted).await == Carried::Yes {
+                if self.restore(retained.state, emitted).await == Carried::Yes {
                     carried = Carried::Earlier;
-                    known_up_to = ticket;
+                    known_up_to = retained.ticket;
+                    unknown = retained.unknown;
                     // What was let go since is still named by that state.
                     held.forgive_below(other.last_ticket.saturating_add(1));
                 }
             }
-            held.orphan(|ticket| ticket > known_up_to);
+            held.orphan(|ticket| ticket > known_up_to || unknown.contains(&ticket));
         }
         if self.instance.is_none() {
             held.bereave();
@@ -73,11 +82,45 @@ impl StageRunner {
         self.held.absorb(held);
         self.last_ticket = self.last_ticket.max(other.last_ticket);
         self.orphaned = self.held.has_orphans();
+        // Time goes on: with a swap more often than that, nothing would ever be due.
+        self.wake_at = self.wake_at.min(other.wake_at);
+        self.tick_at = self
+            .tick_at
+            .map(|own| own.min(other.tick_at.unwrap_or(own)));
         if self.orphaned {
             self.wake_at = Instant::now();
         }
         other.leave();
         (carried, last)
+    }
+
+    fn retain(&self, state: State) -> Retained {
+        Retained {
+            generation: Arc::clone(&self.generation),
+            state,
+            ticket: self.last_ticket,
+            unknown: self.held.orphans().collect(),
+        }
+    }
+
+    /// Adds a state to what the instance knows. Should it fail on that, what it knew itself is not
+    /// lost with it.
+    async fn restore_beside(&mut self, state: State, emitted: &mut Vec<Batch>) -> Carried {
+        let own = self.trial_snapshot(emitted).await;
+        // It may have failed a moment ago, and have no instance yet.
+        self.renew().await;
+        let held = std::mem::take(&mut self.held);
+        let carried = self.restore(state, emitted).await;
+        let mut knows = self.instance.is_some();
+        if let (false, Some(own)) = (knows, own) {
+            self.renew().await;
+            knows = self.restore(own, emitted).await == Carried::Yes;
+        }
+        self.held = held;
+        if !knows {
+            self.lose_instance(emitted);
+        }
+        carried
     }
 
     async fn snapshot(&mut self, emitted: &mut Vec<Batch>) -> Result<Option<State>, Fault> {
@@ -118,9 +161,24 @@ impl StageRunner {
         tracing::debug!(stage = %self.spec.name, ?carried, "candidate begins");
     }
 
-    /// A copy of the instance's state, for a probe; the instance goes on.
+    /// A copy of the instance's state, for a probe; the instance goes on. One that fails here has
+    /// failed in nobody's service: that is not held against its generation, but not tried again.
     pub(crate) async fn trial_snapshot(&mut self, emitted: &mut Vec<Batch>) -> Option<State> {
-        self.snapshot(emitted).await.ok().flatten()
+        if self.no_trials {
+            return None;
+        }
+        match self.instance.as_mut()?.snapshot().await {
+            Ok(state) => state,
+            Err(fault) => {
+                self.no_trials = true;
+                tracing::warn!(
+                    stage = %self.spec.name, fault = fault.kind.label(), error = %fault.message,
+                    "plugin failed when it was asked for a copy of its state"
+                );
+                self.lose_instance(emitted);
+                None
+            }
+        }
     }
 
     /// Takes what it had in the books as its own out of them.
