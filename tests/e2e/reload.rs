@@ -11,6 +11,7 @@ use spandrel_tests::artifacts;
 use spandrel_tests::backend::Backend;
 use spandrel_tests::client::Client;
 use spandrel_tests::log::Line;
+use spandrel_tests::until::until;
 use tokio::net::TcpListener;
 
 use plan::{Joined, Plan, Stage};
@@ -174,10 +175,8 @@ async fn receivers_change_under_traffic() -> Result<()> {
     let sent_beside = beside.stop().await?;
     plan.pipeline("traces", Joined::new(&["otlp"], &["otlp_grpc"]));
     site.reload(&plan).await?;
-    ensure!(
-        Client::connect(&port).await.is_err(),
-        "{port} is still open"
-    );
+    let closed = || async { Client::connect(&port).await.is_err().then_some(()) };
+    until("the port to be closed", closed).await?;
     traffic.goes_on().await?;
     assert_eq!(traffic.connections(), 1);
     let sent = traffic.stop().await?;
