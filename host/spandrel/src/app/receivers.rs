@@ -199,16 +199,22 @@ impl Serving {
         at_work.is_some_and(|at_work| *at_work.settings == *receiver)
     }
 
-    /// Whose place a receiver takes: the one at its endpoint, or else the one of its name.
-    pub(crate) fn before(&self, receiver: &Receiver) -> Option<&AtWork> {
+    /// Whose place a receiver takes, among those that `named` are to be: the one of its name, or one
+    /// at its endpoint that does not stay there. Port 0 is the endpoint of many.
+    pub(crate) fn before(&self, receiver: &Receiver, named: &[&Arc<Receiver>]) -> Option<&AtWork> {
         let endpoint = |receiver: &Receiver| match &receiver.kind {
             ReceiverKind::Otlp(settings) => Some(settings.endpoint.clone()),
             ReceiverKind::File(_) => None,
         };
         let at = endpoint(receiver)?;
-        let mut all = self.at_work.values();
-        let there = all.find(|known| endpoint(&known.settings).as_ref() == Some(&at));
-        there.or_else(|| self.at_work.get(&receiver.id))
+        let is_there = |known: &&AtWork| endpoint(&known.settings).as_ref() == Some(&at);
+        let leaves = |known: &&AtWork| {
+            let mut named = named.iter().filter(|new| new.id == known.settings.id);
+            !named.any(|new| endpoint(new).as_ref() == Some(&at))
+        };
+        let same = self.at_work.get(&receiver.id);
+        let mut others = self.at_work.values().filter(is_there).filter(leaves);
+        same.filter(is_there).or_else(|| others.next()).or(same)
     }
 
     /// Leads every receiver to the pipelines that name it now.

@@ -41,11 +41,12 @@ impl Live {
         let exporters = exporters.map_err(|error| bad(&error))?;
         let timing = Timing::of(config);
         let mut receivers = Vec::new();
-        for receiver in config.receivers() {
+        let named = config.receivers();
+        for receiver in named.iter().copied() {
             if self.serving.has(receiver) {
                 continue;
             }
-            let before = self.serving.before(receiver);
+            let before = self.serving.before(receiver, &named);
             let bound = Bound::bind(receiver, &timing, before).await;
             receivers.push(bound.map_err(|error| bad(&error))?);
         }
