@@ -80,7 +80,7 @@ async fn who_cannot_work_is_refused() -> Result<()> {
     let traffic = zoo.traffic().await?;
     traffic.flows().await?;
     let mut table = "\nrefused candidates\n".to_owned();
-    for (name, request, reasons) in candidates(&zoo.setup)? {
+    for (name, request, reasons) in files(&zoo.setup)?.into_iter().chain(misbuilt()?) {
         let began = Instant::now();
         let answer = zoo.admin.ask_swap(STAGE, &request).await?;
         let took = began.elapsed();
@@ -105,14 +105,13 @@ async fn who_cannot_work_is_refused() -> Result<()> {
 
 type Candidate = (&'static str, Value, &'static [&'static str]);
 
-/// Who is refused, and what the message must say.
-fn candidates(setup: &Setup) -> Result<Vec<Candidate>> {
+/// What is no plugin at all, or not the right one, and what the message must say.
+fn files(setup: &Setup) -> Result<Vec<Candidate>> {
     let file = |name: &str, bytes: &[u8]| -> Result<Value> {
         let path = setup.file(name);
         std::fs::write(&path, bytes)?;
         Ok(json!({ "module": path }))
     };
-    let built = |name: &str| -> Result<Value> { Ok(json!({ "module": guest(name)? })) };
     let whole = std::fs::read(guest("unchanged")?)?;
     let (half, _) = whole.split_at(whole.len() / 2);
     let huge = setup.file("huge.wasm");
@@ -141,6 +140,13 @@ fn candidates(setup: &Setup) -> Result<Vec<Candidate>> {
             &["larger than 64 MiB"],
         ),
         ("wrong digest", wrong, &["sha256", "abababab"]),
+    ])
+}
+
+/// Who is built as a plugin, and is none that works here.
+fn misbuilt() -> Result<Vec<Candidate>> {
+    let built = |name: &str| -> Result<Value> { Ok(json!({ "module": guest(name)? })) };
+    Ok(vec![
         (
             "another world",
             built("missing_export")?,

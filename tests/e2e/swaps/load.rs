@@ -93,7 +93,7 @@ impl Load {
         while self.goes_on() {
             let first = shop.request(SPANS);
             count += 1;
-            let again = (count % REPEATED == 0).then(|| first.clone());
+            let again = count.is_multiple_of(REPEATED).then(|| first.clone());
             if sent.client.send(first).await.is_err() {
                 continue;
             }

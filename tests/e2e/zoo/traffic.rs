@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use spandrel_tests::backend::Backend;
 use spandrel_tests::client::Client;
 use spandrel_tests::shop::{Shop, span_id, spans};
 use spandrel_tests::until::until;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// Between two requests.
@@ -23,7 +23,7 @@ const SPANS: usize = 12;
 pub(crate) struct Traffic {
     requests: Arc<AtomicU64>,
     stopped: Arc<AtomicBool>,
-    client: JoinHandle<Result<Sent>>,
+    client: JoinSet<Result<Sent>>,
 }
 
 /// All spans whose export was answered with OK.
@@ -33,11 +33,13 @@ impl Traffic {
     pub(crate) async fn start(address: &str, seed: u64) -> Result<Self> {
         let client = Client::connect(address).await?;
         let (requests, stopped) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
-        let client = send(client, Shop::new(seed), requests.clone(), stopped.clone());
+        let sending = send(client, Shop::new(seed), requests.clone(), stopped.clone());
+        let mut client = JoinSet::new();
+        client.spawn(sending);
         Ok(Self {
             requests,
             stopped,
-            client: tokio::spawn(client),
+            client,
         })
     }
 
@@ -52,9 +54,10 @@ impl Traffic {
         .await
     }
 
-    pub(crate) async fn stop(self) -> Result<Sent> {
+    pub(crate) async fn stop(mut self) -> Result<Sent> {
         self.stopped.store(true, Ordering::Release);
-        self.client.await?
+        let sent = self.client.join_next().await;
+        sent.context("nobody sends")??
     }
 }
 
