@@ -1,6 +1,7 @@
 //! What a stage's plugin holds: the bytes stay here, the plugin keeps (ticket, index).
 
 mod forward;
+mod orphans;
 
 use std::collections::BTreeMap;
 
@@ -88,6 +89,8 @@ struct HeldBatch {
     orphan: bool,
     /// Offered to a new instance once already, after the one that held them failed.
     offered_again: bool,
+    /// The lowest ticket by which some of it was ever held.
+    first: Ticket,
 }
 
 /// An emission that was checked against the table: applying it cannot fail.
@@ -127,6 +130,7 @@ impl HeldTable {
             since: Instant::now(),
             orphan: false,
             offered_again: false,
+            first: ticket,
         };
         self.tickets.insert(ticket, batch);
     }
@@ -265,76 +269,6 @@ impl HeldTable {
         self.evicted_below = self.evicted_below.max(ticket + 1);
         self.forget(&batch);
         forward.add_open(batch);
-    }
-
-    /// What is held of this batch was held by an instance before this one, too, since then.
-    pub(crate) fn mark_offered(&mut self, ticket: Ticket, since: Instant) {
-        if let Some(batch) = self.tickets.get_mut(&ticket) {
-            batch.offered_again = true;
-            batch.since = since;
-        }
-    }
-
-    /// Takes out every batch that was offered to a second instance already.
-    pub(crate) fn take_offered(&mut self) -> Vec<Batch> {
-        let mut forward = Forward::default();
-        for (_, batch) in self
-            .tickets
-            .extract_if(.., |_, batch| batch.offered_again)
-            .collect::<Vec<_>>()
-        {
-            self.forget(&batch);
-            forward.add_open(batch);
-        }
-        forward.finish()
-    }
-
-    /// These belong to nobody now, and what was offered of them before may be offered once more; all
-    /// others are named by the state that the next instance took over.
-    pub(crate) fn orphan(&mut self, which: impl Fn(Ticket) -> bool) {
-        for (ticket, batch) in &mut self.tickets {
-            batch.orphan = which(*ticket);
-            if batch.orphan {
-                batch.offered_again = false;
-            }
-        }
-    }
-
-    /// What no instance knows of.
-    pub(crate) fn orphans(&self) -> impl Iterator<Item = Ticket> {
-        let orphans = self.tickets.iter().filter(|(_, batch)| batch.orphan);
-        orphans.map(|(ticket, _)| *ticket)
-    }
-
-    /// The instance is gone: what it held belongs to nobody now.
-    pub(crate) fn bereave(&mut self) {
-        for batch in self.tickets.values_mut() {
-            batch.orphan = true;
-        }
-    }
-
-    /// Takes out the oldest orphans, as much as goes into one request (or one batch, where that is
-    /// larger), with the moment at which the oldest came in.
-    pub(crate) fn take_orphans(&mut self) -> Option<(Vec<Batch>, Instant)> {
-        let mut forward = Forward::default();
-        let mut since: Option<Instant> = None;
-        // It stops where enough is taken.
-        let mut orphans = self.tickets.extract_if(.., |_, batch| batch.orphan);
-        while forward.done.is_empty() {
-            let Some((_, batch)) = orphans.next() else {
-                break;
-            };
-            since = Some(since.map_or(batch.since, |oldest| oldest.min(batch.since)));
-            self.items = self.items.saturating_sub(batch.tally.items());
-            self.bytes = self.bytes.saturating_sub(batch.held.size());
-            forward.add_open(batch);
-        }
-        since.map(|since| (forward.finish(), since))
-    }
-
-    /// Whether something is held that no instance knows of.
-    pub(crate) fn has_orphans(&self) -> bool {
-        self.orphans().next().is_some()
     }
 
     /// Takes over what another table holds. No ticket may be in both.

@@ -53,6 +53,37 @@ async fn a_rollback_after_a_fault_offers_nothing_that_is_known() {
     assert_eq!(backend.taken(), [1, 2, 13, 999]);
 }
 
+/// As before, but the instance after the failed one was offered what was held, and leaves no state:
+/// the generation before has seen these items, and would drop them. They go on as they are.
+#[tokio::test(start_paused = true)]
+async fn a_rollback_drops_nothing_that_was_offered_between() {
+    let backend = Backend::new([]);
+    let good = deduplicating(1);
+    let bad = Keeper {
+        number: 2,
+        fails_on: |id| id == 13,
+        snapshot: Way::Refuses,
+        ..good.clone()
+    };
+    let spec = good.stage("a");
+    let pipeline = pipeline(&spec, &backend).await;
+    offer(&pipeline, spans([1, 2])).await.unwrap();
+    let next = swapped(&spec, &bad.generation());
+    change(&pipeline, next).await;
+    offer(&pipeline, spans([13])).await.unwrap();
+    offer(&pipeline, spans([3])).await.unwrap();
+    assert_eq!(good.diary.saw(2), [[13].as_slice(), &[1, 2], &[3]]);
+    let back = swapped(&spec, &spec.generation);
+    assert_eq!(change(&pipeline, back).await, Carried::Earlier);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(good.diary.saw(1), [[1, 2].as_slice(), &[3]]);
+    assert_eq!(backend.taken(), [1, 2, 13]);
+    let stage = pipeline.ledger().books().stages[0].clone();
+    assert_eq!((stage.held, stage.bypassed), (1, 3));
+    drain(pipeline).await;
+    assert_eq!(backend.taken(), [1, 2, 3, 13]);
+}
+
 /// The pipeline drains while what was held is offered to a new instance, which does not come back:
 /// it goes on as the policy says, and nothing is abandoned.
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use crate::ledger::Reason;
 use crate::refused::Refused;
 use crate::stage::learned::Learned;
 use crate::stage::transit::Transit;
-use crate::stage::{Fault, FaultPolicy, Input};
+use crate::stage::{Fault, FaultPolicy, Input, Ticket};
 
 /// Repeated faults are logged once in this time, with their number.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -79,13 +79,13 @@ impl StageRunner {
             stage = %self.spec.name, items = self.held.items(),
             "offering held items to the new instance"
         );
-        if let Some((batches, since)) = self.held.take_orphans() {
+        if let Some((batches, oldest)) = self.held.take_orphans() {
             self.offering.extend(batches);
             while self.instance.is_some()
                 && let Some(batch) = self.offering.front()
             {
                 let (input, items) = (Input::from(batch.bytes.clone()), batch.items());
-                self.offer_one(input, items, since, emitted).await;
+                self.offer_one(input, items, oldest, emitted).await;
             }
             self.give_up_offering(emitted);
         }
@@ -101,7 +101,7 @@ impl StageRunner {
         &mut self,
         mut input: Input,
         items: u64,
-        since: Instant,
+        oldest: (Instant, Ticket),
         emitted: &mut Vec<Batch>,
     ) {
         let ticket = self.ticket();
@@ -114,7 +114,7 @@ impl StageRunner {
                 let mut passed = Passed::default();
                 let tally = batch.tally;
                 self.apply(ticket, Transit { input, tally }, judgement, &mut passed);
-                self.held.mark_offered(ticket, since);
+                self.held.mark_offered(ticket, oldest);
                 emitted.extend(passed.kept.map(Transit::into_batch));
                 emitted.append(&mut passed.emitted);
             }

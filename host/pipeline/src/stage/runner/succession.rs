@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::StageRunner;
 use crate::batch::Batch;
+use crate::ledger::Reason;
 use crate::stage::{Carried, Fault, Generation, State, Ticket};
 
 /// The state with which a generation ended, for as long as it may be called back: its successor may
@@ -72,6 +73,9 @@ impl StageRunner {
                     unknown = retained.unknown;
                     // What was let go since is still named by that state.
                     held.forgive_below(other.last_ticket.saturating_add(1));
+                    // What `other` was offered again of it, it would take for seen before.
+                    let seen = held.take_renamed(known_up_to);
+                    self.let_go(seen, Reason::Fault, emitted);
                 }
             }
             held.orphan(|ticket| ticket > known_up_to || unknown.contains(&ticket));
@@ -82,6 +86,7 @@ impl StageRunner {
         self.held.absorb(held);
         self.last_ticket = self.last_ticket.max(other.last_ticket);
         self.orphaned = self.held.has_orphans();
+        self.count_held();
         // Time goes on: with a swap more often than that, nothing would ever be due.
         self.wake_at = self.wake_at.min(other.wake_at);
         self.tick_at = self

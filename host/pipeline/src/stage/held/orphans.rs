@@ -1,0 +1,91 @@
+//! What is held while the instances that hold it come and go.
+
+use tokio::time::Instant;
+
+use super::forward::Forward;
+use super::{HeldBatch, HeldTable};
+use crate::batch::Batch;
+use crate::stage::Ticket;
+
+impl HeldTable {
+    /// What is held of this batch was held by an instance before this one, too: since then, and by
+    /// that ticket.
+    pub(crate) fn mark_offered(&mut self, ticket: Ticket, (since, first): (Instant, Ticket)) {
+        if let Some(batch) = self.tickets.get_mut(&ticket) {
+            batch.offered_again = true;
+            batch.since = since;
+            batch.first = first;
+        }
+    }
+
+    /// Takes out every batch that was offered to a second instance already.
+    pub(crate) fn take_offered(&mut self) -> Vec<Batch> {
+        self.take(|_, batch| batch.offered_again)
+    }
+
+    /// Takes out every batch that was held by a ticket up to this one, and is held by another now.
+    pub(crate) fn take_renamed(&mut self, up_to: Ticket) -> Vec<Batch> {
+        self.take(|ticket, batch| batch.first <= up_to && ticket > up_to)
+    }
+
+    fn take(&mut self, which: impl Fn(Ticket, &HeldBatch) -> bool) -> Vec<Batch> {
+        let mut forward = Forward::default();
+        let taken = self
+            .tickets
+            .extract_if(.., |ticket, batch| which(*ticket, batch));
+        for (_, batch) in taken.collect::<Vec<_>>() {
+            self.forget(&batch);
+            forward.add_open(batch);
+        }
+        forward.finish()
+    }
+
+    /// These belong to nobody now, and what was offered of them before may be offered once more; all
+    /// others are named by the state that the next instance took over.
+    pub(crate) fn orphan(&mut self, which: impl Fn(Ticket) -> bool) {
+        for (ticket, batch) in &mut self.tickets {
+            batch.orphan = which(*ticket);
+            if batch.orphan {
+                batch.offered_again = false;
+            }
+        }
+    }
+
+    /// What no instance knows of.
+    pub(crate) fn orphans(&self) -> impl Iterator<Item = Ticket> {
+        let orphans = self.tickets.iter().filter(|(_, batch)| batch.orphan);
+        orphans.map(|(ticket, _)| *ticket)
+    }
+
+    /// The instance is gone: what it held belongs to nobody now.
+    pub(crate) fn bereave(&mut self) {
+        for batch in self.tickets.values_mut() {
+            batch.orphan = true;
+        }
+    }
+
+    /// Takes out the oldest orphans, as much as goes into one request (or one batch, where that is
+    /// larger), with the moment at which the oldest came in, and its ticket.
+    pub(crate) fn take_orphans(&mut self) -> Option<(Vec<Batch>, (Instant, Ticket))> {
+        let mut forward = Forward::default();
+        let mut oldest: Option<(Instant, Ticket)> = None;
+        // It stops where enough is taken.
+        let mut orphans = self.tickets.extract_if(.., |_, batch| batch.orphan);
+        while forward.done.is_empty() {
+            let Some((_, batch)) = orphans.next() else {
+                break;
+            };
+            let (since, first) = oldest.unwrap_or((batch.since, batch.first));
+            oldest = Some((since.min(batch.since), first.min(batch.first)));
+            self.items = self.items.saturating_sub(batch.tally.items());
+            self.bytes = self.bytes.saturating_sub(batch.held.size());
+            forward.add_open(batch);
+        }
+        oldest.map(|oldest| (forward.finish(), oldest))
+    }
+
+    /// Whether something is held that no instance knows of.
+    pub(crate) fn has_orphans(&self) -> bool {
+        self.orphans().next().is_some()
+    }
+}
