@@ -9,8 +9,8 @@ use futures_util::future::BoxFuture;
 use spandrel::config::service::Stage;
 use spandrel_guest::exported::{Exported, Package};
 use spandrel_pipeline::stage::{
-    DrainReason, Emission, Fault, Generation, Input, Instance, InstantiateError,
-    Manifest, Reply, StageSpec, Ticket,
+    DrainReason, Emission, Fault, Generation, Input, Instance, InstantiateError, Manifest, Reply,
+    StageSpec, Ticket,
 };
 
 use crate::job::Job;
