@@ -110,7 +110,7 @@ pub enum DrainReason {
     Shutdown,
     /// The stage's limits on held items are reached.
     Pressure,
-    /// The generation is being retired.
+    /// The generation is being retired, or its stage gets another place among the others.
     Swap,
 }
 
