@@ -233,18 +233,8 @@ async fn pipelines_come_and_go_under_traffic() -> Result<()> {
     Ok(())
 }
 
-/// A bad configuration leaves everything as it is, and both the one who asked and the log are told
-/// why: with file, line and column where it cannot be read, with the name of what does not work
-/// where it can.
-#[tokio::test]
-async fn a_bad_configuration_changes_nothing() -> Result<()> {
-    let backend = Backend::start().await?;
-    let plan = with_stages(&backend)?;
-    let site = Site::start(&plan).await?;
-    let traffic = site.traffic("otlp", 106).await?;
-    let before = Shown::look(&site.admin, &plan).await?;
-    let taken = TcpListener::bind("127.0.0.1:0").await?;
-    let in_use = taken.local_addr()?.to_string();
+/// Configurations that must be refused, with words that the refusal has.
+fn bad_configurations(plan: &Plan, in_use: &str) -> Result<Vec<(String, Vec<String>)>> {
     let good = plan.yaml();
     let with = |edit: fn(&mut Plan) -> Result<()>| -> Result<String> {
         let mut plan = plan.clone();
@@ -256,7 +246,7 @@ async fn a_bad_configuration_changes_nothing() -> Result<()> {
         .position(|line| line.contains("  wasm/tag:"))
         .context("no tag")?
         + 1;
-    let bad = [
+    Ok(vec![
         (format!("{good}  }}\n"), vec!["spandrel.yaml:".to_owned()]),
         (
             good.replace("on_fault: pass", "on_falt: pass"),
@@ -295,20 +285,32 @@ async fn a_bad_configuration_changes_nothing() -> Result<()> {
             with(|plan| {
                 traces(plan, &["wasm/probes", "wasm/tag"]);
                 plan.receiver("otlp/b", "");
-                plan.pipelines
-                    .get_mut("traces")
-                    .unwrap()
-                    .receivers
-                    .push("otlp/b".to_owned());
+                let joined = plan.pipelines.get_mut("traces").context("no traces")?;
+                joined.receivers.push("otlp/b".to_owned());
                 Ok(())
             })?
             .replace(
                 "otlp/b: { protocols: { grpc: { endpoint: 127.0.0.1:0",
                 &format!("otlp/b: {{ protocols: {{ grpc: {{ endpoint: \"{in_use}\""),
             ),
-            vec!["otlp/b".to_owned(), in_use.clone()],
+            vec!["otlp/b".to_owned(), in_use.to_owned()],
         ),
-    ];
+    ])
+}
+
+/// A bad configuration leaves everything as it is, and both the one who asked and the log are told
+/// why: with file, line and column where it cannot be read, with the name of what does not work
+/// where it can.
+#[tokio::test]
+async fn a_bad_configuration_changes_nothing() -> Result<()> {
+    let backend = Backend::start().await?;
+    let plan = with_stages(&backend)?;
+    let site = Site::start(&plan).await?;
+    let traffic = site.traffic("otlp", 106).await?;
+    let before = Shown::look(&site.admin, &plan).await?;
+    let taken = TcpListener::bind("127.0.0.1:0").await?;
+    let in_use = taken.local_addr()?.to_string();
+    let bad = bad_configurations(&plan, &in_use)?;
     for (yaml, words) in bad {
         let why = site.refusal(&yaml).await?;
         for word in words {

@@ -3,6 +3,11 @@
 //! The short form takes 20 steps; `SPANDREL_EDITS=500 cargo test -p spandrel-tests --test e2e
 //! random_edits` is the long one, `SPANDREL_SEED` other edits.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "what is drawn from is never empty, and a test fails by panicking"
+)]
+
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
