@@ -1,5 +1,5 @@
 //! The admin API: HTTP and JSON under `/v1`, on a listener of its own. It shows the stages, and
-//! hands what changes them to [`Control`].
+//! hands what changes them to `Control`.
 //!
 //! Whoever reaches it can run code in the collector, so it is closed by default: a unix socket that
 //! only the collector's own user can open, or an address with a bearer token. A change goes on when
