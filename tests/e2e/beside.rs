@@ -157,7 +157,7 @@ async fn a_canary_is_cancelled() -> Result<()> {
     let second = it.admin.ask_swap(STAGE, &second).await?.refusal(409)?;
     ensure!(second.contains("promote or cancel"), "{second}");
     let report: Report = it.admin.ask_to("cancel", STAGE).await?.ok()?;
-    ensure!(report.outcome == "cancelled" && report.generation == 1);
+    ensure!(report.outcome == "cancelled" && report.generation == 2);
     it.send(50).await?;
     let after = it.tags().await?;
     ensure!(count(&after, "new") == 0, "{after:?}");
