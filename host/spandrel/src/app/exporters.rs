@@ -1,7 +1,8 @@
 //! Makes the exporters that pipelines name, each once; each pipeline has its own queue to it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
 
 use spandrel_otlp::exporter::{ExporterError, GrpcExporter};
 use spandrel_pipeline::egress::ExporterSpec;
@@ -22,6 +23,9 @@ type Sender = Arc<dyn spandrel_pipeline::exporter::Exporter>;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Exporters {
     made: BTreeMap<Id, (Arc<Exporter>, Sender)>,
+    /// Files of exporters that are gone, while what they had in their queues is written: should one
+    /// come back, its lock is still taken.
+    leaving: Vec<(PathBuf, Weak<dyn spandrel_pipeline::exporter::Exporter>)>,
 }
 
 impl Exporters {
@@ -36,22 +40,38 @@ impl Exporters {
         for exporter in config.exporters() {
             let known = self.made.get(&exporter.id);
             let known = known.filter(|(settings, _)| settings.kind == exporter.kind);
+            let known = known.map(|(_, sender)| Arc::clone(sender));
             let sender = match known.or_else(|| self.of_file(exporter)) {
-                Some((_, sender)) => Arc::clone(sender),
+                Some(sender) => sender,
                 None => make(exporter)?,
             };
             made.insert(exporter.id.clone(), (Arc::clone(exporter), sender));
         }
-        Ok(Self { made })
+        let mut leaving = self.leaving.clone();
+        leaving.retain(|(_, sender)| sender.strong_count() > 0);
+        for (exporter, sender) in self.made.values() {
+            let weak = Arc::downgrade(sender);
+            if let ExporterKind::File(file) = &exporter.kind
+                && !leaving.iter().any(|(_, known)| known.ptr_eq(&weak))
+            {
+                leaving.push((file.path.clone(), weak));
+            }
+        }
+        Ok(Self { made, leaving })
     }
 
     /// Who writes to the exporter's file already, under whatever name: it has the lock.
-    fn of_file(&self, exporter: &Exporter) -> Option<&(Arc<Exporter>, Sender)> {
+    fn of_file(&self, exporter: &Exporter) -> Option<Sender> {
         let ExporterKind::File(wanted) = &exporter.kind else {
             return None;
         };
         let mut made = self.made.values();
-        made.find(|(known, _)| matches!(&known.kind, ExporterKind::File(file) if file.path == wanted.path))
+        let made = made.find_map(|(known, sender)| match &known.kind {
+            ExporterKind::File(file) if file.path == wanted.path => Some(Arc::clone(sender)),
+            _ => None,
+        });
+        let mut leaving = self.leaving.iter().filter(|(path, _)| *path == wanted.path);
+        made.or_else(|| leaving.find_map(|(_, sender)| sender.upgrade()))
     }
 
     /// What one pipeline needs of its exporters.
