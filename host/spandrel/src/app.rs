@@ -13,7 +13,7 @@ mod rows;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,6 @@ use spandrel_otlp::exporter::ExporterError;
 use spandrel_otlp::receiver::BindError;
 use spandrel_pipeline::ledger::Ledger;
 use spandrel_pipeline::pipeline::BuildError;
-use spandrel_plugin::artifact::Digest;
 use spandrel_plugin::engine::EngineError;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -147,47 +146,8 @@ pub struct App {
 pub struct Origin {
     /// Where it was read.
     pub sources: config::source::Sources,
-    /// What its files contained just before it was read.
-    pub(crate) read: Vec<(PathBuf, Option<Digest>)>,
     /// Changes with each SIGHUP.
-    pub(crate) hang_ups: watch::Receiver<u32>,
-}
-
-impl Origin {
-    /// To be made before the configuration is read.
-    pub fn new(sources: config::source::Sources) -> Self {
-        // Without signals nothing hangs up.
-        let (_, hang_ups) = watch::channel(0);
-        let mut origin = Self {
-            sources,
-            read: Vec::new(),
-            hang_ups,
-        };
-        origin.look();
-        origin
-    }
-
-    /// Reads the configuration again with each change of `hang_ups`.
-    #[must_use]
-    pub fn on(mut self, hang_ups: watch::Receiver<u32>) -> Self {
-        self.hang_ups = hang_ups;
-        self
-    }
-
-    /// Remembers what the files contain, so that a change from then on is seen.
-    pub(crate) fn look(&mut self) {
-        let digest = |path: &Path| {
-            // A pipe can be read once, and not for this.
-            let metadata = std::fs::metadata(path).ok()?;
-            let is_fit = metadata.is_file() && metadata.len() <= config::source::MAX_SOURCE_BYTES;
-            let content = is_fit.then(|| std::fs::read(path).ok()).flatten()?;
-            Some(Digest::of(&[&content]))
-        };
-        let files = self.sources.files();
-        self.read = files
-            .map(|path| (path.to_path_buf(), digest(path)))
-            .collect();
-    }
+    pub hang_ups: watch::Receiver<u32>,
 }
 
 impl App {

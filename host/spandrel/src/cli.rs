@@ -96,7 +96,6 @@ fn usage(message: &clap::Error) -> ExitCode {
 fn run(arguments: SourceArguments) -> ExitCode {
     let is_default = arguments.configs.is_empty();
     let sources = sources(arguments);
-    let origin = Origin::new(sources.clone());
     let config = match Config::load(&sources) {
         Ok(config) => config,
         Err(refused) => return print_problems(&refused),
@@ -105,10 +104,10 @@ fn run(arguments: SourceArguments) -> ExitCode {
     let Some(runtime) = runtime() else {
         return ExitCode::from(COULD_NOT_START);
     };
-    runtime.block_on(serve(config, origin, is_default))
+    runtime.block_on(serve(config, sources, is_default))
 }
 
-async fn serve(config: Config, origin: Origin, is_default: bool) -> ExitCode {
+async fn serve(config: Config, sources: Sources, is_default: bool) -> ExitCode {
     let version = env!("CARGO_PKG_VERSION");
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     info!(
@@ -138,7 +137,10 @@ async fn serve(config: Config, origin: Origin, is_default: bool) -> ExitCode {
         }
     };
     let app = match built {
-        Ok(app) => app.reloading(origin.on(signals.hang_ups())),
+        Ok(app) => app.reloading(Origin {
+            sources,
+            hang_ups: signals.hang_ups(),
+        }),
         Err(error) => return could_not_start(&error),
     };
     let (stop, abort) = signals.stop_and_abort();

@@ -16,6 +16,7 @@ mod swap;
 use std::fmt;
 use std::sync::Arc;
 
+use spandrel_pipeline::pipeline::ChangeError;
 use tokio::sync::{mpsc, oneshot};
 
 use self::api::{
@@ -66,6 +67,16 @@ pub(crate) enum Refusal {
     /// The collector is draining: HTTP 503.
     #[error("the collector is stopping: nothing is changed any more")]
     Draining,
+}
+
+impl From<ChangeError> for Refusal {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Draining => Self::Draining,
+            ChangeError::Busy => Self::Conflict(in_one_line(&error)),
+            error => Self::Bad(in_one_line(&error)),
+        }
+    }
 }
 
 type Reply<T> = oneshot::Sender<Result<T, Refusal>>;

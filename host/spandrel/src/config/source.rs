@@ -14,7 +14,7 @@ use super::tree::{Node, Value};
 use super::yaml;
 
 /// A configuration is kilobytes; this keeps a wrong path (a trace file) from filling the memory.
-pub(crate) const MAX_SOURCE_BYTES: u64 = 4 << 20;
+const MAX_SOURCE_BYTES: u64 = 4 << 20;
 /// As many as the Collector takes.
 const MAX_SOURCES: usize = 100;
 

@@ -1,6 +1,6 @@
 //! What a stage runs is changed: in every pipeline in which it stands, or in none.
 
-use spandrel_pipeline::pipeline::{ChangeError, StagesChanged};
+use spandrel_pipeline::pipeline::StagesChanged;
 use spandrel_pipeline::stage::{Carried, Generation as _};
 use spandrel_plugin::probation::Figures;
 use tokio::time::Instant;
@@ -10,7 +10,7 @@ use super::api::{EventView, SwapReport};
 use super::board::mode_label;
 use super::build::Evidence;
 use super::lineup::{Lineup, Loaded};
-use super::{By, Refusal, in_one_line};
+use super::{By, Refusal};
 use crate::app::live::Live;
 use crate::app::{micros, millis};
 use crate::config::id::Id;
@@ -68,11 +68,7 @@ impl Live {
             stage.lineup = before;
         }
         self.change_back(&done).await;
-        Err(match failed {
-            ChangeError::Draining => Refusal::Draining,
-            ChangeError::Busy => Refusal::Conflict(in_one_line(&failed)),
-            error => Refusal::Bad(in_one_line(&error)),
-        })
+        Err(failed.into())
     }
 
     /// Makes the stages of these pipelines what the stages' lineups say again.
@@ -141,7 +137,7 @@ impl Live {
             .publish(
                 id,
                 Lineup {
-                    running: previous.clone(),
+                    running: previous,
                     // By hand one may change one's mind; what failed is not brought back.
                     previous: (by == By::Admin).then(|| from.clone()),
                     candidate: None,
@@ -154,18 +150,8 @@ impl Live {
         {
             stage.remember_failed(from.generation.digest());
         }
-        let state = state_label(id, &changed);
-        self.note_state(id, &state);
-        self.say(
-            id,
-            Said {
-                event: "rolled back",
-                by,
-                loaded: &previous,
-                detail: format!("from generation {}: {why}; state {state}", from.number()),
-                took: Some((started, &changed)),
-            },
-        );
+        let what = format!("from generation {}: {why}; ", from.number());
+        self.say_taken_over(id, "rolled back", by, &what, (started, &changed));
         Ok(self.report(id, "rolled back", &from, &changed, started))
     }
 
@@ -179,22 +165,12 @@ impl Live {
         let from = lineup.running.clone();
         let before = self.figures(id, candidate.loaded.number());
         let recent = self.recent(id);
-        let mut next = lineup.published(candidate.loaded.clone(), before, recent);
+        let mut next = lineup.published(candidate.loaded, before, recent);
         // A canary that has passed is promoted because of that.
         next.probation = next.probation.filter(|_| by == By::Admin);
         let changed = self.publish(id, next).await?;
-        let state = state_label(id, &changed);
-        self.note_state(id, &state);
-        self.say(
-            id,
-            Said {
-                event: "promoted",
-                by,
-                loaded: &candidate.loaded,
-                detail: format!("was {}; state {state}", mode_label(candidate.mode)),
-                took: Some((started, &changed)),
-            },
-        );
+        let what = format!("was {}; ", mode_label(candidate.mode));
+        self.say_taken_over(id, "promoted", by, &what, (started, &changed));
         Ok(self.report(id, "promoted", &from, &changed, started))
     }
 
@@ -268,12 +244,30 @@ impl Live {
         }
     }
 
-    /// Remembers what became of the state when the running generation took over.
-    pub(super) fn note_state(&mut self, id: &Id, state: &str) {
+    /// Another generation runs now: remembers what became of the state, and tells everybody.
+    pub(super) fn say_taken_over(
+        &mut self,
+        id: &Id,
+        event: &'static str,
+        by: By,
+        what: &str,
+        took: (Instant, &StagesChanged),
+    ) {
+        let state = state_label(id, took.1);
         if let Some(stage) = self.stages.get_mut(id) {
             state.clone_into(&mut stage.lineup.running.state);
         }
         self.show();
+        if let Some(stage) = self.stages.get(id) {
+            let said = Said {
+                event,
+                by,
+                loaded: &stage.lineup.running,
+                detail: format!("{what}state {state}"),
+                took: Some(took),
+            };
+            self.say(id, said);
+        }
     }
 
     /// Tells the log, the history and the metrics of something that happened to a stage.

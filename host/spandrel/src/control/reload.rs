@@ -6,11 +6,11 @@ mod parts;
 mod turn;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use spandrel_pipeline::pipeline::StagesChanged;
 use spandrel_plugin::probation::Figures;
 use spandrel_plugin::{Engine, Metrics};
 use tokio::time::Instant;
@@ -20,7 +20,6 @@ use self::difference::Difference;
 use super::api::ReloadReport;
 use super::build::{BuildError, Built, Evidence, Plan};
 use super::lineup::{Lineup, ModuleSource, Stage};
-use super::publish::{Said, state_label};
 use super::swap::failed_before;
 use super::{By, Refusal, in_one_line};
 use crate::app::live::Live;
@@ -37,12 +36,13 @@ pub(crate) struct Reloading {
     difference: Difference,
     engine: Option<Engine>,
     plans: Vec<Renewal>,
+    /// The modules that are to be loaded.
+    modules: Vec<PathBuf>,
     by: By,
     started: Instant,
 }
 
 /// A stage that needs another generation.
-#[derive(Clone)]
 struct Renewal {
     id: Id,
     wasm: Arc<Wasm>,
@@ -93,6 +93,7 @@ impl Live {
             config,
             engine: self.engine.clone(),
             difference,
+            modules: plans.iter().map(|of| of.wasm.module.clone()).collect(),
             plans,
             by,
             started,
@@ -139,7 +140,7 @@ impl Live {
         }
         loaded.retain(|id| self.runs_anew(id, &before));
         for id in loaded {
-            self.say_published(&id, by, started, &changed);
+            self.say_taken_over(&id, "published", by, "", (started, &changed));
         }
         self.show();
         let mut changes = difference.lines();
@@ -154,21 +155,6 @@ impl Live {
             changes,
             elapsed_ms: millis(started),
         })
-    }
-
-    fn say_published(&mut self, id: &Id, by: By, started: Instant, changed: &StagesChanged) {
-        let state = state_label(id, changed);
-        self.note_state(id, &state);
-        if let Some(stage) = self.stages.get(id) {
-            let said = Said {
-                event: "published",
-                by,
-                loaded: &stage.lineup.running,
-                detail: format!("state {state}"),
-                took: Some((started, changed)),
-            };
-            self.say(id, said);
-        }
     }
 
     /// What failed before in its stage is not loaded again without being changed.
@@ -228,19 +214,18 @@ impl Live {
 }
 
 impl Reloading {
-    /// The modules that were to be loaded.
-    pub(super) fn modules(&self) -> Vec<std::path::PathBuf> {
-        let plans = self.plans.iter();
-        plans.map(|of| of.wasm.module.clone()).collect()
+    /// The modules that are to be loaded.
+    pub(super) fn take_modules(&mut self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.modules)
     }
 
     /// Builds the generations, with proof that they work.
-    pub(super) fn build(&self) -> BoxFuture<'static, Result<Renewed, Refusal>> {
+    pub(super) fn build(&mut self) -> BoxFuture<'static, Result<Renewed, Refusal>> {
         let engine = self.engine.clone();
-        let plans = self.plans.clone();
+        let plans = std::mem::take(&mut self.plans);
         async move {
             let mut renewed = Vec::with_capacity(plans.len());
-            for of in plans {
+            for mut of in plans {
                 let started = Instant::now();
                 let Some(engine) = &engine else { continue };
                 let plan = Plan {
@@ -252,7 +237,7 @@ impl Reloading {
                     config: Arc::new(of.wasm.config.clone()),
                     limits: of.wasm.limits.clone(),
                     metrics: Arc::clone(&of.metrics),
-                    evidence: Some(of.evidence.clone()),
+                    evidence: Some(std::mem::take(&mut of.evidence)),
                 };
                 let built = plan.build().await;
                 let built = built.map_err(|error| {

@@ -218,21 +218,20 @@ impl Changer {
             Some(mode) => stage.lineup.beside(loaded.clone(), mode, figures),
         };
         let changed = self.live.publish(id, lineup).await?;
+        let took = (started, &changed);
         if mode.is_none() {
             report.state = state_label(id, &changed);
-            self.live.note_state(id, &report.state);
+            self.live.say_taken_over(id, event, by, "", took);
+        } else {
+            let said = Said {
+                event,
+                by,
+                loaded: &loaded,
+                detail: outcome.clone(),
+                took: Some(took),
+            };
+            self.live.say(id, said);
         }
-        let said = Said {
-            event,
-            by,
-            loaded: &loaded,
-            detail: match mode {
-                None => format!("state {}", report.state),
-                Some(_) => outcome.clone(),
-            },
-            took: Some((started, &changed)),
-        };
-        self.live.say(id, said);
         report.outcome = outcome;
         report.pause_us = micros(changed.pause);
         report.elapsed_ms = millis(started);

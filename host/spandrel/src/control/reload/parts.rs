@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use spandrel_pipeline::pipeline::{ChangeError, Pipeline, StagesChanged};
+use spandrel_pipeline::pipeline::{Pipeline, StagesChanged};
 
 use super::difference::Difference;
 use crate::app::drain::Timing;
@@ -87,13 +87,7 @@ impl Live {
             if !difference.restages(&pipeline.id) {
                 continue;
             }
-            match running.change(self.specs(pipeline)).await {
-                Ok(one) => add(&mut changed, one),
-                Err(error @ ChangeError::Busy) => {
-                    return Err(Refusal::Conflict(in_one_line(&error)));
-                }
-                Err(error) => return Err(Refusal::Bad(in_one_line(&error))),
-            }
+            add(&mut changed, running.change(self.specs(pipeline)).await?);
             restaged.push(pipeline.id.clone());
         }
         Ok(changed)
@@ -105,9 +99,7 @@ impl Live {
         before: BTreeMap<Id, (Arc<Wasm>, Lineup)>,
         restaged: &[Id],
     ) {
-        let gone = self.stages.extract_if(.., |id, _| !before.contains_key(id));
-        let numbers = gone.map(|(id, stage)| (id, stage.last_number));
-        self.numbers.extend(numbers.collect::<Vec<_>>());
+        self.keep_stages(|id| before.contains_key(id));
         for (id, (wasm, lineup)) in before {
             if let Some(stage) = self.stages.get_mut(&id) {
                 stage.wasm = wasm;
@@ -165,10 +157,15 @@ impl Live {
             self.retiring.add(pipeline, self.timing.timeout);
         }
         let wanted = wanted(&config);
-        let gone = self.stages.extract_if(.., |id, _| !wanted.contains_key(id));
-        let last_numbers = gone.map(|(id, stage)| (id, stage.last_number));
-        self.numbers.extend(last_numbers.collect::<Vec<_>>());
+        self.keep_stages(|id| wanted.contains_key(id));
         self.config = config;
+    }
+
+    /// Lets go of the other stages, all but the numbers of their generations.
+    fn keep_stages(&mut self, stays: impl Fn(&Id) -> bool) {
+        let gone = self.stages.extract_if(.., |id, _| !stays(id));
+        let last_numbers = gone.map(|(id, stage)| (id, stage.last_number));
+        self.numbers.extend(last_numbers);
     }
 
     fn pipeline(&self, id: &Id) -> Option<&Pipeline> {

@@ -46,15 +46,12 @@ impl Changer {
         reply: Option<oneshot::Sender<Result<ReloadReport, Refusal>>>,
     ) {
         let started = Instant::now();
-        if let Some(origin) = &mut self.origin {
-            origin.look();
-        }
         let Some(origin) = &self.origin else {
             let why = "this collector does not know where its configuration came from".to_owned();
             return self.refuse_reload(reply, Refusal::Bad(why));
         };
         match self.live.plan_reload(&origin.sources, by, started).await {
-            Ok(reloading) => {
+            Ok(mut reloading) => {
                 let built = reloading.build();
                 self.begin_building(Building::Reload {
                     reloading: Box::new(reloading),
@@ -68,11 +65,11 @@ impl Changer {
 
     pub(in crate::control) async fn finish_reload(
         &mut self,
-        reloading: Reloading,
+        mut reloading: Reloading,
         reply: Option<oneshot::Sender<Result<ReloadReport, Refusal>>>,
         renewed: Result<Renewed, Refusal>,
     ) {
-        let modules = reloading.modules();
+        let modules = reloading.take_modules();
         let done = match renewed {
             Ok(renewed) => self.live.reload(reloading, renewed).await,
             Err(refusal) => Err(refusal),
