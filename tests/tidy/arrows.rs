@@ -7,16 +7,18 @@ use serde_json::Value;
 use crate::tree::{report, root};
 
 /// Which of our crates each may use.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("spandrel-wire", &[]),
     ("spandrel-pipeline", &["spandrel-wire"]),
     ("spandrel-plugin", &["spandrel-pipeline", "spandrel-wire"]),
     ("spandrel-otlp", &["spandrel-pipeline", "spandrel-wire"]),
+    ("spandrel-journal", &["spandrel-pipeline", "spandrel-wire"]),
     ("spandrel-bench", &["spandrel-wire"]),
     (
         "spandrel",
         &[
             "spandrel-bench",
+            "spandrel-journal",
             "spandrel-otlp",
             "spandrel-plugin",
             "spandrel-pipeline",

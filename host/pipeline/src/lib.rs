@@ -9,7 +9,7 @@
 //! ```
 //!
 //! [`pipeline`] builds and drains it all. Plugins come in by the traits of [`stage`], backends by
-//! the one of [`exporter`]; [`refused`] is what a sender is told.
+//! the one of [`exporter`], durable logs by those of [`journal`]; [`refused`] is what a sender is told.
 
 #![forbid(unsafe_code)]
 
@@ -21,6 +21,7 @@ pub mod completion;
 pub mod egress;
 pub mod exporter;
 pub mod ingress;
+pub mod journal;
 pub mod ledger;
 pub mod pipeline;
 pub mod queue;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use spandrel_wire::Invalid;
 
+use crate::journal::Unwritten;
+
 /// Why a batch was refused, by what the sender should do next.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
@@ -15,6 +17,16 @@ pub enum Refused {
     Full {
         /// The hint for the sender (RetryInfo).
         retry_after: Duration,
+    },
+    /// The journal did not take it, so nobody may say that it will arrive: retry after about this
+    /// long.
+    #[error("not journaled")]
+    Unwritten {
+        /// The hint for the sender (RetryInfo).
+        retry_after: Duration,
+        /// Why.
+        #[source]
+        source: Unwritten,
     },
     /// With `ack_on: export`: a backend refused it for good. Do not retry.
     #[error("refused by the backend")]

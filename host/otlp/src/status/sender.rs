@@ -61,6 +61,8 @@ pub(crate) fn refused(refused: &Refused) -> Status {
         Refused::Full { retry_after } | Refused::Fault { retry_after, .. } => {
             retry(&refused.to_string(), *retry_after)
         }
+        // Why is the operator's, and in the log.
+        Refused::Unwritten { retry_after, .. } => retry(&refused.to_string(), *retry_after),
         Refused::Draining => retry("collector is stopping", RETRY_AFTER),
         // The same bytes would fail again: to the sender that is bad data.
         Refused::Quarantined { .. } | Refused::Rejected => {

@@ -167,7 +167,11 @@ async fn offer(
     loop {
         let wait = match ingress.offer(signal, batch.clone()).await {
             Ok(()) => return Offered::Accepted,
-            Err(Refused::Full { retry_after } | Refused::Fault { retry_after, .. }) => retry_after,
+            Err(
+                Refused::Full { retry_after }
+                | Refused::Fault { retry_after, .. }
+                | Refused::Unwritten { retry_after, .. },
+            ) => retry_after,
             Err(Refused::Draining) => return Offered::Stopped,
             Err(
                 refused @ (Refused::Invalid(_) | Refused::Quarantined { .. } | Refused::Rejected),

@@ -1,0 +1,3 @@
+//! The durable log of accepted batches, in files.
+
+#![forbid(unsafe_code)]

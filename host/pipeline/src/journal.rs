@@ -1,0 +1,150 @@
+//! What a pipeline asks of a journal: the durable logs of what it accepted and has not finished.
+//!
+//! A pipeline with a journal has one log at its door (*ingress*: requests as they were accepted) and
+//! one behind its stages for each exporter (*egress*: batches that wait for a backend longer than
+//! memory should). A record is *finished* once nothing of it is left to do; what is not finished is
+//! there again after the process was killed. The crate `spandrel-journal` keeps the logs in files.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use spandrel_wire::Signal;
+
+/// The logs of one pipeline, and the place for batches that must not be tried again.
+#[derive(Clone, Debug)]
+pub struct Durability {
+    /// The logs.
+    pub journal: Arc<dyn Journal>,
+    /// Where a batch goes that failed every time.
+    pub quarantine: Arc<dyn Shelf>,
+}
+
+/// The logs of one pipeline.
+pub trait Journal: Send + Sync + fmt::Debug {
+    /// The log at the door.
+    fn ingress(&self) -> Arc<dyn Log>;
+
+    /// The log of one exporter, by its name in the config; made when there is none yet, the same
+    /// one each time. Reads and writes files: not for the data path.
+    ///
+    /// # Errors
+    /// When its files can be neither read nor made.
+    fn egress(&self, exporter: &str) -> io::Result<Arc<dyn Log>>;
+}
+
+/// One log. Records have sequence numbers that count up by one, over restarts too.
+pub trait Log: Send + Sync + fmt::Debug {
+    /// Adds a record. When this resolves to its number, it is as durable as the journal is set to
+    /// make it, and stays so until [`Log::finish`]. The record may be written even if the future is
+    /// dropped: nobody finishes it then before a restart.
+    fn append(&self, batch: Bytes, items: u64) -> BoxFuture<'static, Result<u64, Unwritten>>;
+
+    /// Nothing is left to do for this record. Takes no time and cannot fail: should the process be
+    /// killed before the next checkpoint, the record is there again.
+    fn finish(&self, record: u64);
+
+    /// The bytes of a record that is not finished.
+    fn read(&self, record: u64) -> BoxFuture<'static, Result<Bytes, Unreadable>>;
+
+    /// Sets how often each of these records has been tried, so that it survives the death of this
+    /// process (not of the machine) once this resolves.
+    fn set_attempts(&self, attempts: Vec<(u64, u8)>) -> BoxFuture<'static, io::Result<()>>;
+
+    /// The records that are not finished, from this number on, oldest first, at most `most`.
+    fn unfinished(&self, from: u64, most: usize) -> Vec<Unfinished>;
+
+    /// The number of the first record that this process adds: what is below was there at the start.
+    fn first_new(&self) -> u64;
+
+    /// How much is in it.
+    fn fill(&self) -> LogFill;
+}
+
+/// A record that is not finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Its number.
+    pub record: u64,
+    /// Its items.
+    pub items: u64,
+    /// Length of its batch.
+    pub bytes: usize,
+    /// How often it was tried and not seen to get through: what [`Log::set_attempts`] set last; for
+    /// records of a process that did not end well at least 1.
+    pub attempts: u8,
+    /// When it was written, by the wall clock.
+    pub written: SystemTime,
+}
+
+/// How much is in a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogFill {
+    /// Records that are not finished.
+    pub records: u64,
+    /// Their items.
+    pub items: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes of its files.
+    pub disk_bytes: u64,
+}
+
+/// Why a record was not added: its batch is not durable.
+#[derive(Debug, thiserror::Error)]
+pub enum Unwritten {
+    /// The journal has as many bytes as it may have, or the disk is full. Both pass.
+    #[error("the journal is full: {what}")]
+    Full {
+        /// Which bound was reached.
+        what: &'static str,
+    },
+    /// The disk does not take it. May pass.
+    #[error("the journal cannot write")]
+    Failed(#[source] io::Error),
+    /// The journal is closed.
+    #[error("the journal is closed")]
+    Closed,
+}
+
+/// Why a record has no bytes.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// It was damaged on the disk, or is finished: there is nothing to wait for.
+    #[error("record {record} is damaged or gone")]
+    Damaged {
+        /// Its number.
+        record: u64,
+    },
+    /// The disk does not give it. May pass.
+    #[error("the journal cannot read")]
+    Failed(#[source] io::Error),
+}
+
+/// A batch that failed every time.
+#[derive(Clone, Debug)]
+pub struct Poison {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// What it carries.
+    pub signal: Signal,
+    /// The request, as it was accepted.
+    pub request: Bytes,
+    /// Its items.
+    pub items: u64,
+    /// How often it was tried.
+    pub attempts: u8,
+    /// When it was accepted.
+    pub accepted: SystemTime,
+    /// What happened each time: a sentence without a full stop.
+    pub reason: String,
+}
+
+/// Where batches are put that must not be tried again by themselves.
+pub trait Shelf: Send + Sync + fmt::Debug {
+    /// Puts one there. Resolves once it is durable.
+    fn put(&self, poison: Poison) -> BoxFuture<'static, io::Result<()>>;
+}
