@@ -7,7 +7,8 @@ use spandrel_wire::{
     Edits, Kept, Limits, Projection, Reads, Rules, Signal, Traces, count, splice, validate,
 };
 
-use crate::dice::{Dice, cases, dice};
+use crate::cases::{cases, dice};
+use crate::dice::Dice;
 use crate::mess::mess_up;
 use crate::replies::{changes, encode, garbage, rules, verdicts};
 use crate::requests::traces;

@@ -1,7 +1,5 @@
 //! Decisions made by random bytes: when they run out, every decision is the simplest one.
 
-use proptest::prelude::*;
-
 /// A list of random bytes that is used up one by one.
 #[derive(Clone, Debug)]
 pub(crate) struct Dice {
@@ -10,6 +8,10 @@ pub(crate) struct Dice {
 }
 
 impl Dice {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, at: 0 }
+    }
+
     /// Dice of its own with the next bytes, at most so many and at most a third of what is left.
     /// What is decided first would use up all of them otherwise.
     pub(crate) fn fork(&mut self, most: usize) -> Self {
@@ -91,19 +93,5 @@ impl Dice {
                 .collect(),
             other => TEXTS[usize::from(other) % TEXTS.len()].to_owned(),
         }
-    }
-}
-
-/// Random bytes to decide with, up to so many.
-pub(crate) fn dice(most: usize) -> impl Strategy<Value = Dice> {
-    proptest::collection::vec(any::<u8>(), 0..most).prop_map(|bytes| Dice { bytes, at: 0 })
-}
-
-/// The number of cases of each property: enough to meet every combination that has failed yet,
-/// unless `PROPTEST_CASES` says another.
-pub(crate) fn cases() -> ProptestConfig {
-    match std::env::var("PROPTEST_CASES") {
-        Ok(_) => ProptestConfig::default(),
-        Err(_) => ProptestConfig::with_cases(500),
     }
 }

@@ -6,7 +6,7 @@ use spandrel_wire::{
     split_by_size, split_by_trace, validate,
 };
 
-use crate::dice::{cases, dice};
+use crate::cases::{cases, dice};
 use crate::replies::{garbage, rules};
 
 const SIGNALS: [Signal; 3] = [Signal::Traces, Signal::Metrics, Signal::Logs];

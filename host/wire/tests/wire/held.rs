@@ -7,7 +7,8 @@ use spandrel_wire::{
     Assembler, BadReply, Edits, Held, Limits, Signal, check_item_edits, count, splice, validate,
 };
 
-use crate::dice::{Dice, cases, dice};
+use crate::cases::{cases, dice};
+use crate::dice::Dice;
 use crate::edit::{Change, Flat, edit_span, edited, flat};
 use crate::replies::{encode, item_changes, rules};
 use crate::splice::Case;

@@ -12,6 +12,7 @@
     reason = "what is made here is as it was made, and a test that panics fails"
 )]
 
+mod cases;
 mod chain;
 mod dice;
 mod edit;

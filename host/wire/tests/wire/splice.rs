@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use prost::Message;
 use spandrel_wire::{BadReply, Edits, Kept, Limits, Signal, Verdict, count, splice, validate};
 
-use crate::dice::{Dice, cases, dice};
+use crate::cases::{cases, dice};
+use crate::dice::Dice;
 use crate::edit::{Change, edited, kept};
 use crate::mess::{Level, UNKNOWN, fields, mess_up};
 use crate::replies::{changes, encode, garbage, rules, verdicts};

@@ -10,7 +10,7 @@ use spandrel_wire::{
     split_traces, validate,
 };
 
-use crate::dice::{cases, dice};
+use crate::cases::{cases, dice};
 use crate::edit::{Flat, flat};
 use crate::mess::mess_up;
 use crate::metrics::{metrics, points};

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use prost::Message;
 use spandrel_wire::{Invalid, Limits, Signal, Summary, count, validate, write_bytes, write_nested};
 
-use crate::dice::{Dice, cases, dice};
+use crate::cases::{cases, dice};
+use crate::dice::Dice;
 use crate::mess::mess_up;
 use crate::metrics::{metrics, points};
 use crate::requests::{logs, traces};

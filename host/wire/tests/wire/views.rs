@@ -10,7 +10,7 @@ use spandrel_wire::{
     write_varint_field,
 };
 
-use crate::dice::{cases, dice};
+use crate::cases::{cases, dice};
 use crate::mess::mess_up;
 use crate::requests::traces;
 
