@@ -26,4 +26,11 @@ pub trait Ingress: Send + Sync + fmt::Debug {
 
     /// Whether any pipeline takes this signal, as things are now: a reload may change it.
     fn carries(&self, signal: Signal) -> bool;
+
+    /// How many requests of this signal it is of use to offer at a time: more would only wait for
+    /// each other, in the order of their arrival. Any number, unless said otherwise.
+    fn places(&self, signal: Signal) -> usize {
+        let _any = signal;
+        usize::MAX
+    }
 }
