@@ -7,6 +7,8 @@
 //!   relative `module` is looked up from the working directory, as all paths are;
 //! - `service::shards` (default: cores), `service::drain_timeout` (25s), `service::drain_delay`
 //!   (0s), `service::watch` (true), and `ack_on: queue | export` of a pipeline ([`service`]);
+//! - `durability: { dir, sync, sync_interval, max_bytes, max_age, strict }` of a pipeline
+//!   ([`durability`]), instead of `sending_queue::storage`;
 //! - `max_in_flight_mib` of the `otlp` receiver, and `sending_queue::max_mib`: bounds on memory that
 //!   the Collector leaves to its `memory_limiter`.
 //!
@@ -14,12 +16,14 @@
 //! Collector takes nothing in its place, and may so listen on every address.
 
 mod check;
+pub mod durability;
 pub(crate) mod duration;
 mod env;
 pub mod exporter;
 pub mod extension;
 pub mod id;
 mod json;
+pub mod memory_limiter;
 pub mod net;
 pub mod problem;
 pub mod processor;

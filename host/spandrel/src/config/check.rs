@@ -8,7 +8,7 @@ use super::extension::{self, Extension, ExtensionKind};
 use super::id::Id;
 use super::net::Endpoint;
 use super::problem::{Problem, Problems};
-use super::processor::{self, Processor, ProcessorKind};
+use super::processor::{self, Processor};
 use super::receiver::{self, Receiver};
 use super::section::Section;
 use super::service::{self, Service};
@@ -71,7 +71,8 @@ pub(crate) fn check(root: &Node, problems: &Problems) -> (Option<Service>, Vec<P
         return (None, Vec::new());
     }
     let service = service::read(&top.section("service"), &components);
-    (service, warnings(&components))
+    let warnings = warnings(&components, service.as_ref());
+    (service, warnings)
 }
 
 fn read_all<T>(
@@ -107,17 +108,17 @@ fn read_all<T>(
 }
 
 /// What is accepted, but does not do what the operator may think.
-fn warnings(components: &Components) -> Vec<Problem> {
-    let limiters = components.processors.values().flatten();
-    let limiters = limiters
-        .filter(|processor| processor.kind == ProcessorKind::MemoryLimiter)
-        .map(|processor| {
-            Problem::nowhere(
-                format!("processors::{}", processor.id),
-                "accepted, but it does nothing here",
+fn warnings(components: &Components, service: Option<&Service>) -> Vec<Problem> {
+    let pipelines = service.iter().flat_map(|service| &service.pipelines);
+    let limiters = pipelines.flat_map(|pipeline| {
+        let limiters = pipeline.limiters.iter();
+        limiters.filter(|limiter| !limiter.is_first).map(|limiter| {
+            let what = format!("processor \"{}\" does not stand first", limiter.id);
+            Problem::nowhere(format!("service::pipelines::{}", pipeline.id), what).instead(
+                "move it to the front: it guards the door of the pipeline wherever it stands",
             )
-            .instead("memory is bounded at admission: see max_in_flight_mib and sending_queue")
-        });
+        })
+    });
     let extensions = components.extensions.values().flatten();
     let plain = extensions.filter_map(|extension| {
         let ExtensionKind::Admin(admin) = &extension.kind else {

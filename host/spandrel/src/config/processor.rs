@@ -1,4 +1,5 @@
-//! Processors: `wasm/NAME` is a stage; `batch` sets the batcher of its pipeline.
+//! Processors: `wasm/NAME` is a stage; `batch` sets the batcher of its pipeline, `memory_limiter` guards
+//! its door.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use spandrel_plugin::artifact::Digest;
 use spandrel_plugin::probation::ProbationConfig;
 
 use super::id::Id;
+use super::memory_limiter::{self, MemoryLimiter};
 use super::section::Section;
 
 /// One configured processor.
@@ -29,8 +31,8 @@ pub enum ProcessorKind {
     Wasm(Arc<Wasm>),
     /// Batching in front of the exporters.
     Batch(BatcherConfig),
-    /// Read and checked, but the limits at admission protect the process.
-    MemoryLimiter,
+    /// Refuses what comes in while the process has too much memory.
+    MemoryLimiter(MemoryLimiter),
 }
 
 /// A stage: a plugin with its config, limits and fault policy.
@@ -59,7 +61,7 @@ pub(crate) fn read(id: Id, section: &Section<'_>) -> Option<Processor> {
     let kind = match id.kind() {
         "wasm" => ProcessorKind::Wasm(Arc::new(read_wasm(section)?)),
         "batch" => ProcessorKind::Batch(read_batch(section)),
-        "memory_limiter" => read_memory_limiter(section),
+        "memory_limiter" => ProcessorKind::MemoryLimiter(memory_limiter::read(section)?),
         _ => return None,
     };
     Some(Processor { id, kind })
@@ -170,15 +172,4 @@ fn read_batch(section: &Section<'_>) -> BatcherConfig {
         min_size: min_items,
         max_size: max_items,
     }
-}
-
-fn read_memory_limiter(section: &Section<'_>) -> ProcessorKind {
-    section.duration("check_interval", Duration::ZERO);
-    for key in ["limit_mib", "spike_limit_mib"] {
-        section.integer(key, 0_u32, 0..=u32::MAX);
-    }
-    for key in ["limit_percentage", "spike_limit_percentage"] {
-        section.integer(key, 0_u32, 0..=100);
-    }
-    ProcessorKind::MemoryLimiter
 }

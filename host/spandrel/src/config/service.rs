@@ -8,9 +8,11 @@ use spandrel_pipeline::pipeline::AckOn;
 use spandrel_wire::Signal;
 
 use super::check::{Components, Named};
+use super::durability::{self, Durability};
 use super::exporter::Exporter;
 use super::extension::Extension;
 use super::id::Id;
+use super::memory_limiter::MemoryLimiter;
 use super::problem::{Location, Problem};
 use super::processor::{Processor, ProcessorKind, Wasm};
 use super::receiver::Receiver;
@@ -56,6 +58,21 @@ pub struct Pipeline {
     pub exporters: Vec<Arc<Exporter>>,
     /// When senders get their answer.
     pub ack_on: AckOn,
+    /// What is accepted is on disk before the sender gets its OK.
+    pub durability: Option<Durability>,
+    /// While one of them refuses, so does the pipeline.
+    pub limiters: Vec<Limiter>,
+}
+
+/// A `memory_limiter` of a pipeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limiter {
+    /// Its key in the configuration.
+    pub id: Id,
+    /// Its limits.
+    pub settings: MemoryLimiter,
+    /// Whether it stands in front of all other processors.
+    pub is_first: bool,
 }
 
 /// A plugin at its place in a pipeline.
@@ -124,14 +141,17 @@ fn read_pipelines(service: &Section<'_>, components: &Components) -> Vec<Option<
     let problems = section.problems();
     let at = section.at().clone();
     let path = section.path().to_owned();
+    let mut places = Vec::new();
     let pipelines: Vec<_> = section
         .into_named()
         .map(|(entry, path)| {
+            places.push((entry.at.clone(), path.clone()));
             let section = Section::named(entry, path, problems);
             let (id, signal) = read_pipeline_id(entry, &section);
             read_pipeline(id, signal, &section, components)
         })
         .collect();
+    durability::check_apart(&pipelines, &places, problems);
     if pipelines.is_empty() {
         let problem = Problem::at(&at, path, "there must be at least one pipeline");
         problems
@@ -193,7 +213,12 @@ fn read_pipeline(
         AckOn::Queue,
         &[("queue", AckOn::Queue), ("export", AckOn::Export)],
     );
-    let (stages, batch) = read_processors(signal, section, processors);
+    let durability = read_durability(id.as_ref(), section, ack_on);
+    let Processors {
+        stages,
+        batch,
+        limiters,
+    } = read_processors(signal, section, processors);
     Some(Pipeline {
         id: id?,
         signal: signal?,
@@ -208,7 +233,31 @@ fn read_pipeline(
             .map(|(component, _)| component)
             .collect::<Option<_>>()?,
         ack_on,
+        durability,
+        limiters,
     })
+}
+
+fn read_durability(id: Option<&Id>, pipeline: &Section<'_>, ack_on: AckOn) -> Option<Durability> {
+    if !pipeline.has("durability") {
+        return None;
+    }
+    let section = pipeline.section("durability");
+    if ack_on == AckOn::Export {
+        section.wrong(
+            "with a journal senders get their OK once the batch is on disk, and `ack_on: export` says later",
+            "remove one of the two",
+        );
+    }
+    durability::read(id, &section)
+}
+
+/// What the processors of a pipeline make of it.
+#[derive(Default)]
+struct Processors {
+    stages: Vec<Stage>,
+    batch: Option<BatcherConfig>,
+    limiters: Vec<Limiter>,
 }
 
 /// A component of a pipeline, none where its own problems are reported already.
@@ -218,10 +267,9 @@ fn read_processors(
     signal: Option<Signal>,
     section: &Section<'_>,
     processors: Vec<Resolved<'_, Processor>>,
-) -> (Vec<Stage>, Option<BatcherConfig>) {
+) -> Processors {
     let last = processors.len().saturating_sub(1);
-    let mut stages = Vec::new();
-    let mut batch = None;
+    let mut all = Processors::default();
     for (index, (processor, at)) in processors.into_iter().enumerate() {
         let Some(processor) = processor else { continue };
         let wrong = |what: String, instead: &str| {
@@ -237,7 +285,7 @@ fn read_processors(
                         "remove it from this pipeline: metrics and logs pass as they are",
                     );
                 }
-                stages.push(Stage {
+                all.stages.push(Stage {
                     id: processor.id.clone(),
                     wasm: Arc::clone(wasm),
                 });
@@ -250,12 +298,16 @@ fn read_processors(
                         "move it to the end: batching happens in front of the exporters",
                     );
                 }
-                batch = Some(settings.clone());
+                all.batch = Some(settings.clone());
             }
-            ProcessorKind::MemoryLimiter => {}
+            ProcessorKind::MemoryLimiter(settings) => all.limiters.push(Limiter {
+                id: processor.id.clone(),
+                settings: *settings,
+                is_first: index == 0,
+            }),
         }
     }
-    (stages, batch)
+    all
 }
 
 /// Who names other components.

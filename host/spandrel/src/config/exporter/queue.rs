@@ -37,7 +37,7 @@ pub(crate) fn read(section: &Section<'_>) -> (QueueConfig, Option<BatcherConfig>
     }
     section.not_offered(
         "storage",
-        "remove it: this version keeps its queues in memory",
+        "remove it, and write `durability: { dir: ... }` at the pipeline: more than the queue is kept then",
     );
     let batch = section
         .node("batch")

@@ -1,0 +1,91 @@
+//! `memory_limiter`: the Collector's keys, with the meaning that they have there.
+
+use std::time::Duration;
+
+use super::section::Section;
+
+/// When a pipeline that names it refuses for the sake of the memory of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryLimiter {
+    /// The time between two measurements.
+    pub check_interval: Duration,
+    /// The hard limit.
+    pub limit: Amount,
+    /// Below the hard limit by so much is the soft one; none for a fifth of the hard limit.
+    pub spike: Option<Amount>,
+}
+
+/// How much memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amount {
+    /// As written.
+    Bytes(u64),
+    /// Of what there is for this process.
+    Percent(u32),
+}
+
+impl Amount {
+    /// In bytes, where there are so many in all.
+    pub fn of(self, total: u64) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Percent(percent) => total / 100 * u64::from(percent),
+        }
+    }
+}
+
+pub(super) fn read(section: &Section<'_>) -> Option<MemoryLimiter> {
+    // There is no garbage to collect here.
+    section.ignored(&[
+        "min_gc_interval_when_soft_limited",
+        "min_gc_interval_when_hard_limited",
+    ]);
+    section.required("check_interval", "1s");
+    let check_interval = section.duration_positive("check_interval", Duration::from_secs(1));
+    let mib = |key| section.integer(key, 0_u32, 0..=u32::MAX);
+    let (limit_mib, spike_mib) = (mib("limit_mib"), mib("spike_limit_mib"));
+    let percent = |key| section.integer(key, 0_u32, 0..=100);
+    let (limit_percent, spike_percent) = (
+        percent("limit_percentage"),
+        percent("spike_limit_percentage"),
+    );
+    for (key, limit_key, spike, limit) in [
+        ("spike_limit_mib", "limit_mib", spike_mib, limit_mib),
+        (
+            "spike_limit_percentage",
+            "limit_percentage",
+            spike_percent,
+            limit_percent,
+        ),
+    ] {
+        if limit > 0 && spike >= limit {
+            let what = format!("{spike} is not smaller than {limit_key}, which is {limit}");
+            section.wrong_key(
+                key,
+                what,
+                format!("write a smaller one, or a larger {limit_key}"),
+            );
+        }
+    }
+    let bytes = |mib| Amount::Bytes(u64::from(mib) << 20);
+    // As in the Collector, MiB go before percents.
+    let (limit, spike) = match (limit_mib, limit_percent) {
+        (0, 0) => {
+            section.wrong(
+                "there is no limit",
+                "add `limit_mib: 512`, or `limit_percentage: 80`",
+            );
+            return None;
+        }
+        (0, percent) => (
+            Amount::Percent(percent),
+            (spike_percent > 0).then_some(Amount::Percent(spike_percent)),
+        ),
+        (mib, _) => (bytes(mib), (spike_mib > 0).then(|| bytes(spike_mib))),
+    };
+    Some(MemoryLimiter {
+        check_interval,
+        limit,
+        spike,
+    })
+}
