@@ -6,9 +6,9 @@
 mod endpoint;
 mod reply;
 mod request;
+mod tls;
 
 use std::error::Error;
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,21 +18,31 @@ use http::HeaderMap;
 use spandrel_pipeline::exporter::{Exporter, Outcome};
 use spandrel_wire::Signal;
 use tokio::time::timeout;
+use tonic::Code;
 use tonic::transport::Channel;
 use tower::ServiceExt;
 
+use crate::auth::{ClientAuth, Credentials};
 use crate::compression::Compression;
+use crate::reread::FileError;
+use crate::secret::Secret;
 use crate::status;
+use crate::tls::{RELOAD_INTERVAL, TlsVersions};
 
 /// Where to send, and how. The defaults are the Collector's where it has one. Header values are
-/// secrets: `Debug` shows the names only.
-#[derive(Clone, PartialEq)]
+/// secrets.
+#[derive(Clone, Debug, PartialEq)]
 pub struct ExporterConfig {
     /// `http://host:port` for plain text, `https://host:port` for TLS; `host:port` means TLS unless
     /// [`ClientTls::insecure`] says otherwise.
     pub endpoint: String,
     /// Sent with every request; names that end in `-bin` carry bytes.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<(String, Secret)>,
+    /// What proves who we are; added to every request.
+    pub auth: Option<ClientAuth>,
+    /// The host, and port if any, that requests say they want to reach, and that the certificate
+    /// must have; none for that of the endpoint.
+    pub authority: Option<String>,
     /// How requests are compressed.
     pub compression: Compression,
     /// How long one attempt may take, with connecting.
@@ -55,6 +65,8 @@ impl ExporterConfig {
         Self {
             endpoint: endpoint.into(),
             headers: Vec::new(),
+            auth: None,
+            authority: None,
             compression: Compression::default(),
             timeout: Duration::from_secs(5),
             tls: ClientTls::default(),
@@ -66,36 +78,8 @@ impl ExporterConfig {
     }
 }
 
-impl fmt::Debug for ExporterConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            endpoint,
-            headers,
-            compression,
-            timeout,
-            tls,
-            keepalive,
-            user_agent,
-            max_request,
-            max_response,
-        } = self;
-        let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
-        f.debug_struct("ExporterConfig")
-            .field("endpoint", endpoint)
-            .field("headers", &names)
-            .field("compression", compression)
-            .field("timeout", timeout)
-            .field("tls", tls)
-            .field("keepalive", keepalive)
-            .field("user_agent", user_agent)
-            .field("max_request", max_request)
-            .field("max_response", max_response)
-            .finish()
-    }
-}
-
 /// TLS of an exporter, with the Collector's names. Files are in PEM.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientTls {
     /// Plain text for an endpoint without a scheme.
     pub insecure: bool,
@@ -103,12 +87,34 @@ pub struct ClientTls {
     pub insecure_skip_verify: bool,
     /// The authorities to trust; without it, those of the system.
     pub ca_file: Option<PathBuf>,
+    /// Those of the system beside those of `ca_file`.
+    pub include_system_ca_certs_pool: bool,
     /// Our certificate, for backends that ask for one; needs `key_file`.
     pub cert_file: Option<PathBuf>,
     /// Its private key.
     pub key_file: Option<PathBuf>,
     /// The name that the backend's certificate must have, where it is not the endpoint's host.
     pub server_name_override: Option<String>,
+    /// The versions that are spoken.
+    pub versions: TlsVersions,
+    /// How often the files are looked at. Connections made after a change use what is new.
+    pub reload_interval: Duration,
+}
+
+impl Default for ClientTls {
+    fn default() -> Self {
+        Self {
+            insecure: false,
+            insecure_skip_verify: false,
+            ca_file: None,
+            include_system_ca_certs_pool: false,
+            cert_file: None,
+            key_file: None,
+            server_name_override: None,
+            versions: TlsVersions::default(),
+            reload_interval: RELOAD_INTERVAL,
+        }
+    }
 }
 
 /// The client side of keepalive, with the Collector's names.
@@ -141,14 +147,14 @@ pub enum ExporterError {
         /// Why not; the value stays out of it, because it may be a secret.
         reason: &'static str,
     },
-    /// A file cannot be read.
-    #[error("cannot read {}", path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
+    /// A file cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The name cannot be asked for.
+    #[error("`{authority}` is not a host, or host:port, that can be asked for")]
+    Authority {
+        /// What was given.
+        authority: String,
     },
     /// The settings of TLS do not go together.
     #[error("tls: {0}")]
@@ -174,6 +180,7 @@ pub struct GrpcExporter {
     endpoint: String,
     channel: Channel,
     headers: HeaderMap,
+    auth: Option<Credentials>,
     compression: Compression,
     timeout: Duration,
     max_request: usize,
@@ -186,10 +193,13 @@ impl GrpcExporter {
     pub fn new(config: &ExporterConfig) -> Result<Self, ExporterError> {
         let headers = request::headers(config)?;
         let (endpoint, channel) = endpoint::connect_lazily(config)?;
+        let auth = config.auth.as_ref();
+        let auth = auth.map(|auth| Credentials::read(auth, &endpoint));
         Ok(Self {
             endpoint,
             channel,
             headers,
+            auth: auth.transpose()?,
             compression: config.compression,
             timeout: config.timeout,
             max_request: config.max_request,
@@ -203,9 +213,10 @@ impl GrpcExporter {
             Err(error) => return self.retry(&error),
         };
         let mut sends = 0;
+        let mut renewed = false;
         loop {
-            let message = message.clone();
-            let request = request::export(&self.headers, signal, self.compression, message);
+            let request =
+                request::export(self.headers(), signal, self.compression, message.clone());
             let Some(request) = request else {
                 let error = format!("request to {} is longer than gRPC can say", self.endpoint);
                 return Outcome::Permanent { error };
@@ -213,11 +224,34 @@ impl GrpcExporter {
             sends += 1;
             match self.channel.clone().oneshot(request).await {
                 Ok(response) => {
+                    // Perhaps the backend knows of other credentials before we have looked.
+                    let denied = !renewed && is_unauthenticated(response.headers());
+                    if denied && self.renew().await {
+                        renewed = true;
+                        continue;
+                    }
                     return reply::read(response, &self.endpoint, self.max_response).await;
                 }
                 Err(error) if sends < MOST_SENDS && was_never_sent(&error) => {}
                 Err(error) => return self.retry(&error),
             }
+        }
+    }
+
+    /// What every request has, with the credentials that are in force.
+    fn headers(&self) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        if let Some(auth) = &self.auth {
+            auth.add_to(&mut headers);
+        }
+        headers
+    }
+
+    /// Whether there are other credentials than before.
+    async fn renew(&self) -> bool {
+        match &self.auth {
+            Some(auth) => auth.look().await,
+            None => false,
         }
     }
 
@@ -251,6 +285,13 @@ impl Exporter for GrpcExporter {
             }
         })
     }
+}
+
+/// Such an answer is its headers alone.
+fn is_unauthenticated(headers: &HeaderMap) -> bool {
+    headers
+        .get("grpc-status")
+        .is_some_and(|code| Code::from_bytes(code.as_bytes()) == Code::Unauthenticated)
 }
 
 /// Whether the connection ended, in good order, before any of the request went out or was looked at.

@@ -7,9 +7,15 @@
 
 #![forbid(unsafe_code)]
 
+pub mod auth;
 pub mod compression;
 pub mod exporter;
 mod method;
 mod prefix;
 pub mod receiver;
+mod reread;
+pub mod secret;
 mod status;
+pub mod tls;
+
+pub use reread::FileError;

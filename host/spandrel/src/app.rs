@@ -314,6 +314,8 @@ impl Open {
                     self.addresses.extend(address);
                     self.pages.spawn(listener.serve(control.clone()));
                 }
+                // They are part of what names them.
+                ExtensionKind::BearerTokenAuth(_) | ExtensionKind::BasicAuth(_) => {}
             }
         }
         Ok(())

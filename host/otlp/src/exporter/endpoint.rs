@@ -1,17 +1,16 @@
 //! The connection to the backend, by the Collector's rules for endpoints and TLS.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::Uri;
-use http::uri::Scheme;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{self, CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, SignatureScheme};
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use http::uri::{Authority, Scheme};
+use hyper_util::client::legacy::connect::HttpConnector;
+use rustls::pki_types::ServerName;
+use tonic::transport::{Channel, Endpoint};
+use tower::service_fn;
 
-use super::{ClientTls, ExporterConfig, ExporterError};
+use super::tls::Connector;
+use super::{ExporterConfig, ExporterError};
 
 /// Attempts that may wait for the connection; the pipeline has its own limit, far below.
 const WAITING_ATTEMPTS: usize = 1024;
@@ -27,8 +26,12 @@ pub(crate) fn connect_lazily(config: &ExporterConfig) -> Result<(String, Channel
         endpoint: config.endpoint.clone(),
         source,
     };
+    let origin = origin(config, &uri)?;
     let secure = uri.scheme() == Some(&Scheme::HTTPS);
-    let mut endpoint = Endpoint::from(uri)
+    // TLS is our connector's: tonic is told of a plain connection.
+    let endpoint = with_scheme(&uri, Scheme::HTTP).ok_or_else(bad_endpoint)?;
+    let mut endpoint = Endpoint::from(endpoint)
+        .origin(origin.clone())
         .user_agent(config.user_agent.clone())
         .map_err(connection)?
         .connect_timeout(config.timeout)
@@ -39,10 +42,74 @@ pub(crate) fn connect_lazily(config: &ExporterConfig) -> Result<(String, Channel
             .keep_alive_timeout(keepalive.timeout)
             .keep_alive_while_idle(keepalive.permit_without_stream);
     }
-    if secure {
-        endpoint = with_tls(endpoint, &config.tls, connection)?;
+    if !secure {
+        return Ok((shown, endpoint.connect_lazy()));
     }
-    Ok((shown, endpoint.connect_lazy()))
+    if config.tls.cert_file.is_some() != config.tls.key_file.is_some() {
+        let message = "`cert_file` and `key_file` are needed together";
+        return Err(ExporterError::TlsSettings(message));
+    }
+    let connector = Connector::new(&config.tls, tcp(config), name(config, &origin)?, &shown)?;
+    let connector = Arc::new(connector);
+    let connect = service_fn(move |mut uri: Uri| {
+        let connector = Arc::clone(&connector);
+        // Without a port, TLS has another one than plain text.
+        uri = with_port(&uri, 443).unwrap_or(uri);
+        async move { connector.connect(uri).await }
+    });
+    Ok((shown, endpoint.connect_with_connector_lazy(connect)))
+}
+
+fn tcp(config: &ExporterConfig) -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(config.timeout));
+    tcp
+}
+
+/// What requests say that they want to reach: as in gRPC, `authority`, or else the name that the
+/// certificate must have, or else where they go.
+fn origin(config: &ExporterConfig, uri: &Uri) -> Result<Uri, ExporterError> {
+    let wanted = config.authority.as_ref();
+    let Some(wanted) = wanted.or(config.tls.server_name_override.as_ref()) else {
+        return Ok(uri.clone());
+    };
+    let not_one = || ExporterError::Authority {
+        authority: wanted.clone(),
+    };
+    let authority: Authority = wanted.parse().map_err(|_| not_one())?;
+    // What stands before an `@` would be sent in plain sight.
+    if authority.as_str().contains('@') {
+        return Err(not_one());
+    }
+    let mut parts = uri.clone().into_parts();
+    parts.authority = Some(authority);
+    Uri::from_parts(parts).map_err(|_| not_one())
+}
+
+/// The name that the certificate must have, which is also the one that is asked for (SNI).
+fn name(config: &ExporterConfig, origin: &Uri) -> Result<ServerName<'static>, ExporterError> {
+    let host = origin.host().unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let name = config.tls.server_name_override.as_deref().unwrap_or(bare);
+    ServerName::try_from(name.to_owned()).map_err(|_| ExporterError::Authority {
+        authority: name.to_owned(),
+    })
+}
+
+fn with_scheme(uri: &Uri, scheme: Scheme) -> Option<Uri> {
+    let mut parts = uri.clone().into_parts();
+    parts.scheme = Some(scheme);
+    Uri::from_parts(parts).ok()
+}
+
+fn with_port(uri: &Uri, port: u16) -> Option<Uri> {
+    if uri.port().is_some() {
+        return None;
+    }
+    let mut parts = uri.clone().into_parts();
+    parts.authority = format!("{}:{port}", uri.host()?).parse().ok();
+    Uri::from_parts(parts).ok()
 }
 
 /// A scheme decides by itself; without one it is TLS, unless the config says insecure.
@@ -57,97 +124,6 @@ fn uri(endpoint: &str, insecure: bool) -> Option<Uri> {
     let bare = matches!(uri.path(), "" | "/") && uri.query().is_none();
     let named = uri.host().is_some_and(|host| !host.is_empty());
     (known && bare && named).then_some(uri)
-}
-
-fn with_tls(
-    endpoint: Endpoint,
-    tls: &ClientTls,
-    connection: impl Fn(tonic::transport::Error) -> ExporterError,
-) -> Result<Endpoint, ExporterError> {
-    let mut config = ClientTlsConfig::new();
-    if let Some(name) = &tls.server_name_override {
-        config = config.domain_name(name.clone());
-    }
-    match (&tls.cert_file, &tls.key_file) {
-        (Some(cert), Some(key)) => {
-            config = config.identity(Identity::from_pem(read(cert)?, read(key)?));
-        }
-        (None, None) => {}
-        _ => {
-            let message = "`cert_file` and `key_file` are needed together";
-            return Err(ExporterError::TlsSettings(message));
-        }
-    }
-    if tls.insecure_skip_verify {
-        let verifier = Arc::new(AnyBackend::new());
-        return endpoint
-            .tls_config_with_verifier(config, verifier)
-            .map_err(connection);
-    }
-    config = match &tls.ca_file {
-        Some(file) => config.ca_certificate(Certificate::from_pem(read(file)?)),
-        None => config.with_native_roots(),
-    };
-    endpoint.tls_config(config).map_err(connection)
-}
-
-fn read(path: &PathBuf) -> Result<Vec<u8>, ExporterError> {
-    std::fs::read(path).map_err(|source| ExporterError::File {
-        path: path.clone(),
-        source,
-    })
-}
-
-/// `insecure_skip_verify`: any certificate will do, as long as the peer has its key.
-#[derive(Debug)]
-struct AnyBackend {
-    provider: CryptoProvider,
-}
-
-impl AnyBackend {
-    fn new() -> Self {
-        Self {
-            provider: crypto::ring::default_provider(),
-        }
-    }
-}
-
-impl ServerCertVerifier for AnyBackend {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, cert, dss, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, cert, dss, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub(crate) fn headers(config: &ExporterConfig) -> Result<HeaderMap, ExporterErro
     let mut metadata = MetadataMap::new();
     for (name, value) in &config.headers {
         let lower = name.to_ascii_lowercase();
-        add(&mut metadata, &lower, value).map_err(|reason| ExporterError::Header {
+        add(&mut metadata, &lower, value.reveal()).map_err(|reason| ExporterError::Header {
             name: name.clone(),
             reason,
         })?;
@@ -73,7 +73,7 @@ fn timeout_header(config: &ExporterConfig) -> Option<HeaderValue> {
 
 /// The request; none when the message is longer than its prefix can say.
 pub(crate) fn export(
-    headers: &HeaderMap,
+    headers: HeaderMap,
     signal: Signal,
     compression: Compression,
     message: Bytes,
@@ -87,7 +87,7 @@ pub(crate) fn export(
     *request.method_mut() = Method::POST;
     *request.version_mut() = Version::HTTP_2;
     *request.uri_mut() = Uri::from_static(method::path(signal));
-    *request.headers_mut() = headers.clone();
+    *request.headers_mut() = headers;
     Some(request)
 }
 
@@ -125,8 +125,8 @@ mod tests {
     fn header_values_are_never_printed() {
         let mut config = ExporterConfig::new("http://a:1");
         config.headers = vec![
-            ("authorization".to_owned(), "Bearer hunter2".to_owned()),
-            ("token-bin".to_owned(), "hunter2".to_owned()),
+            ("authorization".to_owned(), "Bearer hunter2".into()),
+            ("token-bin".to_owned(), "hunter2".into()),
         ];
         let made = headers(&config).expect("valid");
         let encoded = made.get("token-bin").expect("made").as_bytes().to_vec();

@@ -16,7 +16,7 @@ use super::answer::Answerer;
 use super::budget::Budget;
 use super::connection::{Connections, Streams, window};
 use super::health::Health;
-use super::{Closed, Receiver, ReceiverConfig, ReceiverStats};
+use super::{Closed, Doors, Receiver, ReceiverConfig, ReceiverStats};
 use crate::compression::MAX_STATE_BYTES;
 
 /// Connections open at a time. An idle one takes some 20 KiB, and one that cannot be read on takes
@@ -41,7 +41,7 @@ pub(crate) async fn run(
         config,
         listener,
         local_addr,
-        tls,
+        doors: Doors { tls, auth },
         stats,
     } = receiver;
     let draining = CancellationToken::new();
@@ -51,6 +51,7 @@ pub(crate) async fn run(
         budget: Budget::new(most_in_flight(&config)),
         max_recv_msg_size: config.max_recv_msg_size,
         ingress,
+        auth,
         leaving: draining.child_token(),
         draining: draining.clone(),
         stats: Arc::clone(&stats),

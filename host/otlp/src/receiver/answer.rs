@@ -23,6 +23,7 @@ use tracing::debug;
 use super::budget::Budget;
 use super::health::Health;
 use super::{ReceiverStats, request};
+use crate::auth::Authenticator;
 use crate::compression::{ACCEPTED, Compression};
 use crate::method;
 use crate::status::{self, Unread};
@@ -54,6 +55,7 @@ impl<B> RequestBody for B where
 #[derive(Debug)]
 pub(crate) struct Answerer {
     pub(crate) ingress: Arc<dyn Ingress>,
+    pub(crate) auth: Option<Authenticator>,
     pub(crate) max_recv_msg_size: usize,
     pub(crate) budget: Budget,
     pub(crate) health: Health,
@@ -94,6 +96,11 @@ impl Answerer {
     }
 
     async fn export<B: RequestBody>(&self, request: Request<B>) -> Result<(), Status> {
+        // First of all, so that strangers learn nothing and nothing of theirs is read.
+        if let Some(auth) = &self.auth {
+            let admitted = auth.admit(request.headers()).await;
+            admitted.map_err(status::denied)?;
+        }
         let signal = self.route(request.uri().path())?;
         let compression = encoding(request.headers())?;
         if self.draining.is_cancelled() {

@@ -14,7 +14,6 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rand::Rng;
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -28,6 +27,7 @@ use super::Keepalive;
 use super::activity::{Activity, Counted};
 use super::answer::Answerer;
 use super::preface::Opened;
+use super::tls::Certificates;
 
 /// How long a client may take to make itself known: for the TLS handshake, then for the first
 /// bytes of HTTP/2. Real clients send both at once.
@@ -76,7 +76,7 @@ pub(crate) struct Connections {
     pub(crate) answerer: Arc<Answerer>,
     pub(crate) max_concurrent_streams: u32,
     pub(crate) keepalive: Keepalive,
-    pub(crate) tls: Option<Arc<ServerConfig>>,
+    pub(crate) tls: Option<Certificates>,
     pub(crate) streams: Streams,
 }
 
@@ -97,7 +97,7 @@ impl Connections {
         match &self.tls {
             None => self.greet(stream, peer, window).await,
             Some(tls) => {
-                let accepting = TlsAcceptor::from(Arc::clone(tls)).accept(stream);
+                let accepting = TlsAcceptor::from(tls.current()).accept(stream);
                 let stream = tokio::select! {
                     accepted = in_time(accepting) => accepted?,
                     () = self.answerer.draining.cancelled() => return Ok(()),

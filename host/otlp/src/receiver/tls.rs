@@ -1,107 +1,63 @@
-//! TLS of the receiver: rustls with ring, TLS 1.2 and 1.3, HTTP/2 only.
+//! TLS of the receiver: rustls with ring, HTTP/2 only, certificates that are read again.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{RootCertStore, ServerConfig, crypto};
+use rustls::{RootCertStore, ServerConfig};
 
 use super::ServerTls;
+use crate::reread::{FileError, Files, Kind, Reread};
+use crate::tls;
 
-/// Why the files cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file cannot be read, or is not PEM, or has nothing of the kind in it.
-    #[error("cannot read {what} from {}", path.display())]
-    File {
-        /// What should be there.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: Box<pem::Error>,
-    },
-    /// The certificates do not serve their purpose.
-    #[error("cannot use {what} of {}", path.display())]
-    Unusable {
-        /// What.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+/// How connections are accepted. Each takes what is in force when it comes, sessions included: none
+/// is resumed by who would not be let in any more.
+#[derive(Debug)]
+pub(crate) struct Certificates(Reread<ServerConfig>);
+
+impl Certificates {
+    pub(crate) fn read(settings: &ServerTls, endpoint: &str) -> Result<Self, FileError> {
+        let mut paths = vec![settings.cert_file.clone(), settings.key_file.clone()];
+        paths.extend(settings.client_ca_file.clone());
+        let every = settings.reload_interval;
+        let settings = settings.clone();
+        let make = move |files: &Files| server(&settings, files);
+        Reread::new(Kind::Certificate, endpoint, paths, every, make).map(Self)
+    }
+
+    /// For one more connection.
+    pub(crate) fn current(&self) -> Arc<ServerConfig> {
+        self.0.current()
+    }
 }
 
-/// How to accept TLS connections with these files.
-pub(crate) fn server(files: &ServerTls) -> Result<Arc<ServerConfig>, TlsError> {
-    let provider = Arc::new(crypto::ring::default_provider());
-    let certificates = certificates(&files.cert_file, "a certificate")?;
-    let key = PrivateKeyDer::from_pem_file(&files.key_file)
-        .map_err(|source| unreadable("a private key", &files.key_file, source))?;
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|source| unusable("TLS versions", &files.cert_file, source))?;
-    let builder = match &files.client_ca_file {
+fn server(settings: &ServerTls, files: &Files) -> Result<ServerConfig, FileError> {
+    let (cert_file, key_file) = (&settings.cert_file, &settings.key_file);
+    let certificates = tls::certificates(files, cert_file, "a certificate")?;
+    let key = tls::key(files, key_file)?;
+    let builder = ServerConfig::builder_with_provider(tls::provider())
+        .with_protocol_versions(settings.versions.supported())
+        .map_err(|source| FileError::unusable("TLS versions", cert_file, source))?;
+    let builder = match &settings.client_ca_file {
         None => builder.with_no_client_auth(),
-        Some(file) => builder.with_client_cert_verifier(verifier(file, provider)?),
+        Some(file) => builder.with_client_cert_verifier(verifier(files, file)?),
     };
     let mut config = builder
         .with_single_cert(certificates, key)
-        .map_err(|source| unusable("the certificate", &files.cert_file, source))?;
+        .map_err(|source| FileError::unusable("the certificate", cert_file, source))?;
     config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(Arc::new(config))
+    Ok(config)
 }
 
 /// Lets in who has a certificate of one of these authorities.
-fn verifier(
-    file: &Path,
-    provider: Arc<crypto::CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+fn verifier(files: &Files, file: &Path) -> Result<Arc<dyn ClientCertVerifier>, FileError> {
     let mut roots = RootCertStore::empty();
-    for authority in certificates(file, "an authority's certificate")? {
-        roots
-            .add(authority)
-            .map_err(|source| unusable("an authority's certificate", file, source))?;
-    }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-        .build()
-        .map_err(|source| unusable("the authorities' certificates", file, source))?;
-    Ok(verifier)
-}
-
-/// All certificates of a file; at least one.
-fn certificates(file: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let found: Vec<_> = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect)
-        .map_err(|source| unreadable(what, file, source))?;
-    if found.is_empty() {
-        return Err(unreadable(what, file, pem::Error::NoItemsFound));
-    }
-    Ok(found)
-}
-
-fn unreadable(what: &'static str, path: &Path, source: pem::Error) -> TlsError {
-    TlsError::File {
-        what,
-        path: path.to_owned(),
-        source: Box::new(source),
-    }
-}
-
-fn unusable(
-    what: &'static str,
-    path: &Path,
-    source: impl std::error::Error + Send + Sync + 'static,
-) -> TlsError {
-    TlsError::Unusable {
-        what,
-        path: path.to_owned(),
-        source: Box::new(source),
-    }
+    tls::trust(&mut roots, files, file)?;
+    let what = "the authorities' certificates";
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), tls::provider()).build();
+    verifier
+        .map(|verifier| verifier as Arc<dyn ClientCertVerifier>)
+        .map_err(|source| FileError::unusable(what, file, source))
 }

@@ -39,9 +39,9 @@ async fn headers_reach_the_backend() {
     let (backend, _task) = Backend::start().await;
     let config = ExporterConfig {
         headers: vec![
-            ("Authorization".to_owned(), "Bearer t0ken".to_owned()),
-            ("x-tenant".to_owned(), "shop".to_owned()),
-            ("x-key-bin".to_owned(), "raw".to_owned()),
+            ("Authorization".to_owned(), "Bearer t0ken".into()),
+            ("x-tenant".to_owned(), "shop".into()),
+            ("x-key-bin".to_owned(), "raw".into()),
         ],
         timeout: Duration::from_secs(30),
         ..ExporterConfig::new(backend.url())
@@ -240,7 +240,7 @@ async fn bad_configs_are_refused() {
         ("authorization", "s3cret\n"),
     ] {
         let config = ExporterConfig {
-            headers: vec![(name.to_owned(), value.to_owned())],
+            headers: vec![(name.to_owned(), value.into())],
             ..ExporterConfig::new("http://backend:4317")
         };
         let error = GrpcExporter::new(&config).expect_err(name);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spandrel_otlp::exporter::{ExporterConfig, GrpcExporter};
-use spandrel_otlp::receiver::{Closed, Receiver, ReceiverConfig};
+use spandrel_otlp::receiver::{Closed, Receiver, ReceiverConfig, ServerTls};
 use spandrel_pipeline::exporter::{Exporter, Outcome};
 use spandrel_wire::Signal;
 use tokio::sync::watch;
@@ -137,11 +137,7 @@ async fn a_new_connection_is_served_first() {
 async fn bad_settings_change_nothing() {
     let sink = Sink::open();
     let collector = Collector::start(&sink).await;
-    let missing = spandrel_otlp::receiver::ServerTls {
-        cert_file: "missing.pem".into(),
-        key_file: "missing.pem".into(),
-        client_ca_file: None,
-    };
+    let missing = ServerTls::new("missing.pem", "missing.pem");
     let bad = ReceiverConfig {
         tls: Some(missing),
         ..config()

@@ -8,6 +8,8 @@
     reason = "the lints let tests do so, but not what tests share"
 )]
 
+mod auth;
+mod authority;
 mod backend;
 mod collector;
 mod drain;
@@ -15,6 +17,7 @@ mod export;
 mod hand_over;
 mod limits;
 mod raw;
+mod renewal;
 mod round_trip;
 mod statuses;
 mod tls;

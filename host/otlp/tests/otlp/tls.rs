@@ -2,78 +2,24 @@
 
 use std::path::PathBuf;
 
-use prost::Message;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::server::Acceptor;
 use spandrel_otlp::exporter::{ClientTls, ExporterConfig, ExporterError, GrpcExporter};
-use spandrel_otlp::receiver::{BindError, Receiver, ReceiverConfig, ServerTls};
-use spandrel_pipeline::exporter::{Exporter, Outcome};
-use spandrel_wire::Signal;
-use tempfile::TempDir;
+use spandrel_otlp::receiver::{BindError, Receiver};
+use spandrel_otlp::tls::{TlsVersion, TlsVersions};
+use spandrel_pipeline::exporter::Outcome;
+use tokio::net::TcpListener;
+use tokio_rustls::LazyConfigAcceptor;
 
-use crate::collector::{Collector, Sink, config};
-use crate::round_trip::{patient, spans};
-
-/// An authority, and what it signed, as files.
-struct Authority {
-    folder: TempDir,
-    issuer: CertifiedIssuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).expect("names");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key");
-        let issuer = CertifiedIssuer::self_signed(params, key).expect("signed");
-        let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join("ca.pem"), issuer.pem()).expect("written");
-        Self { folder, issuer }
-    }
-
-    fn ca_file(&self) -> PathBuf {
-        self.folder.path().join("ca.pem")
-    }
-
-    /// Certificate and key for this name.
-    fn sign(&self, name: &str) -> (PathBuf, PathBuf) {
-        let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
-        let certificate = params.signed_by(&key, &self.issuer).expect("signed");
-        let cert_file = self.folder.path().join(format!("{name}.pem"));
-        let key_file = self.folder.path().join(format!("{name}.key"));
-        std::fs::write(&cert_file, certificate.pem()).expect("written");
-        std::fs::write(&key_file, key.serialize_pem()).expect("written");
-        (cert_file, key_file)
-    }
-
-    fn server(&self, name: &str, client_ca_file: Option<PathBuf>) -> ReceiverConfig {
-        let (cert_file, key_file) = self.sign(name);
-        ReceiverConfig {
-            tls: Some(ServerTls {
-                cert_file,
-                key_file,
-                client_ca_file,
-            }),
-            ..config()
-        }
-    }
-}
+use crate::authority::{Authority, attempt, trusting};
+use crate::collector::{Collector, Sink};
+use crate::round_trip::patient;
 
 async fn send(endpoint: String, tls: ClientTls) -> Outcome {
     let config = ExporterConfig {
         tls,
         ..patient(&endpoint)
     };
-    let exporter = GrpcExporter::new(&config).expect("a good config");
-    let batch = spans(3).encode_to_vec();
-    exporter.export(Signal::Traces, batch.into()).await
-}
-
-fn trusting(authority: &Authority) -> ClientTls {
-    ClientTls {
-        ca_file: Some(authority.ca_file()),
-        ..ClientTls::default()
-    }
+    attempt(&GrpcExporter::new(&config).expect("a good config")).await
 }
 
 fn retry_error(outcome: Outcome) -> String {
@@ -153,7 +99,7 @@ async fn clients_must_show_a_certificate() {
         ..patient(&url)
     };
     let gone = GrpcExporter::new(&config);
-    assert!(matches!(gone, Err(ExporterError::File { .. })));
+    assert!(matches!(gone, Err(ExporterError::File(_))));
 
     let other = Authority::new();
     for (signer, welcome) in [(&other, false), (&authority, true)] {
@@ -191,4 +137,106 @@ async fn bad_files_are_named() {
     };
     let error = GrpcExporter::new(&half).expect_err("half");
     assert!(error.to_string().contains("key_file"), "{error}");
+}
+
+/// The lowest and the highest version hold, on both ends: who has none in common with the other does
+/// not get through, and is told so.
+#[tokio::test]
+async fn versions_are_kept_to() {
+    use TlsVersion::{V1_2, V1_3};
+    let authority = Authority::new();
+    let versions = |min, max| TlsVersions { min, max };
+    for (server, client, welcome) in [
+        (versions(V1_3, V1_3), versions(V1_2, V1_2), false),
+        (versions(V1_2, V1_2), versions(V1_3, V1_3), false),
+        (versions(V1_3, V1_3), versions(V1_2, V1_3), true),
+        (versions(V1_2, V1_2), versions(V1_2, V1_3), true),
+        (versions(V1_2, V1_3), versions(V1_2, V1_2), true),
+    ] {
+        let mut config = authority.server("localhost", None);
+        config.tls.as_mut().expect("set").versions = server;
+        let sink = Sink::open();
+        let collector = Collector::start_with(config, &sink).await;
+        let tls = ClientTls {
+            versions: client,
+            ..trusting(&authority)
+        };
+        let url = format!("https://localhost:{}", collector.addr.port());
+        let outcome = send(url, tls).await;
+        let got_through = matches!(outcome, Outcome::Sent);
+        assert_eq!(got_through, welcome, "{server:?} {client:?} {outcome:?}");
+        if !welcome {
+            let error = retry_error(outcome);
+            assert!(error.contains("ersion"), "{error}");
+        }
+    }
+}
+
+/// What a client asks for by name: with TLS the name is in its first message, and without a
+/// certificate to check (there is none yet) that is all that a front end can route by.
+#[tokio::test]
+async fn the_name_is_asked_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    for (authority, name, asked) in [
+        (None, None, "localhost"),
+        (None, Some("a.example"), "a.example"),
+        (Some("b.example:99"), None, "b.example"),
+        (Some("b.example:99"), Some("a.example"), "a.example"),
+    ] {
+        let config = ExporterConfig {
+            authority: authority.map(str::to_owned),
+            tls: ClientTls {
+                server_name_override: name.map(str::to_owned),
+                insecure_skip_verify: true,
+                ..ClientTls::default()
+            },
+            ..patient(&format!("https://localhost:{port}"))
+        };
+        let exporter = GrpcExporter::new(&config).expect("a good config");
+        let listen = async {
+            let (stream, _) = listener.accept().await.expect("a client");
+            let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await;
+            let hello = hello.expect("a hello");
+            hello.client_hello().server_name().map(str::to_owned)
+        };
+        let (found, outcome) = tokio::join!(listen, attempt(&exporter));
+        assert_eq!(found.as_deref(), Some(asked));
+        retry_error(outcome);
+    }
+}
+
+/// Requests say which host they want to reach: the endpoint's, or the one of the config. What is no
+/// host is refused, and so is what would send a password in plain sight.
+#[tokio::test]
+async fn requests_name_the_authority() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let addr = listener.local_addr().expect("bound");
+    let here = addr.to_string();
+    for (authority, asked) in [
+        (None, here.as_str()),
+        (Some("a.example:99"), "a.example:99"),
+    ] {
+        let config = ExporterConfig {
+            authority: authority.map(str::to_owned),
+            ..patient(&format!("http://{addr}"))
+        };
+        let exporter = GrpcExporter::new(&config).expect("a good config");
+        let listen = async {
+            let (stream, _) = listener.accept().await.expect("a client");
+            let mut requests = h2::server::handshake(stream).await.expect("HTTP/2");
+            let (request, _) = requests.accept().await.expect("one").expect("whole");
+            request.uri().authority().map(ToString::to_string)
+        };
+        let (found, _) = tokio::join!(listen, attempt(&exporter));
+        assert_eq!(found.as_deref(), Some(asked));
+    }
+    for authority in ["", "a b", "user:secret@a.example", "a/b"] {
+        let config = ExporterConfig {
+            authority: Some(authority.to_owned()),
+            ..patient(&format!("http://{addr}"))
+        };
+        let error = GrpcExporter::new(&config).expect_err(authority);
+        assert!(matches!(error, ExporterError::Authority { .. }), "{error}");
+    }
 }

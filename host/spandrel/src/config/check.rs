@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::auth::{self, Authenticators};
 use super::exporter::{self, Exporter};
 use super::extension::{self, Extension, ExtensionKind};
 use super::id::Id;
@@ -29,13 +30,21 @@ pub(crate) struct Components {
 /// Checks the whole tree. All problems are noted; the result is whole only when there are none.
 pub(crate) fn check(root: &Node, problems: &Problems) -> (Option<Service>, Vec<Problem>) {
     let top = Section::new(root, String::new(), problems);
+    let extensions = read_all(
+        &top,
+        "extensions",
+        "extension",
+        extension::KINDS,
+        extension::read,
+    );
+    let authenticators = Authenticators::new(&extensions, root);
     let components = Components {
         receivers: read_all(
             &top,
             "receivers",
             "receiver",
             receiver::KINDS,
-            receiver::read,
+            |id, section| receiver::read(id, section, &authenticators),
         ),
         processors: read_all(
             &top,
@@ -49,15 +58,9 @@ pub(crate) fn check(root: &Node, problems: &Problems) -> (Option<Service>, Vec<P
             "exporters",
             "exporter",
             exporter::KINDS,
-            exporter::read,
+            |id, section| exporter::read(id, section, &authenticators),
         ),
-        extensions: read_all(
-            &top,
-            "extensions",
-            "extension",
-            extension::KINDS,
-            extension::read,
-        ),
+        extensions,
     };
     top.not_offered(
         "connectors",
@@ -135,5 +138,6 @@ fn warnings(components: &Components, service: Option<&Service>) -> Vec<Problem> 
             .instead("listen on localhost or a unix socket, with a proxy that speaks TLS in front");
         (!listen.is_loopback()).then_some(problem)
     });
-    limiters.chain(plain).collect()
+    let secrets = auth::in_plain_sight(components);
+    limiters.chain(plain).chain(secrets).collect()
 }

@@ -53,17 +53,22 @@ fn expand_scalar(
 ) -> Result<Node, Wrong> {
     let parts = split(&scalar.text)?;
     if let [Part::Reference(reference)] = parts.as_slice() {
-        return Ok(typed(reference.resolve(environment)?, at));
+        return Ok(typed(reference.resolve(environment)?, at).hidden());
     }
     let mut text = String::new();
+    let mut hidden = false;
     for part in parts {
         match part {
             Part::Text(literal) => text.push_str(literal),
-            Part::Reference(reference) => text.push_str(&reference.resolve(environment)?),
+            Part::Reference(reference) => {
+                text.push_str(&reference.resolve(environment)?);
+                hidden = true;
+            }
         }
     }
     let plain = scalar.plain;
-    Ok(Node::new(at.clone(), Value::Scalar(Scalar { text, plain })))
+    let node = Node::new(at.clone(), Value::Scalar(Scalar { text, plain }));
+    Ok(Node { hidden, ..node })
 }
 
 /// A variable that is the whole value may hold any YAML: a number, a list, a map. What is no YAML

@@ -3,16 +3,17 @@
 pub mod queue;
 pub mod retry;
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use spandrel_otlp::compression::Compression;
 use spandrel_otlp::exporter::ExporterConfig;
+use spandrel_otlp::secret::Secret;
 use spandrel_pipeline::backoff::RetryConfig;
 use spandrel_pipeline::batcher::BatcherConfig;
 use spandrel_pipeline::queue::QueueConfig;
 
+use super::auth::Authenticators;
 use super::id::Id;
 use super::net::{read_client_keepalive, read_client_tls};
 use super::problem::Problem;
@@ -45,20 +46,9 @@ pub enum ExporterKind {
     File(FileExporter),
 }
 
-/// OTLP over gRPC. Its headers are secrets: `Debug` shows their names only.
-#[derive(Clone, PartialEq)]
+/// OTLP over gRPC.
+#[derive(Clone, Debug, PartialEq)]
 pub struct OtlpExporter(pub ExporterConfig);
-
-impl fmt::Debug for OtlpExporter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let headers = self.0.headers.iter();
-        let names: Vec<&str> = headers.map(|(name, _)| name.as_str()).collect();
-        f.debug_struct("OtlpExporter")
-            .field("endpoint", &self.0.endpoint)
-            .field("headers", &names)
-            .finish_non_exhaustive()
-    }
-}
 
 /// How much the debug exporter prints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,7 +74,11 @@ pub struct FileExporter {
 /// What can be written as an exporter's type.
 pub(crate) const KINDS: &[&str] = &["otlp_grpc", "otlp", "debug", "file"];
 
-pub(crate) fn read(id: Id, section: &Section<'_>) -> Option<Exporter> {
+pub(crate) fn read(
+    id: Id,
+    section: &Section<'_>,
+    authenticators: &Authenticators<'_>,
+) -> Option<Exporter> {
     let (queue, batch) = match id.kind() {
         "otlp_grpc" | "otlp" => queue::read(&section.section("sending_queue")),
         _ => (QueueConfig::default(), None),
@@ -92,7 +86,8 @@ pub(crate) fn read(id: Id, section: &Section<'_>) -> Option<Exporter> {
     let (kind, retry) = match id.kind() {
         "otlp_grpc" | "otlp" => {
             let retry = retry::read(&section.section("retry_on_failure"));
-            (ExporterKind::OtlpGrpc(Box::new(read_otlp(section)?)), retry)
+            let settings = read_otlp(section, authenticators)?;
+            (ExporterKind::OtlpGrpc(Box::new(settings)), retry)
         }
         "debug" => (
             ExporterKind::Debug(read_debug(section)),
@@ -113,7 +108,7 @@ pub(crate) fn read(id: Id, section: &Section<'_>) -> Option<Exporter> {
     })
 }
 
-fn read_otlp(section: &Section<'_>) -> Option<OtlpExporter> {
+fn read_otlp(section: &Section<'_>, authenticators: &Authenticators<'_>) -> Option<OtlpExporter> {
     let compression = section.choice(
         "compression",
         Compression::Gzip,
@@ -127,7 +122,8 @@ fn read_otlp(section: &Section<'_>) -> Option<OtlpExporter> {
     let headers = read_headers(section);
     let tls = read_client_tls(section);
     let keepalive = read_client_keepalive(section);
-    section.not_offered("auth", "put the credentials into `headers`");
+    let auth = authenticators.client(section);
+    let authority = section.parsed("authority", read_authority);
     section.ignored(&[
         "read_buffer_size",
         "write_buffer_size",
@@ -140,6 +136,8 @@ fn read_otlp(section: &Section<'_>) -> Option<OtlpExporter> {
         compression,
         timeout,
         headers,
+        auth,
+        authority,
         tls,
         keepalive,
         ..ExporterConfig::new(endpoint)
@@ -180,7 +178,15 @@ fn read_endpoint(text: &str, insecure: bool) -> Result<String, String> {
     }
 }
 
-fn read_headers(section: &Section<'_>) -> Vec<(String, String)> {
+fn read_authority(text: &str) -> Result<String, String> {
+    let authority: Option<http::uri::Authority> = text.parse().ok();
+    authority
+        .filter(|authority| !authority.as_str().contains('@'))
+        .map(|authority| authority.to_string())
+        .ok_or_else(|| "write a host, or host:port".to_owned())
+}
+
+fn read_headers(section: &Section<'_>) -> Vec<(String, Secret)> {
     let mut headers = Vec::new();
     for (entry, path) in section.section("headers").into_named() {
         let Some(text) = entry.node.text() else {
@@ -199,7 +205,7 @@ fn read_headers(section: &Section<'_>) -> Vec<(String, String)> {
             (Ok(name), Ok(_))
                 if !name.as_str().starts_with("grpc-") && !name.as_str().ends_with("-bin") =>
             {
-                headers.push((name.as_str().to_owned(), text.to_owned()));
+                headers.push((name.as_str().to_owned(), text.into()));
             }
             (Ok(_), Err(_)) => {
                 // The value itself stays out of the message: it may be a secret.
@@ -292,7 +298,7 @@ mod tests {
     #[test]
     fn debug_hides_header_values() {
         let mut config = ExporterConfig::new("http://a:1");
-        config.headers = vec![("authorization".to_owned(), "Bearer hunter2".to_owned())];
+        config.headers = vec![("authorization".to_owned(), "Bearer hunter2".into())];
         let exporter = OtlpExporter(config);
         let text = format!("{exporter:?}");
         assert!(

@@ -1,7 +1,10 @@
-//! Extensions: `health_check` and `admin`.
+//! Extensions: `health_check`, `admin`, and the authenticators.
 
 use std::path::PathBuf;
 
+use spandrel_otlp::auth::Bearer;
+
+use super::auth::{self, BasicAuth};
 use super::id::Id;
 use super::net::{Endpoint, Listen};
 use super::section::Section;
@@ -22,6 +25,10 @@ pub enum ExtensionKind {
     HealthCheck(HealthCheck),
     /// Shows the stages and changes them.
     Admin(Admin),
+    /// Knows tokens, for receivers and exporters that name it.
+    BearerTokenAuth(Bearer),
+    /// Knows users and passwords, for receivers and exporters that name it.
+    BasicAuth(BasicAuth),
 }
 
 /// Says over HTTP whether the collector is alive and ready.
@@ -43,12 +50,14 @@ pub struct Admin {
 }
 
 /// What can be written as an extension's type.
-pub(crate) const KINDS: &[&str] = &["health_check", "admin"];
+pub(crate) const KINDS: &[&str] = &["health_check", "admin", "bearertokenauth", "basicauth"];
 
 pub(crate) fn read(id: Id, section: &Section<'_>) -> Option<Extension> {
     let kind = match id.kind() {
         "health_check" => ExtensionKind::HealthCheck(read_health_check(section)),
         "admin" => ExtensionKind::Admin(read_admin(section)),
+        "bearertokenauth" => ExtensionKind::BearerTokenAuth(auth::read_bearer(section)?),
+        "basicauth" => ExtensionKind::BasicAuth(auth::read_basic(section)?),
         _ => return None,
     };
     Some(Extension { id, kind })

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use spandrel_otlp::exporter::{ClientKeepalive, ClientTls};
 use spandrel_otlp::receiver::{Keepalive, ServerTls};
+use spandrel_otlp::tls::{RELOAD_INTERVAL, TlsVersion, TlsVersions};
 
 use super::section::Section;
 
@@ -115,17 +116,19 @@ pub(crate) fn read_server_tls(parent: &Section<'_>) -> Option<ServerTls> {
     let path = |key| section.string(key).map(PathBuf::from);
     let (cert_file, key_file) = (path("cert_file"), path("key_file"));
     let client_ca_file = path("client_ca_file");
-    read_min_version(&section);
-    section.not_offered(
-        "reload_interval",
-        "restart spandrel to read new certificates",
-    );
+    let versions = read_versions(&section);
+    let reload_interval = section.duration_positive("reload_interval", RELOAD_INTERVAL);
+    // All files are read again.
+    section.ignored(&["client_ca_file_reload"]);
+    section.not_offered("client_ca_pem", "write it to a `client_ca_file`");
+    not_offered(&section);
     section.required("cert_file", "/path/to/cert.pem");
     section.required("key_file", "/path/to/key.pem");
     Some(ServerTls {
-        cert_file: cert_file?,
-        key_file: key_file?,
         client_ca_file,
+        versions,
+        reload_interval,
+        ..ServerTls::new(cert_file?, key_file?)
     })
 }
 
@@ -133,14 +136,17 @@ pub(crate) fn read_server_tls(parent: &Section<'_>) -> Option<ServerTls> {
 pub(crate) fn read_client_tls(parent: &Section<'_>) -> ClientTls {
     let section = parent.section("tls");
     let path = |key| section.string(key).map(PathBuf::from);
-    read_min_version(&section);
+    not_offered(&section);
     let tls = ClientTls {
         insecure: section.boolean("insecure", false),
         insecure_skip_verify: section.boolean("insecure_skip_verify", false),
         ca_file: path("ca_file"),
+        include_system_ca_certs_pool: section.boolean("include_system_ca_certs_pool", false),
         cert_file: path("cert_file"),
         key_file: path("key_file"),
         server_name_override: section.string("server_name_override"),
+        versions: read_versions(&section),
+        reload_interval: section.duration_positive("reload_interval", RELOAD_INTERVAL),
     };
     if tls.cert_file.is_some() != tls.key_file.is_some() {
         section.wrong(
@@ -151,14 +157,51 @@ pub(crate) fn read_client_tls(parent: &Section<'_>) -> ClientTls {
     tls
 }
 
-fn read_min_version(section: &Section<'_>) {
-    section.parsed("min_version", |text| match text {
-        "1.2" => Ok(()),
-        _ => Err(
-            "write \"1.2\", the lowest that is spoken; with peers that know it, it is 1.3"
-                .to_owned(),
+fn read_versions(section: &Section<'_>) -> TlsVersions {
+    let version = |key| {
+        section.parsed(key, |text| match text {
+            "1.2" => Ok(TlsVersion::V1_2),
+            "1.3" => Ok(TlsVersion::V1_3),
+            _ => Err("write \"1.2\" or \"1.3\": lower versions are not spoken".to_owned()),
+        })
+    };
+    let default = TlsVersions::default();
+    let versions = TlsVersions {
+        min: version("min_version").unwrap_or(default.min),
+        max: version("max_version").unwrap_or(default.max),
+    };
+    if versions.max < versions.min {
+        section.wrong_key(
+            "max_version",
+            "it is lower than `min_version`",
+            "write \"1.3\"",
+        );
+    }
+    versions
+}
+
+/// What the Collector has on both sides, and Spandrel does not.
+fn not_offered(section: &Section<'_>) {
+    for (key, instead) in [
+        ("cert_pem", "write it to a `cert_file`"),
+        ("key_pem", "write it to a `key_file`"),
+        ("ca_pem", "write it to a file and name that one"),
+        (
+            "cipher_suites",
+            "remove it: there are none but those with forward secrecy and authenticated encryption",
         ),
-    });
+        (
+            "include_insecure_cipher_suites",
+            "remove it: there are none",
+        ),
+        (
+            "curve_preferences",
+            "remove it: X25519, P256 and P384 are offered, in this order",
+        ),
+        ("tpm", "write the key to a `key_file`"),
+    ] {
+        section.not_offered(key, instead);
+    }
 }
 
 /// Keepalive pings of a client; none when the section is not there.

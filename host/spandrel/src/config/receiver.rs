@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use spandrel_otlp::receiver::ReceiverConfig;
 
+use super::auth::Authenticators;
 use super::id::Id;
 use super::net::{Listen, read_server_keepalive, read_server_tls};
 use super::section::Section;
@@ -36,16 +37,20 @@ pub struct FileReceiver {
 /// What can be written as a receiver's type.
 pub(crate) const KINDS: &[&str] = &["otlp", "file"];
 
-pub(crate) fn read(id: Id, section: &Section<'_>) -> Option<Receiver> {
+pub(crate) fn read(
+    id: Id,
+    section: &Section<'_>,
+    authenticators: &Authenticators<'_>,
+) -> Option<Receiver> {
     let kind = match id.kind() {
-        "otlp" => ReceiverKind::Otlp(Box::new(read_otlp(section)?)),
+        "otlp" => ReceiverKind::Otlp(Box::new(read_otlp(section, authenticators)?)),
         "file" => ReceiverKind::File(read_file(section)),
         _ => return None,
     };
     Some(Receiver { id, kind })
 }
 
-fn read_otlp(section: &Section<'_>) -> Option<ReceiverConfig> {
+fn read_otlp(section: &Section<'_>, authenticators: &Authenticators<'_>) -> Option<ReceiverConfig> {
     let protocols = section.section("protocols");
     protocols.not_offered_at_all(
         "http",
@@ -70,10 +75,6 @@ fn read_otlp(section: &Section<'_>) -> Option<ReceiverConfig> {
             instead,
         );
     }
-    grpc.not_offered(
-        "auth",
-        "put an authenticating proxy in front, or use `tls::client_ca_file`",
-    );
     grpc.not_offered("include_metadata", "remove it");
     grpc.choice("transport", (), &[("tcp", ())]);
     grpc.ignored(&["read_buffer_size", "write_buffer_size"]);
@@ -86,6 +87,7 @@ fn read_otlp(section: &Section<'_>) -> Option<ReceiverConfig> {
             1..=100_000,
         ),
         tls: read_server_tls(&grpc),
+        auth: authenticators.server(&grpc),
         keepalive: read_server_keepalive(&grpc),
         ..default
     })

@@ -1,15 +1,16 @@
 //! Reads one map of the raw tree, key by key, noting everything that is wrong on the way: values
 //! of the wrong type or out of range, and keys that nobody asked for.
 
-use std::cell::RefCell;
-use std::fmt::Display;
-use std::ops::RangeInclusive;
-use std::time::Duration;
+mod values;
 
+use std::cell::RefCell;
+
+use spandrel_otlp::secret::Secret;
+
+use super::json;
 use super::problem::{Location, Problem, Problems};
 use super::suggest::closest;
 use super::tree::{Entry, Node, Value};
-use super::{duration, json, scalar};
 
 /// Appends a key to a path, as the Collector does.
 pub(crate) fn join(path: &str, key: &str) -> String {
@@ -187,6 +188,17 @@ impl<'a> Section<'a> {
         text.or_else(|| self.text(key, "text"))
     }
 
+    /// How a message shows the text of a key.
+    fn shown(&self, key: &'static str, text: &str) -> String {
+        let node = self.node(key);
+        node.map_or_else(|| format!("`{text}`"), |node| node.shown(text))
+    }
+
+    /// Text that nobody is to see: no message shows it, wherever it came from.
+    pub(crate) fn secret(&self, key: &'static str) -> Option<Secret> {
+        self.raw(key).map(Secret::from)
+    }
+
     pub(crate) fn string(&self, key: &'static str) -> Option<String> {
         self.raw(key).map(str::to_owned)
     }
@@ -201,12 +213,7 @@ impl<'a> Section<'a> {
         match parse(text) {
             Ok(value) => Some(value),
             Err(instead) => {
-                // An address with an `@` in it carries a password.
-                let shown = if text.contains('@') {
-                    "this value".to_owned()
-                } else {
-                    format!("`{text}`")
-                };
+                let shown = self.shown(key, text);
                 self.wrong_key(key, format!("{shown} is not valid here"), instead);
                 None
             }
@@ -220,117 +227,6 @@ impl<'a> Section<'a> {
             let what = format!("the key `{key}` is missing");
             self.wrong(what, format!("add `{key}: {example}`"));
         }
-    }
-
-    pub(crate) fn duration(&self, key: &'static str, default: Duration) -> Duration {
-        self.duration_opt(key).unwrap_or(default)
-    }
-
-    pub(crate) fn duration_opt(&self, key: &'static str) -> Option<Duration> {
-        let text = self.text(key, "a duration")?;
-        let duration = duration::parse(text);
-        if duration.is_none() {
-            let what = if text.bytes().all(|byte| byte.is_ascii_digit()) {
-                format!("`{text}` has no unit")
-            } else {
-                format!("`{text}` is not a duration")
-            };
-            self.wrong_key(key, what, "write one such as 200ms, 5s or 1h30m");
-        }
-        duration
-    }
-
-    /// A duration that is not zero.
-    pub(crate) fn duration_positive(&self, key: &'static str, default: Duration) -> Duration {
-        let duration = self.duration(key, default);
-        if duration.is_zero() {
-            self.wrong_key(
-                key,
-                "must be longer than 0",
-                "write a duration such as 200ms or 5s",
-            );
-            return default;
-        }
-        duration
-    }
-
-    pub(crate) fn integer<T>(&self, key: &'static str, default: T, range: RangeInclusive<T>) -> T
-    where
-        T: TryFrom<i128> + PartialOrd + Display,
-    {
-        let Some(text) = self.text(key, "a whole number") else {
-            return default;
-        };
-        let range_text = || {
-            format!(
-                "write a whole number from {} to {}",
-                range.start(),
-                range.end()
-            )
-        };
-        let Some(number) = scalar::integer(text) else {
-            self.wrong_key(key, format!("`{text}` is not a whole number"), range_text());
-            return default;
-        };
-        match T::try_from(number) {
-            Ok(number) if range.contains(&number) => number,
-            _ => {
-                self.wrong_key(key, format!("{number} is out of range"), range_text());
-                default
-            }
-        }
-    }
-
-    pub(crate) fn float(&self, key: &'static str, default: f64, range: RangeInclusive<f64>) -> f64 {
-        let Some(text) = self.text(key, "a number") else {
-            return default;
-        };
-        match scalar::float(text) {
-            Some(number) if range.contains(&number) => number,
-            _ => {
-                let instead = format!("write a number from {} to {}", range.start(), range.end());
-                self.wrong_key(key, format!("`{text}` is not valid here"), instead);
-                default
-            }
-        }
-    }
-
-    pub(crate) fn boolean(&self, key: &'static str, default: bool) -> bool {
-        let Some(text) = self.text(key, "true or false") else {
-            return default;
-        };
-        let value = scalar::boolean(text);
-        if value.is_none() {
-            self.wrong_key(
-                key,
-                format!("`{text}` is not a boolean"),
-                "write true or false",
-            );
-        }
-        value.unwrap_or(default)
-    }
-
-    /// One of a few words.
-    pub(crate) fn choice<T: Copy>(
-        &self,
-        key: &'static str,
-        default: T,
-        choices: &[(&str, T)],
-    ) -> T {
-        let Some(text) = self.text(key, "a word") else {
-            return default;
-        };
-        let lower = text.to_ascii_lowercase();
-        if let Some((_, value)) = choices.iter().find(|(word, _)| *word == lower) {
-            return *value;
-        }
-        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-        let instead = match words.as_slice() {
-            [only] => format!("write {only}"),
-            words => format!("write one of {}", words.join(", ")),
-        };
-        self.wrong_key(key, format!("`{text}` is not one of the choices"), instead);
-        default
     }
 
     /// A list of texts with their places; one text alone is a list of one.

@@ -79,7 +79,8 @@ fn read_one(
     files: &mut Vec<(PathBuf, Digest)>,
 ) -> Result<Node, Problem> {
     if let Some(text) = config.strip_prefix("yaml:") {
-        return Ok(with_nested_keys(parse_map(&"--config yaml:".into(), text)?));
+        let node = parse_map(&"--config yaml:".into(), text)?;
+        return Ok(with_nested_keys(node).hidden());
     }
     if let Some(name) = config.strip_prefix("env:") {
         let text = environment(name).ok_or_else(|| {
@@ -88,7 +89,7 @@ fn read_one(
                 "this environment variable is not set",
             )
         })?;
-        return parse_map(&Arc::from(config), &text);
+        return parse_map(&Arc::from(config), &text).map(Node::hidden);
     }
     if config.starts_with("http:") || config.starts_with("https:") {
         let what = "configurations are not fetched over the network";
@@ -128,7 +129,7 @@ fn read_set(set: &str) -> Result<Node, Problem> {
         return Err(wrong(format!("--set {key}"), "a part of the key is empty"));
     }
     let node = yaml::parse(&format!("--set {key}").into(), value)?;
-    Ok(node.nested(key.rsplit(separator).map(str::trim)))
+    Ok(node.nested(key.rsplit(separator).map(str::trim)).hidden())
 }
 
 /// `processors::batch::timeout: 2s` at the top of a `yaml:` source means nested maps.

@@ -10,6 +10,8 @@ pub(crate) struct Node {
     /// What a variable held, where the value is all of it: `value` is that text read as YAML, and
     /// who wants text takes it as it is. A token may look like a map.
     pub(crate) raw: Option<String>,
+    /// Came from a variable or the command line: it may be a secret, and no message shows it.
+    pub(crate) hidden: bool,
 }
 
 /// What YAML can say. Scalars keep their text: the reader of a key knows which type it wants, and
@@ -53,8 +55,37 @@ impl Value {
 
 impl Node {
     pub(crate) fn new(at: Location, value: Value) -> Self {
-        let raw = None;
-        Self { at, value, raw }
+        Self {
+            at,
+            value,
+            raw: None,
+            hidden: false,
+        }
+    }
+
+    /// The tree, of which no message shows a value.
+    pub(crate) fn hidden(mut self) -> Self {
+        self.hide();
+        self
+    }
+
+    fn hide(&mut self) {
+        self.hidden = true;
+        match &mut self.value {
+            Value::Null | Value::Scalar(_) | Value::Reported => {}
+            Value::List(items) => items.iter_mut().for_each(Self::hide),
+            Value::Map(entries) => entries.iter_mut().for_each(|entry| entry.node.hide()),
+        }
+    }
+
+    /// How a message shows a text of this node.
+    pub(crate) fn shown(&self, text: &str) -> String {
+        // An address with an `@` in it carries a password.
+        if self.hidden || text.contains('@') {
+            "this value".to_owned()
+        } else {
+            format!("`{text}`")
+        }
     }
 
     /// The node for who wants text: what the variable held, or the scalar as it is written.

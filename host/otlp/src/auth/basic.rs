@@ -1,0 +1,259 @@
+//! Basic authentication, as a server sees it.
+//!
+//! One check of a bcrypt password takes a processor tens of milliseconds, by design. So what was
+//! found good or bad is remembered (by a hash with a key that only this process has), few checks run
+//! at a time, away from the threads that serve, and few wait: who tries passwords keeps others from
+//! logging in for the first time at most, not from sending.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::available_parallelism;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use http::{HeaderMap, header};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use zeroize::Zeroizing;
+
+use super::{Denied, Htpasswd, LOOK_EVERY};
+use crate::reread::{FileError, Files, Kind, Reread};
+use crate::secret::Secret;
+
+/// Checks that may wait for others; one more is told to come back. With the usual cost of 10 they
+/// all have had their turn in three seconds.
+const MOST_WAITING: usize = 64;
+/// Answers that are remembered, of each kind; 32 bytes each. When there are more, all are forgotten:
+/// those of the users are found again by one check each.
+const MOST_REMEMBERED: usize = 4096;
+/// The cost doubles with each step, and 14 takes more than a second.
+const HIGHEST_COST: u32 = 14;
+/// bcrypt takes no more of a password.
+const LONGEST_PASSWORD: usize = 72;
+
+const WHAT: &str = "users and passwords";
+
+/// Lets in who knows the password of a user.
+#[derive(Debug)]
+pub(crate) struct Check {
+    users: Reread<Users>,
+    /// Half of the processors at most, so that the other half serves.
+    running: Arc<Semaphore>,
+    waiting: Semaphore,
+}
+
+/// What was found so far is forgotten with the users it was found of.
+struct Users {
+    key: [u8; 32],
+    passwords: HashMap<String, Password>,
+    /// What a password of a user who does not exist is compared with, so that the time does not say
+    /// who exists.
+    nobody: Password,
+    found: Mutex<Found>,
+}
+
+#[derive(Default)]
+struct Found {
+    good: HashSet<[u8; 32]>,
+    bad: HashSet<[u8; 32]>,
+}
+
+#[derive(Clone)]
+enum Password {
+    Bcrypt(Secret),
+    /// The hash, with the key.
+    Plain([u8; 32]),
+}
+
+impl fmt::Debug for Users {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Users(..)")
+    }
+}
+
+impl Check {
+    pub(super) fn read(settings: &Htpasswd, endpoint: &str) -> Result<Self, FileError> {
+        let paths = settings.file.iter().cloned().collect();
+        let settings = settings.clone();
+        let make = move |files: &Files| Users::read(&settings, files);
+        let cores = available_parallelism().map_or(1, NonZeroUsize::get);
+        Ok(Self {
+            users: Reread::new(Kind::Credentials, endpoint, paths, LOOK_EVERY, make)?,
+            running: Arc::new(Semaphore::new((cores / 2).max(1))),
+            waiting: Semaphore::new(MOST_WAITING),
+        })
+    }
+
+    pub(super) async fn admit(&self, headers: &HeaderMap) -> Result<(), Denied> {
+        let sent = headers.get(header::AUTHORIZATION).ok_or(Denied::Missing)?;
+        let login = Attempt::parse(sent.as_bytes()).ok_or(Denied::Missing)?;
+        let users = self.users.current();
+        let name = users.hash(sent.as_bytes());
+        let good = match users.remembered(&name) {
+            Some(good) => good,
+            None => self.checked(users, login, name).await?,
+        };
+        if good { Ok(()) } else { Err(Denied::Wrong) }
+    }
+
+    async fn checked(
+        &self,
+        users: Arc<Users>,
+        attempt: Attempt,
+        name: [u8; 32],
+    ) -> Result<bool, Denied> {
+        let waiting = self.waiting.try_acquire().map_err(|_| Denied::Busy)?;
+        let running = Arc::clone(&self.running).acquire_owned().await;
+        drop(waiting);
+        // Somebody with the same password may have been before us.
+        if let Some(good) = users.remembered(&name) {
+            return Ok(good);
+        }
+        let check = spawn_blocking(move || {
+            // It runs on when the client does not wait, and counts as long.
+            let _running = running;
+            let good = users.is_good(&attempt);
+            users.remember(name, good);
+            good
+        });
+        check.await.map_err(|_| Denied::Busy)
+    }
+}
+
+/// A user's name and what is said to be his password.
+struct Attempt {
+    username: String,
+    password: Zeroizing<String>,
+}
+
+impl Attempt {
+    fn parse(sent: &[u8]) -> Option<Self> {
+        let (scheme, encoded) = sent.split_at_checked(b"Basic ".len())?;
+        if !scheme.eq_ignore_ascii_case(b"Basic ") {
+            return None;
+        }
+        let decoded = Zeroizing::new(BASE64_STANDARD.decode(encoded.trim_ascii()).ok()?);
+        let text = std::str::from_utf8(&decoded).ok()?;
+        let (username, password) = text.split_once(':')?;
+        Some(Self {
+            username: username.to_owned(),
+            password: Zeroizing::new(password.to_owned()),
+        })
+    }
+}
+
+/// Whether the users of this text can be used.
+pub(super) fn check(text: &str) -> Result<(), String> {
+    Users::nobody().add(text)
+}
+
+impl Users {
+    fn nobody() -> Self {
+        Self {
+            key: rand::random(),
+            passwords: HashMap::new(),
+            nobody: Password::Plain(rand::random()),
+            found: Mutex::default(),
+        }
+    }
+
+    fn read(settings: &Htpasswd, files: &Files) -> Result<Self, FileError> {
+        let mut users = Self::nobody();
+        if let Some(file) = &settings.file {
+            let added = users.add(files.text(file, WHAT)?);
+            added.map_err(|why| FileError::unusable(WHAT, file, why))?;
+        }
+        // After the file, so that what is in the config is preferred.
+        if let Some(inline) = &settings.inline {
+            let added = users.add(inline.reveal());
+            added.map_err(|why| FileError::unusable(WHAT, "htpasswd::inline".as_ref(), why))?;
+        }
+        if users.passwords.is_empty() {
+            let path = settings.file.clone().unwrap_or_default();
+            return Err(FileError::unusable(WHAT, &path, "there is nobody in it"));
+        }
+        let mut slow = users.passwords.values();
+        if let Some(slow) = slow.find(|password| matches!(password, Password::Bcrypt(_))) {
+            users.nobody = slow.clone();
+        }
+        Ok(users)
+    }
+
+    /// Adds the users of this text. What is wrong is told by its line, never by what is in it.
+    fn add(&mut self, text: &str) -> Result<(), String> {
+        for (number, line) in (1..).zip(text.lines()) {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let wrong = |what: &str| Err(format!("line {number}: {what}"));
+            let Some((name, password)) = line.split_once(':') else {
+                return wrong("this is not user:password");
+            };
+            if name.is_empty() || password.is_empty() {
+                return wrong("the user or the password is empty");
+            }
+            let password = if let Ok(parts) = password.parse::<bcrypt::HashParts>() {
+                if parts.get_cost() > HIGHEST_COST {
+                    return wrong("a cost above 14 takes longer than clients wait");
+                }
+                Password::Bcrypt(password.into())
+            } else if password.starts_with(['$', '{']) {
+                return wrong("only bcrypt (htpasswd -B) and plain text are offered");
+            } else {
+                Password::Plain(self.hash(password.as_bytes()))
+            };
+            self.passwords.insert(name.to_owned(), password);
+        }
+        Ok(())
+    }
+
+    fn hash(&self, text: &[u8]) -> [u8; 32] {
+        let hash = Sha256::new().chain_update(self.key).chain_update(text);
+        hash.finalize().into()
+    }
+
+    fn is_good(&self, attempt: &Attempt) -> bool {
+        let user = self.passwords.get(&attempt.username);
+        let sent = attempt.password.as_bytes();
+        let matches = match user.unwrap_or(&self.nobody) {
+            Password::Plain(hash) => hash.ct_eq(&self.hash(sent)).into(),
+            Password::Bcrypt(hash) => {
+                // bcrypt would look at the beginning of a longer one only, and at none after a 0.
+                let fits = sent.len() <= LONGEST_PASSWORD && !sent.contains(&0);
+                let good = bcrypt::verify(sent, hash.reveal()).unwrap_or(false);
+                fits && good
+            }
+        };
+        matches && user.is_some()
+    }
+
+    fn remembered(&self, name: &[u8; 32]) -> Option<bool> {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        match (found.good.contains(name), found.bad.contains(name)) {
+            (true, _) => Some(true),
+            (false, true) => Some(false),
+            (false, false) => None,
+        }
+    }
+
+    fn remember(&self, name: [u8; 32], good: bool) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = if good {
+            &mut found.good
+        } else {
+            &mut found.bad
+        };
+        if of.len() >= MOST_REMEMBERED {
+            of.clear();
+        }
+        of.insert(name);
+    }
+}
+
+#[cfg(test)]
+mod tests;

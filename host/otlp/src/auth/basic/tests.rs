@@ -1,0 +1,153 @@
+use std::time::Duration;
+
+use super::*;
+
+/// Made by `htpasswd -nbB -C 4 ada "open sesame"`.
+fn bcrypt_of(password: &str) -> String {
+    bcrypt::hash(password, 4).expect("hashed")
+}
+
+fn check(file: Option<&str>, inline: &str) -> Result<Check, FileError> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("htpasswd");
+    if let Some(text) = file {
+        std::fs::write(&path, text).expect("written");
+    }
+    let settings = Htpasswd {
+        file: file.map(|_| path),
+        inline: Some(inline)
+            .filter(|text| !text.is_empty())
+            .map(Secret::from),
+    };
+    Check::read(&settings, "test")
+}
+
+fn headers(username: &str, password: &str) -> HeaderMap {
+    let pair = BASE64_STANDARD.encode(format!("{username}:{password}"));
+    let mut headers = HeaderMap::new();
+    let value = format!("Basic {pair}").parse().expect("a value");
+    headers.insert(header::AUTHORIZATION, value);
+    headers
+}
+
+async fn admits(check: &Check, username: &str, password: &str) -> Result<(), Denied> {
+    check.admit(&headers(username, password)).await
+}
+
+/// A user gets in with his own password in full, whichever way it is kept, and nobody else does;
+/// the answer is the same when it is remembered.
+#[tokio::test]
+async fn users_get_in_with_their_passwords() {
+    let file = format!(
+        "# users\n\nada:{}\nbob:plain: text \nold:in-file\n",
+        bcrypt_of("open sesame")
+    );
+    let check = check(Some(&file), "old:inline").expect("good");
+    for _ in 0..2 {
+        for (username, password, good) in [
+            ("ada", "open sesame", true),
+            ("bob", "plain: text", true),
+            ("old", "inline", true),
+            ("old", "in-file", false),
+            ("ada", "open sesam", false),
+            ("ada", "", false),
+            ("ada", "plain: text", false),
+            ("eve", "open sesame", false),
+            ("", "", false),
+            ("ada", "open sesame\0", false),
+        ] {
+            let expected = if good { Ok(()) } else { Err(Denied::Wrong) };
+            let answer = admits(&check, username, password).await;
+            assert_eq!(answer, expected, "{username} {password}");
+        }
+    }
+}
+
+/// What is no basic authentication at all is told so.
+#[tokio::test]
+async fn another_scheme_is_not_this_one() {
+    let check = check(None, "ada:x").expect("good");
+    for sent in ["", "Basic", "Basic !", "Bearer YTp4", "Basic YQ=="] {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, sent.parse().expect("a value"));
+        assert_eq!(check.admit(&headers).await, Err(Denied::Missing), "{sent}");
+    }
+    assert_eq!(check.admit(&HeaderMap::new()).await, Err(Denied::Missing));
+}
+
+/// A password that is longer than what bcrypt looks at is not taken for its beginning.
+#[tokio::test]
+async fn a_long_password_is_no_other() {
+    let long = "x".repeat(72);
+    let check = check(None, &format!("ada:{}", bcrypt_of(&long))).expect("good");
+    assert_eq!(admits(&check, "ada", &long).await, Ok(()));
+    let longer = format!("{long}y");
+    assert_eq!(admits(&check, "ada", &longer).await, Err(Denied::Wrong));
+}
+
+/// Hashes that are easy to reverse, ones that take for ever, and what is no entry are refused with
+/// their line, and not shown.
+#[tokio::test]
+async fn bad_entries_are_refused() {
+    let slow = bcrypt_of("x").replace("$04$", "$15$");
+    for (text, why) in [
+        ("a:{SHA}hunter2", "line 1: only bcrypt"),
+        ("\na:$apr1$hunter2$x", "line 2: only bcrypt"),
+        ("a:$2y$05$hunter2", "line 1: only bcrypt"),
+        ("hunter2", "line 1: this is not user:password"),
+        (":hunter2", "line 1: the user or the password is empty"),
+        ("hunter2:", "line 1: the user or the password is empty"),
+        ("#a:hunter2", "there is nobody in it"),
+        (&format!("a:{slow}"), "line 1: a cost above 14"),
+    ] {
+        let error = check(Some(text), "").expect_err("bad");
+        let FileError::Unusable { source, .. } = &error else {
+            panic!("{error}");
+        };
+        assert!(source.to_string().starts_with(why), "{source}");
+        let printed = format!("{error} {error:?}");
+        assert!(!printed.contains("hunter2"), "{printed}");
+    }
+}
+
+/// Who tries passwords, however many at once, keeps few processors busy and few waiting; the others
+/// of his are told to come back, and who has logged in before goes on as if nothing was.
+#[tokio::test]
+async fn trying_passwords_does_not_stop_those_who_know_theirs() {
+    let check = check(None, &format!("ada:{}", bcrypt_of("open sesame"))).expect("good");
+    assert_eq!(admits(&check, "ada", "open sesame").await, Ok(()));
+    // All turns are taken.
+    let turns = u32::try_from(check.running.available_permits()).expect("few");
+    let taken = check.running.acquire_many(turns).await.expect("open");
+    let tries = (0..MOST_WAITING + 10).map(|number| {
+        let check = &check;
+        async move { admits(check, "ada", &number.to_string()).await }
+    });
+    let tries = futures_util::future::join_all(tries);
+    let meanwhile = async {
+        // The tries are polled first, so all of them have come.
+        for _ in 0..100 {
+            assert_eq!(admits(&check, "ada", "open sesame").await, Ok(()));
+        }
+        drop(taken);
+    };
+    let (answers, ()) = tokio::join!(tries, meanwhile);
+    let count = |wanted| answers.iter().filter(|found| **found == wanted).count();
+    assert_eq!(count(Err(Denied::Wrong)), MOST_WAITING);
+    assert_eq!(count(Err(Denied::Busy)), 10);
+}
+
+/// What is remembered is bounded, good answers apart from bad ones, and gone with its users.
+#[tokio::test]
+async fn what_is_remembered_is_bounded() {
+    let check = check(None, "ada:x").expect("good");
+    assert_eq!(admits(&check, "ada", "x").await, Ok(()));
+    for number in 0..MOST_REMEMBERED + 5 {
+        let answer = admits(&check, "ada", &format!("{number}")).await;
+        assert_eq!(answer, Err(Denied::Wrong));
+    }
+    let users = check.users.current();
+    let found = users.found.lock().expect("not poisoned");
+    assert_eq!((found.good.len(), found.bad.len()), (1, 5));
+    assert!(LOOK_EVERY <= Duration::from_secs(1));
+}

@@ -1,0 +1,176 @@
+//! Bearer tokens, as a server sees them. Only their hashes are kept, and compared in a time that
+//! says nothing.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use http::HeaderMap;
+use sha2::{Digest as _, Sha256};
+use subtle::{Choice, ConstantTimeEq as _};
+
+use super::{Bearer, Denied, LOOK_EVERY, Tokens};
+use crate::reread::{FileError, Files, Kind, Reread};
+use crate::secret::Secret;
+
+/// Tokens of one receiver: all of them are compared with each request, 20 us for as many.
+const MOST: usize = 1000;
+
+const WHAT: &str = "a bearer token";
+
+/// Lets in who knows one of the tokens.
+#[derive(Debug)]
+pub(crate) struct Check {
+    header: String,
+    scheme: String,
+    tokens: Reread<Hashes>,
+}
+
+struct Hashes(Vec<[u8; 32]>);
+
+impl fmt::Debug for Hashes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hashes(..)")
+    }
+}
+
+impl Check {
+    pub(super) fn read(settings: &Bearer, endpoint: &str) -> Result<Self, FileError> {
+        let tokens = settings.tokens.clone();
+        let paths = file(&tokens);
+        let make = move |files: &Files| {
+            let hash = |token: &str| Sha256::digest(token).into();
+            Ok(Hashes(
+                texts(&tokens, files)?.into_iter().map(hash).collect(),
+            ))
+        };
+        Ok(Self {
+            header: settings.header.clone(),
+            scheme: settings.scheme.clone(),
+            tokens: Reread::new(Kind::Credentials, endpoint, paths, LOOK_EVERY, make)?,
+        })
+    }
+
+    pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), Denied> {
+        let sent = headers.get(&self.header).ok_or(Denied::Missing)?.as_bytes();
+        let token = token(sent, &self.scheme).ok_or(Denied::Missing)?;
+        let sent: [u8; 32] = Sha256::digest(token).into();
+        // All of them, whatever is found on the way.
+        let tokens = self.tokens.current();
+        let known = tokens
+            .0
+            .iter()
+            .fold(Choice::from(0), |known, hash| known | hash.ct_eq(&sent));
+        if bool::from(known) {
+            Ok(())
+        } else {
+            Err(Denied::Wrong)
+        }
+    }
+}
+
+/// What follows the scheme, which is written in large or small letters.
+fn token<'a>(sent: &'a [u8], scheme: &str) -> Option<&'a [u8]> {
+    if scheme.is_empty() {
+        return Some(sent);
+    }
+    let (found, rest) = sent.split_at_checked(scheme.len())?;
+    let token = rest.strip_prefix(b" ")?;
+    found
+        .eq_ignore_ascii_case(scheme.as_bytes())
+        .then_some(token)
+}
+
+pub(super) fn file(tokens: &Tokens) -> Vec<PathBuf> {
+    match tokens {
+        Tokens::Inline(_) => Vec::new(),
+        Tokens::File(path) => vec![path.clone()],
+    }
+}
+
+/// The tokens, at least one.
+pub(super) fn texts<'a>(tokens: &'a Tokens, files: &'a Files) -> Result<Vec<&'a str>, FileError> {
+    let (found, path) = match tokens {
+        Tokens::Inline(tokens) => (usable(tokens.iter().map(Secret::reveal)), Path::new("")),
+        Tokens::File(path) => (usable(files.text(path, WHAT)?.lines()), path.as_path()),
+    };
+    found.map_err(|why| FileError::unusable(WHAT, path, why))
+}
+
+/// The tokens among these texts. An empty line is none: it is what a request without a token has.
+pub(super) fn usable<'a>(
+    texts: impl Iterator<Item = &'a str>,
+) -> Result<Vec<&'a str>, &'static str> {
+    let tokens: Vec<&str> = texts
+        .map(str::trim)
+        .filter(|token| !token.is_empty())
+        .collect();
+    if tokens.is_empty() {
+        return Err("there is none");
+    }
+    if tokens.len() > MOST {
+        return Err("there are more than 1000");
+    }
+    let visible = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+    if !tokens.iter().all(|token| token.bytes().all(visible)) {
+        return Err("it has characters outside of visible ASCII");
+    }
+    Ok(tokens)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(scheme: &str, tokens: &[&str]) -> Result<Check, FileError> {
+        let settings = Bearer {
+            header: "authorization".to_owned(),
+            scheme: scheme.to_owned(),
+            tokens: Tokens::Inline(tokens.iter().map(|token| Secret::from(*token)).collect()),
+        };
+        Check::read(&settings, "test")
+    }
+
+    fn admits(check: &Check, sent: &str) -> Result<(), Denied> {
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", sent.parse().expect("a value"));
+        check.admit(&headers)
+    }
+
+    /// Every token is taken, in full, after the scheme; nothing else is.
+    #[test]
+    fn tokens_are_taken_in_full() {
+        let check = check("Bearer", &["alpha", "beta", ""]).expect("good");
+        for (sent, answer) in [
+            ("Bearer alpha", Ok(())),
+            ("bearer beta", Ok(())),
+            ("Bearer alph", Err(Denied::Wrong)),
+            ("Bearer alphaa", Err(Denied::Wrong)),
+            ("Bearer  alpha", Err(Denied::Wrong)),
+            ("Bearer ", Err(Denied::Wrong)),
+            ("Bearer", Err(Denied::Missing)),
+            ("alpha", Err(Denied::Missing)),
+            ("Basic alpha", Err(Denied::Missing)),
+        ] {
+            assert_eq!(admits(&check, sent), answer, "{sent:?}");
+        }
+        assert_eq!(check.admit(&HeaderMap::new()), Err(Denied::Missing));
+    }
+
+    /// Without a scheme the token stands alone.
+    #[test]
+    fn a_scheme_may_be_nothing() {
+        let check = check("", &["alpha"]).expect("good");
+        assert_eq!(admits(&check, "alpha"), Ok(()));
+        assert_eq!(admits(&check, "Bearer alpha"), Err(Denied::Wrong));
+    }
+
+    /// What is no token is refused before anybody is let in by it, and not shown.
+    #[test]
+    fn bad_tokens_are_refused() {
+        for tokens in [&[][..], &["", "  "], &["hunter2\u{7}"], &["hunter2\u{e4}"]] {
+            let error = check("Bearer", tokens).expect_err("bad");
+            let text = format!("{error:?}");
+            assert!(!text.contains("hunter2"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! TLS of the exporter: rustls with ring. Each connection takes the certificates and authorities
+//! that are in force when it is made.
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+
+use http::Uri;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioIo;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tower::ServiceExt;
+
+use super::ClientTls;
+use crate::reread::{FileError, Files, Kind, Reread};
+use crate::tls;
+
+/// The only protocol that is spoken.
+const ALPN: &[u8] = b"h2";
+
+/// How connections to the backend are made.
+pub(crate) struct Connector {
+    http: HttpConnector,
+    name: ServerName<'static>,
+    certificates: Reread<ClientConfig>,
+}
+
+impl Connector {
+    pub(crate) fn new(
+        settings: &ClientTls,
+        http: HttpConnector,
+        name: ServerName<'static>,
+        endpoint: &str,
+    ) -> Result<Self, FileError> {
+        let files = [&settings.ca_file, &settings.cert_file, &settings.key_file];
+        let paths = files.into_iter().flatten().cloned().collect();
+        let every = settings.reload_interval;
+        let settings = settings.clone();
+        let make = move |files: &Files| client(&settings, files);
+        Ok(Self {
+            http,
+            name,
+            certificates: Reread::new(Kind::Certificate, endpoint, paths, every, make)?,
+        })
+    }
+
+    pub(crate) async fn connect(
+        &self,
+        uri: Uri,
+    ) -> Result<TokioIo<TlsStream<TcpStream>>, Box<dyn Error + Send + Sync>> {
+        let stream = self.http.clone().oneshot(uri).await?.into_inner();
+        let config = self.certificates.current();
+        let stream = TlsConnector::from(config)
+            .connect(self.name.clone(), stream)
+            .await?;
+        if stream.get_ref().1.alpn_protocol() != Some(ALPN) {
+            return Err(io::Error::other("the backend does not speak HTTP/2 over TLS").into());
+        }
+        Ok(TokioIo::new(stream))
+    }
+}
+
+fn client(settings: &ClientTls, files: &Files) -> Result<ClientConfig, FileError> {
+    let provider = tls::provider();
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(settings.versions.supported())
+        .map_err(|source| FileError::unusable("TLS versions", "".as_ref(), source))?;
+    let builder = if settings.insecure_skip_verify {
+        let verifier = Arc::new(AnyBackend { provider });
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+    } else {
+        builder.with_root_certificates(authorities(settings, files)?)
+    };
+    let mut config = match (&settings.cert_file, &settings.key_file) {
+        (Some(cert_file), Some(key_file)) => {
+            let certificates = tls::certificates(files, cert_file, "a certificate")?;
+            let key = tls::key(files, key_file)?;
+            builder
+                .with_client_auth_cert(certificates, key)
+                .map_err(|source| FileError::unusable("the certificate", cert_file, source))?
+        }
+        // One of them alone was refused before.
+        _ => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(config)
+}
+
+fn authorities(settings: &ClientTls, files: &Files) -> Result<RootCertStore, FileError> {
+    let mut roots = RootCertStore::empty();
+    if let Some(file) = &settings.ca_file {
+        tls::trust(&mut roots, files, file)?;
+    }
+    if settings.ca_file.is_none() || settings.include_system_ca_certs_pool {
+        // Some systems have a few that nobody can parse.
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
+    }
+    if roots.is_empty() {
+        return Err(FileError::NoSystemAuthorities);
+    }
+    Ok(roots)
+}
+
+/// `insecure_skip_verify`: any certificate will do, as long as the peer has its key.
+#[derive(Debug)]
+struct AnyBackend {
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for AnyBackend {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        algorithms.supported_schemes()
+    }
+}
