@@ -11,26 +11,26 @@ use super::{Compression, GZIP_WINDOW_BITS, after};
 const GZIP_STATE_BYTES: usize = 64 * 1024;
 
 /// The same for zstd: the context, and the buffers for a block on its way in and out. Its window
-/// comes on top, see [`ZSTD_WINDOW_LOG`].
+/// comes on top.
 const ZSTD_STATE_BYTES: usize = 384 * 1024;
 
-/// The most that a decoder itself takes.
-pub(crate) const MAX_STATE_BYTES: usize = ZSTD_STATE_BYTES;
+/// The largest window of a zstd frame, as a power of two: 8 MiB, what every decoder should support
+/// by RFC 8878. Without it a frame of 20 bytes may ask for 128 MiB.
+const ZSTD_WINDOW_LOG: u32 = 23;
 
-/// What the decoder of this encoding takes beside what it has inflated; to be leased before
-/// [`Inflater::new`].
-pub(crate) const fn state_bytes(compression: Compression) -> usize {
+/// The most that a decoder itself takes, without its window and with it.
+pub(crate) const MIN_STATE_BYTES: usize = ZSTD_STATE_BYTES;
+pub(crate) const MAX_STATE_BYTES: usize = ZSTD_STATE_BYTES + (1 << ZSTD_WINDOW_LOG);
+
+/// What the decoder of this encoding takes, beside room for `inflated` bytes; to be leased before
+/// [`Inflater::new`]. Of a window only the part that was inflated so far is touched.
+pub(crate) fn state_bytes(compression: Compression, inflated: usize) -> usize {
     match compression {
         Compression::None => 0,
         Compression::Gzip => GZIP_STATE_BYTES,
-        Compression::Zstd => ZSTD_STATE_BYTES,
+        Compression::Zstd => ZSTD_STATE_BYTES + inflated.min(1 << ZSTD_WINDOW_LOG),
     }
 }
-
-/// The largest window of a zstd frame, as a power of two: 8 MiB, what every decoder should support
-/// by RFC 8878. Without it a frame of 20 bytes may ask for 128 MiB. Of a window only the part that
-/// was inflated so far is touched, so that it takes at most as much again as the output.
-const ZSTD_WINDOW_LOG: u32 = 23;
 
 /// Why a message could not be inflated.
 #[derive(Debug, PartialEq, Eq)]

@@ -14,16 +14,12 @@ use tracing::{info, warn};
 
 use super::answer::Answerer;
 use super::budget::Budget;
-use super::connection::{Connections, Streams, window};
+use super::connection::{Connections, Streams};
+use super::crowd::Crowd;
 use super::health::Health;
-use super::{Closed, Doors, Receiver, ReceiverConfig, ReceiverStats};
-use crate::compression::MAX_STATE_BYTES;
-
-/// Connections open at a time. An idle one takes some 20 KiB, and one that cannot be read on takes
-/// up to its window of 1 MiB, the first 256 up to 4 MiB: under 5 GiB if all are stuffed at once.
-/// More clients than this need more than one collector anyway. One too many is closed at once, so
-/// that its client goes elsewhere.
-const MAX_CONNECTIONS: usize = 4 * 1024;
+use super::place::Places;
+use super::pressure::Pressure;
+use super::{Closed, Receiver, ReceiverStats};
 
 /// The wait after an error of the listener itself (no more files, for example): long enough not to
 /// spin, short enough to go unnoticed.
@@ -41,17 +37,18 @@ pub(crate) async fn run(
         config,
         listener,
         local_addr,
-        doors: Doors { tls, auth },
+        tls,
         stats,
     } = receiver;
     let draining = CancellationToken::new();
     let streams = Streams::default();
     let answerer = Arc::new(Answerer {
         health: Health::new(),
-        budget: Budget::new(most_in_flight(&config)),
+        budget: Budget::new(config.max_in_flight_bytes, config.max_recv_msg_size),
+        places: Places::new(),
+        pressure: Pressure::new(),
         max_recv_msg_size: config.max_recv_msg_size,
         ingress,
-        auth,
         leaving: draining.child_token(),
         draining: draining.clone(),
         stats: Arc::clone(&stats),
@@ -90,14 +87,6 @@ pub(crate) async fn run(
     Closed { connections_cut }
 }
 
-/// At least one longest request, beside the state of its decoder: one that never fits would be told
-/// to come back for ever.
-fn most_in_flight(config: &ReceiverConfig) -> usize {
-    let longest = config.max_recv_msg_size.saturating_add(1);
-    let with_decoder = longest.saturating_add(MAX_STATE_BYTES);
-    config.max_in_flight_bytes.max(with_decoder)
-}
-
 /// Owns the listener, so that the port is free when it returns, unless another receiver has it, too:
 /// returns whether one has.
 async fn accept(
@@ -108,6 +97,7 @@ async fn accept(
 ) -> bool {
     let mut stop = pin!(stop);
     let mut errors = Errors::default();
+    let crowd = Arc::new(Crowd::default());
     loop {
         let accepted = tokio::select! {
             biased;
@@ -116,13 +106,15 @@ async fn accept(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) if connections.len() < MAX_CONNECTIONS => {
+            Ok((stream, peer)) => {
                 errors.backoff = None;
-                let shared = Arc::clone(shared);
-                let window = window(connections.len());
-                connections.spawn(async move { shared.run(stream, peer, window).await });
+                if let Some(place) = crowd.enter(peer) {
+                    let shared = Arc::clone(shared);
+                    connections.spawn(async move { shared.run(stream, peer, place).await });
+                } else {
+                    refuse(stream, &shared.answerer.stats, &mut errors);
+                }
             }
-            Ok((stream, _)) => refuse(stream, &shared.answerer.stats, &mut errors),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 errors.log(&error);
@@ -136,11 +128,12 @@ async fn accept(
     }
 }
 
+/// One too many is closed at once, so that its client goes elsewhere.
 fn refuse(stream: TcpStream, stats: &ReceiverStats, errors: &mut Errors) {
     drop(stream);
     stats.connection_failed();
     errors.log(&io::Error::other(
-        "more connections than the receiver serves",
+        "more connections than the receiver serves, at all or for one address",
     ));
 }
 

@@ -1,4 +1,5 @@
-//! Whether a connection has requests open, for its idle limit.
+//! Whether a connection has requests open, for its idle limit, and answers that its client does not
+//! take.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,9 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tonic::Status;
 use tonic::body::Body;
+
+/// How long a client may leave an answer lying, give or take a half: those of a client whose window
+/// is shut would otherwise stay for ever, and with them what each request takes.
+const TAKE_LIMIT: Duration = Duration::from_secs(20);
 
 /// The requests that a connection has open; every change of their number is seen.
 #[derive(Clone, Debug)]
@@ -18,17 +23,53 @@ pub(crate) struct Activity {
     requests: Arc<watch::Sender<Requests>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Requests {
     open: usize,
     /// Whether there was any.
     any: bool,
+    /// Since when there is none; for a connection that never had one, since it was made.
+    quiet_since: Instant,
+    /// Answers that lie, by the period in which they were given: this one, the last one, and before.
+    answers: [usize; 3],
+    /// The number of this period.
+    period: usize,
 }
 
 impl Activity {
     pub(crate) fn new() -> Self {
         Self {
-            requests: Arc::default(),
+            requests: Arc::new(watch::Sender::new(Requests {
+                open: 0,
+                any: false,
+                quiet_since: Instant::now(),
+                answers: [0; 3],
+                period: 0,
+            })),
+        }
+    }
+
+    /// Since when the connection has no request open; none when it has one.
+    pub(crate) fn quiet_since(&self) -> Option<Instant> {
+        let requests = self.requests.borrow();
+        (requests.open == 0).then_some(requests.quiet_since)
+    }
+
+    /// Resolves when the client has left an answer lying for too long.
+    pub(crate) async fn untaken(&self) {
+        loop {
+            sleep(TAKE_LIMIT / 2).await;
+            let mut is_untaken = false;
+            self.requests.send_if_modified(|requests| {
+                let [this, last, before] = requests.answers;
+                is_untaken = before > 0;
+                requests.answers = [0, this, last + before];
+                requests.period += 1;
+                false
+            });
+            if is_untaken {
+                return;
+            }
         }
     }
 
@@ -38,7 +79,10 @@ impl Activity {
             requests.open += 1;
             requests.any = true;
         });
-        OpenRequest(Arc::clone(&self.requests))
+        OpenRequest {
+            requests: Arc::clone(&self.requests),
+            answered: None,
+        }
     }
 
     /// Resolves when the first request has begun.
@@ -72,12 +116,40 @@ impl Activity {
 
 /// One open request.
 #[derive(Debug)]
-pub(crate) struct OpenRequest(Arc<watch::Sender<Requests>>);
+pub(crate) struct OpenRequest {
+    requests: Arc<watch::Sender<Requests>>,
+    /// The period in which it was answered.
+    answered: Option<usize>,
+}
+
+impl OpenRequest {
+    /// From now on its answer is for the client to take.
+    pub(crate) fn answered(&mut self) {
+        self.requests.send_if_modified(|requests| {
+            let [this, ..] = &mut requests.answers;
+            *this += 1;
+            self.answered = Some(requests.period);
+            false
+        });
+    }
+}
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        self.0
-            .send_modify(|requests| requests.open = requests.open.saturating_sub(1));
+        self.requests.send_modify(|requests| {
+            requests.open = requests.open.saturating_sub(1);
+            if requests.open == 0 {
+                requests.quiet_since = Instant::now();
+            }
+            let [this, last, before] = &mut requests.answers;
+            let answers = match self.answered.map(|period| requests.period - period) {
+                None => return,
+                Some(0) => this,
+                Some(1) => last,
+                Some(_) => before,
+            };
+            *answers = answers.saturating_sub(1);
+        });
     }
 }
 
@@ -112,7 +184,6 @@ impl HttpBody for Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::time::Instant;
 
     /// The limit counts from the end of the last request, and an open request is not idle.
     #[tokio::test(start_paused = true)]
@@ -126,5 +197,35 @@ mod tests {
             drop(request);
         });
         assert_eq!(begun.elapsed().as_secs(), 35);
+    }
+
+    /// An answer that lies for too long is seen; those that are taken, however many, are not.
+    #[tokio::test(start_paused = true)]
+    async fn untaken_answers_are_seen() {
+        let activity = Activity::new();
+        let begun = Instant::now();
+        let taken = async {
+            for _ in 0..100 {
+                let mut request = activity.begin();
+                sleep(TAKE_LIMIT * 3).await;
+                request.answered();
+                sleep(TAKE_LIMIT / 3).await;
+            }
+        };
+        tokio::select! {
+            () = activity.untaken() => panic!("after {:?}", begun.elapsed()),
+            () = taken => {}
+        }
+        let begun = Instant::now();
+        let mut request = activity.begin();
+        request.answered();
+        activity.untaken().await;
+        let took = begun.elapsed();
+        assert!(
+            took >= TAKE_LIMIT / 2 && took <= TAKE_LIMIT * 3 / 2,
+            "{took:?}"
+        );
+        drop(request);
+        assert_eq!(activity.requests.borrow().answers, [0; 3]);
     }
 }

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::{BodyExt, Full};
 use spandrel_pipeline::ingress::Ingress;
+use spandrel_pipeline::refused::Refused;
 use spandrel_wire::Signal;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -21,9 +22,11 @@ use tonic::{Code, Status};
 use tracing::debug;
 
 use super::budget::Budget;
+use super::fair::Connection;
 use super::health::Health;
+use super::place::Places;
+use super::pressure::Pressure;
 use super::{ReceiverStats, request};
-use crate::auth::Authenticator;
 use crate::compression::{ACCEPTED, Compression};
 use crate::method;
 use crate::status::{self, Unread};
@@ -31,6 +34,10 @@ use crate::status::{self, Unread};
 /// How long the bytes of a request may take to arrive: three times an SDK's own patience with the
 /// whole export. Without a limit, slow senders could hold the memory for requests for ever.
 const READ_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long the bytes of a request that nobody will read may take. They are waited for, because
+/// streams that end too early count as mistakes of the client.
+const DISCARD_LIMIT: Duration = Duration::from_secs(2);
 
 /// How long they may take once the receiver is stopping, so that the answer arrives inside the five
 /// seconds that an application has for its last flush.
@@ -55,9 +62,10 @@ impl<B> RequestBody for B where
 #[derive(Debug)]
 pub(crate) struct Answerer {
     pub(crate) ingress: Arc<dyn Ingress>,
-    pub(crate) auth: Option<Authenticator>,
     pub(crate) max_recv_msg_size: usize,
     pub(crate) budget: Budget,
+    pub(crate) places: Places,
+    pub(crate) pressure: Pressure,
     pub(crate) health: Health,
     /// Cancelled when the receiver stops or hands over: connections are told to go away.
     pub(crate) leaving: CancellationToken,
@@ -67,8 +75,12 @@ pub(crate) struct Answerer {
 }
 
 impl Answerer {
-    /// Answers one request.
-    pub(crate) async fn answer<B: RequestBody>(&self, request: Request<B>) -> Response<Body> {
+    /// Answers one request of this connection.
+    pub(crate) async fn answer<B: RequestBody>(
+        &self,
+        request: Request<B>,
+        connection: Connection,
+    ) -> Response<Body> {
         if request.uri().path().starts_with(HEALTH) {
             return self.health(request).await;
         }
@@ -77,8 +89,9 @@ impl Answerer {
             *response.status_mut() = code;
             return response;
         }
-        match self.export(request).await {
+        match self.export(request, connection).await {
             Ok(()) => {
+                self.pressure.accepted();
                 self.stats.answered(Code::Ok);
                 accepted()
             }
@@ -95,18 +108,21 @@ impl Answerer {
         }
     }
 
-    async fn export<B: RequestBody>(&self, request: Request<B>) -> Result<(), Status> {
-        // First of all, so that strangers learn nothing and nothing of theirs is read.
-        if let Some(auth) = &self.auth {
-            let admitted = auth.admit(request.headers()).await;
-            admitted.map_err(status::denied)?;
-        }
+    async fn export<B: RequestBody>(
+        &self,
+        request: Request<B>,
+        connection: Connection,
+    ) -> Result<(), Status> {
         let signal = self.route(request.uri().path())?;
         let compression = encoding(request.headers())?;
         if self.draining.is_cancelled() {
-            return Err(status::unread(&Unread::Draining));
+            return Err(self.unread(&Unread::Draining));
         }
-        let mut lease = self.budget.lease();
+        if self.places.is_hopeless(signal, connection) {
+            let _late = timeout(DISCARD_LIMIT, request::discard(request.into_body())).await;
+            return Err(self.unread(&Unread::Crowded));
+        }
+        let mut lease = self.budget.lease(connection);
         let read = request::read(
             request.into_body(),
             compression,
@@ -118,10 +134,22 @@ impl Answerer {
             read = timeout(READ_LIMIT, read) => read.unwrap_or(Err(Unread::Slow)),
             () = self.draining_for(READ_LIMIT_DRAINING) => Err(Unread::Draining),
         };
-        let bytes = bytes.map_err(|why| status::unread(&why))?;
+        let bytes = bytes.map_err(|why| self.unread(&why))?;
+        let places = self.ingress.places(signal);
+        let place = self.places.place(signal, connection, places).await;
+        let place = place.map_err(|why| self.unread(&why))?;
         let offered = self.ingress.offer(signal, bytes).await;
-        drop(lease);
-        offered.map_err(|refused| status::refused(&refused))
+        drop((place, lease));
+        offered.map_err(|why| {
+            let is_full = matches!(why, Refused::Full { .. });
+            let wait = is_full.then(|| self.pressure.refused());
+            status::refused(&why, wait)
+        })
+    }
+
+    fn unread(&self, why: &Unread) -> Status {
+        let is_full = matches!(why, Unread::Busy | Unread::Crowded);
+        status::unread(why, is_full.then(|| self.pressure.refused()))
     }
 
     fn route(&self, path: &str) -> Result<Signal, Status> {

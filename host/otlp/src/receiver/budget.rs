@@ -1,71 +1,134 @@
-//! The memory that all requests in flight may take together.
+//! What all requests in flight may take together: memory, and decoders at work.
 
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
 
+use super::fair::{self, Connection, Fair, Rule};
+use crate::compression::{MAX_STATE_BYTES, MIN_STATE_BYTES};
 use crate::status::Unread;
 
-/// Permits are counted in this unit, so that budgets above 4 GiB fit the semaphore's numbers.
+/// Memory is counted in this unit: finer than any buffer that is made.
 const UNIT: usize = 1024;
 
 /// How long a request waits for room. Requests that wait may hold part of what others wait for, so
 /// the wait must end by itself; a second is enough for a burst to pass.
-const WAIT: Duration = Duration::from_secs(1);
+pub(crate) const WAIT: Duration = Duration::from_secs(1);
+
+/// A request up to this size may take the last eighth of the memory, which is kept for such: a
+/// few huge requests that arrive slowly leave room for hundreds of usual ones.
+const SMALL: usize = 1 << 20;
+
+/// Decoders at work for each core. A decoder never waits for its sender, so two keep a core busy;
+/// each may have a window and what it has inflated so far.
+const INFLATING_PER_CORE: usize = 2;
+
+/// More than this, at more than [`SWOLLEN_RATIO`] times what was sent, is swollen: OTLP inflates
+/// to ten times its size, a batch of spans that are all alike to fifty. All such requests together
+/// have a quarter of the memory, so bombs leave the rest to others; none is refused for good.
+const SWOLLEN_BYTES: usize = 1 << 20;
+const SWOLLEN_RATIO: usize = 64;
 
 /// Memory for requests, given out by the lease.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    free: Arc<Semaphore>,
+    bytes: Arc<Fair>,
+    swollen: Arc<Semaphore>,
+    inflating: Arc<Fair>,
 }
 
 impl Budget {
-    /// A budget of about this many bytes.
-    pub(crate) fn new(bytes: usize) -> Self {
-        let units = bytes.div_ceil(UNIT).min(Semaphore::MAX_PERMITS);
+    /// A budget of about this many bytes, or of what one longest request can take if that is more:
+    /// one that never fits would be told to come back for ever.
+    pub(crate) fn new(bytes: usize, longest: usize) -> Self {
+        let longest = longest.saturating_add(1);
+        // What was sent stays until all of it is inflated.
+        let all = longest.saturating_mul(2);
+        let least =
+            all.saturating_add(MAX_STATE_BYTES.min(longest.saturating_add(MIN_STATE_BYTES)));
+        Self::of(bytes.max(least), least, longest)
+    }
+
+    /// A budget of this many bytes, of which `least` are for everyone.
+    fn of(total: usize, least: usize, longest: usize) -> Self {
+        let rule = Rule::Share {
+            reserve: (total / 8).min(total.saturating_sub(least)) / UNIT,
+            small: SMALL / UNIT,
+        };
+        let swollen = units(longest.max(total / 4)).min(Semaphore::MAX_PERMITS);
+        let cores = available_parallelism().map_or(2, usize::from);
         Self {
-            free: Arc::new(Semaphore::new(units)),
+            bytes: Fair::new(units(total), rule),
+            swollen: Arc::new(Semaphore::new(swollen)),
+            inflating: Fair::new(cores * INFLATING_PER_CORE, Rule::Whole),
         }
     }
 
-    /// A lease of nothing yet.
-    pub(crate) fn lease(&self) -> Lease {
+    /// A budget of exactly this many bytes.
+    #[cfg(test)]
+    pub(crate) fn exactly(bytes: usize) -> Self {
+        Self::of(bytes, bytes, bytes)
+    }
+
+    /// A lease of nothing yet, for a request of this connection.
+    pub(crate) fn lease(&self, connection: Connection) -> Lease {
         Lease {
-            free: Arc::clone(&self.free),
-            held: None,
+            bytes: self.bytes.lease(connection),
+            decoder: self.inflating.lease(connection),
+            swollen: None,
+            all_swollen: Arc::clone(&self.swollen),
         }
     }
+}
+
+fn units(bytes: usize) -> usize {
+    bytes.div_ceil(UNIT)
 }
 
 /// What one request holds of the budget; given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    free: Arc<Semaphore>,
-    held: Option<OwnedSemaphorePermit>,
+    bytes: fair::Lease,
+    decoder: fair::Lease,
+    swollen: Option<OwnedSemaphorePermit>,
+    all_swollen: Arc<Semaphore>,
 }
 
 impl Lease {
     /// Holds at least `bytes` from now on, or tells the sender to come back.
     pub(crate) async fn grow_to(&mut self, bytes: usize) -> Result<(), Unread> {
-        let held = self
-            .held
-            .as_ref()
-            .map_or(0, OwnedSemaphorePermit::num_permits);
-        let lacking = bytes.div_ceil(UNIT).saturating_sub(held);
-        if lacking == 0 {
+        let grown = self.bytes.grow_to(units(bytes), WAIT).await;
+        grown.map_err(|_full| Unread::Busy)
+    }
+
+    /// Holds at most `bytes` from now on, and no decoder.
+    pub(crate) fn inflated(&mut self, bytes: usize) {
+        self.decoder.shrink_to(0);
+        self.bytes.shrink_to(units(bytes));
+    }
+
+    /// Waits for a decoder's turn.
+    pub(crate) async fn decoder(&mut self) -> Result<(), Unread> {
+        let grown = self.decoder.grow_to(1, WAIT).await;
+        grown.map_err(|_full| Unread::Busy)
+    }
+
+    /// To be asked before `sent` bytes are inflated to as many as `inflated`. There is no wait: who
+    /// waits here would hold what the others lack.
+    pub(crate) fn swell_to(&mut self, inflated: usize, sent: usize) -> Result<(), Unread> {
+        if inflated <= SWOLLEN_BYTES || inflated / SWOLLEN_RATIO <= sent {
             return Ok(());
         }
-        let lacking = u32::try_from(lacking).map_err(|_| Unread::Busy)?;
-        let acquired = timeout(WAIT, Arc::clone(&self.free).acquire_many_owned(lacking)).await;
-        // The semaphore is never closed: an error can only be the time.
-        let Ok(Ok(more)) = acquired else {
-            return Err(Unread::Busy);
-        };
-        match &mut self.held {
-            Some(held) => held.merge(more),
-            None => self.held = Some(more),
+        let held = self.swollen.as_ref().map_or(0, |held| held.num_permits());
+        let more = u32::try_from(units(inflated).saturating_sub(held));
+        let more = more.map_err(|_| Unread::Busy)?;
+        let taken = Arc::clone(&self.all_swollen).try_acquire_many_owned(more);
+        let taken = taken.map_err(|_| Unread::Busy)?;
+        match &mut self.swollen {
+            Some(held) => held.merge(taken),
+            None => self.swollen = Some(taken),
         }
         Ok(())
     }
@@ -78,31 +141,44 @@ mod tests {
     /// Room is never given twice, a request that gets none is told so, and what was held comes back.
     #[tokio::test(start_paused = true)]
     async fn leases_never_exceed_the_budget() {
-        let budget = Budget::new(10 * UNIT);
-        let mut first = budget.lease();
-        let mut second = budget.lease();
-        first.grow_to(6 * UNIT).await.expect("room for the first");
-        first.grow_to(5 * UNIT).await.expect("held already");
-        second.grow_to(4 * UNIT).await.expect("room for the second");
-        assert!(matches!(
-            second.grow_to(4 * UNIT + 1).await,
-            Err(Unread::Busy)
-        ));
+        let budget = Budget::exactly(1 << 20);
+        let mut first = budget.lease(1);
+        let mut second = budget.lease(2);
+        first.grow_to(600 << 10).await.expect("room for the first");
+        first.grow_to(500 << 10).await.expect("held already");
+        second
+            .grow_to(424 << 10)
+            .await
+            .expect("room for the second");
+        let more = second.grow_to((424 << 10) + 1).await;
+        assert!(matches!(more, Err(Unread::Busy)));
         drop(first);
-        second.grow_to(10 * UNIT).await.expect("all of it");
+        second.grow_to(1 << 20).await.expect("all of it");
     }
 
-    /// A waiting request goes on as soon as another ends.
+    /// The longest request fits, whatever the budget, with what it was sent as and its decoder.
     #[tokio::test(start_paused = true)]
-    async fn a_request_waits_for_room() {
-        let budget = Budget::new(UNIT);
-        let mut first = budget.lease();
-        first.grow_to(1).await.expect("free");
-        let mut second = budget.lease();
-        let (grown, ()) = tokio::join!(second.grow_to(1), async {
-            tokio::task::yield_now().await;
-            drop(first);
-        });
-        grown.expect("freed in time");
+    async fn the_longest_request_fits() {
+        let longest = 64 << 20;
+        for bytes in [0, 1 << 20, 256 << 20] {
+            let budget = Budget::new(bytes, longest);
+            let mut lease = budget.lease(1);
+            lease.swell_to(longest + 1, 64 << 10).expect("alone");
+            let all = longest * 2 + MAX_STATE_BYTES;
+            lease.grow_to(all).await.expect("alone");
+        }
+    }
+
+    /// Bombs have a quarter of the memory together; what inflates as telemetry does is none.
+    #[tokio::test]
+    async fn bombs_leave_room() {
+        let budget = Budget::new(256 << 20, 64 << 20);
+        let mut leases: Vec<_> = (0..100).map(|peer| budget.lease(peer)).collect();
+        let sizes = leases.iter_mut();
+        let in_time = sizes.filter_map(|lease| lease.swell_to(4 << 20, 4 << 10).ok());
+        assert_eq!(in_time.count(), 16);
+        let mut usual = budget.lease(101);
+        usual.swell_to(64 << 20, 1 << 20).expect("not swollen");
+        usual.swell_to(512 << 10, 1).expect("small");
     }
 }

@@ -26,8 +26,9 @@ use tracing::debug;
 use super::Keepalive;
 use super::activity::{Activity, Counted};
 use super::answer::Answerer;
+use super::crowd::Place;
 use super::preface::Opened;
-use super::tls::Certificates;
+use rustls::ServerConfig;
 
 /// How long a client may take to make itself known: for the TLS handshake, then for the first
 /// bytes of HTTP/2. Real clients send both at once.
@@ -64,8 +65,17 @@ pub(crate) const fn window(open: usize) -> u32 {
     }
 }
 
-/// All headers of a request: tokens and trace context fit many times.
+/// All headers of a request: tokens and trace context fit many times. h2 answers more with 431,
+/// ends the connection at a multiple of it, and at the sixth CONTINUATION of a request.
 const HEADER_BYTES: u32 = 16 << 10;
+
+/// Requests that were given up before they could be looked at: gRPC clients do so when a deadline
+/// passes in the very moment, not twenty times in one breath. h2 ends the connection then.
+const GIVEN_UP_UNSEEN: usize = 20;
+
+/// Streams that end for a mistake of the client, in the life of a connection. A client that does
+/// not know the limit on streams yet may open some hundreds too many.
+const MISTAKES: usize = 1024;
 
 /// Answers are a few bytes; more is never buffered for a client that does not read.
 const SEND_BYTES: usize = 64 << 10;
@@ -76,38 +86,45 @@ pub(crate) struct Connections {
     pub(crate) answerer: Arc<Answerer>,
     pub(crate) max_concurrent_streams: u32,
     pub(crate) keepalive: Keepalive,
-    pub(crate) tls: Option<Certificates>,
+    pub(crate) tls: Option<Arc<ServerConfig>>,
     pub(crate) streams: Streams,
 }
 
 impl Connections {
-    /// Serves one connection, whose client may send `window` bytes ahead, to its end.
-    pub(crate) async fn run(&self, stream: TcpStream, peer: SocketAddr, window: u32) {
+    /// Serves one connection to its end.
+    pub(crate) async fn run(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
         let stats = &self.answerer.stats;
         let _open = stats.connection_opened();
-        if let Err(error) = self.open(stream, peer, window).await {
+        let opened = tokio::select! {
+            opened = self.open(stream, peer, &place) => opened,
+            () = place.sent_away.cancelled() => {
+                debug!(%peer, "quiet connection closed for another one");
+                return;
+            }
+        };
+        if let Err(error) = opened {
             stats.connection_failed();
             debug!(%peer, error = &error as &dyn std::error::Error, "connection failed");
         }
     }
 
-    async fn open(&self, stream: TcpStream, peer: SocketAddr, window: u32) -> io::Result<()> {
+    async fn open(&self, stream: TcpStream, peer: SocketAddr, place: &Place) -> io::Result<()> {
         // Answers are small and awaited: they must not wait for more to be sent with them.
         stream.set_nodelay(true)?;
         match &self.tls {
-            None => self.greet(stream, peer, window).await,
+            None => self.greet(stream, peer, place).await,
             Some(tls) => {
-                let accepting = TlsAcceptor::from(tls.current()).accept(stream);
+                let accepting = TlsAcceptor::from(Arc::clone(tls)).accept(stream);
                 let stream = tokio::select! {
                     accepted = in_time(accepting) => accepted?,
                     () = self.answerer.draining.cancelled() => return Ok(()),
                 };
-                self.greet(stream, peer, window).await
+                self.greet(stream, peer, place).await
             }
         }
     }
 
-    async fn greet<T>(&self, stream: T, peer: SocketAddr, window: u32) -> io::Result<()>
+    async fn greet<T>(&self, stream: T, peer: SocketAddr, place: &Place) -> io::Result<()>
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
@@ -115,32 +132,35 @@ impl Connections {
             opened = in_time(Opened::new(stream)) => opened?,
             () = self.answerer.draining.cancelled() => return Ok(()),
         };
-        self.serve(stream, peer, window).await;
+        self.serve(stream, peer, place).await;
         Ok(())
     }
 
-    async fn serve<T>(&self, stream: Opened<T>, peer: SocketAddr, window: u32)
+    async fn serve<T>(&self, stream: Opened<T>, peer: SocketAddr, place: &Place)
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
-        let activity = Activity::new();
+        let activity = &place.activity;
         let service = service_fn(|request: Request<Incoming>| {
-            let _open = activity.begin();
+            let mut _open = activity.begin();
             let answerer = Arc::clone(&self.answerer);
+            let id = place.id;
             async move {
-                let response = answerer.answer(request).await;
+                let response = answerer.answer(request, id).await;
+                _open.answered();
                 Ok::<_, Infallible>(response.map(|body| Body::new(Counted { body, _open })))
             }
         });
         let connection = self
-            .http2(window)
+            .http2(window(place.before))
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         let reason = tokio::select! {
             ended = connection.as_mut() => return log_end(peer, ended),
-            () = self.leaving(&activity) => "drain",
+            () = self.leaving(activity) => "drain",
             () = age(self.keepalive.max_connection_age) => "age",
             () = activity.idle(self.keepalive.max_connection_idle) => "idle",
+            () = activity.untaken() => return log_cut(peer, "untaken"),
         };
         debug!(%peer, reason, "connection asked to end");
         connection.as_mut().graceful_shutdown();
@@ -151,7 +171,8 @@ impl Connections {
         };
         tokio::select! {
             ended = connection.as_mut() => log_end(peer, ended),
-            () = after(grace) => debug!(%peer, reason, "connection cut"),
+            () = after(grace) => log_cut(peer, reason),
+            () = activity.untaken() => log_cut(peer, "untaken"),
         }
     }
 
@@ -176,6 +197,8 @@ impl Connections {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(window)
             .max_header_list_size(HEADER_BYTES)
+            .max_pending_accept_reset_streams(GIVEN_UP_UNSEEN)
+            .max_local_error_reset_streams(MISTAKES)
             .max_send_buf_size(SEND_BYTES)
             .keep_alive_interval(self.keepalive.time)
             .keep_alive_timeout(self.keepalive.timeout);
@@ -219,6 +242,10 @@ async fn after(time: Option<Duration>) {
         Some(time) => sleep(time).await,
         None => std::future::pending().await,
     }
+}
+
+fn log_cut(peer: SocketAddr, reason: &str) {
+    debug!(%peer, reason, "connection cut");
 }
 
 fn log_end(peer: SocketAddr, ended: hyper::Result<()>) {

@@ -1,22 +1,67 @@
-//! The first bytes of a connection: a client of HTTP/2 begins with the same 24 ones.
+//! The first bytes of a connection, and what is watched in those that follow.
 //!
-//! hyper waits for them for as long as it takes, and no keepalive is sent before. So they are read
-//! here, within a time, and handed to hyper again.
+//! A client of HTTP/2 begins with the same 24 bytes. hyper waits for them for as long as it takes,
+//! and no keepalive is sent before. So they are read here, within a time, and handed to hyper again.
+//! What follows is watched for floods, for frames that do not end, and for a client that does not
+//! read.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+use super::frames::{Begun, Boundary, Frames};
 
 const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long the headers of a request may take to arrive. They are a few hundred bytes, and nothing
+/// of the request can be answered before they are there.
+const HEADERS_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long any other frame may take: as long as a whole request.
+const FRAME_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a client may take nothing of what we send, while there is something to send.
+const WRITE_LIMIT: Duration = Duration::from_secs(30);
+
+/// GOAWAY, with the last stream there can be, so that nothing counts as unread, and the code 11,
+/// `ENHANCE_YOUR_CALM`.
+const CALM: [u8; 17] = [
+    0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 11,
+];
 
 /// A connection whose client was seen to begin with the preface.
 #[derive(Debug)]
 pub(crate) struct Opened<T> {
     /// How much of the preface was handed on.
     told: usize,
+    read: Frames,
+    written: Boundary,
+    unread: Deadline,
+    unwritten: Deadline,
     stream: T,
+}
+
+/// The time for something that has begun; none when nothing has.
+#[derive(Debug, Default)]
+struct Deadline(Option<Pin<Box<Sleep>>>);
+
+impl Deadline {
+    /// An error once the time is over that began when this was first asked.
+    fn check(&mut self, limit: Duration, context: &mut Context<'_>) -> io::Result<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep(limit)));
+        match sleep.as_mut().poll(context) {
+            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.0 = None;
+    }
 }
 
 impl<T: AsyncRead + Unpin> Opened<T> {
@@ -25,7 +70,14 @@ impl<T: AsyncRead + Unpin> Opened<T> {
         let mut seen = [0; PREFACE.len()];
         stream.read_exact(&mut seen).await?;
         if seen == PREFACE {
-            Ok(Self { told: 0, stream })
+            Ok(Self {
+                told: 0,
+                read: Frames::new(),
+                written: Boundary::default(),
+                unread: Deadline::default(),
+                unwritten: Deadline::default(),
+                stream,
+            })
         } else {
             let kind = io::ErrorKind::InvalidData;
             Err(io::Error::new(kind, "the client does not speak HTTP/2"))
@@ -33,20 +85,69 @@ impl<T: AsyncRead + Unpin> Opened<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Opened<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Opened<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let rest = PREFACE.get(self.told..).unwrap_or_default();
-        if rest.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        let this = &mut *self;
+        let rest = PREFACE.get(this.told..).unwrap_or_default();
+        if !rest.is_empty() {
+            let (now, _) = rest.split_at(rest.len().min(buffer.remaining()));
+            buffer.put_slice(now);
+            this.told += now.len();
+            return Poll::Ready(Ok(()));
         }
-        let (now, _) = rest.split_at(rest.len().min(buffer.remaining()));
-        buffer.put_slice(now);
-        self.told += now.len();
+        let before = buffer.filled().len();
+        if Pin::new(&mut this.stream)
+            .poll_read(context, buffer)?
+            .is_pending()
+        {
+            match this.read.begun() {
+                Begun::Nothing => this.unread.clear(),
+                Begun::Headers => this.unread.check(HEADERS_LIMIT, context)?,
+                Begun::Frame => this.unread.check(FRAME_LIMIT, context)?,
+            }
+            return Poll::Pending;
+        }
+        let came = buffer.filled().get(before..).unwrap_or_default();
+        if this.read.read(came).is_err() {
+            return Poll::Ready(Err(this.calm(context)));
+        }
+        if this.read.begun() == Begun::Nothing {
+            this.unread.clear();
+        }
         Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> Opened<T> {
+    /// Tells the client why its connection ends, where that can be said at once.
+    fn calm(&mut self, context: &mut Context<'_>) -> io::Error {
+        if self.written.is_between() {
+            // A client that floods may not read, either.
+            let _unsaid = Pin::new(&mut self.stream).poll_write(context, &CALM);
+            let _unsaid = Pin::new(&mut self.stream).poll_flush(context);
+        }
+        io::Error::new(
+            io::ErrorKind::QuotaExceeded,
+            "the client floods the connection with frames that are no requests",
+        )
+    }
+
+    /// What becomes of an attempt to write.
+    fn wrote(
+        &mut self,
+        attempt: Poll<io::Result<usize>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if attempt.is_pending() {
+            self.unwritten.check(WRITE_LIMIT, context)?;
+        } else {
+            self.unwritten.clear();
+        }
+        attempt
     }
 }
 
@@ -56,7 +157,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Opened<T> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let this = &mut *self;
+        let attempt = Pin::new(&mut this.stream).poll_write(context, bytes);
+        let written = ready!(this.wrote(attempt, context))?;
+        this.written.pass(bytes.get(..written).unwrap_or_default());
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -72,10 +177,93 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Opened<T> {
         context: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+        let this = &mut *self;
+        let attempt = Pin::new(&mut this.stream).poll_write_vectored(context, bytes);
+        let written = ready!(this.wrote(attempt, context))?;
+        let mut rest = written;
+        for bytes in bytes {
+            let now = rest.min(bytes.len());
+            this.written.pass(bytes.get(..now).unwrap_or_default());
+            rest -= now;
+        }
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio::time::Instant;
+
+    async fn opened(ahead: usize) -> (DuplexStream, Opened<DuplexStream>) {
+        let (mut client, server) = duplex(ahead);
+        client.write_all(&PREFACE).await.expect("room");
+        let mut opened = Opened::new(server).await.expect("the preface");
+        let mut seen = [0; PREFACE.len()];
+        opened.read_exact(&mut seen).await.expect("the preface");
+        assert_eq!(seen, PREFACE);
+        (client, opened)
+    }
+
+    /// Headers that drip are given up after their time, however often a byte comes; a connection
+    /// with nothing begun may be quiet for as long as it likes.
+    #[tokio::test(start_paused = true)]
+    async fn headers_have_a_time() {
+        let (mut client, mut server) = opened(1024).await;
+        let begun = Instant::now();
+        let ended = async {
+            let mut bytes = [0; 100];
+            loop {
+                if let Err(error) = server.read(&mut bytes).await {
+                    return error;
+                }
+            }
+        };
+        let drip = async {
+            sleep(HEADERS_LIMIT * 100).await;
+            let head = [0, 1, 0, 1, 0, 0, 0, 0, 1];
+            for byte in head.into_iter().chain([0; 100]) {
+                client.write_all(&[byte]).await.expect("room");
+                sleep(Duration::from_secs(1)).await;
+            }
+        };
+        let error = tokio::select! {
+            error = ended => error,
+            () = drip => panic!("not ended"),
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let took = begun.elapsed() - HEADERS_LIMIT * 100;
+        // By the third byte it is known to be headers; until then it is any frame.
+        assert!(took <= FRAME_LIMIT, "{took:?}");
+    }
+
+    /// A client that floods is told so in one frame, and its connection ends.
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_is_told() {
+        let (mut client, mut server) = opened(1 << 20).await;
+        let pings = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8].repeat(10_000);
+        client.write_all(&pings).await.expect("room");
+        let mut bytes = vec![0; 1 << 20];
+        let error = server.read(&mut bytes).await.expect_err("a flood");
+        assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
+        drop(server);
+        let mut told = Vec::new();
+        client.read_to_end(&mut told).await.expect("closed");
+        assert_eq!(told, CALM);
+    }
+
+    /// A client that reads nothing is given up after a time.
+    #[tokio::test(start_paused = true)]
+    async fn a_client_must_read() {
+        let (_client, mut server) = opened(64).await;
+        let begun = Instant::now();
+        let error = server.write_all(&[0; 100]).await.expect_err("full");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(begun.elapsed(), WRITE_LIMIT);
     }
 }

@@ -1,7 +1,8 @@
 //! Reads one request: exactly one gRPC message, inflated, within the limits.
 //!
 //! What it costs is leased before it is allocated, and only for bytes that arrived: a sender that
-//! announces 64 MiB and sends nothing holds nothing.
+//! announces 64 MiB and sends nothing holds nothing. A compressed message is inflated once all of it
+//! is there, a few at a time, so that slow senders keep no decoder.
 
 use bytes::Bytes;
 use http_body::Body;
@@ -58,9 +59,14 @@ where
         }
     }
     match message {
-        Some(message) => message.finish(),
+        Some(message) => message.finish(lease).await,
         None => Err(Unread::Malformed("request without a message")),
     }
+}
+
+/// Lets a body pass by.
+pub(crate) async fn discard<B: Body + Unpin>(mut body: B) {
+    while let Some(Ok(_)) = body.frame().await {}
 }
 
 /// A message that is still arriving.
@@ -68,13 +74,15 @@ struct Message {
     /// Bytes of it that are still to come.
     lacking: usize,
     payload: Payload,
+    /// How what arrives is compressed.
+    compression: Compression,
+    limit: usize,
 }
 
 enum Payload {
     /// All of it in one frame.
     Whole(Bytes),
-    Plain(Vec<u8>),
-    Inflated(Inflated),
+    Parts(Vec<u8>),
 }
 
 impl Message {
@@ -87,25 +95,21 @@ impl Message {
         if prefix.length > limit {
             return Err(Unread::OverLimit { limit });
         }
-        let payload = match compression {
+        let compression = match compression {
             // Nothing at all is an empty message, whatever the flag says.
-            _ if prefix.length == 0 => Payload::Whole(Bytes::new()),
-            _ if !prefix.compressed => Payload::Plain(Vec::new()),
+            _ if !prefix.compressed || prefix.length == 0 => Compression::None,
             Compression::None => {
                 return Err(Unread::Malformed(
                     "compressed message without grpc-encoding",
                 ));
             }
-            compression => Payload::Inflated(Inflated {
-                compression,
-                inflater: None,
-                out: Vec::new(),
-                limit,
-            }),
+            compression => compression,
         };
         Ok(Self {
             lacking: prefix.length,
-            payload,
+            payload: Payload::Parts(Vec::new()),
+            compression,
+            limit,
         })
     }
 
@@ -116,114 +120,118 @@ impl Message {
         let Some(lacking) = self.lacking.checked_sub(data.len()) else {
             return Err(Unread::Malformed("request with more than one message"));
         };
+        // What is inflated at once may keep the buffer meanwhile.
+        let is_worth_keeping = data.len() >= WORTH_KEEPING || self.compression != Compression::None;
         match &mut self.payload {
             Payload::Whole(_) => {}
-            Payload::Plain(out)
-                if out.is_empty() && lacking == 0 && data.len() >= WORTH_KEEPING =>
-            {
+            Payload::Parts(out) if out.is_empty() && lacking == 0 && is_worth_keeping => {
                 lease.grow_to(data.len()).await?;
                 self.payload = Payload::Whole(data);
             }
-            Payload::Plain(out) => {
+            Payload::Parts(out) => {
                 let needed = out.len() + data.len();
                 if needed > out.capacity() {
                     let most = out.len() + self.lacking;
-                    make_room(out, needed, most, 0, lease).await?;
+                    let capacity = roomy(out, needed, most);
+                    lease.grow_to(capacity).await?;
+                    out.reserve_exact(capacity.saturating_sub(out.len()));
                 }
                 out.extend_from_slice(&data);
             }
-            Payload::Inflated(inflated) => inflated.push(&data, lease).await?,
         }
         self.lacking = lacking;
         Ok(())
     }
 
-    fn finish(self) -> Result<Bytes, Unread> {
+    async fn finish(self, lease: &mut Lease) -> Result<Bytes, Unread> {
         if self.lacking > 0 {
             return Err(Unread::Malformed("request that ends inside its message"));
         }
-        match self.payload {
-            Payload::Whole(bytes) => Ok(bytes),
-            Payload::Plain(out) => Ok(kept(out)),
-            Payload::Inflated(inflated) => {
-                // Some of it arrived, or it would lack: there is an inflater.
-                if let Some(inflater) = &inflated.inflater {
-                    inflater.finish().map_err(|why| not_inflated(&why))?;
-                }
-                Ok(kept(inflated.out))
-            }
+        let sent = match self.payload {
+            Payload::Whole(bytes) => bytes,
+            Payload::Parts(out) => kept(out),
+        };
+        if self.compression == Compression::None {
+            return Ok(sent);
         }
+        lease.decoder().await?;
+        let inflating = Inflating {
+            sent: sent.len(),
+            compression: self.compression,
+            limit: self.limit,
+            lease,
+        };
+        let inflated = kept(inflating.run(&sent).await?);
+        lease.inflated(inflated.len());
+        Ok(inflated)
     }
 }
 
-struct Inflated {
+/// A message that is being inflated.
+struct Inflating<'a> {
+    sent: usize,
     compression: Compression,
-    /// Made when the first bytes arrive, and boxed to be as small as the other payloads until then.
-    inflater: Option<Box<Inflater>>,
-    out: Vec<u8>,
     limit: usize,
+    lease: &'a mut Lease,
 }
 
-impl Inflated {
-    async fn push(&mut self, mut input: &[u8], lease: &mut Lease) -> Result<(), Unread> {
-        let state = state_bytes(self.compression);
-        let inflater = match &mut self.inflater {
-            Some(inflater) => inflater,
-            none => {
-                lease.grow_to(state).await?;
-                let inflater = Inflater::new(self.compression).map_err(|_| Unread::Busy)?;
-                let Some(inflater) = inflater else {
-                    return Err(Unread::Malformed("message of no known encoding"));
-                };
-                none.insert(Box::new(inflater))
-            }
-        };
+impl Inflating<'_> {
+    async fn run(mut self, mut input: &[u8]) -> Result<Vec<u8>, Unread> {
+        // One more than the limit, so that a message over it is seen to be.
+        let most = self.limit.saturating_add(1);
+        let mut out = Vec::new();
         // OTLP inflates to about ten times its size; the first room is for half of that.
-        let mut room = self.out.len() + input.len().saturating_mul(5);
-        let mut next_pause = self.out.len() + STEP;
+        let first = self.sent.saturating_mul(5).min(most);
+        self.make_room(&mut out, first, most).await?;
+        let inflater = Inflater::new(self.compression).map_err(|_| Unread::Busy)?;
+        let Some(mut inflater) = inflater else {
+            return Err(Unread::Malformed("message of no known encoding"));
+        };
+        let mut next_pause = STEP;
         loop {
-            if self.out.len() == self.out.capacity() {
-                // One more than the limit, so that a message over it is seen to be.
-                let most = self.limit.saturating_add(1);
-                make_room(&mut self.out, room.min(most), most, state, lease).await?;
-                room = 0;
+            if out.len() == out.capacity() {
+                self.make_room(&mut out, 0, most).await?;
             }
             inflater
-                .step(&mut input, &mut self.out)
+                .step(&mut input, &mut out)
                 .map_err(|why| not_inflated(&why))?;
-            if self.out.len() > self.limit {
+            if out.len() > self.limit {
                 return Err(Unread::OverLimit { limit: self.limit });
             }
-            if input.is_empty() && self.out.len() < self.out.capacity() {
-                return Ok(());
+            if input.is_empty() && out.len() < out.capacity() {
+                inflater.finish().map_err(|why| not_inflated(&why))?;
+                return Ok(out);
             }
-            if self.out.len() >= next_pause {
-                next_pause = self.out.len() + STEP;
+            if out.len() >= next_pause {
+                next_pause = out.len() + STEP;
                 tokio::task::yield_now().await;
             } else {
                 tokio::task::consume_budget().await;
             }
         }
     }
+
+    /// Leases and makes room, beside what was sent and the decoder with its window.
+    async fn make_room(
+        &mut self,
+        out: &mut Vec<u8>,
+        needed: usize,
+        most: usize,
+    ) -> Result<(), Unread> {
+        let capacity = roomy(out, needed, most);
+        self.lease.swell_to(capacity, self.sent)?;
+        let decoder = state_bytes(self.compression, capacity);
+        let all = capacity.saturating_add(decoder).saturating_add(self.sent);
+        self.lease.grow_to(all).await?;
+        out.reserve_exact(capacity.saturating_sub(out.len()));
+        Ok(())
+    }
 }
 
-/// Leases and makes room for `needed` bytes at least, twice the present at best, `most` at most.
-async fn make_room(
-    out: &mut Vec<u8>,
-    needed: usize,
-    most: usize,
-    beside: usize,
-    lease: &mut Lease,
-) -> Result<(), Unread> {
-    let capacity = out
-        .capacity()
-        .saturating_mul(2)
-        .max(needed)
-        .max(LEAST_BUFFER)
-        .min(most);
-    lease.grow_to(capacity.saturating_add(beside)).await?;
-    out.reserve_exact(capacity.saturating_sub(out.len()));
-    Ok(())
+/// Room for `needed` bytes at least, twice the present at best, `most` at most.
+fn roomy(out: &[u8], needed: usize, most: usize) -> usize {
+    let twice = out.len().saturating_mul(2);
+    twice.max(needed).max(LEAST_BUFFER).min(most)
 }
 
 /// The message without the room it did not need, which a pipeline could not see.

@@ -8,7 +8,6 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::one_line;
-use crate::auth::Denied;
 
 /// When a sender is told to come back where the pipeline did not say: soon enough that a last
 /// flush of five seconds gets another chance, late enough not to add to the load.
@@ -24,8 +23,10 @@ pub(crate) enum Unread {
         /// The limit.
         limit: usize,
     },
-    /// No memory to read it into came free in time.
+    /// No memory to read it into, or no decoder, came free in time.
     Busy,
+    /// Others wait at the pipeline's door, and its turn did not come in time.
+    Crowded,
     /// Its bytes did not arrive in time.
     Slow,
     /// The receiver is stopping and cannot wait for the rest of it.
@@ -34,31 +35,26 @@ pub(crate) enum Unread {
     Gone,
 }
 
-/// The status for a request that could not be read.
-pub(crate) fn unread(why: &Unread) -> Status {
+/// The status for a request that could not be read, or not be offered. Where there is no room, the
+/// sender is told to come back after `wait`.
+pub(crate) fn unread(why: &Unread, wait: Option<Duration>) -> Status {
+    let wait = wait.unwrap_or(RETRY_AFTER);
     match why {
         Unread::Malformed(what) => invalid(what),
         Unread::OverLimit { limit } => {
             Status::resource_exhausted(format!("request is longer than {limit} bytes"))
         }
-        Unread::Busy => retry("receiver is out of memory for requests", RETRY_AFTER),
+        Unread::Busy => retry("receiver is out of memory for requests", wait),
+        Unread::Crowded => retry("collector has more requests than it can take", wait),
         Unread::Draining => retry("collector is stopping", RETRY_AFTER),
         Unread::Slow => Status::deadline_exceeded("request did not arrive in time"),
         Unread::Gone => Status::cancelled("request was given up"),
     }
 }
 
-/// The status for a request that is not let in. It does not say who would be.
-pub(crate) fn denied(why: Denied) -> Status {
-    match why {
-        Denied::Missing => Status::unauthenticated("credentials are needed, and none were sent"),
-        Denied::Wrong => Status::unauthenticated("these credentials are not known here"),
-        Denied::Busy => retry("too many passwords are being checked", RETRY_AFTER),
-    }
-}
-
-/// The status for a request that the pipeline refused.
-pub(crate) fn refused(refused: &Refused) -> Status {
+/// The status for a request that the pipeline refused. Where there is no room, the sender is told to
+/// come back after `wait` at the soonest.
+pub(crate) fn refused(refused: &Refused, wait: Option<Duration>) -> Status {
     match refused {
         Refused::Invalid(why) => match why {
             Invalid::Malformed { .. } => invalid(&why.to_string()),
@@ -68,9 +64,10 @@ pub(crate) fn refused(refused: &Refused) -> Status {
             }
             Invalid::OverLimit { .. } => Status::resource_exhausted(why.to_string()),
         },
-        Refused::Full { retry_after } | Refused::Fault { retry_after, .. } => {
-            retry(&refused.to_string(), *retry_after)
-        }
+        Refused::Full { retry_after } | Refused::Fault { retry_after, .. } => retry(
+            &refused.to_string(),
+            wait.unwrap_or_default().max(*retry_after),
+        ),
         // Why is the operator's, and in the log.
         Refused::Unwritten { retry_after, .. } => retry(&refused.to_string(), *retry_after),
         Refused::Draining => retry("collector is stopping", RETRY_AFTER),

@@ -31,35 +31,46 @@ fn every_refusal_has_its_code() {
         what: "items",
         limit: 9,
     };
+    let untaken = |why: Unread| unread(&why, None);
+    let turned_down = |why: Refused| refused(&why, None);
     let table = [
-        (unread(&Unread::Malformed("x")), Code::InvalidArgument, None),
+        (untaken(Unread::Malformed("x")), Code::InvalidArgument, None),
         (
-            unread(&Unread::OverLimit { limit: 4 }),
+            untaken(Unread::OverLimit { limit: 4 }),
             Code::ResourceExhausted,
             None,
         ),
-        (unread(&Unread::Busy), Code::Unavailable, Some(RETRY)),
-        (unread(&Unread::Draining), Code::Unavailable, Some(RETRY)),
-        (unread(&Unread::Slow), Code::DeadlineExceeded, None),
-        (unread(&Unread::Gone), Code::Cancelled, None),
+        (untaken(Unread::Busy), Code::Unavailable, Some(RETRY)),
+        (untaken(Unread::Draining), Code::Unavailable, Some(RETRY)),
         (
-            refused(&Refused::Invalid(malformed)),
+            unread(&Unread::Crowded, Some(two)),
+            Code::Unavailable,
+            Some(two),
+        ),
+        (untaken(Unread::Slow), Code::DeadlineExceeded, None),
+        (untaken(Unread::Gone), Code::Cancelled, None),
+        (
+            turned_down(Refused::Invalid(malformed)),
             Code::InvalidArgument,
             None,
         ),
         (
-            refused(&Refused::Invalid(over_limit)),
+            turned_down(Refused::Invalid(over_limit)),
             Code::ResourceExhausted,
             None,
         ),
         (
-            refused(&Refused::Full { retry_after: two }),
+            turned_down(Refused::Full { retry_after: two }),
             Code::Unavailable,
             Some(two),
         ),
-        (refused(&Refused::Draining), Code::Unavailable, Some(RETRY)),
         (
-            refused(&Refused::Fault {
+            turned_down(Refused::Draining),
+            Code::Unavailable,
+            Some(RETRY),
+        ),
+        (
+            turned_down(Refused::Fault {
                 stage: stage(),
                 retry_after: two,
             }),
@@ -67,7 +78,7 @@ fn every_refusal_has_its_code() {
             Some(two),
         ),
         (
-            refused(&Refused::Quarantined {
+            turned_down(Refused::Quarantined {
                 stage: stage(),
                 attempts: 3,
             }),
@@ -113,7 +124,7 @@ fn nesting_is_bad_data() {
         .expect_err("nested too deep");
     assert!(matches!(why, Invalid::OverLimit { .. }), "{why}");
     assert_eq!(
-        refused(&Refused::Invalid(why)).code(),
+        refused(&Refused::Invalid(why), None).code(),
         Code::InvalidArgument
     );
 }
@@ -121,10 +132,13 @@ fn nesting_is_bad_data() {
 /// Malformed bytes are told where they are malformed, in a message and in a BadRequest detail.
 #[test]
 fn malformed_says_where() {
-    let status = refused(&Refused::Invalid(Invalid::Malformed {
-        what: "span id",
-        offset: 7,
-    }));
+    let status = refused(
+        &Refused::Invalid(Invalid::Malformed {
+            what: "span id",
+            offset: 7,
+        }),
+        None,
+    );
     assert_eq!(status.message(), "malformed span id at byte 7");
     let details = status.get_details_bad_request().expect("a detail");
     let violation = details.field_violations.first().expect("a violation");

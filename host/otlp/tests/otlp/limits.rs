@@ -33,6 +33,7 @@ fn endless(start: Vec<u8>) -> Body {
 #[tokio::test]
 async fn bytes_in_flight_are_bounded() {
     let sink = Sink::gated();
+    // A budget of what one longest request can take: three times its size and a decoder.
     let config = ReceiverConfig {
         max_recv_msg_size: 1 << 20,
         max_in_flight_bytes: 1 << 20,
@@ -42,21 +43,27 @@ async fn bytes_in_flight_are_bounded() {
     let message = framed(0, &vec![0; 900 << 10]);
     let send = || request(TRACES, None, full(message.clone()));
 
-    let mut first = Client::connect(collector.addr).await;
-    let mut second = Client::connect(collector.addr).await;
     let mut held = JoinSet::new();
-    let to_hold = send();
-    held.spawn(async move { first.call(to_hold).await.code() });
-    sink.offered(1).await;
+    for _ in 0..3 {
+        let mut client = Client::connect(collector.addr).await;
+        let to_hold = send();
+        held.spawn(async move { client.call(to_hold).await.code() });
+    }
+    sink.offered(3).await;
 
-    let refused = second.call(send()).await;
+    let mut last = Client::connect(collector.addr).await;
+    let refused = last.call(send()).await;
     assert_eq!(refused.code(), Code::Unavailable);
     let status = refused.status.expect("seen above");
-    assert!(status.get_details_retry_info().is_some());
+    let info = status.get_details_retry_info().expect("a RetryInfo");
+    let wait = info.retry_delay.expect("a time");
+    assert!(wait >= Duration::from_secs(1) && wait < Duration::from_secs(2));
 
-    sink.release(2);
-    assert_eq!(held.join_next().await.unwrap().unwrap(), Code::Ok);
-    assert_eq!(second.call(send()).await.code(), Code::Ok);
+    sink.release(4);
+    while let Some(answer) = held.join_next().await {
+        assert_eq!(answer.unwrap(), Code::Ok);
+    }
+    assert_eq!(last.call(send()).await.code(), Code::Ok);
 }
 
 /// Announcing a lot and sending nothing takes nothing from others.

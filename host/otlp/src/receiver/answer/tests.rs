@@ -40,9 +40,10 @@ fn answerer() -> Answerer {
     let draining = CancellationToken::new();
     Answerer {
         ingress: Arc::new(Open),
-        auth: None,
         max_recv_msg_size: 1024,
-        budget: Budget::new(1024),
+        budget: Budget::new(1024, 1024),
+        places: Places::new(),
+        pressure: Pressure::new(),
         health: Health::new(),
         leaving: draining.child_token(),
         draining,
@@ -66,7 +67,7 @@ fn status(response: &Response<Body>) -> Status {
 async fn a_slow_body_is_given_up() {
     let answerer = answerer();
     let begun = Instant::now();
-    let response = answerer.answer(request(Never)).await;
+    let response = answerer.answer(request(Never), 1).await;
     assert_eq!(begun.elapsed(), READ_LIMIT);
     assert_eq!(status(&response).code(), Code::DeadlineExceeded);
     assert_eq!(answerer.stats.requests(4), 1);
@@ -78,7 +79,7 @@ async fn a_slow_body_is_given_up() {
 async fn a_drain_does_not_wait_for_slow_bodies() {
     let answerer = answerer();
     let begun = Instant::now();
-    let (response, ()) = tokio::join!(answerer.answer(request(Never)), async {
+    let (response, ()) = tokio::join!(answerer.answer(request(Never), 1), async {
         sleep(Duration::from_secs(1)).await;
         answerer.draining.cancel();
     });
@@ -95,7 +96,7 @@ async fn a_drain_refuses_new_requests_with_a_time() {
     let answerer = answerer();
     answerer.draining.cancel();
     let body = Full::new(Bytes::from_static(&[0; 5]));
-    let response = answerer.answer(request(body)).await;
+    let response = answerer.answer(request(body), 1).await;
     let status = status(&response);
     assert_eq!(status.code(), Code::Unavailable);
     let info = status.get_details_retry_info().expect("a RetryInfo");

@@ -19,8 +19,8 @@ async fn read_frames(
         .chunks(piece)
         .map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(piece))));
     let body = StreamBody::new(futures_util::stream::iter(frames));
-    let budget = Budget::new(budget);
-    let mut lease = budget.lease();
+    let budget = Budget::exactly(budget);
+    let mut lease = budget.lease(1);
     read(
         body,
         compression,
@@ -82,8 +82,8 @@ async fn a_bomb_is_given_up_at_the_limit() {
             let zeros = Bytes::from(vec![0; len]);
             let packed = compression.compress(zeros).await.expect("memory");
             let wire = framed(1, &packed);
-            // Room for the limit and the decoder, not for what the bomb would take.
-            let budget = LIMIT + 1024 + state_bytes(compression);
+            // Room for what was sent, the limit and the decoder, not for what the bomb would take.
+            let budget = packed.len() + LIMIT + 2048 + state_bytes(compression, LIMIT + 1);
             let read = read_frames(&wire, 1000, compression, budget).await;
             match read {
                 Ok(bytes) => assert!(fits && bytes.len() == len, "{compression:?} {len}"),
@@ -142,23 +142,37 @@ async fn a_length_over_the_limit_is_not_waited_for() {
     assert!(matches!(read, Err(Unread::OverLimit { limit: LIMIT })));
 }
 
-/// A prefix alone costs no decoder, and no decoder is made before its memory is leased.
+/// No decoder is made before its memory is leased, its window included.
 #[tokio::test(start_paused = true)]
 async fn a_decoder_is_leased_before_it_is_made() {
     for compression in [Compression::Gzip, Compression::Zstd] {
-        let prefix = framed(1, b"hello")[..5].to_vec();
-        let read = read_frames(&prefix, 5, compression, 0).await;
-        assert!(matches!(read, Err(Unread::Malformed(_))), "{read:?}");
+        let packed = compression.compress(Bytes::from(sample(LIMIT))).await;
+        let packed = packed.expect("memory");
+        let wire = framed(1, &packed);
+        let beside = state_bytes(compression, LIMIT);
+        let all = LIMIT + beside + packed.len() + 8 * 1024;
+        let read = read_frames(&wire, 1 << 20, compression, all).await;
+        assert_eq!(read.expect("fits").len(), LIMIT);
+        let lacks = all - beside / 2;
+        let read = read_frames(&wire, 1 << 20, compression, lacks).await;
+        assert!(matches!(read, Err(Unread::Busy)), "{read:?}");
+    }
+}
 
-        let budget = Budget::new(state_bytes(compression) - 1024);
-        let mut inflated = Inflated {
-            compression,
-            inflater: None,
-            out: Vec::new(),
-            limit: LIMIT,
-        };
-        let pushed = inflated.push(b"h", &mut budget.lease()).await;
-        assert!(matches!(pushed, Err(Unread::Busy)), "{pushed:?}");
-        assert!(inflated.inflater.is_none());
+/// Once it is inflated, a message costs its own size: what was sent and the decoder are given back.
+#[tokio::test(start_paused = true)]
+async fn an_inflated_message_costs_its_size() {
+    let message = vec![7; 100 * 1024];
+    let packed = Compression::Zstd.compress(Bytes::from(message)).await;
+    let wire = framed(1, &packed.expect("memory"));
+    let budget = Budget::exactly(1 << 20);
+    let mut leases = Vec::new();
+    for connection in 0..4 {
+        let body = http_body_util::Full::new(Bytes::from(wire.clone()));
+        let mut lease = budget.lease(connection);
+        let stats = ReceiverStats::default();
+        let read = read(body, Compression::Zstd, LIMIT, &mut lease, &stats).await;
+        assert_eq!(read.expect("fits").len(), 100 * 1024);
+        leases.push(lease);
     }
 }

@@ -1,0 +1,200 @@
+//! Who is connected: how many connections there are at a time, and how many of one address.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::activity::Activity;
+use super::fair::Connection;
+
+/// Connections open at a time. An idle one takes some 20 KiB, and one that cannot be read on takes
+/// up to its window of 1 MiB, the first 256 up to 4 MiB: under 5 GiB if all are stuffed at once.
+/// More clients than this need more than one collector anyway.
+const MOST: usize = 4 * 1024;
+
+/// Connections of one address, so that a single client, or what is behind one proxy, leaves room
+/// for the others.
+const MOST_OF_ONE: usize = MOST / 4 * 3;
+
+/// When all places are taken, a newcomer gets that of a connection without a request, if it was
+/// quiet for this long; clients of gRPC connect again by themselves, when they have something to
+/// send.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// How many are sent away at once, so that a flood of newcomers does not look at all for each.
+const SENT_AWAY: usize = 64;
+
+/// Numbers the connections of the process, so that those of a receiver and of the one that takes
+/// over from it have different ones.
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Crowd {
+    places: Mutex<Places>,
+}
+
+#[derive(Debug, Default)]
+struct Places {
+    taken: HashMap<Connection, Taken>,
+    of_one: HashMap<IpAddr, usize>,
+}
+
+#[derive(Debug)]
+struct Taken {
+    peer: IpAddr,
+    activity: Activity,
+    sent_away: CancellationToken,
+}
+
+/// The place of one connection, free again when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) id: Connection,
+    pub(crate) activity: Activity,
+    /// Cancelled when the connection is to make room.
+    pub(crate) sent_away: CancellationToken,
+    /// How many there were before.
+    pub(crate) before: usize,
+    crowd: Arc<Crowd>,
+}
+
+impl Crowd {
+    /// A place for a connection of this peer, if there is one, or one can be had.
+    pub(crate) fn enter(self: &Arc<Self>, peer: SocketAddr) -> Option<Place> {
+        let peer = network(peer.ip());
+        let mut places = self.lock();
+        let of_one = places.of_one.get(&peer).copied().unwrap_or_default();
+        if of_one >= MOST_OF_ONE {
+            places.send_away(|taken| taken.peer == peer);
+        } else if places.taken.len() >= MOST {
+            places.send_away(|_| true);
+        }
+        let of_one = places.of_one.get(&peer).copied().unwrap_or_default();
+        let before = places.taken.len();
+        if of_one >= MOST_OF_ONE || before >= MOST {
+            return None;
+        }
+        let place = Place {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            activity: Activity::new(),
+            sent_away: CancellationToken::new(),
+            before,
+            crowd: Arc::clone(self),
+        };
+        let taken = Taken {
+            peer,
+            activity: place.activity.clone(),
+            sent_away: place.sent_away.clone(),
+        };
+        places.taken.insert(place.id, taken);
+        *places.of_one.entry(peer).or_default() += 1;
+        Some(place)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Places {
+    /// Sends away those of these that were quiet for longest.
+    fn send_away(&mut self, which: impl Fn(&Taken) -> bool) {
+        let now = Instant::now();
+        let these = self.taken.iter().filter(|(_, taken)| which(taken));
+        let mut quiet: Vec<_> = these
+            .filter_map(|(id, taken)| Some((taken.activity.quiet_since()?, *id)))
+            .filter(|(since, _)| now.duration_since(*since) >= QUIET)
+            .collect();
+        quiet.sort_unstable();
+        for (_, id) in quiet.into_iter().take(SENT_AWAY) {
+            self.leave(id, |taken| taken.sent_away.cancel());
+        }
+    }
+
+    fn leave(&mut self, id: Connection, and: impl FnOnce(&Taken)) {
+        // Who was sent away has left already.
+        let Some(taken) = self.taken.remove(&id) else {
+            return;
+        };
+        and(&taken);
+        if let Some(of_one) = self.of_one.get_mut(&taken.peer) {
+            *of_one = of_one.saturating_sub(1);
+            if *of_one == 0 {
+                self.of_one.remove(&taken.peer);
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.crowd.lock().leave(self.id, |_| {});
+    }
+}
+
+/// What counts as one address: of IPv6, the part that a site is given.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
+        }
+        canonical @ IpAddr::V4(_) => canonical,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(address: &str) -> SocketAddr {
+        SocketAddr::new(address.parse().expect("an address"), 1)
+    }
+
+    /// One address never has all places, and another one still gets in.
+    #[tokio::test(start_paused = true)]
+    async fn one_address_leaves_room() {
+        let crowd = Arc::new(Crowd::default());
+        let enter = |address| crowd.enter(peer(address));
+        let greedy: Vec<_> = (0..MOST).map_while(|_| enter("192.0.2.1")).collect();
+        assert_eq!(greedy.len(), MOST_OF_ONE);
+        let other = enter("192.0.2.2").expect("room for others");
+        assert_eq!(other.before, MOST_OF_ONE);
+        drop(greedy);
+        assert!(enter("192.0.2.1").is_some());
+        assert_eq!(
+            network(peer("::ffff:192.0.2.1").ip()),
+            peer("192.0.2.1").ip()
+        );
+        assert_eq!(network(peer("2001:db8::1:2").ip()), peer("2001:db8::").ip());
+    }
+
+    /// A newcomer gets the place of who was quiet for longest, never of one with a request, and
+    /// not before anybody was quiet for a while.
+    #[tokio::test(start_paused = true)]
+    async fn the_quiet_make_room() {
+        let crowd = Arc::new(Crowd::default());
+        let all: Vec<_> = (0..MOST_OF_ONE)
+            .map_while(|_| crowd.enter(peer("192.0.2.1")))
+            .collect();
+        assert!(crowd.enter(peer("192.0.2.1")).is_none());
+        let at_work = all.first().expect("many").activity.begin();
+        tokio::time::advance(QUIET).await;
+        let used = all.get(1).expect("many");
+        drop(used.activity.begin());
+        let newcomer = crowd.enter(peer("192.0.2.1")).expect("a place");
+        assert_eq!(newcomer.before, MOST_OF_ONE - SENT_AWAY);
+        let gone: Vec<_> = all.iter().map(|one| one.sent_away.is_cancelled()).collect();
+        assert_eq!(gone.iter().filter(|gone| **gone).count(), SENT_AWAY);
+        assert_eq!(gone[..2], [false, false]);
+        drop((all, newcomer, at_work));
+        let places = crowd.lock();
+        assert!(places.taken.is_empty() && places.of_one.is_empty());
+    }
+}

@@ -1,0 +1,373 @@
+//! A bounded amount of something, shared out so that no connection can take it from the others:
+//! who waits is served in turn by connection, however many requests each of them has waiting.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
+
+/// Who was passed over for lack of room for this long is not passed over any more: a large request
+/// must not wait behind small ones for ever.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// Names a connection.
+pub(crate) type Connection = u64;
+
+/// How much of what is free one connection may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Rule {
+    /// All that nobody waits for.
+    Whole,
+    /// As much as is still free beside it: one connection alone gets half, two a third each, and
+    /// so there is always room for one more. One request of each connection is exempt, so that
+    /// however little is free, every connection gets on.
+    Share {
+        /// What is kept free for small requests.
+        reserve: usize,
+        /// What a small request takes.
+        small: usize,
+    },
+}
+
+/// There is no room, and there was none in time.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Full;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Fair {
+    rule: Rule,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    total: usize,
+    taken: usize,
+    /// Connections that hold something or wait.
+    members: HashMap<Connection, Member>,
+    /// Connections that wait, in turn.
+    turns: VecDeque<Connection>,
+    next_lease: u64,
+    /// Between two grants to those who wait, on average, and the last of them.
+    interval: Duration,
+    last_grant: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Member {
+    held: usize,
+    /// The request that is exempt from the share.
+    exempt: Option<u64>,
+    waiting: VecDeque<Waiter>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    lease: u64,
+    more: usize,
+    /// With what it holds already.
+    size: usize,
+    since: Instant,
+    grant: oneshot::Sender<()>,
+}
+
+impl Fair {
+    pub(crate) fn new(total: usize, rule: Rule) -> Arc<Self> {
+        Arc::new(Self {
+            rule,
+            state: Mutex::new(State {
+                total,
+                taken: 0,
+                members: HashMap::new(),
+                turns: VecDeque::new(),
+                next_lease: 0,
+                interval: Duration::ZERO,
+                last_grant: None,
+            }),
+        })
+    }
+
+    /// Another total from now on; what is taken stays so.
+    pub(crate) fn set_total(&self, total: usize) {
+        let mut state = self.lock();
+        if state.total != total {
+            state.total = total;
+            state.serve(self.rule);
+        }
+    }
+
+    /// Nothing yet, for one request of this connection.
+    pub(crate) fn lease(self: &Arc<Self>, connection: Connection) -> Lease {
+        let mut state = self.lock();
+        state.next_lease += 1;
+        Lease {
+            id: state.next_lease,
+            connection,
+            held: 0,
+            fair: Arc::clone(self),
+        }
+    }
+
+    /// Whether one more request of this connection would wait longer than this, going by how fast
+    /// those before it get on.
+    pub(crate) fn is_hopeless(&self, connection: Connection, wait: Duration) -> bool {
+        let state = self.lock();
+        if state.turns.is_empty() {
+            return false;
+        }
+        let waiting = |member: &Member| member.waiting.len();
+        let own = state.members.get(&connection).map_or(0, waiting) + 1;
+        let before: usize = state
+            .members
+            .values()
+            .map(|member| waiting(member).min(own))
+            .sum();
+        state.interval * u32::try_from(before).unwrap_or(u32::MAX) > wait
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn free(&self) -> usize {
+        self.total.saturating_sub(self.taken)
+    }
+
+    fn admits(&self, rule: Rule, member: &Member, lease: u64, more: usize, size: usize) -> bool {
+        match rule {
+            Rule::Whole => more <= self.free(),
+            Rule::Share { reserve, small } => {
+                let kept = if size <= small { 0 } else { reserve };
+                let is_exempt = member.exempt.is_none_or(|exempt| exempt == lease);
+                more.saturating_add(kept) <= self.free()
+                    && (is_exempt || member.held.saturating_add(more) <= self.free())
+            }
+        }
+    }
+
+    fn take(&mut self, connection: Connection, lease: u64, more: usize) {
+        self.taken += more;
+        let member = self.members.entry(connection).or_default();
+        member.held += more;
+        member.exempt.get_or_insert(lease);
+    }
+
+    fn give_back(&mut self, rule: Rule, connection: Connection, lease: u64, units: usize) {
+        self.taken = self.taken.saturating_sub(units);
+        if let Some(member) = self.members.get_mut(&connection) {
+            member.held = member.held.saturating_sub(units);
+            member.exempt = member.exempt.filter(|exempt| *exempt != lease);
+        }
+        self.forget(connection);
+        self.serve(rule);
+    }
+
+    /// Lets go of a connection that neither holds nor waits.
+    fn forget(&mut self, connection: Connection) {
+        if let Some(member) = self.members.get(&connection)
+            && member.held == 0
+            && member.waiting.is_empty()
+        {
+            self.members.remove(&connection);
+        }
+    }
+
+    /// Gives to those who wait, one to each connection in turn, for as long as somebody fits.
+    fn serve(&mut self, rule: Rule) {
+        while !self.turns.is_empty() && self.serve_round(rule) {}
+    }
+
+    fn serve_round(&mut self, rule: Rule) -> bool {
+        let mut served = VecDeque::new();
+        let mut passed_over = VecDeque::new();
+        while let Some(connection) = self.turns.pop_front() {
+            let Some(member) = self.members.get_mut(&connection) else {
+                continue;
+            };
+            let Some(first) = member.waiting.pop_front() else {
+                continue;
+            };
+            let member = self.members.get(&connection);
+            let fits = member.is_some_and(|member| {
+                self.admits(rule, member, first.lease, first.more, first.size)
+            });
+            let (lease, more) = (first.lease, first.more);
+            if !fits {
+                let is_patient = first.since.elapsed() < PATIENCE;
+                if let Some(member) = self.members.get_mut(&connection) {
+                    member.waiting.push_front(first);
+                }
+                passed_over.push_back(connection);
+                if is_patient {
+                    continue;
+                }
+                break;
+            }
+            // Who gave up meanwhile takes nothing.
+            if first.grant.send(()).is_ok() {
+                self.take(connection, lease, more);
+                self.granted();
+            }
+            let waits = |member: &Member| !member.waiting.is_empty();
+            if self.members.get(&connection).is_some_and(waits) {
+                served.push_back(connection);
+            } else {
+                self.forget(connection);
+            }
+        }
+        let progress = !served.is_empty();
+        passed_over.append(&mut self.turns);
+        passed_over.append(&mut served);
+        self.turns = passed_over;
+        progress
+    }
+
+    /// Keeps the average up to date.
+    fn granted(&mut self) {
+        let now = Instant::now();
+        if let Some(last) = self.last_grant.replace(now) {
+            self.interval = (self.interval * 7 + (now - last)) / 8;
+        }
+    }
+
+    /// Whether this connection has its part already, while others wait for theirs.
+    fn is_over_share(&self, connection: Connection, more: usize) -> bool {
+        let others_wait = self.turns.iter().any(|other| *other != connection);
+        let held = self.members.get(&connection).map_or(0, |own| own.held);
+        others_wait
+            && held > 0
+            && held.saturating_add(more) > self.total / self.members.len().max(1)
+    }
+}
+
+/// What one request holds; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    id: u64,
+    connection: Connection,
+    held: usize,
+    fair: Arc<Fair>,
+}
+
+impl Lease {
+    /// Holds at least this much from now on.
+    pub(crate) async fn grow_to(&mut self, size: usize, wait: Duration) -> Result<(), Full> {
+        let more = size.saturating_sub(self.held);
+        if more == 0 {
+            return Ok(());
+        }
+        let Some(mut waiting) = self.ask(more, size)? else {
+            self.held += more;
+            return Ok(());
+        };
+        match timeout(wait, &mut waiting.granted).await {
+            Ok(Ok(())) => {
+                waiting.is_over = true;
+                drop(waiting);
+                self.held += more;
+                Ok(())
+            }
+            Ok(Err(_)) | Err(_) => Err(Full),
+        }
+    }
+
+    /// Takes it, or stands in line for it.
+    fn ask(&self, more: usize, size: usize) -> Result<Option<Waiting<'_>>, Full> {
+        let rule = self.fair.rule;
+        let mut state = self.fair.lock();
+        if state.turns.is_empty() {
+            let member = state.members.get(&self.connection);
+            let nobody = Member::default();
+            if state.admits(rule, member.unwrap_or(&nobody), self.id, more, size) {
+                state.take(self.connection, self.id, more);
+                return Ok(None);
+            }
+            // The line begins here, and with it the measure of how fast it moves.
+            state.last_grant = Some(Instant::now());
+        }
+        if matches!(rule, Rule::Share { .. }) && state.is_over_share(self.connection, more) {
+            return Err(Full);
+        }
+        let (grant, granted) = oneshot::channel();
+        let waiter = Waiter {
+            lease: self.id,
+            more,
+            size,
+            since: Instant::now(),
+            grant,
+        };
+        let member = state.members.entry(self.connection).or_default();
+        member.waiting.push_back(waiter);
+        if member.waiting.len() == 1 {
+            state.turns.push_back(self.connection);
+        }
+        state.serve(rule);
+        Ok(Some(Waiting {
+            lease: self,
+            more,
+            granted,
+            is_over: false,
+        }))
+    }
+
+    /// Holds at most this much from now on.
+    pub(crate) fn shrink_to(&mut self, size: usize) {
+        let less = self.held.saturating_sub(size);
+        if less > 0 {
+            self.held = size;
+            let mut state = self.fair.lock();
+            state.taken = state.taken.saturating_sub(less);
+            if let Some(member) = state.members.get_mut(&self.connection) {
+                member.held = member.held.saturating_sub(less);
+            }
+            state.serve(self.fair.rule);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.held > 0 {
+            let mut state = self.fair.lock();
+            state.give_back(self.fair.rule, self.connection, self.id, self.held);
+        }
+    }
+}
+
+/// A request in line. Dropped, it leaves the line, or gives back what it was given unseen.
+struct Waiting<'a> {
+    lease: &'a Lease,
+    more: usize,
+    granted: oneshot::Receiver<()>,
+    is_over: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let (fair, connection, id) = (&self.lease.fair, self.lease.connection, self.lease.id);
+        let mut state = fair.lock();
+        if self.granted.try_recv().is_ok() {
+            let exempt = if self.lease.held == 0 { id } else { u64::MAX };
+            return state.give_back(fair.rule, connection, exempt, self.more);
+        }
+        if let Some(member) = state.members.get_mut(&connection) {
+            member.waiting.retain(|waiter| waiter.lease != id);
+            if member.waiting.is_empty() {
+                state.turns.retain(|other| *other != connection);
+            }
+        }
+        state.forget(connection);
+        state.serve(fair.rule);
+    }
+}
+
+#[cfg(test)]
+mod tests;

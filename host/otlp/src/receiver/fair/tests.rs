@@ -1,0 +1,161 @@
+use super::*;
+
+use tokio::task::JoinSet;
+
+const WAIT: Duration = Duration::from_secs(1);
+
+fn shares(total: usize) -> Arc<Fair> {
+    let (reserve, small) = (0, usize::MAX);
+    Fair::new(total, Rule::Share { reserve, small })
+}
+
+/// Who waits is served in turn by connection: one request beside sixty-four of another is the
+/// second to be served, not the last.
+#[tokio::test(start_paused = true)]
+async fn connections_are_served_in_turn() {
+    let fair = Fair::new(1, Rule::Whole);
+    let mut first = fair.lease(1);
+    first.grow_to(1, WAIT).await.expect("free");
+    let mut waiting = JoinSet::new();
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let mut wait = |connection| {
+        let (mut lease, order) = (fair.lease(connection), Arc::clone(&order));
+        waiting.spawn(async move {
+            lease.grow_to(1, WAIT).await.expect("in time");
+            order.lock().expect("sound").push(connection);
+        });
+    };
+    for _ in 0..64 {
+        wait(1);
+    }
+    tokio::task::yield_now().await;
+    wait(2);
+    wait(3);
+    tokio::task::yield_now().await;
+    drop(first);
+    while waiting.join_next().await.is_some() {}
+    let order = order.lock().expect("sound");
+    assert_eq!(order[..5], [1, 2, 3, 1, 1]);
+    assert_eq!(order.len(), 66);
+}
+
+/// One connection never takes all: alone it gets half, and a second one a part of the rest.
+#[tokio::test(start_paused = true)]
+async fn there_is_room_for_one_more() {
+    let fair = shares(1000);
+    let mut greedy = Vec::new();
+    loop {
+        let mut lease = fair.lease(1);
+        if lease.grow_to(10, WAIT).await.is_err() {
+            break;
+        }
+        greedy.push(lease);
+    }
+    assert_eq!(greedy.len(), 50);
+    let mut polite = fair.lease(2);
+    polite.grow_to(400, WAIT).await.expect("room for another");
+    drop(greedy);
+    polite.grow_to(1000, WAIT).await.expect("all of it");
+}
+
+/// One request of a connection is exempt from its share, so that something always gets done.
+#[tokio::test(start_paused = true)]
+async fn one_request_of_a_connection_gets_on() {
+    let fair = shares(1000);
+    let mut leases = [fair.lease(1), fair.lease(1), fair.lease(1)];
+    for lease in &mut leases {
+        lease.grow_to(160, WAIT).await.expect("a small part each");
+    }
+    let [first, second, _third] = &mut leases;
+    assert_eq!(second.grow_to(400, WAIT).await, Err(Full));
+    first.grow_to(680, WAIT).await.expect("all that is free");
+}
+
+/// Who has its part is refused at once while others wait; who has none waits.
+#[tokio::test(start_paused = true)]
+async fn who_has_its_part_is_refused_first() {
+    let fair = shares(100);
+    let mut greedy = [fair.lease(1), fair.lease(1)];
+    let [first, second] = &mut greedy;
+    first.grow_to(80, WAIT).await.expect("free");
+    let (mut polite, begun) = (fair.lease(2), Instant::now());
+    let (polite, greedy) = tokio::join!(polite.grow_to(30, WAIT), async {
+        tokio::task::yield_now().await;
+        let refused = second.grow_to(10, WAIT).await;
+        assert_eq!((refused, begun.elapsed()), (Err(Full), Duration::ZERO));
+        first.shrink_to(60);
+        begun.elapsed()
+    });
+    assert_eq!((polite, greedy), (Ok(()), Duration::ZERO));
+}
+
+/// What is kept for small requests is not given to a large one, and a large one is passed over for
+/// a while only.
+#[tokio::test(start_paused = true)]
+async fn small_requests_have_room_of_their_own() {
+    let (reserve, small) = (20, 5);
+    let fair = Fair::new(100, Rule::Share { reserve, small });
+    let mut large = [fair.lease(1), fair.lease(2), fair.lease(3)];
+    let [first, second, third] = &mut large;
+    first.grow_to(50, WAIT).await.expect("free");
+    second.grow_to(30, WAIT).await.expect("free");
+    assert_eq!(third.grow_to(10, WAIT).await, Err(Full));
+    let mut last = fair.lease(4);
+    last.grow_to(5, WAIT).await.expect("kept for it");
+
+    let waits = third.grow_to(50, WAIT);
+    let (waited, ()) = tokio::join!(waits, async {
+        tokio::time::sleep(PATIENCE * 2).await;
+        let mut behind = fair.lease(5);
+        assert_eq!(behind.grow_to(5, PATIENCE).await, Err(Full));
+        drop(last);
+        second.shrink_to(0);
+    });
+    assert_eq!(waited, Err(Full), "30 are free, 20 of them kept");
+}
+
+/// A request that gives up, or whose time is over, leaves nothing behind and holds nobody up.
+#[tokio::test(start_paused = true)]
+async fn who_gives_up_is_forgotten() {
+    let fair = Fair::new(10, Rule::Whole);
+    let mut first = fair.lease(1);
+    first.grow_to(10, WAIT).await.expect("free");
+    let mut impatient = fair.lease(2);
+    assert_eq!(impatient.grow_to(10, WAIT).await, Err(Full));
+    let mut patient = fair.lease(3);
+    let (done, ()) = tokio::join!(patient.grow_to(10, WAIT), async {
+        // Granted and given up in the same moment.
+        let mut gone = fair.lease(4);
+        let mut wait = Box::pin(gone.grow_to(5, WAIT));
+        assert!(futures_util::poll!(&mut wait).is_pending());
+        drop(first);
+        drop(wait);
+    });
+    done.expect("its turn");
+    drop((patient, impatient));
+    let state = fair.lock();
+    assert_eq!((state.taken, state.members.len()), (0, 0));
+    assert!(state.turns.is_empty());
+}
+
+/// Who would wait too long knows it beforehand, by how fast the line moves; each connection has its
+/// own place in it.
+#[tokio::test(start_paused = true)]
+async fn the_wait_is_known_beforehand() {
+    let fair = Fair::new(1, Rule::Whole);
+    assert!(!fair.is_hopeless(1, WAIT));
+    let mut waiting = JoinSet::new();
+    for _ in 0..21 {
+        let mut lease = fair.lease(1);
+        waiting.spawn(async move {
+            let granted = lease.grow_to(1, WAIT * 100).await;
+            tokio::time::sleep(WAIT / 5).await;
+            granted
+        });
+    }
+    tokio::time::sleep(WAIT * 2).await;
+    assert!(fair.is_hopeless(1, WAIT));
+    assert!(!fair.is_hopeless(2, WAIT));
+    waiting.shutdown().await;
+    assert!(!fair.is_hopeless(1, WAIT));
+}

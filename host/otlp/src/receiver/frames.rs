@@ -1,0 +1,175 @@
+//! What a client sends beside its requests, counted by the frame.
+//!
+//! hyper and h2 bound what a frame can make them keep. They do not bound how often a client may
+//! make them answer a PING, apply SETTINGS or throw away a request, which costs it nothing and us
+//! the time of a core.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The header of a frame.
+const HEADER: usize = 9;
+
+/// What a client may spend at once. The dearest honest moment is a deadline that passes for
+/// all requests of a connection: 100 resets.
+const ALLOWANCE: u32 = 2000;
+
+/// What it gets back each second: 50 pings, more than any client's estimate of the bandwidth
+/// sends, or 25 requests given up.
+const PER_SECOND: u32 = 200;
+
+/// What each request brings: its window updates, and a few empty frames.
+const PER_REQUEST: u32 = 8;
+
+/// What the client has begun to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begun {
+    /// Nothing: between two frames.
+    Nothing,
+    /// Headers, in one frame or several.
+    Headers,
+    /// Another frame.
+    Frame,
+}
+
+/// The client sends too much that is of no use.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Flood;
+
+/// Follows the frames of one direction.
+#[derive(Debug, Default)]
+pub(crate) struct Boundary {
+    header: [u8; HEADER],
+    seen: usize,
+    payload: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    len: usize,
+    kind: u8,
+    flags: u8,
+}
+
+impl Boundary {
+    /// Passes over `bytes` up to the end of the next frame's header, and returns that one.
+    fn next(&mut self, bytes: &mut &[u8]) -> Option<Head> {
+        let (_, rest) = bytes.split_at_checked(self.payload).unwrap_or((bytes, &[]));
+        self.payload -= bytes.len() - rest.len();
+        *bytes = rest;
+        while let [byte, rest @ ..] = *bytes {
+            *bytes = rest;
+            if let Some(slot) = self.header.get_mut(self.seen) {
+                *slot = *byte;
+            }
+            self.seen += 1;
+            if self.seen == HEADER {
+                self.seen = 0;
+                let [a, b, c, kind, flags, ..] = self.header;
+                self.payload = usize::try_from(u32::from_be_bytes([0, a, b, c])).ok()?;
+                let len = self.payload;
+                return Some(Head { len, kind, flags });
+            }
+        }
+        None
+    }
+
+    /// Passes over `bytes`.
+    pub(crate) fn pass(&mut self, mut bytes: &[u8]) {
+        while self.next(&mut bytes).is_some() {}
+    }
+
+    /// Whether a frame may begin here.
+    pub(crate) fn is_between(&self) -> bool {
+        self.seen == 0 && self.payload == 0
+    }
+}
+
+/// The frames that one client sends.
+#[derive(Debug)]
+pub(crate) struct Frames {
+    boundary: Boundary,
+    is_headers: bool,
+    /// Headers have begun and go on in further frames.
+    is_block_open: bool,
+    allowance: u32,
+    since: Instant,
+}
+
+impl Frames {
+    pub(crate) fn new() -> Self {
+        Self {
+            boundary: Boundary::default(),
+            is_headers: false,
+            is_block_open: false,
+            allowance: ALLOWANCE,
+            since: Instant::now(),
+        }
+    }
+
+    /// Counts what came.
+    pub(crate) fn read(&mut self, mut bytes: &[u8]) -> Result<(), Flood> {
+        while let Some(head) = self.boundary.next(&mut bytes) {
+            self.count(head)?;
+        }
+        Ok(())
+    }
+
+    /// What has begun and has not ended.
+    pub(crate) fn begun(&self) -> Begun {
+        if self.is_block_open || (self.is_headers && !self.boundary.is_between()) {
+            Begun::Headers
+        } else if self.boundary.is_between() {
+            Begun::Nothing
+        } else {
+            Begun::Frame
+        }
+    }
+
+    fn count(&mut self, head: Head) -> Result<(), Flood> {
+        const DATA: u8 = 0;
+        const HEADERS: u8 = 1;
+        const RST_STREAM: u8 = 3;
+        const SETTINGS: u8 = 4;
+        const PING: u8 = 6;
+        const CONTINUATION: u8 = 9;
+        const END_STREAM: u8 = 1;
+        const END_HEADERS: u8 = 4;
+        self.is_headers = matches!(head.kind, HEADERS | CONTINUATION);
+        if self.is_headers {
+            self.is_block_open = head.flags & END_HEADERS == 0;
+        }
+        let price = match head.kind {
+            HEADERS => {
+                self.allowance = self.allowance.saturating_add(PER_REQUEST).min(ALLOWANCE);
+                0
+            }
+            DATA if head.len > 0 || head.flags & END_STREAM != 0 => 0,
+            // A request that was thrown away, on top of what it brought.
+            RST_STREAM => 2 * PER_REQUEST,
+            // Every stream is visited.
+            SETTINGS => 2 * PER_REQUEST,
+            PING | DATA | CONTINUATION => 4,
+            // WINDOW_UPDATE, PRIORITY, and what nobody knows.
+            _ => 1,
+        };
+        if price > self.allowance {
+            self.refill();
+        }
+        self.allowance = self.allowance.checked_sub(price).ok_or(Flood)?;
+        Ok(())
+    }
+
+    /// Only looked at when there is nothing left, so that the clock is not read for every frame.
+    fn refill(&mut self) {
+        let elapsed = self.since.elapsed().min(Duration::from_secs(60));
+        self.since = Instant::now();
+        let back = elapsed.as_millis() * u128::from(PER_SECOND) / 1000;
+        let back = u32::try_from(back).unwrap_or(ALLOWANCE);
+        self.allowance = self.allowance.saturating_add(back).min(ALLOWANCE);
+    }
+}
+
+#[cfg(test)]
+mod tests;
