@@ -1,3 +1,24 @@
 //! The durable log of accepted batches, in files.
 
 #![forbid(unsafe_code)]
+
+mod counters;
+mod finished;
+mod format;
+mod inbox;
+mod keeper;
+mod log;
+mod options;
+mod prepare;
+mod read;
+mod recover;
+mod scan;
+mod state;
+mod store;
+pub mod vfs;
+mod writer;
+
+pub use counters::Counters;
+pub use options::{Options, Sync};
+pub use recover::RecoveredLog;
+pub use store::{OpenError, Recovered, Store};

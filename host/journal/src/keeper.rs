@@ -1,0 +1,181 @@
+//! Checkpoints, and the end of segments.
+//!
+//! Four slots hold checkpoints: two are written and synced one after the other before a segment is
+//! given up, so that one of them is good whatever happens, and two are written in turn without a
+//! sync ten times a second, which is all that the death of the process asks for.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::format::checkpoint::Checkpoint;
+use crate::state::{Ready, Segment, Shared};
+use crate::vfs::File;
+
+/// The first two are synced.
+pub(crate) const SLOTS: usize = 4;
+
+/// Segments that are kept for their next use, instead of being removed: one is in use while the
+/// other waits.
+const MOST_READY: usize = 2;
+
+/// The file of a slot.
+pub(crate) fn slot_name(slot: usize) -> String {
+    format!("checkpoint-{slot}")
+}
+
+/// The only one that writes the checkpoints of a log.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    shared: Arc<Shared>,
+    generation: u64,
+    synced: [Slot; 2],
+    unsynced: [Slot; 2],
+}
+
+#[derive(Debug)]
+pub(crate) struct Slot {
+    path: PathBuf,
+    /// None when it is to be made anew.
+    file: Option<Arc<dyn File>>,
+    length: u64,
+}
+
+impl Slot {
+    /// What was found of it.
+    pub(crate) fn new(path: PathBuf, file: Option<Arc<dyn File>>, length: u64) -> Self {
+        Self { path, file, length }
+    }
+
+    fn write(&mut self, shared: &Shared, bytes: &[u8], sync: bool) -> io::Result<()> {
+        let file = match &self.file {
+            Some(file) => Arc::clone(file),
+            None => self.make(shared)?,
+        };
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if length > self.length {
+            shared.quota.count(length - self.length);
+            shared.grew(length - self.length);
+            self.length = length;
+        }
+        let mut written = file.write_at(&[bytes], 0);
+        if sync && written.is_ok() {
+            written = file.sync_data();
+        }
+        // Made anew the next time: a descriptor that failed to sync is not to be trusted.
+        self.file = (written.is_ok() || !sync).then_some(file);
+        written
+    }
+
+    fn make(&mut self, shared: &Shared) -> io::Result<Arc<dyn File>> {
+        match shared.vfs.remove(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        shared.shrank(std::mem::take(&mut self.length));
+        let file = shared.vfs.create(&self.path)?;
+        shared.vfs.sync_dir(&shared.dir)?;
+        Ok(file)
+    }
+}
+
+impl Keeper {
+    /// Goes on after the checkpoint of this generation.
+    pub(crate) fn new(shared: Arc<Shared>, generation: u64, slots: [Slot; SLOTS]) -> Self {
+        let [first, second, third, fourth] = slots;
+        Self {
+            shared,
+            generation,
+            synced: [first, second],
+            unsynced: [third, fourth],
+        }
+    }
+
+    fn snapshot(&mut self, clean: bool) -> Vec<u8> {
+        self.generation += 1;
+        let checkpoint = {
+            let mut state = self.shared.state();
+            state.dirty = false;
+            state.checkpoint(self.generation, clean)
+        };
+        Checkpoint::encode(&checkpoint)
+    }
+
+    fn failed(&self, error: &io::Error) {
+        self.shared.state().dirty = true;
+        if let Some(repeated) = self.shared.quiet.repeated() {
+            let log = &self.shared.name;
+            tracing::error!(log, repeated, %error, "journal checkpoint not written");
+        }
+    }
+
+    /// Writes what the next process is to know. It survives the death of this one.
+    pub(crate) fn checkpoint(&mut self) -> io::Result<()> {
+        let bytes = self.snapshot(false);
+        let [slot, other] = &mut self.unsynced;
+        let written = slot.write(&self.shared, &bytes, false);
+        std::mem::swap(slot, other);
+        written.inspect_err(|error| self.failed(error))
+    }
+
+    /// Writes it so that it survives everything.
+    pub(crate) fn checkpoint_synced(&mut self, clean: bool) -> io::Result<()> {
+        let bytes = self.snapshot(clean);
+        let [first, second] = &mut self.synced;
+        // While one is written the other must be good.
+        let order = if second.file.is_none() {
+            [second, first]
+        } else {
+            [first, second]
+        };
+        let mut written = Ok(());
+        for slot in order {
+            if written.is_ok() {
+                written = slot.write(&self.shared, &bytes, true);
+            }
+        }
+        written.inspect_err(|error| self.failed(error))
+    }
+
+    /// Gives up the segments whose records are all finished.
+    pub(crate) fn reclaim(&mut self) -> io::Result<()> {
+        let ended: Vec<u64> = {
+            let state = self.shared.state();
+            let segments = state.segments.iter();
+            let ended = segments.filter(|(_, segment)| segment.sealed && segment.unfinished == 0);
+            ended.map(|(id, _)| *id).collect()
+        };
+        if ended.is_empty() {
+            return Ok(());
+        }
+        self.checkpoint_synced(false)?;
+        for id in ended {
+            let segment = self.shared.state().segments.remove(&id);
+            if let Some(segment) = segment {
+                self.give_up(id, &segment);
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the file for its next use, or removes it.
+    fn give_up(&self, id: u64, segment: &Segment) {
+        let usual = segment.size == self.shared.options.segment() && !segment.fenced;
+        if usual
+            && self.shared.state().ready.len() < MOST_READY
+            && let Ok(file) = self.shared.vfs.open(&self.shared.segment_path(id))
+        {
+            self.shared.state().ready.push_back(Ready { id, file });
+            self.shared.prepared.notify_all();
+            return;
+        }
+        match self.shared.vfs.remove(&self.shared.segment_path(id)) {
+            Ok(()) => self.shared.shrank(segment.size),
+            // It is there, and takes its room, until the next start.
+            Err(error) => {
+                let log = &self.shared.name;
+                tracing::warn!(log, %error, "journal segment not removed");
+            }
+        }
+    }
+}

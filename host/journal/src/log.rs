@@ -1,0 +1,268 @@
+//! A log and its threads: one that commits, one that writes checkpoints.
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, FutureExt};
+use spandrel_pipeline::journal::{Log, LogFill, Unfinished, Unreadable, Unwritten};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::Instant;
+
+use crate::inbox::{Call, Calls, Next, Queue, WAITING_KIB, Waiting};
+use crate::keeper::Keeper;
+use crate::options::Sync;
+use crate::read;
+use crate::state::Shared;
+use crate::store::Orders;
+use crate::writer::{Batch, Writer, again};
+
+/// Between two checkpoints: what is finished in this time comes again when the process is killed.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A checkpoint that takes long to write is written as much more rarely.
+const PAUSE_FACTOR: u32 = 10;
+
+/// One log of a journal.
+pub(crate) struct DurableLog {
+    pub(crate) shared: Arc<Shared>,
+    queue: Arc<Queue>,
+    calls: Arc<Calls>,
+    room: Arc<Semaphore>,
+    life: Mutex<Life>,
+}
+
+/// Who has the parts of a log that only one may use.
+enum Life {
+    /// Nobody asked for it.
+    Idle(Keeper),
+    Running(JoinHandle<Writer>, JoinHandle<Keeper>),
+    Ended,
+}
+
+impl fmt::Debug for DurableLog {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("DurableLog")
+            .field("name", &self.shared.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl DurableLog {
+    pub(crate) fn new(shared: Arc<Shared>, keeper: Keeper) -> Self {
+        let permits = usize::try_from(WAITING_KIB).unwrap_or_default();
+        Self {
+            shared,
+            queue: Arc::default(),
+            calls: Arc::default(),
+            room: Arc::new(Semaphore::new(permits)),
+            life: Mutex::new(Life::Idle(keeper)),
+        }
+    }
+
+    /// Starts its threads, unless they run.
+    pub(crate) fn start(&self, orders: &Orders) -> io::Result<()> {
+        let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+        let keeper = match std::mem::replace(&mut *life, Life::Ended) {
+            Life::Idle(keeper) => keeper,
+            other => {
+                *life = other;
+                return Ok(());
+            }
+        };
+        let calls = Arc::clone(&self.calls);
+        let keep = move || keep(keeper, &calls);
+        let keeper = std::thread::Builder::new()
+            .name("journal-keep".into())
+            .spawn(keep)?;
+        let shared = Arc::clone(&self.shared);
+        let (queue, calls) = (Arc::clone(&self.queue), Arc::clone(&self.calls));
+        let orders = orders.clone();
+        let writer = std::thread::Builder::new()
+            .name("journal-commit".into())
+            .spawn(move || commit(Writer::new(shared), &queue, &calls, &orders))?;
+        *life = Life::Running(writer, keeper);
+        Ok(())
+    }
+
+    /// Writes what waits, then ends the threads. With `well` the next process is told so.
+    pub(crate) fn end(&self, well: bool) -> io::Result<()> {
+        self.queue.close();
+        let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = std::mem::replace(&mut *life, Life::Ended);
+        drop(life);
+        let (writer, mut keeper) = match ended {
+            Life::Idle(keeper) => (None, keeper),
+            Life::Running(writer, keeper) => {
+                let writer = writer.join();
+                self.calls.stop();
+                let keeper = keeper.join().map_err(|_| panicked())?;
+                (Some(writer.map_err(|_| panicked())?), keeper)
+            }
+            Life::Ended => return Ok(()),
+        };
+        if !well {
+            return Ok(());
+        }
+        if let Some(mut writer) = writer {
+            let synced = writer.sync();
+            synced.map_err(|error| io::Error::other(error.to_string()))?;
+        }
+        keeper.checkpoint_synced(true)
+    }
+}
+
+fn panicked() -> io::Error {
+    io::Error::other("a thread of the journal panicked")
+}
+
+/// The commit thread: takes everything that waits, writes it, answers.
+fn commit(mut writer: Writer, queue: &Queue, calls: &Calls, orders: &Orders) -> Writer {
+    let interval = match writer.options().sync {
+        Sync::Interval(interval) => Some(interval),
+        Sync::Group | Sync::None => None,
+    };
+    let mut last_sync = Instant::now();
+    loop {
+        let due = interval.filter(|_| writer.is_unsynced());
+        let patience = due.map(|interval| interval.saturating_sub(last_sync.elapsed()));
+        match queue.next(patience) {
+            Next::Group(group) => {
+                answer(&mut writer, group);
+                calls.dirty();
+            }
+            Next::Idle => {}
+            Next::Closed => return writer,
+        }
+        if writer.wants_segment {
+            orders.prepare(&writer);
+        }
+        if let Some(interval) = interval
+            && last_sync.elapsed() >= interval
+        {
+            if let Err(error) = writer.sync() {
+                tracing::warn!(%error, "journal not synced");
+            }
+            last_sync = Instant::now();
+        }
+    }
+}
+
+/// Writes a group, in as many writes as it takes segments.
+fn answer(writer: &mut Writer, group: Vec<Waiting>) {
+    // Whoever has gone away has no OK, and needs no record.
+    let mut group: Vec<Waiting> = group
+        .into_iter()
+        .filter(|waiting| !waiting.answer.is_closed())
+        .collect();
+    while !group.is_empty() {
+        let batches: Vec<Batch> = group.iter().map(|waiting| waiting.batch.clone()).collect();
+        let (count, written) = writer.commit(&batches);
+        for (place, waiting) in (0_u64..).zip(group.drain(..count.clamp(1, batches.len()))) {
+            let result = match &written {
+                Ok(first) => Ok(first + place),
+                Err(error) => Err(again(error)),
+            };
+            drop(waiting.room);
+            if let Err(Ok(number)) = waiting.answer.send(result) {
+                writer.finish(number);
+            }
+        }
+    }
+}
+
+/// The keeper's thread.
+fn keep(mut keeper: Keeper, calls: &Calls) -> Keeper {
+    let mut pause = PAUSE;
+    loop {
+        match calls.next(pause) {
+            Call::Checkpoint(marks) => {
+                let began = Instant::now();
+                let written = keeper.checkpoint();
+                for mark in marks {
+                    let copied =
+                        |error: &io::Error| io::Error::new(error.kind(), error.to_string());
+                    let result = match &written {
+                        Ok(()) => Ok(()),
+                        Err(error) => Err(copied(error)),
+                    };
+                    // Whoever asked may have gone away.
+                    drop(mark.send(result));
+                }
+                pause = PAUSE.max(began.elapsed() * PAUSE_FACTOR);
+                if written.is_err() || keeper.reclaim().is_err() {
+                    calls.dirty();
+                }
+            }
+            Call::Stop => return keeper,
+        }
+    }
+}
+
+impl Log for DurableLog {
+    fn append(&self, batch: Bytes, items: u64) -> BoxFuture<'static, Result<u64, Unwritten>> {
+        let (queue, room) = (Arc::clone(&self.queue), Arc::clone(&self.room));
+        async move {
+            let kib = u32::try_from(batch.len() / 1024).unwrap_or(u32::MAX);
+            let permits = kib.saturating_add(1).min(WAITING_KIB);
+            let room = room.acquire_many_owned(permits).await;
+            let room = room.map_err(|_| Unwritten::Closed)?;
+            let (answer, written) = oneshot::channel();
+            let batch = Batch {
+                bytes: batch,
+                items,
+            };
+            queue.push(Waiting {
+                batch,
+                answer,
+                room,
+            })?;
+            written.await.unwrap_or(Err(Unwritten::Closed))
+        }
+        .boxed()
+    }
+
+    fn finish(&self, record: u64) {
+        self.shared.state().finish(record);
+        self.calls.dirty();
+    }
+
+    fn read(&self, record: u64) -> BoxFuture<'static, Result<Bytes, Unreadable>> {
+        let shared = Arc::clone(&self.shared);
+        async move {
+            let read = tokio::task::spawn_blocking(move || read::record(&shared, record));
+            let failed = |error| Err(Unreadable::Failed(io::Error::other(error)));
+            read.await.unwrap_or_else(failed)
+        }
+        .boxed()
+    }
+
+    fn set_attempts(&self, attempts: Vec<(u64, u8)>) -> BoxFuture<'static, io::Result<()>> {
+        let (shared, calls) = (Arc::clone(&self.shared), Arc::clone(&self.calls));
+        async move {
+            let (done, written) = oneshot::channel();
+            shared.state().set_attempts(&attempts);
+            let closed = || io::Error::other("the journal is closed");
+            if !calls.mark(done) {
+                return Err(closed());
+            }
+            written.await.unwrap_or_else(|_| Err(closed()))
+        }
+        .boxed()
+    }
+
+    fn unfinished(&self, from: u64, most: usize) -> Vec<Unfinished> {
+        self.shared.state().unfinished(from, most)
+    }
+
+    fn first_new(&self) -> u64 {
+        self.shared.state().first_new
+    }
+
+    fn fill(&self) -> LogFill {
+        self.shared.state().fill()
+    }
+}

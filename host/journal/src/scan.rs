@@ -1,0 +1,101 @@
+//! What is in the bytes of a segment.
+
+use std::io;
+
+use crate::format::{
+    ALIGN, FIRST, MAX_PAYLOAD, RECORD, RecordHeader, SECTOR, SegmentHeader, footprint,
+    payload_checksum,
+};
+use crate::vfs::File;
+
+/// Bytes that are read at once.
+const PIECE: usize = 1 << 20;
+
+/// What is read alone where a piece cannot be read.
+const PAGE: usize = 4096;
+
+/// What a segment has.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// Its good records, and where they begin.
+    pub(crate) records: Vec<(u64, RecordHeader)>,
+    /// Records with a good header and a payload that is not what was written.
+    pub(crate) broken: Vec<RecordHeader>,
+}
+
+/// Reads all of a segment that can be read; the rest is zeros.
+pub(crate) fn load(file: &dyn File, length: u64, bytes: &mut Vec<u8>) {
+    let most = MAX_PAYLOAD + (1 << 20);
+    bytes.clear();
+    bytes.resize(usize::try_from(length.min(most)).unwrap_or_default(), 0);
+    let mut offset = 0;
+    for piece in bytes.chunks_mut(PIECE) {
+        if file.read_at(piece, offset).is_err() {
+            pages(file, piece, offset);
+        }
+        offset += u64::try_from(piece.len()).unwrap_or_default();
+    }
+}
+
+fn pages(file: &dyn File, piece: &mut [u8], offset: u64) {
+    let mut offset = offset;
+    for page in piece.chunks_mut(PAGE) {
+        let read: io::Result<()> = file.read_at(page, offset);
+        if read.is_err() {
+            page.fill(0);
+        }
+        offset += u64::try_from(page.len()).unwrap_or_default();
+    }
+}
+
+/// Goes through a segment from record to record. Where there is none it goes on at the next place
+/// where one could be: the salt tells records from what merely looks like one.
+pub(crate) fn scan(bytes: &[u8], header: &SegmentHeader) -> Found {
+    let mut found = Found::default();
+    let length = u64::try_from(bytes.len()).unwrap_or_default();
+    let limit = header.size.saturating_sub(SECTOR);
+    let end = length.min(limit);
+    let mut offset = FIRST;
+    while offset + RECORD <= end {
+        let record = header_at(bytes, offset, header).filter(|record| {
+            let length = u64::from(record.length);
+            length <= MAX_PAYLOAD && offset + footprint(length) <= limit
+        });
+        let Some(record) = record else {
+            offset = next_magic(bytes, offset + ALIGN);
+            continue;
+        };
+        if is_good(bytes, offset, &record, header.salt) {
+            found.records.push((offset, record));
+            offset += footprint(u64::from(record.length));
+        } else {
+            found.broken.push(record);
+            offset += ALIGN;
+        }
+    }
+    found
+}
+
+fn header_at(bytes: &[u8], offset: u64, header: &SegmentHeader) -> Option<RecordHeader> {
+    let offset = usize::try_from(offset).ok()?;
+    let record = RecordHeader::decode(bytes.get(offset..)?, header.salt)?;
+    // Left from an earlier use of the file, against all odds of the salt.
+    (record.number >= header.base).then_some(record)
+}
+
+fn is_good(bytes: &[u8], offset: u64, record: &RecordHeader, salt: u64) -> bool {
+    let start = usize::try_from(offset + RECORD).unwrap_or(usize::MAX);
+    let length = usize::try_from(record.length).unwrap_or(usize::MAX);
+    let payload = bytes.get(start..start.saturating_add(length));
+    payload.is_some_and(|payload| payload_checksum(salt, record.number, payload) == record.checksum)
+}
+
+/// Zeros are passed over at the speed of memory.
+fn next_magic(bytes: &[u8], offset: u64) -> u64 {
+    let align = usize::try_from(ALIGN).unwrap_or(1);
+    let start = usize::try_from(offset).unwrap_or(usize::MAX);
+    let rest = bytes.get(start..).unwrap_or_default();
+    let places = rest.chunks(align);
+    let blank = places.take_while(|place| place.first() == Some(&0)).count();
+    offset + ALIGN * u64::try_from(blank).unwrap_or_default()
+}

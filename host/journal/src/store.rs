@@ -1,0 +1,426 @@
+//! The logs of one pipeline in one directory, which one process has at a time.
+
+mod names;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use spandrel_pipeline::journal::{Journal, Log};
+use tokio::time::Instant;
+
+use crate::counters::{Counted, Counters, Quiet, Quota};
+use crate::keeper::Keeper;
+use crate::log::DurableLog;
+use crate::options::Options;
+use crate::prepare::prepare;
+use crate::recover::{RecoveredLog, recover};
+use crate::state::{Shared, State};
+use crate::vfs::{Disk, Lock, LockError, Vfs, ensure_dir};
+use crate::writer::Writer;
+use names::{from_dir_name, to_dir_name};
+
+/// Logs that wait for a segment: more than a pipeline has.
+const MOST_ORDERS: usize = 1024;
+
+/// Why a journal was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it: two that write the same files would ruin them.
+    #[error("the journal in {} is in use by process {}", path.display(), pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string()))]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+        /// The other process, when it has said so.
+        pid: Option<u32>,
+    },
+    /// It is damaged, and shall not be opened then.
+    #[error("the journal in {} is damaged: {lost} records are lost, {headers} headers are unreadable", path.display())]
+    Damaged {
+        /// The directory of the log.
+        path: PathBuf,
+        /// Acknowledged records that are lost.
+        lost: u64,
+        /// Headers of segments and checkpoints that cannot be read.
+        headers: u64,
+    },
+    /// A later release wrote it.
+    #[error("{} has layout {version}, which this release does not know", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its layout.
+        version: u32,
+    },
+    /// The system does not let us.
+    #[error("cannot {what} {}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What was found when a journal was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// The ingress log first, then the egress logs by the names of their exporters.
+    pub logs: Vec<RecoveredLog>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+impl Recovered {
+    /// Whether the last process closed all of its logs.
+    #[must_use]
+    pub fn ended_well(&self) -> bool {
+        self.logs.iter().all(|log| log.ended_well)
+    }
+
+    /// Acknowledged records that are lost.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.logs.iter().map(|log| log.lost).sum()
+    }
+}
+
+/// The journal of one pipeline, open.
+#[derive(Debug)]
+pub struct Store {
+    vfs: Arc<dyn Vfs>,
+    options: Arc<Options>,
+    quota: Arc<Quota>,
+    counted: Arc<Counted>,
+    orders: Orders,
+    preparer: Mutex<Option<JoinHandle<()>>>,
+    ingress: Arc<DurableLog>,
+    egress: Mutex<BTreeMap<String, Egress>>,
+    lock: Mutex<Option<Box<dyn Lock>>>,
+}
+
+#[derive(Debug)]
+struct Egress {
+    log: Arc<DurableLog>,
+    /// Whether an exporter asked for it.
+    asked: bool,
+}
+
+/// Asks for segments to be prepared.
+#[derive(Clone, Debug)]
+pub(crate) struct Orders(SyncSender<Option<Arc<Shared>>>);
+
+impl Orders {
+    /// Has the next segment prepared, unless that is done or being done.
+    pub(crate) fn prepare(&self, writer: &Writer) {
+        let shared = writer.shared();
+        if shared.begin_preparing() && self.0.try_send(Some(Arc::clone(shared))).is_err() {
+            shared.state().preparing = false;
+        }
+    }
+}
+
+impl Store {
+    /// Opens the journal in a directory, and says what is in it. Reads all of it: not for a thread
+    /// of the runtime.
+    ///
+    /// # Errors
+    /// [`OpenError`]. Damage is none, unless [`Options::strict`] says so.
+    pub fn open(options: Options) -> Result<(Arc<Self>, Recovered), OpenError> {
+        Self::open_on(Arc::new(Disk), options)
+    }
+
+    /// Opens it on other files.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_on(
+        vfs: Arc<dyn Vfs>,
+        options: Options,
+    ) -> Result<(Arc<Self>, Recovered), OpenError> {
+        let began = Instant::now();
+        let opened = Opened::new(vfs, options)?;
+        let (orders, incoming) = sync_channel(MOST_ORDERS);
+        let orders = Orders(orders);
+        let io = |source| OpenError::Io {
+            what: "start a thread for",
+            path: opened.options.dir.clone(),
+            source,
+        };
+        let preparer = std::thread::Builder::new()
+            .name("journal-prepare".into())
+            .spawn(move || prepare_each(&incoming))
+            .map_err(io)?;
+        let mut logs = vec![opened.ingress.2.clone()];
+        let egress = opened
+            .egress
+            .into_iter()
+            .map(|(name, (shared, keeper, log))| {
+                logs.push(log);
+                let log = Arc::new(DurableLog::new(shared, keeper));
+                (name, Egress { log, asked: false })
+            });
+        let egress = egress.collect();
+        let (shared, keeper, _) = opened.ingress;
+        let ingress = DurableLog::new(shared, keeper);
+        ingress.start(&orders).map_err(io)?;
+        let recovered = Recovered {
+            logs,
+            elapsed: began.elapsed(),
+        };
+        report(&opened.options.dir, &recovered);
+        let store = Self {
+            vfs: opened.vfs,
+            options: opened.options,
+            quota: opened.quota,
+            counted: opened.counted,
+            orders,
+            preparer: Mutex::new(Some(preparer)),
+            ingress: Arc::new(ingress),
+            egress: Mutex::new(egress),
+            lock: Mutex::new(Some(opened.lock)),
+        };
+        Ok((Arc::new(store), recovered))
+    }
+
+    /// Egress logs of exporters that nobody asked for, with the items that wait in them.
+    #[must_use]
+    pub fn orphans(&self) -> Vec<(String, u64)> {
+        let egress = self.egress();
+        let orphans = egress.iter().filter(|(_, egress)| !egress.asked);
+        let items = orphans.map(|(name, egress)| (name.clone(), egress.log.fill().items));
+        items.filter(|(_, items)| *items > 0).collect()
+    }
+
+    /// What it did so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let mut logs = vec![Arc::clone(&self.ingress)];
+        logs.extend(self.egress().values().map(|egress| Arc::clone(&egress.log)));
+        let segments = logs.iter().map(|log| {
+            let state = log.shared.state();
+            state.segments.len() + state.ready.len()
+        });
+        Counters {
+            segments: u64::try_from(segments.sum::<usize>()).unwrap_or(u64::MAX),
+            disk_bytes: self.quota.used(),
+            ..self.counted.read()
+        }
+    }
+
+    /// Writes what waits and tells the next process that all is well. Appends fail from then on.
+    /// Waits for the disk: not for a thread of the runtime.
+    ///
+    /// # Errors
+    /// When the next process cannot be told: it finds everything all the same.
+    pub fn close(&self) -> io::Result<()> {
+        self.end(true)
+    }
+
+    fn end(&self, well: bool) -> io::Result<()> {
+        let mut logs = vec![Arc::clone(&self.ingress)];
+        logs.extend(self.egress().values().map(|egress| Arc::clone(&egress.log)));
+        let mut ended = Ok(());
+        for log in logs {
+            ended = ended.and(log.end(well));
+        }
+        let mut preparer = self.preparer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(preparer) = preparer.take() {
+            // It ends by itself when it is gone already.
+            drop(self.orders.0.send(None));
+            drop(preparer.join());
+        }
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(lock.take());
+        ended
+    }
+
+    fn egress(&self) -> MutexGuard<'_, BTreeMap<String, Egress>> {
+        self.egress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if let Err(error) = self.end(false) {
+            tracing::debug!(%error, "journal not ended");
+        }
+    }
+}
+
+impl Journal for Store {
+    fn ingress(&self) -> Arc<dyn Log> {
+        Arc::clone(&self.ingress) as Arc<dyn Log>
+    }
+
+    fn egress(&self, exporter: &str) -> io::Result<Arc<dyn Log>> {
+        let mut logs = Self::egress(self);
+        if let Some(egress) = logs.get_mut(exporter) {
+            egress.asked = true;
+            egress.log.start(&self.orders)?;
+            return Ok(Arc::clone(&egress.log) as Arc<dyn Log>);
+        }
+        let parts = Parts {
+            vfs: &self.vfs,
+            options: &self.options,
+            quota: &self.quota,
+            counted: &self.counted,
+        };
+        let (shared, keeper, _) = parts.log(Some(exporter)).map_err(io::Error::other)?;
+        let log = Arc::new(DurableLog::new(shared, keeper));
+        log.start(&self.orders)?;
+        let egress = Egress {
+            log: Arc::clone(&log),
+            asked: true,
+        };
+        logs.insert(exporter.to_owned(), egress);
+        Ok(log)
+    }
+}
+
+/// A log that was read.
+pub(crate) type Read = (Arc<Shared>, Keeper, RecoveredLog);
+
+/// A journal without threads.
+pub(crate) struct Opened {
+    pub(crate) vfs: Arc<dyn Vfs>,
+    pub(crate) options: Arc<Options>,
+    pub(crate) quota: Arc<Quota>,
+    pub(crate) counted: Arc<Counted>,
+    pub(crate) ingress: Read,
+    pub(crate) egress: BTreeMap<String, Read>,
+    lock: Box<dyn Lock>,
+}
+
+impl Opened {
+    pub(crate) fn new(vfs: Arc<dyn Vfs>, options: Options) -> Result<Self, OpenError> {
+        let options = Arc::new(options);
+        let lock = lock(&*vfs, &options.dir)?;
+        let quota = Arc::new(Quota::new(options.max_bytes));
+        let counted = Arc::new(Counted::default());
+        let parts = Parts {
+            vfs: &vfs,
+            options: &options,
+            quota: &quota,
+            counted: &counted,
+        };
+        let ingress = parts.log(None)?;
+        let mut egress = BTreeMap::new();
+        for exporter in exporters(&*vfs, &options.dir.join("egress"))? {
+            let read = parts.log(Some(&exporter))?;
+            egress.insert(exporter, read);
+        }
+        Ok(Self {
+            vfs,
+            options,
+            quota,
+            counted,
+            ingress,
+            egress,
+            lock,
+        })
+    }
+}
+
+/// What the logs of a journal have in common.
+pub(crate) struct Parts<'a> {
+    pub(crate) vfs: &'a Arc<dyn Vfs>,
+    pub(crate) options: &'a Arc<Options>,
+    pub(crate) quota: &'a Arc<Quota>,
+    pub(crate) counted: &'a Arc<Counted>,
+}
+
+impl Parts<'_> {
+    /// The log of this exporter, or the one at the door.
+    pub(crate) fn log(&self, exporter: Option<&str>) -> Result<Read, OpenError> {
+        let dir = &self.options.dir;
+        let (name, dir, reserved) = match exporter {
+            None => (
+                "ingress".into(),
+                dir.join("ingress"),
+                self.options.reserved(),
+            ),
+            Some(exporter) => {
+                let name = format!("egress/{exporter}");
+                (name, dir.join("egress").join(to_dir_name(exporter)), 0)
+            }
+        };
+        let shared = Shared {
+            vfs: Arc::clone(self.vfs),
+            options: Arc::clone(self.options),
+            name,
+            dir,
+            reserved,
+            quota: Arc::clone(self.quota),
+            counted: Arc::clone(self.counted),
+            quiet: Quiet::default(),
+            state: Mutex::new(State::default()),
+            prepared: Condvar::new(),
+        };
+        recover(shared, exporter.map(str::to_owned))
+    }
+}
+
+fn lock(vfs: &dyn Vfs, dir: &Path) -> Result<Box<dyn Lock>, OpenError> {
+    let io = |what, source| OpenError::Io {
+        what,
+        path: dir.to_path_buf(),
+        source,
+    };
+    ensure_dir(vfs, dir).map_err(|error| io("make the directory", error))?;
+    vfs.lock(&dir.join("lock")).map_err(|error| match error {
+        LockError::Held { pid } => OpenError::Locked {
+            path: dir.to_path_buf(),
+            pid,
+        },
+        LockError::Io(source) => io("lock the directory", source),
+    })
+}
+
+/// The exporters that have an egress log.
+fn exporters(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<String>, OpenError> {
+    match vfs.list(dir) {
+        Ok(names) => Ok(names
+            .iter()
+            .filter_map(|name| from_dir_name(name))
+            .collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(OpenError::Io {
+            what: "list the directory",
+            path: dir.to_path_buf(),
+            source,
+        }),
+    }
+}
+
+/// The thread that prepares segments.
+fn prepare_each(orders: &Receiver<Option<Arc<Shared>>>) {
+    while let Ok(Some(shared)) = orders.recv() {
+        prepare(&shared);
+    }
+}
+
+fn report(dir: &Path, recovered: &Recovered) {
+    let elapsed_ms = u64::try_from(recovered.elapsed.as_millis()).unwrap_or(u64::MAX);
+    let sum = |field: fn(&RecoveredLog) -> u64| recovered.logs.iter().map(field).sum::<u64>();
+    let (records, items) = (sum(|log| log.records), sum(|log| log.items));
+    let (expired, torn) = (sum(|log| log.expired_items), sum(|log| log.torn_bytes));
+    let ended_well = recovered.ended_well();
+    let dir = dir.display();
+    tracing::info!(
+        %dir, elapsed_ms, records, items, expired, torn, ended_well,
+        "journal opened"
+    );
+    for log in recovered.logs.iter().filter(|log| log.is_damaged()) {
+        let exporter = log.exporter.as_deref().unwrap_or_default();
+        let (lost, headers) = (log.lost, log.damaged_headers);
+        tracing::error!(%dir, exporter, lost, headers, "journal damaged");
+    }
+}

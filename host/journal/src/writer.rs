@@ -1,0 +1,398 @@
+//! Appending: many records, one write, one sync.
+
+mod group;
+
+use std::io;
+use std::sync::{Arc, PoisonError};
+
+use bytes::Bytes;
+use spandrel_pipeline::journal::Unwritten;
+use tokio::time::Instant;
+
+use crate::counters::add;
+use crate::format::{FIRST, MAX_PAYLOAD, SECTOR, SegmentHeader, footprint};
+use crate::options::Sync;
+use crate::prepare::{allocate, refusal};
+use crate::state::{Entry, Ready, Segment, Shared};
+use crate::vfs::File;
+use group::Group;
+
+/// A batch that is to be a record.
+#[derive(Clone, Debug)]
+pub(crate) struct Batch {
+    pub(crate) bytes: Bytes,
+    pub(crate) items: u64,
+}
+
+/// The only one that appends to a log.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    current: Option<Current>,
+    /// Records below are on the disk.
+    synced: u64,
+    /// The disk was full or failed: it is not tried again before.
+    refusing: Option<(Instant, Unwritten)>,
+    /// A segment should be prepared.
+    pub(crate) wants_segment: bool,
+}
+
+/// The segment that is appended to.
+#[derive(Debug)]
+struct Current {
+    header: SegmentHeader,
+    file: Arc<dyn File>,
+    /// Whether the header is written.
+    begun: bool,
+    /// Where the next record goes.
+    tail: u64,
+}
+
+impl Current {
+    /// How many of these fit.
+    fn fit(&self, lengths: impl Iterator<Item = u64>) -> usize {
+        let mut end = self.tail;
+        let fits = |length: &u64| {
+            end += footprint(*length);
+            end <= self.header.size - SECTOR
+        };
+        lengths.take_while(fits).count()
+    }
+}
+
+pub(crate) fn length(bytes: &Bytes) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+/// The same for each sender of a group.
+pub(crate) fn again(error: &Unwritten) -> Unwritten {
+    match error {
+        Unwritten::Full { what } => Unwritten::Full { what },
+        Unwritten::Failed(error) => {
+            Unwritten::Failed(io::Error::new(error.kind(), error.to_string()))
+        }
+        Unwritten::Closed => Unwritten::Closed,
+    }
+}
+
+impl Writer {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let synced = shared.state().next;
+        Self {
+            shared,
+            current: None,
+            synced,
+            refusing: None,
+            wants_segment: false,
+        }
+    }
+
+    pub(crate) fn options(&self) -> &crate::options::Options {
+        &self.shared.options
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// A record that nobody was told of.
+    pub(crate) fn finish(&self, number: u64) {
+        self.shared.state().finish(number);
+    }
+
+    /// Adds the first of these batches, as many as fit in one segment: how many, and the number of
+    /// the first of them.
+    pub(crate) fn commit(&mut self, batches: &[Batch]) -> (usize, Result<u64, Unwritten>) {
+        if let Some((until, error)) = &self.refusing
+            && Instant::now() < *until
+        {
+            return (
+                batches.len(),
+                Err(self.refused(again(error), batches.len())),
+            );
+        }
+        let Some(first) = batches.first() else {
+            return (0, Ok(self.shared.state().next));
+        };
+        if length(&first.bytes) > MAX_PAYLOAD {
+            let error = io::Error::from(io::ErrorKind::FileTooLarge);
+            return (1, Err(Unwritten::Failed(error)));
+        }
+        match self.try_commit(batches) {
+            Ok((count, number)) => {
+                if self.refusing.take().is_some() {
+                    tracing::info!(log = self.shared.name, "journal takes batches again");
+                }
+                (count, Ok(number))
+            }
+            Err(error) => {
+                self.report(&error);
+                let until = Instant::now() + self.shared.options.retry_after;
+                self.refusing = Some((until, again(&error)));
+                (batches.len(), Err(self.refused(error, batches.len())))
+            }
+        }
+    }
+
+    /// Once, and when that fails once more in another segment: a descriptor whose sync failed is
+    /// never used again.
+    fn try_commit(&mut self, batches: &[Batch]) -> Result<(usize, u64), Unwritten> {
+        let now = crate::state::nanos(self.shared.vfs.now());
+        let next = self.shared.state().next;
+        let mut failed = None;
+        for _ in 0..2 {
+            let lengths = || batches.iter().map(|batch| length(&batch.bytes));
+            self.sync_before_leaving(lengths())?;
+            let count = self.room(lengths)?;
+            let batches = batches.iter().take(count);
+            let records = (next..).zip(batches).map(|(number, batch)| {
+                let Batch { bytes, items } = batch.clone();
+                group::Record::new(number, bytes, items, now)
+            });
+            let group = Group::new(records.collect(), next);
+            match self.write(&group) {
+                Ok(entries) => {
+                    self.added(&entries);
+                    return Ok((count, next));
+                }
+                Err(error) => {
+                    self.fence(&error);
+                    failed = Some(error);
+                }
+            }
+        }
+        Err(failed.map_or(Unwritten::Closed, refusal))
+    }
+
+    /// What is left behind in a full segment is synced with it, when anything is at all.
+    fn sync_before_leaving(&mut self, lengths: impl Iterator<Item = u64>) -> Result<(), Unwritten> {
+        let full = self.current.as_ref();
+        let full = full.is_some_and(|current| current.fit(lengths) == 0);
+        if full && matches!(self.shared.options.sync, Sync::Interval(_)) {
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the first of these lengths fits in the current segment: how many do.
+    fn room<I: Iterator<Item = u64>>(
+        &mut self,
+        lengths: impl Fn() -> I,
+    ) -> Result<usize, Unwritten> {
+        if let Some(current) = &self.current {
+            match current.fit(lengths()) {
+                0 => self.seal(),
+                count => return Ok(count),
+            }
+        }
+        let needed = FIRST + footprint(lengths().next().unwrap_or_default()) + SECTOR;
+        let current = self.next_segment(needed)?;
+        let count = current.fit(lengths());
+        self.current = Some(current);
+        Ok(count)
+    }
+
+    fn next_segment(&self, needed: u64) -> Result<Current, Unwritten> {
+        let usual = self.shared.options.segment();
+        let (ready, size) = if needed <= usual {
+            let waiting = self.take_ready();
+            (
+                waiting.map_or_else(|| allocate(&self.shared, usual), Ok)?,
+                usual,
+            )
+        } else {
+            let size = needed.next_multiple_of(4096);
+            (allocate(&self.shared, size)?, size)
+        };
+        let Ready { id, file } = ready;
+        let salt = self.shared.vfs.salt();
+        let mut state = self.shared.state();
+        let order = state.next_order;
+        state.next_order += 1;
+        let segment = Segment {
+            size,
+            salt,
+            unfinished: 0,
+            sealed: false,
+            fenced: false,
+            file: Some(Arc::clone(&file)),
+        };
+        state.segments.insert(id, segment);
+        let header = SegmentHeader {
+            id,
+            order,
+            salt,
+            base: state.next,
+            size,
+        };
+        Ok(Current {
+            header,
+            file,
+            begun: false,
+            tail: FIRST,
+        })
+    }
+
+    /// A segment that is ready, or will be in a moment.
+    fn take_ready(&self) -> Option<Ready> {
+        let mut state = self.shared.state();
+        while state.ready.is_empty() && state.preparing {
+            let waited = self.shared.prepared.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        state.ready.pop_front()
+    }
+
+    /// One write and, with [`Sync::Group`], one sync.
+    fn write(&mut self, group: &Group) -> io::Result<Vec<(u64, Entry)>> {
+        let Some(current) = &mut self.current else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        if !current.begun {
+            current.header.base = group.base();
+            let sector = current.header.encode();
+            current.file.write_at(&[&sector], 0)?;
+            current
+                .file
+                .write_at(&[&sector], current.header.size - SECTOR)?;
+            current.begun = true;
+        }
+        let heads = group.heads(current.header.salt);
+        current.file.write_at(&group.parts(&heads), current.tail)?;
+        if self.shared.options.sync == Sync::Group {
+            let began = Instant::now();
+            current.file.sync_data()?;
+            self.shared.counted.synced(began.elapsed());
+        }
+        let entries = group.entries(current.header.id, current.tail);
+        current.tail += group.footprint();
+        self.wants_segment = current.tail > current.header.size / 2;
+        Ok(entries)
+    }
+
+    fn added(&mut self, entries: &[(u64, Entry)]) {
+        let mut state = self.shared.state();
+        for (number, entry) in entries {
+            state.add(*number, *entry);
+            add(&self.shared.counted.records, 1);
+            add(&self.shared.counted.bytes, u64::from(entry.length));
+        }
+        state.next += u64::try_from(entries.len()).unwrap_or_default();
+        state.dirty = true;
+        if self.shared.options.sync == Sync::Group {
+            self.synced = state.next;
+        }
+    }
+
+    /// Whether something written waits for [`Writer::sync`].
+    pub(crate) fn is_unsynced(&self) -> bool {
+        self.synced < self.shared.state().next
+    }
+
+    /// Makes durable what was written without a sync. A failure moves it to another segment.
+    ///
+    /// # Errors
+    /// When that fails, too: then the records are where they are.
+    pub(crate) fn sync(&mut self) -> Result<(), Unwritten> {
+        let next = self.shared.state().next;
+        let Some(current) = &self.current else {
+            self.synced = next;
+            return Ok(());
+        };
+        if self.synced == next || !current.begun {
+            return Ok(());
+        }
+        let began = Instant::now();
+        if let Err(error) = current.file.sync_data() {
+            let id = current.header.id;
+            self.fence(&error);
+            self.relocate(id)?;
+        }
+        self.shared.counted.synced(began.elapsed());
+        self.synced = next;
+        Ok(())
+    }
+
+    /// Writes records that were not synced once more, from what can be read of them.
+    fn relocate(&mut self, from: u64) -> Result<(), Unwritten> {
+        let records: Vec<group::Record> = {
+            let state = self.shared.state();
+            let records = state.records.range(self.synced..);
+            let here = records.filter(|(_, entry)| entry.segment == from);
+            let numbers: Vec<(u64, Entry)> =
+                here.map(|(number, entry)| (*number, *entry)).collect();
+            drop(state);
+            let read = |(number, entry): (u64, Entry)| {
+                let bytes = crate::read::record(&self.shared, number).ok()?;
+                Some(group::Record::new(
+                    number,
+                    bytes,
+                    entry.items,
+                    entry.written,
+                ))
+            };
+            numbers.into_iter().filter_map(read).collect()
+        };
+        let mut left = records.as_slice();
+        while !left.is_empty() {
+            let count = self.room(|| left.iter().map(|record| length(&record.bytes)))?;
+            let (now, later) = left.split_at_checked(count).unwrap_or((left, &[]));
+            let group = Group::new(now.to_vec(), self.synced);
+            let written = self.write(&group);
+            let written = written.and_then(|entries| {
+                let file = self.current.as_ref().map(|current| &current.file);
+                file.map_or(Ok(()), |file| file.sync_data())?;
+                Ok(entries)
+            });
+            match written {
+                Ok(entries) => {
+                    let mut state = self.shared.state();
+                    for (number, entry) in entries {
+                        state.relocate(number, entry);
+                    }
+                }
+                Err(error) => {
+                    self.fence(&error);
+                    return Err(refusal(error));
+                }
+            }
+            left = later;
+        }
+        Ok(())
+    }
+
+    /// Nothing more fits in the current segment.
+    fn seal(&mut self) {
+        if let Some(current) = self.current.take() {
+            self.shared.state().seal(current.header.id, false);
+        }
+    }
+
+    /// Never uses the current segment again: what a disk did with a write that failed is unknown,
+    /// and a second sync would not tell.
+    fn fence(&mut self, error: &io::Error) {
+        add(&self.shared.counted.failures, 1);
+        if let Some(current) = self.current.take() {
+            self.shared.state().seal(current.header.id, true);
+        }
+        if let Some(repeated) = self.shared.quiet.repeated() {
+            let log = &self.shared.name;
+            tracing::error!(log, repeated, %error, "journal segment fenced");
+        }
+    }
+
+    fn report(&self, error: &Unwritten) {
+        if self.refusing.is_none() {
+            let log = &self.shared.name;
+            tracing::warn!(log, reason = %error, "journal refuses batches");
+        }
+    }
+
+    fn refused(&self, error: Unwritten, batches: usize) -> Unwritten {
+        if matches!(error, Unwritten::Full { .. }) {
+            let batches = u64::try_from(batches).unwrap_or_default();
+            add(&self.shared.counted.full, batches);
+        }
+        error
+    }
+}
