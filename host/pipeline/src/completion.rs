@@ -2,12 +2,15 @@
 //!
 //! Every accepted batch carries one guard. What derives from it (its parts, the items of it that a
 //! stage holds, the requests it was merged into) holds a clone. When the last clone is gone, the
-//! batch is complete: exported or dropped with a reason, or failed if any part of it was.
+//! batch is complete: exported or dropped with a reason, or failed if any part of it was. Who waits
+//! for that is a sender, or a record of a log, which is finished then.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use tokio::sync::oneshot;
+
+use crate::journal::Log;
 
 /// How a batch ended, once nothing of it is left in the pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +23,12 @@ pub enum Completed {
     Rejected,
 }
 
-/// How a batch ends, from the best to the worst.
-const ENDS: [Completed; 3] = [Completed::Done, Completed::Failed, Completed::Rejected];
+/// What happened to some part of a batch; both may have.
+const FAILED: u8 = 1;
+const REJECTED: u8 = 2;
+
+/// Guards of guards are not nested deeper: they end one inside the other, on one stack.
+const DEPTH: u8 = 16;
 
 /// Keeps a batch incomplete for as long as a clone of it lives.
 #[derive(Clone, Debug)]
@@ -29,40 +36,113 @@ pub struct Guard(Arc<Completion>);
 
 #[derive(Debug)]
 struct Completion {
-    /// The worst that happened to any part: an index into `ENDS`.
-    worst: AtomicU8,
-    listener: Option<oneshot::Sender<Completed>>,
+    /// What happened to any part.
+    marks: AtomicU8,
+    listener: Listener,
+    /// How many guards of guards are in it, one inside the other.
+    depth: u8,
+}
+
+#[derive(Debug)]
+enum Listener {
+    Sender(Option<oneshot::Sender<Completed>>),
+    /// Finished when everything of it is done, or refused for good; when something failed, it stays.
+    Record(Arc<dyn Log>, u64),
+    /// Several guards as one, so that the parts of a batch that came from thousands hold one each.
+    All(Vec<Guard>),
 }
 
 impl Guard {
+    fn with(listener: Listener, depth: u8) -> Self {
+        Self(Arc::new(Completion {
+            marks: AtomicU8::new(0),
+            listener,
+            depth,
+        }))
+    }
+
     /// A guard, and what resolves when its last clone is gone.
     pub fn new() -> (Self, oneshot::Receiver<Completed>) {
         let (sender, receiver) = oneshot::channel();
-        let completion = Completion {
-            worst: AtomicU8::new(0),
-            listener: Some(sender),
-        };
-        (Self(Arc::new(completion)), receiver)
+        (Self::with(Listener::Sender(Some(sender)), 0), receiver)
+    }
+
+    /// A guard of a record, which is finished when the last clone is gone, unless something failed.
+    pub(crate) fn of_record(log: Arc<dyn Log>, record: u64) -> Self {
+        Self::with(Listener::Record(log, record), 0)
+    }
+
+    /// These guards as one.
+    pub(crate) fn fold(mut guards: Vec<Self>) -> Self {
+        let depth = |guards: &[Self]| guards.iter().map(|guard| guard.0.depth).max();
+        if depth(&guards).is_some_and(|depth| depth >= DEPTH) {
+            let mut leaves = Vec::new();
+            guards.iter().for_each(|guard| guard.leaves(&mut leaves));
+            guards = leaves;
+        }
+        guards.sort_unstable_by_key(Self::address);
+        guards.dedup_by_key(|guard| guard.address());
+        let depth = depth(&guards).unwrap_or_default() + 1;
+        Self::with(Listener::All(guards), depth)
+    }
+
+    fn leaves(&self, into: &mut Vec<Self>) {
+        match &self.0.listener {
+            Listener::All(guards) => guards.iter().for_each(|guard| guard.leaves(into)),
+            Listener::Sender(_) | Listener::Record(..) => into.push(self.clone()),
+        }
+    }
+
+    fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
+    /// Whether both are of the same batch.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Marks the batch as failed; it is still complete only when the last clone is gone.
     pub fn fail(&self) {
-        self.0.worst.fetch_max(1, Ordering::Relaxed);
+        self.mark(FAILED);
     }
 
     /// Marks the batch as refused by a backend for good.
     pub fn reject(&self) {
-        self.0.worst.fetch_max(2, Ordering::Relaxed);
+        self.mark(REJECTED);
+    }
+
+    fn mark(&self, mark: u8) {
+        let before = self.0.marks.fetch_or(mark, Ordering::Relaxed);
+        if before & mark == 0
+            && let Listener::All(guards) = &self.0.listener
+        {
+            guards.iter().for_each(|guard| guard.mark(mark));
+        }
     }
 }
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        let worst = usize::from(*self.worst.get_mut());
-        if let Some(listener) = self.listener.take() {
-            // Nobody listening any more is the sender having hung up.
-            let completed = ENDS.get(worst).copied().unwrap_or(Completed::Failed);
-            listener.send(completed).ok();
+        let marks = *self.marks.get_mut();
+        match &mut self.listener {
+            Listener::Sender(sender) => {
+                let completed = match (marks & REJECTED > 0, marks & FAILED > 0) {
+                    (true, _) => Completed::Rejected,
+                    (false, true) => Completed::Failed,
+                    (false, false) => Completed::Done,
+                };
+                // Nobody listening any more is the sender having hung up.
+                if let Some(sender) = sender.take() {
+                    sender.send(completed).ok();
+                }
+            }
+            Listener::Record(log, record) => {
+                if marks & FAILED == 0 {
+                    log.finish(*record);
+                }
+            }
+            Listener::All(_) => {}
         }
     }
 }
@@ -81,5 +161,31 @@ mod tests {
         part.fail();
         drop(part);
         assert_eq!(completed.await, Ok(Completed::Failed));
+    }
+
+    /// Guards that are folded over and over complete with the last of it, each as it ended, and do
+    /// not nest without a bound.
+    #[tokio::test]
+    async fn folded_guards_complete_each_alone() {
+        let (first, mut first_completed) = Guard::new();
+        let mut folded = Guard::fold(vec![first.clone(), first]);
+        let mut later = Vec::new();
+        for _ in 0..2000 {
+            let (guard, completed) = Guard::new();
+            later.push(completed);
+            if later.len() % 1000 == 0 {
+                guard.reject();
+            }
+            folded = Guard::fold(vec![folded, guard]);
+            assert!(folded.0.depth <= DEPTH + 1);
+        }
+        assert!(first_completed.try_recv().is_err());
+        drop(folded);
+        assert_eq!(first_completed.await, Ok(Completed::Done));
+        let mut rejected = 0;
+        for completed in later {
+            rejected += u32::from(completed.await == Ok(Completed::Rejected));
+        }
+        assert_eq!(rejected, 2);
     }
 }

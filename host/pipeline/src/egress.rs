@@ -4,11 +4,18 @@
 //! The exporters can change while batches are on their way: each leaves by the outlets by which it
 //! was admitted. An exporter that is not among the outlets any more is *retired*: once the last such
 //! batch is through, its queue closes by itself, and its consumer empties it and ends.
+//!
+//! In a durable pipeline a queue is small, and what a backend does not take in time waits in the
+//! exporter's log; it belongs to the name, so a changed exporter goes on with it.
 
 mod attempt;
 mod consumer;
+mod leaving;
 mod outlets;
+mod spill;
 
+use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -19,12 +26,14 @@ use tokio::time::Instant;
 pub(crate) use self::consumer::Consumers;
 pub(crate) use self::outlets::Permits;
 use self::outlets::{Outlet, Outlets};
+use self::spill::Spill;
 use crate::backoff::RetryConfig;
 use crate::batch::Batch;
 use crate::batcher::BatcherConfig;
 use crate::exporter::Exporter;
+use crate::journal::{Journal, Log};
 use crate::ledger::Ledger;
-use crate::queue::{Queue, QueueConfig, QueueFill};
+use crate::queue::{Lane, Queue, QueueConfig, QueueFill};
 
 /// One exporter of a pipeline, with its own queue.
 #[derive(Clone, Debug)]
@@ -77,25 +86,127 @@ pub(crate) struct Egress {
     outlets: watch::Sender<Arc<Outlets>>,
     /// Queues of exporters that were changed or removed, by their columns, until they are empty.
     retired: Mutex<Vec<(usize, Weak<Queue>)>>,
+    logs: Option<Logs>,
+}
+
+/// The exporters' logs, in a durable pipeline.
+#[derive(Debug)]
+struct Logs {
+    journal: Arc<dyn Journal>,
+    /// Opened, by the exporter's name.
+    open: Mutex<BTreeMap<String, Arc<dyn Log>>>,
+    /// In use or used before, by the exporter's name: what is in them is in the books.
+    spills: Mutex<BTreeMap<String, Arc<Spill>>>,
+}
+
+impl Logs {
+    fn new(journal: Arc<dyn Journal>) -> Self {
+        Self {
+            journal,
+            open: Mutex::default(),
+            spills: Mutex::default(),
+        }
+    }
+
+    /// The log of an exporter. Reads and writes files when it is not open yet.
+    fn open(&self, exporter: &str) -> io::Result<Arc<dyn Log>> {
+        if let Some(log) = lock(&self.open).get(exporter) {
+            return Ok(Arc::clone(log));
+        }
+        let log = self.journal.egress(exporter)?;
+        lock(&self.open).insert(exporter.to_owned(), Arc::clone(&log));
+        Ok(log)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Egress {
-    /// Makes the queues and starts the task of each exporter. The ledger has their columns.
-    pub(crate) fn start(
+    /// Makes the queues and starts the task of each exporter. The ledger has their columns. Reads and
+    /// writes the files of the exporters' logs, where there are any.
+    ///
+    /// # Errors
+    /// The exporter whose log cannot be opened.
+    pub(crate) async fn start(
         signal: Signal,
         ledger: &Arc<Ledger>,
         specs: Vec<ExporterSpec>,
-    ) -> (Arc<Self>, Consumers) {
-        let consumers = Consumers::new(signal, Arc::clone(ledger));
-        let specs = specs.into_iter().enumerate();
-        let outlets = specs.map(|(column, spec)| consumers.start(column, spec));
-        let (outlets, _) = watch::channel(Arc::new(Outlets::new(outlets.collect())));
-        let egress = Self {
+        journal: Option<Arc<dyn Journal>>,
+    ) -> Result<(Arc<Self>, Consumers), (String, io::Error)> {
+        let egress = Arc::new(Self {
             ledger: Arc::clone(ledger),
-            outlets,
+            outlets: watch::Sender::new(Arc::new(Outlets::new(Vec::new()))),
             retired: Mutex::default(),
+            logs: journal.map(Logs::new),
+        });
+        let names = specs.iter().map(|spec| spec.name.clone());
+        egress.prepare(names.collect()).await?;
+        let consumers = Consumers::new(signal, Arc::clone(ledger));
+        let mut outlets = Vec::with_capacity(specs.len());
+        for (column, spec) in specs.into_iter().enumerate() {
+            let spill = egress
+                .spill(&consumers, column, &spec.name)
+                .map_err(|error| (spec.name.clone(), error))?;
+            outlets.push(consumers.start(column, spec, spill));
+        }
+        egress.outlets.send_replace(Arc::new(Outlets::new(outlets)));
+        Ok((egress, consumers))
+    }
+
+    /// Opens the logs of these exporters, so that [`Egress::change`] need not.
+    ///
+    /// # Errors
+    /// The first exporter whose log cannot be opened.
+    pub(crate) async fn prepare(
+        self: &Arc<Self>,
+        exporters: Vec<String>,
+    ) -> Result<(), (String, io::Error)> {
+        if self.logs.is_none() {
+            return Ok(());
+        }
+        let egress = Arc::clone(self);
+        let opened = tokio::task::spawn_blocking(move || {
+            let Some(logs) = &egress.logs else {
+                return Ok(());
+            };
+            exporters.into_iter().try_for_each(|exporter| {
+                let opened = logs.open(&exporter);
+                opened.map(drop).map_err(|error| (exporter, error))
+            })
+        });
+        match opened.await {
+            Ok(opened) => opened,
+            Err(cut) => Err((String::new(), io::Error::other(cut))),
+        }
+    }
+
+    /// The way into an exporter's log; none in a pipeline without a journal.
+    fn spill(
+        &self,
+        consumers: &Consumers,
+        column: usize,
+        exporter: &str,
+    ) -> io::Result<Option<Arc<Spill>>> {
+        let Some(logs) = &self.logs else {
+            return Ok(None);
         };
-        (Arc::new(egress), consumers)
+        let log = logs.open(exporter)?;
+        let mut spills = lock(&logs.spills);
+        let spill = spills.entry(exporter.to_owned()).or_insert_with(|| {
+            let ledger = Arc::clone(&self.ledger);
+            let spill = Arc::new(Spill::new(ledger, column, exporter.to_owned(), log));
+            consumers.start_spill(&spill);
+            spill
+        });
+        Ok(Some(Arc::clone(spill)))
+    }
+
+    fn spills(&self) -> Vec<Arc<Spill>> {
+        let logs = self.logs.iter();
+        logs.flat_map(|logs| lock(&logs.spills).values().cloned().collect::<Vec<_>>())
+            .collect()
     }
 
     /// Makes these the exporters. One that is the same as before goes on as it is, with its queue;
@@ -112,7 +223,16 @@ impl Egress {
             Some(same) => same,
             None => {
                 tracing::info!(pipeline = self.ledger.pipeline(), exporter = %spec.name, "exporter started");
-                consumers.start(column, spec)
+                let spill = self.spill(consumers, column, &spec.name);
+                let spill = spill.unwrap_or_else(|error| {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::error!(
+                        pipeline = self.ledger.pipeline(), exporter = %spec.name, error,
+                        "exporter's log cannot be opened, batches wait in memory only"
+                    );
+                    None
+                });
+                consumers.start(column, spec, spill)
             }
         };
         let after = columns.into_iter().zip(specs).map(outlet);
@@ -125,6 +245,12 @@ impl Egress {
                 "exporter retired"
             );
             retired.push((outlet.column(), Arc::downgrade(outlet.queue())));
+            outlet.retire();
+        }
+        for spill in self.spills() {
+            if !after.has(spill.exporter()) {
+                spill.lead_to(Weak::new());
+            }
         }
         // Who waits for room begins anew with the new outlets, so only a change is told.
         self.outlets.send_if_modified(|outlets| {
@@ -181,14 +307,14 @@ impl Egress {
         }
     }
 
-    /// Waits for room for what a plugin released or made. The caller bounds the wait.
-    pub(crate) async fn reserve_released(&self, items: u64, bytes: usize) -> Option<Permits> {
+    /// Waits for room for what was accepted before. The caller bounds the wait.
+    pub(crate) async fn reserve(&self, lane: Lane, items: u64, bytes: usize) -> Option<Permits> {
         let mut changes = self.outlets.subscribe();
         loop {
             let outlets = Arc::clone(&changes.borrow_and_update());
             tokio::select! {
                 biased;
-                room = outlets.reserve_released(items, bytes) => {
+                room = outlets.reserve(lane, items, bytes) => {
                     return Some(Permits::new(outlets, room?));
                 }
                 changed = changes.changed() => changed.ok()?,
@@ -222,7 +348,7 @@ impl Egress {
             }
         };
         for outlet in self.current().iter() {
-            let queue = outlet.queue().fill();
+            let queue = outlet.fill();
             add(outlet.column(), queue, queue.capacity);
         }
         for (column, queue) in retired.iter() {
@@ -235,7 +361,7 @@ impl Egress {
     }
 
     /// Nothing more comes: the consumers end once the queues are empty.
-    pub(crate) fn close(&self) {
+    fn close(&self) {
         self.current()
             .iter()
             .for_each(|outlet| outlet.queue().close());
@@ -244,11 +370,23 @@ impl Egress {
         queues.for_each(|queue| queue.close());
     }
 
+    /// Waits until everything is out or in the logs; see [`Consumers::finish`].
+    pub(crate) async fn finish(&self, consumers: Consumers, deadline: Instant) -> bool {
+        self.close();
+        consumers.finish(deadline, &self.spills()).await
+    }
+
+    /// Items in the exporters' logs.
+    pub(crate) fn on_disk(&self) -> u64 {
+        let spills = self.spills();
+        spills.iter().map(|spill| spill.log_fill().items).sum()
+    }
+
     fn current(&self) -> Arc<Outlets> {
         Arc::clone(&self.outlets.borrow())
     }
 
     fn retired(&self) -> MutexGuard<'_, Vec<(usize, Weak<Queue>)>> {
-        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.retired)
     }
 }

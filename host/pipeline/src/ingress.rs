@@ -1,8 +1,12 @@
 //! Where batches come in: what a receiver is given.
 
 mod admission;
+mod answer;
 mod fan_out;
+mod feeder;
+mod lanes;
 mod offered;
+mod pressure;
 mod routing;
 
 use std::fmt;
@@ -12,8 +16,11 @@ use futures_util::future::BoxFuture;
 use spandrel_wire::Signal;
 
 pub(crate) use self::admission::{Door, DoorConfig};
+pub(crate) use self::answer::Answer;
 pub use self::fan_out::FanOut;
+pub(crate) use self::feeder::{Feed, Feeder};
 pub use self::offered::Offered;
+pub use self::pressure::Gate;
 pub(crate) use self::routing::{LanePermit, Routing};
 use crate::refused::Refused;
 

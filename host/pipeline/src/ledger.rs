@@ -18,6 +18,7 @@ pub use self::books::{Books, ExporterBooks};
 pub use self::stage::{Column, GenerationBooks, StageBooks};
 pub(crate) use self::tally::End;
 pub use self::tally::{Account, Reason, Tally};
+use crate::completion::Guard;
 
 /// The books of one pipeline. Cheap to share; read it with [`Ledger::books`].
 #[derive(Debug)]
@@ -162,6 +163,35 @@ impl Ledger {
             books.ingress += items;
         });
         Tally::new(Arc::clone(self), Account::Ingress, items)
+    }
+
+    /// Items of a record of the ingress log that come through the stages again. `returned` says
+    /// whether they went back to the journal in this process, or were there at its start.
+    pub(crate) fn replay(self: &Arc<Self>, items: u64, returned: bool, guard: Guard) -> Tally {
+        self.post(|books| {
+            books.add_replayed(items, returned);
+            books.chain += items;
+        });
+        let mut tally = Tally::new(Arc::clone(self), Account::Chain, items);
+        tally.journal(guard);
+        tally
+    }
+
+    /// Items that were in an exporter's log at the start.
+    pub(crate) fn recover(&self, exporter: usize, items: u64) {
+        self.post_exporter(exporter, |column| {
+            column.recovered += items;
+            column.on_disk += items;
+        });
+    }
+
+    /// Items of a record of an exporter's log that are in its queue now.
+    pub(crate) fn load(self: &Arc<Self>, exporter: usize, items: u64, guard: Guard) -> Tally {
+        self.post_exporter(exporter, |column| {
+            column.on_disk = column.on_disk.saturating_sub(items);
+            column.queued += items;
+        });
+        Tally::on_disk(Arc::clone(self), exporter, items, guard)
     }
 
     /// Items that a plugin made.

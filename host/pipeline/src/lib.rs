@@ -26,5 +26,6 @@ pub mod ledger;
 pub mod pipeline;
 pub mod queue;
 pub mod refused;
+mod replay;
 mod shard;
 pub mod stage;

@@ -1,7 +1,9 @@
 //! A pipeline: built eagerly, as a whole or not at all; drained in order.
 
+mod keeper;
 mod stages;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +14,10 @@ use tokio::time::{Instant, timeout_at};
 pub use self::stages::StagesChanged;
 use self::stages::{Stages, Terms};
 
+use self::keeper::Keeper;
 use crate::egress::{Consumers, Egress, ExporterSpec};
-use crate::ingress::{Door, DoorConfig, FanOut};
+use crate::ingress::{Door, DoorConfig, FanOut, Gate};
+use crate::journal::Durability;
 use crate::ledger::Ledger;
 use crate::queue::QueueFill;
 use crate::stage::{Comparison, FaultPolicy, Input, InstantiateError, StageSpec, State};
@@ -45,6 +49,9 @@ pub struct PipelineConfig {
     pub ack_on: AckOn,
     /// What a request may be at most.
     pub limits: Limits,
+    /// The logs of a durable pipeline: what has an OK is on the disk then. Not with
+    /// [`AckOn::Export`].
+    pub durability: Option<Durability>,
 }
 
 /// Why a pipeline could not be built, or its stages not be changed.
@@ -72,6 +79,23 @@ pub enum ChangeError {
         /// The stage's name.
         stage: String,
     },
+    /// With a journal a sender gets its OK from that.
+    #[error("pipeline `{pipeline}` has a journal and says `ack_on: export`; use one of the two")]
+    AckOnExportWithJournal {
+        /// The pipeline's name.
+        pipeline: String,
+    },
+    /// An exporter's log cannot be opened.
+    #[error("cannot open the log of exporter `{exporter}` in pipeline `{pipeline}`")]
+    Log {
+        /// The pipeline's name.
+        pipeline: String,
+        /// The exporter's name.
+        exporter: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A shard waits for something else: nothing was changed.
     #[error("a shard did not come to it in time; is a backend down, with full queues? try again")]
     Busy,
@@ -92,6 +116,8 @@ pub struct Drained {
     pub egress: Duration,
     /// Whether every phase ended by itself, before the deadline.
     pub in_time: bool,
+    /// Items that stay on the disk for the next start: in the ingress log, and in each exporter's.
+    pub kept: u64,
 }
 
 /// A running pipeline.
@@ -102,6 +128,8 @@ pub struct Pipeline {
     consumers: Consumers,
     stages: Stages,
     deadline: watch::Sender<Option<Instant>>,
+    /// The tasks of a durable pipeline.
+    keeper: Option<Keeper>,
 }
 
 impl Pipeline {
@@ -109,7 +137,8 @@ impl Pipeline {
     /// when an error is returned.
     ///
     /// # Errors
-    /// When a plugin cannot be instantiated, or the config contradicts its manifest.
+    /// When a plugin cannot be instantiated, the config contradicts its manifest, or a log cannot be
+    /// opened.
     pub async fn build(config: PipelineConfig) -> Result<Self, BuildError> {
         let PipelineConfig {
             name,
@@ -119,12 +148,20 @@ impl Pipeline {
             exporters,
             ack_on,
             limits,
+            durability,
         } = config;
         check_ack_on(&name, ack_on, &stages)?;
+        if durability.is_some() && ack_on == AckOn::Export {
+            return Err(ChangeError::AckOnExportWithJournal { pipeline: name });
+        }
         warn_of_retries(&name, ack_on, &stages);
         let exporter_names = exporters.iter().map(|exporter| exporter.name.clone());
         let ledger = Ledger::new(name.clone(), signal, exporter_names);
-        let (egress, consumers) = Egress::start(signal, &ledger, exporters);
+        let journal = durability
+            .as_ref()
+            .map(|durability| Arc::clone(&durability.journal));
+        let started = Egress::start(signal, &ledger, exporters, journal).await;
+        let (egress, consumers) = started.map_err(|error| log_error(&name, error))?;
         let (deadline, deadline_seen) = watch::channel(None);
         let terms = Terms {
             name,
@@ -141,13 +178,16 @@ impl Pipeline {
             limits,
             ack_on,
         };
-        let door = Arc::new(Door::new(door, ledger, Arc::clone(&egress), routing));
+        let (durable, feed) = durability.map(Keeper::prepare).unzip();
+        let door = Arc::new(Door::new(door, ledger, Arc::clone(&egress), routing, feed));
+        let keeper = durable.map(|durable| durable.start(&door));
         Ok(Self {
             door,
             egress,
             consumers,
             stages,
             deadline,
+            keeper,
         })
     }
 
@@ -208,9 +248,25 @@ impl Pipeline {
     /// changed (the very same `exporter`, equal settings) stays as it is, with its queue and its
     /// connection; another is started anew; those that are not named any more are retired, and a
     /// changed one's predecessor is, too: what was admitted for them still goes out through them,
-    /// then they end by themselves. To be called inside the runtime.
+    /// then they end by themselves. To be called inside the runtime; in a durable pipeline after
+    /// [`Pipeline::prepare_exporters`].
     pub fn set_exporters(&self, exporters: Vec<ExporterSpec>) {
         self.egress.change(&self.consumers, exporters);
+    }
+
+    /// Opens the logs of exporters that are to be set, by their names. Without it `set_exporters`
+    /// opens them, and keeps whoever calls it waiting for the disk.
+    ///
+    /// # Errors
+    /// When one cannot be opened; nothing is changed then.
+    pub async fn prepare_exporters(&self, names: Vec<String>) -> Result<(), ChangeError> {
+        let prepared = self.egress.prepare(names).await;
+        prepared.map_err(|error| log_error(self.ledger().pipeline(), error))
+    }
+
+    /// Something that can refuse whatever is offered here for a while.
+    pub fn gate(&self) -> Arc<Gate> {
+        Arc::clone(self.door.gate())
     }
 
     /// How full each exporter's queue is, in the order of the exporters' columns in the ledger.
@@ -233,21 +289,42 @@ impl Pipeline {
 
     /// Finishes what was accepted: shards, stages in pipeline order, batchers, queues, exporters.
     /// What is left at `deadline` is abandoned, and booked so. Call it once the receivers are done.
-    pub async fn drain(self, deadline: Instant) -> Drained {
+    ///
+    /// In a durable pipeline no backend is waited for that takes nothing: what is left stays on the
+    /// disk, and so does what is cut off at the deadline.
+    pub async fn drain(mut self, deadline: Instant) -> Drained {
         let started = Instant::now();
         self.close();
         self.deadline.send_replace(Some(deadline));
+        if let Some(keeper) = &mut self.keeper {
+            keeper.place_all(deadline).await;
+        }
         // A sender that waits at another pipeline's door may keep the ways open until it gives up.
         drop(timeout_at(deadline, self.door.release_shards()).await);
         let shards_in_time = self.stages.finish(deadline).await;
+        let mut kept = 0;
+        if let Some(keeper) = &mut self.keeper {
+            keeper.finish().await;
+        }
         let shards = started.elapsed();
-        self.egress.close();
-        let egress_in_time = self.consumers.finish(deadline).await;
+        let egress_in_time = self.egress.finish(self.consumers, deadline).await;
+        if let Some(keeper) = &self.keeper {
+            kept = keeper.unfinished() + self.egress.on_disk();
+        }
         Drained {
             shards,
             egress: started.elapsed().saturating_sub(shards),
             in_time: shards_in_time && egress_in_time,
+            kept,
         }
+    }
+}
+
+fn log_error(pipeline: &str, (exporter, source): (String, io::Error)) -> ChangeError {
+    ChangeError::Log {
+        pipeline: pipeline.to_owned(),
+        exporter,
+        source,
     }
 }
 

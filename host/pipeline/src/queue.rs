@@ -62,9 +62,10 @@ impl Default for QueueConfig {
 pub struct QueueFill {
     /// Room taken by what senders sent, in units of the queue's sizer.
     pub size: usize,
-    /// Room taken by what plugins released or made, in the same units.
+    /// Room taken by what plugins released or made, and by what the journal replays, in the same
+    /// units.
     pub released: usize,
-    /// Room for each of the two, in the same units.
+    /// Room for each of these, in the same units.
     pub capacity: usize,
     /// Bytes taken, rounded up to KiB for each batch.
     pub bytes: usize,
@@ -80,6 +81,9 @@ pub(crate) enum Lane {
     Sent,
     /// A plugin's: released or made by it.
     Released,
+    /// The journal's. It has room of its own because it takes it in front of the shards, as a
+    /// sender's batch does, but may wait for as long as it must.
+    Replayed,
 }
 
 /// The room of one lane.
@@ -103,6 +107,29 @@ impl Room {
 #[derive(Clone, Debug)]
 pub(crate) struct Permit {
     _room: Arc<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
+    spills: bool,
+}
+
+impl Permit {
+    fn new(units: OwnedSemaphorePermit, kib: OwnedSemaphorePermit) -> Self {
+        Self {
+            _room: Arc::new((units, kib)),
+            spills: false,
+        }
+    }
+
+    /// This is room on the way to the exporter's log, not in its queue.
+    pub(crate) fn spilling(self) -> Self {
+        Self {
+            spills: true,
+            ..self
+        }
+    }
+
+    /// Whether the batch goes to the exporter's log.
+    pub(crate) fn spills(&self) -> bool {
+        self.spills
+    }
 }
 
 /// A batch in the queue, with the room that it takes.
@@ -118,6 +145,7 @@ pub(crate) struct Queue {
     config: QueueConfig,
     sent: Room,
     released: Room,
+    replayed: Room,
     waiting: Mutex<VecDeque<Queued>>,
     arrived: Notify,
     closed: AtomicBool,
@@ -128,6 +156,7 @@ impl Queue {
         Self {
             sent: Room::new(&config),
             released: Room::new(&config),
+            replayed: Room::new(&config),
             config,
             waiting: Mutex::default(),
             arrived: Notify::new(),
@@ -145,9 +174,12 @@ impl Queue {
         let taken = |size: usize, room: &Semaphore| size.saturating_sub(room.available_permits());
         QueueFill {
             size: taken(capacity, &self.sent.units),
-            released: taken(capacity, &self.released.units),
+            released: taken(capacity, &self.released.units) + taken(capacity, &self.replayed.units),
             capacity,
-            bytes: (taken(kib, &self.sent.kib) + taken(kib, &self.released.kib)) * BYTES_UNIT,
+            bytes: [&self.sent, &self.released, &self.replayed]
+                .map(|room| taken(kib, &room.kib) * BYTES_UNIT)
+                .iter()
+                .sum(),
         }
     }
 
@@ -178,9 +210,7 @@ impl Queue {
         let kib = Arc::clone(&self.sent.kib)
             .try_acquire_many_owned(kib)
             .ok()?;
-        Some(Permit {
-            _room: Arc::new((units, kib)),
-        })
+        Some(Permit::new(units, kib))
     }
 
     /// Waits for room, in turn. The caller bounds the wait.
@@ -189,15 +219,14 @@ impl Queue {
         let room = match lane {
             Lane::Sent => &self.sent,
             Lane::Released => &self.released,
+            Lane::Replayed => &self.replayed,
         };
         let units = Arc::clone(&room.units)
             .acquire_many_owned(units)
             .await
             .ok()?;
         let kib = Arc::clone(&room.kib).acquire_many_owned(kib).await.ok()?;
-        Some(Permit {
-            _room: Arc::new((units, kib)),
-        })
+        Some(Permit::new(units, kib))
     }
 
     /// Adds a batch for which room was taken.

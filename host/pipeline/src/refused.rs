@@ -51,3 +51,20 @@ pub enum Refused {
         attempts: u32,
     },
 }
+
+/// A refusal inside the pipeline.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// What the sender is told.
+    pub(crate) refused: Refused,
+    /// Whether a plugin failed on this very batch; without that, it cannot be at fault.
+    pub(crate) tried: bool,
+}
+
+impl From<Refused> for Refusal {
+    /// Before any plugin was asked.
+    fn from(refused: Refused) -> Self {
+        let tried = false;
+        Self { refused, tried }
+    }
+}

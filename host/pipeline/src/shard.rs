@@ -14,7 +14,8 @@ pub(crate) use self::order::{Changed, Order};
 use crate::batch::Batch;
 use crate::chain::Chain;
 use crate::egress::{Egress, Permits};
-use crate::refused::Refused;
+use crate::queue::Lane;
+use crate::refused::Refusal;
 use crate::stage::DrainReason;
 use crate::stage::place::{Place, Target};
 use crate::stage::runner::{Origin, Passed};
@@ -35,7 +36,7 @@ pub(crate) enum Task {
 pub(crate) struct Job {
     pub batch: Batch,
     pub permits: Permits,
-    pub answer: oneshot::Sender<Result<(), Refused>>,
+    pub answer: oneshot::Sender<Result<(), Refusal>>,
 }
 
 /// See the module.
@@ -193,7 +194,7 @@ impl Shard {
 
     /// Runs a sender's batch through all stages, and what they emit beside it through the stages
     /// after them.
-    async fn run_batch(&mut self, batch: Batch, permits: &Permits) -> Result<(), Refused> {
+    async fn run_batch(&mut self, batch: Batch, permits: &Permits) -> Result<(), Refusal> {
         let mut batch = Transit::from(batch);
         for index in 0.. {
             let passed = match self.chain.step(index, batch, Origin::Sender).await {
@@ -242,7 +243,7 @@ impl Shard {
     async fn leave(&mut self, batch: Batch) {
         if let Some(permits) = self
             .egress
-            .reserve_released(batch.items(), batch.bytes.len())
+            .reserve(Lane::Released, batch.items(), batch.bytes.len())
             .await
         {
             self.egress.forward(batch, &permits);

@@ -12,7 +12,7 @@ mod input;
 mod learned;
 pub(crate) mod place;
 mod probe;
-mod quarantine;
+pub(crate) mod quarantine;
 pub(crate) mod runner;
 pub(crate) mod sample;
 mod shadow;

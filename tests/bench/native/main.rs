@@ -126,6 +126,7 @@ async fn build(config: &Config, settings: &PipelineSettings) -> Result<Pipeline>
         exporters: exporters.collect::<Result<_>>()?,
         ack_on: settings.ack_on,
         limits: spandrel_wire::Limits::default(),
+        durability: None,
     };
     Ok(Pipeline::build(config).await?)
 }

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use spandrel_wire::Signal;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::ExporterSpec;
+use super::leaving::Leaving;
+use super::spill::Spill;
 use crate::backoff::Backoff;
 use crate::batch::Batch;
 use crate::batcher::Gathered;
@@ -24,6 +27,9 @@ pub(super) struct Delivery {
     pub(super) column: usize,
     pub(super) spec: Arc<ExporterSpec>,
     pub(super) drain: watch::Receiver<bool>,
+    /// Where it goes instead of waiting, once the way out ends, in a durable pipeline.
+    pub(super) spill: Option<Arc<Spill>>,
+    pub(super) leaving: Leaving,
 }
 
 impl Delivery {
@@ -33,7 +39,7 @@ impl Delivery {
         // The room in the queue is given back when this ends, however it ends.
         let Gathered {
             batch: Batch { bytes, tally },
-            permits: _permits,
+            permits,
         } = gathered;
         let size = bytes.len();
         let mut backoff = Backoff::new(self.spec.retry.clone());
@@ -41,9 +47,10 @@ impl Delivery {
         let items = tally.items();
         loop {
             attempt += 1;
-            self.ledger
-                .post_exporter(self.column, |books| books.attempts += 1);
-            let outcome = self.spec.exporter.export(self.signal, bytes.clone()).await;
+            let Some(outcome) = self.attempt(&bytes).await else {
+                let batch = Batch { bytes, tally };
+                return self.give_way(Gathered { batch, permits });
+            };
             match outcome {
                 Outcome::Sent => {
                     tracing::debug!(exporter = %self.spec.name, items, bytes = size, attempt, "batch sent");
@@ -73,6 +80,40 @@ impl Delivery {
         }
     }
 
+    /// One attempt; none when it is to go to the log instead, which is so once the way out ends and
+    /// the backend did not take something since.
+    async fn attempt(&self, bytes: &Bytes) -> Option<Outcome> {
+        if self.spill.is_none() {
+            return Some(self.export(bytes).await);
+        }
+        if self.leaving.is_futile() {
+            return None;
+        }
+        let mut leaving = self.leaving.clone();
+        let outcome = tokio::select! {
+            biased;
+            outcome = self.export(bytes) => outcome,
+            () = leaving.lose_patience() => return None,
+        };
+        self.leaving.saw(&outcome);
+        Some(outcome)
+    }
+
+    async fn export(&self, bytes: &Bytes) -> Outcome {
+        self.ledger
+            .post_exporter(self.column, |books| books.attempts += 1);
+        let exporter = &self.spec.exporter;
+        exporter.export(self.signal, bytes.clone()).await
+    }
+
+    /// To the log, unless it is there already and will be sent from there by the next process.
+    fn give_way(&self, gathered: Gathered) {
+        let Some(spill) = &self.spill else { return };
+        if !(gathered.batch.tally.is_on_disk() && *self.drain.borrow()) {
+            spill.push(gathered);
+        }
+    }
+
     fn partial(&self, tally: Tally, rejected: u64, message: &str) {
         let items = tally.items();
         tracing::warn!(
@@ -97,6 +138,11 @@ impl Delivery {
             );
         }
         let due = Instant::now() + wait;
+        if self.spill.is_some() {
+            // It is futile to go on then, so the next attempt is none.
+            drop(tokio::time::timeout_at(due, self.leaving.begins()).await);
+            return;
+        }
         let hurry = async {
             // An error means that the pipeline is gone, and this task is about to be.
             drop(self.drain.wait_for(|draining| *draining).await);

@@ -8,7 +8,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::leaving::Leaving;
 use super::outlets::Outlet;
+use super::spill::{QUEUE_BYTES, Spill};
 use super::{ExporterSpec, attempt};
 use crate::batcher::Batcher;
 use crate::ledger::Ledger;
@@ -21,6 +23,8 @@ pub(crate) struct Consumers {
     signal: Signal,
     ledger: Arc<Ledger>,
     tasks: Mutex<JoinSet<()>>,
+    /// What leads into the exporters' logs and back.
+    spills: Mutex<JoinSet<()>>,
     draining: watch::Sender<bool>,
     cut: watch::Sender<bool>,
 }
@@ -31,26 +35,58 @@ impl Consumers {
             signal,
             ledger,
             tasks: Mutex::default(),
+            spills: Mutex::default(),
             draining: watch::Sender::new(false),
             cut: watch::Sender::new(false),
         }
     }
 
-    /// Makes a queue and starts the task that empties it. `column` is the exporter's in the books.
-    pub(super) fn start(&self, column: usize, spec: ExporterSpec) -> Arc<Outlet> {
-        let queue = Arc::new(Queue::new(spec.queue.clone()));
-        let spec = Arc::new(spec);
+    /// Makes a queue and starts the task that empties it. `column` is the exporter's in the books,
+    /// `spill` the way into its log, in a durable pipeline.
+    pub(super) fn start(
+        &self,
+        column: usize,
+        spec: ExporterSpec,
+        spill: Option<Arc<Spill>>,
+    ) -> Arc<Outlet> {
+        let mut room = spec.queue.clone();
+        let asked = Arc::new(spec);
+        let mut spec = Arc::clone(&asked);
+        if spill.is_some() {
+            room.max_bytes = room.max_bytes.min(QUEUE_BYTES);
+            // What has an OK is not given up; the journal's `max_age` ends what has no end otherwise.
+            let endless = Arc::make_mut(&mut spec);
+            endless.retry.enabled = true;
+            endless.retry.max_elapsed_time = Duration::ZERO;
+        }
+        let queue = Arc::new(Queue::new(room));
+        let (retired, retired_seen) = watch::channel(false);
+        let leaving = Leaving::new(self.draining.subscribe(), retired_seen);
         let consumer = Consumer {
             signal: self.signal,
             ledger: Arc::clone(&self.ledger),
             column,
             queue: Arc::clone(&queue),
-            spec: Arc::clone(&spec),
+            spec,
+            spill: spill.clone(),
             drain: self.draining.subscribe(),
+            leaving,
             cut: self.cut.subscribe(),
         };
         self.tasks().spawn(consumer.run());
-        Arc::new(Outlet::new(column, queue, spec))
+        let leads_here = spill.clone();
+        let outlet = Arc::new(Outlet::new(column, queue, asked, spill, retired));
+        if let Some(spill) = leads_here {
+            spill.lead_to(Arc::downgrade(&outlet));
+        }
+        outlet
+    }
+
+    /// Starts what leads into an exporter's log and back.
+    pub(super) fn start_spill(&self, spill: &Arc<Spill>) {
+        let mut tasks = lock(&self.spills);
+        tasks.spawn(Arc::clone(spill).write(self.draining.subscribe()));
+        tasks.spawn(Arc::clone(spill).load(self.draining.subscribe()));
     }
 
     /// Forgets the tasks that have ended: a collector may be reloaded any number of times.
@@ -63,13 +99,20 @@ impl Consumers {
         self.draining.send_replace(true);
     }
 
-    /// Waits until the closed queues are empty and every attempt has ended, at most until
-    /// `deadline`; what is left then is abandoned. Returns whether all of it ended by itself.
-    pub(crate) async fn finish(self, deadline: Instant) -> bool {
-        let Self { tasks, cut, .. } = self;
+    /// Waits until the closed queues are empty, every attempt has ended, and the rest is in the logs
+    /// of `spills`, at most until `deadline`; what is left then is abandoned, or in the journal.
+    /// Returns whether all of it ended by itself.
+    pub(super) async fn finish(self, deadline: Instant, spills: &[Arc<Spill>]) -> bool {
+        let Self {
+            tasks,
+            spills: writers,
+            cut,
+            ..
+        } = self;
         let mut tasks = tasks.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut writers = writers.into_inner().unwrap_or_else(PoisonError::into_inner);
         let all = async { while tasks.join_next().await.is_some() {} };
-        let in_time = tokio::time::timeout_at(deadline, all).await.is_ok();
+        let mut in_time = tokio::time::timeout_at(deadline, all).await.is_ok();
         if !in_time {
             cut.send_replace(true);
             let all_cut = async { while tasks.join_next().await.is_some() {} };
@@ -77,12 +120,21 @@ impl Consumers {
                 tasks.shutdown().await;
             }
         }
+        spills.iter().for_each(|spill| spill.close());
+        let all = async { while writers.join_next().await.is_some() {} };
+        in_time &= tokio::time::timeout_at(deadline, all).await.is_ok();
+        writers.shutdown().await;
+        spills.iter().for_each(|spill| spill.clear());
         in_time
     }
 
     fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.tasks)
     }
+}
+
+fn lock(tasks: &Mutex<JoinSet<()>>) -> MutexGuard<'_, JoinSet<()>> {
+    tasks.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How long consumers that were cut may take to let go: cancelling attempts takes no time, flushing
@@ -96,7 +148,9 @@ struct Consumer {
     column: usize,
     queue: Arc<Queue>,
     spec: Arc<ExporterSpec>,
+    spill: Option<Arc<Spill>>,
     drain: watch::Receiver<bool>,
+    leaving: Leaving,
     cut: watch::Receiver<bool>,
 }
 
@@ -141,6 +195,8 @@ impl Consumer {
                 column: self.column,
                 spec: Arc::clone(&self.spec),
                 drain: self.drain.clone(),
+                spill: self.spill.clone(),
+                leaving: self.leaving.clone(),
             };
             attempts.spawn(async move {
                 delivery.run(gathered).await;

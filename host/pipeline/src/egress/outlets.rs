@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::ExporterSpec;
+use super::spill::Spill;
 use crate::batch::Batch;
-use crate::queue::{Lane, Permit, Queue, Queued};
+use crate::batcher::Gathered;
+use crate::queue::{Lane, Permit, Queue, QueueFill, Queued};
 
 /// The way to one exporter. Its queue closes when this is gone: then no batch is left that could
 /// still go there.
@@ -17,15 +20,77 @@ pub(super) struct Outlet {
     column: usize,
     queue: Arc<Queue>,
     spec: Arc<ExporterSpec>,
+    /// The way into the exporter's log, in a pipeline that has one.
+    spill: Option<Arc<Spill>>,
+    /// Another takes its place, or none does.
+    retired: watch::Sender<bool>,
 }
 
 impl Outlet {
-    pub(super) fn new(column: usize, queue: Arc<Queue>, spec: Arc<ExporterSpec>) -> Self {
+    pub(super) fn new(
+        column: usize,
+        queue: Arc<Queue>,
+        spec: Arc<ExporterSpec>,
+        spill: Option<Arc<Spill>>,
+        retired: watch::Sender<bool>,
+    ) -> Self {
         Self {
             column,
             queue,
             spec,
+            spill,
+            retired,
         }
+    }
+
+    /// Nothing new comes here.
+    pub(super) fn retire(&self) {
+        self.retired.send_replace(true);
+    }
+
+    /// A sender's room, now.
+    fn try_reserve(&self, items: u64, bytes: usize) -> Option<Permit> {
+        let Some(spill) = &self.spill else {
+            return self.queue.try_reserve(items, bytes);
+        };
+        let in_queue = match spill.has_backlog() {
+            true => None,
+            false => self.queue.try_reserve(items, bytes),
+        };
+        let on_the_way = || Some(spill.room().try_reserve(items, bytes)?.spilling());
+        in_queue.or_else(on_the_way)
+    }
+
+    /// Waits for room. The caller bounds the wait.
+    async fn reserve(&self, lane: Lane, items: u64, bytes: usize) -> Option<Permit> {
+        let Some(spill) = &self.spill else {
+            return self.queue.reserve(lane, items, bytes).await;
+        };
+        tokio::select! {
+            biased;
+            in_queue = self.queue.reserve(lane, items, bytes), if !spill.has_backlog() => in_queue,
+            on_the_way = spill.room().reserve(lane, items, bytes) => Some(on_the_way?.spilling()),
+        }
+    }
+
+    /// Moves a batch into the queue, or behind what is in the log.
+    fn push(&self, batch: Batch, permit: Permit) {
+        match &self.spill {
+            Some(spill) if permit.spills() || spill.has_backlog() => {
+                let permits = vec![permit];
+                spill.push(Gathered { batch, permits });
+            }
+            _ => self.queue.push(Queued { batch, permit }),
+        }
+    }
+
+    /// How full the queue is, with the way to the log.
+    pub(super) fn fill(&self) -> QueueFill {
+        let mut fill = self.queue.fill();
+        if let Some(spill) = &self.spill {
+            fill.bytes += spill.fill().bytes;
+        }
+        fill
     }
 
     pub(super) fn column(&self) -> usize {
@@ -68,6 +133,11 @@ impl Outlets {
         self.0.iter().map(Arc::as_ref)
     }
 
+    /// Whether one of these has the name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.iter().any(|outlet| outlet.name() == name)
+    }
+
     /// The one that was made by these very settings.
     pub(super) fn like(&self, spec: &ExporterSpec) -> Option<Arc<Outlet>> {
         let found = self.0.iter().find(|outlet| outlet.spec.is_same(spec));
@@ -83,9 +153,7 @@ impl Outlets {
 
     /// A sender's room in each queue, where there is any now.
     pub(super) fn try_reserve(&self, items: u64, bytes: usize) -> Vec<Option<Permit>> {
-        let room = self
-            .iter()
-            .map(|outlet| outlet.queue.try_reserve(items, bytes));
+        let room = self.iter().map(|outlet| outlet.try_reserve(items, bytes));
         room.collect()
     }
 
@@ -102,21 +170,26 @@ impl Outlets {
         let mut room = Vec::with_capacity(self.0.len());
         for outlet in self.iter() {
             let permit = if outlet.queue.config().block_on_overflow {
-                let waiting = outlet.queue.reserve(Lane::Sent, items, bytes);
+                let waiting = outlet.reserve(Lane::Sent, items, bytes);
                 timeout_at(deadline, waiting).await.ok().flatten()
             } else {
-                outlet.queue.try_reserve(items, bytes)
+                outlet.try_reserve(items, bytes)
             };
             room.push(permit.ok_or(outlet)?);
         }
         Ok(room)
     }
 
-    /// Waits for room for what a plugin released or made.
-    pub(super) async fn reserve_released(&self, items: u64, bytes: usize) -> Option<Vec<Permit>> {
+    /// Waits for room for what was accepted before.
+    pub(super) async fn reserve(
+        &self,
+        lane: Lane,
+        items: u64,
+        bytes: usize,
+    ) -> Option<Vec<Permit>> {
         let mut room = Vec::with_capacity(self.0.len());
         for outlet in self.iter() {
-            let waiting = outlet.queue.reserve(Lane::Released, items, bytes);
+            let waiting = outlet.reserve(lane, items, bytes);
             room.push(waiting.await?);
         }
         Some(room)
@@ -145,10 +218,7 @@ impl Permits {
                 bytes: Bytes::clone(&bytes),
                 tally,
             };
-            outlet.queue.push(Queued {
-                batch,
-                permit: permit.clone(),
-            });
+            outlet.push(batch, permit.clone());
         }
     }
 }

@@ -5,31 +5,28 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::join_all;
-use spandrel_wire::{Invalid, Limits, Signal, Summary};
-use tokio::sync::{
-    OwnedRwLockReadGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc, oneshot, watch,
-};
+use spandrel_wire::{Limits, Signal, Summary};
+use tokio::sync::{OwnedRwLockReadGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc, watch};
 
-use super::{LanePermit, Routing};
+use super::feeder::Feed;
+use super::lanes::{Lanes, by_trace, place, send};
+use super::pressure::{Gate, Pressure};
+use super::{Answer, Routing};
 use crate::batch::Batch;
-use crate::completion::{Completed, Guard};
+use crate::completion::Guard;
 use crate::egress::{Egress, Permits, Room};
 use crate::ledger::{Account, Ledger};
 use crate::pipeline::AckOn;
 use crate::refused::Refused;
-use crate::shard::{Job, Task};
+use crate::shard::Task;
 use crate::stage::Dispatch;
 
 /// How long a sender waits for a shard that is busy, before it is told to come back: long enough
 /// for a burst to pass, far inside the 5 s that a dying application has to flush.
-const SHARD_WAIT: Duration = Duration::from_secs(1);
+pub(super) const SHARD_WAIT: Duration = Duration::from_secs(1);
 /// How long a sender waits for room in a queue with `block_on_overflow`: most SDKs give up on their
 /// own after 10 s, and none waits for longer than 30.
 const OVERFLOW_WAIT: Duration = Duration::from_secs(30);
-/// The hint to senders that were refused for lack of room.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
 /// What a door is made of.
 pub(crate) struct DoorConfig {
     pub signal: Signal,
@@ -45,6 +42,12 @@ pub(crate) struct Door {
     routing: Arc<RwLock<Routing>>,
     next: AtomicUsize,
     draining: watch::Sender<bool>,
+    pressure: Pressure,
+    /// The way into the journal, in a durable pipeline.
+    feed: Option<Feed>,
+    /// Held by who waits for places in the shards, in a durable pipeline: what comes in and what
+    /// comes again take turns.
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Door {
@@ -59,8 +62,8 @@ impl std::fmt::Debug for Door {
 /// count as refused.
 #[derive(Debug)]
 pub(super) struct Reserved {
-    batch: Batch,
-    permits: Permits,
+    pub(super) batch: Batch,
+    pub(super) permits: Permits,
 }
 
 /// A request that is valid and for which there is room: letting it in cannot fail for lack of
@@ -74,22 +77,13 @@ pub(super) struct Admitted {
     _routing: OwnedRwLockReadGuard<Routing>,
 }
 
-/// The way of a batch to its shards, with a place in each one's input.
-#[derive(Debug)]
-enum Lanes {
-    /// No stages: straight to the exporters.
-    None,
-    One(LanePermit),
-    /// By trace: each part with its items.
-    Many(Vec<(LanePermit, Bytes, u64)>),
-}
-
 impl Door {
     pub(crate) fn new(
         config: DoorConfig,
         ledger: Arc<Ledger>,
         egress: Arc<Egress>,
         routing: Routing,
+        feed: Option<Feed>,
     ) -> Self {
         let (draining, _) = watch::channel(false);
         Self {
@@ -99,6 +93,9 @@ impl Door {
             routing: Arc::new(RwLock::new(routing)),
             next: AtomicUsize::new(0),
             draining,
+            pressure: Pressure::default(),
+            feed,
+            turn: tokio::sync::Mutex::default(),
         }
     }
 
@@ -111,6 +108,46 @@ impl Door {
         self.draining.send_replace(true);
     }
 
+    /// Resolves when everything is refused.
+    pub(crate) async fn closed(&self) {
+        // The sender of this is `self`.
+        drop(
+            self.draining
+                .subscribe()
+                .wait_for(|draining| *draining)
+                .await,
+        );
+    }
+
+    pub(super) fn draining(&self) -> watch::Receiver<bool> {
+        self.draining.subscribe()
+    }
+
+    pub(crate) fn gate(&self) -> &Arc<Gate> {
+        &self.pressure.gate
+    }
+
+    /// The way into the journal.
+    pub(super) fn feed(&self) -> Option<&Feed> {
+        self.feed.as_ref()
+    }
+
+    pub(crate) fn egress(&self) -> &Arc<Egress> {
+        &self.egress
+    }
+
+    /// The hint to a sender that is refused now.
+    pub(super) fn retry_after(&self) -> Duration {
+        self.pressure.refuse()
+    }
+
+    /// There is no room: its sender comes back later.
+    pub(super) fn full(&self) -> Refused {
+        Refused::Full {
+            retry_after: self.retry_after(),
+        }
+    }
+
     /// Whether everything is refused.
     pub(crate) fn is_closed(&self) -> bool {
         *self.draining.borrow()
@@ -118,7 +155,7 @@ impl Door {
 
     /// Lets go of the ways to the shards: their inputs close once the last sender is answered.
     pub(crate) async fn release_shards(&self) {
-        *self.reroute().await = Routing::default();
+        *self.reroute().await = Routing::released();
     }
 
     /// How batches are dealt out now.
@@ -156,8 +193,15 @@ impl Door {
             bytes: request,
             tally: self.ledger.receive(items),
         };
+        if let Some(retry_after) = self.pressure.gate.retry_after() {
+            return Err(Refused::Full { retry_after });
+        }
+        if self.feed().is_some_and(Feed::is_full) {
+            return Err(self.full());
+        }
         let permits = self.permits(items, batch.bytes.len());
         let permits = self.unless_draining(permits).await?;
+        self.pressure.accepted();
         Ok(Reserved { batch, permits })
     }
 
@@ -170,9 +214,7 @@ impl Door {
         };
         let way = async {
             let way = tokio::time::timeout(SHARD_WAIT, way).await;
-            way.unwrap_or(Err(Refused::Full {
-                retry_after: RETRY_AFTER,
-            }))
+            way.unwrap_or_else(|_| Err(self.full()))
         };
         let (lanes, routing) = self.unless_draining(way).await?;
         Ok(Admitted {
@@ -184,7 +226,7 @@ impl Door {
     }
 
     /// Waits, unless everything is refused or comes to be.
-    async fn unless_draining<T>(
+    pub(super) async fn unless_draining<T>(
         &self,
         wait: impl Future<Output = Result<T, Refused>>,
     ) -> Result<T, Refused> {
@@ -204,9 +246,7 @@ impl Door {
             Room::Wait => self.egress.wait_for_room(items, bytes, OVERFLOW_WAIT).await,
             Room::Full => None,
         };
-        permits.ok_or(Refused::Full {
-            retry_after: RETRY_AFTER,
-        })
+        permits.ok_or_else(|| self.full())
     }
 
     async fn lanes(&self, routing: &Routing, batch: &Batch) -> Result<Lanes, Refused> {
@@ -235,6 +275,32 @@ impl Door {
         match in_turn().next() {
             Some(shard) => Ok(Lanes::One(place(shard.clone()).await?)),
             None => Err(Refused::Draining),
+        }
+    }
+
+    /// Lets a batch in that the journal has: waits until there is a place for it. Dropped on the way,
+    /// it stays in the journal.
+    pub(crate) async fn let_in(&self, batch: Batch, permits: Permits) -> Result<Answer, Refused> {
+        let _turn = self.turn.lock().await;
+        loop {
+            let way = async {
+                let routing = Arc::clone(&self.routing).read_owned().await;
+                if routing.is_released() {
+                    return Err(Refused::Draining);
+                }
+                Ok((self.lanes(&routing, &batch).await?, routing))
+            };
+            // Nobody changes how batches are dealt out meanwhile, so it is asked for anew.
+            let Ok(way) = tokio::time::timeout(SHARD_WAIT, way).await else {
+                continue;
+            };
+            let (lanes, routing) = way?;
+            return Ok(self.enter(Admitted {
+                batch,
+                permits,
+                lanes,
+                _routing: routing,
+            }));
         }
     }
 
@@ -275,105 +341,6 @@ impl Door {
             parts,
             completed,
             draining: self.draining.subscribe(),
-        }
-    }
-}
-
-/// A place in a shard's input, waited for in turn. The caller bounds the wait.
-async fn place(shard: mpsc::Sender<Task>) -> Result<LanePermit, Refused> {
-    shard
-        .reserve_owned()
-        .await
-        .map_err(|_closed| Refused::Draining)
-}
-
-/// Cuts a batch by trace id, with a place in the input of each shard that gets a part.
-async fn by_trace(shards: &[mpsc::Sender<Task>], batch: &Batch) -> Result<Lanes, Refused> {
-    if let Some(index) = spandrel_wire::single_trace_part(&batch.bytes, shards.len()) {
-        let shard = shards.get(index).ok_or(Refused::Draining)?;
-        return Ok(Lanes::One(place(shard.clone()).await?));
-    }
-    let parts = spandrel_wire::split_by_trace(&batch.bytes, shards.len());
-    let too_large = Invalid::OverLimit {
-        what: "copies of a resource's bytes",
-        limit: batch.bytes.len(),
-    };
-    let parts = parts.ok_or(Refused::Invalid(too_large))?;
-    let mut lanes = Vec::with_capacity(parts.len());
-    for part in parts {
-        let shard = shards.get(part.shard).ok_or(Refused::Draining)?;
-        lanes.push((
-            place(shard.clone()).await?,
-            Bytes::from(part.bytes),
-            part.items as u64,
-        ));
-    }
-    Ok(Lanes::Many(lanes))
-}
-
-fn send(
-    lane: LanePermit,
-    batch: Batch,
-    permits: Permits,
-) -> oneshot::Receiver<Result<(), Refused>> {
-    let (answer, answered) = oneshot::channel();
-    lane.send(Task::Batch(Job {
-        batch,
-        permits,
-        answer,
-    }));
-    answered
-}
-
-/// What a sender waits for.
-#[derive(Debug)]
-pub(super) struct Answer {
-    parts: Vec<oneshot::Receiver<Result<(), Refused>>>,
-    completed: Option<oneshot::Receiver<Completed>>,
-    draining: watch::Receiver<bool>,
-}
-
-/// No sender waits longer for its answer: SDKs give up after 10 s, and a retry of what was accepted
-/// all the same is a duplicate, which OTLP allows.
-const ANSWER_WAIT: Duration = Duration::from_secs(30);
-/// How long once a drain has begun: an application that dies in the same minute has 5 s to flush.
-const DRAINING_ANSWER_WAIT: Duration = Duration::from_secs(3);
-
-impl Answer {
-    /// The first refusal of any part, or `Ok`. Parts that were not refused stay accepted: a sender
-    /// that retries sends them twice, which OTLP allows and a deduplicating plugin mends.
-    pub(super) async fn wait(self) -> Result<(), Refused> {
-        let Self {
-            parts,
-            completed,
-            mut draining,
-        } = self;
-        let ended = async {
-            let answers = join_all(parts).await;
-            // A shard that ended without an answer was cut off at the drain's deadline.
-            answers
-                .into_iter()
-                .try_for_each(|answer| answer.unwrap_or(Err(Refused::Draining)))?;
-            match completed {
-                None => Ok(()),
-                Some(completed) => match completed.await {
-                    Ok(Completed::Done) => Ok(()),
-                    Ok(Completed::Rejected) => Err(Refused::Rejected),
-                    Ok(Completed::Failed) | Err(_) => Err(Refused::Full {
-                        retry_after: RETRY_AFTER,
-                    }),
-                },
-            }
-        };
-        let drained = async {
-            drop(draining.wait_for(|draining| *draining).await);
-            tokio::time::sleep(DRAINING_ANSWER_WAIT).await;
-        };
-        tokio::select! {
-            biased;
-            ended = ended => ended,
-            () = drained => Err(Refused::Draining),
-            () = tokio::time::sleep(ANSWER_WAIT) => Err(Refused::Full { retry_after: RETRY_AFTER }),
         }
     }
 }

@@ -108,7 +108,9 @@ fn validate(doors: &Doors, signal: Signal, request: &[u8]) -> Result<Summary, Re
     })
 }
 
-/// Room behind each door, or behind none.
+/// Room behind each door, or behind none. Where there is a journal, the request is in it and on its
+/// way: of several doors one may have it then while another refuses it, and has it twice when the
+/// sender comes again.
 async fn admit<'a>(
     doors: &'a Doors,
     signal: Signal,
@@ -120,6 +122,12 @@ async fn admit<'a>(
     let mut reserved = Vec::with_capacity(doors.len());
     for door in carrying(doors, signal) {
         reserved.push((door, door.reserve(request.clone(), summary).await?));
+    }
+    let is_durable = |(door, _): &(&Arc<Door>, _)| door.feed().is_some();
+    if reserved.iter().any(is_durable) {
+        let durable = reserved.extract_if(.., |door| is_durable(door));
+        let journaled = durable.map(|(door, reserved)| door.journal(reserved));
+        try_join_all(journaled.collect::<Vec<_>>()).await?;
     }
     let mut admitted = Vec::with_capacity(reserved.len());
     for (door, reserved) in reserved {

@@ -14,11 +14,29 @@ pub(crate) struct Routing {
     /// None when there are no stages, and none any more once draining.
     lanes: Vec<mpsc::Sender<Task>>,
     dispatch: Dispatch,
+    /// The shards are told to end: there is no way in.
+    released: bool,
 }
 
 impl Routing {
     pub(crate) fn new(lanes: Vec<mpsc::Sender<Task>>, dispatch: Dispatch) -> Self {
-        Self { lanes, dispatch }
+        Self {
+            lanes,
+            dispatch,
+            released: false,
+        }
+    }
+
+    /// No ways any more.
+    pub(crate) fn released() -> Self {
+        Self {
+            released: true,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn is_released(&self) -> bool {
+        self.released
     }
 
     pub(crate) fn lanes(&self) -> &[mpsc::Sender<Task>] {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::stage::StageBooks;
-use super::tally::Account;
+use super::tally::{Account, Count};
 
 /// All figures are items, unless their name says otherwise.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +14,11 @@ pub struct Books {
     pub refused: u64,
     /// Made by plugins.
     pub created: u64,
+    /// Came from the journal again: what an earlier process accepted and had not finished, and what
+    /// this one sent back.
+    pub replayed: u64,
+    /// Of `replayed`: what this process had sent back itself.
+    pub returned: u64,
     /// Received, and not yet answered for.
     pub ingress: u64,
     /// On their way through the stages.
@@ -22,6 +27,12 @@ pub struct Books {
     pub forwarded: u64,
     /// Given up before they left the last stage.
     pub abandoned: u64,
+    /// Given up before they left the last stage, or sent back after a fault; the journal has them.
+    pub journaled: u64,
+    /// Put on the shelf, because they failed every time.
+    pub quarantined: u64,
+    /// Damaged in the journal: accepted by an earlier process, and lost.
+    pub damaged: u64,
     /// Requests that were not valid, and so have no item count.
     pub invalid_requests: u64,
     /// One column for each stage that there is or was; each says where it stands.
@@ -39,8 +50,12 @@ pub struct ExporterBooks {
     pub absent: bool,
     /// Entered its queue.
     pub entered: u64,
+    /// In its log when the pipeline was built.
+    pub recovered: u64,
     /// In the queue, the batcher, or an attempt now.
     pub queued: u64,
+    /// In its log now, and not in the queue.
+    pub on_disk: u64,
     /// The backend said it has them.
     pub sent: u64,
     /// The backend took the request but refused these items for good (`partial_success`).
@@ -51,6 +66,8 @@ pub struct ExporterBooks {
     pub expired: u64,
     /// Given up at the drain's deadline.
     pub abandoned: u64,
+    /// Given up in memory; the journal has them.
+    pub journaled: u64,
     /// Items refused at the door because this exporter's queue was full.
     pub enqueue_failed: u64,
     /// Attempts made, in requests.
@@ -78,7 +95,8 @@ impl ExporterBooks {
         } else {
             self.entered == forwarded
         };
-        whole && self.entered == self.queued + self.sent + self.lost()
+        let kept = self.queued + self.on_disk + self.journaled;
+        whole && self.entered + self.recovered == kept + self.sent + self.lost()
     }
 }
 
@@ -108,7 +126,8 @@ impl Books {
     pub fn is_balanced(&self) -> bool {
         let inside = self.ingress + self.chain + self.held();
         let left = self.refused + self.dropped() + self.forwarded + self.abandoned;
-        let chain = self.received + self.created == left + inside;
+        let kept = self.journaled + self.quarantined + self.damaged;
+        let chain = self.received + self.created + self.replayed == left + kept + inside;
         chain
             && self
                 .exporters
@@ -121,10 +140,24 @@ impl Books {
         self.forwarded.saturating_sub(exporter.entered)
     }
 
-    /// Whether nothing is left inside; true after a drain.
+    /// Accepted, and neither here nor lost: a log has them for the next start. Items that wait for
+    /// several exporters count for each.
+    pub fn kept_on_disk(&self) -> u64 {
+        let exporters = self.exporters.iter();
+        let kept: u64 = exporters.map(|e| e.on_disk + e.journaled).sum();
+        self.journaled.saturating_sub(self.returned) + kept
+    }
+
+    /// Whether nothing is left inside; true after a drain. What is on the disk is not inside.
     pub fn is_settled(&self) -> bool {
         let queued: u64 = self.exporters.iter().map(|exporter| exporter.queued).sum();
         self.ingress + self.chain + self.held() + queued == 0
+    }
+
+    /// Items come from the journal.
+    pub(crate) fn add_replayed(&mut self, items: u64, returned: bool) {
+        self.replayed += items;
+        self.returned += if returned { items } else { 0 };
     }
 
     pub(super) fn leave(&mut self, account: Account, items: u64) {
@@ -163,19 +196,32 @@ impl Books {
         }
     }
 
-    /// What becomes of items whose tally was destroyed: refused if nobody was told yes, abandoned
-    /// otherwise.
-    pub(super) fn give_up(&mut self, account: Account, items: u64) {
-        self.leave(account, items);
+    /// What becomes of items whose tally was destroyed: refused if nobody was told yes; otherwise
+    /// those that a log has stay there, and the others are abandoned.
+    pub(super) fn give_up(&mut self, account: Account, count: Count) {
+        self.leave(account, count.items);
         match account {
-            Account::Ingress => self.refused += items,
-            Account::Chain | Account::Held(_) => self.abandoned += items,
+            Account::Ingress => self.refused += count.items,
+            Account::Chain | Account::Held(_) => {
+                self.journaled += count.journaled;
+                self.abandoned += count.items - count.journaled;
+            }
             Account::Queue(exporter) => {
                 if let Some(column) = self.exporters.get_mut(exporter) {
-                    column.abandoned += items;
+                    column.journaled += count.journaled;
+                    column.on_disk += count.on_disk;
+                    column.abandoned += count.loose();
                 }
             }
         }
+    }
+}
+
+/// A summand that is said only when it is not zero: without a journal there is none.
+fn some(f: &mut fmt::Formatter<'_>, what: &str, items: u64) -> fmt::Result {
+    match items {
+        0 => Ok(()),
+        items => write!(f, " + {what} {items}"),
     }
 }
 
@@ -184,6 +230,14 @@ impl fmt::Display for Books {
         write!(f, "received {}", self.received)?;
         if self.created > 0 {
             write!(f, " + created {}", self.created)?;
+        }
+        some(f, "replayed", self.replayed)?;
+        let alone = match self.exporters.as_slice() {
+            [exporter] if !exporter.absent => Some(exporter),
+            _ => None,
+        };
+        if let Some(exporter) = alone {
+            some(f, "recovered", exporter.recovered)?;
         }
         write!(
             f,
@@ -200,9 +254,11 @@ impl fmt::Display for Books {
         if !reasons.is_empty() {
             write!(f, " ({reasons})")?;
         }
-        if let [exporter] = self.exporters.as_slice()
-            && !exporter.absent
-        {
+        some(f, "quarantined", self.quarantined)?;
+        some(f, "damaged", self.damaged)?;
+        if let Some(exporter) = alone {
+            some(f, "journaled", self.journaled + exporter.journaled)?;
+            some(f, "on disk", exporter.on_disk)?;
             write!(f, " + exported {}", exporter.sent)?;
             write!(
                 f,
@@ -217,15 +273,16 @@ impl fmt::Display for Books {
                 exporter.queued + self.chain + self.ingress
             )
         } else {
+            some(f, "journaled", self.journaled)?;
             write!(f, " + forwarded {}", self.forwarded)?;
             write!(f, " + abandoned {} + held {}", self.abandoned, self.held())?;
             write!(f, " + queued {}", self.chain + self.ingress)?;
             for e in &self.exporters {
-                write!(
-                    f,
-                    "; {}: forwarded {} = exported {}",
-                    e.name, e.entered, e.sent
-                )?;
+                write!(f, "; {}: forwarded {}", e.name, e.entered)?;
+                some(f, "recovered", e.recovered)?;
+                write!(f, " = exported {}", e.sent)?;
+                some(f, "journaled", e.journaled)?;
+                some(f, "on disk", e.on_disk)?;
                 write!(f, " + failed {}", e.rejected + e.failed + e.expired)?;
                 write!(f, " + abandoned {} + queued {}", e.abandoned, e.queued)?;
             }

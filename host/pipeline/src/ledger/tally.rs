@@ -54,30 +54,88 @@ impl Reason {
     }
 }
 
+/// So many items, by what is on the disk of them. What is in neither log was made by plugins, or
+/// stands in a pipeline without a journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Count {
+    pub(super) items: u64,
+    /// Of these, in a record of the ingress log.
+    pub(super) journaled: u64,
+    /// Of these, in a record of the egress log of the exporter in whose queue they stand.
+    pub(super) on_disk: u64,
+}
+
+impl Count {
+    /// In no log.
+    pub(super) fn loose(self) -> u64 {
+        self.items.saturating_sub(self.journaled + self.on_disk)
+    }
+
+    /// Takes so many of these (at most all); those that are in no log first.
+    fn take(&mut self, items: u64) -> Self {
+        let items = items.min(self.items);
+        let in_logs = items.saturating_sub(self.loose());
+        let journaled = in_logs.min(self.journaled);
+        let on_disk = in_logs - journaled;
+        self.items -= items;
+        self.journaled -= journaled;
+        self.on_disk = self.on_disk.saturating_sub(on_disk);
+        Self {
+            items,
+            journaled,
+            on_disk,
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.items += other.items;
+        self.journaled += other.journaled;
+        self.on_disk += other.on_disk;
+    }
+}
+
 /// Some items that stand in one account, with the guards of the batches they came from. Destroyed
-/// without a word, it books its items as refused (from ingress) or abandoned.
+/// without a word, it books its items as refused (from ingress), as still in the log that has them,
+/// or as abandoned.
 #[derive(Debug)]
 #[must_use]
 pub struct Tally {
     ledger: Arc<Ledger>,
     account: Account,
-    items: u64,
+    count: Count,
     guards: Vec<Guard>,
 }
 
 impl Tally {
     pub(super) fn new(ledger: Arc<Ledger>, account: Account, items: u64) -> Self {
+        let count = Count {
+            items,
+            ..Count::default()
+        };
         Self {
             ledger,
             account,
-            items,
+            count,
             guards: Vec::new(),
         }
     }
 
+    /// Items in an exporter's queue that its log has.
+    pub(super) fn on_disk(ledger: Arc<Ledger>, exporter: usize, items: u64, guard: Guard) -> Self {
+        let mut tally = Self::new(ledger, Account::Queue(exporter), items);
+        tally.count.on_disk = items;
+        tally.guard(guard);
+        tally
+    }
+
     /// How many items.
     pub fn items(&self) -> u64 {
-        self.items
+        self.count.items
+    }
+
+    /// Whether all of them are in an egress log.
+    pub(crate) fn is_on_disk(&self) -> bool {
+        self.count.on_disk == self.count.items
     }
 
     /// The books they stand in.
@@ -90,17 +148,30 @@ impl Tally {
         self.guards.push(guard);
     }
 
+    /// They are in the record of this guard from now on: given up, they are not lost.
+    pub(crate) fn journal(&mut self, guard: Guard) {
+        self.count.journaled = self.count.items;
+        self.guard(guard);
+    }
+
     /// Takes `items` of these (at most all) into a tally of their own, in the same account.
     pub(crate) fn split(&mut self, items: u64) -> Self {
-        let items = items.min(self.items);
-        self.items -= items;
-        let ledger = Arc::clone(&self.ledger);
         Self {
-            ledger,
+            ledger: Arc::clone(&self.ledger),
             account: self.account,
-            items,
-            guards: self.guards.clone(),
+            count: self.count.take(items),
+            guards: self.share_guards(),
         }
+    }
+
+    /// The guards, for a part. A batch that was merged from many has one in common for its parts, so
+    /// that they do not multiply.
+    fn share_guards(&mut self) -> Vec<Guard> {
+        if self.guards.len() > 1 {
+            let guards = std::mem::take(&mut self.guards);
+            self.guards.push(Guard::fold(guards));
+        }
+        self.guards.clone()
     }
 
     /// Adds items of the same account to these.
@@ -108,14 +179,20 @@ impl Tally {
         if other.account != self.account {
             other.transfer(self.account);
         }
-        self.items += std::mem::take(&mut other.items);
-        // A guard that comes twice is only kept twice: to look for it would cost more.
+        self.count.add(std::mem::take(&mut other.count));
+        // Parts of one batch come one after the other. One that comes twice all the same is kept
+        // twice until the next split: to look for it would cost more.
+        let last = self.guards.last();
+        let comes_twice = |first: &Guard| last.is_some_and(|last| last.is(first));
+        if other.guards.first().is_some_and(comes_twice) {
+            other.guards.remove(0);
+        }
         self.guards.append(&mut other.guards);
     }
 
     /// Moves all items to another account.
     pub(crate) fn transfer(&mut self, account: Account) {
-        let (from, items) = (self.account, self.items);
+        let (from, items) = (self.account, self.count.items);
         self.ledger.post(|books| {
             books.leave(from, items);
             books.enter(account, items);
@@ -125,8 +202,7 @@ impl Tally {
 
     /// Drops `items` of these for a stage's reason.
     pub(crate) fn drop_items(&mut self, column: Column, reason: Reason, items: u64) {
-        let items = items.min(self.items);
-        self.items -= items;
+        let Count { items, .. } = self.count.take(items);
         let from = self.account;
         self.ledger.post(|books| {
             books.leave(from, items);
@@ -138,40 +214,58 @@ impl Tally {
 
     /// Drops all of them for a stage's reason.
     pub(crate) fn drop_all(mut self, column: Column, reason: Reason) {
-        self.drop_items(column, reason, self.items);
+        self.drop_items(column, reason, self.count.items);
     }
 
-    /// The sender is told, and still owns them.
+    /// The sender is told, and still owns them; if it has its OK already, the journal does.
     pub(crate) fn refuse(mut self) {
-        let (from, items) = (self.account, std::mem::take(&mut self.items));
+        let (from, count) = (self.account, std::mem::take(&mut self.count));
+        self.guards.iter().for_each(Guard::fail);
         self.ledger.post(|books| {
-            books.leave(from, items);
-            books.refused += items;
+            books.leave(from, count.items);
+            books.journaled += count.journaled;
+            books.refused += count.items - count.journaled;
         });
     }
 
     /// Leaves the last stage: one tally for each of these exporters' queues, by their columns.
     pub(crate) fn forward(mut self, exporters: impl Iterator<Item = usize> + Clone) -> Vec<Self> {
-        let (from, items) = (self.account, std::mem::take(&mut self.items));
+        let (from, count) = (self.account, std::mem::take(&mut self.count));
         self.ledger.post(|books| {
-            books.leave(from, items);
-            books.forwarded += items;
+            books.leave(from, count.items);
+            books.forwarded += count.items;
             for exporter in exporters.clone() {
-                books.enter(Account::Queue(exporter), items);
+                books.enter(Account::Queue(exporter), count.items);
             }
         });
         let tally = |exporter| Self {
             ledger: Arc::clone(&self.ledger),
             account: Account::Queue(exporter),
-            items,
-            guards: self.guards.clone(),
+            count,
+            guards: self.share_guards(),
         };
         exporters.map(tally).collect()
     }
 
+    /// All of them are in a record of the exporter's log now, so nothing else has to keep them.
+    pub(crate) fn spill(mut self) {
+        let (from, count) = (self.account, std::mem::take(&mut self.count));
+        let Account::Queue(exporter) = from else {
+            // As in `settle`.
+            self.count = count;
+            return;
+        };
+        self.ledger.post(|books| {
+            books.leave(from, count.items);
+            if let Some(column) = books.exporters.get_mut(exporter) {
+                column.on_disk += count.items;
+            }
+        });
+    }
+
     /// The end of an export: books all items in the exporter's column.
     pub(crate) fn settle(mut self, end: End) {
-        let (from, items) = (self.account, std::mem::take(&mut self.items));
+        let (from, count) = (self.account, std::mem::take(&mut self.count));
         match end {
             End::Sent { .. } => {}
             End::Failed => self.guards.iter().for_each(Guard::reject),
@@ -180,9 +274,10 @@ impl Tally {
         let Account::Queue(exporter) = from else {
             // Only queued items can end at an exporter; anything else would be a bug here, and
             // giving up keeps the books exact even then.
-            self.items = items;
+            self.count = count;
             return;
         };
+        let items = count.items;
         self.ledger.post(|books| {
             books.leave(from, items);
             let Some(column) = books.exporters.get_mut(exporter) else {
@@ -214,10 +309,10 @@ pub(crate) enum End {
 
 impl Drop for Tally {
     fn drop(&mut self) {
-        if self.items > 0 {
+        if self.count.items > 0 {
             self.guards.iter().for_each(Guard::fail);
             self.ledger
-                .post(|books| books.give_up(self.account, self.items));
+                .post(|books| books.give_up(self.account, self.count));
         }
     }
 }

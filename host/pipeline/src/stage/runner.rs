@@ -24,7 +24,7 @@ use super::transit::Transit;
 use super::{Fault, FaultKind, FaultPolicy, Generation, Input, Instance, StageSpec, Ticket};
 use crate::batch::Batch;
 use crate::ledger::{Column, Ledger, Reason, StageBooks};
-use crate::refused::Refused;
+use crate::refused::{Refusal, Refused};
 
 /// Who owns a batch's items while it is in the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub(crate) struct Passed {
     /// Released, created or recovered beside it: accepted before.
     pub emitted: Vec<Batch>,
     /// Why the batch was refused.
-    pub refused: Option<Refused>,
+    pub refused: Option<Refusal>,
 }
 
 /// Between two looks at what is held and at a plugin that waits to be made anew, when the plugin
@@ -203,12 +203,13 @@ impl StageRunner {
         {
             batch.tally.refuse();
             let stage = self.spec.name.clone();
-            passed.refused = Some(Refused::Quarantined {
+            let refused = Refused::Quarantined {
                 stage,
                 attempts: failures,
-            });
+            };
+            passed.refused = Some(Refusal::from(refused));
         } else if failures >= ATTEMPTS || !self.ready(&mut passed.emitted).await {
-            self.apply_policy(batch, origin, &mut passed);
+            self.apply_policy(batch, origin, false, &mut passed);
         } else {
             self.call(batch, origin, &mut passed).await;
             self.relieve(&mut passed.emitted).await;
@@ -247,7 +248,7 @@ impl StageRunner {
             Err(fault) => {
                 batch.input.make_whole();
                 self.failed(&fault, Some(batch.input.bytes()), &mut passed.emitted);
-                self.apply_policy(batch, origin, passed);
+                self.apply_policy(batch, origin, true, passed);
             }
         }
     }

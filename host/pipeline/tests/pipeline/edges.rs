@@ -332,6 +332,7 @@ pub(crate) fn config(mut stages: Vec<StageSpec>, exporters: Vec<ExporterSpec>) -
         exporters,
         ack_on: AckOn::Queue,
         limits: Limits::default(),
+        durability: None,
     }
 }
 

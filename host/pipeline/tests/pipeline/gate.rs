@@ -10,12 +10,16 @@ use spandrel_pipeline::stage::{
 };
 use tokio::sync::{Semaphore, watch};
 
+use crate::edges::ids;
+
 /// What the test has of it.
 #[derive(Debug)]
 pub(crate) struct Gate {
     manifest: Manifest,
     open: Semaphore,
     entered: watch::Sender<u64>,
+    /// Which batches wait.
+    waits: fn(&[u64]) -> bool,
 }
 
 impl Gate {
@@ -28,6 +32,11 @@ impl Gate {
             .unwrap();
     }
 
+    /// Whether a batch that waits has come.
+    pub(crate) fn has_entered(&self) -> bool {
+        *self.entered.borrow() > 0
+    }
+
     /// Lets everything pass from now on.
     pub(crate) fn open(&self) {
         self.open.close();
@@ -36,10 +45,16 @@ impl Gate {
 
 /// The stage, and its gate.
 pub(crate) fn gated() -> (StageSpec, Arc<Gate>) {
+    gated_on(|_| true)
+}
+
+/// One in which only some batches wait.
+pub(crate) fn gated_on(waits: fn(&[u64]) -> bool) -> (StageSpec, Arc<Gate>) {
     let gate = Arc::new(Gate {
         manifest: Manifest::default(),
         open: Semaphore::new(0),
         entered: watch::Sender::new(0),
+        waits,
     });
     let generation = Arc::new(Gated(Arc::clone(&gate)));
     (StageSpec::new("gate", generation), gate)
@@ -59,8 +74,15 @@ impl Generation for Gated {
 }
 
 impl Instance for Gated {
-    fn process<'a>(&'a mut self, _: Ticket, _: &'a Input) -> BoxFuture<'a, Result<Reply, Fault>> {
+    fn process<'a>(
+        &'a mut self,
+        _: Ticket,
+        input: &'a Input,
+    ) -> BoxFuture<'a, Result<Reply, Fault>> {
         Box::pin(async {
+            if !(self.0.waits)(&ids(input.bytes())) {
+                return Ok(Reply::default());
+            }
             self.0.entered.send_modify(|entered| *entered += 1);
             // An open gate is a closed semaphore.
             drop(self.0.open.acquire().await);

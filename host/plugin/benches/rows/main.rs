@@ -159,6 +159,7 @@ async fn pipeline(engine: &Engine, module: &Path, plugins: usize, says: bool) ->
         exporters: vec![exporter],
         ack_on: AckOn::Queue,
         limits: spandrel_wire::Limits::default(),
+        durability: None,
     };
     Pipeline::build(config).await.expect("a pipeline")
 }

@@ -155,6 +155,7 @@ pub(crate) async fn build_pipeline(
         exporters: exporters.specs(pipeline),
         ack_on: pipeline.ack_on,
         limits: spandrel_wire::Limits::default(),
+        durability: None,
     });
     let built = built.await?;
     info!(

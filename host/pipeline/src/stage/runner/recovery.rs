@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{Gate, Origin, Passed, RETRY_AFTER, StageRunner};
 use crate::batch::Batch;
 use crate::ledger::Reason;
-use crate::refused::Refused;
+use crate::refused::{Refusal, Refused};
 use crate::stage::learned::Learned;
 use crate::stage::transit::Transit;
 use crate::stage::{Fault, FaultPolicy, Input, Ticket};
@@ -189,17 +189,23 @@ impl StageRunner {
         self.rebuild_at = Instant::now() + self.breaker.rebuild_wait();
     }
 
-    /// What the fault policy says of a batch that the plugin could not judge.
-    pub(super) fn apply_policy(&mut self, batch: Transit, origin: Origin, passed: &mut Passed) {
+    /// What the fault policy says of a batch that the plugin could not judge; `tried` when it failed
+    /// on this one.
+    pub(super) fn apply_policy(
+        &mut self,
+        batch: Transit,
+        origin: Origin,
+        tried: bool,
+        passed: &mut Passed,
+    ) {
         match (self.spec.on_fault, origin) {
             (FaultPolicy::Drop, _) => batch.tally.drop_all(self.column, Reason::Fault),
             (FaultPolicy::Refuse, Origin::Sender) => {
                 batch.tally.refuse();
                 let stage = self.spec.name.clone();
-                passed.refused = Some(Refused::Fault {
-                    stage,
-                    retry_after: RETRY_AFTER,
-                });
+                let retry_after = RETRY_AFTER;
+                let refused = Refused::Fault { stage, retry_after };
+                passed.refused = Some(Refusal { refused, tried });
             }
             (FaultPolicy::Pass, _) | (FaultPolicy::Refuse, Origin::Accepted) => {
                 self.count_bypassed(batch.items());

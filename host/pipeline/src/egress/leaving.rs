@@ -1,0 +1,80 @@
+//! The end of a way out: its pipeline drains, or its exporter is retired. In a durable pipeline
+//! nobody waits for a backend then: what it does not take goes to the log.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::exporter::Outcome;
+
+/// A backend that took nothing for so long is not waited for any more: far inside any deadline of
+/// a drain, and longer than a healthy one takes for a batch.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What the attempts of one exporter know of its end. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Leaving {
+    drain: watch::Receiver<bool>,
+    retired: watch::Receiver<bool>,
+    /// The backend wanted another try, or nothing at all.
+    failed: Arc<AtomicBool>,
+    /// When it took something last.
+    took: watch::Sender<Option<Instant>>,
+}
+
+impl Leaving {
+    pub(super) fn new(drain: watch::Receiver<bool>, retired: watch::Receiver<bool>) -> Self {
+        Self {
+            drain,
+            retired,
+            failed: Arc::default(),
+            took: watch::Sender::new(None),
+        }
+    }
+
+    fn has_begun(&self) -> bool {
+        *self.drain.borrow() || *self.retired.borrow()
+    }
+
+    /// Resolves when the end begins.
+    pub(super) async fn begins(&mut self) {
+        // An error means that the pipeline is gone, and this task is about to be.
+        tokio::select! {
+            begun = self.drain.wait_for(|draining| *draining) => drop(begun),
+            begun = self.retired.wait_for(|retired| *retired) => drop(begun),
+        }
+    }
+
+    /// How an attempt ended.
+    pub(super) fn saw(&self, outcome: &Outcome) {
+        let failed = matches!(outcome, Outcome::Retry { .. });
+        if self.failed.load(Ordering::Relaxed) != failed {
+            self.failed.store(failed, Ordering::Relaxed);
+        }
+        if !failed && self.has_begun() {
+            self.took.send_replace(Some(Instant::now()));
+        }
+    }
+
+    /// Whether an attempt would be one too many: the end has begun, and the last one failed.
+    pub(super) fn is_futile(&self) -> bool {
+        self.failed.load(Ordering::Relaxed) && self.has_begun()
+    }
+
+    /// Resolves some time after the end has begun, if the backend takes nothing meanwhile.
+    pub(super) async fn lose_patience(&mut self) {
+        self.begins().await;
+        let begun = Instant::now();
+        loop {
+            let last = self.took.borrow().unwrap_or(begun).max(begun);
+            if last.elapsed() >= PATIENCE {
+                self.failed.store(true, Ordering::Relaxed);
+                return;
+            }
+            tokio::time::sleep_until(last + PATIENCE).await;
+        }
+    }
+}

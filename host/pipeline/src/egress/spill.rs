@@ -1,0 +1,152 @@
+//! The way of batches into an exporter's log and back, while its backend takes less than comes in.
+//!
+//! When the exporter's queue is full, or its log has a backlog, batches go to the log. Once they are
+//! durable there, nothing else keeps them: their records in the ingress log are finished, so that a
+//! long outage is never replayed through the plugins. The backlog comes back in order, as there is
+//! room in the queue of whichever outlet has the exporter's name now. A log that takes nothing costs
+//! room, and nothing else: what was to be spilled waits here, and goes out from here when it can.
+
+mod load;
+mod write;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+use super::outlets::Outlet;
+use crate::batcher::Gathered;
+use crate::journal::{Log, LogFill};
+use crate::ledger::Ledger;
+use crate::queue::{Queue, QueueConfig, QueueFill, Sizer};
+
+/// So many bytes of a durable pipeline wait in the memory of an exporter's queue, and no more: the
+/// rest of an outage is on the disk. Enough for a second of much traffic.
+pub(super) const QUEUE_BYTES: usize = 16 << 20;
+
+/// Bytes on their way to the log, of what senders sent, and as much again of what plugins released:
+/// a few groups of what a disk writes at once.
+const SPILL_BYTES: usize = 8 << 20;
+
+/// After a write or a read that failed. A full disk does not become free faster.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// See the module. One for each exporter's name, whatever outlets have it.
+#[derive(Debug)]
+pub(super) struct Spill {
+    ledger: Arc<Ledger>,
+    column: usize,
+    exporter: String,
+    log: Arc<dyn Log>,
+    /// Room on the way to the log; what waits there is in `waiting`.
+    room: Queue,
+    waiting: Mutex<VecDeque<Gathered>>,
+    arrived: Notify,
+    closed: AtomicBool,
+    /// Batches that are on their way to the log or in it, and not in the queue again.
+    backlog: AtomicU64,
+    /// Records below are in the books: they may be read.
+    written: watch::Sender<u64>,
+    /// The outlet that has the name now.
+    outlet: watch::Sender<Weak<Outlet>>,
+}
+
+impl Spill {
+    /// The log has whatever was in it at the start.
+    pub(super) fn new(
+        ledger: Arc<Ledger>,
+        column: usize,
+        exporter: String,
+        log: Arc<dyn Log>,
+    ) -> Self {
+        let LogFill { records, items, .. } = log.fill();
+        ledger.recover(column, items);
+        if records > 0 {
+            tracing::info!(
+                pipeline = ledger.pipeline(),
+                exporter,
+                batches = records,
+                items,
+                "exporter has a backlog on the disk"
+            );
+        }
+        let room = QueueConfig {
+            queue_size: usize::MAX,
+            sizer: Sizer::Requests,
+            max_bytes: SPILL_BYTES,
+            ..QueueConfig::default()
+        };
+        Self {
+            ledger,
+            column,
+            exporter,
+            room: Queue::new(room),
+            waiting: Mutex::default(),
+            arrived: Notify::new(),
+            closed: AtomicBool::new(false),
+            backlog: AtomicU64::new(records),
+            written: watch::Sender::new(log.first_new()),
+            outlet: watch::Sender::new(Weak::new()),
+            log,
+        }
+    }
+
+    /// The name.
+    pub(super) fn exporter(&self) -> &str {
+        &self.exporter
+    }
+
+    /// Room on the way to the log.
+    pub(super) fn room(&self) -> &Queue {
+        &self.room
+    }
+
+    pub(super) fn fill(&self) -> QueueFill {
+        self.room.fill()
+    }
+
+    /// What is in the log.
+    pub(super) fn log_fill(&self) -> LogFill {
+        self.log.fill()
+    }
+
+    /// Whether batches have to queue up behind what is in the log.
+    pub(super) fn has_backlog(&self) -> bool {
+        self.backlog.load(Ordering::Relaxed) > 0
+    }
+
+    /// Makes this the outlet into whose queue the backlog goes; none when nobody has the name.
+    pub(super) fn lead_to(&self, outlet: Weak<Outlet>) {
+        self.outlet.send_replace(outlet);
+    }
+
+    /// Puts a batch on its way to the log.
+    pub(super) fn push(&self, gathered: Gathered) {
+        self.backlog.fetch_add(1, Ordering::Relaxed);
+        self.lock().push_back(gathered);
+        self.arrived.notify_one();
+    }
+
+    /// Nothing more will be pushed: the task that writes ends once it has written everything.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.arrived.notify_one();
+    }
+
+    /// Lets go of everything that waits: it books itself.
+    pub(super) fn clear(&self) {
+        let left = std::mem::take(&mut *self.lock());
+        drop(left);
+    }
+
+    /// A batch has left the backlog.
+    fn leave(&self, batches: u64) {
+        self.backlog.fetch_sub(batches, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Gathered>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,134 @@
+//! Into the log.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::future::join_all;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::{RETRY, Spill};
+use crate::batch::Batch;
+use crate::batcher::Gathered;
+use crate::journal::Unwritten;
+use crate::queue::{Lane, Queued};
+
+/// So many batches are appended at once: more than one wait for the disk needs.
+const GROUP: usize = 64;
+
+impl Spill {
+    /// Writes what is pushed, until nothing will be and everything is written. Draining, what the
+    /// log does not take is given up at once: it is in the ingress log.
+    pub(in crate::egress) async fn write(self: Arc<Self>, drain: watch::Receiver<bool>) {
+        let mut group = Vec::new();
+        let mut failing = false;
+        while self.gather(&mut group).await {
+            let appends = group.iter().map(|gathered: &Gathered| {
+                let Batch { bytes, tally } = &gathered.batch;
+                self.log.append(bytes.clone(), tally.items())
+            });
+            let appended = join_all(appends).await;
+            let mut failed = Vec::new();
+            let mut error = None;
+            let mut written = 0;
+            for (gathered, appended) in group.drain(..).zip(appended) {
+                match appended {
+                    Ok(record) => {
+                        written = written.max(record + 1);
+                        gathered.batch.tally.spill();
+                    }
+                    Err(unwritten) => {
+                        error = Some(unwritten);
+                        failed.push(gathered);
+                    }
+                }
+            }
+            // Every append has ended, so whatever is below is in the books.
+            self.written.send_if_modified(|before| {
+                let more = written > *before;
+                *before = written.max(*before);
+                more
+            });
+            self.tell(error.as_ref(), &mut failing);
+            if error.is_some() && *drain.borrow() {
+                self.leave(failed.len() as u64);
+                failed.clear();
+            }
+            group = self.go_round(failed, drain.clone()).await;
+        }
+    }
+
+    /// The next batches, after those that are there already; false when there are none and will
+    /// be none.
+    async fn gather(&self, group: &mut Vec<Gathered>) -> bool {
+        loop {
+            // Read before the batches are looked at: a push before `close` is then always seen.
+            let closed = self.closed.load(Ordering::Acquire);
+            {
+                let mut waiting = self.lock();
+                let room = GROUP.saturating_sub(group.len()).min(waiting.len());
+                group.extend(waiting.drain(..room));
+            }
+            if closed || !group.is_empty() {
+                return !group.is_empty();
+            }
+            self.arrived.notified().await;
+        }
+    }
+
+    fn tell(&self, error: Option<&Unwritten>, failing: &mut bool) {
+        let (pipeline, exporter) = (self.ledger.pipeline(), &self.exporter);
+        let failed = error.is_some();
+        match (error, *failing) {
+            (Some(error), false) => {
+                let error: &dyn std::error::Error = error;
+                tracing::warn!(
+                    pipeline,
+                    exporter,
+                    error,
+                    "exporter's log takes nothing, batches wait in memory"
+                );
+            }
+            (None, true) => tracing::info!(pipeline, exporter, "exporter's log works again"),
+            _ => {}
+        }
+        *failing = failed;
+    }
+
+    /// For a while, what the log did not take goes into the queue where there is room. Returns what
+    /// found none.
+    async fn go_round(
+        &self,
+        failed: Vec<Gathered>,
+        mut drain: watch::Receiver<bool>,
+    ) -> Vec<Gathered> {
+        let again = Instant::now() + RETRY;
+        let mut outlets = self.outlet.subscribe();
+        let mut failed = failed.into_iter();
+        while let Some(gathered) = failed.next() {
+            let Batch { bytes, tally } = &gathered.batch;
+            let (items, bytes) = (tally.items(), bytes.len());
+            let outlet = outlets.borrow_and_update().upgrade();
+            let room = async {
+                match &outlet {
+                    Some(outlet) => outlet.queue().reserve(Lane::Released, items, bytes).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let permit = tokio::select! {
+                biased;
+                permit = room => permit,
+                () = tokio::time::sleep_until(again) => None,
+                _ = outlets.changed() => None,
+                _ = drain.wait_for(|draining| *draining) => None,
+            };
+            let (Some(permit), Some(outlet)) = (permit, outlet) else {
+                return std::iter::once(gathered).chain(failed).collect();
+            };
+            let batch = gathered.batch;
+            outlet.queue().push(Queued { batch, permit });
+            self.leave(1);
+        }
+        Vec::new()
+    }
+}

@@ -1,0 +1,84 @@
+//! What a sender waits for, and for how long.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::{oneshot, watch};
+
+use crate::completion::Completed;
+use crate::refused::{Refusal, Refused};
+
+/// What a sender waits for.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(super) parts: Vec<oneshot::Receiver<Result<(), Refusal>>>,
+    pub(super) completed: Option<oneshot::Receiver<Completed>>,
+    pub(super) draining: watch::Receiver<bool>,
+}
+
+/// No sender waits longer for its answer: SDKs give up after 10 s, and a retry of what was accepted
+/// all the same is a duplicate, which OTLP allows.
+const ANSWER_WAIT: Duration = Duration::from_secs(30);
+/// How long once a drain has begun: an application that dies in the same minute has 5 s to flush.
+const DRAINING_ANSWER_WAIT: Duration = Duration::from_secs(3);
+/// The hint to senders who waited for an answer in vain.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl Answer {
+    /// How it went through the stages, once each part of it has: the first refusal, or `Ok`. Parts
+    /// that were not refused stay accepted.
+    pub(crate) async fn through(self) -> Result<(), Refusal> {
+        through(self.parts).await
+    }
+
+    /// The first refusal of any part, or `Ok`. Parts that were not refused stay accepted: a sender
+    /// that retries sends them twice, which OTLP allows and a deduplicating plugin mends.
+    pub(super) async fn wait(self) -> Result<(), Refused> {
+        let Self {
+            parts,
+            completed,
+            draining,
+        } = self;
+        let ended = async {
+            let answered = through(parts).await;
+            answered.map_err(|refusal| refusal.refused)?;
+            match completed {
+                None => Ok(()),
+                Some(completed) => match completed.await {
+                    Ok(Completed::Done) => Ok(()),
+                    Ok(Completed::Rejected) => Err(Refused::Rejected),
+                    Ok(Completed::Failed) | Err(_) => Err(Refused::Full {
+                        retry_after: RETRY_AFTER,
+                    }),
+                },
+            }
+        };
+        within_limits(ended, draining).await
+    }
+}
+
+/// What a sender is told in time.
+pub(super) async fn within_limits(
+    ended: impl Future<Output = Result<(), Refused>>,
+    mut draining: watch::Receiver<bool>,
+) -> Result<(), Refused> {
+    let drained = async {
+        drop(draining.wait_for(|draining| *draining).await);
+        tokio::time::sleep(DRAINING_ANSWER_WAIT).await;
+    };
+    tokio::select! {
+        biased;
+        ended = ended => ended,
+        () = drained => Err(Refused::Draining),
+        () = tokio::time::sleep(ANSWER_WAIT) => Err(Refused::Full { retry_after: RETRY_AFTER }),
+    }
+}
+
+async fn through(parts: Vec<oneshot::Receiver<Result<(), Refusal>>>) -> Result<(), Refusal> {
+    let answers = join_all(parts).await;
+    // A shard that ended without an answer was cut off at the drain's deadline.
+    let cut = || Err(Refusal::from(Refused::Draining));
+    answers
+        .into_iter()
+        .try_for_each(|answer| answer.unwrap_or_else(|_| cut()))
+}

@@ -1,0 +1,253 @@
+//! The door of a durable pipeline: what is admitted is journaled before its sender gets its OK, and
+//! goes on into the shards after that.
+//!
+//! Tasks of the pipeline do it, not the senders: one that goes away leaves no record behind that
+//! nobody looks after. While the disk is waited for, no shard and no rule is kept from anybody.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesOrdered, FuturesUnordered};
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::admission::{Door, Reserved, SHARD_WAIT};
+use super::answer;
+use crate::batch::Batch;
+use crate::completion::Guard;
+use crate::egress::Permits;
+use crate::journal::{Log, Unwritten};
+use crate::ledger::Account;
+use crate::refused::{Refusal, Refused};
+use crate::replay::Returns;
+
+/// Requests between the senders and the disk, beside those that are being written. Their bytes are
+/// bounded by the room that was taken for them in the queues.
+const INPUT: usize = 256;
+/// Requests that are being written at once: whatever comes in while the disk syncs goes with the
+/// next group, so this bounds the requests of one group.
+const APPENDS: usize = 1024;
+/// Requests that are durable and wait for a place in a shard.
+const READY: usize = 64;
+
+/// A request that is to be journaled, and whom to tell.
+#[derive(Debug)]
+struct Fresh {
+    reserved: Reserved,
+    answer: oneshot::Sender<Result<(), Refused>>,
+}
+
+/// A batch that is in the journal.
+struct Journaled {
+    batch: Batch,
+    permits: Permits,
+    record: u64,
+}
+
+/// The way into the journal.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    input: mpsc::Sender<Fresh>,
+    returns: Arc<Returns>,
+}
+
+impl Feed {
+    /// Whether so much was sent back by the stages that nothing more may come in.
+    pub(super) fn is_full(&self) -> bool {
+        self.returns.is_full()
+    }
+}
+
+impl Door {
+    /// Has a request journaled. `Ok` means that it is durable; it goes on by itself.
+    pub(super) async fn journal(&self, reserved: Reserved) -> Result<(), Refused> {
+        let Some(feed) = self.feed() else {
+            return Err(Refused::Draining);
+        };
+        let place = async {
+            let place = tokio::time::timeout(SHARD_WAIT, feed.input.reserve()).await;
+            let place = place.map_err(|_| self.full())?;
+            place.map_err(|_closed| Refused::Draining)
+        };
+        let place = self.unless_draining(place).await?;
+        let (answer, answered) = oneshot::channel();
+        place.send(Fresh { reserved, answer });
+        let answered = async { answered.await.unwrap_or(Err(Refused::Draining)) };
+        answer::within_limits(answered, self.draining()).await
+    }
+}
+
+/// The tasks of the door. See the module.
+pub(crate) struct Feeder {
+    log: Arc<dyn Log>,
+    returns: Arc<Returns>,
+    input: mpsc::Receiver<Fresh>,
+}
+
+type Appended = (Fresh, Result<u64, Unwritten>);
+
+impl Feeder {
+    /// The feeder, and the way into it for the door.
+    pub(crate) fn new(log: Arc<dyn Log>, returns: Arc<Returns>) -> (Self, Feed) {
+        let (sender, input) = mpsc::channel(INPUT);
+        let feed = Feed {
+            input: sender,
+            returns: Arc::clone(&returns),
+        };
+        let feeder = Self {
+            log,
+            returns,
+            input,
+        };
+        (feeder, feed)
+    }
+
+    /// Runs until the door is closed and everything that was let in is through the stages. `placed`
+    /// is told when the last batch is in its shard.
+    pub(crate) async fn run(self, door: Arc<Door>, placed: watch::Sender<bool>) {
+        let Self {
+            log,
+            returns,
+            input,
+        } = self;
+        let (ready, batches) = mpsc::channel(READY);
+        let deal = deal(&door, &returns, batches, placed);
+        tokio::join!(append(&door, &log, input, ready), deal);
+    }
+}
+
+/// Until the door is closed and the input empty.
+async fn append(
+    door: &Door,
+    log: &Arc<dyn Log>,
+    mut input: mpsc::Receiver<Fresh>,
+    ready: mpsc::Sender<Journaled>,
+) {
+    let mut appends: FuturesOrdered<BoxFuture<'_, Appended>> = FuturesOrdered::new();
+    let mut failing = false;
+    let mut is_open = true;
+    let mut closed = std::pin::pin!(door.closed());
+    loop {
+        tokio::select! {
+            biased;
+            Some((fresh, appended)) = appends.next() => {
+                tell(door, appended.as_ref().err(), &mut failing);
+                let Some(journaled) = answer_one(door, log, fresh, appended) else { continue };
+                // A shard that takes nothing keeps others from being written, at the latest here.
+                if ready.send(journaled).await.is_err() {
+                    return;
+                }
+            }
+            fresh = input.recv(), if is_open && appends.len() < APPENDS => match fresh {
+                Some(fresh) => {
+                    let batch = &fresh.reserved.batch;
+                    let append = log.append(batch.bytes.clone(), batch.items());
+                    appends.push_back(append.map(|appended| (fresh, appended)).boxed());
+                }
+                None => is_open = false,
+            },
+            () = &mut closed, if !input.is_closed() => input.close(),
+            else => return,
+        }
+    }
+}
+
+/// Tells the sender. What is durable is the pipeline's from then on.
+fn answer_one(
+    door: &Door,
+    log: &Arc<dyn Log>,
+    fresh: Fresh,
+    appended: Result<u64, Unwritten>,
+) -> Option<Journaled> {
+    let Fresh { reserved, answer } = fresh;
+    let Reserved { mut batch, permits } = reserved;
+    match appended {
+        Ok(record) => {
+            batch
+                .tally
+                .journal(Guard::of_record(Arc::clone(log), record));
+            batch.tally.transfer(Account::Chain);
+            // A sender that went away gets no answer; its batch is accepted all the same.
+            drop(answer.send(Ok(())));
+            Some(Journaled {
+                batch,
+                permits,
+                record,
+            })
+        }
+        Err(source) => {
+            let retry_after = door.retry_after();
+            drop(batch);
+            drop(answer.send(Err(Refused::Unwritten {
+                retry_after,
+                source,
+            })));
+            None
+        }
+    }
+}
+
+fn tell(door: &Door, error: Option<&Unwritten>, failing: &mut bool) {
+    let pipeline = door.ledger().pipeline();
+    let failed = error.is_some();
+    match (error, *failing) {
+        (Some(error), false) => {
+            let error: &dyn std::error::Error = error;
+            tracing::error!(
+                pipeline,
+                error,
+                "journal takes nothing, senders are refused until it does"
+            );
+        }
+        (None, true) => tracing::info!(pipeline, "journal works again"),
+        _ => {}
+    }
+    *failing = failed;
+}
+
+/// Puts what is durable into the shards, in order, and looks after what they say of it.
+async fn deal(
+    door: &Door,
+    returns: &Returns,
+    mut batches: mpsc::Receiver<Journaled>,
+    placed: watch::Sender<bool>,
+) {
+    // As many as the shards' inputs take.
+    let mut answers = FuturesUnordered::new();
+    let judge = |(record, answered): (u64, Result<(), Refusal>)| {
+        if let Err(refusal) = answered {
+            returns.send_back(record, &refusal);
+        }
+    };
+    loop {
+        let next = async {
+            let Journaled {
+                batch,
+                permits,
+                record,
+            } = batches.recv().await?;
+            Some((record, door.let_in(batch, permits).await))
+        };
+        let mut next = std::pin::pin!(next);
+        let placed = loop {
+            tokio::select! {
+                biased;
+                placed = &mut next => break placed,
+                Some(answered) = answers.next() => judge(answered),
+            }
+        };
+        match placed {
+            None => break,
+            Some((record, Ok(answer))) => {
+                answers.push(async move { (record, answer.through().await) });
+            }
+            Some((record, Err(refused))) => {
+                returns.send_back(record, &Refusal::from(refused));
+            }
+        }
+    }
+    placed.send_replace(true);
+    while let Some(answered) = answers.next().await {
+        judge(answered);
+    }
+}

@@ -1,0 +1,290 @@
+//! Records of the ingress log that go through the stages again: what an earlier process had not
+//! finished, and what a stage with `on_fault: refuse` sent back in this one.
+//!
+//! Each try is marked in the log before it begins, and the mark is taken away when the batch came
+//! through: one that ends the process each time is known by its marks. From the second mark on it is
+//! tried alone, and after three tries it goes on the shelf.
+
+mod returns;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::Instant;
+
+use self::returns::Returned;
+pub(crate) use self::returns::Returns;
+use crate::batch::Batch;
+use crate::completion::Guard;
+use crate::ingress::Door;
+use crate::journal::{Durability, Log, LogFill, Poison, Unfinished, Unreadable};
+use crate::ledger::Ledger;
+use crate::queue::Lane;
+use crate::refused::{Refusal, Refused};
+use crate::stage::quarantine::ATTEMPTS;
+
+/// Records of the backlog that are on their way through the stages at once: enough to keep every
+/// shard busy, few enough to be suspects together when one of them ends the process.
+const WINDOW: usize = 64;
+/// Tries that did not come through, from which on a record is tried alone: the process has ended
+/// twice while it was in the stages.
+const SUSPECT: u8 = 2;
+
+/// See the module.
+pub(crate) struct Replay {
+    door: Arc<Door>,
+    ledger: Arc<Ledger>,
+    log: Arc<dyn Log>,
+    durability: Durability,
+    returns: Arc<Returns>,
+}
+
+/// What came of a try.
+enum Tried {
+    /// It is through, on the shelf, or gone.
+    Ended,
+    /// It stays in the journal: the pipeline drains.
+    Stays,
+    /// To be tried again later.
+    Again(Returned),
+}
+
+impl Replay {
+    pub(crate) fn new(
+        door: Arc<Door>,
+        log: Arc<dyn Log>,
+        durability: Durability,
+        returns: Arc<Returns>,
+    ) -> Self {
+        Self {
+            ledger: Arc::clone(door.ledger()),
+            door,
+            log,
+            durability,
+            returns,
+        }
+    }
+
+    /// Runs until the door is closed, and every try has ended that had begun.
+    pub(crate) async fn run(self) {
+        tokio::join!(self.backlog(), self.come_back());
+    }
+
+    /// What was there at the start.
+    async fn backlog(&self) {
+        let LogFill { records, items, .. } = self.log.fill();
+        if records == 0 {
+            return;
+        }
+        let pipeline = self.ledger.pipeline();
+        let started = Instant::now();
+        tracing::info!(
+            pipeline,
+            batches = records,
+            items,
+            "replaying what was accepted and not finished"
+        );
+        self.pass(WINDOW, |attempts| attempts < SUSPECT).await;
+        self.pass(1, |attempts| attempts >= SUSPECT).await;
+        if !self.door.is_closed() {
+            let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            tracing::info!(pipeline, elapsed_ms, "replay ended");
+        }
+    }
+
+    /// Tries the records of the backlog with so many attempts, so many at once.
+    async fn pass(&self, window: usize, of: impl Fn(u8) -> bool) {
+        let mut next = 0;
+        let mut running = FuturesUnordered::new();
+        loop {
+            while running.len() < window && !self.door.is_closed() && !self.returns.is_full() {
+                let record = self.log.unfinished(next, 1).into_iter().next();
+                let Some(record) = record.filter(|record| record.record < self.log.first_new())
+                else {
+                    break;
+                };
+                next = record.record + 1;
+                if of(record.attempts) && !self.returns.has(record.record) {
+                    running.push(self.try_record(record, Returned::from_start(record.attempts)));
+                }
+            }
+            if running.next().await.is_none() {
+                if !self.returns.is_full() || self.door.is_closed() {
+                    return;
+                }
+                // What was sent back comes first.
+                tokio::select! {
+                    () = self.returns.has_room() => {}
+                    () = self.door.closed() => {}
+                }
+            }
+        }
+    }
+
+    /// What was sent back, one after the other, when it is due.
+    async fn come_back(&self) {
+        loop {
+            let returned = tokio::select! {
+                biased;
+                () = self.door.closed() => return,
+                returned = self.returns.due() => returned,
+            };
+            let (record, returned) = returned;
+            let unfinished = self.log.unfinished(record, 1).into_iter().next();
+            match unfinished.filter(|unfinished| unfinished.record == record) {
+                Some(unfinished) => self.try_record(unfinished, returned).await,
+                None => self.returns.end(record),
+            }
+        }
+    }
+
+    async fn try_record(&self, record: Unfinished, before: Returned) {
+        let tried = if before.failures >= failures_at_most() {
+            self.shelve(record, before).await
+        } else {
+            self.run_record(record, before).await
+        };
+        match tried {
+            Tried::Ended | Tried::Stays => self.returns.end(record.record),
+            Tried::Again(returned) => self.returns.put(record.record, returned),
+        }
+    }
+
+    /// Once through the stages.
+    async fn run_record(&self, record: Unfinished, before: Returned) -> Tried {
+        let Unfinished {
+            record: number,
+            items,
+            bytes,
+            ..
+        } = record;
+        let permits = tokio::select! {
+            biased;
+            () = self.door.closed() => return Tried::Stays,
+            permits = self.door.egress().reserve(Lane::Replayed, items, bytes) => permits,
+        };
+        let Some(permits) = permits else {
+            return Tried::Stays;
+        };
+        let bytes = match self.log.read(number).await {
+            Ok(bytes) => bytes,
+            Err(error) => return self.unreadable(record, before, &error),
+        };
+        if let Err(error) = self.mark(number, before.failures + 1).await {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "a try cannot be marked in the journal, replay waits");
+            return Tried::Again(before.later());
+        }
+        let guard = Guard::of_record(Arc::clone(&self.log), number);
+        let tally = self.ledger.replay(items, before.is_booked, guard);
+        let answered = match self.door.let_in(Batch { bytes, tally }, permits).await {
+            Ok(answer) => answer.through().await,
+            Err(refused) => Err(Refusal::from(refused)),
+        };
+        let before = before.booked();
+        let (marks, tried) = match answered {
+            Ok(()) => (0, Tried::Ended),
+            Err(refusal) if matches!(refusal.refused, Refused::Draining) => {
+                (before.failures, Tried::Stays)
+            }
+            Err(refusal) => {
+                let after = before.refused(&refusal);
+                (after.failures, Tried::Again(after))
+            }
+        };
+        if let Err(error) = self.mark(number, marks).await {
+            // The next process counts this try against it: at worst it is on the shelf too early.
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "a mark cannot be changed in the journal");
+        }
+        tried
+    }
+
+    async fn mark(&self, record: u64, attempts: u8) -> std::io::Result<()> {
+        self.log.set_attempts(vec![(record, attempts)]).await
+    }
+
+    fn unreadable(&self, record: Unfinished, before: Returned, error: &Unreadable) -> Tried {
+        let (number, items) = (record.record, record.items);
+        let cause: &dyn std::error::Error = error;
+        match error {
+            Unreadable::Failed(_) => {
+                tracing::warn!(
+                    record = number,
+                    error = cause,
+                    "journal cannot be read, will retry"
+                );
+                Tried::Again(before.later())
+            }
+            Unreadable::Damaged { .. } => {
+                tracing::error!(
+                    pipeline = self.ledger.pipeline(),
+                    items,
+                    error = cause,
+                    "accepted batch is damaged on the disk, items lost"
+                );
+                self.ledger.post(|books| {
+                    books.add_replayed(items, before.is_booked);
+                    books.damaged += items;
+                });
+                self.log.finish(number);
+                Tried::Ended
+            }
+        }
+    }
+
+    /// Puts a record on the shelf.
+    async fn shelve(&self, record: Unfinished, before: Returned) -> Tried {
+        let request = match self.log.read(record.record).await {
+            Ok(request) => request,
+            Err(error) => return self.unreadable(record, before, &error),
+        };
+        let Unfinished { items, written, .. } = record;
+        let pipeline = self.ledger.pipeline();
+        let poison = Poison {
+            pipeline: pipeline.to_owned(),
+            signal: self.ledger.signal(),
+            request,
+            items,
+            attempts: before.failures,
+            accepted: written.max(SystemTime::UNIX_EPOCH),
+            reason: before.reason(),
+        };
+        let (reason, attempts) = (before.reason(), before.failures);
+        match self.durability.quarantine.put(poison).await {
+            Ok(()) => {
+                tracing::error!(
+                    pipeline,
+                    items,
+                    attempts,
+                    reason,
+                    "batch quarantined: it failed every time"
+                );
+                self.ledger.post(|books| {
+                    books.add_replayed(items, before.is_booked);
+                    books.quarantined += items;
+                });
+                self.log.finish(record.record);
+                Tried::Ended
+            }
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(
+                    pipeline,
+                    items,
+                    error,
+                    "quarantine takes nothing, the batch stays in the journal"
+                );
+                Tried::Again(before.later())
+            }
+        }
+    }
+}
+
+/// After so many failures, a batch goes on the shelf: the same number after which a stage does not
+/// ask its plugin again.
+fn failures_at_most() -> u8 {
+    u8::try_from(ATTEMPTS).unwrap_or(u8::MAX)
+}

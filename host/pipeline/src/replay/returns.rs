@@ -1,0 +1,192 @@
+//! Records that wait for another try.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::failures_at_most;
+use crate::refused::{Refusal, Refused};
+
+/// So many records wait at most before the door is shut: a plugin that fails on everything should
+/// fill a little memory, not the disk.
+const MOST: usize = 1024;
+
+/// The first wait for another try, doubled each time up to the longest.
+const FIRST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// A record of which not everything came through.
+#[derive(Clone, Debug)]
+pub(crate) struct Returned {
+    /// How often it failed, or ended the process.
+    pub(super) failures: u8,
+    /// Its items went back to the journal in this process' books.
+    pub(super) is_booked: bool,
+    /// Waits so far.
+    waits: u32,
+    /// What happened last.
+    reason: Option<String>,
+}
+
+impl Returned {
+    /// Out of the backlog.
+    pub(super) fn from_start(failures: u8) -> Self {
+        Self {
+            failures,
+            is_booked: false,
+            waits: 0,
+            reason: None,
+        }
+    }
+
+    /// It was in the stages, and in the books.
+    pub(super) fn booked(self) -> Self {
+        Self {
+            is_booked: true,
+            ..self
+        }
+    }
+
+    /// It was not its fault.
+    pub(super) fn later(self) -> Self {
+        Self {
+            waits: self.waits.saturating_add(1),
+            ..self
+        }
+    }
+
+    /// The stages did not let it through.
+    pub(super) fn refused(mut self, refusal: &Refusal) -> Self {
+        match &refusal.refused {
+            // It can never come through.
+            Refused::Invalid(_) | Refused::Quarantined { .. } => self.failures = failures_at_most(),
+            _ if refusal.tried => self.failures = self.failures.saturating_add(1),
+            _ => {}
+        }
+        let mut reason = refusal.refused.to_string();
+        let mut source = std::error::Error::source(&refusal.refused);
+        while let Some(cause) = source {
+            reason = format!("{reason}: {cause}");
+            source = cause.source();
+        }
+        self.reason = Some(reason);
+        self.later()
+    }
+
+    /// What happened, for whoever looks at the shelf.
+    pub(super) fn reason(&self) -> String {
+        let died = || "the process ended each time while this was in its stages".to_owned();
+        self.reason.clone().unwrap_or_else(died)
+    }
+
+    fn wait(&self) -> Duration {
+        if self.failures >= failures_at_most() && self.waits <= 3 {
+            // To the shelf there is nothing to wait for.
+            return Duration::ZERO;
+        }
+        let doubled = 1_u32 << self.waits.saturating_sub(1).min(5);
+        LONGEST.min(FIRST * doubled)
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Returns {
+    waiting: Mutex<Waiting>,
+    full: AtomicBool,
+    changed: Notify,
+    room: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// By when they are due.
+    due: BTreeMap<(Instant, u64), Returned>,
+    /// Those that wait, and the one that is being tried.
+    records: BTreeSet<u64>,
+}
+
+impl Returns {
+    /// A fresh record came back from the stages.
+    pub(crate) fn send_back(&self, record: u64, refusal: &Refusal) {
+        if !matches!(refusal.refused, Refused::Draining) {
+            let returned = Returned::from_start(0).booked().refused(refusal);
+            self.put(record, returned);
+        }
+    }
+
+    pub(super) fn put(&self, record: u64, returned: Returned) {
+        let due = Instant::now() + returned.wait();
+        let mut waiting = self.lock();
+        waiting.records.insert(record);
+        waiting.due.insert((due, record), returned);
+        self.full
+            .store(waiting.records.len() >= MOST, Ordering::Relaxed);
+        drop(waiting);
+        self.changed.notify_one();
+    }
+
+    /// This one does not wait any more.
+    pub(super) fn end(&self, record: u64) {
+        let mut waiting = self.lock();
+        waiting.records.remove(&record);
+        let is_full = waiting.records.len() >= MOST;
+        drop(waiting);
+        self.full.store(is_full, Ordering::Relaxed);
+        self.room.notify_one();
+    }
+
+    /// Whether nothing more should come in.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when something may come in again.
+    pub(super) async fn has_room(&self) {
+        while self.is_full() {
+            self.room.notified().await;
+        }
+    }
+
+    /// Whether it waits, or is being tried.
+    pub(super) fn has(&self, record: u64) -> bool {
+        self.lock().records.contains(&record)
+    }
+
+    /// The next one, when it is due. For one task.
+    pub(super) async fn due(&self) -> (u64, Returned) {
+        loop {
+            let first = {
+                let mut waiting = self.lock();
+                let first = waiting.due.first_key_value();
+                match first.map(|((due, _), _)| *due) {
+                    Some(due) if due <= Instant::now() => {
+                        if let Some(((_, record), returned)) = waiting.due.pop_first() {
+                            return (record, returned);
+                        }
+                        None
+                    }
+                    due => due,
+                }
+            };
+            let due = async {
+                match first {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => {}
+                () = self.changed.notified() => {}
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,341 @@
+//! Logs and a shelf in memory, that outlive a pipeline as files do, and fail as they are told.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use spandrel_pipeline::journal::{
+    Durability, Journal, Log, LogFill, Poison, Shelf, Unfinished, Unreadable, Unwritten,
+};
+
+use crate::edges::ids;
+
+/// What stays when a process ends: the logs and the shelf of one pipeline.
+#[derive(Clone, Default)]
+pub(crate) struct Disk(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    logs: BTreeMap<String, Records>,
+    shelf: Vec<Poison>,
+    mood: Mood,
+    /// The process that owns the disk: what another one still does has no effect.
+    process: u64,
+}
+
+#[derive(Default)]
+struct Records {
+    unfinished: BTreeMap<u64, Record>,
+    /// Finished since the last checkpoint: there again after a kill.
+    finished: Vec<(u64, Record)>,
+    next: u64,
+}
+
+#[derive(Clone)]
+struct Record {
+    batch: Bytes,
+    items: u64,
+    attempts: u8,
+    is_damaged: bool,
+}
+
+/// How the disk is now.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mood {
+    /// A write takes so long.
+    pub(crate) delay: Duration,
+    /// The ingress log takes nothing.
+    pub(crate) ingress_full: bool,
+    /// The exporters' logs take nothing.
+    pub(crate) egress_full: bool,
+    /// Nothing can be read or marked.
+    pub(crate) unreadable: bool,
+    /// The shelf takes nothing.
+    pub(crate) shelf_full: bool,
+    /// Bytes in each exporter's log.
+    pub(crate) egress_bytes: Option<u64>,
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("disk")
+    }
+}
+
+const INGRESS: &str = "";
+
+impl Disk {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// What a new process finds and works with. What the one before it still does is lost.
+    pub(crate) fn open(&self) -> Durability {
+        let mut state = self.state();
+        state.process += 1;
+        let process = state.process;
+        drop(state);
+        let disk = Arc::new(Mounted {
+            disk: self.clone(),
+            process,
+        });
+        Durability {
+            journal: Arc::clone(&disk) as Arc<dyn Journal>,
+            quarantine: disk,
+        }
+    }
+
+    /// The process ends here, without a word: what was finished since the last checkpoint is there
+    /// again, and everything may have been in flight.
+    pub(crate) fn kill(&self) {
+        let mut state = self.state();
+        state.process += 1;
+        for records in state.logs.values_mut() {
+            let again = std::mem::take(&mut records.finished);
+            records.unfinished.extend(again);
+            for record in records.unfinished.values_mut() {
+                record.attempts = record.attempts.max(1);
+            }
+        }
+    }
+
+    /// From now on what was finished is finished.
+    pub(crate) fn checkpoint(&self) {
+        let mut state = self.state();
+        state
+            .logs
+            .values_mut()
+            .for_each(|records| records.finished.clear());
+    }
+
+    pub(crate) fn set(&self, change: impl FnOnce(&mut Mood)) {
+        change(&mut self.state().mood);
+    }
+
+    fn in_log(&self, name: &str) -> Vec<u64> {
+        let state = self.state();
+        let records = state.logs.get(name).into_iter();
+        let batches = records.flat_map(|records| records.unfinished.values());
+        let mut all: Vec<u64> = batches.flat_map(|record| ids(&record.batch)).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Items of unfinished records of the ingress log.
+    pub(crate) fn ingress(&self) -> Vec<u64> {
+        self.in_log(INGRESS)
+    }
+
+    /// Items of unfinished records of an exporter's log.
+    pub(crate) fn egress(&self, exporter: &str) -> Vec<u64> {
+        self.in_log(exporter)
+    }
+
+    /// What is on the shelf.
+    pub(crate) fn shelf(&self) -> Vec<Poison> {
+        self.state().shelf.clone()
+    }
+
+    /// Damages an unfinished record of a log, the n-th one; its items are returned.
+    pub(crate) fn damage(&self, log: &str, nth: usize) -> Vec<u64> {
+        let mut state = self.state();
+        let records = state.logs.get_mut(log).unwrap();
+        let Some(record) = records.unfinished.values_mut().nth(nth) else {
+            return Vec::new();
+        };
+        record.is_damaged = true;
+        ids(&record.batch)
+    }
+
+    /// Attempts of the unfinished records of the ingress log.
+    pub(crate) fn attempts(&self) -> Vec<u8> {
+        let state = self.state();
+        let records = state.logs.get(INGRESS).into_iter();
+        let records = records.flat_map(|records| records.unfinished.values());
+        records.map(|record| record.attempts).collect()
+    }
+}
+
+/// The disk as one process sees it.
+#[derive(Clone, Debug)]
+struct Mounted {
+    disk: Disk,
+    process: u64,
+}
+
+impl Mounted {
+    /// The state, while this process is the owner.
+    fn state(&self) -> Option<MutexGuard<'_, State>> {
+        Some(self.disk.state()).filter(|state| state.process == self.process)
+    }
+
+    fn log(&self, name: &str) -> Arc<dyn Log> {
+        let mut state = self.disk.state();
+        let records = state.logs.entry(name.to_owned()).or_default();
+        Arc::new(MemoryLog {
+            at: self.clone(),
+            name: name.to_owned(),
+            first_new: records.next,
+        })
+    }
+}
+
+impl Journal for Mounted {
+    fn ingress(&self) -> Arc<dyn Log> {
+        self.log(INGRESS)
+    }
+
+    fn egress(&self, exporter: &str) -> io::Result<Arc<dyn Log>> {
+        Ok(self.log(exporter))
+    }
+}
+
+impl Shelf for Mounted {
+    fn put(&self, poison: Poison) -> BoxFuture<'static, io::Result<()>> {
+        let at = self.clone();
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            match at.state() {
+                Some(mut state) if !state.mood.shelf_full => state.shelf.push(poison),
+                _ => return Err(io::Error::other("the shelf is full")),
+            }
+            Ok(())
+        })
+    }
+}
+
+#[derive(Debug)]
+struct MemoryLog {
+    at: Mounted,
+    name: String,
+    first_new: u64,
+}
+
+fn gone() -> io::Error {
+    io::Error::other("the disk does not answer")
+}
+
+impl Log for MemoryLog {
+    fn append(&self, batch: Bytes, items: u64) -> BoxFuture<'static, Result<u64, Unwritten>> {
+        let (at, name) = (self.at.clone(), self.name.clone());
+        Box::pin(async move {
+            let delay = at.disk.state().mood.delay;
+            if delay.is_zero() {
+                tokio::task::yield_now().await;
+            } else {
+                tokio::time::sleep(delay).await;
+            }
+            let Some(mut state) = at.state() else {
+                return Err(Unwritten::Closed);
+            };
+            let mood = state.mood;
+            let records = state.logs.entry(name.clone()).or_default();
+            let used: u64 = records
+                .unfinished
+                .values()
+                .map(|record| record.batch.len() as u64)
+                .sum();
+            let full = match name == INGRESS {
+                true => mood.ingress_full,
+                false => {
+                    let most = mood.egress_bytes.unwrap_or(u64::MAX);
+                    mood.egress_full || used + batch.len() as u64 > most
+                }
+            };
+            if full {
+                return Err(Unwritten::Full { what: "its bytes" });
+            }
+            let number = records.next;
+            records.next += 1;
+            let record = Record {
+                batch,
+                items,
+                attempts: 0,
+                is_damaged: false,
+            };
+            records.unfinished.insert(number, record);
+            Ok(number)
+        })
+    }
+
+    fn finish(&self, record: u64) {
+        let Some(mut state) = self.at.state() else {
+            return;
+        };
+        let records = state.logs.entry(self.name.clone()).or_default();
+        if let Some(finished) = records.unfinished.remove(&record) {
+            records.finished.push((record, finished));
+        }
+    }
+
+    fn read(&self, record: u64) -> BoxFuture<'static, Result<Bytes, Unreadable>> {
+        let (at, name) = (self.at.clone(), self.name.clone());
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            let state = at.state().ok_or_else(|| Unreadable::Failed(gone()))?;
+            if state.mood.unreadable {
+                return Err(Unreadable::Failed(gone()));
+            }
+            match state.logs[&name].unfinished.get(&record) {
+                Some(found) if !found.is_damaged => Ok(found.batch.clone()),
+                _ => Err(Unreadable::Damaged { record }),
+            }
+        })
+    }
+
+    fn set_attempts(&self, attempts: Vec<(u64, u8)>) -> BoxFuture<'static, io::Result<()>> {
+        let (at, name) = (self.at.clone(), self.name.clone());
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            let mut state = at.state().ok_or_else(gone)?;
+            if state.mood.unreadable {
+                return Err(gone());
+            }
+            let records = state.logs.entry(name).or_default();
+            for (record, attempts) in attempts {
+                if let Some(record) = records.unfinished.get_mut(&record) {
+                    record.attempts = attempts;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn unfinished(&self, from: u64, most: usize) -> Vec<Unfinished> {
+        let Some(state) = self.at.state() else {
+            return Vec::new();
+        };
+        let records = state.logs[&self.name].unfinished.range(from..);
+        let unfinished = |(record, found): (&u64, &Record)| Unfinished {
+            record: *record,
+            items: found.items,
+            bytes: found.batch.len(),
+            attempts: found.attempts,
+            written: SystemTime::UNIX_EPOCH,
+        };
+        records.map(unfinished).take(most).collect()
+    }
+
+    fn first_new(&self) -> u64 {
+        self.first_new
+    }
+
+    fn fill(&self) -> LogFill {
+        let Some(state) = self.at.state() else {
+            return LogFill::default();
+        };
+        let records = state.logs[&self.name].unfinished.values();
+        let bytes = records.clone().map(|record| record.batch.len() as u64);
+        let bytes = bytes.sum();
+        LogFill {
+            records: records.clone().count() as u64,
+            items: records.map(|record| record.items).sum(),
+            bytes,
+            disk_bytes: bytes,
+        }
+    }
+}
