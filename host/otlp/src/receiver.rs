@@ -28,12 +28,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use rustls::ServerConfig;
 use spandrel_pipeline::ingress::Ingress;
 use tokio::net::{TcpListener, lookup_host};
 
+use crate::auth::{Authenticator, ServerAuth};
+use crate::reread::FileError;
+use crate::tls::{RELOAD_INTERVAL, TlsVersions};
 pub use stats::ReceiverStats;
-pub use tls::TlsError;
+use tls::Certificates;
 
 /// How to listen. The defaults are the Collector's where it has one.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +53,8 @@ pub struct ReceiverConfig {
     pub keepalive: Keepalive,
     /// TLS; none for plain text.
     pub tls: Option<ServerTls>,
+    /// What requests must prove to know; none for nothing. Health checks need no proof.
+    pub auth: Option<ServerAuth>,
     /// How long [`Receiver::serve`] waits, once told to stop, for requests in flight.
     pub drain_grace: Duration,
 }
@@ -67,6 +71,7 @@ impl ReceiverConfig {
             max_concurrent_streams: 100,
             keepalive: Keepalive::default(),
             tls: None,
+            auth: None,
             // The clients' own patience with a last flush.
             drain_grace: Duration::from_secs(5),
         }
@@ -111,6 +116,23 @@ pub struct ServerTls {
     pub key_file: PathBuf,
     /// The authorities whose clients may connect; without it, every client.
     pub client_ca_file: Option<PathBuf>,
+    /// The versions that are spoken.
+    pub versions: TlsVersions,
+    /// How often the files are looked at. Connections that come after a change get what is new.
+    pub reload_interval: Duration,
+}
+
+impl ServerTls {
+    /// With this certificate and key, for every client.
+    pub fn new(cert_file: impl Into<PathBuf>, key_file: impl Into<PathBuf>) -> Self {
+        Self {
+            cert_file: cert_file.into(),
+            key_file: key_file.into(),
+            client_ca_file: None,
+            versions: TlsVersions::default(),
+            reload_interval: RELOAD_INTERVAL,
+        }
+    }
 }
 
 /// Why a receiver cannot listen: all of it is for the operator to mend.
@@ -144,7 +166,16 @@ pub enum BindError {
         endpoint: String,
         /// Why.
         #[source]
-        source: TlsError,
+        source: FileError,
+    },
+    /// The credentials of clients cannot be used.
+    #[error("cannot set up authentication on {endpoint}")]
+    Auth {
+        /// Where.
+        endpoint: String,
+        /// Why.
+        #[source]
+        source: FileError,
     },
 }
 
@@ -162,8 +193,15 @@ pub struct Receiver {
     config: ReceiverConfig,
     listener: Arc<TcpListener>,
     local_addr: SocketAddr,
-    tls: Option<Arc<ServerConfig>>,
+    doors: Doors,
     stats: Arc<ReceiverStats>,
+}
+
+/// Who gets in.
+#[derive(Debug)]
+struct Doors {
+    tls: Option<Certificates>,
+    auth: Option<Authenticator>,
 }
 
 /// The socket of a receiver, for the one that takes over from it. It does not keep the port.
@@ -175,19 +213,19 @@ pub struct Socket {
 }
 
 impl Receiver {
-    /// Reads the certificates and takes the port.
+    /// Reads certificates and credentials, and takes the port.
     ///
     /// # Errors
-    /// When the certificates cannot be read, or the port not be taken.
+    /// When one of them cannot be used, or the port not be taken.
     pub async fn bind(config: ReceiverConfig) -> Result<Self, BindError> {
-        let tls = read_tls(&config)?;
+        let doors = Doors::read(&config)?;
         let bound = listen(&config.endpoint).await;
         match bound.and_then(|listener| Ok((listener.local_addr()?, listener))) {
             Ok((local_addr, listener)) => Ok(Self {
                 config,
                 listener: Arc::new(listener),
                 local_addr,
-                tls,
+                doors,
                 stats: Arc::default(),
             }),
             Err(source) if source.kind() == io::ErrorKind::AddrInUse => Err(BindError::InUse {
@@ -213,13 +251,13 @@ impl Receiver {
             Some(listener) if socket.endpoint == config.endpoint => listener,
             _ => return Self::bind(config).await,
         };
-        let tls = read_tls(&config)?;
+        let doors = Doors::read(&config)?;
         match listener.local_addr() {
             Ok(local_addr) => Ok(Self {
                 config,
                 listener,
                 local_addr,
-                tls,
+                doors,
                 stats: Arc::clone(&socket.stats),
             }),
             Err(source) => Err(BindError::Listen {
@@ -258,12 +296,25 @@ impl Receiver {
     }
 }
 
-fn read_tls(config: &ReceiverConfig) -> Result<Option<Arc<ServerConfig>>, BindError> {
-    let read = config.tls.as_ref().map(tls::server).transpose();
-    read.map_err(|source| BindError::Tls {
-        endpoint: config.endpoint.clone(),
-        source,
-    })
+impl Doors {
+    fn read(config: &ReceiverConfig) -> Result<Self, BindError> {
+        let at = &config.endpoint;
+        let tls = config.tls.as_ref();
+        let tls = tls.map(|tls| Certificates::read(tls, at)).transpose();
+        let auth = config.auth.as_ref();
+        let auth = auth.map(|auth| Authenticator::read(auth, at)).transpose();
+        let endpoint = || at.clone();
+        Ok(Self {
+            tls: tls.map_err(|source| BindError::Tls {
+                endpoint: endpoint(),
+                source,
+            })?,
+            auth: auth.map_err(|source| BindError::Auth {
+                endpoint: endpoint(),
+                source,
+            })?,
+        })
+    }
 }
 
 /// Listens on host:port as Go does: no host means every interface, and a name means its first

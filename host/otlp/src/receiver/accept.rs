@@ -19,7 +19,7 @@ use super::crowd::Crowd;
 use super::health::Health;
 use super::place::Places;
 use super::pressure::Pressure;
-use super::{Closed, Receiver, ReceiverStats};
+use super::{Closed, Doors, Receiver, ReceiverStats};
 
 /// The wait after an error of the listener itself (no more files, for example): long enough not to
 /// spin, short enough to go unnoticed.
@@ -37,7 +37,7 @@ pub(crate) async fn run(
         config,
         listener,
         local_addr,
-        tls,
+        doors: Doors { tls, auth },
         stats,
     } = receiver;
     let draining = CancellationToken::new();
@@ -49,6 +49,7 @@ pub(crate) async fn run(
         pressure: Pressure::new(),
         max_recv_msg_size: config.max_recv_msg_size,
         ingress,
+        auth,
         leaving: draining.child_token(),
         draining: draining.clone(),
         stats: Arc::clone(&stats),

@@ -27,6 +27,7 @@ use super::health::Health;
 use super::place::Places;
 use super::pressure::Pressure;
 use super::{ReceiverStats, request};
+use crate::auth::Authenticator;
 use crate::compression::{ACCEPTED, Compression};
 use crate::method;
 use crate::status::{self, Unread};
@@ -62,6 +63,7 @@ impl<B> RequestBody for B where
 #[derive(Debug)]
 pub(crate) struct Answerer {
     pub(crate) ingress: Arc<dyn Ingress>,
+    pub(crate) auth: Option<Authenticator>,
     pub(crate) max_recv_msg_size: usize,
     pub(crate) budget: Budget,
     pub(crate) places: Places,
@@ -113,6 +115,11 @@ impl Answerer {
         request: Request<B>,
         connection: Connection,
     ) -> Result<(), Status> {
+        // First of all, so that strangers learn nothing and nothing of theirs is read.
+        if let Some(auth) = &self.auth {
+            let admitted = auth.admit(request.headers()).await;
+            admitted.map_err(status::denied)?;
+        }
         let signal = self.route(request.uri().path())?;
         let compression = encoding(request.headers())?;
         if self.draining.is_cancelled() {

@@ -28,7 +28,7 @@ use super::activity::{Activity, Counted};
 use super::answer::Answerer;
 use super::crowd::Place;
 use super::preface::Opened;
-use rustls::ServerConfig;
+use super::tls::Certificates;
 
 /// How long a client may take to make itself known: for the TLS handshake, then for the first
 /// bytes of HTTP/2. Real clients send both at once.
@@ -86,7 +86,7 @@ pub(crate) struct Connections {
     pub(crate) answerer: Arc<Answerer>,
     pub(crate) max_concurrent_streams: u32,
     pub(crate) keepalive: Keepalive,
-    pub(crate) tls: Option<Arc<ServerConfig>>,
+    pub(crate) tls: Option<Certificates>,
     pub(crate) streams: Streams,
 }
 
@@ -114,7 +114,7 @@ impl Connections {
         match &self.tls {
             None => self.greet(stream, peer, place).await,
             Some(tls) => {
-                let accepting = TlsAcceptor::from(Arc::clone(tls)).accept(stream);
+                let accepting = TlsAcceptor::from(tls.current()).accept(stream);
                 let stream = tokio::select! {
                     accepted = in_time(accepting) => accepted?,
                     () = self.answerer.draining.cancelled() => return Ok(()),

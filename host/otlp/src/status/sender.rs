@@ -8,6 +8,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::one_line;
+use crate::auth::Denied;
 
 /// When a sender is told to come back where the pipeline did not say: soon enough that a last
 /// flush of five seconds gets another chance, late enough not to add to the load.
@@ -49,6 +50,15 @@ pub(crate) fn unread(why: &Unread, wait: Option<Duration>) -> Status {
         Unread::Draining => retry("collector is stopping", RETRY_AFTER),
         Unread::Slow => Status::deadline_exceeded("request did not arrive in time"),
         Unread::Gone => Status::cancelled("request was given up"),
+    }
+}
+
+/// The status for a request that is not let in. It does not say who would be.
+pub(crate) fn denied(why: Denied) -> Status {
+    match why {
+        Denied::Missing => Status::unauthenticated("credentials are needed, and none were sent"),
+        Denied::Wrong => Status::unauthenticated("these credentials are not known here"),
+        Denied::Busy => retry("too many passwords are being checked", RETRY_AFTER),
     }
 }
 

@@ -40,6 +40,7 @@ fn answerer() -> Answerer {
     let draining = CancellationToken::new();
     Answerer {
         ingress: Arc::new(Open),
+        auth: None,
         max_recv_msg_size: 1024,
         budget: Budget::new(1024, 1024),
         places: Places::new(),
