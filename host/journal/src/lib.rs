@@ -13,6 +13,8 @@ mod prepare;
 mod read;
 mod recover;
 mod scan;
+#[cfg(test)]
+mod sim;
 mod state;
 mod store;
 pub mod vfs;

@@ -101,7 +101,7 @@ pub struct Store {
     counted: Arc<Counted>,
     orders: Orders,
     preparer: Mutex<Option<JoinHandle<()>>>,
-    ingress: Arc<DurableLog>,
+    pub(crate) ingress: Arc<DurableLog>,
     egress: Mutex<BTreeMap<String, Egress>>,
     lock: Mutex<Option<Box<dyn Lock>>>,
 }
@@ -326,6 +326,16 @@ impl Opened {
             egress,
             lock,
         })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn parts(&self) -> Parts<'_> {
+        Parts {
+            vfs: &self.vfs,
+            options: &self.options,
+            quota: &self.quota,
+            counted: &self.counted,
+        }
     }
 }
 

@@ -124,24 +124,43 @@ pub enum LockError {
 /// Makes a directory and what is missing above it, each durable in the one above.
 pub(crate) fn ensure_dir(vfs: &dyn Vfs, path: &Path) -> io::Result<()> {
     let mut missing: Vec<PathBuf> = Vec::new();
-    let mut at = path;
-    while let Err(error) = vfs.list(at) {
-        if error.kind() != io::ErrorKind::NotFound {
-            return Err(error);
-        }
-        missing.push(at.to_path_buf());
-        match at.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => at = parent,
+    let mut above = path.ancestors();
+    for dir in above.by_ref() {
+        match vfs.list(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                missing.push(dir.to_path_buf());
+            }
+            Err(error) if dir == path => return Err(error),
             _ => break,
         }
     }
-    for dir in missing.iter().rev() {
+    for dir in missing
+        .iter()
+        .rev()
+        .filter(|dir| !dir.as_os_str().is_empty())
+    {
         match vfs.create_dir(dir) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        let parent = dir.parent().filter(|path| !path.as_os_str().is_empty());
-        vfs.sync_dir(parent.unwrap_or(Path::new(".")))?;
+        vfs.sync_dir(parent(dir))?;
+    }
+    if missing.is_empty() {
+        // A process may have made it, and died before it was durable.
+        for dir in path
+            .ancestors()
+            .take_while(|dir| !dir.as_os_str().is_empty())
+        {
+            if let Err(error) = vfs.sync_dir(parent(dir)) {
+                // Not one that we made, or we could not have.
+                tracing::debug!(dir = %dir.display(), %error, "directory not synced");
+            }
+        }
     }
     Ok(())
+}
+
+fn parent(dir: &Path) -> &Path {
+    let parent = dir.parent().filter(|path| !path.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
 }

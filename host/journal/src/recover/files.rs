@@ -51,6 +51,8 @@ impl Files {
             }
         };
         ensure_dir(&*shared.vfs, dir).map_err(io("make the directory"))?;
+        // What a process made here and died before it was durable.
+        shared.vfs.sync_dir(dir).map_err(io("sync the directory"))?;
         let names = shared.vfs.list(dir).map_err(io("list the directory"))?;
         let mut files = Self {
             checkpoint: None,

@@ -1,0 +1,217 @@
+//! Bytes that are not what was written.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::disk::SimDisk;
+use super::payload::identify;
+use super::rig::{Rig, contents, options};
+use crate::format::checkpoint::{Checkpoint, Slot};
+use crate::format::{Head, SegmentHeader};
+use crate::options::Options;
+use crate::read;
+use crate::recover::RecoveredLog;
+use crate::store::{OpenError, Opened};
+use crate::vfs::Memory;
+
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+/// A journal that was closed, and what is in its ingress log.
+struct Closed {
+    files: Files,
+    /// Batches by numbers, and where each record is: file, beginning, end.
+    records: BTreeMap<u64, (u64, PathBuf, usize, usize)>,
+}
+
+fn closed(options: &Options, batches: usize, length: usize) -> Closed {
+    let mut rig = Rig::new(SimDisk::new(), options);
+    for batch in 0..batches {
+        rig.append(0, &[length + batch % 64]);
+        let number = batch as u64;
+        if batch % 5 == 0 {
+            rig.finish(0, number);
+        }
+        if batch % 16 == 0 {
+            rig.tick(0);
+        }
+    }
+    rig.append(1, &[300]);
+    rig.close();
+    let state = rig.logs[0].shared.state();
+    let place = |(number, entry): (&u64, &crate::state::Entry)| {
+        let path = rig.logs[0].shared.segment_path(entry.segment);
+        let start = usize::try_from(entry.offset).unwrap();
+        let end = start + 48 + usize::try_from(entry.length).unwrap();
+        (*number, (rig.owed[0].records[number], path, start, end))
+    };
+    let records = state.records.iter().map(place).collect();
+    drop(state);
+    assert_eq!(contents(&rig.logs[0]).len(), rig.owed[0].records.len());
+    Closed {
+        files: rig.disk.files().into_iter().collect(),
+        records,
+    }
+}
+
+fn open(files: &Files, options: &Options) -> Result<(BTreeMap<u64, u64>, RecoveredLog), OpenError> {
+    let memory = Memory::default();
+    for (path, bytes) in files {
+        memory.put(path, bytes);
+    }
+    let opened = Opened::new(Arc::new(memory), options.clone())?;
+    let (shared, _, report) = opened.ingress;
+    let unfinished = shared.state().unfinished(0, usize::MAX);
+    let found = unfinished.iter().map(|record| {
+        let bytes = read::record(&shared, record.record).expect("a record that is there");
+        (record.record, identify(&bytes))
+    });
+    Ok((found.collect(), report))
+}
+
+impl Closed {
+    /// Opens the files with these bytes changed: every record that is intact is there, and the loss
+    /// is what is missing.
+    fn survives(&self, flips: &[(PathBuf, usize, u8)], options: &Options) -> u64 {
+        let mut files = self.files.clone();
+        for (path, at, bits) in flips {
+            files.get_mut(path).unwrap()[*at] ^= bits;
+        }
+        let (found, report) = open(&files, options).expect("damage is no reason not to start");
+        let mut missing = 0;
+        for (number, (id, path, start, end)) in &self.records {
+            let touched = |(flipped, at, bits): &(PathBuf, usize, u8)| {
+                *bits != 0 && flipped == path && (*start..*end).contains(at)
+            };
+            match found.get(number) {
+                Some(batch) => assert_eq!(batch, id, "another batch at {number}"),
+                None => missing += 1,
+            }
+            let intact = !flips.iter().any(touched) && has_header(&files[path]);
+            assert_eq!(found.contains_key(number), intact, "record {number}");
+        }
+        // Without any synced checkpoint nobody knows what is finished, nor the last numbers.
+        let slots = ["checkpoint-0", "checkpoint-1"];
+        let slot = |name: &&str| &files[&Path::new("/journal/traces/ingress").join(name)];
+        let good = |bytes: &Vec<u8>| matches!(Checkpoint::decode(bytes), Slot::Good(_));
+        if slots.iter().map(slot).any(good) {
+            assert_eq!(report.lost, missing, "{report:?}");
+            let owed = |number| self.records.contains_key(number);
+            assert!(found.keys().all(owed), "a finished record is there again");
+        }
+        missing
+    }
+
+    fn ingress(&self) -> Vec<(&PathBuf, usize)> {
+        let files = self.files.iter();
+        let files = files.filter(|(path, _)| path.starts_with("/journal/traces/ingress"));
+        files.map(|(path, bytes)| (path, bytes.len())).collect()
+    }
+}
+
+fn has_header(bytes: &[u8]) -> bool {
+    let heads = [&bytes[..512], &bytes[bytes.len() - 512..]];
+    heads
+        .iter()
+        .any(|head| matches!(SegmentHeader::decode(head), Head::Good(_)))
+}
+
+/// Every single byte of every file of a small journal, changed: it opens, every intact record is
+/// there, and exactly the number that is lost is reported.
+#[test]
+fn every_byte_may_be_damaged() {
+    let options = options();
+    let closed = closed(&options, 40, 400);
+    let mut lost = 0;
+    for (path, length) in closed.ingress() {
+        for at in 0..length {
+            lost += closed.survives(&[(path.clone(), at, 0x20)], &options);
+        }
+    }
+    let bytes: usize = closed
+        .records
+        .values()
+        .map(|(_, _, start, end)| end - start)
+        .sum();
+    assert_eq!(lost, bytes as u64, "each byte of each record is looked at");
+}
+
+/// Random bits of a large journal, from one to a thousand of them at once. `SPANDREL_FLIPS=100000`
+/// is the long form.
+#[test]
+fn many_bytes_may_be_damaged() {
+    let options = Options {
+        segment_bytes: 64 << 10,
+        max_bytes: 16 << 20,
+        ..options()
+    };
+    let closed = closed(&options, 4000, 500);
+    let files = closed.ingress();
+    let most = std::env::var("SPANDREL_FLIPS").map_or(4000, |flips| flips.parse().unwrap());
+    let (mut flipped, mut round) = (0, 0);
+    while flipped < most {
+        let mut random = StdRng::seed_from_u64(round);
+        let count = [1, 10, 100, 1000][random.random_range(0..4)];
+        // No bit twice: that would mend it.
+        let mut flips: BTreeMap<(PathBuf, usize), u8> = BTreeMap::new();
+        for _ in 0..count {
+            let (path, length) = files[random.random_range(0..files.len())];
+            let at = random.random_range(0..length);
+            flips.insert((path.clone(), at), 1 << random.random_range(0..8));
+        }
+        let flips: Vec<_> = flips
+            .into_iter()
+            .map(|((path, at), bits)| (path, at, bits))
+            .collect();
+        closed.survives(&flips, &options);
+        flipped += count;
+        round += 1;
+    }
+}
+
+/// Files that are cut short, emptied or gone lose what was in them, and no more.
+#[test]
+fn files_may_be_cut() {
+    let options = options();
+    let closed = closed(&options, 40, 400);
+    for (path, length) in closed.ingress() {
+        for cut in [
+            Some(0),
+            Some(1),
+            Some(511),
+            Some(1000),
+            Some(length - 1),
+            None,
+        ] {
+            let mut files = closed.files.clone();
+            match cut {
+                Some(cut) => files.get_mut(path).unwrap().truncate(cut),
+                None => drop(files.remove(path)),
+            }
+            let (found, report) = open(&files, &options).expect("opens");
+            assert_eq!(report.lost, (closed.records.len() - found.len()) as u64);
+            for (number, (id, file, _, end)) in &closed.records {
+                let intact = file != path || cut.is_some_and(|cut| *end <= cut);
+                assert_eq!(found.get(number), intact.then_some(id), "{cut:?}");
+            }
+        }
+    }
+}
+
+/// With `strict` damage refuses the start, and changes nothing.
+#[test]
+fn strict_refuses_damage() {
+    let options = Options {
+        strict: true,
+        ..options()
+    };
+    let mut closed = closed(&options, 40, 400);
+    assert!(open(&closed.files, &options).is_ok());
+    let (_, path, start, _) = closed.records.values().next().unwrap().clone();
+    closed.files.get_mut(&path).unwrap()[start + 60] ^= 1;
+    let refused = open(&closed.files, &options);
+    assert!(matches!(refused, Err(OpenError::Damaged { lost: 1, .. })));
+}

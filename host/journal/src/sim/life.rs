@@ -1,0 +1,124 @@
+//! What survives the death of the process, and what ends by itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::disk::SimDisk;
+use super::rig::{Rig, contents, options};
+use crate::options::{Options, Sync};
+
+/// How often records were tried survives the death of the process; those of a process that did not
+/// end well were tried once at least, and after one that did, as often as was said.
+#[test]
+fn attempts_survive() {
+    let options = options();
+    let disk = SimDisk::new();
+    let mut rig = Rig::new(disk.clone(), &options);
+    rig.append(0, &[100, 100, 100, 100]);
+    let attempts = |rig: &Rig| {
+        let unfinished = rig.logs[0].shared.state().unfinished(0, 10);
+        let attempts = unfinished.iter().map(|record| record.attempts);
+        attempts.collect::<Vec<u8>>()
+    };
+    rig.logs[0].shared.state().set_attempts(&[(1, 1), (2, 2)]);
+    rig.logs[0].keeper.checkpoint().unwrap();
+    disk.kill();
+    rig.reopen(&options);
+    assert_eq!(attempts(&rig), [1, 1, 2, 1]);
+    assert!(!rig.logs[0].report.ended_well);
+    rig.logs[0].shared.state().set_attempts(&[(0, 0), (2, 3)]);
+    rig.append(0, &[100]);
+    rig.close();
+    rig.reopen(&options);
+    assert!(rig.logs[0].report.ended_well);
+    assert_eq!(attempts(&rig), [0, 1, 3, 1, 0]);
+    // Of what is finished nothing is kept.
+    for number in 0..5 {
+        rig.finish(0, number);
+    }
+    assert!(rig.logs[0].shared.state().attempts.is_empty());
+}
+
+/// Records that are older than they may become are finished when the journal opens, and counted.
+#[test]
+fn old_records_expire() {
+    let options = Options {
+        max_age: Some(Duration::from_secs(60)),
+        ..options()
+    };
+    let disk = SimDisk::new();
+    let mut rig = Rig::new(disk.clone(), &options);
+    rig.append(0, &[100, 100]);
+    disk.pass(59);
+    rig.append(0, &[100]);
+    rig.close();
+    disk.pass(2);
+    let logs = super::rig::open(&disk, &options).unwrap();
+    assert_eq!(contents(&logs[0]).into_keys().collect::<Vec<_>>(), [2]);
+    assert_eq!((logs[0].report.expired, logs[0].report.lost), (2, 0));
+    assert_eq!(logs[0].report.records, 1);
+}
+
+/// With an interval a record is acknowledged without a sync, which comes later. When that sync
+/// fails, what it was to make durable is written once more, elsewhere.
+#[test]
+fn an_interval_acknowledges_early() {
+    let options = Options {
+        sync: Sync::Interval(Duration::from_secs(1)),
+        ..options()
+    };
+    for fails in [false, true] {
+        let disk = SimDisk::new();
+        let mut rig = Rig::new(disk.clone(), &options);
+        rig.append(0, &[1000; 3]);
+        assert!(rig.logs[0].writer.is_unsynced());
+        let mut left = u32::from(fails);
+        disk.faults(Some(Box::new(move |call| {
+            let fault = left > 0 && matches!(call, super::disk::Call::Sync(_));
+            left -= u32::from(fault);
+            fault.then_some(std::io::ErrorKind::Other)
+        })));
+        assert!(rig.logs[0].writer.sync().is_ok());
+        assert!(!rig.logs[0].writer.is_unsynced());
+        // Over the end of a segment, which is synced before it is left.
+        rig.append(0, &[1000; 4]);
+        rig.append(0, &[1000; 4]);
+        rig.owed[0].records.retain(|number, _| *number < 6);
+        rig.owed[0].possible.extend(6..11);
+        disk.lose_power(&mut |_| 0);
+        rig.logs.clear();
+        let logs = super::rig::open(&disk, &options).unwrap();
+        let found = contents(&logs[0]);
+        for (number, id) in &rig.owed[0].records {
+            assert_eq!(found.get(number), Some(id), "record {number} is lost");
+        }
+    }
+}
+
+/// Without syncs the death of the process takes nothing, and a power failure is reported as what it
+/// cost.
+#[test]
+fn without_syncs_a_loss_is_counted() {
+    let options = Options {
+        sync: Sync::None,
+        ..options()
+    };
+    let disk = SimDisk::new();
+    let mut rig = Rig::new(disk.clone(), &options);
+    rig.append(0, &[1000; 4]);
+    disk.kill();
+    rig.reopen(&options);
+    assert_eq!(rig.owed[0].records.len(), 4);
+    rig.append(0, &[1000; 3]);
+    // The checkpoint reaches the disk, and the segment does not.
+    rig.logs[0].keeper.checkpoint_synced(false).unwrap();
+    disk.lose_power(&mut |_| 0);
+    let logs = super::rig::open(&disk, &options).unwrap();
+    assert_eq!(logs[0].report.lost, 3);
+    let shared = Arc::clone(&logs[0].shared);
+    assert_eq!(shared.state().first_new, 7);
+    drop(logs);
+    // It is counted once.
+    let logs = super::rig::open(&disk, &options).unwrap();
+    assert_eq!(logs[0].report.lost, 0);
+}
