@@ -262,6 +262,14 @@ impl Egress {
         });
     }
 
+    /// Whether a full queue makes senders wait.
+    pub(crate) fn makes_wait(&self) -> bool {
+        let outlets = self.current();
+        outlets
+            .iter()
+            .any(|outlet| outlet.queue().config().block_on_overflow)
+    }
+
     /// A sender's room in every queue, now.
     pub(crate) fn try_reserve(&self, items: u64, bytes: usize) -> Room {
         let outlets = self.current();

@@ -39,6 +39,9 @@ pub(crate) struct Replay {
     log: Arc<dyn Log>,
     durability: Durability,
     returns: Arc<Returns>,
+    /// Held by the one that waits for its place: what is replayed takes turns with what comes in,
+    /// however many wait here.
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// What came of a try.
@@ -64,6 +67,7 @@ impl Replay {
             log,
             durability,
             returns,
+            turn: tokio::sync::Mutex::default(),
         }
     }
 
@@ -172,6 +176,7 @@ impl Replay {
             Ok(bytes) => bytes,
             Err(error) => return self.unreadable(record, before, &error),
         };
+        let turn = self.turn.lock().await;
         if let Err(error) = self.mark(number, before.failures + 1).await {
             let error: &dyn std::error::Error = &error;
             tracing::warn!(error, "a try cannot be marked in the journal, replay waits");
@@ -179,7 +184,9 @@ impl Replay {
         }
         let guard = Guard::of_record(Arc::clone(&self.log), number);
         let tally = self.ledger.replay(items, before.is_booked, guard);
-        let answered = match self.door.let_in(Batch { bytes, tally }, permits).await {
+        let placed = self.door.let_in(Batch { bytes, tally }, permits).await;
+        drop(turn);
+        let answered = match placed {
             Ok(answer) => answer.through().await,
             Err(refused) => Err(Refusal::from(refused)),
         };

@@ -59,6 +59,12 @@ impl Ingress for FanOut {
         let doors = self.doors.borrow();
         doors.iter().any(|door| door.signal() == signal)
     }
+
+    fn places(&self, signal: Signal) -> usize {
+        let doors = self.doors.borrow();
+        let places = carrying(&doors, signal).map(|door| door.places());
+        places.max().unwrap_or(usize::MAX)
+    }
 }
 
 /// Validates once, finds room everywhere, and only then lets the request in everywhere.
