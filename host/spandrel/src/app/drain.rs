@@ -193,9 +193,13 @@ fn summary(ledgers: &[Arc<Ledger>], in_time: bool, started: Instant) -> Ending {
         failed = sum.failed,
         exported = sum.exported,
         abandoned = sum.abandoned,
-        missed = missed(&sum),
+        missed = some(sum.missed),
         held = sum.held,
         queued = sum.queued,
+        replayed = some(sum.replayed),
+        journaled = some(sum.journaled),
+        quarantined = some(sum.quarantined),
+        damaged = some(sum.damaged),
         balanced = sum.is_balanced(),
         in_time,
         elapsed_ms = millis(started),
@@ -214,9 +218,10 @@ fn is_done(books: &Books) -> bool {
     books.is_balanced() && books.is_settled() && books.abandoned() == 0
 }
 
-/// Said only where there is any: where exporters came or went while the pipeline ran.
-fn missed(row: &Row) -> Option<u64> {
-    (row.missed > 0).then_some(row.missed)
+/// Said only where there is any: where exporters came or went while the pipeline ran, or where there
+/// is a journal.
+fn some(items: u64) -> Option<u64> {
+    (items > 0).then_some(items)
 }
 
 fn log_row(pipeline: &str, exporter: &str, row: &Row) {
@@ -230,9 +235,13 @@ fn log_row(pipeline: &str, exporter: &str, row: &Row) {
         failed = row.failed,
         exported = row.exported,
         abandoned = row.abandoned,
-        missed = missed(row),
+        missed = some(row.missed),
         held = row.held,
         queued = row.queued,
+        replayed = some(row.replayed),
+        journaled = some(row.journaled),
+        quarantined = some(row.quarantined),
+        damaged = some(row.damaged),
         balanced = row.is_balanced(),
         "ledger"
     );

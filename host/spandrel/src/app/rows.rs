@@ -2,7 +2,9 @@
 //!
 //! `received + created = refused + dropped + exported + abandoned + missed + held + queued`. An
 //! exporter that gave items up has dropped them: `dropped` includes those, and `failed` says how many
-//! they are. One that came or went while the pipeline ran has `missed` what passed without it.
+//! they are. One that came or went while the pipeline ran has `missed` what passed without it. In a
+//! durable pipeline the journal gives and takes, too: `+ replayed` on the left; `+ journaled +
+//! quarantined + damaged` on the right.
 
 use spandrel_pipeline::ledger::Books;
 
@@ -19,6 +21,12 @@ pub(super) struct Row {
     pub(super) missed: u64,
     pub(super) held: u64,
     pub(super) queued: u64,
+    /// Came from the logs: accepted by an earlier process, or sent back by a stage.
+    pub(super) replayed: u64,
+    /// Stays in the logs for the next process.
+    pub(super) journaled: u64,
+    pub(super) quarantined: u64,
+    pub(super) damaged: u64,
 }
 
 /// A row for each exporter, by its name.
@@ -36,6 +44,10 @@ pub(super) fn rows(books: &Books) -> Vec<(&str, Row)> {
             missed: books.missed(exporter),
             held: books.held(),
             queued: books.ingress + books.chain + exporter.queued,
+            replayed: books.replayed + exporter.recovered,
+            journaled: books.journaled + exporter.journaled + exporter.on_disk,
+            quarantined: books.quarantined,
+            damaged: books.damaged,
         }
     };
     books
@@ -48,7 +60,8 @@ pub(super) fn rows(books: &Books) -> Vec<(&str, Row)> {
 impl Row {
     pub(super) fn is_balanced(&self) -> bool {
         let left = self.refused + self.dropped + self.exported + self.abandoned + self.missed;
-        self.received + self.created == left + self.held + self.queued
+        let logs = self.journaled + self.quarantined + self.damaged;
+        self.received + self.created + self.replayed == left + self.held + self.queued + logs
     }
 
     /// The sum of two pipelines' rows balances when both do.
@@ -63,6 +76,10 @@ impl Row {
         self.missed += other.missed;
         self.held += other.held;
         self.queued += other.queued;
+        self.replayed += other.replayed;
+        self.journaled += other.journaled;
+        self.quarantined += other.quarantined;
+        self.damaged += other.damaged;
     }
 }
 
@@ -106,6 +123,33 @@ mod tests {
             (worst.exported, worst.dropped, worst.failed, worst.queued),
             (3, 4, 4, 1)
         );
+    }
+
+    /// What came from the logs and what stays there is in the rows.
+    #[test]
+    fn logs_are_in_the_rows() {
+        let books = Books {
+            received: 10,
+            replayed: 7,
+            journaled: 2,
+            quarantined: 1,
+            damaged: 3,
+            forwarded: 11,
+            exporters: vec![ExporterBooks {
+                name: "slow".to_owned(),
+                entered: 11,
+                recovered: 5,
+                sent: 6,
+                on_disk: 8,
+                journaled: 2,
+                ..ExporterBooks::default()
+            }],
+            ..Books::default()
+        };
+        assert!(books.is_balanced());
+        let row = worst(&books);
+        assert!(row.is_balanced(), "{row:?}");
+        assert_eq!((row.replayed, row.journaled), (12, 12));
     }
 
     /// An exporter that came while the pipeline ran is not judged by what passed before it.
