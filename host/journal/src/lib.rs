@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod arbitrary;
 mod counters;
 mod finished;
 mod format;
@@ -20,6 +21,8 @@ mod store;
 pub mod vfs;
 mod writer;
 
+#[doc(hidden)]
+pub use arbitrary::recover_bytes;
 pub use counters::Counters;
 pub use options::{Options, Sync};
 pub use recover::RecoveredLog;

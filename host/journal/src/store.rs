@@ -1,28 +1,29 @@
 //! The logs of one pipeline in one directory, which one process has at a time.
 
 mod names;
+mod opened;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use spandrel_pipeline::journal::{Journal, Log};
 use tokio::time::Instant;
 
-use crate::counters::{Counted, Counters, Quiet, Quota};
-use crate::keeper::Keeper;
+use crate::counters::{Counted, Counters, Quota};
 use crate::log::DurableLog;
 use crate::options::Options;
 use crate::prepare::prepare;
-use crate::recover::{RecoveredLog, recover};
-use crate::state::{Shared, State};
-use crate::vfs::{Disk, Lock, LockError, Vfs, ensure_dir};
+use crate::recover::RecoveredLog;
+use crate::state::Shared;
+use crate::vfs::{Disk, Lock, Vfs};
 use crate::writer::Writer;
-use names::{from_dir_name, to_dir_name};
+pub(crate) use opened::Opened;
+use opened::Parts;
 
 /// Logs that wait for a segment: more than a pipeline has.
 const MOST_ORDERS: usize = 1024;
@@ -282,131 +283,6 @@ impl Journal for Store {
         };
         logs.insert(exporter.to_owned(), egress);
         Ok(log)
-    }
-}
-
-/// A log that was read.
-pub(crate) type Read = (Arc<Shared>, Keeper, RecoveredLog);
-
-/// A journal without threads.
-pub(crate) struct Opened {
-    pub(crate) vfs: Arc<dyn Vfs>,
-    pub(crate) options: Arc<Options>,
-    pub(crate) quota: Arc<Quota>,
-    pub(crate) counted: Arc<Counted>,
-    pub(crate) ingress: Read,
-    pub(crate) egress: BTreeMap<String, Read>,
-    lock: Box<dyn Lock>,
-}
-
-impl Opened {
-    pub(crate) fn new(vfs: Arc<dyn Vfs>, options: Options) -> Result<Self, OpenError> {
-        let options = Arc::new(options);
-        let lock = lock(&*vfs, &options.dir)?;
-        let quota = Arc::new(Quota::new(options.max_bytes));
-        let counted = Arc::new(Counted::default());
-        let parts = Parts {
-            vfs: &vfs,
-            options: &options,
-            quota: &quota,
-            counted: &counted,
-        };
-        let ingress = parts.log(None)?;
-        let mut egress = BTreeMap::new();
-        for exporter in exporters(&*vfs, &options.dir.join("egress"))? {
-            let read = parts.log(Some(&exporter))?;
-            egress.insert(exporter, read);
-        }
-        Ok(Self {
-            vfs,
-            options,
-            quota,
-            counted,
-            ingress,
-            egress,
-            lock,
-        })
-    }
-
-    #[cfg(test)]
-    pub(crate) fn parts(&self) -> Parts<'_> {
-        Parts {
-            vfs: &self.vfs,
-            options: &self.options,
-            quota: &self.quota,
-            counted: &self.counted,
-        }
-    }
-}
-
-/// What the logs of a journal have in common.
-pub(crate) struct Parts<'a> {
-    pub(crate) vfs: &'a Arc<dyn Vfs>,
-    pub(crate) options: &'a Arc<Options>,
-    pub(crate) quota: &'a Arc<Quota>,
-    pub(crate) counted: &'a Arc<Counted>,
-}
-
-impl Parts<'_> {
-    /// The log of this exporter, or the one at the door.
-    pub(crate) fn log(&self, exporter: Option<&str>) -> Result<Read, OpenError> {
-        let dir = &self.options.dir;
-        let (name, dir, reserved) = match exporter {
-            None => (
-                "ingress".into(),
-                dir.join("ingress"),
-                self.options.reserved(),
-            ),
-            Some(exporter) => {
-                let name = format!("egress/{exporter}");
-                (name, dir.join("egress").join(to_dir_name(exporter)), 0)
-            }
-        };
-        let shared = Shared {
-            vfs: Arc::clone(self.vfs),
-            options: Arc::clone(self.options),
-            name,
-            dir,
-            reserved,
-            quota: Arc::clone(self.quota),
-            counted: Arc::clone(self.counted),
-            quiet: Quiet::default(),
-            state: Mutex::new(State::default()),
-            prepared: Condvar::new(),
-        };
-        recover(shared, exporter.map(str::to_owned))
-    }
-}
-
-fn lock(vfs: &dyn Vfs, dir: &Path) -> Result<Box<dyn Lock>, OpenError> {
-    let io = |what, source| OpenError::Io {
-        what,
-        path: dir.to_path_buf(),
-        source,
-    };
-    ensure_dir(vfs, dir).map_err(|error| io("make the directory", error))?;
-    vfs.lock(&dir.join("lock")).map_err(|error| match error {
-        LockError::Held { pid } => OpenError::Locked {
-            path: dir.to_path_buf(),
-            pid,
-        },
-        LockError::Io(source) => io("lock the directory", source),
-    })
-}
-
-/// The exporters that have an egress log.
-fn exporters(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<String>, OpenError> {
-    match vfs.list(dir) {
-        Ok(names) => Ok(names
-            .iter()
-            .filter_map(|name| from_dir_name(name))
-            .collect()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(source) => Err(OpenError::Io {
-            what: "list the directory",
-            path: dir.to_path_buf(),
-            source,
-        }),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Appending: many records, one write, one sync.
 
 mod group;
+mod late;
 
 use std::io;
 use std::sync::{Arc, PoisonError};
@@ -46,11 +47,16 @@ struct Current {
     begun: bool,
     /// Where the next record goes.
     tail: u64,
+    /// It is as large as one batch, and goes with it.
+    single: bool,
 }
 
 impl Current {
     /// How many of these fit.
     fn fit(&self, lengths: impl Iterator<Item = u64>) -> usize {
+        if self.single {
+            return usize::from(self.tail == FIRST);
+        }
         let mut end = self.tail;
         let fits = |length: &u64| {
             end += footprint(*length);
@@ -164,16 +170,6 @@ impl Writer {
         Err(failed.map_or(Unwritten::Closed, refusal))
     }
 
-    /// What is left behind in a full segment is synced with it, when anything is at all.
-    fn sync_before_leaving(&mut self, lengths: impl Iterator<Item = u64>) -> Result<(), Unwritten> {
-        let full = self.current.as_ref();
-        let full = full.is_some_and(|current| current.fit(lengths) == 0);
-        if full && matches!(self.shared.options.sync, Sync::Interval(_)) {
-            self.sync()?;
-        }
-        Ok(())
-    }
-
     /// Makes sure that the first of these lengths fits in the current segment: how many do.
     fn room<I: Iterator<Item = u64>>(
         &mut self,
@@ -230,6 +226,7 @@ impl Writer {
             file,
             begun: false,
             tail: FIRST,
+            single: needed > usual,
         })
     }
 
@@ -282,83 +279,6 @@ impl Writer {
         if self.shared.options.sync == Sync::Group {
             self.synced = state.next;
         }
-    }
-
-    /// Whether something written waits for [`Writer::sync`].
-    pub(crate) fn is_unsynced(&self) -> bool {
-        self.synced < self.shared.state().next
-    }
-
-    /// Makes durable what was written without a sync. A failure moves it to another segment.
-    ///
-    /// # Errors
-    /// When that fails, too: then the records are where they are.
-    pub(crate) fn sync(&mut self) -> Result<(), Unwritten> {
-        let next = self.shared.state().next;
-        let Some(current) = &self.current else {
-            self.synced = next;
-            return Ok(());
-        };
-        if self.synced == next || !current.begun {
-            return Ok(());
-        }
-        let began = Instant::now();
-        if let Err(error) = current.file.sync_data() {
-            let id = current.header.id;
-            self.fence(&error);
-            self.relocate(id)?;
-        }
-        self.shared.counted.synced(began.elapsed());
-        self.synced = next;
-        Ok(())
-    }
-
-    /// Writes records that were not synced once more, from what can be read of them.
-    fn relocate(&mut self, from: u64) -> Result<(), Unwritten> {
-        let records: Vec<group::Record> = {
-            let state = self.shared.state();
-            let records = state.records.range(self.synced..);
-            let here = records.filter(|(_, entry)| entry.segment == from);
-            let numbers: Vec<(u64, Entry)> =
-                here.map(|(number, entry)| (*number, *entry)).collect();
-            drop(state);
-            let read = |(number, entry): (u64, Entry)| {
-                let bytes = crate::read::record(&self.shared, number).ok()?;
-                Some(group::Record::new(
-                    number,
-                    bytes,
-                    entry.items,
-                    entry.written,
-                ))
-            };
-            numbers.into_iter().filter_map(read).collect()
-        };
-        let mut left = records.as_slice();
-        while !left.is_empty() {
-            let count = self.room(|| left.iter().map(|record| length(&record.bytes)))?;
-            let (now, later) = left.split_at_checked(count).unwrap_or((left, &[]));
-            let group = Group::new(now.to_vec(), self.synced);
-            let written = self.write(&group);
-            let written = written.and_then(|entries| {
-                let file = self.current.as_ref().map(|current| &current.file);
-                file.map_or(Ok(()), |file| file.sync_data())?;
-                Ok(entries)
-            });
-            match written {
-                Ok(entries) => {
-                    let mut state = self.shared.state();
-                    for (number, entry) in entries {
-                        state.relocate(number, entry);
-                    }
-                }
-                Err(error) => {
-                    self.fence(&error);
-                    return Err(refusal(error));
-                }
-            }
-            left = later;
-        }
-        Ok(())
     }
 
     /// Nothing more fits in the current segment.

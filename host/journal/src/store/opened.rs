@@ -1,0 +1,140 @@
+//! Opening: the lock, the directories, the logs.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex};
+
+use super::OpenError;
+use super::names::{from_dir_name, to_dir_name};
+use crate::counters::{Counted, Quiet, Quota};
+use crate::keeper::Keeper;
+use crate::options::Options;
+use crate::recover::{RecoveredLog, recover};
+use crate::state::{Shared, State};
+use crate::vfs::{Lock, LockError, Vfs, ensure_dir};
+
+/// A log that was read.
+pub(crate) type Read = (Arc<Shared>, Keeper, RecoveredLog);
+
+/// A journal without threads.
+pub(crate) struct Opened {
+    pub(crate) vfs: Arc<dyn Vfs>,
+    pub(crate) options: Arc<Options>,
+    pub(crate) quota: Arc<Quota>,
+    pub(crate) counted: Arc<Counted>,
+    pub(crate) ingress: Read,
+    pub(crate) egress: BTreeMap<String, Read>,
+    pub(super) lock: Box<dyn Lock>,
+}
+
+impl Opened {
+    pub(crate) fn new(vfs: Arc<dyn Vfs>, options: Options) -> Result<Self, OpenError> {
+        let options = Arc::new(options);
+        let lock = lock(&*vfs, &options.dir)?;
+        let quota = Arc::new(Quota::new(options.max_bytes));
+        let counted = Arc::new(Counted::default());
+        let parts = Parts {
+            vfs: &vfs,
+            options: &options,
+            quota: &quota,
+            counted: &counted,
+        };
+        let ingress = parts.log(None)?;
+        let mut egress = BTreeMap::new();
+        for exporter in exporters(&*vfs, &options.dir.join("egress"))? {
+            let read = parts.log(Some(&exporter))?;
+            egress.insert(exporter, read);
+        }
+        Ok(Self {
+            vfs,
+            options,
+            quota,
+            counted,
+            ingress,
+            egress,
+            lock,
+        })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn parts(&self) -> Parts<'_> {
+        Parts {
+            vfs: &self.vfs,
+            options: &self.options,
+            quota: &self.quota,
+            counted: &self.counted,
+        }
+    }
+}
+
+/// What the logs of a journal have in common.
+pub(crate) struct Parts<'a> {
+    pub(crate) vfs: &'a Arc<dyn Vfs>,
+    pub(crate) options: &'a Arc<Options>,
+    pub(crate) quota: &'a Arc<Quota>,
+    pub(crate) counted: &'a Arc<Counted>,
+}
+
+impl Parts<'_> {
+    /// The log of this exporter, or the one at the door.
+    pub(crate) fn log(&self, exporter: Option<&str>) -> Result<Read, OpenError> {
+        let dir = &self.options.dir;
+        let (name, dir, reserved) = match exporter {
+            None => (
+                "ingress".into(),
+                dir.join("ingress"),
+                self.options.reserved(),
+            ),
+            Some(exporter) => {
+                let name = format!("egress/{exporter}");
+                (name, dir.join("egress").join(to_dir_name(exporter)), 0)
+            }
+        };
+        let shared = Shared {
+            vfs: Arc::clone(self.vfs),
+            options: Arc::clone(self.options),
+            name,
+            dir,
+            reserved,
+            quota: Arc::clone(self.quota),
+            counted: Arc::clone(self.counted),
+            quiet: Quiet::default(),
+            state: Mutex::new(State::default()),
+            prepared: Condvar::new(),
+        };
+        recover(shared, exporter.map(str::to_owned))
+    }
+}
+
+fn lock(vfs: &dyn Vfs, dir: &Path) -> Result<Box<dyn Lock>, OpenError> {
+    let io = |what, source| OpenError::Io {
+        what,
+        path: dir.to_path_buf(),
+        source,
+    };
+    ensure_dir(vfs, dir).map_err(|error| io("make the directory", error))?;
+    vfs.lock(&dir.join("lock")).map_err(|error| match error {
+        LockError::Held { pid } => OpenError::Locked {
+            path: dir.to_path_buf(),
+            pid,
+        },
+        LockError::Io(source) => io("lock the directory", source),
+    })
+}
+
+/// The exporters that have an egress log.
+fn exporters(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<String>, OpenError> {
+    match vfs.list(dir) {
+        Ok(names) => Ok(names
+            .iter()
+            .filter_map(|name| from_dir_name(name))
+            .collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(OpenError::Io {
+            what: "list the directory",
+            path: dir.to_path_buf(),
+            source,
+        }),
+    }
+}
