@@ -138,6 +138,12 @@ impl Tally {
         self.count.on_disk == self.count.items
     }
 
+    /// How many guards it carries.
+    #[cfg(test)]
+    pub(super) fn guards(&self) -> usize {
+        self.guards.len()
+    }
+
     /// The books they stand in.
     pub fn ledger(&self) -> &Arc<Ledger> {
         &self.ledger

@@ -112,3 +112,78 @@ fn exporters_come_and_go() {
     forward(1, &[1]);
     assert!(!ledger.books().is_balanced(), "{ledger}");
 }
+
+/// The parts of a batch that was merged from thousands hold one guard each, and parts that come
+/// together again do not have it twice; it completes with the last of them all the same.
+#[tokio::test]
+async fn guards_do_not_multiply() {
+    let ledger = ledger();
+    let mut merged = ledger.receive(1);
+    let mut completed = Vec::new();
+    for _ in 0..5000 {
+        let mut tally = ledger.receive(1);
+        let (guard, ends) = Guard::new();
+        tally.guard(guard);
+        completed.push(ends);
+        merged.join(tally);
+    }
+    assert_eq!(merged.guards(), 5000);
+    let parts: Vec<_> = (0..5001).map(|_| merged.split(1)).collect();
+    assert!(parts.iter().all(|part| part.guards() == 1));
+    let mut parts = parts.into_iter();
+    let mut all = parts.next().expect("a part");
+    parts.for_each(|part| all.join(part));
+    assert_eq!((all.items(), all.guards()), (5001, 1));
+    drop(merged);
+    assert!(completed.iter_mut().all(|ends| ends.try_recv().is_err()));
+    all.drop_all(COLUMN, Reason::Fault);
+    for ends in completed {
+        assert_eq!(ends.await, Ok(crate::completion::Completed::Done));
+    }
+}
+
+/// Items that a log has are not abandoned, in whatever account and however they were cut and
+/// joined; the others are.
+#[test]
+fn what_a_log_has_is_not_abandoned() {
+    let ledger = ledger();
+    let check = || assert!(ledger.books().is_balanced(), "{ledger}");
+    let mut tally = ledger.receive(10);
+    tally.journal(Guard::new().0);
+    tally.transfer(Account::Chain);
+    tally.join(ledger.create(4));
+    check();
+    drop(tally.split(6));
+    check();
+    let books = ledger.books();
+    assert_eq!((books.journaled, books.abandoned), (2, 4));
+    tally.split(3).refuse();
+    check();
+    assert_eq!((ledger.books().journaled, ledger.books().refused), (5, 0));
+    let again = ledger.replay(3, true, Guard::new().0);
+    let mut queued = again.forward(0..2);
+    check();
+    queued.remove(0).spill();
+    drop(queued);
+    check();
+    ledger.recover(0, 7);
+    let loaded = ledger.load(0, 6, Guard::new().0);
+    check();
+    drop(loaded);
+    drop(tally);
+    let books = ledger.books();
+    assert!(books.is_balanced() && books.is_settled(), "{ledger}");
+    let [one, other] = [&books.exporters[0], &books.exporters[1]];
+    assert_eq!((one.recovered, one.on_disk, one.journaled), (7, 10, 0));
+    assert_eq!((other.on_disk, other.journaled), (0, 3));
+    assert_eq!(
+        (books.journaled, books.returned, books.abandoned),
+        (10, 3, 4)
+    );
+    assert_eq!(books.kept_on_disk(), 7 + 10 + 3);
+    let text = ledger.to_string();
+    assert!(
+        text.contains("replayed 3") && text.contains("on disk 10"),
+        "{text}"
+    );
+}
