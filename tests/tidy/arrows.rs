@@ -7,17 +7,19 @@ use serde_json::Value;
 use crate::tree::{report, root};
 
 /// Which of our crates each may use.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("spandrel-wire", &[]),
     ("spandrel-pipeline", &["spandrel-wire"]),
     ("spandrel-plugin", &["spandrel-pipeline", "spandrel-wire"]),
     ("spandrel-otlp", &["spandrel-pipeline", "spandrel-wire"]),
     ("spandrel-journal", &["spandrel-pipeline", "spandrel-wire"]),
+    ("spandrel-fetch", &[]),
     ("spandrel-bench", &["spandrel-wire"]),
     (
         "spandrel",
         &[
             "spandrel-bench",
+            "spandrel-fetch",
             "spandrel-journal",
             "spandrel-otlp",
             "spandrel-plugin",
@@ -53,7 +55,9 @@ const HEAVY: [(&str, &[&str]); 6] = [
         "tonic",
         &["spandrel-otlp", "spandrel-bench", "spandrel-tests"],
     ),
-    ("rustls", &["spandrel-otlp"]),
+    // What fetches plugins shares nothing with what carries items: it talks to other hosts, by other
+    // rules, and `otlp` must not be able to reach it.
+    ("rustls", &["spandrel-otlp", "spandrel-fetch"]),
     ("clap", &["spandrel"]),
     ("prometheus", &["spandrel"]),
     ("wit-bindgen", &["spandrel-guest", "spandrel-test-guests"]),

@@ -84,9 +84,9 @@ impl Artifact {
     pub fn read(path: &Path) -> Result<Self, LoadError> {
         let name = path.display().to_string();
         match read_within(path, MAX_BYTES) {
-            Ok(Some(bytes)) => Self::from_bytes(&name, bytes),
-            Ok(None) => Err(too_large(name)),
-            Err(source) => Err(LoadError::Read {
+            Ok(bytes) => Self::from_bytes(&name, bytes),
+            Err(ReadError::TooLarge { .. }) => Err(too_large(name)),
+            Err(ReadError::Io(source)) => Err(LoadError::Read {
                 module: name,
                 source,
             }),
@@ -131,21 +131,38 @@ fn too_large(module: String) -> LoadError {
     }
 }
 
-/// The file's bytes, or nothing when there are more than `limit`.
-fn read_within(path: &Path, limit: u64) -> std::io::Result<Option<Vec<u8>>> {
+/// Why a file was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The system says so.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// It has more bytes than it may.
+    #[error("it is larger than {} KiB", limit_bytes >> 10)]
+    TooLarge {
+        /// As many.
+        limit_bytes: u64,
+    },
+}
+
+/// The file's bytes, at most `limit_bytes`.
+pub(crate) fn read_within(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, ReadError> {
     // Opening a named pipe would wait for somebody to write to it, for ever.
     if !std::fs::metadata(path)?.is_file() {
-        return Err(std::io::Error::other("it is not a file"));
+        return Err(std::io::Error::other("it is not a file").into());
     }
     let file = std::fs::File::open(path)?;
-    if file.metadata()?.len() > limit {
-        return Ok(None);
+    if file.metadata()?.len() > limit_bytes {
+        return Err(ReadError::TooLarge { limit_bytes });
     }
     let mut bytes = Vec::new();
     // A file may grow while it is read: the limit holds for the bytes.
-    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-    let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    Ok((length <= limit).then_some(bytes))
+    file.take(limit_bytes.saturating_add(1))
+        .read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limit_bytes {
+        return Err(ReadError::TooLarge { limit_bytes });
+    }
+    Ok(bytes)
 }
 
 fn check_kind(name: &str, bytes: &[u8]) -> Result<(), LoadError> {
@@ -173,7 +190,7 @@ fn describe(bytes: &[u8]) -> String {
 mod tests {
     use std::fs;
 
-    use super::{Artifact, Digest, MAX_BYTES, read_within};
+    use super::{Artifact, Digest, MAX_BYTES, ReadError, read_within};
 
     fn message(content: &[u8]) -> String {
         let directory = tempfile::tempdir().expect("a directory");
@@ -250,10 +267,8 @@ mod tests {
     fn a_file_over_the_limit_is_not_read() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         fs::write(file.path(), [7; 10]).expect("written");
-        assert_eq!(
-            read_within(file.path(), 10).expect("read"),
-            Some(vec![7; 10])
-        );
-        assert_eq!(read_within(file.path(), 9).expect("read"), None);
+        assert_eq!(read_within(file.path(), 10).expect("read"), [7; 10]);
+        let error = read_within(file.path(), 9).expect_err("too large");
+        assert!(matches!(error, ReadError::TooLarge { limit_bytes: 9 }));
     }
 }

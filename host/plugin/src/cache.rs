@@ -17,13 +17,13 @@ use wasmtime::component::Component;
 
 use crate::artifact::{Artifact, Digest};
 
-mod trusted;
+pub(crate) mod trusted;
 
 /// Files that are kept; the oldest go. 64: some generations of every plugin of a large config, at
 /// a few hundred KiB each.
 const FILES: usize = 64;
 /// The largest file that is read back. Compiled code is about four times its component.
-const FILE_BYTES: u64 = 8 * crate::artifact::MAX_BYTES;
+pub(crate) const FILE_BYTES: u64 = 8 * crate::artifact::MAX_BYTES;
 /// Marks the layout of the files.
 const MAGIC: &[u8; 16] = b"spandrel-code-1\n";
 const EXTENSION: &str = "compiled";
@@ -40,15 +40,20 @@ pub enum Code {
     Cached,
 }
 
-/// The user's cache directory: `$XDG_CACHE_HOME/spandrel/compiled`, or under `~/.cache`.
-pub fn default_directory() -> Option<PathBuf> {
+/// The user's cache directory: `$XDG_CACHE_HOME/spandrel`, or under `~/.cache`.
+pub fn default_base() -> Option<PathBuf> {
     let absolute = |name| {
         std::env::var_os(name)
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
     };
     let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
-    Some(base.join("spandrel").join("compiled"))
+    Some(base.join("spandrel"))
+}
+
+/// Where compiled code is kept in there.
+pub fn default_directory() -> Option<PathBuf> {
+    Some(default_base()?.join("compiled"))
 }
 
 /// The directory is not fit to hold code that we run.
@@ -108,29 +113,24 @@ impl CodeCache {
         })
     }
 
-    /// The component, from the cache when it is there. `compile` runs when it is not.
-    pub(crate) fn component(
-        &self,
-        engine: &wasmtime::Engine,
-        artifact: &Artifact,
-        compile: impl FnOnce() -> wasmtime::Result<Component>,
-    ) -> wasmtime::Result<(Component, bool)> {
-        let key = self.key(artifact);
-        let path = self.directory.join(format!("{key}.{EXTENSION}"));
-        match self.read(engine, &path, key) {
-            Ok(Some(component)) => return Ok((component, true)),
-            Ok(None) => {}
-            Err(error) => tracing::warn!(
+    /// The component, when its code is here. A file that is not good costs a warning.
+    pub(crate) fn find(&self, engine: &wasmtime::Engine, artifact: &Artifact) -> Option<Component> {
+        let (path, key) = self.place(artifact);
+        let found = self.read(engine, &path, key);
+        found.unwrap_or_else(|error| {
+            tracing::warn!(
                 file = %path.display(),
                 error = &error as &dyn std::error::Error,
                 "compiled plugin not usable, compiling again"
-            ),
-        }
-        let component = compile()?;
-        let written = component
-            .serialize()
-            .map_err(io::Error::other)
-            .and_then(|code| self.write(&path, key, &code));
+            );
+            None
+        })
+    }
+
+    /// Keeps a component's code. What cannot be kept costs a warning, and a compilation later.
+    pub(crate) fn keep(&self, artifact: &Artifact, code: io::Result<impl AsRef<[u8]>>) {
+        let (path, key) = self.place(artifact);
+        let written = code.and_then(|code| self.write(&path, key, code.as_ref()));
         if let Err(error) = written {
             tracing::warn!(
                 file = %path.display(),
@@ -138,7 +138,11 @@ impl CodeCache {
                 "compiled plugin not cached"
             );
         }
-        Ok((component, false))
+    }
+
+    fn place(&self, artifact: &Artifact) -> (PathBuf, Digest) {
+        let key = self.key(artifact);
+        (self.directory.join(format!("{key}.{EXTENSION}")), key)
     }
 
     /// Names a component for this engine.
@@ -233,7 +237,7 @@ fn seal(key: Digest, code: &[u8]) -> Digest {
 }
 
 /// A digest of everything that compiled code depends on beside its component.
-fn compatibility(engine: &wasmtime::Engine) -> Digest {
+pub(crate) fn compatibility(engine: &wasmtime::Engine) -> Digest {
     /// Feeds a hash of the standard library's kind into a digest that is the same in each process.
     struct Digesting(Sha256);
     impl Hasher for Digesting {

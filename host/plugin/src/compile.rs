@@ -4,14 +4,23 @@
 //! functions of a plugin in parallel on the pool of threads that it is called from; that pool is
 //! made here for one plugin and ends with it, because a thread whose priority was lowered cannot
 //! raise it again.
+//!
+//! The daemon compiles in a process of its own ([`child`] starts it and waits for it, [`confined`]
+//! is what runs in it): the compiler is outside of what wasmtime promises of untrusted code, and a
+//! process can be given limits and be ended.
+
+pub mod child;
+pub mod confined;
+mod frame;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 /// The priority of background work (`man 2 setpriority`): against a thread of the data path that
 /// wants the same core, one of these gets a tenth of it. At the lowest, 19, it would get 1.5 %, and
@@ -28,6 +37,10 @@ pub struct CompileLimits {
     pub time: Duration,
     /// Whether other work of the process goes first: at a low priority, on half the cores.
     pub background: bool,
+    /// Address space of the process that compiles. 2 GiB: it has 1.2 GiB before it begins (the
+    /// program, and what its allocator sets aside), a plugin of 260 KiB takes 60 MiB more, one of
+    /// 10 MiB some 500.
+    pub memory_bytes: u64,
 }
 
 impl Default for CompileLimits {
@@ -35,8 +48,26 @@ impl Default for CompileLimits {
         Self {
             time: Duration::from_secs(60),
             background: false,
+            memory_bytes: 2 << 30,
         }
     }
+}
+
+/// Where the compiler runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Compile {
+    /// On threads of this process: for tests and benches. A compile that does not end cannot be
+    /// stopped, and memory has no limit.
+    #[default]
+    InProcess,
+    /// In a process of its own, which this program starts with these arguments, and which calls
+    /// [`confined::main`].
+    Child {
+        /// The program.
+        program: PathBuf,
+        /// Its arguments.
+        arguments: Vec<String>,
+    },
 }
 
 /// Why there is no result.
@@ -52,7 +83,8 @@ pub(crate) enum NotCompiled {
     Threads(ThreadPoolBuildError),
 }
 
-/// Compiles one plugin at a time. So at most one that does not end is ever running.
+/// Compiles one plugin at a time. So at most one that does not end is ever running in this process,
+/// and what a child takes is taken once.
 pub(crate) struct Compiler {
     turn: Arc<Semaphore>,
     /// When the one that has its turn should be done.
@@ -66,24 +98,36 @@ impl fmt::Debug for Compiler {
 }
 
 /// Held by the work, not by who waits for it: it ends when the work does.
-struct Turn {
+#[derive(Debug)]
+pub(crate) struct Turn {
     _permit: OwnedSemaphorePermit,
-    due: Arc<Mutex<Option<Instant>>>,
+    shared: Arc<Mutex<Option<Instant>>>,
+    /// When the work should be done.
+    due: Instant,
 }
 
 impl Turn {
-    fn new(permit: OwnedSemaphorePermit, due: Arc<Mutex<Option<Instant>>>, at: Instant) -> Self {
-        set(&due, Some(at));
+    fn new(
+        permit: OwnedSemaphorePermit,
+        shared: Arc<Mutex<Option<Instant>>>,
+        due: Instant,
+    ) -> Self {
+        set(&shared, Some(due));
         Self {
             _permit: permit,
+            shared,
             due,
         }
+    }
+
+    pub(crate) fn due(&self) -> Instant {
+        self.due
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        set(&self.due, None);
+        set(&self.shared, None);
     }
 }
 
@@ -99,51 +143,57 @@ impl Compiler {
         }
     }
 
-    /// Runs `work` on threads made for it, and waits for it. A caller that stops waiting does not
-    /// stop it.
-    pub(crate) async fn run<T, F>(&self, limits: CompileLimits, work: F) -> Result<T, NotCompiled>
-    where
-        T: Send + 'static,
-        F: FnOnce() -> T + Send + 'static,
-    {
-        let permit = self.wait(limits.time).await?;
-        let due = Instant::now() + limits.time;
-        let turn = Turn::new(permit, Arc::clone(&self.due), due);
-        let threads = threads(limits.background).map_err(NotCompiled::Threads)?;
-        let (done, result) = oneshot::channel();
-        threads.spawn(move || {
-            let _turn = turn;
-            // A caller that gave up does not want it.
-            drop(done.send(work()));
-        });
-        // The pool ends once its work is done.
-        drop(threads);
-        match timeout(limits.time, result).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(_)) => Err(NotCompiled::Panicked),
-            Err(_) => Err(NotCompiled::Late),
-        }
-    }
-
-    /// Waits for the one before, for as long as that may take.
-    async fn wait(&self, longest: Duration) -> Result<OwnedSemaphorePermit, NotCompiled> {
+    /// Waits for the one before, for as long as that may take; the time begins then.
+    pub(crate) async fn turn(&self, limits: CompileLimits) -> Result<Arc<Turn>, NotCompiled> {
         let due = *self.due.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = due.unwrap_or_else(|| Instant::now() + longest);
-        let turn = timeout_at(due, Arc::clone(&self.turn).acquire_owned()).await;
-        turn.ok().and_then(Result::ok).ok_or(NotCompiled::Busy)
+        let due = due.unwrap_or_else(|| Instant::now() + limits.time);
+        let permit = timeout_at(due, Arc::clone(&self.turn).acquire_owned()).await;
+        let permit = permit.ok().and_then(Result::ok);
+        let permit = permit.ok_or(NotCompiled::Busy)?;
+        let due = Instant::now() + limits.time;
+        Ok(Arc::new(Turn::new(permit, Arc::clone(&self.due), due)))
+    }
+}
+
+/// Runs `work` on threads made for it, and waits for it until its turn is over. A caller that stops
+/// waiting does not stop it.
+pub(crate) async fn run<T, F>(turn: &Arc<Turn>, background: bool, work: F) -> Result<T, NotCompiled>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    let due = turn.due();
+    let turn = Arc::clone(turn);
+    let threads = threads(background).map_err(NotCompiled::Threads)?;
+    let (done, result) = oneshot::channel();
+    threads.spawn(move || {
+        let _turn = turn;
+        // A caller that gave up does not want it.
+        drop(done.send(work()));
+    });
+    // The pool ends once its work is done.
+    drop(threads);
+    match timeout_at(due, result).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(_)) => Err(NotCompiled::Panicked),
+        Err(_) => Err(NotCompiled::Late),
+    }
+}
+
+/// Threads for the compiler.
+fn thread_count(background: bool) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // Low priority alone does not leave a quota of CPU time (of a container) to the data path.
+    if background {
+        (cores / 2).max(1)
+    } else {
+        cores
     }
 }
 
 fn threads(background: bool) -> Result<rayon::ThreadPool, ThreadPoolBuildError> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    // Low priority alone does not leave a quota of CPU time (of a container) to the data path.
-    let count = if background {
-        (cores / 2).max(1)
-    } else {
-        cores
-    };
     ThreadPoolBuilder::new()
-        .num_threads(count)
+        .num_threads(thread_count(background))
         .thread_name(|number| format!("compile-{number}"))
         // Without a handler a panic ends the process. The sender of the result is gone by then,
         // which says it.

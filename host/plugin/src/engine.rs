@@ -10,8 +10,10 @@ use wasmtime::component::Linker;
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy};
 
 use crate::abi;
-use crate::cache::CodeCache;
-use crate::compile::Compiler;
+use crate::artifact::Digest;
+use crate::cache::{CodeCache, compatibility};
+use crate::compile::child::Program;
+use crate::compile::{Compile, Compiler};
 use crate::limits;
 use crate::store::Guest;
 
@@ -36,6 +38,8 @@ pub struct EngineConfig {
     pub instances: u32,
     /// Where compiled code is kept; none to compile at every load.
     pub cache: Option<PathBuf>,
+    /// Where the compiler runs.
+    pub compile: Compile,
 }
 
 impl Default for EngineConfig {
@@ -43,6 +47,7 @@ impl Default for EngineConfig {
         Self {
             instances: 128,
             cache: crate::cache::default_directory(),
+            compile: Compile::InProcess,
         }
     }
 }
@@ -68,6 +73,8 @@ struct Inner {
     wasmtime: wasmtime::Engine,
     cache: Option<CodeCache>,
     compiler: Compiler,
+    compile: Compile,
+    compatibility: Digest,
     v0_1: Linker<Guest>,
 }
 
@@ -88,6 +95,7 @@ impl Engine {
         };
         let wasmtime =
             wasmtime::Engine::new(&settings(config)).map_err(|error| failed(error.into()))?;
+        let compatibility = compatibility(&wasmtime);
         let v0_1 = abi::v0_1::linker(&wasmtime).map_err(|error| failed(error.into()))?;
         start_clock(&wasmtime).map_err(|error| failed(error.into()))?;
         let cache = config.cache.as_deref().and_then(|directory| {
@@ -106,6 +114,8 @@ impl Engine {
                 wasmtime,
                 cache,
                 compiler: Compiler::new(),
+                compile: config.compile.clone(),
+                compatibility,
                 v0_1,
             }),
         })
@@ -123,12 +133,38 @@ impl Engine {
         &self.inner.compiler
     }
 
+    /// The process to compile in; none to compile here.
+    pub(crate) fn program(&self) -> Option<Program<'_>> {
+        match &self.inner.compile {
+            Compile::InProcess => None,
+            Compile::Child { program, arguments } => Some(Program {
+                path: program,
+                arguments,
+                engine: self.inner.compatibility,
+            }),
+        }
+    }
+
     pub(crate) fn v0_1(&self) -> &Linker<Guest> {
         &self.inner.v0_1
     }
 }
 
+/// An engine that only compiles: the same code, and no room for instances, which would be address
+/// space that the limit on it counts.
+pub(crate) fn for_compiling() -> wasmtime::Result<wasmtime::Engine> {
+    wasmtime::Engine::new(&code_settings())
+}
+
 fn settings(config: &EngineConfig) -> Config {
+    let mut settings = code_settings();
+    let pool = InstanceAllocationStrategy::Pooling(pool(config.instances));
+    settings.allocation_strategy(pool);
+    settings
+}
+
+/// All that compiled code depends on.
+fn code_settings() -> Config {
     let mut settings = Config::new();
     settings
         .strategy(Strategy::Cranelift)
@@ -145,8 +181,7 @@ fn settings(config: &EngineConfig) -> Config {
         .wasm_exceptions(false)
         .wasm_wide_arithmetic(false)
         .wasm_custom_page_sizes(false)
-        .wasm_stack_switching(false)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config.instances)));
+        .wasm_stack_switching(false);
     settings
 }
 
@@ -182,4 +217,21 @@ fn start_clock(engine: &wasmtime::Engine) -> std::io::Result<()> {
             }
         })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Code that was compiled without a pool runs in one: both engines say that it fits.
+    #[test]
+    fn code_of_the_compiling_engine_fits() {
+        let running = settings(&EngineConfig {
+            instances: 2,
+            ..EngineConfig::default()
+        });
+        let running = wasmtime::Engine::new(&running).expect("an engine");
+        let compiling = for_compiling().expect("an engine");
+        assert_eq!(compatibility(&running), compatibility(&compiling));
+    }
 }

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use spandrel_pipeline::stage::Fault;
 
+use crate::compile::child::ChildError;
+use crate::signature::SignatureError;
+
 /// Why a plugin did not load: what, where, and what to do about it. The running generation, if
 /// any, stays.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +43,15 @@ pub enum LoadError {
         pinned: String,
         /// What the file has.
         found: String,
+    },
+    /// It does not come from somebody who is trusted.
+    #[error("plugin `{module}` is not signed as it must be")]
+    Signature {
+        /// The plugin's file, or the name of an upload.
+        module: String,
+        /// In what way.
+        #[source]
+        source: SignatureError,
     },
     /// The file is a core WebAssembly module.
     #[error(
@@ -113,7 +125,16 @@ pub enum LoadError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The compiler was not done in time. It cannot be stopped, so it still runs.
+    /// The process that compiles did not do it.
+    #[error("cannot compile plugin `{module}`")]
+    Child {
+        /// The plugin's file, or the name of an upload.
+        module: String,
+        /// Why not.
+        #[source]
+        source: ChildError,
+    },
+    /// The compiler was not done in time. In this process it cannot be stopped, so it still runs.
     #[error(
         "compiling plugin `{module}` took longer than {} ms and still goes on: \
          no other plugin is compiled before it ends; build a smaller plugin, or allow more time",

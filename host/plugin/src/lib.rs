@@ -1,7 +1,7 @@
 //! WebAssembly plugins: the only crate that knows wasmtime.
 //!
 //! Read in the order in which a plugin comes alive: [`engine`] (one for the process), [`artifact`]
-//! (the file), [`compile`] and [`cache`] (its code), [`load`] and [`generation`] (bytes + config,
+//! (the file), [`signature`] (who made it), [`compile`] and [`cache`] (its code), [`load`] and [`generation`] (bytes + config,
 //! checked and configured), [`instance`] (one store, called by one shard), [`probation`] (whether a
 //! new generation does as well as the one before). [`limits`] is what a guest may use, [`log`] and
 //! [`metrics`] are what it may say, [`error`] is why it did not load.
@@ -23,11 +23,12 @@ pub mod load;
 pub mod log;
 pub mod metrics;
 pub mod probation;
+pub mod signature;
 mod store;
 mod text;
 
 pub use cache::Code;
-pub use compile::CompileLimits;
+pub use compile::{Compile, CompileLimits};
 pub use engine::{Engine, EngineConfig};
 pub use error::LoadError;
 pub use generation::Generation;
@@ -36,3 +37,4 @@ pub use limits::Limits;
 pub use load::{Load, Module};
 pub use metrics::Metrics;
 pub use probation::ProbationConfig;
+pub use signature::{PublicKey, SignatureSource, Signing};

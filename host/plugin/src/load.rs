@@ -1,5 +1,6 @@
 //! What to load, and its first half: read, identified, compiled.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,11 +10,14 @@ use wasmtime::component::Component;
 
 use crate::artifact::{Artifact, Digest};
 use crate::cache::Code;
-use crate::compile::{CompileLimits, NotCompiled};
+use crate::cache::trusted;
+use crate::compile::child::ChildError;
+use crate::compile::{self, CompileLimits, NotCompiled, Turn};
 use crate::engine::Engine;
 use crate::error::LoadError;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::signature::Signing;
 
 /// Where a plugin's bytes are.
 #[derive(Clone, Debug)]
@@ -50,16 +54,25 @@ impl Module<'_> {
         }
     }
 
-    /// How its bytes are got, on another thread.
-    fn reader(&self) -> impl FnOnce() -> Result<Artifact, LoadError> + Send + 'static {
+    /// How its bytes are got and checked, on another thread.
+    fn reader(
+        &self,
+        pinned: Option<Digest>,
+        signing: Option<Signing>,
+    ) -> impl FnOnce() -> Result<Artifact, LoadError> + Send + 'static {
         let name = self.name();
         let source = match self {
             Self::File(path) => Err(path.to_path_buf()),
             Self::Bytes { bytes, .. } => Ok(bytes.clone()),
         };
-        move || match source {
-            Ok(bytes) => Artifact::from_bytes(&name, bytes),
-            Err(path) => Artifact::read(&path),
+        move || {
+            let (artifact, path) = match source {
+                Ok(bytes) => (Artifact::from_bytes(&name, bytes)?, None),
+                Err(path) => (Artifact::read(&path)?, Some(path)),
+            };
+            check_pinned(&artifact, pinned)?;
+            check_signed(&artifact, path.as_deref(), signing.as_ref())?;
+            Ok(artifact)
         }
     }
 }
@@ -75,6 +88,8 @@ pub struct Load<'a> {
     pub module: Module<'a>,
     /// The sha256 that the file must have, when the config pins one.
     pub pinned: Option<Digest>,
+    /// Who must have signed it, where somebody must.
+    pub signing: Option<Signing>,
     /// The stage's `config`, as JSON.
     pub config: &'a str,
     /// What each instance may use.
@@ -93,22 +108,93 @@ pub(crate) struct Loaded {
 }
 
 /// Reads and compiles. In this order, so that each problem is found before the work that comes
-/// after it: the size before the content, the pinned digest before the compiler.
+/// after it: the size before the content, the pinned digest and the signature before the compiler.
 pub(crate) async fn compile(engine: &Engine, load: &Load<'_>) -> Result<Loaded, LoadError> {
-    let module = load.module.name();
-    let pinned = load.pinned;
-    let read = load.module.reader();
-    let shared = engine.clone();
-    let log = tracing::dispatcher::get_default(Clone::clone);
-    let work = move || {
-        // What the cache says belongs in the log of the caller.
-        let _log = tracing::dispatcher::set_default(&log);
-        let artifact = read()?;
-        check_pinned(&artifact, pinned)?;
-        compile_here(&shared, artifact)
+    let work = Work {
+        engine,
+        module: load.module.name(),
+        limits: load.compile,
+        turn: engine
+            .compiler()
+            .turn(load.compile)
+            .await
+            .map_err(|problem| not_compiled(problem, load.module.name(), load.compile))?,
     };
-    let done = engine.compiler().run(load.compile, work).await;
-    done.unwrap_or_else(|problem| Err(not_compiled(problem, module, load.compile)))
+    let started = Instant::now();
+    let read = load.module.reader(load.pinned, load.signing.clone());
+    let is_here = engine.program().is_none();
+    let found = work.run(move |engine| {
+        let artifact = read()?;
+        let cached = engine.cache();
+        match cached.and_then(|cache| cache.find(engine.wasmtime(), &artifact)) {
+            Some(component) => Ok((artifact, Some((component, true)))),
+            None if is_here => {
+                let component = compile_here(engine, &artifact)?;
+                Ok((artifact, Some((component, false))))
+            }
+            None => Ok((artifact, None)),
+        }
+    });
+    let (artifact, found) = found.await?;
+    let (component, is_cached) = match found {
+        Some(found) => found,
+        None => (compile_in_child(&work, &artifact).await?, false),
+    };
+    let code = if is_cached {
+        Code::Cached
+    } else {
+        Code::Compiled {
+            elapsed: started.elapsed(),
+        }
+    };
+    Ok(Loaded {
+        component,
+        artifact,
+        code,
+    })
+}
+
+/// One plugin's turn with the compiler.
+struct Work<'a> {
+    engine: &'a Engine,
+    module: String,
+    limits: CompileLimits,
+    turn: Arc<Turn>,
+}
+
+impl Work<'_> {
+    /// Runs a part of it on threads made for it.
+    async fn run<T: Send + 'static>(
+        &self,
+        part: impl FnOnce(&Engine) -> Result<T, LoadError> + Send + 'static,
+    ) -> Result<T, LoadError> {
+        let engine = self.engine.clone();
+        let log = tracing::dispatcher::get_default(Clone::clone);
+        let part = move || {
+            // What the cache says belongs in the log of the caller.
+            let _log = tracing::dispatcher::set_default(&log);
+            part(&engine)
+        };
+        let done = compile::run(&self.turn, self.limits.background, part).await;
+        done.unwrap_or_else(|problem| Err(not_compiled(problem, self.module.clone(), self.limits)))
+    }
+}
+
+fn check_signed(
+    artifact: &Artifact,
+    path: Option<&Path>,
+    signing: Option<&Signing>,
+) -> Result<(), LoadError> {
+    let Some(signing) = signing else {
+        return Ok(());
+    };
+    let checked = signing.check(path, artifact.bytes());
+    let key = checked.map_err(|source| LoadError::Signature {
+        module: artifact.name().to_owned(),
+        source,
+    })?;
+    tracing::info!(module = artifact.name(), key = %key, "plugin signature is good");
+    Ok(())
 }
 
 fn check_pinned(artifact: &Artifact, pinned: Option<Digest>) -> Result<(), LoadError> {
@@ -122,30 +208,52 @@ fn check_pinned(artifact: &Artifact, pinned: Option<Digest>) -> Result<(), LoadE
     }
 }
 
-fn compile_here(engine: &Engine, artifact: Artifact) -> Result<Loaded, LoadError> {
-    let started = Instant::now();
-    let wasmtime = engine.wasmtime();
-    let compile = || Component::from_binary(wasmtime, artifact.bytes());
-    let compiled = match engine.cache() {
-        Some(cache) => cache.component(wasmtime, &artifact, compile),
-        None => compile().map(|component| (component, false)),
+fn compile_here(engine: &Engine, artifact: &Artifact) -> Result<Component, LoadError> {
+    let compiled = Component::from_binary(engine.wasmtime(), artifact.bytes());
+    let component = compiled.map_err(|error| bad_component(artifact, error.into()))?;
+    if let Some(cache) = engine.cache() {
+        cache.keep(artifact, component.serialize().map_err(io::Error::other));
+    }
+    Ok(component)
+}
+
+async fn compile_in_child(work: &Work<'_>, artifact: &Artifact) -> Result<Component, LoadError> {
+    let Some(program) = work.engine.program() else {
+        return work
+            .run({
+                let artifact = artifact.clone();
+                move |engine| compile_here(engine, &artifact)
+            })
+            .await;
     };
-    let (component, is_cached) = compiled.map_err(|error| LoadError::Compile {
-        module: artifact.name().to_owned(),
-        source: error.into(),
+    let compiled = program.compile(artifact.bytes(), work.limits, work.turn.due());
+    let code = compiled.await.map_err(|error| match error {
+        ChildError::Refused(words) => bad_component(artifact, words.into()),
+        source => LoadError::Child {
+            module: artifact.name().to_owned(),
+            source,
+        },
     })?;
-    let code = if is_cached {
-        Code::Cached
-    } else {
-        Code::Compiled {
-            elapsed: started.elapsed(),
+    let artifact = artifact.clone();
+    work.run(move |engine| {
+        let component = trusted::deserialize(engine.wasmtime(), &code)
+            .map_err(|error| bad_component(&artifact, error.into()))?;
+        if let Some(cache) = engine.cache() {
+            cache.keep(&artifact, Ok(code));
         }
-    };
-    Ok(Loaded {
-        component,
-        artifact,
-        code,
+        Ok(component)
     })
+    .await
+}
+
+fn bad_component(
+    artifact: &Artifact,
+    source: Box<dyn std::error::Error + Send + Sync>,
+) -> LoadError {
+    LoadError::Compile {
+        module: artifact.name().to_owned(),
+        source,
+    }
 }
 
 fn not_compiled(problem: NotCompiled, module: String, limits: CompileLimits) -> LoadError {

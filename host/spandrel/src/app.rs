@@ -6,7 +6,7 @@
 pub(crate) mod drain;
 pub(crate) mod exporters;
 pub(crate) mod live;
-pub(crate) mod plugins;
+pub mod plugins;
 pub(crate) mod receivers;
 mod rows;
 

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tracing::{error, info, warn};
 
+use crate::app::plugins::compile_in_child;
 use crate::app::{App, Ending, Origin, StartError};
 use crate::config::problem::ConfigError;
 use crate::config::source::Sources;
@@ -23,6 +24,9 @@ const COULD_NOT_START: u8 = 1;
 const NOT_DRAINED: u8 = 3;
 /// Bad usage or configuration: `EX_USAGE` of sysexits.h.
 const USAGE: u8 = 64;
+
+/// The subcommand that the program starts itself with.
+const COMPILE: &str = "compile-plugin";
 
 /// What plugins run on and what they are built for; a test holds it against the workspace.
 const VERSION: &str = concat!(
@@ -53,6 +57,9 @@ enum Command {
     Plugin(plugin::PluginArguments),
     /// Lets a running collector read its configuration again
     Reload(plugin::Connection),
+    /// Compiles a plugin for the collector that starts it, on its standard input and output
+    #[command(name = COMPILE, hide = true)]
+    CompilePlugin,
 }
 
 #[derive(Debug, Args)]
@@ -77,6 +84,7 @@ pub fn main() -> ExitCode {
         Some(Command::Bench(arguments)) => bench::main(&arguments),
         Some(Command::Plugin(arguments)) => plugin::main(&arguments),
         Some(Command::Reload(connection)) => plugin::reload(&connection),
+        Some(Command::CompilePlugin) => spandrel_plugin::compile::confined::main(),
         None => run(arguments.sources),
     }
 }
@@ -94,6 +102,7 @@ fn usage(message: &clap::Error) -> ExitCode {
 }
 
 fn run(arguments: SourceArguments) -> ExitCode {
+    compile_in_child(COMPILE);
     let is_default = arguments.configs.is_empty();
     let sources = sources(arguments);
     let config = match Config::load(&sources) {
@@ -151,6 +160,7 @@ async fn serve(config: Config, sources: Sources, is_default: bool) -> ExitCode {
 }
 
 fn validate(arguments: SourceArguments) -> ExitCode {
+    compile_in_child(COMPILE);
     let config = match Config::load(&sources(arguments)) {
         Ok(config) => config,
         Err(refused) => return print_problems(&refused),

@@ -9,6 +9,8 @@
 //!   (0s), `service::watch` (true), and `ack_on: queue | export` of a pipeline ([`service`]);
 //! - `durability: { dir, sync, sync_interval, max_bytes, max_age, strict }` of a pipeline
 //!   ([`durability`]), instead of `sending_queue::storage`;
+//! - `module: { file | url, sha256, signature, public_keys, on_unreachable }` ([`module`]) and
+//!   `service::plugins` ([`plugins`]): where plugins may come from, and who must have signed them;
 //! - `max_in_flight_mib` of the `otlp` receiver, and `sending_queue::max_mib`: bounds on memory that
 //!   the Collector leaves to its `memory_limiter`.
 //!
@@ -25,7 +27,9 @@ pub mod extension;
 pub mod id;
 mod json;
 pub mod memory_limiter;
+pub mod module;
 pub mod net;
+pub mod plugins;
 pub mod problem;
 pub mod processor;
 pub mod receiver;

@@ -4,6 +4,7 @@
 //! how the admin API, the watcher and the signals ask it.
 
 pub(crate) mod api;
+pub(crate) mod awaited;
 pub(crate) mod board;
 pub(crate) mod build;
 pub(crate) mod changer;
@@ -38,6 +39,8 @@ pub(crate) enum By {
     Reload,
     /// The generation did not pass its probation.
     Probation,
+    /// The plugin was not to be had before.
+    Source,
 }
 
 impl By {
@@ -48,6 +51,7 @@ impl By {
             Self::File => "file",
             Self::Reload => "reload",
             Self::Probation => "probation",
+            Self::Source => "source",
         }
     }
 }

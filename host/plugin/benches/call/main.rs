@@ -56,6 +56,7 @@ async fn bench() -> io::Result<()> {
     let engine = Engine::new(&EngineConfig {
         instances: 8,
         cache: None,
+        ..EngineConfig::default()
     })
     .expect("an engine");
     let unchanged = load(&engine, guests::guest("unchanged")).await;
@@ -117,6 +118,7 @@ async fn load(engine: &Engine, module: &std::path::Path) -> Generation {
         number: 1,
         module: module.into(),
         pinned: None,
+        signing: None,
         config: "{}",
         limits: Limits {
             // The largest batches need more than a plugin gets by default.

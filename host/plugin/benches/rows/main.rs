@@ -66,6 +66,7 @@ async fn bench() -> io::Result<()> {
     let engine = Engine::new(&EngineConfig {
         instances: 64,
         cache: None,
+        ..EngineConfig::default()
     })
     .expect("an engine");
     let jobs = guests::components(&[
@@ -170,6 +171,7 @@ async fn load(engine: &Engine, module: &Path, config: &str) -> Generation {
         number: 1,
         module: module.into(),
         pinned: None,
+        signing: None,
         config,
         limits: Limits {
             // A machine under load is no fault of the plugin.

@@ -7,10 +7,21 @@ use std::time::Duration;
 use super::LOW;
 use super::{CompileLimits, Compiler, NotCompiled};
 
+impl Compiler {
+    async fn run<T, F>(&self, limits: CompileLimits, work: F) -> Result<T, NotCompiled>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let turn = self.turn(limits).await?;
+        super::run(&turn, limits.background, work).await
+    }
+}
+
 fn within(time: Duration) -> CompileLimits {
     CompileLimits {
         time,
-        background: false,
+        ..CompileLimits::default()
     }
 }
 

@@ -15,6 +15,7 @@ fn engine(cache: &Path) -> Engine {
     let config = EngineConfig {
         instances: 2,
         cache: Some(cache.to_owned()),
+        ..EngineConfig::default()
     };
     Engine::new(&config).expect("an engine")
 }

@@ -13,6 +13,7 @@ fn engine_without_cache(instances: u32) -> Engine {
     let config = EngineConfig {
         instances,
         cache: None,
+        ..EngineConfig::default()
     };
     Engine::new(&config).expect("an engine")
 }
@@ -48,6 +49,7 @@ async fn compiling_has_a_time() {
         compile: CompileLimits {
             time: Duration::from_millis(1),
             background: true,
+            ..CompileLimits::default()
         },
         ..load(guest("chatty"))
     };

@@ -17,6 +17,7 @@ pub(crate) fn engine() -> &'static Engine {
         let config = EngineConfig {
             instances: 64,
             cache: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled")),
+            ..EngineConfig::default()
         };
         Engine::new(&config).expect("an engine")
     })
@@ -29,6 +30,7 @@ pub(crate) fn load(module: &Path) -> Load<'_> {
         number: 1,
         module: module.into(),
         pinned: None,
+        signing: None,
         config: "{}",
         limits: Limits::default(),
         compile: CompileLimits::default(),

@@ -63,6 +63,7 @@ async fn a_full_pool_is_an_error_until_one_goes() {
     let config = EngineConfig {
         instances: 1,
         cache: None,
+        ..EngineConfig::default()
     };
     let engine = Engine::new(&config).expect("an engine");
     let generation = Generation::load(&engine, load(guest("unchanged")))

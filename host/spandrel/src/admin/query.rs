@@ -55,6 +55,7 @@ pub(super) fn swap(query: Option<&str>) -> Result<SwapRequest, String> {
     for (key, value) in pairs(query) {
         match key.as_str() {
             "sha256" => request.sha256 = Some(value),
+            "signature" => request.signature = Some(value),
             "config" => {
                 let config = serde_json::from_str(&value)
                     .map_err(|error| format!("`config` is not JSON: {error}"))?;
@@ -66,7 +67,12 @@ pub(super) fn swap(query: Option<&str>) -> Result<SwapRequest, String> {
             "module" => {
                 return Err("`module` and a body are two modules; give one of them".to_owned());
             }
-            _ => return Err(unknown(&key, "sha256, config, dry_run, canary, shadow")),
+            _ => {
+                return Err(unknown(
+                    &key,
+                    "sha256, signature, config, dry_run, canary, shadow",
+                ));
+            }
         }
     }
     Ok(request)

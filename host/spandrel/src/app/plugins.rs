@@ -1,16 +1,17 @@
 //! Loads the plugins that pipelines name, each once.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
-use spandrel_pipeline::stage::Generation as _;
-use spandrel_plugin::{Code, Engine, EngineConfig, Metrics};
+use spandrel_plugin::{Compile, Engine, EngineConfig, Metrics};
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{StartError, millis, problem};
 use crate::config::Config;
 use crate::config::id::Id;
+use crate::config::plugins::Plugins as Policy;
 use crate::config::problem::Problem;
 use crate::config::processor::Wasm;
 use crate::control::build::{BuildError, Built, Plan};
@@ -34,12 +35,25 @@ impl Plugins {
         let engine = engine(config)?;
         for (id, wasm) in wanted {
             let metrics = Arc::new(Metrics::default());
-            let built = load(&engine, &id, &wasm, &metrics).await;
-            let built = built.map_err(|source| StartError::Plugin {
-                stage: id.to_string(),
-                source: Box::new(source),
-            })?;
-            let stage = Stage::new(id.clone(), wasm, metrics, built.loaded);
+            let built = load(&engine, config, &id, &wasm, &metrics).await;
+            let loaded = match built {
+                Ok(built) => built.loaded,
+                Err(error) if may_come_later(&wasm, &error) => {
+                    warn!(
+                        stage = %id,
+                        error = &error as &dyn std::error::Error,
+                        "plugin not to be had, its stage passes everything until it is"
+                    );
+                    Loaded::awaited(&wasm)
+                }
+                Err(source) => {
+                    return Err(StartError::Plugin {
+                        stage: id.to_string(),
+                        source: Box::new(source),
+                    });
+                }
+            };
+            let stage = Stage::new(id.clone(), wasm, metrics, loaded);
             plugins.stages.insert(id, stage);
         }
         plugins.engine = Some(engine);
@@ -59,11 +73,18 @@ pub(super) async fn check(config: &Config) -> Vec<Problem> {
     };
     let mut problems = Vec::new();
     for (id, wasm) in wanted {
-        if let Err(error) = load(&engine, &id, &wasm, &Arc::default()).await {
+        if let Err(error) = load(&engine, config, &id, &wasm, &Arc::default()).await
+            && !may_come_later(&wasm, &error)
+        {
             problems.push(problem(format!("processors::{id}"), &error));
         }
     }
     problems
+}
+
+/// Whether the collector starts without this plugin.
+fn may_come_later(wasm: &Wasm, error: &BuildError) -> bool {
+    wasm.module.may_be_missing() && error.is_unreachable()
 }
 
 /// Every stage once, whichever pipelines it stands in.
@@ -82,6 +103,31 @@ pub(crate) fn wanted(config: &Config) -> BTreeMap<Id, Arc<Wasm>> {
 /// space is all that it costs.
 const SPARE_INSTANCES: usize = 64;
 
+/// How this process compiles. A fact of the program, not of a configuration: only a program that can
+/// be started as a compiler can do it in a child.
+static COMPILE: OnceLock<Compile> = OnceLock::new();
+
+/// From now on plugins are compiled in a process of their own, which this program starts with this
+/// argument, and in which it calls [`spandrel_plugin::compile::confined::main`].
+pub fn compile_in_child(argument: &str) {
+    // By this name it is the very program that runs, also when its file was replaced meanwhile.
+    let ours = PathBuf::from("/proc/self/exe");
+    let program = match ours.exists() {
+        true => Some(ours),
+        false => std::env::current_exe().ok(),
+    };
+    let Some(program) = program else {
+        warn!("this program does not know its own file: plugins are compiled without limits");
+        return;
+    };
+    let compile = Compile::Child {
+        program,
+        arguments: vec![argument.to_owned()],
+    };
+    // A second time says the same.
+    COMPILE.set(compile).unwrap_or_default();
+}
+
 /// The engine for this configuration, and for what may become of it while the collector runs.
 pub(crate) fn engine(config: &Config) -> Result<Engine, StartError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -97,9 +143,15 @@ pub(crate) fn engine(config: &Config) -> Result<Engine, StartError> {
         .saturating_mul(shards)
         .saturating_mul(4)
         .saturating_add(SPARE_INSTANCES);
+    let default = EngineConfig::default();
+    let policy: &Policy = &config.service.plugins;
+    let cache_dir = policy.cache_dir.as_ref();
     let settings = EngineConfig {
         instances: u32::try_from(instances).unwrap_or(u32::MAX),
-        ..EngineConfig::default()
+        cache: cache_dir
+            .map(|base| base.join("compiled"))
+            .or(default.cache),
+        compile: COMPILE.get().cloned().unwrap_or_default(),
     };
     let started = Instant::now();
     let engine = Engine::new(&settings)?;
@@ -113,6 +165,7 @@ pub(crate) fn engine(config: &Config) -> Result<Engine, StartError> {
 
 async fn load(
     engine: &Engine,
+    config: &Config,
     id: &Id,
     wasm: &Arc<Wasm>,
     metrics: &Arc<Metrics>,
@@ -122,8 +175,10 @@ async fn load(
         engine: engine.clone(),
         stage: id.to_string(),
         number: 1,
-        source: ModuleSource::File(wasm.module.clone()),
-        pinned: wasm.sha256,
+        source: ModuleSource::Place(wasm.module.place.clone()),
+        pinned: wasm.module.sha256,
+        keys: wasm.module.keys.clone(),
+        plugins: Arc::clone(&config.service.plugins),
         config: Arc::new(wasm.config.clone()),
         limits: wasm.limits.clone(),
         metrics: Arc::clone(metrics),
@@ -144,7 +199,7 @@ pub(crate) fn log_loaded(id: &Id, loaded: &Loaded, started: Instant) {
         version = %manifest.version,
         generation = generation.number(),
         digest = %generation.digest(),
-        cached = generation.code() == Code::Cached,
+        cached = generation.is_cached(),
         elapsed_ms = millis(started),
         "plugin loaded"
     );

@@ -78,6 +78,9 @@ struct SwapArguments {
     /// What the module's bytes must hash to, in hex
     #[arg(long, value_name = "DIGEST")]
     sha256: Option<String>,
+    /// The file with the module's signature; without it MODULE.wasm.minisig, where there is one
+    #[arg(long, value_name = "PATH", requires = "module")]
+    signature: Option<PathBuf>,
     /// Another `config` for the plugin, as JSON, or @FILE with JSON in it
     #[arg(long, value_name = "JSON|@FILE", value_parser = config)]
     config: Option<serde_json::Value>,
@@ -227,14 +230,21 @@ async fn swap(client: &Client, output: Output, arguments: &SwapArguments) -> Res
     let mut request = SwapRequest {
         module: None,
         sha256: arguments.sha256.clone(),
+        signature: None,
         config: arguments.config.clone(),
         dry_run: arguments.dry_run,
         canary: arguments.canary,
         shadow: arguments.shadow,
     };
     let upload = match &arguments.module {
-        Some(module) if arguments.upload => Some(client::module(module)?),
+        Some(module) if arguments.upload => {
+            request.signature = client::signature(arguments.signature.as_deref(), module)?;
+            Some(client::module(module)?)
+        }
         Some(module) => {
+            if arguments.signature.is_some() {
+                request.signature = client::signature(arguments.signature.as_deref(), module)?;
+            }
             request.module = Some(client::absolute(module)?);
             None
         }

@@ -8,6 +8,7 @@ use super::exporter::{self, Exporter};
 use super::extension::{self, Extension, ExtensionKind};
 use super::id::Id;
 use super::net::Endpoint;
+use super::plugins::{self, Plugins};
 use super::problem::{Problem, Problems};
 use super::processor::{self, Processor};
 use super::receiver::{self, Receiver};
@@ -25,6 +26,7 @@ pub(crate) struct Components {
     pub(crate) processors: Named<Processor>,
     pub(crate) exporters: Named<Exporter>,
     pub(crate) extensions: Named<Extension>,
+    pub(crate) plugins: Arc<Plugins>,
 }
 
 /// Checks the whole tree. All problems are noted; the result is whole only when there are none.
@@ -38,6 +40,8 @@ pub(crate) fn check(root: &Node, problems: &Problems) -> (Option<Service>, Vec<P
         extension::read,
     );
     let authenticators = Authenticators::new(&extensions, root);
+    let service = top.section("service");
+    let plugins = plugins::read(&service.section("plugins"));
     let components = Components {
         receivers: read_all(
             &top,
@@ -51,7 +55,7 @@ pub(crate) fn check(root: &Node, problems: &Problems) -> (Option<Service>, Vec<P
             "processors",
             "processor",
             processor::KINDS,
-            processor::read,
+            |id, section| processor::read(id, section, &plugins),
         ),
         exporters: read_all(
             &top,
@@ -61,6 +65,7 @@ pub(crate) fn check(root: &Node, problems: &Problems) -> (Option<Service>, Vec<P
             |id, section| exporter::read(id, section, &authenticators),
         ),
         extensions,
+        plugins: Arc::clone(&plugins),
     };
     top.not_offered(
         "connectors",
@@ -73,7 +78,7 @@ pub(crate) fn check(root: &Node, problems: &Problems) -> (Option<Service>, Vec<P
         );
         return (None, Vec::new());
     }
-    let service = service::read(&top.section("service"), &components);
+    let service = service::read(&service, &components);
     let warnings = warnings(&components, service.as_ref());
     (service, warnings)
 }

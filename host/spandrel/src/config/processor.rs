@@ -1,18 +1,18 @@
 //! Processors: `wasm/NAME` is a stage; `batch` sets the batcher of its pipeline, `memory_limiter` guards
 //! its door.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use spandrel_pipeline::batcher::BatcherConfig;
 use spandrel_pipeline::stage::{FaultPolicy, HoldLimits};
 use spandrel_plugin::Limits;
-use spandrel_plugin::artifact::Digest;
 use spandrel_plugin::probation::ProbationConfig;
 
 use super::id::Id;
 use super::memory_limiter::{self, MemoryLimiter};
+use super::module::{self, Module};
+use super::plugins::Plugins;
 use super::section::Section;
 
 /// One configured processor.
@@ -38,10 +38,8 @@ pub enum ProcessorKind {
 /// A stage: a plugin with its config, limits and fault policy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wasm {
-    /// The plugin's file.
-    pub module: PathBuf,
-    /// What the file's bytes must hash to.
-    pub sha256: Option<Digest>,
+    /// Where the plugin is, and what proves that it is the right one.
+    pub module: Module,
     /// What the plugin's `configure` is given.
     pub config: serde_json::Value,
     /// What happens to a batch that the plugin fails on.
@@ -57,9 +55,9 @@ pub struct Wasm {
 /// What can be written as a processor's type.
 pub(crate) const KINDS: &[&str] = &["wasm", "batch", "memory_limiter"];
 
-pub(crate) fn read(id: Id, section: &Section<'_>) -> Option<Processor> {
+pub(crate) fn read(id: Id, section: &Section<'_>, plugins: &Plugins) -> Option<Processor> {
     let kind = match id.kind() {
-        "wasm" => ProcessorKind::Wasm(Arc::new(read_wasm(section)?)),
+        "wasm" => ProcessorKind::Wasm(Arc::new(read_wasm(section, plugins)?)),
         "batch" => ProcessorKind::Batch(read_batch(section)),
         "memory_limiter" => ProcessorKind::MemoryLimiter(memory_limiter::read(section)?),
         _ => return None,
@@ -67,7 +65,7 @@ pub(crate) fn read(id: Id, section: &Section<'_>) -> Option<Processor> {
     Some(Processor { id, kind })
 }
 
-fn read_wasm(section: &Section<'_>) -> Option<Wasm> {
+fn read_wasm(section: &Section<'_>, plugins: &Plugins) -> Option<Wasm> {
     let policies = [
         ("pass", FaultPolicy::Pass),
         ("drop", FaultPolicy::Drop),
@@ -77,10 +75,9 @@ fn read_wasm(section: &Section<'_>) -> Option<Wasm> {
     let config = section.json("config");
     let (limits, hold) = read_limits(&section.section("limits"));
     let probation = read_probation(&section.section("probation"));
-    let (module, sha256) = read_module(section)?;
+    let module = module::read(section, plugins)?;
     Some(Wasm {
         module,
-        sha256,
         config,
         on_fault,
         limits,
@@ -100,27 +97,6 @@ fn read_probation(section: &Section<'_>) -> ProbationConfig {
         max_latency_ratio: section.float("max_latency_ratio", default.max_latency_ratio, 1.0..=1e6),
         min_items: section.integer("min_items", default.min_items, 1..=1_000_000_000),
     }
-}
-
-/// `module: path`, or `module: { file: path, sha256: digest }`.
-fn read_module(section: &Section<'_>) -> Option<(PathBuf, Option<Digest>)> {
-    section.required("module", "./plugins/my_plugin.wasm");
-    if !section.is_map("module") {
-        return section
-            .string("module")
-            .map(|path| (PathBuf::from(path), None));
-    }
-    let module = section.section("module");
-    module.required("file", "./plugins/my_plugin.wasm");
-    let sha256 = module.parsed("sha256", |text| {
-        let mut digest = [0; 32];
-        let decoded = hex::decode_to_slice(text, &mut digest);
-        decoded
-            .map(|()| Digest(digest))
-            .map_err(|_| "write the 64 hex digits that sha256sum prints".to_owned())
-    });
-    let file = module.string("file")?;
-    Some((PathBuf::from(file), sha256))
 }
 
 /// What a plugin may use, and how much it may hold. The defaults stand where the limits are kept.

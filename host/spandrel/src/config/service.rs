@@ -13,6 +13,7 @@ use super::exporter::Exporter;
 use super::extension::Extension;
 use super::id::Id;
 use super::memory_limiter::MemoryLimiter;
+use super::plugins::Plugins;
 use super::problem::{Location, Problem};
 use super::processor::{Processor, ProcessorKind, Wasm};
 use super::receiver::Receiver;
@@ -39,6 +40,8 @@ pub struct Service {
     /// Whether the files of the plugins and of the configuration are watched, and what changed comes
     /// into force by itself.
     pub watch: bool,
+    /// Where plugins may come from, who must have signed them, how they are compiled.
+    pub plugins: Arc<Plugins>,
 }
 
 /// One pipeline. Its components are the checked ones: no name is left to look up.
@@ -133,6 +136,7 @@ pub(crate) fn read(section: &Section<'_>, components: &Components) -> Option<Ser
         drain_delay,
         telemetry,
         watch,
+        plugins: Arc::clone(&components.plugins),
     })
 }
 

@@ -147,6 +147,9 @@ pub(crate) struct SwapRequest {
     /// What the module's bytes must hash to, in hex.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) sha256: Option<String>,
+    /// The module's signature: the text of the `.minisig` file. None for the file beside the module.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) signature: Option<String>,
     /// Another `config` for the plugin; none for the one that it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) config: Option<serde_json::Value>,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use spandrel_pipeline::ledger::{Books, GenerationBooks, Ledger};
-use spandrel_pipeline::stage::{Comparison, Generation as _, Mode, Said};
+use spandrel_pipeline::stage::{Comparison, Mode, Said};
 
 use super::Views;
 use super::api::{

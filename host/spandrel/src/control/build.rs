@@ -1,16 +1,23 @@
 //! A candidate is built beside the running generation: loaded, then probed on an instance of its
 //! own. Nothing here touches what runs.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use bytes::Bytes;
+use spandrel_fetch::{FetchError, Fetcher, SetupError, SignatureFrom, Source, Url, Wanted};
 use spandrel_pipeline::stage::{Input, ProbeError, Probed, State, probe};
 use spandrel_plugin::artifact::Digest;
 use spandrel_plugin::{
-    CompileLimits, Engine, Generation, Limits, Load, LoadError, Metrics, Module,
+    CompileLimits, Engine, Generation, Limits, Load, LoadError, Metrics, Module, PublicKey,
+    SignatureSource, Signing,
 };
 
+use super::awaited::Made;
 use super::lineup::{Loaded, ModuleSource};
+use crate::config::module::Place;
+use crate::config::plugins::Plugins;
 
 /// What to build. Owns what it needs, so that what runs can change meanwhile.
 #[derive(Clone, Debug)]
@@ -20,6 +27,10 @@ pub(crate) struct Plan {
     pub(crate) number: u64,
     pub(crate) source: ModuleSource,
     pub(crate) pinned: Option<Digest>,
+    /// Whose signature it must have, where it must have one.
+    pub(crate) keys: Option<Arc<[PublicKey]>>,
+    /// Where plugins may come from, and how they are compiled.
+    pub(crate) plugins: Arc<Plugins>,
     pub(crate) config: Arc<serde_json::Value>,
     pub(crate) limits: Limits,
     pub(crate) metrics: Arc<Metrics>,
@@ -40,6 +51,16 @@ pub(crate) enum BuildError {
     /// It does not load.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// It did not come.
+    #[error("cannot fetch plugin `{module}`")]
+    Fetch {
+        module: String,
+        #[source]
+        source: FetchError,
+    },
+    /// Nothing can be fetched.
+    #[error("plugins cannot be fetched")]
+    Setup(#[from] SetupError),
     /// It loads, and fails.
     #[error("generation {number} of stage `{stage}` failed its probe")]
     Probe {
@@ -61,8 +82,13 @@ impl BuildError {
                 identity,
                 ..
             } => Some(*identity),
-            Self::Probe { .. } | Self::Load(_) => None,
+            Self::Probe { .. } | Self::Load(_) | Self::Fetch { .. } | Self::Setup(_) => None,
         }
+    }
+
+    /// Whether it may be there later without anybody changing anything here.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Fetch { source, .. } if source.is_unreachable())
     }
 }
 
@@ -74,17 +100,20 @@ pub(crate) struct Built {
 }
 
 impl Plan {
-    /// Loads and probes. Bounded by the limits on compiling, configuring and calling.
+    /// Loads and probes. Bounded by the limits on fetching, compiling, configuring and calling.
     pub(crate) async fn build(self) -> Result<Built, BuildError> {
         let config = self.config.to_string();
-        let limits = self.limits;
-        let module = match &self.source {
-            ModuleSource::File(path) => Module::from(path),
-            ModuleSource::Upload(bytes) => Module::Bytes {
-                name: "upload",
+        let name = self.source.name();
+        let (bytes, signature) = self.get().await?;
+        let module = match &bytes {
+            At::File(path) => Module::File(path),
+            At::Here(bytes) => Module::Bytes {
+                name: &name,
                 bytes: bytes.clone(),
             },
         };
+        let signing = self.keys.map(|keys| Signing { keys, signature });
+        let limits = self.limits;
         let generation = Generation::load(
             &self.engine,
             Load {
@@ -92,12 +121,13 @@ impl Plan {
                 number: self.number,
                 module,
                 pinned: self.pinned,
+                signing,
                 config: &config,
                 limits: limits.clone(),
                 compile: CompileLimits {
                     // At the start nothing else is to be done.
                     background: self.evidence.is_some(),
-                    ..CompileLimits::default()
+                    ..self.plugins.compile
                 },
                 metrics: self.metrics,
             },
@@ -117,7 +147,7 @@ impl Plan {
             }
         };
         let loaded = Loaded {
-            generation,
+            generation: Made::Plugin(generation),
             source: self.source,
             config: self.config,
             loaded_at: SystemTime::now(),
@@ -126,4 +156,50 @@ impl Plan {
         };
         Ok(Built { loaded, probed })
     }
+    /// Where the module's bytes are, once they are on this machine, and its signature.
+    async fn get(&self) -> Result<(At, SignatureSource), BuildError> {
+        match &self.source {
+            ModuleSource::Place(Place::File { path, signature }) => {
+                Ok((At::File(path.clone()), signature.clone()))
+            }
+            ModuleSource::Upload { bytes, signature } => {
+                Ok((At::Here(bytes.clone()), signature.clone()))
+            }
+            ModuleSource::Place(Place::Remote {
+                source, signature, ..
+            }) => self.fetch(source, signature.as_ref()).await,
+        }
+    }
+
+    async fn fetch(
+        &self,
+        source: &Source,
+        signature: Option<&Url>,
+    ) -> Result<(At, SignatureSource), BuildError> {
+        let settings = self.plugins.fetch.clone();
+        let sha256 = self.pinned.map(|digest| spandrel_fetch::Digest(digest.0));
+        let wanted = Wanted {
+            source: source.clone(),
+            sha256,
+            signature: self.keys.as_ref().map(|_| match signature {
+                Some(url) => SignatureFrom::Url(url.clone()),
+                None => SignatureFrom::Beside,
+            }),
+        };
+        let fetched = Fetcher::new(settings)?.fetch(&wanted).await;
+        let fetched = fetched.map_err(|source| BuildError::Fetch {
+            module: wanted.source.to_string(),
+            source,
+        })?;
+        let signature = fetched.signature.map_or(SignatureSource::Missing, |text| {
+            SignatureSource::Text(String::from_utf8_lossy(&text).into())
+        });
+        Ok((At::Here(fetched.module), signature))
+    }
+}
+
+/// Where a module's bytes are.
+enum At {
+    File(PathBuf),
+    Here(Bytes),
 }

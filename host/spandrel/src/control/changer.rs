@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
@@ -10,7 +11,7 @@ use tokio::time::Instant;
 
 use super::api::{EventView, ReloadReport, SwapReport, SwapRequest};
 use super::build::{BuildError, Built};
-use super::looking::AGAIN;
+use super::lineup::{READ_EVERY, Stage};
 use super::reload::{Reloading, Renewed};
 use super::{By, Command, Commands, Refusal};
 use crate::app::Origin;
@@ -114,10 +115,17 @@ impl Changer {
                 stage: stage.id.to_string(),
                 generation: stage.lineup.running.number(),
                 sha256: stage.lineup.running.sha256(),
-                event: "loaded".to_owned(),
+                event: match stage.is_awaited() {
+                    true => "awaited".to_owned(),
+                    false => "loaded".to_owned(),
+                },
                 by: "start".to_owned(),
                 ..EventView::default()
             });
+        }
+        let ids: Vec<Id> = changer.live.stages.keys().cloned().collect();
+        for id in ids {
+            changer.await_again(&id);
         }
         changer
     }
@@ -137,7 +145,12 @@ impl Changer {
                 Turn::Changed(path) => self.file_changed(&path).await,
                 Turn::Waiting(stage) => {
                     let request = SwapRequest::default();
-                    self.begin_swap(stage.as_str(), request, None, By::File, None)
+                    let known = self.live.stages.get(&stage);
+                    let by = match known.is_some_and(Stage::is_awaited) {
+                        true => By::Source,
+                        false => By::File,
+                    };
+                    self.begin_swap(stage.as_str(), request, None, by, None)
                         .await;
                 }
                 Turn::HangUp => self.begin_reload(By::Reload, None).await,
@@ -240,9 +253,23 @@ impl Changer {
     }
 
     /// Tries again in a moment.
-    pub(super) fn again_later(&mut self, again: Again) {
+    pub(super) fn again_later(&mut self, again: Again, after: Duration) {
         if !self.later.iter().any(|(_, waits)| *waits == again) {
-            self.later.push((Instant::now() + AGAIN, again));
+            let at = Instant::now() + after;
+            self.later.push((at, again));
+            self.next_look = self.next_look.min(at);
+        }
+    }
+
+    /// Asks again later for the plugin of a stage, if that still has none.
+    pub(super) fn await_again(&mut self, id: &Id) {
+        let stage = self
+            .live
+            .stages
+            .get_mut(id)
+            .filter(|stage| stage.is_awaited());
+        if let Some(wait) = stage.map(Stage::missed_again) {
+            self.again_later(Again::Stage(id.clone()), wait);
         }
     }
 
@@ -255,6 +282,12 @@ impl Changer {
                 Again::Configuration => self.reload_waits = true,
             }
         }
+    }
+
+    /// When something waits to be taken up; far away where nothing does.
+    pub(super) fn next_again(&self) -> Instant {
+        let all = self.later.iter().map(|(at, _)| *at);
+        all.min().unwrap_or_else(|| Instant::now() + READ_EVERY)
     }
 
     pub(super) fn look_at(&mut self, at: Instant) {

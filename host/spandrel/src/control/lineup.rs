@@ -1,39 +1,47 @@
 //! What one stage runs, ran before, and tries out.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use spandrel_pipeline::stage::{Beside, Mode, StageSpec};
+use spandrel_pipeline::stage::{Beside, FaultPolicy, Mode, StageSpec};
 use spandrel_plugin::artifact::Digest;
 use spandrel_plugin::probation::Figures;
-use spandrel_plugin::{Generation, Limits, Metrics};
+use spandrel_plugin::{Limits, Metrics, SignatureSource};
 use tokio::time::Instant;
 
+use super::awaited::{Awaited, Made};
 use crate::config::id::Id;
+use crate::config::module::Place;
 use crate::config::processor::Wasm;
 
 /// Digests of candidates that failed are remembered, so that the watcher does not load one again:
 /// this many of a stage, more than anybody tries between two looks at the log.
 const FAILED: usize = 32;
 
+/// A plugin that was not to be had is asked for again after 5 s, 10 s, ... up to five minutes.
+const FIRST_WAIT: Duration = Duration::from_secs(5);
+const MOST_DOUBLINGS: u32 = 6;
+
 /// Where a module's bytes came from.
 #[derive(Clone, Debug)]
 pub(crate) enum ModuleSource {
-    /// The file that the configuration names, or another on this machine.
-    File(PathBuf),
+    /// What the configuration names, or another file on this machine.
+    Place(Place),
     /// They came with a request; kept for as long as the generation is, for another of the same
     /// plugin with another configuration: nobody else has them.
-    Upload(Bytes),
+    Upload {
+        bytes: Bytes,
+        signature: SignatureSource,
+    },
 }
 
 impl ModuleSource {
     pub(crate) fn name(&self) -> String {
         match self {
-            Self::File(path) => path.display().to_string(),
-            Self::Upload(_) => "upload".to_owned(),
+            Self::Place(place) => place.to_string(),
+            Self::Upload { .. } => "upload".to_owned(),
         }
     }
 }
@@ -41,7 +49,7 @@ impl ModuleSource {
 /// A generation, and what it was made of.
 #[derive(Clone, Debug)]
 pub(crate) struct Loaded {
-    pub(crate) generation: Arc<Generation>,
+    pub(crate) generation: Made,
     pub(crate) source: ModuleSource,
     pub(crate) config: Arc<serde_json::Value>,
     pub(crate) loaded_at: SystemTime,
@@ -52,6 +60,20 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
+    /// What has a stage whose plugin was not to be had.
+    pub(crate) fn awaited(wasm: &Wasm) -> Self {
+        let source = ModuleSource::Place(wasm.module.place.clone());
+        let awaited = Awaited::new(&source.name(), &wasm.config.to_string());
+        Self {
+            generation: Made::Awaited(Arc::new(awaited)),
+            source,
+            config: Arc::new(wasm.config.clone()),
+            loaded_at: SystemTime::now(),
+            limits: wasm.limits.clone(),
+            state: "none".to_owned(),
+        }
+    }
+
     pub(crate) fn number(&self) -> u64 {
         self.generation.number()
     }
@@ -110,6 +132,15 @@ impl Lineup {
     /// A generation that is on probation itself is no measure for another, and nothing to bring back:
     /// the one before it stays that.
     pub(crate) fn published(&self, loaded: Loaded, before: Figures, recent: Figures) -> Self {
+        if self.running.generation.is_awaited() {
+            // Nothing to be compared with, and nothing to bring back.
+            return Self {
+                running: loaded,
+                previous: None,
+                candidate: None,
+                probation: None,
+            };
+        }
         let (previous, yardstick) = match (&self.previous, self.probation) {
             (Some(proved), Some(probation)) => (proved.clone(), probation.yardstick),
             _ => (self.running.clone(), recent),
@@ -155,6 +186,8 @@ pub(crate) struct Stage {
     readings: VecDeque<(u64, Figures)>,
     /// Module and configuration of what failed, oldest first.
     failed: VecDeque<Digest>,
+    /// How often its plugin was not to be had.
+    missed: u32,
 }
 
 impl Stage {
@@ -172,6 +205,7 @@ impl Stage {
             },
             readings: VecDeque::new(),
             failed: VecDeque::new(),
+            missed: 0,
         }
     }
 
@@ -222,6 +256,18 @@ impl Stage {
         }
     }
 
+    /// Whether its plugin is still to come.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.lineup.running.generation.is_awaited()
+    }
+
+    /// How long to wait before its plugin is asked for again.
+    pub(crate) fn missed_again(&mut self) -> Duration {
+        let wait = FIRST_WAIT.saturating_mul(1 << self.missed.min(MOST_DOUBLINGS));
+        self.missed = self.missed.saturating_add(1);
+        wait
+    }
+
     /// What a pipeline is told of it.
     pub(crate) fn spec(&self) -> StageSpec {
         let Lineup {
@@ -230,13 +276,16 @@ impl Stage {
             probation,
             ..
         } = &self.lineup;
-        let generation = Arc::clone(&running.generation) as Arc<_>;
+        let generation = running.generation.as_stage();
         let beside = candidate.as_ref().map(|candidate| Beside {
-            generation: Arc::clone(&candidate.loaded.generation) as Arc<_>,
+            generation: candidate.loaded.generation.as_stage(),
             mode: candidate.mode,
         });
         StageSpec {
-            on_fault: self.wasm.on_fault,
+            on_fault: match self.is_awaited() {
+                true => FaultPolicy::Pass,
+                false => self.wasm.on_fault,
+            },
             hold: self.wasm.hold,
             beside,
             on_probation: probation.is_some(),

@@ -46,7 +46,7 @@ impl Changer {
             self.read_at = Instant::now() + READ_EVERY;
             self.live.read_all(&ids);
         }
-        let mut next = self.read_at;
+        let mut next = self.read_at.min(self.next_again());
         for id in ids {
             self.live.show_shadow(&id).await;
             let done = match self.live.due(&id) {

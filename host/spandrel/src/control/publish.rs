@@ -1,7 +1,7 @@
 //! What a stage runs is changed: in every pipeline in which it stands, or in none.
 
 use spandrel_pipeline::pipeline::StagesChanged;
-use spandrel_pipeline::stage::{Carried, Generation as _};
+use spandrel_pipeline::stage::Carried;
 use spandrel_plugin::probation::Figures;
 use tokio::time::Instant;
 use tracing::{error, info};

@@ -93,7 +93,10 @@ impl Live {
             config,
             engine: self.engine.clone(),
             difference,
-            modules: plans.iter().map(|of| of.wasm.module.clone()).collect(),
+            modules: plans
+                .iter()
+                .filter_map(|of| of.wasm.module.file().map(PathBuf::from))
+                .collect(),
             plans,
             by,
             started,
@@ -223,6 +226,7 @@ impl Reloading {
     pub(super) fn build(&mut self) -> BoxFuture<'static, Result<Renewed, Refusal>> {
         let engine = self.engine.clone();
         let plans = std::mem::take(&mut self.plans);
+        let plugins = Arc::clone(&self.config.service.plugins);
         async move {
             let mut renewed = Vec::with_capacity(plans.len());
             for mut of in plans {
@@ -232,8 +236,10 @@ impl Reloading {
                     engine: engine.clone(),
                     stage: of.id.to_string(),
                     number: of.number,
-                    source: ModuleSource::File(of.wasm.module.clone()),
-                    pinned: of.wasm.sha256,
+                    source: ModuleSource::Place(of.wasm.module.place.clone()),
+                    pinned: of.wasm.module.sha256,
+                    keys: of.wasm.module.keys.clone(),
+                    plugins: Arc::clone(&plugins),
                     config: Arc::new(of.wasm.config.clone()),
                     limits: of.wasm.limits.clone(),
                     metrics: Arc::clone(&of.metrics),
@@ -245,7 +251,9 @@ impl Reloading {
                     Refusal::Bad(match error {
                         BuildError::Probe { .. } => why,
                         // Nothing in it says for which stage the plugin was.
-                        BuildError::Load(_) => format!("stage `{}`: {why}", of.id),
+                        BuildError::Load(_) | BuildError::Fetch { .. } | BuildError::Setup(_) => {
+                            format!("stage `{}`: {why}", of.id)
+                        }
                     })
                 })?;
                 log_loaded(&of.id, &built.loaded, started);

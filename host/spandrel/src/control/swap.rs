@@ -1,12 +1,11 @@
 //! Swaps on command: another generation of a stage, or the one before it again.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use spandrel_pipeline::stage::{Mode, Share};
-use spandrel_plugin::LoadError;
 use spandrel_plugin::artifact::Digest;
 use spandrel_plugin::probation::Figures;
+use spandrel_plugin::{LoadError, SignatureSource};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::warn;
@@ -16,11 +15,13 @@ use super::board::mode_label;
 use super::build::{BuildError, Built, Plan};
 use super::changer::{Again, Asked, Building, Changer, answer};
 use super::lineup::ModuleSource;
+use super::looking::AGAIN;
 use super::publish::{Said, state_label};
 use super::{By, Refusal, in_one_line};
 use crate::app::plugins::log_loaded;
 use crate::app::{micros, millis};
 use crate::config::id::Id;
+use crate::config::module::Place;
 
 type Reply = oneshot::Sender<Result<SwapReport, Refusal>>;
 
@@ -76,29 +77,43 @@ impl Changer {
             )));
         }
         let upload_is_none = upload.is_none();
+        let signature = |default| match &request.signature {
+            Some(text) => SignatureSource::Text(text.as_str().into()),
+            None => default,
+        };
         let source = match (upload, &request.module) {
-            (Some(bytes), _) => ModuleSource::Upload(bytes.into()),
-            (None, Some(path)) => ModuleSource::File(PathBuf::from(path)),
+            (Some(bytes), _) => ModuleSource::Upload {
+                bytes: bytes.into(),
+                signature: signature(SignatureSource::Missing),
+            },
+            (None, Some(path)) => ModuleSource::Place(Place::File {
+                path: path.into(),
+                signature: signature(SignatureSource::Beside),
+            }),
             // Another configuration for the plugin that runs, wherever it came from.
             (None, None) if request.config.is_some() => stage.lineup.running.source.clone(),
-            (None, None) => ModuleSource::File(stage.wasm.module.clone()),
+            (None, None) => ModuleSource::Place(stage.wasm.module.place.clone()),
         };
         let config = match (&request.config, by) {
             (Some(config), _) => Arc::new(config.clone()),
             // The file is the configuration's, and so is what goes with it.
-            (None, By::File) => Arc::new(stage.wasm.config.clone()),
+            (None, By::File | By::Source) => Arc::new(stage.wasm.config.clone()),
             (None, _) => Arc::clone(&stage.lineup.running.config),
         };
         // With another configuration only, the file must be what runs: it may have changed, and have
         // failed.
         let is_same = upload_is_none && request.module.is_none() && request.config.is_some();
+        let is_same = is_same && !stage.is_awaited();
         let running = is_same.then(|| stage.lineup.running.generation.identity().module);
         let plan = Plan {
             engine: engine.clone(),
             stage: id.to_string(),
             number: stage.next_number(),
             source,
-            pinned: pinned.or(running).or(stage.wasm.sha256),
+            pinned: pinned.or(running).or(stage.wasm.module.sha256),
+            // What runs was let in; its signature need not be at hand any more.
+            keys: stage.wasm.module.keys.clone().filter(|_| !is_same),
+            plugins: Arc::clone(&live.config.service.plugins),
             config,
             limits: stage.wasm.limits.clone(),
             metrics: Arc::clone(&stage.metrics),
@@ -144,7 +159,9 @@ impl Changer {
             }
             Err(refusal) => {
                 if by == By::File && matches!(refusal, Refusal::Conflict(_)) {
-                    self.again_later(Again::Stage(stage.clone()));
+                    self.again_later(Again::Stage(stage.clone()), AGAIN);
+                } else if by == By::Source {
+                    self.await_again(&stage);
                 }
                 self.live.board.count(stage.as_str(), "refused");
                 self.live.board.add(EventView {

@@ -25,6 +25,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 const READ: Duration = Duration::from_secs(30);
 /// A change compiles and probes, and may wait for others; the collector limits each of them.
 const CHANGE: Duration = Duration::from_secs(600);
+/// The longest signature that fits the head of a request; one has some 400 bytes.
+const LONGEST_SIGNATURE: u64 = 4 << 10;
 /// The longest answer that is read: a history is far shorter.
 const LONGEST: usize = 64 << 20;
 
@@ -249,6 +251,9 @@ fn query(request: &SwapRequest) -> String {
     if let Some(digest) = &request.sha256 {
         query.append_pair("sha256", digest);
     }
+    if let Some(signature) = &request.signature {
+        query.append_pair("signature", signature);
+    }
     if let Some(config) = &request.config {
         query.append_pair("config", &config.to_string());
     }
@@ -275,6 +280,27 @@ pub(super) fn module(path: &Path) -> Result<Vec<u8>, Failure> {
         return Err(Failure::Usage(what));
     }
     std::fs::read(path).map_err(failed)
+}
+
+/// The text of a module's signature: from this file, or from the one beside the module, if there is
+/// one.
+pub(super) fn signature(file: Option<&Path>, module: &Path) -> Result<Option<String>, Failure> {
+    let beside = spandrel_plugin::signature::beside(module);
+    let path = match file {
+        Some(path) => path,
+        None if beside.is_file() => &beside,
+        None => return Ok(None),
+    };
+    let failed = |source| Failure::File {
+        path: path.to_owned(),
+        source,
+    };
+    let length = std::fs::metadata(path).map_err(failed)?.len();
+    if length > LONGEST_SIGNATURE {
+        let what = format!("{} is no signature: it is too large", path.display());
+        return Err(Failure::Usage(what));
+    }
+    std::fs::read_to_string(path).map(Some).map_err(failed)
 }
 
 /// The collector's working directory is another.

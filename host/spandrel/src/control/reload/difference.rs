@@ -203,8 +203,5 @@ impl Difference {
 
 /// Whether all that a generation is made of is the same.
 fn is_same_generation(one: &Wasm, other: &Wasm) -> bool {
-    one.module == other.module
-        && one.sha256 == other.sha256
-        && one.config == other.config
-        && one.limits == other.limits
+    one.module == other.module && one.config == other.config && one.limits == other.limits
 }

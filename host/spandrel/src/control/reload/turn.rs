@@ -9,9 +9,11 @@ use tracing::{info, warn};
 
 use super::{Reloading, Renewed};
 use crate::config::id::Id;
+use crate::config::module::Place;
 use crate::control::api::{EventView, ReloadReport};
 use crate::control::changer::{Again, Building, Changer, answer};
 use crate::control::lineup::ModuleSource;
+use crate::control::looking::AGAIN;
 use crate::control::{By, Refusal};
 
 /// What stands for a stage where all of them are meant.
@@ -30,7 +32,7 @@ impl Changer {
         }
         let of = self.live.stages.values();
         let stages: Vec<Id> = of
-            .filter(|stage| stage.wasm.module == path)
+            .filter(|stage| stage.wasm.module.file() == Some(path))
             .map(|stage| stage.id.clone())
             .collect();
         for stage in stages {
@@ -90,7 +92,7 @@ impl Changer {
             }
             Err(refusal) => {
                 if reply.is_none() && matches!(refusal, Refusal::Conflict(_)) {
-                    self.again_later(Again::Configuration);
+                    self.again_later(Again::Configuration, AGAIN);
                 }
                 // A module may have been half written, or come later than the configuration.
                 self.awaited = modules;
@@ -132,12 +134,15 @@ impl Changer {
             (path.to_path_buf(), read.map(|(_, digest)| *digest))
         });
         let awaited = self.awaited.iter().map(|path| (path.clone(), None));
-        let modules = self.live.stages.values().map(|stage| {
-            let module = &stage.wasm.module;
+        let modules = self.live.stages.values().filter_map(|stage| {
+            let module = stage.wasm.module.file()?;
             let running = &stage.lineup.running;
-            let is_of_file = matches!(&running.source, ModuleSource::File(path) if path == module);
+            let is_of_file = matches!(
+                &running.source,
+                ModuleSource::Place(Place::File { path, .. }) if path == module
+            );
             let known = is_of_file.then(|| running.generation.identity().module);
-            (module.clone(), known)
+            Some((module.to_path_buf(), known))
         });
         sources.chain(awaited).chain(modules).collect()
     }

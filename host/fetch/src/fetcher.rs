@@ -1,0 +1,329 @@
+//! All together: what is pinned comes from the store when it is there, what is not is asked for, and
+//! comes from the store when nobody answers.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::time::timeout;
+
+use crate::digest::Digest;
+use crate::error::{FetchError, SetupError};
+use crate::get::{Asked, Client};
+use crate::oci::{Artifact, MANIFEST_BYTES, Pull, check, whole};
+use crate::resolve::{Resolve, System};
+use crate::settings::Settings;
+use crate::source::{Reference, Source, Url};
+use crate::store::Store;
+
+/// The largest signature: four lines, and a comment.
+const SIGNATURE_BYTES: u64 = 64 << 10;
+
+/// Where a signature is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SignatureFrom {
+    /// Beside the module: its address with `.minisig` appended, or a layer with such a title.
+    Beside,
+    /// Somewhere else.
+    Url(Url),
+}
+
+/// What is to be fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// From where.
+    pub source: Source,
+    /// What the module must hash to.
+    pub sha256: Option<Digest>,
+    /// Where its signature is, if one is needed.
+    pub signature: Option<SignatureFrom>,
+}
+
+/// What was fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The module. It has the digest that was asked for; who signed it is for others to say.
+    pub module: Bytes,
+    /// Its signature, if one was asked for and there is one.
+    pub signature: Option<Bytes>,
+    /// Whether nobody answered, so that it is what was there before.
+    pub is_stale: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Fetcher {
+    client: Client,
+    store: Option<Arc<Store>>,
+}
+
+impl Fetcher {
+    /// A fetcher that looks names up as the system does.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn new(settings: Settings) -> Result<Self, SetupError> {
+        Self::with_resolver(settings, Arc::new(System))
+    }
+
+    /// The same with another way to look names up.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn with_resolver(
+        settings: Settings,
+        resolver: Arc<dyn Resolve>,
+    ) -> Result<Self, SetupError> {
+        let limit = settings.module_bytes.max(MANIFEST_BYTES);
+        let directory = settings.store.as_deref();
+        let store = directory.and_then(|directory| Store::open(directory, limit));
+        let tls = Arc::new(tls(settings.ca_file.as_deref())?);
+        Ok(Self {
+            client: Client {
+                settings,
+                resolver,
+                tls,
+            },
+            store: store.map(Arc::new),
+        })
+    }
+
+    /// Fetches a module, and its signature where one is needed.
+    ///
+    /// # Errors
+    /// When there is nothing that fits, here or there.
+    pub async fn fetch(&self, wanted: &Wanted) -> Result<Fetched, FetchError> {
+        // Not even from the store, where a host is listed no more.
+        self.client.settings.may_ask(&wanted.source)?;
+        let limit = self.client.settings.timeout;
+        let fetched = match &wanted.source {
+            Source::Url(url) => timeout(limit, self.at_server(url, wanted)).await,
+            Source::Oci(reference) => timeout(limit, self.in_registry(reference, wanted)).await,
+        };
+        let fetched = fetched.unwrap_or_else(|_| {
+            Err(FetchError::Time {
+                name: wanted.source.to_string(),
+                limit,
+            })
+        });
+        match fetched {
+            Err(error) if error.is_unreachable() => match self.stale(wanted).await {
+                Some(fetched) => {
+                    tracing::warn!(
+                        module = %wanted.source,
+                        error = &error as &dyn std::error::Error,
+                        "a plugin's source cannot be reached, taking what it had before"
+                    );
+                    Ok(fetched)
+                }
+                None => Err(error),
+            },
+            fetched => fetched,
+        }
+    }
+
+    async fn at_server(&self, url: &Url, wanted: &Wanted) -> Result<Fetched, FetchError> {
+        let limit = self.client.settings.module_bytes;
+        let module = match self.content(wanted.sha256).await {
+            Some(module) => module,
+            None => {
+                let module = self.get(url, limit).await?;
+                check(&url.to_string(), wanted.sha256, &module)?;
+                self.keep(&module, key_of(wanted)).await;
+                module
+            }
+        };
+        let signature = match &wanted.signature {
+            None => None,
+            Some(SignatureFrom::Url(url)) => Some(self.signature(url).await?),
+            Some(SignatureFrom::Beside) => Some(self.signature(&beside(url)).await?),
+        };
+        Ok(Fetched {
+            module,
+            signature,
+            is_stale: false,
+        })
+    }
+
+    async fn signature(&self, url: &Url) -> Result<Bytes, FetchError> {
+        let signature = self.get(url, SIGNATURE_BYTES).await?;
+        self.keep(&signature, Some(name_of(url))).await;
+        Ok(signature)
+    }
+
+    async fn in_registry(
+        &self,
+        reference: &Reference,
+        wanted: &Wanted,
+    ) -> Result<Fetched, FetchError> {
+        let mut pull = Pull::new(&self.client, reference);
+        let manifest = match self.content(reference.digest).await {
+            Some(manifest) => manifest,
+            None => {
+                let manifest = pull.manifest().await?;
+                self.keep(&manifest, key_of(wanted)).await;
+                manifest
+            }
+        };
+        let artifact = artifact(reference, &manifest)?;
+        let mut layers = Vec::with_capacity(2);
+        let limits = [self.client.settings.module_bytes, SIGNATURE_BYTES];
+        let signature = artifact
+            .signature
+            .filter(|_| wanted.signature == Some(SignatureFrom::Beside));
+        for (layer, limit) in std::iter::once(artifact.module)
+            .chain(signature)
+            .zip(limits)
+        {
+            layers.push(match self.content(Some(layer.digest)).await {
+                Some(layer) => layer,
+                None => {
+                    let bytes = pull.layer(&layer, limit).await?;
+                    self.keep(&bytes, None).await;
+                    bytes
+                }
+            });
+        }
+        let mut layers = layers.into_iter();
+        let module = layers.next().unwrap_or_default();
+        check(&reference.to_string(), wanted.sha256, &module)?;
+        let signature = match &wanted.signature {
+            Some(SignatureFrom::Url(url)) => Some(self.signature(url).await?),
+            Some(SignatureFrom::Beside) | None => layers.next(),
+        };
+        Ok(Fetched {
+            module,
+            signature,
+            is_stale: false,
+        })
+    }
+
+    async fn get(&self, url: &Url, limit_bytes: u64) -> Result<Bytes, FetchError> {
+        let password = self.client.settings.password(url);
+        let asked = Asked {
+            url,
+            accept: "application/wasm, */*",
+            authorization: password.as_deref(),
+            limit_bytes,
+        };
+        whole(url, self.client.get(asked).await?)
+    }
+
+    /// All that was fetched before, if nothing of it is missing.
+    async fn stale(&self, wanted: &Wanted) -> Option<Fetched> {
+        let store = Arc::clone(self.store.as_ref()?);
+        let wanted = wanted.clone();
+        let look = move || {
+            let named = |key: Option<String>| store.last(&key?);
+            let (module, beside) = match &wanted.source {
+                Source::Url(url) => {
+                    let module = match wanted.sha256 {
+                        Some(digest) => store.content(digest),
+                        None => named(key_of(&wanted)),
+                    };
+                    let signature = || named(Some(name_of(&beside(url))));
+                    (module?, signature())
+                }
+                Source::Oci(reference) => {
+                    let manifest = match reference.digest {
+                        Some(digest) => store.content(digest),
+                        None => named(key_of(&wanted)),
+                    };
+                    let artifact = artifact(reference, &manifest?).ok()?;
+                    let signature = artifact.signature;
+                    let signature = signature.and_then(|layer| store.content(layer.digest));
+                    (store.content(artifact.module.digest)?, signature)
+                }
+            };
+            check("", wanted.sha256, &module).ok()?;
+            let signature = match &wanted.signature {
+                None => None,
+                Some(SignatureFrom::Beside) => Some(beside?),
+                Some(SignatureFrom::Url(url)) => Some(named(Some(name_of(url)))?),
+            };
+            Some(Fetched {
+                module,
+                signature,
+                is_stale: true,
+            })
+        };
+        tokio::task::spawn_blocking(look).await.ok().flatten()
+    }
+
+    async fn content(&self, digest: Option<Digest>) -> Option<Bytes> {
+        let (store, digest) = (Arc::clone(self.store.as_ref()?), digest?);
+        let look = move || store.content(digest);
+        tokio::task::spawn_blocking(look).await.ok().flatten()
+    }
+
+    /// Keeps what was fetched, under a name where it has no digest that is known before.
+    async fn keep(&self, bytes: &Bytes, name: Option<String>) {
+        let Some(store) = self.store.clone() else {
+            return;
+        };
+        let bytes = bytes.clone();
+        let keep = move || store.keep(&bytes, Digest::of(&bytes), name.as_deref());
+        // It panics for no reason; and what is not kept is fetched again.
+        tokio::task::spawn_blocking(keep).await.unwrap_or_default();
+    }
+}
+
+/// The name under which the first thing that is fetched is kept: none where its digest is known.
+fn key_of(wanted: &Wanted) -> Option<String> {
+    match &wanted.source {
+        Source::Url(url) => wanted.sha256.is_none().then(|| name_of(url)),
+        Source::Oci(reference) => reference.digest.is_none().then(|| reference.to_string()),
+    }
+}
+
+/// All of an address: what it shows to people may be less.
+fn name_of(url: &Url) -> String {
+    format!("{} {}", url, url.path)
+}
+
+fn beside(url: &Url) -> Url {
+    url.appended(".minisig")
+}
+
+fn artifact(reference: &Reference, manifest: &[u8]) -> Result<Artifact, FetchError> {
+    Artifact::parse(manifest).map_err(|problem| FetchError::Answer {
+        name: reference.to_string(),
+        problem,
+    })
+}
+
+/// The system's authorities, and those of a file.
+fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, SetupError> {
+    let mut roots = RootCertStore::empty();
+    // Where the system has none, connections fail, and say why.
+    let native = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(native.certs);
+    if let Some(path) = ca_file {
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| SetupError::Authorities {
+            path: path.to_owned(),
+            source,
+        };
+        let mut count = 0;
+        let all = CertificateDer::pem_file_iter(path).map_err(|error| failed(error.into()))?;
+        for certificate in all {
+            let certificate = certificate.map_err(|error| failed(error.into()))?;
+            roots
+                .add(certificate)
+                .map_err(|error| failed(error.into()))?;
+            count += 1;
+        }
+        if count == 0 {
+            return Err(failed("there is none in it".into()));
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}

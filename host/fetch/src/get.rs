@@ -1,0 +1,277 @@
+//! One request: where it may go, what it may bring, and how long that may take.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Request, Response};
+use http_body::Body as _;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use crate::address::is_public;
+use crate::error::FetchError;
+use crate::resolve::Resolve;
+use crate::settings::Settings;
+use crate::source::Url;
+
+/// Redirects that are followed. 2: a registry sends to its store, and that perhaps to a region.
+const REDIRECTS: usize = 2;
+/// For one address to answer, so that one that swallows everything leaves time for the next.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Addresses of one name that are tried.
+const ADDRESSES: usize = 4;
+/// Headers of an answer. hyper's own limit; and 64 KiB for all of them.
+const HEADERS: usize = 100;
+const HEADER_BYTES: usize = 64 << 10;
+
+/// What came.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    /// Empty when it is no success.
+    pub(crate) body: Bytes,
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) url: &'a Url,
+    pub(crate) accept: &'a str,
+    /// A value for `authorization`, which goes to this host and no other.
+    pub(crate) authorization: Option<&'a str>,
+    pub(crate) limit_bytes: u64,
+}
+
+/// How requests go out.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) settings: Settings,
+    pub(crate) resolver: Arc<dyn Resolve>,
+    pub(crate) tls: Arc<rustls::ClientConfig>,
+}
+
+impl Client {
+    /// Asks, and follows where it leads. Codes that are no success are answers.
+    pub(crate) async fn get(&self, asked: Asked<'_>) -> Result<Answer, FetchError> {
+        let mut url = asked.url.clone();
+        for _ in 0..=REDIRECTS {
+            let authorization = asked.authorization.filter(|_| url.has_origin_of(asked.url));
+            let response = self.ask(&url, asked.accept, authorization).await?;
+            let Some(next) = self.redirect(&url, &response.0)? else {
+                return self.whole(&url, response, asked.limit_bytes).await;
+            };
+            tracing::debug!(from = %url, to = %next, "redirected");
+            url = next;
+        }
+        Err(FetchError::Redirect {
+            name: asked.url.to_string(),
+            problem: "more than two redirects",
+        })
+    }
+
+    /// Where an answer leads, if to another place.
+    fn redirect(
+        &self,
+        url: &Url,
+        response: &Response<Incoming>,
+    ) -> Result<Option<Url>, FetchError> {
+        if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+            return Ok(None);
+        }
+        let wrong = |problem| FetchError::Redirect {
+            name: url.to_string(),
+            problem,
+        };
+        let location = response.headers().get(header::LOCATION);
+        let location = location.and_then(|location| location.to_str().ok());
+        let next = location.and_then(|location| url.follow(location));
+        let next = next.ok_or_else(|| wrong("a redirect without a good address"))?;
+        if url.is_secure && !next.is_secure {
+            return Err(wrong("a redirect from https to http"));
+        }
+        Ok(Some(next))
+    }
+
+    /// Sends one request to a host that may be asked, at an address that was looked at.
+    async fn ask(
+        &self,
+        url: &Url,
+        accept: &str,
+        authorization: Option<&str>,
+    ) -> Result<(Response<Incoming>, Driver), FetchError> {
+        let stream = self.connect(url).await?;
+        let broken = |source| FetchError::Broken {
+            host: url.host.clone(),
+            source,
+        };
+        let mut request = Request::get(url.path.as_str())
+            .header(header::HOST, url.authority())
+            .header(
+                header::USER_AGENT,
+                concat!("spandrel/", env!("CARGO_PKG_VERSION")),
+            )
+            .header(header::ACCEPT, accept)
+            .header(header::ACCEPT_ENCODING, "identity")
+            .header(header::CONNECTION, "close");
+        if let Some(authorization) = authorization {
+            let mut value = HeaderValue::from_str(authorization).map_err(http::Error::from)?;
+            value.set_sensitive(true);
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        let request = request.body(Empty::<Bytes>::new())?;
+        let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+            .max_headers(HEADERS)
+            .max_buf_size(HEADER_BYTES)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(broken)?;
+        let mut driver: Driver = Box::pin(connection);
+        let mut sent = std::pin::pin!(sender.send_request(request));
+        let response = tokio::select! {
+            response = &mut sent => response,
+            ended = &mut driver => match ended {
+                Ok(()) => sent.await,
+                Err(error) => Err(error),
+            },
+        };
+        Ok((response.map_err(broken)?, driver))
+    }
+
+    async fn connect(&self, url: &Url) -> Result<Box<dyn Stream>, FetchError> {
+        let addresses = self.addresses(url).await?;
+        let mut last = io::Error::other("the name has no address");
+        for address in addresses.into_iter().take(ADDRESSES) {
+            let address = SocketAddr::new(address, url.port);
+            match timeout(CONNECT, self.connect_to(url, address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last = error,
+                Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, "no answer"),
+            }
+        }
+        Err(FetchError::Connect {
+            host: url.authority(),
+            source: last,
+        })
+    }
+
+    async fn connect_to(&self, url: &Url, address: SocketAddr) -> io::Result<Box<dyn Stream>> {
+        let stream = TcpStream::connect(address).await?;
+        if !url.is_secure {
+            return Ok(Box::new(stream));
+        }
+        let name = ServerName::try_from(url.host.clone()).map_err(io::Error::other)?;
+        let tls = TlsConnector::from(Arc::clone(&self.tls));
+        Ok(Box::new(tls.connect(name, stream).await?))
+    }
+
+    /// The addresses of a host that may be asked, looked up once: what is connected to is one of
+    /// these, whatever a name server says a moment later.
+    async fn addresses(&self, url: &Url) -> Result<Vec<IpAddr>, FetchError> {
+        self.settings.may_ask_at(url)?;
+        let allow_private = &self.settings.allow_private;
+        let found = match url.host.parse() {
+            Ok(address) => Ok(vec![address]),
+            Err(_) => self.resolver.resolve(&url.host).await,
+        };
+        let found = found.map_err(|source| FetchError::Resolve {
+            host: url.host.clone(),
+            source,
+        })?;
+        let is_allowed = |address: &IpAddr| {
+            is_public(*address)
+                || allow_private
+                    .iter()
+                    .any(|network| network.contains(*address))
+        };
+        let (allowed, private): (Vec<_>, Vec<_>) = found.into_iter().partition(is_allowed);
+        match private.first() {
+            Some(address) if allowed.is_empty() => Err(FetchError::Private {
+                host: url.host.clone(),
+                address: *address,
+            }),
+            _ => Ok(allowed),
+        }
+    }
+
+    /// The body, counted while it comes.
+    async fn whole(
+        &self,
+        url: &Url,
+        (response, mut driver): (Response<Incoming>, Driver),
+        limit_bytes: u64,
+    ) -> Result<Answer, FetchError> {
+        let (parts, body) = response.into_parts();
+        let mut answer = Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body: Bytes::new(),
+        };
+        if !parts.status.is_success() {
+            return Ok(answer);
+        }
+        if let Some(encoding) = text(&answer.headers, header::CONTENT_ENCODING)
+            && encoding != "identity"
+        {
+            return Err(FetchError::Answer {
+                name: url.to_string(),
+                problem: "it comes compressed, though nobody asked for that".to_owned(),
+            });
+        }
+        let too_large = || FetchError::TooLarge {
+            name: url.to_string(),
+            limit_bytes,
+        };
+        if body.size_hint().lower() > limit_bytes {
+            return Err(too_large());
+        }
+        let reading = async {
+            let mut body = body;
+            let mut read = BytesMut::new();
+            while let Some(frame) = body.frame().await {
+                let Ok(data) = frame?.into_data() else {
+                    continue;
+                };
+                let length = read.len().saturating_add(data.len());
+                if u64::try_from(length).unwrap_or(u64::MAX) > limit_bytes {
+                    return Ok(None);
+                }
+                read.extend_from_slice(&data);
+            }
+            Ok(Some(read.freeze()))
+        };
+        let mut reading = std::pin::pin!(reading);
+        let read = tokio::select! {
+            read = &mut reading => read,
+            // What has come is there to be read after the connection has ended.
+            _ = &mut driver => reading.await,
+        };
+        let read = read.map_err(|source| FetchError::Broken {
+            host: url.host.clone(),
+            source,
+        })?;
+        answer.body = read.ok_or_else(too_large)?;
+        Ok(answer)
+    }
+}
+
+/// A header's text, if it is one.
+pub(crate) fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// The connection's own half of the work.
+type Driver = std::pin::Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}

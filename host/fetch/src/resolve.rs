@@ -1,0 +1,25 @@
+//! Names become addresses, once for each connection.
+
+use std::io;
+use std::net::IpAddr;
+
+use futures_util::future::BoxFuture;
+
+/// Looks names up.
+pub trait Resolve: Send + Sync + std::fmt::Debug {
+    /// All addresses of this name, in the order in which they should be tried.
+    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
+}
+
+/// As the system does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct System;
+
+impl Resolve for System {
+    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((host, 0)).await?;
+            Ok(found.map(|address| address.ip()).collect())
+        })
+    }
+}

@@ -1,0 +1,123 @@
+//! What an operator allows: hosts, addresses, sizes, times, and which password goes where.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+use crate::address::Network;
+use crate::error::FetchError;
+use crate::host::HostPort;
+use crate::source::{Reference, Source, Url, usual_port};
+
+/// Where may be gone, and with what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Hosts that may be asked. None: nothing is fetched.
+    pub allowed_hosts: Vec<HostPort>,
+    /// Hosts that may be asked, also without TLS.
+    pub insecure_hosts: Vec<HostPort>,
+    /// Addresses that may be connected to though they are not public.
+    pub allow_private: Vec<Network>,
+    /// More authorities than those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// Passwords, each for one host.
+    pub credentials: Vec<Credentials>,
+    /// The largest module. 64 MiB: components with a whole interpreter inside have some 40.
+    pub module_bytes: u64,
+    /// For all of one module: names, connections, redirects, bodies. 60 s: a module of 64 MiB at
+    /// ten Mbit/s.
+    pub timeout: Duration,
+    /// Where is kept what was fetched; none to fetch it each time.
+    pub store: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            allowed_hosts: Vec::new(),
+            insecure_hosts: Vec::new(),
+            allow_private: Vec::new(),
+            ca_file: None,
+            credentials: Vec::new(),
+            module_bytes: 64 << 20,
+            timeout: Duration::from_secs(60),
+            store: None,
+        }
+    }
+}
+
+/// A user and a password, which are sent to one host, over TLS alone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// Which host.
+    pub host: HostPort,
+    /// The user.
+    pub username: String,
+    /// The password. Never shown.
+    pub password: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("host", &self.host)
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    /// Whether the host of this source is one that may be asked, and in this way.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn may_ask(&self, source: &Source) -> Result<(), FetchError> {
+        match source {
+            Source::Url(url) => self.may_ask_at(url),
+            Source::Oci(reference) => self.may_ask_at(&self.registry(reference, "")),
+        }
+    }
+
+    pub(crate) fn may_ask_at(&self, url: &Url) -> Result<(), FetchError> {
+        let is_insecure = url.is_listed(&self.insecure_hosts);
+        let host = || url.authority();
+        if !is_insecure && !url.is_listed(&self.allowed_hosts) {
+            return Err(FetchError::Host { host: host() });
+        }
+        if !url.is_secure && !is_insecure {
+            return Err(FetchError::Insecure { host: host() });
+        }
+        Ok(())
+    }
+
+    /// A path of a registry's API: without TLS only where that is listed.
+    pub(crate) fn registry(&self, reference: &Reference, path: &str) -> Url {
+        let registry = &reference.registry;
+        let of = |is_secure| Url {
+            is_secure,
+            host: registry.host.clone(),
+            port: registry.port.unwrap_or(usual_port(is_secure)),
+            path: format!("/v2/{}/{path}", reference.repository),
+        };
+        let plain = of(false);
+        if plain.is_listed(&self.insecure_hosts) {
+            plain
+        } else {
+            of(true)
+        }
+    }
+
+    /// What `authorization` is to this host, if anything is.
+    pub(crate) fn password(&self, url: &Url) -> Option<String> {
+        let mut known = self.credentials.iter();
+        let known = known.find(|known| url.is_listed(std::slice::from_ref(&known.host)));
+        let Credentials {
+            username, password, ..
+        } = known.filter(|_| url.is_secure)?;
+        let both = BASE64_STANDARD.encode(format!("{username}:{password}"));
+        Some(format!("Basic {both}"))
+    }
+}

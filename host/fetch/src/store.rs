@@ -1,0 +1,246 @@
+//! What was pulled before, on disk, by its digest: a start with the source down works.
+//!
+//! Content is a file named by its sha256, which is checked when it is read. What has no digest in its
+//! name (a tag, a signature) has a file named by the sha256 of that name, with the digest of what was
+//! there last; that alone is believed, so the directory must be ours. What cannot be kept costs a
+//! warning.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use crate::digest::Digest;
+
+/// Files that are kept; the oldest go. 256: three for each plugin of a large config, and its
+/// generations before.
+const FILES: usize = 256;
+/// Bytes that are kept, all files together: a module is some 300 KiB, a large one 64 MiB.
+const ALL_BYTES: u64 = 1 << 30;
+
+#[derive(Debug)]
+pub(crate) struct Store {
+    directory: PathBuf,
+    limit_bytes: u64,
+}
+
+impl Store {
+    /// A store in this directory, which is made when it is not there. None when it cannot be, or is
+    /// not ours alone.
+    pub(crate) fn open(directory: &Path, limit_bytes: u64) -> Option<Self> {
+        let opened = DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .and_then(|()| fs::metadata(directory))
+            .and_then(|metadata| {
+                let is_ours = metadata.uid() == rustix::process::geteuid().as_raw();
+                let is_closed = metadata.mode() & 0o022 == 0;
+                let wrong = "it must belong to this user, and nobody else may write to it";
+                (is_ours && is_closed)
+                    .then_some(())
+                    .ok_or_else(|| io::Error::other(wrong))
+            });
+        match opened {
+            Ok(()) => Some(Self {
+                directory: directory.to_owned(),
+                limit_bytes,
+            }),
+            Err(error) => {
+                tracing::warn!(
+                    directory = %directory.display(),
+                    error = &error as &dyn std::error::Error,
+                    "plugins that are fetched are not kept"
+                );
+                None
+            }
+        }
+    }
+
+    /// What has this digest. A damaged file is not that.
+    pub(crate) fn content(&self, digest: Digest) -> Option<Bytes> {
+        let path = self.content_path(digest);
+        let bytes = read(&path, self.limit_bytes)?;
+        if Digest::of(&bytes) != digest {
+            tracing::warn!(file = %path.display(), "a plugin that was kept is damaged, fetching it again");
+            fs::remove_file(&path).unwrap_or_default();
+            return None;
+        }
+        // The oldest go first: this one is in use.
+        if let Ok(file) = OpenOptions::new().append(true).open(&path) {
+            file.set_modified(SystemTime::now()).unwrap_or_default();
+        }
+        Some(bytes.into())
+    }
+
+    /// What was there under this name when it was last asked for.
+    pub(crate) fn last(&self, name: &str) -> Option<Bytes> {
+        let digest = read(&self.name_path(name), 1024)?;
+        let digest = Digest::parse(std::str::from_utf8(&digest).ok()?.trim())?;
+        self.content(digest)
+    }
+
+    /// Keeps content, and under which name it was, where that does not say what it is.
+    pub(crate) fn keep(&self, bytes: &[u8], digest: Digest, name: Option<&str>) {
+        let path = self.content_path(digest);
+        let kept = match path.exists() {
+            true => Ok(()),
+            false => self.write(&path, bytes),
+        };
+        let kept = kept.and_then(|()| match name {
+            Some(name) => self.write(&self.name_path(name), digest.to_string().as_bytes()),
+            None => Ok(()),
+        });
+        if let Err(error) = kept.and_then(|()| self.evict()) {
+            tracing::warn!(
+                file = %path.display(),
+                error = &error as &dyn std::error::Error,
+                "a plugin that was fetched is not kept"
+            );
+        }
+    }
+
+    fn content_path(&self, digest: Digest) -> PathBuf {
+        self.directory.join(format!("{}.content", digest.hex()))
+    }
+
+    fn name_path(&self, name: &str) -> PathBuf {
+        let name = Digest::of(name.as_bytes()).hex();
+        self.directory.join(format!("{name}.last"))
+    }
+
+    /// Writes beside and renames, so that a reader sees all of a file or none of it.
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let temporary = path.with_extension(format!("{}-{number}.tmp", std::process::id()));
+        let written = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)
+            .and_then(|mut file| file.write_all(bytes))
+            .and_then(|()| fs::rename(&temporary, path));
+        if written.is_err() {
+            fs::remove_file(&temporary).unwrap_or_default();
+        }
+        written
+    }
+
+    fn evict(&self) -> io::Result<()> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            files.push((metadata.modified()?, metadata.len(), entry.path()));
+        }
+        // The newest first.
+        files.sort_by(|a, b| b.cmp(a));
+        let mut bytes = 0_u64;
+        for (index, (_, length, path)) in files.into_iter().enumerate() {
+            bytes = bytes.saturating_add(length);
+            if index >= FILES || bytes > ALL_BYTES {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// All of a file, if there are no more bytes in it than that.
+fn read(path: &Path, limit_bytes: u64) -> Option<Vec<u8>> {
+    let file = File::open(path).ok()?;
+    let mut bytes = Vec::new();
+    file.take(limit_bytes.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .ok()?;
+    (u64::try_from(bytes.len()).unwrap_or(u64::MAX) <= limit_bytes).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn files(directory: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(directory).expect("listed");
+        entries
+            .map(|entry| entry.expect("an entry").path())
+            .collect()
+    }
+
+    /// What was kept is found by its digest and by its name, and is ours alone.
+    #[test]
+    fn what_was_kept_is_found() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("new/modules");
+        let store = Store::open(&path, 100).expect("a store");
+        let digest = Digest::of(b"content");
+        assert_eq!(store.content(digest), None);
+        store.keep(b"content", digest, Some("oci://a/b:c"));
+        let again = Store::open(&path, 100).expect("a store");
+        assert_eq!(
+            again.content(digest).as_deref(),
+            Some(b"content".as_slice())
+        );
+        assert_eq!(
+            again.last("oci://a/b:c").as_deref(),
+            Some(b"content".as_slice())
+        );
+        assert_eq!(again.last("oci://a/b:d"), None);
+        for file in files(&path) {
+            let mode = fs::metadata(&file).expect("metadata").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{}", file.display());
+        }
+    }
+
+    /// A damaged file is not what it is named after, and is gone.
+    #[test]
+    fn a_damaged_file_is_not_taken() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::open(directory.path(), 100).expect("a store");
+        let digest = Digest::of(b"content");
+        for damaged in [b"contenu".as_slice(), b"", &[7; 1000]] {
+            store.keep(b"content", digest, Some("name"));
+            let path = store.content_path(digest);
+            fs::write(&path, damaged).expect("written");
+            assert_eq!(store.content(digest), None);
+            assert_eq!(store.last("name"), None);
+            fs::remove_file(&path).unwrap_or_default();
+        }
+        store.keep(b"content", digest, Some("name"));
+        fs::write(store.name_path("name"), "sha256:12").expect("written");
+        assert_eq!(store.last("name"), None);
+    }
+
+    /// A directory that others may write to keeps nothing.
+    #[test]
+    fn a_directory_open_to_others_is_not_used() {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).expect("set");
+        assert!(Store::open(directory.path(), 100).is_none());
+    }
+
+    /// The oldest files go.
+    #[test]
+    fn the_oldest_files_go() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::open(directory.path(), 100).expect("a store");
+        for number in 0..300_u64 {
+            let file = File::create(directory.path().join(format!("{number}.content")));
+            let time = SystemTime::now() - Duration::from_secs(1000 - number);
+            file.expect("made").set_modified(time).expect("set");
+        }
+        store.keep(b"content", Digest::of(b"content"), None);
+        assert_eq!(files(directory.path()).len(), FILES);
+        assert!(!directory.path().join("44.content").exists());
+        assert!(directory.path().join("45.content").exists());
+        assert!(store.content(Digest::of(b"content")).is_some());
+    }
+}

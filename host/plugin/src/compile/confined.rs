@@ -1,0 +1,110 @@
+//! What runs in the process that compiles: it limits itself, compiles one component, and ends.
+//!
+//! Nothing of it is trusted more than the compiler: it has no files but its pipes, no environment
+//! and no children, and the system ends it at its limits.
+
+use std::fs;
+use std::io::{self, Read as _, Write};
+use std::process::ExitCode;
+
+use rustix::process::{Resource, Rlimit, setrlimit};
+
+use super::frame::{Reply, Request};
+use super::lower_priority;
+use crate::artifact::MAX_BYTES;
+use crate::engine::for_compiling;
+
+/// Open files: the three pipes, and what the runtime opens for a moment.
+const FILES: u64 = 16;
+/// The last words of a process that could not begin: bad input, no memory for its threads.
+const COULD_NOT: u8 = 1;
+
+/// Compiles what comes on the standard input, and writes the code to the standard output. The
+/// program calls it when it is started as [`super::Compile::Child`] says; nobody else has a use for
+/// it.
+#[must_use]
+pub fn main() -> ExitCode {
+    match serve(io::stdin(), &mut io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody reads it where the pipe is gone.
+            writeln!(io::stderr(), "{error}").unwrap_or_default();
+            ExitCode::from(COULD_NOT)
+        }
+    }
+}
+
+fn serve(mut input: io::Stdin, output: &mut impl Write) -> io::Result<()> {
+    let request = Request::read(&mut input)?;
+    if request.length > MAX_BYTES {
+        return Err(io::Error::other("the component is too large"));
+    }
+    confine(&request)?;
+    let mut component = Vec::new();
+    input
+        .by_ref()
+        .take(request.length)
+        .read_to_end(&mut component)?;
+    if u64::try_from(component.len()).unwrap_or(u64::MAX) != request.length {
+        return Err(io::Error::other("the component came cut off"));
+    }
+    end_with_the_one_who_asked(input)?;
+    let engine = for_compiling().map_err(io::Error::other)?;
+    let threads = rayon::ThreadPoolBuilder::new()
+        .num_threads(usize::try_from(request.threads).unwrap_or(1).max(1))
+        .build()
+        .map_err(io::Error::other)?;
+    let compiled = threads.install(|| engine.precompile_component(&component));
+    let compatibility = crate::cache::compatibility(&engine);
+    match compiled {
+        Ok(code) => Reply::write(output, compatibility, Ok(&code)),
+        Err(error) => Reply::write(output, compatibility, Err(&causes(&error))),
+    }
+}
+
+/// An error and its causes in one line.
+fn causes(error: &wasmtime::Error) -> String {
+    let words: Vec<String> = error.chain().map(ToString::to_string).collect();
+    words.join(": ")
+}
+
+/// From here on, the system ends this process where it takes more than it may.
+fn confine(request: &Request) -> io::Result<()> {
+    if request.background {
+        lower_priority();
+    }
+    // When the machine or the container is out of memory, this goes before the collector. Where
+    // there is no /proc, the limit below has to do.
+    fs::write("/proc/self/oom_score_adj", "1000").unwrap_or_default();
+    let at_most = |resource, most: u64| {
+        let limit = Rlimit {
+            current: Some(most),
+            maximum: Some(most),
+        };
+        setrlimit(resource, limit).map_err(io::Error::from)
+    };
+    at_most(Resource::As, request.memory_bytes)?;
+    at_most(Resource::Core, 0)?;
+    at_most(Resource::Fsize, 0)?;
+    at_most(Resource::Nofile, FILES)?;
+    // A second more until the system kills, so that its first signal tells why.
+    let cpu = Rlimit {
+        current: Some(request.cpu_seconds),
+        maximum: Some(request.cpu_seconds.saturating_add(1)),
+    };
+    setrlimit(Resource::Cpu, cpu).map_err(io::Error::from)
+}
+
+/// The other end of the input is open for as long as somebody waits for the code. Without a thread
+/// that waits for its end, a collector that was killed would leave a compile behind it.
+fn end_with_the_one_who_asked(mut input: io::Stdin) -> io::Result<()> {
+    let watch = move || {
+        let mut more = [0; 1];
+        // Nothing more is sent: whatever this returns, nobody waits any longer.
+        let _ended = input.read(&mut more);
+        #[expect(clippy::exit, reason = "the compiler cannot be asked to stop")]
+        std::process::exit(i32::from(COULD_NOT));
+    };
+    let thread = std::thread::Builder::new().name("parent-watch".to_owned());
+    thread.stack_size(64 << 10).spawn(watch).map(drop)
+}

@@ -1,0 +1,203 @@
+//! `module` of a stage: where its plugin is, and what proves that it is the right one.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use spandrel_fetch::{Source, Url};
+use spandrel_plugin::artifact::Digest;
+use spandrel_plugin::{PublicKey, SignatureSource};
+
+use super::plugins::{Plugins, key, list};
+use super::section::Section;
+
+/// A stage's plugin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Module {
+    /// Where it is.
+    pub place: Place,
+    /// What its bytes must hash to.
+    pub sha256: Option<Digest>,
+    /// Whose signature everything that runs in the stage must have, where it must have one.
+    pub keys: Option<Arc<[PublicKey]>>,
+}
+
+/// Where a plugin is, and its signature.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Place {
+    /// A file of this machine.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// Where its signature is.
+        signature: SignatureSource,
+    },
+    /// Somewhere else.
+    Remote {
+        /// There.
+        source: Source,
+        /// Where its signature is, if not beside it.
+        signature: Option<Url>,
+        /// What happens when it is not to be had.
+        on_unreachable: OnUnreachable,
+    },
+}
+
+/// What happens at the start when a plugin is not to be had: neither from where it is, nor from what was
+/// kept of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnUnreachable {
+    /// The collector does not start.
+    #[default]
+    Fail,
+    /// It starts, and batches pass the stage as they came until the plugin is there.
+    Pass,
+}
+
+impl Module {
+    /// Its file, if it is one of this machine: such a one is watched.
+    pub fn file(&self) -> Option<&Path> {
+        match &self.place {
+            Place::File { path, .. } => Some(path),
+            Place::Remote { .. } => None,
+        }
+    }
+
+    /// Whether the collector starts without it.
+    pub fn may_be_missing(&self) -> bool {
+        matches!(
+            self.place,
+            Place::Remote {
+                on_unreachable: OnUnreachable::Pass,
+                ..
+            }
+        )
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, .. } => path.display().fmt(f),
+            Self::Remote { source, .. } => source.fmt(f),
+        }
+    }
+}
+
+const EXAMPLE: &str = "./plugins/my_plugin.wasm";
+
+/// `module: path`, or `module: { file | url, sha256, signature, public_keys }`.
+pub(crate) fn read(section: &Section<'_>, plugins: &Plugins) -> Option<Module> {
+    section.required("module", EXAMPLE);
+    if !section.is_map("module") {
+        let text = section.string("module")?;
+        let place = match Source::is_remote(&text) {
+            true => section.parsed("module", |text| remote(text, None, OnUnreachable::Fail))?,
+            false => file(&text, None),
+        };
+        return checked(section, "module", place, None, None, plugins);
+    }
+    let module = section.section("module");
+    let sha256 = module.parsed("sha256", |text| {
+        let mut digest = [0; 32];
+        let decoded = hex::decode_to_slice(text, &mut digest);
+        decoded
+            .map(|()| Digest(digest))
+            .map_err(|_| "write the 64 hex digits that sha256sum prints".to_owned())
+    });
+    let own_keys = list(&module, "public_keys", key);
+    let own_keys = (!own_keys.is_empty()).then_some(own_keys);
+    let has_signature = module.has("signature");
+    let place = read_place(&module)?;
+    if has_signature && own_keys.is_none() && plugins.trusted_keys.is_empty() {
+        module.wrong_key(
+            "signature",
+            "no key is known that may have made it",
+            "add `public_keys: [RW...]` here, or `trusted_keys` to `service::plugins`",
+        );
+    }
+    let trusted = || plugins.trusted_keys.clone();
+    let keys = own_keys.or_else(|| has_signature.then(trusted));
+    checked(&module, "", place, sha256, keys, plugins)
+}
+
+fn read_place(module: &Section<'_>) -> Option<Place> {
+    if !module.has("url") {
+        module.required("file", EXAMPLE);
+        let signature = module.string("signature");
+        return Some(file(&module.string("file")?, signature));
+    }
+    if module.has("file") {
+        module.wrong("`file` and `url` are two modules", "give one of them");
+    }
+    let choices = [("fail", OnUnreachable::Fail), ("pass", OnUnreachable::Pass)];
+    let on_unreachable = module.choice("on_unreachable", OnUnreachable::Fail, &choices);
+    let signature = module.parsed("signature", Url::parse);
+    module.parsed("url", |text| remote(text, signature, on_unreachable))
+}
+
+fn file(path: &str, signature: Option<String>) -> Place {
+    Place::File {
+        path: PathBuf::from(path),
+        signature: match signature {
+            Some(path) => SignatureSource::File(PathBuf::from(path)),
+            None => SignatureSource::Beside,
+        },
+    }
+}
+
+fn remote(
+    text: &str,
+    signature: Option<Url>,
+    on_unreachable: OnUnreachable,
+) -> Result<Place, String> {
+    Ok(Place::Remote {
+        source: Source::parse(text)?,
+        signature,
+        on_unreachable,
+    })
+}
+
+/// The module, when it is clear what it must be.
+fn checked(
+    section: &Section<'_>,
+    key: &'static str,
+    place: Place,
+    sha256: Option<Digest>,
+    keys: Option<Vec<PublicKey>>,
+    plugins: &Plugins,
+) -> Option<Module> {
+    let wrong = |what: &str, instead: &str| match key {
+        "" => section.wrong(what, instead),
+        key => section.wrong_key(key, what, instead),
+    };
+    let keys = match keys {
+        None if plugins.require_signed => Some(plugins.trusted_keys.clone()),
+        keys => keys,
+    };
+    if plugins.require_signed && keys.as_ref().is_some_and(Vec::is_empty) {
+        wrong(
+            "it must be signed (`require_signed`), and no key is known that may have done it",
+            "add `trusted_keys: [RW...]` to `service::plugins`",
+        );
+    }
+    if let Place::Remote { source, .. } = &place {
+        if sha256.is_none() && keys.is_none() && source.digest().is_none() {
+            wrong(
+                "nothing says what must come from there",
+                "add `sha256`, `public_keys`, or @sha256:... to the name of an oci:// artifact",
+            );
+        }
+        if let Err(error) = plugins.fetch.may_ask(source) {
+            wrong(
+                &error.to_string(),
+                "a host is listed before anything is fetched from it",
+            );
+        }
+    }
+    Some(Module {
+        place,
+        sha256,
+        keys: keys.filter(|keys| !keys.is_empty()).map(Arc::from),
+    })
+}
