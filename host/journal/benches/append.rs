@@ -24,7 +24,7 @@ const TURN: usize = 40;
 const TURNS: usize = 8;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let dir = tempfile::tempdir_in(".")?;
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let mut out = stdout().lock();
     writeln!(
         out,
