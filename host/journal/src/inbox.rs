@@ -73,6 +73,13 @@ impl Queue {
         self.wake.notify_all();
     }
 
+    /// Takes nothing more and gives nothing out: whoever waits is told that it is closed.
+    pub(crate) fn abandon(&self) {
+        self.close();
+        let waiting = std::mem::take(&mut self.state().waiting);
+        drop(waiting);
+    }
+
     /// Everything that waits, up to the size of one write. Nobody is waited for: while one group
     /// is written the next comes together.
     pub(crate) fn next(&self, patience: Option<Duration>) -> Next {
@@ -161,6 +168,13 @@ impl Calls {
     pub(crate) fn stop(&self) {
         self.state().stop = true;
         self.wake.notify_one();
+    }
+
+    /// Nobody writes any more: whoever waits is told.
+    pub(crate) fn abandon(&self) {
+        self.stop();
+        let marks = std::mem::take(&mut self.state().marks);
+        drop(marks);
     }
 
     /// Waits for something to do, and then this long for more of it, unless somebody waits.

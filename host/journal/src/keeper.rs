@@ -15,9 +15,9 @@ use crate::vfs::File;
 /// The first two are synced.
 pub(crate) const SLOTS: usize = 4;
 
-/// Segments that are kept for their next use, instead of being removed: one is in use while the
-/// other waits.
-const MOST_READY: usize = 2;
+/// Segments that are kept for their next use, instead of being removed: as many as a fast disk
+/// fills between two checkpoints.
+const MOST_READY: usize = 4;
 
 /// The file of a slot.
 pub(crate) fn slot_name(slot: usize) -> String {

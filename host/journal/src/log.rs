@@ -115,12 +115,22 @@ impl DurableLog {
     }
 }
 
+/// Done when a thread ends, in whatever way: nobody shall wait for one that has panicked.
+struct OnEnd<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnEnd<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
 fn panicked() -> io::Error {
     io::Error::other("a thread of the journal panicked")
 }
 
 /// The commit thread: takes everything that waits, writes it, answers.
 fn commit(mut writer: Writer, queue: &Queue, calls: &Calls, orders: &Orders) -> Writer {
+    let _guard = OnEnd(|| queue.abandon());
     let interval = match writer.options().sync {
         Sync::Interval(interval) => Some(interval),
         Sync::Group | Sync::None => None,
@@ -176,6 +186,7 @@ fn answer(writer: &mut Writer, group: Vec<Waiting>) {
 
 /// The keeper's thread.
 fn keep(mut keeper: Keeper, calls: &Calls) -> Keeper {
+    let _guard = OnEnd(|| calls.abandon());
     let mut pause = PAUSE;
     loop {
         match calls.next(pause) {

@@ -27,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) quota: Arc<Quota>,
     pub(crate) counted: Arc<Counted>,
     pub(crate) quiet: Quiet,
+    /// For the lines that say that batches are refused, which need no line of a failure before.
+    pub(crate) quiet_refusals: Quiet,
     pub(crate) state: Mutex<State>,
     /// Told when a segment has been prepared, or could not be.
     pub(crate) prepared: Condvar,

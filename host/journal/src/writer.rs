@@ -34,6 +34,8 @@ pub(crate) struct Writer {
     synced: u64,
     /// The disk was full or failed: it is not tried again before.
     refusing: Option<(Instant, Unwritten)>,
+    /// That it refuses batches is in the log.
+    reported: bool,
     /// A segment should be prepared.
     pub(crate) wants_segment: bool,
 }
@@ -89,6 +91,7 @@ impl Writer {
             current: None,
             synced,
             refusing: None,
+            reported: false,
             wants_segment: false,
         }
     }
@@ -126,7 +129,8 @@ impl Writer {
         }
         match self.try_commit(batches) {
             Ok((count, number)) => {
-                if self.refusing.take().is_some() {
+                self.refusing = None;
+                if std::mem::take(&mut self.reported) {
                     tracing::info!(log = self.shared.name, "journal takes batches again");
                 }
                 (count, Ok(number))
@@ -301,10 +305,11 @@ impl Writer {
         }
     }
 
-    fn report(&self, error: &Unwritten) {
-        if self.refusing.is_none() {
+    fn report(&mut self, error: &Unwritten) {
+        if let Some(repeated) = self.shared.quiet_refusals.repeated() {
             let log = &self.shared.name;
-            tracing::warn!(log, reason = %error, "journal refuses batches");
+            tracing::warn!(log, repeated, reason = %error, "journal refuses batches");
+            self.reported = true;
         }
     }
 

@@ -100,6 +100,7 @@ impl Parts<'_> {
             quota: Arc::clone(self.quota),
             counted: Arc::clone(self.counted),
             quiet: Quiet::default(),
+            quiet_refusals: Quiet::default(),
             state: Mutex::new(State::default()),
             prepared: Condvar::new(),
         };

@@ -88,7 +88,12 @@ impl Vfs for SimDisk {
             }
             match node {
                 Some(node) => drop(tree.durable.insert(path, node)),
-                None => drop(tree.durable.remove(&path)),
+                None => {
+                    // Its content is out of reach.
+                    if let Some(Node::File(inode)) = tree.durable.remove(&path) {
+                        tree.inodes[inode] = Inode::default();
+                    }
+                }
             }
         }
         tree.done(&call);
