@@ -17,7 +17,7 @@
 //! A variable of the environment that is not set and has no default is a problem here; the
 //! Collector takes nothing in its place, and may so listen on every address.
 
-mod auth;
+pub mod auth;
 mod check;
 pub mod durability;
 pub(crate) mod duration;

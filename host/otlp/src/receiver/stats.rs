@@ -4,6 +4,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tonic::Code;
 
+/// Of gRPC's codes, by their numbers.
+const NAMES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
 /// Counters of one receiver, read at any time.
 #[derive(Debug, Default)]
 pub struct ReceiverStats {
@@ -21,6 +42,18 @@ impl ReceiverStats {
             .ok()
             .and_then(|code| self.requests.get(code))
             .map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// The codes that requests were answered with so far, by name, and how often.
+    pub fn answers(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self
+            .requests
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed));
+        NAMES
+            .into_iter()
+            .zip(counts)
+            .filter(|(_, count)| *count > 0)
     }
 
     /// Bytes of requests, as they came over the wire.

@@ -99,6 +99,10 @@ impl Bound {
                 Source::File(_) => "file",
             },
             offered: self.ingress.offered(),
+            stats: match &self.source {
+                Source::Otlp(receiver) => Some(receiver.stats()),
+                Source::File(_) => None,
+            },
         }
     }
 

@@ -13,6 +13,7 @@ use super::net::Listen;
 use super::problem::Problem;
 use super::receiver::ReceiverKind;
 use super::section::Section;
+use super::service::named;
 use super::suggest::closest;
 use super::tree::{Node, Value};
 
@@ -207,11 +208,8 @@ impl<'a> Authenticators<'a> {
                 Some(near) => format!("did you mean \"{near}\"?"),
                 None => "add it under `extensions`".to_owned(),
             };
-            let node = section.node("authenticator");
-            let shown = node.filter(|node| !node.hidden).map_or_else(
-                || "an extension".to_owned(),
-                |_| format!("extension \"{name}\""),
-            );
+            let node = section.node("authenticator")?;
+            let shown = named("extension", &name, node);
             wrong(
                 format!("references {shown} which is not configured"),
                 instead,

@@ -231,6 +231,12 @@ impl<'a> Section<'a> {
 
     /// A list of texts with their places; one text alone is a list of one.
     pub(crate) fn strings(&self, key: &'static str) -> Vec<(&'a str, &'a Location)> {
+        let nodes = self.texts(key);
+        nodes.iter().map(|(text, node)| (*text, &node.at)).collect()
+    }
+
+    /// The same, with the nodes.
+    pub(crate) fn texts(&self, key: &'static str) -> Vec<(&'a str, &'a Node)> {
         let Some(node) = self.node(key) else {
             return Vec::new();
         };
@@ -247,7 +253,7 @@ impl<'a> Section<'a> {
         let mut texts = Vec::with_capacity(nodes.len());
         for (index, item) in nodes.iter().enumerate() {
             if let Some(text) = item.text() {
-                texts.push((text, &item.at));
+                texts.push((text, item));
             } else if item.value != Value::Reported {
                 let path = join(&join(&self.path, key), &index.to_string());
                 let what = format!("expected a name, found {}", item.value.kind());

@@ -20,7 +20,7 @@ use super::receiver::Receiver;
 use super::section::Section;
 use super::suggest::closest;
 use super::telemetry::{self, Telemetry};
-use super::tree::Entry;
+use super::tree::{Entry, Node};
 
 /// Which of the configured components run, and how they are joined.
 #[derive(Debug)]
@@ -92,14 +92,14 @@ const LONGEST_DRAIN: Duration = Duration::from_secs(3600);
 
 pub(crate) fn read(section: &Section<'_>, components: &Components) -> Option<Service> {
     let extensions = section
-        .strings("extensions")
+        .texts("extensions")
         .into_iter()
-        .filter_map(|(name, at)| {
+        .filter_map(|(name, node)| {
             let owner = Owner {
                 section,
                 path: section.path().to_owned(),
             };
-            owner.resolve("extension", name, at, &components.extensions)
+            owner.resolve("extension", name, node, &components.extensions)
         })
         .collect();
     let telemetry = telemetry::read(&section.section("telemetry"));
@@ -329,30 +329,27 @@ impl<'a> Owner<'_, 'a> {
     ) -> Vec<Resolved<'a, T>> {
         let mut seen: Vec<&str> = Vec::new();
         let mut resolved = Vec::new();
-        for (name, at) in self.section.strings(key) {
+        for (name, node) in self.section.texts(key) {
             if seen.contains(&name) {
-                let what = format!("references {kind} \"{name}\" more than once");
-                let problem = Problem::at(at, self.path.as_str(), what);
+                let what = format!("references {} more than once", named(kind, name, node));
+                let problem = Problem::at(&node.at, self.path.as_str(), what);
                 self.section.problems().add(problem.instead("name it once"));
                 continue;
             }
             seen.push(name);
-            resolved.push((self.resolve(kind, name, at, known), at));
+            resolved.push((self.resolve(kind, name, node, known), &node.at));
         }
         resolved
     }
 
-    fn resolve<T>(
-        &self,
-        kind: &str,
-        name: &str,
-        at: &Location,
-        known: &Named<T>,
-    ) -> Option<Arc<T>> {
+    fn resolve<T>(&self, kind: &str, name: &str, node: &Node, known: &Named<T>) -> Option<Arc<T>> {
         if let Some((_, component)) = known.iter().find(|(id, _)| id.as_str() == name) {
             return component.clone();
         }
-        let what = format!("references {kind} \"{name}\" which is not configured");
+        let what = format!(
+            "references {} which is not configured",
+            named(kind, name, node)
+        );
         let names: Vec<&str> = known.keys().map(Id::as_str).collect();
         let instead = match closest(name, &names) {
             Some(near) => format!("did you mean \"{near}\"?"),
@@ -360,7 +357,16 @@ impl<'a> Owner<'_, 'a> {
         };
         self.section
             .problems()
-            .add(Problem::at(at, self.path.as_str(), what).instead(instead));
+            .add(Problem::at(&node.at, self.path.as_str(), what).instead(instead));
         None
+    }
+}
+
+/// A component by its name, unless the name came from where secrets come from, too.
+pub(crate) fn named(kind: &str, name: &str, node: &Node) -> String {
+    if node.hidden {
+        format!("this {kind}")
+    } else {
+        format!("{kind} \"{name}\"")
     }
 }

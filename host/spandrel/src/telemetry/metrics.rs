@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use spandrel_otlp::receiver::ReceiverStats;
 use spandrel_pipeline::ingress::Offered;
 use spandrel_pipeline::ledger::{Books, Ledger, StageBooks};
 use spandrel_pipeline::queue::QueueFill;
@@ -56,6 +57,8 @@ pub(crate) struct ReceiverSource {
     pub(crate) receiver: String,
     pub(crate) transport: &'static str,
     pub(crate) offered: Arc<Offered>,
+    /// Of one that listens.
+    pub(crate) stats: Option<Arc<ReceiverStats>>,
 }
 
 const SIGNALS: [Signal; 3] = [Signal::Traces, Signal::Metrics, Signal::Logs];
@@ -92,6 +95,7 @@ impl Sources {
         let parts = Arc::clone(&self.parts());
         let mut text = Text::default();
         parts.receivers(&mut text);
+        parts.requests(&mut text);
         let books: Vec<(&PipelineSource, Books)> = parts
             .pipelines
             .iter()
@@ -120,6 +124,27 @@ impl Parts {
                 text.counter(&name("accepted"), &labels, offered.accepted(signal));
                 text.counter(&name("refused"), &labels, offered.refused(signal));
             }
+        }
+    }
+
+    /// Of the requests themselves: also those whose items nobody has counted, because they were
+    /// turned away before they were read.
+    fn requests(&self, text: &mut Text) {
+        for source in &self.receivers {
+            let Some(stats) = &source.stats else { continue };
+            let labels = [
+                ("receiver", source.receiver.as_str()),
+                ("transport", source.transport),
+            ];
+            for (code, count) in stats.answers() {
+                let labels = [labels.as_slice(), &[("code", code)]].concat();
+                text.counter("spandrel_receiver_requests_total", &labels, count);
+            }
+            text.counter(
+                "spandrel_receiver_failed_connections_total",
+                &labels,
+                stats.failed_connections(),
+            );
         }
     }
 
