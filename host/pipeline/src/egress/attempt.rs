@@ -27,8 +27,14 @@ pub(super) struct Delivery {
     pub(super) column: usize,
     pub(super) spec: Arc<ExporterSpec>,
     pub(super) drain: watch::Receiver<bool>,
-    /// Where it goes instead of waiting, once the way out ends, in a durable pipeline.
-    pub(super) spill: Option<Arc<Spill>>,
+    /// In a durable pipeline.
+    pub(super) detour: Option<Detour>,
+}
+
+/// Where batches go instead of waiting, once the way out ends.
+#[derive(Clone)]
+pub(super) struct Detour {
+    pub(super) spill: Arc<Spill>,
     pub(super) leaving: Leaving,
 }
 
@@ -83,19 +89,18 @@ impl Delivery {
     /// One attempt; none when it is to go to the log instead, which is so once the way out ends and
     /// the backend did not take something since.
     async fn attempt(&self, bytes: &Bytes) -> Option<Outcome> {
-        if self.spill.is_none() {
+        let Some(Detour { leaving, .. }) = &self.detour else {
             return Some(self.export(bytes).await);
-        }
-        if self.leaving.is_futile() {
+        };
+        if leaving.is_futile() {
             return None;
         }
-        let mut leaving = self.leaving.clone();
         let outcome = tokio::select! {
             biased;
             outcome = self.export(bytes) => outcome,
             () = leaving.lose_patience() => return None,
         };
-        self.leaving.saw(&outcome);
+        leaving.saw(&outcome);
         Some(outcome)
     }
 
@@ -108,7 +113,9 @@ impl Delivery {
 
     /// To the log, unless it is there already and will be sent from there by the next process.
     fn give_way(&self, gathered: Gathered) {
-        let Some(spill) = &self.spill else { return };
+        let Some(Detour { spill, .. }) = &self.detour else {
+            return;
+        };
         if !(gathered.batch.tally.is_on_disk() && *self.drain.borrow()) {
             spill.push(gathered);
         }
@@ -138,9 +145,9 @@ impl Delivery {
             );
         }
         let due = Instant::now() + wait;
-        if self.spill.is_some() {
+        if let Some(Detour { leaving, .. }) = &self.detour {
             // It is futile to go on then, so the next attempt is none.
-            drop(tokio::time::timeout_at(due, self.leaving.begins()).await);
+            drop(tokio::time::timeout_at(due, leaving.begins()).await);
             return;
         }
         let hurry = async {

@@ -68,9 +68,10 @@ impl Consumers {
             column,
             queue: Arc::clone(&queue),
             spec,
-            spill: spill.clone(),
+            detour: spill
+                .clone()
+                .map(|spill| attempt::Detour { spill, leaving }),
             drain: self.draining.subscribe(),
-            leaving,
             cut: self.cut.subscribe(),
         };
         self.tasks().spawn(consumer.run());
@@ -148,9 +149,8 @@ struct Consumer {
     column: usize,
     queue: Arc<Queue>,
     spec: Arc<ExporterSpec>,
-    spill: Option<Arc<Spill>>,
+    detour: Option<attempt::Detour>,
     drain: watch::Receiver<bool>,
-    leaving: Leaving,
     cut: watch::Receiver<bool>,
 }
 
@@ -195,8 +195,7 @@ impl Consumer {
                 column: self.column,
                 spec: Arc::clone(&self.spec),
                 drain: self.drain.clone(),
-                spill: self.spill.clone(),
-                leaving: self.leaving.clone(),
+                detour: self.detour.clone(),
             };
             attempts.spawn(async move {
                 delivery.run(gathered).await;

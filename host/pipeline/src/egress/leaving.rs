@@ -40,11 +40,12 @@ impl Leaving {
     }
 
     /// Resolves when the end begins.
-    pub(super) async fn begins(&mut self) {
+    pub(super) async fn begins(&self) {
+        let (mut drain, mut retired) = (self.drain.clone(), self.retired.clone());
         // An error means that the pipeline is gone, and this task is about to be.
         tokio::select! {
-            begun = self.drain.wait_for(|draining| *draining) => drop(begun),
-            begun = self.retired.wait_for(|retired| *retired) => drop(begun),
+            begun = drain.wait_for(|draining| *draining) => drop(begun),
+            begun = retired.wait_for(|retired| *retired) => drop(begun),
         }
     }
 
@@ -65,7 +66,7 @@ impl Leaving {
     }
 
     /// Resolves some time after the end has begun, if the backend takes nothing meanwhile.
-    pub(super) async fn lose_patience(&mut self) {
+    pub(super) async fn lose_patience(&self) {
         self.begins().await;
         let begun = Instant::now();
         loop {

@@ -13,7 +13,7 @@ use rand::{Rng, SeedableRng};
 use spandrel_pipeline::batcher::BatcherConfig;
 use spandrel_pipeline::egress::ExporterSpec;
 use spandrel_pipeline::exporter::{Exporter, Outcome};
-use spandrel_pipeline::pipeline::{Pipeline, PipelineConfig};
+use spandrel_pipeline::pipeline::{ChangeError, Pipeline, PipelineConfig};
 use spandrel_pipeline::queue::Sizer;
 use spandrel_pipeline::refused::Refused;
 use spandrel_pipeline::stage::{
@@ -63,6 +63,71 @@ impl Exporter for Moody {
     }
 }
 
+/// A plugin that keeps, holds, drops and fails as its seed says, and writes down what it drops.
+struct Whim {
+    rng: StdRng,
+    dropped: Ids,
+    drops: bool,
+    policy: FaultPolicy,
+    faults: f64,
+    /// Ticket, index and span.
+    held: Vec<[u64; 3]>,
+}
+
+impl Whim {
+    fn answer(&mut self, call: &Call<'_>) -> Result<Reply, Fault> {
+        if self.rng.random_bool(self.faults) {
+            return Err(Fault::new(FaultKind::Trap, "whim"));
+        }
+        match *call {
+            Call::Process(ticket, batch) => Ok(self.judge(ticket, batch)),
+            Call::Tick => Ok(self.release(0.3)),
+            Call::Drain(_) => Ok(self.release(0.9)),
+        }
+    }
+
+    fn judge(&mut self, ticket: u64, batch: &[u8]) -> Reply {
+        let mut verdicts = Vec::new();
+        for (index, id) in ids(batch).into_iter().enumerate() {
+            let verdict = match [0, 0, 0, 1, 1, 2][self.rng.random_range(0..6)] {
+                2 if !self.drops => 0,
+                verdict => verdict,
+            };
+            verdicts.push(verdict);
+            if verdict == 1 {
+                self.held.push([ticket, index as u64, id]);
+            }
+            // What is held too long or too much, the policy may drop.
+            if verdict == 2 || verdict == 1 && self.policy == FaultPolicy::Drop {
+                self.dropped.lock().unwrap().insert(id);
+            }
+        }
+        Reply {
+            verdicts,
+            ..Reply::default()
+        }
+    }
+
+    fn release(&mut self, share: f64) -> Reply {
+        let mut words = Vec::new();
+        self.held.retain(|&[ticket, index, id]| {
+            let release = self.rng.random_bool(share);
+            if release {
+                let outcome = match self.drops {
+                    true => [0, 0, 2, 255][self.rng.random_range(0..4)],
+                    false => 0,
+                };
+                if outcome != 0 {
+                    self.dropped.lock().unwrap().insert(id);
+                }
+                words.extend([ticket, index | outcome << 32]);
+            }
+            !release
+        });
+        releasing(words)
+    }
+}
+
 /// Everything that outlives a process.
 struct World {
     seed: u64,
@@ -77,6 +142,7 @@ struct World {
     believed: BTreeSet<u64>,
     next: u64,
     lives: u64,
+    swaps: u64,
 }
 
 const NAMES: [&str; 2] = ["a", "b"];
@@ -94,11 +160,12 @@ impl World {
             believed: BTreeSet::new(),
             next: 0,
             lives: 0,
+            swaps: 0,
             rng,
         }
     }
 
-    /// A plugin that keeps, holds, drops and fails as its seed says, and writes down what it drops.
+    /// A stage with a whim of its own.
     fn erratic(&mut self, number: u64) -> StageSpec {
         let rng = &mut self.rng;
         let policies = match self.drops {
@@ -119,60 +186,17 @@ impl World {
             ..Manifest::default()
         };
         let (dropped, drops) = (Arc::clone(&self.dropped), self.drops);
-        let seed = self.seed ^ self.lives << 32 ^ number << 40;
+        let seed = self.seed ^ self.lives << 32 ^ number << 40 ^ self.swaps << 48;
         let mut spec = stage(manifest, move |instance| {
-            let mut rng = StdRng::seed_from_u64(seed ^ instance as u64);
-            let dropped = Arc::clone(&dropped);
-            let mut held: Vec<[u64; 3]> = Vec::new();
-            move |call| {
-                let mut write = |id: u64| {
-                    dropped.lock().unwrap().insert(id);
-                };
-                if rng.random_bool(faults) {
-                    return Err(Fault::new(FaultKind::Trap, "whim"));
-                }
-                let share = match call {
-                    Call::Process(ticket, batch) => {
-                        let mut verdicts = Vec::new();
-                        for (index, id) in ids(batch).into_iter().enumerate() {
-                            let verdict = [0, 0, 0, 1, 1, 2][rng.random_range(0..6)];
-                            verdicts.push(if verdict == 2 && !drops { 0 } else { verdict });
-                            match verdict {
-                                1 => {
-                                    held.push([ticket, index as u64, id]);
-                                    if policy == FaultPolicy::Drop {
-                                        write(id);
-                                    }
-                                }
-                                2 if drops => write(id),
-                                _ => {}
-                            }
-                        }
-                        return Ok(Reply {
-                            verdicts,
-                            ..Reply::default()
-                        });
-                    }
-                    Call::Tick => 0.3,
-                    Call::Drain(_) => 0.9,
-                };
-                let mut words = Vec::new();
-                held.retain(|&[ticket, index, id]| {
-                    let release = rng.random_bool(share);
-                    if release {
-                        let outcome = match drops {
-                            true => [0, 0, 2, 255][rng.random_range(0..4)],
-                            false => 0,
-                        };
-                        if outcome != 0 {
-                            write(id);
-                        }
-                        words.extend([ticket, index | outcome << 32]);
-                    }
-                    !release
-                });
-                Ok(releasing(words))
-            }
+            let mut whim = Whim {
+                rng: StdRng::seed_from_u64(seed ^ instance as u64),
+                dropped: Arc::clone(&dropped),
+                drops,
+                policy,
+                faults,
+                held: Vec::new(),
+            };
+            move |call| whim.answer(&call)
         });
         spec.on_fault = policy;
         spec.hold.items = self.rng.random_range(10..500);
@@ -206,6 +230,17 @@ impl World {
         config.shards = self.rng.random_range(1..4);
         config.durability = Some(self.disk.open());
         config
+    }
+
+    /// Other plugins, which may have no place, or no time.
+    async fn change(&mut self, pipeline: &Pipeline) {
+        self.swaps += 1;
+        let stages = (0..self.rng.random_range(0..3)).map(|number| self.erratic(number));
+        let stages = config(stages.collect(), Vec::new()).stages;
+        match pipeline.change(stages).await {
+            Ok(_) | Err(ChangeError::Busy) => {}
+            Err(other) => panic!("seed {}: {other}", self.seed),
+        }
     }
 
     fn turn_mood(&mut self) {
@@ -292,6 +327,7 @@ impl World {
                 1 | 2 => self.turn_backend(),
                 3 => self.disk.checkpoint(),
                 4 if self.rng.random_bool(0.3) => pipeline.set_exporters(self.exporters()),
+                5 if self.rng.random_bool(0.3) => self.change(&pipeline).await,
                 _ => self.send(&pipeline).await,
             }
             assert!(ledger.books().is_balanced(), "seed {seed}: {ledger}");
