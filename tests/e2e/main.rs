@@ -19,6 +19,8 @@ mod passing;
 mod peers;
 mod python;
 mod reload;
+mod secrets;
+mod secured;
 mod sigterm;
 mod starting;
 mod story;

@@ -10,6 +10,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::codec::CompressionEncoding;
+use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -29,6 +30,7 @@ pub struct Client {
     traces: TraceServiceClient<Channel>,
     connector: Connector,
     patience: Duration,
+    metadata: MetadataMap,
     /// Ids of the spans whose export was answered with OK, in that order.
     pub delivered: Vec<u64>,
     /// Items that the collector refused, each as often as it did.
@@ -52,6 +54,7 @@ impl Client {
             traces: TraceServiceClient::new(channel).max_decoding_message_size(usize::MAX),
             connector,
             patience: Duration::from_secs(30),
+            metadata: MetadataMap::new(),
             delivered: Vec::new(),
             refused: 0,
             unanswered: 0,
@@ -70,6 +73,15 @@ impl Client {
         self
     }
 
+    /// Sends this header with every request.
+    ///
+    /// # Errors
+    /// When the value cannot be sent.
+    pub fn with_header(mut self, name: &'static str, value: &str) -> Result<Self> {
+        self.metadata.insert(name, value.parse()?);
+        Ok(self)
+    }
+
     /// Gives up a request after this long; the default is half a minute.
     #[must_use]
     pub fn patient_for(mut self, patience: Duration) -> Self {
@@ -83,7 +95,9 @@ impl Client {
     /// What the collector answered.
     pub async fn try_send(&mut self, request: ExportTraceServiceRequest) -> Result<(), Status> {
         let ids: Vec<u64> = span_ids(&request).collect();
-        let answer = timeout(CALL_TIMEOUT, self.traces.export(request))
+        let mut call = tonic::Request::new(request);
+        call.metadata_mut().clone_from(&self.metadata);
+        let answer = timeout(CALL_TIMEOUT, self.traces.export(call))
             .await
             .unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer")));
         match answer {

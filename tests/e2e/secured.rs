@@ -1,0 +1,312 @@
+//! Certificates and credentials between two collectors, changed while traffic passes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use anyhow::{Result, ensure};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use spandrel_tests::backend::Backend;
+use spandrel_tests::client::Client;
+use spandrel_tests::collector::{Collector, Setup};
+use spandrel_tests::config::Config;
+use spandrel_tests::shop::Shop;
+use spandrel_tests::until::until;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use tonic::Code;
+
+/// Keys of `tls` of a collector whose files are in this folder.
+const FILES: &str = "cert_file: cert.pem, key_file: key.pem, reload_interval: 20ms";
+
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Result<Self> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+        Ok(Self(issuer))
+    }
+
+    /// A certificate for this machine, and its key, in a folder. The key is first: a certificate
+    /// without its key is no news.
+    fn sign_into(&self, folder: &Path) -> Result<()> {
+        let key = KeyPair::generate()?;
+        let params = CertificateParams::new(vec!["localhost".to_owned()])?;
+        let certificate = params.signed_by(&key, &self.0)?;
+        replace(&folder.join("key.pem"), &key.serialize_pem())?;
+        replace(&folder.join("cert.pem"), &certificate.pem())
+    }
+}
+
+/// Puts another file in its place, at one moment.
+fn replace(file: &Path, text: &str) -> Result<()> {
+    let next = file.with_extension("next");
+    std::fs::write(&next, text)?;
+    std::fs::rename(next, file)?;
+    Ok(())
+}
+
+/// Trusts these authorities, and no other.
+fn trust(folder: &Path, authorities: &[&Authority]) -> Result<()> {
+    let all: String = authorities.iter().map(|one| one.0.pem()).collect();
+    replace(&folder.join("ca.pem"), &all)
+}
+
+/// How often a collector said this.
+fn said(collector: &Collector, message: &str) -> usize {
+    let lines = collector.log().lines();
+    lines
+        .iter()
+        .filter(|line| line.message() == message)
+        .count()
+}
+
+/// Waits until a collector has said something once more than before.
+async fn once_more(collector: &Collector, message: &str, before: usize) -> Result<()> {
+    let more = || async { (said(collector, message) > before).then_some(()) };
+    until(message, more).await
+}
+
+/// Sends all the time, through a collector that is told of each request that was refused.
+struct Traffic {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    task: JoinSet<Result<Client>>,
+}
+
+impl Traffic {
+    async fn start(address: &str, seed: u64) -> Result<Self> {
+        let mut client = Client::connect(address).await?;
+        let (stop, sent) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU64::new(0)),
+        );
+        let (ended, count) = (Arc::clone(&stop), Arc::clone(&sent));
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let mut shop = Shop::new(seed);
+            while !ended.load(Ordering::Relaxed) {
+                client.try_send(shop.request(5)).await?;
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(client)
+        });
+        Ok(Self { stop, sent, task })
+    }
+
+    /// Waits until some more was sent.
+    async fn goes_on(&self) -> Result<()> {
+        let before = self.sent.load(Ordering::Relaxed);
+        let more = || async { (self.sent.load(Ordering::Relaxed) >= before + 20).then_some(()) };
+        until("traffic that goes on", more).await
+    }
+
+    /// Spans that were sent, none of them in vain.
+    async fn stop(mut self) -> Result<u64> {
+        self.stop.store(true, Ordering::Relaxed);
+        let client = self.task.join_next().await;
+        let client = client.ok_or_else(|| anyhow::anyhow!("no task"))???;
+        ensure!(client.refused + client.unanswered == 0);
+        Ok(client.delivered.len() as u64)
+    }
+}
+
+/// Two collectors with mutual TLS get certificates of another authority, step by step as operators
+/// do it, and broken ones in between, while connections are made all the time: no request is
+/// refused, no export fails, and everything arrives once.
+#[tokio::test]
+async fn authorities_rotate_under_traffic() -> Result<()> {
+    const RELOADED: &str = "certificate reloaded";
+    const BROKEN: &str = "new certificate cannot be used, the old one stays in force";
+    let backend = Backend::start().await?;
+    let (old, new) = (Authority::new()?, Authority::new()?);
+    // Connections are asked to end all the time, so that others are made.
+    let aging = "keepalive: { server_parameters: { max_connection_age: 100ms } }";
+    let gateway = Config::new(backend.endpoint()).grpc(&format!(
+        "tls: {{ client_ca_file: ca.pem, {FILES} }}, {aging}"
+    ));
+    let gateway = Setup::new(&gateway.yaml())?;
+    old.sign_into(gateway.folder())?;
+    trust(gateway.folder(), &[&old])?;
+    let inner = Collector::start(&gateway).await?;
+    let port = inner.address("otlp")?;
+    let port = port.rsplit(':').next().unwrap_or_default();
+    let edge = Config::new(format!("https://127.0.0.1:{port}")).exporter(&format!(
+        "tls: {{ ca_file: ca.pem, server_name_override: localhost, {FILES} }}"
+    ));
+    let edge = Setup::new(&edge.yaml())?;
+    old.sign_into(edge.folder())?;
+    trust(edge.folder(), &[&old])?;
+    let outer = Collector::start(&edge).await?;
+    let traffic = Traffic::start(&outer.address("otlp")?, 501).await?;
+    traffic.goes_on().await?;
+
+    let both = [(&inner, gateway.folder()), (&outer, edge.folder())];
+    for (collector, folder) in both {
+        let before = said(collector, RELOADED);
+        trust(folder, &[&old, &new])?;
+        once_more(collector, RELOADED, before).await?;
+    }
+    traffic.goes_on().await?;
+    for (collector, folder) in both {
+        let before = said(collector, RELOADED);
+        let broken = said(collector, BROKEN);
+        replace(
+            &folder.join("cert.pem"),
+            "-----BEGIN CERTIFICATE-----\nAAAA",
+        )?;
+        once_more(collector, BROKEN, broken).await?;
+        traffic.goes_on().await?;
+        new.sign_into(folder)?;
+        once_more(collector, RELOADED, before).await?;
+        traffic.goes_on().await?;
+    }
+    for (collector, folder) in both {
+        let before = said(collector, RELOADED);
+        trust(folder, &[&new])?;
+        once_more(collector, RELOADED, before).await?;
+    }
+    traffic.goes_on().await?;
+    let sent = traffic.stop().await?;
+    for (collector, name) in [(outer, "the edge"), (inner, "the gateway")] {
+        ensure!(said(&collector, BROKEN) == 1, "{name} said it once");
+        let ended = collector.stop().await?;
+        ended.expect_code(0)?;
+        let ledger = ended.ledger("traces")?;
+        ledger.check()?;
+        assert_eq!(ledger.exported, sent, "{name}");
+    }
+    assert_eq!(backend.totals().spans, sent);
+    assert_eq!(backend.taken().duplicates(), 0);
+    Ok(())
+}
+
+/// A client without TLS, or without a certificate of the right authority, does not get in, and the
+/// collector counts it.
+#[tokio::test]
+async fn strangers_do_not_connect() -> Result<()> {
+    let backend = Backend::start().await?;
+    let authority = Authority::new()?;
+    let config = Config::new(backend.endpoint())
+        .grpc(&format!("tls: {{ client_ca_file: ca.pem, {FILES} }}"));
+    let setup = Setup::new(&config.yaml())?;
+    authority.sign_into(setup.folder())?;
+    trust(setup.folder(), &[&authority])?;
+    let collector = Collector::start(&setup).await?;
+    let address = collector.address("otlp")?;
+    if let Ok(mut client) = Client::connect(&address).await {
+        client.try_send(Shop::new(1).request(1)).await.unwrap_err();
+    }
+    let counted = || async {
+        let metrics = collector.metrics().await.ok()?;
+        let failed = metrics.sum("spandrel_receiver_failed_connections_total", &[]);
+        (failed > 0).then_some(())
+    };
+    until("the connection among those that failed", counted).await?;
+    collector.stop().await?.expect_code(0)?;
+    assert_eq!(backend.totals().spans, 0);
+    Ok(())
+}
+
+/// A collector whose clients must have a token, in a file.
+async fn with_tokens(backend: &Backend) -> Result<(Collector, PathBuf, TempDir)> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("tokens");
+    std::fs::write(&file, "first\n")?;
+    let config = Config::new(backend.endpoint());
+    let config = config.grpc("auth: { authenticator: bearertokenauth }");
+    let setup = Setup::new(&config.yaml())?
+        .set(
+            "extensions::bearertokenauth::filename",
+            &file.display().to_string(),
+        )
+        .set("service::extensions", "[health_check, bearertokenauth]");
+    Ok((Collector::start(&setup).await?, file, folder))
+}
+
+/// Without a token, or with a wrong one, a request is refused for good, before it is read, and
+/// counted; another collector that has the token sends through it, also after the token has changed
+/// on both sides.
+#[tokio::test]
+async fn tokens_are_asked_for_and_change() -> Result<()> {
+    const RELOADED: &str = "credentials reloaded";
+    let backend = Backend::start().await?;
+    let (gateway, theirs, _folder) = with_tokens(&backend).await?;
+    let address = gateway.address("otlp")?;
+    let mut stranger = Client::connect(&address).await?;
+    let refused = stranger.try_send(Shop::new(1).request(1)).await;
+    assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated);
+    let answers = gateway.metrics().await?;
+    let labels = [("receiver", "otlp"), ("code", "UNAUTHENTICATED")];
+    assert_eq!(answers.sum("spandrel_receiver_requests_total", &labels), 1);
+
+    let config = Config::new(format!("http://{address}"));
+    let config = config.exporter("auth: { authenticator: bearertokenauth }");
+    let edge = Setup::new(&config.yaml())?;
+    let ours = edge.file("token");
+    std::fs::write(&ours, "first")?;
+    let edge = edge
+        .set("extensions::bearertokenauth::filename", "token")
+        .set("service::extensions", "[health_check, bearertokenauth]");
+    let edge = Collector::start(&edge).await?;
+    let traffic = Traffic::start(&edge.address("otlp")?, 502).await?;
+    traffic.goes_on().await?;
+    replace(&theirs, "first\nsecond\n")?;
+    once_more(&gateway, RELOADED, 0).await?;
+    replace(&ours, "second")?;
+    once_more(&edge, RELOADED, 0).await?;
+    replace(&theirs, "second\n")?;
+    once_more(&gateway, RELOADED, 1).await?;
+    traffic.goes_on().await?;
+    let sent = traffic.stop().await?;
+    let ended = edge.stop().await?;
+    ended.expect_code(0)?;
+    assert_eq!(ended.ledger("traces")?.exported, sent);
+    gateway.stop().await?.expect_code(0)?;
+    assert_eq!(backend.totals().spans, sent);
+    Ok(())
+}
+
+/// User and password: a collector that knows them gets through, one that does not loses what it was
+/// given, says so, and does not ask for ever.
+#[tokio::test]
+async fn passwords_are_asked_for() -> Result<()> {
+    let hash = bcrypt::hash("open sesame", 4)?;
+    let backend = Backend::start().await?;
+    let config = Config::new(backend.endpoint()).grpc("auth: { authenticator: basicauth }");
+    let gateway = Setup::new(&config.yaml())?;
+    std::fs::write(
+        gateway.file("htpasswd"),
+        format!("ada:{hash}\nbob:builder\n"),
+    )?;
+    let gateway = gateway
+        .set("extensions::basicauth::htpasswd::file", "htpasswd")
+        .set("service::extensions", "[health_check, basicauth]");
+    let gateway = Collector::start(&gateway).await?;
+    let address = gateway.address("otlp")?;
+    for (user, password, welcome) in [
+        ("ada", "open sesame", true),
+        ("bob", "builder", true),
+        ("bob", "open sesame", false),
+    ] {
+        let config = Config::new(format!("http://{address}"));
+        let config = config.exporter("auth: { authenticator: basicauth }");
+        let edge = Setup::new(&config.yaml())?
+            .set("extensions::basicauth::client_auth::username", user)
+            .set("extensions::basicauth::client_auth::password", password)
+            .set("service::extensions", "[health_check, basicauth]");
+        let edge = Collector::start(&edge).await?;
+        let before = backend.totals().spans;
+        let mut client = Client::connect(&edge.address("otlp")?).await?;
+        client.send(Shop::new(7).request(3)).await?;
+        let ended = edge.stop().await?;
+        let sent = client.delivered.len() as u64;
+        let arrived = if welcome { sent } else { 0 };
+        assert_eq!(ended.ledger("traces")?.exported, arrived, "{user}");
+        assert_eq!(backend.totals().spans - before, arrived, "{user}");
+    }
+    gateway.stop().await?.expect_code(0)?;
+    Ok(())
+}
