@@ -25,21 +25,40 @@ pub struct Ledger {
     pub held: u64,
     /// Items still in a queue.
     pub queued: u64,
+    /// Items that came from the journal of an earlier process.
+    pub replayed: u64,
+    /// Items that waited on disk for the exporter at the start.
+    pub recovered: u64,
+    /// Items of batches that failed every time.
+    pub quarantined: u64,
+    /// Items that were damaged in the journal.
+    pub damaged: u64,
+    /// Items that stay in the journal.
+    pub journaled: u64,
+    /// Items that stay on disk for the exporter.
+    pub on_disk: u64,
 }
 
 impl Ledger {
     /// Reads it from the line that carries it; absent counts are not read as zero.
     pub fn read(line: &Line) -> Option<Self> {
+        let some = |name| line.count(name).unwrap_or_default();
         Some(Self {
             received: line.count("received")?,
             refused: line.count("refused")?,
-            created: line.count("created").unwrap_or_default(),
+            created: some("created"),
             exported: line.count("exported")?,
             dropped: line.count("dropped")?,
             abandoned: line.count("abandoned")?,
-            missed: line.count("missed").unwrap_or_default(),
+            missed: some("missed"),
             held: line.count("held")?,
             queued: line.count("queued")?,
+            replayed: some("replayed"),
+            recovered: some("recovered"),
+            quarantined: some("quarantined"),
+            damaged: some("damaged"),
+            journaled: some("journaled"),
+            on_disk: some("on_disk"),
         })
     }
 
@@ -50,9 +69,10 @@ impl Ledger {
     pub fn check(&self) -> Result<()> {
         let left = self.held + self.queued;
         ensure!(left == 0, "something is left inside: {self:?}");
-        let into = self.received + self.created;
+        let into = self.received + self.created + self.replayed + self.recovered;
+        let kept = self.quarantined + self.damaged + self.journaled + self.on_disk;
         let out = self.refused + self.exported + self.dropped + self.abandoned + self.missed;
-        ensure!(into == out, "the ledger does not balance: {self:?}");
+        ensure!(into == out + kept, "the ledger does not balance: {self:?}");
         Ok(())
     }
 }

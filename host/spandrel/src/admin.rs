@@ -289,10 +289,20 @@ impl Api {
                 let ledgers = pipelines.map(|pipeline| (pipeline.name, pipeline.ledger));
                 shown(&ledgers.collect::<std::collections::BTreeMap<_, _>>())
             }
+            Read::Quarantine(id) => self.quarantine(id).await,
             Read::Version => shown(&serde_json::json!({ "version": env!("CARGO_PKG_VERSION") })),
             // Answered above, because it may wait.
             Read::History(_) => Answer::not_found(),
         }
+    }
+
+    async fn quarantine(&self, id: Option<String>) -> Answer {
+        let shelves = self.control.views().quarantine();
+        let found = match id {
+            Some(id) => shelves.show(id).await.map(|line| Answer::json(200, line)),
+            None => shelves.list().await.map(|all| shown(&all)),
+        };
+        found.unwrap_or_else(|refusal| change::not_done(&refusal).1)
     }
 
     fn knows(&self, stage: &str) -> bool {

@@ -4,24 +4,21 @@
 //! accepted, so that what can go wrong goes wrong at the start, with a name to it.
 
 pub(crate) mod drain;
+pub(crate) mod durable;
 pub(crate) mod exporters;
 pub(crate) mod live;
+pub(crate) mod memory;
 pub mod plugins;
 pub(crate) mod receivers;
 mod rows;
+mod start_error;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use spandrel_otlp::exporter::ExporterError;
-use spandrel_otlp::receiver::BindError;
 use spandrel_pipeline::ledger::Ledger;
-use spandrel_pipeline::pipeline::BuildError;
-use spandrel_plugin::engine::EngineError;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -30,8 +27,10 @@ use tracing::info;
 use self::drain::{Retiring, Timing};
 use self::exporters::Exporters;
 use self::live::Live;
+use self::memory::Limiters;
 use self::plugins::Plugins;
 use self::receivers::{Bound, Serving};
+pub use self::start_error::StartError;
 use crate::admin;
 use crate::config::extension::ExtensionKind;
 use crate::config::problem::{ConfigError, Problem};
@@ -42,80 +41,6 @@ use crate::control::{Commands, Control, in_one_line};
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Sources;
 use crate::web::{Answer, Handler, Web};
-
-/// Why the collector did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A receiver has no port.
-    #[error("receiver `{id}` cannot start")]
-    Receiver {
-        /// Which.
-        id: String,
-        /// Why not.
-        #[source]
-        source: BindError,
-    },
-    /// Health or metrics have no port.
-    #[error(
-        "{what} cannot listen on {endpoint}; is another collector running? stop it or choose another port"
-    )]
-    Listen {
-        /// What wanted to listen.
-        what: String,
-        /// Where.
-        endpoint: String,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// A receiver's or an exporter's file does not open.
-    #[error("`{id}` cannot open {}", path.display())]
-    File {
-        /// Whose file.
-        id: String,
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// The admin API cannot listen.
-    #[error("extension `{id}` cannot start")]
-    Admin {
-        /// Which.
-        id: String,
-        /// Why not.
-        #[source]
-        source: admin::BindError,
-    },
-    /// An exporter cannot be made.
-    #[error("exporter `{id}` cannot start")]
-    Exporter {
-        /// Which.
-        id: String,
-        /// Why not.
-        #[source]
-        source: ExporterError,
-    },
-    /// WebAssembly does not run here.
-    #[error("plugins cannot run")]
-    Engine(#[from] EngineError),
-    /// A plugin does not load.
-    #[error("stage `{stage}` cannot start")]
-    Plugin {
-        /// The stage.
-        stage: String,
-        /// Why not.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// A pipeline does not fit together.
-    #[error("a pipeline cannot start")]
-    Pipeline(#[from] BuildError),
-    /// Signals cannot be waited for.
-    #[error("cannot wait for signals")]
-    Signals(#[source] io::Error),
-}
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +82,8 @@ impl App {
     /// The first thing that does not work.
     pub async fn build(config: Config) -> Result<Self, StartError> {
         let started = Instant::now();
+        // Who may not have them must not listen either.
+        let durables = durable::open_all(&config).await?;
         let mut open = Open::default();
         let timing = Timing::of(&config);
         let mut receivers = Vec::new();
@@ -174,8 +101,8 @@ impl App {
         let Plugins { engine, stages } = Plugins::load(&config).await?;
         let mut pipelines = Vec::with_capacity(config.service.pipelines.len());
         for pipeline in &config.service.pipelines {
-            let built = live::build_pipeline(&config, pipeline, &exporters, &stages).await;
-            pipelines.push(built?);
+            let built = live::build_pipeline(&config, pipeline, &exporters, &stages, &durables);
+            pipelines.push(built.await?);
         }
         for receiver in &receivers {
             receiver.connect(&config, &pipelines);
@@ -185,13 +112,16 @@ impl App {
             pipelines = pipelines.len(),
             "everything built"
         );
+        let limiters = Limiters::watch(&config, &pipelines);
         let live = Live {
             config,
             engine,
             stages,
             numbers: BTreeMap::new(),
             exporters,
+            limiters,
             pipelines,
+            durables,
             serving: Serving::default(),
             retiring: Retiring::default(),
             board,
@@ -222,13 +152,14 @@ impl App {
         self
     }
 
-    /// Everything that `validate` can find out without listening or writing: exporters are made,
-    /// plugins compiled, instantiated and configured.
+    /// Everything that `validate` can find out without listening, and without writing anything that
+    /// stays: exporters are made, plugins compiled, instantiated and configured.
     ///
     /// # Errors
     /// All that is wrong.
     pub async fn check(config: &Config) -> Result<(), ConfigError> {
         let mut problems = exporters::check(config);
+        problems.extend(durable::check(config));
         problems.extend(plugins::check(config).await);
         if problems.is_empty() {
             Ok(())

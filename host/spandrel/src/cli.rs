@@ -55,6 +55,8 @@ enum Command {
     Bench(bench::BenchArguments),
     /// Shows and changes the plugins of a running collector, over its `admin` extension
     Plugin(plugin::PluginArguments),
+    /// Shows, replays and drops the batches that failed every time
+    Quarantine(plugin::quarantine::QuarantineArguments),
     /// Lets a running collector read its configuration again
     Reload(plugin::Connection),
     /// Compiles a plugin for the collector that starts it, on its standard input and output
@@ -83,6 +85,7 @@ pub fn main() -> ExitCode {
         Some(Command::Run(sources)) => run(sources),
         Some(Command::Bench(arguments)) => bench::main(&arguments),
         Some(Command::Plugin(arguments)) => plugin::main(&arguments),
+        Some(Command::Quarantine(arguments)) => plugin::quarantine::main(&arguments),
         Some(Command::Reload(connection)) => plugin::reload(&connection),
         Some(Command::CompilePlugin) => spandrel_plugin::compile::confined::main(),
         None => run(arguments.sources),

@@ -21,8 +21,10 @@ use spandrel_pipeline::pipeline::ChangeError;
 use tokio::sync::{mpsc, oneshot};
 
 use self::api::{
-    EventView, PipelineView, ReloadReport, ShadowView, StageView, SwapReport, SwapRequest,
+    EventView, PipelineView, QuarantineReport, ReloadReport, ShadowView, StageView, SwapReport,
+    SwapRequest,
 };
+use crate::quarantine::shelves::{Action, Shelves};
 
 /// Commands that wait for their turn: more than people ask for at a time, and few enough that the
 /// last one is not surprised by what has happened before it.
@@ -121,6 +123,8 @@ pub(crate) trait Views: Send + Sync {
     fn history(&self, stage: Option<&str>, after: u64) -> Vec<EventView>;
     /// None when the stage has no shadow.
     fn shadow(&self, stage: &str) -> Option<ShadowView>;
+    /// What is in quarantine, to look at and to change.
+    fn quarantine(&self) -> Arc<Shelves>;
 }
 
 /// What the task takes its commands from: those that wait for their turn, and those that do not wait
@@ -201,6 +205,18 @@ impl Control {
     /// Reads the configuration again, and changes what differs.
     pub(crate) async fn reload(&self, by: By) -> Result<ReloadReport, Refusal> {
         Self::ask(&self.commands, |reply| Command::Reload { by, reply }).await
+    }
+
+    /// Replays or drops batches that are in quarantine. Nothing else waits for that.
+    pub(crate) async fn quarantine(
+        &self,
+        action: Action,
+        id: Option<String>,
+    ) -> Result<QuarantineReport, Refusal> {
+        if self.commands.is_closed() {
+            return Err(Refusal::Draining);
+        }
+        self.views.quarantine().change(action, id).await
     }
 
     async fn ask<T>(

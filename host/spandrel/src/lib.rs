@@ -13,6 +13,7 @@ pub mod config;
 mod control;
 mod debug;
 mod file;
+mod quarantine;
 pub mod telemetry;
 mod watch;
 mod web;

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::admission::{Peer, Stranger};
-use super::route::Asked;
+use super::route::{Asked, What};
 use crate::app::millis;
 
 /// Strangers are logged once in this time, with how many there were.
@@ -31,10 +31,15 @@ impl Audit {
 
     /// The one line.
     pub(super) fn end(self, outcome: &str) {
-        let Asked { what, stage } = &self.asked;
+        let Asked { what, name } = &self.asked;
+        let (stage, batch) = match what {
+            What::Quarantine(_) => (None, Some(name)),
+            _ => (Some(name), None),
+        };
         info!(
             who = %self.who,
-            %stage,
+            stage = stage.map(display),
+            batch = batch.map(display),
             what = what.label(),
             outcome,
             elapsed_ms = millis(self.began),

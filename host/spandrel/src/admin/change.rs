@@ -55,10 +55,11 @@ impl Api {
         asked: &Asked,
         request: Request<Incoming>,
     ) -> Result<(SwapRequest, Option<Upload>), Refused> {
-        if asked.what != What::Reload && !self.knows(&asked.stage) {
+        let of_stage = !matches!(asked.what, What::Reload | What::Quarantine(_));
+        if of_stage && !self.knows(&asked.name) {
             let stages = self.control.views().stages();
             let names: Vec<&str> = stages.iter().map(|stage| stage.stage.as_str()).collect();
-            return Err(Refused(404, super::route::no_stage(&asked.stage, &names)));
+            return Err(Refused(404, super::route::no_stage(&asked.name, &names)));
         }
         let query = request.uri().query();
         if asked.what != What::Swap {
@@ -127,7 +128,7 @@ async fn perform(
     swap: SwapRequest,
     upload: Option<Upload>,
 ) -> (String, Answer) {
-    let Asked { what, stage } = asked;
+    let Asked { what, name: stage } = asked;
     let report = match what {
         What::Swap => {
             let (module, _place) = upload.unzip();
@@ -145,6 +146,16 @@ async fn perform(
                 Err(refusal) => not_done(&refusal),
             };
         }
+        What::Quarantine(action) => {
+            let id = (!stage.is_empty()).then_some(stage);
+            return match control.quarantine(action, id).await {
+                Ok(report) => {
+                    let outcome = format!("{} done, {} kept", report.done.len(), report.kept.len());
+                    (outcome, shown(&report))
+                }
+                Err(refusal) => not_done(&refusal),
+            };
+        }
     };
     match report {
         Ok(report) => (report.outcome.clone(), shown(&report)),
@@ -152,7 +163,7 @@ async fn perform(
     }
 }
 
-fn not_done(refusal: &Refusal) -> (String, Answer) {
+pub(super) fn not_done(refusal: &Refusal) -> (String, Answer) {
     let code = match refusal {
         Refusal::NotFound(_) => 404,
         Refusal::Bad(_) => 422,

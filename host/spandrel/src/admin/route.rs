@@ -3,6 +3,7 @@
 use percent_encoding::percent_decode_str;
 
 use crate::config::suggest::closest;
+use crate::quarantine::shelves::Action;
 
 /// What a path asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub(super) enum Read {
     /// Of one stage, or of all.
     History(Option<String>),
     Ledger,
+    /// All batches, or one.
+    Quarantine(Option<String>),
     Version,
 }
 
@@ -28,8 +31,8 @@ pub(super) enum Read {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Asked {
     pub(super) what: What,
-    /// Empty where all is meant.
-    pub(super) stage: String,
+    /// The stage, or the batch in quarantine; empty where all is meant.
+    pub(super) name: String,
 }
 
 /// The changes there are.
@@ -40,6 +43,7 @@ pub(super) enum What {
     Promote,
     Cancel,
     Reload,
+    Quarantine(Action),
 }
 
 impl What {
@@ -51,6 +55,8 @@ impl What {
             Self::Promote => "promote",
             Self::Cancel => "cancel",
             Self::Reload => "reload",
+            Self::Quarantine(Action::Replay) => "replay",
+            Self::Quarantine(Action::Drop) => "drop",
         }
     }
 }
@@ -70,26 +76,46 @@ impl Route {
             ["version"] => Self::Read(Read::Version),
             ["reload"] => Self::Change(Asked {
                 what: What::Reload,
-                stage: String::new(),
+                name: String::new(),
             }),
+            ["quarantine", rest @ ..] => quarantine(rest)?,
             ["stages", name] => Self::Read(Read::Stage(decoded(name)?)),
             ["stages", name, "history"] => Self::Read(Read::History(Some(decoded(name)?))),
             ["stages", name, "shadow"] => Self::Read(Read::Shadow(decoded(name)?)),
             ["stages", name, word] => Self::Change(Asked {
                 what: change(word)?,
-                stage: decoded(name)?,
+                name: decoded(name)?,
             }),
             ["stages", ..] => {
                 return Err("write the `/` in the name of a stage as %2F".to_owned());
             }
             _ => {
                 return Err(
-                    "there are /v1/pipelines, /v1/stages, /v1/history, /v1/ledger, /v1/reload and /v1/version"
+                    "there are /v1/pipelines, /v1/stages, /v1/history, /v1/ledger, /v1/quarantine, /v1/reload and /v1/version"
                         .to_owned(),
                 );
             }
         };
         Ok(route)
+    }
+}
+
+fn quarantine(rest: &[&str]) -> Result<Route, String> {
+    let action = |word: &str| match word {
+        "replay" => Some(What::Quarantine(Action::Replay)),
+        "drop" => Some(What::Quarantine(Action::Drop)),
+        _ => None,
+    };
+    let (word, name) = match rest {
+        [] => return Ok(Route::Read(Read::Quarantine(None))),
+        [word] if action(word).is_some() => (word, String::new()),
+        [id] => return Ok(Route::Read(Read::Quarantine(Some(decoded(id)?)))),
+        [id, word] => (word, decoded(id)?),
+        _ => (&"", String::new()),
+    };
+    match action(word) {
+        Some(what) => Ok(Route::Change(Asked { what, name })),
+        None => Err("the quarantine, and each batch in it, has replay and drop".to_owned()),
     }
 }
 
@@ -106,7 +132,7 @@ fn change(word: &str) -> Result<What, String> {
 fn decoded(name: &str) -> Result<String, String> {
     let name = percent_decode_str(name).decode_utf8();
     name.map(std::borrow::Cow::into_owned)
-        .map_err(|_| "the name of the stage is not UTF-8".to_owned())
+        .map_err(|_| "the name is not UTF-8".to_owned())
 }
 
 /// What is said about a stage that is not there.
@@ -138,7 +164,26 @@ mod tests {
                 "/v1/stages/wasm%2Ftag/cancel",
                 Route::Change(Asked {
                     what: What::Cancel,
-                    stage: tag(),
+                    name: tag(),
+                }),
+            ),
+            ("/v1/quarantine", Route::Read(Read::Quarantine(None))),
+            (
+                "/v1/quarantine/2026-1",
+                Route::Read(Read::Quarantine(Some("2026-1".to_owned()))),
+            ),
+            (
+                "/v1/quarantine/2026-1/replay",
+                Route::Change(Asked {
+                    what: What::Quarantine(Action::Replay),
+                    name: "2026-1".to_owned(),
+                }),
+            ),
+            (
+                "/v1/quarantine/drop",
+                Route::Change(Asked {
+                    what: What::Quarantine(Action::Drop),
+                    name: String::new(),
                 }),
             ),
         ] {
@@ -156,6 +201,8 @@ mod tests {
             ("/v1/stages/wasm/tag/swap", "%2F"),
             ("/v1/stages/wasm/tag", "%2F"),
             ("/v1/stages/%FF", "UTF-8"),
+            ("/v1/quarantine/2026-1/show", "replay and drop"),
+            ("/v1/quarantine/a/b/drop", "replay and drop"),
         ] {
             let error = Route::of(path).expect_err(path);
             assert!(error.contains(says), "{path}: {error}");

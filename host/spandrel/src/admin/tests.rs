@@ -3,5 +3,6 @@
 mod admitting;
 mod changing;
 mod limits;
+mod quarantine;
 mod reading;
 pub(crate) mod setup;

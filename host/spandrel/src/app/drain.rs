@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use super::durable::{self, Durable};
 use super::live::Live;
 use super::receivers::Serving;
 use super::rows::{self, Row};
@@ -46,7 +47,7 @@ pub(crate) struct Retiring {
 
 impl Retiring {
     /// Takes a pipeline that no receiver leads to any more.
-    pub(crate) fn add(&mut self, pipeline: Pipeline, timeout: Duration) {
+    pub(crate) fn add(&mut self, pipeline: Pipeline, durable: Option<Durable>, timeout: Duration) {
         while self.drains.try_join_next().is_some() {}
         self.ledgers.retain(|ledger| !is_done(&ledger.books()));
         pipeline.close();
@@ -55,6 +56,9 @@ impl Retiring {
         self.drains.spawn(async move {
             let ledger = Arc::clone(pipeline.ledger());
             let in_time = drain_one(pipeline, deadline).await;
+            if let Some(durable) = durable {
+                durable.close(ledger.pipeline().to_owned()).await;
+            }
             for (exporter, row) in rows::rows(&ledger.books()) {
                 log_row(ledger.pipeline(), exporter, &row);
             }
@@ -80,6 +84,7 @@ async fn drain_one(pipeline: Pipeline, deadline: Instant) -> bool {
         shards_ms = whole_millis(drained.shards),
         egress_ms = whole_millis(drained.egress),
         in_time = drained.in_time,
+        on_disk = some(drained.kept),
         "pipeline drained"
     );
     drained.in_time
@@ -95,6 +100,7 @@ pub(super) async fn drain(
         mut serving,
         pipelines,
         mut retiring,
+        durables,
         timing,
         ..
     } = live;
@@ -121,6 +127,7 @@ pub(super) async fn drain(
     if !in_time {
         give_up(&mut serving, &ledgers).await;
     }
+    durable::close_all(durables).await;
     summary(&ledgers, in_time, started)
 }
 
@@ -197,9 +204,11 @@ fn summary(ledgers: &[Arc<Ledger>], in_time: bool, started: Instant) -> Ending {
         held = sum.held,
         queued = sum.queued,
         replayed = some(sum.replayed),
-        journaled = some(sum.journaled),
+        recovered = some(sum.recovered),
         quarantined = some(sum.quarantined),
         damaged = some(sum.damaged),
+        journaled = some(sum.journaled),
+        on_disk = some(sum.on_disk),
         balanced = sum.is_balanced(),
         in_time,
         elapsed_ms = millis(started),
@@ -213,13 +222,13 @@ fn summary(ledgers: &[Arc<Ledger>], in_time: bool, started: Instant) -> Ending {
     }
 }
 
-/// Nothing is left inside, nothing was abandoned, everything is accounted for.
+/// Nothing is left inside, nothing was abandoned, everything is accounted for. What a journal has for
+/// the next start is neither.
 fn is_done(books: &Books) -> bool {
     books.is_balanced() && books.is_settled() && books.abandoned() == 0
 }
 
-/// Said only where there is any: where exporters came or went while the pipeline ran, or where there
-/// is a journal.
+/// Said only where there is any: exporters that came or went while the pipeline ran, journals.
 fn some(items: u64) -> Option<u64> {
     (items > 0).then_some(items)
 }
@@ -239,9 +248,11 @@ fn log_row(pipeline: &str, exporter: &str, row: &Row) {
         held = row.held,
         queued = row.queued,
         replayed = some(row.replayed),
-        journaled = some(row.journaled),
+        recovered = some(row.recovered),
         quarantined = some(row.quarantined),
         damaged = some(row.damaged),
+        journaled = some(row.journaled),
+        on_disk = some(row.on_disk),
         balanced = row.is_balanced(),
         "ledger"
     );

@@ -10,14 +10,18 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::drain::{Retiring, Timing};
+use super::durable::{Durable, Durables};
 use super::exporters::Exporters;
+use super::memory::Limiters;
 use super::millis;
 use super::receivers::Serving;
 use crate::config::id::Id;
 use crate::config::{self, Config};
+use crate::control::Views as _;
 use crate::control::api::PipelineView;
 use crate::control::board::{Board, PipelineShown};
 use crate::control::lineup::Stage;
+use crate::quarantine::shelves::Kept;
 use crate::telemetry::metrics::{PipelineSource, Sources};
 
 /// See the module. One task owns it.
@@ -32,6 +36,9 @@ pub(crate) struct Live {
     pub(crate) exporters: Exporters,
     /// In the order of the configuration.
     pub(crate) pipelines: Vec<Pipeline>,
+    /// Of the pipelines that run.
+    pub(crate) durables: Durables,
+    pub(crate) limiters: Limiters,
     pub(crate) serving: Serving,
     /// Pipelines that a reload took away, until they are empty.
     pub(crate) retiring: Retiring,
@@ -74,18 +81,30 @@ impl Live {
         let stages = self.stages.values();
         self.sources.set(
             self.serving.counters(),
-            self.pipelines.iter().map(source).collect(),
+            self.running()
+                .map(|(config, pipeline)| source(pipeline, self.durables.get(&config.id)))
+                .collect(),
             stages
                 .map(|stage| (stage.id.to_string(), Arc::clone(&stage.metrics)))
                 .collect(),
+            self.limiters.watched(),
         );
+        let kept = self.running().filter_map(|(config, pipeline)| {
+            let kept = Kept {
+                shelf: Arc::clone(&self.durables.get(&config.id)?.shelf),
+                door: Arc::new(pipeline.ingress()),
+            };
+            Some((config.id.to_string(), kept))
+        });
+        self.board.quarantine().set(kept.collect());
     }
 }
 
-fn source(pipeline: &Pipeline) -> PipelineSource {
+fn source(pipeline: &Pipeline, durable: Option<&Durable>) -> PipelineSource {
     PipelineSource {
         ledger: Arc::clone(pipeline.ledger()),
         queues: Box::new(pipeline.queue_gauge()),
+        journal: durable.map(|durable| Arc::clone(&durable.store)),
     }
 }
 
@@ -145,8 +164,10 @@ pub(crate) async fn build_pipeline(
     pipeline: &config::service::Pipeline,
     exporters: &Exporters,
     stages: &BTreeMap<Id, Stage>,
+    durables: &Durables,
 ) -> Result<Pipeline, BuildError> {
     let started = Instant::now();
+    let durable = durables.get(&pipeline.id);
     let built = Pipeline::build(PipelineConfig {
         name: pipeline.id.to_string(),
         signal: pipeline.signal,
@@ -155,9 +176,12 @@ pub(crate) async fn build_pipeline(
         exporters: exporters.specs(pipeline),
         ack_on: pipeline.ack_on,
         limits: spandrel_wire::Limits::default(),
-        durability: None,
+        durability: durable.map(Durable::for_pipeline),
     });
     let built = built.await?;
+    if let Some(durable) = durable {
+        durable.warn_of_orphans(&pipeline.id);
+    }
     info!(
         pipeline = %pipeline.id,
         stages = pipeline.stages.len(),

@@ -2,9 +2,7 @@
 //!
 //! `received + created = refused + dropped + exported + abandoned + missed + held + queued`. An
 //! exporter that gave items up has dropped them: `dropped` includes those, and `failed` says how many
-//! they are. One that came or went while the pipeline ran has `missed` what passed without it. In a
-//! durable pipeline the journal gives and takes, too: `+ replayed` on the left; `+ journaled +
-//! quarantined + damaged` on the right.
+//! they are. One that came or went while the pipeline ran has `missed` what passed without it.
 
 use spandrel_pipeline::ledger::Books;
 
@@ -21,12 +19,16 @@ pub(super) struct Row {
     pub(super) missed: u64,
     pub(super) held: u64,
     pub(super) queued: u64,
-    /// Came from the logs: accepted by an earlier process, or sent back by a stage.
+    /// Came from the journal of an earlier process.
     pub(super) replayed: u64,
-    /// Stays in the logs for the next process.
-    pub(super) journaled: u64,
+    /// Waited on disk for this exporter at the start.
+    pub(super) recovered: u64,
     pub(super) quarantined: u64,
     pub(super) damaged: u64,
+    /// Stay in the journal, to be processed at the next start.
+    pub(super) journaled: u64,
+    /// Stay on disk for this exporter.
+    pub(super) on_disk: u64,
 }
 
 /// A row for each exporter, by its name.
@@ -44,10 +46,13 @@ pub(super) fn rows(books: &Books) -> Vec<(&str, Row)> {
             missed: books.missed(exporter),
             held: books.held(),
             queued: books.ingress + books.chain + exporter.queued,
-            replayed: books.replayed + exporter.recovered,
-            journaled: books.journaled + exporter.journaled + exporter.on_disk,
+            // What went back to the journal and came again is in both.
+            replayed: books.replayed.saturating_sub(books.returned),
+            recovered: exporter.recovered,
             quarantined: books.quarantined,
             damaged: books.damaged,
+            journaled: books.journaled.saturating_sub(books.returned) + exporter.journaled,
+            on_disk: exporter.on_disk,
         }
     };
     books
@@ -60,8 +65,9 @@ pub(super) fn rows(books: &Books) -> Vec<(&str, Row)> {
 impl Row {
     pub(super) fn is_balanced(&self) -> bool {
         let left = self.refused + self.dropped + self.exported + self.abandoned + self.missed;
-        let logs = self.journaled + self.quarantined + self.damaged;
-        self.received + self.created + self.replayed == left + self.held + self.queued + logs
+        let kept = self.journaled + self.on_disk + self.quarantined + self.damaged;
+        let came = self.received + self.created + self.replayed + self.recovered;
+        came == left + kept + self.held + self.queued
     }
 
     /// The sum of two pipelines' rows balances when both do.
@@ -77,9 +83,11 @@ impl Row {
         self.held += other.held;
         self.queued += other.queued;
         self.replayed += other.replayed;
-        self.journaled += other.journaled;
+        self.recovered += other.recovered;
         self.quarantined += other.quarantined;
         self.damaged += other.damaged;
+        self.journaled += other.journaled;
+        self.on_disk += other.on_disk;
     }
 }
 
@@ -125,31 +133,34 @@ mod tests {
         );
     }
 
-    /// What came from the logs and what stays there is in the rows.
+    /// What a journal had at the start and has at the end balances like the rest, and what was sent
+    /// back to it meanwhile counts once.
     #[test]
-    fn logs_are_in_the_rows() {
+    fn what_a_journal_has_is_in_the_row() {
+        let exporter = ExporterBooks {
+            name: "slow".to_owned(),
+            entered: 12,
+            recovered: 5,
+            sent: 9,
+            on_disk: 6,
+            journaled: 2,
+            ..ExporterBooks::default()
+        };
         let books = Books {
             received: 10,
-            replayed: 7,
-            journaled: 2,
+            replayed: 9,
+            returned: 4,
+            forwarded: 12,
+            journaled: 5,
             quarantined: 1,
-            damaged: 3,
-            forwarded: 11,
-            exporters: vec![ExporterBooks {
-                name: "slow".to_owned(),
-                entered: 11,
-                recovered: 5,
-                sent: 6,
-                on_disk: 8,
-                journaled: 2,
-                ..ExporterBooks::default()
-            }],
+            damaged: 1,
+            exporters: vec![exporter],
             ..Books::default()
         };
         assert!(books.is_balanced());
         let row = worst(&books);
         assert!(row.is_balanced(), "{row:?}");
-        assert_eq!((row.replayed, row.journaled), (12, 12));
+        assert_eq!((row.replayed, row.journaled, row.on_disk), (5, 3, 6));
     }
 
     /// An exporter that came while the pipeline ran is not judged by what passed before it.

@@ -6,6 +6,7 @@ mod failure;
 mod name;
 mod paint;
 mod progress;
+pub(super) mod quarantine;
 mod stages;
 mod table;
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub(crate) struct PipelineView {
     pub(crate) ledger: LedgerView,
 }
 
-/// Where all items of a pipeline are: `received + created` is the sum of the others.
+/// Where all items of a pipeline are: `received + created + replayed` is the sum of the others.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct LedgerView {
     pub(crate) received: u64,
@@ -28,6 +28,17 @@ pub(crate) struct LedgerView {
     pub(crate) abandoned: u64,
     pub(crate) held: u64,
     pub(crate) in_flight: u64,
+    /// Came from the journal again.
+    #[serde(default)]
+    pub(crate) replayed: u64,
+    /// Went back to the journal.
+    #[serde(default)]
+    pub(crate) journaled: u64,
+    #[serde(default)]
+    pub(crate) quarantined: u64,
+    /// Damaged in the journal.
+    #[serde(default)]
+    pub(crate) damaged: u64,
     pub(crate) balanced: bool,
     pub(crate) stages: Vec<StageLedger>,
     pub(crate) exporters: Vec<ExporterLedger>,
@@ -54,6 +65,15 @@ pub(crate) struct ExporterLedger {
     pub(crate) queued: u64,
     pub(crate) exported: u64,
     pub(crate) lost: u64,
+    /// Waited for it on disk at the start.
+    #[serde(default)]
+    pub(crate) recovered: u64,
+    /// Wait for it on disk now.
+    #[serde(default)]
+    pub(crate) on_disk: u64,
+    /// Given up in memory; the journal has them.
+    #[serde(default)]
+    pub(crate) journaled: u64,
 }
 
 /// What a generation did.
@@ -217,6 +237,39 @@ pub(crate) struct DifferenceView {
     pub(crate) count: u64,
     /// Some spans of this kind: trace id and span id in hex.
     pub(crate) examples: Vec<(String, String)>,
+}
+
+/// `GET /v1/quarantine`: oldest first. `GET /v1/quarantine/ID` has it as the member `spandrel` beside the
+/// request as OTLP/JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct QuarantinedView {
+    pub(crate) id: String,
+    pub(crate) pipeline: String,
+    pub(crate) signal: String,
+    pub(crate) items: u64,
+    /// Of the request as it was accepted.
+    pub(crate) bytes: u64,
+    /// How often it was tried.
+    pub(crate) attempts: u8,
+    pub(crate) accepted: String,
+    pub(crate) quarantined: String,
+    /// What happened each time.
+    pub(crate) reason: String,
+}
+
+/// `POST /v1/quarantine/ID/replay` and `drop`, `POST /v1/quarantine/replay` and `drop` for all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct QuarantineReport {
+    /// Ids of what is not in quarantine any more.
+    pub(crate) done: Vec<String>,
+    pub(crate) kept: Vec<KeptView>,
+}
+
+/// A batch that stays in quarantine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeptView {
+    pub(crate) id: String,
+    pub(crate) why: String,
 }
 
 /// The body of every answer that is not a 2xx.

@@ -14,6 +14,7 @@ use super::api::{
     PipelineView, ShadowView, StageLedger, StageView,
 };
 use super::lineup::{Loaded, Stage};
+use crate::quarantine::shelves::Shelves;
 use crate::telemetry::health::rfc3339;
 
 /// Events that are remembered: some days of a busy team's changes.
@@ -36,6 +37,7 @@ struct Shown {
     swaps: BTreeMap<(String, &'static str), u64>,
     /// Of the swaps that were published, by stage.
     durations: BTreeMap<String, Durations>,
+    shelves: Arc<Shelves>,
 }
 
 /// How long swaps took, in sum.
@@ -169,6 +171,10 @@ impl Views for Board {
             event.sequence > after && stage.is_none_or(|stage| event.stage == stage)
         });
         events.cloned().collect()
+    }
+
+    fn quarantine(&self) -> Arc<Shelves> {
+        Arc::clone(&self.shown().shelves)
     }
 
     fn shadow(&self, stage: &str) -> Option<ShadowView> {
@@ -307,6 +313,9 @@ fn ledger_view(books: &Books) -> LedgerView {
         queued: exporter.queued,
         exported: exporter.sent,
         lost: exporter.lost(),
+        recovered: exporter.recovered,
+        on_disk: exporter.on_disk,
+        journaled: exporter.journaled,
     });
     LedgerView {
         received: books.received,
@@ -317,6 +326,10 @@ fn ledger_view(books: &Books) -> LedgerView {
         abandoned: books.abandoned,
         held: books.held(),
         in_flight: books.ingress + books.chain,
+        replayed: books.replayed,
+        journaled: books.journaled,
+        quarantined: books.quarantined,
+        damaged: books.damaged,
         balanced: books.is_balanced(),
         stages: stages.into_iter().map(|(_, view)| view).collect(),
         exporters: exporters.collect(),

@@ -16,7 +16,7 @@ use spandrel_plugin::{Engine, Metrics};
 use tokio::time::Instant;
 use tracing::warn;
 
-use self::difference::Difference;
+use self::difference::{Difference, keep_journals};
 use super::api::ReloadReport;
 use super::build::{BuildError, Built, Evidence, Plan};
 use super::lineup::{Lineup, ModuleSource, Stage};
@@ -62,11 +62,12 @@ impl Live {
         by: By,
         started: Instant,
     ) -> Result<Reloading, Refusal> {
-        let config = Config::load(sources).map_err(|bad| Refusal::Bad(bad.to_string()))?;
+        let mut config = Config::load(sources).map_err(|bad| Refusal::Bad(bad.to_string()))?;
         for warning in &config.warnings {
             warn!(path = %warning.path, "{}", warning.what);
         }
         let difference = Difference::between(&self.config, &config);
+        keep_journals(&self.config, &mut config);
         if self.engine.is_none() && !difference.loads.is_empty() {
             let made = engine(&config).map_err(|error| Refusal::Bad(in_one_line(&error)))?;
             self.engine = Some(made);

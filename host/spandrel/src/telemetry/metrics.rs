@@ -3,7 +3,8 @@
 //! The Collector's names where the thing is the same, `spandrel_` for the rest. Nothing is counted
 //! twice: what can be read from a ledger has no counter of its own.
 
-mod process;
+mod journals;
+pub(crate) mod process;
 mod swaps;
 mod text;
 
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use spandrel_journal::Store;
 use spandrel_otlp::receiver::ReceiverStats;
 use spandrel_pipeline::ingress::Offered;
 use spandrel_pipeline::ledger::{Books, Ledger, StageBooks};
@@ -20,6 +22,8 @@ use spandrel_plugin::metrics::Value;
 use spandrel_wire::Signal;
 use tokio::time::Instant;
 
+use crate::app::memory::Watched;
+use crate::control::Views as _;
 use crate::control::board::Board;
 use text::Text;
 
@@ -37,6 +41,7 @@ struct Parts {
     pipelines: Vec<PipelineSource>,
     /// By stage.
     plugins: Vec<(String, Arc<spandrel_plugin::Metrics>)>,
+    limiters: Vec<Arc<Watched>>,
 }
 
 impl fmt::Debug for Sources {
@@ -49,6 +54,7 @@ impl fmt::Debug for Sources {
 pub(crate) struct PipelineSource {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) queues: Box<dyn Fn() -> Vec<QueueFill> + Send + Sync>,
+    pub(crate) journal: Option<Arc<Store>>,
 }
 
 /// What a scrape reads of one receiver.
@@ -78,11 +84,13 @@ impl Sources {
         receivers: Vec<ReceiverSource>,
         pipelines: Vec<PipelineSource>,
         plugins: Vec<(String, Arc<spandrel_plugin::Metrics>)>,
+        limiters: Vec<Arc<Watched>>,
     ) {
         *self.parts() = Arc::new(Parts {
             receivers,
             pipelines,
             plugins,
+            limiters,
         });
     }
 
@@ -105,6 +113,8 @@ impl Sources {
         stages(&mut text, &books);
         swaps::render(&mut text, &self.board, &books);
         ledgers(&mut text, &books);
+        journals::render(&mut text, &books, &self.board.quarantine().put_so_far());
+        parts.limiters(&mut text);
         parts.plugins(&mut text);
         process::render(&mut text, self.started.elapsed());
         text.finish()
@@ -145,6 +155,17 @@ impl Parts {
                 &labels,
                 stats.failed_connections(),
             );
+        }
+    }
+
+    fn limiters(&self, text: &mut Text) {
+        for limiter in &self.limiters {
+            let labels = [("limiter", limiter.id.as_str())];
+            let refusing = u8::from(limiter.is_refusing());
+            text.gauge("spandrel_memory_limiter_refusing", &labels, refusing);
+            let name = |what| format!("spandrel_memory_limiter_{what}_limit_bytes");
+            text.gauge(&name("soft"), &labels, limiter.soft_limit);
+            text.gauge(&name("hard"), &labels, limiter.hard_limit);
         }
     }
 

@@ -21,6 +21,7 @@ use crate::control::api::{
     EventView, PipelineView, ReloadReport, ShadowView, StageView, SwapReport, SwapRequest,
 };
 use crate::control::{Command, Control, Refusal, Views};
+use crate::quarantine::shelves::Shelves;
 
 pub(crate) const TOKEN: &str = "a-token-of-enough-bytes";
 
@@ -33,6 +34,7 @@ pub(crate) struct Fake {
     pub(crate) asked: Mutex<Vec<Asked>>,
     /// A change of `wasm/slow` waits for this.
     pub(crate) go: Notify,
+    pub(crate) shelves: Arc<Shelves>,
 }
 
 /// Each stage is named for what becomes of its changes.
@@ -68,6 +70,10 @@ impl Views for Fake {
         news.filter(|event| stage.is_none_or(|stage| stage == event.stage))
             .cloned()
             .collect()
+    }
+
+    fn quarantine(&self) -> Arc<Shelves> {
+        Arc::clone(&self.shelves)
     }
 
     fn shadow(&self, stage: &str) -> Option<ShadowView> {

@@ -242,8 +242,12 @@ async fn exchange(
 
 /// A stage's path in the API.
 pub(super) fn path(stage: &str, rest: &str) -> String {
-    let name = utf8_percent_encode(stage, NON_ALPHANUMERIC);
-    format!("/v1/stages/{name}{rest}")
+    format!("/v1/stages/{}{rest}", encoded(stage))
+}
+
+/// A name as one part of a path.
+pub(super) fn encoded(name: &str) -> String {
+    utf8_percent_encode(name, NON_ALPHANUMERIC).to_string()
 }
 
 fn query(request: &SwapRequest) -> String {

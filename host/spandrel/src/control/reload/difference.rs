@@ -18,7 +18,7 @@ pub(super) struct Difference {
     /// Stages of which something else changed.
     pub(super) policies: BTreeMap<Id, Arc<Wasm>>,
     /// What only another start changes.
-    pub(super) needs_restart: Vec<&'static str>,
+    pub(super) needs_restart: Vec<String>,
     /// Pipelines of the new configuration that can go on as they are, but for their stages and
     /// exporters.
     stay: BTreeSet<Id>,
@@ -52,7 +52,7 @@ impl Difference {
             (from.watch == to.watch, "service::watch"),
         ] {
             if !is_same {
-                difference.needs_restart.push(part);
+                difference.needs_restart.push(part.to_owned());
             }
         }
         difference
@@ -151,8 +151,15 @@ impl Difference {
                 self.lines.push(format!("pipeline {id} added"));
                 continue;
             };
+            // The journal is in the hands of the running pipeline, and nobody else can have it; when
+            // senders are answered changes with it.
+            let same_journal = known.durability == pipeline.durability;
+            if !same_journal {
+                let part = format!("service::pipelines::{id}::durability");
+                self.needs_restart.push(part);
+            }
             // When senders are answered is settled when a pipeline is built.
-            if known.ack_on != pipeline.ack_on {
+            if same_journal && known.ack_on != pipeline.ack_on {
                 self.lines.push(format!("pipeline {id} replaced"));
                 continue;
             }
@@ -197,6 +204,19 @@ impl Difference {
             if !new.service.pipelines.iter().any(|it| it.id == known.id) {
                 self.lines.push(format!("pipeline {} removed", known.id));
             }
+        }
+    }
+}
+
+/// What another start brings stays as it is until then, so that the next reload says so again.
+pub(super) fn keep_journals(old: &Config, new: &mut Config) {
+    for pipeline in &mut new.service.pipelines {
+        let mut before = old.service.pipelines.iter();
+        if let Some(known) = before.find(|known| known.id == pipeline.id)
+            && known.durability != pipeline.durability
+        {
+            pipeline.durability.clone_from(&known.durability);
+            pipeline.ack_on = known.ack_on;
         }
     }
 }

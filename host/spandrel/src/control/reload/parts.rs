@@ -8,8 +8,10 @@ use spandrel_pipeline::pipeline::{Pipeline, StagesChanged};
 
 use super::difference::Difference;
 use crate::app::drain::Timing;
+use crate::app::durable::{self, Durables};
 use crate::app::exporters::Exporters;
 use crate::app::live::{Live, build_pipeline};
+use crate::app::memory::Limiters;
 use crate::app::plugins::wanted;
 use crate::app::receivers::Bound;
 use crate::config::Config;
@@ -25,6 +27,8 @@ pub(super) struct Made {
     receivers: Vec<Bound>,
     /// In the order of the new configuration; none where the running one goes on.
     pipelines: Vec<Option<Pipeline>>,
+    /// Of those that are new.
+    durables: Durables,
 }
 
 impl Live {
@@ -51,20 +55,33 @@ impl Live {
             receivers.push(bound.map_err(|error| bad(&error))?);
         }
         let mut pipelines = Vec::new();
+        let mut durables = Durables::new();
         for pipeline in &config.service.pipelines {
-            pipelines.push(match difference.stays(&pipeline.id) {
-                true => None,
-                false => {
-                    let built = build_pipeline(config, pipeline, &exporters, &self.stages).await;
-                    Some(built.map_err(|error| bad(&error))?)
+            if difference.stays(&pipeline.id) {
+                pipelines.push(None);
+                if difference.reroutes(&pipeline.id)
+                    && let Some(running) = self.pipeline(&pipeline.id)
+                {
+                    let exporters = pipeline.exporters.iter();
+                    let names = exporters.map(|exporter| exporter.id.to_string());
+                    running.prepare_exporters(names.collect()).await?;
                 }
-            });
+                continue;
+            }
+            let opened = durable::open(pipeline).await;
+            if let Some(opened) = opened.map_err(|error| bad(&error))? {
+                durables.insert(pipeline.id.clone(), opened);
+            }
+            let stages = &self.stages;
+            let built = build_pipeline(config, pipeline, &exporters, stages, &durables).await;
+            pipelines.push(Some(built.map_err(|error| bad(&error))?));
         }
         let changed = self.restage(config, difference, restaged).await?;
         let made = Made {
             exporters,
             receivers,
             pipelines,
+            durables,
         };
         Ok((made, changed))
     }
@@ -116,6 +133,7 @@ impl Live {
             exporters,
             receivers,
             pipelines,
+            durables,
         } = made;
         let old_ids: Vec<Id> = self
             .config
@@ -153,9 +171,12 @@ impl Live {
         drop(named);
         self.serving.connect(&config, &self.pipelines);
         self.timing = Timing::of(&config);
-        for pipeline in old.into_values() {
-            self.retiring.add(pipeline, self.timing.timeout);
+        for (id, pipeline) in old {
+            let durable = self.durables.remove(&id);
+            self.retiring.add(pipeline, durable, self.timing.timeout);
         }
+        self.durables.extend(durables);
+        self.limiters = Limiters::watch(&config, &self.pipelines);
         let wanted = wanted(&config);
         self.keep_stages(|id| wanted.contains_key(id));
         self.config = config;

@@ -28,7 +28,8 @@ fn cpu_seconds() -> Option<f64> {
     Some((f64::from(user) + f64::from(system)) / TICKS_PER_SECOND)
 }
 
-fn memory_rss() -> Option<u64> {
+/// The resident memory of this process, in bytes.
+pub(crate) fn memory_rss() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status
         .lines()

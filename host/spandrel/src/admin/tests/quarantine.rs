@@ -1,0 +1,76 @@
+//! What is in quarantine, over HTTP.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use spandrel_pipeline::ingress::Ingress;
+use spandrel_pipeline::journal::Shelf as _;
+use spandrel_pipeline::refused::Refused;
+use spandrel_wire::Signal;
+
+use super::setup::Served;
+use crate::control::api::{QuarantineReport, QuarantinedView};
+use crate::quarantine::QuarantineShelf;
+use crate::quarantine::shelves::Kept;
+use crate::quarantine::tests::poison;
+
+#[derive(Debug)]
+struct Stopping;
+
+impl Ingress for Stopping {
+    fn offer(&self, _: Signal, _: Bytes) -> BoxFuture<'_, Result<(), Refused>> {
+        Box::pin(std::future::ready(Err(Refused::Draining)))
+    }
+
+    fn carries(&self, _: Signal) -> bool {
+        true
+    }
+}
+
+/// Listed, shown, replayed, dropped; each change leaves one line that names the batch, and what is not
+/// there is a 404.
+#[tokio::test]
+async fn batches_are_shown_and_changed() {
+    let served = Served::unix().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let shelf = Arc::new(QuarantineShelf::open(folder.path()).expect("made"));
+    shelf.put(poison("bad")).await.expect("put");
+    let kept = Kept {
+        shelf,
+        door: Arc::new(Stopping),
+    };
+    let kept = BTreeMap::from([("traces".to_owned(), kept)]);
+    served.fake.shelves.set(kept);
+
+    let (code, _, body) = served.ask("GET", "/v1/quarantine").await;
+    assert_eq!(code, 200, "{body}");
+    let all: Vec<QuarantinedView> = serde_json::from_str(&body).expect("views");
+    let id = &all.first().expect("one").id;
+    let (code, _, body) = served.ask("GET", &format!("/v1/quarantine/{id}")).await;
+    assert!(code == 200 && body.contains("resourceSpans"), "{body}");
+
+    let (code, _, body) = served
+        .ask("POST", &format!("/v1/quarantine/{id}/replay"))
+        .await;
+    assert_eq!(code, 503, "{body}");
+    let (code, _, body) = served.ask("POST", "/v1/quarantine/drop").await;
+    let report: QuarantineReport = serde_json::from_str(&body).expect("a report");
+    assert_eq!((code, &report.done), (200, &vec![id.clone()]));
+    for path in [
+        format!("/v1/quarantine/{id}"),
+        "/v1/quarantine/..%2Fa".to_owned(),
+    ] {
+        let (code, _, body) = served.ask("GET", &path).await;
+        assert_eq!(code, 404, "{body}");
+    }
+    let lines = served.log.lines_with("change asked for at the admin API");
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    let (replay, dropped) = (&lines[0], &lines[1]);
+    assert!(
+        replay.contains("what=\"replay\"") && replay.contains(id.as_str()),
+        "{replay}"
+    );
+    assert!(dropped.contains("1 done, 0 kept"), "{dropped}");
+}

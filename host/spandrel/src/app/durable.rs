@@ -1,0 +1,187 @@
+//! What makes a pipeline durable: its journal and its quarantine, in a folder that one process has.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use spandrel_journal::{Options, Store};
+use spandrel_pipeline::journal::{Durability, Journal as _};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::{StartError, millis, problem};
+use crate::config::Config;
+use crate::config::durability::SyncMode;
+use crate::config::id::Id;
+use crate::config::problem::Problem;
+use crate::config::service::Pipeline;
+use crate::quarantine::{QuarantineShelf, folder};
+
+/// The journal and the shelf of one pipeline, open.
+#[derive(Clone, Debug)]
+pub(crate) struct Durable {
+    pub(crate) store: Arc<Store>,
+    pub(crate) shelf: Arc<QuarantineShelf>,
+}
+
+/// Those of all pipelines that have one.
+pub(crate) type Durables = BTreeMap<Id, Durable>;
+
+/// Opens what the pipelines of a configuration need.
+pub(super) async fn open_all(config: &Config) -> Result<Durables, StartError> {
+    let mut all = Durables::new();
+    for pipeline in &config.service.pipelines {
+        if let Some(durable) = open(pipeline).await? {
+            all.insert(pipeline.id.clone(), durable);
+        }
+    }
+    Ok(all)
+}
+
+/// Opens what one pipeline needs; nothing when it is not durable.
+pub(crate) async fn open(pipeline: &Pipeline) -> Result<Option<Durable>, StartError> {
+    let Some(settings) = &pipeline.durability else {
+        return Ok(None);
+    };
+    let options = Options {
+        sync: match settings.sync {
+            SyncMode::Group => spandrel_journal::Sync::Group,
+            SyncMode::Interval(interval) => spandrel_journal::Sync::Interval(interval),
+            SyncMode::None => spandrel_journal::Sync::None,
+        },
+        max_bytes: settings.max_bytes,
+        max_age: settings.max_age,
+        strict: settings.strict,
+        ..Options::new(settings.dir.clone())
+    };
+    let id = pipeline.id.to_string();
+    let shelf_dir = settings.dir.join(folder::NAME);
+    let opening = move || {
+        let (store, recovered) = Store::open(options).map_err(|source| StartError::Journal {
+            pipeline: id.clone(),
+            source: Box::new(source),
+        })?;
+        let shelf = QuarantineShelf::open(&shelf_dir).map_err(|source| StartError::File {
+            id: id.clone(),
+            path: shelf_dir,
+            source,
+        })?;
+        if recovered.lost() > 0 {
+            warn!(
+                pipeline = %id,
+                records = recovered.lost(),
+                "records of the journal are damaged: what senders were told is safe is lost"
+            );
+        }
+        let shelf = Arc::new(shelf);
+        Ok(Some(Durable { store, shelf }))
+    };
+    let opened = tokio::task::spawn_blocking(opening).await;
+    opened.unwrap_or_else(|error| {
+        Err(StartError::File {
+            id: pipeline.id.to_string(),
+            path: settings.dir.clone(),
+            source: io::Error::other(error),
+        })
+    })
+}
+
+impl Durable {
+    /// What the pipeline is given.
+    pub(super) fn for_pipeline(&self) -> Durability {
+        Durability {
+            journal: Arc::clone(&self.store) as _,
+            quarantine: Arc::clone(&self.shelf) as _,
+        }
+    }
+
+    /// Says which exporters were taken out of the configuration while batches waited for them.
+    pub(super) fn warn_of_orphans(&self, pipeline: &Id) {
+        for (exporter, items) in self.store.orphans() {
+            warn!(
+                %pipeline,
+                exporter,
+                items,
+                "batches on disk wait for an exporter that the pipeline does not have; bring it back, or remove its folder below `egress`"
+            );
+        }
+    }
+
+    /// Tells the next process that all is well; what is not finished stays for it.
+    pub(super) async fn close(self, pipeline: String) {
+        let started = Instant::now();
+        let Self { store, .. } = self;
+        let closing = move || {
+            let items = store.ingress().fill().items;
+            (items, store.close())
+        };
+        match tokio::task::spawn_blocking(closing).await {
+            Ok((items, Ok(()))) => info!(
+                pipeline,
+                items,
+                elapsed_ms = millis(started),
+                "journal closed"
+            ),
+            Ok((items, Err(error))) => warn!(
+                pipeline,
+                items,
+                %error,
+                "journal not closed well: the next start reads all of it"
+            ),
+            Err(error) => warn!(pipeline, %error, "journal not closed"),
+        }
+    }
+}
+
+/// Closes them side by side.
+pub(super) async fn close_all(durables: Durables) {
+    let closing = durables
+        .into_iter()
+        .map(|(pipeline, durable)| durable.close(pipeline.to_string()));
+    join_all(closing).await;
+}
+
+/// Finds out whether the folders can be made and written, without making or locking any.
+pub(super) fn check(config: &Config) -> Vec<Problem> {
+    let pipelines = config.service.pipelines.iter();
+    let check = |pipeline: &Pipeline| {
+        let dir = &pipeline.durability.as_ref()?.dir;
+        let (at, source) = can_write(dir).err()?;
+        let path = format!("service::pipelines::{}::durability::dir", pipeline.id);
+        let what = format!("{} cannot be written: {source}", at.display());
+        Some(problem(path, &io::Error::other(what)))
+    };
+    pipelines.filter_map(check).collect()
+}
+
+/// Writes a file where the folder is, or would be made, and removes it.
+fn can_write(dir: &Path) -> Result<(), (PathBuf, io::Error)> {
+    let dir = std::path::absolute(dir).map_err(|error| (dir.to_owned(), error))?;
+    let mut there = dir.ancestors().filter(|around| around.exists());
+    let there = there.next().unwrap_or(&dir);
+    let probe = there.join(format!(".spandrel-validate-{}", std::process::id()));
+    let written = OpenOptions::new().write(true).create_new(true).open(&probe);
+    written
+        .and_then(|_| fs::remove_file(&probe))
+        .map_err(|error| (there.to_owned(), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder is found writable or not, and nothing is left of the look.
+    #[test]
+    fn a_look_leaves_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        can_write(&folder.path().join("a/b/c")).expect("it can be made");
+        assert_eq!(fs::read_dir(folder.path()).expect("there").count(), 0);
+        let file = folder.path().join("file");
+        fs::write(&file, "").expect("written");
+        let (at, _) = can_write(&file.join("a")).expect_err("a file is in the way");
+        assert_eq!(at, file);
+    }
+}

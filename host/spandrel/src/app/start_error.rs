@@ -1,0 +1,94 @@
+//! Why a collector did not start.
+
+use std::io;
+use std::path::PathBuf;
+
+use spandrel_otlp::exporter::ExporterError;
+use spandrel_otlp::receiver::BindError;
+use spandrel_pipeline::pipeline::BuildError;
+use spandrel_plugin::engine::EngineError;
+
+use crate::admin;
+
+/// Why the collector did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A receiver has no port.
+    #[error("receiver `{id}` cannot start")]
+    Receiver {
+        /// Which.
+        id: String,
+        /// Why not.
+        #[source]
+        source: BindError,
+    },
+    /// Health or metrics have no port.
+    #[error(
+        "{what} cannot listen on {endpoint}; is another collector running? stop it or choose another port"
+    )]
+    Listen {
+        /// What wanted to listen.
+        what: String,
+        /// Where.
+        endpoint: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A receiver's or an exporter's file does not open.
+    #[error("`{id}` cannot open {}", path.display())]
+    File {
+        /// Whose file.
+        id: String,
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The admin API cannot listen.
+    #[error("extension `{id}` cannot start")]
+    Admin {
+        /// Which.
+        id: String,
+        /// Why not.
+        #[source]
+        source: admin::BindError,
+    },
+    /// An exporter cannot be made.
+    #[error("exporter `{id}` cannot start")]
+    Exporter {
+        /// Which.
+        id: String,
+        /// Why not.
+        #[source]
+        source: ExporterError,
+    },
+    /// WebAssembly does not run here.
+    #[error("plugins cannot run")]
+    Engine(#[from] EngineError),
+    /// A plugin does not load.
+    #[error("stage `{stage}` cannot start")]
+    Plugin {
+        /// The stage.
+        stage: String,
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The journal of a pipeline does not open.
+    #[error("pipeline `{pipeline}` cannot open its journal")]
+    Journal {
+        /// Which.
+        pipeline: String,
+        /// Why not.
+        #[source]
+        source: Box<spandrel_journal::OpenError>,
+    },
+    /// A pipeline does not fit together.
+    #[error("a pipeline cannot start")]
+    Pipeline(#[from] BuildError),
+    /// Signals cannot be waited for.
+    #[error("cannot wait for signals")]
+    Signals(#[source] io::Error),
+}

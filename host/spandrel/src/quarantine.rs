@@ -1,0 +1,72 @@
+//! Quarantine: the shelf for batches that failed every time. One file for each, OTLP/JSON with what
+//! became of it as one more member, beside the journal of its pipeline.
+
+pub(crate) mod entry;
+pub(crate) mod folder;
+pub(crate) mod shelves;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::BoxFuture;
+use spandrel_pipeline::journal::{Poison, Shelf};
+
+use self::folder::Folder;
+
+/// The shelf of one pipeline.
+#[derive(Debug)]
+pub(crate) struct QuarantineShelf {
+    folder: Arc<Folder>,
+    /// One batch is put there at a time: its bound is looked at before.
+    putting: Arc<Mutex<()>>,
+    put: Arc<AtomicU64>,
+}
+
+impl QuarantineShelf {
+    /// The shelf in this folder, which is made when it is not there. Reads and writes files.
+    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
+        Ok(Self {
+            folder: Arc::new(Folder::make(dir)?),
+            putting: Arc::default(),
+            put: Arc::default(),
+        })
+    }
+
+    pub(crate) fn folder(&self) -> &Arc<Folder> {
+        &self.folder
+    }
+
+    /// Batches that were put there since the start.
+    pub(crate) fn put_so_far(&self) -> u64 {
+        self.put.load(Ordering::Relaxed)
+    }
+}
+
+impl Shelf for QuarantineShelf {
+    fn put(&self, poison: Poison) -> BoxFuture<'static, io::Result<()>> {
+        let (folder, putting) = (Arc::clone(&self.folder), Arc::clone(&self.putting));
+        let put = Arc::clone(&self.put);
+        let write = move || {
+            let _one = putting.lock().unwrap_or_else(PoisonError::into_inner);
+            let id = folder.put(&poison)?;
+            put.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(
+                pipeline = %poison.pipeline,
+                batch = %id,
+                items = poison.items,
+                attempt = poison.attempts,
+                reason = %poison.reason,
+                "batch is in quarantine: see `spandrel quarantine show`"
+            );
+            Ok(())
+        };
+        Box::pin(async move {
+            let written = tokio::task::spawn_blocking(write).await;
+            written.unwrap_or_else(|error| Err(io::Error::other(error)))
+        })
+    }
+}

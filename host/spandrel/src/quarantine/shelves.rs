@@ -1,0 +1,160 @@
+//! The shelves of all pipelines that run: what operators see of them and do with them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use spandrel_pipeline::ingress::Ingress;
+use spandrel_pipeline::refused::Refused;
+
+use super::QuarantineShelf;
+use super::folder::Folder;
+use crate::control::api::{KeptView, QuarantineReport, QuarantinedView};
+use crate::control::{Refusal, in_one_line};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Shelves {
+    kept: Mutex<BTreeMap<String, Kept>>,
+    /// Replays and drops go one after the other: nobody offers a batch twice.
+    changing: tokio::sync::Mutex<()>,
+}
+
+/// A pipeline's shelf, and the way back into the pipeline.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(crate) shelf: Arc<QuarantineShelf>,
+    pub(crate) door: Arc<dyn Ingress>,
+}
+
+/// What is done with batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Replay,
+    Drop,
+}
+
+impl Shelves {
+    fn kept(&self) -> MutexGuard<'_, BTreeMap<String, Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// These are the shelves from now on, by pipeline.
+    pub(crate) fn set(&self, kept: BTreeMap<String, Kept>) {
+        *self.kept() = kept;
+    }
+
+    /// For the metrics: pipeline, batches put there since the start.
+    pub(crate) fn put_so_far(&self) -> Vec<(String, u64)> {
+        let kept = self.kept();
+        let all = kept.iter();
+        all.map(|(pipeline, kept)| (pipeline.clone(), kept.shelf.put_so_far()))
+            .collect()
+    }
+
+    fn all(&self) -> Vec<Kept> {
+        self.kept().values().cloned().collect()
+    }
+
+    /// What is in quarantine, oldest first.
+    pub(crate) async fn list(&self) -> Result<Vec<QuarantinedView>, Refusal> {
+        let all = self.all();
+        blocking(move || {
+            let folders = all.iter().map(|kept| kept.shelf.folder());
+            list(folders.map(Arc::as_ref))
+        })
+        .await
+    }
+
+    /// One batch's file as it is.
+    pub(crate) async fn show(&self, id: String) -> Result<String, Refusal> {
+        let found = self.find(&id).await?;
+        blocking(move || found.shelf.folder().text(&id)).await
+    }
+
+    async fn find(&self, id: &str) -> Result<Kept, Refusal> {
+        let (all, wanted) = (self.all(), id.to_owned());
+        let found = blocking(move || {
+            let mut found = all.into_iter();
+            Ok(found.find(|kept| kept.shelf.folder().has(&wanted)))
+        });
+        found.await?.ok_or_else(|| none(id))
+    }
+
+    /// Replays or drops one batch, or all that there are now.
+    pub(crate) async fn change(
+        &self,
+        action: Action,
+        id: Option<String>,
+    ) -> Result<QuarantineReport, Refusal> {
+        let Ok(_turn) = self.changing.try_lock() else {
+            let why = "batches are being replayed or dropped already: try again when that is done";
+            return Err(Refusal::Conflict(why.to_owned()));
+        };
+        if let Some(id) = id {
+            self.change_one(action, &id).await?;
+            return Ok(QuarantineReport {
+                done: vec![id],
+                kept: Vec::new(),
+            });
+        }
+        let mut report = QuarantineReport::default();
+        for QuarantinedView { id, .. } in self.list().await? {
+            match self.change_one(action, &id).await {
+                Ok(()) => report.done.push(id),
+                Err(Refusal::Draining) => return Err(Refusal::Draining),
+                Err(refusal) => report.kept.push(KeptView {
+                    id,
+                    why: refusal.to_string(),
+                }),
+            }
+        }
+        Ok(report)
+    }
+
+    async fn change_one(&self, action: Action, id: &str) -> Result<(), Refusal> {
+        let Kept { shelf, door } = self.find(id).await?;
+        if action == Action::Replay {
+            let (folder, wanted) = (Arc::clone(shelf.folder()), id.to_owned());
+            let (signal, request) = blocking(move || folder.request(&wanted)).await?;
+            door.offer(signal, request)
+                .await
+                .map_err(|refused| match refused {
+                    Refused::Draining => Refusal::Draining,
+                    refused => Refusal::Conflict(format!(
+                        "batch {id} stays in quarantine, its pipeline refuses it: {}",
+                        in_one_line(&refused)
+                    )),
+                })?;
+        }
+        let (folder, wanted) = (Arc::clone(shelf.folder()), id.to_owned());
+        blocking(move || folder.remove(&wanted)).await
+    }
+}
+
+/// What is in some folders, oldest first.
+pub(crate) fn list<'a>(
+    folders: impl Iterator<Item = &'a Folder>,
+) -> io::Result<Vec<QuarantinedView>> {
+    let mut all = Vec::new();
+    for folder in folders {
+        all.append(&mut folder.list()?);
+    }
+    all.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(all)
+}
+
+pub(crate) fn none(id: &str) -> Refusal {
+    Refusal::NotFound(format!(
+        "there is no batch `{id}` in quarantine; see `spandrel quarantine ls`"
+    ))
+}
+
+/// Reads or writes files where that may take its time.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, Refusal> {
+    let done = tokio::task::spawn_blocking(work).await;
+    let done = done.unwrap_or_else(|error| Err(io::Error::other(error)));
+    done.map_err(|error| Refusal::Bad(format!("the quarantine cannot be read or written: {error}")))
+}
