@@ -27,6 +27,10 @@ pub(super) const SHARD_WAIT: Duration = Duration::from_secs(1);
 /// How long a sender waits for room in a queue with `block_on_overflow`: most SDKs give up on their
 /// own after 10 s, and none waits for longer than 30.
 const OVERFLOW_WAIT: Duration = Duration::from_secs(30);
+/// Requests that are of use at a time at the door for each shard: one that it runs, one in its input,
+/// and one that is validated meanwhile. Who comes to the door waits behind these.
+const PLACES_OF_A_SHARD: usize = 3;
+
 /// Requests that are of use at a time at the door of a durable pipeline: one sync of the disk (5 ms or
 /// so) covers all of them, which is more than the stages behind it can take.
 const DURABLE_PLACES: usize = 128;
@@ -177,9 +181,8 @@ impl Door {
         &self.config.limits
     }
 
-    /// How many requests it is of use to offer at a time: what the shards' inputs take, and two more for
-    /// each, one that it runs and one that is validated meanwhile. Any number where it is not a shard
-    /// that senders wait for.
+    /// How many requests it is of use to offer at a time. Any number where it is not a shard that senders
+    /// wait for.
     pub(super) fn places(&self) -> usize {
         if self.feed.is_some() {
             return DURABLE_PLACES;
@@ -191,8 +194,7 @@ impl Door {
         if waits_elsewhere || routing.lanes().is_empty() {
             return usize::MAX;
         }
-        let lanes = routing.lanes().iter();
-        lanes.map(|lane| lane.max_capacity() + 2).sum()
+        routing.lanes().len() * PLACES_OF_A_SHARD
     }
 
     pub(super) fn signal(&self) -> Signal {
