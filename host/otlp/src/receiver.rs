@@ -3,8 +3,9 @@
 //!
 //! Built eagerly and run later: [`Receiver::bind`] reads the certificates and takes the port,
 //! [`Receiver::serve`] accepts. Memory is bounded by [`ReceiverConfig::max_in_flight_bytes`] for
-//! what was read, and by one flow control window (4 MiB for each of the first 256 connections, 1 MiB
-//! for the others, of which there are at most 4096 in all) for what was not.
+//! what was read, shared out by connection, and by one flow control window (4 MiB for each of the
+//! first 256 connections, 1 MiB for the others, of which there are at most 4096 in all) for what was
+//! not.
 
 mod accept;
 mod activity;
@@ -45,7 +46,8 @@ pub struct ReceiverConfig {
     /// The longest request, on the wire and inflated. OTLP recommends 64 MiB.
     pub max_recv_msg_size: usize,
     /// What all requests that are being read or offered may take together, inflated; never taken as
-    /// less than one longest request. A request that gets no room in time is told to come back.
+    /// less than one longest request can take with its decoder. A request that gets no room in time
+    /// is told to come back.
     pub max_in_flight_bytes: usize,
     /// Requests that one connection may have open at a time.
     pub max_concurrent_streams: u32,

@@ -83,6 +83,11 @@ impl Budget {
     }
 }
 
+/// Whether this is more than telemetry inflates to.
+pub(crate) fn is_swollen(inflated: usize, sent: usize) -> bool {
+    inflated > SWOLLEN_BYTES && inflated / SWOLLEN_RATIO > sent
+}
+
 fn units(bytes: usize) -> usize {
     bytes.div_ceil(UNIT)
 }
@@ -118,7 +123,7 @@ impl Lease {
     /// To be asked before `sent` bytes are inflated to as many as `inflated`. There is no wait: who
     /// waits here would hold what the others lack.
     pub(crate) fn swell_to(&mut self, inflated: usize, sent: usize) -> Result<(), Unread> {
-        if inflated <= SWOLLEN_BYTES || inflated / SWOLLEN_RATIO <= sent {
+        if !is_swollen(inflated, sent) {
             return Ok(());
         }
         let held = self.swollen.as_ref().map_or(0, |held| held.num_permits());

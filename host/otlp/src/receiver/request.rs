@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body::Body;
 use http_body_util::BodyExt;
 
-use super::budget::Lease;
+use super::budget::{Lease, is_swollen};
 use super::stats::ReceiverStats;
 use crate::compression::{Compression, Inflater, NotInflated, state_bytes};
 use crate::prefix::PrefixReader;
@@ -20,6 +20,10 @@ const WORTH_KEEPING: usize = 64 * 1024;
 
 /// The least that a buffer is made for.
 const LEAST_BUFFER: usize = 4 * 1024;
+
+/// A bomb of this size is given all the room there is for one at once: its buffer then grows as its
+/// pages are touched, and is not copied into a larger one, for which both would have to be there.
+const BOMB: usize = 8 << 20;
 
 /// Output inflated between two points where other tasks may run: about a millisecond.
 const STEP: usize = 512 * 1024;
@@ -218,7 +222,10 @@ impl Inflating<'_> {
         needed: usize,
         most: usize,
     ) -> Result<(), Unread> {
-        let capacity = roomy(out, needed, most);
+        let mut capacity = roomy(out, needed, most);
+        if capacity > BOMB && is_swollen(capacity, self.sent) {
+            capacity = most;
+        }
         self.lease.swell_to(capacity, self.sent)?;
         let decoder = state_bytes(self.compression, capacity);
         let all = capacity.saturating_add(decoder).saturating_add(self.sent);
