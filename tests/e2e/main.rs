@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod attacks;
 mod backends;
 mod beside;
 mod commands;
@@ -15,6 +16,7 @@ mod files;
 mod guests;
 mod harness;
 mod life;
+mod overload;
 mod passing;
 mod peers;
 mod python;

@@ -1,0 +1,319 @@
+//! The front door under attack: the real program, frames written by hand, and a good client beside
+//! them that must not notice.
+//!
+//! `SPANDREL_ATTACK_SECONDS=60` makes each attack last a minute instead of two seconds.
+
+mod set;
+mod wire;
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use futures_util::future::try_join_all;
+use spandrel_tests::artifacts::guest;
+use spandrel_tests::backend::Backend;
+use spandrel_tests::client::Client;
+use spandrel_tests::collector::{Collector, Setup};
+use spandrel_tests::config::Config;
+use spandrel_tests::shop::Shop;
+use spandrel_tests::until::{say, until};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, interval, sleep};
+
+use set::{Attack, Target};
+use wire::{CALM, DATA, END_HEADERS, END_STREAM, HEADERS, PING, Raw, export, frame, message};
+
+/// What an attack may add to the memory of a collector at work.
+const GROWTH_KIB: u64 = 128 << 10;
+
+/// What a thousand requests of empty spans at once may add.
+const GROWTH_OF_EMPTY_SPANS_KIB: u64 = 256 << 10;
+
+/// How long one attack lasts.
+fn duration() -> Result<Duration> {
+    let seconds = match std::env::var("SPANDREL_ATTACK_SECONDS") {
+        Ok(seconds) => seconds.parse().context("SPANDREL_ATTACK_SECONDS")?,
+        Err(_) => 2,
+    };
+    Ok(Duration::from_secs(seconds))
+}
+
+/// A collector with a stage, and a good client that has been served for a while.
+struct Site {
+    backend: Backend,
+    collector: Collector,
+    address: String,
+    /// Resident after the good client's first second.
+    base: u64,
+}
+
+impl Site {
+    async fn open() -> Result<Self> {
+        let backend = Backend::start().await?;
+        let config = Config::new(backend.endpoint()).stage("stage", &guest("unchanged")?, "");
+        let collector = Collector::start(&Setup::new(&config.yaml())?).await?;
+        let address = collector.address("otlp")?;
+        let mut site = Self {
+            backend,
+            collector,
+            address,
+            base: 0,
+        };
+        let client = Good::start(&site.address).await?;
+        site.watch(Duration::from_secs(1)).await?;
+        site.base = site.collector.memory_kib()?;
+        client.stop().await?;
+        Ok(site)
+    }
+
+    /// The most memory that was seen in this time.
+    async fn watch(&self, time: Duration) -> Result<u64> {
+        let mut looks = interval(Duration::from_millis(20));
+        let (begun, mut most) = (Instant::now(), 0);
+        while begun.elapsed() < time {
+            looks.tick().await;
+            most = most.max(
+                self.collector
+                    .memory_kib()
+                    .context("the collector is gone")?,
+            );
+        }
+        Ok(most)
+    }
+
+    /// Everything that the good clients were told is in has arrived, and the collector ends well.
+    async fn close(self, delivered: u64) -> Result<()> {
+        let all = |taken: &spandrel_tests::backend::Taken| taken.totals.spans >= delivered;
+        self.backend.wait("all spans", all).await?;
+        let ended = self.collector.stop().await?;
+        ended.expect_code(0)?;
+        ended.ledger("traces")?.check()
+    }
+}
+
+/// A client as an SDK is one, a request each few milliseconds.
+struct Good {
+    stopped: Arc<AtomicBool>,
+    client: JoinSet<Result<Served>>,
+}
+
+/// What it saw.
+struct Served {
+    spans: u64,
+    refused: u64,
+    latencies: Vec<Duration>,
+}
+
+impl Served {
+    fn p99(&self) -> Duration {
+        let mut sorted = self.latencies.clone();
+        sorted.sort_unstable();
+        sorted
+            .get(sorted.len() * 99 / 100)
+            .copied()
+            .unwrap_or_default()
+    }
+}
+
+impl Good {
+    async fn start(address: &str) -> Result<Self> {
+        let mut client = Client::connect(address).await?;
+        let stopped = Arc::<AtomicBool>::default();
+        let until = Arc::clone(&stopped);
+        let serve = async move {
+            let (mut shop, mut latencies) = (Shop::new(5), Vec::new());
+            let mut pace = interval(Duration::from_millis(5));
+            while !until.load(Ordering::Acquire) {
+                pace.tick().await;
+                let request = shop.request(20);
+                let begun = Instant::now();
+                client.send(request).await?;
+                latencies.push(begun.elapsed());
+            }
+            Ok(Served {
+                spans: u64::try_from(client.delivered.len())?,
+                refused: client.refused + client.unanswered,
+                latencies,
+            })
+        };
+        let mut client = JoinSet::new();
+        client.spawn(serve);
+        Ok(Self { stopped, client })
+    }
+
+    async fn stop(mut self) -> Result<Served> {
+        self.stopped.store(true, Ordering::Release);
+        self.client.join_next().await.context("nobody sends")??
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Result<Arc<[u8]>> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes)?;
+    Ok(encoder.finish()?.into())
+}
+
+/// Each attack of the set, with many attackers at once: the collector stays within its memory, and
+/// each request of the client beside them is served at its first attempt.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_good_client_does_not_notice() -> Result<()> {
+    let zeros = vec![0; 60 << 20];
+    let (gzip_bomb, zstd_bomb) = (gzip(&zeros)?, zstd::encode_all(&zeros[..], 19)?.into());
+    let target = Target {
+        address: String::new(),
+        until: Instant::now(),
+        gzip_bomb,
+        zstd_bomb,
+    };
+    let mut table = format!(
+        "\n{:<24} {:>10} {:>10} {:>8} {:>9}\n",
+        "attack", "MiB more", "served", "p99 ms", "begun"
+    );
+    for attack in set::all() {
+        let told = under_attack(&attack, target.clone(), &mut table).await;
+        told.with_context(|| format!("{}{table}", attack.name))?;
+    }
+    say(&table);
+    Ok(())
+}
+
+/// A collector of its own for each attack, so that none answers for what another has left behind.
+async fn under_attack(attack: &Attack, mut target: Target, table: &mut String) -> Result<()> {
+    let site = Site::open().await?;
+    target.address.clone_from(&site.address);
+    target.until = Instant::now() + duration()?;
+    let good = Good::start(&site.address).await?;
+    let (most, begun) = tokio::join!(site.watch(duration()?), assail(attack, &target));
+    let served = good.stop().await?;
+    let more = most?.saturating_sub(site.base);
+    table.push_str(&line(attack.name, more, &served, begun));
+    ensure!(more < GROWTH_KIB, "{more} KiB more");
+    ensure!(served.refused == 0, "{} spans refused", served.refused);
+    site.close(served.spans).await
+}
+
+fn line(name: &str, more: u64, served: &Served, begun: usize) -> String {
+    let p99 = served.p99().as_secs_f64() * 1e3;
+    let requests = served.latencies.len();
+    format!(
+        "{name:<24} {:>10} {requests:>10} {p99:>8.1} {begun:>9}\n",
+        more >> 10
+    )
+}
+
+/// All attackers, each of whom begins anew when his round is over; how often they did.
+async fn assail(attack: &Attack, target: &Target) -> usize {
+    let mut attackers = JoinSet::new();
+    for _ in 0..attack.attackers {
+        let (target, round) = (target.clone(), attack.round);
+        attackers.spawn(async move {
+            let mut rounds = 0;
+            while Instant::now() < target.until {
+                rounds += 1;
+                let left = target.until - Instant::now();
+                // Thrown out is what he is to be; a pause, so that he does not only connect.
+                drop(tokio::time::timeout(left, round(target.clone())).await);
+                sleep(Duration::from_millis(5)).await;
+            }
+            rounds
+        });
+    }
+    attackers.join_all().await.into_iter().sum()
+}
+
+/// Who floods is told to be calm, and thrown out.
+#[tokio::test]
+async fn who_floods_is_told_so() -> Result<()> {
+    let site = Site::open().await?;
+    let mut raw = Raw::connect(&site.address).await?;
+    raw.send(&frame(PING, 0, 0, &[0; 8]).repeat(2000)).await?;
+    let told = raw.told(Duration::from_secs(5)).await;
+    // The end of the connection may overtake it.
+    ensure!(told.is_none_or(|code| code == CALM), "{told:?}");
+    site.close(0).await
+}
+
+/// When a crowd of idle connections has taken every place, a new client still gets in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_makes_room() -> Result<()> {
+    let site = Site::open().await?;
+    let mut crowd = Vec::new();
+    for _ in 0..5000 {
+        crowd.extend(Raw::connect(&site.address).await);
+    }
+    let newcomer = until("a place", || async {
+        let mut client = Client::connect(&site.address).await.ok()?;
+        let sent = client.try_send(Shop::new(1).request(10)).await;
+        sent.is_ok().then_some(client)
+    });
+    let spans = u64::try_from(newcomer.await?.delivered.len())?;
+    let more = site.collector.memory_kib()?.saturating_sub(site.base);
+    say(&format!(
+        "\n{} connections: {} MiB more\n",
+        crowd.len(),
+        more >> 10
+    ));
+    ensure!(more < GROWTH_KIB, "{more} KiB more");
+    site.close(spans).await
+}
+
+/// A thousand requests at once of 4 KiB each that inflate to two million empty spans take no more
+/// than the memory for requests, all together.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn empty_spans_are_no_bomb() -> Result<()> {
+    let site = Site::open().await?;
+    // Resource spans, scope spans, and in them spans without a field.
+    let spans = [0x12, 0].repeat(2 << 20);
+    let request = nested(0x0a, &nested(0x12, &spans));
+    let body = message(true, &gzip(&request)?);
+    ensure!(body.len() < 8 << 10, "{} bytes", body.len());
+    let good = Good::start(&site.address).await?;
+    let attackers = (0..10).map(|_| async {
+        let mut raw = Raw::connect(&site.address).await?;
+        for _ in 0..100 {
+            let stream = raw.stream();
+            let mut wire = frame(HEADERS, END_HEADERS, stream, &export(Some("gzip")));
+            wire.extend(frame(DATA, END_STREAM, stream, &body));
+            raw.send(&wire).await?;
+            raw.skim();
+        }
+        anyhow::Ok(raw)
+    });
+    let (most, raws) = tokio::join!(site.watch(Duration::from_secs(4)), try_join_all(attackers));
+    let served = good.stop().await?;
+    let raws = raws?;
+    let more = most?.saturating_sub(site.base);
+    let metrics = site.collector.metrics().await?;
+    let counted = metrics.sum(
+        "spandrel_ledger_invalid_requests",
+        &[("pipeline", "traces")],
+    );
+    say(&format!(
+        "\n{} requests of {} bytes each: {} MiB more, {counted} inflated and refused by count, good client served {} times, p99 {:?}\n",
+        raws.len() * 100,
+        body.len(),
+        more >> 10,
+        served.latencies.len(),
+        served.p99(),
+    ));
+    ensure!(counted > 0, "none was looked at");
+    ensure!(more < GROWTH_OF_EMPTY_SPANS_KIB, "{more} KiB more");
+    ensure!(served.refused == 0, "{} spans refused", served.refused);
+    site.close(served.spans).await
+}
+
+/// A message inside a message.
+fn nested(tag: u8, body: &[u8]) -> Vec<u8> {
+    let mut all = vec![tag];
+    let mut len = body.len();
+    while len >= 0x80 {
+        all.push(u8::try_from(len & 0x7f).unwrap_or_default() | 0x80);
+        len >>= 7;
+    }
+    all.push(u8::try_from(len).unwrap_or_default());
+    all.extend_from_slice(body);
+    all
+}

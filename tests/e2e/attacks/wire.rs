@@ -1,0 +1,130 @@
+//! HTTP/2 by hand: frames as no client sends them.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::timeout;
+
+pub(super) const DATA: u8 = 0;
+pub(super) const HEADERS: u8 = 1;
+pub(super) const RST_STREAM: u8 = 3;
+pub(super) const SETTINGS: u8 = 4;
+pub(super) const PING: u8 = 6;
+pub(super) const GOAWAY: u8 = 7;
+pub(super) const CONTINUATION: u8 = 9;
+pub(super) const END_STREAM: u8 = 1;
+pub(super) const END_HEADERS: u8 = 4;
+
+/// `ENHANCE_YOUR_CALM`.
+pub(super) const CALM: u32 = 11;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+
+/// How long a write may wait for a peer that does not read.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// One frame.
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let len = u32::try_from(payload.len())
+        .unwrap_or_default()
+        .to_be_bytes();
+    let head = [&len[1..], &[kind, flags], &stream.to_be_bytes()].concat();
+    [&head, payload].concat()
+}
+
+/// The headers of an export, without a table to be remembered.
+pub(super) fn export(encoding: Option<&str>) -> Vec<u8> {
+    let mut block = vec![0x83, 0x86];
+    let text = |block: &mut Vec<u8>, text: &str| {
+        block.push(u8::try_from(text.len()).unwrap_or_default());
+        block.extend_from_slice(text.as_bytes());
+    };
+    block.push(0x04);
+    text(&mut block, EXPORT);
+    block.push(0x01);
+    text(&mut block, "collector");
+    block.extend_from_slice(&[0x0f, 0x10]);
+    text(&mut block, "application/grpc");
+    if let Some(encoding) = encoding {
+        block.push(0x00);
+        text(&mut block, "grpc-encoding");
+        text(&mut block, encoding);
+    }
+    block
+}
+
+/// A gRPC message, compressed or not.
+pub(super) fn message(compressed: bool, bytes: &[u8]) -> Vec<u8> {
+    let len = u32::try_from(bytes.len()).unwrap_or_default().to_be_bytes();
+    [&[u8::from(compressed)], &len[..], bytes].concat()
+}
+
+/// One connection of somebody who means no good.
+pub(super) struct Raw {
+    read: OwnedReadHalf,
+    write: OwnedWriteHalf,
+    next: u32,
+}
+
+impl Raw {
+    /// Connects and says no more than TCP does.
+    pub(super) async fn silent(address: &str) -> Result<Self> {
+        let stream = timeout(PATIENCE, TcpStream::connect(address)).await??;
+        stream.set_nodelay(true)?;
+        let (read, write) = stream.into_split();
+        let next = 1;
+        Ok(Self { read, write, next })
+    }
+
+    /// Connects as a client of HTTP/2, with these settings.
+    pub(super) async fn with(address: &str, settings: &[u8]) -> Result<Self> {
+        let mut raw = Self::silent(address).await?;
+        raw.send(PREFACE).await?;
+        raw.send(&frame(SETTINGS, 0, 0, settings)).await?;
+        Ok(raw)
+    }
+
+    pub(super) async fn connect(address: &str) -> Result<Self> {
+        Self::with(address, &[]).await
+    }
+
+    /// The number of a new stream.
+    pub(super) fn stream(&mut self) -> u32 {
+        self.next += 2;
+        self.next - 2
+    }
+
+    /// Sends; an error when the other side has ended the connection, or does not read.
+    pub(super) async fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        Ok(timeout(PATIENCE, self.write.write_all(bytes)).await??)
+    }
+
+    /// Throws away what came, without waiting for more.
+    pub(super) fn skim(&self) {
+        let mut bytes = [0; 16 * 1024];
+        while matches!(self.read.try_read(&mut bytes), Ok(1..)) {}
+    }
+
+    /// Reads to the end of the connection, at most this long; the code of the GOAWAY that came.
+    pub(super) async fn told(&mut self, limit: Duration) -> Option<u32> {
+        let mut all = Vec::new();
+        // Closed or reset: either way what came before counts.
+        drop(timeout(limit, self.read.read_to_end(&mut all)).await);
+        let mut rest = &all[..];
+        let mut code = None;
+        while let Some((head, after)) = rest.split_at_checked(9) {
+            let len = usize::try_from(u32::from_be_bytes([0, head[0], head[1], head[2]])).ok()?;
+            let (payload, after) = after.split_at_checked(len)?;
+            if head[3] == GOAWAY {
+                let last = payload.get(4..8)?;
+                code = Some(u32::from_be_bytes(last.try_into().ok()?));
+            }
+            rest = after;
+        }
+        code
+    }
+}
