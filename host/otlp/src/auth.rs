@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-pub(crate) use credentials::Credentials;
+pub(crate) use credentials::{Credentials, Sent};
 
 use crate::reread::FileError;
 use crate::secret::Secret;

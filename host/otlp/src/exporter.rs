@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::HeaderMap;
+use http::{HeaderMap, Response, StatusCode};
 use spandrel_pipeline::exporter::{Exporter, Outcome};
 use spandrel_wire::Signal;
 use tokio::time::timeout;
@@ -22,7 +22,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 use tower::ServiceExt;
 
-use crate::auth::{ClientAuth, Credentials};
+use crate::auth::{ClientAuth, Credentials, Sent};
 use crate::compression::Compression;
 use crate::reread::FileError;
 use crate::secret::Secret;
@@ -215,8 +215,8 @@ impl GrpcExporter {
         let mut sends = 0;
         let mut renewed = false;
         loop {
-            let request =
-                request::export(self.headers(), signal, self.compression, message.clone());
+            let (headers, sent) = self.headers();
+            let request = request::export(headers, signal, self.compression, message.clone());
             let Some(request) = request else {
                 let error = format!("request to {} is longer than gRPC can say", self.endpoint);
                 return Outcome::Permanent { error };
@@ -225,8 +225,8 @@ impl GrpcExporter {
             match self.channel.clone().oneshot(request).await {
                 Ok(response) => {
                     // Perhaps the backend knows of other credentials before we have looked.
-                    let denied = !renewed && is_unauthenticated(response.headers());
-                    if denied && self.renew().await {
+                    let denied = !renewed && is_unauthenticated(&response);
+                    if denied && self.renewed(sent).await {
                         renewed = true;
                         continue;
                     }
@@ -239,19 +239,17 @@ impl GrpcExporter {
     }
 
     /// What every request has, with the credentials that are in force.
-    fn headers(&self) -> HeaderMap {
+    fn headers(&self) -> (HeaderMap, Option<Sent>) {
         let mut headers = self.headers.clone();
-        if let Some(auth) = &self.auth {
-            auth.add_to(&mut headers);
-        }
-        headers
+        let sent = self.auth.as_ref().map(|auth| auth.add_to(&mut headers));
+        (headers, sent)
     }
 
-    /// Whether there are other credentials than before.
-    async fn renew(&self) -> bool {
-        match &self.auth {
-            Some(auth) => auth.look().await,
-            None => false,
+    /// Whether there are other credentials than were sent.
+    async fn renewed(&self, sent: Option<Sent>) -> bool {
+        match (&self.auth, sent) {
+            (Some(auth), Some(sent)) => auth.renewed(&sent).await,
+            _ => false,
         }
     }
 
@@ -287,11 +285,11 @@ impl Exporter for GrpcExporter {
     }
 }
 
-/// Such an answer is its headers alone.
-fn is_unauthenticated(headers: &HeaderMap) -> bool {
-    headers
-        .get("grpc-status")
-        .is_some_and(|code| Code::from_bytes(code.as_bytes()) == Code::Unauthenticated)
+/// Such an answer is its headers alone; that of a proxy in front of the backend is HTTP's.
+fn is_unauthenticated<B>(response: &Response<B>) -> bool {
+    let code = response.headers().get("grpc-status");
+    response.status() == StatusCode::UNAUTHORIZED
+        || code.is_some_and(|code| Code::from_bytes(code.as_bytes()) == Code::Unauthenticated)
 }
 
 /// Whether the connection ended, in good order, before any of the request went out or was looked at.

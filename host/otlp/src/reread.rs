@@ -18,6 +18,13 @@ use zeroize::Zeroizing;
 /// The most bytes of one file: all authorities that a browser trusts are a quarter of it.
 const LONGEST: u64 = 1 << 20;
 
+/// Between two reads that must agree before new content comes into force: what writes a file in
+/// place does so in less, and half of a token is a token, too.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// So many reads may disagree, one after the other, before the file is left to the next look.
+const MOST_READS: u32 = 10;
+
 /// Why files cannot be used. What is in them stays out of the messages.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -219,20 +226,44 @@ impl<T: Send + Sync + 'static> Reread<T> {
         self.inner.current()
     }
 
-    /// Looks at the files now. Returns whether something else is in force.
+    /// Looks at the files now. Takes a moment longer when they have changed. Returns whether
+    /// something else is in force.
     pub(crate) async fn look(&self) -> bool {
-        let inner = Arc::clone(&self.inner);
-        spawn_blocking(move || inner.look()).await.unwrap_or(false)
+        look(&self.inner).await
     }
 }
 
 async fn watch<T: Send + Sync + 'static>(inner: Arc<Inner<T>>, every: Duration) -> Infallible {
     loop {
         sleep(every).await;
-        let watched = Arc::clone(&inner);
-        // It fails only with the runtime.
-        spawn_blocking(move || watched.look()).await.ok();
+        look(&inner).await;
     }
+}
+
+/// Reads the files until two reads agree, and takes what they say.
+async fn look<T: Send + Sync + 'static>(inner: &Arc<Inner<T>>) -> bool {
+    let mut last = None;
+    for _ in 0..MOST_READS {
+        let reading = Arc::clone(inner);
+        // It fails only with the runtime.
+        match spawn_blocking(move || reading.look(last)).await {
+            Ok(Look::Unsettled(digest)) => last = Some(digest),
+            Ok(Look::Changed) => return true,
+            Ok(Look::Same) | Err(_) => return false,
+        }
+        sleep(SETTLE).await;
+    }
+    false
+}
+
+/// What one read found.
+enum Look {
+    /// Nothing that comes into force.
+    Same,
+    /// Something else than the read before.
+    Unsettled([u8; 32]),
+    /// Something else is in force now.
+    Changed,
 }
 
 impl<T> Inner<T> {
@@ -240,19 +271,23 @@ impl<T> Inner<T> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn look(&self) -> bool {
+    /// Looks at the files once, after a read that found `last`.
+    fn look(&self, last: Option<[u8; 32]>) -> Look {
         let files = Files::read(&self.paths);
         let digest = files.digest();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if digest == seen.in_force {
             seen.bad = None;
-            return false;
+            return Look::Same;
         }
         if let Some(bad) = &seen.bad
             && bad.digest == digest
             && bad.said
         {
-            return false;
+            return Look::Same;
+        }
+        if last != Some(digest) {
+            return Look::Unsettled(digest);
         }
         match (self.make)(&files) {
             Ok(value) => {
@@ -260,7 +295,7 @@ impl<T> Inner<T> {
                 seen.bad = None;
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
                 self.say_reloaded();
-                true
+                Look::Changed
             }
             Err(error) => {
                 let said = seen.bad.as_ref().is_some_and(|bad| bad.digest == digest);
@@ -268,7 +303,7 @@ impl<T> Inner<T> {
                 if said {
                     self.say_bad(&error);
                 }
-                false
+                Look::Same
             }
         }
     }
@@ -296,90 +331,4 @@ impl<T> Inner<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A number in a file, and another one in a second file that must be the same.
-    fn twins(folder: &Path) -> Reread<u32> {
-        let paths = ["a", "b"].map(|name| folder.join(name));
-        let [a, b] = paths.clone();
-        let made = Reread::new(
-            Kind::Certificate,
-            "test",
-            paths.to_vec(),
-            Duration::from_secs(3600),
-            move |files| {
-                let a = files.text(&a, "a number")?;
-                let same = a == files.text(&b, "a number")?;
-                let number = a.parse().ok().filter(|_| same);
-                number.ok_or_else(|| FileError::unusable("numbers", &b, "not twins"))
-            },
-        );
-        made.expect("twins")
-    }
-
-    fn write(folder: &Path, a: &str, b: &str) {
-        std::fs::write(folder.join("a"), a).expect("written");
-        std::fs::write(folder.join("b"), b).expect("written");
-    }
-
-    fn bad(of: &Reread<u32>) -> Option<bool> {
-        let seen = of.inner.seen.lock().expect("not poisoned");
-        seen.bad.as_ref().map(|bad| bad.said)
-    }
-
-    /// What changed to something good comes into force; what changed to something bad does not, is
-    /// said the second time it is seen, and once; and who took the old one keeps it.
-    #[tokio::test]
-    async fn the_last_good_one_is_in_force() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let folder = folder.path();
-        write(folder, "1", "1");
-        let twins = twins(folder);
-        let taken = twins.current();
-        assert!(!twins.look().await, "nothing changed");
-        write(folder, "2", "1");
-        for said in [false, true, true] {
-            assert!(!twins.look().await);
-            assert_eq!((*twins.current(), bad(&twins)), (1, Some(said)));
-        }
-        write(folder, "2", "2");
-        assert!(twins.look().await);
-        assert_eq!((*twins.current(), bad(&twins)), (2, None));
-        std::fs::remove_file(folder.join("a")).expect("removed");
-        assert!(!twins.look().await);
-        assert_eq!((*twins.current(), bad(&twins)), (2, Some(false)));
-        write(folder, "2", "2");
-        assert!(!twins.look().await, "the same is there again");
-        assert_eq!((*twins.current(), bad(&twins), *taken), (2, None, 1));
-    }
-
-    /// The files of a Kubernetes volume change by one symbolic link to a folder.
-    #[tokio::test]
-    async fn a_link_that_moves_is_a_change() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let folder = folder.path();
-        for (name, number) in [("old", "1"), ("new", "2")] {
-            std::fs::create_dir(folder.join(name)).expect("made");
-            write(&folder.join(name), number, number);
-        }
-        let link = folder.join("data");
-        std::os::unix::fs::symlink("old", &link).expect("linked");
-        let twins = twins(&link);
-        std::os::unix::fs::symlink("new", folder.join("next")).expect("linked");
-        std::fs::rename(folder.join("next"), &link).expect("moved");
-        assert!(twins.look().await);
-        assert_eq!(*twins.current(), 2);
-    }
-
-    /// Somebody else's big file and a pipe that nobody writes to are refused, at once.
-    #[test]
-    fn what_is_no_small_file_is_refused() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("big");
-        std::fs::write(&path, vec![b'x'; (1 << 20) + 1]).expect("written");
-        for path in [&path, folder.path()] {
-            read(path).expect_err("refused");
-        }
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
 
@@ -35,6 +36,9 @@ const HIGHEST_COST: u32 = 14;
 /// bcrypt takes no more of a password.
 const LONGEST_PASSWORD: usize = 72;
 
+/// How long what `htpasswd -d` writes is: a salt of two characters and a hash of eleven.
+const CRYPT_LEN: usize = 13;
+
 const WHAT: &str = "users and passwords";
 
 /// Lets in who knows the password of a user.
@@ -50,9 +54,9 @@ pub(crate) struct Check {
 struct Users {
     key: [u8; 32],
     passwords: HashMap<String, Password>,
-    /// What a password of a user who does not exist is compared with, so that the time does not say
-    /// who exists.
-    nobody: Password,
+    /// The highest cost of all passwords; none when there is no bcrypt. A check takes as long as
+    /// this says, whoever the user is, so that the time does not say who exists.
+    cost: Option<u32>,
     found: Mutex<Found>,
 }
 
@@ -62,9 +66,11 @@ struct Found {
     bad: HashSet<[u8; 32]>,
 }
 
-#[derive(Clone)]
 enum Password {
-    Bcrypt(Secret),
+    Bcrypt {
+        hash: Secret,
+        cost: u32,
+    },
     /// The hash, with the key.
     Plain([u8; 32]),
 }
@@ -156,7 +162,7 @@ impl Users {
         Self {
             key: rand::random(),
             passwords: HashMap::new(),
-            nobody: Password::Plain(rand::random()),
+            cost: None,
             found: Mutex::default(),
         }
     }
@@ -176,10 +182,7 @@ impl Users {
             let path = settings.file.clone().unwrap_or_default();
             return Err(FileError::unusable(WHAT, &path, "there is nobody in it"));
         }
-        let mut slow = users.passwords.values();
-        if let Some(slow) = slow.find(|password| matches!(password, Password::Bcrypt(_))) {
-            users.nobody = slow.clone();
-        }
+        users.cost = users.passwords.values().filter_map(Password::cost).max();
         Ok(users)
     }
 
@@ -201,9 +204,15 @@ impl Users {
                 if parts.get_cost() > HIGHEST_COST {
                     return wrong("a cost above 14 takes longer than clients wait");
                 }
-                Password::Bcrypt(password.into())
+                let cost = parts.get_cost();
+                let hash = password.into();
+                Password::Bcrypt { hash, cost }
             } else if password.starts_with(['$', '{']) {
                 return wrong("only bcrypt (htpasswd -B) and plain text are offered");
+            } else if is_crypt(password) {
+                return wrong(
+                    "this looks like a hash of `htpasswd -d`; write one of `htpasswd -B`",
+                );
             } else {
                 Password::Plain(self.hash(password.as_bytes()))
             };
@@ -220,16 +229,32 @@ impl Users {
     fn is_good(&self, attempt: &Attempt) -> bool {
         let user = self.passwords.get(&attempt.username);
         let sent = attempt.password.as_bytes();
-        let matches = match user.unwrap_or(&self.nobody) {
-            Password::Plain(hash) => hash.ct_eq(&self.hash(sent)).into(),
-            Password::Bcrypt(hash) => {
+        let good = match user {
+            Some(Password::Plain(hash)) => hash.ct_eq(&self.hash(sent)).into(),
+            Some(Password::Bcrypt { hash, .. }) => {
                 // bcrypt would look at the beginning of a longer one only, and at none after a 0.
                 let fits = sent.len() <= LONGEST_PASSWORD && !sent.contains(&0);
                 let good = bcrypt::verify(sent, hash.reveal()).unwrap_or(false);
                 fits && good
             }
+            None => false,
         };
-        matches && user.is_some()
+        for cost in self.rest(user.and_then(Password::cost)) {
+            // Only the time counts.
+            drop(bcrypt::hash_with_salt(sent, cost, [0; 16]));
+        }
+        good
+    }
+
+    /// The costs of what is still to be done after a check of this cost, so that all checks take as
+    /// long as the dearest: with each step the cost doubles, so one of each step, the first of them
+    /// again, add up to the next.
+    fn rest(&self, done: Option<u32>) -> Range<u32> {
+        match (self.cost, done) {
+            (Some(highest), Some(done)) => done..highest,
+            (Some(highest), None) => highest..highest + 1,
+            (None, _) => 0..0,
+        }
     }
 
     fn remembered(&self, name: &[u8; 32]) -> Option<bool> {
@@ -253,6 +278,24 @@ impl Users {
         }
         of.insert(name);
     }
+}
+
+impl Password {
+    fn cost(&self) -> Option<u32> {
+        match self {
+            Self::Bcrypt { cost, .. } => Some(*cost),
+            Self::Plain(_) => None,
+        }
+    }
+}
+
+/// Whether this is a hash of the old crypt(3), which anybody could send as the password. Its last
+/// character has four bits only, so few passwords of this length look like one.
+fn is_crypt(password: &str) -> bool {
+    let is_one = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'/');
+    password.len() == CRYPT_LEN
+        && password.bytes().all(is_one)
+        && password.ends_with(|last| ".26AEIMQUYcgkosw".contains(last))
 }
 
 #[cfg(test)]

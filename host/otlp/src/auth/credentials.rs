@@ -1,6 +1,7 @@
 //! What we send to prove who we are.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -30,16 +31,23 @@ impl Credentials {
     }
 
     /// Adds the header that is in force; it takes the place of one of the same name.
-    pub(crate) fn add_to(&self, headers: &mut HeaderMap) {
-        let (name, value) = &*self.0.current();
+    pub(crate) fn add_to(&self, headers: &mut HeaderMap) -> Sent {
+        let current = self.0.current();
+        let (name, value) = &*current;
         headers.insert(name.clone(), value.clone());
+        Sent(current)
     }
 
-    /// Looks at the files now. Returns whether there is another header.
-    pub(crate) async fn look(&self) -> bool {
-        self.0.look().await
+    /// Looks at the files now, and returns whether another header is in force than was sent: it may
+    /// be somebody else who found it.
+    pub(crate) async fn renewed(&self, sent: &Sent) -> bool {
+        self.0.look().await;
+        !Arc::ptr_eq(&sent.0, &self.0.current())
     }
 }
+
+/// The header that a request was sent with.
+pub(crate) struct Sent(Arc<(HeaderName, HeaderValue)>);
 
 fn bearer(settings: &Bearer, files: &Files) -> Result<(HeaderName, HeaderValue), FileError> {
     let tokens = texts(&settings.tokens, files)?;

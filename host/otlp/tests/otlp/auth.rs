@@ -162,6 +162,36 @@ async fn tokens_are_read_again() {
     assert!(!error.contains("fourth"), "{error}");
 }
 
+/// Requests that are under way together when the token changes all go out again with the new one,
+/// whichever of them finds it: none of them is lost.
+#[tokio::test]
+async fn a_new_token_is_for_all_under_way() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [theirs, ours] = ["theirs", "ours"].map(|name| folder.path().join(name));
+    for file in [&theirs, &ours] {
+        std::fs::write(file, "first\n").expect("written");
+    }
+    let sink = Sink::open();
+    let auth = ServerAuth::Bearer(in_file(&theirs));
+    let collector = Collector::start_with(asking(auth), &sink).await;
+    let exporter = exporter(&collector.url(), ClientAuth::Bearer(in_file(&ours)));
+    let mut client = Client::connect(collector.addr).await;
+    for token in ["second", "third"] {
+        replace(&theirs, token);
+        let credentials = format!("Bearer {token}");
+        let lets_in =
+            async { while client.call(with(export(), &credentials)).await.code() != Code::Ok {} };
+        timeout(LONG, lets_in)
+            .await
+            .expect("the file is read again");
+        replace(&ours, token);
+        let all = (0..16).map(|_| attempt(&exporter));
+        for outcome in futures_util::future::join_all(all).await {
+            assert!(matches!(outcome, Outcome::Sent), "{outcome:?}");
+        }
+    }
+}
+
 /// User and password let in, in plain text or as bcrypt, also those that a file gets later.
 #[tokio::test]
 async fn a_password_lets_in() {

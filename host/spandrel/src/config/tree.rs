@@ -80,8 +80,8 @@ impl Node {
 
     /// How a message shows a text of this node.
     pub(crate) fn shown(&self, text: &str) -> String {
-        // An address with an `@` in it carries a password.
-        if self.hidden || text.contains('@') {
+        // An address with an `@` in it carries a password, one with a `?` perhaps a token.
+        if self.hidden || text.contains(['@', '?']) {
             "this value".to_owned()
         } else {
             format!("`{text}`")

@@ -63,6 +63,32 @@ async fn users_get_in_with_their_passwords() {
     }
 }
 
+/// A check takes as much work for every user, whatever his password is kept as, and for one who does
+/// not exist: the time says nothing of who does.
+#[tokio::test]
+async fn the_time_does_not_say_who_exists() {
+    let dear = bcrypt::hash("x", 6).expect("hashed");
+    let file = format!("cheap:{}\ndear:{dear}\nplain:x\n", bcrypt_of("x"));
+    let mixed = check(Some(&file), "").expect("good").users.current();
+    for username in ["cheap", "dear", "plain", "nobody"] {
+        let done = mixed.passwords.get(username).and_then(Password::cost);
+        let work = |cost: u32| 1_u32 << cost;
+        let rest: u32 = mixed.rest(done).map(work).sum();
+        assert_eq!(done.map_or(0, work) + rest, 64, "{username}");
+    }
+    let plain = check(None, "a:x\nb:y").expect("good").users.current();
+    assert!(plain.rest(None).is_empty());
+}
+
+/// A password in plain text that is as long as a hash is not taken for one.
+#[tokio::test]
+async fn a_password_is_not_taken_for_a_hash() {
+    for password in ["open-sesame-1", "correcthorse1", "opensesame123w"] {
+        let check = check(None, &format!("ada:{password}")).expect("good");
+        assert_eq!(admits(&check, "ada", password).await, Ok(()));
+    }
+}
+
 /// What is no basic authentication at all is told so.
 #[tokio::test]
 async fn another_scheme_is_not_this_one() {
@@ -99,6 +125,8 @@ async fn bad_entries_are_refused() {
         ("hunter2:", "line 1: the user or the password is empty"),
         ("#a:hunter2", "there is nobody in it"),
         (&format!("a:{slow}"), "line 1: a cost above 14"),
+        // The crypt(3) of `rasmuslerdorf`, from the manual of PHP.
+        ("a:rl.3StKT.4T8M", "line 1: this looks like a hash"),
     ] {
         let error = check(Some(text), "").expect_err("bad");
         let FileError::Unusable { source, .. } = &error else {
