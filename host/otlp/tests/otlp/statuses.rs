@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::Request;
 use prost::Message;
 use spandrel_otlp::receiver::ReceiverConfig;
+use spandrel_pipeline::journal::Unwritten;
 use spandrel_pipeline::refused::Refused;
 use spandrel_wire::Invalid;
 use spandrel_wire::Signal;
@@ -106,6 +107,21 @@ async fn every_request_has_its_status() {
     assert_eq!(sink.taken().len(), 7);
 }
 
+fn too_deep() -> Result<(), Refused> {
+    Err(Refused::Invalid(Invalid::OverLimit {
+        what: "levels of nested values",
+        limit: 32,
+    }))
+}
+
+fn no_disk() -> Result<(), Refused> {
+    let what = "the disk";
+    Err(Refused::Unwritten {
+        retry_after: Duration::from_secs(2),
+        source: Unwritten::Full { what },
+    })
+}
+
 /// What the pipeline refuses arrives with its code, and with a time where the same bytes may come
 /// again.
 #[tokio::test]
@@ -113,7 +129,10 @@ async fn refusals_of_the_pipeline_are_told() {
     let sink = Sink::open();
     let collector = Collector::start(&sink).await;
     let mut client = Client::connect(collector.addr).await;
-    let table: [(Refusal, Code, bool); 6] = [
+    let table: [(Refusal, Code, bool); 9] = [
+        (no_disk, Code::Unavailable, true),
+        (too_deep, Code::InvalidArgument, false),
+        (|| Err(Refused::Rejected), Code::InvalidArgument, false),
         (
             || {
                 Err(Refused::Invalid(Invalid::Malformed {
@@ -172,6 +191,9 @@ async fn refusals_of_the_pipeline_are_told() {
         assert_eq!(status.code(), code);
         let hint = status.get_details_retry_info();
         assert_eq!(hint.is_some(), retry, "{status:?}");
+        let message = status.message();
+        assert!((1..200).contains(&message.len()), "{message}");
+        assert!(!message.chars().any(char::is_control), "{message}");
     }
     assert_eq!(sink.taken(), []);
 }
