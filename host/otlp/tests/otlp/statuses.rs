@@ -107,6 +107,11 @@ async fn every_request_has_its_status() {
     assert_eq!(sink.taken().len(), 7);
 }
 
+fn malformed() -> Result<(), Refused> {
+    let (what, offset) = ("span", 3);
+    Err(Refused::Invalid(Invalid::Malformed { what, offset }))
+}
+
 fn too_deep() -> Result<(), Refused> {
     Err(Refused::Invalid(Invalid::OverLimit {
         what: "levels of nested values",
@@ -126,23 +131,11 @@ fn no_disk() -> Result<(), Refused> {
 /// again.
 #[tokio::test]
 async fn refusals_of_the_pipeline_are_told() {
-    let sink = Sink::open();
-    let collector = Collector::start(&sink).await;
-    let mut client = Client::connect(collector.addr).await;
     let table: [(Refusal, Code, bool); 9] = [
+        (malformed, Code::InvalidArgument, false),
         (no_disk, Code::Unavailable, true),
         (too_deep, Code::InvalidArgument, false),
         (|| Err(Refused::Rejected), Code::InvalidArgument, false),
-        (
-            || {
-                Err(Refused::Invalid(Invalid::Malformed {
-                    what: "span",
-                    offset: 3,
-                }))
-            },
-            Code::InvalidArgument,
-            false,
-        ),
         (
             || {
                 Err(Refused::Invalid(Invalid::OverLimit {
@@ -184,10 +177,13 @@ async fn refusals_of_the_pipeline_are_told() {
             false,
         ),
     ];
+    let sink = Sink::open();
+    let collector = Collector::start(&sink).await;
+    let mut client = Client::connect(collector.addr).await;
     for (refusal, code, retry) in table {
         sink.answer(refusal);
-        let answer = client.call(sent(0, None, b"x")).await;
-        let status = answer.status.expect("a grpc-status");
+        let status = client.call(sent(0, None, b"x")).await.status;
+        let status = status.expect("a grpc-status");
         assert_eq!(status.code(), code);
         let hint = status.get_details_retry_info();
         assert_eq!(hint.is_some(), retry, "{status:?}");
