@@ -1,6 +1,7 @@
 //! A plugin's source as a native stage: the same calls, without a sandbox around them.
 
 use std::future::ready;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,12 +26,9 @@ const COMPONENT: &str = "bench_job.wasm";
 
 /// The stage that the program would make of the component, made of its source.
 pub(crate) fn native(stage: &Stage) -> Result<StageSpec> {
-    let module = &stage.wasm.module;
-    if module.file_name().is_none_or(|name| name != COMPONENT) {
-        bail!(
-            "{} is not compiled in, only {COMPONENT} is",
-            module.display()
-        );
+    let file = stage.wasm.module.file().and_then(Path::file_name);
+    if file.is_none_or(|name| name != COMPONENT) {
+        bail!("{} is not compiled in, only {COMPONENT} is", stage.id);
     }
     let config = stage.wasm.config.to_string();
     let (_, manifest) = Exported::<Job>::configure(&config, PACKAGE).map_err(anyhow::Error::msg)?;
