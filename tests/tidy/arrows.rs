@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::tree::{report, root};
 
 /// Which of our crates each may use.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("spandrel-wire", &[]),
     ("spandrel-pipeline", &["spandrel-wire"]),
     ("spandrel-plugin", &["spandrel-pipeline", "spandrel-wire"]),
@@ -34,6 +34,15 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("tag-by-service", &["spandrel-guest"]),
     ("spandrel-test-guests", &["spandrel-guest"]),
     (
+        "spandrel-fuzz",
+        &[
+            "spandrel-journal",
+            "spandrel-otlp",
+            "spandrel-pipeline",
+            "spandrel-wire",
+        ],
+    ),
+    (
         "spandrel-tests",
         &[
             "spandrel",
@@ -46,7 +55,10 @@ const ARROWS: [(&str, &[&str]); 15] = [
 ];
 
 /// What only tests and benches of a crate use beside that.
-const TEST_ARROWS: [(&str, &str); 1] = [("spandrel-plugin", "spandrel-guest")];
+const TEST_ARROWS: [(&str, &str); 2] = [
+    ("spandrel-plugin", "spandrel-guest"),
+    ("spandrel-tests", "spandrel-plugin"),
+];
 
 /// Heavy dependencies by the beginning of their name, and who may have them.
 const HEAVY: [(&str, &[&str]); 6] = [

@@ -1,0 +1,10 @@
+//! The targets, one module each.
+
+pub(crate) mod http2;
+pub(crate) mod journal;
+pub(crate) mod oracle;
+pub(crate) mod projection;
+pub(crate) mod reply;
+pub(crate) mod splice;
+pub(crate) mod split;
+pub(crate) mod validate;

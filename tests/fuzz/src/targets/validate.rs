@@ -1,0 +1,137 @@
+//! Any bytes as a request: accepted and counted as prost does it, and harmless where they are not.
+
+use prost::Message;
+use spandrel_wire::{
+    Attributes, Edits, Invalid, Limits, Signal, Traces, Value, count, single_trace_part, splice,
+    split_by_size, split_by_trace, validate,
+};
+
+use super::oracle;
+use crate::dice::Dice;
+use crate::mess::mess_up;
+use crate::metrics::metrics;
+use crate::replies::rules;
+use crate::requests::{logs, traces};
+
+/// The first byte says the signal, and whether the rest is a request or decides what is in one.
+pub(crate) fn run(input: &[u8]) {
+    let Some((first, rest)) = input.split_first() else {
+        return;
+    };
+    let signal = oracle::signal(first & 0x7f);
+    if *first < 0x80 {
+        check(signal, rest);
+    } else {
+        check(signal, &made(signal, Dice::new(rest.to_vec())));
+    }
+}
+
+/// A request with a few bytes changed.
+fn made(signal: Signal, mut dice: Dice) -> Vec<u8> {
+    let mut mess = dice.fork(300);
+    let mut changes = dice.fork(12);
+    let mut request = match signal {
+        Signal::Traces => mess_up(&mut mess, &traces(&mut dice).encode_to_vec()),
+        Signal::Metrics => metrics(&mut dice).encode_to_vec(),
+        Signal::Logs => logs(&mut dice).encode_to_vec(),
+    };
+    for _ in 0..changes.roll(4) {
+        let place = changes.roll(request.len());
+        if let Some(byte) = request.get_mut(place) {
+            *byte = changes.byte();
+        }
+    }
+    request
+}
+
+fn check(signal: Signal, request: &[u8]) {
+    let items = count(signal, request);
+    let strict = validate(signal, request, &Limits::default());
+    match (
+        validate(signal, request, &Limits::NONE),
+        oracle::counts(signal, request),
+    ) {
+        (Ok(summary), Some(expected)) => {
+            let counts = [summary.resources, summary.scopes, summary.items];
+            assert_eq!(counts, expected);
+            assert_eq!(items, summary.items);
+            assert!(strict.is_err() || strict == Ok(summary));
+        }
+        (Err(refused), Some(_)) => {
+            assert!(is_known(request, &refused), "{refused}, but not by prost");
+            assert!(strict.is_err());
+        }
+        (Ok(_), None) => panic!("accepted what prost refuses"),
+        (Err(_), None) => assert!(strict.is_err()),
+    }
+    let parts = split_by_size(signal, request, 2).unwrap_or_default();
+    assert_eq!(parts.iter().map(|part| part.items).sum::<usize>(), items);
+    if signal == Signal::Traces {
+        read_all(request);
+        split_by_trace(request, 3);
+        single_trace_part(request, 3);
+        let verdicts: Vec<u8> = request.iter().take(items).map(|byte| byte % 3).collect();
+        if verdicts.len() == items {
+            splice(request, &verdicts, Edits::default(), &rules(items)).unwrap();
+        }
+    }
+}
+
+/// What only this crate refuses: ids of a wrong length, and what is nested too deep in a place that
+/// prost counts in another way.
+fn is_known(request: &[u8], refused: &Invalid) -> bool {
+    let Invalid::Malformed { what, offset } = refused else {
+        return true;
+    };
+    let (ids, len) = match *what {
+        "span" => (&[(0x0a, 16), (0x12, 8), (0x22, 8)][..], &request[..*offset]),
+        "link" => (&[(0x0a, 16), (0x12, 8)][..], &request[..*offset]),
+        "log record" => (&[(0x4a, 16), (0x52, 8)][..], &request[..*offset]),
+        "exemplar" => (&[(0x2a, 16), (0x22, 8)][..], &request[..*offset]),
+        _ => return false,
+    };
+    // The length and the key before it may both be longer than they need to be, and what stands
+    // before them may look like a part of them.
+    varints_before(len).any(|(len, before)| {
+        varints_before(before).any(|(key, _)| ids.iter().any(|id| id.0 == key && id.1 != len))
+    })
+}
+
+/// The varints that may end here, and what stands before each.
+fn varints_before(bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
+    (1..=bytes.len().min(10)).map_while(|length| {
+        let (before, varint) = bytes.split_at(bytes.len() - length);
+        let (last, first) = varint.split_last()?;
+        let continues = first.iter().all(|byte| *byte >= 0x80);
+        let ends = *last < 0x80;
+        let value = |sum: u64, byte: &u8| sum.unbounded_shl(7) | u64::from(byte & 0x7f);
+        (continues && ends).then(|| (varint.iter().rev().fold(0, value), before))
+    })
+}
+
+/// Reads every view of bytes that need not be valid.
+fn read_all(bytes: &[u8]) {
+    let traces = Traces::new(bytes);
+    for placed in traces.spans() {
+        let span = placed.span;
+        let read = (span.name(), span.kind(), span.duration(), span.status());
+        assert!(read.0.len() <= bytes.len());
+        walk(span.attributes(), 0);
+        walk(placed.resource_spans.resource().attributes(), 0);
+        walk(placed.scope_spans.scope().attributes(), 0);
+        for event in span.events() {
+            walk(event.attributes(), 0);
+        }
+        for link in span.links() {
+            walk(link.attributes(), 0);
+        }
+    }
+}
+
+fn walk(attributes: Attributes<'_>, depth: u32) {
+    for attribute in attributes {
+        if let (Value::KeyValues(list), 0..10) = (attribute.value, depth) {
+            walk(list, depth + 1);
+        }
+    }
+}
