@@ -28,4 +28,5 @@ mod starting;
 mod story;
 mod swap_sigterm;
 mod swaps;
+mod trust;
 mod zoo;

@@ -90,6 +90,11 @@ impl Collector {
         })
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
     /// Its log.
     pub fn log(&self) -> &Arc<Log> {
         &self.log

@@ -41,6 +41,14 @@ impl Config {
         self
     }
 
+    /// The same with all of `module` in YAML's flow style.
+    #[must_use]
+    pub fn stage_at(mut self, name: &str, module: &str, keys: &str) -> Self {
+        let body = format!("{{ module: {module}{} }}", more(keys));
+        self.stages.push((format!("wasm/{name}"), body));
+        self
+    }
+
     /// Further keys of the receiver's `grpc`.
     #[must_use]
     pub fn grpc(mut self, keys: &str) -> Self {

@@ -10,6 +10,7 @@
 pub mod admin;
 pub mod artifacts;
 pub mod backend;
+pub mod bomb;
 pub mod client;
 pub mod collector;
 pub mod config;
@@ -17,4 +18,6 @@ pub mod ledger;
 pub mod log;
 pub mod metrics;
 pub mod shop;
+pub mod signing;
+pub mod site;
 pub mod until;

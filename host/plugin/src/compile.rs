@@ -38,8 +38,8 @@ pub struct CompileLimits {
     /// Whether other work of the process goes first: at a low priority, on half the cores.
     pub background: bool,
     /// Address space of the process that compiles. 2 GiB: it has 1.2 GiB before it begins (the
-    /// program, and what its allocator sets aside), a plugin of 260 KiB takes 60 MiB more, one of
-    /// 10 MiB some 500.
+    /// program, and what its allocator sets aside), and a plugin of 260 KiB is compiled within that;
+    /// 14 MiB of nothing but two endless functions take more than this.
     pub memory_bytes: u64,
 }
 

@@ -63,6 +63,24 @@ impl Module {
         }
     }
 
+    /// The file with its signature, where it must have one: it may come after the module.
+    pub fn signature_file(&self) -> Option<PathBuf> {
+        let Place::File { path, signature } = &self.place else {
+            return None;
+        };
+        self.keys.as_ref()?;
+        match signature {
+            SignatureSource::Beside => Some(spandrel_plugin::signature::beside(path)),
+            SignatureSource::File(path) => Some(path.clone()),
+            SignatureSource::Text(_) | SignatureSource::Missing => None,
+        }
+    }
+
+    /// Whether it is made of this file.
+    pub fn has_file(&self, file: &Path) -> bool {
+        self.file() == Some(file) || self.signature_file().as_deref() == Some(file)
+    }
+
     /// Whether the collector starts without it.
     pub fn may_be_missing(&self) -> bool {
         matches!(

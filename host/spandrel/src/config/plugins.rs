@@ -55,8 +55,8 @@ pub(crate) fn read(section: &Section<'_>) -> Arc<Plugins> {
         fetch,
         compile: CompileLimits {
             time: bounded(&compile, "time", limits.time),
-            // Less than this and the compiler does not begin.
-            memory_bytes: compile.integer("memory_mib", limits.memory_bytes >> 20, 256..=65_536)
+            // Less than this and the compiler hardly begins: see the default.
+            memory_bytes: compile.integer("memory_mib", limits.memory_bytes >> 20, 1536..=65_536)
                 << 20,
             ..limits
         },

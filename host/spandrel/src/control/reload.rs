@@ -96,7 +96,11 @@ impl Live {
             difference,
             modules: plans
                 .iter()
-                .filter_map(|of| of.wasm.module.file().map(PathBuf::from))
+                .flat_map(|of| {
+                    let module = &of.wasm.module;
+                    let file = module.file().map(PathBuf::from);
+                    file.into_iter().chain(module.signature_file())
+                })
                 .collect(),
             plans,
             by,

@@ -32,7 +32,7 @@ impl Changer {
         }
         let of = self.live.stages.values();
         let stages: Vec<Id> = of
-            .filter(|stage| stage.wasm.module.file() == Some(path))
+            .filter(|stage| stage.wasm.module.has_file(path))
             .map(|stage| stage.id.clone())
             .collect();
         for stage in stages {
@@ -144,7 +144,14 @@ impl Changer {
             let known = is_of_file.then(|| running.generation.identity().module);
             Some((module.to_path_buf(), known))
         });
-        sources.chain(awaited).chain(modules).collect()
+        let stages = self.live.stages.values();
+        let signatures = stages.filter_map(|stage| stage.wasm.module.signature_file());
+        let signatures = signatures.map(|path| (path, None));
+        sources
+            .chain(awaited)
+            .chain(modules)
+            .chain(signatures)
+            .collect()
     }
 
     fn watch_files(&self) {
