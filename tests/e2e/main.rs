@@ -15,6 +15,7 @@ mod examples;
 mod files;
 mod guests;
 mod harness;
+mod journal;
 mod life;
 mod overload;
 mod passing;

@@ -1,0 +1,9 @@
+//! The journal, in the real program: what was acknowledged arrives, whatever is killed, full or broken.
+
+mod broken;
+mod full;
+mod kills;
+mod limiter;
+mod outage;
+mod poison;
+mod site;

@@ -1,0 +1,155 @@
+//! A backend that is away for long: what is processed goes to disk, memory stays where it is, and what
+//! waited goes out faster than it came.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use spandrel_tests::backend::{Backend, Mood};
+use spandrel_tests::client::Client;
+use spandrel_tests::config::Config;
+use spandrel_tests::shop::{Shop, span_ids};
+use spandrel_tests::until::say;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tonic::Code;
+
+use super::site::{SOON, Site, number};
+
+/// Nothing is lost, memory grows by at most 64 MiB. `SPANDREL_OUTAGE=300` is an hour of 2,000 spans a
+/// second in five minutes: 24,000 a second; then what waited must also go out at twice the rate at
+/// least.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_is_on_disk() -> Result<()> {
+    const TICK: Duration = Duration::from_millis(100);
+    let seconds = number("SPANDREL_OUTAGE", 10);
+    let is_long = seconds >= 60;
+    // 24,000 a second need a machine for themselves.
+    let spans = if is_long { 2_400 } else { 400 };
+    let backend = Backend::start().await?;
+    let mut site = Site::new(&Config::new(backend.endpoint()).exporter(SOON))?;
+    let collector = site.start().await?;
+    let mut client = Client::connect(&collector.address("otlp")?).await?;
+    let mut shop = Shop::new(3);
+    for _ in 0..20 {
+        client.send(shop.request(spans)).await?;
+    }
+    backend
+        .wait("the first spans", |taken| taken.totals.spans > 0)
+        .await?;
+    let (before, mut most) = (collector.memory_kib()?, 0);
+    backend.answer(Mood::Failing {
+        code: Code::Unavailable,
+        percent: 100,
+    });
+    let (began, mut sent) = (Instant::now(), 0);
+    let mut pace = interval(TICK);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while began.elapsed() < Duration::from_secs(seconds) {
+        pace.tick().await;
+        let request = shop.request(spans);
+        sent += span_ids(&request).count();
+        client.send(request).await?;
+        most = most.max(collector.memory_kib()?);
+    }
+    let rate = sent as f64 / began.elapsed().as_secs_f64();
+    let growth = most.saturating_sub(before) >> 10;
+    site.tell(vec![client]);
+    backend.answer(Mood::Fine);
+    let began = Instant::now();
+    let patience = Duration::from_secs(60 + seconds);
+    let arrives = async { while site.arrives(&backend).await.is_err() {} };
+    timeout(patience, arrives)
+        .await
+        .with_context(|| collector.log().tail())?;
+    let back = sent as f64 / began.elapsed().as_secs_f64();
+    say(&format!(
+        "{seconds} s without a backend: {sent} spans at {rate:.0} a second, 0 lost, memory grew by {growth} MiB from {} MiB, out again at {back:.0} a second = {:.1} times",
+        before >> 10,
+        back / rate,
+    ));
+    let ended = collector.stop().await?;
+    ended.expect_code(0)?;
+    let ledger = ended.ledger("traces")?;
+    ledger.check()?;
+    ensure!(ledger.on_disk + ledger.journaled == 0, "{ledger:?}");
+    ensure!(growth <= 64, "memory grew by {growth} MiB");
+    if is_long {
+        ensure!(back >= 2.0 * rate, "{back:.0} a second after {rate:.0}");
+    }
+    Ok(())
+}
+
+/// SIGTERM with a dead backend does not wait for it: exit code 0, the last line says what stays, and
+/// the next start delivers it, once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_does_not_wait_for_a_dead_backend() -> Result<()> {
+    let mut backend = Backend::start().await?;
+    let mut site = Site::new(&Config::new(backend.endpoint()).exporter(SOON))?;
+    let collector = site.start().await?;
+    backend.go_away().await?;
+    let mut client = Client::connect(&collector.address("otlp")?).await?;
+    let mut shop = Shop::new(4);
+    for _ in 0..20 {
+        client.send(shop.request(40)).await?;
+    }
+    site.tell(vec![client]);
+    let began = Instant::now();
+    let ended = collector.stop().await?;
+    let took = began.elapsed();
+    ensure!(took < Duration::from_secs(8), "stopped after {took:?}");
+    ended.expect_code(0)?;
+    let ledger = ended.ledger("traces")?;
+    ledger.check()?;
+    let kept = ledger.on_disk + ledger.journaled;
+    ensure!(kept == site.told.len() as u64, "{ledger:?}");
+    let lines = ended.log.lines();
+    ensure!(lines.iter().any(|line| line.message() == "journal closed"));
+
+    backend.come_back().await?;
+    let collector = site.start().await?;
+    ensure!(
+        Site::found(&collector)? == kept,
+        "{}",
+        collector.log().tail()
+    );
+    site.arrives(&backend).await?;
+    let ended = collector.stop().await?;
+    ended.expect_code(0)?;
+    let ledger = ended.ledger("traces")?;
+    ledger.check()?;
+    ensure!(ledger.exported == kept, "{ledger:?}");
+    ensure!(backend.taken().duplicates() == 0);
+    Ok(())
+}
+
+/// With 1 GiB of backlog (`SPANDREL_BACKLOG_MIB=1024`; 32 MiB otherwise) the start takes 5 seconds at
+/// most, and new spans are taken at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backlog_does_not_keep_the_start() -> Result<()> {
+    let bytes = number("SPANDREL_BACKLOG_MIB", 32) << 20;
+    let mut backend = Backend::start().await?;
+    let mut site = Site::new(&Config::new(backend.endpoint()).exporter(SOON))?;
+    let collector = site.start().await?;
+    backend.go_away().await?;
+    let mut client = Client::connect(&collector.address("otlp")?).await?;
+    let request = Shop::new(5).request(2_000);
+    let each = prost::Message::encoded_len(&request) as u64;
+    for _ in 0..bytes / each {
+        client.send(request.clone()).await?;
+    }
+    collector.kill().await?;
+    let began = Instant::now();
+    let collector = site.start().await?;
+    say(&format!(
+        "{} MiB of backlog: ready after {:?}",
+        bytes >> 20,
+        began.elapsed()
+    ));
+    ensure!(Site::found(&collector)? > 0);
+    let mut late = Client::connect(&collector.address("otlp")?).await?;
+    late.send(Shop::new(6).request(10)).await?;
+    site.tell(vec![client, late]);
+    backend.come_back().await?;
+    site.arrives(&backend).await?;
+    collector.kill().await?;
+    Ok(())
+}
