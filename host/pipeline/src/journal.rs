@@ -148,3 +148,15 @@ pub trait Shelf: Send + Sync + fmt::Debug {
     /// Puts one there. Resolves once it is durable.
     fn put(&self, poison: Poison) -> BoxFuture<'static, io::Result<()>>;
 }
+
+/// The number after the last record that is in the log now. Usually the first new one; when a
+/// pipeline is built anew on logs that are open, what the one before it left is below, too.
+pub(crate) fn end_of(log: &dyn Log) -> u64 {
+    /// Looked at in one go.
+    const PAGE: usize = 1024;
+    let mut end = log.first_new();
+    while let Some(last) = log.unfinished(end, PAGE).last() {
+        end = last.record + 1;
+    }
+    end
+}

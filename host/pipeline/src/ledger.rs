@@ -16,8 +16,8 @@ use spandrel_wire::Signal;
 
 pub use self::books::{Books, ExporterBooks};
 pub use self::stage::{Column, GenerationBooks, StageBooks};
-pub(crate) use self::tally::End;
 pub use self::tally::{Account, Reason, Tally};
+pub(crate) use self::tally::{End, Source};
 use crate::completion::Guard;
 
 /// The books of one pipeline. Cheap to share; read it with [`Ledger::books`].
@@ -194,13 +194,13 @@ impl Ledger {
         Tally::on_disk(Arc::clone(self), exporter, items, guard)
     }
 
-    /// Items that a plugin made.
-    pub(crate) fn create(self: &Arc<Self>, items: u64) -> Tally {
+    /// Items that a plugin made, and what of. They keep that from being complete.
+    pub(crate) fn create(self: &Arc<Self>, items: u64, source: Source) -> Tally {
         self.post(|books| {
             books.created += items;
             books.chain += items;
         });
-        Tally::new(Arc::clone(self), Account::Chain, items)
+        Tally::new(Arc::clone(self), Account::Chain, items).made_of(source)
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) use self::returns::Returns;
 use crate::batch::Batch;
 use crate::completion::Guard;
 use crate::ingress::Door;
-use crate::journal::{Durability, Log, LogFill, Poison, Unfinished, Unreadable};
+use crate::journal::{Durability, Log, LogFill, Poison, Unfinished, Unreadable, end_of};
 use crate::ledger::Ledger;
 use crate::queue::Lane;
 use crate::refused::{Refusal, Refused};
@@ -39,6 +39,8 @@ pub(crate) struct Replay {
     log: Arc<dyn Log>,
     durability: Durability,
     returns: Arc<Returns>,
+    /// Records below were there at the start.
+    end: u64,
     /// Held by the one that waits for its place: what is replayed takes turns with what comes in,
     /// however many wait here.
     turn: tokio::sync::Mutex<()>,
@@ -64,6 +66,7 @@ impl Replay {
         Self {
             ledger: Arc::clone(door.ledger()),
             door,
+            end: end_of(log.as_ref()),
             log,
             durability,
             returns,
@@ -105,8 +108,7 @@ impl Replay {
         loop {
             while running.len() < window && !self.door.is_closed() && !self.returns.is_full() {
                 let record = self.log.unfinished(next, 1).into_iter().next();
-                let Some(record) = record.filter(|record| record.record < self.log.first_new())
-                else {
+                let Some(record) = record.filter(|record| record.record < self.end) else {
                     break;
                 };
                 next = record.record + 1;
@@ -194,7 +196,12 @@ impl Replay {
         let (marks, tried) = match answered {
             Ok(()) => (0, Tried::Ended),
             Err(refusal) if matches!(refusal.refused, Refused::Draining) => {
-                (before.failures, Tried::Stays)
+                if self.door.is_closed() {
+                    (before.failures, Tried::Stays)
+                } else {
+                    self.returns.broken();
+                    (before.failures, Tried::Again(before.later()))
+                }
             }
             Err(refusal) => {
                 let after = before.refused(&refusal);

@@ -18,7 +18,7 @@ use tokio::sync::{Notify, watch};
 
 use super::outlets::Outlet;
 use crate::batcher::Gathered;
-use crate::journal::{Log, LogFill};
+use crate::journal::{Log, LogFill, end_of};
 use crate::ledger::Ledger;
 use crate::queue::{Queue, QueueConfig, QueueFill, Sizer};
 
@@ -87,7 +87,7 @@ impl Spill {
             arrived: Notify::new(),
             closed: AtomicBool::new(false),
             backlog: AtomicU64::new(records),
-            written: watch::Sender::new(log.first_new()),
+            written: watch::Sender::new(end_of(log.as_ref())),
             outlet: watch::Sender::new(Weak::new()),
             log,
         }

@@ -25,13 +25,13 @@ const DRAINING_ANSWER_WAIT: Duration = Duration::from_secs(3);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl Answer {
-    /// How it went through the stages, once each part of it has: the first refusal, or `Ok`. Parts
-    /// that were not refused stay accepted.
+    /// How it went through the stages, once each part of it has: the refusal that says most, or `Ok`.
+    /// Parts that were not refused stay accepted.
     pub(crate) async fn through(self) -> Result<(), Refusal> {
         through(self.parts).await
     }
 
-    /// The first refusal of any part, or `Ok`. Parts that were not refused stay accepted: a sender
+    /// The refusal that says most of any part, or `Ok`. Parts that were not refused stay accepted: a sender
     /// that retries sends them twice, which OTLP allows and a deduplicating plugin mends.
     pub(super) async fn wait(self) -> Result<(), Refused> {
         let Self {
@@ -78,7 +78,50 @@ async fn through(parts: Vec<oneshot::Receiver<Result<(), Refusal>>>) -> Result<(
     let answers = join_all(parts).await;
     // A shard that ended without an answer was cut off at the drain's deadline.
     let cut = || Err(Refusal::from(Refused::Draining));
-    answers
+    let answers = answers
         .into_iter()
-        .try_for_each(|answer| answer.unwrap_or_else(|_| cut()))
+        .map(|answer| answer.unwrap_or_else(|_| cut()));
+    let refusals = answers.filter_map(Result::err);
+    // One that a plugin failed on says more than one that no plugin was asked about.
+    let says_more = |refusal: &Refusal| match refusal.refused {
+        _ if refusal.tried => 2,
+        Refused::Invalid(_) | Refused::Quarantined { .. } => 1,
+        _ => 0,
+    };
+    let worst = refusals.reduce(|first, next| {
+        if says_more(&next) > says_more(&first) {
+            next
+        } else {
+            first
+        }
+    });
+    worst.map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(answer: Result<(), Refusal>) -> oneshot::Receiver<Result<(), Refusal>> {
+        let (sender, receiver) = oneshot::channel();
+        sender.send(answer).unwrap();
+        receiver
+    }
+
+    /// Of several refusals the one counts that a plugin failed on, wherever it stands: otherwise its
+    /// batch would never be known for it.
+    #[tokio::test]
+    async fn the_part_that_was_tried_counts() {
+        let fault = |tried| {
+            let (stage, retry_after) = (format!("{tried}"), RETRY_AFTER);
+            let refused = Refused::Fault { stage, retry_after };
+            Err(Refusal { refused, tried })
+        };
+        for order in [[false, true], [true, false]] {
+            let parts = order.map(|tried| part(fault(tried)));
+            let parts = parts.into_iter().chain([part(Ok(()))]).collect();
+            assert!(through(parts).await.unwrap_err().tried);
+        }
+        assert!(through(vec![part(Ok(()))]).await.is_ok());
+    }
 }

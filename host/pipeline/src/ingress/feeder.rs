@@ -4,6 +4,7 @@
 //! Tasks of the pipeline do it, not the senders: one that goes away leaves no record behind that
 //! nobody looks after. While the disk is waited for, no shard and no rule is kept from anybody.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -27,7 +28,7 @@ const INPUT: usize = 256;
 /// Requests that are being written at once: whatever comes in while the disk syncs goes with the
 /// next group, so this bounds the requests of one group.
 const APPENDS: usize = 1024;
-/// Requests that are durable and wait for a place in a shard.
+/// Requests that are durable and wait for a place in a shard, from which on no more are written.
 const READY: usize = 64;
 
 /// A request that is to be journaled, and whom to tell.
@@ -124,6 +125,8 @@ async fn append(
     ready: mpsc::Sender<Journaled>,
 ) {
     let mut appends: FuturesOrdered<BoxFuture<'_, Appended>> = FuturesOrdered::new();
+    // Senders of these have their answer: that comes from the disk, whatever the shards do.
+    let mut durable = VecDeque::new();
     let mut failing = false;
     let mut is_open = true;
     let mut closed = std::pin::pin!(door.closed());
@@ -132,13 +135,14 @@ async fn append(
             biased;
             Some((fresh, appended)) = appends.next() => {
                 tell(door, appended.as_ref().err(), &mut failing);
-                let Some(journaled) = answer_one(door, log, fresh, appended) else { continue };
-                // A shard that takes nothing keeps others from being written, at the latest here.
-                if ready.send(journaled).await.is_err() {
-                    return;
-                }
+                durable.extend(answer_one(door, log, fresh, appended));
             }
-            fresh = input.recv(), if is_open && appends.len() < APPENDS => match fresh {
+            place = ready.reserve(), if !durable.is_empty() => match (place, durable.pop_front()) {
+                (Ok(place), Some(journaled)) => place.send(journaled),
+                _ => return,
+            },
+            // A shard that takes nothing keeps others from being written, at the latest here.
+            fresh = input.recv(), if is_open && appends.len() < APPENDS && durable.len() < READY => match fresh {
                 Some(fresh) => {
                     let batch = &fresh.reserved.batch;
                     let append = log.append(batch.bytes.clone(), batch.items());
@@ -216,7 +220,7 @@ async fn deal(
     let mut answers = FuturesUnordered::new();
     let judge = |(record, answered): (u64, Result<(), Refusal>)| {
         if let Err(refusal) = answered {
-            returns.send_back(record, &refusal);
+            returns.send_back(record, &refusal, door.is_closed());
         }
     };
     loop {
@@ -242,7 +246,7 @@ async fn deal(
                 answers.push(async move { (record, answer.through().await) });
             }
             Some((record, Err(refused))) => {
-                returns.send_back(record, &Refusal::from(refused));
+                returns.send_back(record, &Refusal::from(refused), door.is_closed());
             }
         }
     }

@@ -94,6 +94,13 @@ impl Count {
     }
 }
 
+/// What items are made of: the guards of those that are taken for it.
+#[derive(Debug, Default)]
+pub(crate) struct Source {
+    guards: Vec<Guard>,
+    journaled: bool,
+}
+
 /// Some items that stand in one account, with the guards of the batches they came from. Destroyed
 /// without a word, it books its items as refused (from ingress), as still in the log that has them,
 /// or as abandoned.
@@ -168,6 +175,25 @@ impl Tally {
             count: self.count.take(items),
             guards: self.share_guards(),
         }
+    }
+
+    /// Adds what these items are tied to: something is made of them.
+    pub(crate) fn trace_to(&mut self, source: &mut Source) {
+        source.journaled |= self.count.journaled > 0;
+        source.guards.extend(self.share_guards());
+    }
+
+    /// Ties items that were made to what they were made of. If that is in the journal, so are they:
+    /// it is not finished before them, and they are made again.
+    pub(super) fn made_of(mut self, source: Source) -> Self {
+        self.count.journaled = if source.journaled {
+            self.count.items
+        } else {
+            0
+        };
+        self.guards = source.guards;
+        self.share_guards();
+        self
     }
 
     /// The guards, for a part. A batch that was merged from many has one in common for its parts, so

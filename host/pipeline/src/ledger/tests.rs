@@ -151,7 +151,7 @@ fn what_a_log_has_is_not_abandoned() {
     let mut tally = ledger.receive(10);
     tally.journal(Guard::new().0);
     tally.transfer(Account::Chain);
-    tally.join(ledger.create(4));
+    tally.join(ledger.create(4, Source::default()));
     check();
     drop(tally.split(6));
     check();

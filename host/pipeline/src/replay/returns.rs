@@ -98,6 +98,8 @@ impl Returned {
 pub(crate) struct Returns {
     waiting: Mutex<Waiting>,
     full: AtomicBool,
+    /// A shard has died.
+    broken: AtomicBool,
     changed: Notify,
     room: Notify,
 }
@@ -111,11 +113,23 @@ struct Waiting {
 }
 
 impl Returns {
-    /// A fresh record came back from the stages.
-    pub(crate) fn send_back(&self, record: u64, refusal: &Refusal) {
-        if !matches!(refusal.refused, Refused::Draining) {
-            let returned = Returned::from_start(0).booked().refused(refusal);
-            self.put(record, returned);
+    /// A fresh record came back from the stages; `closed` says whether everything does by now.
+    pub(crate) fn send_back(&self, record: u64, refusal: &Refusal, closed: bool) {
+        if matches!(refusal.refused, Refused::Draining) {
+            if closed {
+                return;
+            }
+            self.broken();
+        }
+        let returned = Returned::from_start(0).booked().refused(refusal);
+        self.put(record, returned);
+    }
+
+    /// A shard does not answer, and nobody has told it to end: nothing comes in any more, because it
+    /// would never get through.
+    pub(super) fn broken(&self) {
+        if !self.broken.swap(true, Ordering::Relaxed) {
+            tracing::error!("a shard has died, nothing is accepted until a restart");
         }
     }
 
@@ -142,7 +156,7 @@ impl Returns {
 
     /// Whether nothing more should come in.
     pub(crate) fn is_full(&self) -> bool {
-        self.full.load(Ordering::Relaxed)
+        self.full.load(Ordering::Relaxed) || self.broken.load(Ordering::Relaxed)
     }
 
     /// Resolves when something may come in again.

@@ -12,7 +12,7 @@ use self::forward::Forward;
 
 use super::{Emission, Ticket};
 use crate::batch::Batch;
-use crate::ledger::{Column, Reason, Tally};
+use crate::ledger::{Column, Reason, Source, Tally};
 
 /// What becomes of a released item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -188,6 +188,16 @@ impl HeldTable {
             _ => Err(format!(
                 "item {index} of ticket {ticket} was released before"
             )),
+        }
+    }
+
+    /// Adds what the items are tied to that an emission lets go of: what it makes may be of them.
+    pub(crate) fn trace_to(&mut self, settlement: &Settlement, source: &mut Source) {
+        for entries in settlement.entries.chunk_by(|a, b| a.0 == b.0) {
+            let batch = entries.first().map(|entry| self.tickets.get_mut(&entry.0));
+            if let Some(batch) = batch.flatten() {
+                batch.tally.trace_to(source);
+            }
         }
     }
 

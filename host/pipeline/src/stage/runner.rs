@@ -23,7 +23,7 @@ use super::quarantine::{ATTEMPTS, Quarantine};
 use super::transit::Transit;
 use super::{Fault, FaultKind, FaultPolicy, Generation, Input, Instance, StageSpec, Ticket};
 use crate::batch::Batch;
-use crate::ledger::{Column, Ledger, Reason, StageBooks};
+use crate::ledger::{Column, Ledger, Reason, Source, StageBooks};
 use crate::refused::{Refusal, Refused};
 
 /// Who owns a batch's items while it is in the chain.
@@ -329,6 +329,13 @@ impl StageRunner {
             applied, released, ..
         } = judgement;
         let came = batch.items();
+        let mut source = Source::default();
+        if released
+            .as_ref()
+            .is_some_and(|released| released.created > 0)
+        {
+            batch.tally.trace_to(&mut source);
+        }
         for (code, items) in applied.dropped {
             let reason = Reason::from_code(code);
             batch.tally.drop_items(self.column, reason, items);
@@ -340,7 +347,7 @@ impl StageRunner {
         let nothing_left = applied.kept_items == 0 && came > 0;
         passed.kept = (!nothing_left).then_some(batch);
         if let Some(released) = released {
-            self.release(&released, &mut passed.emitted);
+            self.release(&released, source, &mut passed.emitted);
         }
     }
 

@@ -41,6 +41,7 @@ struct Record {
     items: u64,
     attempts: u8,
     is_damaged: bool,
+    is_unreadable: bool,
 }
 
 /// How the disk is now.
@@ -151,6 +152,14 @@ impl Disk {
         ids(&record.batch)
     }
 
+    /// The disk does not give the n-th unfinished record of a log, or does again.
+    pub(crate) fn set_unreadable(&self, log: &str, nth: usize, is_unreadable: bool) {
+        let mut state = self.state();
+        let records = state.logs.get_mut(log).unwrap();
+        let record = records.unfinished.values_mut().nth(nth).unwrap();
+        record.is_unreadable = is_unreadable;
+    }
+
     /// Attempts of the unfinished records of the ingress log.
     pub(crate) fn attempts(&self) -> Vec<u8> {
         let state = self.state();
@@ -256,6 +265,7 @@ impl Log for MemoryLog {
                 items,
                 attempts: 0,
                 is_damaged: false,
+                is_unreadable: false,
             };
             records.unfinished.insert(number, record);
             Ok(number)
@@ -281,6 +291,7 @@ impl Log for MemoryLog {
                 return Err(Unreadable::Failed(gone()));
             }
             match state.logs[&name].unfinished.get(&record) {
+                Some(found) if found.is_unreadable => Err(Unreadable::Failed(gone())),
                 Some(found) if !found.is_damaged => Ok(found.batch.clone()),
                 _ => Err(Unreadable::Damaged { record }),
             }

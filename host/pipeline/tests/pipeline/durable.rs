@@ -3,6 +3,7 @@
 mod chaos;
 mod outage;
 mod replays;
+mod ties;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,10 +1,13 @@
 //! Out of the log.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::{RETRY, Spill};
 use crate::batch::Batch;
@@ -15,10 +18,18 @@ use crate::queue::{Lane, Permit, Queued};
 
 /// So many records are read at once: the queue is filled faster than a backend empties it.
 const READS: usize = 8;
+/// A record that the disk does not give after so many tries is left where it is: one bad sector
+/// should not keep what is behind it.
+const TRIES: u32 = 5;
+
+/// How long it is left there.
+const LATER: Duration = Duration::from_secs(60);
 
 /// A record with its bytes, and room for it in this outlet's queue.
 struct Loaded {
     record: Unfinished,
+    /// It was left where it was before.
+    again: bool,
     outlet: Arc<Outlet>,
     permit: Permit,
     batch: Result<bytes::Bytes, Unreadable>,
@@ -29,32 +40,59 @@ impl Spill {
     pub(in crate::egress) async fn load(self: Arc<Self>, mut drain: watch::Receiver<bool>) {
         let mut next = 0;
         let mut reads = FuturesOrdered::new();
+        // Those that the disk did not give, and when to ask again.
+        let mut left = VecDeque::new();
         loop {
             tokio::select! {
                 biased;
                 // What was read by then stays in the log.
                 _ = drain.wait_for(|draining| *draining) => return,
-                Some(loaded) = reads.next() => self.loaded(loaded),
-                (record, outlet, permit) = self.claim(next), if reads.len() < READS => {
+                Some(loaded) = reads.next() => {
+                    let unread = self.loaded(loaded);
+                    left.extend(unread.map(|record| (Instant::now() + LATER, record)));
+                }
+                (record, (outlet, permit)) = self.claim_again(left.front()), if reads.len() < READS => {
+                    left.pop_front();
+                    reads.push_back(self.read(record, true, outlet, permit));
+                }
+                (record, (outlet, permit)) = self.claim(next), if reads.len() < READS => {
                     next = record.record + 1;
-                    reads.push_back(self.read(record, outlet, permit));
+                    reads.push_back(self.read(record, false, outlet, permit));
                 }
             }
         }
     }
 
     /// The next record, with room for it. May be dropped at any time: nothing is taken then.
-    async fn claim(&self, next: u64) -> (Unfinished, Arc<Outlet>, Permit) {
-        let mut outlets = self.outlet.subscribe();
+    async fn claim(&self, next: u64) -> (Unfinished, (Arc<Outlet>, Permit)) {
         let mut written = self.written.subscribe();
         loop {
             let below = *written.borrow_and_update();
             let first = self.log.unfinished(next, 1).into_iter().next();
-            let Some(record) = first.filter(|record| record.record < below) else {
-                // The sender of this is `self`.
-                drop(written.changed().await);
-                continue;
-            };
+            if let Some(record) = first.filter(|record| record.record < below) {
+                return (record, self.room_for(&record).await);
+            }
+            // The sender of this is `self`.
+            drop(written.changed().await);
+        }
+    }
+
+    /// One that was left, when it is due, with room for it.
+    async fn claim_again(
+        &self,
+        left: Option<&(Instant, Unfinished)>,
+    ) -> (Unfinished, (Arc<Outlet>, Permit)) {
+        let Some((due, record)) = left else {
+            return std::future::pending().await;
+        };
+        tokio::time::sleep_until(*due).await;
+        (*record, self.room_for(record).await)
+    }
+
+    /// Room in the queue of whichever outlet has the name.
+    async fn room_for(&self, record: &Unfinished) -> (Arc<Outlet>, Permit) {
+        let mut outlets = self.outlet.subscribe();
+        loop {
             let outlet = outlets.borrow_and_update().upgrade();
             let room = async {
                 match &outlet {
@@ -70,18 +108,24 @@ impl Spill {
                 _ = outlets.changed() => None,
             };
             if let (Some(permit), Some(outlet)) = (permit, outlet) {
-                return (record, outlet, permit);
+                return (outlet, permit);
             }
         }
     }
 
-    /// Reads until the disk gives it, or has it no more.
-    async fn read(&self, record: Unfinished, outlet: Arc<Outlet>, permit: Permit) -> Loaded {
-        let mut attempt = 0_u32;
+    /// Reads until the disk gives it, or has it no more, but not for ever.
+    async fn read(
+        &self,
+        record: Unfinished,
+        again: bool,
+        outlet: Arc<Outlet>,
+        permit: Permit,
+    ) -> Loaded {
+        let mut tries = 1;
         let batch = loop {
             match self.log.read(record.record).await {
-                Err(Unreadable::Failed(error)) => {
-                    if attempt == 0 {
+                Err(Unreadable::Failed(error)) if tries < TRIES => {
+                    if tries == 1 {
                         let error: &dyn std::error::Error = &error;
                         let exporter = &self.exporter;
                         tracing::warn!(
@@ -90,7 +134,7 @@ impl Spill {
                             "exporter's log cannot be read, will retry"
                         );
                     }
-                    attempt += 1;
+                    tries += 1;
                     tokio::time::sleep(RETRY).await;
                 }
                 batch => break batch,
@@ -98,19 +142,25 @@ impl Spill {
         };
         Loaded {
             record,
+            again,
             outlet,
             permit,
             batch,
         }
     }
 
-    fn loaded(&self, loaded: Loaded) {
+    /// Into the queue with it. Returns it when the disk does not give it.
+    fn loaded(&self, loaded: Loaded) -> Option<Unfinished> {
         let Loaded {
-            record: Unfinished { record, items, .. },
+            record: unfinished,
+            again,
             outlet,
             permit,
             batch,
         } = loaded;
+        let Unfinished { record, items, .. } = unfinished;
+        // What is left is no backlog: nothing waits behind it.
+        self.leave(u64::from(!again));
         match batch {
             Ok(bytes) => {
                 let guard = Guard::of_record(Arc::clone(&self.log), record);
@@ -118,7 +168,15 @@ impl Spill {
                 let batch = Batch { bytes, tally };
                 outlet.queue().push(Queued { batch, permit });
             }
-            Err(error) => {
+            Err(Unreadable::Failed(error)) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(
+                    exporter = %self.exporter, items, error,
+                    "batch on the disk cannot be read, it is left there for now"
+                );
+                return Some(unfinished);
+            }
+            Err(error @ Unreadable::Damaged { .. }) => {
                 let error: &dyn std::error::Error = &error;
                 tracing::error!(
                     exporter = %self.exporter, items, error,
@@ -131,6 +189,6 @@ impl Spill {
                 self.log.finish(record);
             }
         }
-        self.leave(1);
+        None
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::judgement::Released;
 use super::{Gate, Passed, StageRunner};
 use crate::batch::Batch;
-use crate::ledger::{Account, Reason, Tally};
+use crate::ledger::{Account, Reason, Source, Tally};
 use crate::stage::held::HeldTable;
 use crate::stage::{DrainReason, Emission, Fault, FaultKind, Ticket};
 
@@ -54,7 +54,19 @@ impl StageRunner {
         self.count_held();
     }
 
-    pub(super) fn release(&mut self, released: &Released, emitted: &mut Vec<Batch>) {
+    /// Lets go of items, and takes what was made. What a plugin makes in the same answer in which it
+    /// judges a batch or lets go of held items is taken for made of those: their records are not
+    /// finished before it is through, too. What it makes of what it dropped earlier, and so has in its
+    /// own memory only, is tied to nothing: a plugin that sums up should hold until it does.
+    pub(super) fn release(
+        &mut self,
+        released: &Released,
+        mut source: Source,
+        emitted: &mut Vec<Batch>,
+    ) {
+        if released.created > 0 {
+            self.held.trace_to(&released.settlement, &mut source);
+        }
         if let Some(witness) = &mut self.witness {
             witness
                 .released
@@ -65,7 +77,7 @@ impl StageRunner {
                 .settle(self.column, &released.settlement, &released.emission),
         );
         if released.created > 0 {
-            let tally = self.ledger.create(released.created);
+            let tally = self.ledger.create(released.created, source);
             emitted.push(Batch {
                 bytes: Bytes::copy_from_slice(&released.emission.created),
                 tally,
@@ -82,7 +94,7 @@ impl StageRunner {
                 .map_err(|message| Fault::new(FaultKind::BadReply, message))
         });
         match checked {
-            Ok(released) => self.release(&released, emitted),
+            Ok(released) => self.release(&released, Source::default(), emitted),
             Err(fault) => self.failed(&fault, None, emitted),
         }
     }

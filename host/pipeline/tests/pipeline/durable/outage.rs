@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use spandrel_pipeline::egress::ExporterSpec;
-use spandrel_pipeline::pipeline::Pipeline;
+use spandrel_pipeline::pipeline::{Pipeline, PipelineConfig};
 use spandrel_pipeline::refused::Refused;
 use spandrel_pipeline::stage::{Manifest, Reply, StageSpec};
 use tokio::time::{Instant, sleep};
@@ -138,6 +138,31 @@ async fn a_drain_does_not_wait_for_a_dead_backend() {
         assert_eq!(drain(pipeline).await.kept, 0);
         assert_eq!(backend.taken(), (0..50).collect::<Vec<_>>());
     }
+}
+
+/// A pipeline that is built anew on logs that are open goes on with what the one before it left.
+#[tokio::test(start_paused = true)]
+async fn logs_outlive_their_pipeline() {
+    let (disk, backend) = (Disk::default(), Backend::new([Reaction::Busy]));
+    let first = on(&disk, vec![holding(None)], &backend, 1);
+    let logs = first.durability.clone();
+    let pipeline = Pipeline::build(first).await.unwrap();
+    for id in 0..10 {
+        offer(&pipeline, spans([id])).await.unwrap();
+    }
+    assert_eq!(drain(pipeline).await.kept, 10);
+    let again = || PipelineConfig {
+        durability: logs.clone(),
+        ..config(vec![], vec![exporter(&backend, 1)])
+    };
+    let pipeline = Pipeline::build(again()).await.unwrap();
+    sleep(Duration::from_millis(1)).await;
+    drop(pipeline);
+    backend.react(Reaction::Take);
+    let pipeline = Pipeline::build(again()).await.unwrap();
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(backend.taken(), (0..10).collect::<Vec<_>>());
+    assert_eq!(drain(pipeline).await.kept, 0);
 }
 
 /// When the exporter's log takes nothing either, a drain leaves everything in the ingress log.
@@ -284,5 +309,29 @@ async fn damage_in_a_backlog_is_counted() {
     assert_eq!(backend.taken().len(), 19);
     assert_eq!(pipeline.ledger().books().exporters[0].failed, 1);
     assert_eq!((disk.ingress(), disk.egress("backend")), (vec![], vec![]));
+    drain(pipeline).await;
+}
+
+/// One bad sector does not keep what is behind it, and is asked for again.
+#[tokio::test(start_paused = true)]
+async fn a_bad_sector_is_passed_by() {
+    let (disk, backend) = (Disk::default(), Backend::new([Reaction::Busy]));
+    let pipeline = away(&disk, vec![], &backend).await;
+    for id in 0..20 {
+        offer(&pipeline, spans([id])).await.unwrap();
+        sleep(Duration::from_millis(1)).await;
+    }
+    disk.set_unreadable("backend", 3, true);
+    backend.react(Reaction::Take);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(
+        (backend.taken().len(), disk.egress("backend")),
+        (19, vec![5])
+    );
+    disk.set_unreadable("backend", 0, false);
+    sleep(Duration::from_secs(120)).await;
+    assert_eq!(backend.taken(), (0..20).collect::<Vec<_>>());
+    let books = pipeline.ledger().books();
+    assert!(books.is_balanced() && books.kept_on_disk() == 0, "{books}");
     drain(pipeline).await;
 }

@@ -1,0 +1,133 @@
+//! What keeps a record: also what plugins make of it.
+
+use std::time::Duration;
+
+use spandrel_pipeline::pipeline::Pipeline;
+use spandrel_pipeline::stage::{Emission, Manifest, Reply, StageSpec};
+use tokio::time::{Instant, sleep};
+
+use super::{build, kill, on};
+use crate::disk::Disk;
+use crate::edges::*;
+
+/// Takes the spans of each batch away and makes one of them, by a hundred later: at once, or when
+/// its tick lets go of them.
+fn summing(at_tick: bool) -> StageSpec {
+    let manifest = Manifest {
+        holds: at_tick,
+        tick_interval: at_tick.then_some(Duration::from_secs(1)),
+        drop_reasons: vec!["summed".to_owned()],
+        ..Manifest::default()
+    };
+    stage(manifest, move |_| {
+        let (mut held, mut seen) = (Vec::new(), Vec::new());
+        move |call| match call {
+            Call::Process(ticket, batch) => {
+                seen.extend(ids(batch));
+                let items = ids(batch).len();
+                let indices = 0..items as u64;
+                held.extend(indices.flat_map(|index| [ticket, index | 2 << 32]));
+                Ok(match at_tick {
+                    true => Reply {
+                        verdicts: vec![1; items],
+                        ..Reply::default()
+                    },
+                    false => Reply {
+                        verdicts: vec![2; items],
+                        ..made(&mut seen, Vec::new())
+                    },
+                })
+            }
+            Call::Tick | Call::Drain(_) => Ok(made(&mut seen, std::mem::take(&mut held))),
+        }
+    })
+}
+
+fn made(seen: &mut Vec<u64>, released: Vec<u64>) -> Reply {
+    let sums = seen.drain(..).min().map(|id| id + 100);
+    let created = sums.map_or_else(Default::default, |id| spans([id]).to_vec());
+    Reply {
+        emission: Some(Emission {
+            released,
+            created,
+            ..Emission::default()
+        }),
+        ..Reply::default()
+    }
+}
+
+/// A plugin that makes spans of those it drops, in one answer: the records stay until what was made
+/// is out, so a kill loses nothing.
+#[tokio::test(start_paused = true)]
+async fn a_record_waits_for_what_is_made_of_it() {
+    for at_tick in [false, true] {
+        let (disk, backend) = (Disk::default(), Backend::new([Reaction::Busy]));
+        let pipeline = build(&disk, vec![summing(at_tick)], &backend).await;
+        offer(&pipeline, spans([1, 2])).await.unwrap();
+        sleep(Duration::from_secs(2)).await;
+        let ledger = std::sync::Arc::clone(pipeline.ledger());
+        let books = ledger.books();
+        assert_eq!((books.dropped(), books.created), (2, 1), "{books}");
+        assert_eq!(disk.ingress(), [1, 2], "at tick: {at_tick}");
+        kill(&disk, pipeline).await;
+        let books = ledger.books();
+        assert!(books.is_balanced() && books.abandoned() == 0, "{books}");
+
+        backend.react(Reaction::Take);
+        let pipeline = build(&disk, vec![summing(at_tick)], &backend).await;
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!((backend.taken(), disk.ingress()), (vec![101], vec![]));
+        drain(pipeline).await;
+    }
+}
+
+/// The OK comes from the disk: what is behind a stage that takes nothing has it as soon as it is
+/// written.
+#[tokio::test(start_paused = true)]
+async fn an_ok_does_not_wait_for_the_stages() {
+    let (disk, backend) = (Disk::default(), Backend::new([]));
+    disk.set(|mood| mood.delay = Duration::from_millis(100));
+    let (stage, gate) = crate::gate::gated();
+    let pipeline = build(&disk, vec![stage], &backend).await;
+    let started = Instant::now();
+    let offers = (0..200).map(|id| offer(&pipeline, spans([id])));
+    let answers = futures_util::future::join_all(offers).await;
+    assert!(answers.iter().all(Result::is_ok));
+    assert!(
+        started.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        started.elapsed()
+    );
+    assert_eq!(disk.ingress().len(), 200);
+    gate.open();
+    drain(pipeline).await;
+    assert_eq!(backend.taken().len(), 200);
+}
+
+/// A shard that has died is no secret: nothing is accepted any more, what was accepted stays in the
+/// journal, and the next process delivers it.
+#[tokio::test(start_paused = true)]
+async fn a_dead_shard_shuts_the_door() {
+    let (disk, backend) = (Disk::default(), Backend::new([]));
+    let deadly = stage(Manifest::default(), |_| {
+        |call| match call {
+            Call::Process(_, batch) if ids(batch).contains(&3) => panic!("the host itself"),
+            _ => Ok(Reply::default()),
+        }
+    });
+    let pipeline = Pipeline::build(on(&disk, vec![deadly], &backend, 100))
+        .await
+        .unwrap();
+    for id in 0..4 {
+        offer(&pipeline, spans([id])).await.unwrap();
+    }
+    sleep(Duration::from_secs(1)).await;
+    offer(&pipeline, spans([4])).await.unwrap_err();
+    sleep(Duration::from_secs(100)).await;
+    assert_eq!((disk.ingress(), disk.shelf().len()), (vec![3], 0));
+    assert_eq!(drain(pipeline).await.kept, 1);
+    let pipeline = build(&disk, vec![], &backend).await;
+    sleep(Duration::from_secs(1)).await;
+    drain(pipeline).await;
+    assert_eq!(backend.taken(), [0, 1, 2, 3]);
+}
