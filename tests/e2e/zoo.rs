@@ -4,6 +4,7 @@
 //!
 //! `SPANDREL_STRICT=1` holds every answer and every rollback to a second; machines of CI get more.
 
+mod neighbours;
 mod traffic;
 mod watched;
 
