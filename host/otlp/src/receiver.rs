@@ -4,8 +4,8 @@
 //! Built eagerly and run later: [`Receiver::bind`] reads the certificates and takes the port,
 //! [`Receiver::serve`] accepts. Memory is bounded by [`ReceiverConfig::max_in_flight_bytes`] for
 //! what was read, shared out by connection, and by one flow control window (4 MiB for each of the
-//! first 256 connections, 1 MiB for the others, of which there are at most 4096 in all) for what was
-//! not.
+//! first 256 connections, 1 MiB for the others, of which there are at most 4096 in all, and fewer
+//! where the process may not have so many files) for what was not.
 
 mod accept;
 mod activity;

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use spandrel_pipeline::ingress::Ingress;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -98,7 +99,7 @@ async fn accept(
 ) -> bool {
     let mut stop = pin!(stop);
     let mut errors = Errors::default();
-    let crowd = Arc::new(Crowd::default());
+    let crowd = Arc::new(Crowd::new());
     loop {
         let accepted = tokio::select! {
             biased;
@@ -119,6 +120,9 @@ async fn accept(
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 errors.log(&error);
+                if is_out_of_files(&error) {
+                    crowd.make_room();
+                }
                 let wait = errors.next_backoff();
                 tokio::select! {
                     () = &mut stop => return Arc::strong_count(&listener) > 1,
@@ -146,6 +150,14 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::Interrupted
+    )
+}
+
+/// The process, or the machine, has no file left for one more.
+fn is_out_of_files(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE)
     )
 }
 

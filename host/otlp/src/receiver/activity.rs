@@ -26,9 +26,12 @@ pub(crate) struct Activity {
 #[derive(Debug)]
 struct Requests {
     open: usize,
+    /// Those of them that are for the health of the receiver.
+    health: usize,
     /// Whether there was any.
     any: bool,
-    /// Since when there is none; for a connection that never had one, since it was made.
+    /// Since when there is none but for health; for a connection that never had one, since it was
+    /// made.
     quiet_since: Instant,
     /// Answers that lie, by the period in which they were given: this one, the last one, and before.
     answers: [usize; 3],
@@ -41,6 +44,7 @@ impl Activity {
         Self {
             requests: Arc::new(watch::Sender::new(Requests {
                 open: 0,
+                health: 0,
                 any: false,
                 quiet_since: Instant::now(),
                 answers: [0; 3],
@@ -49,10 +53,11 @@ impl Activity {
         }
     }
 
-    /// Since when the connection has no request open; none when it has one.
+    /// Since when the connection has no request open; none when it has one. Those for health do not
+    /// count: they may stay for ever, and are for everybody.
     pub(crate) fn quiet_since(&self) -> Option<Instant> {
         let requests = self.requests.borrow();
-        (requests.open == 0).then_some(requests.quiet_since)
+        (requests.open == requests.health).then_some(requests.quiet_since)
     }
 
     /// Resolves when the client has left an answer lying for too long.
@@ -75,12 +80,23 @@ impl Activity {
 
     /// Counts a request until the guard is dropped.
     pub(crate) fn begin(&self) -> OpenRequest {
+        self.count(Work::Export)
+    }
+
+    /// The same for one that asks for the health of the receiver.
+    pub(crate) fn begin_health(&self) -> OpenRequest {
+        self.count(Work::Health)
+    }
+
+    fn count(&self, work: Work) -> OpenRequest {
         self.requests.send_modify(|requests| {
             requests.open += 1;
+            requests.health += work.is_health();
             requests.any = true;
         });
         OpenRequest {
             requests: Arc::clone(&self.requests),
+            work,
             answered: None,
         }
     }
@@ -114,10 +130,24 @@ impl Activity {
     }
 }
 
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    Export,
+    Health,
+}
+
+impl Work {
+    fn is_health(self) -> usize {
+        usize::from(self == Self::Health)
+    }
+}
+
 /// One open request.
 #[derive(Debug)]
 pub(crate) struct OpenRequest {
     requests: Arc<watch::Sender<Requests>>,
+    work: Work,
     /// The period in which it was answered.
     answered: Option<usize>,
 }
@@ -138,7 +168,8 @@ impl Drop for OpenRequest {
     fn drop(&mut self) {
         self.requests.send_modify(|requests| {
             requests.open = requests.open.saturating_sub(1);
-            if requests.open == 0 {
+            requests.health = requests.health.saturating_sub(self.work.is_health());
+            if requests.open == requests.health && self.work == Work::Export {
                 requests.quiet_since = Instant::now();
             }
             let [this, last, before] = &mut requests.answers;

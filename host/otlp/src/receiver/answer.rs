@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::{BodyExt, Full};
@@ -36,15 +37,25 @@ use crate::status::{self, Unread};
 /// whole export. Without a limit, slow senders could hold the memory for requests for ever.
 const READ_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long the bytes of a request that nobody will read may take. They are waited for, because
-/// streams that end too early count as mistakes of the client.
+/// How long the bytes of a request that nobody will read may take, and how many they may be: as many
+/// as a client may have sent before it can know. They are waited for, because streams that end too
+/// early are thrown away by the client, or count as its mistakes, and both end the connection when
+/// they are many.
 const DISCARD_LIMIT: Duration = Duration::from_secs(2);
+const DISCARD_BYTES: usize = 4 << 20;
 
 /// How long they may take once the receiver is stopping, so that the answer arrives inside the five
 /// seconds that an application has for its last flush.
 const READ_LIMIT_DRAINING: Duration = Duration::from_secs(2);
 
-const HEALTH: &str = "/grpc.health.v1.Health/";
+/// How long a request for health may take to arrive: it is a few bytes, and from anybody.
+const HEALTH_LIMIT: Duration = Duration::from_secs(5);
+
+/// Of the methods of the health service.
+pub(crate) const HEALTH: &str = "/grpc.health.v1.Health/";
+
+/// The one whose answer goes on.
+pub(crate) const WATCH: &str = "/grpc.health.v1.Health/Watch";
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
@@ -91,7 +102,8 @@ impl Answerer {
             *response.status_mut() = code;
             return response;
         }
-        match self.export(request, connection).await {
+        let (head, mut body) = request.into_parts();
+        match self.export(&head, &mut body, connection).await {
             Ok(()) => {
                 self.pressure.accepted();
                 self.stats.answered(Code::Ok);
@@ -99,6 +111,11 @@ impl Answerer {
             }
             Err(status) => {
                 debug!(reason = ?status.code(), error = status.message(), "request refused");
+                // Who was too slow, or has little time, is not waited for again.
+                let is_late = status.code() == Code::DeadlineExceeded;
+                if !is_late && !self.draining.is_cancelled() && !body.is_end_stream() {
+                    let _late = timeout(DISCARD_LIMIT, request::discard(body, DISCARD_BYTES)).await;
+                }
                 self.stats.answered(status.code());
                 let mut response = status.into_http();
                 if code_of(&response) == Some(Code::Unimplemented) {
@@ -112,26 +129,26 @@ impl Answerer {
 
     async fn export<B: RequestBody>(
         &self,
-        request: Request<B>,
+        head: &Parts,
+        body: &mut B,
         connection: Connection,
     ) -> Result<(), Status> {
-        // First of all, so that strangers learn nothing and nothing of theirs is read.
+        // First of all, so that strangers learn nothing and nothing of theirs is kept.
         if let Some(auth) = &self.auth {
-            let admitted = auth.admit(request.headers()).await;
+            let admitted = auth.admit(&head.headers).await;
             admitted.map_err(status::denied)?;
         }
-        let signal = self.route(request.uri().path())?;
-        let compression = encoding(request.headers())?;
+        let signal = self.route(head.uri.path())?;
+        let compression = encoding(&head.headers)?;
         if self.draining.is_cancelled() {
             return Err(self.unread(&Unread::Draining));
         }
         if self.places.is_hopeless(signal, connection) {
-            let _late = timeout(DISCARD_LIMIT, request::discard(request.into_body())).await;
             return Err(self.unread(&Unread::Crowded));
         }
         let mut lease = self.budget.lease(connection);
         let read = request::read(
-            request.into_body(),
+            body,
             compression,
             self.max_recv_msg_size,
             &mut lease,
@@ -178,7 +195,10 @@ impl Answerer {
     }
 
     async fn health<B: RequestBody>(&self, request: Request<B>) -> Response<Body> {
-        let response = self.health.answer(request, self.ingress.as_ref()).await;
+        let answer = self.health.answer(request, self.ingress.as_ref());
+        let Ok(response) = timeout(HEALTH_LIMIT, answer).await else {
+            return status::unread(&Unread::Slow, None).into_http();
+        };
         response.map(|body| {
             Body::new(UntilLeaving {
                 body,

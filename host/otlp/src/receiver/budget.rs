@@ -114,6 +114,11 @@ impl Lease {
         self.bytes.shrink_to(units(bytes));
     }
 
+    /// Whether it holds memory that others lack.
+    pub(crate) fn is_missed(&self) -> bool {
+        self.bytes.holds() && self.bytes.is_short()
+    }
+
     /// Waits for a decoder's turn.
     pub(crate) async fn decoder(&mut self) -> Result<(), Unread> {
         let grown = self.decoder.grow_to(1, WAIT).await;

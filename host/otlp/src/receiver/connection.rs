@@ -25,7 +25,7 @@ use tracing::debug;
 
 use super::Keepalive;
 use super::activity::{Activity, Counted};
-use super::answer::Answerer;
+use super::answer::{self, Answerer};
 use super::crowd::Place;
 use super::preface::Opened;
 use super::tls::Certificates;
@@ -142,12 +142,20 @@ impl Connections {
     {
         let activity = &place.activity;
         let service = service_fn(|request: Request<Incoming>| {
-            let mut _open = activity.begin();
+            let path = request.uri().path();
+            let is_watch = path == answer::WATCH;
+            let mut _open = match path.starts_with(answer::HEALTH) {
+                true => activity.begin_health(),
+                false => activity.begin(),
+            };
             let answerer = Arc::clone(&self.answerer);
             let id = place.id;
             async move {
                 let response = answerer.answer(request, id).await;
-                _open.answered();
+                // The answer to a watch is there for as long as its client likes.
+                if !is_watch {
+                    _open.answered();
+                }
                 Ok::<_, Infallible>(response.map(|body| Body::new(Counted { body, _open })))
             }
         });

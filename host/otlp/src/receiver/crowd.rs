@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -17,9 +18,15 @@ use super::fair::Connection;
 /// More clients than this need more than one collector anyway.
 const MOST: usize = 4 * 1024;
 
-/// Connections of one address, so that a single client, or what is behind one proxy, leaves room
-/// for the others.
-const MOST_OF_ONE: usize = MOST / 4 * 3;
+/// Files of the process that are left to others: exporters, journals, plugins, other receivers. Of
+/// few files, it is the half.
+const OTHER_FILES: usize = 256;
+
+/// Connections open at a time where the process may have so many files.
+fn most(files: Option<u64>) -> usize {
+    let files = files.and_then(|files| usize::try_from(files).ok());
+    files.map_or(MOST, |files| MOST.min(files - OTHER_FILES.min(files / 2)))
+}
 
 /// When all places are taken, a newcomer gets that of a connection without a request, if it was
 /// quiet for this long; clients of gRPC connect again by themselves, when they have something to
@@ -34,8 +41,12 @@ const SENT_AWAY: usize = 64;
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Crowd {
+    most: usize,
+    /// Of one address, so that a single client, or what is behind one proxy, leaves room for the
+    /// others.
+    most_of_one: usize,
     places: Mutex<Places>,
 }
 
@@ -65,19 +76,37 @@ pub(crate) struct Place {
 }
 
 impl Crowd {
+    /// For as many as the process may have files for.
+    pub(crate) fn new() -> Self {
+        Self::of(most(getrlimit(Resource::Nofile).current))
+    }
+
+    fn of(most: usize) -> Self {
+        Self {
+            most,
+            most_of_one: most - most / 4,
+            places: Mutex::default(),
+        }
+    }
+
+    /// Sends away some who are quiet, because their files are needed.
+    pub(crate) fn make_room(&self) {
+        self.lock().send_away(|_| true);
+    }
+
     /// A place for a connection of this peer, if there is one, or one can be had.
     pub(crate) fn enter(self: &Arc<Self>, peer: SocketAddr) -> Option<Place> {
         let peer = network(peer.ip());
         let mut places = self.lock();
         let of_one = places.of_one.get(&peer).copied().unwrap_or_default();
-        if of_one >= MOST_OF_ONE {
+        if of_one >= self.most_of_one {
             places.send_away(|taken| taken.peer == peer);
-        } else if places.taken.len() >= MOST {
+        } else if places.taken.len() >= self.most {
             places.send_away(|_| true);
         }
         let of_one = places.of_one.get(&peer).copied().unwrap_or_default();
         let before = places.taken.len();
-        if of_one >= MOST_OF_ONE || before >= MOST {
+        if of_one >= self.most_of_one || before >= self.most {
             return None;
         }
         let place = Place {
@@ -153,6 +182,8 @@ fn network(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
+    const MOST_OF_ONE: usize = MOST / 4 * 3;
+
     fn peer(address: &str) -> SocketAddr {
         SocketAddr::new(address.parse().expect("an address"), 1)
     }
@@ -160,7 +191,7 @@ mod tests {
     /// One address never has all places, and another one still gets in.
     #[tokio::test(start_paused = true)]
     async fn one_address_leaves_room() {
-        let crowd = Arc::new(Crowd::default());
+        let crowd = Arc::new(Crowd::of(MOST));
         let enter = |address| crowd.enter(peer(address));
         let greedy: Vec<_> = (0..MOST).map_while(|_| enter("192.0.2.1")).collect();
         assert_eq!(greedy.len(), MOST_OF_ONE);
@@ -179,7 +210,7 @@ mod tests {
     /// not before anybody was quiet for a while.
     #[tokio::test(start_paused = true)]
     async fn the_quiet_make_room() {
-        let crowd = Arc::new(Crowd::default());
+        let crowd = Arc::new(Crowd::of(MOST));
         let all: Vec<_> = (0..MOST_OF_ONE)
             .map_while(|_| crowd.enter(peer("192.0.2.1")))
             .collect();
@@ -188,13 +219,43 @@ mod tests {
         tokio::time::advance(QUIET).await;
         let used = all.get(1).expect("many");
         drop(used.activity.begin());
+        // Who asks for health only, be it for ever, is quiet.
+        let asking = all.get(2).expect("many").activity.begin_health();
+        tokio::time::advance(QUIET * 2).await;
+        drop(used.activity.begin());
         let newcomer = crowd.enter(peer("192.0.2.1")).expect("a place");
         assert_eq!(newcomer.before, MOST_OF_ONE - SENT_AWAY);
         let gone: Vec<_> = all.iter().map(|one| one.sent_away.is_cancelled()).collect();
         assert_eq!(gone.iter().filter(|gone| **gone).count(), SENT_AWAY);
-        assert_eq!(gone[..2], [false, false]);
-        drop((all, newcomer, at_work));
+        assert_eq!(gone[..3], [false, false, true]);
+        drop((all, newcomer, at_work, asking));
         let places = crowd.lock();
         assert!(places.taken.is_empty() && places.of_one.is_empty());
+    }
+
+    /// However few files the process may have, there are places, and files left for others; a
+    /// receiver that has run out of files sends the quiet away.
+    #[tokio::test(start_paused = true)]
+    async fn places_follow_the_files() {
+        for (files, places) in [
+            (None, MOST),
+            (Some(1 << 20), MOST),
+            (Some(4096), MOST - OTHER_FILES),
+            (Some(1024), 768),
+            (Some(64), 32),
+            (Some(1), 1),
+        ] {
+            assert_eq!(most(files), places, "{files:?}");
+        }
+        let crowd = Arc::new(Crowd::of(4));
+        let enter = || crowd.enter(peer("192.0.2.1"));
+        let all: Vec<_> = (0..9).map_while(|_| enter()).collect();
+        assert_eq!(all.len(), 3);
+        let at_work = all.first().expect("three").activity.begin();
+        tokio::time::advance(QUIET).await;
+        crowd.make_room();
+        let gone = all.iter().filter(|one| one.sent_away.is_cancelled());
+        assert_eq!(gone.count(), 2);
+        drop(at_work);
     }
 }

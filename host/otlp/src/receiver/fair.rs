@@ -1,16 +1,23 @@
 //! A bounded amount of something, shared out so that no connection can take it from the others:
 //! who waits is served in turn by connection, however many requests each of them has waiting.
 
+mod lease;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
+
+pub(crate) use lease::Lease;
 
 /// Who was passed over for lack of room for this long is not passed over any more: a large request
 /// must not wait behind small ones for ever.
 const PATIENCE: Duration = Duration::from_millis(250);
+
+/// There is a shortage for this long after somebody had to wait.
+const SHORTAGE: Duration = Duration::from_secs(1);
 
 /// Names a connection.
 pub(crate) type Connection = u64;
@@ -46,6 +53,8 @@ pub(crate) struct Fair {
 struct State {
     total: usize,
     taken: usize,
+    /// How much of that is of what is kept for small requests, given to those behind a large one.
+    kept_taken: usize,
     /// Connections that hold something or wait.
     members: HashMap<Connection, Member>,
     /// Connections that wait, in turn.
@@ -54,6 +63,8 @@ struct State {
     /// Between two grants to those who wait, on average, and the last of them.
     interval: Duration,
     last_grant: Option<Instant>,
+    /// When there was no room for somebody the last time.
+    last_short: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -71,7 +82,8 @@ struct Waiter {
     /// With what it holds already.
     size: usize,
     since: Instant,
-    grant: oneshot::Sender<()>,
+    /// Told how much of it is of what is kept for small requests.
+    grant: oneshot::Sender<usize>,
 }
 
 impl Fair {
@@ -81,11 +93,13 @@ impl Fair {
             state: Mutex::new(State {
                 total,
                 taken: 0,
+                kept_taken: 0,
                 members: HashMap::new(),
                 turns: VecDeque::new(),
                 next_lease: 0,
                 interval: Duration::ZERO,
                 last_grant: None,
+                last_short: None,
             }),
         })
     }
@@ -107,6 +121,7 @@ impl Fair {
             id: state.next_lease,
             connection,
             held: 0,
+            kept: 0,
             fair: Arc::clone(self),
         }
     }
@@ -128,6 +143,13 @@ impl Fair {
         state.interval * u32::try_from(before).unwrap_or(u32::MAX) > wait
     }
 
+    /// Whether somebody lacks what others hold, now or a moment ago.
+    pub(crate) fn is_short(&self) -> bool {
+        let state = self.lock();
+        let recent = |at: Instant| at.elapsed() < SHORTAGE;
+        !state.turns.is_empty() || state.last_short.is_some_and(recent)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -142,10 +164,25 @@ impl State {
         match rule {
             Rule::Whole => more <= self.free(),
             Rule::Share { reserve, small } => {
-                let kept = if size <= small { 0 } else { reserve };
+                let is_small = size <= small;
+                let kept = if is_small {
+                    0
+                } else {
+                    reserve.saturating_sub(self.kept_taken)
+                };
                 let is_exempt = member.exempt.is_none_or(|exempt| exempt == lease);
                 more.saturating_add(kept) <= self.free()
                     && (is_exempt || member.held.saturating_add(more) <= self.free())
+            }
+        }
+    }
+
+    /// Whether this much of what is kept for small requests is left for this one.
+    fn keeps(&self, rule: Rule, more: usize, size: usize) -> bool {
+        match rule {
+            Rule::Whole => false,
+            Rule::Share { reserve, small } => {
+                size <= small && self.kept_taken.saturating_add(more) <= reserve
             }
         }
     }
@@ -157,11 +194,12 @@ impl State {
         member.exempt.get_or_insert(lease);
     }
 
-    fn give_back(&mut self, rule: Rule, connection: Connection, lease: u64, units: usize) {
+    /// Takes back from a connection, and its exemption from this request.
+    fn give_back(&mut self, rule: Rule, connection: Connection, exempt: Option<u64>, units: usize) {
         self.taken = self.taken.saturating_sub(units);
         if let Some(member) = self.members.get_mut(&connection) {
             member.held = member.held.saturating_sub(units);
-            member.exempt = member.exempt.filter(|exempt| *exempt != lease);
+            member.exempt = member.exempt.filter(|now| Some(*now) != exempt);
         }
         self.forget(connection);
         self.serve(rule);
@@ -183,6 +221,8 @@ impl State {
     }
 
     fn serve_round(&mut self, rule: Rule) -> bool {
+        // Behind somebody who is not passed over any more, only what he cannot have is given.
+        let mut is_behind = false;
         let mut served = VecDeque::new();
         let mut passed_over = VecDeque::new();
         while let Some(connection) = self.turns.pop_front() {
@@ -193,24 +233,24 @@ impl State {
                 continue;
             };
             let member = self.members.get(&connection);
+            let (lease, more, size) = (first.lease, first.more, first.size);
             let fits = member.is_some_and(|member| {
-                self.admits(rule, member, first.lease, first.more, first.size)
+                self.admits(rule, member, lease, more, size)
+                    && (!is_behind || self.keeps(rule, more, size))
             });
-            let (lease, more) = (first.lease, first.more);
             if !fits {
-                let is_patient = first.since.elapsed() < PATIENCE;
+                is_behind |= first.since.elapsed() >= PATIENCE;
                 if let Some(member) = self.members.get_mut(&connection) {
                     member.waiting.push_front(first);
                 }
                 passed_over.push_back(connection);
-                if is_patient {
-                    continue;
-                }
-                break;
+                continue;
             }
+            let kept = if is_behind { more } else { 0 };
             // Who gave up meanwhile takes nothing.
-            if first.grant.send(()).is_ok() {
+            if first.grant.send(kept).is_ok() {
                 self.take(connection, lease, more);
+                self.kept_taken += kept;
                 self.granted();
             }
             let waits = |member: &Member| !member.waiting.is_empty();
@@ -242,130 +282,6 @@ impl State {
         others_wait
             && held > 0
             && held.saturating_add(more) > self.total / self.members.len().max(1)
-    }
-}
-
-/// What one request holds; given back when it is dropped.
-#[derive(Debug)]
-pub(crate) struct Lease {
-    id: u64,
-    connection: Connection,
-    held: usize,
-    fair: Arc<Fair>,
-}
-
-impl Lease {
-    /// Holds at least this much from now on.
-    pub(crate) async fn grow_to(&mut self, size: usize, wait: Duration) -> Result<(), Full> {
-        let more = size.saturating_sub(self.held);
-        if more == 0 {
-            return Ok(());
-        }
-        let Some(mut waiting) = self.ask(more, size)? else {
-            self.held += more;
-            return Ok(());
-        };
-        match timeout(wait, &mut waiting.granted).await {
-            Ok(Ok(())) => {
-                waiting.is_over = true;
-                drop(waiting);
-                self.held += more;
-                Ok(())
-            }
-            Ok(Err(_)) | Err(_) => Err(Full),
-        }
-    }
-
-    /// Takes it, or stands in line for it.
-    fn ask(&self, more: usize, size: usize) -> Result<Option<Waiting<'_>>, Full> {
-        let rule = self.fair.rule;
-        let mut state = self.fair.lock();
-        if state.turns.is_empty() {
-            let member = state.members.get(&self.connection);
-            let nobody = Member::default();
-            if state.admits(rule, member.unwrap_or(&nobody), self.id, more, size) {
-                state.take(self.connection, self.id, more);
-                return Ok(None);
-            }
-            // The line begins here, and with it the measure of how fast it moves.
-            state.last_grant = Some(Instant::now());
-        }
-        if matches!(rule, Rule::Share { .. }) && state.is_over_share(self.connection, more) {
-            return Err(Full);
-        }
-        let (grant, granted) = oneshot::channel();
-        let waiter = Waiter {
-            lease: self.id,
-            more,
-            size,
-            since: Instant::now(),
-            grant,
-        };
-        let member = state.members.entry(self.connection).or_default();
-        member.waiting.push_back(waiter);
-        if member.waiting.len() == 1 {
-            state.turns.push_back(self.connection);
-        }
-        state.serve(rule);
-        Ok(Some(Waiting {
-            lease: self,
-            more,
-            granted,
-            is_over: false,
-        }))
-    }
-
-    /// Holds at most this much from now on.
-    pub(crate) fn shrink_to(&mut self, size: usize) {
-        let less = self.held.saturating_sub(size);
-        if less > 0 {
-            self.held = size;
-            let mut state = self.fair.lock();
-            state.taken = state.taken.saturating_sub(less);
-            if let Some(member) = state.members.get_mut(&self.connection) {
-                member.held = member.held.saturating_sub(less);
-            }
-            state.serve(self.fair.rule);
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if self.held > 0 {
-            let mut state = self.fair.lock();
-            state.give_back(self.fair.rule, self.connection, self.id, self.held);
-        }
-    }
-}
-
-/// A request in line. Dropped, it leaves the line, or gives back what it was given unseen.
-struct Waiting<'a> {
-    lease: &'a Lease,
-    more: usize,
-    granted: oneshot::Receiver<()>,
-    is_over: bool,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        if self.is_over {
-            return;
-        }
-        let (fair, connection, id) = (&self.lease.fair, self.lease.connection, self.lease.id);
-        let mut state = fair.lock();
-        if self.granted.try_recv().is_ok() {
-            let exempt = if self.lease.held == 0 { id } else { u64::MAX };
-            return state.give_back(fair.rule, connection, exempt, self.more);
-        }
-        if let Some(member) = state.members.get_mut(&connection) {
-            member.waiting.retain(|waiter| waiter.lease != id);
-            if member.waiting.is_empty() {
-                state.turns.retain(|other| *other != connection);
-            }
-        }
-        state.forget(connection);
-        state.serve(fair.rule);
     }
 }
 

@@ -22,6 +22,10 @@ const PER_SECOND: u32 = 200;
 /// What each request brings: its window updates, and a few empty frames.
 const PER_REQUEST: u32 = 8;
 
+/// A request that is given up after so long has cost its client something, and is no flood: under
+/// overload, those of a whole connection may be given up each second, when their deadline passes.
+const YOUNG: Duration = Duration::from_millis(100);
+
 /// What the client has begun to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Begun {
@@ -50,6 +54,7 @@ struct Head {
     len: usize,
     kind: u8,
     flags: u8,
+    stream: u32,
 }
 
 impl Boundary {
@@ -66,10 +71,16 @@ impl Boundary {
             self.seen += 1;
             if self.seen == HEADER {
                 self.seen = 0;
-                let [a, b, c, kind, flags, ..] = self.header;
+                let [a, b, c, kind, flags, stream @ ..] = self.header;
+                let stream = u32::from_be_bytes(stream) & (u32::MAX >> 1);
                 self.payload = usize::try_from(u32::from_be_bytes([0, a, b, c])).ok()?;
                 let len = self.payload;
-                return Some(Head { len, kind, flags });
+                return Some(Head {
+                    len,
+                    kind,
+                    flags,
+                    stream,
+                });
             }
         }
         None
@@ -84,6 +95,10 @@ impl Boundary {
     pub(crate) fn is_between(&self) -> bool {
         self.seen == 0 && self.payload == 0
     }
+
+    fn is_in_payload(&self) -> bool {
+        self.payload > 0
+    }
 }
 
 /// The frames that one client sends.
@@ -93,6 +108,9 @@ pub(crate) struct Frames {
     is_headers: bool,
     /// Headers have begun and go on in further frames.
     is_block_open: bool,
+    /// Counts what was begun; the frames of one block of headers are one.
+    number: u64,
+    ages: Ages,
     allowance: u32,
     since: Instant,
 }
@@ -103,6 +121,8 @@ impl Frames {
             boundary: Boundary::default(),
             is_headers: false,
             is_block_open: false,
+            number: 0,
+            ages: Ages::new(),
             allowance: ALLOWANCE,
             since: Instant::now(),
         }
@@ -118,13 +138,19 @@ impl Frames {
 
     /// What has begun and has not ended.
     pub(crate) fn begun(&self) -> Begun {
-        if self.is_block_open || (self.is_headers && !self.boundary.is_between()) {
+        if self.is_block_open || (self.is_headers && self.boundary.is_in_payload()) {
             Begun::Headers
         } else if self.boundary.is_between() {
             Begun::Nothing
         } else {
             Begun::Frame
         }
+    }
+
+    /// The number of that: another one when something has ended, or it is known what has begun.
+    pub(crate) fn number(&self) -> u64 {
+        // What is still a header of a frame comes after the one that was seen last.
+        2 * self.number + u64::from(!self.is_block_open && !self.boundary.is_in_payload())
     }
 
     fn count(&mut self, head: Head) -> Result<(), Flood> {
@@ -136,18 +162,23 @@ impl Frames {
         const CONTINUATION: u8 = 9;
         const END_STREAM: u8 = 1;
         const END_HEADERS: u8 = 4;
+        if !self.is_block_open {
+            self.number += 1;
+        }
         self.is_headers = matches!(head.kind, HEADERS | CONTINUATION);
         if self.is_headers {
             self.is_block_open = head.flags & END_HEADERS == 0;
         }
         let price = match head.kind {
             HEADERS => {
+                self.ages.begun(head.stream);
                 self.allowance = self.allowance.saturating_add(PER_REQUEST).min(ALLOWANCE);
                 0
             }
             DATA if head.len > 0 || head.flags & END_STREAM != 0 => 0,
-            // A request that was thrown away, on top of what it brought.
-            RST_STREAM => 2 * PER_REQUEST,
+            // A request that was thrown away; at once, on top of what it brought.
+            RST_STREAM if self.ages.is_young(head.stream) => 2 * PER_REQUEST,
+            RST_STREAM => PER_REQUEST,
             // Every stream is visited.
             SETTINGS => 2 * PER_REQUEST,
             PING | DATA | CONTINUATION => 4,
@@ -168,6 +199,56 @@ impl Frames {
         let back = elapsed.as_millis() * u128::from(PER_SECOND) / 1000;
         let back = u32::try_from(back).unwrap_or(ALLOWANCE);
         self.allowance = self.allowance.saturating_add(back).min(ALLOWANCE);
+    }
+}
+
+/// Which requests are young. Their numbers grow, so three of them will do.
+#[derive(Debug)]
+struct Ages {
+    /// The highest number so far, and when it came.
+    highest: u32,
+    came: Instant,
+    /// The highest number before this moment.
+    before: u32,
+    since: Instant,
+    /// Up to this one, none is young.
+    old: u32,
+}
+
+impl Ages {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            highest: 0,
+            came: now,
+            before: 0,
+            since: now,
+            old: 0,
+        }
+    }
+
+    fn begun(&mut self, stream: u32) {
+        let now = Instant::now();
+        self.look(now);
+        self.highest = self.highest.max(stream);
+        self.came = now;
+    }
+
+    fn is_young(&mut self, stream: u32) -> bool {
+        self.look(Instant::now());
+        stream > self.old
+    }
+
+    fn look(&mut self, now: Instant) {
+        if now.duration_since(self.came) >= YOUNG {
+            self.old = self.highest;
+        } else if now.duration_since(self.since) >= YOUNG {
+            self.old = self.before;
+        } else {
+            return;
+        }
+        self.before = self.highest;
+        self.since = now;
     }
 }
 

@@ -45,18 +45,26 @@ pub(crate) struct Opened<T> {
     stream: T,
 }
 
-/// The time for something that has begun; none when nothing has.
+/// The time for something that has begun, and its number; none when nothing has.
 #[derive(Debug, Default)]
-struct Deadline(Option<Pin<Box<Sleep>>>);
+struct Deadline(Option<(u64, Pin<Box<Sleep>>)>);
 
 impl Deadline {
-    /// An error once the time is over that began when this was first asked.
-    fn check(&mut self, limit: Duration, context: &mut Context<'_>) -> io::Result<()> {
-        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep(limit)));
+    /// An error once the time is over that began when this was first asked for this number.
+    fn check(&mut self, number: u64, limit: Duration, context: &mut Context<'_>) -> io::Result<()> {
+        self.keep(number);
+        let (_, sleep) = self
+            .0
+            .get_or_insert_with(|| (number, Box::pin(sleep(limit))));
         match sleep.as_mut().poll(context) {
             Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
             Poll::Pending => Ok(()),
         }
+    }
+
+    /// Forgets what has another number.
+    fn keep(&mut self, number: u64) {
+        self.0.take_if(|(known, _)| *known != number);
     }
 
     fn clear(&mut self) {
@@ -104,10 +112,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Opened<T> {
             .poll_read(context, buffer)?
             .is_pending()
         {
-            match this.read.begun() {
-                Begun::Nothing => this.unread.clear(),
-                Begun::Headers => this.unread.check(HEADERS_LIMIT, context)?,
-                Begun::Frame => this.unread.check(FRAME_LIMIT, context)?,
+            let limit = match this.read.begun() {
+                Begun::Nothing => None,
+                Begun::Headers => Some(HEADERS_LIMIT),
+                Begun::Frame => Some(FRAME_LIMIT),
+            };
+            match limit {
+                Some(limit) => this.unread.check(this.read.number(), limit, context)?,
+                None => this.unread.clear(),
             }
             return Poll::Pending;
         }
@@ -115,9 +127,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Opened<T> {
         if this.read.read(came).is_err() {
             return Poll::Ready(Err(this.calm(context)));
         }
-        if this.read.begun() == Begun::Nothing {
-            this.unread.clear();
-        }
+        // The time is for each thing that has begun, not for a connection on which always something
+        // has: on a slow one, hardly a read ends where a frame does.
+        this.unread.keep(this.read.number());
         Poll::Ready(Ok(()))
     }
 }
@@ -143,7 +155,7 @@ impl<T: AsyncWrite + Unpin> Opened<T> {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         if attempt.is_pending() {
-            self.unwritten.check(WRITE_LIMIT, context)?;
+            self.unwritten.check(0, WRITE_LIMIT, context)?;
         } else {
             self.unwritten.clear();
         }
@@ -240,6 +252,34 @@ mod tests {
         let took = begun.elapsed() - HEADERS_LIMIT * 100;
         // By the third byte it is known to be headers; until then it is any frame.
         assert!(took <= FRAME_LIMIT, "{took:?}");
+    }
+
+    /// A slow connection that is never between two frames when we look goes on for as long as its
+    /// frames do: headers after headers, requests after requests.
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_connection_goes_on() {
+        let (mut client, mut server) = opened(1 << 20).await;
+        let head = [0, 0, 100, 1, 4, 0, 0, 0, 1];
+        let data = [0, 0, 100, 0, 1, 0, 0, 0, 1];
+        let request = [&head[..], &[0; 100], &data, &[0; 100]].concat();
+        let wire = request.repeat(100);
+        let served = async {
+            let mut bytes = [0; 1000];
+            let mut left = wire.len();
+            while left > 0 {
+                left -= server.read(&mut bytes).await.expect("no error");
+            }
+        };
+        let drip = async {
+            // Cut so that no cut is between two frames.
+            let (first, rest) = wire.split_at(50);
+            client.write_all(first).await.expect("room");
+            for piece in rest.chunks(109) {
+                sleep(HEADERS_LIMIT / 2).await;
+                client.write_all(piece).await.expect("room");
+            }
+        };
+        tokio::join!(served, drip);
     }
 
     /// A client that floods is told so in one frame, and its connection ends.

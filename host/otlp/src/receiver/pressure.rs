@@ -3,14 +3,14 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rand::Rng;
 use tokio::time::Instant;
 
 /// Nobody is told to come back sooner: a last flush of five seconds still gets another chance.
 const SOONEST: Duration = Duration::from_secs(1);
 
-/// Nor later: what a queue of an SDK holds is at most about this old.
-const LATEST: Duration = Duration::from_secs(30);
+/// Nor later than this, and a half of it that spreads them: what a queue of an SDK holds is at most
+/// about that old.
+const LATEST: Duration = Duration::from_secs(20);
 
 /// The share of refusals is that of this time and of as much before it.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -54,12 +54,11 @@ impl Pressure {
     }
 
     /// Counts a refusal for lack of room, and says when to come back: after a second when it is one
-    /// of few, after half a minute when nothing else happens, and never at the same moment as others.
+    /// of few, after [`LATEST`] when nothing else happens.
     pub(crate) fn refused(&self) -> Duration {
         let share = self.with(|counts| counts.refused = counts.refused.saturating_add(1));
         let ratio = LATEST.as_secs_f64() / SOONEST.as_secs_f64();
-        let jitter = rand::rng().random_range(0.75..1.25);
-        let wait = SOONEST.mul_f64(ratio.powf(share) * jitter);
+        let wait = SOONEST.mul_f64(ratio.powf(share));
         wait.clamp(SOONEST, LATEST)
     }
 
@@ -85,8 +84,7 @@ impl Pressure {
 mod tests {
     use super::*;
 
-    /// The wait grows with the share of what is refused, is forgotten when the pressure is over, and
-    /// is not the same for everyone.
+    /// The wait grows with the share of what is refused, and is forgotten when the pressure is over.
     #[tokio::test(start_paused = true)]
     async fn the_wait_grows_with_the_pressure() {
         let pressure = Pressure::new();
@@ -96,10 +94,8 @@ mod tests {
             pressure.accepted();
             pressure.refused();
         }
-        let half: Vec<_> = (0..20).map(|_| pressure.refused()).collect();
-        let [least, most] = [half.iter().min(), half.iter().max()].map(|wait| *wait.expect("20"));
-        assert!(least > Duration::from_secs(3) && most < Duration::from_secs(9));
-        assert!(least < most);
+        let half = pressure.refused();
+        assert!(half > Duration::from_secs(3) && half < Duration::from_secs(6));
         tokio::time::advance(PERIOD * 3).await;
         for _ in 0..2000 {
             pressure.refused();

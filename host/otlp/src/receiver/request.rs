@@ -4,9 +4,13 @@
 //! announces 64 MiB and sends nothing holds nothing. A compressed message is inflated once all of it
 //! is there, a few at a time, so that slow senders keep no decoder.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use http_body::Body;
+use futures_util::FutureExt;
+use http_body::{Body, Frame};
 use http_body_util::BodyExt;
+use tokio::time::{Instant, timeout};
 
 use super::budget::{Lease, is_swollen};
 use super::stats::ReceiverStats;
@@ -25,6 +29,14 @@ const LEAST_BUFFER: usize = 4 * 1024;
 /// pages are touched, and is not copied into a larger one, for which both would have to be there.
 const BOMB: usize = 8 << 20;
 
+/// How fast a sender must be, after a start, to keep memory that others lack: a modem's worth. Those
+/// who send nothing would otherwise have all of it, for as long as a request may take.
+const LEAST_PER_SECOND: u128 = 16 * 1024;
+const SLOW_START: Duration = Duration::from_secs(2);
+
+/// How often it is looked at who is too slow.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
 /// Output inflated between two points where other tasks may run: about a millisecond.
 const STEP: usize = 512 * 1024;
 
@@ -41,14 +53,13 @@ where
 {
     let mut prefix = PrefixReader::default();
     let mut message = None;
-    while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else {
-            return Err(Unread::Gone);
-        };
+    let mut pace = Pace::default();
+    while let Some(frame) = pace.next(&mut body, lease).await? {
         let Ok(mut data) = frame.into_data() else {
             continue;
         };
         stats.received(data.len());
+        pace.came += data.len();
         if message.is_none() {
             let Some(prefix) = prefix
                 .take(&mut data)
@@ -68,9 +79,54 @@ where
     }
 }
 
-/// Lets a body pass by.
-pub(crate) async fn discard<B: Body + Unpin>(mut body: B) {
-    while let Some(Ok(_)) = body.frame().await {}
+/// How fast the sender is: the time that was spent in waiting for it, and what came.
+#[derive(Debug, Default)]
+struct Pace {
+    waited: Duration,
+    came: usize,
+}
+
+impl Pace {
+    /// The next frame, unless the sender is slow and others lack what it holds.
+    async fn next<B>(&mut self, body: &mut B, lease: &Lease) -> Result<Option<Frame<Bytes>>, Unread>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let mut frame = body.frame();
+        // The clock is only looked at when there is a wait.
+        let ready = (&mut frame).now_or_never();
+        if let Some(frame) = ready {
+            return frame.transpose().map_err(|_| Unread::Gone);
+        }
+        loop {
+            let begun = Instant::now();
+            let came = timeout(LOOK_EVERY, &mut frame).await;
+            self.waited += begun.elapsed();
+            if self.is_slow() && lease.is_missed() {
+                return Err(Unread::Busy);
+            }
+            if let Ok(frame) = came {
+                return frame.transpose().map_err(|_| Unread::Gone);
+            }
+        }
+    }
+
+    fn is_slow(&self) -> bool {
+        let least = self.waited.as_millis() * LEAST_PER_SECOND / 1000;
+        self.waited >= SLOW_START && u128::try_from(self.came).is_ok_and(|came| came < least)
+    }
+}
+
+/// Lets a body pass by, or this much of it.
+pub(crate) async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B, most: usize) {
+    let mut left = most;
+    while let Some(Ok(frame)) = body.frame().await {
+        let passed = frame.data_ref().map_or(0, Bytes::len);
+        match left.checked_sub(passed) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
 }
 
 /// A message that is still arriving.

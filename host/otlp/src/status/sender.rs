@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rand::Rng;
 use spandrel_pipeline::refused::Refused;
 use spandrel_wire::Invalid;
 use tonic::{Code, Status};
@@ -95,8 +96,10 @@ fn invalid(what: &str) -> Status {
     Status::with_error_details(Code::InvalidArgument, message, details)
 }
 
-/// To be sent again, not before `after`.
+/// To be sent again, not before `after`, and not by everybody at the same moment: those who were
+/// refused together would be again.
 fn retry(message: &str, after: Duration) -> Status {
+    let after = after.mul_f64(rand::rng().random_range(1.0..1.5));
     let details = ErrorDetails::with_retry_info(Some(after));
     Status::with_error_details(Code::Unavailable, one_line(message), details)
 }

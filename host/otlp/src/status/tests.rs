@@ -6,12 +6,14 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 use prost::Message;
 use spandrel_pipeline::exporter::Outcome;
+use spandrel_pipeline::journal::Unwritten;
 use spandrel_pipeline::refused::Refused;
 use spandrel_wire::{Invalid, Limits, Signal};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::*;
+use crate::auth::Denied;
 
 fn retry_after(status: &Status) -> Option<Duration> {
     status.get_details_retry_info()?.retry_delay
@@ -88,9 +90,38 @@ fn every_refusal_has_its_code() {
     ];
     for (status, code, after) in table {
         assert_eq!(status.code(), code, "{status:?}");
-        assert_eq!(retry_after(&status), after, "{status:?}");
+        let told = retry_after(&status);
+        assert_eq!(told.is_some(), after.is_some(), "{status:?}");
+        let (told, after) = (told.unwrap_or_default(), after.unwrap_or_default());
+        assert!(told >= after && told <= after * 3 / 2, "{status:?}");
         assert!(!status.message().is_empty(), "{status:?}");
     }
+}
+
+/// Those who are refused together, for whatever reason, are not told to come back together, not even
+/// when the wait is the longest there is.
+#[test]
+fn nobody_comes_back_with_others() {
+    let longest = Duration::from_secs(20);
+    let at = |of: &dyn Fn() -> Status| {
+        let told = (0..100).map(|_| retry_after(&of()).expect("a time"));
+        let told: std::collections::BTreeSet<_> = told.collect();
+        assert!(told.len() > 90, "{told:?}");
+        let spread = *told.last().expect("many") - *told.first().expect("many");
+        assert!(spread > RETRY / 5);
+    };
+    at(&|| unread(&Unread::Crowded, Some(longest)));
+    at(&|| unread(&Unread::Draining, None));
+    at(&|| denied(Denied::Busy));
+    at(&|| refused(&Refused::Draining, None));
+    let retry_after = longest;
+    at(&|| refused(&Refused::Full { retry_after }, Some(longest)));
+    let source = Unwritten::Full { what: "the disk" };
+    let unwritten = Refused::Unwritten {
+        retry_after,
+        source,
+    };
+    at(&|| refused(&unwritten, None));
 }
 
 const RETRY: Duration = Duration::from_secs(1);

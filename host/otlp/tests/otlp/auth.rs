@@ -18,7 +18,7 @@ use tonic::Code;
 
 use crate::authority::{attempt, replace};
 use crate::collector::{Collector, Sink, config};
-use crate::raw::{Body, Client, TRACES, framed, full, request};
+use crate::raw::{Body, Client, TRACES, answer, framed, full, request};
 use crate::round_trip::{patient, spans};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -90,7 +90,7 @@ async fn a_token_lets_in() {
     assert_eq!(sink.taken().len(), 3);
 }
 
-/// A stranger is answered before the bytes of the request are there; nothing of them is read.
+/// A stranger is answered whether or not the bytes of his request come; nothing of them is kept.
 #[tokio::test]
 async fn a_stranger_is_not_read() {
     let sink = Sink::open();
@@ -101,8 +101,35 @@ async fn a_stranger_is_not_read() {
         Result<http_body::Frame<Bytes>, std::convert::Infallible>,
     >());
     let answer = timeout(LONG, client.call(request(TRACES, None, never.boxed()))).await;
-    assert_eq!(answer.expect("at once").code(), Code::Unauthenticated);
+    assert_eq!(answer.expect("soon").code(), Code::Unauthenticated);
     assert_eq!(collector.stats.received_bytes(), 0);
+}
+
+/// Requests that are refused before they are read are nobody's mistake: however many they are, the
+/// connection goes on, and who knows the token by then gets in on it.
+#[tokio::test]
+async fn strangers_keep_their_connection() {
+    let sink = Sink::open();
+    let tokens = Tokens::Inline(vec!["hunter2".into()]);
+    let collector = Collector::start_with(asking(ServerAuth::Bearer(bearer(tokens))), &sink).await;
+    let mut client = Client::connect(collector.addr).await;
+    let body = framed(0, &vec![0; 40 << 10]);
+    for _ in 0..50 {
+        let calls = (0..50).map(|_| {
+            let mut send = client.send.clone();
+            let body = body.clone();
+            async move {
+                send.ready().await.expect("an open connection");
+                let sent = send.send_request(request(TRACES, None, full(body)));
+                answer(sent.await.expect("an answer")).await.code()
+            }
+        });
+        for code in futures_util::future::join_all(calls).await {
+            assert_eq!(code, Code::Unauthenticated);
+        }
+    }
+    let admitted = client.call(with(export(), "Bearer hunter2")).await;
+    assert_eq!(admitted.code(), Code::Ok);
 }
 
 /// Probes have no credentials, and need none.

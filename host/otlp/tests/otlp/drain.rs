@@ -169,3 +169,31 @@ async fn a_name_is_bound_once() {
     assert!(source.to_string().contains(&first.to_string()), "{source}");
     drop(held);
 }
+
+/// Who watches the health of the receiver may do so for as long as he likes, and exports beside it go
+/// on: an answer that is not over is not one that nobody takes.
+#[tokio::test]
+async fn a_watch_lasts() {
+    let collector = Collector::start(&Sink::open()).await;
+    let channel = Endpoint::new(collector.url())
+        .expect("a url")
+        .connect()
+        .await
+        .expect("connects");
+    let service = String::new();
+    let watch = HealthClient::new(channel.clone())
+        .watch(HealthCheckRequest { service })
+        .await;
+    let mut watch = watch.expect("watches").into_inner();
+    let said = watch.message().await.expect("whole").expect("the first");
+    assert_eq!(said.status(), ServingStatus::Serving);
+    // Nothing is on its way, so only clocks go on.
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    tokio::time::resume();
+    let mut client = TraceServiceClient::new(channel);
+    client.export(spans(2)).await.expect("the same connection");
+    collector.stop();
+    let said = watch.message().await.expect("whole").expect("the second");
+    assert_eq!(said.status(), ServingStatus::NotServing);
+}

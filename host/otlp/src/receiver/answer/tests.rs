@@ -74,6 +74,20 @@ async fn a_slow_body_is_given_up() {
     assert_eq!(answerer.stats.requests(4), 1);
 }
 
+/// A request for health has little time, as nobody knows who sends it.
+#[tokio::test(start_paused = true)]
+async fn a_slow_request_for_health_is_given_up() {
+    let answerer = answerer();
+    for path in [WATCH, "/grpc.health.v1.Health/Check"] {
+        let (mut head, body) = request(Never).into_parts();
+        head.uri = path.parse().expect("a path");
+        let begun = Instant::now();
+        let response = answerer.answer(Request::from_parts(head, body), 1).await;
+        assert_eq!(begun.elapsed(), HEALTH_LIMIT);
+        assert_eq!(status(&response).code(), Code::DeadlineExceeded);
+    }
+}
+
 /// Once the receiver is stopping, a slow body gets little more time, so that its sender hears of it
 /// while it can still go elsewhere.
 #[tokio::test(start_paused = true)]

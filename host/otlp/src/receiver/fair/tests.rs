@@ -104,14 +104,20 @@ async fn small_requests_have_room_of_their_own() {
     last.grow_to(5, WAIT).await.expect("kept for it");
 
     let waits = third.grow_to(50, WAIT);
-    let (waited, ()) = tokio::join!(waits, async {
+    let (waited, behind) = tokio::join!(waits, async {
         tokio::time::sleep(PATIENCE * 2).await;
         let mut behind = fair.lease(5);
-        assert_eq!(behind.grow_to(5, PATIENCE).await, Err(Full));
+        behind.grow_to(5, WAIT).await.expect("kept for it");
+        let mut large = fair.lease(6);
+        let passed = large.grow_to(6, PATIENCE).await;
+        assert_eq!(passed, Err(Full), "not before the one that waits");
         drop(last);
         second.shrink_to(0);
+        behind
     });
-    assert_eq!(waited, Err(Full), "30 are free, 20 of them kept");
+    assert_eq!(waited, Err(Full), "45 are free, 15 of them kept");
+    drop(behind);
+    assert_eq!(fair.lock().kept_taken, 0);
 }
 
 /// A request that gives up, or whose time is over, leaves nothing behind and holds nobody up.
@@ -136,6 +142,47 @@ async fn who_gives_up_is_forgotten() {
     let state = fair.lock();
     assert_eq!((state.taken, state.members.len()), (0, 0));
     assert!(state.turns.is_empty());
+}
+
+/// Small requests behind a large one that is not passed over any more have what is kept for them,
+/// and nothing that the large one waits for.
+#[tokio::test(start_paused = true)]
+async fn a_large_request_gets_on_beside_small_ones() {
+    let (reserve, small) = (20, 5);
+    let fair = Fair::new(100, Rule::Share { reserve, small });
+    let mut first = fair.lease(1);
+    first.grow_to(80, WAIT).await.expect("free");
+    let mut large = fair.lease(2);
+    let waits = large.grow_to(50, WAIT * 10);
+    let (waited, granted) = tokio::join!(waits, async {
+        tokio::time::sleep(PATIENCE * 2).await;
+        let mut leases: Vec<_> = (3..20).map(|peer| fair.lease(peer)).collect();
+        let grown = leases.iter_mut().map(|lease| lease.grow_to(5, WAIT));
+        let grown = futures_util::future::join_all(grown).await;
+        // 30 more would do for the large one alone, and 50 for it and what is kept.
+        first.shrink_to(30);
+        (grown.iter().filter(|grown| grown.is_ok()).count(), leases)
+    });
+    waited.expect("its turn");
+    assert_eq!(granted.0, 4, "20 are kept");
+}
+
+/// A request that gave back what it held, all at once or in parts, leaves nothing behind: what is
+/// shared out is not shared with those who are gone.
+#[tokio::test(start_paused = true)]
+async fn who_holds_nothing_is_forgotten() {
+    for fair in [shares(1000), Fair::new(1000, Rule::Whole)] {
+        for peer in 0..100 {
+            let mut lease = fair.lease(peer);
+            lease.grow_to(10, WAIT).await.expect("free");
+            lease.shrink_to(4);
+            lease.shrink_to(0);
+            assert_eq!(fair.lock().members.len(), 0);
+            lease.grow_to(3, WAIT).await.expect("free");
+        }
+        let state = fair.lock();
+        assert_eq!((state.taken, state.members.len()), (0, 0));
+    }
 }
 
 /// Who would wait too long knows it beforehand, by how fast the line moves; each connection has its

@@ -78,6 +78,41 @@ async fn floods_end() {
     }
 }
 
+/// A hundred requests each second that are given up at their deadline, as under overload, are no
+/// flood, however long it lasts; those that are given up at once are one, as is giving up the same
+/// one again and again.
+#[tokio::test(start_paused = true)]
+async fn deadlines_are_no_flood() {
+    let of = |kind, flags, payload, stream: u32| {
+        let mut frame = frame(kind, flags, payload);
+        frame[5..HEADER].copy_from_slice(&stream.to_be_bytes());
+        frame
+    };
+    for wait in [YOUNG, Duration::from_secs(1)] {
+        let mut frames = Frames::new();
+        for round in 0..600 {
+            let streams = || (0..100).map(move |one| (round * 100 + one) * 2 + 1);
+            for stream in streams() {
+                frames.read(&of(1, 5, 60, stream)).expect("a request");
+            }
+            tokio::time::advance(wait).await;
+            for stream in streams() {
+                frames.read(&of(3, 0, 4, stream)).expect("given up");
+            }
+        }
+        let last = of(3, 0, 4, 1);
+        let again = (0..10_000).take_while(|_| frames.read(&last).is_ok());
+        assert!((100..=500).contains(&again.count()));
+    }
+    let mut frames = Frames::new();
+    let at_once = (0..10_000).take_while(|stream| {
+        let stream = stream * 2 + 1;
+        let round = [of(1, 5, 60, stream), of(3, 0, 4, stream)].concat();
+        frames.read(&round).is_ok()
+    });
+    assert!((100..=500).contains(&at_once.count()));
+}
+
 /// A little of everything is always allowed: the allowance comes back with time.
 #[tokio::test(start_paused = true)]
 async fn the_allowance_comes_back() {

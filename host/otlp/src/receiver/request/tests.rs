@@ -176,3 +176,55 @@ async fn an_inflated_message_costs_its_size() {
         leases.push(lease);
     }
 }
+
+/// Reads a body of this many bytes each 400 ms, after a start of 100 KiB, beside somebody who wants
+/// all of the memory or nobody; returns what became of it in half a minute, if anything.
+async fn read_slowly(drip: usize, beside: bool) -> Option<(Result<Bytes, Unread>, Duration)> {
+    let start = framed(0, &sample(LIMIT))[..100 << 10].to_vec();
+    let frames = futures_util::stream::unfold(start, |next| async {
+        Some((Ok::<_, Infallible>(Frame::data(Bytes::from(next))), vec![]))
+    });
+    let drips = futures_util::stream::unfold((), move |()| async move {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        let drip = Bytes::from(vec![1; drip]);
+        Some((Ok::<_, Infallible>(Frame::data(drip)), ()))
+    });
+    let body = futures_util::StreamExt::chain(futures_util::StreamExt::take(frames, 1), drips);
+    let budget = Budget::exactly(1 << 20);
+    let mut lease = budget.lease(1);
+    let stats = ReceiverStats::default();
+    let body = StreamBody::new(Box::pin(body));
+    let reading = read(body, Compression::None, LIMIT, &mut lease, &stats);
+    let begun = Instant::now();
+    let wants = async {
+        // In moments at which the other one does not ask for more.
+        tokio::time::sleep(Duration::from_millis(45)).await;
+        while beside {
+            let mut other = budget.lease(2);
+            let granted = timeout(Duration::from_millis(10), other.grow_to(1 << 20)).await;
+            assert!(granted.is_err(), "there is not so much");
+            tokio::time::sleep(Duration::from_millis(490)).await;
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        read = reading => Some((read, begun.elapsed())),
+        () = wants => None,
+        () = tokio::time::sleep(Duration::from_secs(29)) => None,
+    }
+}
+
+/// A sender that stalls, or drips, gives up its memory when others lack it, and only then; one that
+/// is slow but gets on keeps it.
+#[tokio::test(start_paused = true)]
+async fn who_stalls_makes_room() {
+    for drip in [0, 1] {
+        assert!(read_slowly(drip, false).await.is_none(), "nobody lacks it");
+        let (read, took) = read_slowly(drip, true).await.expect("given up");
+        assert!(matches!(read, Err(Unread::Busy)), "{read:?}");
+        // 100 KiB are a little more than six seconds' worth.
+        assert!((6..8).contains(&took.as_secs()), "{took:?}");
+    }
+    let (read, _) = read_slowly(7 << 10, true).await.expect("all of it came");
+    assert!(matches!(read, Err(Unread::Malformed(_))), "more than one");
+}

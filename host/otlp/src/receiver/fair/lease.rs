@@ -1,0 +1,147 @@
+//! What one request holds, and its place in line.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
+
+use super::{Connection, Fair, Full, Member, Rule, Waiter};
+
+/// What one request holds; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(super) id: u64,
+    pub(super) connection: Connection,
+    pub(super) held: usize,
+    /// How much of that is of what is kept for small requests.
+    pub(super) kept: usize,
+    pub(super) fair: Arc<Fair>,
+}
+
+impl Lease {
+    /// Holds at least this much from now on.
+    pub(crate) async fn grow_to(&mut self, size: usize, wait: Duration) -> Result<(), Full> {
+        let more = size.saturating_sub(self.held);
+        if more == 0 {
+            return Ok(());
+        }
+        let Some(mut waiting) = self.ask(more, size)? else {
+            self.held += more;
+            return Ok(());
+        };
+        match timeout(wait, &mut waiting.granted).await {
+            Ok(Ok(kept)) => {
+                waiting.is_over = true;
+                drop(waiting);
+                self.held += more;
+                self.kept += kept;
+                Ok(())
+            }
+            Ok(Err(_)) | Err(_) => Err(Full),
+        }
+    }
+
+    /// Takes it, or stands in line for it.
+    fn ask(&self, more: usize, size: usize) -> Result<Option<Waiting<'_>>, Full> {
+        let rule = self.fair.rule;
+        let mut state = self.fair.lock();
+        if state.turns.is_empty() {
+            let member = state.members.get(&self.connection);
+            let nobody = Member::default();
+            if state.admits(rule, member.unwrap_or(&nobody), self.id, more, size) {
+                state.take(self.connection, self.id, more);
+                return Ok(None);
+            }
+            // The line begins here, and with it the measure of how fast it moves.
+            state.last_grant = Some(Instant::now());
+        }
+        state.last_short = Some(Instant::now());
+        if matches!(rule, Rule::Share { .. }) && state.is_over_share(self.connection, more) {
+            return Err(Full);
+        }
+        let (grant, granted) = oneshot::channel();
+        let waiter = Waiter {
+            lease: self.id,
+            more,
+            size,
+            since: Instant::now(),
+            grant,
+        };
+        let member = state.members.entry(self.connection).or_default();
+        member.waiting.push_back(waiter);
+        if member.waiting.len() == 1 {
+            state.turns.push_back(self.connection);
+        }
+        state.serve(rule);
+        Ok(Some(Waiting {
+            lease: self,
+            more,
+            granted,
+            is_over: false,
+        }))
+    }
+
+    /// Whether it holds anything.
+    pub(crate) fn holds(&self) -> bool {
+        self.held > 0
+    }
+
+    /// Whether somebody lacks what others hold.
+    pub(crate) fn is_short(&self) -> bool {
+        self.fair.is_short()
+    }
+
+    /// Holds at most this much from now on.
+    pub(crate) fn shrink_to(&mut self, size: usize) {
+        let less = self.held.saturating_sub(size);
+        if less == 0 {
+            return;
+        }
+        self.held = size;
+        let kept = self.kept.min(less);
+        self.kept -= kept;
+        let mut state = self.fair.lock();
+        state.kept_taken = state.kept_taken.saturating_sub(kept);
+        // Who holds nothing is exempt from nothing, and perhaps no member any more.
+        let exempt = (size == 0).then_some(self.id);
+        state.give_back(self.fair.rule, self.connection, exempt, less);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.shrink_to(0);
+    }
+}
+
+/// A request in line. Dropped, it leaves the line, or gives back what it was given unseen.
+struct Waiting<'a> {
+    lease: &'a Lease,
+    more: usize,
+    granted: oneshot::Receiver<usize>,
+    is_over: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let (fair, connection, id) = (&self.lease.fair, self.lease.connection, self.lease.id);
+        let mut state = fair.lock();
+        if let Ok(kept) = self.granted.try_recv() {
+            state.kept_taken = state.kept_taken.saturating_sub(kept);
+            let exempt = (self.lease.held == 0).then_some(id);
+            return state.give_back(fair.rule, connection, exempt, self.more);
+        }
+        if let Some(member) = state.members.get_mut(&connection) {
+            member.waiting.retain(|waiter| waiter.lease != id);
+            if member.waiting.is_empty() {
+                state.turns.retain(|other| *other != connection);
+            }
+        }
+        state.forget(connection);
+        state.serve(fair.rule);
+    }
+}
