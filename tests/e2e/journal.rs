@@ -6,4 +6,5 @@ mod kills;
 mod limiter;
 mod outage;
 mod poison;
+mod price;
 mod site;
