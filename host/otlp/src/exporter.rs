@@ -27,7 +27,7 @@ use crate::compression::Compression;
 use crate::reread::FileError;
 use crate::secret::Secret;
 use crate::status;
-use crate::tls::{RELOAD_INTERVAL, TlsVersions};
+use crate::tls::{REREAD_INTERVAL, TlsVersions};
 
 /// Where to send, and how. The defaults are the Collector's where it has one. Header values are
 /// secrets.
@@ -112,7 +112,7 @@ impl Default for ClientTls {
             key_file: None,
             server_name_override: None,
             versions: TlsVersions::default(),
-            reload_interval: RELOAD_INTERVAL,
+            reload_interval: REREAD_INTERVAL,
         }
     }
 }

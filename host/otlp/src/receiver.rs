@@ -34,7 +34,7 @@ use tokio::net::{TcpListener, lookup_host};
 
 use crate::auth::{Authenticator, ServerAuth};
 use crate::reread::FileError;
-use crate::tls::{RELOAD_INTERVAL, TlsVersions};
+use crate::tls::{REREAD_INTERVAL, TlsVersions};
 pub use stats::ReceiverStats;
 use tls::Certificates;
 
@@ -132,7 +132,7 @@ impl ServerTls {
             key_file: key_file.into(),
             client_ca_file: None,
             versions: TlsVersions::default(),
-            reload_interval: RELOAD_INTERVAL,
+            reload_interval: REREAD_INTERVAL,
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::reread::{FileError, Files};
 
 /// How often certificates are looked at when the config does not say: well inside the time for
 /// which two certificates overlap when one is renewed.
-pub const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
+pub const REREAD_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A version of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,6 +8,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{error, info, warn};
 
 use crate::app::plugins::compile_in_child;
@@ -119,12 +120,28 @@ fn run(arguments: SourceArguments) -> ExitCode {
     runtime.block_on(serve(config, sources, is_default))
 }
 
+/// Lets the process have as many files as it may, connections among them: what shells and service
+/// managers give at first is a thousand, for the sake of programs that use `select`. Returns how
+/// many that is; none for no limit.
+fn raise_files() -> Option<u64> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    // Where it is not allowed, receivers take fewer connections.
+    setrlimit(Resource::Nofile, raised).ok();
+    getrlimit(Resource::Nofile).current
+}
+
 async fn serve(config: Config, sources: Sources, is_default: bool) -> ExitCode {
+    let files = raise_files();
     let version = env!("CARGO_PKG_VERSION");
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     info!(
         version,
         cpus,
+        files,
         pid = std::process::id(),
         "Starting spandrel..."
     );
@@ -229,6 +246,18 @@ mod tests {
         let validate = parse("spandrel validate --config a.yaml").expect("good");
         assert!(matches!(validate.command, Some(Command::Validate(_))));
         assert!(parse("spandrel --confg a.yaml").is_err());
+    }
+
+    /// Whatever it was started with, the process has as many files as it may have.
+    #[test]
+    fn files_are_raised() {
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        let started = Rlimit {
+            current: maximum.map_or(Some(1024), |maximum| Some(maximum.min(1024))),
+            maximum,
+        };
+        setrlimit(Resource::Nofile, started).expect("less is always allowed");
+        assert_eq!(raise_files(), maximum);
     }
 
     /// `--version` tells the truth about the runtime and the contract.

@@ -197,19 +197,21 @@ async fn read_slowly(drip: usize, beside: bool) -> Option<(Result<Bytes, Unread>
     let reading = read(body, Compression::None, LIMIT, &mut lease, &stats);
     let begun = Instant::now();
     let wants = async {
+        if !beside {
+            return std::future::pending().await;
+        }
         // In moments at which the other one does not ask for more.
         tokio::time::sleep(Duration::from_millis(45)).await;
-        while beside {
+        loop {
             let mut other = budget.lease(2);
             let granted = timeout(Duration::from_millis(10), other.grow_to(1 << 20)).await;
             assert!(granted.is_err(), "there is not so much");
             tokio::time::sleep(Duration::from_millis(490)).await;
         }
-        std::future::pending().await
     };
     tokio::select! {
         read = reading => Some((read, begun.elapsed())),
-        () = wants => None,
+        never = wants => never,
         () = tokio::time::sleep(Duration::from_secs(29)) => None,
     }
 }
