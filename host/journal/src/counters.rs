@@ -101,6 +101,11 @@ impl Quota {
         taken.is_ok()
     }
 
+    /// Whether less than `left` is left.
+    pub(crate) fn is_tight(&self, left: u64) -> bool {
+        self.used() > self.most.saturating_sub(left)
+    }
+
     /// Counts bytes that are there whether there is room or not.
     pub(crate) fn count(&self, bytes: u64) {
         self.used.fetch_add(bytes, Ordering::Relaxed);

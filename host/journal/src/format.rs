@@ -57,8 +57,8 @@ pub(crate) struct SegmentHeader {
     /// Goes into every checksum: records of an earlier use of the file, and payloads that look like
     /// records, are none.
     pub(crate) salt: u64,
-    /// No record in it has a lower number, and records of earlier segments with this number or a
-    /// higher one were never acknowledged, or are here again.
+    /// Records of earlier segments with this number or a higher one were never acknowledged. Those
+    /// in this one may have lower numbers, when they were moved here.
     pub(crate) base: u64,
     /// Length of the file.
     pub(crate) size: u64,

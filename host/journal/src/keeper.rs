@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::format::checkpoint::Checkpoint;
+use crate::prepare::is_full;
 use crate::state::{Ready, Segment, Shared};
 use crate::vfs::File;
 
@@ -47,16 +48,30 @@ impl Slot {
         Self { path, file, length }
     }
 
+    /// Writes a checkpoint. When the disk is full, a segment that waits for its use makes room:
+    /// only a checkpoint gives up others.
     fn write(&mut self, shared: &Shared, bytes: &[u8], sync: bool) -> io::Result<()> {
+        loop {
+            match self.try_write(shared, bytes, sync) {
+                Err(error) if is_full(&error) && remove_ready(shared) => {}
+                written => return written,
+            }
+        }
+    }
+
+    fn try_write(&mut self, shared: &Shared, bytes: &[u8], sync: bool) -> io::Result<()> {
         let file = match &self.file {
             Some(file) => Arc::clone(file),
             None => self.make(shared)?,
         };
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         if length > self.length {
-            shared.quota.count(length - self.length);
-            shared.grew(length - self.length);
-            self.length = length;
+            let room = length.next_power_of_two().max(shared.options.slot());
+            // Without room for more of it, it is as long as it must be.
+            let room = file.allocate(room).map_or(length, |()| room);
+            shared.quota.count(room - self.length);
+            shared.grew(room - self.length);
+            self.length = room;
         }
         let mut written = file.write_at(&[bytes], 0);
         if sync && written.is_ok() {
@@ -77,6 +92,17 @@ impl Slot {
         shared.vfs.sync_dir(&shared.dir)?;
         Ok(file)
     }
+}
+
+/// Removes a segment that is not used. Whether there was one.
+fn remove_ready(shared: &Shared) -> bool {
+    let ready = shared.state().ready.pop_back();
+    let removed = ready.map(|ready| shared.vfs.remove(&shared.segment_path(ready.id)));
+    let removed = removed.is_some_and(|removed| removed.is_ok());
+    if removed {
+        shared.shrank(shared.options.segment());
+    }
+    removed
 }
 
 impl Keeper {
@@ -160,8 +186,12 @@ impl Keeper {
 
     /// Keeps the file for its next use, or removes it.
     fn give_up(&self, id: u64, segment: &Segment) {
-        let usual = segment.size == self.shared.options.segment() && !segment.fenced;
+        let options = &self.shared.options;
+        let usual = segment.size == options.segment() && !segment.fenced;
+        // What is left then is for whichever egress log needs it.
+        let tight = self.shared.quota.is_tight(options.reserved());
         if usual
+            && !tight
             && self.shared.state().ready.len() < MOST_READY
             && let Ok(file) = self.shared.vfs.open(&self.shared.segment_path(id))
         {

@@ -19,7 +19,7 @@
 //! ```
 //! A *segment* is allocated and filled with zeros before it is needed, so that a sync writes data
 //! and nothing else, and a full disk is met between two records. Its first and its last sector are
-//! its header: number, place in the order, salt, lowest record number, length, checksum. Between
+//! its header: number, place in the order, salt, next record number, length, checksum. Between
 //! them are records, at multiples of 16 bytes: a header of 48 bytes (number, length, items, time,
 //! below which number all were acknowledged, checksum of the payload, and a checksum of its own),
 //! then the payload. Both checksums (CRC32C) begin with the salt, which is new with each use of the
@@ -35,14 +35,14 @@
 //! search goes on at the next place where one could be. Numbers are consecutive, so a number that
 //! is neither there nor finished is missing: it is *lost* when a checkpoint or a later record says
 //! that it was acknowledged, and else was cut off while it was written, which is no loss. What a
-//! segment has from the lowest number of a later segment on was never acknowledged, or is there
-//! again. So nothing of it is ever changed, and an opening that is cut off can be done again.
+//! segment has from the number on that a later one began with was never acknowledged. So nothing of it is ever changed, and an opening that is cut off can be done again.
 //!
 //! # When the disk fails
 //! No room (of the disk or of [`Options::max_bytes`]): appends are refused as full, and tried again
 //! after [`Options::retry_after`]; reading and finishing go on. A write or a sync fails: the segment
-//! is never written, synced or used again, and what was to be acknowledged goes to another at once;
-//! when that fails too the senders are told.
+//! is never written or used again, and what was to be acknowledged goes to another at once; when that
+//! fails too the senders are told. What was acknowledged before its sync ([`Sync::Interval`],
+//! [`Sync::None`]) is moved when a sync of it fails: none is done twice.
 
 #![forbid(unsafe_code)]
 

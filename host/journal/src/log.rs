@@ -68,10 +68,11 @@ impl DurableLog {
         let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
         let keeper = match std::mem::replace(&mut *life, Life::Ended) {
             Life::Idle(keeper) => keeper,
-            other => {
-                *life = other;
+            Life::Running(writer, keeper) => {
+                *life = Life::Running(writer, keeper);
                 return Ok(());
             }
+            Life::Ended => return Err(closed()),
         };
         let calls = Arc::clone(&self.calls);
         let keep = move || keep(keeper, &calls);
@@ -83,7 +84,12 @@ impl DurableLog {
         let orders = orders.clone();
         let writer = std::thread::Builder::new()
             .name("journal-commit".into())
-            .spawn(move || commit(Writer::new(shared), &queue, &calls, &orders))?;
+            .spawn(move || commit(Writer::new(shared), &queue, &calls, &orders));
+        let writer = writer.inspect_err(|_| {
+            // Nobody will write: nobody shall wait, and the other thread ends.
+            self.queue.abandon();
+            self.calls.stop();
+        })?;
         *life = Life::Running(writer, keeper);
         Ok(())
     }
@@ -115,6 +121,29 @@ impl DurableLog {
     }
 }
 
+impl DurableLog {
+    /// Finishes what is older than it may become.
+    pub(crate) fn expire(&self) {
+        let (records, items) = self.shared.expire();
+        if records == 0 {
+            return;
+        }
+        let log = &self.shared.name;
+        tracing::warn!(log, records, items, "journal records expired");
+        let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *life {
+            Life::Idle(keeper) => {
+                let given_up = keeper.checkpoint().and(keeper.reclaim());
+                if let Err(error) = given_up {
+                    tracing::debug!(%error, log, "segments not given up");
+                }
+            }
+            Life::Running(..) => self.calls.dirty(),
+            Life::Ended => {}
+        }
+    }
+}
+
 /// Done when a thread ends, in whatever way: nobody shall wait for one that has panicked.
 struct OnEnd<F: Fn()>(F);
 
@@ -122,6 +151,10 @@ impl<F: Fn()> Drop for OnEnd<F> {
     fn drop(&mut self) {
         (self.0)();
     }
+}
+
+fn closed() -> io::Error {
+    io::Error::other("the journal is closed")
 }
 
 fn panicked() -> io::Error {
@@ -204,7 +237,9 @@ fn keep(mut keeper: Keeper, calls: &Calls) -> Keeper {
                     drop(mark.send(result));
                 }
                 pause = PAUSE.max(began.elapsed() * PAUSE_FACTOR);
-                if written.is_err() || keeper.reclaim().is_err() {
+                // A disk on which this one has no room may have room for those that are synced,
+                // and only they make any.
+                if keeper.reclaim().is_err() || written.is_err() {
                     calls.dirty();
                 }
             }
@@ -256,7 +291,6 @@ impl Log for DurableLog {
         async move {
             let (done, written) = oneshot::channel();
             shared.state().set_attempts(&attempts);
-            let closed = || io::Error::other("the journal is closed");
             if !calls.mark(done) {
                 return Err(closed());
             }

@@ -8,16 +8,18 @@ use std::time::Duration;
 pub struct Options {
     /// The directory of this pipeline; made when there is none.
     pub dir: PathBuf,
-    /// When a record counts as written.
+    /// When a record of the ingress log counts as written. The egress logs always sync: what goes
+    /// there is finished in the ingress log, where it may have been on the disk already.
     pub sync: Sync,
     /// Bytes on the disk that all logs of the pipeline may have together. 10 GiB: an hour of
     /// 2.5 MiB/s, and little enough for the root disk of a small machine. An eighth of it is kept
     /// for the egress logs, so that what waits for a backend can always leave the ingress log.
     pub max_bytes: u64,
-    /// Records older than this are finished when the journal opens. None by default: nobody asked
-    /// us to forget.
+    /// Records older than this are finished when the journal opens, and each minute those of
+    /// exporters that nobody has any more. None by default: nobody asked us to forget.
     pub max_age: Option<Duration>,
-    /// Bytes of a segment, at most an eighth of `max_bytes`. 16 MiB: to fill one with zeros takes
+    /// Bytes of a segment, at most a 32nd of `max_bytes`, so that four fit in what is kept for the
+    /// egress logs. 16 MiB: to fill one with zeros takes
     /// a slow disk a quarter of a second, and one that is pinned by a single record costs little.
     pub segment_bytes: u64,
     /// Refuse to open a journal with damage, instead of counting what it cost.
@@ -59,8 +61,14 @@ impl Options {
 
     /// Bytes of a usual segment, in whole pages.
     pub(crate) fn segment(&self) -> u64 {
-        let size = self.segment_bytes.min(self.max_bytes / 8).max(MIN_SEGMENT);
+        let size = self.segment_bytes.min(self.max_bytes / 32).max(MIN_SEGMENT);
         size & !4095
+    }
+
+    /// Bytes of a checkpoint's file at the least: room for 4,000 ranges of finished records, so that
+    /// a disk that is full can be made room on.
+    pub(crate) fn slot(&self) -> u64 {
+        (self.max_bytes / 256).clamp(4 << 10, 64 << 10) & !4095
     }
 
     /// What the ingress log leaves to the egress logs.

@@ -4,13 +4,23 @@ use std::io;
 use std::sync::Arc;
 
 use spandrel_pipeline::journal::Unwritten;
+use tokio::time::Instant;
 
 use crate::state::{Ready, Shared};
 use crate::vfs::File;
 
+/// A segment that could not be prepared is tried again after so many times `retry_after`, a second
+/// as it is by default: nobody waits for it yet, and whoever needs one tries at once.
+const PAUSE: u32 = 10;
+
 /// Makes a segment's file. Its entry and its length are durable then.
 pub(crate) fn allocate(shared: &Shared, size: u64) -> Result<Ready, Unwritten> {
-    if !shared.quota.take(size, shared.reserved) {
+    allocate_leaving(shared, size, shared.reserved)
+}
+
+/// Makes it unless less than `left` is left then.
+fn allocate_leaving(shared: &Shared, size: u64, left: u64) -> Result<Ready, Unwritten> {
+    if !shared.quota.take(size, left) {
         return Err(Unwritten::Full { what: "max_bytes" });
     }
     shared.grew(size);
@@ -44,26 +54,44 @@ fn make(shared: &Shared, id: u64, size: u64) -> io::Result<Arc<dyn File>> {
     Ok(file)
 }
 
+/// Whether the disk has no room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
 /// What the sender is told.
 pub(crate) fn refusal(error: io::Error) -> Unwritten {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Unwritten::Full { what: "the disk" }
-        }
-        _ => Unwritten::Failed(error),
+    if is_full(&error) {
+        Unwritten::Full { what: "the disk" }
+    } else {
+        Unwritten::Failed(error)
     }
 }
 
-/// Prepares a segment of the usual size. The caller has set `preparing`.
-pub(crate) fn prepare(shared: &Shared) {
-    let made = allocate(shared, shared.options.segment());
-    let mut state = shared.state();
-    state.preparing = false;
-    match made {
-        Ok(ready) => state.ready.push_back(ready),
-        // Whoever needs the segment tries again, and tells its sender.
-        Err(error) => tracing::debug!(%error, log = shared.name, "segment not prepared"),
+/// Whoever waits for what is being prepared goes on, even when preparing panics.
+struct Preparing<'a>(&'a Shared);
+
+impl Drop for Preparing<'_> {
+    fn drop(&mut self) {
+        self.0.state().preparing = false;
+        self.0.prepared.notify_all();
     }
-    drop(state);
-    shared.prepared.notify_all();
+}
+
+/// Prepares a segment of the usual size. The caller has set `preparing`. What is kept for the
+/// egress logs is for segments that are needed at once.
+pub(crate) fn prepare(shared: &Shared) {
+    let _preparing = Preparing(shared);
+    let options = &shared.options;
+    match allocate_leaving(shared, options.segment(), options.reserved()) {
+        Ok(ready) => shared.state().ready.push_back(ready),
+        Err(error) => {
+            // Whoever needs the segment tries again, and tells its sender.
+            tracing::debug!(%error, log = shared.name, "segment not prepared");
+            shared.state().prepare_after = Some(Instant::now() + options.retry_after * PAUSE);
+        }
+    }
 }

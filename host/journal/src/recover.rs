@@ -9,7 +9,6 @@ mod settle;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use crate::format::checkpoint::Checkpoint;
 use crate::keeper::Keeper;
@@ -38,13 +37,18 @@ pub struct RecoveredLog {
     pub expired_items: u64,
     /// Headers of segments and checkpoints that were damaged.
     pub damaged_headers: u64,
+    /// Segments that the disk gave in part or not at all. They are left as they are, and read again
+    /// at the next start.
+    pub unread: u64,
+    /// Records that may be in these: neither there nor lost.
+    pub unread_records: u64,
     /// Whether the last process that had it closed it. Also when there was none.
     pub ended_well: bool,
 }
 
 impl RecoveredLog {
     pub(crate) fn is_damaged(&self) -> bool {
-        self.lost > 0 || self.damaged_headers > 0
+        self.lost > 0 || self.damaged_headers > 0 || self.unread > 0
     }
 }
 
@@ -66,7 +70,7 @@ pub(crate) fn recover(
         return Err(OpenError::Damaged {
             path: shared.dir.clone(),
             lost: report.lost,
-            headers: report.damaged_headers,
+            headers: report.damaged_headers + report.unread,
         });
     }
     settle::expire(&shared, &mut report);
@@ -121,9 +125,4 @@ fn sync_tail(shared: &Shared, checkpoint: &Checkpoint) {
             tracing::warn!(log = shared.name, %error, "journal segment not synced");
         }
     }
-}
-
-/// How long ago a record may have been written.
-fn oldest(shared: &Shared) -> Option<SystemTime> {
-    shared.vfs.now().checked_sub(shared.options.max_age?)
 }

@@ -23,29 +23,34 @@ pub(crate) struct Found {
     pub(crate) broken: Vec<RecordHeader>,
 }
 
-/// Reads all of a segment that can be read; the rest is zeros.
-pub(crate) fn load(file: &dyn File, length: u64, bytes: &mut Vec<u8>) {
+/// Reads all of a segment that can be read; the rest is zeros. Whether there is no such rest.
+pub(crate) fn load(file: &dyn File, length: u64, bytes: &mut Vec<u8>) -> bool {
     let most = MAX_PAYLOAD + (1 << 20);
     bytes.clear();
     bytes.resize(usize::try_from(length.min(most)).unwrap_or_default(), 0);
     let mut offset = 0;
+    let mut whole = true;
     for piece in bytes.chunks_mut(PIECE) {
         if file.read_at(piece, offset).is_err() {
-            pages(file, piece, offset);
+            whole &= pages(file, piece, offset);
         }
         offset += u64::try_from(piece.len()).unwrap_or_default();
     }
+    whole
 }
 
-fn pages(file: &dyn File, piece: &mut [u8], offset: u64) {
+fn pages(file: &dyn File, piece: &mut [u8], offset: u64) -> bool {
     let mut offset = offset;
+    let mut whole = true;
     for page in piece.chunks_mut(PAGE) {
-        let read: io::Result<()> = file.read_at(page, offset);
-        if read.is_err() {
+        if let Err(error) = file.read_at(page, offset) {
+            // What was cut off is not there, and will not be.
+            whole &= error.kind() == io::ErrorKind::UnexpectedEof;
             page.fill(0);
         }
         offset += u64::try_from(page.len()).unwrap_or_default();
     }
+    whole
 }
 
 /// Goes through a segment from record to record. Where there is none it goes on at the next place
@@ -78,9 +83,7 @@ pub(crate) fn scan(bytes: &[u8], header: &SegmentHeader) -> Found {
 
 fn header_at(bytes: &[u8], offset: u64, header: &SegmentHeader) -> Option<RecordHeader> {
     let offset = usize::try_from(offset).ok()?;
-    let record = RecordHeader::decode(bytes.get(offset..)?, header.salt)?;
-    // Left from an earlier use of the file, against all odds of the salt.
-    (record.number >= header.base).then_some(record)
+    RecordHeader::decode(bytes.get(offset..)?, header.salt)
 }
 
 fn is_good(bytes: &[u8], offset: u64, record: &RecordHeader, salt: u64) -> bool {

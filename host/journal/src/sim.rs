@@ -5,7 +5,9 @@
 
 mod damage;
 mod disk;
+mod ends;
 mod faults;
+mod late;
 mod life;
 mod payload;
 mod points;

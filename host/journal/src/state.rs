@@ -7,12 +7,16 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use spandrel_pipeline::journal::{LogFill, Unfinished};
+use tokio::time::Instant;
 
 use crate::counters::{Counted, Quiet, Quota};
 use crate::finished::Finished;
 use crate::format::checkpoint::Checkpoint;
 use crate::options::Options;
 use crate::vfs::{File, Vfs};
+
+/// The year 2020, before this code was written: a clock that is behind it was not set.
+const CLOCK_SET: u64 = 1_577_836_800_000_000_000;
 
 /// What the threads of a log share.
 #[derive(Debug)]
@@ -89,6 +93,10 @@ pub(crate) struct State {
     pub(crate) ready: VecDeque<Ready>,
     /// Somebody prepares one.
     pub(crate) preparing: bool,
+    /// When the newest record was written: no later one is older, whatever the clock does.
+    pub(crate) last_written: u64,
+    /// The last one could not be prepared: not before.
+    pub(crate) prepare_after: Option<Instant>,
     /// Something is not in the last checkpoint.
     pub(crate) dirty: bool,
     pub(crate) items: u64,
@@ -115,7 +123,8 @@ impl Shared {
     /// Whether the caller should have a segment prepared now.
     pub(crate) fn begin_preparing(&self) -> bool {
         let mut state = self.state();
-        let wanted = state.ready.is_empty() && !state.preparing;
+        let early = state.prepare_after.is_some_and(|at| Instant::now() < at);
+        let wanted = state.ready.is_empty() && !state.preparing && !early;
         state.preparing |= wanted;
         wanted
     }
@@ -123,6 +132,29 @@ impl Shared {
     /// Counts bytes of a new file, for which room was taken.
     pub(crate) fn grew(&self, bytes: u64) {
         self.state().disk_bytes += bytes;
+    }
+
+    /// Finishes what is older than it may become: records, and their items. None while the clock
+    /// is behind the last record, or of a record from when it was not set: then nobody knows how
+    /// old one is.
+    pub(crate) fn expire(&self) -> (u64, u64) {
+        let now = self.vfs.now();
+        let oldest = self.options.max_age.and_then(|age| now.checked_sub(age));
+        let mut state = self.state();
+        let Some(oldest) = oldest
+            .map(nanos)
+            .filter(|_| nanos(now) >= state.last_written)
+        else {
+            return (0, 0);
+        };
+        let is_old = |entry: &Entry| (CLOCK_SET..oldest).contains(&entry.written);
+        let expired = state.records.iter().filter(|(_, entry)| is_old(entry));
+        let expired: Vec<(u64, u64)> = expired.map(|(n, entry)| (*n, entry.items)).collect();
+        for (number, _) in &expired {
+            state.finish(*number);
+        }
+        let items = expired.iter().map(|(_, items)| items).sum();
+        (u64::try_from(expired.len()).unwrap_or(u64::MAX), items)
     }
 
     /// Gives the room of a removed file back.

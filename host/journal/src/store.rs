@@ -6,7 +6,7 @@ mod opened;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -27,6 +27,9 @@ use opened::Parts;
 
 /// Logs that wait for a segment: more than a pipeline has.
 const MOST_ORDERS: usize = 1024;
+
+/// Between two looks at what may have become too old: little against any age that makes sense.
+const EXPIRY: Duration = Duration::from_secs(60);
 
 /// Why a journal was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -103,12 +106,12 @@ pub struct Store {
     orders: Orders,
     preparer: Mutex<Option<JoinHandle<()>>>,
     pub(crate) ingress: Arc<DurableLog>,
-    egress: Mutex<BTreeMap<String, Egress>>,
+    pub(crate) egress: Arc<Mutex<BTreeMap<String, Egress>>>,
     lock: Mutex<Option<Box<dyn Lock>>>,
 }
 
 #[derive(Debug)]
-struct Egress {
+pub(crate) struct Egress {
     log: Arc<DurableLog>,
     /// Whether an exporter asked for it.
     asked: bool,
@@ -155,10 +158,6 @@ impl Store {
             path: opened.options.dir.clone(),
             source,
         };
-        let preparer = std::thread::Builder::new()
-            .name("journal-prepare".into())
-            .spawn(move || prepare_each(&incoming))
-            .map_err(io)?;
         let mut logs = vec![opened.ingress.2.clone()];
         let egress = opened
             .egress
@@ -168,7 +167,12 @@ impl Store {
                 let log = Arc::new(DurableLog::new(shared, keeper));
                 (name, Egress { log, asked: false })
             });
-        let egress = egress.collect();
+        let egress = Arc::new(Mutex::new(egress.collect()));
+        let kept = Arc::clone(&egress);
+        let preparer = std::thread::Builder::new()
+            .name("journal-prepare".into())
+            .spawn(move || prepare_each(&incoming, &kept))
+            .map_err(io)?;
         let (shared, keeper, _) = opened.ingress;
         let ingress = DurableLog::new(shared, keeper);
         ingress.start(&orders).map_err(io)?;
@@ -185,7 +189,7 @@ impl Store {
             orders,
             preparer: Mutex::new(Some(preparer)),
             ingress: Arc::new(ingress),
-            egress: Mutex::new(egress),
+            egress,
             lock: Mutex::new(Some(opened.lock)),
         };
         Ok((Arc::new(store), recovered))
@@ -286,10 +290,33 @@ impl Journal for Store {
     }
 }
 
-/// The thread that prepares segments.
-fn prepare_each(orders: &Receiver<Option<Arc<Shared>>>) {
-    while let Ok(Some(shared)) = orders.recv() {
-        prepare(&shared);
+/// The thread that prepares segments, and looks each minute after the logs that nobody has.
+fn prepare_each(orders: &Receiver<Option<Arc<Shared>>>, egress: &Mutex<BTreeMap<String, Egress>>) {
+    let mut expired = Instant::now();
+    loop {
+        match orders.recv_timeout(EXPIRY.saturating_sub(expired.elapsed())) {
+            Ok(Some(shared)) => prepare(&shared),
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(None) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if expired.elapsed() >= EXPIRY {
+            expire_unused(egress);
+            expired = Instant::now();
+        }
+    }
+}
+
+/// Finishes what is too old in the logs of exporters that are no more: nobody reads these, and they
+/// would fill the journal. Those of the others are for who reads them, and keeps books of it.
+pub(crate) fn expire_unused(egress: &Mutex<BTreeMap<String, Egress>>) {
+    let unused: Vec<Arc<DurableLog>> = {
+        let egress = egress.lock().unwrap_or_else(PoisonError::into_inner);
+        let unused = egress.values();
+        let unused = unused.filter(|egress| !egress.asked || Arc::strong_count(&egress.log) == 1);
+        unused.map(|egress| Arc::clone(&egress.log)).collect()
+    };
+    for log in unused {
+        log.expire();
     }
 }
 
@@ -304,9 +331,18 @@ fn report(dir: &Path, recovered: &Recovered) {
         %dir, elapsed_ms, records, items, expired, torn, ended_well,
         "journal opened"
     );
+    for log in recovered.logs.iter().filter(|log| log.expired > 0) {
+        let exporter = log.exporter.as_deref().unwrap_or_default();
+        let (records, items) = (log.expired, log.expired_items);
+        tracing::warn!(%dir, exporter, records, items, "journal records expired");
+    }
     for log in recovered.logs.iter().filter(|log| log.is_damaged()) {
         let exporter = log.exporter.as_deref().unwrap_or_default();
         let (lost, headers) = (log.lost, log.damaged_headers);
-        tracing::error!(%dir, exporter, lost, headers, "journal damaged");
+        let (unread, unread_records) = (log.unread, log.unread_records);
+        tracing::error!(
+            %dir, exporter, lost, headers, unread, unread_records,
+            "journal damaged"
+        );
     }
 }

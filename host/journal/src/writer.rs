@@ -17,6 +17,7 @@ use crate::prepare::{allocate, refusal};
 use crate::state::{Entry, Ready, Segment, Shared};
 use crate::vfs::File;
 use group::Group;
+use late::Behind;
 
 /// A batch that is to be a record.
 #[derive(Clone, Debug)]
@@ -30,8 +31,8 @@ pub(crate) struct Batch {
 pub(crate) struct Writer {
     shared: Arc<Shared>,
     current: Option<Current>,
-    /// Records below are on the disk.
-    synced: u64,
+    /// Segments that were left with records that nobody has synced, oldest first.
+    behind: Vec<Behind>,
     /// The disk was full or failed: it is not tried again before.
     refusing: Option<(Instant, Unwritten)>,
     /// That it refuses batches is in the log.
@@ -51,6 +52,8 @@ struct Current {
     tail: u64,
     /// It is as large as one batch, and goes with it.
     single: bool,
+    /// The first of its records that are acknowledged and not synced.
+    unsynced: Option<u64>,
 }
 
 impl Current {
@@ -85,11 +88,10 @@ pub(crate) fn again(error: &Unwritten) -> Unwritten {
 
 impl Writer {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let synced = shared.state().next;
         Self {
             shared,
             current: None,
-            synced,
+            behind: Vec::new(),
             refusing: None,
             reported: false,
             wants_segment: false,
@@ -148,7 +150,11 @@ impl Writer {
     /// never used again.
     fn try_commit(&mut self, batches: &[Batch]) -> Result<(usize, u64), Unwritten> {
         let now = crate::state::nanos(self.shared.vfs.now());
-        let next = self.shared.state().next;
+        let (next, now) = {
+            let mut state = self.shared.state();
+            state.last_written = state.last_written.max(now);
+            (state.next, state.last_written)
+        };
         let mut failed = None;
         for _ in 0..2 {
             let lengths = || batches.iter().map(|batch| length(&batch.bytes));
@@ -166,7 +172,9 @@ impl Writer {
                     return Ok((count, next));
                 }
                 Err(error) => {
-                    self.fence(&error);
+                    // With [`Sync::Group`] it may have been the sync, and nothing was left
+                    // unsynced before; otherwise it was the write.
+                    self.fence(&error, false);
                     failed = Some(error);
                 }
             }
@@ -231,6 +239,7 @@ impl Writer {
             begun: false,
             tail: FIRST,
             single: needed > usual,
+            unsynced: None,
         })
     }
 
@@ -250,7 +259,6 @@ impl Writer {
             return Err(io::ErrorKind::NotFound.into());
         };
         if !current.begun {
-            current.header.base = group.base();
             let sector = current.header.encode();
             current.file.write_at(&[&sector], 0)?;
             current
@@ -280,8 +288,11 @@ impl Writer {
         }
         state.next += u64::try_from(entries.len()).unwrap_or_default();
         state.dirty = true;
-        if self.shared.options.sync == Sync::Group {
-            self.synced = state.next;
+        if self.shared.options.sync != Sync::Group
+            && let Some(current) = &mut self.current
+        {
+            let first = entries.first().map(|(number, _)| *number);
+            current.unsynced = current.unsynced.or(first);
         }
     }
 
@@ -289,16 +300,23 @@ impl Writer {
     fn seal(&mut self) {
         if let Some(current) = self.current.take() {
             self.shared.state().seal(current.header.id, false);
+            self.leave_behind(current, false);
         }
     }
 
-    /// Never uses the current segment again: what a disk did with a write that failed is unknown,
-    /// and a second sync would not tell.
-    fn fence(&mut self, error: &io::Error) {
-        add(&self.shared.counted.failures, 1);
+    /// Never writes to the current segment again: what a disk did with a write that failed is
+    /// unknown. What was acknowledged in it before may still be synced, once; when it is a sync
+    /// that failed, a second one would not tell.
+    fn fence(&mut self, error: &io::Error, sync_failed: bool) {
+        self.failed(error);
         if let Some(current) = self.current.take() {
             self.shared.state().seal(current.header.id, true);
+            self.leave_behind(current, sync_failed);
         }
+    }
+
+    fn failed(&self, error: &io::Error) {
+        add(&self.shared.counted.failures, 1);
         if let Some(repeated) = self.shared.quiet.repeated() {
             let log = &self.shared.name;
             tracing::error!(log, repeated, %error, "journal segment fenced");

@@ -24,6 +24,8 @@ pub(crate) struct Files {
     pub(crate) spare: Vec<Spare>,
     /// Headers and checkpoints that are not what was written.
     pub(crate) damaged: u64,
+    /// Segments whose headers the disk does not give: left as they are.
+    pub(crate) unread: u64,
     /// A checkpoint is not what was written. When the machine went away that is to be expected of
     /// those that were not synced.
     torn_slot: bool,
@@ -60,6 +62,7 @@ impl Files {
             segments: Vec::new(),
             spare: Vec::new(),
             damaged: 0,
+            unread: 0,
             torn_slot: false,
         };
         let slots: Vec<String> = (0..SLOTS).map(slot_name).collect();
@@ -137,6 +140,8 @@ impl Files {
         state.next_id = state.next_id.max(id.saturating_add(1));
         drop(state);
         let heads = [Some(0), length.checked_sub(SECTOR)].map(|offset| head(&*file, offset));
+        let unread = heads.iter().any(Option::is_none);
+        let heads = heads.map(|head| head.unwrap_or(Head::Blank));
         let damaged = heads.iter().filter(|head| **head == Head::Damaged).count();
         self.damaged += u64::try_from(damaged).unwrap_or_default();
         let mut best: Option<SegmentHeader> = None;
@@ -157,6 +162,8 @@ impl Files {
                 file,
                 length,
             }),
+            // Nobody knows what is in it. It may be read at the next start.
+            None if unread => self.unread += 1,
             None => self.spare.push(Spare {
                 ready: Ready { id, file },
                 length,
@@ -166,12 +173,12 @@ impl Files {
     }
 }
 
-/// What cannot be read is damaged; what is not there is blank.
-fn head(file: &dyn File, offset: Option<u64>) -> Head {
+/// What is not there is blank; none when the disk does not give it.
+fn head(file: &dyn File, offset: Option<u64>) -> Option<Head> {
     let mut sector = [0; 512];
     match offset.map(|offset| file.read_at(&mut sector, offset)) {
-        Some(Ok(())) => SegmentHeader::decode(&sector),
-        Some(Err(error)) if error.kind() != io::ErrorKind::UnexpectedEof => Head::Damaged,
-        _ => Head::Blank,
+        Some(Ok(())) => Some(SegmentHeader::decode(&sector)),
+        Some(Err(error)) if error.kind() != io::ErrorKind::UnexpectedEof => None,
+        _ => Some(Head::Blank),
     }
 }

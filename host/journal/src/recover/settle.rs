@@ -1,21 +1,28 @@
 //! From what was found to what there is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::RecoveredLog;
 use super::files::{Files, Live};
-use super::{RecoveredLog, oldest};
 use crate::counters::add;
+use crate::finished::Finished;
 use crate::format::checkpoint::Checkpoint;
 use crate::format::{RecordHeader, footprint};
 use crate::scan::{Found, load, scan};
-use crate::state::{Entry, Segment, Shared, nanos};
+use crate::state::{Entry, Segment, Shared, State};
 use crate::store::OpenError;
+
+/// Segments are begun after those that were not read by at least this many places: more than are
+/// begun between one that stays and the last.
+const ORDERS_APART: u64 = 1 << 32;
 
 /// What all segments have.
 pub(super) struct Scanned {
     /// The record with each number, and where it is: in the last segment that may have it.
     good: BTreeMap<u64, (u64, u64, RecordHeader)>,
     broken: Vec<RecordHeader>,
+    /// Segments that the disk gave only in part.
+    unread: BTreeSet<u64>,
     /// All numbers below were acknowledged.
     promised: u64,
 }
@@ -25,6 +32,7 @@ pub(super) fn scan_all(shared: &Shared, files: &Files) -> Result<Scanned, OpenEr
     let mut scanned = Scanned {
         good: BTreeMap::new(),
         broken: Vec::new(),
+        unread: BTreeSet::new(),
         promised: 0,
     };
     // A later segment that begins with a number was begun because what an earlier one has from
@@ -37,7 +45,9 @@ pub(super) fn scan_all(shared: &Shared, files: &Files) -> Result<Scanned, OpenEr
     }
     let mut bytes = Vec::new();
     for (live, limit) in files.segments.iter().zip(limits.into_iter().rev()) {
-        load(&*live.file, live.length.min(live.header.size), &mut bytes);
+        if !load(&*live.file, live.length.min(live.header.size), &mut bytes) {
+            scanned.unread.insert(live.header.id);
+        }
         scanned.take(live, scan(&bytes, &live.header), limit);
     }
     let (name, segments) = (&shared.name, files.segments.len());
@@ -79,20 +89,7 @@ pub(super) fn settle(
     let new = files.segments.is_empty() && files.checkpoint.is_none() && files.damaged == 0;
     report.ended_well = new || (checkpoint.clean && next == checkpoint.next);
 
-    let mut finished = checkpoint.finished.clone();
-    if files.checkpoint.is_none() {
-        // What is before everything we have was given up with its segments.
-        let oldest = files.segments.iter().map(|live| live.header.base).min();
-        finished.insert_range(0, oldest.unwrap_or_default());
-    }
-    let mut known = finished.clone();
-    for number in scanned.good.keys() {
-        known.insert(*number);
-    }
-    for (start, end) in known.gaps(next) {
-        report.lost += end.min(promised).saturating_sub(start);
-        finished.insert_range(start, end);
-    }
+    let finished = finished(files, checkpoint, scanned, (next, promised), report);
     let torn = scanned.broken.iter();
     let torn = torn.filter(|record| record.number >= promised);
     report.torn_bytes = torn.map(|record| footprint(u64::from(record.length))).sum();
@@ -106,17 +103,72 @@ pub(super) fn settle(
         .segments
         .last()
         .map_or(0, |live| live.header.order + 1);
+    if files.unread > 0 {
+        // One of these may have a later place than all that were read.
+        state.next_order = state.next_order.saturating_add(ORDERS_APART);
+    }
     state.attempts = checkpoint.attempts.iter().copied().collect();
     state.tried_below = if report.ended_well {
         checkpoint.tried_below
     } else {
         next
     };
+    place(&mut state, files, scanned);
+    let times = scanned.good.values().map(|(_, _, record)| record.written);
+    state.last_written = times.max().unwrap_or_default();
+    let kept: Vec<u64> = state.attempts.keys().copied().collect();
+    for number in kept {
+        if !state.records.contains_key(&number) {
+            state.attempts.remove(&number);
+        }
+    }
+    count(&state.fill(), report);
+}
+
+/// Which numbers below `next` are finished, with those that are lost: all below `promised` were
+/// acknowledged.
+fn finished(
+    files: &Files,
+    checkpoint: &Checkpoint,
+    scanned: &Scanned,
+    (next, promised): (u64, u64),
+    report: &mut RecoveredLog,
+) -> Finished {
+    let mut finished = checkpoint.finished.clone();
+    if files.checkpoint.is_none() {
+        // What is before everything we have was given up with its segments.
+        let bases = files.segments.iter().map(|live| live.header.base);
+        let moved = scanned.broken.iter().map(|record| record.number);
+        let oldest = bases.chain(moved).chain(scanned.good.keys().copied()).min();
+        finished.insert_range(0, oldest.unwrap_or_default());
+    }
+    let mut known = finished.clone();
+    for number in scanned.good.keys() {
+        known.insert(*number);
+    }
+    let unread = u64::try_from(scanned.unread.len()).unwrap_or_default();
+    report.unread = files.unread + unread;
+    for (start, end) in known.gaps(next) {
+        let missing = end.min(promised).saturating_sub(start);
+        if report.unread > 0 {
+            // It may be in what was not read. Then it is there at the next start.
+            report.unread_records += missing;
+            continue;
+        }
+        report.lost += missing;
+        finished.insert_range(start, end);
+    }
+    finished
+}
+
+/// The segments, and what is in them and not finished.
+fn place(state: &mut State, files: &Files, scanned: &Scanned) {
     for live in &files.segments {
         let segment = Segment {
             size: live.length,
             salt: live.header.salt,
-            unfinished: 0,
+            // What was not read holds it as a record does.
+            unfinished: u64::from(scanned.unread.contains(&live.header.id)),
             sealed: true,
             fenced: false,
             file: None,
@@ -135,13 +187,6 @@ pub(super) fn settle(
             state.add(*number, entry);
         }
     }
-    let kept: Vec<u64> = state.attempts.keys().copied().collect();
-    for number in kept {
-        if !state.records.contains_key(&number) {
-            state.attempts.remove(&number);
-        }
-    }
-    count(&state.fill(), report);
 }
 
 fn count(fill: &spandrel_pipeline::journal::LogFill, report: &mut RecoveredLog) {
@@ -152,17 +197,8 @@ fn count(fill: &spandrel_pipeline::journal::LogFill, report: &mut RecoveredLog) 
 
 /// Finishes what is older than it may become.
 pub(super) fn expire(shared: &Shared, report: &mut RecoveredLog) {
-    let Some(oldest) = oldest(shared).map(nanos) else {
-        return;
-    };
-    let mut state = shared.state();
-    let expired = state.records.iter();
-    let expired = expired.filter(|(_, entry)| entry.written < oldest);
-    let expired: Vec<(u64, u64)> = expired.map(|(n, entry)| (*n, entry.items)).collect();
-    for (number, items) in expired {
-        state.finish(number);
-        report.expired += 1;
-        report.expired_items += items;
-    }
-    count(&state.fill(), report);
+    let (expired, items) = shared.expire();
+    report.expired += expired;
+    report.expired_items += items;
+    count(&shared.state().fill(), report);
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::disk::SimDisk;
+use super::disk::{Call, SimDisk};
 use super::payload::identify;
 use super::rig::{Rig, contents, options};
 use crate::format::checkpoint::{Checkpoint, Slot};
@@ -214,4 +214,82 @@ fn strict_refuses_damage() {
     closed.files.get_mut(&path).unwrap()[start + 60] ^= 1;
     let refused = open(&closed.files, &options);
     assert!(matches!(refused, Err(OpenError::Damaged { lost: 1, .. })));
+}
+
+/// A disk that does not give its bytes for a while destroys nothing: whichever reads fail while a
+/// journal opens, and whatever is done with it then, at the next start everything is there, and
+/// nothing was said to be lost.
+#[test]
+fn unread_bytes_are_left_alone() {
+    let options = options();
+    for first in 0.. {
+        let disk = SimDisk::new();
+        let mut rig = Rig::new(disk.clone(), &options);
+        for _ in 0..8 {
+            rig.append(0, &[1500; 4]);
+        }
+        for number in 0..6 {
+            rig.finish(0, number);
+        }
+        rig.close();
+        rig.logs.clear();
+        let segment = |call: &Call| match call {
+            Call::Read(path) => path.file_name().unwrap() != "checkpoint-0",
+            _ => false,
+        };
+        let (told, came) = std::sync::mpsc::channel();
+        let mut reads = 0;
+        disk.faults(Some(Box::new(move |call| {
+            reads += usize::from(segment(call));
+            let fault = segment(call) && (first..first + 2).contains(&(reads - 1));
+            fault.then(|| told.send(()).unwrap());
+            fault.then_some(std::io::ErrorKind::Other)
+        })));
+        rig.logs = super::rig::open(&disk, &options).unwrap();
+        disk.faults(None);
+        let report = &rig.logs[0].report;
+        assert_eq!((report.lost, report.damaged_headers), (0, 0), "{report:?}");
+        let there = contents(&rig.logs[0]);
+        let missing = rig.owed[0].records.len() - there.len();
+        assert_eq!(report.unread_records, missing as u64);
+        for _ in 0..3 {
+            rig.append(0, &[1500; 4]);
+        }
+        for number in there.into_keys() {
+            rig.finish(0, number);
+        }
+        rig.tick(0);
+        rig.close();
+        rig.reopen(&options);
+        assert_eq!(rig.owed[0].records.len(), 12 + missing);
+        if came.try_iter().count() < 2 {
+            assert!(first > 10, "{first} reads");
+            break;
+        }
+    }
+}
+
+/// With `strict` what cannot be read refuses the start, too.
+#[test]
+fn strict_refuses_what_it_cannot_read() {
+    let options = Options {
+        strict: true,
+        ..options()
+    };
+    let disk = SimDisk::new();
+    let mut rig = Rig::new(disk.clone(), &options);
+    rig.append(0, &[1500; 4]);
+    rig.close();
+    rig.logs.clear();
+    disk.faults(Some(Box::new(|call| match call {
+        Call::Read(path) if path.to_str().unwrap().contains("segment") => {
+            Some(std::io::ErrorKind::Other)
+        }
+        _ => None,
+    })));
+    let refused = super::rig::open(&disk, &options);
+    assert!(matches!(refused, Err(OpenError::Damaged { .. })));
+    disk.faults(None);
+    rig.reopen(&options);
+    assert_eq!(rig.owed[0].records.len(), 4);
 }

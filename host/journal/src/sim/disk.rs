@@ -112,6 +112,7 @@ impl SimDisk {
         let mut tree = Tree::default();
         tree.now.insert("/".into(), Node::Dir);
         tree.durable = tree.now.clone();
+        tree.seconds = 1_800_000_000;
         Self(Arc::new(Mutex::new(tree)))
     }
 
@@ -139,6 +140,11 @@ impl SimDisk {
 
     pub(crate) fn pass(&self, seconds: u64) {
         self.tree().seconds += seconds;
+    }
+
+    /// Sets the clock, to seconds since 1970.
+    pub(crate) fn set(&self, seconds: u64) {
+        self.tree().seconds = seconds;
     }
 
     /// The content of all files.
@@ -185,7 +191,12 @@ impl SimDisk {
 
     /// The process is killed: what it wrote is there.
     pub(crate) fn kill(&self) {
-        self.tree().revive();
+        let mut tree = self.tree();
+        tree.revive();
+        // Another process does not know, and is not told.
+        for inode in &mut tree.inodes {
+            inode.sync_failed = false;
+        }
     }
 }
 

@@ -1,9 +1,13 @@
 //! Every call fails once, and for a while.
 
+use std::collections::HashMap;
 use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use super::disk::{Call, SimDisk};
 use super::rig::{Rig, options};
+use crate::options::{Options, Sync};
 
 /// Work during which calls fail. How many batches were refused.
 fn work(rig: &mut Rig) -> usize {
@@ -118,10 +122,139 @@ fn the_quota_is_kept() {
     let owed = rig.owed[0].records.len();
     assert_eq!(super::rig::contents(&rig.logs[0]).len(), owed);
     assert!(owed > 400, "{owed}");
-    for number in 0..20 {
+    // What the exporter's log has taken is free first.
+    for number in 0..60 {
         rig.finish(0, number);
     }
     rig.tick(0);
     assert_eq!(rig.append(0, &[1500]), 0);
     rig.reopen(&options);
+}
+
+/// A disk that is full is not asked for the next segment again and again: whoever needs one asks.
+#[test]
+fn a_full_disk_is_left_alone() {
+    let options = Options {
+        retry_after: Duration::from_secs(60),
+        ..options()
+    };
+    let disk = SimDisk::new();
+    let mut rig = Rig::new(disk.clone(), &options);
+    rig.append(0, &[100]);
+    let (told, asked) = std::sync::mpsc::channel();
+    disk.faults(Some(Box::new(move |call| {
+        let full = matches!(call, Call::Allocate(..));
+        full.then(|| told.send(()).unwrap());
+        full.then_some(ErrorKind::StorageFull)
+    })));
+    for _ in 0..100 {
+        rig.prepare(0);
+    }
+    assert_eq!(asked.try_iter().count(), 1);
+    assert_eq!(rig.append(0, &[100]), 0);
+}
+
+/// What the ingress log leaves to the egress logs is several segments, however small a journal is,
+/// and no log keeps one of them for later.
+#[test]
+fn several_exporters_have_room() {
+    let options = options();
+    let mut rig = Rig::new(SimDisk::new(), &options);
+    while rig.append(0, &[3000]) == 0 {}
+    let held = |rig: &Rig| rig.logs[1].shared.state().ready.len();
+    for _ in 0..20 {
+        rig.append(1, &[6000]);
+        rig.prepare(1);
+        let numbers: Vec<u64> = rig.owed[1].records.keys().copied().collect();
+        for number in numbers {
+            rig.finish(1, number);
+        }
+        rig.tick(1);
+        assert_eq!(held(&rig), 0);
+    }
+    let segment = options.segment();
+    assert!(options.reserved() >= 4 * segment);
+    rig.quota_holds(&options);
+}
+
+/// The exporter's log syncs before it says yes, however the ingress log does: what comes from there
+/// is finished there.
+#[test]
+fn an_exporters_log_always_syncs() {
+    for sync in [Sync::None, Sync::Interval(Duration::from_secs(1))] {
+        let options = Options { sync, ..options() };
+        let disk = SimDisk::new();
+        let mut rig = Rig::new(disk.clone(), &options);
+        assert_eq!(rig.append(1, &[500; 3]), 0);
+        disk.lose_power(&mut |_| 0);
+        rig.reopen(&options);
+        assert_eq!(rig.owed[1].records.len(), 3);
+    }
+}
+
+/// A disk without room: what would make a file longer or is new fails, until something is removed.
+fn fill(disk: &SimDisk) {
+    let files = disk.files().into_iter();
+    let mut lengths: HashMap<PathBuf, u64> = files
+        .map(|(path, content)| (path, content.len() as u64))
+        .collect();
+    let mut free = 0;
+    disk.faults(Some(Box::new(move |call| {
+        let (path, end) = match call {
+            Call::Create(path) => (path, 0),
+            Call::Allocate(path, length) => (path, *length),
+            Call::Write(path, offset, length) => (path, offset + *length as u64),
+            Call::Remove(path) => {
+                free += lengths.remove(path).unwrap_or_default();
+                return None;
+            }
+            _ => return None,
+        };
+        let length = lengths.entry(path.clone()).or_default();
+        let more = end.saturating_sub(*length);
+        if more > free {
+            return Some(ErrorKind::StorageFull);
+        }
+        free -= more;
+        *length += more;
+        None
+    })));
+}
+
+/// On a full disk segments are given up, however many ranges of finished records the checkpoint
+/// that says so has: there is room for it from the start, or a segment that is not used makes some.
+#[test]
+fn a_full_disk_is_made_room_on() {
+    for (batches, spare) in [(8000, false), (16_000, true)] {
+        let options = Options {
+            max_bytes: 64 << 20,
+            segment_bytes: 256 << 10,
+            ..options()
+        };
+        let disk = SimDisk::new();
+        let mut rig = Rig::new(disk.clone(), &options);
+        rig.tick(0);
+        rig.tick(0);
+        for _ in 0..batches / 100 {
+            rig.append(0, &[16; 100]);
+        }
+        if spare {
+            rig.prepare(0);
+        }
+        fill(&disk);
+        let segments = rig.logs[0].shared.state().segments.len();
+        for number in (0..batches).step_by(2) {
+            rig.finish(0, number);
+        }
+        rig.tick(0);
+        for number in (0..5000).filter(|number| number % 2 == 1) {
+            rig.finish(0, number);
+        }
+        rig.tick(0);
+        assert!(rig.logs[0].shared.state().segments.len() < segments);
+        disk.lose_power(&mut |_| 0);
+        disk.faults(None);
+        rig.reopen(&options);
+        assert_eq!(rig.owed[0].records.len() as u64, batches / 2 - 2500);
+    }
 }

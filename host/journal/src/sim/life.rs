@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use spandrel_pipeline::journal::Journal;
+
 use super::disk::SimDisk;
+use super::payload::payload;
 use super::rig::{Rig, contents, options};
 use crate::options::{Options, Sync};
+use crate::store::{Store, expire_unused};
 
 /// How often records were tried survives the death of the process; those of a process that did not
 /// end well were tried once at least, and after one that did, as often as was said.
@@ -57,6 +61,78 @@ fn old_records_expire() {
     assert_eq!(contents(&logs[0]).into_keys().collect::<Vec<_>>(), [2]);
     assert_eq!((logs[0].report.expired, logs[0].report.lost), (2, 0));
     assert_eq!(logs[0].report.records, 1);
+}
+
+/// A clock that jumps ends nothing: neither one that was behind when the records were written, nor
+/// one that is behind now; no record is older than the one before it.
+#[test]
+fn a_clock_that_jumps_ends_nothing() {
+    let options = Options {
+        max_age: Some(Duration::from_secs(60)),
+        ..options()
+    };
+    let disk = SimDisk::new();
+    let mut rig = Rig::new(disk.clone(), &options);
+    // As a machine starts that has no clock of its own.
+    disk.set(1000);
+    rig.append(0, &[100, 100]);
+    rig.close();
+    disk.set(1_800_000_000);
+    rig.reopen(&options);
+    assert_eq!(rig.owed[0].records.len(), 2);
+    rig.append(0, &[100]);
+    disk.set(1_800_000_000 - 3600);
+    rig.append(0, &[100]);
+    let written = |rig: &Rig| {
+        let unfinished = rig.logs[0].shared.state().unfinished(2, 2);
+        unfinished
+            .iter()
+            .map(|found| found.written)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(written(&rig)[0], written(&rig)[1]);
+    rig.reopen(&options);
+    assert_eq!(rig.owed[0].records.len(), 4);
+    disk.set(1_800_000_000 + 61);
+    let logs = super::rig::open(&disk, &options).unwrap();
+    assert_eq!(logs[0].report.expired, 2);
+}
+
+/// What waits for an exporter that nobody has any more ends at its age without another start, and
+/// its room is free; what somebody has is left to them.
+#[tokio::test]
+async fn what_nobody_has_expires() {
+    let options = Options {
+        max_age: Some(Duration::from_secs(60)),
+        ..options()
+    };
+    let disk = SimDisk::new();
+    let open = || {
+        Store::open_on(Arc::new(disk.clone()), options.clone())
+            .unwrap()
+            .0
+    };
+    let store = open();
+    for name in ["gone", "retired", "there"] {
+        let log = store.egress(name).unwrap();
+        for batch in 0..20 {
+            log.append(payload(batch, 3000), 1).await.unwrap();
+        }
+    }
+    store.close().unwrap();
+    drop(store);
+    let store = open();
+    let there = store.egress("there").unwrap();
+    drop(store.egress("retired").unwrap());
+    let bytes = store.counters().disk_bytes;
+    expire_unused(&store.egress);
+    assert_eq!(store.orphans(), [("gone".to_owned(), 20)]);
+    disk.pass(61);
+    expire_unused(&store.egress);
+    assert_eq!(store.orphans(), []);
+    assert_eq!(store.egress("retired").unwrap().fill().records, 0);
+    assert_eq!(there.fill().records, 20);
+    assert!(store.counters().disk_bytes < bytes - 40_000);
 }
 
 /// With an interval a record is acknowledged without a sync, which comes later. When that sync

@@ -135,9 +135,8 @@ impl Rig {
     /// What the keeper's thread does at its tick.
     pub(crate) fn tick(&mut self, log: usize) {
         let log = &mut self.logs[log];
-        if log.keeper.checkpoint().is_ok() {
-            drop(log.keeper.reclaim());
-        }
+        drop(log.keeper.checkpoint());
+        drop(log.keeper.reclaim());
     }
 
     pub(crate) fn close(&mut self) {

@@ -9,7 +9,7 @@ use super::OpenError;
 use super::names::{from_dir_name, to_dir_name};
 use crate::counters::{Counted, Quiet, Quota};
 use crate::keeper::Keeper;
-use crate::options::Options;
+use crate::options::{Options, Sync};
 use crate::recover::{RecoveredLog, recover};
 use crate::state::{Shared, State};
 use crate::vfs::{Lock, LockError, Vfs, ensure_dir};
@@ -80,20 +80,27 @@ impl Parts<'_> {
     /// The log of this exporter, or the one at the door.
     pub(crate) fn log(&self, exporter: Option<&str>) -> Result<Read, OpenError> {
         let dir = &self.options.dir;
-        let (name, dir, reserved) = match exporter {
+        let (name, dir, reserved, sync) = match exporter {
             None => (
                 "ingress".into(),
                 dir.join("ingress"),
                 self.options.reserved(),
+                self.options.sync,
             ),
             Some(exporter) => {
                 let name = format!("egress/{exporter}");
-                (name, dir.join("egress").join(to_dir_name(exporter)), 0)
+                let dir = dir.join("egress").join(to_dir_name(exporter));
+                // The record that it comes from is finished then, and may have been synced.
+                (name, dir, 0, Sync::Group)
             }
+        };
+        let options = Options {
+            sync,
+            ..Options::clone(self.options)
         };
         let shared = Shared {
             vfs: Arc::clone(self.vfs),
-            options: Arc::clone(self.options),
+            options: Arc::new(options),
             name,
             dir,
             reserved,

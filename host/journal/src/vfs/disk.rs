@@ -9,6 +9,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
 use super::{File, Lock, LockError, Vfs};
 
 /// Parts in one call: Linux takes 1024.
@@ -124,7 +127,7 @@ impl File for DiskFile {
                 let written = match rustix::io::pwritev(&self.0, left, offset) {
                     Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                     Ok(written) => written,
-                    Err(rustix::io::Errno::INTR) => continue,
+                    Err(Errno::INTR) => continue,
                     Err(error) => return Err(error.into()),
                 };
                 IoSlice::advance_slices(&mut left, written);
@@ -135,6 +138,13 @@ impl File for DiskFile {
     }
 
     fn allocate(&self, length: u64) -> io::Result<()> {
+        // A full disk is met here, before anything is written. Where it is not known how, the
+        // zeros meet it.
+        let flags = FallocateFlags::empty();
+        match rustix::fs::fallocate(&self.0, flags, 0, length) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR | Errno::INVAL) | Ok(()) => {}
+            Err(error) => return Err(error.into()),
+        }
         let mut offset = 0;
         while offset < length {
             let step = usize::try_from(length - offset).unwrap_or(usize::MAX);

@@ -11,7 +11,7 @@ const PADDING: [u8; 16] = [0; 16];
 
 #[derive(Clone, Debug)]
 pub(super) struct Record {
-    number: u64,
+    pub(super) number: u64,
     pub(super) bytes: Bytes,
     items: u64,
     written: u64,
@@ -54,12 +54,6 @@ pub(super) struct Group {
 impl Group {
     pub(super) fn new(records: Vec<Record>, promised: u64) -> Self {
         Self { records, promised }
-    }
-
-    /// The number that a segment begins with when this is the first in it.
-    pub(super) fn base(&self) -> u64 {
-        let first = self.records.first().map(|record| record.number);
-        first.unwrap_or_default().min(self.promised)
     }
 
     pub(super) fn heads(&self, salt: u64) -> Vec<[u8; 48]> {

@@ -105,7 +105,7 @@ impl Vfs for SimDisk {
     }
 
     fn now(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + self.tree().seconds)
+        SystemTime::UNIX_EPOCH + Duration::from_secs(self.tree().seconds)
     }
 
     fn salt(&self) -> u64 {
