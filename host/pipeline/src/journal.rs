@@ -50,7 +50,7 @@ pub trait Log: Send + Sync + fmt::Debug {
     /// The bytes of a record that is not finished.
     fn read(&self, record: u64) -> BoxFuture<'static, Result<Bytes, Unreadable>>;
 
-    /// Sets how often each of these records has been tried, so that it survives the death of this
+    /// Marks each of these records: how far tries of it came. The mark survives the death of this
     /// process (not of the machine) once this resolves.
     fn set_attempts(&self, attempts: Vec<(u64, u8)>) -> BoxFuture<'static, io::Result<()>>;
 
@@ -59,6 +59,12 @@ pub trait Log: Send + Sync + fmt::Debug {
 
     /// The number of the first record that this process adds: what is below was there at the start.
     fn first_new(&self) -> u64;
+
+    /// What was written before is too old to be sent: the pipeline finishes and counts it. None when
+    /// nothing is ever too old.
+    fn expired_before(&self) -> Option<SystemTime> {
+        None
+    }
 
     /// How much is in it.
     fn fill(&self) -> LogFill;
@@ -73,8 +79,9 @@ pub struct Unfinished {
     pub items: u64,
     /// Length of its batch.
     pub bytes: usize,
-    /// How often it was tried and not seen to get through: what [`Log::set_attempts`] set last; for
-    /// records of a process that did not end well at least 1.
+    /// What [`Log::set_attempts`] set last. For a record of which it set nothing 0, or 1 when a process
+    /// did not end well that had it: then it may have been in flight. The pipeline has a meaning for
+    /// other values, the log has none.
     pub attempts: u8,
     /// When it was written, by the wall clock.
     pub written: SystemTime,

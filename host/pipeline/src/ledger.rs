@@ -19,6 +19,7 @@ pub use self::stage::{Column, GenerationBooks, StageBooks};
 pub use self::tally::{Account, Reason, Tally};
 pub(crate) use self::tally::{End, Source};
 use crate::completion::Guard;
+use crate::journal::Unfinished;
 
 /// The books of one pipeline. Cheap to share; read it with [`Ledger::books`].
 #[derive(Debug)]
@@ -186,12 +187,18 @@ impl Ledger {
     }
 
     /// Items of a record of an exporter's log that are in its queue now.
-    pub(crate) fn load(self: &Arc<Self>, exporter: usize, items: u64, guard: Guard) -> Tally {
+    pub(crate) fn load(
+        self: &Arc<Self>,
+        exporter: usize,
+        record: &Unfinished,
+        guard: Guard,
+    ) -> Tally {
+        let items = record.items;
         self.post_exporter(exporter, |column| {
             column.on_disk = column.on_disk.saturating_sub(items);
             column.queued += items;
         });
-        Tally::on_disk(Arc::clone(self), exporter, items, guard)
+        Tally::on_disk(Arc::clone(self), exporter, record, guard)
     }
 
     /// Items that a plugin made, and what of. They keep that from being complete.

@@ -1,11 +1,20 @@
 //! Records of the ingress log that go through the stages again: what an earlier process had not
 //! finished, and what a stage with `on_fault: refuse` sent back in this one.
 //!
-//! Each try is marked in the log before it begins, and the mark is taken away when the batch came
-//! through: one that ends the process each time is known by its marks. From the second mark on it is
-//! tried alone, and after three tries it goes on the shelf.
+//! Each try is marked in the log before it begins, and the mark is changed when the batch came
+//! through: one that ends the process each time is known by its marks. What was tried beside others
+//! when the process ended is tried alone the next time, with the door shut for fresh batches. After
+//! three tries that failed or ended the process, the batch goes on the shelf. The end of the process
+//! that accepted it is no try: everything in flight shared that. So a poisonous batch ends four
+//! processes (fresh, beside others, alone, alone again), and a plain kill says something only of the
+//! few batches that are in the stages at that moment; it has to hit the same one three times in a row,
+//! twice while it is alone there.
+//!
+//! What ends the process after it came through the stages is found by [`trials`].
 
+mod marks;
 mod returns;
+mod trials;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -14,6 +23,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
+use self::marks::{HAUNTED, Mark};
 use self::returns::Returned;
 pub(crate) use self::returns::Returns;
 use crate::batch::Batch;
@@ -28,9 +38,8 @@ use crate::stage::quarantine::ATTEMPTS;
 /// Records of the backlog that are on their way through the stages at once: enough to keep every
 /// shard busy, few enough to be suspects together when one of them ends the process.
 const WINDOW: usize = 64;
-/// Tries that did not come through, from which on a record is tried alone: the process has ended
-/// twice while it was in the stages.
-const SUSPECT: u8 = 2;
+/// Records that are looked at in one go.
+const PAGE: usize = 1024;
 
 /// See the module.
 pub(crate) struct Replay {
@@ -93,27 +102,62 @@ impl Replay {
             items,
             "replaying what was accepted and not finished"
         );
-        self.pass(WINDOW, |attempts| attempts < SUSPECT).await;
-        self.pass(1, |attempts| attempts >= SUSPECT).await;
+        let (suspects, haunted) = self.marked().await;
+        self.pass().await;
+        for record in suspects {
+            if self.door.is_closed() {
+                return;
+            }
+            if let Some(record) = self.unfinished(record) {
+                let before = Returned::from_start(record.attempts);
+                self.try_record(record, before, true).await;
+            }
+        }
+        self.trials(haunted).await;
         if !self.door.is_closed() {
             let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
             tracing::info!(pipeline, elapsed_ms, "replay ended");
         }
     }
 
-    /// Tries the records of the backlog with so many attempts, so many at once.
-    async fn pass(&self, window: usize, of: impl Fn(u8) -> bool) {
+    /// Those of the backlog that are tried alone, and those that are put on trial.
+    async fn marked(&self) -> (Vec<u64>, Vec<u64>) {
+        let (mut suspects, mut haunted) = (Vec::new(), Vec::new());
+        let mut next = 0;
+        loop {
+            let page = self.log.unfinished(next, PAGE);
+            for record in page.iter().filter(|record| record.record < self.end) {
+                match Mark::from(record.attempts) {
+                    mark if is_usual(mark) => {}
+                    Mark::Failures(_) => suspects.push(record.record),
+                    Mark::Through(_) | Mark::Trial(_) | Mark::Waits(_) => {
+                        haunted.push(record.record)
+                    }
+                }
+            }
+            match page.last() {
+                Some(last) if last.record < self.end => next = last.record + 1,
+                _ => return (suspects, haunted),
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Tries the records of the backlog of which nothing is known, some at once.
+    async fn pass(&self) {
         let mut next = 0;
         let mut running = FuturesUnordered::new();
         loop {
-            while running.len() < window && !self.door.is_closed() && !self.returns.is_full() {
+            while running.len() < WINDOW && !self.door.is_closed() && !self.returns.is_full() {
                 let record = self.log.unfinished(next, 1).into_iter().next();
                 let Some(record) = record.filter(|record| record.record < self.end) else {
                     break;
                 };
                 next = record.record + 1;
-                if of(record.attempts) && !self.returns.has(record.record) {
-                    running.push(self.try_record(record, Returned::from_start(record.attempts)));
+                let usual = is_usual(Mark::from(record.attempts));
+                if usual && !self.returns.has(record.record) {
+                    let before = Returned::from_start(record.attempts);
+                    running.push(self.try_record(record, before, false));
                 }
             }
             if running.next().await.is_none() {
@@ -138,19 +182,24 @@ impl Replay {
                 returned = self.returns.due() => returned,
             };
             let (record, returned) = returned;
-            let unfinished = self.log.unfinished(record, 1).into_iter().next();
-            match unfinished.filter(|unfinished| unfinished.record == record) {
-                Some(unfinished) => self.try_record(unfinished, returned).await,
+            match self.unfinished(record) {
+                Some(unfinished) => self.try_record(unfinished, returned, false).await,
                 None => self.returns.end(record),
             }
         }
     }
 
-    async fn try_record(&self, record: Unfinished, before: Returned) {
+    /// A record, if it is not finished.
+    fn unfinished(&self, record: u64) -> Option<Unfinished> {
+        let next = self.log.unfinished(record, 1).into_iter().next();
+        next.filter(|next| next.record == record)
+    }
+
+    async fn try_record(&self, record: Unfinished, before: Returned, alone: bool) {
         let tried = if before.failures >= failures_at_most() {
             self.shelve(record, before).await
         } else {
-            self.run_record(record, before).await
+            self.run_record(record, before, alone).await
         };
         match tried {
             Tried::Ended | Tried::Stays => self.returns.end(record.record),
@@ -158,8 +207,8 @@ impl Replay {
         }
     }
 
-    /// Once through the stages.
-    async fn run_record(&self, record: Unfinished, before: Returned) -> Tried {
+    /// Once through the stages; `alone`, with nothing fresh beside it.
+    async fn run_record(&self, record: Unfinished, before: Returned, alone: bool) -> Tried {
         let Unfinished {
             record: number,
             items,
@@ -179,36 +228,44 @@ impl Replay {
             Err(error) => return self.unreadable(record, before, &error),
         };
         let turn = self.turn.lock().await;
-        if let Err(error) = self.mark(number, before.failures + 1).await {
+        if let Err(error) = self.mark(number, before.trying()).await {
             let error: &dyn std::error::Error = &error;
             tracing::warn!(error, "a try cannot be marked in the journal, replay waits");
             return Tried::Again(before.later());
         }
         let guard = Guard::of_record(Arc::clone(&self.log), number);
         let tally = self.ledger.replay(items, before.is_booked, guard);
-        let placed = self.door.let_in(Batch { bytes, tally }, permits).await;
+        let batch = Batch { bytes, tally };
+        let (placed, kept_out) = if alone {
+            let kept_out = self.door.keep_out().await;
+            let placed = self.door.let_in_by(&kept_out, batch, permits).await;
+            (placed, Some(kept_out))
+        } else {
+            (self.door.let_in(batch, permits).await, None)
+        };
         drop(turn);
         let answered = match placed {
             Ok(answer) => answer.through().await,
             Err(refused) => Err(Refusal::from(refused)),
         };
+        drop(kept_out);
         let before = before.booked();
-        let (marks, tried) = match answered {
-            Ok(()) => (0, Tried::Ended),
+        let (mark, tried) = match answered {
+            Ok(()) => (before.through(), Tried::Ended),
             Err(refusal) if matches!(refusal.refused, Refused::Draining) => {
                 if self.door.is_closed() {
-                    (before.failures, Tried::Stays)
+                    (before.mark(), Tried::Stays)
                 } else {
                     self.returns.broken();
-                    (before.failures, Tried::Again(before.later()))
+                    (before.mark(), Tried::Again(before.later()))
                 }
             }
             Err(refusal) => {
                 let after = before.refused(&refusal);
-                (after.failures, Tried::Again(after))
+                (after.mark(), Tried::Again(after))
             }
         };
-        if let Err(error) = self.mark(number, marks).await {
+        if let Err(error) = self.mark(number, mark).await {
             // The next process counts this try against it: at worst it is on the shelf too early.
             let error: &dyn std::error::Error = &error;
             tracing::warn!(error, "a mark cannot be changed in the journal");
@@ -216,8 +273,11 @@ impl Replay {
         tried
     }
 
-    async fn mark(&self, record: u64, attempts: u8) -> std::io::Result<()> {
-        self.log.set_attempts(vec![(record, attempts)]).await
+    async fn mark(&self, record: u64, mark: Option<Mark>) -> std::io::Result<()> {
+        match mark {
+            Some(mark) => self.log.set_attempts(vec![(record, mark.into())]).await,
+            None => Ok(()),
+        }
     }
 
     fn unreadable(&self, record: Unfinished, before: Returned, error: &Unreadable) -> Tried {
@@ -295,6 +355,11 @@ impl Replay {
             }
         }
     }
+}
+
+/// Whether a record is tried beside others.
+fn is_usual(mark: Mark) -> bool {
+    matches!(mark, Mark::Failures(0) | Mark::Through(..HAUNTED))
 }
 
 /// After so many failures, a batch goes on the shelf: the same number after which a stage does not

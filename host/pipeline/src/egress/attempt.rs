@@ -1,7 +1,7 @@
 //! One request on its way to one backend: attempts, waits, and the end that the ledger books.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use spandrel_wire::Signal;
@@ -51,6 +51,7 @@ impl Delivery {
         let mut backoff = Backoff::new(self.spec.retry.clone());
         let mut attempt = 0_u32;
         let items = tally.items();
+        let since = tally.written().unwrap_or_else(SystemTime::now);
         loop {
             attempt += 1;
             let Some(outcome) = self.attempt(&bytes).await else {
@@ -71,6 +72,13 @@ impl Delivery {
                         "exporting failed for good, items given up"
                     );
                     return tally.settle(End::Failed);
+                }
+                Outcome::Retry { error, .. } if self.is_too_old(since) => {
+                    tracing::error!(
+                        exporter = %self.spec.name, items, attempt, error,
+                        "items are older than the journal keeps them, given up"
+                    );
+                    return tally.settle(End::TooOld);
                 }
                 Outcome::Retry { after, error } => {
                     let Some(wait) = backoff.next_wait(after) else {
@@ -102,6 +110,12 @@ impl Delivery {
         };
         leaving.saw(&outcome);
         Some(outcome)
+    }
+
+    fn is_too_old(&self, since: SystemTime) -> bool {
+        let log = self.detour.as_ref().map(|detour| detour.spill.log());
+        let before = log.and_then(|log| log.expired_before());
+        before.is_some_and(|before| since < before)
     }
 
     async fn export(&self, bytes: &Bytes) -> Outcome {

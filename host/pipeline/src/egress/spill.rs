@@ -107,6 +107,10 @@ impl Spill {
         self.room.fill()
     }
 
+    pub(super) fn log(&self) -> &Arc<dyn Log> {
+        &self.log
+    }
+
     /// What is in the log.
     pub(super) fn log_fill(&self) -> LogFill {
         self.log.fill()

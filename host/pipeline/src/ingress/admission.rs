@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use spandrel_wire::{Limits, Signal, Summary};
-use tokio::sync::{OwnedRwLockReadGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc, watch};
+use tokio::sync::{
+    MutexGuard, OwnedRwLockReadGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc, watch,
+};
 
 use super::feeder::Feed;
 use super::lanes::{Lanes, by_trace, place, send};
@@ -305,14 +307,34 @@ impl Door {
     /// Lets a batch in that the journal has: waits until there is a place for it. Dropped on the way,
     /// it stays in the journal.
     pub(crate) async fn let_in(&self, batch: Batch, permits: Permits) -> Result<Answer, Refused> {
-        let _turn = self.turn.lock().await;
+        let turn = self.turn.lock().await;
+        self.let_in_by(&turn, batch, permits).await
+    }
+
+    /// Nothing that the journal has is let in while this is kept, but by whoever has it.
+    pub(crate) async fn keep_out(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
+    /// As [`Door::let_in`], for the one whose turn it is.
+    pub(crate) async fn let_in_by(
+        &self,
+        _turn: &MutexGuard<'_, ()>,
+        batch: Batch,
+        permits: Permits,
+    ) -> Result<Answer, Refused> {
         loop {
             let way = async {
                 let routing = Arc::clone(&self.routing).read_owned().await;
                 if routing.is_released() {
                     return Err(Refused::Draining);
                 }
-                Ok((self.lanes(&routing, &batch).await?, routing))
+                let lanes = match self.lanes(&routing, &batch).await {
+                    // It cannot be cut by trace, and its sender has its OK.
+                    Err(Refused::Invalid(_)) => self.any(routing.lanes()).await?,
+                    lanes => lanes?,
+                };
+                Ok((lanes, routing))
             };
             // Nobody changes how batches are dealt out meanwhile, so it is asked for anew.
             let Ok(way) = tokio::time::timeout(SHARD_WAIT, way).await else {

@@ -129,15 +129,19 @@ async fn admit<'a>(
     for door in carrying(doors, signal) {
         reserved.push((door, door.reserve(request.clone(), summary).await?));
     }
-    let is_durable = |(door, _): &(&Arc<Door>, _)| door.feed().is_some();
-    if reserved.iter().any(is_durable) {
-        let durable = reserved.extract_if(.., |door| is_durable(door));
+    // First the doors that have no journal: a sender that is refused at one of them comes again, and
+    // what is in a journal then would be there twice.
+    let (durable, plain): (Vec<_>, Vec<_>) = reserved
+        .into_iter()
+        .partition(|(door, _)| door.feed().is_some());
+    let mut admitted = Vec::with_capacity(plain.len());
+    for (door, reserved) in plain {
+        admitted.push((door, door.admit(reserved).await?));
+    }
+    if !durable.is_empty() {
+        let durable = durable.into_iter();
         let journaled = durable.map(|(door, reserved)| door.journal(reserved));
         try_join_all(journaled.collect::<Vec<_>>()).await?;
-    }
-    let mut admitted = Vec::with_capacity(reserved.len());
-    for (door, reserved) in reserved {
-        admitted.push((door, door.admit(reserved).await?));
     }
     Ok(admitted)
 }

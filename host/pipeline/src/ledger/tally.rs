@@ -1,9 +1,11 @@
 //! A handle on some items in the books.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::{Column, Ledger};
 use crate::completion::Guard;
+use crate::journal::Unfinished;
 
 /// Where items stand while they are inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +113,8 @@ pub struct Tally {
     account: Account,
     count: Count,
     guards: Vec<Guard>,
+    /// When the record of an exporter's log was written that has them, the newest of several.
+    written: Option<SystemTime>,
 }
 
 impl Tally {
@@ -124,13 +128,20 @@ impl Tally {
             account,
             count,
             guards: Vec::new(),
+            written: None,
         }
     }
 
     /// Items in an exporter's queue that its log has.
-    pub(super) fn on_disk(ledger: Arc<Ledger>, exporter: usize, items: u64, guard: Guard) -> Self {
-        let mut tally = Self::new(ledger, Account::Queue(exporter), items);
-        tally.count.on_disk = items;
+    pub(super) fn on_disk(
+        ledger: Arc<Ledger>,
+        exporter: usize,
+        record: &Unfinished,
+        guard: Guard,
+    ) -> Self {
+        let mut tally = Self::new(ledger, Account::Queue(exporter), record.items);
+        tally.count.on_disk = record.items;
+        tally.written = Some(record.written);
         tally.guard(guard);
         tally
     }
@@ -143,6 +154,11 @@ impl Tally {
     /// Whether all of them are in an egress log.
     pub(crate) fn is_on_disk(&self) -> bool {
         self.count.on_disk == self.count.items
+    }
+
+    /// When the log of the exporter has them since.
+    pub(crate) fn written(&self) -> Option<SystemTime> {
+        self.written
     }
 
     /// How many guards it carries.
@@ -174,6 +190,7 @@ impl Tally {
             account: self.account,
             count: self.count.take(items),
             guards: self.share_guards(),
+            written: self.written,
         }
     }
 
@@ -212,6 +229,7 @@ impl Tally {
             other.transfer(self.account);
         }
         self.count.add(std::mem::take(&mut other.count));
+        self.written = self.written.max(other.written);
         // Parts of one batch come one after the other. One that comes twice all the same is kept
         // twice until the next split: to look for it would cost more.
         let last = self.guards.last();
@@ -275,6 +293,7 @@ impl Tally {
             account: Account::Queue(exporter),
             count,
             guards: self.share_guards(),
+            written: None,
         };
         exporters.map(tally).collect()
     }
@@ -300,7 +319,8 @@ impl Tally {
         let (from, count) = (self.account, std::mem::take(&mut self.count));
         match end {
             End::Sent { .. } => {}
-            End::Failed => self.guards.iter().for_each(Guard::reject),
+            // There is nothing to try again, so nothing keeps their records.
+            End::Failed | End::TooOld => self.guards.iter().for_each(Guard::reject),
             End::Expired => self.guards.iter().for_each(Guard::fail),
         }
         let Account::Queue(exporter) = from else {
@@ -322,7 +342,7 @@ impl Tally {
                     column.rejected += rejected;
                 }
                 End::Failed => column.failed += items,
-                End::Expired => column.expired += items,
+                End::Expired | End::TooOld => column.expired += items,
             }
         });
     }
@@ -337,6 +357,8 @@ pub(crate) enum End {
     Failed,
     /// Retries went on for `max_elapsed_time`.
     Expired,
+    /// Retries went on until they were older than the journal keeps anything.
+    TooOld,
 }
 
 impl Drop for Tally {

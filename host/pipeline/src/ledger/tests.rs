@@ -1,3 +1,5 @@
+use std::time::SystemTime;
+
 use super::tally::End;
 use super::*;
 use crate::completion::Guard;
@@ -167,7 +169,14 @@ fn what_a_log_has_is_not_abandoned() {
     drop(queued);
     check();
     ledger.recover(0, 7);
-    let loaded = ledger.load(0, 6, Guard::new().0);
+    let record = Unfinished {
+        record: 0,
+        items: 6,
+        bytes: 100,
+        attempts: 0,
+        written: SystemTime::UNIX_EPOCH,
+    };
+    let loaded = ledger.load(0, &record, Guard::new().0);
     check();
     drop(loaded);
     drop(tally);

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::failures_at_most;
+use super::marks::{HAUNTED, Mark};
 use crate::refused::{Refusal, Refused};
 
 /// So many records wait at most before the door is shut: a plugin that fails on everything should
@@ -26,6 +27,10 @@ pub(crate) struct Returned {
     pub(super) failures: u8,
     /// Its items went back to the journal in this process' books.
     pub(super) is_booked: bool,
+    /// In so many processes it came through the stages, and was not finished.
+    through: u8,
+    /// Its marks are not its own: it is on trial.
+    on_trial: bool,
     /// Waits so far.
     waits: u32,
     /// What happened last.
@@ -33,14 +38,55 @@ pub(crate) struct Returned {
 }
 
 impl Returned {
-    /// Out of the backlog.
-    pub(super) fn from_start(failures: u8) -> Self {
+    fn new(failures: u8, through: u8) -> Self {
         Self {
             failures,
             is_booked: false,
+            through,
+            on_trial: false,
             waits: 0,
             reason: None,
         }
+    }
+
+    /// Out of the backlog, with this mark.
+    pub(super) fn from_start(mark: u8) -> Self {
+        match Mark::from(mark) {
+            Mark::Failures(failures) => Self::new(failures, 0),
+            Mark::Through(through) => Self::new(0, through),
+            Mark::Trial(_) | Mark::Waits(_) => Self::new(0, HAUNTED),
+        }
+    }
+
+    /// To be put through with others, or alone, with the mark that it has.
+    pub(super) fn on_trial() -> Self {
+        Self {
+            on_trial: true,
+            ..Self::new(0, HAUNTED)
+        }
+    }
+
+    /// Enough is known of it.
+    pub(super) fn convicted() -> Self {
+        Self::new(failures_at_most(), 0)
+    }
+
+    /// Its mark during a try; none when it keeps the one it has.
+    pub(super) fn trying(&self) -> Option<Mark> {
+        (!self.on_trial).then(|| Mark::Failures(self.failures.saturating_add(1)))
+    }
+
+    /// Its mark after it came through the stages.
+    pub(super) fn through(&self) -> Option<Mark> {
+        (!self.on_trial).then(|| Mark::Through(self.through.saturating_add(1)))
+    }
+
+    /// Its mark while it waits.
+    pub(super) fn mark(&self) -> Option<Mark> {
+        Some(match self.failures {
+            0 if self.through > 0 => Mark::Through(self.through),
+            failures => Mark::Failures(failures),
+        })
     }
 
     /// It was in the stages, and in the books.
@@ -55,6 +101,7 @@ impl Returned {
     pub(super) fn later(self) -> Self {
         Self {
             waits: self.waits.saturating_add(1),
+            on_trial: false,
             ..self
         }
     }
@@ -79,7 +126,7 @@ impl Returned {
 
     /// What happened, for whoever looks at the shelf.
     pub(super) fn reason(&self) -> String {
-        let died = || "the process ended each time while this was in its stages".to_owned();
+        let died = || "the process ended each time while this was in the pipeline".to_owned();
         self.reason.clone().unwrap_or_else(died)
     }
 
@@ -121,7 +168,7 @@ impl Returns {
             }
             self.broken();
         }
-        let returned = Returned::from_start(0).booked().refused(refusal);
+        let returned = Returned::new(0, 0).booked().refused(refusal);
         self.put(record, returned);
     }
 

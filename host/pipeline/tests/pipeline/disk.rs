@@ -59,6 +59,8 @@ pub(crate) struct Mood {
     pub(crate) shelf_full: bool,
     /// Bytes in each exporter's log.
     pub(crate) egress_bytes: Option<u64>,
+    /// Everything that is in a log is too old.
+    pub(crate) expired: bool,
 }
 
 impl fmt::Debug for Disk {
@@ -136,6 +138,12 @@ impl Disk {
         self.in_log(exporter)
     }
 
+    /// How many records of a log are not finished.
+    pub(crate) fn records(&self, log: &str) -> usize {
+        let state = self.state();
+        state.logs.get(log).map_or(0, |log| log.unfinished.len())
+    }
+
     /// What is on the shelf.
     pub(crate) fn shelf(&self) -> Vec<Poison> {
         self.state().shelf.clone()
@@ -158,14 +166,6 @@ impl Disk {
         let records = state.logs.get_mut(log).unwrap();
         let record = records.unfinished.values_mut().nth(nth).unwrap();
         record.is_unreadable = is_unreadable;
-    }
-
-    /// Attempts of the unfinished records of the ingress log.
-    pub(crate) fn attempts(&self) -> Vec<u8> {
-        let state = self.state();
-        let records = state.logs.get(INGRESS).into_iter();
-        let records = records.flat_map(|records| records.unfinished.values());
-        records.map(|record| record.attempts).collect()
     }
 }
 
@@ -308,7 +308,10 @@ impl Log for MemoryLog {
             }
             let records = state.logs.entry(name).or_default();
             for (record, attempts) in attempts {
-                if let Some(record) = records.unfinished.get_mut(&record) {
+                let mut finished = records.finished.iter_mut();
+                let finished = finished.find(|(number, _)| *number == record);
+                let finished = finished.map(|(_, record)| record);
+                if let Some(record) = records.unfinished.get_mut(&record).or(finished) {
                     record.attempts = attempts;
                 }
             }
@@ -333,6 +336,11 @@ impl Log for MemoryLog {
 
     fn first_new(&self) -> u64 {
         self.first_new
+    }
+
+    fn expired_before(&self) -> Option<SystemTime> {
+        let is_expired = self.at.state()?.mood.expired;
+        is_expired.then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(1))
     }
 
     fn fill(&self) -> LogFill {

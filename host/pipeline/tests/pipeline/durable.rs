@@ -1,6 +1,7 @@
 //! A pipeline with a journal: what an OK means, whatever happens after it.
 
 mod chaos;
+mod deaths;
 mod outage;
 mod replays;
 mod ties;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{RETRY, Spill};
 use crate::batch::Batch;
@@ -22,6 +22,10 @@ const READS: usize = 8;
 /// should not keep what is behind it.
 const TRIES: u32 = 5;
 
+/// How often is looked for what is too old, also when nothing is sent.
+const LOOK: Duration = Duration::from_secs(60);
+/// Records that are looked at in one go.
+const PAGE: usize = 256;
 /// How long it is left there.
 const LATER: Duration = Duration::from_secs(60);
 
@@ -42,11 +46,19 @@ impl Spill {
         let mut reads = FuturesOrdered::new();
         // Those that the disk did not give, and when to ask again.
         let mut left = VecDeque::new();
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
                 // What was read by then stays in the log.
                 _ = drain.wait_for(|draining| *draining) => return,
+                _ = looks.tick() => {
+                    if self.expire(&mut next) {
+                        looks.reset_immediately();
+                    }
+                    left.retain(|(_, record)| !self.expire_one(record, 0));
+                }
                 Some(loaded) = reads.next() => {
                     let unread = self.loaded(loaded);
                     left.extend(unread.map(|record| (Instant::now() + LATER, record)));
@@ -61,6 +73,39 @@ impl Spill {
                 }
             }
         }
+    }
+
+    /// Gives up what is too old, from `next` on: what is before is on its way. Says whether there may
+    /// be more.
+    fn expire(&self, next: &mut u64) -> bool {
+        let below = *self.written.borrow();
+        let page = self.log.unfinished(*next, PAGE);
+        let waiting = page.iter().filter(|record| record.record < below);
+        // They are in the order of their age.
+        let old = waiting.take_while(|record| self.expire_one(record, 1));
+        let old = old.map(|record| record.record + 1).collect::<Vec<_>>();
+        *next = old.last().copied().unwrap_or(*next);
+        old.len() == PAGE
+    }
+
+    /// Gives one up that is too old; so many batches of the backlog.
+    fn expire_one(&self, unfinished: &Unfinished, batches: u64) -> bool {
+        let before = self.log.expired_before();
+        if before.is_none_or(|before| unfinished.written >= before) {
+            return false;
+        }
+        let items = unfinished.items;
+        tracing::warn!(
+            exporter = %self.exporter, items,
+            "batch on the disk is older than the journal keeps anything, items given up"
+        );
+        self.ledger.post_exporter(self.column, |column| {
+            column.on_disk = column.on_disk.saturating_sub(items);
+            column.expired += items;
+        });
+        self.log.finish(unfinished.record);
+        self.leave(batches);
+        true
     }
 
     /// The next record, with room for it. May be dropped at any time: nothing is taken then.
@@ -164,7 +209,7 @@ impl Spill {
         match batch {
             Ok(bytes) => {
                 let guard = Guard::of_record(Arc::clone(&self.log), record);
-                let tally = self.ledger.load(self.column, items, guard);
+                let tally = self.ledger.load(self.column, &unfinished, guard);
                 let batch = Batch { bytes, tally };
                 outlet.queue().push(Queued { batch, permit });
             }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use bytes::BytesMut;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -14,7 +16,12 @@ use crate::journal::Unwritten;
 use crate::queue::{Lane, Queued};
 
 /// So many batches are appended at once: more than one wait for the disk needs.
-const GROUP: usize = 64;
+const GROUP: usize = 1024;
+/// Batches are merged into records up to this size: what a log knows of each record is in memory, and
+/// an outage may be long.
+const RECORD_BYTES: usize = 1 << 20;
+/// Between two groups, so that there is something to merge. What waits is in the ingress log.
+const LINGER: Duration = Duration::from_millis(50);
 
 impl Spill {
     /// Writes what is pushed, until nothing will be and everything is written. Draining, what the
@@ -22,7 +29,14 @@ impl Spill {
     pub(in crate::egress) async fn write(self: Arc<Self>, drain: watch::Receiver<bool>) {
         let mut group = Vec::new();
         let mut failing = false;
+        let mut next = Instant::now();
         while self.gather(&mut group).await {
+            if Instant::now() < next && !*drain.borrow() {
+                tokio::time::sleep_until(next).await;
+                self.take(&mut group);
+            }
+            next = Instant::now() + LINGER;
+            self.merge(&mut group);
             let appends = group.iter().map(|gathered: &Gathered| {
                 let Batch { bytes, tally } = &gathered.batch;
                 self.log.append(bytes.clone(), tally.items())
@@ -64,16 +78,37 @@ impl Spill {
         loop {
             // Read before the batches are looked at: a push before `close` is then always seen.
             let closed = self.closed.load(Ordering::Acquire);
-            {
-                let mut waiting = self.lock();
-                let room = GROUP.saturating_sub(group.len()).min(waiting.len());
-                group.extend(waiting.drain(..room));
-            }
+            self.take(group);
             if closed || !group.is_empty() {
                 return !group.is_empty();
             }
             self.arrived.notified().await;
         }
+    }
+
+    fn take(&self, group: &mut Vec<Gathered>) {
+        let mut waiting = self.lock();
+        let room = GROUP.saturating_sub(group.len()).min(waiting.len());
+        group.extend(waiting.drain(..room));
+    }
+
+    /// Makes fewer batches of these. It is one backlog of fewer.
+    fn merge(&self, group: &mut Vec<Gathered>) {
+        let before = group.len();
+        let mut merged = Vec::with_capacity(1);
+        let (mut run, mut size) = (Vec::new(), 0);
+        for gathered in group.drain(..) {
+            let bytes = gathered.batch.bytes.len();
+            if size + bytes > RECORD_BYTES {
+                merged.extend(join(std::mem::take(&mut run), size));
+                size = 0;
+            }
+            size += bytes;
+            run.push(gathered);
+        }
+        merged.extend(join(run, size));
+        self.leave((before - merged.len()) as u64);
+        *group = merged;
     }
 
     fn tell(&self, error: Option<&Unwritten>, failing: &mut bool) {
@@ -131,4 +166,28 @@ impl Spill {
         }
         Vec::new()
     }
+}
+
+/// These as one, of so many bytes; none of none.
+fn join(run: Vec<Gathered>, size: usize) -> Option<Gathered> {
+    if run.len() < 2 {
+        return run.into_iter().next();
+    }
+    // The top field of every OTLP request is repeated: concatenation merges.
+    let mut bytes = BytesMut::with_capacity(size);
+    let mut permits = Vec::with_capacity(run.len());
+    let tally = run.into_iter().map(|gathered| {
+        bytes.extend_from_slice(&gathered.batch.bytes);
+        permits.extend(gathered.permits);
+        gathered.batch.tally
+    });
+    let tally = tally.reduce(|mut all, tally| {
+        all.join(tally);
+        all
+    })?;
+    let batch = Batch {
+        bytes: bytes.freeze(),
+        tally,
+    };
+    Some(Gathered { batch, permits })
 }

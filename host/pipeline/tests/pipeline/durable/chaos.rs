@@ -253,6 +253,7 @@ impl World {
             unreadable: often(0.2),
             shelf_full: often(0.3),
             egress_bytes: often(0.3).then_some(3000),
+            ..Mood::default()
         };
         let delay = Duration::from_millis(rng.random_range(0..50));
         self.disk.set(|now| *now = Mood { delay, ..mood });

@@ -92,7 +92,7 @@ async fn a_backlog_outlives_the_process() {
     let pipeline = away(&disk, vec![], &backend).await;
     for id in 0..20 {
         offer(&pipeline, spans([id])).await.unwrap();
-        sleep(Duration::from_millis(1)).await;
+        sleep(Duration::from_millis(60)).await;
     }
     assert_eq!(disk.egress("backend"), (2..20).collect::<Vec<_>>());
     disk.checkpoint();
@@ -301,7 +301,7 @@ async fn damage_in_a_backlog_is_counted() {
     let pipeline = away(&disk, vec![], &backend).await;
     for id in 0..20 {
         offer(&pipeline, spans([id])).await.unwrap();
-        sleep(Duration::from_millis(1)).await;
+        sleep(Duration::from_millis(60)).await;
     }
     assert_eq!(disk.damage("backend", 5), [7]);
     backend.react(Reaction::Take);
@@ -319,7 +319,7 @@ async fn a_bad_sector_is_passed_by() {
     let pipeline = away(&disk, vec![], &backend).await;
     for id in 0..20 {
         offer(&pipeline, spans([id])).await.unwrap();
-        sleep(Duration::from_millis(1)).await;
+        sleep(Duration::from_millis(60)).await;
     }
     disk.set_unreadable("backend", 3, true);
     backend.react(Reaction::Take);
@@ -333,5 +333,56 @@ async fn a_bad_sector_is_passed_by() {
     assert_eq!(backend.taken(), (0..20).collect::<Vec<_>>());
     let books = pipeline.ledger().books();
     assert!(books.is_balanced() && books.kept_on_disk() == 0, "{books}");
+    drain(pipeline).await;
+}
+
+/// What a log has for too long is given up and counted, whether it waits there or in an attempt, and
+/// makes room.
+#[tokio::test(start_paused = true)]
+async fn what_is_too_old_is_given_up() {
+    let (disk, backend) = (Disk::default(), Backend::new([Reaction::Busy]));
+    let pipeline = away(&disk, vec![], &backend).await;
+    for id in 0..20 {
+        offer(&pipeline, spans([id])).await.unwrap();
+        sleep(Duration::from_millis(60)).await;
+    }
+    disk.checkpoint();
+    kill(&disk, pipeline).await;
+    let pipeline = away(&disk, vec![], &backend).await;
+    sleep(Duration::from_secs(10)).await;
+    disk.set(|mood| mood.expired = true);
+    sleep(Duration::from_secs(400)).await;
+    let books = pipeline.ledger().books();
+    assert!(books.is_balanced(), "{books}");
+    let exporter = &books.exporters[0];
+    assert_eq!((exporter.expired, exporter.on_disk), (20, 0), "{books}");
+    assert_eq!(disk.egress("backend"), []);
+    disk.set(|mood| mood.expired = false);
+    backend.react(Reaction::Take);
+    offer(&pipeline, spans([20])).await.unwrap();
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!((backend.taken(), disk.ingress()), (vec![20], vec![]));
+    drain(pipeline).await;
+}
+
+/// Small batches are few records: what a log knows of each is in memory.
+#[tokio::test(start_paused = true)]
+async fn small_batches_are_merged() {
+    let (disk, backend) = (Disk::default(), Backend::new([Reaction::Busy]));
+    let pipeline = away(&disk, vec![], &backend).await;
+    for id in 0..5000 {
+        offer(&pipeline, spans([id])).await.unwrap();
+        sleep(Duration::from_millis(1)).await;
+    }
+    sleep(Duration::from_secs(1)).await;
+    let records = disk.records("backend");
+    assert!(records < 150, "{records} records");
+    assert_eq!(disk.ingress().len(), 2);
+    backend.react(Reaction::Take);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(backend.taken(), (0..5000).collect::<Vec<_>>());
+    assert_eq!((disk.ingress(), disk.egress("backend")), (vec![], vec![]));
+    let books = pipeline.ledger().books();
+    assert!(books.is_balanced() && books.is_settled(), "{books}");
     drain(pipeline).await;
 }

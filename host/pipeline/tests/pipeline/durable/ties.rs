@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message;
+use spandrel_pipeline::ingress::Ingress;
 use spandrel_pipeline::pipeline::Pipeline;
-use spandrel_pipeline::stage::{Emission, Manifest, Reply, StageSpec};
+use spandrel_pipeline::stage::{Dispatch, Emission, Manifest, Reply, StageSpec};
+use spandrel_wire::Signal;
 use tokio::time::{Instant, sleep};
 
 use super::{build, kill, on};
@@ -130,4 +135,55 @@ async fn a_dead_shard_shuts_the_door() {
     sleep(Duration::from_secs(1)).await;
     drain(pipeline).await;
     assert_eq!(backend.taken(), [0, 1, 2, 3]);
+}
+
+/// A sender that is refused at a door without a journal has left nothing in the journal of another.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_leaves_nothing_in_a_journal() {
+    let (disk, backend) = (Disk::default(), Backend::new([]));
+    let durable = build(&disk, vec![holding(None)], &backend).await;
+    let (stage, gate) = crate::gate::gated();
+    let plain = Pipeline::build(config(vec![stage], vec![exporter(&backend, 100)]))
+        .await
+        .unwrap();
+    let busy = async {
+        let offers = (0..9).map(|id| offer(&plain, spans([id])));
+        futures_util::future::join_all(offers).await
+    };
+    let refused = async {
+        sleep(Duration::from_millis(100)).await;
+        let both = Pipeline::fan_out([&durable, &plain]);
+        let refused = both.offer(Signal::Traces, spans([100])).await;
+        gate.open();
+        refused
+    };
+    let (_, refused) = tokio::join!(busy, refused);
+    refused.unwrap_err();
+    assert_eq!(disk.ingress(), []);
+    drain(durable).await;
+    drain(plain).await;
+}
+
+/// A request that cannot be cut by trace, because each part would repeat too much, has its OK and
+/// arrives.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_cut_arrives() {
+    let (disk, backend) = (Disk::default(), Backend::new([]));
+    let manifest = Manifest {
+        dispatch: Dispatch::ByTrace,
+        ..Manifest::default()
+    };
+    let by_trace = stage(manifest, |_| |_| Ok(Reply::default()));
+    let mut config = on(&disk, vec![by_trace], &backend, 100);
+    config.shards = 16;
+    let pipeline = Pipeline::build(config).await.unwrap();
+    let mut request = ExportTraceServiceRequest::decode(spans(0..64)).unwrap();
+    request.resource_spans[0].schema_url = "x".repeat(1 << 20);
+    let request = Bytes::from(request.encode_to_vec());
+    assert!(spandrel_wire::split_by_trace(&request, 16).is_none());
+    offer(&pipeline, request).await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(backend.taken(), (0..64).collect::<Vec<_>>());
+    assert_eq!((disk.ingress(), disk.shelf().len()), (vec![], 0));
+    drain(pipeline).await;
 }
