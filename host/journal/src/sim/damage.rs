@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use spandrel_pipeline::journal::Unreadable;
 
 use super::disk::{Call, SimDisk};
 use super::payload::identify;
@@ -267,6 +268,60 @@ fn unread_bytes_are_left_alone() {
             break;
         }
     }
+}
+
+/// A record whose bytes change while the journal is open is not given out, and counted.
+#[test]
+fn no_wrong_byte_is_read() {
+    let disk = SimDisk::new();
+    let mut rig = Rig::new(disk.clone(), &options());
+    rig.append(0, &[400, 400]);
+    let shared = &rig.logs[0].shared;
+    let (start, path) = {
+        let entry = shared.state().records[&0];
+        (entry.offset, shared.segment_path(entry.segment))
+    };
+    for at in [0, 8, 48, 100, 447] {
+        let at = usize::try_from(start).unwrap() + at;
+        disk.flip(&path, at);
+        let damaged = read::record(shared, 0);
+        assert!(
+            matches!(damaged, Err(Unreadable::Damaged { record: 0 })),
+            "{at}"
+        );
+        disk.flip(&path, at);
+        assert!(read::record(shared, 0).is_ok() && read::record(shared, 1).is_ok());
+    }
+    assert_eq!(shared.counted.read().damaged, 5);
+}
+
+/// A segment that is used again has nothing of its earlier uses in it, even when no checkpoint is
+/// left to say that it is finished.
+#[test]
+fn earlier_uses_are_not_seen() {
+    let options = options();
+    let disk = SimDisk::new();
+    let mut rig = Rig::new(disk.clone(), &options);
+    for _ in 0..5 {
+        rig.append(0, &[1500; 4]);
+        let numbers: Vec<u64> = rig.owed[0].records.keys().copied().collect();
+        for number in numbers {
+            rig.finish(0, number);
+        }
+        rig.tick(0);
+    }
+    // The last one lies over a part of what was there.
+    rig.append(0, &[1500; 4]);
+    rig.tick(0);
+    rig.append(0, &[1500]);
+    assert_eq!(rig.logs[0].shared.state().next_id, 2);
+    let owed = rig.owed[0].records.clone();
+    rig.close();
+    rig.logs.clear();
+    let mut files: Files = disk.files().into_iter().collect();
+    files.retain(|path, _| !path.to_str().unwrap().contains("checkpoint"));
+    let (found, _) = open(&files, &options).unwrap();
+    assert_eq!(found, owed);
 }
 
 /// With `strict` what cannot be read refuses the start, too.

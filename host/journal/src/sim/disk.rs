@@ -157,6 +157,13 @@ impl SimDisk {
         tree.now.iter().filter_map(file).collect()
     }
 
+    /// Changes a bit of a file.
+    pub(crate) fn flip(&self, path: &Path, at: usize) {
+        let mut tree = self.tree();
+        let inode = tree.file(path).unwrap();
+        tree.inodes[inode].now[at] ^= 1;
+    }
+
     /// The power goes. `choose` says, for each thing that is not durable, how many of its changes
     /// reached the disk: given their number, at most that number.
     pub(crate) fn lose_power(&self, choose: &mut dyn FnMut(usize) -> usize) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use spandrel_pipeline::journal::Journal;
 
-use super::disk::SimDisk;
+use super::disk::{Call, SimDisk};
 use super::payload::payload;
 use super::rig::{Rig, contents, options};
 use crate::options::{Options, Sync};
@@ -41,6 +41,35 @@ fn attempts_survive() {
         rig.finish(0, number);
     }
     assert!(rig.logs[0].shared.state().attempts.is_empty());
+}
+
+/// A process that dies while it writes a checkpoint, or cannot write it, has the one before.
+#[test]
+fn half_a_checkpoint_is_none() {
+    let options = options();
+    let disk = SimDisk::new();
+    let mut rig = Rig::new(disk.clone(), &options);
+    rig.append(0, &[16; 500]);
+    let tried = |rig: &mut Rig, times: u8| {
+        let attempts: Vec<(u64, u8)> = (0..500).map(|number| (number, times)).collect();
+        rig.logs[0].shared.state().set_attempts(&attempts);
+        rig.logs[0].keeper.checkpoint()
+    };
+    for times in 2..5 {
+        tried(&mut rig, times).unwrap();
+    }
+    // Two thirds of it are written.
+    disk.faults(Some(Box::new(|call| match call {
+        Call::Write(..) => Some(std::io::ErrorKind::Other),
+        _ => None,
+    })));
+    assert!(tried(&mut rig, 5).is_err());
+    disk.faults(None);
+    disk.kill();
+    rig.reopen(&options);
+    let unfinished = rig.logs[0].shared.state().unfinished(0, 500);
+    assert_eq!(unfinished.len(), 500);
+    assert!(unfinished.iter().all(|record| record.attempts == 4));
 }
 
 /// Records that are older than they may become are finished when the journal opens, and counted.
@@ -150,7 +179,7 @@ fn an_interval_acknowledges_early() {
         assert!(rig.logs[0].writer.is_unsynced());
         let mut left = u32::from(fails);
         disk.faults(Some(Box::new(move |call| {
-            let fault = left > 0 && matches!(call, super::disk::Call::Sync(_));
+            let fault = left > 0 && matches!(call, Call::Sync(_));
             left -= u32::from(fault);
             fault.then_some(std::io::ErrorKind::Other)
         })));
