@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use spandrel_otlp::exporter::{ClientKeepalive, ClientTls};
 use spandrel_otlp::receiver::{Keepalive, ServerTls};
-use spandrel_otlp::tls::{RELOAD_INTERVAL, TlsVersion, TlsVersions};
+use spandrel_otlp::tls::{REREAD_INTERVAL, TlsVersion, TlsVersions};
 
 use super::section::Section;
 
@@ -117,7 +117,7 @@ pub(crate) fn read_server_tls(parent: &Section<'_>) -> Option<ServerTls> {
     let (cert_file, key_file) = (path("cert_file"), path("key_file"));
     let client_ca_file = path("client_ca_file");
     let versions = read_versions(&section);
-    let reload_interval = section.duration_positive("reload_interval", RELOAD_INTERVAL);
+    let reload_interval = section.duration_positive("reload_interval", REREAD_INTERVAL);
     // All files are read again.
     section.ignored(&["client_ca_file_reload"]);
     section.not_offered("client_ca_pem", "write it to a `client_ca_file`");
@@ -146,7 +146,7 @@ pub(crate) fn read_client_tls(parent: &Section<'_>) -> ClientTls {
         key_file: path("key_file"),
         server_name_override: section.string("server_name_override"),
         versions: read_versions(&section),
-        reload_interval: section.duration_positive("reload_interval", RELOAD_INTERVAL),
+        reload_interval: section.duration_positive("reload_interval", REREAD_INTERVAL),
     };
     if tls.cert_file.is_some() != tls.key_file.is_some() {
         section.wrong(
