@@ -1,12 +1,13 @@
 //! Plugins that are not trusted do not run, wherever they come from; and a compiler that runs wild is
 //! ended.
 
+mod remote;
+
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
-use spandrel_tests::artifacts::plugin;
+use spandrel_tests::artifacts::{guest, plugin};
 use spandrel_tests::backend::Backend;
 use spandrel_tests::bomb;
 use spandrel_tests::client::Client;
@@ -14,7 +15,7 @@ use spandrel_tests::collector::{Collector, Setup};
 use spandrel_tests::config::Config;
 use spandrel_tests::shop::Shop;
 use spandrel_tests::signing::Signer;
-use spandrel_tests::site::Site;
+use spandrel_tests::site::sha256;
 use spandrel_tests::until::until;
 
 const STAGE: &str = "wasm/stage";
@@ -83,6 +84,107 @@ async fn only_signed_plugins_run() -> Result<()> {
         .upload(STAGE, &query(&ours.sign(&bytes)), &bytes)
         .await?;
     ensure!(answer.code == 200, "{}", answer.body);
+    collector.stop().await?.expect_code(0)
+}
+
+/// Another config for the plugin that runs needs no signature, so it brings no other plugin: not what
+/// is in its file by now, though the request names its digest. Nor does a request's digest overrule the
+/// one in the configuration.
+#[tokio::test]
+async fn a_request_overrules_neither_signature_nor_digest() -> Result<()> {
+    let backend = Backend::start().await?;
+    let ours = Signer::new(1)?;
+    let files = Setup::bare()?;
+    let module = copy(&files, "drop-duplicates")?;
+    let good = std::fs::read(&module)?;
+    let other = std::fs::read(plugin("drop-health-checks")?)?;
+    ours.sign_file(&module)?;
+    let plugins = format!("require_signed: true, trusted_keys: [{}]", ours.public());
+    let signed = config(&backend.endpoint(), &module, &plugins);
+    let pin = format!(
+        "{{ file: \"{}\", sha256: {} }}",
+        module.display(),
+        sha256(&good)
+    );
+    let pinned =
+        Config::new(&backend.endpoint()).stage_at("stage", &pin, "config: { window: 10m }");
+    for config in [signed, pinned] {
+        std::fs::write(&module, &good)?;
+        let collector = Collector::start(&Setup::new(&config.yaml())?.admin()).await?;
+        let admin = collector.admin()?;
+        std::fs::write(&module, &other)?;
+        for request in [
+            json!({ "config": {}, "sha256": sha256(&other) }),
+            json!({ "config": {} }),
+            json!({ "module": module, "config": {}, "sha256": sha256(&other) }),
+        ] {
+            admin.ask_swap(STAGE, &request).await?.refusal(422)?;
+        }
+        let query = format!("config=%7B%7D&sha256={}", sha256(&other));
+        admin.upload(STAGE, &query, &other).await?.refusal(422)?;
+        ensure!(admin.running(STAGE).await? == 1, "something was swapped in");
+        collector.stop().await?.expect_code(0)?;
+    }
+    Ok(())
+}
+
+/// A module is deployed before its signature: it is refused, and swapped in by itself when the
+/// signature is there.
+#[tokio::test]
+async fn a_signature_may_come_after_its_module() -> Result<()> {
+    let backend = Backend::start().await?;
+    let ours = Signer::new(1)?;
+    let files = Setup::bare()?;
+    let module = copy(&files, "drop-health-checks")?;
+    ours.sign_file(&module)?;
+    let plugins = format!("require_signed: true, trusted_keys: [{}]", ours.public());
+    let config = Config::new(&backend.endpoint())
+        .stage("stage", &module, "config: {}")
+        .service(&format!("watch: true, plugins: {{ {plugins} }}"));
+    let collector = Collector::start(&Setup::new(&config.yaml())?.admin()).await?;
+    let admin = collector.admin()?;
+    std::fs::copy(guest("unchanged")?, &module)?;
+    admin.wait_for(STAGE, "refused", 0).await?;
+    ensure!(admin.running(STAGE).await? == 1, "something was swapped in");
+    ours.sign_file(&module)?;
+    let event = admin.wait_for(STAGE, "published", 0).await?;
+    ensure!(event.by == "file", "{event:?}");
+    collector.stop().await?.expect_code(0)
+}
+
+/// What a reload has forbidden is not brought back: once everything must be signed, there is no way to
+/// the unsigned plugin that ran before.
+#[tokio::test]
+async fn what_a_reload_forbids_is_not_brought_back() -> Result<()> {
+    let backend = Backend::start().await?;
+    let ours = Signer::new(1)?;
+    let files = Setup::bare()?;
+    let next = copy(&files, "drop-health-checks")?;
+    ours.sign_file(&next)?;
+    let yaml = |module: &Path, plugins: &str| {
+        Config::new(&backend.endpoint())
+            .stage("stage", module, "config: {}")
+            .service(&format!("plugins: {{ {plugins} }}"))
+            .yaml()
+    };
+    let setup = Setup::new(&yaml(&guest("unchanged")?, ""))?.admin();
+    let collector = Collector::start(&setup).await?;
+    let admin = collector.admin()?;
+    let reload = async |yaml: String| -> Result<serde_json::Value> {
+        std::fs::write(setup.file("spandrel.yaml"), yaml)?;
+        let _: serde_json::Value = admin.ask("POST", "/v1/reload", "", b"").await?.ok()?;
+        admin.stage(STAGE).await
+    };
+    let view = reload(yaml(&next, "")).await?;
+    ensure!(
+        view.get("previous").is_some_and(|it| !it.is_null()),
+        "{view}"
+    );
+    let keys = format!("require_signed: true, trusted_keys: [{}]", ours.public());
+    let view = reload(yaml(&next, &keys)).await?;
+    ensure!(view.get("previous").is_none_or(|it| it.is_null()), "{view}");
+    let why = admin.ask_to("rollback", STAGE).await?.refusal(404)?;
+    ensure!(why.contains("has run no other generation"), "{why}");
     collector.stop().await?.expect_code(0)
 }
 
@@ -156,6 +258,16 @@ async fn a_compiler_ends_with_its_collector() -> Result<()> {
     let killed = async {
         let (compiler, command) = until("a compiler", compiler).await?;
         ensure!(command.contains("compile-plugin"), "{command}");
+        until("a compiler that can open nothing more", || async move {
+            let limits = std::fs::read_to_string(format!("/proc/{compiler}/limits")).ok()?;
+            let most = |what: &str| {
+                let line = limits.lines().find_map(|line| line.strip_prefix(what))?;
+                line.split_whitespace().next().map(str::to_owned)
+            };
+            let files = most("Max open files")?;
+            (files == "3" && most("Max processes")? == "0").then_some(())
+        })
+        .await?;
         kill(compiler)
     };
     let (answer, done) = tokio::join!(admin.upload(STAGE, "", &bomb), killed);
@@ -180,109 +292,4 @@ fn kill(process: u32) -> Result<()> {
         .and_then(rustix::process::Pid::from_raw);
     let id = id.context("no process id")?;
     rustix::process::kill_process(id, rustix::process::Signal::KILL).context("cannot kill")
-}
-
-/// What a stage with a plugin from a server on this machine needs in its config.
-fn remote(backend: &str, site: &Site, more: &str, cache: &Path) -> Config {
-    let host = site.host();
-    let plugins = format!(
-        "insecure_hosts: [\"{host}\"], allow_private: [127.0.0.1], fetch_timeout: 5s, cache_dir: \"{}\"",
-        cache.display()
-    );
-    Config::new(backend)
-        .stage_at(
-            "stage",
-            &format!("{{ url: \"http://{host}/p.wasm\", {more} }}"),
-            "config: { window: 10m }",
-        )
-        .service(&format!("plugins: {{ {plugins} }}"))
-}
-
-/// A plugin comes from a server by its digest, is kept, and is there at the next start when the server
-/// is not; with nothing kept, the collector does not start.
-#[tokio::test]
-async fn a_plugin_comes_from_a_server() -> Result<()> {
-    let backend = Backend::start().await?;
-    let bytes = std::fs::read(plugin("drop-duplicates")?)?;
-    let mut site = Site::start().await?;
-    site.put("/p.wasm", &bytes);
-    let folder = Setup::bare()?;
-    let pin = format!("sha256: {}", spandrel_tests::site::sha256(&bytes));
-    let start = async |cache: &str| -> Result<_> {
-        let config = remote(&backend.endpoint(), &site, &pin, &folder.file(cache));
-        Ok(Collector::spawn(&Setup::new(&config.yaml())?)?)
-    };
-    let collector = start("one").await?;
-    collector
-        .wait_for_message(spandrel_tests::collector::READY)
-        .await?;
-    let mut client = Client::connect(&collector.address("otlp")?).await?;
-    let request = Shop::new(8).request(50);
-    client.send(request.clone()).await?;
-    client.send(request).await?;
-    let ended = collector.stop().await?;
-    ended.expect_code(0)?;
-    ensure!(
-        ended.ledger("traces")?.dropped == 50,
-        "the plugin did not run"
-    );
-    site.close().await;
-    let again = start("one").await?;
-    again
-        .wait_for_message(spandrel_tests::collector::READY)
-        .await?;
-    again.stop().await?.expect_code(0)?;
-    let ended = start("two").await?.wait().await?;
-    ended.expect_code(1)?;
-    let tail = ended.log.tail();
-    ensure!(
-        tail.contains("cannot fetch plugin") && tail.contains("cannot connect to"),
-        "{tail}"
-    );
-    Ok(())
-}
-
-/// `on_unreachable: pass`: the collector starts without its plugin, what comes passes and is counted
-/// as bypassed, and the plugin is swapped in by itself when its source is there.
-#[tokio::test]
-async fn a_plugin_may_come_later() -> Result<()> {
-    let backend = Backend::start().await?;
-    let bytes = std::fs::read(plugin("drop-duplicates")?)?;
-    let site = Site::start().await?;
-    let folder = Setup::bare()?;
-    let more = format!(
-        "on_unreachable: pass, sha256: {}",
-        spandrel_tests::site::sha256(&bytes)
-    );
-    let config = remote(&backend.endpoint(), &site, &more, &folder.file("cache"));
-    site.fail("/p.wasm", 503);
-    let collector = Collector::start(&Setup::new(&config.yaml())?.admin()).await?;
-    let admin = collector.admin()?;
-    let mut client = Client::connect(&collector.address("otlp")?).await?;
-    let request = Shop::new(9).request(50);
-    client.send(request.clone()).await?;
-    let ledger = admin.pipeline("traces").await?;
-    let bypassed = ledger
-        .pointer("/ledger/stages/0/bypassed")
-        .and_then(serde_json::Value::as_u64);
-    ensure!(bypassed == Some(50), "{ledger}");
-    site.put("/p.wasm", &bytes);
-    let event = tokio::time::timeout(
-        Duration::from_secs(60),
-        admin.wait_for(STAGE, "published", 0),
-    )
-    .await??;
-    ensure!(event.by == "source", "{event:?}");
-    let view = admin.stage(STAGE).await?;
-    ensure!(view.get("previous").is_none(), "{view}");
-    client.send(request.clone()).await?;
-    client.send(request).await?;
-    let ended = collector.stop().await?;
-    ended.expect_code(0)?;
-    ensure!(
-        ended.ledger("traces")?.dropped == 50,
-        "{:?}",
-        ended.ledger("traces")?
-    );
-    Ok(())
 }

@@ -51,6 +51,31 @@ pub struct Fetched {
     pub signature: Option<Bytes>,
     /// Whether nobody answered, so that it is what was there before.
     pub is_stale: bool,
+    /// Under which name all of it is to be found again.
+    record: Option<Record>,
+}
+
+impl Fetched {
+    /// Whoever fetched it says that it is good: from now on it is what there is when nobody
+    /// answers. Until then that is what was there before, all of it: half of another release, or one
+    /// whose signature does not fit, must not be all that a restart finds.
+    pub async fn keep(self) {
+        let Some(Record { store, name, parts }) = self.record else {
+            return;
+        };
+        let keep = move || store.record(&name, &parts);
+        // It panics for no reason; and what is not kept is fetched again.
+        tokio::task::spawn_blocking(keep).await.unwrap_or_default();
+    }
+}
+
+/// What a name stands for: first the module, or the manifest that leads to it, then the signature if
+/// that does not follow from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Record {
+    store: Arc<Store>,
+    name: String,
+    parts: Vec<Digest>,
 }
 
 /// See the module.
@@ -132,7 +157,7 @@ impl Fetcher {
             None => {
                 let module = self.get(url, limit).await?;
                 check(&url.to_string(), wanted.sha256, &module)?;
-                self.keep(&module, key_of(wanted)).await;
+                self.keep(&module).await;
                 module
             }
         };
@@ -141,7 +166,9 @@ impl Fetcher {
             Some(SignatureFrom::Url(url)) => Some(self.signature(url).await?),
             Some(SignatureFrom::Beside) => Some(self.signature(&beside(url)).await?),
         };
+        let parts = std::iter::once(&module).chain(&signature).collect();
         Ok(Fetched {
+            record: self.record(wanted, parts),
             module,
             signature,
             is_stale: false,
@@ -150,8 +177,16 @@ impl Fetcher {
 
     async fn signature(&self, url: &Url) -> Result<Bytes, FetchError> {
         let signature = self.get(url, SIGNATURE_BYTES).await?;
-        self.keep(&signature, Some(name_of(url))).await;
+        self.keep(&signature).await;
         Ok(signature)
+    }
+
+    fn record(&self, wanted: &Wanted, parts: Vec<&Bytes>) -> Option<Record> {
+        Some(Record {
+            store: Arc::clone(self.store.as_ref()?),
+            name: name_of(wanted),
+            parts: parts.into_iter().map(|part| Digest::of(part)).collect(),
+        })
     }
 
     async fn in_registry(
@@ -164,7 +199,7 @@ impl Fetcher {
             Some(manifest) => manifest,
             None => {
                 let manifest = pull.manifest().await?;
-                self.keep(&manifest, key_of(wanted)).await;
+                self.keep(&manifest).await;
                 manifest
             }
         };
@@ -182,7 +217,7 @@ impl Fetcher {
                 Some(layer) => layer,
                 None => {
                     let bytes = pull.layer(&layer, limit).await?;
-                    self.keep(&bytes, None).await;
+                    self.keep(&bytes).await;
                     bytes
                 }
             });
@@ -190,11 +225,14 @@ impl Fetcher {
         let mut layers = layers.into_iter();
         let module = layers.next().unwrap_or_default();
         check(&reference.to_string(), wanted.sha256, &module)?;
-        let signature = match &wanted.signature {
+        let apart = match &wanted.signature {
             Some(SignatureFrom::Url(url)) => Some(self.signature(url).await?),
-            Some(SignatureFrom::Beside) | None => layers.next(),
+            Some(SignatureFrom::Beside) | None => None,
         };
+        let parts = std::iter::once(&manifest).chain(&apart).collect();
+        let signature = apart.clone().or_else(|| layers.next());
         Ok(Fetched {
+            record: self.record(wanted, parts),
             module,
             signature,
             is_stale: false,
@@ -217,37 +255,31 @@ impl Fetcher {
         let store = Arc::clone(self.store.as_ref()?);
         let wanted = wanted.clone();
         let look = move || {
-            let named = |key: Option<String>| store.last(&key?);
+            let mut parts = store.recorded(&name_of(&wanted)).into_iter();
+            let (first, apart) = (parts.next(), parts.next());
+            let content = |digest: Option<Digest>| store.content(digest?);
             let (module, beside) = match &wanted.source {
-                Source::Url(url) => {
-                    let module = match wanted.sha256 {
-                        Some(digest) => store.content(digest),
-                        None => named(key_of(&wanted)),
-                    };
-                    let signature = || named(Some(name_of(&beside(url))));
-                    (module?, signature())
-                }
+                Source::Url(_) => (content(wanted.sha256.or(first))?, content(apart)),
                 Source::Oci(reference) => {
-                    let manifest = match reference.digest {
-                        Some(digest) => store.content(digest),
-                        None => named(key_of(&wanted)),
-                    };
-                    let artifact = artifact(reference, &manifest?).ok()?;
-                    let signature = artifact.signature;
-                    let signature = signature.and_then(|layer| store.content(layer.digest));
-                    (store.content(artifact.module.digest)?, signature)
+                    let manifest = content(reference.digest.or(first))?;
+                    let artifact = artifact(reference, &manifest).ok()?;
+                    let signature = artifact.signature.map(|layer| layer.digest);
+                    (
+                        content(Some(artifact.module.digest))?,
+                        content(apart.or(signature)),
+                    )
                 }
             };
             check("", wanted.sha256, &module).ok()?;
             let signature = match &wanted.signature {
                 None => None,
-                Some(SignatureFrom::Beside) => Some(beside?),
-                Some(SignatureFrom::Url(url)) => Some(named(Some(name_of(url)))?),
+                Some(_) => Some(beside?),
             };
             Some(Fetched {
                 module,
                 signature,
                 is_stale: true,
+                record: None,
             })
         };
         tokio::task::spawn_blocking(look).await.ok().flatten()
@@ -259,29 +291,32 @@ impl Fetcher {
         tokio::task::spawn_blocking(look).await.ok().flatten()
     }
 
-    /// Keeps what was fetched, under a name where it has no digest that is known before.
-    async fn keep(&self, bytes: &Bytes, name: Option<String>) {
+    /// Keeps what was fetched, by its digest.
+    async fn keep(&self, bytes: &Bytes) {
         let Some(store) = self.store.clone() else {
             return;
         };
         let bytes = bytes.clone();
-        let keep = move || store.keep(&bytes, Digest::of(&bytes), name.as_deref());
+        let keep = move || store.keep(&bytes, Digest::of(&bytes));
         // It panics for no reason; and what is not kept is fetched again.
         tokio::task::spawn_blocking(keep).await.unwrap_or_default();
     }
 }
 
-/// The name under which the first thing that is fetched is kept: none where its digest is known.
-fn key_of(wanted: &Wanted) -> Option<String> {
-    match &wanted.source {
-        Source::Url(url) => wanted.sha256.is_none().then(|| name_of(url)),
-        Source::Oci(reference) => reference.digest.is_none().then(|| reference.to_string()),
-    }
-}
-
-/// All of an address: what it shows to people may be less.
-fn name_of(url: &Url) -> String {
-    format!("{} {}", url, url.path)
+/// All that says what is meant: of an address, too, what is not shown to people.
+fn name_of(wanted: &Wanted) -> String {
+    let whole = |url: &Url| format!("{url} {}", url.path);
+    let source = match &wanted.source {
+        Source::Url(url) => whole(url),
+        Source::Oci(reference) => reference.to_string(),
+    };
+    let pinned = wanted.sha256.map(|digest| digest.to_string());
+    let signature = match &wanted.signature {
+        None => "none".to_owned(),
+        Some(SignatureFrom::Beside) => "beside".to_owned(),
+        Some(SignatureFrom::Url(url)) => whole(url),
+    };
+    format!("{source}\n{}\n{signature}", pinned.unwrap_or_default())
 }
 
 fn beside(url: &Url) -> Url {

@@ -161,6 +161,10 @@ impl<'a> Pull<'a> {
 
     /// What the registry asks to be shown: a password, or a token that another host gives out. That
     /// host, too, is one of those that may be asked.
+    ///
+    /// The registry names the host, and gets the token. So it is the registry's own password that is
+    /// shown there, never what is kept for that host: else a registry could have a token made for a
+    /// third one.
     async fn authorize(&self, url: &Url, answer: &Answer) -> Result<String, FetchError> {
         let wrong = |problem: &str| FetchError::Answer {
             name: url.to_string(),
@@ -168,9 +172,8 @@ impl<'a> Pull<'a> {
         };
         let asked = text(&answer.headers, header::WWW_AUTHENTICATE).unwrap_or_default();
         let (scheme, parameters) = asked.split_once(' ').unwrap_or((asked, ""));
-        let password = |url: &Url| self.client.settings.password(url);
+        let password = self.client.settings.password(url);
         if scheme.eq_ignore_ascii_case("basic") {
-            let password = password(url);
             return password.ok_or_else(|| {
                 wrong("it asks for a password: add it to `service::plugins::credentials`")
             });
@@ -183,13 +186,18 @@ impl<'a> Pull<'a> {
             .get("realm")
             .and_then(|realm| Url::parse(realm).ok());
         let realm = realm.ok_or_else(|| wrong("it does not say where tokens are given out"))?;
+        let (_, query) = realm.path.split_once('?').unwrap_or_default();
+        let mut named = form_urlencoded::parse(query.as_bytes());
+        if named.any(|(name, _)| name.eq_ignore_ascii_case("scope")) {
+            return Err(wrong("it asks for a token of its own choice"));
+        }
         let query = self.query(parameters.get("service").map(String::as_str));
         let joint = if realm.path.contains('?') { '&' } else { '?' };
         let url = Url {
             path: format!("{}{joint}{query}", realm.path),
             ..realm
         };
-        let password = password(&url);
+        let password = password.filter(|_| url.is_secure);
         let asked = Asked {
             url: &url,
             accept: "application/json",

@@ -23,7 +23,7 @@ pub struct Settings {
     pub allow_private: Vec<Network>,
     /// More authorities than those of the system.
     pub ca_file: Option<PathBuf>,
-    /// Passwords, each for one host.
+    /// Passwords, each for one host: a server, or a registry.
     pub credentials: Vec<Credentials>,
     /// The largest module. 64 MiB: components with a whole interpreter inside have some 40.
     pub module_bytes: u64,
@@ -49,7 +49,8 @@ impl Default for Settings {
     }
 }
 
-/// A user and a password, which are sent to one host, over TLS alone.
+/// A user and a password, which are sent to one host, over TLS alone; those of a registry also to
+/// where it says that its tokens are given out, if that may be asked.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// Which host.

@@ -58,7 +58,7 @@ impl fmt::Display for Source {
 }
 
 /// An address of the web, without a user in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Url {
     pub(crate) is_secure: bool,
     /// Lower case; an IPv6 address without its brackets.
@@ -163,6 +163,12 @@ impl fmt::Display for Url {
     }
 }
 
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// An artifact in a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
@@ -264,6 +270,7 @@ mod tests {
         );
         assert_eq!(url.path, "/a/b.wasm?token=secret");
         assert_eq!(url.to_string(), "https://plugins.example.com/a/b.wasm");
+        assert_eq!(format!("{url:?}"), url.to_string());
         assert_eq!(
             url.appended(".minisig").path,
             "/a/b.wasm.minisig?token=secret"

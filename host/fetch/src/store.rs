@@ -1,9 +1,9 @@
 //! What was pulled before, on disk, by its digest: a start with the source down works.
 //!
-//! Content is a file named by its sha256, which is checked when it is read. What has no digest in its
-//! name (a tag, a signature) has a file named by the sha256 of that name, with the digest of what was
-//! there last; that alone is believed, so the directory must be ours. What cannot be kept costs a
-//! warning.
+//! Content is a file named by its sha256, which is checked when it is read. What was wanted has a file
+//! named by the sha256 of its name, a record: the digests of all that was good the last time, written
+//! at once, so that parts of two releases do not meet. That alone is believed, so the directory must be
+//! ours. What cannot be kept costs a warning.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -21,8 +21,10 @@ use crate::digest::Digest;
 const FILES: usize = 256;
 /// Bytes that are kept, all files together: a module is some 300 KiB, a large one 64 MiB.
 const ALL_BYTES: u64 = 1 << 30;
+/// The largest record: two digests with their names, and room.
+const RECORD_BYTES: u64 = 1024;
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Store {
     directory: PathBuf,
     limit_bytes: u64,
@@ -77,25 +79,31 @@ impl Store {
         Some(bytes.into())
     }
 
-    /// What was there under this name when it was last asked for.
-    pub(crate) fn last(&self, name: &str) -> Option<Bytes> {
-        let digest = read(&self.name_path(name), 1024)?;
-        let digest = Digest::parse(std::str::from_utf8(&digest).ok()?.trim())?;
-        self.content(digest)
+    /// What was good under this name the last time; nothing where it is not known, or damaged.
+    pub(crate) fn recorded(&self, name: &str) -> Vec<Digest> {
+        let record = read(&self.name_path(name), RECORD_BYTES);
+        let record = record.and_then(|record| String::from_utf8(record).ok());
+        let digests = record.and_then(|record| record.lines().map(Digest::parse).collect());
+        digests.unwrap_or_default()
     }
 
-    /// Keeps content, and under which name it was, where that does not say what it is.
-    pub(crate) fn keep(&self, bytes: &[u8], digest: Digest, name: Option<&str>) {
+    /// Keeps content.
+    pub(crate) fn keep(&self, bytes: &[u8], digest: Digest) {
         let path = self.content_path(digest);
-        let kept = match path.exists() {
-            true => Ok(()),
-            false => self.write(&path, bytes),
-        };
-        let kept = kept.and_then(|()| match name {
-            Some(name) => self.write(&self.name_path(name), digest.to_string().as_bytes()),
-            None => Ok(()),
-        });
-        if let Err(error) = kept.and_then(|()| self.evict()) {
+        if !path.exists() {
+            self.put(&path, bytes);
+        }
+    }
+
+    /// Writes down what is good under this name.
+    pub(crate) fn record(&self, name: &str, parts: &[Digest]) {
+        let lines: Vec<String> = parts.iter().map(ToString::to_string).collect();
+        self.put(&self.name_path(name), lines.join("\n").as_bytes());
+    }
+
+    fn put(&self, path: &Path, bytes: &[u8]) {
+        let written = self.write(path, bytes);
+        if let Err(error) = written.and_then(|()| self.evict()) {
             tracing::warn!(
                 file = %path.display(),
                 error = &error as &dyn std::error::Error,
@@ -175,48 +183,48 @@ mod tests {
             .collect()
     }
 
-    /// What was kept is found by its digest and by its name, and is ours alone.
+    /// What was kept is found by its digest, a record by its name, and both are ours alone.
     #[test]
     fn what_was_kept_is_found() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("new/modules");
         let store = Store::open(&path, 100).expect("a store");
-        let digest = Digest::of(b"content");
+        let (digest, other) = (Digest::of(b"content"), Digest::of(b"other"));
         assert_eq!(store.content(digest), None);
-        store.keep(b"content", digest, Some("oci://a/b:c"));
+        store.keep(b"content", digest);
+        store.record("oci://a/b:c", &[digest, other]);
         let again = Store::open(&path, 100).expect("a store");
         assert_eq!(
             again.content(digest).as_deref(),
             Some(b"content".as_slice())
         );
-        assert_eq!(
-            again.last("oci://a/b:c").as_deref(),
-            Some(b"content".as_slice())
-        );
-        assert_eq!(again.last("oci://a/b:d"), None);
+        assert_eq!(again.recorded("oci://a/b:c"), [digest, other]);
+        assert_eq!(again.recorded("oci://a/b:d"), []);
         for file in files(&path) {
             let mode = fs::metadata(&file).expect("metadata").permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{}", file.display());
         }
     }
 
-    /// A damaged file is not what it is named after, and is gone.
+    /// A damaged file is not what it is named after, and is gone; a damaged record says nothing.
     #[test]
     fn a_damaged_file_is_not_taken() {
         let directory = tempfile::tempdir().expect("a directory");
         let store = Store::open(directory.path(), 100).expect("a store");
         let digest = Digest::of(b"content");
         for damaged in [b"contenu".as_slice(), b"", &[7; 1000]] {
-            store.keep(b"content", digest, Some("name"));
+            store.keep(b"content", digest);
             let path = store.content_path(digest);
             fs::write(&path, damaged).expect("written");
             assert_eq!(store.content(digest), None);
-            assert_eq!(store.last("name"), None);
             fs::remove_file(&path).unwrap_or_default();
         }
-        store.keep(b"content", digest, Some("name"));
-        fs::write(store.name_path("name"), "sha256:12").expect("written");
-        assert_eq!(store.last("name"), None);
+        store.record("name", &[digest]);
+        let cut = format!("{digest}\nsha256:12");
+        for damaged in ["sha256:12", &cut, "\u{0}", &"x".repeat(2000)] {
+            fs::write(store.name_path("name"), damaged).expect("written");
+            assert_eq!(store.recorded("name"), [], "{damaged}");
+        }
     }
 
     /// A directory that others may write to keeps nothing.
@@ -237,7 +245,7 @@ mod tests {
             let time = SystemTime::now() - Duration::from_secs(1000 - number);
             file.expect("made").set_modified(time).expect("set");
         }
-        store.keep(b"content", Digest::of(b"content"), None);
+        store.keep(b"content", Digest::of(b"content"));
         assert_eq!(files(directory.path()).len(), FILES);
         assert!(!directory.path().join("44.content").exists());
         assert!(directory.path().join("45.content").exists());

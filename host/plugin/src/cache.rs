@@ -1,7 +1,8 @@
 //! Compiled code on disk: a second start does not compile.
 //!
 //! A file is named by the component's digest and the engine's compatibility, and starts with a
-//! digest of its name and content. The directory must be ours alone, because compiled code is run as it is.
+//! digest of its name and content. The directory and its files must be ours alone, and nobody else may
+//! put another directory in its place, because compiled code is run as it is.
 //! A damaged file, or a directory that cannot be written, costs a compilation and a warning.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -27,6 +28,8 @@ pub(crate) const FILE_BYTES: u64 = 8 * crate::artifact::MAX_BYTES;
 /// Marks the layout of the files.
 const MAGIC: &[u8; 16] = b"spandrel-code-1\n";
 const EXTENSION: &str = "compiled";
+/// Of a directory's mode: only owners rename what is in it.
+const STICKY: u32 = 0o1000;
 
 /// Where the code of a generation came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +68,12 @@ pub(crate) enum CacheError {
     Owner { owner: u32, us: u32 },
     #[error("others may write to the directory (mode {mode:o}): run chmod 700 on it")]
     Mode { mode: u32 },
+    #[error(
+        "others may replace the directory, because `{}` is not this user's or root's alone: \
+         name another `cache_dir`",
+        path.display()
+    )]
+    Parent { path: PathBuf },
 }
 
 /// Why a file of the cache is not used.
@@ -74,6 +83,8 @@ enum DamagedError {
     Read(#[source] io::Error),
     #[error("the file is larger than compiled code can be")]
     TooLarge,
+    #[error("it is no file that this user alone may write to")]
+    NotOurs,
     #[error("the file's digest does not fit its content")]
     Digest,
     #[error("the engine does not take the code")]
@@ -107,8 +118,19 @@ impl CodeCache {
         if mode & 0o022 != 0 {
             return Err(CacheError::Mode { mode });
         }
+        // Later on it is opened by the name that was looked at, whatever links there were in it.
+        let directory = fs::canonicalize(directory).map_err(CacheError::Directory)?;
+        for parent in directory.ancestors().skip(1) {
+            let metadata = fs::metadata(parent).map_err(CacheError::Directory)?;
+            let is_trusted = [us, 0].contains(&metadata.uid());
+            let is_closed = metadata.mode() & 0o022 == 0 || metadata.mode() & STICKY != 0;
+            if !is_trusted || !is_closed {
+                let path = parent.to_owned();
+                return Err(CacheError::Parent { path });
+            }
+        }
         Ok(Self {
-            directory: directory.to_owned(),
+            directory,
             engine: compatibility(engine),
         })
     }
@@ -156,10 +178,8 @@ impl CodeCache {
         path: &Path,
         key: Digest,
     ) -> Result<Option<Component>, DamagedError> {
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(DamagedError::Read(error)),
+        let Some(file) = open_ours(path)? else {
+            return Ok(None);
         };
         let mut content = Vec::new();
         let length = file
@@ -222,6 +242,24 @@ impl CodeCache {
             fs::remove_file(path)?;
         }
         Ok(())
+    }
+}
+
+/// Opens a file that nobody else can have written. None when there is none.
+fn open_ours(path: &Path) -> Result<Option<File>, DamagedError> {
+    // Not what a link leads to, nor a pipe that waits for a writer.
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() => {}
+        Ok(_) => return Err(DamagedError::NotOurs),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(DamagedError::Read(error)),
+    }
+    let file = File::open(path).map_err(DamagedError::Read)?;
+    let metadata = file.metadata().map_err(DamagedError::Read)?;
+    let is_ours = metadata.uid() == rustix::process::geteuid().as_raw();
+    match is_ours && metadata.mode() & 0o022 == 0 {
+        true => Ok(Some(file)),
+        false => Err(DamagedError::NotOurs),
     }
 }
 

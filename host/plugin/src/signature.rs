@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use crate::artifact::{ReadError, read_within};
+use crate::text::{MESSAGE_BYTES, printable};
 
 /// Appended to a module's path, the path of its signature; as `minisign -S` does.
 pub const EXTENSION: &str = "minisig";
@@ -87,6 +88,9 @@ impl PublicKey {
 pub struct Signing {
     /// Whose signatures count; at least one.
     pub keys: Arc<[PublicKey]>,
+    /// The words that its trusted comment must have, where it must have some: one key may sign more
+    /// than one module, and older ones.
+    pub comment: Option<Arc<str>>,
     /// Where the signature is.
     pub signature: SignatureSource,
 }
@@ -162,6 +166,19 @@ pub enum SignatureError {
         /// The key that is said to have signed.
         key: KeyId,
     },
+    /// It is signed, as something else.
+    #[error(
+        "it is signed by key {key} as `{found}`, and must be as `{expected}`: deploy the plugin and \
+         the release that are meant, or change `module.trusted_comment`"
+    )]
+    OtherComment {
+        /// The key that signed.
+        key: KeyId,
+        /// What the signature says.
+        found: String,
+        /// What it must say.
+        expected: Arc<str>,
+    },
 }
 
 impl Signing {
@@ -188,10 +205,30 @@ impl Signing {
             });
         }
         let mut fitting = named.filter(|key| key.key.verify(bytes, &signature, true).is_ok());
-        match fitting.next() {
-            Some(key) => Ok(key.id),
-            None => Err(SignatureError::OtherBytes { key: found }),
+        let key = fitting.next().map(PublicKey::id);
+        let key = key.ok_or(SignatureError::OtherBytes { key: found })?;
+        self.check_comment(key, signature.trusted_comment())?;
+        Ok(key)
+    }
+
+    /// Whether every word is there that must be. Words, because `minisign` writes some of its own:
+    /// when, and which file.
+    fn check_comment(&self, key: KeyId, comment: &str) -> Result<(), SignatureError> {
+        let Some(expected) = &self.comment else {
+            return Ok(());
+        };
+        let words: Vec<&str> = comment.split_whitespace().collect();
+        if expected
+            .split_whitespace()
+            .all(|word| words.contains(&word))
+        {
+            return Ok(());
         }
+        Err(SignatureError::OtherComment {
+            key,
+            found: printable(comment, MESSAGE_BYTES),
+            expected: Arc::clone(expected),
+        })
     }
 
     fn read(&self, module: Option<&Path>) -> Result<Arc<str>, SignatureError> {

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod kept;
 mod registry;
 mod rules;
 mod server;

@@ -178,7 +178,7 @@ fn ask_for_token(site: &Site, realm: &str) {
     );
 }
 
-/// A token is got once for all of a pull, with the password of the host that gives it out.
+/// A token is got once for all of a pull, with the password of its registry.
 #[tokio::test]
 async fn a_token_is_got_once() {
     let site = Site::secure().await;
@@ -210,6 +210,76 @@ async fn a_token_is_got_once() {
         "{:?}",
         tokens()
     );
+}
+
+/// A registry cannot have a token made for another one: what is kept for the host that gives tokens out
+/// is not shown there, nor may the registry say what the token is for. Its own password goes there,
+/// but not without TLS.
+#[tokio::test]
+async fn a_registry_gets_no_token_of_another() {
+    let (site, tokens, open) = (
+        Site::secure().await,
+        Site::secure().await,
+        Site::plain().await,
+    );
+    let directory = tempfile::tempdir().expect("a directory");
+    let authorities = [&site, &tokens].map(|site| {
+        let file = site.ca_file.as_ref().expect("an authority");
+        std::fs::read_to_string(file).expect("read")
+    });
+    let ca_file = directory.path().join("both.pem");
+    std::fs::write(&ca_file, authorities.concat()).expect("written");
+    let host = |site: &Site| HostPort {
+        host: NAME.to_owned(),
+        port: Some(site.address.port()),
+    };
+    let password = |site: &Site, username: &str| Credentials {
+        host: host(site),
+        username: username.to_owned(),
+        password: "secret".to_owned(),
+    };
+    let realm = format!("https://{NAME}:{}/token", tokens.address.port());
+    ask_for_token(&site, &realm);
+    ask_for_token(&tokens, &realm);
+    let (settings, names) = allowing(&site);
+    let mut settings = Settings {
+        ca_file: Some(ca_file),
+        allowed_hosts: vec![host(&site), host(&tokens)],
+        insecure_hosts: vec![host(&open)],
+        credentials: vec![password(&tokens, "theirs")],
+        ..settings
+    };
+    let wanted = signed(reference(&site, ":1"));
+    let shown = || tokens.asked().pop().expect("asked");
+    assert!(fetch(&settings, &names, &wanted).await.is_ok());
+    assert!(!shown().contains("authorization"), "{}", shown());
+    settings.credentials.push(password(&site, "ours"));
+    settings.credentials.push(password(&open, "open"));
+    assert!(fetch(&settings, &names, &wanted).await.is_ok());
+    // b3Vyczpz begins ours:secret.
+    assert!(
+        shown().contains("authorization: basic b3vyczpz"),
+        "{}",
+        shown()
+    );
+    let asked = tokens.asked().len();
+    for more in ["?scope=repository:theirs:pull,push", "?a=b&sc%6Fpe=x"] {
+        ask_for_token(&site, &format!("{realm}{more}"));
+        let error = fetch(&settings, &names, &wanted).await.expect_err(more);
+        assert!(error.to_string().contains("of its own choice"), "{error}");
+    }
+    assert_eq!(tokens.asked().len(), asked);
+    let plain = format!("http://{NAME}:{}/token", open.address.port());
+    for (registry, realm) in [(&site, &plain), (&open, &realm), (&open, &plain)] {
+        ask_for_token(registry, realm);
+        ask_for_token(&open, realm);
+        let wanted = signed(reference(registry, ":1"));
+        assert!(fetch(&settings, &names, &wanted).await.is_ok());
+        let asked = [tokens.asked(), open.asked()].concat();
+        let asked = asked.iter().filter(|head| head.starts_with("get /token"));
+        let passwords = asked.filter(|head| head.contains("authorization: basic"));
+        assert_eq!(passwords.count(), 1, "{realm}");
+    }
 }
 
 /// A registry cannot send the collector to a host that is not listed, nor make it ask for ever.

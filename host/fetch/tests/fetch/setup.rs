@@ -97,7 +97,19 @@ pub(crate) fn signed(source: Source) -> Wanted {
     }
 }
 
+/// Fetches what proves to be good.
 pub(crate) async fn fetch(
+    settings: &Settings,
+    names: &Arc<Names>,
+    wanted: &Wanted,
+) -> Result<Fetched, FetchError> {
+    let fetched = fetch_only(settings, names, wanted).await?;
+    fetched.clone().keep().await;
+    Ok(fetched)
+}
+
+/// Fetches what nobody says is good.
+pub(crate) async fn fetch_only(
     settings: &Settings,
     names: &Arc<Names>,
     wanted: &Wanted,

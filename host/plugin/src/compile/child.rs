@@ -118,7 +118,9 @@ impl Program<'_> {
                     Kind::Refusal => {
                         let words = String::from_utf8_lossy(&payload).into_owned();
                         // The compiler may notice it before the system does.
-                        Err(memory(&words, limits).unwrap_or(ChildError::Refused(words)))
+                        Err(memory(&words, limits).unwrap_or_else(|| {
+                            ChildError::Refused(crate::text::printable(&words, WORDS_BYTES))
+                        }))
                     }
                 }
             }

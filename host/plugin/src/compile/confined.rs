@@ -1,7 +1,9 @@
 //! What runs in the process that compiles: it limits itself, compiles one component, and ends.
 //!
-//! Nothing of it is trusted more than the compiler: it has no files but its pipes, no environment
-//! and no children, and the system ends it at its limits.
+//! It has no environment, and no files but its pipes. While it compiles it can open no other, nor a
+//! socket, and can start no thread and no process unless it is root's; the system ends it at its limits.
+//! That keeps a compiler that runs wild from harming others. It is no sandbox: in all else it may do
+//! what its user may.
 
 use std::fs;
 use std::io::{self, Read as _, Write};
@@ -14,8 +16,10 @@ use super::lower_priority;
 use crate::artifact::MAX_BYTES;
 use crate::engine::for_compiling;
 
-/// Open files: the three pipes, and what the runtime opens for a moment.
+/// Open files before it compiles: the three pipes, and what the runtime opens for a moment.
 const FILES: u64 = 16;
+/// While it compiles: the pipes.
+const PIPES: u64 = 3;
 /// The last words of a process that could not begin: bad input, no memory for its threads.
 const COULD_NOT: u8 = 1;
 
@@ -54,6 +58,9 @@ fn serve(mut input: io::Stdin, output: &mut impl Write) -> io::Result<()> {
         .num_threads(usize::try_from(request.threads).unwrap_or(1).max(1))
         .build()
         .map_err(io::Error::other)?;
+    // From here on nothing more is needed than memory and time.
+    at_most(Resource::Nofile, PIPES)?;
+    at_most(Resource::Nproc, 0)?;
     let compiled = threads.install(|| engine.precompile_component(&component));
     let compatibility = crate::cache::compatibility(&engine);
     match compiled {
@@ -68,6 +75,14 @@ fn causes(error: &wasmtime::Error) -> String {
     words.join(": ")
 }
 
+fn at_most(resource: Resource, most: u64) -> io::Result<()> {
+    let limit = Rlimit {
+        current: Some(most),
+        maximum: Some(most),
+    };
+    setrlimit(resource, limit).map_err(io::Error::from)
+}
+
 /// From here on, the system ends this process where it takes more than it may.
 fn confine(request: &Request) -> io::Result<()> {
     if request.background {
@@ -76,13 +91,6 @@ fn confine(request: &Request) -> io::Result<()> {
     // When the machine or the container is out of memory, this goes before the collector. Where
     // there is no /proc, the limit below has to do.
     fs::write("/proc/self/oom_score_adj", "1000").unwrap_or_default();
-    let at_most = |resource, most: u64| {
-        let limit = Rlimit {
-            current: Some(most),
-            maximum: Some(most),
-        };
-        setrlimit(resource, limit).map_err(io::Error::from)
-    };
     at_most(Resource::As, request.memory_bytes)?;
     at_most(Resource::Core, 0)?;
     at_most(Resource::Fsize, 0)?;

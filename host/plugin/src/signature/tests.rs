@@ -52,6 +52,7 @@ fn signing(keys: &[&Signer], signature: impl Into<SignatureSource>) -> Signing {
         .map(|key| PublicKey::parse(&key.public()).expect("a key"));
     Signing {
         keys: keys.collect(),
+        comment: None,
         signature: signature.into(),
     }
 }
@@ -75,6 +76,7 @@ fn what_minisign_made_is_understood() {
     assert_eq!(key.id().to_string(), "E7620F1842B4E81F");
     let signing = Signing {
         keys: Arc::from([key]),
+        comment: Some("file:test".into()),
         signature: signature.to_owned().into(),
     };
     assert!(signing.check(None, b"test").is_ok());
@@ -169,6 +171,39 @@ fn each_refusal_has_its_words() {
         ..theirs
     };
     assert!(words(&signing(&[&ours], forged.sign(bytes, "")), None).contains("other bytes"));
+}
+
+/// One key signs many modules, and many releases of each: where a comment is asked for, only what is
+/// signed as that is taken.
+#[test]
+fn what_is_signed_as_something_else_is_refused() {
+    let signer = Signer::new(7);
+    let check = |comment: &str, expected: &str| {
+        let signing = Signing {
+            comment: Some(expected.into()),
+            ..signing(&[&signer], signer.sign(b"p", comment))
+        };
+        signing.check(None, b"p").map_err(|error| error.to_string())
+    };
+    let usual = "timestamp:17\tfile:tag-spans.wasm\thashed";
+    for expected in ["file:tag-spans.wasm", "hashed timestamp:17", usual, ""] {
+        assert!(check(usual, expected).is_ok(), "{expected}");
+    }
+    assert!(check("tag-spans 1.2.0", "tag-spans 1.2.0").is_ok());
+    for (comment, expected) in [
+        (usual, "file:tag"),
+        (usual, "file:tag-spans.wasm timestamp:18"),
+        ("drop-spans 1.2.0", "tag-spans"),
+        ("tag-spans 1.1.0", "tag-spans 1.2.0"),
+        ("", "tag-spans"),
+    ] {
+        check(comment, expected).expect_err(comment);
+    }
+    assert_eq!(
+        check("old\u{7}", "new").expect_err("another"),
+        "it is signed by key 0707070707070707 as `old\\u{7}`, and must be as `new`: deploy the plugin \
+         and the release that are meant, or change `module.trusted_comment`"
+    );
 }
 
 /// The signature is looked for beside the module, or where it is said to be.

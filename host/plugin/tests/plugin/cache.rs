@@ -112,6 +112,43 @@ async fn a_directory_open_to_others_is_not_used() {
     );
 }
 
+/// Nor does one in a directory in which others may put another in its place; where only owners rename,
+/// as in /tmp, they cannot.
+#[tokio::test]
+async fn a_directory_that_others_may_replace_is_not_used() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let cache = directory.path().join("ours/compiled");
+    for (mode, is_used) in [(0o777, false), (0o770, false), (0o1777, true)] {
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).expect("set");
+        let capture = Capture::start();
+        assert!(is_compiled(&engine(&cache)).await);
+        assert_eq!(!files(&cache).is_empty(), is_used, "{mode:o}");
+        let warnings = capture.lines("spandrel_plugin::engine");
+        let told = warnings
+            .iter()
+            .any(|line| line.contains("others may replace the directory"));
+        assert_eq!(told, !is_used, "{mode:o}: {warnings:?}");
+    }
+}
+
+/// Code in a file that others may write to, or behind a link, is not run.
+#[tokio::test]
+async fn a_file_that_is_not_ours_alone_is_not_run() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let engine = engine(directory.path());
+    assert!(is_compiled(&engine).await);
+    let [file] = files(directory.path()).try_into().expect("one file");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).expect("set");
+    assert!(is_compiled(&engine).await);
+    assert!(!is_compiled(&engine).await);
+    let far = elsewhere.path().join("code");
+    fs::rename(&file, &far).expect("moved");
+    std::os::unix::fs::symlink(&far, &file).expect("linked");
+    assert!(is_compiled(&engine).await);
+    assert!(!is_compiled(&engine).await);
+}
+
 /// A path that cannot be a directory costs a warning.
 #[tokio::test]
 async fn a_cache_that_cannot_be_made_is_done_without() {

@@ -178,6 +178,7 @@ async fn load(
         source: ModuleSource::Place(wasm.module.place.clone()),
         pinned: wasm.module.sha256,
         keys: wasm.module.keys.clone(),
+        trusted_comment: wasm.module.trusted_comment.clone(),
         plugins: Arc::clone(&config.service.plugins),
         config: Arc::new(wasm.config.clone()),
         limits: wasm.limits.clone(),

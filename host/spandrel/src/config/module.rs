@@ -10,6 +10,7 @@ use spandrel_plugin::{PublicKey, SignatureSource};
 
 use super::plugins::{Plugins, key, list};
 use super::section::Section;
+use super::tree::Value;
 
 /// A stage's plugin.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +21,8 @@ pub struct Module {
     pub sha256: Option<Digest>,
     /// Whose signature everything that runs in the stage must have, where it must have one.
     pub keys: Option<Arc<[PublicKey]>>,
+    /// The words that the signature's trusted comment must have.
+    pub trusted_comment: Option<Arc<str>>,
 }
 
 /// Where a plugin is, and its signature.
@@ -81,6 +84,14 @@ impl Module {
         self.file() == Some(file) || self.signature_file().as_deref() == Some(file)
     }
 
+    /// Whether what was let in under the rules `before` may run under these. Whose signature it has is
+    /// not known any more, so it counts as none once others are asked for.
+    pub fn still_allows(&self, before: &Self, module: Digest) -> bool {
+        let asks_the_same =
+            self.keys == before.keys && self.trusted_comment == before.trusted_comment;
+        self.sha256.is_none_or(|pinned| pinned == module) && (self.keys.is_none() || asks_the_same)
+    }
+
     /// Whether the collector starts without it.
     pub fn may_be_missing(&self) -> bool {
         matches!(
@@ -104,7 +115,7 @@ impl fmt::Display for Place {
 
 const EXAMPLE: &str = "./plugins/my_plugin.wasm";
 
-/// `module: path`, or `module: { file | url, sha256, signature, public_keys }`.
+/// `module: path`, or `module: { file | url, sha256, signature, public_keys, trusted_comment }`.
 pub(crate) fn read(section: &Section<'_>, plugins: &Plugins) -> Option<Module> {
     section.required("module", EXAMPLE);
     if !section.is_map("module") {
@@ -113,7 +124,7 @@ pub(crate) fn read(section: &Section<'_>, plugins: &Plugins) -> Option<Module> {
             true => section.parsed("module", |text| remote(text, None, OnUnreachable::Fail))?,
             false => file(&text, None),
         };
-        return checked(section, "module", place, None, None, plugins);
+        return checked(section, "module", place, Proof::default(), plugins);
     }
     let module = section.section("module");
     let sha256 = module.parsed("sha256", |text| {
@@ -124,7 +135,27 @@ pub(crate) fn read(section: &Section<'_>, plugins: &Plugins) -> Option<Module> {
             .map_err(|_| "write the 64 hex digits that sha256sum prints".to_owned())
     });
     let own_keys = list(&module, "public_keys", key);
+    // A list that is empty by mistake must not mean that nobody has to sign.
+    let is_blank = match module.node("public_keys").map(|node| &node.value) {
+        Some(Value::List(keys)) => keys.is_empty(),
+        Some(_) => false,
+        None => module.has("public_keys"),
+    };
+    if is_blank {
+        module.wrong_key(
+            "public_keys",
+            "there is no key in it",
+            "add one, or leave the key out",
+        );
+    }
     let own_keys = (!own_keys.is_empty()).then_some(own_keys);
+    let comment = module.parsed("trusted_comment", |text| {
+        let has_words = !text.trim().is_empty();
+        let words = "write words of the trusted comment, such as file:tag.wasm";
+        has_words
+            .then(|| text.into())
+            .ok_or_else(|| words.to_owned())
+    });
     let has_signature = module.has("signature");
     let place = read_place(&module)?;
     if has_signature && own_keys.is_none() && plugins.trusted_keys.is_empty() {
@@ -136,7 +167,20 @@ pub(crate) fn read(section: &Section<'_>, plugins: &Plugins) -> Option<Module> {
     }
     let trusted = || plugins.trusted_keys.clone();
     let keys = own_keys.or_else(|| has_signature.then(trusted));
-    checked(&module, "", place, sha256, keys, plugins)
+    let proof = Proof {
+        sha256,
+        keys,
+        comment,
+    };
+    checked(&module, "", place, proof, plugins)
+}
+
+/// What is written of what proves a module.
+#[derive(Default)]
+struct Proof {
+    sha256: Option<Digest>,
+    keys: Option<Vec<PublicKey>>,
+    comment: Option<Arc<str>>,
 }
 
 fn read_place(module: &Section<'_>) -> Option<Place> {
@@ -181,10 +225,14 @@ fn checked(
     section: &Section<'_>,
     key: &'static str,
     place: Place,
-    sha256: Option<Digest>,
-    keys: Option<Vec<PublicKey>>,
+    proof: Proof,
     plugins: &Plugins,
 ) -> Option<Module> {
+    let Proof {
+        sha256,
+        keys,
+        comment,
+    } = proof;
     let wrong = |what: &str, instead: &str| match key {
         "" => section.wrong(what, instead),
         key => section.wrong_key(key, what, instead),
@@ -197,6 +245,12 @@ fn checked(
         wrong(
             "it must be signed (`require_signed`), and no key is known that may have done it",
             "add `trusted_keys: [RW...]` to `service::plugins`",
+        );
+    }
+    if comment.is_some() && keys.is_none() {
+        wrong(
+            "`trusted_comment` is of a signature, and it need not be signed",
+            "add `public_keys: [RW...]`",
         );
     }
     if let Place::Remote { source, .. } = &place {
@@ -217,5 +271,47 @@ fn checked(
         place,
         sha256,
         keys: keys.filter(|keys| !keys.is_empty()).map(Arc::from),
+        trusted_comment: comment,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What ran under other rules may run again where it fits those of now: its digest is known, who
+    /// signed it is not.
+    #[test]
+    fn what_ran_under_other_rules_is_not_allowed_unseen() {
+        let (ours, other) = (Digest([1; 32]), Digest([2; 32]));
+        let key = PublicKey::parse("RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3");
+        let keys: Arc<[PublicKey]> = Arc::from([key.expect("a key")]);
+        let open = Module {
+            place: file("p.wasm", None),
+            sha256: None,
+            keys: None,
+            trusted_comment: None,
+        };
+        let pinned = |sha256| Module {
+            sha256: Some(sha256),
+            ..open.clone()
+        };
+        let signed = |comment: Option<&str>| Module {
+            keys: Some(Arc::clone(&keys)),
+            trusted_comment: comment.map(Arc::from),
+            ..open.clone()
+        };
+        for (now, before, is_allowed) in [
+            (open.clone(), open.clone(), true),
+            (pinned(ours), open.clone(), true),
+            (pinned(other), pinned(ours), false),
+            (open.clone(), pinned(other), true),
+            (signed(None), open.clone(), false),
+            (signed(None), signed(None), true),
+            (open.clone(), signed(None), true),
+            (signed(Some("p")), signed(None), false),
+        ] {
+            assert_eq!(now.still_allows(&before, ours), is_allowed, "{now:?}");
+        }
+    }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use spandrel_fetch::{FetchError, Fetcher, SetupError, SignatureFrom, Source, Url, Wanted};
+use spandrel_fetch::{
+    FetchError, Fetched, Fetcher, SetupError, SignatureFrom, Source, Url, Wanted,
+};
 use spandrel_pipeline::stage::{Input, ProbeError, Probed, State, probe};
 use spandrel_plugin::artifact::Digest;
 use spandrel_plugin::{
@@ -29,6 +31,8 @@ pub(crate) struct Plan {
     pub(crate) pinned: Option<Digest>,
     /// Whose signature it must have, where it must have one.
     pub(crate) keys: Option<Arc<[PublicKey]>>,
+    /// What that signature must say.
+    pub(crate) trusted_comment: Option<Arc<str>>,
     /// Where plugins may come from, and how they are compiled.
     pub(crate) plugins: Arc<Plugins>,
     pub(crate) config: Arc<serde_json::Value>,
@@ -104,7 +108,7 @@ impl Plan {
     pub(crate) async fn build(self) -> Result<Built, BuildError> {
         let config = self.config.to_string();
         let name = self.source.name();
-        let (bytes, signature) = self.get().await?;
+        let (bytes, signature, fetched) = self.get().await?;
         let module = match &bytes {
             At::File(path) => Module::File(path),
             At::Here(bytes) => Module::Bytes {
@@ -112,7 +116,12 @@ impl Plan {
                 bytes: bytes.clone(),
             },
         };
-        let signing = self.keys.map(|keys| Signing { keys, signature });
+        let comment = self.trusted_comment;
+        let signing = self.keys.map(|keys| Signing {
+            keys,
+            comment,
+            signature,
+        });
         let limits = self.limits;
         let generation = Generation::load(
             &self.engine,
@@ -146,6 +155,9 @@ impl Plan {
                 })?
             }
         };
+        if let Some(fetched) = fetched {
+            fetched.keep().await;
+        }
         let loaded = Loaded {
             generation: Made::Plugin(generation),
             source: self.source,
@@ -156,14 +168,15 @@ impl Plan {
         };
         Ok(Built { loaded, probed })
     }
+
     /// Where the module's bytes are, once they are on this machine, and its signature.
-    async fn get(&self) -> Result<(At, SignatureSource), BuildError> {
+    async fn get(&self) -> Result<(At, SignatureSource, Option<Fetched>), BuildError> {
         match &self.source {
             ModuleSource::Place(Place::File { path, signature }) => {
-                Ok((At::File(path.clone()), signature.clone()))
+                Ok((At::File(path.clone()), signature.clone(), None))
             }
             ModuleSource::Upload { bytes, signature } => {
-                Ok((At::Here(bytes.clone()), signature.clone()))
+                Ok((At::Here(bytes.clone()), signature.clone(), None))
             }
             ModuleSource::Place(Place::Remote {
                 source, signature, ..
@@ -175,7 +188,7 @@ impl Plan {
         &self,
         source: &Source,
         signature: Option<&Url>,
-    ) -> Result<(At, SignatureSource), BuildError> {
+    ) -> Result<(At, SignatureSource, Option<Fetched>), BuildError> {
         let settings = self.plugins.fetch.clone();
         let sha256 = self.pinned.map(|digest| spandrel_fetch::Digest(digest.0));
         let wanted = Wanted {
@@ -191,10 +204,11 @@ impl Plan {
             module: wanted.source.to_string(),
             source,
         })?;
-        let signature = fetched.signature.map_or(SignatureSource::Missing, |text| {
-            SignatureSource::Text(String::from_utf8_lossy(&text).into())
+        let text = fetched.signature.as_deref();
+        let signature = text.map_or(SignatureSource::Missing, |text| {
+            SignatureSource::Text(String::from_utf8_lossy(text).into())
         });
-        Ok((At::Here(fetched.module), signature))
+        Ok((At::Here(fetched.module.clone()), signature, Some(fetched)))
     }
 }
 

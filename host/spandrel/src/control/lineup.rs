@@ -153,6 +153,17 @@ impl Lineup {
         }
     }
 
+    /// The lineup without what may not run any more: nothing that a rollback or a promotion would
+    /// bring back. Returns the candidate, if it is one of those.
+    pub(crate) fn keep_allowed(
+        &mut self,
+        is_allowed: impl Fn(Digest) -> bool,
+    ) -> Option<Candidate> {
+        let fits = |loaded: &Loaded| is_allowed(loaded.generation.identity().module);
+        self.previous = self.previous.take().filter(fits);
+        self.candidate.take_if(|candidate| !fits(&candidate.loaded))
+    }
+
     /// The lineup with a generation beside the running one.
     pub(crate) fn beside(&self, loaded: Loaded, mode: Mode, running_before: Figures) -> Self {
         Self {

@@ -200,7 +200,7 @@ impl Live {
             } = of;
             match self.stages.get_mut(&id) {
                 Some(stage) => {
-                    stage.wasm = wasm;
+                    let before = std::mem::replace(&mut stage.wasm, wasm);
                     let running = &stage.lineup.running;
                     let is_same = running.generation.digest() == loaded.generation.digest()
                         && running.limits == loaded.limits;
@@ -210,6 +210,15 @@ impl Live {
                         let recent = recent.get(&id).copied().unwrap_or_default();
                         let none = Figures::default();
                         stage.lineup = stage.lineup.published(loaded, none, recent);
+                    }
+                    let rules = &stage.wasm.module;
+                    let allows = |module| rules.still_allows(&before.module, module);
+                    if let Some(ended) = stage.lineup.keep_allowed(allows) {
+                        warn!(
+                            stage = %id,
+                            generation = ended.loaded.number(),
+                            "candidate ended, the configuration does not allow it any more"
+                        );
                     }
                 }
                 None => {
@@ -244,6 +253,7 @@ impl Reloading {
                     source: ModuleSource::Place(of.wasm.module.place.clone()),
                     pinned: of.wasm.module.sha256,
                     keys: of.wasm.module.keys.clone(),
+                    trusted_comment: of.wasm.module.trusted_comment.clone(),
                     plugins: Arc::clone(&plugins),
                     config: Arc::new(of.wasm.config.clone()),
                     limits: of.wasm.limits.clone(),

@@ -100,8 +100,8 @@ impl Changer {
             (None, By::File | By::Source) => Arc::new(stage.wasm.config.clone()),
             (None, _) => Arc::clone(&stage.lineup.running.config),
         };
-        // With another configuration only, the file must be what runs: it may have changed, and have
-        // failed.
+        // With another configuration only, the file must be what runs, whatever the request says: it
+        // may have changed, have failed, or have no signature.
         let is_same = upload_is_none && request.module.is_none() && request.config.is_some();
         let is_same = is_same && !stage.is_awaited();
         let running = is_same.then(|| stage.lineup.running.generation.identity().module);
@@ -110,9 +110,10 @@ impl Changer {
             stage: id.to_string(),
             number: stage.next_number(),
             source,
-            pinned: pinned.or(running).or(stage.wasm.module.sha256),
+            pinned: one_of_all([running, pinned, stage.wasm.module.sha256])?,
             // What runs was let in; its signature need not be at hand any more.
             keys: stage.wasm.module.keys.clone().filter(|_| !is_same),
+            trusted_comment: stage.wasm.module.trusted_comment.clone(),
             plugins: Arc::clone(&live.config.service.plugins),
             config,
             limits: stage.wasm.limits.clone(),
@@ -330,6 +331,20 @@ fn mode(request: &SwapRequest) -> Result<Option<Mode>, Refusal> {
     }
 }
 
+/// The digest that all of these ask for. A request may ask for more than the configuration does, not
+/// for something else.
+fn one_of_all(asked: [Option<Digest>; 3]) -> Result<Option<Digest>, Refusal> {
+    let mut asked = asked.into_iter().flatten();
+    let first = asked.next();
+    match asked.find(|digest| Some(*digest) != first) {
+        None => Ok(first),
+        Some(other) => Err(Refusal::Bad(format!(
+            "sha256 {other} is asked for, and this stage is bound to another one: that of what runs, \
+             where only its config is to change, and of `module.sha256` in the configuration"
+        ))),
+    }
+}
+
 fn parse_digest(text: &str) -> Result<Digest, Refusal> {
     let mut digest = [0; 32];
     hex::decode_to_slice(text.trim(), &mut digest)
@@ -337,4 +352,35 @@ fn parse_digest(text: &str) -> Result<Digest, Refusal> {
         .map_err(|_| {
             Refusal::Bad("`sha256` must be the 64 hex digits that sha256sum prints".to_owned())
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever names a digest is heard, and nobody is overruled: neither what runs, nor the
+    /// configuration's pin.
+    #[test]
+    fn every_digest_that_is_asked_for_must_be_the_one() {
+        let [one, other] = [1, 2].map(|byte| Some(Digest([byte; 32])));
+        for asked in [
+            [one, None, None],
+            [None, one, None],
+            [None, None, one],
+            [one, one, one],
+            [None, one, one],
+        ] {
+            assert_eq!(one_of_all(asked).ok().flatten(), one, "{asked:?}");
+        }
+        assert_eq!(one_of_all([None; 3]).ok(), Some(None));
+        for asked in [
+            [one, other, None],
+            [None, one, other],
+            [one, None, other],
+            [one, one, other],
+            [one, other, one],
+        ] {
+            assert!(one_of_all(asked).is_err(), "{asked:?}");
+        }
+    }
 }
