@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
@@ -274,6 +274,10 @@ impl Log for DurableLog {
     fn finish(&self, record: u64) {
         self.shared.state().finish(record);
         self.calls.dirty();
+    }
+
+    fn is_expired(&self, written: SystemTime) -> bool {
+        self.shared.is_expired(written)
     }
 
     fn read(&self, record: u64) -> BoxFuture<'static, Result<Bytes, Unreadable>> {

@@ -157,6 +157,15 @@ impl Shared {
         (u64::try_from(expired.len()).unwrap_or(u64::MAX), items)
     }
 
+    /// Whether what was written then is older than it may become. As for [`Shared::expire`], not
+    /// while nobody knows.
+    pub(crate) fn is_expired(&self, written: SystemTime) -> bool {
+        let now = self.vfs.now();
+        let oldest = self.options.max_age.and_then(|age| now.checked_sub(age));
+        let is_old = |oldest| (CLOCK_SET..nanos(oldest)).contains(&nanos(written));
+        oldest.is_some_and(is_old) && nanos(now) >= self.state().last_written
+    }
+
     /// Gives the room of a removed file back.
     pub(crate) fn shrank(&self, bytes: u64) {
         let mut state = self.state();

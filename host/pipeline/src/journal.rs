@@ -60,10 +60,10 @@ pub trait Log: Send + Sync + fmt::Debug {
     /// The number of the first record that this process adds: what is below was there at the start.
     fn first_new(&self) -> u64;
 
-    /// What was written before is too old to be sent: the pipeline finishes and counts it. None when
-    /// nothing is ever too old.
-    fn expired_before(&self) -> Option<SystemTime> {
-        None
+    /// Whether what was written then is too old to be sent: the pipeline finishes and counts it.
+    fn is_expired(&self, written: SystemTime) -> bool {
+        let _nothing_is = written;
+        false
     }
 
     /// How much is in it.

@@ -59,12 +59,17 @@ pub(crate) struct Refusal {
     pub(crate) refused: Refused,
     /// Whether a plugin failed on this very batch; without that, it cannot be at fault.
     pub(crate) tried: bool,
+    /// Whether other parts of the batch went through: they do so again with each try.
+    pub(crate) partial: bool,
 }
 
 impl From<Refused> for Refusal {
     /// Before any plugin was asked.
     fn from(refused: Refused) -> Self {
-        let tried = false;
-        Self { refused, tried }
+        Self {
+            refused,
+            tried: false,
+            partial: false,
+        }
     }
 }

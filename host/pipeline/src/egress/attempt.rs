@@ -113,9 +113,8 @@ impl Delivery {
     }
 
     fn is_too_old(&self, since: SystemTime) -> bool {
-        let log = self.detour.as_ref().map(|detour| detour.spill.log());
-        let before = log.and_then(|log| log.expired_before());
-        before.is_some_and(|before| since < before)
+        let detour = self.detour.as_ref();
+        detour.is_some_and(|detour| detour.spill.log().is_expired(since))
     }
 
     async fn export(&self, bytes: &Bytes) -> Outcome {

@@ -81,7 +81,11 @@ async fn through(parts: Vec<oneshot::Receiver<Result<(), Refusal>>>) -> Result<(
     let answers = answers
         .into_iter()
         .map(|answer| answer.unwrap_or_else(|_| cut()));
-    let refusals = answers.filter_map(Result::err);
+    let mut partial = false;
+    let refusals = answers.filter_map(|answer| {
+        partial |= answer.is_ok();
+        answer.err()
+    });
     // One that a plugin failed on says more than one that no plugin was asked about.
     let says_more = |refusal: &Refusal| match refusal.refused {
         _ if refusal.tried => 2,
@@ -95,7 +99,10 @@ async fn through(parts: Vec<oneshot::Receiver<Result<(), Refusal>>>) -> Result<(
             first
         }
     });
-    worst.map_or(Ok(()), Err)
+    match worst {
+        None => Ok(()),
+        Some(refusal) => Err(Refusal { partial, ..refusal }),
+    }
 }
 
 #[cfg(test)]
@@ -115,12 +122,17 @@ mod tests {
         let fault = |tried| {
             let (stage, retry_after) = (format!("{tried}"), RETRY_AFTER);
             let refused = Refused::Fault { stage, retry_after };
-            Err(Refusal { refused, tried })
+            Err(Refusal {
+                refused,
+                tried,
+                partial: false,
+            })
         };
         for order in [[false, true], [true, false]] {
             let parts = order.map(|tried| part(fault(tried)));
             let parts = parts.into_iter().chain([part(Ok(()))]).collect();
-            assert!(through(parts).await.unwrap_err().tried);
+            let refusal = through(parts).await.unwrap_err();
+            assert!(refusal.tried && refusal.partial);
         }
         assert!(through(vec![part(Ok(()))]).await.is_ok());
     }

@@ -19,6 +19,9 @@ const MOST: usize = 1024;
 /// The first wait for another try, doubled each time up to the longest.
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(30);
+/// The longest for one of which some parts come through each time, while a plugin on another shard is
+/// not asked: each try makes them duplicates.
+const LONGEST_IN_PART: Duration = Duration::from_secs(600);
 
 /// A record of which not everything came through.
 #[derive(Clone, Debug)]
@@ -31,6 +34,8 @@ pub(crate) struct Returned {
     through: u8,
     /// Its marks are not its own: it is on trial.
     on_trial: bool,
+    /// Some parts of it came through.
+    in_part: bool,
     /// Waits so far.
     waits: u32,
     /// What happened last.
@@ -44,6 +49,7 @@ impl Returned {
             is_booked: false,
             through,
             on_trial: false,
+            in_part: false,
             waits: 0,
             reason: None,
         }
@@ -114,6 +120,7 @@ impl Returned {
             _ if refusal.tried => self.failures = self.failures.saturating_add(1),
             _ => {}
         }
+        self.in_part = refusal.partial && !refusal.tried;
         let mut reason = refusal.refused.to_string();
         let mut source = std::error::Error::source(&refusal.refused);
         while let Some(cause) = source {
@@ -135,8 +142,13 @@ impl Returned {
             // To the shelf there is nothing to wait for.
             return Duration::ZERO;
         }
-        let doubled = 1_u32 << self.waits.saturating_sub(1).min(5);
-        LONGEST.min(FIRST * doubled)
+        let doubled = 1_u32 << self.waits.saturating_sub(1).min(10);
+        let longest = if self.in_part {
+            LONGEST_IN_PART
+        } else {
+            LONGEST
+        };
+        longest.min(FIRST * doubled)
     }
 }
 

@@ -338,9 +338,9 @@ impl Log for MemoryLog {
         self.first_new
     }
 
-    fn expired_before(&self) -> Option<SystemTime> {
-        let is_expired = self.at.state()?.mood.expired;
-        is_expired.then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(1))
+    fn is_expired(&self, written: SystemTime) -> bool {
+        let mood = self.at.state().map(|state| state.mood);
+        mood.is_some_and(|mood| mood.expired) && written == SystemTime::UNIX_EPOCH
     }
 
     fn fill(&self) -> LogFill {

@@ -90,8 +90,7 @@ impl Spill {
 
     /// Gives one up that is too old; so many batches of the backlog.
     fn expire_one(&self, unfinished: &Unfinished, batches: u64) -> bool {
-        let before = self.log.expired_before();
-        if before.is_none_or(|before| unfinished.written >= before) {
+        if !self.log.is_expired(unfinished.written) {
             return false;
         }
         let items = unfinished.items;

@@ -205,7 +205,12 @@ impl StageRunner {
                 let stage = self.spec.name.clone();
                 let retry_after = RETRY_AFTER;
                 let refused = Refused::Fault { stage, retry_after };
-                passed.refused = Some(Refusal { refused, tried });
+                let partial = false;
+                passed.refused = Some(Refusal {
+                    refused,
+                    tried,
+                    partial,
+                });
             }
             (FaultPolicy::Pass, _) | (FaultPolicy::Refuse, Origin::Accepted) => {
                 self.count_bypassed(batch.items());

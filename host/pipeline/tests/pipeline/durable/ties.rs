@@ -7,7 +7,9 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use spandrel_pipeline::ingress::Ingress;
 use spandrel_pipeline::pipeline::Pipeline;
-use spandrel_pipeline::stage::{Dispatch, Emission, Manifest, Reply, StageSpec};
+use spandrel_pipeline::stage::{
+    Dispatch, Emission, Fault, FaultKind, FaultPolicy, Manifest, Reply, StageSpec,
+};
 use spandrel_wire::Signal;
 use tokio::time::{Instant, sleep};
 
@@ -185,5 +187,34 @@ async fn what_cannot_be_cut_arrives() {
     sleep(Duration::from_secs(1)).await;
     assert_eq!(backend.taken(), (0..64).collect::<Vec<_>>());
     assert_eq!((disk.ingress(), disk.shelf().len()), (vec![], 0));
+    drain(pipeline).await;
+}
+
+/// While the plugin of one shard is not asked, because it fails all the time, what goes through the
+/// other is not sent to the backend over and over.
+#[tokio::test(start_paused = true)]
+async fn a_part_makes_few_duplicates() {
+    let (disk, backend) = (Disk::default(), Backend::new([]));
+    let manifest = Manifest {
+        dispatch: Dispatch::ByTrace,
+        tick_interval: Some(Duration::from_secs(1)),
+        ..Manifest::default()
+    };
+    // The second shard's instance; each one after it takes the place of one that failed.
+    let mut by_trace = stage(manifest, |instance| {
+        move |_| match instance {
+            1 => Ok(Reply::default()),
+            _ => Err(Fault::new(FaultKind::Trap, "always")),
+        }
+    });
+    by_trace.on_fault = FaultPolicy::Refuse;
+    let mut config = on(&disk, vec![by_trace], &backend, 100);
+    config.shards = 2;
+    let pipeline = Pipeline::build(config).await.unwrap();
+    sleep(Duration::from_secs(300)).await;
+    offer(&pipeline, spans(0..20)).await.unwrap();
+    sleep(Duration::from_secs(3600)).await;
+    let sent = backend.requests.lock().unwrap().len();
+    assert!((2..=20).contains(&sent), "{sent} times");
     drain(pipeline).await;
 }
