@@ -35,7 +35,14 @@
 //! search goes on at the next place where one could be. Numbers are consecutive, so a number that
 //! is neither there nor finished is missing: it is *lost* when a checkpoint or a later record says
 //! that it was acknowledged, and else was cut off while it was written, which is no loss. What a
-//! segment has from the number on that a later one began with was never acknowledged. So nothing of it is ever changed, and an opening that is cut off can be done again.
+//! segment has from the number on that a later one began with was never acknowledged. So nothing of
+//! it is ever changed, and an opening that is cut off can be done again.
+//!
+//! What the disk does not give, as opposed to what it gives wrong, may come back: such a segment is
+//! left as it is, and until a start that can read it nothing is lost and nothing missing is
+//! finished. One exception: of a segment whose two headers were both not given after the death of
+//! a process, records that no checkpoint knows of (those of its last 100 ms) are void once new ones
+//! have their numbers.
 //!
 //! # When the disk fails
 //! No room (of the disk or of [`Options::max_bytes`]): appends are refused as full, and tried again
