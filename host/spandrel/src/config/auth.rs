@@ -219,7 +219,7 @@ impl<'a> Authenticators<'a> {
         if !matches!(id.kind(), "bearertokenauth" | "basicauth") {
             let instead = "name a bearertokenauth or a basicauth".to_owned();
             wrong(format!("extension \"{id}\" is no authenticator"), instead);
-        } else if !self.started.iter().any(|started| *started == name) {
+        } else if !self.started.contains(&name) {
             let what = format!("extension \"{id}\" is not among those that are started");
             let instead = format!("add it: `service: {{ extensions: [{id}] }}`");
             wrong(what, instead);

@@ -82,7 +82,7 @@ enum Turn {
 }
 
 enum Done {
-    Swap(Box<Asked>, Result<Built, BuildError>),
+    Swap(Box<Asked>, Box<Result<Built, BuildError>>),
     Reload(
         Box<Reloading>,
         Option<oneshot::Sender<Result<ReloadReport, Refusal>>>,
@@ -155,7 +155,7 @@ impl Changer {
                 }
                 Turn::HangUp => self.begin_reload(By::Reload, None).await,
                 Turn::Built(done) => match *done {
-                    Done::Swap(asked, built) => self.finish_swap(*asked, built).await,
+                    Done::Swap(asked, built) => self.finish_swap(*asked, *built).await,
                     Done::Reload(reloading, reply, renewed) => {
                         self.finish_reload(*reloading, reply, renewed).await;
                     }
@@ -311,7 +311,7 @@ async fn done(building: &mut Option<Building>) -> Done {
         Some(Building::Swap { built, .. }) => {
             let built = built.await;
             if let Some(Building::Swap { asked, .. }) = building.take() {
-                return Done::Swap(asked, built);
+                return Done::Swap(asked, Box::new(built));
             }
         }
         Some(Building::Reload { built, .. }) => {
