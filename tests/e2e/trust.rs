@@ -107,7 +107,7 @@ async fn a_request_overrules_neither_signature_nor_digest() -> Result<()> {
         sha256(&good)
     );
     let pinned =
-        Config::new(&backend.endpoint()).stage_at("stage", &pin, "config: { window: 10m }");
+        Config::new(backend.endpoint()).stage_at("stage", &pin, "config: { window: 10m }");
     for config in [signed, pinned] {
         std::fs::write(&module, &good)?;
         let collector = Collector::start(&Setup::new(&config.yaml())?.admin()).await?;
@@ -138,7 +138,7 @@ async fn a_signature_may_come_after_its_module() -> Result<()> {
     let module = copy(&files, "drop-health-checks")?;
     ours.sign_file(&module)?;
     let plugins = format!("require_signed: true, trusted_keys: [{}]", ours.public());
-    let config = Config::new(&backend.endpoint())
+    let config = Config::new(backend.endpoint())
         .stage("stage", &module, "config: {}")
         .service(&format!("watch: true, plugins: {{ {plugins} }}"));
     let collector = Collector::start(&Setup::new(&config.yaml())?.admin()).await?;
@@ -162,7 +162,7 @@ async fn what_a_reload_forbids_is_not_brought_back() -> Result<()> {
     let next = copy(&files, "drop-health-checks")?;
     ours.sign_file(&next)?;
     let yaml = |module: &Path, plugins: &str| {
-        Config::new(&backend.endpoint())
+        Config::new(backend.endpoint())
             .stage("stage", module, "config: {}")
             .service(&format!("plugins: {{ {plugins} }}"))
             .yaml()

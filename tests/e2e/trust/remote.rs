@@ -42,7 +42,7 @@ async fn a_plugin_comes_from_a_server() -> Result<()> {
     let host = site.host();
     let start = async |cache: &str| -> Result<_> {
         let config = remote(&backend.endpoint(), &host, &pin, &folder.file(cache));
-        Ok(Collector::spawn(&Setup::new(&config.yaml())?)?)
+        Collector::spawn(&Setup::new(&config.yaml())?)
     };
     let collector = start("one").await?;
     collector
