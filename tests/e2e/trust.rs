@@ -106,8 +106,7 @@ async fn a_request_overrules_neither_signature_nor_digest() -> Result<()> {
         module.display(),
         sha256(&good)
     );
-    let pinned =
-        Config::new(backend.endpoint()).stage_at("stage", &pin, "config: { window: 10m }");
+    let pinned = Config::new(backend.endpoint()).stage_at("stage", &pin, "config: { window: 10m }");
     for config in [signed, pinned] {
         std::fs::write(&module, &good)?;
         let collector = Collector::start(&Setup::new(&config.yaml())?.admin()).await?;
