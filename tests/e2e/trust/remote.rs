@@ -54,9 +54,11 @@ async fn a_plugin_comes_from_a_server() -> Result<()> {
     client.send(request).await?;
     let ended = collector.stop().await?;
     ended.expect_code(0)?;
+    let ledger = ended.ledger("traces")?;
+    // A shop sends whole visits: at least 50 spans a request.
     ensure!(
-        ended.ledger("traces")?.dropped == 50,
-        "the plugin did not run"
+        ledger.dropped >= 50 && ledger.dropped * 2 == ledger.received,
+        "{ledger:?}"
     );
     site.close().await;
     let again = start("one").await?;

@@ -1,10 +1,11 @@
 //! What all requests in flight may take together: memory, and decoders at work.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use super::fair::{self, Connection, Fair, Rule};
 use crate::compression::{MAX_STATE_BYTES, MIN_STATE_BYTES};
@@ -27,15 +28,27 @@ const INFLATING_PER_CORE: usize = 2;
 
 /// More than this, at more than [`SWOLLEN_RATIO`] times what was sent, is swollen: OTLP inflates
 /// to ten times its size, a batch of spans that are all alike to fifty. All such requests together
-/// have a quarter of the memory, so bombs leave the rest to others; none is refused for good.
+/// have an eighth of the memory, so bombs leave the rest to others.
 const SWOLLEN_BYTES: usize = 1 << 20;
 const SWOLLEN_RATIO: usize = 64;
+
+/// No swollen request may be longer than this, whatever the longest request is: half of what a
+/// receiver takes by default, and an eighth of its memory. It is refused for good, as one that is too
+/// long.
+pub(crate) const SWOLLEN_LIMIT: usize = 32 << 20;
+
+/// A swollen request of this size leaves a buffer behind that the allocator gives back to the system
+/// only after a while, and the next one would be made beside it.
+const SWOLLEN_BUFFER: usize = 16 << 20;
+/// That while, at least: the allocator purges after a tenth of a second. Until then the next swollen
+/// request is told to come back.
+const SETTLING: Duration = Duration::from_millis(150);
 
 /// Memory for requests, given out by the lease.
 #[derive(Debug)]
 pub(crate) struct Budget {
     bytes: Arc<Fair>,
-    swollen: Arc<Semaphore>,
+    swollen: Arc<Swollen>,
     inflating: Arc<Fair>,
 }
 
@@ -57,11 +70,15 @@ impl Budget {
             reserve: (total / 8).min(total.saturating_sub(least)) / UNIT,
             small: SMALL / UNIT,
         };
-        let swollen = units(longest.max(total / 4)).min(Semaphore::MAX_PERMITS);
+        let least_swollen = longest.min(SWOLLEN_LIMIT + 1);
+        let swollen = units(least_swollen.max(total / 8)).min(Semaphore::MAX_PERMITS);
         let cores = available_parallelism().map_or(2, usize::from);
         Self {
             bytes: Fair::new(units(total), rule),
-            swollen: Arc::new(Semaphore::new(swollen)),
+            swollen: Arc::new(Swollen {
+                room: Arc::new(Semaphore::new(swollen)),
+                large_ended: Mutex::default(),
+            }),
             inflating: Fair::new(cores * INFLATING_PER_CORE, Rule::Whole),
         }
     }
@@ -83,6 +100,27 @@ impl Budget {
     }
 }
 
+/// What all swollen requests together may take.
+#[derive(Debug)]
+struct Swollen {
+    room: Arc<Semaphore>,
+    /// When the last one of [`SWOLLEN_BUFFER`] or more was let go of.
+    large_ended: Mutex<Option<Instant>>,
+}
+
+impl Swollen {
+    fn large_ended(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.large_ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_settling(&self) -> bool {
+        self.large_ended()
+            .is_some_and(|ended| ended.elapsed() < SETTLING)
+    }
+}
+
 /// Whether this is more than telemetry inflates to.
 pub(crate) fn is_swollen(inflated: usize, sent: usize) -> bool {
     inflated > SWOLLEN_BYTES && inflated / SWOLLEN_RATIO > sent
@@ -98,7 +136,7 @@ pub(crate) struct Lease {
     bytes: fair::Lease,
     decoder: fair::Lease,
     swollen: Option<OwnedSemaphorePermit>,
-    all_swollen: Arc<Semaphore>,
+    all_swollen: Arc<Swollen>,
 }
 
 impl Lease {
@@ -132,15 +170,27 @@ impl Lease {
             return Ok(());
         }
         let held = self.swollen.as_ref().map_or(0, |held| held.num_permits());
+        if held == 0 && self.all_swollen.is_settling() {
+            return Err(Unread::Busy);
+        }
         let more = u32::try_from(units(inflated).saturating_sub(held));
         let more = more.map_err(|_| Unread::Busy)?;
-        let taken = Arc::clone(&self.all_swollen).try_acquire_many_owned(more);
+        let taken = Arc::clone(&self.all_swollen.room).try_acquire_many_owned(more);
         let taken = taken.map_err(|_| Unread::Busy)?;
         match &mut self.swollen {
             Some(held) => held.merge(taken),
             None => self.swollen = Some(taken),
         }
         Ok(())
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let held = self.swollen.as_ref().map_or(0, |held| held.num_permits());
+        if held >= SWOLLEN_BUFFER / UNIT {
+            *self.all_swollen.large_ended() = Some(Instant::now());
+        }
     }
 }
 
@@ -173,22 +223,35 @@ mod tests {
         for bytes in [0, 1 << 20, 256 << 20] {
             let budget = Budget::new(bytes, longest);
             let mut lease = budget.lease(1);
-            lease.swell_to(longest + 1, 64 << 10).expect("alone");
+            lease.swell_to(SWOLLEN_LIMIT + 1, 64 << 10).expect("alone");
             let all = longest * 2 + MAX_STATE_BYTES;
             lease.grow_to(all).await.expect("alone");
         }
     }
 
-    /// Bombs have a quarter of the memory together; what inflates as telemetry does is none.
+    /// Bombs have an eighth of the memory together; what inflates as telemetry does is none.
     #[tokio::test]
     async fn bombs_leave_room() {
         let budget = Budget::new(256 << 20, 64 << 20);
         let mut leases: Vec<_> = (0..100).map(|peer| budget.lease(peer)).collect();
         let sizes = leases.iter_mut();
         let in_time = sizes.filter_map(|lease| lease.swell_to(4 << 20, 4 << 10).ok());
-        assert_eq!(in_time.count(), 16);
+        assert_eq!(in_time.count(), 8);
         let mut usual = budget.lease(101);
         usual.swell_to(64 << 20, 1 << 20).expect("not swollen");
         usual.swell_to(512 << 10, 1).expect("small");
+    }
+
+    /// The buffer of a large bomb is with the system again before the next is made.
+    #[tokio::test(start_paused = true)]
+    async fn bombs_follow_each_other_slowly() {
+        let budget = Budget::new(256 << 20, 64 << 20);
+        let mut first = budget.lease(1);
+        first.swell_to(32 << 20, 64 << 10).expect("alone");
+        drop(first);
+        let mut next = budget.lease(2);
+        assert!(matches!(next.swell_to(2 << 20, 1), Err(Unread::Busy)));
+        tokio::time::advance(SETTLING).await;
+        next.swell_to(32 << 20, 64 << 10).expect("alone again");
     }
 }

@@ -12,7 +12,7 @@ use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout};
 
-use super::budget::{Lease, is_swollen};
+use super::budget::{Lease, SWOLLEN_LIMIT, is_swollen};
 use super::stats::ReceiverStats;
 use crate::compression::{Compression, Inflater, NotInflated, state_bytes};
 use crate::prefix::PrefixReader;
@@ -280,7 +280,8 @@ impl Inflating<'_> {
     ) -> Result<(), Unread> {
         let mut capacity = roomy(out, needed, most);
         if capacity > BOMB && is_swollen(capacity, self.sent) {
-            capacity = most;
+            self.limit = self.limit.min(SWOLLEN_LIMIT);
+            capacity = most.min(self.limit.saturating_add(1));
         }
         self.lease.swell_to(capacity, self.sent)?;
         let decoder = state_bytes(self.compression, capacity);

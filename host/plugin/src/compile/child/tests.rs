@@ -61,8 +61,7 @@ async fn a_refusal_is_fit_to_be_read() {
     let engine = r"\001".repeat(32);
     let number = |first: &str| format!(r"\{first}\000\000\000\000\000\000\000");
     let (refusal, length) = (number("001"), number("010"));
-    let script =
-        format!(r"printf 'spandrel-done-1\n{engine}{refusal}{length}no\033[2J\ny'; exec sleep 600");
+    let script = format!(r"printf 'spandrel-done-1\n{engine}{refusal}{length}no\033[2J\ny'");
     let error = outcome(&script, LONG).await;
     assert!(matches!(error, ChildError::Refused(_)), "{error:?}");
     assert_eq!(error.to_string(), r"no\u{1b}[2J\ny");
