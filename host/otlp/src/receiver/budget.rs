@@ -121,9 +121,10 @@ impl Swollen {
     }
 }
 
-/// Whether this is more than telemetry inflates to.
-pub(crate) fn is_swollen(inflated: usize, sent: usize) -> bool {
-    inflated > SWOLLEN_BYTES && inflated / SWOLLEN_RATIO > sent
+/// The most that telemetry inflates to: what is more is swollen.
+pub(crate) fn unswollen(sent: usize) -> usize {
+    let most = sent.saturating_add(1).saturating_mul(SWOLLEN_RATIO) - 1;
+    most.max(SWOLLEN_BYTES)
 }
 
 fn units(bytes: usize) -> usize {
@@ -166,7 +167,7 @@ impl Lease {
     /// To be asked before `sent` bytes are inflated to as many as `inflated`. There is no wait: who
     /// waits here would hold what the others lack.
     pub(crate) fn swell_to(&mut self, inflated: usize, sent: usize) -> Result<(), Unread> {
-        if !is_swollen(inflated, sent) {
+        if inflated <= unswollen(sent) {
             return Ok(());
         }
         let held = self.swollen.as_ref().map_or(0, |held| held.num_permits());

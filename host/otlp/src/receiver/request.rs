@@ -12,7 +12,7 @@ use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout};
 
-use super::budget::{Lease, SWOLLEN_LIMIT, is_swollen};
+use super::budget::{Lease, SWOLLEN_LIMIT, unswollen};
 use super::stats::ReceiverStats;
 use crate::compression::{Compression, Inflater, NotInflated, state_bytes};
 use crate::prefix::PrefixReader;
@@ -279,7 +279,11 @@ impl Inflating<'_> {
         most: usize,
     ) -> Result<(), Unread> {
         let mut capacity = roomy(out, needed, most);
-        if capacity > BOMB && is_swollen(capacity, self.sent) {
+        let usual = unswollen(self.sent);
+        if out.len() < usual {
+            // Room is no content: it is swollen once there is more of it than usual.
+            capacity = capacity.min(usual);
+        } else if capacity > BOMB {
             self.limit = self.limit.min(SWOLLEN_LIMIT);
             capacity = most.min(self.limit.saturating_add(1));
         }

@@ -230,3 +230,33 @@ async fn who_stalls_makes_room() {
     let (read, _) = read_slowly(7 << 10, true).await.expect("all of it came");
     assert!(matches!(read, Err(Unread::Malformed(_))), "more than one");
 }
+
+/// What inflates to less than a bomb does is read up to the limit, also where a buffer twice as large
+/// would be a bomb's.
+#[tokio::test]
+async fn much_that_is_alike_is_no_bomb() {
+    let mut random = 1_u32;
+    let mut message = vec![0; 40 << 20];
+    for chunk in message.chunks_mut(4096) {
+        for byte in chunk.iter_mut().take(56) {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *byte = random.to_be_bytes()[0];
+        }
+    }
+    let packed = Compression::Gzip
+        .compress(Bytes::from(message.clone()))
+        .await;
+    let packed = packed.expect("memory");
+    let ratio = message.len() / packed.len();
+    assert!((41..64).contains(&ratio), "{ratio}");
+    let wire = Bytes::from(framed(1, &packed));
+    let body = StreamBody::new(futures_util::stream::iter([Ok::<_, Infallible>(
+        Frame::data(wire),
+    )]));
+    let limit = 64 << 20;
+    let budget = Budget::new(256 << 20, limit);
+    let mut lease = budget.lease(1);
+    let stats = ReceiverStats::default();
+    let read = read(body, Compression::Gzip, limit, &mut lease, &stats).await;
+    assert!(read.expect("no bomb") == message);
+}

@@ -21,13 +21,13 @@ const READS: usize = 8;
 /// A record that the disk does not give after so many tries is left where it is: one bad sector
 /// should not keep what is behind it.
 const TRIES: u32 = 5;
+/// How long it is left there.
+const LATER: Duration = Duration::from_secs(60);
 
 /// How often is looked for what is too old, also when nothing is sent.
 const LOOK: Duration = Duration::from_secs(60);
 /// Records that are looked at in one go.
 const PAGE: usize = 256;
-/// How long it is left there.
-const LATER: Duration = Duration::from_secs(60);
 
 /// A record with its bytes, and room for it in this outlet's queue.
 struct Loaded {
