@@ -20,6 +20,8 @@ mod edit;
 mod mess;
 #[path = "../../../host/wire/tests/wire/metrics.rs"]
 mod metrics;
+#[path = "../../../host/wire/tests/wire/reading.rs"]
+mod reading;
 #[path = "../../../host/wire/tests/wire/replies.rs"]
 mod replies;
 #[path = "../../../host/wire/tests/wire/requests.rs"]

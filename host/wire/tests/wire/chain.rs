@@ -10,24 +10,13 @@ use spandrel_wire::{
 use crate::cases::{cases, dice};
 use crate::dice::Dice;
 use crate::mess::mess_up;
-use crate::replies::{changes, encode, garbage, rules, verdicts};
+use crate::replies::{changes, encode, garbage, reads, rules, verdicts};
 use crate::requests::traces;
 
 fn request(dice: &mut Dice) -> Vec<u8> {
     let mut mess = dice.fork(300);
     let request = traces(dice).encode_to_vec();
     mess_up(&mut mess, &request)
-}
-
-fn reads(dice: &mut Dice) -> Reads {
-    let mut reads = Reads::new();
-    if dice.once_in(2) {
-        reads.add_fields();
-    }
-    for key in dice.list(3, Dice::key) {
-        reads.add_key(&key);
-    }
-    reads
 }
 
 /// Everything declared reads the same in both, everything else is not there, and the projection

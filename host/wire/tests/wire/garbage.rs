@@ -2,11 +2,12 @@
 
 use proptest::prelude::*;
 use spandrel_wire::{
-    Assembler, Attributes, Edits, Limits, Signal, Traces, Value, count, single_trace_part, splice,
-    split_by_size, split_by_trace, validate,
+    Assembler, Edits, Limits, Signal, count, single_trace_part, splice, split_by_size,
+    split_by_trace, validate,
 };
 
 use crate::cases::{cases, dice};
+use crate::reading::read_all;
 use crate::replies::{garbage, rules};
 
 const SIGNALS: [Signal; 3] = [Signal::Traces, Signal::Metrics, Signal::Logs];
@@ -51,35 +52,4 @@ fn weighted_byte() -> impl Strategy<Value = u8> {
         ]),
         0_u8..20,
     ]
-}
-
-fn read_all(bytes: &[u8]) {
-    let traces = Traces::new(bytes);
-    for placed in traces.spans() {
-        let span = placed.span;
-        let _ = (
-            span.name(),
-            span.kind(),
-            span.duration(),
-            span.status(),
-            span.is_root(),
-        );
-        walk(span.attributes(), 0);
-        walk(placed.resource_spans.resource().attributes(), 0);
-        walk(placed.scope_spans.scope().attributes(), 0);
-        for event in span.events() {
-            walk(event.attributes(), 0);
-        }
-        for link in span.links() {
-            walk(link.attributes(), 0);
-        }
-    }
-}
-
-fn walk(attributes: Attributes<'_>, depth: u32) {
-    for attribute in attributes {
-        if let (Value::KeyValues(list), 0..10) = (attribute.value, depth) {
-            walk(list, depth + 1);
-        }
-    }
 }

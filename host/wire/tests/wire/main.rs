@@ -20,6 +20,7 @@ mod garbage;
 mod held;
 mod mess;
 mod metrics;
+mod reading;
 mod replies;
 mod requests;
 mod sizes;

@@ -1,7 +1,7 @@
-//! Arbitrary replies: verdicts and edits, right and wrong.
+//! What arbitrary plugins read, and their replies: verdicts and edits, right and wrong.
 
 use prost::Message;
-use spandrel_wire::{Limits, Operation, Rules};
+use spandrel_wire::{Limits, Operation, Reads, Rules};
 
 use crate::dice::Dice;
 use crate::edit::Change;
@@ -18,6 +18,18 @@ pub(crate) fn rules(items: usize) -> Rules {
         holds: true,
         limits: Limits::default(),
     }
+}
+
+/// What a plugin reads of every span.
+pub(crate) fn reads(dice: &mut Dice) -> Reads {
+    let mut reads = Reads::new();
+    if dice.once_in(2) {
+        reads.add_fields();
+    }
+    for key in dice.list(3, Dice::key) {
+        reads.add_key(&key);
+    }
+    reads
 }
 
 /// Verdicts of that many items, or none at all.

@@ -10,7 +10,7 @@ use spandrel_wire::{
 use super::oracle;
 use crate::dice::Dice;
 use crate::mess::mess_up;
-use crate::replies::{changes, encode, garbage, rules, verdicts};
+use crate::replies::{changes, encode, garbage, reads, rules, verdicts};
 use crate::requests::traces;
 
 /// The first byte says whether the rest is a request or decides what is in one.
@@ -31,17 +31,6 @@ pub(crate) fn run(input: &[u8]) {
     if validate(Signal::Traces, &request, &Limits::NONE).is_ok() {
         chain(&request, &reads, &mut replies);
     }
-}
-
-fn reads(dice: &mut Dice) -> Reads {
-    let mut reads = Reads::new();
-    if dice.once_in(2) {
-        reads.add_fields();
-    }
-    for key in dice.list(3, Dice::key) {
-        reads.add_key(&key);
-    }
-    reads
 }
 
 fn counts(request: &[u8]) -> [usize; 3] {

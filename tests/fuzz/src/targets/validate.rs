@@ -2,14 +2,15 @@
 
 use prost::Message;
 use spandrel_wire::{
-    Attributes, Edits, Invalid, Limits, Signal, Traces, Value, count, single_trace_part, splice,
-    split_by_size, split_by_trace, validate,
+    Edits, Invalid, Limits, Signal, count, single_trace_part, splice, split_by_size,
+    split_by_trace, validate,
 };
 
 use super::oracle;
 use crate::dice::Dice;
 use crate::mess::mess_up;
 use crate::metrics::metrics;
+use crate::reading::read_all;
 use crate::replies::rules;
 use crate::requests::{logs, traces};
 
@@ -107,31 +108,4 @@ fn varints_before(bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
         let value = |sum: u64, byte: &u8| sum.unbounded_shl(7) | u64::from(byte & 0x7f);
         (continues && ends).then(|| (varint.iter().rev().fold(0, value), before))
     })
-}
-
-/// Reads every view of bytes that need not be valid.
-fn read_all(bytes: &[u8]) {
-    let traces = Traces::new(bytes);
-    for placed in traces.spans() {
-        let span = placed.span;
-        let read = (span.name(), span.kind(), span.duration(), span.status());
-        assert!(read.0.len() <= bytes.len());
-        walk(span.attributes(), 0);
-        walk(placed.resource_spans.resource().attributes(), 0);
-        walk(placed.scope_spans.scope().attributes(), 0);
-        for event in span.events() {
-            walk(event.attributes(), 0);
-        }
-        for link in span.links() {
-            walk(link.attributes(), 0);
-        }
-    }
-}
-
-fn walk(attributes: Attributes<'_>, depth: u32) {
-    for attribute in attributes {
-        if let (Value::KeyValues(list), 0..10) = (attribute.value, depth) {
-            walk(list, depth + 1);
-        }
-    }
 }
