@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use anyhow::{Result, ensure};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use spandrel_tests::authority::{Authority, replace};
 use spandrel_tests::backend::Backend;
 use spandrel_tests::client::Client;
 use spandrel_tests::collector::{Collector, Setup};
@@ -19,38 +19,9 @@ use tonic::Code;
 /// Keys of `tls` of a collector whose files are in this folder.
 const FILES: &str = "cert_file: cert.pem, key_file: key.pem, reload_interval: 20ms";
 
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new() -> Result<Self> {
-        let mut params = CertificateParams::new(Vec::new())?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-        Ok(Self(issuer))
-    }
-
-    /// A certificate for this machine, and its key, in a folder. The key is first: a certificate
-    /// without its key is no news.
-    fn sign_into(&self, folder: &Path) -> Result<()> {
-        let key = KeyPair::generate()?;
-        let params = CertificateParams::new(vec!["localhost".to_owned()])?;
-        let certificate = params.signed_by(&key, &self.0)?;
-        replace(&folder.join("key.pem"), &key.serialize_pem())?;
-        replace(&folder.join("cert.pem"), &certificate.pem())
-    }
-}
-
-/// Puts another file in its place, at one moment.
-fn replace(file: &Path, text: &str) -> Result<()> {
-    let next = file.with_extension("next");
-    std::fs::write(&next, text)?;
-    std::fs::rename(next, file)?;
-    Ok(())
-}
-
 /// Trusts these authorities, and no other.
 fn trust(folder: &Path, authorities: &[&Authority]) -> Result<()> {
-    let all: String = authorities.iter().map(|one| one.0.pem()).collect();
+    let all: String = authorities.iter().map(|one| one.pem()).collect();
     replace(&folder.join("ca.pem"), &all)
 }
 

@@ -15,6 +15,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use crate::authority::Authority;
 use crate::shop::span_ids;
 use connector::Connector;
 
@@ -45,7 +46,18 @@ impl Client {
     /// # Errors
     /// When nobody listens there.
     pub async fn connect(address: &str) -> Result<Self> {
-        let connector = Connector::default();
+        Self::connect_by(Connector::default(), address).await
+    }
+
+    /// Connects over TLS, if the collector's certificate is one of this authority.
+    ///
+    /// # Errors
+    /// When nobody listens there, or not with such a certificate.
+    pub async fn connect_trusting(authority: &Authority, address: &str) -> Result<Self> {
+        Self::connect_by(Connector::trusting(authority)?, address).await
+    }
+
+    async fn connect_by(connector: Connector, address: &str) -> Result<Self> {
         let channel = endpoint(address)?
             .connect_with_connector(connector.clone())
             .await

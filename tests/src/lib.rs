@@ -9,6 +9,7 @@
 
 pub mod admin;
 pub mod artifacts;
+pub mod authority;
 pub mod backend;
 pub mod bomb;
 pub mod client;

@@ -35,6 +35,8 @@ pub(super) type Round = fn(Target) -> BoxFuture<'static, Result<()>>;
 pub(super) struct Attack {
     pub(super) name: &'static str,
     pub(super) attackers: usize,
+    /// The receiver wants TLS.
+    pub(super) over_tls: bool,
     pub(super) round: Round,
 }
 
@@ -43,6 +45,7 @@ macro_rules! attack {
         Attack {
             name: $name,
             attackers: $attackers,
+            over_tls: false,
             round: |target| Box::pin($round(target)),
         }
     };
@@ -58,6 +61,10 @@ pub(super) fn all() -> Vec<Attack> {
         attack!("PING flood", 4, pings),
         attack!("idle connections", 100, idle),
         attack!("half-open connections", 100, half_open),
+        Attack {
+            over_tls: true,
+            ..attack!("half-open handshakes", 100, handshakes)
+        },
         attack!("slow headers", 500, slow_headers),
         attack!("slow bodies", 10, slow_bodies),
         attack!("lengths announced", 100, announced),
@@ -166,6 +173,20 @@ async fn half_open(target: Target) -> Result<()> {
     Ok(())
 }
 
+/// The beginning of a client's hello, of which the rest never comes.
+async fn handshakes(target: Target) -> Result<()> {
+    // A record of a handshake of 512 bytes, and in it a hello of 508, of version 1.2.
+    let hello = [0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
+    let mut all = Vec::new();
+    for _ in 0..10 {
+        let mut raw = Raw::silent(&target.address).await?;
+        raw.send(&hello).await?;
+        all.push(raw);
+    }
+    wait(&target).await;
+    Ok(())
+}
+
 async fn slow_headers(target: Target) -> Result<()> {
     let mut raw = Raw::connect(&target.address).await?;
     let stream = raw.stream();
@@ -244,7 +265,7 @@ async fn bombs(target: Target, encoding: &str, bomb: &[u8]) -> Result<()> {
     let block = export(Some(encoding));
     let body = message(true, bomb);
     while target.is_on() {
-        let mut raw = Raw::connect(&target.address).await?;
+        let mut raw = Raw::ready(&target.address).await?;
         for _ in 0..10 {
             let stream = raw.stream();
             raw.send(&frame(HEADERS, END_HEADERS, stream, &block))

@@ -14,6 +14,7 @@ pub(super) const RST_STREAM: u8 = 3;
 pub(super) const SETTINGS: u8 = 4;
 pub(super) const PING: u8 = 6;
 pub(super) const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 pub(super) const CONTINUATION: u8 = 9;
 pub(super) const END_STREAM: u8 = 1;
 pub(super) const END_HEADERS: u8 = 4;
@@ -90,6 +91,27 @@ impl Raw {
 
     pub(super) async fn connect(address: &str) -> Result<Self> {
         Self::with(address, &[]).await
+    }
+
+    /// Connects, and waits for the window that the other side gives to the connection: who sends more
+    /// than 64 KiB before that is thrown out for it, and not for what he sends.
+    pub(super) async fn ready(address: &str) -> Result<Self> {
+        let mut raw = Self::connect(address).await?;
+        let told = async {
+            loop {
+                let mut head = [0; 9];
+                raw.read.read_exact(&mut head).await?;
+                let len = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+                raw.read
+                    .read_exact(&mut vec![0; usize::try_from(len)?])
+                    .await?;
+                if head[3] == WINDOW_UPDATE {
+                    return anyhow::Ok(());
+                }
+            }
+        };
+        timeout(PATIENCE, told).await??;
+        Ok(raw)
     }
 
     /// The number of a new stream.

@@ -1,0 +1,60 @@
+//! An authority of a test, which signs certificates for this machine.
+
+use std::path::Path;
+
+use anyhow::Result;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio_rustls::rustls::pki_types::CertificateDer;
+
+/// The name in every certificate.
+pub(crate) const NAME: &str = "localhost";
+
+/// See the module.
+#[derive(Debug)]
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    /// A new one, whom nobody trusts yet.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn new() -> Result<Self> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+        Ok(Self(issuer))
+    }
+
+    /// A certificate for this machine, `cert.pem`, and its key, `key.pem`, in a folder. The key is
+    /// first: a certificate without its key is no news.
+    ///
+    /// # Errors
+    /// When the folder cannot be written to.
+    pub fn sign_into(&self, folder: &Path) -> Result<()> {
+        let key = KeyPair::generate()?;
+        let params = CertificateParams::new(vec![NAME.to_owned()])?;
+        let certificate = params.signed_by(&key, &self.0)?;
+        replace(&folder.join("key.pem"), &key.serialize_pem())?;
+        replace(&folder.join("cert.pem"), &certificate.pem())
+    }
+
+    /// Its own certificate, for those who trust it.
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    pub(crate) fn der(&self) -> &CertificateDer<'static> {
+        self.0.der()
+    }
+}
+
+/// Puts another file in its place, at one moment.
+///
+/// # Errors
+/// When the folder cannot be written to.
+pub fn replace(file: &Path, text: &str) -> Result<()> {
+    let next = file.with_extension("next");
+    std::fs::write(&next, text)?;
+    std::fs::rename(next, file)?;
+    Ok(())
+}
