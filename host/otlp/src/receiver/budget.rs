@@ -32,14 +32,13 @@ const INFLATING_PER_CORE: usize = 2;
 const SWOLLEN_BYTES: usize = 1 << 20;
 const SWOLLEN_RATIO: usize = 64;
 
-/// No swollen request may be longer than this, whatever the longest request is: half of what a
-/// receiver takes by default, and an eighth of its memory. It is refused for good, as one that is too
-/// long.
-pub(crate) const SWOLLEN_LIMIT: usize = 32 << 20;
+/// No swollen request may be longer than this, whatever the longest request is: four times what the
+/// Collector takes of any request by default. It is refused for good, as one that is too long.
+pub(crate) const SWOLLEN_LIMIT: usize = 16 << 20;
 
 /// A swollen request of this size leaves a buffer behind that the allocator gives back to the system
 /// only after a while, and the next one would be made beside it.
-const SWOLLEN_BUFFER: usize = 16 << 20;
+const SWOLLEN_BUFFER: usize = 8 << 20;
 /// That while, at least: the allocator purges after a tenth of a second. Until then the next swollen
 /// request is told to come back.
 const SETTLING: Duration = Duration::from_millis(150);

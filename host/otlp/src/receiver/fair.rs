@@ -19,6 +19,10 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// There is a shortage for this long after somebody had to wait.
 const SHORTAGE: Duration = Duration::from_secs(1);
 
+/// Grants back to which it is known who had them, and at most so many more: rounds of as many
+/// connections.
+const REMEMBERED: u64 = 1024;
+
 /// Names a connection.
 pub(crate) type Connection = u64;
 
@@ -57,8 +61,13 @@ struct State {
     kept_taken: usize,
     /// Connections that hold something or wait.
     members: HashMap<Connection, Member>,
-    /// Connections that wait, in turn.
-    turns: VecDeque<Connection>,
+    /// Connections that wait, who was served longest ago first, each with its turn.
+    turns: VecDeque<(u64, Connection)>,
+    /// How often somebody who waited was served: what turns are counted in.
+    grants: u64,
+    /// Whom of late, and when. Who always has one request at a time comes back to the line when the
+    /// others have moved up, and would otherwise wait for a whole round from then on.
+    served: HashMap<Connection, u64>,
     next_lease: u64,
     /// Between two grants to those who wait, on average, and the last of them.
     interval: Duration,
@@ -96,6 +105,8 @@ impl Fair {
                 kept_taken: 0,
                 members: HashMap::new(),
                 turns: VecDeque::new(),
+                grants: 0,
+                served: HashMap::new(),
                 next_lease: 0,
                 interval: Duration::ZERO,
                 last_grant: None,
@@ -225,7 +236,7 @@ impl State {
         let mut is_behind = false;
         let mut served = VecDeque::new();
         let mut passed_over = VecDeque::new();
-        while let Some(connection) = self.turns.pop_front() {
+        while let Some((turn, connection)) = self.turns.pop_front() {
             let Some(member) = self.members.get_mut(&connection) else {
                 continue;
             };
@@ -243,7 +254,7 @@ impl State {
                 if let Some(member) = self.members.get_mut(&connection) {
                     member.waiting.push_front(first);
                 }
-                passed_over.push_back(connection);
+                passed_over.push_back((turn, connection));
                 continue;
             }
             let kept = if is_behind { more } else { 0 };
@@ -251,11 +262,11 @@ impl State {
             if first.grant.send(kept).is_ok() {
                 self.take(connection, lease, more);
                 self.kept_taken += kept;
-                self.granted();
+                self.granted(connection);
             }
             let waits = |member: &Member| !member.waiting.is_empty();
             if self.members.get(&connection).is_some_and(waits) {
-                served.push_back(connection);
+                served.push_back((self.grants, connection));
             } else {
                 self.forget(connection);
             }
@@ -267,8 +278,21 @@ impl State {
         progress
     }
 
-    /// Keeps the average up to date.
-    fn granted(&mut self) {
+    /// Lets a connection into the line, at the place that it has by its turn; a newcomer at its end.
+    fn stand(&mut self, connection: Connection) {
+        let turn = self.served.get(&connection).copied().unwrap_or(self.grants);
+        let at = self.turns.partition_point(|(other, _)| *other <= turn);
+        self.turns.insert(at, (turn, connection));
+    }
+
+    /// Remembers who was served, and keeps the average up to date.
+    fn granted(&mut self, connection: Connection) {
+        self.grants += 1;
+        self.served.insert(connection, self.grants);
+        if self.grants.is_multiple_of(REMEMBERED) {
+            let oldest = self.grants - REMEMBERED;
+            self.served.retain(|_, turn| *turn > oldest);
+        }
         let now = Instant::now();
         if let Some(last) = self.last_grant.replace(now) {
             self.interval = (self.interval * 7 + (now - last)) / 8;
@@ -277,7 +301,7 @@ impl State {
 
     /// Whether this connection has its part already, while others wait for theirs.
     fn is_over_share(&self, connection: Connection, more: usize) -> bool {
-        let others_wait = self.turns.iter().any(|other| *other != connection);
+        let others_wait = self.turns.iter().any(|(_, other)| *other != connection);
         let held = self.members.get(&connection).map_or(0, |own| own.held);
         others_wait
             && held > 0

@@ -1,6 +1,7 @@
 use std::pin::Pin;
 
 use futures_util::future::BoxFuture;
+use spandrel_pipeline::ingress::Accepted;
 use spandrel_pipeline::refused::Refused;
 use tokio::time::Instant;
 use tonic_types::StatusExt;
@@ -12,8 +13,8 @@ use super::*;
 struct Open;
 
 impl Ingress for Open {
-    fn offer(&self, _signal: Signal, _request: Bytes) -> BoxFuture<'_, Result<(), Refused>> {
-        Box::pin(std::future::ready(Ok(())))
+    fn offer(&self, _signal: Signal, _request: Bytes) -> BoxFuture<'_, Result<Accepted, Refused>> {
+        Box::pin(std::future::ready(Ok(Accepted::default())))
     }
 
     fn carries(&self, signal: Signal) -> bool {

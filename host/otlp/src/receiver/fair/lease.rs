@@ -71,7 +71,7 @@ impl Lease {
         let member = state.members.entry(self.connection).or_default();
         member.waiting.push_back(waiter);
         if member.waiting.len() == 1 {
-            state.turns.push_back(self.connection);
+            state.stand(self.connection);
         }
         state.serve(rule);
         Ok(Some(Waiting {
@@ -138,7 +138,7 @@ impl Drop for Waiting<'_> {
         if let Some(member) = state.members.get_mut(&connection) {
             member.waiting.retain(|waiter| waiter.lease != id);
             if member.waiting.is_empty() {
-                state.turns.retain(|other| *other != connection);
+                state.turns.retain(|(_, other)| *other != connection);
             }
         }
         state.forget(connection);

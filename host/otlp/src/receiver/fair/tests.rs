@@ -39,6 +39,43 @@ async fn connections_are_served_in_turn() {
     assert_eq!(order.len(), 66);
 }
 
+/// Who comes back to the line a while after it was served is where it would be if it had waited: with
+/// one request at a time it gets as much as those who always have several in line.
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_has_kept_its_turn() {
+    const HOLD: Duration = Duration::from_millis(10);
+    let fair = Fair::new(1, Rule::Whole);
+    let mut senders = JoinSet::new();
+    let mut send = |connection, think: Duration| {
+        let fair = Arc::clone(&fair);
+        senders.spawn(async move {
+            let (mut served, begun) = (0, Instant::now());
+            while begun.elapsed() < HOLD * 1000 {
+                let mut lease = fair.lease(connection);
+                lease.grow_to(1, WAIT).await.expect("in time");
+                tokio::time::sleep(HOLD).await;
+                drop(lease);
+                served += 1;
+                tokio::time::sleep(think).await;
+            }
+            (connection, served)
+        });
+    };
+    for connection in 1..9 {
+        for _ in 0..4 {
+            send(connection, Duration::ZERO);
+        }
+    }
+    send(9, HOLD * 6);
+    let polite = senders.join_all().await;
+    let served: u32 = polite
+        .iter()
+        .filter(|(connection, _)| *connection == 9)
+        .map(|(_, served)| *served)
+        .sum();
+    assert!((105..=115).contains(&served), "{served} of 1000");
+}
+
 /// One connection never takes all: alone it gets half, and a second one a part of the rest.
 #[tokio::test(start_paused = true)]
 async fn there_is_room_for_one_more() {
