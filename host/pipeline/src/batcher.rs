@@ -3,13 +3,16 @@
 //! It stands between the queue and the attempts, and what it gathers keeps its room in the queue,
 //! so that the queue's bound is the bound on both.
 
+mod request;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use spandrel_wire::Signal;
 use tokio::time::{Instant, timeout_at};
 
+pub(crate) use self::request::Request;
 use crate::batch::Batch;
 use crate::queue::{Permit, Queue, Queued};
 
@@ -45,8 +48,30 @@ const MAX_SENT_BYTES: usize = 32 << 20;
 /// One request that is ready to go out.
 #[derive(Debug)]
 pub(crate) struct Gathered {
-    pub batch: Batch,
+    pub request: Request,
     pub permits: Vec<Permit>,
+}
+
+impl From<Queued> for Gathered {
+    fn from(Queued { batch, permit }: Queued) -> Self {
+        Self {
+            request: Request::from(batch),
+            permits: vec![permit],
+        }
+    }
+}
+
+impl Gathered {
+    /// These as one; none of none.
+    pub(crate) fn merge(all: Vec<Self>) -> Option<Self> {
+        let mut permits = Vec::with_capacity(all.len());
+        let requests = all.into_iter().map(|gathered| {
+            permits.extend(gathered.permits);
+            gathered.request
+        });
+        let request = Request::merge(requests.collect())?;
+        Some(Self { request, permits })
+    }
 }
 
 /// Gathers from one queue.
@@ -81,102 +106,49 @@ impl Batcher {
             None => queue.pop().await?,
         };
         let (gathered, max_size) = match self.config.clone() {
-            Some(config) => (self.merge(first, queue, &config).await, config.max_size),
-            None => (
-                Gathered {
-                    batch: first.batch,
-                    permits: vec![first.permit],
-                },
-                0,
-            ),
+            Some(config) => (self.merge(first, queue, &config).await?, config.max_size),
+            None => (Gathered::from(first), 0),
         };
-        let most = most_items(&gathered.batch, max_size);
-        if gathered.batch.items() > most as u64 {
+        let most = most_items(&gathered.request, max_size);
+        if gathered.request.items() > most as u64 {
             self.cut = cut(self.signal, gathered, most);
             return self.cut.pop_front();
         }
         Some(gathered)
     }
 
-    async fn merge(&mut self, first: Queued, queue: &Queue, config: &BatcherConfig) -> Gathered {
+    async fn merge(
+        &mut self,
+        first: Queued,
+        queue: &Queue,
+        config: &BatcherConfig,
+    ) -> Option<Gathered> {
         let deadline = Instant::now() + config.flush_timeout;
-        let mut merge = Merge::new(first);
-        while merge.items() < config.min_size as u64 && merge.size < MAX_MERGED_BYTES {
+        let (mut items, mut size) = (first.batch.items(), first.batch.bytes.len());
+        let mut all = vec![Gathered::from(first)];
+        while items < config.min_size as u64 && size < MAX_MERGED_BYTES {
             // A closed queue ends the wait, and so does the timeout: then what is here goes out.
             let Ok(Some(queued)) = timeout_at(deadline, queue.pop()).await else {
                 break;
             };
-            let items = merge.items() + queued.batch.items();
+            items += queued.batch.items();
+            size += queued.batch.bytes.len();
             let over = config.max_size > 0 && items > config.max_size as u64;
-            if over || merge.size + queued.batch.bytes.len() > MAX_MERGED_BYTES {
+            if over || size > MAX_MERGED_BYTES {
                 self.next = Some(queued);
                 break;
             }
-            merge.add(queued);
+            all.push(Gathered::from(queued));
         }
-        merge.finish()
-    }
-}
-
-/// Batches on their way into one request. Their bytes are copied once, at the end, when the size
-/// is known; a batch that stays alone is not copied.
-struct Merge {
-    parts: Vec<Bytes>,
-    size: usize,
-    tally: crate::ledger::Tally,
-    permits: Vec<Permit>,
-}
-
-impl Merge {
-    fn new(Queued { batch, permit }: Queued) -> Self {
-        let size = batch.bytes.len();
-        Self {
-            parts: vec![batch.bytes],
-            size,
-            tally: batch.tally,
-            permits: vec![permit],
-        }
-    }
-
-    fn items(&self) -> u64 {
-        self.tally.items()
-    }
-
-    fn add(&mut self, Queued { batch, permit }: Queued) {
-        self.size += batch.bytes.len();
-        self.parts.push(batch.bytes);
-        self.tally.join(batch.tally);
-        self.permits.push(permit);
-    }
-
-    fn finish(mut self) -> Gathered {
-        let bytes = match self.parts.pop() {
-            Some(only) if self.parts.is_empty() => only,
-            last => {
-                // The top field of every OTLP request is repeated: concatenation merges.
-                let mut merged = BytesMut::with_capacity(self.size);
-                self.parts
-                    .iter()
-                    .chain(&last)
-                    .for_each(|part| merged.extend_from_slice(part));
-                merged.freeze()
-            }
-        };
-        Gathered {
-            batch: Batch {
-                bytes,
-                tally: self.tally,
-            },
-            permits: self.permits,
-        }
+        Gathered::merge(all)
     }
 }
 
 /// How many items a request like this may have: `max_size`, and less when it would be too long.
-fn most_items(batch: &Batch, max_size: usize) -> usize {
-    let items = usize::try_from(batch.items()).unwrap_or(usize::MAX);
+fn most_items(request: &Request, max_size: usize) -> usize {
+    let items = usize::try_from(request.items()).unwrap_or(usize::MAX);
     let by_size = if max_size == 0 { usize::MAX } else { max_size };
-    let by_bytes = match batch.bytes.len().div_ceil(MAX_SENT_BYTES) {
+    let by_bytes = match request.bytes().len().div_ceil(MAX_SENT_BYTES) {
         0 | 1 => usize::MAX,
         pieces => items.div_ceil(pieces),
     };
@@ -186,20 +158,16 @@ fn most_items(batch: &Batch, max_size: usize) -> usize {
 /// Cuts a request into pieces of at most `max_size` items (a single metric may have more). One whose
 /// resources are too large to repeat in each piece goes out whole.
 fn cut(signal: Signal, gathered: Gathered, max_size: usize) -> VecDeque<Gathered> {
-    let Gathered {
-        batch: Batch { bytes, mut tally },
-        permits,
-    } = gathered;
+    let Gathered { request, permits } = gathered;
+    let Batch { bytes, mut tally } = request.into_batch();
     let Some(parts) = spandrel_wire::split_by_size(signal, &bytes, max_size) else {
         tracing::warn!(
             items = tally.items(),
             bytes = bytes.len(),
             "batch is not cut, its resources are too large to repeat"
         );
-        return VecDeque::from([Gathered {
-            batch: Batch { bytes, tally },
-            permits,
-        }]);
+        let request = Request::from(Batch { bytes, tally });
+        return VecDeque::from([Gathered { request, permits }]);
     };
     let last = parts.len().saturating_sub(1);
     let piece = |(index, part): (usize, spandrel_wire::Part)| {
@@ -214,7 +182,7 @@ fn cut(signal: Signal, gathered: Gathered, max_size: usize) -> VecDeque<Gathered
             tally: tally.split(items),
         };
         Gathered {
-            batch,
+            request: Request::from(batch),
             permits: permits.clone(),
         }
     };

@@ -1,5 +1,6 @@
 //! One request on its way to one backend: attempts, waits, and the end that the ledger books.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,10 +13,10 @@ use super::ExporterSpec;
 use super::leaving::Leaving;
 use super::spill::Spill;
 use crate::backoff::Backoff;
-use crate::batch::Batch;
-use crate::batcher::Gathered;
+use crate::batcher::{Gathered, Request};
 use crate::exporter::Outcome;
-use crate::ledger::{End, Ledger, Tally};
+use crate::ledger::{End, Ledger};
+use crate::queue::Permit;
 
 /// While draining, no wait between attempts is longer: the process ends soon, and a backend that
 /// comes back inside the deadline must still get everything.
@@ -38,47 +39,85 @@ pub(super) struct Detour {
     pub(super) leaving: Leaving,
 }
 
+/// A request that is refused for good is taken apart until so much of it was refused; what is left
+/// is sent once more as it is. It was merged from more, or from fewer at less than twice the price
+/// of never having merged them, and a backend that refuses everything has no more to bear than that.
+const MOST_REFUSALS: usize = 256;
+
+/// How sending a request ended.
+enum Sending {
+    Ended(End),
+    /// Another attempt would end the same way.
+    Refused(String),
+    /// It is to go to the log instead.
+    GivesWay,
+}
+
 impl Delivery {
-    /// Sends until the backend has it, refuses it for good, or time is up. Cancelled, it leaves the
+    /// Sends until the backend has it, refuses it for good, or time is up. A request that was merged
+    /// and is refused is taken apart, so that only what is at fault is lost. Cancelled, it leaves the
     /// items abandoned.
     pub(super) async fn run(mut self, gathered: Gathered) {
         // The room in the queue is given back when this ends, however it ends.
-        let Gathered {
-            batch: Batch { bytes, tally },
-            permits,
-        } = gathered;
-        let size = bytes.len();
+        let Gathered { request, permits } = gathered;
+        // One clock for all parts.
         let mut backoff = Backoff::new(self.spec.retry.clone());
+        let mut lost = Lost::default();
+        // The largest parts first: if time is up, or refusals are too many, little is left of each.
+        let mut parts = VecDeque::from([request]);
+        while let Some(mut request) = parts.pop_front() {
+            match self.send(&request, &mut backoff).await {
+                Sending::Ended(end) => request.settle(end),
+                Sending::Refused(error) => {
+                    let may_halve = lost.refusals < MOST_REFUSALS;
+                    lost.refusals += 1;
+                    match may_halve.then(|| request.halve(self.signal)).flatten() {
+                        Some(rest) => parts.extend([request, rest]),
+                        None => lost.add(request, error),
+                    }
+                }
+                Sending::GivesWay => {
+                    parts.push_front(request);
+                    break;
+                }
+            }
+        }
+        lost.tell(&self.spec.name);
+        self.give_way(parts, permits);
+    }
+
+    /// Sends until it has ended. What has no items is not sent.
+    async fn send(&mut self, request: &Request, backoff: &mut Backoff) -> Sending {
+        let (items, bytes) = (request.items(), request.bytes().len());
+        let since = request.written().unwrap_or_else(SystemTime::now);
         let mut attempt = 0_u32;
-        let items = tally.items();
-        let since = tally.written().unwrap_or_else(SystemTime::now);
         loop {
+            if items == 0 {
+                return Sending::Ended(End::Sent { rejected: 0 });
+            }
             attempt += 1;
-            let Some(outcome) = self.attempt(&bytes).await else {
-                let batch = Batch { bytes, tally };
-                return self.give_way(Gathered { batch, permits });
+            let Some(outcome) = self.attempt(request.bytes()).await else {
+                return Sending::GivesWay;
             };
             match outcome {
                 Outcome::Sent => {
-                    tracing::debug!(exporter = %self.spec.name, items, bytes = size, attempt, "batch sent");
-                    return tally.settle(End::Sent { rejected: 0 });
+                    tracing::debug!(exporter = %self.spec.name, items, bytes, attempt, "batch sent");
+                    return Sending::Ended(End::Sent { rejected: 0 });
                 }
                 Outcome::Partial { rejected, message } => {
-                    return self.partial(tally, rejected, &message);
-                }
-                Outcome::Permanent { error } => {
-                    tracing::error!(
-                        exporter = %self.spec.name, items, attempt, error,
-                        "exporting failed for good, items given up"
+                    tracing::warn!(
+                        exporter = %self.spec.name, items, rejected, message,
+                        "partial success: the backend refused some items for good"
                     );
-                    return tally.settle(End::Failed);
+                    return Sending::Ended(End::Sent { rejected });
                 }
+                Outcome::Permanent { error } => return Sending::Refused(error),
                 Outcome::Retry { error, .. } if self.is_too_old(since) => {
                     tracing::error!(
                         exporter = %self.spec.name, items, attempt, error,
                         "items are older than the journal keeps them, given up"
                     );
-                    return tally.settle(End::TooOld);
+                    return Sending::Ended(End::TooOld);
                 }
                 Outcome::Retry { after, error } => {
                     let Some(wait) = backoff.next_wait(after) else {
@@ -86,7 +125,7 @@ impl Delivery {
                             exporter = %self.spec.name, items, attempt, error,
                             "exporting failed, no more retries left, items given up"
                         );
-                        return tally.settle(End::Expired);
+                        return Sending::Ended(End::Expired);
                     };
                     self.wait(wait, attempt, items, &error).await;
                 }
@@ -125,22 +164,16 @@ impl Delivery {
     }
 
     /// To the log, unless it is there already and will be sent from there by the next process.
-    fn give_way(&self, gathered: Gathered) {
+    fn give_way(&self, parts: VecDeque<Request>, permits: Vec<Permit>) {
+        let Some(request) = Request::merge(parts.into()) else {
+            return;
+        };
         let Some(Detour { spill, .. }) = &self.detour else {
             return;
         };
-        if !(gathered.batch.tally.is_on_disk() && *self.drain.borrow()) {
-            spill.push(gathered);
+        if !(request.is_on_disk() && *self.drain.borrow()) {
+            spill.push(Gathered { request, permits });
         }
-    }
-
-    fn partial(&self, tally: Tally, rejected: u64, message: &str) {
-        let items = tally.items();
-        tracing::warn!(
-            exporter = %self.spec.name, items, rejected, message,
-            "partial success: the backend refused some items for good"
-        );
-        tally.settle(End::Sent { rejected });
     }
 
     async fn wait(&mut self, wait: Duration, attempt: u32, items: u64, error: &str) {
@@ -169,6 +202,46 @@ impl Delivery {
         };
         if tokio::time::timeout_at(due, hurry).await.is_ok() {
             tokio::time::sleep_until(due.min(Instant::now() + DRAIN_INTERVAL)).await;
+        }
+    }
+}
+
+/// What of one request was refused for good.
+#[derive(Default)]
+struct Lost {
+    refusals: usize,
+    items: u64,
+    error: String,
+}
+
+impl Lost {
+    fn add(&mut self, request: Request, error: String) {
+        self.items += request.items();
+        self.error = error;
+        request.settle(End::Failed);
+    }
+
+    /// One line, in however many parts it was refused.
+    fn tell(&self, exporter: &str) {
+        let Self {
+            refusals,
+            items,
+            error,
+        } = self;
+        if *items > 0 {
+            tracing::error!(
+                exporter,
+                items,
+                refusals,
+                error,
+                "exporting failed for good, items given up"
+            );
+        } else if *refusals > 0 {
+            tracing::info!(
+                exporter,
+                refusals,
+                "backend takes a request in parts that it refused as a whole"
+            );
         }
     }
 }

@@ -77,8 +77,7 @@ impl Outlet {
     fn push(&self, batch: Batch, permit: Permit) {
         match &self.spill {
             Some(spill) if permit.spills() || spill.has_backlog() => {
-                let permits = vec![permit];
-                spill.push(Gathered { batch, permits });
+                spill.push(Gathered::from(Queued { batch, permit }));
             }
             _ => self.queue.push(Queued { batch, permit }),
         }

@@ -161,6 +161,17 @@ impl Tally {
         self.written
     }
 
+    /// Whether they may be of several batches.
+    pub(crate) fn is_of_many(&self) -> bool {
+        // What is in a log was merged on its way there.
+        self.count.on_disk > 0
+            || match self.guards.as_slice() {
+                [] => false,
+                [only] => only.is_folded(),
+                _ => true,
+            }
+    }
+
     /// How many guards it carries.
     #[cfg(test)]
     pub(super) fn guards(&self) -> usize {

@@ -13,6 +13,7 @@
 )]
 
 mod admission;
+mod apart;
 mod canary;
 mod chain;
 mod changes;

@@ -4,13 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{RETRY, Spill};
-use crate::batch::Batch;
 use crate::batcher::Gathered;
 use crate::journal::Unwritten;
 use crate::queue::{Lane, Queued};
@@ -38,8 +36,8 @@ impl Spill {
             next = Instant::now() + LINGER;
             self.merge(&mut group);
             let appends = group.iter().map(|gathered: &Gathered| {
-                let Batch { bytes, tally } = &gathered.batch;
-                self.log.append(bytes.clone(), tally.items())
+                let request = &gathered.request;
+                self.log.append(request.bytes().clone(), request.items())
             });
             let appended = join_all(appends).await;
             let mut failed = Vec::new();
@@ -49,7 +47,7 @@ impl Spill {
                 match appended {
                     Ok(record) => {
                         written = written.max(record + 1);
-                        gathered.batch.tally.spill();
+                        gathered.request.spill();
                     }
                     Err(unwritten) => {
                         error = Some(unwritten);
@@ -98,15 +96,15 @@ impl Spill {
         let mut merged = Vec::with_capacity(1);
         let (mut run, mut size) = (Vec::new(), 0);
         for gathered in group.drain(..) {
-            let bytes = gathered.batch.bytes.len();
+            let bytes = gathered.request.bytes().len();
             if size + bytes > RECORD_BYTES {
-                merged.extend(join(std::mem::take(&mut run), size));
+                merged.extend(Gathered::merge(std::mem::take(&mut run)));
                 size = 0;
             }
             size += bytes;
             run.push(gathered);
         }
-        merged.extend(join(run, size));
+        merged.extend(Gathered::merge(run));
         self.leave((before - merged.len()) as u64);
         *group = merged;
     }
@@ -141,8 +139,8 @@ impl Spill {
         let mut outlets = self.outlet.subscribe();
         let mut failed = failed.into_iter();
         while let Some(gathered) = failed.next() {
-            let Batch { bytes, tally } = &gathered.batch;
-            let (items, bytes) = (tally.items(), bytes.len());
+            let request = &gathered.request;
+            let (items, bytes) = (request.items(), request.bytes().len());
             let outlet = outlets.borrow_and_update().upgrade();
             let room = async {
                 match &outlet {
@@ -160,34 +158,10 @@ impl Spill {
             let (Some(permit), Some(outlet)) = (permit, outlet) else {
                 return std::iter::once(gathered).chain(failed).collect();
             };
-            let batch = gathered.batch;
+            let batch = gathered.request.into_batch();
             outlet.queue().push(Queued { batch, permit });
             self.leave(1);
         }
         Vec::new()
     }
-}
-
-/// These as one, of so many bytes; none of none.
-fn join(run: Vec<Gathered>, size: usize) -> Option<Gathered> {
-    if run.len() < 2 {
-        return run.into_iter().next();
-    }
-    // The top field of every OTLP request is repeated: concatenation merges.
-    let mut bytes = BytesMut::with_capacity(size);
-    let mut permits = Vec::with_capacity(run.len());
-    let tally = run.into_iter().map(|gathered| {
-        bytes.extend_from_slice(&gathered.batch.bytes);
-        permits.extend(gathered.permits);
-        gathered.batch.tally
-    });
-    let tally = tally.reduce(|mut all, tally| {
-        all.join(tally);
-        all
-    })?;
-    let batch = Batch {
-        bytes: bytes.freeze(),
-        tally,
-    };
-    Some(Gathered { batch, permits })
 }

@@ -1,0 +1,204 @@
+//! A request on its way to a backend, with the batches that it was merged from. What the backend
+//! refuses as a whole can be halved again, down to what is at fault.
+
+use std::time::SystemTime;
+
+use bytes::{Bytes, BytesMut};
+use spandrel_wire::Signal;
+
+use crate::batch::Batch;
+use crate::ledger::{End, Tally};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Request {
+    bytes: Bytes,
+    first: Part,
+    others: Vec<Part>,
+}
+
+/// One of the batches, in the order of their bytes.
+#[derive(Debug)]
+struct Part {
+    size: usize,
+    tally: Tally,
+}
+
+impl From<Batch> for Request {
+    fn from(Batch { bytes, tally }: Batch) -> Self {
+        let size = bytes.len();
+        Self {
+            bytes,
+            first: Part { size, tally },
+            others: Vec::new(),
+        }
+    }
+}
+
+impl Request {
+    /// These as one; none of none. Bytes are copied once, and not when there is only one.
+    pub(crate) fn merge(requests: Vec<Self>) -> Option<Self> {
+        let size = requests.iter().map(|request| request.bytes.len()).sum();
+        let mut requests = requests.into_iter();
+        let mut all = requests.next()?;
+        if requests.len() == 0 {
+            return Some(all);
+        }
+        // The top field of every OTLP request is repeated: concatenation merges.
+        let mut bytes = BytesMut::with_capacity(size);
+        bytes.extend_from_slice(&all.bytes);
+        for request in requests {
+            bytes.extend_from_slice(&request.bytes);
+            all.others.push(request.first);
+            all.others.extend(request.others);
+        }
+        all.bytes = bytes.freeze();
+        Some(all)
+    }
+
+    /// What is sent.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// How many items.
+    pub(crate) fn items(&self) -> u64 {
+        self.tallies().map(Tally::items).sum()
+    }
+
+    /// Whether all of them are in an egress log.
+    pub(crate) fn is_on_disk(&self) -> bool {
+        self.tallies().all(Tally::is_on_disk)
+    }
+
+    /// When the log of the exporter has them since, the newest of several.
+    pub(crate) fn written(&self) -> Option<SystemTime> {
+        self.tallies().filter_map(Tally::written).max()
+    }
+
+    /// Forgets what it was merged from.
+    pub(crate) fn into_batch(self) -> Batch {
+        let Part { mut tally, .. } = self.first;
+        self.others
+            .into_iter()
+            .for_each(|part| tally.join(part.tally));
+        let bytes = self.bytes;
+        Batch { bytes, tally }
+    }
+
+    /// The end of an export.
+    pub(crate) fn settle(self, end: End) {
+        self.into_batch().tally.settle(end);
+    }
+
+    /// All of it is in the exporter's log now.
+    pub(crate) fn spill(self) {
+        self.into_batch().tally.spill();
+    }
+
+    /// Cuts off its second half, between two of its batches. Where they are not known any more (it was
+    /// in a log, or cut before), between two resources, which are never of two batches. Nothing is
+    /// copied. None when it came as one batch, or is one resource.
+    pub(crate) fn halve(&mut self, signal: Signal) -> Option<Self> {
+        let mut rest = self.others.split_off(self.others.len() / 2).into_iter();
+        if let Some(first) = rest.next() {
+            let sizes = self.others.iter().map(|part| part.size);
+            let bytes = self.bytes.split_off(self.first.size + sizes.sum::<usize>());
+            let others = rest.collect();
+            return Some(Self {
+                bytes,
+                first,
+                others,
+            });
+        }
+        let at = middle(&self.bytes).filter(|_| self.first.tally.is_of_many())?;
+        let bytes = self.bytes.split_off(at);
+        self.first.size = at;
+        let items = spandrel_wire::count(signal, &self.bytes);
+        let items = u64::try_from(items).unwrap_or(u64::MAX);
+        let first = self.first.tally.split(items);
+        let tally = std::mem::replace(&mut self.first.tally, first);
+        Some(Self::from(Batch { bytes, tally }))
+    }
+
+    fn tallies(&self) -> impl Iterator<Item = &Tally> {
+        let all = std::iter::once(&self.first).chain(&self.others);
+        all.map(|part| &part.tally)
+    }
+}
+
+/// Where a valid request can be cut into halves of as many resources; nowhere when it has one.
+fn middle(request: &[u8]) -> Option<usize> {
+    let mut starts = Vec::new();
+    let mut rest = request;
+    while !rest.is_empty() {
+        let start = request.len() - rest.len();
+        let (is_resource, after) = pass(rest)?;
+        if is_resource {
+            starts.push(start);
+        }
+        rest = after;
+    }
+    let middle = starts.len() / 2;
+    starts.get(middle).copied().filter(|_| middle > 0)
+}
+
+/// Passes by one field of a request: whether it is a resource with its items, and what is behind it.
+/// None for what needs a closer look (groups, which nobody writes): such a request is not cut.
+fn pass(request: &[u8]) -> Option<(bool, &[u8])> {
+    const RESOURCE: u64 = 1 << 3 | LEN;
+    const LEN: u64 = 2;
+    let (key, rest) = varint(request)?;
+    let rest = match key & 7 {
+        0 => varint(rest)?.1,
+        1 => rest.get(8..)?,
+        LEN => {
+            let (length, rest) = varint(rest)?;
+            rest.get(usize::try_from(length).ok()?..)?
+        }
+        5 => rest.get(4..)?,
+        _ => return None,
+    };
+    Some((key == RESOURCE, rest))
+}
+
+fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut value = 0;
+    for (place, byte) in (0..10).zip(bytes) {
+        value |= u64::from(byte & 0x7f) << (7 * place);
+        if byte & 0x80 == 0 {
+            return Some((value, bytes.get(place + 1..)?));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Cuts are at the borders of resources, whatever stands between them, and what cannot be read
+    /// is not cut.
+    #[test]
+    fn resources_are_borders() {
+        let resource = |length: u8| [vec![0x0a, length], vec![0xff; length.into()]].concat();
+        let large = [vec![0x0a, 0xc8, 0x01], vec![0; 200]].concat();
+        // A varint, a fixed64, a fixed32 and a string with numbers that nobody knows.
+        let unknown = [
+            0x78, 0x96, 0x01, 0x79, 1, 2, 3, 4, 5, 6, 7, 8, 0x7d, 1, 2, 3, 4, 0x7a, 1, 9,
+        ];
+        let halves = |parts: &[&[u8]]| middle(&parts.concat());
+        let (one, two) = (resource(3), resource(0));
+        assert_eq!(halves(&[&one, &two]), Some(5));
+        assert_eq!(halves(&[&large, &one, &two]), Some(203));
+        assert_eq!(halves(&[&one, &unknown, &two]), Some(5 + unknown.len()));
+        assert_eq!(
+            halves(&[&unknown, &one, &two, &two, &one]),
+            Some(unknown.len() + 7)
+        );
+        assert_eq!(halves(&[&one, &unknown]), None);
+        assert_eq!(halves(&[]), None);
+        assert_eq!(halves(&[&one, &[0x0b, 0x0c], &two]), None, "a group");
+        assert_eq!(halves(&[&one, &two, &[0x0a, 9]]), None, "cut off");
+    }
+}

@@ -1,0 +1,226 @@
+//! What was merged and is refused for good is taken apart: only what is at fault is lost.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, join_all};
+use spandrel_pipeline::batcher::BatcherConfig;
+use spandrel_pipeline::exporter::{Exporter, Outcome};
+use spandrel_pipeline::pipeline::{AckOn, Pipeline, PipelineConfig};
+use spandrel_pipeline::refused::Refused;
+use spandrel_wire::Signal;
+use tokio::time::sleep;
+
+use crate::disk::Disk;
+use crate::edges::*;
+
+/// A backend that refuses whatever has one of these spans, as a whole.
+#[derive(Debug)]
+struct Picky {
+    bad: fn(u64) -> bool,
+    is_away: Mutex<bool>,
+    attempts: AtomicUsize,
+    /// It answers so many attempts, and then none.
+    answers: AtomicUsize,
+    taken: Mutex<Vec<u64>>,
+}
+
+impl Picky {
+    fn new(bad: fn(u64) -> bool) -> Arc<Self> {
+        Arc::new(Self {
+            bad,
+            is_away: Mutex::new(true),
+            attempts: AtomicUsize::new(0),
+            answers: AtomicUsize::new(usize::MAX),
+            taken: Mutex::default(),
+        })
+    }
+
+    /// It is there from now on, and its attempts are counted.
+    fn come_back(&self) {
+        *self.is_away.lock().unwrap() = false;
+        self.attempts.store(0, Ordering::Relaxed);
+    }
+
+    fn taken(&self) -> Vec<u64> {
+        let mut taken = self.taken.lock().unwrap().clone();
+        taken.sort_unstable();
+        taken
+    }
+
+    fn attempts(&self) -> usize {
+        self.attempts.load(Ordering::Relaxed)
+    }
+}
+
+impl Exporter for Picky {
+    fn export(&self, _: Signal, batch: Bytes) -> BoxFuture<'_, Outcome> {
+        Box::pin(async move {
+            let error = "no".to_owned();
+            if *self.is_away.lock().unwrap() {
+                return Outcome::Retry { after: None, error };
+            }
+            let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
+            if attempt >= self.answers.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+            let ids = ids(&batch);
+            if ids.iter().any(|id| (self.bad)(*id)) {
+                return Outcome::Permanent { error };
+            }
+            self.taken.lock().unwrap().extend(ids);
+            Outcome::Sent
+        })
+    }
+}
+
+fn with(backend: &Arc<Picky>, queue_size: usize) -> PipelineConfig {
+    let mut spec = exporter(&Backend::new([]), queue_size);
+    spec.exporter = Arc::clone(backend) as Arc<dyn Exporter>;
+    config(vec![], vec![spec])
+}
+
+async fn durable(disk: &Disk, backend: &Arc<Picky>) -> Pipeline {
+    let mut config = with(backend, 2);
+    config.durability = Some(disk.open());
+    Pipeline::build(config).await.unwrap()
+}
+
+/// So many spans, each a batch of its own, while the backend is away; those that are in its log are
+/// few records.
+async fn backlog(pipeline: &Pipeline, disk: &Disk, batches: u64) {
+    for id in 0..batches {
+        offer(pipeline, spans([id])).await.unwrap();
+    }
+    sleep(Duration::from_secs(1)).await;
+    assert!(disk.records("backend") < 10);
+}
+
+fn all_but(batches: u64, bad: fn(u64) -> bool) -> Vec<u64> {
+    (0..batches).filter(|id| !bad(*id)).collect()
+}
+
+/// Of a backlog only the batches are lost that the backend refuses, at the price of a few attempts
+/// for each; then their record is finished.
+#[tokio::test(start_paused = true)]
+async fn one_bad_batch_of_a_backlog_is_lost_alone() {
+    let bad = |id: u64| id == 42 || id == 700;
+    let (disk, backend) = (Disk::default(), Picky::new(bad));
+    let pipeline = durable(&disk, &backend).await;
+    backlog(&pipeline, &disk, 1000).await;
+    backend.come_back();
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(backend.taken(), all_but(1000, bad));
+    let books = pipeline.ledger().books();
+    assert!(books.is_balanced() && books.is_settled(), "{books}");
+    assert_eq!(
+        (books.exporters[0].failed, books.exporters[0].sent),
+        (2, 998)
+    );
+    assert_eq!((disk.ingress(), disk.egress("backend")), (vec![], vec![]));
+    assert!(backend.attempts() <= 50, "{} attempts", backend.attempts());
+    drain(pipeline).await;
+}
+
+/// What was refused, in parts or as a whole, when the process died, is sent again: everything good
+/// arrives, and the record is finished once all of it is settled.
+#[tokio::test(start_paused = true)]
+async fn a_kill_in_between_loses_nothing() {
+    let bad = |id: u64| id == 42;
+    for answers in [1, 2, 3, 5, 8, 13] {
+        let (disk, backend) = (Disk::default(), Picky::new(bad));
+        let pipeline = durable(&disk, &backend).await;
+        backlog(&pipeline, &disk, 100).await;
+        backend.answers.store(answers, Ordering::Relaxed);
+        backend.come_back();
+        sleep(Duration::from_secs(60)).await;
+        assert!(disk.egress("backend").contains(&42), "its record stays");
+        disk.kill();
+        drop(pipeline);
+        sleep(Duration::from_millis(1)).await;
+        backend.answers.store(usize::MAX, Ordering::Relaxed);
+        let pipeline = durable(&disk, &backend).await;
+        sleep(Duration::from_secs(60)).await;
+        let mut taken = backend.taken();
+        taken.dedup();
+        assert_eq!(taken, all_but(100, bad), "{answers} answers");
+        assert_eq!((disk.ingress(), disk.egress("backend")), (vec![], vec![]));
+        assert_eq!(drain(pipeline).await.kept, 0);
+    }
+}
+
+/// A drain in between leaves the rest for the next process, and nothing twice that had its end
+/// before an exporter changed.
+#[tokio::test(start_paused = true)]
+async fn a_changed_exporter_goes_on_with_the_rest() {
+    let bad = |id: u64| id == 42;
+    let (disk, backend) = (Disk::default(), Picky::new(bad));
+    let pipeline = durable(&disk, &backend).await;
+    backlog(&pipeline, &disk, 100).await;
+    backend.answers.store(7, Ordering::Relaxed);
+    backend.come_back();
+    sleep(Duration::from_secs(60)).await;
+    let next = Picky::new(bad);
+    next.come_back();
+    pipeline.set_exporters(with(&next, 2).exporters);
+    sleep(Duration::from_secs(60)).await;
+    let mut taken = [backend.taken(), next.taken()].concat();
+    taken.sort_unstable();
+    assert_eq!(taken, all_but(100, bad));
+    assert_eq!((disk.ingress(), disk.egress("backend")), (vec![], vec![]));
+    drain(pipeline).await;
+}
+
+/// A backend that refuses everything has a bounded number of attempts to bear for each record.
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_refuses_everything_is_not_asked_for_ever() {
+    let (disk, backend) = (Disk::default(), Picky::new(|_| true));
+    let pipeline = durable(&disk, &backend).await;
+    backlog(&pipeline, &disk, 4000).await;
+    let records = disk.records("backend");
+    backend.come_back();
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(pipeline.ledger().books().exporters[0].failed, 4000);
+    assert_eq!((disk.ingress(), disk.egress("backend")), (vec![], vec![]));
+    let most = 2 + records * 513;
+    assert!(
+        backend.attempts() <= most,
+        "{} attempts",
+        backend.attempts()
+    );
+    drain(pipeline).await;
+}
+
+/// What the batcher merged is known by its batches: the sender of the bad one is told so, the others
+/// have their OK. A batch that came as one is lost as one.
+#[tokio::test(start_paused = true)]
+async fn only_the_sender_of_the_bad_batch_is_told() {
+    let backend = Picky::new(|id| id == 7);
+    backend.come_back();
+    let mut config = with(&backend, 100);
+    config.ack_on = AckOn::Export;
+    config.exporters[0].batcher = Some(BatcherConfig {
+        flush_timeout: Duration::from_secs(1),
+        min_size: 100,
+        max_size: 0,
+    });
+    let pipeline = Pipeline::build(config).await.unwrap();
+    // The fourth has two resources, of which one is bad.
+    let batch = |number: u64| match number {
+        3 => Bytes::from([spans([6]), spans([7])].concat()),
+        _ => spans([number * 2, number * 2 + 1]),
+    };
+    let answers = join_all((0..10).map(|number| offer(&pipeline, batch(number)))).await;
+    for (number, answer) in answers.into_iter().enumerate() {
+        match number {
+            3 => assert!(matches!(answer, Err(Refused::Rejected)), "{answer:?}"),
+            _ => assert!(answer.is_ok(), "{number}: {answer:?}"),
+        }
+    }
+    assert_eq!(backend.taken(), all_but(20, |id| id == 6 || id == 7));
+    assert_eq!(pipeline.ledger().books().exporters[0].failed, 2);
+    assert!(backend.attempts() <= 9, "{} attempts", backend.attempts());
+    drain(pipeline).await;
+}
