@@ -94,9 +94,15 @@ impl DurableLog {
         Ok(())
     }
 
-    /// Writes what waits, then ends the threads. With `well` the next process is told so.
-    pub(crate) fn end(&self, well: bool) -> io::Result<()> {
+    /// Takes nothing more.
+    pub(crate) fn close(&self) {
         self.queue.close();
+    }
+
+    /// Writes what waits, then ends the threads. With `well` the next process is told so. Waits for
+    /// the disk, whatever it does.
+    pub(crate) fn end(&self, well: bool) -> io::Result<()> {
+        self.close();
         let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
         let ended = std::mem::replace(&mut *life, Life::Ended);
         drop(life);

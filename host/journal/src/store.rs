@@ -1,5 +1,6 @@
 //! The logs of one pipeline in one directory, which one process has at a time.
 
+mod ending;
 mod names;
 mod opened;
 
@@ -8,7 +9,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use spandrel_pipeline::journal::{Journal, Log};
@@ -20,8 +20,9 @@ use crate::options::Options;
 use crate::prepare::prepare;
 use crate::recover::RecoveredLog;
 use crate::state::Shared;
-use crate::vfs::{Disk, Lock, Vfs};
+use crate::vfs::{Disk, Vfs};
 use crate::writer::Writer;
+use ending::Ending;
 pub(crate) use opened::Opened;
 use opened::Parts;
 
@@ -30,6 +31,13 @@ const MOST_ORDERS: usize = 1024;
 
 /// Between two looks at what may have become too old: little against any age that makes sense.
 const EXPIRY: Duration = Duration::from_secs(60);
+
+/// The close is waited for so long where nobody says how long: a disk that works takes less, also when
+/// it is slow and has much to write.
+const CLOSE: Duration = Duration::from_secs(30);
+/// The end without a close, which writes nothing but what is being written: whoever lets go of a
+/// journal may be in a hurry.
+const DROP: Duration = Duration::from_secs(5);
 
 /// Why a journal was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -104,10 +112,10 @@ pub struct Store {
     quota: Arc<Quota>,
     counted: Arc<Counted>,
     orders: Orders,
-    preparer: Mutex<Option<JoinHandle<()>>>,
     pub(crate) ingress: Arc<DurableLog>,
     pub(crate) egress: Arc<Mutex<BTreeMap<String, Egress>>>,
-    lock: Mutex<Option<Box<dyn Lock>>>,
+    /// Until it is closed.
+    ending: Mutex<Option<Ending>>,
 }
 
 #[derive(Debug)]
@@ -186,11 +194,14 @@ impl Store {
             options: opened.options,
             quota: opened.quota,
             counted: opened.counted,
-            orders,
-            preparer: Mutex::new(Some(preparer)),
+            orders: orders.clone(),
             ingress: Arc::new(ingress),
             egress,
-            lock: Mutex::new(Some(opened.lock)),
+            ending: Mutex::new(Some(Ending {
+                orders,
+                preparer,
+                lock: opened.lock,
+            })),
         };
         Ok((Arc::new(store), recovered))
     }
@@ -207,8 +218,7 @@ impl Store {
     /// What it did so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        let mut logs = vec![Arc::clone(&self.ingress)];
-        logs.extend(self.egress().values().map(|egress| Arc::clone(&egress.log)));
+        let logs = self.logs();
         let segments = logs.iter().map(|log| {
             let state = log.shared.state();
             state.segments.len() + state.ready.len()
@@ -226,25 +236,30 @@ impl Store {
     /// # Errors
     /// When the next process cannot be told: it finds everything all the same.
     pub fn close(&self) -> io::Result<()> {
-        self.end(true)
+        self.close_within(CLOSE)
     }
 
-    fn end(&self, well: bool) -> io::Result<()> {
+    /// The same, waiting for so long at most. A disk that does not answer by then is left to a thread
+    /// that goes on by itself, and keeps the journal locked for as long as it does.
+    ///
+    /// # Errors
+    /// As before; `TimedOut` when time was up: which logs are not closed.
+    pub fn close_within(&self, limit: Duration) -> io::Result<()> {
+        self.end(true, limit)
+    }
+
+    fn end(&self, well: bool, limit: Duration) -> io::Result<()> {
+        let mut ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(ending) = ending.take() else {
+            return Ok(());
+        };
+        ending.within(self.logs(), well, limit)
+    }
+
+    fn logs(&self) -> Vec<Arc<DurableLog>> {
         let mut logs = vec![Arc::clone(&self.ingress)];
         logs.extend(self.egress().values().map(|egress| Arc::clone(&egress.log)));
-        let mut ended = Ok(());
-        for log in logs {
-            ended = ended.and(log.end(well));
-        }
-        let mut preparer = self.preparer.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(preparer) = preparer.take() {
-            // It ends by itself when it is gone already.
-            drop(self.orders.0.send(None));
-            drop(preparer.join());
-        }
-        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(lock.take());
-        ended
+        logs
     }
 
     fn egress(&self) -> MutexGuard<'_, BTreeMap<String, Egress>> {
@@ -254,7 +269,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        if let Err(error) = self.end(false) {
+        if let Err(error) = self.end(false, DROP) {
             tracing::debug!(%error, "journal not ended");
         }
     }

@@ -6,6 +6,7 @@ mod signals;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -117,8 +118,15 @@ fn run(arguments: SourceArguments) -> ExitCode {
     let Some(runtime) = runtime() else {
         return ExitCode::from(COULD_NOT_START);
     };
-    runtime.block_on(serve(config, sources, is_default))
+    let ended = runtime.block_on(serve(config, sources, is_default));
+    // A thread may be in a call of the system that does not end, on a disk or a file that hangs.
+    runtime.shutdown_timeout(LAST_CALLS);
+    ended
 }
+
+/// What was begun on files may end when everything else has: a healthy disk takes less, and the
+/// drain has waited for what matters.
+const LAST_CALLS: Duration = Duration::from_secs(1);
 
 /// Lets the process have as many files as it may, connections among them: what shells and service
 /// managers give at first is a thousand, for the sake of programs that use `select`. Returns how

@@ -1,9 +1,13 @@
 //! Threads that end before their time.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use spandrel_pipeline::journal::{Journal, Unwritten};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 
 use super::disk::{Call, SimDisk};
 use super::payload::payload;
@@ -48,4 +52,49 @@ async fn a_closed_log_does_not_start() {
     assert!(store.egress("backend").is_ok());
     store.close().unwrap();
     assert!(store.egress("backend").is_err());
+}
+
+/// A disk that does not answer is not waited for, neither by the close nor by the drop, and says which
+/// logs were not closed. When it answers again, what was begun ends well by itself.
+#[tokio::test]
+async fn nobody_waits_for_a_disk_that_hangs() {
+    let which: [fn(&Call) -> bool; 2] = [
+        |call| matches!(call, Call::Write(..)),
+        |call| matches!(call, Call::Sync(_)),
+    ];
+    for which in which {
+        let disk = SimDisk::new();
+        let files = Arc::new(disk.clone());
+        let there = Arc::downgrade(&files);
+        let (store, _) = Store::open_on(files, options()).unwrap();
+        let log = store.ingress();
+        log.append(payload(0, 100), 1).await.unwrap();
+        let (answer, answers) = sync_channel::<()>(0);
+        disk.faults(Some(Box::new(move |call| {
+            // It ends when the sender is gone.
+            if which(call) {
+                answers.recv().ok();
+            }
+            None
+        })));
+        let mut waits = JoinSet::from_iter([log.append(payload(1, 100), 1)]);
+        sleep(Duration::from_millis(10)).await;
+        let began = Instant::now();
+        let error = store.close_within(Duration::from_millis(100)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(error.to_string().contains("ingress"), "{error}");
+        let refused = log.append(payload(2, 100), 1).await;
+        assert!(matches!(refused, Err(Unwritten::Closed)), "{refused:?}");
+        drop((store, log));
+        assert!(began.elapsed() < Duration::from_secs(10));
+        drop(answer);
+        assert_eq!(waits.join_next().await.unwrap().unwrap().unwrap(), 1);
+        while there.strong_count() > 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        disk.faults(None);
+        let (store, recovered) = Store::open_on(Arc::new(disk), options()).unwrap();
+        assert!(recovered.ended_well());
+        assert_eq!(store.ingress().fill().records, 2);
+    }
 }

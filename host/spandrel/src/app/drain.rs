@@ -56,13 +56,14 @@ impl Retiring {
         self.drains.spawn(async move {
             let ledger = Arc::clone(pipeline.ledger());
             let in_time = drain_one(pipeline, deadline).await;
-            if let Some(durable) = durable {
-                durable.close(ledger.pipeline().to_owned()).await;
-            }
+            let closed = match durable {
+                Some(durable) => durable.close(ledger.pipeline().to_owned(), deadline).await,
+                None => true,
+            };
             for (exporter, row) in rows::rows(&ledger.books()) {
                 log_row(ledger.pipeline(), exporter, &row);
             }
-            in_time
+            in_time && closed
         });
     }
 
@@ -115,11 +116,13 @@ pub(super) async fn drain(
         .iter()
         .map(|pipeline| Arc::clone(pipeline.ledger()))
         .collect();
-    let in_time = tokio::select! {
-        in_time = in_order(&mut serving, pipelines, &mut retiring, started, timing) => in_time,
+    let (in_time, deadline) = tokio::select! {
+        in_time = in_order(&mut serving, pipelines, &mut retiring, started, timing) => {
+            (in_time, started + timing.timeout)
+        }
         signal = abort => {
             warn!(signal, "second signal: everything that is not done is abandoned");
-            false
+            (false, Instant::now())
         }
     };
     retiring.drains.shutdown().await;
@@ -127,8 +130,8 @@ pub(super) async fn drain(
     if !in_time {
         give_up(&mut serving, &ledgers).await;
     }
-    durable::close_all(durables).await;
-    summary(&ledgers, in_time, started)
+    let unclosed = durable::close_all(durables, deadline).await;
+    summary(&ledgers, in_time, &unclosed, started)
 }
 
 /// How long tasks that were told to end at once may take to do so: each does at its next wait.
@@ -172,10 +175,16 @@ async fn in_order(
     retired && in_time.into_iter().all(|in_time| in_time)
 }
 
-/// One line for each pipeline and exporter, and the last one with the sums.
-fn summary(ledgers: &[Arc<Ledger>], in_time: bool, started: Instant) -> Ending {
+/// One line for each pipeline and exporter, and the last one with the sums, and with the pipelines
+/// whose journals the disk did not let close.
+fn summary(
+    ledgers: &[Arc<Ledger>],
+    in_time: bool,
+    unclosed: &[String],
+    started: Instant,
+) -> Ending {
     let mut sum = Row::default();
-    let mut is_whole = true;
+    let mut is_whole = unclosed.is_empty();
     let mut text = Vec::new();
     for ledger in ledgers {
         let books = ledger.books();
@@ -210,7 +219,8 @@ fn summary(ledgers: &[Arc<Ledger>], in_time: bool, started: Instant) -> Ending {
         journaled = some(sum.journaled),
         on_disk = some(sum.on_disk),
         balanced = sum.is_balanced(),
-        in_time,
+        unclosed = (!unclosed.is_empty()).then(|| unclosed.join(", ")),
+        in_time = in_time && unclosed.is_empty(),
         elapsed_ms = millis(started),
         ledger = text.join("; "),
         "Shutdown complete."

@@ -5,12 +5,13 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use spandrel_journal::{Options, Store};
 use spandrel_pipeline::journal::{Durability, Journal as _};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{StartError, millis, problem};
 use crate::config::Config;
@@ -110,13 +111,15 @@ impl Durable {
         }
     }
 
-    /// Tells the next process that all is well; what is not finished stays for it.
-    pub(super) async fn close(self, pipeline: String) {
+    /// Tells the next process that all is well; what is not finished stays for it. Says whether that
+    /// was done by the deadline: a disk that hangs is not waited for.
+    pub(super) async fn close(self, pipeline: String, deadline: Instant) -> bool {
         let started = Instant::now();
+        let limit = deadline.max(started + CLOSE).duration_since(started);
         let Self { store, .. } = self;
         let closing = move || {
             let items = store.ingress().fill().items;
-            (items, store.close())
+            (items, store.close_within(limit))
         };
         match tokio::task::spawn_blocking(closing).await {
             Ok((items, Ok(()))) => info!(
@@ -125,6 +128,16 @@ impl Durable {
                 elapsed_ms = millis(started),
                 "journal closed"
             ),
+            Ok((items, Err(error))) if error.kind() == io::ErrorKind::TimedOut => {
+                error!(
+                    pipeline,
+                    items,
+                    %error,
+                    elapsed_ms = millis(started),
+                    "journal not closed in time: what waits for the disk is not written, and the next start reads all of it"
+                );
+                return false;
+            }
             Ok((items, Err(error))) => warn!(
                 pipeline,
                 items,
@@ -133,15 +146,21 @@ impl Durable {
             ),
             Err(error) => warn!(pipeline, %error, "journal not closed"),
         }
+        true
     }
 }
 
-/// Closes them side by side.
-pub(super) async fn close_all(durables: Durables) {
-    let closing = durables
-        .into_iter()
-        .map(|(pipeline, durable)| durable.close(pipeline.to_string()));
-    join_all(closing).await;
+/// However late it is, a journal has so long to be closed: a disk that works takes less.
+const CLOSE: Duration = Duration::from_secs(1);
+
+/// Closes them side by side. Returns the pipelines whose journals were not closed by the deadline.
+pub(super) async fn close_all(durables: Durables, deadline: Instant) -> Vec<String> {
+    let closing = durables.into_iter().map(|(pipeline, durable)| async move {
+        let pipeline = pipeline.to_string();
+        let closed = durable.close(pipeline.clone(), deadline).await;
+        (!closed).then_some(pipeline)
+    });
+    join_all(closing).await.into_iter().flatten().collect()
 }
 
 /// Finds out whether the folders can be made and written, without making or locking any.
