@@ -1,4 +1,4 @@
-//! Metrics and logs pass as they came; compressed clients are understood; requests that are not
+//! Metrics and logs pass as they came; compressed clients are understood; spans that are not valid
 //! OTLP are refused for good.
 
 use anyhow::Result;
@@ -7,6 +7,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsSe
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::{
@@ -15,12 +16,11 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 use opentelemetry_proto::tonic::trace::v1::Span;
 use spandrel_tests::backend::Backend;
-use spandrel_tests::client::{Client, channel, retry_after};
+use spandrel_tests::client::{Client, channel};
 use spandrel_tests::collector::{Collector, Setup};
 use spandrel_tests::config::Config;
 use spandrel_tests::shop::attribute::{number, text};
 use spandrel_tests::shop::{Shop, now, resource, spans};
-use tonic::Code;
 use tonic::codec::CompressionEncoding;
 
 fn metrics(round: i64) -> ExportMetricsServiceRequest {
@@ -165,28 +165,50 @@ async fn compression_changes_nothing() -> Result<()> {
     Ok(())
 }
 
-/// An empty request is answered with OK and is nothing to the backend; a span without a valid id
-/// is refused for good, so that it cannot poison the batch that it would be merged into.
+/// An empty request is answered with OK and is nothing to the backend; spans without a valid id are
+/// refused for good, so that they cannot poison the batch that they would be merged into, and the
+/// others of their request arrive as they were.
 #[tokio::test]
-async fn invalid_requests_are_refused_for_good() -> Result<()> {
+async fn invalid_spans_are_refused_for_good() -> Result<()> {
     let backend = Backend::start().await?;
+    backend.keep();
     let collector = Collector::start(&Setup::new(&Config::new(backend.endpoint()).yaml())?).await?;
-    let mut client = Client::connect(&collector.address("otlp")?).await?;
-    client.send(ExportTraceServiceRequest::default()).await?;
+    let mut client = TraceServiceClient::new(channel(&collector.address("otlp")?).await?);
+    let mut refused = Vec::new();
+    let mut expected = Vec::new();
     let mut shop = Shop::new(22);
-    let mut bad = shop.request(10);
-    bad.resource_spans[0].scope_spans[0].spans[0].span_id = vec![1, 2, 3];
-    let status = client.try_send(bad).await.unwrap_err();
-    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
-    assert_eq!(retry_after(&status), None);
-    assert!(status.message().len() < 200, "{}", status.message());
-    let good = shop.request(10);
-    client.send(good).await?;
+    for bad in [0, 3, 7] {
+        let mut request = shop.request(30);
+        let all = request.resource_spans.iter_mut();
+        let all = all.flat_map(|entry| &mut entry.scope_spans);
+        for (at, span) in all.flat_map(|scope| &mut scope.spans).enumerate() {
+            match at % 5 {
+                _ if at >= bad => expected.push(span.clone()),
+                0 => span.span_id = vec![1, 2, 3],
+                1 => span.span_id.clear(),
+                _ => span.trace_id.fill(0),
+            }
+        }
+        let answer = client.export(request).await?.into_inner();
+        refused.push(answer.partial_success.map_or(0, |partial| {
+            assert!(partial.error_message.len() < 200, "{partial:?}");
+            partial.rejected_spans
+        }));
+    }
+    client.export(ExportTraceServiceRequest::default()).await?;
+    assert_eq!(refused, [0, 3, 7]);
+    let metrics = collector.metrics().await?;
+    let counted = metrics.sum("spandrel_ledger_invalid_spans", &[("pipeline", "traces")]);
+    assert_eq!(counted, 10);
     let ended = collector.stop().await?;
     ended.expect_code(0)?;
     let ledger = ended.ledger("traces")?;
     ledger.check()?;
-    assert_eq!(ledger.exported, client.delivered.len() as u64);
-    assert_eq!(backend.totals().spans, ledger.exported);
+    assert_eq!(ledger.refused, 10);
+    assert_eq!(ledger.exported, expected.len() as u64);
+    assert_eq!(ledger.received, ledger.exported + 10);
+    let taken = backend.taken().traces.clone();
+    let taken = spans(&taken).map(|(_, span)| span.clone());
+    assert_same(taken.collect(), expected);
     Ok(())
 }

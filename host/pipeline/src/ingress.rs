@@ -24,12 +24,19 @@ pub use self::pressure::Gate;
 pub(crate) use self::routing::{LanePermit, Routing};
 use crate::refused::Refused;
 
+/// A request was accepted, all of it but for what is invalid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// Spans of it that were refused for good, because their ids are invalid: their sender is told.
+    pub invalid_spans: u64,
+}
+
 /// Takes requests from a receiver: validates, admits, runs them through the shards. `Ok` means
 /// accepted: the sender may forget the items.
 pub trait Ingress: Send + Sync + fmt::Debug {
     /// Offers one serialized OTLP request; an empty request is accepted. Resolves within the
     /// limits of the pipeline (admission waits are bounded).
-    fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<(), Refused>>;
+    fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<Accepted, Refused>>;
 
     /// Whether any pipeline takes this signal, as things are now: a reload may change it.
     fn carries(&self, signal: Signal) -> bool;

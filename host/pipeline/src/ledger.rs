@@ -166,6 +166,16 @@ impl Ledger {
         Tally::new(Arc::clone(self), Account::Ingress, items)
     }
 
+    /// Items that came in and cannot go on, whatever becomes of the rest of their request.
+    pub(crate) fn refuse(&self, items: u64) {
+        if items > 0 {
+            self.post(|books| {
+                books.received += items;
+                books.refused += items;
+            });
+        }
+    }
+
     /// Items of a record of the ingress log that come through the stages again. `returned` says
     /// whether they went back to the journal in this process, or were there at its start.
     pub(crate) fn replay(self: &Arc<Self>, items: u64, returned: bool, guard: Guard) -> Tally {

@@ -10,9 +10,9 @@ use std::io::{Write, stdout};
 use std::time::Duration;
 
 use spandrel_wire::{
-    Edits, Limits, Rules, Signal, Traces, count, merge, single_trace_part, splice, split_by_size,
-    split_by_trace, validate, write_bytes, write_fixed32, write_fixed64, write_key_value,
-    write_nested, write_text, write_varint_field,
+    Edits, Limits, Rules, Signal, Traces, count, merge, sift, single_trace_part, splice,
+    split_by_size, split_by_trace, validate, write_bytes, write_fixed32, write_fixed64,
+    write_key_value, write_nested, write_text, write_varint_field,
 };
 
 use corpus::request;
@@ -54,11 +54,21 @@ fn main() -> std::io::Result<()> {
 
 type Job = fn(&Batch) -> usize;
 
-fn jobs() -> [(&'static str, Job); 14] {
+fn jobs() -> [(&'static str, Job); 16] {
     [
         ("validate", |batch| {
             let summary = validate(Signal::Traces, &batch.request, &Limits::default());
             summary.map_or(0, |summary| summary.decoded_bytes)
+        }),
+        // What the door does: validates, and looks whether the ids are valid.
+        ("sift", |batch| {
+            let sifted = sift(Signal::Traces, &batch.request, &Limits::default());
+            sifted.map_or(0, |sifted| sifted.items)
+        }),
+        // The same where every hundredth span is taken out.
+        ("sift: 1 % invalid", |batch| {
+            let sifted = sift(Signal::Traces, &batch.spoilt, &Limits::default());
+            sifted.map_or(0, |sifted| sifted.items)
         }),
         ("count", |batch| count(Signal::Traces, &batch.request)),
         ("read: one attribute", |batch| {
@@ -128,6 +138,8 @@ struct Batch {
     request: Vec<u8>,
     /// With the same trace in every span.
     one_trace: Vec<u8>,
+    /// The same, but the first of every hundred spans has no id.
+    spoilt: Vec<u8>,
     keep: Vec<u8>,
     drop: Vec<u8>,
     hold: Vec<u8>,
@@ -146,6 +158,12 @@ impl Batch {
             spans,
             request: request(spans, |out, number| span(out, number, 8)),
             one_trace: request(spans, |out, number| span(out, number, u64::MAX)),
+            spoilt: request(spans, |out, number| {
+                span(out, number, 8);
+                if number.is_multiple_of(100) {
+                    write_bytes(out, 2, b"");
+                }
+            }),
             keep: vec![0; spans],
             drop: (0..spans)
                 .map(|span| if span % 5 == 0 { 2 } else { 0 })
@@ -199,7 +217,8 @@ fn now() -> std::time::Instant {
 
 fn span(out: &mut Vec<u8>, number: u64, of_trace: u64) {
     let mixed = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes();
-    let (trace, id) = (mixed(number / of_trace), mixed(number));
+    // No id is zero.
+    let (trace, id) = (mixed(number / of_trace + 1), mixed(number + 1));
     let begin = 1_763_798_400_000_000_000 + number * 1_000_003;
     write_bytes(out, 1, &[trace, trace].concat());
     write_bytes(out, 2, &id);

@@ -5,7 +5,7 @@ use alloc::borrow::Cow;
 use crate::bad_reply::BadReply;
 use crate::limits::Limits;
 use crate::schema::{self, Shape};
-use crate::validate::{check, is_text};
+use crate::validate::{WrongIds, check, is_text};
 
 /// What an edit does. Its number is the first of an edit's four words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -295,7 +295,7 @@ fn check_snippet(
         blob: blob.len(),
     })?;
     match operation.content() {
-        Content::Message(wanted, shape) => check(shape, snippet, limits)
+        Content::Message(wanted, shape) => check(shape, snippet, limits, WrongIds::Refused)
             .map(|_| ())
             .map_err(|cause| wrong(wanted, Some(cause))),
         Content::Text(wanted) if !is_text(snippet) => Err(wrong(wanted, None)),

@@ -1,5 +1,6 @@
 //! The shape of OTLP requests, as data for the validator.
 
+use crate::ids;
 use crate::signal::Signal;
 
 /// What a field with a given number must be.
@@ -15,8 +16,15 @@ pub(crate) enum Kind {
     Bytes,
     /// Bytes: none, or as many as this.
     Id(usize),
+    /// An id in a span, of so many bytes; with the bit of [`ids`] if the span must have it.
+    IdInSpan {
+        len: usize,
+        needed: u8,
+    },
     /// A message.
     Message(&'static Shape),
+    /// A span, whose ids are looked at.
+    Span,
     /// An attribute: a message, and the one that is most of every request.
     Attribute,
     /// A list of strings.
@@ -65,12 +73,20 @@ pub(crate) fn request(signal: Signal) -> &'static Shape {
 }
 
 use Kind::{
-    Attribute, Bytes, Fixed32, Fixed64, Fixed64List, Id, Message, Text, TextList, Unknown, Varint,
-    VarintList,
+    Attribute, Bytes, Fixed32, Fixed64, Fixed64List, Id, IdInSpan, Message, Text, TextList,
+    Unknown, Varint, VarintList,
 };
 
 const TRACE_ID: Kind = Id(16);
 const SPAN_ID: Kind = Id(8);
+
+const fn trace_id_in_span(needed: u8) -> Kind {
+    IdInSpan { len: 16, needed }
+}
+
+const fn span_id_in_span(needed: u8) -> Kind {
+    IdInSpan { len: 8, needed }
+}
 
 const fn shape(what: &'static str, size: usize, fields: &'static [Kind]) -> Shape {
     Shape {
@@ -149,7 +165,7 @@ static RESOURCE_SPANS: Shape = shape(
 static SCOPE_SPANS: Shape = shape(
     "scope spans",
     128,
-    &[Unknown, Message(&SCOPE), Message(&SPAN), Text],
+    &[Unknown, Message(&SCOPE), Kind::Span, Text],
 )
 .counts(Counts::Scope);
 pub(crate) static SPAN: Shape = shape(
@@ -157,10 +173,11 @@ pub(crate) static SPAN: Shape = shape(
     264,
     &[
         Unknown,
-        TRACE_ID,
-        SPAN_ID,
+        trace_id_in_span(ids::TRACE_ID),
+        span_id_in_span(ids::SPAN_ID),
         Text,
-        SPAN_ID,
+        // The parent's. Roots have none, and some exporters send zeros for it.
+        span_id_in_span(0),
         Text,
         Varint,
         Fixed64,
@@ -180,7 +197,15 @@ static EVENT: Shape = shape("event", 64, &[Unknown, Fixed64, Text, Attribute, Va
 static LINK: Shape = shape(
     "link",
     104,
-    &[Unknown, TRACE_ID, SPAN_ID, Text, Attribute, Varint, Fixed32],
+    &[
+        Unknown,
+        trace_id_in_span(0),
+        span_id_in_span(0),
+        Text,
+        Attribute,
+        Varint,
+        Fixed32,
+    ],
 );
 pub(crate) static STATUS: Shape = shape("status", 0, &[Unknown, Unknown, Text, Varint]);
 

@@ -6,6 +6,7 @@
 use crate::attributes::{Keyed, plain};
 use crate::count::points;
 use crate::field::{skip_group, varint};
+use crate::ids::Ids;
 use crate::invalid::Invalid;
 use crate::limits::Limits;
 use crate::schema::{self, Counts, Kind, Shape};
@@ -20,6 +21,8 @@ pub struct Summary {
     pub scopes: usize,
     /// Spans, data points or log records.
     pub items: usize,
+    /// Of these, spans whose ids OTLP calls invalid: [`sift`](crate::sift) takes them out.
+    pub invalid_spans: usize,
     /// What the request would take as decoded objects: an estimate that is never far too low.
     pub decoded_bytes: usize,
 }
@@ -29,7 +32,16 @@ pub struct Summary {
 /// Accepts what prost accepts, but for ids of a wrong length (OTLP forbids them and most backends
 /// refuse them) and what is over a limit. Allocates nothing and stops at the first fault.
 pub fn validate(signal: Signal, request: &[u8], limits: &Limits) -> Result<Summary, Invalid> {
-    check(schema::request(signal), request, limits)
+    check(schema::request(signal), request, limits, WrongIds::Refused)
+}
+
+/// What becomes of ids in spans that have a wrong length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WrongIds {
+    /// The whole message is refused.
+    Refused,
+    /// Their spans are counted as invalid.
+    Counted,
 }
 
 /// Checks one message completely.
@@ -37,10 +49,13 @@ pub(crate) fn check(
     shape: &'static Shape,
     message: &[u8],
     limits: &Limits,
+    wrong_ids: WrongIds,
 ) -> Result<Summary, Invalid> {
     let mut validator = Validator {
         start: message.as_ptr().addr(),
         summary: Summary::default(),
+        ids: Ids::NONE,
+        wrong_ids,
         limits,
         decoded_limit: limits.decoded(message.len()),
         invalid: None,
@@ -96,6 +111,9 @@ struct Validator<'a> {
     /// Where the request lies in memory, to tell offsets from it.
     start: usize,
     summary: Summary,
+    /// Of the span that is being read.
+    ids: Ids,
+    wrong_ids: WrongIds,
     limits: &'a Limits,
     decoded_limit: usize,
     /// Why the check stopped.
@@ -152,6 +170,13 @@ impl Validator<'_> {
                 self.message(inner, body, depth)?;
                 return Ok(rest);
             }
+            (Kind::Span, 2) => {
+                let (body, rest) = self.delimited(shape, after)?;
+                self.ids = Ids::NONE;
+                self.message(&schema::SPAN, body, depth)?;
+                self.summary.invalid_spans += usize::from(!self.ids.are_valid());
+                return Ok(rest);
+            }
             (Kind::Text | Kind::TextList, 2) => {
                 let (text, rest) = self.delimited(shape, after)?;
                 if !is_text(text) {
@@ -176,6 +201,16 @@ impl Validator<'_> {
                 if !id.is_empty() && id.len() != *len {
                     return Err(self.malformed(shape, id));
                 }
+                self.decoded(id.len());
+                return Ok(rest);
+            }
+            (Kind::IdInSpan { len, needed }, 2) => {
+                let (id, rest) = self.delimited(shape, after)?;
+                let is_wrong = !id.is_empty() && id.len() != *len;
+                if is_wrong && self.wrong_ids == WrongIds::Refused {
+                    return Err(self.malformed(shape, id));
+                }
+                self.ids.read(id, *len, *needed);
                 self.decoded(id.len());
                 return Ok(rest);
             }

@@ -16,6 +16,8 @@
 mod dice;
 #[path = "../../../host/wire/tests/wire/edit.rs"]
 mod edit;
+#[path = "../../../host/wire/tests/wire/ids.rs"]
+mod ids;
 #[path = "../../../host/wire/tests/wire/mess.rs"]
 mod mess;
 #[path = "../../../host/wire/tests/wire/metrics.rs"]

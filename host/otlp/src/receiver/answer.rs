@@ -13,7 +13,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::{BodyExt, Full};
-use spandrel_pipeline::ingress::Ingress;
+use spandrel_pipeline::ingress::{Accepted, Ingress};
 use spandrel_pipeline::refused::Refused;
 use spandrel_wire::Signal;
 use tokio::time::{sleep, timeout};
@@ -31,6 +31,7 @@ use super::{ReceiverStats, request};
 use crate::auth::Authenticator;
 use crate::compression::{ACCEPTED, Compression};
 use crate::method;
+use crate::prefix::Prefix;
 use crate::status::{self, Unread};
 
 /// How long the bytes of a request may take to arrive: three times an SDK's own patience with the
@@ -104,10 +105,10 @@ impl Answerer {
         }
         let (head, mut body) = request.into_parts();
         match self.export(&head, &mut body, connection).await {
-            Ok(()) => {
+            Ok(accepted) => {
                 self.pressure.accepted();
                 self.stats.answered(Code::Ok);
-                accepted()
+                ok(accepted)
             }
             Err(status) => {
                 debug!(reason = ?status.code(), error = status.message(), "request refused");
@@ -132,7 +133,7 @@ impl Answerer {
         head: &Parts,
         body: &mut B,
         connection: Connection,
-    ) -> Result<(), Status> {
+    ) -> Result<Accepted, Status> {
         // First of all, so that strangers learn nothing and nothing of theirs is kept.
         if let Some(auth) = &self.auth {
             let admitted = auth.admit(&head.headers).await;
@@ -229,15 +230,21 @@ fn encoding(headers: &HeaderMap) -> Result<Compression, Status> {
     }
 }
 
-/// OK, with the empty response that means full success for every signal.
-fn accepted() -> Response<Body> {
+/// OK, with the empty response that means full success for every signal, or with what is not.
+fn ok(accepted: Accepted) -> Response<Body> {
     const EMPTY: &[u8] = &[0; crate::prefix::LENGTH];
-    let body = Full::new(Bytes::from_static(EMPTY)).with_trailers(std::future::ready(Some(Ok::<
-        _,
-        Infallible,
-    >(
-        trailers(Code::Ok),
-    ))));
+    let message = status::partial_success(accepted).and_then(|message| {
+        debug!(spans = accepted.invalid_spans, "invalid spans refused");
+        let prefix = Prefix {
+            compressed: false,
+            length: message.len(),
+        };
+        Some(Bytes::from([&prefix.encode()?[..], &message].concat()))
+    });
+    let body = Full::new(message.unwrap_or(Bytes::from_static(EMPTY)));
+    let body = body.with_trailers(std::future::ready(Some(Ok::<_, Infallible>(trailers(
+        Code::Ok,
+    )))));
     let mut response = Response::new(Body::new(body));
     response.headers_mut().insert(header::CONTENT_TYPE, GRPC);
     response

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use rand::Rng;
+use spandrel_pipeline::ingress::Accepted;
 use spandrel_pipeline::refused::Refused;
-use spandrel_wire::Invalid;
+use spandrel_wire::{Invalid, write_nested, write_text, write_varint_field};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -14,6 +15,10 @@ use crate::auth::Denied;
 /// When a sender is told to come back where the pipeline did not say: soon enough that a last
 /// flush of five seconds gets another chance, late enough not to add to the load.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Why spans are refused when the rest of their request is not.
+const INVALID_SPANS: &str =
+    "spans with an invalid trace id or span id: empty, all zero, or of a wrong length";
 
 /// Why a request never became one that could be offered.
 #[derive(Debug)]
@@ -87,6 +92,20 @@ pub(crate) fn refused(refused: &Refused, wait: Option<Duration>) -> Status {
             Status::invalid_argument(one_line(&refused.to_string()))
         }
     }
+}
+
+/// The response to a request that was accepted but for some spans, which are not to be sent again:
+/// none when it was accepted whole.
+pub(crate) fn partial_success(accepted: Accepted) -> Option<Vec<u8>> {
+    if accepted.invalid_spans == 0 {
+        return None;
+    }
+    let mut response = Vec::new();
+    write_nested(&mut response, 1, |partial| {
+        write_varint_field(partial, 1, accepted.invalid_spans);
+        write_text(partial, 2, INVALID_SPANS);
+    });
+    Some(response)
 }
 
 /// Never to be sent again, with the detail that OTLP recommends.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use spandrel_otlp::receiver::{Closed, Receiver, ReceiverConfig, ReceiverStats, Socket};
-use spandrel_pipeline::ingress::Ingress;
+use spandrel_pipeline::ingress::{Accepted, Ingress};
 use spandrel_pipeline::refused::Refused;
 use spandrel_wire::Signal;
 use tokio::sync::{Semaphore, watch};
@@ -79,14 +79,14 @@ impl Sink {
 }
 
 impl Ingress for Sink {
-    fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<(), Refused>> {
+    fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<Accepted, Refused>> {
         Box::pin(async move {
             self.offers.send_modify(|offers| *offers += 1);
             self.gate.acquire().await.unwrap().forget();
             let answer = *self.answer.lock().unwrap();
             answer()?;
             self.seen.lock().unwrap().push((signal, request));
-            Ok(())
+            Ok(Accepted::default())
         })
     }
 
@@ -110,22 +110,25 @@ impl Collector {
         Self::start_with(config(), sink).await
     }
 
-    pub(crate) async fn start_with(config: ReceiverConfig, sink: &Arc<Sink>) -> Self {
+    pub(crate) async fn start_with<I>(config: ReceiverConfig, ingress: &Arc<I>) -> Self
+    where
+        I: Ingress + 'static,
+    {
         let receiver = Receiver::bind(config).await.expect("a free port");
-        Self::serve(receiver, sink)
+        Self::serve(receiver, Arc::clone(ingress) as Arc<dyn Ingress>)
     }
 
     /// One that takes over from this one, which is then told to stop.
     pub(crate) async fn hand_over(&self, config: ReceiverConfig, sink: &Arc<Sink>) -> Self {
         let receiver = Receiver::bind_beside(config, &self.socket).await;
-        let next = Self::serve(receiver.expect("the same socket"), sink);
+        let ingress = Arc::clone(sink) as Arc<dyn Ingress>;
+        let next = Self::serve(receiver.expect("the same socket"), ingress);
         self.stop();
         next
     }
 
-    fn serve(receiver: Receiver, sink: &Arc<Sink>) -> Self {
+    fn serve(receiver: Receiver, ingress: Arc<dyn Ingress>) -> Self {
         let socket = receiver.socket();
-        let ingress = Arc::clone(sink) as Arc<dyn Ingress>;
         let stop = CancellationToken::new();
         let (addr, stats) = (receiver.local_addr(), receiver.stats());
         let mut task = JoinSet::new();

@@ -26,7 +26,7 @@ use crate::collector::{Collector, Sink};
 pub(crate) fn spans(count: usize) -> ExportTraceServiceRequest {
     let span = |at: usize| Span {
         trace_id: vec![7; 16],
-        span_id: at.to_be_bytes().to_vec(),
+        span_id: (at + 1).to_be_bytes().to_vec(),
         name: format!("GET /cart/{at}"),
         ..Span::default()
     };

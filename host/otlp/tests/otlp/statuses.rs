@@ -1,197 +1,136 @@
-//! What senders are told over the wire: one table for all that can come in.
+//! What senders are told over the wire: one table for all that can come in, whoever answers it.
 
-use std::time::Duration;
+mod rows;
+mod sites;
 
 use bytes::Bytes;
 use http::Request;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use prost::Message;
-use spandrel_otlp::receiver::ReceiverConfig;
-use spandrel_pipeline::journal::Unwritten;
-use spandrel_pipeline::refused::Refused;
-use spandrel_wire::Invalid;
 use spandrel_wire::Signal;
 use tonic::Code;
+use tonic::codec::CompressionEncoding;
 use tonic_types::StatusExt;
 
-use crate::collector::{Collector, Sink, config};
-use crate::raw::{Body, Client, LOGS, TRACES, framed, full, gzip, request};
+use self::sites::Sites;
+use crate::collector::{Collector, Sink};
+use crate::raw::{Body, Client, LOGS, TRACES, framed, full, request};
 use crate::round_trip::spans;
 
-type Refusal = fn() -> Result<(), Refused>;
-
+/// What a receiver takes at most.
 const LIMIT: usize = 4 << 20;
-
-fn limited() -> ReceiverConfig {
-    ReceiverConfig {
-        max_recv_msg_size: LIMIT,
-        ..config()
-    }
-}
 
 fn sent(flag: u8, encoding: Option<&str>, message: &[u8]) -> Request<Body> {
     request(TRACES, encoding, full(framed(flag, message)))
 }
 
-/// Every kind of request gets the status that OTLP and gRPC give it; of those that fail, none may
-/// be sent again, so none has a RetryInfo; and the connection goes on.
+/// What a sender is told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Told {
+    /// OK, and nothing else.
+    Whole,
+    /// OK, but for so many spans.
+    But(i64),
+    /// No, and to come again after a while.
+    Later(Code),
+    /// No, for good.
+    Never(Code),
+}
+
+/// Every kind of request gets the status that OTLP and gRPC give it: those that may be sent again
+/// have a RetryInfo and a code to retry, the others neither, and none is OUT_OF_RANGE, which a sender
+/// would repeat for ever. A connection outlives every answer.
 #[tokio::test]
 async fn every_request_has_its_status() {
-    let sink = Sink::open();
-    let collector = Collector::start_with(limited(), &sink).await;
-    let mut client = Client::connect(collector.addr).await;
-    let good = spans(3).encode_to_vec();
-    let zipped = gzip(&good);
-    let bomb = gzip(&vec![0; 64 << 20]);
-    assert!(bomb.len() < 128 << 10);
-    let zstd = zstd::encode_all(&good[..], 0).expect("memory");
-    let table: Vec<(&str, Request<Body>, Code)> = vec![
-        ("plain", sent(0, None, &good), Code::Ok),
-        ("identity", sent(0, Some("identity"), &good), Code::Ok),
-        ("gzip", sent(1, Some("gzip"), &zipped), Code::Ok),
-        ("gzip unused", sent(0, Some("gzip"), &good), Code::Ok),
-        ("zstd", sent(1, Some("zstd"), &zstd), Code::Ok),
-        ("empty", sent(0, None, b""), Code::Ok),
-        ("at the limit", sent(0, None, &vec![0; LIMIT]), Code::Ok),
-        (
-            "5 MiB over a limit of 4 MiB",
-            sent(0, None, &vec![0; 5 << 20]),
-            Code::ResourceExhausted,
-        ),
-        (
-            "gzip bomb",
-            sent(1, Some("gzip"), &bomb),
-            Code::ResourceExhausted,
-        ),
-        (
-            "truncated gzip",
-            sent(1, Some("gzip"), &zipped[..zipped.len() - 9]),
-            Code::InvalidArgument,
-        ),
-        (
-            "gzip that is none",
-            sent(1, Some("gzip"), &good),
-            Code::InvalidArgument,
-        ),
-        ("brotli", sent(1, Some("br"), &good), Code::Unimplemented),
-        (
-            "no message",
-            request(TRACES, None, full("")),
-            Code::InvalidArgument,
-        ),
-        (
-            "half a message",
-            request(TRACES, None, full(framed(0, &good)[..20].to_vec())),
-            Code::InvalidArgument,
-        ),
-        (
-            "other method",
-            request("/grpc.Other/Call", None, full(framed(0, &good))),
-            Code::Unimplemented,
-        ),
-    ];
-    for (name, request, code) in table {
+    let sites = Sites::open().await;
+    for (name, at, request, told) in rows::all() {
+        let mut client = sites.client(at).await;
         let answer = client.call(request).await;
+        let code = match told {
+            Told::Whole | Told::But(_) => Code::Ok,
+            Told::Later(code) | Told::Never(code) => code,
+        };
         assert_eq!((answer.http, answer.code()), (200, code), "{name}");
+        assert_ne!(code, Code::OutOfRange, "{name}");
         let status = answer.status.expect("seen above");
-        assert!(status.get_details_retry_info().is_none(), "{name}");
-        if code == Code::Ok {
-            assert_eq!(answer.body, Bytes::from_static(&[0; 5]), "{name}");
-        } else {
-            assert!((1..200).contains(&status.message().len()), "{name}");
-        }
-        if name == "brotli" {
-            let accepted = answer.headers.get("grpc-accept-encoding");
-            assert_eq!(accepted.expect("named"), "identity,gzip,zstd");
-        }
-    }
-    assert_eq!(sink.taken().len(), 7);
-}
-
-fn malformed() -> Result<(), Refused> {
-    let (what, offset) = ("span", 3);
-    Err(Refused::Invalid(Invalid::Malformed { what, offset }))
-}
-
-fn too_deep() -> Result<(), Refused> {
-    Err(Refused::Invalid(Invalid::OverLimit {
-        what: "levels of nested values",
-        limit: 32,
-    }))
-}
-
-fn no_disk() -> Result<(), Refused> {
-    let what = "the disk";
-    Err(Refused::Unwritten {
-        retry_after: Duration::from_secs(2),
-        source: Unwritten::Full { what },
-    })
-}
-
-/// What the pipeline refuses arrives with its code, and with a time where the same bytes may come
-/// again.
-#[tokio::test]
-async fn refusals_of_the_pipeline_are_told() {
-    let table: [(Refusal, Code, bool); 9] = [
-        (malformed, Code::InvalidArgument, false),
-        (no_disk, Code::Unavailable, true),
-        (too_deep, Code::InvalidArgument, false),
-        (|| Err(Refused::Rejected), Code::InvalidArgument, false),
-        (
-            || {
-                Err(Refused::Invalid(Invalid::OverLimit {
-                    what: "items",
-                    limit: 1,
-                }))
-            },
-            Code::ResourceExhausted,
-            false,
-        ),
-        (
-            || {
-                Err(Refused::Full {
-                    retry_after: Duration::from_secs(2),
-                })
-            },
-            Code::Unavailable,
-            true,
-        ),
-        (|| Err(Refused::Draining), Code::Unavailable, true),
-        (
-            || {
-                Err(Refused::Fault {
-                    stage: "redact".to_owned(),
-                    retry_after: Duration::from_secs(2),
-                })
-            },
-            Code::Unavailable,
-            true,
-        ),
-        (
-            || {
-                Err(Refused::Quarantined {
-                    stage: "redact".to_owned(),
-                    attempts: 3,
-                })
-            },
-            Code::InvalidArgument,
-            false,
-        ),
-    ];
-    let sink = Sink::open();
-    let collector = Collector::start(&sink).await;
-    let mut client = Client::connect(collector.addr).await;
-    for (refusal, code, retry) in table {
-        sink.answer(refusal);
-        let status = client.call(sent(0, None, b"x")).await.status;
-        let status = status.expect("a grpc-status");
-        assert_eq!(status.code(), code);
         let hint = status.get_details_retry_info();
-        assert_eq!(hint.is_some(), retry, "{status:?}");
-        let message = status.message();
-        assert!((1..200).contains(&message.len()), "{message}");
-        assert!(!message.chars().any(char::is_control), "{message}");
+        let wait = hint.and_then(|hint| hint.retry_delay);
+        assert_eq!(wait.is_some(), matches!(told, Told::Later(_)), "{name}");
+        assert!(wait.is_none_or(|wait| !wait.is_zero()), "{name}");
+        if code != Code::Ok {
+            let message = status.message();
+            assert!((1..200).contains(&message.len()), "{name}: {message}");
+            assert!(!message.chars().any(char::is_control), "{name}: {message}");
+        }
+        match told {
+            Told::Whole => assert_eq!(answer.body, Bytes::from_static(&[0; 5]), "{name}"),
+            Told::But(spans) => assert_eq!(rejected(&answer.body), spans, "{name}"),
+            Told::Later(_) | Told::Never(_) => assert!(answer.body.is_empty(), "{name}"),
+        }
+        let accepted = answer.headers.get("grpc-accept-encoding");
+        let accepted = accepted.map(|names| names.to_str().expect("text"));
+        let expected = (code == Code::Unimplemented).then_some("identity,gzip,zstd");
+        assert_eq!(accepted, expected, "{name}");
+        client.send.ready().await.expect(name);
     }
-    assert_eq!(sink.taken(), []);
+    let books = sites.open.pipeline.ledger().books();
+    assert!(books.is_balanced(), "{books}");
+    assert_eq!((books.refused, books.invalid_spans), (11, 11));
+}
+
+/// The spans that a response says were refused; it says why in a few words.
+fn rejected(body: &[u8]) -> i64 {
+    let response = ExportTraceServiceResponse::decode(&body[5..]).expect("a response");
+    let partial = response.partial_success.expect("a partial success");
+    let why = partial.error_message;
+    assert!(why.contains("invalid trace id or span id"), "{why}");
+    assert!(why.len() < 100, "{why}");
+    partial.rejected_spans
+}
+
+/// OTLP's own client hears how many spans were refused, and what goes on is its request without them.
+#[tokio::test]
+async fn a_client_hears_of_invalid_spans() {
+    let sites = Sites::open().await;
+    let client = TraceServiceClient::connect(sites.open.collector.url()).await;
+    let mut client = client
+        .expect("connects")
+        .send_compressed(CompressionEncoding::Gzip);
+    let mut request = spans(10);
+    let sent = &mut request.resource_spans[0].scope_spans[0].spans;
+    sent[2].span_id = vec![1, 2, 3];
+    sent[5].trace_id.fill(0);
+    sent[9].span_id.clear();
+    let mut expected = request.clone();
+    let kept = &mut expected.resource_spans[0].scope_spans[0].spans;
+    for invalid in [9, 5, 2] {
+        kept.remove(invalid);
+    }
+    let answer = client.export(request).await.expect("accepted");
+    let partial = answer.into_inner().partial_success;
+    let expected_partial = ExportTracePartialSuccess {
+        rejected_spans: 3,
+        error_message:
+            "spans with an invalid trace id or span id: empty, all zero, or of a wrong length"
+                .to_owned(),
+    };
+    assert_eq!(partial, Some(expected_partial));
+    let whole = client.export(spans(2)).await.expect("accepted");
+    assert_eq!(whole.into_inner().partial_success, None);
+    let mut left = sites.open.backend.taken();
+    while left.len() < 2 {
+        tokio::task::yield_now().await;
+        left = sites.open.backend.taken();
+    }
+    let decoded = left
+        .iter()
+        .map(|batch| ExportTraceServiceRequest::decode(&batch[..]).expect("valid"));
+    let decoded: Vec<_> = decoded.collect();
+    assert!(decoded.contains(&expected), "{decoded:?}");
+    assert!(decoded.contains(&spans(2)), "{decoded:?}");
 }
 
 /// A signal without a pipeline is UNIMPLEMENTED, as in the Collector, and the others are not; once a

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use spandrel_wire::{Limits, Signal, Summary};
+use spandrel_wire::{Limits, Signal};
 use tokio::sync::{
     MutexGuard, OwnedRwLockReadGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc, watch,
 };
 
+use super::fan_out::Arrived;
 use super::feeder::Feed;
 use super::lanes::{Lanes, by_trace, place, send};
 use super::pressure::{Gate, Pressure};
@@ -209,12 +209,13 @@ impl Door {
     }
 
     /// Finds room for a valid request in every queue.
-    pub(super) async fn reserve(
-        &self,
-        request: Bytes,
-        summary: &Summary,
-    ) -> Result<Reserved, Refused> {
-        let items = summary.items as u64;
+    pub(super) async fn reserve(&self, arrived: Arrived) -> Result<Reserved, Refused> {
+        let Arrived {
+            request,
+            items,
+            invalid,
+        } = arrived;
+        self.ledger.refuse(invalid);
         let batch = Batch {
             bytes: request,
             tally: self.ledger.receive(items),

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, try_join_all};
-use spandrel_wire::{Invalid, Signal, Summary};
+use spandrel_wire::{Invalid, Kept, Signal};
 use tokio::sync::watch;
 
 use super::admission::{Admitted, Door};
-use super::{Ingress, Offered};
+use super::{Accepted, Ingress, Offered};
 use crate::pipeline::Pipeline;
 use crate::refused::Refused;
 
@@ -51,7 +51,7 @@ fn doors<'a>(pipelines: impl IntoIterator<Item = &'a Pipeline>) -> Doors {
 }
 
 impl Ingress for FanOut {
-    fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<(), Refused>> {
+    fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<Accepted, Refused>> {
         Box::pin(offer(self, signal, request))
     }
 
@@ -67,50 +67,85 @@ impl Ingress for FanOut {
     }
 }
 
+/// A valid request: what is left of one without its invalid spans.
+#[derive(Clone, Debug)]
+pub(super) struct Arrived {
+    pub(super) request: Bytes,
+    pub(super) items: u64,
+    /// Spans that were taken out.
+    pub(super) invalid: u64,
+}
+
 /// Validates once, finds room everywhere, and only then lets the request in everywhere.
-async fn offer(into: &FanOut, signal: Signal, request: Bytes) -> Result<(), Refused> {
+async fn offer(into: &FanOut, signal: Signal, request: Bytes) -> Result<Accepted, Refused> {
     let mut doors = into.doors();
-    let mut summary = validate(&doors, signal, &request)?;
-    if summary.items == 0 {
-        return Ok(());
+    let mut arrived = validate(&doors, signal, request)?;
+    let invalid = arrived.invalid;
+    let mut offered = into.offered.offer(signal, arrived.items, invalid);
+    if arrived.items == 0 {
+        offered.set_in(true);
+        carrying(&doors, signal).for_each(|door| door.ledger().refuse(invalid));
+        return Ok(rejected(&doors, signal, invalid));
     }
-    let mut offered = into.offered.offer(signal, summary.items as u64);
-    let mut admitted = admit(&doors, signal, &request, &summary).await;
+    let mut admitted = admit(&doors, signal, &arrived).await;
     if matches!(admitted, Err(Refused::Draining)) {
         let now = into.doors();
         if !Arc::ptr_eq(&doors, &now) {
             doors = now;
             // The limits may be others here.
-            summary = validate(&doors, signal, &request)?;
-            admitted = admit(&doors, signal, &request, &summary).await;
+            let Arrived { request, .. } = validate(&doors, signal, arrived.request)?;
+            arrived.request = request;
+            admitted = admit(&doors, signal, &arrived).await;
         }
     }
     let admitted = admitted?;
     // What the stages make of it may be all that is left of it while its sender waits.
-    drop(request);
+    drop(arrived);
     offered.set_in(true);
     let answers = admitted
         .into_iter()
         .map(|(door, admitted)| door.enter(admitted).wait());
     let answered = try_join_all(answers.collect::<Vec<_>>()).await;
     offered.set_in(answered.is_ok());
-    answered.map(drop)
+    answered?;
+    Ok(rejected(&doors, signal, invalid))
+}
+
+/// The answer of OK, with which spans are refused for good: before it, their sender may have to send
+/// the whole request again.
+fn rejected(doors: &Doors, signal: Signal, invalid_spans: u64) -> Accepted {
+    if invalid_spans > 0 {
+        for door in carrying(doors, signal) {
+            let ledger = door.ledger();
+            ledger.post(|books| books.invalid_spans += invalid_spans);
+        }
+    }
+    Accepted { invalid_spans }
 }
 
 fn carrying(doors: &Doors, signal: Signal) -> impl Iterator<Item = &Arc<Door>> {
     doors.iter().filter(move |door| door.signal() == signal)
 }
 
-fn validate(doors: &Doors, signal: Signal, request: &[u8]) -> Result<Summary, Refused> {
+fn validate(doors: &Doors, signal: Signal, request: Bytes) -> Result<Arrived, Refused> {
     let Some(first) = carrying(doors, signal).next() else {
         return Err(Refused::Invalid(Invalid::Malformed {
             what: "signal without a pipeline",
             offset: 0,
         }));
     };
-    spandrel_wire::validate(signal, request, first.limits()).map_err(|invalid| {
+    let sifted = spandrel_wire::sift(signal, &request, first.limits()).map_err(|invalid| {
         carrying(doors, signal).for_each(|door| door.count_invalid());
         Refused::Invalid(invalid)
+    })?;
+    Ok(Arrived {
+        request: match sifted.kept {
+            Kept::All => request,
+            Kept::Nothing => Bytes::new(),
+            Kept::Some(left) => Bytes::from(left),
+        },
+        items: sifted.items as u64,
+        invalid: sifted.invalid_spans as u64,
     })
 }
 
@@ -120,14 +155,13 @@ fn validate(doors: &Doors, signal: Signal, request: &[u8]) -> Result<Summary, Re
 async fn admit<'a>(
     doors: &'a Doors,
     signal: Signal,
-    request: &Bytes,
-    summary: &Summary,
+    arrived: &Arrived,
 ) -> Result<Vec<(&'a Arc<Door>, Admitted)>, Refused> {
     // Room in a queue may be long in coming. Who waits for it keeps nobody from a shard, and no rule
     // from being changed.
     let mut reserved = Vec::with_capacity(doors.len());
     for door in carrying(doors, signal) {
-        reserved.push((door, door.reserve(request.clone(), summary).await?));
+        reserved.push((door, door.reserve(arrived.clone()).await?));
     }
     // First the doors that have no journal: a sender that is refused at one of them comes again, and
     // what is in a journal then would be there twice.

@@ -38,11 +38,12 @@ impl Offered {
         self.of(signal).refused.load(Ordering::Relaxed)
     }
 
-    pub(super) fn offer(&self, signal: Signal, items: u64) -> Offer<'_> {
+    pub(super) fn offer(&self, signal: Signal, items: u64, invalid: u64) -> Offer<'_> {
         Offer {
             counters: self.of(signal),
             is_in: false,
             items,
+            invalid,
         }
     }
 }
@@ -54,6 +55,8 @@ pub(super) struct Offer<'a> {
     counters: &'a Counters,
     is_in: bool,
     items: u64,
+    /// Beside these: refused, whatever becomes of the others.
+    invalid: u64,
 }
 
 impl Offer<'_> {
@@ -65,11 +68,11 @@ impl Offer<'_> {
 
 impl Drop for Offer<'_> {
     fn drop(&mut self) {
-        let counter = if self.is_in {
-            &self.counters.accepted
-        } else {
-            &self.counters.refused
-        };
+        let Counters { accepted, refused } = self.counters;
+        let counter = if self.is_in { accepted } else { refused };
         counter.fetch_add(self.items, Ordering::Relaxed);
+        if self.invalid > 0 {
+            refused.fetch_add(self.invalid, Ordering::Relaxed);
+        }
     }
 }

@@ -338,7 +338,8 @@ pub(crate) fn config(mut stages: Vec<StageSpec>, exporters: Vec<ExporterSpec>) -
 
 /// Offers one request.
 pub(crate) async fn offer(pipeline: &Pipeline, request: Bytes) -> Result<(), Refused> {
-    pipeline.ingress().offer(Signal::Traces, request).await
+    let offered = pipeline.ingress().offer(Signal::Traces, request).await;
+    offered.map(drop)
 }
 
 /// Drains within 25 s and checks that the books balance, with nothing left inside.

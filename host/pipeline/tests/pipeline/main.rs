@@ -28,6 +28,7 @@ mod exporters;
 mod faults;
 mod gate;
 mod holds;
+mod invalid;
 mod keeper;
 mod lapses;
 mod redirect;

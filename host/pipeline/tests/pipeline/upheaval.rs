@@ -151,7 +151,7 @@ async fn sender(
         let first = next.fetch_add(items, Ordering::Relaxed);
         let batch = traced((first..first + items).map(|id| (id / 7, id)));
         match pipeline.offer(Signal::Traces, batch).await {
-            Ok(()) => drop(believed.fetch_add(items, Ordering::Relaxed)),
+            Ok(_) => drop(believed.fetch_add(items, Ordering::Relaxed)),
             Err(Refused::Draining) => return,
             Err(Refused::Full { .. } | Refused::Fault { .. } | Refused::Quarantined { .. }) => {}
             Err(other) => panic!("{other}"),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use spandrel_pipeline::ingress::Ingress;
+use spandrel_pipeline::ingress::{Accepted, Ingress};
 use spandrel_pipeline::refused::Refused;
 use spandrel_wire::Signal;
 use tokio::time::Instant;
@@ -93,7 +93,12 @@ async fn replay_file(
             Ok(Line::Empty) => {}
             Ok(Line::Batch(signal, batch)) if ingress.carries(signal) => {
                 match offer(ingress, signal, batch, stop).await {
-                    Offered::Accepted => replayed.accepted += 1,
+                    Offered::Accepted { invalid_spans } => {
+                        replayed.accepted += 1;
+                        if invalid_spans > 0 {
+                            warn!(path = %path.display(), line = number, spans = invalid_spans, "spans with invalid ids refused");
+                        }
+                    }
                     Offered::Refused(error) => {
                         replayed.bad += 1;
                         warn!(path = %path.display(), line = number, error, "line refused");
@@ -152,7 +157,7 @@ fn read_line(file: &mut BufReader<File>) -> io::Result<Line> {
 }
 
 enum Offered {
-    Accepted,
+    Accepted { invalid_spans: u64 },
     Refused(String),
     Stopped,
 }
@@ -166,7 +171,7 @@ async fn offer(
 ) -> Offered {
     loop {
         let wait = match ingress.offer(signal, batch.clone()).await {
-            Ok(()) => return Offered::Accepted,
+            Ok(Accepted { invalid_spans }) => return Offered::Accepted { invalid_spans },
             Err(
                 Refused::Full { retry_after }
                 | Refused::Fault { retry_after, .. }

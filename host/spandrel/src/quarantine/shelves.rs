@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use spandrel_pipeline::ingress::Ingress;
 use spandrel_pipeline::refused::Refused;
+use tracing::warn;
 
 use super::QuarantineShelf;
 use super::folder::Folder;
@@ -117,15 +118,19 @@ impl Shelves {
         if action == Action::Replay {
             let (folder, wanted) = (Arc::clone(shelf.folder()), id.to_owned());
             let (signal, request) = blocking(move || folder.request(&wanted)).await?;
-            door.offer(signal, request)
-                .await
-                .map_err(|refused| match refused {
-                    Refused::Draining => Refusal::Draining,
-                    refused => Refusal::Conflict(format!(
-                        "batch {id} stays in quarantine, its pipeline refuses it: {}",
-                        in_one_line(&refused)
-                    )),
-                })?;
+            let offered = door.offer(signal, request).await;
+            let accepted = offered.map_err(|refused| match refused {
+                Refused::Draining => Refusal::Draining,
+                refused => Refusal::Conflict(format!(
+                    "batch {id} stays in quarantine, its pipeline refuses it: {}",
+                    in_one_line(&refused)
+                )),
+            })?;
+            // Such spans do not come in, so somebody put them there.
+            if accepted.invalid_spans > 0 {
+                let spans = accepted.invalid_spans;
+                warn!(batch = id, spans, "spans with invalid ids refused");
+            }
         }
         let (folder, wanted) = (Arc::clone(shelf.folder()), id.to_owned());
         blocking(move || folder.remove(&wanted)).await

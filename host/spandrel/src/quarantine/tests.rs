@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message as _;
-use spandrel_pipeline::ingress::Ingress;
+use spandrel_pipeline::ingress::{Accepted, Ingress};
 use spandrel_pipeline::journal::{Poison, Shelf as _};
 use spandrel_pipeline::refused::Refused;
 use spandrel_wire::Signal;
@@ -54,13 +54,13 @@ struct Door {
 }
 
 impl Ingress for Door {
-    fn offer(&self, _: Signal, request: Bytes) -> BoxFuture<'_, Result<(), Refused>> {
+    fn offer(&self, _: Signal, request: Bytes) -> BoxFuture<'_, Result<Accepted, Refused>> {
         let answer = if *self.closed.lock().expect("not poisoned") {
             let retry_after = Duration::from_secs(1);
             Err(Refused::Full { retry_after })
         } else {
             self.taken.lock().expect("not poisoned").push(request);
-            Ok(())
+            Ok(Accepted::default())
         };
         Box::pin(std::future::ready(answer))
     }

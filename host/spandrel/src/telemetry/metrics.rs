@@ -305,41 +305,21 @@ fn render_stage(text: &mut Text, pipeline: &str, stage: &StageBooks) {
 fn ledgers(text: &mut Text, books: &[(&PipelineSource, Books)]) {
     for (pipeline, books) in books {
         let labels = [("pipeline", pipeline.ledger.pipeline())];
-        text.counter(
-            "spandrel_ledger_received_items_total",
-            &labels,
-            books.received,
-        );
-        text.counter(
-            "spandrel_ledger_refused_items_total",
-            &labels,
-            books.refused,
-        );
-        text.counter(
-            "spandrel_ledger_created_items_total",
-            &labels,
-            books.created,
-        );
-        text.counter(
-            "spandrel_ledger_dropped_items_total",
-            &labels,
-            books.dropped(),
-        );
-        text.counter(
-            "spandrel_ledger_forwarded_items_total",
-            &labels,
-            books.forwarded,
-        );
-        text.counter(
-            "spandrel_ledger_abandoned_items_total",
-            &labels,
-            books.abandoned(),
-        );
-        text.counter(
-            "spandrel_ledger_invalid_requests_total",
-            &labels,
-            books.invalid_requests,
-        );
+        for (name, count) in [
+            ("spandrel_ledger_received_items_total", books.received),
+            ("spandrel_ledger_refused_items_total", books.refused),
+            ("spandrel_ledger_created_items_total", books.created),
+            ("spandrel_ledger_dropped_items_total", books.dropped()),
+            ("spandrel_ledger_forwarded_items_total", books.forwarded),
+            ("spandrel_ledger_abandoned_items_total", books.abandoned()),
+            (
+                "spandrel_ledger_invalid_requests_total",
+                books.invalid_requests,
+            ),
+            ("spandrel_ledger_invalid_spans_total", books.invalid_spans),
+        ] {
+            text.counter(name, &labels, count);
+        }
         text.gauge(
             "spandrel_ledger_in_flight_items",
             &labels,

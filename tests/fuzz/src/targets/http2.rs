@@ -10,9 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use spandrel_otlp::receiver::{Receiver, ReceiverConfig};
-use spandrel_pipeline::ingress::Ingress;
+use spandrel_pipeline::ingress::{Accepted, Ingress};
 use spandrel_pipeline::refused::Refused;
-use spandrel_wire::{Limits, Signal, validate};
+use spandrel_wire::{Limits, Signal, sift};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
@@ -91,9 +91,12 @@ async fn connection(address: SocketAddr, bytes: &[u8]) {
 struct Sink;
 
 impl Ingress for Sink {
-    fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<(), Refused>> {
-        let valid = validate(signal, &request, &Limits::default());
-        let answer = valid.map(|_| ()).map_err(Refused::Invalid);
+    fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<Accepted, Refused>> {
+        let sifted = sift(signal, &request, &Limits::default());
+        let answer = sifted.map(|sifted| Accepted {
+            invalid_spans: sifted.invalid_spans as u64,
+        });
+        let answer = answer.map_err(Refused::Invalid);
         Box::pin(std::future::ready(answer))
     }
 

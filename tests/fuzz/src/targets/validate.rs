@@ -1,13 +1,16 @@
 //! Any bytes as a request: accepted and counted as prost does it, and harmless where they are not.
+//! What is let in of it are prost's spans without those whose ids are invalid.
 
 use prost::Message;
 use spandrel_wire::{
-    Edits, Invalid, Limits, Signal, count, single_trace_part, splice, split_by_size,
+    Edits, Invalid, Kept, Limits, Signal, count, sift, single_trace_part, splice, split_by_size,
     split_by_trace, validate,
 };
 
 use super::oracle;
 use crate::dice::Dice;
+use crate::edit::kept;
+use crate::ids::{are_valid, has_wrong_length, raw_spans, spoil};
 use crate::mess::mess_up;
 use crate::metrics::metrics;
 use crate::reading::read_all;
@@ -31,8 +34,13 @@ pub(crate) fn run(input: &[u8]) {
 fn made(signal: Signal, mut dice: Dice) -> Vec<u8> {
     let mut mess = dice.fork(300);
     let mut changes = dice.fork(12);
+    let mut bad = changes.fork(100);
     let mut request = match signal {
-        Signal::Traces => mess_up(&mut mess, &traces(&mut dice).encode_to_vec()),
+        Signal::Traces => {
+            let mut request = traces(&mut dice);
+            spoil(&mut bad, &mut request);
+            mess_up(&mut mess, &request.encode_to_vec())
+        }
         Signal::Metrics => metrics(&mut dice).encode_to_vec(),
         Signal::Logs => logs(&mut dice).encode_to_vec(),
     };
@@ -65,6 +73,7 @@ fn check(signal: Signal, request: &[u8]) {
         (Ok(_), None) => panic!("accepted what prost refuses"),
         (Err(_), None) => assert!(strict.is_err()),
     }
+    check_sift(signal, request);
     let parts = split_by_size(signal, request, 2).unwrap_or_default();
     assert_eq!(parts.iter().map(|part| part.items).sum::<usize>(), items);
     if signal == Signal::Traces {
@@ -75,6 +84,60 @@ fn check(signal: Signal, request: &[u8]) {
         if verdicts.len() == items {
             splice(request, &verdicts, Edits::default(), &rules(items)).unwrap();
         }
+    }
+}
+
+/// What is let in is what prost makes of the request but for the spans whose ids are invalid, each of
+/// the others byte for byte.
+fn check_sift(signal: Signal, request: &[u8]) {
+    let sifted = match sift(signal, request, &Limits::NONE) {
+        Ok(sifted) => sifted,
+        Err(refused) => {
+            // An id in a span is no reason to refuse the whole.
+            let is_of_span = matches!(
+                &refused,
+                Invalid::Malformed {
+                    what: "span" | "link",
+                    ..
+                }
+            );
+            let by_prost = oracle::counts(signal, request).is_none();
+            assert!(
+                by_prost || !is_of_span && is_known(request, &refused),
+                "{refused}"
+            );
+            return;
+        }
+    };
+    if signal != Signal::Traces {
+        assert_eq!((sifted.invalid_spans, sifted.kept), (0, Kept::All));
+        return;
+    }
+    let spans = raw_spans(request);
+    let verdicts: Vec<u8> = spans
+        .iter()
+        .map(|span| u8::from(!are_valid(span)))
+        .collect();
+    let valid: Vec<_> = spans.iter().filter(|span| are_valid(span)).collect();
+    let counts = (sifted.items, sifted.invalid_spans);
+    assert_eq!(counts, (valid.len(), spans.len() - valid.len()));
+    let left = match &sifted.kept {
+        Kept::All => request,
+        Kept::Nothing => &[],
+        Kept::Some(left) => left,
+    };
+    assert!(raw_spans(left).iter().eq(valid));
+    let decoded = oracle::traces(request).unwrap();
+    let expected = match sifted.kept {
+        Kept::Nothing => <_>::default(),
+        Kept::All | Kept::Some(_) => kept(decoded, &verdicts),
+    };
+    assert_eq!(oracle::traces(left), Some(expected));
+    let strict = validate(signal, request, &Limits::NONE);
+    let wrong = spans.iter().any(|span| has_wrong_length(span));
+    assert_eq!(strict.is_err(), wrong);
+    if let Ok(summary) = strict {
+        assert_eq!(summary.invalid_spans, sifted.invalid_spans);
     }
 }
 

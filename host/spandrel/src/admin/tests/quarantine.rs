@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use spandrel_pipeline::ingress::Ingress;
+use spandrel_pipeline::ingress::{Accepted, Ingress};
 use spandrel_pipeline::journal::Shelf as _;
 use spandrel_pipeline::refused::Refused;
 use spandrel_wire::Signal;
@@ -20,7 +20,7 @@ use crate::quarantine::tests::poison;
 struct Stopping;
 
 impl Ingress for Stopping {
-    fn offer(&self, _: Signal, _: Bytes) -> BoxFuture<'_, Result<(), Refused>> {
+    fn offer(&self, _: Signal, _: Bytes) -> BoxFuture<'_, Result<Accepted, Refused>> {
         Box::pin(std::future::ready(Err(Refused::Draining)))
     }
 

@@ -1,0 +1,173 @@
+//! Receivers in front of pipelines, each in the state that some answer is for.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use prost::Message;
+use spandrel_otlp::auth::{Bearer, ServerAuth, Tokens};
+use spandrel_otlp::receiver::ReceiverConfig;
+use spandrel_pipeline::backoff::RetryConfig;
+use spandrel_pipeline::egress::ExporterSpec;
+use spandrel_pipeline::exporter::{Exporter, Outcome};
+use spandrel_pipeline::pipeline::{AckOn, Pipeline, PipelineConfig};
+use spandrel_pipeline::queue::QueueConfig;
+use spandrel_pipeline::refused::Refused;
+use spandrel_wire::{Limits, Signal};
+
+use super::{LIMIT, sent};
+use crate::collector::{Collector, Sink, config};
+use crate::raw::Client;
+use crate::round_trip::spans;
+
+/// What a pipeline answers that its door does not say by itself here.
+pub(super) type Refusal = fn() -> Result<(), Refused>;
+
+/// Where a request arrives.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum At {
+    /// At pipelines of spans and logs with room.
+    Open,
+    /// At one whose backend takes nothing, and whose queue is full.
+    Full,
+    /// At one that drains.
+    Draining,
+    /// At a receiver that wants a token.
+    Guarded,
+    /// At a pipeline that answers this.
+    Refusing(Refusal),
+}
+
+/// One of each.
+pub(super) struct Sites {
+    pub(super) open: Site,
+    full: Site,
+    draining: Site,
+    guarded: Site,
+    refusing: (Collector, Arc<Sink>),
+}
+
+/// A receiver, its pipeline of spans, and what that sent on.
+pub(super) struct Site {
+    pub(super) collector: Collector,
+    pub(super) pipeline: Pipeline,
+    pub(super) backend: Arc<Backend>,
+    _logs: Pipeline,
+}
+
+/// Takes everything, or keeps every attempt waiting.
+#[derive(Debug, Default)]
+pub(super) struct Backend {
+    hangs: bool,
+    taken: Mutex<Vec<Bytes>>,
+}
+
+impl Exporter for Backend {
+    fn export(&self, _: Signal, batch: Bytes) -> BoxFuture<'_, Outcome> {
+        Box::pin(async move {
+            if self.hangs {
+                std::future::pending::<()>().await;
+            }
+            self.taken.lock().unwrap().push(batch);
+            Outcome::Sent
+        })
+    }
+}
+
+impl Backend {
+    pub(super) fn taken(&self) -> Vec<Bytes> {
+        self.taken.lock().unwrap().clone()
+    }
+}
+
+impl Site {
+    async fn open(config: ReceiverConfig, backend: Backend) -> Self {
+        let backend = Arc::new(backend);
+        let pipeline = pipeline("traces", Signal::Traces, &backend).await;
+        let logs = pipeline_of_logs().await;
+        let ingress = Arc::new(Pipeline::fan_out([&pipeline, &logs]));
+        Self {
+            collector: Collector::start_with(config, &ingress).await,
+            pipeline,
+            backend,
+            _logs: logs,
+        }
+    }
+}
+
+async fn pipeline_of_logs() -> Pipeline {
+    pipeline("logs", Signal::Logs, &Arc::default()).await
+}
+
+async fn pipeline(name: &str, signal: Signal, backend: &Arc<Backend>) -> Pipeline {
+    let exporter = ExporterSpec {
+        name: "backend".to_owned(),
+        exporter: Arc::clone(backend) as Arc<dyn Exporter>,
+        queue: QueueConfig {
+            queue_size: if backend.hangs { 1 } else { 1000 },
+            ..QueueConfig::default()
+        },
+        batcher: None,
+        retry: RetryConfig::default(),
+    };
+    let config = PipelineConfig {
+        name: name.to_owned(),
+        signal,
+        shards: 1,
+        stages: Vec::new(),
+        exporters: vec![exporter],
+        ack_on: AckOn::Queue,
+        limits: Limits::default(),
+        durability: None,
+    };
+    Pipeline::build(config).await.unwrap()
+}
+
+impl Sites {
+    pub(super) async fn open() -> Self {
+        let limited = || ReceiverConfig {
+            max_recv_msg_size: LIMIT,
+            ..config()
+        };
+        let full = Backend {
+            hangs: true,
+            ..Backend::default()
+        };
+        let token = ServerAuth::Bearer(Bearer {
+            header: "authorization".to_owned(),
+            scheme: "Bearer".to_owned(),
+            tokens: Tokens::Inline(vec!["swordfish".into()]),
+        });
+        let guarded = ReceiverConfig {
+            auth: Some(token),
+            ..limited()
+        };
+        let sink = Sink::open();
+        let sites = Self {
+            open: Site::open(limited(), Backend::default()).await,
+            full: Site::open(limited(), full).await,
+            draining: Site::open(limited(), Backend::default()).await,
+            guarded: Site::open(guarded, Backend::default()).await,
+            refusing: (Collector::start_with(limited(), &sink).await, sink),
+        };
+        let mut filler = Client::connect(sites.full.collector.addr).await;
+        filler.call(sent(0, None, &spans(1).encode_to_vec())).await;
+        sites.draining.pipeline.close();
+        sites
+    }
+
+    /// A connection to the right one.
+    pub(super) async fn client(&self, at: At) -> Client {
+        let collector = match at {
+            At::Open => &self.open.collector,
+            At::Full => &self.full.collector,
+            At::Draining => &self.draining.collector,
+            At::Guarded => &self.guarded.collector,
+            At::Refusing(refusal) => {
+                self.refusing.1.answer(refusal);
+                &self.refusing.0
+            }
+        };
+        Client::connect(collector.addr).await
+    }
+}
