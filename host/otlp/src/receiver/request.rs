@@ -4,6 +4,8 @@
 //! announces 64 MiB and sends nothing holds nothing. A compressed message is inflated once all of it
 //! is there, a few at a time, so that slow senders keep no decoder.
 
+mod inflating;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,11 +14,12 @@ use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout};
 
-use super::budget::{Lease, SWOLLEN_LIMIT, unswollen};
+use super::budget::Lease;
 use super::stats::ReceiverStats;
-use crate::compression::{Compression, Inflater, NotInflated, state_bytes};
+use crate::compression::Compression;
 use crate::prefix::PrefixReader;
 use crate::status::Unread;
+use inflating::Inflating;
 
 /// A message of one frame is taken as it lies when it is at least this long. It keeps the buffer
 /// alive that the connection read it into, so a short one is copied out instead.
@@ -25,10 +28,6 @@ const WORTH_KEEPING: usize = 64 * 1024;
 /// The least that a buffer is made for.
 const LEAST_BUFFER: usize = 4 * 1024;
 
-/// A bomb of this size is given all the room there is for one at once: its buffer then grows as its
-/// pages are touched, and is not copied into a larger one, for which both would have to be there.
-const BOMB: usize = 8 << 20;
-
 /// How fast a sender must be, after a start, to keep memory that others lack: a modem's worth. Those
 /// who send nothing would otherwise have all of it, for as long as a request may take.
 const LEAST_PER_SECOND: u128 = 16 * 1024;
@@ -36,9 +35,6 @@ const SLOW_START: Duration = Duration::from_secs(2);
 
 /// How often it is looked at who is too slow.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// Output inflated between two points where other tasks may run: about a millisecond.
-const STEP: usize = 512 * 1024;
 
 /// Reads the only message of a request body, of at most `limit` bytes.
 pub(crate) async fn read<B>(
@@ -216,83 +212,13 @@ impl Message {
         }
         lease.decoder().await?;
         let inflating = Inflating {
-            sent: sent.len(),
+            sent: &sent,
             compression: self.compression,
-            limit: self.limit,
             lease,
         };
-        let inflated = kept(inflating.run(&sent).await?);
+        let inflated = kept(inflating.run(self.limit).await?);
         lease.inflated(inflated.len());
         Ok(inflated)
-    }
-}
-
-/// A message that is being inflated.
-struct Inflating<'a> {
-    sent: usize,
-    compression: Compression,
-    limit: usize,
-    lease: &'a mut Lease,
-}
-
-impl Inflating<'_> {
-    async fn run(mut self, mut input: &[u8]) -> Result<Vec<u8>, Unread> {
-        // One more than the limit, so that a message over it is seen to be.
-        let most = self.limit.saturating_add(1);
-        let mut out = Vec::new();
-        // OTLP inflates to about ten times its size; the first room is for half of that.
-        let first = self.sent.saturating_mul(5).min(most);
-        self.make_room(&mut out, first, most).await?;
-        let inflater = Inflater::new(self.compression).map_err(|_| Unread::Busy)?;
-        let Some(mut inflater) = inflater else {
-            return Err(Unread::Malformed("message of no known encoding"));
-        };
-        let mut next_pause = STEP;
-        loop {
-            if out.len() == out.capacity() {
-                self.make_room(&mut out, 0, most).await?;
-            }
-            inflater
-                .step(&mut input, &mut out)
-                .map_err(|why| not_inflated(&why))?;
-            if out.len() > self.limit {
-                return Err(Unread::OverLimit { limit: self.limit });
-            }
-            if input.is_empty() && out.len() < out.capacity() {
-                inflater.finish().map_err(|why| not_inflated(&why))?;
-                return Ok(out);
-            }
-            if out.len() >= next_pause {
-                next_pause = out.len() + STEP;
-                tokio::task::yield_now().await;
-            } else {
-                tokio::task::consume_budget().await;
-            }
-        }
-    }
-
-    /// Leases and makes room, beside what was sent and the decoder with its window.
-    async fn make_room(
-        &mut self,
-        out: &mut Vec<u8>,
-        needed: usize,
-        most: usize,
-    ) -> Result<(), Unread> {
-        let mut capacity = roomy(out, needed, most);
-        let usual = unswollen(self.sent);
-        if out.len() < usual {
-            // Room is no content: it is swollen once there is more of it than usual.
-            capacity = capacity.min(usual);
-        } else if capacity > BOMB {
-            self.limit = self.limit.min(SWOLLEN_LIMIT);
-            capacity = most.min(self.limit.saturating_add(1));
-        }
-        self.lease.swell_to(capacity, self.sent)?;
-        let decoder = state_bytes(self.compression, capacity);
-        let all = capacity.saturating_add(decoder).saturating_add(self.sent);
-        self.lease.grow_to(all).await?;
-        out.reserve_exact(capacity.saturating_sub(out.len()));
-        Ok(())
     }
 }
 
@@ -308,13 +234,6 @@ fn kept(mut out: Vec<u8>) -> Bytes {
         out.shrink_to_fit();
     }
     Bytes::from(out)
-}
-
-fn not_inflated(why: &NotInflated) -> Unread {
-    Unread::Malformed(match why {
-        NotInflated::Corrupt => "compressed message: not what grpc-encoding says",
-        NotInflated::Truncated => "compressed message: it ends too early",
-    })
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 use std::convert::Infallible;
 
 use http_body::Frame;
-use http_body_util::StreamBody;
+use http_body_util::{Full, StreamBody};
 
 use super::super::budget::Budget;
 use super::*;
+
+use crate::compression::state_bytes;
+use crate::receiver::budget::{SWOLLEN_LIMIT, unswollen};
 
 const LIMIT: usize = 256 * 1024;
 
@@ -168,7 +171,7 @@ async fn an_inflated_message_costs_its_size() {
     let budget = Budget::exactly(1 << 20);
     let mut leases = Vec::new();
     for connection in 0..4 {
-        let body = http_body_util::Full::new(Bytes::from(wire.clone()));
+        let body = Full::new(Bytes::from(wire.clone()));
         let mut lease = budget.lease(connection);
         let stats = ReceiverStats::default();
         let read = read(body, Compression::Zstd, LIMIT, &mut lease, &stats).await;
@@ -259,4 +262,29 @@ async fn much_that_is_alike_is_no_bomb() {
     let stats = ReceiverStats::default();
     let read = read(body, Compression::Gzip, limit, &mut lease, &stats).await;
     assert!(read.expect("no bomb") == message);
+}
+
+/// A bomb is measured before room is made for it: one that is too long costs what telemetry of its
+/// size costs, and one that is not costs its length, and neither is in memory in part beside that.
+#[tokio::test]
+async fn a_bomb_is_measured_first() {
+    let bomb = async |length: usize, budget: usize| {
+        let packed = Compression::Gzip.compress(Bytes::from(vec![0; length]));
+        let packed = packed.await.expect("memory");
+        let usual = unswollen(packed.len());
+        let beside = packed.len() + state_bytes(Compression::Gzip, usual) + 4096;
+        let budget = Budget::exactly(budget.max(usual) + beside);
+        let mut lease = budget.lease(1);
+        let body = Full::new(Bytes::from(framed(1, &packed)));
+        let stats = ReceiverStats::default();
+        let limit = 64 << 20;
+        read(body, Compression::Gzip, limit, &mut lease, &stats).await
+    };
+    let long = bomb(SWOLLEN_LIMIT + 1, 0).await;
+    let limit = SWOLLEN_LIMIT;
+    assert!(matches!(long, Err(Unread::OverLimit { limit: told }) if told == limit));
+    let fits = bomb(SWOLLEN_LIMIT, SWOLLEN_LIMIT).await;
+    assert_eq!(fits.expect("room for it").len(), SWOLLEN_LIMIT);
+    let lacks = bomb(SWOLLEN_LIMIT, SWOLLEN_LIMIT - (8 << 10)).await;
+    assert!(matches!(lacks, Err(Unread::Busy)), "{lacks:?}");
 }
