@@ -14,24 +14,43 @@ use tokio::time::Instant;
 
 use super::site::number;
 
-/// The median time of a sync of 64 KiB in the middle of a file that is there already.
-fn sync_alone(folder: &TempDir) -> Result<Duration> {
-    const BLOCK: usize = 64 << 10;
+/// What the disk does without us, in files that are there already, as the journal's segments are.
+struct Disk {
+    /// The median time of a write of 64 KiB and its sync.
+    sync: Duration,
+    /// Bytes a second, in writes of 4 MiB with a sync after each: what many senders at once make up.
+    rate: f64,
+}
+
+impl Disk {
+    fn probe(folder: &TempDir) -> Result<Self> {
+        let mut times = blocks(folder, 64 << 10)?;
+        times.sort();
+        let sync = times.get(BLOCKS / 2).copied().context("no times")?;
+        let all: Duration = blocks(folder, 4 << 20)?.iter().sum();
+        let rate = (BLOCKS * (4 << 20)) as f64 / all.as_secs_f64();
+        Ok(Self { sync, rate })
+    }
+}
+
+const BLOCKS: usize = 64;
+
+/// How long each block takes that is written over an old one and synced.
+fn blocks(folder: &TempDir, size: usize) -> Result<Vec<Duration>> {
     let file = File::create(folder.path().join("probe"))?;
-    let block = vec![7; BLOCK];
-    for at in 0..64 {
-        file.write_all_at(&block, at * BLOCK as u64)?;
+    let block = vec![7; size];
+    let at = |number: usize| (number * size) as u64;
+    for number in 0..BLOCKS {
+        file.write_all_at(&block, at(number))?;
     }
     file.sync_all()?;
-    let mut times = Vec::new();
-    for at in 0..64 {
-        file.write_all_at(&block, at * BLOCK as u64)?;
+    let one = |number| {
         let began = Instant::now();
+        file.write_all_at(&block, at(number))?;
         file.sync_data()?;
-        times.push(began.elapsed());
-    }
-    times.sort();
-    times.get(32).copied().context("no times")
+        Ok(began.elapsed())
+    };
+    (0..BLOCKS).map(one).collect()
 }
 
 /// A report of `spandrel bench` with these keys of the pipeline.
@@ -89,22 +108,24 @@ async fn the_price_is_told() -> Result<()> {
         folder.path().join("data").display()
     );
     let alone = ["--connections", "1", "--in-flight", "1", "--batch", "100"];
-    let disk = sync_alone(&folder)?;
+    let disk = Disk::probe(&folder)?;
     let one = figure(&bench(&durable, &alone).await?, "/latency_ms/p50")?;
     let plain = figure(&bench("", &[]).await?, "/items_per_second")?;
     let journaled = bench(&durable, &[]).await?;
     let rate = figure(&journaled, "/items_per_second")?;
     let lost = figure(&journaled, "/items/lost")?;
-    let disk = disk.as_secs_f64() * 1000.0;
+    let carried = disk.rate / figure(&journaled, "/load/bytes_per_item")?;
+    let sync = disk.sync.as_secs_f64() * 1000.0;
     say(&format!(
-        "the disk syncs 64 KiB in {disk:.2} ms; an acknowledged call takes {one:.2} ms = {:.2} times; {rate:.0} spans a second with the journal, {plain:.0} without = {:.0} %",
-        one / disk,
+        "the disk syncs 64 KiB in {sync:.2} ms; an acknowledged call takes {one:.2} ms = {:.2} times; {rate:.0} spans a second with the journal, {plain:.0} without = {:.0} %, the disk carries {carried:.0}",
+        one / sync,
         100.0 * rate / plain,
     ));
     ensure!(lost == 0.0, "{lost} lost");
     if std::env::var_os("SPANDREL_STRICT").is_some() {
-        ensure!(one <= 2.0 * disk + 2.0, "{one:.2} ms beside {disk:.2} ms");
-        ensure!(rate >= 0.8 * plain, "{rate:.0} beside {plain:.0}");
+        ensure!(one <= 2.0 * sync + 2.0, "{one:.2} ms beside {sync:.2} ms");
+        let possible = plain.min(carried);
+        ensure!(rate >= 0.8 * possible, "{rate:.0} beside {possible:.0}");
     }
     Ok(())
 }

@@ -1,0 +1,132 @@
+//! A message that is being inflated, beside what was sent and a decoder with its window.
+//!
+//! What inflates as telemetry does is inflated into a buffer that grows. What swells beyond that is
+//! measured first, into nothing, and inflated again when there is room for exactly as much: bombs
+//! cost time of one decoder, and no memory.
+
+use super::super::budget::{Lease, SWOLLEN_LIMIT, unswollen};
+use super::roomy;
+use crate::compression::{Compression, Inflater, NotInflated, state_bytes};
+use crate::status::Unread;
+
+/// Output inflated between two points where other tasks may run: about a millisecond.
+const STEP: usize = 512 * 1024;
+
+/// What is measured is inflated into this much.
+const SCRATCH: usize = 64 * 1024;
+
+/// See the module.
+pub(super) struct Inflating<'a> {
+    pub(super) sent: &'a [u8],
+    pub(super) compression: Compression,
+    pub(super) lease: &'a mut Lease,
+}
+
+impl Inflating<'_> {
+    /// The message, if it is of `limit` bytes at most.
+    pub(super) async fn run(mut self, limit: usize) -> Result<Vec<u8>, Unread> {
+        let usual = unswollen(self.sent.len());
+        // OTLP inflates to about ten times its size; the first room is for half of that.
+        let first = self.sent.len().saturating_mul(5);
+        if let Some(message) = self.inflate(first, usual.min(limit)).await? {
+            return Ok(message);
+        }
+        if limit <= usual {
+            return Err(Unread::OverLimit { limit });
+        }
+        let size = self.measure(limit.min(SWOLLEN_LIMIT)).await?;
+        self.lease.swell_to(size, self.sent.len())?;
+        let message = self.inflate(size.saturating_add(1), size).await?;
+        message.ok_or(Unread::Malformed(CORRUPT))
+    }
+
+    /// The message, in a buffer that is made for `first` bytes and grows; nothing when it has more
+    /// than `most`.
+    async fn inflate(&mut self, first: usize, most: usize) -> Result<Option<Vec<u8>>, Unread> {
+        // One more than the limit, so that a message over it is seen to be.
+        let full = most.saturating_add(1);
+        let (mut out, mut input) = (Vec::new(), self.sent);
+        self.make_room(&mut out, first, full).await?;
+        let mut inflater = self.inflater()?;
+        let mut next_pause = STEP;
+        loop {
+            if out.len() == out.capacity() {
+                self.make_room(&mut out, 0, full).await?;
+            }
+            inflater
+                .step(&mut input, &mut out)
+                .map_err(|why| not_inflated(&why))?;
+            if out.len() > most {
+                return Ok(None);
+            }
+            if input.is_empty() && out.len() < out.capacity() {
+                inflater.finish().map_err(|why| not_inflated(&why))?;
+                return Ok(Some(out));
+            }
+            pause(out.len(), &mut next_pause).await;
+        }
+    }
+
+    /// How long the message is, if that is `limit` bytes at most.
+    async fn measure(&mut self, limit: usize) -> Result<usize, Unread> {
+        let (mut scratch, mut input) = (Vec::with_capacity(SCRATCH), self.sent);
+        let mut inflater = self.inflater()?;
+        let (mut size, mut next_pause) = (0, STEP);
+        loop {
+            scratch.clear();
+            inflater
+                .step(&mut input, &mut scratch)
+                .map_err(|why| not_inflated(&why))?;
+            size += scratch.len();
+            if size > limit {
+                return Err(Unread::OverLimit { limit });
+            }
+            if input.is_empty() && scratch.len() < scratch.capacity() {
+                inflater.finish().map_err(|why| not_inflated(&why))?;
+                return Ok(size);
+            }
+            pause(size, &mut next_pause).await;
+        }
+    }
+
+    fn inflater(&self) -> Result<Inflater, Unread> {
+        let inflater = Inflater::new(self.compression).map_err(|_| Unread::Busy)?;
+        inflater.ok_or(Unread::Malformed("message of no known encoding"))
+    }
+
+    /// Leases and makes room.
+    async fn make_room(
+        &mut self,
+        out: &mut Vec<u8>,
+        needed: usize,
+        most: usize,
+    ) -> Result<(), Unread> {
+        let capacity = roomy(out, needed, most);
+        let decoder = state_bytes(self.compression, capacity);
+        let all = capacity
+            .saturating_add(decoder)
+            .saturating_add(self.sent.len());
+        self.lease.grow_to(all).await?;
+        out.reserve_exact(capacity.saturating_sub(out.len()));
+        Ok(())
+    }
+}
+
+/// Lets other tasks run, now and then at least.
+async fn pause(done: usize, next: &mut usize) {
+    if done >= *next {
+        *next = done + STEP;
+        tokio::task::yield_now().await;
+    } else {
+        tokio::task::consume_budget().await;
+    }
+}
+
+const CORRUPT: &str = "compressed message: not what grpc-encoding says";
+
+fn not_inflated(why: &NotInflated) -> Unread {
+    Unread::Malformed(match why {
+        NotInflated::Corrupt => CORRUPT,
+        NotInflated::Truncated => "compressed message: it ends too early",
+    })
+}
