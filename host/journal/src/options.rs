@@ -16,7 +16,8 @@ pub struct Options {
     /// for the egress logs, so that what waits for a backend can always leave the ingress log.
     pub max_bytes: u64,
     /// Records older than this are finished when the journal opens, and each minute those of
-    /// exporters that nobody has any more. None by default: nobody asked us to forget.
+    /// exporters that nobody has any more; the pipeline does it for what waits in it. None by default:
+    /// nobody asked us to forget.
     pub max_age: Option<Duration>,
     /// Bytes of a segment, at most a 32nd of `max_bytes`, so that four fit in what is kept for the
     /// egress logs. 16 MiB: to fill one with zeros takes

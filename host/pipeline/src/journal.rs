@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -154,6 +154,36 @@ pub struct Poison {
 pub trait Shelf: Send + Sync + fmt::Debug {
     /// Puts one there. Resolves once it is durable.
     fn put(&self, poison: Poison) -> BoxFuture<'static, io::Result<()>>;
+}
+
+/// What was given up because it is older than the journal keeps anything, until somebody tells: after an
+/// outage that is a lot at once, and one line for each batch would say no more.
+#[derive(Debug, Default)]
+pub(crate) struct TooOld(Mutex<(u64, u64)>);
+
+impl TooOld {
+    /// One batch.
+    pub(crate) fn add(&self, in_it: u64) {
+        let (batches, items) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *batches += 1;
+        *items += in_it;
+    }
+
+    /// A line, if there was any since the last one.
+    pub(crate) fn tell(&self, pipeline: &str, exporter: Option<&str>) {
+        let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (batches, items) = std::mem::take(&mut *sums);
+        drop(sums);
+        if batches > 0 {
+            tracing::warn!(
+                pipeline,
+                exporter,
+                batches,
+                items,
+                "batches are older than the journal keeps them, items given up"
+            );
+        }
+    }
 }
 
 /// The number after the last record that is in the log now. Usually the first new one; when a

@@ -12,11 +12,13 @@
 //!
 //! What ends the process after it came through the stages is found by [`trials`].
 
+mod expiry;
 mod marks;
 mod returns;
 mod trials;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use futures_util::StreamExt;
@@ -29,7 +31,7 @@ pub(crate) use self::returns::Returns;
 use crate::batch::Batch;
 use crate::completion::Guard;
 use crate::ingress::Door;
-use crate::journal::{Durability, Log, LogFill, Poison, Unfinished, Unreadable, end_of};
+use crate::journal::{Durability, Log, LogFill, Poison, TooOld, Unfinished, Unreadable, end_of};
 use crate::ledger::Ledger;
 use crate::queue::Lane;
 use crate::refused::{Refusal, Refused};
@@ -50,6 +52,9 @@ pub(crate) struct Replay {
     returns: Arc<Returns>,
     /// Records below were there at the start.
     end: u64,
+    /// Of these, records below are on their way, or were looked at.
+    next: AtomicU64,
+    too_old: TooOld,
     /// Held by the one that waits for its place: what is replayed takes turns with what comes in,
     /// however many wait here.
     turn: tokio::sync::Mutex<()>,
@@ -76,6 +81,8 @@ impl Replay {
             ledger: Arc::clone(door.ledger()),
             door,
             end: end_of(log.as_ref()),
+            next: AtomicU64::new(0),
+            too_old: TooOld::default(),
             log,
             durability,
             returns,
@@ -85,7 +92,7 @@ impl Replay {
 
     /// Runs until the door is closed, and every try has ended that had begun.
     pub(crate) async fn run(self) {
-        tokio::join!(self.backlog(), self.come_back());
+        tokio::join!(self.backlog(), self.come_back(), self.expire());
     }
 
     /// What was there at the start.
@@ -145,15 +152,15 @@ impl Replay {
 
     /// Tries the records of the backlog of which nothing is known, some at once.
     async fn pass(&self) {
-        let mut next = 0;
         let mut running = FuturesUnordered::new();
         loop {
             while running.len() < WINDOW && !self.door.is_closed() && !self.returns.is_full() {
+                let next = self.next.load(Ordering::Relaxed);
                 let record = self.log.unfinished(next, 1).into_iter().next();
                 let Some(record) = record.filter(|record| record.record < self.end) else {
                     break;
                 };
-                next = record.record + 1;
+                self.next.store(record.record + 1, Ordering::Relaxed);
                 let usual = is_usual(Mark::from(record.attempts));
                 if usual && !self.returns.has(record.record) {
                     let before = Returned::from_start(record.attempts);
@@ -223,6 +230,9 @@ impl Replay {
         let Some(permits) = permits else {
             return Tried::Stays;
         };
+        if !before.is_booked && self.expire_one(&record) {
+            return Tried::Ended;
+        }
         let bytes = match self.log.read(number).await {
             Ok(bytes) => bytes,
             Err(error) => return self.unreadable(record, before, &error),
@@ -234,7 +244,8 @@ impl Replay {
             return Tried::Again(before.later());
         }
         let guard = Guard::of_record(Arc::clone(&self.log), number);
-        let tally = self.ledger.replay(items, before.is_booked, guard);
+        let mut tally = self.ledger.replay(items, before.is_booked, guard);
+        tally.write_at(record.written);
         let batch = Batch { bytes, tally };
         let (placed, kept_out) = if alone {
             let kept_out = self.door.keep_out().await;

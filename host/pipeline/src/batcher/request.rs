@@ -71,7 +71,7 @@ impl Request {
         self.tallies().all(Tally::is_on_disk)
     }
 
-    /// When the log of the exporter has them since, the newest of several.
+    /// Since when a log has them, the newest of several.
     pub(crate) fn written(&self) -> Option<SystemTime> {
         self.tallies().filter_map(Tally::written).max()
     }

@@ -112,11 +112,7 @@ impl Delivery {
                     return Sending::Ended(End::Sent { rejected });
                 }
                 Outcome::Permanent { error } => return Sending::Refused(error),
-                Outcome::Retry { error, .. } if self.is_too_old(since) => {
-                    tracing::error!(
-                        exporter = %self.spec.name, items, attempt, error,
-                        "items are older than the journal keeps them, given up"
-                    );
+                Outcome::Retry { .. } if self.is_too_old(since, items) => {
                     return Sending::Ended(End::TooOld);
                 }
                 Outcome::Retry { after, error } => {
@@ -151,9 +147,12 @@ impl Delivery {
         Some(outcome)
     }
 
-    fn is_too_old(&self, since: SystemTime) -> bool {
-        let detour = self.detour.as_ref();
-        detour.is_some_and(|detour| detour.spill.log().is_expired(since))
+    fn is_too_old(&self, since: SystemTime, items: u64) -> bool {
+        let spill = self.detour.as_ref().map(|detour| &detour.spill);
+        let too_old = spill.filter(|spill| spill.log().is_expired(since));
+        too_old
+            .inspect(|spill| spill.too_old().add(items))
+            .is_some()
     }
 
     async fn export(&self, bytes: &Bytes) -> Outcome {

@@ -18,7 +18,7 @@ use tokio::sync::{Notify, watch};
 
 use super::outlets::Outlet;
 use crate::batcher::Gathered;
-use crate::journal::{Log, LogFill, end_of};
+use crate::journal::{Log, LogFill, TooOld, end_of};
 use crate::ledger::Ledger;
 use crate::queue::{Queue, QueueConfig, QueueFill, Sizer};
 
@@ -40,6 +40,7 @@ pub(super) struct Spill {
     column: usize,
     exporter: String,
     log: Arc<dyn Log>,
+    too_old: TooOld,
     /// Room on the way to the log; what waits there is in `waiting`.
     room: Queue,
     waiting: Mutex<VecDeque<Gathered>>,
@@ -82,6 +83,7 @@ impl Spill {
             ledger,
             column,
             exporter,
+            too_old: TooOld::default(),
             room: Queue::new(room),
             waiting: Mutex::default(),
             arrived: Notify::new(),
@@ -111,6 +113,11 @@ impl Spill {
         &self.log
     }
 
+    /// What was given up of what waits for this exporter.
+    pub(super) fn too_old(&self) -> &TooOld {
+        &self.too_old
+    }
+
     /// What is in the log.
     pub(super) fn log_fill(&self) -> LogFill {
         self.log.fill()
@@ -137,6 +144,12 @@ impl Spill {
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.arrived.notify_one();
+        self.tell_too_old();
+    }
+
+    fn tell_too_old(&self) {
+        let exporter = Some(self.exporter.as_str());
+        self.too_old.tell(self.ledger.pipeline(), exporter);
     }
 
     /// Lets go of everything that waits: it books itself.

@@ -113,7 +113,7 @@ pub struct Tally {
     account: Account,
     count: Count,
     guards: Vec<Guard>,
-    /// When the record of an exporter's log was written that has them, the newest of several.
+    /// When the record was written that has them, the newest of several.
     written: Option<SystemTime>,
 }
 
@@ -156,7 +156,7 @@ impl Tally {
         self.count.on_disk == self.count.items
     }
 
-    /// When the log of the exporter has them since.
+    /// Since when a log has them.
     pub(crate) fn written(&self) -> Option<SystemTime> {
         self.written
     }
@@ -191,7 +191,13 @@ impl Tally {
     /// They are in the record of this guard from now on: given up, they are not lost.
     pub(crate) fn journal(&mut self, guard: Guard) {
         self.count.journaled = self.count.items;
+        self.written = Some(SystemTime::now());
         self.guard(guard);
+    }
+
+    /// Their record was written then.
+    pub(crate) fn write_at(&mut self, written: SystemTime) {
+        self.written = Some(written);
     }
 
     /// Takes `items` of these (at most all) into a tally of their own, in the same account.
@@ -304,7 +310,7 @@ impl Tally {
             account: Account::Queue(exporter),
             count,
             guards: self.share_guards(),
-            written: None,
+            written: self.written,
         };
         exporters.map(tally).collect()
     }

@@ -1,5 +1,6 @@
 //! A pipeline with a journal: what an OK means, whatever happens after it.
 
+mod age;
 mod chaos;
 mod deaths;
 mod outage;

@@ -58,6 +58,7 @@ impl Spill {
                         looks.reset_immediately();
                     }
                     left.retain(|(_, record)| !self.expire_one(record, 0));
+                    self.tell_too_old();
                 }
                 Some(loaded) = reads.next() => {
                     let unread = self.loaded(loaded);
@@ -94,10 +95,7 @@ impl Spill {
             return false;
         }
         let items = unfinished.items;
-        tracing::warn!(
-            exporter = %self.exporter, items,
-            "batch on the disk is older than the journal keeps anything, items given up"
-        );
+        self.too_old.add(items);
         self.ledger.post_exporter(self.column, |column| {
             column.on_disk = column.on_disk.saturating_sub(items);
             column.expired += items;

@@ -1,0 +1,55 @@
+//! What waits for its turn after a start, and becomes too old meanwhile. It is in no books yet, and
+//! gets into none, as what is too old when the journal opens.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{PAGE, Replay};
+use crate::journal::Unfinished;
+
+/// How often is looked: little against any age that makes sense.
+const LOOK: Duration = Duration::from_secs(60);
+
+impl Replay {
+    /// Gives up what is too old, until the door is closed.
+    pub(super) async fn expire(&self) {
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.door.closed() => break,
+                _ = looks.tick() => self.look().await,
+            }
+            self.too_old.tell(self.ledger.pipeline(), None);
+        }
+        self.too_old.tell(self.ledger.pipeline(), None);
+    }
+
+    async fn look(&self) {
+        loop {
+            // What is before is on its way. Between here and the end of the page nothing else of the
+            // replay runs: it is one task.
+            let page = self.log.unfinished(self.next.load(Ordering::Relaxed), PAGE);
+            // They are in the order of their age.
+            let waiting = page.iter().filter(|record| record.record < self.end);
+            let old = waiting.take_while(|record| self.expire_one(record)).count();
+            if old < PAGE {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Gives one up that is too old and in no books.
+    pub(super) fn expire_one(&self, record: &Unfinished) -> bool {
+        let is_old = self.log.is_expired(record.written);
+        if is_old {
+            self.log.finish(record.record);
+            self.too_old.add(record.items);
+        }
+        is_old
+    }
+}
