@@ -61,15 +61,9 @@ fn jobs() -> [(&'static str, Job); 16] {
             summary.map_or(0, |summary| summary.decoded_bytes)
         }),
         // What the door does: validates, and looks whether the ids are valid.
-        ("sift", |batch| {
-            let sifted = sift(Signal::Traces, &batch.request, &Limits::default());
-            sifted.map_or(0, |sifted| sifted.items)
-        }),
+        ("sift", |batch| sifted(&batch.request)),
         // The same where every hundredth span is taken out.
-        ("sift: 1 % invalid", |batch| {
-            let sifted = sift(Signal::Traces, &batch.spoilt, &Limits::default());
-            sifted.map_or(0, |sifted| sifted.items)
-        }),
+        ("sift: 1 % invalid", |batch| sifted(&batch.spoilt)),
         ("count", |batch| count(Signal::Traces, &batch.request)),
         ("read: one attribute", |batch| {
             let spans = Traces::new(&batch.request).spans();
@@ -129,6 +123,11 @@ fn jobs() -> [(&'static str, Job); 16] {
             merge([&batch.request[..], &batch.request[..]]).len()
         }),
     ]
+}
+
+fn sifted(request: &[u8]) -> usize {
+    let sifted = sift(Signal::Traces, request, &Limits::default());
+    sifted.map_or(0, |sifted| sifted.items)
 }
 
 /// A request, and replies to it.

@@ -132,22 +132,6 @@ fn judged() -> Vec<Row> {
     // Resource spans and scope spans of 2 MiB, and in them spans without a field.
     let start = [0x0a, 0x85, 0x80, 0x80, 1, 0x12, 0x80, 0x80, 0x80, 1];
     let empty_spans = [&start[..], &[0x12, 0].repeat(1 << 20)];
-    let log = |trace_id: Vec<u8>| {
-        let log_records = vec![LogRecord {
-            trace_id,
-            ..LogRecord::default()
-        }];
-        let scope_logs = vec![ScopeLogs {
-            log_records,
-            ..ScopeLogs::default()
-        }];
-        let resource_logs = vec![ResourceLogs {
-            scope_logs,
-            ..ResourceLogs::default()
-        }];
-        let logs = ExportLogsServiceRequest { resource_logs }.encode_to_vec();
-        request(LOGS, None, full(framed(0, &logs)))
-    };
     vec![
         bad("malformed protobuf", sent(0, None, b"\x0a\xff\xff")),
         bad(
@@ -197,6 +181,24 @@ fn judged() -> Vec<Row> {
         ),
         bad("log record with half an id", log(vec![1; 8])),
     ]
+}
+
+/// A request with one log record of this trace.
+fn log(trace_id: Vec<u8>) -> Request<Body> {
+    let log_records = vec![LogRecord {
+        trace_id,
+        ..LogRecord::default()
+    }];
+    let scope_logs = vec![ScopeLogs {
+        log_records,
+        ..ScopeLogs::default()
+    }];
+    let resource_logs = vec![ResourceLogs {
+        scope_logs,
+        ..ResourceLogs::default()
+    }];
+    let logs = ExportLogsServiceRequest { resource_logs }.encode_to_vec();
+    request(LOGS, None, full(framed(0, &logs)))
 }
 
 /// What the pipeline decides.
