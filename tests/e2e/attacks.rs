@@ -24,7 +24,7 @@ use spandrel_tests::until::{say, until};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep};
 
-use set::{Attack, Target};
+use set::{Attack, Bombs, Target};
 use wire::{CALM, DATA, END_HEADERS, END_STREAM, HEADERS, PING, Raw, export, frame, message};
 
 /// What an attack may add to the memory of a collector at work.
@@ -185,13 +185,17 @@ fn gzip(bytes: &[u8]) -> Result<Arc<[u8]>> {
 /// each request of the client beside them is served at its first attempt.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_good_client_does_not_notice() -> Result<()> {
-    let zeros = vec![0; 60 << 20];
-    let (gzip_bomb, zstd_bomb) = (gzip(&zeros)?, zstd::encode_all(&zeros[..], 19)?.into());
+    let (large, fitting) = (vec![0; 60 << 20], vec![0; 16 << 20]);
+    let zstd = |zeros: &[u8]| anyhow::Ok(zstd::encode_all(zeros, 19)?.into());
     let target = Target {
         address: String::new(),
         until: Instant::now(),
-        gzip_bomb,
-        zstd_bomb,
+        bombs: Bombs {
+            gzip: gzip(&large)?,
+            zstd: zstd(&large)?,
+            gzip_that_fits: gzip(&fitting)?,
+            zstd_that_fits: zstd(&fitting)?,
+        },
     };
     let mut table = format!(
         "\n{:<24} {:>10} {:>10} {:>8} {:>9}\n",

@@ -18,8 +18,18 @@ use super::wire::{
 pub(super) struct Target {
     pub(super) address: String,
     pub(super) until: Instant,
-    pub(super) gzip_bomb: Arc<[u8]>,
-    pub(super) zstd_bomb: Arc<[u8]>,
+    pub(super) bombs: Bombs,
+}
+
+/// Zeros, compressed.
+#[derive(Clone)]
+pub(super) struct Bombs {
+    /// More than any request may swell to.
+    pub(super) gzip: Arc<[u8]>,
+    pub(super) zstd: Arc<[u8]>,
+    /// As much as one may.
+    pub(super) gzip_that_fits: Arc<[u8]>,
+    pub(super) zstd_that_fits: Arc<[u8]>,
 }
 
 impl Target {
@@ -71,6 +81,8 @@ pub(super) fn all() -> Vec<Attack> {
         attack!("answers not taken", 20, untaken),
         attack!("gzip bombs", 10, gzip_bombs),
         attack!("zstd bombs", 10, zstd_bombs),
+        attack!("gzip bombs that fit", 10, gzip_that_fits),
+        attack!("zstd bombs that fit", 10, zstd_that_fits),
     ]
 }
 
@@ -251,12 +263,22 @@ async fn untaken(target: Target) -> Result<()> {
 }
 
 async fn gzip_bombs(target: Target) -> Result<()> {
-    let bomb = Arc::clone(&target.gzip_bomb);
+    let bomb = Arc::clone(&target.bombs.gzip);
     bombs(target, "gzip", &bomb).await
 }
 
 async fn zstd_bombs(target: Target) -> Result<()> {
-    let bomb = Arc::clone(&target.zstd_bomb);
+    let bomb = Arc::clone(&target.bombs.zstd);
+    bombs(target, "zstd", &bomb).await
+}
+
+async fn gzip_that_fits(target: Target) -> Result<()> {
+    let bomb = Arc::clone(&target.bombs.gzip_that_fits);
+    bombs(target, "gzip", &bomb).await
+}
+
+async fn zstd_that_fits(target: Target) -> Result<()> {
+    let bomb = Arc::clone(&target.bombs.zstd_that_fits);
     bombs(target, "zstd", &bomb).await
 }
 
