@@ -1,6 +1,7 @@
 //! One compressed message, inflated as its bytes arrive and never beyond the room it is given.
 
 use std::io;
+use std::sync::{Mutex, PoisonError};
 
 use flate2::{Decompress, FlushDecompress, Status};
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
@@ -50,7 +51,43 @@ pub(crate) struct Inflater {
 
 enum Stream {
     Gzip(Decompress),
-    Zstd(Decoder<'static>),
+    Zstd(Windowed),
+}
+
+/// A decoder of zstd, used again by others afterwards: its window of megabytes would otherwise be
+/// allocated and touched anew for each request, and after many of them stay with the allocator.
+struct Windowed(Option<Decoder<'static>>);
+
+/// How many are kept while nobody uses them: with the largest window, 34 MiB.
+pub(super) const KEPT: usize = 4;
+static UNUSED: Mutex<Vec<Decoder<'static>>> = Mutex::new(Vec::new());
+
+impl Windowed {
+    fn new() -> io::Result<Self> {
+        let kept = UNUSED.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if kept.is_some() {
+            return Ok(Self(kept));
+        }
+        let mut decoder = Decoder::new()?;
+        decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG))?;
+        Ok(Self(Some(decoder)))
+    }
+}
+
+impl Drop for Windowed {
+    fn drop(&mut self) {
+        let Some(mut decoder) = self.0.take() else {
+            return;
+        };
+        // Whatever was inflated, and however it ended: the next message begins anew.
+        if decoder.reinit().is_err() {
+            return;
+        }
+        let mut unused = UNUSED.lock().unwrap_or_else(PoisonError::into_inner);
+        if unused.len() < KEPT {
+            unused.push(decoder);
+        }
+    }
 }
 
 impl Inflater {
@@ -59,11 +96,7 @@ impl Inflater {
         let stream = match compression {
             Compression::None => return Ok(None),
             Compression::Gzip => Stream::Gzip(Decompress::new_gzip(GZIP_WINDOW_BITS)),
-            Compression::Zstd => {
-                let mut stream = Decoder::new()?;
-                stream.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG))?;
-                Stream::Zstd(stream)
-            }
+            Compression::Zstd => Stream::Zstd(Windowed::new()?),
         };
         let at_end = false;
         Ok(Some(Self { stream, at_end }))
@@ -86,7 +119,8 @@ impl Inflater {
                 *input = after(input, stream.total_in() - before);
                 self.at_end |= status == Status::StreamEnd;
             }
-            Stream::Zstd(stream) => {
+            Stream::Zstd(Windowed(stream)) => {
+                let stream = stream.as_mut().ok_or(NotInflated::Corrupt)?;
                 let mut buffer = InBuffer::around(input);
                 let hint = stream
                     .run(&mut buffer, &mut OutBuffer::around_pos(out, filled))

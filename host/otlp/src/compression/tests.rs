@@ -1,3 +1,4 @@
+use super::inflate::KEPT;
 use super::*;
 
 /// Inflates with the room given in pieces of `room`, and the input in pieces of `piece`.
@@ -116,4 +117,20 @@ async fn the_state_of_zstd_is_covered() {
         taken - window <= state_bytes(Compression::Zstd, 0),
         "{taken}"
     );
+}
+
+/// A decoder that is used again has forgotten what came before, also where that was cut off or garbage.
+#[tokio::test]
+async fn a_decoder_is_used_again() {
+    let message = sample(3 << 20);
+    let wire = Compression::Zstd.compress(message.clone()).await;
+    let wire = wire.expect("memory");
+    let (whole, half) = (&wire[..], &wire[..wire.len() / 2]);
+    for other in [half, b"no zstd at all", &[], whole] {
+        drop(inflate(Compression::Zstd, other, 1000, 64 * 1024));
+        for _ in 0..2 * KEPT {
+            let out = inflate(Compression::Zstd, whole, 4096, 64 * 1024);
+            assert_eq!(out.as_deref(), Ok(&message[..]));
+        }
+    }
 }

@@ -28,7 +28,7 @@ const INFLATING_PER_CORE: usize = 2;
 
 /// More than this, at more than [`SWOLLEN_RATIO`] times what was sent, is swollen: OTLP inflates
 /// to ten times its size, a batch of spans that are all alike to fifty. All such requests together
-/// have an eighth of the memory, so bombs leave the rest to others.
+/// have a sixteenth of the memory, so bombs leave the rest to others.
 const SWOLLEN_BYTES: usize = 1 << 20;
 const SWOLLEN_RATIO: usize = 64;
 
@@ -70,7 +70,7 @@ impl Budget {
             small: SMALL / UNIT,
         };
         let least_swollen = longest.min(SWOLLEN_LIMIT + 1);
-        let swollen = units(least_swollen.max(total / 8)).min(Semaphore::MAX_PERMITS);
+        let swollen = units(least_swollen.max(total / 16)).min(Semaphore::MAX_PERMITS);
         let cores = available_parallelism().map_or(2, usize::from);
         Self {
             bytes: Fair::new(units(total), rule),
@@ -229,14 +229,14 @@ mod tests {
         }
     }
 
-    /// Bombs have an eighth of the memory together; what inflates as telemetry does is none.
+    /// Bombs have a sixteenth of the memory together; what inflates as telemetry does is none.
     #[tokio::test]
     async fn bombs_leave_room() {
         let budget = Budget::new(256 << 20, 64 << 20);
         let mut leases: Vec<_> = (0..100).map(|peer| budget.lease(peer)).collect();
         let sizes = leases.iter_mut();
         let in_time = sizes.filter_map(|lease| lease.swell_to(4 << 20, 4 << 10).ok());
-        assert_eq!(in_time.count(), 8);
+        assert_eq!(in_time.count(), 4);
         let mut usual = budget.lease(101);
         usual.swell_to(64 << 20, 1 << 20).expect("not swollen");
         usual.swell_to(512 << 10, 1).expect("small");
@@ -247,11 +247,11 @@ mod tests {
     async fn bombs_follow_each_other_slowly() {
         let budget = Budget::new(256 << 20, 64 << 20);
         let mut first = budget.lease(1);
-        first.swell_to(32 << 20, 64 << 10).expect("alone");
+        first.swell_to(SWOLLEN_LIMIT, 64 << 10).expect("alone");
         drop(first);
         let mut next = budget.lease(2);
         assert!(matches!(next.swell_to(2 << 20, 1), Err(Unread::Busy)));
         tokio::time::advance(SETTLING).await;
-        next.swell_to(32 << 20, 64 << 10).expect("alone again");
+        next.swell_to(SWOLLEN_LIMIT, 64 << 10).expect("alone again");
     }
 }
