@@ -175,6 +175,43 @@ async fn a_drain_leaves_the_rest_on_the_disk() {
     assert_eq!(backend.taken(), [0, 1, 2, 3, 4]);
 }
 
+/// A disk that stops answering does not keep a drain beyond its deadline, neither at the door nor on
+/// the way to an exporter's log: who waits for it is told, and what had its OK before is kept.
+#[tokio::test(start_paused = true)]
+async fn a_drain_does_not_wait_for_a_disk_that_hangs() {
+    let (disk, backend) = (Disk::default(), Backend::new([Reaction::Busy]));
+    let pipeline = Pipeline::build(on(&disk, vec![], &backend, 2)).await;
+    let pipeline = pipeline.unwrap();
+    for id in 0..2 {
+        offer(&pipeline, spans([id])).await.unwrap();
+    }
+    disk.set(|mood| mood.egress_full = true);
+    for id in 2..5 {
+        offer(&pipeline, spans([id])).await.unwrap();
+    }
+    disk.set(|mood| mood.delay = Duration::from_secs(3600));
+    disk.set(|mood| mood.egress_full = false);
+    sleep(Duration::from_secs(2)).await;
+    let started = Instant::now();
+    let ingress = pipeline.ingress();
+    let (refused, drained) = tokio::join!(ingress.offer(Signal::Traces, spans([5])), async {
+        sleep(Duration::from_millis(10)).await;
+        drain(pipeline).await
+    });
+    assert!(refused.is_err(), "{refused:?}");
+    assert!(started.elapsed() < Duration::from_secs(27), "{drained:?}");
+    assert_eq!((drained.kept, disk.ingress()), (5, vec![0, 1, 2, 3, 4]));
+    disk.set(|mood| mood.delay = Duration::ZERO);
+    backend.react(Reaction::Take);
+    let pipeline = build(&disk, vec![], &backend).await;
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(drain(pipeline).await.kept, 0);
+    let mut taken = backend.taken();
+    taken.retain(|id| *id < 5);
+    taken.dedup();
+    assert_eq!(taken, [0, 1, 2, 3, 4]);
+}
+
 /// A gate that is shut refuses with its hint; what is in the journal goes on.
 #[tokio::test(start_paused = true)]
 async fn a_shut_gate_refuses() {
