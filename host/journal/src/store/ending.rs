@@ -20,6 +20,9 @@ pub(super) struct Ending {
     pub(super) lock: Box<dyn Lock>,
 }
 
+/// What is left when all logs have ended.
+const FOLDER: &str = "the folder";
+
 /// The names of the logs that have not ended.
 #[derive(Clone, Debug, Default)]
 struct Open(Arc<Mutex<Vec<String>>>);
@@ -43,7 +46,7 @@ impl Ending {
         logs.iter().for_each(|log| log.close());
         let open = Open::default();
         let names = logs.iter().map(|log| log.shared.name.clone());
-        open.names().extend(names);
+        open.names().extend(names.chain([FOLDER.to_owned()]));
         let (done, ended) = sync_channel(1);
         let seen = open.clone();
         let end = move || {
