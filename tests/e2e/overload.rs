@@ -160,7 +160,7 @@ async fn overload_costs_no_goodput() -> Result<()> {
 }
 
 /// Beside somebody with 64 requests at once on each of 8 connections, who has one at a time gets
-/// at least half of a ninth of what is served, and is never refused.
+/// a ninth of what is served, or not much less on a busy machine, and is never refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_polite_sender_gets_its_share() -> Result<()> {
     let (backend, collector) = slow_collector(20).await?;
@@ -184,7 +184,7 @@ async fn a_polite_sender_gets_its_share() -> Result<()> {
         greedy.at(99),
     ));
     ensure!(polite.refused == 0, "{} refused", polite.refused);
-    // Its fair part is a ninth; 0.053 to 0.07 were seen, which is to become more.
-    ensure!(share > 0.3 / 9.0, "a share of {share:.3}");
+    // Its fair part is a ninth, and what it gets on a machine for itself.
+    ensure!(share > 0.6 / 9.0, "a share of {share:.3}");
     close(backend, collector, polite.spans + greedy.spans).await
 }
