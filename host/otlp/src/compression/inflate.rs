@@ -24,7 +24,8 @@ pub(crate) const MIN_STATE_BYTES: usize = ZSTD_STATE_BYTES;
 pub(crate) const MAX_STATE_BYTES: usize = ZSTD_STATE_BYTES + (1 << ZSTD_WINDOW_LOG);
 
 /// What the decoder of this encoding takes, beside room for `inflated` bytes; to be leased before
-/// [`Inflater::new`]. Of a window only the part that was inflated so far is touched.
+/// [`Inflater::new`]. Of a new window only the part that was inflated so far is touched; those that
+/// are kept are counted twice while they are used, and not at all while they are not.
 pub(crate) fn state_bytes(compression: Compression, inflated: usize) -> usize {
     match compression {
         Compression::None => 0,

@@ -144,12 +144,22 @@ impl Fair {
         if state.turns.is_empty() {
             return false;
         }
-        let waiting = |member: &Member| member.waiting.len();
-        let own = state.members.get(&connection).map_or(0, waiting) + 1;
+        let waiting = |connection| {
+            let member = state.members.get(connection);
+            member.map_or(0, |member| member.waiting.len())
+        };
+        let own = waiting(&connection) + 1;
+        let mut turns = state.turns.iter();
+        let stands = turns.find(|(_, other)| *other == connection);
+        let turn = stands.map_or_else(|| state.turn(connection), |(turn, _)| *turn);
         let before: usize = state
-            .members
-            .values()
-            .map(|member| waiting(member).min(own))
+            .turns
+            .iter()
+            .map(|(other_turn, other)| {
+                // Who comes behind it in each round has one less before it.
+                let rounds = own - usize::from(*other_turn > turn);
+                waiting(other).min(rounds)
+            })
             .sum();
         state.interval * u32::try_from(before).unwrap_or(u32::MAX) > wait
     }
@@ -280,9 +290,15 @@ impl State {
 
     /// Lets a connection into the line, at the place that it has by its turn; a newcomer at its end.
     fn stand(&mut self, connection: Connection) {
-        let turn = self.served.get(&connection).copied().unwrap_or(self.grants);
+        let turn = self.turn(connection);
         let at = self.turns.partition_point(|(other, _)| *other <= turn);
         self.turns.insert(at, (turn, connection));
+    }
+
+    /// The turn of a connection that does not wait yet.
+    fn turn(&self, connection: Connection) -> u64 {
+        let served = self.served.get(&connection);
+        served.copied().unwrap_or(self.grants)
     }
 
     /// Remembers who was served, and keeps the average up to date.

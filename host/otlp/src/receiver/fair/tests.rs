@@ -243,3 +243,25 @@ async fn the_wait_is_known_beforehand() {
     waiting.shutdown().await;
     assert!(!fair.is_hopeless(1, WAIT));
 }
+
+/// Who was served longest ago is next, however many wait, and is not sent away for how many they are.
+#[tokio::test(start_paused = true)]
+async fn who_is_next_has_hope() {
+    let fair = Fair::new(1, Rule::Whole);
+    let mut served = JoinSet::new();
+    let mut wait = |connection| {
+        let mut lease = fair.lease(connection);
+        served.spawn(async move {
+            let in_time = lease.grow_to(1, WAIT * 10).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            in_time.expect("in time");
+        });
+    };
+    (0..4).for_each(&mut wait);
+    tokio::time::sleep(Duration::from_millis(35)).await;
+    (4..200).for_each(&mut wait);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!fair.is_hopeless(1, WAIT), "nobody is before it");
+    assert!(fair.is_hopeless(1000, WAIT), "all are before a newcomer");
+    while served.join_next().await.is_some() {}
+}

@@ -2,7 +2,7 @@
 //!
 //! What inflates as telemetry does is inflated into a buffer that grows. What swells beyond that is
 //! measured first, into nothing, and inflated again when there is room for exactly as much: bombs
-//! cost time of one decoder, and no memory.
+//! cost the time of one decoder, and its window.
 
 use super::super::budget::{Lease, SWOLLEN_LIMIT, unswollen};
 use super::roomy;
@@ -69,6 +69,9 @@ impl Inflating<'_> {
 
     /// How long the message is, if that is `limit` bytes at most.
     async fn measure(&mut self, limit: usize) -> Result<usize, Unread> {
+        let decoder = state_bytes(self.compression, limit);
+        let all = self.sent.len().saturating_add(decoder + SCRATCH);
+        self.lease.grow_to(all).await?;
         let (mut scratch, mut input) = (Vec::with_capacity(SCRATCH), self.sent);
         let mut inflater = self.inflater()?;
         let (mut size, mut next_pause) = (0, STEP);

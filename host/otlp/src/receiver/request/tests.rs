@@ -264,27 +264,37 @@ async fn much_that_is_alike_is_no_bomb() {
     assert!(read.expect("no bomb") == message);
 }
 
-/// A bomb is measured before room is made for it: one that is too long costs what telemetry of its
-/// size costs, and one that is not costs its length, and neither is in memory in part beside that.
-#[tokio::test]
+/// A bomb is measured before room is made for it: one that is too long costs its decoder with the
+/// window, and one that is not costs its length besides, and neither is in memory in part.
+#[tokio::test(start_paused = true)]
 async fn a_bomb_is_measured_first() {
-    let bomb = async |length: usize, budget: usize| {
-        let packed = Compression::Gzip.compress(Bytes::from(vec![0; length]));
-        let packed = packed.await.expect("memory");
-        let usual = unswollen(packed.len());
-        let beside = packed.len() + state_bytes(Compression::Gzip, usual) + 4096;
-        let budget = Budget::exactly(budget.max(usual) + beside);
-        let mut lease = budget.lease(1);
-        let body = Full::new(Bytes::from(framed(1, &packed)));
-        let stats = ReceiverStats::default();
-        let limit = 64 << 20;
-        read(body, Compression::Gzip, limit, &mut lease, &stats).await
-    };
-    let long = bomb(SWOLLEN_LIMIT + 1, 0).await;
-    let limit = SWOLLEN_LIMIT;
-    assert!(matches!(long, Err(Unread::OverLimit { limit: told }) if told == limit));
-    let fits = bomb(SWOLLEN_LIMIT, SWOLLEN_LIMIT).await;
-    assert_eq!(fits.expect("room for it").len(), SWOLLEN_LIMIT);
-    let lacks = bomb(SWOLLEN_LIMIT, SWOLLEN_LIMIT - (8 << 10)).await;
-    assert!(matches!(lacks, Err(Unread::Busy)), "{lacks:?}");
+    for compression in [Compression::Gzip, Compression::Zstd] {
+        let decoder = state_bytes(compression, SWOLLEN_LIMIT);
+        let bomb = async |length: usize, budget: usize| {
+            let packed = compression.compress(Bytes::from(vec![0; length]));
+            let packed = packed.await.expect("memory");
+            let budget = Budget::exactly(budget.max(unswollen(packed.len())) + packed.len());
+            let mut lease = budget.lease(1);
+            let body = Full::new(Bytes::from(framed(1, &packed)));
+            let stats = ReceiverStats::default();
+            read(body, compression, 64 << 20, &mut lease, &stats).await
+        };
+        let beside = decoder + (72 << 10);
+        let long = bomb(SWOLLEN_LIMIT + 1, (4 << 20) + beside).await;
+        let limit = SWOLLEN_LIMIT;
+        assert!(matches!(long, Err(Unread::OverLimit { limit: told }) if told == limit));
+        let fits = bomb(SWOLLEN_LIMIT, SWOLLEN_LIMIT + beside).await;
+        assert_eq!(fits.expect("room for it").len(), SWOLLEN_LIMIT);
+        let lacks = bomb(SWOLLEN_LIMIT, SWOLLEN_LIMIT + decoder - (8 << 10)).await;
+        assert!(matches!(lacks, Err(Unread::Busy)), "{lacks:?}");
+    }
+    // A window of 8 MiB that there is no room for is not begun.
+    let packed = Compression::Zstd.compress(Bytes::from(vec![0; 32 << 20]));
+    let packed = packed.await.expect("memory");
+    let budget = Budget::exactly(6 << 20);
+    let mut lease = budget.lease(1);
+    let body = Full::new(Bytes::from(framed(1, &packed)));
+    let stats = ReceiverStats::default();
+    let read = read(body, Compression::Zstd, 64 << 20, &mut lease, &stats).await;
+    assert!(matches!(read, Err(Unread::Busy)), "{read:?}");
 }
