@@ -2,6 +2,7 @@
 
 mod admission;
 mod answer;
+mod arrived;
 mod fan_out;
 mod feeder;
 mod lanes;

@@ -9,7 +9,7 @@ use tokio::sync::{
     MutexGuard, OwnedRwLockReadGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc, watch,
 };
 
-use super::fan_out::Arrived;
+use super::arrived::Arrived;
 use super::feeder::Feed;
 use super::lanes::{Lanes, by_trace, place, send};
 use super::pressure::{Gate, Pressure};

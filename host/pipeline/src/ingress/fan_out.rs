@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, try_join_all};
-use spandrel_wire::{Invalid, Kept, Signal};
+use spandrel_wire::{Invalid, Signal};
 use tokio::sync::watch;
 
 use super::admission::{Admitted, Door};
+use super::arrived::Arrived;
 use super::{Accepted, Ingress, Offered};
 use crate::pipeline::Pipeline;
 use crate::refused::Refused;
@@ -65,15 +66,6 @@ impl Ingress for FanOut {
         let places = carrying(&doors, signal).map(|door| door.places());
         places.max().unwrap_or(usize::MAX)
     }
-}
-
-/// A valid request: what is left of one without its invalid spans.
-#[derive(Clone, Debug)]
-pub(super) struct Arrived {
-    pub(super) request: Bytes,
-    pub(super) items: u64,
-    /// Spans that were taken out.
-    pub(super) invalid: u64,
 }
 
 /// Validates once, finds room everywhere, and only then lets the request in everywhere.
@@ -134,18 +126,9 @@ fn validate(doors: &Doors, signal: Signal, request: Bytes) -> Result<Arrived, Re
             offset: 0,
         }));
     };
-    let sifted = spandrel_wire::sift(signal, &request, first.limits()).map_err(|invalid| {
+    Arrived::sift(signal, request, first.limits()).map_err(|invalid| {
         carrying(doors, signal).for_each(|door| door.count_invalid());
         Refused::Invalid(invalid)
-    })?;
-    Ok(Arrived {
-        request: match sifted.kept {
-            Kept::All => request,
-            Kept::Nothing => Bytes::new(),
-            Kept::Some(left) => Bytes::from(left),
-        },
-        items: sifted.items as u64,
-        invalid: sifted.invalid_spans as u64,
     })
 }
 
