@@ -159,7 +159,7 @@ impl<F: Fn()> Drop for OnEnd<F> {
     }
 }
 
-fn closed() -> io::Error {
+pub(crate) fn closed() -> io::Error {
     io::Error::other("the journal is closed")
 }
 

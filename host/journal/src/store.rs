@@ -1,14 +1,14 @@
 //! The logs of one pipeline in one directory, which one process has at a time.
 
 mod ending;
+mod exporters;
 mod names;
 mod opened;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use spandrel_pipeline::journal::{Journal, Log};
@@ -23,6 +23,7 @@ use crate::state::Shared;
 use crate::vfs::{Disk, Vfs};
 use crate::writer::Writer;
 use ending::Ending;
+use exporters::Exporters;
 pub(crate) use opened::Opened;
 use opened::Parts;
 
@@ -113,16 +114,9 @@ pub struct Store {
     counted: Arc<Counted>,
     orders: Orders,
     pub(crate) ingress: Arc<DurableLog>,
-    pub(crate) egress: Arc<Mutex<BTreeMap<String, Egress>>>,
+    pub(crate) egress: Arc<Exporters>,
     /// Until it is closed.
     ending: Mutex<Option<Ending>>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Egress {
-    log: Arc<DurableLog>,
-    /// Whether an exporter asked for it.
-    asked: bool,
 }
 
 /// Asks for segments to be prepared.
@@ -172,10 +166,9 @@ impl Store {
             .into_iter()
             .map(|(name, (shared, keeper, log))| {
                 logs.push(log);
-                let log = Arc::new(DurableLog::new(shared, keeper));
-                (name, Egress { log, asked: false })
+                (name, DurableLog::new(shared, keeper))
             });
-        let egress = Arc::new(Mutex::new(egress.collect()));
+        let egress = Arc::new(Exporters::new(egress));
         let kept = Arc::clone(&egress);
         let preparer = std::thread::Builder::new()
             .name("journal-prepare".into())
@@ -209,17 +202,17 @@ impl Store {
     /// Egress logs of exporters that nobody asked for, with the items that wait in them.
     #[must_use]
     pub fn orphans(&self) -> Vec<(String, u64)> {
-        let egress = self.egress();
-        let orphans = egress.iter().filter(|(_, egress)| !egress.asked);
-        let items = orphans.map(|(name, egress)| (name.clone(), egress.log.fill().items));
+        let orphans = self.egress.unasked().into_iter();
+        let items = orphans.map(|(name, log)| (name, log.fill().items));
         items.filter(|(_, items)| *items > 0).collect()
     }
 
     /// What it did so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        let logs = self.logs();
-        let segments = logs.iter().map(|log| {
+        let egress = self.egress.logs();
+        let logs = egress.iter().chain([&self.ingress]);
+        let segments = logs.map(|log| {
             let state = log.shared.state();
             state.segments.len() + state.ready.len()
         });
@@ -253,17 +246,7 @@ impl Store {
         let Some(ending) = ending.take() else {
             return Ok(());
         };
-        ending.within(self.logs(), well, limit)
-    }
-
-    fn logs(&self) -> Vec<Arc<DurableLog>> {
-        let mut logs = vec![Arc::clone(&self.ingress)];
-        logs.extend(self.egress().values().map(|egress| Arc::clone(&egress.log)));
-        logs
-    }
-
-    fn egress(&self) -> MutexGuard<'_, BTreeMap<String, Egress>> {
-        self.egress.lock().unwrap_or_else(PoisonError::into_inner)
+        ending.within(&self.ingress, &self.egress, well, limit)
     }
 }
 
@@ -281,32 +264,23 @@ impl Journal for Store {
     }
 
     fn egress(&self, exporter: &str) -> io::Result<Arc<dyn Log>> {
-        let mut logs = Self::egress(self);
-        if let Some(egress) = logs.get_mut(exporter) {
-            egress.asked = true;
-            egress.log.start(&self.orders)?;
-            return Ok(Arc::clone(&egress.log) as Arc<dyn Log>);
-        }
-        let parts = Parts {
-            vfs: &self.vfs,
-            options: &self.options,
-            quota: &self.quota,
-            counted: &self.counted,
+        let open = || {
+            let parts = Parts {
+                vfs: &self.vfs,
+                options: &self.options,
+                quota: &self.quota,
+                counted: &self.counted,
+            };
+            let (shared, keeper, _) = parts.log(Some(exporter)).map_err(io::Error::other)?;
+            Ok(DurableLog::new(shared, keeper))
         };
-        let (shared, keeper, _) = parts.log(Some(exporter)).map_err(io::Error::other)?;
-        let log = Arc::new(DurableLog::new(shared, keeper));
-        log.start(&self.orders)?;
-        let egress = Egress {
-            log: Arc::clone(&log),
-            asked: true,
-        };
-        logs.insert(exporter.to_owned(), egress);
+        let log = self.egress.get(exporter, &self.orders, open)?;
         Ok(log)
     }
 }
 
 /// The thread that prepares segments, and looks each minute after the logs that nobody has.
-fn prepare_each(orders: &Receiver<Option<Arc<Shared>>>, egress: &Mutex<BTreeMap<String, Egress>>) {
+fn prepare_each(orders: &Receiver<Option<Arc<Shared>>>, egress: &Exporters) {
     let mut expired = Instant::now();
     loop {
         match orders.recv_timeout(EXPIRY.saturating_sub(expired.elapsed())) {
@@ -315,23 +289,9 @@ fn prepare_each(orders: &Receiver<Option<Arc<Shared>>>, egress: &Mutex<BTreeMap<
             Ok(None) | Err(RecvTimeoutError::Disconnected) => return,
         }
         if expired.elapsed() >= EXPIRY {
-            expire_unused(egress);
+            egress.expire_unused();
             expired = Instant::now();
         }
-    }
-}
-
-/// Finishes what is too old in the logs of exporters that are no more: nobody reads these, and they
-/// would fill the journal. Those of the others are for who reads them, and keeps books of it.
-pub(crate) fn expire_unused(egress: &Mutex<BTreeMap<String, Egress>>) {
-    let unused: Vec<Arc<DurableLog>> = {
-        let egress = egress.lock().unwrap_or_else(PoisonError::into_inner);
-        let unused = egress.values();
-        let unused = unused.filter(|egress| !egress.asked || Arc::strong_count(&egress.log) == 1);
-        unused.map(|egress| Arc::clone(&egress.log)).collect()
-    };
-    for log in unused {
-        log.expire();
     }
 }
 

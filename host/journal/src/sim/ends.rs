@@ -2,7 +2,8 @@
 
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{channel, sync_channel};
+use std::thread;
 use std::time::Duration;
 
 use spandrel_pipeline::journal::{Journal, Unwritten};
@@ -96,5 +97,67 @@ async fn nobody_waits_for_a_disk_that_hangs() {
         let (store, recovered) = Store::open_on(Arc::new(disk), options()).unwrap();
         assert!(recovered.ended_well());
         assert_eq!(store.ingress().fill().records, 2);
+    }
+}
+
+/// A log that is opened on a disk that does not answer keeps neither those waiting who look at the
+/// journal nor the close, which names it; it is opened once, and after the close not at all.
+#[test]
+fn a_log_that_hangs_while_it_is_opened_is_waited_for_by_nobody_else() {
+    for closes in [false, true] {
+        let disk = SimDisk::new();
+        let files = Arc::new(disk.clone());
+        let there = Arc::downgrade(&files);
+        let (store, _) = Store::open_on(files, options()).unwrap();
+        let (begun, begins) = channel();
+        let (answer, answers) = sync_channel::<()>(0);
+        disk.faults(Some(Box::new(move |call| {
+            if matches!(call, Call::CreateDir(path) if path.ends_with("egress")) {
+                begun.send(()).unwrap();
+                answers.recv().ok();
+            }
+            None
+        })));
+        let open = || {
+            let store = Arc::clone(&store);
+            thread::spawn(move || store.egress("new"))
+        };
+        let first = open();
+        begins.recv().unwrap();
+        let second = open();
+        let (looked, looks) = channel();
+        let looking = Arc::clone(&store);
+        thread::spawn(move || {
+            looked
+                .send((looking.counters(), looking.orphans()))
+                .unwrap();
+        });
+        let patience = Duration::from_secs(10);
+        looks.recv_timeout(patience).expect("a look that waits");
+        if closes {
+            let (closed, closes) = channel();
+            let closing = Arc::clone(&store);
+            thread::spawn(move || closed.send(closing.close_within(Duration::from_millis(100))));
+            let closed = closes.recv_timeout(patience).expect("a close that waits");
+            let error = closed.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::TimedOut);
+            assert!(error.to_string().contains("egress/new"), "{error}");
+            assert!(second.join().unwrap().is_err(), "the close ends the wait");
+            assert!(there.strong_count() > 0);
+            drop(answer);
+            assert!(first.join().unwrap().is_err(), "nobody would end it");
+        } else {
+            drop(answer);
+            let logs = [first, second].map(|opening| opening.join().unwrap().unwrap());
+            assert!(Arc::ptr_eq(&logs[0], &logs[1]));
+            store.close().unwrap();
+        }
+        drop(store);
+        while there.strong_count() > 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let (store, recovered) = Store::open_on(Arc::new(disk), options()).unwrap();
+        assert!(closes || recovered.ended_well());
+        assert!(store.egress("new").is_ok());
     }
 }

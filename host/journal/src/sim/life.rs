@@ -9,7 +9,7 @@ use super::disk::{Call, SimDisk};
 use super::payload::payload;
 use super::rig::{Rig, contents, options};
 use crate::options::{Options, Sync};
-use crate::store::{Store, expire_unused};
+use crate::store::Store;
 
 /// How often records were tried survives the death of the process; those of a process that did not
 /// end well were tried once at least, and after one that did, as often as was said.
@@ -154,10 +154,10 @@ async fn what_nobody_has_expires() {
     let there = store.egress("there").unwrap();
     drop(store.egress("retired").unwrap());
     let bytes = store.counters().disk_bytes;
-    expire_unused(&store.egress);
+    store.egress.expire_unused();
     assert_eq!(store.orphans(), [("gone".to_owned(), 20)]);
     disk.pass(61);
-    expire_unused(&store.egress);
+    store.egress.expire_unused();
     assert_eq!(store.orphans(), []);
     assert_eq!(store.egress("retired").unwrap().fill().records, 0);
     assert_eq!(there.fill().records, 20);

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::Orders;
+use super::exporters::Exporters;
 use crate::log::DurableLog;
 use crate::vfs::Lock;
 
@@ -38,23 +39,48 @@ impl Ending {
     /// process is told so.
     pub(super) fn within(
         self,
-        logs: Vec<Arc<DurableLog>>,
+        ingress: &Arc<DurableLog>,
+        egress: &Arc<Exporters>,
         well: bool,
         limit: Duration,
     ) -> io::Result<()> {
+        let spawn = |end| {
+            let thread = std::thread::Builder::new().name("journal-close".into());
+            thread.spawn(end).map(drop)
+        };
+        self.within_by(spawn, ingress, egress, well, limit)
+    }
+
+    fn within_by(
+        self,
+        spawn: impl FnOnce(Box<dyn FnOnce() + Send>) -> io::Result<()>,
+        ingress: &Arc<DurableLog>,
+        egress: &Arc<Exporters>,
+        well: bool,
+        limit: Duration,
+    ) -> io::Result<()> {
+        let (mut logs, opening) = egress.end();
+        logs.insert(0, Arc::clone(ingress));
         // Whatever becomes of the disk, nobody waits for it from now on with something new.
         logs.iter().for_each(|log| log.close());
         let open = Open::default();
         let names = logs.iter().map(|log| log.shared.name.clone());
-        open.names().extend(names.chain([FOLDER.to_owned()]));
+        let opening = opening.iter().map(|name| format!("egress/{name}"));
+        open.names()
+            .extend(names.chain(opening).chain([FOLDER.to_owned()]));
         let (done, ended) = sync_channel(1);
-        let seen = open.clone();
+        let (seen, egress) = (open.clone(), Arc::clone(egress));
+        let left = Arc::new(Mutex::new(Some(self)));
+        let taken = Arc::clone(&left);
         let end = move || {
-            // Who waited may have gone.
-            drop(done.send(self.run(&logs, well, &seen)));
+            if let Some(ending) = take(&taken) {
+                // Who waited may have gone.
+                drop(done.send(ending.run(&logs, &egress, well, &seen)));
+            }
         };
-        let thread = std::thread::Builder::new().name("journal-close".into());
-        thread.spawn(end)?;
+        // Without a thread nobody knows when those of the logs have written the last: the folder stays
+        // locked for as long as the process lives, as another one would write the same files.
+        spawn(Box::new(end)).inspect_err(|_| std::mem::forget(take(&left)))?;
         match ended.recv_timeout(limit) {
             Ok(ended) => ended,
             Err(RecvTimeoutError::Timeout) => {
@@ -68,16 +94,54 @@ impl Ending {
         }
     }
 
-    fn run(self, logs: &[Arc<DurableLog>], well: bool, open: &Open) -> io::Result<()> {
+    fn run(
+        self,
+        logs: &[Arc<DurableLog>],
+        egress: &Exporters,
+        well: bool,
+        open: &Open,
+    ) -> io::Result<()> {
         let mut ended = Ok(());
         for log in logs {
             ended = ended.and(log.end(well));
             open.names().retain(|name| *name != log.shared.name);
         }
+        // Who opens a log now is told that it is too late, and writes its files until then.
+        egress.opened();
+        open.names().retain(|name| *name == FOLDER);
         // It ends by itself when it is gone already.
         drop(self.orders.0.send(None));
         drop(self.preparer.join());
         drop(self.lock);
         ended
+    }
+}
+
+fn take(left: &Mutex<Option<Ending>>) -> Option<Ending> {
+    left.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::options::Options;
+    use crate::store::{OpenError, Store};
+
+    use super::*;
+
+    /// Where no thread can be had for the close, the threads of the logs live on, and nobody else may
+    /// have the folder.
+    #[test]
+    fn a_journal_that_cannot_be_closed_stays_locked() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options::new(folder.path());
+        let (store, _) = Store::open(options.clone()).unwrap();
+        let ending = store.ending.lock().unwrap().take().unwrap();
+        let spawn = |_| Err(io::ErrorKind::WouldBlock.into());
+        let limit = Duration::from_secs(60);
+        let error = ending.within_by(spawn, &store.ingress, &store.egress, true, limit);
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(store);
+        let again = Store::open(options);
+        assert!(matches!(again, Err(OpenError::Locked { .. })), "{again:?}");
     }
 }

@@ -1,0 +1,152 @@
+//! The logs of a pipeline's exporters. Files are read and made outside of the mutex: a disk that does
+//! not answer keeps nobody waiting but those who want the very log that it is to open.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::Orders;
+use crate::log::{DurableLog, closed};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Exporters {
+    state: Mutex<State>,
+    /// A log was opened, or was not; or all end.
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    logs: BTreeMap<String, Known>,
+    /// Those that somebody is opening: nobody else may, they would write the same files.
+    opening: BTreeSet<String>,
+    /// Set once: no log comes after it.
+    ended: bool,
+}
+
+#[derive(Debug)]
+struct Known {
+    log: Arc<DurableLog>,
+    /// Whether an exporter asked for it.
+    asked: bool,
+}
+
+impl Exporters {
+    /// With those that were found.
+    pub(super) fn new(found: impl IntoIterator<Item = (String, DurableLog)>) -> Self {
+        let known = |(name, log)| {
+            let log = Arc::new(log);
+            (name, Known { log, asked: false })
+        };
+        let exporters = Self::default();
+        exporters.state().logs = found.into_iter().map(known).collect();
+        exporters
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let state = self.changed.wait(state);
+        state.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The log of an exporter, running. The one that comes first opens it, the others wait for that.
+    pub(super) fn get(
+        &self,
+        exporter: &str,
+        orders: &Orders,
+        open: impl FnOnce() -> io::Result<DurableLog>,
+    ) -> io::Result<Arc<DurableLog>> {
+        let mut state = self.state();
+        loop {
+            if let Some(known) = state.logs.get_mut(exporter) {
+                known.asked = true;
+                let log = Arc::clone(&known.log);
+                drop(state);
+                log.start(orders)?;
+                return Ok(log);
+            }
+            if state.ended {
+                return Err(closed());
+            }
+            if state.opening.insert(exporter.to_owned()) {
+                break;
+            }
+            state = self.wait(state);
+        }
+        drop(state);
+        let _opening = Opening(self, exporter);
+        let log = Arc::new(open()?);
+        let mut state = self.state();
+        if state.ended {
+            return Err(closed());
+        }
+        log.start(orders)?;
+        let known = Known {
+            log: Arc::clone(&log),
+            asked: true,
+        };
+        state.logs.insert(exporter.to_owned(), known);
+        Ok(log)
+    }
+
+    pub(super) fn logs(&self) -> Vec<Arc<DurableLog>> {
+        let state = self.state();
+        let logs = state.logs.values().map(|known| Arc::clone(&known.log));
+        logs.collect()
+    }
+
+    /// Opens no log any more. Those that are open, and the names of those that somebody is opening
+    /// still.
+    pub(super) fn end(&self) -> (Vec<Arc<DurableLog>>, Vec<String>) {
+        let mut state = self.state();
+        state.ended = true;
+        let opening = state.opening.iter().cloned().collect();
+        drop(state);
+        self.changed.notify_all();
+        (self.logs(), opening)
+    }
+
+    /// Waits until nobody opens any: until then files are written.
+    pub(super) fn opened(&self) {
+        let mut state = self.state();
+        while !state.opening.is_empty() {
+            state = self.wait(state);
+        }
+    }
+
+    /// Those that nobody asked for.
+    pub(super) fn unasked(&self) -> Vec<(String, Arc<DurableLog>)> {
+        let state = self.state();
+        let unasked = state.logs.iter().filter(|(_, known)| !known.asked);
+        let unasked = unasked.map(|(name, known)| (name.clone(), Arc::clone(&known.log)));
+        unasked.collect()
+    }
+
+    /// Finishes what is too old in the logs of exporters that are no more: nobody reads these, and they
+    /// would fill the journal. Those of the others are for who reads them, and keeps books of it.
+    pub(crate) fn expire_unused(&self) {
+        let unused: Vec<Arc<DurableLog>> = {
+            let state = self.state();
+            let unused = state.logs.values();
+            let unused = unused.filter(|known| !known.asked || Arc::strong_count(&known.log) == 1);
+            unused.map(|known| Arc::clone(&known.log)).collect()
+        };
+        for log in unused {
+            log.expire();
+        }
+    }
+}
+
+/// Somebody opens the log of this name, until it is dropped.
+struct Opening<'a>(&'a Exporters, &'a str);
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.state().opening.remove(self.1);
+        self.0.changed.notify_all();
+    }
+}
