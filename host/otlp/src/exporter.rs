@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Response, StatusCode};
-use spandrel_pipeline::exporter::{Exporter, Outcome};
+use spandrel_pipeline::exporter::{Exporter, Outcome, Refuses};
 use spandrel_wire::Signal;
 use tokio::time::timeout;
 use tonic::Code;
@@ -219,7 +219,8 @@ impl GrpcExporter {
             let request = request::export(headers, signal, self.compression, message.clone());
             let Some(request) = request else {
                 let error = format!("request to {} is longer than gRPC can say", self.endpoint);
-                return Outcome::Permanent { error };
+                let refuses = Refuses::Batch;
+                return Outcome::Permanent { refuses, error };
             };
             sends += 1;
             match self.channel.clone().oneshot(request).await {
@@ -272,7 +273,8 @@ impl Exporter for GrpcExporter {
             if batch.len() > self.max_request {
                 let limit = self.max_request;
                 let error = format!("batch is longer than the {limit} bytes of one request");
-                return Outcome::Permanent { error };
+                let refuses = Refuses::Batch;
+                return Outcome::Permanent { refuses, error };
             }
             match timeout(self.timeout, self.attempt(signal, batch)).await {
                 Ok(outcome) => outcome,

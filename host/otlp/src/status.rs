@@ -6,7 +6,7 @@
 mod backend;
 mod sender;
 
-pub(crate) use backend::{from_http, outcome};
+pub(crate) use backend::{not_grpc, outcome};
 pub(crate) use sender::{Unread, denied, partial_success, refused, unread};
 
 /// gRPC messages travel in one header; OTLP wants them short.

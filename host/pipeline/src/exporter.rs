@@ -28,9 +28,22 @@ pub enum Outcome {
     },
     /// Another attempt would end the same way.
     Permanent {
+        /// Whether a part of the batch may end otherwise.
+        refuses: Refuses,
         /// What went wrong: one line, for the operator.
         error: String,
     },
+}
+
+/// What is refused for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refuses {
+    /// This batch: without what is at fault in it, or in smaller parts, it may be taken. Also when
+    /// nobody can tell.
+    Batch,
+    /// Whatever is sent, so that parts of the batch need no attempts: the credentials or the address
+    /// are wrong, for example.
+    Everything,
 }
 
 /// Sends batches somewhere. One attempt a call, bounded by its own timeout; the pipeline retries.

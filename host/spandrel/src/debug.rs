@@ -14,7 +14,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
-use spandrel_pipeline::exporter::{Exporter, Outcome};
+use spandrel_pipeline::exporter::{Exporter, Outcome, Refuses};
 use spandrel_wire::Signal;
 
 use crate::config::exporter::Verbosity;
@@ -42,10 +42,13 @@ impl Exporter for Debug {
             });
             match print.await {
                 Ok(Ok(())) => Outcome::Sent,
+                // Batches are valid, so it is stdout that does not take them.
                 Ok(Err(error)) => Outcome::Permanent {
+                    refuses: Refuses::Everything,
                     error: format!("cannot print: {error}"),
                 },
                 Err(error) => Outcome::Permanent {
+                    refuses: Refuses::Batch,
                     error: format!("cannot print: {error}"),
                 },
             }

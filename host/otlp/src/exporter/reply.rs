@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt;
 use prost::Message;
-use spandrel_pipeline::exporter::Outcome;
+use spandrel_pipeline::exporter::{Outcome, Refuses};
 use tonic::body::Body;
 use tonic::{Code, Status};
 
@@ -33,15 +33,12 @@ pub(crate) async fn read(response: Response<Body>, endpoint: &str, limit: usize)
         return judge(&status, &Bytes::new(), endpoint);
     }
     if head.status != StatusCode::OK {
-        return status::outcome(&status::from_http(head.status), endpoint);
+        return status::not_grpc(head.status, endpoint);
     }
     match collect(body, limit).await {
         Ok((message, trailers)) => match Status::from_header_map(&trailers) {
             Some(status) => judge(&status, &message, endpoint),
-            None => {
-                let status = Status::unknown("the answer has no grpc-status");
-                status::outcome(&status, endpoint)
-            }
+            None => status::not_grpc(head.status, endpoint),
         },
         Err(outcome) => outcome.into_outcome(endpoint, limit),
     }
@@ -55,8 +52,9 @@ enum NoReply {
 impl NoReply {
     fn into_outcome(self, endpoint: &str, limit: usize) -> Outcome {
         match self {
-            // OTLP: not to be tried again.
+            // OTLP: not to be tried again. Nor are parts: perhaps the backend has all of it.
             Self::TooLong => Outcome::Permanent {
+                refuses: Refuses::Everything,
                 error: format!("{endpoint} answered with more than {limit} bytes"),
             },
             Self::Lost(status) => Outcome::Retry {

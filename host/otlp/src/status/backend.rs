@@ -1,7 +1,7 @@
 //! What a backend's answer means.
 
 use http::StatusCode;
-use spandrel_pipeline::exporter::Outcome;
+use spandrel_pipeline::exporter::{Outcome, Refuses};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -9,6 +9,39 @@ use super::one_line;
 
 /// The outcome of an attempt that the backend answered with an error.
 pub(crate) fn outcome(status: &Status, endpoint: &str) -> Outcome {
+    told(status, endpoint, refuses(status.code()))
+}
+
+/// The outcome of an attempt whose answer is not gRPC's, from a proxy for example.
+pub(crate) fn not_grpc(http: StatusCode, endpoint: &str) -> Outcome {
+    let refuses = match http.as_u16() {
+        // Malformed, too long, not understood: what a gateway says of one request.
+        400 | 413 | 422 => Refuses::Batch,
+        _ => Refuses::Everything,
+    };
+    let status = match http {
+        StatusCode::OK => Status::unknown("the answer has no grpc-status"),
+        http => from_http(http),
+    };
+    told(&status, endpoint, refuses)
+}
+
+/// What a backend refuses with a code that is for good.
+fn refuses(code: Code) -> Refuses {
+    match code {
+        // Credentials, their rights, a service or a tenant that is not there: no batch is looked at.
+        Code::Unauthenticated | Code::PermissionDenied | Code::Unimplemented | Code::NotFound => {
+            Refuses::Everything
+        }
+        // INVALID_ARGUMENT is what OTLP has for bad data. RESOURCE_EXHAUSTED is gRPC's for a message
+        // that is too long, FAILED_PRECONDITION and ALREADY_EXISTS that of stores which keep an order.
+        // INTERNAL and UNKNOWN are what a server says that failed at something in the batch, or at
+        // anything else: the attempts are few against what would be lost.
+        _ => Refuses::Batch,
+    }
+}
+
+fn told(status: &Status, endpoint: &str, refuses: Refuses) -> Outcome {
     let after = status
         .get_details_retry_info()
         .and_then(|info| info.retry_delay);
@@ -40,12 +73,12 @@ pub(crate) fn outcome(status: &Status, endpoint: &str) -> Outcome {
     if again {
         Outcome::Retry { after, error }
     } else {
-        Outcome::Permanent { error }
+        Outcome::Permanent { refuses, error }
     }
 }
 
 /// The code for an answer that is not gRPC's, from a proxy for example, by gRPC's own table.
-pub(crate) fn from_http(status: StatusCode) -> Status {
+pub(super) fn from_http(status: StatusCode) -> Status {
     let code = match status.as_u16() {
         400 => Code::Internal,
         401 => Code::Unauthenticated,

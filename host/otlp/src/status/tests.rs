@@ -5,13 +5,14 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 use prost::Message;
-use spandrel_pipeline::exporter::Outcome;
+use spandrel_pipeline::exporter::{Outcome, Refuses};
 use spandrel_pipeline::journal::Unwritten;
 use spandrel_pipeline::refused::Refused;
 use spandrel_wire::{Invalid, Limits, Signal};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use super::backend::from_http;
 use super::*;
 use crate::auth::Denied;
 
@@ -206,6 +207,37 @@ fn only_retryable_codes_are_retried() {
     }
 }
 
+/// Which refusals are of the batch, so that parts of it are worth an attempt, and which are of
+/// whatever is sent.
+#[test]
+fn refusals_of_everything_are_known() {
+    let refuses = |outcome| match outcome {
+        Outcome::Permanent { refuses, .. } => Some(refuses),
+        _ => None,
+    };
+    for code in [2, 3, 5, 6, 7, 8, 9, 12, 13, 16] {
+        let expected = match code {
+            5 | 7 | 12 | 16 => Refuses::Everything,
+            _ => Refuses::Batch,
+        };
+        let status = Status::new(Code::from_i32(code), "no");
+        assert_eq!(refuses(outcome(&status, "b")), Some(expected), "{code}");
+    }
+    for (http, expected) in [
+        (200, Some(Refuses::Everything)),
+        (400, Some(Refuses::Batch)),
+        (401, Some(Refuses::Everything)),
+        (403, Some(Refuses::Everything)),
+        (404, Some(Refuses::Everything)),
+        (413, Some(Refuses::Batch)),
+        (500, Some(Refuses::Everything)),
+        (503, None),
+    ] {
+        let status = http::StatusCode::from_u16(http).expect("a status");
+        assert_eq!(refuses(not_grpc(status, "b")), expected, "{http}");
+    }
+}
+
 /// Answers of proxies in between, by gRPC's table.
 #[test]
 fn http_answers_are_mapped() {
@@ -229,7 +261,7 @@ fn http_answers_are_mapped() {
 #[test]
 fn a_backends_words_stay_in_one_line() {
     let status = Status::invalid_argument(format!("bad\n\u{1b}[31m{}", "x".repeat(9000)));
-    let Outcome::Permanent { error } = outcome(&status, "http://b:1") else {
+    let Outcome::Permanent { error, .. } = outcome(&status, "http://b:1") else {
         panic!("not permanent");
     };
     assert!(error.starts_with("http://b:1 answered INVALID_ARGUMENT: bad  [31mxxx"));

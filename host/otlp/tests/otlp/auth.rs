@@ -183,7 +183,7 @@ async fn tokens_are_read_again() {
         .await
         .expect("the file is read again");
     let outcome = attempt(&exporter).await;
-    let Outcome::Permanent { error } = outcome else {
+    let Outcome::Permanent { error, .. } = outcome else {
         panic!("{outcome:?}");
     };
     assert!(!error.contains("fourth"), "{error}");

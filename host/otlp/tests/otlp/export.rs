@@ -88,7 +88,7 @@ async fn the_backends_status_decides() {
     }
     backend.answers(Answer::Status(Status::invalid_argument("bad span")));
     match traces(&exporter).await {
-        Outcome::Permanent { error } => assert!(error.contains("bad span"), "{error}"),
+        Outcome::Permanent { error, .. } => assert!(error.contains("bad span"), "{error}"),
         other => panic!("{other:?}"),
     }
 }
@@ -214,7 +214,7 @@ async fn answers_of_proxies_are_understood() {
 async fn lengths_are_limited() {
     let (url, _task) = http_server(200, true, vec![0; 5 << 20]).await;
     match traces(&exporter(&url, Compression::Gzip)).await {
-        Outcome::Permanent { error } => assert!(error.contains("4194304"), "{error}"),
+        Outcome::Permanent { error, .. } => assert!(error.contains("4194304"), "{error}"),
         other => panic!("{other:?}"),
     }
     let config = ExporterConfig {
@@ -223,7 +223,7 @@ async fn lengths_are_limited() {
     };
     let exporter = GrpcExporter::new(&config).expect("a good config");
     match traces(&exporter).await {
-        Outcome::Permanent { error } => assert!(error.contains("10 bytes"), "{error}"),
+        Outcome::Permanent { error, .. } => assert!(error.contains("10 bytes"), "{error}"),
         other => panic!("{other:?}"),
     }
 }

@@ -14,7 +14,7 @@ use super::leaving::Leaving;
 use super::spill::Spill;
 use crate::backoff::Backoff;
 use crate::batcher::{Gathered, Request};
-use crate::exporter::Outcome;
+use crate::exporter::{Outcome, Refuses};
 use crate::ledger::{End, Ledger};
 use crate::queue::Permit;
 
@@ -48,7 +48,7 @@ const MOST_REFUSALS: usize = 256;
 enum Sending {
     Ended(End),
     /// Another attempt would end the same way.
-    Refused(String),
+    Refused(Refuses, String),
     /// It is to go to the log instead.
     GivesWay,
 }
@@ -68,8 +68,8 @@ impl Delivery {
         while let Some(mut request) = parts.pop_front() {
             match self.send(&request, &mut backoff).await {
                 Sending::Ended(end) => request.settle(end),
-                Sending::Refused(error) => {
-                    let may_halve = lost.refusals < MOST_REFUSALS;
+                Sending::Refused(refuses, error) => {
+                    let may_halve = refuses == Refuses::Batch && lost.refusals < MOST_REFUSALS;
                     lost.refusals += 1;
                     match may_halve.then(|| request.halve(self.signal)).flatten() {
                         Some(rest) => parts.extend([request, rest]),
@@ -111,7 +111,7 @@ impl Delivery {
                     );
                     return Sending::Ended(End::Sent { rejected });
                 }
-                Outcome::Permanent { error } => return Sending::Refused(error),
+                Outcome::Permanent { refuses, error } => return Sending::Refused(refuses, error),
                 Outcome::Retry { .. } if self.is_too_old(since, items) => {
                     return Sending::Ended(End::TooOld);
                 }

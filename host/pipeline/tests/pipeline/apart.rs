@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
 use spandrel_pipeline::batcher::BatcherConfig;
-use spandrel_pipeline::exporter::{Exporter, Outcome};
+use spandrel_pipeline::exporter::{Exporter, Outcome, Refuses};
 use spandrel_pipeline::pipeline::{AckOn, Pipeline, PipelineConfig};
 use spandrel_pipeline::refused::Refused;
 use spandrel_wire::Signal;
@@ -20,6 +20,7 @@ use crate::edges::*;
 #[derive(Debug)]
 struct Picky {
     bad: fn(u64) -> bool,
+    refuses: Mutex<Refuses>,
     is_away: Mutex<bool>,
     attempts: AtomicUsize,
     /// It answers so many attempts, and then none.
@@ -31,6 +32,7 @@ impl Picky {
     fn new(bad: fn(u64) -> bool) -> Arc<Self> {
         Arc::new(Self {
             bad,
+            refuses: Mutex::new(Refuses::Batch),
             is_away: Mutex::new(true),
             attempts: AtomicUsize::new(0),
             answers: AtomicUsize::new(usize::MAX),
@@ -68,7 +70,8 @@ impl Exporter for Picky {
             }
             let ids = ids(&batch);
             if ids.iter().any(|id| (self.bad)(*id)) {
-                return Outcome::Permanent { error };
+                let refuses = *self.refuses.lock().unwrap();
+                return Outcome::Permanent { refuses, error };
             }
             self.taken.lock().unwrap().extend(ids);
             Outcome::Sent
@@ -187,6 +190,27 @@ async fn a_backend_that_refuses_everything_is_not_asked_for_ever() {
     let most = 2 + records * 513;
     assert!(
         backend.attempts() <= most,
+        "{} attempts",
+        backend.attempts()
+    );
+    drain(pipeline).await;
+}
+
+/// A backend that would refuse whatever is sent, for the credentials for example, is asked once for
+/// each record.
+#[tokio::test(start_paused = true)]
+async fn what_is_not_of_the_data_is_not_halved() {
+    let (disk, backend) = (Disk::default(), Picky::new(|_| true));
+    *backend.refuses.lock().unwrap() = Refuses::Everything;
+    let pipeline = durable(&disk, &backend).await;
+    backlog(&pipeline, &disk, 1000).await;
+    backend.come_back();
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(pipeline.ledger().books().exporters[0].failed, 1000);
+    assert_eq!((disk.ingress(), disk.egress("backend")), (vec![], vec![]));
+    // Two and the records: those that were in the queue when it was away are no record yet.
+    assert!(
+        backend.attempts() < 2 + 10,
         "{} attempts",
         backend.attempts()
     );

@@ -13,7 +13,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use spandrel_pipeline::backoff::RetryConfig;
 use spandrel_pipeline::egress::ExporterSpec;
-use spandrel_pipeline::exporter::{Exporter, Outcome};
+use spandrel_pipeline::exporter::{Exporter, Outcome, Refuses};
 use spandrel_pipeline::ingress::Ingress;
 use spandrel_pipeline::pipeline::{AckOn, Drained, Pipeline, PipelineConfig};
 use spandrel_pipeline::queue::QueueConfig;
@@ -287,6 +287,7 @@ impl Exporter for Backend {
                 }
                 Reaction::Refuse => {
                     return Outcome::Permanent {
+                        refuses: Refuses::Batch,
                         error: "no".to_owned(),
                     };
                 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use spandrel_pipeline::exporter::{Exporter, Outcome};
+use spandrel_pipeline::exporter::{Exporter, Outcome, Refuses};
 use spandrel_wire::Signal;
 
 use super::json;
@@ -50,6 +50,7 @@ impl Exporter for FileExporter {
                 Ok(line) => line,
                 Err(error) => {
                     return Outcome::Permanent {
+                        refuses: Refuses::Batch,
                         error: error.to_string(),
                     };
                 }
@@ -67,6 +68,7 @@ impl Exporter for FileExporter {
         Box::pin(async move {
             let written = tokio::task::spawn_blocking(write).await;
             written.unwrap_or_else(|error| Outcome::Permanent {
+                refuses: Refuses::Batch,
                 error: error.to_string(),
             })
         })

@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use spandrel_pipeline::batcher::BatcherConfig;
 use spandrel_pipeline::egress::ExporterSpec;
-use spandrel_pipeline::exporter::{Exporter, Outcome};
+use spandrel_pipeline::exporter::{Exporter, Outcome, Refuses};
 use spandrel_pipeline::pipeline::{ChangeError, Pipeline, PipelineConfig};
 use spandrel_pipeline::queue::Sizer;
 use spandrel_pipeline::refused::Refused;
@@ -50,6 +50,7 @@ impl Exporter for Moody {
                 Reaction::Refuse => {
                     self.refused.lock().unwrap().extend(ids(&batch));
                     return Outcome::Permanent {
+                        refuses: Refuses::Batch,
                         error: "no".to_owned(),
                     };
                 }
