@@ -60,17 +60,27 @@ impl Delivery {
     pub(super) async fn run(mut self, gathered: Gathered) {
         // The room in the queue is given back when this ends, however it ends.
         let Gathered { request, permits } = gathered;
-        // One clock for all parts.
-        let mut backoff = Backoff::new(self.spec.retry.clone());
+        let spec = Arc::clone(&self.spec);
+        let anew = || Backoff::new(spec.retry.clone());
+        let mut backoff = anew();
         let mut lost = Lost::default();
         // The largest parts first: if time is up, or refusals are too many, little is left of each.
         let mut parts = VecDeque::from([request]);
         while let Some(mut request) = parts.pop_front() {
             match self.send(&request, &mut backoff).await {
-                Sending::Ended(end) => request.settle(end),
+                Sending::Ended(end) => {
+                    // The backend answers, so the next part has all the time that any request has.
+                    // Once one was given up without an answer, the others have no more than it had:
+                    // a backend that is gone takes `max_elapsed_time`, not that for each part.
+                    if matches!(end, End::Sent { .. }) {
+                        backoff = anew();
+                    }
+                    request.settle(end);
+                }
                 Sending::Refused(refuses, error) => {
                     let may_halve = refuses == Refuses::Batch && lost.refusals < MOST_REFUSALS;
                     lost.refusals += 1;
+                    backoff = anew();
                     match may_halve.then(|| request.halve(self.signal)).flatten() {
                         Some(rest) => parts.extend([request, rest]),
                         None => lost.add(request, error),

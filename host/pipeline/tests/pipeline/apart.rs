@@ -1,5 +1,6 @@
 //! What was merged and is refused for good is taken apart: only what is at fault is lost.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,6 +24,10 @@ struct Picky {
     refuses: Mutex<Refuses>,
     is_away: Mutex<bool>,
     attempts: AtomicUsize,
+    /// Before each answer.
+    pace: Mutex<Duration>,
+    /// At these attempts it is away again.
+    gaps: Mutex<Range<usize>>,
     /// It answers so many attempts, and then none.
     answers: AtomicUsize,
     taken: Mutex<Vec<u64>>,
@@ -35,6 +40,8 @@ impl Picky {
             refuses: Mutex::new(Refuses::Batch),
             is_away: Mutex::new(true),
             attempts: AtomicUsize::new(0),
+            pace: Mutex::default(),
+            gaps: Mutex::default(),
             answers: AtomicUsize::new(usize::MAX),
             taken: Mutex::default(),
         })
@@ -67,6 +74,11 @@ impl Exporter for Picky {
             let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
             if attempt >= self.answers.load(Ordering::Relaxed) {
                 std::future::pending::<()>().await;
+            }
+            let pace = *self.pace.lock().unwrap();
+            sleep(pace).await;
+            if self.gaps.lock().unwrap().contains(&attempt) {
+                return Outcome::Retry { after: None, error };
             }
             let ids = ids(&batch);
             if ids.iter().any(|id| (self.bad)(*id)) {
@@ -214,6 +226,56 @@ async fn what_is_not_of_the_data_is_not_halved() {
         "{} attempts",
         backend.attempts()
     );
+    drain(pipeline).await;
+}
+
+/// Twenty batches as one request, in memory, of which a slow backend refuses one.
+async fn slow_and_merged(backend: &Arc<Picky>) -> Pipeline {
+    *backend.pace.lock().unwrap() = Duration::from_secs(100);
+    backend.come_back();
+    let mut config = with(backend, 100);
+    config.exporters[0].batcher = Some(BatcherConfig {
+        flush_timeout: Duration::from_secs(1),
+        min_size: 100,
+        max_size: 0,
+    });
+    let pipeline = Pipeline::build(config).await.unwrap();
+    for id in 0..20 {
+        offer(&pipeline, spans([id])).await.unwrap();
+    }
+    pipeline
+}
+
+/// Each part has the time that a request has, from the last answer on: those before took longer than
+/// all of it.
+#[tokio::test(start_paused = true)]
+async fn slow_answers_leave_the_next_part_its_time() {
+    for gap in 4..8 {
+        let backend = Picky::new(|id| id == 7);
+        *backend.gaps.lock().unwrap() = gap..gap + 1;
+        let pipeline = slow_and_merged(&backend).await;
+        sleep(Duration::from_secs(3600)).await;
+        assert_eq!(backend.taken(), all_but(20, |id| id == 7), "{gap}");
+        let books = pipeline.ledger().books();
+        let column = &books.exporters[0];
+        assert_eq!((column.failed, column.expired, column.sent), (1, 0, 19));
+        drain(pipeline).await;
+    }
+}
+
+/// A backend that goes away for good takes the time of one request, not that of each part.
+#[tokio::test(start_paused = true)]
+async fn parts_do_not_wait_one_after_the_other() {
+    let backend = Picky::new(|id| id == 7);
+    *backend.gaps.lock().unwrap() = 3..usize::MAX;
+    let pipeline = slow_and_merged(&backend).await;
+    sleep(Duration::from_secs(1 + 3 * 100)).await;
+    *backend.pace.lock().unwrap() = Duration::from_secs(1);
+    sleep(Duration::from_secs(100 + 300 + 20)).await;
+    let books = pipeline.ledger().books();
+    let column = &books.exporters[0];
+    assert!(books.is_settled() && column.expired > 1, "{books}");
+    assert_eq!(column.sent + column.expired, 20);
     drain(pipeline).await;
 }
 
