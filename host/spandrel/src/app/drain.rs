@@ -1,17 +1,18 @@
 //! The end: accept nothing new, finish what was accepted, until the deadline; say where everything
 //! is.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{FutureExt as _, join_all};
 use spandrel_pipeline::ledger::{Books, Ledger};
 use spandrel_pipeline::pipeline::Pipeline;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::durable::{self, Durable};
+use super::durable::{Closing, Durable};
 use super::live::Live;
 use super::receivers::Serving;
 use super::rows::{self, Row};
@@ -40,7 +41,9 @@ impl Timing {
 /// Pipelines that were taken away while the collector runs: each drains by itself.
 #[derive(Debug, Default)]
 pub(crate) struct Retiring {
-    drains: JoinSet<bool>,
+    closing: Closing,
+    /// Ends the drains, not the closes of journals.
+    given_up: CancellationToken,
     /// Of those that are not done, and of those that did not end well.
     ledgers: Vec<Arc<Ledger>>,
 }
@@ -48,30 +51,32 @@ pub(crate) struct Retiring {
 impl Retiring {
     /// Takes a pipeline that no receiver leads to any more.
     pub(crate) fn add(&mut self, pipeline: Pipeline, durable: Option<Durable>, timeout: Duration) {
-        while self.drains.try_join_next().is_some() {}
+        self.closing.look();
         self.ledgers.retain(|ledger| !is_done(&ledger.books()));
         pipeline.close();
-        self.ledgers.push(Arc::clone(pipeline.ledger()));
+        let ledger = Arc::clone(pipeline.ledger());
+        self.ledgers.push(Arc::clone(&ledger));
         let deadline = Instant::now() + timeout;
-        self.drains.spawn(async move {
-            let ledger = Arc::clone(pipeline.ledger());
-            let in_time = drain_one(pipeline, deadline).await;
-            let closed = match durable {
-                Some(durable) => durable.close(ledger.pipeline().to_owned(), deadline).await,
-                None => true,
-            };
+        let given_up = self.given_up.clone();
+        let name = ledger.pipeline().to_owned();
+        let drained = async move {
+            let drained = given_up.run_until_cancelled(drain_one(pipeline, deadline));
+            if drained.await.is_none() {
+                settled(&[ledger]).await;
+                return Instant::now();
+            }
             for (exporter, row) in rows::rows(&ledger.books()) {
                 log_row(ledger.pipeline(), exporter, &row);
             }
-            in_time && closed
-        });
+            deadline
+        };
+        self.closing.add(name, durable, drained);
     }
 
-    /// Waits until each is empty, at most until the deadline.
+    /// Waits until each is empty and its journal closed, at most until the deadline.
     async fn finish(&mut self, deadline: Instant) -> bool {
-        let all = async { while self.drains.join_next().await.is_some() {} };
+        let all = self.closing.all();
         let in_time = tokio::time::timeout_at(deadline, all).await.is_ok();
-        self.drains.shutdown().await;
         self.ledgers.retain(|ledger| !is_done(&ledger.books()));
         in_time
     }
@@ -105,6 +110,8 @@ pub(super) async fn drain(
         timing,
         ..
     } = live;
+    // When it has come it does not come again.
+    let mut abort = pin!(abort.fuse());
     let started = Instant::now();
     health.stopping();
     info!(
@@ -120,36 +127,44 @@ pub(super) async fn drain(
         in_time = in_order(&mut serving, pipelines, &mut retiring, started, timing) => {
             (in_time, started + timing.timeout)
         }
-        signal = abort => {
+        signal = &mut abort => {
             warn!(signal, "second signal: everything that is not done is abandoned");
             (false, Instant::now())
         }
     };
-    retiring.drains.shutdown().await;
+    retiring.given_up.cancel();
     ledgers.append(&mut retiring.ledgers);
     if !in_time {
         give_up(&mut serving, &ledgers).await;
     }
-    let unclosed = durable::close_all(durables, deadline).await;
+    let Retiring { mut closing, .. } = retiring;
+    closing.add_all(durables, deadline);
+    let aborted = abort.map(|signal| warn!(signal, "second signal: journals have a second"));
+    let unclosed = closing.finish(deadline, aborted).await;
     summary(&ledgers, in_time, &unclosed, started)
 }
 
 /// How long tasks that were told to end at once may take to do so: each does at its next wait.
 const GIVE_UP: Duration = Duration::from_millis(500);
 
-/// Ends the receivers, and waits until every task of the pipelines is gone and has booked what it
-/// had as abandoned: only then is the ledger the last word.
+/// Ends the receivers, and waits until every task of the pipelines is gone.
 async fn give_up(serving: &mut Serving, ledgers: &[Arc<Ledger>]) {
     serving.abort().await;
+    // What does not end even so stands in the ledger as queued or held.
+    if !settled(ledgers).await {
+        warn!("some batches could not be given up");
+    }
+}
+
+/// Waits until every task of given-up pipelines is gone and has booked what it had as abandoned: only
+/// then is the ledger the last word.
+async fn settled(ledgers: &[Arc<Ledger>]) -> bool {
     let gone = async {
         while !ledgers.iter().all(|ledger| ledger.books().is_settled()) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    // What does not end even so stands in the ledger as queued or held.
-    if tokio::time::timeout(GIVE_UP, gone).await.is_err() {
-        warn!("some batches could not be given up");
-    }
+    tokio::time::timeout(GIVE_UP, gone).await.is_ok()
 }
 
 /// Receivers first, then the pipelines, side by side; returns whether all ended by themselves.

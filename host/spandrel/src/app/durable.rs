@@ -1,5 +1,7 @@
 //! What makes a pipeline durable: its journal and its quarantine, in a folder that one process has.
 
+mod closing;
+
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -7,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use spandrel_journal::{Options, Store};
 use spandrel_pipeline::journal::{Durability, Journal as _};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+pub(super) use self::closing::Closing;
 use super::{StartError, millis, problem};
 use crate::config::Config;
 use crate::config::durability::SyncMode;
@@ -153,16 +155,6 @@ impl Durable {
 /// However late it is, a journal has so long to be closed: a disk that works takes less.
 const CLOSE: Duration = Duration::from_secs(1);
 
-/// Closes them side by side. Returns the pipelines whose journals were not closed by the deadline.
-pub(super) async fn close_all(durables: Durables, deadline: Instant) -> Vec<String> {
-    let closing = durables.into_iter().map(|(pipeline, durable)| async move {
-        let pipeline = pipeline.to_string();
-        let closed = durable.close(pipeline.clone(), deadline).await;
-        (!closed).then_some(pipeline)
-    });
-    join_all(closing).await.into_iter().flatten().collect()
-}
-
 /// Finds out whether the folders can be made and written, without making or locking any.
 pub(super) fn check(config: &Config) -> Vec<Problem> {
     let pipelines = config.service.pipelines.iter();
@@ -190,93 +182,7 @@ fn can_write(dir: &Path) -> Result<(), (PathBuf, io::Error)> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Receiver, sync_channel};
-    use std::sync::{Mutex, PoisonError};
-    use std::time::SystemTime;
-
-    use spandrel_journal::vfs::{Disk, File, Lock, LockError, Vfs};
-
     use super::*;
-
-    /// A disk that does not give its lock back until somebody says so.
-    #[derive(Debug)]
-    struct Hanging(Disk, Mutex<Option<Receiver<()>>>);
-
-    #[derive(Debug)]
-    struct Held(Mutex<Option<Receiver<()>>>);
-
-    impl Lock for Held {}
-
-    impl Drop for Held {
-        fn drop(&mut self) {
-            let answers = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
-            if let Some(answers) = answers.take() {
-                answers.recv().ok();
-            }
-        }
-    }
-
-    impl Vfs for Hanging {
-        fn create_dir(&self, path: &Path) -> io::Result<()> {
-            self.0.create_dir(path)
-        }
-
-        fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-            self.0.list(dir)
-        }
-
-        fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-            self.0.create(path)
-        }
-
-        fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-            self.0.open(path)
-        }
-
-        fn remove(&self, path: &Path) -> io::Result<()> {
-            self.0.remove(path)
-        }
-
-        fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-            self.0.sync_dir(dir)
-        }
-
-        fn lock(&self, _: &Path) -> Result<Box<dyn Lock>, LockError> {
-            let answers = self.1.lock().unwrap_or_else(PoisonError::into_inner).take();
-            Ok(Box::new(Held(Mutex::new(answers))))
-        }
-
-        fn now(&self) -> SystemTime {
-            self.0.now()
-        }
-
-        fn salt(&self) -> u64 {
-            self.0.salt()
-        }
-    }
-
-    /// A journal whose disk hangs is left behind, and its pipeline is named; another one is closed.
-    #[tokio::test]
-    async fn a_disk_that_hangs_is_left_behind() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (answer, answers) = sync_channel::<()>(0);
-        let durables = [("traces/a", Some(answers)), ("traces/b", None)];
-        let durables = durables.map(|(name, answers)| {
-            let id = Id::parse(name).expect("a name");
-            let dir = folder.path().join(name.replace('/', "_"));
-            let disk = Arc::new(Hanging(Disk, Mutex::new(answers)));
-            let opened = Store::open_on(disk, Options::new(&dir));
-            let (store, _) = opened.expect("a journal");
-            let shelf = QuarantineShelf::open(&dir.join(folder::NAME)).expect("a shelf");
-            let shelf = Arc::new(shelf);
-            (id, Durable { store, shelf })
-        });
-        let began = Instant::now();
-        let unclosed = close_all(Durables::from(durables), began).await;
-        assert_eq!(unclosed, ["traces/a"]);
-        assert!(began.elapsed() < CLOSE * 10);
-        drop(answer);
-    }
 
     /// A folder is found writable or not, and nothing is left of the look.
     #[test]
