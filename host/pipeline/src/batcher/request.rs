@@ -98,7 +98,8 @@ impl Request {
 
     /// Cuts off its second half, between two of its batches. Where they are not known any more (it was
     /// in a log, or cut before), between two resources, which are never of two batches. Nothing is
-    /// copied. None when it came as one batch, or is one resource.
+    /// copied. None when it came as one batch, or is one resource; nor when a stage held it of several,
+    /// and nothing waits for those (no journal, an OK from the queue), so that they are not known.
     pub(crate) fn halve(&mut self, signal: Signal) -> Option<Self> {
         let mut rest = self.others.split_off(self.others.len() / 2).into_iter();
         if let Some(first) = rest.next() {
