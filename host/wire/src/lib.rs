@@ -22,6 +22,7 @@ mod held;
 mod ids;
 mod invalid;
 mod limits;
+mod middle;
 mod outline;
 mod plan;
 mod prefix;
@@ -50,6 +51,7 @@ pub use encode::{
 pub use held::Held;
 pub use invalid::Invalid;
 pub use limits::Limits;
+pub use middle::middle;
 pub use outline::Outline;
 pub use project::Reads;
 pub use sift::{Sifted, sift};

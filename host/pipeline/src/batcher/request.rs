@@ -112,7 +112,7 @@ impl Request {
                 others,
             });
         }
-        let at = middle(&self.bytes).filter(|_| self.first.tally.is_of_many())?;
+        let at = spandrel_wire::middle(&self.bytes).filter(|_| self.first.tally.is_of_many())?;
         let bytes = self.bytes.split_off(at);
         self.first.size = at;
         let items = spandrel_wire::count(signal, &self.bytes);
@@ -125,81 +125,5 @@ impl Request {
     fn tallies(&self) -> impl Iterator<Item = &Tally> {
         let all = std::iter::once(&self.first).chain(&self.others);
         all.map(|part| &part.tally)
-    }
-}
-
-/// Where a valid request can be cut into halves of as many resources; nowhere when it has one.
-fn middle(request: &[u8]) -> Option<usize> {
-    let mut starts = Vec::new();
-    let mut rest = request;
-    while !rest.is_empty() {
-        let start = request.len() - rest.len();
-        let (is_resource, after) = pass(rest)?;
-        if is_resource {
-            starts.push(start);
-        }
-        rest = after;
-    }
-    let middle = starts.len() / 2;
-    starts.get(middle).copied().filter(|_| middle > 0)
-}
-
-/// Passes by one field of a request: whether it is a resource with its items, and what is behind it.
-/// None for what needs a closer look (groups, which nobody writes): such a request is not cut.
-fn pass(request: &[u8]) -> Option<(bool, &[u8])> {
-    const RESOURCE: u64 = 1 << 3 | LEN;
-    const LEN: u64 = 2;
-    let (key, rest) = varint(request)?;
-    let rest = match key & 7 {
-        0 => varint(rest)?.1,
-        1 => rest.get(8..)?,
-        LEN => {
-            let (length, rest) = varint(rest)?;
-            rest.get(usize::try_from(length).ok()?..)?
-        }
-        5 => rest.get(4..)?,
-        _ => return None,
-    };
-    Some((key == RESOURCE, rest))
-}
-
-fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let mut value = 0;
-    for (place, byte) in (0..10).zip(bytes) {
-        value |= u64::from(byte & 0x7f) << (7 * place);
-        if byte & 0x80 == 0 {
-            return Some((value, bytes.get(place + 1..)?));
-        }
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Cuts are at the borders of resources, whatever stands between them, and what cannot be read
-    /// is not cut.
-    #[test]
-    fn resources_are_borders() {
-        let resource = |length: u8| [vec![0x0a, length], vec![0xff; length.into()]].concat();
-        let large = [vec![0x0a, 0xc8, 0x01], vec![0; 200]].concat();
-        // A varint, a fixed64, a fixed32 and a string with numbers that nobody knows.
-        let unknown = [
-            0x78, 0x96, 0x01, 0x79, 1, 2, 3, 4, 5, 6, 7, 8, 0x7d, 1, 2, 3, 4, 0x7a, 1, 9,
-        ];
-        let halves = |parts: &[&[u8]]| middle(&parts.concat());
-        let (one, two) = (resource(3), resource(0));
-        assert_eq!(halves(&[&one, &two]), Some(5));
-        assert_eq!(halves(&[&large, &one, &two]), Some(203));
-        assert_eq!(halves(&[&one, &unknown, &two]), Some(5 + unknown.len()));
-        assert_eq!(
-            halves(&[&unknown, &one, &two, &two, &one]),
-            Some(unknown.len() + 7)
-        );
-        assert_eq!(halves(&[&one, &unknown]), None);
-        assert_eq!(halves(&[]), None);
-        assert_eq!(halves(&[&one, &[0x0b, 0x0c], &two]), None, "a group");
-        assert_eq!(halves(&[&one, &two, &[0x0a, 9]]), None, "cut off");
     }
 }
