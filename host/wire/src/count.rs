@@ -19,7 +19,7 @@ pub(crate) fn points(metric: &[u8]) -> usize {
     let mut points = 0;
     let mut data = 0;
     for field in Fields::new(metric) {
-        if let 5 | 7 | 9 | 10 | 11 = field.number {
+        if is_data(field.number) {
             // A metric has data of one kind: a later kind replaces an earlier one, and more of the
             // same kind is merged.
             if data != field.number {
@@ -30,6 +30,11 @@ pub(crate) fn points(metric: &[u8]) -> usize {
         }
     }
     points
+}
+
+/// Whether a field of a serialized `Metric` has its data points.
+pub(crate) fn is_data(number: u32) -> bool {
+    matches!(number, 5 | 7 | 9 | 10 | 11)
 }
 
 /// The contents of the message fields with this number.

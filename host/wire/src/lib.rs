@@ -14,6 +14,7 @@ mod attributes;
 mod bad_reply;
 mod compose;
 mod count;
+mod cut;
 mod edits;
 mod encode;
 mod field;
@@ -43,6 +44,7 @@ pub use attributes::{Attribute, Attributes};
 pub use bad_reply::BadReply;
 pub use compose::{Applied, Projection};
 pub use count::count;
+pub use cut::{Most, cut};
 pub use edits::{Edits, Operation, check_item_edits};
 pub use encode::{
     write_bytes, write_double, write_fixed32, write_fixed64, write_key, write_key_value,

@@ -2,7 +2,8 @@
 
 use alloc::vec::Vec;
 
-use crate::count::{self, messages, points};
+use crate::count::messages;
+use crate::cut::{Most, cut};
 use crate::field::Fields;
 use crate::group::Group;
 use crate::signal::Signal;
@@ -55,7 +56,7 @@ pub fn single_trace_part(request: &[u8], shards: usize) -> Option<usize> {
 
 /// Splits a valid request of spans so that all spans of a trace are in one part. Parts without
 /// spans are left out; the others are in order of shard. Spans keep their order, resource and scope.
-/// None when the copies of resources and scopes would take too much (see [`split_by_size`]).
+/// None when the copies of resources and scopes would take too much (see [`cut`]).
 pub fn split_by_trace(request: &[u8], shards: usize) -> Option<Vec<Part>> {
     let room = request.len() / shards.max(1);
     let mut splitter = Splitter::new(request, room + room / 4);
@@ -83,33 +84,13 @@ pub fn split_traces(
     Err(splitter.finish())
 }
 
-/// Splits a valid request into parts of at most so many items, in order. Items keep their resource
-/// and scope. A metric is not cut: one with more data points than that is a part of its own.
-///
-/// Each part has a copy of the resources and scopes of its items. None when these copies together
-/// would take more than three times the request and 4 MiB: one resource of many megabytes in front
-/// of many small items must not become many times its size in memory.
+/// [`cut`] by items alone.
 pub fn split_by_size(signal: Signal, request: &[u8], max_items: usize) -> Option<Vec<Part>> {
-    let max_items = max_items.max(1);
-    let total = count::count(signal, request);
-    let average = request.len() / total.max(1);
-    let room = average.saturating_mul(max_items).min(request.len());
-    let mut splitter = Splitter::new(request, room + room / 8);
-    let mut part = 0;
-    let mut filled = 0;
-    splitter.run(|record| {
-        let items = match signal {
-            Signal::Metrics => points(record),
-            Signal::Traces | Signal::Logs => 1,
-        };
-        if filled > 0 && filled + items > max_items {
-            part += 1;
-            filled = 0;
-        }
-        filled += items;
-        (part, items)
-    });
-    splitter.finish()
+    let most = Most {
+        items: max_items,
+        bytes: usize::MAX,
+    };
+    cut(signal, request, most)
 }
 
 /// Merges valid requests of one signal: their bytes, one behind the other.
@@ -303,7 +284,7 @@ impl<'a> Splitter<'a> {
 }
 
 /// Copies the fields of a message but those with this number.
-fn copy_but(out: &mut Vec<u8>, message: &[u8], number: u32) {
+pub(crate) fn copy_but(out: &mut Vec<u8>, message: &[u8], number: u32) {
     out.clear();
     for field in Fields::new(message) {
         if field.number != number {

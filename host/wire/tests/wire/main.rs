@@ -14,6 +14,7 @@
 
 mod cases;
 mod chain;
+mod cut;
 mod dice;
 mod edit;
 mod garbage;

@@ -1,7 +1,6 @@
 //! Split and merge keep every item, once, where it belongs.
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use proptest::prelude::*;
 use prost::Message;
@@ -13,15 +12,14 @@ use spandrel_wire::{
 use crate::cases::{cases, dice};
 use crate::edit::{Flat, flat};
 use crate::mess::mess_up;
-use crate::metrics::{metrics, points};
 use crate::requests::{logs, traces};
 
-fn spans(bytes: &[u8]) -> Vec<Flat> {
+pub(crate) fn spans(bytes: &[u8]) -> Vec<Flat> {
     flat(&ExportTraceServiceRequest::decode(bytes).unwrap())
 }
 
 /// Parts are valid requests that say truly how many items they have.
-fn check(signal: Signal, parts: &[Part]) {
+pub(crate) fn check(signal: Signal, parts: &[Part]) {
     for part in parts {
         let summary = validate(signal, &part.bytes, &Limits::default()).unwrap();
         assert_eq!(summary.items, part.items);
@@ -120,30 +118,6 @@ proptest! {
         let split: Vec<_> = parts.iter().flat_map(|part| records(&part.bytes)).collect();
         prop_assert_eq!(split, records(&request));
     }
-
-    /// Metrics are split between metrics: only one that is larger than the limit exceeds it.
-    #[test]
-    fn metrics_by_size(mut dice in dice(2000), most in 1_usize..6) {
-        let request = metrics(&mut dice).encode_to_vec();
-        let parts = split_by_size(Signal::Metrics, &request, most).expect("small headers");
-        check(Signal::Metrics, &parts);
-        let all = |bytes: &[u8]| -> Vec<_> {
-            let request = ExportMetricsServiceRequest::decode(bytes).unwrap();
-            request
-                .resource_metrics
-                .into_iter()
-                .flat_map(|entry| entry.scope_metrics)
-                .flat_map(|scope| scope.metrics)
-                .collect()
-        };
-        let split: Vec<_> = parts.iter().flat_map(|part| all(&part.bytes)).collect();
-        prop_assert_eq!(split, all(&request));
-        for part in &parts {
-            let metrics = all(&part.bytes);
-            let large = metrics.iter().filter(|metric| points(metric) > 0).count() == 1;
-            prop_assert!(part.items <= most || large);
-        }
-    }
 }
 
 /// Ids that count upwards, and ids that differ in one half only, spread over all shards.
@@ -185,7 +159,7 @@ fn a_large_resource_is_not_repeated_without_end() {
     );
 }
 
-fn spans_of(items: u64) -> Vec<u8> {
+pub(crate) fn spans_of(items: u64) -> Vec<u8> {
     use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
     let span = |id: u64| Span {
         trace_id: (u128::from(id) + 1).to_be_bytes().to_vec(),

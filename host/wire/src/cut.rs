@@ -1,0 +1,262 @@
+//! Cutting a request into parts of a size, at the borders of its items.
+
+use alloc::vec::Vec;
+use core::mem;
+
+use crate::count::{self, is_data, messages, points};
+use crate::encode::write_key;
+use crate::field::Fields;
+use crate::group::Group;
+use crate::prefix;
+use crate::signal::Signal;
+use crate::split::{Part, copy_but};
+
+/// How much a part of a request may have. A single item may be longer than `bytes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Most {
+    /// Spans, data points or log records; 0 counts as 1.
+    pub items: usize,
+    /// The serialized part.
+    pub bytes: usize,
+}
+
+/// The key and the length of a message field: at most one byte and five.
+const KEY_AND_LENGTH: usize = 6;
+
+/// Cuts a valid request into parts with at most so much, in order. Items keep their resource and
+/// scope, data points their metric, whose other fields each part repeats. An item that is longer
+/// alone is a part of its own.
+///
+/// None when the copies of resources, scopes and metrics would take more than three times the
+/// request and 4 MiB: one resource of many megabytes in front of many small items must not become
+/// many times its size in memory.
+pub fn cut(signal: Signal, request: &[u8], most: Most) -> Option<Vec<Part>> {
+    let items = count::count(signal, request);
+    let average = request.len() / items.max(1);
+    let room = average.saturating_mul(most.items).min(most.bytes);
+    let room = room.min(request.len());
+    let mut cutter = Cutter {
+        most,
+        room: room + room / 8,
+        request_header: Vec::new(),
+        resource_header: Vec::new(),
+        scope_header: Vec::new(),
+        resource: 0,
+        scope: 0,
+        open: Open::default(),
+        parts: Vec::new(),
+        copies_left: Some(request.len().saturating_mul(3).saturating_add(4 << 20)),
+    };
+    cutter.run(signal, request);
+    cutter.copies_left?;
+    Some(cutter.parts)
+}
+
+struct Cutter {
+    most: Most,
+    /// What a new part gets allocated.
+    room: usize,
+    /// The fields that are not entries: a copy for each part.
+    request_header: Vec<u8>,
+    resource_header: Vec<u8>,
+    scope_header: Vec<u8>,
+    /// Numbers of the entries that the pass is in, counted from 1.
+    resource: usize,
+    scope: usize,
+    open: Open,
+    parts: Vec<Part>,
+    /// Bytes that copies of headers may still take.
+    copies_left: Option<usize>,
+}
+
+/// The part that is being written, and the numbers of the entries that are open in it.
+#[derive(Default)]
+struct Open {
+    group: Group,
+    items: usize,
+    resource: usize,
+    scope: usize,
+}
+
+impl Cutter {
+    fn run(&mut self, signal: Signal, request: &[u8]) {
+        copy_but(&mut self.request_header, request, 1);
+        for resource in messages(request, 1) {
+            copy_but(&mut self.resource_header, resource, 2);
+            self.resource += 1;
+            for scope in messages(resource, 2) {
+                copy_but(&mut self.scope_header, scope, 2);
+                self.scope += 1;
+                for field in Fields::new(scope) {
+                    let Some(record) = field.message(2) else {
+                        continue;
+                    };
+                    match signal {
+                        Signal::Metrics => self.metric(field.raw(), record),
+                        Signal::Traces | Signal::Logs => self.add(field.raw(), 1),
+                    }
+                }
+            }
+        }
+        self.close();
+    }
+
+    /// What headers would be written in front of a record.
+    fn headers(&self, resource: usize, scope: usize) -> usize {
+        let mut bytes = 0;
+        if resource == 0 {
+            bytes += self.request_header.len();
+        }
+        if resource != self.resource {
+            bytes += self.resource_header.len() + KEY_AND_LENGTH;
+        }
+        if scope != self.scope {
+            bytes += self.scope_header.len() + KEY_AND_LENGTH;
+        }
+        bytes
+    }
+
+    /// Writes a record field, in the open part if it fits there.
+    fn add(&mut self, field: &[u8], items: usize) {
+        let (resource, scope, filled) = (self.open.resource, self.open.scope, self.open.items);
+        // The entries that are open have lengths that may still grow.
+        let written = self.open.group.out().len() + 2 * KEY_AND_LENGTH;
+        let mut headers = self.headers(resource, scope);
+        let is_over =
+            filled + items > self.most.items || written + headers + field.len() > self.most.bytes;
+        // A metric without data points begins no part: there would be nothing to count in it.
+        if is_over && filled > 0 && items > 0 {
+            self.close();
+            headers = self.headers(0, 0);
+        }
+        self.copies_left = self.copies_left.and_then(|left| left.checked_sub(headers));
+        if self.copies_left.is_none() {
+            return;
+        }
+        let open = &mut self.open;
+        if open.resource == 0 {
+            open.group = Group::with_capacity(self.room);
+            open.group.out().extend_from_slice(&self.request_header);
+        }
+        if open.resource != self.resource {
+            open.resource = self.resource;
+            open.group.enter_resource(&self.resource_header);
+        }
+        if open.scope != self.scope {
+            open.scope = self.scope;
+            open.group.enter_scope(&self.scope_header);
+        }
+        open.group.out().extend_from_slice(field);
+        open.items += items;
+    }
+
+    /// Writes a metric: whole if it fits into one part, else as several with some of its points each.
+    fn metric(&mut self, field: &[u8], metric: &[u8]) {
+        let items = points(metric);
+        let alone = self.headers(0, 0) + 2 * KEY_AND_LENGTH;
+        let fits = items <= self.most.items && alone + field.len() <= self.most.bytes;
+        if fits || items < 2 {
+            return self.add(field, items);
+        }
+        let Some(whole) = Metric::read(metric) else {
+            return self.add(field, items);
+        };
+        let headers = whole.header.len() + whole.data_header.len() + 3 * KEY_AND_LENGTH;
+        let room = self.most.bytes.saturating_sub(alone + headers);
+        let mut some = Vec::new();
+        let mut count = 0;
+        for point in whole.points(metric) {
+            if count > 0 && (count == self.most.items.max(1) || some.len() + point.len() > room) {
+                self.piece(&whole, &some, count);
+                some.clear();
+                count = 0;
+            }
+            some.extend_from_slice(point);
+            count += 1;
+        }
+        self.piece(&whole, &some, count);
+    }
+
+    fn piece(&mut self, whole: &Metric, points: &[u8], items: usize) {
+        let copies = whole.header.len() + whole.data_header.len();
+        self.copies_left = self.copies_left.and_then(|left| left.checked_sub(copies));
+        let mut field = Vec::with_capacity(copies + points.len() + 3 * KEY_AND_LENGTH);
+        let prefix = prefix::begin(&mut field, 2, points.len());
+        field.extend_from_slice(&whole.header);
+        write_key(
+            &mut field,
+            whole.kind,
+            whole.data_header.len() + points.len(),
+        );
+        field.extend_from_slice(&whole.data_header);
+        field.extend_from_slice(points);
+        prefix::end(&mut field, prefix);
+        self.add(&field, items);
+    }
+
+    fn close(&mut self) {
+        let Open {
+            group,
+            items,
+            resource,
+            ..
+        } = mem::take(&mut self.open);
+        if resource != 0 {
+            self.parts.push(Part {
+                shard: self.parts.len(),
+                bytes: group.finish(),
+                items,
+            });
+        }
+    }
+}
+
+/// A metric without its points.
+struct Metric {
+    /// The fields beside its data.
+    header: Vec<u8>,
+    /// The number of the fields that have its data: what kind of metric it is.
+    kind: u32,
+    /// So many fields of data stand before them, and are replaced.
+    replaced: usize,
+    /// The fields of the data beside the points.
+    data_header: Vec<u8>,
+}
+
+impl Metric {
+    /// None without data.
+    fn read(metric: &[u8]) -> Option<Self> {
+        let mut header = Vec::new();
+        let mut data_header = Vec::new();
+        let (mut kind, mut replaced, mut data) = (0, 0, 0);
+        for field in Fields::new(metric) {
+            if !is_data(field.number) {
+                header.extend_from_slice(field.raw());
+                continue;
+            }
+            // A later kind replaces an earlier one, and more of the same kind is merged.
+            if kind != field.number {
+                kind = field.number;
+                replaced = data;
+                data_header.clear();
+            }
+            data += 1;
+            let others = Fields::new(field.bytes()).filter(|field| field.message(1).is_none());
+            others.for_each(|field| data_header.extend_from_slice(field.raw()));
+        }
+        (kind != 0).then_some(Self {
+            header,
+            kind,
+            replaced,
+            data_header,
+        })
+    }
+
+    /// Its points, each with its key and length.
+    fn points<'a>(&self, metric: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let data = Fields::new(metric).filter(|field| is_data(field.number));
+        data.skip(self.replaced)
+            .flat_map(|field| Fields::new(field.bytes()))
+            .filter_map(|field| field.message(1).map(|_| field.raw()))
+    }
+}
