@@ -9,21 +9,24 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use spandrel_wire::Signal;
+use spandrel_wire::{Most, Signal};
 use tokio::time::{Instant, timeout_at};
 
 pub(crate) use self::request::Request;
 use crate::batch::Batch;
-use crate::queue::{Permit, Queue, Queued};
+use crate::queue::{Permit, Queue, Queued, Sizer};
 
 /// When a gathered request goes out, under the Collector's `sending_queue::batch` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatcherConfig {
     /// The longest wait for `min_size`, from the first batch on.
     pub flush_timeout: Duration,
-    /// Goes out as soon as it has this many items.
+    /// How both sizes are measured.
+    pub sizer: Sizer,
+    /// Goes out as soon as it is as large.
     pub min_size: usize,
-    /// Never has more items than this; zero for no limit.
+    /// Never larger, also when one client's request is: that is cut. Zero for no limit. A single item
+    /// that is longer goes out alone.
     pub max_size: usize,
 }
 
@@ -31,6 +34,7 @@ impl Default for BatcherConfig {
     fn default() -> Self {
         Self {
             flush_timeout: Duration::from_millis(200),
+            sizer: Sizer::Items,
             min_size: 8192,
             max_size: 0,
         }
@@ -41,8 +45,7 @@ impl Default for BatcherConfig {
 /// nothing more by growing, far below the 64 MiB that OTLP servers take.
 const MAX_MERGED_BYTES: usize = 16 << 20;
 
-/// No request goes out longer, if it can be cut: half of what OTLP servers take (64 MiB), because
-/// cutting by items hits a size only roughly.
+/// No request goes out longer, if it can be cut: half of what OTLP servers take (64 MiB).
 const MAX_SENT_BYTES: usize = 32 << 20;
 
 /// One request that is ready to go out.
@@ -96,8 +99,14 @@ impl Batcher {
         }
     }
 
-    /// The next request, or none when the queue is closed and everything has been handed out.
-    pub(crate) async fn gather(&mut self, queue: &Queue) -> Option<Gathered> {
+    /// The next request, or none when the queue is closed and everything has been handed out. It is
+    /// not longer than `most_bytes`, which the backend takes, unless it is one item; asked once there
+    /// is something, for what is known of the backend changes while nothing comes.
+    pub(crate) async fn gather(
+        &mut self,
+        queue: &Queue,
+        most_bytes: impl Fn() -> usize,
+    ) -> Option<Gathered> {
         if let Some(part) = self.cut.pop_front() {
             return Some(part);
         }
@@ -105,12 +114,14 @@ impl Batcher {
             Some(queued) => queued,
             None => queue.pop().await?,
         };
-        let (gathered, max_size) = match self.config.clone() {
-            Some(config) => (self.merge(first, queue, &config).await?, config.max_size),
-            None => (Gathered::from(first), 0),
+        let config = self.config.clone();
+        let most = most(config.as_ref(), most_bytes());
+        let gathered = match &config {
+            Some(config) => self.merge(first, queue, config, most).await?,
+            None => Gathered::from(first),
         };
-        let most = most_items(&gathered.request, max_size);
-        if gathered.request.items() > most as u64 {
+        let request = &gathered.request;
+        if request.items() > most.items as u64 || request.bytes().len() > most.bytes {
             self.cut = cut(self.signal, gathered, most);
             return self.cut.pop_front();
         }
@@ -122,19 +133,25 @@ impl Batcher {
         first: Queued,
         queue: &Queue,
         config: &BatcherConfig,
+        most: Most,
     ) -> Option<Gathered> {
         let deadline = Instant::now() + config.flush_timeout;
-        let (mut items, mut size) = (first.batch.items(), first.batch.bytes.len());
+        let most_bytes = most.bytes.min(MAX_MERGED_BYTES);
+        let (mut items, mut bytes) = (first.batch.items(), first.batch.bytes.len());
         let mut all = vec![Gathered::from(first)];
-        while items < config.min_size as u64 && size < MAX_MERGED_BYTES {
+        let is_full = |requests: usize, items: u64, bytes: usize| match config.sizer {
+            Sizer::Requests => requests >= config.min_size,
+            Sizer::Items => items >= config.min_size as u64,
+            Sizer::Bytes => bytes >= config.min_size,
+        };
+        while !is_full(all.len(), items, bytes) && bytes < most_bytes {
             // A closed queue ends the wait, and so does the timeout: then what is here goes out.
             let Ok(Some(queued)) = timeout_at(deadline, queue.pop()).await else {
                 break;
             };
             items += queued.batch.items();
-            size += queued.batch.bytes.len();
-            let over = config.max_size > 0 && items > config.max_size as u64;
-            if over || size > MAX_MERGED_BYTES {
+            bytes += queued.batch.bytes.len();
+            if items > most.items as u64 || bytes > most_bytes {
                 self.next = Some(queued);
                 break;
             }
@@ -144,23 +161,29 @@ impl Batcher {
     }
 }
 
-/// How many items a request like this may have: `max_size`, and less when it would be too long.
-fn most_items(request: &Request, max_size: usize) -> usize {
-    let items = usize::try_from(request.items()).unwrap_or(usize::MAX);
-    let by_size = if max_size == 0 { usize::MAX } else { max_size };
-    let by_bytes = match request.bytes().len().div_ceil(MAX_SENT_BYTES) {
-        0 | 1 => usize::MAX,
-        pieces => items.div_ceil(pieces),
+/// How much a request may have.
+fn most(config: Option<&BatcherConfig>, most_bytes: usize) -> Most {
+    let mut most = Most {
+        items: usize::MAX,
+        bytes: most_bytes.min(MAX_SENT_BYTES),
     };
-    by_size.min(by_bytes).max(1)
+    match config.filter(|config| config.max_size > 0) {
+        Some(config) if config.sizer == Sizer::Items => most.items = config.max_size,
+        Some(config) if config.sizer == Sizer::Bytes => {
+            most.bytes = most.bytes.min(config.max_size);
+        }
+        _ => {}
+    }
+    most
 }
 
-/// Cuts a request into pieces of at most `max_size` items (a single metric may have more). One whose
-/// resources are too large to repeat in each piece goes out whole.
-fn cut(signal: Signal, gathered: Gathered, max_size: usize) -> VecDeque<Gathered> {
+/// Cuts a request into pieces. One whose resources are too large to repeat in each piece goes out
+/// whole.
+fn cut(signal: Signal, gathered: Gathered, most: Most) -> VecDeque<Gathered> {
     let Gathered { request, permits } = gathered;
     let Batch { bytes, mut tally } = request.into_batch();
-    let Some(parts) = spandrel_wire::split_by_size(signal, &bytes, max_size) else {
+    let parts = spandrel_wire::cut(signal, &bytes, most);
+    let Some(parts) = parts.filter(|parts| !parts.is_empty()) else {
         tracing::warn!(
             items = tally.items(),
             bytes = bytes.len(),

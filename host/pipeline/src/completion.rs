@@ -97,11 +97,6 @@ impl Guard {
         Arc::as_ptr(&self.0).addr()
     }
 
-    /// Whether it is several guards as one.
-    pub(crate) fn is_folded(&self) -> bool {
-        matches!(self.0.listener, Listener::All(_))
-    }
-
     /// Whether both are of the same batch.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

@@ -10,6 +10,7 @@
 
 mod attempt;
 mod consumer;
+mod known;
 mod leaving;
 mod outlets;
 mod spill;

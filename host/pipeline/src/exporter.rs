@@ -41,6 +41,11 @@ pub enum Refuses {
     /// This batch: without what is at fault in it, or in smaller parts, it may be taken. Also when
     /// nobody can tell.
     Batch,
+    /// This batch, because it is too long: in smaller parts it is taken.
+    Size {
+        /// The longest request that is taken, in bytes before compression, if it was said.
+        limit: Option<usize>,
+    },
     /// Whatever is sent, so that parts of the batch need no attempts: the credentials or the address
     /// are wrong, for example.
     Everything,
@@ -51,6 +56,12 @@ pub enum Refuses {
 pub trait Exporter: Send + Sync + fmt::Debug {
     /// One attempt to send one valid OTLP request.
     fn export(&self, signal: Signal, batch: Bytes) -> BoxFuture<'_, Outcome>;
+
+    /// Looks whether what it writes to is still where its name leads, and goes there if not: an
+    /// operator has put files aside and says so (SIGHUP).
+    fn reopen(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     /// Writes out what the exporter itself holds (files); called after the last attempt of each pipeline
     /// that has it, and of each that has it no more or with other settings.

@@ -4,7 +4,7 @@
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
-use spandrel_wire::Signal;
+use spandrel_wire::{Most, Signal};
 
 use crate::batch::Batch;
 use crate::ledger::{End, Tally};
@@ -96,30 +96,56 @@ impl Request {
         self.into_batch().tally.spill();
     }
 
-    /// Cuts off its second half, between two of its batches. Where they are not known any more (it was
-    /// in a log, or cut before), between two resources, which are never of two batches. Nothing is
-    /// copied. None when it came as one batch, or is one resource; nor when a stage held it of several,
-    /// and nothing waits for those (no journal, an OK from the queue), so that they are not known.
-    pub(crate) fn halve(&mut self, signal: Signal) -> Option<Self> {
+    /// Cuts it into halves, of which this keeps the first: between two of its batches; where they are
+    /// not known (it came as one, was in a log, or was cut before), between two resources; else between
+    /// two items, which copies it and may leave more than two parts. Returns the others, in order; none
+    /// when it is one item, or when its resources are too large to repeat.
+    pub(crate) fn halve(&mut self, signal: Signal) -> Vec<Self> {
         let mut rest = self.others.split_off(self.others.len() / 2).into_iter();
         if let Some(first) = rest.next() {
             let sizes = self.others.iter().map(|part| part.size);
             let bytes = self.bytes.split_off(self.first.size + sizes.sum::<usize>());
             let others = rest.collect();
-            return Some(Self {
+            return vec![Self {
                 bytes,
                 first,
                 others,
-            });
+            }];
         }
-        let at = spandrel_wire::middle(&self.bytes).filter(|_| self.first.tally.is_of_many())?;
-        let bytes = self.bytes.split_off(at);
-        self.first.size = at;
-        let items = spandrel_wire::count(signal, &self.bytes);
+        if let Some(at) = spandrel_wire::middle(&self.bytes) {
+            let rest = self.bytes.split_off(at);
+            let items = spandrel_wire::count(signal, &self.bytes);
+            return vec![self.cut_off(items, rest)];
+        }
+        let items = usize::try_from(self.items()).unwrap_or(usize::MAX);
+        let most = Most {
+            items: items.div_ceil(2),
+            bytes: usize::MAX,
+        };
+        let parts = spandrel_wire::cut(signal, &self.bytes, most);
+        let mut parts = parts.unwrap_or_default().into_iter();
+        // One item has no halves.
+        let Some(first) = parts.next().filter(|_| parts.len() > 0) else {
+            return Vec::new();
+        };
+        let (mut items, mut halves) = (first.items, Vec::with_capacity(parts.len()));
+        self.bytes = Bytes::from(first.bytes);
+        for part in parts {
+            let last = halves.last_mut().unwrap_or(&mut *self);
+            let half = last.cut_off(items, Bytes::from(part.bytes));
+            halves.push(half);
+            items = part.items;
+        }
+        halves
+    }
+
+    /// Keeps so many items, of those in its bytes now, and leaves the others to these bytes.
+    fn cut_off(&mut self, items: usize, bytes: Bytes) -> Self {
+        self.first.size = self.bytes.len();
         let items = u64::try_from(items).unwrap_or(u64::MAX);
         let first = self.first.tally.split(items);
         let tally = std::mem::replace(&mut self.first.tally, first);
-        Some(Self::from(Batch { bytes, tally }))
+        Self::from(Batch { bytes, tally })
     }
 
     fn tallies(&self) -> impl Iterator<Item = &Tally> {

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::ExporterSpec;
+use super::known::Known;
 use super::leaving::Leaving;
 use super::spill::Spill;
 use crate::backoff::Backoff;
@@ -27,6 +28,7 @@ pub(super) struct Delivery {
     pub(super) ledger: Arc<Ledger>,
     pub(super) column: usize,
     pub(super) spec: Arc<ExporterSpec>,
+    pub(super) known: Arc<Known>,
     pub(super) drain: watch::Receiver<bool>,
     /// In a durable pipeline.
     pub(super) detour: Option<Detour>,
@@ -44,6 +46,10 @@ pub(super) struct Detour {
 /// of never having merged them, and a backend that refuses everything has no more to bear than that.
 const MOST_REFUSALS: usize = 256;
 
+/// As many when the backend took no part of the request before: it is not the data then. Enough to
+/// find out that it takes a part of this one.
+const FEW_REFUSALS: usize = 16;
+
 /// How sending a request ended.
 enum Sending {
     Ended(End),
@@ -54,9 +60,9 @@ enum Sending {
 }
 
 impl Delivery {
-    /// Sends until the backend has it, refuses it for good, or time is up. A request that was merged
-    /// and is refused is taken apart, so that only what is at fault is lost. Cancelled, it leaves the
-    /// items abandoned.
+    /// Sends until the backend has it, refuses it for good, or time is up. A request that is refused
+    /// is taken apart, so that only what is at fault is lost; one that is longer than the backend is
+    /// known to take is so before it is sent. Cancelled, it leaves the items abandoned.
     pub(super) async fn run(mut self, gathered: Gathered) {
         // The room in the queue is given back when this ends, however it ends.
         let Gathered { request, permits } = gathered;
@@ -67,6 +73,16 @@ impl Delivery {
         // The largest parts first: if time is up, or refusals are too many, little is left of each.
         let mut parts = VecDeque::from([request]);
         while let Some(mut request) = parts.pop_front() {
+            if request.bytes().len() > self.known.most_bytes() {
+                let rest = request.halve(self.signal);
+                if !rest.is_empty() {
+                    rest.into_iter()
+                        .rev()
+                        .for_each(|part| parts.push_front(part));
+                    parts.push_front(request);
+                    continue;
+                }
+            }
             match self.send(&request, &mut backoff).await {
                 Sending::Ended(end) => {
                     // The backend answers, so the next part has all the time that any request has.
@@ -74,17 +90,14 @@ impl Delivery {
                     // a backend that is gone takes `max_elapsed_time`, not that for each part.
                     if matches!(end, End::Sent { .. }) {
                         backoff = anew();
+                        lost.is_all = false;
+                        self.known.took(request.bytes().len());
                     }
                     request.settle(end);
                 }
                 Sending::Refused(refuses, error) => {
-                    let may_halve = refuses == Refuses::Batch && lost.refusals < MOST_REFUSALS;
-                    lost.refusals += 1;
                     backoff = anew();
-                    match may_halve.then(|| request.halve(self.signal)).flatten() {
-                        Some(rest) => parts.extend([request, rest]),
-                        None => lost.add(request, error),
-                    }
+                    parts.extend(self.refused(request, refuses, error, &mut lost));
                 }
                 Sending::GivesWay => {
                     parts.push_front(request);
@@ -92,8 +105,44 @@ impl Delivery {
                 }
             }
         }
+        if lost.is_all && lost.refusals > FEW_REFUSALS {
+            self.known.refused_all();
+        }
         lost.tell(&self.spec.name);
         self.give_way(parts, permits);
+    }
+
+    /// What is to be sent of a request that was refused for good: its parts, or nothing.
+    fn refused(
+        &self,
+        mut request: Request,
+        refuses: Refuses,
+        error: String,
+        lost: &mut Lost,
+    ) -> Vec<Request> {
+        if let Refuses::Size { limit } = refuses {
+            self.known.refused(request.bytes().len(), limit, &error);
+        }
+        let is_hopeless = lost.is_all && self.known.refuses_all();
+        let most = if is_hopeless {
+            FEW_REFUSALS
+        } else {
+            MOST_REFUSALS
+        };
+        let may_halve = refuses != Refuses::Everything && lost.refusals < most;
+        lost.refusals += 1;
+        let rest = match may_halve {
+            true => request.halve(self.signal),
+            false => Vec::new(),
+        };
+        if rest.is_empty() {
+            let is_size = matches!(refuses, Refuses::Size { .. }) && may_halve;
+            lost.add(request, is_size, error);
+            return rest;
+        }
+        let mut parts = vec![request];
+        parts.extend(rest);
+        parts
     }
 
     /// Sends until it has ended. What has no items is not sent.
@@ -216,36 +265,72 @@ impl Delivery {
 }
 
 /// What of one request was refused for good.
-#[derive(Default)]
 struct Lost {
     refusals: usize,
+    /// Nothing of it was taken.
+    is_all: bool,
     items: u64,
     error: String,
+    /// Of these, items that are too long alone, and the longest of them in bytes.
+    too_large: u64,
+    longest: usize,
+}
+
+impl Default for Lost {
+    fn default() -> Self {
+        Self {
+            refusals: 0,
+            is_all: true,
+            items: 0,
+            error: String::new(),
+            too_large: 0,
+            longest: 0,
+        }
+    }
 }
 
 impl Lost {
-    fn add(&mut self, request: Request, error: String) {
-        self.items += request.items();
+    fn add(&mut self, request: Request, is_too_long: bool, error: String) {
+        let items = request.items();
+        self.items += items;
         self.error = error;
-        request.settle(End::Failed);
+        if is_too_long {
+            self.too_large += items;
+            self.longest = self.longest.max(request.bytes().len());
+            request.settle(End::TooLarge);
+        } else {
+            request.settle(End::Failed);
+        }
     }
 
-    /// One line, in however many parts it was refused.
+    /// A line or two, in however many parts it was refused.
     fn tell(&self, exporter: &str) {
         let Self {
             refusals,
             items,
             error,
+            too_large,
+            longest,
+            ..
         } = self;
-        if *items > 0 {
+        if *too_large > 0 {
             tracing::error!(
                 exporter,
-                items,
+                items = too_large,
+                max_bytes = longest,
+                error,
+                "items are too long for the backend even alone, given up"
+            );
+        }
+        if items > too_large {
+            tracing::error!(
+                exporter,
+                items = items - too_large,
                 refusals,
                 error,
                 "exporting failed for good, items given up"
             );
-        } else if *refusals > 0 {
+        } else if *refusals > 0 && *items == 0 {
             tracing::info!(
                 exporter,
                 refusals,

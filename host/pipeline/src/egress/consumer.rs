@@ -8,6 +8,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::known::Known;
 use super::leaving::Leaving;
 use super::outlets::Outlet;
 use super::spill::{QUEUE_BYTES, Spill};
@@ -182,11 +183,12 @@ impl Consumer {
     async fn consume(&mut self, attempts: &mut JoinSet<()>) {
         let slots = Arc::new(Semaphore::new(self.spec.queue.num_consumers.max(1)));
         let mut batcher = Batcher::new(self.signal, self.spec.batcher.clone());
+        let known = Arc::new(Known::new(self.spec.name.clone()));
         // A slot is taken before a batch is, so that what cannot go out yet is still in the queue
         // and can still be merged.
         while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
             while attempts.try_join_next().is_some() {}
-            let Some(gathered) = batcher.gather(&self.queue).await else {
+            let Some(gathered) = batcher.gather(&self.queue, || known.most_bytes()).await else {
                 break;
             };
             let delivery = attempt::Delivery {
@@ -194,6 +196,7 @@ impl Consumer {
                 ledger: Arc::clone(&self.ledger),
                 column: self.column,
                 spec: Arc::clone(&self.spec),
+                known: Arc::clone(&known),
                 drain: self.drain.clone(),
                 detour: self.detour.clone(),
             };

@@ -65,6 +65,8 @@ pub struct ExporterBooks {
     pub rejected: u64,
     /// Given up: the backend refused them for good.
     pub failed: u64,
+    /// Of `failed`: each alone is longer than the backend takes.
+    pub too_large: u64,
     /// Given up after `max_elapsed_time` of retries.
     pub expired: u64,
     /// Given up at the drain's deadline.

@@ -161,17 +161,6 @@ impl Tally {
         self.written
     }
 
-    /// Whether they may be of several batches.
-    pub(crate) fn is_of_many(&self) -> bool {
-        // What is in a log was merged on its way there.
-        self.count.on_disk > 0
-            || match self.guards.as_slice() {
-                [] => false,
-                [only] => only.is_folded(),
-                _ => true,
-            }
-    }
-
     /// How many guards it carries.
     #[cfg(test)]
     pub(super) fn guards(&self) -> usize {
@@ -337,7 +326,7 @@ impl Tally {
         match end {
             End::Sent { .. } => {}
             // There is nothing to try again, so nothing keeps their records.
-            End::Failed | End::TooOld => self.guards.iter().for_each(Guard::reject),
+            End::Failed | End::TooLarge | End::TooOld => self.guards.iter().for_each(Guard::reject),
             End::Expired => self.guards.iter().for_each(Guard::fail),
         }
         let Account::Queue(exporter) = from else {
@@ -359,6 +348,10 @@ impl Tally {
                     column.rejected += rejected;
                 }
                 End::Failed => column.failed += items,
+                End::TooLarge => {
+                    column.failed += items;
+                    column.too_large += items;
+                }
                 End::Expired | End::TooOld => column.expired += items,
             }
         });
@@ -372,6 +365,8 @@ pub(crate) enum End {
     Sent { rejected: u64 },
     /// The backend refused them for good.
     Failed,
+    /// The backend refused them for good, because each alone is longer than it takes.
+    TooLarge,
     /// Retries went on for `max_elapsed_time`.
     Expired,
     /// Retries went on until they were older than the journal keeps anything.

@@ -93,6 +93,7 @@ async fn run(seed: u64) {
         flush_timeout: Duration::from_millis(rng.random_range(1..300)),
         min_size: rng.random_range(1..100),
         max_size: [0, 17, 100][rng.random_range(0..3)],
+        ..BatcherConfig::default()
     });
     let stages = (0..rng.random_range(0..4))
         .map(|n| erratic(seed << 8 | n, &mut rng))

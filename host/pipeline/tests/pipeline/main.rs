@@ -33,5 +33,6 @@ mod keeper;
 mod lapses;
 mod redirect;
 mod shadow;
+mod sizes;
 mod swap;
 mod upheaval;

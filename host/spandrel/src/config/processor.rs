@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spandrel_pipeline::batcher::BatcherConfig;
+use spandrel_pipeline::queue::Sizer;
 use spandrel_pipeline::stage::{FaultPolicy, HoldLimits};
 use spandrel_plugin::Limits;
 use spandrel_plugin::probation::ProbationConfig;
@@ -145,6 +146,7 @@ fn read_batch(section: &Section<'_>) -> BatcherConfig {
     }
     BatcherConfig {
         flush_timeout: section.duration("timeout", Duration::from_millis(200)),
+        sizer: Sizer::Items,
         min_size: min_items,
         max_size: max_items,
     }

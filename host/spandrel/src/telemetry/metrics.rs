@@ -210,6 +210,7 @@ fn data_type(signal: Signal) -> &'static str {
 struct Exported {
     sent: u64,
     send_failed: u64,
+    too_large: u64,
     enqueue_failed: u64,
     attempts: u64,
     size: usize,
@@ -227,6 +228,7 @@ fn exporters(text: &mut Text, books: &[(&PipelineSource, Books)]) {
             let sum = sums.entry(key).or_default();
             sum.sent += exporter.sent;
             sum.send_failed += exporter.lost();
+            sum.too_large += exporter.too_large;
             sum.enqueue_failed += exporter.enqueue_failed;
             sum.attempts += exporter.attempts;
             sum.size += fill.size;
@@ -250,6 +252,11 @@ fn exporters(text: &mut Text, books: &[(&PipelineSource, Books)]) {
         text.gauge("otelcol_exporter_queue_size", &labels, sum.size);
         text.gauge("otelcol_exporter_queue_capacity", &labels, sum.capacity);
         text.counter("spandrel_exporter_attempts_total", &labels, sum.attempts);
+        text.counter(
+            "spandrel_exporter_too_large_items_total",
+            &labels,
+            sum.too_large,
+        );
     }
 }
 

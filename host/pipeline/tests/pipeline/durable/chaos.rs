@@ -218,6 +218,7 @@ impl World {
                 flush_timeout: Duration::from_millis(rng.random_range(1..300)),
                 min_size: rng.random_range(1..100),
                 max_size: [0, 17, 100][rng.random_range(0..3)],
+                ..BatcherConfig::default()
             });
             spec
         };

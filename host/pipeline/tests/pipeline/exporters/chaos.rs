@@ -49,6 +49,7 @@ impl Made {
                     flush_timeout: Duration::from_millis(rng.random_range(1..300)),
                     min_size: rng.random_range(1..100),
                     max_size: [0, 17][rng.random_range(0..2)],
+                    ..BatcherConfig::default()
                 });
                 made.push((spec, backend));
             }

@@ -39,37 +39,38 @@ pub(crate) fn read(section: &Section<'_>) -> (QueueConfig, Option<BatcherConfig>
         "storage",
         "remove it, and write `durability: { dir: ... }` at the pipeline: more than the queue is kept then",
     );
-    let batch = section
-        .node("batch")
-        .map(|_| read_batch(&section.section("batch")));
+    let batch = section.node("batch").map(|_| {
+        let is_said = section.has("sizer");
+        read_batch(&section.section("batch"), is_said.then_some(queue.sizer))
+    });
     (queue, batch)
 }
 
-fn read_batch(section: &Section<'_>) -> BatcherConfig {
-    let sizer = section.choice(
-        "sizer",
-        Sizer::Items,
-        &[
-            ("items", Sizer::Items),
-            ("bytes", Sizer::Bytes),
-            ("requests", Sizer::Requests),
-        ],
-    );
-    if sizer != Sizer::Items {
+/// As in the Collector a batch is measured as the queue is, where only that is said.
+fn read_batch(section: &Section<'_>, of_queue: Option<Sizer>) -> BatcherConfig {
+    let default = of_queue.filter(|sizer| *sizer != Sizer::Requests);
+    let sizers = [
+        ("items", Sizer::Items),
+        ("bytes", Sizer::Bytes),
+        ("requests", Sizer::Requests),
+    ];
+    let sizer = section.choice("sizer", default.unwrap_or(Sizer::Items), &sizers);
+    if sizer == Sizer::Requests {
         section.wrong_key(
             "sizer",
-            "batches are sized by their items",
-            "write items, or remove the key",
+            "a batch is one request",
+            "write items or bytes, or remove the key",
         );
     }
     section.not_offered(
         "partition",
         "remove it: batches are not kept apart by metadata",
     );
-    let min_items = section.integer("min_size", 8192, 0..=10_000_000);
-    let max_items = section.integer("max_size", 0, 0..=10_000_000);
-    if max_items != 0 && max_items < min_items {
-        let what = format!("{max_items} is smaller than min_size, which is {min_items}");
+    // Bytes up to 1 GiB, which is more than any backend takes.
+    let min_size = section.integer("min_size", 8192, 0..=1 << 30);
+    let max_size = section.integer("max_size", 0, 0..=1 << 30);
+    if max_size != 0 && max_size < min_size {
+        let what = format!("{max_size} is smaller than min_size, which is {min_size}");
         section.wrong_key(
             "max_size",
             what,
@@ -78,7 +79,8 @@ fn read_batch(section: &Section<'_>) -> BatcherConfig {
     }
     BatcherConfig {
         flush_timeout: section.duration_positive("flush_timeout", Duration::from_millis(200)),
-        min_size: min_items,
-        max_size: max_items,
+        sizer,
+        min_size,
+        max_size,
     }
 }

@@ -1,0 +1,134 @@
+//! What an exporter has learned of its backend: the longest request that it takes, and whether it
+//! takes anything at all.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A limit is learned anew after this time: a backend may have been given a larger one meanwhile. To
+/// find that out costs one refused request.
+const FORGET: Duration = Duration::from_secs(600);
+
+/// No limit below is believed: smaller requests cost more than what is in them.
+const LEAST_BYTES: usize = 16 << 10;
+
+/// See the module. One for each exporter of a pipeline; its attempts share it.
+#[derive(Debug)]
+pub(crate) struct Known {
+    exporter: String,
+    size: Mutex<Size>,
+    refuses_all: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Size {
+    /// The longest request that is sent, in bytes, and until when.
+    most: Option<(usize, Instant)>,
+    /// What was said of it in the log.
+    told: Option<usize>,
+}
+
+impl Known {
+    pub(crate) fn new(exporter: String) -> Self {
+        Self {
+            exporter,
+            size: Mutex::default(),
+            refuses_all: AtomicBool::new(false),
+        }
+    }
+
+    /// The longest request that the backend takes, in bytes, as far as is known.
+    pub(crate) fn most_bytes(&self) -> usize {
+        let mut size = self.size();
+        match size.most {
+            Some((most, until)) if Instant::now() < until => most,
+            Some(_) => {
+                size.most = None;
+                usize::MAX
+            }
+            None => usize::MAX,
+        }
+    }
+
+    /// The backend refused a request of `bytes` as too long, and said what it takes, or not. Without
+    /// a figure, half of what was refused is tried next.
+    pub(super) fn refused(&self, bytes: usize, said: Option<usize>, error: &str) {
+        let most = said.filter(|said| *said < bytes).unwrap_or(bytes / 2);
+        if most < LEAST_BYTES {
+            return;
+        }
+        let mut size = self.size();
+        let now = Instant::now();
+        let before = size.most.filter(|(_, until)| now < *until);
+        // What was sent before the limit was known says nothing new.
+        let most = before.map_or(most, |(before, _)| before.min(most));
+        size.most = Some((most, now + FORGET));
+        if size.told.is_none() {
+            tracing::warn!(
+                exporter = %self.exporter, max_bytes = most, error,
+                "backend refuses requests of this size, larger ones are cut from now on"
+            );
+            size.told = Some(most);
+        } else if before.is_none_or(|(before, _)| before != most) {
+            tracing::debug!(exporter = %self.exporter, max_bytes = most, "requests are cut to this size");
+            size.told = Some(most);
+        }
+    }
+
+    /// The backend took a request of `bytes`.
+    pub(super) fn took(&self, bytes: usize) {
+        if self.refuses_all.load(Ordering::Relaxed) {
+            self.refuses_all.store(false, Ordering::Relaxed);
+        }
+        let mut size = self.size();
+        if size.told.is_some_and(|told| bytes > told) && size.most.is_none() {
+            tracing::info!(exporter = %self.exporter, bytes, "backend takes larger requests again");
+            size.told = None;
+        }
+    }
+
+    /// Whether all parts of the last request that was taken apart were refused: then the next one is
+    /// hardly at fault.
+    pub(super) fn refuses_all(&self) -> bool {
+        self.refuses_all.load(Ordering::Relaxed)
+    }
+
+    /// All parts of a request were refused.
+    pub(super) fn refused_all(&self) {
+        self.refuses_all.store(true, Ordering::Relaxed);
+    }
+
+    fn size(&self) -> MutexGuard<'_, Size> {
+        self.size.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the backend says counts; without a figure halves are tried; a limit is forgotten.
+    #[tokio::test(start_paused = true)]
+    async fn limits_are_learned_and_forgotten() {
+        let known = Known::new("backend".to_owned());
+        assert_eq!(known.most_bytes(), usize::MAX);
+        known.refused(6 << 20, Some(4 << 20), "too long");
+        assert_eq!(known.most_bytes(), 4 << 20);
+        // One that was on its way already.
+        known.refused(9 << 20, None, "too long");
+        assert_eq!(known.most_bytes(), 4 << 20);
+        known.refused(3 << 20, None, "too long");
+        assert_eq!(known.most_bytes(), 3 << 19);
+        // A figure that cannot be right, and a limit for something else than requests.
+        known.refused(1 << 20, Some(2 << 20), "too long");
+        assert_eq!(known.most_bytes(), 1 << 19);
+        known.refused(1 << 19, Some(256), "too long");
+        assert_eq!(known.most_bytes(), 1 << 19);
+        tokio::time::advance(FORGET).await;
+        assert_eq!(known.most_bytes(), usize::MAX);
+        known.took(6 << 20);
+        assert_eq!(known.size().told, None, "the next limit is told");
+    }
+}
