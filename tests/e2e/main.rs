@@ -22,6 +22,7 @@ mod passing;
 mod peers;
 mod python;
 mod reload;
+mod rotation;
 mod secrets;
 mod secured;
 mod sigterm;

@@ -1,8 +1,8 @@
 //! Makes the exporters that pipelines name, each once; each pipeline has its own queue to it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use spandrel_otlp::exporter::{ExporterError, GrpcExporter};
 use spandrel_pipeline::egress::ExporterSpec;
@@ -16,6 +16,9 @@ use crate::config::service::Pipeline;
 use crate::debug::Debug;
 use crate::file::exporter::FileExporter;
 
+/// How long an exporter may take to look for its file.
+const REOPEN: Duration = Duration::from_secs(1);
+
 /// What sends.
 type Sender = Arc<dyn spandrel_pipeline::exporter::Exporter>;
 
@@ -23,9 +26,9 @@ type Sender = Arc<dyn spandrel_pipeline::exporter::Exporter>;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Exporters {
     made: BTreeMap<Id, (Arc<Exporter>, Sender)>,
-    /// Files of exporters that are gone, while what they had in their queues is written: should one
-    /// come back, its lock is still taken.
-    leaving: Vec<(PathBuf, Weak<dyn spandrel_pipeline::exporter::Exporter>)>,
+    /// What writes to files, also for exporters that are gone, while what they had in their queues is
+    /// written: should one come back, its lock is still taken.
+    files: Vec<Weak<FileExporter>>,
 }
 
 impl Exporters {
@@ -37,41 +40,43 @@ impl Exporters {
     /// their connections.
     pub(crate) fn changed(&self, config: &Config) -> Result<Self, StartError> {
         let mut made = BTreeMap::new();
+        let mut files = self.files.clone();
+        files.retain(|file| file.strong_count() > 0);
         for exporter in config.exporters() {
             let known = self.made.get(&exporter.id);
             let known = known.filter(|(settings, _)| settings.kind == exporter.kind);
-            let known = known.map(|(_, sender)| Arc::clone(sender));
-            let sender = match known.or_else(|| self.of_file(exporter)) {
-                Some(sender) => sender,
-                None => make(exporter)?,
+            let sender = match known {
+                Some((_, sender)) => Arc::clone(sender),
+                None => make(exporter, &mut files)?,
             };
             made.insert(exporter.id.clone(), (Arc::clone(exporter), sender));
         }
-        let mut leaving = self.leaving.clone();
-        leaving.retain(|(_, sender)| sender.strong_count() > 0);
-        for (exporter, sender) in self.made.values() {
-            let weak = Arc::downgrade(sender);
-            if let ExporterKind::File(file) = &exporter.kind
-                && !leaving.iter().any(|(_, known)| known.ptr_eq(&weak))
-            {
-                leaving.push((file.path.clone(), weak));
-            }
-        }
-        Ok(Self { made, leaving })
+        Ok(Self { made, files })
     }
 
-    /// Who writes to the exporter's file already, under whatever name: it has the lock.
-    fn of_file(&self, exporter: &Exporter) -> Option<Sender> {
-        let ExporterKind::File(wanted) = &exporter.kind else {
-            return None;
-        };
-        let mut made = self.made.values();
-        let made = made.find_map(|(known, sender)| match &known.kind {
-            ExporterKind::File(file) if file.path == wanted.path => Some(Arc::clone(sender)),
-            _ => None,
-        });
-        let mut leaving = self.leaving.iter().filter(|(path, _)| *path == wanted.path);
-        made.or_else(|| leaving.find_map(|(_, sender)| sender.upgrade()))
+    /// They are in force from now on.
+    pub(crate) fn take_over(&self) {
+        let files: Vec<_> = self.files.iter().filter_map(Weak::upgrade).collect();
+        for (exporter, _) in self.made.values() {
+            if let ExporterKind::File(settings) = &exporter.kind {
+                let file = files.iter().find(|file| file.path() == settings.path);
+                file.inspect(|file| file.rotate_by(settings.rotation.clone()));
+            }
+        }
+    }
+
+    /// An operator may have put files aside.
+    pub(crate) async fn reopen(&self) {
+        for (exporter, sender) in self.made.values() {
+            // A disk that hangs is not waited for: each write looks, too.
+            let reopened = tokio::time::timeout(REOPEN, sender.reopen()).await;
+            if let Ok(Err(error)) = reopened {
+                tracing::error!(
+                    exporter = %exporter.id, error,
+                    "exporter could not open its file again"
+                );
+            }
+        }
     }
 
     /// What one pipeline needs of its exporters.
@@ -90,7 +95,7 @@ impl Exporters {
     }
 }
 
-fn make(exporter: &Exporter) -> Result<Sender, StartError> {
+fn make(exporter: &Exporter, files: &mut Vec<Weak<FileExporter>>) -> Result<Sender, StartError> {
     let id = || exporter.id.to_string();
     match &exporter.kind {
         ExporterKind::OtlpGrpc(settings) => {
@@ -100,13 +105,19 @@ fn make(exporter: &Exporter) -> Result<Sender, StartError> {
         }
         ExporterKind::Debug(verbosity) => Ok(Arc::new(Debug::new(*verbosity))),
         ExporterKind::File(settings) => {
-            let opened = FileExporter::open(&settings.path, settings.append);
-            let sender = opened.map_err(|source| StartError::File {
+            // Who writes to the file already, under whatever name, has the lock.
+            let mut known = files.iter().filter_map(Weak::upgrade);
+            if let Some(known) = known.find(|file| file.path() == settings.path) {
+                return Ok(known);
+            }
+            let opened = FileExporter::open(settings);
+            let sender = Arc::new(opened.map_err(|source| StartError::File {
                 id: id(),
                 path: settings.path.clone(),
                 source,
-            })?;
-            Ok(Arc::new(sender))
+            })?);
+            files.push(Arc::downgrade(&sender));
+            Ok(sender)
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Exporters: `otlp_grpc` (also under its old name `otlp`), `debug`, `file`.
 
+pub mod file;
 pub mod queue;
 pub mod retry;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use spandrel_otlp::compression::Compression;
@@ -13,6 +13,7 @@ use spandrel_pipeline::backoff::RetryConfig;
 use spandrel_pipeline::batcher::BatcherConfig;
 use spandrel_pipeline::queue::QueueConfig;
 
+use self::file::FileExporter;
 use super::auth::Authenticators;
 use super::id::Id;
 use super::net::{read_client_keepalive, read_client_tls};
@@ -62,15 +63,6 @@ pub enum Verbosity {
     Detailed,
 }
 
-/// Writes OTLP/JSON lines.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileExporter {
-    /// The file.
-    pub path: PathBuf,
-    /// Whether lines are added to what the file has, instead of replacing it.
-    pub append: bool,
-}
-
 /// What can be written as an exporter's type.
 pub(crate) const KINDS: &[&str] = &["otlp_grpc", "otlp", "debug", "file"];
 
@@ -94,7 +86,7 @@ pub(crate) fn read(
             RetryConfig::default(),
         ),
         "file" => (
-            ExporterKind::File(read_file(section)?),
+            ExporterKind::File(file::read(section)?),
             RetryConfig::default(),
         ),
         _ => return None,
@@ -240,22 +232,6 @@ fn read_debug(section: &Section<'_>) -> Verbosity {
             ("detailed", Verbosity::Detailed),
         ],
     )
-}
-
-fn read_file(section: &Section<'_>) -> Option<FileExporter> {
-    section.choice("format", (), &[("json", ())]);
-    section.not_offered(
-        "rotation",
-        "remove it, and let logrotate or the like do that",
-    );
-    section.not_offered("compression", "remove it");
-    section.ignored(&["flush_interval"]);
-    let append = section.boolean("append", false);
-    section.required("path", "/path/to/traces.jsonl");
-    Some(FileExporter {
-        path: PathBuf::from(section.string("path")?),
-        append,
-    })
 }
 
 #[cfg(test)]

@@ -153,7 +153,10 @@ impl Changer {
                     self.begin_swap(stage.as_str(), request, None, by, None)
                         .await;
                 }
-                Turn::HangUp => self.begin_reload(By::Reload, None).await,
+                Turn::HangUp => {
+                    self.live.exporters.reopen().await;
+                    self.begin_reload(By::Reload, None).await;
+                }
                 Turn::Built(done) => match *done {
                     Done::Swap(asked, built) => self.finish_swap(*asked, *built).await,
                     Done::Reload(reloading, reply, renewed) => {

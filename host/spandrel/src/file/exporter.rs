@@ -1,50 +1,68 @@
 //! The `file` exporter.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Seek as _, SeekFrom, Write as _};
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+mod backups;
+mod output;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use spandrel_pipeline::exporter::{Exporter, Outcome, Refuses};
 use spandrel_wire::Signal;
 
+use self::output::Output;
 use super::json;
+use crate::config::exporter::file::{FileExporter as Settings, Rotation};
 
 /// Appends one line for each batch. A line is there as a whole or not at all.
 #[derive(Debug)]
 pub(crate) struct FileExporter {
-    file: Arc<Mutex<File>>,
+    path: PathBuf,
+    /// Locked while a line is written, which may take as long as the disk likes.
+    output: Arc<Mutex<Output>>,
+    rotation: Arc<Mutex<Option<Rotation>>>,
 }
 
 impl FileExporter {
     /// Opens the file and locks it, so that no two collectors write into one.
-    pub(crate) fn open(path: &Path, append: bool) -> io::Result<Self> {
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)?;
-        file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => io::Error::other(
-                "another process writes to it; stop that one or choose another path",
-            ),
-            TryLockError::Error(error) => error,
-        })?;
-        if append {
-            file.seek(SeekFrom::End(0))?;
-        } else if file.metadata()?.is_file() {
-            file.set_len(0)?;
+    ///
+    /// # Errors
+    /// The file cannot be opened, or another process writes to it.
+    pub(crate) fn open(settings: &Settings) -> io::Result<Self> {
+        let mut output = Output::open(&settings.path)?;
+        match &settings.rotation {
+            Some(rotation) => output.clean_up(rotation),
+            None if settings.append => {}
+            None => output.empty()?,
         }
-        let file = Arc::new(Mutex::new(file));
-        Ok(Self { file })
+        Ok(Self {
+            path: settings.path.clone(),
+            output: Arc::new(Mutex::new(output)),
+            rotation: Arc::new(Mutex::new(settings.rotation.clone())),
+        })
     }
+
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Rotates by these settings from now on.
+    pub(crate) fn rotate_by(&self, rotation: Option<Rotation>) {
+        *lock(&self.rotation) = rotation;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Exporter for FileExporter {
     fn export(&self, signal: Signal, batch: Bytes) -> BoxFuture<'_, Outcome> {
-        let file = Arc::clone(&self.file);
+        let output = Arc::clone(&self.output);
+        let rotation = Arc::clone(&self.rotation);
         let write = move || {
             let line = match json::to_line(signal, &batch) {
                 Ok(line) => line,
@@ -55,13 +73,14 @@ impl Exporter for FileExporter {
                     };
                 }
             };
-            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-            match append(&mut file, &line) {
+            let mut output = lock(&output);
+            let rotation = lock(&rotation).clone();
+            match output.write(&line, rotation.as_ref()) {
                 Ok(()) => Outcome::Sent,
                 // The disk is full, for example: room may come.
                 Err(error) => Outcome::Retry {
                     after: None,
-                    error: format!("cannot write: {error}"),
+                    error: format!("cannot write to {}: {error}", output.path().display()),
                 },
             }
         };
@@ -75,36 +94,25 @@ impl Exporter for FileExporter {
     }
 
     fn flush(&self) -> BoxFuture<'_, Result<(), String>> {
-        let file = Arc::clone(&self.file);
-        let sync = move || {
-            file.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .sync_all()
-        };
+        self.run(Output::sync)
+    }
+
+    fn reopen(&self) -> BoxFuture<'_, Result<(), String>> {
+        self.run(Output::follow)
+    }
+}
+
+impl FileExporter {
+    fn run(
+        &self,
+        work: impl FnOnce(&mut Output) -> io::Result<()> + Send + 'static,
+    ) -> BoxFuture<'_, Result<(), String>> {
+        let output = Arc::clone(&self.output);
         Box::pin(async move {
-            match tokio::task::spawn_blocking(sync).await {
-                Ok(Ok(())) => Ok(()),
-                // A pipe or a terminal has nothing to sync.
-                Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-                Ok(Err(error)) => Err(error.to_string()),
+            match tokio::task::spawn_blocking(move || work(&mut lock(&output))).await {
+                Ok(done) => done.map_err(|error| error.to_string()),
                 Err(error) => Err(error.to_string()),
             }
         })
     }
-}
-
-/// Writes the line, or takes back what was written of it.
-fn append(file: &mut File, line: &[u8]) -> io::Result<()> {
-    let is_file = file.metadata()?.is_file();
-    let before = if is_file {
-        Some(file.stream_position()?)
-    } else {
-        None
-    };
-    let written = file.write_all(line);
-    if let (Err(_), Some(before)) = (&written, before) {
-        file.set_len(before)?;
-        file.seek(SeekFrom::Start(before))?;
-    }
-    written
 }

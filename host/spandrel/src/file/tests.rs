@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::exporter::FileExporter;
 use super::json;
 use super::receiver::FileReceiver;
+use crate::config::exporter::file::FileExporter as Settings;
 
 fn batch(name: &str) -> Bytes {
     let value = Some(AnyValue {
@@ -43,6 +44,14 @@ fn batch(name: &str) -> Bytes {
     ExportTraceServiceRequest { resource_spans }
         .encode_to_vec()
         .into()
+}
+
+fn settings(path: &std::path::Path, append: bool) -> Settings {
+    Settings {
+        path: path.to_owned(),
+        append,
+        rotation: None,
+    }
 }
 
 /// Refuses the first offer, as a full pipeline does, and keeps the rest.
@@ -77,7 +86,7 @@ impl Ingress for Taken {
 async fn what_is_written_can_be_replayed() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("traces.jsonl");
-    let exporter = FileExporter::open(&path, false).expect("the file opens");
+    let exporter = FileExporter::open(&settings(&path, false)).expect("the file opens");
     for name in ["first", "second"] {
         let outcome = exporter.export(Signal::Traces, batch(name)).await;
         assert!(matches!(outcome, Outcome::Sent), "{outcome:?}");
@@ -98,8 +107,8 @@ async fn a_file_has_one_writer() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("traces.jsonl");
     std::fs::write(&path, "{}\n").expect("written");
-    let first = FileExporter::open(&path, true).expect("the file opens");
-    let second = FileExporter::open(&path, true).expect_err("the file has a writer");
+    let first = FileExporter::open(&settings(&path, true)).expect("the file opens");
+    let second = FileExporter::open(&settings(&path, true)).expect_err("the file has a writer");
     assert!(
         second.to_string().contains("another process writes to it"),
         "{second}"

@@ -158,6 +158,7 @@ impl Live {
             self.pipelines.push(running);
         }
         self.exporters = exporters;
+        self.exporters.take_over();
         for receiver in &receivers {
             receiver.connect(&config, &self.pipelines);
         }

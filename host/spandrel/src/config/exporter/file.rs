@@ -1,0 +1,59 @@
+//! `file`: where lines go, and when the file is put aside.
+
+use std::path::PathBuf;
+
+use crate::config::section::Section;
+
+/// Writes OTLP/JSON lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileExporter {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether lines are added to what the file has, instead of replacing it at the start. With
+    /// rotation they always are, as in the Collector.
+    pub append: bool,
+    /// When the file is put aside for a new one; none for never.
+    pub rotation: Option<Rotation>,
+}
+
+/// When a file is put aside, under the Collector's names and with its defaults.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// No file becomes longer, in bytes, unless one line is.
+    pub max_bytes: u64,
+    /// Files that were put aside longer ago are removed; 0 for none.
+    pub max_days: u64,
+    /// So many of them stay; 0 for all.
+    pub max_backups: usize,
+}
+
+pub(crate) fn read(section: &Section<'_>) -> Option<FileExporter> {
+    section.choice("format", (), &[("json", ())]);
+    section.not_offered("compression", "remove it");
+    section.ignored(&["flush_interval"]);
+    let append = section.boolean("append", false);
+    let rotation = section
+        .node("rotation")
+        .map(|_| read_rotation(&section.section("rotation")));
+    section.required("path", "/path/to/traces.jsonl");
+    Some(FileExporter {
+        path: PathBuf::from(section.string("path")?),
+        append,
+        rotation,
+    })
+}
+
+fn read_rotation(section: &Section<'_>) -> Rotation {
+    if section.boolean("localtime", false) {
+        section.wrong_key(
+            "localtime",
+            "not offered: the names of backups have the time in UTC",
+            "remove it",
+        );
+    }
+    Rotation {
+        max_bytes: section.integer("max_megabytes", 100, 1..=1 << 20) << 20,
+        max_days: section.integer("max_days", 0, 0..=100_000),
+        max_backups: section.integer("max_backups", 100, 0..=1 << 20),
+    }
+}
