@@ -57,6 +57,8 @@ pub enum Mood {
 pub struct Backend {
     address: SocketAddr,
     service: Arc<Service>,
+    /// The longest request that it takes, in bytes.
+    longest: usize,
     threads: Option<Runtime>,
 }
 
@@ -66,10 +68,19 @@ impl Backend {
     /// # Errors
     /// When there is no port.
     pub async fn start() -> Result<Self> {
+        Self::start_with(usize::MAX).await
+    }
+
+    /// The same, but it takes requests of at most so many bytes. gRPC's default is 4 MiB.
+    ///
+    /// # Errors
+    /// When there is no port.
+    pub async fn start_with(longest: usize) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let mut backend = Self {
             address: listener.local_addr()?,
             service: Arc::new(Service::default()),
+            longest,
             threads: None,
         };
         backend.serve(listener.into_std()?)?;
@@ -146,7 +157,7 @@ impl Backend {
                 $server::from_arc(self.service.clone())
                     .accept_compressed(CompressionEncoding::Gzip)
                     .accept_compressed(CompressionEncoding::Zstd)
-                    .max_decoding_message_size(usize::MAX)
+                    .max_decoding_message_size(self.longest)
             };
         }
         let server = Server::builder()

@@ -15,6 +15,7 @@ pub mod bomb;
 pub mod client;
 pub mod collector;
 pub mod config;
+pub mod firewall;
 pub mod ledger;
 pub mod log;
 pub mod metrics;

@@ -5,9 +5,11 @@
 
 mod backend;
 mod sender;
+mod size;
 
 pub(crate) use backend::{not_grpc, outcome};
 pub(crate) use sender::{Unread, denied, partial_success, refused, unread};
+pub(crate) use size::Length;
 
 /// gRPC messages travel in one header; OTLP wants them short.
 const LONGEST_MESSAGE: usize = 512;

@@ -1,70 +1,51 @@
-//! The connection to the backend, by the Collector's rules for endpoints and TLS.
-
-use std::sync::Arc;
+//! Where the backend is, by the Collector's rules for endpoints and TLS.
 
 use http::Uri;
 use http::uri::{Authority, Scheme};
-use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::pki_types::ServerName;
-use tonic::transport::{Channel, Endpoint};
-use tower::service_fn;
 
-use super::tls::Connector;
+use super::connection::Connector;
+use super::pool::Target;
+use super::tls::Tls;
 use super::{ExporterConfig, ExporterError};
 
-/// Attempts that may wait for the connection; the pipeline has its own limit, far below.
-const WAITING_ATTEMPTS: usize = 1024;
-
-/// The endpoint as it is shown, and its connection, which is made on first use.
-pub(crate) fn connect_lazily(config: &ExporterConfig) -> Result<(String, Channel), ExporterError> {
+/// Where to send, how to connect to it, and what requests say that they want to reach.
+pub(crate) fn read(config: &ExporterConfig) -> Result<(Target, Connector, Uri), ExporterError> {
     let bad_endpoint = || ExporterError::Endpoint {
         endpoint: config.endpoint.clone(),
     };
     let uri = uri(&config.endpoint, config.tls.insecure).ok_or_else(bad_endpoint)?;
     let shown = uri.to_string().trim_end_matches('/').to_owned();
-    let connection = |source| ExporterError::Connection {
-        endpoint: config.endpoint.clone(),
-        source,
-    };
     let origin = origin(config, &uri)?;
-    let secure = uri.scheme() == Some(&Scheme::HTTPS);
-    // TLS is our connector's: tonic is told of a plain connection.
-    let endpoint = with_scheme(&uri, Scheme::HTTP).ok_or_else(bad_endpoint)?;
-    let mut endpoint = Endpoint::from(endpoint)
-        .origin(origin.clone())
-        .user_agent(config.user_agent.clone())
-        .map_err(connection)?
-        .connect_timeout(config.timeout)
-        .buffer_size(WAITING_ATTEMPTS);
-    if let Some(keepalive) = config.keepalive {
-        endpoint = endpoint
-            .http2_keep_alive_interval(keepalive.time)
-            .keep_alive_timeout(keepalive.timeout)
-            .keep_alive_while_idle(keepalive.permit_without_stream);
-    }
-    if !secure {
-        return Ok((shown, endpoint.connect_lazy()));
-    }
-    if config.tls.cert_file.is_some() != config.tls.key_file.is_some() {
-        let message = "`cert_file` and `key_file` are needed together";
-        return Err(ExporterError::TlsSettings(message));
-    }
-    let connector = Connector::new(&config.tls, tcp(config), name(config, &origin)?, &shown)?;
-    let connector = Arc::new(connector);
-    let connect = service_fn(move |mut uri: Uri| {
-        let connector = Arc::clone(&connector);
-        // Without a port, TLS has another one than plain text.
-        uri = with_port(&uri, 443).unwrap_or(uri);
-        async move { connector.connect(uri).await }
-    });
-    Ok((shown, endpoint.connect_with_connector_lazy(connect)))
-}
-
-fn tcp(config: &ExporterConfig) -> HttpConnector {
-    let mut tcp = HttpConnector::new();
-    tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(config.timeout));
-    tcp
+    let is_secure = uri.scheme() == Some(&Scheme::HTTPS);
+    let host = uri.host().unwrap_or_default();
+    let target = Target {
+        host: host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned(),
+        port: uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 }),
+        shown,
+    };
+    let tls = if is_secure {
+        if config.tls.cert_file.is_some() != config.tls.key_file.is_some() {
+            let message = "`cert_file` and `key_file` are needed together";
+            return Err(ExporterError::TlsSettings(message));
+        }
+        Some(Tls::new(
+            &config.tls,
+            name(config, &origin)?,
+            &target.shown,
+        )?)
+    } else {
+        None
+    };
+    let connector = Connector {
+        timeout: config.timeout,
+        keepalive: config.keepalive,
+        tls,
+    };
+    Ok((target, connector, origin))
 }
 
 /// What requests say that they want to reach: as in gRPC, `authority`, or else the name that the
@@ -95,21 +76,6 @@ fn name(config: &ExporterConfig, origin: &Uri) -> Result<ServerName<'static>, Ex
     ServerName::try_from(name.to_owned()).map_err(|_| ExporterError::Authority {
         authority: name.to_owned(),
     })
-}
-
-fn with_scheme(uri: &Uri, scheme: Scheme) -> Option<Uri> {
-    let mut parts = uri.clone().into_parts();
-    parts.scheme = Some(scheme);
-    Uri::from_parts(parts).ok()
-}
-
-fn with_port(uri: &Uri, port: u16) -> Option<Uri> {
-    if uri.port().is_some() {
-        return None;
-    }
-    let mut parts = uri.clone().into_parts();
-    parts.authority = format!("{}:{port}", uri.host()?).parse().ok();
-    Uri::from_parts(parts).ok()
 }
 
 /// A scheme decides by itself; without one it is TLS, unless the config says insecure.

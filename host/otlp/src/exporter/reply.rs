@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use prost::Message;
 use spandrel_pipeline::exporter::{Outcome, Refuses};
-use tonic::body::Body;
 use tonic::{Code, Status};
 
 use crate::prefix::{self, PrefixReader};
-use crate::status;
+use crate::status::{self, Length};
 
 /// The response of every OTLP service: the three differ in the names of their fields only.
 #[derive(Clone, PartialEq, Message)]
@@ -26,18 +26,23 @@ struct PartialSuccess {
     message: String,
 }
 
-/// Reads the answer, of at most `limit` bytes.
-pub(crate) async fn read(response: Response<Body>, endpoint: &str, limit: usize) -> Outcome {
+/// Reads the answer, of at most `limit` bytes, to a request of this length.
+pub(crate) async fn read(
+    response: Response<Incoming>,
+    endpoint: &str,
+    limit: usize,
+    length: Length,
+) -> Outcome {
     let (head, body) = response.into_parts();
     if let Some(status) = Status::from_header_map(&head.headers) {
-        return judge(&status, &Bytes::new(), endpoint);
+        return judge(&status, &Bytes::new(), endpoint, length);
     }
     if head.status != StatusCode::OK {
         return status::not_grpc(head.status, endpoint);
     }
     match collect(body, limit).await {
         Ok((message, trailers)) => match Status::from_header_map(&trailers) {
-            Some(status) => judge(&status, &message, endpoint),
+            Some(status) => judge(&status, &message, endpoint, length),
             None => status::not_grpc(head.status, endpoint),
         },
         Err(outcome) => outcome.into_outcome(endpoint, limit),
@@ -46,7 +51,7 @@ pub(crate) async fn read(response: Response<Body>, endpoint: &str, limit: usize)
 
 enum NoReply {
     TooLong,
-    Lost(Status),
+    Lost(hyper::Error),
 }
 
 impl NoReply {
@@ -57,18 +62,18 @@ impl NoReply {
                 refuses: Refuses::Everything,
                 error: format!("{endpoint} answered with more than {limit} bytes"),
             },
-            Self::Lost(status) => Outcome::Retry {
+            Self::Lost(error) => Outcome::Retry {
                 after: None,
                 error: status::one_line(&format!(
                     "answer of {endpoint} was lost: {}",
-                    status.message()
+                    super::chain(&error)
                 )),
             },
         }
     }
 }
 
-async fn collect(mut body: Body, limit: usize) -> Result<(Bytes, HeaderMap), NoReply> {
+async fn collect(mut body: Incoming, limit: usize) -> Result<(Bytes, HeaderMap), NoReply> {
     let mut wire = Vec::new();
     let mut trailers = HeaderMap::new();
     while let Some(frame) = body.frame().await {
@@ -85,9 +90,9 @@ async fn collect(mut body: Body, limit: usize) -> Result<(Bytes, HeaderMap), NoR
     Ok((Bytes::from(wire), trailers))
 }
 
-fn judge(status: &Status, wire: &Bytes, endpoint: &str) -> Outcome {
+fn judge(status: &Status, wire: &Bytes, endpoint: &str, length: Length) -> Outcome {
     if status.code() != Code::Ok {
-        return status::outcome(status, endpoint);
+        return status::outcome(status, endpoint, length);
     }
     let Some(reply) = decode(wire.clone()) else {
         // The backend has the batch; that it cannot say so clearly is worth a line, not a retry.

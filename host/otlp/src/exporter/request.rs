@@ -4,10 +4,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use spandrel_wire::Signal;
-use tonic::body::Body;
 use tonic::metadata::{Ascii, Binary, MetadataKey, MetadataMap, MetadataValue};
 
 use super::{ExporterConfig, ExporterError};
@@ -34,6 +34,14 @@ pub(crate) fn headers(config: &ExporterConfig) -> Result<HeaderMap, ExporterErro
     if let Some(timeout) = timeout_header(config) {
         headers.insert("grpc-timeout", timeout);
     }
+    let agent = HeaderValue::from_str(&config.user_agent);
+    headers.insert(
+        header::USER_AGENT,
+        agent.map_err(|_| ExporterError::Header {
+            name: header::USER_AGENT.to_string(),
+            reason: "its value has characters outside of visible ASCII",
+        })?,
+    );
     if let Some(encoding) = config.compression.name() {
         headers.insert("grpc-encoding", encoding);
     }
@@ -71,28 +79,55 @@ fn timeout_header(config: &ExporterConfig) -> Option<HeaderValue> {
     HeaderValue::from_maybe_shared(Bytes::from(format!("{millis}m"))).ok()
 }
 
+/// What a request goes to, by signal.
+#[derive(Clone, Debug)]
+pub(crate) struct Paths([Uri; 3]);
+
+impl Paths {
+    pub(crate) fn new(origin: &Uri) -> Self {
+        let path = |signal| {
+            let mut parts = origin.clone().into_parts();
+            parts.path_and_query = Some(PathAndQuery::from_static(method::path(signal)));
+            // An origin has a scheme and a host.
+            Uri::from_parts(parts).unwrap_or_default()
+        };
+        Self([Signal::Traces, Signal::Metrics, Signal::Logs].map(path))
+    }
+
+    fn of(&self, signal: Signal) -> Uri {
+        let [traces, metrics, logs] = &self.0;
+        match signal {
+            Signal::Traces => traces.clone(),
+            Signal::Metrics => metrics.clone(),
+            Signal::Logs => logs.clone(),
+        }
+    }
+}
+
 /// The request; none when the message is longer than its prefix can say.
 pub(crate) fn export(
+    paths: &Paths,
     headers: HeaderMap,
     signal: Signal,
     compression: Compression,
     message: Bytes,
-) -> Option<Request<Body>> {
+) -> Option<Request<Chunks>> {
     let prefix = Prefix {
         compressed: compression != Compression::None,
         length: message.len(),
     };
     let chunks = [Some(prefix.encode()?), Some(message)];
-    let mut request = Request::new(Body::new(Chunks(chunks)));
+    let mut request = Request::new(Chunks(chunks));
     *request.method_mut() = Method::POST;
     *request.version_mut() = Version::HTTP_2;
-    *request.uri_mut() = Uri::from_static(method::path(signal));
+    *request.uri_mut() = paths.of(signal);
     *request.headers_mut() = headers;
     Some(request)
 }
 
 /// The prefix, then the message as it lies.
-struct Chunks([Option<Bytes>; 2]);
+#[derive(Debug)]
+pub(crate) struct Chunks([Option<Bytes>; 2]);
 
 impl HttpBody for Chunks {
     type Data = Bytes;

@@ -1,21 +1,17 @@
 //! TLS of the exporter: rustls with ring. Each connection takes the certificates and authorities
 //! that are in force when it is made.
 
-use std::error::Error;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use http::Uri;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioIo;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tower::ServiceExt;
 
 use super::ClientTls;
 use crate::reread::{FileError, Files, Kind, Reread};
@@ -24,17 +20,23 @@ use crate::tls;
 /// The only protocol that is spoken.
 const ALPN: &[u8] = b"h2";
 
-/// How connections to the backend are made.
-pub(crate) struct Connector {
-    http: HttpConnector,
+/// How connections to the backend are secured.
+pub(crate) struct Tls {
     name: ServerName<'static>,
     certificates: Reread<ClientConfig>,
 }
 
-impl Connector {
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tls {
     pub(crate) fn new(
         settings: &ClientTls,
-        http: HttpConnector,
         name: ServerName<'static>,
         endpoint: &str,
     ) -> Result<Self, FileError> {
@@ -44,25 +46,27 @@ impl Connector {
         let settings = settings.clone();
         let make = move |files: &Files| client(&settings, files);
         Ok(Self {
-            http,
             name,
             certificates: Reread::new(Kind::Certificate, endpoint, paths, every, make)?,
         })
     }
 
-    pub(crate) async fn connect(
-        &self,
-        uri: Uri,
-    ) -> Result<TokioIo<TlsStream<TcpStream>>, Box<dyn Error + Send + Sync>> {
-        let stream = self.http.clone().oneshot(uri).await?.into_inner();
+    /// # Errors
+    /// The backend is not who it should be, or does not speak HTTP/2.
+    pub(crate) async fn connect<S>(&self, stream: S) -> io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let config = self.certificates.current();
         let stream = TlsConnector::from(config)
             .connect(self.name.clone(), stream)
             .await?;
         if stream.get_ref().1.alpn_protocol() != Some(ALPN) {
-            return Err(io::Error::other("the backend does not speak HTTP/2 over TLS").into());
+            return Err(io::Error::other(
+                "the backend does not speak HTTP/2 over TLS",
+            ));
         }
-        Ok(TokioIo::new(stream))
+        Ok(stream)
     }
 }
 

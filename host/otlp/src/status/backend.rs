@@ -6,17 +6,25 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use super::one_line;
+use super::size::{self, Length};
 
 /// The outcome of an attempt that the backend answered with an error.
-pub(crate) fn outcome(status: &Status, endpoint: &str) -> Outcome {
-    told(status, endpoint, refuses(status.code()))
+pub(crate) fn outcome(status: &Status, endpoint: &str, length: Length) -> Outcome {
+    match size::refused(status, length) {
+        Some(limit) => Outcome::Permanent {
+            refuses: Refuses::Size { limit },
+            error: line(status, endpoint),
+        },
+        None => told(status, endpoint, refuses(status.code())),
+    }
 }
 
 /// The outcome of an attempt whose answer is not gRPC's, from a proxy for example.
 pub(crate) fn not_grpc(http: StatusCode, endpoint: &str) -> Outcome {
     let refuses = match http.as_u16() {
-        // Malformed, too long, not understood: what a gateway says of one request.
-        400 | 413 | 422 => Refuses::Batch,
+        // Malformed, not understood: what a gateway says of one request.
+        400 | 422 => Refuses::Batch,
+        _ if size::refused_by_http(http) => Refuses::Size { limit: None },
         _ => Refuses::Everything,
     };
     let status = match http {
@@ -33,8 +41,8 @@ fn refuses(code: Code) -> Refuses {
         Code::Unauthenticated | Code::PermissionDenied | Code::Unimplemented | Code::NotFound => {
             Refuses::Everything
         }
-        // INVALID_ARGUMENT is what OTLP has for bad data. RESOURCE_EXHAUSTED is gRPC's for a message
-        // that is too long, FAILED_PRECONDITION and ALREADY_EXISTS that of stores which keep an order.
+        // INVALID_ARGUMENT is what OTLP has for bad data. RESOURCE_EXHAUSTED may be said of a message
+        // that is too long, in words that are not known, FAILED_PRECONDITION and ALREADY_EXISTS that of stores which keep an order.
         // INTERNAL and UNKNOWN are what a server says that failed at something in the batch, or at
         // anything else: the attempts are few against what would be lost.
         _ => Refuses::Batch,
@@ -45,11 +53,7 @@ fn told(status: &Status, endpoint: &str, refuses: Refuses) -> Outcome {
     let after = status
         .get_details_retry_info()
         .and_then(|info| info.retry_delay);
-    let name = name(status.code());
-    let error = one_line(&match status.message() {
-        "" => format!("{endpoint} answered {name}"),
-        message => format!("{endpoint} answered {name}: {message}"),
-    });
+    let error = line(status, endpoint);
     let again = match status.code() {
         Code::Cancelled
         | Code::DeadlineExceeded
@@ -75,6 +79,14 @@ fn told(status: &Status, endpoint: &str, refuses: Refuses) -> Outcome {
     } else {
         Outcome::Permanent { refuses, error }
     }
+}
+
+fn line(status: &Status, endpoint: &str) -> String {
+    let name = name(status.code());
+    one_line(&match status.message() {
+        "" => format!("{endpoint} answered {name}"),
+        message => format!("{endpoint} answered {name}: {message}"),
+    })
 }
 
 /// The code for an answer that is not gRPC's, from a proxy for example, by gRPC's own table.

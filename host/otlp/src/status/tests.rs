@@ -189,12 +189,15 @@ fn only_retryable_codes_are_retried() {
     let retryable = [1, 4, 10, 11, 14, 15];
     for code in 1..=16 {
         let plain = Status::new(Code::from_i32(code), "no");
-        let retried = matches!(outcome(&plain, "b"), Outcome::Retry { after: None, .. });
+        let retried = matches!(
+            outcome(&plain, "b", Length::default()),
+            Outcome::Retry { after: None, .. }
+        );
         assert_eq!(retried, retryable.contains(&code), "{code}");
 
         let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(7)));
         let hinted = Status::with_error_details(Code::from_i32(code), "no", details);
-        let after = match outcome(&hinted, "b") {
+        let after = match outcome(&hinted, "b", Length::default()) {
             Outcome::Retry { after, .. } => after,
             _ => None,
         };
@@ -221,7 +224,11 @@ fn refusals_of_everything_are_known() {
             _ => Refuses::Batch,
         };
         let status = Status::new(Code::from_i32(code), "no");
-        assert_eq!(refuses(outcome(&status, "b")), Some(expected), "{code}");
+        assert_eq!(
+            refuses(outcome(&status, "b", Length::default())),
+            Some(expected),
+            "{code}"
+        );
     }
     for (http, expected) in [
         (200, Some(Refuses::Everything)),
@@ -229,7 +236,7 @@ fn refusals_of_everything_are_known() {
         (401, Some(Refuses::Everything)),
         (403, Some(Refuses::Everything)),
         (404, Some(Refuses::Everything)),
-        (413, Some(Refuses::Batch)),
+        (413, Some(Refuses::Size { limit: None })),
         (500, Some(Refuses::Everything)),
         (503, None),
     ] {
@@ -261,7 +268,7 @@ fn http_answers_are_mapped() {
 #[test]
 fn a_backends_words_stay_in_one_line() {
     let status = Status::invalid_argument(format!("bad\n\u{1b}[31m{}", "x".repeat(9000)));
-    let Outcome::Permanent { error, .. } = outcome(&status, "http://b:1") else {
+    let Outcome::Permanent { error, .. } = outcome(&status, "http://b:1", Length::default()) else {
         panic!("not permanent");
     };
     assert!(error.starts_with("http://b:1 answered INVALID_ARGUMENT: bad  [31mxxx"));

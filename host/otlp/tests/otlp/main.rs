@@ -12,6 +12,7 @@ mod auth;
 mod authority;
 mod backend;
 mod collector;
+mod connections;
 mod drain;
 mod export;
 mod hand_over;

@@ -7,7 +7,7 @@ pub mod retry;
 use std::time::Duration;
 
 use spandrel_otlp::compression::Compression;
-use spandrel_otlp::exporter::ExporterConfig;
+use spandrel_otlp::exporter::{Balancer, ExporterConfig};
 use spandrel_otlp::secret::Secret;
 use spandrel_pipeline::backoff::RetryConfig;
 use spandrel_pipeline::batcher::BatcherConfig;
@@ -116,12 +116,12 @@ fn read_otlp(section: &Section<'_>, authenticators: &Authenticators<'_>) -> Opti
     let keepalive = read_client_keepalive(section);
     let auth = authenticators.client(section);
     let authority = section.parsed("authority", read_authority);
-    section.ignored(&[
-        "read_buffer_size",
-        "write_buffer_size",
-        "wait_for_ready",
-        "balancer_name",
-    ]);
+    let balancers = [
+        ("round_robin", Balancer::RoundRobin),
+        ("pick_first", Balancer::PickFirst),
+    ];
+    let balancer = section.choice("balancer_name", Balancer::default(), &balancers);
+    section.ignored(&["read_buffer_size", "write_buffer_size", "wait_for_ready"]);
     section.required("endpoint", "http://backend:4317");
     let endpoint = section.parsed("endpoint", |text| read_endpoint(text, tls.insecure))?;
     Some(OtlpExporter(ExporterConfig {
@@ -132,12 +132,25 @@ fn read_otlp(section: &Section<'_>, authenticators: &Authenticators<'_>) -> Opti
         authority,
         tls,
         keepalive,
+        balancer,
         ..ExporterConfig::new(endpoint)
     }))
 }
 
-/// As in the Collector: a scheme decides about TLS; without one `tls::insecure` does.
+/// As in the Collector: a scheme decides about TLS; without one, or with gRPC's `dns`, `tls::insecure`
+/// does. Every name is looked up as `dns` has it, again and again.
 fn read_endpoint(text: &str, insecure: bool) -> Result<String, String> {
+    let text = match text.strip_prefix("dns:") {
+        Some(name) => {
+            let name = name.strip_prefix("///").unwrap_or(name);
+            if name.starts_with('/') {
+                let why = "write dns:///host:port: the system's name servers are asked";
+                return Err(why.to_owned());
+            }
+            name
+        }
+        None => text,
+    };
     let wrong = || "write http://host:port or https://host:port".to_owned();
     let url = if text.contains("://") {
         text.to_owned()
@@ -247,6 +260,9 @@ mod tests {
             ("backend:4317", true, "http://backend:4317"),
             ("backend:4317", false, "https://backend:4317"),
             ("[::1]:4317", true, "http://[::1]:4317"),
+            ("dns:///backend:4317", true, "http://backend:4317"),
+            ("dns:///backend:4317", false, "https://backend:4317"),
+            ("dns:backend:4317", true, "http://backend:4317"),
             (
                 "https://ingest.example.com",
                 false,
@@ -265,6 +281,9 @@ mod tests {
             "http://a:0",
             "a:",
             ":4317",
+            "dns://8.8.8.8/backend:4317",
+            "dns:///",
+            "passthrough:///backend:4317",
         ] {
             assert!(read_endpoint(text, true).is_err(), "{text}");
         }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use spandrel_otlp::exporter::{ClientKeepalive, ClientTls};
 use spandrel_otlp::receiver::{Keepalive, ServerTls};
@@ -204,17 +203,18 @@ fn not_offered(section: &Section<'_>) {
     }
 }
 
-/// Keepalive pings of a client; none when the section is not there.
+/// Keepalive pings of a client; none with a time of 0, gRPC's word for never.
 pub(crate) fn read_client_keepalive(parent: &Section<'_>) -> Option<ClientKeepalive> {
-    if !parent.has("keepalive") {
-        return None;
-    }
     let section = parent.section("keepalive");
-    Some(ClientKeepalive {
-        time: section.duration_positive("time", Duration::from_secs(10)),
-        timeout: section.duration_positive("timeout", Duration::from_secs(10)),
-        permit_without_stream: section.boolean("permit_without_stream", false),
-    })
+    let default = ClientKeepalive::default();
+    let time = section.duration("time", default.time);
+    let keepalive = ClientKeepalive {
+        time,
+        timeout: section.duration_positive("timeout", default.timeout),
+        permit_without_stream: section
+            .boolean("permit_without_stream", default.permit_without_stream),
+    };
+    (!time.is_zero()).then_some(keepalive)
 }
 
 /// Life of a server's connections.

@@ -1,0 +1,188 @@
+//! One connection to one address: TCP, TLS where it is wanted, HTTP/2, and how much was read from it.
+
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use http::{Request, Response, Uri};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tower::{ServiceExt, service_fn};
+
+use super::ClientKeepalive;
+use super::request::Chunks;
+use super::tls::Tls;
+
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
+
+/// What runs a connection; to be polled until it ends.
+pub(crate) type Driver = BoxFuture<'static, ()>;
+
+/// How connections are made.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    pub(crate) timeout: Duration,
+    pub(crate) keepalive: Option<ClientKeepalive>,
+    /// None for plain text.
+    pub(crate) tls: Option<Tls>,
+}
+
+/// A connection. Clones are the same one.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    id: u64,
+    requests: SendRequest<Chunks>,
+    read: Arc<AtomicU64>,
+}
+
+impl Connection {
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<Chunks>,
+    ) -> hyper::Result<Response<Incoming>> {
+        self.requests.send_request(request).await
+    }
+
+    /// Bytes read so far.
+    pub(crate) fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.requests.is_closed()
+    }
+
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Connector {
+    /// Connects within the time that an attempt has.
+    ///
+    /// # Errors
+    /// The address cannot be reached, or what answers is not what is wanted there.
+    pub(crate) async fn connect(
+        &self,
+        address: SocketAddr,
+    ) -> Result<(Connection, Driver), BoxError> {
+        match tokio::time::timeout(self.timeout, self.establish(address)).await {
+            Ok(connected) => connected,
+            Err(_) => {
+                let error = format!("{address} did not answer in {:?}", self.timeout);
+                Err(io::Error::new(io::ErrorKind::TimedOut, error).into())
+            }
+        }
+    }
+
+    async fn establish(&self, address: SocketAddr) -> Result<(Connection, Driver), BoxError> {
+        // Looked up before: the name is a formality.
+        let resolve =
+            service_fn(move |_| std::future::ready(io::Result::Ok(std::iter::once(address))));
+        let mut tcp = HttpConnector::new_with_resolver(resolve);
+        tcp.set_nodelay(true);
+        // The kernel gives up on what is not acknowledged for as long as a ping may stay unanswered.
+        #[cfg(target_os = "linux")]
+        tcp.set_tcp_user_timeout(self.keepalive.map(|keepalive| keepalive.timeout));
+        let stream = tcp.oneshot(Uri::from_static("http://backend")).await?;
+        let read = Arc::new(AtomicU64::new(0));
+        let stream = Counted {
+            stream: stream.into_inner(),
+            read: Arc::clone(&read),
+        };
+        match &self.tls {
+            None => self.handshake(stream, read).await,
+            Some(tls) => self.handshake(tls.connect(stream).await?, read).await,
+        }
+    }
+
+    async fn handshake<T>(
+        &self,
+        stream: T,
+        read: Arc<AtomicU64>,
+    ) -> Result<(Connection, Driver), BoxError>
+    where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let mut http2 = Builder::new(TokioExecutor::new());
+        http2.timer(TokioTimer::new());
+        if let Some(keepalive) = self.keepalive {
+            http2
+                .keep_alive_interval(keepalive.time)
+                .keep_alive_timeout(keepalive.timeout)
+                .keep_alive_while_idle(keepalive.permit_without_stream);
+        }
+        let (requests, connection) = http2.handshake(TokioIo::new(stream)).await?;
+        let connected = Connection {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            requests,
+            read,
+        };
+        // Whoever waits for an answer on it is told how it ended.
+        let driver = Box::pin(async move { drop(connection.await) });
+        Ok((connected, driver))
+    }
+}
+
+/// A stream that counts what is read from it.
+#[derive(Debug)]
+pub(crate) struct Counted<S> {
+    stream: S,
+    read: Arc<AtomicU64>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let bytes = buffer.filled().len().saturating_sub(before);
+        if bytes > 0 {
+            self.read.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

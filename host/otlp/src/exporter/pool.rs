@@ -1,0 +1,271 @@
+//! The connections of one exporter: one to each address that its name has, made when there is something
+//! to send, and again when they are lost.
+//!
+//! Names are looked up and connections made by tasks of their own, so that no attempt waits for an
+//! address while another one works.
+
+mod slots;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use self::slots::Slots;
+use super::Balancer;
+use super::connection::{Connection, Connector};
+use super::resolve::Resolve;
+
+/// A name is looked up again when it was so long ago, while there is something to send: new backends
+/// get their share without a connection being lost first. As long as gRPC waits between two look-ups.
+const REFRESH: Duration = Duration::from_secs(30);
+
+/// And so soon when a connection was lost or could not be made.
+const REFRESH_SOON: Duration = Duration::from_secs(1);
+
+/// Where to.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// For messages.
+    pub(crate) shown: String,
+}
+
+/// Why there is no connection.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Unreachable {
+    /// The name has no address.
+    #[error("cannot look up {host}")]
+    Name {
+        host: String,
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// No address can be connected to; the last one's cause.
+    #[error("cannot connect to {address}: {cause}")]
+    Address { address: SocketAddr, cause: String },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    inner: Arc<Inner>,
+    /// Look-ups, and connections until they end. They end with this value.
+    tasks: Mutex<JoinSet<()>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    target: Target,
+    balancer: Balancer,
+    resolver: Arc<dyn Resolve>,
+    connector: Connector,
+    state: Mutex<State>,
+    /// Counts what attempts wait for.
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    slots: Slots,
+    looked_up: Option<Instant>,
+    is_looking_up: bool,
+    /// A connection was lost, or could not be made.
+    is_doubtful: bool,
+    /// Look-ups that failed, and the last error.
+    failed: u64,
+    error: Option<Unreachable>,
+}
+
+/// What had failed when an attempt began: it waits for what comes after.
+#[derive(Default)]
+struct Before {
+    look_ups: Option<u64>,
+    addresses: BTreeMap<SocketAddr, u64>,
+}
+
+/// What is to be begun.
+enum Work {
+    LookUp,
+    Connect(SocketAddr),
+}
+
+impl Pool {
+    pub(crate) fn new(
+        target: Target,
+        balancer: Balancer,
+        resolver: Arc<dyn Resolve>,
+        connector: Connector,
+    ) -> Self {
+        let inner = Inner {
+            target,
+            balancer,
+            resolver,
+            connector,
+            state: Mutex::default(),
+            changes: watch::Sender::new(0),
+        };
+        Self {
+            inner: Arc::new(inner),
+            tasks: Mutex::default(),
+        }
+    }
+
+    /// A connection that works, as far as is known. Waits while there is none.
+    ///
+    /// # Errors
+    /// Every address failed since this was called, or the name has none.
+    pub(crate) async fn connection(&self) -> Result<Connection, Unreachable> {
+        let mut changes = self.inner.changes.subscribe();
+        let mut before = Before::default();
+        loop {
+            changes.borrow_and_update();
+            let (work, outcome) = self.inner.look(&mut before);
+            self.begin(work);
+            if let Some(outcome) = outcome {
+                return outcome;
+            }
+            // The sender is in this very value.
+            drop(changes.changed().await);
+        }
+    }
+
+    /// Nothing is sent on this connection any more: it is not known to work.
+    pub(crate) fn retire(&self, connection: &Connection) {
+        let mut state = self.inner.state();
+        if let Some(address) = state.slots.retire(connection) {
+            state.is_doubtful = true;
+            tracing::info!(
+                endpoint = %self.inner.target.shown, %address,
+                "nothing was read from a connection while an attempt waited, it is made anew"
+            );
+        }
+    }
+
+    /// This connection has ended, or is about to.
+    pub(crate) fn forget(&self, connection: &Connection) {
+        let mut state = self.inner.state();
+        state.is_doubtful |= state.slots.retire(connection).is_some();
+    }
+
+    fn begin(&self, work: Vec<Work>) {
+        if work.is_empty() {
+            return;
+        }
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        for work in work {
+            let inner = Arc::clone(&self.inner);
+            match work {
+                Work::LookUp => tasks.spawn(async move { inner.look_up().await }),
+                Work::Connect(address) => tasks.spawn(async move { inner.connect(address).await }),
+            };
+        }
+    }
+}
+
+impl Inner {
+    /// What is to be begun now, and a connection or why there is none, unless that is not known yet.
+    fn look(&self, before: &mut Before) -> (Vec<Work>, Option<Result<Connection, Unreachable>>) {
+        let now = Instant::now();
+        let mut state = self.state();
+        let look_ups = *before.look_ups.get_or_insert(state.failed);
+        state.is_doubtful |= state.slots.forget_closed();
+        let mut work = Vec::new();
+        let age = state.looked_up.map(|at| now.duration_since(at));
+        let is_due = match age {
+            None => true,
+            Some(age) => {
+                age >= REFRESH
+                    || age >= REFRESH_SOON && state.is_doubtful
+                    || state.slots.is_empty() && state.failed == look_ups
+            }
+        };
+        if is_due && !state.is_looking_up {
+            state.is_looking_up = true;
+            work.push(Work::LookUp);
+        }
+        let connects = state.slots.begin(self.balancer, &mut before.addresses, now);
+        work.extend(connects.into_iter().map(Work::Connect));
+        let outcome = match state.slots.pick(self.balancer) {
+            Some(connection) => Some(Ok(connection)),
+            None if state.slots.is_empty() => {
+                let error = state.error.clone().filter(|_| state.failed > look_ups);
+                error.map(Err)
+            }
+            None => state.slots.failed_since(&before.addresses).map(Err),
+        };
+        (work, outcome)
+    }
+
+    async fn look_up(&self) {
+        let Target { host, port, .. } = &self.target;
+        let found = self.resolver.resolve(host, *port).await;
+        let mut state = self.state();
+        state.is_looking_up = false;
+        state.is_doubtful = false;
+        state.looked_up = Some(Instant::now());
+        let none = || io::Error::new(io::ErrorKind::NotFound, "it has no address");
+        match found.and_then(|found| {
+            if found.is_empty() {
+                Err(none())
+            } else {
+                Ok(found)
+            }
+        }) {
+            Ok(found) => state.slots.set(&found),
+            // Those that are known stay.
+            Err(error) => {
+                tracing::debug!(endpoint = %self.target.shown, %error, "name cannot be looked up");
+                state.failed += 1;
+                state.error = Some(Unreachable::Name {
+                    host: host.clone(),
+                    source: Arc::new(error),
+                });
+            }
+        }
+        drop(state);
+        self.changed();
+    }
+
+    /// Connects, and runs the connection until it ends.
+    async fn connect(&self, address: SocketAddr) {
+        let connected = self.connector.connect(address).await;
+        let driver = {
+            let mut state = self.state();
+            match connected {
+                Ok((connection, driver)) => {
+                    state.slots.connected(address, connection);
+                    Some(driver)
+                }
+                Err(error) => {
+                    let cause = super::chain(&*error);
+                    let error = Unreachable::Address { address, cause };
+                    state.slots.failed(address, error, Instant::now());
+                    state.is_doubtful = true;
+                    None
+                }
+            }
+        };
+        self.changed();
+        if let Some(driver) = driver {
+            driver.await;
+            self.changed();
+        }
+    }
+
+    fn changed(&self) {
+        self.changes
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,189 @@
+//! The addresses of a name, and what is known of each.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::super::Balancer;
+use super::super::connection::Connection;
+use super::Unreachable;
+
+/// More addresses of one name are not used: each costs a connection.
+const MOST: usize = 64;
+
+/// An address that fails is tried again after this time, which doubles up to the longest; sooner when
+/// no other one works. As gRPC has it.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// In the order in which the resolver says them.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    all: Vec<Slot>,
+    /// Counts picks.
+    next: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    address: SocketAddr,
+    connection: Option<Connection>,
+    is_connecting: bool,
+    /// Failures, all of them and since the last success.
+    failed: u64,
+    in_a_row: u32,
+    error: Option<Unreachable>,
+    /// When it is tried again, while others work.
+    due: Option<Instant>,
+}
+
+impl Slots {
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// These are the addresses now. Those that stay keep their connections; attempts on others go on.
+    pub(super) fn set(&mut self, addresses: &[SocketAddr]) {
+        let mut before = std::mem::take(&mut self.all);
+        for address in addresses {
+            if self.all.len() == MOST {
+                break;
+            }
+            if self.all.iter().any(|slot| slot.address == *address) {
+                continue;
+            }
+            let known = before.iter().position(|slot| slot.address == *address);
+            self.all.push(match known {
+                Some(at) => before.swap_remove(at),
+                None => Slot::new(*address),
+            });
+        }
+    }
+
+    /// Lets go of connections that have ended; says whether there were any.
+    pub(super) fn forget_closed(&mut self) -> bool {
+        let mut any = false;
+        for slot in &mut self.all {
+            if slot.connection.as_ref().is_some_and(Connection::is_closed) {
+                slot.connection = None;
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Lets go of a connection; says whose it was, if it was not let go of before.
+    pub(super) fn retire(&mut self, connection: &Connection) -> Option<SocketAddr> {
+        let is_it = |slot: &&mut Slot| slot.connection.as_ref().is_some_and(|it| it.is(connection));
+        let slot = self.all.iter_mut().find(is_it)?;
+        slot.connection = None;
+        Some(slot.address)
+    }
+
+    /// The addresses that are to be connected to now. `before` has what had failed when the attempt
+    /// began, which tries each of them once.
+    pub(super) fn begin(
+        &mut self,
+        balancer: Balancer,
+        before: &mut BTreeMap<SocketAddr, u64>,
+        now: Instant,
+    ) -> Vec<SocketAddr> {
+        let works = self.all.iter().any(|slot| slot.connection.is_some());
+        if !works {
+            for slot in &self.all {
+                before.entry(slot.address).or_insert(slot.failed);
+            }
+        }
+        let busy = self.all.iter().any(|slot| slot.is_connecting);
+        // One after the other until one works.
+        let is_first = balancer == Balancer::PickFirst;
+        if is_first && (works || busy) {
+            return Vec::new();
+        }
+        let wants = |slot: &&mut Slot| {
+            let is_free = slot.connection.is_none() && !slot.is_connecting;
+            let tried = before
+                .get(&slot.address)
+                .is_some_and(|failed| slot.failed > *failed);
+            let is_due = slot.due.is_none_or(|due| due <= now);
+            is_free && if works { is_due } else { !tried }
+        };
+        let mut chosen: Vec<&mut Slot> = self.all.iter_mut().filter(wants).collect();
+        if is_first {
+            // The first of those that failed least: an attempt may end before it comes to the second.
+            chosen.sort_by_key(|slot| slot.in_a_row);
+            chosen.truncate(1);
+        }
+        let begun = chosen.into_iter().map(|slot| {
+            slot.is_connecting = true;
+            slot.address
+        });
+        begun.collect()
+    }
+
+    /// One that works, in turn. Those that have said something come first: a process that is frozen
+    /// accepts connections as well.
+    pub(super) fn pick(&mut self, balancer: Balancer) -> Option<Connection> {
+        let live = || self.all.iter().filter_map(|slot| slot.connection.as_ref());
+        let proven = live().filter(|connection| connection.read() > 0).count();
+        let among = if proven > 0 { proven } else { live().count() };
+        let at = match balancer {
+            Balancer::PickFirst => 0,
+            Balancer::RoundRobin => self.next.checked_rem(among)?,
+        };
+        let mut chosen = live().filter(|connection| proven == 0 || connection.read() > 0);
+        let chosen = chosen.nth(at)?.clone();
+        self.next = self.next.wrapping_add(1);
+        Some(chosen)
+    }
+
+    pub(super) fn connected(&mut self, address: SocketAddr, connection: Connection) {
+        if let Some(slot) = self.slot(address) {
+            slot.is_connecting = false;
+            slot.in_a_row = 0;
+            slot.due = None;
+            slot.connection = Some(connection);
+        }
+    }
+
+    pub(super) fn failed(&mut self, address: SocketAddr, error: Unreachable, now: Instant) {
+        if let Some(slot) = self.slot(address) {
+            slot.is_connecting = false;
+            slot.failed += 1;
+            let wait = FIRST_WAIT.saturating_mul(1 << slot.in_a_row.min(10));
+            slot.in_a_row = slot.in_a_row.saturating_add(1);
+            slot.due = Some(now + wait.min(LONGEST_WAIT));
+            slot.error = Some(error);
+        }
+    }
+
+    /// The last error, when each of these failed since.
+    pub(super) fn failed_since(&self, before: &BTreeMap<SocketAddr, u64>) -> Option<Unreachable> {
+        let failed = |slot: &Slot| {
+            let before = before.get(&slot.address);
+            before.is_some_and(|before| slot.failed > *before)
+        };
+        let all = self.all.iter().all(failed);
+        self.all.last().filter(|_| all)?.error.clone()
+    }
+
+    fn slot(&mut self, address: SocketAddr) -> Option<&mut Slot> {
+        self.all.iter_mut().find(|slot| slot.address == address)
+    }
+}
+
+impl Slot {
+    fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            connection: None,
+            is_connecting: false,
+            failed: 0,
+            in_a_row: 0,
+            error: None,
+            due: None,
+        }
+    }
+}

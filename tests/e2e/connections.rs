@@ -1,0 +1,46 @@
+//! Connections to a backend that die without a word.
+
+use anyhow::Result;
+use spandrel_tests::backend::Backend;
+use spandrel_tests::client::Client;
+use spandrel_tests::collector::{Collector, Setup};
+use spandrel_tests::config::Config;
+use spandrel_tests::firewall::Firewall;
+use spandrel_tests::shop::Shop;
+
+const RETRY: &str =
+    "timeout: 1s, retry_on_failure: { initial_interval: 20ms, max_interval: 200ms }";
+
+/// A firewall forgets the flow, three times: what was on its way is sent again on a new connection, and
+/// everything arrives.
+#[tokio::test]
+async fn a_flow_that_is_forgotten_is_left_behind() -> Result<()> {
+    let backend = Backend::start().await?;
+    let firewall = Firewall::before(&backend.endpoint()).await?;
+    let config = Config::new(firewall.endpoint()).exporter(RETRY);
+    let collector = Collector::start(&Setup::new(&config.yaml())?).await?;
+    let mut client = Client::connect(&collector.address("otlp")?).await?;
+    let mut shop = Shop::new(101);
+    for forgotten in 0..3 {
+        if forgotten > 0 {
+            firewall.forget();
+        }
+        for _ in 0..10 {
+            client.send(shop.request(20)).await?;
+        }
+        let items = client.delivered.len();
+        backend
+            .wait("all spans", |taken| taken.spans.len() == items)
+            .await?;
+        assert_eq!(firewall.connections(), forgotten + 1);
+    }
+    let told = collector.log().lines();
+    let told = told.iter().filter(|line| {
+        line.message()
+            == "nothing was read from a connection while an attempt waited, it is made anew"
+    });
+    assert_eq!(told.count(), 2);
+    let ended = collector.stop().await?;
+    ended.expect_code(0)?;
+    ended.ledger("traces")?.check()
+}
