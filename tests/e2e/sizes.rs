@@ -80,16 +80,19 @@ async fn everything_arrives(keys: &str, durable: bool) -> Result<()> {
     Ok(())
 }
 
+/// As the bytes are, so that the backend finds them too long before it reads them.
 #[tokio::test]
 async fn a_request_above_the_backends_limit_arrives_in_parts() -> Result<()> {
     everything_arrives("compression: none", false).await
 }
 
+/// Compressed as by default: the backend finds out while it inflates.
 #[tokio::test]
 async fn so_it_does_compressed() -> Result<()> {
     everything_arrives("compression: gzip", false).await
 }
 
+/// With a journal in the pipeline, whose record ends with the last part.
 #[tokio::test]
 async fn so_it_does_with_a_journal() -> Result<()> {
     everything_arrives("compression: zstd", true).await
