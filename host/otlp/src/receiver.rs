@@ -18,7 +18,6 @@ mod frames;
 mod health;
 mod place;
 mod preface;
-mod pressure;
 mod request;
 mod stats;
 mod tls;

@@ -11,6 +11,7 @@ mod pressure;
 mod routing;
 
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -21,7 +22,7 @@ pub(crate) use self::answer::Answer;
 pub use self::fan_out::FanOut;
 pub(crate) use self::feeder::{Feed, Feeder};
 pub use self::offered::Offered;
-pub use self::pressure::Gate;
+pub use self::pressure::{Gate, LATEST, SOONEST};
 pub(crate) use self::routing::{LanePermit, Routing};
 use crate::refused::Refused;
 
@@ -47,5 +48,12 @@ pub trait Ingress: Send + Sync + fmt::Debug {
     fn places(&self, signal: Signal) -> usize {
         let _any = signal;
         usize::MAX
+    }
+
+    /// Counts a request of this signal that a receiver turned away for lack of room before it was
+    /// offered, and says when its sender is to come back: between [`SOONEST`] and [`LATEST`].
+    fn turned_away(&self, signal: Signal) -> Duration {
+        let _any = signal;
+        SOONEST
     }
 }

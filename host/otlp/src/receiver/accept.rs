@@ -19,7 +19,6 @@ use super::connection::{Connections, Streams};
 use super::crowd::Crowd;
 use super::health::Health;
 use super::place::Places;
-use super::pressure::Pressure;
 use super::{Closed, Doors, Receiver, ReceiverStats};
 
 /// The wait after an error of the listener itself (no more files, for example): long enough not to
@@ -47,7 +46,6 @@ pub(crate) async fn run(
         health: Health::new(),
         budget: Budget::new(config.max_in_flight_bytes, config.max_recv_msg_size),
         places: Places::new(),
-        pressure: Pressure::new(),
         max_recv_msg_size: config.max_recv_msg_size,
         ingress,
         auth,

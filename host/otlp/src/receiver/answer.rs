@@ -14,7 +14,6 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::{BodyExt, Full};
 use spandrel_pipeline::ingress::{Accepted, Ingress};
-use spandrel_pipeline::refused::Refused;
 use spandrel_wire::Signal;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -26,7 +25,6 @@ use super::budget::Budget;
 use super::fair::Connection;
 use super::health::Health;
 use super::place::Places;
-use super::pressure::Pressure;
 use super::{ReceiverStats, request};
 use crate::auth::Authenticator;
 use crate::compression::{ACCEPTED, Compression};
@@ -79,7 +77,6 @@ pub(crate) struct Answerer {
     pub(crate) max_recv_msg_size: usize,
     pub(crate) budget: Budget,
     pub(crate) places: Places,
-    pub(crate) pressure: Pressure,
     pub(crate) health: Health,
     /// Cancelled when the receiver stops or hands over: connections are told to go away.
     pub(crate) leaving: CancellationToken,
@@ -106,7 +103,6 @@ impl Answerer {
         let (head, mut body) = request.into_parts();
         match self.export(&head, &mut body, connection).await {
             Ok(accepted) => {
-                self.pressure.accepted();
                 self.stats.answered(Code::Ok);
                 ok(accepted)
             }
@@ -142,10 +138,10 @@ impl Answerer {
         let signal = self.route(head.uri.path())?;
         let compression = encoding(&head.headers)?;
         if self.draining.is_cancelled() {
-            return Err(self.unread(&Unread::Draining));
+            return Err(status::unread(&Unread::Draining, None));
         }
         if self.places.is_hopeless(signal, connection) {
-            return Err(self.unread(&Unread::Crowded));
+            return Err(self.unread(&Unread::Crowded, signal));
         }
         let mut lease = self.budget.lease(connection);
         let read = request::read(
@@ -159,22 +155,18 @@ impl Answerer {
             read = timeout(READ_LIMIT, read) => read.unwrap_or(Err(Unread::Slow)),
             () = self.draining_for(READ_LIMIT_DRAINING) => Err(Unread::Draining),
         };
-        let bytes = bytes.map_err(|why| self.unread(&why))?;
+        let bytes = bytes.map_err(|why| self.unread(&why, signal))?;
         let places = self.ingress.places(signal);
         let place = self.places.place(signal, connection, places).await;
-        let place = place.map_err(|why| self.unread(&why))?;
+        let place = place.map_err(|why| self.unread(&why, signal))?;
         let offered = self.ingress.offer(signal, bytes).await;
         drop((place, lease));
-        offered.map_err(|why| {
-            let is_full = matches!(why, Refused::Full { .. });
-            let wait = is_full.then(|| self.pressure.refused());
-            status::refused(&why, wait)
-        })
+        offered.map_err(|why| status::refused(&why))
     }
 
-    fn unread(&self, why: &Unread) -> Status {
+    fn unread(&self, why: &Unread, signal: Signal) -> Status {
         let is_full = matches!(why, Unread::Busy | Unread::Crowded);
-        status::unread(why, is_full.then(|| self.pressure.refused()))
+        status::unread(why, is_full.then(|| self.ingress.turned_away(signal)))
     }
 
     fn route(&self, path: &str) -> Result<Signal, Status> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rand::Rng;
-use spandrel_pipeline::ingress::Accepted;
+use spandrel_pipeline::ingress::{Accepted, LATEST, SOONEST};
 use spandrel_pipeline::refused::Refused;
 use spandrel_wire::{Invalid, write_nested, write_text, write_varint_field};
 use tonic::{Code, Status};
@@ -12,9 +12,8 @@ use tonic_types::{ErrorDetails, StatusExt};
 use super::one_line;
 use crate::auth::Denied;
 
-/// When a sender is told to come back where the pipeline did not say: soon enough that a last
-/// flush of five seconds gets another chance, late enough not to add to the load.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How far hints are spread: up to so many times what the pipeline says.
+const SPREAD: f64 = 1.5;
 
 /// Why spans are refused when the rest of their request is not.
 const INVALID_SPANS: &str =
@@ -45,7 +44,7 @@ pub(crate) enum Unread {
 /// The status for a request that could not be read, or not be offered. Where there is no room, the
 /// sender is told to come back after `wait`.
 pub(crate) fn unread(why: &Unread, wait: Option<Duration>) -> Status {
-    let wait = wait.unwrap_or(RETRY_AFTER);
+    let wait = wait.unwrap_or(SOONEST);
     match why {
         Unread::Malformed(what) => invalid(what),
         Unread::OverLimit { limit } => {
@@ -53,7 +52,7 @@ pub(crate) fn unread(why: &Unread, wait: Option<Duration>) -> Status {
         }
         Unread::Busy => retry("receiver is out of memory for requests", wait),
         Unread::Crowded => retry("collector has more requests than it can take", wait),
-        Unread::Draining => retry("collector is stopping", RETRY_AFTER),
+        Unread::Draining => retry("collector is stopping", SOONEST),
         Unread::Slow => Status::deadline_exceeded("request did not arrive in time"),
         Unread::Gone => Status::cancelled("request was given up"),
     }
@@ -64,13 +63,12 @@ pub(crate) fn denied(why: Denied) -> Status {
     match why {
         Denied::Missing => Status::unauthenticated("credentials are needed, and none were sent"),
         Denied::Wrong => Status::unauthenticated("these credentials are not known here"),
-        Denied::Busy => retry("too many passwords are being checked", RETRY_AFTER),
+        Denied::Busy => retry("too many passwords are being checked", SOONEST),
     }
 }
 
-/// The status for a request that the pipeline refused. Where there is no room, the sender is told to
-/// come back after `wait` at the soonest.
-pub(crate) fn refused(refused: &Refused, wait: Option<Duration>) -> Status {
+/// The status for a request that the pipeline refused.
+pub(crate) fn refused(refused: &Refused) -> Status {
     match refused {
         Refused::Invalid(why) => match why {
             Invalid::Malformed { .. } => invalid(&why.to_string()),
@@ -80,13 +78,11 @@ pub(crate) fn refused(refused: &Refused, wait: Option<Duration>) -> Status {
             }
             Invalid::OverLimit { .. } => Status::resource_exhausted(why.to_string()),
         },
-        Refused::Full { retry_after } | Refused::Fault { retry_after, .. } => retry(
-            &refused.to_string(),
-            wait.unwrap_or_default().max(*retry_after),
-        ),
-        // Why is the operator's, and in the log.
-        Refused::Unwritten { retry_after, .. } => retry(&refused.to_string(), *retry_after),
-        Refused::Draining => retry("collector is stopping", RETRY_AFTER),
+        // Why it was not journaled is the operator's, and in the log.
+        Refused::Full { retry_after }
+        | Refused::Fault { retry_after, .. }
+        | Refused::Unwritten { retry_after, .. } => retry(&refused.to_string(), *retry_after),
+        Refused::Draining => retry("collector is stopping", SOONEST),
         // The same bytes would fail again: to the sender that is bad data.
         Refused::Quarantined { .. } | Refused::Rejected => {
             Status::invalid_argument(one_line(&refused.to_string()))
@@ -116,9 +112,11 @@ fn invalid(what: &str) -> Status {
 }
 
 /// To be sent again, not before `after`, and not by everybody at the same moment: those who were
-/// refused together would be again.
+/// refused together would be again. This is the only place where a hint becomes a RetryInfo, so no
+/// sender is told to wait for more than one and a half times [`LATEST`], which is 30 s.
 fn retry(message: &str, after: Duration) -> Status {
-    let after = after.mul_f64(rand::rng().random_range(1.0..1.5));
+    let after = after.min(LATEST);
+    let after = after.mul_f64(rand::rng().random_range(1.0..SPREAD));
     let details = ErrorDetails::with_retry_info(Some(after));
     Status::with_error_details(Code::Unavailable, one_line(message), details)
 }

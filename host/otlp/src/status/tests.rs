@@ -16,7 +16,7 @@ use super::backend::from_http;
 use super::*;
 use crate::auth::Denied;
 
-fn retry_after(status: &Status) -> Option<Duration> {
+fn retry_after_of(status: &Status) -> Option<Duration> {
     status.get_details_retry_info()?.retry_delay
 }
 
@@ -35,7 +35,7 @@ fn every_refusal_has_its_code() {
         limit: 9,
     };
     let untaken = |why: Unread| unread(&why, None);
-    let turned_down = |why: Refused| refused(&why, None);
+    let turned_down = |why: Refused| refused(&why);
     let table = [
         (untaken(Unread::Malformed("x")), Code::InvalidArgument, None),
         (
@@ -98,7 +98,7 @@ fn every_refusal_has_its_code() {
 
 /// Whether the sender is told to come back after this time and up to a half more, or nothing.
 fn is_told(status: &Status, after: Option<Duration>) -> bool {
-    match (retry_after(status), after) {
+    match (retry_after_of(status), after) {
         (Some(told), Some(after)) => told >= after && told <= after * 3 / 2,
         (told, after) => told == after,
     }
@@ -110,7 +110,7 @@ fn is_told(status: &Status, after: Option<Duration>) -> bool {
 fn nobody_comes_back_with_others() {
     let longest = Duration::from_secs(20);
     let at = |of: &dyn Fn() -> Status| {
-        let told = (0..100).map(|_| retry_after(&of()).expect("a time"));
+        let told = (0..100).map(|_| retry_after_of(&of()).expect("a time"));
         let told: std::collections::BTreeSet<_> = told.collect();
         assert!(told.len() > 90, "{told:?}");
         let spread = *told.last().expect("many") - *told.first().expect("many");
@@ -119,15 +119,41 @@ fn nobody_comes_back_with_others() {
     at(&|| unread(&Unread::Crowded, Some(longest)));
     at(&|| unread(&Unread::Draining, None));
     at(&|| denied(Denied::Busy));
-    at(&|| refused(&Refused::Draining, None));
+    at(&|| refused(&Refused::Draining));
     let retry_after = longest;
-    at(&|| refused(&Refused::Full { retry_after }, Some(longest)));
+    at(&|| refused(&Refused::Full { retry_after }));
     let source = Unwritten::Full { what: "the disk" };
     let unwritten = Refused::Unwritten {
         retry_after,
         source,
     };
-    at(&|| refused(&unwritten, None));
+    at(&|| refused(&unwritten));
+}
+
+/// Whatever the pipeline, the receiver or a plugin's breaker asks for, no sender is told to wait for
+/// more than the 30 s that the page of operators promises, the spread included.
+#[test]
+fn nobody_is_sent_away_for_long() {
+    let retry_after = Duration::from_secs(3600);
+    let source = Unwritten::Full { what: "the disk" };
+    let stage = "redact".to_owned();
+    let refusals = [
+        Refused::Full { retry_after },
+        Refused::Fault { stage, retry_after },
+        Refused::Unwritten {
+            retry_after,
+            source,
+        },
+    ];
+    for _ in 0..100 {
+        let told = refusals.iter().map(refused);
+        let unread = [Unread::Busy, Unread::Crowded].map(|why| unread(&why, Some(retry_after)));
+        for status in told.chain(unread) {
+            let wait = retry_after_of(&status).expect("a time");
+            assert!(wait >= Duration::from_secs(20), "{status:?}");
+            assert!(wait <= Duration::from_secs(30), "{status:?}");
+        }
+    }
 }
 
 const RETRY: Duration = Duration::from_secs(1);
@@ -161,7 +187,7 @@ fn nesting_is_bad_data() {
         .expect_err("nested too deep");
     assert!(matches!(why, Invalid::OverLimit { .. }), "{why}");
     assert_eq!(
-        refused(&Refused::Invalid(why), None).code(),
+        refused(&Refused::Invalid(why)).code(),
         Code::InvalidArgument
     );
 }
@@ -169,13 +195,10 @@ fn nesting_is_bad_data() {
 /// Malformed bytes are told where they are malformed, in a message and in a BadRequest detail.
 #[test]
 fn malformed_says_where() {
-    let status = refused(
-        &Refused::Invalid(Invalid::Malformed {
-            what: "span id",
-            offset: 7,
-        }),
-        None,
-    );
+    let status = refused(&Refused::Invalid(Invalid::Malformed {
+        what: "span id",
+        offset: 7,
+    }));
     assert_eq!(status.message(), "malformed span id at byte 7");
     let details = status.get_details_bad_request().expect("a detail");
     let violation = details.field_violations.first().expect("a violation");

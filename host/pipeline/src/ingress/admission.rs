@@ -151,6 +151,11 @@ impl Door {
         self.pressure.refuse()
     }
 
+    /// A request was let in: those that are refused are few beside it.
+    pub(super) fn count_accepted(&self) {
+        self.pressure.accepted();
+    }
+
     /// There is no room: its sender comes back later.
     pub(super) fn full(&self) -> Refused {
         Refused::Full {
@@ -228,7 +233,6 @@ impl Door {
         }
         let permits = self.permits(items, batch.bytes.len());
         let permits = self.unless_draining(permits).await?;
-        self.pressure.accepted();
         Ok(Reserved { batch, permits })
     }
 

@@ -1,6 +1,7 @@
 //! One receiver in front of several pipelines of a signal: all of them take a request, or none.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, try_join_all};
@@ -9,6 +10,7 @@ use tokio::sync::watch;
 
 use super::admission::{Admitted, Door};
 use super::arrived::Arrived;
+use super::pressure::SOONEST;
 use super::{Accepted, Ingress, Offered};
 use crate::pipeline::Pipeline;
 use crate::refused::Refused;
@@ -66,6 +68,12 @@ impl Ingress for FanOut {
         let places = carrying(&doors, signal).map(|door| door.places());
         places.max().unwrap_or(usize::MAX)
     }
+
+    fn turned_away(&self, signal: Signal) -> Duration {
+        let doors = self.doors.borrow();
+        let hints = carrying(&doors, signal).map(|door| door.retry_after());
+        hints.max().unwrap_or(SOONEST)
+    }
 }
 
 /// Validates once, finds room everywhere, and only then lets the request in everywhere.
@@ -91,6 +99,7 @@ async fn offer(into: &FanOut, signal: Signal, request: Bytes) -> Result<Accepted
         }
     }
     let admitted = admitted?;
+    carrying(&doors, signal).for_each(|door| door.count_accepted());
     // What the stages make of it may be all that is left of it while its sender waits.
     drop(arrived);
     offered.set_in(true);

@@ -1,14 +1,25 @@
-//! When a sender is told to come back: the longer, the more of what is offered is refused; and a gate
+//! When a sender is told to come back: the later, the more of what is offered is refused; and a gate
 //! by which somebody else can say that nothing may come in for now.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The shortest hint: a burst has passed by then.
-const SHORTEST: Duration = Duration::from_secs(1);
-/// The longest: a sender that comes back later than that has thrown its batches away.
-const LONGEST: Duration = Duration::from_secs(30);
+use tokio::time::Instant;
+
+/// The shortest hint: an application has five seconds for its last flush, and gets another chance.
+pub const SOONEST: Duration = Duration::from_secs(1);
+
+/// The longest hint. A receiver adds up to a half of it, so that senders do not come back together:
+/// no sender is told to wait for more than 30 s. The queue of an SDK holds about as much.
+pub const LATEST: Duration = Duration::from_secs(20);
+
+/// The share of refusals is taken over this time and as much before it.
+const PERIOD: Duration = Duration::from_secs(2);
+
+/// Requests that are assumed to be accepted in any case, so that one refusal in a quiet time does not
+/// count as everything being refused.
+const QUIET: u32 = 16;
 
 /// Refuses everything that is offered for as long as it is shut. Costs one atomic load a request.
 #[derive(Debug, Default)]
@@ -38,37 +49,69 @@ impl Gate {
     }
 }
 
-/// The share of requests that were refused lately, for lack of room or of a disk.
-#[derive(Debug, Default)]
+/// The share of requests that were refused lately for lack of room, in the pipeline or in the receiver
+/// in front of it. This is the only place where the hint to a sender is computed.
+#[derive(Debug)]
 pub(super) struct Pressure {
-    /// In parts of `WHOLE`.
-    refused: AtomicU32,
+    periods: Mutex<Periods>,
     pub(super) gate: Arc<Gate>,
 }
 
-const WHOLE: u32 = 1 << 16;
-/// Each request counts for one part in so many: about that many are remembered.
-const WEIGHT: u32 = 64;
+#[derive(Debug)]
+struct Periods {
+    since: Instant,
+    now: Counts,
+    before: Counts,
+}
 
-impl Pressure {
-    /// A request found room.
-    pub(super) fn accepted(&self) {
-        let refused = self.refused.load(Ordering::Relaxed);
-        // Requests at the same time may be counted once: it is an estimate.
-        if refused > 0 {
-            let less = refused - refused.div_ceil(WEIGHT);
-            self.refused.store(less, Ordering::Relaxed);
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    accepted: u32,
+    refused: u32,
+}
+
+impl Default for Pressure {
+    fn default() -> Self {
+        Self {
+            periods: Mutex::new(Periods {
+                since: Instant::now(),
+                now: Counts::default(),
+                before: Counts::default(),
+            }),
+            gate: Arc::default(),
         }
     }
+}
 
-    /// A request is refused: its sender comes back after this. So many tries as one takes to get in,
-    /// so many times as long is each wait: what comes in follows what goes out.
+impl Pressure {
+    /// A request was let in.
+    pub(super) fn accepted(&self) {
+        self.with(|counts| counts.accepted = counts.accepted.saturating_add(1));
+    }
+
+    /// Counts a refusal for lack of room, and says when to come back: after [`SOONEST`] when it is one
+    /// of few, after [`LATEST`] when nothing is let in.
     pub(super) fn refuse(&self) -> Duration {
-        let refused = self.refused.load(Ordering::Relaxed);
-        let more = refused + (WHOLE - refused) / WEIGHT;
-        self.refused.store(more, Ordering::Relaxed);
-        let tries = f64::from(WHOLE) / f64::from((WHOLE - refused).max(1));
-        LONGEST.min(SHORTEST.mul_f64(tries))
+        let share = self.with(|counts| counts.refused = counts.refused.saturating_add(1));
+        let ratio = LATEST.as_secs_f64() / SOONEST.as_secs_f64();
+        SOONEST.mul_f64(ratio.powf(share)).clamp(SOONEST, LATEST)
+    }
+
+    /// Counts, and returns the share of refusals.
+    fn with(&self, count: impl FnOnce(&mut Counts)) -> f64 {
+        let mut periods = self.periods.lock().unwrap_or_else(PoisonError::into_inner);
+        let elapsed = periods.since.elapsed();
+        if elapsed > PERIOD {
+            let last = std::mem::take(&mut periods.now);
+            let is_recent = elapsed < PERIOD * 2;
+            periods.before = if is_recent { last } else { Counts::default() };
+            periods.since = Instant::now();
+        }
+        count(&mut periods.now);
+        let Periods { now, before, .. } = *periods;
+        let refused = now.refused.saturating_add(before.refused);
+        let accepted = now.accepted.saturating_add(before.accepted);
+        f64::from(refused) / f64::from(refused.saturating_add(accepted).saturating_add(QUIET))
     }
 }
 
@@ -76,25 +119,28 @@ impl Pressure {
 mod tests {
     use super::*;
 
-    /// The hint grows with the share that is refused, stays within its bounds, and shrinks again.
-    #[test]
-    fn hints_follow_pressure() {
+    /// The hint grows with the share that is refused, stays within its bounds, and is forgotten when
+    /// the pressure is over.
+    #[tokio::test(start_paused = true)]
+    async fn hints_follow_pressure() {
         let pressure = Pressure::default();
-        assert!(pressure.refuse() < Duration::from_millis(1100));
-        let offer = |accepted: u32, refused: u32| {
-            let mut hint = Duration::ZERO;
-            for _ in 0..1000 {
-                (0..accepted).for_each(|_| pressure.accepted());
-                hint = (0..refused)
-                    .map(|_| pressure.refuse())
-                    .max()
-                    .unwrap_or_default();
-            }
-            hint.as_secs_f64()
-        };
-        assert!((3.5..4.6).contains(&offer(1, 3)), "four times too much");
-        assert!((29.9..30.1).contains(&offer(0, 1)), "nothing gets in");
-        assert!((1.0..1.3).contains(&offer(9, 1)), "a burst");
+        let alone = pressure.refuse();
+        assert!(alone >= SOONEST && alone < SOONEST * 2, "{alone:?}");
+        for _ in 0..1000 {
+            pressure.accepted();
+            pressure.refuse();
+        }
+        let half = pressure.refuse();
+        assert!(half > Duration::from_secs(3) && half < Duration::from_secs(6));
+        tokio::time::advance(PERIOD * 3).await;
+        for _ in 0..2000 {
+            pressure.refuse();
+        }
+        let all = pressure.refuse();
+        assert!(all > LATEST / 2 && all <= LATEST, "{all:?}");
+        tokio::time::advance(PERIOD * 3).await;
+        let later = pressure.refuse();
+        assert!(later < SOONEST * 2, "{later:?}");
     }
 
     /// A gate says no for as long as it is shut.

@@ -45,7 +45,6 @@ fn answerer() -> Answerer {
         max_recv_msg_size: 1024,
         budget: Budget::new(1024, 1024),
         places: Places::new(),
-        pressure: Pressure::new(),
         health: Health::new(),
         leaving: draining.child_token(),
         draining,
