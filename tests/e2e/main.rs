@@ -9,6 +9,7 @@
 
 mod attacks;
 mod backends;
+mod bad_items;
 mod beside;
 mod commands;
 mod connections;
@@ -30,6 +31,7 @@ mod sigterm;
 mod sizes;
 mod starting;
 mod story;
+mod strangers;
 mod swap_sigterm;
 mod swaps;
 mod trust;

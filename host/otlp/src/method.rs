@@ -6,6 +6,10 @@ const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Expor
 const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
+/// The methods, for messages.
+pub(crate) const NAMES: &str = "Export of opentelemetry.proto.collector.trace.v1.TraceService, \
+    metrics.v1.MetricsService and logs.v1.LogsService";
+
 /// The path to call for a signal.
 pub(crate) fn path(signal: Signal) -> &'static str {
     match signal {

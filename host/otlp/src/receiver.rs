@@ -19,7 +19,9 @@ mod health;
 mod place;
 mod preface;
 mod request;
+mod seldom;
 mod stats;
+mod stranger;
 mod tls;
 
 use std::io;

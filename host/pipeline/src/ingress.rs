@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use spandrel_wire::Signal;
+use spandrel_wire::{Findings, Signal};
 
 pub(crate) use self::admission::{Door, DoorConfig};
 pub(crate) use self::answer::Answer;
@@ -26,11 +26,13 @@ pub use self::pressure::{Gate, LATEST, SOONEST};
 pub(crate) use self::routing::{LanePermit, Routing};
 use crate::refused::Refused;
 
-/// A request was accepted, all of it but for what is invalid.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// A request was accepted, all of it but for what is wrong in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Accepted {
-    /// Spans of it that were refused for good, because their ids are invalid: their sender is told.
-    pub invalid_spans: u64,
+    /// Items of it that were refused for good, for what is in them: their sender is told.
+    pub refused: Findings,
+    /// Texts of it in which something was replaced, because it was not UTF-8.
+    pub replaced: Findings,
 }
 
 /// Takes requests from a receiver: validates, admits, runs them through the shards. `Ok` means

@@ -10,8 +10,8 @@ use std::io::{Write, stdout};
 use std::time::Duration;
 
 use spandrel_wire::{
-    Edits, Limits, Rules, Signal, Traces, count, merge, sift, single_trace_part, splice,
-    split_by_size, split_by_trace, validate, write_bytes, write_fixed32, write_fixed64,
+    Edits, InvalidUtf8, Limits, Rules, Signal, Traces, count, merge, sift, single_trace_part,
+    splice, split_by_size, split_by_trace, validate, write_bytes, write_fixed32, write_fixed64,
     write_key_value, write_nested, write_text, write_varint_field,
 };
 
@@ -54,7 +54,7 @@ fn main() -> std::io::Result<()> {
 
 type Job = fn(&Batch) -> usize;
 
-fn jobs() -> [(&'static str, Job); 16] {
+fn jobs() -> [(&'static str, Job); 17] {
     [
         ("validate", |batch| {
             let summary = validate(Signal::Traces, &batch.request, &Limits::default());
@@ -62,8 +62,9 @@ fn jobs() -> [(&'static str, Job); 16] {
         }),
         // What the door does: validates, and looks whether the ids are valid.
         ("sift", |batch| sifted(&batch.request)),
-        // The same where every hundredth span is taken out.
+        // The same where every hundredth span is taken out, or has a text mended.
         ("sift: 1 % invalid", |batch| sifted(&batch.spoilt)),
+        ("sift: 1 % cut texts", |batch| sifted(&batch.cut)),
         ("count", |batch| count(Signal::Traces, &batch.request)),
         ("read: one attribute", |batch| {
             let spans = Traces::new(&batch.request).spans();
@@ -126,7 +127,8 @@ fn jobs() -> [(&'static str, Job); 16] {
 }
 
 fn sifted(request: &[u8]) -> usize {
-    let sifted = sift(Signal::Traces, request, &Limits::default());
+    let limits = Limits::default();
+    let sifted = sift(Signal::Traces, request, &limits, InvalidUtf8::Replace);
     sifted.map_or(0, |sifted| sifted.items)
 }
 
@@ -139,6 +141,8 @@ struct Batch {
     one_trace: Vec<u8>,
     /// The same, but the first of every hundred spans has no id.
     spoilt: Vec<u8>,
+    /// The same, but the first of every hundred spans has a name that was cut.
+    cut: Vec<u8>,
     keep: Vec<u8>,
     drop: Vec<u8>,
     hold: Vec<u8>,
@@ -161,6 +165,12 @@ impl Batch {
                 span(out, number, 8);
                 if number.is_multiple_of(100) {
                     write_bytes(out, 2, b"");
+                }
+            }),
+            cut: request(spans, |out, number| {
+                span(out, number, 8);
+                if number.is_multiple_of(100) {
+                    write_bytes(out, 5, b"GET /caf\xc3");
                 }
             }),
             keep: vec![0; spans],

@@ -5,7 +5,8 @@ use alloc::borrow::Cow;
 use crate::bad_reply::BadReply;
 use crate::limits::Limits;
 use crate::schema::{self, Shape};
-use crate::validate::{WrongIds, check, is_text};
+use crate::text::is_text;
+use crate::validate::{WrongIds, check};
 
 /// What an edit does. Its number is the first of an edit's four words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,8 +1,5 @@
 //! Whether the ids of a span are valid.
 
-use crate::field::step;
-use crate::schema::{self, Kind, Shape};
-
 /// The ids that a span must have, as bits.
 pub(crate) const TRACE_ID: u8 = 1;
 pub(crate) const SPAN_ID: u8 = 1 << 1;
@@ -35,28 +32,6 @@ impl Ids {
     pub(crate) fn are_valid(self) -> bool {
         self.0 == 0
     }
-
-    /// Reads all ids in a valid message, and in the messages inside it.
-    fn read_all(&mut self, shape: &Shape, message: &[u8]) {
-        let mut rest = message;
-        while let Some(step) = step(rest) {
-            rest = step.rest;
-            let number = usize::try_from(step.key >> 3).unwrap_or(usize::MAX);
-            match shape.fields.get(number) {
-                Some(Kind::IdInSpan { len, needed }) => self.read(step.content, *len, *needed),
-                Some(Kind::Message(inner)) => self.read_all(inner, step.content),
-                _ => {}
-            }
-        }
-    }
-}
-
-/// Whether all ids in a valid span are as OTLP wants them: a trace id and a span id that are not
-/// zero, and of a parent and of links none, or one of the right length.
-pub(crate) fn are_valid(span: &[u8]) -> bool {
-    let mut ids = Ids::NONE;
-    ids.read_all(&schema::SPAN, span);
-    ids.are_valid()
 }
 
 /// Whether an id of 8 or 16 bytes is all zero.

@@ -14,6 +14,13 @@ pub(crate) struct Prefix {
     width: usize,
 }
 
+impl Prefix {
+    /// Where the content begins, for as long as the field is not ended.
+    pub(crate) fn content(self) -> usize {
+        self.content
+    }
+}
+
 /// Begins a message field. `guess` is about how long its content will be: when its length takes as
 /// many bytes as the guess, nothing has to be moved at the end.
 #[inline]

@@ -44,6 +44,10 @@ pub(crate) enum Counts {
     Item,
     /// The data points of a metric.
     Points,
+    /// Nothing: what a metric has its points in.
+    Data,
+    /// Nothing, as its metric has counted it: a data point.
+    Point,
     /// One level of nesting.
     Level,
 }
@@ -67,14 +71,15 @@ pub(crate) struct Shape {
 pub(crate) fn request(signal: Signal) -> &'static Shape {
     match signal {
         Signal::Traces => &TRACES,
-        Signal::Metrics => &METRICS,
+        Signal::Metrics => &metrics::METRICS,
         Signal::Logs => &LOGS,
     }
 }
 
+pub(crate) mod metrics;
+
 use Kind::{
-    Attribute, Bytes, Fixed32, Fixed64, Fixed64List, Id, IdInSpan, Message, Text, TextList,
-    Unknown, Varint, VarintList,
+    Attribute, Bytes, Fixed32, Fixed64, Id, IdInSpan, Message, Text, TextList, Unknown, Varint,
 };
 
 const TRACE_ID: Kind = Id(16);
@@ -114,6 +119,23 @@ const fn attribute(fields: &[Kind]) -> u32 {
 }
 
 impl Shape {
+    /// The shape of the messages in the field with this number.
+    pub(crate) fn inner(&self, number: u32) -> Option<&'static Self> {
+        match self.fields.get(usize::try_from(number).ok()?)? {
+            Message(inner) => Some(inner),
+            Kind::Span => Some(&SPAN),
+            Attribute => Some(&KEY_VALUE),
+            _ => None,
+        }
+    }
+
+    /// The same where that is, or has in it, items that stand by themselves.
+    pub(crate) fn member(&self, number: u32) -> Option<&'static Self> {
+        let inner = self.inner(number)?;
+        let parts = matches!(inner.counts, Counts::Nothing | Counts::Level);
+        (!parts).then_some(inner)
+    }
+
     const fn counts(mut self, counts: Counts) -> Self {
         self.counts = counts;
         self
@@ -209,134 +231,6 @@ static LINK: Shape = shape(
 );
 pub(crate) static STATUS: Shape = shape("status", 0, &[Unknown, Unknown, Text, Varint]);
 
-// === Metrics ===
-
-static METRICS: Shape = shape("request", 0, &[Unknown, Message(&RESOURCE_METRICS)]);
-static RESOURCE_METRICS: Shape = shape(
-    "resource metrics",
-    104,
-    &[Unknown, Message(&RESOURCE), Message(&SCOPE_METRICS), Text],
-)
-.counts(Counts::Resource);
-static SCOPE_METRICS: Shape = shape(
-    "scope metrics",
-    128,
-    &[Unknown, Message(&SCOPE), Message(&METRIC), Text],
-)
-.counts(Counts::Scope);
-static METRIC: Shape = shape(
-    "metric",
-    136,
-    &[
-        Unknown,
-        Text,
-        Text,
-        Text,
-        Unknown,
-        Message(&GAUGE),
-        Unknown,
-        Message(&SUM),
-        Unknown,
-        Message(&HISTOGRAM),
-        Message(&EXPONENTIAL_HISTOGRAM),
-        Message(&SUMMARY),
-        Attribute,
-    ],
-)
-.counts(Counts::Points);
-static GAUGE: Shape = shape("gauge", 0, &[Unknown, Message(&NUMBER_POINT)]);
-static SUM: Shape = shape("sum", 0, &[Unknown, Message(&NUMBER_POINT), Varint, Varint]);
-static HISTOGRAM: Shape = shape(
-    "histogram",
-    0,
-    &[Unknown, Message(&HISTOGRAM_POINT), Varint],
-);
-static EXPONENTIAL_HISTOGRAM: Shape = shape(
-    "exponential histogram",
-    0,
-    &[Unknown, Message(&EXPONENTIAL_POINT), Varint],
-);
-static SUMMARY: Shape = shape("summary", 0, &[Unknown, Message(&SUMMARY_POINT)]);
-static NUMBER_POINT: Shape = shape(
-    "number data point",
-    88,
-    &[
-        Unknown,
-        Unknown,
-        Fixed64,
-        Fixed64,
-        Fixed64,
-        Message(&EXEMPLAR),
-        Fixed64,
-        Attribute,
-        Varint,
-    ],
-);
-static HISTOGRAM_POINT: Shape = shape(
-    "histogram data point",
-    176,
-    &[
-        Unknown,
-        Unknown,
-        Fixed64,
-        Fixed64,
-        Fixed64,
-        Fixed64,
-        Fixed64List,
-        Fixed64List,
-        Message(&EXEMPLAR),
-        Attribute,
-        Varint,
-        Fixed64,
-        Fixed64,
-    ],
-);
-static EXPONENTIAL_POINT: Shape = shape(
-    "exponential histogram data point",
-    208,
-    &[
-        Unknown,
-        Attribute,
-        Fixed64,
-        Fixed64,
-        Fixed64,
-        Fixed64,
-        Varint,
-        Fixed64,
-        Message(&BUCKETS),
-        Message(&BUCKETS),
-        Varint,
-        Message(&EXEMPLAR),
-        Fixed64,
-        Fixed64,
-        Fixed64,
-    ],
-);
-static BUCKETS: Shape = shape("buckets", 0, &[Unknown, Varint, VarintList]);
-static SUMMARY_POINT: Shape = shape(
-    "summary data point",
-    88,
-    &[
-        Unknown,
-        Unknown,
-        Fixed64,
-        Fixed64,
-        Fixed64,
-        Fixed64,
-        Message(&QUANTILE),
-        Attribute,
-        Varint,
-    ],
-);
-static QUANTILE: Shape = shape("quantile", 16, &[Unknown, Fixed64, Fixed64]);
-static EXEMPLAR: Shape = shape(
-    "exemplar",
-    96,
-    &[
-        Unknown, Unknown, Fixed64, Fixed64, SPAN_ID, TRACE_ID, Fixed64, Attribute,
-    ],
-);
-
 // === Logs ===
 
 static LOGS: Shape = shape("request", 0, &[Unknown, Message(&RESOURCE_LOGS)]);
@@ -352,7 +246,7 @@ static SCOPE_LOGS: Shape = shape(
     &[Unknown, Message(&SCOPE), Message(&LOG_RECORD), Text],
 )
 .counts(Counts::Scope);
-static LOG_RECORD: Shape = shape(
+pub(crate) static LOG_RECORD: Shape = shape(
     "log record",
     184,
     &[

@@ -1,72 +1,64 @@
 //! What can be let in of a request.
 
-use alloc::vec::Vec;
-
-use crate::count::messages;
-use crate::edits::Edits;
-use crate::ids;
+use crate::findings::Findings;
 use crate::invalid::Invalid;
 use crate::limits::Limits;
+use crate::mend::mend;
 use crate::schema;
 use crate::signal::Signal;
-use crate::splice::{self, Kept};
+use crate::splice::Kept;
 use crate::validate::{WrongIds, check};
-use crate::verdict::{Tally, Verdict};
 
-/// A request without the spans that OTLP calls invalid.
+/// What becomes of texts that are not UTF-8.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InvalidUtf8 {
+    /// What is not UTF-8 in them is replaced by U+FFFD: mostly a text was cut inside a character.
+    #[default]
+    Replace,
+    /// Their items are refused; for a text of a resource, a scope or a metric, all items under it.
+    Reject,
+}
+
+/// A request without the items in which something is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sifted {
     /// Items that are left.
     pub items: usize,
-    /// Spans that were taken out.
-    pub invalid_spans: usize,
-    /// What is left: their bytes as they came.
+    /// What is left: the bytes of each item as they came, but for replaced texts.
     pub kept: Kept,
+    /// Items that were taken out.
+    pub refused: Findings,
+    /// Texts in which something was replaced.
+    pub replaced: Findings,
 }
 
-/// Checks a request completely, as [`validate`](crate::validate) does, and takes out spans whose ids
-/// are invalid: whose trace id or span id is not there, all zero or of a wrong length, or which name
-/// a parent or a link by an id of a wrong length.
+/// Checks a request completely, as [`validate`](crate::validate) does. What is wrong inside one span,
+/// data point or log record costs that one: it is taken out, and the others are left.
 ///
-/// A request whose ids are all valid is not copied; nor does it take longer than to validate it.
-pub fn sift(signal: Signal, request: &[u8], limits: &Limits) -> Result<Sifted, Invalid> {
+/// Wrong inside an item is: a text that is not UTF-8 (unless it is replaced), an id of a wrong length
+/// (also of a parent, a link or an exemplar), a span's own id that is not there or all zero, values
+/// nested too deep, and whatever is malformed within the item's own length. The same in a resource, a
+/// scope or a metric costs all items under it.
+///
+/// A valid request is not copied; nor does it take longer than to validate it.
+///
+/// # Errors
+/// When the request is over a limit, or malformed in a place behind which items cannot be told apart.
+pub fn sift(
+    signal: Signal,
+    request: &[u8],
+    limits: &Limits,
+    invalid_utf8: InvalidUtf8,
+) -> Result<Sifted, Invalid> {
     let shape = schema::request(signal);
-    let summary = check(shape, request, limits, WrongIds::Counted)?;
-    if summary.invalid_spans > 0 {
-        return Ok(take_out(request, summary.items));
-    }
-    Ok(Sifted {
-        items: summary.items,
-        invalid_spans: 0,
-        kept: Kept::All,
-    })
-}
-
-#[cold]
-fn take_out(request: &[u8], items: usize) -> Sifted {
-    let spans = messages(request, 1)
-        .flat_map(|resource| messages(resource, 2))
-        .flat_map(|scope| messages(scope, 2));
-    let mut verdicts = Vec::with_capacity(items);
-    verdicts.extend(spans.map(|span| {
-        let verdict = if ids::are_valid(span) {
-            Verdict::Keep
-        } else {
-            Verdict::Drop(0)
-        };
-        verdict.to_byte()
-    }));
-    let keep = Verdict::Keep.to_byte();
-    let kept = verdicts.iter().filter(|byte| **byte == keep).count();
-    let tally = Tally {
-        kept,
-        held: 0,
-        dropped: Vec::new(),
-    };
-    let spliced = splice::write(request, &verdicts, Edits::default(), items, tally);
-    Sifted {
-        items: kept,
-        invalid_spans: items - kept,
-        kept: spliced.kept,
+    match check(shape, request, limits, WrongIds::Counted) {
+        Ok(summary) if summary.invalid_spans == 0 => Ok(Sifted {
+            items: summary.items,
+            kept: Kept::All,
+            refused: Findings::default(),
+            replaced: Findings::default(),
+        }),
+        Err(why @ Invalid::OverLimit { .. }) => Err(why),
+        _ => mend(signal, request, limits, invalid_utf8),
     }
 }

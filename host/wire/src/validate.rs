@@ -11,6 +11,9 @@ use crate::invalid::Invalid;
 use crate::limits::Limits;
 use crate::schema::{self, Counts, Kind, Shape};
 use crate::signal::Signal;
+use crate::text::{is_ascii, is_text};
+
+mod parts;
 
 /// What a valid request consists of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,18 +54,9 @@ pub(crate) fn check(
     limits: &Limits,
     wrong_ids: WrongIds,
 ) -> Result<Summary, Invalid> {
-    let mut validator = Validator {
-        start: message.as_ptr().addr(),
-        summary: Summary::default(),
-        ids: Ids::NONE,
-        wrong_ids,
-        limits,
-        decoded_limit: limits.decoded(message.len()),
-        invalid: None,
-    };
-    let depth = limits.depth.min(Limits::DEEPEST);
+    let mut validator = Validator::new(message, limits, wrong_ids);
     let checked = validator
-        .message(shape, message, depth)
+        .message(shape, message, validator.depth())
         .and_then(|()| validator.check_decoded());
     match (checked, validator.invalid) {
         (Ok(()), None) => Ok(validator.summary),
@@ -76,41 +70,12 @@ pub(crate) fn check(
 
 /// The check ends here; the validator knows why. An error without content travels in a register,
 /// which the many small steps of the check notice.
-struct Stop;
+pub(crate) struct Stop;
 
-/// Whether bytes are UTF-8.
-#[inline]
-pub(crate) fn is_text(bytes: &[u8]) -> bool {
-    is_ascii(bytes) || core::str::from_utf8(bytes).is_ok()
-}
-
-/// Most texts are short and ASCII: sixteen bytes at a time, the last of them twice, beat the
-/// general check's set-up.
-#[inline]
-fn is_ascii(bytes: &[u8]) -> bool {
-    let mut seen = 0;
-    if let Some(last) = bytes.last_chunk::<16>() {
-        let mut all = *last;
-        for chunk in bytes.as_chunks::<16>().0 {
-            for (all, byte) in all.iter_mut().zip(chunk) {
-                *all |= byte;
-            }
-        }
-        seen = u128::from_le_bytes(all);
-    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
-        seen = u128::from(u64::from_le_bytes(*first) | u64::from_le_bytes(*last));
-    } else {
-        for byte in bytes {
-            seen |= u128::from(*byte);
-        }
-    }
-    seen & 0x8080_8080_8080_8080_8080_8080_8080_8080 == 0
-}
-
-struct Validator<'a> {
+pub(crate) struct Validator<'a> {
     /// Where the request lies in memory, to tell offsets from it.
     start: usize,
-    summary: Summary,
+    pub(crate) summary: Summary,
     /// Of the span that is being read.
     ids: Ids,
     wrong_ids: WrongIds,
@@ -120,7 +85,25 @@ struct Validator<'a> {
     invalid: Option<Invalid>,
 }
 
-impl Validator<'_> {
+impl<'a> Validator<'a> {
+    /// For a request, or parts of it.
+    pub(crate) fn new(request: &[u8], limits: &'a Limits, wrong_ids: WrongIds) -> Self {
+        Self {
+            start: request.as_ptr().addr(),
+            summary: Summary::default(),
+            ids: Ids::NONE,
+            wrong_ids,
+            limits,
+            decoded_limit: limits.decoded(request.len()),
+            invalid: None,
+        }
+    }
+
+    /// How many levels of values may be in a message.
+    pub(crate) fn depth(&self) -> u32 {
+        self.limits.depth.min(Limits::DEEPEST)
+    }
+
     /// Checks a message; `depth` is how many more levels of values may follow.
     fn message(&mut self, shape: &'static Shape, body: &[u8], depth: u32) -> Result<(), Stop> {
         self.decoded(shape.size);
@@ -180,7 +163,7 @@ impl Validator<'_> {
             (Kind::Text | Kind::TextList, 2) => {
                 let (text, rest) = self.delimited(shape, after)?;
                 if !is_text(text) {
-                    return Err(self.malformed(shape, text));
+                    return Err(self.not_utf8(shape, text));
                 }
                 // A string in a list is an object of its own.
                 let object = if matches!(kind, Kind::TextList) {
@@ -199,7 +182,7 @@ impl Validator<'_> {
             (Kind::Id(len), 2) => {
                 let (id, rest) = self.delimited(shape, after)?;
                 if !id.is_empty() && id.len() != *len {
-                    return Err(self.malformed(shape, id));
+                    return Err(self.wrong_id(shape, id, *len));
                 }
                 self.decoded(id.len());
                 return Ok(rest);
@@ -208,7 +191,7 @@ impl Validator<'_> {
                 let (id, rest) = self.delimited(shape, after)?;
                 let is_wrong = !id.is_empty() && id.len() != *len;
                 if is_wrong && self.wrong_ids == WrongIds::Refused {
-                    return Err(self.malformed(shape, id));
+                    return Err(self.wrong_id(shape, id, *len));
                 }
                 self.ids.read(id, *len, *needed);
                 self.decoded(id.len());
@@ -273,23 +256,26 @@ impl Validator<'_> {
     #[inline]
     fn count(&mut self, shape: &'static Shape, body: &[u8], depth: u32) -> Result<u32, Stop> {
         match shape.counts {
-            Counts::Nothing => {}
+            Counts::Nothing | Counts::Data | Counts::Point => {}
             Counts::Resource => self.summary.resources += 1,
             Counts::Scope => self.summary.scopes += 1,
             Counts::Item => self.summary.items += 1,
             Counts::Points => self.summary.items += points(body),
             Counts::Level => {
-                let deepest = self.limits.depth.min(Limits::DEEPEST) as usize;
-                return depth
-                    .checked_sub(1)
-                    .ok_or_else(|| self.over_limit("levels of nested values", deepest));
+                return depth.checked_sub(1).ok_or_else(|| self.too_deep());
             }
         }
+        self.check_items()?;
+        self.check_decoded()?;
+        Ok(depth)
+    }
+
+    #[inline]
+    fn check_items(&mut self) -> Result<(), Stop> {
         if self.summary.items > self.limits.items {
             return Err(self.over_limit("items", self.limits.items));
         }
-        self.check_decoded()?;
-        Ok(depth)
+        Ok(())
     }
 
     #[inline]
@@ -305,12 +291,40 @@ impl Validator<'_> {
         Ok(())
     }
 
+    /// How far from the beginning of the request something is.
+    pub(crate) fn offset(&self, at: &[u8]) -> usize {
+        at.as_ptr().addr().saturating_sub(self.start)
+    }
+
     #[cold]
     fn malformed(&mut self, shape: &'static Shape, at: &[u8]) -> Stop {
-        self.invalid = Some(Invalid::Malformed {
+        let (what, offset) = (shape.what, self.offset(at));
+        self.invalid = Some(Invalid::Malformed { what, offset });
+        Stop
+    }
+
+    #[cold]
+    fn not_utf8(&mut self, shape: &'static Shape, text: &[u8]) -> Stop {
+        let (what, offset) = (shape.what, self.offset(text));
+        self.invalid = Some(Invalid::NotUtf8 { what, offset });
+        Stop
+    }
+
+    #[cold]
+    fn wrong_id(&mut self, shape: &'static Shape, id: &[u8], expected: usize) -> Stop {
+        self.invalid = Some(Invalid::WrongId {
             what: shape.what,
-            offset: at.as_ptr().addr().saturating_sub(self.start),
+            len: id.len(),
+            expected,
+            offset: self.offset(id),
         });
+        Stop
+    }
+
+    #[cold]
+    fn too_deep(&mut self) -> Stop {
+        let limit = self.depth() as usize;
+        self.invalid = Some(Invalid::TooDeep { limit });
         Stop
     }
 
@@ -322,7 +336,7 @@ impl Validator<'_> {
 }
 
 /// Reads a field's key.
-fn key_of(bytes: &[u8]) -> Option<(u32, &[u8])> {
+pub(crate) fn key_of(bytes: &[u8]) -> Option<(u32, &[u8])> {
     let (key, rest) = varint(bytes)?;
     Some((u32::try_from(key).ok()?, rest))
 }

@@ -13,12 +13,13 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::answer::Answerer;
+use super::answer::{Answerer, Lines};
 use super::budget::Budget;
 use super::connection::{Connections, Streams};
 use super::crowd::Crowd;
 use super::health::Health;
 use super::place::Places;
+use super::stranger::Strangers;
 use super::{Closed, Doors, Receiver, ReceiverStats};
 
 /// The wait after an error of the listener itself (no more files, for example): long enough not to
@@ -52,6 +53,9 @@ pub(crate) async fn run(
         leaving: draining.child_token(),
         draining: draining.clone(),
         stats: Arc::clone(&stats),
+        strangers: Strangers::default(),
+        lines: Lines::default(),
+        endpoint: local_addr,
     });
     let shared = Arc::new(Connections {
         answerer: Arc::clone(&answerer),

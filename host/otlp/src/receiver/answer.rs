@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -19,12 +20,14 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::body::Body;
 use tonic::{Code, Status};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::budget::Budget;
 use super::fair::Connection;
 use super::health::Health;
 use super::place::Places;
+use super::seldom::Seldom;
+use super::stranger::{Stranger, Strangers};
 use super::{ReceiverStats, request};
 use crate::auth::Authenticator;
 use crate::compression::{ACCEPTED, Compression};
@@ -83,31 +86,50 @@ pub(crate) struct Answerer {
     /// Cancelled when it stops and nobody takes over: requests are refused.
     pub(crate) draining: CancellationToken,
     pub(crate) stats: Arc<ReceiverStats>,
+    pub(crate) strangers: Strangers,
+    pub(crate) lines: Lines,
+    /// Where the receiver listens.
+    pub(crate) endpoint: SocketAddr,
+}
+
+/// When the log has a line about what senders are told.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    /// A request is refused for good.
+    requests: Seldom,
+    /// Items of a request are.
+    items: Seldom,
+    /// Something was replaced in a text.
+    texts: Seldom,
 }
 
 impl Answerer {
-    /// Answers one request of this connection.
+    /// Answers one request of this connection, which this peer has.
     pub(crate) async fn answer<B: RequestBody>(
         &self,
         request: Request<B>,
         connection: Connection,
+        peer: SocketAddr,
     ) -> Response<Body> {
         if request.uri().path().starts_with(HEALTH) {
             return self.health(request).await;
         }
         if let Some(code) = not_grpc(&request) {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = code;
-            return response;
+            self.stats.stranger(Stranger::NotGrpc);
+            self.strangers.log(Stranger::NotGrpc, peer, self.endpoint);
+            return told_in_http(code);
         }
         let (head, mut body) = request.into_parts();
         match self.export(&head, &mut body, connection).await {
-            Ok(accepted) => {
+            Ok((signal, accepted)) => {
                 self.stats.answered(Code::Ok);
-                ok(accepted)
+                if !accepted.refused.is_empty() || !accepted.replaced.is_empty() {
+                    self.log_items(&accepted, peer);
+                }
+                ok(signal, &accepted)
             }
             Err(status) => {
-                debug!(reason = ?status.code(), error = status.message(), "request refused");
+                self.log_refusal(&status, peer);
                 // Who was too slow, or has little time, is not waited for again.
                 let is_late = status.code() == Code::DeadlineExceeded;
                 if !is_late && !self.draining.is_cancelled() && !body.is_end_stream() {
@@ -129,12 +151,13 @@ impl Answerer {
         head: &Parts,
         body: &mut B,
         connection: Connection,
-    ) -> Result<Accepted, Status> {
+    ) -> Result<(Signal, Accepted), Status> {
         // First of all, so that strangers learn nothing and nothing of theirs is kept.
         if let Some(auth) = &self.auth {
             let admitted = auth.admit(&head.headers).await;
             admitted.map_err(status::denied)?;
         }
+        is_protobuf(&head.headers)?;
         let signal = self.route(head.uri.path())?;
         let compression = encoding(&head.headers)?;
         if self.draining.is_cancelled() {
@@ -161,7 +184,38 @@ impl Answerer {
         let place = place.map_err(|why| self.unread(&why, signal))?;
         let offered = self.ingress.offer(signal, bytes).await;
         drop((place, lease));
-        offered.map_err(|why| status::refused(&why))
+        let accepted = offered.map_err(|why| status::refused(&why))?;
+        Ok((signal, accepted))
+    }
+
+    /// What is wrong with a sender's items is for its operator, who may never look at its own log.
+    #[cold]
+    fn log_items(&self, accepted: &Accepted, peer: SocketAddr) {
+        let (endpoint, refused, replaced) = (self.endpoint, &accepted.refused, &accepted.replaced);
+        if !refused.is_empty()
+            && let Some(repeated) = self.lines.items.due()
+        {
+            let items = refused.count;
+            warn!(%endpoint, %peer, items, why = %refused, repeated, "invalid items refused");
+        }
+        if !replaced.is_empty()
+            && let Some(repeated) = self.lines.texts.due()
+        {
+            let texts = replaced.count;
+            warn!(%endpoint, %peer, texts, place = %replaced, repeated, "text that is not UTF-8 replaced");
+        }
+    }
+
+    fn log_refusal(&self, status: &Status, peer: SocketAddr) {
+        let (endpoint, code, error) = (self.endpoint, status.code(), status.message());
+        debug!(%peer, reason = ?code, error, "request refused");
+        let for_good = matches!(
+            code,
+            Code::InvalidArgument | Code::ResourceExhausted | Code::Unimplemented
+        );
+        if for_good && let Some(repeated) = self.lines.requests.due() {
+            warn!(%endpoint, %peer, reason = ?code, error, repeated, "request refused for good");
+        }
     }
 
     fn unread(&self, why: &Unread, signal: Signal) -> Status {
@@ -171,7 +225,11 @@ impl Answerer {
 
     fn route(&self, path: &str) -> Result<Signal, Status> {
         let Some(signal) = method::signal(path) else {
-            return Err(Status::unimplemented("no such method"));
+            return Err(Status::unimplemented(format!(
+                "unknown method \"{}\": this port takes {}",
+                excerpt(path),
+                method::NAMES
+            )));
         };
         if self.ingress.carries(signal) {
             return Ok(signal);
@@ -207,26 +265,74 @@ fn not_grpc<B>(request: &Request<B>) -> Option<StatusCode> {
     if request.method() != Method::POST {
         return Some(StatusCode::METHOD_NOT_ALLOWED);
     }
-    let kind = request.headers().get(header::CONTENT_TYPE);
-    match kind.map(HeaderValue::as_bytes) {
-        Some(b"application/grpc" | b"application/grpc+proto") => None,
-        _ => Some(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+    match codec(request.headers()) {
+        Some(_) => None,
+        None => Some(StatusCode::UNSUPPORTED_MEDIA_TYPE),
     }
+}
+
+/// How the messages of a gRPC request are encoded, as its content type says: nothing, or `+` and a name.
+/// None when it is not gRPC; gRPC-Web, which has another framing, is not.
+fn codec(headers: &HeaderMap) -> Option<&[u8]> {
+    const GRPC: &[u8] = b"application/grpc";
+    let kind = headers.get(header::CONTENT_TYPE)?.as_bytes();
+    let (start, codec) = kind.split_at_checked(GRPC.len())?;
+    // Parameters may follow; none has a meaning here.
+    let end = codec.iter().position(|byte| *byte == b';');
+    let codec = codec.get(..end.unwrap_or(codec.len()))?.trim_ascii();
+    let is_grpc = start.eq_ignore_ascii_case(GRPC) && matches!(codec, [] | [b'+', ..]);
+    is_grpc.then_some(codec)
+}
+
+fn is_protobuf(headers: &HeaderMap) -> Result<(), Status> {
+    match codec(headers) {
+        None | Some(b"" | b"+proto") => Ok(()),
+        Some(other) => Err(Status::unimplemented(format!(
+            "messages in the encoding \"{}\" are not supported: send protobuf, with the content-type \
+             application/grpc",
+            excerpt(&String::from_utf8_lossy(other))
+        ))),
+    }
+}
+
+/// The answer to a client of HTTP/2 that does not speak gRPC.
+fn told_in_http(code: StatusCode) -> Response<Body> {
+    let text = format!("{}\n", Stranger::NotGrpc.remedy());
+    let mut response = Response::new(Body::new(Full::new(Bytes::from(text))));
+    *response.status_mut() = code;
+    let headers = response.headers_mut();
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    headers.insert(header::CONTENT_TYPE, plain);
+    if code == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
+    }
+    response
 }
 
 fn encoding(headers: &HeaderMap) -> Result<Compression, Status> {
-    match headers.get("grpc-encoding") {
-        None => Ok(Compression::None),
-        Some(name) => Compression::named(name.as_bytes())
-            .ok_or_else(|| Status::unimplemented("this grpc-encoding is not supported")),
-    }
+    let Some(name) = headers.get("grpc-encoding") else {
+        return Ok(Compression::None);
+    };
+    Compression::named(name.as_bytes()).ok_or_else(|| {
+        Status::unimplemented(format!(
+            "grpc-encoding \"{}\" is not supported: compress with gzip or zstd, or not at all",
+            excerpt(&String::from_utf8_lossy(name.as_bytes()))
+        ))
+    })
+}
+
+/// The beginning of what a client sent, for a message.
+fn excerpt(text: &str) -> &str {
+    /// The path of an OTLP method has 66 bytes.
+    const LONGEST: usize = 80;
+    text.get(..text.floor_char_boundary(LONGEST))
+        .unwrap_or(text)
 }
 
 /// OK, with the empty response that means full success for every signal, or with what is not.
-fn ok(accepted: Accepted) -> Response<Body> {
+fn ok(signal: Signal, accepted: &Accepted) -> Response<Body> {
     const EMPTY: &[u8] = &[0; crate::prefix::LENGTH];
-    let message = status::partial_success(accepted).and_then(|message| {
-        debug!(spans = accepted.invalid_spans, "invalid spans refused");
+    let message = status::partial_success(signal, accepted).and_then(|message| {
         let prefix = Prefix {
             compressed: false,
             length: message.len(),

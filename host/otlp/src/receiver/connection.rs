@@ -27,7 +27,8 @@ use super::Keepalive;
 use super::activity::{Activity, Counted};
 use super::answer::{self, Answerer};
 use super::crowd::Place;
-use super::preface::Opened;
+use super::preface::{First, Opened};
+use super::stranger::{self, Protocol, Stranger};
 use super::tls::Certificates;
 
 /// How long a client may take to make itself known: for the TLS handshake, then for the first
@@ -114,13 +115,62 @@ impl Connections {
         match &self.tls {
             None => self.greet(stream, peer, place).await,
             Some(tls) => {
-                let accepting = TlsAcceptor::from(tls.current()).accept(stream);
-                let stream = tokio::select! {
-                    accepted = in_time(accepting) => accepted?,
+                let begins_tls = tokio::select! {
+                    begins = in_time(begins_tls(&stream)) => begins?,
                     () = self.answerer.draining.cancelled() => return Ok(()),
                 };
-                self.greet(stream, peer, place).await
+                if !begins_tls {
+                    return self.turn_away_plain(stream, peer).await;
+                }
+                let accepting = TlsAcceptor::from(tls.current()).accept(stream);
+                let accepted = tokio::select! {
+                    accepted = in_time(accepting) => accepted,
+                    () = self.answerer.draining.cancelled() => return Ok(()),
+                };
+                if let Err(error) = &accepted
+                    && error.kind() == io::ErrorKind::InvalidData
+                {
+                    let answerer = &self.answerer;
+                    answerer.stats.stranger(Stranger::Handshake);
+                    let endpoint = answerer.endpoint;
+                    answerer.strangers.log_handshake(error, peer, endpoint);
+                }
+                self.greet(accepted?, peer, place).await
             }
+        }
+    }
+
+    /// Turns away a client that does not begin with TLS where it should.
+    async fn turn_away_plain(&self, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
+        let first = tokio::select! {
+            first = in_time(First::read(stream)) => first?,
+            () = self.answerer.draining.cancelled() => return Ok(()),
+        };
+        match first {
+            First::Http2(opened) => {
+                let spoke = Protocol::Http2;
+                self.turn_away(spoke, true, opened.into_inner(), peer).await;
+            }
+            First::Other(spoke, stream) => self.turn_away(spoke, true, stream, peer).await,
+        }
+        Ok(())
+    }
+
+    /// Counts a client of another protocol, names it in the log, and tells it.
+    async fn turn_away<T>(&self, spoke: Protocol, has_tls: bool, stream: T, peer: SocketAddr)
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Some(stranger) = Stranger::new(spoke, has_tls) else {
+            return;
+        };
+        let answerer = &self.answerer;
+        answerer.stats.connection_failed();
+        answerer.stats.stranger(stranger);
+        answerer.strangers.log(stranger, peer, answerer.endpoint);
+        tokio::select! {
+            () = stranger.farewell(stream) => {}
+            () = answerer.draining.cancelled() => {}
         }
     }
 
@@ -128,11 +178,14 @@ impl Connections {
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
-        let stream = tokio::select! {
-            opened = in_time(Opened::new(stream)) => opened?,
+        let first = tokio::select! {
+            first = in_time(First::read(stream)) => first?,
             () = self.answerer.draining.cancelled() => return Ok(()),
         };
-        self.serve(stream, peer, place).await;
+        match first {
+            First::Http2(stream) => self.serve(stream, peer, place).await,
+            First::Other(spoke, stream) => self.turn_away(spoke, false, stream, peer).await,
+        }
         Ok(())
     }
 
@@ -151,7 +204,7 @@ impl Connections {
             let answerer = Arc::clone(&self.answerer);
             let id = place.id;
             async move {
-                let response = answerer.answer(request, id).await;
+                let response = answerer.answer(request, id, peer).await;
                 // The answer to a watch is there for as long as its client likes.
                 if !is_watch {
                     _open.answered();
@@ -230,6 +283,15 @@ where
         self.tasks.spawn(async move {
             cut.run_until_cancelled(stream).await;
         });
+    }
+}
+
+/// Whether a client begins a TLS handshake. Looks at its first byte and leaves it unread.
+async fn begins_tls(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [0];
+    match stream.peek(&mut first).await? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(first == [stranger::TLS]),
     }
 }
 

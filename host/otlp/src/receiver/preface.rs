@@ -14,8 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::frames::{Begun, Boundary, Frames};
-
-const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+use super::stranger::{PREFACE, Protocol};
 
 /// How long the headers of a request may take to arrive. They are a few hundred bytes, and nothing
 /// of the request can be answered before they are there.
@@ -72,24 +71,51 @@ impl Deadline {
     }
 }
 
-impl<T: AsyncRead + Unpin> Opened<T> {
-    /// Reads the preface; an error says that the client is not one of HTTP/2.
-    pub(crate) async fn new(mut stream: T) -> io::Result<Self> {
-        let mut seen = [0; PREFACE.len()];
-        stream.read_exact(&mut seen).await?;
-        if seen == PREFACE {
-            Ok(Self {
-                told: 0,
-                read: Frames::new(),
-                written: Boundary::default(),
-                unread: Deadline::default(),
-                unwritten: Deadline::default(),
-                stream,
-            })
-        } else {
-            let kind = io::ErrorKind::InvalidData;
-            Err(io::Error::new(kind, "the client does not speak HTTP/2"))
+/// What a connection begins with.
+#[derive(Debug)]
+pub(crate) enum First<T> {
+    /// The preface of HTTP/2.
+    Http2(Opened<T>),
+    /// Another protocol, of which up to 24 bytes are read.
+    Other(Protocol, T),
+}
+
+impl<T: AsyncRead + Unpin> First<T> {
+    /// Reads until it is known what the client speaks. An error when it ends before.
+    pub(crate) async fn read(mut stream: T) -> io::Result<Self> {
+        let mut first = [0; PREFACE.len()];
+        let mut seen = 0;
+        loop {
+            let (known, rest) = first.split_at_mut(seen);
+            match Protocol::of(known) {
+                Some(Protocol::Http2) => return Ok(Self::Http2(Opened::new(stream))),
+                Some(other) => return Ok(Self::Other(other, stream)),
+                None => {}
+            }
+            match stream.read(rest).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                more => seen += more,
+            }
         }
+    }
+}
+
+impl<T> Opened<T> {
+    /// Of a stream whose preface is read.
+    fn new(stream: T) -> Self {
+        Self {
+            told: 0,
+            read: Frames::new(),
+            written: Boundary::default(),
+            unread: Deadline::default(),
+            unwritten: Deadline::default(),
+            stream,
+        }
+    }
+
+    /// The stream behind its preface.
+    pub(crate) fn into_inner(self) -> T {
+        self.stream
     }
 }
 
@@ -215,7 +241,9 @@ mod tests {
     async fn opened(ahead: usize) -> (DuplexStream, Opened<DuplexStream>) {
         let (mut client, server) = duplex(ahead);
         client.write_all(&PREFACE).await.expect("room");
-        let mut opened = Opened::new(server).await.expect("the preface");
+        let First::Http2(mut opened) = First::read(server).await.expect("the preface") else {
+            panic!("not recognized");
+        };
         let mut seen = [0; PREFACE.len()];
         opened.read_exact(&mut seen).await.expect("the preface");
         assert_eq!(seen, PREFACE);

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tonic::Code;
 
+use super::stranger::Stranger;
+
 /// Of gRPC's codes, by their numbers.
 const NAMES: [&str; 17] = [
     "OK",
@@ -33,6 +35,7 @@ pub struct ReceiverStats {
     open_connections: AtomicU64,
     connections: AtomicU64,
     failed_connections: AtomicU64,
+    strangers: [AtomicU64; Stranger::KINDS],
 }
 
 impl ReceiverStats {
@@ -74,6 +77,26 @@ impl ReceiverStats {
     /// Connections that never became HTTP/2: over the limit, a failed handshake, another protocol.
     pub fn failed_connections(&self) -> u64 {
         self.failed_connections.load(Ordering::Relaxed)
+    }
+
+    /// The other protocols that clients spoke so far, by name, and how many clients did. Of these,
+    /// requests of HTTP/2 that are not gRPC are counted one by one, and do not end their connection.
+    pub fn strangers(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self
+            .strangers
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed));
+        Stranger::ALL
+            .into_iter()
+            .map(Stranger::spoke)
+            .zip(counts)
+            .filter(|(_, count)| *count > 0)
+    }
+
+    pub(crate) fn stranger(&self, stranger: Stranger) {
+        if let Some(count) = self.strangers.get(stranger as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn answered(&self, code: Code) {

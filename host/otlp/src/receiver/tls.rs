@@ -1,4 +1,4 @@
-//! TLS of the receiver: rustls with ring, HTTP/2 only, certificates that are read again.
+//! TLS of the receiver: rustls with ring, certificates that are read again.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -46,7 +46,9 @@ fn server(settings: &ServerTls, files: &Files) -> Result<ServerConfig, FileError
     let mut config = builder
         .with_single_cert(certificates, key)
         .map_err(|source| FileError::unusable("the certificate", cert_file, source))?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    // The second is for clients that offer nothing else: they get a connection and, on it, an answer in
+    // words. Who offers both speaks the first.
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::Rng;
 use spandrel_pipeline::ingress::{Accepted, LATEST, SOONEST};
 use spandrel_pipeline::refused::Refused;
-use spandrel_wire::{Invalid, write_nested, write_text, write_varint_field};
+use spandrel_wire::{Invalid, Signal, write_nested, write_text, write_varint_field};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -14,10 +14,6 @@ use crate::auth::Denied;
 
 /// How far hints are spread: up to so many times what the pipeline says.
 const SPREAD: f64 = 1.5;
-
-/// Why spans are refused when the rest of their request is not.
-const INVALID_SPANS: &str =
-    "spans with an invalid trace id or span id: empty, all zero, or of a wrong length";
 
 /// Why a request never became one that could be offered.
 #[derive(Debug)]
@@ -71,12 +67,13 @@ pub(crate) fn denied(why: Denied) -> Status {
 pub(crate) fn refused(refused: &Refused) -> Status {
     match refused {
         Refused::Invalid(why) => match why {
-            Invalid::Malformed { .. } => invalid(&why.to_string()),
-            // A shape that no decoder takes, rather than too much of a good one.
-            Invalid::OverLimit { what, .. } if what.starts_with("levels") => {
-                invalid(&why.to_string())
-            }
             Invalid::OverLimit { .. } => Status::resource_exhausted(why.to_string()),
+            Invalid::Malformed { .. }
+            | Invalid::Unreadable { .. }
+            | Invalid::NotUtf8 { .. }
+            | Invalid::WrongId { .. }
+            | Invalid::NoId
+            | Invalid::TooDeep { .. } => invalid(&why.to_string()),
         },
         // Why it was not journaled is the operator's, and in the log.
         Refused::Full { retry_after }
@@ -90,16 +87,23 @@ pub(crate) fn refused(refused: &Refused) -> Status {
     }
 }
 
-/// The response to a request that was accepted but for some spans, which are not to be sent again:
-/// none when it was accepted whole.
-pub(crate) fn partial_success(accepted: Accepted) -> Option<Vec<u8>> {
-    if accepted.invalid_spans == 0 {
+/// The response to a request that was accepted but for some items, which are not to be sent again: none
+/// when it was accepted whole. The three signals have the same fields for it.
+pub(crate) fn partial_success(signal: Signal, accepted: &Accepted) -> Option<Vec<u8>> {
+    let refused = &accepted.refused;
+    if refused.is_empty() {
         return None;
     }
+    let items = match signal {
+        Signal::Traces => "spans",
+        Signal::Metrics => "data points",
+        Signal::Logs => "log records",
+    };
+    let why = one_line(&format!("{} {items} refused: {refused}", refused.count));
     let mut response = Vec::new();
     write_nested(&mut response, 1, |partial| {
-        write_varint_field(partial, 1, accepted.invalid_spans);
-        write_text(partial, 2, INVALID_SPANS);
+        write_varint_field(partial, 1, refused.count as u64);
+        write_text(partial, 2, &why);
     });
     Some(response)
 }

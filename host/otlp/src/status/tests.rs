@@ -185,7 +185,7 @@ fn nesting_is_bad_data() {
     };
     let why = spandrel_wire::validate(Signal::Traces, &request.encode_to_vec(), &Limits::NONE)
         .expect_err("nested too deep");
-    assert!(matches!(why, Invalid::OverLimit { .. }), "{why}");
+    assert!(matches!(why, Invalid::TooDeep { .. }), "{why}");
     assert_eq!(
         refused(&Refused::Invalid(why)).code(),
         Code::InvalidArgument

@@ -89,19 +89,22 @@ async fn a_prefix_alone_holds_no_memory() {
     assert_eq!(waiting.len(), 90);
 }
 
-/// A client of another protocol is cut off at once, and counted.
+/// A client of another protocol is told what this port speaks, let go of, and counted.
 #[tokio::test]
-async fn other_protocols_are_cut_off() {
+async fn other_protocols_are_turned_away() {
     let collector = Collector::start(&Sink::open()).await;
     let mut stream = TcpStream::connect(collector.addr).await.expect("connects");
     let http1 = b"POST /v1/traces HTTP/1.1\r\nhost: collector\r\n\r\n";
     stream.write_all(http1).await.expect("sent");
-    let mut answer = Vec::new();
-    // Reset or closed: either way it is over.
-    drop(stream.read_to_end(&mut answer).await);
-    assert_eq!(answer, b"");
+    let mut answer = String::new();
+    let read = stream.read_to_string(&mut answer).await;
+    read.expect("a whole answer");
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.contains("this port speaks OTLP/gRPC"), "{answer}");
     assert_eq!(collector.stats.failed_connections(), 1);
     assert_eq!(collector.stats.connections(), 1);
+    let counted: Vec<_> = collector.stats.strangers().collect();
+    assert_eq!(counted, [("HTTP/1.1", 1)]);
 }
 
 /// Connections that reach their age are replaced without a single failed request.

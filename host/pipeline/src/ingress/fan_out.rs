@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, try_join_all};
-use spandrel_wire::{Invalid, Signal};
+use spandrel_wire::{Invalid, InvalidUtf8, Signal};
 use tokio::sync::watch;
 
 use super::admission::{Admitted, Door};
@@ -20,6 +20,8 @@ use crate::refused::Refused;
 pub struct FanOut {
     doors: Arc<watch::Sender<Doors>>,
     offered: Arc<Offered>,
+    /// What becomes of texts that are not UTF-8.
+    invalid_utf8: InvalidUtf8,
 }
 
 type Doors = Arc<[Arc<Door>]>;
@@ -29,6 +31,7 @@ impl FanOut {
         Self {
             doors: Arc::new(watch::Sender::new(doors(pipelines))),
             offered: Arc::default(),
+            invalid_utf8: InvalidUtf8::default(),
         }
     }
 
@@ -44,8 +47,36 @@ impl FanOut {
         self.doors.send_replace(doors(pipelines));
     }
 
+    /// The same doors and counters, where this becomes of texts that are not UTF-8.
+    #[must_use]
+    pub fn with_invalid_utf8(&self, invalid_utf8: InvalidUtf8) -> Self {
+        Self {
+            invalid_utf8,
+            ..self.clone()
+        }
+    }
+
     fn doors(&self) -> Doors {
         Arc::clone(&self.doors.borrow())
+    }
+
+    fn validate(
+        &self,
+        doors: &Doors,
+        signal: Signal,
+        request: Bytes,
+    ) -> Result<(Arrived, Accepted), Refused> {
+        let Some(first) = carrying(doors, signal).next() else {
+            return Err(Refused::Invalid(Invalid::Malformed {
+                what: "signal without a pipeline",
+                offset: 0,
+            }));
+        };
+        let sifted = Arrived::sift(signal, request, first.limits(), self.invalid_utf8);
+        sifted.map_err(|invalid| {
+            carrying(doors, signal).for_each(|door| door.count_invalid());
+            Refused::Invalid(invalid)
+        })
     }
 }
 
@@ -79,13 +110,15 @@ impl Ingress for FanOut {
 /// Validates once, finds room everywhere, and only then lets the request in everywhere.
 async fn offer(into: &FanOut, signal: Signal, request: Bytes) -> Result<Accepted, Refused> {
     let mut doors = into.doors();
-    let mut arrived = validate(&doors, signal, request)?;
+    let (mut arrived, accepted) = into.validate(&doors, signal, request)?;
     let invalid = arrived.invalid;
     let mut offered = into.offered.offer(signal, arrived.items, invalid);
+    into.offered.replaced(signal, &accepted);
     if arrived.items == 0 {
         offered.set_in(true);
         carrying(&doors, signal).for_each(|door| door.ledger().refuse(invalid));
-        return Ok(rejected(&doors, signal, invalid));
+        refused_for_good(&doors, signal, invalid);
+        return Ok(accepted);
     }
     let mut admitted = admit(&doors, signal, &arrived).await;
     if matches!(admitted, Err(Refused::Draining)) {
@@ -93,7 +126,7 @@ async fn offer(into: &FanOut, signal: Signal, request: Bytes) -> Result<Accepted
         if !Arc::ptr_eq(&doors, &now) {
             doors = now;
             // The limits may be others here.
-            let Arrived { request, .. } = validate(&doors, signal, arrived.request)?;
+            let (Arrived { request, .. }, _) = into.validate(&doors, signal, arrived.request)?;
             arrived.request = request;
             admitted = admit(&doors, signal, &arrived).await;
         }
@@ -109,36 +142,23 @@ async fn offer(into: &FanOut, signal: Signal, request: Bytes) -> Result<Accepted
     let answered = try_join_all(answers.collect::<Vec<_>>()).await;
     offered.set_in(answered.is_ok());
     answered?;
-    Ok(rejected(&doors, signal, invalid))
+    refused_for_good(&doors, signal, invalid);
+    Ok(accepted)
 }
 
-/// The answer of OK, with which spans are refused for good: before it, their sender may have to send
-/// the whole request again.
-fn rejected(doors: &Doors, signal: Signal, invalid_spans: u64) -> Accepted {
-    if invalid_spans > 0 {
+/// Only with the answer of OK are items refused for good: before it, their sender may have to send the
+/// whole request again.
+fn refused_for_good(doors: &Doors, signal: Signal, invalid_items: u64) {
+    if invalid_items > 0 {
         for door in carrying(doors, signal) {
             let ledger = door.ledger();
-            ledger.post(|books| books.invalid_spans += invalid_spans);
+            ledger.post(|books| books.invalid_items += invalid_items);
         }
     }
-    Accepted { invalid_spans }
 }
 
 fn carrying(doors: &Doors, signal: Signal) -> impl Iterator<Item = &Arc<Door>> {
     doors.iter().filter(move |door| door.signal() == signal)
-}
-
-fn validate(doors: &Doors, signal: Signal, request: Bytes) -> Result<Arrived, Refused> {
-    let Some(first) = carrying(doors, signal).next() else {
-        return Err(Refused::Invalid(Invalid::Malformed {
-            what: "signal without a pipeline",
-            offset: 0,
-        }));
-    };
-    Arrived::sift(signal, request, first.limits()).map_err(|invalid| {
-        carrying(doors, signal).for_each(|door| door.count_invalid());
-        Refused::Invalid(invalid)
-    })
 }
 
 /// Room behind each door, or behind none. Where there is a journal, the request is in it and on its

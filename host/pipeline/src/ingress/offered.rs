@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use spandrel_wire::Signal;
 
+use super::Accepted;
+
 /// The counters of one receiver, by signal. They count requests whose items could be counted: one
 /// that is not valid has none (see [`Books::invalid_requests`](crate::ledger::Books)).
 #[derive(Debug, Default)]
@@ -17,6 +19,7 @@ pub struct Offered {
 struct Counters {
     accepted: AtomicU64,
     refused: AtomicU64,
+    replaced: AtomicU64,
 }
 
 impl Offered {
@@ -36,6 +39,20 @@ impl Offered {
     /// Items whose sender was told no, or went away before it was let in.
     pub fn refused(&self, signal: Signal) -> u64 {
         self.of(signal).refused.load(Ordering::Relaxed)
+    }
+
+    /// Texts in which something was replaced, because it was not UTF-8; of requests that were then
+    /// refused, too.
+    pub fn replaced_texts(&self, signal: Signal) -> u64 {
+        self.of(signal).replaced.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn replaced(&self, signal: Signal, accepted: &Accepted) {
+        let texts = accepted.replaced.count as u64;
+        if texts > 0 {
+            let replaced = &self.of(signal).replaced;
+            replaced.fetch_add(texts, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn offer(&self, signal: Signal, items: u64, invalid: u64) -> Offer<'_> {
@@ -68,7 +85,9 @@ impl Offer<'_> {
 
 impl Drop for Offer<'_> {
     fn drop(&mut self) {
-        let Counters { accepted, refused } = self.counters;
+        let Counters {
+            accepted, refused, ..
+        } = self.counters;
         let counter = if self.is_in { accepted } else { refused };
         counter.fetch_add(self.items, Ordering::Relaxed);
         if self.invalid > 0 {

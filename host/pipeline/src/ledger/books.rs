@@ -35,9 +35,9 @@ pub struct Books {
     pub damaged: u64,
     /// Requests that were not valid, and so have no item count.
     pub invalid_requests: u64,
-    /// Of `refused`: spans with invalid ids, whose sender was told that they are refused for good while
-    /// the rest of its request was accepted.
-    pub invalid_spans: u64,
+    /// Of `refused`: items in which something is wrong, whose sender was told that they are refused for
+    /// good while the rest of its request was accepted.
+    pub invalid_items: u64,
     /// One column for each stage that there is or was; each says where it stands.
     pub stages: Vec<StageBooks>,
     /// One column for each exporter that was ever there, in the order of their coming.

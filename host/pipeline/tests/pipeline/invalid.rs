@@ -43,13 +43,13 @@ fn ten(from: u64) -> Bytes {
 
 async fn send(ingress: &FanOut, request: Bytes) -> Result<u64, Refused> {
     let accepted = ingress.offer(Signal::Traces, request).await;
-    accepted.map(|Accepted { invalid_spans }| invalid_spans)
+    accepted.map(|Accepted { refused, .. }| refused.count as u64)
 }
 
 /// Received, refused, and of these for good.
 fn figures(books: &Books) -> [u64; 3] {
     assert!(books.is_balanced(), "{books}");
-    [books.received, books.refused, books.invalid_spans]
+    [books.received, books.refused, books.invalid_items]
 }
 
 fn counted(ingress: &FanOut) -> [u64; 2] {

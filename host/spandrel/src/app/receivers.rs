@@ -73,7 +73,9 @@ impl Bound {
         Ok(Self {
             settings: Arc::clone(receiver),
             source,
-            ingress: before.map_or_else(|| Pipeline::fan_out([]), |before| before.ingress.clone()),
+            ingress: before
+                .map_or_else(|| Pipeline::fan_out([]), |before| before.ingress.clone())
+                .with_invalid_utf8(receiver.invalid_utf8),
         })
     }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use spandrel_otlp::receiver::ReceiverConfig;
+use spandrel_wire::InvalidUtf8;
 
 use super::auth::Authenticators;
 use super::id::Id;
@@ -16,6 +17,8 @@ pub struct Receiver {
     pub id: Id,
     /// What it does.
     pub kind: ReceiverKind,
+    /// What becomes of texts that are not UTF-8.
+    pub invalid_utf8: InvalidUtf8,
 }
 
 /// The receivers there are.
@@ -42,12 +45,27 @@ pub(crate) fn read(
     section: &Section<'_>,
     authenticators: &Authenticators<'_>,
 ) -> Option<Receiver> {
+    let mut invalid_utf8 = InvalidUtf8::default();
     let kind = match id.kind() {
-        "otlp" => ReceiverKind::Otlp(Box::new(read_otlp(section, authenticators)?)),
+        "otlp" => {
+            invalid_utf8 = section.choice(
+                "invalid_utf8",
+                invalid_utf8,
+                &[
+                    ("replace", InvalidUtf8::Replace),
+                    ("reject", InvalidUtf8::Reject),
+                ],
+            );
+            ReceiverKind::Otlp(Box::new(read_otlp(section, authenticators)?))
+        }
         "file" => ReceiverKind::File(read_file(section)),
         _ => return None,
     };
-    Some(Receiver { id, kind })
+    Some(Receiver {
+        id,
+        kind,
+        invalid_utf8,
+    })
 }
 
 fn read_otlp(section: &Section<'_>, authenticators: &Authenticators<'_>) -> Option<ReceiverConfig> {

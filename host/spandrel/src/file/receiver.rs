@@ -93,10 +93,10 @@ async fn replay_file(
             Ok(Line::Empty) => {}
             Ok(Line::Batch(signal, batch)) if ingress.carries(signal) => {
                 match offer(ingress, signal, batch, stop).await {
-                    Offered::Accepted { invalid_spans } => {
+                    Offered::Accepted(Accepted { refused, .. }) => {
                         replayed.accepted += 1;
-                        if invalid_spans > 0 {
-                            warn!(path = %path.display(), line = number, spans = invalid_spans, "spans with invalid ids refused");
+                        if !refused.is_empty() {
+                            warn!(path = %path.display(), line = number, items = refused.count, why = %refused, "invalid items refused");
                         }
                     }
                     Offered::Refused(error) => {
@@ -157,7 +157,7 @@ fn read_line(file: &mut BufReader<File>) -> io::Result<Line> {
 }
 
 enum Offered {
-    Accepted { invalid_spans: u64 },
+    Accepted(Accepted),
     Refused(String),
     Stopped,
 }
@@ -171,7 +171,7 @@ async fn offer(
 ) -> Offered {
     loop {
         let wait = match ingress.offer(signal, batch.clone()).await {
-            Ok(Accepted { invalid_spans }) => return Offered::Accepted { invalid_spans },
+            Ok(accepted) => return Offered::Accepted(accepted),
             Err(
                 Refused::Full { retry_after }
                 | Refused::Fault { retry_after, .. }

@@ -126,10 +126,10 @@ impl Shelves {
                     in_one_line(&refused)
                 )),
             })?;
-            // Such spans do not come in, so somebody put them there.
-            if accepted.invalid_spans > 0 {
-                let spans = accepted.invalid_spans;
-                warn!(batch = id, spans, "spans with invalid ids refused");
+            // Such items do not come in, so somebody put them there.
+            let refused = accepted.refused;
+            if !refused.is_empty() {
+                warn!(batch = id, items = refused.count, why = %refused, "invalid items refused");
             }
         }
         let (folder, wanted) = (Arc::clone(shelf.folder()), id.to_owned());

@@ -133,6 +133,9 @@ impl Parts {
                 let offered = &source.offered;
                 text.counter(&name("accepted"), &labels, offered.accepted(signal));
                 text.counter(&name("refused"), &labels, offered.refused(signal));
+                let labels = [labels.as_slice(), &[("data_type", data_type(signal))]].concat();
+                let replaced = offered.replaced_texts(signal);
+                text.counter("spandrel_receiver_replaced_texts_total", &labels, replaced);
             }
         }
     }
@@ -149,6 +152,10 @@ impl Parts {
             for (code, count) in stats.answers() {
                 let labels = [labels.as_slice(), &[("code", code)]].concat();
                 text.counter("spandrel_receiver_requests_total", &labels, count);
+            }
+            for (spoke, count) in stats.strangers() {
+                let labels = [labels.as_slice(), &[("spoke", spoke)]].concat();
+                text.counter("spandrel_receiver_wrong_protocol_total", &labels, count);
             }
             text.counter(
                 "spandrel_receiver_failed_connections_total",
@@ -323,7 +330,7 @@ fn ledgers(text: &mut Text, books: &[(&PipelineSource, Books)]) {
                 "spandrel_ledger_invalid_requests_total",
                 books.invalid_requests,
             ),
-            ("spandrel_ledger_invalid_spans_total", books.invalid_spans),
+            ("spandrel_ledger_invalid_items_total", books.invalid_items),
         ] {
             text.counter(name, &labels, count);
         }

@@ -1,14 +1,16 @@
-//! Sift = take out the spans whose ids are invalid, and nothing else.
+//! Sift = take out the items in which something is wrong, or mend them, and nothing else.
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use proptest::prelude::*;
 use prost::Message;
 use spandrel_wire::{
-    Kept, Limits, Sifted, Signal, sift, validate, write_bytes, write_nested, write_text,
+    Invalid, InvalidUtf8, Kept, Limits, Sifted, Signal, count, sift, validate, write_bytes,
+    write_nested, write_text,
 };
 
 use crate::cases::{cases, dice};
 use crate::edit::kept;
+use crate::faults::Marked;
 use crate::ids::{are_valid, has_wrong_length, raw_spans, spoil};
 use crate::mess::mess_up;
 use crate::requests::{logs, traces};
@@ -23,7 +25,11 @@ fn left<'a>(request: &'a [u8], sifted: &'a Sifted) -> &'a [u8] {
 }
 
 fn sifted(request: &[u8]) -> Sifted {
-    sift(Signal::Traces, request, &Limits::default()).unwrap()
+    by(Signal::Traces, request, InvalidUtf8::Replace).unwrap()
+}
+
+fn by(signal: Signal, request: &[u8], invalid_utf8: InvalidUtf8) -> Result<Sifted, Invalid> {
+    sift(signal, request, &Limits::default(), invalid_utf8)
 }
 
 proptest! {
@@ -48,15 +54,15 @@ proptest! {
         prop_assert_eq!(ExportTraceServiceRequest::decode(left).unwrap(), expected);
         let valid: Vec<Vec<u8>> = spans.iter().filter(|span| are_valid(span)).cloned().collect();
         prop_assert_eq!(&raw_spans(left), &valid);
-        prop_assert_eq!((sifted.items, sifted.invalid_spans), (valid.len(), spans.len() - valid.len()));
-        prop_assert_eq!(sifted.kept == Kept::All, sifted.invalid_spans == 0);
+        prop_assert_eq!((sifted.items, sifted.refused.count), (valid.len(), spans.len() - valid.len()));
+        prop_assert_eq!(sifted.kept == Kept::All, sifted.refused.is_empty());
         let again = self::sifted(left);
         prop_assert_eq!((again.items, again.kept), (valid.len(), Kept::All));
 
         // Whoever takes nothing out says of the same spans that they are invalid, unless the whole
         // is refused for an id of a wrong length.
         match validate(Signal::Traces, &request, &Limits::default()) {
-            Ok(summary) => prop_assert_eq!(summary.invalid_spans, sifted.invalid_spans),
+            Ok(summary) => prop_assert_eq!(summary.invalid_spans, sifted.refused.count),
             Err(_) => prop_assert!(spans.iter().any(|span| has_wrong_length(span))),
         }
     }
@@ -65,8 +71,36 @@ proptest! {
     #[test]
     fn leaves_logs_alone(mut dice in dice(2000)) {
         let request = logs(&mut dice).encode_to_vec();
-        let sifted = sift(Signal::Logs, &request, &Limits::default()).unwrap();
-        prop_assert_eq!((sifted.invalid_spans, sifted.kept), (0, Kept::All));
+        let sifted = by(Signal::Logs, &request, InvalidUtf8::Reject).unwrap();
+        prop_assert!(sifted.refused.is_empty());
+        prop_assert_eq!(sifted.kept, Kept::All);
+    }
+
+    /// What is wrong inside an item costs that item, or is mended; what is wrong in a resource, a scope
+    /// or a metric costs what is under it. What is left is what prost has without these.
+    #[test]
+    fn faults_cost_their_item(mut dice in dice(4000)) {
+        for signal in [Signal::Traces, Signal::Metrics, Signal::Logs] {
+            let marked = Marked::new(signal, &mut dice.fork(1300));
+            let request = marked.spoilt();
+            for invalid_utf8 in [InvalidUtf8::Replace, InvalidUtf8::Reject] {
+                let (expected, items, refused) = marked.left(invalid_utf8);
+                let sifted = by(signal, &request, invalid_utf8).unwrap();
+                prop_assert_eq!((sifted.items, sifted.refused.count), (items, refused));
+                prop_assert_eq!(items + refused, count(signal, &request));
+                let left = left(&request, &sifted);
+                let summary = validate(signal, left, &Limits::default()).unwrap();
+                prop_assert_eq!((summary.items, summary.invalid_spans), (items, 0));
+                if sifted.kept != Kept::Nothing {
+                    let expected = expected.encode();
+                    prop_assert_eq!(marked.decoded(left), expected);
+                }
+                let is_mended = invalid_utf8 == InvalidUtf8::Replace && marked.cuts() > 0;
+                prop_assert!(sifted.replaced.is_empty() || is_mended);
+                prop_assert!(sifted.replaced.count <= marked.cuts());
+                prop_assert!(refused == 0 || !sifted.refused.to_string().is_empty());
+            }
+        }
     }
 }
 
@@ -91,7 +125,7 @@ fn ids_are_judged_one_by_one() {
         });
         let sifted = sifted(&request);
         assert_eq!(sifted.items == 1, is_valid, "{name}");
-        assert_eq!(sifted.items + sifted.invalid_spans, 1, "{name}");
+        assert_eq!(sifted.items + sifted.refused.count, 1, "{name}");
     };
     let link = |id: u32, bytes: &'static [u8]| {
         move |span: &mut Vec<u8>| write_nested(span, 13, |link| write_bytes(link, id, bytes))
@@ -145,5 +179,5 @@ fn ids_are_judged_one_by_one() {
         write_bytes(span, 2, &[9; 8]);
     });
     let bare = sifted(&one(|span| write_text(span, 5, "GET /cart")));
-    assert_eq!((bare.invalid_spans, bare.kept), (1, Kept::Nothing));
+    assert_eq!((bare.refused.count, bare.kept), (1, Kept::Nothing));
 }

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use spandrel_otlp::receiver::{Receiver, ReceiverConfig};
 use spandrel_pipeline::ingress::{Accepted, Ingress};
 use spandrel_pipeline::refused::Refused;
-use spandrel_wire::{Limits, Signal, sift};
+use spandrel_wire::{InvalidUtf8, Limits, Signal, sift};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
@@ -92,9 +92,10 @@ struct Sink;
 
 impl Ingress for Sink {
     fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<Accepted, Refused>> {
-        let sifted = sift(signal, &request, &Limits::default());
+        let sifted = sift(signal, &request, &Limits::default(), InvalidUtf8::Replace);
         let answer = sifted.map(|sifted| Accepted {
-            invalid_spans: sifted.invalid_spans as u64,
+            refused: sifted.refused,
+            replaced: sifted.replaced,
         });
         let answer = answer.map_err(Refused::Invalid);
         Box::pin(std::future::ready(answer))

@@ -1,16 +1,16 @@
 //! Any bytes as a request: accepted and counted as prost does it, and harmless where they are not.
-//! What is let in of it are prost's spans without those whose ids are invalid.
+//! What is let in of it is valid as a whole, and of spans those that are valid by themselves.
 
 use prost::Message;
 use spandrel_wire::{
-    Edits, Invalid, Kept, Limits, Signal, count, sift, single_trace_part, splice, split_by_size,
-    split_by_trace, validate,
+    Edits, Invalid, InvalidUtf8, Kept, Limits, Signal, count, sift, single_trace_part, splice,
+    split_by_size, split_by_trace, validate,
 };
 
 use super::oracle;
 use crate::dice::Dice;
 use crate::edit::kept;
-use crate::ids::{are_valid, has_wrong_length, raw_spans, spoil};
+use crate::ids::{are_valid, raw_spans, spoil};
 use crate::mess::mess_up;
 use crate::metrics::metrics;
 use crate::reading::read_all;
@@ -71,7 +71,7 @@ fn check(signal: Signal, request: &[u8]) {
             assert!(strict.is_err() || strict == Ok(summary));
         }
         (Err(refused), Some(_)) => {
-            assert!(is_known(request, &refused), "{refused}, but not by prost");
+            assert!(is_known(&refused), "{refused}, but not by prost");
             assert!(strict.is_err());
         }
         (Ok(_), None) => panic!("accepted what prost refuses"),
@@ -91,90 +91,65 @@ fn check(signal: Signal, request: &[u8]) {
     }
 }
 
-/// What is let in is what prost makes of the request but for the spans whose ids are invalid, each of
-/// the others byte for byte.
+/// What is let in needs no second look, whatever is wrong with the request; everything else is counted as
+/// refused. Where prost takes the whole, only items with invalid ids are.
 fn check_sift(signal: Signal, request: &[u8]) {
-    let sifted = match sift(signal, request, &Limits::NONE) {
-        Ok(sifted) => sifted,
-        Err(refused) => {
-            // An id in a span is no reason to refuse the whole.
-            let is_of_span = matches!(
-                &refused,
-                Invalid::Malformed {
-                    what: "span" | "link",
-                    ..
-                }
-            );
-            let by_prost = oracle::counts(signal, request).is_none();
-            assert!(
-                by_prost || !is_of_span && is_known(request, &refused),
-                "{refused}"
-            );
-            return;
+    let by_prost = oracle::counts(signal, request).is_some();
+    for invalid_utf8 in [InvalidUtf8::Replace, InvalidUtf8::Reject] {
+        let sifted = match sift(signal, request, &Limits::NONE, invalid_utf8) {
+            Ok(sifted) => sifted,
+            Err(refused) => {
+                let is_nested = matches!(refused, Invalid::TooDeep { .. });
+                assert!(!by_prost || is_nested, "{refused}");
+                return;
+            }
+        };
+        let left = match &sifted.kept {
+            Kept::All => request,
+            Kept::Nothing => &[],
+            Kept::Some(left) => left,
+        };
+        assert!(left.len() <= request.len() + request.len() / 8 + (1 << 17));
+        let summary = validate(signal, left, &Limits::NONE).unwrap();
+        assert_eq!((summary.items, summary.invalid_spans), (sifted.items, 0));
+        let all = sifted.items + sifted.refused.count;
+        assert_eq!(all, count(signal, request));
+        assert!(sifted.refused.to_string().len() < 4096);
+        let again = sift(signal, left, &Limits::NONE, InvalidUtf8::Reject).unwrap();
+        assert_eq!((again.items, again.kept), (sifted.items, Kept::All));
+        let is_strict = validate(signal, request, &Limits::NONE)
+            .is_ok_and(|summary| summary.invalid_spans == 0);
+        assert_eq!(is_strict, sifted.kept == Kept::All);
+        let nested = validate(signal, request, &Limits::NONE);
+        let is_nested = matches!(nested, Err(Invalid::TooDeep { .. }));
+        if by_prost && !is_nested && signal == Signal::Traces {
+            check_spans(request, left, &sifted.kept);
         }
-    };
-    if signal != Signal::Traces {
-        assert_eq!((sifted.invalid_spans, sifted.kept), (0, Kept::All));
-        return;
     }
+}
+
+/// What is let in of a request that prost takes is what prost makes of it but for the spans whose ids
+/// are invalid, each of the others byte for byte.
+fn check_spans(request: &[u8], left: &[u8], kept_bytes: &Kept) {
     let spans = raw_spans(request);
     let verdicts: Vec<u8> = spans
         .iter()
         .map(|span| u8::from(!are_valid(span)))
         .collect();
-    let valid: Vec<_> = spans.iter().filter(|span| are_valid(span)).collect();
-    let counts = (sifted.items, sifted.invalid_spans);
-    assert_eq!(counts, (valid.len(), spans.len() - valid.len()));
-    let left = match &sifted.kept {
-        Kept::All => request,
-        Kept::Nothing => &[],
-        Kept::Some(left) => left,
-    };
+    let valid = spans.iter().filter(|span| are_valid(span));
     assert!(raw_spans(left).iter().eq(valid));
     let decoded = oracle::traces(request).unwrap();
-    let expected = match sifted.kept {
+    let expected = match kept_bytes {
         Kept::Nothing => <_>::default(),
         Kept::All | Kept::Some(_) => kept(decoded, &verdicts),
     };
     // As bytes: a number that is none is not equal to itself.
     let decoded = oracle::traces(left).unwrap();
     assert_eq!(decoded.encode_to_vec(), expected.encode_to_vec());
-    let strict = validate(signal, request, &Limits::NONE);
-    let wrong = spans.iter().any(|span| has_wrong_length(span));
-    assert_eq!(strict.is_err(), wrong);
-    if let Ok(summary) = strict {
-        assert_eq!(summary.invalid_spans, sifted.invalid_spans);
-    }
 }
 
 /// What only this crate refuses: ids of a wrong length, and what is nested too deep in a place that
 /// prost counts in another way.
-fn is_known(request: &[u8], refused: &Invalid) -> bool {
-    let Invalid::Malformed { what, offset } = refused else {
-        return true;
-    };
-    let (ids, len) = match *what {
-        "span" => (&[(0x0a, 16), (0x12, 8), (0x22, 8)][..], &request[..*offset]),
-        "link" => (&[(0x0a, 16), (0x12, 8)][..], &request[..*offset]),
-        "log record" => (&[(0x4a, 16), (0x52, 8)][..], &request[..*offset]),
-        "exemplar" => (&[(0x2a, 16), (0x22, 8)][..], &request[..*offset]),
-        _ => return false,
-    };
-    // The length and the key before it may both be longer than they need to be, and what stands
-    // before them may look like a part of them.
-    varints_before(len).any(|(len, before)| {
-        varints_before(before).any(|(key, _)| ids.iter().any(|id| id.0 == key && id.1 != len))
-    })
-}
-
-/// The varints that may end here, and what stands before each.
-fn varints_before(bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
-    (1..=bytes.len().min(10)).map_while(|length| {
-        let (before, varint) = bytes.split_at(bytes.len() - length);
-        let (last, first) = varint.split_last()?;
-        let continues = first.iter().all(|byte| *byte >= 0x80);
-        let ends = *last < 0x80;
-        let value = |sum: u64, byte: &u8| sum.unbounded_shl(7) | u64::from(byte & 0x7f);
-        (continues && ends).then(|| (varint.iter().rev().fold(0, value), before))
-    })
+fn is_known(refused: &Invalid) -> bool {
+    matches!(refused, Invalid::WrongId { .. } | Invalid::TooDeep { .. })
 }

@@ -1,3 +1,4 @@
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 
 use futures_util::future::BoxFuture;
@@ -7,6 +8,8 @@ use tokio::time::Instant;
 use tonic_types::StatusExt;
 
 use super::*;
+
+const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4317);
 
 /// Takes everything.
 #[derive(Debug)]
@@ -49,6 +52,9 @@ fn answerer() -> Answerer {
         leaving: draining.child_token(),
         draining,
         stats: Arc::default(),
+        strangers: Strangers::default(),
+        lines: Lines::default(),
+        endpoint: PEER,
     }
 }
 
@@ -68,7 +74,7 @@ fn status(response: &Response<Body>) -> Status {
 async fn a_slow_body_is_given_up() {
     let answerer = answerer();
     let begun = Instant::now();
-    let response = answerer.answer(request(Never), 1).await;
+    let response = answerer.answer(request(Never), 1, PEER).await;
     assert_eq!(begun.elapsed(), READ_LIMIT);
     assert_eq!(status(&response).code(), Code::DeadlineExceeded);
     assert_eq!(answerer.stats.requests(4), 1);
@@ -82,7 +88,9 @@ async fn a_slow_request_for_health_is_given_up() {
         let (mut head, body) = request(Never).into_parts();
         head.uri = path.parse().expect("a path");
         let begun = Instant::now();
-        let response = answerer.answer(Request::from_parts(head, body), 1).await;
+        let response = answerer
+            .answer(Request::from_parts(head, body), 1, PEER)
+            .await;
         assert_eq!(begun.elapsed(), HEALTH_LIMIT);
         assert_eq!(status(&response).code(), Code::DeadlineExceeded);
     }
@@ -94,7 +102,7 @@ async fn a_slow_request_for_health_is_given_up() {
 async fn a_drain_does_not_wait_for_slow_bodies() {
     let answerer = answerer();
     let begun = Instant::now();
-    let (response, ()) = tokio::join!(answerer.answer(request(Never), 1), async {
+    let (response, ()) = tokio::join!(answerer.answer(request(Never), 1, PEER), async {
         sleep(Duration::from_secs(1)).await;
         answerer.draining.cancel();
     });
@@ -111,7 +119,7 @@ async fn a_drain_refuses_new_requests_with_a_time() {
     let answerer = answerer();
     answerer.draining.cancel();
     let body = Full::new(Bytes::from_static(&[0; 5]));
-    let response = answerer.answer(request(body), 1).await;
+    let response = answerer.answer(request(body), 1, PEER).await;
     let status = status(&response);
     assert_eq!(status.code(), Code::Unavailable);
     let info = status.get_details_retry_info().expect("a RetryInfo");

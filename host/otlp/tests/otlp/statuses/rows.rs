@@ -134,14 +134,17 @@ fn judged() -> Vec<Row> {
     let empty_spans = [&start[..], &[0x12, 0].repeat(1 << 20)];
     vec![
         bad("malformed protobuf", sent(0, None, b"\x0a\xff\xff")),
-        bad(
-            "a text that is none",
+        (
+            "a text that is none, under which nothing is",
+            At::Open,
             sent(0, None, b"\x0a\x03\x1a\x01\xff"),
+            Told::Whole,
         ),
-        bad(
-            "nested too deep",
-            spans(|span| span.attributes.push(deep(40))),
-        ),
+        one("nested too deep", |span| span.attributes.push(deep(40))),
+        bad("cut in the middle", {
+            let good = some_spans(3).encode_to_vec();
+            sent(0, None, &good[..good.len() - 9])
+        }),
         (
             "a million empty spans",
             At::Open,
@@ -179,7 +182,12 @@ fn judged() -> Vec<Row> {
             log(Vec::new()),
             Told::Whole,
         ),
-        bad("log record with half an id", log(vec![1; 8])),
+        (
+            "log record with half an id",
+            At::Open,
+            log(vec![1; 8]),
+            Told::But(1),
+        ),
     ]
 }
 

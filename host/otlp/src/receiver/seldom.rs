@@ -1,0 +1,48 @@
+//! Log lines that whoever reaches the port can cause: one in a minute, with the number of the others.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The time between two lines of one kind.
+pub(super) const INTERVAL: Duration = Duration::from_secs(60);
+
+/// Says when a line of one kind is due.
+#[derive(Debug, Default)]
+pub(crate) struct Seldom {
+    last: Mutex<(Option<Instant>, u64)>,
+}
+
+impl Seldom {
+    /// Counts one occasion. When it is to have a line: how many before it had none.
+    pub(crate) fn due(&self) -> Option<u64> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let (logged, unlogged) = &mut *last;
+        let now = Instant::now();
+        if logged.is_some_and(|logged| now - logged < INTERVAL) {
+            *unlogged += 1;
+            return None;
+        }
+        *logged = Some(now);
+        Some(std::mem::take(unlogged))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One line a minute, with the number of those before it that had none.
+    #[tokio::test(start_paused = true)]
+    async fn lines_are_few() {
+        let seldom = Seldom::default();
+        assert_eq!(seldom.due(), Some(0));
+        for _ in 0..100 {
+            assert_eq!(seldom.due(), None);
+        }
+        tokio::time::advance(INTERVAL).await;
+        assert_eq!(seldom.due(), Some(100));
+        assert_eq!(seldom.due(), None);
+    }
+}

@@ -1,0 +1,392 @@
+//! The walk over a request in which something is wrong. It costs the item that it is wrong in, or a few
+//! replacement characters; the others are left byte for byte as they came.
+//!
+//! Nothing of this is on the way of a valid request. All of it is bounded by the length of the request:
+//! it is read five times at most, written once, and grows by a sixteenth at most.
+
+use alloc::vec::Vec;
+
+use crate::count::points;
+use crate::field::{Step, step};
+use crate::findings::Findings;
+use crate::invalid::Invalid;
+use crate::limits::Limits;
+use crate::place::Place;
+use crate::prefix;
+use crate::schema::{self, Counts, Kind, Shape};
+use crate::sift::{InvalidUtf8, Sifted};
+use crate::signal::Signal;
+use crate::splice::Kept;
+use crate::text::{is_text, write_replaced};
+use crate::validate::{Validator, WrongIds, key_of};
+
+/// How many bytes replaced texts may add to a small request.
+const GROWTH: usize = 64 * 1024;
+/// The share of a larger request that they may add. A text that was cut grows by two bytes. Bytes that
+/// are no text at all would grow to three times their size, so their items are refused.
+const GROWTH_SHARE: usize = 16;
+
+/// Takes out of a request the items in which something is wrong, or mends it.
+///
+/// # Errors
+/// When it is over a limit as a whole, or malformed in a place behind which items cannot be told apart.
+#[cold]
+pub(crate) fn mend(
+    signal: Signal,
+    request: &[u8],
+    limits: &Limits,
+    invalid_utf8: InvalidUtf8,
+) -> Result<Sifted, Invalid> {
+    let growth = GROWTH.max(request.len() / GROWTH_SHARE);
+    let mut mender = Mender {
+        validator: Validator::new(request, limits, WrongIds::Refused),
+        limits,
+        replaces: invalid_utf8 == InvalidUtf8::Replace,
+        growth,
+        out: Vec::with_capacity(request.len() + growth),
+        items: 0,
+        place: Place::default(),
+        refused: Findings::default(),
+        replaced: Findings::default(),
+    };
+    mender.container(schema::request(signal), request)?;
+    let nothing_left = mender.items == 0 && mender.refused.count > 0;
+    Ok(Sifted {
+        items: mender.items,
+        kept: match nothing_left {
+            true => Kept::Nothing,
+            false => Kept::Some(mender.out),
+        },
+        refused: mender.refused,
+        replaced: mender.replaced,
+    })
+}
+
+struct Mender<'a> {
+    validator: Validator<'a>,
+    limits: &'a Limits,
+    replaces: bool,
+    /// Bytes that replaced texts may still add.
+    growth: usize,
+    out: Vec<u8>,
+    /// Items in `out`.
+    items: usize,
+    place: Place<'a>,
+    refused: Findings,
+    replaced: Findings,
+}
+
+/// What a container has beside its members.
+enum Own {
+    Valid,
+    /// Its fields but for the members, with their texts replaced.
+    Replaced(Vec<u8>),
+    Wrong(Invalid),
+    /// Its fields cannot be told apart from this one on.
+    Broken(usize),
+}
+
+impl<'a> Mender<'a> {
+    /// Writes the content of a message whose members stand by themselves. Whether it is to be kept.
+    fn container(&mut self, shape: &'static Shape, body: &'a [u8]) -> Result<bool, Invalid> {
+        let (items, refused) = (self.items, self.refused.count);
+        let is_as_it_came = match self.own(shape, body)? {
+            Own::Valid => {
+                self.validator.add(shape)?;
+                true
+            }
+            Own::Replaced(own) => {
+                self.out.extend_from_slice(&own);
+                false
+            }
+            // Of the request itself.
+            Own::Wrong(why) if shape.counts == Counts::Nothing => return Err(why),
+            Own::Wrong(why) => {
+                self.refuse(members(shape, body), shape, body, &why);
+                return Ok(false);
+            }
+            Own::Broken(offset) => {
+                let what = shape.what;
+                if !matches!(shape.counts, Counts::Points | Counts::Data) {
+                    let place = self.place.cut(shape, body);
+                    return Err(Invalid::Unreadable {
+                        place,
+                        what,
+                        offset,
+                    });
+                }
+                let why = Invalid::Malformed { what, offset };
+                self.refuse(members(shape, body), shape, body, &why);
+                return Ok(false);
+            }
+        };
+        let mut rest = body;
+        while let Some((raw, step)) = split(rest) {
+            let (key, content) = (step.key, step.content);
+            rest = step.rest;
+            match member(shape, key) {
+                Some(inner) => {
+                    self.place.enter(inner, content);
+                    self.member(inner, key >> 3, raw, content)?;
+                }
+                None if is_as_it_came => self.out.extend_from_slice(raw),
+                None => {}
+            }
+        }
+        let has_lost_all = self.items == items && self.refused.count > refused;
+        Ok(!has_lost_all)
+    }
+
+    fn member(
+        &mut self,
+        shape: &'static Shape,
+        number: u32,
+        raw: &[u8],
+        body: &'a [u8],
+    ) -> Result<(), Invalid> {
+        let is_item = match shape.counts {
+            Counts::Item | Counts::Point => true,
+            Counts::Points => has_mixed_data(body),
+            _ => false,
+        };
+        if is_item {
+            return self.item(shape, number, raw, body);
+        }
+        let prefix = prefix::begin(&mut self.out, number, body.len());
+        if self.container(shape, body)? {
+            prefix::end(&mut self.out, prefix);
+        } else {
+            prefix::cancel(&mut self.out, prefix);
+        }
+        Ok(())
+    }
+
+    /// Checks what a container has beside its members, so that these can be written after it.
+    fn own(&mut self, shape: &'static Shape, body: &[u8]) -> Result<Own, Invalid> {
+        let before = self.validator.summary;
+        let mut wrong: Option<Invalid> = None;
+        let mut rest = body;
+        while !rest.is_empty() {
+            let (Some((_, step)), Some((_, content))) = (split(rest), key_of(rest)) else {
+                return Ok(Own::Broken(self.validator.offset(rest)));
+            };
+            rest = step.rest;
+            if member(shape, step.key).is_some() {
+                continue;
+            }
+            match self.validator.one_field(shape, step.key, content) {
+                Ok(_) => {}
+                Err(why @ Invalid::OverLimit { .. }) => return Err(why),
+                // What cannot be mended counts.
+                Err(Invalid::NotUtf8 { .. }) if wrong.is_some() => {}
+                Err(why) => wrong = Some(why),
+            }
+        }
+        let Some(why) = wrong else {
+            return Ok(Own::Valid);
+        };
+        let (mut own, len) = (Vec::new(), own_len(shape, body));
+        let most = len + self.growth;
+        let texts = match &why {
+            Invalid::NotUtf8 { .. } if self.replaces => {
+                replace(shape, body, self.validator.depth(), false, &mut own, most)
+            }
+            _ => None,
+        };
+        let Some(texts) = texts else {
+            return Ok(Own::Wrong(why));
+        };
+        self.validator.summary = before;
+        match self.validator.part(shape, &own) {
+            Ok(()) => {}
+            Err(why @ Invalid::OverLimit { .. }) => return Err(why),
+            Err(why) => return Ok(Own::Wrong(why)),
+        }
+        self.growth = self.growth.saturating_sub(own.len().saturating_sub(len));
+        let (place, limits) = (&self.place, self.limits);
+        self.replaced
+            .note(texts, || place.words(shape, body, limits));
+        Ok(Own::Replaced(own))
+    }
+
+    /// Writes an item as it came, or mended, or not at all.
+    fn item(
+        &mut self,
+        shape: &'static Shape,
+        number: u32,
+        raw: &[u8],
+        body: &[u8],
+    ) -> Result<(), Invalid> {
+        let items = members(shape, body);
+        let before = self.validator.summary;
+        let why = match self.validator.part(shape, body) {
+            Ok(()) => {
+                self.out.extend_from_slice(raw);
+                return self.keep(items);
+            }
+            Err(why @ Invalid::OverLimit { .. }) => return Err(why),
+            Err(why) => why,
+        };
+        self.validator.summary = before;
+        if !self.replaces || !matches!(why, Invalid::NotUtf8 { .. }) {
+            self.refuse(items, shape, body, &why);
+            return Ok(());
+        }
+        let start = self.out.len();
+        let most = start + raw.len() + self.growth;
+        let prefix = prefix::begin(&mut self.out, number, body.len());
+        let depth = self.validator.depth();
+        let Some(texts) = replace(shape, body, depth, true, &mut self.out, most) else {
+            prefix::cancel(&mut self.out, prefix);
+            self.refuse(items, shape, body, &why);
+            return Ok(());
+        };
+        let mended = self.out.get(prefix.content()..).unwrap_or_default();
+        match self.validator.part(shape, mended) {
+            Ok(()) => {}
+            Err(why @ Invalid::OverLimit { .. }) => return Err(why),
+            // The text was not all that is wrong. The other thing is looked for where the text is not.
+            Err(why) => {
+                self.validator.summary = before;
+                let (place, limits) = (&self.place, self.limits);
+                self.refused
+                    .refuse(items, &why, || place.words(shape, mended, limits));
+                prefix::cancel(&mut self.out, prefix);
+                return Ok(());
+            }
+        }
+        prefix::end(&mut self.out, prefix);
+        let grown = self.out.len().saturating_sub(start + raw.len());
+        self.growth = self.growth.saturating_sub(grown);
+        let (place, limits) = (&self.place, self.limits);
+        self.replaced
+            .note(texts, || place.words(shape, body, limits));
+        self.keep(items)
+    }
+
+    fn keep(&mut self, items: usize) -> Result<(), Invalid> {
+        self.items += items;
+        let limit = self.limits.items;
+        if self.items > limit {
+            let what = "items";
+            return Err(Invalid::OverLimit { what, limit });
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, items: usize, shape: &'static Shape, body: &[u8], why: &Invalid) {
+        let (place, limits) = (&self.place, self.limits);
+        self.refused
+            .refuse(items, why, || place.words(shape, body, limits));
+    }
+}
+
+/// The first field of a message: all of it, and what it consists of.
+fn split(message: &[u8]) -> Option<(&[u8], Step<'_>)> {
+    let step = step(message)?;
+    let raw = message.get(..message.len() - step.rest.len())?;
+    Some((raw, step))
+}
+
+/// The shape of the member that a field with this key is, if it is one.
+fn member(shape: &Shape, key: u32) -> Option<&'static Shape> {
+    match key & 7 {
+        2 => shape.member(key >> 3),
+        _ => None,
+    }
+}
+
+/// How many items there are in a message, as far as it can be read.
+fn members(shape: &Shape, body: &[u8]) -> usize {
+    match shape.counts {
+        Counts::Item | Counts::Point => return 1,
+        Counts::Points => return points(body),
+        _ => {}
+    }
+    let mut items = 0;
+    let mut rest = body;
+    while let Some(step) = step(rest) {
+        rest = step.rest;
+        items += member(shape, step.key).map_or(0, |inner| members(inner, step.content));
+    }
+    items
+}
+
+/// The length of what a container has beside its members.
+fn own_len(shape: &Shape, body: &[u8]) -> usize {
+    let mut len = 0;
+    let mut rest = body;
+    while let Some((raw, step)) = split(rest) {
+        rest = step.rest;
+        len += if member(shape, step.key).is_some() {
+            0
+        } else {
+            raw.len()
+        };
+    }
+    len
+}
+
+/// Whether a metric has data of two kinds, of which decoders take the later one. No encoder writes so;
+/// it is judged as a whole.
+fn has_mixed_data(metric: &[u8]) -> bool {
+    let mut kind = None;
+    let mut rest = metric;
+    while let Some(Step {
+        key, rest: after, ..
+    }) = step(rest)
+    {
+        rest = after;
+        if member(&schema::metrics::METRIC, key).is_some() && *kind.get_or_insert(key) != key {
+            return true;
+        }
+    }
+    false
+}
+
+/// Copies a message with its texts replaced where they are not UTF-8, with or without its members, and
+/// returns how many there were. None when it is malformed, nested too deep, or comes out too long.
+fn replace(
+    shape: &Shape,
+    body: &[u8],
+    depth: u32,
+    with_members: bool,
+    out: &mut Vec<u8>,
+    most: usize,
+) -> Option<usize> {
+    let depth = match shape.counts {
+        Counts::Level => depth.checked_sub(1)?,
+        _ => depth,
+    };
+    let mut texts = 0;
+    let mut rest = body;
+    while !rest.is_empty() {
+        let (raw, step) = split(rest)?;
+        let (key, content) = (step.key, step.content);
+        rest = step.rest;
+        let number = key >> 3;
+        if !with_members && member(shape, key).is_some() {
+            continue;
+        }
+        let kind = usize::try_from(number)
+            .ok()
+            .and_then(|number| shape.fields.get(number));
+        let is_bad_text = matches!(kind, Some(Kind::Text | Kind::TextList)) && !is_text(content);
+        if key & 7 != 2 || (shape.inner(number).is_none() && !is_bad_text) {
+            out.extend_from_slice(raw);
+        } else {
+            let prefix = prefix::begin(out, number, content.len());
+            if let Some(inner) = shape.inner(number) {
+                texts += replace(inner, content, depth, with_members, out, most)?;
+            } else {
+                write_replaced(out, content, most)?;
+                texts += 1;
+            }
+            prefix::end(out, prefix);
+        }
+        if out.len() > most {
+            return None;
+        }
+    }
+    Some(texts)
+}

@@ -1,0 +1,328 @@
+//! Requests of every signal with something wrong inside some items, and what is to be left of them.
+//!
+//! What is wrong is marked by the key of an attribute, and made so in the bytes that prost wrote.
+
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
+use opentelemetry_proto::tonic::metrics::v1::Metric;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use prost::Message;
+use spandrel_wire::{InvalidUtf8, Signal};
+
+use crate::dice::Dice;
+use crate::metrics::metrics;
+use crate::requests::{logs, traces};
+
+/// A text that was cut inside a character; with all of it, and mended.
+const CUT: &str = "#CUT#";
+const CUT_MENDED: &str = "#CUT\u{fffd}";
+/// An attribute that says to be longer than it is.
+const OVERLONG: &str = "#MAL#";
+/// An attribute nested deeper than the limit.
+const DEEP: &str = "#DEEP#";
+
+/// A request with marks.
+#[derive(Clone, Debug)]
+pub(crate) enum Marked {
+    Traces(ExportTraceServiceRequest),
+    Metrics(ExportMetricsServiceRequest),
+    Logs(ExportLogsServiceRequest),
+}
+
+/// What is to be left of a request: the message, its items, and those that are taken out.
+pub(crate) type Left = (Marked, usize, usize);
+
+impl Marked {
+    pub(crate) fn new(signal: Signal, dice: &mut Dice) -> Self {
+        let mut marks = dice.fork(300);
+        let mut marked = match signal {
+            Signal::Traces => Self::Traces(traces(dice)),
+            Signal::Metrics => Self::Metrics(metrics(dice)),
+            Signal::Logs => Self::Logs(logs(dice)),
+        };
+        if let Self::Traces(request) = &mut marked {
+            let scopes = request.resource_spans.iter_mut();
+            let scopes = scopes.flat_map(|entry| &mut entry.scope_spans);
+            for span in scopes.flat_map(|scope| &mut scope.spans) {
+                span.trace_id = vec![7; 16];
+                span.span_id = vec![8; 8];
+            }
+        }
+        marked.each(&mut |attributes, odds| {
+            if marks.once_in(odds) {
+                let mark = [CUT, CUT, OVERLONG, DEEP][marks.roll(4)];
+                attributes.push(attribute(mark));
+                if marks.once_in(3) {
+                    attributes.push(attribute(CUT));
+                }
+            }
+        });
+        marked
+    }
+
+    /// All attributes in which there may be marks, and one of how many is to have some.
+    fn each(&mut self, mark: &mut dyn FnMut(&mut Vec<KeyValue>, u8)) {
+        match self {
+            Self::Traces(request) => {
+                for entry in &mut request.resource_spans {
+                    if let Some(resource) = &mut entry.resource {
+                        mark(&mut resource.attributes, 9);
+                    }
+                    for scope in &mut entry.scope_spans {
+                        if let Some(scope) = &mut scope.scope {
+                            mark(&mut scope.attributes, 9);
+                        }
+                        for span in &mut scope.spans {
+                            mark(&mut span.attributes, 4);
+                            for event in &mut span.events {
+                                mark(&mut event.attributes, 6);
+                            }
+                        }
+                    }
+                }
+            }
+            Self::Logs(request) => {
+                for entry in &mut request.resource_logs {
+                    if let Some(resource) = &mut entry.resource {
+                        mark(&mut resource.attributes, 9);
+                    }
+                    for scope in &mut entry.scope_logs {
+                        if let Some(scope) = &mut scope.scope {
+                            mark(&mut scope.attributes, 9);
+                        }
+                        for record in &mut scope.log_records {
+                            mark(&mut record.attributes, 4);
+                        }
+                    }
+                }
+            }
+            Self::Metrics(request) => {
+                for entry in &mut request.resource_metrics {
+                    if let Some(resource) = &mut entry.resource {
+                        mark(&mut resource.attributes, 9);
+                    }
+                    for scope in &mut entry.scope_metrics {
+                        if let Some(scope) = &mut scope.scope {
+                            mark(&mut scope.attributes, 9);
+                        }
+                        for metric in &mut scope.metrics {
+                            mark(&mut metric.metadata, 9);
+                            for point in points(metric) {
+                                mark(point, 4);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// As it is sent: with what the marks say.
+    pub(crate) fn spoilt(&self) -> Vec<u8> {
+        let mut bytes = self.encode();
+        let key = |mark: &str| [&[0x0a, 5], mark.as_bytes()].concat();
+        let (cut, overlong) = (key(CUT), key(OVERLONG));
+        for at in 0..bytes.len() {
+            if bytes[at..].starts_with(&cut) {
+                bytes[at + 6] = 0xe2;
+            } else if bytes[at..].starts_with(&overlong) {
+                bytes[at + 1] = 0x7e;
+            }
+        }
+        bytes
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Traces(request) => request.encode_to_vec(),
+            Self::Metrics(request) => request.encode_to_vec(),
+            Self::Logs(request) => request.encode_to_vec(),
+        }
+    }
+
+    /// What prost makes of bytes, as bytes again: a number that is none is not equal to itself.
+    pub(crate) fn decoded(&self, bytes: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Traces(_) => again::<ExportTraceServiceRequest>(bytes),
+            Self::Metrics(_) => again::<ExportMetricsServiceRequest>(bytes),
+            Self::Logs(_) => again::<ExportLogsServiceRequest>(bytes),
+        }
+    }
+
+    /// How many texts were cut.
+    pub(crate) fn cuts(&self) -> usize {
+        let mut cuts = 0;
+        self.clone().each(&mut |attributes, _| {
+            cuts += attributes.iter().filter(|one| one.key == CUT).count();
+        });
+        cuts
+    }
+
+    /// What is to be let in.
+    pub(crate) fn left(&self, invalid_utf8: InvalidUtf8) -> Left {
+        let mut left = self.clone();
+        let (mut items, mut refused) = (0, 0);
+        let wrong = |attributes: &[KeyValue]| {
+            attributes.iter().any(|one| match one.key.as_str() {
+                OVERLONG | DEEP => true,
+                CUT => invalid_utf8 == InvalidUtf8::Reject,
+                _ => false,
+            })
+        };
+        let mut sift = Sift {
+            items: &mut items,
+            refused: &mut refused,
+        };
+        match &mut left {
+            Self::Traces(request) => sift.list(&mut request.resource_spans, |sift, entry| {
+                let resource = entry.resource.as_ref();
+                let is_wrong = resource.is_some_and(|resource| wrong(&resource.attributes));
+                sift.under(is_wrong, |sift| {
+                    sift.list(&mut entry.scope_spans, |sift, scope| {
+                        let is_wrong = scope.scope.as_ref();
+                        let is_wrong = is_wrong.is_some_and(|scope| wrong(&scope.attributes));
+                        sift.under(is_wrong, |sift| {
+                            sift.list(&mut scope.spans, |sift, span| {
+                                let mut events = span.events.iter();
+                                let of_event = events.any(|event| wrong(&event.attributes));
+                                sift.item(wrong(&span.attributes) || of_event)
+                            });
+                        })
+                    });
+                })
+            }),
+            Self::Logs(request) => sift.list(&mut request.resource_logs, |sift, entry| {
+                let resource = entry.resource.as_ref();
+                let is_wrong = resource.is_some_and(|resource| wrong(&resource.attributes));
+                sift.under(is_wrong, |sift| {
+                    sift.list(&mut entry.scope_logs, |sift, scope| {
+                        let is_wrong = scope.scope.as_ref();
+                        let is_wrong = is_wrong.is_some_and(|scope| wrong(&scope.attributes));
+                        sift.under(is_wrong, |sift| {
+                            sift.list(&mut scope.log_records, |sift, record| {
+                                sift.item(wrong(&record.attributes))
+                            });
+                        })
+                    });
+                })
+            }),
+            Self::Metrics(request) => sift.list(&mut request.resource_metrics, |sift, entry| {
+                let resource = entry.resource.as_ref();
+                let is_wrong = resource.is_some_and(|resource| wrong(&resource.attributes));
+                sift.under(is_wrong, |sift| {
+                    sift.list(&mut entry.scope_metrics, |sift, scope| {
+                        let is_wrong = scope.scope.as_ref();
+                        let is_wrong = is_wrong.is_some_and(|scope| wrong(&scope.attributes));
+                        sift.under(is_wrong, |sift| {
+                            sift.list(&mut scope.metrics, |sift, metric| {
+                                sift.under(wrong(&metric.metadata), |sift| {
+                                    sift.points(metric, &wrong);
+                                })
+                            });
+                        })
+                    });
+                })
+            }),
+        }
+        left.each(&mut |attributes, _| {
+            for cut in attributes.iter_mut().filter(|one| one.key == CUT) {
+                CUT_MENDED.clone_into(&mut cut.key);
+            }
+        });
+        (left, items, refused)
+    }
+}
+
+fn again<M: Message + Default>(bytes: &[u8]) -> Vec<u8> {
+    M::decode(bytes).unwrap().encode_to_vec()
+}
+
+fn attribute(mark: &str) -> KeyValue {
+    let mut value = None;
+    if mark == DEEP {
+        for _ in 0..40 {
+            let values = vec![AnyValue { value }];
+            value = Some(Value::ArrayValue(ArrayValue { values }));
+        }
+    }
+    KeyValue {
+        key: mark.to_owned(),
+        value: value.map(|value| AnyValue { value: Some(value) }),
+        ..KeyValue::default()
+    }
+}
+
+/// The attributes of each data point.
+fn points(metric: &mut Metric) -> Vec<&mut Vec<KeyValue>> {
+    macro_rules! all {
+        ($points:expr) => {
+            $points
+                .iter_mut()
+                .map(|point| &mut point.attributes)
+                .collect()
+        };
+    }
+    match &mut metric.data {
+        None => Vec::new(),
+        Some(Data::Gauge(data)) => all!(data.data_points),
+        Some(Data::Sum(data)) => all!(data.data_points),
+        Some(Data::Histogram(data)) => all!(data.data_points),
+        Some(Data::ExponentialHistogram(data)) => all!(data.data_points),
+        Some(Data::Summary(data)) => all!(data.data_points),
+    }
+}
+
+/// What is left, of how many.
+struct Sift<'a> {
+    items: &'a mut usize,
+    refused: &'a mut usize,
+}
+
+impl Sift<'_> {
+    /// Of a list, what is to stay.
+    fn list<T>(&mut self, list: &mut Vec<T>, mut stays: impl FnMut(&mut Self, &mut T) -> bool) {
+        list.retain_mut(|one| stays(self, one));
+    }
+
+    fn item(&mut self, is_wrong: bool) -> bool {
+        *if is_wrong {
+            &mut *self.refused
+        } else {
+            &mut *self.items
+        } += 1;
+        !is_wrong
+    }
+
+    /// Whether something that has items in it stays: not if it is wrong itself, or has lost all.
+    fn under(&mut self, is_wrong: bool, inside: impl FnOnce(&mut Self)) -> bool {
+        let before = (*self.items, *self.refused);
+        inside(self);
+        if is_wrong {
+            *self.refused += *self.items - before.0;
+            *self.items = before.0;
+            return false;
+        }
+        *self.items > before.0 || *self.refused == before.1
+    }
+
+    fn points(&mut self, metric: &mut Metric, wrong: &impl Fn(&[KeyValue]) -> bool) {
+        macro_rules! sift {
+            ($points:expr) => {
+                self.list(&mut $points, |sift, point| {
+                    sift.item(wrong(&point.attributes))
+                })
+            };
+        }
+        match &mut metric.data {
+            None => {}
+            Some(Data::Gauge(data)) => sift!(data.data_points),
+            Some(Data::Sum(data)) => sift!(data.data_points),
+            Some(Data::Histogram(data)) => sift!(data.data_points),
+            Some(Data::ExponentialHistogram(data)) => sift!(data.data_points),
+            Some(Data::Summary(data)) => sift!(data.data_points),
+        }
+    }
+}
