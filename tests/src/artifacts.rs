@@ -10,6 +10,8 @@ use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
+use crate::cache;
+
 /// What plugins are compiled for.
 pub const WASM_TARGET: &str = "wasm32-wasip2";
 
@@ -120,7 +122,11 @@ pub fn plugins() -> Result<PathBuf> {
             build.args(["--package", plugin]);
         }
         run(&mut build).context("the example plugins do not build")?;
-        Ok(target_dir()?.join(WASM_TARGET).join("release"))
+        let folder = target_dir()?.join(WASM_TARGET).join("release");
+        for plugin in PLUGINS {
+            runnable(folder.join(file_name(plugin)))?;
+        }
+        Ok(folder)
     })
 }
 
@@ -129,7 +135,11 @@ pub fn plugins() -> Result<PathBuf> {
 /// # Errors
 /// When the plugins do not build.
 pub fn plugin(name: &str) -> Result<PathBuf> {
-    existing(plugins()?.join(format!("{}.wasm", name.replace('-', "_"))))
+    runnable(plugins()?.join(file_name(name)))
+}
+
+fn file_name(plugin: &str) -> String {
+    format!("{}.wasm", plugin.replace('-', "_"))
 }
 
 /// Builds the misbehaving guests and names the `.wasm` file of one, by the name of its example.
@@ -150,7 +160,7 @@ pub fn guest(name: &str) -> Result<PathBuf> {
             .join("release")
             .join("examples"))
     })?;
-    existing(folder.join(format!("{name}.wasm")))
+    runnable(folder.join(format!("{name}.wasm")))
 }
 
 /// Builds one of the test guests that are made with the SDK, and names its `.wasm` file.
@@ -176,11 +186,13 @@ fn example(name: &str, feature: &str) -> Result<PathBuf> {
     build.args(["build", "--release", "--target", WASM_TARGET]);
     run(build.args(package).args(["--example", name]))?;
     let folder = target_dir()?.join(WASM_TARGET).join("release/examples");
-    existing(folder.join(format!("{name}.wasm")))
+    runnable(folder.join(format!("{name}.wasm")))
 }
 
-fn existing(path: PathBuf) -> Result<PathBuf> {
+/// A plugin that was built, for collectors to run.
+fn runnable(path: PathBuf) -> Result<PathBuf> {
     ensure!(path.is_file(), "{} was not built", path.display());
+    cache::announce(&path)?;
     Ok(path)
 }
 

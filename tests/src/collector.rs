@@ -9,10 +9,11 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::task::JoinSet;
 
 use crate::admin::Admin;
+use crate::cache::Cache;
 use crate::ledger::Ledger;
 use crate::log::{Line, Log};
 use crate::metrics::{self, Metrics};
@@ -31,6 +32,7 @@ pub struct Collector {
     readers: JoinSet<()>,
     /// Holds the config and the plugins' state; removed with the collector.
     _folder: Arc<tempfile::TempDir>,
+    _cache: Arc<Cache>,
 }
 
 /// A collector that ended.
@@ -58,9 +60,10 @@ impl Collector {
     /// # Errors
     /// When the binary cannot be built or run.
     pub fn spawn(setup: &Setup) -> Result<Self> {
-        let mut child = Command::new(crate::artifacts::collector()?)
+        let mut child = setup
+            .command(crate::artifacts::collector()?)
             .args(setup.arguments())
-            .envs(setup.variables())
+            .envs(setup.environment())
             .current_dir(setup.folder())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -87,6 +90,7 @@ impl Collector {
             log,
             readers,
             _folder: setup.folder.clone(),
+            _cache: setup.cache.clone(),
         })
     }
 

@@ -12,6 +12,7 @@ pub mod artifacts;
 pub mod authority;
 pub mod backend;
 pub mod bomb;
+mod cache;
 pub mod client;
 pub mod collector;
 pub mod config;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 /// How long a test waits for something that should happen promptly. Generous, because the machines
@@ -38,7 +38,7 @@ where
         if let Some(value) = look().await {
             return Ok(value);
         }
-        anyhow::ensure!(
+        ensure!(
             started.elapsed() < PATIENCE,
             "waited {PATIENCE:?} for {what}"
         );
@@ -50,4 +50,16 @@ pub fn say(text: &str) {
     use std::io::Write as _;
     // Who closed stderr does not want to read this.
     drop(writeln!(std::io::stderr(), "{text}"));
+}
+
+/// What a test returns that cannot run on this machine: it says so where it is seen, and with `CI=true`
+/// it fails, because nobody reads what a green CI says.
+///
+/// # Errors
+/// With `CI=true`.
+pub fn not_run(test: &str, why: &str) -> Result<()> {
+    let in_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+    ensure!(!in_ci, "{test} cannot run: {why}; with CI=true it must run");
+    say(&format!("\n==> NOT RUN: {test}: {why}\n"));
+    Ok(())
 }

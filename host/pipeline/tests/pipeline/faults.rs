@@ -7,6 +7,7 @@ use spandrel_pipeline::refused::Refused;
 use spandrel_pipeline::stage::{Fault, FaultKind, FaultPolicy, Manifest, Reply, StageSpec};
 
 use crate::edges::*;
+use crate::heard::Heard;
 
 fn trap() -> Fault {
     Fault::new(FaultKind::Trap, "panicked at 'no', src/lib.rs:1")
@@ -211,57 +212,61 @@ async fn held_items_are_offered_once() {
     drain(pipeline).await;
 }
 
-/// Replies that do not fit the contract change nothing and are faults: each names its place.
+/// Replies that do not fit the contract change nothing and are faults. The operator is told of each
+/// where it is wrong.
 #[tokio::test(start_paused = true)]
 async fn bad_replies_are_faults() {
     let bad: Vec<(&str, Reply)> = vec![
         (
-            "too few verdicts",
+            "verdicts: 1 bytes for 2 items",
             Reply {
                 verdicts: vec![0],
                 ..Reply::default()
             },
         ),
         (
-            "unknown verdict",
+            "verdict of item 1: drop reason 7 of 0",
             Reply {
                 verdicts: vec![0, 9],
                 ..Reply::default()
             },
         ),
         (
-            "hold undeclared",
+            "verdict of item 1: hold from a plugin that does not hold",
             Reply {
                 verdicts: vec![0, 1],
                 ..Reply::default()
             },
         ),
         (
-            "edit out of range",
+            "edit 0: item 2 of 2",
             Reply {
                 edits: vec![3, 2, 1, 0],
                 ..Reply::default()
             },
         ),
         (
-            "odd edit words",
+            "edits: 2 words, not four for each",
             Reply {
                 edits: vec![3, 1],
                 ..Reply::default()
             },
         ),
         (
-            "blob out of range",
+            "edit 0: 1 bytes at 0 of a blob of 0",
             Reply {
                 edits: vec![2, 0, 0, 1],
                 ..Reply::default()
             },
         ),
-        ("unknown ticket", releasing(vec![77, 0])),
-        ("odd release", releasing(vec![1])),
-        ("unknown outcome", releasing(vec![1, 9 << 32])),
+        ("release 0: ticket 77 is unknown", releasing(vec![77, 0])),
+        ("released: 1 words are not pairs", releasing(vec![1])),
+        (
+            "release 0: outcome 9 names no drop reason",
+            releasing(vec![1, 9 << 32]),
+        ),
     ];
-    for (name, reply) in bad {
+    for (place, reply) in bad {
         let liar = stage(Manifest::default(), move |_| {
             let reply = reply.clone();
             move |call| match call {
@@ -270,14 +275,16 @@ async fn bad_replies_are_faults() {
             }
         });
         let backend = Backend::new([]);
+        let told = Heard::start("plugin failed", "error");
         let pipeline = Pipeline::build(config(vec![liar], vec![exporter(&backend, 10)]))
             .await
             .unwrap();
         offer(&pipeline, spans([1, 2])).await.unwrap();
+        assert_eq!(told.values(), [place]);
         let stage = pipeline.ledger().books().stages[0].clone();
-        assert_eq!((stage.faults, stage.bypassed), ([0, 0, 0, 1], 2), "{name}");
+        assert_eq!((stage.faults, stage.bypassed), ([0, 0, 0, 1], 2), "{place}");
         drain(pipeline).await;
-        assert_eq!(backend.taken(), [1, 2], "{name}");
+        assert_eq!(backend.taken(), [1, 2], "{place}");
     }
 }
 

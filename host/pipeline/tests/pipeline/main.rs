@@ -27,6 +27,7 @@ mod edges;
 mod exporters;
 mod faults;
 mod gate;
+mod heard;
 mod holds;
 mod invalid;
 mod keeper;
