@@ -10,6 +10,7 @@
 mod attacks;
 mod backends;
 mod bad_items;
+mod bench;
 mod beside;
 mod commands;
 mod connections;

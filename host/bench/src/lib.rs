@@ -4,6 +4,7 @@
 mod backend;
 mod clock;
 mod error;
+mod faults;
 mod histogram;
 mod identity;
 mod limits;

@@ -127,7 +127,7 @@ impl Stat {
 }
 
 /// A process that lives, and all that it started, and so on; empty when it does not.
-fn family(pid: u32) -> Vec<u32> {
+pub(crate) fn family(pid: u32) -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };

@@ -29,6 +29,8 @@ pub(crate) struct Measured {
     pub(crate) idle: Option<Memory>,
     pub(crate) peak: Option<Memory>,
     pub(crate) ready_after: Option<Duration>,
+    /// Calls of plugins that failed meanwhile, where the collector says it.
+    pub(crate) faults: Option<u64>,
     pub(crate) stopped: Option<Stopped>,
 }
 
@@ -109,6 +111,9 @@ pub struct CollectorReport {
     pub idle_bytes: Option<u64>,
     /// The largest resident memory under the load.
     pub peak_bytes: Option<u64>,
+    /// Calls of plugins that failed meanwhile; none when its process is not known or serves no metrics
+    /// of this kind.
+    pub faults: Option<u64>,
     /// How it ended after SIGTERM.
     pub exit: Option<String>,
     /// Its exit code.
@@ -219,7 +224,7 @@ pub struct Yardstick {
 /// What is to be said about the run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verdict {
-    /// Something was accepted, all of it arrived in time, and the collector ended well.
+    /// Something was accepted, all of it arrived in time, no plugin failed, and the collector ended well.
     pub ok: bool,
     /// Generator and backend cost several times less than the collector; not known without its
     /// process.

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::backend::Backend;
 use crate::clock::now_ns;
 use crate::error::BenchError;
+use crate::faults;
 use crate::limits::check;
 use crate::load::{Generator, Phase, Plan, Sent};
 use crate::process::{Cpu, Memory, Started};
@@ -147,6 +148,7 @@ async fn trial(
     let plan = Arc::new(Plan::new(&settings.load, run, settings.timeout)?);
     let backend = Backend::start(settings.backend, settings.windows, run, plan.batch())?;
     let collector = Collector::open(settings).await?;
+    let faults_before = failed_calls(collector.pid, settings).await;
     let generator = Generator::start(Arc::clone(&plan), settings.endpoint).await?;
     let mut bed = Bed {
         settings,
@@ -161,6 +163,7 @@ async fn trial(
         Err(source) => return Err(broken_off(source, collector.started.as_ref())),
     };
     let peak = collector.pid.and_then(Memory::of);
+    let faults = failed_calls(collector.pid, settings).await;
     let Bed {
         plan,
         backend,
@@ -181,8 +184,14 @@ async fn trial(
         idle: collector.idle,
         peak,
         ready_after,
+        faults: faults.map(|faults| faults.saturating_sub(faults_before.unwrap_or(0))),
         stopped,
     })
+}
+
+/// How often plugins have failed so far, where the collector is known and says it.
+async fn failed_calls(pid: Option<u32>, settings: &Settings) -> Option<u64> {
+    faults::count(pid?, settings.endpoint).await
 }
 
 /// Adds what the collector wrote, if that is known.

@@ -144,6 +144,7 @@ fn collector_report(settings: &Settings, measured: &Measured) -> CollectorReport
         ready_ms: measured.ready_after.map(millis),
         idle_bytes: measured.idle.map(|memory| memory.now),
         peak_bytes: measured.peak.map(|memory| memory.peak),
+        faults: measured.faults,
         exit: stopped.map(|stopped| stopped.status.clone()),
         exit_code: stopped.and_then(|stopped| stopped.code),
         stop_ms: stopped.map(|stopped| millis(stopped.took)),

@@ -48,6 +48,11 @@ impl Report {
         if items.malformed_messages > 0 {
             failures.push("the collector exported what is no OTLP".to_owned());
         }
+        if let Some(faults) = self.collector.faults.filter(|faults| *faults > 0) {
+            failures.push(format!(
+                "plugins failed {faults} times: their batches passed as they came or were dropped, and the figures are not those of their work. The collector's log says why"
+            ));
+        }
         if !is_clean {
             let status = self.collector.exit.as_deref().unwrap_or_default();
             failures.push(format!(
@@ -165,6 +170,7 @@ mod tests {
             idle: None,
             peak: None,
             ready_after: None,
+            faults: None,
             stopped: None,
         }
     }
@@ -183,6 +189,20 @@ mod tests {
         assert!(report.verdict.remarks[0].contains("7 items"), "{report:?}");
         settings.may_drop = true;
         assert!(Report::new(&settings, &late).verdict.ok);
+    }
+
+    /// A run in which a plugin failed is not good, though nothing was lost; one is enough.
+    #[tokio::test]
+    async fn faults_are_told() {
+        let settings = settings();
+        let mut measured = measured(&settings, 0).await;
+        for (faults, ok) in [(None, true), (Some(0), true), (Some(1), false)] {
+            measured.faults = faults;
+            let report = Report::new(&settings, &measured);
+            assert_eq!(report.verdict.ok, ok, "{faults:?}");
+            let remarks = report.verdict.remarks.join("\n");
+            assert_eq!(remarks.contains("plugins failed 1 times"), !ok, "{remarks}");
+        }
     }
 
     /// What was sent, and what arrived, is told in bytes; and that 51 items a second are no 1000.

@@ -179,6 +179,10 @@ impl Report {
         if !line.is_empty() {
             writeln!(out, "             {}", line.join(", "))?;
         }
+        if let Some(faults) = collector.faults.filter(|faults| *faults > 0) {
+            let failed = format!("{} calls of plugins failed", grouped(faults));
+            writeln!(out, "             {}", paint.with(RED, &failed))?;
+        }
         Ok(())
     }
 }
