@@ -21,6 +21,7 @@ mod harness;
 mod journal;
 mod life;
 mod overload;
+mod parts;
 mod passing;
 mod peers;
 mod python;

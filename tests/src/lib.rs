@@ -20,6 +20,7 @@ pub mod firewall;
 pub mod ledger;
 pub mod log;
 pub mod metrics;
+pub mod parts;
 pub mod shop;
 pub mod signing;
 pub mod site;

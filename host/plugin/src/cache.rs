@@ -150,9 +150,9 @@ impl CodeCache {
     }
 
     /// Keeps a component's code. What cannot be kept costs a warning, and a compilation later.
-    pub(crate) fn keep(&self, artifact: &Artifact, code: io::Result<impl AsRef<[u8]>>) {
+    pub(crate) fn keep(&self, artifact: &Artifact, code: &[u8]) {
         let (path, key) = self.place(artifact);
-        let written = code.and_then(|code| self.write(&path, key, code.as_ref()));
+        let written = self.write(&path, key, code);
         if let Err(error) = written {
             tracing::warn!(
                 file = %path.display(),

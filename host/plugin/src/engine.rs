@@ -29,12 +29,21 @@ const KEEP_RESIDENT_BYTES: usize = 4 << 20;
 /// lets the compiler leave out bounds checks; a stage's own limit is far below.
 const MEMORY_SPACE_BYTES: usize = 4 << 30;
 
+/// Linear memories in the pool for each instance: the first of these for which there is address space. A
+/// component may have more (`limits`), but half of the places of a stage are there for what happens
+/// beside a swap. Small machines have 512 GiB of address space for a process, and limits may be set.
+const MEMORIES_EACH: [u32; 3] = [4, 2, 1];
+
+/// Tables in the pool for each instance, for the same reason fewer than a component may have. Each
+/// takes 160 KB, which the system counts as memory where it does not overcommit.
+const TABLES_EACH: u32 = 32;
+
 /// What the program decides about the engine.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
     /// Instances that live at a time, of all stages: twice (stages x shards), because a swap builds
-    /// the new generation beside the old one, and one more for each load. Each reserves 8 GiB of
-    /// address space (not memory), so a process has room for some 10,000.
+    /// the new generation beside the old one, and one more for each load. Each reserves 16 GiB of
+    /// address space (not memory) where there is as much; a process has room for some 7,000.
     pub instances: u32,
     /// Where compiled code is kept; none to compile at every load.
     pub cache: Option<PathBuf>,
@@ -93,8 +102,7 @@ impl Engine {
             instances: config.instances,
             source,
         };
-        let wasmtime =
-            wasmtime::Engine::new(&settings(config)).map_err(|error| failed(error.into()))?;
+        let wasmtime = start(config).map_err(|error| failed(error.into()))?;
         let compatibility = compatibility(&wasmtime);
         let v0_1 = abi::v0_1::linker(&wasmtime).map_err(|error| failed(error.into()))?;
         start_clock(&wasmtime).map_err(|error| failed(error.into()))?;
@@ -156,9 +164,28 @@ pub(crate) fn for_compiling() -> wasmtime::Result<wasmtime::Engine> {
     wasmtime::Engine::new(&code_settings())
 }
 
-fn settings(config: &EngineConfig) -> Config {
+/// The engine with the largest pool of memories that fits.
+fn start(config: &EngineConfig) -> wasmtime::Result<wasmtime::Engine> {
+    let [most, fewer @ ..] = MEMORIES_EACH;
+    let mut started = wasmtime::Engine::new(&settings(config, most));
+    for each in fewer {
+        if started.is_ok() {
+            break;
+        }
+        started = wasmtime::Engine::new(&settings(config, each));
+        if started.is_ok() {
+            tracing::info!(
+                memories = config.instances.saturating_mul(each),
+                "little address space, fewer places for memories of plugins"
+            );
+        }
+    }
+    started
+}
+
+fn settings(config: &EngineConfig, memories_each: u32) -> Config {
     let mut settings = code_settings();
-    let pool = InstanceAllocationStrategy::Pooling(pool(config.instances));
+    let pool = InstanceAllocationStrategy::Pooling(pool(config.instances, memories_each));
     settings.allocation_strategy(pool);
     settings
 }
@@ -177,7 +204,6 @@ fn code_settings() -> Config {
         .wasm_relaxed_simd(false)
         .wasm_gc(false)
         .wasm_function_references(false)
-        .wasm_tail_call(false)
         .wasm_exceptions(false)
         .wasm_wide_arithmetic(false)
         .wasm_custom_page_sizes(false)
@@ -185,19 +211,22 @@ fn code_settings() -> Config {
     settings
 }
 
-/// The pool: slots for `instances` components, each of the largest shape that is accepted. Only
-/// address space is taken before an instance uses it.
-fn pool(instances: u32) -> PoolingAllocationConfig {
+/// The pool: slots for `instances` components. Only address space is taken before an instance uses it.
+fn pool(instances: u32, memories_each: u32) -> PoolingAllocationConfig {
+    let at_least = |one: u32, each: u32| instances.saturating_mul(each).max(one.saturating_mul(2));
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_core_instances(instances.saturating_mul(limits::CORE_INSTANCES))
-        .total_memories(instances.saturating_mul(limits::MEMORIES))
-        .total_tables(instances.saturating_mul(limits::TABLES))
+        .total_memories(at_least(limits::MEMORIES, memories_each))
+        .total_tables(at_least(limits::TABLES, TABLES_EACH))
         // A store runs one call at a time, on one stack.
         .total_stacks(instances)
         .max_core_instances_per_component(limits::CORE_INSTANCES)
+        .max_component_instance_size(limits::INSTANCE_BYTES)
         .max_memories_per_component(limits::MEMORIES)
+        .max_memories_per_module(limits::MEMORIES)
         .max_tables_per_component(limits::TABLES)
+        .max_tables_per_module(limits::TABLES)
         .table_elements(limits::TABLE_ELEMENTS)
         .max_memory_size(MEMORY_SPACE_BYTES)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES);
@@ -226,10 +255,11 @@ mod tests {
     /// Code that was compiled without a pool runs in one: both engines say that it fits.
     #[test]
     fn code_of_the_compiling_engine_fits() {
-        let running = settings(&EngineConfig {
+        let config = EngineConfig {
             instances: 2,
             ..EngineConfig::default()
-        });
+        };
+        let running = settings(&config, 4);
         let running = wasmtime::Engine::new(&running).expect("an engine");
         let compiling = for_compiling().expect("an engine");
         assert_eq!(compatibility(&running), compatibility(&compiling));

@@ -116,6 +116,28 @@ pub enum LoadError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The component compiles, but it has more of something than an instance may have.
+    #[error(
+        "plugin `{module}` has {found} {what}, at most {most} are allowed: build it of fewer parts"
+    )]
+    TooMuch {
+        /// The plugin's file, or the name of an upload.
+        module: String,
+        /// How many there are.
+        found: u64,
+        /// Of what.
+        what: &'static str,
+        /// The limit.
+        most: u64,
+    },
+    /// The component compiles, but no instance of it can be made here.
+    #[error("plugin `{module}` does not fit into a place for instances: {problem}")]
+    Unfit {
+        /// The plugin's file, or the name of an upload.
+        module: String,
+        /// The engine's words, one line.
+        problem: String,
+    },
     /// The names fit, but a function has another signature.
     #[error("plugin `{module}` does not fit spandrel:plugin@0.1: build it again with its SDK")]
     Link {

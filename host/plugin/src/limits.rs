@@ -7,7 +7,7 @@ use wasmtime::ResourceLimiter;
 /// The limits of a stage. Each call and each byte of a guest is under one of these.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Linear memory of one instance. 64 MiB: a guest needs about four times its largest batch
+    /// Linear memories and tables of one instance, all together. 64 MiB: a guest needs about four times its largest batch
     /// (4 MiB by default), and holds names of items, not their bytes.
     pub memory_bytes: usize,
     /// Time that `process` and `tick` may run. 100 ms: some 30 times what a batch of 8192 spans
@@ -47,14 +47,22 @@ impl Default for Limits {
     }
 }
 
-/// Core modules of one component. Rust guests have 3, the largest toolchains (Python) under 20.
-pub(crate) const CORE_INSTANCES: u32 = 24;
-/// Tables of one component: one for each core module at most.
-pub(crate) const TABLES: u32 = 24;
+/// Core instances of one component. A Rust guest has 3. A component that is composed of others has
+/// three or four for each of them, and some toolchains make 40. 256: each costs some KiB of the host.
+pub(crate) const CORE_INSTANCES: u32 = 256;
+/// Tables of one component. Of the core instances that a toolchain makes for one module, every second
+/// one has a table.
+pub(crate) const TABLES: u32 = CORE_INSTANCES / 2;
 /// Elements of one table: indirect functions. The largest toolchains have some 15,000.
 pub(crate) const TABLE_ELEMENTS: usize = 20_000;
-/// Memories of one component: its own, and one of an adapter that some toolchains link.
-pub(crate) const MEMORIES: u32 = 2;
+/// Bytes of one element of a table.
+const ELEMENT_BYTES: usize = size_of::<usize>();
+/// Linear memories of one component: one for each language runtime or adapter in it. All of them
+/// together stay within the stage's limit on memory; each takes 4 GiB of address space.
+pub(crate) const MEMORIES: u32 = 8;
+/// What the host keeps for all core instances of one component: their functions, globals and imports.
+/// 4 MiB: 16 KiB for each of 256; one large module has some 600 KiB.
+pub(crate) const INSTANCE_BYTES: usize = 4 << 20;
 /// Handles to WASI resources (streams, pollables) that a guest has open at a time. A std guest has
 /// under ten.
 pub(crate) const HANDLES: usize = 256;
@@ -66,6 +74,7 @@ pub(crate) const RANDOM_BYTES: u64 = 64 << 10;
 pub(crate) struct Limiter {
     memory_bytes: usize,
     used_bytes: usize,
+    table_bytes: usize,
     denied_bytes: Option<usize>,
 }
 
@@ -74,6 +83,7 @@ impl Limiter {
         Self {
             memory_bytes,
             used_bytes: 0,
+            table_bytes: 0,
             denied_bytes: None,
         }
     }
@@ -95,6 +105,15 @@ impl Limiter {
     pub(crate) fn used_bytes(&self) -> usize {
         self.used_bytes
     }
+
+    /// Whether memories and tables may have this much together.
+    fn grant(&mut self, total: usize) -> bool {
+        let fits = total <= self.memory_bytes;
+        if !fits {
+            self.denied_bytes = Some(total);
+        }
+        fits
+    }
 }
 
 impl ResourceLimiter for Limiter {
@@ -108,25 +127,33 @@ impl ResourceLimiter for Limiter {
             .used_bytes
             .saturating_sub(current)
             .saturating_add(desired);
-        if total > self.memory_bytes {
-            self.denied_bytes = Some(total);
-            return Ok(false);
+        let granted = self.grant(total.saturating_add(self.table_bytes));
+        if granted {
+            self.used_bytes = total;
         }
-        self.used_bytes = total;
-        Ok(true)
+        Ok(granted)
     }
 
     fn table_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(desired <= TABLE_ELEMENTS)
+        let bytes = |elements: usize| elements.saturating_mul(ELEMENT_BYTES);
+        let total = self
+            .table_bytes
+            .saturating_sub(bytes(current))
+            .saturating_add(bytes(desired));
+        if desired > TABLE_ELEMENTS || !self.grant(total.saturating_add(self.used_bytes)) {
+            return Ok(false);
+        }
+        self.table_bytes = total;
+        Ok(true)
     }
 
     fn instances(&self) -> usize {
-        // `CORE_INSTANCES` is a small constant.
+        // A small constant.
         usize::try_from(CORE_INSTANCES).unwrap_or(usize::MAX)
     }
 

@@ -1,6 +1,7 @@
 //! What to load, and its first half: read, identified, compiled.
 
-use std::io;
+mod excess;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -209,10 +210,18 @@ fn check_pinned(artifact: &Artifact, pinned: Option<Digest>) -> Result<(), LoadE
 }
 
 fn compile_here(engine: &Engine, artifact: &Artifact) -> Result<Component, LoadError> {
-    let compiled = Component::from_binary(engine.wasmtime(), artifact.bytes());
-    let component = compiled.map_err(|error| bad_component(artifact, error.into()))?;
+    let compiled = engine.wasmtime().precompile_component(artifact.bytes());
+    let code = compiled.map_err(|error| bad_component(artifact, error.into()))?;
+    take_in(engine, artifact, &code)
+}
+
+/// Takes code that was compiled a moment ago. What is wrong now is not the code: the component is more
+/// than one instance may be.
+fn take_in(engine: &Engine, artifact: &Artifact, code: &[u8]) -> Result<Component, LoadError> {
+    let taken = trusted::deserialize(engine.wasmtime(), code);
+    let component = taken.map_err(|error| excess::of(artifact.name(), &error))?;
     if let Some(cache) = engine.cache() {
-        cache.keep(artifact, component.serialize().map_err(io::Error::other));
+        cache.keep(artifact, code);
     }
     Ok(component)
 }
@@ -235,15 +244,8 @@ async fn compile_in_child(work: &Work<'_>, artifact: &Artifact) -> Result<Compon
         },
     })?;
     let artifact = artifact.clone();
-    work.run(move |engine| {
-        let component = trusted::deserialize(engine.wasmtime(), &code)
-            .map_err(|error| bad_component(&artifact, error.into()))?;
-        if let Some(cache) = engine.cache() {
-            cache.keep(&artifact, Ok(code));
-        }
-        Ok(component)
-    })
-    .await
+    work.run(move |engine| take_in(engine, &artifact, &code))
+        .await
 }
 
 fn bad_component(

@@ -177,7 +177,9 @@ fn of_refusal(error: &LoadError) -> Fate {
         | LoadError::Imports { .. }
         | LoadError::Exports { .. }
         | LoadError::Link { .. } => Fate::Contract,
-        LoadError::Instantiate { .. } => Fate::NotInstantiated,
+        LoadError::Instantiate { .. } | LoadError::TooMuch { .. } | LoadError::Unfit { .. } => {
+            Fate::NotInstantiated
+        }
         LoadError::Faulted { .. } => Fate::FaultedAtStart,
         LoadError::Configure { .. } | LoadError::Manifest { .. } => Fate::Refused,
         other => panic!("not for what is in it: {other}"),

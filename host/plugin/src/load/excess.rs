@@ -1,0 +1,82 @@
+//! What a component has too much of, when the engine does not take it.
+
+use crate::error::LoadError;
+use crate::limits::{CORE_INSTANCES, MEMORIES, TABLE_ELEMENTS, TABLES};
+use crate::text;
+
+/// The engine's words before and after a number, and what it counts. The engine has no type for this
+/// error; a test holds the words.
+const WORDS: [(&str, &str, Counted); 6] = [
+    (
+        "transitively contains ",
+        " core module instances",
+        Counted::CoreInstances,
+    ),
+    (
+        "transitively contains ",
+        " Wasm linear memories",
+        Counted::Memories,
+    ),
+    ("transitively contains ", " tables", Counted::Tables),
+    ("defined memories count of ", " exceeds", Counted::Memories),
+    ("defined tables count of ", " exceeds", Counted::Tables),
+    (
+        "has a minimum element size of ",
+        " which exceeds",
+        Counted::Elements,
+    ),
+];
+
+#[derive(Clone, Copy)]
+enum Counted {
+    CoreInstances,
+    Memories,
+    Tables,
+    Elements,
+}
+
+impl Counted {
+    fn name(self) -> &'static str {
+        match self {
+            Self::CoreInstances => "core instances",
+            Self::Memories => "linear memories",
+            Self::Tables => "tables",
+            Self::Elements => "elements in one table",
+        }
+    }
+
+    fn most(self) -> u64 {
+        match self {
+            Self::CoreInstances => CORE_INSTANCES.into(),
+            Self::Memories => MEMORIES.into(),
+            Self::Tables => TABLES.into(),
+            Self::Elements => u64::try_from(TABLE_ELEMENTS).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// The error of a component that compiles and does not fit.
+pub(super) fn of(module: &str, error: &wasmtime::Error) -> LoadError {
+    let module = module.to_owned();
+    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    match causes.iter().find_map(|cause| count(cause)) {
+        Some((found, counted)) => LoadError::TooMuch {
+            module,
+            found,
+            what: counted.name(),
+            most: counted.most(),
+        },
+        None => LoadError::Unfit {
+            module,
+            problem: text::printable(&causes.join(": "), text::MESSAGE_BYTES),
+        },
+    }
+}
+
+fn count(cause: &str) -> Option<(u64, Counted)> {
+    WORDS.iter().find_map(|(before, after, counted)| {
+        let (_, rest) = cause.split_once(before)?;
+        let (number, _) = rest.split_once(after)?;
+        Some((number.parse().ok()?, *counted))
+    })
+}
