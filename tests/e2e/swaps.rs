@@ -6,6 +6,7 @@
 
 mod figures;
 mod load;
+mod memory;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -43,9 +44,12 @@ const LOOK_EVERY: u64 = 5;
 const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_SHORT_FORM: Duration = Duration::from_millis(1500);
 
-fn swaps() -> u64 {
+/// How many swaps the environment asks for.
+fn swaps(default: u64) -> u64 {
     let value = std::env::var("SPANDREL_SWAPS").ok();
-    value.and_then(|value| value.parse().ok()).unwrap_or(SWAPS)
+    value
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(default)
 }
 
 /// `drop-duplicates` and its next build, back and forth: each span arrives once, each duplicate is
@@ -122,7 +126,7 @@ struct Run {
 
 /// Swaps under load, prints the figures, and checks what is true for every plugin.
 async fn run(name: &str, builds: [PathBuf; 2], keys: &str, style: Style) -> Result<Run> {
-    let swaps = swaps();
+    let swaps = swaps(SWAPS);
     let backend = Backend::start().await?;
     // Senders wait when a few requests are queued. Otherwise what is measured is the queue.
     let config = Config::new(backend.endpoint())

@@ -229,7 +229,10 @@ fn pool(instances: u32, memories_each: u32) -> PoolingAllocationConfig {
         .max_tables_per_module(limits::TABLES)
         .table_elements(limits::TABLE_ELEMENTS)
         .max_memory_size(MEMORY_SPACE_BYTES)
-        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES);
+        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        // A place that was used is used again before one that was not: otherwise every generation gets
+        // new ones, and those of retired ones stay resident.
+        .max_unused_warm_slots(0);
     pool
 }
 

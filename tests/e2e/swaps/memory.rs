@@ -1,0 +1,98 @@
+//! What a collector keeps of the generations that it ran before: no more after many swaps than after a
+//! few.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+use spandrel_tests::artifacts;
+use spandrel_tests::backend::Backend;
+use spandrel_tests::collector::{Collector, Setup};
+use spandrel_tests::config::Config;
+use spandrel_tests::until::{say, until};
+use tokio::time::sleep;
+
+use super::load::{Load, Style};
+use super::{STAGE, swaps};
+
+/// Swaps after which the memory is what it should stay.
+const FEW: u64 = 3;
+/// The short form.
+const MANY: u64 = 40;
+/// By how much the memory may have grown.
+const GROWTH_PERCENT: u64 = 25;
+/// How long nothing is sent before the memory is read for the first time.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// Swaps between two builds under load: what is resident after a quiet minute is at most a quarter more
+/// than after three swaps.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_is_let_go() -> Result<()> {
+    let builds = [
+        artifacts::plugin("drop-duplicates")?,
+        artifacts::sdk_guest("drop_duplicates_next")?,
+    ];
+    // Tables of this size are full before anything is measured.
+    let keys = "config: { window: 10m, max_spans: 2000 }, probation: { max_drop_increase: 1 }";
+    let config = |backend: &str| Config::new(backend).stage("stage", &builds[0], keys);
+    let next = |round: u64| json!({ "module": builds[usize::from(round.is_multiple_of(2))] });
+    memory_stays("builds", config, next).await
+}
+
+/// The same for a plugin that stays and gets a configuration of 64 KiB each time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn configurations_are_let_go() -> Result<()> {
+    let module = artifacts::guest("unchanged")?;
+    let config = |backend: &str| Config::new(backend).stage("stage", &module, "");
+    let next = |round: u64| json!({ "config": { "text": "x".repeat(64 << 10), "round": round } });
+    memory_stays("configurations", config, next).await
+}
+
+async fn memory_stays(
+    name: &str,
+    config: impl FnOnce(&str) -> Config,
+    next: impl Fn(u64) -> Value,
+) -> Result<()> {
+    let backend = Backend::start().await?;
+    let config = config(&backend.endpoint())
+        .exporter("sending_queue: { queue_size: 16, block_on_overflow: true }");
+    let collector = Collector::start(&Setup::new(&config.yaml())?.admin()).await?;
+    let swaps = swaps(MANY);
+    swap(&collector, &next, 0..FEW).await?;
+    sleep(QUIET).await;
+    let few = collector.memory_kib()?;
+    swap(&collector, &next, FEW..FEW + swaps).await?;
+    let busy = collector.memory_kib()?;
+    let most = few + few * GROWTH_PERCENT / 100;
+    let settled = until("memory that is let go", || async {
+        collector.memory_kib().ok().filter(|now| *now <= most)
+    });
+    let settled = settled.await;
+    let now = collector.memory_kib()?;
+    let told = format!(
+        "{name}: after {FEW} swaps {few} KiB, after {swaps} more {busy} KiB, in the end {now} KiB"
+    );
+    say(&told);
+    settled.context(told)?;
+    collector.stop().await?.expect_code(0)
+}
+
+/// Swaps while clients send.
+async fn swap(
+    collector: &Collector,
+    next: &impl Fn(u64) -> Value,
+    rounds: std::ops::Range<u64>,
+) -> Result<()> {
+    let load = Arc::new(Load::default());
+    let address = collector.address("otlp")?;
+    let clients = load.start(&address, Style::Repeating).await?;
+    let admin = collector.admin()?;
+    for round in rounds {
+        let answer = admin.ask_swap(STAGE, &next(round)).await?;
+        ensure!(answer.code == 200, "swap {round}: {answer:?}");
+    }
+    load.stop();
+    clients.join_all().await;
+    Ok(())
+}
