@@ -1,82 +1,94 @@
 //! The stage's `config`, read into the plugin's type.
+//!
+//! The host writes a number into the JSON as it stands in the operator's file, and what stands in
+//! quotes there as a text. So a type decides what it gets: a `String` gets `1.10` as it was written, a
+//! `u32` also gets `"4711"`, which is a variable in quotes.
+
+mod json;
+mod number;
+mod read;
+#[cfg(test)]
+mod tests;
 
 use serde::de::DeserializeOwned;
 
+use json::Node;
+
+/// Scalars that are tried as texts when the config does not fit as it stands: each is a reading of all of it.
+const MOST_TRIED: usize = 256;
+/// Scalars that are read for that, all readings together: some hundred milliseconds.
+const MOST_READ: usize = 2_000_000;
+
 /// Reads the JSON. A stage without a config has the same as one with an empty map.
-pub(crate) fn parse<C: DeserializeOwned>(json: &str) -> Result<C, String> {
-    let json = match json.trim() {
+pub(crate) fn parse<C: DeserializeOwned>(text: &str) -> Result<C, String> {
+    let text = match text.trim() {
         "" | "null" => "{}",
         given => given,
     };
-    let mut deserializer = serde_json::Deserializer::from_str(json);
-    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    let mut tree = json::parse(text)?;
+    match read(&tree) {
+        Ok(config) => Ok(config),
+        Err(wrong) => read_buffered(&mut tree).ok_or(wrong),
+    }
+}
+
+fn read<C: DeserializeOwned>(tree: &Node<'_>) -> Result<C, String> {
+    serde_path_to_error::deserialize(tree).map_err(|error| {
         let path = error.path().to_string();
-        let what = without_place(&error.into_inner());
+        let what = error.into_inner();
         match path.as_str() {
-            "." | "" => what,
+            "." | "" => what.to_string(),
             _ => format!("{path}: {what}"),
         }
     })
 }
 
-/// The operator wrote YAML: line and column of the JSON made of it would mislead.
-fn without_place(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    match text.rfind(" at line ") {
-        Some(end) if error.line() > 0 => text.get(..end).unwrap_or(&text).to_owned(),
-        _ => text,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde::Deserialize;
-
-    use super::*;
-
-    #[derive(Debug, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Config {
-        #[serde(default)]
-        routes: Vec<Route>,
-    }
-
-    #[derive(Debug, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Route {
-        exact: String,
-    }
-
-    /// An operator sees which key is wrong, and why, in the terms of what they wrote.
-    #[test]
-    fn errors_name_the_path() {
-        let wrong_type = parse::<Config>(r#"{"routes":[{"exact":"/a"},{"exact":3}]}"#);
-        assert_eq!(
-            wrong_type.unwrap_err(),
-            "routes[1].exact: invalid type: integer `3`, expected a string"
-        );
-        let right = parse::<Config>(r#"{"routes":[{"exact":"/a"}]}"#).unwrap();
-        assert_eq!(right.routes[0].exact, "/a");
-        let unknown = parse::<Config>(r#"{"rutes":[]}"#);
-        assert_eq!(
-            unknown.unwrap_err(),
-            "rutes: unknown field `rutes`, expected `routes`"
-        );
-    }
-
-    /// A stage without `config` gets its plugin's defaults.
-    #[test]
-    fn no_config_is_an_empty_one() {
-        for json in ["", "null", "{}"] {
-            let config = parse::<Config>(json).unwrap();
-            assert!(config.routes.is_empty());
+/// Reads a config some of whose texts serde does not ask for. In untagged and internally tagged enums and under
+/// `flatten` it takes each value as it stands, and finds out later that a text was wanted. So numbers and booleans
+/// become texts one by one until all of it can be read; then those that need not be texts become again what
+/// they were.
+fn read_buffered<C: DeserializeOwned>(tree: &mut Node<'_>) -> Option<C> {
+    let mut found = Vec::new();
+    tree.scalars(&mut found);
+    let most = MOST_READ / found.len().max(1);
+    let mut changed = Vec::new();
+    for place in 0..most.min(MOST_TRIED) {
+        let scalar = scalar(tree, place)?;
+        let Some(text) = scalar.to_text() else {
+            continue;
+        };
+        changed.push((place, std::mem::replace(scalar, text)));
+        match read::<C>(tree) {
+            Ok(_) => return keep_what_is_needed(tree, changed),
+            Err(wrong) if wrong.contains(TEXT_UNWANTED) => {
+                let (_, before) = changed.pop()?;
+                *self::scalar(tree, place)? = before;
+            }
+            Err(_) => {}
         }
     }
-
-    /// A missing key is reported with the path of the map that lacks it.
-    #[test]
-    fn missing_keys_are_named() {
-        let missing = parse::<Config>(r#"{"routes":[{}]}"#);
-        assert_eq!(missing.unwrap_err(), "routes[0]: missing field `exact`");
-    }
+    None
 }
+
+fn keep_what_is_needed<'j, C: DeserializeOwned>(
+    tree: &mut Node<'j>,
+    changed: Vec<(usize, Node<'j>)>,
+) -> Option<C> {
+    for (place, before) in changed {
+        let text = std::mem::replace(scalar(tree, place)?, before);
+        if read::<C>(tree).is_err() {
+            *scalar(tree, place)? = text;
+        }
+    }
+    read(tree).ok()
+}
+
+/// One of the single values of the tree, by its place among them.
+fn scalar<'n, 'j>(tree: &'n mut Node<'j>, place: usize) -> Option<&'n mut Node<'j>> {
+    let mut found = Vec::new();
+    tree.scalars(&mut found);
+    found.into_iter().nth(place)
+}
+
+/// What serde says of a text in the place of something else.
+const TEXT_UNWANTED: &str = "invalid type: string";
