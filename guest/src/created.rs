@@ -1,17 +1,40 @@
-//! Spans that a plugin makes.
+//! Spans that a plugin makes, from nothing or from one that came.
+
+mod parts;
+mod resource;
+
+pub use parts::{NewEvent, NewLink};
+pub use resource::NewResource;
 
 use spandrel_wire::{
-    SpanKind, Status, write_bytes, write_fixed64, write_nested, write_status, write_text,
-    write_varint_field,
+    Event, Link, Span, SpanKind, Status, retain_fields, write_bytes, write_fixed32, write_fixed64,
+    write_nested, write_status, write_text, write_varint_field,
 };
 
-use crate::value::{AttributeValue, write_attribute};
+use crate::value::{AttributeValue, delete_attribute, write_attribute_field};
+
+/// The field of a span with its attributes, and so on.
+const ATTRIBUTE: u32 = 9;
+const EVENT: u32 = 11;
+const LINK: u32 = 13;
+const STATUS: u32 = 15;
 
 /// A span under construction. It is written as OTLP from the start: nothing is kept twice.
+///
+/// Made from one that came ([`Span::to_new`](crate::Span::to_new)) it has all of it, fields that this
+/// library does not know included, until something is set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct NewSpan {
     bytes: Vec<u8>,
+}
+
+/// All of a span.
+impl From<Span<'_>> for NewSpan {
+    fn from(span: Span<'_>) -> Self {
+        let bytes = span.bytes().to_vec();
+        Self { bytes }
+    }
 }
 
 impl NewSpan {
@@ -38,115 +61,138 @@ impl NewSpan {
         self
     }
 
-    /// The span that this one is a part of.
-    pub fn parent(mut self, span_id: [u8; 8]) -> Self {
-        write_bytes(&mut self.bytes, 4, &span_id);
-        self
+    /// Sets its name.
+    pub fn name(self, name: &str) -> Self {
+        self.set(5, |bytes| write_text(bytes, 5, name))
     }
 
-    /// The part that the span plays in a call.
-    pub fn kind(mut self, kind: SpanKind) -> Self {
-        write_varint_field(&mut self.bytes, 6, kind.number().into());
-        self
+    /// Sets its trace and its own id.
+    pub fn ids(self, trace_id: [u8; 16], span_id: [u8; 8]) -> Self {
+        self.set(1, |bytes| write_bytes(bytes, 1, &trace_id))
+            .set(2, |bytes| write_bytes(bytes, 2, &span_id))
     }
 
-    /// Start and end in nanoseconds since the Unix epoch.
-    pub fn times(mut self, start: u64, end: u64) -> Self {
-        write_fixed64(&mut self.bytes, 7, start);
-        write_fixed64(&mut self.bytes, 8, end);
-        self
+    /// Sets the span that this one is a part of.
+    pub fn parent(self, span_id: [u8; 8]) -> Self {
+        self.set(4, |bytes| write_bytes(bytes, 4, &span_id))
     }
 
-    /// Adds an attribute.
+    /// Makes it a root: a span that is a part of no other.
+    pub fn root(self) -> Self {
+        self.set(4, |_| {})
+    }
+
+    /// Sets the `tracestate` of W3C.
+    pub fn trace_state(self, trace_state: &str) -> Self {
+        self.set(3, |bytes| write_text(bytes, 3, trace_state))
+    }
+
+    /// Sets the flags: those of W3C in the low 8 bits, OTLP's own above.
+    pub fn flags(self, flags: u32) -> Self {
+        self.set(16, |bytes| write_fixed32(bytes, 16, flags))
+    }
+
+    /// Sets the part that the span plays in a call.
+    pub fn kind(self, kind: SpanKind) -> Self {
+        self.set(6, |bytes| {
+            write_varint_field(bytes, 6, kind.number().into())
+        })
+    }
+
+    /// Sets start and end in nanoseconds since the Unix epoch.
+    pub fn times(self, start: u64, end: u64) -> Self {
+        self.set(7, |bytes| write_fixed64(bytes, 7, start))
+            .set(8, |bytes| write_fixed64(bytes, 8, end))
+    }
+
+    /// Sets how the work ended, message included.
+    pub fn status(self, status: Status<'_>) -> Self {
+        self.set(STATUS, |bytes| {
+            write_nested(bytes, STATUS, |out| write_status(out, status));
+        })
+    }
+
+    /// Sets the words about how the work ended; the code stays.
+    pub fn status_message(self, message: &str) -> Self {
+        let code = self.view().status().code;
+        self.status(Status { code, message })
+    }
+
+    /// Sets an attribute, in place of one with the same key.
     pub fn attribute(mut self, key: &str, value: impl AttributeValue) -> Self {
-        write_attribute_field(&mut self.bytes, 9, key, &value);
+        delete_attribute(&mut self.bytes, ATTRIBUTE, key);
+        write_attribute_field(&mut self.bytes, ATTRIBUTE, key, &value);
+        self
+    }
+
+    /// Deletes an attribute, if it is there.
+    pub fn delete_attribute(mut self, key: &str) -> Self {
+        delete_attribute(&mut self.bytes, ATTRIBUTE, key);
         self
     }
 
     /// Adds an event without attributes.
-    pub fn event(mut self, time: u64, name: &str) -> Self {
-        write_nested(&mut self.bytes, 11, |out| {
-            write_fixed64(out, 1, time);
-            write_text(out, 2, name);
-        });
+    pub fn event(self, time: u64, name: &str) -> Self {
+        self.add_event(&NewEvent::new(time, name))
+    }
+
+    /// Adds an event.
+    pub fn add_event(mut self, event: &NewEvent) -> Self {
+        write_bytes(&mut self.bytes, EVENT, event.bytes());
         self
     }
 
-    /// How the work ended.
-    pub fn status(mut self, status: Status<'_>) -> Self {
-        write_nested(&mut self.bytes, 15, |out| write_status(out, status));
+    /// Adds a link to another span.
+    pub fn add_link(mut self, link: &NewLink) -> Self {
+        write_bytes(&mut self.bytes, LINK, link.bytes());
         self
+    }
+
+    /// Changes its events: each becomes what `change` makes of it, or goes for none. An event that is to stay
+    /// as it is becomes `Some(event.into())`.
+    pub fn change_events(mut self, mut change: impl FnMut(Event<'_>) -> Option<NewEvent>) -> Self {
+        let mut changed = Vec::new();
+        retain_fields(&mut self.bytes, |number, content| {
+            if number == EVENT
+                && let Some(event) = change(Event::new(content))
+            {
+                write_bytes(&mut changed, EVENT, event.bytes());
+            }
+            number != EVENT
+        });
+        self.bytes.append(&mut changed);
+        self
+    }
+
+    /// Changes its links, as [`change_events`](Self::change_events) does events.
+    pub fn change_links(mut self, mut change: impl FnMut(Link<'_>) -> Option<NewLink>) -> Self {
+        let mut changed = Vec::new();
+        retain_fields(&mut self.bytes, |number, content| {
+            if number == LINK
+                && let Some(link) = change(Link::new(content))
+            {
+                write_bytes(&mut changed, LINK, link.bytes());
+            }
+            number != LINK
+        });
+        self.bytes.append(&mut changed);
+        self
+    }
+
+    /// As it is now, to read from.
+    pub fn view(&self) -> Span<'_> {
+        Span::new(&self.bytes)
     }
 
     /// The serialized `Span` message.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
-}
 
-/// A resource under construction, with the spans that it sends.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[must_use]
-pub struct NewResource {
-    resource: Vec<u8>,
-    /// `ScopeSpans` fields that are complete.
-    scopes: Vec<u8>,
-    /// The content of the `ScopeSpans` that spans go into.
-    scope: Vec<u8>,
-}
-
-impl NewResource {
-    /// A resource without attributes.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds an attribute to the resource.
-    pub fn attribute(mut self, key: &str, value: impl AttributeValue) -> Self {
-        write_attribute_field(&mut self.resource, 1, key, &value);
+    /// Writes a field in place of what it was before: pieces of it would be merged.
+    fn set(mut self, field: u32, write: impl FnOnce(&mut Vec<u8>)) -> Self {
+        retain_fields(&mut self.bytes, |number, _| number != field);
+        write(&mut self.bytes);
         self
     }
-
-    /// Begins a scope: the spans that follow are of this library.
-    pub fn scope(mut self, name: &str, version: &str) -> Self {
-        self.end_scope();
-        write_nested(&mut self.scope, 1, |out| {
-            write_text(out, 1, name);
-            write_text(out, 2, version);
-        });
-        self
-    }
-
-    /// Adds a span to the scope that was begun last.
-    pub fn span(mut self, span: &NewSpan) -> Self {
-        write_bytes(&mut self.scope, 2, &span.bytes);
-        self
-    }
-
-    /// The serialized `ExportTraceServiceRequest` with this resource alone.
-    pub fn into_request(self) -> Vec<u8> {
-        let mut request = Vec::new();
-        self.put(&mut request);
-        request
-    }
-
-    /// Appends this resource to a request.
-    pub(crate) fn put(mut self, request: &mut Vec<u8>) {
-        self.end_scope();
-        let mut resource_spans = Vec::with_capacity(16 + self.resource.len() + self.scopes.len());
-        write_bytes(&mut resource_spans, 1, &self.resource);
-        resource_spans.append(&mut self.scopes);
-        write_bytes(request, 1, &resource_spans);
-    }
-
-    fn end_scope(&mut self) {
-        if !self.scope.is_empty() {
-            write_bytes(&mut self.scopes, 2, &self.scope);
-            self.scope.clear();
-        }
-    }
-}
-
-fn write_attribute_field(out: &mut Vec<u8>, field: u32, key: &str, value: &impl AttributeValue) {
-    write_nested(out, field, |out| write_attribute(out, key, value));
 }

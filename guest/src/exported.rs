@@ -39,7 +39,7 @@ impl<P: Plugin> Exported<P> {
         let manifest = manifest(&plugin, package)?;
         let exported = Self {
             plugin,
-            reads: Reads::default(),
+            reads: Reads::new(),
             answer: Answer::default(),
         };
         Ok((exported, manifest))

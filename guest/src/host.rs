@@ -41,13 +41,24 @@ pub fn random() -> u64 {
     imported::random()
 }
 
-/// Adds to a counter of the plugin's own, shown with the collector's metrics under the stage's
-/// name. At most 64 names of `[a-z0-9_]`. One call for each batch is cheap, one for each span is not.
+/// Adds to a counter of the plugin's own. The collector's metrics show it as `spandrel_plugin_counter_total`
+/// with the labels `stage` and `name`. All instances of the stage add to the same one, and a swap does not
+/// set it back.
+///
+/// A name is 1 to 64 characters of `a` to `z`, `0` to `9` and `_`. A stage has at most 64 names, counters and
+/// [gauges](gauge) together, and one name is not both. What breaks these rules is not counted, and the first
+/// such name of a stage is a warning in the collector's log; in tests it is a panic.
+///
+/// Each call crosses to the host: one for each batch is cheap, one for each span is not.
+#[track_caller]
 pub fn count(name: &str, delta: u64) {
     imported::count(name, delta);
 }
 
-/// Sets a gauge of the plugin's own, within the same limits as [`count`].
+/// Sets a gauge of the plugin's own, by the same rules as [`count`]; it is shown as `spandrel_plugin_gauge`.
+/// All instances of a stage set the same
+/// one, and the last word counts.
+#[track_caller]
 pub fn gauge(name: &str, value: f64) {
     imported::gauge(name, value);
 }

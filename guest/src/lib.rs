@@ -66,6 +66,7 @@ mod batch;
 #[doc(hidden)]
 pub mod bindings;
 mod config;
+mod conventions;
 mod created;
 pub mod duration;
 mod edits;
@@ -76,6 +77,7 @@ mod glob;
 mod held;
 pub mod host;
 mod id_hash;
+mod keys;
 mod moment;
 mod plugin;
 mod reads;
@@ -88,12 +90,14 @@ pub mod testing;
 mod value;
 
 pub use batch::{Batch, Prepared};
-pub use created::{NewResource, NewSpan};
+pub use conventions::url_path;
+pub use created::{NewEvent, NewLink, NewResource, NewSpan};
 pub use emission::emit;
 pub use glob::Glob;
 pub use held::Held;
 pub use host::{count, gauge, log, monotonic, now, random};
 pub use id_hash::{IdHash, IdHasher};
+pub use keys::Keys;
 pub use moment::Moment;
 pub use plugin::{Dispatch, DrainReason, Manifest, Plugin, Reason};
 pub use resource::{Resource, Scope};
@@ -102,7 +106,7 @@ pub use span_edits::SpanEdits;
 pub use spandrel_wire::{
     Attribute, Attributes, Event, Link, SpanKind, Status, StatusCode, Value, Values,
 };
-pub use value::AttributeValue;
+pub use value::{AttributeValue, NewMap};
 
 /// The views that [`Span`], [`Resource`] and [`Scope`] read like.
 pub mod wire {
@@ -115,8 +119,9 @@ pub mod prelude {
     pub use std::time::Duration;
 
     pub use crate::{
-        AttributeValue, Batch, Dispatch, DrainReason, Glob, Held, Manifest, Moment, NewResource,
-        NewSpan, Plugin, Prepared, Reason, Resource, Scope, Span, SpanEdits, SpanKind, Status,
-        StatusCode, Value, debug, emit, error, export, info, state, trace, warn,
+        AttributeValue, Batch, Dispatch, DrainReason, Event, Glob, Held, Keys, Link, Manifest,
+        Moment, NewEvent, NewLink, NewMap, NewResource, NewSpan, Plugin, Prepared, Reason,
+        Resource, Scope, Span, SpanEdits, SpanKind, Status, StatusCode, Value, count, debug, emit,
+        error, export, gauge, info, state, trace, warn,
     };
 }

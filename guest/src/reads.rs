@@ -7,6 +7,7 @@ use spandrel_wire::{Reads as Set, Span, Traces};
 
 use crate::bindings::spandrel::plugin::types;
 use crate::edits::word;
+use crate::keys::Keys;
 
 /// Whole batches in which reads are noted. By then a plugin has seen the kinds of spans that there
 /// are; what it reads later costs nothing to note when it is missed in a projection.
@@ -15,6 +16,8 @@ const NOTED: u32 = 32;
 /// What the plugin was seen to read, over all batches.
 #[derive(Debug, Default)]
 pub(crate) struct Reads {
+    /// Tells instances apart.
+    number: u64,
     /// Whether reads of the batch in hand go through here.
     watched: Cell<bool>,
     projected: bool,
@@ -31,7 +34,21 @@ struct Noted {
     whole: bool,
 }
 
+thread_local! {
+    static INSTANCES: Cell<u64> = const { Cell::new(0) };
+}
+
 impl Reads {
+    /// Of an instance that has read nothing yet.
+    pub(crate) fn new() -> Self {
+        let number = INSTANCES.get() + 1;
+        INSTANCES.set(number);
+        Self {
+            number,
+            ..Self::default()
+        }
+    }
+
     /// Prepares for the next batch.
     pub(crate) fn begin(&mut self, projected: bool) {
         self.projected = projected;
@@ -58,6 +75,25 @@ impl Reads {
             noted.whole = true;
         }
         self.projected
+    }
+
+    /// Notes a look for attributes with any of these keys. Whether one may be missing.
+    pub(crate) fn keys(&self, keys: &Keys) -> bool {
+        if keys.said_by.get() == Some(self.number) {
+            return false;
+        }
+        let mut may_miss = false;
+        for key in keys.as_slice() {
+            may_miss |= self.attribute(key);
+        }
+        let is_said = |said: &Noted| {
+            let said = said.set.keys();
+            keys.as_slice().iter().all(|key| said.contains(key))
+        };
+        if self.said.as_ref().is_some_and(is_said) {
+            keys.said_by.set(Some(self.number));
+        }
+        may_miss
     }
 
     /// Notes a look at ids, name, kind, times, status or flags. Whether they may be missing.

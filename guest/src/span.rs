@@ -116,7 +116,28 @@ impl<'b> Span<'b> {
         self.edit(Operation::SetStatus, |blob| write_status(blob, status));
     }
 
-    /// Puts another span in its place, within the same resource and scope.
+    /// Sets the words about how the work ended; the code stays as it came.
+    pub fn set_status_message(&self, message: &str) {
+        let code = self.status().code;
+        self.set_status(Status { code, message });
+    }
+
+    /// All of it, to be changed and put in its place: links, the attributes of events, flags, trace state,
+    /// fields that this library does not know. Where edits say enough they cost less.
+    ///
+    /// ```
+    /// # use spandrel_guest::prelude::*;
+    /// fn without_stack_traces(span: &Span<'_>) {
+    ///     let shorter = |event: Event<'_>| Some(NewEvent::from(event).delete_attribute("exception.stacktrace"));
+    ///     span.replace(&span.to_new().change_events(shorter));
+    /// }
+    /// ```
+    pub fn to_new(&self) -> NewSpan {
+        NewSpan::from(**self)
+    }
+
+    /// Puts another span in its place, within the same resource and scope. What was not copied into that
+    /// one is gone, edits that were said before included: [`to_new`](Self::to_new) copies all.
     pub fn replace(&self, span: &NewSpan) {
         self.edit(Operation::Replace, |blob| {
             blob.extend_from_slice(span.bytes())

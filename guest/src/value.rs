@@ -1,9 +1,11 @@
 //! What attributes can be set to, and its OTLP encoding.
 
-use spandrel_wire::{Value, write_nested, write_text, write_value};
+use spandrel_wire::{
+    Attribute, Value, retain_fields, write_bytes, write_nested, write_text, write_value,
+};
 
-/// What an attribute can be set to: text, numbers, booleans, lists of these, and any [`Value`]
-/// that was read from a span.
+/// What an attribute can be set to: text, numbers, booleans, lists of these, a [`NewMap`], and any
+/// [`Value`] that was read from a span.
 pub trait AttributeValue {
     /// Appends the content of an `AnyValue` message.
     fn write(&self, out: &mut Vec<u8>);
@@ -66,6 +68,59 @@ impl<V: AttributeValue> AttributeValue for Vec<V> {
     fn write(&self, out: &mut Vec<u8>) {
         self.as_slice().write(out);
     }
+}
+
+/// A map under construction: a value that has values by key.
+///
+/// ```
+/// # use spandrel_guest::prelude::*;
+/// # fn tag(span: &Span<'_>) {
+/// let owner = NewMap::new().entry("team", "shop").entry("pager", ["eu", "us"]);
+/// span.set_attribute("owner", owner);
+/// # }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct NewMap {
+    /// The content of a `KeyValueList` message.
+    bytes: Vec<u8>,
+}
+
+impl NewMap {
+    /// A map without entries.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets an entry, in place of one with the same key.
+    pub fn entry(mut self, key: &str, value: impl AttributeValue) -> Self {
+        delete_attribute(&mut self.bytes, 1, key);
+        write_attribute_field(&mut self.bytes, 1, key, &value);
+        self
+    }
+}
+
+impl AttributeValue for NewMap {
+    fn write(&self, out: &mut Vec<u8>) {
+        write_bytes(out, 6, &self.bytes);
+    }
+}
+
+/// Appends a field with a `KeyValue` message.
+pub(crate) fn write_attribute_field(
+    out: &mut Vec<u8>,
+    field: u32,
+    key: &str,
+    value: &impl AttributeValue,
+) {
+    write_nested(out, field, |out| write_attribute(out, key, value));
+}
+
+/// Takes all fields with this number out of a message that are `KeyValue` messages with this key.
+pub(crate) fn delete_attribute(message: &mut Vec<u8>, field: u32, key: &str) {
+    retain_fields(message, |number, content| {
+        number != field || Attribute::new(content).key != key
+    });
 }
 
 /// Appends the content of a `KeyValue` message.

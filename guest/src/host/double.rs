@@ -9,6 +9,11 @@ use super::Level;
 /// 2026-01-01T00:00:00Z: where the wall clock of a test starts.
 const START_OF_WALL_CLOCK: u64 = 1_767_225_600_000_000_000;
 
+/// Names of metrics that the real host takes from one stage, counters and gauges together.
+const METRIC_NAMES: usize = 64;
+/// The longest of them.
+const METRIC_NAME_BYTES: usize = 64;
+
 /// What a plugin did to the host, and what the host will tell it.
 #[derive(Debug)]
 pub(crate) struct Double {
@@ -106,15 +111,41 @@ pub(super) fn random() -> u64 {
     })
 }
 
+#[track_caller]
 pub(super) fn count(name: &str, delta: u64) {
     with(|double| {
+        double.check_metric(name, double.gauges.contains_key(name));
         let counter = double.counters.entry(name.to_owned()).or_default();
         *counter = counter.saturating_add(delta);
     });
 }
 
+#[track_caller]
 pub(super) fn gauge(name: &str, value: f64) {
     with(|double| {
+        double.check_metric(name, double.counters.contains_key(name));
         double.gauges.insert(name.to_owned(), value);
     });
+}
+
+impl Double {
+    /// What the real host refuses, and says once in its log.
+    #[track_caller]
+    fn check_metric(&self, name: &str, is_other_kind: bool) {
+        let is_of_name =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        assert!(
+            (1..=METRIC_NAME_BYTES).contains(&name.len()) && name.bytes().all(is_of_name),
+            "metric `{name}`: a name is 1 to {METRIC_NAME_BYTES} of a-z, 0-9 and _"
+        );
+        assert!(
+            !is_other_kind,
+            "metric `{name}`: a name is a counter or a gauge, not both"
+        );
+        let is_known = self.counters.contains_key(name) || self.gauges.contains_key(name);
+        assert!(
+            is_known || self.counters.len() + self.gauges.len() < METRIC_NAMES,
+            "metric `{name}`: a stage has at most {METRIC_NAMES} names"
+        );
+    }
 }

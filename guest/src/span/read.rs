@@ -9,6 +9,7 @@ use spandrel_wire as wire;
 use spandrel_wire::{Attributes, Event, Link, SpanKind, Status, Value};
 
 use super::Span;
+use crate::keys::Keys;
 
 impl<'b> Span<'b> {
     /// The trace that it belongs to: 16 bytes, or none.
@@ -96,6 +97,19 @@ impl<'b> Span<'b> {
     #[inline]
     pub fn attribute_str(&self, key: &str) -> Option<&'b str> {
         self.attribute(key).and_then(Value::as_str)
+    }
+
+    /// Those of its attributes that have one of these keys, in the order in which they stand: the place of
+    /// the key among `keys`, and the value. It is one walk for all, and the values of other attributes are
+    /// not read.
+    #[inline]
+    pub fn select(&self, keys: &Keys) -> impl Iterator<Item = (usize, Value<'b>)> {
+        let attributes = if self.batch.reads.are_watched() && self.batch.reads.keys(keys) {
+            self.batch.whole().span(self.placed.index).attributes()
+        } else {
+            self.attributes_part().attributes()
+        };
+        attributes.select(&keys.keys)
     }
 
     /// How many attributes the sender left out.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use spandrel_wire::{SpanKind, Status, StatusCode};
 
-use crate::created::{NewResource, NewSpan};
+use crate::created::{NewEvent, NewLink, NewResource, NewSpan};
 use crate::host;
 use crate::value::AttributeValue;
 
@@ -90,6 +90,7 @@ pub struct TestSpan {
     id: u64,
     parent: Option<u64>,
     start: u64,
+    end: Option<u64>,
     duration: Duration,
     build: NewSpan,
 }
@@ -103,6 +104,7 @@ impl TestSpan {
             id,
             parent: None,
             start: host::now(),
+            end: None,
             duration: Duration::from_millis(10),
             build: NewSpan::empty(),
         }
@@ -164,16 +166,49 @@ impl TestSpan {
         self
     }
 
-    /// Adds an event.
-    pub fn event(mut self, name: &str) -> Self {
-        self.build = self.build.event(self.start, name);
+    /// Adds an event without attributes at the span's start.
+    pub fn event(self, name: &str) -> Self {
+        self.event_with(name, |event| event)
+    }
+
+    /// Adds an event at the span's start, unless `build` says otherwise:
+    /// `span.event_with("exception", |event| event.attribute("exception.type", "IOException"))`.
+    pub fn event_with(mut self, name: &str, build: impl FnOnce(NewEvent) -> NewEvent) -> Self {
+        let event = build(NewEvent::new(self.start, name));
+        self.build = self.build.add_event(&event);
+        self
+    }
+
+    /// Adds a link to another span.
+    pub fn link(mut self, link: &NewLink) -> Self {
+        self.build = self.build.add_link(link);
+        self
+    }
+
+    /// Sets the `tracestate` of W3C.
+    pub fn trace_state(mut self, trace_state: &str) -> Self {
+        self.build = self.build.trace_state(trace_state);
+        self
+    }
+
+    /// Sets the flags: those of W3C in the low 8 bits, OTLP's own above.
+    pub fn flags(mut self, flags: u32) -> Self {
+        self.build = self.build.flags(flags);
+        self
+    }
+
+    /// Sets its end, in nanoseconds since the Unix epoch, whatever that is to its start.
+    pub fn end(mut self, time: u64) -> Self {
+        self.end = Some(time);
         self
     }
 
     fn into_span(self) -> NewSpan {
         let lasting = u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX);
-        let span = NewSpan::new(self.trace.to_be_bytes(), self.id.to_be_bytes(), &self.name)
-            .times(self.start, self.start.saturating_add(lasting));
+        let span = NewSpan::new(self.trace.to_be_bytes(), self.id.to_be_bytes(), &self.name).times(
+            self.start,
+            self.end.unwrap_or(self.start.saturating_add(lasting)),
+        );
         let span = match self.parent {
             Some(parent) => span.parent(parent.to_be_bytes()),
             None => span,

@@ -13,6 +13,7 @@ mod contract;
 mod holding;
 mod letting_go;
 mod projections;
+mod replacing;
 mod swapping;
 
 /// What a plugin of one test does.
@@ -294,8 +295,8 @@ fn the_host_is_a_double() {
     impl Script for Talk {
         fn process(_: &mut Vec<Held>, batch: &mut Batch) {
             info!("{} spans", batch.spans().count());
-            crate::count("batches", 2);
-            crate::gauge("level", 0.5);
+            count("batches", 2);
+            gauge("level", 0.5);
         }
     }
     let mut host = host::<Talk>();
@@ -317,6 +318,29 @@ fn the_host_is_a_double() {
         (host.counter("batches"), host.gauge("level")),
         (2, Some(0.5))
     );
+}
+
+/// Metrics that the real host refuses are a failed test.
+#[test]
+fn bad_metrics_fail_a_test() {
+    let fails = |metric: fn()| std::panic::catch_unwind(metric).is_err();
+    assert!(!fails(|| count("batches_2", 1)));
+    assert!(!fails(|| count(&"a".repeat(64), 1)));
+    assert!(fails(|| count(&"a".repeat(65), 1)));
+    for bad in [
+        || count("", 1),
+        || count("Batches", 1),
+        || count("batches-2", 1),
+        || gauge("batch\u{e9}s", 1.0),
+        || gauge("batches_2", 1.0),
+    ] {
+        assert!(fails(bad));
+    }
+    for number in 2..64 {
+        gauge(&format!("gauge_{number}"), 0.0);
+    }
+    assert!(fails(|| count("one_too_many", 1)));
+    assert!(!fails(|| gauge("gauge_2", 1.0)));
 }
 
 /// The builder writes what it says: ids, parent, times, kind, status.

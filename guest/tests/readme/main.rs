@@ -4,7 +4,9 @@
 mod delay;
 mod first;
 mod limit;
+mod redact;
 mod team_tags;
+mod workspace;
 
 /// What a reader copies from a page is what is tested here.
 #[test]
@@ -15,6 +17,7 @@ fn the_pages_show_these_plugins() {
         (guest, include_str!("team_tags.rs")),
         (guest, include_str!("delay.rs")),
         (guest, include_str!("limit.rs")),
+        (guest, include_str!("redact.rs")),
         (root, include_str!("first.rs")),
     ] {
         assert!(

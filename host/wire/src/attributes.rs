@@ -1,6 +1,7 @@
 //! Attributes: lists of keys with values.
 
 use crate::field::{self, Fields, step};
+use crate::keys::Keys;
 use crate::value::Value;
 
 /// One attribute: a key and its value.
@@ -132,6 +133,20 @@ impl<'a> Attributes<'a> {
             }
         }
         None
+    }
+
+    /// The attributes with one of these keys, in order: the place of the key among `keys`, and the
+    /// value. The values of all others are not read.
+    #[inline]
+    pub fn select(mut self, keys: &Keys) -> impl Iterator<Item = (usize, Value<'a>)> {
+        core::iter::from_fn(move || {
+            loop {
+                let next = self.next_keyed()?;
+                if let Some(place) = keys.place(next.key) {
+                    return Some((place, value_of(next)));
+                }
+            }
+        })
     }
 
     /// The next attribute with its key.

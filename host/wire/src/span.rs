@@ -242,6 +242,18 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
+    /// Reads a serialized `Event`.
+    #[inline]
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes }
+    }
+
+    /// The event as it is serialized.
+    #[inline]
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// Its name.
     pub fn name(&self) -> &'a str {
         last(self.bytes, 2).map_or("", |field| field.text())
@@ -257,6 +269,11 @@ impl<'a> Event<'a> {
         Attributes::new(self.bytes, 3)
     }
 
+    /// How many attributes the sender left out.
+    pub fn dropped_attributes_count(&self) -> u32 {
+        last(self.bytes, 4).map_or(0, |field| field.uint32())
+    }
+
     /// The value of its first attribute with this key.
     pub fn attribute(&self, key: &str) -> Option<Value<'a>> {
         self.attributes().get(key)
@@ -270,6 +287,18 @@ pub struct Link<'a> {
 }
 
 impl<'a> Link<'a> {
+    /// Reads a serialized `Link`.
+    #[inline]
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes }
+    }
+
+    /// The link as it is serialized.
+    #[inline]
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// The trace of the other span.
     pub fn trace_id(&self) -> &'a [u8] {
         last(self.bytes, 1).map_or(&[], |field| field.bytes())
@@ -278,6 +307,21 @@ impl<'a> Link<'a> {
     /// The other span.
     pub fn span_id(&self) -> &'a [u8] {
         last(self.bytes, 2).map_or(&[], |field| field.bytes())
+    }
+
+    /// The `tracestate` of the other span, as it came.
+    pub fn trace_state(&self) -> &'a str {
+        last(self.bytes, 3).map_or("", |field| field.text())
+    }
+
+    /// The flags of W3C in the low 8 bits, OTLP's own above.
+    pub fn flags(&self) -> u32 {
+        last(self.bytes, 6).map_or(0, |field| field.uint32())
+    }
+
+    /// How many attributes the sender left out.
+    pub fn dropped_attributes_count(&self) -> u32 {
+        last(self.bytes, 5).map_or(0, |field| field.uint32())
     }
 
     /// Its attributes.

@@ -18,6 +18,7 @@ mod cut;
 mod dice;
 mod edit;
 mod faults;
+mod fields;
 mod garbage;
 mod held;
 mod ids;

@@ -124,12 +124,22 @@ fn same_span(view: Span<'_>, span: &opentelemetry_proto::tonic::trace::v1::Span)
     for (view, event) in view.events().zip(&span.events) {
         assert_eq!(view.name(), event.name);
         assert_eq!(view.time_unix_nano(), event.time_unix_nano);
+        assert_eq!(
+            view.dropped_attributes_count(),
+            event.dropped_attributes_count
+        );
         same_attributes(view.attributes(), &event.attributes);
     }
     assert_eq!(view.links().count(), span.links.len());
     for (view, link) in view.links().zip(&span.links) {
         assert_eq!(view.trace_id(), link.trace_id);
         assert_eq!(view.span_id(), link.span_id);
+        assert_eq!(view.trace_state(), link.trace_state);
+        assert_eq!(view.flags(), link.flags);
+        assert_eq!(
+            view.dropped_attributes_count(),
+            link.dropped_attributes_count
+        );
         same_attributes(view.attributes(), &link.attributes);
     }
 }

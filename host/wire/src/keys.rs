@@ -1,0 +1,43 @@
+//! Keys that are looked for together.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// Keys of attributes that are looked for in one walk (see [`Attributes::select`]).
+///
+/// [`Attributes::select`]: crate::Attributes::select
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keys {
+    keys: Vec<String>,
+    /// A bit for each length (modulo 64) that a key has: most attributes have none of the keys, and
+    /// this tells most of them without a look at their key.
+    lengths: u64,
+}
+
+impl Keys {
+    /// The keys in this order. Of two that are equal the first counts.
+    pub fn new(keys: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let keys: Vec<String> = keys.into_iter().map(Into::into).collect();
+        let lengths = keys.iter().fold(0, |bits, key| bits | length_bit(key));
+        Self { keys, lengths }
+    }
+
+    /// The keys, in their order.
+    pub fn as_slice(&self) -> &[String] {
+        &self.keys
+    }
+
+    /// The place of a key among these.
+    #[inline]
+    pub(crate) fn place(&self, key: &[u8]) -> Option<usize> {
+        if self.lengths & length_bit(key) == 0 {
+            return None;
+        }
+        self.keys.iter().position(|known| known.as_bytes() == key)
+    }
+}
+
+#[inline]
+fn length_bit(key: impl AsRef<[u8]>) -> u64 {
+    1 << (key.as_ref().len() % 64)
+}
