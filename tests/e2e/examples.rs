@@ -1,5 +1,7 @@
 //! Each example plugin, run through the real collector with its own config.
 
+mod field;
+
 use anyhow::Result;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use spandrel_tests::artifacts;
@@ -16,6 +18,8 @@ struct Example {
     backend: Backend,
     collector: Collector,
     client: Client,
+    /// The folder with its socket goes with it.
+    _setup: Setup,
 }
 
 impl Example {
@@ -38,6 +42,10 @@ impl Example {
             .set("service::telemetry::logs::encoding", "json")
             .set("service::telemetry::metrics::readers", METRICS_READERS)
             .set(&format!("processors::wasm/{stage}::module"), &module);
+        if name == "tag-by-service" {
+            // It is the one that can be asked for changes: each has a socket of its own.
+            setup = setup.admin();
+        }
         for (key, value) in settings {
             setup = setup.set(&format!("processors::wasm/{stage}::config::{key}"), value);
         }
@@ -47,6 +55,7 @@ impl Example {
             backend,
             collector,
             client,
+            _setup: setup,
         })
     }
 

@@ -4,20 +4,29 @@ use std::hash::{Hash, Hasher};
 
 use spandrel_guest::Span;
 
-/// Trace id and span id, whole: no span is ever dropped because its hash is another's.
+/// What an export that is sent again has the same, and no other span: trace id and span id, whole, and a
+/// fingerprint of what the span is.
+///
+/// Ids alone are not enough. With Zipkin's B3 headers (Brave, Sleuth, Envoy, Istio) the client's and the server's
+/// span of one call share an id, and a process that was forked may give the same ids again. They differ in
+/// kind, name or times. The fingerprint is a hash: with both ids equal, two spans are taken for one by mistake
+/// once in 2^64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ids([u64; 3]);
+pub(crate) struct Ids([u64; 4]);
 
 impl Ids {
-    pub(crate) const BYTES: usize = 24;
+    pub(crate) const BYTES: usize = 32;
 
+    /// None without ids: such a span cannot be told from another.
     pub(crate) fn of(span: &Span<'_>) -> Option<Self> {
         let (high, low) = span.trace_id().split_first_chunk()?;
-        Some(Self([
-            u64::from_le_bytes(*high),
-            u64::from_le_bytes(low.try_into().ok()?),
-            u64::from_le_bytes(span.span_id().try_into().ok()?),
-        ]))
+        let high = u64::from_le_bytes(*high);
+        let low = u64::from_le_bytes(low.try_into().ok()?);
+        let own = u64::from_le_bytes(span.span_id().try_into().ok()?);
+        if high | low == 0 || own == 0 {
+            return None;
+        }
+        Some(Self([high, low, own, fingerprint(span)]))
     }
 
     pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
@@ -29,7 +38,7 @@ impl Ids {
     }
 
     pub(crate) fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
-        let mut words = [0; 3];
+        let mut words = [0; 4];
         for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
             *word = u64::from_le_bytes(*bytes);
         }
@@ -43,4 +52,29 @@ impl Hash for Ids {
             hasher.write_u64(word);
         }
     }
+}
+
+/// Kind, times and name: attributes are left out, because an agent on the way may add some to one of two
+/// copies. It goes into the state: a change of it is a new `STATE_VERSION`.
+fn fingerprint(span: &Span<'_>) -> u64 {
+    let name = span.name().as_bytes();
+    let (words, rest) = name.as_chunks();
+    let mut last = [0; 8];
+    for (to, from) in last.iter_mut().zip(rest) {
+        *to = *from;
+    }
+    let kind_and_length = u64::from(span.kind().number()) << 32 | name.len() as u64;
+    let mut hash = mix(0, span.start_time_unix_nano());
+    hash = mix(hash, span.end_time_unix_nano());
+    hash = mix(hash, kind_and_length);
+    for word in words {
+        hash = mix(hash, u64::from_le_bytes(*word));
+    }
+    mix(hash, u64::from_le_bytes(last))
+}
+
+/// Each bit of the word changes about half of the bits of the hash.
+fn mix(hash: u64, word: u64) -> u64 {
+    let mixed = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93) ^ (mixed >> 29)
 }

@@ -1,6 +1,5 @@
 //! The plugin: what it says of itself, and what it does with a batch.
 
-use spandrel_guest::count;
 use spandrel_guest::prelude::*;
 
 use crate::ids::Ids;
@@ -9,8 +8,9 @@ use crate::seen::{Remembered, Seen};
 /// Why spans are dropped, as the ledger shows it.
 const DUPLICATE: Reason = Reason(0);
 
-/// What [`Remembered`] looks like.
-const STATE_VERSION: u32 = 2;
+/// What [`Remembered`] looks like. Up to 2 there were only ids: that state says nothing about the spans
+/// that are compared now.
+const STATE_VERSION: u32 = 3;
 
 /// The most that `max_spans` may say: about 1 GiB, a quarter of what a guest can ever have.
 const MOST_SPANS: usize = 10_000_000;

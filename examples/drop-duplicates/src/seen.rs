@@ -9,7 +9,7 @@ use spandrel_guest::{IdHash, Moment};
 use crate::ids::Ids;
 
 /// The most ids that a state has, the youngest: 14 of the 16 MiB that a stage lets it have.
-const MOST_CARRIED: usize = 600_000;
+const MOST_CARRIED: usize = 450_000;
 
 /// Two generations of ids. New ones go into the younger; when that is a window old, or full, it
 /// becomes the elder and what was the elder is forgotten. So nothing is looked at one by one to

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use serde_json::json;
-use spandrel_guest::Moment;
-use spandrel_guest::testing::{TestBatch, TestHost};
+use spandrel_guest::testing::{TestBatch, TestHost, TestSpan};
+use spandrel_guest::{Moment, SpanKind};
 
 use super::DropDuplicates;
 use crate::ids::Ids;
@@ -12,9 +12,13 @@ fn host(max_spans: usize) -> TestHost<DropDuplicates> {
     TestHost::configure(json!({ "window": "10s", "max_spans": max_spans })).unwrap()
 }
 
+/// When all spans begin that are sent again later.
+const START: u64 = 1_767_225_600_000_000_000;
+
 fn numbered(first: u64, count: u64) -> TestBatch {
     (first..first + count).fold(TestBatch::new().service("shop"), |batch, id| {
-        batch.span(&format!("span {id}"), |span| span.trace(7).id(id))
+        let name = format!("span {id}");
+        batch.span(&name, |span| span.trace(7).id(id + 1).start(START))
     })
 }
 
@@ -31,10 +35,10 @@ fn repeated_spans_are_dropped_and_counted() {
     let twice = TestBatch::new()
         .service("shop")
         .span("one", |span| span.trace(8).id(1))
-        .span("two", |span| span.trace(8).id(1));
+        .span("one", |span| span.trace(8).id(1));
     let outcome = host.process(&twice);
     assert_eq!(outcome.kept(), ["one"]);
-    assert_eq!(outcome.dropped("duplicate"), ["two"]);
+    assert_eq!(outcome.dropped("duplicate"), ["one"]);
     assert_eq!(host.counter("duplicates"), 4);
 }
 
@@ -48,6 +52,65 @@ fn ids_are_compared_whole() {
         .span("other trace", |span| span.trace(1 << 100).id(1))
         .span("other id", |span| span.trace(1).id(2));
     assert_eq!(host.process(&batch).kept().len(), 3);
+}
+
+/// With Zipkin's headers the spans of both sides of a call have one id; a forked process, or one whose random
+/// numbers repeat, gives an id to two spans. What differs in kind, name or times is another span, and each of
+/// them is a duplicate when it comes again.
+#[test]
+fn spans_that_share_an_id_are_told_apart() {
+    let shared = |span: TestSpan| span.trace(9).id(5).parent(4).start(START);
+    let batch = TestBatch::new()
+        .service("cart")
+        .span("client", |span| shared(span).kind(SpanKind::Client))
+        .service("shop")
+        .span("client", |span| shared(span).kind(SpanKind::Server))
+        .service("istio-proxy")
+        .span("ingress", |span| shared(span).kind(SpanKind::Server))
+        .span("client", |span| {
+            shared(span).kind(SpanKind::Server).start(START + 1_000)
+        })
+        .span("client", |span| {
+            shared(span)
+                .kind(SpanKind::Server)
+                .lasting(Duration::from_millis(11))
+        });
+    let mut host = host(100);
+    for _ in 0..2 {
+        assert_eq!(host.process(&batch).dropped("duplicate").len(), 0);
+        assert_eq!(host.process(&batch).dropped("duplicate").len(), 5);
+        host.advance(Duration::from_secs(21));
+        host.process(&numbered(1, 1));
+    }
+}
+
+/// The same span is the same to whoever asks: agents that add attributes, and the next generation.
+#[test]
+fn copies_on_two_ways_are_the_same() {
+    let span = |span: TestSpan| span.trace(9).id(5).start(START);
+    let mut host = host(100);
+    host.process(&TestBatch::new().service("shop").span("GET /", span));
+    let other_way = TestBatch::new()
+        .service("shop")
+        .resource_attribute("k8s.pod.name", "shop-7")
+        .span("GET /", |it| span(it).attribute("agent", "b"));
+    assert_eq!(host.process(&other_way).dropped("duplicate"), ["GET /"]);
+    let config = json!({ "window": "10s", "max_spans": 100 });
+    let mut host = host.swap_to::<DropDuplicates>(config).unwrap().carried();
+    assert_eq!(host.process(&other_way).dropped("duplicate"), ["GET /"]);
+}
+
+/// Ids of zeros are none: the spans cannot be told apart, and are kept.
+#[test]
+fn spans_without_ids_are_kept() {
+    let mut host = host(100);
+    let batch = TestBatch::new()
+        .service("shop")
+        .span("no trace", |span| span.trace(0).id(5))
+        .span("no id", |span| span.trace(5).id(0));
+    for _ in 0..2 {
+        assert_eq!(host.process_bytes(&batch.bytes()).kept().len(), 2);
+    }
 }
 
 /// A span is remembered for the window at least, and forgotten after two at most.
@@ -108,7 +171,7 @@ fn damaged_states_are_refused() {
     }
     assert_eq!(
         host.restore(9, &state).unwrap_err(),
-        "state version 9 is newer than 2, the newest that this plugin reads"
+        "state version 9 is newer than 3, the newest that this plugin reads"
     );
     assert_eq!(host.process(&batch).dropped("duplicate").len(), 5);
 }
@@ -230,8 +293,8 @@ fn other_limits_and_other_states_are_survived() {
 
     let mut later = host(100);
     assert_eq!(
-        later.restore(1, &[0; 24]).unwrap_err(),
-        "state version 1 is not read any more: this plugin's is 2"
+        later.restore(2, &[0; 24]).unwrap_err(),
+        "state version 2 is not read any more: this plugin's is 3"
     );
     assert_eq!(later.process(&numbered(0, 3)).kept().len(), 3);
 }
@@ -259,7 +322,7 @@ fn bad_limits_are_refused() {
     );
     assert_eq!(
         refused(json!({ "window": 30 })),
-        "window: invalid type: integer `30`, expected a string"
+        "window: `30` is not a duration such as `30s`, `250ms` or `1m30s`"
     );
     assert_eq!(
         refused(json!({ "max_spans": 0 })),

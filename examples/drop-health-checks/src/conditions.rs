@@ -2,111 +2,84 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-use spandrel_guest::Span;
+use spandrel_guest::{Keys, Span, Value, url_path};
 
+use crate::config::Config;
 use crate::pattern::Pattern;
 
-/// Routes of common frameworks' and platforms' checks.
-const ROUTES: [&str; 10] = [
-    "/healthz",
-    "/healthz/*",
-    "/livez",
-    "/readyz",
-    "/health",
-    "/health/*",
-    "/actuator/health",
-    "/actuator/health/*",
-    "/-/healthy",
-    "/-/ready",
+/// Where a route or a path stands, by the conventions of today and of yesterday.
+const ROUTE_KEYS: [&str; 5] = [
+    "http.route",
+    "url.path",
+    "http.target",
+    "url.full",
+    "http.url",
 ];
-/// The gRPC health protocol, as instrumentations name its calls.
-const NAMES: [&str; 2] = ["grpc.health.v1.Health/*", "/grpc.health.v1.Health/*"];
-/// Those who check: Kubernetes, the load balancers of AWS and Google, Route 53, Consul.
-const USER_AGENTS: [&str; 5] = [
-    "kube-probe/*",
-    "ELB-HealthChecker/*",
-    "GoogleHC/*",
-    "Amazon-Route53-Health-Check-Service*",
-    "Consul Health Check",
+const USER_AGENT_KEYS: [&str; 3] = ["user_agent.original", "http.user_agent", "user_agent"];
+
+/// Keys that were renamed: a condition on one is a condition on the other.
+const RENAMED: [[&str; 2]; 8] = [
+    ["http.method", "http.request.method"],
+    ["http.status_code", "http.response.status_code"],
+    ["http.url", "url.full"],
+    ["http.scheme", "url.scheme"],
+    ["http.client_ip", "client.address"],
+    ["http.user_agent", "user_agent.original"],
+    ["net.host.name", "server.address"],
+    ["net.peer.ip", "network.peer.address"],
 ];
-
-/// Where a route stands: newest convention first.
-const ROUTE_KEYS: [&str; 3] = ["http.route", "url.path", "http.target"];
-const USER_AGENT_KEYS: [&str; 2] = ["user_agent.original", "http.user_agent"];
-
-/// The stage's `config`. Patterns are exact, or have a `*` for any run of characters.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
-    /// Routes or paths (`http.route`, `url.path`, `http.target` up to its query).
-    #[serde(default = "routes")]
-    routes: Vec<String>,
-    /// Span names.
-    #[serde(default = "names")]
-    names: Vec<String>,
-    /// User agents (`user_agent.original`, `http.user_agent`).
-    #[serde(default = "user_agents")]
-    user_agents: Vec<String>,
-    /// Any other attributes, by key.
-    #[serde(default)]
-    attributes: BTreeMap<String, Vec<String>>,
-    /// Whether a health check that failed is kept.
-    #[serde(default = "yes")]
-    pub(crate) keep_errors: bool,
-}
-
-fn routes() -> Vec<String> {
-    ROUTES.map(str::to_owned).to_vec()
-}
-
-fn names() -> Vec<String> {
-    NAMES.map(str::to_owned).to_vec()
-}
-
-fn user_agents() -> Vec<String> {
-    USER_AGENTS.map(str::to_owned).to_vec()
-}
-
-fn yes() -> bool {
-    true
-}
 
 /// The conditions in the shape in which spans are compared with them.
 #[derive(Debug)]
 pub(crate) struct Conditions {
     names: Vec<Pattern>,
+    keys: Keys,
+    /// In the order of the keys.
     attributes: Vec<Condition>,
 }
 
 /// What one attribute may be.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Condition {
-    key: String,
-    /// Whether the attribute may carry a query that is not compared.
-    is_path: bool,
-    patterns: Vec<Pattern>,
+    /// Patterns of its path.
+    paths: Vec<Pattern>,
+    /// Patterns of its value.
+    values: Vec<Pattern>,
 }
 
 impl Conditions {
     pub(crate) fn new(config: Config) -> Result<Self, String> {
-        let routes = compile(config.routes);
-        let user_agents = compile(config.user_agents);
-        let routes = ROUTE_KEYS.map(|key| (key.to_owned(), true, routes.clone()));
-        let user_agents = USER_AGENT_KEYS.map(|key| (key.to_owned(), false, user_agents.clone()));
-        let others = config.attributes.into_iter();
-        let others = others.map(|(key, patterns)| (key, false, compile(patterns)));
-        let all = routes.into_iter().chain(user_agents).chain(others);
+        let mut by_key: BTreeMap<&str, Condition> = BTreeMap::new();
+        let mut add = |key, patterns: &[Pattern]| {
+            let condition = by_key.entry(key).or_default();
+            condition.values.extend_from_slice(patterns);
+        };
+        let user_agents = compile(&config.user_agents);
+        for key in USER_AGENT_KEYS {
+            add(key, &user_agents);
+        }
+        add("rpc.service", &compile(&config.rpc_services));
+        // Since 2025 the method has its service before it.
+        let methods = config.rpc_services.iter();
+        let methods: Vec<_> = methods.map(|service| format!("{service}/*")).collect();
+        add("rpc.method", &compile(&methods));
+        for (key, patterns) in &config.attributes {
+            let patterns = compile(patterns);
+            let renamed = RENAMED.iter().find(|pair| pair.contains(&key.as_str()));
+            match renamed {
+                Some(pair) => pair.iter().for_each(|key| add(key, &patterns)),
+                None => add(key, &patterns),
+            }
+        }
+        let routes = compile(&config.routes);
+        for key in ROUTE_KEYS {
+            by_key.entry(key).or_default().paths.clone_from(&routes);
+        }
+        by_key.retain(|_, condition| !condition.is_empty());
         let conditions = Self {
-            names: compile(config.names),
-            attributes: all
-                .filter(|(_, _, patterns)| !patterns.is_empty())
-                .map(|(key, is_path, patterns)| Condition {
-                    key,
-                    is_path,
-                    patterns,
-                })
-                .collect(),
+            names: compile(&config.names),
+            keys: Keys::new(by_key.keys().copied()),
+            attributes: by_key.into_values().collect(),
         };
         if conditions.names.is_empty() && conditions.attributes.is_empty() {
             return Err("no conditions are left: every list is empty".to_owned());
@@ -114,29 +87,37 @@ impl Conditions {
         Ok(conditions)
     }
 
-    /// Whether any condition matches. Attributes are asked for by key, so that the host learns which
+    /// Whether any condition matches. Attributes are asked for by key, in one walk: so the host learns which
     /// ones this plugin reads and need not hand over the others.
     pub(crate) fn match_span(&self, span: &Span<'_>) -> bool {
-        let attribute_matches = |condition: &Condition| {
-            let text = span.attribute_str(&condition.key);
-            text.is_some_and(|text| condition.matches(text))
-        };
-        self.attributes.iter().any(attribute_matches)
+        span.select(&self.keys)
+            .any(|(key, value)| self.attributes.get(key).is_some_and(|it| it.matches(value)))
             || !self.names.is_empty() && any(&self.names, span.name())
     }
 }
 
 impl Condition {
-    fn matches(&self, text: &str) -> bool {
-        match text.split_once('?') {
-            Some((path, _query)) if self.is_path => any(&self.patterns, path),
-            _ => any(&self.patterns, text),
-        }
+    fn is_empty(&self) -> bool {
+        self.paths.is_empty() && self.values.is_empty()
+    }
+
+    fn matches(&self, value: Value<'_>) -> bool {
+        self.values.iter().any(|it| it.matches_value(value))
+            || !self.paths.is_empty() && value.as_str().is_some_and(|text| self.matches_path(text))
+    }
+
+    /// Frameworks differ in whether a path ends with a slash.
+    fn matches_path(&self, text: &str) -> bool {
+        let path = url_path(text);
+        any(&self.paths, path)
+            || path
+                .strip_suffix('/')
+                .is_some_and(|path| any(&self.paths, path))
     }
 }
 
-fn compile(patterns: Vec<String>) -> Vec<Pattern> {
-    patterns.into_iter().map(Pattern::from).collect()
+fn compile(patterns: &[String]) -> Vec<Pattern> {
+    patterns.iter().cloned().map(Pattern::from).collect()
 }
 
 fn any(patterns: &[Pattern], text: &str) -> bool {

@@ -1,12 +1,13 @@
 //! Drops the spans of health checks: those that match any of its conditions, unless they failed.
 
 mod conditions;
+mod config;
 mod pattern;
 
 use spandrel_guest::prelude::*;
 
 use conditions::Conditions;
-pub use conditions::Config;
+pub use config::Config;
 
 /// Why spans are dropped, as the ledger shows it.
 const HEALTH_CHECK: Reason = Reason(0);
@@ -35,8 +36,8 @@ impl Plugin for DropHealthChecks {
 
     fn process(&mut self, batch: &mut Batch) {
         for span in batch.spans() {
-            // Few spans match, so the status of the others is never read.
-            if self.conditions.match_span(&span) && !(self.keep_errors && span.is_error()) {
+            // Few spans match, so nobody asks whether the others failed.
+            if self.conditions.match_span(&span) && !(self.keep_errors && span.has_failed()) {
                 span.drop(HEALTH_CHECK);
             }
         }

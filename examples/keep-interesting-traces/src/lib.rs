@@ -8,6 +8,7 @@ mod decisions;
 mod plugin;
 mod rules;
 mod state;
+mod times;
 mod trace;
 mod waiting;
 

@@ -1,6 +1,5 @@
 //! The plugin: what it says of itself, and what it does with a batch.
 
-use spandrel_guest::gauge;
 use spandrel_guest::prelude::*;
 
 use crate::decisions::Decisions;
@@ -35,7 +34,7 @@ impl Plugin for KeepInterestingTraces {
     fn configure(config: Config) -> Result<Self, String> {
         let rules = Rules::new(&config)?;
         Ok(Self {
-            waiting: Waiting::new(rules.max_traces),
+            waiting: Waiting::new(rules.max_traces, rules.timeout),
             decisions: Decisions::new(rules.max_decisions),
             rules,
         })
@@ -43,6 +42,7 @@ impl Plugin for KeepInterestingTraces {
 
     fn process(&mut self, batch: &mut Batch) {
         let now = Moment::now();
+        let clock = self.waiting.clock();
         for span in batch.spans() {
             // A span without a trace belongs to nothing that could be judged: it is kept.
             let Some(id) = TraceId::of(&span) else {
@@ -51,7 +51,7 @@ impl Plugin for KeepInterestingTraces {
             match self.decisions.get(id) {
                 Some(true) => {}
                 Some(false) => span.drop(UNINTERESTING),
-                None => self.waiting.add(id, span, now),
+                None => self.waiting.add(id, span, now, &clock),
             }
         }
         self.judge_what_is_due(now);

@@ -114,7 +114,7 @@ impl Rules {
     /// Whether the trace is kept, by what is known of it.
     pub(crate) fn keep(&self, id: TraceId, trace: &Trace) -> bool {
         (self.errors && trace.failed)
-            || self.slow.is_some_and(|slow| trace.duration() >= slow)
+            || self.slow.is_some_and(|slow| trace.times.duration() >= slow)
             || id.share() < self.ratio
     }
 }

@@ -6,6 +6,8 @@ use spandrel_guest::{Batch, DrainReason, Manifest, Plugin};
 
 use super::{Config, KeepInterestingTraces};
 
+mod input;
+
 fn host(config: &Json) -> TestHost<KeepInterestingTraces> {
     TestHost::configure(config).unwrap()
 }

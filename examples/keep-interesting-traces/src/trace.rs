@@ -3,15 +3,19 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use spandrel_guest::{Held, Moment, Span};
+use spandrel_guest::{Held, Moment, Span, StatusCode};
+
+use crate::times::{Clock, Times};
 
 /// The id of a trace, whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct TraceId(#[serde(with = "spandrel_guest::state::flat")] pub(crate) [u8; 16]);
 
 impl TraceId {
+    /// None for no id, and for zeros, which are none either.
     pub(crate) fn of(span: &Span<'_>) -> Option<Self> {
-        span.trace_id().try_into().ok().map(Self)
+        let id: [u8; 16] = span.trace_id().try_into().ok()?;
+        (id != [0; 16]).then_some(Self(id))
     }
 
     /// A number from 0 to below 1 that is the same in every collector: a hash of the id, because
@@ -43,9 +47,8 @@ pub(crate) struct Trace {
     /// When its first span came in, and its root.
     pub(crate) begun_at: Moment,
     pub(crate) root_at: Option<Moment>,
-    /// First start and last end of its spans, in nanoseconds since the Unix epoch.
-    pub(crate) start: u64,
-    pub(crate) end: u64,
+    /// From its first start to its last end.
+    pub(crate) times: Times,
     pub(crate) failed: bool,
     pub(crate) held: Vec<Held>,
 }
@@ -55,18 +58,18 @@ impl Trace {
         Self {
             begun_at: now,
             root_at: None,
-            start: u64::MAX,
-            end: 0,
+            times: Times::NONE,
             failed: false,
             held: Vec::new(),
         }
     }
 
     /// Notes what the judgement needs to know of a span, and holds it.
-    pub(crate) fn add(&mut self, span: Span<'_>, now: Moment) {
-        self.start = self.start.min(span.start_time_unix_nano());
-        self.end = self.end.max(span.end_time_unix_nano());
-        self.failed |= span.is_error();
+    pub(crate) fn add(&mut self, span: Span<'_>, now: Moment, clock: &Clock) {
+        if let Some(times) = clock.times_of(&span) {
+            self.times.add(times, clock.apart);
+        }
+        self.failed = self.failed || has_failed(&span);
         if span.is_root() {
             self.root_at.get_or_insert(now);
         }
@@ -74,19 +77,20 @@ impl Trace {
     }
 
     /// Makes one of two parts of the trace, which two instances held.
-    pub(crate) fn join(&mut self, mut other: Self) {
+    pub(crate) fn join(&mut self, mut other: Self, apart: Duration) {
         self.begun_at = self.begun_at.min(other.begun_at);
         self.root_at = match (self.root_at, other.root_at) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         };
-        self.start = self.start.min(other.start);
-        self.end = self.end.max(other.end);
+        self.times.add(other.times, apart);
         self.failed |= other.failed;
         self.held.append(&mut other.held);
     }
+}
 
-    pub(crate) fn duration(&self) -> Duration {
-        Duration::from_nanos(self.end.saturating_sub(self.start))
-    }
+/// By its status, by its attributes where that is not set, or by an exception that left it. A status of "ok"
+/// is the developer's last word.
+fn has_failed(span: &Span<'_>) -> bool {
+    span.has_failed() || span.status().code == StatusCode::Unset && span.has_exception()
 }

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
+use std::time::Duration;
 
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use spandrel_guest::{IdHash, Moment, Span};
 
+use crate::times::Clock;
 use crate::trace::{Trace, TraceId};
 
 /// When the limit is passed one trace in this many is judged at once, so that the walk to find the
@@ -19,16 +21,24 @@ const EXCESS_PART: usize = 16;
 pub(crate) struct Waiting {
     traces: Traces,
     most: usize,
+    /// Spans of one trace that lie further apart are from clocks that differ.
+    apart: Duration,
 }
 
 pub(crate) type Traces = HashMap<TraceId, Trace, IdHash>;
 
 impl Waiting {
-    pub(crate) fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize, apart: Duration) -> Self {
         Self {
             traces: HashMap::default(),
             most,
+            apart,
         }
+    }
+
+    /// What the times of spans that come in now are held against.
+    pub(crate) fn clock(&self) -> Clock {
+        Clock::new(spandrel_guest::now(), self.apart)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -46,17 +56,17 @@ impl Waiting {
             self.traces = traces;
         } else {
             for (id, trace) in traces {
-                put(&mut self.traces, id, trace);
+                put(&mut self.traces, id, trace, self.apart);
             }
         }
     }
 
     /// Holds a span with the others of its trace.
-    pub(crate) fn add(&mut self, id: TraceId, span: Span<'_>, now: Moment) {
+    pub(crate) fn add(&mut self, id: TraceId, span: Span<'_>, now: Moment, clock: &Clock) {
         self.traces
             .entry(id)
             .or_insert_with(|| Trace::new(now))
-            .add(span, now);
+            .add(span, now, clock);
     }
 
     /// Takes out those that are due.
@@ -95,9 +105,9 @@ impl Waiting {
 }
 
 /// Adds a trace, or what more there is of it: no handle is ever lost.
-fn put(traces: &mut Traces, id: TraceId, trace: Trace) {
+fn put(traces: &mut Traces, id: TraceId, trace: Trace, apart: Duration) {
     match traces.entry(id) {
-        Entry::Occupied(here) => here.into_mut().join(trace),
+        Entry::Occupied(here) => here.into_mut().join(trace, apart),
         Entry::Vacant(place) => {
             place.insert(trace);
         }
@@ -133,7 +143,8 @@ impl<'de> Deserialize<'de> for Carried<Traces> {
                 let mut traces = Traces::default();
                 traces.reserve(read.size_hint().unwrap_or_default().min(MOST_RESERVED));
                 while let Some((id, trace)) = read.next_element()? {
-                    put(&mut traces, id, trace);
+                    // A state has each trace once; one that has it twice loses no span.
+                    put(&mut traces, id, trace, Duration::ZERO);
                 }
                 Ok(traces)
             }

@@ -65,7 +65,7 @@ impl Plugin for TagByService {
 
     fn process(&mut self, batch: &mut Batch) {
         for resource in batch.resources() {
-            let row = self.table.row(resource.service_name().unwrap_or_default());
+            let row = self.table.row(resource.service_name());
             if self.target != Target::Span {
                 self.tag_resource(resource, row);
             }
@@ -79,7 +79,7 @@ impl Plugin for TagByService {
 impl TagByService {
     fn tag_resource(&self, resource: Resource<'_>, row: &Row) {
         for (key, value) in row {
-            if self.overwrite || resource.attribute(key).is_none() {
+            if self.overwrite || is_free(resource.attribute(key)) {
                 resource.set_attribute(key, value);
             }
         }
@@ -92,12 +92,17 @@ impl TagByService {
             .collect();
         for span in resource.spans() {
             for (key, tag) in &tags {
-                if self.overwrite || span.attribute(key).is_none() {
+                if self.overwrite || is_free(span.attribute(key)) {
                     span.set(*tag);
                 }
             }
         }
     }
+}
+
+/// An attribute without a value says nothing that should stay.
+fn is_free(came: Option<Value<'_>>) -> bool {
+    came.is_none_or(Value::is_empty)
 }
 
 export!(TagByService);

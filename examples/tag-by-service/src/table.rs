@@ -59,13 +59,24 @@ impl Table {
         }
     }
 
-    /// The row of a service.
-    pub(crate) fn row(&self, service: &str) -> &Row {
+    /// The row of a service; of one without a name it is the default.
+    ///
+    /// SDKs call a service `unknown_service`, or `unknown_service:java` by its process, when nobody gave it a
+    /// name. A pattern meets that only when it is meant for it: `*` and `*-worker` are not.
+    pub(crate) fn row(&self, service: Option<&str>) -> &Row {
+        let Some(service) = service.filter(|name| !name.is_empty()) else {
+            return &self.default;
+        };
+        let is_nameless = service.starts_with(NAMELESS);
         self.names.get(service).unwrap_or_else(|| {
             self.patterns
                 .iter()
+                .filter(|(pattern, _)| !is_nameless || pattern.as_str().starts_with(NAMELESS))
                 .find(|(pattern, _)| pattern.matches(service))
                 .map_or(&self.default, |(_, row)| row)
         })
     }
 }
+
+/// How the name of a service begins that has none.
+const NAMELESS: &str = "unknown_service";

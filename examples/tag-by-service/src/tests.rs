@@ -63,6 +63,69 @@ fn the_default_row_is_for_the_rest() {
     assert!(outcome.is_untouched());
 }
 
+/// A service without a name gets the default row, and none of a pattern that is for names: also where the SDK
+/// wrote `unknown_service` for it.
+#[test]
+fn services_without_a_name_are_nobodys() {
+    let nameless = || {
+        TestBatch::new()
+            .resource()
+            .span("none", |span| span)
+            .service("")
+            .span("empty", |span| span)
+            .resource()
+            .resource_attribute("service.name", Value::Empty)
+            .span("no value", |span| span)
+            .resource()
+            .resource_attribute("service.name", 7)
+            .span("a number", |span| span)
+            .service("unknown_service")
+            .span("unknown", |span| span)
+            .service("unknown_service:mail-worker")
+            .span("unknown process", |span| span)
+    };
+    let services = json!({ "*": { "team": "all" }, "*-worker": { "team": "platform" } });
+    let config = json!({ "services": services, "default": { "team": "nobody" } });
+    let outcome = host(&config).process(&nameless());
+    for span in outcome.spans() {
+        assert_eq!(
+            team_of(&outcome, span.name()).unwrap(),
+            "nobody",
+            "{span:?}"
+        );
+    }
+    let untagged = host(&json!({ "services": services })).process(&nameless());
+    assert!(untagged.is_untouched());
+
+    let meant = json!({
+        "services": {
+            "*": { "team": "all" },
+            "unknown_service*": { "team": "a pattern" },
+            "unknown_service": { "team": "its own" },
+        },
+    });
+    let outcome = host(&meant).process(&nameless());
+    assert_eq!(team_of(&outcome, "unknown").unwrap(), "its own");
+    assert_eq!(team_of(&outcome, "unknown process").unwrap(), "a pattern");
+    assert_eq!(team_of(&outcome, "none"), None);
+}
+
+/// An attribute that came without a value is set: nobody said anything.
+#[test]
+fn attributes_without_a_value_are_set() {
+    let batch = TestBatch::new()
+        .service("cart")
+        .resource_attribute("team", Value::Empty)
+        .span("GET /", |span| span.attribute("team", Value::Empty));
+    let config = json!({ "target": "both", "default": { "team": "table" } });
+    let outcome = host(&config).process(&batch);
+    assert_eq!(
+        outcome.span("GET /").after().attribute_str("team"),
+        Some("table")
+    );
+    assert_eq!(team_of(&outcome, "GET /").as_deref(), Some("table"));
+}
+
 /// `target` says what is tagged, and leaves the other alone.
 #[test]
 fn targets_are_told_apart() {

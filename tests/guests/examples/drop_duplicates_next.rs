@@ -25,7 +25,7 @@ impl Plugin for Next {
     }
 
     fn process(&mut self, batch: &mut Batch) {
-        spandrel_guest::count("batches", 1);
+        count("batches", 1);
         self.0.process(batch);
     }
 

@@ -10,6 +10,8 @@ mod plugin;
 mod rules;
 #[path = "../../../examples/keep-interesting-traces/src/state.rs"]
 mod state;
+#[path = "../../../examples/keep-interesting-traces/src/times.rs"]
+mod times;
 #[path = "../../../examples/keep-interesting-traces/src/trace.rs"]
 mod trace;
 #[path = "../../../examples/keep-interesting-traces/src/waiting.rs"]
@@ -32,7 +34,7 @@ impl Plugin for Next {
     }
 
     fn process(&mut self, batch: &mut Batch) {
-        spandrel_guest::count("batches", 1);
+        count("batches", 1);
         self.0.process(batch);
     }
 
