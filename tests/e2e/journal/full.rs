@@ -14,7 +14,12 @@ use spandrel_tests::until::{not_run, say, until};
 use tokio::time::{Instant, timeout};
 use tonic::Code;
 
-use super::site::{SOON, Site};
+use super::site::Site;
+
+/// Retries soon. An attempt has time enough for a machine that does other things too: one that is given up
+/// and made again costs such a machine more.
+const SOON: &str =
+    "retry_on_failure: { initial_interval: 20ms, max_interval: 100ms }, timeout: 20s";
 
 /// Unmounts what it has mounted.
 struct Tmpfs(PathBuf);
