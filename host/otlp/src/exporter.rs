@@ -138,7 +138,12 @@ impl GrpcExporter {
                 Err(error) if sends < MOST_SENDS && was_never_sent(&error) => {
                     self.pool.forget(&connection);
                 }
-                Err(error) => return self.retry(&error),
+                Err(error) => {
+                    if is_calming(&error) {
+                        self.pool.calm_down();
+                    }
+                    return self.retry(&error);
+                }
             }
         }
     }
@@ -241,6 +246,22 @@ fn was_never_sent(error: &(dyn Error + 'static)) -> bool {
         // The request and the news that the backend ends the connection crossed on the way.
         if error.downcast_ref::<h2::Error>().is_some_and(|error| {
             error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
+        }) {
+            return true;
+        }
+        layer = error.source();
+    }
+    false
+}
+
+/// Whether the backend ended the connection because it finds the pings too many.
+fn is_calming(error: &(dyn Error + 'static)) -> bool {
+    let mut layer = Some(error);
+    while let Some(error) = layer {
+        if error.downcast_ref::<h2::Error>().is_some_and(|error| {
+            error.is_go_away()
+                && error.is_remote()
+                && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM)
         }) {
             return true;
         }

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -32,9 +32,14 @@ pub(crate) type Driver = BoxFuture<'static, ()>;
 pub(crate) struct Connector {
     pub(crate) timeout: Duration,
     pub(crate) keepalive: Option<ClientKeepalive>,
+    /// How often the time between two pings was doubled.
+    pub(crate) doubled: AtomicU32,
     /// None for plain text.
     pub(crate) tls: Option<Tls>,
 }
+
+/// Pings become rarer up to 32 times: 16 minutes of the default, where the strictest servers allow five.
+const MOST_DOUBLED: u32 = 5;
 
 /// A connection. Clones are the same one.
 #[derive(Clone, Debug)]
@@ -67,6 +72,23 @@ impl Connection {
 }
 
 impl Connector {
+    /// Doubles the time between two pings, for connections that are made from now on; says what it is
+    /// then. None when it is as long as it may be, or nothing is sent.
+    pub(crate) fn calm_down(&self) -> Option<Duration> {
+        let more = |doubled: u32| (doubled < MOST_DOUBLED).then_some(doubled + 1);
+        let relaxed = Ordering::Relaxed;
+        self.doubled.fetch_update(relaxed, relaxed, more).ok()?;
+        Some(self.keepalive()?.time)
+    }
+
+    fn keepalive(&self) -> Option<ClientKeepalive> {
+        let times = 1 << self.doubled.load(Ordering::Relaxed).min(MOST_DOUBLED);
+        self.keepalive.map(|keepalive| ClientKeepalive {
+            time: keepalive.time.saturating_mul(times),
+            ..keepalive
+        })
+    }
+
     /// Connects within the time that an attempt has.
     ///
     /// # Errors
@@ -116,7 +138,7 @@ impl Connector {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let mut http2 = Builder::new(TokioExecutor::new());
         http2.timer(TokioTimer::new());
-        if let Some(keepalive) = self.keepalive {
+        if let Some(keepalive) = self.keepalive() {
             http2
                 .keep_alive_interval(keepalive.time)
                 .keep_alive_timeout(keepalive.timeout)

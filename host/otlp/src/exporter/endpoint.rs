@@ -1,5 +1,7 @@
 //! Where the backend is, by the Collector's rules for endpoints and TLS.
 
+use std::sync::atomic::AtomicU32;
+
 use http::Uri;
 use http::uri::{Authority, Scheme};
 use rustls::pki_types::ServerName;
@@ -43,6 +45,7 @@ pub(crate) fn read(config: &ExporterConfig) -> Result<(Target, Connector, Uri), 
     let connector = Connector {
         timeout: config.timeout,
         keepalive: config.keepalive,
+        doubled: AtomicU32::new(0),
         tls,
     };
     Ok((target, connector, origin))

@@ -148,6 +148,17 @@ impl Pool {
         }
     }
 
+    /// The backend finds the pings too many: those of the next connections come half as often, as gRPC
+    /// has it.
+    pub(crate) fn calm_down(&self) {
+        if let Some(time) = self.inner.connector.calm_down() {
+            tracing::warn!(
+                endpoint = %self.inner.target.shown, ?time,
+                "backend finds keepalive pings too many, they are sent less often from now on"
+            );
+        }
+    }
+
     /// This connection has ended, or is about to.
     pub(crate) fn forget(&self, connection: &Connection) {
         let mut state = self.inner.state();

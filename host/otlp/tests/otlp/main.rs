@@ -11,6 +11,7 @@
 mod auth;
 mod authority;
 mod backend;
+mod calm;
 mod collector;
 mod connections;
 mod drain;
