@@ -198,20 +198,16 @@ pub enum LoadError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The plugin refused its config.
-    #[error("stage `{stage}`: plugin `{module}` refused its config: {message}")]
+    #[error("plugin `{module}` refused its config: {message}")]
     Configure {
-        /// The stage whose config it is.
-        stage: String,
         /// The plugin's file, or the name of an upload.
         module: String,
         /// The plugin's words, one line.
         message: String,
     },
     /// The plugin failed before it was configured.
-    #[error("stage `{stage}`: plugin `{module}` failed in `configure`")]
+    #[error("plugin `{module}` failed in `configure`")]
     Faulted {
-        /// The stage.
-        stage: String,
         /// The plugin's file, or the name of an upload.
         module: String,
         /// How it failed.

@@ -88,14 +88,14 @@ impl Generation {
             module_bytes: artifact.bytes().len(),
             number: load.number,
             code,
-            log: Arc::new(GuestLog::new(load.stage, load.number, &load.limits)),
+            log: Arc::new(GuestLog::new(load.stage, load.number, module, &load.limits)),
             limits: load.limits,
             metrics: load.metrics,
         };
         let (_, manifest, traces) = generation
             .configured()
             .await
-            .map_err(|problem| load_error(problem, module, load.stage))?;
+            .map_err(|problem| load_error(problem, module))?;
         check_manifest(&manifest, traces).map_err(|problem| LoadError::Manifest {
             module: module.to_owned(),
             problem,
@@ -204,25 +204,16 @@ fn is_guests_fault(error: &wasmtime::Error, guest: &Guest) -> bool {
     error.downcast_ref::<wasmtime::Trap>().is_some() || guest.limiter().denied_bytes().is_some()
 }
 
-fn load_error(problem: NotReady, module: &str, stage: &str) -> LoadError {
+fn load_error(problem: NotReady, module: &str) -> LoadError {
     let module = module.to_owned();
-    let stage = stage.to_owned();
     match problem {
         NotReady::Instantiate(error) => LoadError::Instantiate {
             module,
             hint: instantiate_hint(&error),
             source: error.into(),
         },
-        NotReady::Faulted(source) => LoadError::Faulted {
-            stage,
-            module,
-            source,
-        },
-        NotReady::Refused(message) => LoadError::Configure {
-            stage,
-            module,
-            message,
-        },
+        NotReady::Faulted(source) => LoadError::Faulted { module, source },
+        NotReady::Refused(message) => LoadError::Configure { module, message },
     }
 }
 

@@ -1,9 +1,10 @@
 //! What a guest says, in the collector's log.
 //!
 //! Lines become events with the target `plugin` and the fields `plugin`, `stage` and `generation`.
-//! They are limited in length and in rate; how many were left out is logged as well.
+//! They are limited in length and in rate; how many were left out is logged as well. A plugin says
+//! its name when it was configured: the lines of before wait for that.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::time::Instant;
 use tracing::Level;
@@ -16,16 +17,30 @@ pub(crate) mod pipe;
 /// The target of every event with a guest's words, for filters.
 pub const TARGET: &str = "plugin";
 
+/// So many lines wait for the plugin's name, which come at most to 256 KiB with the usual limit on a
+/// line: more than a plugin says while it is configured. What comes after them is left out.
+const WAITING: usize = 64;
+
 /// The log of one generation's guests: all its instances share one rate.
 #[derive(Debug)]
 pub(crate) struct GuestLog {
     stage: String,
     generation: u64,
+    /// What names the plugin where it never tells its name: its file.
+    module: String,
     /// The plugin's own name, once its first instance has told it.
     plugin: OnceLock<String>,
+    waiting: Mutex<Waiting>,
     line_bytes: usize,
     lines_per_second: u32,
     bucket: Mutex<Bucket>,
+}
+
+/// What was said before the name is known.
+#[derive(Debug, Default)]
+struct Waiting {
+    lines: Vec<(Level, String)>,
+    suppressed: u64,
 }
 
 #[derive(Debug)]
@@ -36,11 +51,13 @@ struct Bucket {
 }
 
 impl GuestLog {
-    pub(crate) fn new(stage: &str, generation: u64, limits: &Limits) -> Self {
+    pub(crate) fn new(stage: &str, generation: u64, module: &str, limits: &Limits) -> Self {
         Self {
             stage: stage.to_owned(),
             generation,
+            module: module.to_owned(),
             plugin: OnceLock::new(),
+            waiting: Mutex::default(),
             line_bytes: limits.log_line_bytes,
             lines_per_second: limits.log_lines_per_second,
             bucket: Mutex::new(Bucket {
@@ -59,13 +76,30 @@ impl GuestLog {
         self.line_bytes
     }
 
-    /// Names the plugin in the lines from now on.
+    /// Names the plugin in all lines, and writes those that have waited for it.
     pub(crate) fn name_plugin(&self, name: &str) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         self.plugin.get_or_init(|| name.to_owned());
+        let Waiting { lines, suppressed } = std::mem::take(&mut *waiting);
+        drop(waiting);
+        for (level, line) in lines {
+            self.emit(level, &line);
+        }
+        self.report(suppressed);
     }
 
     pub(crate) fn plugin(&self) -> &str {
-        self.plugin.get().map_or("", String::as_str)
+        self.plugin.get().unwrap_or(&self.module)
+    }
+
+    /// What waits for the plugin's name; none once it is known.
+    fn waiting(&self) -> Option<MutexGuard<'_, Waiting>> {
+        if self.plugin.get().is_some() {
+            return None;
+        }
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        // It may have been named while this waited for the lock.
+        self.plugin.get().is_none().then_some(waiting)
     }
 
     /// One line of a guest. Costs nothing more than a look when its level is not logged.
@@ -82,8 +116,18 @@ impl GuestLog {
         let Some(suppressed) = self.admit() else {
             return;
         };
+        let line = text::printable_start(start, total, self.line_bytes);
+        if let Some(mut waiting) = self.waiting() {
+            waiting.suppressed = waiting.suppressed.saturating_add(suppressed);
+            if waiting.lines.len() < WAITING {
+                waiting.lines.push((level, line));
+            } else {
+                waiting.suppressed = waiting.suppressed.saturating_add(1);
+            }
+            return;
+        }
         self.report(suppressed);
-        self.emit(level, &text::printable_start(start, total, self.line_bytes));
+        self.emit(level, &line);
     }
 
     /// Logs how many lines were left out since this was last said; for the end of an instance.
@@ -91,7 +135,12 @@ impl GuestLog {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         let suppressed = std::mem::take(&mut bucket.suppressed);
         drop(bucket);
-        self.report(suppressed);
+        match self.waiting() {
+            Some(mut waiting) => {
+                waiting.suppressed = waiting.suppressed.saturating_add(suppressed);
+            }
+            None => self.report(suppressed),
+        }
     }
 
     /// Takes a token: the number of lines left out before this one, or nothing when this one is
@@ -155,6 +204,16 @@ impl GuestLog {
             Level::INFO => event!(Level::INFO),
             Level::DEBUG => event!(Level::DEBUG),
             Level::TRACE => event!(Level::TRACE),
+        }
+    }
+}
+
+impl Drop for GuestLog {
+    /// What a plugin said that failed before it told its name is its last word.
+    fn drop(&mut self) {
+        if self.plugin.get().is_none() {
+            let module = std::mem::take(&mut self.module);
+            self.name_plugin(&module);
         }
     }
 }

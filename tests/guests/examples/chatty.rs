@@ -1,4 +1,5 @@
-//! Behaves, and says one line by each way there is.
+//! Behaves, and says one line by each way there is; one more while it is configured, if its config asks
+//! it to talk. Refuses a config that asks for that.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -12,6 +13,16 @@ struct Guest;
 guest!(Guest);
 
 impl Behave for Guest {
+    fn configure(config: String) -> Result<Manifest, String> {
+        if config.contains("talk") {
+            host::log(Level::Info, "from configure");
+        }
+        if config.contains("refuse") {
+            return Err("as asked".to_owned());
+        }
+        Ok(manifest())
+    }
+
     fn process(_: u64, _: Vec<u8>) -> Reply {
         host::log(Level::Info, "from the host interface");
         println!("from stdout");

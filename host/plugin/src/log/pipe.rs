@@ -174,7 +174,7 @@ mod tests {
     use crate::log::GuestLog;
 
     fn stderr() -> Pipe {
-        let log = GuestLog::new("stage", 1, &Limits::default());
+        let log = GuestLog::new("stage", 1, "module", &Limits::default());
         Pipe::new(Arc::new(log), Level::WARN)
     }
 

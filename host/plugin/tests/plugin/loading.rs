@@ -58,7 +58,7 @@ async fn a_refused_config_is_told_in_the_plugins_words() {
         ..load(guest("refuse_config"))
     };
     let words = refusal(load).await;
-    let start = "stage `wasm/test`: plugin `refuse_config.wasm` refused its config: \
+    let start = "plugin `refuse_config.wasm` refused its config: \
                  unknown field `route` in {\"route\":\"/healthz\"}\\nexpected `routes`  !!!";
     assert!(words.starts_with(start), "{words}");
     assert!(words.ends_with("!!! [cut at 512 of 5065 bytes]"), "{words}");
@@ -76,7 +76,7 @@ async fn a_loop_in_configure_is_stopped() {
     };
     assert_eq!(
         refusal(load).await,
-        "stage `wasm/test`: plugin `loop_in_configure.wasm` failed in `configure`: \
+        "plugin `loop_in_configure.wasm` failed in `configure`: \
          deadline: ran past its deadline of 50 ms"
     );
 }
@@ -94,7 +94,7 @@ async fn memory_that_is_too_small_is_told() {
     let words = refusal(load).await;
     assert!(
         words.starts_with(
-            "stage `wasm/test`: plugin `unchanged.wasm` failed in `configure`: \
+            "plugin `unchanged.wasm` failed in `configure`: \
              memory: asked for "
         ) && words.ends_with("KiB of memory, the limit is 1024 KiB"),
         "{words}"

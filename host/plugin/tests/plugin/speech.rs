@@ -1,11 +1,12 @@
 //! What a guest says arrives in the log, within its limits.
 
 use spandrel_pipeline::stage::{FaultKind, Instance as _};
-use spandrel_plugin::Limits;
 use spandrel_plugin::metrics::Value;
+use spandrel_plugin::{Generation, Limits, Load};
 
 use crate::capture::Capture;
-use crate::setup::{fault, generation, generation_within, input, instance};
+use crate::guests::guest;
+use crate::setup::{engine, fault, generation, generation_within, input, instance, load};
 
 /// Each way to say something ends in the log, under the plugin's name, in order.
 #[tokio::test]
@@ -21,6 +22,40 @@ async fn every_line_arrives_with_its_origin() {
             format!(" INFO plugin: from stdout {fields}"),
             format!(" WARN plugin: from stderr, in two parts {fields}"),
         ]
+    );
+}
+
+/// What a plugin says while it is configured, before anybody knows its name, is told under its name; of
+/// one that never tells it, under that of its file.
+#[tokio::test]
+async fn the_first_line_has_the_plugins_name() {
+    let capture = Capture::start();
+    let loaded = load(guest("chatty"));
+    let talking = Load {
+        config: r#"{"talk":true}"#,
+        ..loaded
+    };
+    let generation = Generation::load(engine(), talking).await.expect("loads");
+    drop(generation);
+    assert_eq!(
+        capture.lines("plugin"),
+        [" INFO plugin: from configure plugin=\"chatty\" stage=wasm/test generation=1"]
+    );
+    let capture = Capture::start();
+    let refused = Load {
+        config: r#"{"talk":true,"refuse":true}"#,
+        ..load(guest("chatty"))
+    };
+    let error = Generation::load(engine(), refused).await;
+    error.expect_err("refused");
+    let lines = capture.lines("plugin");
+    let [line] = lines.as_slice() else {
+        panic!("{lines:?}");
+    };
+    assert!(
+        line.starts_with(" INFO plugin: from configure plugin=\"")
+            && line.contains("chatty.wasm\""),
+        "{line}"
     );
 }
 
