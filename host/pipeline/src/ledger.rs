@@ -6,6 +6,7 @@
 //! not even a cancelled task, can lose an item without the ledger knowing.
 
 mod books;
+mod bypass;
 mod stage;
 mod tally;
 
@@ -15,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use spandrel_wire::Signal;
 
 pub use self::books::{Books, ExporterBooks};
+pub use self::bypass::Bypass;
 pub use self::stage::{Column, GenerationBooks, StageBooks};
 pub use self::tally::{Account, Reason, Tally};
 pub(crate) use self::tally::{End, Source};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::bypass::Bypass;
 use super::tally::Reason;
 use crate::stage::FaultKind;
 
@@ -66,6 +67,8 @@ pub struct GenerationBooks {
     pub call_time: Duration,
     /// Failed calls.
     pub faults: u64,
+    /// What passed it without a judgement.
+    pub bypass: Bypass,
     /// The reasons of its manifest, as places in the column's `dropped`.
     reasons: Vec<usize>,
     /// Shards on which it runs: its figures stay for as long.
@@ -199,6 +202,23 @@ impl StageBooks {
         if let Some(figures) = self.generation_mut(generation) {
             figures.output += items;
         }
+    }
+
+    /// Counts items that pass by without a judgement. Returns whether that began just now.
+    pub(crate) fn add_bypassed(&mut self, generation: u64, items: u64) -> bool {
+        self.bypassed += items;
+        let figures = self.generation_mut(generation);
+        figures.is_some_and(|figures| figures.bypass.add(items))
+    }
+
+    /// Whether a generation judges again, with what had passed it; told once. While a breaker is open
+    /// nobody knows.
+    pub(crate) fn ends_bypass(&mut self, generation: u64) -> Option<u64> {
+        if self.breakers_open > 0 {
+            return None;
+        }
+        let bypass = &mut self.generation_mut(generation)?.bypass;
+        bypass.ends().then(|| bypass.items())
     }
 
     pub(crate) fn add_fault(&mut self, generation: u64, kind: FaultKind) {

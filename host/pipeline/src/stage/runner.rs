@@ -269,6 +269,7 @@ impl StageRunner {
         self.expire(&mut passed.emitted).await;
         self.quarantine.forget();
         self.count_quarantine();
+        self.end_bypass();
         self.count_output(&passed);
         // From the end of the call: a tick that takes longer than its interval leaves time for
         // batches all the same.

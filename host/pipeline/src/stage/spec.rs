@@ -17,6 +17,26 @@ pub enum FaultPolicy {
     Refuse,
 }
 
+impl FaultPolicy {
+    /// The word in the config.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Drop => "drop",
+            Self::Refuse => "refuse",
+        }
+    }
+
+    /// How an operator keeps items from passing without a judgement.
+    pub(crate) fn remedy(self) -> &'static str {
+        match self {
+            Self::Pass => "`on_fault: refuse` lets senders retry, `on_fault: drop` drops them",
+            Self::Refuse => "these were accepted before; `on_fault: drop` drops them as well",
+            Self::Drop => "",
+        }
+    }
+}
+
 /// How much a stage's plugin may hold, over all shards. At a limit the plugin is asked to let go;
 /// what is over the limit after that goes on, or is dropped under [`FaultPolicy::Drop`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

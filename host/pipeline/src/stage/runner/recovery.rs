@@ -242,7 +242,31 @@ impl StageRunner {
         }
     }
 
+    /// Counts items that pass without a judgement, and tells the log when that begins.
     fn count_bypassed(&self, items: u64) {
-        self.post(|column| column.bypassed += items);
+        let generation = self.column.generation;
+        let mut begins = false;
+        self.post(|column| begins = column.add_bypassed(generation, items));
+        if begins {
+            let policy = self.spec.on_fault;
+            tracing::warn!(
+                pipeline = self.ledger.pipeline(), stage = %self.spec.name, generation,
+                on_fault = policy.label(), remedy = policy.remedy(),
+                "plugin bypassed: items pass its stage unjudged, because it failed or held them for too long"
+            );
+        }
+    }
+
+    /// Tells the log when nothing passes without a judgement any more.
+    pub(super) fn end_bypass(&self) {
+        let generation = self.column.generation;
+        let mut ended = None;
+        self.post(|column| ended = column.ends_bypass(generation));
+        if let Some(bypassed) = ended {
+            tracing::info!(
+                pipeline = self.ledger.pipeline(), stage = %self.spec.name, generation, bypassed,
+                "plugin bypassed no more: nothing has passed its stage unjudged for 30 s"
+            );
+        }
     }
 }
