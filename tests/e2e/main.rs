@@ -20,6 +20,7 @@ mod guests;
 mod harness;
 mod journal;
 mod life;
+mod operator;
 mod overload;
 mod parts;
 mod passing;

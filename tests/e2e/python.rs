@@ -1,5 +1,6 @@
 //! The OpenTelemetry SDK for Python, as an application uses it, against a collector that is being
-//! stopped: what the SDK believes delivered is at the backend.
+//! stopped: what the SDK believes delivered is at the backend. And Prometheus' own parser on the
+//! collector's metrics.
 //!
 //! Needs python3 and its packages (`tests/python/requirements.txt`), which the test installs into a
 //! virtual environment under the target directory. Where there is no python3 it says so loudly and
@@ -8,20 +9,28 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use spandrel_tests::artifacts;
 use spandrel_tests::backend::Backend;
+use spandrel_tests::client::Client;
 use spandrel_tests::collector::{Collector, Setup};
 use spandrel_tests::config::Config;
+use spandrel_tests::metrics;
+use spandrel_tests::shop::Shop;
 use spandrel_tests::until::{not_run, soon};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::sleep;
+
+/// The environment is made once, whichever test comes first.
+static MAKING: Mutex<()> = Mutex::new(());
 
 /// The interpreter of the virtual environment, or nothing where there is no python3.
 fn interpreter() -> Result<Option<PathBuf>> {
+    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let found = Command::new("python3")
         .args(["-c", "import venv, ensurepip"])
         .output();
@@ -51,6 +60,53 @@ fn interpreter() -> Result<Option<PathBuf>> {
     run(install.arg(&requirements)).context("cannot install the SDK")?;
     std::fs::write(stamp, wanted)?;
     Ok(Some(python))
+}
+
+/// Prometheus' own parser reads the metrics, and finds a type and a help text with each of them.
+#[tokio::test]
+async fn prometheus_parser_reads_the_metrics() -> Result<()> {
+    let Some(python) = interpreter()? else {
+        return not_run(
+            "the test with Prometheus' own parser",
+            "there is no python3 with venv",
+        );
+    };
+    let backend = Backend::start().await?;
+    let module = artifacts::plugin("drop-health-checks")?;
+    // Its own metrics have values such as NaN and infinity.
+    let odd = artifacts::guest("odd_numbers")?;
+    let config = Config::new(backend.endpoint())
+        .stage("stage", &module, "")
+        .stage("odd", &odd, "");
+    let collector = Collector::start(&Setup::new(&config.yaml())?.admin()).await?;
+    let mut client = Client::connect(&collector.address("otlp")?).await?;
+    client.send(Shop::new(9).request(50)).await?;
+    let other = serde_json::json!({ "config": { "routes": ["/x"] } });
+    let swapped = collector.admin()?.ask_swap("wasm/stage", &other).await?;
+    ensure!(swapped.code == 200, "{swapped:?}");
+    let (_, scrape) = metrics::get(&collector.address("metrics")?, "/metrics").await?;
+    let mut parser = tokio::process::Command::new(&python)
+        .arg(artifacts::root().join("tests/python/metrics.py"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut stdin = parser.stdin.take().context("no stdin")?;
+    stdin.write_all(scrape.as_bytes()).await?;
+    drop(stdin);
+    let parsed = soon("the parser's end", parser.wait_with_output()).await??;
+    ensure!(parsed.status.success(), "{scrape}");
+    let families: serde_json::Map<String, Value> = serde_json::from_slice(&parsed.stdout)?;
+    ensure!(families.len() > 40, "{families:?}");
+    for (name, family) in &families {
+        let is_told = family["help"]
+            .as_str()
+            .is_some_and(|help| help.ends_with('.'));
+        ensure!(is_told && family["type"] != "unknown", "{name}: {family}");
+    }
+    let swaps = &families["spandrel_stage_swap_duration_seconds"];
+    ensure!(swaps["type"] == "summary", "{swaps}");
+    collector.stop().await?.expect_code(0)
 }
 
 /// Every span whose export the SDK was told succeeded is at the backend, whenever the collector

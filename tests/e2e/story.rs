@@ -203,7 +203,7 @@ async fn the_story_of_the_readme_is_true() -> Result<()> {
     say(&format!("{said}{listed}"));
 
     let said = story.run(rollback).await?;
-    ensure!(said.contains("generation 1 rolled back"), "{said}");
+    ensure!(said.contains("rolled back to generation 1"), "{said}");
     let (plain, edited) = story.tags().await?;
     ensure!(plain > 0 && edited == 0, "{plain} plain, {edited} edited");
     say(&said);

@@ -240,12 +240,7 @@ fn late() -> [Late; 5] {
         Late {
             shows: |figures| number(figures, "dropped") >= 250,
             drops: true,
-            ..late(
-                "drops everything",
-                "drop_everything",
-                json!({}),
-                "were dropped",
-            )
+            ..late("drops everything", "drop_everything", json!({}), "drops ")
         },
         Late {
             shows: |figures| number(figures, "calls") >= 20,

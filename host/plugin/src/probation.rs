@@ -47,6 +47,8 @@ pub struct ProbationConfig {
     /// Items of which the fate is known before shares of dropped items are compared. 100: by
     /// chance, such a share is then off by 10 %, not by 50 %.
     pub min_items: u64,
+    /// The operator said that more is dropped from now on: dropped items are no evidence.
+    pub expects_drops: bool,
 }
 
 impl Default for ProbationConfig {
@@ -58,6 +60,7 @@ impl Default for ProbationConfig {
             max_drop_increase: 0.5,
             max_latency_ratio: 5.0,
             min_items: 100,
+            expects_drops: false,
         }
     }
 }
@@ -182,13 +185,19 @@ fn judge_faults(config: &ProbationConfig, new: &Figures, old: &Figures) -> Optio
 }
 
 fn judge_drops(config: &ProbationConfig, new: &Figures, old: &Figures) -> Option<String> {
+    if config.expects_drops {
+        return None;
+    }
     let share = new.drop_share(config.min_items)?;
-    let dropped = || {
+    let drops = |before: Option<f64>| {
+        let against = before.map_or("nothing to compare with".to_owned(), |before| {
+            format!("{:.1} % before", before * 100.0)
+        });
         format!(
-            "{} of {} items ({:.1} %) were dropped",
+            "drops {:.1} % ({} of {} items) against {against}",
+            share * 100.0,
             new.dropped,
-            new.settled(),
-            share * 100.0
+            new.settled()
         )
     };
     let before = old.drop_share(config.min_items);
@@ -198,9 +207,8 @@ fn judge_drops(config: &ProbationConfig, new: &Figures, old: &Figures) -> Option
         && share - before > config.max_drop_increase
     {
         return Some(format!(
-            "{}, before it {:.1} %: more than {:.1} points above that",
-            dropped(),
-            before * 100.0,
+            "{}, {:.1} points more are allowed",
+            drops(Some(before)),
             config.max_drop_increase * 100.0
         ));
     }
@@ -208,13 +216,7 @@ fn judge_drops(config: &ProbationConfig, new: &Figures, old: &Figures) -> Option
     if !everything || before.is_some_and(|before| before > ALMOST_EVERYTHING) {
         return None;
     }
-    let before = before.map_or("nothing to compare with".to_owned(), |before| {
-        format!("{:.1} %", before * 100.0)
-    });
-    Some(format!(
-        "{}, before it {before}: that is everything",
-        dropped()
-    ))
+    Some(format!("{}: that is everything", drops(before)))
 }
 
 fn judge_latency(config: &ProbationConfig, new: &Figures, old: &Figures) -> Option<String> {

@@ -37,7 +37,7 @@ use crate::config::problem::{ConfigError, Problem};
 use crate::config::{self, Config};
 use crate::control::board::Board;
 use crate::control::changer::Changer;
-use crate::control::{Commands, Control, in_one_line};
+use crate::control::{Commands, Control, Views as _, in_one_line};
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Sources;
 use crate::web::{Answer, Handler, Web};
@@ -95,7 +95,7 @@ impl App {
         let board = Arc::new(Board::default());
         let (control, commands) = Control::new(Arc::clone(&board) as Arc<_>);
         let sources = Arc::new(Sources::new(started, Arc::clone(&board)));
-        open.extensions(&config, &control).await?;
+        open.extensions(&config, &control, &board).await?;
         open.metrics(&config, &sources).await?;
         let exporters = Exporters::make(&config)?;
         let Plugins { engine, stages } = Plugins::load(&config).await?;
@@ -224,14 +224,20 @@ struct Open {
 }
 
 impl Open {
-    async fn extensions(&mut self, config: &Config, control: &Control) -> Result<(), StartError> {
+    async fn extensions(
+        &mut self,
+        config: &Config,
+        control: &Control,
+        board: &Arc<Board>,
+    ) -> Result<(), StartError> {
         for extension in &config.service.extensions {
             let id = extension.id.as_str();
             match &extension.kind {
                 ExtensionKind::HealthCheck(settings) => {
                     let web = bind(id, &settings.endpoint, &mut self.addresses).await?;
                     info!(extension = id, endpoint = %web.address(), "extension listening");
-                    let page = health_page(Arc::clone(&self.health), settings.path.clone());
+                    let health = Arc::clone(&self.health);
+                    let page = health_page(health, settings.path.clone(), Arc::clone(board));
                     self.pages.spawn(web.serve(page));
                 }
                 ExtensionKind::Admin(settings) => {
@@ -279,12 +285,12 @@ async fn bind(
     Ok(web)
 }
 
-fn health_page(health: Arc<Health>, path: String) -> Handler {
-    Arc::new(move |asked| health.answer(asked, &path))
+fn health_page(health: Arc<Health>, path: String, board: Arc<Board>) -> Handler {
+    Arc::new(move |asked| health.answer(asked, &path, || board.stages()))
 }
 
 fn metrics_page(sources: Arc<Sources>) -> Handler {
-    Arc::new(move |asked| match asked {
+    Arc::new(move |asked| match asked.path {
         "/metrics" => Answer::metrics(sources.render()),
         _ => Answer::not_found(),
     })

@@ -27,7 +27,8 @@ const NOT_DRAINED: u8 = 3;
 /// Bad usage or configuration: `EX_USAGE` of sysexits.h.
 const USAGE: u8 = 64;
 
-/// The subcommand that the program starts itself with.
+/// The argument that the program starts itself with, to compile a plugin on its standard input and
+/// output. It is no subcommand, so that it is in no help text and no suggestion.
 const COMPILE: &str = "compile-plugin";
 
 /// What plugins run on and what they are built for; a test holds it against the workspace.
@@ -61,9 +62,6 @@ enum Command {
     Quarantine(plugin::quarantine::QuarantineArguments),
     /// Lets a running collector read its configuration again
     Reload(plugin::Connection),
-    /// Compiles a plugin for the collector that starts it, on its standard input and output
-    #[command(name = COMPILE, hide = true)]
-    CompilePlugin,
 }
 
 #[derive(Debug, Args)]
@@ -78,6 +76,9 @@ struct SourceArguments {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    if is_compiler(std::env::args_os().skip(1)) {
+        return spandrel_plugin::compile::confined::main();
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(message) => return usage(&message),
@@ -89,9 +90,13 @@ pub fn main() -> ExitCode {
         Some(Command::Plugin(arguments)) => plugin::main(&arguments),
         Some(Command::Quarantine(arguments)) => plugin::quarantine::main(&arguments),
         Some(Command::Reload(connection)) => plugin::reload(&connection),
-        Some(Command::CompilePlugin) => spandrel_plugin::compile::confined::main(),
         None => run(arguments.sources),
     }
+}
+
+/// Whether the program was started as a compiler: with that argument and no other.
+fn is_compiler(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> bool {
+    arguments.next().is_some_and(|first| first == COMPILE) && arguments.next().is_none()
 }
 
 /// Help and version are answers; anything else is a mistake.

@@ -25,7 +25,7 @@ mod env;
 pub mod exporter;
 pub mod extension;
 pub mod id;
-mod json;
+pub(crate) mod json;
 pub mod memory_limiter;
 pub mod module;
 pub mod net;

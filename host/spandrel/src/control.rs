@@ -8,9 +8,11 @@ pub(crate) mod awaited;
 pub(crate) mod board;
 pub(crate) mod build;
 pub(crate) mod changer;
+mod drift;
 pub(crate) mod lineup;
 mod looking;
 mod publish;
+mod redact;
 mod reload;
 mod swap;
 
@@ -24,6 +26,7 @@ use self::api::{
     EventView, PipelineView, QuarantineReport, ReloadReport, ShadowView, StageView, SwapReport,
     SwapRequest,
 };
+use self::lineup::Watch;
 use crate::quarantine::shelves::{Action, Shelves};
 
 /// Commands that wait for their turn: more than people ask for at a time, and few enough that the
@@ -103,6 +106,7 @@ pub(crate) enum Command {
     },
     Promote {
         stage: String,
+        watch: Watch,
         reply: Reply<SwapReport>,
     },
     Cancel {
@@ -193,8 +197,13 @@ impl Control {
     }
 
     /// Publishes the canary or shadow of a stage.
-    pub(crate) async fn promote(&self, stage: String) -> Result<SwapReport, Refusal> {
-        Self::ask(&self.urgent, |reply| Command::Promote { stage, reply }).await
+    pub(crate) async fn promote(&self, stage: String, watch: Watch) -> Result<SwapReport, Refusal> {
+        Self::ask(&self.urgent, |reply| Command::Promote {
+            stage,
+            watch,
+            reply,
+        })
+        .await
     }
 
     /// Ends the canary or shadow of a stage.

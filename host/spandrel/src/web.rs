@@ -64,6 +64,11 @@ impl Answer {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn body(&self) -> &str {
+        &self.body
+    }
+
     pub(crate) fn not_found() -> Self {
         Self::text(404, "not found\n")
     }
@@ -164,8 +169,25 @@ async fn connection<R>(
     }
 }
 
-/// Answers a path.
-pub(crate) type Handler = Arc<dyn Fn(&str) -> Answer + Send + Sync>;
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) path: &'a str,
+    /// What stands behind the `?`.
+    pub(crate) query: Option<&'a str>,
+}
+
+impl Asked<'_> {
+    /// Whether this key is in the query, whatever its value is.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        let pairs = self.query.unwrap_or_default().split('&');
+        let mut keys = pairs.filter_map(|pair| pair.split('=').next());
+        keys.any(|known| known == key)
+    }
+}
+
+/// Answers a request.
+pub(crate) type Handler = Arc<dyn Fn(Asked<'_>) -> Answer + Send + Sync>;
 
 /// A server that has its port and serves nobody yet.
 #[derive(Debug)]
@@ -190,7 +212,10 @@ impl Web {
     pub(crate) async fn serve(self, handler: Handler) {
         let answer = move |_, request: Request<Incoming>| {
             let answer = match *request.method() {
-                Method::GET | Method::HEAD => handler(request.uri().path()),
+                Method::GET | Method::HEAD => handler(Asked {
+                    path: request.uri().path(),
+                    query: request.uri().query(),
+                }),
                 _ => Answer::text(405, "only GET is answered\n"),
             };
             std::future::ready(answer)

@@ -115,3 +115,26 @@ fn the_default_is_accepted() {
     assert_eq!(config.service.pipelines.len(), 3);
     assert!(config.warnings.is_empty());
 }
+
+/// A stage that should fail the readiness for which nobody can ask is accepted with a warning.
+#[test]
+fn readiness_without_an_answer_is_warned_of() {
+    let config = |more: &str| {
+        let text = format!(
+            "receivers: {{ otlp: {{ protocols: {{ grpc: {{}} }} }} }}
+processors: {{ wasm/tag: {{ module: tag.wasm, bypass_fails_readiness: true }} }}
+exporters: {{ debug: {{}} }}
+extensions: {{ health_check: {{}} }}
+service: {{ {more} pipelines: {{ traces: {{ receivers: [otlp], processors: [wasm/tag], exporters: [debug] }} }} }}"
+        );
+        let sources = Sources {
+            configs: vec![format!("yaml:{text}")],
+            sets: Vec::new(),
+        };
+        Config::load_with(&sources, &environment).expect("good")
+    };
+    let warned = config("").warnings.into_iter().map(|warning| warning.path);
+    let warned: Vec<String> = warned.collect();
+    assert_eq!(warned, ["processors::wasm/tag::bypass_fails_readiness"]);
+    assert!(config("extensions: [health_check],").warnings.is_empty());
+}

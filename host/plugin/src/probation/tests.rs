@@ -135,7 +135,7 @@ fn a_jump_in_drops_rolls_back() {
     assert_eq!(standing(dropping(60, 40), old), Standing::Watching);
     assert_eq!(
         reason(dropping(61, 39), old),
-        "61 of 100 items (61.0 %) were dropped, before it 10.0 %: more than 50.0 points above that"
+        "drops 61.0 % (61 of 100 items) against 10.0 % before, 50.0 points more are allowed"
     );
     assert_eq!(standing(dropping(99, 0), old), Standing::Watching);
     assert!(matches!(
@@ -148,6 +148,24 @@ fn a_jump_in_drops_rolls_back() {
         ..dropping(99, 0)
     };
     assert_eq!(standing(holding, old), Standing::Watching);
+}
+
+/// An operator who said that more is dropped from now on is believed: neither a jump nor everything
+/// rolls back, while faults and time do.
+#[test]
+fn expected_drops_are_no_evidence() {
+    let config = ProbationConfig {
+        expects_drops: true,
+        ..ProbationConfig::default()
+    };
+    let old = dropping(100, 900);
+    let standing = |new: Figures| judge(&config, Duration::ZERO, &new, Some(&old));
+    assert_eq!(standing(dropping(100_000, 0)), Standing::Watching);
+    let failing = Figures {
+        faults: 1,
+        ..dropping(100_000, 0)
+    };
+    assert!(matches!(standing(failing), Standing::Failed(_)));
 }
 
 /// A few batches that are dropped whole, as those that a client sends again after a pause, are no
@@ -172,14 +190,13 @@ fn dropping_everything_rolls_back() {
     assert_eq!(standing(dropping(989, 11), None), Standing::Watching);
     assert_eq!(
         reason(dropping(990, 10), None),
-        "990 of 1000 items (99.0 %) were dropped, before it nothing to compare with: \
-         that is everything"
+        "drops 99.0 % (990 of 1000 items) against nothing to compare with: that is everything"
     );
     // Too few items before are no comparison.
     assert!(reason(dropping(1000, 0), Some(dropping(0, 99))).contains("nothing to compare with"));
     assert_eq!(
         reason(dropping(1000, 0), Some(dropping(70, 30))),
-        "1000 of 1000 items (100.0 %) were dropped, before it 70.0 %: that is everything"
+        "drops 100.0 % (1000 of 1000 items) against 70.0 % before: that is everything"
     );
     // A filter that lets next to nothing pass may find nothing for a while.
     assert_eq!(

@@ -14,6 +14,7 @@ use super::audit::Audit;
 use super::route::{Asked, What};
 use super::{Api, MAX_JSON, MAX_UPLOAD, query, refused, shown};
 use crate::control::api::SwapRequest;
+use crate::control::lineup::Watch;
 use crate::control::{By, Control, Refusal};
 use crate::web::Answer;
 
@@ -63,12 +64,17 @@ impl Api {
         }
         let query = request.uri().query();
         if asked.what != What::Swap {
-            query::nothing(query).map_err(Refused::bad)?;
+            let swap = match asked.what {
+                What::Promote => query::promotion(query),
+                _ => query::nothing(query).map(|()| SwapRequest::default()),
+            };
+            let swap = swap.map_err(Refused::bad)?;
+            query::check(&swap).map_err(Refused::bad)?;
             if !request.body().is_end_stream() {
                 let why = format!("`{}` takes no body; send it without", asked.what.label());
                 return Err(Refused::bad(why));
             }
-            return Ok((SwapRequest::default(), None));
+            return Ok((swap, None));
         }
         let understood = match content_type(request.headers()).as_deref() {
             Some("application/wasm") => {
@@ -135,7 +141,7 @@ async fn perform(
             control.swap(stage, swap, module, By::Admin).await
         }
         What::Rollback => control.rollback(stage).await,
-        What::Promote => control.promote(stage).await,
+        What::Promote => control.promote(stage, Watch::of(&swap)).await,
         What::Cancel => control.cancel(stage).await,
         What::Reload => {
             return match control.reload(By::Admin).await {

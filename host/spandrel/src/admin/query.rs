@@ -64,18 +64,40 @@ pub(super) fn swap(query: Option<&str>) -> Result<SwapRequest, String> {
             "dry_run" => request.dry_run = parsed("dry_run", &value, "true or false")?,
             "canary" => request.canary = Some(parsed("canary", &value, "a number of percents")?),
             "shadow" => request.shadow = parsed("shadow", &value, "true or false")?,
+            "no_probation" | "expect_drops" => watch(&mut request, &key, &value)?,
             "module" => {
                 return Err("`module` and a body are two modules; give one of them".to_owned());
             }
             _ => {
                 return Err(unknown(
                     &key,
-                    "sha256, signature, config, dry_run, canary, shadow",
+                    "sha256, signature, config, dry_run, canary, shadow, no_probation, expect_drops",
                 ));
             }
         }
     }
     Ok(request)
+}
+
+/// A promotion: how what it publishes is watched.
+pub(super) fn promotion(query: Option<&str>) -> Result<SwapRequest, String> {
+    let mut request = SwapRequest::default();
+    for (key, value) in pairs(query) {
+        match key.as_str() {
+            "no_probation" | "expect_drops" => watch(&mut request, &key, &value)?,
+            _ => return Err(unknown(&key, "no_probation, expect_drops")),
+        }
+    }
+    Ok(request)
+}
+
+fn watch(request: &mut SwapRequest, key: &str, value: &str) -> Result<(), String> {
+    let value = parsed(key, value, "true or false")?;
+    match key {
+        "no_probation" => request.no_probation = value,
+        _ => request.expect_drops = value,
+    }
+    Ok(())
 }
 
 fn parsed<T: FromStr>(key: &str, value: &str, expected: &str) -> Result<T, String> {
@@ -105,6 +127,24 @@ pub(super) fn check(request: &SwapRequest) -> Result<(), String> {
             return Err("`canary` and `shadow` exclude each other; give one of them".to_owned());
         }
     }
+    if request.as_configured && (request.module.is_some() || request.config.is_some()) {
+        return Err(
+            "`as_configured` takes module and config of the configuration; give no others"
+                .to_owned(),
+        );
+    }
+    let is_beside = request.canary.is_some() || request.shadow;
+    if request.no_probation && request.expect_drops {
+        return Err(
+            "`no_probation` and `expect_drops` exclude each other; give one of them".to_owned(),
+        );
+    }
+    if request.no_probation && is_beside {
+        return Err(
+            "`no_probation` is of what takes over; give it with the promotion of a canary or shadow"
+                .to_owned(),
+        );
+    }
     Ok(())
 }
 
@@ -131,6 +171,8 @@ mod tests {
             "dry_run=yes",
             "canary=ten",
             "shadow=1",
+            "no_probation=1",
+            "expect_drops=yes",
             "colour=red",
         ] {
             let key = query.split('=').next().unwrap_or_default();
@@ -158,6 +200,11 @@ mod tests {
             r#"{"canary":0}"#,
             r#"{"canary":100.5}"#,
             r#"{"canary":10,"shadow":true}"#,
+            r#"{"canary":10,"no_probation":true}"#,
+            r#"{"shadow":true,"no_probation":true}"#,
+            r#"{"no_probation":true,"expect_drops":true}"#,
+            r#"{"as_configured":true,"module":"a.wasm"}"#,
+            r#"{"as_configured":true,"config":{}}"#,
         ] {
             let request: SwapRequest = serde_json::from_str(json).expect("JSON");
             assert!(check(&request).is_err(), "{json}");

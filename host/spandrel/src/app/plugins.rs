@@ -181,6 +181,7 @@ async fn load(
         trusted_comment: wasm.module.trusted_comment.clone(),
         plugins: Arc::clone(&config.service.plugins),
         config: Arc::new(wasm.config.clone()),
+        hidden: Arc::clone(&wasm.hidden),
         limits: wasm.limits.clone(),
         metrics: Arc::clone(metrics),
         evidence: None,
@@ -194,12 +195,14 @@ async fn load(
 pub(crate) fn log_loaded(id: &Id, loaded: &Loaded, started: Instant) {
     let generation = &loaded.generation;
     let manifest = generation.manifest();
+    let identity = generation.identity();
     info!(
         stage = %id,
         plugin = %manifest.name,
         version = %manifest.version,
         generation = generation.number(),
-        digest = %generation.digest(),
+        sha256 = %identity.module,
+        config_sha256 = %identity.config,
         cached = generation.is_cached(),
         elapsed_ms = millis(started),
         "plugin loaded"

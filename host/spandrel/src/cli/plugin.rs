@@ -4,6 +4,7 @@ mod client;
 mod events;
 mod failure;
 mod name;
+mod notes;
 mod paint;
 mod progress;
 pub(super) mod quarantine;
@@ -37,7 +38,8 @@ pub(super) struct PluginArguments {
 #[derive(Debug, Subcommand)]
 enum PluginCommand {
     /// Lists the stages and the generations that run in them
-    Ls,
+    #[command(visible_alias = "list")]
+    Ls(ListArguments),
     /// Shows one stage in all its details
     Show(StageArgument),
     /// Swaps the plugin of a stage for another build of it, another configuration, or both
@@ -45,7 +47,7 @@ enum PluginCommand {
     /// Brings back the generation before the running one
     Rollback(StageArgument),
     /// Publishes the canary or shadow of a stage
-    Promote(StageArgument),
+    Promote(PromoteArguments),
     /// Ends the canary or shadow of a stage
     Cancel(StageArgument),
     /// Shows how the verdicts of a stage's shadow differ from those of the running generation
@@ -55,9 +57,35 @@ enum PluginCommand {
 }
 
 #[derive(Debug, Args)]
+struct ListArguments {
+    /// Shows what each stage dropped, by reason
+    #[arg(long)]
+    drops: bool,
+}
+
+#[derive(Debug, Args)]
 struct StageArgument {
     /// The stage, such as wasm/tag, or tag where that is the only one
     stage: String,
+}
+
+#[derive(Debug, Args)]
+struct PromoteArguments {
+    /// The stage, such as wasm/tag, or tag where that is the only one
+    stage: String,
+    #[command(flatten)]
+    watch: WatchArguments,
+}
+
+/// How what takes over is watched.
+#[derive(Debug, Args)]
+struct WatchArguments {
+    /// The new generation stays, whatever it does: nothing is rolled back by itself
+    #[arg(long, conflicts_with = "expect_drops")]
+    no_probation: bool,
+    /// The new generation may drop more than the one before: only faults and slowness roll it back
+    #[arg(long)]
+    expect_drops: bool,
 }
 
 #[derive(Debug, Args)]
@@ -89,14 +117,19 @@ struct SwapArguments {
     #[arg(long)]
     dry_run: bool,
     /// Gives this share of traces to the new generation, until it is promoted or cancelled
-    #[arg(long, value_name = "SHARE", value_parser = percent, conflicts_with = "shadow")]
+    #[arg(long, value_name = "SHARE", value_parser = percent, conflicts_with_all = ["shadow", "no_probation"])]
     canary: Option<f64>,
     /// Gives the new generation a copy of the traffic, and exports nothing of it
-    #[arg(long)]
+    #[arg(long, conflicts_with = "no_probation")]
     shadow: bool,
     /// Sends the module's bytes, for a collector that cannot read the file
     #[arg(long, requires = "module")]
     upload: bool,
+    /// Takes the module and the config that the configuration has, whatever runs
+    #[arg(long, conflicts_with_all = ["module", "config"])]
+    as_configured: bool,
+    #[command(flatten)]
+    watch: WatchArguments,
 }
 
 #[derive(Debug, Args)]
@@ -177,13 +210,14 @@ fn finish(
 
 async fn run(client: &Client, output: Output, command: &PluginCommand) -> Result<(), Failure> {
     match command {
-        PluginCommand::Ls => {
+        PluginCommand::Ls(ListArguments { drops }) => {
             let json = client.get("/v1/stages").await?;
             let pipelines: Vec<PipelineView> =
                 failure::understood(&client.get("/v1/pipelines").await?)?;
             let mut all: Vec<StageView> = failure::understood(&json)?;
             stages::sort(&mut all, &pipelines);
-            print(output, &json, || stages::list(&all, Paint::stdout()))
+            let list = if *drops { stages::drops } else { stages::list };
+            print(output, &json, || list(&all, Paint::stdout()))
         }
         PluginCommand::Show(StageArgument { stage }) => {
             let stage = client.stage(stage).await?;
@@ -202,8 +236,13 @@ async fn run(client: &Client, output: Output, command: &PluginCommand) -> Result
         PluginCommand::Rollback(StageArgument { stage }) => {
             change(client, output, stage, "rollback", "rolling back").await
         }
-        PluginCommand::Promote(StageArgument { stage }) => {
-            change(client, output, stage, "promote", "promoting").await
+        PluginCommand::Promote(PromoteArguments { stage, watch }) => {
+            let word = match (watch.no_probation, watch.expect_drops) {
+                (true, _) => "promote?no_probation=true",
+                (false, true) => "promote?expect_drops=true",
+                (false, false) => "promote",
+            };
+            change(client, output, stage, word, "promoting").await
         }
         PluginCommand::Cancel(StageArgument { stage }) => {
             change(client, output, stage, "cancel", "cancelling").await
@@ -236,6 +275,9 @@ async fn swap(client: &Client, output: Output, arguments: &SwapArguments) -> Res
         dry_run: arguments.dry_run,
         canary: arguments.canary,
         shadow: arguments.shadow,
+        as_configured: arguments.as_configured,
+        no_probation: arguments.watch.no_probation,
+        expect_drops: arguments.watch.expect_drops,
     };
     let upload = match &arguments.module {
         Some(module) if arguments.upload => {

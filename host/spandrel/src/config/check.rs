@@ -1,6 +1,6 @@
 //! Raw to checked, in one place: what comes out of here has no wrong value left in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::auth::{self, Authenticators};
@@ -144,5 +144,29 @@ fn warnings(components: &Components, service: Option<&Service>) -> Vec<Problem> 
         (!listen.is_loopback()).then_some(problem)
     });
     let secrets = auth::in_plain_sight(components);
-    limiters.chain(plain).chain(secrets).collect()
+    let unheard = service.into_iter().flat_map(unheard);
+    limiters
+        .chain(plain)
+        .chain(secrets)
+        .chain(unheard)
+        .collect()
+}
+
+/// Stages whose bypass should fail the readiness that nobody can ask for.
+fn unheard(service: &Service) -> Vec<Problem> {
+    let is_health = |kind: &ExtensionKind| matches!(kind, ExtensionKind::HealthCheck(_));
+    if service.extensions.iter().any(|it| is_health(&it.kind)) {
+        return Vec::new();
+    }
+    let pipelines = service.pipelines.iter();
+    let stages = pipelines.flat_map(|pipeline| &pipeline.stages);
+    let failing = stages.filter(|stage| stage.wasm.bypass_fails_readiness);
+    let ids: BTreeSet<&Id> = failing.map(|stage| &stage.id).collect();
+    ids.into_iter()
+        .map(|id| {
+            let path = format!("processors::{id}::bypass_fails_readiness");
+            Problem::nowhere(path, "no extension answers for readiness")
+                .instead("add `health_check` to `extensions` and to `service::extensions`")
+        })
+        .collect()
 }

@@ -1,6 +1,7 @@
 //! Processors: `wasm/NAME` is a stage; `batch` sets the batcher of its pipeline, `memory_limiter` guards
 //! its door.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,8 +44,13 @@ pub struct Wasm {
     pub module: Module,
     /// What the plugin's `configure` is given.
     pub config: serde_json::Value,
+    /// JSON pointers to the values of `config` that may be secrets: they came from a variable or the
+    /// command line.
+    pub hidden: Arc<BTreeSet<String>>,
     /// What happens to a batch that the plugin fails on.
     pub on_fault: FaultPolicy,
+    /// Whether `/readyz` says no while items pass the stage unjudged.
+    pub bypass_fails_readiness: bool,
     /// What each instance may use.
     pub limits: Limits,
     /// How much it may hold, over all shards.
@@ -73,14 +79,25 @@ fn read_wasm(section: &Section<'_>, plugins: &Plugins) -> Option<Wasm> {
         ("refuse", FaultPolicy::Refuse),
     ];
     let on_fault = section.choice("on_fault", FaultPolicy::Pass, &policies);
+    let bypass_fails_readiness = section.boolean("bypass_fails_readiness", false);
+    if bypass_fails_readiness && on_fault == FaultPolicy::Drop {
+        section.wrong_key(
+            "bypass_fails_readiness",
+            "nothing passes a stage unjudged with `on_fault: drop`",
+            "remove it, or write `on_fault: pass`",
+        );
+    }
     let config = section.json("config");
+    let hidden = Arc::new(section.hidden("config"));
     let (limits, hold) = read_limits(&section.section("limits"));
     let probation = read_probation(&section.section("probation"));
     let module = module::read(section, plugins)?;
     Some(Wasm {
         module,
         config,
+        hidden,
         on_fault,
+        bypass_fails_readiness,
         limits,
         hold,
         probation,
@@ -97,6 +114,8 @@ fn read_probation(section: &Section<'_>) -> ProbationConfig {
         max_drop_increase: section.float("max_drop_increase", default.max_drop_increase, 0.0..=1.0),
         max_latency_ratio: section.float("max_latency_ratio", default.max_latency_ratio, 1.0..=1e6),
         min_items: section.integer("min_items", default.min_items, 1..=1_000_000_000),
+        // Said of one swap, not of all.
+        expects_drops: false,
     }
 }
 

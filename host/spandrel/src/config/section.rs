@@ -4,6 +4,7 @@
 mod values;
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 use spandrel_otlp::secret::Secret;
 
@@ -267,6 +268,11 @@ impl<'a> Section<'a> {
     pub(crate) fn json(&self, key: &'static str) -> serde_json::Value {
         self.node(key)
             .map_or(serde_json::Value::Null, json::from_node)
+    }
+
+    /// Which values of it may be secrets; see [`json::hidden`].
+    pub(crate) fn hidden(&self, key: &'static str) -> BTreeSet<String> {
+        self.node(key).map(json::hidden).unwrap_or_default()
     }
 }
 

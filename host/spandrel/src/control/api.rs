@@ -3,6 +3,8 @@
 //! Times are RFC 3339 in UTC with milliseconds, durations are milliseconds, digests are hex. A key
 //! that is not there means "none".
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// `GET /v1/pipelines`.
@@ -53,7 +55,7 @@ pub(crate) struct StageLedger {
     pub(crate) held: u64,
     pub(crate) bypassed: u64,
     /// Dropped, by reason.
-    pub(crate) dropped: std::collections::BTreeMap<String, u64>,
+    pub(crate) dropped: BTreeMap<String, u64>,
     /// The same of each generation that is remembered.
     pub(crate) generations: Vec<FiguresView>,
 }
@@ -85,6 +87,9 @@ pub(crate) struct FiguresView {
     pub(crate) dropped: u64,
     pub(crate) calls: u64,
     pub(crate) faults: u64,
+    /// Items that passed it without a judgement, because it failed or held them for too long.
+    #[serde(default)]
+    pub(crate) bypassed: u64,
     /// Mean time of a call, in microseconds.
     pub(crate) call_us: u64,
 }
@@ -111,6 +116,53 @@ pub(crate) struct StageView {
     pub(crate) breakers_open: u64,
     /// Batches that are in quarantine now.
     pub(crate) quarantined: u64,
+    /// What happens to a batch on which the plugin fails: `pass`, `drop`, `refuse`.
+    #[serde(default)]
+    pub(crate) on_fault: String,
+    /// Items pass the running generation without a judgement: some did in the last 30 s, or its plugin is
+    /// not there yet.
+    #[serde(default)]
+    pub(crate) bypassing: bool,
+    /// `/readyz` says no while that is so.
+    #[serde(default)]
+    pub(crate) bypass_fails_readiness: bool,
+    /// Items dropped since the start by all generations, by reason.
+    #[serde(default)]
+    pub(crate) dropped: BTreeMap<String, u64>,
+    /// The running generation is on probation, and what it drops is no evidence.
+    #[serde(default)]
+    pub(crate) expects_drops: bool,
+    /// What probation took back last, until the next change of the stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) undone: Option<UndoneView>,
+    /// Where something else runs than the configuration says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) drift: Vec<DriftView>,
+}
+
+/// A generation that probation took back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UndoneView {
+    /// `rolled back`, or `cancelled` for a canary.
+    pub(crate) event: String,
+    pub(crate) generation: u64,
+    pub(crate) at: String,
+    pub(crate) why: String,
+}
+
+/// One difference between what runs and what the configuration says.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct DriftView {
+    /// `module`, `config` or `limits`.
+    pub(crate) part: String,
+    /// Where in `config`, as a JSON pointer.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) at: String,
+    /// Both without secrets; none where there is nothing at this place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) running: Option<serde_json::Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) configured: Option<serde_json::Value>,
 }
 
 /// One generation.
@@ -126,6 +178,9 @@ pub(crate) struct GenerationView {
     pub(crate) sha256: String,
     /// sha256 of the configuration as JSON.
     pub(crate) config_sha256: String,
+    /// The configuration without secrets.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub(crate) config: serde_json::Value,
     pub(crate) loaded_at: String,
     /// `running`, `probation`, `canary 10%`, `shadow`, `previous`.
     pub(crate) status: String,
@@ -182,6 +237,21 @@ pub(crate) struct SwapRequest {
     /// Give the new generation a copy of the traffic, and export nothing of it.
     #[serde(default)]
     pub(crate) shadow: bool,
+    /// The module and the `config` that the configuration has, whatever runs.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) as_configured: bool,
+    /// The new generation is not on probation. As a key of the query of a promotion, too.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) no_probation: bool,
+    /// What the new generation drops is no evidence on probation. Of a promotion, too.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) expect_drops: bool,
+}
+
+/// What is not said need not be known by who reads it.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks for it")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// The answer to a swap, a rollback, a promotion, a cancellation.
@@ -205,7 +275,17 @@ pub(crate) struct SwapReport {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct ReloadReport {
     pub(crate) changes: Vec<String>,
+    /// Stages that run something else than the configuration says, and were left so.
+    #[serde(default)]
+    pub(crate) left: Vec<LeftView>,
     pub(crate) elapsed_ms: u64,
+}
+
+/// A stage that a reload left different from the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LeftView {
+    pub(crate) stage: String,
+    pub(crate) drift: Vec<DriftView>,
 }
 
 /// `GET /v1/stages/NAME/shadow`.

@@ -11,9 +11,11 @@ use spandrel_pipeline::stage::{Comparison, Mode, Said};
 use super::Views;
 use super::api::{
     DifferenceView, EventView, ExporterLedger, FiguresView, GenerationView, LedgerView,
-    PipelineView, ShadowView, StageLedger, StageView,
+    PipelineView, ShadowView, StageLedger, StageView, UndoneView,
 };
-use super::lineup::{Loaded, Stage};
+use super::drift::drift;
+use super::lineup::{Loaded, Stage, Undone, Watch};
+use super::redact::redacted;
 use crate::quarantine::shelves::Shelves;
 use crate::telemetry::health::rfc3339;
 
@@ -202,7 +204,24 @@ fn stage_view(stage: &Stage) -> StageView {
             .as_ref()
             .map(|previous| generation_view(previous, "previous")),
         candidate,
+        on_fault: stage.wasm.on_fault.label().to_owned(),
+        bypass_fails_readiness: stage.wasm.bypass_fails_readiness,
+        bypassing: stage.is_awaited(),
+        expects_drops: lineup
+            .probation
+            .is_some_and(|probation| probation.watch == Watch::AllButDrops),
+        undone: lineup.undone.as_ref().map(undone_view),
+        drift: drift(stage),
         ..StageView::default()
+    }
+}
+
+fn undone_view(undone: &Undone) -> UndoneView {
+    UndoneView {
+        event: undone.event.to_owned(),
+        generation: undone.number,
+        at: rfc3339(undone.at),
+        why: undone.why.clone(),
     }
 }
 
@@ -223,6 +242,7 @@ fn generation_view(loaded: &Loaded, status: &str) -> GenerationView {
         module: loaded.source.name(),
         sha256: identity.module.to_string(),
         config_sha256: identity.config.to_string(),
+        config: redacted(&loaded.config, &loaded.hidden),
         loaded_at: rfc3339(loaded.loaded_at),
         status: status.to_owned(),
         state: loaded.state.clone(),
@@ -247,6 +267,11 @@ fn add_books(view: &mut StageView, pipeline: &str, books: &Books) {
     view.held_bytes += column.held_bytes;
     view.breakers_open += column.breakers_open;
     view.quarantined += column.quarantined;
+    for (reason, items) in column.dropped() {
+        *view.dropped.entry(reason.to_owned()).or_default() += items;
+    }
+    let running = column.generation(view.running.number);
+    view.bypassing |= running.is_some_and(|running| running.bypass.is_on());
     let generations = [
         Some(&mut view.running),
         view.previous.as_mut(),
@@ -270,6 +295,7 @@ fn joined(one: &FiguresView, other: &FiguresView) -> FiguresView {
         dropped: one.dropped + other.dropped,
         calls,
         faults: one.faults + other.faults,
+        bypassed: one.bypassed + other.bypassed,
         call_us: time.checked_div(calls).unwrap_or(0),
     }
 }
@@ -283,6 +309,7 @@ fn figures_view(books: &GenerationBooks) -> FiguresView {
         dropped: books.dropped,
         calls: books.calls,
         faults: books.faults,
+        bypassed: books.bypass.items(),
         call_us: micros.checked_div(books.calls).unwrap_or(0),
     }
 }

@@ -1,6 +1,7 @@
 //! A candidate is built beside the running generation: loaded, then probed on an instance of its
 //! own. Nothing here touches what runs.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -36,6 +37,8 @@ pub(crate) struct Plan {
     /// Where plugins may come from, and how they are compiled.
     pub(crate) plugins: Arc<Plugins>,
     pub(crate) config: Arc<serde_json::Value>,
+    /// JSON pointers to the values of `config` that may be secrets.
+    pub(crate) hidden: Arc<BTreeSet<String>>,
     pub(crate) limits: Limits,
     pub(crate) metrics: Arc<Metrics>,
     /// What a probe is done with; none while nothing runs.
@@ -162,6 +165,7 @@ impl Plan {
             generation: Made::Plugin(generation),
             source: self.source,
             config: self.config,
+            hidden: self.hidden,
             loaded_at: SystemTime::now(),
             limits,
             state: "none".to_owned(),

@@ -226,8 +226,12 @@ impl Changer {
                 let done = self.rollback(&stage).await;
                 answer(reply, done);
             }
-            Command::Promote { stage, reply } => {
-                let done = self.promote(&stage).await;
+            Command::Promote {
+                stage,
+                watch,
+                reply,
+            } => {
+                let done = self.promote(&stage, watch).await;
                 answer(reply, done);
             }
             Command::Cancel { stage, reply } => {

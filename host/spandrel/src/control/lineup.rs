@@ -1,6 +1,9 @@
 //! What one stage runs, ran before, and tries out.
 
-use std::collections::VecDeque;
+mod watch;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +14,7 @@ use spandrel_plugin::probation::Figures;
 use spandrel_plugin::{Limits, Metrics, SignatureSource};
 use tokio::time::Instant;
 
+pub(crate) use self::watch::{Probation, Undone, Watch};
 use super::awaited::{Awaited, Made};
 use crate::config::id::Id;
 use crate::config::module::Place;
@@ -52,6 +56,8 @@ pub(crate) struct Loaded {
     pub(crate) generation: Made,
     pub(crate) source: ModuleSource,
     pub(crate) config: Arc<serde_json::Value>,
+    /// JSON pointers to the values of `config` that may be secrets.
+    pub(crate) hidden: Arc<BTreeSet<String>>,
     pub(crate) loaded_at: SystemTime,
     /// What each instance may use.
     pub(crate) limits: Limits,
@@ -68,6 +74,7 @@ impl Loaded {
             generation: Made::Awaited(Arc::new(awaited)),
             source,
             config: Arc::new(wasm.config.clone()),
+            hidden: Arc::clone(&wasm.hidden),
             loaded_at: SystemTime::now(),
             limits: wasm.limits.clone(),
             state: "none".to_owned(),
@@ -91,6 +98,7 @@ pub(crate) struct Candidate {
     pub(crate) since: Instant,
     /// What the running generation had done before.
     pub(crate) running_before: Figures,
+    pub(crate) watch: Watch,
 }
 
 /// Who has the stage, who had it, and who may have it.
@@ -103,35 +111,22 @@ pub(crate) struct Lineup {
     pub(crate) candidate: Option<Candidate>,
     /// Of the running generation, while it lasts.
     pub(crate) probation: Option<Probation>,
-}
-
-/// A generation is watched.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Probation {
-    pub(crate) since: Instant,
-    /// What it had done before: as a shadow, for one.
-    pub(crate) before: Figures,
-    /// What the generation that a rollback brings back did in its last minute or so.
-    pub(crate) yardstick: Figures,
-}
-
-impl Probation {
-    pub(crate) fn begin(before: Figures, yardstick: Figures) -> Self {
-        Self {
-            since: Instant::now(),
-            before,
-            yardstick,
-        }
-    }
+    pub(crate) undone: Option<Undone>,
 }
 
 impl Lineup {
     /// The lineup with another generation in the place of the running one, which did `recent` in its
-    /// last minute. `before` is what the new one has done already.
+    /// last minute. `before` is what the new one has done already, `watch` how it is looked after.
     ///
     /// A generation that is on probation itself is no measure for another, and nothing to bring back:
     /// the one before it stays that.
-    pub(crate) fn published(&self, loaded: Loaded, before: Figures, recent: Figures) -> Self {
+    pub(crate) fn published(
+        &self,
+        loaded: Loaded,
+        before: Figures,
+        recent: Figures,
+        watch: Watch,
+    ) -> Self {
         if self.running.generation.is_awaited() {
             // Nothing to be compared with, and nothing to bring back.
             return Self {
@@ -139,6 +134,7 @@ impl Lineup {
                 previous: None,
                 candidate: None,
                 probation: None,
+                undone: None,
             };
         }
         let (previous, yardstick) = match (&self.previous, self.probation) {
@@ -149,7 +145,13 @@ impl Lineup {
             running: loaded,
             previous: Some(previous),
             candidate: None,
-            probation: Some(Probation::begin(before, yardstick)),
+            probation: (watch != Watch::Nothing).then(|| Probation {
+                since: Instant::now(),
+                before,
+                yardstick,
+                watch,
+            }),
+            undone: None,
         }
     }
 
@@ -165,14 +167,22 @@ impl Lineup {
     }
 
     /// The lineup with a generation beside the running one.
-    pub(crate) fn beside(&self, loaded: Loaded, mode: Mode, running_before: Figures) -> Self {
+    pub(crate) fn beside(
+        &self,
+        loaded: Loaded,
+        mode: Mode,
+        running_before: Figures,
+        watch: Watch,
+    ) -> Self {
         Self {
             candidate: Some(Candidate {
                 loaded,
                 mode,
                 since: Instant::now(),
                 running_before,
+                watch,
             }),
+            undone: None,
             ..self.clone()
         }
     }
@@ -193,6 +203,8 @@ pub(crate) struct Stage {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lineup: Lineup,
     pub(crate) last_number: u64,
+    /// The module that the configuration names, as it was read last; none before that.
+    pub(crate) configured: Option<Digest>,
     /// What the generation with this number had done, oldest first.
     readings: VecDeque<(u64, Figures)>,
     /// Module and configuration of what failed, oldest first.
@@ -203,16 +215,19 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn new(id: Id, wasm: Arc<Wasm>, metrics: Arc<Metrics>, running: Loaded) -> Self {
+        let digest = running.generation.identity().module;
         Self {
             id,
             wasm,
             metrics,
             last_number: running.number(),
+            configured: (!running.generation.is_awaited()).then_some(digest),
             lineup: Lineup {
                 running,
                 previous: None,
                 candidate: None,
                 probation: None,
+                undone: None,
             },
             readings: VecDeque::new(),
             failed: VecDeque::new(),
@@ -267,6 +282,22 @@ impl Stage {
         }
     }
 
+    /// The module of this digest was read just now; remembers it, if it is the one that the
+    /// configuration names.
+    pub(crate) fn note_read(&mut self, source: &ModuleSource, module: Digest) {
+        let configured = &self.wasm.module;
+        let is_it = match source {
+            ModuleSource::Upload { .. } => false,
+            ModuleSource::Place(Place::File { path, .. }) => configured
+                .file()
+                .is_some_and(|file| absolute(file) == absolute(path)),
+            ModuleSource::Place(place) => *place == configured.place,
+        };
+        if is_it {
+            self.configured = Some(module);
+        }
+    }
+
     /// Whether its plugin is still to come.
     pub(crate) fn is_awaited(&self) -> bool {
         self.lineup.running.generation.is_awaited()
@@ -303,4 +334,9 @@ impl Stage {
             ..StageSpec::new(self.id.to_string(), generation)
         }
     }
+}
+
+/// A path as everybody would write it who names the same file, links apart.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }

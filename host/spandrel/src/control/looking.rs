@@ -9,7 +9,7 @@ use tracing::error;
 
 use super::By;
 use super::changer::Changer;
-use super::lineup::READ_EVERY;
+use super::lineup::{READ_EVERY, Watch};
 use super::publish::Said;
 use crate::app::live::Live;
 use crate::config::id::Id;
@@ -56,7 +56,10 @@ impl Changer {
                     let done = self.live.roll_back(&id, By::Probation, &why).await;
                     done.map(drop)
                 }
-                Some(Due::Promote) => self.live.promote(&id, By::Probation).await.map(drop),
+                Some(Due::Promote) => {
+                    let done = self.live.promote(&id, By::Probation, Watch::Nothing).await;
+                    done.map(drop)
+                }
                 Some(Due::Cancel(why)) => {
                     let done = self.live.cancel(&id, By::Probation, &why).await;
                     done.map(drop)
@@ -109,12 +112,12 @@ impl Live {
     fn due(&self, id: &Id) -> Option<Due> {
         let stage = self.stages.get(id)?;
         let lineup = &stage.lineup;
-        let config = &stage.wasm.probation;
         let of = |number| self.figures(id, number);
         if let Some(probation) = lineup.probation {
             let new = of(lineup.running.number()).since(probation.before);
             let old = lineup.previous.as_ref().map(|_| probation.yardstick);
-            match judge(config, probation.since.elapsed(), &new, old.as_ref()) {
+            let config = probation.watch.config(&stage.wasm);
+            match judge(&config, probation.since.elapsed(), &new, old.as_ref()) {
                 Standing::Watching => {}
                 Standing::Failed(why) if lineup.previous.is_some() => {
                     return Some(Due::RollBack(why));
@@ -130,7 +133,8 @@ impl Live {
         }
         let new = of(candidate.loaded.number());
         let old = of(lineup.running.number()).since(candidate.running_before);
-        match judge(config, candidate.since.elapsed(), &new, Some(&old)) {
+        let config = candidate.watch.config(&stage.wasm);
+        match judge(&config, candidate.since.elapsed(), &new, Some(&old)) {
             Standing::Watching => None,
             Standing::Passed => Some(Due::Promote),
             Standing::Failed(why) => Some(Due::Cancel(why)),

@@ -4,12 +4,12 @@ use spandrel_pipeline::pipeline::StagesChanged;
 use spandrel_pipeline::stage::Carried;
 use spandrel_plugin::probation::Figures;
 use tokio::time::Instant;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::api::{EventView, SwapReport};
 use super::board::mode_label;
 use super::build::Evidence;
-use super::lineup::{Lineup, Loaded};
+use super::lineup::{Lineup, Loaded, Undone, Watch};
 use super::{By, Refusal};
 use crate::app::live::Live;
 use crate::app::{micros, millis};
@@ -142,6 +142,8 @@ impl Live {
                     previous: (by == By::Admin).then(|| from.clone()),
                     candidate: None,
                     probation: None,
+                    undone: (by == By::Probation)
+                        .then(|| Undone::now("rolled back", from.number(), why)),
                 },
             )
             .await?;
@@ -150,13 +152,20 @@ impl Live {
         {
             stage.remember_failed(from.generation.digest());
         }
-        let what = format!("from generation {}: {why}; ", from.number());
+        let to = self.lineup(id)?.running.number();
+        let what = format!("to generation {to} from {}: {why}; ", from.number());
         self.say_taken_over(id, "rolled back", by, &what, (started, &changed));
         Ok(self.report(id, "rolled back", &from, &changed, started))
     }
 
-    /// Publishes the candidate beside the running generation.
-    pub(super) async fn promote(&mut self, id: &Id, by: By) -> Result<SwapReport, Refusal> {
+    /// Publishes the candidate beside the running generation. What was said of it when it began holds,
+    /// unless `watch` says otherwise.
+    pub(super) async fn promote(
+        &mut self,
+        id: &Id,
+        by: By,
+        watch: Watch,
+    ) -> Result<SwapReport, Refusal> {
         let started = Instant::now();
         let lineup = self.lineup(id)?;
         let Some(candidate) = lineup.candidate.clone() else {
@@ -165,11 +174,19 @@ impl Live {
         let from = lineup.running.clone();
         let before = self.figures(id, candidate.loaded.number());
         let recent = self.recent(id);
-        let mut next = lineup.published(candidate.loaded, before, recent);
-        // A canary that has passed is promoted because of that.
-        next.probation = next.probation.filter(|_| by == By::Admin);
+        let watch = match (by, watch) {
+            // A canary that has passed is promoted because of that.
+            (By::Probation, _) => Watch::Nothing,
+            (_, Watch::All) => candidate.watch,
+            (_, watch) => watch,
+        };
+        let next = lineup.published(candidate.loaded, before, recent, watch);
         let changed = self.publish(id, next).await?;
-        let what = format!("was {}; ", mode_label(candidate.mode));
+        let how = match by {
+            By::Probation => "",
+            _ => watched(watch),
+        };
+        let what = format!("was {}; {how}", mode_label(candidate.mode));
         self.say_taken_over(id, "promoted", by, &what, (started, &changed));
         Ok(self.report(id, "promoted", &from, &changed, started))
     }
@@ -187,6 +204,8 @@ impl Live {
             return Err(no_candidate(id));
         };
         let running = lineup.running.clone();
+        let number = candidate.loaded.number();
+        lineup.undone = (by == By::Probation).then(|| Undone::now("cancelled", number, why));
         let changed = self.publish(id, lineup).await?;
         if by == By::Probation
             && let Some(stage) = self.stages.get_mut(id)
@@ -280,6 +299,7 @@ impl Live {
             took,
         } = said;
         let manifest = loaded.generation.manifest();
+        let identity = loaded.generation.identity();
         let message = match event {
             "canary" => "canary begun",
             "shadow" => "shadow begun",
@@ -289,17 +309,30 @@ impl Live {
             "passed" => "plugin passed its probation",
             _ => "plugin swapped",
         };
-        info!(
-            stage = %id,
-            generation = loaded.number(),
-            plugin = %manifest.name,
-            version = %manifest.version,
-            by = by.label(),
-            detail = %detail,
-            elapsed_ms = took.map(|(started, _)| millis(started)),
-            pause_us = took.map(|(_, changed)| micros(changed.pause)),
-            "{message}"
-        );
+        let elapsed_ms = took.map(|(started, _)| millis(started));
+        let pause_us = took.map(|(_, changed)| micros(changed.pause));
+        macro_rules! log {
+            ($level:ident) => {
+                $level!(
+                    stage = %id,
+                    generation = loaded.number(),
+                    plugin = %manifest.name,
+                    version = %manifest.version,
+                    sha256 = %identity.module,
+                    config_sha256 = %identity.config,
+                    by = by.label(),
+                    detail = %detail,
+                    elapsed_ms,
+                    pause_us,
+                    "{message}"
+                )
+            };
+        }
+        // What was taken back by itself is somebody's intent that did not come true.
+        match (by, event) {
+            (By::Probation, "rolled back" | "cancelled") => log!(warn),
+            _ => log!(info),
+        }
         self.board.count(id.as_str(), event);
         if let Some((started, changed)) = took {
             self.board.count_duration(
@@ -315,10 +348,19 @@ impl Live {
             event: event.to_owned(),
             by: by.label().to_owned(),
             detail,
-            elapsed_ms: took.map(|(started, _)| millis(started)),
-            pause_us: took.map(|(_, changed)| micros(changed.pause)),
+            elapsed_ms,
+            pause_us,
             ..EventView::default()
         });
+    }
+}
+
+/// How a generation is watched, where that is not as usual; for the detail of an event.
+pub(super) fn watched(watch: Watch) -> &'static str {
+    match watch {
+        Watch::All => "",
+        Watch::AllButDrops => "on probation but for its drops; ",
+        Watch::Nothing => "not on probation; ",
     }
 }
 

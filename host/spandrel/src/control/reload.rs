@@ -2,6 +2,7 @@
 //! did is built beside it, and published when all of it is there.
 
 mod difference;
+mod left;
 mod parts;
 mod turn;
 
@@ -19,7 +20,7 @@ use tracing::warn;
 use self::difference::{Difference, keep_journals};
 use super::api::ReloadReport;
 use super::build::{BuildError, Built, Evidence, Plan};
-use super::lineup::{Lineup, ModuleSource, Stage};
+use super::lineup::{Lineup, ModuleSource, Stage, Watch};
 use super::swap::failed_before;
 use super::{By, Refusal, in_one_line};
 use crate::app::live::Live;
@@ -161,6 +162,7 @@ impl Live {
         }
         Ok(ReloadReport {
             changes,
+            left: Vec::new(),
             elapsed_ms: millis(started),
         })
     }
@@ -201,6 +203,7 @@ impl Live {
             match self.stages.get_mut(&id) {
                 Some(stage) => {
                     let before = std::mem::replace(&mut stage.wasm, wasm);
+                    stage.configured = Some(loaded.generation.identity().module);
                     let running = &stage.lineup.running;
                     let is_same = running.generation.digest() == loaded.generation.digest()
                         && running.limits == loaded.limits;
@@ -209,7 +212,7 @@ impl Live {
                     } else {
                         let recent = recent.get(&id).copied().unwrap_or_default();
                         let none = Figures::default();
-                        stage.lineup = stage.lineup.published(loaded, none, recent);
+                        stage.lineup = stage.lineup.published(loaded, none, recent, Watch::All);
                     }
                     let rules = &stage.wasm.module;
                     let allows = |module| rules.still_allows(&before.module, module);
@@ -256,6 +259,7 @@ impl Reloading {
                     trusted_comment: of.wasm.module.trusted_comment.clone(),
                     plugins: Arc::clone(&plugins),
                     config: Arc::new(of.wasm.config.clone()),
+                    hidden: Arc::clone(&of.wasm.hidden),
                     limits: of.wasm.limits.clone(),
                     metrics: Arc::clone(&of.metrics),
                     evidence: Some(std::mem::take(&mut of.evidence)),

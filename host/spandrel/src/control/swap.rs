@@ -1,23 +1,26 @@
 //! Swaps on command: another generation of a stage, or the one before it again.
 
+mod request;
+
 use std::sync::Arc;
 
-use spandrel_pipeline::stage::{Mode, Share};
-use spandrel_plugin::artifact::Digest;
+use spandrel_pipeline::stage::Mode;
+use spandrel_plugin::SignatureSource;
 use spandrel_plugin::probation::Figures;
-use spandrel_plugin::{LoadError, SignatureSource};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::warn;
 
+pub(super) use self::request::failed_before;
+use self::request::{mode, one_of_all, parse_digest, refusal};
 use super::api::{EventView, SwapReport, SwapRequest};
 use super::board::mode_label;
 use super::build::{BuildError, Built, Plan};
 use super::changer::{Again, Asked, Building, Changer, answer};
-use super::lineup::ModuleSource;
+use super::lineup::{ModuleSource, Watch};
 use super::looking::AGAIN;
-use super::publish::{Said, state_label};
-use super::{By, Refusal, in_one_line};
+use super::publish::{Said, state_label, watched};
+use super::{By, Refusal};
 use crate::app::plugins::log_loaded;
 use crate::app::{micros, millis};
 use crate::config::id::Id;
@@ -94,12 +97,7 @@ impl Changer {
             (None, None) if request.config.is_some() => stage.lineup.running.source.clone(),
             (None, None) => ModuleSource::Place(stage.wasm.module.place.clone()),
         };
-        let config = match (&request.config, by) {
-            (Some(config), _) => Arc::new(config.clone()),
-            // The file is the configuration's, and so is what goes with it.
-            (None, By::File | By::Source) => Arc::new(stage.wasm.config.clone()),
-            (None, _) => Arc::clone(&stage.lineup.running.config),
-        };
+        let (config, hidden) = request::config(stage, request, by);
         // With another configuration only, the file must be what runs, whatever the request says: it
         // may have changed, have failed, or have no signature.
         let is_same = upload_is_none && request.module.is_none() && request.config.is_some();
@@ -116,6 +114,7 @@ impl Changer {
             trusted_comment: stage.wasm.module.trusted_comment.clone(),
             plugins: Arc::clone(&live.config.service.plugins),
             config,
+            hidden,
             limits: stage.wasm.limits.clone(),
             metrics: Arc::clone(&stage.metrics),
             evidence: Some(evidence),
@@ -137,6 +136,10 @@ impl Changer {
         let done = match built {
             Ok(built) => {
                 log_loaded(&stage, &built.loaded, started);
+                if let Some(stage) = self.live.stages.get_mut(&stage) {
+                    let module = built.loaded.generation.identity().module;
+                    stage.note_read(&built.loaded.source, module);
+                }
                 self.publish_built(&stage, &request, by, started, built)
                     .await
             }
@@ -220,6 +223,7 @@ impl Changer {
             return Ok(report);
         }
         let mode = mode(request)?;
+        let watch = Watch::of(request);
         let (event, outcome) = match mode {
             None => ("published", "published".to_owned()),
             Some(mode @ Mode::Canary(_)) => ("canary", mode_label(mode)),
@@ -231,15 +235,17 @@ impl Changer {
             None => {
                 let recent = stage.recent(figures);
                 let none = Figures::default();
-                stage.lineup.published(loaded.clone(), none, recent)
+                let loaded = loaded.clone();
+                stage.lineup.published(loaded, none, recent, watch)
             }
-            Some(mode) => stage.lineup.beside(loaded.clone(), mode, figures),
+            Some(mode) => stage.lineup.beside(loaded.clone(), mode, figures, watch),
         };
         let changed = self.live.publish(id, lineup).await?;
         let took = (started, &changed);
         if mode.is_none() {
             report.state = state_label(id, &changed);
-            self.live.say_taken_over(id, event, by, "", took);
+            self.live
+                .say_taken_over(id, event, by, watched(watch), took);
         } else {
             let said = Said {
                 event,
@@ -263,9 +269,13 @@ impl Changer {
     }
 
     /// Publishes the candidate of a stage.
-    pub(super) async fn promote(&mut self, name: &str) -> Result<SwapReport, Refusal> {
+    pub(super) async fn promote(
+        &mut self,
+        name: &str,
+        watch: Watch,
+    ) -> Result<SwapReport, Refusal> {
         let id = self.find(name)?;
-        let report = self.live.promote(&id, By::Admin).await;
+        let report = self.live.promote(&id, By::Admin, watch).await;
         self.look_soon();
         report
     }
@@ -286,101 +296,5 @@ fn refuse(stage: &str, by: By, reply: Option<Reply>, refusal: Refusal) {
     );
     if let Some(reply) = reply {
         answer(reply, Err(refusal));
-    }
-}
-
-/// What is told of a candidate that could not be built.
-fn refusal(error: &BuildError, request: &SwapRequest) -> Refusal {
-    let what = in_one_line(error);
-    match error {
-        BuildError::Load(LoadError::CompilerBusy { .. } | LoadError::CompileTimeout { .. }) => {
-            Refusal::Conflict(what)
-        }
-        BuildError::Load(LoadError::Digest { module, .. })
-            if request.sha256.is_none() && request.config.is_some() =>
-        {
-            Refusal::Bad(format!(
-                "`{module}` is not what runs any more: name it, to run it with this config"
-            ))
-        }
-        _ => Refusal::Bad(what),
-    }
-}
-
-pub(super) fn failed_before(id: &Id) -> Refusal {
-    Refusal::Bad(format!(
-        "this module with this config failed before in stage `{id}`; it is not loaded again by \
-         itself: change it, or swap it in by hand"
-    ))
-}
-
-/// What the new generation is to get, if it is not to take over.
-fn mode(request: &SwapRequest) -> Result<Option<Mode>, Refusal> {
-    match (request.canary, request.shadow) {
-        (None, false) => Ok(None),
-        (None, true) => Ok(Some(Mode::Shadow)),
-        (Some(_), true) => Err(Refusal::Bad(
-            "a candidate is a canary or a shadow, not both".to_owned(),
-        )),
-        (Some(percent), false) => match Share::from_percent(percent) {
-            Some(share) => Ok(Some(Mode::Canary(share))),
-            None => Err(Refusal::Bad(format!(
-                "{percent} is no share of traces: write a percentage above 0, up to 100"
-            ))),
-        },
-    }
-}
-
-/// The digest that all of these ask for. A request may ask for more than the configuration does, not
-/// for something else.
-fn one_of_all(asked: [Option<Digest>; 3]) -> Result<Option<Digest>, Refusal> {
-    let mut asked = asked.into_iter().flatten();
-    let first = asked.next();
-    match asked.find(|digest| Some(*digest) != first) {
-        None => Ok(first),
-        Some(other) => Err(Refusal::Bad(format!(
-            "sha256 {other} is asked for, and this stage is bound to another one: that of what runs, \
-             where only its config is to change, and of `module.sha256` in the configuration"
-        ))),
-    }
-}
-
-fn parse_digest(text: &str) -> Result<Digest, Refusal> {
-    let mut digest = [0; 32];
-    hex::decode_to_slice(text.trim(), &mut digest)
-        .map(|()| Digest(digest))
-        .map_err(|_| {
-            Refusal::Bad("`sha256` must be the 64 hex digits that sha256sum prints".to_owned())
-        })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Whoever names a digest is heard, and nobody is overruled: neither what runs, nor the
-    /// configuration's pin.
-    #[test]
-    fn every_digest_that_is_asked_for_must_be_the_one() {
-        let [one, other] = [1, 2].map(|byte| Some(Digest([byte; 32])));
-        for asked in [
-            [one, None, None],
-            [None, one, None],
-            [None, None, one],
-            [one, one, one],
-            [None, one, one],
-        ] {
-            assert_eq!(one_of_all(asked).ok().flatten(), one, "{asked:?}");
-        }
-        assert_eq!(one_of_all([None; 3]).ok(), Some(None));
-        for asked in [
-            [one, other, None],
-            [None, one, other],
-            [one, None, other],
-            [one, one, other],
-            [one, other, one],
-        ] {
-            assert!(one_of_all(asked).is_err(), "{asked:?}");
-        }
     }
 }

@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use crate::web::Answer;
+use crate::control::api::StageView;
+use crate::web::{Answer, Asked};
 
 /// Alive from its making; ready only between [`Health::ready`] and [`Health::stopping`].
 #[derive(Debug, Default)]
@@ -30,20 +31,69 @@ impl Health {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The answer to a probe; `status_path` is where the Collector's own answer is.
-    pub(crate) fn answer(&self, path: &str, status_path: &str) -> Answer {
+    /// The answer to a probe; `status_path` is where the Collector's own answer is. `stages` says what
+    /// becomes of what passes the stages, which only readiness asks for: a stage that lets items past
+    /// is no reason to start the process anew, which probes of the Collector's path commonly do.
+    pub(crate) fn answer(
+        &self,
+        asked: Asked<'_>,
+        status_path: &str,
+        stages: impl FnOnce() -> Vec<StageView>,
+    ) -> Answer {
         let since = *self.lock();
         let code = if since.is_some() { 200 } else { 503 };
-        if path == status_path {
+        if asked.path == status_path {
             return Answer::json(code, status(since));
         }
-        match path {
+        match asked.path {
             "/livez" => Answer::text(200, "ok\n"),
-            "/readyz" if since.is_some() => Answer::text(200, "ok\n"),
-            "/readyz" => Answer::text(503, "not ready\n"),
+            "/readyz" => readiness(since.is_some(), asked.has("verbose"), &stages()),
             _ => Answer::not_found(),
         }
     }
+}
+
+/// What `/readyz` answers, and why with `?verbose`: in the form of Kubernetes' own components.
+fn readiness(runs: bool, is_verbose: bool, stages: &[StageView]) -> Answer {
+    let fails = |stage: &&StageView| stage.bypassing && stage.bypass_fails_readiness;
+    let failing = stages.iter().find(fails);
+    let is_ready = runs && failing.is_none();
+    let code = if is_ready { 200 } else { 503 };
+    if !is_verbose {
+        return Answer::text(
+            code,
+            match failing {
+                _ if !runs => "not ready\n".to_owned(),
+                None => "ok\n".to_owned(),
+                Some(stage) => format!("not ready: items pass stage {} unjudged\n", stage.stage),
+            },
+        );
+    }
+    let mut text = match runs {
+        true => "[+]pipelines ok\n".to_owned(),
+        false => "[-]pipelines starting or stopping\n".to_owned(),
+    };
+    for stage in stages {
+        let mark = match (stage.bypassing, fails(&stage)) {
+            (false, _) => "[+]",
+            (true, false) => "[!]",
+            (true, true) => "[-]",
+        };
+        text.push_str(&format!("{mark}stage {} ", stage.stage));
+        text.push_str(&match (stage.bypassing, stage.running.figures.bypassed) {
+            (false, 0) => "ok\n".to_owned(),
+            (false, items) => format!("ok, {items} items passed it unjudged before\n"),
+            (true, items) => format!(
+                "bypassed: {items} items passed it unjudged (on_fault: {})\n",
+                stage.on_fault
+            ),
+        });
+    }
+    text.push_str(match is_ready {
+        true => "readyz check passed\n",
+        false => "readyz check failed\n",
+    });
+    Answer::text(code, text)
 }
 
 /// What the Collector's `health_check` extension answers.
@@ -108,7 +158,10 @@ mod tests {
     #[test]
     fn ready_only_while_running() {
         let health = Health::default();
-        let code = |path| health.answer(path, "/").code;
+        let code = |path| {
+            let asked = Asked { path, query: None };
+            health.answer(asked, "/", Vec::new).code
+        };
         assert_eq!(
             (code("/"), code("/livez"), code("/readyz")),
             (503, 200, 503)
@@ -124,6 +177,49 @@ mod tests {
             (503, 200, 503)
         );
         assert_eq!(code("/other"), 404);
+    }
+
+    /// A stage that lets items past is told of, and says no where the configuration asks for that; the
+    /// Collector's own answer and liveness do not follow it.
+    #[test]
+    fn a_bypassed_stage_is_told_of() {
+        let health = Health::default();
+        health.ready();
+        let mut stage = StageView {
+            stage: "wasm/redact".to_owned(),
+            on_fault: "pass".to_owned(),
+            bypassing: true,
+            ..StageView::default()
+        };
+        stage.running.figures.bypassed = 554;
+        let ask = |stage: &StageView, path, query| {
+            let asked = Asked { path, query };
+            health.answer(asked, "/", || vec![stage.clone()])
+        };
+        let verbose = ask(&stage, "/readyz", Some("verbose"));
+        assert_eq!(
+            (verbose.code, verbose.body()),
+            (
+                200,
+                "[+]pipelines ok\n\
+                 [!]stage wasm/redact bypassed: 554 items passed it unjudged (on_fault: pass)\n\
+                 readyz check passed\n"
+            )
+        );
+        assert_eq!(ask(&stage, "/readyz", None).code, 200);
+        stage.bypass_fails_readiness = true;
+        let refused = ask(&stage, "/readyz", None);
+        assert_eq!(
+            (refused.code, refused.body()),
+            (503, "not ready: items pass stage wasm/redact unjudged\n")
+        );
+        let verbose = ask(&stage, "/readyz", Some("a=b&verbose=1"));
+        assert!(verbose.code == 503 && verbose.body().contains("[-]stage wasm/redact"));
+        for path in ["/", "/livez"] {
+            assert_eq!(ask(&stage, path, None).code, 200, "{path}");
+        }
+        stage.bypassing = false;
+        assert_eq!(ask(&stage, "/readyz", None).code, 200);
     }
 
     /// Dates are right across leap days and centuries.

@@ -3,6 +3,7 @@
 //! The Collector's names where the thing is the same, `spandrel_` for the rest. Nothing is counted
 //! twice: what can be read from a ledger has no counter of its own.
 
+mod help;
 mod journals;
 pub(crate) mod process;
 mod swaps;

@@ -130,13 +130,14 @@ impl Fake {
                     ("published", stage, reply)
                 }
                 Command::Rollback { stage, reply } => ("rolled back", stage, reply),
-                Command::Promote { stage, reply } => ("promoted", stage, reply),
+                Command::Promote { stage, reply, .. } => ("promoted", stage, reply),
                 Command::Cancel { stage, reply } => ("cancelled", stage, reply),
                 Command::Reload { by, reply } => {
                     note((format!("reload by {}", by.label()), None, None));
                     let changes = vec!["stage wasm/tag: another config".to_owned()];
                     let report = ReloadReport {
                         changes,
+                        left: Vec::new(),
                         elapsed_ms: 1,
                     };
                     // Nobody may wait for it any more.

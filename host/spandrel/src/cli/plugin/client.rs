@@ -264,7 +264,12 @@ fn query(request: &SwapRequest) -> String {
     if let Some(share) = request.canary {
         query.append_pair("canary", &share.to_string());
     }
-    for (key, is_set) in [("dry_run", request.dry_run), ("shadow", request.shadow)] {
+    for (key, is_set) in [
+        ("dry_run", request.dry_run),
+        ("shadow", request.shadow),
+        ("no_probation", request.no_probation),
+        ("expect_drops", request.expect_drops),
+    ] {
         if is_set {
             query.append_pair(key, "true");
         }

@@ -37,7 +37,7 @@ impl Paint {
                 self.with("32", word)
             }
             "probation" | "canary" | "shadow" => self.with("33", word),
-            "refused" | "rolled" | "faults:" => self.with("31", word),
+            "bypassed" | "refused" | "rolled" | "faults:" => self.with("31", word),
             "previous" => self.dim(word),
             _ => word.to_owned(),
         }

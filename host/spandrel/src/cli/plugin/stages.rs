@@ -1,5 +1,6 @@
 //! Stages, their generations and what became of a change, for people.
 
+use super::notes;
 use super::paint::Paint;
 use super::table::{Column, digest, micros, millis, number, table};
 use crate::control::api::{GenerationView, PipelineView, ReloadReport, StageView, SwapReport};
@@ -52,7 +53,10 @@ fn row(stage: &StageView, generation: &GenerationView, name: &str) -> Vec<String
     vec![
         name.to_owned(),
         generation.number.to_string(),
-        generation.status.clone(),
+        match stage.bypassing && generation.status == "running" {
+            true => "bypassed".to_owned(),
+            false => generation.status.clone(),
+        },
         plugin(generation),
         digest(&generation.sha256),
         number(figures.input),
@@ -61,7 +65,7 @@ fn row(stage: &StageView, generation: &GenerationView, name: &str) -> Vec<String
         of_stage(number(stage.held)),
         number(figures.faults),
         of_stage(stage.pipelines.join(", ")),
-        of_stage(note(stage)),
+        of_stage(notes::of(stage).join(", ")),
     ]
 }
 
@@ -72,35 +76,12 @@ fn plugin(generation: &GenerationView) -> String {
     format!("{plugin} {version}").trim().to_owned()
 }
 
-/// What somebody should know of a stage at a glance.
-fn note(stage: &StageView) -> String {
-    let mut notes = Vec::new();
-    if let Some(swap) = &stage.swap {
-        notes.push(format!("swap: {swap}"));
-    }
-    for (count, one, more) in [
-        (stage.breakers_open, "breaker open", "breakers open"),
-        (
-            stage.quarantined,
-            "batch in quarantine",
-            "batches in quarantine",
-        ),
-    ] {
-        match count {
-            0 => {}
-            1 => notes.push(format!("1 {one}")),
-            count => notes.push(format!("{} {more}", number(count))),
-        }
-    }
-    notes.join(", ")
-}
-
 /// `show`.
 pub(super) fn details(stage: &StageView, paint: Paint) -> String {
     let mut text = format!("{}\n", paint.bold(&stage.stage));
     let mut field = |name: &str, value: &str| {
         if !value.is_empty() {
-            text.push_str(&format!("  {name:<12}{value}\n"));
+            text.push_str(&format!("  {name:<15}{value}\n"));
         }
     };
     field("pipelines", &stage.pipelines.join(", "));
@@ -112,7 +93,16 @@ pub(super) fn details(stage: &StageView, paint: Paint) -> String {
         );
         field("held", &held);
     }
-    field("note", &note(stage));
+    for (reason, items) in &stage.dropped {
+        field("dropped", &format!("{} {reason}", number(*items)));
+    }
+    field("on_fault", &stage.on_fault);
+    for note in notes::of(stage) {
+        field("note", &note);
+    }
+    for difference in &stage.drift {
+        field("drift", &notes::difference(difference));
+    }
     let generations = [
         &stage.candidate,
         &Some(stage.running.clone()),
@@ -143,18 +133,27 @@ fn generation_details(generation: &GenerationView, paint: Paint) -> String {
         micros(figures.call_us),
         number(figures.faults)
     );
+    let config = match &generation.config {
+        serde_json::Value::Null => String::new(),
+        config => config.to_string(),
+    };
+    let calls = match figures.bypassed {
+        0 => calls,
+        items => format!("{calls}, {} items passed unjudged", number(items)),
+    };
     for (name, value) in [
         ("plugin", &plugin(generation)),
         ("module", &generation.module),
         ("sha256", &generation.sha256),
-        ("config", &generation.config_sha256),
+        ("config", &config),
+        ("config_sha256", &generation.config_sha256),
         ("loaded", &generation.loaded_at),
         ("state", &generation.state),
         ("items", &counts),
         ("calls", &calls),
     ] {
         if !value.is_empty() {
-            text.push_str(&format!("  {name:<12}{value}\n"));
+            text.push_str(&format!("  {name:<15}{value}\n"));
         }
     }
     text
@@ -177,6 +176,9 @@ pub(super) fn report(report: &SwapReport, paint: Paint) -> String {
             "{stage}: generation {} runs beside generation {}: {outcome}\n",
             report.generation, report.previous
         ),
+        "rolled back" => {
+            format!("{stage}: {outcome} to generation {}\n", report.generation)
+        }
         "would publish" => format!("{stage}: {outcome} generation {}\n", report.generation),
         _ => format!("{stage}: generation {} {outcome}\n", report.generation),
     };
@@ -207,10 +209,30 @@ pub(super) fn report(report: &SwapReport, paint: Paint) -> String {
     text
 }
 
-/// What a reload changed.
+/// `ls --drops`: a row for each reason.
+pub(super) fn drops(stages: &[StageView], paint: Paint) -> String {
+    let columns = [
+        Column::Left("STAGE"),
+        Column::Left("REASON"),
+        Column::Right("DROPPED"),
+    ];
+    let rows: Vec<Vec<String>> = stages
+        .iter()
+        .flat_map(|stage| {
+            let reasons = stage.dropped.iter();
+            reasons.map(|(reason, items)| vec![stage.stage.clone(), reason.clone(), number(*items)])
+        })
+        .collect();
+    match rows.as_slice() {
+        [] => "nothing was dropped\n".to_owned(),
+        rows => table(&columns, rows, paint),
+    }
+}
+
+/// What a reload changed, and what it left different.
 pub(super) fn reloaded(report: &ReloadReport) -> String {
     let took = millis(report.elapsed_ms);
-    if report.changes.is_empty() {
+    if report.changes.is_empty() && report.left.is_empty() {
         return format!("nothing has changed, took {took}\n");
     }
     let mut text: String = report
@@ -218,6 +240,21 @@ pub(super) fn reloaded(report: &ReloadReport) -> String {
         .iter()
         .map(|change| format!("{change}\n"))
         .collect();
+    if report.changes.is_empty() {
+        text.push_str("the configuration has not changed\n");
+    }
+    for left in &report.left {
+        let stage = &left.stage;
+        text.push_str(&format!(
+            "stage {stage} runs something else, left as it is\n"
+        ));
+        for difference in &left.drift {
+            text.push_str(&format!("  {}\n", notes::difference(difference)));
+        }
+        text.push_str(&format!(
+            "  to take over what is configured: spandrel plugin swap {stage} --as-configured\n"
+        ));
+    }
     text.push_str(&format!("took {took}\n"));
     text
 }

@@ -77,12 +77,14 @@ impl Changer {
             Err(refusal) => Err(refusal),
         };
         match done {
-            Ok(report) => {
+            Ok(mut report) => {
+                report.left = self.live.left_different().await;
                 self.look_soon();
                 self.awaited.clear();
                 self.watch_files();
                 info!(
                     changes = report.changes.len(),
+                    left_different = report.left.len(),
                     elapsed_ms = report.elapsed_ms,
                     "configuration reloaded"
                 );

@@ -11,6 +11,8 @@ pub(super) fn render(text: &mut Text, board: &Board, books: &[(&PipelineSource, 
     for stage in board.stages() {
         let labels = [("stage", stage.stage.as_str())];
         text.gauge("spandrel_stage_generation", &labels, stage.running.number);
+        let bypassing = u8::from(stage.bypassing);
+        text.gauge("spandrel_stage_bypassing", &labels, bypassing);
         if let Some(candidate) = &stage.candidate {
             let labels = [labels[0], ("mode", candidate.status.as_str())];
             text.gauge("spandrel_stage_candidate", &labels, candidate.number);
@@ -32,9 +34,12 @@ pub(super) fn render(text: &mut Text, board: &Board, books: &[(&PipelineSource, 
     }
     for (stage, durations) in board.durations() {
         let labels = [("stage", stage.as_str())];
-        let name = |what| format!("spandrel_stage_swap_duration_seconds_{what}");
-        text.counter(&name("sum"), &labels, durations.seconds);
-        text.counter(&name("count"), &labels, durations.swaps);
+        text.summary(
+            "spandrel_stage_swap_duration_seconds",
+            &labels,
+            durations.seconds,
+            durations.swaps,
+        );
         text.gauge(
             "spandrel_stage_swap_longest_pause_seconds",
             &labels,
@@ -54,6 +59,8 @@ pub(super) fn render(text: &mut Text, board: &Board, books: &[(&PipelineSource, 
                 text.counter(&name("in_items"), &labels, generation.input);
                 text.counter(&name("out_items"), &labels, generation.output);
                 text.counter(&name("dropped_items"), &labels, generation.dropped);
+                let bypassed = generation.bypass.items();
+                text.counter(&name("bypassed_items"), &labels, bypassed);
                 text.counter(&name("calls"), &labels, generation.calls);
                 text.counter(&name("faults"), &labels, generation.faults);
                 text.counter(

@@ -1,7 +1,10 @@
-//! Prometheus' text format, version 0.0.4: all samples of a metric stand together under its type.
+//! Prometheus' text format, version 0.0.4: all samples of a metric stand together, under its help
+//! and its type.
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
+
+use super::help::help;
 
 #[derive(Debug, Default)]
 pub(super) struct Text {
@@ -23,10 +26,34 @@ impl Text {
         self.sample("gauge", name, labels, &value);
     }
 
+    /// Values that were observed: their sum, and how many they are.
+    pub(super) fn summary(
+        &mut self,
+        name: &str,
+        labels: &[(&str, &str)],
+        sum: impl Display,
+        count: u64,
+    ) {
+        self.part("summary", name, "_sum", labels, &sum);
+        self.part("summary", name, "_count", labels, &count);
+    }
+
     fn sample(
         &mut self,
         kind: &'static str,
         name: &str,
+        labels: &[(&str, &str)],
+        value: &dyn Display,
+    ) {
+        self.part(kind, name, "", labels, value);
+    }
+
+    /// A sample whose name is that of its metric and `suffix`.
+    fn part(
+        &mut self,
+        kind: &'static str,
+        name: &str,
+        suffix: &str,
         labels: &[(&str, &str)],
         value: &dyn Display,
     ) {
@@ -37,6 +64,7 @@ impl Text {
             .or_insert(Metric { kind, samples });
         let out = &mut metric.samples;
         out.push_str(name);
+        out.push_str(suffix);
         for (index, (label, value)) in labels.iter().enumerate() {
             out.push(if index == 0 { '{' } else { ',' });
             out.push_str(label);
@@ -61,6 +89,9 @@ impl Text {
     pub(super) fn finish(self) -> String {
         let mut out = String::new();
         for (name, metric) in self.metrics {
+            if let Some(help) = help(&name) {
+                writeln!(out, "# HELP {name} {help}").unwrap_or_default();
+            }
             writeln!(out, "# TYPE {name} {}", metric.kind).unwrap_or_default();
             out.push_str(&metric.samples);
         }
@@ -71,6 +102,26 @@ impl Text {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A metric that is described has its help, and a sum stands beside its count.
+    #[test]
+    fn a_summary_has_its_help() {
+        let mut text = Text::default();
+        text.summary(
+            "spandrel_stage_swap_duration_seconds",
+            &[("stage", "s")],
+            1.5,
+            3,
+        );
+        assert_eq!(
+            text.finish(),
+            "# HELP spandrel_stage_swap_duration_seconds Time that changes of a stage took, from the \
+             request to the end, in seconds.\n\
+             # TYPE spandrel_stage_swap_duration_seconds summary\n\
+             spandrel_stage_swap_duration_seconds_sum{stage=\"s\"} 1.5\n\
+             spandrel_stage_swap_duration_seconds_count{stage=\"s\"} 3\n"
+        );
+    }
 
     /// Samples of a metric stand together, and labels cannot break out of their quotes.
     #[test]

@@ -29,7 +29,7 @@ fn where_to_ask_may_stand_anywhere() {
         assert_eq!(connection.admin, Some(Endpoint::Unix("/run/a.sock".into())));
         assert_eq!(connection.token_file.as_deref(), Some(Path::new("t")));
         assert_eq!(connection.output, Output::Json);
-        assert!(matches!(arguments.command, PluginCommand::Ls));
+        assert!(matches!(arguments.command, PluginCommand::Ls(_)));
     }
 }
 
@@ -70,6 +70,11 @@ fn bad_lines_are_refused() {
         "plugin swap",
         "plugin swap tag --upload",
         "plugin swap tag --canary 10% --shadow",
+        "plugin swap tag --canary 10% --no-probation",
+        "plugin swap tag --shadow --no-probation",
+        "plugin swap tag --expect-drops --no-probation",
+        "plugin swap tag --as-configured a.wasm",
+        "plugin promote tag --expect-drops --no-probation",
         "plugin swap tag --canary 0",
         "plugin swap tag --canary 101%",
         "plugin swap tag --config {",
@@ -79,5 +84,12 @@ fn bad_lines_are_refused() {
     ] {
         assert!(parse(line).is_err(), "{line}");
     }
-    assert!(parse("plugin history --watch tag").is_ok());
+    for line in [
+        "plugin history --watch tag",
+        "plugin list --drops",
+        "plugin promote tag --no-probation",
+        "plugin swap tag --canary 10% --expect-drops",
+    ] {
+        assert!(parse(line).is_ok(), "{line}");
+    }
 }

@@ -1,5 +1,7 @@
 use super::super::*;
-use crate::control::api::{DifferenceView, FiguresView, GenerationView};
+use crate::control::api::{
+    DifferenceView, DriftView, FiguresView, GenerationView, LeftView, UndoneView,
+};
 
 fn generation(number: u64, status: &str) -> GenerationView {
     GenerationView {
@@ -9,6 +11,7 @@ fn generation(number: u64, status: &str) -> GenerationView {
         module: "/plugins/tag.wasm".to_owned(),
         sha256: "0123456789abcdef".repeat(4),
         config_sha256: "fedcba9876543210".repeat(4),
+        config: serde_json::json!({ "team": "core" }),
         loaded_at: "2026-11-22T14:00:00.000Z".to_owned(),
         status: status.to_owned(),
         state: "carried".to_owned(),
@@ -19,6 +22,7 @@ fn generation(number: u64, status: &str) -> GenerationView {
             dropped: 34_567 / number,
             calls: 2412,
             faults: 0,
+            bypassed: 0,
             call_us: 1500,
         },
     }
@@ -36,6 +40,8 @@ fn stages() -> Vec<StageView> {
         held_bytes: 700_000,
         breakers_open: 1,
         quarantined: 2,
+        on_fault: "pass".to_owned(),
+        ..StageView::default()
     };
     let first = StageView {
         stage: "wasm/drop_health_checks".to_owned(),
@@ -73,27 +79,91 @@ wasm/tag                   2  running     tag-by-service 0.1.2  0123456789ab    
 fn a_stage_is_shown() {
     let mut stage = stages().swap_remove(0);
     stage.candidate = None;
+    let dropped = [("health", 1200), ("duplicate", 30)];
+    stage.dropped = dropped
+        .map(|(reason, items)| (reason.to_owned(), items))
+        .into();
     let expected = "\
 wasm/tag
-  pipelines   traces, traces/eu
-  held        1,200 items, 700,000 bytes
-  note        swap: probing, 1 breaker open, 2 batches in quarantine
+  pipelines      traces, traces/eu
+  held           1,200 items, 700,000 bytes
+  dropped        30 duplicate
+  dropped        1,200 health
+  on_fault       pass
+  note           swap: probing
+  note           1 breaker open
+  note           2 batches in quarantine
 
 generation 2, running
-  plugin      tag-by-service 0.1.2
-  module      /plugins/tag.wasm
-  sha256      0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
-  config      fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210
-  loaded      2026-11-22T14:00:00.000Z
-  state       carried
-  items       617,283 in, 600,000 out, 17,283 dropped
-  calls       2,412, 1.5 ms each, 0 faults
+  plugin         tag-by-service 0.1.2
+  module         /plugins/tag.wasm
+  sha256         0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+  config         {\"team\":\"core\"}
+  config_sha256  fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210
+  loaded         2026-11-22T14:00:00.000Z
+  state          carried
+  items          617,283 in, 600,000 out, 17,283 dropped
+  calls          2,412, 1.5 ms each, 0 faults
 
 generation 1, previous
-  plugin      tag-by-service 0.1.1
+  plugin         tag-by-service 0.1.1
 ";
     let text = stages::details(&stage, Paint::never());
     assert!(text.starts_with(expected), "\n{text}");
+    let expected = "\
+STAGE     REASON     DROPPED
+wasm/tag  duplicate       30
+wasm/tag  health       1,200
+";
+    let text = stages::drops(&[stage], Paint::never());
+    assert_eq!(text, expected, "\n{text}");
+    let none = stages::drops(&stages(), Paint::never());
+    assert_eq!(none, "nothing was dropped\n");
+}
+
+/// What is out of the ordinary is said in words: what passed unjudged, what was taken back by itself, and
+/// where something else runs than what is configured, without secrets.
+#[test]
+fn what_is_out_of_the_ordinary_is_noted() {
+    let mut stage = stages().swap_remove(1);
+    assert_eq!(notes::of(&stage), Vec::<String>::new());
+    stage.on_fault = "pass".to_owned();
+    stage.bypassing = true;
+    stage.running.figures.bypassed = 1554;
+    stage.undone = Some(UndoneView {
+        event: "rolled back".to_owned(),
+        generation: 2,
+        at: "2026-11-22T14:00:00.000Z".to_owned(),
+        why: "drops 40.0 % against 10.0 % before".to_owned(),
+    });
+    let of_config = |at: &str, running: Option<&str>, configured: Option<&str>| DriftView {
+        part: "config".to_owned(),
+        at: at.to_owned(),
+        running: running.map(Into::into),
+        configured: configured.map(Into::into),
+    };
+    stage.drift = vec![
+        of_config("/team", Some("core"), None),
+        of_config("/token", Some("[REDACTED]"), Some("[REDACTED]")),
+    ];
+    assert_eq!(
+        notes::of(&stage),
+        [
+            "1,554 items passed unjudged (on_fault: pass)",
+            "rolled back to generation 1 from 2: drops 40.0 % against 10.0 % before",
+            "differs from the configuration: config"
+        ]
+    );
+    let differences: Vec<String> = stage.drift.iter().map(notes::difference).collect();
+    assert_eq!(
+        differences,
+        [
+            "config /team: \"core\" runs, nothing is configured",
+            "config /token differs, and is not shown"
+        ]
+    );
+    let text = stages::list(&[stage], Paint::never());
+    assert!(text.contains("  bypassed  "), "{text}");
 }
 
 fn report(outcome: &str) -> SwapReport {
@@ -119,7 +189,7 @@ fn outcomes_are_told() {
 ";
     for (outcome, first) in [
         ("published", "wasm/tag: generation 3 published\n"),
-        ("rolled back", "wasm/tag: generation 3 rolled back\n"),
+        ("rolled back", "wasm/tag: rolled back to generation 3\n"),
         ("would publish", "wasm/tag: would publish generation 3\n"),
         (
             "unchanged",
@@ -141,6 +211,7 @@ wasm/tag: generation 3 runs beside generation 2: canary 10%
     let changes = vec!["stage wasm/tag: another config".to_owned()];
     let mut report = ReloadReport {
         changes,
+        left: Vec::new(),
         elapsed_ms: 1500,
     };
     let text = stages::reloaded(&report);
@@ -150,6 +221,23 @@ wasm/tag: generation 3 runs beside generation 2: canary 10%
         stages::reloaded(&report),
         "nothing has changed, took 1.5 s\n"
     );
+    report.left = vec![LeftView {
+        stage: "wasm/tag".to_owned(),
+        drift: vec![DriftView {
+            part: "config".to_owned(),
+            at: "/team".to_owned(),
+            running: Some("core".into()),
+            configured: Some("shop".into()),
+        }],
+    }];
+    let expected = "\
+the configuration has not changed
+stage wasm/tag runs something else, left as it is
+  config /team: \"core\" runs, \"shop\" is configured
+  to take over what is configured: spandrel plugin swap wasm/tag --as-configured
+took 1.5 s
+";
+    assert_eq!(stages::reloaded(&report), expected);
 }
 
 fn event(sequence: u64, event: &str) -> EventView {

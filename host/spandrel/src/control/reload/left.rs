@@ -1,0 +1,74 @@
+//! What a reload leaves different from the configuration: somebody swapped or rolled back, or a module's
+//! file has other bytes by now. A configuration that did not change takes nothing of that back.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use spandrel_plugin::artifact::{Artifact, Digest};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::info;
+
+use crate::app::live::Live;
+use crate::config::id::Id;
+use crate::control::api::LeftView;
+use crate::control::drift::{drift, in_words};
+
+/// For reading all modules again. A disk takes less for the largest; one that hangs is not waited for,
+/// and what was known of its files before stays.
+const READING: Duration = Duration::from_secs(5);
+
+impl Live {
+    /// Reads the modules' files again, and tells of the stages that run something else.
+    pub(super) async fn left_different(&mut self) -> Vec<LeftView> {
+        self.read_modules().await;
+        let stages = self.stages.values().map(|stage| (&stage.id, drift(stage)));
+        let different = stages.filter(|(_, drift)| !drift.is_empty());
+        let left = different.map(|(id, drift)| {
+            info!(
+                stage = %id,
+                drift = in_words(&drift),
+                "stage left as it is, different from the configuration"
+            );
+            LeftView {
+                stage: id.to_string(),
+                drift,
+            }
+        });
+        left.collect()
+    }
+
+    /// Learns which bytes the configured modules have now, of those that are files.
+    async fn read_modules(&mut self) {
+        let mut reading = JoinSet::new();
+        for stage in self.stages.values().filter(|stage| !stage.is_awaited()) {
+            let Some(path) = stage.wasm.module.file() else {
+                continue;
+            };
+            let (id, path) = (stage.id.clone(), path.to_path_buf());
+            reading.spawn_blocking(move || (id, read(path)));
+        }
+        let all = async {
+            while let Some(done) = reading.join_next().await {
+                if let Ok((id, Some(digest))) = done {
+                    self.note_module(&id, digest);
+                }
+            }
+        };
+        // What was read in time is known.
+        timeout(READING, all).await.ok();
+        self.show();
+    }
+
+    fn note_module(&mut self, id: &Id, digest: Digest) {
+        if let Some(stage) = self.stages.get_mut(id) {
+            stage.configured = Some(digest);
+        }
+    }
+}
+
+/// None for what is no plugin, or cannot be read: a start would say so.
+fn read(path: PathBuf) -> Option<Digest> {
+    let artifact = Artifact::read(&path).ok()?;
+    Some(artifact.digest())
+}

@@ -1,0 +1,133 @@
+//! What a swap asks for, and what is told when it cannot be had.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use spandrel_pipeline::stage::{Mode, Share};
+use spandrel_plugin::LoadError;
+use spandrel_plugin::artifact::Digest;
+
+use crate::config::id::Id;
+use crate::control::api::SwapRequest;
+use crate::control::build::BuildError;
+use crate::control::lineup::Stage;
+use crate::control::{By, Refusal, in_one_line};
+
+/// A plugin's configuration, and JSON pointers to the values of it that may be secrets.
+type PluginConfig = (Arc<serde_json::Value>, Arc<BTreeSet<String>>);
+
+/// The configuration that the next generation of a stage gets.
+pub(super) fn config(stage: &Stage, request: &SwapRequest, by: By) -> PluginConfig {
+    let running = &stage.lineup.running;
+    match &request.config {
+        Some(config) => {
+            let hidden = running.hidden.union(&stage.wasm.hidden);
+            (
+                Arc::new(config.clone()),
+                Arc::new(hidden.cloned().collect()),
+            )
+        }
+        // The file is the configuration's, and so is what goes with it.
+        None if request.as_configured || matches!(by, By::File | By::Source) => (
+            Arc::new(stage.wasm.config.clone()),
+            Arc::clone(&stage.wasm.hidden),
+        ),
+        None => (Arc::clone(&running.config), Arc::clone(&running.hidden)),
+    }
+}
+
+/// What is told of a candidate that could not be built.
+pub(super) fn refusal(error: &BuildError, request: &SwapRequest) -> Refusal {
+    let what = in_one_line(error);
+    match error {
+        BuildError::Load(LoadError::CompilerBusy { .. } | LoadError::CompileTimeout { .. }) => {
+            Refusal::Conflict(what)
+        }
+        BuildError::Load(LoadError::Digest { module, .. })
+            if request.sha256.is_none() && request.config.is_some() =>
+        {
+            Refusal::Bad(format!(
+                "`{module}` is not what runs any more: name it, to run it with this config"
+            ))
+        }
+        _ => Refusal::Bad(what),
+    }
+}
+
+pub(in crate::control) fn failed_before(id: &Id) -> Refusal {
+    Refusal::Bad(format!(
+        "this module with this config failed before in stage `{id}`; it is not loaded again by \
+         itself: change it, or swap it in by hand"
+    ))
+}
+
+/// What the new generation is to get, if it is not to take over.
+pub(super) fn mode(request: &SwapRequest) -> Result<Option<Mode>, Refusal> {
+    match (request.canary, request.shadow) {
+        (None, false) => Ok(None),
+        (None, true) => Ok(Some(Mode::Shadow)),
+        (Some(_), true) => Err(Refusal::Bad(
+            "a candidate is a canary or a shadow, not both".to_owned(),
+        )),
+        (Some(percent), false) => match Share::from_percent(percent) {
+            Some(share) => Ok(Some(Mode::Canary(share))),
+            None => Err(Refusal::Bad(format!(
+                "{percent} is no share of traces: write a percentage above 0, up to 100"
+            ))),
+        },
+    }
+}
+
+/// The digest that all of these ask for. A request may ask for more than the configuration does, not
+/// for something else.
+pub(super) fn one_of_all(asked: [Option<Digest>; 3]) -> Result<Option<Digest>, Refusal> {
+    let mut asked = asked.into_iter().flatten();
+    let first = asked.next();
+    match asked.find(|digest| Some(*digest) != first) {
+        None => Ok(first),
+        Some(other) => Err(Refusal::Bad(format!(
+            "sha256 {other} is asked for, and this stage is bound to another one: that of what runs, \
+             where only its config is to change, and of `module.sha256` in the configuration"
+        ))),
+    }
+}
+
+pub(super) fn parse_digest(text: &str) -> Result<Digest, Refusal> {
+    let mut digest = [0; 32];
+    hex::decode_to_slice(text.trim(), &mut digest)
+        .map(|()| Digest(digest))
+        .map_err(|_| {
+            Refusal::Bad("`sha256` must be the 64 hex digits that sha256sum prints".to_owned())
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever names a digest is heard, and nobody is overruled: neither what runs, nor the
+    /// configuration's pin.
+    #[test]
+    fn every_digest_that_is_asked_for_must_be_the_one() {
+        let [one, other] = [1, 2].map(|byte| Some(Digest([byte; 32])));
+        for asked in [
+            [one, None, None],
+            [None, one, None],
+            [None, None, one],
+            [one, one, one],
+            [None, one, one],
+        ] {
+            assert_eq!(one_of_all(asked).ok().flatten(), one, "{asked:?}");
+        }
+        assert_eq!(one_of_all([None; 3]).ok(), Some(None));
+        for asked in [
+            [one, other, None],
+            [None, one, other],
+            [one, None, other],
+            [one, one, other],
+            [one, other, one],
+        ] {
+            assert!(one_of_all(asked).is_err(), "{asked:?}");
+        }
+    }
+}

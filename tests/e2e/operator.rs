@@ -1,0 +1,119 @@
+//! What an operator sees of a running collector and can ask of it, with the program's own command line:
+//! a guard that fails open, an intent that is carried out, drift, and figures.
+
+mod bypass;
+mod drift;
+mod figures;
+mod intent;
+mod words;
+
+use std::process::Output;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use spandrel_tests::artifacts;
+use spandrel_tests::backend::Backend;
+use spandrel_tests::client::Client;
+use spandrel_tests::collector::{Collector, Setup};
+use spandrel_tests::config::Config;
+use spandrel_tests::shop::Shop;
+use tokio::process::Command;
+
+const STAGE: &str = "wasm/stage";
+
+/// A collector with the admin API, a client of it, and its backend.
+struct Site {
+    backend: Backend,
+    collector: Collector,
+    client: Client,
+    shop: Shop,
+    setup: Setup,
+}
+
+impl Site {
+    /// Runs this module as `wasm/stage`, with further keys of the processor.
+    async fn open(module: &std::path::Path, keys: &str) -> Result<Self> {
+        Self::open_with(module, keys, |setup| setup).await
+    }
+
+    async fn open_with(
+        module: &std::path::Path,
+        keys: &str,
+        more: impl FnOnce(Setup) -> Setup,
+    ) -> Result<Self> {
+        let backend = Backend::start().await?;
+        let config = Config::new(backend.endpoint()).stage("stage", module, keys);
+        let setup = more(Setup::new(&config.yaml())?.admin());
+        let collector = Collector::start(&setup).await?;
+        Ok(Self {
+            client: Client::connect(&collector.address("otlp")?).await?,
+            shop: Shop::new(7),
+            backend,
+            collector,
+            setup,
+        })
+    }
+
+    /// Sends so many requests of 20 spans at least.
+    async fn send(&mut self, requests: usize) -> Result<()> {
+        for _ in 0..requests {
+            self.client.send(self.shop.request(20)).await?;
+        }
+        Ok(())
+    }
+
+    /// Runs `spandrel ARGUMENTS` against this collector.
+    async fn try_run(&self, arguments: &[&str]) -> Result<Output> {
+        let socket = format!("unix:{}", self.setup.file("admin.sock").display());
+        let output = Command::new(artifacts::collector()?)
+            .args(arguments)
+            .args(["--admin", &socket])
+            .output();
+        output.await.context("cannot run the command line")
+    }
+
+    /// The same, and it must go well. Returns what it printed.
+    async fn run(&self, arguments: &[&str]) -> Result<String> {
+        let done = self.try_run(arguments).await?;
+        let errors = String::from_utf8_lossy(&done.stderr);
+        ensure!(done.status.success(), "{arguments:?}: {errors}");
+        Ok(String::from_utf8(done.stdout)?)
+    }
+
+    /// The same, as a script asks for it.
+    async fn json(&self, arguments: &[&str]) -> Result<Value> {
+        let all = [arguments, &["-o", "json"]].concat();
+        let text = self.run(&all).await?;
+        serde_json::from_str(&text).with_context(|| text.clone())
+    }
+
+    /// The stage, as `plugin show` has it.
+    async fn stage(&self) -> Result<Value> {
+        self.json(&["plugin", "show", "stage"]).await
+    }
+
+    /// How many lines of the log have this message.
+    fn said(&self, message: &str) -> usize {
+        let lines = self.collector.log().lines();
+        lines
+            .iter()
+            .filter(|line| line.message().contains(message))
+            .count()
+    }
+}
+
+/// What stands at a place.
+fn at<'a>(value: &'a Value, pointer: &str) -> Result<&'a Value> {
+    let found = value.pointer(pointer);
+    found.with_context(|| format!("{pointer} is not in {value}"))
+}
+
+fn count(value: &Value, pointer: &str) -> Result<u64> {
+    let found = at(value, pointer)?.as_u64();
+    found.with_context(|| format!("{pointer} is no count in {value}"))
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> Result<&'a str> {
+    let found = at(value, pointer)?.as_str();
+    found.with_context(|| format!("{pointer} is no text in {value}"))
+}

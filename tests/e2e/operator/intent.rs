@@ -1,0 +1,178 @@
+//! A generation that drops more because it is meant to, and what remains to be seen of one that was taken
+//! back.
+
+use anyhow::{Result, ensure};
+use serde_json::Value;
+use spandrel_tests::artifacts::guest;
+use spandrel_tests::until::until;
+
+use super::{STAGE, Site, at, count, text};
+
+/// A probation that ends soon after there is evidence of everything.
+const PROBATION: &str = "probation: { time: 1s, batches: 60, min_items: 100 }";
+
+impl Site {
+    /// A collector in whose stage everything is kept, with enough behind it to compare with.
+    async fn keeping() -> Result<Self> {
+        let keys = format!("{PROBATION}, config: {{ call: 30 }}");
+        let mut site = Self::open(&guest("unchanged")?, &keys).await?;
+        site.send(30).await?;
+        Ok(site)
+    }
+
+    /// Swaps to the guest that drops everything.
+    async fn drop_everything(&self, flags: &[&str]) -> Result<Value> {
+        let module = guest("drop_everything")?.display().to_string();
+        let swap = [&["plugin", "swap", "stage", &module], flags].concat();
+        self.json(&swap).await
+    }
+
+    /// Sends until the stage is as `wanted` says.
+    async fn send_until(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+        for _ in 0..2000 {
+            self.send(1).await?;
+            let stage = self.stage().await?;
+            if wanted(&stage) {
+                return Ok(stage);
+            }
+        }
+        anyhow::bail!("never {what}: {}", self.stage().await?)
+    }
+}
+
+fn runs(number: u64, status: &str) -> impl Fn(&Value) -> bool {
+    move |stage| {
+        let running = &stage["running"];
+        running["number"] == number && running["status"] == status
+    }
+}
+
+/// What drops more by itself is taken back; the reason is in the log, in the history and in `plugin ls`,
+/// in words that say what runs now, and stays there until the next change.
+#[tokio::test]
+async fn what_was_taken_back_stays_visible() -> Result<()> {
+    let mut site = Site::keeping().await?;
+    site.drop_everything(&[]).await?;
+    let stage = site.send_until("rolled back", runs(1, "running")).await?;
+    ensure!(text(&stage, "/undone/event")? == "rolled back", "{stage}");
+    ensure!(count(&stage, "/undone/generation")? == 2, "{stage}");
+    let why = text(&stage, "/undone/why")?.to_owned();
+    ensure!(why.starts_with("drops 100.0 % ("), "{why}");
+    ensure!(why.contains("against 0.0 % before"), "{why}");
+    let told = format!("rolled back to generation 1 from 2: {why}");
+    let listed = site.run(&["plugin", "ls"]).await?;
+    ensure!(listed.contains(&told), "{listed}");
+    let line = site
+        .collector
+        .wait_for_message("plugin rolled back")
+        .await?;
+    ensure!(line.raw.contains("\"WARN\""), "{}", line.raw);
+    let detail = line.text("detail").unwrap_or_default().to_owned();
+    ensure!(
+        detail.starts_with("to generation 1 from 2: drops"),
+        "{detail}"
+    );
+    let history = site.run(&["plugin", "history"]).await?;
+    ensure!(history.contains(&detail), "{history}");
+
+    let next = guest("stateful")?.display().to_string();
+    let said = site.run(&["plugin", "swap", "stage", &next]).await?;
+    ensure!(said.contains("generation 3 published"), "{said}");
+    let stage = site.stage().await?;
+    ensure!(stage.get("undone").is_none(), "{stage}");
+    let said = site.run(&["plugin", "rollback", "stage"]).await?;
+    ensure!(
+        said.starts_with("wasm/stage: rolled back to generation 1\n"),
+        "{said}"
+    );
+    let stage = site.stage().await?;
+    ensure!(stage.get("undone").is_none(), "asked for by hand: {stage}");
+    site.collector.stop().await?.expect_code(0)
+}
+
+/// `--expect-drops`: what is dropped is no evidence, so the generation passes its probation; what fails is
+/// taken back all the same.
+#[tokio::test]
+async fn expected_drops_are_no_reason_and_faults_are() -> Result<()> {
+    let mut site = Site::keeping().await?;
+    let report = site.drop_everything(&["--expect-drops"]).await?;
+    ensure!(text(&report, "/outcome")? == "published", "{report}");
+    let stage = site.stage().await?;
+    ensure!(runs(2, "probation")(&stage), "{stage}");
+    ensure!(at(&stage, "/expects_drops")? == true, "{stage}");
+    let listed = site.run(&["plugin", "ls"]).await?;
+    ensure!(listed.contains("drops are expected"), "{listed}");
+    let stage = site.send_until("passed", runs(2, "running")).await?;
+    ensure!(count(&stage, "/running/figures/dropped")? > 1000, "{stage}");
+    ensure!(at(&stage, "/expects_drops")? == false, "{stage}");
+
+    let failing = guest("trap_on_the_thousandth")?.display().to_string();
+    let swap = ["plugin", "swap", "stage", &failing, "--expect-drops"];
+    site.run(&swap).await?;
+    let stage = site.send_until("rolled back", runs(2, "running")).await?;
+    ensure!(
+        text(&stage, "/undone/why")?.contains("calls failed"),
+        "{stage}"
+    );
+    site.collector.stop().await?.expect_code(0)
+}
+
+/// `--no-probation`: the generation runs, and is not looked at; also one that was tried as a shadow first,
+/// where the promotion says so.
+#[tokio::test]
+async fn without_probation_nothing_is_taken_back() -> Result<()> {
+    let mut site = Site::keeping().await?;
+    site.drop_everything(&["--no-probation"]).await?;
+    let stage = site.stage().await?;
+    ensure!(runs(2, "running")(&stage), "{stage}");
+    let stage = site
+        .send_until("seen dropping everything", |stage| {
+            stage["running"]["figures"]["dropped"].as_u64() > Some(2000)
+        })
+        .await?;
+    ensure!(runs(2, "running")(&stage), "{stage}");
+    site.run(&["plugin", "rollback", "stage"]).await?;
+    for (flag, status) in [
+        ("--no-probation", "running"),
+        ("--expect-drops", "probation"),
+    ] {
+        site.drop_everything(&["--shadow"]).await?;
+        let report = site.json(&["plugin", "promote", "stage", flag]).await?;
+        ensure!(text(&report, "/outcome")? == "promoted", "{report}");
+        let stage = site.stage().await?;
+        ensure!(text(&stage, "/running/status")? == status, "{stage}");
+        ensure!(
+            at(&stage, "/expects_drops")? == (flag == "--expect-drops"),
+            "{stage}"
+        );
+        site.run(&["plugin", "rollback", "stage"]).await?;
+    }
+    site.collector.stop().await?.expect_code(0)
+}
+
+/// A canary that is expected to drop is promoted after its time, not cancelled; and what contradicts
+/// itself is refused.
+#[tokio::test]
+async fn a_canary_may_be_expected_to_drop() -> Result<()> {
+    let mut site = Site::keeping().await?;
+    site.drop_everything(&["--canary", "50%", "--expect-drops"])
+        .await?;
+    let stage = site.send_until("promoted", runs(2, "running")).await?;
+    ensure!(count(&stage, "/running/figures/dropped")? > 100, "{stage}");
+    let admin = site.collector.admin()?;
+    for contradiction in [
+        serde_json::json!({ "no_probation": true, "expect_drops": true }),
+        serde_json::json!({ "no_probation": true, "canary": 10 }),
+    ] {
+        admin.ask_swap(STAGE, &contradiction).await?.refusal(400)?;
+    }
+    until("the history", || async {
+        let history = admin.history().await.ok()?;
+        history
+            .iter()
+            .any(|event| event.event == "promoted")
+            .then_some(())
+    })
+    .await?;
+    site.collector.stop().await?.expect_code(0)
+}
