@@ -188,7 +188,7 @@ impl Changer {
         request: &SwapRequest,
         by: By,
         started: Instant,
-        Built { mut loaded, probed }: Built,
+        Built { loaded, probed }: Built,
     ) -> Result<SwapReport, Refusal> {
         let gone = || Refusal::NotFound(format!("stage `{id}` was taken out meanwhile"));
         let stage = self.live.stages.get(id).ok_or_else(gone)?;
@@ -229,14 +229,12 @@ impl Changer {
             Some(mode @ Mode::Canary(_)) => ("canary", mode_label(mode)),
             Some(Mode::Shadow) => ("shadow", mode_label(Mode::Shadow)),
         };
-        "none".clone_into(&mut loaded.state);
         let figures = self.live.figures(id, running.number());
         let lineup = match mode {
             None => {
                 let recent = stage.recent(figures);
                 let none = Figures::default();
-                let loaded = loaded.clone();
-                stage.lineup.published(loaded, none, recent, watch)
+                stage.lineup.published(loaded.clone(), none, recent, watch)
             }
             Some(mode) => stage.lineup.beside(loaded.clone(), mode, figures, watch),
         };

@@ -1,7 +1,7 @@
 //! What a reload leaves different from the configuration: somebody swapped or rolled back, or a module's
 //! file has other bytes by now. A configuration that did not change takes nothing of that back.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use spandrel_plugin::artifact::{Artifact, Digest};
@@ -46,7 +46,7 @@ impl Live {
                 continue;
             };
             let (id, path) = (stage.id.clone(), path.to_path_buf());
-            reading.spawn_blocking(move || (id, read(path)));
+            reading.spawn_blocking(move || (id, read(&path)));
         }
         let all = async {
             while let Some(done) = reading.join_next().await {
@@ -68,7 +68,7 @@ impl Live {
 }
 
 /// None for what is no plugin, or cannot be read: a start would say so.
-fn read(path: PathBuf) -> Option<Digest> {
-    let artifact = Artifact::read(&path).ok()?;
+fn read(path: &Path) -> Option<Digest> {
+    let artifact = Artifact::read(path).ok()?;
     Some(artifact.digest())
 }
