@@ -99,6 +99,11 @@ impl Batcher {
         }
     }
 
+    /// Gathers by this from the next request on.
+    pub(crate) fn configure(&mut self, config: Option<BatcherConfig>) {
+        self.config = config;
+    }
+
     /// The next request, or none when the queue is closed and everything has been handed out. It is
     /// not longer than `most_bytes`, which the backend takes, unless it is one item; asked once there
     /// is something, for what is known of the backend changes while nothing comes.

@@ -2,39 +2,42 @@
 //! concurrent attempts with retries, to the backend.
 //!
 //! The exporters can change while batches are on their way: each leaves by the outlets by which it
-//! was admitted. An exporter that is not among the outlets any more is *retired*: once the last such
-//! batch is through, its queue closes by itself, and its consumer empties it and ends.
+//! was admitted. One that has other settings keeps its queue, and goes on by the new ones with what
+//! waits. One that is not among the outlets any more is *retired*: once the last such batch is through,
+//! its queue closes by itself, and its consumer empties it and ends.
 //!
 //! In a durable pipeline a queue is small, and what a backend does not take in time waits in the
-//! exporter's log; it belongs to the name, so a changed exporter goes on with it.
+//! exporter's log; it belongs to the name, so an exporter that comes back goes on with it.
 
 mod attempt;
 mod consumer;
 mod known;
 mod leaving;
+mod logs;
 mod outlets;
+mod permits;
+mod settings;
 mod spill;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
 use spandrel_wire::Signal;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub(crate) use self::consumer::Consumers;
-pub(crate) use self::outlets::Permits;
+use self::logs::Logs;
 use self::outlets::{Outlet, Outlets};
+pub(crate) use self::permits::{Permits, Room};
 use self::spill::Spill;
 use crate::backoff::RetryConfig;
 use crate::batch::Batch;
 use crate::batcher::BatcherConfig;
 use crate::exporter::Exporter;
-use crate::journal::{Journal, Log};
+use crate::journal::Journal;
 use crate::ledger::Ledger;
-use crate::queue::{Lane, Queue, QueueConfig, QueueFill};
+use crate::queue::{Queue, QueueConfig, QueueFill};
 
 /// One exporter of a pipeline, with its own queue.
 #[derive(Clone, Debug)]
@@ -69,55 +72,14 @@ impl ExporterSpec {
     }
 }
 
-/// Whether there is room for a sender's batch.
-#[derive(Debug)]
-pub(crate) enum Room {
-    /// There is, and it is taken.
-    Taken(Permits),
-    /// Not now, and every full queue says that senders wait.
-    Wait,
-    /// A full queue says that senders are refused.
-    Full,
-}
-
 /// The queues of a pipeline; shards forward to it.
 #[derive(Debug)]
 pub(crate) struct Egress {
     ledger: Arc<Ledger>,
     outlets: watch::Sender<Arc<Outlets>>,
-    /// Queues of exporters that were changed or removed, by their columns, until they are empty.
+    /// Queues of exporters that were removed, by their columns, until they are empty.
     retired: Mutex<Vec<(usize, Weak<Queue>)>>,
     logs: Option<Logs>,
-}
-
-/// The exporters' logs, in a durable pipeline.
-#[derive(Debug)]
-struct Logs {
-    journal: Arc<dyn Journal>,
-    /// Opened, by the exporter's name.
-    open: Mutex<BTreeMap<String, Arc<dyn Log>>>,
-    /// In use or used before, by the exporter's name: what is in them is in the books.
-    spills: Mutex<BTreeMap<String, Arc<Spill>>>,
-}
-
-impl Logs {
-    fn new(journal: Arc<dyn Journal>) -> Self {
-        Self {
-            journal,
-            open: Mutex::default(),
-            spills: Mutex::default(),
-        }
-    }
-
-    /// The log of an exporter. Reads and writes files when it is not open yet.
-    fn open(&self, exporter: &str) -> io::Result<Arc<dyn Log>> {
-        if let Some(log) = lock(&self.open).get(exporter) {
-            return Ok(Arc::clone(log));
-        }
-        let log = self.journal.egress(exporter)?;
-        lock(&self.open).insert(exporter.to_owned(), Arc::clone(&log));
-        Ok(log)
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -125,7 +87,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Egress {
-    /// Makes the queues and starts the task of each exporter. The ledger has their columns. Reads and
+    /// Makes the queues and starts the task of each exporter. The ledger has their columns. `keeps_all`:
+    /// a sender's OK means that all of it will arrive, so no exporter may overflow alone. Reads and
     /// writes the files of the exporters' logs, where there are any.
     ///
     /// # Errors
@@ -134,6 +97,7 @@ impl Egress {
         signal: Signal,
         ledger: &Arc<Ledger>,
         specs: Vec<ExporterSpec>,
+        keeps_all: bool,
         journal: Option<Arc<dyn Journal>>,
     ) -> Result<(Arc<Self>, Consumers), (String, io::Error)> {
         let egress = Arc::new(Self {
@@ -144,7 +108,7 @@ impl Egress {
         });
         let names = specs.iter().map(|spec| spec.name.clone());
         egress.prepare(names.collect()).await?;
-        let consumers = Consumers::new(signal, Arc::clone(ledger));
+        let consumers = Consumers::new(signal, Arc::clone(ledger), keeps_all);
         let mut outlets = Vec::with_capacity(specs.len());
         for (column, spec) in specs.into_iter().enumerate() {
             let spill = egress
@@ -210,8 +174,9 @@ impl Egress {
             .collect()
     }
 
-    /// Makes these the exporters. One that is the same as before goes on as it is, with its queue;
-    /// the others are started, and those that are no more are retired.
+    /// Makes these the exporters. One that is the same as before goes on as it is; one that has other
+    /// settings goes on by those, with its queue; the others are started, and those that are no more are
+    /// retired.
     pub(crate) fn change(&self, consumers: &Consumers, specs: Vec<ExporterSpec>) {
         // Held to the end, so that there is one change at a time.
         let mut retired = self.retired();
@@ -220,8 +185,16 @@ impl Egress {
         let before = self.current();
         let names = specs.iter().map(|spec| spec.name.as_str());
         let columns = self.ledger.change_exporters(&names.collect::<Vec<_>>());
-        let outlet = |(column, spec)| match before.like(&spec) {
-            Some(same) => same,
+        let mut changed = false;
+        let outlet = |(column, spec): (usize, ExporterSpec)| match before.named(&spec.name) {
+            Some(known) => {
+                if !known.settings().asked().is_same(&spec) {
+                    changed = true;
+                    self.tell_changed(&known);
+                    consumers.change(&known, spec);
+                }
+                known
+            }
             None => {
                 tracing::info!(pipeline = self.ledger.pipeline(), exporter = %spec.name, "exporter started");
                 let spill = self.spill(consumers, column, &spec.name);
@@ -255,7 +228,7 @@ impl Egress {
         }
         // Who waits for room begins anew with the new outlets, so only a change is told.
         self.outlets.send_if_modified(|outlets| {
-            let changed = **outlets != after;
+            let changed = changed || **outlets != after;
             if changed {
                 *outlets = Arc::new(after);
             }
@@ -263,77 +236,15 @@ impl Egress {
         });
     }
 
-    /// Whether a full queue makes senders wait.
-    pub(crate) fn makes_wait(&self) -> bool {
-        let outlets = self.current();
-        outlets
-            .iter()
-            .any(|outlet| outlet.queue().config().block_on_overflow)
-    }
-
-    /// A sender's room in every queue, now.
-    pub(crate) fn try_reserve(&self, items: u64, bytes: usize) -> Room {
-        let outlets = self.current();
-        let room = outlets.try_reserve(items, bytes);
-        let missing = || {
-            let outlets = room.iter().zip(outlets.iter());
-            outlets.filter_map(|(room, outlet)| room.is_none().then_some(outlet))
-        };
-        if missing().any(|outlet| !outlet.queue().config().block_on_overflow) {
-            missing().for_each(|outlet| self.count_overflow(outlet, items));
-            return Room::Full;
-        }
-        match room.into_iter().collect::<Option<Vec<_>>>() {
-            Some(room) => Room::Taken(Permits::new(outlets, room)),
-            None => Room::Wait,
-        }
-    }
-
-    /// Waits for a sender's room in every queue with `block_on_overflow`, at most for `limit`; a
-    /// full queue without it is not waited for.
-    pub(crate) async fn wait_for_room(
-        &self,
-        items: u64,
-        bytes: usize,
-        limit: Duration,
-    ) -> Option<Permits> {
-        let deadline = Instant::now() + limit;
-        let mut changes = self.outlets.subscribe();
-        loop {
-            let outlets = Arc::clone(&changes.borrow_and_update());
-            tokio::select! {
-                biased;
-                room = outlets.wait_for_room(items, bytes, deadline) => return match room {
-                    Ok(room) => Some(Permits::new(outlets, room)),
-                    Err(full) => {
-                        self.count_overflow(full, items);
-                        None
-                    }
-                },
-                // The sender of changes is this very value.
-                changed = changes.changed() => changed.ok()?,
-            }
-        }
-    }
-
-    /// Waits for room for what was accepted before. The caller bounds the wait.
-    pub(crate) async fn reserve(&self, lane: Lane, items: u64, bytes: usize) -> Option<Permits> {
-        let mut changes = self.outlets.subscribe();
-        loop {
-            let outlets = Arc::clone(&changes.borrow_and_update());
-            tokio::select! {
-                biased;
-                room = outlets.reserve(lane, items, bytes) => {
-                    return Some(Permits::new(outlets, room?));
-                }
-                changed = changes.changed() => changed.ok()?,
-            }
-        }
-    }
-
-    fn count_overflow(&self, exporter: &Outlet, items: u64) {
-        self.ledger
-            .post_exporter(exporter.column(), |column| column.enqueue_failed += items);
+    fn tell_changed(&self, outlet: &Outlet) {
+        let books = self.ledger.books();
+        let column = books.exporters.get(outlet.column());
+        tracing::info!(
+            pipeline = self.ledger.pipeline(),
+            exporter = outlet.name(),
+            queued = column.map(|column| column.queued),
+            "exporter changed, it goes on with what waits for it"
+        );
     }
 
     /// Moves a batch out of the chain into every queue in which room was taken for it.
@@ -343,8 +254,8 @@ impl Egress {
         }
     }
 
-    /// How full each exporter's queue is, by its column in the books. A changed exporter's old queue
-    /// counts until it is empty.
+    /// How full each exporter's queue is, by its column in the books. A removed exporter's queue counts
+    /// until it is empty.
     pub(crate) fn fill(&self) -> Vec<QueueFill> {
         let retired = self.retired();
         let mut fill = vec![QueueFill::default(); self.ledger.exporters()];
@@ -371,9 +282,8 @@ impl Egress {
 
     /// Nothing more comes: the consumers end once the queues are empty.
     fn close(&self) {
-        self.current()
-            .iter()
-            .for_each(|outlet| outlet.queue().close());
+        let outlets = self.current();
+        outlets.iter().for_each(|outlet| outlet.queue().close());
         let retired = self.retired();
         let queues = retired.iter().filter_map(|(_, queue)| queue.upgrade());
         queues.for_each(|queue| queue.close());

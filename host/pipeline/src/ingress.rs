@@ -3,6 +3,8 @@
 mod admission;
 mod answer;
 mod arrived;
+mod entering;
+mod entry;
 mod fan_out;
 mod feeder;
 mod lanes;

@@ -7,6 +7,7 @@
 
 mod books;
 mod bypass;
+mod reason;
 mod stage;
 mod tally;
 
@@ -15,10 +16,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use spandrel_wire::Signal;
 
-pub use self::books::{Books, ExporterBooks};
+pub use self::books::{Books, ExporterBooks, Overflowed};
 pub use self::bypass::Bypass;
+pub use self::reason::{Full, Reason};
 pub use self::stage::{Column, GenerationBooks, StageBooks};
-pub use self::tally::{Account, Reason, Tally};
+pub use self::tally::{Account, Tally};
 pub(crate) use self::tally::{End, Source};
 use crate::completion::Guard;
 use crate::journal::Unfinished;

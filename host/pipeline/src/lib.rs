@@ -23,6 +23,7 @@ pub mod exporter;
 pub mod ingress;
 pub mod journal;
 pub mod ledger;
+mod overflow;
 pub mod pipeline;
 pub mod queue;
 pub mod refused;

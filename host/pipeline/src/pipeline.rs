@@ -160,7 +160,8 @@ impl Pipeline {
         let journal = durability
             .as_ref()
             .map(|durability| Arc::clone(&durability.journal));
-        let started = Egress::start(signal, &ledger, exporters, journal).await;
+        let keeps_all = journal.is_some() || ack_on == AckOn::Export;
+        let started = Egress::start(signal, &ledger, exporters, keeps_all, journal).await;
         let (egress, consumers) = started.map_err(|error| log_error(&name, error))?;
         let (deadline, deadline_seen) = watch::channel(None);
         let terms = Terms {
@@ -229,8 +230,8 @@ impl Pipeline {
         FanOut::new([self])
     }
 
-    /// What a receiver is given that feeds several pipelines: each request goes into all of those
-    /// that carry its signal, or into none.
+    /// What a receiver is given that feeds several pipelines: each request goes into those that carry its
+    /// signal and have room; into none when one has no room that must not lose anything.
     pub fn fan_out<'a>(pipelines: impl IntoIterator<Item = &'a Self>) -> FanOut {
         FanOut::new(pipelines)
     }

@@ -8,13 +8,23 @@
 //! What plugins release or make has as much room again, of its own. It was accepted long ago and
 //! can only wait, and if it waited for room that batches in front of it in the shards have taken,
 //! neither would ever go on.
+//!
+//! An exporter that may overflow alone does not keep a batch out that others take: its part of it
+//! waits in the [waiting room](waiting) for a while, or is dropped.
+
+mod room;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, watch};
 
+pub(crate) use self::room::Permit;
+use self::room::{BYTES_UNIT, Room};
+use self::waiting::WaitingRoom;
+pub(crate) use self::waiting::{OVERFLOW_WAIT, Seat, Waits};
 use crate::batch::Batch;
 
 /// What `queue_size` counts.
@@ -29,6 +39,16 @@ pub enum Sizer {
     Bytes,
 }
 
+/// What becomes of a batch for which an exporter's queue has no room, while other exporters take it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFull {
+    /// It is dropped for this exporter alone, and counted.
+    #[default]
+    Drop,
+    /// It is refused to its sender, for all exporters.
+    Refuse,
+}
+
 /// The bounds of a queue, under the Collector's `sending_queue` names and defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueConfig {
@@ -36,8 +56,12 @@ pub struct QueueConfig {
     pub queue_size: usize,
     /// The unit of `queue_size`.
     pub sizer: Sizer,
-    /// Whether the sender waits for room instead of being refused.
+    /// Whether a batch waits for room before `on_full` is done.
     pub block_on_overflow: bool,
+    /// What is done with a batch for which there is no room, but at other exporters. Nothing is ever
+    /// dropped where a sender's OK means that all of it will arrive: with a journal, or with
+    /// [`AckOn::Export`](crate::pipeline::AckOn::Export).
+    pub on_full: OnFull,
     /// How many bytes fit, whatever `sizer` says: a bound on memory that does not depend on how
     /// large a sender's batches are.
     pub max_bytes: usize,
@@ -51,6 +75,7 @@ impl Default for QueueConfig {
             queue_size: 1000,
             sizer: Sizer::Requests,
             block_on_overflow: false,
+            on_full: OnFull::Drop,
             max_bytes: 128 << 20,
             num_consumers: 10,
         }
@@ -71,9 +96,6 @@ pub struct QueueFill {
     pub bytes: usize,
 }
 
-/// Bytes are counted in KiB, so that the largest queue fits a semaphore's 32-bit permit counts.
-const BYTES_UNIT: usize = 1 << 10;
-
 /// Whose room a batch takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lane {
@@ -86,52 +108,6 @@ pub(crate) enum Lane {
     Replayed,
 }
 
-/// The room of one lane.
-#[derive(Debug)]
-struct Room {
-    units: Arc<Semaphore>,
-    kib: Arc<Semaphore>,
-}
-
-impl Room {
-    fn new(config: &QueueConfig) -> Self {
-        let room = |size: usize| Arc::new(Semaphore::new(size.clamp(1, Semaphore::MAX_PERMITS)));
-        Self {
-            units: room(config.queue_size),
-            kib: room(config.max_bytes / BYTES_UNIT),
-        }
-    }
-}
-
-/// Room for one batch in one queue. Parts of the batch share it; the last one gives it back.
-#[derive(Clone, Debug)]
-pub(crate) struct Permit {
-    _room: Arc<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
-    spills: bool,
-}
-
-impl Permit {
-    fn new(units: OwnedSemaphorePermit, kib: OwnedSemaphorePermit) -> Self {
-        Self {
-            _room: Arc::new((units, kib)),
-            spills: false,
-        }
-    }
-
-    /// This is room on the way to the exporter's log, not in its queue.
-    pub(crate) fn spilling(self) -> Self {
-        Self {
-            spills: true,
-            ..self
-        }
-    }
-
-    /// Whether the batch goes to the exporter's log.
-    pub(crate) fn spills(&self) -> bool {
-        self.spills
-    }
-}
-
 /// A batch in the queue, with the room that it takes.
 #[derive(Debug)]
 pub(crate) struct Queued {
@@ -142,10 +118,11 @@ pub(crate) struct Queued {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    config: QueueConfig,
+    config: watch::Sender<QueueConfig>,
     sent: Room,
     released: Room,
     replayed: Room,
+    aside: [WaitingRoom; 2],
     waiting: Mutex<VecDeque<Queued>>,
     arrived: Notify,
     closed: AtomicBool,
@@ -157,36 +134,56 @@ impl Queue {
             sent: Room::new(&config),
             released: Room::new(&config),
             replayed: Room::new(&config),
-            config,
+            aside: [Lane::Sent, Lane::Released].map(WaitingRoom::new),
+            config: watch::Sender::new(config),
             waiting: Mutex::default(),
             arrived: Notify::new(),
             closed: AtomicBool::new(false),
         }
     }
 
-    pub(crate) fn config(&self) -> &QueueConfig {
-        &self.config
+    /// Other bounds from now on. What is in the queue stays there, also beyond a smaller bound; who
+    /// waits for room waits by the new ones.
+    pub(crate) fn resize(&self, after: QueueConfig) {
+        self.config.send_if_modified(|before| {
+            let changed = *before != after;
+            if changed {
+                for room in [&self.sent, &self.released, &self.replayed] {
+                    room.resize(before, &after);
+                }
+                *before = after;
+            }
+            changed
+        });
+    }
+
+    /// Whether batches wait for room.
+    pub(crate) fn blocks(&self) -> bool {
+        self.config.borrow().block_on_overflow
+    }
+
+    /// Whether senders are refused what finds no room.
+    pub(crate) fn refuses(&self) -> bool {
+        self.config.borrow().on_full == OnFull::Refuse
     }
 
     pub(crate) fn fill(&self) -> QueueFill {
-        let capacity = self.config.queue_size.clamp(1, Semaphore::MAX_PERMITS);
-        let kib = (self.config.max_bytes / BYTES_UNIT).clamp(1, Semaphore::MAX_PERMITS);
-        let taken = |size: usize, room: &Semaphore| size.saturating_sub(room.available_permits());
+        let lanes = [&self.sent, &self.released, &self.replayed];
+        let kib: usize = lanes.map(|room| room.kib.taken()).iter().sum();
+        let aside: usize = self.aside.iter().map(WaitingRoom::bytes).sum();
         QueueFill {
-            size: taken(capacity, &self.sent.units),
-            released: taken(capacity, &self.released.units) + taken(capacity, &self.replayed.units),
-            capacity,
-            bytes: [&self.sent, &self.released, &self.replayed]
-                .map(|room| taken(kib, &room.kib) * BYTES_UNIT)
-                .iter()
-                .sum(),
+            size: self.sent.units().taken(),
+            released: self.released.units().taken() + self.replayed.units().taken(),
+            capacity: self.config.borrow().queue_size.max(1),
+            bytes: kib * BYTES_UNIT + aside,
         }
     }
 
     /// Units and KiB that a batch takes: at least one of each, at most the whole queue, so that a
     /// batch larger than the queue goes through alone instead of never.
     fn weights(&self, items: u64, bytes: usize) -> (u32, u32) {
-        let units = match self.config.sizer {
+        let config = self.config.borrow();
+        let units = match config.sizer {
             Sizer::Requests => 1,
             Sizer::Items => usize::try_from(items).unwrap_or(usize::MAX),
             Sizer::Bytes => bytes,
@@ -194,39 +191,50 @@ impl Queue {
         let clamp = |weight: usize, most: usize| {
             u32::try_from(weight.clamp(1, most.max(1))).unwrap_or(u32::MAX)
         };
-        let most_bytes = self.config.max_bytes / BYTES_UNIT;
+        let most_bytes = config.max_bytes / BYTES_UNIT;
         (
-            clamp(units, self.config.queue_size),
+            clamp(units, config.queue_size),
             clamp(bytes.div_ceil(BYTES_UNIT), most_bytes),
         )
     }
 
-    /// Takes a sender's room now, or not at all.
-    pub(crate) fn try_reserve(&self, items: u64, bytes: usize) -> Option<Permit> {
+    fn room(&self, lane: Lane) -> &Room {
+        match lane {
+            Lane::Sent => &self.sent,
+            Lane::Released => &self.released,
+            Lane::Replayed => &self.replayed,
+        }
+    }
+
+    /// Takes room now, or not at all.
+    pub(crate) fn try_reserve(&self, lane: Lane, items: u64, bytes: usize) -> Option<Permit> {
         let (units, kib) = self.weights(items, bytes);
-        let units = Arc::clone(&self.sent.units)
-            .try_acquire_many_owned(units)
-            .ok()?;
-        let kib = Arc::clone(&self.sent.kib)
-            .try_acquire_many_owned(kib)
-            .ok()?;
+        let room = self.room(lane);
+        let units = room.units().try_take(units)?;
+        let kib = room.kib.try_take(kib)?;
         Some(Permit::new(units, kib))
     }
 
     /// Waits for room, in turn. The caller bounds the wait.
     pub(crate) async fn reserve(&self, lane: Lane, items: u64, bytes: usize) -> Option<Permit> {
-        let (units, kib) = self.weights(items, bytes);
-        let room = match lane {
-            Lane::Sent => &self.sent,
-            Lane::Released => &self.released,
-            Lane::Replayed => &self.replayed,
-        };
-        let units = Arc::clone(&room.units)
-            .acquire_many_owned(units)
-            .await
-            .ok()?;
-        let kib = Arc::clone(&room.kib).acquire_many_owned(kib).await.ok()?;
-        Some(Permit::new(units, kib))
+        let mut config = self.config.subscribe();
+        let room = self.room(lane);
+        loop {
+            config.borrow_and_update();
+            let (units, kib) = self.weights(items, bytes);
+            let taken = async {
+                let units = room.units().take(units).await?;
+                let kib = room.kib.take(kib).await?;
+                Some(Permit::new(units, kib))
+            };
+            tokio::select! {
+                biased;
+                permit = taken => return permit,
+                // What it waits for may never come by the old bounds. The sender of changes is this
+                // very value.
+                changed = config.changed() => changed.ok()?,
+            }
+        }
     }
 
     /// Adds a batch for which room was taken.
@@ -235,8 +243,14 @@ impl Queue {
         self.arrived.notify_one();
     }
 
-    /// Nothing more will be pushed: `pop` ends once the queue is empty.
+    /// Nothing more comes: once nothing waits, and nothing is in the queue, `pop` ends. For that
+    /// [`Queue::lead`] has to run.
     pub(crate) fn close(&self) {
+        self.aside.iter().for_each(WaitingRoom::close);
+    }
+
+    /// Nothing more will be pushed.
+    fn end(&self) {
         self.closed.store(true, Ordering::Release);
         self.arrived.notify_one();
     }
@@ -258,6 +272,7 @@ impl Queue {
 
     /// Lets go of everything that waits: it books itself as abandoned.
     pub(crate) fn clear(&self) {
+        self.aside.iter().for_each(WaitingRoom::clear);
         let left = std::mem::take(&mut *self.lock());
         drop(left);
     }
@@ -284,36 +299,36 @@ mod tests {
     #[test]
     fn full_is_full() {
         let queue = queue(2, Sizer::Requests, 1 << 20);
-        let first = queue.try_reserve(500, 1000);
-        let second = queue.try_reserve(500, 1000);
+        let first = queue.try_reserve(Lane::Sent, 500, 1000);
+        let second = queue.try_reserve(Lane::Sent, 500, 1000);
         assert!(first.is_some() && second.is_some());
-        assert!(queue.try_reserve(1, 1).is_none());
+        assert!(queue.try_reserve(Lane::Sent, 1, 1).is_none());
         let part = first.clone();
         drop(first);
         assert!(
-            queue.try_reserve(1, 1).is_none(),
+            queue.try_reserve(Lane::Sent, 1, 1).is_none(),
             "a part still has the room"
         );
         drop(part);
-        assert!(queue.try_reserve(1, 1).is_some());
+        assert!(queue.try_reserve(Lane::Sent, 1, 1).is_some());
     }
 
     /// Bytes bound the queue whatever its unit is.
     #[test]
     fn bytes_bound_every_sizer() {
         let queue = queue(1000, Sizer::Items, 10 << 10);
-        let room = queue.try_reserve(1, 9 << 10);
+        let room = queue.try_reserve(Lane::Sent, 1, 9 << 10);
         assert!(room.is_some());
-        assert!(queue.try_reserve(1, 2 << 10).is_none());
-        assert!(queue.try_reserve(1, 1 << 10).is_some());
+        assert!(queue.try_reserve(Lane::Sent, 1, 2 << 10).is_none());
+        assert!(queue.try_reserve(Lane::Sent, 1, 1 << 10).is_some());
     }
 
     /// A batch larger than the whole queue goes through alone instead of never.
     #[test]
     fn oversize_goes_alone() {
         let queue = queue(100, Sizer::Items, 10 << 10);
-        let room = queue.try_reserve(5000, 1 << 20);
+        let room = queue.try_reserve(Lane::Sent, 5000, 1 << 20);
         assert!(room.is_some());
-        assert!(queue.try_reserve(1, 1).is_none());
+        assert!(queue.try_reserve(Lane::Sent, 1, 1).is_none());
     }
 }

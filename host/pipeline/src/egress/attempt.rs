@@ -9,9 +9,8 @@ use spandrel_wire::Signal;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::ExporterSpec;
-use super::known::Known;
-use super::leaving::Leaving;
+use super::leaving::{Leaving, PATIENCE};
+use super::settings::Lease;
 use super::spill::Spill;
 use crate::backoff::Backoff;
 use crate::batcher::{Gathered, Request};
@@ -27,8 +26,7 @@ pub(super) struct Delivery {
     pub(super) signal: Signal,
     pub(super) ledger: Arc<Ledger>,
     pub(super) column: usize,
-    pub(super) spec: Arc<ExporterSpec>,
-    pub(super) known: Arc<Known>,
+    pub(super) spec: Lease,
     pub(super) drain: watch::Receiver<bool>,
     /// In a durable pipeline.
     pub(super) detour: Option<Detour>,
@@ -66,14 +64,12 @@ impl Delivery {
     pub(super) async fn run(mut self, gathered: Gathered) {
         // The room in the queue is given back when this ends, however it ends.
         let Gathered { request, permits } = gathered;
-        let spec = Arc::clone(&self.spec);
-        let anew = || Backoff::new(spec.retry.clone());
-        let mut backoff = anew();
+        let mut backoff = self.anew();
         let mut lost = Lost::default();
         // The largest parts first: if time is up, or refusals are too many, little is left of each.
         let mut parts = VecDeque::from([request]);
         while let Some(mut request) = parts.pop_front() {
-            if request.bytes().len() > self.known.most_bytes() {
+            if request.bytes().len() > self.spec.known().most_bytes() {
                 let rest = request.halve(self.signal);
                 if !rest.is_empty() {
                     rest.into_iter()
@@ -89,14 +85,14 @@ impl Delivery {
                     // Once one was given up without an answer, the others have no more than it had:
                     // a backend that is gone takes `max_elapsed_time`, not that for each part.
                     if matches!(end, End::Sent { .. }) {
-                        backoff = anew();
+                        backoff = self.anew();
                         lost.is_all = false;
-                        self.known.took(request.bytes().len());
+                        self.spec.known().took(request.bytes().len());
                     }
                     request.settle(end);
                 }
                 Sending::Refused(refuses, error) => {
-                    backoff = anew();
+                    backoff = self.anew();
                     parts.extend(self.refused(request, refuses, error, &mut lost));
                 }
                 Sending::GivesWay => {
@@ -106,7 +102,7 @@ impl Delivery {
             }
         }
         if lost.is_all && lost.refusals > FEW_REFUSALS {
-            self.known.refused_all();
+            self.spec.known().refused_all();
         }
         lost.tell(&self.spec.name);
         self.give_way(parts, permits);
@@ -121,9 +117,11 @@ impl Delivery {
         lost: &mut Lost,
     ) -> Vec<Request> {
         if let Refuses::Size { limit } = refuses {
-            self.known.refused(request.bytes().len(), limit, &error);
+            self.spec
+                .known()
+                .refused(request.bytes().len(), limit, &error);
         }
-        let is_hopeless = lost.is_all && self.known.refuses_all();
+        let is_hopeless = lost.is_all && self.spec.known().refuses_all();
         let most = if is_hopeless {
             FEW_REFUSALS
         } else {
@@ -158,6 +156,10 @@ impl Delivery {
             let Some(outcome) = self.attempt(request.bytes()).await else {
                 return Sending::GivesWay;
             };
+            if is_of_the_settings(&outcome) && self.spec.renew() {
+                (*backoff, attempt) = (self.anew(), 0);
+                continue;
+            }
             match outcome {
                 Outcome::Sent => {
                     tracing::debug!(exporter = %self.spec.name, items, bytes, attempt, "batch sent");
@@ -183,6 +185,9 @@ impl Delivery {
                         return Sending::Ended(End::Expired);
                     };
                     self.wait(wait, attempt, items, &error).await;
+                    if self.spec.renew() {
+                        (*backoff, attempt) = (self.anew(), 0);
+                    }
                 }
             }
         }
@@ -201,6 +206,10 @@ impl Delivery {
             biased;
             outcome = self.export(bytes) => outcome,
             () = leaving.lose_patience() => return None,
+            () = self.outlives_its_settings() => Outcome::Retry {
+                after: None,
+                error: "no answer, and the exporter has other settings since".to_owned(),
+            },
         };
         leaving.saw(&outcome);
         Some(outcome)
@@ -234,6 +243,17 @@ impl Delivery {
         }
     }
 
+    /// Resolves some time after the settings have changed: what is in the log may as well be sent twice.
+    async fn outlives_its_settings(&self) {
+        self.spec.is_outdated().await;
+        tokio::time::sleep(PATIENCE).await;
+    }
+
+    /// Time for another series of attempts.
+    fn anew(&self) -> Backoff {
+        Backoff::new(self.spec.retry.clone())
+    }
+
     async fn wait(&mut self, wait: Duration, attempt: u32, items: u64, error: &str) {
         let elapsed_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         // The first failure is worth a line at warn; its repetitions are not.
@@ -251,16 +271,35 @@ impl Delivery {
         let due = Instant::now() + wait;
         if let Some(Detour { leaving, .. }) = &self.detour {
             // It is futile to go on then, so the next attempt is none.
-            drop(tokio::time::timeout_at(due, leaving.begins()).await);
+            tokio::select! {
+                ended = tokio::time::timeout_at(due, leaving.begins()) => drop(ended),
+                () = self.spec.is_outdated() => {}
+            }
             return;
         }
         let hurry = async {
             // An error means that the pipeline is gone, and this task is about to be.
             drop(self.drain.wait_for(|draining| *draining).await);
         };
-        if tokio::time::timeout_at(due, hurry).await.is_ok() {
-            tokio::time::sleep_until(due.min(Instant::now() + DRAIN_INTERVAL)).await;
+        let whole = async {
+            if tokio::time::timeout_at(due, hurry).await.is_ok() {
+                tokio::time::sleep_until(due.min(Instant::now() + DRAIN_INTERVAL)).await;
+            }
+        };
+        tokio::select! {
+            () = whole => {}
+            () = self.spec.is_outdated() => {}
         }
+    }
+}
+
+/// Whether other settings may bring another outcome.
+fn is_of_the_settings(outcome: &Outcome) -> bool {
+    let is_for_everything = |refuses| refuses == Refuses::Everything;
+    match outcome {
+        Outcome::Retry { .. } => true,
+        Outcome::Permanent { refuses, .. } => is_for_everything(*refuses),
+        Outcome::Sent | Outcome::Partial { .. } => false,
     }
 }
 

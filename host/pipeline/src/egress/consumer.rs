@@ -4,17 +4,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use spandrel_wire::Signal;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::known::Known;
 use super::leaving::Leaving;
-use super::outlets::Outlet;
+use super::outlets::{Outlet, Parts};
+use super::settings::{Follower, Settings};
 use super::spill::{QUEUE_BYTES, Spill};
 use super::{ExporterSpec, attempt};
 use crate::batcher::Batcher;
 use crate::ledger::Ledger;
+use crate::overflow::Overflow;
 use crate::queue::Queue;
 
 /// One task for each exporter, also for those that are retired; each ends when its queue is closed
@@ -23,6 +24,8 @@ use crate::queue::Queue;
 pub(crate) struct Consumers {
     signal: Signal,
     ledger: Arc<Ledger>,
+    /// No exporter may overflow alone.
+    keeps_all: bool,
     tasks: Mutex<JoinSet<()>>,
     /// What leads into the exporters' logs and back.
     spills: Mutex<JoinSet<()>>,
@@ -31,10 +34,11 @@ pub(crate) struct Consumers {
 }
 
 impl Consumers {
-    pub(super) fn new(signal: Signal, ledger: Arc<Ledger>) -> Self {
+    pub(super) fn new(signal: Signal, ledger: Arc<Ledger>, keeps_all: bool) -> Self {
         Self {
             signal,
             ledger,
+            keeps_all,
             tasks: Mutex::default(),
             spills: Mutex::default(),
             draining: watch::Sender::new(false),
@@ -50,25 +54,21 @@ impl Consumers {
         spec: ExporterSpec,
         spill: Option<Arc<Spill>>,
     ) -> Arc<Outlet> {
-        let mut room = spec.queue.clone();
         let asked = Arc::new(spec);
-        let mut spec = Arc::clone(&asked);
-        if spill.is_some() {
-            room.max_bytes = room.max_bytes.min(QUEUE_BYTES);
-            // What has an OK is not given up; the journal's `max_age` ends what has no end otherwise.
-            let endless = Arc::make_mut(&mut spec);
-            endless.retry.enabled = true;
-            endless.retry.max_elapsed_time = Duration::ZERO;
-        }
-        let queue = Arc::new(Queue::new(room));
+        let spec = adapted(&asked, spill.is_some());
+        let queue = Arc::new(Queue::new(spec.queue.clone()));
         let (retired, retired_seen) = watch::channel(false);
         let leaving = Leaving::new(self.draining.subscribe(), retired_seen);
+        let ledger = Arc::clone(&self.ledger);
+        let overflow = Arc::new(Overflow::of_exporter(ledger, spec.name.clone()));
+        let settings = Settings::new(asked, spec);
         let consumer = Consumer {
             signal: self.signal,
             ledger: Arc::clone(&self.ledger),
             column,
             queue: Arc::clone(&queue),
-            spec,
+            overflow: Arc::clone(&overflow),
+            settings: settings.follow(),
             detour: spill
                 .clone()
                 .map(|spill| attempt::Detour { spill, leaving }),
@@ -77,11 +77,28 @@ impl Consumers {
         };
         self.tasks().spawn(consumer.run());
         let leads_here = spill.clone();
-        let outlet = Arc::new(Outlet::new(column, queue, asked, spill, retired));
+        let parts = Parts {
+            column,
+            queue,
+            spill,
+            overflow,
+            keeps_all: self.keeps_all,
+            retired,
+        };
+        let outlet = Arc::new(Outlet::new(parts, settings));
         if let Some(spill) = leads_here {
             spill.lead_to(Arc::downgrade(&outlet));
         }
         outlet
+    }
+
+    /// Gives an exporter other settings, with what waits for it.
+    pub(super) fn change(&self, outlet: &Outlet, asked: ExporterSpec) {
+        let asked = Arc::new(asked);
+        let spec = adapted(&asked, outlet.spills());
+        outlet.queue().resize(spec.queue.clone());
+        let outdated = outlet.settings().change(asked, spec);
+        self.tasks().spawn(outdated.put_away());
     }
 
     /// Starts what leads into an exporter's log and back.
@@ -135,6 +152,19 @@ impl Consumers {
     }
 }
 
+/// How an exporter is run; `spills`, when it has a log.
+fn adapted(asked: &Arc<ExporterSpec>, spills: bool) -> Arc<ExporterSpec> {
+    let mut spec = Arc::clone(asked);
+    if spills {
+        let spec = Arc::make_mut(&mut spec);
+        spec.queue.max_bytes = spec.queue.max_bytes.min(QUEUE_BYTES);
+        // What has an OK is not given up; the journal's `max_age` ends what has no end otherwise.
+        spec.retry.enabled = true;
+        spec.retry.max_elapsed_time = Duration::ZERO;
+    }
+    spec
+}
+
 fn lock(tasks: &Mutex<JoinSet<()>>) -> MutexGuard<'_, JoinSet<()>> {
     tasks.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -149,7 +179,8 @@ struct Consumer {
     ledger: Arc<Ledger>,
     column: usize,
     queue: Arc<Queue>,
-    spec: Arc<ExporterSpec>,
+    overflow: Arc<Overflow>,
+    settings: Follower,
     detour: Option<attempt::Detour>,
     drain: watch::Receiver<bool>,
     cut: watch::Receiver<bool>,
@@ -169,42 +200,60 @@ impl Consumer {
         let _left_behind = LeftBehind(Arc::clone(&self.queue));
         let mut cut = self.cut.clone();
         let mut attempts = JoinSet::new();
+        let (queue, overflow) = (Arc::clone(&self.queue), Arc::clone(&self.overflow));
+        let leads = queue.lead(|batch| overflow.drop_batch(batch));
         tokio::select! {
-            () = self.consume(&mut attempts) => {}
+            ((), ()) = async { tokio::join!(leads, self.consume(&mut attempts)) } => {}
             _ = cut.wait_for(|cut| *cut) => {}
         }
         attempts.shutdown().await;
-        if let Err(error) = self.spec.exporter.flush().await {
-            tracing::error!(exporter = %self.spec.name, error, "exporter could not flush");
+        let spec = self.settings.spec();
+        if let Err(error) = spec.exporter.flush().await {
+            tracing::error!(exporter = %spec.name, error, "exporter could not flush");
         }
     }
 
     /// Until the queue is closed and empty, and every attempt has ended.
     async fn consume(&mut self, attempts: &mut JoinSet<()>) {
-        let slots = Arc::new(Semaphore::new(self.spec.queue.num_consumers.max(1)));
-        let mut batcher = Batcher::new(self.signal, self.spec.batcher.clone());
-        let known = Arc::new(Known::new(self.spec.name.clone()));
-        // A slot is taken before a batch is, so that what cannot go out yet is still in the queue
-        // and can still be merged.
-        while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
-            while attempts.try_join_next().is_some() {}
-            let Some(gathered) = batcher.gather(&self.queue, || known.most_bytes()).await else {
+        let mut batcher = Batcher::new(self.signal, self.settings.spec().batcher.clone());
+        loop {
+            // Before a batch is taken, so that what cannot go out yet is still in the queue and can
+            // still be merged.
+            self.wait_for_slot(attempts).await;
+            batcher.configure(self.settings.spec().batcher.clone());
+            let Some(gathered) = batcher
+                .gather(&self.queue, || self.settings.most_bytes())
+                .await
+            else {
                 break;
             };
+            let spec = self.settings.lease();
             let delivery = attempt::Delivery {
                 signal: self.signal,
                 ledger: Arc::clone(&self.ledger),
                 column: self.column,
-                spec: Arc::clone(&self.spec),
-                known: Arc::clone(&known),
+                spec,
                 drain: self.drain.clone(),
                 detour: self.detour.clone(),
             };
-            attempts.spawn(async move {
-                delivery.run(gathered).await;
-                drop(slot);
-            });
+            attempts.spawn(delivery.run(gathered));
         }
         while attempts.join_next().await.is_some() {}
+    }
+
+    /// Until fewer attempts run than may.
+    async fn wait_for_slot(&mut self, attempts: &mut JoinSet<()>) {
+        loop {
+            while attempts.try_join_next().is_some() {}
+            let spec = self.settings.spec();
+            if attempts.len() < spec.queue.num_consumers.max(1) {
+                return;
+            }
+            drop(spec);
+            tokio::select! {
+                _ended = attempts.join_next() => {}
+                () = self.settings.changed() => {}
+            }
+        }
     }
 }

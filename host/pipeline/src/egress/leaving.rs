@@ -12,7 +12,7 @@ use crate::exporter::Outcome;
 
 /// A backend that took nothing for so long is not waited for any more: far inside any deadline of
 /// a drain, and longer than a healthy one takes for a batch.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the attempts of one exporter know of its end. Clones share it.
 #[derive(Clone, Debug)]

@@ -1,16 +1,17 @@
-//! The ways out of a pipeline as they are at one moment, and room in them.
+//! The ways out of a pipeline as they are at one moment.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use super::ExporterSpec;
+use super::permits::Place;
+use super::settings::Settings;
 use super::spill::Spill;
 use crate::batch::Batch;
 use crate::batcher::Gathered;
-use crate::queue::{Lane, Permit, Queue, QueueFill, Queued};
+use crate::overflow::Overflow;
+use crate::queue::{Lane, Permit, Queue, QueueFill, Queued, Waits};
 
 /// The way to one exporter. Its queue closes when this is gone: then no batch is left that could
 /// still go there.
@@ -19,26 +20,35 @@ pub(super) struct Outlet {
     /// In the books.
     column: usize,
     queue: Arc<Queue>,
-    spec: Arc<ExporterSpec>,
+    name: String,
+    settings: Settings,
     /// The way into the exporter's log, in a pipeline that has one.
     spill: Option<Arc<Spill>>,
-    /// Another takes its place, or none does.
+    overflow: Arc<Overflow>,
+    /// It may not overflow alone, whatever its settings say.
+    keeps_all: bool,
+    /// It is not among the exporters any more.
     retired: watch::Sender<bool>,
 }
 
 impl Outlet {
-    pub(super) fn new(
-        column: usize,
-        queue: Arc<Queue>,
-        spec: Arc<ExporterSpec>,
-        spill: Option<Arc<Spill>>,
-        retired: watch::Sender<bool>,
-    ) -> Self {
+    pub(super) fn new(parts: Parts, settings: Settings) -> Self {
+        let Parts {
+            column,
+            queue,
+            spill,
+            overflow,
+            keeps_all,
+            retired,
+        } = parts;
         Self {
             column,
             queue,
-            spec,
+            name: settings.asked().name.clone(),
+            settings,
             spill,
+            overflow,
+            keeps_all,
             retired,
         }
     }
@@ -48,21 +58,38 @@ impl Outlet {
         self.retired.send_replace(true);
     }
 
-    /// A sender's room, now.
-    fn try_reserve(&self, items: u64, bytes: usize) -> Option<Permit> {
+    /// Whether a batch that finds no room here is refused to its sender, instead of being dropped for
+    /// this exporter alone.
+    pub(super) fn refuses(&self) -> bool {
+        self.keeps_all || self.queue.refuses()
+    }
+
+    /// Whether batches wait for room.
+    pub(super) fn blocks(&self) -> bool {
+        self.queue.blocks()
+    }
+
+    /// Room, now.
+    pub(super) fn try_reserve(&self, lane: Lane, items: u64, bytes: usize) -> Option<Permit> {
+        let permit = self.try_room(lane, items, bytes)?;
+        self.overflow.has_room();
+        Some(permit)
+    }
+
+    fn try_room(&self, lane: Lane, items: u64, bytes: usize) -> Option<Permit> {
         let Some(spill) = &self.spill else {
-            return self.queue.try_reserve(items, bytes);
+            return self.queue.try_reserve(lane, items, bytes);
         };
         let in_queue = match spill.has_backlog() {
             true => None,
-            false => self.queue.try_reserve(items, bytes),
+            false => self.queue.try_reserve(lane, items, bytes),
         };
-        let on_the_way = || Some(spill.room().try_reserve(items, bytes)?.spilling());
+        let on_the_way = || Some(spill.room().try_reserve(lane, items, bytes)?.spilling());
         in_queue.or_else(on_the_way)
     }
 
     /// Waits for room. The caller bounds the wait.
-    async fn reserve(&self, lane: Lane, items: u64, bytes: usize) -> Option<Permit> {
+    pub(super) async fn reserve(&self, lane: Lane, items: u64, bytes: usize) -> Option<Permit> {
         let Some(spill) = &self.spill else {
             return self.queue.reserve(lane, items, bytes).await;
         };
@@ -70,6 +97,23 @@ impl Outlet {
             biased;
             in_queue = self.queue.reserve(lane, items, bytes), if !spill.has_backlog() => in_queue,
             on_the_way = spill.room().reserve(lane, items, bytes) => Some(on_the_way?.spilling()),
+        }
+    }
+
+    /// The place of a batch that finds no room here, and that others take. A sender's waits only where
+    /// its settings say so; what plugins let go was accepted long ago.
+    pub(super) fn aside(&self, lane: Lane, bytes: usize, until: Instant) -> Place {
+        let waits = self.blocks() || lane != Lane::Sent;
+        let seat = waits.then(|| self.queue.seat(lane, bytes, until)).flatten();
+        seat.map_or(Place::Overflows, Place::Waits)
+    }
+
+    /// Moves a batch to its place. Its sender's answer waits for `waits`, if it has to wait.
+    pub(super) fn put(&self, batch: Batch, place: &Place, waits: Option<&Waits>) {
+        match place {
+            Place::Room(permit) => self.push(batch, permit.clone()),
+            Place::Waits(seat) => self.queue.put_aside(batch, seat.clone(), waits.cloned()),
+            Place::Overflows => self.overflow.drop_batch(batch),
         }
     }
 
@@ -101,7 +145,16 @@ impl Outlet {
     }
 
     pub(super) fn name(&self) -> &str {
-        &self.spec.name
+        &self.name
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Whether it has a log.
+    pub(super) fn spills(&self) -> bool {
+        self.spill.is_some()
     }
 }
 
@@ -109,6 +162,16 @@ impl Drop for Outlet {
     fn drop(&mut self) {
         self.queue.close();
     }
+}
+
+/// What an outlet is made of, beside its settings.
+pub(super) struct Parts {
+    pub(super) column: usize,
+    pub(super) queue: Arc<Queue>,
+    pub(super) spill: Option<Arc<Spill>>,
+    pub(super) overflow: Arc<Overflow>,
+    pub(super) keeps_all: bool,
+    pub(super) retired: watch::Sender<bool>,
 }
 
 /// One way to each exporter.
@@ -137,9 +200,9 @@ impl Outlets {
         self.iter().any(|outlet| outlet.name() == name)
     }
 
-    /// The one that was made by these very settings.
-    pub(super) fn like(&self, spec: &ExporterSpec) -> Option<Arc<Outlet>> {
-        let found = self.0.iter().find(|outlet| outlet.spec.is_same(spec));
+    /// The one that has this name.
+    pub(super) fn named(&self, name: &str) -> Option<Arc<Outlet>> {
+        let found = self.0.iter().find(|outlet| outlet.name == name);
         found.cloned()
     }
 
@@ -148,76 +211,5 @@ impl Outlets {
         let is_gone =
             |outlet: &&Arc<Outlet>| !others.0.iter().any(|other| Arc::ptr_eq(outlet, other));
         self.0.iter().filter(is_gone).map(Arc::as_ref)
-    }
-
-    /// A sender's room in each queue, where there is any now.
-    pub(super) fn try_reserve(&self, items: u64, bytes: usize) -> Vec<Option<Permit>> {
-        let room = self.iter().map(|outlet| outlet.try_reserve(items, bytes));
-        room.collect()
-    }
-
-    /// Waits for a sender's room where the queue says that senders wait.
-    ///
-    /// # Errors
-    /// The first that had none until `deadline`.
-    pub(super) async fn wait_for_room(
-        &self,
-        items: u64,
-        bytes: usize,
-        deadline: Instant,
-    ) -> Result<Vec<Permit>, &Outlet> {
-        let mut room = Vec::with_capacity(self.0.len());
-        for outlet in self.iter() {
-            let permit = if outlet.queue.config().block_on_overflow {
-                let waiting = outlet.reserve(Lane::Sent, items, bytes);
-                timeout_at(deadline, waiting).await.ok().flatten()
-            } else {
-                outlet.try_reserve(items, bytes)
-            };
-            room.push(permit.ok_or(outlet)?);
-        }
-        Ok(room)
-    }
-
-    /// Waits for room for what was accepted before.
-    pub(super) async fn reserve(
-        &self,
-        lane: Lane,
-        items: u64,
-        bytes: usize,
-    ) -> Option<Vec<Permit>> {
-        let mut room = Vec::with_capacity(self.0.len());
-        for outlet in self.iter() {
-            let waiting = outlet.reserve(lane, items, bytes);
-            room.push(waiting.await?);
-        }
-        Some(room)
-    }
-}
-
-/// Room for one batch in every exporter's queue, and so the batch's way out: while there are permits
-/// for an exporter, its queue is open.
-#[derive(Clone, Debug)]
-pub(crate) struct Permits {
-    outlets: Arc<Outlets>,
-    room: Vec<Permit>,
-}
-
-impl Permits {
-    pub(super) fn new(outlets: Arc<Outlets>, room: Vec<Permit>) -> Self {
-        Self { outlets, room }
-    }
-
-    /// Moves a batch into every queue.
-    pub(super) fn forward(&self, Batch { bytes, tally }: Batch) {
-        let tallies = tally.forward(self.outlets.iter().map(Outlet::column));
-        let outlets = self.outlets.iter().zip(&self.room);
-        for ((outlet, permit), tally) in outlets.zip(tallies) {
-            let batch = Batch {
-                bytes: Bytes::clone(&bytes),
-                tally,
-            };
-            outlet.push(batch, permit.clone());
-        }
     }
 }

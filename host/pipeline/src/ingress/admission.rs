@@ -1,34 +1,28 @@
-//! The door of one pipeline: admission, the way to the shards, and the answer to the sender.
+//! The door of one pipeline: admission.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use spandrel_wire::{Limits, Signal};
-use tokio::sync::{
-    MutexGuard, OwnedRwLockReadGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc, watch,
-};
+use tokio::sync::{OwnedRwLockReadGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, watch};
 
+use super::Routing;
 use super::arrived::Arrived;
 use super::feeder::Feed;
-use super::lanes::{Lanes, by_trace, place, send};
+use super::lanes::Lanes;
 use super::pressure::{Gate, Pressure};
-use super::{Answer, Routing};
 use crate::batch::Batch;
-use crate::completion::Guard;
 use crate::egress::{Egress, Permits, Room};
-use crate::ledger::{Account, Ledger};
+use crate::ledger::{Full, Ledger, Tally};
+use crate::overflow::Overflow;
 use crate::pipeline::AckOn;
 use crate::refused::Refused;
-use crate::shard::Task;
-use crate::stage::Dispatch;
+use crate::shard::INPUT_BATCHES;
 
 /// How long a sender waits for a shard that is busy, before it is told to come back: long enough
 /// for a burst to pass, far inside the 5 s that a dying application has to flush.
 pub(super) const SHARD_WAIT: Duration = Duration::from_secs(1);
-/// How long a sender waits for room in a queue with `block_on_overflow`: most SDKs give up on their
-/// own after 10 s, and none waits for longer than 30.
-const OVERFLOW_WAIT: Duration = Duration::from_secs(30);
 /// Requests that are of use at a time at the door for each shard: one that it runs, one in its input,
 /// and one that is validated meanwhile. Who comes to the door waits behind these.
 const PLACES_OF_A_SHARD: usize = 3;
@@ -46,18 +40,22 @@ pub(crate) struct DoorConfig {
 
 /// See the module.
 pub(crate) struct Door {
-    config: DoorConfig,
+    pub(super) config: DoorConfig,
     ledger: Arc<Ledger>,
-    egress: Arc<Egress>,
-    routing: Arc<RwLock<Routing>>,
-    next: AtomicUsize,
-    draining: watch::Sender<bool>,
+    pub(super) egress: Arc<Egress>,
+    pub(super) routing: Arc<RwLock<Routing>>,
+    /// Whose turn it is, of the shards.
+    pub(super) next: AtomicUsize,
+    pub(super) draining: watch::Sender<bool>,
     pressure: Pressure,
+    overflow: Overflow,
+    /// A sender waited for a shard in vain, and nobody found a place since.
+    is_behind: AtomicBool,
     /// The way into the journal, in a durable pipeline.
     feed: Option<Feed>,
     /// Held by who waits for places in the shards, in a durable pipeline: what comes in and what
     /// comes again take turns.
-    turn: tokio::sync::Mutex<()>,
+    pub(super) turn: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Door {
@@ -68,7 +66,7 @@ impl std::fmt::Debug for Door {
     }
 }
 
-/// A request that is valid and for which there is room in every queue. Dropped as it is, its items
+/// A request that is valid and for which there is room behind the stages. Dropped as it is, its items
 /// count as refused.
 #[derive(Debug)]
 pub(super) struct Reserved {
@@ -80,11 +78,44 @@ pub(super) struct Reserved {
 /// either. Dropped as it is, its items count as refused.
 #[derive(Debug)]
 pub(super) struct Admitted {
-    batch: Batch,
-    permits: Permits,
-    lanes: Lanes,
+    pub(super) batch: Batch,
+    pub(super) permits: Permits,
+    pub(super) lanes: Lanes,
     /// Nobody changes how batches are dealt out until this one is in.
-    _routing: OwnedRwLockReadGuard<Routing>,
+    pub(super) _routing: OwnedRwLockReadGuard<Routing>,
+}
+
+/// Why a request is not in, yet.
+#[derive(Debug)]
+pub(super) enum Out {
+    /// There is no room for it.
+    Full(Batch, Full),
+    /// The pipeline takes nothing any more; another may come in its place.
+    Closed(Batch),
+    /// Its sender is to be told.
+    Refused(Refused),
+}
+
+/// As [`Out`], without the batch.
+enum Denied {
+    Full(Full),
+    Refused(Refused),
+}
+
+impl From<Refused> for Denied {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+impl Denied {
+    fn with(self, batch: Batch) -> Out {
+        match self {
+            Self::Full(full) => Out::Full(batch, full),
+            Self::Refused(Refused::Draining) => Out::Closed(batch),
+            Self::Refused(refused) => Out::Refused(refused),
+        }
+    }
 }
 
 impl Door {
@@ -97,6 +128,8 @@ impl Door {
     ) -> Self {
         let (draining, _) = watch::channel(false);
         Self {
+            overflow: Overflow::of_pipeline(Arc::clone(&ledger)),
+            is_behind: AtomicBool::new(false),
             config,
             ledger,
             egress,
@@ -191,6 +224,16 @@ impl Door {
     /// How many requests it is of use to offer at a time. Any number where it is not a shard that senders
     /// wait for.
     pub(super) fn places(&self) -> usize {
+        self.places_at(PLACES_OF_A_SHARD)
+    }
+
+    /// The same where other pipelines stand beside it: so many more that a shard that is stuck, with its
+    /// input full, leaves places for the others' requests.
+    pub(super) fn places_beside(&self) -> usize {
+        self.places_at(PLACES_OF_A_SHARD + INPUT_BATCHES)
+    }
+
+    fn places_at(&self, of_a_shard: usize) -> usize {
         if self.feed.is_some() {
             return DURABLE_PLACES;
         }
@@ -201,7 +244,7 @@ impl Door {
         if waits_elsewhere || routing.lanes().is_empty() {
             return usize::MAX;
         }
-        routing.lanes().len() * PLACES_OF_A_SHARD
+        routing.lanes().len() * of_a_shard
     }
 
     pub(super) fn signal(&self) -> Signal {
@@ -213,185 +256,112 @@ impl Door {
         self.ledger.post(|books| books.invalid_requests += 1);
     }
 
-    /// Finds room for a valid request in every queue.
-    pub(super) async fn reserve(&self, arrived: Arrived) -> Result<Reserved, Refused> {
-        let Arrived {
-            request,
-            items,
-            invalid,
-        } = arrived;
-        self.ledger.refuse(invalid);
-        let batch = Batch {
-            bytes: request,
-            tally: self.ledger.receive(items),
-        };
+    /// A request of a sender is here: whatever becomes of it, it is in the books.
+    pub(super) fn receive(&self, arrived: &Arrived) -> Batch {
+        self.ledger.refuse(arrived.invalid);
+        Batch {
+            bytes: arrived.request.clone(),
+            tally: self.ledger.receive(arrived.items),
+        }
+    }
+
+    /// Whether nothing may come in now, whatever room there is.
+    pub(super) fn shut(&self) -> Result<(), Refused> {
         if let Some(retry_after) = self.pressure.gate.retry_after() {
             return Err(Refused::Full { retry_after });
         }
-        if self.feed().is_some_and(Feed::is_full) {
-            return Err(self.full());
+        match self.feed() {
+            Some(feed) if feed.is_full() => Err(self.full()),
+            _ => Ok(()),
         }
-        let permits = self.permits(items, batch.bytes.len());
-        let permits = self.unless_draining(permits).await?;
-        Ok(Reserved { batch, permits })
+    }
+
+    /// Whether what finds no room here is refused to its sender, also when other pipelines take it:
+    /// there is a journal, the sender waits for the export, or an exporter says so.
+    pub(super) fn must_not_lose(&self) -> bool {
+        self.feed.is_some() || self.egress.must_not_lose()
+    }
+
+    /// What other pipelines took is dropped for this one.
+    pub(super) fn drop_alone(&self, tally: Tally, full: Full) {
+        self.overflow.drop_tally(tally, full);
+    }
+
+    /// Finds room for a valid request behind the stages.
+    pub(super) async fn reserve(&self, batch: Batch) -> Result<Reserved, Out> {
+        let permits = self.permits(batch.items(), batch.bytes.len());
+        match self.unless_draining(permits).await {
+            Ok(permits) => Ok(Reserved { batch, permits }),
+            Err(denied) => Err(denied.with(batch)),
+        }
     }
 
     /// Finds a place for it in the input of its shards.
-    pub(super) async fn admit(&self, reserved: Reserved) -> Result<Admitted, Refused> {
+    pub(super) async fn admit(&self, reserved: Reserved) -> Result<Admitted, Out> {
+        self.admit_unless(reserved, std::future::pending()).await
+    }
+
+    /// As [`Door::admit`]. Where a shard is known to be stuck, a sender waits for it no longer than until
+    /// the batch is `elsewhere`: the other pipelines' batches are not to come at the pace of this one.
+    pub(super) async fn admit_unless(
+        &self,
+        reserved: Reserved,
+        elsewhere: impl Future<Output = ()>,
+    ) -> Result<Admitted, Out> {
         let Reserved { batch, permits } = reserved;
         let way = async {
             let routing = Arc::clone(&self.routing).read_owned().await;
-            Ok((self.lanes(&routing, &batch).await?, routing))
+            let lanes = self.lanes(&routing, &batch).await;
+            Ok((lanes.map_err(Denied::Refused)?, routing))
         };
         let way = async {
-            let way = tokio::time::timeout(SHARD_WAIT, way).await;
-            way.unwrap_or_else(|_| Err(self.full()))
+            let is_behind = self.is_behind.load(Ordering::Relaxed);
+            let in_time = tokio::time::timeout(SHARD_WAIT, way);
+            tokio::select! {
+                biased;
+                way = in_time => {
+                    let way = way.unwrap_or(Err(Denied::Full(Full::Shards)));
+                    self.is_behind.store(matches!(way, Err(Denied::Full(_))), Ordering::Relaxed);
+                    way
+                }
+                () = elsewhere, if is_behind => Err(Denied::Full(Full::Shards)),
+            }
         };
-        let (lanes, routing) = self.unless_draining(way).await?;
-        Ok(Admitted {
-            batch,
-            permits,
-            lanes,
-            _routing: routing,
-        })
+        match self.unless_draining(way).await {
+            Ok((lanes, routing)) => {
+                self.overflow.has_room();
+                Ok(Admitted {
+                    batch,
+                    permits,
+                    lanes,
+                    _routing: routing,
+                })
+            }
+            Err(denied) => Err(denied.with(batch)),
+        }
     }
 
     /// Waits, unless everything is refused or comes to be.
-    pub(super) async fn unless_draining<T>(
+    pub(super) async fn unless_draining<T, E: From<Refused>>(
         &self,
-        wait: impl Future<Output = Result<T, Refused>>,
-    ) -> Result<T, Refused> {
+        wait: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         let mut draining = self.draining.subscribe();
         if *draining.borrow() {
-            return Err(Refused::Draining);
+            return Err(Refused::Draining.into());
         }
         tokio::select! {
             done = wait => done,
-            _ = draining.wait_for(|draining| *draining) => Err(Refused::Draining),
+            _ = draining.wait_for(|draining| *draining) => Err(Refused::Draining.into()),
         }
     }
 
-    async fn permits(&self, items: u64, bytes: usize) -> Result<Permits, Refused> {
+    async fn permits(&self, items: u64, bytes: usize) -> Result<Permits, Denied> {
         let permits = match self.egress.try_reserve(items, bytes) {
             Room::Taken(permits) => Some(permits),
-            Room::Wait => self.egress.wait_for_room(items, bytes, OVERFLOW_WAIT).await,
+            Room::Wait => self.egress.wait_for_room(items, bytes).await,
             Room::Full => None,
         };
-        permits.ok_or_else(|| self.full())
-    }
-
-    async fn lanes(&self, routing: &Routing, batch: &Batch) -> Result<Lanes, Refused> {
-        let shards = routing.lanes();
-        let dispatch = if shards.len() < 2 {
-            Dispatch::Single
-        } else {
-            routing.dispatch()
-        };
-        match (shards, dispatch) {
-            ([], _) => Ok(Lanes::None),
-            ([first, ..], Dispatch::Single) => Ok(Lanes::One(place(first.clone()).await?)),
-            (all, Dispatch::Any) => self.any(all).await,
-            (all, Dispatch::ByTrace) => by_trace(all, batch).await,
-        }
-    }
-
-    /// The next shard in turn that has a place free, or the next in turn if none has.
-    async fn any(&self, shards: &[mpsc::Sender<Task>]) -> Result<Lanes, Refused> {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed) % shards.len().max(1);
-        let (before, after) = shards.split_at(turn.min(shards.len()));
-        let in_turn = || after.iter().chain(before);
-        if let Some(free) = in_turn().find_map(|shard| shard.clone().try_reserve_owned().ok()) {
-            return Ok(Lanes::One(free));
-        }
-        match in_turn().next() {
-            Some(shard) => Ok(Lanes::One(place(shard.clone()).await?)),
-            None => Err(Refused::Draining),
-        }
-    }
-
-    /// Lets a batch in that the journal has: waits until there is a place for it. Dropped on the way,
-    /// it stays in the journal.
-    pub(crate) async fn let_in(&self, batch: Batch, permits: Permits) -> Result<Answer, Refused> {
-        let turn = self.turn.lock().await;
-        self.let_in_by(&turn, batch, permits).await
-    }
-
-    /// Nothing that the journal has is let in while this is kept, but by whoever has it.
-    pub(crate) async fn keep_out(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().await
-    }
-
-    /// As [`Door::let_in`], for the one whose turn it is.
-    pub(crate) async fn let_in_by(
-        &self,
-        _turn: &MutexGuard<'_, ()>,
-        batch: Batch,
-        permits: Permits,
-    ) -> Result<Answer, Refused> {
-        loop {
-            let way = async {
-                let routing = Arc::clone(&self.routing).read_owned().await;
-                if routing.is_released() {
-                    return Err(Refused::Draining);
-                }
-                let lanes = match self.lanes(&routing, &batch).await {
-                    // It cannot be cut by trace, and its sender has its OK.
-                    Err(Refused::Invalid(_)) => self.any(routing.lanes()).await?,
-                    lanes => lanes?,
-                };
-                Ok((lanes, routing))
-            };
-            // Nobody changes how batches are dealt out meanwhile, so it is asked for anew.
-            let Ok(way) = tokio::time::timeout(SHARD_WAIT, way).await else {
-                continue;
-            };
-            let (lanes, routing) = way?;
-            return Ok(self.enter(Admitted {
-                batch,
-                permits,
-                lanes,
-                _routing: routing,
-            }));
-        }
-    }
-
-    /// Lets an admitted request in. From the first line on, the items are the pipeline's.
-    pub(super) fn enter(&self, admitted: Admitted) -> Answer {
-        let Admitted {
-            mut batch,
-            permits,
-            lanes,
-            _routing: _until_it_is_in,
-        } = admitted;
-        let completed = (self.config.ack_on == AckOn::Export).then(|| {
-            let (guard, completed) = Guard::new();
-            batch.tally.guard(guard);
-            completed
-        });
-        batch.tally.transfer(Account::Chain);
-        let mut parts = Vec::new();
-        match lanes {
-            Lanes::None => self.egress.forward(batch, &permits),
-            Lanes::One(lane) => parts.push(send(lane, batch, permits)),
-            Lanes::Many(lanes) => {
-                let Batch { mut tally, .. } = batch;
-                let lane = |(lane, bytes, items)| {
-                    send(
-                        lane,
-                        Batch {
-                            bytes,
-                            tally: tally.split(items),
-                        },
-                        permits.clone(),
-                    )
-                };
-                parts = lanes.into_iter().map(lane).collect();
-            }
-        }
-        Answer {
-            parts,
-            completed,
-            draining: self.draining.subscribe(),
-        }
+        permits.ok_or(Denied::Full(Full::Queues))
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
 use crate::completion::Completed;
 use crate::refused::{Refusal, Refused};
@@ -13,6 +14,9 @@ use crate::refused::{Refusal, Refused};
 pub(crate) struct Answer {
     pub(super) parts: Vec<oneshot::Receiver<Result<(), Refusal>>>,
     pub(super) completed: Option<oneshot::Receiver<Completed>>,
+    /// Until nothing of it waits for room in a queue with `block_on_overflow`, or that time is up. What
+    /// becomes of it then does not change the answer: it is in.
+    pub(super) waits: Option<(oneshot::Receiver<()>, Instant)>,
     pub(super) draining: watch::Receiver<bool>,
 }
 
@@ -37,7 +41,8 @@ impl Answer {
         let Self {
             parts,
             completed,
-            draining,
+            waits,
+            mut draining,
         } = self;
         let ended = async {
             let answered = through(parts).await;
@@ -53,7 +58,15 @@ impl Answer {
                 },
             }
         };
-        within_limits(ended, draining).await
+        within_limits(ended, draining.clone()).await?;
+        if let Some((waits, until)) = waits {
+            tokio::select! {
+                _told = waits => {}
+                () = tokio::time::sleep_until(until) => {}
+                _ = draining.wait_for(|draining| *draining) => {}
+            }
+        }
+        Ok(())
     }
 }
 

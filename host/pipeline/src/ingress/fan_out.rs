@@ -1,15 +1,16 @@
-//! One receiver in front of several pipelines of a signal: all of them take a request, or none.
+//! One receiver in front of the pipelines of a signal. Each stands for itself: see [`Entry`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, try_join_all};
+use futures_util::future::BoxFuture;
 use spandrel_wire::{Invalid, InvalidUtf8, Signal};
 use tokio::sync::watch;
 
-use super::admission::{Admitted, Door};
+use super::admission::Door;
 use super::arrived::Arrived;
+use super::entry::{Entry, Shut};
 use super::pressure::SOONEST;
 use super::{Accepted, Ingress, Offered};
 use crate::pipeline::Pipeline;
@@ -96,8 +97,17 @@ impl Ingress for FanOut {
 
     fn places(&self, signal: Signal) -> usize {
         let doors = self.doors.borrow();
-        let places = carrying(&doors, signal).map(|door| door.places());
-        places.max().unwrap_or(usize::MAX)
+        let mut carrying = carrying(&doors, signal);
+        match (carrying.next(), carrying.next()) {
+            (None, _) => usize::MAX,
+            (Some(only), None) => only.places(),
+            (Some(first), Some(second)) => {
+                let all = [first, second].into_iter().chain(carrying);
+                all.fold(0_usize, |sum, door| {
+                    sum.saturating_add(door.places_beside())
+                })
+            }
+        }
     }
 
     fn turned_away(&self, signal: Signal) -> Duration {
@@ -107,41 +117,41 @@ impl Ingress for FanOut {
     }
 }
 
-/// Validates once, finds room everywhere, and only then lets the request in everywhere.
+/// Validates once, and lets the request in wherever there is room.
 async fn offer(into: &FanOut, signal: Signal, request: Bytes) -> Result<Accepted, Refused> {
     let mut doors = into.doors();
-    let (mut arrived, accepted) = into.validate(&doors, signal, request)?;
-    let invalid = arrived.invalid;
-    let mut offered = into.offered.offer(signal, arrived.items, invalid);
+    let (arrived, accepted) = into.validate(&doors, signal, request)?;
+    let (items, invalid) = (arrived.items, arrived.invalid);
+    let offered = into.offered.offer(signal, items, invalid);
     into.offered.replaced(signal, &accepted);
-    if arrived.items == 0 {
+    if items == 0 {
         offered.set_in(true);
         carrying(&doors, signal).for_each(|door| door.ledger().refuse(invalid));
         refused_for_good(&doors, signal, invalid);
         return Ok(accepted);
     }
-    let mut admitted = admit(&doors, signal, &arrived).await;
-    if matches!(admitted, Err(Refused::Draining)) {
-        let now = into.doors();
-        if !Arc::ptr_eq(&doors, &now) {
+    let mut entry = Entry::new(&offered);
+    let mut end = entry.run(carrying(&doors, signal), arrived).await;
+    let now = into.doors();
+    end = match end {
+        Err(Shut::Closed(request)) if !Arc::ptr_eq(&doors, &now) => {
             doors = now;
             // The limits may be others here.
-            let (Arrived { request, .. }, _) = into.validate(&doors, signal, arrived.request)?;
-            arrived.request = request;
-            admitted = admit(&doors, signal, &arrived).await;
+            match into.validate(&doors, signal, request) {
+                Ok((Arrived { request, .. }, _)) => {
+                    let again = Arrived {
+                        request,
+                        items,
+                        invalid,
+                    };
+                    entry.run(carrying(&doors, signal), again).await
+                }
+                Err(refused) => Err(refused.into()),
+            }
         }
-    }
-    let admitted = admitted?;
-    carrying(&doors, signal).for_each(|door| door.count_accepted());
-    // What the stages make of it may be all that is left of it while its sender waits.
-    drop(arrived);
-    offered.set_in(true);
-    let answers = admitted
-        .into_iter()
-        .map(|(door, admitted)| door.enter(admitted).wait());
-    let answered = try_join_all(answers.collect::<Vec<_>>()).await;
-    offered.set_in(answered.is_ok());
-    answered?;
+        end => end,
+    };
+    entry.end(end)?;
     refused_for_good(&doors, signal, invalid);
     Ok(accepted)
 }
@@ -159,35 +169,4 @@ fn refused_for_good(doors: &Doors, signal: Signal, invalid_items: u64) {
 
 fn carrying(doors: &Doors, signal: Signal) -> impl Iterator<Item = &Arc<Door>> {
     doors.iter().filter(move |door| door.signal() == signal)
-}
-
-/// Room behind each door, or behind none. Where there is a journal, the request is in it and on its
-/// way: of several doors one may have it then while another refuses it, and has it twice when the
-/// sender comes again.
-async fn admit<'a>(
-    doors: &'a Doors,
-    signal: Signal,
-    arrived: &Arrived,
-) -> Result<Vec<(&'a Arc<Door>, Admitted)>, Refused> {
-    // Room in a queue may be long in coming. Who waits for it keeps nobody from a shard, and no rule
-    // from being changed.
-    let mut reserved = Vec::with_capacity(doors.len());
-    for door in carrying(doors, signal) {
-        reserved.push((door, door.reserve(arrived.clone()).await?));
-    }
-    // First the doors that have no journal: a sender that is refused at one of them comes again, and
-    // what is in a journal then would be there twice.
-    let (durable, plain): (Vec<_>, Vec<_>) = reserved
-        .into_iter()
-        .partition(|(door, _)| door.feed().is_some());
-    let mut admitted = Vec::with_capacity(plain.len());
-    for (door, reserved) in plain {
-        admitted.push((door, door.admit(reserved).await?));
-    }
-    if !durable.is_empty() {
-        let durable = durable.into_iter();
-        let journaled = durable.map(|(door, reserved)| door.journal(reserved));
-        try_join_all(journaled.collect::<Vec<_>>()).await?;
-    }
-    Ok(admitted)
 }

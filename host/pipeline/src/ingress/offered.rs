@@ -1,6 +1,6 @@
 //! What one receiver's senders offered, in items, and what became of it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use spandrel_wire::Signal;
 
@@ -58,7 +58,7 @@ impl Offered {
     pub(super) fn offer(&self, signal: Signal, items: u64, invalid: u64) -> Offer<'_> {
         Offer {
             counters: self.of(signal),
-            is_in: false,
+            is_in: AtomicBool::new(false),
             items,
             invalid,
         }
@@ -70,7 +70,7 @@ impl Offered {
 #[derive(Debug)]
 pub(super) struct Offer<'a> {
     counters: &'a Counters,
-    is_in: bool,
+    is_in: AtomicBool,
     items: u64,
     /// Beside these: refused, whatever becomes of the others.
     invalid: u64,
@@ -78,8 +78,8 @@ pub(super) struct Offer<'a> {
 
 impl Offer<'_> {
     /// Whether the items are the pipelines' by now.
-    pub(super) fn set_in(&mut self, is_in: bool) {
-        self.is_in = is_in;
+    pub(super) fn set_in(&self, is_in: bool) {
+        self.is_in.store(is_in, Ordering::Relaxed);
     }
 }
 
@@ -88,7 +88,8 @@ impl Drop for Offer<'_> {
         let Counters {
             accepted, refused, ..
         } = self.counters;
-        let counter = if self.is_in { accepted } else { refused };
+        let is_in = self.is_in.load(Ordering::Relaxed);
+        let counter = if is_in { accepted } else { refused };
         counter.fetch_add(self.items, Ordering::Relaxed);
         if self.invalid > 0 {
             refused.fetch_add(self.invalid, Ordering::Relaxed);

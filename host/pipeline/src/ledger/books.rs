@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::reason::Full;
 use super::stage::StageBooks;
 use super::tally::{Account, Count};
 
@@ -12,6 +13,8 @@ pub struct Books {
     pub received: u64,
     /// Refused: the sender was told, and still owns them.
     pub refused: u64,
+    /// Dropped at the door, because this pipeline had no room for what another one took.
+    pub overflowed: Overflowed,
     /// Made by plugins.
     pub created: u64,
     /// Came from the journal again: what an earlier process accepted and had not finished, and what
@@ -44,6 +47,22 @@ pub struct Books {
     pub exporters: Vec<ExporterBooks>,
 }
 
+/// Dropped at a pipeline's door, by what had no room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overflowed {
+    /// The queues of all its exporters were full.
+    pub queues: u64,
+    /// Its shards were busy.
+    pub shards: u64,
+}
+
+impl Overflowed {
+    /// All of it.
+    pub fn total(self) -> u64 {
+        self.queues + self.shards
+    }
+}
+
 /// One exporter's column.
 #[derive(Clone, Debug, Default)]
 pub struct ExporterBooks {
@@ -73,7 +92,10 @@ pub struct ExporterBooks {
     pub abandoned: u64,
     /// Given up in memory; the journal has them.
     pub journaled: u64,
-    /// Items refused at the door because this exporter's queue was full.
+    /// Dropped for this exporter alone: its queue was full.
+    pub overflowed: u64,
+    /// Items for which its queue had no room: those that were dropped for it, and those that were refused
+    /// to their sender or dropped at the door.
     pub enqueue_failed: u64,
     /// Attempts made, in requests.
     pub attempts: u64,
@@ -87,7 +109,7 @@ impl ExporterBooks {
         }
     }
 
-    /// Items that this exporter gave up, whatever the cause.
+    /// Items that this exporter had in its queue and gave up, whatever the cause.
     pub fn lost(&self) -> u64 {
         self.rejected + self.failed + self.expired + self.abandoned
     }
@@ -101,7 +123,7 @@ impl ExporterBooks {
             self.entered == forwarded
         };
         let kept = self.queued + self.on_disk + self.journaled;
-        whole && self.entered + self.recovered == kept + self.sent + self.lost()
+        whole && self.entered + self.recovered == kept + self.sent + self.lost() + self.overflowed
     }
 }
 
@@ -130,7 +152,8 @@ impl Books {
     /// front of the last stage and behind it for each exporter.
     pub fn is_balanced(&self) -> bool {
         let inside = self.ingress + self.chain + self.held();
-        let left = self.refused + self.dropped() + self.forwarded + self.abandoned;
+        let ended = self.refused + self.dropped() + self.overflowed.total();
+        let left = ended + self.forwarded + self.abandoned;
         let kept = self.journaled + self.quarantined + self.damaged;
         let chain = self.received + self.created + self.replayed == left + kept + inside;
         chain
@@ -201,6 +224,20 @@ impl Books {
         }
     }
 
+    /// Items that have left this account find no room.
+    pub(super) fn overflow(&mut self, from: Account, full: Full, items: u64) {
+        match (from, full) {
+            (Account::Queue(exporter), _) => {
+                if let Some(column) = self.exporters.get_mut(exporter) {
+                    column.overflowed += items;
+                    column.enqueue_failed += items;
+                }
+            }
+            (_, Full::Queues) => self.overflowed.queues += items,
+            (_, Full::Shards) => self.overflowed.shards += items,
+        }
+    }
+
     /// What becomes of items whose tally was destroyed: refused if nobody was told yes; otherwise
     /// those that a log has stay there, and the others are abandoned.
     pub(super) fn give_up(&mut self, account: Account, count: Count) {
@@ -259,6 +296,12 @@ impl fmt::Display for Books {
         if !reasons.is_empty() {
             write!(f, " ({reasons})")?;
         }
+        let overflowed = self.overflowed.total();
+        some(
+            f,
+            "overflowed",
+            overflowed + alone.map_or(0, |exporter| exporter.overflowed),
+        )?;
         some(f, "quarantined", self.quarantined)?;
         some(f, "damaged", self.damaged)?;
         if let Some(exporter) = alone {
@@ -286,6 +329,7 @@ impl fmt::Display for Books {
                 write!(f, "; {}: forwarded {}", e.name, e.entered)?;
                 some(f, "recovered", e.recovered)?;
                 write!(f, " = exported {}", e.sent)?;
+                some(f, "overflowed", e.overflowed)?;
                 some(f, "journaled", e.journaled)?;
                 some(f, "on disk", e.on_disk)?;
                 write!(f, " + failed {}", e.rejected + e.failed + e.expired)?;

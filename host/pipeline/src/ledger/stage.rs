@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::bypass::Bypass;
-use super::tally::Reason;
+use super::reason::Reason;
 use crate::stage::FaultKind;
 
 /// Names one stage's column, and the generation that a posting is for.

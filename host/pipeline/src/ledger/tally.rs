@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::reason::{Full, Reason};
 use super::{Column, Ledger};
 use crate::completion::Guard;
 use crate::journal::Unfinished;
@@ -18,42 +19,6 @@ pub enum Account {
     Held(usize),
     /// Queued for an exporter, by its column in the books.
     Queue(usize),
-}
-
-/// Why a stage dropped items.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reason {
-    /// The plugin's own reason, by its index in the manifest.
-    Plugin(u8),
-    /// The plugin let go of a held item without a word.
-    Undisposed,
-    /// The plugin failed and the stage says `on_fault: drop`.
-    Fault,
-    /// Held beyond the stage's limits, and the stage says `on_fault: drop`.
-    HeldLimit,
-    /// Still held after the last drain, and the stage says `on_fault: drop`.
-    Undrained,
-}
-
-impl Reason {
-    /// The reason that a verdict or outcome byte stands for (see `wit/v0.1/types.wit`).
-    pub(crate) fn from_code(code: u8) -> Self {
-        match code {
-            u8::MAX => Self::Undisposed,
-            code => Self::Plugin(code.saturating_sub(2)),
-        }
-    }
-
-    /// The name of a reason that is not in the plugin's manifest.
-    pub(super) fn label(self) -> &'static str {
-        match self {
-            Self::Plugin(_) => "unnamed",
-            Self::Undisposed => "undisposed",
-            Self::Fault => "fault",
-            Self::HeldLimit => "held_limit",
-            Self::Undrained => "undrained",
-        }
-    }
 }
 
 /// So many items, by what is on the disk of them. What is in neither log was made by plugins, or
@@ -302,6 +267,17 @@ impl Tally {
             written: self.written,
         };
         exporters.map(tally).collect()
+    }
+
+    /// There is no room for them where they were to go next: dropped for that one exporter, whose queue
+    /// they are booked in, or, at the door, for this one pipeline, while another takes them.
+    pub(crate) fn overflow(mut self, full: Full) {
+        let (from, count) = (self.account, std::mem::take(&mut self.count));
+        self.guards.iter().for_each(Guard::fail);
+        self.ledger.post(|books| {
+            books.leave(from, count.items);
+            books.overflow(from, full, count.items);
+        });
     }
 
     /// All of them are in a record of the exporter's log now, so nothing else has to keep them.

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use spandrel_pipeline::ingress::Ingress as _;
 use spandrel_pipeline::pipeline::{AckOn, Pipeline};
+use spandrel_pipeline::queue::OnFull;
 use spandrel_pipeline::refused::Refused;
 use spandrel_pipeline::stage::{Dispatch, Manifest, Reply};
 use spandrel_wire::Signal;
@@ -203,32 +204,6 @@ async fn ack_on_export_waits_for_the_backend() {
     drain(pipeline).await;
 }
 
-/// Two pipelines behind one receiver: both take a request, or neither does.
-#[tokio::test(start_paused = true)]
-async fn fan_out_is_all_or_nothing() {
-    use spandrel_pipeline::ingress::Ingress;
-    let (wide, narrow) = (
-        Backend::new([Reaction::Hang]),
-        Backend::new([Reaction::Hang]),
-    );
-    let first = Pipeline::build(config(vec![], vec![exporter(&wide, 10)]))
-        .await
-        .unwrap();
-    let second = Pipeline::build(config(vec![], vec![exporter(&narrow, 1)]))
-        .await
-        .unwrap();
-    let ingress = Pipeline::fan_out([&first, &second]);
-    ingress.offer(Signal::Traces, spans([1])).await.unwrap();
-    assert!(ingress.offer(Signal::Traces, spans([2])).await.is_err());
-    let books = [first.ledger().books(), second.ledger().books()];
-    assert_eq!(
-        books
-            .each_ref()
-            .map(|books| (books.forwarded, books.refused)),
-        [(1, 1), (1, 1)]
-    );
-}
-
 /// Of two full queues one of which refuses, nobody waits for the other; each counts its refusal.
 #[tokio::test(start_paused = true)]
 async fn a_queue_that_refuses_is_not_waited_for() {
@@ -238,7 +213,9 @@ async fn a_queue_that_refuses_is_not_waited_for() {
     );
     let mut waits = exporter(&slow, 1);
     waits.queue.block_on_overflow = true;
-    let exporters = vec![waits, exporter(&full, 1)];
+    let mut refuses = exporter(&full, 1);
+    refuses.queue.on_full = OnFull::Refuse;
+    let exporters = vec![waits, refuses];
     let pipeline = Pipeline::build(config(vec![], exporters)).await.unwrap();
     offer(&pipeline, spans([1])).await.unwrap();
     let started = Instant::now();

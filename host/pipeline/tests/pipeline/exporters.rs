@@ -11,10 +11,10 @@ use futures_util::future::BoxFuture;
 use spandrel_pipeline::backoff::RetryConfig;
 use spandrel_pipeline::batcher::BatcherConfig;
 use spandrel_pipeline::egress::ExporterSpec;
-use spandrel_pipeline::exporter::{Exporter, Outcome};
+use spandrel_pipeline::exporter::{Exporter, Outcome, Refuses};
 use spandrel_pipeline::ledger::{Books, ExporterBooks};
 use spandrel_pipeline::pipeline::Pipeline;
-use spandrel_pipeline::queue::QueueConfig;
+use spandrel_pipeline::queue::{QueueConfig, Sizer};
 use spandrel_wire::Signal;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
@@ -66,55 +66,125 @@ async fn what_did_not_change_is_not_touched() {
     drain(pipeline).await;
 }
 
-/// Each of the settings makes an exporter another: what was queued goes out by the old ones, what
-/// comes then by the new ones, in one column of the books from which nothing is missing.
+/// Whatever of its settings changes, an exporter takes along what waits for it: in the queue, and between
+/// two attempts, where the next one is made at once; in one column of the books, from which nothing is
+/// missing.
 #[tokio::test(start_paused = true)]
-async fn what_changed_is_replaced() {
-    let (old, new) = (
-        Backend::new([Reaction::Busy, Reaction::Take]),
-        Backend::new([]),
-    );
-    let changes: [fn(&mut ExporterSpec, &Arc<Backend>); 4] = [
+async fn what_changed_takes_its_queue_along() {
+    let changes: [fn(&mut ExporterSpec, &Arc<Backend>); 6] = [
         |spec, new| spec.exporter = Arc::clone(new) as Arc<dyn Exporter>,
         |spec, _| spec.queue.queue_size = 50,
+        |spec, _| spec.queue.queue_size = 1,
+        |spec, _| spec.queue.sizer = Sizer::Bytes,
         |spec, _| spec.batcher = Some(BatcherConfig::default()),
         |spec, _| spec.retry.max_elapsed_time = Duration::from_secs(600),
     ];
-    for change in changes {
+    for (number, change) in changes.into_iter().enumerate() {
+        let (old, new) = (Backend::new([Reaction::Busy]), Backend::new([]));
         let before = named("backend", &old);
-        old.react(Reaction::Busy);
         let pipeline = pipeline(vec![before.clone()]).await;
-        offer(&pipeline, spans([1])).await.unwrap();
+        for id in 0..3 {
+            offer(&pipeline, spans([id])).await.unwrap();
+        }
+        sleep(Duration::from_millis(1)).await;
+        old.react(Reaction::Take);
         let mut after = before;
         change(&mut after, &new);
         pipeline.set_exporters(vec![after.clone()]);
         let fill = pipeline.queues();
         assert_eq!(fill.len(), 1, "one column");
-        assert_eq!(
-            (fill[0].size, fill[0].capacity),
-            (1, after.queue.queue_size)
-        );
-        sleep(Duration::from_millis(1)).await;
-        old.react(Reaction::Take);
-        offer(&pipeline, spans([2])).await.unwrap();
-        sleep(Duration::from_secs(1)).await;
-        assert_eq!(
-            [old.taken(), new.taken()].concat(),
-            [2],
-            "1 waits in the old queue"
-        );
-        sleep(Duration::from_secs(10)).await;
-        let mut taken = [old.taken(), new.taken()].concat();
-        taken.sort_unstable();
-        assert_eq!(taken, [1, 2]);
+        assert_eq!(fill[0].capacity, after.queue.queue_size);
+        // Its batcher may wait for more.
+        sleep(Duration::from_millis(500)).await;
+        assert_eq!([old.taken(), new.taken()].concat(), [0, 1, 2], "{number}");
+        assert_eq!(pipeline.queues()[0].bytes, 0);
+        offer(&pipeline, spans([3])).await.unwrap();
+        sleep(Duration::from_millis(500)).await;
+        assert_eq!([old.taken(), new.taken()].concat(), [0, 1, 2, 3]);
         let books = pipeline.ledger().books();
-        assert_eq!(columns(&books, |column| column.sent), [2]);
+        assert_eq!(columns(&books, |column| column.sent), [4]);
         assert!(!books.exporters[0].absent);
         drain(pipeline).await;
-        for backend in [&old, &new] {
-            backend.requests.lock().unwrap().clear();
-        }
     }
+}
+
+/// An attempt that runs ends by the settings by which it began; if it fails, the next one is by the new
+/// ones. What was refused because of the settings is sent again by others.
+#[tokio::test(start_paused = true)]
+async fn attempts_in_flight_end_as_they_began() {
+    for taken in [true, false] {
+        let reaction = match taken {
+            true => Reaction::TakeAfter(Duration::from_secs(3)),
+            false => Reaction::Hang,
+        };
+        let (old, new) = (Backend::new([reaction]), Backend::new([]));
+        let slow = Arc::new(Patient(Arc::clone(&old) as Arc<dyn Exporter>));
+        let mut spec = named("backend", &old);
+        spec.exporter = slow;
+        let pipeline = pipeline(vec![spec]).await;
+        offer(&pipeline, spans([1])).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+        pipeline.set_exporters(vec![named("backend", &new)]);
+        offer(&pipeline, spans([2])).await.unwrap();
+        sleep(Duration::from_secs(5)).await;
+        let expected = match taken {
+            true => (vec![1], vec![2]),
+            false => (vec![], vec![1, 2]),
+        };
+        assert_eq!((old.taken(), new.taken()), expected);
+        assert_eq!(Arc::strong_count(&old), 1, "only the test has it");
+        drain(pipeline).await;
+    }
+}
+
+/// Gives an attempt up after 5 s, and then says that it was the fault of the settings.
+#[derive(Debug)]
+struct Patient(Arc<dyn Exporter>);
+
+impl Exporter for Patient {
+    fn export(&self, signal: Signal, batch: Bytes) -> BoxFuture<'_, Outcome> {
+        Box::pin(async move {
+            let outcome = timeout(Duration::from_secs(5), self.0.export(signal, batch)).await;
+            outcome.unwrap_or_else(|_| Outcome::Permanent {
+                refuses: Refuses::Everything,
+                error: "nobody there".to_owned(),
+            })
+        })
+    }
+}
+
+/// A queue that becomes smaller than what is in it loses nothing, and takes nothing until there is room by
+/// the new bound; one that is reloaded over and over in an outage does not grow.
+#[tokio::test(start_paused = true)]
+async fn a_smaller_queue_keeps_what_it_has() {
+    let backend = Backend::new([Reaction::Busy]);
+    let mut spec = exporter(&backend, 10);
+    let pipeline = pipeline(vec![spec.clone()]).await;
+    for id in 0..10 {
+        offer(&pipeline, spans([id])).await.unwrap();
+    }
+    for _ in 0..100 {
+        spec.queue.queue_size = if spec.queue.queue_size == 10 { 4 } else { 10 };
+        pipeline.set_exporters(vec![spec.clone()]);
+        assert!(offer(&pipeline, spans([10])).await.is_err());
+        sleep(Duration::from_millis(1)).await;
+    }
+    spec.queue.queue_size = 4;
+    pipeline.set_exporters(vec![spec.clone()]);
+    assert_eq!(pipeline.queues()[0].size, 10);
+    spec.queue.num_consumers = 3;
+    backend.react(Reaction::TakeAfter(Duration::from_secs(1)));
+    pipeline.set_exporters(vec![spec]);
+    let mut taken = Vec::new();
+    for id in 10..20 {
+        taken.push(offer(&pipeline, spans([id])).await.is_ok());
+        sleep(Duration::from_millis(1001)).await;
+    }
+    assert_eq!(taken[..3], [false, false, false], "10, 7 and 4 of 4");
+    assert!(taken[3..].iter().all(|taken| *taken), "{taken:?}");
+    drain(pipeline).await;
+    let left = [(0..10).collect::<Vec<_>>(), (13..20).collect()].concat();
+    assert_eq!(backend.taken(), left);
 }
 
 /// A batch on its way through the stages leaves by the exporters that were there when it came in;

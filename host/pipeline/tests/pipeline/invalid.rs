@@ -11,6 +11,7 @@ use rand::{Rng, SeedableRng};
 use spandrel_pipeline::ingress::{Accepted, FanOut, Ingress};
 use spandrel_pipeline::ledger::Books;
 use spandrel_pipeline::pipeline::{AckOn, Pipeline};
+use spandrel_pipeline::queue::OnFull;
 use spandrel_pipeline::refused::Refused;
 use spandrel_pipeline::stage::{Fault, FaultKind, FaultPolicy, Manifest, Reply};
 use spandrel_wire::Signal;
@@ -163,9 +164,9 @@ async fn each_pipeline_counts_them() {
     let (backend, full) = (Backend::new([]), Backend::new([Reaction::Hang]));
     let one = config(vec![], vec![exporter(&backend, 100)]);
     let one = Pipeline::build(one).await.unwrap();
-    let other = Pipeline::build(config(vec![], vec![exporter(&full, 1)]))
-        .await
-        .unwrap();
+    let mut strict = exporter(&full, 1);
+    strict.queue.on_full = OnFull::Refuse;
+    let other = Pipeline::build(config(vec![], vec![strict])).await.unwrap();
     let both = Pipeline::fan_out([&one, &other]);
     assert_eq!(send(&both, ten(0)).await.unwrap(), 4);
     send(&both, ten(0)).await.unwrap_err();

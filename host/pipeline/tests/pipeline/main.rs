@@ -32,6 +32,7 @@ mod holds;
 mod invalid;
 mod keeper;
 mod lapses;
+mod overflow;
 mod redirect;
 mod shadow;
 mod sizes;

@@ -151,9 +151,9 @@ async fn who_waits_for_a_queue_holds_nobody_up() {
         started.elapsed()
     };
     let (answer, took) = tokio::join!(waits, changed);
-    assert!(matches!(answer, Err(Refused::Full { .. })), "{answer:?}");
+    answer.expect("the first one has it");
     assert!(took < Duration::from_secs(1), "{took:?}");
     drain(first).await;
-    assert_eq!(alive.taken(), [1]);
+    assert_eq!(alive.taken(), [1, 2]);
     drain(behind).await;
 }

@@ -7,6 +7,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use spandrel_pipeline::ingress::Ingress;
 use spandrel_pipeline::pipeline::Pipeline;
+use spandrel_pipeline::queue::OnFull;
 use spandrel_pipeline::stage::{
     Dispatch, Emission, Fault, FaultKind, FaultPolicy, Manifest, Reply, StageSpec,
 };
@@ -145,9 +146,10 @@ async fn a_refusal_leaves_nothing_in_a_journal() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
     let durable = build(&disk, vec![holding(None)], &backend).await;
     let (stage, gate) = crate::gate::gated();
-    let plain = Pipeline::build(config(vec![stage], vec![exporter(&backend, 100)]))
-        .await
-        .unwrap();
+    let mut strict = exporter(&backend, 100);
+    strict.queue.on_full = OnFull::Refuse;
+    let plain = Pipeline::build(config(vec![stage], vec![strict]));
+    let plain = plain.await.unwrap();
     let busy = async {
         let offers = (0..9).map(|id| offer(&plain, spans([id])));
         futures_util::future::join_all(offers).await

@@ -4,7 +4,6 @@
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use spandrel_pipeline::queue::Sizer;
 use spandrel_pipeline::refused::Refused;
 
 use super::*;

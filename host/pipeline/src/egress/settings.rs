@@ -1,0 +1,176 @@
+//! How an exporter sends, as of now. A reload can change it while batches are on their way: what waits,
+//! in the queue or between two attempts, goes on by the new settings; an attempt that runs ends by those
+//! by which it began.
+
+use std::convert::Infallible;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{mpsc, watch};
+
+use super::ExporterSpec;
+use super::known::Known;
+use crate::exporter::Exporter;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Settings {
+    /// As they were asked for.
+    asked: Mutex<Arc<ExporterSpec>>,
+    current: watch::Sender<Version>,
+    in_use: Mutex<mpsc::Receiver<Infallible>>,
+}
+
+/// The settings of one moment, kept by whoever sends by them.
+#[derive(Clone, Debug)]
+struct Version {
+    spec: Arc<ExporterSpec>,
+    /// What is learned of the backend; forgotten when there is another one.
+    known: Arc<Known>,
+    _in_use: mpsc::Sender<Infallible>,
+}
+
+impl Version {
+    fn new(spec: Arc<ExporterSpec>, known: Arc<Known>) -> (Self, mpsc::Receiver<Infallible>) {
+        let (sender, in_use) = mpsc::channel(1);
+        let version = Self {
+            spec,
+            known,
+            _in_use: sender,
+        };
+        (version, in_use)
+    }
+}
+
+impl Settings {
+    /// `asked` is what the configuration says, `spec` what is done.
+    pub(super) fn new(asked: Arc<ExporterSpec>, spec: Arc<ExporterSpec>) -> Self {
+        let known = Arc::new(Known::new(spec.name.clone()));
+        let (version, in_use) = Version::new(spec, known);
+        Self {
+            asked: Mutex::new(asked),
+            current: watch::Sender::new(version),
+            in_use: Mutex::new(in_use),
+        }
+    }
+
+    pub(super) fn asked(&self) -> Arc<ExporterSpec> {
+        Arc::clone(&lock(&self.asked))
+    }
+
+    /// Others from now on. Returns those of before, to be put away.
+    pub(super) fn change(&self, asked: Arc<ExporterSpec>, spec: Arc<ExporterSpec>) -> Outdated {
+        *lock(&self.asked) = asked;
+        let mut last_in_use = lock(&self.in_use);
+        let known = {
+            let before = self.current.borrow();
+            if Arc::ptr_eq(&before.spec.exporter, &spec.exporter) {
+                Arc::clone(&before.known)
+            } else {
+                Arc::new(Known::new(spec.name.clone()))
+            }
+        };
+        let (version, in_use) = Version::new(spec, known);
+        let before = self.current.send_replace(version);
+        Outdated {
+            exporter: Arc::clone(&before.spec.exporter),
+            name: before.spec.name.clone(),
+            in_use: std::mem::replace(&mut last_in_use, in_use),
+        }
+    }
+
+    pub(super) fn follow(&self) -> Follower {
+        Follower(self.current.subscribe())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Settings that are not in force any more.
+pub(super) struct Outdated {
+    exporter: Arc<dyn Exporter>,
+    name: String,
+    in_use: mpsc::Receiver<Infallible>,
+}
+
+impl Outdated {
+    /// Waits until the last attempt by them has ended, and has the exporter write out what it holds.
+    pub(super) async fn put_away(mut self) {
+        let _none = self.in_use.recv().await;
+        if let Err(error) = self.exporter.flush().await {
+            tracing::error!(exporter = %self.name, error, "exporter could not flush");
+        }
+    }
+}
+
+/// Reads the settings as they are.
+#[derive(Clone, Debug)]
+pub(super) struct Follower(watch::Receiver<Version>);
+
+impl Follower {
+    /// The settings for one request.
+    pub(super) fn lease(&self) -> Lease {
+        let mut changes = self.0.clone();
+        let version = changes.borrow_and_update().clone();
+        Lease { version, changes }
+    }
+
+    pub(super) fn spec(&self) -> Arc<ExporterSpec> {
+        Arc::clone(&self.0.borrow().spec)
+    }
+
+    /// The longest request that the backend takes, in bytes, as far as is known.
+    pub(super) fn most_bytes(&self) -> usize {
+        self.0.borrow().known.most_bytes()
+    }
+
+    /// Resolves when there are others; never, once the exporter is retired.
+    pub(super) async fn changed(&mut self) {
+        changed(&mut self.0).await;
+    }
+}
+
+async fn changed(changes: &mut watch::Receiver<Version>) {
+    if changes.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The settings by which one request is sent, until it is told of others.
+#[derive(Debug)]
+pub(super) struct Lease {
+    version: Version,
+    changes: watch::Receiver<Version>,
+}
+
+impl Lease {
+    /// What is learned of the backend.
+    pub(super) fn known(&self) -> &Known {
+        &self.version.known
+    }
+
+    /// Goes over to the settings of now; whether they are others.
+    pub(super) fn renew(&mut self) -> bool {
+        let is_outdated = self.changes.has_changed().unwrap_or(false);
+        if is_outdated {
+            self.version = self.changes.borrow_and_update().clone();
+        }
+        is_outdated
+    }
+
+    /// Resolves when there are others; never, once the exporter is retired.
+    pub(super) async fn is_outdated(&self) {
+        let mut changes = self.changes.clone();
+        changed(&mut changes).await;
+    }
+}
+
+impl Deref for Lease {
+    type Target = ExporterSpec;
+
+    fn deref(&self) -> &ExporterSpec {
+        &self.version.spec
+    }
+}

@@ -1,0 +1,149 @@
+//! What finds no room is dropped with one line in the log when that begins and one when it has ended,
+//! however often it comes and goes between.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::batch::Batch;
+use crate::ledger::{Full, Ledger, Tally};
+
+/// It has ended when nothing was dropped for so long: a full queue has room for a batch now and then,
+/// and is full again with the next one.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// One exporter's or one pipeline's. See the module.
+#[derive(Debug)]
+pub(crate) struct Overflow {
+    ledger: Arc<Ledger>,
+    /// None for the pipeline.
+    exporter: Option<String>,
+    is_on: AtomicBool,
+    spell: Mutex<Option<Spell>>,
+}
+
+#[derive(Debug)]
+struct Spell {
+    began: Instant,
+    last: Instant,
+    batches: u64,
+    items: u64,
+}
+
+impl Overflow {
+    pub(crate) fn of_exporter(ledger: Arc<Ledger>, exporter: String) -> Self {
+        Self::new(ledger, Some(exporter))
+    }
+
+    pub(crate) fn of_pipeline(ledger: Arc<Ledger>) -> Self {
+        Self::new(ledger, None)
+    }
+
+    fn new(ledger: Arc<Ledger>, exporter: Option<String>) -> Self {
+        Self {
+            ledger,
+            exporter,
+            is_on: AtomicBool::new(false),
+            spell: Mutex::default(),
+        }
+    }
+
+    /// Drops a batch for this exporter.
+    pub(crate) fn drop_batch(&self, batch: Batch) {
+        self.drop_tally(batch.tally, Full::Queues);
+    }
+
+    /// Drops these items.
+    pub(crate) fn drop_tally(&self, tally: Tally, full: Full) {
+        let items = tally.items();
+        tally.overflow(full);
+        if items > 0 && self.add(items) {
+            self.tell_begun(full);
+        }
+    }
+
+    /// There was room for a batch. Costs one atomic load while nothing is dropped.
+    pub(crate) fn has_room(&self) {
+        if !self.is_on.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut spell = self.lock();
+        if spell
+            .as_ref()
+            .is_some_and(|spell| spell.last.elapsed() < QUIET)
+        {
+            return;
+        }
+        let ended = spell.take();
+        self.is_on.store(false, Ordering::Relaxed);
+        drop(spell);
+        if let Some(ended) = ended {
+            self.tell_ended(&ended);
+        }
+    }
+
+    /// Whether it has begun with these.
+    fn add(&self, items: u64) -> bool {
+        let now = Instant::now();
+        let mut spell = self.lock();
+        let begins = spell.is_none();
+        let spell = spell.get_or_insert(Spell {
+            began: now,
+            last: now,
+            batches: 0,
+            items: 0,
+        });
+        spell.last = now;
+        spell.batches += 1;
+        spell.items += items;
+        self.is_on.store(true, Ordering::Relaxed);
+        begins
+    }
+
+    fn tell_begun(&self, full: Full) {
+        let (pipeline, reason) = (self.ledger.pipeline(), full.label());
+        match &self.exporter {
+            Some(exporter) => tracing::warn!(
+                pipeline,
+                exporter,
+                reason,
+                "exporter's queue is full, what finds no room is dropped for this exporter alone"
+            ),
+            None => tracing::warn!(
+                pipeline,
+                reason,
+                "pipeline has no room, what other pipelines take is dropped for this one alone"
+            ),
+        }
+    }
+
+    fn tell_ended(&self, ended: &Spell) {
+        let pipeline = self.ledger.pipeline();
+        let Spell { batches, items, .. } = *ended;
+        let lasted = ended.last.duration_since(ended.began);
+        let lasted_ms = u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX);
+        match &self.exporter {
+            Some(exporter) => tracing::info!(
+                pipeline,
+                exporter,
+                batches,
+                items,
+                lasted_ms,
+                "exporter's queue has room again"
+            ),
+            None => tracing::info!(
+                pipeline,
+                batches,
+                items,
+                lasted_ms,
+                "pipeline has room again"
+            ),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Spell>> {
+        self.spell.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

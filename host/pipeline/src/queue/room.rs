@@ -1,0 +1,198 @@
+//! Room in a queue: bounds that can be moved while what is in them is taken.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::QueueConfig;
+
+/// Bytes are counted in KiB, so that the largest queue fits a semaphore's 32-bit permit counts.
+pub(super) const BYTES_UNIT: usize = 1 << 10;
+
+/// A bound on something, in its own unit. It can be moved at any time.
+#[derive(Debug)]
+pub(super) struct Bound {
+    free: Arc<Semaphore>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    size: usize,
+    /// The bound became smaller than what is taken: so much is not given out again when it comes back.
+    owed: usize,
+}
+
+fn clamp(size: usize) -> usize {
+    size.clamp(1, Semaphore::MAX_PERMITS)
+}
+
+impl Bound {
+    pub(super) fn new(size: usize) -> Arc<Self> {
+        let size = clamp(size);
+        Arc::new(Self {
+            free: Arc::new(Semaphore::new(size)),
+            state: Mutex::new(State { size, owed: 0 }),
+        })
+    }
+
+    /// Moves the bound. What is taken stays taken, also beyond a smaller bound.
+    pub(super) fn resize(&self, size: usize) {
+        let size = clamp(size);
+        let mut state = self.lock();
+        if size >= state.size {
+            let more = size - state.size;
+            let paid = more.min(state.owed);
+            state.owed -= paid;
+            self.free.add_permits(more - paid);
+        } else {
+            let fewer = state.size - size;
+            state.owed += fewer - self.free.forget_permits(fewer);
+        }
+        state.size = size;
+    }
+
+    /// How much is taken.
+    pub(super) fn taken(&self) -> usize {
+        let state = self.lock();
+        (state.size + state.owed).saturating_sub(self.free.available_permits())
+    }
+
+    pub(super) fn try_take(self: &Arc<Self>, weight: u32) -> Option<Taken> {
+        let permit = Arc::clone(&self.free).try_acquire_many_owned(weight).ok()?;
+        Some(self.taken_by(permit))
+    }
+
+    /// Waits for its turn. The caller bounds the wait.
+    pub(super) async fn take(self: &Arc<Self>, weight: u32) -> Option<Taken> {
+        let permit = Arc::clone(&self.free).acquire_many_owned(weight);
+        Some(self.taken_by(permit.await.ok()?))
+    }
+
+    fn taken_by(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Taken {
+        Taken {
+            bound: Arc::clone(self),
+            permit: Some(permit),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A part of what a bound allows, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Taken {
+    bound: Arc<Bound>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let Some(mut permit) = self.permit.take() else {
+            return;
+        };
+        // Given back under the lock, so that a bound that is moved meanwhile finds it.
+        let mut state = self.bound.lock();
+        let paid = state.owed.min(permit.num_permits());
+        if paid > 0
+            && let Some(part) = permit.split(paid)
+        {
+            state.owed -= paid;
+            part.forget();
+        }
+        drop(permit);
+    }
+}
+
+/// The room of one lane.
+#[derive(Debug)]
+pub(super) struct Room {
+    /// Another one when the unit changes.
+    units: RwLock<Arc<Bound>>,
+    pub(super) kib: Arc<Bound>,
+}
+
+impl Room {
+    pub(super) fn new(config: &QueueConfig) -> Self {
+        Self {
+            units: RwLock::new(Bound::new(config.queue_size)),
+            kib: Bound::new(config.max_bytes / BYTES_UNIT),
+        }
+    }
+
+    pub(super) fn units(&self) -> Arc<Bound> {
+        Arc::clone(&self.units.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Moves the bounds. Where the unit changes, what is taken counts in the old one, and in bytes.
+    pub(super) fn resize(&self, before: &QueueConfig, after: &QueueConfig) {
+        if before.sizer == after.sizer {
+            self.units().resize(after.queue_size);
+        } else {
+            let mut units = self.units.write().unwrap_or_else(PoisonError::into_inner);
+            *units = Bound::new(after.queue_size);
+        }
+        self.kib.resize(after.max_bytes / BYTES_UNIT);
+    }
+}
+
+/// Room for one batch in one queue. Parts of the batch share it; the last one gives it back.
+#[derive(Clone, Debug)]
+pub(crate) struct Permit {
+    _room: Arc<(Taken, Taken)>,
+    spills: bool,
+}
+
+impl Permit {
+    pub(super) fn new(units: Taken, kib: Taken) -> Self {
+        Self {
+            _room: Arc::new((units, kib)),
+            spills: false,
+        }
+    }
+
+    /// This is room on the way to the exporter's log, not in its queue.
+    pub(crate) fn spilling(self) -> Self {
+        Self {
+            spills: true,
+            ..self
+        }
+    }
+
+    /// Whether the batch goes to the exporter's log.
+    pub(crate) fn spills(&self) -> bool {
+        self.spills
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A bound that becomes smaller than what is taken gives nothing out until enough came back, and
+    /// one that grows again gives out what it has.
+    #[test]
+    fn a_bound_moves_while_it_is_taken() {
+        let bound = Bound::new(10);
+        let all: Vec<_> = (0..10).filter_map(|_| bound.try_take(1)).collect();
+        assert_eq!((all.len(), bound.taken()), (10, 10));
+        bound.resize(3);
+        assert_eq!(bound.taken(), 10);
+        let mut all = all.into_iter();
+        drop(all.by_ref().take(7).collect::<Vec<_>>());
+        assert_eq!(bound.taken(), 3);
+        assert!(bound.try_take(1).is_none(), "three of three are taken");
+        drop(all.next());
+        let again = bound.try_take(1);
+        assert!(again.is_some() && bound.try_take(1).is_none());
+        bound.resize(1);
+        bound.resize(5);
+        let more: Vec<_> = (0..10).filter_map(|_| bound.try_take(1)).collect();
+        assert_eq!((more.len(), bound.taken()), (2, 5));
+        drop((all, again, more));
+        assert_eq!(bound.taken(), 0);
+        assert!(bound.try_take(5).is_some());
+    }
+}
