@@ -17,6 +17,8 @@ pub struct Ledger {
     pub exported: u64,
     /// Items let go with a reason.
     pub dropped: u64,
+    /// Of those: items for which there was no room, while somebody else took them.
+    pub overflowed: u64,
     /// Items given up at the deadline of the drain.
     pub abandoned: u64,
     /// Items that passed while the exporter was not there.
@@ -49,6 +51,7 @@ impl Ledger {
             created: some("created"),
             exported: line.count("exported")?,
             dropped: line.count("dropped")?,
+            overflowed: some("overflowed"),
             abandoned: line.count("abandoned")?,
             missed: some("missed"),
             held: line.count("held")?,

@@ -138,3 +138,29 @@ service: {{ {more} pipelines: {{ traces: {{ receivers: [otlp], processors: [wasm
     assert_eq!(warned, ["processors::wasm/tag::bypass_fails_readiness"]);
     assert!(config("extensions: [health_check],").warnings.is_empty());
 }
+
+/// A queue that says it drops, in a pipeline that never does, is told so; the default is not.
+#[test]
+fn a_drop_without_effect_is_a_warning() {
+    for (keys, on_full, warned) in [
+        ("ack_on: export", "on_full: drop", true),
+        ("ack_on: export", "on_full: refuse", false),
+        ("ack_on: export", "queue_size: 10", false),
+        ("ack_on: queue", "on_full: drop", false),
+        ("durability: { dir: /tmp }", "on_full: drop", true),
+    ] {
+        let yaml = format!(
+            "receivers: {{ otlp: {{ protocols: {{ grpc: {{}} }} }} }}\n\
+             exporters: {{ otlp_grpc: {{ endpoint: http://a:1, sending_queue: {{ {on_full} }} }} }}\n\
+             service: {{ pipelines: {{ traces: {{ receivers: [otlp], exporters: [otlp_grpc], {keys} }} }} }}\n"
+        );
+        let sources = Sources {
+            configs: vec![format!("yaml:{yaml}")],
+            sets: Vec::new(),
+        };
+        let config = Config::load_with(&sources, &environment).expect("it is good");
+        let found = config.warnings.iter();
+        let found = found.filter(|warning| warning.what.contains("has no effect"));
+        assert_eq!(found.count(), usize::from(warned), "{keys} {on_full}");
+    }
+}

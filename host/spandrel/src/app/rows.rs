@@ -2,7 +2,7 @@
 //!
 //! `received + created = refused + dropped + exported + abandoned + missed + held + queued`. An
 //! exporter that gave items up has dropped them: `dropped` includes those, and `failed` says how many
-//! they are. One that came or went while the pipeline ran has `missed` what passed without it.
+//! they are; `overflowed` says how many it dropped because there was no room for them. One that came or went while the pipeline ran has `missed` what passed without it.
 
 use spandrel_pipeline::ledger::Books;
 
@@ -14,6 +14,7 @@ pub(super) struct Row {
     pub(super) refused: u64,
     pub(super) dropped: u64,
     pub(super) failed: u64,
+    pub(super) overflowed: u64,
     pub(super) exported: u64,
     pub(super) abandoned: u64,
     pub(super) missed: u64,
@@ -35,12 +36,14 @@ pub(super) struct Row {
 pub(super) fn rows(books: &Books) -> Vec<(&str, Row)> {
     let row = |exporter: &spandrel_pipeline::ledger::ExporterBooks| {
         let failed = exporter.rejected + exporter.failed + exporter.expired;
+        let overflowed = books.overflowed.total() + exporter.overflowed;
         Row {
             received: books.received,
             created: books.created,
             refused: books.refused,
-            dropped: books.dropped() + failed,
+            dropped: books.dropped() + failed + overflowed,
             failed,
+            overflowed,
             exported: exporter.sent,
             abandoned: books.abandoned + exporter.abandoned,
             missed: books.missed(exporter),
@@ -77,6 +80,7 @@ impl Row {
         self.refused += other.refused;
         self.dropped += other.dropped;
         self.failed += other.failed;
+        self.overflowed += other.overflowed;
         self.exported += other.exported;
         self.abandoned += other.abandoned;
         self.missed += other.missed;
@@ -100,7 +104,7 @@ pub(super) fn worst(books: &Books) -> Row {
 
 #[cfg(test)]
 mod tests {
-    use spandrel_pipeline::ledger::ExporterBooks;
+    use spandrel_pipeline::ledger::{ExporterBooks, Overflowed};
 
     use super::*;
 
@@ -131,6 +135,33 @@ mod tests {
             (worst.exported, worst.dropped, worst.failed, worst.queued),
             (3, 4, 4, 1)
         );
+    }
+
+    /// What found no room is dropped, for one exporter or for the whole pipeline, and said apart.
+    #[test]
+    fn what_overflowed_is_dropped() {
+        let exporter = |name: &str, sent, overflowed| ExporterBooks {
+            name: name.to_owned(),
+            entered: 7,
+            sent,
+            overflowed,
+            ..ExporterBooks::default()
+        };
+        let books = Books {
+            received: 10,
+            overflowed: Overflowed {
+                queues: 2,
+                shards: 1,
+            },
+            forwarded: 7,
+            exporters: vec![exporter("good", 7, 0), exporter("dead", 1, 6)],
+            ..Books::default()
+        };
+        assert!(books.is_balanced());
+        assert!(rows(&books).iter().all(|(_, row)| row.is_balanced()));
+        let overflowed = rows(&books).into_iter().map(|(_, row)| row.overflowed);
+        assert_eq!(overflowed.collect::<Vec<_>>(), [3, 9]);
+        assert_eq!(worst(&books).dropped, 9);
     }
 
     /// What a journal had at the start and has at the end balances like the rest, and what was sent

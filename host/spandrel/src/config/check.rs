@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use spandrel_pipeline::pipeline::AckOn;
+
 use super::auth::{self, Authenticators};
 use super::exporter::{self, Exporter};
 use super::extension::{self, Extension, ExtensionKind};
@@ -13,7 +15,7 @@ use super::problem::{Problem, Problems};
 use super::processor::{self, Processor};
 use super::receiver::{self, Receiver};
 use super::section::Section;
-use super::service::{self, Service};
+use super::service::{self, Pipeline, Service};
 use super::suggest::closest;
 use super::tree::Node;
 
@@ -127,6 +129,8 @@ fn warnings(components: &Components, service: Option<&Service>) -> Vec<Problem> 
             )
         })
     });
+    let pipelines = service.iter().flat_map(|service| &service.pipelines);
+    let keeping = pipelines.flat_map(drops_in_vain);
     let extensions = components.extensions.values().flatten();
     let plain = extensions.filter_map(|extension| {
         let ExtensionKind::Admin(admin) = &extension.kind else {
@@ -146,6 +150,7 @@ fn warnings(components: &Components, service: Option<&Service>) -> Vec<Problem> 
     let secrets = auth::in_plain_sight(components);
     let unheard = service.into_iter().flat_map(unheard);
     limiters
+        .chain(keeping)
         .chain(plain)
         .chain(secrets)
         .chain(unheard)
@@ -169,4 +174,24 @@ fn unheard(service: &Service) -> Vec<Problem> {
                 .instead("add `health_check` to `extensions` and to `service::extensions`")
         })
         .collect()
+}
+
+/// Exporters that say `on_full: drop` in a pipeline that never drops.
+fn drops_in_vain(pipeline: &Pipeline) -> impl Iterator<Item = Problem> {
+    let keeps = match (&pipeline.durability, pipeline.ack_on) {
+        (Some(_), _) => Some("durability"),
+        (None, AckOn::Export) => Some("ack_on: export"),
+        (None, AckOn::Queue) => None,
+    };
+    let exporters = pipeline.exporters.iter();
+    let says_drop = exporters.filter(move |exporter| keeps.is_some() && exporter.says_drop);
+    says_drop.map(move |exporter| {
+        let what = format!(
+            "exporter \"{}\" says `on_full: drop`, which has no effect with `{}`",
+            exporter.id,
+            keeps.unwrap_or_default()
+        );
+        Problem::nowhere(format!("service::pipelines::{}", pipeline.id), what)
+            .instead("remove it: when its queue is full, senders are told")
+    })
 }

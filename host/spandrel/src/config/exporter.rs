@@ -11,7 +11,7 @@ use spandrel_otlp::exporter::{Balancer, ExporterConfig};
 use spandrel_otlp::secret::Secret;
 use spandrel_pipeline::backoff::RetryConfig;
 use spandrel_pipeline::batcher::BatcherConfig;
-use spandrel_pipeline::queue::QueueConfig;
+use spandrel_pipeline::queue::{OnFull, QueueConfig};
 
 use self::file::FileExporter;
 use super::auth::Authenticators;
@@ -30,6 +30,8 @@ pub struct Exporter {
     pub kind: ExporterKind,
     /// The bounds of its queue.
     pub queue: QueueConfig,
+    /// Whether `on_full: drop` is written down, and not only the default.
+    pub says_drop: bool,
     /// Batching in front of it, when its own queue asks for it.
     pub batch: Option<BatcherConfig>,
     /// How failed attempts are repeated.
@@ -91,10 +93,13 @@ pub(crate) fn read(
         ),
         _ => return None,
     };
+    let says_drop =
+        queue.on_full == OnFull::Drop && section.section("sending_queue").has("on_full");
     Some(Exporter {
         id,
         kind,
         queue,
+        says_drop,
         batch,
         retry,
     })

@@ -26,6 +26,9 @@ pub(crate) struct LedgerView {
     pub(crate) created: u64,
     pub(crate) refused: u64,
     pub(crate) dropped: u64,
+    /// Dropped at the door: there was no room for what another pipeline took.
+    #[serde(default)]
+    pub(crate) overflowed: u64,
     pub(crate) forwarded: u64,
     pub(crate) abandoned: u64,
     pub(crate) held: u64,
@@ -67,6 +70,9 @@ pub(crate) struct ExporterLedger {
     pub(crate) queued: u64,
     pub(crate) exported: u64,
     pub(crate) lost: u64,
+    /// Dropped for this exporter alone: its queue was full.
+    #[serde(default)]
+    pub(crate) overflowed: u64,
     /// Waited for it on disk at the start.
     #[serde(default)]
     pub(crate) recovered: u64,

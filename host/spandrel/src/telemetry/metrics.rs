@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use spandrel_journal::Store;
 use spandrel_otlp::receiver::ReceiverStats;
 use spandrel_pipeline::ingress::Offered;
-use spandrel_pipeline::ledger::{Books, Ledger, StageBooks};
+use spandrel_pipeline::ledger::{Books, Full, Ledger, StageBooks};
 use spandrel_pipeline::queue::QueueFill;
 use spandrel_pipeline::stage::FaultKind;
 use spandrel_plugin::metrics::Value;
@@ -341,6 +341,13 @@ fn ledgers(text: &mut Text, books: &[(&PipelineSource, Books)]) {
             books.ingress + books.chain,
         );
         text.gauge("spandrel_ledger_held_items", &labels, books.held());
+        for (full, items) in [
+            (Full::Queues, books.overflowed.queues),
+            (Full::Shards, books.overflowed.shards),
+        ] {
+            let labels = [labels.as_slice(), &[("reason", full.label())]].concat();
+            text.counter("spandrel_ledger_overflowed_items_total", &labels, items);
+        }
         for exporter in &books.exporters {
             let labels = [
                 ("pipeline", pipeline.ledger.pipeline()),
@@ -356,6 +363,11 @@ fn ledgers(text: &mut Text, books: &[(&PipelineSource, Books)]) {
                 "spandrel_ledger_rejected_items_total",
                 &labels,
                 exporter.rejected,
+            );
+            text.counter(
+                "spandrel_exporter_overflowed_items_total",
+                &labels,
+                exporter.overflowed,
             );
         }
         text.gauge(

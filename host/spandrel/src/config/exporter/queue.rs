@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use spandrel_pipeline::batcher::BatcherConfig;
-use spandrel_pipeline::queue::{QueueConfig, Sizer};
+use spandrel_pipeline::queue::{OnFull, QueueConfig, Sizer};
 
 use crate::config::section::Section;
 
@@ -20,6 +20,11 @@ pub(crate) fn read(section: &Section<'_>) -> (QueueConfig, Option<BatcherConfig>
         sizer: section.choice("sizer", default.sizer, &sizers),
         max_bytes: section.integer("max_mib", default.max_bytes >> 20, 1..=1_048_576) << 20,
         block_on_overflow: section.boolean("block_on_overflow", default.block_on_overflow),
+        on_full: section.choice(
+            "on_full",
+            default.on_full,
+            &[("drop", OnFull::Drop), ("refuse", OnFull::Refuse)],
+        ),
     };
     if !section.boolean("enabled", true) {
         section.wrong_key(
