@@ -14,6 +14,7 @@ mod bench;
 mod beside;
 mod commands;
 mod connections;
+mod domains;
 mod examples;
 mod files;
 mod guests;
