@@ -2,6 +2,7 @@
 //! change is not touched, and nothing is lost meanwhile.
 
 mod edits;
+mod pieces;
 mod plan;
 mod shown;
 mod site;

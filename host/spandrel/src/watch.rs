@@ -3,8 +3,9 @@
 //! Directories are watched, not files, so that a file that is replaced by a rename, or by a symbolic
 //! link on the way to it (as Kubernetes does with a ConfigMap), is seen. What the system says only
 //! rings a bell: a path is reported when the sha256 of its content differs from the last one, and
-//! once the file has been left alone for a moment. A poll goes on behind it, for file systems that
-//! tell nothing, directories that come later, and events that were missed.
+//! once two reads of it agree, with time between them in which nothing was written: a file may be
+//! written in pieces, and the first piece may look complete. A poll goes on behind it, for file systems
+//! that tell nothing, directories that come later, and events that were missed.
 //!
 //! All of it runs on a thread of its own, because reading files blocks.
 
@@ -34,14 +35,23 @@ const REPORTS: usize = 16;
 /// How often is looked.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
-    /// How long a file must have been left alone. 300 ms: writers of whole files pause for less.
+    /// From the last event to the first read. 300 ms: many writes are one read.
     quiet: Duration,
+    /// From that read to the one that must agree with it, and no event in between. 700 ms: with
+    /// `quiet` a second in which nobody wrote, and somebody who waits does not notice.
+    settle: Duration,
+    /// A file that stays the same for so long is reported although other watched files are still
+    /// being written: one that never rests must not hold up the rest. 10 s: whoever writes several
+    /// files for one change is done by then.
+    patience: Duration,
     /// Between two polls. 10 s: soon enough for somebody who waits, and next to no work.
     poll: Duration,
 }
 
 const PACE: Pace = Pace {
     quiet: Duration::from_millis(300),
+    settle: Duration::from_millis(700),
+    patience: Duration::from_secs(10),
     poll: Duration::from_secs(10),
 };
 
@@ -78,6 +88,7 @@ impl Watcher {
             directories: Directories::new(Arc::clone(&bell)),
             bell,
             reports,
+            touched_at: None,
             quiet_at: None,
             again_at: None,
             poll_at: Instant::now() + pace.poll,
@@ -109,18 +120,8 @@ impl Drop for Watcher {
 struct Seen {
     /// What was reported, or there from the start; none for a file that was not there.
     known: Option<Content>,
-    /// Something else, which the next look must confirm.
-    other: Option<Content>,
-}
-
-/// Why the files are looked at.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Look {
-    /// All has been quiet after a change: what is there now is complete.
-    Quiet,
-    /// Nobody said that anything changed: what is different may be half written, and is looked at
-    /// again.
-    Poll,
+    /// Something else, and since when it has been that.
+    other: Option<(Content, Instant)>,
 }
 
 /// The thread.
@@ -131,9 +132,11 @@ struct Watch {
     directories: Directories,
     bell: Arc<Bell>,
     reports: mpsc::Sender<PathBuf>,
+    /// When something was last written, as far as the system tells.
+    touched_at: Option<Instant>,
     /// When it will have been quiet for long enough, after a change.
     quiet_at: Option<Instant>,
-    /// When what a poll found is looked at again.
+    /// When what is different is looked at again.
     again_at: Option<Instant>,
     poll_at: Instant,
 }
@@ -154,17 +157,15 @@ impl Watch {
             }
             let now = Instant::now();
             if rung.touched {
+                self.touched_at = Some(now);
                 self.quiet_at = Some(now + self.pace.quiet);
             }
             let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-            if is_due(self.quiet_at) {
-                self.quiet_at = None;
-                self.look(Look::Quiet);
-            }
-            if is_due(self.again_at) || self.poll_at <= now {
+            if is_due(self.quiet_at) || is_due(self.again_at) || self.poll_at <= now {
+                self.quiet_at = self.quiet_at.filter(|at| *at > now);
                 self.again_at = None;
                 self.poll_at = now + self.pace.poll;
-                self.look(Look::Poll);
+                self.look();
             }
         }
     }
@@ -197,9 +198,13 @@ impl Watch {
         self.reader.forget(|path| !self.files.contains_key(path));
     }
 
-    /// Reads what may have changed, and reports what has.
-    fn look(&mut self, look: Look) {
+    /// Reads what may have changed, and reports what has and is complete.
+    fn look(&mut self) {
         self.directories.follow(self.files.keys());
+        let Pace {
+            settle, patience, ..
+        } = self.pace;
+        let touched_at = self.touched_at;
         for (path, seen) in &mut self.files {
             // What cannot be read is no other content, whatever the reason: it may come back.
             let content = self.reader.read(path);
@@ -208,14 +213,23 @@ impl Watch {
                 seen.other = None;
                 continue;
             };
-            let is_complete = look == Look::Quiet || seen.other.as_ref() == Some(&content);
-            if is_complete && self.reports.try_send(path.clone()).is_ok() {
+            let now = Instant::now();
+            let since = match seen.other {
+                Some((other, since)) if other == content => since,
+                _ => now,
+            };
+            // Also what is written to another file: one change may be of several files.
+            let quiet_since = touched_at.map_or(since, |at| at.max(since));
+            let complete_at = (quiet_since + settle).min(since + patience);
+            if complete_at <= now && self.reports.try_send(path.clone()).is_ok() {
                 seen.known = Some(content);
                 seen.other = None;
-            } else {
-                seen.other = Some(content);
-                self.again_at = Some(Instant::now() + self.pace.quiet);
+                continue;
             }
+            seen.other = Some((content, since));
+            // A report that has no room is tried again after another while.
+            let at = complete_at.max(now + settle / 8);
+            self.again_at = Some(self.again_at.map_or(at, |other| other.min(at)));
         }
     }
 }

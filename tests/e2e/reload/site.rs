@@ -1,6 +1,7 @@
 //! A running collector whose configuration is changed, and traffic that goes through it meanwhile.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,7 +21,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::plan::Plan;
 
 /// The line that says that a configuration is in force.
-const RELOADED: &str = "configuration reloaded";
+pub(super) const RELOADED: &str = "configuration reloaded";
 /// The line that says that it is not.
 pub(super) const NOT_RELOADED: &str = "configuration not reloaded, everything runs on as it was";
 
@@ -44,11 +45,16 @@ impl Site {
         })
     }
 
+    /// Where its configuration is.
+    pub(super) fn file(&self) -> PathBuf {
+        self.setup.file("spandrel.yaml")
+    }
+
     /// Puts another file in the place of the configuration, as editors do.
     pub(super) fn write(&self, yaml: &str) -> Result<()> {
         let new = self.setup.file("spandrel.yaml.new");
         std::fs::write(&new, yaml)?;
-        std::fs::rename(new, self.setup.file("spandrel.yaml"))?;
+        std::fs::rename(new, self.file())?;
         Ok(())
     }
 

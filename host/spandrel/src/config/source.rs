@@ -41,6 +41,15 @@ impl Sources {
             config => Some(Path::new(config.strip_prefix("file:").unwrap_or(config))),
         })
     }
+
+    /// What the files contain now, in order; none for one that cannot be read.
+    pub(crate) fn digests(&self) -> Vec<Option<Digest>> {
+        let read = |path: &Path| {
+            let text = read_file(path).ok()?;
+            Some(Digest::of(&[text.as_bytes()]))
+        };
+        self.files().map(read).collect()
+    }
 }
 
 /// Reads and merges all sources. Sources with problems are left out of the result. `files` is told
@@ -97,13 +106,13 @@ fn read_one(
             .instead("name a file, or use env:NAME or yaml:TEXT"));
     }
     let path = config.strip_prefix("file:").unwrap_or(config);
-    let text = read_file(path)
+    let text = read_file(Path::new(path))
         .map_err(|error| Problem::nowhere(path, format!("cannot read the file: {error}")))?;
     files.push((PathBuf::from(path), Digest::of(&[text.as_bytes()])));
     parse_map(&Arc::from(path), &text)
 }
 
-fn read_file(path: &str) -> io::Result<String> {
+fn read_file(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?
         .take(MAX_SOURCE_BYTES + 1)
@@ -128,7 +137,7 @@ fn read_set(set: &str) -> Result<Node, Problem> {
     if key.split(separator).any(|part| part.trim().is_empty()) {
         return Err(wrong(format!("--set {key}"), "a part of the key is empty"));
     }
-    let node = yaml::parse(&format!("--set {key}").into(), value)?;
+    let node = yaml::parse_value(&format!("--set {key}").into(), value)?;
     Ok(node.nested(key.rsplit(separator).map(str::trim)).hidden())
 }
 

@@ -281,6 +281,13 @@ pub(crate) struct SwapReport {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct ReloadReport {
     pub(crate) changes: Vec<String>,
+    /// Names of what was added: `receiver otlp/b`.
+    #[serde(default)]
+    pub(crate) added: Vec<String>,
+    #[serde(default)]
+    pub(crate) removed: Vec<String>,
+    #[serde(default)]
+    pub(crate) changed: Vec<String>,
     /// Stages that run something else than the configuration says, and were left so.
     #[serde(default)]
     pub(crate) left: Vec<LeftView>,

@@ -4,6 +4,7 @@
 mod difference;
 mod left;
 mod parts;
+mod settled;
 mod turn;
 
 use std::collections::BTreeMap;
@@ -17,15 +18,15 @@ use spandrel_plugin::{Engine, Metrics};
 use tokio::time::Instant;
 use tracing::warn;
 
-use self::difference::{Difference, keep_journals};
+use self::difference::{Difference, Summary, keep_journals};
 use super::api::ReloadReport;
 use super::build::{BuildError, Built, Evidence, Plan};
 use super::lineup::{Lineup, ModuleSource, Stage, Watch};
 use super::swap::failed_before;
 use super::{By, Refusal, in_one_line};
 use crate::app::live::Live;
-use crate::app::millis;
 use crate::app::plugins::{engine, log_loaded};
+use crate::app::{millis, warn_of};
 use crate::config::Config;
 use crate::config::id::Id;
 use crate::config::processor::Wasm;
@@ -63,10 +64,8 @@ impl Live {
         by: By,
         started: Instant,
     ) -> Result<Reloading, Refusal> {
-        let mut config = Config::load(sources).map_err(|bad| Refusal::Bad(bad.to_string()))?;
-        for warning in &config.warnings {
-            warn!(path = %warning.path, "{}", warning.what);
-        }
+        let mut config = settled::load(sources).await?;
+        warn_of(&config.warnings);
         let difference = Difference::between(&self.config, &config);
         keep_journals(&self.config, &mut config);
         if self.engine.is_none() && !difference.loads.is_empty() {
@@ -160,8 +159,16 @@ impl Live {
             );
             changes.push(format!("{restart}: not changed, that takes a restart"));
         }
+        let Summary {
+            added,
+            removed,
+            changed,
+        } = difference.summary();
         Ok(ReloadReport {
             changes,
+            added,
+            removed,
+            changed,
             left: Vec::new(),
             elapsed_ms: millis(started),
         })
@@ -258,7 +265,7 @@ impl Reloading {
                     keys: of.wasm.module.keys.clone(),
                     trusted_comment: of.wasm.module.trusted_comment.clone(),
                     plugins: Arc::clone(&plugins),
-                    config: Arc::new(of.wasm.config.clone()),
+                    config: of.wasm.config.clone(),
                     hidden: Arc::clone(&of.wasm.hidden),
                     limits: of.wasm.limits.clone(),
                     metrics: Arc::clone(&of.metrics),

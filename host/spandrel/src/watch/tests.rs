@@ -1,6 +1,8 @@
 //! Real files in a real directory. Tests of events poll once an hour, tests of the poll have no
 //! events.
 
+mod pieces;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -18,11 +20,15 @@ const LONG: Duration = Duration::from_secs(20);
 
 const EVENTS: Pace = Pace {
     quiet: Duration::from_millis(50),
+    settle: Duration::from_millis(50),
+    patience: Duration::from_secs(10),
     poll: Duration::from_secs(3600),
 };
 
 const POLL: Pace = Pace {
     quiet: Duration::from_millis(20),
+    settle: Duration::from_millis(20),
+    patience: Duration::from_secs(10),
     poll: Duration::from_millis(50),
 };
 
@@ -57,7 +63,7 @@ impl Bench {
             reports,
             marks: 0,
         };
-        bench.ready().await;
+        bench.ready(pace).await;
         bench
     }
 
@@ -74,15 +80,20 @@ impl Bench {
         report.expect("a report in time").expect("it watches")
     }
 
-    /// The next report is this file. Marks may come late.
-    async fn expect(&mut self, name: &str) {
+    /// The next report that is no mark: those may come late.
+    async fn next_file(&mut self) -> PathBuf {
         let mark = self.path("marks/mark");
         loop {
             let report = self.next().await;
             if report != mark {
-                return assert_eq!(report, self.path(name));
+                return report;
             }
         }
+    }
+
+    /// The next report is this file.
+    async fn expect(&mut self, name: &str) {
+        assert_eq!(self.next_file().await, self.path(name));
     }
 
     /// Nothing is to be reported of what happened so far: something that happens now is next.
@@ -98,8 +109,9 @@ impl Bench {
     }
 
     /// Waits until the files were read for the first time: only then another mark is a change.
-    async fn ready(&mut self) {
-        let pause = Duration::from_millis(500);
+    async fn ready(&mut self, pace: Pace) {
+        // Long enough for a report: another mark would put it off.
+        let pause = Duration::from_millis(500) + 2 * pace.settle;
         self.mark();
         while timeout(pause, self.reports.recv()).await.is_err() {
             self.mark();

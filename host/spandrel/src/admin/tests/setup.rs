@@ -139,6 +139,7 @@ impl Fake {
                         changes,
                         left: Vec::new(),
                         elapsed_ms: 1,
+                        ..ReloadReport::default()
                     };
                     // Nobody may wait for it any more.
                     reply.send(Ok(report)).unwrap_or_default();

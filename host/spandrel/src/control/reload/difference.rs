@@ -7,7 +7,7 @@ use crate::app::plugins::wanted;
 use crate::config::Config;
 use crate::config::id::Id;
 use crate::config::processor::Wasm;
-use crate::config::service::Pipeline;
+use crate::config::service::{Pipeline, Service};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -28,7 +28,24 @@ pub(super) struct Difference {
     reduced: BTreeSet<Id>,
     /// Those of them whose exporters change.
     rerouted: BTreeSet<Id>,
-    lines: Vec<String>,
+    changes: Vec<Change>,
+}
+
+/// One thing that is different.
+#[derive(Debug)]
+struct Change {
+    kind: Kind,
+    /// What it is: `receiver otlp`.
+    name: String,
+    /// What happened to it.
+    how: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Added,
+    Removed,
+    Changed,
 }
 
 impl Difference {
@@ -45,6 +62,15 @@ impl Difference {
                 .iter()
                 .zip(&to.extensions)
                 .all(|(a, b)| a == b);
+        let timing = |of: &Service| (of.drain_timeout, of.drain_delay);
+        for (is_same, part) in [
+            (timing(from) == timing(to), "times of the drain"),
+            (from.plugins == to.plugins, "rules for plugins"),
+        ] {
+            if !is_same {
+                difference.add(Kind::Changed, part.to_owned(), "changed");
+            }
+        }
         for (is_same, part) in [
             (same, "service::extensions"),
             (from.telemetry == to.telemetry, "service::telemetry"),
@@ -78,9 +104,32 @@ impl Difference {
         self.rerouted.contains(pipeline)
     }
 
-    /// What changed, for people.
+    /// What changed, for people: each as one line.
     pub(super) fn lines(&self) -> Vec<String> {
-        self.lines.clone()
+        let lines = self.changes.iter();
+        lines.map(|it| format!("{} {}", it.name, it.how)).collect()
+    }
+
+    /// What was added, what was removed, and what is there still but different.
+    pub(super) fn summary(&self) -> Summary {
+        let of = |kind| {
+            let mut names: Vec<String> = Vec::new();
+            for change in self.changes.iter().filter(|it| it.kind == kind) {
+                if !names.contains(&change.name) {
+                    names.push(change.name.clone());
+                }
+            }
+            names
+        };
+        Summary {
+            added: of(Kind::Added),
+            removed: of(Kind::Removed),
+            changed: of(Kind::Changed),
+        }
+    }
+
+    fn add(&mut self, kind: Kind, name: String, how: &'static str) {
+        self.changes.push(Change { kind, name, how });
     }
 
     fn stages(&mut self, old: &Config, new: &Config) {
@@ -88,22 +137,22 @@ impl Difference {
         for (id, wasm) in &after {
             match before.get(id) {
                 None => {
-                    self.lines.push(format!("stage {id} added"));
+                    self.add(Kind::Added, format!("stage {id}"), "added");
                     self.loads.insert(id.clone(), Arc::clone(wasm));
                 }
                 Some(known) if known == wasm => {}
                 Some(known) if is_same_generation(known, wasm) => {
-                    self.lines.push(format!("stage {id} has other policies"));
+                    self.add(Kind::Changed, format!("stage {id}"), "has other policies");
                     self.policies.insert(id.clone(), Arc::clone(wasm));
                 }
                 Some(_) => {
-                    self.lines.push(format!("stage {id} reconfigured"));
+                    self.add(Kind::Changed, format!("stage {id}"), "reconfigured");
                     self.loads.insert(id.clone(), Arc::clone(wasm));
                 }
             }
         }
         for id in before.keys().filter(|id| !after.contains_key(*id)) {
-            self.lines.push(format!("stage {id} removed"));
+            self.add(Kind::Removed, format!("stage {id}"), "removed");
         }
     }
 
@@ -111,16 +160,20 @@ impl Difference {
         let (before, after) = (old.receivers(), new.receivers());
         for receiver in &after {
             let known = before.iter().find(|known| known.id == receiver.id);
-            let what = match known {
-                None => "added",
+            let (kind, how) = match known {
+                None => (Kind::Added, "added"),
                 Some(known) if known == receiver => continue,
-                Some(_) => "changed",
+                Some(_) => (Kind::Changed, "changed"),
             };
-            self.lines.push(format!("receiver {} {what}", receiver.id));
+            self.add(kind, format!("receiver {}", receiver.id), how);
         }
         for receiver in before {
             if !after.iter().any(|known| known.id == receiver.id) {
-                self.lines.push(format!("receiver {} removed", receiver.id));
+                self.add(
+                    Kind::Removed,
+                    format!("receiver {}", receiver.id),
+                    "removed",
+                );
             }
         }
     }
@@ -129,16 +182,20 @@ impl Difference {
         let (before, after) = (old.exporters(), new.exporters());
         for exporter in &after {
             let known = before.iter().find(|known| known.id == exporter.id);
-            let what = match known {
-                None => "added",
+            let (kind, how) = match known {
+                None => (Kind::Added, "added"),
                 Some(known) if known == exporter => continue,
-                Some(_) => "changed",
+                Some(_) => (Kind::Changed, "changed"),
             };
-            self.lines.push(format!("exporter {} {what}", exporter.id));
+            self.add(kind, format!("exporter {}", exporter.id), how);
         }
         for exporter in before {
             if !after.iter().any(|known| known.id == exporter.id) {
-                self.lines.push(format!("exporter {} removed", exporter.id));
+                self.add(
+                    Kind::Removed,
+                    format!("exporter {}", exporter.id),
+                    "removed",
+                );
             }
         }
     }
@@ -148,7 +205,7 @@ impl Difference {
         for pipeline in &new.service.pipelines {
             let id = &pipeline.id;
             let Some(known) = before.iter().find(|known| known.id == *id) else {
-                self.lines.push(format!("pipeline {id} added"));
+                self.add(Kind::Added, format!("pipeline {id}"), "added");
                 continue;
             };
             // The journal is in the hands of the running pipeline, and nobody else can have it; when
@@ -160,7 +217,7 @@ impl Difference {
             }
             // When senders are answered is settled when a pipeline is built.
             if same_journal && known.ack_on != pipeline.ack_on {
-                self.lines.push(format!("pipeline {id} replaced"));
+                self.add(Kind::Changed, format!("pipeline {id}"), "replaced");
                 continue;
             }
             self.stay.insert(id.clone());
@@ -169,7 +226,7 @@ impl Difference {
                 stages.map(|stage| stage.id.clone()).collect()
             };
             if row(known) != row(pipeline) {
-                self.lines.push(format!("pipeline {id} has other stages"));
+                self.add(Kind::Changed, format!("pipeline {id}"), "has other stages");
                 self.restaged.insert(id.clone());
             }
             if row(known).iter().any(|id| !row(pipeline).contains(id)) {
@@ -188,24 +245,45 @@ impl Difference {
                 exporters.map(|exporter| exporter.id.clone()).collect()
             };
             if names(known) != names(pipeline) || known.batch != pipeline.batch {
-                self.lines
-                    .push(format!("pipeline {id} has other exporters"));
+                self.add(
+                    Kind::Changed,
+                    format!("pipeline {id}"),
+                    "has other exporters",
+                );
             }
             let names = |of: &Pipeline| -> Vec<Id> {
                 let receivers = of.receivers.iter();
                 receivers.map(|receiver| receiver.id.clone()).collect()
             };
             if names(known) != names(pipeline) {
-                self.lines
-                    .push(format!("pipeline {id} has other receivers"));
+                self.add(
+                    Kind::Changed,
+                    format!("pipeline {id}"),
+                    "has other receivers",
+                );
+            }
+            if known.limiters != pipeline.limiters {
+                self.add(
+                    Kind::Changed,
+                    format!("pipeline {id}"),
+                    "has other memory limiters",
+                );
             }
         }
         for known in before {
             if !new.service.pipelines.iter().any(|it| it.id == known.id) {
-                self.lines.push(format!("pipeline {} removed", known.id));
+                self.add(Kind::Removed, format!("pipeline {}", known.id), "removed");
             }
         }
     }
+}
+
+/// What a change of the configuration comes to, by name.
+#[derive(Debug, Default)]
+pub(super) struct Summary {
+    pub(super) added: Vec<String>,
+    pub(super) removed: Vec<String>,
+    pub(super) changed: Vec<String>,
 }
 
 /// What another start brings stays as it is until then, so that the next reload says so again.

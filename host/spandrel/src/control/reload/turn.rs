@@ -61,7 +61,13 @@ impl Changer {
                     built,
                 });
             }
-            Err(refusal) => self.refuse_reload(reply, refusal),
+            Err(refusal) => {
+                // A file that was being written is whole in a moment.
+                if reply.is_none() && matches!(refusal, Refusal::Conflict(_)) {
+                    self.again_later(Again::Configuration, AGAIN);
+                }
+                self.refuse_reload(reply, refusal);
+            }
         }
     }
 
@@ -82,7 +88,11 @@ impl Changer {
                 self.look_soon();
                 self.awaited.clear();
                 self.watch_files();
+                let names = |of: &[String]| (!of.is_empty()).then(|| of.join(", "));
                 info!(
+                    added = names(&report.added),
+                    removed = names(&report.removed),
+                    changed = names(&report.changed),
                     changes = report.changes.len(),
                     left_different = report.left.len(),
                     elapsed_ms = report.elapsed_ms,

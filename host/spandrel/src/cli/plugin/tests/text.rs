@@ -213,6 +213,7 @@ wasm/tag: generation 3 runs beside generation 2: canary 10%
         changes,
         left: Vec::new(),
         elapsed_ms: 1500,
+        ..ReloadReport::default()
     };
     let text = stages::reloaded(&report);
     assert_eq!(text, "stage wasm/tag: another config\ntook 1.5 s\n");

@@ -1,0 +1,34 @@
+//! The configuration as it is when nobody is writing it.
+
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::config::source::Sources;
+use crate::control::Refusal;
+
+/// Between two reads that must agree. As for credentials and certificates: a write that is under way
+/// goes on within it.
+const BETWEEN: Duration = Duration::from_millis(100);
+
+/// Reads after which a file that never rests is given up. 20 take two seconds: other commands wait
+/// meanwhile.
+const READS: usize = 20;
+
+/// Reads the configuration, once its files have the same content before and after. The order to reload
+/// may come while a file is being written, and half a file may be a good configuration.
+pub(super) async fn load(sources: &Sources) -> Result<Config, Refusal> {
+    let mut before = sources.digests();
+    for _ in 0..READS {
+        let loaded = Config::load(sources);
+        tokio::time::sleep(BETWEEN).await;
+        let after = sources.digests();
+        if after == before {
+            return loaded.map_err(|bad| Refusal::Bad(bad.to_string()));
+        }
+        before = after;
+    }
+    let seconds = (BETWEEN * u32::try_from(READS).unwrap_or(u32::MAX)).as_secs();
+    Err(Refusal::Conflict(format!(
+        "the configuration was written to for {seconds} s without a pause: reload when it is complete"
+    )))
+}
