@@ -39,4 +39,6 @@ mod strangers;
 mod swap_sigterm;
 mod swaps;
 mod trust;
+mod validate;
+mod values;
 mod zoo;

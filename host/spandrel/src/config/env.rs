@@ -1,6 +1,10 @@
 //! `${env:NAME}`, `${env:NAME:-default}` and `${NAME}` in values; `$$` stands for one `$`.
+//!
+//! A reference that is all of a value without quotes has the type that YAML sees in what the variable
+//! holds. Inside quotes, or with other text around it, it is text.
 
 use super::problem::{Location, Problem, Problems};
+use super::scalar;
 use super::section::join;
 use super::tree::{Node, Scalar, Value};
 use super::yaml;
@@ -52,7 +56,9 @@ fn expand_scalar(
     environment: Environment<'_>,
 ) -> Result<Node, Wrong> {
     let parts = split(&scalar.text)?;
-    if let [Part::Reference(reference)] = parts.as_slice() {
+    if let [Part::Reference(reference)] = parts.as_slice()
+        && scalar.plain
+    {
         return Ok(typed(reference.resolve(environment)?, at).hidden());
     }
     let mut text = String::new();
@@ -74,10 +80,18 @@ fn expand_scalar(
 /// A variable that is the whole value may hold any YAML: a number, a list, a map. What is no YAML
 /// is text.
 fn typed(text: String, at: &Location) -> Node {
-    let mut node = yaml::parse(&at.source, &text).unwrap_or_else(|_| {
+    let as_text = || {
         let (text, plain) = (text.clone(), false);
         Node::new(at.clone(), Value::Scalar(Scalar { text, plain }))
-    });
+    };
+    let mut node = yaml::parse_value(&at.source, &text).unwrap_or_else(|_| as_text());
+    if let Value::Scalar(scalar) = &node.value
+        && scalar.plain
+        && scalar::is_text(&scalar.text)
+    {
+        // YAML would fold lines and cut off spaces.
+        node = as_text();
+    }
     place(&mut node, at);
     node.raw = Some(text);
     node
@@ -251,7 +265,7 @@ mod tests {
         assert_eq!(value("${env:QUOTED}"), Value::Scalar(quoted));
     }
 
-    /// Who wants text gets what the variable holds, whatever YAML makes of it; others do not.
+    /// Who wants text gets what the variable holds, with and without quotes, whatever YAML makes of it.
     #[test]
     fn text_is_not_read_as_yaml() {
         for text in [
@@ -263,21 +277,23 @@ mod tests {
             "0123",
             "\"q\"",
             "a: b: c",
+            "a #b",
+            "# all",
+            "p@s$w0rd",
+            "!secret",
+            "!AI!3B",
+            "123",
         ] {
             let problems = Problems::default();
             let at = Location::start(&"test".into());
-            let source = "{ string: '${env:V}', number: '${env:V}' }";
+            let source = "quoted: '${env:V}'\nplain: ${env:V}\n";
             let mut root = yaml::parse(&at.source, source).expect("valid");
             expand(&mut root, "", &|_| Some(text.to_owned()), &problems);
             let section = Section::new(&root, String::new(), &problems);
-            section.required("string", "text");
-            assert_eq!(section.string("string").as_deref(), Some(text));
-            let json = section.json("number");
-            assert_eq!(
-                json.as_str() == Some(text),
-                text == "a: b: c" || text == "0123",
-                "{json}"
-            );
+            for key in ["quoted", "plain"] {
+                section.required(key, "text");
+                assert_eq!(section.string(key).as_deref(), Some(text), "{key}");
+            }
             drop(section);
             assert_eq!(problems.into_result(), Ok(()));
         }

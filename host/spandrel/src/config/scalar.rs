@@ -14,6 +14,11 @@ pub(crate) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
+/// Whether the text stands for itself: it is neither nothing, nor a boolean, nor a number.
+pub(crate) fn is_text(text: &str) -> bool {
+    !is_null(text) && boolean(text).is_none() && integer(text).is_none() && float(text).is_none()
+}
+
 /// A whole number, decimal, `0x` or `0o`. Decimals with leading zeros are text: they are postal
 /// codes and file modes more often than numbers.
 pub(crate) fn integer(text: &str) -> Option<i128> {

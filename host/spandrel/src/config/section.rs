@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use spandrel_otlp::secret::Secret;
 
 use super::json;
+use super::plugin_config::PluginConfig;
 use super::problem::{Location, Problem, Problems};
 use super::suggest::closest;
 use super::tree::{Entry, Node, Value};
@@ -143,14 +144,35 @@ impl<'a> Section<'a> {
             .is_some_and(|node| matches!(node.value, Value::Map(_)))
     }
 
-    /// Keys of the Collector that tune its own machinery: accepted, and without a meaning here.
-    pub(crate) fn ignored(&self, keys: &[&'static str]) {
+    /// Keys of the Collector that have no meaning here: accepted, so that its configurations can be
+    /// used, with a warning that says why nothing comes of them.
+    pub(crate) fn without_meaning(&self, keys: &[&'static str], why: &str) {
         self.hidden.borrow_mut().extend(keys);
+        let written = self
+            .entries
+            .iter()
+            .filter(|entry| keys.contains(&entry.key.as_str()) && entry.node.value != Value::Null);
+        for entry in written {
+            self.warn(entry, why, "remove it");
+        }
+    }
+
+    /// Warns at a key that is written, and does not do what it says.
+    pub(crate) fn warn_key(&self, key: &'static str, what: &str, instead: &str) {
+        if let Some(entry) = self.entries.iter().find(|entry| entry.key == key) {
+            self.warn(entry, what, instead);
+        }
+    }
+
+    fn warn(&self, entry: &Entry, what: &str, instead: &str) {
+        let path = join(&self.path, &entry.key);
+        let problem = Problem::at(&entry.at, path, what);
+        self.problems.warn(problem.instead(instead));
     }
 
     /// A key that the Collector knows and Spandrel does not: it must not be silently ignored.
     pub(crate) fn not_offered(&self, key: &'static str, instead: &str) {
-        self.ignored(&[key]);
+        self.hidden.borrow_mut().push(key);
         let entry = self.entries.iter().find(|entry| entry.key == key);
         if entry.is_some_and(|entry| entry.node.value != Value::Null) {
             self.not_offered_at_all(key, instead);
@@ -159,7 +181,7 @@ impl<'a> Section<'a> {
 
     /// The same, when the key alone, without a value, asks for it already.
     pub(crate) fn not_offered_at_all(&self, key: &'static str, instead: &str) {
-        self.ignored(&[key]);
+        self.hidden.borrow_mut().push(key);
         if let Some(entry) = self.entries.iter().find(|entry| entry.key == key) {
             let what = "not offered by this version of spandrel";
             let problem = Problem::at(&entry.at, join(&self.path, key), what);
@@ -265,9 +287,9 @@ impl<'a> Section<'a> {
     }
 
     /// A value that somebody else will read, as JSON.
-    pub(crate) fn json(&self, key: &'static str) -> serde_json::Value {
+    pub(crate) fn json(&self, key: &'static str) -> PluginConfig {
         self.node(key)
-            .map_or(serde_json::Value::Null, json::from_node)
+            .map_or_else(PluginConfig::none, PluginConfig::from_node)
     }
 
     /// Which values of it may be secrets; see [`json::hidden`].
@@ -283,6 +305,8 @@ impl Drop for Section<'_> {
         }
         let known = self.asked.borrow();
         let hidden = self.hidden.borrow();
+        #[cfg(test)]
+        super::known::note(&self.path, &known, &hidden);
         for entry in self.entries {
             let key = entry.key.as_str();
             if known.contains(&key) || hidden.contains(&key) {

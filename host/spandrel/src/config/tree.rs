@@ -7,8 +7,8 @@ use super::problem::Location;
 pub(crate) struct Node {
     pub(crate) at: Location,
     pub(crate) value: Value,
-    /// What a variable held, where the value is all of it: `value` is that text read as YAML, and
-    /// who wants text takes it as it is. A token may look like a map.
+    /// What a variable held, where the value is all of it and not in quotes: `value` is that text read
+    /// as YAML, and who wants text takes it as it is. A token may look like a map.
     pub(crate) raw: Option<String>,
     /// Came from a variable or the command line: it may be a secret, and no message shows it.
     pub(crate) hidden: bool,
@@ -39,6 +39,15 @@ pub(crate) struct Entry {
     pub(crate) key: String,
     pub(crate) at: Location,
     pub(crate) node: Node,
+}
+
+/// The value of a key, where the node is a map that has it.
+pub(crate) fn child<'a>(node: &'a Node, key: &str) -> Option<&'a Node> {
+    let Value::Map(entries) = &node.value else {
+        return None;
+    };
+    let entry = entries.iter().find(|entry| entry.key == key)?;
+    Some(&entry.node)
 }
 
 impl Value {

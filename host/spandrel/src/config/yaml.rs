@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
+use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
 use super::problem::{Location, Problem};
 use super::scalar;
@@ -15,13 +15,22 @@ const MAX_NODES: usize = 100_000;
 
 /// Parses one document. The first error of syntax ends it: what follows one is guesswork.
 pub(crate) fn parse(source: &Arc<str>, text: &str) -> Result<Node, Problem> {
-    let mut builder = Builder {
-        events: Parser::new_from_str(text),
-        source,
-        anchors: HashMap::new(),
-        nodes: 0,
-    };
-    builder.document()
+    Builder::new(source, text).document()
+}
+
+/// Parses what a variable or the command line gave as one value. A line with a ` #` in it is no YAML
+/// with a comment there but a text with a `#`, as in a password: all of it is the value. Comments in
+/// several lines of YAML are comments.
+pub(crate) fn parse_value(source: &Arc<str>, text: &str) -> Result<Node, Problem> {
+    let mut builder = Builder::new(source, text);
+    let node = builder.document()?;
+    let has_lines = text.trim().contains('\n');
+    let has_parts = matches!(node.value, Value::List(_) | Value::Map(_));
+    if builder.has_comments && !(has_lines && has_parts) {
+        let (text, plain) = (text.to_owned(), false);
+        return Ok(Node::new(node.at, Value::Scalar(Scalar { text, plain })));
+    }
+    Ok(node)
 }
 
 struct Builder<'a, 'i> {
@@ -29,9 +38,20 @@ struct Builder<'a, 'i> {
     source: &'a Arc<str>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
+    has_comments: bool,
 }
 
-impl<'i> Builder<'_, 'i> {
+impl<'a, 'i> Builder<'a, 'i> {
+    fn new(source: &'a Arc<str>, text: &'i str) -> Self {
+        Self {
+            events: Parser::new_from_str(text),
+            source,
+            anchors: HashMap::new(),
+            nodes: 0,
+            has_comments: false,
+        }
+    }
+
     fn document(&mut self) -> Result<Node, Problem> {
         let mut root = None;
         loop {
@@ -53,7 +73,7 @@ impl<'i> Builder<'_, 'i> {
     fn next(&mut self) -> Result<(Event<'i>, Span), Problem> {
         loop {
             match self.events.next_event() {
-                Some(Ok((Event::Comment(..), _))) => {}
+                Some(Ok((Event::Comment(..), _))) => self.has_comments = true,
                 Some(Ok(pair)) => return Ok(pair),
                 Some(Err(error)) => return Err(self.syntax(&error)),
                 None => return Ok((Event::StreamEnd, Span::default())),
@@ -66,8 +86,11 @@ impl<'i> Builder<'_, 'i> {
         self.count(1, &at)?;
         let (value, anchor) = match event {
             Event::Alias(anchor) => return self.alias(anchor, at),
-            Event::Scalar(text, style, anchor, _) => {
-                let plain = style == ScalarStyle::Plain;
+            Event::Scalar(text, style, anchor, tag) => {
+                let plain = match tag {
+                    None => style == ScalarStyle::Plain,
+                    Some(tag) => is_plain(&tag, &at)?,
+                };
                 let value = if plain && scalar::is_null(&text) {
                     Value::Null
                 } else {
@@ -76,8 +99,14 @@ impl<'i> Builder<'_, 'i> {
                 };
                 (value, anchor)
             }
-            Event::SequenceStart(_, anchor, _) => (self.list()?, anchor),
-            Event::MappingStart(_, anchor, _) => (self.map()?, anchor),
+            Event::SequenceStart(_, anchor, tag) => {
+                tag.map_or(Ok(true), |tag| is_plain(&tag, &at))?;
+                (self.list()?, anchor)
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                tag.map_or(Ok(true), |tag| is_plain(&tag, &at))?;
+                (self.map()?, anchor)
+            }
             _ => return Err(Problem::at(&at, "", "a value is missing here")),
         };
         let node = Node::new(at, value);
@@ -161,6 +190,20 @@ impl<'i> Builder<'_, 'i> {
         let marker = error.marker();
         let what = format!("not valid YAML: {}", error.info());
         Problem::at(&self.mark(marker.line(), marker.col()), "", what)
+    }
+}
+
+/// Whether a value with this tag has the type that its text looks like: `!!str 1` is text, `!!int "1"`
+/// is a number. With any other tag the value would not be what it says. No message shows the tag: on
+/// the command line it may be part of a secret.
+fn is_plain(tag: &Tag, at: &Location) -> Result<bool, Problem> {
+    match (tag.handle(), tag.suffix()) {
+        ("tag:yaml.org,2002:", "str") | ("", "!") | ("!", "") => Ok(false),
+        ("tag:yaml.org,2002:", "bool" | "float" | "int" | "map" | "null" | "seq") => Ok(true),
+        _ => {
+            let problem = Problem::at(at, "", "this tag is not read here");
+            Err(problem.instead("remove it; write text that begins with `!` in quotes"))
+        }
     }
 }
 

@@ -242,7 +242,7 @@ fn generation_view(loaded: &Loaded, status: &str) -> GenerationView {
         module: loaded.source.name(),
         sha256: identity.module.to_string(),
         config_sha256: identity.config.to_string(),
-        config: redacted(&loaded.config, &loaded.hidden),
+        config: redacted(&loaded.config.value(), &loaded.hidden),
         loaded_at: rfc3339(loaded.loaded_at),
         status: status.to_owned(),
         state: loaded.state.clone(),

@@ -20,6 +20,7 @@ use spandrel_plugin::{
 use super::awaited::Made;
 use super::lineup::{Loaded, ModuleSource};
 use crate::config::module::Place;
+use crate::config::plugin_config::PluginConfig;
 use crate::config::plugins::Plugins;
 
 /// What to build. Owns what it needs, so that what runs can change meanwhile.
@@ -36,7 +37,7 @@ pub(crate) struct Plan {
     pub(crate) trusted_comment: Option<Arc<str>>,
     /// Where plugins may come from, and how they are compiled.
     pub(crate) plugins: Arc<Plugins>,
-    pub(crate) config: Arc<serde_json::Value>,
+    pub(crate) config: PluginConfig,
     /// JSON pointers to the values of `config` that may be secrets.
     pub(crate) hidden: Arc<BTreeSet<String>>,
     pub(crate) limits: Limits,
@@ -109,7 +110,6 @@ pub(crate) struct Built {
 impl Plan {
     /// Loads and probes. Bounded by the limits on fetching, compiling, configuring and calling.
     pub(crate) async fn build(self) -> Result<Built, BuildError> {
-        let config = self.config.to_string();
         let name = self.source.name();
         let (bytes, signature, fetched) = self.get().await?;
         let module = match &bytes {
@@ -134,7 +134,7 @@ impl Plan {
                 module,
                 pinned: self.pinned,
                 signing,
-                config: &config,
+                config: self.config.as_str(),
                 limits: limits.clone(),
                 compile: CompileLimits {
                     // At the start nothing else is to be done.

@@ -26,19 +26,15 @@ pub(crate) fn drift(stage: &Stage) -> Vec<DriftView> {
         });
     }
     let mut leaves = Vec::new();
-    compare(
-        Some(&running.config),
-        Some(&stage.wasm.config),
-        String::new(),
-        &mut leaves,
-    );
+    let (runs, wanted) = (running.config.value(), stage.wasm.config.value());
+    compare(Some(&runs), Some(&wanted), String::new(), &mut leaves);
     if leaves.is_empty() {
         return found;
     }
     // What is a secret of one is one of the other, too.
     let hidden: BTreeSet<String> = running.hidden.union(&stage.wasm.hidden).cloned().collect();
-    let shown = redacted(&running.config, &hidden);
-    let configured = redacted(&stage.wasm.config, &hidden);
+    let shown = redacted(&runs, &hidden);
+    let configured = redacted(&wanted, &hidden);
     found.extend(leaves.into_iter().map(|at| DriftView {
         running: value_at(&shown, &at),
         configured: value_at(&configured, &at),

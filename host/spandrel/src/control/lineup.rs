@@ -18,6 +18,7 @@ pub(crate) use self::watch::{Probation, Undone, Watch};
 use super::awaited::{Awaited, Made};
 use crate::config::id::Id;
 use crate::config::module::Place;
+use crate::config::plugin_config::PluginConfig;
 use crate::config::processor::Wasm;
 
 /// Digests of candidates that failed are remembered, so that the watcher does not load one again:
@@ -55,7 +56,7 @@ impl ModuleSource {
 pub(crate) struct Loaded {
     pub(crate) generation: Made,
     pub(crate) source: ModuleSource,
-    pub(crate) config: Arc<serde_json::Value>,
+    pub(crate) config: PluginConfig,
     /// JSON pointers to the values of `config` that may be secrets.
     pub(crate) hidden: Arc<BTreeSet<String>>,
     pub(crate) loaded_at: SystemTime,
@@ -69,11 +70,11 @@ impl Loaded {
     /// What has a stage whose plugin was not to be had.
     pub(crate) fn awaited(wasm: &Wasm) -> Self {
         let source = ModuleSource::Place(wasm.module.place.clone());
-        let awaited = Awaited::new(&source.name(), &wasm.config.to_string());
+        let awaited = Awaited::new(&source.name(), wasm.config.as_str());
         Self {
             generation: Made::Awaited(Arc::new(awaited)),
             source,
-            config: Arc::new(wasm.config.clone()),
+            config: wasm.config.clone(),
             hidden: Arc::clone(&wasm.hidden),
             loaded_at: SystemTime::now(),
             limits: wasm.limits.clone(),

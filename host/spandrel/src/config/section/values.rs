@@ -7,12 +7,26 @@ use std::time::Duration;
 use super::super::{duration, scalar};
 use super::Section;
 
+/// Timers count milliseconds: what is shorter would be one, or none.
+const CLOCK: Duration = Duration::from_millis(1);
+
 impl Section<'_> {
     pub(crate) fn duration(&self, key: &'static str, default: Duration) -> Duration {
         self.duration_opt(key).unwrap_or(default)
     }
 
     pub(crate) fn duration_opt(&self, key: &'static str) -> Option<Duration> {
+        let duration = self.duration_of_any_length(key)?;
+        if !duration.is_zero() && duration < CLOCK {
+            let shown = self.shown_duration(key, duration);
+            let what = format!("{shown} is shorter than time is counted here");
+            self.wrong_key(key, what, "write at least 1ms");
+            return None;
+        }
+        Some(duration)
+    }
+
+    fn duration_of_any_length(&self, key: &'static str) -> Option<Duration> {
         let text = self.text(key, "a duration")?;
         let duration = duration::parse(text);
         if duration.is_none() {
@@ -25,6 +39,36 @@ impl Section<'_> {
             self.wrong_key(key, what, "write one such as 200ms, 5s or 1h30m");
         }
         duration
+    }
+
+    /// A duration of which less than `least` would not be kept, for the reason `why`.
+    pub(crate) fn duration_least(
+        &self,
+        key: &'static str,
+        default: Duration,
+        (least, why): (Duration, &str),
+    ) -> Duration {
+        let duration = self.duration_of_any_length(key).unwrap_or(default);
+        if duration.is_zero() {
+            // Says that it must be longer than nothing.
+            return self.duration_positive(key, default);
+        }
+        if duration < least {
+            let shown = self.shown_duration(key, duration);
+            let what = format!("{shown} would not be kept: {why}");
+            self.wrong_key(key, what, format!("write at least {least:?}"));
+            return default;
+        }
+        duration
+    }
+
+    fn shown_duration(&self, key: &'static str, duration: Duration) -> String {
+        let hidden = self.node(key).is_some_and(|node| node.hidden);
+        if hidden {
+            "this value".to_owned()
+        } else {
+            format!("{duration:?}")
+        }
     }
 
     /// A duration that is not zero.

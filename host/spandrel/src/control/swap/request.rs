@@ -8,31 +8,31 @@ use spandrel_plugin::LoadError;
 use spandrel_plugin::artifact::Digest;
 
 use crate::config::id::Id;
+use crate::config::plugin_config::PluginConfig;
 use crate::control::api::SwapRequest;
 use crate::control::build::BuildError;
 use crate::control::lineup::Stage;
 use crate::control::{By, Refusal, in_one_line};
 
 /// A plugin's configuration, and JSON pointers to the values of it that may be secrets.
-type PluginConfig = (Arc<serde_json::Value>, Arc<BTreeSet<String>>);
+type Given = (PluginConfig, Arc<BTreeSet<String>>);
 
 /// The configuration that the next generation of a stage gets.
-pub(super) fn config(stage: &Stage, request: &SwapRequest, by: By) -> PluginConfig {
+pub(super) fn config(stage: &Stage, request: &SwapRequest, by: By) -> Given {
     let running = &stage.lineup.running;
     match &request.config {
         Some(config) => {
             let hidden = running.hidden.union(&stage.wasm.hidden);
             (
-                Arc::new(config.clone()),
+                PluginConfig::from(config),
                 Arc::new(hidden.cloned().collect()),
             )
         }
         // The file is the configuration's, and so is what goes with it.
-        None if request.as_configured || matches!(by, By::File | By::Source) => (
-            Arc::new(stage.wasm.config.clone()),
-            Arc::clone(&stage.wasm.hidden),
-        ),
-        None => (Arc::clone(&running.config), Arc::clone(&running.hidden)),
+        None if request.as_configured || matches!(by, By::File | By::Source) => {
+            (stage.wasm.config.clone(), Arc::clone(&stage.wasm.hidden))
+        }
+        None => (running.config.clone(), Arc::clone(&running.hidden)),
     }
 }
 
