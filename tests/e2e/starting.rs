@@ -79,7 +79,7 @@ async fn bad_usage_is_told_with_its_place() -> Result<()> {
     ended.expect_code(64)
 }
 
-/// `validate` says nothing and exits with 0 when all is well; `--version` names the version.
+/// `validate` exits with 0 when all is well; `--version` names the version.
 #[tokio::test]
 async fn validate_and_version_answer() -> Result<()> {
     let plugin = artifacts::plugin("drop-duplicates")?;
@@ -92,7 +92,6 @@ async fn validate_and_version_answer() -> Result<()> {
     let setup = Setup::bare()?.arg("validate").arg("--config").arg(file);
     let ended = Collector::spawn(&setup)?.wait().await?;
     ended.expect_code(0)?;
-    assert_eq!(ended.log.tail(), "");
     let ended = Collector::spawn(&Setup::bare()?.arg("--version"))?
         .wait()
         .await?;

@@ -270,6 +270,14 @@ impl Receiver {
         }
     }
 
+    /// Reads the certificates and the credentials, and listens nowhere. To be called inside the runtime.
+    ///
+    /// # Errors
+    /// As [`Receiver::bind`], but for those of listening.
+    pub fn check(config: &ReceiverConfig) -> Result<(), BindError> {
+        Doors::read(config).map(drop)
+    }
+
     /// Its socket, for [`Receiver::bind_beside`].
     pub fn socket(&self) -> Socket {
         Socket {

@@ -30,6 +30,7 @@ pub use self::comparison::{Comparison, Difference, Said, Seen};
 pub use self::input::Input;
 pub use self::learned::NewReads;
 pub use self::probe::{ProbeError, Probed, probe};
+pub use self::runner::HOUSEKEEPING;
 pub use self::share::Share;
 pub use self::spec::{Beside, Carried, FaultPolicy, HoldLimits, Mode, StageSpec};
 

@@ -21,6 +21,9 @@ use crate::store::Guest;
 /// thread that woke each millisecond took 1.3 % of what a collector under load takes.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
 
+/// The shortest time of a call that can be kept: a call ends at the first tick after its deadline.
+pub const SHORTEST_DEADLINE: Duration = TICK;
+
 /// Memory of an instance that stays with its slot when the instance is gone, so that a replacement
 /// after a fault does not pay for page faults: 4 MiB is what a guest touches at 512 spans a batch.
 const KEEP_RESIDENT_BYTES: usize = 4 << 20;

@@ -29,6 +29,7 @@ mod text;
 
 pub use cache::Code;
 pub use compile::{Compile, CompileLimits};
+pub use engine::SHORTEST_DEADLINE;
 pub use engine::{Engine, EngineConfig};
 pub use error::LoadError;
 pub use generation::Generation;

@@ -105,6 +105,15 @@ pub(crate) struct Listener {
     _file: Option<SocketFile>,
 }
 
+/// Reads the token, and listens nowhere.
+///
+/// # Errors
+/// What is not as it must be with it.
+pub(crate) fn check(settings: &Admin) -> Result<(), BindError> {
+    let token = settings.token_file.as_deref().map(Token::read);
+    token.transpose().map(drop)
+}
+
 impl Listener {
     /// Reads the token and binds the socket. To be called inside the runtime.
     ///

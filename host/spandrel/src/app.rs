@@ -5,6 +5,7 @@
 
 pub(crate) mod drain;
 pub(crate) mod durable;
+mod examination;
 pub(crate) mod exporters;
 pub(crate) mod live;
 pub(crate) mod memory;
@@ -22,9 +23,10 @@ use spandrel_pipeline::ledger::Ledger;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 use self::drain::{Retiring, Timing};
+pub use self::examination::Report;
 use self::exporters::Exporters;
 use self::live::Live;
 use self::memory::Limiters;
@@ -32,6 +34,7 @@ use self::plugins::Plugins;
 use self::receivers::{Bound, Serving};
 pub use self::start_error::StartError;
 use crate::admin;
+use crate::config::examine::Examined;
 use crate::config::extension::ExtensionKind;
 use crate::config::problem::{ConfigError, Problem};
 use crate::config::{self, Config};
@@ -156,16 +159,9 @@ impl App {
     /// stays: exporters are made, plugins compiled, instantiated and configured.
     ///
     /// # Errors
-    /// All that is wrong.
-    pub async fn check(config: &Config) -> Result<(), ConfigError> {
-        let mut problems = exporters::check(config);
-        problems.extend(durable::check(config));
-        problems.extend(plugins::check(config).await);
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigError { problems })
-        }
+    /// All that is wrong, in the order in which it stands in the configuration.
+    pub async fn check(examined: Examined) -> Result<Report, ConfigError> {
+        examination::examine(examined).await
     }
 
     /// Where it listens, by component, with the ports that port 0 became.
@@ -309,6 +305,20 @@ fn whole_millis(duration: Duration) -> u64 {
 /// Microseconds, for the log.
 pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Tells what is accepted, but does not do what the operator may think.
+pub(crate) fn warn_of(warnings: &[Problem]) {
+    for Problem {
+        at,
+        path,
+        what,
+        instead,
+    } in warnings
+    {
+        let at = at.as_ref().map(ToString::to_string);
+        warn!(path, at, remedy = instead, "{what}");
+    }
 }
 
 /// An error and its causes in one line, where they are shown as a problem of the configuration.

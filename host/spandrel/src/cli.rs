@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::app::plugins::compile_in_child;
-use crate::app::{App, Ending, Origin, StartError};
+use crate::app::{App, Ending, Origin, StartError, warn_of};
+use crate::config::examine::Examined;
 use crate::config::problem::ConfigError;
 use crate::config::source::Sources;
 use crate::config::{self, Config};
@@ -52,7 +53,7 @@ struct Arguments {
 enum Command {
     /// Runs the collector; the default
     Run(SourceArguments),
-    /// Checks the configuration and loads its plugins, without listening; silent when all is well
+    /// Checks the configuration and loads its plugins, without listening, and says what it checked
     Validate(SourceArguments),
     /// Measures a collector: sends to it, counts what it exports, and says what it took
     Bench(bench::BenchArguments),
@@ -163,9 +164,7 @@ async fn serve(config: Config, sources: Sources, is_default: bool) -> ExitCode {
             "no --config given: running the embedded default, OTLP/gRPC on 127.0.0.1:4317 printed by `debug`"
         );
     }
-    for warning in &config.warnings {
-        warn!(path = %warning.path, "{}", warning.what);
-    }
+    warn_of(&config.warnings);
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return could_not_start(&StartError::Signals(error)),
@@ -194,15 +193,19 @@ async fn serve(config: Config, sources: Sources, is_default: bool) -> ExitCode {
 
 fn validate(arguments: SourceArguments) -> ExitCode {
     compile_in_child(COMPILE);
-    let config = match Config::load(&sources(arguments)) {
-        Ok(config) => config,
-        Err(refused) => return print_problems(&refused),
-    };
+    let examined = Examined::read(&sources(arguments));
     let Some(runtime) = runtime() else {
         return ExitCode::from(COULD_NOT_START);
     };
-    match runtime.block_on(App::check(&config)) {
-        Ok(()) => ExitCode::SUCCESS,
+    for warning in examined.warnings() {
+        print_line(&format!("warning: {warning}"));
+    }
+    match runtime.block_on(App::check(examined)) {
+        Ok(report) => {
+            // Whoever closed our stdout does not want to know; the exit code still says it.
+            write!(std::io::stdout().lock(), "{report}").unwrap_or_default();
+            ExitCode::SUCCESS
+        }
         Err(refused) => print_problems(&refused),
     }
 }

@@ -22,13 +22,18 @@ mod check;
 pub mod durability;
 pub(crate) mod duration;
 mod env;
+pub mod examine;
 pub mod exporter;
 pub mod extension;
+mod foreign;
 pub mod id;
 pub(crate) mod json;
+#[cfg(test)]
+mod known;
 pub mod memory_limiter;
 pub mod module;
 pub mod net;
+pub mod plugin_config;
 pub mod plugins;
 pub mod problem;
 pub mod processor;
@@ -40,6 +45,7 @@ pub mod source;
 pub(crate) mod suggest;
 pub mod telemetry;
 mod tree;
+mod warnings;
 mod yaml;
 
 use std::path::PathBuf;
@@ -47,8 +53,9 @@ use std::sync::Arc;
 
 use spandrel_plugin::artifact::Digest;
 
+use self::examine::Examined;
 use self::exporter::Exporter;
-use self::problem::{ConfigError, Problem, Problems};
+use self::problem::{ConfigError, Problem};
 use self::receiver::Receiver;
 use self::service::Service;
 use self::source::Sources;
@@ -88,25 +95,7 @@ impl Config {
         sources: &Sources,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
-        let problems = Problems::default();
-        let mut files = Vec::new();
-        let mut root = source::read(sources, environment, &mut files, &problems);
-        // What could not be read would show as dozens of missing references.
-        let problems = problems.into_result().map(|()| Problems::default())?;
-        env::expand(&mut root, "", environment, &problems);
-        let (service, warnings) = check::check(&root, &problems);
-        problems.into_result()?;
-        let service = service.ok_or_else(|| ConfigError {
-            problems: vec![Problem::nowhere(
-                "service",
-                "the configuration is incomplete",
-            )],
-        })?;
-        Ok(Self {
-            service,
-            warnings,
-            files,
-        })
+        Examined::read_with(sources, environment).into_config()
     }
 
     /// The receivers that pipelines name, each once.

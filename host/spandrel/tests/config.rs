@@ -1,8 +1,10 @@
 //! Golden tests of the configuration: `tests/config/good/*.yaml` are accepted, and every
 //! `tests/config/bad/*.yaml` is refused with exactly the text of the `.err` file beside it.
 //!
+//! A good file has the warnings of the `.warn` file beside it.
+//!
 //! A new case is two files and no Rust. `UPDATE_GOLDEN=1 cargo test -p spandrel --test config`
-//! writes the `.err` files anew; read the difference before committing it.
+//! writes the `.err` and `.warn` files anew; read the difference before committing it.
 
 #![expect(
     clippy::expect_used,
@@ -22,6 +24,7 @@ fn environment(name: &str) -> Option<String> {
         "QUEUE_SIZE" => "5000",
         "ROUTES" => "[/healthz, /readyz]",
         "EMPTY" => "",
+        "TOO_SHORT" => "1us",
         _ => return None,
     };
     Some(value.to_owned())
@@ -102,6 +105,38 @@ fn good_files_are_accepted() {
     assert!(!cases.is_empty());
     let refused: Vec<String> = cases.iter().filter_map(|case| message(case)).collect();
     assert!(refused.is_empty(), "{}", refused.join("\n"));
+}
+
+/// Every good file has exactly the warnings in the `.warn` file beside it; none without one.
+#[test]
+fn good_files_have_their_exact_warnings() {
+    let mut differences = Vec::new();
+    for case in cases("good") {
+        let folder = format!("{}/", case.parent().expect("a file has a folder").display());
+        let sources = Sources {
+            configs: vec![case.display().to_string()],
+            sets: Vec::new(),
+        };
+        let config = Config::load_with(&sources, &environment).expect("it is good");
+        let warnings = config.warnings.iter();
+        let warnings: String = warnings.map(|warning| format!("{warning}\n")).collect();
+        let warnings = warnings.replace(&folder, "");
+        let golden = case.with_extension("warn");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            match warnings.as_str() {
+                "" => std::fs::remove_file(&golden).unwrap_or_default(),
+                warnings => std::fs::write(&golden, warnings).expect("the file can be written"),
+            }
+        }
+        let expected = std::fs::read_to_string(&golden).unwrap_or_default();
+        if warnings != expected {
+            let name = case.display();
+            differences.push(format!(
+                "{name}\n--- on file\n{expected}+++ now\n{warnings}"
+            ));
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
 /// What runs without a configuration is itself a good one.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use spandrel::app::{App, Ending, StartError};
 use spandrel::config::Config;
+use spandrel::config::examine::Examined;
 use spandrel::config::source::Sources;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -162,12 +163,17 @@ service:
   telemetry: { metrics: { level: none } }
   pipelines: { traces: { receivers: [otlp], processors: [wasm/gone], exporters: [debug] } }
 ";
-    let refused = App::check(&config(yaml))
+    let sources = Sources {
+        configs: vec![format!("yaml:{yaml}")],
+        sets: Vec::new(),
+    };
+    let refused = App::check(Examined::read(&sources))
         .await
         .expect_err("there is no plugin");
     let message = refused.to_string();
     assert!(
-        message.starts_with("processors::wasm/gone: ") && message.contains("no/such/plugin.wasm"),
+        message.starts_with("--config yaml::2:36: processors::wasm/gone::module: ")
+            && message.contains("no/such/plugin.wasm"),
         "{message}"
     );
     let error = App::build(config(yaml))

@@ -48,7 +48,7 @@ pub(crate) struct Passed {
 
 /// Between two looks at what is held and at a plugin that waits to be made anew, when the plugin
 /// itself asks for no ticks.
-const HOUSEKEEPING: Duration = Duration::from_secs(1);
+pub const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// The hint to senders whose batch was refused because the plugin failed.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 

@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::config::durability::SyncMode;
 use crate::config::id::Id;
 use crate::config::problem::Problem;
-use crate::config::service::Pipeline;
+use crate::config::service::{Pipeline, Service};
 use crate::quarantine::{QuarantineShelf, folder};
 
 /// The journal and the shelf of one pipeline, open.
@@ -156,8 +156,8 @@ impl Durable {
 const CLOSE: Duration = Duration::from_secs(1);
 
 /// Finds out whether the folders can be made and written, without making or locking any.
-pub(super) fn check(config: &Config) -> Vec<Problem> {
-    let pipelines = config.service.pipelines.iter();
+pub(super) fn check(service: &Service) -> Vec<Problem> {
+    let pipelines = service.pipelines.iter();
     let check = |pipeline: &Pipeline| {
         let dir = &pipeline.durability.as_ref()?.dir;
         let (at, source) = can_write(dir).err()?;

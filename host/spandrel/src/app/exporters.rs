@@ -1,6 +1,9 @@
 //! Makes the exporters that pipelines name, each once; each pipeline has its own queue to it.
 
 use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -126,14 +129,37 @@ fn grpc(settings: &OtlpExporter) -> Result<GrpcExporter, ExporterError> {
     GrpcExporter::new(&settings.0)
 }
 
+/// Whether a file can be written, or made; its content stays as it is.
+fn can_be_written(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(known) if known.is_file() => OpenOptions::new().append(true).open(path).map(drop),
+        // To open a pipe would wait for its reader.
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let folder = std::path::absolute(path)?;
+            match folder.parent().unwrap_or(Path::new("/")).is_dir() {
+                true => Ok(()),
+                false => Err(io::Error::new(error.kind(), "there is no such folder")),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// What is wrong with the exporters, without opening (and so emptying) any file.
-pub(super) fn check(config: &Config) -> Vec<Problem> {
+pub(super) fn check(exporters: &[Arc<Exporter>]) -> Vec<Problem> {
     let check = |exporter: &Arc<Exporter>| match &exporter.kind {
         ExporterKind::OtlpGrpc(settings) => {
             let error = grpc(settings).err()?;
             Some(problem(format!("exporters::{}", exporter.id), &error))
         }
-        ExporterKind::Debug(_) | ExporterKind::File(_) => None,
+        ExporterKind::File(settings) => {
+            let error = can_be_written(&settings.path).err()?;
+            let path = format!("exporters::{}::path", exporter.id);
+            let what = format!("cannot write {}: {error}", settings.path.display());
+            Some(Problem::nowhere(path, what))
+        }
+        ExporterKind::Debug(_) => None,
     };
-    config.exporters().into_iter().filter_map(check).collect()
+    exporters.iter().filter_map(check).collect()
 }

@@ -1,15 +1,17 @@
 //! Loads the plugins that pipelines name, each once.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use spandrel_plugin::{Compile, Engine, EngineConfig, Metrics};
+use spandrel_plugin::{Compile, Engine, EngineConfig, LoadError, Metrics};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{StartError, millis, problem};
 use crate::config::Config;
+use crate::config::examine::Examined;
 use crate::config::id::Id;
 use crate::config::plugins::Plugins as Policy;
 use crate::config::problem::Problem;
@@ -35,7 +37,8 @@ impl Plugins {
         let engine = engine(config)?;
         for (id, wasm) in wanted {
             let metrics = Arc::new(Metrics::default());
-            let built = load(&engine, config, &id, &wasm, &metrics).await;
+            let policy = &config.service.plugins;
+            let built = load(&engine, policy, &id, &wasm, &metrics).await;
             let loaded = match built {
                 Ok(built) => built.loaded,
                 Err(error) if may_come_later(&wasm, &error) => {
@@ -61,25 +64,70 @@ impl Plugins {
     }
 }
 
+/// A plugin that `validate` has loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Plugin {
+    stage: String,
+    /// What it is; none for one that is not to be had now, and may come later.
+    loaded: Option<String>,
+}
+
+impl fmt::Display for Plugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let loaded = self.loaded.as_deref();
+        let loaded = loaded.unwrap_or("not to be had now, everything passes until it is");
+        write!(f, "{}: {loaded}", self.stage)
+    }
+}
+
 /// Loads every plugin for `validate`, and goes on after a failure: all problems are told.
-pub(super) async fn check(config: &Config) -> Vec<Problem> {
-    let wanted = wanted(config);
-    if wanted.is_empty() {
-        return Vec::new();
-    }
-    let engine = match engine(config) {
-        Ok(engine) => engine,
-        Err(error) => return vec![problem(String::new(), &error)],
+pub(super) async fn check(examined: &Examined) -> (Vec<Plugin>, Vec<Problem>) {
+    let (mut plugins, mut problems) = (Vec::new(), Vec::new());
+    let wanted = examined.stages();
+    let policy = examined.components().map(|all| Arc::clone(&all.plugins));
+    let Some(policy) = policy.filter(|_| !wanted.is_empty()) else {
+        return (plugins, problems);
     };
-    let mut problems = Vec::new();
+    let engine = match start_engine(&policy, SPARE_INSTANCES) {
+        Ok(engine) => engine,
+        Err(error) => return (plugins, vec![problem(String::new(), &error)]),
+    };
     for (id, wasm) in wanted {
-        if let Err(error) = load(&engine, config, &id, &wasm, &Arc::default()).await
-            && !may_come_later(&wasm, &error)
-        {
-            problems.push(problem(format!("processors::{id}"), &error));
-        }
+        let loaded = match load(&engine, &policy, &id, &wasm, &Arc::default()).await {
+            Ok(built) => {
+                let generation = &built.loaded.generation;
+                let (manifest, identity) = (generation.manifest(), generation.identity());
+                let (name, version) = (&manifest.name, &manifest.version);
+                Some(format!("{name} {version}, sha256 {}", identity.module))
+            }
+            Err(error) if may_come_later(&wasm, &error) => None,
+            Err(error) => {
+                problems.push(problem(place(examined, &id, &error), &error));
+                continue;
+            }
+        };
+        let stage = id.to_string();
+        plugins.push(Plugin { stage, loaded });
     }
-    problems
+    (plugins, problems)
+}
+
+/// The path of the key that is at fault.
+fn place(examined: &Examined, id: &Id, error: &BuildError) -> String {
+    let processor = format!("processors::{id}");
+    let BuildError::Load(LoadError::Configure { message, .. }) = error else {
+        return format!("{processor}::module");
+    };
+    if !examined.has(&["processors", id.as_str(), "config"]) {
+        return processor;
+    }
+    // The kit for plugins begins its words with the path of the key: `routes[1].exact: ...`.
+    let words = message.split_once(": ").map(|(path, _)| path);
+    let words = words.filter(|path| !path.contains(' ')).unwrap_or_default();
+    let keys = words.split(['.', '[', ']']).filter(|key| !key.is_empty());
+    keys.fold(format!("{processor}::config"), |path, key| {
+        format!("{path}::{key}")
+    })
 }
 
 /// Whether the collector starts without this plugin.
@@ -143,8 +191,11 @@ pub(crate) fn engine(config: &Config) -> Result<Engine, StartError> {
         .saturating_mul(shards)
         .saturating_mul(4)
         .saturating_add(SPARE_INSTANCES);
+    start_engine(&config.service.plugins, instances)
+}
+
+fn start_engine(policy: &Policy, instances: usize) -> Result<Engine, StartError> {
     let default = EngineConfig::default();
-    let policy: &Policy = &config.service.plugins;
     let cache_dir = policy.cache_dir.as_ref();
     let settings = EngineConfig {
         instances: u32::try_from(instances).unwrap_or(u32::MAX),
@@ -165,7 +216,7 @@ pub(crate) fn engine(config: &Config) -> Result<Engine, StartError> {
 
 async fn load(
     engine: &Engine,
-    config: &Config,
+    policy: &Arc<Policy>,
     id: &Id,
     wasm: &Arc<Wasm>,
     metrics: &Arc<Metrics>,
@@ -179,8 +230,8 @@ async fn load(
         pinned: wasm.module.sha256,
         keys: wasm.module.keys.clone(),
         trusted_comment: wasm.module.trusted_comment.clone(),
-        plugins: Arc::clone(&config.service.plugins),
-        config: Arc::new(wasm.config.clone()),
+        plugins: Arc::clone(policy),
+        config: wasm.config.clone(),
         hidden: Arc::clone(&wasm.hidden),
         limits: wasm.limits.clone(),
         metrics: Arc::clone(metrics),

@@ -1,7 +1,10 @@
 //! The receivers: bound first, connected to their pipelines, served last.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +17,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::drain::Timing;
-use super::{StartError, millis};
+use super::{StartError, millis, problem};
 use crate::config::Config;
 use crate::config::id::Id;
+use crate::config::problem::Problem;
 use crate::config::receiver::{Receiver, ReceiverKind};
 use crate::file::receiver::FileReceiver;
 use crate::telemetry::metrics::ReceiverSource;
@@ -120,6 +124,38 @@ impl Bound {
             Source::File(files) => files.replay(ingress, stop).await,
         }
     }
+}
+
+/// What is wrong with the receivers, as far as it shows without listening. To be called inside the
+/// runtime.
+pub(super) fn check(receivers: &[Arc<Receiver>]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for receiver in receivers {
+        let path = format!("receivers::{}", receiver.id);
+        match &receiver.kind {
+            ReceiverKind::Otlp(settings) => {
+                let error = receiver::Receiver::check(settings).err();
+                let path = format!("{path}::protocols::grpc");
+                problems.extend(error.map(|error| problem(path, &error)));
+            }
+            ReceiverKind::File(settings) => {
+                problems.extend(settings.paths.iter().filter_map(|file| {
+                    let error = can_be_read(file).err()?;
+                    let what = format!("cannot open {}: {error}", file.display());
+                    Some(Problem::nowhere(path.clone(), what))
+                }))
+            }
+        }
+    }
+    problems
+}
+
+fn can_be_read(path: &Path) -> io::Result<()> {
+    // To open a pipe would wait for its writer.
+    if fs::metadata(path)?.is_file() {
+        fs::File::open(path)?;
+    }
+    Ok(())
 }
 
 fn connect(ingress: &FanOut, id: &Id, config: &Config, pipelines: &[Pipeline]) {

@@ -15,7 +15,7 @@ use super::receiver::ReceiverKind;
 use super::section::Section;
 use super::service::named;
 use super::suggest::closest;
-use super::tree::{Node, Value};
+use super::tree::{Node, Value, child};
 
 /// As in the Collector, one extension is for one side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -227,14 +227,6 @@ impl<'a> Authenticators<'a> {
         // One that has problems of its own has been reported.
         Some((section, extension.as_deref()?))
     }
-}
-
-fn child<'a>(node: &'a Node, key: &str) -> Option<&'a Node> {
-    let Value::Map(entries) = &node.value else {
-        return None;
-    };
-    let entry = entries.iter().find(|entry| entry.key == key)?;
-    Some(&entry.node)
 }
 
 /// Credentials that travel without TLS to or from another machine.

@@ -3,26 +3,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use spandrel_pipeline::pipeline::AckOn;
-
-use super::auth::{self, Authenticators};
+use super::auth::Authenticators;
 use super::exporter::{self, Exporter};
-use super::extension::{self, Extension, ExtensionKind};
+use super::extension::{self, Extension};
+use super::foreign;
 use super::id::Id;
-use super::net::Endpoint;
 use super::plugins::{self, Plugins};
 use super::problem::{Problem, Problems};
 use super::processor::{self, Processor};
 use super::receiver::{self, Receiver};
 use super::section::Section;
-use super::service::{self, Pipeline, Service};
+use super::service::{self, Service};
 use super::suggest::closest;
-use super::tree::Node;
+use super::tree::{Node, Value, child};
+use super::warnings;
 
 /// Components by id; none for one that has problems of its own.
 pub(crate) type Named<T> = BTreeMap<Id, Option<Arc<T>>>;
 
 /// Everything that is configured, whether a pipeline names it or not.
+#[derive(Debug)]
 pub(crate) struct Components {
     pub(crate) receivers: Named<Receiver>,
     pub(crate) processors: Named<Processor>,
@@ -31,8 +31,16 @@ pub(crate) struct Components {
     pub(crate) plugins: Arc<Plugins>,
 }
 
+/// What came of a tree.
+pub(crate) struct Checked {
+    /// None where something is wrong with it.
+    pub(crate) service: Option<Service>,
+    pub(crate) warnings: Vec<Problem>,
+    pub(crate) components: Components,
+}
+
 /// Checks the whole tree. All problems are noted; the result is whole only when there are none.
-pub(crate) fn check(root: &Node, problems: &Problems) -> (Option<Service>, Vec<Problem>) {
+pub(crate) fn check(root: &Node, problems: &Problems) -> Checked {
     let top = Section::new(root, String::new(), problems);
     let extensions = read_all(
         &top,
@@ -78,11 +86,39 @@ pub(crate) fn check(root: &Node, problems: &Problems) -> (Option<Service>, Vec<P
             "the section `service` is missing",
             "add `service: { pipelines: ... }`",
         );
-        return (None, Vec::new());
+        return Checked {
+            service: None,
+            warnings: Vec::new(),
+            components,
+        };
     }
     let service = service::read(&service, &components);
-    let warnings = warnings(&components, service.as_ref());
-    (service, warnings)
+    let warnings = warnings::of(root, &components, service.as_ref());
+    Checked {
+        service,
+        warnings,
+        components,
+    }
+}
+
+/// What the pipelines name under this key (`extensions`: the service does), whether or not anything
+/// else is right with them.
+pub(crate) fn names(root: &Node, key: &str) -> BTreeSet<String> {
+    let Some(service) = child(root, "service") else {
+        return BTreeSet::new();
+    };
+    let pipelines = child(service, "pipelines").map(|node| &node.value);
+    let owners: Vec<&Node> = match (key, pipelines) {
+        ("extensions", _) => vec![service],
+        (_, Some(Value::Map(pipelines))) => pipelines.iter().map(|entry| &entry.node).collect(),
+        _ => Vec::new(),
+    };
+    let lists = owners.into_iter().filter_map(|owner| child(owner, key));
+    let names = lists.flat_map(|list| match &list.value {
+        Value::List(items) => items.iter().filter_map(Node::text).collect(),
+        _ => list.text().into_iter().collect::<Vec<_>>(),
+    });
+    names.map(str::to_owned).collect()
 }
 
 fn read_all<T>(
@@ -104,10 +140,11 @@ fn read_all<T>(
                 all.insert(id.clone(), read(id, &section).map(Arc::new));
             }
             Ok(id) => {
-                let instead = match closest(id.kind(), kinds) {
+                let instead = foreign::instead(what, id.kind()).map(str::to_owned);
+                let instead = instead.unwrap_or_else(|| match closest(id.kind(), kinds) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("{what} types: {}", kinds.join(", ")),
-                };
+                });
                 wrong(format!("unknown {what} type `{}`", id.kind()), instead);
                 all.insert(id, None);
             }
@@ -115,83 +152,4 @@ fn read_all<T>(
         }
     }
     all
-}
-
-/// What is accepted, but does not do what the operator may think.
-fn warnings(components: &Components, service: Option<&Service>) -> Vec<Problem> {
-    let pipelines = service.iter().flat_map(|service| &service.pipelines);
-    let limiters = pipelines.flat_map(|pipeline| {
-        let limiters = pipeline.limiters.iter();
-        limiters.filter(|limiter| !limiter.is_first).map(|limiter| {
-            let what = format!("processor \"{}\" does not stand first", limiter.id);
-            Problem::nowhere(format!("service::pipelines::{}", pipeline.id), what).instead(
-                "move it to the front: it guards the door of the pipeline wherever it stands",
-            )
-        })
-    });
-    let pipelines = service.iter().flat_map(|service| &service.pipelines);
-    let keeping = pipelines.flat_map(drops_in_vain);
-    let extensions = components.extensions.values().flatten();
-    let plain = extensions.filter_map(|extension| {
-        let ExtensionKind::Admin(admin) = &extension.kind else {
-            return None;
-        };
-        let Some(Endpoint::Tcp(listen)) = &admin.endpoint else {
-            return None;
-        };
-        let problem = Problem::nowhere(
-            format!("extensions::{}::endpoint", extension.id),
-            format!("on {listen} the token can be read by everybody on the way"),
-        );
-        let problem = problem
-            .instead("listen on localhost or a unix socket, with a proxy that speaks TLS in front");
-        (!listen.is_loopback()).then_some(problem)
-    });
-    let secrets = auth::in_plain_sight(components);
-    let unheard = service.into_iter().flat_map(unheard);
-    limiters
-        .chain(keeping)
-        .chain(plain)
-        .chain(secrets)
-        .chain(unheard)
-        .collect()
-}
-
-/// Stages whose bypass should fail the readiness that nobody can ask for.
-fn unheard(service: &Service) -> Vec<Problem> {
-    let is_health = |kind: &ExtensionKind| matches!(kind, ExtensionKind::HealthCheck(_));
-    if service.extensions.iter().any(|it| is_health(&it.kind)) {
-        return Vec::new();
-    }
-    let pipelines = service.pipelines.iter();
-    let stages = pipelines.flat_map(|pipeline| &pipeline.stages);
-    let failing = stages.filter(|stage| stage.wasm.bypass_fails_readiness);
-    let ids: BTreeSet<&Id> = failing.map(|stage| &stage.id).collect();
-    ids.into_iter()
-        .map(|id| {
-            let path = format!("processors::{id}::bypass_fails_readiness");
-            Problem::nowhere(path, "no extension answers for readiness")
-                .instead("add `health_check` to `extensions` and to `service::extensions`")
-        })
-        .collect()
-}
-
-/// Exporters that say `on_full: drop` in a pipeline that never drops.
-fn drops_in_vain(pipeline: &Pipeline) -> impl Iterator<Item = Problem> {
-    let keeps = match (&pipeline.durability, pipeline.ack_on) {
-        (Some(_), _) => Some("durability"),
-        (None, AckOn::Export) => Some("ack_on: export"),
-        (None, AckOn::Queue) => None,
-    };
-    let exporters = pipeline.exporters.iter();
-    let says_drop = exporters.filter(move |exporter| keeps.is_some() && exporter.says_drop);
-    says_drop.map(move |exporter| {
-        let what = format!(
-            "exporter \"{}\" says `on_full: drop`, which has no effect with `{}`",
-            exporter.id,
-            keeps.unwrap_or_default()
-        );
-        Problem::nowhere(format!("service::pipelines::{}", pipeline.id), what)
-            .instead("remove it: when its queue is full, senders are told")
-    })
 }

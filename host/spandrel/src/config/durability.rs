@@ -40,6 +40,8 @@ pub enum SyncMode {
 /// What is kept unless the operator says otherwise: some hours of a busy collector with its backend
 /// down, and less than what is free on most disks.
 const MAX_BYTES: u64 = 10 << 30;
+/// Records that are too old are looked for so often.
+const LEAST_AGE: Duration = Duration::from_secs(60);
 /// Room for the segments that each log of a pipeline has at any time.
 pub(crate) const LEAST_BYTES: u64 = 32 << 20;
 /// No file system takes a longer name.
@@ -77,7 +79,14 @@ pub(super) fn read(id: Option<&Id>, section: &Section<'_>) -> Option<Durability>
             format!("write at least {}MiB", LEAST_BYTES >> 20),
         );
     }
-    let max_age = section.duration("max_age", Duration::ZERO);
+    let max_age = match section.duration("max_age", Duration::ZERO) {
+        Duration::ZERO => Duration::ZERO,
+        _ => section.duration_least(
+            "max_age",
+            LEAST_AGE,
+            (LEAST_AGE, "age is looked at each minute"),
+        ),
+    };
     let strict = section.boolean("strict", false);
     let dir = dir?;
     if dir.is_empty() {

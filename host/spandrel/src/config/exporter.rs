@@ -36,6 +36,8 @@ pub struct Exporter {
     pub batch: Option<BatcherConfig>,
     /// How failed attempts are repeated.
     pub retry: RetryConfig,
+    /// Whether the operator has written when retries end.
+    pub retry_ends: bool,
 }
 
 /// The exporters there are.
@@ -77,9 +79,13 @@ pub(crate) fn read(
         "otlp_grpc" | "otlp" => queue::read(&section.section("sending_queue")),
         _ => (QueueConfig::default(), None),
     };
+    let mut retry_ends = false;
     let (kind, retry) = match id.kind() {
         "otlp_grpc" | "otlp" => {
-            let retry = retry::read(&section.section("retry_on_failure"));
+            let retrying = section.section("retry_on_failure");
+            retry_ends = retrying.node("max_elapsed_time").is_some();
+            let retry = retry::read(&retrying);
+            retry_ends &= !retry.max_elapsed_time.is_zero();
             let settings = read_otlp(section, authenticators)?;
             (ExporterKind::OtlpGrpc(Box::new(settings)), retry)
         }
@@ -102,6 +108,7 @@ pub(crate) fn read(
         says_drop,
         batch,
         retry,
+        retry_ends,
     })
 }
 
@@ -126,9 +133,17 @@ fn read_otlp(section: &Section<'_>, authenticators: &Authenticators<'_>) -> Opti
         ("pick_first", Balancer::PickFirst),
     ];
     let balancer = section.choice("balancer_name", Balancer::default(), &balancers);
-    section.ignored(&["read_buffer_size", "write_buffer_size", "wait_for_ready"]);
+    section.without_meaning(
+        &["read_buffer_size", "write_buffer_size"],
+        "buffers of a connection have their own sizes here",
+    );
+    section.without_meaning(
+        &["wait_for_ready"],
+        "an attempt always waits for its connection, for as long as `timeout` says",
+    );
     section.required("endpoint", "http://backend:4317");
     let endpoint = section.parsed("endpoint", |text| read_endpoint(text, tls.insecure))?;
+    warn_of_tls(section, &endpoint, tls.insecure);
     Some(OtlpExporter(ExporterConfig {
         compression,
         timeout,
@@ -140,6 +155,21 @@ fn read_otlp(section: &Section<'_>, authenticators: &Authenticators<'_>) -> Opti
         balancer,
         ..ExporterConfig::new(endpoint)
     }))
+}
+
+/// The scheme decides about TLS, whatever `tls` says.
+fn warn_of_tls(section: &Section<'_>, endpoint: &str, insecure: bool) {
+    let Some(Value::Map(keys)) = section.node("tls").map(|node| &node.value) else {
+        return;
+    };
+    if endpoint.starts_with("http://") && keys.iter().any(|entry| entry.key != "insecure") {
+        let what = "the endpoint is http://, so nothing of it is used";
+        section.warn_key("tls", what, "write https://host:port, or remove it");
+    }
+    if endpoint.starts_with("https://") && insecure {
+        let what = "`insecure` does nothing: the endpoint says https://";
+        section.warn_key("tls", what, "write http://host:port, or remove `insecure`");
+    }
 }
 
 /// As in the Collector: a scheme decides about TLS; without one, or with gRPC's `dns`, `tls::insecure`
@@ -240,7 +270,10 @@ fn read_headers(section: &Section<'_>) -> Vec<(String, Secret)> {
 fn read_debug(section: &Section<'_>) -> Verbosity {
     section.not_offered("sampling_initial", "remove it: every batch is printed");
     section.not_offered("sampling_thereafter", "remove it: every batch is printed");
-    section.ignored(&["use_internal_logger"]);
+    section.without_meaning(
+        &["use_internal_logger"],
+        "it prints on standard output, beside the log",
+    );
     section.choice(
         "verbosity",
         Verbosity::Basic,

@@ -34,14 +34,21 @@ impl Amount {
     }
 }
 
+/// The shortest time between two measurements: each of them asks the system, and takes some tenths of a
+/// millisecond of a busy machine.
+const OFTENEST: Duration = Duration::from_millis(10);
+
 pub(super) fn read(section: &Section<'_>) -> Option<MemoryLimiter> {
-    // There is no garbage to collect here.
-    section.ignored(&[
-        "min_gc_interval_when_soft_limited",
-        "min_gc_interval_when_hard_limited",
-    ]);
+    section.without_meaning(
+        &[
+            "min_gc_interval_when_soft_limited",
+            "min_gc_interval_when_hard_limited",
+        ],
+        "there is no garbage to collect here",
+    );
     section.required("check_interval", "1s");
-    let check_interval = section.duration_positive("check_interval", Duration::from_secs(1));
+    let often = (OFTENEST, "a measurement takes some of that");
+    let check_interval = section.duration_least("check_interval", Duration::from_secs(1), often);
     let mib = |key| section.integer(key, 0_u32, 0..=u32::MAX);
     let (limit_mib, spike_mib) = (mib("limit_mib"), mib("spike_limit_mib"));
     let percent = |key| section.integer(key, 0_u32, 0..=100);

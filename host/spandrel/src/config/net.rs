@@ -117,8 +117,10 @@ pub(crate) fn read_server_tls(parent: &Section<'_>) -> Option<ServerTls> {
     let client_ca_file = path("client_ca_file");
     let versions = read_versions(&section);
     let reload_interval = section.duration_positive("reload_interval", REREAD_INTERVAL);
-    // All files are read again.
-    section.ignored(&["client_ca_file_reload"]);
+    if !section.boolean("client_ca_file_reload", true) {
+        let what = "all files are read again, each `reload_interval`";
+        section.warn_key("client_ca_file_reload", what, "remove it");
+    }
     section.not_offered("client_ca_pem", "write it to a `client_ca_file`");
     not_offered(&section);
     section.required("cert_file", "/path/to/cert.pem");

@@ -95,6 +95,24 @@ pub struct ConfigError {
     pub problems: Vec<Problem>,
 }
 
+impl ConfigError {
+    /// An error, unless there are no problems.
+    pub(crate) fn of(problems: Vec<Problem>) -> Result<(), Self> {
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let problems = in_order(problems);
+        Err(Self { problems })
+    }
+}
+
+/// By place, those without one first; the sort is stable, so what was found first at a place stays
+/// first.
+pub(crate) fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by(|a, b| a.at.cmp(&b.at));
+    problems
+}
+
 fn lines(problems: &[Problem]) -> String {
     let lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
     lines.join("\n")
@@ -102,22 +120,34 @@ fn lines(problems: &[Problem]) -> String {
 
 /// Gathers problems, so that one reading finds all of them.
 #[derive(Debug, Default)]
-pub(crate) struct Problems(RefCell<Vec<Problem>>);
+pub(crate) struct Problems {
+    found: RefCell<Vec<Problem>>,
+    warnings: RefCell<Vec<Problem>>,
+}
 
 impl Problems {
     pub(crate) fn add(&self, problem: Problem) {
-        self.0.borrow_mut().push(problem);
+        self.found.borrow_mut().push(problem);
+    }
+
+    /// Notes what is accepted, but does not do what the operator may think.
+    pub(crate) fn warn(&self, problem: Problem) {
+        self.warnings.borrow_mut().push(problem);
+    }
+
+    /// The gathered warnings.
+    pub(crate) fn take_warnings(&self) -> Vec<Problem> {
+        self.warnings.take()
+    }
+
+    /// The gathered problems, in the order in which they stand there.
+    pub(crate) fn into_list(self) -> Vec<Problem> {
+        in_order(self.found.into_inner())
     }
 
     /// The gathered problems as an error; nothing when there are none.
+    #[cfg(test)]
     pub(crate) fn into_result(self) -> Result<(), ConfigError> {
-        let mut problems = self.0.into_inner();
-        if problems.is_empty() {
-            return Ok(());
-        }
-        // By place, those without one first; the sort is stable, so what was found first at a
-        // place stays first.
-        problems.sort_by(|a, b| a.at.cmp(&b.at));
-        Err(ConfigError { problems })
+        ConfigError::of(self.into_list())
     }
 }

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use spandrel_pipeline::batcher::BatcherConfig;
 use spandrel_pipeline::queue::Sizer;
-use spandrel_pipeline::stage::{FaultPolicy, HoldLimits};
-use spandrel_plugin::Limits;
+use spandrel_pipeline::stage::{FaultPolicy, HOUSEKEEPING, HoldLimits};
 use spandrel_plugin::probation::ProbationConfig;
+use spandrel_plugin::{Limits, SHORTEST_DEADLINE};
 
 use super::id::Id;
 use super::memory_limiter::{self, MemoryLimiter};
 use super::module::{self, Module};
+use super::plugin_config::PluginConfig;
 use super::plugins::Plugins;
 use super::section::Section;
 
@@ -43,7 +44,7 @@ pub struct Wasm {
     /// Where the plugin is, and what proves that it is the right one.
     pub module: Module,
     /// What the plugin's `configure` is given.
-    pub config: serde_json::Value,
+    pub config: PluginConfig,
     /// JSON pointers to the values of `config` that may be secrets: they came from a variable or the
     /// command line.
     pub hidden: Arc<BTreeSet<String>>,
@@ -125,7 +126,8 @@ fn read_limits(section: &Section<'_>) -> (Limits, HoldLimits) {
     let hold = HoldLimits::default();
     let mib =
         |key, default: usize, most: usize| section.integer(key, default >> 20, 1..=most) << 20;
-    let time = |key, default| section.duration_positive(key, default);
+    let ticks = "calls are stopped at ticks of 5 ms";
+    let time = |key, default| section.duration_least(key, default, (SHORTEST_DEADLINE, ticks));
     let limits = Limits {
         // 32-bit WebAssembly cannot address more than 4 GiB.
         memory_bytes: mib("memory_mib", default.memory_bytes, 4096),
@@ -143,7 +145,11 @@ fn read_limits(section: &Section<'_>) -> (Limits, HoldLimits) {
     let hold = HoldLimits {
         items: section.integer("held_items", hold.items, 1..=100_000_000),
         bytes: mib("held_mib", hold.bytes, 1_048_576),
-        time: time("hold_time", hold.time),
+        time: section.duration_least(
+            "hold_time",
+            hold.time,
+            (HOUSEKEEPING, "what is held is looked at each second"),
+        ),
     };
     (limits, hold)
 }
@@ -153,7 +159,10 @@ fn read_batch(section: &Section<'_>) -> BatcherConfig {
         "metadata_keys",
         "remove it: batches are not kept apart by metadata",
     );
-    section.ignored(&["metadata_cardinality_limit"]);
+    section.without_meaning(
+        &["metadata_cardinality_limit"],
+        "batches are not kept apart by metadata",
+    );
     let min_items = section.integer("send_batch_size", 8192, 0..=10_000_000);
     let max_items = section.integer("send_batch_max_size", 0, 0..=10_000_000);
     if max_items != 0 && max_items < min_items {

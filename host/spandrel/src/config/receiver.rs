@@ -95,7 +95,10 @@ fn read_otlp(section: &Section<'_>, authenticators: &Authenticators<'_>) -> Opti
     }
     grpc.not_offered("include_metadata", "remove it");
     grpc.choice("transport", (), &[("tcp", ())]);
-    grpc.ignored(&["read_buffer_size", "write_buffer_size"]);
+    grpc.without_meaning(
+        &["read_buffer_size", "write_buffer_size"],
+        "buffers of a connection have their own sizes here",
+    );
     Some(ReceiverConfig {
         max_recv_msg_size: max_request_mib << 20,
         max_in_flight_bytes: max_in_flight_mib << 20,

@@ -53,6 +53,8 @@ pub struct Pipeline {
     pub signal: Signal,
     /// At least one.
     pub receivers: Vec<Arc<Receiver>>,
+    /// The names of all of its processors, in order.
+    pub processors: Vec<Id>,
     /// In order; none for a pass-through.
     pub stages: Vec<Stage>,
     /// The `batch` processor at the end, if there is one.
@@ -218,6 +220,10 @@ fn read_pipeline(
         &[("queue", AckOn::Queue), ("export", AckOn::Export)],
     );
     let durability = read_durability(id.as_ref(), section, ack_on);
+    let names = processors
+        .iter()
+        .filter_map(|(processor, _)| processor.as_ref());
+    let names = names.map(|processor| processor.id.clone()).collect();
     let Processors {
         stages,
         batch,
@@ -230,6 +236,7 @@ fn read_pipeline(
             .into_iter()
             .map(|(component, _)| component)
             .collect::<Option<_>>()?,
+        processors: names,
         stages,
         batch,
         exporters: exporters

@@ -75,16 +75,16 @@ pub(crate) fn read(section: &Section<'_>) -> Telemetry {
 
 /// The Collector's `readers`, of which the one that is pulled by Prometheus is offered.
 fn read_metrics(section: &Section<'_>) -> Option<Listen> {
-    let level = section.choice(
-        "level",
-        true,
-        &[
-            ("none", false),
-            ("basic", true),
-            ("normal", true),
-            ("detailed", true),
-        ],
-    );
+    let levels = [("none", 0), ("basic", 1), ("normal", 2), ("detailed", 3)];
+    let level = section.choice("level", 2, &levels);
+    if matches!(level, 1 | 3) {
+        section.warn_key(
+            "level",
+            "there is one level of detail here: all metrics, or none",
+            "write normal or none",
+        );
+    }
+    let level = level > 0;
     section.not_offered(
         "address",
         "write it as `readers: [{ pull: { exporter: { prometheus: { host, port } } } }]`",
@@ -122,12 +122,15 @@ fn read_metrics(section: &Section<'_>) -> Option<Listen> {
             .string("host")
             .unwrap_or_else(|| "localhost".to_owned());
         let port = prometheus.integer("port", 8888, 0..=u16::MAX);
-        prometheus.ignored(&[
-            "without_scope_info",
-            "without_type_suffix",
-            "without_units",
-            "with_resource_constant_labels",
-        ]);
+        prometheus.without_meaning(
+            &[
+                "without_scope_info",
+                "without_type_suffix",
+                "without_units",
+                "with_resource_constant_labels",
+            ],
+            "metrics have one form here: names with units and `_total`, no scope, no resource",
+        );
         listen.get_or_insert(Listen { host, port });
     }
     listen.filter(|_| level)

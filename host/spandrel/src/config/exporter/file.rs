@@ -30,7 +30,7 @@ pub struct Rotation {
 pub(crate) fn read(section: &Section<'_>) -> Option<FileExporter> {
     section.choice("format", (), &[("json", ())]);
     section.not_offered("compression", "remove it");
-    section.ignored(&["flush_interval"]);
+    section.without_meaning(&["flush_interval"], "each batch is written when it comes");
     let append = section.boolean("append", false);
     let rotation = section
         .node("rotation")

@@ -7,6 +7,9 @@ use spandrel_pipeline::queue::{OnFull, QueueConfig, Sizer};
 
 use crate::config::section::Section;
 
+/// The smallest queue that is counted in bytes: about a hundred spans, as SDKs send them together.
+const LEAST_BYTES: usize = 64 << 10;
+
 pub(crate) fn read(section: &Section<'_>) -> (QueueConfig, Option<BatcherConfig>) {
     let default = QueueConfig::default();
     let sizers = [
@@ -26,6 +29,11 @@ pub(crate) fn read(section: &Section<'_>) -> (QueueConfig, Option<BatcherConfig>
             &[("drop", OnFull::Drop), ("refuse", OnFull::Refuse)],
         ),
     };
+    if queue.sizer == Sizer::Bytes && queue.queue_size < LEAST_BYTES {
+        // A request that is larger than the queue would be let in all the same, alone.
+        let what = "so few bytes hold no request";
+        section.wrong_key("queue_size", what, format!("write at least {LEAST_BYTES}"));
+    }
     if !section.boolean("enabled", true) {
         section.wrong_key(
             "enabled",

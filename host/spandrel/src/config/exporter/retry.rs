@@ -18,6 +18,17 @@ pub(crate) fn read(section: &Section<'_>) -> RetryConfig {
             0.0..=1.0,
         ),
     };
+    if section.has("initial_interval") && retry.initial_interval > retry.max_interval {
+        let what = format!(
+            "{:?} is longer than max_interval, which is {:?}",
+            retry.initial_interval, retry.max_interval
+        );
+        section.wrong_key(
+            "initial_interval",
+            what,
+            "write a shorter one, or a longer max_interval",
+        );
+    }
     let elapsed = retry.max_elapsed_time;
     if !elapsed.is_zero() && elapsed < retry.initial_interval {
         let what = format!(

@@ -1,0 +1,113 @@
+//! Everything that `validate` can find out without listening, and without writing anything that stays:
+//! certificates are read, exporters made, plugins compiled, instantiated and configured.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::plugins::{Plugin, check};
+use super::{durable, exporters, problem, receivers};
+use crate::admin;
+use crate::config::Config;
+use crate::config::examine::Examined;
+use crate::config::extension::{Extension, ExtensionKind};
+use crate::config::problem::{ConfigError, Problem};
+use crate::config::service::Service;
+
+/// What was checked, and is good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    receivers: Vec<String>,
+    processors: Vec<String>,
+    plugins: Vec<Plugin>,
+    exporters: Vec<String>,
+    extensions: Vec<String>,
+    pipelines: Vec<String>,
+}
+
+/// Looks into everything that could be read, also where other parts have problems.
+///
+/// # Errors
+/// All that is wrong, in the order in which it stands in the configuration.
+pub(super) async fn examine(examined: Examined) -> Result<Report, ConfigError> {
+    let mut found = receivers::check(&examined.receivers());
+    found.extend(exporters::check(&examined.exporters()));
+    found.extend(examined.service().into_iter().flat_map(durable::check));
+    found.extend(examined.service().into_iter().flat_map(tokens));
+    let (plugins, refused) = check(&examined).await;
+    found.extend(refused);
+    let placed = found.into_iter().map(|problem| examined.placed(problem));
+    let mut problems: Vec<Problem> = examined.problems().to_vec();
+    problems.extend(placed);
+    ConfigError::of(problems)?;
+    Ok(Report::of(&examined.into_config()?, plugins))
+}
+
+/// What is wrong with the tokens of the admin API.
+fn tokens(service: &Service) -> Vec<Problem> {
+    let check = |extension: &Arc<Extension>| match &extension.kind {
+        ExtensionKind::Admin(settings) => {
+            let error = admin::check(settings).err()?;
+            let path = format!("extensions::{}::token_file", extension.id);
+            Some(problem(path, &error))
+        }
+        ExtensionKind::HealthCheck(_)
+        | ExtensionKind::BearerTokenAuth(_)
+        | ExtensionKind::BasicAuth(_) => None,
+    };
+    service.extensions.iter().filter_map(check).collect()
+}
+
+impl Report {
+    fn of(config: &Config, plugins: Vec<Plugin>) -> Self {
+        let mut report = Self {
+            receivers: Vec::new(),
+            processors: Vec::new(),
+            plugins,
+            exporters: Vec::new(),
+            extensions: Vec::new(),
+            pipelines: Vec::new(),
+        };
+        let service = &config.service;
+        for receiver in config.receivers() {
+            report.receivers.push(receiver.id.to_string());
+        }
+        for exporter in config.exporters() {
+            report.exporters.push(exporter.id.to_string());
+        }
+        for extension in &service.extensions {
+            report.extensions.push(extension.id.to_string());
+        }
+        for pipeline in &service.pipelines {
+            report.pipelines.push(pipeline.id.to_string());
+            for processor in &pipeline.processors {
+                let name = processor.to_string();
+                if !report.processors.contains(&name) {
+                    report.processors.push(name);
+                }
+            }
+        }
+        report
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "the configuration is good")?;
+        row(f, "receivers", &self.receivers)?;
+        row(f, "processors", &self.processors)?;
+        for plugin in &self.plugins {
+            writeln!(f, "  {plugin}")?;
+        }
+        row(f, "exporters", &self.exporters)?;
+        row(f, "extensions", &self.extensions)?;
+        row(f, "pipelines", &self.pipelines)
+    }
+}
+
+fn row(f: &mut fmt::Formatter<'_>, what: &str, names: &[String]) -> fmt::Result {
+    let count = names.len();
+    match names {
+        [] => writeln!(f, "{what:<10}  {count}"),
+        names => writeln!(f, "{what:<10}  {count}: {}", names.join(", ")),
+    }
+}

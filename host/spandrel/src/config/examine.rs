@@ -1,0 +1,213 @@
+//! A configuration that was read, with all that is wrong with it. Parts of it may be good beside others
+//! that are not: `validate` looks into those as well, so that all problems are told at once.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use spandrel_plugin::artifact::Digest;
+
+use super::check::{self, Components, Named};
+use super::exporter::Exporter;
+use super::id::Id;
+use super::problem::{ConfigError, Location, Problem, Problems, in_order};
+use super::processor::{ProcessorKind, Wasm};
+use super::receiver::Receiver;
+use super::service::Service;
+use super::source::Sources;
+use super::tree::{Node, Value, child};
+use super::{Config, env, source};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Examined {
+    root: Node,
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+    files: Vec<(PathBuf, Digest)>,
+    /// None where something is wrong with it.
+    service: Option<Service>,
+    /// None where a source could not be read.
+    components: Option<Components>,
+}
+
+impl Examined {
+    /// Reads, merges, expands and checks; variables are looked up in the process' environment.
+    pub fn read(sources: &Sources) -> Self {
+        Self::read_with(sources, &|name| std::env::var(name).ok())
+    }
+
+    /// The same with another environment.
+    pub fn read_with(sources: &Sources, environment: &dyn Fn(&str) -> Option<String>) -> Self {
+        let problems = Problems::default();
+        let mut files = Vec::new();
+        let root = source::read(sources, environment, &mut files, &problems);
+        let mut examined = Self {
+            root,
+            problems: problems.into_list(),
+            warnings: Vec::new(),
+            files,
+            service: None,
+            components: None,
+        };
+        // What could not be read would show as dozens of missing references.
+        if examined.problems.is_empty() {
+            let problems = Problems::default();
+            env::expand(&mut examined.root, "", environment, &problems);
+            let checked = check::check(&examined.root, &problems);
+            let mut warnings = problems.take_warnings();
+            let placed = checked.warnings.into_iter();
+            warnings.extend(placed.map(|warning| examined.placed(warning)));
+            examined.warnings = in_order(warnings);
+            examined.problems = problems.into_list();
+            examined.service = checked.service;
+            examined.components = Some(checked.components);
+        }
+        examined
+    }
+
+    /// The configuration, when nothing is wrong with it.
+    pub fn into_config(self) -> Result<Config, ConfigError> {
+        ConfigError::of(self.problems)?;
+        let service = self.service.ok_or_else(|| ConfigError {
+            problems: vec![Problem::nowhere(
+                "service",
+                "the configuration is incomplete",
+            )],
+        })?;
+        Ok(Config {
+            service,
+            warnings: self.warnings,
+            files: self.files,
+        })
+    }
+
+    /// What is wrong, in the order in which it stands there.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// What is accepted, but does not do what the operator may think.
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
+    }
+
+    pub(crate) fn service(&self) -> Option<&Service> {
+        self.service.as_ref()
+    }
+
+    pub(crate) fn components(&self) -> Option<&Components> {
+        self.components.as_ref()
+    }
+
+    /// The plugins that pipelines name and whose own section is good.
+    pub(crate) fn stages(&self) -> BTreeMap<Id, Arc<Wasm>> {
+        let processors = self.components.as_ref().map(|all| &all.processors);
+        let named = self.named("processors", processors);
+        let wasm = named.filter_map(|(id, processor)| match &processor.kind {
+            ProcessorKind::Wasm(wasm) => Some((id.clone(), Arc::clone(wasm))),
+            ProcessorKind::Batch(_) | ProcessorKind::MemoryLimiter(_) => None,
+        });
+        wasm.collect()
+    }
+
+    /// The receivers that pipelines name and whose own section is good.
+    pub(crate) fn receivers(&self) -> Vec<Arc<Receiver>> {
+        let receivers = self.components.as_ref().map(|all| &all.receivers);
+        let named = self.named("receivers", receivers);
+        named.map(|(_, receiver)| Arc::clone(receiver)).collect()
+    }
+
+    /// The exporters that pipelines name and whose own section is good.
+    pub(crate) fn exporters(&self) -> Vec<Arc<Exporter>> {
+        let exporters = self.components.as_ref().map(|all| &all.exporters);
+        let named = self.named("exporters", exporters);
+        named.map(|(_, exporter)| Arc::clone(exporter)).collect()
+    }
+
+    fn named<'a, T: 'a>(
+        &'a self,
+        key: &'a str,
+        all: Option<&'a Named<T>>,
+    ) -> impl Iterator<Item = (&'a Id, &'a Arc<T>)> {
+        let names = check::names(&self.root, key);
+        let all = all.into_iter().flatten();
+        all.filter(move |(id, _)| names.contains(id.as_str()))
+            .filter_map(|(id, component)| Some((id, component.as_ref()?)))
+    }
+
+    /// A problem that was found later, at the place of the key that its path names, or of the closest
+    /// one around it.
+    pub(crate) fn placed(&self, problem: Problem) -> Problem {
+        Problem {
+            at: place(&self.root, &problem.path),
+            ..problem
+        }
+    }
+
+    /// Whether a key of this path is written.
+    pub(crate) fn has(&self, path: &[&str]) -> bool {
+        let found = path
+            .iter()
+            .try_fold(&self.root, |node, key| child(node, key));
+        found.is_some()
+    }
+}
+
+/// Where the value of a path stands, or the last key on the way to it that is there.
+fn place(root: &Node, path: &str) -> Option<Location> {
+    let (mut node, mut rest) = (root, path);
+    let mut at = None;
+    while !rest.is_empty() {
+        let step = match &node.value {
+            // A key may itself contain the separator.
+            Value::Map(entries) => entries.iter().find_map(|entry| {
+                let rest = after(rest, &entry.key)?;
+                Some((&entry.node, &entry.at, rest))
+            }),
+            Value::List(items) => items.iter().enumerate().find_map(|(index, item)| {
+                let rest = after(rest, &index.to_string())?;
+                Some((item, &item.at, rest))
+            }),
+            Value::Null | Value::Scalar(_) | Value::Reported => None,
+        };
+        let Some((found, key_at, after)) = step else {
+            return at;
+        };
+        (node, rest, at) = (found, after, Some(key_at.clone()));
+    }
+    Some(node.at.clone())
+}
+
+/// What of a path follows this key.
+fn after<'a>(path: &'a str, key: &str) -> Option<&'a str> {
+    let rest = path.strip_prefix(key)?;
+    if rest.is_empty() {
+        return Some(rest);
+    }
+    rest.strip_prefix("::")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::yaml;
+    use super::*;
+
+    /// A path leads to its value, and one that goes on leads to the last key that is there.
+    #[test]
+    fn a_path_has_its_place() {
+        let source = "a:\n  b::c: { d: [x, y] }\n  e:\n";
+        let root = yaml::parse(&"test".into(), source).expect("valid");
+        for (path, line, column) in [
+            ("a::b::c", 2, 9),
+            ("a::b::c::d::1", 2, 18),
+            ("a::b::c::d::7", 2, 11),
+            ("a::b::c::f", 2, 3),
+            ("a::e::f", 3, 3),
+        ] {
+            let at = place(&root, path).expect("a place");
+            assert_eq!((at.line, at.column), (line, column), "{path}");
+        }
+        assert_eq!(place(&root, "z"), None);
+    }
+}
