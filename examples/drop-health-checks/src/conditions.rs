@@ -48,7 +48,7 @@ struct Condition {
 }
 
 impl Conditions {
-    pub(crate) fn new(config: Config) -> Result<Self, String> {
+    pub(crate) fn new(config: &Config) -> Result<Self, String> {
         let mut by_key: BTreeMap<&str, Condition> = BTreeMap::new();
         let mut add = |key, patterns: &[Pattern]| {
             let condition = by_key.entry(key).or_default();

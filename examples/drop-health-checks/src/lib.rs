@@ -29,7 +29,7 @@ impl Plugin for DropHealthChecks {
     fn configure(config: Config) -> Result<Self, String> {
         let keep_errors = config.keep_errors;
         Ok(Self {
-            conditions: Conditions::new(config)?,
+            conditions: Conditions::new(&config)?,
             keep_errors,
         })
     }

@@ -220,6 +220,10 @@ fn buffered_texts_are_as_they_were_written() {
     );
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the cases are written as values"
+)]
 fn same<C: DeserializeOwned + PartialEq + Debug>(json: &str, value: Option<C>) {
     assert_eq!(parse::<C>(json).ok(), value, "{json}");
 }

@@ -125,88 +125,80 @@ mod tests {
         sent: 600_000,
     };
 
+    /// The words of servers that name their limit. Go reads one byte more than it takes; 600,000 of 400,000
+    /// is the compressed length, a tenth of the plain one.
+    const SAY_THE_LIMIT: &[(Code, &str)] = &[
+        (
+            Code::ResourceExhausted,
+            "grpc: received message larger than max (6291456 vs. 4194304)",
+        ),
+        (
+            Code::ResourceExhausted,
+            "grpc: received message after decompression larger than max (6291456 vs. 4194304)",
+        ),
+        (
+            Code::ResourceExhausted,
+            "grpc: received message after decompression larger than max (4194305 vs. 4194304)",
+        ),
+        (
+            Code::ResourceExhausted,
+            "grpc: received message larger than max (600000 vs. 400000)",
+        ),
+        (
+            Code::ResourceExhausted,
+            "Received message larger than max (6291456 vs. 4194304)",
+        ),
+        (
+            Code::ResourceExhausted,
+            "CLIENT: Received message larger than max (6291456 vs. 4194304)",
+        ),
+        (
+            Code::ResourceExhausted,
+            "trying to send message larger than max (6291456 vs. 4194304)",
+        ),
+        (
+            Code::OutOfRange,
+            "Error, decoded message length too large: found 6291456 bytes, the limit is: 4194304 bytes",
+        ),
+        (
+            Code::ResourceExhausted,
+            "Error decompressing: size limit, of 4194304 bytes, exceeded while decompressing message",
+        ),
+        (
+            Code::ResourceExhausted,
+            "gRPC message exceeds maximum size 4194304: 6291456",
+        ),
+        (
+            Code::Internal,
+            "gRPC message exceeds maximum size 4194304: 6291456",
+        ),
+        (
+            Code::ResourceExhausted,
+            "Decompressed gRPC message exceeds maximum size 4194304",
+        ),
+        (
+            Code::ResourceExhausted,
+            "request is longer than 4194304 bytes",
+        ),
+    ];
+
+    /// The words of servers that name none.
+    const SAY_NO_LIMIT: &[(Code, &str)] = &[
+        (
+            Code::ResourceExhausted,
+            "Received message exceeds the maximum configured message size.",
+        ),
+        (Code::Unknown, "Payload Too Large"),
+        (Code::Unknown, "HTTP status 413 Payload Too Large"),
+    ];
+
     /// The words of servers, with what is learned from them.
     #[test]
     fn the_words_of_servers_are_known() {
-        use Code::{Internal, OutOfRange, ResourceExhausted, Unknown};
-        let table = [
-            (
-                ResourceExhausted,
-                "grpc: received message larger than max (6291456 vs. 4194304)",
-                Some(4_194_304),
-            ),
-            (
-                ResourceExhausted,
-                "grpc: received message after decompression larger than max (6291456 vs. 4194304)",
-                Some(4_194_304),
-            ),
-            // Go reads one byte more than it takes.
-            (
-                ResourceExhausted,
-                "grpc: received message after decompression larger than max (4194305 vs. 4194304)",
-                Some(4_194_304),
-            ),
-            // What was sent is too long, compressed to a tenth as it is.
-            (
-                ResourceExhausted,
-                "grpc: received message larger than max (600000 vs. 400000)",
-                Some(4_194_304),
-            ),
-            (
-                ResourceExhausted,
-                "Received message larger than max (6291456 vs. 4194304)",
-                Some(4_194_304),
-            ),
-            (
-                ResourceExhausted,
-                "CLIENT: Received message larger than max (6291456 vs. 4194304)",
-                Some(4_194_304),
-            ),
-            (
-                ResourceExhausted,
-                "trying to send message larger than max (6291456 vs. 4194304)",
-                Some(4_194_304),
-            ),
-            (
-                OutOfRange,
-                "Error, decoded message length too large: found 6291456 bytes, the limit is: 4194304 bytes",
-                Some(4_194_304),
-            ),
-            (
-                ResourceExhausted,
-                "Error decompressing: size limit, of 4194304 bytes, exceeded while decompressing message",
-                Some(4_194_304),
-            ),
-            (
-                ResourceExhausted,
-                "gRPC message exceeds maximum size 4194304: 6291456",
-                Some(4_194_304),
-            ),
-            (
-                Internal,
-                "gRPC message exceeds maximum size 4194304: 6291456",
-                Some(4_194_304),
-            ),
-            (
-                ResourceExhausted,
-                "Decompressed gRPC message exceeds maximum size 4194304",
-                Some(4_194_304),
-            ),
-            (
-                ResourceExhausted,
-                "Received message exceeds the maximum configured message size.",
-                None,
-            ),
-            (
-                ResourceExhausted,
-                "request is longer than 4194304 bytes",
-                Some(4_194_304),
-            ),
-            (Unknown, "Payload Too Large", None),
-            (Unknown, "HTTP status 413 Payload Too Large", None),
-        ];
-        for (code, words, limit) in table {
-            let found = refused(&Status::new(code, words), SIX);
+        let with = SAY_THE_LIMIT.iter().map(|said| (said, Some(4_194_304)));
+        let without = SAY_NO_LIMIT.iter().map(|said| (said, None));
+        for ((code, words), limit) in with.chain(without) {
+            let found = refused(&Status::new(*code, *words), SIX);
             assert_eq!(found, Some(limit), "{words}");
         }
     }

@@ -145,7 +145,7 @@ fn only_point(metric: &Metric, index: usize) -> Metric {
         *points = vec![points[index].clone()];
     }
     let mut metric = metric.clone();
-    match metric.data.as_mut().expect("it has points") {
+    match metric.data.as_mut().unwrap() {
         Data::Gauge(data) => keep(&mut data.data_points, index),
         Data::Sum(data) => keep(&mut data.data_points, index),
         Data::Histogram(data) => keep(&mut data.data_points, index),
