@@ -223,7 +223,7 @@ async fn a_slow_stage_starves_no_other_pipeline() -> Result<()> {
 receivers:
   otlp: {{ protocols: {{ grpc: {{ endpoint: 127.0.0.1:0, max_concurrent_streams: 1000 }} }} }}
 processors:
-  wasm/slow: {{ module: \"{}\", call_deadline: 5s, config: {{ ms: 300 }} }}
+  wasm/slow: {{ module: \"{}\", limits: {{ call_deadline: 5s }}, config: {{ ms: 300 }} }}
 exporters:
   otlp_grpc/well: {{ endpoint: \"{}\" }}
   otlp_grpc/behind: {{ endpoint: \"{}\" }}

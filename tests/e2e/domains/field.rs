@@ -60,12 +60,12 @@ async fn senders_that_hang_up_do_not_stop_a_queue() -> Result<()> {
 #[tokio::test]
 async fn a_request_longer_than_the_queue_goes_through() -> Result<()> {
     let backend = Backend::start().await?;
-    let queue = "sending_queue: { sizer: bytes, queue_size: 2000, block_on_overflow: true }";
+    let queue = "sending_queue: { sizer: bytes, queue_size: 65536, block_on_overflow: true }";
     let config = Config::new(backend.endpoint()).exporter(queue);
     let collector = Collector::start(&Setup::new(&config.yaml())?).await?;
     let mut client = Client::connect(&collector.address("otlp")?).await?;
     let mut shop = Shop::new(1211);
-    for spans in [1, 100, 1, 200, 1] {
+    for spans in [1, 400, 1, 800, 1] {
         client.send(shop.request(spans)).await?;
     }
     let ended = collector.stop().await?;

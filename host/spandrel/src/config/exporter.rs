@@ -11,7 +11,7 @@ use spandrel_otlp::exporter::{Balancer, ExporterConfig};
 use spandrel_otlp::secret::Secret;
 use spandrel_pipeline::backoff::RetryConfig;
 use spandrel_pipeline::batcher::BatcherConfig;
-use spandrel_pipeline::queue::{OnFull, QueueConfig};
+use spandrel_pipeline::queue::QueueConfig;
 
 use self::file::FileExporter;
 use super::auth::Authenticators;
@@ -75,9 +75,9 @@ pub(crate) fn read(
     section: &Section<'_>,
     authenticators: &Authenticators<'_>,
 ) -> Option<Exporter> {
-    let (queue, batch) = match id.kind() {
+    let (queue, says_drop, batch) = match id.kind() {
         "otlp_grpc" | "otlp" => queue::read(&section.section("sending_queue")),
-        _ => (QueueConfig::default(), None),
+        _ => (QueueConfig::default(), false, None),
     };
     let mut retry_ends = false;
     let (kind, retry) = match id.kind() {
@@ -99,8 +99,6 @@ pub(crate) fn read(
         ),
         _ => return None,
     };
-    let says_drop =
-        queue.on_full == OnFull::Drop && section.section("sending_queue").has("on_full");
     Some(Exporter {
         id,
         kind,

@@ -10,7 +10,8 @@ use crate::config::section::Section;
 /// The smallest queue that is counted in bytes: about a hundred spans, as SDKs send them together.
 const LEAST_BYTES: usize = 64 << 10;
 
-pub(crate) fn read(section: &Section<'_>) -> (QueueConfig, Option<BatcherConfig>) {
+/// The queue, whether it says `on_full: drop` itself, and its batching.
+pub(crate) fn read(section: &Section<'_>) -> (QueueConfig, bool, Option<BatcherConfig>) {
     let default = QueueConfig::default();
     let sizers = [
         ("requests", Sizer::Requests),
@@ -56,7 +57,8 @@ pub(crate) fn read(section: &Section<'_>) -> (QueueConfig, Option<BatcherConfig>
         let is_said = section.has("sizer");
         read_batch(&section.section("batch"), is_said.then_some(queue.sizer))
     });
-    (queue, batch)
+    let says_drop = queue.on_full == OnFull::Drop && section.has("on_full");
+    (queue, says_drop, batch)
 }
 
 /// As in the Collector a batch is measured as the queue is, where only that is said.
