@@ -44,7 +44,8 @@ impl Example {
             .set(&format!("processors::wasm/{stage}::module"), &module);
         if name == "tag-by-service" {
             // It is the one that can be asked for changes: each has a socket of its own.
-            setup = setup.admin();
+            let endpoint = format!("unix:{}", setup.file("admin.sock").display());
+            setup = setup.set("extensions::admin::endpoint", &endpoint);
         }
         for (key, value) in settings {
             setup = setup.set(&format!("processors::wasm/{stage}::config::{key}"), value);

@@ -10,7 +10,7 @@
 //! neither would ever go on.
 //!
 //! An exporter that may overflow alone does not keep a batch out that others take: its part of it
-//! waits in the [waiting room](waiting) for a while, or is dropped.
+//! waits in the waiting room for a while, or is dropped.
 
 mod room;
 mod waiting;
