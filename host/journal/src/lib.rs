@@ -13,6 +13,7 @@
 //! # Files
 //! ```text
 //! DIR/lock                            names the process that has the directory
+//! DIR/handover                        what the stages knew and held at a clean stop; gone once it is read
 //! DIR/ingress/checkpoint-0 .. -3      0 and 1 synced, before a segment goes; 2 and 3 not, each 100 ms
 //! DIR/ingress/segment-0000000000000000 ..
 //! DIR/egress/NAME/..                  the same for each exporter, `/` and the like in hexadecimal

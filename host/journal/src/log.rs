@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
-use spandrel_pipeline::journal::{Log, LogFill, Unfinished, Unreadable, Unwritten};
+use spandrel_pipeline::journal::{Log, LogFill, Loss, Unfinished, Unreadable, Unwritten};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
@@ -315,6 +315,14 @@ impl Log for DurableLog {
 
     fn first_new(&self) -> u64 {
         self.shared.state().first_new
+    }
+
+    fn loss(&self) -> Loss {
+        self.shared.state().loss
+    }
+
+    fn next(&self) -> u64 {
+        self.shared.state().next
     }
 
     fn fill(&self) -> LogFill {

@@ -29,6 +29,13 @@ pub struct RecoveredLog {
     pub bytes: u64,
     /// Records that were acknowledged, not finished, and are damaged or gone: exactly as many.
     pub lost: u64,
+    /// Items of these, of those whose header is still good.
+    pub lost_items: u64,
+    /// Of `lost`, records that have no good header: nobody knows how many items they had.
+    pub lost_without_items: u64,
+    /// Records that are not whole and that no checkpoint or later record speaks of: cut off while they
+    /// were written, or acknowledged just before the end of the process and damaged then.
+    pub doubtful: u64,
     /// Bytes of records whose writing was cut off. Nobody was told that they are safe.
     pub torn_bytes: u64,
     /// Records that were older than they may become, and are finished now.

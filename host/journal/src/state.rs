@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use spandrel_pipeline::journal::{LogFill, Unfinished};
+use spandrel_pipeline::journal::{LogFill, Loss, Unfinished};
 use tokio::time::Instant;
 
 use crate::counters::{Counted, Quiet, Quota};
@@ -80,6 +80,8 @@ pub(crate) struct State {
     pub(crate) next: u64,
     /// The number of the first record of this process.
     pub(crate) first_new: u64,
+    /// What was lost to damage before it was opened.
+    pub(crate) loss: Loss,
     pub(crate) finished: Finished,
     pub(crate) records: BTreeMap<u64, Entry>,
     pub(crate) tried_below: u64,

@@ -2,6 +2,7 @@
 
 mod ending;
 mod exporters;
+mod handover;
 mod names;
 mod opened;
 
@@ -11,6 +12,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, FutureExt};
 use spandrel_pipeline::journal::{Journal, Log};
 use tokio::time::Instant;
 
@@ -207,6 +210,14 @@ impl Store {
         items.filter(|(_, items)| *items > 0).collect()
     }
 
+    fn handover(&self) -> handover::Place {
+        handover::Place {
+            vfs: Arc::clone(&self.vfs),
+            quota: Arc::clone(&self.quota),
+            dir: self.options.dir.clone(),
+        }
+    }
+
     /// What it did so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
@@ -277,6 +288,27 @@ impl Journal for Store {
         let log = self.egress.get(exporter, &self.orders, open)?;
         Ok(log)
     }
+
+    fn put_handover(&self, parts: Vec<Bytes>) -> BoxFuture<'static, io::Result<()>> {
+        let place = self.handover();
+        blocking(move || place.put(&parts))
+    }
+
+    fn take_handover(&self) -> BoxFuture<'static, io::Result<Option<Bytes>>> {
+        let place = self.handover();
+        blocking(move || place.take())
+    }
+}
+
+/// Reads or writes files in a thread that may wait for the disk.
+fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> BoxFuture<'static, io::Result<T>> {
+    async move {
+        let done = tokio::task::spawn_blocking(work).await;
+        done.unwrap_or_else(|error| Err(io::Error::other(error)))
+    }
+    .boxed()
 }
 
 /// The thread that prepares segments, and looks each minute after the logs that nobody has.

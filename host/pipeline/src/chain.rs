@@ -11,7 +11,8 @@ use spandrel_wire::{Limits, Reads};
 use tokio::time::Instant;
 
 use crate::batch::Batch;
-use crate::ledger::Ledger;
+use crate::handover::StageLeft;
+use crate::ledger::{Ledger, Tally};
 use crate::stage::place::Place;
 use crate::stage::runner::{Origin, Passed};
 use crate::stage::transit::Transit;
@@ -120,6 +121,37 @@ impl Chain {
             Some(stage) if stage.next_tick() <= now => stage.tick(now).await,
             _ => Vec::new(),
         }
+    }
+
+    /// Ends the calls of the stage at `index`, for the next process to go on.
+    pub(crate) async fn stop(
+        &mut self,
+        index: usize,
+        share: Duration,
+    ) -> (Vec<Batch>, Option<State>) {
+        match self.stages.get_mut(index) {
+            Some(stage) => stage.stop(share).await,
+            None => (Vec::new(), None),
+        }
+    }
+
+    /// What the stages leave to the next process, each with its state.
+    pub(crate) fn leave_behind(
+        &mut self,
+        states: Vec<Option<State>>,
+    ) -> (Vec<StageLeft>, Vec<Tally>) {
+        let mut tallies = Vec::new();
+        let stages = self.stages.iter_mut().zip(states).map(|(stage, state)| {
+            let (left, mut held) = stage.leave_behind(state);
+            tallies.append(&mut held);
+            left
+        });
+        (stages.collect(), tallies)
+    }
+
+    /// The stage with this name.
+    pub(crate) fn place_mut(&mut self, name: &str) -> Option<&mut Place> {
+        self.stages.iter_mut().find(|stage| stage.name() == name)
     }
 
     /// Drains the stage at `index`.

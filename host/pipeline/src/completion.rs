@@ -5,11 +5,15 @@
 //! batch is complete: exported or dropped with a reason, or failed if any part of it was. Who waits
 //! for that is a sender, or a record of a log, which is finished then.
 
+mod accepted;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use tokio::sync::oneshot;
 
+pub(crate) use self::accepted::{Accepted, Guards};
 use crate::journal::Log;
 
 /// How a batch ended, once nothing of it is left in the pipeline.
@@ -23,9 +27,10 @@ pub enum Completed {
     Rejected,
 }
 
-/// What happened to some part of a batch; both may have.
+/// What happened to some part of a batch; each may have.
 const FAILED: u8 = 1;
 const REJECTED: u8 = 2;
+const SEEN: u8 = 4;
 
 /// Guards of guards are not nested deeper: they end one inside the other, on one stack.
 const DEPTH: u8 = 16;
@@ -48,6 +53,8 @@ enum Listener {
     Sender(Option<oneshot::Sender<Completed>>),
     /// Finished when everything of it is done, or refused for good; when something failed, it stays.
     Record(Arc<dyn Log>, u64),
+    /// The same for a record of the ingress log.
+    Accepted(Accepted, u64),
     /// Several guards as one, so that the parts of a batch that came from thousands hold one each.
     All(Vec<Guard>),
 }
@@ -72,6 +79,18 @@ impl Guard {
         Self::with(Listener::Record(log, record), 0)
     }
 
+    /// The records of the ingress log that it stands for; none when it stands for anything else, or
+    /// when one of them has failed.
+    pub(crate) fn accepted(&self) -> Option<BTreeSet<u64>> {
+        let mut leaves = Vec::new();
+        self.leaves(&mut leaves);
+        let record = |leaf: Self| match &leaf.0.listener {
+            Listener::Accepted(_, record) if !leaf.has(FAILED) => Some(*record),
+            _ => None,
+        };
+        leaves.into_iter().map(record).collect()
+    }
+
     /// These guards as one.
     pub(crate) fn fold(mut guards: Vec<Self>) -> Self {
         let depth = |guards: &[Self]| guards.iter().map(|guard| guard.0.depth).max();
@@ -89,7 +108,9 @@ impl Guard {
     fn leaves(&self, into: &mut Vec<Self>) {
         match &self.0.listener {
             Listener::All(guards) => guards.iter().for_each(|guard| guard.leaves(into)),
-            Listener::Sender(_) | Listener::Record(..) => into.push(self.clone()),
+            Listener::Sender(_) | Listener::Record(..) | Listener::Accepted(..) => {
+                into.push(self.clone());
+            }
         }
     }
 
@@ -110,6 +131,15 @@ impl Guard {
     /// Marks the batch as refused by a backend for good.
     pub fn reject(&self) {
         self.mark(REJECTED);
+    }
+
+    /// A stage may know of it from now on.
+    pub(crate) fn see(&self) {
+        self.mark(SEEN);
+    }
+
+    fn has(&self, mark: u8) -> bool {
+        self.0.marks.load(Ordering::Relaxed) & mark > 0
     }
 
     fn mark(&self, mark: u8) {
@@ -141,6 +171,9 @@ impl Drop for Completion {
                 if marks & FAILED == 0 {
                     log.finish(*record);
                 }
+            }
+            Listener::Accepted(accepted, record) => {
+                accepted.end(*record, marks & FAILED > 0, marks & SEEN > 0);
             }
             Listener::All(_) => {}
         }

@@ -34,6 +34,16 @@ pub trait Journal: Send + Sync + fmt::Debug {
     /// # Errors
     /// When its files can be neither read nor made.
     fn egress(&self, exporter: &str) -> io::Result<Arc<dyn Log>>;
+
+    /// Keeps what the stages knew and held for the next process. Resolves once it is durable. The
+    /// bytes are those of all parts, one after the other.
+    fn put_handover(&self, parts: Vec<Bytes>) -> BoxFuture<'static, io::Result<()>>;
+
+    /// What the process before this one kept, if it did. When this resolves it is durably gone from
+    /// the disk: it is used once.
+    ///
+    /// The error is `InvalidData` where it is not what was written.
+    fn take_handover(&self) -> BoxFuture<'static, io::Result<Option<Bytes>>>;
 }
 
 /// One log. Records have sequence numbers that count up by one, over restarts too.
@@ -60,6 +70,9 @@ pub trait Log: Send + Sync + fmt::Debug {
     /// The number of the first record that this process adds: what is below was there at the start.
     fn first_new(&self) -> u64;
 
+    /// The number of the record that is added next.
+    fn next(&self) -> u64;
+
     /// Whether what was written then is too old to be sent: the pipeline finishes and counts it.
     fn is_expired(&self, written: SystemTime) -> bool {
         let _nothing_is = written;
@@ -68,6 +81,24 @@ pub trait Log: Send + Sync + fmt::Debug {
 
     /// How much is in it.
     fn fill(&self) -> LogFill;
+
+    /// What was lost to damage before it was opened.
+    fn loss(&self) -> Loss {
+        Loss::default()
+    }
+}
+
+/// What a log has lost to damage, as far as that is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// Items of acknowledged records that are lost.
+    pub items: u64,
+    /// Acknowledged records that are lost, and of which nobody knows how many items they had: not in
+    /// `items`.
+    pub records: u64,
+    /// Records and files that are not whole, of which nobody knows whether anything in them was
+    /// acknowledged and is not finished.
+    pub doubtful: u64,
 }
 
 /// A record that is not finished.

@@ -12,6 +12,7 @@ mod stage;
 mod tally;
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use spandrel_wire::Signal;
@@ -21,9 +22,9 @@ pub use self::bypass::Bypass;
 pub use self::reason::{Full, Reason};
 pub use self::stage::{Column, GenerationBooks, StageBooks};
 pub use self::tally::{Account, Tally};
-pub(crate) use self::tally::{End, Source};
+pub(crate) use self::tally::{End, Retry, Source};
 use crate::completion::Guard;
-use crate::journal::Unfinished;
+use crate::journal::{Loss, Unfinished};
 
 /// The books of one pipeline. Cheap to share; read it with [`Ledger::books`].
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct Ledger {
     pipeline: String,
     signal: Signal,
     books: Mutex<Books>,
+    /// How often the stages were changed.
+    changes: AtomicU64,
 }
 
 impl Ledger {
@@ -48,6 +51,7 @@ impl Ledger {
             pipeline: pipeline.into(),
             signal,
             books: Mutex::new(books),
+            changes: AtomicU64::new(0),
         })
     }
 
@@ -110,6 +114,17 @@ impl Ledger {
                 column.position = order.iter().position(|stage| *stage == column.name);
             }
         });
+    }
+
+    /// Every shard has the order to become other stages.
+    pub(crate) fn stages_changed(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often that was said. What is offered to a shard after this was read is judged by the stages
+    /// of that change, or of a later one.
+    pub(crate) fn stage_changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// A posting in one stage's column.
@@ -190,6 +205,26 @@ impl Ledger {
         let mut tally = Tally::new(Arc::clone(self), Account::Chain, items);
         tally.journal(guard);
         tally
+    }
+
+    /// What the log at the door has lost to damage.
+    pub(crate) fn lose(&self, loss: Loss) {
+        self.post(|books| {
+            books.add_replayed(loss.items, false);
+            books.damaged += loss.items;
+            books.unknown_losses += loss.records + loss.doubtful;
+        });
+    }
+
+    /// What an exporter's log has lost to damage.
+    pub(crate) fn lose_recovered(&self, exporter: usize, loss: Loss) {
+        self.post(|books| {
+            books.unknown_losses += loss.records + loss.doubtful;
+            if let Some(column) = books.exporters.get_mut(exporter) {
+                column.recovered += loss.items;
+                column.failed += loss.items;
+            }
+        });
     }
 
     /// Items that were in an exporter's log at the start.

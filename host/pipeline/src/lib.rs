@@ -20,6 +20,7 @@ mod chain;
 pub mod completion;
 pub mod egress;
 pub mod exporter;
+mod handover;
 pub mod ingress;
 pub mod journal;
 pub mod ledger;

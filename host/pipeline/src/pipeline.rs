@@ -1,6 +1,8 @@
 //! A pipeline: built eagerly, as a whole or not at all; drained in order.
 
+mod checks;
 mod keeper;
+mod resume;
 mod stages;
 
 use std::io;
@@ -11,16 +13,20 @@ use spandrel_wire::{Limits, Signal};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+pub use crate::replay::{Hastened, Retries, Retry};
+
 pub use self::stages::StagesChanged;
 use self::stages::{Stages, Terms};
 
+use self::checks::{check_ack_on, warn_of_retries};
 use self::keeper::Keeper;
 use crate::egress::{Consumers, Egress, ExporterSpec};
 use crate::ingress::{Door, DoorConfig, FanOut, Gate};
 use crate::journal::Durability;
 use crate::ledger::Ledger;
 use crate::queue::QueueFill;
-use crate::stage::{Comparison, FaultPolicy, Input, InstantiateError, StageSpec, State};
+use crate::shard::Ending;
+use crate::stage::{Comparison, Input, InstantiateError, StageSpec, State};
 
 /// When a sender gets its OK.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -127,7 +133,7 @@ pub struct Pipeline {
     egress: Arc<Egress>,
     consumers: Consumers,
     stages: Stages,
-    deadline: watch::Sender<Option<Instant>>,
+    ending: watch::Sender<Option<Ending>>,
     /// The tasks of a durable pipeline.
     keeper: Option<Keeper>,
 }
@@ -163,7 +169,7 @@ impl Pipeline {
         let keeps_all = journal.is_some() || ack_on == AckOn::Export;
         let started = Egress::start(signal, &ledger, exporters, keeps_all, journal).await;
         let (egress, consumers) = started.map_err(|error| log_error(&name, error))?;
-        let (deadline, deadline_seen) = watch::channel(None);
+        let (ending, ending_seen) = watch::channel(None);
         let terms = Terms {
             name,
             ledger: Arc::clone(&ledger),
@@ -171,23 +177,25 @@ impl Pipeline {
             limits,
             ack_on,
             width: shards,
-            deadline: deadline_seen,
+            ending: ending_seen,
         };
-        let (stages, routing) = Stages::build(terms, stages).await?;
+        let durable = durability.map(Keeper::prepare);
+        let resume = durable.as_ref().map(|(durable, _)| durable.resume());
+        let (stages, routing, held) = Stages::build(terms, stages, resume).await?;
         let door = DoorConfig {
             signal,
             limits,
             ack_on,
         };
-        let (durable, feed) = durability.map(Keeper::prepare).unzip();
+        let (durable, feed) = durable.unzip();
         let door = Arc::new(Door::new(door, ledger, Arc::clone(&egress), routing, feed));
-        let keeper = durable.map(|durable| durable.start(&door));
+        let keeper = durable.map(|durable| durable.start(&door, held));
         Ok(Self {
             door,
             egress,
             consumers,
             stages,
-            deadline,
+            ending,
             keeper,
         })
     }
@@ -265,6 +273,11 @@ impl Pipeline {
         prepared.map_err(|error| log_error(self.ledger().pipeline(), error))
     }
 
+    /// The batches that wait for another try, in a durable pipeline.
+    pub fn retries(&self) -> Option<Retries> {
+        self.keeper.as_ref().map(Keeper::retries)
+    }
+
     /// Something that can refuse whatever is offered here for a while.
     pub fn gate(&self) -> Arc<Gate> {
         Arc::clone(self.door.gate())
@@ -292,17 +305,31 @@ impl Pipeline {
     /// What is left at `deadline` is abandoned, and booked so. Call it once the receivers are done.
     ///
     /// In a durable pipeline no backend is waited for that takes nothing: what is left stays on the
-    /// disk, and so does what is cut off at the deadline.
-    pub async fn drain(mut self, deadline: Instant) -> Drained {
+    /// disk, and so does what is cut off at the deadline. No plugin is asked to let go of what it holds:
+    /// that stays on the disk with what the plugins know, and the next process goes on with both.
+    pub async fn drain(self, deadline: Instant) -> Drained {
+        let hands_over = self.keeper.is_some();
+        self.end(deadline, hands_over).await
+    }
+
+    /// The same for a pipeline that nothing follows: plugins let go of what they hold.
+    pub async fn retire(self, deadline: Instant) -> Drained {
+        self.end(deadline, false).await
+    }
+
+    async fn end(mut self, deadline: Instant, hands_over: bool) -> Drained {
         let started = Instant::now();
         self.close();
-        self.deadline.send_replace(Some(deadline));
+        self.ending.send_replace(Some(Ending {
+            deadline,
+            hands_over,
+        }));
         if let Some(keeper) = &mut self.keeper {
             keeper.place_all(deadline).await;
         }
         // A sender that waits at another pipeline's door may keep the ways open until it gives up.
         drop(timeout_at(deadline, self.door.release_shards()).await);
-        let shards_in_time = self.stages.finish(deadline).await;
+        let (shards_in_time, left) = self.stages.finish(deadline).await;
         let mut kept = 0;
         if let Some(keeper) = &mut self.keeper {
             keeper.finish().await;
@@ -310,6 +337,9 @@ impl Pipeline {
         let shards = started.elapsed();
         let egress_in_time = self.egress.finish(self.consumers, deadline).await;
         if let Some(keeper) = &self.keeper {
+            if hands_over {
+                keeper.hand_over(left, self.door.ledger(), deadline).await;
+            }
             kept = keeper.unfinished() + self.egress.on_disk();
         }
         Drained {
@@ -326,48 +356,5 @@ fn log_error(pipeline: &str, (exporter, source): (String, io::Error)) -> ChangeE
         pipeline: pipeline.to_owned(),
         exporter,
         source,
-    }
-}
-
-/// The sender of a held item would wait for as long as it is held.
-fn check_ack_on(pipeline: &str, ack_on: AckOn, stages: &[StageSpec]) -> Result<(), ChangeError> {
-    let generations = stages.iter().flat_map(|stage| {
-        let beside = stage.beside.as_ref().map(|beside| &beside.generation);
-        let all = std::iter::once(&stage.generation).chain(beside);
-        all.map(move |generation| (stage, generation))
-    });
-    let mut holding = generations.filter(|(_, generation)| generation.manifest().holds);
-    match (ack_on, holding.next()) {
-        (AckOn::Export, Some((stage, _))) => Err(ChangeError::AckOnExportWithHolds {
-            pipeline: pipeline.to_owned(),
-            stage: stage.name.clone(),
-        }),
-        _ => Ok(()),
-    }
-}
-
-/// A plugin with state has seen a batch that is refused behind it, and sees it again when the sender
-/// retries: one that drops duplicates would drop the retry.
-fn warn_of_retries(pipeline: &str, ack_on: AckOn, stages: &[StageSpec]) {
-    let stateful = |stage: &&StageSpec| stage.generation.manifest().state_version > 0;
-    let Some(first) = stages.iter().position(|stage| stateful(&stage)) else {
-        return;
-    };
-    let behind = stages
-        .iter()
-        .skip(first + 1)
-        .find(|stage| stage.on_fault == FaultPolicy::Refuse);
-    let stage = stages.get(first).map_or("", |stage| stage.name.as_str());
-    if ack_on == AckOn::Export {
-        tracing::warn!(
-            pipeline,
-            stage,
-            "with ack_on export this plugin sees retries of what it has seen"
-        );
-    } else if let Some(behind) = behind {
-        tracing::warn!(
-            pipeline, stage, refuses = %behind.name,
-            "a stage behind this plugin may refuse what it has seen, and it sees the retries"
-        );
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use spandrel_wire::Invalid;
 
 use crate::journal::Unwritten;
+use crate::stage::Fault;
 
 /// Why a batch was refused, by what the sender should do next.
 #[derive(Debug, thiserror::Error)]
@@ -57,8 +58,8 @@ pub enum Refused {
 pub(crate) struct Refusal {
     /// What the sender is told.
     pub(crate) refused: Refused,
-    /// Whether a plugin failed on this very batch; without that, it cannot be at fault.
-    pub(crate) tried: bool,
+    /// How a plugin failed on this very batch; without that, it cannot be at fault.
+    pub(crate) fault: Option<Fault>,
     /// Whether other parts of the batch went through: they do so again with each try.
     pub(crate) partial: bool,
 }
@@ -68,7 +69,7 @@ impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
         Self {
             refused,
-            tried: false,
+            fault: None,
             partial: false,
         }
     }

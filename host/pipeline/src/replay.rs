@@ -14,24 +14,28 @@
 
 mod expiry;
 mod marks;
+mod retries;
 mod returns;
+mod shelving;
 mod trials;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
 use self::marks::{HAUNTED, Mark};
+pub use self::retries::{Retries, Retry};
+pub use self::returns::Hastened;
 use self::returns::Returned;
 pub(crate) use self::returns::Returns;
 use crate::batch::Batch;
-use crate::completion::Guard;
+use crate::completion::Accepted;
 use crate::ingress::Door;
-use crate::journal::{Durability, Log, LogFill, Poison, TooOld, Unfinished, Unreadable, end_of};
+use crate::journal::{Durability, Log, LogFill, TooOld, Unfinished, end_of};
 use crate::ledger::Ledger;
 use crate::queue::Lane;
 use crate::refused::{Refusal, Refused};
@@ -48,8 +52,11 @@ pub(crate) struct Replay {
     door: Arc<Door>,
     ledger: Arc<Ledger>,
     log: Arc<dyn Log>,
+    accepted: Accepted,
     durability: Durability,
     returns: Arc<Returns>,
+    /// Records of the backlog that are not replayed: stages hold what is left of them.
+    held: BTreeSet<u64>,
     /// Records below were there at the start.
     end: u64,
     /// Of these, records below are on their way, or were looked at.
@@ -73,10 +80,12 @@ enum Tried {
 impl Replay {
     pub(crate) fn new(
         door: Arc<Door>,
-        log: Arc<dyn Log>,
+        accepted: Accepted,
         durability: Durability,
         returns: Arc<Returns>,
+        held: BTreeSet<u64>,
     ) -> Self {
+        let log = Arc::clone(accepted.log());
         Self {
             ledger: Arc::clone(door.ledger()),
             door,
@@ -84,8 +93,10 @@ impl Replay {
             next: AtomicU64::new(0),
             too_old: TooOld::default(),
             log,
+            accepted,
             durability,
             returns,
+            held,
             turn: tokio::sync::Mutex::default(),
         }
     }
@@ -98,15 +109,18 @@ impl Replay {
     /// What was there at the start.
     async fn backlog(&self) {
         let LogFill { records, items, .. } = self.log.fill();
-        if records == 0 {
+        let held = self.held.iter().filter_map(|held| self.unfinished(*held));
+        let held: Vec<u64> = held.map(|held| held.items).collect();
+        let batches = records.saturating_sub(held.len() as u64);
+        if batches == 0 {
             return;
         }
         let pipeline = self.ledger.pipeline();
         let started = Instant::now();
         tracing::info!(
             pipeline,
-            batches = records,
-            items,
+            batches,
+            items = items.saturating_sub(held.iter().sum()),
             "replaying what was accepted and not finished"
         );
         let (suspects, haunted) = self.marked().await;
@@ -135,6 +149,7 @@ impl Replay {
             let page = self.log.unfinished(next, PAGE);
             for record in page.iter().filter(|record| record.record < self.end) {
                 match Mark::from(record.attempts) {
+                    _ if self.held.contains(&record.record) => {}
                     mark if is_usual(mark) => {}
                     Mark::Failures(_) => suspects.push(record.record),
                     Mark::Through(_) | Mark::Trial(_) | Mark::Waits(_) => {
@@ -162,7 +177,8 @@ impl Replay {
                 };
                 self.next.store(record.record + 1, Ordering::Relaxed);
                 let usual = is_usual(Mark::from(record.attempts));
-                if usual && !self.returns.has(record.record) {
+                let waits = self.returns.has(record.record) || self.held.contains(&record.record);
+                if usual && !waits {
                     let before = Returned::from_start(record.attempts);
                     running.push(self.try_record(record, before, false));
                 }
@@ -203,6 +219,8 @@ impl Replay {
     }
 
     async fn try_record(&self, record: Unfinished, before: Returned, alone: bool) {
+        // A batch is not given up without the plugins that run now having been asked.
+        let before = before.once_more(self.ledger.stage_changes());
         let tried = if before.failures >= failures_at_most() {
             self.shelve(record, before).await
         } else {
@@ -243,9 +261,11 @@ impl Replay {
             tracing::warn!(error, "a try cannot be marked in the journal, replay waits");
             return Tried::Again(before.later());
         }
-        let guard = Guard::of_record(Arc::clone(&self.log), number);
+        let guard = self.accepted.guard(number);
         let mut tally = self.ledger.replay(items, before.is_booked, guard);
         tally.write_at(record.written);
+        tally.fail_at(before.failed_at());
+        let changes = self.ledger.stage_changes();
         let batch = Batch { bytes, tally };
         let (placed, kept_out) = if alone {
             let kept_out = self.door.keep_out().await;
@@ -272,7 +292,7 @@ impl Replay {
                 }
             }
             Err(refusal) => {
-                let after = before.refused(&refusal);
+                let after = before.refused(&refusal, changes);
                 (after.mark(), Tried::Again(after))
             }
         };
@@ -288,82 +308,6 @@ impl Replay {
         match mark {
             Some(mark) => self.log.set_attempts(vec![(record, mark.into())]).await,
             None => Ok(()),
-        }
-    }
-
-    fn unreadable(&self, record: Unfinished, before: Returned, error: &Unreadable) -> Tried {
-        let (number, items) = (record.record, record.items);
-        let cause: &dyn std::error::Error = error;
-        match error {
-            Unreadable::Failed(_) => {
-                tracing::warn!(
-                    record = number,
-                    error = cause,
-                    "journal cannot be read, will retry"
-                );
-                Tried::Again(before.later())
-            }
-            Unreadable::Damaged { .. } => {
-                tracing::error!(
-                    pipeline = self.ledger.pipeline(),
-                    items,
-                    error = cause,
-                    "accepted batch is damaged on the disk, items lost"
-                );
-                self.ledger.post(|books| {
-                    books.add_replayed(items, before.is_booked);
-                    books.damaged += items;
-                });
-                self.log.finish(number);
-                Tried::Ended
-            }
-        }
-    }
-
-    /// Puts a record on the shelf.
-    async fn shelve(&self, record: Unfinished, before: Returned) -> Tried {
-        let request = match self.log.read(record.record).await {
-            Ok(request) => request,
-            Err(error) => return self.unreadable(record, before, &error),
-        };
-        let Unfinished { items, written, .. } = record;
-        let pipeline = self.ledger.pipeline();
-        let poison = Poison {
-            pipeline: pipeline.to_owned(),
-            signal: self.ledger.signal(),
-            request,
-            items,
-            attempts: before.failures,
-            accepted: written.max(SystemTime::UNIX_EPOCH),
-            reason: before.reason(),
-        };
-        let (reason, attempts) = (before.reason(), before.failures);
-        match self.durability.quarantine.put(poison).await {
-            Ok(()) => {
-                tracing::error!(
-                    pipeline,
-                    items,
-                    attempts,
-                    reason,
-                    "batch quarantined: it failed every time"
-                );
-                self.ledger.post(|books| {
-                    books.add_replayed(items, before.is_booked);
-                    books.quarantined += items;
-                });
-                self.log.finish(record.record);
-                Tried::Ended
-            }
-            Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(
-                    pipeline,
-                    items,
-                    error,
-                    "quarantine takes nothing, the batch stays in the journal"
-                );
-                Tried::Again(before.later())
-            }
         }
     }
 }

@@ -14,6 +14,8 @@ pub(crate) use self::order::{Changed, Order};
 use crate::batch::Batch;
 use crate::chain::Chain;
 use crate::egress::{Egress, Permits};
+use crate::handover::{ShardLeft, StageLeft};
+use crate::ledger::Tally;
 use crate::queue::Lane;
 use crate::refused::Refusal;
 use crate::stage::DrainReason;
@@ -44,8 +46,18 @@ pub(crate) struct Shard {
     chain: Chain,
     egress: Arc<Egress>,
     input: mpsc::Receiver<Task>,
-    /// When the drain must be over; set before the input closes.
-    deadline: watch::Receiver<Option<Instant>>,
+    /// How it is to end; set before the input closes.
+    ending: watch::Receiver<Option<Ending>>,
+    number: usize,
+}
+
+/// How a shard is to end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ending {
+    /// By then.
+    pub(crate) deadline: Instant,
+    /// What is held stays for the next process, with what the plugins know.
+    pub(crate) hands_over: bool,
 }
 
 impl Shard {
@@ -53,18 +65,21 @@ impl Shard {
         chain: Chain,
         egress: Arc<Egress>,
         input: mpsc::Receiver<Task>,
-        deadline: watch::Receiver<Option<Instant>>,
+        ending: watch::Receiver<Option<Ending>>,
+        number: usize,
     ) -> Self {
         Self {
             chain,
             egress,
             input,
-            deadline,
+            ending,
+            number,
         }
     }
 
-    /// Runs until the input is closed and empty, then drains the stages in pipeline order.
-    pub(crate) async fn run(mut self) {
+    /// Runs until the input is closed and empty, then drains the stages in pipeline order, or has
+    /// them stop. Returns what they leave to the next process.
+    pub(crate) async fn run(mut self) -> ShardLeft {
         loop {
             let due = self.chain.next_tick();
             let tick = async {
@@ -95,7 +110,19 @@ impl Shard {
                 Task::Order(order) => self.obey(order).await,
             }
         }
-        self.drain().await;
+        let ending = *self.ending.borrow();
+        let mut left = ShardLeft {
+            shard: self.number,
+            stages: Vec::new(),
+            tallies: Vec::new(),
+        };
+        match ending {
+            Some(Ending {
+                hands_over: true, ..
+            }) => (left.stages, left.tallies) = self.stop().await,
+            _ => self.drain().await,
+        }
+        left
     }
 
     /// Who gave the order may be gone; it is obeyed all the same.
@@ -187,6 +214,7 @@ impl Shard {
             answer,
         }: Job,
     ) {
+        batch.tally.see();
         let answered = self.run_batch(batch, &permits).await;
         // A sender that went away gets no answer; its batch is accepted or refused all the same.
         drop(answer.send(answered));
@@ -263,14 +291,31 @@ impl Shard {
     /// kept for the queues behind.
     async fn drain(&mut self) {
         for index in 0..self.chain.len() {
-            let stages_left = u32::try_from(self.chain.len() - index).unwrap_or(u32::MAX);
-            let left = self.deadline.borrow().map_or(DEFAULT_DRAIN, |deadline| {
-                deadline.saturating_duration_since(Instant::now())
-            });
-            let share = left.mul_f64(1.0 - EGRESS_SHARE) / stages_left;
+            let share = self.share(index);
             let emitted = self.chain.drain(index, DrainReason::Shutdown, share).await;
             self.forward(index + 1, emitted).await;
         }
+    }
+
+    /// Each stage stops in turn, in the same time: what it lets go all the same runs through the stages
+    /// after it before those stop. From then on no batch comes to it.
+    async fn stop(&mut self) -> (Vec<StageLeft>, Vec<Tally>) {
+        let mut states = Vec::with_capacity(self.chain.len());
+        for index in 0..self.chain.len() {
+            let (emitted, state) = self.chain.stop(index, self.share(index)).await;
+            states.push(state);
+            self.forward(index + 1, emitted).await;
+        }
+        self.chain.leave_behind(states)
+    }
+
+    /// The time that the stage at `index` may take to end.
+    fn share(&self, index: usize) -> Duration {
+        let stages_left = u32::try_from(self.chain.len() - index).unwrap_or(u32::MAX);
+        let left = self.ending.borrow().map_or(DEFAULT_DRAIN, |ending| {
+            ending.deadline.saturating_duration_since(Instant::now())
+        });
+        left.mul_f64(1.0 - EGRESS_SHARE) / stages_left
     }
 }
 

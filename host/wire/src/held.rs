@@ -65,6 +65,18 @@ impl Held {
         self.items.iter().map(|item| item.index)
     }
 
+    /// Gives the items other numbers, in order of position. Numbers must grow, and there must be one
+    /// for each item: otherwise nothing is changed, and the answer is false.
+    pub fn renumber(&mut self, indices: &[u32]) -> bool {
+        let fits = indices.len() == self.items.len() && indices.is_sorted_by(|a, b| a < b);
+        if fits {
+            for (item, index) in self.items.iter_mut().zip(indices) {
+                item.index = *index;
+            }
+        }
+        fits
+    }
+
     /// The span at a position, serialized; empty where there is none.
     pub fn span(&self, position: usize) -> &[u8] {
         let start = position

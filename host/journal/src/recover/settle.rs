@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::RecoveredLog;
 use super::files::{Files, Live};
+use spandrel_pipeline::journal::Loss;
+
 use crate::counters::add;
 use crate::finished::Finished;
 use crate::format::checkpoint::Checkpoint;
@@ -92,12 +94,19 @@ pub(super) fn settle(
     let finished = finished(files, checkpoint, scanned, (next, promised), report);
     let torn = scanned.broken.iter();
     let torn = torn.filter(|record| record.number >= promised);
+    let doubtful: BTreeSet<u64> = torn.clone().map(|record| record.number).collect();
+    report.doubtful = doubtful.len() as u64;
     report.torn_bytes = torn.map(|record| footprint(u64::from(record.length))).sum();
     add(&shared.counted.damaged, report.lost);
 
     let mut state = shared.state();
     state.next = next;
     state.first_new = next;
+    state.loss = Loss {
+        items: report.lost_items,
+        records: report.lost_without_items,
+        doubtful: report.doubtful + report.damaged_headers + report.unread,
+    };
     state.finished = finished;
     state.next_order = files
         .segments
@@ -148,6 +157,8 @@ fn finished(
     }
     let unread = u64::try_from(scanned.unread.len()).unwrap_or_default();
     report.unread = files.unread + unread;
+    let broken = scanned.broken.iter();
+    let items: BTreeMap<u64, u64> = broken.map(|it| (it.number, it.items)).collect();
     for (start, end) in known.gaps(next) {
         let missing = end.min(promised).saturating_sub(start);
         if report.unread > 0 {
@@ -156,6 +167,12 @@ fn finished(
             continue;
         }
         report.lost += missing;
+        let mut found = 0;
+        for (_, items) in items.range(start..start + missing) {
+            report.lost_items += items;
+            found += 1;
+        }
+        report.lost_without_items += missing.saturating_sub(found);
         finished.insert_range(start, end);
     }
     finished

@@ -64,6 +64,7 @@ impl Spill {
     ) -> Self {
         let LogFill { records, items, .. } = log.fill();
         ledger.recover(column, items);
+        ledger.lose_recovered(column, log.loss());
         if records > 0 {
             tracing::info!(
                 pipeline = ledger.pipeline(),

@@ -101,7 +101,7 @@ async fn through(parts: Vec<oneshot::Receiver<Result<(), Refusal>>>) -> Result<(
     });
     // One that a plugin failed on says more than one that no plugin was asked about.
     let says_more = |refusal: &Refusal| match refusal.refused {
-        _ if refusal.tried => 2,
+        _ if refusal.fault.is_some() => 2,
         Refused::Invalid(_) | Refused::Quarantined { .. } => 1,
         _ => 0,
     };
@@ -121,6 +121,7 @@ async fn through(parts: Vec<oneshot::Receiver<Result<(), Refusal>>>) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stage::{Fault, FaultKind};
 
     fn part(answer: Result<(), Refusal>) -> oneshot::Receiver<Result<(), Refusal>> {
         let (sender, receiver) = oneshot::channel();
@@ -132,12 +133,12 @@ mod tests {
     /// batch would never be known for it.
     #[tokio::test]
     async fn the_part_that_was_tried_counts() {
-        let fault = |tried| {
+        let fault = |tried: bool| {
             let (stage, retry_after) = (format!("{tried}"), RETRY_AFTER);
             let refused = Refused::Fault { stage, retry_after };
             Err(Refusal {
                 refused,
-                tried,
+                fault: tried.then(|| Fault::new(FaultKind::Trap, "panicked")),
                 partial: false,
             })
         };
@@ -145,7 +146,7 @@ mod tests {
             let parts = order.map(|tried| part(fault(tried)));
             let parts = parts.into_iter().chain([part(Ok(()))]).collect();
             let refusal = through(parts).await.unwrap_err();
-            assert!(refusal.tried && refusal.partial);
+            assert!(refusal.fault.is_some() && refusal.partial);
         }
         assert!(through(vec![part(Ok(()))]).await.is_ok());
     }

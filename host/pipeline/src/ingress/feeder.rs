@@ -15,9 +15,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::admission::{Door, Reserved, SHARD_WAIT};
 use super::answer;
 use crate::batch::Batch;
-use crate::completion::Guard;
+use crate::completion::Accepted;
 use crate::egress::Permits;
-use crate::journal::{Log, Unwritten};
+use crate::journal::Unwritten;
 use crate::ledger::Account;
 use crate::refused::{Refusal, Refused};
 use crate::replay::Returns;
@@ -80,7 +80,7 @@ impl Door {
 
 /// The tasks of the door. See the module.
 pub(crate) struct Feeder {
-    log: Arc<dyn Log>,
+    accepted: Accepted,
     returns: Arc<Returns>,
     input: mpsc::Receiver<Fresh>,
 }
@@ -89,14 +89,14 @@ type Appended = (Fresh, Result<u64, Unwritten>);
 
 impl Feeder {
     /// The feeder, and the way into it for the door.
-    pub(crate) fn new(log: Arc<dyn Log>, returns: Arc<Returns>) -> (Self, Feed) {
+    pub(crate) fn new(accepted: Accepted, returns: Arc<Returns>) -> (Self, Feed) {
         let (sender, input) = mpsc::channel(INPUT);
         let feed = Feed {
             input: sender,
             returns: Arc::clone(&returns),
         };
         let feeder = Self {
-            log,
+            accepted,
             returns,
             input,
         };
@@ -107,20 +107,20 @@ impl Feeder {
     /// is told when the last batch is in its shard.
     pub(crate) async fn run(self, door: Arc<Door>, placed: watch::Sender<bool>) {
         let Self {
-            log,
+            accepted,
             returns,
             input,
         } = self;
         let (ready, batches) = mpsc::channel(READY);
         let deal = deal(&door, &returns, batches, placed);
-        tokio::join!(append(&door, &log, input, ready), deal);
+        tokio::join!(append(&door, &accepted, input, ready), deal);
     }
 }
 
 /// Until the door is closed and the input empty.
 async fn append(
     door: &Door,
-    log: &Arc<dyn Log>,
+    accepted: &Accepted,
     mut input: mpsc::Receiver<Fresh>,
     ready: mpsc::Sender<Journaled>,
 ) {
@@ -135,7 +135,7 @@ async fn append(
             biased;
             Some((fresh, appended)) = appends.next() => {
                 tell(door, appended.as_ref().err(), &mut failing);
-                durable.extend(answer_one(door, log, fresh, appended));
+                durable.extend(answer_one(door, accepted, fresh, appended));
             }
             place = ready.reserve(), if !durable.is_empty() => match (place, durable.pop_front()) {
                 (Ok(place), Some(journaled)) => place.send(journaled),
@@ -145,7 +145,7 @@ async fn append(
             fresh = input.recv(), if is_open && appends.len() < APPENDS && durable.len() < READY => match fresh {
                 Some(fresh) => {
                     let batch = &fresh.reserved.batch;
-                    let append = log.append(batch.bytes.clone(), batch.items());
+                    let append = accepted.log().append(batch.bytes.clone(), batch.items());
                     appends.push_back(append.map(|appended| (fresh, appended)).boxed());
                 }
                 None => is_open = false,
@@ -159,7 +159,7 @@ async fn append(
 /// Tells the sender. What is durable is the pipeline's from then on.
 fn answer_one(
     door: &Door,
-    log: &Arc<dyn Log>,
+    accepted: &Accepted,
     fresh: Fresh,
     appended: Result<u64, Unwritten>,
 ) -> Option<Journaled> {
@@ -167,9 +167,7 @@ fn answer_one(
     let Reserved { mut batch, permits } = reserved;
     match appended {
         Ok(record) => {
-            batch
-                .tally
-                .journal(Guard::of_record(Arc::clone(log), record));
+            batch.tally.journal(accepted.guard(record));
             batch.tally.transfer(Account::Chain);
             // A sender that went away gets no answer; its batch is accepted all the same.
             drop(answer.send(Ok(())));
@@ -218,9 +216,9 @@ async fn deal(
 ) {
     // As many as the shards' inputs take.
     let mut answers = FuturesUnordered::new();
-    let judge = |(record, answered): (u64, Result<(), Refusal>)| {
+    let judge = |(record, changes, answered): (u64, u64, Result<(), Refusal>)| {
         if let Err(refusal) = answered {
-            returns.send_back(record, &refusal, door.is_closed());
+            returns.send_back(record, &refusal, door.is_closed(), changes);
         }
     };
     loop {
@@ -230,7 +228,8 @@ async fn deal(
                 permits,
                 record,
             } = batches.recv().await?;
-            Some((record, door.let_in(batch, permits).await))
+            let changes = door.ledger().stage_changes();
+            Some((record, changes, door.let_in(batch, permits).await))
         };
         let mut next = std::pin::pin!(next);
         let placed = loop {
@@ -242,11 +241,12 @@ async fn deal(
         };
         match placed {
             None => break,
-            Some((record, Ok(answer))) => {
-                answers.push(async move { (record, answer.through().await) });
+            Some((record, changes, Ok(answer))) => {
+                answers.push(async move { (record, changes, answer.through().await) });
             }
-            Some((record, Err(refused))) => {
-                returns.send_back(record, &Refusal::from(refused), door.is_closed());
+            Some((record, changes, Err(refused))) => {
+                let refusal = Refusal::from(refused);
+                returns.send_back(record, &refusal, door.is_closed(), changes);
             }
         }
     }

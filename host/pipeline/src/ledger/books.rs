@@ -36,6 +36,11 @@ pub struct Books {
     pub quarantined: u64,
     /// Damaged in the journal: accepted by an earlier process, and lost.
     pub damaged: u64,
+    /// Records that are damaged in the journal, and files of it, of which nobody knows how many items
+    /// are lost with them: not in any other figure.
+    pub unknown_losses: u64,
+    /// Times that the stages could not go on with what they knew before the restart.
+    pub unused_handovers: u64,
     /// Requests that were not valid, and so have no item count.
     pub invalid_requests: u64,
     /// Of `refused`: items in which something is wrong, whose sender was told that they are refused for
@@ -267,6 +272,21 @@ fn some(f: &mut fmt::Formatter<'_>, what: &str, items: u64) -> fmt::Result {
     }
 }
 
+/// How many items each stage dropped for which reason.
+fn write_reasons(f: &mut fmt::Formatter<'_>, stages: &[StageBooks]) -> fmt::Result {
+    let reasons = stages.iter().flat_map(|stage| {
+        stage
+            .dropped()
+            .map(|(reason, items)| format!("{}/{reason} {items}", stage.name))
+    });
+    let reasons = reasons.collect::<Vec<_>>().join(", ");
+    if reasons.is_empty() {
+        Ok(())
+    } else {
+        write!(f, " ({reasons})")
+    }
+}
+
 impl fmt::Display for Books {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "received {}", self.received)?;
@@ -287,15 +307,7 @@ impl fmt::Display for Books {
             self.refused,
             self.dropped()
         )?;
-        let reasons = self.stages.iter().flat_map(|stage| {
-            stage
-                .dropped()
-                .map(|(reason, items)| format!("{}/{reason} {items}", stage.name))
-        });
-        let reasons = reasons.collect::<Vec<_>>().join(", ");
-        if !reasons.is_empty() {
-            write!(f, " ({reasons})")?;
-        }
+        write_reasons(f, &self.stages)?;
         let overflowed = self.overflowed.total();
         some(
             f,
@@ -304,6 +316,9 @@ impl fmt::Display for Books {
         )?;
         some(f, "quarantined", self.quarantined)?;
         some(f, "damaged", self.damaged)?;
+        if self.unknown_losses > 0 {
+            write!(f, " (and {} of unknown size)", self.unknown_losses)?;
+        }
         if let Some(exporter) = alone {
             some(f, "journaled", self.journaled + exporter.journaled)?;
             some(f, "on disk", exporter.on_disk)?;

@@ -25,6 +25,8 @@ pub struct StageBooks {
     pub position: Option<usize>,
     /// Offered to the stage.
     pub input: u64,
+    /// Offered again after a fault: neither in `input` nor, where it came through before, in `output`.
+    pub retried: u64,
     /// Left the stage towards the next.
     pub output: u64,
     /// Held now.

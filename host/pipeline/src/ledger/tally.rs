@@ -1,8 +1,12 @@
 //! A handle on some items in the books.
 
+mod records;
+mod retry;
+
 use std::sync::Arc;
 use std::time::SystemTime;
 
+pub(crate) use self::retry::Retry;
 use super::reason::{Full, Reason};
 use super::{Column, Ledger};
 use crate::completion::Guard;
@@ -80,6 +84,8 @@ pub struct Tally {
     guards: Vec<Guard>,
     /// When the record was written that has them, the newest of several.
     written: Option<SystemTime>,
+    /// The stage that failed on them before. They are on their way to it again.
+    failed_at: Option<Arc<str>>,
 }
 
 impl Tally {
@@ -94,6 +100,7 @@ impl Tally {
             count,
             guards: Vec::new(),
             written: None,
+            failed_at: None,
         }
     }
 
@@ -162,6 +169,7 @@ impl Tally {
             count: self.count.take(items),
             guards: self.share_guards(),
             written: self.written,
+            failed_at: self.failed_at.clone(),
         }
     }
 
@@ -265,6 +273,7 @@ impl Tally {
             count,
             guards: self.share_guards(),
             written: self.written,
+            failed_at: None,
         };
         exporters.map(tally).collect()
     }

@@ -6,7 +6,7 @@
 
 mod targets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,12 +17,14 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::targets::{Plan, Shards, Shown};
+use super::resume::Resume;
 use super::{AckOn, BuildError, ChangeError};
 use crate::chain::Chain;
 use crate::egress::Egress;
+use crate::handover::ShardLeft;
 use crate::ingress::{Door, LanePermit, Routing};
 use crate::ledger::Ledger;
-use crate::shard::{Changed, INPUT_BATCHES, Order, Shard, Task};
+use crate::shard::{Changed, Ending, INPUT_BATCHES, Order, Shard, Task};
 use crate::stage::place::{Place, Target};
 use crate::stage::{Carried, Comparison, Dispatch, Input, StageSpec, State};
 
@@ -57,7 +59,7 @@ pub(super) struct Terms {
     pub(super) ack_on: AckOn,
     /// How many shards there are to be, unless a plugin wants one only.
     pub(super) width: usize,
-    pub(super) deadline: watch::Receiver<Option<Instant>>,
+    pub(super) ending: watch::Receiver<Option<Ending>>,
 }
 
 /// See the module.
@@ -65,7 +67,7 @@ pub(super) struct Terms {
 pub(super) struct Stages {
     terms: Terms,
     /// Held by who changes the stages: one change at a time.
-    shards: Mutex<JoinSet<()>>,
+    shards: Mutex<JoinSet<ShardLeft>>,
     /// For everybody to read at any time.
     view: std::sync::Mutex<View>,
 }
@@ -80,11 +82,13 @@ pub(super) struct View {
 }
 
 impl Stages {
-    /// Makes every instance, then starts the shards. The ways to them go to the pipeline's door.
+    /// Makes every instance, gives them what the last process left, then starts the shards. The ways to
+    /// them go to the pipeline's door. With it come the records of which stages hold something.
     pub(super) async fn build(
         terms: Terms,
         specs: Vec<StageSpec>,
-    ) -> Result<(Self, Routing), BuildError> {
+        resume: Option<Resume<'_>>,
+    ) -> Result<(Self, Routing, BTreeSet<u64>), BuildError> {
         let stages = Self {
             terms,
             shards: Mutex::default(),
@@ -92,9 +96,15 @@ impl Stages {
         };
         let dispatch = strictest(&specs);
         let plan = stages.first_plan(specs).await?;
-        let (chains, view) = stages.chains(plan).await;
+        let (mut chains, view) = stages.chains(plan).await;
+        let mut held = BTreeSet::new();
+        if let Some(resume) = resume {
+            let names: Vec<&str> = view.specs.iter().map(|spec| spec.name.as_str()).collect();
+            let Terms { ledger, limits, .. } = &stages.terms;
+            held = resume.run(ledger, *limits, &names, &mut chains).await;
+        }
         let routing = stages.start(&mut *stages.shards.lock().await, chains, view, dispatch);
-        Ok((stages, routing))
+        Ok((stages, routing, held))
     }
 
     /// Makes these the stages, in this order. A stage of the same name and generation goes on as it
@@ -173,7 +183,9 @@ impl Stages {
         let names = view.specs.iter().map(|spec| spec.name.as_str());
         self.terms.ledger.arrange(names);
         *self.view() = view;
-        Ok(tell(places, rows))
+        let told = tell(places, rows);
+        self.terms.ledger.stages_changed();
+        Ok(told)
     }
 
     /// The stages as they are.
@@ -208,13 +220,23 @@ impl Stages {
     }
 
     /// Waits until every shard has ended; they do once the door has let go of the ways to them.
-    /// Returns whether they did in time; those that did not are cut off.
-    pub(super) async fn finish(self, deadline: Instant) -> bool {
+    /// Returns whether they did in time; those that did not are cut off. What they left is whole only
+    /// if each of them ended by itself.
+    pub(super) async fn finish(self, deadline: Instant) -> (bool, Option<Vec<ShardLeft>>) {
         let mut shards = self.shards.into_inner();
-        let all = async { while shards.join_next().await.is_some() {} };
+        let mut left = Some(Vec::new());
+        let all = async {
+            while let Some(ended) = shards.join_next().await {
+                match (ended, &mut left) {
+                    (Ok(shard), Some(left)) => left.push(shard),
+                    (Ok(_), None) => {}
+                    (Err(_), _) => left = None,
+                }
+            }
+        };
         let in_time = timeout_at(deadline, all).await.is_ok();
         shards.shutdown().await;
-        in_time
+        (in_time, left.filter(|_| in_time))
     }
 
     fn view(&self) -> MutexGuard<'_, View> {
@@ -251,18 +273,18 @@ impl Stages {
     /// Starts a shard with each of these rows.
     fn start(
         &self,
-        shards: &mut JoinSet<()>,
+        shards: &mut JoinSet<ShardLeft>,
         chains: Vec<Chain>,
         view: View,
         dispatch: Dispatch,
     ) -> Routing {
         let terms = &self.terms;
         let mut lanes = Vec::with_capacity(chains.len());
-        for chain in chains {
+        for (number, chain) in chains.into_iter().enumerate() {
             let (lane, input) = mpsc::channel(INPUT_BATCHES);
             lanes.push(lane);
             let egress = Arc::clone(&terms.egress);
-            let shard = Shard::new(chain, egress, input, terms.deadline.clone());
+            let shard = Shard::new(chain, egress, input, terms.ending.clone(), number);
             shards.spawn(shard.run());
         }
         let names = view.specs.iter().map(|spec| spec.name.as_str());

@@ -34,7 +34,10 @@ impl Replay {
             // replay runs: it is one task.
             let page = self.log.unfinished(self.next.load(Ordering::Relaxed), PAGE);
             // They are in the order of their age.
-            let waiting = page.iter().filter(|record| record.record < self.end);
+            let waits = |record: &&Unfinished| {
+                record.record < self.end && !self.held.contains(&record.record)
+            };
+            let waiting = page.iter().filter(waits);
             let old = waiting.take_while(|record| self.expire_one(record)).count();
             if old < PAGE {
                 return;

@@ -1,8 +1,9 @@
 //! Records that wait for another try.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -40,6 +41,26 @@ pub(crate) struct Returned {
     waits: u32,
     /// What happened last.
     reason: Option<String>,
+    /// The stage that failed on it last.
+    failed_at: Option<Arc<str>>,
+    /// The plugins of which change of the stages were asked last, and failed. None for what did not
+    /// fail in this process.
+    asked: Option<u64>,
+    /// It is on its way to the shelf, and nothing else becomes of it now.
+    shelving: bool,
+    /// An operator asked for it while it was being tried.
+    wanted: bool,
+}
+
+/// What comes of asking for a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hastened {
+    /// It is tried now, with all of its attempts before it.
+    Now,
+    /// It is being put on the shelf just now.
+    Shelving,
+    /// It does not wait any more: it came through, or is on the shelf.
+    Gone,
 }
 
 impl Returned {
@@ -52,6 +73,10 @@ impl Returned {
             in_part: false,
             waits: 0,
             reason: None,
+            failed_at: None,
+            asked: None,
+            shelving: false,
+            wanted: false,
         }
     }
 
@@ -103,6 +128,29 @@ impl Returned {
         }
     }
 
+    /// The last failure is not the last word: the plugins have been changed since, or an operator asks.
+    /// What ended a process stays as it is.
+    pub(super) fn once_more(mut self, changes: u64) -> Self {
+        if self.asked.is_some_and(|asked| asked != changes) {
+            self.failures = self.failures.min(failures_at_most().saturating_sub(1));
+        }
+        self
+    }
+
+    /// An operator wants it tried as if it were new.
+    fn anew(mut self) -> Self {
+        if self.asked.is_some() {
+            self.failures = 0;
+        }
+        self.waits = 0;
+        self
+    }
+
+    /// The stage that failed on it last.
+    pub(super) fn failed_at(&self) -> Option<Arc<str>> {
+        self.failed_at.clone()
+    }
+
     /// It was not its fault.
     pub(super) fn later(self) -> Self {
         Self {
@@ -112,22 +160,29 @@ impl Returned {
         }
     }
 
-    /// The stages did not let it through.
-    pub(super) fn refused(mut self, refusal: &Refusal) -> Self {
-        match &refusal.refused {
+    /// The stages of this change did not let it through.
+    pub(super) fn refused(mut self, refusal: &Refusal, changes: u64) -> Self {
+        let Refusal { refused, fault, .. } = refusal;
+        match refused {
             // It can never come through.
             Refused::Invalid(_) | Refused::Quarantined { .. } => self.failures = failures_at_most(),
-            _ if refusal.tried => self.failures = self.failures.saturating_add(1),
+            _ if fault.is_some() => self.failures = self.failures.saturating_add(1),
             _ => {}
         }
-        self.in_part = refusal.partial && !refusal.tried;
-        let mut reason = refusal.refused.to_string();
-        let mut source = std::error::Error::source(&refusal.refused);
-        while let Some(cause) = source {
-            reason = format!("{reason}: {cause}");
-            source = cause.source();
+        self.in_part = refusal.partial && fault.is_none();
+        if let Refused::Fault { stage, .. } | Refused::Quarantined { stage, .. } = refused {
+            self.failed_at = Some(Arc::from(stage.as_str()));
+            self.asked = Some(changes);
         }
-        self.reason = Some(reason);
+        // That a plugin is not asked any more says less than what it said itself.
+        let says_less = fault.is_none() && self.failures > 0 && self.reason.is_some();
+        if !says_less {
+            let first: &dyn Error = refused;
+            let causes = std::iter::successors(Some(first), |error| (*error).source());
+            let words = causes.map(ToString::to_string);
+            let words = words.chain(fault.as_ref().map(ToString::to_string));
+            self.reason = Some(words.collect::<Vec<_>>().join(": "));
+        }
         self.later()
     }
 
@@ -166,21 +221,21 @@ pub(crate) struct Returns {
 #[derive(Debug, Default)]
 struct Waiting {
     /// By when they are due.
-    due: BTreeMap<(Instant, u64), Returned>,
-    /// Those that wait, and the one that is being tried.
-    records: BTreeSet<u64>,
+    due: BTreeSet<(Instant, u64)>,
+    /// Those that wait, and those that are being tried.
+    records: BTreeMap<u64, Returned>,
 }
 
 impl Returns {
     /// A fresh record came back from the stages; `closed` says whether everything does by now.
-    pub(crate) fn send_back(&self, record: u64, refusal: &Refusal, closed: bool) {
+    pub(crate) fn send_back(&self, record: u64, refusal: &Refusal, closed: bool, changes: u64) {
         if matches!(refusal.refused, Refused::Draining) {
             if closed {
                 return;
             }
             self.broken();
         }
-        let returned = Returned::new(0, 0).booked().refused(refusal);
+        let returned = Returned::new(0, 0).booked().refused(refusal, changes);
         self.put(record, returned);
     }
 
@@ -193,10 +248,12 @@ impl Returns {
     }
 
     pub(super) fn put(&self, record: u64, returned: Returned) {
-        let due = Instant::now() + returned.wait();
         let mut waiting = self.lock();
-        waiting.records.insert(record);
-        waiting.due.insert((due, record), returned);
+        let wanted = waiting.records.get(&record).is_some_and(|it| it.wanted);
+        let returned = if wanted { returned.anew() } else { returned };
+        let due = Instant::now() + returned.wait();
+        waiting.records.insert(record, returned);
+        waiting.due.insert((due, record));
         self.full
             .store(waiting.records.len() >= MOST, Ordering::Relaxed);
         drop(waiting);
@@ -227,7 +284,48 @@ impl Returns {
 
     /// Whether it waits, or is being tried.
     pub(super) fn has(&self, record: u64) -> bool {
-        self.lock().records.contains(&record)
+        self.lock().records.contains_key(&record)
+    }
+
+    /// Those on which a plugin has failed, with how often, and what it said.
+    pub(super) fn failed(&self) -> Vec<(u64, u8, String)> {
+        let waiting = self.lock();
+        let failed = waiting.records.iter().filter(|(_, it)| it.failures > 0);
+        let said = failed.map(|(record, it)| (*record, it.failures, it.reason()));
+        said.collect()
+    }
+
+    /// Has a record tried now, as if it were new. One that is being tried just now is so, if that
+    /// fails.
+    pub(super) fn hasten(&self, record: u64) -> Hastened {
+        let mut waiting = self.lock();
+        let place = waiting.due.iter().find(|(_, due)| *due == record).copied();
+        let Some(returned) = waiting.records.get_mut(&record) else {
+            return Hastened::Gone;
+        };
+        if returned.shelving {
+            return Hastened::Shelving;
+        }
+        match place {
+            None => returned.wanted = true,
+            Some(place) => {
+                *returned = returned.clone().anew();
+                waiting.due.remove(&place);
+                waiting.due.insert((Instant::now(), record));
+            }
+        }
+        drop(waiting);
+        self.changed.notify_one();
+        Hastened::Now
+    }
+
+    /// A record goes to the shelf now, unless somebody has just asked for it.
+    pub(super) fn shelve(&self, record: u64, returned: &Returned) -> bool {
+        let mut waiting = self.lock();
+        let known = waiting.records.entry(record);
+        let known = known.or_insert_with(|| returned.clone());
+        known.shelving = !known.wanted;
+        known.shelving
     }
 
     /// The next one, when it is due. For one task.
@@ -235,16 +333,14 @@ impl Returns {
         loop {
             let first = {
                 let mut waiting = self.lock();
-                let first = waiting.due.first_key_value();
-                match first.map(|((due, _), _)| *due) {
-                    Some(due) if due <= Instant::now() => {
-                        if let Some(((_, record), returned)) = waiting.due.pop_first() {
-                            return (record, returned);
-                        }
-                        None
-                    }
-                    due => due,
+                let first = waiting.due.first().map(|(due, _)| *due);
+                if first.is_some_and(|due| due <= Instant::now())
+                    && let Some((_, record)) = waiting.due.pop_first()
+                    && let Some(returned) = waiting.records.get(&record)
+                {
+                    return (record, returned.clone());
                 }
+                waiting.due.first().map(|(due, _)| *due)
             };
             let due = async {
                 match first {

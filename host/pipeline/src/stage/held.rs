@@ -1,6 +1,7 @@
 //! What a stage's plugin holds: the bytes stay here, the plugin keeps (ticket, index).
 
 mod forward;
+mod left;
 mod orphans;
 
 use std::collections::BTreeMap;

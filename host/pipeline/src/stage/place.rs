@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use spandrel_wire::{Limits, Reads};
+use spandrel_wire::{Held, Limits, Reads};
 use tokio::time::Instant;
 
 use super::canary::Canary;
@@ -14,7 +14,9 @@ use super::shadow::{Ran, Shadow};
 use super::transit::Transit;
 use super::{Carried, DrainReason, Generation, Instance, Mode, StageSpec, State};
 use crate::batch::Batch;
-use crate::ledger::Ledger;
+use crate::completion::Guards;
+use crate::handover::{HeldLeft, StageLeft};
+use crate::ledger::{Ledger, Tally};
 
 /// What a stage shall be on one shard.
 pub(crate) struct Target {
@@ -168,6 +170,32 @@ impl Place {
             }
             None | Some(Beside::Shadow(_)) => self.runner.drain(reason, left).await,
         }
+    }
+
+    /// Ends the calls at a stop of which the next process goes on; see [`StageRunner::stop`]. What a
+    /// canary knows and holds goes to the generation that it runs beside.
+    pub(crate) async fn stop(&mut self, left: Duration) -> (Vec<Batch>, Option<State>) {
+        let mut emitted = Vec::new();
+        let running = Arc::clone(self.runner.generation());
+        self.end_beside(&running, &mut emitted).await;
+        let (let_go, state) = self.runner.stop(left).await;
+        emitted.extend(let_go);
+        (emitted, state)
+    }
+
+    /// See [`StageRunner::leave_behind`].
+    pub(crate) fn leave_behind(&mut self, state: Option<State>) -> (StageLeft, Vec<Tally>) {
+        self.runner.leave_behind(state)
+    }
+
+    /// See [`StageRunner::take_up`].
+    pub(crate) async fn take_up(
+        &mut self,
+        left: StageLeft,
+        held: Vec<(HeldLeft, Held)>,
+        guards: &mut Guards<'_>,
+    ) -> Carried {
+        self.runner.take_up(left, held, guards).await
     }
 
     /// Whether something is held here.

@@ -4,6 +4,7 @@
 mod holding;
 mod judgement;
 mod recovery;
+mod restart;
 mod succession;
 
 use std::collections::VecDeque;
@@ -23,7 +24,7 @@ use super::quarantine::{ATTEMPTS, Quarantine};
 use super::transit::Transit;
 use super::{Fault, FaultKind, FaultPolicy, Generation, Input, Instance, StageSpec, Ticket};
 use crate::batch::Batch;
-use crate::ledger::{Column, Ledger, Reason, Source, StageBooks};
+use crate::ledger::{Column, Ledger, Reason, Retry, Source, StageBooks};
 use crate::refused::{Refusal, Refused};
 
 /// Who owns a batch's items while it is in the chain.
@@ -192,9 +193,12 @@ impl StageRunner {
 
     /// Runs one batch through the plugin.
     pub(crate) async fn process(&mut self, mut batch: Transit, origin: Origin) -> Passed {
-        let items = batch.items();
-        let generation = self.column.generation;
-        self.post(|column| column.add_input(generation, items));
+        let (items, generation) = (batch.items(), self.column.generation);
+        let retry = batch.tally.try_again_at(&self.spec.name);
+        self.post(|column| match retry {
+            Retry::First => column.add_input(generation, items),
+            Retry::Failed | Retry::Passed => column.retried += items,
+        });
         let mut passed = Passed::default();
         let failures = self.failures(&mut batch.input);
         if failures >= ATTEMPTS
@@ -209,12 +213,17 @@ impl StageRunner {
             };
             passed.refused = Some(Refusal::from(refused));
         } else if failures >= ATTEMPTS || !self.ready(&mut passed.emitted).await {
-            self.apply_policy(batch, origin, false, &mut passed);
+            self.apply_policy(batch, origin, None, &mut passed);
         } else {
             self.call(batch, origin, &mut passed).await;
             self.relieve(&mut passed.emitted).await;
         }
-        self.count_output(&passed);
+        if retry == Retry::Passed {
+            // What is kept of it was counted when it came through before.
+            self.count_left(passed.emitted.iter().map(Batch::items).sum());
+        } else {
+            self.count_output(&passed);
+        }
         passed
     }
 
@@ -248,7 +257,7 @@ impl StageRunner {
             Err(fault) => {
                 batch.input.make_whole();
                 self.failed(&fault, Some(batch.input.bytes()), &mut passed.emitted);
-                self.apply_policy(batch, origin, true, passed);
+                self.apply_policy(batch, origin, Some(&fault), passed);
             }
         }
     }

@@ -22,6 +22,7 @@ pub(crate) struct Disk(Arc<Mutex<State>>);
 struct State {
     logs: BTreeMap<String, Records>,
     shelf: Vec<Poison>,
+    handover: Option<Bytes>,
     mood: Mood,
     /// The process that owns the disk: what another one still does has no effect.
     process: u64,
@@ -55,6 +56,8 @@ pub(crate) struct Mood {
     pub(crate) egress_full: bool,
     /// Nothing can be read or marked.
     pub(crate) unreadable: bool,
+    /// What the stages leave is not taken.
+    pub(crate) handover_full: bool,
     /// The shelf takes nothing.
     pub(crate) shelf_full: bool,
     /// Bytes in each exporter's log.
@@ -149,6 +152,11 @@ impl Disk {
         self.state().shelf.clone()
     }
 
+    /// What the stages left, to be changed.
+    pub(crate) fn handover(&self, change: impl FnOnce(&mut Option<Bytes>)) {
+        change(&mut self.state().handover);
+    }
+
     /// Damages an unfinished record of a log, the n-th one; its items are returned.
     pub(crate) fn damage(&self, log: &str, nth: usize) -> Vec<u64> {
         let mut state = self.state();
@@ -200,6 +208,29 @@ impl Journal for Mounted {
 
     fn egress(&self, exporter: &str) -> io::Result<Arc<dyn Log>> {
         Ok(self.log(exporter))
+    }
+
+    fn put_handover(&self, parts: Vec<Bytes>) -> BoxFuture<'static, io::Result<()>> {
+        let at = self.clone();
+        Box::pin(async move {
+            let delay = at.disk.state().mood.delay;
+            tokio::time::sleep(delay).await;
+            let mut state = at.state().ok_or_else(gone)?;
+            if state.mood.handover_full {
+                return Err(io::Error::other("no room"));
+            }
+            state.handover = Some(Bytes::from(parts.concat()));
+            Ok(())
+        })
+    }
+
+    fn take_handover(&self) -> BoxFuture<'static, io::Result<Option<Bytes>>> {
+        let at = self.clone();
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            let mut state = at.state().ok_or_else(gone)?;
+            Ok(state.handover.take())
+        })
     }
 }
 
@@ -341,6 +372,11 @@ impl Log for MemoryLog {
     fn is_expired(&self, written: SystemTime) -> bool {
         let mood = self.at.state().map(|state| state.mood);
         mood.is_some_and(|mood| mood.expired) && written == SystemTime::UNIX_EPOCH
+    }
+
+    fn next(&self) -> u64 {
+        let state = self.at.disk.state();
+        state.logs.get(&self.name).map_or(0, |log| log.next)
     }
 
     fn fill(&self) -> LogFill {

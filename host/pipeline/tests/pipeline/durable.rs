@@ -5,6 +5,7 @@ mod chaos;
 mod deaths;
 mod outage;
 mod replays;
+mod restart;
 mod ties;
 
 use std::sync::Arc;
@@ -44,6 +45,15 @@ async fn kill(disk: &Disk, pipeline: Pipeline) {
     drop(pipeline);
     // Its tasks are gone once the runtime has come by.
     sleep(Duration::from_millis(1)).await;
+}
+
+/// The pipeline is taken away: its plugins let go of what they hold.
+async fn retire(pipeline: Pipeline) {
+    let ledger = Arc::clone(pipeline.ledger());
+    let deadline = Instant::now() + Duration::from_secs(25);
+    pipeline.retire(deadline).await;
+    let books = ledger.books();
+    assert!(books.is_balanced() && books.is_settled(), "{ledger}");
 }
 
 /// What has an OK is in the log until the backend has it, also while a plugin holds it; then it is
@@ -124,7 +134,7 @@ async fn a_full_disk_refuses() {
     assert_eq!(backend.taken(), [1]);
     disk.set(|mood| mood.ingress_full = false);
     offer(&pipeline, spans([2])).await.unwrap();
-    drain(pipeline).await;
+    retire(pipeline).await;
     assert_eq!(backend.taken(), [1, 2]);
 }
 
@@ -151,7 +161,7 @@ async fn many_are_written_at_once() {
         "{:?}",
         started.elapsed()
     );
-    drain(pipeline).await;
+    retire(pipeline).await;
     assert_eq!(backend.taken().len(), 200);
 }
 
@@ -246,7 +256,7 @@ async fn all_of_several_pipelines_have_it() {
     let refused = ingress.offer(Signal::Traces, spans([2])).await.unwrap_err();
     assert!(matches!(refused, Refused::Unwritten { .. }));
     for pipeline in [one, two, plain] {
-        drain(pipeline).await;
+        retire(pipeline).await;
     }
     assert_eq!(
         backend.taken(),

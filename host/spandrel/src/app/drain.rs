@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::{FutureExt as _, join_all};
 use spandrel_pipeline::ledger::{Books, Ledger};
-use spandrel_pipeline::pipeline::Pipeline;
+use spandrel_pipeline::pipeline::{Drained, Pipeline};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -60,7 +60,10 @@ impl Retiring {
         let given_up = self.given_up.clone();
         let name = ledger.pipeline().to_owned();
         let drained = async move {
-            let drained = given_up.run_until_cancelled(drain_one(pipeline, deadline));
+            let drained = given_up.run_until_cancelled(async move {
+                let name = ledger_name(&pipeline);
+                told(&name, pipeline.retire(deadline).await)
+            });
             if drained.await.is_none() {
                 settled(&[ledger]).await;
                 return Instant::now();
@@ -83,10 +86,18 @@ impl Retiring {
 }
 
 async fn drain_one(pipeline: Pipeline, deadline: Instant) -> bool {
-    let name = pipeline.ledger().pipeline().to_owned();
-    let drained = pipeline.drain(deadline).await;
+    let name = ledger_name(&pipeline);
+    told(&name, pipeline.drain(deadline).await)
+}
+
+fn ledger_name(pipeline: &Pipeline) -> String {
+    pipeline.ledger().pipeline().to_owned()
+}
+
+/// Says how a pipeline ended. Returns whether it was in time.
+fn told(name: &str, drained: Drained) -> bool {
     info!(
-        pipeline = %name,
+        pipeline = name,
         shards_ms = whole_millis(drained.shards),
         egress_ms = whole_millis(drained.egress),
         in_time = drained.in_time,
@@ -232,6 +243,7 @@ fn summary(
         recovered = some(sum.recovered),
         quarantined = some(sum.quarantined),
         damaged = some(sum.damaged),
+        unknown_losses = some(sum.unknown_losses),
         journaled = some(sum.journaled),
         on_disk = some(sum.on_disk),
         balanced = sum.is_balanced(),
@@ -278,6 +290,7 @@ fn log_row(pipeline: &str, exporter: &str, row: &Row) {
         recovered = some(row.recovered),
         quarantined = some(row.quarantined),
         damaged = some(row.damaged),
+        unknown_losses = some(row.unknown_losses),
         journaled = some(row.journaled),
         on_disk = some(row.on_disk),
         balanced = row.is_balanced(),

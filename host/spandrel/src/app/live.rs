@@ -93,6 +93,7 @@ impl Live {
             let kept = Kept {
                 shelf: Arc::clone(&self.durables.get(&config.id)?.shelf),
                 door: Arc::new(pipeline.ingress()),
+                retries: pipeline.retries(),
             };
             Some((config.id.to_string(), kept))
         });

@@ -26,6 +26,9 @@ pub(super) struct Row {
     pub(super) recovered: u64,
     pub(super) quarantined: u64,
     pub(super) damaged: u64,
+    /// Damaged records and files of the journal of which nobody knows how many items are lost: beside
+    /// the balance.
+    pub(super) unknown_losses: u64,
     /// Stay in the journal, to be processed at the next start.
     pub(super) journaled: u64,
     /// Stay on disk for this exporter.
@@ -54,6 +57,7 @@ pub(super) fn rows(books: &Books) -> Vec<(&str, Row)> {
             recovered: exporter.recovered,
             quarantined: books.quarantined,
             damaged: books.damaged,
+            unknown_losses: books.unknown_losses,
             journaled: books.journaled.saturating_sub(books.returned) + exporter.journaled,
             on_disk: exporter.on_disk,
         }
@@ -90,6 +94,7 @@ impl Row {
         self.recovered += other.recovered;
         self.quarantined += other.quarantined;
         self.damaged += other.damaged;
+        self.unknown_losses += other.unknown_losses;
         self.journaled += other.journaled;
         self.on_disk += other.on_disk;
     }

@@ -348,6 +348,9 @@ pub(crate) struct QuarantinedView {
     pub(crate) quarantined: String,
     /// What happened each time.
     pub(crate) reason: String,
+    /// It is not on the shelf: it is tried again by itself, and goes there when that fails.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) waiting: bool,
 }
 
 /// `POST /v1/quarantine/ID/replay` and `drop`, `POST /v1/quarantine/replay` and `drop` for all.

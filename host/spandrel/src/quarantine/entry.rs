@@ -51,6 +51,7 @@ pub(super) fn line(id: &str, poison: &Poison) -> Vec<u8> {
         accepted: rfc3339(poison.accepted),
         quarantined: rfc3339(SystemTime::now()),
         reason: cut(&poison.reason).to_owned(),
+        waiting: false,
     };
     let mut line = HEAD.as_bytes().to_vec();
     line.extend(serde_json::to_vec(&about).unwrap_or_default());

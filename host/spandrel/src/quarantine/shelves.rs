@@ -1,10 +1,13 @@
 //! The shelves of all pipelines that run: what operators see of them and do with them.
 
+mod waiting;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use spandrel_pipeline::ingress::Ingress;
+use spandrel_pipeline::pipeline::Retries;
 use spandrel_pipeline::refused::Refused;
 use tracing::warn;
 
@@ -26,6 +29,8 @@ pub(crate) struct Shelves {
 pub(crate) struct Kept {
     pub(crate) shelf: Arc<QuarantineShelf>,
     pub(crate) door: Arc<dyn Ingress>,
+    /// What failed, and is not on the shelf.
+    pub(crate) retries: Option<Retries>,
 }
 
 /// What is done with batches.
@@ -57,8 +62,17 @@ impl Shelves {
         self.kept().values().cloned().collect()
     }
 
-    /// What is in quarantine, oldest first.
+    /// What is in quarantine, oldest first, and behind it what failed and waits for another try. What
+    /// goes from one to the other meanwhile may be in both.
     pub(crate) async fn list(&self) -> Result<Vec<QuarantinedView>, Refusal> {
+        let waiting = waiting::list(&self.kept());
+        let mut all = self.shelved().await?;
+        all.extend(waiting);
+        Ok(all)
+    }
+
+    /// What is on the shelves, oldest first.
+    async fn shelved(&self) -> Result<Vec<QuarantinedView>, Refusal> {
         let all = self.all();
         blocking(move || {
             let folders = all.iter().map(|kept| kept.shelf.folder());
@@ -69,6 +83,9 @@ impl Shelves {
 
     /// One batch's file as it is.
     pub(crate) async fn show(&self, id: String) -> Result<String, Refusal> {
+        if waiting::is_id(&id) {
+            return Err(waiting::not_shelved(&id));
+        }
         let found = self.find(&id).await?;
         blocking(move || found.shelf.folder().text(&id)).await
     }
@@ -100,7 +117,12 @@ impl Shelves {
             });
         }
         let mut report = QuarantineReport::default();
-        for QuarantinedView { id, .. } in self.list().await? {
+        if action == Action::Replay {
+            // Before the shelves are looked at: what is on its way there is found in one of the two.
+            let kept = self.kept().clone();
+            report.done = waiting::hasten_all(&kept).await;
+        }
+        for QuarantinedView { id, .. } in self.shelved().await? {
             match self.change_one(action, &id).await {
                 Ok(()) => report.done.push(id),
                 Err(Refusal::Draining) => return Err(Refusal::Draining),
@@ -114,7 +136,10 @@ impl Shelves {
     }
 
     async fn change_one(&self, action: Action, id: &str) -> Result<(), Refusal> {
-        let Kept { shelf, door } = self.find(id).await?;
+        if waiting::is_id(id) {
+            return waiting::change(&self.kept(), action, id);
+        }
+        let Kept { shelf, door, .. } = self.find(id).await?;
         if action == Action::Replay {
             let (folder, wanted) = (Arc::clone(shelf.folder()), id.to_owned());
             let (signal, request) = blocking(move || folder.request(&wanted)).await?;

@@ -182,6 +182,7 @@ async fn a_replay_is_an_offer() {
     let kept = Kept {
         shelf: Arc::clone(&shelf),
         door: Arc::clone(&door) as _,
+        retries: None,
     };
     shelves.set(BTreeMap::from([("traces".to_owned(), kept)]));
     for name in ["a", "b", "c"] {

@@ -189,13 +189,13 @@ impl StageRunner {
         self.rebuild_at = Instant::now() + self.breaker.rebuild_wait();
     }
 
-    /// What the fault policy says of a batch that the plugin could not judge; `tried` when it failed
-    /// on this one.
+    /// What the fault policy says of a batch that the plugin could not judge; with the fault when it
+    /// failed on this one.
     pub(super) fn apply_policy(
         &mut self,
         batch: Transit,
         origin: Origin,
-        tried: bool,
+        fault: Option<&Fault>,
         passed: &mut Passed,
     ) {
         match (self.spec.on_fault, origin) {
@@ -208,7 +208,7 @@ impl StageRunner {
                 let partial = false;
                 passed.refused = Some(Refusal {
                     refused,
-                    tried,
+                    fault: fault.cloned(),
                     partial,
                 });
             }

@@ -128,7 +128,10 @@ impl StageRunner {
         carried
     }
 
-    async fn snapshot(&mut self, emitted: &mut Vec<Batch>) -> Result<Option<State>, Fault> {
+    pub(super) async fn snapshot(
+        &mut self,
+        emitted: &mut Vec<Batch>,
+    ) -> Result<Option<State>, Fault> {
         let Some(instance) = &mut self.instance else {
             return Ok(None);
         };
@@ -139,7 +142,7 @@ impl StageRunner {
         state
     }
 
-    async fn restore(&mut self, state: State, emitted: &mut Vec<Batch>) -> Carried {
+    pub(super) async fn restore(&mut self, state: State, emitted: &mut Vec<Batch>) -> Carried {
         let Some(instance) = &mut self.instance else {
             return Carried::Not("the plugin had failed before".to_owned());
         };

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use spandrel_pipeline::pipeline::Hastened;
 use spandrel_pipeline::stage::{
     DrainReason, Emission, Fault, FaultKind, FaultPolicy, Generation, Input, Instance,
     InstantiateError, Manifest, Reply, StageSpec, Ticket,
@@ -70,12 +71,81 @@ async fn the_third_failure_quarantines() {
     let shelf = disk.shelf();
     assert_eq!((disk.ingress(), shelf.len()), (vec![], 1));
     assert_eq!((ids(&shelf[0].request), shelf[0].attempts), (vec![1], 3));
-    assert_eq!(shelf[0].reason, "stage `native` failed");
+    assert_eq!(shelf[0].reason, "stage `native` failed: trap: panicked");
     let books = pipeline.ledger().books();
     assert_eq!(books.quarantined, 1);
     assert_eq!(books.stages[0].faults.iter().sum::<u64>(), 3);
     drain(pipeline).await;
     assert_eq!(backend.taken(), [2]);
+}
+
+/// A batch whose last try failed before another generation came is not put on the shelf without that one
+/// having been asked. On its way there it is in the list, with the plugin's words; tries beyond the first
+/// are counted apart.
+#[tokio::test(start_paused = true)]
+async fn a_new_generation_is_asked_before_the_shelf() {
+    let (disk, backend) = (Disk::default(), Backend::new([]));
+    disk.set(|mood| mood.shelf_full = true);
+    let fails = Arc::new(AtomicBool::new(true));
+    let bad = failing_on(1, &fails);
+    let pipeline = build(&disk, vec![bad.clone()], &backend).await;
+    offer(&pipeline, spans([1])).await.unwrap();
+    offer(&pipeline, spans([2])).await.unwrap();
+    sleep(Duration::from_secs(30)).await;
+    let retries = pipeline.retries().unwrap();
+    let waiting = retries.list();
+    assert_eq!(
+        (waiting.len(), waiting[0].items, waiting[0].attempts),
+        (1, 1, 3)
+    );
+    assert_eq!(waiting[0].reason, "stage `native` failed: trap: panicked");
+    let books = pipeline.ledger().books();
+    let column = &books.stages[0];
+    assert_eq!(
+        (column.input, column.output, column.retried),
+        (2, 1, 2),
+        "{books}"
+    );
+
+    let mut good = stage(Manifest::default(), |_| |_| Ok(Reply::default()));
+    good.on_fault = FaultPolicy::Refuse;
+    pipeline.change(vec![good]).await.unwrap();
+    disk.set(|mood| mood.shelf_full = false);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!((backend.taken(), disk.shelf().len()), (vec![1, 2], 0));
+    assert_eq!((disk.ingress(), retries.list()), (vec![], vec![]));
+    drain(pipeline).await;
+}
+
+/// A new generation that fails as well is asked once for each change, no more. Who is asked for by an
+/// operator has all of its tries before it.
+#[tokio::test(start_paused = true)]
+async fn a_change_gives_one_more_try() {
+    let (disk, backend) = (Disk::default(), Backend::new([]));
+    disk.set(|mood| mood.shelf_full = true);
+    let fails = Arc::new(AtomicBool::new(true));
+    let pipeline = build(&disk, vec![failing_on(1, &fails)], &backend).await;
+    offer(&pipeline, spans([1])).await.unwrap();
+    sleep(Duration::from_secs(30)).await;
+    pipeline.change(vec![failing_on(1, &fails)]).await.unwrap();
+    sleep(Duration::from_secs(60)).await;
+    let retries = pipeline.retries().unwrap();
+    let faults = || {
+        pipeline.ledger().books().stages[0]
+            .faults
+            .iter()
+            .sum::<u64>()
+    };
+    assert_eq!((faults(), retries.list()[0].attempts), (4, 3));
+    let record = retries.list()[0].record;
+    assert_eq!(retries.now(record), Hastened::Now);
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!((faults(), retries.list()[0].attempts), (5, 1));
+    disk.set(|mood| mood.shelf_full = false);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!((disk.shelf().len(), disk.ingress()), (1, vec![]));
+    assert_eq!(retries.now(record), Hastened::Gone);
+    drain(pipeline).await;
 }
 
 /// A plugin that fails on everything for a while costs time, and puts nothing on the shelf that it

@@ -40,6 +40,7 @@ async fn batches_are_shown_and_changed() {
     let kept = Kept {
         shelf,
         door: Arc::new(Stopping),
+        retries: None,
     };
     let kept = BTreeMap::from([("traces".to_owned(), kept)]);
     served.fake.shelves.set(kept);

@@ -179,6 +179,7 @@ fn list(all: &[QuarantinedView], paint: Paint) -> String {
         Column::Right("BYTES"),
         Column::Right("ATTEMPTS"),
         Column::Left("ACCEPTED"),
+        Column::Left("STATE"),
         Column::Left("REASON"),
     ];
     let rows: Vec<Vec<String>> = all
@@ -191,6 +192,7 @@ fn list(all: &[QuarantinedView], paint: Paint) -> String {
                 number(one.bytes),
                 one.attempts.to_string(),
                 one.accepted.clone(),
+                if one.waiting { "waiting" } else { "shelved" }.to_owned(),
                 short(&plain(&one.reason)),
             ]
         })

@@ -46,6 +46,15 @@ fn fill(text: &mut Text, pipeline: &str, log: &str, of: &Arc<dyn Log>) {
         text.gauge(&name, &labels, value);
     }
     text.gauge("spandrel_journal_log_disk_bytes", &labels, fill.disk_bytes);
+    let loss = of.loss();
+    for (what, count) in [
+        ("lost_items", loss.items),
+        ("lost_records_of_unknown_size", loss.records),
+        ("doubtful_records_and_files", loss.doubtful),
+    ] {
+        let name = format!("spandrel_journal_{what}_total");
+        text.counter(&name, &labels, count);
+    }
 }
 
 fn counters(text: &mut Text, pipeline: &str, journal: &Store) {
@@ -87,6 +96,11 @@ fn ledger(text: &mut Text, pipeline: &str, books: &Books) {
         let name = format!("spandrel_ledger_{what}_items_total");
         text.counter(&name, &labels, items);
     }
+    text.counter(
+        "spandrel_journal_unused_handovers_total",
+        &labels,
+        books.unused_handovers,
+    );
     for exporter in &books.exporters {
         let labels = [("pipeline", pipeline), ("exporter", exporter.name.as_str())];
         let name = |what| format!("spandrel_ledger_exporter_{what}_items");

@@ -1,0 +1,96 @@
+//! The ingress log, with what this process knows of the records in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Guard, Listener};
+use crate::journal::Log;
+
+/// See the module. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Accepted {
+    log: Arc<dyn Log>,
+    /// Records that stages of this process have seen, and that were not finished when they ended.
+    failed: Arc<Mutex<BTreeSet<u64>>>,
+}
+
+impl Accepted {
+    pub(crate) fn new(log: Arc<dyn Log>) -> Self {
+        Self {
+            log,
+            failed: Arc::default(),
+        }
+    }
+
+    /// The log.
+    pub(crate) fn log(&self) -> &Arc<dyn Log> {
+        &self.log
+    }
+
+    /// A guard of a record, which is finished when the last clone is gone, unless something failed.
+    pub(crate) fn guard(&self, record: u64) -> Guard {
+        Guard::with(Listener::Accepted(self.clone(), record), 0)
+    }
+
+    /// How many records are to be tried again although stages have seen them. A stage that knows its
+    /// spans would take them for duplicates.
+    pub(crate) fn failed(&self) -> usize {
+        self.failed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
+    /// Nothing of a record is left in the pipeline.
+    pub(super) fn end(&self, record: u64, failed: bool, seen: bool) {
+        if !failed {
+            self.log.finish(record);
+        }
+        if seen {
+            let mut all = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            if failed {
+                all.insert(record);
+            } else {
+                all.remove(&record);
+            }
+        }
+    }
+}
+
+/// The guards of records of which parts are given back one by one: one for each record, so that it is
+/// finished with the last part.
+#[derive(Debug)]
+pub(crate) struct Guards<'a> {
+    accepted: &'a Accepted,
+    all: BTreeMap<u64, Guard>,
+}
+
+impl<'a> Guards<'a> {
+    pub(crate) fn new(accepted: &'a Accepted) -> Self {
+        Self {
+            accepted,
+            all: BTreeMap::new(),
+        }
+    }
+
+    /// A guard for something of all of these records. Stages have seen it.
+    pub(crate) fn of(&mut self, records: &[u64]) -> Guard {
+        let accepted = self.accepted;
+        let guard = |record: &u64| {
+            let guard = self
+                .all
+                .entry(*record)
+                .or_insert_with(|| accepted.guard(*record));
+            guard.see();
+            guard.clone()
+        };
+        let mut guards: Vec<Guard> = records.iter().map(guard).collect();
+        match guards.pop() {
+            Some(only) if guards.is_empty() => only,
+            last => {
+                guards.extend(last);
+                Guard::fold(guards)
+            }
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! What the stages of a durable pipeline know and hold over a restart.
+//!
+//! A clean stop asks no plugin to let go of what the journal has. It puts down, beside the journal,
+//! each stage's state on each shard, and the items that it holds, with their tickets and the records
+//! that have them. The next process gives both back to the stage, as at a swap: what is held is not
+//! offered to the stages in front of it, which have seen it, and is finished by the same records.
+//!
+//! It is used once, by the process that comes next, or not at all. Whoever starts without it finds
+//! every held item in a record that is not finished, and offers all of them to stages that know
+//! nothing. A state without the items, or items without the states in front of them, would have a
+//! stage that drops duplicates drop the only copy. So it is all or nothing.
+
+mod codec;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+
+use crate::journal::Log;
+use crate::ledger::Tally;
+use crate::stage::{State, Ticket};
+
+/// What one process leaves to the next.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Handover {
+    /// The number of the first record that the next process adds. With another one something was
+    /// accepted since.
+    pub(crate) next: u64,
+    /// For each shard, its stages in order.
+    pub(crate) shards: Vec<Vec<StageLeft>>,
+}
+
+/// What a stage on one shard knew and held.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct StageLeft {
+    /// Its name in the config.
+    pub(crate) name: String,
+    /// The plugin's state, when it gave one.
+    pub(crate) state: Option<State>,
+    /// The ticket that was given out last.
+    pub(crate) last_ticket: Ticket,
+    /// Below this, the plugin may name items that are not held any more.
+    pub(crate) evicted_below: Ticket,
+    /// What it held.
+    pub(crate) held: Vec<HeldLeft>,
+}
+
+/// What was held of one batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HeldLeft {
+    /// The ticket by which the plugin knows it.
+    pub(crate) ticket: Ticket,
+    /// The lowest ticket by which some of it was ever held.
+    pub(crate) first: Ticket,
+    /// No instance knew of it.
+    pub(crate) orphan: bool,
+    /// It was offered to a second instance.
+    pub(crate) offered_again: bool,
+    /// How long it was held, to the millisecond.
+    pub(crate) age: Duration,
+    /// When its record was written.
+    pub(crate) written: Option<SystemTime>,
+    /// The records that have it.
+    pub(crate) records: Vec<u64>,
+    /// The number of each item in its batch.
+    pub(crate) indices: Vec<u32>,
+    /// The items, as a request.
+    pub(crate) request: Bytes,
+}
+
+/// What one shard left when it ended, and what keeps the items in the books until that is on the disk.
+#[derive(Debug)]
+pub(crate) struct ShardLeft {
+    /// Which shard.
+    pub(crate) shard: usize,
+    /// Its stages, in order; none of them when it let go of everything.
+    pub(crate) stages: Vec<StageLeft>,
+    /// Of what they hold.
+    pub(crate) tallies: Vec<Tally>,
+}
+
+/// Why what the last process left is not used. A sentence without a full stop.
+pub(crate) type Unused = &'static str;
+
+impl Handover {
+    /// What these shards left; they may come in any order.
+    pub(crate) fn new(next: u64, mut shards: Vec<ShardLeft>) -> (Self, Vec<Tally>) {
+        shards.sort_by_key(|shard| shard.shard);
+        let mut tallies = Vec::new();
+        let mut rows = Vec::with_capacity(shards.len());
+        for mut shard in shards {
+            tallies.append(&mut shard.tallies);
+            rows.push(shard.stages);
+        }
+        // Shards beyond what a `single` stage needs have no stages.
+        while rows.last().is_some_and(Vec::is_empty) {
+            rows.pop();
+        }
+        let handover = Self { next, shards: rows };
+        (handover, tallies)
+    }
+
+    fn stages(&self) -> impl Iterator<Item = &StageLeft> {
+        self.shards.iter().flatten()
+    }
+
+    fn held(&self) -> impl Iterator<Item = &HeldLeft> {
+        self.stages().flat_map(|stage| &stage.held)
+    }
+
+    /// Whether it says nothing that a process that begins anew does not know.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.stages()
+            .all(|stage| stage.state.is_none() && stage.held.is_empty())
+    }
+
+    /// Items in it.
+    pub(crate) fn items(&self) -> u64 {
+        self.held().map(|held| held.indices.len() as u64).sum()
+    }
+
+    /// The records that have them.
+    pub(crate) fn records(&self) -> BTreeSet<u64> {
+        self.held()
+            .flat_map(|held| held.records.iter().copied())
+            .collect()
+    }
+
+    /// Whether it fits these stages on so many shards, and this log.
+    pub(crate) fn check(
+        &self,
+        log: &dyn Log,
+        stages: &[&str],
+        shards: usize,
+    ) -> Result<(), Unused> {
+        if self.next != log.next() {
+            return Err("the journal went on without it");
+        }
+        if self.shards.len() != shards {
+            return Err("the pipeline has another number of shards");
+        }
+        if !self.stands_in_order(stages) {
+            return Err("stages that hold items were taken out or stand in another order");
+        }
+        let mut records = self.records();
+        let mut next = 0;
+        loop {
+            let page = log.unfinished(next, PAGE);
+            let Some(last) = page.last() else { break };
+            next = last.record + 1;
+            for unfinished in &page {
+                records.remove(&unfinished.record);
+            }
+        }
+        match records.is_empty() {
+            true => Ok(()),
+            false => Err("records of what was held are gone from the journal"),
+        }
+    }
+
+    /// Whether each stage that held something is still there, with the same stages in front of it and
+    /// behind it: what it held has been through those in front, and through no other.
+    fn stands_in_order(&self, stages: &[&str]) -> bool {
+        let place = |name: &str| stages.iter().position(|stage| *stage == name);
+        self.shards.iter().all(|row| {
+            row.iter().enumerate().all(|(from, stage)| {
+                let Some(to) = place(&stage.name) else {
+                    return stage.held.is_empty();
+                };
+                stage.held.is_empty()
+                    || row.iter().enumerate().all(|(other, beside)| {
+                        place(&beside.name).is_none_or(|now| (other < from) == (now < to))
+                    })
+            })
+        })
+    }
+
+    /// As it goes to the disk.
+    pub(crate) fn encode(&self) -> Vec<Bytes> {
+        codec::encode(self)
+    }
+
+    /// As it came from the disk; none when it is not what [`Handover::encode`] writes.
+    pub(crate) fn decode(bytes: Bytes) -> Option<Self> {
+        codec::decode(bytes)
+    }
+}
+
+/// Records that are looked at in one go.
+const PAGE: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stage(name: &str, holds: bool) -> StageLeft {
+        let held = HeldLeft {
+            ticket: 7,
+            first: 5,
+            orphan: true,
+            offered_again: false,
+            age: Duration::from_millis(1234),
+            written: Some(SystemTime::UNIX_EPOCH + Duration::from_nanos(77)),
+            records: vec![3, 9],
+            indices: vec![0, 4],
+            request: Bytes::from_static(b"request"),
+        };
+        StageLeft {
+            name: name.to_owned(),
+            state: Some(State {
+                version: 3,
+                bytes: b"state".to_vec(),
+            }),
+            last_ticket: 9,
+            evicted_below: 2,
+            held: if holds { vec![held] } else { Vec::new() },
+        }
+    }
+
+    fn handover() -> Handover {
+        Handover {
+            next: 12,
+            shards: vec![vec![stage("a", false), stage("b", true)], vec![]],
+        }
+    }
+
+    /// It comes back from its bytes, and what was cut off or has a byte too many is none.
+    #[test]
+    fn bytes_come_back() {
+        let bytes: Vec<u8> = handover().encode().concat();
+        assert_eq!(
+            Handover::decode(Bytes::from(bytes.clone())),
+            Some(handover())
+        );
+        for end in 0..bytes.len() {
+            assert_eq!(
+                Handover::decode(Bytes::from(bytes[..end].to_vec())),
+                None,
+                "{end}"
+            );
+        }
+        let longer = Bytes::from([bytes, vec![0]].concat());
+        assert_eq!(Handover::decode(longer), None);
+    }
+
+    /// Any bytes are read without a panic, and without memory for what they do not have.
+    #[test]
+    fn any_bytes_are_read() {
+        let bytes: Vec<u8> = handover().encode().concat();
+        for at in 0..bytes.len() {
+            for value in [0, 1, 0x7f, 0xff] {
+                let mut changed = bytes.clone();
+                changed[at] = value;
+                drop(Handover::decode(Bytes::from(changed)));
+            }
+        }
+    }
+
+    /// A stage that held must be where it was among those that stay; others may come and go.
+    #[test]
+    fn order_matters_for_what_is_held() {
+        let left = handover();
+        for fits in [&["a", "b"][..], &["x", "a", "y", "b"], &["b"], &["b", "x"]] {
+            assert!(left.stands_in_order(fits), "{fits:?}");
+        }
+        for differs in [&["b", "a"][..], &["a"], &[]] {
+            assert!(!left.stands_in_order(differs), "{differs:?}");
+        }
+    }
+}

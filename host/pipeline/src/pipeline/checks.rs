@@ -1,0 +1,51 @@
+//! What of the stages does not go together with the rest of a pipeline.
+
+use super::{AckOn, ChangeError};
+use crate::stage::{FaultPolicy, StageSpec};
+
+/// The sender of a held item would wait for as long as it is held.
+pub(super) fn check_ack_on(
+    pipeline: &str,
+    ack_on: AckOn,
+    stages: &[StageSpec],
+) -> Result<(), ChangeError> {
+    let generations = stages.iter().flat_map(|stage| {
+        let beside = stage.beside.as_ref().map(|beside| &beside.generation);
+        let all = std::iter::once(&stage.generation).chain(beside);
+        all.map(move |generation| (stage, generation))
+    });
+    let mut holding = generations.filter(|(_, generation)| generation.manifest().holds);
+    match (ack_on, holding.next()) {
+        (AckOn::Export, Some((stage, _))) => Err(ChangeError::AckOnExportWithHolds {
+            pipeline: pipeline.to_owned(),
+            stage: stage.name.clone(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// A plugin with state has seen a batch that is refused behind it, and sees it again when the sender
+/// retries: one that drops duplicates would drop the retry.
+pub(super) fn warn_of_retries(pipeline: &str, ack_on: AckOn, stages: &[StageSpec]) {
+    let stateful = |stage: &&StageSpec| stage.generation.manifest().state_version > 0;
+    let Some(first) = stages.iter().position(|stage| stateful(&stage)) else {
+        return;
+    };
+    let behind = stages
+        .iter()
+        .skip(first + 1)
+        .find(|stage| stage.on_fault == FaultPolicy::Refuse);
+    let stage = stages.get(first).map_or("", |stage| stage.name.as_str());
+    if ack_on == AckOn::Export {
+        tracing::warn!(
+            pipeline,
+            stage,
+            "with ack_on export this plugin sees retries of what it has seen"
+        );
+    } else if let Some(behind) = behind {
+        tracing::warn!(
+            pipeline, stage, refuses = %behind.name,
+            "a stage behind this plugin may refuse what it has seen, and it sees the retries"
+        );
+    }
+}

@@ -1,0 +1,61 @@
+//! What an operator sees of the batches that wait for another try, or for the shelf.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::returns::{Hastened, Returns};
+use crate::journal::Log;
+
+/// The batches of a durable pipeline on which a plugin has failed, and which are not on the shelf: they
+/// are tried again by themselves.
+#[derive(Clone, Debug)]
+pub struct Retries {
+    returns: Arc<Returns>,
+    log: Arc<dyn Log>,
+}
+
+/// A batch that waits for another try, or for the shelf.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// The number of its record.
+    pub record: u64,
+    /// Its items.
+    pub items: u64,
+    /// Length of its request.
+    pub bytes: usize,
+    /// How often a plugin failed on it.
+    pub attempts: u8,
+    /// When it was accepted.
+    pub accepted: SystemTime,
+    /// What happened last: a sentence without a full stop.
+    pub reason: String,
+}
+
+impl Retries {
+    pub(crate) fn new(returns: Arc<Returns>, log: Arc<dyn Log>) -> Self {
+        Self { returns, log }
+    }
+
+    /// All of them, by the numbers of their records; at most as many as shut the door.
+    pub fn list(&self) -> Vec<Retry> {
+        let failed = self.returns.failed().into_iter();
+        let found = failed.filter_map(|(record, attempts, reason)| {
+            let next = self.log.unfinished(record, 1).into_iter().next();
+            let found = next.filter(|next| next.record == record)?;
+            Some(Retry {
+                record,
+                items: found.items,
+                bytes: found.bytes,
+                attempts,
+                accepted: found.written.max(SystemTime::UNIX_EPOCH),
+                reason,
+            })
+        });
+        found.collect()
+    }
+
+    /// Has one tried now, with all of its attempts before it.
+    pub fn now(&self, record: u64) -> Hastened {
+        self.returns.hasten(record)
+    }
+}

@@ -1,0 +1,318 @@
+//! A clean stop and the start after it: what plugins know and hold goes on, and nothing of it can cost
+//! a span, whatever becomes of it on the way.
+
+mod chaos;
+mod let_go;
+mod sampler;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use spandrel_pipeline::pipeline::Pipeline;
+use spandrel_pipeline::stage::{FaultPolicy, Mode, Share, StageSpec};
+use tokio::time::sleep;
+
+use super::{kill, on, retire};
+use crate::disk::Disk;
+use crate::edges::*;
+use crate::keeper::{Diary, Event, Keeper, Way, beside};
+
+/// Drops what it has seen before.
+fn dedup(diary: &Diary) -> Keeper {
+    Keeper {
+        dedups: true,
+        diary: diary.clone(),
+        ..Keeper::default()
+    }
+}
+
+/// Holds everything until it sees span 999.
+fn sampler(diary: &Diary) -> Keeper {
+    Keeper {
+        diary: diary.clone(),
+        ..Keeper::holding(1)
+    }
+}
+
+fn row(first: &Keeper, second: &Keeper) -> Vec<StageSpec> {
+    vec![first.stage("dedup"), second.stage("sampler")]
+}
+
+/// Of what the last process left.
+type Change = fn(&mut Option<Bytes>);
+
+/// The stages keep their names here.
+async fn start(disk: &Disk, stages: Vec<StageSpec>, backend: &Arc<Backend>) -> Pipeline {
+    let mut config = on(disk, vec![], backend, 1000);
+    config.stages = stages;
+    Pipeline::build(config).await.unwrap()
+}
+
+/// A process that gets these spans in one batch, has some of them held, and stops.
+async fn a_life(disk: &Disk, stages: Vec<StageSpec>, backend: &Arc<Backend>) {
+    let pipeline = start(disk, stages, backend).await;
+    offer(&pipeline, spans([1, 2])).await.unwrap();
+    sleep(Duration::from_millis(10)).await;
+    let ledger = Arc::clone(pipeline.ledger());
+    assert_eq!(drain(pipeline).await.kept, 2);
+    let books = ledger.books();
+    assert_eq!((books.journaled, books.abandoned()), (2, 0), "{books}");
+    assert_eq!((backend.taken(), disk.ingress()), (vec![], vec![1, 2]));
+}
+
+/// What was held is held again, by the names that the plugin knows, and is not offered to the stage in
+/// front, which would take it for a duplicate; what came before the stop is a duplicate after it.
+#[tokio::test(start_paused = true)]
+async fn stages_go_on_after_a_stop() {
+    let (disk, backend, diary) = (Disk::default(), Backend::new([]), Diary::default());
+    let stages = || row(&dedup(&diary), &sampler(&diary));
+    a_life(&disk, stages(), &backend).await;
+    for _ in 0..2 {
+        // Once more, with nothing in between.
+        let pipeline = start(&disk, stages(), &backend).await;
+        let books = pipeline.ledger().books();
+        assert_eq!((books.replayed, books.held()), (2, 2), "{books}");
+        assert!(books.is_balanced(), "{books}");
+        drain(pipeline).await;
+    }
+    let pipeline = start(&disk, stages(), &backend).await;
+    offer(&pipeline, spans([1, 2, 3])).await.unwrap();
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!(dropped(&pipeline, 0)["duplicate"], 2);
+    offer(&pipeline, spans([999])).await.unwrap();
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!(backend.taken(), [1, 2, 3]);
+    assert_eq!(
+        disk.ingress(),
+        [999],
+        "held by the one that let go of the others"
+    );
+    drain(pipeline).await;
+    let said = diary.read();
+    let saw = said
+        .iter()
+        .filter(|(_, event)| matches!(event, Event::Saw(ids) if ids.contains(&1)));
+    assert_eq!(saw.count(), 3, "each stage once, and the duplicate");
+    assert!(
+        !said
+            .iter()
+            .any(|(_, event)| matches!(event, Event::Drained(_)))
+    );
+}
+
+/// A process that is killed after it took up what was left: the next one knows nothing, and nothing is
+/// a duplicate of itself.
+#[tokio::test(start_paused = true)]
+async fn a_kill_after_a_start_loses_what_is_known_and_no_span() {
+    let (disk, backend, diary) = (Disk::default(), Backend::new([]), Diary::default());
+    let stages = || row(&dedup(&diary), &sampler(&diary));
+    a_life(&disk, stages(), &backend).await;
+    let pipeline = start(&disk, stages(), &backend).await;
+    sleep(Duration::from_millis(10)).await;
+    kill(&disk, pipeline).await;
+    let pipeline = start(&disk, stages(), &backend).await;
+    sleep(Duration::from_millis(10)).await;
+    offer(&pipeline, spans([999])).await.unwrap();
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!(backend.taken(), [1, 2]);
+    assert!(dropped(&pipeline, 0).is_empty());
+    drain(pipeline).await;
+}
+
+/// Parts of one record that are held apart finish it together.
+#[tokio::test(start_paused = true)]
+async fn a_record_ends_with_the_last_of_its_parts() {
+    let (disk, backend) = (Disk::default(), Backend::new([]));
+    let holding = |releases_on, holds: fn(u64) -> bool| Keeper {
+        releases_on,
+        holds: Some(holds),
+        ..Keeper::default()
+    };
+    let odd = holding(1001, |id| id % 2 == 1 && id < 1000);
+    let even = holding(1000, |id| id % 2 == 0 && id < 1000);
+    let stages = || row(&odd, &even);
+    a_life(&disk, stages(), &backend).await;
+    let pipeline = start(&disk, stages(), &backend).await;
+    offer(&pipeline, spans([1000])).await.unwrap();
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!(
+        (backend.taken(), disk.ingress()),
+        (vec![2, 1000], vec![1, 2])
+    );
+    offer(&pipeline, spans([1001])).await.unwrap();
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!(
+        (backend.taken(), disk.ingress()),
+        (vec![1, 2, 1000, 1001], vec![])
+    );
+    assert_eq!(drain(pipeline).await.kept, 0);
+}
+
+/// A plugin that does not take the state, or fails on it, is offered what it held; the stage in front
+/// goes on with what it knows.
+#[tokio::test(start_paused = true)]
+async fn a_refused_state_is_offered_as_a_batch() {
+    for restore in [Way::Refuses, Way::Traps] {
+        let (disk, backend, diary) = (Disk::default(), Backend::new([]), Diary::default());
+        a_life(&disk, row(&dedup(&diary), &sampler(&diary)), &backend).await;
+        let diary = Diary::default();
+        let changed = Keeper {
+            restore,
+            number: 2,
+            ..sampler(&diary)
+        };
+        let pipeline = start(&disk, row(&dedup(&Diary::default()), &changed), &backend).await;
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(diary.saw(2), [[1, 2]]);
+        offer(&pipeline, spans([1, 999])).await.unwrap();
+        sleep(Duration::from_millis(10)).await;
+        assert_eq!(
+            (backend.taken(), disk.ingress()),
+            (vec![1, 2], vec![1, 999])
+        );
+        assert_eq!(dropped(&pipeline, 0)["duplicate"], 1);
+        drain(pipeline).await;
+    }
+}
+
+/// Where what was left does not fit, or is not what was written, it is not used at all: every item is
+/// in a record, and comes to stages that know nothing. It is counted.
+#[tokio::test(start_paused = true)]
+async fn what_does_not_fit_is_not_used() {
+    let diary = Diary::default();
+    let usual = || row(&dedup(&diary), &sampler(&diary));
+    let turned = || usual().into_iter().rev().collect::<Vec<_>>();
+    let cut = |left: &mut Option<Bytes>| drop(left.as_mut().map(|left| left.split_off(40)));
+    let bad = |left: &mut Option<Bytes>| {
+        let mut bytes = left.take().unwrap().to_vec();
+        bytes[0] ^= 1;
+        *left = Some(Bytes::from(bytes));
+    };
+    let same = |_: &mut Option<Bytes>| {};
+    let cases: [(&str, Vec<StageSpec>, usize, Change); 5] = [
+        ("taken out", vec![dedup(&diary).stage("dedup")], 1, same),
+        ("another order", turned(), 1, same),
+        ("another number of shards", usual(), 2, same),
+        ("cut off", usual(), 1, cut),
+        ("another layout", usual(), 1, bad),
+    ];
+    for (what, stages, shards, change) in cases {
+        let (disk, backend) = (Disk::default(), Backend::new([]));
+        a_life(&disk, usual(), &backend).await;
+        disk.handover(change);
+        let mut config = on(&disk, vec![], &backend, 1000);
+        (config.stages, config.shards) = (stages, shards);
+        let pipeline = Pipeline::build(config).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+        let books = pipeline.ledger().books();
+        assert_eq!(
+            (books.replayed, books.unused_handovers),
+            (2, 1),
+            "{what}: {books}"
+        );
+        retire(pipeline).await;
+        assert_eq!(backend.taken(), [1, 2], "{what}");
+    }
+}
+
+/// What was accepted after it was left makes it old, also when the start could not use it.
+#[tokio::test(start_paused = true)]
+async fn what_is_old_is_not_used() {
+    let (disk, backend, diary) = (Disk::default(), Backend::new([]), Diary::default());
+    let stages = || row(&dedup(&diary), &sampler(&diary));
+    a_life(&disk, stages(), &backend).await;
+    let mut old = None;
+    disk.handover(|left| old = left.take());
+    let pipeline = start(&disk, stages(), &backend).await;
+    offer(&pipeline, spans([3])).await.unwrap();
+    sleep(Duration::from_millis(10)).await;
+    kill(&disk, pipeline).await;
+    disk.handover(|left| *left = old);
+    let pipeline = start(&disk, stages(), &backend).await;
+    offer(&pipeline, spans([999])).await.unwrap();
+    sleep(Duration::from_millis(50)).await;
+    assert_eq!(pipeline.ledger().books().unused_handovers, 1);
+    retire(pipeline).await;
+    assert_eq!(backend.taken(), [1, 2, 3, 999]);
+}
+
+/// A batch that a stage knows and that is to be tried again would be its own duplicate: nothing is left
+/// then, and the next process begins anew.
+#[tokio::test(start_paused = true)]
+async fn a_failed_batch_is_no_duplicate_of_itself() {
+    let (disk, backend, diary) = (Disk::default(), Backend::new([]), Diary::default());
+    let fails = Keeper {
+        fails_on: |id| id == 2,
+        ..Keeper::default()
+    };
+    let refusing = |keeper: &Keeper| {
+        let mut spec = keeper.stage("sampler");
+        spec.on_fault = FaultPolicy::Refuse;
+        vec![dedup(&diary).stage("dedup"), spec]
+    };
+    let pipeline = start(&disk, refusing(&fails), &backend).await;
+    offer(&pipeline, spans([1])).await.unwrap();
+    offer(&pipeline, spans([2])).await.unwrap();
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!((backend.taken(), disk.ingress()), (vec![1], vec![2]));
+    drain(pipeline).await;
+    let pipeline = start(&disk, refusing(&Keeper::default()), &backend).await;
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!((backend.taken(), disk.ingress()), (vec![1, 2], vec![]));
+    drain(pipeline).await;
+}
+
+/// A disk that does not take it, and a shard that does not end, cost what is known, and no span.
+#[tokio::test(start_paused = true)]
+async fn a_stop_that_fails_loses_no_span() {
+    for hangs in [false, true] {
+        let (disk, backend, diary) = (Disk::default(), Backend::new([]), Diary::default());
+        let lost = Keeper {
+            lost_in: |ids| ids.contains(&3),
+            ..sampler(&diary)
+        };
+        let pipeline = start(&disk, row(&dedup(&diary), &lost), &backend).await;
+        offer(&pipeline, spans([1, 2])).await.unwrap();
+        sleep(Duration::from_millis(10)).await;
+        if hangs {
+            offer(&pipeline, spans([3])).await.unwrap();
+        } else {
+            disk.set(|mood| mood.handover_full = true);
+        }
+        drain(pipeline).await;
+        let pipeline = start(&disk, row(&dedup(&diary), &sampler(&diary)), &backend).await;
+        offer(&pipeline, spans([999])).await.unwrap();
+        sleep(Duration::from_millis(50)).await;
+        retire(pipeline).await;
+        let mut taken = backend.taken();
+        taken.retain(|id| *id < 3);
+        assert_eq!(taken, [1, 2], "{hangs}");
+    }
+}
+
+/// What a canary holds and knows goes on as well.
+#[tokio::test(start_paused = true)]
+async fn a_canary_ends_with_the_process() {
+    let (disk, backend, diary) = (Disk::default(), Backend::new([]), Diary::default());
+    let spec = sampler(&diary).stage("sampler");
+    let pipeline = start(&disk, vec![spec.clone()], &backend).await;
+    let mode = Mode::Canary(Share::from_percent(50.0).unwrap());
+    let candidate = Keeper {
+        number: 2,
+        ..sampler(&diary)
+    };
+    let with_canary = beside(&spec, &candidate.generation(), mode);
+    pipeline.change(vec![with_canary]).await.unwrap();
+    offer(&pipeline, spans(0..40)).await.unwrap();
+    sleep(Duration::from_millis(10)).await;
+    assert!(!diary.saw(2).is_empty() && !diary.saw(1).is_empty());
+    drain(pipeline).await;
+    assert_eq!(backend.taken(), []);
+    let pipeline = start(&disk, vec![sampler(&diary).stage("sampler")], &backend).await;
+    assert_eq!(pipeline.ledger().books().held(), 40);
+    offer(&pipeline, spans([999])).await.unwrap();
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!(backend.taken(), (0..40).collect::<Vec<u64>>());
+    drain(pipeline).await;
+}

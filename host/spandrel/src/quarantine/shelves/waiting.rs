@@ -1,0 +1,110 @@
+//! Batches on which a plugin has failed and which are not on the shelf: they are tried again by
+//! themselves, and go there when that fails.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use spandrel_pipeline::pipeline::{Hastened, Retries, Retry};
+use tokio::time::{Instant, sleep};
+
+use super::{Action, Kept, none};
+use crate::control::Refusal;
+use crate::control::api::QuarantinedView;
+use crate::telemetry::health::rfc3339;
+
+const PREFIX: &str = "waiting-";
+/// A batch is put on the shelf within this, if the disk works.
+const SHELVING: Duration = Duration::from_secs(5);
+/// Between two looks whether it is there.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Whether this names a batch that waits.
+pub(super) fn is_id(id: &str) -> bool {
+    id.starts_with(PREFIX)
+}
+
+fn id(pipeline: &str, record: u64) -> String {
+    format!("{PREFIX}{record}@{pipeline}")
+}
+
+/// All that wait, by pipeline.
+pub(super) fn list(kept: &BTreeMap<String, Kept>) -> Vec<QuarantinedView> {
+    all(kept)
+        .map(|(pipeline, _, retry)| QuarantinedView {
+            id: id(pipeline, retry.record),
+            pipeline: pipeline.to_owned(),
+            signal: "traces".to_owned(),
+            items: retry.items,
+            bytes: retry.bytes as u64,
+            attempts: retry.attempts,
+            accepted: rfc3339(retry.accepted),
+            quarantined: String::new(),
+            reason: retry.reason,
+            waiting: true,
+        })
+        .collect()
+}
+
+fn all(kept: &BTreeMap<String, Kept>) -> impl Iterator<Item = (&str, &Retries, Retry)> {
+    kept.iter().flat_map(|(pipeline, kept)| {
+        let retries = kept.retries.iter();
+        retries.flat_map(move |retries| {
+            let waiting = retries.list().into_iter();
+            waiting.map(move |retry| (pipeline.as_str(), retries, retry))
+        })
+    })
+}
+
+/// Has all of them tried now. Returns those that are, once no other is on its way to the shelf.
+pub(super) async fn hasten_all(kept: &BTreeMap<String, Kept>) -> Vec<String> {
+    let mut done = Vec::new();
+    for (pipeline, retries, retry) in all(kept).collect::<Vec<_>>() {
+        let until = Instant::now() + SHELVING;
+        loop {
+            match retries.now(retry.record) {
+                Hastened::Now => done.push(id(pipeline, retry.record)),
+                Hastened::Shelving if Instant::now() < until => {
+                    sleep(LOOK).await;
+                    continue;
+                }
+                // It is on the shelf, or came through.
+                Hastened::Shelving | Hastened::Gone => {}
+            }
+            break;
+        }
+    }
+    done
+}
+
+/// Replays one, or says why it is not dropped.
+pub(super) fn change(
+    kept: &BTreeMap<String, Kept>,
+    action: Action,
+    id: &str,
+) -> Result<(), Refusal> {
+    let (record, pipeline) = parts(id).ok_or_else(|| none(id))?;
+    let retries = kept.get(pipeline).and_then(|kept| kept.retries.as_ref());
+    let retries = retries.ok_or_else(|| none(id))?;
+    match action {
+        Action::Drop => Err(Refusal::Conflict(format!(
+            "batch {id} is tried again by itself; it can be dropped once it is on the shelf"
+        ))),
+        Action::Replay => match retries.now(record) {
+            Hastened::Now => Ok(()),
+            Hastened::Shelving => Err(not_shelved(id)),
+            Hastened::Gone => Err(none(id)),
+        },
+    }
+}
+
+fn parts(id: &str) -> Option<(u64, &str)> {
+    let (record, pipeline) = id.strip_prefix(PREFIX)?.split_once('@')?;
+    Some((record.parse().ok()?, pipeline))
+}
+
+/// It has no file.
+pub(super) fn not_shelved(id: &str) -> Refusal {
+    Refusal::Conflict(format!(
+        "batch {id} is not on the shelf yet; it is tried again by itself, see `spandrel quarantine ls`"
+    ))
+}
