@@ -40,10 +40,12 @@ async fn quarantine(setup: &Setup, words: &[&str]) -> Result<(bool, String)> {
     Ok((output.status.success(), String::from_utf8(text)?))
 }
 
+/// What is on the shelf. What waits for another try has `waiting: true`.
 async fn ids(setup: &Setup) -> Result<Vec<String>> {
     let (_, json) = quarantine(setup, &["ls", "-o", "json"]).await?;
     let all: Vec<Value> = serde_json::from_str(&json).context(json)?;
-    let ids = all.iter().filter_map(|one| one.get("id")?.as_str());
+    let shelved = all.iter().filter(|one| one.get("waiting").is_none());
+    let ids = shelved.filter_map(|one| one.get("id")?.as_str());
     Ok(ids.map(str::to_owned).collect())
 }
 

@@ -1,0 +1,238 @@
+//! A clean stop and the start after it, with plugins that hold and remember: no trace is judged early, and
+//! what was sent before is known after. SIGKILL may cost what is known, and no span.
+
+mod load;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use rand::{Rng as _, SeedableRng as _};
+use spandrel_tests::artifacts::plugin;
+use spandrel_tests::backend::{Backend, Mood};
+use spandrel_tests::client::Client;
+use spandrel_tests::collector::Collector;
+use spandrel_tests::config::Config;
+use spandrel_tests::until::{say, until};
+use tokio::time::sleep;
+use tonic::Code;
+
+use self::load::{Pieces, Sent, span};
+use super::site::{SOON, Site, number};
+
+/// Duplicates are dropped, then traces with an error are kept, and no others; both remember for longer
+/// than any of these tests takes.
+fn config(backend: &Backend) -> Result<Config> {
+    let dedup = "config: { window: 1h, max_spans: 200000 }, limits: { memory_mib: 256 }";
+    let sampler = "config: { errors: true, slow: 0s, ratio: 0.0, settle: 300ms, timeout: 1h }, \
+                   limits: { memory_mib: 256, hold_time: 1h }";
+    Ok(Config::new(backend.endpoint())
+        .stage("dedup", &plugin("drop-duplicates")?, dedup)
+        .stage("sampler", &plugin("keep-interesting-traces")?, sampler)
+        .exporter(SOON))
+}
+
+/// Waits until a stage has dropped so many spans for a reason.
+async fn dropped(collector: &Collector, stage: &str, reason: &str, items: u64) -> Result<()> {
+    let stage = format!("wasm/{stage}");
+    let labels = [("stage", stage.as_str()), ("reason", reason)];
+    let look = || async {
+        let metrics = collector.metrics().await.ok()?;
+        let found = metrics.sum("spandrel_stage_dropped_items_total", &labels);
+        (found == items).then_some(())
+    };
+    let what = format!("{items} spans dropped by {stage} for {reason}");
+    let found = until(&what, look).await;
+    found.with_context(|| collector.log().tail())
+}
+
+async fn held(collector: &Collector, items: u64) -> Result<()> {
+    let look = || async {
+        let metrics = collector.metrics().await.ok()?;
+        let found = metrics.sum("spandrel_stage_held_items", &[("stage", "wasm/sampler")]);
+        (found == items).then_some(())
+    };
+    let found = until("spans held by the sampler", look).await;
+    found.with_context(|| collector.log().tail())
+}
+
+/// A child waits in the sampler when the process is told to stop. Its trace comes out whole after the start
+/// as after a kill, the child's duplicate is known as such, and no plugin was asked to let go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_tears_no_trace() -> Result<()> {
+    let backend = Backend::start().await?;
+    let mut site = Site::new(&config(&backend)?)?;
+    let collector = site.start().await?;
+    let mut client = Client::connect(&collector.address("otlp")?).await?;
+    client.send(span(7, 1, Sent::Child)).await?;
+    client.send(span(8, 1, Sent::Child)).await?;
+    held(&collector, 2).await?;
+    let ended = collector.stop().await?;
+    ended.expect_code(0)?;
+    let ledger = ended.ledger("traces")?;
+    ledger.check()?;
+    ensure!((ledger.dropped, ledger.exported) == (0, 0), "{ledger:?}");
+
+    let collector = site.start().await?;
+    held(&collector, 2).await?;
+    let mut client = Client::connect(&collector.address("otlp")?).await?;
+    client.send(span(7, 1, Sent::Child)).await?;
+    dropped(&collector, "dedup", "duplicate", 1).await?;
+    client.send(span(7, 0, Sent::FailedRoot)).await?;
+    client.send(span(8, 0, Sent::Root)).await?;
+    backend
+        .wait("the trace", |taken| taken.totals.spans == 2)
+        .await?;
+    dropped(&collector, "sampler", "uninteresting", 2).await?;
+    let ended = collector.stop().await?;
+    ended.expect_code(0)?;
+    ensure!(ended.ledger("traces")?.held == 0);
+
+    // What was judged before the stop is judged for good.
+    let collector = site.start().await?;
+    let mut client = Client::connect(&collector.address("otlp")?).await?;
+    client.send(span(7, 2, Sent::Child)).await?;
+    client.send(span(8, 2, Sent::Child)).await?;
+    backend
+        .wait("a late span", |taken| taken.totals.spans == 3)
+        .await?;
+    dropped(&collector, "sampler", "uninteresting", 1).await?;
+    collector.stop().await?.expect_code(0)?;
+    site.told.clear();
+    ensure!(backend.taken().duplicates() == 0);
+    Ok(())
+}
+
+/// A file that is damaged, one of another life, and a stage that was taken out: the collector starts, says
+/// so, counts it, and loses no span.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_state_costs_no_span() -> Result<()> {
+    for cut in [0, 100, 4200] {
+        let backend = Backend::start().await?;
+        let site = Site::new(&config(&backend)?)?;
+        let collector = site.start().await?;
+        let mut client = Client::connect(&collector.address("otlp")?).await?;
+        client.send(span(7, 1, Sent::Child)).await?;
+        held(&collector, 1).await?;
+        collector.stop().await?.expect_code(0)?;
+        let file = site.data().join("handover");
+        let bytes = std::fs::read(&file)?;
+        std::fs::write(&file, &bytes[..cut])?;
+
+        let collector = site.start().await?;
+        collector
+            .wait_for("a word about the state", |line| {
+                line.message().contains("is not used")
+            })
+            .await?;
+        let metrics = collector.metrics().await?;
+        ensure!(metrics.sum("spandrel_journal_unused_handovers_total", &[]) == 1);
+        ensure!(!file.exists());
+        held(&collector, 1).await?;
+        let mut client = Client::connect(&collector.address("otlp")?).await?;
+        client.send(span(7, 0, Sent::FailedRoot)).await?;
+        backend
+            .wait("the trace", |taken| taken.totals.spans == 2)
+            .await?;
+        collector.stop().await?.expect_code(0)?;
+    }
+    Ok(())
+}
+
+/// SIGTERM and SIGKILL in turn, at random moments under load, with a backend that comes and goes. Each
+/// trace of which all was acknowledged comes out whole, or not at all if it has no error; duplicates of what
+/// was sent before a SIGTERM are known after it. `SPANDREL_RESTARTS=200` is the long form.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stops_and_kills_lose_and_tear_nothing() -> Result<()> {
+    let (rounds, seed) = (number("SPANDREL_RESTARTS", 4), number("SPANDREL_SEED", 1));
+    let mut random = StdRng::seed_from_u64(seed);
+    let backend = Backend::start().await?;
+    let site = Site::new(&config(&backend)?)?;
+    let mut sent = Pieces::default();
+    let mut recognised = 0;
+    // What the dedup must know: sent and answered since the last SIGKILL.
+    let mut known: Vec<(u64, u64)> = Vec::new();
+    for round in 0..2 * rounds {
+        let collector = site.start().await?;
+        let address = collector.address("otlp")?;
+        let again: Vec<_> = known.choose_multiple(&mut random, 20).copied().collect();
+        let mut client = Client::connect(&address).await?;
+        for (trace, number) in &again {
+            client.send(span(*trace, *number, Sent::Child)).await?;
+        }
+        dropped(&collector, "dedup", "duplicate", again.len() as u64).await?;
+        recognised += again.len();
+        let clients = random.random_range(1..5);
+        let load = load::Load::start(&address, clients, round << 32).await?;
+        for _ in 0..random.random_range(1..6) {
+            backend.answer(mood(&mut random));
+            sleep(Duration::from_millis(random.random_range(10..150))).await;
+        }
+        let clean = random.random_bool(0.5);
+        if clean {
+            collector.stop().await?.expect_code(0)?;
+        } else {
+            collector.kill().await?;
+        }
+        let more = load.stop().await;
+        known = if clean {
+            [known, more.answered()].concat()
+        } else {
+            Vec::new()
+        };
+        sent.add(more);
+    }
+    backend.answer(Mood::Fine);
+    let collector = site.start().await?;
+    let mut client = Client::connect(&collector.address("otlp")?).await?;
+    sent.complete(&mut client).await?;
+    whole_traces_came(&backend, &sent).await?;
+    let ended = collector.stop().await?;
+    ended.expect_code(0)?;
+    ended.ledger("traces")?.check()?;
+    say(&format!(
+        "{} stops and kills: {} spans of {} traces acknowledged, 0 lost, 0 torn; {recognised} duplicates recognised",
+        2 * rounds,
+        sent.acknowledged(),
+        sent.traces(),
+    ));
+    Ok(())
+}
+
+/// Every span of every trace with an error came, and none of another.
+async fn whole_traces_came(backend: &Backend, sent: &Pieces) -> Result<()> {
+    let wanted = sent.wanted();
+    let all = backend.wait("every span of every trace with an error", |taken| {
+        wanted.iter().all(|id| taken.spans.contains_key(id))
+    });
+    all.await.with_context(|| {
+        let taken = backend.taken();
+        let lost: Vec<_> = wanted
+            .iter()
+            .filter(|id| !taken.spans.contains_key(id))
+            .collect();
+        format!("{} of {} lost: {lost:x?}", lost.len(), wanted.len())
+    })?;
+    let unwanted = sent.unwanted();
+    let torn = unwanted
+        .iter()
+        .filter(|id| backend.taken().spans.contains_key(id));
+    ensure!(
+        torn.count() == 0,
+        "spans of traces without an error came out"
+    );
+    Ok(())
+}
+
+fn mood(random: &mut StdRng) -> Mood {
+    match random.random_range(0..4) {
+        0 => Mood::Failing {
+            code: Code::Unavailable,
+            percent: 100,
+        },
+        1 => Mood::Busy(Duration::from_millis(10)),
+        2 => Mood::Slow(Duration::from_millis(5)),
+        _ => Mood::Fine,
+    }
+}
