@@ -2,6 +2,9 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,17 +24,23 @@ fn batch(number: u64, length: usize) -> Vec<u8> {
     number.iter().copied().cycle().take(length).collect()
 }
 
+/// The bytes of the files there. Meanwhile the journal may remove a file, or give it another name: it
+/// counts once or not at all.
 fn bytes_in(dir: &Path) -> u64 {
-    let entries = dir.read_dir().expect("a directory");
-    let sizes = entries.map(|entry| {
-        let entry = entry.expect("an entry");
-        let metadata = entry.metadata().expect("metadata");
-        match metadata.is_dir() {
-            true => bytes_in(&entry.path()),
-            false => metadata.len(),
+    let mut lengths = HashMap::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in folder.read_dir().expect("a directory") {
+            let entry = entry.expect("an entry");
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() => folders.push(entry.path()),
+                Ok(metadata) => drop(lengths.insert(metadata.ino(), metadata.len())),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => panic!("{}: {error}", entry.path().display()),
+            }
         }
-    });
-    sizes.sum()
+    }
+    lengths.values().sum()
 }
 
 /// What was acknowledged and not finished is there again, with its bytes, whether the journal was

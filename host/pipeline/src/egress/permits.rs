@@ -24,8 +24,10 @@ pub(crate) enum Room {
     Taken(Permits),
     /// Not now, and whoever has none says that senders wait.
     Wait,
-    /// Not now, and its sender is not to wait.
+    /// Nowhere, and nobody must have it: it may be lost here alone.
     Full,
+    /// Not where it must not be lost: its sender is to be told.
+    Refused,
 }
 
 /// Where a batch goes behind the last stage, at one exporter.
@@ -234,13 +236,12 @@ impl Egress {
         if waits {
             return Room::Wait;
         }
-        self.count_missing(&outlets, &room, items);
-        Room::Full
+        self.turn_away(&outlets, &room, items)
     }
 
     /// Waits for room for a sender's batch, at most for [`OVERFLOW_WAIT`]; a full queue without
     /// `block_on_overflow` is not waited for.
-    pub(crate) async fn wait_for_room(&self, items: u64, bytes: usize) -> Option<Permits> {
+    pub(crate) async fn wait_for_room(&self, items: u64, bytes: usize) -> Room {
         let batch = Wanted::new(Lane::Sent, items, bytes);
         let mut changes = self.outlets.subscribe();
         loop {
@@ -249,13 +250,14 @@ impl Egress {
                 biased;
                 room = wait_for_room(&outlets, &batch) => {
                     if is_enough(&outlets, &room) {
-                        return Some(Permits::new(&outlets, room, &batch));
+                        return Room::Taken(Permits::new(&outlets, room, &batch));
                     }
-                    self.count_missing(&outlets, &room, items);
-                    return None;
+                    return self.turn_away(&outlets, &room, items);
                 }
                 // The sender of changes is this very value.
-                changed = changes.changed() => changed.ok()?,
+                changed = changes.changed() => if changed.is_err() {
+                    return Room::Refused;
+                },
             }
         }
     }
@@ -276,10 +278,16 @@ impl Egress {
         }
     }
 
-    fn count_missing(&self, outlets: &Outlets, room: &Found, items: u64) {
+    /// Books what has no room, and says what that means by the settings of this very moment: who could be
+    /// lost here alone when the request came may not be now.
+    fn turn_away(&self, outlets: &Outlets, room: &Found, items: u64) -> Room {
         for outlet in missing(outlets, room) {
             self.ledger
                 .post_exporter(outlet.column(), |column| column.enqueue_failed += items);
         }
+        if room.iter().any(Option::is_some) || outlets.iter().any(Outlet::refuses) {
+            return Room::Refused;
+        }
+        Room::Full
     }
 }

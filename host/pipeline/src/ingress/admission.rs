@@ -337,6 +337,8 @@ impl Door {
                     _routing: routing,
                 })
             }
+            // It may have come to be one that must not lose it.
+            Err(Denied::Full(_)) if self.must_not_lose() => Err(Out::Refused(self.full())),
             Err(denied) => Err(denied.with(batch)),
         }
     }
@@ -357,11 +359,14 @@ impl Door {
     }
 
     async fn permits(&self, items: u64, bytes: usize) -> Result<Permits, Denied> {
-        let permits = match self.egress.try_reserve(items, bytes) {
-            Room::Taken(permits) => Some(permits),
+        let room = match self.egress.try_reserve(items, bytes) {
             Room::Wait => self.egress.wait_for_room(items, bytes).await,
-            Room::Full => None,
+            room => room,
         };
-        permits.ok_or(Denied::Full(Full::Queues))
+        match room {
+            Room::Taken(permits) => Ok(permits),
+            Room::Full => Err(Denied::Full(Full::Queues)),
+            Room::Wait | Room::Refused => Err(Denied::Refused(self.full())),
+        }
     }
 }

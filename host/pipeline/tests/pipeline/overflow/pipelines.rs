@@ -122,6 +122,31 @@ async fn a_pipeline_that_blocks_holds_only_the_sender() {
     assert_eq!(backend.taken(), [0, 1, 2, 3]);
 }
 
+/// A pipeline that comes to be one that must not lose anything while a request waits for its room: the
+/// sender is told, as if it had been so from the start.
+#[tokio::test(start_paused = true)]
+async fn a_pipeline_that_must_not_lose_from_now_on_has_the_sender_told() {
+    let backend = Backend::new([]);
+    let mut spec = dead();
+    spec.queue.block_on_overflow = true;
+    let (changes, other) = (to(spec.clone()).await, to(healthy(&backend)).await);
+    let receiver = Pipeline::fan_out([&changes, &other]);
+    for id in 0..2 {
+        send(&receiver, [id]).await.unwrap();
+    }
+    let (answer, ()) = tokio::join!(send(&receiver, [2]), async {
+        sleep(SECOND).await;
+        spec.queue.on_full = OnFull::Refuse;
+        changes.set_exporters(vec![spec.clone()]);
+    });
+    let refused = answer.unwrap_err();
+    assert!(matches!(refused, Refused::Full { .. }), "{refused}");
+    let books = changes.ledger().books();
+    assert_eq!((books.refused, books.overflowed.total()), (1, 0));
+    drain(changes).await;
+    drain(other).await;
+}
+
 /// A stage that is stuck holds its own pipeline: the others get their batches, and once it is known to
 /// be stuck, at their own pace.
 #[tokio::test(start_paused = true)]
