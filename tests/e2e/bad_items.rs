@@ -1,13 +1,12 @@
 //! Requests with something wrong in one of their items, as bytes that no SDK of ours would write: the
 //! other items arrive, and their sender and the operator hear which one and why.
 
+mod client;
+
 use anyhow::{Context as _, Result, ensure};
-use bytes::{Buf as _, BufMut as _, Bytes};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
@@ -21,11 +20,9 @@ use prost::Message as _;
 use spandrel_tests::backend::Backend;
 use spandrel_tests::collector::{Collector, Setup};
 use spandrel_tests::config::Config;
-use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::Code;
+
+use self::client::Client;
 
 const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
@@ -34,71 +31,6 @@ const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 /// A text, and in place of it one that was cut inside a character.
 const WHOLE: &str = "caf\u{e9}s";
 const CUT: &[u8] = b"caf\xc3 s";
-
-/// Messages as the bytes that they are.
-#[derive(Clone, Copy, Debug, Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, bytes: Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        out.put(bytes);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(bytes.copy_to_bytes(bytes.remaining())))
-    }
-}
-
-/// A client that sends bytes, and what it hears: how many items are refused, and why.
-struct Client(Grpc<Channel>);
-
-impl Client {
-    async fn connect(collector: &Collector) -> Result<Self> {
-        let address = collector.address("otlp")?;
-        let channel = Endpoint::from_shared(format!("http://{address}"))?;
-        Ok(Self(Grpc::new(channel.connect().await?)))
-    }
-
-    async fn send(&mut self, path: &'static str, bytes: Vec<u8>) -> Result<(i64, String), Status> {
-        let ready = self.0.ready().await;
-        ready.map_err(|error| Status::unavailable(error.to_string()))?;
-        let path = PathAndQuery::from_static(path);
-        let answer = self.0.unary(Request::new(Bytes::from(bytes)), path, Raw);
-        let answer = answer.await?.into_inner();
-        // The answers of the three signals have the same fields.
-        let answer = ExportTraceServiceResponse::decode(answer);
-        let answer = answer.map_err(|error| Status::internal(error.to_string()))?;
-        Ok(answer
-            .partial_success
-            .map_or_else(Default::default, |partial| {
-                (partial.rejected_spans, partial.error_message)
-            }))
-    }
-}
 
 fn text(key: &str, value: &str) -> KeyValue {
     KeyValue {
@@ -354,7 +286,6 @@ async fn a_reload_changes_what_becomes_of_texts() -> Result<()> {
     std::fs::write(setup.file("spandrel.yaml"), rejecting)?;
     collector.hang_up()?;
     collector.wait_for_message("configuration reloaded").await?;
-    let mut client = Client::connect(&collector).await?;
     ensure!(client.send(TRACES, cut(spans().encode_to_vec())).await?.0 == 1);
     collector.stop().await?.expect_code(0)
 }

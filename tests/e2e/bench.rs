@@ -7,8 +7,8 @@ use serde_json::Value;
 use spandrel_tests::artifacts::{collector, guest};
 use spandrel_tests::collector::Setup;
 use spandrel_tests::config::Config;
+use spandrel_tests::ports::free_address;
 use spandrel_tests::until::soon;
-use tokio::net::TcpListener;
 use tokio::process::Command;
 
 /// Items that are sent, in requests of 100.
@@ -16,11 +16,8 @@ const ITEMS: &str = "2000";
 
 /// The exit code and the report of a run with this plugin.
 async fn bench(module: &Path) -> Result<(Option<i32>, Value)> {
-    let (endpoint, backend) = {
-        let one = TcpListener::bind("127.0.0.1:0").await?;
-        let two = TcpListener::bind("127.0.0.1:0").await?;
-        (one.local_addr()?.to_string(), two.local_addr()?.to_string())
-    };
+    let endpoint = free_address()?.to_string();
+    let backend = free_address()?.to_string();
     let config = Config::new(format!("http://{backend}"));
     let config = config.stage("stage", module, "on_fault: pass").yaml();
     let setup = Setup::new(&config.replacen("127.0.0.1:0", &endpoint, 1))?;

@@ -225,6 +225,11 @@ async fn a_shadow_only_reports() -> Result<()> {
     });
     let view = view.await?;
     ensure!(view["different"] == shown && view["faults"] == 0, "{view}");
+    // What was compared in the stage is on its way to the backend still.
+    let sent = it.client.delivered.len() as u64;
+    it.backend
+        .wait("all spans", |taken| taken.totals.spans == sent)
+        .await?;
     let differences = view["differences"].as_array().context("no differences")?;
     ensure!(differences.len() > 5, "{view}");
     for difference in differences {

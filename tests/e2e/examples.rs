@@ -150,7 +150,7 @@ async fn services_are_tagged() -> Result<()> {
 /// is told so. What it holds when the collector stops is judged, not lost.
 #[tokio::test]
 async fn interesting_traces_are_kept() -> Result<()> {
-    let settings = [("ratio", "0.0"), ("slow", "1h"), ("settle", "50ms")];
+    let settings = [("ratio", "0.0"), ("slow", "1h"), ("settle", "5s")];
     let mut example = Example::start("keep-interesting-traces", &settings).await?;
     let mut shop = Shop::new(14);
     let mut expected = std::collections::HashSet::new();

@@ -6,9 +6,10 @@ use anyhow::Result;
 use spandrel_tests::backend::{Backend, Mood};
 use spandrel_tests::client::{Client, retry_after};
 use spandrel_tests::shop::{Shop, now, span_ids};
+use tokio::time::{Instant, timeout};
 use tonic::Code;
 
-/// A shop is deterministic, its traces have 3 to 25 spans, one root, known parents, and no span id
+/// A shop is deterministic, its traces have 2 to 25 spans, one root, known parents, and no span id
 /// twice.
 #[test]
 fn the_shop_makes_whole_traces() {
@@ -57,19 +58,32 @@ async fn the_backend_is_as_it_says() -> Result<()> {
         code: Code::Unavailable,
         percent: 50,
     });
+    let mut failed = 0;
+    for _ in 0..4 {
+        failed += u32::from(client.try_send(shop.request(10)).await.is_err());
+    }
+    assert_eq!(failed, 2);
+    let delay = Duration::from_millis(50);
+    backend.answer(Mood::Slow(delay));
+    let asked = Instant::now();
     client.send(shop.request(10)).await?;
+    assert!(asked.elapsed() >= delay);
     backend.answer(Mood::Partial { rejected: 2 });
     let before = backend.totals().spans;
     let request = shop.request(10);
     let items = span_ids(&request).count() as u64;
     client.send(request).await?;
     assert_eq!(backend.totals().spans, before + items - 2);
-    backend.answer(Mood::Fine);
+    backend.answer(Mood::Hanging);
+    let mut patient = client.clone();
+    let waited = timeout(2 * delay, patient.try_send(shop.request(10)));
+    assert!(waited.await.is_err(), "it answers");
 
     backend.go_away().await?;
     assert!(client.try_send(shop.request(1)).await.is_err());
     assert!(client.unanswered > 0);
-    backend.come_back().await?;
+    backend.answer(Mood::Fine);
+    backend.come_back()?;
     client.send(shop.request(1)).await?;
     assert_eq!(backend.taken().duplicates(), 0);
     Ok(())

@@ -7,6 +7,7 @@ use spandrel_tests::backend::{Backend, Mood};
 use spandrel_tests::client::{Client, is_retryable, retry_after, said_by_the_collector};
 use spandrel_tests::collector::{Collector, READY, Setup};
 use spandrel_tests::config::Config;
+use spandrel_tests::log::Line;
 use spandrel_tests::metrics::get;
 use spandrel_tests::shop::Shop;
 use spandrel_tests::until::until;
@@ -17,7 +18,7 @@ use tonic::{Code, Status};
 #[tokio::test]
 async fn health_follows_the_life() -> Result<()> {
     let backend = Backend::start().await?;
-    let config = Config::new(backend.endpoint()).service("drain_delay: 2s");
+    let config = Config::new(backend.endpoint()).service("drain_delay: 5s");
     let collector = Collector::start(&Setup::new(&config.yaml())?).await?;
     let health = collector.address("health_check")?;
     let (code, body) = get(&health, "/").await?;
@@ -78,6 +79,7 @@ fn assert_may_retry(status: &Status) {
         assert_eq!(status.code(), Code::Unavailable, "{status:?}");
         assert!(retry_after(status).is_some(), "no hint: {status:?}");
     } else {
+        assert_ne!(status.code(), Code::DeadlineExceeded, "no answer in time");
         assert!(is_retryable(status), "{status:?}");
     }
 }
@@ -104,6 +106,13 @@ async fn what_cannot_be_drained_is_abandoned_and_counted() -> Result<()> {
         async move { client.try_send(request).await.err() }
     });
     assert_may_retry(&refused.await?);
+    let drained = |line: &Line| {
+        line.message() == "pipeline drained" && line.text("pipeline") == Some("traces")
+    };
+    assert!(
+        collector.log().find(drained).is_none(),
+        "told after the drain"
+    );
     let ended = collector.wait().await?;
     assert!(
         asked.elapsed() < Duration::from_secs(20),

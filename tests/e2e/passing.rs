@@ -161,6 +161,8 @@ async fn compression_changes_nothing() -> Result<()> {
             spans
         };
         assert_eq!(order(&backend.taken().traces), order(&sent.resource_spans));
+        let expected = if theirs == "none" { "" } else { theirs };
+        assert_eq!(backend.taken().encodings, [expected]);
     }
     Ok(())
 }

@@ -350,7 +350,7 @@ async fn what_needs_a_restart_is_said() -> Result<()> {
     let mut plan = with_stages(&backend)?;
     let site = Site::start(&plan).await?;
     let before = Shown::look(&site.admin, &plan).await?;
-    plan.service = "  shards: 7\n".to_owned();
+    plan.service.push_str("  shards: 7\n");
     traces(&mut plan, &["wasm/tag"]);
     let changes = site.reload(&plan).await?;
     let said = "service::shards: not changed, that takes a restart";
@@ -369,7 +369,6 @@ async fn what_needs_a_restart_is_said() -> Result<()> {
 async fn a_signal_or_a_changed_file_is_enough() -> Result<()> {
     let backend = Backend::start().await?;
     let mut plan = with_stages(&backend)?;
-    plan.service = "  watch: false\n".to_owned();
     let site = Site::start(&plan).await?;
     traces(&mut plan, &["wasm/tag"]);
     site.reload_by(&plan, spandrel_tests::collector::Collector::hang_up)
@@ -377,7 +376,7 @@ async fn a_signal_or_a_changed_file_is_enough() -> Result<()> {
     Shown::look(&site.admin, &plan).await?;
     site.collector.stop().await?.expect_code(0)?;
 
-    plan.service = String::new();
+    plan = plan.watched();
     let site = Site::start(&plan).await?;
     traces(&mut plan, &["wasm/dups", "wasm/tag"]);
     site.reload_by(&plan, |_| Ok(())).await?;

@@ -94,16 +94,17 @@ fn setup() -> Result<Setup> {
 async fn a_life_shows_no_secret() -> Result<()> {
     let setup = setup()?;
     let collector = Collector::start(&setup).await?;
-    for (receiver, credentials) in [
-        ("otlp", "Bearer c4n4ry5ecret"),
-        ("otlp", "Bearer c4n4ry5ecret-wrong"),
-        ("otlp/basic", "Basic YWRhOmM0bjRyeTVlY3JldA=="),
-        ("otlp/basic", "Basic YWRhOmM0bjRyeTVlY3JldAo="),
-        ("otlp/basic", "Basic c4n4ry5ecret"),
+    for (receiver, credentials, good) in [
+        ("otlp", "Bearer c4n4ry5ecret", true),
+        ("otlp", "Bearer c4n4ry5ecret-wrong", false),
+        ("otlp/basic", "Basic YWRhOmM0bjRyeTVlY3JldA==", true),
+        ("otlp/basic", "Basic YWRhOmM0bjRyeTVlY3JldAo=", false),
+        ("otlp/basic", "Basic c4n4ry5ecret", false),
     ] {
         let client = Client::connect(&collector.address(receiver)?).await?;
         let mut client = client.with_header("authorization", credentials)?;
         let answer = client.try_send(Shop::new(3).request(2)).await;
+        ensure!(answer.is_ok() == good, "{receiver}: {answer:?}");
         if let Err(status) = answer {
             check("an answer", &format!("{status:?}"))?;
         }
@@ -134,6 +135,7 @@ async fn a_life_shows_no_secret() -> Result<()> {
     }
     std::fs::write(setup.file("spandrel.yaml"), CONFIG.replace("ada", "eve"))?;
     let answer = admin.ask("POST", "/v1/reload", "", b"").await?;
+    ensure!(answer.code == 200, "{answer:?}");
     check("a report", &format!("{answer:?}"))?;
     views(&collector, &admin).await?;
     check_log("the log", &collector.stop().await?)
@@ -148,6 +150,7 @@ async fn views(collector: &Collector, admin: &Admin) -> Result<()> {
         "/v1/version",
     ] {
         let answer = admin.ask("GET", path, "", b"").await?;
+        ensure!(answer.code == 200, "{path}: {answer:?}");
         check(path, &format!("{answer:?}"))?;
     }
     for (component, path) in [("metrics", "/metrics"), ("health_check", "/")] {

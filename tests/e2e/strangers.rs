@@ -234,10 +234,15 @@ async fn probes_are_quiet() -> Result<()> {
         }
         ensure!(ask_at(&collector, b"\0\x01\x02\x03 and so on, to the end of 24").await? == "");
         one_line(&collector, "unknown").await?;
-        let said = collector.log().lines();
-        let said = said.iter().filter(|line| line.message() == WRONG_PROTOCOL);
-        ensure!(said.count() == 1);
-        collector.stop().await?.expect_code(0)?;
+        counted(&collector, "unknown", 1).await?;
+        counted(&collector, "TLS that failed", 0).await?;
+        let ended = collector.stop().await?;
+        ended.expect_code(0)?;
+        let of = |text: &str| {
+            let lines = ended.log.lines();
+            lines.iter().filter(|line| line.message() == text).count()
+        };
+        ensure!((of(WRONG_PROTOCOL), of("TLS handshake failed")) == (1, 0));
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
@@ -121,7 +121,7 @@ async fn one(phase: Phase, after: Duration, seed: u64) -> Result<u64> {
     let clients = clients.join_all().await;
     let changes = changing.join_all().await;
     judge(&ended, &clients, &backend).with_context(|| ended.log.tail())?;
-    Ok(changes.iter().flatten().sum())
+    changes.into_iter().sum()
 }
 
 /// What is swapped in.
@@ -187,7 +187,8 @@ async fn change(admin: Admin, phase: Phase, modules: Modules) -> Result<u64> {
             Ok(answer) if answer.code == 503 => break,
             Ok(answer) if answer.code == 200 => changes += 1,
             // What is refused for its own sake is refused again.
-            Ok(_) => {}
+            Ok(answer) if answer.code == 422 && matches!(phase, Phase::Configuring) => {}
+            Ok(answer) => bail!("{answer:?}"),
             Err(_) => break,
         }
     }

@@ -42,7 +42,7 @@ impl Zoo {
     async fn open(keys: &str) -> Result<Self> {
         let backend = Backend::start().await?;
         backend.keep();
-        let keys = format!("on_fault: pass, limits: {{ configure_deadline: 300ms }}{keys}");
+        let keys = format!("on_fault: pass{keys}");
         let config = Config::new(backend.endpoint()).stage("stage", &guest("stateful")?, &keys);
         let setup = Setup::new(&config.yaml())?.admin();
         let collector = Collector::start(&setup).await?;

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::LogsServiceServer;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::MetricsServiceServer;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::TraceServiceServer;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -23,6 +23,9 @@ use tonic::transport::Server;
 use crate::until::PATIENCE;
 use service::Service;
 pub use taken::{Taken, Totals};
+
+/// Connections that wait to be taken when it comes back.
+const BACKLOG: u32 = 1024;
 
 /// How the backend answers.
 #[derive(Clone, Debug)]
@@ -60,6 +63,8 @@ pub struct Backend {
     /// The longest request that it takes, in bytes.
     longest: usize,
     threads: Option<Runtime>,
+    /// While it is away: bound, so that the port stays its own, and refuses whoever comes.
+    port: Option<TcpSocket>,
 }
 
 impl Backend {
@@ -82,6 +87,7 @@ impl Backend {
             service: Arc::new(Service::default()),
             longest,
             threads: None,
+            port: None,
         };
         backend.serve(listener.into_std()?)?;
         Ok(backend)
@@ -129,13 +135,18 @@ impl Backend {
             .with_context(|| format!("the backend has {:?}", self.totals()))
     }
 
-    /// Goes away: connections are closed, new ones refused, calls in hand given up.
+    /// Goes away: connections are closed, new ones refused, calls in hand given up. Nobody else gets its
+    /// port.
     ///
     /// # Errors
     /// When its threads cannot be ended.
     pub async fn go_away(&mut self) -> Result<()> {
         if let Some(threads) = self.threads.take() {
             spawn_blocking(move || threads.shutdown_timeout(PATIENCE)).await?;
+            let socket = TcpSocket::new_v4()?;
+            socket.set_reuseaddr(true)?;
+            socket.bind(self.address)?;
+            self.port = Some(socket);
         }
         Ok(())
     }
@@ -143,11 +154,12 @@ impl Backend {
     /// Comes back on the same port.
     ///
     /// # Errors
-    /// When the port is taken.
-    pub async fn come_back(&mut self) -> Result<()> {
-        let listener = TcpListener::bind(self.address)
-            .await
-            .with_context(|| format!("cannot listen on {} again", self.address))?;
+    /// When it was not away, or the port is taken.
+    pub fn come_back(&mut self) -> Result<()> {
+        let socket = self.port.take().context("it was not away")?;
+        let listener = socket.listen(BACKLOG);
+        let listener =
+            listener.with_context(|| format!("cannot listen on {} again", self.address))?;
         self.serve(listener.into_std()?)
     }
 

@@ -32,11 +32,14 @@ fn bytes_in(dir: &Path) -> u64 {
     while let Some(folder) = folders.pop() {
         for entry in folder.read_dir().expect("a directory") {
             let entry = entry.expect("an entry");
-            match entry.metadata() {
-                Ok(metadata) if metadata.is_dir() => folders.push(entry.path()),
-                Ok(metadata) => drop(lengths.insert(metadata.ino(), metadata.len())),
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => panic!("{}: {error}", entry.path().display()),
+            let metadata = match entry.metadata() {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                metadata => metadata.expect("metadata"),
+            };
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            } else {
+                lengths.insert(metadata.ino(), metadata.len());
             }
         }
     }

@@ -1,11 +1,11 @@
 //! One run of one contestant: free ports, a configuration for them, and `spandrel bench`.
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use spandrel_tests::ports::free_address;
 
 use crate::arguments::Arguments;
 use crate::contestant::{Contestant, Places};
@@ -78,11 +78,8 @@ fn duration(arguments: &Arguments) -> Option<String> {
 
 /// Addresses of the loopback that nobody has at the moment.
 fn free_addresses() -> Result<[String; 3]> {
-    // All are bound at the same time, so that they differ.
-    let bind = || TcpListener::bind(("127.0.0.1", 0));
-    let listeners = [bind()?, bind()?, bind()?];
-    let [first, second, third] = listeners.map(|listener| listener.local_addr());
-    Ok([first?, second?, third?].map(|address| address.to_string()))
+    let [first, second, third] = [free_address()?, free_address()?, free_address()?];
+    Ok([first, second, third].map(|address| address.to_string()))
 }
 
 #[cfg(test)]

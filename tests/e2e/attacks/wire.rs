@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use spandrel_tests::until;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -110,7 +111,7 @@ impl Raw {
                 }
             }
         };
-        timeout(PATIENCE, told).await??;
+        timeout(until::PATIENCE, told).await??;
         Ok(raw)
     }
 

@@ -276,6 +276,7 @@ async fn services_without_a_name_have_the_default_tags() -> Result<()> {
         .send(ExportTraceServiceRequest { resource_spans })
         .await?;
     let (backend, _) = example.finish().await?;
+    assert_eq!(backend.totals().spans, 5);
     for (resource, span) in spans(&backend.taken().traces) {
         let team = find(&resource.unwrap().attributes, "team");
         let expected = if span.name == "shop" {

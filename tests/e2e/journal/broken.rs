@@ -66,7 +66,7 @@ async fn a_damaged_record_is_counted() -> Result<()> {
     for id in bad {
         site.told.remove(id);
     }
-    backend.come_back().await?;
+    backend.come_back()?;
     let collector = site.start().await?;
     site.arrives(&backend)
         .await

@@ -1,8 +1,5 @@
-//! A disk that is full: a tmpfs of 64 MiB. Only root may mount one. Others run the test in a namespace
-//! of their own in which they are root, where the system lets them.
+//! A disk that is full: a tmpfs of 64 MiB.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -10,7 +7,8 @@ use spandrel_tests::backend::Backend;
 use spandrel_tests::client::{Client, retry_after};
 use spandrel_tests::config::Config;
 use spandrel_tests::shop::Shop;
-use spandrel_tests::until::{not_run, say, until};
+use spandrel_tests::tmpfs::{Tmpfs, in_a_namespace};
+use spandrel_tests::until::{say, until};
 use tokio::time::{Instant, timeout};
 use tonic::Code;
 
@@ -21,59 +19,13 @@ use super::site::Site;
 const SOON: &str =
     "retry_on_failure: { initial_interval: 20ms, max_interval: 100ms }, timeout: 20s";
 
-/// Unmounts what it has mounted.
-struct Tmpfs(PathBuf);
-
-impl Tmpfs {
-    /// None where it may not be mounted.
-    fn mount(at: &Path) -> Result<Option<Self>> {
-        std::fs::create_dir_all(at)?;
-        let mut mount = Command::new("mount");
-        mount
-            .args(["-t", "tmpfs", "-o", "size=64m", "tmpfs"])
-            .arg(at);
-        let output = mount.output();
-        let is_mounted = output.is_ok_and(|output| output.status.success());
-        Ok(is_mounted.then(|| Self(at.to_owned())))
-    }
-}
-
-impl Drop for Tmpfs {
-    fn drop(&mut self) {
-        // What is left of it goes with the machine.
-        drop(Command::new("umount").arg("-l").arg(&self.0).status());
-    }
-}
-
-/// Runs this test again as root of a namespace that has mounts of its own.
-fn in_a_namespace(test: &str) -> Result<()> {
-    /// Set in there, so that a mount that fails once more does not begin it again.
-    const INSIDE: &str = "SPANDREL_TEST_NAMESPACE";
-    let unshare = |program: &Path, arguments: &[&str]| {
-        let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user", "--mount", "--"]);
-        command.arg(program).args(arguments).env(INSIDE, "1");
-        command.output()
-    };
-    let may = unshare(Path::new("true"), &[]).is_ok_and(|output| output.status.success());
-    if !may || std::env::var_os(INSIDE).is_some() {
-        return not_run(test, "neither root nor a namespace may mount a tmpfs here");
-    }
-    let output = unshare(&std::env::current_exe()?, &[test, "--exact", "--nocapture"])?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    say(&said);
-    let passed = output.status.success() && said.contains("test result: ok. 1 passed");
-    ensure!(passed, "{}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
-}
-
 /// Senders get UNAVAILABLE with RetryInfo, exporting goes on, new spans are taken again by themselves,
 /// and nothing that was acknowledged is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_passes() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let dir = folder.path().join("disk");
-    let Some(_tmpfs) = Tmpfs::mount(&dir)? else {
+    let Some(_tmpfs) = Tmpfs::mount(&dir, 64)? else {
         return in_a_namespace("journal::full::a_full_disk_passes");
     };
     let mut backend = Backend::start().await?;
@@ -105,7 +57,7 @@ async fn a_full_disk_passes() -> Result<()> {
     );
 
     let began = Instant::now();
-    backend.come_back().await?;
+    backend.come_back()?;
     backend
         .wait("exporting with a full disk", |taken| taken.totals.spans > 0)
         .await?;

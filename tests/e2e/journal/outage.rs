@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use spandrel_tests::backend::{Backend, Mood};
+use spandrel_tests::backend::{Backend, Mood, Taken};
 use spandrel_tests::client::Client;
 use spandrel_tests::config::Config;
 use spandrel_tests::shop::{Shop, span_ids};
@@ -14,7 +14,8 @@ use tonic::Code;
 
 use super::site::{SOON, Site, number};
 
-/// Nothing is lost, memory grows by at most 64 MiB. `SPANDREL_OUTAGE=300` is an hour of 2,000 spans a
+/// Nothing is lost, memory grows by at most 64 MiB, or by 32 where so little is sent that it would
+/// otherwise fit into it. `SPANDREL_OUTAGE=300` is an hour of 2,000 spans a
 /// second in five minutes: 24,000 a second; then what waited must also go out at twice the rate at
 /// least.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -71,7 +72,8 @@ async fn an_outage_is_on_disk() -> Result<()> {
     let ledger = ended.ledger("traces")?;
     ledger.check()?;
     ensure!(ledger.on_disk + ledger.journaled == 0, "{ledger:?}");
-    ensure!(growth <= 64, "memory grew by {growth} MiB");
+    let most = if is_long { 64 } else { 32 };
+    ensure!(growth <= most, "memory grew by {growth} MiB");
     if is_long {
         ensure!(back >= 2.0 * rate, "{back:.0} a second after {rate:.0}");
     }
@@ -95,7 +97,8 @@ async fn a_drain_does_not_wait_for_a_dead_backend() -> Result<()> {
     let began = Instant::now();
     let ended = collector.stop().await?;
     let took = began.elapsed();
-    ensure!(took < Duration::from_secs(8), "stopped after {took:?}");
+    // `drain_timeout` is 25 s.
+    ensure!(took < Duration::from_secs(15), "stopped after {took:?}");
     ended.expect_code(0)?;
     let ledger = ended.ledger("traces")?;
     ledger.check()?;
@@ -104,7 +107,7 @@ async fn a_drain_does_not_wait_for_a_dead_backend() -> Result<()> {
     let lines = ended.log.lines();
     ensure!(lines.iter().any(|line| line.message() == "journal closed"));
 
-    backend.come_back().await?;
+    backend.come_back()?;
     let collector = site.start().await?;
     ensure!(
         Site::found(&collector)? == kept,
@@ -144,13 +147,20 @@ async fn a_backlog_does_not_keep_the_start() -> Result<()> {
         bytes >> 20,
         began.elapsed()
     ));
-    ensure!(Site::found(&collector)? > 0);
+    let accepted = client.delivered.len() as u64;
+    let found = Site::found(&collector)?;
+    ensure!(found >= accepted, "{found} of {accepted} were found");
     let mut late = Client::connect(&collector.address("otlp")?).await?;
-    late.send(Shop::new(6).request(10)).await?;
+    late.try_send(Shop::new(6).request(10)).await?;
     site.tell(vec![client, late]);
-    backend.come_back().await?;
+    backend.come_back()?;
     let patience = Duration::from_secs(60 + (bytes >> 20));
-    let arrives = async { while site.arrives(&backend).await.is_err() {} };
+    // The same request came again and again.
+    let all = |taken: &Taken| taken.totals.spans > accepted;
+    let arrives = async {
+        while site.arrives(&backend).await.is_err() {}
+        while backend.wait("the whole backlog", all).await.is_err() {}
+    };
     timeout(patience, arrives)
         .await
         .with_context(|| collector.log().tail())?;

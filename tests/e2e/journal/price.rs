@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use spandrel_tests::ports::free_address;
 use spandrel_tests::until::{say, soon};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::time::Instant;
 
@@ -55,11 +55,8 @@ fn blocks(folder: &TempDir, size: usize) -> Result<Vec<Duration>> {
 
 /// A report of `spandrel bench` with these keys of the pipeline.
 async fn bench(keys: &str, load: &[&str]) -> Result<Value> {
-    let port = async || {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        anyhow::Ok(listener.local_addr()?.to_string())
-    };
-    let (endpoint, backend) = (port().await?, port().await?);
+    let endpoint = free_address()?.to_string();
+    let backend = free_address()?.to_string();
     let config = format!(
         "yaml:{{ receivers: {{ otlp: {{ protocols: {{ grpc: {{ endpoint: \"{endpoint}\" }} }} }} }}, \
          exporters: {{ otlp_grpc: {{ endpoint: \"http://{backend}\", compression: none }} }}, \

@@ -187,10 +187,18 @@ async fn stops_and_kills_lose_and_tear_nothing() -> Result<()> {
     let collector = site.start().await?;
     let mut client = Client::connect(&collector.address("otlp")?).await?;
     sent.complete(&mut client).await?;
-    whole_traces_came(&backend, &sent).await?;
+    let wanted = whole_traces_came(&backend, &sent).await?;
     let ended = collector.stop().await?;
     ended.expect_code(0)?;
     ended.ledger("traces")?.check()?;
+    // Also what came out at the end.
+    let unwanted = sent.unwanted();
+    let torn = unwanted
+        .iter()
+        .filter(|id| backend.taken().spans.contains_key(id));
+    let torn = torn.count();
+    ensure!(torn == 0, "{torn} spans of traces without an error came");
+    ensure!(wanted > 0 && !unwanted.is_empty(), "nothing was accepted");
     say(&format!(
         "{} stops and kills: {} spans of {} traces acknowledged, 0 lost, 0 torn; {recognised} duplicates recognised",
         2 * rounds,
@@ -200,8 +208,8 @@ async fn stops_and_kills_lose_and_tear_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Every span of every trace with an error came, and none of another.
-async fn whole_traces_came(backend: &Backend, sent: &Pieces) -> Result<()> {
+/// Waits for every span of every trace with an error. Returns how many they are.
+async fn whole_traces_came(backend: &Backend, sent: &Pieces) -> Result<usize> {
     let wanted = sent.wanted();
     let all = backend.wait("every span of every trace with an error", |taken| {
         wanted.iter().all(|id| taken.spans.contains_key(id))
@@ -214,15 +222,7 @@ async fn whole_traces_came(backend: &Backend, sent: &Pieces) -> Result<()> {
             .collect();
         format!("{} of {} lost: {lost:x?}", lost.len(), wanted.len())
     })?;
-    let unwanted = sent.unwanted();
-    let torn = unwanted
-        .iter()
-        .filter(|id| backend.taken().spans.contains_key(id));
-    ensure!(
-        torn.count() == 0,
-        "spans of traces without an error came out"
-    );
-    Ok(())
+    Ok(wanted.len())
 }
 
 fn mood(random: &mut StdRng) -> Mood {

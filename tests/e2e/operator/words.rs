@@ -74,6 +74,7 @@ async fn nothing_is_said_twice_in_a_row() -> Result<()> {
             let validated = std::process::Command::new(artifacts::collector()?)
                 .args(["validate", "--config"])
                 .arg(setup.file("spandrel.yaml"))
+                .envs(setup.environment())
                 .output()?;
             said.push(String::from_utf8(validated.stderr)?);
         }

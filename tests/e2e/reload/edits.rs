@@ -72,7 +72,7 @@ fn number(variable: &str, default: u64) -> u64 {
 /// Everything that may be named, and a pipeline that names a little of it.
 fn first(backend: &Backend, other: &Backend) -> Result<Plan> {
     let mut plan = Plan::new(&backend.endpoint());
-    plan.service = "  watch: false\n  shards: 2\n".to_owned();
+    plan.service.push_str("  shards: 2\n");
     plan.receiver("otlp/b", "");
     plan.exporter(
         "otlp_grpc/b",
@@ -211,7 +211,8 @@ fn restage(plan: &mut Plan, random: &mut StdRng) -> String {
 /// The clients: one for each receiver, for as long as it is there.
 #[derive(Default)]
 struct Crowd {
-    at_work: BTreeMap<&'static str, Traffic>,
+    /// With how often each had connected when it was last looked at.
+    at_work: BTreeMap<&'static str, (Traffic, u64)>,
     /// Those of `otlp`, which is always there.
     sent: Vec<Sent>,
 }
@@ -220,23 +221,22 @@ impl Crowd {
     /// Clients come and go with their receivers. What did not change keeps its connection.
     async fn follow(&mut self, site: &Site, before: &Plan, plan: &Plan, seed: u64) -> Result<()> {
         for name in RECEIVERS {
-            let is_new = !self.at_work.contains_key(name);
             match (plan.listens(name), self.at_work.remove(name)) {
                 (true, known) => {
-                    let traffic = match known {
-                        Some(traffic) => traffic,
-                        None => site.traffic(name, seed).await?,
+                    let is_same = before.receivers.get(name) == plan.receivers.get(name);
+                    let (traffic, connections) = match known {
+                        Some(known) => known,
+                        None => (site.traffic(name, seed).await?, 1),
                     };
-                    let connections = traffic.connections();
                     traffic.goes_on().await.context(name)?;
-                    let is_same = is_new || before.receivers.get(name) == plan.receivers.get(name);
+                    let now = traffic.connections();
                     ensure!(
-                        !is_same || traffic.connections() == connections,
+                        !is_same || now == connections,
                         "{name} has not changed, and closed a connection"
                     );
-                    self.at_work.insert(name, traffic);
+                    self.at_work.insert(name, (traffic, now));
                 }
-                (false, Some(traffic)) => drop(traffic.stop().await?),
+                (false, Some((traffic, _))) => drop(traffic.stop().await?),
                 (false, None) => {}
             }
         }
@@ -244,7 +244,7 @@ impl Crowd {
     }
 
     async fn leave(mut self) -> Result<Vec<Sent>> {
-        for (name, traffic) in std::mem::take(&mut self.at_work) {
+        for (name, (traffic, _)) in std::mem::take(&mut self.at_work) {
             let sent = traffic.stop().await?;
             if name == RECEIVERS[0] {
                 self.sent.push(sent);

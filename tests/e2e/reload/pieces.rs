@@ -42,7 +42,7 @@ fn said(collector: &Collector, message: &str) -> Vec<Line> {
 #[tokio::test]
 async fn two_pieces_are_one_configuration() -> Result<()> {
     let (backend, other) = (Backend::start().await?, Backend::start().await?);
-    let mut plan = logs_and_traces(&backend);
+    let mut plan = logs_and_traces(&backend).watched();
     let site = Site::start(&plan).await?;
     let traffic = site.traffic("otlp", 131).await?;
     traffic.goes_on().await?;
@@ -81,7 +81,6 @@ async fn two_pieces_are_one_configuration() -> Result<()> {
 async fn an_order_waits_for_the_last_piece() -> Result<()> {
     let backend = Backend::start().await?;
     let mut plan = logs_and_traces(&backend);
-    plan.service = "  watch: false\n".to_owned();
     let site = Site::start(&plan).await?;
     let traffic = site.traffic("otlp", 132).await?;
     plan.pipeline("metrics", Joined::new(&["otlp"], &["otlp_grpc"]));
@@ -89,12 +88,16 @@ async fn an_order_waits_for_the_last_piece() -> Result<()> {
     std::fs::write(site.file(), head)?;
     let mut file = OpenOptions::new().append(true).open(site.file())?;
     site.collector.hang_up()?;
-    let half = tail.len() / 2;
-    for piece in [tail.get(..half), tail.get(half..)] {
-        sleep(Duration::from_millis(40)).await;
-        file.write_all(piece.context("no piece")?.as_bytes())?;
-    }
+    // In a thread of its own, so that no piece is late while others are busy here.
+    let writer = std::thread::spawn(move || {
+        for piece in tail.as_bytes().chunks(tail.len().div_ceil(30)) {
+            std::thread::sleep(Duration::from_millis(10));
+            file.write_all(piece)?;
+        }
+        std::io::Result::Ok(())
+    });
     site.collector.wait_for_message(RELOADED).await?;
+    writer.join().expect("the writer did not panic")?;
     Shown::look(&site.admin, &plan).await?;
     let reloads = said(&site.collector, RELOADED);
     let names = |field| reloads.first().and_then(|line| line.text(field));
@@ -109,7 +112,7 @@ async fn an_order_waits_for_the_last_piece() -> Result<()> {
 #[tokio::test]
 async fn a_bad_file_can_be_good_again() -> Result<()> {
     let backend = Backend::start().await?;
-    let mut plan = logs_and_traces(&backend);
+    let mut plan = logs_and_traces(&backend).watched();
     let site = Site::start(&plan).await?;
     let good = plan.yaml();
     for round in 1..=2 {

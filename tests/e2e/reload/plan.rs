@@ -118,13 +118,23 @@ impl Joined {
 }
 
 impl Plan {
-    /// A receiver `otlp`, an exporter `otlp_grpc` to this backend, the pipeline `traces`.
+    /// A receiver `otlp`, an exporter `otlp_grpc` to this backend, the pipeline `traces`. Nobody watches
+    /// the file: who changes it says when it is to be read.
     pub(super) fn new(backend: &str) -> Self {
-        let mut plan = Self::default();
+        let mut plan = Self {
+            service: "  watch: false\n".to_owned(),
+            ..Self::default()
+        };
         plan.receiver("otlp", "");
         plan.exporter("otlp_grpc", &format!("{{ endpoint: \"{backend}\" }}"));
         plan.pipeline("traces", Joined::new(&["otlp"], &["otlp_grpc"]));
         plan
+    }
+
+    /// Has the file watched.
+    pub(super) fn watched(mut self) -> Self {
+        self.service.clear();
+        self
     }
 
     pub(super) fn receiver(&mut self, name: &str, grpc: &str) {

@@ -33,7 +33,7 @@ pub(super) struct Site {
 }
 
 impl Site {
-    /// Starts a collector; the file is not watched unless the plan says so.
+    /// Starts a collector.
     pub(super) async fn start(plan: &Plan) -> Result<Self> {
         let setup = Setup::new(&plan.yaml())?.admin();
         let collector = Collector::start(&setup).await?;

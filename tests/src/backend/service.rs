@@ -16,7 +16,8 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
+use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -92,12 +93,18 @@ impl Service {
     /// One call: decides, takes, tells those who wait.
     async fn call<R>(
         &self,
+        metadata: &MetadataMap,
         take: impl FnOnce(&mut Taken, u64) -> R,
     ) -> Result<Response<R>, Status> {
+        let encoding = metadata.get("grpc-encoding");
+        let encoding = encoding.and_then(|encoding| encoding.to_str().ok());
+        let encoding = encoding.unwrap_or_default().to_owned();
         let decided = self.decide().await;
         let answer = {
             let mut taken = self.taken();
             taken.totals.calls += 1;
+            taken.answered.push(Instant::now());
+            taken.encodings.push(encoding);
             decided.map(|rejected| Response::new(take(&mut taken, rejected)))
         };
         self.answered.send_modify(|count| *count += 1);
@@ -116,8 +123,9 @@ impl TraceService for Service {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let resources = request.into_inner().resource_spans;
-        self.call(|taken, rejected| {
+        let (metadata, _, request) = request.into_parts();
+        let resources = request.resource_spans;
+        self.call(&metadata, |taken, rejected| {
             let rejected = taken.take(resources, rejected);
             let partial_success = (rejected > 0).then(|| ExportTracePartialSuccess {
                 rejected_spans: i64::try_from(rejected).unwrap_or(i64::MAX),
@@ -135,9 +143,10 @@ impl MetricsService for Service {
         &self,
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
-        self.call(|taken, _| {
+        let (metadata, _, request) = request.into_parts();
+        self.call(&metadata, |taken, _| {
             taken.totals.metrics += 1;
-            taken.metrics.push(request.into_inner());
+            taken.metrics.push(request);
             ExportMetricsServiceResponse::default()
         })
         .await
@@ -150,9 +159,10 @@ impl LogsService for Service {
         &self,
         request: Request<ExportLogsServiceRequest>,
     ) -> Result<Response<ExportLogsServiceResponse>, Status> {
-        self.call(|taken, _| {
+        let (metadata, _, request) = request.into_parts();
+        self.call(&metadata, |taken, _| {
             taken.totals.logs += 1;
-            taken.logs.push(request.into_inner());
+            taken.logs.push(request);
             ExportLogsServiceResponse::default()
         })
         .await

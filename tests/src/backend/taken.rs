@@ -6,6 +6,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
+use tokio::time::Instant;
 
 use crate::shop::attribute::find;
 use crate::shop::{now, span_id, spans};
@@ -38,6 +39,10 @@ pub struct Taken {
     pub metrics: Vec<ExportMetricsServiceRequest>,
     /// Whole logs requests.
     pub logs: Vec<ExportLogsServiceRequest>,
+    /// When each call was answered, well or not.
+    pub answered: Vec<Instant>,
+    /// How each call was compressed (`grpc-encoding`); empty where it was not.
+    pub encodings: Vec<String>,
     /// How long spans without a parent took from their start to here, in microseconds.
     pub latencies: Vec<u32>,
     pub(super) keep: bool,

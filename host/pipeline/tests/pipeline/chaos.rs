@@ -15,6 +15,7 @@ use spandrel_pipeline::stage::{
 use tokio::time::Instant;
 
 use crate::edges::*;
+use crate::seeds::seeds;
 
 /// A plugin that keeps, drops, holds, releases and fails as its seed says.
 fn erratic(seed: u64, rng: &mut StdRng) -> StageSpec {
@@ -147,12 +148,7 @@ async fn run(seed: u64) {
 /// and nothing is abandoned by a drain that ended in time.
 #[tokio::test(start_paused = true)]
 async fn every_item_is_accounted_for() {
-    if let Ok(seed) = std::env::var("SPANDREL_SEED") {
-        return run(seed.parse().expect("a seed is a number")).await;
-    }
-    let seeds =
-        std::env::var("SPANDREL_SEEDS").map_or(150, |seeds| seeds.parse().expect("a number"));
-    for seed in 0..seeds {
+    for seed in seeds() {
         run(seed).await;
     }
 }

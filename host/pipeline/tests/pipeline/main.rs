@@ -2,7 +2,8 @@
 //! a fault, a full queue and a drain come to, in items.
 //!
 //! `SPANDREL_SEEDS=10000 cargo test -p spandrel-pipeline -- chaos upheaval` runs the long form of the
-//! simulations (`durable::chaos` among them); a failure names its seed, and `SPANDREL_SEED=17` runs that one alone.
+//! simulations (`durable::chaos` among them); a failure names its seed, and `SPANDREL_SEED=17`
+//! runs that one alone.
 
 #![allow(
     clippy::unwrap_used,
@@ -34,6 +35,7 @@ mod keeper;
 mod lapses;
 mod overflow;
 mod redirect;
+mod seeds;
 mod shadow;
 mod sizes;
 mod swap;

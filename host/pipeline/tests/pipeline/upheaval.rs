@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use self::whim::Temper;
 use crate::edges::*;
+use crate::seeds::seeds;
 
 /// Who changes the stages: what there is, and how new ones are made.
 struct Rebel {
@@ -275,19 +276,6 @@ fn reactions(rng: &mut StdRng) -> Vec<Reaction> {
     let mut script = (0..50).map(&mut reaction).collect::<Vec<_>>();
     script.push(Reaction::Take);
     script
-}
-
-/// So many seeds, or the one that is asked for.
-fn seeds() -> std::ops::Range<u64> {
-    let number = |name| {
-        std::env::var(name)
-            .ok()
-            .map(|seed| seed.parse().expect("a number"))
-    };
-    match number("SPANDREL_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SPANDREL_SEEDS").unwrap_or(150),
-    }
 }
 
 /// Whatever is changed, whenever, by whatever plugins: every item is accounted for, nothing arrives

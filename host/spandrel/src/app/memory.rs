@@ -113,7 +113,7 @@ impl Limiters {
                 named.any(|limiter| Arc::ptr_eq(limiter, watched))
             });
             let of_this = of_this.cloned().collect();
-            tasks.spawn(watch(Arc::clone(watched), *every, of_this));
+            tasks.spawn(watch(Arc::clone(watched), *every, of_this, memory_rss));
         }
         Self {
             watched: all.into_iter().map(|(watched, _)| watched).collect(),
@@ -148,12 +148,17 @@ fn retry_after(every: Duration) -> Duration {
     every.clamp(Duration::from_secs(1), Duration::from_secs(30))
 }
 
-async fn watch(limiter: Arc<Watched>, every: Duration, gated: Vec<Gated>) {
+async fn watch(
+    limiter: Arc<Watched>,
+    every: Duration,
+    gated: Vec<Gated>,
+    measure: impl Fn() -> Option<u64>,
+) {
     let mut looks = interval(every);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         looks.tick().await;
-        let Some(memory) = memory_rss() else { continue };
+        let Some(memory) = measure() else { continue };
         if limiter.judge(memory) {
             for (gate, limiters) in &gated {
                 if limiters.iter().any(|limiter| limiter.is_refusing()) {
@@ -211,6 +216,8 @@ fn limit_files(groups: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU64;
+
     use super::*;
     use crate::config::memory_limiter::Amount;
 
@@ -262,6 +269,38 @@ mod tests {
         ] {
             assert_eq!(watched.judge(memory * MIB), changes, "{memory}");
             assert_eq!(watched.is_refusing(), refuses, "{memory}");
+        }
+    }
+
+    /// A gate is shut by the first measurement above the soft limit, and opened by the first one below it,
+    /// unless another limiter of its pipeline still refuses.
+    #[tokio::test(start_paused = true)]
+    async fn gates_follow_the_memory() {
+        let every = Duration::from_secs(1);
+        let low = Arc::new(watched(Amount::Bytes(500 * MIB), None));
+        let high = Arc::new(watched(Amount::Bytes(1000 * MIB), None));
+        let (one, both) = (Arc::<Gate>::default(), Arc::<Gate>::default());
+        let memory = Arc::<AtomicU64>::default();
+        let measure = |memory: &Arc<AtomicU64>| {
+            let memory = Arc::clone(memory);
+            move || Some(memory.load(Ordering::Relaxed) * MIB)
+        };
+        let of_both = (Arc::clone(&both), vec![Arc::clone(&low), Arc::clone(&high)]);
+        let of_low = vec![(Arc::clone(&one), vec![Arc::clone(&low)]), of_both.clone()];
+        let mut tasks = JoinSet::new();
+        tasks.spawn(watch(low, every, of_low, measure(&memory)));
+        tasks.spawn(watch(high, every, vec![of_both], measure(&memory)));
+        for (mib, shut) in [
+            (100, [false, false]),
+            (450, [true, true]),
+            (900, [true, true]),
+            (450, [true, true]),
+            (100, [false, false]),
+        ] {
+            memory.store(mib, Ordering::Relaxed);
+            tokio::time::sleep(2 * every).await;
+            let found = [&one, &both].map(|gate| gate.retry_after().is_some());
+            assert_eq!(found, shut, "{mib} MiB");
         }
     }
 

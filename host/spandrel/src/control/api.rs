@@ -54,6 +54,9 @@ pub(crate) struct LedgerView {
 pub(crate) struct StageLedger {
     pub(crate) stage: String,
     pub(crate) input: u64,
+    /// Offered again after a fault, and not part of `input`.
+    #[serde(default)]
+    pub(crate) retried: u64,
     pub(crate) output: u64,
     pub(crate) held: u64,
     pub(crate) bypassed: u64,
@@ -122,6 +125,9 @@ pub(crate) struct StageView {
     pub(crate) breakers_open: u64,
     /// Batches that are in quarantine now.
     pub(crate) quarantined: u64,
+    /// Items offered again after a fault, which IN does not count twice.
+    #[serde(default)]
+    pub(crate) retried: u64,
     /// What happens to a batch on which the plugin fails: `pass`, `drop`, `refuse`.
     #[serde(default)]
     pub(crate) on_fault: String,

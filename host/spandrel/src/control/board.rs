@@ -1,17 +1,20 @@
 //! What everybody may read of the running collector: written by the one task that changes it, read
 //! without waiting for it.
 
+mod books;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use spandrel_pipeline::ledger::{Books, GenerationBooks, Ledger};
+use spandrel_pipeline::ledger::{Books, Ledger};
 use spandrel_pipeline::stage::{Comparison, Mode, Said};
 
+use self::books::{figures_view, joined, ledger_view};
 use super::Views;
 use super::api::{
-    DifferenceView, EventView, ExporterLedger, FiguresView, GenerationView, LedgerView,
-    PipelineView, ShadowView, StageLedger, StageView, UndoneView,
+    DifferenceView, EventView, FiguresView, GenerationView, PipelineView, ShadowView, StageView,
+    UndoneView,
 };
 use super::drift::drift;
 use super::lineup::{Loaded, Stage, Undone, Watch};
@@ -267,6 +270,7 @@ fn add_books(view: &mut StageView, pipeline: &str, books: &Books) {
     view.held_bytes += column.held_bytes;
     view.breakers_open += column.breakers_open;
     view.quarantined += column.quarantined;
+    view.retried += column.retried;
     for (reason, items) in column.dropped() {
         *view.dropped.entry(reason.to_owned()).or_default() += items;
     }
@@ -281,87 +285,6 @@ fn add_books(view: &mut StageView, pipeline: &str, books: &Books) {
         if let Some(figures) = column.generation(generation.number) {
             generation.figures = joined(&generation.figures, &figures_view(figures));
         }
-    }
-}
-
-/// The figures of one generation in two pipelines, together.
-fn joined(one: &FiguresView, other: &FiguresView) -> FiguresView {
-    let calls = one.calls + other.calls;
-    let time = one.call_us * one.calls + other.call_us * other.calls;
-    FiguresView {
-        generation: one.generation,
-        input: one.input + other.input,
-        output: one.output + other.output,
-        dropped: one.dropped + other.dropped,
-        calls,
-        faults: one.faults + other.faults,
-        bypassed: one.bypassed + other.bypassed,
-        call_us: time.checked_div(calls).unwrap_or(0),
-    }
-}
-
-fn figures_view(books: &GenerationBooks) -> FiguresView {
-    let micros = u64::try_from(books.call_time.as_micros()).unwrap_or(u64::MAX);
-    FiguresView {
-        generation: books.number,
-        input: books.input,
-        output: books.output,
-        dropped: books.dropped,
-        calls: books.calls,
-        faults: books.faults,
-        bypassed: books.bypass.items(),
-        call_us: micros.checked_div(books.calls).unwrap_or(0),
-    }
-}
-
-fn ledger_view(books: &Books) -> LedgerView {
-    let mut stages: Vec<_> = books
-        .stages
-        .iter()
-        .map(|column| {
-            let dropped = column.dropped();
-            let view = StageLedger {
-                stage: column.name.clone(),
-                input: column.input,
-                output: column.output,
-                held: column.held,
-                bypassed: column.bypassed,
-                dropped: dropped
-                    .map(|(reason, items)| (reason.to_owned(), items))
-                    .collect(),
-                generations: column.generations.iter().map(figures_view).collect(),
-            };
-            (column.position.unwrap_or(usize::MAX), view)
-        })
-        .collect();
-    stages.sort_by_key(|(position, _)| *position);
-    let exporters = books.exporters.iter().map(|exporter| ExporterLedger {
-        exporter: exporter.name.clone(),
-        queued: exporter.queued,
-        exported: exporter.sent,
-        lost: exporter.lost(),
-        overflowed: exporter.overflowed,
-        recovered: exporter.recovered,
-        on_disk: exporter.on_disk,
-        journaled: exporter.journaled,
-    });
-    LedgerView {
-        received: books.received,
-        created: books.created,
-        refused: books.refused,
-        dropped: books.dropped(),
-        overflowed: books.overflowed.total(),
-        forwarded: books.forwarded,
-        abandoned: books.abandoned,
-        held: books.held(),
-        in_flight: books.ingress + books.chain,
-        replayed: books.replayed,
-        journaled: books.journaled,
-        quarantined: books.quarantined,
-        damaged: books.damaged,
-        balanced: books.is_balanced(),
-        stages: stages.into_iter().map(|(_, view)| view).collect(),
-        exporters: exporters.collect(),
     }
 }
 

@@ -280,6 +280,7 @@ fn render_stage(text: &mut Text, pipeline: &str, stage: &StageBooks) {
     let labels = [("pipeline", pipeline), ("stage", stage.name.as_str())];
     let with = |name, value| [labels.as_slice(), &[(name, value)]].concat();
     text.counter("spandrel_stage_in_items_total", &labels, stage.input);
+    text.counter("spandrel_stage_retried_items_total", &labels, stage.retried);
     text.counter("spandrel_stage_out_items_total", &labels, stage.output);
     text.counter(
         "spandrel_stage_bypassed_items_total",

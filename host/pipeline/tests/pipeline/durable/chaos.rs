@@ -25,6 +25,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::kill;
 use crate::disk::{Disk, Mood};
 use crate::edges::*;
+use crate::seeds::seeds;
 
 type Ids = Arc<Mutex<BTreeSet<u64>>>;
 
@@ -389,12 +390,7 @@ async fn run(seed: u64) {
 /// is accounted for.
 #[tokio::test(start_paused = true)]
 async fn what_has_an_ok_is_not_lost() {
-    if let Ok(seed) = std::env::var("SPANDREL_SEED") {
-        return run(seed.parse().expect("a seed is a number")).await;
-    }
-    let seeds =
-        std::env::var("SPANDREL_SEEDS").map_or(150, |seeds| seeds.parse().expect("a number"));
-    for seed in 0..seeds {
+    for seed in seeds() {
         run(seed).await;
     }
 }

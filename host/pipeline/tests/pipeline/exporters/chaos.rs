@@ -7,6 +7,7 @@ use rand::{Rng, SeedableRng};
 use spandrel_pipeline::refused::Refused;
 
 use super::*;
+use crate::seeds::seeds;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
@@ -135,12 +136,7 @@ async fn run(seed: u64) {
 /// twice, and nothing is abandoned by a drain that ended in time.
 #[tokio::test(start_paused = true)]
 async fn every_item_is_accounted_for() {
-    if let Ok(seed) = std::env::var("SPANDREL_SEED") {
-        return run(seed.parse().expect("a seed is a number")).await;
-    }
-    let seeds =
-        std::env::var("SPANDREL_SEEDS").map_or(150, |seeds| seeds.parse().expect("a number"));
-    for seed in 0..seeds {
+    for seed in seeds() {
         run(seed).await;
     }
 }

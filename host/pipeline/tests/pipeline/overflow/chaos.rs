@@ -17,6 +17,7 @@ use spandrel_wire::Signal;
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::seeds::seeds;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -228,12 +229,7 @@ async fn run(seed: u64) {
 /// Whoever is ill: the healthy ones get everything that was accepted, and the books are exact for each.
 #[tokio::test(start_paused = true)]
 async fn the_healthy_get_everything() {
-    if let Ok(seed) = std::env::var("SPANDREL_SEED") {
-        return run(seed.parse().expect("a seed is a number")).await;
-    }
-    let seeds =
-        std::env::var("SPANDREL_SEEDS").map_or(150, |seeds| seeds.parse().expect("a number"));
-    for seed in 0..seeds {
+    for seed in seeds() {
         run(seed).await;
     }
 }

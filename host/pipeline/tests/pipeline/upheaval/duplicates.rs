@@ -13,9 +13,9 @@ use spandrel_pipeline::stage::{Dispatch, Mode, Share};
 use spandrel_wire::Signal;
 use tokio::task::JoinSet;
 
-use super::seeds;
 use crate::edges::*;
 use crate::keeper::{Keeper, beside, swapped};
+use crate::seeds::seeds;
 
 /// Sends new spans, and with them some of those that were sent before.
 async fn sender(pipeline: impl Ingress, mut rng: StdRng, next: Arc<AtomicU64>) {

@@ -96,6 +96,10 @@ pub(super) fn details(stage: &StageView, paint: Paint) -> String {
     for (reason, items) in &stage.dropped {
         field("dropped", &format!("{} {reason}", number(*items)));
     }
+    if stage.retried > 0 {
+        let retried = format!("{} items after a fault", number(stage.retried));
+        field("retried", &retried);
+    }
     field("on_fault", &stage.on_fault);
     for note in notes::of(stage) {
         field("note", &note);

@@ -21,6 +21,7 @@ use crate::disk::{Disk, Mood};
 use crate::durable::{kill, on};
 use crate::edges::*;
 use crate::keeper::Keeper;
+use crate::seeds::seeds;
 
 struct World {
     seed: u64,
@@ -212,12 +213,7 @@ async fn run(seed: u64) {
 /// whole, once, however often its spans were sent.
 #[tokio::test(start_paused = true)]
 async fn a_restart_loses_and_tears_nothing() {
-    if let Ok(seed) = std::env::var("SPANDREL_SEED") {
-        return run(seed.parse().expect("a seed is a number")).await;
-    }
-    let seeds =
-        std::env::var("SPANDREL_SEEDS").map_or(150, |seeds| seeds.parse().expect("a number"));
-    for seed in 0..seeds {
+    for seed in seeds() {
         run(seed).await;
     }
 }

@@ -40,6 +40,7 @@ fn stages() -> Vec<StageView> {
         held_bytes: 700_000,
         breakers_open: 1,
         quarantined: 2,
+        retried: 40,
         on_fault: "pass".to_owned(),
         ..StageView::default()
     };
@@ -89,6 +90,7 @@ wasm/tag
   held           1,200 items, 700,000 bytes
   dropped        30 duplicate
   dropped        1,200 health
+  retried        40 items after a fault
   on_fault       pass
   note           swap: probing
   note           1 breaker open
