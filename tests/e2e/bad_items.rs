@@ -20,6 +20,7 @@ use prost::Message as _;
 use spandrel_tests::backend::Backend;
 use spandrel_tests::collector::{Collector, Setup};
 use spandrel_tests::config::Config;
+use spandrel_tests::until::soon;
 use tonic::Code;
 
 use self::client::Client;
@@ -268,7 +269,8 @@ async fn a_request_that_ends_too_early_is_told_where() -> Result<()> {
     collector.stop().await?.expect_code(0)
 }
 
-/// The setting is one of a reload: the socket, the connection and its clients stay.
+/// The setting is one of a reload: the socket and its clients stay. A connection of before is asked to end,
+/// and requests on it are judged as before.
 #[tokio::test]
 async fn a_reload_changes_what_becomes_of_texts() -> Result<()> {
     let backend = Backend::start().await?;
@@ -286,7 +288,11 @@ async fn a_reload_changes_what_becomes_of_texts() -> Result<()> {
     std::fs::write(setup.file("spandrel.yaml"), rejecting)?;
     collector.hang_up()?;
     collector.wait_for_message("configuration reloaded").await?;
-    ensure!(client.send(TRACES, cut(spans().encode_to_vec())).await?.0 == 1);
+    soon("a request that is judged by the new setting", async {
+        while client.send(TRACES, cut(spans().encode_to_vec())).await?.0 == 0 {}
+        anyhow::Ok(())
+    })
+    .await??;
     collector.stop().await?.expect_code(0)
 }
 

@@ -185,7 +185,8 @@ async fn a_polite_sender_gets_its_share() -> Result<()> {
         greedy.at(99),
     ));
     ensure!(polite.refused == 0, "{} refused", polite.refused);
-    // Its fair part is a ninth, and what it gets on a machine for itself.
-    ensure!(share > 0.6 / 9.0, "a share of {share:.3}");
+    // Its fair part is a ninth, and what it gets on a machine for itself. In turn with all the requests
+    // it would be one in 500.
+    ensure!(share > 0.3 / 9.0, "a share of {share:.3}");
     close(backend, collector, polite.spans + greedy.spans).await
 }

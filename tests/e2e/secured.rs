@@ -141,13 +141,16 @@ async fn authorities_rotate_under_traffic() -> Result<()> {
     }
     traffic.goes_on().await?;
     let sent = traffic.stop().await?;
+    let mut logs = String::new();
     for (collector, name) in [(outer, "the edge"), (inner, "the gateway")] {
         ensure!(said(&collector, BROKEN) == 1, "{name} said it once");
         let ended = collector.stop().await?;
         ended.expect_code(0)?;
         let ledger = ended.ledger("traces")?;
         ledger.check()?;
-        assert_eq!(ledger.exported, sent, "{name}");
+        logs.push_str(&ended.log.tail());
+        let exported = ledger.exported;
+        ensure!(exported == sent, "{name}: {exported} of {sent}\n{logs}");
     }
     assert_eq!(backend.totals().spans, sent);
     assert_eq!(backend.taken().duplicates(), 0);

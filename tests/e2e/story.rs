@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use spandrel_tests::artifacts;
 use spandrel_tests::client::Client;
 use spandrel_tests::collector::READY;
+use spandrel_tests::config::METRICS_READERS;
 use spandrel_tests::shop::Shop;
 use spandrel_tests::until::{say, until};
 use tempfile::TempDir;
@@ -42,7 +43,7 @@ fn commands() -> Result<Vec<String>> {
 
 /// What a fresh clone has at its root, as far as the story needs it: a copy of the example to edit,
 /// the SDK where it is, a target directory that later runs find again, and the collector that the
-/// tests have built in the place of the release build. The port is a free one.
+/// tests have built in the place of the release build. The ports are free ones.
 fn clone() -> Result<TempDir> {
     let (root, clone) = (artifacts::root(), TempDir::with_prefix("spandrel-")?);
     let example = clone.path().join("examples/tag-by-service");
@@ -50,6 +51,9 @@ fn clone() -> Result<TempDir> {
     let config = std::fs::read_to_string(example.join("spandrel.yaml"))?;
     ensure!(config.contains("127.0.0.1:4317"), "{config}");
     let config = config.replace("127.0.0.1:4317", "127.0.0.1:0");
+    let telemetry =
+        format!("service:\n  telemetry: {{ metrics: {{ readers: {METRICS_READERS} }} }}");
+    let config = config.replace("service:", &telemetry);
     std::fs::write(example.join("spandrel.yaml"), config)?;
 
     let manifest = std::fs::read_to_string(root.join("Cargo.toml"))?;
@@ -169,7 +173,7 @@ impl Story {
 
 /// The five commands of the README, as they stand there, do what it says: the plugin is built from
 /// edited source and takes over on the running collector, and the one before it comes back. The
-/// release build of the collector is the one that the tests have built, and its port a free one.
+/// release build of the collector is the one that the tests have built, and its ports free ones.
 #[tokio::test]
 async fn the_story_of_the_readme_is_true() -> Result<()> {
     let commands = commands()?;

@@ -11,7 +11,7 @@ use spandrel_tests::backend::Backend;
 use spandrel_tests::collector::{Collector, Setup};
 use spandrel_tests::config::Config;
 use spandrel_tests::until::{say, until};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::load::{Load, Style};
 use super::{STAGE, swaps};
@@ -22,6 +22,8 @@ const FEW: u64 = 3;
 const MANY: u64 = 40;
 /// By how much the memory may have grown.
 const GROWTH_PERCENT: u64 = 25;
+/// How long clients send at the least: 40 swaps take about as long.
+const LOAD: Duration = Duration::from_secs(8);
 /// How long nothing is sent before the memory is read for the first time.
 const QUIET: Duration = Duration::from_secs(5);
 
@@ -78,7 +80,7 @@ async fn memory_stays(
     collector.stop().await?.expect_code(0)
 }
 
-/// Swaps while clients send.
+/// Swaps while clients send, for as long each time: what traffic alone takes is in both readings.
 async fn swap(
     collector: &Collector,
     next: &impl Fn(u64) -> Value,
@@ -88,10 +90,12 @@ async fn swap(
     let address = collector.address("otlp")?;
     let clients = load.start(&address, Style::Repeating).await?;
     let admin = collector.admin()?;
+    let end = Instant::now() + LOAD;
     for round in rounds {
         let answer = admin.ask_swap(STAGE, &next(round)).await?;
         ensure!(answer.code == 200, "swap {round}: {answer:?}");
     }
+    sleep_until(end).await;
     load.stop();
     clients.join_all().await;
     Ok(())
