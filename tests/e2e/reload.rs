@@ -333,6 +333,9 @@ async fn a_bad_configuration_changes_nothing() -> Result<()> {
             .context(why)?;
         traffic.goes_on().await?;
     }
+    let history = site.admin.history().await?;
+    let mut refused = history.iter().filter(|event| event.event == "refused");
+    ensure!(refused.all(|event| event.by == "admin"), "{history:?}");
     // SIGHUP finds the good one again, and nothing to do.
     site.reload_by(&plan, spandrel_tests::collector::Collector::hang_up)
         .await?;

@@ -164,7 +164,7 @@ impl Live {
         lineup.probation = None;
         let running = lineup.running.clone();
         // The shards may forget the state that a rollback would have begun with.
-        self.publish(id, lineup).await?;
+        self.publish(id, lineup, By::Probation).await?;
         let said = Said {
             event: "passed",
             by: By::Probation,

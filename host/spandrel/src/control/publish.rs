@@ -41,6 +41,7 @@ impl Live {
         &mut self,
         id: &Id,
         lineup: Lineup,
+        by: By,
     ) -> Result<StagesChanged, Refusal> {
         let Some(stage) = self.stages.get_mut(id) else {
             return Err(Refusal::NotFound(format!("there is no stage `{id}`")));
@@ -60,7 +61,7 @@ impl Live {
             done.push(config.id.clone());
         }
         let Some(failed) = failed else {
-            self.note_ended(id, &before);
+            self.note_ended(id, &before, by);
             self.show();
             return Ok(changed);
         };
@@ -88,7 +89,7 @@ impl Live {
     }
 
     /// Says that a candidate is gone, where that was not the point of the change.
-    pub(super) fn note_ended(&self, id: &Id, before: &Lineup) {
+    pub(super) fn note_ended(&self, id: &Id, before: &Lineup, by: By) {
         let (Some(ended), Some(stage)) = (&before.candidate, self.stages.get(id)) else {
             return;
         };
@@ -106,7 +107,7 @@ impl Live {
         }
         let said = Said {
             event: "cancelled",
-            by: By::Reload,
+            by,
             loaded: &ended.loaded,
             detail: format!(
                 "was {}: generation {} took over",
@@ -145,6 +146,7 @@ impl Live {
                     undone: (by == By::Probation)
                         .then(|| Undone::now("rolled back", from.number(), why)),
                 },
+                by,
             )
             .await?;
         if by == By::Probation
@@ -181,7 +183,7 @@ impl Live {
             (_, watch) => watch,
         };
         let next = lineup.published(candidate.loaded, before, recent, watch);
-        let changed = self.publish(id, next).await?;
+        let changed = self.publish(id, next, by).await?;
         let how = match by {
             By::Probation => "",
             _ => watched(watch),
@@ -206,7 +208,7 @@ impl Live {
         let running = lineup.running.clone();
         let number = candidate.loaded.number();
         lineup.undone = (by == By::Probation).then(|| Undone::now("cancelled", number, why));
-        let changed = self.publish(id, lineup).await?;
+        let changed = self.publish(id, lineup, by).await?;
         if by == By::Probation
             && let Some(stage) = self.stages.get_mut(id)
         {

@@ -144,7 +144,7 @@ impl Live {
         };
         self.commit(config, &difference, made);
         for (id, (_, lineup)) in &before {
-            self.note_ended(id, lineup);
+            self.note_ended(id, lineup, by);
         }
         loaded.retain(|id| self.runs_anew(id, &before));
         for id in loaded {

@@ -238,7 +238,7 @@ impl Changer {
             }
             Some(mode) => stage.lineup.beside(loaded.clone(), mode, figures, watch),
         };
-        let changed = self.live.publish(id, lineup).await?;
+        let changed = self.live.publish(id, lineup, by).await?;
         let took = (started, &changed);
         if mode.is_none() {
             report.state = state_label(id, &changed);

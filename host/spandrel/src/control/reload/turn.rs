@@ -50,7 +50,7 @@ impl Changer {
         let started = Instant::now();
         let Some(origin) = &self.origin else {
             let why = "this collector does not know where its configuration came from".to_owned();
-            return self.refuse_reload(reply, Refusal::Bad(why));
+            return self.refuse_reload(by, reply, Refusal::Bad(why));
         };
         match self.live.plan_reload(&origin.sources, by, started).await {
             Ok(mut reloading) => {
@@ -66,7 +66,7 @@ impl Changer {
                 if reply.is_none() && matches!(refusal, Refusal::Conflict(_)) {
                     self.again_later(Again::Configuration, AGAIN);
                 }
-                self.refuse_reload(reply, refusal);
+                self.refuse_reload(by, reply, refusal);
             }
         }
     }
@@ -77,7 +77,7 @@ impl Changer {
         reply: Option<oneshot::Sender<Result<ReloadReport, Refusal>>>,
         renewed: Result<Renewed, Refusal>,
     ) {
-        let modules = reloading.take_modules();
+        let (modules, by) = (reloading.take_modules(), reloading.by);
         let done = match renewed {
             Ok(renewed) => self.live.reload(reloading, renewed).await,
             Err(refusal) => Err(refusal),
@@ -109,13 +109,14 @@ impl Changer {
                 // A module may have been half written, or come later than the configuration.
                 self.awaited = modules;
                 self.watch_files();
-                self.refuse_reload(reply, refusal);
+                self.refuse_reload(by, reply, refusal);
             }
         }
     }
 
     fn refuse_reload(
         &self,
+        by: By,
         reply: Option<oneshot::Sender<Result<ReloadReport, Refusal>>>,
         refusal: Refusal,
     ) {
@@ -128,7 +129,7 @@ impl Changer {
         board.add(EventView {
             stage: CONFIGURATION.to_owned(),
             event: "refused".to_owned(),
-            by: By::Reload.label().to_owned(),
+            by: by.label().to_owned(),
             detail: refusal.to_string(),
             ..EventView::default()
         });
