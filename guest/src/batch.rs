@@ -1,4 +1,4 @@
-//! The batch in hand: one OTLP request, read where it lies, and the answer to it.
+//! The current batch: one OTLP request, read in place, and the answer to it.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::marker::PhantomData;
@@ -13,7 +13,7 @@ use crate::resource::{Place, Resource};
 use crate::span::Span;
 use crate::value::{AttributeValue, write_attribute};
 
-/// One batch of spans. What a plugin does not touch is kept as it came, and costs nothing.
+/// One batch of spans. Spans that a plugin does not touch are kept as they came, and cost nothing.
 ///
 /// ```
 /// # use spandrel_guest::prelude::*;
@@ -33,22 +33,23 @@ pub struct Batch {
     ticket: u64,
     /// The batch, or a projection of it.
     bytes: Vec<u8>,
-    /// The batch behind a projection, once it was wanted.
+    /// The batch behind a projection, once it was asked for.
     whole: OnceCell<Whole>,
     pub(crate) reads: Reads,
     answer: RefCell<Answer>,
-    /// How many spans there are, once someone has walked through all of them.
+    /// The number of spans, once an iterator has reached the end of the batch.
     total: Cell<Option<u32>>,
-    /// Where the resource that was walked through last ends, so that nobody counts it again.
+    /// The last resource that was walked through, and the place where it ends. It saves counting
+    /// that resource again.
     pub(crate) walked: Cell<Option<(u32, Place)>>,
-    /// The span that was asked for its fields last, and where they are.
+    /// The last span that was asked for its fields, and the places of these fields.
     outline: RefCell<(Option<u32>, Outline)>,
 }
 
-/// The verdicts and edits so far. The buffers serve batch after batch.
+/// The verdicts and edits so far. The buffers are reused for every batch.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
-    /// One byte for each span up to the last that was dropped or held.
+    /// One byte for each span, up to the last one that was dropped or held.
     verdicts: Vec<u8>,
     edits: Edits,
 }
@@ -77,7 +78,7 @@ impl Batch {
         }
     }
 
-    /// Every span, in batch order.
+    /// Returns every span, in batch order.
     pub fn spans(&self) -> impl Iterator<Item = Span<'_>> {
         let mut placed = self.traces().spans();
         let mut seen = 0;
@@ -91,7 +92,7 @@ impl Batch {
         })
     }
 
-    /// Every resource, in batch order; its spans are to be had from it.
+    /// Returns every resource, in batch order. [`Resource::spans`] returns its spans.
     pub fn resources(&self) -> impl Iterator<Item = Resource<'_>> {
         let mut all = self.traces().resource_spans();
         let mut before: Option<Resource<'_>> = None;
@@ -123,7 +124,7 @@ impl Batch {
         }
     }
 
-    /// The batch as it came: one serialized `ExportTraceServiceRequest`.
+    /// Returns the batch as it came: one serialized `ExportTraceServiceRequest`.
     pub fn bytes(&self) -> &[u8] {
         if self.reads.are_watched() && self.reads.whole() {
             self.whole().bytes()
@@ -132,14 +133,14 @@ impl Batch {
         }
     }
 
-    /// The batch behind the projection.
+    /// Returns the batch behind the projection.
     #[cold]
     pub(crate) fn whole(&self) -> &Whole {
         self.whole.get_or_init(Whole::fetch)
     }
 
-    /// The part of a span in which this field stands. The first question about a span walks
-    /// through it, and finds the answers to all others.
+    /// Returns the part of a span that contains this field. The first read of a span walks through
+    /// the span once and records the places of all fields; later reads use these.
     #[inline]
     pub(crate) fn part<'b>(
         &self,
@@ -158,7 +159,8 @@ impl Batch {
         outline.part(span, field)
     }
 
-    /// The part of a span in which its attributes stand; all of it, when it was not walked through.
+    /// Returns the part of a span that contains its attributes, or the whole span if nothing has
+    /// walked through it yet.
     #[inline]
     pub(crate) fn attributes_part<'b>(
         &self,
@@ -188,7 +190,8 @@ impl Batch {
         edits.push(operation, index, snippet);
     }
 
-    /// Says what becomes of one span. The last word counts, but a held span has its `Held`.
+    /// Sets the verdict on one span. The last verdict counts, except for a held span: its `Held`
+    /// settles it.
     #[track_caller]
     pub(crate) fn say(&self, item: u32, outcome: u8) {
         let answer = &mut *self.answer.borrow_mut();
@@ -205,7 +208,7 @@ impl Batch {
         }
     }
 
-    /// The reply, in buffers of the exact size, and what is to be used again.
+    /// Returns the reply, in buffers of the exact size, and the parts that the next batch reuses.
     pub(crate) fn into_reply(mut self) -> (types::Reply, Reads, Answer) {
         let known = self.total.get();
         let total = || known.unwrap_or_else(|| word(self.traces().spans().count()));

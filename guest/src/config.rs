@@ -1,8 +1,8 @@
-//! The stage's `config`, read into the plugin's type.
+//! Reads the stage's `config` into the plugin's type.
 //!
-//! The host writes a number into the JSON as it stands in the operator's file, and what stands in
-//! quotes there as a text. So a type decides what it gets: a `String` gets `1.10` as it was written, a
-//! `u32` also gets `"4711"`, which is a variable in quotes.
+//! The host writes an unquoted number into the JSON exactly as it stands in the operator's file,
+//! and a quoted value as a text. So the type of the field decides: a `String` gets `1.10` as it was
+//! written, and a `u32` also accepts `"4711"`, which is a variable in quotes.
 
 mod json;
 mod number;
@@ -14,12 +14,13 @@ use serde::de::DeserializeOwned;
 
 use json::Node;
 
-/// Scalars that are tried as texts when the config does not fit as it stands: each is a reading of all of it.
+/// The most scalars that are tried as texts when the config does not fit as it stands. Each try
+/// reads the whole config.
 const MOST_TRIED: usize = 256;
-/// Scalars that are read for that, all readings together: some hundred milliseconds.
+/// The most scalars that all these tries read together. They take some hundred milliseconds.
 const MOST_READ: usize = 2_000_000;
 
-/// Reads the JSON. A stage without a config has the same as one with an empty map.
+/// Reads the JSON. A stage without a config is read as one with an empty map.
 pub(crate) fn parse<C: DeserializeOwned>(text: &str) -> Result<C, String> {
     let text = match text.trim() {
         "" | "null" => "{}",
@@ -43,10 +44,10 @@ fn read<C: DeserializeOwned>(tree: &Node<'_>) -> Result<C, String> {
     })
 }
 
-/// Reads a config some of whose texts serde does not ask for. In untagged and internally tagged enums and under
-/// `flatten` it takes each value as it stands, and finds out later that a text was wanted. So numbers and booleans
-/// become texts one by one until all of it can be read; then those that need not be texts become again what
-/// they were.
+/// Reads a config in which serde does not ask for some of the texts. For untagged and internally
+/// tagged enums and for `flatten`, serde buffers each value as it stands and only later finds out
+/// that a text was expected. So this function turns numbers and booleans into texts, one by one,
+/// until the whole config can be read. Then it turns back those that need not be texts.
 fn read_buffered<C: DeserializeOwned>(tree: &mut Node<'_>) -> Option<C> {
     let mut found = Vec::new();
     tree.scalars(&mut found);
@@ -83,12 +84,12 @@ fn keep_what_is_needed<'j, C: DeserializeOwned>(
     read(tree).ok()
 }
 
-/// One of the single values of the tree, by its place among them.
+/// Returns one scalar of the tree, by its position among all scalars.
 fn scalar<'n, 'j>(tree: &'n mut Node<'j>, place: usize) -> Option<&'n mut Node<'j>> {
     let mut found = Vec::new();
     tree.scalars(&mut found);
     found.into_iter().nth(place)
 }
 
-/// What serde says of a text in the place of something else.
+/// The start of serde's message for a text where another type was expected.
 const TEXT_UNWANTED: &str = "invalid type: string";

@@ -1,12 +1,13 @@
-//! What OpenTelemetry's semantic conventions say in more than one way: names that were changed, numbers
-//! that some senders write as texts, failures that stand everywhere but in the status.
+//! Reads what OpenTelemetry's semantic conventions express in more than one way: names that were
+//! changed, numbers that some senders write as texts, and failures that are recorded outside of the
+//! status.
 
 use spandrel_wire::{StatusCode, Value};
 
 use crate::keys::Keys;
 use crate::span::Span;
 
-/// Where a failure stands beside the status.
+/// The attributes, besides the status, that can report a failure.
 const SIGNS: [&str; 6] = [
     "http.response.status_code",
     "http.status_code",
@@ -16,7 +17,7 @@ const SIGNS: [&str; 6] = [
     "error",
 ];
 
-/// The status codes of gRPC that the conventions call errors of a server, by number and name.
+/// The gRPC status codes that the conventions call server errors, by number and name.
 const GRPC_ERRORS: [(i64, &str); 6] = [
     (2, "UNKNOWN"),
     (4, "DEADLINE_EXCEEDED"),
@@ -31,9 +32,10 @@ thread_local! {
 }
 
 impl Span<'_> {
-    /// Whether its work failed, by its status or, where that is not set, by its attributes: an HTTP status
-    /// from 500 on, a server's error of gRPC, `error.type`, or the `error` of Zipkin, Jaeger and Envoy. A
-    /// status of "ok" is the developer's last word.
+    /// Returns true if the work of the span failed. The status decides; if it is not set, the
+    /// attributes do: an HTTP status from 500 on, a gRPC server error, `error.type`, or the `error`
+    /// of Zipkin, Jaeger and Envoy. A status of "ok" is the developer's decision and overrides the
+    /// attributes.
     ///
     /// Many proxies and older libraries set no status. Events are not looked at: see
     /// [`has_exception`](Self::has_exception).
@@ -48,7 +50,7 @@ impl Span<'_> {
         }
     }
 
-    /// Whether an exception left the span: it has an `exception` event that does not say
+    /// Returns true if an exception left the span: it has an `exception` event that does not say
     /// `exception.escaped: false`.
     pub fn has_exception(&self) -> bool {
         self.events().any(|event| {
@@ -60,7 +62,7 @@ impl Span<'_> {
     }
 }
 
-/// Whether this attribute, the place of which is among [`SIGNS`], says that the work failed.
+/// Returns true if this attribute says that the work failed. `sign` is its index in [`SIGNS`].
 fn says_failed(sign: usize, value: Value<'_>) -> bool {
     match sign {
         0 | 1 => whole_number(value).is_some_and(|status| (500..600).contains(&status)),
@@ -73,7 +75,7 @@ fn says_failed(sign: usize, value: Value<'_>) -> bool {
         4 => value.as_str().is_some_and(|kind| !kind.is_empty()),
         _ => match value {
             Value::Bool(flag) => flag,
-            // Zipkin's has the message.
+            // Zipkin writes the error message here.
             Value::Str(text) => !matches!(text, "" | "false" | "False" | "FALSE" | "0"),
             Value::Int(number) => number != 0,
             _ => false,
@@ -81,7 +83,7 @@ fn says_failed(sign: usize, value: Value<'_>) -> bool {
     }
 }
 
-/// A whole number that the sender may have written as a text or as a float.
+/// Returns a whole number that the sender may have written as a text or as a float.
 fn whole_number(value: Value<'_>) -> Option<i64> {
     match value {
         Value::Int(number) => Some(number),
@@ -92,7 +94,8 @@ fn whole_number(value: Value<'_>) -> Option<i64> {
     }
 }
 
-/// The path in a URL, a request target or a route: without scheme, host, query and fragment.
+/// Returns the path in a URL, a request target or a route: without scheme, host, query and
+/// fragment.
 ///
 /// ```
 /// use spandrel_guest::url_path;

@@ -1,4 +1,4 @@
-//! Durations as the collector's config writes them: `250ms`, `1m30s`, `1.5h`.
+//! Durations in the notation of the collector's config: `250ms`, `1m30s`, `1.5h`.
 //!
 //! ```
 //! use serde::Deserialize;
@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-/// Units, longest names first where one begins another, in nanoseconds.
+/// The units and their lengths in nanoseconds. A unit stands before any other that is a prefix of
+/// it.
 const UNITS: [(&str, f64); 8] = [
     ("ns", 1.0),
     ("us", 1e3),
@@ -27,15 +28,15 @@ const UNITS: [(&str, f64); 8] = [
     ("h", 3600e9),
 ];
 
-/// The longest duration that is taken: ten years is a typing error, not a wish.
+/// The longest duration that is accepted: ten years. A longer one is a typing error.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Reads a duration from a string.
 ///
 /// # Errors
-/// When it is no string, or not a duration.
+/// Returns an error if the value is not a string, or not a duration.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    // A JSON document that is read from text can lend a string only where it has no escapes.
+    // Owned, because a deserializer can lend a string only if it contains no escapes.
     let text = String::deserialize(deserializer)?;
     parse(&text).map_err(serde::de::Error::custom)
 }
@@ -43,7 +44,7 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
 /// Reads a duration such as `1m30s`. Negative ones are refused.
 ///
 /// # Errors
-/// Says what was found and what would be right.
+/// Returns a message that says what was found and what would be right.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a duration such as `30s`, `250ms` or `1m30s`");
     if text == "0" {
@@ -81,7 +82,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
 mod tests {
     use super::*;
 
-    /// What the collector's config takes is taken here too.
+    /// Every duration that the collector's config accepts is accepted here too.
     #[test]
     fn go_durations_are_read() {
         for (text, milliseconds) in [
@@ -102,7 +103,7 @@ mod tests {
         }
     }
 
-    /// Everything else is refused with the text in the message.
+    /// Every other text is refused, and the message contains it.
     #[test]
     fn other_texts_are_refused() {
         for text in [

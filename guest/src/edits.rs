@@ -1,12 +1,15 @@
-//! Edits in the words of the contract: four numbers each, and one blob that they point into.
+//! Edits in the encoding of the contract: four numbers for each edit, and one blob that they point
+//! into.
 
 use spandrel_wire::{Operation, SpanKind};
 
-/// Snippets that are compared before a new one is stored. Plugins mostly write the same few
-/// attributes on many spans; more than this many in turn is rare, and then costs only bytes.
+/// The number of recent snippets that a new one is compared with before it is stored. Plugins
+/// mostly write the same few attributes on many spans; more than this many in turn is rare, and
+/// then costs only bytes.
 const REMEMBERED: usize = 8;
 
-/// Snippets longer than this are stored without a look for an equal one.
+/// The longest snippet, in bytes, that is compared with earlier ones. Longer ones are always
+/// stored.
 const LONGEST_COMPARED: u32 = 1024;
 
 /// A part of the blob.
@@ -16,7 +19,7 @@ pub(crate) struct Snippet {
     pub(crate) length: u32,
 }
 
-/// Edits being collected. The buffers keep their capacity from batch to batch.
+/// The edits collected so far. The buffers keep their capacity from batch to batch.
 #[derive(Debug, Default)]
 pub(crate) struct Edits {
     words: Vec<u32>,
@@ -38,7 +41,7 @@ impl Edits {
         &self.words
     }
 
-    /// The blob, unless nothing points into it.
+    /// Returns the blob, or nothing if no edit points into it.
     pub(crate) fn blob_in_use(&self) -> &[u8] {
         if self.words.is_empty() {
             &[]
@@ -52,7 +55,7 @@ impl Edits {
             .extend_from_slice(&[operation.number(), index, snippet.offset, snippet.length]);
     }
 
-    /// Stores what `write` appends, or finds it among the last snippets.
+    /// Stores what `write` appends, or returns an equal one of the recent snippets.
     pub(crate) fn intern(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Snippet {
         let start = self.blob.len();
         write(&mut self.blob);
@@ -81,7 +84,7 @@ impl Edits {
         new
     }
 
-    /// Takes back the latest edits as long as they are of this item.
+    /// Removes the latest edits, as long as they belong to this item.
     pub(crate) fn retract(&mut self, item: u32) {
         while let Some(&[operation, index, _, _]) = self.words.last_chunk::<4>()
             && index == item
@@ -91,8 +94,8 @@ impl Edits {
         }
     }
 
-    /// Takes back the edits of this index and all behind it. The list must be in order of its
-    /// indices, as an emission's is.
+    /// Removes the edits of this index and of all later ones. The list must be ordered by index, as
+    /// an emission's is.
     pub(crate) fn truncate(&mut self, index: u32) {
         let (edits, _) = self.words.as_chunks::<4>();
         let kept = edits.partition_point(|&[_, of, _, _]| of < index);
@@ -100,7 +103,7 @@ impl Edits {
     }
 
     /// Appends the edits of one index of another list, under a new index. The other list must be
-    /// in order of its indices, as an emission's is: each item is released once, then edited.
+    /// ordered by index, as an emission's is: each item is released once, then edited.
     pub(crate) fn adopt(&mut self, other: &Self, from: u32, to: u32) {
         let (edits, _) = other.words.as_chunks::<4>();
         let first = edits.partition_point(|&[_, index, _, _]| index < from);
@@ -114,7 +117,7 @@ impl Edits {
                 Some(bytes) if operation != Operation::SetKind.number() => {
                     self.intern(|blob| blob.extend_from_slice(bytes))
                 }
-                // The kind is a number in the words, not a part of the blob.
+                // The kind is a number in the words and takes no part of the blob.
                 _ => Snippet { offset, length },
             };
             self.words
@@ -123,13 +126,13 @@ impl Edits {
     }
 }
 
-/// A number as the contract's words hold it.
+/// Converts a number to the width of the contract's words.
 #[expect(clippy::expect_used, reason = "a guest's memory ends at 4 GiB")]
 pub(crate) fn word(number: usize) -> u32 {
     u32::try_from(number).expect("offsets and counts of one batch fit 32 bits")
 }
 
-/// The kind travels as a number in the words.
+/// Encodes a kind as a snippet: the offset is the number of the kind.
 pub(crate) fn kind_snippet(kind: SpanKind) -> Snippet {
     Snippet {
         offset: kind.number(),

@@ -1,5 +1,6 @@
-//! What leaves a plugin beside the verdicts of the batch in hand: held spans that are let go, and
-//! spans that the plugin made. It collects here and goes out with the call that is running.
+//! The emission: what leaves a plugin besides the verdicts of the current batch. It contains held
+//! spans that the plugin releases and spans that the plugin made. It collects here and goes out
+//! with the current call.
 
 use std::cell::RefCell;
 
@@ -7,18 +8,18 @@ use crate::bindings::spandrel::plugin::types;
 use crate::created::NewResource;
 use crate::edits::{Edits, word};
 
-/// Outcomes of an item, as the contract writes them.
+/// The outcomes of an item, as the contract encodes them.
 pub(crate) const KEEP: u8 = 0;
 pub(crate) const HOLD: u8 = 1;
 pub(crate) const UNDISPOSED: u8 = 255;
 
 #[derive(Debug, Default)]
 pub(crate) struct Emission {
-    /// Two words for each item: its ticket, then index and outcome.
+    /// Two words for each item: its ticket, then its index and outcome.
     released: Vec<u64>,
     edits: Edits,
     created: Vec<u8>,
-    /// Where the edits of one forwarded item are written first. It is here for its capacity.
+    /// A buffer for the edits of one forwarded item. It is a field so that its capacity is reused.
     scratch: Edits,
 }
 
@@ -35,7 +36,7 @@ thread_local! {
     static EMISSION: RefCell<Emission> = RefCell::default();
 }
 
-/// One item that was let go.
+/// One item that was released.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Released {
     pub(crate) ticket: u64,
@@ -64,8 +65,8 @@ impl Released {
     }
 }
 
-/// Sends spans that the plugin made on to the next stage, with the reply of the call that is
-/// running. Outside of a call they wait for the next one.
+/// Sends spans that the plugin made to the next stage, with the reply of the current call. Outside
+/// of a call they wait for the next one.
 ///
 /// ```
 /// # use spandrel_guest::prelude::*;
@@ -79,17 +80,17 @@ pub fn emit(created: NewResource) {
     EMISSION.with_borrow_mut(|emission| created.put(&mut emission.created));
 }
 
-/// Lets one item go.
+/// Releases one item.
 pub(crate) fn release(released: Released) {
-    // A thread that is ending has no emission any more: only native tests can see that.
+    // A thread that is ending has no emission any more. This happens only in native tests.
     let written = EMISSION.try_with(|emission| {
         emission.borrow_mut().put(released);
     });
     written.unwrap_or_default();
 }
 
-/// Lets one item go with the edits that `edit` writes, all under the index zero. The emission is
-/// free meanwhile: the author's code may emit spans and settle other items.
+/// Releases one item with the edits that `edit` writes, all under the index zero. The emission is
+/// not borrowed while `edit` runs: the author's code may emit spans and settle other items.
 pub(crate) fn release_with(released: Released, edit: impl FnOnce(&mut Edits)) {
     let scratch = EMISSION.try_with(|emission| std::mem::take(&mut emission.borrow_mut().scratch));
     let mut edits = scratch.unwrap_or_default();
@@ -104,13 +105,13 @@ pub(crate) fn release_with(released: Released, edit: impl FnOnce(&mut Edits)) {
     written.unwrap_or_default();
 }
 
-/// How many items have been let go so far, for [`forget_since`].
+/// Returns the number of items released so far, for [`forget_since`].
 pub(crate) fn count() -> u32 {
     EMISSION.with_borrow(|emission| word(emission.released.len() / 2))
 }
 
-/// Forgets the items that were let go since `count` of them were counted, and says how many these
-/// are. Spans that the plugin made stay.
+/// Forgets the items that were released after the first `count`, and returns how many these are.
+/// Spans that the plugin made stay.
 pub(crate) fn forget_since(count: u32) -> u32 {
     EMISSION.with_borrow_mut(|emission| {
         let forgotten = word(emission.released.len() / 2).saturating_sub(count);
@@ -120,7 +121,7 @@ pub(crate) fn forget_since(count: u32) -> u32 {
     })
 }
 
-/// Takes out of the emission what belongs to the batch in hand: spans that were held and settled
+/// Takes the releases of the current batch out of the emission: spans that were held and settled
 /// within one call are verdicts, not releases.
 pub(crate) fn settle_within(ticket: u64, mut settle: impl FnMut(Released, &Edits, u32)) {
     EMISSION.with_borrow_mut(|emission| {
@@ -143,7 +144,7 @@ pub(crate) fn settle_within(ticket: u64, mut settle: impl FnMut(Released, &Edits
     });
 }
 
-/// Hands over what has collected, in buffers of the exact size, and starts over.
+/// Returns the collected emission, in buffers of the exact size, and starts a new one.
 pub(crate) fn take() -> types::Emission {
     EMISSION.with_borrow_mut(|emission| {
         let taken = types::Emission {
@@ -159,20 +160,20 @@ pub(crate) fn take() -> types::Emission {
     })
 }
 
-/// As [`take`], but nothing when nothing has collected.
+/// Like [`take`], but returns `None` if nothing was collected.
 pub(crate) fn take_if_any() -> Option<types::Emission> {
     let empty = EMISSION
         .with_borrow(|emission| emission.released.is_empty() && emission.created.is_empty());
     (!empty).then(take)
 }
 
-/// Forgets what has collected: a new instance starts with nothing.
+/// Discards the collected emission: a new instance starts with an empty one.
 pub(crate) fn reset() {
     EMISSION.take();
 }
 
-/// Puts another emission in the place of the one of this thread, where several instances live on
-/// one: only native tests have that.
+/// Swaps this thread's emission with another one. Only native tests have several instances on one
+/// thread.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn exchange(other: &mut Emission) {
     EMISSION.with_borrow_mut(|emission| std::mem::swap(emission, other));

@@ -1,5 +1,5 @@
-//! A plugin between the calls of its host: what [`export!`](crate::export) puts behind the
-//! contract, and what the native test host drives. One logic for both.
+//! A plugin between the calls of its host. [`export!`](crate::export) connects it to the contract,
+//! and the native test host drives it. Both use the same code.
 
 use std::mem::take;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::emission;
 use crate::plugin::{DrainReason, Plugin};
 use crate::reads::Reads;
 
-/// The name and version that a manifest has when the plugin gives none.
+/// The package's name and version. The manifest uses them if the plugin sets none.
 #[derive(Clone, Copy, Debug)]
 pub struct Package {
     /// `CARGO_PKG_NAME`.
@@ -20,7 +20,7 @@ pub struct Package {
     pub version: &'static str,
 }
 
-/// A configured plugin with the buffers that its answers are written in.
+/// A configured plugin, with the buffers for its answers.
 #[derive(Debug)]
 pub struct Exported<P> {
     plugin: P,
@@ -29,10 +29,10 @@ pub struct Exported<P> {
 }
 
 impl<P: Plugin> Exported<P> {
-    /// `configure` of the contract.
+    /// Implements the contract's `configure`.
     ///
     /// # Errors
-    /// What is wrong with the config, with its path.
+    /// Returns what is wrong with the config, with its path.
     pub fn configure(json: &str, package: Package) -> Result<(Self, types::Manifest), String> {
         emission::reset();
         let plugin = P::configure(config::parse(json)?)?;
@@ -45,25 +45,26 @@ impl<P: Plugin> Exported<P> {
         Ok((exported, manifest))
     }
 
-    /// Configures a plugin in the place of one that may be running there; when that fails, the
-    /// place stays as it is.
+    /// Configures a plugin in place of the one that may be running. If that fails, the running one
+    /// stays.
     ///
     /// # Errors
-    /// What is wrong with the config, with its path.
+    /// Returns what is wrong with the config, with its path.
     pub fn configure_in(
         running: &mut Option<Self>,
         json: &str,
         package: Package,
     ) -> Result<types::Manifest, String> {
         let (exported, manifest) = Self::configure(json, package)?;
-        // What the handles of the earlier plugin say as they go is not the new one's word.
+        // Dropping the earlier plugin destroys its handles. The new plugin must not release their
+        // items.
         let count = emission::count();
         drop(running.replace(exported));
         emission::forget_since(count);
         Ok(manifest)
     }
 
-    /// `process` of the contract.
+    /// Implements the contract's `process`.
     pub fn process(&mut self, ticket: u64, bytes: Vec<u8>, projected: bool) -> types::Reply {
         self.reads.begin(projected);
         let (reads, answer) = (take(&mut self.reads), take(&mut self.answer));
@@ -74,29 +75,30 @@ impl<P: Plugin> Exported<P> {
         reply
     }
 
-    /// `tick` of the contract.
+    /// Implements the contract's `tick`.
     pub fn tick(&mut self) -> types::Emission {
         self.plugin.tick();
         emission::take()
     }
 
-    /// `drain` of the contract.
+    /// Implements the contract's `drain`.
     pub fn drain(&mut self, reason: DrainReason, deadline_ms: u64) -> types::Emission {
         self.plugin
             .drain(reason, Duration::from_millis(deadline_ms));
         emission::take()
     }
 
-    /// `snapshot` of the contract.
+    /// Implements the contract's `snapshot`.
     pub fn snapshot(&mut self) -> Option<types::State> {
         self.snapshot_with_lost().0
     }
 
-    /// The state, and how many handles were destroyed as it was made: it should be none.
+    /// Returns the state, and the number of handles that the snapshot destroyed or settled. This
+    /// number should be zero.
     pub(crate) fn snapshot_with_lost(&mut self) -> (Option<types::State>, u32) {
         let version = self.plugin.manifest().state_version;
-        // A handle that went into the state is not settled by that: its item is the next
-        // generation's, and a snapshot has no emission to say anything else in.
+        // Writing a handle into the state does not settle it. Its item belongs to the next
+        // generation, and a snapshot has no emission that could settle it.
         let count = emission::count();
         let bytes = self.plugin.snapshot();
         let lost = emission::forget_since(count);
@@ -104,27 +106,28 @@ impl<P: Plugin> Exported<P> {
         (state, lost)
     }
 
-    /// `restore` of the contract.
+    /// Implements the contract's `restore`.
     ///
     /// # Errors
-    /// Why the plugin does not take this state.
+    /// Returns the reason why the plugin does not accept this state.
     pub fn restore(&mut self, state: &types::State) -> Result<(), String> {
         let count = emission::count();
         let restored = self.plugin.restore(state.version, &state.bytes);
         if restored.is_err() {
-            // The state's items never became this plugin's, so it cannot let them go either.
+            // The items of a refused state never belonged to this plugin, so it cannot release them
+            // either.
             emission::forget_since(count);
         }
         restored
     }
 
-    /// The plugin itself.
+    /// Returns the plugin itself.
     pub fn plugin(&self) -> &P {
         &self.plugin
     }
 }
 
-/// Most drop reasons that a verdict's byte can name.
+/// The most drop reasons that the verdict byte can encode.
 const MOST_REASONS: usize = 250;
 
 fn manifest<P: Plugin>(plugin: &P, package: Package) -> Result<types::Manifest, String> {
@@ -149,8 +152,8 @@ fn manifest<P: Plugin>(plugin: &P, package: Package) -> Result<types::Manifest, 
     })
 }
 
-/// Makes a panic arrive at the host as one line: place, then message. The host reads it from
-/// stderr and puts it into the fault.
+/// Makes a panic arrive at the host as one line: its location, then its message. The host reads the
+/// line from stderr and puts it into the fault.
 #[cfg(target_arch = "wasm32")]
 pub fn report_panics() {
     use std::io::Write as _;
@@ -164,13 +167,13 @@ pub fn report_panics() {
             Some(place) => writeln!(stderr, "panicked at {place}: {message}"),
             None => writeln!(stderr, "panicked: {message}"),
         };
-        // Without a stderr the host still sees the trap.
+        // If stderr cannot be written, the host still sees the trap.
         written.unwrap_or_default();
     }));
 }
 
-/// Makes a [`Plugin`](crate::Plugin) a WebAssembly component: write it once, at the end of the
-/// plugin's `lib.rs`. In a native build it does nothing but check the type.
+/// Makes a [`Plugin`](crate::Plugin) a WebAssembly component. Write it once, at the end of the
+/// plugin's `lib.rs`. In a native build it only checks the type.
 #[macro_export]
 macro_rules! export {
     ($plugin:ty) => {

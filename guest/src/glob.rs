@@ -1,9 +1,9 @@
-//! Patterns with `*`, as operators write them for names and routes.
+//! Patterns with `*`, which operators write for names and routes.
 
 use serde::Deserialize;
 
-/// A pattern in which `*` stands for any run of characters, none included; everything else stands
-/// for itself. The whole text must match.
+/// A pattern in which `*` matches any run of characters, including an empty one. Every other
+/// character matches itself. The pattern must match the whole text.
 ///
 /// ```
 /// use spandrel_guest::Glob;
@@ -24,27 +24,29 @@ impl From<String> for Glob {
 }
 
 impl Glob {
-    /// A pattern as an operator wrote it.
+    /// Makes a pattern from an operator's text.
     pub fn new(pattern: impl Into<String>) -> Self {
         Self::from(pattern.into())
     }
 
-    /// The pattern as it was written.
+    /// Returns the pattern as it was written.
     pub fn as_str(&self) -> &str {
         &self.pattern
     }
 
-    /// How many bytes stand for themselves: of two patterns that match, the one with more says
-    /// more.
+    /// Returns the number of bytes that match themselves. Of two patterns that match, the one with
+    /// more is more specific.
     pub fn literal_len(&self) -> usize {
         self.pattern.bytes().filter(|&byte| byte != b'*').count()
     }
 
-    /// Whether it matches the whole text. Time is bounded by the product of both lengths.
+    /// Returns true if the pattern matches the whole text. The time is bounded by the product of
+    /// both lengths.
     pub fn matches(&self, text: &str) -> bool {
         let mut rest = text.as_bytes();
         let mut pattern = self.pattern.as_bytes();
-        // Where to go on when what follows the last `*` does not fit: that `*` takes one more.
+        // The place to go back to when the part after the last `*` does not match: that `*` then
+        // takes one more byte.
         let mut again: Option<(&[u8], &[u8])> = None;
         loop {
             match (pattern, rest) {
@@ -72,7 +74,7 @@ impl Glob {
 mod tests {
     use super::*;
 
-    /// A `*` takes any run, anywhere, as often as it stands there.
+    /// A `*` matches any run of characters, at any place and any number of times.
     #[test]
     fn stars_take_any_run() {
         for (pattern, text, matches) in [

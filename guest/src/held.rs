@@ -6,17 +6,17 @@ use crate::emission::{self, KEEP, Released, UNDISPOSED};
 use crate::plugin::Reason;
 use crate::span_edits::SpanEdits;
 
-/// The name of a span that was held: the span's bytes stay with the host.
+/// A handle to a held span. The bytes of the span stay with the host.
 ///
-/// It is settled once, by [`forward`](Self::forward), [`forward_with`](Self::forward_with) or
-/// [`drop`](Self::drop), in this call or any later one. A `Held` that is destroyed without a word
-/// drops its span with the reason `undisposed`. It can be put into a
-/// [`snapshot`](crate::Plugin::snapshot), by reference: it keeps its meaning in the next generation.
+/// The span is settled once, by [`forward`](Self::forward), [`forward_with`](Self::forward_with) or
+/// [`drop`](Self::drop), in this call or any later one. Destroying a `Held` without settling it
+/// drops its span with the reason `undisposed`. A `Held` can be written into a
+/// [`snapshot`](crate::Plugin::snapshot), by reference: it stays valid in the next generation.
 #[derive(Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(from = "(u64, u32)")]
 #[must_use = "a held span that is not kept anywhere is dropped as `undisposed`"]
 pub struct Held {
-    /// Zero once it is settled: the host never gives out that ticket.
+    /// The batch's ticket; zero once the span is settled, because the host never uses that ticket.
     ticket: u64,
     index: u32,
 }
@@ -38,8 +38,8 @@ impl Held {
         Self { ticket, index }
     }
 
-    /// The name in twelve bytes, for a snapshot. The `Held` itself stays: it must still be settled
-    /// if the snapshot is not used.
+    /// Returns the handle in twelve bytes, for a snapshot. The `Held` itself stays: it must still
+    /// be settled if the snapshot is not used.
     pub fn to_bytes(&self) -> [u8; 12] {
         let mut bytes = [0; 12];
         let (ticket, index) = bytes.split_at_mut(8);
@@ -48,7 +48,7 @@ impl Held {
         bytes
     }
 
-    /// The name out of a snapshot.
+    /// Reads a handle from a snapshot.
     pub fn from_bytes(bytes: [u8; 12]) -> Self {
         let [a, b, c, d, e, f, g, h, index @ ..] = bytes;
         Self {
@@ -57,18 +57,18 @@ impl Held {
         }
     }
 
-    /// Sends the span on to the next stage as it came.
+    /// Sends the span to the next stage as it came.
     pub fn forward(self) {
         self.settle(KEEP);
     }
 
-    /// Sends the span on to the next stage with edits.
+    /// Sends the span to the next stage with edits.
     pub fn forward_with(mut self, edit: impl FnOnce(&mut SpanEdits<'_>)) {
         let released = self.take(KEEP);
         emission::release_with(released, |edits| edit(&mut SpanEdits::new(edits, 0)));
     }
 
-    /// Lets the span go for good.
+    /// Drops the span.
     pub fn drop(self, reason: Reason) {
         self.settle(reason.outcome());
     }

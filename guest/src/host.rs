@@ -1,7 +1,8 @@
-//! What the host offers: the log, clocks, chance, and the plugin's own metrics.
+//! The functions that the host offers: the log, clocks, random numbers, and the plugin's own
+//! metrics.
 //!
-//! In a native build the same functions go to a double of the host that
-//! [`testing`](crate::testing) reads and sets: time stands still until a test moves it.
+//! In a native build the same functions go to a double of the host that [`testing`](crate::testing)
+//! reads and sets: time stands still until a test moves it.
 
 use std::time::Duration;
 
@@ -14,40 +15,41 @@ use double as imported;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod double;
 
-/// The whole batch in hand, when the plugin got a projection of it.
+/// Returns the whole current batch, for a plugin that got a projection of it.
 pub(crate) fn batch() -> Vec<u8> {
     imported::batch()
 }
 
-/// Writes a line to the collector's log, under the name of the stage. The host cuts it at 4 KiB
-/// and limits the rate. [`info!`](crate::info) and its sisters format as well.
+/// Writes a line to the collector's log, under the name of the stage. The host cuts it at 4 KiB and
+/// limits the rate. [`info!`](crate::info) and its siblings also format.
 pub fn log(level: Level, message: &str) {
     imported::log(level, message);
 }
 
-/// The wall clock in nanoseconds since the Unix epoch: the unit of a span's times.
+/// Returns the wall clock in nanoseconds since the Unix epoch, the unit of a span's times.
 pub fn now() -> u64 {
     imported::now()
 }
 
-/// The monotonic clock, from an arbitrary start: what to measure timeouts with. Each instance has its
-/// own; a time that should survive a swap is a [`Moment`](crate::Moment).
+/// Returns the monotonic clock, from an arbitrary start. Use it to measure timeouts. Each instance
+/// has its own; a time that should survive a swap is a [`Moment`](crate::Moment).
 pub fn monotonic() -> Duration {
     Duration::from_nanos(imported::monotonic())
 }
 
-/// A random number.
+/// Returns a random number.
 pub fn random() -> u64 {
     imported::random()
 }
 
-/// Adds to a counter of the plugin's own. The collector's metrics show it as `spandrel_plugin_counter_total`
-/// with the labels `stage` and `name`. All instances of the stage add to the same one, and a swap does not
-/// set it back.
+/// Adds to a counter of the plugin. The collector's metrics show it as
+/// `spandrel_plugin_counter_total` with the labels `stage` and `name`. All instances of the stage
+/// add to the same one, and a swap does not reset it.
 ///
-/// A name is 1 to 64 characters of `a` to `z`, `0` to `9` and `_`. A stage has at most 64 names, counters and
-/// [gauges](gauge) together, and one name is not both. What breaks these rules is not counted, and the first
-/// such name of a stage is a warning in the collector's log; in tests it is a panic.
+/// A name is 1 to 64 characters of `a` to `z`, `0` to `9` and `_`. A stage has at most 64 names,
+/// counters and [gauges](gauge) together, and one name cannot be both. A metric that breaks these
+/// rules is not counted, and the first such name of a stage causes a warning in the collector's
+/// log. In tests it causes a panic.
 ///
 /// Each call crosses to the host: one for each batch is cheap, one for each span is not.
 #[track_caller]
@@ -55,9 +57,8 @@ pub fn count(name: &str, delta: u64) {
     imported::count(name, delta);
 }
 
-/// Sets a gauge of the plugin's own, by the same rules as [`count`]; it is shown as `spandrel_plugin_gauge`.
-/// All instances of a stage set the same
-/// one, and the last word counts.
+/// Sets a gauge of the plugin, by the same rules as [`count`]. The metrics show it as
+/// `spandrel_plugin_gauge`. All instances of a stage set the same one, and the last value counts.
 #[track_caller]
 pub fn gauge(name: &str, value: f64) {
     imported::gauge(name, value);

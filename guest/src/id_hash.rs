@@ -4,10 +4,10 @@ use std::hash::{BuildHasher, Hasher};
 
 use crate::host::random;
 
-/// Hashes trace and span ids, which are random already, with little work: for the `HashMap`s and
-/// `HashSet`s that are asked once for each span.
+/// A fast hash for trace and span ids, which are random already. It is meant for the `HashMap`s and
+/// `HashSet`s that are queried once for each span.
 ///
-/// Each map has a seed of its own, so that nobody can choose ids that all fall into one place.
+/// Each map has a seed of its own, so that nobody can choose ids that all collide.
 ///
 /// ```
 /// use spandrel_guest::IdHash;
@@ -67,7 +67,7 @@ impl Hasher for IdHasher {
 
     #[inline]
     fn finish(&self) -> u64 {
-        // A table takes its place from the low bits and its tag from the high ones.
+        // A hash table takes the bucket from the low bits and the tag from the high ones.
         let mixed = self.mixed.wrapping_mul(0xd6e8_feb8_6659_fd93);
         mixed ^ (mixed >> 32)
     }
@@ -77,7 +77,7 @@ impl Hasher for IdHasher {
 mod tests {
     use super::*;
 
-    /// Ids that count up, as bad tracers make them, spread over all places and tags of a table.
+    /// Ids that count up, as bad tracers make them, spread over all buckets and tags of a table.
     #[test]
     fn sequential_ids_spread() {
         let hash = IdHash { seed: 1 };
@@ -97,7 +97,8 @@ mod tests {
         );
     }
 
-    /// Another seed is another order: what collides in one map does not in the next.
+    /// Maps with different seeds have different orders: ids that collide in one do not in the
+    /// other.
     #[test]
     fn seeds_differ() {
         let ids = [[1_u8; 16], [2; 16]];

@@ -1,19 +1,20 @@
-//! Keys that a plugin looks for together.
+//! A set of keys that a plugin looks up together.
 
 use std::cell::Cell;
 
-/// The keys of several attributes, to be looked for in one walk: [`Span::select`](crate::Span::select). Make
-/// it once, in `configure`.
+/// The keys of several attributes, to find in one walk with [`Span::select`](crate::Span::select).
+/// Make it once, in `configure`.
 #[derive(Debug)]
 pub struct Keys {
     pub(crate) keys: spandrel_wire::Keys,
-    /// The instance whose host knows that all of these are read. While it is the one that asks, none of
-    /// them can be missing, and nobody needs to look at each key to know that.
+    /// The number of the instance that has told the host that it reads all of these keys. While
+    /// that instance asks, no attribute can be missing, and the keys need not be checked one by
+    /// one.
     pub(crate) said_by: Cell<Option<u64>>,
 }
 
 impl Keys {
-    /// The keys in this order.
+    /// Makes a set with the keys in this order.
     pub fn new(keys: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self {
             keys: spandrel_wire::Keys::new(keys),
@@ -21,7 +22,7 @@ impl Keys {
         }
     }
 
-    /// The keys, in their order.
+    /// Returns the keys, in their order.
     pub fn as_slice(&self) -> &[String] {
         self.keys.as_slice()
     }

@@ -1,5 +1,5 @@
-//! The SDK for Spandrel plugins: a plugin is a struct that is a [`Plugin`], and [`export!`] makes it
-//! a WebAssembly component.
+//! The SDK for Spandrel plugins. A plugin is a struct that implements [`Plugin`], and [`export!`]
+//! makes it a WebAssembly component.
 //!
 //! ```
 //! use spandrel_guest::prelude::*;
@@ -108,7 +108,7 @@ pub use spandrel_wire::{
 };
 pub use value::{AttributeValue, NewMap};
 
-/// The views that [`Span`], [`Resource`] and [`Scope`] read like.
+/// The views that [`Span`], [`Resource`] and [`Scope`] dereference to.
 pub mod wire {
     pub use spandrel_wire::{Resource, Scope, Span, Traces};
 }

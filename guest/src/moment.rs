@@ -1,4 +1,4 @@
-//! A time that keeps its meaning over a swap.
+//! A time that stays valid across a swap.
 
 use std::cell::Cell;
 use std::ops::{Add, Sub};
@@ -8,8 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::host::monotonic;
 
-/// A time by the monotonic clock. Unlike what [`monotonic`](crate::monotonic) gives it may go into a
-/// state: it is written as its age, because the clock of the next instance starts elsewhere.
+/// A time of the monotonic clock. Unlike the result of [`monotonic`](crate::monotonic), it may be
+/// part of a state: it is written as its age, because the clock of the next instance starts
+/// elsewhere.
 ///
 /// ```
 /// use spandrel_guest::prelude::*;
@@ -31,26 +32,26 @@ use crate::host::monotonic;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment {
-    /// From the start of this instance's clock; below zero for what was before it.
+    /// The time since the start of this instance's clock; negative for a time before that start.
     nanoseconds: i64,
 }
 
 impl Moment {
-    /// The time now.
+    /// Returns the current time.
     pub fn now() -> Self {
         Self::START + monotonic()
     }
 
-    /// When the clock of this instance started.
+    /// The start of this instance's clock.
     const START: Self = Self { nanoseconds: 0 };
 
-    /// The time since then; zero when that is still to come.
+    /// Returns the time since then; zero if it is still in the future.
     pub fn elapsed(self) -> Duration {
         Self::now() - self
     }
 }
 
-/// The time so much later.
+/// Returns the time that is later by this duration.
 impl Add<Duration> for Moment {
     type Output = Self;
 
@@ -61,7 +62,7 @@ impl Add<Duration> for Moment {
     }
 }
 
-/// The time between the two; zero when the other is the later one.
+/// Returns the time between the two; zero if the other is later.
 impl Sub for Moment {
     type Output = Duration;
 
@@ -87,7 +88,7 @@ impl<'de> Deserialize<'de> for Moment {
 }
 
 thread_local! {
-    /// The time of the state that is being written or read.
+    /// The current time for the state that is being written or read.
     static NOW: Cell<Option<Moment>> = const { Cell::new(None) };
 }
 
@@ -95,7 +96,8 @@ fn now() -> Moment {
     NOW.get().unwrap_or_else(Moment::now)
 }
 
-/// Writes or reads a state by one look at the clock: that is a call of the host.
+/// Writes or reads a state with a single look at the clock, because each look is a call to the
+/// host.
 pub(crate) fn at_one_moment<R>(state: impl FnOnce() -> R) -> R {
     NOW.set(Some(Moment::now()));
     let done = state();

@@ -1,4 +1,4 @@
-//! What an author writes: a struct that is a [`Plugin`].
+//! The parts that an author writes: a struct that implements [`Plugin`], with its manifest.
 
 use std::time::Duration;
 
@@ -13,57 +13,58 @@ pub use crate::bindings::spandrel::plugin::types::{Dispatch, DrainReason};
 /// Only [`configure`](Self::configure) and [`process`](Self::process) must be written. The host
 /// makes several instances of a plugin and calls each from one thread at a time.
 pub trait Plugin: Sized + 'static {
-    /// The stage's `config`. Put `#[serde(deny_unknown_fields)]` on it: then a misspelt key is an
-    /// error that the operator sees before anything is swapped.
+    /// The type of the stage's `config`. Put `#[serde(deny_unknown_fields)]` on it: then a misspelt
+    /// key is an error that the operator sees before anything is swapped.
     type Config: DeserializeOwned;
 
-    /// What the plugin says of itself: dispatch, drop reasons, tick interval.
+    /// Returns the plugin's description of itself: dispatch, drop reasons, tick interval.
     fn manifest(&self) -> Manifest {
         Manifest::new()
     }
 
-    /// Makes the plugin. The error is shown to the operator.
+    /// Makes the plugin. The operator sees the error.
     ///
     /// # Errors
-    /// Whatever is wrong with the config that its type cannot say.
+    /// Returns any problem with the config that its type cannot express.
     fn configure(config: Self::Config) -> Result<Self, String>;
 
-    /// Judges one batch: what is not touched is kept as it came.
+    /// Judges one batch. Spans that it does not touch are kept as they came.
     fn process(&mut self, batch: &mut Batch);
 
-    /// Called at the interval that the manifest asks for.
+    /// Runs at the interval that the manifest asks for.
     fn tick(&mut self) {}
 
-    /// Called when held spans should be let go, within `deadline`.
+    /// Releases held spans within `deadline`.
     fn drain(&mut self, reason: DrainReason, deadline: Duration) {
         let _: (DrainReason, Duration) = (reason, deadline);
     }
 
-    /// The state that another generation should take over, if there is any:
+    /// Returns the state that another generation should take over, if there is any. Write it with
     /// [`state::to_bytes`](crate::state::to_bytes). The manifest's
-    /// [`state_version`](Manifest::state_version) says what it is written in.
+    /// [`state_version`](Manifest::state_version) names its format.
     ///
-    /// A snapshot changes nothing. It may be one to try a candidate with, and then this instance goes
-    /// on: so write held spans by reference, and settle none here.
+    /// A snapshot changes nothing. The host may use it only to try a candidate, and then this
+    /// instance continues. So write held spans by reference, and settle none here.
     fn snapshot(&mut self) -> Option<Vec<u8>> {
         None
     }
 
-    /// Takes over a state that another generation wrote as `version`, in addition to what this one
-    /// knows already: [`state::from_bytes`](crate::state::from_bytes).
+    /// Takes over a state that another generation wrote as `version`, in addition to what this
+    /// instance already knows. Read it with [`state::from_bytes`](crate::state::from_bytes).
     ///
-    /// At a swap this instance is fresh. When a canary ends it has worked, and takes over what the
-    /// generation beside it knew: so add up counts, unite sets, and keep every held span. A limit that
-    /// the two together would pass holds here, too.
+    /// At a swap this instance is fresh. When a canary ends, this instance has already worked, and
+    /// takes over the state of the other generation: so add up counts, unite sets, and keep every
+    /// held span. If both together would exceed a limit, the limit still applies.
     ///
-    /// Versions that older releases of the plugin wrote should be read for as long as these may run
-    /// somewhere. A newer one is refused with [`state::unreadable`](crate::state::unreadable): it comes
-    /// when a swap is rolled back.
+    /// Versions that older releases of the plugin wrote should be readable for as long as these
+    /// releases may run somewhere. Refuse a newer version with
+    /// [`state::unreadable`](crate::state::unreadable): it arrives when a swap is rolled back.
     ///
     /// # Errors
-    /// When this plugin cannot read it: the swap goes on without it, and what is held is offered to
-    /// this instance as a batch. Nothing of the plugin may have changed then. Handles out of a state
-    /// that is refused have no meaning: destroyed before the error is returned, they say nothing.
+    /// Returns an error if this plugin cannot read the state. The swap continues without it, and
+    /// the held spans are offered to this instance as a batch. The plugin must not have changed
+    /// then. Handles from a refused state are invalid: destroying them before the error is returned
+    /// has no effect.
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), String> {
         let _: &[u8] = state;
         Err(format!(
@@ -72,18 +73,19 @@ pub trait Plugin: Sized + 'static {
     }
 }
 
-/// Why a span is dropped: an index into the manifest's [`drop_reasons`](Manifest::drop_reasons).
+/// The reason why a span is dropped: an index into the manifest's
+/// [`drop_reasons`](Manifest::drop_reasons).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Reason(pub u8);
 
 impl Reason {
-    /// The byte that says so in a verdict.
+    /// Returns the verdict byte that drops a span for this reason.
     pub(crate) fn outcome(self) -> u8 {
         Verdict::Drop(self.0).to_byte()
     }
 }
 
-/// What a plugin says of itself, built in one expression:
+/// A plugin's description of itself, built in one expression:
 ///
 /// ```
 /// # use spandrel_guest::prelude::*;
@@ -107,7 +109,8 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Any instance may get any batch; no ticks, no reasons, nothing held, no state.
+    /// Makes the default manifest: any instance may get any batch, and the plugin has no ticks, no
+    /// reasons, no held spans and no state.
     pub const fn new() -> Self {
         Self {
             name: None,
@@ -120,37 +123,38 @@ impl Manifest {
         }
     }
 
-    /// The plugin's name; by default that of its package.
+    /// Sets the plugin's name. The default is the name of its package.
     pub const fn name(mut self, name: &'static str) -> Self {
         self.name = Some(name);
         self
     }
 
-    /// The plugin's version; by default that of its package.
+    /// Sets the plugin's version. The default is the version of its package.
     pub const fn version(mut self, version: &'static str) -> Self {
         self.version = Some(version);
         self
     }
 
-    /// How batches reach the instances.
+    /// Sets how batches are assigned to instances.
     pub const fn dispatch(mut self, dispatch: Dispatch) -> Self {
         self.dispatch = dispatch;
         self
     }
 
-    /// The names that [`Reason`]s refer to, by index; at most 250.
+    /// Sets the names that [`Reason`]s refer to, by index; at most 250.
     pub const fn drop_reasons(mut self, names: &'static [&'static str]) -> Self {
         self.drop_reasons = names;
         self
     }
 
-    /// Says that spans may be held. Without it a hold is a fault.
+    /// Declares that the plugin may hold spans. Without it a hold is a fault.
     pub const fn holds(mut self) -> Self {
         self.holds = true;
         self
     }
 
-    /// The version of what [`Plugin::snapshot`] writes, from 1. Without one nothing is carried.
+    /// Sets the version of the format that [`Plugin::snapshot`] writes, from 1. Without a version
+    /// no state is carried over.
     pub const fn state_version(mut self, version: u32) -> Self {
         self.state_version = version;
         self

@@ -1,5 +1,5 @@
-//! What a plugin reads of spans. The host is told, so that it can have that at hand and leave out the
-//! rest; what is left out and wanted all the same is fetched. Plugins notice nothing of it.
+//! Tracks what a plugin reads of spans and tells the host, so that the host can send just these
+//! parts. If the plugin needs a part that was left out, it is fetched. Plugins do not notice this.
 
 use std::cell::{Cell, RefCell};
 
@@ -9,25 +9,25 @@ use crate::bindings::spandrel::plugin::types;
 use crate::edits::word;
 use crate::keys::Keys;
 
-/// Whole batches in which reads are noted. By then a plugin has seen the kinds of spans that there
-/// are; what it reads later costs nothing to note when it is missed in a projection.
+/// The number of whole batches in which reads are noted. By then a plugin has usually seen every
+/// kind of span. A later read is noted at no cost, when a projection misses it.
 const NOTED: u32 = 32;
 
-/// What the plugin was seen to read, over all batches.
+/// The reads of the plugin, over all batches.
 #[derive(Debug, Default)]
 pub(crate) struct Reads {
-    /// Tells instances apart.
+    /// The number of the instance.
     number: u64,
-    /// Whether reads of the batch in hand go through here.
+    /// True if reads of the current batch must be noted or may miss something.
     watched: Cell<bool>,
     projected: bool,
     batches: u32,
     noted: RefCell<Noted>,
-    /// What the host was told.
+    /// The reads that the host was told about.
     said: Option<Noted>,
 }
 
-/// What was read.
+/// A set of reads.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Noted {
     set: Set,
@@ -39,7 +39,7 @@ thread_local! {
 }
 
 impl Reads {
-    /// Of an instance that has read nothing yet.
+    /// Makes the record of an instance that has read nothing yet.
     pub(crate) fn new() -> Self {
         let number = INSTANCES.get() + 1;
         INSTANCES.set(number);
@@ -58,13 +58,13 @@ impl Reads {
         self.watched.set(projected || notes);
     }
 
-    /// Whether reads of the batch in hand are to be noted, or may miss something.
+    /// Returns true if reads of the current batch must be noted, or may miss something.
     #[inline]
     pub(crate) fn are_watched(&self) -> bool {
         self.watched.get()
     }
 
-    /// Notes a look for an attribute. Whether it may be missing from the batch in hand.
+    /// Notes a lookup of an attribute. Returns true if it may be missing from the current batch.
     pub(crate) fn attribute(&self, key: &str) -> bool {
         let said = |said: &Noted| said.set.keys().iter().any(|said| said == key);
         if self.said.as_ref().is_some_and(said) {
@@ -77,7 +77,7 @@ impl Reads {
         self.projected
     }
 
-    /// Notes a look for attributes with any of these keys. Whether one may be missing.
+    /// Notes a lookup of attributes with these keys. Returns true if any may be missing.
     pub(crate) fn keys(&self, keys: &Keys) -> bool {
         if keys.said_by.get() == Some(self.number) {
             return false;
@@ -96,7 +96,8 @@ impl Reads {
         may_miss
     }
 
-    /// Notes a look at ids, name, kind, times, status or flags. Whether they may be missing.
+    /// Notes a read of ids, name, kind, times, status or flags. Returns true if they may be
+    /// missing.
     pub(crate) fn fields(&self) -> bool {
         if self.said.as_ref().is_some_and(|said| said.set.fields()) {
             return false;
@@ -105,13 +106,13 @@ impl Reads {
         self.projected
     }
 
-    /// Notes a look at anything else. Whether it may be missing.
+    /// Notes a read of anything else. Returns true if it may be missing.
     pub(crate) fn whole(&self) -> bool {
         self.noted.borrow_mut().whole = true;
         self.projected
     }
 
-    /// What the host does not know yet.
+    /// Returns the reads that the host does not know yet.
     pub(crate) fn news(&mut self) -> Option<types::Reads> {
         let noted = self.noted.get_mut();
         if self.said.as_ref() == Some(noted) {
@@ -131,12 +132,12 @@ impl Reads {
 #[derive(Debug)]
 pub(crate) struct Whole {
     bytes: Vec<u8>,
-    /// Where each span begins, and how long it is.
+    /// The offset and the length of each span.
     spans: Vec<(u32, u32)>,
 }
 
 impl Whole {
-    /// Asks the host.
+    /// Fetches the batch from the host.
     pub(crate) fn fetch() -> Self {
         let bytes = crate::host::batch();
         let start = bytes.as_ptr().addr();

@@ -1,4 +1,4 @@
-//! The resources and scopes of the batch in hand.
+//! The resources and scopes of the current batch.
 
 use std::ops::Deref;
 
@@ -9,24 +9,24 @@ use crate::edits::word;
 use crate::span::Span;
 use crate::value::{AttributeValue, write_attribute};
 
-/// Where something begins in its batch: how many scopes and spans stand before it.
+/// The place where something begins in its batch: the number of scopes and spans before it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Place {
     pub(crate) scope: u32,
     pub(crate) item: u32,
 }
 
-/// What made spans: a process, a host, a service. Reads like a
+/// The source of spans: a process, a host, a service. It is read like a
 /// [`wire::Resource`](crate::wire::Resource).
 ///
-/// An edit holds for all its spans that leave with this batch, and for those that are held.
+/// An edit applies to all its spans that leave with this batch, and to those that are held.
 #[derive(Clone, Copy, Debug)]
 pub struct Resource<'b> {
     batch: &'b Batch,
     view: spandrel_wire::Resource<'b>,
     spans: ResourceSpans<'b>,
     index: u32,
-    /// Not known when it was come to through one of its spans.
+    /// `None` if the resource was reached through one of its spans.
     place: Option<Place>,
 }
 
@@ -66,7 +66,7 @@ impl<'b> Resource<'b> {
         }
     }
 
-    /// Sets an attribute, in place of one with the same key.
+    /// Sets an attribute. It replaces one with the same key.
     pub fn set_attribute(&self, key: &str, value: impl AttributeValue) {
         self.batch
             .edit(Operation::UpsertResourceAttribute, self.index, |blob| {
@@ -74,7 +74,7 @@ impl<'b> Resource<'b> {
             });
     }
 
-    /// Sets an attribute that was written before (see [`Batch::prepare`]).
+    /// Sets an attribute that was prepared (see [`Batch::prepare`]).
     pub fn set(&self, attribute: Prepared<'b>) {
         self.batch.push(
             Operation::UpsertResourceAttribute,
@@ -91,7 +91,7 @@ impl<'b> Resource<'b> {
             });
     }
 
-    /// Its spans, in batch order.
+    /// Returns its spans, in batch order.
     pub fn spans(&self) -> impl Iterator<Item = Span<'b>> + use<'b> {
         let Self {
             batch,
@@ -131,7 +131,7 @@ impl<'b> Resource<'b> {
         })
     }
 
-    /// Its scopes, in batch order.
+    /// Returns its scopes, in batch order.
     pub fn scopes(&self) -> impl Iterator<Item = Scope<'b>> + use<'b> {
         let resource = *self;
         let mut place = self.place();
@@ -143,12 +143,12 @@ impl<'b> Resource<'b> {
         })
     }
 
-    /// The number of the resource in its batch, from 0.
+    /// Returns the index of the resource in its batch, from 0.
     pub fn index(&self) -> u32 {
         self.index
     }
 
-    /// Where the next resource begins.
+    /// Returns the place where the next resource begins.
     pub(crate) fn end(&self) -> Place {
         match self.batch.walked.get() {
             Some((index, end)) if index == self.index => end,
@@ -174,16 +174,17 @@ fn end_of(spans: ResourceSpans<'_>, begin: Place) -> Place {
     })
 }
 
-/// A library that makes spans. Reads like a [`wire::Scope`](crate::wire::Scope).
+/// A library that makes spans. It is read like a [`wire::Scope`](crate::wire::Scope).
 ///
-/// An edit holds for all its spans that leave with this batch, and for those that are held.
+/// An edit applies to all its spans that leave with this batch, and to those that are held.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope<'b> {
     resource: Resource<'b>,
     view: spandrel_wire::Scope<'b>,
     spans: ScopeSpans<'b>,
     index: u32,
-    /// How many spans stand before its own; not known when it was come to through one of them.
+    /// The number of spans before its first one; `None` if the scope was reached through one of its
+    /// spans.
     first: Option<u32>,
 }
 
@@ -218,7 +219,7 @@ impl<'b> Scope<'b> {
         }
     }
 
-    /// Sets an attribute, in place of one with the same key.
+    /// Sets an attribute. It replaces one with the same key.
     pub fn set_attribute(&self, key: &str, value: impl AttributeValue) {
         self.resource
             .batch
@@ -227,7 +228,7 @@ impl<'b> Scope<'b> {
             });
     }
 
-    /// Sets an attribute that was written before (see [`Batch::prepare`]).
+    /// Sets an attribute that was prepared (see [`Batch::prepare`]).
     pub fn set(&self, attribute: Prepared<'b>) {
         self.resource.batch.push(
             Operation::UpsertScopeAttribute,
@@ -245,7 +246,7 @@ impl<'b> Scope<'b> {
             });
     }
 
-    /// Its spans, in batch order.
+    /// Returns its spans, in batch order.
     pub fn spans(&self) -> impl Iterator<Item = Span<'b>> + use<'b> {
         let Self {
             resource,
@@ -270,12 +271,12 @@ impl<'b> Scope<'b> {
             })
     }
 
-    /// The resource that it is of.
+    /// Returns the resource that the scope belongs to.
     pub fn resource(&self) -> Resource<'b> {
         self.resource
     }
 
-    /// The number of the scope in its batch, counted through all resources, from 0.
+    /// Returns the index of the scope in its batch, counted through all resources, from 0.
     pub fn index(&self) -> u32 {
         self.index
     }

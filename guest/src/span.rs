@@ -1,4 +1,4 @@
-//! A span of the batch in hand.
+//! A span of the current batch.
 
 mod read;
 
@@ -16,16 +16,17 @@ use crate::plugin::Reason;
 use crate::resource::{Resource, Scope};
 use crate::value::{AttributeValue, write_attribute};
 
-/// A span of the batch in hand.
+/// A span of the current batch.
 ///
-/// It reads like a [`wire::Span`](crate::wire::Span), field by field as they are asked for. What is
-/// read is what came: edits show after the plugin, not here.
+/// It is read like a [`wire::Span`](crate::wire::Span); each field is parsed when it is asked for.
+/// Reads return the span as it came: edits take effect after the plugin and are not visible here.
 #[derive(Debug)]
 pub struct Span<'b> {
     batch: &'b Batch,
-    /// As it stands in the bytes that came: perhaps with nothing but what the plugin reads.
+    /// The span in the bytes that came. In a projection it has only the parts that the plugin
+    /// reads.
     placed: PlacedSpan<'b>,
-    /// The whole of it, once that was wanted and was not there.
+    /// The whole span, once something was needed that the projection does not have.
     whole: OnceCell<spandrel_wire::Span<'b>>,
 }
 
@@ -52,13 +53,13 @@ impl<'b> Span<'b> {
         }
     }
 
-    /// Keeps the span: what happens without a word as well, and what takes back a [`drop`](Self::drop).
+    /// Keeps the span. This is the default; calling it reverts a [`drop`](Self::drop).
     #[track_caller]
     pub fn keep(self) {
         self.batch.say(self.placed.index, KEEP);
     }
 
-    /// Lets the span go for good.
+    /// Drops the span.
     #[track_caller]
     pub fn drop(self, reason: Reason) {
         self.batch.say(self.placed.index, reason.outcome());
@@ -67,21 +68,21 @@ impl<'b> Span<'b> {
     /// Leaves the span with the host until its [`Held`] settles it, in this call or a later one.
     ///
     /// # Panics
-    /// When the span is held already.
+    /// Panics if the span is held already.
     #[track_caller]
     pub fn hold(self) -> Held {
         self.batch.say(self.placed.index, HOLD);
         Held::new(self.batch.ticket(), self.placed.index)
     }
 
-    /// Sets an attribute, in place of one with the same key.
+    /// Sets an attribute. It replaces one with the same key.
     pub fn set_attribute(&self, key: &str, value: impl AttributeValue) {
         self.edit(Operation::UpsertAttribute, |blob| {
             write_attribute(blob, key, &value)
         });
     }
 
-    /// Sets an attribute that was written before (see [`Batch::prepare`]).
+    /// Sets an attribute that was prepared (see [`Batch::prepare`]).
     #[inline]
     pub fn set(&self, attribute: Prepared<'b>) {
         self.batch.push(
@@ -116,14 +117,15 @@ impl<'b> Span<'b> {
         self.edit(Operation::SetStatus, |blob| write_status(blob, status));
     }
 
-    /// Sets the words about how the work ended; the code stays as it came.
+    /// Sets the message of the status; the code stays as it came.
     pub fn set_status_message(&self, message: &str) {
         let code = self.status().code;
         self.set_status(Status { code, message });
     }
 
-    /// All of it, to be changed and put in its place: links, the attributes of events, flags, trace state,
-    /// fields that this library does not know. Where edits say enough they cost less.
+    /// Returns a copy of the whole span, for [`replace`](Self::replace). It can change what edits
+    /// cannot: links, the attributes of events, flags, trace state, fields that this library does
+    /// not know. Where edits are enough, they cost less.
     ///
     /// ```
     /// # use spandrel_guest::prelude::*;
@@ -136,27 +138,27 @@ impl<'b> Span<'b> {
         NewSpan::from(**self)
     }
 
-    /// Puts another span in its place, within the same resource and scope. What was not copied into that
-    /// one is gone, edits that were said before included: [`to_new`](Self::to_new) copies all.
+    /// Replaces the span by another one, within the same resource and scope. Anything that was not
+    /// copied into the other is gone, including earlier edits. [`to_new`](Self::to_new) copies all.
     pub fn replace(&self, span: &NewSpan) {
         self.edit(Operation::Replace, |blob| {
             blob.extend_from_slice(span.bytes())
         });
     }
 
-    /// The resource that the span came from.
+    /// Returns the resource that the span came from.
     #[inline]
     pub fn resource(&self) -> Resource<'b> {
         Resource::of(self.batch, &self.placed)
     }
 
-    /// The scope that made the span.
+    /// Returns the scope that made the span.
     #[inline]
     pub fn scope(&self) -> Scope<'b> {
         Scope::of(self.batch, &self.placed)
     }
 
-    /// The number of the span in its batch, from 0.
+    /// Returns the index of the span in its batch, from 0.
     #[inline]
     pub fn index(&self) -> u32 {
         self.placed.index

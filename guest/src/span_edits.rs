@@ -1,11 +1,11 @@
-//! The edits of one span that was held.
+//! The edits of one held span.
 
 use spandrel_wire::{Operation, SpanKind, Status, write_status};
 
 use crate::edits::{Edits, kind_snippet};
 use crate::value::{AttributeValue, write_attribute};
 
-/// What to change on a held span as it is forwarded (see [`Held::forward_with`]).
+/// The changes to a held span as it is forwarded (see [`Held::forward_with`]).
 ///
 /// [`Held::forward_with`]: crate::Held::forward_with
 #[derive(Debug)]
@@ -19,7 +19,7 @@ impl<'e> SpanEdits<'e> {
         Self { edits, index }
     }
 
-    /// Sets an attribute, in place of one with the same key.
+    /// Sets an attribute. It replaces one with the same key.
     pub fn set_attribute(&mut self, key: &str, value: impl AttributeValue) -> &mut Self {
         self.write(Operation::UpsertAttribute, |blob| {
             write_attribute(blob, key, &value)

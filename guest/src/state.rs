@@ -1,5 +1,5 @@
-//! The state that goes from one generation of a plugin to the next, as compact bytes of whatever
-//! serde can write.
+//! The state that goes from one generation of a plugin to the next: any type that serde can write,
+//! as compact bytes.
 //!
 //! Derive `Serialize` and `Deserialize` for what the plugin knows; then
 //! [`snapshot`](crate::Plugin::snapshot) is one line and [`restore`](crate::Plugin::restore) a few:
@@ -63,8 +63,8 @@
 //! # assert_eq!(newer, "state version 3 is newer than 2, the newest that this plugin reads");
 //! ```
 //!
-//! [`Held`](crate::Held) and [`Moment`](crate::Moment) keep their meaning in the next generation. Where
-//! there are very many fixed-size ids, [`flat`] writes and reads them as one piece.
+//! [`Held`](crate::Held) and [`Moment`](crate::Moment) stay valid in the next generation. For very
+//! many fixed-size ids, [`flat`] writes and reads them as one piece.
 
 use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
@@ -73,10 +73,10 @@ use crate::{emission, moment};
 
 pub mod flat;
 
-/// The bytes of a state, for [`snapshot`](crate::Plugin::snapshot).
+/// Returns a state as bytes, for [`snapshot`](crate::Plugin::snapshot).
 ///
-/// A state that cannot be written (an iterator of unknown length, an error of a `Serialize` written
-/// by hand) is an error in the collector's log, and the next generation begins without it.
+/// If a state cannot be written (an iterator of unknown length, an error of a `Serialize` written
+/// by hand), the collector logs an error, and the next generation begins without it.
 pub fn to_bytes<S: Serialize + ?Sized>(state: &S) -> Option<Vec<u8>> {
     match moment::at_one_moment(|| postcard::serialize_with_flavor(state, Bytes(Vec::new()))) {
         Ok(bytes) => Some(bytes),
@@ -87,11 +87,12 @@ pub fn to_bytes<S: Serialize + ?Sized>(state: &S) -> Option<Vec<u8>> {
     }
 }
 
-/// Where a state is written. A small part is copied byte by byte: a copy of a length that the compiler
-/// does not know is a call out of WebAssembly, and ten of these for each of many entries add up.
+/// The buffer that a state is written to. It copies small parts byte by byte: a copy whose length
+/// the compiler does not know is a call out of WebAssembly, and ten of these for each of many
+/// entries add up.
 struct Bytes(Vec<u8>);
 
-/// Up to here a loop is quicker than a call.
+/// The longest part, in bytes, for which a loop is faster than a call.
 const SMALL: usize = 32;
 
 impl Flavor for Bytes {
@@ -120,13 +121,13 @@ impl Flavor for Bytes {
     }
 }
 
-/// The state out of these bytes, whole or not at all, for [`restore`](crate::Plugin::restore).
+/// Reads a state from these bytes, whole or not at all, for [`restore`](crate::Plugin::restore).
 ///
-/// No length in the bytes is believed: what is allocated is bounded by what is there. Handles out
-/// of a state that turns out to be damaged have no meaning, and say nothing as they go.
+/// No length in the bytes is trusted: allocations are bounded by the bytes that are there. Handles
+/// from a state that turns out to be damaged are invalid, and destroying them has no effect.
 ///
 /// # Errors
-/// One line that says how the bytes are damaged.
+/// Returns one line that says how the bytes are damaged.
 pub fn from_bytes<'s, S: Deserialize<'s>>(bytes: &'s [u8]) -> Result<S, String> {
     let count = emission::count();
     let read = moment::at_one_moment(|| read(bytes));
@@ -147,8 +148,8 @@ fn read<'s, S: Deserialize<'s>>(bytes: &'s [u8]) -> Result<S, String> {
     }
 }
 
-/// What [`restore`](crate::Plugin::restore) says to a version that it does not know: `own` is the
-/// plugin's own, the newest one.
+/// Returns the error of [`restore`](crate::Plugin::restore) for a version that it does not know.
+/// `own` is the plugin's own version, the newest one.
 pub fn unreadable(version: u32, own: u32) -> String {
     if version > own {
         format!("state version {version} is newer than {own}, the newest that this plugin reads")

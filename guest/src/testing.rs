@@ -1,6 +1,5 @@
-//! Unit tests of plugins without WebAssembly: batches from a small builder, and a host that runs
-//! the plugin natively, checks its replies as the real host does, and shows what became of each
-//! span.
+//! Unit tests of plugins without WebAssembly: a small builder for batches, and a host that runs the
+//! plugin natively, checks its replies as the real host does, and shows what became of each span.
 //!
 //! ```
 //! use spandrel_guest::prelude::*;

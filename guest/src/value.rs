@@ -1,11 +1,11 @@
-//! What attributes can be set to, and its OTLP encoding.
+//! The values that attributes can have, and their OTLP encoding.
 
 use spandrel_wire::{
     Attribute, Value, retain_fields, write_bytes, write_nested, write_text, write_value,
 };
 
-/// What an attribute can be set to: text, numbers, booleans, lists of these, a [`NewMap`], and any
-/// [`Value`] that was read from a span.
+/// A value that an attribute can be set to: text, numbers, booleans, lists of these, a [`NewMap`],
+/// and any [`Value`] that was read from a span.
 pub trait AttributeValue {
     /// Appends the content of an `AnyValue` message.
     fn write(&self, out: &mut Vec<u8>);
@@ -47,7 +47,7 @@ macro_rules! scalar_values {
 
 scalar_values!(bool, i32, i64, u32, f64);
 
-/// A list.
+/// Writes a list.
 impl<V: AttributeValue> AttributeValue for [V] {
     fn write(&self, out: &mut Vec<u8>) {
         write_nested(out, 5, |out| {
@@ -70,7 +70,7 @@ impl<V: AttributeValue> AttributeValue for Vec<V> {
     }
 }
 
-/// A map under construction: a value that has values by key.
+/// A map under construction: a value with entries by key.
 ///
 /// ```
 /// # use spandrel_guest::prelude::*;
@@ -87,12 +87,12 @@ pub struct NewMap {
 }
 
 impl NewMap {
-    /// A map without entries.
+    /// Makes a map without entries.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets an entry, in place of one with the same key.
+    /// Sets an entry. It replaces one with the same key.
     pub fn entry(mut self, key: &str, value: impl AttributeValue) -> Self {
         delete_attribute(&mut self.bytes, 1, key);
         write_attribute_field(&mut self.bytes, 1, key, &value);
@@ -116,7 +116,7 @@ pub(crate) fn write_attribute_field(
     write_nested(out, field, |out| write_attribute(out, key, value));
 }
 
-/// Takes all fields with this number out of a message that are `KeyValue` messages with this key.
+/// Removes each field with this number from a message if it is a `KeyValue` message with this key.
 pub(crate) fn delete_attribute(message: &mut Vec<u8>, field: u32, key: &str) {
     retain_fields(message, |number, content| {
         number != field || Attribute::new(content).key != key

@@ -1,5 +1,5 @@
-//! The front door under attack: the real program, frames written by hand, and a good client beside
-//! them that must not notice.
+//! Attacks on the receiver: the real program, handwritten HTTP/2 frames, and a good client beside
+//! the attackers that must not notice them.
 //!
 //! `SPANDREL_ATTACK_SECONDS=60` makes each attack last a minute instead of two seconds.
 
@@ -28,20 +28,20 @@ use tokio::time::{Instant, interval, sleep};
 use set::{Attack, Bombs, Target};
 use wire::{CALM, DATA, END_HEADERS, END_STREAM, HEADERS, PING, Raw, export, frame, message};
 
-/// What an attack may add to the memory of a collector at work.
+/// The memory that an attack may add to a working collector.
 const GROWTH_KIB: u64 = 128 << 10;
 
-/// Connections that one peer may have: of 4096 places a quarter is kept free for others.
+/// The connections that one peer may have: a quarter of the 4096 places is kept free for others.
 const PLACES: usize = 3072;
 
-/// What a thousand requests of empty spans at once may add.
+/// The memory that a thousand concurrent requests of empty spans may add.
 const GROWTH_OF_EMPTY_SPANS_KIB: u64 = 256 << 10;
 
-/// How often a good client is served beside an attack at the least: it asks 400 times, on a machine
-/// that has nothing else to do.
+/// The least number of times that a good client must be served beside an attack. On an idle machine
+/// it sends 400 requests.
 const SERVED: usize = 10;
 
-/// How long one attack lasts.
+/// Returns the duration of one attack.
 fn duration() -> Result<Duration> {
     let seconds = match std::env::var("SPANDREL_ATTACK_SECONDS") {
         Ok(seconds) => seconds.parse().context("SPANDREL_ATTACK_SECONDS")?,
@@ -50,14 +50,14 @@ fn duration() -> Result<Duration> {
     Ok(Duration::from_secs(seconds))
 }
 
-/// A collector with a stage, and a good client that has been served for a while.
+/// A collector with a stage. A good client has already been served for a while.
 struct Site {
     backend: Backend,
     collector: Collector,
     address: String,
-    /// Has signed its certificate, when its receiver wants TLS.
+    /// The authority that signed the collector's certificate, if its receiver requires TLS.
     authority: Option<Authority>,
-    /// Resident after the good client's first second.
+    /// The resident memory after the good client's first second.
     base: u64,
 }
 
@@ -66,7 +66,7 @@ impl Site {
         Self::of(None).await
     }
 
-    /// One whose receiver wants TLS, with a certificate of this authority.
+    /// Opens a site. With an authority, its receiver requires TLS and has a certificate of it.
     async fn of(authority: Option<Authority>) -> Result<Self> {
         let backend = Backend::start().await?;
         let config = Config::new(backend.endpoint()).stage("stage", &guest("unchanged")?, "");
@@ -94,7 +94,7 @@ impl Site {
         Ok(site)
     }
 
-    /// A good client, at work.
+    /// Starts a good client.
     async fn good(&self) -> Result<Good> {
         let client = match &self.authority {
             None => Client::connect(&self.address).await?,
@@ -103,7 +103,7 @@ impl Site {
         Ok(Good::start(client))
     }
 
-    /// The most memory that was seen in this time.
+    /// Returns the most memory that was seen in this time.
     async fn watch(&self, time: Duration) -> Result<u64> {
         let mut looks = interval(Duration::from_millis(20));
         let (begun, mut most) = (Instant::now(), 0);
@@ -118,7 +118,8 @@ impl Site {
         Ok(most)
     }
 
-    /// Everything that the good clients were told is in has arrived, and the collector ends well.
+    /// Checks that all spans that the good clients were told are accepted have arrived, and that
+    /// the collector ends well.
     async fn close(self, delivered: u64) -> Result<()> {
         let all = |taken: &spandrel_tests::backend::Taken| taken.totals.spans >= delivered;
         self.backend.wait("all spans", all).await?;
@@ -128,13 +129,13 @@ impl Site {
     }
 }
 
-/// A client as an SDK is one, a request each few milliseconds.
+/// A client that works like an SDK and sends a request every few milliseconds.
 struct Good {
     stopped: Arc<AtomicBool>,
     client: JoinSet<Result<Served>>,
 }
 
-/// What it saw.
+/// The results that the good client saw.
 struct Served {
     spans: u64,
     refused: u64,
@@ -189,8 +190,8 @@ fn gzip(bytes: &[u8]) -> Result<Arc<[u8]>> {
     Ok(encoder.finish()?.into())
 }
 
-/// Each attack of the set, with many attackers at once: the collector stays within its memory, and
-/// each request of the client beside them is served at its first attempt.
+/// Each attack of the set runs with many attackers at once. The collector stays within its memory,
+/// and each request of the client beside them is served at its first attempt.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_good_client_does_not_notice() -> Result<()> {
     let (large, fitting) = (vec![0; 60 << 20], vec![0; 16 << 20]);
@@ -218,7 +219,7 @@ async fn a_good_client_does_not_notice() -> Result<()> {
     Ok(())
 }
 
-/// A collector of its own for each attack, so that none answers for what another has left behind.
+/// Runs one attack. Each has a collector of its own, so that it is not affected by an earlier one.
 async fn under_attack(attack: &Attack, mut target: Target, table: &mut String) -> Result<()> {
     let authority = attack.over_tls.then(Authority::new).transpose()?;
     let site = Site::of(authority).await?;
@@ -255,7 +256,7 @@ fn line(name: &str, more: u64, served: &Served, reached: usize) -> String {
     )
 }
 
-/// All attackers, each of whom begins anew when his round is over.
+/// Runs all attackers. Each starts a new round when one is over.
 async fn assail(attack: &Attack, target: &Target) {
     let mut attackers = JoinSet::new();
     for _ in 0..attack.attackers {
@@ -263,7 +264,8 @@ async fn assail(attack: &Attack, target: &Target) {
         attackers.spawn(async move {
             while Instant::now() < target.until {
                 let left = target.until - Instant::now();
-                // Thrown out is what he is to be; a pause, so that he does not only connect.
+                // An error is expected: the attacker should be disconnected. The pause makes it do
+                // more than connect.
                 drop(tokio::time::timeout(left, round(target.clone())).await);
                 sleep(Duration::from_millis(5)).await;
             }
@@ -272,7 +274,8 @@ async fn assail(attack: &Attack, target: &Target) {
     attackers.join_all().await;
 }
 
-/// A client that floods its connection is told `ENHANCE_YOUR_CALM`, and the connection ends; each time.
+/// A client that floods its connection gets `ENHANCE_YOUR_CALM`, and the connection ends, every
+/// time.
 #[tokio::test]
 async fn who_floods_is_told_so() -> Result<()> {
     let site = Site::open().await?;
@@ -285,18 +288,18 @@ async fn who_floods_is_told_so() -> Result<()> {
     site.close(0).await
 }
 
-/// Lets this process open as many files as it may: a shell's limit is often 1024.
+/// Raises this process's limit of open files to the maximum: a shell's limit is often 1024.
 fn open_files() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: maximum,
         maximum,
     };
-    // Where it may not, the number of connections says so.
+    // If that is not allowed, the number of connections shows it.
     setrlimit(Resource::Nofile, raised).ok();
 }
 
-/// When a crowd of idle connections has taken every place, a new client still gets in.
+/// A new client still gets in after a crowd of idle connections has taken every place.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_makes_room() -> Result<()> {
     open_files();
@@ -322,12 +325,12 @@ async fn a_crowd_makes_room() -> Result<()> {
     site.close(spans).await
 }
 
-/// A thousand requests at once of 4 KiB each that inflate to two million empty spans take no more
+/// A thousand concurrent requests of 4 KiB each that inflate to two million empty spans use no more
 /// than the memory for requests, all together.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn empty_spans_are_no_bomb() -> Result<()> {
     let site = Site::open().await?;
-    // Resource spans, scope spans, and in them spans without a field.
+    // The message has resource spans, in them scope spans, and in these spans without a field.
     let spans = [0x12, 0].repeat(2 << 20);
     let request = nested(0x0a, &nested(0x12, &spans));
     let body = message(true, &gzip(&request)?);
@@ -342,7 +345,7 @@ async fn empty_spans_are_no_bomb() -> Result<()> {
             let mut wire = frame(HEADERS, END_HEADERS, stream, &export(Some("gzip")));
             wire.extend(frame(DATA, END_STREAM, stream, &body));
             if raw.send(&wire).await.is_err() {
-                // Thrown out is what he may be.
+                // The attacker may be disconnected.
                 break;
             }
             sent.fetch_add(1, Ordering::Relaxed);
@@ -375,7 +378,7 @@ async fn empty_spans_are_no_bomb() -> Result<()> {
     site.close(served.spans).await
 }
 
-/// A message inside a message.
+/// Encodes a message inside a message.
 fn nested(tag: u8, body: &[u8]) -> Vec<u8> {
     let mut all = vec![tag];
     let mut len = body.len();

@@ -1,5 +1,5 @@
-//! Backends that are away, fail, are slow, are picky: what was accepted arrives, and what cannot
-//! be taken is refused with a hint, never lost.
+//! Backends that are away, fail, are slow, or are picky. Accepted spans arrive, and spans for which
+//! there is no room are refused with a hint and never lost.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use spandrel_tests::shop::Shop;
 use spandrel_tests::until::until;
 use tonic::Code;
 
-/// Retries that fit into a test.
+/// A retry config with waits that fit into a test.
 const RETRY: &str = "retry_on_failure: { initial_interval: 20ms, max_interval: 200ms }";
 
 async fn start(config: &Config) -> Result<(Collector, Client)> {
@@ -21,7 +21,7 @@ async fn start(config: &Config) -> Result<(Collector, Client)> {
     Ok((collector, client))
 }
 
-/// Ends it, and checks that everything that was accepted is at the backend, once.
+/// Stops the collector, and checks that everything that was accepted is at the backend, once.
 async fn finish(collector: Collector, client: &Client, backend: &Backend) -> Result<()> {
     let ended = collector.stop().await?;
     ended.expect_code(0)?;
@@ -38,7 +38,7 @@ async fn finish(collector: Collector, client: &Client, backend: &Backend) -> Res
     Ok(())
 }
 
-/// A backend that is away when spans come, and comes back: they wait, and arrive.
+/// Spans wait while the backend is away, and arrive when it comes back.
 #[tokio::test]
 async fn a_dead_backend_that_comes_back_gets_everything() -> Result<()> {
     let mut backend = Backend::start().await?;
@@ -57,7 +57,7 @@ async fn a_dead_backend_that_comes_back_gets_everything() -> Result<()> {
     finish(collector, &client, &backend).await
 }
 
-/// A backend that fails two calls of three: each batch arrives in the end, once.
+/// Each batch arrives in the end, once, at a backend that fails two calls of three.
 #[tokio::test]
 async fn a_failing_backend_gets_everything_once() -> Result<()> {
     for code in [Code::Unavailable, Code::DeadlineExceeded, Code::Aborted] {
@@ -74,7 +74,7 @@ async fn a_failing_backend_gets_everything_once() -> Result<()> {
     Ok(())
 }
 
-/// A slow backend slows nothing but itself: senders are answered at once, and all arrives.
+/// A slow backend delays no sender: senders are answered at once, and everything arrives.
 #[tokio::test]
 async fn a_slow_backend_gets_everything() -> Result<()> {
     let backend = Backend::start().await?;
@@ -90,7 +90,7 @@ async fn a_slow_backend_gets_everything() -> Result<()> {
     finish(collector, &client, &backend).await
 }
 
-/// A backend that asks for patience is given it, and then the spans.
+/// A backend that asks for patience gets no spans until the time is over.
 #[tokio::test]
 async fn a_busy_backend_is_given_the_time_it_asks_for() -> Result<()> {
     let backend = Backend::start().await?;
@@ -107,7 +107,8 @@ async fn a_busy_backend_is_given_the_time_it_asks_for() -> Result<()> {
     finish(collector, &client, &backend).await
 }
 
-/// What a backend refuses for good, in part or as a whole, is not sent again, and is counted.
+/// Spans that a backend refuses for good, in part or as a whole, are not sent again, and are
+/// counted.
 #[tokio::test]
 async fn what_a_backend_refuses_for_good_is_counted() -> Result<()> {
     let backend = Backend::start().await?;
@@ -143,7 +144,7 @@ async fn what_a_backend_refuses_for_good_is_counted() -> Result<()> {
     Ok(())
 }
 
-/// A full queue refuses with UNAVAILABLE and a hint; a client that heeds it loses nothing.
+/// A full queue refuses with UNAVAILABLE and a hint; a client that follows it loses nothing.
 #[tokio::test]
 async fn a_full_queue_refuses_and_nothing_is_lost() -> Result<()> {
     let backend = Backend::start().await?;
@@ -187,7 +188,7 @@ async fn a_full_queue_can_make_senders_wait() -> Result<()> {
     finish(collector, &client, &backend).await
 }
 
-/// With `ack_on: export` the sender's OK means that the backend has it.
+/// With `ack_on: export` the sender's OK means that the backend has the spans.
 #[tokio::test]
 async fn ack_on_export_answers_after_the_backend() -> Result<()> {
     let backend = Backend::start().await?;
@@ -201,7 +202,7 @@ async fn ack_on_export_answers_after_the_backend() -> Result<()> {
     finish(collector, &client, &backend).await
 }
 
-/// What the collector counts on `/metrics` is what happened.
+/// The counts on `/metrics` match the events.
 #[tokio::test]
 async fn metrics_say_what_happened() -> Result<()> {
     let backend = Backend::start().await?;
@@ -211,7 +212,7 @@ async fn metrics_say_what_happened() -> Result<()> {
     let sent = until("the counter of sent spans", || async {
         let metrics = collector.metrics().await.ok()?;
         let is_sent = metrics.sum("otelcol_exporter_sent_spans", &[]) == spans;
-        // The place in the queue is given back after the items are counted.
+        // The place in the queue is released after the items are counted.
         let is_empty = metrics.sum("otelcol_exporter_queue_size", &[]) == 0;
         (is_sent && is_empty).then_some(metrics)
     });

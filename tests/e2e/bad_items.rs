@@ -1,5 +1,5 @@
-//! Requests with something wrong in one of their items, as bytes that no SDK of ours would write: the
-//! other items arrive, and their sender and the operator hear which one and why.
+//! Requests with an error in one of their items, as bytes that no SDK would write. The other items
+//! arrive, and the sender and the operator are told which item is wrong and why.
 
 mod client;
 
@@ -29,7 +29,7 @@ const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Expor
 const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
-/// A text, and in place of it one that was cut inside a character.
+/// A text, and its replacement that was cut inside a character.
 const WHOLE: &str = "caf\u{e9}s";
 const CUT: &[u8] = b"caf\xc3 s";
 
@@ -50,7 +50,7 @@ fn resource() -> Option<Resource> {
     })
 }
 
-/// Ten spans, of which the third has a text that is to be cut.
+/// Makes ten spans. The third has the text that will be cut.
 fn spans() -> ExportTraceServiceRequest {
     let span = |number: u8| Span {
         trace_id: vec![number; 16],
@@ -122,7 +122,7 @@ fn records() -> ExportLogsServiceRequest {
     }
 }
 
-/// The same bytes with the text cut.
+/// Returns the same bytes with the text cut.
 fn cut(mut bytes: Vec<u8>) -> Vec<u8> {
     let mut places = 0..bytes.len();
     if let Some(at) = places.find(|at| bytes[*at..].starts_with(WHOLE.as_bytes())) {
@@ -140,8 +140,9 @@ async fn collector(backend: &Backend, invalid_utf8: Option<&str>) -> Result<Coll
     Collector::start(&setup).await
 }
 
-/// By default, a text that is not UTF-8 costs what is wrong in it: the span arrives with U+FFFD, the
-/// sender has nothing to hear, and the operator finds the sender in the log and the number in a metric.
+/// By default, a text that is not UTF-8 loses only its invalid bytes: the span arrives with U+FFFD,
+/// the sender gets no message, and the operator finds the sender in the log and the number in a
+/// metric.
 #[tokio::test]
 async fn a_cut_text_is_mended() -> Result<()> {
     let backend = Backend::start().await?;
@@ -189,8 +190,8 @@ async fn a_cut_text_is_mended() -> Result<()> {
     Ok(())
 }
 
-/// With `invalid_utf8: reject` it costs the item, of every signal: the answer is OK, and says how many,
-/// of which service, and where. The nine others arrive, the ledger balances.
+/// With `invalid_utf8: reject` the whole item is rejected, for every signal: the answer is OK, and
+/// names the number, the service and the place. The nine others arrive, and the ledger balances.
 #[tokio::test]
 async fn nine_good_neighbours_arrive() -> Result<()> {
     let backend = Backend::start().await?;
@@ -244,8 +245,8 @@ async fn nine_good_neighbours_arrive() -> Result<()> {
     Ok(())
 }
 
-/// What cannot be told apart is refused as a whole, once and for all, and its sender hears in which
-/// attribute of which span its request ends. So does the operator.
+/// A request that cannot be split into items is refused as a whole, for good. Its sender is told in
+/// which attribute of which span it ends, and so is the operator.
 #[tokio::test]
 async fn a_request_that_ends_too_early_is_told_where() -> Result<()> {
     let backend = Backend::start().await?;
@@ -269,8 +270,8 @@ async fn a_request_that_ends_too_early_is_told_where() -> Result<()> {
     collector.stop().await?.expect_code(0)
 }
 
-/// The setting is one of a reload: the socket and its clients stay. A connection of before is asked to end,
-/// and requests on it are judged as before.
+/// A reload can change the setting: the socket and its clients stay. An earlier connection is asked
+/// to end, and requests on it are judged as before.
 #[tokio::test]
 async fn a_reload_changes_what_becomes_of_texts() -> Result<()> {
     let backend = Backend::start().await?;
@@ -296,8 +297,8 @@ async fn a_reload_changes_what_becomes_of_texts() -> Result<()> {
     collector.stop().await?.expect_code(0)
 }
 
-/// Log records at the service of traces have the same frames and other fields. None of them becomes a
-/// span without ids: all are refused, once and for all, and their sender hears it.
+/// Log records at the traces service have the same framing and other fields. None of them becomes a
+/// span without ids: all are refused, for good, and their sender is told.
 #[tokio::test]
 async fn logs_at_the_service_of_traces_are_refused() -> Result<()> {
     let backend = Backend::start().await?;
@@ -318,8 +319,8 @@ async fn logs_at_the_service_of_traces_are_refused() -> Result<()> {
     Ok(())
 }
 
-/// Times that make no sense are the sender's own affair: a span that ends before it began costs neither
-/// its neighbours nor itself.
+/// Odd times are left to the sender: a span that ends before it began is kept, and so are its
+/// neighbours.
 #[tokio::test]
 async fn odd_times_are_no_fault() -> Result<()> {
     let backend = Backend::start().await?;

@@ -1,4 +1,4 @@
-//! `spandrel bench` of a collector whose plugin fails: nothing is lost, and the run is not good.
+//! `spandrel bench` of a collector whose plugin fails: nothing is lost, but the run is not good.
 
 use std::path::Path;
 
@@ -11,10 +11,10 @@ use spandrel_tests::ports::free_address;
 use spandrel_tests::until::soon;
 use tokio::process::Command;
 
-/// Items that are sent, in requests of 100.
+/// The number of items that are sent, in requests of 100.
 const ITEMS: &str = "2000";
 
-/// The exit code and the report of a run with this plugin.
+/// Returns the exit code and the report of a run with this plugin.
 async fn bench(module: &Path) -> Result<(Option<i32>, Value)> {
     let endpoint = free_address()?.to_string();
     let backend = free_address()?.to_string();
@@ -36,13 +36,13 @@ async fn bench(module: &Path) -> Result<(Option<i32>, Value)> {
     Ok((output.status.code(), report))
 }
 
-/// A plugin that traps on every batch, whose batches pass as they came: every item arrives, and the run
-/// is not good. The report says how many calls failed: all of them.
+/// With a plugin that traps on every batch, and whose batches pass as they came, every item
+/// arrives, but the run is not good. The report says how many calls failed: all of them.
 #[tokio::test]
 async fn a_run_with_faults_is_not_good() -> Result<()> {
     let (code, report) = bench(&guest("trap")?).await?;
     ensure!(report["items"]["lost"] == 0, "{report}");
-    // With the warm-up. While the breaker is open, batches pass without a call.
+    // The count includes the warm-up. While the breaker is open, batches pass without a call.
     let faults = report["collector"]["faults"].as_u64();
     let faults = faults.with_context(|| report.to_string())?;
     ensure!((1..=21).contains(&faults), "{report}");
@@ -54,7 +54,7 @@ async fn a_run_with_faults_is_not_good() -> Result<()> {
     Ok(())
 }
 
-/// A plugin that works: the report says that no call failed.
+/// With a working plugin the report says that no call failed.
 #[tokio::test]
 async fn a_run_without_faults_is_good() -> Result<()> {
     let (code, report) = bench(&guest("unchanged")?).await?;

@@ -1,5 +1,5 @@
-//! Candidates beside the running generation: a canary gets a share of the traces, a shadow a copy of
-//! all, and what becomes of them.
+//! Candidates beside the running generation: a canary gets a share of the traces, a shadow a copy
+//! of all. The tests follow each until it is promoted or cancelled.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -41,13 +41,13 @@ impl Beside {
         })
     }
 
-    /// A collector whose stage tags every span with the generation `old`.
+    /// Starts a collector whose stage tags every span with the generation `old`.
     async fn tagging(keys: &str) -> Result<Self> {
         let keys = format!("config: {{ target: span, default: {{ tagged: old }} }}{keys}");
         Self::start(&plugin("tag-by-service")?, &keys).await
     }
 
-    /// The same plugin with the tag `new`, beside the running one.
+    /// Starts the same plugin with the tag `new`, beside the running one.
     async fn tag_beside(&self, key: &str, value: Value) -> Result<Report> {
         let mut request = json!({ "config": { "target": "span", "default": { "tagged": "new" } } });
         request[key] = value;
@@ -61,7 +61,8 @@ impl Beside {
         Ok(())
     }
 
-    /// Traces that arrived since the last call, by the tag that all of their spans have.
+    /// Returns the number of traces that arrived since the last call, by the tag that all of their
+    /// spans have.
     async fn tags(&self) -> Result<HashMap<String, usize>> {
         let sent = self.client.delivered.len() as u64;
         let all = |taken: &spandrel_tests::backend::Taken| taken.totals.spans == sent;
@@ -81,7 +82,7 @@ impl Beside {
         Ok(counts)
     }
 
-    /// Drains; everything is accounted for, and nothing was lost.
+    /// Drains, and checks that everything is accounted for and nothing was lost.
     async fn finish(self) -> Result<Ended> {
         let ended = self.collector.stop().await?;
         ended.expect_code(0)?;
@@ -102,8 +103,8 @@ fn count(counts: &HashMap<String, usize>, tag: &str) -> usize {
     counts.get(tag).copied().unwrap_or_default()
 }
 
-/// Of the traces, one in ten is the canary's, whole; it is to be seen in the API, the metrics and
-/// the ledger; promoted, it has all of them.
+/// One trace in ten goes to the canary, as a whole. The API, the metrics and the ledger show the
+/// canary. After its promotion it gets all traces.
 #[tokio::test]
 async fn a_canary_gets_its_share() -> Result<()> {
     let mut it = Beside::tagging("").await?;
@@ -145,7 +146,7 @@ async fn a_canary_gets_its_share() -> Result<()> {
     Ok(())
 }
 
-/// A canary that is cancelled gets no further trace; nothing is there to promote then.
+/// A cancelled canary gets no further trace, and then there is no candidate to promote.
 #[tokio::test]
 async fn a_canary_is_cancelled() -> Result<()> {
     let mut it = Beside::tagging("").await?;
@@ -167,7 +168,7 @@ async fn a_canary_is_cancelled() -> Result<()> {
     Ok(())
 }
 
-/// A canary that does well until the end of its probation is promoted by itself.
+/// A canary that does well until the end of its probation is promoted automatically.
 #[tokio::test]
 async fn a_good_canary_promotes_itself() -> Result<()> {
     let mut it = Beside::tagging(", probation: { time: 1s, batches: 10 }").await?;
@@ -186,7 +187,7 @@ async fn a_good_canary_promotes_itself() -> Result<()> {
     Ok(())
 }
 
-/// A canary that fails is cancelled by itself, with the reason; nothing is lost.
+/// A canary that fails is cancelled automatically, with the reason; nothing is lost.
 #[tokio::test]
 async fn a_bad_canary_is_cancelled_by_itself() -> Result<()> {
     let mut it = Beside::start(&guest("unchanged")?, "on_fault: pass").await?;
@@ -206,8 +207,8 @@ async fn a_bad_canary_is_cancelled_by_itself() -> Result<()> {
     Ok(())
 }
 
-/// Nothing of a shadow is exported; its report tells by service and span name where it judges in
-/// another way, with examples of spans that were sent.
+/// Nothing of a shadow is exported. Its report lists differing verdicts by service and span name,
+/// with examples of spans that were sent.
 #[tokio::test]
 async fn a_shadow_only_reports() -> Result<()> {
     let mut it = Beside::start(&guest("unchanged")?, "on_fault: pass").await?;
@@ -225,7 +226,7 @@ async fn a_shadow_only_reports() -> Result<()> {
     });
     let view = view.await?;
     ensure!(view["different"] == shown && view["faults"] == 0, "{view}");
-    // What was compared in the stage is on its way to the backend still.
+    // Spans that were compared in the stage may still be on their way to the backend.
     let sent = it.client.delivered.len() as u64;
     it.backend
         .wait("all spans", |taken| taken.totals.spans == sent)
@@ -249,7 +250,7 @@ async fn a_shadow_only_reports() -> Result<()> {
     Ok(())
 }
 
-/// Edits of a shadow are told and not exported; promoted, they are.
+/// The edits of a shadow are reported and not exported. After its promotion they are exported.
 #[tokio::test]
 async fn a_shadow_is_promoted() -> Result<()> {
     let mut it = Beside::tagging("").await?;

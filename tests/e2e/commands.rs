@@ -1,4 +1,4 @@
-//! What an operator can ask of a running stage by the admin API, and what is remembered of it.
+//! The commands of the admin API for a running stage, and the history of them.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -40,7 +40,7 @@ async fn start() -> Result<Running> {
 }
 
 impl Running {
-    /// Sends what was sent before: nothing of it gets through, so the state is there.
+    /// Sends the spans again. None of them gets through, which proves that the state is there.
     async fn finish(mut self, first: ExportTraceServiceRequest) -> Result<()> {
         let again = span_ids(&first).count() as u64;
         self.client.send(first).await?;
@@ -54,8 +54,8 @@ impl Running {
     }
 }
 
-/// Swap, probation passed, roll back by command, and again: each in the history with who asked, and
-/// the state goes along each time.
+/// A swap passes its probation, and two rollbacks follow by command. The history shows each with
+/// the one who asked, and the state is carried each time.
 #[tokio::test]
 async fn a_rollback_is_asked_for() -> Result<()> {
     let mut it = start().await?;
@@ -102,8 +102,8 @@ async fn a_rollback_is_asked_for() -> Result<()> {
     it.finish(first).await
 }
 
-/// A dry run says whether it would work, and changes nothing; the same module is no change; another
-/// config is one.
+/// A dry run says whether a swap would work, and changes nothing. The same module is no change;
+/// another config is one.
 #[tokio::test]
 async fn what_a_swap_would_do_is_told() -> Result<()> {
     let mut it = start().await?;
@@ -128,7 +128,7 @@ async fn what_a_swap_would_do_is_told() -> Result<()> {
     it.finish(first).await
 }
 
-/// A module that comes with the request is swapped in, if its digest is the one that is asked for.
+/// An uploaded module is swapped in, if it has the requested digest.
 #[tokio::test]
 async fn a_module_is_uploaded() -> Result<()> {
     let mut it = start().await?;
@@ -151,7 +151,8 @@ async fn a_module_is_uploaded() -> Result<()> {
     it.finish(first).await
 }
 
-/// The socket is its owner's alone; who asks for what is not there is told what is.
+/// Only its owner can use the socket. A request for something that does not exist is told what
+/// exists.
 #[tokio::test]
 async fn the_socket_is_private() -> Result<()> {
     let it = start().await?;

@@ -1,4 +1,4 @@
-//! Connections to a backend that die without a word.
+//! Connections to a backend that are lost without notice.
 
 use anyhow::Result;
 use spandrel_tests::backend::Backend;
@@ -11,8 +11,8 @@ use spandrel_tests::shop::Shop;
 const RETRY: &str =
     "timeout: 3s, retry_on_failure: { initial_interval: 20ms, max_interval: 200ms }";
 
-/// A firewall forgets the flow, three times: what was on its way is sent again on a new connection, and
-/// everything arrives.
+/// A firewall forgets the connection, three times. The requests on their way are sent again on a
+/// new one, and everything arrives.
 #[tokio::test]
 async fn a_flow_that_is_forgotten_is_left_behind() -> Result<()> {
     let backend = Backend::start().await?;

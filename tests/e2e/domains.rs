@@ -1,7 +1,7 @@
-//! Exporters of a pipeline, and pipelines of a receiver, are failure domains of their own: a dead backend
-//! costs its own part, and nobody else's.
+//! Exporters of a pipeline, and pipelines of a receiver, are separate failure domains: a dead
+//! backend affects only its own part.
 //!
-//! `SPANDREL_DOMAINS_SECONDS=20` sends for 20 s, as the report did, instead of five.
+//! `SPANDREL_DOMAINS_SECONDS=20` sends for 20 s, as the original report did, instead of five.
 
 mod field;
 
@@ -20,9 +20,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tonic::Code;
 
-/// Requests in a second.
+/// The requests in a second.
 const PACE: u32 = 46;
-/// Spans in a request.
+/// The spans in a request.
 const SPANS: usize = 10;
 
 fn requests() -> Result<u32> {
@@ -33,7 +33,7 @@ fn requests() -> Result<u32> {
     Ok(seconds * PACE)
 }
 
-/// An exporter to a backend that is well, and one to a backend that is not there.
+/// An exporter to a healthy backend, and one to a missing backend.
 struct Site {
     well: Backend,
     gone: Backend,
@@ -46,7 +46,7 @@ impl Site {
         Ok(Self { well, gone })
     }
 
-    /// With these keys of the dead exporter's queue, and these pipelines.
+    /// Starts a collector with these keys of the dead exporter's queue, and these pipelines.
     async fn start(&self, queue: &str, pipelines: &str) -> Result<Collector> {
         let (well, gone) = (self.well.endpoint(), self.gone.endpoint());
         let config = format!(
@@ -77,7 +77,7 @@ const EACH: &str = "\
 traces/gone: { receivers: [otlp], exporters: [otlp_grpc/gone] }, \
 traces/well: { receivers: [otlp], exporters: [otlp_grpc/well] }";
 
-/// So many requests, and how many spans are in them.
+/// Makes the requests, and returns them with the number of their spans.
 fn load() -> Result<(Vec<ExportTraceServiceRequest>, u64)> {
     let mut shop = Shop::new(1201);
     let requests: Vec<_> = (0..requests()?).map(|_| shop.request(SPANS)).collect();
@@ -85,7 +85,7 @@ fn load() -> Result<(Vec<ExportTraceServiceRequest>, u64)> {
     Ok((requests, u64::try_from(spans)?))
 }
 
-/// Sends at the pace, however long the answers take. Returns how many spans had an OK.
+/// Sends at the pace, however long the answers take. Returns the number of spans with an OK.
 async fn send(collector: &Collector, requests: Vec<ExportTraceServiceRequest>) -> Result<u64> {
     let client = Client::connect(&collector.address("otlp")?).await?;
     let mut clock = interval(Duration::from_secs(1) / PACE);
@@ -110,13 +110,13 @@ async fn send(collector: &Collector, requests: Vec<ExportTraceServiceRequest>) -
     Ok(accepted)
 }
 
-/// Every span is at the backend that is well.
+/// Waits until every span is at the healthy backend.
 async fn has_everything(site: &Site, sent: u64) -> Result<()> {
     let all = |taken: &Taken| taken.totals.spans == sent;
     site.well.wait("every span that was sent", all).await
 }
 
-/// The two lines of an overflow: once when it began.
+/// Returns the number of log lines with which an overflow begins.
 fn began(ended: &Ended, message: &str) -> usize {
     let lines = ended.log.lines();
     let began = lines
@@ -125,8 +125,8 @@ fn began(ended: &Ended, message: &str) -> usize {
     began.count()
 }
 
-/// Two exporters of a pipeline, one backend dead: the other one gets every span, no sender is refused,
-/// and what the dead one lost is in its own books, in a metric, and in one line of the log.
+/// If one of two exporters' backends is dead, the other gets every span and no sender is refused.
+/// The spans that the dead one lost are in its own ledger, in a metric, and in one line of the log.
 #[tokio::test]
 async fn one_dead_backend_starves_nobody() -> Result<()> {
     let site = Site::new().await?;
@@ -156,7 +156,7 @@ async fn one_dead_backend_starves_nobody() -> Result<()> {
     Ok(())
 }
 
-/// The same with a pipeline for each exporter behind one receiver.
+/// The same holds with a pipeline for each exporter behind one receiver.
 #[tokio::test]
 async fn one_dead_pipeline_starves_nobody() -> Result<()> {
     let site = Site::new().await?;
@@ -179,7 +179,8 @@ async fn one_dead_pipeline_starves_nobody() -> Result<()> {
     Ok(())
 }
 
-/// With `block_on_overflow` the senders wait for the dead one, and the other one has their spans at once.
+/// With `block_on_overflow` the senders wait for the dead one, and the other one gets their spans
+/// at once.
 #[tokio::test]
 async fn a_queue_that_blocks_starves_nobody() -> Result<()> {
     for pipelines in [ONE, EACH] {
@@ -190,7 +191,7 @@ async fn a_queue_that_blocks_starves_nobody() -> Result<()> {
         let started = Instant::now();
         let arrived = async {
             has_everything(&site, sent).await?;
-            // While the first senders wait for their answers still.
+            // At this time the first senders are still waiting for their answers.
             let took = started.elapsed();
             ensure!(took < paced + Duration::from_secs(7), "{took:?}");
             anyhow::Ok(())
@@ -212,8 +213,8 @@ async fn a_queue_that_blocks_starves_nobody() -> Result<()> {
     Ok(())
 }
 
-/// A pipeline whose stage takes its time holds its own batches: the one beside it, behind the same receiver,
-/// has all of them, and no sender is refused.
+/// A pipeline with a slow stage delays only its own batches: the pipeline beside it, behind the
+/// same receiver, gets all of them, and no sender is refused.
 #[tokio::test]
 async fn a_slow_stage_starves_no_other_pipeline() -> Result<()> {
     let (well, behind) = (Backend::start().await?, Backend::start().await?);
@@ -256,7 +257,8 @@ service:
     Ok(())
 }
 
-/// `on_full: refuse`: the sender is told when this backend's queue is full, and nothing of it is lost.
+/// With `on_full: refuse` the sender is told when this backend's queue is full, and nothing is
+/// lost.
 #[tokio::test]
 async fn who_must_not_lose_has_the_sender_told() -> Result<()> {
     let site = Site::new().await?;
@@ -279,8 +281,8 @@ async fn who_must_not_lose_has_the_sender_told() -> Result<()> {
     Ok(())
 }
 
-/// An exporter with a wrong endpoint is mended by a reload: what waits for it goes to the right one, and
-/// the collector ends well.
+/// A reload can correct an exporter's endpoint: its queue goes to the right one, and the collector
+/// ends well.
 #[tokio::test]
 async fn a_mended_endpoint_takes_its_queue_along() -> Result<()> {
     let (right, mut wrong) = (Backend::start().await?, Backend::start().await?);

@@ -12,13 +12,13 @@ use spandrel_tests::config::METRICS_READERS;
 use spandrel_tests::shop::attribute::find;
 use spandrel_tests::shop::{Shop, now, request, span_ids, spans};
 
-/// An example with its own `spandrel.yaml`; only where it listens, where its plugin was built and
-/// that it exports to a backend too is set over it.
+/// An example with its own `spandrel.yaml`. Only its listening addresses, the path of its plugin,
+/// and the export to a backend are overridden.
 struct Example {
     backend: Backend,
     collector: Collector,
     client: Client,
-    /// The folder with its socket goes with it.
+    /// Keeps the folder with its socket.
     _setup: Setup,
 }
 
@@ -43,7 +43,7 @@ impl Example {
             .set("service::telemetry::metrics::readers", METRICS_READERS)
             .set(&format!("processors::wasm/{stage}::module"), &module);
         if name == "tag-by-service" {
-            // It is the one that can be asked for changes: each has a socket of its own.
+            // This example has the admin socket: each run gets a socket of its own.
             let endpoint = format!("unix:{}", setup.file("admin.sock").display());
             setup = setup.set("extensions::admin::endpoint", &endpoint);
         }
@@ -64,7 +64,8 @@ impl Example {
         Ok(self.client.send(request).await?)
     }
 
-    /// Drains. Everything is accounted for, and the backend has what the ledger says.
+    /// Drains, and checks that everything is accounted for and the backend has what the ledger
+    /// says.
     async fn finish(self) -> Result<(Backend, Ended)> {
         let ended = self.collector.stop().await?;
         ended.expect_code(0)?;
@@ -76,7 +77,7 @@ impl Example {
     }
 }
 
-/// `drop-health-checks` drops what a prober asks for, keeps what failed, and nothing else.
+/// `drop-health-checks` drops a prober's requests, except failed ones, and nothing else.
 #[tokio::test]
 async fn health_checks_are_dropped() -> Result<()> {
     let mut example = Example::start("drop-health-checks", &[]).await?;
@@ -146,8 +147,8 @@ async fn services_are_tagged() -> Result<()> {
     Ok(())
 }
 
-/// `keep-interesting-traces` keeps whole traces: those with errors, and of the rest none when it
-/// is told so. What it holds when the collector stops is judged, not lost.
+/// `keep-interesting-traces` keeps whole traces: those with errors, and none of the rest with this
+/// config. The traces that it holds when the collector stops are judged, not lost.
 #[tokio::test]
 async fn interesting_traces_are_kept() -> Result<()> {
     let settings = [("ratio", "0.0"), ("slow", "1h"), ("settle", "5s")];

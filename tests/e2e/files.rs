@@ -1,4 +1,4 @@
-//! Traffic in files: written as OTLP/JSON lines, replayed as it was.
+//! Traffic in files: written as OTLP/JSON lines, and replayed unchanged.
 
 use anyhow::Result;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
@@ -14,8 +14,8 @@ fn sorted(resources: &[ResourceSpans]) -> Vec<Span> {
     spans
 }
 
-/// What the file exporter wrote of a live run, the file receiver replays to the backend of another
-/// collector: every span as the client sent it.
+/// The file receiver replays the file exporter's output of a live run to the backend of another
+/// collector: every span arrives as the client sent it.
 #[tokio::test]
 async fn a_written_file_is_replayed() -> Result<()> {
     let setup = Setup::new(&Config::new("http://127.0.0.1:1").yaml())?;

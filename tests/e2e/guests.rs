@@ -1,5 +1,5 @@
-//! Guests that misbehave, in the real program: stopped within their limits, their stage's policy
-//! applied and counted, and everything else goes on.
+//! Misbehaving guests in the real program. They are stopped within their limits, their stage's
+//! policy is applied and counted, and everything else continues.
 
 use anyhow::{Context as _, Result};
 use spandrel_tests::artifacts;
@@ -11,7 +11,7 @@ use spandrel_tests::shop::Shop;
 use spandrel_tests::shop::attribute::text;
 use tonic::Code;
 
-/// What goes wrong in `process`, and the fault under which it is counted.
+/// The guests that fail in `process`, and the fault that each is counted under.
 const BAD: [(&str, &str); 8] = [
     ("trap", "trap"),
     ("panic_message", "trap"),
@@ -31,8 +31,8 @@ async fn start(guest: &str, keys: &str) -> Result<(Backend, Collector, Client)> 
     Ok((backend, collector, client))
 }
 
-/// `on_fault: pass`: whatever the guest does, every span arrives as it came, and the fault is
-/// counted under its name.
+/// With `on_fault: pass` every span arrives as it came, for every guest, and the fault is counted
+/// under its name.
 #[tokio::test]
 async fn pass_lets_everything_through() -> Result<()> {
     for (guest, fault) in BAD {
@@ -44,7 +44,7 @@ async fn pass_lets_everything_through() -> Result<()> {
 }
 
 async fn passes(guest: &str, fault: &str) -> Result<()> {
-    // On a busy machine a call may be slow, and that is another fault.
+    // On a busy machine a call may be slow; the default deadline would make that another fault.
     let keys = match fault {
         "deadline" => "on_fault: pass",
         _ => "on_fault: pass, limits: { call_deadline: 10s }",
@@ -74,7 +74,8 @@ async fn passes(guest: &str, fault: &str) -> Result<()> {
     Ok(())
 }
 
-/// `on_fault: drop`: the spans are dropped with the reason `fault`, and nothing reaches the backend.
+/// With `on_fault: drop` the spans are dropped with the reason `fault`, and nothing reaches the
+/// backend.
 #[tokio::test]
 async fn drop_drops_and_counts() -> Result<()> {
     for guest in ["trap", "verdicts_wrong_length"] {
@@ -101,7 +102,8 @@ async fn drop_drops_and_counts() -> Result<()> {
     Ok(())
 }
 
-/// `on_fault: refuse`: the sender is told to retry, keeps its spans, and the ledger knows.
+/// With `on_fault: refuse` the sender is told to retry and keeps its spans, and the ledger counts
+/// them.
 #[tokio::test]
 async fn refuse_tells_the_sender() -> Result<()> {
     let (backend, collector, mut client) = start("trap", "on_fault: refuse").await?;
@@ -122,7 +124,7 @@ async fn refuse_tells_the_sender() -> Result<()> {
     Ok(())
 }
 
-/// A batch that fails every time is asked about a few times and then refused for good, while the
+/// A batch that fails every time is retried a few times and then refused for good, while the
 /// batches around it pass.
 #[tokio::test]
 async fn a_poisonous_batch_is_quarantined() -> Result<()> {
@@ -133,7 +135,7 @@ async fn a_poisonous_batch_is_quarantined() -> Result<()> {
     span.attributes.push(text("spandrel.test.poison", "x"));
     let status = client.send(poison).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
-    // Whoever comes next is served as soon as the plugin is back.
+    // The next sender is served as soon as the plugin is back.
     client.send(shop.request(10)).await?;
     let ended = collector.stop().await?;
     ended.expect_code(0)?;
@@ -142,8 +144,8 @@ async fn a_poisonous_batch_is_quarantined() -> Result<()> {
     Ok(())
 }
 
-/// A guest's panic arrives in the log with its message, its stage, and nothing that a terminal
-/// would obey.
+/// A guest's panic arrives in the log with its message and its stage, without control characters
+/// that a terminal would interpret.
 #[tokio::test]
 async fn a_panic_is_told_in_the_log() -> Result<()> {
     let (_backend, collector, mut client) = start("panic_message", "on_fault: pass").await?;
@@ -155,7 +157,7 @@ async fn a_panic_is_told_in_the_log() -> Result<()> {
         .find(|line| line.message() == "plugin failed" && line.raw.contains("cannot judge"));
     let told = told.with_context(|| ended.log.tail())?;
     assert_eq!(told.text("stage"), Some("wasm/guest"));
-    // The JSON of the log has it as an escape of its own, so the text is looked at.
+    // The log's JSON escapes the character, so the parsed text is checked.
     let obeyed = |text: &str| text.contains('\u{1b}');
     for line in lines {
         let mut fields = line.fields().into_iter();
@@ -165,7 +167,7 @@ async fn a_panic_is_told_in_the_log() -> Result<()> {
     Ok(())
 }
 
-/// A guest that floods the log is heard, but not for long; its spans pass.
+/// A guest that floods the log is logged up to a limit; its spans pass.
 #[tokio::test]
 async fn a_flood_of_log_lines_is_dammed() -> Result<()> {
     let (backend, collector, mut client) =
@@ -183,7 +185,7 @@ async fn a_flood_of_log_lines_is_dammed() -> Result<()> {
     Ok(())
 }
 
-/// A guest that holds everything for ever: at the drain its spans are taken from it and accounted
+/// The spans of a guest that holds everything for ever are taken from it at the drain and accounted
 /// for.
 #[tokio::test]
 async fn what_is_held_for_ever_is_accounted_for() -> Result<()> {
@@ -203,8 +205,8 @@ async fn what_is_held_for_ever_is_accounted_for() -> Result<()> {
     Ok(())
 }
 
-/// One pipeline's guest loops for ever; the other pipeline, with the same receiver and exporter,
-/// does not notice.
+/// A guest that loops for ever does not affect another pipeline with the same receiver and
+/// exporter.
 #[tokio::test]
 async fn a_bad_pipeline_does_not_harm_the_others() -> Result<()> {
     let (good, bad) = (Backend::start().await?, Backend::start().await?);

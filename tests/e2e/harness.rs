@@ -1,4 +1,4 @@
-//! The harness itself: what it says it sends and takes is true.
+//! Tests of the harness: its counts of sent and accepted data are true.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use spandrel_tests::shop::{Shop, now, span_ids};
 use tokio::time::{Instant, timeout};
 use tonic::Code;
 
-/// A shop is deterministic, its traces have 2 to 25 spans, one root, known parents, and no span id
+/// A shop is deterministic. Its traces have 2 to 25 spans, one root, known parents, and no span id
 /// twice.
 #[test]
 fn the_shop_makes_whole_traces() {
@@ -36,7 +36,8 @@ fn the_shop_makes_whole_traces() {
     assert!(longest > 15, "no order was placed in 500 visits");
 }
 
-/// The backend counts what the client believes delivered, and each of its moods is as it says.
+/// The backend counts what the client believes delivered, and each of its moods works as
+/// documented.
 #[tokio::test]
 async fn the_backend_is_as_it_says() -> Result<()> {
     let mut backend = Backend::start().await?;

@@ -1,4 +1,5 @@
-//! The journal, in the real program: what was acknowledged arrives, whatever is killed, full or broken.
+//! The journal in the real program: acknowledged spans arrive, even if something is killed, full or
+//! broken.
 
 mod broken;
 mod damage;

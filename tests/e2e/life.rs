@@ -14,7 +14,8 @@ use spandrel_tests::until::until;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
-/// Ready when it is ready, not ready as soon as it is told to stop, alive to the end.
+/// The health check reports ready once it is ready, not ready as soon as it is told to stop, and
+/// alive to the end.
 #[tokio::test]
 async fn health_follows_the_life() -> Result<()> {
     let backend = Backend::start().await?;
@@ -32,7 +33,7 @@ async fn health_follows_the_life() -> Result<()> {
     assert_eq!(get(&health, "/readyz").await?.0, 503);
     assert_eq!(get(&health, "/").await?.0, 503);
     assert_eq!(get(&health, "/livez").await?.0, 200);
-    // In the delay it still accepts: load balancers have not noticed yet.
+    // During the delay it still accepts: load balancers have not noticed yet.
     let mut client = Client::connect(&collector.address("otlp")?).await?;
     client.send(Shop::new(41).request(5)).await?;
     let ended = collector.wait().await?;
@@ -41,7 +42,7 @@ async fn health_follows_the_life() -> Result<()> {
     Ok(())
 }
 
-/// Each step of the way up and of the drain is in the log, in this order, the ledger last.
+/// Each step of the start and of the drain is in the log, in this order, the ledger last.
 #[tokio::test]
 async fn the_log_tells_the_life() -> Result<()> {
     let backend = Backend::start().await?;
@@ -72,8 +73,8 @@ async fn the_log_tells_the_life() -> Result<()> {
     Ok(())
 }
 
-/// What a client is told in a drain: UNAVAILABLE with a hint. Where the connection was closed before
-/// its call was read, its own transport tells it something that it may retry as well.
+/// Checks the answer that a client gets in a drain: UNAVAILABLE with a hint. If the connection was
+/// closed before its call was read, its own transport reports a status that it may also retry.
 fn assert_may_retry(status: &Status) {
     if said_by_the_collector(status) {
         assert_eq!(status.code(), Code::Unavailable, "{status:?}");
@@ -84,8 +85,8 @@ fn assert_may_retry(status: &Status) {
     }
 }
 
-/// A backend that never answers: the drain ends at its deadline, counts what it abandons, and the
-/// exit code says so. Calls that come meanwhile are told at once that they may be retried.
+/// If the backend never answers, the drain ends at its deadline, counts the abandoned spans, and
+/// sets the exit code. Calls that come meanwhile are told at once that they may be retried.
 #[tokio::test]
 async fn what_cannot_be_drained_is_abandoned_and_counted() -> Result<()> {
     let backend = Backend::start().await?;
@@ -162,8 +163,8 @@ async fn the_second_sigterm_aborts() -> Result<()> {
     Ok(())
 }
 
-/// A call that comes while the collector drains is told UNAVAILABLE with a hint, or finds nobody:
-/// never an answer that a client must not retry.
+/// A call during the drain gets UNAVAILABLE with a hint, or no connection: never an answer that a
+/// client must not retry.
 #[tokio::test]
 async fn calls_in_a_drain_can_be_retried() -> Result<()> {
     let backend = Backend::start().await?;

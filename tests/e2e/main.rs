@@ -1,4 +1,5 @@
-//! End to end: the real program, real gRPC, real plugins. A module for each behaviour.
+//! End-to-end tests: the real program, real gRPC, real plugins. There is a module for each
+//! behaviour.
 
 #![forbid(unsafe_code)]
 #![expect(

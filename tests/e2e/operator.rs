@@ -1,5 +1,5 @@
-//! What an operator sees of a running collector and can ask of it, with the program's own command line:
-//! a guard that fails open, an intent that is carried out, drift, and figures.
+//! An operator's view of a running collector, through the program's own command line: a guard that
+//! fails open, an intent that is carried out, drift, and figures.
 
 mod bypass;
 mod drift;
@@ -54,7 +54,7 @@ impl Site {
         })
     }
 
-    /// Sends so many requests of 20 spans at least.
+    /// Sends this many requests of at least 20 spans.
     async fn send(&mut self, requests: usize) -> Result<()> {
         for _ in 0..requests {
             self.client.send(self.shop.request(20)).await?;
@@ -72,7 +72,7 @@ impl Site {
         output.await.context("cannot run the command line")
     }
 
-    /// The same, and it must go well. Returns what it printed.
+    /// Runs `spandrel ARGUMENTS`, which must succeed. Returns what it printed.
     async fn run(&self, arguments: &[&str]) -> Result<String> {
         let done = self.try_run(arguments).await?;
         let errors = String::from_utf8_lossy(&done.stderr);
@@ -80,19 +80,19 @@ impl Site {
         Ok(String::from_utf8(done.stdout)?)
     }
 
-    /// The same, as a script asks for it.
+    /// Runs `spandrel ARGUMENTS` with JSON output, like a script.
     async fn json(&self, arguments: &[&str]) -> Result<Value> {
         let all = [arguments, &["-o", "json"]].concat();
         let text = self.run(&all).await?;
         serde_json::from_str(&text).with_context(|| text.clone())
     }
 
-    /// The stage, as `plugin show` has it.
+    /// Returns the stage, as `plugin show` prints it.
     async fn stage(&self) -> Result<Value> {
         self.json(&["plugin", "show", "stage"]).await
     }
 
-    /// How many lines of the log have this message.
+    /// Returns the number of log lines with this message.
     fn said(&self, message: &str) -> usize {
         let lines = self.collector.log().lines();
         lines
@@ -102,7 +102,7 @@ impl Site {
     }
 }
 
-/// What stands at a place.
+/// Returns the value at a JSON pointer.
 fn at<'a>(value: &'a Value, pointer: &str) -> Result<&'a Value> {
     let found = value.pointer(pointer);
     found.with_context(|| format!("{pointer} is not in {value}"))

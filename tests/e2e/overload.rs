@@ -1,5 +1,5 @@
-//! Far more is offered than the collector can take: it goes on doing what it can, whom it accepts is
-//! answered soon, and nobody is starved.
+//! Far more is offered than the collector can handle. It still handles as much as it can, accepted
+//! requests are answered soon, and no sender is starved.
 //!
 //! `SPANDREL_OVERLOAD_SECONDS=60` makes each load last a minute instead of three seconds.
 
@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 
-/// How long one load lasts.
+/// Returns the duration of one load.
 fn duration() -> Result<Duration> {
     let seconds = match std::env::var("SPANDREL_OVERLOAD_SECONDS") {
         Ok(seconds) => seconds.parse().context("SPANDREL_OVERLOAD_SECONDS")?,
@@ -26,15 +26,15 @@ fn duration() -> Result<Duration> {
     Ok(Duration::from_secs(seconds))
 }
 
-/// What senders saw.
+/// The results that senders saw.
 #[derive(Debug, Default)]
 struct Seen {
-    /// Of calls that were accepted in its time.
+    /// The latencies of calls that were accepted within the time of the load.
     latencies: Vec<Duration>,
     refused: usize,
-    /// What they were told to wait.
+    /// The longest wait that the collector asked for.
     longest_hint: Duration,
-    /// Spans that were accepted.
+    /// The number of accepted spans.
     spans: u64,
 }
 
@@ -54,8 +54,8 @@ impl Seen {
     }
 }
 
-/// Senders that send again as soon as they are answered, and half a second after a refusal at the
-/// latest, whatever the collector asks.
+/// Starts senders that send again as soon as they are answered. After a refusal they wait for at
+/// most half a second, even if the collector asks for more.
 fn load(clients: &[Client], streams: usize, until: Instant) -> JoinSet<Result<Seen>> {
     let mut senders = JoinSet::new();
     for (number, client) in clients.iter().enumerate() {
@@ -73,7 +73,7 @@ async fn send(mut client: Client, seed: u64, until: Instant) -> Result<Seen> {
     while Instant::now() < until {
         let begun = Instant::now();
         match client.try_send(request.clone()).await {
-            // Who is answered later was served after this load.
+            // A call that is answered later was served after this load.
             Ok(()) if Instant::now() < until => seen.latencies.push(begun.elapsed()),
             Ok(()) => {}
             Err(status) => {
@@ -97,8 +97,8 @@ async fn seen(mut senders: JoinSet<Result<Seen>>) -> Result<Seen> {
     Ok(all)
 }
 
-/// A collector that can take some hundred requests a second: each costs its stage milliseconds of
-/// a core.
+/// Starts a collector that can handle some hundred requests a second: each takes its stage
+/// milliseconds of a core.
 async fn slow_collector(ms: u64) -> Result<(Backend, Collector)> {
     let backend = Backend::start().await?;
     let keys = format!("config: {{ ms: {ms} }}");
@@ -125,17 +125,17 @@ async fn close(backend: Backend, collector: Collector, spans: u64) -> Result<()>
     ended.ledger("traces")?.check()
 }
 
-/// With four times as many requests as its shards can take in a second of waiting, the collector
-/// accepts as many as at its best, whom it accepts waits for little more than a second, and the
+/// With four times as many requests as its shards can handle in a second of waiting, the collector
+/// accepts as many as at its best. Accepted requests wait for little more than a second, and the
 /// others are told to come back later and later.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn overload_costs_no_goodput() -> Result<()> {
     let (backend, collector) = slow_collector(20).await?;
     let clients = clients(&collector, 16).await?;
     let time = duration()?;
-    // Enough to keep every shard busy.
+    // This is enough to keep every shard busy.
     let best = seen(load(&clients, 1, Instant::now() + time)).await?;
-    // A shard takes 50 a second, so these would wait for four seconds, if they were let.
+    // A shard handles 50 a second, so these would wait for four seconds, if they were allowed to.
     let most = seen(load(&clients, 25, Instant::now() + time)).await?;
     let share = most.latencies.len() as f64 / best.latencies.len() as f64;
     say(&format!(
@@ -148,7 +148,7 @@ async fn overload_costs_no_goodput() -> Result<()> {
         most.at(99),
         most.longest_hint,
     ));
-    // Another test beside it may have had the cores for a moment.
+    // Another test may have used the cores for a moment.
     let few = best.latencies.len() / 20;
     ensure!(best.refused <= few, "{} refused at the best", best.refused);
     ensure!(most.refused > 0, "no overload");
@@ -160,8 +160,9 @@ async fn overload_costs_no_goodput() -> Result<()> {
     close(backend, collector, best.spans + most.spans).await
 }
 
-/// Beside somebody with 64 requests at once on each of 8 connections, who has one at a time gets
-/// a ninth of what is served, or not much less on a busy machine, and is never refused.
+/// A sender with one request at a time, beside one with 64 concurrent requests on each of 8
+/// connections, gets a ninth of what is served, or not much less on a busy machine, and is never
+/// refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_polite_sender_gets_its_share() -> Result<()> {
     let (backend, collector) = slow_collector(20).await?;
@@ -172,7 +173,7 @@ async fn a_polite_sender_gets_its_share() -> Result<()> {
     sleep(time / 4).await;
     let polite = load(&polite, 1, Instant::now() + time);
     let (polite, greedy) = (seen(polite).await?, seen(ahead).await?);
-    // Of what was served in its time.
+    // Counts the requests that were served within the time.
     let rate = greedy.latencies.len() as f64 / (time.as_secs_f64() * 1.5);
     let share = polite.latencies.len() as f64 / time.as_secs_f64() / rate;
     say(&format!(
@@ -185,8 +186,8 @@ async fn a_polite_sender_gets_its_share() -> Result<()> {
         greedy.at(99),
     ));
     ensure!(polite.refused == 0, "{} refused", polite.refused);
-    // Its fair part is a ninth, and what it gets on a machine for itself. In turn with all the requests
-    // it would be one in 500.
+    // Its fair share is a ninth, which it gets on an otherwise idle machine. If it took turns with
+    // all the requests, it would get one in 500.
     ensure!(share > 0.3 / 9.0, "a share of {share:.3}");
     close(backend, collector, polite.spans + greedy.spans).await
 }

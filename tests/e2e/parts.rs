@@ -1,5 +1,5 @@
-//! Plugins that other languages' tools make: of many core instances, with several memories and with
-//! tail calls. And where that ends.
+//! Plugins in the form that other languages' tools make: with many core instances, several memories
+//! and tail calls. Also the limits of that.
 
 use std::path::PathBuf;
 
@@ -17,21 +17,23 @@ use spandrel_tests::shop::Shop;
 
 const STAGE: &str = "wasm/stage";
 
-/// A plugin that works, with these parts added.
+/// Writes a working plugin with these parts added.
 fn plugin(setup: &Setup, parts: &[(Part, u32)]) -> Result<PathBuf> {
     let path = setup.file("parts.wasm");
     std::fs::write(&path, with(&std::fs::read(guest("stateful")?)?, parts)?)?;
     Ok(path)
 }
 
-/// A plugin of 38 core instances with three memories, one of 256 with eight, and one that makes a
-/// million tail calls: each starts, is swapped in with the state of the one before, and does its work.
+/// Each of three large plugins starts, is swapped in with the state of the one before, and does its
+/// work. One has 38 core instances with three memories, one 256 with eight, and one makes a million
+/// tail calls.
 #[tokio::test]
 async fn large_plugins_run() -> Result<()> {
     let files = Setup::bare()?;
     let backend = Backend::start().await?;
     let config = Config::new(backend.endpoint()).stage("stage", &guest("stateful")?, "");
-    // A guest of Rust has three core instances and one memory. What the others have is a table.
+    // A Rust guest has three core instances and one memory. Other languages' guests also have a
+    // table.
     for (parts, name) in [
         (
             vec![(Part::Memory(1), 2), (Part::Table(10), 33)],
@@ -70,8 +72,8 @@ async fn large_plugins_run() -> Result<()> {
     Ok(())
 }
 
-/// With 1 TiB of address space, and with the 512 GiB of small machines, a collector starts, says that there
-/// is little, and swaps its plugin.
+/// With 1 TiB of address space, and with the 512 GiB of small machines, a collector starts, logs
+/// that there is little, and swaps its plugin.
 #[tokio::test]
 async fn little_address_space_is_enough() -> Result<()> {
     let backend = Backend::start().await?;
@@ -98,7 +100,7 @@ async fn little_address_space_is_enough() -> Result<()> {
     Ok(())
 }
 
-/// One part too many is refused, and the first thing that is said is what there is too much of.
+/// One part too many is refused, and the message begins with the part that exceeds its limit.
 #[tokio::test]
 async fn one_too_many_is_told_first() -> Result<()> {
     let backend = Backend::start().await?;

@@ -1,4 +1,4 @@
-//! Metrics and logs pass as they came; compressed clients are understood; spans that are not valid
+//! Metrics and logs pass unchanged; compressed clients are understood; spans that are not valid
 //! OTLP are refused for good.
 
 use anyhow::Result;
@@ -87,8 +87,8 @@ fn logs(round: u64) -> ExportLogsServiceRequest {
     }
 }
 
-/// What was sent on one port as metrics and as logs is at the backend, each data point and record
-/// once and as it was, and each pipeline's ledger counts them.
+/// Metrics and logs that were sent on one port arrive at the backend, each data point and record
+/// once and unchanged, and each pipeline's ledger counts them.
 #[tokio::test]
 async fn metrics_and_logs_pass_as_they_came() -> Result<()> {
     let backend = Backend::start().await?;
@@ -126,7 +126,7 @@ async fn metrics_and_logs_pass_as_they_came() -> Result<()> {
     Ok(())
 }
 
-/// Compares without regard to the order.
+/// Compares two lists, ignoring the order.
 fn assert_same<T: PartialEq + std::fmt::Debug>(mut found: Vec<T>, expected: Vec<T>) {
     for item in expected {
         let place = found.iter().position(|other| *other == item);
@@ -137,7 +137,7 @@ fn assert_same<T: PartialEq + std::fmt::Debug>(mut found: Vec<T>, expected: Vec<
 }
 
 /// Clients that compress with gzip or zstd are understood, and the exporter compresses too: every
-/// span is at the backend as it was.
+/// span arrives at the backend unchanged.
 #[tokio::test]
 async fn compression_changes_nothing() -> Result<()> {
     for (ours, theirs) in [
@@ -167,9 +167,9 @@ async fn compression_changes_nothing() -> Result<()> {
     Ok(())
 }
 
-/// An empty request is answered with OK and is nothing to the backend; spans without a valid id are
+/// An empty request is answered with OK and not sent to the backend. Spans without a valid id are
 /// refused for good, so that they cannot poison the batch that they would be merged into, and the
-/// others of their request arrive as they were.
+/// other spans of their request arrive unchanged.
 #[tokio::test]
 async fn invalid_spans_are_refused_for_good() -> Result<()> {
     let backend = Backend::start().await?;

@@ -1,4 +1,4 @@
-//! The comparison of collectors: small, but with everything in it that is built here.
+//! The comparison of collectors: small, but with every contestant that is built here.
 
 use std::process::Command;
 
@@ -6,11 +6,11 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 use spandrel_tests::artifacts;
 
-/// The component that job 2 is.
+/// The component that does job 2.
 const JOB: &str = "bench_job";
 
-/// Every contestant that is built here takes its load, loses nothing and does its job: the bounds
-/// pass everything on, and job 2 as a plugin, in chains and compiled in drops exactly the health
+/// Every contestant that is built here handles its load, loses nothing and does its job. The bounds
+/// pass everything on. Job 2 as a plugin, in chains and compiled in drops exactly the health
 /// checks.
 #[test]
 fn ours_are_compared() -> Result<()> {

@@ -1,9 +1,9 @@
-//! The OpenTelemetry SDK for Python, as an application uses it, against a collector that is being
-//! stopped: what the SDK believes delivered is at the backend. And Prometheus' own parser on the
-//! collector's metrics.
+//! The OpenTelemetry SDK for Python, used like in an application, against a collector that is being
+//! stopped: the spans that the SDK believes delivered are at the backend. Also runs Prometheus' own
+//! parser on the collector's metrics.
 //!
 //! Needs python3 and its packages (`tests/python/requirements.txt`), which the test installs into a
-//! virtual environment under the target directory. Where there is no python3 it says so loudly and
+//! virtual environment under the target directory. Without python3 it prints a clear message and
 //! passes; with `CI=true` it fails.
 
 use std::fs::File;
@@ -25,10 +25,10 @@ use spandrel_tests::until::{not_run, soon};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::sleep;
 
-/// The environment is made once, whichever test comes first.
+/// Locks the making of the environment: the first test makes it for all.
 static MAKING: Mutex<()> = Mutex::new(());
 
-/// The interpreter of the virtual environment, or nothing where there is no python3.
+/// Returns the interpreter of the virtual environment, or `None` if there is no python3.
 fn interpreter() -> Result<Option<PathBuf>> {
     let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let found = Command::new("python3")
@@ -62,7 +62,7 @@ fn interpreter() -> Result<Option<PathBuf>> {
     Ok(Some(python))
 }
 
-/// Prometheus' own parser reads the metrics, and finds a type and a help text with each of them.
+/// Prometheus' own parser reads the metrics, and finds a type and a help text for each of them.
 #[tokio::test]
 async fn prometheus_parser_reads_the_metrics() -> Result<()> {
     let Some(python) = interpreter()? else {
@@ -109,10 +109,10 @@ async fn prometheus_parser_reads_the_metrics() -> Result<()> {
     collector.stop().await?.expect_code(0)
 }
 
-/// Every span whose export the SDK was told succeeded is at the backend, whenever the collector
-/// was stopped; metrics on the same port too. (How long its last flush takes once the collector is
-/// gone is the SDK's own doing: it tries again until its exporter's timeout, whatever `force_flush`
-/// was given.)
+/// Every span whose export the SDK was told succeeded is at the backend, no matter when the
+/// collector was stopped; so are metrics on the same port. (The duration of the last flush after
+/// the collector is gone is up to the SDK: it retries until its exporter's timeout, whatever
+/// `force_flush` was given.)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_python_sdk_believes_delivered_is_delivered() -> Result<()> {
     let Some(python) = interpreter()? else {
@@ -179,7 +179,7 @@ async fn stopped(python: &PathBuf, after: Duration) -> Result<()> {
         );
     }
     let metrics = result["metrics_delivered"].as_u64().context("no count")?;
-    // Each export has a point of the counter at the least.
+    // Each export has at least one point of the counter.
     let points = taken.metrics.iter().flat_map(|one| &one.resource_metrics);
     let points = points.flat_map(|one| &one.scope_metrics);
     let points = points.flat_map(|one| &one.metrics).count() as u64;

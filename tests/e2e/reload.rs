@@ -1,5 +1,5 @@
-//! Another configuration for a running collector: what changed is what was asked, what did not
-//! change is not touched, and nothing is lost meanwhile.
+//! A new configuration for a running collector: only the requested parts change, the other parts
+//! are not touched, and nothing is lost meanwhile.
 
 mod edits;
 mod pieces;
@@ -21,7 +21,7 @@ use site::{NOT_RELOADED, Site, judge};
 
 const TAG: &str = "{ default: { team: core } }";
 
-/// A plan with a tag and a memory of duplicates.
+/// Makes a plan with two stages: one that tags and one that drops duplicates.
 fn with_stages(backend: &Backend) -> Result<Plan> {
     let mut plan = Plan::new(&backend.endpoint());
     plan.stage(
@@ -36,7 +36,7 @@ fn with_stages(backend: &Backend) -> Result<Plan> {
     Ok(plan)
 }
 
-/// The pipeline `traces` through these stages.
+/// Sets the pipeline `traces` to go through these stages.
 fn traces(plan: &mut Plan, stages: &[&str]) {
     plan.pipeline(
         "traces",
@@ -44,9 +44,9 @@ fn traces(plan: &mut Plan, stages: &[&str]) {
     );
 }
 
-/// Stages are added, moved, reconfigured, given another policy and taken out while spans pass:
-/// each step is what the admin API shows, other generations keep their numbers, the connection
-/// stays, nothing is lost.
+/// Stages are added, moved, reconfigured, given another policy and removed while spans pass. The
+/// admin API shows each step, other generations keep their numbers, the connection stays, and
+/// nothing is lost.
 #[tokio::test]
 async fn stages_change_under_traffic() -> Result<()> {
     let backend = Backend::start().await?;
@@ -99,7 +99,7 @@ async fn stages_change_under_traffic() -> Result<()> {
     Ok(())
 }
 
-/// An exporter is added, changed and taken out beside one that stays: each has what its ledger says,
+/// An exporter is added, changed and removed beside one that stays. Each has what its ledger says,
 /// and the one that stays has everything.
 #[tokio::test]
 async fn exporters_change_under_traffic() -> Result<()> {
@@ -151,8 +151,8 @@ async fn exporters_change_under_traffic() -> Result<()> {
     Ok(())
 }
 
-/// A receiver is added, changed at the same port and taken out. Clients of another receiver keep
-/// their connection; those of the one that changed lose nothing.
+/// A receiver is added, changed at the same port and removed. Clients of another receiver keep
+/// their connection; those of the changed one lose nothing.
 #[tokio::test]
 async fn receivers_change_under_traffic() -> Result<()> {
     let backend = Backend::start().await?;
@@ -186,8 +186,8 @@ async fn receivers_change_under_traffic() -> Result<()> {
     Ok(())
 }
 
-/// A pipeline comes, gets the same spans as the one beside it, and goes: it is drained, its ledger
-/// is in the log, and the other one did not notice.
+/// A pipeline is added, gets the same spans as the one beside it, and is removed: it is drained,
+/// its ledger is in the log, and the other one is not affected.
 #[tokio::test]
 async fn pipelines_come_and_go_under_traffic() -> Result<()> {
     let (backend, other) = (Backend::start().await?, Backend::start().await?);
@@ -234,7 +234,7 @@ async fn pipelines_come_and_go_under_traffic() -> Result<()> {
     Ok(())
 }
 
-/// Configurations that must be refused, with words that the refusal has.
+/// Returns configurations that must be refused, with words that the refusal contains.
 fn bad_configurations(plan: &Plan, in_use: &str) -> Result<Vec<(String, Vec<String>)>> {
     let good = plan.yaml();
     let with = |edit: fn(&mut Plan) -> Result<()>| -> Result<String> {
@@ -282,7 +282,7 @@ fn bad_configurations(plan: &Plan, in_use: &str) -> Result<Vec<(String, Vec<Stri
             vec!["wasm/tag".to_owned(), "probe".to_owned()],
         ),
         (
-            // The rest of it would work: the stages are as before even so.
+            // The rest of it would work, but the stages stay as they were.
             with(|plan| {
                 traces(plan, &["wasm/probes", "wasm/tag"]);
                 plan.receiver("otlp/b", "");
@@ -299,9 +299,8 @@ fn bad_configurations(plan: &Plan, in_use: &str) -> Result<Vec<(String, Vec<Stri
     ])
 }
 
-/// A bad configuration leaves everything as it is, and both the one who asked and the log are told
-/// why: with file, line and column where it cannot be read, with the name of what does not work
-/// where it can.
+/// A bad configuration changes nothing, and both the requester and the log get the reason: file,
+/// line and column if it cannot be read, otherwise the name of the part that does not work.
 #[tokio::test]
 async fn a_bad_configuration_changes_nothing() -> Result<()> {
     let backend = Backend::start().await?;
@@ -336,7 +335,7 @@ async fn a_bad_configuration_changes_nothing() -> Result<()> {
     let history = site.admin.history().await?;
     let mut refused = history.iter().filter(|event| event.event == "refused");
     ensure!(refused.all(|event| event.by == "admin"), "{history:?}");
-    // SIGHUP finds the good one again, and nothing to do.
+    // SIGHUP finds the good configuration again, and nothing to do.
     site.reload_by(&plan, spandrel_tests::collector::Collector::hang_up)
         .await?;
     Shown::look(&site.admin, &plan).await?.follows(&before)?;
@@ -346,7 +345,7 @@ async fn a_bad_configuration_changes_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Parts that only another start changes are named, the rest of the configuration comes into force.
+/// Changes that need a restart are named, and the rest of the configuration takes effect.
 #[tokio::test]
 async fn what_needs_a_restart_is_said() -> Result<()> {
     let backend = Backend::start().await?;
@@ -367,7 +366,7 @@ async fn what_needs_a_restart_is_said() -> Result<()> {
     Ok(())
 }
 
-/// SIGHUP, and a file that an editor has replaced, each are enough.
+/// SIGHUP alone triggers a reload, and so does a file that an editor has replaced.
 #[tokio::test]
 async fn a_signal_or_a_changed_file_is_enough() -> Result<()> {
     let backend = Backend::start().await?;

@@ -1,5 +1,5 @@
-//! The file that is written to is moved, deleted, truncated, rotated, or has no room: every span is in
-//! one of the files, once, in whole lines.
+//! The exporter's file is moved, deleted, truncated, rotated, or has no room: every span is in one
+//! of the files, once, in whole lines.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use spandrel_tests::shop::{Shop, span_ids};
 use spandrel_tests::tmpfs::{Tmpfs, in_a_namespace};
 use spandrel_tests::until::until;
 
-/// Nothing is sent to its backend: the file takes its place.
+/// Makes a setup that sends nothing to its backend: a file replaces it.
 fn setup() -> Result<Setup> {
     Setup::new(&Config::new("http://127.0.0.1:1").yaml())
 }
@@ -49,7 +49,7 @@ impl Site {
         })
     }
 
-    /// Sends so many requests, each a line.
+    /// Sends this many requests, each of which becomes a line.
     async fn send(&mut self, lines: usize) -> Result<()> {
         for _ in 0..lines {
             let request = self.shop.request(20);
@@ -58,7 +58,7 @@ impl Site {
         Ok(())
     }
 
-    /// Waits until so many spans are counted as exported.
+    /// Waits until all delivered spans are counted as exported.
     async fn written(&self) -> Result<()> {
         let items = self.client.delivered.len() as u64;
         let written = until("all spans in files", || async {
@@ -69,7 +69,7 @@ impl Site {
         written.await.with_context(|| self.collector.log().tail())
     }
 
-    /// Waits until an export failed because the disk is full.
+    /// Waits until an export has failed because the disk is full.
     async fn has_no_room(&self) -> Result<()> {
         let failed = "exporting failed, will retry after the wait";
         let line = self.collector.wait_for_message(failed).await?;
@@ -78,7 +78,7 @@ impl Site {
         Ok(())
     }
 
-    /// Ends it, and holds that every span with an OK is in one of the files, once.
+    /// Stops it, and checks that every span with an OK is in one of the files, once.
     async fn finish(self, files: &[PathBuf]) -> Result<()> {
         let ended = self.collector.stop().await?;
         ended.expect_code(0)?;
@@ -100,7 +100,7 @@ impl Site {
         Ok(())
     }
 
-    /// The files beside the one that is written to.
+    /// Returns the files beside the current one.
     fn backups(&self) -> Result<Vec<PathBuf>> {
         let mut backups = Vec::new();
         for entry in std::fs::read_dir(self.setup.folder())? {
@@ -119,7 +119,7 @@ impl Site {
     }
 }
 
-/// The spans of a file, every line of which is one whole request.
+/// Returns the ids of the spans in a file, and checks that every line is one whole request.
 fn ids(file: &Path) -> Result<Vec<u64>> {
     let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
     ensure!(
@@ -136,7 +136,7 @@ fn ids(file: &Path) -> Result<Vec<u64>> {
     Ok(ids)
 }
 
-/// `mv`, and another file is begun at the path, with the next line.
+/// After `mv`, the next line starts another file at the path.
 #[tokio::test]
 async fn a_file_that_is_moved_is_begun_anew() -> Result<()> {
     let mut site = Site::start("").await?;
@@ -152,8 +152,8 @@ async fn a_file_that_is_moved_is_begun_anew() -> Result<()> {
     site.finish(&[moved, file]).await
 }
 
-/// `mv` and SIGHUP, as logrotate does: the file is there again without a line to write, and the one that
-/// was moved is let go of.
+/// After `mv` and SIGHUP, as logrotate does, the file is there again without a line to write, and
+/// the moved one is closed.
 #[tokio::test]
 async fn a_hang_up_opens_the_file_again() -> Result<()> {
     let mut site = Site::start(", append: true").await?;
@@ -175,7 +175,8 @@ async fn a_hang_up_opens_the_file_again() -> Result<()> {
     site.finish(&[moved, file]).await
 }
 
-/// logrotate's copytruncate: what follows begins at the start of the file, without NUL bytes.
+/// After logrotate's copytruncate, the next line begins at the start of the file, without NUL
+/// bytes.
 #[tokio::test]
 async fn a_file_that_is_truncated_goes_on_at_its_start() -> Result<()> {
     let mut site = Site::start("").await?;
@@ -193,7 +194,7 @@ async fn a_file_that_is_truncated_goes_on_at_its_start() -> Result<()> {
     site.finish(&[copy, file]).await
 }
 
-/// A file that is deleted is made again: nothing more goes into the one that nobody can read.
+/// A deleted file is made again: nothing more goes into the one that nobody can read.
 #[tokio::test]
 async fn a_file_that_is_deleted_is_made_again() -> Result<()> {
     let mut site = Site::start("").await?;
@@ -208,12 +209,13 @@ async fn a_file_that_is_deleted_is_made_again() -> Result<()> {
     site.finish(&[kept, file]).await
 }
 
-/// `rotation`: files have at most so many megabytes, the Collector's names, and only so many stay.
+/// With `rotation`, files have at most the given size and the Collector's names, and only the given
+/// number stays.
 #[tokio::test]
 async fn a_file_is_rotated_by_size() -> Result<()> {
     let rotation = ", rotation: { max_megabytes: 1, max_backups: 3 }";
     let mut site = Site::start(rotation).await?;
-    // About 12 MiB.
+    // This is about 12 MiB.
     let mut shop = Shop::new(92);
     for _ in 0..24 {
         site.client.send(shop.request(500)).await?;
@@ -260,8 +262,8 @@ async fn rotated_files_have_everything() -> Result<()> {
     site.finish(&files).await
 }
 
-/// A process that was killed in the middle of a line leaves half of it: the next one takes it off, and
-/// other text without an end of line stays a line of its own.
+/// A process that was killed in the middle of a line leaves half of it. The next process removes
+/// it; other text without an end of line stays a line of its own.
 #[tokio::test]
 async fn half_a_line_is_not_left_in_the_middle() -> Result<()> {
     let half = r#"{"resourceSpans":[{"scopeSp"#;
@@ -282,7 +284,7 @@ async fn half_a_line_is_not_left_in_the_middle() -> Result<()> {
     Ok(())
 }
 
-/// A device without room: nothing is counted as exported, and the spans are tried again.
+/// On a device without room nothing is counted as exported, and the spans are retried.
 #[tokio::test]
 async fn no_room_is_a_failed_export() -> Result<()> {
     let setup = setup()?;
@@ -297,8 +299,8 @@ async fn no_room_is_a_failed_export() -> Result<()> {
     Ok(())
 }
 
-/// A disk that becomes full in the middle of a line: the file ends in a whole line all the same, and
-/// once there is room everything is written.
+/// If a disk becomes full in the middle of a line, the file still ends in a whole line, and once
+/// there is room everything is written.
 #[tokio::test]
 async fn a_full_disk_leaves_no_half_line() -> Result<()> {
     let setup = setup()?;
@@ -309,13 +311,13 @@ async fn a_full_disk_leaves_no_half_line() -> Result<()> {
     let filler = disk.join("filler");
     std::fs::write(&filler, vec![0; 700 << 10])?;
     let mut site = Site::start_in(setup, disk.join("traces.jsonl"), "").await?;
-    // Several hundred KiB, in lines that do not end where a page does.
+    // Several hundred KiB, in lines that do not end at the end of a page.
     for _ in 0..8 {
         let request = site.shop.request(60);
         site.client.send(request).await?;
     }
     site.has_no_room().await?;
-    // Another attempt may be about to take off the half of a line that it has written.
+    // Another attempt may be about to remove the half line that it has written.
     let look = || async { ids(&site.file).ok().filter(|ids| !ids.is_empty()) };
     until("whole lines, of what fits", look).await?;
     std::fs::remove_file(&filler)?;

@@ -1,5 +1,5 @@
-//! A marker is put wherever a secret can be, and the collector is run through its life with the
-//! most talkative log: the marker is in nothing that comes out of it.
+//! Puts a marker in every place where a secret can be, and runs the collector through its life with
+//! the most verbose log: no output contains the marker.
 
 use anyhow::{Context as _, Result, ensure};
 use spandrel_tests::admin::Admin;
@@ -9,13 +9,13 @@ use spandrel_tests::metrics;
 use spandrel_tests::shop::Shop;
 use spandrel_tests::until::until;
 
-/// In no other text of the world, in whatever case.
+/// The marker. No other text contains it, in upper or lower case.
 const MARKER: &str = "c4n4ry5ecret";
-/// `ada:c4n4ry5ecret`, as it is sent.
+/// `ada:c4n4ry5ecret`, base64 encoded as it is sent.
 const ENCODED: &str = "YWRhOmM0bjRyeTVlY3JldA";
 
-/// A token in the config and one in a file, a password for each side, headers, a value from the
-/// environment; the backend of one exporter is not there, the other asks for another token.
+/// A config with a token in it and one in a file, a password for each side, headers, and a value
+/// from the environment. The backend of one exporter is missing, the other asks for another token.
 const CONFIG: &str = r#"
 receivers:
   otlp: { protocols: { grpc: { endpoint: 127.0.0.1:0, auth: { authenticator: bearertokenauth } } } }
@@ -47,7 +47,7 @@ service:
     traces: { receivers: [otlp, otlp/basic], exporters: [otlp_grpc, otlp_grpc/basic] }
 "#;
 
-/// Edits after which the configuration is bad, with the marker where the mistake is.
+/// Edits that make the configuration invalid, with the marker at the mistake.
 const BAD: [(&str, &str); 6] = [
     (
         "headers: { x-api-key: \"${env:API_KEY}\"",
@@ -88,8 +88,8 @@ fn setup() -> Result<Setup> {
     Ok(setup)
 }
 
-/// Start, requests with good and bad credentials, failed exports, files and configurations that
-/// change for the better and the worse, all views, and the end: none shows a secret.
+/// No secret shows in a whole life: start, requests with good and bad credentials, failed exports,
+/// good and bad changes of files and configurations, all views, and the end.
 #[tokio::test]
 async fn a_life_shows_no_secret() -> Result<()> {
     let setup = setup()?;
@@ -160,8 +160,8 @@ async fn views(collector: &Collector, admin: &Admin) -> Result<()> {
     Ok(())
 }
 
-/// A configuration that is bad by what a variable or the command line holds is refused without
-/// showing that.
+/// A configuration that is invalid because of a variable or a command line option is refused
+/// without showing the value.
 #[tokio::test]
 async fn a_refused_start_shows_no_secret() -> Result<()> {
     for (good, wrong) in BAD {

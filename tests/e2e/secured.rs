@@ -16,16 +16,16 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tonic::Code;
 
-/// Keys of `tls` of a collector whose files are in this folder.
+/// The `tls` keys of a collector with its files in this folder.
 const FILES: &str = "cert_file: cert.pem, key_file: key.pem, reload_interval: 20ms";
 
-/// Trusts these authorities, and no other.
+/// Makes a collector trust these authorities, and no others.
 fn trust(folder: &Path, authorities: &[&Authority]) -> Result<()> {
     let all: String = authorities.iter().map(|one| one.pem()).collect();
     replace(&folder.join("ca.pem"), &all)
 }
 
-/// How often a collector said this.
+/// Returns the number of times that a collector logged this message.
 fn said(collector: &Collector, message: &str) -> usize {
     let lines = collector.log().lines();
     lines
@@ -34,13 +34,13 @@ fn said(collector: &Collector, message: &str) -> usize {
         .count()
 }
 
-/// Waits until a collector has said something once more than before.
+/// Waits until a collector has logged a message once more than before.
 async fn once_more(collector: &Collector, message: &str, before: usize) -> Result<()> {
     let more = || async { (said(collector, message) > before).then_some(()) };
     until(message, more).await
 }
 
-/// Sends all the time, through a collector that is told of each request that was refused.
+/// A sender that never pauses. Its collector counts each refused request.
 struct Traffic {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
@@ -67,14 +67,14 @@ impl Traffic {
         Ok(Self { stop, sent, task })
     }
 
-    /// Waits until some more was sent.
+    /// Waits until more was sent.
     async fn goes_on(&self) -> Result<()> {
         let before = self.sent.load(Ordering::Relaxed);
         let more = || async { (self.sent.load(Ordering::Relaxed) >= before + 20).then_some(()) };
         until("traffic that goes on", more).await
     }
 
-    /// Spans that were sent, none of them in vain.
+    /// Stops, and returns the number of spans that were sent. None of them may have failed.
     async fn stop(mut self) -> Result<u64> {
         self.stop.store(true, Ordering::Relaxed);
         let client = self.task.join_next().await;
@@ -84,16 +84,16 @@ impl Traffic {
     }
 }
 
-/// Two collectors with mutual TLS get certificates of another authority, step by step as operators
-/// do it, and broken ones in between, while connections are made all the time: no request is
-/// refused, no export fails, and everything arrives once.
+/// Two collectors with mutual TLS get certificates of another authority, in the steps that
+/// operators use, and broken ones in between, while new connections are made all the time. No
+/// request is refused, no export fails, and everything arrives once.
 #[tokio::test]
 async fn authorities_rotate_under_traffic() -> Result<()> {
     const RELOADED: &str = "certificate reloaded";
     const BROKEN: &str = "new certificate cannot be used, the old one stays in force";
     let backend = Backend::start().await?;
     let (old, new) = (Authority::new()?, Authority::new()?);
-    // Connections are asked to end all the time, so that others are made.
+    // Connections expire all the time, so that new ones are made.
     let aging = "keepalive: { server_parameters: { max_connection_age: 100ms } }";
     let gateway = Config::new(backend.endpoint()).grpc(&format!(
         "tls: {{ client_ca_file: ca.pem, {FILES} }}, {aging}"
@@ -173,7 +173,7 @@ async fn strangers_do_not_connect() -> Result<()> {
     if let Ok(mut client) = Client::connect(&address).await {
         client.try_send(Shop::new(1).request(1)).await.unwrap_err();
     }
-    // A handshake of TLS 1.3 is over for the client before its certificate is asked for.
+    // In TLS 1.3 the handshake is over for the client before its certificate is requested.
     if let Ok(mut client) = Client::connect_trusting(&authority, &address).await {
         client.try_send(Shop::new(1).request(1)).await.unwrap_err();
     }
@@ -188,7 +188,7 @@ async fn strangers_do_not_connect() -> Result<()> {
     Ok(())
 }
 
-/// A collector whose clients must have a token, in a file.
+/// Starts a collector that requires a token from its clients. The token is in a file.
 async fn with_tokens(backend: &Backend) -> Result<(Collector, PathBuf, TempDir)> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("tokens");
@@ -205,7 +205,7 @@ async fn with_tokens(backend: &Backend) -> Result<(Collector, PathBuf, TempDir)>
 }
 
 /// Without a token, or with a wrong one, a request is refused for good, before it is read, and
-/// counted; another collector that has the token sends through it, also after the token has changed
+/// counted. Another collector that has the token sends through it, also after the token has changed
 /// on both sides.
 #[tokio::test]
 async fn tokens_are_asked_for_and_change() -> Result<()> {
@@ -247,8 +247,8 @@ async fn tokens_are_asked_for_and_change() -> Result<()> {
     Ok(())
 }
 
-/// User and password: a collector that knows them gets through, one that does not loses what it was
-/// given, says so, and does not ask for ever.
+/// With user and password a collector that knows them gets through. One that does not loses its
+/// spans, logs this, and does not retry for ever.
 #[tokio::test]
 async fn passwords_are_asked_for() -> Result<()> {
     let hash = bcrypt::hash("open sesame", 4)?;
@@ -287,7 +287,8 @@ async fn passwords_are_asked_for() -> Result<()> {
         ledger.check()?;
         let ends = (ledger.exported, ledger.dropped);
         assert_eq!(ends, (arrived, sent - arrived), "{user}: {ledger:?}");
-        // The gateway answers from its queue: what it took has not arrived when the edge has ended.
+        // The gateway answers from its queue: the spans that it accepted may not have arrived when
+        // the edge has ended.
         expected += arrived;
         let all = |taken: &Taken| taken.totals.spans == expected;
         backend.wait(user, all).await?;

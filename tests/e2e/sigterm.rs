@@ -33,8 +33,8 @@ fn number(variable: &str, default: u64) -> u64 {
     value.unwrap_or(default)
 }
 
-/// For each SIGTERM: received = refused + exported + dropped, nothing held, queued or abandoned,
-/// the backend has what the ledger says, exit code 0, and each span that a client believes
+/// For each SIGTERM: received = refused + exported + dropped, nothing is held, queued or abandoned,
+/// the backend has what the ledger says, the exit code is 0, and each span that a client believes
 /// delivered is at the backend or counted as dropped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_ledger_is_exact_at_any_moment() -> Result<()> {
@@ -95,14 +95,15 @@ async fn one(mood: Mood, after: Duration, seed: u64) -> Result<Ledger> {
     judge(&ended, &clients, &backend).with_context(|| format!("the log:\n{}", ended.log.tail()))
 }
 
-/// Sends visits and health checks until told to stop, and gives back the client.
+/// Sends visits and health checks until told to stop, and returns the client.
 async fn load(mut client: Client, seed: u64, stopped: Arc<AtomicBool>) -> Client {
     let mut shop = Shop::new(seed);
     while !stopped.load(Ordering::Acquire) {
         let mut request = shop.request(40);
         let probe = spandrel_tests::shop::request(shop.probe(1, "/healthz", now()));
         request.resource_spans.extend(probe.resource_spans);
-        // What is refused in the drain is the client's again; what counts is what it was told.
+        // A request that is refused in the drain stays with the client, which knows that from the
+        // answer.
         if client.send(request).await.is_err() {
             sleep(Duration::from_millis(5)).await;
         }

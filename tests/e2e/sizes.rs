@@ -1,5 +1,5 @@
-//! Requests that are longer than the backend takes: they are cut, at once where the limit is known, and
-//! only an item that is too long alone is lost.
+//! Requests that are longer than the backend accepts. They are split, without a failed call if the
+//! limit is known, and only an item that is too long by itself is lost.
 
 use anyhow::Result;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -12,18 +12,18 @@ use spandrel_tests::shop::{Shop, span_ids};
 use spandrel_tests::until::until;
 use tonic::Code;
 
-/// What gRPC servers take unless told otherwise.
+/// The default limit of gRPC servers.
 const LIMIT: usize = 4 << 20;
 const RETRY: &str = "retry_on_failure: { initial_interval: 20ms, max_interval: 200ms }";
 const LEARNED: &str = "backend refuses requests of this size, larger ones are cut from now on";
 
-/// As many spans as an agent sends at once, of more than 6 MiB.
+/// Makes as many spans as an agent sends at once, of more than 6 MiB.
 fn large(shop: &mut Shop) -> ExportTraceServiceRequest {
     let mut request = shop.request(8192);
     let scopes = request.resource_spans.iter_mut();
     let scopes = scopes.flat_map(|resource| &mut resource.scope_spans);
     for (number, span) in scopes.flat_map(|scope| &mut scope.spans).enumerate() {
-        // Text that compresses as text does.
+        // This text compresses as well as real text.
         span.name = format!("{number} ").repeat(100);
     }
     assert!(request.encoded_len() > 6 << 20);
@@ -38,8 +38,8 @@ async fn attempts(collector: &Collector) -> Result<u64> {
     ))
 }
 
-/// One client's 6 MiB and a backend that takes 4: everything arrives, once. The first request teaches
-/// the limit, the next is cut before it is sent.
+/// Sends one client's 6 MiB to a backend that accepts 4: everything arrives, once. The first
+/// request reveals the limit, and the next is split before it is sent.
 async fn everything_arrives(keys: &str, durable: bool) -> Result<()> {
     let backend = Backend::start_with(LIMIT).await?;
     let config = Config::new(backend.endpoint())
@@ -80,25 +80,26 @@ async fn everything_arrives(keys: &str, durable: bool) -> Result<()> {
     Ok(())
 }
 
-/// As the bytes are, so that the backend finds them too long before it reads them.
+/// Uncompressed requests are split: the backend finds them too long before it reads them.
 #[tokio::test]
 async fn a_request_above_the_backends_limit_arrives_in_parts() -> Result<()> {
     everything_arrives("compression: none", false).await
 }
 
-/// Compressed as by default: the backend finds out while it inflates.
+/// Compressed requests, the default, are split too: the backend notices while it inflates.
 #[tokio::test]
 async fn so_it_does_compressed() -> Result<()> {
     everything_arrives("compression: gzip", false).await
 }
 
-/// With a journal in the pipeline, whose record ends with the last part.
+/// Requests are also split with a journal in the pipeline. The journal's record is completed with
+/// the last part.
 #[tokio::test]
 async fn so_it_does_with_a_journal() -> Result<()> {
     everything_arrives("compression: zstd", true).await
 }
 
-/// What waited in the exporter's log while the backend was away is cut as well.
+/// Requests that waited in the exporter's log while the backend was away are split as well.
 #[tokio::test]
 async fn a_backlog_above_the_backends_limit_arrives_in_parts() -> Result<()> {
     let backend = Backend::start_with(LIMIT).await?;
@@ -166,7 +167,7 @@ async fn a_span_that_is_too_long_alone_is_lost_alone() -> Result<()> {
     Ok(())
 }
 
-/// With `sizer: bytes` no request is longer than `max_size` says, so a backend with that limit refuses
+/// With `sizer: bytes` no request is longer than `max_size`, so a backend with that limit refuses
 /// none.
 #[tokio::test]
 async fn an_operator_can_say_the_size() -> Result<()> {

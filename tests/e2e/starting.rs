@@ -1,4 +1,4 @@
-//! What happens before the first span: what is in the way is named, what is wrong is told.
+//! The start, before the first span: obstacles are named, and mistakes are reported.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use spandrel_tests::shop::Shop;
 use spandrel_tests::until::say;
 use tokio::time::Instant;
 
-/// A port in use: exit code 1, the message names the address, and nothing half-started stays.
+/// A port in use gives exit code 1 and a message with the address, and nothing half-started stays.
 #[tokio::test]
 async fn a_port_in_use_is_named() -> Result<()> {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
@@ -40,7 +40,7 @@ async fn a_port_in_use_is_named() -> Result<()> {
     Ok(())
 }
 
-/// A plugin that is not there: exit code 1, and its path is named.
+/// A missing plugin gives exit code 1 and a message with its path.
 #[tokio::test]
 async fn a_missing_plugin_is_named() -> Result<()> {
     let config = Config::new("http://127.0.0.1:1").stage("lost", "/nowhere/lost.wasm".as_ref(), "");
@@ -56,7 +56,7 @@ async fn a_missing_plugin_is_named() -> Result<()> {
     Ok(())
 }
 
-/// A bad config, a bad argument: exit code 64, with the place of every problem.
+/// A bad config or a bad argument gives exit code 64 and the place of every problem.
 #[tokio::test]
 async fn bad_usage_is_told_with_its_place() -> Result<()> {
     let config = Config::new("http://127.0.0.1:1")
@@ -104,7 +104,7 @@ async fn validate_and_version_answer() -> Result<()> {
     Ok(())
 }
 
-/// The config that the README shows is valid as it stands, wherever its plugin was built.
+/// The config in the README is valid as it stands, wherever its plugin was built.
 #[tokio::test]
 async fn the_config_in_the_readme_is_valid() -> Result<()> {
     let readme = std::fs::read_to_string(artifacts::root().join("README.md"))?;
@@ -128,7 +128,7 @@ async fn the_config_in_the_readme_is_valid() -> Result<()> {
     Ok(())
 }
 
-/// Without a config the embedded default runs, and says so; `--set` is laid over it.
+/// Without a config the embedded default runs, and the log says so; `--set` overrides its values.
 #[tokio::test]
 async fn without_a_config_the_default_runs() -> Result<()> {
     let setup = Setup::bare()?
@@ -152,8 +152,8 @@ async fn without_a_config_the_default_runs() -> Result<()> {
     Ok(())
 }
 
-/// Compiled code is kept: the second start with the same plugins does not compile, says so, and is
-/// quick. Prints both times.
+/// Compiled code is kept: the second start with the same plugins does not compile, logs this, and
+/// is quick. The test prints both times.
 #[tokio::test]
 async fn the_second_start_does_not_compile() -> Result<()> {
     let backend = Backend::start().await?;
@@ -200,7 +200,7 @@ async fn the_second_start_does_not_compile() -> Result<()> {
     Ok(())
 }
 
-/// Two collectors with one config are two collectors: neither disturbs the other.
+/// Two collectors with the same config do not disturb each other.
 #[tokio::test]
 async fn starting_twice_is_harmless() -> Result<()> {
     let backend = Backend::start().await?;

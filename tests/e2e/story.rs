@@ -1,4 +1,4 @@
-//! The README's story of a swap, as a newcomer types it.
+//! The README's walkthrough of a swap, as a newcomer types it.
 
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -15,15 +15,15 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-/// Where the story is in the README.
+/// The section of the README with the walkthrough.
 const SECTION: &str = "## Change it while it runs";
-/// A tag as the example sets it, and as the edited source does.
+/// A tag as the example sets it, and as the edited source sets it.
 const PLAIN: &str = "-> team: ";
 const EDITED: &str = "-> shop.team: ";
-/// A build on a busy machine.
+/// The time limit of a build on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// The commands of the section, in order.
+/// Returns the commands of the section, in order.
 fn commands() -> Result<Vec<String>> {
     let readme = std::fs::read_to_string(artifacts::root().join("README.md"))?;
     let (_, section) = readme.split_once(SECTION).context("no such section")?;
@@ -41,9 +41,9 @@ fn commands() -> Result<Vec<String>> {
     Ok(commands)
 }
 
-/// What a fresh clone has at its root, as far as the story needs it: a copy of the example to edit,
-/// the SDK where it is, a target directory that later runs find again, and the collector that the
-/// tests have built in the place of the release build. The ports are free ones.
+/// Makes the root of a fresh clone, as far as the walkthrough needs it: a copy of the example to
+/// edit, the SDK at its place, a target directory that later runs reuse, and the collector of the
+/// tests in place of the release build. The ports are free ones.
 fn clone() -> Result<TempDir> {
     let (root, clone) = (artifacts::root(), TempDir::with_prefix("spandrel-")?);
     let example = clone.path().join("examples/tag-by-service");
@@ -90,7 +90,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A shell at the root of the clone, as a terminal is one.
+/// Returns a shell command at the root of the clone, like in a terminal.
 fn shell(clone: &Path, command: &str) -> Command {
     let mut shell = Command::new("sh");
     shell
@@ -104,7 +104,7 @@ fn shell(clone: &Path, command: &str) -> Command {
     shell
 }
 
-/// Runs a command that ends. Returns what it printed.
+/// Runs a command to its end. Returns what it printed.
 async fn run(clone: &Path, command: &str) -> Result<String> {
     let done = timeout(PATIENCE, shell(clone, command).output()).await?;
     let Output {
@@ -126,7 +126,7 @@ struct Story {
 }
 
 impl Story {
-    /// Runs the first command, and waits until it serves.
+    /// Runs the first command, and waits until the collector serves.
     async fn begin(clone: TempDir, command: &str) -> Result<Self> {
         let command = format!("exec {command} > out.txt 2>&1");
         let collector = shell(clone.path(), &command).spawn()?;
@@ -148,14 +148,14 @@ impl Story {
         })
     }
 
-    /// How often the debug exporter has printed a line with these words.
+    /// Returns the number of lines with these words that the debug exporter has printed.
     fn printed(&self, words: &str) -> Result<usize> {
         let out = std::fs::read_to_string(self.clone.path().join("out.txt"))?;
         Ok(out.lines().filter(|line| line.contains(words)).count())
     }
 
-    /// Sends a visit, and counts how often what comes out was tagged as unedited source does it, and
-    /// as the edited source does it.
+    /// Sends a visit. Returns how many output lines have the tag of the unedited source, and how
+    /// many have that of the edited source.
     async fn tags(&mut self) -> Result<(usize, usize)> {
         let before = (self.printed(PLAIN)?, self.printed(EDITED)?);
         self.client.send(self.shop.request(1)).await?;
@@ -171,9 +171,9 @@ impl Story {
     }
 }
 
-/// The five commands of the README, as they stand there, do what it says: the plugin is built from
+/// The five commands of the README do, as they stand there, what it says: the plugin is built from
 /// edited source and takes over on the running collector, and the one before it comes back. The
-/// release build of the collector is the one that the tests have built, and its ports free ones.
+/// release build of the collector is replaced by the tests' build, and its ports by free ones.
 #[tokio::test]
 async fn the_story_of_the_readme_is_true() -> Result<()> {
     let commands = commands()?;

@@ -1,5 +1,6 @@
-//! Clients that speak another protocol than the port, on real sockets and over real TLS: each is told
-//! what the port speaks where its protocol has words for that, and the log names one a minute.
+//! Clients that speak another protocol than the port, on real sockets and over real TLS. If the
+//! client's protocol allows it, the answer tells what the port speaks. The log names one client a
+//! minute.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,11 +37,11 @@ async fn collector(backend: &Backend, authority: Option<&Authority>) -> Result<C
     Collector::start(&setup).await
 }
 
-/// What is answered to these bytes until the connection ends, however it does.
+/// Sends these bytes and returns the answer until the connection ends in any way.
 async fn ask<T: AsyncRead + AsyncWrite + Unpin>(mut stream: T, bytes: &[u8]) -> Result<String> {
     let mut answer = Vec::new();
     let talk = async {
-        // A server that has said all it has to say may close before it has read all.
+        // A server that has sent its whole answer may close before it has read everything.
         let _sent = stream.write_all(bytes).await;
         let _ended = stream.read_to_end(&mut answer).await;
     };
@@ -52,7 +53,7 @@ async fn ask_at(collector: &Collector, bytes: &[u8]) -> Result<String> {
     ask(TcpStream::connect(collector.address("otlp")?).await?, bytes).await
 }
 
-/// An export as an SDK of OTLP/HTTP sends it.
+/// Returns an export as an OTLP/HTTP SDK sends it.
 fn post(body: usize) -> Vec<u8> {
     let head = format!(
         "POST /v1/traces HTTP/1.1\r\nhost: collector:4317\r\ncontent-type: application/x-protobuf\r\n\
@@ -80,8 +81,8 @@ async fn counted(collector: &Collector, spoke: &str, clients: u64) -> Result<()>
     Ok(())
 }
 
-/// OTLP/HTTP to a port of OTLP/gRPC is answered in HTTP/1.1, whole, also when the client is still
-/// sending, with what to change; the log says who it was once, and how many there were is counted.
+/// OTLP/HTTP to an OTLP/gRPC port gets a complete HTTP/1.1 answer that says what to change, even if
+/// the client is still sending. The log names the client once, and a metric counts all of them.
 #[tokio::test]
 async fn http1_is_told_to_use_grpc() -> Result<()> {
     let backend = Backend::start().await?;
@@ -122,8 +123,8 @@ async fn http1_is_told_to_use_grpc() -> Result<()> {
     collector.stop().await?.expect_code(0)
 }
 
-/// A client of TLS at a port without it: real TLS fails, and the log says why. What it is sent is no
-/// TLS, which clients of TLS have known words for.
+/// A TLS client at a port without TLS: real TLS fails, and the log says why. The answer is not TLS,
+/// for which TLS clients have a well-known error message.
 #[tokio::test]
 async fn tls_at_a_plain_port_is_named() -> Result<()> {
     let (backend, authority) = (Backend::start().await?, Authority::new()?);
@@ -147,7 +148,7 @@ async fn tls_at_a_plain_port_is_named() -> Result<()> {
     collector.stop().await?.expect_code(0)
 }
 
-/// Clients without TLS at a port with it, over HTTP/1.1 and over HTTP/2: both are told in their own
+/// Clients without TLS at a TLS port, over HTTP/1.1 and over HTTP/2, are both told in their own
 /// protocol, and the log tells them apart. A real gRPC client fails.
 #[tokio::test]
 async fn plain_text_at_a_tls_port_is_told() -> Result<()> {
@@ -188,8 +189,8 @@ async fn plain_text_at_a_tls_port_is_told() -> Result<()> {
     collector.stop().await?.expect_code(0)
 }
 
-/// Clients that speak TLS as they should and fail all the same: one that does not trust the certificate
-/// is named with the reason, one that offers only HTTP/1.1 gets an answer in it.
+/// Clients with correct TLS may still fail. One that does not trust the certificate is named in the
+/// log with the reason, and one that offers only HTTP/1.1 gets an answer in it.
 #[tokio::test]
 async fn tls_that_fails_is_named() -> Result<()> {
     let (backend, authority) = (Backend::start().await?, Authority::new()?);
@@ -222,8 +223,8 @@ async fn tls_that_fails_is_named() -> Result<()> {
     collector.stop().await?.expect_code(0)
 }
 
-/// Probes that connect and say nothing are nobody's mistake, and bytes of no protocol are named and
-/// not answered.
+/// Probes that connect and send nothing are not reported. Bytes of an unknown protocol are reported
+/// and not answered.
 #[tokio::test]
 async fn probes_are_quiet() -> Result<()> {
     let (backend, authority) = (Backend::start().await?, Authority::new()?);
@@ -247,8 +248,8 @@ async fn probes_are_quiet() -> Result<()> {
     Ok(())
 }
 
-/// Clients of HTTP/1.1 that neither read nor go, or that send for ever, hold nothing for long: each is
-/// let go of, and there is one line for all.
+/// HTTP/1.1 clients that neither read nor leave, or that send for ever, hold nothing for long: each
+/// is disconnected, and there is one log line for all.
 #[tokio::test]
 async fn strangers_hold_nothing() -> Result<()> {
     let backend = Backend::start().await?;
@@ -267,7 +268,7 @@ async fn strangers_hold_nothing() -> Result<()> {
             let mut stream = TcpStream::connect(address).await?;
             stream.write_all(&post(0)).await?;
             if number % 2 == 0 {
-                // The other end closes for reading as well once its time is over.
+                // The other end also stops reading once its time is over.
                 while stream.write_all(&[0; 16 << 10]).await.is_ok() {}
             } else {
                 let mut rest = Vec::new();

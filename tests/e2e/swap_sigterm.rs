@@ -1,9 +1,9 @@
 //! SIGTERM in the middle of every phase of a swap: while a candidate is compiled, probed, published
 //! again and again, on probation, beside the running generation, rolled back. The collector drains
-//! as ever: exit code 0, the ledger exact, nothing lost.
+//! as usual: exit code 0, the ledger exact, nothing lost.
 //!
 //! The short form stops each phase's collector once; `SPANDREL_SIGTERMS=25 cargo test -p
-//! spandrel-tests --test e2e swap_sigterm` so many times each.
+//! spandrel-tests --test e2e swap_sigterm` stops each that many times.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -29,14 +29,14 @@ use tokio::time::sleep;
 const STAGE: &str = "wasm/stage";
 const CLIENTS: u64 = 2;
 
-/// What is going on when SIGTERM comes.
+/// The phase of a swap when SIGTERM comes.
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    /// A candidate is compiled that no cache knows.
+    /// A candidate that is in no cache is compiled.
     Compiling,
     /// A candidate spins in its `configure`.
     Configuring,
-    /// A candidate that is slow is probed.
+    /// A slow candidate is probed.
     Probing,
     /// One swap follows another.
     Publishing,
@@ -44,9 +44,9 @@ enum Phase {
     Probation,
     /// A candidate gets a share of the traces.
     Canary,
-    /// A candidate gets a copy.
+    /// A candidate gets a copy of the traces.
     Shadow,
-    /// Swap and rollback, one after the other.
+    /// Swap and rollback alternate.
     RollingBack,
 }
 
@@ -124,7 +124,7 @@ async fn one(phase: Phase, after: Duration, seed: u64) -> Result<u64> {
     changes.into_iter().sum()
 }
 
-/// What is swapped in.
+/// The modules that are swapped in.
 struct Modules {
     first: PathBuf,
     next: PathBuf,
@@ -143,8 +143,8 @@ impl Modules {
     }
 }
 
-/// Changes the stage until the collector is gone, or refuses because it drains. Returns how many
-/// changes there were.
+/// Changes the stage until the collector is gone, or refuses because it drains. Returns the number
+/// of changes.
 async fn change(admin: Admin, phase: Phase, modules: Modules) -> Result<u64> {
     let Modules {
         first,
@@ -186,7 +186,7 @@ async fn change(admin: Admin, phase: Phase, modules: Modules) -> Result<u64> {
         match answer {
             Ok(answer) if answer.code == 503 => break,
             Ok(answer) if answer.code == 200 => changes += 1,
-            // What is refused for its own sake is refused again.
+            // This candidate is refused for its own fault, and is tried again.
             Ok(answer) if answer.code == 422 && matches!(phase, Phase::Configuring) => {}
             Ok(answer) => bail!("{answer:?}"),
             Err(_) => break,
@@ -198,7 +198,8 @@ async fn change(admin: Admin, phase: Phase, modules: Modules) -> Result<u64> {
 async fn load(mut client: Client, seed: u64, stopped: Arc<AtomicBool>) -> Client {
     let mut shop = Shop::new(seed);
     while !stopped.load(Ordering::Acquire) {
-        // What is refused in the drain is the client's again; what counts is what it was told.
+        // A request that is refused in the drain stays with the client, which knows that from the
+        // answer.
         if client.send(shop.request(40)).await.is_err() {
             sleep(Duration::from_millis(5)).await;
         }
@@ -226,7 +227,7 @@ fn judge(ended: &Ended, clients: &[Client], backend: &Backend) -> Result<()> {
     Ok(())
 }
 
-/// A swap that is asked for while the collector drains is refused with 503, and the drain goes on.
+/// A swap requested while the collector drains is refused with 503, and the drain continues.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_swap_during_the_drain_is_refused() -> Result<()> {
     let mut backend = Backend::start().await?;
@@ -236,7 +237,7 @@ async fn a_swap_during_the_drain_is_refused() -> Result<()> {
     let collector = Collector::start(&Setup::new(&config.yaml())?.admin()).await?;
     let admin = collector.admin()?;
     let mut client = Client::connect(&collector.address("otlp")?).await?;
-    // The drain waits for the backend, and so there is time to ask.
+    // The drain waits for the backend, which leaves time for a request.
     backend.answer(Mood::Hanging);
     client.send(Shop::new(5).request(40)).await?;
     collector.sigterm()?;

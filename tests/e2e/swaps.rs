@@ -1,8 +1,8 @@
 //! Plugins are swapped again and again under full load, between two builds of each of the stateful
-//! examples: nothing is lost, nothing comes twice, and what the plugin knew it still knows.
+//! examples: nothing is lost, nothing comes twice, and the plugin keeps its knowledge.
 //!
 //! The short form swaps 20 times; `SPANDREL_SWAPS=1000 cargo test -p spandrel-tests --test e2e
-//! swaps`, also with `--release`, is the long one, and holds the figures to their bounds.
+//! swaps`, also with `--release`, is the long one, and checks the figures against their bounds.
 
 mod figures;
 mod load;
@@ -26,25 +26,25 @@ use figures::Figures;
 use load::{Load, Sent, Style};
 
 const STAGE: &str = "wasm/stage";
-/// The short form.
+/// The number of swaps in the short form.
 const SWAPS: u64 = 20;
-/// From here on the bounds on figures are held to: fewer swaps say little about memory or about
-/// one latency in a hundred.
+/// The least number of swaps for which the bounds on figures are checked: fewer swaps say little
+/// about memory or about one latency in a hundred.
 const MANY: u64 = 500;
-/// Swaps that come before everything that is measured: code is compiled, tables get their size.
+/// The swaps before anything is measured: code is compiled, tables get their size.
 const WARM_UP: u64 = 4;
-/// Swaps in a row before the steady state is measured for a while: both see the machine's other
-/// work alike.
+/// The swaps in a row before the steady state is measured for a while. So the machine's other work
+/// affects both alike.
 const ROWS: u64 = 10;
-/// Between two swaps of the long form.
+/// The time between two swaps of the long form.
 const PACE: Duration = Duration::from_millis(100);
-/// How often the books are looked at.
+/// The number of swaps between two checks of the ledger.
 const LOOK_EVERY: u64 = 5;
-/// The longest pause of a shard; machines of CI that do other things meanwhile get more.
+/// The longest allowed pause of a shard. Machines of CI that do other things meanwhile get more.
 const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_SHORT_FORM: Duration = Duration::from_millis(1500);
 
-/// How many swaps the environment asks for.
+/// Returns the number of swaps that the environment asks for.
 fn swaps(default: u64) -> u64 {
     let value = std::env::var("SPANDREL_SWAPS").ok();
     value
@@ -53,15 +53,15 @@ fn swaps(default: u64) -> u64 {
 }
 
 /// `drop-duplicates` and its next build, back and forth: each span arrives once, each duplicate is
-/// recognised, also when its original came before a swap, and the ledger is exact.
+/// recognised, even if its original came before a swap, and the ledger is exact.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn duplicates_are_recognised_across_swaps() -> Result<()> {
     let builds = [
         artifacts::plugin("drop-duplicates")?,
         artifacts::sdk_guest("drop_duplicates_next")?,
     ];
-    // A generation that has the stage for a tenth of a second may see little but repeats: how much is
-    // dropped says nothing here.
+    // A generation that has the stage for a tenth of a second may see almost only repeats, so its
+    // drop rate means nothing here.
     let keys = "config: { window: 10m, max_spans: 60000 }, probation: { max_drop_increase: 1 }";
     let run = run("drop-duplicates", builds, keys, Style::Repeating).await?;
     let (ledger, taken) = (run.ended.ledger("traces")?, run.backend.taken());
@@ -124,11 +124,11 @@ struct Run {
     ended: Ended,
 }
 
-/// Swaps under load, prints the figures, and checks what is true for every plugin.
+/// Swaps under load, prints the figures, and checks what holds for every plugin.
 async fn run(name: &str, builds: [PathBuf; 2], keys: &str, style: Style) -> Result<Run> {
     let swaps = swaps(SWAPS);
     let backend = Backend::start().await?;
-    // Senders wait when a few requests are queued. Otherwise what is measured is the queue.
+    // Senders wait when a few requests are queued. Otherwise the queue would be measured.
     let config = Config::new(backend.endpoint())
         .stage("stage", &builds[0], keys)
         .exporter("sending_queue: { queue_size: 16, block_on_overflow: true }");

@@ -1,5 +1,5 @@
-//! Plugins that are not trusted do not run, wherever they come from; and a compiler that runs wild is
-//! ended.
+//! Untrusted plugins do not run, no matter where they come from; and a compiler that uses too much
+//! memory or time is ended.
 
 mod remote;
 
@@ -20,14 +20,14 @@ use spandrel_tests::until::until;
 
 const STAGE: &str = "wasm/stage";
 
-/// A copy of the plugin in a folder of its own, so that signatures can stand beside it.
+/// Copies the plugin into a folder of its own, so that signatures can be placed beside it.
 fn copy(setup: &Setup, name: &str) -> Result<PathBuf> {
     let path = setup.file(&format!("{name}.wasm"));
     std::fs::copy(plugin(name)?, &path)?;
     Ok(path)
 }
 
-/// A collector's config whose stage is this module and whose `service::plugins` are these.
+/// Returns a collector's config whose stage is this module and whose `service::plugins` are these.
 fn config(backend: &str, module: &Path, plugins: &str) -> Config {
     let keys = "config: { window: 10m }, probation: { time: 300ms, batches: 3 }";
     Config::new(backend)
@@ -35,8 +35,9 @@ fn config(backend: &str, module: &Path, plugins: &str) -> Config {
         .service(&format!("plugins: {{ {plugins} }}"))
 }
 
-/// `require_signed`: a signed plugin runs; one that is unsigned, signed by another key, or changed
-/// since is refused at the start, at a swap by path and at an upload, with the key and the remedy.
+/// With `require_signed`, a signed plugin runs. One that is unsigned, signed by another key, or
+/// changed since is refused at the start, at a swap by path and at an upload, with the key and the
+/// remedy.
 #[tokio::test]
 async fn only_signed_plugins_run() -> Result<()> {
     let backend = Backend::start().await?;
@@ -87,9 +88,9 @@ async fn only_signed_plugins_run() -> Result<()> {
     collector.stop().await?.expect_code(0)
 }
 
-/// Another config for the plugin that runs needs no signature, so it brings no other plugin: not what
-/// is in its file by now, though the request names its digest. Nor does a request's digest overrule the
-/// one in the configuration.
+/// A request for another config of the running plugin needs no signature, so it must not bring in
+/// another plugin: not even the current bytes of its file, though the request names their digest.
+/// Nor does a request's digest override the one in the configuration.
 #[tokio::test]
 async fn a_request_overrules_neither_signature_nor_digest() -> Result<()> {
     let backend = Backend::start().await?;
@@ -107,7 +108,7 @@ async fn a_request_overrules_neither_signature_nor_digest() -> Result<()> {
         sha256(&good)
     );
     let pinned = Config::new(backend.endpoint()).stage_at("stage", &pin, "config: { window: 10m }");
-    // It is refused for this, and not for its configuration.
+    // It must be refused for this reason, and not for its configuration.
     let is_of_trust = |why: &str| {
         let reasons = ["sha256", "sign", "is not what runs any more"];
         reasons.iter().any(|reason| why.contains(reason))
@@ -134,8 +135,8 @@ async fn a_request_overrules_neither_signature_nor_digest() -> Result<()> {
     Ok(())
 }
 
-/// A module is deployed before its signature: it is refused, and swapped in by itself when the
-/// signature is there.
+/// A module that is deployed before its signature is refused, and is swapped in automatically when
+/// the signature arrives.
 #[tokio::test]
 async fn a_signature_may_come_after_its_module() -> Result<()> {
     let backend = Backend::start().await?;
@@ -158,8 +159,8 @@ async fn a_signature_may_come_after_its_module() -> Result<()> {
     collector.stop().await?.expect_code(0)
 }
 
-/// What a reload has forbidden is not brought back: once everything must be signed, there is no way to
-/// the unsigned plugin that ran before.
+/// A rollback does not bring back a plugin that a reload has forbidden: once everything must be
+/// signed, the unsigned plugin that ran before cannot return.
 #[tokio::test]
 async fn what_a_reload_forbids_is_not_brought_back() -> Result<()> {
     let backend = Backend::start().await?;
@@ -198,15 +199,15 @@ fn percent(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
-/// The compiler that a collector has started. A child has its parent's command line until it runs its
-/// own program: until then it is none.
+/// Returns the process id of the compiler that a collector has started. A child has its parent's
+/// command line until it runs its own program, and is not counted until then.
 fn compiler(of: u32) -> Option<u32> {
     let children = children(of).into_iter();
     let mut compilers = children.filter(|(_, command)| command.contains("compile-plugin"));
     compilers.next().map(|(number, _)| number)
 }
 
-/// Processes that a process has started, by their command lines.
+/// Returns the processes that a process has started, with their command lines.
 fn children(of: u32) -> Vec<(u32, String)> {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
@@ -220,8 +221,8 @@ fn children(of: u32) -> Vec<(u32, String)> {
     numbers.filter_map(child).collect()
 }
 
-/// A component that takes the compiler more memory, or more time, than it may have is refused with
-/// the limit and its key; the collector goes on, and nothing of the compiler stays behind.
+/// A component for which the compiler needs more memory or time than it may have is refused with
+/// the limit and its key. The collector continues, and nothing of the compiler stays behind.
 #[tokio::test]
 async fn a_compile_bomb_harms_nobody() -> Result<()> {
     let bomb = bomb::component(2);
@@ -258,7 +259,8 @@ async fn a_compile_bomb_harms_nobody() -> Result<()> {
     Ok(())
 }
 
-/// A compiler that somebody kills is an error with its signal; one whose collector is killed ends, too.
+/// A killed compiler is an error with its signal. If its collector is killed, the compiler ends
+/// too.
 #[tokio::test]
 async fn a_compiler_ends_with_its_collector() -> Result<()> {
     let bomb = bomb::component(2);

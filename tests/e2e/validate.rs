@@ -1,4 +1,5 @@
-//! `spandrel validate`: all that is wrong at once, each with its place; what it checked when nothing is.
+//! `spandrel validate` reports all problems at once, each with its place, or, with none, the parts
+//! that it checked.
 
 use std::path::Path;
 
@@ -20,7 +21,8 @@ async fn validate(yaml: &str) -> Result<(Ended, String)> {
     Ok((ended, told))
 }
 
-/// The line of a text in which a word stands, and the word's column, as an editor counts.
+/// Returns the place of a word, line and column as an editor counts them, in the first line with
+/// `line_has`.
 fn place(yaml: &str, line_has: &str, word: &str) -> Result<String> {
     let mut lines = yaml.lines().enumerate();
     let (index, line) = lines
@@ -34,8 +36,8 @@ fn place(yaml: &str, line_has: &str, word: &str) -> Result<String> {
     Ok(format!("FILE:{}:{}: ", index + 1, from + column + 1))
 }
 
-/// Plugins that are missing, no component, built for another contract or not content with their config
-/// are told beside what is wrong with the YAML, each at the key that is at fault.
+/// Plugins that are missing, not a component, built for another contract, or reject their config
+/// are reported together with errors in the YAML, each at its key.
 #[tokio::test]
 async fn all_problems_are_told_at_once() -> Result<()> {
     let core = tempfile::NamedTempFile::new()?;
@@ -76,7 +78,8 @@ async fn all_problems_are_told_at_once() -> Result<()> {
     Ok(())
 }
 
-/// With nothing wrong it says what it checked: how many of each, and each plugin with its digest.
+/// Without problems it reports what it checked: the number of each kind, and each plugin with its
+/// digest.
 #[tokio::test]
 async fn what_was_checked_is_said() -> Result<()> {
     let plugin = artifacts::plugin("drop-duplicates")?;
@@ -101,7 +104,8 @@ pipelines   3: traces, metrics, logs"
     Ok(())
 }
 
-/// What is accepted and does nothing is a warning with its place, and no reason to fail.
+/// A setting that is accepted and has no effect gives a warning with its place, and is no reason to
+/// fail.
 #[tokio::test]
 async fn what_does_nothing_is_a_warning() -> Result<()> {
     let yaml = Config::new("http://127.0.0.1:1")
@@ -115,8 +119,8 @@ async fn what_does_nothing_is_a_warning() -> Result<()> {
     Ok(())
 }
 
-/// What would end a start ends `validate` as well: certificates, credentials, files and tokens that are
-/// not there.
+/// Anything that would make a start fail also fails `validate`: missing certificates, credentials,
+/// files and tokens.
 #[tokio::test]
 async fn what_a_start_needs_is_looked_for() -> Result<()> {
     let yaml = Config::new("http://127.0.0.1:1")

@@ -1,4 +1,4 @@
-//! Values of the environment in a plugin's config: what a variable holds is what the plugin gets.
+//! Environment values in a plugin's config: the plugin gets exactly the value of the variable.
 
 use anyhow::{Context as _, Result};
 use spandrel_tests::artifacts;
@@ -8,7 +8,7 @@ use spandrel_tests::collector::{Collector, Setup};
 use spandrel_tests::config::Config;
 use spandrel_tests::shop::Shop;
 
-/// What a variable may hold that YAML would make something else of.
+/// Values of variables that YAML would turn into something else.
 const HELD: [&str; 14] = [
     "1.10",
     "12345e7",
@@ -26,8 +26,8 @@ const HELD: [&str; 14] = [
     "- dash",
 ];
 
-/// In quotes, a variable is text in the plugin whatever it holds: as the value of a key, in the
-/// middle of one, and in a list.
+/// In quotes, a variable is text in the plugin for any value: as the value of a key, in the middle
+/// of one, and in a list.
 #[tokio::test]
 async fn a_quoted_variable_is_text() -> Result<()> {
     let backend = Backend::start().await?;

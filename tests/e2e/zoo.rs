@@ -1,8 +1,8 @@
-//! A zoo of bad candidates, each let loose on a live collector under steady traffic: refused, or
-//! rolled back, with a message that names the reason; no span is lost or altered beyond the fault
-//! policy, and the generation that ran before runs on.
+//! A collection of bad candidates, each tried on a live collector under steady traffic. Each is
+//! refused or rolled back, with a message that names the reason. No span is lost or altered beyond
+//! the fault policy, and the earlier generation runs on.
 //!
-//! `SPANDREL_STRICT=1` holds every answer and every rollback to a second; machines of CI get more.
+//! `SPANDREL_STRICT=1` limits every answer and every rollback to a second; machines of CI get more.
 
 mod neighbours;
 mod traffic;
@@ -24,7 +24,7 @@ use traffic::Traffic;
 
 const STAGE: &str = "wasm/stage";
 
-/// From the evidence to the answer.
+/// Returns the longest time from the evidence to the answer.
 fn prompt() -> Duration {
     let is_strict = std::env::var_os("SPANDREL_STRICT").is_some();
     Duration::from_secs(if is_strict { 1 } else { 10 })
@@ -59,7 +59,8 @@ impl Zoo {
         Traffic::start(&self.collector.address("otlp")?, 91).await
     }
 
-    /// Everything arrived, as it was sent, but for as many spans as the ledger says were dropped.
+    /// Stops, and checks that everything arrived unchanged, except as many spans as the ledger
+    /// counts as dropped. Returns that number.
     async fn close(self, traffic: Traffic) -> Result<u64> {
         let sent = traffic.stop().await?;
         let ended = self.collector.stop().await?;
@@ -73,8 +74,8 @@ impl Zoo {
     }
 }
 
-/// Whoever cannot work is refused before it has seen a span of the traffic, with the reason; what
-/// ran goes on and its number stays.
+/// A candidate that cannot work is refused before it has seen a span of the traffic, with the
+/// reason. The running generation continues and keeps its number.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_cannot_work_is_refused() -> Result<()> {
     let zoo = Zoo::open("").await?;
@@ -106,7 +107,8 @@ async fn who_cannot_work_is_refused() -> Result<()> {
 
 type Candidate = (&'static str, Value, &'static [&'static str]);
 
-/// What is no plugin at all, or not the right one, and what the message must say.
+/// Returns the files that are no plugin at all, or not the right one, and the text that the message
+/// must contain.
 fn files(setup: &Setup) -> Result<Vec<Candidate>> {
     let file = |name: &str, bytes: &[u8]| -> Result<Value> {
         let path = setup.file(name);
@@ -144,7 +146,7 @@ fn files(setup: &Setup) -> Result<Vec<Candidate>> {
     ])
 }
 
-/// Who is built as a plugin, and is none that works here.
+/// Returns the candidates that are built as plugins, and do not work here.
 fn misbuilt() -> Result<Vec<Candidate>> {
     let built = |name: &str| -> Result<Value> { Ok(json!({ "module": guest(name)? })) };
     Ok(vec![
@@ -191,16 +193,17 @@ fn misbuilt() -> Result<Vec<Candidate>> {
     ])
 }
 
-/// Whom a probe cannot find out, and what becomes of it.
+/// A candidate whose fault a probe cannot find, and the expected result.
 struct Late {
     name: &'static str,
     guest: &'static str,
     config: Value,
-    /// Whether the figures show it: called with the running generation's.
+    /// Returns true if the figures show the fault. It is called with those of the running
+    /// generation.
     shows: fn(&Value) -> bool,
-    /// What the history says of it.
+    /// The reason in the history.
     reason: &'static str,
-    /// Whether it drops what it should not.
+    /// True if it drops spans that it should not.
     drops: bool,
 }
 
@@ -249,8 +252,9 @@ fn late() -> [Late; 5] {
     ]
 }
 
-/// Whoever fails at work is rolled back within a second of the evidence, with the reason: at the
-/// first real batch, at the thousandth, with bad replies, by dropping everything, by being slow.
+/// A generation that fails at work is rolled back within a second of the evidence, with the reason:
+/// at the first real batch, at the thousandth, with bad replies, by dropping everything, by being
+/// slow.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_fails_at_work_is_rolled_back() -> Result<()> {
     let mut table = "\nrolled back candidates, ms from the evidence, spans lost\n".to_owned();
@@ -266,11 +270,12 @@ async fn who_fails_at_work_is_rolled_back() -> Result<()> {
 }
 
 async fn roll_back(late: &Late) -> Result<(Duration, u64)> {
-    // On a busy machine a slow call is no fault yet.
+    // A call that is slow because the machine is busy must not be a fault.
     let zoo = Zoo::open(", limits: { call_deadline: 10s }").await?;
     let module = guest(late.guest)?;
     let request = json!({ "module": module, "config": late.config });
-    // There is no batch to probe with before the first: whoever cannot bear one gets through.
+    // Before the first batch there is none to probe with, so a candidate that fails on any batch
+    // gets through.
     let is_first = late.guest == "trap_on_spans";
     let early = if is_first {
         None
@@ -292,7 +297,7 @@ async fn roll_back(late: &Late) -> Result<(Duration, u64)> {
     Ok((took, lost))
 }
 
-/// Waits for the rollback; how long after the evidence could be seen it was.
+/// Waits for the rollback. Returns the time from the evidence to the rollback.
 async fn from_evidence(admin: &Admin, late: &Late) -> Result<Duration> {
     let mut evident = None;
     let began = Instant::now();
@@ -315,8 +320,8 @@ async fn from_evidence(admin: &Admin, late: &Late) -> Result<Duration> {
     Ok(took)
 }
 
-/// A state that is refused, or cannot be told, is no reason to refuse a swap: it is said, and the
-/// plugin begins anew.
+/// A state that is refused, or cannot be written, is no reason to refuse a swap: it is reported,
+/// and the plugin starts without it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_state_that_is_not_carried_is_told() -> Result<()> {
     let zoo = Zoo::open("").await?;

@@ -1,4 +1,5 @@
-//! Any text as a configuration: taken, or refused with words, at once and the same each time.
+//! Any text as a configuration is accepted, or refused with a message, quickly and the same each
+//! time.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::number;
 
-/// Values that mean something, where they were not meant.
+/// Values that have a special meaning, for places where they are not expected.
 const ODD: [&str; 22] = [
     "",
     "~",
@@ -39,8 +40,8 @@ const ODD: [&str; 22] = [
     "- - - -",
 ];
 
-/// A million configurations made out of good and bad ones are taken or refused: none panics, none
-/// takes long, and a refusal has words.
+/// Configurations made out of good and bad ones (`SPANDREL_CONFIGS` of them, by default 20,000) are
+/// accepted or refused: none panics, none takes long, and each refusal has a message.
 #[test]
 fn any_text_is_taken_or_refused() {
     let (good, bad) = texts();
@@ -91,7 +92,7 @@ fn load(text: &str) -> Result<(), String> {
     }
 }
 
-/// Good configurations, and bad ones: those of the tests and of the examples.
+/// Returns good configurations, and bad ones: those of the tests and of the examples.
 fn texts() -> (Vec<String>, Vec<String>) {
     let folder = |folder: &str, file: &str| -> Vec<String> {
         let entries = root().join(folder).read_dir().unwrap();
@@ -135,7 +136,7 @@ fn made(rng: &mut StdRng, seeds: &[String]) -> String {
     text
 }
 
-/// Another value behind the key.
+/// Replaces the value behind the key.
 fn odd(rng: &mut StdRng, line: &mut String) {
     let value = ODD.choose(rng).unwrap();
     match line.find(": ").map(|place| place + 2) {
@@ -145,7 +146,7 @@ fn odd(rng: &mut StdRng, line: &mut String) {
     line.push_str(value);
 }
 
-/// Another character somewhere.
+/// Changes a character somewhere.
 fn bytes(rng: &mut StdRng, text: &mut String) {
     let places: Vec<usize> = text.char_indices().map(|(place, _)| place).collect();
     let Some(place) = places.choose(rng).copied() else {

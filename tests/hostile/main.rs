@@ -1,6 +1,6 @@
-//! What comes from outside in any shape: text as a configuration, bytes as a plugin. The real code,
-//! in this process, on inputs that are made at random or out of good ones; a few here, as many as
-//! wanted by the variables that `tests/README.md` names.
+//! Untrusted input of any form: text as a configuration, bytes as a plugin. The real code runs in
+//! this process, on inputs that are random or derived from good ones. By default there are a few;
+//! the variables in `tests/README.md` set any number.
 
 #![forbid(unsafe_code)]
 #![expect(
@@ -14,7 +14,7 @@
 mod config;
 mod plugins;
 
-/// A number from the environment, for the long form.
+/// Returns a number from the environment, for the long form.
 fn number(variable: &str, default: u64) -> u64 {
     match std::env::var(variable) {
         Ok(number) => number.parse().expect("a number"),

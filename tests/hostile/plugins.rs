@@ -1,8 +1,8 @@
-//! Any bytes as a plugin: refused with a reason, or run within its limits; the host goes on.
+//! Any bytes as a plugin are refused with a reason, or run within their limits; the host continues.
 //!
-//! Random ones are made by wasm-smith: components of any shape, and modules of random code in a
-//! component with the exports of the contract. Mutants are made out of plugins that work: one of
-//! 2 KiB, of which compilers make hundreds a second, and real guests.
+//! wasm-smith makes the random ones: components of any shape, and modules of random code in a
+//! component with the exports of the contract. Mutants are derived from working plugins: a small
+//! one of 2 KiB, of which compilers make hundreds a second, and real guests.
 
 mod host;
 mod mutant;
@@ -17,7 +17,7 @@ use crate::number;
 use host::{Fate, Host, Tally};
 use smith::Smith;
 
-/// The small plugin is a good one: what is made out of it goes wrong by the change alone.
+/// The small plugin works, so a mutant of it fails only because of its change.
 #[tokio::test]
 async fn the_small_plugin_works() {
     let host = Host::new();
@@ -27,7 +27,7 @@ async fn the_small_plugin_works() {
     );
 }
 
-/// Random components are refused or run, and the host goes on.
+/// Random components are refused or run, and the host continues.
 #[tokio::test]
 async fn random_components_are_refused_or_run() {
     let host = Host::new();
@@ -46,7 +46,7 @@ async fn random_components_are_refused_or_run() {
     assert!(tally.of(Fate::FaultedAtStart) > 0, "{tally}");
 }
 
-/// Mutants of plugins that work are refused or run, and the host goes on.
+/// Mutants of working plugins are refused or run, and the host continues.
 #[tokio::test]
 async fn mutants_are_refused_or_run() {
     let host = Host::new();
@@ -60,7 +60,8 @@ async fn mutants_are_refused_or_run() {
     let mut tally = Tally::default();
     for index in first..count {
         let mut rng = StdRng::seed_from_u64(seed << 40 | index);
-        // One in a hundred is of a real guest, which takes a hundred times as long to compile.
+        // One mutant in a hundred is of a real guest, which takes a hundred times as long to
+        // compile.
         let which = usize::try_from(index / 100).unwrap() % real.len();
         let good = if index % 100 == 0 {
             &real[which]

@@ -1,5 +1,5 @@
-//! A client of the collector's admin API, as an operator's script is one: a request at a time over
-//! the unix socket, answers as JSON.
+//! A client of the collector's admin API, used like an operator's script: one request at a time
+//! over the unix socket, with JSON answers.
 
 use std::path::{Path, PathBuf};
 
@@ -12,13 +12,14 @@ use tokio::net::UnixStream;
 
 use crate::until::until;
 
-/// A client; each request has a connection of its own, so that clones can ask at the same time.
+/// A client. Each request has a connection of its own, so clones can send requests at the same
+/// time.
 #[derive(Clone, Debug)]
 pub struct Admin {
     socket: PathBuf,
 }
 
-/// An answer that is HTTP, good or bad.
+/// An HTTP answer, successful or not.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The status code.
@@ -27,20 +28,20 @@ pub struct Answer {
     pub body: Value,
 }
 
-/// What became of a swap, a rollback, a promotion, a cancellation.
+/// The result of a swap, a rollback, a promotion or a cancellation.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Report {
-    /// In a word or two.
+    /// The outcome, in a word or two.
     pub outcome: String,
-    /// The generation that it is about.
+    /// The generation that the report is about.
     pub generation: u64,
     /// The generation that ran before.
     pub previous: u64,
-    /// Of the module.
+    /// The SHA-256 of the module.
     pub sha256: String,
-    /// What became of the state.
+    /// The result for the state.
     pub state: String,
-    /// From the request to the end.
+    /// The time from the request to the end.
     pub elapsed_ms: u64,
     /// The longest pause of a shard.
     pub pause_us: u64,
@@ -49,53 +50,53 @@ pub struct Report {
 /// One line of the history.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Event {
-    /// Counts up.
+    /// The number of the event; it counts up.
     pub sequence: u64,
-    /// Of which stage.
+    /// The stage.
     pub stage: String,
-    /// Of which generation.
+    /// The generation.
     pub generation: u64,
-    /// What happened.
+    /// The kind of the event.
     pub event: String,
-    /// Who asked for it.
+    /// The one who asked for it.
     pub by: String,
-    /// Why, or what became of the state.
+    /// The reason, or the result for the state.
     pub detail: String,
 }
 
-/// Where all items of a pipeline are.
+/// The counts of all items of a pipeline.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Books {
-    /// Offered by senders.
+    /// Items that senders offered.
     pub received: u64,
-    /// Whose sender was told no.
+    /// Items that were refused to their sender.
     pub refused: u64,
-    /// Let go with a reason.
+    /// Items that were dropped with a reason.
     pub dropped: u64,
-    /// On their way to exporters.
+    /// Items that were passed on to exporters.
     pub forwarded: u64,
-    /// Inside, waiting for a verdict.
+    /// Items inside that wait for a verdict.
     pub held: u64,
-    /// Inside, on their way.
+    /// Items inside that are on their way.
     pub in_flight: u64,
-    /// Whether everything is accounted for at this moment.
+    /// True if everything is accounted for at this moment.
     pub balanced: bool,
 }
 
 impl Answer {
-    /// Reads a good answer.
+    /// Reads a successful answer.
     ///
     /// # Errors
-    /// What the collector refused, or what cannot be read.
+    /// Returns the collector's refusal, or the error of an answer that cannot be read.
     pub fn ok<T: DeserializeOwned>(self) -> Result<T> {
         ensure!(self.code == 200, "{}: {}", self.code, self.body);
         serde_json::from_value(self.body.clone()).with_context(|| self.body.to_string())
     }
 
-    /// The message of an answer that is a refusal with this code.
+    /// Returns the message of a refusal with this code.
     ///
     /// # Errors
-    /// When it is not.
+    /// Returns an error if the code is another one.
     pub fn refusal(self, code: u16) -> Result<String> {
         ensure!(
             self.code == code,
@@ -111,10 +112,10 @@ impl Answer {
 }
 
 impl Admin {
-    /// A client of the collector that listens at this endpoint (`unix:PATH`).
+    /// Makes a client of the collector that listens at this endpoint (`unix:PATH`).
     ///
     /// # Errors
-    /// When it is something else.
+    /// Returns an error if the endpoint is no unix socket.
     pub fn new(endpoint: &str) -> Result<Self> {
         let socket = endpoint.strip_prefix("unix:");
         let socket = socket.with_context(|| format!("{endpoint:?} is no unix socket"))?;
@@ -123,10 +124,10 @@ impl Admin {
         })
     }
 
-    /// Asks, with a body of this media type.
+    /// Sends a request with a body of this media type.
     ///
     /// # Errors
-    /// When nobody answers in HTTP.
+    /// Returns an error if there is no HTTP answer.
     pub async fn ask(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> Result<Answer> {
         let mut stream = UnixStream::connect(&self.socket).await?;
         let kind = if body.is_empty() {
@@ -139,7 +140,7 @@ impl Admin {
             body.len()
         );
         stream.write_all(head.as_bytes()).await?;
-        // Who is refused early is answered before all is sent.
+        // The collector may refuse a request, and close, before it has read the whole body.
         let sent = stream.write_all(body).await;
         let mut answer = Vec::new();
         let read = stream.read_to_end(&mut answer).await;
@@ -157,10 +158,10 @@ impl Admin {
         })
     }
 
-    /// What a path shows.
+    /// Returns the JSON at a path.
     ///
     /// # Errors
-    /// When it is refused, or is something else.
+    /// Returns an error if the request is refused or the JSON has another form.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.ask("GET", path, "", b"").await?.ok()
     }
@@ -168,7 +169,7 @@ impl Admin {
     /// Asks for a swap of a stage (`wasm/NAME`), with the request's JSON.
     ///
     /// # Errors
-    /// When nobody answers.
+    /// Returns an error if there is no answer.
     pub async fn ask_swap(&self, stage: &str, request: &Value) -> Result<Answer> {
         let path = format!("/v1/stages/{}/swap", encoded(stage));
         let body = request.to_string();
@@ -179,16 +180,16 @@ impl Admin {
     /// Swaps a stage to this module.
     ///
     /// # Errors
-    /// When it is refused.
+    /// Returns an error if the swap is refused.
     pub async fn swap(&self, stage: &str, module: &Path) -> Result<Report> {
         let request = json!({ "module": module });
         self.ask_swap(stage, &request).await?.ok()
     }
 
-    /// Sends a module to swap a stage to; `query` is what stands behind the `?`.
+    /// Uploads a module and asks for a swap of a stage to it. `query` is the part after the `?`.
     ///
     /// # Errors
-    /// When nobody answers.
+    /// Returns an error if there is no answer.
     pub async fn upload(&self, stage: &str, query: &str, module: &[u8]) -> Result<Answer> {
         let path = format!("/v1/stages/{}/swap?{query}", encoded(stage));
         self.ask("POST", &path, "application/wasm", module).await
@@ -197,34 +198,34 @@ impl Admin {
     /// Asks for `rollback`, `promote` or `cancel` of a stage.
     ///
     /// # Errors
-    /// When nobody answers.
+    /// Returns an error if there is no answer.
     pub async fn ask_to(&self, what: &str, stage: &str) -> Result<Answer> {
         let path = format!("/v1/stages/{}/{what}", encoded(stage));
         self.ask("POST", &path, "", b"").await
     }
 
-    /// A stage as it is shown.
+    /// Returns the view of a stage.
     ///
     /// # Errors
-    /// When it is not there.
+    /// Returns an error if there is no such stage.
     pub async fn stage(&self, stage: &str) -> Result<Value> {
         self.get(&format!("/v1/stages/{}", encoded(stage))).await
     }
 
-    /// The number of the generation that runs in a stage.
+    /// Returns the number of a stage's running generation.
     ///
     /// # Errors
-    /// When the stage is not there.
+    /// Returns an error if there is no such stage.
     pub async fn running(&self, stage: &str) -> Result<u64> {
         let view = self.stage(stage).await?;
         let number = view.pointer("/running/number").and_then(Value::as_u64);
         number.with_context(|| view.to_string())
     }
 
-    /// The history of all stages, oldest first.
+    /// Returns the history of all stages, oldest first.
     ///
     /// # Errors
-    /// When it is not served.
+    /// Returns an error if the history is not served.
     pub async fn history(&self) -> Result<Vec<Event>> {
         self.get("/v1/history").await
     }
@@ -232,7 +233,7 @@ impl Admin {
     /// Waits for an event of this kind of a stage, newer than `after`.
     ///
     /// # Errors
-    /// When there is none in time; the message shows the history.
+    /// Returns an error if there is none in time; the message shows the history.
     pub async fn wait_for(&self, stage: &str, kind: &str, after: u64) -> Result<Event> {
         let what = format!("{kind:?} of {stage}");
         let found = until(&what, || async {
@@ -247,20 +248,20 @@ impl Admin {
         }
     }
 
-    /// The books of a pipeline, and all that is shown with them.
+    /// Returns the view of a pipeline, with its ledger.
     ///
     /// # Errors
-    /// When there is no such pipeline.
+    /// Returns an error if there is no such pipeline.
     pub async fn pipeline(&self, name: &str) -> Result<Value> {
         let all: Vec<Value> = self.get("/v1/pipelines").await?;
         let named = |view: &Value| view.get("name").and_then(Value::as_str) == Some(name);
         all.into_iter().find(named).context("no such pipeline")
     }
 
-    /// The books of the pipeline `traces`.
+    /// Returns the counts of the pipeline `traces`.
     ///
     /// # Errors
-    /// When they are not served.
+    /// Returns an error if they are not served.
     pub async fn books(&self) -> Result<Books> {
         let view = self.pipeline("traces").await?;
         let ledger = view.get("ledger").cloned().unwrap_or_default();
@@ -268,7 +269,7 @@ impl Admin {
     }
 }
 
-/// A stage's name as one part of a path.
+/// Encodes the name of a stage as one part of a path.
 fn encoded(stage: &str) -> String {
     stage.replace('/', "%2F")
 }

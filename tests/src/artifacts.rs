@@ -1,7 +1,8 @@
-//! Builds what the tests run: the collector and the plugins, with cargo's own output passed on.
+//! Builds the programs that the tests run: the collector and the plugins. Cargo's own output is
+//! passed on.
 //!
-//! A fresh clone needs nothing but cargo: the WebAssembly target is added when it is missing. Each
-//! build happens once in a process; cargo knows when there is nothing to do.
+//! A fresh clone needs nothing but cargo: the WebAssembly target is added if it is missing. Each
+//! build happens once in a process; cargo skips it if nothing has changed.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 
 use crate::cache;
 
-/// What plugins are compiled for.
+/// The target that plugins are compiled for.
 pub const WASM_TARGET: &str = "wasm32-wasip2";
 
 /// The example plugins, by package name.
@@ -23,7 +24,7 @@ pub const PLUGINS: [&str; 4] = [
     "keep-interesting-traces",
 ];
 
-/// The root of the workspace.
+/// Returns the root of the workspace.
 pub fn root() -> PathBuf {
     let package = std::env::var_os("CARGO_MANIFEST_DIR")
         .unwrap_or_else(|| OsString::from(env!("CARGO_MANIFEST_DIR")));
@@ -33,10 +34,10 @@ pub fn root() -> PathBuf {
         .map_or_else(|| package.clone(), Path::to_path_buf)
 }
 
-/// The folder that cargo builds into.
+/// Returns the folder that cargo builds into.
 ///
 /// # Errors
-/// When cargo cannot say.
+/// Returns an error if cargo does not report it.
 pub fn target_dir() -> Result<PathBuf> {
     static DIR: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     once(&DIR, || {
@@ -55,10 +56,10 @@ pub fn target_dir() -> Result<PathBuf> {
     })
 }
 
-/// Makes sure that plugins can be compiled. Returns whether the target had to be added.
+/// Makes sure that plugins can be compiled. Returns true if the target had to be added.
 ///
 /// # Errors
-/// When the target is missing and cannot be added.
+/// Returns an error if the target is missing and cannot be added.
 pub fn wasm_target() -> Result<bool> {
     let output = Command::new("rustc")
         .args(["--print", "target-libdir", "--target", WASM_TARGET])
@@ -76,16 +77,16 @@ pub fn wasm_target() -> Result<bool> {
     Ok(true)
 }
 
-/// Builds the collector in the profile that this code was built in, and names its binary.
+/// Builds the collector in the profile of this code, and returns the path of its binary.
 ///
 /// # Errors
-/// When it does not build.
+/// Returns an error if it does not build.
 pub fn collector() -> Result<PathBuf> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     once(&BINARY, || {
         let mut build = cargo();
-        // The whole workspace is selected, so that shared dependencies have the features that
-        // `cargo test` has built them with already.
+        // The whole workspace is selected, so that shared dependencies get the same features as in
+        // the build that `cargo test` has already made.
         build.args(["build", "--workspace", "--bin", "spandrel"]);
         let profile = if cfg!(debug_assertions) {
             "debug"
@@ -100,18 +101,18 @@ pub fn collector() -> Result<PathBuf> {
     })
 }
 
-/// Builds what these arguments of `cargo build` say.
+/// Runs `cargo build` with these arguments.
 ///
 /// # Errors
-/// When it does not build.
+/// Returns an error if it fails.
 pub fn build(arguments: &[&str]) -> Result<()> {
     run(cargo().arg("build").args(arguments))
 }
 
-/// Builds the example plugins and names the folder with their `.wasm` files.
+/// Builds the example plugins and returns the folder with their `.wasm` files.
 ///
 /// # Errors
-/// When one does not build.
+/// Returns an error if one does not build.
 pub fn plugins() -> Result<PathBuf> {
     static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     once(&FOLDER, || {
@@ -130,10 +131,10 @@ pub fn plugins() -> Result<PathBuf> {
     })
 }
 
-/// The `.wasm` file of one example plugin, by package name.
+/// Returns the `.wasm` file of one example plugin, by package name.
 ///
 /// # Errors
-/// When the plugins do not build.
+/// Returns an error if the plugins do not build.
 pub fn plugin(name: &str) -> Result<PathBuf> {
     runnable(plugins()?.join(file_name(name)))
 }
@@ -142,10 +143,10 @@ fn file_name(plugin: &str) -> String {
     format!("{}.wasm", plugin.replace('-', "_"))
 }
 
-/// Builds the misbehaving guests and names the `.wasm` file of one, by the name of its example.
+/// Builds the misbehaving guests and returns the `.wasm` file of one, by the name of its example.
 ///
 /// # Errors
-/// When they do not build, or there is none of this name.
+/// Returns an error if they do not build, or if there is none of this name.
 pub fn guest(name: &str) -> Result<PathBuf> {
     static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let folder = once(&FOLDER, || {
@@ -163,18 +164,18 @@ pub fn guest(name: &str) -> Result<PathBuf> {
     runnable(folder.join(format!("{name}.wasm")))
 }
 
-/// Builds one of the test guests that are made with the SDK, and names its `.wasm` file.
+/// Builds one of the test guests that use the SDK, and returns its `.wasm` file.
 ///
 /// # Errors
-/// When it does not build.
+/// Returns an error if it does not build.
 pub fn sdk_guest(name: &str) -> Result<PathBuf> {
     example(name, "job")
 }
 
-/// Builds one of the misbehaving guests and no other, and names its `.wasm` file.
+/// Builds one of the misbehaving guests and no other, and returns its `.wasm` file.
 ///
 /// # Errors
-/// When it does not build.
+/// Returns an error if it does not build.
 pub fn one_guest(name: &str) -> Result<PathBuf> {
     example(name, "guests")
 }
@@ -189,17 +190,18 @@ fn example(name: &str, feature: &str) -> Result<PathBuf> {
     runnable(folder.join(format!("{name}.wasm")))
 }
 
-/// A plugin that was built, for collectors to run.
+/// Checks that a plugin was built, and announces it for collectors to run.
 fn runnable(path: PathBuf) -> Result<PathBuf> {
     ensure!(path.is_file(), "{} was not built", path.display());
     cache::announce(&path)?;
     Ok(path)
 }
 
-/// Cargo, as the one that runs this process when there is one, at the root of the workspace.
+/// Makes a cargo command at the root of the workspace. It is the cargo that runs this process, if
+/// there is one.
 ///
-/// What cargo told this process about its own package is not passed on: build scripts look at it,
-/// and would be run again because it is not what they saw last.
+/// The variables that cargo set for this process's own package are removed: build scripts depend on
+/// them, and would run again because the values changed.
 fn cargo() -> Command {
     let mut command =
         Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
@@ -222,7 +224,7 @@ fn cargo() -> Command {
     command
 }
 
-/// Runs a command that shows its own progress on stderr, and nothing on stdout.
+/// Runs a command. Its stderr is passed on, and its stdout is discarded.
 fn run(command: &mut Command) -> Result<()> {
     let status = command
         .stdin(Stdio::null())
@@ -234,8 +236,8 @@ fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs `make` once in this process; an error is remembered too, so that a build that fails is not
-/// tried again by each test.
+/// Runs `make` once in this process. An error is stored too, so that not each test repeats a
+/// failing build.
 fn once(
     cell: &OnceLock<Result<PathBuf, String>>,
     make: impl FnOnce() -> Result<PathBuf>,

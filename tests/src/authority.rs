@@ -1,4 +1,4 @@
-//! An authority of a test, which signs certificates for this machine.
+//! A certificate authority for tests, which signs certificates for this machine.
 
 use std::path::Path;
 
@@ -9,15 +9,15 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 /// The name in every certificate.
 pub(crate) const NAME: &str = "localhost";
 
-/// See the module.
+/// A certificate authority of a test.
 #[derive(Debug)]
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    /// A new one, whom nobody trusts yet.
+    /// Makes a new authority, which nobody trusts yet.
     ///
     /// # Errors
-    /// When there is no randomness.
+    /// Returns an error if there is no randomness.
     pub fn new() -> Result<Self> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -25,11 +25,11 @@ impl Authority {
         Ok(Self(issuer))
     }
 
-    /// A certificate for this machine, `cert.pem`, and its key, `key.pem`, in a folder. The key is
-    /// first: a certificate without its key is no news.
+    /// Writes a certificate for this machine, `cert.pem`, and its key, `key.pem`, into a folder.
+    /// The key is written first: a new certificate without its key must not be loaded.
     ///
     /// # Errors
-    /// When the folder cannot be written to.
+    /// Returns an error if the folder cannot be written to.
     pub fn sign_into(&self, folder: &Path) -> Result<()> {
         let key = KeyPair::generate()?;
         let params = CertificateParams::new(vec![NAME.to_owned()])?;
@@ -38,7 +38,7 @@ impl Authority {
         replace(&folder.join("cert.pem"), &certificate.pem())
     }
 
-    /// Its own certificate, for those who trust it.
+    /// Returns its own certificate, for clients that trust it.
     pub fn pem(&self) -> String {
         self.0.pem()
     }
@@ -48,10 +48,10 @@ impl Authority {
     }
 }
 
-/// Puts another file in its place, at one moment.
+/// Replaces a file atomically.
 ///
 /// # Errors
-/// When the folder cannot be written to.
+/// Returns an error if the folder cannot be written to.
 pub fn replace(file: &Path, text: &str) -> Result<()> {
     let next = file.with_extension("next");
     std::fs::write(&next, text)?;

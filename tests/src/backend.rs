@@ -1,5 +1,5 @@
-//! A backend to export to: a real OTLP/gRPC server that counts every span it took, and that can be
-//! slow, fail, hang, take only a part, or be away.
+//! A backend to export to: a real OTLP/gRPC server that counts every span it accepted, and that can
+//! be slow, fail, hang, accept only a part, or be away.
 
 mod service;
 mod taken;
@@ -24,62 +24,63 @@ use crate::until::PATIENCE;
 use service::Service;
 pub use taken::{Taken, Totals};
 
-/// Connections that wait to be taken when it comes back.
+/// The number of connections that may wait to be accepted when it comes back.
 const BACKLOG: u32 = 1024;
 
-/// How the backend answers.
+/// A way of answering calls.
 #[derive(Clone, Debug)]
 pub enum Mood {
-    /// Takes everything at once.
+    /// Accepts everything at once.
     Fine,
-    /// Takes everything, after a while.
+    /// Accepts everything, after a while.
     Slow(Duration),
-    /// Answers this share of the calls, in percent, with an error and takes nothing of them.
+    /// Answers this share of the calls, in percent, with an error and accepts nothing of them.
     Failing {
         /// The error.
         code: Code,
-        /// How many calls of a hundred.
+        /// The number of failing calls in a hundred.
         percent: u32,
     },
     /// Answers every call with UNAVAILABLE and asks for patience (RetryInfo).
     Busy(Duration),
-    /// Takes all but the first `rejected` spans of each call, and says so (`partial_success`).
+    /// Accepts all but the first `rejected` spans of each call, and reports this
+    /// (`partial_success`).
     Partial {
-        /// How many spans of each call it does not take.
+        /// The number of spans of each call that it rejects.
         rejected: u64,
     },
     /// Never answers.
     Hanging,
 }
 
-/// A running backend. Stops when it is dropped.
+/// A running backend. It stops when it is dropped.
 ///
-/// It has threads of its own: when it goes away, its connections go with it, as those of a process
-/// that ends.
+/// It has threads of its own: when it goes away, its connections go with it, like those of a
+/// process that ends.
 #[derive(Debug)]
 pub struct Backend {
     address: SocketAddr,
     service: Arc<Service>,
-    /// The longest request that it takes, in bytes.
+    /// The longest request that it accepts, in bytes.
     longest: usize,
     threads: Option<Runtime>,
-    /// While it is away: bound, so that the port stays its own, and refuses whoever comes.
+    /// The bound socket while it is away: the port stays its own, and connections are refused.
     port: Option<TcpSocket>,
 }
 
 impl Backend {
-    /// A backend on a free port of the loopback interface.
+    /// Starts a backend on a free port of the loopback interface.
     ///
     /// # Errors
-    /// When there is no port.
+    /// Returns an error if there is no port.
     pub async fn start() -> Result<Self> {
         Self::start_with(usize::MAX).await
     }
 
-    /// The same, but it takes requests of at most so many bytes. gRPC's default is 4 MiB.
+    /// Starts a backend that accepts requests of at most `longest` bytes. gRPC's default is 4 MiB.
     ///
     /// # Errors
-    /// When there is no port.
+    /// Returns an error if there is no port.
     pub async fn start_with(longest: usize) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let mut backend = Self {
@@ -93,35 +94,35 @@ impl Backend {
         Ok(backend)
     }
 
-    /// What an exporter's `endpoint` says to reach it.
+    /// Returns the value of an exporter's `endpoint` that reaches it.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// How it answers from now on; calls that wait are answered the new way too.
+    /// Sets how it answers from now on. Calls that wait are answered the new way too.
     pub fn answer(&self, mood: Mood) {
         self.service.answer(mood);
     }
 
-    /// Keeps whole requests from now on, to look at; otherwise it only counts.
+    /// Keeps whole requests from now on, for inspection; otherwise it only counts.
     pub fn keep(&self) {
         self.service.taken().keep = true;
     }
 
-    /// What it took so far.
+    /// Returns everything that it accepted so far.
     pub fn taken(&self) -> impl std::ops::DerefMut<Target = Taken> + '_ {
         self.service.taken()
     }
 
-    /// Spans, data points and log records that it took so far.
+    /// Returns the numbers of spans, metrics requests and logs requests that it accepted so far.
     pub fn totals(&self) -> Totals {
         self.service.taken().totals
     }
 
-    /// Waits until what it took satisfies `enough`; looks after each call it answers.
+    /// Waits until the accepted data satisfies `enough`, which is checked after each answered call.
     ///
     /// # Errors
-    /// When that is not so in time.
+    /// Returns an error if that does not happen in time.
     pub async fn wait(&self, what: &str, enough: impl Fn(&Taken) -> bool) -> Result<()> {
         let mut changes = self.service.changes();
         let seen = crate::until::soon(what, async {
@@ -135,11 +136,11 @@ impl Backend {
             .with_context(|| format!("the backend has {:?}", self.totals()))
     }
 
-    /// Goes away: connections are closed, new ones refused, calls in hand given up. Nobody else gets its
-    /// port.
+    /// Goes away: connections are closed, new ones are refused, and running calls are aborted.
+    /// Nobody else gets its port.
     ///
     /// # Errors
-    /// When its threads cannot be ended.
+    /// Returns an error if its threads cannot be ended.
     pub async fn go_away(&mut self) -> Result<()> {
         if let Some(threads) = self.threads.take() {
             spawn_blocking(move || threads.shutdown_timeout(PATIENCE)).await?;
@@ -154,7 +155,7 @@ impl Backend {
     /// Comes back on the same port.
     ///
     /// # Errors
-    /// When it was not away, or the port is taken.
+    /// Returns an error if it was not away, or if the port is taken.
     pub fn come_back(&mut self) -> Result<()> {
         let socket = self.port.take().context("it was not away")?;
         let listener = socket.listen(BACKLOG);

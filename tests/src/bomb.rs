@@ -1,21 +1,21 @@
-//! A component that is a burden to compile: functions without end, in which every step depends on the
-//! one before.
+//! A component that is expensive to compile: very long functions, in which every step depends on
+//! the one before.
 
-/// Code of one function: below the 7,654,321 bytes at which WebAssembly ends.
+/// The code size of one function, below WebAssembly's limit of 7,654,321 bytes.
 const BODY_BYTES: usize = 7_000_000;
 
-/// A component with that many such functions.
+/// Makes a component with this many such functions.
 pub fn component(functions: usize) -> Vec<u8> {
     let module = module(functions);
-    // A component with one thing in it: section 1 is a core module.
+    // The component has a single section: section 1 is a core module.
     [b"\0asm\x0d\0\x01\0".as_slice(), &section(1, &module)].concat()
 }
 
 fn module(functions: usize) -> Vec<u8> {
-    // local.get 0, i32.load, local.set 0: seven bytes that nothing can leave out.
+    // local.get 0, i32.load, local.set 0: seven bytes that no compiler can optimize away.
     let step = [0x20, 0, 0x28, 2, 0, 0x21, 0];
     let code = step.repeat(BODY_BYTES / step.len());
-    // No locals; local.get 0, end.
+    // No locals; the end is local.get 0, end.
     let body = [&[0], code.as_slice(), &[0x20, 0, 0x0b]].concat();
     let body = [number(body.len()), body].concat();
     [
@@ -34,7 +34,7 @@ fn section(id: u8, content: &[u8]) -> Vec<u8> {
     [&[id], number(content.len()).as_slice(), content].concat()
 }
 
-/// LEB128.
+/// Encodes a number as LEB128.
 fn number(mut value: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {

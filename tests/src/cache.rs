@@ -1,12 +1,12 @@
-//! Compiled plugins, so that the collectors of tests need not compile them again and again.
+//! Caches compiled plugins, so that the collectors of tests need not compile them again and again.
 //!
-//! Compiling takes half a second for each plugin. A cache that all collectors write to would carry the
-//! effects of one test into other tests and into the next run. So there are two places:
+//! Compiling takes half a second for each plugin. A cache that all collectors write to would carry
+//! the effects of one test into other tests and into the next run. So there are two places:
 //!
-//! - the store, which stays from run to run: only this module has plugins compiled into it, and only
+//! - the store, which stays from run to run: only this module compiles plugins into it, and only
 //!   those that the harness has built;
-//! - a [`Cache`] for each [`Setup`](crate::collector::Setup), which starts with links to what the store
-//!   has and is removed with it.
+//! - a [`Cache`] for each [`Setup`](crate::collector::Setup), which starts with links to the files
+//!   in the store and is removed with the setup.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,13 +22,13 @@ use crate::artifacts;
 use crate::config::Config;
 use crate::site::sha256;
 
-/// Where a collector keeps code, below what `XDG_CACHE_HOME` says.
+/// The place of a collector's compiled code, relative to `XDG_CACHE_HOME`.
 const CODE: &str = "spandrel/compiled";
-/// The extension of a complete file of code; the collector writes others and renames them.
+/// The extension of a complete code file. The collector writes under other names and renames.
 const EXTENSION: &str = "compiled";
 
-/// The plugins that tests of this process run, each with its place in the store once it is compiled,
-/// and the caches that exist.
+/// The plugins that tests of this process run, each with its place in the store once it is
+/// compiled, and the existing caches.
 #[derive(Debug, Default)]
 struct Known {
     modules: BTreeMap<PathBuf, Option<PathBuf>>,
@@ -48,7 +48,7 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// A cache that has every plugin which was announced so far. Those that come later are added.
+    /// Makes a cache with every plugin that was announced so far. Later ones are added.
     pub(crate) fn new() -> Result<Arc<Self>> {
         let parent = artifacts::target_dir()?.join("spandrel-test-caches");
         fs::create_dir_all(&parent)?;
@@ -75,7 +75,7 @@ impl Cache {
         self.folder.path()
     }
 
-    /// Takes what the store has of one plugin.
+    /// Links the files of one plugin from the store.
     fn link(&self, place: &Path) -> Result<()> {
         for file in complete(place)? {
             let name = file.file_name().context("a file without a name")?;
@@ -89,12 +89,13 @@ impl Cache {
     }
 }
 
-/// Collectors of this process may run this plugin, which was built a moment ago.
+/// Allows collectors of this process to run this newly built plugin.
 ///
-/// It is compiled when there is a collector to run it: a test that makes none pays nothing.
+/// It is compiled only if there is a collector to run it, so a test without collectors pays
+/// nothing.
 ///
 /// # Errors
-/// When the collector does not build, or the store cannot be written.
+/// Returns an error if the collector does not build, or if the store cannot be written.
 pub(crate) fn announce(module: &Path) -> Result<()> {
     let mut known = known();
     let Known { modules, caches } = known.get_or_insert_default();
@@ -114,7 +115,7 @@ pub(crate) fn announce(module: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Has the collector compile a plugin into the store, if it is not there, and names its place.
+/// Makes the collector compile a plugin into the store, unless it is there, and returns its place.
 fn compile(module: &Path) -> Result<PathBuf> {
     let collector = artifacts::collector()?;
     let bytes = fs::read(module).with_context(|| module.display().to_string())?;
@@ -130,7 +131,8 @@ fn compile(module: &Path) -> Result<PathBuf> {
     }
     fs::create_dir_all(place.join(CODE))?;
     let config = Config::new("http://127.0.0.1:1").stage("stage", module, "");
-    // Whether it loads is for the tests to say; that it was compiled is to be seen.
+    // The exit code is ignored, because the tests check whether the plugin loads. The files show
+    // whether it was compiled.
     Command::new(collector)
         .args(["validate", "--config"])
         .arg(format!("yaml:{}", config.yaml()))
@@ -146,7 +148,7 @@ fn compile(module: &Path) -> Result<PathBuf> {
     Ok(place)
 }
 
-/// The files of code below a place that are complete.
+/// Returns the complete code files below a place.
 fn complete(place: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(place.join(CODE))? {

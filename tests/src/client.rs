@@ -1,5 +1,5 @@
-//! A client as an SDK is one: sends over gRPC, tries again when told to, and remembers what it
-//! believes delivered.
+//! A client that works like an SDK: it sends over gRPC, retries when told to, and remembers the
+//! spans that it believes delivered.
 
 mod connector;
 
@@ -19,13 +19,13 @@ use crate::authority::Authority;
 use crate::shop::span_ids;
 use connector::Connector;
 
-/// How long one call may take, as an SDK's exporter has it.
+/// The timeout of one call, as in an SDK's exporter.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first wait before another attempt; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
-/// A client of the collector. Clones share a connection, and each remembers for itself.
+/// A client of the collector. Clones share a connection, but each has its own counts.
 #[derive(Clone, Debug)]
 pub struct Client {
     traces: TraceServiceClient<Channel>,
@@ -34,9 +34,10 @@ pub struct Client {
     metadata: MetadataMap,
     /// Ids of the spans whose export was answered with OK, in that order.
     pub delivered: Vec<u64>,
-    /// Items that the collector refused, each as often as it did.
+    /// The number of refused items, counted again for each refusal.
     pub refused: u64,
-    /// Whether a call ended without any word of the collector: then nobody knows.
+    /// The number of items in calls that ended without an answer of the collector: their fate is
+    /// unknown.
     pub unanswered: u64,
 }
 
@@ -44,15 +45,15 @@ impl Client {
     /// Connects to an OTLP/gRPC endpoint (`host:port`).
     ///
     /// # Errors
-    /// When nobody listens there.
+    /// Returns an error if nothing listens there.
     pub async fn connect(address: &str) -> Result<Self> {
         Self::connect_by(Connector::default(), address).await
     }
 
-    /// Connects over TLS, if the collector's certificate is one of this authority.
+    /// Connects over TLS, and trusts only certificates of this authority.
     ///
     /// # Errors
-    /// When nobody listens there, or not with such a certificate.
+    /// Returns an error if nothing listens there, or not with such a certificate.
     pub async fn connect_trusting(authority: &Authority, address: &str) -> Result<Self> {
         Self::connect_by(Connector::trusting(authority)?, address).await
     }
@@ -73,12 +74,13 @@ impl Client {
         })
     }
 
-    /// How often it and its clones have connected: once, until a connection is closed.
+    /// Returns the number of connections that it and its clones made: one, until a connection is
+    /// closed.
     pub fn connections(&self) -> u64 {
         self.connector.made()
     }
 
-    /// Compresses what it sends.
+    /// Compresses its requests.
     #[must_use]
     pub fn compressed(mut self, encoding: CompressionEncoding) -> Self {
         self.traces = self.traces.send_compressed(encoding);
@@ -88,23 +90,23 @@ impl Client {
     /// Sends this header with every request.
     ///
     /// # Errors
-    /// When the value cannot be sent.
+    /// Returns an error if the value is not a valid header.
     pub fn with_header(mut self, name: &'static str, value: &str) -> Result<Self> {
         self.metadata.insert(name, value.parse()?);
         Ok(self)
     }
 
-    /// Gives up a request after this long; the default is half a minute.
+    /// Gives up a request after this time; the default is half a minute.
     #[must_use]
     pub fn patient_for(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// One attempt to send, without another one.
+    /// Makes one attempt to send.
     ///
     /// # Errors
-    /// What the collector answered.
+    /// Returns the collector's answer.
     pub async fn try_send(&mut self, request: ExportTraceServiceRequest) -> Result<(), Status> {
         let ids: Vec<u64> = span_ids(&request).collect();
         let mut call = tonic::Request::new(request);
@@ -132,10 +134,10 @@ impl Client {
         }
     }
 
-    /// Sends, and tries again as long as OTLP lets a client do so.
+    /// Sends, and retries as long as OTLP allows it.
     ///
     /// # Errors
-    /// The last answer, when it was final or patience is over.
+    /// Returns the last answer, if it was final or if the time is over.
     pub async fn send(&mut self, request: ExportTraceServiceRequest) -> Result<(), Status> {
         let started = Instant::now();
         let mut wait = FIRST_WAIT;
@@ -153,10 +155,10 @@ impl Client {
     }
 }
 
-/// A connection to an OTLP/gRPC endpoint (`host:port`), for the other signals' generated clients.
+/// Connects to an OTLP/gRPC endpoint (`host:port`), for the other signals' generated clients.
 ///
 /// # Errors
-/// When nobody listens there.
+/// Returns an error if nothing listens there.
 pub async fn channel(address: &str) -> Result<Channel> {
     endpoint(address)?
         .connect()
@@ -169,7 +171,7 @@ fn endpoint(address: &str) -> Result<Endpoint> {
     Ok(endpoint.connect_timeout(CALL_TIMEOUT))
 }
 
-/// Whether a client may send the same again after this answer, by OTLP's table.
+/// Returns true if a client may send the same request again after this answer, by OTLP's table.
 pub fn is_retryable(status: &Status) -> bool {
     if never_read(status) {
         return true;
@@ -186,9 +188,9 @@ pub fn is_retryable(status: &Status) -> bool {
     }
 }
 
-/// Whether the connection was said to end in good order (GOAWAY) before the call was read: HTTP/2 has
-/// such calls sent again on another connection. gRPC's own clients do that by themselves, this one
-/// reports it as an internal error.
+/// Returns true if the connection ended in good order (GOAWAY) before the call was read. HTTP/2
+/// allows such calls to be sent again on another connection. gRPC's own clients do that by
+/// themselves; this one reports it as an internal error.
 fn never_read(status: &Status) -> bool {
     let mut cause = std::error::Error::source(status);
     while let Some(error) = cause {
@@ -202,12 +204,12 @@ fn never_read(status: &Status) -> bool {
     false
 }
 
-/// The wait that the collector asked for (RetryInfo).
+/// Returns the wait that the collector asked for (RetryInfo).
 pub fn retry_after(status: &Status) -> Option<Duration> {
     status.get_details_retry_info()?.retry_delay
 }
 
-/// Whether the collector said this, and not the transport in its place.
+/// Returns true if the status came from the collector, and not from the transport.
 pub fn said_by_the_collector(status: &Status) -> bool {
     std::error::Error::source(status).is_none() && status.code() != Code::DeadlineExceeded
 }

@@ -1,4 +1,4 @@
-//! The real program, run as a process with a config of the test's own.
+//! The real program, run as a process with a config of the test.
 
 mod setup;
 
@@ -20,17 +20,17 @@ use crate::metrics::{self, Metrics};
 use crate::until::soon;
 pub use setup::Setup;
 
-/// The line that operators wait for, as the OpenTelemetry Collector prints it.
+/// The log line that operators wait for, as the OpenTelemetry Collector prints it.
 pub const READY: &str = "Everything is ready. Begin running and processing data.";
 
-/// A running collector; killed when it is dropped.
+/// A running collector. It is killed when it is dropped.
 #[derive(Debug)]
 pub struct Collector {
     child: Child,
     pid: Pid,
     log: Arc<Log>,
     readers: JoinSet<()>,
-    /// Holds the config and the plugins' state; removed with the collector.
+    /// The folder with the config and the plugins' state; removed with the collector.
     _folder: Arc<tempfile::TempDir>,
     _cache: Arc<Cache>,
 }
@@ -38,9 +38,9 @@ pub struct Collector {
 /// A collector that ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// How it ended.
+    /// The exit status.
     pub status: ExitStatus,
-    /// All that it logged.
+    /// The whole log.
     pub log: Arc<Log>,
 }
 
@@ -48,7 +48,7 @@ impl Collector {
     /// Starts it and waits until it is ready.
     ///
     /// # Errors
-    /// When it does not become ready; the message shows its log.
+    /// Returns an error if it does not become ready; the message shows its log.
     pub async fn start(setup: &Setup) -> Result<Self> {
         let collector = Self::spawn(setup)?;
         collector.wait_for_message(READY).await?;
@@ -58,7 +58,7 @@ impl Collector {
     /// Starts it without waiting for anything.
     ///
     /// # Errors
-    /// When the binary cannot be built or run.
+    /// Returns an error if the binary cannot be built or run.
     pub fn spawn(setup: &Setup) -> Result<Self> {
         let mut child = setup
             .command(crate::artifacts::collector()?)
@@ -94,12 +94,12 @@ impl Collector {
         })
     }
 
-    /// Its process id.
+    /// Returns its process id.
     pub fn id(&self) -> u32 {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Its log.
+    /// Returns its log.
     pub fn log(&self) -> &Arc<Log> {
         &self.log
     }
@@ -107,7 +107,7 @@ impl Collector {
     /// Waits for a line of its log.
     ///
     /// # Errors
-    /// When it ends or time is over before; the message shows its log.
+    /// Returns an error if it ends or the time is over before; the message shows its log.
     pub async fn wait_for(&self, what: &str, wanted: impl Fn(&Line) -> bool) -> Result<Line> {
         let mut changes = self.log.changes();
         let search = async {
@@ -115,7 +115,7 @@ impl Collector {
                 if let Some(line) = self.log.find(&wanted) {
                     return Some(line);
                 }
-                // Both readers are gone: nothing more will be written.
+                // Both readers have ended: nothing more will be written.
                 if self.log.is_closed() || changes.changed().await.is_err() {
                     return self.log.find(&wanted);
                 }
@@ -133,14 +133,14 @@ impl Collector {
     /// Waits for a line with this message.
     ///
     /// # Errors
-    /// As [`Self::wait_for`].
+    /// Returns the errors of [`Self::wait_for`].
     pub async fn wait_for_message(&self, message: &str) -> Result<Line> {
         let what = format!("the line {message:?}");
         self.wait_for(&what, |line| line.message() == message).await
     }
 
-    /// The addresses that it listens on, by the name of the component (`otlp`, `health_check`,
-    /// `admin`, `metrics`).
+    /// Returns the addresses that it listens on, by the name of the component (`otlp`,
+    /// `health_check`, `admin`, `metrics`).
     pub fn addresses(&self) -> BTreeMap<String, String> {
         let lines = self.log.lines();
         let bound = lines.iter().filter_map(|line| {
@@ -156,10 +156,10 @@ impl Collector {
         bound.collect()
     }
 
-    /// One of the [`Self::addresses`].
+    /// Returns one of the [`Self::addresses`].
     ///
     /// # Errors
-    /// When it does not listen for this.
+    /// Returns an error if it does not listen for this component.
     pub fn address(&self, component: &str) -> Result<String> {
         let addresses = self.addresses();
         addresses.get(component).cloned().with_context(|| {
@@ -168,28 +168,28 @@ impl Collector {
         })
     }
 
-    /// Its metrics at this moment.
+    /// Returns its current metrics.
     ///
     /// # Errors
-    /// When it serves none.
+    /// Returns an error if it serves none.
     pub async fn metrics(&self) -> Result<Metrics> {
         let (status, body) = metrics::get(&self.address("metrics")?, "/metrics").await?;
         anyhow::ensure!(status == 200, "/metrics answered {status}");
         Ok(Metrics::parse(&body))
     }
 
-    /// A client of its admin API.
+    /// Returns a client of its admin API.
     ///
     /// # Errors
-    /// When it has none.
+    /// Returns an error if it has none.
     pub fn admin(&self) -> Result<Admin> {
         Admin::new(&self.address("admin")?)
     }
 
-    /// Its resident memory at this moment, in KiB, as Linux tells it.
+    /// Returns its current resident memory in KiB, as Linux reports it.
     ///
     /// # Errors
-    /// When the system does not say.
+    /// Returns an error if the system does not report it.
     pub fn memory_kib(&self) -> Result<u64> {
         let pid = self.pid.as_raw_nonzero();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
@@ -201,7 +201,7 @@ impl Collector {
     /// Asks it to stop, as Kubernetes does.
     ///
     /// # Errors
-    /// When it is gone already.
+    /// Returns an error if it is gone already.
     pub fn sigterm(&self) -> Result<()> {
         kill_process(self.pid, Signal::TERM).context("cannot signal the collector")
     }
@@ -209,15 +209,15 @@ impl Collector {
     /// Asks it to read its configuration again.
     ///
     /// # Errors
-    /// When it is gone already.
+    /// Returns an error if it is gone already.
     pub fn hang_up(&self) -> Result<()> {
         kill_process(self.pid, Signal::HUP).context("cannot signal the collector")
     }
 
-    /// Waits until it ended, and its log is complete.
+    /// Waits until it has ended and its log is complete.
     ///
     /// # Errors
-    /// When it does not end in time.
+    /// Returns an error if it does not end in time.
     pub async fn wait(mut self) -> Result<Ended> {
         let ended = soon("the collector's end", self.child.wait()).await;
         let status = ended
@@ -233,19 +233,19 @@ impl Collector {
         })
     }
 
-    /// Asks it to stop, and waits until it ended.
+    /// Asks it to stop, and waits until it has ended.
     ///
     /// # Errors
-    /// When it does not end in time.
+    /// Returns an error if it does not end in time.
     pub async fn stop(self) -> Result<Ended> {
         self.sigterm()?;
         self.wait().await
     }
 
-    /// Ends it at once, as a machine that fails.
+    /// Kills it at once, like a machine that fails.
     ///
     /// # Errors
-    /// When it does not end in time.
+    /// Returns an error if it does not end in time.
     pub async fn kill(mut self) -> Result<Ended> {
         self.child.start_kill()?;
         self.wait().await
@@ -253,10 +253,10 @@ impl Collector {
 }
 
 impl Ended {
-    /// Its exit code.
+    /// Returns its exit code.
     ///
     /// # Errors
-    /// When a signal ended it.
+    /// Returns an error if a signal ended it.
     pub fn code(&self) -> Result<i32> {
         match self.status.code() {
             Some(code) => Ok(code),
@@ -267,7 +267,7 @@ impl Ended {
     /// Checks that it exited with this code.
     ///
     /// # Errors
-    /// When it did not; the message shows its log.
+    /// Returns an error if it did not; the message shows its log.
     pub fn expect_code(&self, expected: i32) -> Result<()> {
         let code = self.code()?;
         let log = self.log.tail();
@@ -278,19 +278,20 @@ impl Ended {
         Ok(())
     }
 
-    /// The ledger of one pipeline, as the exporter `otlp_grpc` sees it, or else the only one.
+    /// Returns the ledger of one pipeline: the one of the exporter `otlp_grpc`, or else the only
+    /// one.
     ///
     /// # Errors
-    /// When it printed none.
+    /// Returns an error if it printed none.
     pub fn ledger(&self, pipeline: &str) -> Result<Ledger> {
         self.ledger_of(pipeline, "otlp_grpc")
             .or_else(|_| self.find_ledger(pipeline, |_| true))
     }
 
-    /// The ledger of one pipeline, as one of its exporters sees it.
+    /// Returns the ledger of one pipeline for one of its exporters.
     ///
     /// # Errors
-    /// When it printed none.
+    /// Returns an error if it printed none.
     pub fn ledger_of(&self, pipeline: &str, exporter: &str) -> Result<Ledger> {
         self.find_ledger(pipeline, |line| line.text("exporter") == Some(exporter))
     }

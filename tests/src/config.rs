@@ -1,8 +1,8 @@
-//! A config as an operator writes it, with free ports and the test's own parts.
+//! A config in an operator's notation, with free ports and parts that a test chooses.
 
 use std::path::Path;
 
-/// Where `/metrics` is served on a free port; a value for `service::telemetry::metrics::readers`.
+/// The value of `service::telemetry::metrics::readers` that serves `/metrics` on a free port.
 pub const METRICS_READERS: &str =
     "[{ pull: { exporter: { prometheus: { host: 127.0.0.1, port: 0 } } } }]";
 
@@ -19,7 +19,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Exports to this backend (`http://host:port`).
+    /// Makes a config that exports to this backend (`http://host:port`).
     pub fn new(backend: impl Into<String>) -> Self {
         Self {
             backend: backend.into(),
@@ -31,8 +31,8 @@ impl Config {
         }
     }
 
-    /// A stage at the end of the traces pipeline, named `wasm/NAME`; `keys` are further keys in
-    /// YAML's flow style (`on_fault: drop, config: { a: 1 }`).
+    /// Adds a stage at the end of the traces pipeline, named `wasm/NAME`. `keys` are further keys
+    /// in YAML's flow style (`on_fault: drop, config: { a: 1 }`).
     #[must_use]
     pub fn stage(mut self, name: &str, module: &Path, keys: &str) -> Self {
         let module = module.display();
@@ -41,7 +41,7 @@ impl Config {
         self
     }
 
-    /// The same with all of `module` in YAML's flow style.
+    /// Adds a stage in the same way, with the whole value of `module` in YAML's flow style.
     #[must_use]
     pub fn stage_at(mut self, name: &str, module: &str, keys: &str) -> Self {
         let body = format!("{{ module: {module}{} }}", more(keys));
@@ -49,35 +49,35 @@ impl Config {
         self
     }
 
-    /// Further keys of the receiver's `grpc`.
+    /// Sets further keys of the receiver's `grpc`.
     #[must_use]
     pub fn grpc(mut self, keys: &str) -> Self {
         self.grpc = more(keys);
         self
     }
 
-    /// Further keys of the exporter.
+    /// Adds further keys of the exporter.
     #[must_use]
     pub fn exporter(mut self, keys: &str) -> Self {
         self.exporter.push_str(&more(keys));
         self
     }
 
-    /// Further keys of the service.
+    /// Adds further keys of the service.
     #[must_use]
     pub fn service(mut self, keys: &str) -> Self {
         self.service.push_str(&more(keys));
         self
     }
 
-    /// Further keys of the traces pipeline.
+    /// Sets further keys of the traces pipeline.
     #[must_use]
     pub fn traces(mut self, keys: &str) -> Self {
         self.traces = more(keys);
         self
     }
 
-    /// The YAML.
+    /// Returns the YAML.
     pub fn yaml(&self) -> String {
         let Self {
             backend,
@@ -119,7 +119,7 @@ fn pipeline(stages: &str, keys: &str) -> String {
     format!("{{ receivers: [otlp], processors: [{stages}], exporters: [otlp_grpc]{keys} }},")
 }
 
-/// Keys that follow others.
+/// Formats keys that follow others.
 fn more(keys: &str) -> String {
     if keys.is_empty() {
         String::new()

@@ -1,5 +1,5 @@
-//! A way to a backend that can forget its connections, as a firewall or a node that goes away does:
-//! their bytes go nowhere, and nobody is told. New connections work.
+//! A proxy before a backend that can forget its connections, like a firewall or a node that goes
+//! away: their bytes are lost, and neither side is told. New connections work.
 
 use std::net::SocketAddr;
 
@@ -9,21 +9,21 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// See the module. Closes its connections when it is dropped.
+/// A proxy that can forget its connections. It closes them when it is dropped.
 #[derive(Debug)]
 pub struct Firewall {
     address: SocketAddr,
-    /// Counts how often it forgot.
+    /// The number of times that it forgot its connections.
     forgot: watch::Sender<u64>,
     connections: watch::Receiver<u64>,
     _task: JoinSet<()>,
 }
 
 impl Firewall {
-    /// On a free port, in front of this endpoint (`http://host:port`).
+    /// Starts on a free port, in front of this endpoint (`http://host:port`).
     ///
     /// # Errors
-    /// When there is no port.
+    /// Returns an error if there is no port.
     pub async fn before(endpoint: &str) -> Result<Self> {
         let backend = endpoint.trim_start_matches("http://").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -57,17 +57,17 @@ impl Firewall {
         })
     }
 
-    /// What an exporter's `endpoint` says to go this way.
+    /// Returns the value of an exporter's `endpoint` that goes through it.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Forgets the connections there are.
+    /// Forgets the current connections.
     pub fn forget(&self) {
         self.forgot.send_modify(|count| *count += 1);
     }
 
-    /// How many connections were made so far.
+    /// Returns the number of connections made so far.
     pub fn connections(&self) -> u64 {
         *self.connections.borrow()
     }

@@ -1,27 +1,27 @@
-//! The ledger as the collector prints it in its last line.
+//! The ledger that the collector prints in its last line.
 
 use anyhow::{Result, ensure};
 
 use crate::log::Line;
 
-/// Where every span went that reached the collector.
+/// The counts of all items that reached the collector, by their fate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
     /// Items that senders offered.
     pub received: u64,
-    /// Items whose sender was told no.
+    /// Items that were refused to their sender.
     pub refused: u64,
     /// Items that a plugin made.
     pub created: u64,
-    /// Items that a backend has.
+    /// Items that a backend accepted.
     pub exported: u64,
-    /// Items let go with a reason.
+    /// Items dropped with a reason.
     pub dropped: u64,
-    /// Of those: items for which there was no room, while somebody else took them.
+    /// The dropped items for which there was no room, while another exporter took them.
     pub overflowed: u64,
-    /// Items given up at the deadline of the drain.
+    /// Items abandoned at the deadline of the drain.
     pub abandoned: u64,
-    /// Items that passed while the exporter was not there.
+    /// Items that passed while the exporter was absent.
     pub missed: u64,
     /// Items that plugins still hold.
     pub held: u64,
@@ -42,7 +42,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Reads it from the line that carries it; absent counts are not read as zero.
+    /// Reads it from its log line. Returns `None` if one of the counts that each ledger has is
+    /// missing. The other counts are zero if they are missing.
     pub fn read(line: &Line) -> Option<Self> {
         let some = |name| line.count(name).unwrap_or_default();
         Some(Self {
@@ -65,10 +66,10 @@ impl Ledger {
         })
     }
 
-    /// Whether everything is accounted for and nothing is left inside.
+    /// Checks that everything is accounted for and nothing is left inside.
     ///
     /// # Errors
-    /// When it is not; the message shows the ledger.
+    /// Returns an error if that is not so; the message shows the ledger.
     pub fn check(&self) -> Result<()> {
         let left = self.held + self.queued;
         ensure!(left == 0, "something is left inside: {self:?}");

@@ -1,9 +1,9 @@
 //! The harness of the end-to-end tests and of the demo.
 //!
 //! [`artifacts`] builds the collector and the plugins, [`collector`] runs the real program as a
-//! process, [`backend`] is what it exports to, [`shop`] makes the traffic of a web shop, and
-//! [`client`] sends it and remembers what it believes delivered. Nothing here knows the inside of
-//! the program: what the tests see is what an operator sees.
+//! process, [`backend`] receives its exports, [`shop`] makes the traffic of a web shop, and
+//! [`client`] sends it and remembers the spans that it believes delivered. Nothing here uses the
+//! internals of the program: the tests see what an operator sees.
 
 #![forbid(unsafe_code)]
 

@@ -6,13 +6,13 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::Value;
 use tokio::sync::watch;
 
-/// A process writes to stdout and to stderr.
+/// The streams of a process: stdout and stderr.
 const STREAMS: usize = 2;
 
 /// One line of the collector's log.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// As it was written.
+    /// The line as it was written.
     pub raw: String,
     fields: Value,
 }
@@ -27,27 +27,27 @@ impl Line {
         Self { raw, fields }
     }
 
-    /// The sentence; empty for a line that is not a log line.
+    /// Returns the message; empty for a line that is not a log line.
     pub fn message(&self) -> &str {
         self.text("message").unwrap_or_default()
     }
 
-    /// A field.
+    /// Returns a field.
     pub fn field(&self, name: &str) -> Option<&Value> {
         self.fields.get(name)
     }
 
-    /// A field that is text.
+    /// Returns a field that is text.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.field(name)?.as_str()
     }
 
-    /// A field that is a count.
+    /// Returns a field that is a count.
     pub fn count(&self, name: &str) -> Option<u64> {
         self.field(name)?.as_u64()
     }
 
-    /// All fields but the sentence, as they are shown to people.
+    /// Returns all fields except the message, formatted for people.
     pub fn fields(&self) -> Vec<(String, String)> {
         let Some(fields) = self.fields.as_object() else {
             return Vec::new();
@@ -65,13 +65,13 @@ impl Line {
     }
 }
 
-/// All lines so far, and word of the next one.
+/// All lines so far, and a notification of the next one.
 #[derive(Debug)]
 pub struct Log {
     lines: Mutex<Vec<Line>>,
-    /// Changes with each line, and when a stream ends.
+    /// Notifies of each line, and of the end of a stream.
     written: watch::Sender<()>,
-    /// How many of the streams that write here (stdout and stderr) are still open.
+    /// The number of streams that write here (stdout and stderr) and are still open.
     open: AtomicUsize,
 }
 
@@ -93,13 +93,13 @@ impl Log {
         self.written.send_replace(());
     }
 
-    /// One of the streams ended.
+    /// Notes that one of the streams ended.
     pub(crate) fn close_one(&self) {
         self.open.fetch_sub(1, Ordering::AcqRel);
         self.written.send_replace(());
     }
 
-    /// Whether nothing more will be written.
+    /// Returns true if nothing more will be written.
     pub(crate) fn is_closed(&self) -> bool {
         self.open.load(Ordering::Acquire) == 0
     }
@@ -108,19 +108,19 @@ impl Log {
         self.written.subscribe()
     }
 
-    /// All lines so far.
+    /// Returns all lines so far.
     pub fn lines(&self) -> Vec<Line> {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.clone()
     }
 
-    /// The first line that satisfies `wanted`.
+    /// Returns the first line that satisfies `wanted`.
     pub fn find(&self, wanted: impl Fn(&Line) -> bool) -> Option<Line> {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.iter().find(|line| wanted(line)).cloned()
     }
 
-    /// The last lines, as they were written: what a failing test shows.
+    /// Returns the last lines, as they were written, for the message of a failing test.
     pub fn tail(&self) -> String {
         const SHOWN: usize = 60;
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);

@@ -28,14 +28,15 @@ impl Metrics {
         Self(samples.filter_map(sample).collect())
     }
 
-    /// The samples of one metric that carry all these labels.
+    /// Returns the samples of one metric that have all these labels.
     pub fn select<'a>(
         &'a self,
         name: &'a str,
         labels: &'a [(&'a str, &'a str)],
     ) -> impl Iterator<Item = &'a Sample> {
         self.0.iter().filter(move |sample| {
-            // The Collector's counters come with and without the suffix, by the reader's settings.
+            // The Collector's counters come with or without the suffix, depending on the reader's
+            // settings.
             let named = sample.name == name || sample.name.strip_suffix("_total") == Some(name);
             let labelled = labels
                 .iter()
@@ -44,7 +45,7 @@ impl Metrics {
         })
     }
 
-    /// The sum of one metric over all samples that carry these labels; 0 when there is none.
+    /// Returns the sum of one metric over all samples that have these labels; 0 if there is none.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
         let sum: f64 = self.select(name, labels).map(|sample| sample.value).sum();
         // Counts of items in a test are far below 2^53, where f64 is exact.
@@ -58,7 +59,7 @@ fn sample(line: &str) -> Option<Sample> {
         Some((name, labels)) => (name, labels.strip_suffix('}')?),
         None => (series, ""),
     };
-    // No label value of the collector holds a comma followed by a quote.
+    // No label value of the collector contains a quote followed by a comma.
     let labels = labels
         .split("\",")
         .filter_map(|pair| {
@@ -73,10 +74,10 @@ fn sample(line: &str) -> Option<Sample> {
     })
 }
 
-/// An HTTP GET: the status code and the body.
+/// Sends an HTTP GET. Returns the status code and the body.
 ///
 /// # Errors
-/// When nobody answers in HTTP.
+/// Returns an error if there is no HTTP answer.
 pub async fn get(address: &str, path: &str) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(address)
         .await
@@ -100,7 +101,7 @@ pub async fn get(address: &str, path: &str) -> Result<(u16, String)> {
 mod tests {
     use super::*;
 
-    /// The text format is read: names with and without suffix, labels, sums.
+    /// The text format is parsed: names with and without suffix, labels, sums.
     #[test]
     fn the_text_format_is_read() {
         let metrics = Metrics::parse(concat!(

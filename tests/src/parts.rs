@@ -1,9 +1,9 @@
-//! Components with more parts: a plugin that works, to which core modules are added as other languages'
-//! tools add them. The parts have no imports, so nothing of the plugin changes.
+//! Components with more parts: a working plugin with added core modules, as other languages' tools
+//! add them. The parts have no imports, so the plugin itself is unchanged.
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Sections of a component.
+/// The ids of sections in a component.
 const CORE_MODULE: u8 = 1;
 const CORE_INSTANCE: u8 = 2;
 
@@ -16,15 +16,15 @@ pub enum Part {
     Memories(u32),
     /// One table with this many elements.
     Table(u32),
-    /// A function that is run when the instance is made: it calls itself this many times in tail
-    /// position, which needs the room of one call.
+    /// A function that runs when the instance is made. It calls itself this many times in tail
+    /// position, which needs the stack of one call.
     TailCalls(u32),
 }
 
-/// A component with each of these modules added, and so many instances of each.
+/// Returns a component with each of these modules added, and this many instances of each.
 ///
 /// # Errors
-/// When `component` is none.
+/// Returns an error if `component` is not a component.
 pub fn with(component: &[u8], parts: &[(Part, u32)]) -> Result<Vec<u8>> {
     let mut all = component.to_vec();
     let first = modules(component)?;
@@ -39,7 +39,7 @@ pub fn with(component: &[u8], parts: &[(Part, u32)]) -> Result<Vec<u8>> {
     Ok(all)
 }
 
-/// How many core modules a component has at its top.
+/// Returns the number of core modules at the top level of a component.
 fn modules(component: &[u8]) -> Result<u32> {
     let header = component.split_at_checked(8).context("no header")?;
     let (header, mut rest) = header;
@@ -62,7 +62,7 @@ impl Part {
                 let one = [0, 1].repeat(usize::try_from(count).unwrap_or_default());
                 section(5, &[number(count), one].concat())
             }
-            // Function references, without a maximum.
+            // The elements are function references, and there is no maximum.
             Self::Table(elements) => section(4, &[vec![1, 0x70, 0], number(elements)].concat()),
             Self::TailCalls(times) => tail_calls(times),
         };
@@ -70,7 +70,8 @@ impl Part {
     }
 }
 
-/// `f(n) = n == 0 ? return : return_call f(n - 1)`, and a start function that calls it.
+/// Makes the function `f(n) = n == 0 ? return : return_call f(n - 1)`, and a start function that
+/// calls it.
 fn tail_calls(times: u32) -> Vec<u8> {
     // Types: from an i32 to nothing, and from nothing to nothing.
     let types = section(1, &[2, 0x60, 1, 0x7f, 0, 0x60, 0, 0]);
@@ -91,7 +92,7 @@ fn section(id: u8, content: &[u8]) -> Vec<u8> {
     [vec![id], number(content.len()), content.to_vec()].concat()
 }
 
-/// LEB128.
+/// Encodes a number as LEB128.
 fn number(value: impl TryInto<u64>) -> Vec<u8> {
     let mut value = value.try_into().unwrap_or_default();
     let mut bytes = Vec::new();
@@ -106,7 +107,7 @@ fn number(value: impl TryInto<u64>) -> Vec<u8> {
     }
 }
 
-/// LEB128 of a signed number: one more group of bits, so that the sign is plus.
+/// Encodes a number as signed LEB128. It may take one more group of bits, so that the sign is plus.
 fn signed(value: u32) -> Vec<u8> {
     let mut bytes = number(value);
     if let Some(last) = bytes.last_mut().filter(|last| **last & 0x40 != 0) {
@@ -116,7 +117,7 @@ fn signed(value: u32) -> Vec<u8> {
     bytes
 }
 
-/// Reads LEB128.
+/// Reads a LEB128 number.
 fn read(bytes: &[u8]) -> Option<(usize, &[u8])> {
     let end = bytes.iter().take(5).position(|byte| byte & 0x80 == 0)?;
     let (number, rest) = bytes.split_at_checked(end + 1)?;

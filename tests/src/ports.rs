@@ -1,24 +1,25 @@
-//! Ports that a test writes into a config before anybody listens there.
+//! Ports that a test writes into a config before anything listens there.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Result, bail};
 
-/// Below those that the system hands out to whoever asks for any port (from 32768 on, unless somebody
-/// has set `ip_local_port_range`), so that no other test comes to have it meanwhile.
+/// The first port. The range is below the ports that the system assigns when a program asks for any
+/// port (from 32768 on, unless `ip_local_port_range` was changed), so no other test gets one of
+/// them meanwhile.
 const FIRST: u32 = 12_000;
 const COUNT: u32 = 20_000;
 
-/// How many were given out by this process.
+/// The number of ports that this process has given out.
 static GIVEN: AtomicU32 = AtomicU32::new(0);
 
-/// An address of the loopback interface that nobody has, and that this process gives out once.
+/// Returns an address of the loopback interface that is free, and that this process gives out once.
 ///
 /// # Errors
-/// When every port is taken.
+/// Returns an error if every port is taken.
 pub fn free_address() -> Result<SocketAddr> {
-    // Another test process begins somewhere else.
+    // Another test process begins at another port.
     let begin = std::process::id().wrapping_mul(101);
     for _ in 0..COUNT {
         let turn = begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));

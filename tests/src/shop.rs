@@ -1,4 +1,4 @@
-//! A web shop's traces: seeded, so that every run of a test sends the same.
+//! Traces of a web shop. A seed makes them, so every run of a test sends the same ones.
 //!
 //! Eight services call each other for visitors (5 to 25 spans a trace), a prober asks each of them
 //! for its health, some visits fail, some are slow, and one client sends some requests twice.
@@ -23,38 +23,38 @@ pub use minute::{Export, Minute};
 use route::{Endpoint, Step, VISITS};
 pub use route::{SERVICES, Service};
 
-/// Nanoseconds of a microsecond.
+/// The number of nanoseconds in a microsecond.
 const US: u64 = 1_000;
-/// Nanoseconds of a millisecond.
+/// The number of nanoseconds in a millisecond.
 const MS: u64 = 1_000_000;
-/// Of a thousand visits, how many fail.
+/// The number of failing visits in a thousand.
 const FAILING: u32 = 20;
-/// Of a thousand visits, how many are slow.
+/// The number of slow visits in a thousand.
 const SLOW: u32 = 30;
 
 /// The spans of one visit, each with the service that made it.
 pub type Trace = Vec<(Service, Span)>;
 
-/// The shop. Two shops of one seed make the same traces.
+/// The shop. Two shops with the same seed make the same traces.
 #[derive(Debug)]
 pub struct Shop {
     random: StdRng,
     visits: u64,
 }
 
-/// What is true for all spans of one visit.
+/// The properties that all spans of one visit share.
 struct Visit {
     trace_id: Vec<u8>,
     number: u64,
-    /// Whether the next leaf of the call tree fails.
+    /// True if the next leaf of the call tree fails.
     failing: bool,
-    /// Whether the next query takes seconds.
+    /// True if the next query takes seconds.
     slow: bool,
     spans: Trace,
 }
 
 impl Shop {
-    /// A shop whose traces follow from `seed`.
+    /// Makes a shop whose traces depend only on `seed`.
     pub fn new(seed: u64) -> Self {
         Self {
             random: StdRng::seed_from_u64(seed),
@@ -62,7 +62,7 @@ impl Shop {
         }
     }
 
-    /// The trace of one visit that begins at `start` (nanoseconds since the epoch).
+    /// Makes the trace of one visit that begins at `start` (nanoseconds since the epoch).
     pub fn visit(&mut self, start: u64) -> Trace {
         let endpoint = self.pick();
         self.visits += 1;
@@ -77,7 +77,7 @@ impl Shop {
         visit.spans
     }
 
-    /// The trace of one health check: a single span.
+    /// Makes the trace of one health check: a single span.
     pub fn probe(&mut self, service: Service, path: &str, start: u64) -> Trace {
         let end = start + self.random.random_range(80..400) * US;
         let trace_id: [u8; 16] = self.random.random();
@@ -90,7 +90,7 @@ impl Shop {
         vec![(service, span)]
     }
 
-    /// One request with at least `spans` spans of whole visits that begin now.
+    /// Makes one request with at least `spans` spans, from whole visits that begin now.
     pub fn request(&mut self, spans: usize) -> ExportTraceServiceRequest {
         let mut all = Trace::new();
         while all.len() < spans {
@@ -99,7 +99,7 @@ impl Shop {
         request(all)
     }
 
-    /// Serves one call, from `at` on. Returns when it ended, and whether it failed.
+    /// Serves one call, from `at` on. Returns the time when it ended, and true if it failed.
     fn serve(
         &mut self,
         visit: &mut Visit,
@@ -142,7 +142,7 @@ impl Shop {
         (cursor, failed)
     }
 
-    /// Calls another service: a client span around what that service does.
+    /// Calls another service: a client span around the spans of that service.
     fn call(
         &mut self,
         visit: &mut Visit,
@@ -163,7 +163,7 @@ impl Shop {
         (served + network, failed)
     }
 
-    /// Asks a database, or works.
+    /// Queries a database, or works.
     fn work(
         &mut self,
         visit: &mut Visit,
@@ -197,7 +197,7 @@ impl Shop {
         (at + took, failed)
     }
 
-    /// An endpoint that a visitor asks for, by their shares.
+    /// Picks an endpoint that a visitor asks for, by the endpoints' shares.
     fn pick(&mut self) -> &'static Endpoint {
         let mut pick = self.random.random_range(0..100);
         for (share, endpoint) in VISITS {
@@ -244,7 +244,7 @@ impl Visit {
     }
 }
 
-/// Says on a span whether it failed.
+/// Marks a span as failed or not.
 fn mark(span: &mut Span, failed: bool) {
     let code = if failed {
         span.events.push(Event {
@@ -266,7 +266,7 @@ fn mark(span: &mut Span, failed: bool) {
     });
 }
 
-/// Now, in nanoseconds since the epoch.
+/// Returns the current time in nanoseconds since the epoch.
 pub fn now() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -274,7 +274,7 @@ pub fn now() -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// One request with these spans, a resource for each service.
+/// Makes one request with these spans and a resource for each service.
 pub fn request(spans: Trace) -> ExportTraceServiceRequest {
     let mut by_service: [Vec<Span>; SERVICES.len()] = Default::default();
     for (service, span) in spans {
@@ -302,7 +302,7 @@ pub fn request(spans: Trace) -> ExportTraceServiceRequest {
     ExportTraceServiceRequest { resource_spans }
 }
 
-/// The resource of one service, as its SDK would describe it.
+/// Makes the resource of one service, as its SDK would describe it.
 pub fn resource(service: Service) -> Resource {
     let name = SERVICES.get(service).copied().unwrap_or("unknown");
     Resource {
@@ -318,12 +318,12 @@ pub fn resource(service: Service) -> Resource {
     }
 }
 
-/// The span ids in a request.
+/// Returns the span ids in a request.
 pub fn span_ids(request: &ExportTraceServiceRequest) -> impl Iterator<Item = u64> + '_ {
     spans(&request.resource_spans).map(|(_, span)| span_id(span))
 }
 
-/// The spans of these resources, each with its resource.
+/// Returns the spans of these resources, each with its resource.
 pub fn spans(resources: &[ResourceSpans]) -> impl Iterator<Item = (Option<&Resource>, &Span)> {
     resources.iter().flat_map(|entry| {
         let spans = entry.scope_spans.iter().flat_map(|scope| &scope.spans);
@@ -331,7 +331,7 @@ pub fn spans(resources: &[ResourceSpans]) -> impl Iterator<Item = (Option<&Resou
     })
 }
 
-/// A span's id as a number; 0, which no valid span has, when it is not 8 bytes long.
+/// Returns a span's id as a number; 0, which no valid span has, if it is not 8 bytes long.
 pub fn span_id(span: &Span) -> u64 {
     let bytes = <[u8; 8]>::try_from(span.span_id.as_slice()).unwrap_or_default();
     u64::from_be_bytes(bytes)

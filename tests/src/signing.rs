@@ -1,4 +1,4 @@
-//! Keys and signatures as `minisign` makes them.
+//! Keys and signatures in the format of `minisign`.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
-/// Somebody who signs plugins.
+/// A signer of plugins.
 #[derive(Debug)]
 pub struct Signer {
     pair: Ed25519KeyPair,
@@ -15,10 +15,10 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// The one of this number: always the same.
+    /// Makes the signer with this number. It is always the same.
     ///
     /// # Errors
-    /// When no key can be made of it.
+    /// Returns an error if no key can be made from the number.
     pub fn new(number: u8) -> Result<Self> {
         let pair = Ed25519KeyPair::from_seed_unchecked(&[number; 32]);
         Ok(Self {
@@ -27,13 +27,13 @@ impl Signer {
         })
     }
 
-    /// The public key, as a configuration has it.
+    /// Returns the public key in the notation of the config.
     pub fn public(&self) -> String {
         let bytes = [b"Ed", &self.id[..], self.pair.public_key().as_ref()].concat();
         BASE64_STANDARD.encode(bytes)
     }
 
-    /// What `minisign -S` writes for these bytes.
+    /// Signs these bytes. Returns the text that `minisign -S` would write.
     pub fn sign(&self, bytes: &[u8]) -> String {
         let comment = "timestamp:1\tfile:plugin.wasm\thashed";
         let signature = self.pair.sign(blake2b_simd::blake2b(bytes).as_bytes());
@@ -46,10 +46,10 @@ impl Signer {
         )
     }
 
-    /// Signs a file: the signature stands beside it.
+    /// Signs a file and writes the signature next to it.
     ///
     /// # Errors
-    /// When it cannot be read, or nothing can be written there.
+    /// Returns an error if the file cannot be read or the signature cannot be written.
     pub fn sign_file(&self, file: &Path) -> Result<()> {
         let mut path = file.as_os_str().to_owned();
         path.push(".minisig");

@@ -1,4 +1,4 @@
-//! A small HTTP server that plugins come from.
+//! A small HTTP server that serves plugins.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 type Pages = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
 
-/// A server; it ends when it is dropped.
+/// A server. It stops when it is dropped.
 #[derive(Debug)]
 pub struct Site {
     address: SocketAddr,
@@ -21,10 +21,10 @@ pub struct Site {
 }
 
 impl Site {
-    /// A server that knows no page yet.
+    /// Starts a server without any page.
     ///
     /// # Errors
-    /// When there is no port for it.
+    /// Returns an error if there is no port for it.
     pub async fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
@@ -44,18 +44,18 @@ impl Site {
         })
     }
 
-    /// Its host and port.
+    /// Returns its host and port.
     pub fn host(&self) -> String {
         self.address.to_string()
     }
 
-    /// From now on this path has these bytes.
+    /// Serves these bytes at this path from now on.
     pub fn put(&self, path: &str, bytes: &[u8]) {
         let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", bytes.len());
         self.set(path, [head.as_bytes(), bytes].concat());
     }
 
-    /// From now on this path is answered with this code.
+    /// Answers this path with this code from now on.
     pub fn fail(&self, path: &str, code: u16) {
         let answer = format!("HTTP/1.1 {code} No\r\ncontent-length: 0\r\n\r\n");
         self.set(path, answer.into_bytes());
@@ -66,7 +66,7 @@ impl Site {
         pages.insert(path.to_owned(), answer);
     }
 
-    /// Nobody answers any more.
+    /// Stops answering.
     pub async fn close(&mut self) {
         self.tasks.shutdown().await;
     }
@@ -88,13 +88,13 @@ async fn answer(mut stream: TcpStream, pages: Pages) {
     };
     let missing = || b"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n".to_vec();
     let page = page.unwrap_or_else(missing);
-    // A client that has enough does not read the rest.
+    // An error is ignored: a client that has read enough may close early.
     if stream.write_all(&page).await.is_ok() {
         stream.shutdown().await.unwrap_or_default();
     }
 }
 
-/// What `sha256sum` prints for these bytes.
+/// Returns the hash that `sha256sum` prints for these bytes.
 pub fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }

@@ -1,5 +1,5 @@
-//! A disk that is small. Only root may mount one. Others run their test in a namespace of their own in
-//! which they are root, where the system lets them.
+//! A small disk. Only root may mount one. Other users run their test in a namespace of their own in
+//! which they are root, if the system allows it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,15 +8,15 @@ use anyhow::{Result, ensure};
 
 use crate::until::{not_run, say};
 
-/// A mounted tmpfs; unmounted when it is dropped.
+/// A mounted tmpfs. It is unmounted when it is dropped.
 #[derive(Debug)]
 pub struct Tmpfs(PathBuf);
 
 impl Tmpfs {
-    /// One of so many mebibytes; none where it may not be mounted.
+    /// Mounts one of `mib` mebibytes. Returns `None` if it may not be mounted.
     ///
     /// # Errors
-    /// When there can be no such folder.
+    /// Returns an error if the folder cannot be made.
     pub fn mount(at: &Path, mib: u32) -> Result<Option<Self>> {
         std::fs::create_dir_all(at)?;
         let mut mount = Command::new("mount");
@@ -31,17 +31,19 @@ impl Tmpfs {
 
 impl Drop for Tmpfs {
     fn drop(&mut self) {
-        // What is left of it goes with the machine.
+        // If this fails, the mount stays until the machine is gone.
         drop(Command::new("umount").arg("-l").arg(&self.0).status());
     }
 }
 
-/// Runs this test (its whole name) again as root of a namespace that has mounts of its own.
+/// Runs this test (`test` is its whole name) again as root of a namespace that has mounts of its
+/// own.
 ///
 /// # Errors
-/// When the test fails there; with `CI=true`, when there can be no such namespace.
+/// Returns an error if the test fails there, or, with `CI=true`, if there can be no such namespace.
 pub fn in_a_namespace(test: &str) -> Result<()> {
-    /// Set in there, so that a mount that fails once more does not begin it again.
+    /// The variable that is set in the namespace. With it, a mount that fails again does not start
+    /// another namespace.
     const INSIDE: &str = "SPANDREL_TEST_NAMESPACE";
     let unshare = |program: &Path, arguments: &[&str]| {
         let mut command = Command::new("unshare");

@@ -1,31 +1,32 @@
-//! Waiting, with a bound: every wait of a test ends, and says what it waited for. And saying.
+//! Waiting with a bound: every wait of a test ends, and its error says what the test waited for.
+//! Also messages on stderr.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-/// How long a test waits for something that should happen promptly. Generous, because the machines
-/// of CI are small and busy; nothing waits this long when all is well.
+/// The longest time that a test waits for something that should happen promptly. It is generous,
+/// because the machines of CI are small and busy; no wait takes this long when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often a condition is looked at that nothing announces.
+/// The interval for checking a condition that has no notification.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Waits for a future, at most [`PATIENCE`].
 ///
 /// # Errors
-/// When the time is over; `what` says what was waited for.
+/// Returns an error if the time is over; it contains `what`, a name for the awaited thing.
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> Result<T> {
     timeout(PATIENCE, future)
         .await
         .with_context(|| format!("waited {PATIENCE:?} for {what}"))
 }
 
-/// Waits until `look` gives a value, at most [`PATIENCE`].
+/// Waits until `look` returns a value, at most [`PATIENCE`].
 ///
 /// # Errors
-/// When the time is over; `what` says what was waited for.
+/// Returns an error if the time is over; it contains `what`, a name for the awaited thing.
 pub async fn until<T, F>(what: &str, mut look: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Option<T>>,
@@ -45,18 +46,18 @@ where
     }
 }
 
-/// Says something on stderr that a test runner does not keep to itself.
+/// Prints a text on stderr, past the test runner, which does not capture it.
 pub fn say(text: &str) {
     use std::io::Write as _;
-    // Who closed stderr does not want to read this.
+    // An error is ignored: if stderr is closed, nobody reads it.
     drop(writeln!(std::io::stderr(), "{text}"));
 }
 
-/// What a test returns that cannot run on this machine: it says so where it is seen, and with `CI=true`
-/// it fails, because nobody reads what a green CI says.
+/// Reports that a test cannot run on this machine, where people see it. With `CI=true` it fails
+/// instead, because nobody reads the output of a green CI.
 ///
 /// # Errors
-/// With `CI=true`.
+/// Returns an error with `CI=true`.
 pub fn not_run(test: &str, why: &str) -> Result<()> {
     let in_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
     ensure!(!in_ci, "{test} cannot run: {why}; with CI=true it must run");

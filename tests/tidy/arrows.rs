@@ -1,4 +1,4 @@
-//! Dependencies point inward, and a heavy one is in one crate.
+//! Dependencies point inward, and each heavy one stays in a few crates.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::tree::{report, root};
 
-/// Which of our crates each may use.
+/// The crates of this workspace that each crate may use.
 const ARROWS: [(&str, &[&str]); 16] = [
     ("spandrel-wire", &[]),
     ("spandrel-pipeline", &["spandrel-wire"]),
@@ -54,21 +54,21 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ),
 ];
 
-/// What only tests and benches of a crate use beside that.
+/// Additional crates that only tests and benches of a crate use.
 const TEST_ARROWS: [(&str, &str); 2] = [
     ("spandrel-plugin", "spandrel-guest"),
     ("spandrel-tests", "spandrel-plugin"),
 ];
 
-/// Heavy dependencies by the beginning of their name, and who may have them.
+/// Heavy dependencies by the beginning of their name, and the crates that may use them.
 const HEAVY: [(&str, &[&str]); 6] = [
     ("wasmtime", &["spandrel-plugin"]),
     (
         "tonic",
         &["spandrel-otlp", "spandrel-bench", "spandrel-tests"],
     ),
-    // What fetches plugins shares nothing with what carries items: it talks to other hosts, by other
-    // rules, and `otlp` must not be able to reach it.
+    // The crate that fetches plugins shares nothing with the one that carries items: it talks to
+    // other hosts, by other rules, and `otlp` must not be able to reach it.
     ("rustls", &["spandrel-otlp", "spandrel-fetch"]),
     ("clap", &["spandrel"]),
     ("prometheus", &["spandrel"]),
@@ -101,7 +101,8 @@ fn arrows() -> Vec<Arrow> {
     arrows.collect()
 }
 
-/// `spandrel -> {otlp, plugin} -> pipeline -> wire <- guest <- examples`, and nothing across.
+/// Dependencies follow `spandrel -> {otlp, plugin} -> pipeline -> wire <- guest <- examples`, and
+/// no others exist.
 #[test]
 fn arrows_point_inward() {
     let ours: Vec<&str> = ARROWS.iter().map(|(name, _)| *name).collect();
@@ -110,7 +111,7 @@ fn arrows_point_inward() {
         let allowed = ARROWS.iter().find(|(name, _)| *name == from);
         let allowed = allowed.is_some_and(|(_, targets)| targets.contains(&to));
         let in_tests = arrow.in_tests && TEST_ARROWS.contains(&(from, to));
-        // A crate that is not in the table at all has no place in the picture.
+        // A crate that is not in the table is not allowed at all.
         (ours.contains(&to) || !ours.contains(&from)) && !allowed && !in_tests
     });
     report(
@@ -119,7 +120,7 @@ fn arrows_point_inward() {
     );
 }
 
-/// One heavy dependency, one crate.
+/// Each heavy dependency is used only by its own crates.
 #[test]
 fn heavy_dependencies_stay_where_they_are() {
     let wrong = arrows().into_iter().filter(|arrow| {

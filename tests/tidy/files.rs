@@ -1,14 +1,14 @@
-//! What files look like.
+//! Rules for the form of source files.
 
 use crate::tree::{File, files, report};
 
-/// The hard limit; the aim is far below.
+/// The hard limit of lines in a file; most files should be far below.
 const MOST_LINES: usize = 500;
 
-/// Names that say nothing of what is in a module.
+/// Names that do not describe the content of a module.
 const EMPTY_NAMES: [&str; 6] = ["utils", "util", "common", "helpers", "types", "manager"];
 
-/// Written in two parts, so that this file does not find itself.
+/// Each word is written in two parts, so that this file does not find itself.
 const LEFT_BEHIND: [&str; 4] = [
     concat!("to", "do!("),
     concat!("unimple", "mented!("),
@@ -48,7 +48,7 @@ fn files_are_short() {
     report("files that are too long", long);
 }
 
-/// Modules are `name.rs` with `name/`, and their names say what is in them.
+/// Modules are `name.rs` with `name/`, and their names describe their content.
 #[test]
 fn modules_are_named_for_what_is_in_them() {
     let wrong = rust_files().filter(|file| {
@@ -61,15 +61,15 @@ fn modules_are_named_for_what_is_in_them() {
     );
 }
 
-/// Nothing is left for later, and no path of somebody's machine is in the tree.
+/// No work is left for later, and the tree contains no path of a developer's machine.
 #[test]
 fn nothing_is_left_behind() {
     report("left for later", lines_with(&LEFT_BEHIND));
     report("paths of a machine", lines_with(&MACHINE_PATHS));
 }
 
-/// Every module begins with a word on what it is for. Tests stand beside what they test, and need
-/// none.
+/// Every module begins with a comment on its purpose. Tests are next to the code that they test,
+/// and need none.
 #[test]
 fn modules_say_what_they_are_for() {
     let silent = rust_files().filter(|file| {
@@ -83,7 +83,8 @@ fn modules_say_what_they_are_for() {
     );
 }
 
-/// Every test says what it proves. Those that the SDK's README shows are as short as a reader's.
+/// Every test says what it proves. The tests in the SDK's README are excepted: they are as short as
+/// a reader's.
 #[test]
 fn tests_say_what_they_prove() {
     let mut findings = Vec::new();

@@ -1,5 +1,5 @@
-//! The house rules that no linter knows: who may depend on whom, what files look like, and that
-//! nothing lies about unused.
+//! The rules of this repository that no linter knows: allowed dependencies between crates, the form
+//! of files, and no unused parts.
 
 #![forbid(unsafe_code)]
 #![expect(

@@ -1,4 +1,4 @@
-//! What is written about the code is there.
+//! Checks of the documentation pages: titles and links.
 
 use crate::tree::{File, files, report, root};
 
@@ -6,7 +6,7 @@ fn pages() -> impl Iterator<Item = File> {
     files().into_iter().filter(|file| file.is("md"))
 }
 
-/// A page's lines outside of code blocks.
+/// Returns a page's lines outside of code blocks.
 fn prose(file: &File) -> impl Iterator<Item = &str> {
     let mut in_code = false;
     file.text.lines().filter(move |line| {
@@ -26,7 +26,7 @@ fn pages_have_one_title() {
     report("pages without exactly one title", wrong);
 }
 
-/// Every relative link of every page leads somewhere.
+/// Every relative link of every page leads to an existing file.
 #[test]
 fn links_resolve() {
     let mut findings = Vec::new();

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-/// One text file, by its path from the root.
+/// One text file, with its path from the root.
 pub(crate) struct File {
     pub(crate) path: PathBuf,
     pub(crate) text: String,
@@ -26,7 +26,7 @@ pub(crate) fn root() -> PathBuf {
         .to_path_buf()
 }
 
-/// The names of the folders in `folder`.
+/// Returns the names of the folders in `folder`.
 pub(crate) fn folders(folder: &str) -> Vec<String> {
     let entries = root().join(folder).read_dir().expect("a folder");
     let mut names: Vec<String> = entries
@@ -38,7 +38,7 @@ pub(crate) fn folders(folder: &str) -> Vec<String> {
     names
 }
 
-/// All text files of the repository but those that are built.
+/// Returns all text files of the repository, except build output.
 pub(crate) fn files() -> Vec<File> {
     let root = root();
     let mut found = Vec::new();
@@ -63,7 +63,7 @@ pub(crate) fn files() -> Vec<File> {
     found
 }
 
-/// Fails with all findings at once.
+/// Panics with all findings at once, if there are any.
 pub(crate) fn report(rule: &str, findings: impl IntoIterator<Item = String>) {
     let findings: Vec<String> = findings.into_iter().collect();
     assert!(findings.is_empty(), "{rule}:\n  {}", findings.join("\n  "));

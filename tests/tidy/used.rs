@@ -1,8 +1,8 @@
-//! Nothing lies about unused: every example, every guest and every contract is in use.
+//! Nothing is unused: every example, every guest and every contract is in use.
 
 use crate::tree::{File, files, folders, report, root};
 
-/// The sources of the tests and benches that run plugins.
+/// Returns the sources of the tests and benches that run plugins.
 fn tests() -> Vec<File> {
     let places = ["tests/e2e", "host/plugin/tests", "host/plugin/benches"];
     let is_test = |file: &File| places.iter().any(|place| file.under(place));
@@ -40,7 +40,7 @@ fn guests_are_run() {
     report("guests that no test names", unnamed(names));
 }
 
-/// Each released contract has the host's module that speaks it.
+/// Each released contract has a module of the host that implements it.
 #[test]
 fn contracts_are_spoken() {
     let missing = folders("wit").into_iter().filter(|version| {
@@ -50,7 +50,8 @@ fn contracts_are_spoken() {
     report("contracts without a module", missing);
 }
 
-/// Each example is a whole: its crate, a config that runs it, a page that shows before and after.
+/// Each example is complete: its crate, a config that runs it, and a page that shows before and
+/// after.
 #[test]
 fn examples_are_whole() {
     let missing = folders("examples").into_iter().flat_map(|example| {

@@ -1,14 +1,14 @@
-//! One word for each thing, in public names too.
+//! One word for each concept, also in public names.
 
 use crate::tree::{files, report};
 
-/// Words that the table in the README replaces, where they mean nothing else in this tree.
+/// Words that the table in the README replaces, if they have no other meaning in this tree.
 const NOT: [&str; 12] = [
     "pdata", "discard", "topology", "flow", "sandbox", "worker", "reload", "upgrade", "mutation",
     "quiesce", "wal", "decision",
 ];
 
-/// What begins a public name in Rust.
+/// The beginnings of public items in Rust.
 const ITEMS: [&str; 7] = [
     "pub struct ",
     "pub enum ",
@@ -19,7 +19,7 @@ const ITEMS: [&str; 7] = [
     "pub const ",
 ];
 
-/// A name in its words: `snake_case`, `CamelCase` and `CONSTANT_CASE`.
+/// Splits a name into its words: `snake_case`, `CamelCase` and `CONSTANT_CASE`.
 fn words(name: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut previous_lower = false;
@@ -58,7 +58,7 @@ fn public_names_use_the_words_of_the_table() {
     report("public names with a word that the table replaces", findings);
 }
 
-/// Names are taken apart at their words' borders.
+/// Names are split at the borders of their words.
 #[test]
 fn names_are_taken_apart() {
     assert_eq!(words("QueueConfig"), ["queue", "config"]);

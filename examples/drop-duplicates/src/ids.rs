@@ -1,23 +1,24 @@
-//! What tells one span from another.
+//! The identity of a span.
 
 use std::hash::{Hash, Hasher};
 
 use spandrel_guest::Span;
 
-/// What an export that is sent again has the same, and no other span: trace id and span id, whole, and a
-/// fingerprint of what the span is.
+/// The identity of a span: its whole trace id and span id, and a fingerprint of its other fields. A
+/// repeated export has the same identity, and no other span has it.
 ///
-/// Ids alone are not enough. With Zipkin's B3 headers (Brave, Sleuth, Envoy, Istio) the client's and the server's
-/// span of one call share an id, and a process that was forked may give the same ids again. They differ in
-/// kind, name or times. The fingerprint is a hash: with both ids equal, two spans are taken for one by mistake
-/// once in 2^64.
+/// Ids alone are not enough. With Zipkin's B3 headers (Brave, Sleuth, Envoy, Istio) the client's
+/// and the server's span of one call share an id, and a process that was forked may give the same
+/// ids again. They differ in kind, name or times. The fingerprint is a hash: with both ids equal,
+/// two spans are taken for one by mistake once in 2^64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ids([u64; 4]);
 
 impl Ids {
     pub(crate) const BYTES: usize = 32;
 
-    /// None without ids: such a span cannot be told from another.
+    /// Returns the identity of a span; `None` without ids, because such a span cannot be told from
+    /// another.
     pub(crate) fn of(span: &Span<'_>) -> Option<Self> {
         let (high, low) = span.trace_id().split_first_chunk()?;
         let high = u64::from_le_bytes(*high);
@@ -54,8 +55,8 @@ impl Hash for Ids {
     }
 }
 
-/// Kind, times and name: attributes are left out, because an agent on the way may add some to one of two
-/// copies. It goes into the state: a change of it is a new `STATE_VERSION`.
+/// Hashes kind, times and name. Attributes are left out, because an agent on the way may add some
+/// to one of two copies. The hash goes into the state: changing it requires a new `STATE_VERSION`.
 fn fingerprint(span: &Span<'_>) -> u64 {
     let name = span.name().as_bytes();
     let (words, rest) = name.as_chunks();
@@ -73,7 +74,7 @@ fn fingerprint(span: &Span<'_>) -> u64 {
     mix(hash, u64::from_le_bytes(last))
 }
 
-/// Each bit of the word changes about half of the bits of the hash.
+/// Mixes a word into the hash. Each bit of the word changes about half of the bits of the hash.
 fn mix(hash: u64, word: u64) -> u64 {
     let mixed = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93) ^ (mixed >> 29)

@@ -1,21 +1,22 @@
-//! The plugin: what it says of itself, and what it does with a batch.
+//! The plugin: its manifest, and its work on a batch.
 
 use spandrel_guest::prelude::*;
 
 use crate::ids::Ids;
 use crate::seen::{Remembered, Seen};
 
-/// Why spans are dropped, as the ledger shows it.
+/// The reason why spans are dropped, as the ledger shows it.
 const DUPLICATE: Reason = Reason(0);
 
-/// What [`Remembered`] looks like. Up to 2 there were only ids: that state says nothing about the spans
-/// that are compared now.
+/// The version of [`Remembered`]. Versions up to 2 contained only ids: such a state cannot answer
+/// for the spans that are compared now.
 const STATE_VERSION: u32 = 3;
 
-/// The most that `max_spans` may say: about 1 GiB, a quarter of what a guest can ever have.
+/// The largest `max_spans` that is accepted: about 1 GiB, a quarter of the most that a guest can
+/// have.
 const MOST_SPANS: usize = 10_000_000;
 
-/// The plugin: the ids of the spans of the last moments.
+/// The plugin: it remembers the ids of recent spans.
 #[derive(Debug)]
 pub struct DropDuplicates {
     pub(crate) seen: Seen,
@@ -25,21 +26,21 @@ pub struct DropDuplicates {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// How long a span is remembered: at least this, at most twice as long.
+    /// The time for which a span is remembered: at least this, at most twice as long.
     #[serde(default = "window", with = "spandrel_guest::duration")]
     window: Duration,
-    /// The most spans that one instance remembers; with more, the oldest are forgotten before
-    /// their time. Count 100 bytes of the stage's memory for each.
+    /// The most spans that one instance remembers. Beyond it, the oldest are forgotten before their
+    /// time. Each takes about 100 bytes of the stage's memory.
     #[serde(default = "max_spans")]
     max_spans: usize,
 }
 
-/// Longer than a client's longest usual back-off between two attempts.
+/// The default window. It is longer than a client's longest usual back-off between two attempts.
 fn window() -> Duration {
     Duration::from_secs(30)
 }
 
-/// 10 MiB of the 64 that a stage has by default.
+/// The default of `max_spans`. It takes 10 MiB of the 64 that a stage has by default.
 fn max_spans() -> usize {
     100_000
 }
@@ -48,7 +49,7 @@ impl Plugin for DropDuplicates {
     type Config = Config;
 
     fn manifest(&self) -> Manifest {
-        // A duplicate has the trace id of its original: both reach the same instance.
+        // A duplicate has the trace id of its original, so both reach the same instance.
         Manifest::new()
             .dispatch(Dispatch::ByTrace)
             .drop_reasons(&["duplicate"])
@@ -72,7 +73,7 @@ impl Plugin for DropDuplicates {
         self.seen.forget_old(now);
         let mut duplicates = 0;
         for span in batch.spans() {
-            // A span without ids cannot be told from another: it is kept.
+            // A span without ids cannot be told from another, so it is kept.
             let Some(ids) = Ids::of(&span) else { continue };
             if !self.seen.insert(ids, now) {
                 span.drop(DUPLICATE);

@@ -1,4 +1,4 @@
-//! The spans of the last moments, in bounded memory.
+//! The recently seen spans, in bounded memory.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -8,24 +8,25 @@ use spandrel_guest::{IdHash, Moment};
 
 use crate::ids::Ids;
 
-/// The most ids that a state has, the youngest: 14 of the 16 MiB that a stage lets it have.
+/// The most ids, the youngest, that a state contains. They take 14 of the 16 MiB that a state may
+/// have.
 const MOST_CARRIED: usize = 450_000;
 
-/// Two generations of ids. New ones go into the younger; when that is a window old, or full, it
-/// becomes the elder and what was the elder is forgotten. So nothing is looked at one by one to
-/// forget it, and an id is remembered for one window at least and two at most.
+/// Two generations of ids. New ids go into the younger generation. When that is a window old, or
+/// full, it becomes the elder, and the previous elder is forgotten. So no id is examined one by one
+/// to forget it, and an id is remembered for at least one window and at most two.
 #[derive(Debug)]
 pub(crate) struct Seen {
     younger: HashSet<Ids, IdHash>,
     elder: HashSet<Ids, IdHash>,
-    /// When the younger began.
+    /// The time when the younger generation began.
     began: Moment,
     window: Duration,
-    /// The most that one generation takes.
+    /// The most ids that one generation takes.
     most: usize,
 }
 
-/// What the next generation of the plugin takes over.
+/// The state that the next generation of the plugin takes over.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Remembered {
     began: Moment,
@@ -46,7 +47,7 @@ impl Seen {
         }
     }
 
-    /// Lets go of what is too old.
+    /// Forgets ids that are too old.
     pub(crate) fn forget_old(&mut self, now: Moment) {
         let age = now - self.began;
         if age >= self.window.saturating_mul(2) {
@@ -57,7 +58,7 @@ impl Seen {
         }
     }
 
-    /// Remembers a span; false when it is remembered already.
+    /// Remembers a span; returns false if it is remembered already.
     pub(crate) fn insert(&mut self, ids: Ids, now: Moment) -> bool {
         if self.elder.contains(&ids) || !self.younger.insert(ids) {
             return false;
@@ -74,19 +75,19 @@ impl Seen {
         self.began = now;
     }
 
-    /// How many are remembered.
+    /// Returns the number of remembered spans.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.younger.len() + self.elder.len()
     }
 
-    /// Whether it is remembered, without a change.
+    /// Returns true if it is remembered. Changes nothing.
     #[cfg(test)]
     pub(crate) fn knows(&self, ids: Ids) -> bool {
         self.elder.contains(&ids) || self.younger.contains(&ids)
     }
 
-    /// All of it, or as much as fits into a state.
+    /// Returns all remembered ids, or as many as fit into a state.
     pub(crate) fn remembered(&self) -> Remembered {
         let bytes = |ids: &HashSet<Ids, IdHash>, most: usize| {
             let ids = ids.iter().take(most);
@@ -100,18 +101,18 @@ impl Seen {
         }
     }
 
-    /// Remembers what another instance did as well. Nothing is forgotten sooner than that one
-    /// would have; what is more than there is room for pushes out the oldest, as ever.
+    /// Adds the ids that another instance remembers. Nothing is forgotten sooner than that instance
+    /// would have; if there are more than fit, the oldest are pushed out, as usual.
     ///
-    /// Where both have worked, their younger ones began at different times, and the later one
-    /// counts: then an id may be remembered for up to three windows.
+    /// If both instances have worked, their younger generations began at different times, and the
+    /// later one counts: then an id may be remembered for up to three windows.
     pub(crate) fn add(&mut self, other: &Remembered, now: Moment) {
         self.forget_old(now);
         let age = now - other.began;
         let (elder, younger, began): (&[_], &[_], _) = if age >= self.window.saturating_mul(2) {
             return;
         } else if age >= self.window {
-            // They are due to become the elder, for a window from now on.
+            // The other's younger ids are due to become the elder, for a window from now on.
             (&other.younger, &[], now)
         } else {
             (&other.elder, &other.younger, other.began.min(now))
@@ -125,7 +126,7 @@ impl Seen {
         self.elder.extend(elder.map(Ids::from_bytes));
         self.younger.reserve(younger.len().min(self.most));
         for ids in younger.iter().map(Ids::from_bytes) {
-            // Also when it is among the elder here: it may be needed for longer than these.
+            // Inserted even if it is among the elder here: it may be needed for longer than those.
             self.younger.insert(ids);
             if self.younger.len() >= self.most {
                 self.turn(now);

@@ -12,7 +12,7 @@ fn host(max_spans: usize) -> TestHost<DropDuplicates> {
     TestHost::configure(json!({ "window": "10s", "max_spans": max_spans })).unwrap()
 }
 
-/// When all spans begin that are sent again later.
+/// The start time of all spans that are sent again later.
 const START: u64 = 1_767_225_600_000_000_000;
 
 fn numbered(first: u64, count: u64) -> TestBatch {
@@ -22,8 +22,8 @@ fn numbered(first: u64, count: u64) -> TestBatch {
     })
 }
 
-/// The first of its kind is kept, whatever comes after is dropped and counted: across batches and
-/// within one.
+/// The first span of its kind is kept, and all later ones are dropped and counted, across batches
+/// and within one.
 #[test]
 fn repeated_spans_are_dropped_and_counted() {
     let mut host = host(100);
@@ -42,7 +42,7 @@ fn repeated_spans_are_dropped_and_counted() {
     assert_eq!(host.counter("duplicates"), 4);
 }
 
-/// Only both ids together make a span: the same span id in another trace is another span.
+/// Both ids together identify a span: the same span id in another trace is another span.
 #[test]
 fn ids_are_compared_whole() {
     let mut host = host(100);
@@ -54,9 +54,9 @@ fn ids_are_compared_whole() {
     assert_eq!(host.process(&batch).kept().len(), 3);
 }
 
-/// With Zipkin's headers the spans of both sides of a call have one id; a forked process, or one whose random
-/// numbers repeat, gives an id to two spans. What differs in kind, name or times is another span, and each of
-/// them is a duplicate when it comes again.
+/// With Zipkin's headers the spans of both sides of a call share one id; a forked process, or one
+/// whose random numbers repeat, gives an id to two spans. Spans that differ in kind, name or times
+/// are different, and each of them is a duplicate when it comes again.
 #[test]
 fn spans_that_share_an_id_are_told_apart() {
     let shared = |span: TestSpan| span.trace(9).id(5).parent(4).start(START);
@@ -84,7 +84,7 @@ fn spans_that_share_an_id_are_told_apart() {
     }
 }
 
-/// The same span is the same to whoever asks: agents that add attributes, and the next generation.
+/// Two copies of a span are equal even if an agent added attributes to one, and after a swap.
 #[test]
 fn copies_on_two_ways_are_the_same() {
     let span = |span: TestSpan| span.trace(9).id(5).start(START);
@@ -100,7 +100,7 @@ fn copies_on_two_ways_are_the_same() {
     assert_eq!(host.process(&other_way).dropped("duplicate"), ["GET /"]);
 }
 
-/// Ids of zeros are none: the spans cannot be told apart, and are kept.
+/// Ids of zeros do not count as ids: the spans cannot be told apart, and are kept.
 #[test]
 fn spans_without_ids_are_kept() {
     let mut host = host(100);
@@ -113,7 +113,7 @@ fn spans_without_ids_are_kept() {
     }
 }
 
-/// A span is remembered for the window at least, and forgotten after two at most.
+/// A span is remembered for at least the window, and forgotten after at most two.
 #[test]
 fn the_window_is_kept() {
     let mut host = host(100);
@@ -129,7 +129,7 @@ fn the_window_is_kept() {
     assert_eq!(host.process(&batch).kept().len(), 1);
 }
 
-/// More spans than there is room for push the oldest out; the youngest half is always remembered.
+/// The oldest spans are pushed out when there are too many; the youngest half is always remembered.
 #[test]
 fn memory_is_bounded() {
     let mut host = host(100);
@@ -142,7 +142,8 @@ fn memory_is_bounded() {
     assert_eq!(host.process(&numbered(0, 40)).kept().len(), 40);
 }
 
-/// The next generation knows what this one has seen, for as long as this one would have.
+/// The next generation remembers the spans that this one has seen, for as long as this one would
+/// have.
 #[test]
 fn a_swap_forgets_nothing() {
     let mut host = host(100);
@@ -189,7 +190,7 @@ fn a_full_half_is_remembered_for_its_window() {
     );
 }
 
-/// However often it is swapped, a span is remembered for its window, and not for ever.
+/// A span is remembered for its window, and not for ever, after any number of swaps.
 #[test]
 fn many_swaps_neither_shorten_nor_stretch_the_window() {
     let config = || json!({ "window": "10s", "max_spans": 100 });
@@ -215,8 +216,8 @@ fn ids(number: u64) -> Ids {
     Ids::from_bytes(&bytes)
 }
 
-/// One instance sees a span each second and the other the next one, from different seconds on;
-/// whenever they become one, each span is remembered for its window, and for three at most.
+/// One instance sees a span each second and the other the next one, and they start in different
+/// seconds. At any time of joining, each span is remembered for its window, and for three at most.
 #[test]
 fn two_windows_of_different_age_become_one() {
     const WINDOW: u64 = 10;
@@ -249,8 +250,7 @@ fn two_windows_of_different_age_become_one() {
     }
 }
 
-/// When a canary ends, its generation knows the spans of both, and no more than it has room for:
-/// the youngest.
+/// When a canary ends, its generation knows the spans of both, up to its limit: the youngest ones.
 #[test]
 fn a_canary_takes_over_within_its_limit() {
     let mut running = host(100);
@@ -274,15 +274,15 @@ fn a_canary_takes_over_within_its_limit() {
     third.process(&numbered(200, 90));
     let mut third = third.take_over(canary).carried();
     assert!(third.plugin().seen.len() <= 100);
-    // What the third saw since it turned is as young as can be.
+    // The spans that the third instance saw since its last turn are the youngest.
     assert_eq!(
         third.process(&numbered(250, 40)).dropped("duplicate").len(),
         40
     );
 }
 
-/// A state of more spans than there is room for now is taken over as far as there is; another
-/// plugin's is refused, and the spans go through all the same.
+/// A state of more spans than fit is taken over as far as there is room. A state of another plugin
+/// is refused, and the spans pass all the same.
 #[test]
 fn other_limits_and_other_states_are_survived() {
     let mut many = host(1_000);
@@ -299,7 +299,7 @@ fn other_limits_and_other_states_are_survived() {
     assert_eq!(later.process(&numbered(0, 3)).kept().len(), 3);
 }
 
-/// A snapshot is a look: the plugin goes on as if nothing had been.
+/// A plugin continues after a snapshot as if there had been none.
 #[test]
 fn a_plugin_goes_on_after_a_snapshot() {
     let mut host = host(100);
@@ -312,7 +312,7 @@ fn a_plugin_goes_on_after_a_snapshot() {
     assert_eq!(host.plugin().seen.len(), 30);
 }
 
-/// Limits that make no sense are refused with what would.
+/// Invalid limits are refused with a message that names valid ones.
 #[test]
 fn bad_limits_are_refused() {
     let refused = |config| TestHost::<DropDuplicates>::configure(config).unwrap_err();

@@ -1,4 +1,4 @@
-//! What a health check looks like.
+//! The conditions that identify a health check.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use spandrel_guest::{Keys, Span, Value, url_path};
 use crate::config::Config;
 use crate::pattern::Pattern;
 
-/// Where a route or a path stands, by the conventions of today and of yesterday.
+/// The attributes that contain a route or a path, by the current and the earlier conventions.
 const ROUTE_KEYS: [&str; 5] = [
     "http.route",
     "url.path",
@@ -17,7 +17,7 @@ const ROUTE_KEYS: [&str; 5] = [
 ];
 const USER_AGENT_KEYS: [&str; 3] = ["user_agent.original", "http.user_agent", "user_agent"];
 
-/// Keys that were renamed: a condition on one is a condition on the other.
+/// Keys that were renamed: a condition on one is also a condition on the other.
 const RENAMED: [[&str; 2]; 8] = [
     ["http.method", "http.request.method"],
     ["http.status_code", "http.response.status_code"],
@@ -29,21 +29,21 @@ const RENAMED: [[&str; 2]; 8] = [
     ["net.peer.ip", "network.peer.address"],
 ];
 
-/// The conditions in the shape in which spans are compared with them.
+/// The conditions, in the form in which spans are compared with them.
 #[derive(Debug)]
 pub(crate) struct Conditions {
     names: Vec<Pattern>,
     keys: Keys,
-    /// In the order of the keys.
+    /// The conditions, in the order of the keys.
     attributes: Vec<Condition>,
 }
 
-/// What one attribute may be.
+/// The patterns for one attribute.
 #[derive(Debug, Default)]
 struct Condition {
-    /// Patterns of its path.
+    /// Patterns for the path in its value.
     paths: Vec<Pattern>,
-    /// Patterns of its value.
+    /// Patterns for its value.
     values: Vec<Pattern>,
 }
 
@@ -59,7 +59,7 @@ impl Conditions {
             add(key, &user_agents);
         }
         add("rpc.service", &compile(&config.rpc_services));
-        // Since 2025 the method has its service before it.
+        // Since 2025 the method contains its service as a prefix.
         let methods = config.rpc_services.iter();
         let methods: Vec<_> = methods.map(|service| format!("{service}/*")).collect();
         add("rpc.method", &compile(&methods));
@@ -87,8 +87,8 @@ impl Conditions {
         Ok(conditions)
     }
 
-    /// Whether any condition matches. Attributes are asked for by key, in one walk: so the host learns which
-    /// ones this plugin reads and need not hand over the others.
+    /// Returns true if any condition matches. Attributes are looked up by key, in one walk: so the
+    /// host learns which ones this plugin reads and need not hand over the others.
     pub(crate) fn match_span(&self, span: &Span<'_>) -> bool {
         span.select(&self.keys)
             .any(|(key, value)| self.attributes.get(key).is_some_and(|it| it.matches(value)))
@@ -106,7 +106,8 @@ impl Condition {
             || !self.paths.is_empty() && value.as_str().is_some_and(|text| self.matches_path(text))
     }
 
-    /// Frameworks differ in whether a path ends with a slash.
+    /// Returns true if the path matches. Frameworks differ in whether a path ends with a slash, so
+    /// it is also tried without one.
     fn matches_path(&self, text: &str) -> bool {
         let path = url_path(text);
         any(&self.paths, path)

@@ -1,4 +1,4 @@
-//! The stage's `config`, and what it is without one.
+//! The stage's `config`, and its defaults.
 
 use std::collections::BTreeMap;
 
@@ -18,10 +18,11 @@ const ROUTES: [&str; 11] = [
     "/-/ready",
     "/grpc.health.v1.Health/*",
 ];
-/// The gRPC health protocol, as instrumentations name its calls.
+/// The gRPC health protocol, as instrumentations name the spans of its calls.
 const NAMES: [&str; 2] = ["grpc.health.v1.Health/*", "/grpc.health.v1.Health/*"];
 const RPC_SERVICES: [&str; 1] = ["grpc.health.v1.Health"];
-/// Those who check: Kubernetes, the load balancers of AWS and Google, Route 53, Consul.
+/// The senders of health checks: Kubernetes, the load balancers of AWS and Google, Route 53,
+/// Consul.
 const USER_AGENTS: [&str; 5] = [
     "kube-probe/*",
     "ELB-HealthChecker/*",
@@ -30,28 +31,28 @@ const USER_AGENTS: [&str; 5] = [
     "Consul Health Check",
 ];
 
-/// The stage's `config`. Patterns are exact, or have a `*` for any run of characters. A number or a boolean
-/// without quotes is a pattern, too: its text.
+/// The stage's `config`. Patterns are exact, or contain a `*` for any run of characters. A number
+/// or a boolean without quotes is also a pattern: its text.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Routes or paths, wherever a span has one: `http.route`, `url.path`, `http.target`, and the paths of
-    /// `url.full` and `http.url`.
+    /// Routes or paths. They are compared with `http.route`, `url.path`, `http.target`, and the
+    /// paths of `url.full` and `http.url`.
     #[serde(default = "routes")]
     pub(crate) routes: Vec<String>,
     /// Span names.
     #[serde(default = "names")]
     pub(crate) names: Vec<String>,
-    /// Services of RPC (`rpc.service`, or what stands before the last `/` of `rpc.method`).
+    /// RPC services (`rpc.service`, or the part before the last `/` of `rpc.method`).
     #[serde(default = "rpc_services")]
     pub(crate) rpc_services: Vec<String>,
     /// User agents (`user_agent.original`, `http.user_agent`, and Envoy's `user_agent`).
     #[serde(default = "user_agents")]
     pub(crate) user_agents: Vec<String>,
-    /// Any other attributes, by key. A list matches when one of its values does.
+    /// Patterns for any other attributes, by key. A list matches if one of its values does.
     #[serde(default)]
     pub(crate) attributes: BTreeMap<String, Vec<String>>,
-    /// Whether a health check that failed is kept.
+    /// If true, a health check that failed is kept.
     #[serde(default = "yes")]
     pub(crate) keep_errors: bool,
 }

@@ -1,4 +1,4 @@
-//! Drops the spans of health checks: those that match any of its conditions, unless they failed.
+//! Drops the spans of health checks: those that match any of the conditions, unless they failed.
 
 mod conditions;
 mod config;
@@ -9,10 +9,10 @@ use spandrel_guest::prelude::*;
 use conditions::Conditions;
 pub use config::Config;
 
-/// Why spans are dropped, as the ledger shows it.
+/// The reason why spans are dropped, as the ledger shows it.
 const HEALTH_CHECK: Reason = Reason(0);
 
-/// The plugin: what a health check looks like, and whether failed ones stay.
+/// The plugin: the conditions for a health check, and the choice to keep failed ones.
 #[derive(Debug)]
 pub struct DropHealthChecks {
     conditions: Conditions,
@@ -36,7 +36,7 @@ impl Plugin for DropHealthChecks {
 
     fn process(&mut self, batch: &mut Batch) {
         for span in batch.spans() {
-            // Few spans match, so nobody asks whether the others failed.
+            // Few spans match, so `has_failed` is not called for the others.
             if self.conditions.match_span(&span) && !(self.keep_errors && span.has_failed()) {
                 span.drop(HEALTH_CHECK);
             }

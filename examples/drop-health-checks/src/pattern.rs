@@ -1,22 +1,22 @@
-//! One pattern, in the cheapest form that means the same.
+//! One pattern, in its cheapest equivalent form.
 
 use spandrel_guest::{Glob, Value};
 
-/// What an operator wrote, by how it is compared.
+/// An operator's pattern, in the form in which it is compared.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Pattern {
     form: Form,
-    /// The number that the text is, for values that a sender wrote as floats: `200` is `200.0`.
+    /// The text as a number, for values that a sender wrote as floats: `200` matches `200.0`.
     number: Option<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Form {
-    /// No `*`.
+    /// A pattern without `*`.
     Exact(String),
-    /// One `*`, at the end.
+    /// A pattern with one `*`, at the end.
     Prefix(String),
-    /// `*` elsewhere.
+    /// A pattern with `*` elsewhere.
     Glob(Glob),
 }
 
@@ -41,7 +41,7 @@ impl Pattern {
         }
     }
 
-    /// Whether a value of any type matches, by its text; of a list, whether one of its values does.
+    /// Returns true if the text of a value of any type matches, or if any value of a list matches.
     pub(crate) fn matches_value(&self, value: Value<'_>) -> bool {
         match value {
             Value::Array(mut values) => values.any(|value| self.matches_scalar(value)),
@@ -61,10 +61,10 @@ impl Pattern {
     }
 }
 
-/// `-9223372036854775808`.
+/// The length of `-9223372036854775808`.
 const LONGEST_INT: usize = 20;
 
-/// Writes a number without an allocation.
+/// Formats a number without an allocation.
 fn decimal(number: i64, room: &mut [u8; LONGEST_INT]) -> &str {
     let mut left = number.unsigned_abs();
     let mut start = room.len();
@@ -94,7 +94,7 @@ mod tests {
         Pattern::from(text.to_owned())
     }
 
-    /// Each form means what its text says.
+    /// Each form matches the same values as its text.
     #[test]
     fn forms_are_chosen_by_their_stars() {
         let form = |text| pattern(text).form;
@@ -106,7 +106,7 @@ mod tests {
         assert!(!pattern("/healthz").matches("/healthz/db"));
     }
 
-    /// A value is compared by what it says, whatever type the sender gave it.
+    /// A value is compared by its text, for every type that the sender may use.
     #[test]
     fn values_match_by_their_text() {
         for (text, value, matches) in [
@@ -135,7 +135,7 @@ mod tests {
         }
     }
 
-    /// Numbers are written as everybody writes them.
+    /// Numbers are written in the usual decimal notation.
     #[test]
     fn numbers_are_written_in_decimal() {
         for number in [

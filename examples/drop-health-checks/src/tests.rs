@@ -8,7 +8,7 @@ fn host(config: &Json) -> TestHost<DropHealthChecks> {
     TestHost::configure(config).unwrap()
 }
 
-/// Without any config the checks of common platforms are dropped, and nothing else.
+/// With an empty config the checks of common platforms are dropped, and nothing else.
 #[test]
 fn the_defaults_know_common_checks() {
     let checks = TestBatch::new()
@@ -45,7 +45,8 @@ fn the_defaults_know_common_checks() {
     assert_eq!(outcome.kept().len(), 4);
 }
 
-/// A whole URL, a query, a fragment and a slash at the end do not hide a path; a path in a query is none.
+/// A whole URL, a query, a fragment and a slash at the end do not hide a path. A path in a query
+/// does not count.
 #[test]
 fn paths_are_seen_in_urls() {
     let mut host = host(&json!({}));
@@ -75,14 +76,14 @@ fn paths_are_seen_in_urls() {
                 batch.span(value, |span| span.attribute(key, *value))
             })
     };
-    // The first batch is whole, the others are what the host leaves in them.
+    // The first batch is whole; the others are projections.
     for _ in 0..3 {
         assert_eq!(host.process(&batch(&checks)).kept(), Vec::<&str>::new());
         assert_eq!(host.process(&batch(&work)).kept().len(), work.len());
     }
 }
 
-/// The health protocol of gRPC is seen by service and method, whatever the span is called.
+/// The health protocol of gRPC is recognized by service and method, for any name of the span.
 #[test]
 fn rpc_services_are_seen() {
     let batch = TestBatch::new()
@@ -108,8 +109,8 @@ fn rpc_services_are_seen() {
     assert_eq!(outcome.dropped("health_check"), ["agent of Envoy"]);
 }
 
-/// A pattern meets a value by what it says: a number, a boolean and a text are the same thing to an operator,
-/// with quotes or without, and a list matches by any of its values.
+/// A pattern matches a value by its text. A number, a boolean and a text are the same to an
+/// operator, with or without quotes, and a list matches by any of its values.
 #[test]
 fn values_of_any_type_are_compared() {
     let batch = TestBatch::new()
@@ -150,7 +151,7 @@ fn values_of_any_type_are_compared() {
     }
 }
 
-/// A condition on a key that was renamed is one on its other name, too.
+/// A condition on a renamed key also applies to its other name.
 #[test]
 fn renamed_keys_are_the_same() {
     let spans = |batch: TestBatch, method: &str| {
@@ -169,7 +170,8 @@ fn renamed_keys_are_the_same() {
     }
 }
 
-/// A check fails also where only its HTTP status or an `error` says so, and the status is not set.
+/// A check also counts as failed if only its HTTP status or an `error` attribute says so and the
+/// span's status is not set.
 #[test]
 fn failures_without_a_status_stay() {
     let check = |name: &str, key: &str, batch: TestBatch| {
@@ -199,7 +201,7 @@ fn failures_without_a_status_stay() {
     }
 }
 
-/// A list in the config takes the place of its default; the other lists stay.
+/// A list in the config replaces its default; the other lists stay.
 #[test]
 fn lists_replace_their_defaults() {
     let mut host = host(&json!({ "routes": ["/ping", "/internal/*", "/*/up"] }));
@@ -243,7 +245,7 @@ fn names_and_attributes_are_conditions() {
     assert_eq!(outcome.kept(), ["purchase"]);
 }
 
-/// A check that failed is what somebody will look for: it stays unless told otherwise.
+/// A failed check is kept by default, because somebody will look for it.
 #[test]
 fn failed_checks_stay_unless_told_otherwise() {
     let batch = TestBatch::new()
@@ -257,7 +259,7 @@ fn failed_checks_stay_unless_told_otherwise() {
     assert_eq!(outcome.dropped("health_check"), ["GET /healthz"]);
 }
 
-/// A config under which nothing can match is refused.
+/// A config with no conditions is refused.
 #[test]
 fn empty_conditions_are_refused() {
     let config = json!({ "routes": [], "names": [], "rpc_services": [], "user_agents": [] });

@@ -1,4 +1,4 @@
-//! The judgements of the last traces, for spans that come late.
+//! The decisions on recent traces, for spans that come late.
 
 use std::collections::HashMap;
 
@@ -6,8 +6,8 @@ use spandrel_guest::IdHash;
 
 use crate::trace::TraceId;
 
-/// Two generations: when the younger is full it becomes the elder, and what was the elder is
-/// forgotten. Both together never hold more than the limit.
+/// Two generations of decisions. When the younger is full it becomes the elder, and the previous
+/// elder is forgotten. Both together never exceed the limit.
 #[derive(Debug)]
 pub(crate) struct Decisions {
     younger: HashMap<TraceId, bool, IdHash>,
@@ -24,7 +24,8 @@ impl Decisions {
         }
     }
 
-    /// Whether the trace was kept, if that is still known.
+    /// Returns true if the trace was kept, false if it was dropped, and `None` if that is not known
+    /// any more.
     pub(crate) fn get(&self, id: TraceId) -> Option<bool> {
         let known = self.younger.get(&id).or_else(|| self.elder.get(&id));
         known.copied()
@@ -42,7 +43,7 @@ impl Decisions {
         self.younger.len() + self.elder.len()
     }
 
-    /// Those that the next generation takes over: the elder, then the younger.
+    /// Returns the decisions that the next generation takes over: the elder, then the younger.
     pub(crate) fn remembered(&self) -> [Vec<Decided>; 2] {
         let decided = |ids: &HashMap<TraceId, bool, IdHash>, most: usize| {
             let ids = ids.iter().take(most);
@@ -55,8 +56,8 @@ impl Decisions {
         ]
     }
 
-    /// Remembers what another instance did as well. Its elder are among the elder here, where they
-    /// push nobody out; what was judged here stays so.
+    /// Adds the decisions of another instance. Its elder ones go to the elder here and push none of
+    /// these out. A decision that was made here stays.
     pub(crate) fn add(&mut self, [elder, younger]: &[Vec<Decided>; 2]) {
         let room = self.most.saturating_sub(self.elder.len());
         self.elder.reserve(elder.len().min(room));
@@ -71,11 +72,11 @@ impl Decisions {
     }
 }
 
-/// One judgement in a state: whether the trace is kept, then its id.
+/// One decision in a state: 1 if the trace is kept, otherwise 0, then its id.
 pub(crate) type Decided = [u8; 17];
 
-/// The most judgements that a state has, the youngest: 8 of the 16 MiB that a stage lets it have.
-/// The traces that wait need the rest.
+/// The most decisions, the youngest, that a state contains. They take 8 of the 16 MiB that a state
+/// may have. The waiting traces need the rest.
 const MOST_CARRIED: usize = 500_000;
 
 fn decided(TraceId(id): TraceId, keep: bool) -> Decided {

@@ -1,8 +1,8 @@
 //! Tail sampling: keeps traces with errors, slow ones, and a share of the rest.
 //!
-//! The spans of a trace are held until its root is in, a little longer for stragglers, or until a
-//! timeout. Then the whole trace is judged, and spans that come later follow the judgement. The
-//! held spans stay with the host; what is kept here of each is twelve bytes.
+//! The spans of a trace are held until its root has arrived, a little longer for stragglers, or
+//! until a timeout. Then the whole trace is judged, and spans that come later follow the decision.
+//! The held spans stay with the host; the plugin keeps twelve bytes of each.
 
 mod decisions;
 mod plugin;

@@ -1,4 +1,4 @@
-//! The plugin: what it says of itself, and what it does with a batch.
+//! The plugin: its manifest, and its work on a batch.
 
 use spandrel_guest::prelude::*;
 
@@ -8,10 +8,10 @@ use crate::state;
 use crate::trace::{Trace, TraceId};
 use crate::waiting::Waiting;
 
-/// Why spans are dropped, as the ledger shows it.
+/// The reason why spans are dropped, as the ledger shows it.
 const UNINTERESTING: Reason = Reason(0);
 
-/// The plugin: the traces that wait for their judgement, and the judgements of the last ones.
+/// The plugin: the traces that wait for a decision, and the decisions on recent ones.
 #[derive(Debug)]
 pub struct KeepInterestingTraces {
     rules: Rules,
@@ -44,7 +44,7 @@ impl Plugin for KeepInterestingTraces {
         let now = Moment::now();
         let clock = self.waiting.clock();
         for span in batch.spans() {
-            // A span without a trace belongs to nothing that could be judged: it is kept.
+            // A span without a trace id belongs to no trace that could be judged, so it is kept.
             let Some(id) = TraceId::of(&span) else {
                 continue;
             };
@@ -83,7 +83,7 @@ impl Plugin for KeepInterestingTraces {
         let is_new = self.waiting.len() == 0 && self.decisions.len() == 0;
         state.add_to(&mut self.waiting, &mut self.decisions);
         if !is_new {
-            // What waited in one of the two may have been judged in the other.
+            // A trace that waited in one of the two instances may have been judged in the other.
             let decisions = &self.decisions;
             let judged = self.waiting.take_if(|id, _| decisions.get(id).is_some());
             for (id, trace) in judged {

@@ -1,4 +1,4 @@
-//! Which traces are interesting, and how long one waits to know.
+//! The rules that decide which traces are interesting, and how long a trace waits for its decision.
 
 use std::time::Duration;
 
@@ -6,34 +6,34 @@ use serde::Deserialize;
 
 use crate::trace::{Trace, TraceId};
 
-/// The most traces or decisions that may be asked for: a million take about 200 MiB.
+/// The most traces or decisions that the config may ask for: a million take about 200 MiB.
 const MOST: usize = 1_000_000;
 
 /// The stage's `config`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Whether traces with an error are kept.
+    /// If true, traces with an error are kept.
     #[serde(default = "yes")]
     errors: bool,
-    /// From which duration on a trace is slow, from its first start to its last end. Slow traces
-    /// are kept; `0s` switches this off.
+    /// The shortest duration of a slow trace, from its first start to its last end. Slow traces are
+    /// kept; `0s` switches this off.
     #[serde(default = "slow", with = "spandrel_guest::duration")]
     slow: Duration,
-    /// The share of all other traces that is kept, from 0 to 1. The trace id decides, so that
-    /// every collector with the same ratio keeps the same traces.
+    /// The share of all other traces that is kept, from 0 to 1. The trace id decides, so that every
+    /// collector with the same ratio keeps the same traces.
     #[serde(default = "ratio")]
     ratio: f64,
-    /// How long after its root a trace waits for spans of other services.
+    /// The time that a trace waits after its root, for spans of other services.
     #[serde(default = "settle", with = "spandrel_guest::duration")]
     settle: Duration,
-    /// How long after its first span a trace is judged without a root.
+    /// The time after its first span when a trace is judged without a root.
     #[serde(default = "timeout", with = "spandrel_guest::duration")]
     timeout: Duration,
-    /// The most traces that wait in one instance; with more, the oldest are judged early.
+    /// The most traces that wait in one instance. Beyond it, the oldest are judged early.
     #[serde(default = "max_traces")]
     max_traces: usize,
-    /// The most judgements that one instance remembers for late spans.
+    /// The most decisions that one instance remembers for late spans.
     #[serde(default = "max_decisions")]
     max_decisions: usize,
 }
@@ -50,7 +50,8 @@ fn ratio() -> f64 {
     0.1
 }
 
-/// SDKs export every five seconds by default: most spans of a trace are in within two of its root.
+/// The default of `settle`. SDKs export every five seconds by default: most spans of a trace arrive
+/// within two seconds of its root.
 fn settle() -> Duration {
     Duration::from_secs(2)
 }
@@ -59,17 +60,18 @@ fn timeout() -> Duration {
     Duration::from_secs(30)
 }
 
-/// With ten spans a trace these are 12 MiB of the 64 that a stage has by default.
+/// The default of `max_traces`. With ten spans a trace, these take 12 MiB of the 64 that a stage
+/// has by default.
 fn max_traces() -> usize {
     50_000
 }
 
-/// 10 MiB.
+/// The default of `max_decisions`. They take 10 MiB.
 fn max_decisions() -> usize {
     200_000
 }
 
-/// The config, checked.
+/// The checked config.
 #[derive(Debug)]
 pub(crate) struct Rules {
     errors: bool,
@@ -111,7 +113,7 @@ impl Rules {
         })
     }
 
-    /// Whether the trace is kept, by what is known of it.
+    /// Returns true if the trace is kept, based on the spans so far.
     pub(crate) fn keep(&self, id: TraceId, trace: &Trace) -> bool {
         (self.errors && trace.failed)
             || self.slow.is_some_and(|slow| trace.times.duration() >= slow)

@@ -1,6 +1,6 @@
-//! What the next generation takes over: the traces that wait, and the judgements.
+//! The state that the next generation takes over: the waiting traces, and the decisions.
 //!
-//! The held spans' names keep their meaning: the spans are the host's.
+//! The handles of the held spans stay valid, because the host has the spans.
 
 use serde::{Deserialize, Serialize};
 use spandrel_guest::state::{from_bytes, to_bytes, unreadable};
@@ -10,7 +10,7 @@ use crate::waiting::{Carried, Traces, Waiting};
 
 pub(crate) const VERSION: u32 = 2;
 
-/// The state: with the traces, or with a reference to them.
+/// The state. `T` contains the traces, or a reference to them.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct State<T> {
     #[serde(with = "spandrel_guest::state::flat")]
@@ -37,7 +37,7 @@ pub(crate) fn read(version: u32, state: &[u8]) -> Result<State<Carried<Traces>>,
 }
 
 impl State<Carried<Traces>> {
-    /// Adds it all to what an instance has.
+    /// Adds the state to the one of an instance.
     pub(crate) fn add_to(self, waiting: &mut Waiting, decisions: &mut Decisions) {
         decisions.add(&[self.elder, self.younger]);
         waiting.take_over(self.waiting);

@@ -12,7 +12,7 @@ fn host(config: &Json) -> TestHost<KeepInterestingTraces> {
     TestHost::configure(config).unwrap()
 }
 
-/// Only errors and slow traces, judged as soon as the root is in.
+/// A config that keeps only errors and slow traces, and judges a trace as soon as its root arrives.
 fn at_once() -> Json {
     json!({ "ratio": 0.0, "settle": "0s", "timeout": "10s", "slow": "1s" })
 }
@@ -29,8 +29,8 @@ fn child(trace: u128, id: u64) -> impl Fn(TestSpan) -> TestSpan {
     move |span| span.trace(trace).id(id).parent(1)
 }
 
-/// Children wait for their root; then the whole trace is let go together, by what any of its spans
-/// said.
+/// Children wait for their root. Then the whole trace is released together, and an error in any of
+/// its spans counts.
 #[test]
 fn a_trace_is_judged_when_its_root_is_in() {
     let mut host = host(&at_once());
@@ -50,7 +50,7 @@ fn a_trace_is_judged_when_its_root_is_in() {
     assert_eq!(host.held(), 0);
 }
 
-/// A trace is slow by its whole length, from its first start to its last end, also when none of its
+/// A trace is slow by its whole length, from its first start to its last end, even if none of its
 /// spans is slow by itself.
 #[test]
 fn slow_traces_are_kept() {
@@ -68,7 +68,7 @@ fn slow_traces_are_kept() {
     assert_eq!(outcome.dropped("uninteresting"), ["quick"]);
 }
 
-/// Of the traces without interest the given share is kept, the same ones in every instance.
+/// The given share of the uninteresting traces is kept, the same traces in every instance.
 #[test]
 fn a_ratio_of_the_rest_is_kept_by_trace_id() {
     let config = json!({ "ratio": 0.25, "settle": "0s" });
@@ -81,7 +81,7 @@ fn a_ratio_of_the_rest_is_kept_by_trace_id() {
     assert_eq!(host(&config).process(&spans).kept(), kept);
 }
 
-/// After its root a trace waits for stragglers as long as `settle` says, and is let go by a tick.
+/// A trace waits for stragglers after its root for the time in `settle`. Then a tick releases it.
 #[test]
 fn stragglers_are_waited_for() {
     let mut config = at_once();
@@ -99,7 +99,7 @@ fn stragglers_are_waited_for() {
     assert_eq!(host.gauge("waiting_traces"), Some(0.0));
 }
 
-/// A trace whose root never comes is judged by what is there when its time is up.
+/// A trace whose root never comes is judged by its spans so far when the timeout expires.
 #[test]
 fn the_timeout_judges_without_a_root() {
     let mut host = host(&at_once());
@@ -113,7 +113,7 @@ fn the_timeout_judges_without_a_root() {
     assert_eq!(outcome.dropped("uninteresting"), ["fine"]);
 }
 
-/// Spans that come after the judgement follow it without being held.
+/// Spans that come after the decision follow it without being held.
 #[test]
 fn late_spans_follow_the_judgement() {
     let mut host = host(&at_once());
@@ -129,7 +129,7 @@ fn late_spans_follow_the_judgement() {
     assert_eq!(outcome.dropped("uninteresting"), ["of dropped"]);
 }
 
-/// At shutdown everything is judged; under pressure the oldest half is.
+/// At shutdown all waiting traces are judged; under pressure the oldest half is.
 #[test]
 fn drains_judge_what_waits() {
     let mut host = host(&json!({ "ratio": 1.0, "timeout": "1h" }));
@@ -150,7 +150,7 @@ fn drains_judge_what_waits() {
     assert_eq!(host.held(), 0);
 }
 
-/// No more traces wait than the limit says: the oldest are judged early.
+/// The number of waiting traces stays within the limit: the oldest are judged early.
 #[test]
 fn the_number_of_traces_is_bounded() {
     let mut host = host(&json!({ "ratio": 1.0, "timeout": "1h", "max_traces": 32 }));
@@ -167,7 +167,7 @@ fn the_number_of_traces_is_bounded() {
     assert_eq!(kept, 200);
 }
 
-/// The next generation settles what this one held, and knows what it judged.
+/// The next generation settles the spans that this one held, and knows its decisions.
 #[test]
 fn a_swap_carries_traces_and_judgements() {
     let mut host = host(&at_once());
@@ -185,7 +185,7 @@ fn a_swap_carries_traces_and_judgements() {
     assert_eq!(host.held(), 0);
 }
 
-/// However often it is swapped, a trace waits as long as its timeout says.
+/// A trace waits for its timeout and no longer, after any number of swaps.
 #[test]
 fn many_swaps_do_not_stretch_the_timeout() {
     let mut host = host(&at_once());
@@ -199,7 +199,7 @@ fn many_swaps_do_not_stretch_the_timeout() {
     assert_eq!(host.tick().dropped("uninteresting"), ["fine"]);
 }
 
-/// Two instances, the younger of which takes over from the elder.
+/// Makes two instances, the younger of which takes over from the elder.
 fn joined(
     one: impl FnOnce(&mut TestHost<KeepInterestingTraces>),
     other: impl FnOnce(&mut TestHost<KeepInterestingTraces>),
@@ -213,8 +213,8 @@ fn joined(
     canary.take_over(running).carried()
 }
 
-/// Parts of one trace that waited in two instances are judged as one, from the first span on: no
-/// span is lost on the way.
+/// Parts of one trace that waited in two instances are judged as one, and its age counts from the
+/// first span. No span is lost on the way.
 #[test]
 fn parts_of_a_trace_are_joined() {
     let mut host = joined(
@@ -239,8 +239,8 @@ fn parts_of_a_trace_are_joined() {
     assert_eq!(host.held(), 0);
 }
 
-/// What waited in one instance and was judged in the other follows the judgement, whichever of the
-/// two takes over.
+/// A trace that waited in one instance and was judged in the other follows that decision, no matter
+/// which of the two takes over.
 #[test]
 fn what_waits_follows_the_judgement_of_the_other() {
     let judged = |host: &mut TestHost<_>| {
@@ -265,8 +265,8 @@ fn what_waits_follows_the_judgement_of_the_other() {
     }
 }
 
-/// The limits hold when two become one: the oldest traces beyond them are judged early, and no
-/// judgement is remembered beyond the limit.
+/// The limits hold when two instances become one: the oldest traces beyond them are judged early,
+/// and no decision is remembered beyond the limit.
 #[test]
 fn the_limits_hold_for_two() {
     let config = json!({
@@ -289,11 +289,11 @@ fn the_limits_hold_for_two() {
     assert!(early.iter().all(|name| name.starts_with('1')), "{early:?}");
 }
 
-/// A state of another version is refused with both named, and what was held is offered anew: the
-/// trace waits again, and no span is lost.
+/// A state of another version is refused with a message that names both. The held spans are offered
+/// again: the trace waits again, and no span is lost.
 #[test]
 fn without_its_state_a_held_span_waits_again() {
-    /// The plugin as a later release has it.
+    /// The plugin in a later release.
     #[derive(Debug)]
     struct Later(KeepInterestingTraces);
     impl Plugin for Later {
@@ -323,7 +323,7 @@ fn without_its_state_a_held_span_waits_again() {
     assert_eq!(host.tick().kept(), ["failed"]);
 }
 
-/// A snapshot is a look: the plugin goes on as if nothing had been, and settles what it holds.
+/// A plugin continues after a snapshot as if there had been none, and settles what it holds.
 #[test]
 fn a_plugin_goes_on_after_a_snapshot() {
     let mut host = host(&at_once());
@@ -337,7 +337,8 @@ fn a_plugin_goes_on_after_a_snapshot() {
     assert_eq!(host.held(), 0);
 }
 
-/// A state that is cut short or of another version is refused, and leaves what waits as it was.
+/// A state that is cut short or of another version is refused, and the waiting traces stay as they
+/// were.
 #[test]
 fn damaged_states_are_refused() {
     let mut host = host(&at_once());
@@ -358,7 +359,7 @@ fn damaged_states_are_refused() {
     );
 }
 
-/// Rules that make no sense are refused with what would.
+/// Invalid rules are refused with a message that names valid ones.
 #[test]
 fn bad_rules_are_refused() {
     let refused = |config| TestHost::<KeepInterestingTraces>::configure(config).unwrap_err();

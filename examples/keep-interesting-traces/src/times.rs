@@ -1,35 +1,36 @@
-//! How long a trace took, by times that its senders may have wrong.
+//! Computes the duration of a trace from times that may be wrong.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use spandrel_guest::Span;
 
-/// 2000-01-01T00:00:00Z in nanoseconds. What is before it is no time: it was left out, or is in seconds,
-/// milliseconds or microseconds, which are all near 1970 when they are read as nanoseconds.
+/// 2000-01-01T00:00:00Z in nanoseconds. A time before it is invalid: it was left out, or it is in
+/// seconds, milliseconds or microseconds, which are all near 1970 when they are read as
+/// nanoseconds.
 const EARLIEST: u64 = 946_684_800_000_000_000;
 
-/// How far the clock of a sender may be ahead of the collector's. A time beyond that is no time: what is counted
-/// in something finer than nanoseconds, a number with its bytes in the wrong order, a sentinel.
+/// The most that a sender's clock may be ahead of the collector's. A later time is invalid: it is
+/// counted in something finer than nanoseconds, has its bytes in the wrong order, or is a sentinel.
 const AHEAD: Duration = Duration::from_secs(24 * 3600);
 
-/// What spans' times are held against.
+/// The limits that spans' times are checked against.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
-    /// The latest end that is a time, in nanoseconds since the Unix epoch.
+    /// The latest valid end, in nanoseconds since the Unix epoch.
     latest: u64,
-    /// Spans of one trace that lie further apart are from clocks that differ.
+    /// The longest gap between spans of one trace. If the gap is longer, their clocks differ.
     pub(crate) apart: Duration,
 }
 
 impl Clock {
-    /// `now` in nanoseconds since the Unix epoch.
+    /// Makes the limits for the current time `now`, in nanoseconds since the Unix epoch.
     pub(crate) fn new(now: u64, apart: Duration) -> Self {
         let latest = now.saturating_add(nanoseconds(AHEAD));
         Self { latest, apart }
     }
 
-    /// Start and end of a span, when they are times and in their order.
+    /// Returns start and end of a span if they are valid and in order.
     pub(crate) fn times_of(&self, span: &Span<'_>) -> Option<Times> {
         let (start, end) = (span.start_time_unix_nano(), span.end_time_unix_nano());
         let are_times = EARLIEST <= start && start <= end && end <= self.latest;
@@ -37,7 +38,7 @@ impl Clock {
     }
 }
 
-/// From a first start to a last end, in nanoseconds since the Unix epoch.
+/// The time from a first start to a last end, in nanoseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "(u64, u64)")]
 pub(crate) struct Times {
@@ -45,7 +46,7 @@ pub(crate) struct Times {
     end: u64,
 }
 
-/// Out of a state. The first releases believed every time that a span had.
+/// Reads the times from a state. The first releases accepted every time that a span had.
 impl From<(u64, u64)> for Times {
     fn from((start, end): (u64, u64)) -> Self {
         if start < EARLIEST {
@@ -57,7 +58,7 @@ impl From<(u64, u64)> for Times {
 }
 
 impl Times {
-    /// Of no span.
+    /// The times of no span.
     pub(crate) const NONE: Self = Self {
         start: u64::MAX,
         end: 0,
@@ -67,8 +68,9 @@ impl Times {
         Duration::from_nanos(self.end.saturating_sub(self.start))
     }
 
-    /// Adds those of more spans. Where these lie further from the ones before than a trace waits, the clocks
-    /// of two senders differ, and what is between them is no duration: then the longer of the two counts.
+    /// Adds the times of more spans. If these are further from the earlier ones than a trace waits,
+    /// the clocks of two senders differ, and the gap between them is not a duration: then the
+    /// longer of the two counts.
     pub(crate) fn add(&mut self, more: Self, apart: Duration) {
         let both = Self {
             start: self.start.min(more.start),

@@ -1,4 +1,4 @@
-//! The traces that wait for their judgement, at most so many.
+//! The traces that wait for their decision, up to a limit.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,16 +12,17 @@ use spandrel_guest::{IdHash, Moment, Span};
 use crate::times::Clock;
 use crate::trace::{Trace, TraceId};
 
-/// When the limit is passed one trace in this many is judged at once, so that the walk to find the
-/// oldest is paid for by many.
+/// The part of the limit that is judged early when the limit is exceeded: one trace in this many.
+/// So one walk to find the oldest serves many traces.
 const EXCESS_PART: usize = 16;
 
-/// Traces by id. A tick walks through all of them: fifty thousand take about a millisecond.
+/// The waiting traces by id. A tick walks through all of them: fifty thousand take about a
+/// millisecond.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     traces: Traces,
     most: usize,
-    /// Spans of one trace that lie further apart are from clocks that differ.
+    /// The longest gap between spans of one trace. If the gap is longer, their clocks differ.
     apart: Duration,
 }
 
@@ -36,7 +37,7 @@ impl Waiting {
         }
     }
 
-    /// What the times of spans that come in now are held against.
+    /// Returns the limits for the times of spans that arrive now.
     pub(crate) fn clock(&self) -> Clock {
         Clock::new(spandrel_guest::now(), self.apart)
     }
@@ -45,12 +46,13 @@ impl Waiting {
         self.traces.len()
     }
 
-    /// What goes into the state.
+    /// Returns the part of the state with the waiting traces.
     pub(crate) fn carried(&self) -> Carried<&Traces> {
         Carried(&self.traces)
     }
 
-    /// Adds the traces that waited in another instance. Spans of one may wait here already.
+    /// Adds the traces that waited in another instance. Other spans of a trace may already wait
+    /// here.
     pub(crate) fn take_over(&mut self, Carried(traces): Carried<Traces>) {
         if self.traces.is_empty() {
             self.traces = traces;
@@ -69,7 +71,7 @@ impl Waiting {
             .add(span, now, clock);
     }
 
-    /// Takes out those that are due.
+    /// Removes and returns the traces that are due.
     pub(crate) fn take_if(
         &mut self,
         due: impl Fn(TraceId, &Trace) -> bool,
@@ -78,7 +80,7 @@ impl Waiting {
         due.collect()
     }
 
-    /// Takes out the oldest beyond the limit.
+    /// Removes and returns the oldest traces beyond the limit.
     pub(crate) fn take_excess(&mut self) -> Vec<(TraceId, Trace)> {
         match self.traces.len().checked_sub(self.most) {
             None | Some(0) => Vec::new(),
@@ -86,7 +88,7 @@ impl Waiting {
         }
     }
 
-    /// Takes out this many, the oldest.
+    /// Removes and returns this many of the oldest traces.
     pub(crate) fn take_oldest(&mut self, count: usize) -> Vec<(TraceId, Trace)> {
         if count >= self.traces.len() {
             return self.traces.drain().collect();
@@ -104,7 +106,7 @@ impl Waiting {
     }
 }
 
-/// Adds a trace, or what more there is of it: no handle is ever lost.
+/// Adds a trace, or joins it with the part that is here: no handle is ever lost.
 fn put(traces: &mut Traces, id: TraceId, trace: Trace, apart: Duration) {
     match traces.entry(id) {
         Entry::Occupied(here) => here.into_mut().join(trace, apart),
@@ -114,12 +116,12 @@ fn put(traces: &mut Traces, id: TraceId, trace: Trace, apart: Duration) {
     }
 }
 
-/// Traces on their way between two instances: a list, so that reading them back needs no second
-/// copy of all, and none of what is there twice is lost.
+/// Traces that are passed from one instance to another. They are written as a list, so that reading
+/// them needs no second copy of all, and a trace that is there twice loses nothing.
 #[derive(Debug)]
 pub(crate) struct Carried<T>(T);
 
-/// As many traces as are made room for before they are read: 7 MiB.
+/// The most traces that memory is reserved for before they are read: 7 MiB.
 const MOST_RESERVED: usize = 65_536;
 
 impl Serialize for Carried<&Traces> {
@@ -143,7 +145,7 @@ impl<'de> Deserialize<'de> for Carried<Traces> {
                 let mut traces = Traces::default();
                 traces.reserve(read.size_hint().unwrap_or_default().min(MOST_RESERVED));
                 while let Some((id, trace)) = read.next_element()? {
-                    // A state has each trace once; one that has it twice loses no span.
+                    // A state contains each trace once. If one is there twice, no span is lost.
                     put(&mut traces, id, trace, Duration::ZERO);
                 }
                 Ok(traces)

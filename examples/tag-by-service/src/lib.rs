@@ -1,7 +1,7 @@
 //! Adds attributes (team, tier, environment, ...) to spans and resources by service name.
 //!
-//! The table is looked at once for each resource, and what it says is written once for each batch,
-//! however many spans there are.
+//! The table is looked up once for each resource, and its tags are written once for each batch, for
+//! any number of spans.
 
 mod table;
 
@@ -9,7 +9,7 @@ use spandrel_guest::prelude::*;
 
 use table::{Row, Rows, Table};
 
-/// The plugin: a table of services, and where its tags go.
+/// The plugin: a table of services, and the place for its tags.
 #[derive(Debug)]
 pub struct TagByService {
     table: Table,
@@ -21,26 +21,26 @@ pub struct TagByService {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// What each service is tagged with. A name without `*` is that service; one with `*` is a
-    /// pattern. A service's own row comes first, then the pattern that says most about its name.
+    /// The tags of each service. A name without `*` is that service; one with `*` is a pattern. A
+    /// service's own row comes first, then the pattern that is most specific to its name.
     #[serde(default)]
     services: Rows,
-    /// What services without a row are tagged with.
+    /// The tags of services without a row.
     #[serde(default)]
     default: Row,
-    /// What is tagged: resources are the cheapest, and what most backends group by.
+    /// The place of the tags. Resources are the cheapest, and most backends group by them.
     #[serde(default)]
     target: Target,
-    /// Whether a tag replaces an attribute that came with the span or the resource.
+    /// If true, a tag replaces an attribute that came with the span or the resource.
     #[serde(default)]
     overwrite: bool,
 }
 
-/// What is tagged.
+/// The place of the tags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
-    /// The resource: once for all its spans.
+    /// The resource, once for all its spans.
     #[default]
     Resource,
     /// Every span.
@@ -100,7 +100,8 @@ impl TagByService {
     }
 }
 
-/// An attribute without a value says nothing that should stay.
+/// Returns true if a tag may be set: there was no attribute, or one without a value, which has no
+/// information to keep.
 fn is_free(came: Option<Value<'_>>) -> bool {
     came.is_none_or(Value::is_empty)
 }

@@ -32,11 +32,11 @@ impl AttributeValue for Tag {
     }
 }
 
-/// Rows in the shape in which they are looked up.
+/// The rows, in the form in which they are looked up.
 #[derive(Debug)]
 pub(crate) struct Table {
     names: HashMap<String, Row>,
-    /// The pattern that says most comes first.
+    /// The patterns, the most specific first.
     patterns: Vec<(Glob, Row)>,
     default: Row,
 }
@@ -50,7 +50,7 @@ impl Table {
             .into_iter()
             .map(|(pattern, row)| (Glob::new(pattern), row))
             .collect();
-        // The sort is stable: patterns that say as much keep the order of their names.
+        // The sort is stable: equally specific patterns keep the order of their names.
         patterns.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.literal_len()));
         Self {
             names: names.into_iter().collect(),
@@ -59,10 +59,11 @@ impl Table {
         }
     }
 
-    /// The row of a service; of one without a name it is the default.
+    /// Returns the row of a service. A service without a name gets the default.
     ///
-    /// SDKs call a service `unknown_service`, or `unknown_service:java` by its process, when nobody gave it a
-    /// name. A pattern meets that only when it is meant for it: `*` and `*-worker` are not.
+    /// SDKs call a service `unknown_service`, or `unknown_service:java` by its process, if nobody
+    /// gave it a name. Only patterns that begin with `unknown_service` match it: `*` and `*-worker`
+    /// do not.
     pub(crate) fn row(&self, service: Option<&str>) -> &Row {
         let Some(service) = service.filter(|name| !name.is_empty()) else {
             return &self.default;
@@ -78,5 +79,5 @@ impl Table {
     }
 }
 
-/// How the name of a service begins that has none.
+/// The prefix of the name that a service without a name gets.
 const NAMELESS: &str = "unknown_service";

@@ -13,8 +13,8 @@ fn team_of(outcome: &Outcome, span: &str) -> Option<String> {
     resource.attribute_str("team").map(str::to_owned)
 }
 
-/// A service's own row is taken before any pattern, the pattern that says most before others, and
-/// the default row where nothing matches or there is no name at all.
+/// A service's own row is used before any pattern, and the most specific pattern before others. The
+/// default row is used if nothing matches or there is no name at all.
 #[test]
 fn the_row_that_says_most_is_taken() {
     let mut host = host(&json!({
@@ -45,7 +45,7 @@ fn the_row_that_says_most_is_taken() {
     assert_eq!(team_of(&outcome, "any").unwrap(), "everyone");
 }
 
-/// A service without a row gets the default row, and nothing when there is none.
+/// A service without a row gets the default row, or nothing if there is none.
 #[test]
 fn the_default_row_is_for_the_rest() {
     let batch = TestBatch::new()
@@ -63,8 +63,8 @@ fn the_default_row_is_for_the_rest() {
     assert!(outcome.is_untouched());
 }
 
-/// A service without a name gets the default row, and none of a pattern that is for names: also where the SDK
-/// wrote `unknown_service` for it.
+/// A service without a name gets the default row and no pattern for names, also if the SDK wrote
+/// `unknown_service` for it.
 #[test]
 fn services_without_a_name_are_nobodys() {
     let nameless = || {
@@ -110,7 +110,7 @@ fn services_without_a_name_are_nobodys() {
     assert_eq!(team_of(&outcome, "none"), None);
 }
 
-/// An attribute that came without a value is set: nobody said anything.
+/// A tag replaces an attribute without a value, because that has no information to keep.
 #[test]
 fn attributes_without_a_value_are_set() {
     let batch = TestBatch::new()
@@ -126,7 +126,7 @@ fn attributes_without_a_value_are_set() {
     assert_eq!(team_of(&outcome, "GET /").as_deref(), Some("table"));
 }
 
-/// `target` says what is tagged, and leaves the other alone.
+/// `target` selects what is tagged; the other part stays as it is.
 #[test]
 fn targets_are_told_apart() {
     let batch = TestBatch::new()
@@ -156,7 +156,7 @@ fn targets_are_told_apart() {
     }
 }
 
-/// What a service says of itself stays, unless the operator says otherwise.
+/// A service's own attributes stay, unless the operator wants them replaced.
 #[test]
 fn attributes_that_came_stay_unless_overwritten() {
     let batch = TestBatch::new()

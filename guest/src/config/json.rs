@@ -1,11 +1,10 @@
-//! JSON text as a tree in which a number is still the text that stood there.
+//! JSON text as a tree that keeps each number as the text that was written.
 //!
-//! `serde_json` makes a number of `1.10` as soon as it sees it; then nobody can know any more that it
-//! was a version.
+//! `serde_json` parses `1.10` into a number at once; then it is lost that it was a version.
 
 use std::borrow::Cow;
 
-/// Lists and maps within each other: as many as `serde_json` takes.
+/// The deepest nesting of lists and maps, the same as `serde_json`'s.
 const MOST_DEPTH: u32 = 128;
 
 /// One value of the config.
@@ -13,7 +12,7 @@ const MOST_DEPTH: u32 = 128;
 pub(super) enum Node<'j> {
     Null,
     Bool(bool),
-    /// As it is written.
+    /// The number as it was written.
     Number(&'j str),
     Text(Cow<'j, str>),
     List(Vec<Self>),
@@ -21,7 +20,7 @@ pub(super) enum Node<'j> {
 }
 
 impl<'j> Node<'j> {
-    /// Every single value, in order.
+    /// Appends every scalar to `found`, in order.
     pub(super) fn scalars<'n>(&'n mut self, found: &mut Vec<&'n mut Self>) {
         match self {
             Self::Null | Self::Bool(_) | Self::Number(_) | Self::Text(_) => found.push(self),
@@ -51,10 +50,11 @@ pub(super) fn parse(json: &str) -> Result<Node<'_>, String> {
     }
 }
 
-/// What is left to read. None of its functions says what is wrong: the place does.
+/// A reader over the rest of the text. Its functions return no message: the position of the error
+/// says enough.
 struct Reader<'j> {
     rest: &'j str,
-    /// How many lists and maps may still open; 0 once it was too many.
+    /// The number of lists and maps that may still open; 0 after there were too many.
     depth: u32,
 }
 
@@ -71,7 +71,7 @@ impl<'j> Reader<'j> {
         }
     }
 
-    /// What stands between the bracket that comes now and the one that closes it.
+    /// Reads the parts between an opening bracket and the closing one.
     fn nested<T>(
         &mut self,
         close: u8,
@@ -154,7 +154,7 @@ impl<'j> Reader<'j> {
     }
 }
 
-/// The character that an escape stands for, and what follows it.
+/// Returns the character that an escape stands for, and the rest of the text.
 fn escape(text: &str) -> Option<(char, &str)> {
     let (letter, rest) = text.get(1..)?.split_at_checked(1)?;
     let character = match letter {
@@ -179,7 +179,7 @@ fn escape(text: &str) -> Option<(char, &str)> {
     Some((character, rest))
 }
 
-/// Four hexadecimal digits.
+/// Reads four hexadecimal digits.
 fn code_unit(text: &str) -> Option<(u32, &str)> {
     let (digits, rest) = text.split_at_checked(4)?;
     let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -187,7 +187,7 @@ fn code_unit(text: &str) -> Option<(u32, &str)> {
     is_hex.then_some((unit, rest))
 }
 
-/// Whether the text is a number of JSON: digits, then perhaps a fraction and an exponent.
+/// Returns true if the text is a JSON number: digits, then perhaps a fraction and an exponent.
 fn is_number(text: &str) -> bool {
     let text = text.strip_prefix('-').unwrap_or(text);
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {

@@ -1,4 +1,5 @@
-//! Numbers as operators write them: those of YAML's core schema, as the collector reads its own keys.
+//! Numbers as operators write them, in the notation of YAML's core schema. The collector reads its
+//! own keys in the same way.
 
 /// A number in the narrowest type that holds it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -9,7 +10,7 @@ pub(super) enum Number {
     Float(f64),
 }
 
-/// Reads a number; none when the text is not one. Decimals with leading zeros are text: they are
+/// Reads a number; `None` if the text is not one. Decimals with leading zeros are text: they are
 /// postal codes and file modes more often than numbers.
 pub(super) fn read(text: &str) -> Option<Number> {
     match whole(text) {

@@ -1,4 +1,4 @@
-//! The config's tree as serde reads it, by the type that the plugin wants.
+//! A serde deserializer for the config's tree, guided by the type that the plugin asks for.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,7 +13,7 @@ use serde::{Deserialize, forward_to_deserialize_any};
 use super::json::Node;
 use super::number::{self, Number};
 
-/// What is wrong, in serde's words.
+/// An error in serde's words.
 #[derive(Debug)]
 pub(super) struct Wrong(String);
 
@@ -30,7 +30,7 @@ impl serde::de::Error for Wrong {
         Self(what.to_string())
     }
 
-    /// An operator writes `null`, not a unit value.
+    /// Says `null` for a unit value, because that is what an operator writes.
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
         match found {
             Unexpected::Unit => Self(format!("invalid type: null, expected {expected}")),
@@ -40,7 +40,7 @@ impl serde::de::Error for Wrong {
 }
 
 impl<'j> Node<'j> {
-    /// The text of a scalar, as it was written.
+    /// Returns the text of a scalar, as it was written.
     fn as_written(&self) -> Option<&str> {
         match self {
             Self::Number(text) => Some(text),
@@ -51,7 +51,7 @@ impl<'j> Node<'j> {
         }
     }
 
-    /// A number or a boolean as the text that it was written as.
+    /// Returns a number or a boolean as the text that was written.
     pub(super) fn to_text(&self) -> Option<Self> {
         match self {
             Self::Number(text) => Some(Self::Text(Cow::Borrowed(text))),
@@ -102,7 +102,8 @@ impl Number {
         match self {
             Self::Unsigned(number) => visitor.visit_u64(number),
             Self::Signed(number) => visitor.visit_i64(number),
-            // What only wide types can hold is a float for all others, as `serde_json` has it.
+            // A number that only 128-bit types can hold is a float for all others, as in
+            // `serde_json`.
             Self::Wide(number) => visitor.visit_f64(number as f64),
             Self::Float(number) => visitor.visit_f64(number),
         }
@@ -117,8 +118,8 @@ macro_rules! scalars {
     )*};
 }
 
-/// Whoever wants a text gets any scalar as it was written, whoever wants a number or a boolean also
-/// gets it out of a text that is one: a variable in quotes is a text.
+/// A text type gets any scalar as it was written. A number or boolean type also accepts a text that
+/// contains one, because a variable in quotes is a text.
 impl<'j> Deserializer<'j> for &Node<'j> {
     type Error = Wrong;
 
@@ -216,7 +217,7 @@ impl<'j> IntoDeserializer<'j, Wrong> for &Node<'j> {
     }
 }
 
-/// A variant of an enum: its name alone, or a map of the name to what is in it.
+/// A variant of an enum: its name alone, or a map from its name to its content.
 struct Variant<'n, 'j> {
     name: &'n Node<'j>,
     content: Option<&'n Node<'j>>,

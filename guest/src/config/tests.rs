@@ -20,7 +20,7 @@ struct Route {
     exact: String,
 }
 
-/// An operator sees which key is wrong, and why, in the terms of what they wrote.
+/// The error names the wrong key and the reason in terms of what the operator wrote.
 #[test]
 fn errors_name_the_path() {
     let wrong_type = parse::<Config>(r#"{"routes":[{"exact":"/a"},{"exact":[3]}]}"#);
@@ -42,7 +42,7 @@ fn errors_name_the_path() {
     );
 }
 
-/// A stage without `config` gets its plugin's defaults.
+/// A stage without `config` gets the defaults of its plugin.
 #[test]
 fn no_config_is_an_empty_one() {
     for json in ["", "null", "{}", " { } "] {
@@ -58,7 +58,7 @@ fn missing_keys_are_named() {
     assert_eq!(missing.unwrap_err(), "routes[0]: missing field `exact`");
 }
 
-/// Each scalar that an operator may write, and what a text field has of it.
+/// Each scalar that an operator may write, and the value of a text field for it.
 const WRITTEN: [(&str, &str); 12] = [
     ("4711", "4711"),
     ("\"4711\"", "4711"),
@@ -74,7 +74,7 @@ const WRITTEN: [(&str, &str); 12] = [
     ("\"a #b\"", "a #b"),
 ];
 
-/// Who wants text gets the scalar as it was written, wherever in the config it stands.
+/// A text type gets the scalar as it was written, anywhere in the config.
 #[test]
 fn texts_are_as_they_were_written() {
     #[derive(Debug, Deserialize)]
@@ -123,7 +123,7 @@ fn texts_are_as_they_were_written() {
     assert_eq!(parse::<Maybe>(r#"{"maybe":null}"#).unwrap().maybe, None);
 }
 
-/// A value is a variant of an enum by its text, too: a version, a status code, `true`.
+/// Any scalar can name a variant of an enum by its text: a version, a status code, `true`.
 #[test]
 fn variants_are_named_by_any_scalar() {
     #[derive(Debug, PartialEq, Deserialize)]
@@ -148,8 +148,8 @@ fn variants_are_named_by_any_scalar() {
     );
 }
 
-/// Where serde takes values as they stand before it knows what they are for, a text is one all the same; numbers
-/// and booleans beside it stay what they are.
+/// A text that serde buffers before it knows its type is still read as it was written. Numbers and
+/// booleans beside it stay what they are.
 #[test]
 fn buffered_texts_are_as_they_were_written() {
     #[derive(Debug, PartialEq, Deserialize)]
@@ -206,13 +206,13 @@ fn buffered_texts_are_as_they_were_written() {
         anything: json!([1, true]),
     };
     assert_eq!(read, expected);
-    // What is wrong all the same is said as if nothing had been tried.
+    // The error for a value that still does not fit is the same as without the tries.
     assert_eq!(
         parse::<Vec<Rule>>(r#"[{ "kind": "tenant", "id": 5, "limit": [], "on": true }]"#)
             .unwrap_err(),
         "[0]: invalid type: integer `5`, expected a string"
     );
-    // A config of many values that does not fit ends soon.
+    // A large config that does not fit is refused soon.
     let many = serde_json::to_string(&vec![1; 100_000]).unwrap();
     assert_eq!(
         parse::<Vec<OneOrMany>>(&many).unwrap_err(),
@@ -228,7 +228,7 @@ fn same<C: DeserializeOwned + PartialEq + Debug>(json: &str, value: Option<C>) {
     assert_eq!(parse::<C>(json).ok(), value, "{json}");
 }
 
-/// A variable in quotes is a text: who wants a number or a boolean gets it all the same.
+/// A variable in quotes is a text, and still fits where a number or a boolean is expected.
 #[test]
 fn numbers_and_booleans_come_out_of_texts() {
     for (json, number) in [
@@ -284,7 +284,7 @@ fn numbers_and_booleans_come_out_of_texts() {
     );
 }
 
-/// Who takes any type gets that of the JSON.
+/// A type that accepts anything gets the type of the JSON.
 #[test]
 fn a_type_that_takes_anything_gets_what_stands_there() {
     let json = json!({
@@ -303,7 +303,7 @@ fn a_type_that_takes_anything_gets_what_stands_there() {
     assert_eq!(parse::<Json>(escaped).unwrap(), expected);
 }
 
-/// What `serde_json` takes for JSON is taken here, and nothing else.
+/// The same texts are accepted as JSON here as in `serde_json`, and no others.
 #[test]
 fn what_is_no_json_is_refused() {
     for text in [
@@ -351,7 +351,7 @@ fn what_is_no_json_is_refused() {
     }
 }
 
-/// A config that is nested without end does not end the plugin.
+/// An endlessly nested config does not kill the plugin.
 #[test]
 fn depth_is_bounded() {
     let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);

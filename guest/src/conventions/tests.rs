@@ -4,7 +4,7 @@ use super::*;
 use crate::prelude::*;
 use crate::testing::{TestBatch, TestHost, TestSpan};
 
-/// Drops what failed and what an exception left.
+/// A plugin that drops failed spans and spans that an exception left.
 struct Judge;
 
 impl Plugin for Judge {
@@ -70,7 +70,7 @@ const FINE: [Build; 14] = [
     |span| span.attribute("error", false),
     |span| span.attribute("error", "false"),
     |span| span.attribute("error", 0),
-    // The developer says that it is well.
+    // The developer set the status to "ok".
     |span| span.status(status(StatusCode::Ok)).attribute("error", true),
 ];
 
@@ -80,8 +80,8 @@ fn judged(builds: &[Build], reason: &str) -> usize {
     for (number, build) in builds.iter().enumerate() {
         batch = batch.span(&number.to_string(), build);
     }
-    // The first batch is whole; then the plugin gets a projection, whose first miss is fetched; then
-    // one that has all that it reads.
+    // The first batch is whole. The second is a projection, whose first miss is fetched. The third
+    // is a projection with everything that the plugin reads.
     let dropped = [(); 3].map(|()| host.process(&batch).dropped(reason).len());
     assert_eq!(dropped, [dropped[0]; 3]);
     dropped[0]
@@ -117,7 +117,7 @@ fn exceptions_are_seen() {
     assert_eq!(judged(&stayed, "exception"), 0);
 }
 
-/// The path is found in whatever form a URL, a target or a route has.
+/// The path is found in every form of a URL, a target or a route.
 #[test]
 fn paths_are_found() {
     for (target, path) in [

@@ -6,7 +6,7 @@ use spandrel_wire::{
 
 use crate::value::{AttributeValue, delete_attribute, write_attribute_field};
 
-/// An event under construction, from nothing or, with all that is in it, from one that came.
+/// An event under construction, from nothing or as a copy of a received one.
 ///
 /// ```
 /// # use spandrel_guest::{Event, NewEvent};
@@ -20,10 +20,10 @@ pub struct NewEvent {
     bytes: Vec<u8>,
 }
 
-/// The field of an event with its attributes.
+/// The number of an event's `attributes` field.
 const EVENT_ATTRIBUTE: u32 = 3;
 
-/// All of an event.
+/// Copies the whole event.
 impl From<Event<'_>> for NewEvent {
     fn from(event: Event<'_>) -> Self {
         let bytes = event.bytes().to_vec();
@@ -32,7 +32,7 @@ impl From<Event<'_>> for NewEvent {
 }
 
 impl NewEvent {
-    /// An event at this time, in nanoseconds since the Unix epoch.
+    /// Makes an event at this time, in nanoseconds since the Unix epoch.
     pub fn new(time: u64, name: &str) -> Self {
         let mut bytes = Vec::with_capacity(16 + name.len());
         write_fixed64(&mut bytes, 1, time);
@@ -54,7 +54,7 @@ impl NewEvent {
         self
     }
 
-    /// Sets an attribute, in place of one with the same key.
+    /// Sets an attribute. It replaces one with the same key.
     pub fn attribute(mut self, key: &str, value: impl AttributeValue) -> Self {
         delete_attribute(&mut self.bytes, EVENT_ATTRIBUTE, key);
         write_attribute_field(&mut self.bytes, EVENT_ATTRIBUTE, key, &value);
@@ -67,24 +67,23 @@ impl NewEvent {
         self
     }
 
-    /// The serialized `Event` message.
+    /// Returns the serialized `Event` message.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-/// A link to another span under construction, from nothing or, with all that is in it, from one that
-/// came.
+/// A link to another span under construction, from nothing or as a copy of a received one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct NewLink {
     bytes: Vec<u8>,
 }
 
-/// The field of a link with its attributes.
+/// The number of a link's `attributes` field.
 const LINK_ATTRIBUTE: u32 = 4;
 
-/// All of a link.
+/// Copies the whole link.
 impl From<Link<'_>> for NewLink {
     fn from(link: Link<'_>) -> Self {
         let bytes = link.bytes().to_vec();
@@ -93,7 +92,7 @@ impl From<Link<'_>> for NewLink {
 }
 
 impl NewLink {
-    /// A link to this span.
+    /// Makes a link to this span.
     pub fn new(trace_id: [u8; 16], span_id: [u8; 8]) -> Self {
         let mut bytes = Vec::with_capacity(32);
         write_bytes(&mut bytes, 1, &trace_id);
@@ -108,14 +107,14 @@ impl NewLink {
         self
     }
 
-    /// Sets the flags: those of W3C in the low 8 bits, OTLP's own above.
+    /// Sets the flags: W3C flags in the low 8 bits, OTLP's own above.
     pub fn flags(mut self, flags: u32) -> Self {
         retain_fields(&mut self.bytes, |number, _| number != 6);
         write_fixed32(&mut self.bytes, 6, flags);
         self
     }
 
-    /// Sets an attribute, in place of one with the same key.
+    /// Sets an attribute. It replaces one with the same key.
     pub fn attribute(mut self, key: &str, value: impl AttributeValue) -> Self {
         delete_attribute(&mut self.bytes, LINK_ATTRIBUTE, key);
         write_attribute_field(&mut self.bytes, LINK_ATTRIBUTE, key, &value);
@@ -128,7 +127,7 @@ impl NewLink {
         self
     }
 
-    /// The serialized `Link` message.
+    /// Returns the serialized `Link` message.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }

@@ -1,23 +1,23 @@
-//! Resources that a plugin makes, with the spans that they send.
+//! Resources that a plugin makes, with their spans.
 
 use spandrel_wire::{write_bytes, write_nested, write_text};
 
 use super::NewSpan;
 use crate::value::{AttributeValue, write_attribute_field};
 
-/// A resource under construction, with the spans that it sends.
+/// A resource under construction, with its spans.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct NewResource {
     resource: Vec<u8>,
-    /// `ScopeSpans` fields that are complete.
+    /// The complete `ScopeSpans` fields.
     scopes: Vec<u8>,
-    /// The content of the `ScopeSpans` that spans go into.
+    /// The content of the `ScopeSpans` that new spans are added to.
     scope: Vec<u8>,
 }
 
 impl NewResource {
-    /// A resource without attributes.
+    /// Makes a resource without attributes.
     pub fn new() -> Self {
         Self::default()
     }
@@ -28,7 +28,7 @@ impl NewResource {
         self
     }
 
-    /// Begins a scope: the spans that follow are of this library.
+    /// Begins a scope: the spans that follow belong to this library.
     pub fn scope(mut self, name: &str, version: &str) -> Self {
         self.end_scope();
         write_nested(&mut self.scope, 1, |out| {
@@ -38,13 +38,13 @@ impl NewResource {
         self
     }
 
-    /// Adds a span to the scope that was begun last.
+    /// Adds a span to the latest scope.
     pub fn span(mut self, span: &NewSpan) -> Self {
         write_bytes(&mut self.scope, 2, span.bytes());
         self
     }
 
-    /// The serialized `ExportTraceServiceRequest` with this resource alone.
+    /// Returns the serialized `ExportTraceServiceRequest` with this resource alone.
     pub fn into_request(self) -> Vec<u8> {
         let mut request = Vec::new();
         self.put(&mut request);

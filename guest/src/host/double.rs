@@ -1,4 +1,4 @@
-//! The host's double in native builds, one for each thread: tests do not see each other's.
+//! The host's double in native builds. Each thread has one, so tests do not affect each other.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -6,22 +6,22 @@ use std::time::Duration;
 
 use super::Level;
 
-/// 2026-01-01T00:00:00Z: where the wall clock of a test starts.
+/// The start of a test's wall clock: 2026-01-01T00:00:00Z.
 const START_OF_WALL_CLOCK: u64 = 1_767_225_600_000_000_000;
 
-/// Names of metrics that the real host takes from one stage, counters and gauges together.
+/// The most metric names, counters and gauges together, that the real host accepts from one stage.
 const METRIC_NAMES: usize = 64;
-/// The longest of them.
+/// The longest metric name, in bytes.
 const METRIC_NAME_BYTES: usize = 64;
 
-/// What a plugin did to the host, and what the host will tell it.
+/// The plugin's calls to the host, and the answers that the host will give.
 #[derive(Debug)]
 pub(crate) struct Double {
     elapsed: Duration,
-    /// Where the monotonic clock of the instance that is called starts: each has its own.
+    /// The start of the current instance's monotonic clock: each instance has its own.
     started: Duration,
     pub(crate) seed: u64,
-    /// The batch behind the projection that the plugin has in hand.
+    /// The batch behind the plugin's current projection.
     pub(crate) batch: Option<Vec<u8>>,
     pub(crate) logs: Vec<(Level, String)>,
     pub(crate) counters: BTreeMap<String, u64>,
@@ -46,12 +46,12 @@ thread_local! {
     static DOUBLE: RefCell<Double> = const { RefCell::new(Double::new()) };
 }
 
-/// Looks at the double of this thread, or changes it.
+/// Gives `look` access to the double of this thread.
 pub(crate) fn with<R>(look: impl FnOnce(&mut Double) -> R) -> R {
     DOUBLE.with_borrow_mut(look)
 }
 
-/// Starts over, so that a test does not see what an earlier one on this thread did.
+/// Starts over, so that a test does not see traces of an earlier one on this thread.
 pub(crate) fn reset() {
     with(|double| *double = Double::new());
 }
@@ -74,12 +74,12 @@ pub(crate) fn enter_instance(started: Duration) {
     with(|double| double.started = started);
 }
 
-/// Sets what `random` goes on from.
+/// Sets the seed of `random`.
 pub(crate) fn seed(seed: u64) {
     with(|double| double.seed = seed);
 }
 
-/// Once in a call, as the real host has it.
+/// Returns the batch once in a call, like the real host.
 pub(super) fn batch() -> Vec<u8> {
     with(|double| double.batch.take().unwrap_or_default())
 }
@@ -100,7 +100,8 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// `SplitMix64`: any seed gives a good sequence, and the same one every time.
+/// Returns the next number of `SplitMix64`: any seed gives a good sequence, and the same one every
+/// time.
 pub(super) fn random() -> u64 {
     with(|double| {
         double.seed = double.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -129,7 +130,7 @@ pub(super) fn gauge(name: &str, value: f64) {
 }
 
 impl Double {
-    /// What the real host refuses, and says once in its log.
+    /// Panics on a metric that the real host would refuse and log once.
     #[track_caller]
     fn check_metric(&self, name: &str, is_other_kind: bool) {
         let is_of_name =

@@ -1,8 +1,8 @@
-//! Many bytes as one piece: `#[serde(with = "spandrel_guest::state::flat")]`.
+//! Writes many bytes as one piece: `#[serde(with = "spandrel_guest::state::flat")]`.
 //!
-//! Serde sees an array of bytes as so many numbers, one by one. That is fine for a few; of a hundred
-//! thousand ids it takes most of the time of a swap. The fields that may be written so are `[u8; N]`,
-//! `Vec<u8>` and `Vec<[u8; N]>`.
+//! Serde treats an array of bytes as a sequence of numbers, one by one. That is fine for a few; for
+//! a hundred thousand ids it takes most of the time of a swap. The fields that may be written this
+//! way are `[u8; N]`, `Vec<u8>` and `Vec<[u8; N]>`.
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};
@@ -26,11 +26,11 @@ use std::marker::PhantomData;
 use serde::de::{Error, Visitor};
 use serde::{Deserializer, Serializer};
 
-/// What is bytes and nothing else.
+/// A type that consists of bytes only.
 pub trait Flat: Sized {
-    /// All of its bytes.
+    /// Returns all of its bytes.
     fn as_flat(&self) -> &[u8];
-    /// The value out of all of its bytes, if there are as many as it takes.
+    /// Makes the value from all of its bytes, if their number fits.
     fn from_flat(bytes: &[u8]) -> Option<Self>;
 }
 
@@ -70,7 +70,7 @@ impl<const N: usize> Flat for Vec<[u8; N]> {
 /// Writes all bytes at once.
 ///
 /// # Errors
-/// Those of the serializer.
+/// Returns the errors of the serializer.
 pub fn serialize<T: Flat, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_bytes(value.as_flat())
 }
@@ -78,7 +78,7 @@ pub fn serialize<T: Flat, S: Serializer>(value: &T, serializer: S) -> Result<S::
 /// Reads all bytes at once.
 ///
 /// # Errors
-/// When there are not as many as the value takes.
+/// Returns an error if the number of bytes does not fit the value.
 pub fn deserialize<'de, T: Flat, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     struct Bytes<T>(PhantomData<T>);
 

@@ -34,13 +34,13 @@ fn everything() -> Everything {
     }
 }
 
-/// Handles of tests are settled by nobody.
+/// Forgets the releases that dropping a test's handles causes.
 fn forget<T>(value: T) {
     drop(value);
     emission::reset();
 }
 
-/// What is written is read as it was, handles included, and writing changes nothing.
+/// A state is read as it was written, including handles, and writing changes nothing.
 #[test]
 fn states_are_read_as_they_were_written() {
     let state = everything();
@@ -52,8 +52,8 @@ fn states_are_read_as_they_were_written() {
     forget((state, read));
 }
 
-/// A state that is cut anywhere, or that goes on, is refused in one line; the handles that were
-/// read before that was seen say nothing.
+/// A state that is cut anywhere or has extra bytes is refused in one line. The handles that were
+/// read before that have no effect.
 #[test]
 fn damaged_states_are_refused_whole() {
     let state = everything();
@@ -74,8 +74,8 @@ fn damaged_states_are_refused_whole() {
     forget(state);
 }
 
-/// Bytes of any value, in any place, are read or refused: never a panic, never memory for what a
-/// length claims.
+/// Any bytes at any place are read or refused. They never cause a panic, nor an allocation of the
+/// size that a length claims.
 #[test]
 fn any_bytes_are_survived() {
     let state = everything();
@@ -89,7 +89,7 @@ fn any_bytes_are_survived() {
             }
         }
     }
-    // 2^62 of them, says the length: more memory than there is.
+    // The length claims 2^62 elements: more memory than there is.
     let claims = [0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x40];
     from_bytes::<Vec<u64>>(&claims).unwrap_err();
     from_bytes::<String>(&claims).unwrap_err();
@@ -108,7 +108,7 @@ fn flat_values_have_their_size() {
     from_bytes::<Ids<16>>(&bytes).unwrap_err();
 }
 
-/// A time keeps its age, whatever the next clock says, before its start and after now too.
+/// A time keeps its age, whatever the next clock shows, even before its start or in the future.
 #[test]
 fn moments_are_carried_by_age() {
     double::reset();
@@ -126,7 +126,7 @@ fn moments_are_carried_by_age() {
     assert_eq!(due - began, Duration::from_secs(30));
 }
 
-/// What cannot be written is no state, and is said in the log.
+/// A state that cannot be written is no state, and the log says so.
 #[test]
 fn what_cannot_be_written_is_logged() {
     struct Unwritable;
@@ -143,7 +143,7 @@ fn what_cannot_be_written_is_logged() {
     });
 }
 
-/// A version that is not known is refused by a line that names both.
+/// An unknown version is refused with a line that names both versions.
 #[test]
 fn unknown_versions_are_named() {
     assert_eq!(

@@ -10,7 +10,8 @@ use crate::host;
 use crate::value::AttributeValue;
 
 thread_local! {
-    /// Ids are given in turn: each span of a test has its own, and they are the same in each run.
+    /// The next id. Ids are given in order: each span of a test has its own, and they are the same
+    /// in each run.
     static NEXT_ID: Cell<u64> = const { Cell::new(1) };
 }
 
@@ -20,7 +21,7 @@ fn next_id() -> u64 {
     id
 }
 
-/// A batch under construction: resources, scopes and spans in the order in which they are named.
+/// A batch under construction. Resources, scopes and spans are in the order of the calls.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct TestBatch {
@@ -29,7 +30,7 @@ pub struct TestBatch {
 }
 
 impl TestBatch {
-    /// A batch without spans.
+    /// Makes a batch without spans.
     pub fn new() -> Self {
         Self::default()
     }
@@ -56,13 +57,13 @@ impl TestBatch {
         self.with_resource(|resource| resource.scope(name, version))
     }
 
-    /// Adds a span: a root with ids of its own that took 10 ms, unless `build` says otherwise.
+    /// Adds a span: a root with ids of its own that took 10 ms, unless `build` changes that.
     pub fn span(self, name: &str, build: impl FnOnce(TestSpan) -> TestSpan) -> Self {
         let span = build(TestSpan::new(name)).into_span();
         self.with_resource(|resource| resource.span(&span))
     }
 
-    /// The serialized request.
+    /// Returns the serialized request.
     pub fn bytes(&self) -> Vec<u8> {
         let mut batch = self.clone();
         batch.end_resource();
@@ -110,37 +111,37 @@ impl TestSpan {
         }
     }
 
-    /// The trace that it belongs to.
+    /// Sets its trace.
     pub fn trace(mut self, trace: u128) -> Self {
         self.trace = trace;
         self
     }
 
-    /// Its own id.
+    /// Sets its own id.
     pub fn id(mut self, id: u64) -> Self {
         self.id = id;
         self
     }
 
-    /// The span that it is a part of: it is no root then.
+    /// Sets its parent: then it is not a root.
     pub fn parent(mut self, id: u64) -> Self {
         self.parent = Some(id);
         self
     }
 
-    /// When it began, in nanoseconds since the Unix epoch; by default when the host's clock is.
+    /// Sets its start, in nanoseconds since the Unix epoch. The default is the host's wall clock.
     pub fn start(mut self, time: u64) -> Self {
         self.start = time;
         self
     }
 
-    /// How long it took.
+    /// Sets its duration.
     pub fn lasting(mut self, duration: Duration) -> Self {
         self.duration = duration;
         self
     }
 
-    /// Gives it the status "error".
+    /// Sets the status "error".
     pub fn error(self, message: &str) -> Self {
         self.status(Status {
             code: StatusCode::Error,
@@ -148,13 +149,13 @@ impl TestSpan {
         })
     }
 
-    /// Gives it a status.
+    /// Sets its status.
     pub fn status(mut self, status: Status<'_>) -> Self {
         self.build = self.build.status(status);
         self
     }
 
-    /// The part that it plays in a call.
+    /// Sets its role in a call.
     pub fn kind(mut self, kind: SpanKind) -> Self {
         self.build = self.build.kind(kind);
         self
@@ -171,7 +172,7 @@ impl TestSpan {
         self.event_with(name, |event| event)
     }
 
-    /// Adds an event at the span's start, unless `build` says otherwise:
+    /// Adds an event at the span's start, unless `build` changes that:
     /// `span.event_with("exception", |event| event.attribute("exception.type", "IOException"))`.
     pub fn event_with(mut self, name: &str, build: impl FnOnce(NewEvent) -> NewEvent) -> Self {
         let event = build(NewEvent::new(self.start, name));
@@ -185,19 +186,19 @@ impl TestSpan {
         self
     }
 
-    /// Sets the `tracestate` of W3C.
+    /// Sets the W3C `tracestate`.
     pub fn trace_state(mut self, trace_state: &str) -> Self {
         self.build = self.build.trace_state(trace_state);
         self
     }
 
-    /// Sets the flags: those of W3C in the low 8 bits, OTLP's own above.
+    /// Sets the flags: W3C flags in the low 8 bits, OTLP's own above.
     pub fn flags(mut self, flags: u32) -> Self {
         self.build = self.build.flags(flags);
         self
     }
 
-    /// Sets its end, in nanoseconds since the Unix epoch, whatever that is to its start.
+    /// Sets its end, in nanoseconds since the Unix epoch. It may be before the start.
     pub fn end(mut self, time: u64) -> Self {
         self.end = Some(time);
         self

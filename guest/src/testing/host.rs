@@ -1,4 +1,4 @@
-//! A host for tests: runs a plugin natively and holds it to the contract.
+//! A host for tests, which runs a plugin natively and checks that it keeps the contract.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -23,35 +23,36 @@ const PACKAGE: Package = Package {
     version: "0.0.0",
 };
 
-/// The verdict byte that leaves an item with the host.
+/// The verdict byte for "hold".
 const HOLD: u8 = Verdict::Hold.to_byte();
 
-/// One instance of a plugin and what the host keeps for it. A reply that the real host would take
-/// for a fault is a panic here.
+/// One instance of a plugin and what the host keeps for it. It panics on a reply that the real host
+/// would treat as a fault.
 #[derive(Debug)]
 pub struct TestHost<P: Plugin> {
     exported: Exported<P>,
     manifest: types::Manifest,
-    /// Where this instance's clock starts, by the double's.
+    /// The start of this instance's clock, on the double's clock.
     started: Duration,
-    /// What it said between two calls.
+    /// The emission that the instance made outside of a call.
     said: Emission,
     held: BTreeMap<u64, HeldBatch>,
-    /// What the plugin said that it reads; none while it said nothing.
+    /// The reads that the plugin has reported; `None` before the first report.
     reads: Option<Reads>,
-    /// Whether it reads what no projection has.
+    /// True if it reads something that no projection has.
     reads_all: bool,
 }
 
-/// What is held of one batch.
+/// The held spans of one batch.
 #[derive(Debug)]
 pub(super) struct HeldBatch {
     held: Held,
-    /// By index in the batch: the names of the spans that are not settled yet.
+    /// The names of the spans that are not settled yet, by index in the batch.
     open: BTreeMap<u32, String>,
 }
 
-/// Tickets of all instances: one that takes over from another never has the same ones.
+/// The next ticket. All instances share it, so an instance that takes over from another never has
+/// the same tickets.
 static TICKETS: AtomicU64 = AtomicU64::new(1);
 
 impl<P: Plugin> TestHost<P> {
@@ -59,7 +60,7 @@ impl<P: Plugin> TestHost<P> {
     /// thread start over; so do log and metrics.
     ///
     /// # Errors
-    /// What an operator would be shown.
+    /// Returns the message that an operator would see.
     pub fn configure(config: impl Display) -> Result<Self, String> {
         double::reset();
         Self::new(&config)
@@ -84,7 +85,7 @@ impl<P: Plugin> TestHost<P> {
     /// Gives the plugin a batch.
     ///
     /// # Panics
-    /// When the reply does not fit the contract.
+    /// Panics if the reply does not fit the contract.
     #[track_caller]
     pub fn process(&mut self, batch: &TestBatch) -> Outcome {
         self.process_bytes(&batch.bytes())
@@ -93,7 +94,7 @@ impl<P: Plugin> TestHost<P> {
     /// Gives the plugin a batch as bytes: one serialized `ExportTraceServiceRequest`.
     ///
     /// # Panics
-    /// When these are not a valid request, or when the reply does not fit the contract.
+    /// Panics if the bytes are not a valid request, or if the reply does not fit the contract.
     #[track_caller]
     pub fn process_bytes(&mut self, batch: &[u8]) -> Outcome {
         valid_or_panic(
@@ -117,20 +118,20 @@ impl<P: Plugin> TestHost<P> {
         outcome
     }
 
-    /// Lets a tick pass.
+    /// Runs a tick.
     ///
     /// # Panics
-    /// When the emission does not fit the contract.
+    /// Panics if the emission does not fit the contract.
     #[track_caller]
     pub fn tick(&mut self) -> Outcome {
         let emission = self.within(Exported::tick);
         self.emitted(&emission)
     }
 
-    /// Asks the plugin to let go of what it holds.
+    /// Asks the plugin to release its held spans.
     ///
     /// # Panics
-    /// When the emission does not fit the contract.
+    /// Panics if the emission does not fit the contract.
     #[track_caller]
     pub fn drain(&mut self, reason: DrainReason) -> Outcome {
         let emission = self.within(|exported| exported.drain(reason, 1_000));
@@ -142,37 +143,38 @@ impl<P: Plugin> TestHost<P> {
         double::advance(by);
     }
 
-    /// Sets what random numbers go on from.
+    /// Sets the seed of the random numbers.
     pub fn seed(&self, seed: u64) {
         double::seed(seed);
     }
 
-    /// Lines that the plugin logged.
+    /// Returns the lines that the plugin logged.
     pub fn logs(&self) -> Vec<(Level, String)> {
         double::with(|double| double.logs.clone())
     }
 
-    /// The value of one of the plugin's counters.
+    /// Returns the value of one of the plugin's counters.
     pub fn counter(&self, name: &str) -> u64 {
         double::with(|double| double.counters.get(name).copied().unwrap_or_default())
     }
 
-    /// The value of one of the plugin's gauges.
+    /// Returns the value of one of the plugin's gauges.
     pub fn gauge(&self, name: &str) -> Option<f64> {
         double::with(|double| double.gauges.get(name).copied())
     }
 
-    /// How many spans the host holds for the plugin.
+    /// Returns the number of spans that the host holds for the plugin.
     pub fn held(&self) -> usize {
         self.held.values().map(|batch| batch.open.len()).sum()
     }
 
-    /// The plugin itself.
+    /// Returns the plugin itself.
     pub fn plugin(&self) -> &P {
         self.exported.plugin()
     }
 
-    /// Calls the instance, with its own clock and emission: another may live on this thread.
+    /// Calls the instance with its own clock and emission, because another instance may live on
+    /// this thread.
     pub(super) fn within<R>(&mut self, call: impl FnOnce(&mut Exported<P>) -> R) -> R {
         double::enter_instance(self.started);
         emission::exchange(&mut self.said);
@@ -181,7 +183,7 @@ impl<P: Plugin> TestHost<P> {
         answer
     }
 
-    /// Whether the manifest says that there is a state to carry.
+    /// Returns true if the manifest declares a state to carry over.
     pub(super) fn has_state(&self) -> bool {
         self.manifest.state_version != 0
     }
@@ -190,8 +192,8 @@ impl<P: Plugin> TestHost<P> {
         &mut self.held
     }
 
-    /// As soon as the plugin has said what it reads, it gets nothing else at first: sooner than with
-    /// the real host, so that tests meet whatever that might do.
+    /// Calls the plugin. Once it has reported what it reads, it gets projections at once, sooner
+    /// than with the real host, so that tests reveal any effect of that.
     fn call(&mut self, ticket: u64, batch: &[u8]) -> types::Reply {
         let reads = self.reads.as_ref();
         let projected = reads.filter(|_| !self.reads_all && !self.manifest.holds);
@@ -231,7 +233,7 @@ impl<P: Plugin> TestHost<P> {
             [] => vec![0; spans.len()],
             said => said.to_vec(),
         };
-        // What is kept is cut out as if it were held: one by one, with all edits.
+        // Kept spans are cut out like held ones: one by one, with all edits.
         let all_held = verdicts.iter().map(|&verdict| verdict.max(HOLD));
         let all_held: Vec<u8> = all_held.collect();
         let rules = Rules {
@@ -330,7 +332,7 @@ impl<P: Plugin> TestHost<P> {
 }
 
 impl HeldBatch {
-    /// Adds what is held still to a request.
+    /// Adds the spans that are still held to a request.
     pub(super) fn push_all(&self, request: &mut Assembler) {
         for &index in self.open.keys() {
             let position = self.held.position(index);
@@ -340,7 +342,7 @@ impl HeldBatch {
     }
 }
 
-/// A request with one span of these; empty when it is not there.
+/// Returns a request with one of these spans, or an empty one if the span is not there.
 fn cut_out(held: &Held, index: u32, edits: Edits<'_>) -> Vec<u8> {
     let mut request = Assembler::new();
     let pushed = held
@@ -352,7 +354,7 @@ fn cut_out(held: &Held, index: u32, edits: Edits<'_>) -> Vec<u8> {
     }
 }
 
-/// Each span of a request that a plugin made, alone.
+/// Returns each span of a request that a plugin made, in a request of its own.
 fn alone(request: &[u8]) -> Vec<TestedSpan> {
     let spans: Vec<_> = Traces::new(request).spans().collect();
     let rules = Rules {

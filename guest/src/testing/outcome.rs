@@ -1,22 +1,22 @@
-//! What a call did to spans.
+//! The effects of a call on spans.
 
 use spandrel_wire::{Resource, Scope, Span, Traces};
 
-/// What becomes of a span.
+/// The result for one span.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It goes on to the next stage.
+    /// The span goes to the next stage.
     Kept,
-    /// The host keeps it for the plugin.
+    /// The host keeps the span for the plugin.
     Held,
-    /// It was let go, for this reason.
+    /// The span was dropped for this reason.
     Dropped(String),
-    /// Its [`Held`](crate::Held) was destroyed without a word.
+    /// The span's [`Held`](crate::Held) was destroyed without settling it.
     Undisposed,
 }
 
-/// What one call of a plugin did: to the spans of its batch, to those it held earlier, and what it
-/// made.
+/// The effects of one call of a plugin: on the spans of its batch, on spans held earlier, and the
+/// spans that it made.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     pub(crate) spans: Vec<TestedSpan>,
@@ -25,36 +25,36 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Names of the spans that go on to the next stage, held earlier or not.
+    /// Returns the names of the spans that go to the next stage, held earlier or not.
     pub fn kept(&self) -> Vec<&str> {
         self.with_fate(&Fate::Kept)
     }
 
-    /// Names of the spans that are held since this call.
+    /// Returns the names of the spans that this call held.
     pub fn held(&self) -> Vec<&str> {
         self.with_fate(&Fate::Held)
     }
 
-    /// Names of the spans that this call dropped for this reason, held earlier or not.
+    /// Returns the names of the spans that this call dropped for this reason, held earlier or not.
     pub fn dropped(&self, reason: &str) -> Vec<&str> {
         self.with_fate(&Fate::Dropped(reason.to_owned()))
     }
 
-    /// Names of the spans whose handle was destroyed without a word.
+    /// Returns the names of the spans whose handle was destroyed without settling it.
     pub fn undisposed(&self) -> Vec<&str> {
         self.with_fate(&Fate::Undisposed)
     }
 
-    /// All spans that this call said something of: first those of the batch, in its order, then
-    /// those held earlier, in the order of their release.
+    /// Returns all spans that this call decided: first those of the batch, in its order, then those
+    /// held earlier, in the order of their release.
     pub fn spans(&self) -> &[TestedSpan] {
         &self.spans
     }
 
-    /// The first span that came with this name.
+    /// Returns the first span that came with this name.
     ///
     /// # Panics
-    /// When there is none.
+    /// Panics if there is none.
     #[track_caller]
     #[expect(clippy::panic, reason = "a failed test")]
     pub fn span(&self, name: &str) -> &TestedSpan {
@@ -64,12 +64,12 @@ impl Outcome {
         }
     }
 
-    /// Spans that the plugin made.
+    /// Returns the spans that the plugin made.
     pub fn created(&self) -> &[TestedSpan] {
         &self.created
     }
 
-    /// Whether the reply was empty: everything is kept as it came, at no cost.
+    /// Returns true if the reply was empty: everything is kept as it came, at no cost.
     pub fn is_untouched(&self) -> bool {
         self.untouched
     }
@@ -90,29 +90,29 @@ pub struct TestedSpan {
 }
 
 impl TestedSpan {
-    /// The name that it came with.
+    /// Returns the name that the span came with.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What became of it.
+    /// Returns what became of it.
     pub fn fate(&self) -> &Fate {
         &self.fate
     }
 
-    /// The span after all edits. Dropped spans read as if they had no fields.
+    /// Returns the span after all edits. A dropped span reads as if it had no fields.
     pub fn after(&self) -> Span<'_> {
         let placed = Traces::new(&self.request).spans().next();
         placed.map_or(Span::new(&[]), |placed| placed.span)
     }
 
-    /// Its resource after all edits, if it was not dropped.
+    /// Returns its resource after all edits, if it was not dropped.
     pub fn resource(&self) -> Option<Resource<'_>> {
         let placed = Traces::new(&self.request).spans().next()?;
         Some(placed.resource_spans.resource())
     }
 
-    /// Its scope after all edits, if it was not dropped.
+    /// Returns its scope after all edits, if it was not dropped.
     pub fn scope(&self) -> Option<Scope<'_>> {
         let placed = Traces::new(&self.request).spans().next()?;
         Some(placed.scope_spans.scope())

@@ -1,4 +1,4 @@
-//! Swaps between native generations, by the rules of the host.
+//! Swaps between native generations, by the rules of the real host.
 
 use std::fmt::Display;
 use std::mem::take;
@@ -11,34 +11,34 @@ use crate::bindings::spandrel::plugin::types;
 use crate::exported::Exported;
 use crate::plugin::Plugin;
 
-/// What became of the state of the earlier generation.
+/// The result for the state of the earlier generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Handover {
-    /// The next one has taken it over; held spans wait on under their handles.
+    /// The next generation has taken it over; held spans still wait under their handles.
     Carried,
-    /// There was none: one of the two has no `state_version`, or the snapshot was `None`.
+    /// There was no state: one of the two has no `state_version`, or the snapshot was `None`.
     Nothing,
-    /// The next one has refused it, for this reason.
+    /// The next generation has refused it for this reason.
     Refused(String),
 }
 
-/// A swap that was done.
+/// A completed swap.
 #[derive(Debug)]
 pub struct Swapped<P: Plugin> {
     /// The next generation.
     pub host: TestHost<P>,
-    /// What became of the state.
+    /// The result for the state.
     pub state: Handover,
-    /// What the next generation did to the held spans when the state was not carried: then they are
-    /// offered to it as a batch.
+    /// The outcome for the held spans if the state was not carried over: then the next generation
+    /// gets them as a batch.
     pub outcome: Outcome,
 }
 
 impl<P: Plugin> Swapped<P> {
-    /// The next generation, which must have taken over the state.
+    /// Returns the next generation, which must have taken over the state.
     ///
     /// # Panics
-    /// When it has not.
+    /// Panics if it has not.
     #[track_caller]
     pub fn carried(self) -> TestHost<P> {
         assert_eq!(self.state, Handover::Carried, "the state was not carried");
@@ -47,10 +47,11 @@ impl<P: Plugin> Swapped<P> {
 }
 
 impl<P: Plugin> TestHost<P> {
-    /// Replaces the plugin by its next generation: the same plugin with this config, or another one,
-    /// such as the last release's module beside this one's. It happens as in the host: what is held
-    /// stays with the host, the state is carried over, and where it cannot be, the held spans are
-    /// offered to the new generation as a batch. The new one's monotonic clock starts over.
+    /// Replaces the plugin by its next generation: the same plugin with this config, or another
+    /// one, such as the last release's module beside this one's. It happens as in the real host:
+    /// held spans stay with the host, and the state is carried over. If it cannot be, the held
+    /// spans are offered to the new generation as a batch. The new one's monotonic clock starts
+    /// over.
     ///
     /// ```
     /// use spandrel_guest::prelude::*;
@@ -79,30 +80,30 @@ impl<P: Plugin> TestHost<P> {
     /// ```
     ///
     /// # Errors
-    /// When the config is refused: what an operator would be shown.
+    /// Returns the message that an operator would see if the config is refused.
     ///
     /// # Panics
-    /// When the snapshot lets go of held spans, or a reply does not fit the contract.
+    /// Panics if the snapshot settles held spans, or if a reply does not fit the contract.
     #[track_caller]
     pub fn swap_to<Q: Plugin>(self, config: impl Display) -> Result<Swapped<Q>, String> {
         let next = TestHost::<Q>::new(&config)?;
         Ok(next.take_over(self))
     }
 
-    /// Makes another generation beside this one, as for a canary: on the same wall clock, with a log
-    /// and metrics that are the same too.
+    /// Makes another generation beside this one, as for a canary. Both share the wall clock, the
+    /// log and the metrics.
     ///
     /// # Errors
-    /// What an operator would be shown.
+    /// Returns the message that an operator would see.
     pub fn beside<Q: Plugin>(&self, config: impl Display) -> Result<TestHost<Q>, String> {
         TestHost::new(&config)
     }
 
-    /// Takes over from another generation what it holds and knows, in addition to what this one
-    /// does: as at the end of a canary, when both have worked.
+    /// Takes over the held spans and the state of another generation, in addition to those of this
+    /// one, as at the end of a canary, when both have worked.
     ///
     /// # Panics
-    /// When the snapshot lets go of held spans, or a reply does not fit the contract.
+    /// Panics if the snapshot settles held spans, or if a reply does not fit the contract.
     #[track_caller]
     pub fn take_over<Q: Plugin>(mut self, mut other: TestHost<Q>) -> Swapped<P> {
         let state = self.hand_over(&mut other);
@@ -138,11 +139,11 @@ impl<P: Plugin> TestHost<P> {
         }
     }
 
-    /// The plugin's state as the next generation would get it, with its version. The plugin goes on
-    /// as before: the host takes snapshots to try a candidate with, too.
+    /// Returns the plugin's state as the next generation would get it, with its version. The plugin
+    /// continues as before, because the host also takes snapshots to try a candidate.
     ///
     /// # Panics
-    /// When it lets go of held spans.
+    /// Panics if the snapshot settles held spans.
     #[track_caller]
     pub fn snapshot(&mut self) -> Option<(u32, Vec<u8>)> {
         let (state, lost) = self.within(Exported::snapshot_with_lost);
@@ -156,7 +157,7 @@ impl<P: Plugin> TestHost<P> {
     /// Gives the plugin a state.
     ///
     /// # Errors
-    /// Why it does not take it.
+    /// Returns the reason why the plugin does not accept it.
     pub fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), String> {
         let bytes = state.to_vec();
         self.within(|exported| exported.restore(&types::State { version, bytes }))

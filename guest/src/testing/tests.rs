@@ -16,7 +16,7 @@ mod projections;
 mod replacing;
 mod swapping;
 
-/// What a plugin of one test does.
+/// The behaviour of a plugin in one test.
 trait Script: 'static {
     fn process(held: &mut Vec<Held>, batch: &mut Batch);
     fn tick(held: &mut Vec<Held>) {
@@ -54,7 +54,7 @@ fn host<S: Script>() -> TestHost<Scripted<S>> {
     TestHost::configure("{}").unwrap()
 }
 
-/// Two resources with two scopes each, and two spans in each scope, named by where they stand.
+/// Makes two resources with two scopes each, and two spans in each scope, named by their place.
 fn batch() -> TestBatch {
     let mut batch = TestBatch::new();
     for resource in ["r0", "r1"] {
@@ -70,7 +70,7 @@ fn batch() -> TestBatch {
     batch
 }
 
-/// A plugin that only looks costs nothing: every list of the reply is empty.
+/// A plugin that only reads costs nothing: every list of the reply is empty.
 #[test]
 fn looking_leaves_no_reply() {
     struct Look;
@@ -88,7 +88,7 @@ fn looking_leaves_no_reply() {
     assert_eq!(outcome.kept().len(), 8);
 }
 
-/// However one walks through a batch, a span, resource or scope has the same place in it.
+/// A span, resource or scope has the same place in the batch for every way of walking through it.
 #[test]
 fn every_walk_counts_alike() {
     struct Walk;
@@ -107,7 +107,7 @@ fn every_walk_counts_alike() {
             }
             assert_eq!(nested, flat);
             let mut by_scope = Vec::new();
-            // Resources that nobody walks through are counted too.
+            // Resources that the plugin does not walk through are counted too.
             for (resource, index) in batch.resources().zip(0..) {
                 assert_eq!(resource.index(), index);
                 for (scope, index) in resource.scopes().zip(2 * index..) {
@@ -130,7 +130,7 @@ fn every_walk_counts_alike() {
     assert!(host::<Walk>().process(&batch()).is_untouched());
 }
 
-/// Edits reach exactly the resource, scope or span that they were asked for.
+/// Edits reach exactly the resource, scope or span that they were meant for.
 #[test]
 fn edits_reach_their_target() {
     struct Edit;
@@ -179,7 +179,7 @@ fn edits_reach_their_target() {
     }
 }
 
-/// A span that is replaced takes its new fields, and its place stays.
+/// A replaced span gets its new fields and keeps its place.
 #[test]
 fn spans_are_replaced() {
     struct Replace;
@@ -199,8 +199,8 @@ fn spans_are_replaced() {
     assert_eq!(outcome.span("r0/s0/a").after().name(), "r0/s0/a");
 }
 
-/// Setting one key and value on many spans stores it once, prepared or not, and every list of the
-/// reply has exactly the room that it takes: the host gets it without another copy.
+/// Setting one key and value on many spans stores it once, prepared or not. Every list of the reply
+/// has exactly the capacity that it needs: the host gets it without another copy.
 #[test]
 fn equal_snippets_are_stored_once() {
     struct Tag;
@@ -231,7 +231,8 @@ fn equal_snippets_are_stored_once() {
     }
 }
 
-/// Verdicts cover the batch also when the plugin did not walk to its end, and the last word counts.
+/// Verdicts cover the batch even if the plugin did not walk to its end, and the last verdict
+/// counts.
 #[test]
 fn verdicts_cover_the_batch() {
     struct Stop;
@@ -257,7 +258,7 @@ fn verdicts_cover_the_batch() {
     assert_eq!((reply.edits.len(), reply.blob.len()), (0, 0));
 }
 
-/// Spans that a plugin makes arrive as they were built, several resources in one emission.
+/// Spans that a plugin makes arrive as they were built, with several resources in one emission.
 #[test]
 fn created_spans_are_sent() {
     struct Create;
@@ -287,8 +288,8 @@ fn created_spans_are_sent() {
     );
 }
 
-/// Clocks stand still until a test moves them, chance is the same in each run, and what a plugin
-/// tells the host can be read.
+/// Clocks stand still until a test moves them, random numbers are the same in each run, and a test
+/// can read what a plugin tells the host.
 #[test]
 fn the_host_is_a_double() {
     struct Talk;
@@ -320,7 +321,7 @@ fn the_host_is_a_double() {
     );
 }
 
-/// Metrics that the real host refuses are a failed test.
+/// Metrics that the real host refuses fail a test.
 #[test]
 fn bad_metrics_fail_a_test() {
     let fails = |metric: fn()| std::panic::catch_unwind(metric).is_err();
@@ -343,7 +344,7 @@ fn bad_metrics_fail_a_test() {
     assert!(!fails(|| gauge("gauge_2", 1.0)));
 }
 
-/// The builder writes what it says: ids, parent, times, kind, status.
+/// The builder writes the ids, parent, times, kind and status that it was given.
 #[test]
 fn the_builder_writes_spans() {
     let bytes = TestBatch::new()

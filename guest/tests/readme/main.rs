@@ -8,7 +8,7 @@ mod redact;
 mod team_tags;
 mod workspace;
 
-/// What a reader copies from a page is what is tested here.
+/// The code that the pages show is the code that is tested here.
 #[test]
 fn the_pages_show_these_plugins() {
     let guest = include_str!("../../README.md");

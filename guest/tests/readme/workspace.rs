@@ -1,4 +1,4 @@
-//! The package and the workspace that the page shows, as cargo reads them.
+//! Checks that cargo accepts the package and the workspace that the page shows.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// The blocks of TOML on the page, in order, with the SDK where it is here.
+/// Returns the TOML blocks of the page, in order, with the path of the SDK in this repository.
 fn manifests() -> Vec<String> {
     let page = include_str!("../../README.md");
     let blocks = page.split("```toml\n").skip(1);
@@ -24,7 +24,7 @@ fn write(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
 }
 
-/// What cargo makes of a manifest, with all dependencies. It says nothing else: no warning.
+/// Returns cargo's metadata of a manifest, with all dependencies. Cargo must print no warning.
 fn metadata(folder: &Path) -> Value {
     let lock = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock");
     fs::copy(lock, folder.join("Cargo.lock")).unwrap();
@@ -41,12 +41,12 @@ fn metadata(folder: &Path) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// A plugin alone and a workspace of two are what cargo takes, as they stand on the page. The SDK is a
+/// Cargo accepts a single plugin and a workspace of two, as they stand on the page. The SDK is a
 /// dependency of each, and both build into one folder.
 #[test]
 fn cargo_takes_what_the_page_shows() {
     let temporary = tempfile::tempdir().unwrap();
-    // Outside of this repository: cargo would look for its workspace otherwise.
+    // Outside of this repository: otherwise cargo would find its workspace.
     let folder = fs::canonicalize(temporary.path()).unwrap();
     let [first, workspace, second] = manifests().try_into().unwrap();
     let alone = folder.join("alone");

@@ -1,4 +1,4 @@
-//! The backend: its own thread, which answers every export with success and knows each item.
+//! The backend: a thread of its own, which answers every export with success and knows each item.
 
 mod connection;
 mod count;
@@ -24,7 +24,7 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
-    /// Listens, and counts the items of one run, which has this many in a request.
+    /// Listens, and counts the items of one run, whose requests have `batch` items each.
     pub(crate) fn start(
         address: SocketAddr,
         windows: Windows,
@@ -48,12 +48,12 @@ impl Backend {
         })
     }
 
-    /// What arrived until now.
+    /// Returns the counts of what arrived until now.
     pub(crate) fn count(&self) -> MutexGuard<'_, Count> {
         locked(&self.count)
     }
 
-    /// CPU time of the backend's thread.
+    /// Returns the CPU time of the backend's thread.
     pub(crate) async fn cpu(&self) -> Result<Duration, BenchError> {
         let (answer, result) = oneshot::channel();
         let ended = || BenchError::ThreadEnded("backend");
@@ -61,7 +61,7 @@ impl Backend {
         result.await.map_err(|_| ended())
     }
 
-    /// Closes all connections and hands out what was counted.
+    /// Closes all connections and returns the counts.
     pub(crate) fn stop(self) -> Count {
         let Self {
             count,
@@ -77,7 +77,7 @@ impl Backend {
     }
 }
 
-/// Counting does not panic half way, so that a poisoned count is as good as any.
+/// Locks the count. Counting does not panic half way, so a poisoned count is as good as any.
 fn locked(count: &Mutex<Count>) -> MutexGuard<'_, Count> {
     count.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -115,7 +115,7 @@ async fn serve(
                 }
             }
             question = inbox.recv() => match question {
-                // Who asked may have given up.
+                // The asker may have given up.
                 Some(answer) => drop(answer.send(thread_cpu())),
                 None => return,
             },

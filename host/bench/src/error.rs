@@ -1,4 +1,4 @@
-//! Why a run could not be made: the thing, the place, and what to do.
+//! The reasons why a run could not be made: each names the thing, the place, and what to do.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-/// A run that could not be made.
+/// The reason why a run could not be made.
 #[derive(Debug, Error)]
 pub enum BenchError {
     /// The backend's address is taken.
@@ -14,9 +14,9 @@ pub enum BenchError {
         "the backend cannot listen on {address}: choose another with --backend, and let the collector export there"
     )]
     Listen {
-        /// Of the backend.
+        /// The backend's address.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -25,92 +25,92 @@ pub enum BenchError {
         "something listens on {endpoint} already: stop it, or choose another with --endpoint; to measure it, name it with --pid"
     )]
     EndpointTaken {
-        /// Of the collector.
+        /// The collector's address.
         endpoint: SocketAddr,
     },
-    /// The program is not there.
+    /// The program cannot be started.
     #[error("cannot start `{program}`")]
     Start {
-        /// As it was named.
+        /// The program as it was named.
         program: String,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// It ended while it should have come up.
+    /// The program ended while it should have come up.
     #[error(
         "`{program}` ended ({status}) before it answered on {endpoint}; its last lines:\n{output}"
     )]
     Ended {
-        /// As it was named.
+        /// The program as it was named.
         program: String,
         /// Its exit code or signal.
         status: String,
-        /// Where it should have answered.
+        /// The address where it should have answered.
         endpoint: SocketAddr,
-        /// What it wrote last.
+        /// The last lines of its output.
         output: String,
     },
-    /// It did not answer in time.
+    /// The program did not answer in time.
     #[error(
         "`{program}` did not answer on {endpoint} within {timeout:?}: does its configuration listen there? Its last lines:\n{output}"
     )]
     NotReady {
-        /// As it was named.
+        /// The program as it was named.
         program: String,
-        /// Where it should have answered.
+        /// The address where it should have answered.
         endpoint: SocketAddr,
-        /// How long it was waited for.
+        /// The time for which the bench waited.
         timeout: Duration,
-        /// What it wrote last.
+        /// The last lines of its output.
         output: String,
     },
-    /// No such process.
+    /// There is no such process.
     #[error(
         "there is no process {pid}, or it may not be looked at: name the running collector with --pid"
     )]
     NoProcess {
-        /// As it was named.
+        /// The process as it was named.
         pid: u32,
     },
-    /// Nothing listens.
+    /// Nothing listens at the collector's address.
     #[error(
         "cannot connect to {endpoint}: is the collector listening there? Name its address with --endpoint"
     )]
     Connect {
-        /// Of the collector.
+        /// The collector's address.
         endpoint: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// It does not speak HTTP/2 without TLS.
+    /// The collector does not speak HTTP/2 without TLS.
     #[error(
         "{endpoint} does not speak HTTP/2: the bench needs a receiver of OTLP/gRPC without TLS"
     )]
     Handshake {
-        /// Of the collector.
+        /// The collector's address.
         endpoint: SocketAddr,
-        /// What went wrong.
+        /// The error of the handshake.
         #[source]
         source: h2::Error,
     },
-    /// It broke its connections and did not take new ones.
+    /// The collector broke its connections and did not take new ones.
     #[error(
         "{endpoint} broke the connection and was not back within {timeout:?}: look at what the collector wrote"
     )]
     WentAway {
-        /// Of the collector.
+        /// The collector's address.
         endpoint: SocketAddr,
-        /// How long it was waited for.
+        /// The time for which the bench waited.
         timeout: Duration,
     },
     /// A collector that the bench started failed under the load.
     #[error("the run was broken off; the collector's last lines:\n{output}\n")]
     BrokenOff {
-        /// What it wrote last.
+        /// The last lines of its output.
         output: String,
-        /// What happened.
+        /// The error that ended the run.
         #[source]
         source: Box<Self>,
     },
@@ -120,13 +120,13 @@ pub enum BenchError {
     /// Signals cannot be listened for.
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
-    /// A thread or its runtime.
+    /// A thread or its runtime cannot be started.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
-    /// A mistake of the bench.
+    /// A thread ended too early, by a mistake of the bench.
     #[error("the {0}'s thread ended before its time")]
     ThreadEnded(&'static str),
-    /// Ctrl-C, SIGTERM, or the terminal that went away.
+    /// The run was ended by Ctrl-C, by SIGTERM, or by a terminal that went away.
     #[error("interrupted")]
     Interrupted,
 }

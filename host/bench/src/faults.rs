@@ -1,8 +1,8 @@
-//! How often plugins have failed, by the metrics of the collector under test.
+//! Counts the failures of plugins, by the metrics of the collector under test.
 //!
-//! A batch on which a plugin fails passes as it came, by default. Such a run loses nothing, and what it
-//! costs is not the work that was to be measured. Only the collector knows, so it is asked where it
-//! serves its metrics: on one of the ports on which its process listens.
+//! By default, a batch on which a plugin fails passes as it came. Such a run loses nothing, but its
+//! cost is not that of the work that was to be measured. Only the collector knows, so it is asked
+//! where it serves its metrics: on one of the ports on which its process listens.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,20 +14,20 @@ use tokio::net::TcpStream;
 
 use crate::process::family;
 
-/// The counter of failed calls, and what all metrics of this collector begin with.
+/// The counter of failed calls, and the prefix of all metrics of this collector.
 const FAULTS: &str = "spandrel_stage_faults_total";
 const OURS: &str = "spandrel_";
 /// The port of the Collector's metrics, which is asked first.
 const METRICS_PORT: u16 = 8888;
 /// The longest answer that is read: a collector with a thousand stages has some MiB of metrics.
 const ANSWER_BYTES: u64 = 16 << 20;
-/// How long one port may take to answer.
+/// The time that one port may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The state of a socket that listens, in `/proc/net/tcp`.
 const LISTENS: &str = "0A";
 
-/// Calls of plugins that have failed since the collector started. None when it serves no metrics, or
-/// others than these. `endpoint` takes what is sent, and is not asked.
+/// Returns the number of plugin calls that have failed since the collector started; `None` if it
+/// serves no metrics, or others than these. `endpoint` takes the load, and is not asked.
 pub(crate) async fn count(pid: u32, endpoint: SocketAddr) -> Option<u64> {
     let mut places = listening(pid);
     places.retain(|place| place.port() != endpoint.port());
@@ -41,7 +41,7 @@ pub(crate) async fn count(pid: u32, endpoint: SocketAddr) -> Option<u64> {
     None
 }
 
-/// What a place answers to a request for metrics.
+/// Requests metrics from an address, and returns the answer.
 async fn metrics(place: SocketAddr) -> Option<String> {
     let mut stream = TcpStream::connect(place).await.ok()?;
     let request = format!("GET /metrics HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n\r\n");
@@ -52,7 +52,7 @@ async fn metrics(place: SocketAddr) -> Option<String> {
     String::from_utf8(answer).ok()
 }
 
-/// The sum over all stages and kinds of fault; none when these are not our metrics.
+/// Returns the sum over all stages and kinds of fault; `None` if these are not our metrics.
 fn sum(answer: &str) -> Option<u64> {
     let mut lines = answer.lines().filter(|line| line.starts_with(OURS));
     let first = lines.next()?;
@@ -66,8 +66,8 @@ fn sum(answer: &str) -> Option<u64> {
     Some(values.sum())
 }
 
-/// The places at which a process and all that it started listen for TCP, as they can be reached from
-/// here; empty where the system does not say.
+/// Returns the addresses at which a process and all that it started listen for TCP, as they can be
+/// reached from here; empty if the system does not say.
 fn listening(pid: u32) -> Vec<SocketAddr> {
     let family = family(pid);
     let sockets: BTreeSet<String> = family.iter().flat_map(|pid| sockets(*pid)).collect();
@@ -82,7 +82,7 @@ fn listening(pid: u32) -> Vec<SocketAddr> {
     places.collect()
 }
 
-/// The numbers of a process' sockets.
+/// Returns the numbers of a process' sockets.
 fn sockets(pid: u32) -> Vec<String> {
     let files = fs::read_dir(format!("/proc/{pid}/fd"))
         .into_iter()
@@ -143,7 +143,7 @@ mod tests {
         }
     }
 
-    /// Faults of all stages and kinds are summed; other programs' metrics say nothing.
+    /// Faults of all stages and kinds are summed; other programs' metrics give no count.
     #[test]
     fn faults_are_summed() {
         let ours = concat!(

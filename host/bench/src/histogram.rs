@@ -1,14 +1,16 @@
-//! Latencies by how long they are: a fixed table, exact to one part in 64.
+//! A histogram of latencies: a fixed table, exact to one part in 64.
 
 use std::time::Duration;
 
-/// Values below this many nanoseconds have a bucket each; above, each power of two has this many.
+/// The number of steps: values below this many nanoseconds have a bucket each, and each power of
+/// two above has this many.
 const STEPS: u64 = 64;
 const STEP_BITS: u32 = 6;
-/// Every value of 64 bits has a bucket: 59 powers of two of 64 steps, 30 KiB in all.
+/// The number of buckets. Every value of 64 bits has one: 59 powers of two of 64 steps, 30 KiB in
+/// all.
 const BUCKETS: usize = 59 * 64;
 
-/// How often each latency was seen.
+/// Counts how often each latency was seen.
 #[derive(Clone, Debug)]
 pub struct Histogram {
     counts: Vec<u64>,
@@ -39,7 +41,8 @@ impl Histogram {
         self.max_ns = self.max_ns.max(latency_ns);
     }
 
-    /// The latency that this share of the items (0.0 to 1.0) does not exceed; zero without items.
+    /// Returns the latency that this share of the items (0.0 to 1.0) does not exceed; zero without
+    /// items.
     pub fn percentile(&self, share: f64) -> Duration {
         #[expect(
             clippy::cast_possible_truncation,
@@ -58,12 +61,12 @@ impl Histogram {
         Duration::ZERO
     }
 
-    /// The longest latency, exactly.
+    /// Returns the longest latency, exactly.
     pub fn max(&self) -> Duration {
         Duration::from_nanos(self.max_ns)
     }
 
-    /// How many items were added.
+    /// Returns the number of items that were added.
     pub fn total(&self) -> u64 {
         self.total
     }
@@ -75,7 +78,7 @@ fn bucket_of(value: u64) -> usize {
     usize::try_from(u64::from(power) * STEPS + step).unwrap_or(usize::MAX)
 }
 
-/// The largest value that falls into a bucket.
+/// Returns the largest value that falls into a bucket.
 fn highest_of(bucket: usize) -> u64 {
     let bucket = u64::try_from(bucket).unwrap_or(u64::MAX);
     let power = (bucket / STEPS).saturating_sub(1);

@@ -1,27 +1,27 @@
-//! What an item is called: the run that sent it, what kind it is, and its number.
+//! The name of an item: the run that sent it, its kind, and its number.
 //!
 //! The eight bytes travel as the span id (traces, logs) or as the value (metrics), so that the
-//! backend knows each item by a look at eight bytes.
+//! backend recognizes each item by a look at eight bytes.
 
-/// The items of one run have numbers below this: its bitmap at the backend takes 256 MiB then.
+/// The limit on the numbers of the items of one run: its bitmap at the backend then takes 256 MiB.
 pub(crate) const MOST_ITEMS: u64 = 1 << 31;
 
 const NUMBER_BITS: u32 = 40;
 const KIND_BITS: u32 = 8;
 
-/// Neighbours that share a trace.
+/// The number of neighbours that share a trace.
 pub(crate) const ITEMS_PER_TRACE: u64 = 8;
 
-/// What a collector may do with an item, and whether it is counted.
+/// The kind of an item: it says what a collector may do with it, and whether it is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Kind {
-    /// A collector under test may drop it.
+    /// True if a collector under test may drop it.
     pub(crate) is_health_check: bool,
-    /// Sent before the measured part of the run.
+    /// True if it is sent before the measured part of the run.
     pub(crate) is_warm_up: bool,
 }
 
-/// One item's name.
+/// The name of one item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) run: u16,
@@ -48,7 +48,7 @@ impl Identity {
     }
 }
 
-/// The id of the trace that an item belongs to: spread evenly, and never zero.
+/// Returns the id of the trace that an item belongs to. Ids are spread evenly, and never zero.
 pub(crate) fn trace_id(run: u16, number: u64) -> [u8; 16] {
     let seed = (u64::from(run) << NUMBER_BITS) | (number / ITEMS_PER_TRACE);
     let high = mixed(seed | (1 << 63));
@@ -56,7 +56,7 @@ pub(crate) fn trace_id(run: u16, number: u64) -> [u8; 16] {
     ((u128::from(high) << 64) | u128::from(low) | 1).to_be_bytes()
 }
 
-/// The last steps of splitmix64: each bit of the input changes half of the output's.
+/// Applies the last steps of splitmix64: each bit of the input changes half of the output's.
 fn mixed(seed: u64) -> u64 {
     let mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -84,7 +84,7 @@ mod tests {
         }
     }
 
-    /// Neighbours share a trace, and other traces' ids have nothing in common with it.
+    /// Neighbours share a trace, and the ids of other traces have nothing in common with its id.
     #[test]
     fn traces_are_spread() {
         assert_eq!(trace_id(7, 16), trace_id(7, 23));

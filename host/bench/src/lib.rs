@@ -1,4 +1,5 @@
-//! `spandrel bench`: a load generator, a counting backend, and what lies between them measured.
+//! `spandrel bench`: a load generator, a counting backend, and measurements of the collector
+//! between them.
 #![forbid(unsafe_code)]
 
 mod backend;

@@ -1,4 +1,4 @@
-//! What cannot be sent is refused before anything is started, by the name of its option.
+//! Refuses settings that cannot be sent, before anything is started, by the name of their option.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use crate::identity::MOST_ITEMS;
 use crate::settings::{Amount, Settings};
 use crate::template::least_size;
 
-/// Both shares together: the other items are what is counted.
+/// The largest share of health checks and duplicates together: the other items are what is counted.
 const MOST_SHARES: f64 = 0.9;
-/// The largest message of one request; collectors are told to take 64 MiB.
+/// The largest message of one request, in bytes; collectors are told to take 64 MiB.
 const MOST_MESSAGE: usize = 48 << 20;
 
-/// Refuses what cannot be sent.
+/// Refuses settings that cannot be sent.
 pub(crate) fn check(settings: &Settings) -> Result<(), BenchError> {
     let problem = of_requests(settings)
         .or_else(|| of_items(settings))
@@ -55,7 +55,7 @@ fn of_items(settings: &Settings) -> Option<String> {
         ("--health-checks", load.health_checks),
         ("--duplicates", load.duplicates),
     ];
-    // What is not a number is in no range.
+    // A share that is not a number is in no range.
     let wrong = |share: &f64| !(0.0..=MOST_SHARES).contains(share);
     if let Some((option, share)) = shares.iter().find(|(_, share)| wrong(share)) {
         return Some(format!("{option} {share}: a share is from 0 to 0.9"));
@@ -150,7 +150,8 @@ mod tests {
         refused.map_or_else(|error| error.to_string(), |()| String::new())
     }
 
-    /// What cannot be sent is refused with the option and its value; what can be is not.
+    /// A setting that cannot be sent is refused with its option and value; a valid one is not
+    /// refused.
     #[test]
     fn options_are_named() {
         assert_eq!(problem(|_| {}), "");
@@ -180,7 +181,7 @@ mod tests {
         for (problem, names) in cases {
             assert!(problem.contains(names), "{names}: {problem}");
         }
-        // As many as there are numbers can be sent.
+        // A run may have as many items as there are numbers.
         assert_eq!(problem(|load| load.amount = most), "");
         let mut hasty = settings(Load::default());
         hasty.timeout = Duration::ZERO;

@@ -22,24 +22,24 @@ use crate::template::Template;
 use connection::Connection;
 pub(crate) use lane::{Answers, Record};
 
-/// Different templates; each connection's requests go through all of them.
+/// The number of different templates; each connection's requests go through all of them.
 const TEMPLATES: usize = 16;
-/// Lanes send small requests of several templates, so that all of a load's variety is in each run:
-/// about this many items in all.
+/// The number of items in a lane's templates, about. Lanes with small requests have several
+/// templates, so that all of a load's variety is in each run.
 const ITEMS_PER_LANE: usize = 512;
 const MOST_PER_LANE: usize = 64;
 
-/// A lane that waits for its turn finds to this that the phase is over.
+/// The time in which a lane that waits for its turn notices that the phase is over.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// One part of a run: the warm-up, or what is measured.
+/// One part of a run: the warm-up, or the measured part.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Phase {
     pub(crate) is_warm_up: bool,
     pub(crate) amount: Amount,
 }
 
-/// What became of a phase.
+/// The result of a phase.
 #[derive(Debug, Default)]
 pub(crate) struct Sent {
     pub(crate) answers: Answers,
@@ -48,7 +48,7 @@ pub(crate) struct Sent {
     pub(crate) cpu: Duration,
 }
 
-/// What all lanes look at.
+/// The state that all lanes share.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) load: Load,
@@ -57,15 +57,15 @@ pub(crate) struct Plan {
     pub(crate) timeout: Duration,
     /// The number of the next request.
     next_request: AtomicU64,
-    /// No request from this one on belongs to the phase.
+    /// The number from which on requests do not belong to the phase.
     end_request: AtomicU64,
-    /// Of the phase.
+    /// The number of the phase's first request.
     first_request: AtomicU64,
     is_warm_up: AtomicBool,
     is_over: AtomicBool,
-    /// When the phase began, in nanoseconds since 1970.
+    /// The time when the phase began, in nanoseconds since 1970.
     began_ns: AtomicU64,
-    /// Items that were answered with OK, and all that were answered.
+    /// The number of items that were answered with OK; `answered` counts all that were answered.
     pub(crate) accepted: AtomicU64,
     pub(crate) answered: AtomicU64,
 }
@@ -75,12 +75,12 @@ pub(crate) struct Plan {
 pub(crate) struct Turn {
     pub(crate) request: u64,
     pub(crate) is_warm_up: bool,
-    /// When it should be sent, by the rate.
+    /// The time when it should be sent, by the rate.
     pub(crate) due_ns: Option<u64>,
 }
 
 impl Plan {
-    /// Makes the templates.
+    /// Creates a plan and makes the templates.
     pub(crate) fn new(load: &Load, run: u16, timeout: Duration) -> Result<Self, BenchError> {
         let templates = (0..TEMPLATES).map(|index| Template::new(load, index));
         let templates: Option<Vec<Template>> = templates.collect();
@@ -120,7 +120,7 @@ impl Plan {
         self.began_ns.store(now_ns(), Ordering::Relaxed);
     }
 
-    /// The next request of the phase; none when it is over.
+    /// Returns the next request of the phase; `None` when the phase is over.
     fn turn(&self) -> Option<Turn> {
         if self.is_over.load(Ordering::Relaxed) {
             return None;
@@ -129,7 +129,7 @@ impl Plan {
         if request >= self.end_request.load(Ordering::Relaxed) {
             return None;
         }
-        // All lanes are on one thread: nobody came between.
+        // All lanes are on one thread, so nobody came between.
         self.next_request.store(request + 1, Ordering::Relaxed);
         let nth = request - self.first_request.load(Ordering::Relaxed);
         let due_ns = self.load.rate.map(|rate| {
@@ -145,7 +145,7 @@ impl Plan {
         })
     }
 
-    /// Waits until a turn is due; false when the phase ended meanwhile, and nothing is sent.
+    /// Waits until a turn is due. Returns false if the phase ended meanwhile; then nothing is sent.
     async fn wait(&self, due_ns: u64) -> bool {
         loop {
             let early = Duration::from_nanos(due_ns.saturating_sub(now_ns()));
@@ -159,7 +159,7 @@ impl Plan {
         }
     }
 
-    /// Bytes of messages without their health checks, and the items that they are of.
+    /// Returns the bytes of messages without their health checks, and the number of items in them.
     pub(crate) fn without_health_checks(&self) -> (u64, u64) {
         let (mut bytes, mut items) = (0, 0);
         for template in &self.templates {
@@ -172,7 +172,7 @@ impl Plan {
         (bytes, items)
     }
 
-    /// Which templates each lane of a load has.
+    /// Returns the templates that a lane has.
     fn templates_of_lane(&self, lane: usize) -> Vec<usize> {
         let each = (ITEMS_PER_LANE / self.load.batch.max(1)).clamp(1, MOST_PER_LANE);
         let each = each.min(self.templates.len());
@@ -235,7 +235,7 @@ fn run(
         .build();
     match runtime {
         Ok(runtime) => runtime.block_on(serve(plan, endpoint, inbox, tell_ready)),
-        // Nobody listens any more only when the run has ended.
+        // The receiver is gone only if the run has ended.
         Err(error) => drop(tell_ready.send(Err(BenchError::Thread(error)))),
     }
 }
@@ -282,7 +282,7 @@ async fn one_phase(
     }
     if let Amount::For(time) = phase.amount {
         let plan = Arc::clone(plan);
-        // It ends by itself, at the latest with the set.
+        // This task ends by itself, or at the latest with the set.
         tasks.spawn(async move {
             tokio::time::sleep(time).await;
             plan.is_over.store(true, Ordering::Relaxed);
@@ -314,7 +314,7 @@ async fn one_phase(
     (connections, failure.map_or(Ok(sent), Err))
 }
 
-/// Whether somebody answers an export of nothing with OK.
+/// Returns true if the peer answers an export of nothing with OK.
 pub(crate) async fn answers_empty(endpoint: SocketAddr, signal: Signal) -> bool {
     let Ok((requests, _driver)) = connection::connect(endpoint).await else {
         return false;

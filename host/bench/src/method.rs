@@ -1,4 +1,4 @@
-//! The calls of OTLP: their paths, and what their answers say.
+//! The calls of OTLP: their paths, and the content of their answers.
 
 use spandrel_wire::Signal;
 
@@ -6,7 +6,7 @@ const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Expor
 const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
-/// The path to call for a signal.
+/// Returns the path of the method for a signal.
 pub(crate) fn path(signal: Signal) -> &'static str {
     match signal {
         Signal::Traces => TRACES,
@@ -15,7 +15,7 @@ pub(crate) fn path(signal: Signal) -> &'static str {
     }
 }
 
-/// The signal that a path takes; none when it is another method.
+/// Returns the signal that a path takes; `None` if the path belongs to another method.
 pub(crate) fn signal(path: &str) -> Option<Signal> {
     match path {
         TRACES => Some(Signal::Traces),
@@ -25,7 +25,8 @@ pub(crate) fn signal(path: &str) -> Option<Signal> {
     }
 }
 
-/// How many items a success took back: the same two fields for all signals.
+/// Returns the number of items that a success took back: all signals have the same two fields for
+/// it.
 pub(crate) fn rejected(response: &[u8]) -> u64 {
     #[derive(Clone, PartialEq, prost::Message)]
     struct Response {

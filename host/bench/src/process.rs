@@ -1,4 +1,4 @@
-//! What a process costs, by the kernel's account.
+//! The cost of a process, by the kernel's account.
 
 mod start;
 
@@ -8,16 +8,16 @@ use std::time::Duration;
 
 pub(crate) use start::{Started, Stopped};
 
-/// CPU time of a process and its children from their start.
+/// The CPU time of a process and its children since their start.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cpu {
     user: Duration,
     system: Duration,
-    /// By thread, to the nanosecond; of those that live.
+    /// CPU time by thread, to the nanosecond; only of threads that live.
     threads: BTreeMap<u32, u64>,
 }
 
-/// CPU time between two looks.
+/// The CPU time between two looks.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Spent {
     pub(crate) total: Duration,
@@ -25,11 +25,12 @@ pub(crate) struct Spent {
     pub(crate) system: Duration,
 }
 
-/// The accounts of user and system time move in ticks, mostly of 10 ms, each rounded on its own.
+/// The error of the accounts of user and system time: they move in ticks, mostly of 10 ms, each
+/// rounded on its own.
 const TICKS_OFF: Duration = Duration::from_millis(40);
 
 impl Cpu {
-    /// Looks at a process and all that it started.
+    /// Reads the CPU time of a process and all that it started.
     pub(crate) fn of(pid: u32) -> Option<Self> {
         let mut cpu = Self::default();
         let ticks = rustix::param::clock_ticks_per_second().max(1);
@@ -46,8 +47,9 @@ impl Cpu {
         (!family.is_empty()).then_some(cpu)
     }
 
-    /// What was spent since an earlier look. Threads say it to the nanosecond, but what ended
-    /// between the looks is only in the process' own account: where they differ, that one counts.
+    /// Returns the CPU time since an earlier look. Threads report it to the nanosecond, but a
+    /// thread that ended between the looks is only in the process' own account: if the two differ,
+    /// the process' account counts.
     pub(crate) fn since(&self, earlier: &Self) -> Spent {
         let user = self.user.saturating_sub(earlier.user);
         let system = self.system.saturating_sub(earlier.system);
@@ -90,7 +92,7 @@ impl Memory {
         (memory.now > 0).then_some(memory)
     }
 
-    /// Lets the peak begin anew; without the right to do so, it is the peak since the start.
+    /// Resets the peak; without the right to do so, it remains the peak since the start.
     pub(crate) fn reset_peak(pid: u32) {
         for member in family(pid) {
             fs::write(format!("/proc/{member}/clear_refs"), "5").unwrap_or_default();
@@ -104,7 +106,7 @@ fn kib(status: &str, key: &str) -> u64 {
     number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// What is read of `/proc/PID/stat`.
+/// The fields that are read from `/proc/PID/stat`.
 struct Stat {
     parent: u32,
     user_ticks: u64,
@@ -114,7 +116,7 @@ struct Stat {
 impl Stat {
     fn of(pid: u32) -> Option<Self> {
         let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name, in brackets, may hold anything: what follows begins behind the last bracket.
+        // The name, in brackets, may hold anything: the other fields begin behind the last bracket.
         let (_, fields) = text.rsplit_once(')')?;
         let fields: Vec<&str> = fields.split_whitespace().collect();
         let field = |index: usize| fields.get(index)?.parse().ok();
@@ -126,7 +128,7 @@ impl Stat {
     }
 }
 
-/// A process that lives, and all that it started, and so on; empty when it does not.
+/// Returns a process and all its descendants; empty if the process does not live.
 pub(crate) fn family(pid: u32) -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
@@ -150,7 +152,7 @@ pub(crate) fn family(pid: u32) -> Vec<u32> {
     family
 }
 
-/// CPU time of each thread of a process, in nanoseconds.
+/// Returns the CPU time of each thread of a process, in nanoseconds.
 fn threads(pid: u32) -> Vec<(u32, u64)> {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
         return Vec::new();
@@ -171,7 +173,7 @@ mod tests {
     use super::*;
     use crate::clock::thread_cpu;
 
-    /// A thread that works, and one that worked and ended, are both in what its process spent.
+    /// The CPU time of a process includes that of a thread that worked and ended.
     #[test]
     fn work_is_seen() {
         let pid = std::process::id();

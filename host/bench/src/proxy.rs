@@ -1,6 +1,6 @@
 //! The yardstick: a proxy of raw bytes on tonic, which validates nothing and has no queue.
 //!
-//! What a collector costs beyond it is the collector's own work.
+//! The cost of a collector beyond the proxy's is the collector's own work.
 
 use std::convert::Infallible;
 use std::io;
@@ -21,14 +21,15 @@ use tower::Service;
 
 use crate::method;
 
-/// As large as HTTP/2 is used by any collector: the yardstick is not slowed down by its settings.
+/// These are the largest sizes of HTTP/2 that any collector uses, so they do not slow the yardstick
+/// down.
 const FRAME: u32 = 1 << 20;
 const STREAM_WINDOW: u32 = 8 << 20;
 const CONNECTION_WINDOW: u32 = 32 << 20;
-/// A batch of 8192 items of a few KiB.
+/// The largest message: a batch of 8192 items of a few KiB.
 const MOST_MESSAGE: usize = 64 << 20;
 
-/// Why the proxy ended.
+/// The reason why the proxy ended.
 #[derive(Debug, Error)]
 pub enum ProxyError {
     /// The address is taken.
@@ -39,11 +40,11 @@ pub enum ProxyError {
     Serve(#[source] tonic::transport::Error),
 }
 
-/// Serves until `stop`.
+/// Serves until `stop` resolves.
 ///
 /// # Errors
 ///
-/// When it cannot listen, or its server fails.
+/// Returns an error if it cannot listen, or its server fails.
 pub async fn run(
     listen: SocketAddr,
     to: SocketAddr,
@@ -141,7 +142,7 @@ impl tonic::server::UnaryService<Bytes> for Call {
     }
 }
 
-/// Messages as they are.
+/// A codec that leaves messages as they are.
 #[derive(Clone, Copy, Debug)]
 struct Raw;
 

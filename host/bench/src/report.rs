@@ -1,4 +1,4 @@
-//! What a run has shown.
+//! The report of a run.
 
 mod drawn_up;
 mod judge;
@@ -16,10 +16,11 @@ use crate::load::{Plan, Sent};
 use crate::process::{Memory, Stopped};
 use crate::trial::Samples;
 
-/// Both ends of the bed cost several times less than the collector when this holds.
+/// The factor by which both ends of the bed must cost less than the collector to be several times
+/// cheaper.
 const SEVERAL: f64 = 3.0;
 
-/// What one trial has left to be judged.
+/// The measurements of one trial, to be judged.
 #[derive(Debug)]
 pub(crate) struct Measured {
     pub(crate) plan: Arc<Plan>,
@@ -29,7 +30,7 @@ pub(crate) struct Measured {
     pub(crate) idle: Option<Memory>,
     pub(crate) peak: Option<Memory>,
     pub(crate) ready_after: Option<Duration>,
-    /// Calls of plugins that failed meanwhile, where the collector says it.
+    /// The number of plugin calls that failed meanwhile, if the collector says it.
     pub(crate) faults: Option<u64>,
     pub(crate) stopped: Option<Stopped>,
 }
@@ -37,198 +38,199 @@ pub(crate) struct Measured {
 /// The result of a run; its names in JSON do not change.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// What was sent, and how.
+    /// The load that was sent.
     pub load: LoadReport,
     /// The process under test.
     pub collector: CollectorReport,
-    /// What became of the items.
+    /// The counts of items.
     pub items: Items,
-    /// From the first request to the arrival of the last item, in seconds.
+    /// The time from the first request to the arrival of the last item, in seconds.
     pub elapsed_s: f64,
-    /// Accepted items by elapsed time.
+    /// Accepted items divided by elapsed time.
     pub items_per_second: f64,
-    /// What the collector took; none when its process is not known.
+    /// The cost of the collector; `None` if its process is not known.
     pub cost: Option<Cost>,
-    /// From sending (by the rate, when there is one) to arrival at the backend.
+    /// The time from sending (by the rate, if there is one) to arrival at the backend.
     pub latency_ms: Latency,
-    /// What the generator took.
+    /// The cost of the generator.
     pub generator: End,
-    /// What the backend took.
+    /// The cost of the backend.
     pub backend: End,
-    /// Bytes of messages as they arrived, inflated, by items; none when nothing arrived.
+    /// Bytes of messages as they arrived, inflated, divided by items; `None` if nothing arrived.
     pub backend_bytes_per_item: Option<f64>,
-    /// The raw proxy under the same load.
+    /// The figures of the raw proxy under the same load.
     pub yardstick: Option<Yardstick>,
-    /// What is to be said about the run.
+    /// The verdict about the run.
     pub verdict: Verdict,
 }
 
-/// What was sent, and how.
+/// The load that was sent.
 #[derive(Clone, Debug, Serialize)]
 pub struct LoadReport {
     /// `traces`, `metrics` or `logs`.
     pub signal: &'static str,
-    /// Items of a request.
+    /// The number of items in a request.
     pub batch: usize,
-    /// Connections of HTTP/2.
+    /// The number of connections of HTTP/2.
     pub connections: usize,
-    /// Requests under way in each.
+    /// The number of requests under way in each connection.
     pub in_flight: usize,
-    /// Items per second that were asked for.
+    /// The number of items per second that were asked for.
     pub rate: Option<u64>,
-    /// How requests were compressed.
+    /// The compression of requests.
     pub compression: &'static str,
-    /// Bytes of messages as sent, by items.
+    /// Bytes of messages as sent, divided by items.
     pub bytes_per_item: f64,
-    /// The same, not compressed, when health checks are dropped and nothing else is done.
+    /// The same figure, not compressed, if health checks are dropped and nothing else is done.
     pub bytes_per_item_without_health_checks: f64,
-    /// Different values of `service.name`.
+    /// The number of different values of `service.name`.
     pub services: usize,
-    /// Attributes of an item.
+    /// The number of attributes of an item.
     pub attributes: usize,
     /// The share of health checks.
     pub health_checks: f64,
     /// The share of duplicates.
     pub duplicates: f64,
-    /// Bytes that the backend takes in one stream before it is read.
+    /// The number of bytes that the backend takes in one stream before it is read.
     pub backend_window: u32,
     /// The largest frame that the backend takes.
     pub backend_frame: u32,
-    /// How the collector compressed what it exported.
+    /// The compression of what the collector exported.
     pub export_compression: &'static str,
 }
 
 /// The process under test.
 #[derive(Clone, Debug, Serialize)]
 pub struct CollectorReport {
-    /// Its command line, when it was started here.
+    /// The collector's command line, if the bench started it.
     pub command: Option<String>,
     /// The running process that was named.
     pub pid: Option<u32>,
-    /// From its start to its first answer, in milliseconds.
+    /// The time from its start to its first answer, in milliseconds.
     pub ready_ms: Option<f64>,
     /// Resident memory before the load.
     pub idle_bytes: Option<u64>,
     /// The largest resident memory under the load.
     pub peak_bytes: Option<u64>,
-    /// Calls of plugins that failed meanwhile; none when its process is not known or serves no metrics
-    /// of this kind.
+    /// The number of plugin calls that failed meanwhile; `None` if the process is not known, or
+    /// serves no metrics of this kind.
     pub faults: Option<u64>,
-    /// How it ended after SIGTERM.
+    /// The way it ended after SIGTERM.
     pub exit: Option<String>,
     /// Its exit code.
     pub exit_code: Option<i32>,
-    /// From SIGTERM to its end, in milliseconds.
+    /// The time from SIGTERM to its end, in milliseconds.
     pub stop_ms: Option<f64>,
 }
 
-/// What became of the items that were sent.
+/// The counts of the items that were sent, by their result.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Items {
-    /// Sent, all in all.
+    /// Items that were sent in all.
     pub sent: u64,
-    /// Answered with OK.
+    /// Items that were answered with OK.
     pub accepted: u64,
-    /// Taken back in an OK.
+    /// Items that were taken back in an OK.
     pub rejected: u64,
-    /// Refused, by the name of the status.
+    /// Items that were refused, by the name of the status.
     pub refused: BTreeMap<String, u64>,
-    /// Never answered: the connection broke, or time was up.
+    /// Items that were never answered: the connection broke, or time was up.
     pub unanswered: u64,
-    /// That must arrive, and did.
+    /// Items that must arrive, and did.
     pub delivered: u64,
-    /// Accepted and must arrive, and did not.
+    /// Items that were accepted and must arrive, and did not.
     pub lost: u64,
-    /// Arrived after the last look at the clocks: what they cost is not known.
+    /// Items that arrived after the last look at the clocks: their cost is not known.
     pub late: u64,
-    /// Sent again on purpose.
+    /// Items that were sent again on purpose.
     pub duplicates_sent: u64,
-    /// Arrived more than once.
+    /// Arrivals of items that had arrived before.
     pub duplicates_delivered: u64,
-    /// Further arrivals less those that were sent again on purpose.
+    /// Further arrivals, less the items that were sent again on purpose.
     pub duplicated: u64,
-    /// Health checks among what was sent.
+    /// Health checks among the items that were sent.
     pub health_checks_sent: u64,
-    /// Health checks among what was accepted.
+    /// Health checks among the items that were accepted.
     pub health_checks_accepted: u64,
     /// Health checks that arrived.
     pub health_checks_delivered: u64,
-    /// Arrived although no OK was said for them.
+    /// Items that arrived although no OK was said for them.
     pub delivered_unaccepted: u64,
-    /// Arrived and are not of this run.
+    /// Items that arrived and belong to another run.
     pub foreign: u64,
-    /// Messages at the backend that were no OTLP.
+    /// Messages at the backend that were not OTLP.
     pub malformed_messages: u64,
-    /// Times that a connection had to be opened again.
+    /// The number of times that a connection had to be opened again.
     pub reconnects: u64,
 }
 
-/// What the collector took of the CPU.
+/// The CPU time that the collector took.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Cost {
-    /// The main figure.
+    /// Accepted items per second of CPU time: the main figure.
     pub items_per_cpu_second: f64,
-    /// The same the other way round.
+    /// The inverse of the main figure, in microseconds.
     pub us_per_item: f64,
-    /// CPU time, in seconds.
+    /// The CPU time, in seconds.
     pub cpu_s: f64,
-    /// Of it by the process itself, as a share.
+    /// The share of CPU time in the process itself.
     pub user_share: f64,
-    /// Of it by the kernel, as a share.
+    /// The share of CPU time in the kernel.
     pub system_share: f64,
-    /// Cores that it kept busy.
+    /// The number of cores that it kept busy.
     pub cores: f64,
 }
 
-/// Percentiles in milliseconds.
+/// Percentiles of the latency, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Latency {
-    /// Half of the items were not slower.
+    /// The latency that 50 % of the items did not exceed.
     pub p50: f64,
-    /// 90 % were not.
+    /// The latency that 90 % of the items did not exceed.
     pub p90: f64,
-    /// 99 % were not.
+    /// The latency that 99 % of the items did not exceed.
     pub p99: f64,
-    /// 99.9 % were not.
+    /// The latency that 99.9 % of the items did not exceed.
     pub p999: f64,
-    /// The slowest.
+    /// The longest latency.
     pub max: f64,
 }
 
 /// One end of the bed.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct End {
-    /// CPU time for each accepted item.
+    /// The CPU time for each accepted item.
     pub us_per_item: f64,
-    /// How many times less than the collector it took.
+    /// The factor by which its cost is below the collector's.
     pub times_less: Option<f64>,
 }
 
-/// The raw proxy under the same load.
+/// The figures of the raw proxy under the same load.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Yardstick {
-    /// As of the collector.
+    /// The same figure as the collector's.
     pub items_per_cpu_second: f64,
-    /// As of the collector.
+    /// The same figure as the collector's.
     pub us_per_item: f64,
-    /// As of the collector.
+    /// The same figure as the collector's.
     pub items_per_second: f64,
-    /// As of the collector.
+    /// The same figure as the collector's.
     pub peak_bytes: Option<u64>,
-    /// As of the collector.
+    /// The same figure as the collector's.
     pub latency_ms: Latency,
-    /// The collector's items per CPU-second by the proxy's.
+    /// The collector's items per CPU-second divided by the proxy's.
     pub ratio: Option<f64>,
 }
 
-/// What is to be said about the run.
+/// The verdict about a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verdict {
-    /// Something was accepted, all of it arrived in time, no plugin failed, and the collector ended well.
+    /// True if something was accepted, all of it arrived in time, no plugin failed, and the
+    /// collector ended well.
     pub ok: bool,
-    /// Generator and backend cost several times less than the collector; not known without its
-    /// process.
+    /// True if generator and backend cost several times less than the collector; not known without
+    /// the collector's process.
     pub bed_is_cheap: Option<bool>,
-    /// In words: what a reader must know before the figures are believed.
+    /// Remarks in words: what a reader must know before believing the figures.
     pub remarks: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! What to send, to whom, and how it is measured.
+//! The settings of a run: what to send, to which collector, and how to measure it.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -8,35 +8,36 @@ use std::time::Duration;
 
 use spandrel_wire::Signal;
 
-/// One run of the bench.
+/// The settings of one run of the bench.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// What is measured.
+    /// The collector that is measured.
     pub subject: Subject,
-    /// Where it takes OTLP/gRPC.
+    /// The address where the collector takes OTLP/gRPC.
     pub endpoint: SocketAddr,
-    /// Where it sends to: the backend that counts listens here.
+    /// The address to which the collector sends: the counting backend listens here.
     pub backend: SocketAddr,
-    /// How the backend reads.
+    /// The HTTP/2 sizes of the backend.
     pub windows: Windows,
-    /// What is sent.
+    /// The load that is sent.
     pub load: Load,
-    /// How long to wait: for a collector to come up, for an answer, for what is under way.
+    /// The time to wait for a collector to come up, for an answer, and for items under way.
     pub timeout: Duration,
-    /// Accepted items may be dropped on the way: what is lost is told, and no failure.
+    /// True if accepted items may be dropped on the way: lost items are reported, and are no
+    /// failure.
     pub may_drop: bool,
-    /// Runs `spandrel bench proxy` for comparison; the arguments are added.
+    /// The program that runs `spandrel bench proxy` for comparison; the bench adds the arguments.
     pub yardstick: Option<CommandLine>,
 }
 
 /// The collector under test.
 #[derive(Clone, Debug)]
 pub enum Subject {
-    /// Started and stopped by the bench.
+    /// The bench starts and stops it.
     Started(CommandLine),
-    /// Running already, as this process.
+    /// It runs already, as this process.
     Running(u32),
-    /// Running already, and nobody said where: its costs are not known.
+    /// It runs already, and its process was not named: its costs are not known.
     Unknown,
 }
 
@@ -45,7 +46,7 @@ pub enum Subject {
 pub struct CommandLine {
     /// A path, or a name to look for in `PATH`.
     pub program: PathBuf,
-    /// What follows it.
+    /// The arguments of the program.
     pub arguments: Vec<OsString>,
 }
 
@@ -59,10 +60,12 @@ impl fmt::Display for CommandLine {
     }
 }
 
-/// Sizes of HTTP/2 that the backend announces; large, so that it is not what is measured.
+/// Sizes of HTTP/2 that the backend announces. They are large, so that the backend is not what is
+/// measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Windows {
-    /// Bytes that may be under way in one stream; a connection has four times as many.
+    /// The number of bytes that may be under way in one stream; a connection has four times as
+    /// many.
     pub stream: u32,
     /// The largest frame, 16 KiB to 16 MiB - 1.
     pub frame: u32,
@@ -77,7 +80,7 @@ impl Default for Windows {
     }
 }
 
-/// When to end.
+/// The amount of a load after which it ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Amount {
     /// After this many items, rounded up to whole batches.
@@ -86,45 +89,45 @@ pub enum Amount {
     For(Duration),
 }
 
-/// How requests are compressed.
+/// The compression of requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compression {
-    /// Not at all.
+    /// No compression.
     #[default]
     None,
-    /// By the generator while it sends, which costs it several times what all the rest does.
+    /// gzip, by the generator while it sends, which costs it several times what all the rest does.
     Gzip,
 }
 
-/// What the generator sends.
+/// The load that the generator sends.
 #[derive(Clone, Debug)]
 pub struct Load {
-    /// Spans, data points or log records.
+    /// The kind of items: spans, data points or log records.
     pub signal: Signal,
-    /// Items of one request.
+    /// The number of items in one request.
     pub batch: usize,
-    /// Connections of HTTP/2.
+    /// The number of connections of HTTP/2.
     pub connections: usize,
-    /// Requests under way in each connection.
+    /// The number of requests under way in each connection.
     pub in_flight: usize,
-    /// How much is measured.
+    /// The amount that is measured.
     pub amount: Amount,
     /// Items per second that are due whether answers come or not, as long as no more requests are
-    /// under way than `connections` times `in_flight`; as fast as it goes without.
+    /// under way than `connections` times `in_flight`. `None` sends as fast as it goes.
     pub rate: Option<u64>,
-    /// What is sent before, and not measured.
+    /// The amount that is sent before, and not measured.
     pub warm_up: Amount,
-    /// Different values of `service.name`.
+    /// The number of different values of `service.name`.
     pub services: usize,
-    /// Attributes of an item.
+    /// The number of attributes of an item.
     pub attributes: usize,
-    /// Bytes of an item on average, with its share of resource and scope.
+    /// The bytes of an item on average, with its share of resource and scope.
     pub size: usize,
     /// The share of items whose `http.route` is `/healthz`: a collector may drop them.
     pub health_checks: f64,
     /// The share of items that are sent again with the same ids.
     pub duplicates: f64,
-    /// How requests are compressed.
+    /// The compression of requests.
     pub compression: Compression,
 }
 

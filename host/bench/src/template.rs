@@ -1,4 +1,4 @@
-//! Requests made beforehand, which differ from those that are sent in a few bytes of each item.
+//! Requests made beforehand. They differ from those that are sent in a few bytes of each item.
 
 mod content;
 
@@ -10,17 +10,17 @@ use crate::settings::Load;
 use crate::walk::{Place, Shape, places};
 pub(crate) use content::least_size;
 
-/// Before each gRPC message: whether it is compressed, and its length.
+/// The length of the prefix of each gRPC message: a flag for compression, and the message's length.
 pub(crate) const PREFIX: usize = 5;
 
-/// What becomes of one position of a template.
+/// The role of one position of a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// Must arrive.
+    /// The item must arrive.
     Plain,
-    /// May arrive, and may be dropped on the way.
+    /// The item may arrive, and may be dropped on the way.
     HealthCheck,
-    /// Is sent with the name of the item at an earlier position.
+    /// The item is sent with the name of the item at an earlier position.
     DuplicateOf(usize),
 }
 
@@ -28,17 +28,17 @@ pub(crate) enum Role {
 #[derive(Debug)]
 pub(crate) struct Template {
     signal: Signal,
-    /// With room for the prefix of gRPC before the message.
+    /// The message, with room for gRPC's prefix before it.
     bytes: Bytes,
-    /// In the order of the items.
+    /// The patches, in the order of the items.
     patches: Vec<Patch>,
     pub(crate) roles: Vec<Role>,
     pub(crate) tally: Tally,
-    /// Of the message as it is when its health checks are dropped, and nothing else is done.
+    /// The length of the message if its health checks are dropped, and nothing else is done.
     pub(crate) bytes_without_health_checks: u64,
 }
 
-/// How many items of which kind a request has, by what is expected of them.
+/// The number of items of each kind in a request, by what is expected of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) plain: u64,
@@ -59,7 +59,7 @@ impl Tally {
 }
 
 impl Template {
-    /// The `index`th template of a load; none when the items could not be made as described.
+    /// Makes the `index`th template of a load; `None` if the items could not be made as described.
     pub(crate) fn new(load: &Load, index: usize) -> Option<Self> {
         let roles = roles(load, index);
         let content::Request { message, kept } = content::request(load, index, &roles);
@@ -83,7 +83,7 @@ impl Template {
         })
     }
 
-    /// A copy to be patched and sent.
+    /// Returns a copy to be patched and sent.
     pub(crate) fn copy(&self) -> BytesMut {
         BytesMut::from(&self.bytes[..])
     }
@@ -100,7 +100,7 @@ impl Template {
         tally
     }
 
-    /// Names the items of a copy, from `first` on, and says when they were sent.
+    /// Names the items of a copy, from `first` on, and sets the time when they were sent.
     pub(crate) fn patch(&self, copy: &mut [u8], stamp: &Stamp) {
         let shape = Shape::of(self.signal);
         let time = stamp.time.to_le_bytes();
@@ -129,15 +129,16 @@ impl Template {
     }
 }
 
-/// What changes of one item, packed: all of a template's are read for each request. Places are from
-/// the beginning of the gRPC message's prefix; zero is none, for nothing is patched in a prefix.
+/// The places in a request that change for one item, packed, because all of a template's are read
+/// for each request. Places count from the beginning of the gRPC message's prefix; zero means none,
+/// because nothing is patched in a prefix.
 #[derive(Clone, Copy, Debug)]
 struct Patch {
     id: u32,
     time: u32,
     second_time: u32,
     trace: u32,
-    /// Whose name it has: its own, or that of the one that it is a duplicate of.
+    /// The position whose name it has: its own, or that of the item that it duplicates.
     position: u32,
     is_health_check: bool,
 }
@@ -161,14 +162,14 @@ impl Patch {
     }
 }
 
-/// What a request is patched with.
+/// The values that a request is patched with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stamp {
     pub(crate) run: u16,
     pub(crate) is_warm_up: bool,
     /// The number of the first item.
     pub(crate) first: u64,
-    /// Nanoseconds since 1970.
+    /// The time of sending, in nanoseconds since 1970.
     pub(crate) time: u64,
 }
 
@@ -180,8 +181,8 @@ fn put<const N: usize>(copy: &mut [u8], at: u32, value: [u8; N]) {
     }
 }
 
-/// Spreads health checks and duplicates evenly over the positions, and over the templates: of small
-/// batches only every few has one.
+/// Returns the role of each position. Health checks and duplicates are spread evenly over the
+/// positions, and over the templates: of small batches, only every few has one.
 fn roles(load: &Load, index: usize) -> Vec<Role> {
     let first = index * load.batch;
     let mut roles: Vec<Role> = (first..first + load.batch)
@@ -193,7 +194,7 @@ fn roles(load: &Load, index: usize) -> Vec<Role> {
             }
         })
         .collect();
-    // What is owed is paid with the next two plain items that come.
+    // A duplicate that is owed takes the next plain position whose original is plain, too.
     #[expect(clippy::cast_precision_loss, reason = "positions are far below 2^52")]
     let mut owed = (first as f64 * load.duplicates).fract();
     for position in 0..load.batch {
@@ -212,7 +213,7 @@ fn roles(load: &Load, index: usize) -> Vec<Role> {
     roles
 }
 
-/// Whether a share of all positions, spread evenly, has this one.
+/// Returns true if a share of all positions, spread evenly, includes this one.
 fn falls_on(share: f64, position: usize) -> bool {
     #[expect(clippy::cast_precision_loss, reason = "positions are far below 2^52")]
     let step = |position: usize| (position as f64 * share).floor();

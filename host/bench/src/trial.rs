@@ -21,14 +21,14 @@ use crate::report::{Measured, Report};
 use crate::settings::{Amount, CommandLine, Settings, Subject};
 pub(crate) use sample::Samples;
 
-/// How far a run is.
+/// The progress of a run.
 #[derive(Clone, Debug)]
 pub struct Progress {
-    /// What is measured.
+    /// The subject that is measured.
     pub subject: &'static str,
-    /// What is being done.
+    /// The phase that the run is in.
     pub phase: &'static str,
-    /// Since the phase began.
+    /// The time since the phase began.
     pub elapsed: Duration,
     /// Items accepted in this phase.
     pub accepted: u64,
@@ -40,19 +40,22 @@ pub struct Progress {
     pub memory: Option<u64>,
 }
 
-/// Called every second or so.
+/// A callback that is called every second or so.
 pub type Tell<'a> = &'a mut (dyn FnMut(&Progress) + Send);
 
-/// Nothing arrived for this long: what is missing does not come any more, short of a stop.
+/// The time without an arrival after which missing items are not expected any more, unless the
+/// collector is stopped.
 const QUIET: Duration = Duration::from_secs(2);
-/// A collector that was just started still has things to do; its idle memory is looked at then.
+/// The time after which idle memory is read: a collector that was just started still has things to
+/// do.
 const IDLE_AFTER: Duration = Duration::from_millis(300);
 
-/// Makes one run, and one more through the yardstick if it is wanted.
+/// Makes one run, and one more through the yardstick if that is wanted.
 ///
 /// # Errors
 ///
-/// When something cannot be started or is not there. Lost items are not an error but in the report.
+/// Returns an error if something cannot be started or is not there. Lost items are not an error;
+/// the report has them.
 pub async fn run(settings: &Settings, tell: Tell<'_>) -> Result<Report, BenchError> {
     check(settings)?;
     let listen = |kind| signal(kind).map_err(BenchError::Signals);
@@ -77,8 +80,8 @@ async fn trials(settings: &Settings, tell: Tell<'_>) -> Result<Report, BenchErro
     Ok(report)
 }
 
-/// The same load through the proxy, with a backend of its own: that of the collector may still be
-/// tried by its exporter.
+/// Returns the settings for the same load through the proxy. It gets a backend of its own, because
+/// the collector's exporter may still try the collector's backend.
 fn yardstick(settings: &Settings, program: &CommandLine) -> Settings {
     let any = |address: SocketAddr| free_port(address.ip()).unwrap_or(address);
     let (endpoint, backend) = (any(settings.endpoint), any(settings.backend));
@@ -189,12 +192,12 @@ async fn trial(
     })
 }
 
-/// How often plugins have failed so far, where the collector is known and says it.
+/// Returns how often plugins have failed so far, if the collector is known and says it.
 async fn failed_calls(pid: Option<u32>, settings: &Settings) -> Option<u64> {
     faults::count(pid?, settings.endpoint).await
 }
 
-/// Adds what the collector wrote, if that is known.
+/// Adds the collector's output to the error, if it is known.
 fn broken_off(source: BenchError, started: Option<&Started>) -> BenchError {
     let Some(started) = started else {
         return source;
@@ -205,16 +208,18 @@ fn broken_off(source: BenchError, started: Option<&Started>) -> BenchError {
     }
 }
 
-/// A drain may take as long as an orchestrator gives it.
+/// The least time that a collector has to stop: a drain may take as long as an orchestrator gives
+/// it.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 
-/// Two runs that follow each other have different numbers, and none has zero.
+/// Returns a number for a run. Runs that follow each other have different numbers, and none has
+/// zero.
 fn run_number() -> u16 {
     let [low, high, ..] = (now_ns() / 1_000_000).to_le_bytes();
     u16::from_le_bytes([low, high]).max(1)
 }
 
-/// What one trial runs on.
+/// The parts that one trial runs on.
 struct Bed<'a> {
     settings: &'a Settings,
     subject: &'static str,
@@ -225,7 +230,7 @@ struct Bed<'a> {
 }
 
 impl Bed<'_> {
-    /// Warms up, and measures.
+    /// Runs the warm-up, then the measured part.
     async fn phases(&mut self, tell: Tell<'_>) -> Result<(Sent, Samples), BenchError> {
         let load = &self.settings.load;
         let (warm_up, amount) = (load.warm_up, load.amount);
@@ -233,7 +238,7 @@ impl Bed<'_> {
         self.phase("measuring", false, amount, tell).await
     }
 
-    /// Sends one part of the load and waits until it arrived.
+    /// Sends one part of the load, and waits until it has arrived.
     async fn phase(
         &mut self,
         name: &'static str,
@@ -266,7 +271,7 @@ impl Bed<'_> {
         Ok((sent, samples))
     }
 
-    /// Waits until all that was accepted arrived, or nothing comes any more.
+    /// Waits until all accepted items have arrived, or nothing comes any more.
     async fn settle(
         &self,
         sent: &Sent,
@@ -306,5 +311,6 @@ impl Bed<'_> {
 }
 
 const TELL_EVERY: Duration = Duration::from_secs(1);
-/// While waiting for the last items: the end of what is measured is found to this.
+/// The interval between two looks for the last items: the end of the measured time is exact to
+/// this.
 const LOOK_EVERY: Duration = Duration::from_millis(5);

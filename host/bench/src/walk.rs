@@ -1,7 +1,7 @@
-//! Down to each item of a request, wherever its bytes lie.
+//! Goes to each item of a request, wherever its bytes lie.
 //!
 //! A request arrives in pieces, one for each DATA frame. They are walked as they are: nothing is
-//! put together, and of an item only what comes before its name and its time is looked at.
+//! put together, and an item is only read up to its name and its time.
 
 use bytes::Bytes;
 use spandrel_wire::Signal;
@@ -12,23 +12,24 @@ const FIXED64: u64 = 1;
 const LEN: u64 = 2;
 const FIXED32: u64 = 5;
 
-/// Where the items of a signal are, and what is read of them.
+/// The place of a signal's items in a request, and the fields that are read of an item.
 #[derive(Debug)]
 pub(crate) struct Shape {
-    /// The fields that lead from the request to an item; several where the last but one is a choice.
+    /// The fields that lead from the request to an item; several fields where the step is a choice.
     path: &'static [&'static [u32]],
-    /// Eight bytes: of a length-delimited field, or of a fixed one.
+    /// The field of the name, which is eight bytes: of a length-delimited field, or of a fixed one.
     id: u32,
-    /// When it was sent, in nanoseconds.
+    /// The field of the time when the item was sent, in nanoseconds.
     time: u32,
-    /// A second time beside the first: the end of a span, when a log record was observed.
+    /// The field of a second time: the end of a span, or the time when a log record was observed.
     second_time: u32,
     trace: u32,
-    /// `LEN` for the bytes of a span id, `FIXED64` for a little-endian number.
+    /// The wire type of the name: `LEN` for the bytes of a span id, `FIXED64` for a little-endian
+    /// number.
     id_wire_type: u64,
 }
 
-/// No field has this number.
+/// A number that no field has.
 const NONE: u32 = 0;
 
 impl Shape {
@@ -62,7 +63,7 @@ impl Shape {
         }
     }
 
-    /// A name as it is written.
+    /// Returns a name as it is written.
     pub(crate) fn id_bytes(&self, id: u64) -> [u8; 8] {
         if self.id_wire_type == LEN {
             id.to_be_bytes()
@@ -80,16 +81,17 @@ impl Shape {
     }
 }
 
-/// Is shown every item of a request.
+/// Receives every item of a request.
 pub(crate) trait Visit {
-    /// Whether the time of this item is of interest; if not, it need not be looked for.
+    /// Returns true if the time of this item is of interest; if not, it need not be looked for.
     fn wants_time(&mut self, id: u64) -> bool;
 
-    /// An item; zero where it has no name, or no time, or nobody looked for it.
+    /// Receives an item. The name or the time is zero if the item has none, or if it was not looked
+    /// for.
     fn item(&mut self, id: u64, time: u64);
 }
 
-/// Where an item's patched fields lie in the request; none where it lacks one.
+/// The places of an item's patched fields in the request; `None` for a field that it lacks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) id: Option<usize>,
@@ -98,14 +100,14 @@ pub(crate) struct Place {
     pub(crate) trace: Option<usize>,
 }
 
-/// Shows every item of a request in pieces; false when it is not one.
+/// Shows every item of a request in pieces to `visit`. Returns false if it is not a request.
 pub(crate) fn items(signal: Signal, pieces: &[Bytes], visit: &mut impl Visit) -> bool {
     let shape = Shape::of(signal);
     let end = pieces.iter().map(Bytes::len).sum();
     let mut cursor = Cursor::new(pieces);
     descend(&mut cursor, end, shape.path, &mut |cursor, end| {
-        // Nearly every item lies in one piece. Where the next one begins then depends on this one's
-        // length alone, so that the processor fetches it while this one is read.
+        // Nearly every item lies in one piece. The beginning of the next one then depends only on
+        // this one's length, so that the processor fetches it while this one is read.
         if let Some(bytes) = cursor.whole(end - cursor.at) {
             read_item(&mut Cursor::of(bytes), bytes.len(), shape, visit)
         } else {
@@ -115,7 +117,8 @@ pub(crate) fn items(signal: Signal, pieces: &[Bytes], visit: &mut impl Visit) ->
     .is_some()
 }
 
-/// The places of every item's fields, in the order of the items; none when it is not a request.
+/// Returns the places of every item's fields, in the order of the items; `None` if it is not a
+/// request.
 pub(crate) fn places(signal: Signal, request: &Bytes) -> Option<Vec<Place>> {
     let shape = Shape::of(signal);
     let mut places = Vec::new();
@@ -132,7 +135,7 @@ pub(crate) fn places(signal: Signal, request: &Bytes) -> Option<Vec<Place>> {
     Some(places)
 }
 
-/// Goes to each message at the end of `path` in what lies before `end`.
+/// Goes to each message at the end of `path` in the bytes before `end`.
 fn descend(
     cursor: &mut Cursor<'_>,
     end: usize,
@@ -159,7 +162,7 @@ fn descend(
     Some(())
 }
 
-/// Reads an item only as far as what is wanted.
+/// Reads an item only as far as it is needed.
 #[inline]
 fn read_item(
     cursor: &mut Cursor<'_>,
@@ -196,7 +199,7 @@ fn find_places(cursor: &mut Cursor<'_>, end: usize, shape: &Shape) -> Option<Pla
         let (field, wire_type) = cursor.key()?;
         let before = cursor.at;
         cursor.skip_value(wire_type)?;
-        // The value is what lies at the end of what was skipped: behind the length, if it has one.
+        // The value is at the end of the skipped bytes: behind its length, if it has one.
         let (eight, sixteen) = (cursor.at.checked_sub(8), cursor.at.checked_sub(16));
         if field == shape.id && cursor.at - before >= 8 {
             place.id = eight;
@@ -211,11 +214,11 @@ fn find_places(cursor: &mut Cursor<'_>, end: usize, shape: &Shape) -> Option<Pla
     Some(place)
 }
 
-/// Reads on through the pieces.
+/// A position in a request, which reads on through the pieces.
 struct Cursor<'a> {
     pieces: std::slice::Iter<'a, Bytes>,
     piece: &'a [u8],
-    /// From the beginning of the request.
+    /// The offset from the beginning of the request.
     at: usize,
 }
 
@@ -228,7 +231,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Reads nothing but these bytes.
+    /// Creates a cursor that reads nothing but these bytes.
     fn of(bytes: &'a [u8]) -> Self {
         Self {
             pieces: [].iter(),
@@ -237,7 +240,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The next bytes, if they lie in one piece.
+    /// Returns the next bytes, if they lie in one piece.
     #[inline]
     fn whole(&mut self, length: usize) -> Option<&'a [u8]> {
         let (bytes, rest) = self.piece.split_at_checked(length)?;
@@ -277,14 +280,14 @@ impl<'a> Cursor<'a> {
         None
     }
 
-    /// A field's number and wire type.
+    /// Reads a field's number and wire type.
     #[inline]
     fn key(&mut self) -> Option<(u32, u64)> {
         let key = self.varint()?;
         Some((u32::try_from(key >> 3).ok()?, key & 7))
     }
 
-    /// Reads a length and tells where what has it ends.
+    /// Reads a length, and returns where the value of that length ends.
     #[inline]
     fn length(&mut self) -> Option<usize> {
         let length = usize::try_from(self.varint()?).ok()?;

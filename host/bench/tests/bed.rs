@@ -79,7 +79,7 @@ fn assert_all_arrived(report: &Report) {
     assert!(0.0 < latency.p50 && latency.p50 <= latency.p99 && latency.p99 <= latency.max);
 }
 
-/// Every item of every signal is counted, once, and what it took is known.
+/// Every item of every signal is counted once, and the cost is known.
 #[tokio::test]
 async fn every_signal_is_counted() {
     for signal in [Signal::Traces, Signal::Metrics, Signal::Logs] {
@@ -105,8 +105,8 @@ async fn gzip_is_sent() {
     assert!(report.load.bytes_per_item < 400.0, "{:?}", report.load);
 }
 
-/// Duplicates on purpose are told from those that a collector makes; at a rate it takes as long as
-/// the rate says.
+/// Duplicates on purpose are told from those that a collector makes. A load with a rate takes as
+/// long as the rate says.
 #[tokio::test]
 async fn duplicates_and_rates_are_kept() {
     let settings = settings(Load {
@@ -138,7 +138,7 @@ async fn duplicates_and_rates_are_kept() {
     assert!(!text.contains('\x1b') && report.text(true).contains('\x1b'));
 }
 
-/// A program that ends at once is shown with its last words.
+/// A program that ends at once is shown with its last lines of output.
 #[tokio::test]
 async fn a_collector_that_does_not_come_up_is_shown() {
     let mut settings = settings(load(Signal::Traces));
@@ -155,7 +155,7 @@ async fn a_collector_that_does_not_come_up_is_shown() {
     );
 }
 
-/// A port in use is named, with what to do.
+/// The error about a port in use names the port, and says what to do.
 #[tokio::test]
 async fn a_port_in_use_is_named() {
     let mut settings = settings(load(Signal::Traces));
@@ -167,8 +167,8 @@ async fn a_port_in_use_is_named() {
     assert!(text.contains("--backend"), "{text}");
 }
 
-/// The program that was started neither did the work nor ended well: both are told, with its last
-/// words, and neither is a good run.
+/// A program that neither did the work nor ended well is reported for both, with its last lines of
+/// output; the run is not good.
 #[tokio::test]
 async fn idlers_and_bad_ends_are_told() {
     let name = format!("started-{}", std::process::id());
@@ -179,7 +179,7 @@ async fn idlers_and_bad_ends_are_told() {
         program: "sh".into(),
         arguments: vec!["-c".into(), script.into(), started.clone().into()],
     });
-    // The work is done elsewhere, as soon as the program is there.
+    // The proxy does the work instead, as soon as the program is there.
     let (listen, to) = (settings.endpoint, settings.backend);
     let mut tasks = tokio::task::JoinSet::new();
     let its_file = started.clone();
@@ -213,7 +213,7 @@ async fn a_load_that_cannot_be_sent_is_refused() {
     assert!(error.to_string().contains("--batch 0"), "{error}");
 }
 
-/// With requests that are due long after the end, a phase ends when its time is up.
+/// A phase ends when its time is up, even if requests are due long after.
 #[tokio::test]
 async fn a_slow_rate_ends_in_time() {
     let settings = settings(Load {

@@ -1,4 +1,4 @@
-//! Which addresses are on the public internet, and which others an operator allows.
+//! Address checks: which addresses are on the public internet, and which others an operator allows.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -7,7 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Network {
     first: u128,
-    /// Of 128: an IPv4 range is one of the addresses that stand for IPv4.
+    /// The prefix length out of 128 bits. An IPv4 range is stored as IPv4-mapped IPv6 addresses, so
+    /// its prefix is 96 longer.
     prefix: u32,
     is_v4: bool,
 }
@@ -25,10 +26,11 @@ impl fmt::Debug for Network {
 }
 
 impl Network {
-    /// Reads it; the error says what would be right.
+    /// Parses an address or a range; the error says what to write instead.
     ///
     /// # Errors
-    /// When it is no range, or names an address inside of a range.
+    /// Fails if the text is not a range, or if it names an address inside a range instead of the
+    /// first.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || "write an address or a range, such as 10.1.0.0/16 or fd00::/8".to_owned();
         let (address, prefix) = match text.split_once('/') {
@@ -72,7 +74,8 @@ impl Network {
         }
     }
 
-    /// Whether the address is in it. An IPv6 address that stands for one of IPv4 is that one.
+    /// Returns true if the address is in the range. An IPv4-mapped IPv6 address counts as its IPv4
+    /// address.
     #[must_use]
     pub fn contains(self, address: IpAddr) -> bool {
         bits(address) & self.mask() == self.first
@@ -86,8 +89,8 @@ fn bits(address: IpAddr) -> u128 {
     }
 }
 
-/// Whether anybody may be asked at this address without an operator's word: it is none of those that
-/// mean this machine, its network, its cloud's metadata, many machines at once, or nobody.
+/// Returns true if the address may be contacted without an operator's permission. It must not mean
+/// this machine, its network, its cloud's metadata, many machines at once, or nobody.
 #[must_use]
 pub fn is_public(address: IpAddr) -> bool {
     match address {
@@ -124,14 +127,15 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         is_public_v4(Ipv4Addr::new(a, b, c, d))
     };
     match segments {
-        // IPv4 under another name: mapped, translated (NAT64), 6to4. What it stands for counts.
+        // IPv4 under another name: mapped, translated (NAT64), 6to4. The embedded IPv4 address
+        // decides.
         [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
             last(high, low)
         }
         [0x2002, high, low, ..] => last(high, low),
         // Teredo, benchmarks, ORCHID; documentation.
         [0x2001, 0..=0x1ff | 0xdb8, ..] => false,
-        // Only these are given out for the internet: not loopback, local, link-local or multicast.
+        // Only these are assigned for the internet: not loopback, local, link-local or multicast.
         [first, ..] => first & 0xe000 == 0x2000 && first != 0x3fff,
     }
 }
@@ -192,7 +196,7 @@ mod tests {
         "ff02::1",
         "5f00::1",
     ];
-    /// Their neighbours, and some others.
+    /// Public neighbours of those ranges, and some other public addresses.
     const PUBLIC: [&str; 22] = [
         "1.1.1.1",
         "9.255.255.255",
@@ -218,7 +222,8 @@ mod tests {
         "2606:4700::1111",
     ];
 
-    /// The first and the last address of every range that is not public, and its public neighbours.
+    /// Every range that is not public is recognised by its first and last address; its neighbours
+    /// are public.
     #[test]
     fn what_is_not_public_is_known_to_the_address() {
         for text in PRIVATE {
@@ -231,7 +236,7 @@ mod tests {
         }
     }
 
-    /// A range has the addresses from its first to its last, under each of their names.
+    /// A range contains the addresses from its first to its last, in IPv4 and IPv4-mapped notation.
     #[test]
     fn a_range_has_its_addresses() {
         let network = Network::parse("10.1.0.0/16").expect("a range");
@@ -257,7 +262,7 @@ mod tests {
         assert_eq!(format!("{all:?} {network:?}"), "0.0.0.0/0 10.1.0.0/16");
     }
 
-    /// What is no range says what one is.
+    /// Text that is not a range is an error that says what a range is.
     #[test]
     fn what_is_no_range_is_told() {
         for text in [

@@ -1,21 +1,21 @@
-//! A sha256 of what was fetched.
+//! The sha256 digest of fetched content.
 
 use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-/// A sha256, shown as registries write it.
+/// A sha256 digest, displayed as registries write it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
-    /// The digest of these bytes.
+    /// Returns the digest of these bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// Reads `sha256:` and 64 hex digits.
+    /// Parses `sha256:` and 64 hex digits.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix("sha256:")?;
@@ -24,7 +24,7 @@ impl Digest {
         Some(Self(digest))
     }
 
-    /// The digits alone.
+    /// Returns the hex digits without the `sha256:` prefix.
     #[must_use]
     pub fn hex(&self) -> String {
         hex::encode(self.0)

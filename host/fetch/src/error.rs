@@ -1,4 +1,4 @@
-//! Why nothing was fetched.
+//! Errors of setting up a fetcher and of fetching.
 
 use std::io;
 use std::net::IpAddr;
@@ -7,24 +7,24 @@ use std::time::Duration;
 
 use crate::digest::Digest;
 
-/// Why there is no fetcher.
+/// The reason why a fetcher could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// The file with authorities cannot be read, or has none in it.
+    /// The file with certificate authorities cannot be read, or contains none.
     #[error("cannot read authorities' certificates from `{}`", path.display())]
     Authorities {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// TLS does not begin.
+    /// TLS cannot be set up.
     #[error("cannot set up TLS")]
     Tls(#[from] rustls::Error),
 }
 
-/// Why nothing was fetched.
+/// The reason why a fetch failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// The host is not one of those that may be asked.
@@ -33,116 +33,116 @@ pub enum FetchError {
          add it to `service::plugins::allowed_hosts`"
     )]
     Host {
-        /// Which host.
+        /// The host.
         host: String,
     },
-    /// The way there is not encrypted.
+    /// The connection would not be encrypted.
     #[error(
         "`{host}` may not be asked without TLS: write https, \
          or add it to `service::plugins::insecure_hosts`"
     )]
     Insecure {
-        /// Which host.
+        /// The host.
         host: String,
     },
-    /// The name leads to an address that is not public.
+    /// The host resolves to an address that is not public.
     #[error(
         "`{host}` is at {address}, which is not a public address: \
          if that is right, add it to `service::plugins::allow_private`"
     )]
     Private {
-        /// Which host.
+        /// The host.
         host: String,
-        /// Where it is.
+        /// The address that it resolves to.
         address: IpAddr,
     },
-    /// The name is not known.
+    /// The host cannot be resolved.
     #[error("cannot look up `{host}`: check the name, and that this machine has a name server")]
     Resolve {
-        /// Which host.
+        /// The host.
         host: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// Nobody answers there, or it is somebody else.
+    /// No connection can be made, or the server cannot prove that it is this host.
     #[error("cannot connect to `{host}`: check that it runs, the network, and its certificate")]
     Connect {
-        /// Which host.
+        /// The host.
         host: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
     /// The connection broke.
     #[error("the connection to `{host}` broke")]
     Broken {
-        /// Which host.
+        /// The host.
         host: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: hyper::Error,
     },
-    /// It took too long.
+    /// The fetch took too long.
     #[error(
         "`{name}` did not come within {} ms: check the network, or raise \
          `service::plugins::fetch_timeout`",
         limit.as_millis()
     )]
     Time {
-        /// What.
+        /// The source that was asked for.
         name: String,
-        /// The time it had.
+        /// The time limit.
         limit: Duration,
     },
-    /// The server refuses.
+    /// The server answered with a status other than success.
     #[error("`{name}` is answered with {status}: {}", remedy(*status))]
     Status {
-        /// What.
+        /// The address that was asked for.
         name: String,
-        /// With which code.
+        /// The status code.
         status: u16,
     },
-    /// It leads somewhere else too often, or nowhere.
+    /// The server redirects too often, or to an address that may not be followed.
     #[error("`{name}` leads to other places: {problem}; name the last of them")]
     Redirect {
-        /// What.
+        /// The address that was asked for.
         name: String,
-        /// In which way.
+        /// The problem with the redirect.
         problem: &'static str,
     },
-    /// There is more of it than may be.
+    /// The content is larger than the limit.
     #[error("`{name}` is larger than {limit_bytes} bytes: build it in release mode and strip it")]
     TooLarge {
-        /// What.
+        /// The address or reference that was asked for.
         name: String,
-        /// What may be.
+        /// The limit in bytes.
         limit_bytes: u64,
     },
-    /// It is something else than what is pinned.
+    /// The content does not have the pinned digest.
     #[error("`{name}` has {found}, and {pinned} is asked for: publish that, or pin the other one")]
     Digest {
-        /// What.
+        /// The address or reference that was asked for.
         name: String,
-        /// What is pinned.
+        /// The pinned digest.
         pinned: Digest,
-        /// What came.
+        /// The digest of the content.
         found: Digest,
     },
-    /// The answer makes no sense.
+    /// The answer cannot be used.
     #[error("`{name}`: {problem}")]
     Answer {
-        /// What.
+        /// The address or reference that was asked for.
         name: String,
-        /// In which way.
+        /// The problem with the answer.
         problem: String,
     },
-    /// It has no name that a file here could have.
+    /// The request cannot be encoded, for example because a header value is not valid.
     #[error("cannot be encoded as a request: {0}")]
     Request(#[from] http::Error),
 }
 
-/// What can be done about a status.
+/// Says what an operator can do about a status.
 fn remedy(status: u16) -> &'static str {
     match status {
         401 | 403 => "check `service::plugins::credentials`",
@@ -153,8 +153,8 @@ fn remedy(status: u16) -> &'static str {
 }
 
 impl FetchError {
-    /// Whether it may come later without anybody changing anything here: the source is down, or the
-    /// way to it.
+    /// Returns true if the fetch may work later without a change here: the source is down, or the
+    /// network on the way to it.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         match self {

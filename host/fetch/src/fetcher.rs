@@ -1,5 +1,5 @@
-//! All together: what is pinned comes from the store when it is there, what is not is asked for, and
-//! comes from the store when nobody answers.
+//! The fetcher. Pinned content comes from the store if it is there. Other content is requested, and
+//! comes from the store if the source cannot be reached.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,58 +19,59 @@ use crate::settings::Settings;
 use crate::source::{Reference, Source, Url};
 use crate::store::Store;
 
-/// The largest signature: four lines, and a comment.
+/// The largest signature in bytes: four lines, and a comment.
 const SIGNATURE_BYTES: u64 = 64 << 10;
 
-/// Where a signature is.
+/// The place of a signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignatureFrom {
-    /// Beside the module: its address with `.minisig` appended, or a layer with such a title.
+    /// Beside the module: at its address with `.minisig` appended, or in a layer with such a title.
     Beside,
-    /// Somewhere else.
+    /// At another address.
     Url(Url),
 }
 
-/// What is to be fetched.
+/// A request for a module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// From where.
+    /// The source of the module.
     pub source: Source,
-    /// What the module must hash to.
+    /// The digest that the module must have.
     pub sha256: Option<Digest>,
-    /// Where its signature is, if one is needed.
+    /// The place of its signature, if one is needed.
     pub signature: Option<SignatureFrom>,
 }
 
-/// What was fetched.
+/// A fetched module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetched {
-    /// The module. It has the digest that was asked for; who signed it is for others to say.
+    /// The module. It has the digest that was asked for; the caller must check who signed it.
     pub module: Bytes,
     /// Its signature, if one was asked for and there is one.
     pub signature: Option<Bytes>,
-    /// Whether nobody answered, so that it is what was there before.
+    /// True if the source could not be reached, so that this is the release fetched before.
     pub is_stale: bool,
-    /// Under which name all of it is to be found again.
+    /// The record under which all of its parts are found again.
     record: Option<Record>,
 }
 
 impl Fetched {
-    /// Whoever fetched it says that it is good: from now on it is what there is when nobody
-    /// answers. Until then that is what was there before, all of it: half of another release, or one
-    /// whose signature does not fit, must not be all that a restart finds.
+    /// Records this release as the one to use if the source cannot be reached. The caller does so
+    /// once the release has proved to be good. Until then the store offers all of the release
+    /// before: half of another release, or one whose signature does not fit, must not be all that a
+    /// restart finds.
     pub async fn keep(self) {
         let Some(Record { store, name, parts }) = self.record else {
             return;
         };
         let keep = move || store.record(&name, &parts);
-        // It panics for no reason; and what is not kept is fetched again.
+        // The task has no reason to panic, and content that is not kept is fetched again.
         tokio::task::spawn_blocking(keep).await.unwrap_or_default();
     }
 }
 
-/// What a name stands for: first the module, or the manifest that leads to it, then the signature if
-/// that does not follow from it.
+/// The digests that a name stands for: first that of the module, or of the manifest that leads to
+/// it, then that of the signature if the manifest does not lead to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Record {
     store: Arc<Store>,
@@ -78,7 +79,7 @@ struct Record {
     parts: Vec<Digest>,
 }
 
-/// See the module.
+/// Fetches modules, and keeps them in a store.
 #[derive(Debug)]
 pub struct Fetcher {
     client: Client,
@@ -86,18 +87,18 @@ pub struct Fetcher {
 }
 
 impl Fetcher {
-    /// A fetcher that looks names up as the system does.
+    /// Creates a fetcher that resolves names as the system does.
     ///
     /// # Errors
-    /// When TLS cannot be set up.
+    /// Fails if TLS cannot be set up.
     pub fn new(settings: Settings) -> Result<Self, SetupError> {
         Self::with_resolver(settings, Arc::new(System))
     }
 
-    /// The same with another way to look names up.
+    /// Creates a fetcher with another resolver.
     ///
     /// # Errors
-    /// When TLS cannot be set up.
+    /// Fails if TLS cannot be set up.
     pub fn with_resolver(
         settings: Settings,
         resolver: Arc<dyn Resolve>,
@@ -119,9 +120,9 @@ impl Fetcher {
     /// Fetches a module, and its signature where one is needed.
     ///
     /// # Errors
-    /// When there is nothing that fits, here or there.
+    /// Fails if neither the source nor the store has content that fits.
     pub async fn fetch(&self, wanted: &Wanted) -> Result<Fetched, FetchError> {
-        // Not even from the store, where a host is listed no more.
+        // A host that is no longer listed may not be used, not even from the store.
         self.client.settings.may_ask(&wanted.source)?;
         let limit = self.client.settings.timeout;
         let fetched = match &wanted.source {
@@ -250,7 +251,7 @@ impl Fetcher {
         whole(url, self.client.get(asked).await?)
     }
 
-    /// All that was fetched before, if nothing of it is missing.
+    /// Returns everything that was fetched before, if no part of it is missing.
     async fn stale(&self, wanted: &Wanted) -> Option<Fetched> {
         let store = Arc::clone(self.store.as_ref()?);
         let wanted = wanted.clone();
@@ -291,19 +292,20 @@ impl Fetcher {
         tokio::task::spawn_blocking(look).await.ok().flatten()
     }
 
-    /// Keeps what was fetched, by its digest.
+    /// Keeps fetched content under its digest.
     async fn keep(&self, bytes: &Bytes) {
         let Some(store) = self.store.clone() else {
             return;
         };
         let bytes = bytes.clone();
         let keep = move || store.keep(&bytes, Digest::of(&bytes));
-        // It panics for no reason; and what is not kept is fetched again.
+        // The task has no reason to panic, and content that is not kept is fetched again.
         tokio::task::spawn_blocking(keep).await.unwrap_or_default();
     }
 }
 
-/// All that says what is meant: of an address, too, what is not shown to people.
+/// Returns the name of a record: everything that identifies the request. For an address this
+/// includes the query, which is not shown to people.
 fn name_of(wanted: &Wanted) -> String {
     let whole = |url: &Url| format!("{url} {}", url.path);
     let source = match &wanted.source {
@@ -330,10 +332,10 @@ fn artifact(reference: &Reference, manifest: &[u8]) -> Result<Artifact, FetchErr
     })
 }
 
-/// The system's authorities, and those of a file.
+/// Trusts the system's authorities, and those of a file.
 fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, SetupError> {
     let mut roots = RootCertStore::empty();
-    // Where the system has none, connections fail, and say why.
+    // If the system has none, connections fail with an error that says why.
     let native = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(native.certs);
     if let Some(path) = ca_file {

@@ -1,4 +1,4 @@
-//! One request: where it may go, what it may bring, and how long that may take.
+//! Sends one request, with limits on where it goes, what it returns and how long that takes.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -24,36 +24,38 @@ use crate::resolve::Resolve;
 use crate::settings::Settings;
 use crate::source::Url;
 
-/// Redirects that are followed. 2: a registry sends to its store, and that perhaps to a region.
+/// The number of redirects that are followed. 2: a registry redirects to its store, and that
+/// perhaps to a region.
 const REDIRECTS: usize = 2;
-/// For one address to answer, so that one that swallows everything leaves time for the next.
+/// The time that one address has to answer, so that one that swallows everything leaves time for
+/// the next.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Addresses of one name that are tried.
+/// The number of addresses of one name that are tried.
 const ADDRESSES: usize = 4;
-/// Headers of an answer. hyper's own limit; and 64 KiB for all of them.
+/// The number of headers in an answer: hyper's own limit. All of them together may have 64 KiB.
 const HEADERS: usize = 100;
 const HEADER_BYTES: usize = 64 << 10;
 
-/// What came.
+/// The answer to a request.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
-    /// Empty when it is no success.
+    /// The body. It is empty unless the status is a success.
     pub(crate) body: Bytes,
 }
 
-/// What is asked.
+/// A request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked<'a> {
     pub(crate) url: &'a Url,
     pub(crate) accept: &'a str,
-    /// A value for `authorization`, which goes to this host and no other.
+    /// The value for `authorization`, which is sent to the host of `url` and no other.
     pub(crate) authorization: Option<&'a str>,
     pub(crate) limit_bytes: u64,
 }
 
-/// How requests go out.
+/// Sends requests.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) settings: Settings,
@@ -62,7 +64,8 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Asks, and follows where it leads. Codes that are no success are answers.
+    /// Sends a request and follows redirects. A status that is not a success is returned as an
+    /// answer.
     pub(crate) async fn get(&self, asked: Asked<'_>) -> Result<Answer, FetchError> {
         let mut url = asked.url.clone();
         for _ in 0..=REDIRECTS {
@@ -80,7 +83,7 @@ impl Client {
         })
     }
 
-    /// Where an answer leads, if to another place.
+    /// Returns the address that an answer redirects to, if it redirects.
     fn redirect(
         &self,
         url: &Url,
@@ -103,7 +106,7 @@ impl Client {
         Ok(Some(next))
     }
 
-    /// Sends one request to a host that may be asked, at an address that was looked at.
+    /// Sends one request to a host that may be asked, at an address that was checked.
     async fn ask(
         &self,
         url: &Url,
@@ -175,8 +178,8 @@ impl Client {
         Ok(Box::new(tls.connect(name, stream).await?))
     }
 
-    /// The addresses of a host that may be asked, looked up once: what is connected to is one of
-    /// these, whatever a name server says a moment later.
+    /// Returns the addresses of a host that may be asked. It is resolved once: the connection goes
+    /// to one of these addresses, whatever a name server says a moment later.
     async fn addresses(&self, url: &Url) -> Result<Vec<IpAddr>, FetchError> {
         self.settings.may_ask_at(url)?;
         let allow_private = &self.settings.allow_private;
@@ -204,7 +207,7 @@ impl Client {
         }
     }
 
-    /// The body, counted while it comes.
+    /// Reads the body, and counts its bytes as they arrive.
     async fn whole(
         &self,
         url: &Url,
@@ -253,7 +256,7 @@ impl Client {
         let mut reading = std::pin::pin!(reading);
         let read = tokio::select! {
             read = &mut reading => read,
-            // What has come is there to be read after the connection has ended.
+            // Data that has arrived can still be read after the connection has ended.
             _ = &mut driver => reading.await,
         };
         let read = read.map_err(|source| FetchError::Broken {
@@ -265,12 +268,12 @@ impl Client {
     }
 }
 
-/// A header's text, if it is one.
+/// Returns a header's value, if it is text.
 pub(crate) fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// The connection's own half of the work.
+/// The future that drives the connection.
 type Driver = std::pin::Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}

@@ -3,20 +3,20 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// A host and its port. Without a port in what was written, it means that of the scheme.
+/// A host and its port. If no port is written, it means the usual port of the scheme.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPort {
-    /// Lower case; an IPv6 address without its brackets.
+    /// The host in lower case; an IPv6 address is without its brackets.
     pub host: String,
-    /// The port, where one was written.
+    /// The port, if one was written.
     pub port: Option<u16>,
 }
 
 impl HostPort {
-    /// Reads `host`, `host:port`, `[::1]` or `[::1]:port`; the error says what would be right.
+    /// Parses `host`, `host:port`, `[::1]` or `[::1]:port`; the error says what to write instead.
     ///
     /// # Errors
-    /// When it is none of these.
+    /// Fails if the text is none of these.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong =
             || "write a host with or without a port, such as ghcr.io or localhost:5000".to_owned();
@@ -56,7 +56,8 @@ impl HostPort {
         })
     }
 
-    /// Whether this entry of a list means that host at that port, of a scheme with that usual port.
+    /// Returns true if this entry of a list means that host at that port. `usual` is the usual port
+    /// of the scheme.
     #[must_use]
     pub(crate) fn means(&self, host: &str, port: u16, usual: u16) -> bool {
         self.host == host && self.port.unwrap_or(usual) == port
@@ -81,7 +82,7 @@ impl fmt::Display for HostPort {
 mod tests {
     use super::*;
 
-    /// What is written is what is meant, and nothing that only looks like a host is taken for one.
+    /// A host is read as it is written, and text that only looks like a host is an error.
     #[test]
     fn hosts_are_read() {
         for (text, host, port) in [

@@ -1,14 +1,15 @@
 //! Gets plugins from HTTP servers and OCI registries.
 //!
-//! Nothing that is fetched is trusted: what comes is checked against a digest here, or against a
-//! signature by whoever asked. And whoever writes a name into a configuration, or answers a request,
-//! must not make the collector talk to what only it can reach. So hosts must be listed; a name is
-//! looked up once and what is connected to is an address that was looked at; addresses that are not
-//! public must be listed, too; each redirect is under the same rules; and all that is read has a
-//! limit and a time.
+//! Nothing that is fetched is trusted: content is checked against a digest here, or against a
+//! signature by the caller. Someone who writes a name into a configuration, or answers a request,
+//! must not be able to make the collector talk to hosts that only it can reach. So hosts must be
+//! listed. A name is resolved once, and the connection goes to an address that was checked.
+//! Addresses that are not public must be listed, too. Each redirect follows the same rules.
+//! Everything that is read has a size limit and a time limit.
 //!
-//! Read [`source`] (what can be named), [`settings`], [`host`] and [`address`] (where one may go), `get` (one
-//! request), `oci` (a registry's), `store` (what was pulled before), [`fetcher`] (all together).
+//! Read [`source`] (names of sources), [`settings`], [`host`] and [`address`] (permitted hosts and
+//! addresses), `get` (one request), `oci` (a registry's protocol), `store` (content that was
+//! fetched before), [`fetcher`] (all together).
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A registry: the pull of the OCI distribution specification, for artifacts of one module.
+//! Pulls artifacts of one module from a registry, by the OCI distribution specification.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use crate::error::FetchError;
 use crate::get::{Answer, Asked, Client, text};
 use crate::source::{Reference, Url};
 
-/// What a manifest may be. 4 MiB is what registries must take; one of ours has a kilobyte.
+/// The largest manifest in bytes. Registries must accept 4 MiB; one of ours has a kilobyte.
 pub(crate) const MANIFEST_BYTES: u64 = 4 << 20;
-/// What a token may come in.
+/// The largest answer that brings a token, in bytes.
 const TOKEN_BYTES: u64 = 64 << 10;
-/// What is asked for: manifests of one artifact, in both notations.
+/// The types that are asked for: manifests of one artifact, in both notations.
 const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json";
-/// The annotation with which tools say a layer's file name.
+/// The annotation in which tools write a layer's file name.
 const TITLE: &str = "org.opencontainers.image.title";
 
 /// One layer of an artifact.
@@ -27,11 +27,11 @@ pub(crate) struct Layer {
     pub(crate) size: u64,
 }
 
-/// What an artifact has.
+/// The layers of an artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Artifact {
     pub(crate) module: Layer,
-    /// The layer of a file with `.minisig` at its end.
+    /// The layer of a file whose name ends with `.minisig`.
     pub(crate) signature: Option<Layer>,
 }
 
@@ -92,7 +92,7 @@ fn layer(descriptor: &Descriptor) -> Result<Layer, String> {
     })
 }
 
-/// One pull: a token that is got once serves all of it.
+/// One pull. A token is requested once and serves all of it.
 pub(crate) struct Pull<'a> {
     client: &'a Client,
     reference: &'a Reference,
@@ -108,7 +108,7 @@ impl<'a> Pull<'a> {
         }
     }
 
-    /// The manifest, which has the digest that the reference names, if it names one.
+    /// Fetches the manifest. It has the digest that the reference names, if it names one.
     pub(crate) async fn manifest(&mut self) -> Result<Bytes, FetchError> {
         let path = format!("manifests/{}", self.reference.wanted());
         let bytes = self.get(&path, MANIFESTS, MANIFEST_BYTES).await?;
@@ -116,7 +116,7 @@ impl<'a> Pull<'a> {
         Ok(bytes)
     }
 
-    /// A layer, with its digest.
+    /// Fetches a layer, and checks its digest.
     pub(crate) async fn layer(
         &mut self,
         layer: &Layer,
@@ -159,12 +159,12 @@ impl<'a> Pull<'a> {
         self.client.get(asked).await
     }
 
-    /// What the registry asks to be shown: a password, or a token that another host gives out. That
-    /// host, too, is one of those that may be asked.
+    /// Returns the authorization that the registry asks for: a password, or a token that another
+    /// host issues. That host, too, must be one that may be asked.
     ///
-    /// The registry names the host, and gets the token. So it is the registry's own password that is
-    /// shown there, never what is kept for that host: else a registry could have a token made for a
-    /// third one.
+    /// The registry names that token host, and gets the token. So the token host is shown the
+    /// registry's own password, never the one that is kept for the token host: otherwise a registry
+    /// could have a token made for a third one.
     async fn authorize(&self, url: &Url, answer: &Answer) -> Result<String, FetchError> {
         let wrong = |problem: &str| FetchError::Answer {
             name: url.to_string(),
@@ -213,13 +213,13 @@ impl<'a> Pull<'a> {
 }
 
 impl Pull<'_> {
-    /// What is said to whoever gives out tokens.
+    /// Returns the query for the host that issues tokens.
     fn query(&self, service: Option<&str>) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         if let Some(service) = service {
             query.append_pair("service", service);
         }
-        // Whatever the registry would like: this much is needed, and no more is asked for.
+        // This scope is enough, so no other is requested, whatever the registry suggests.
         let scope = format!("repository:{}:pull", self.reference.repository);
         query.append_pair("scope", &scope);
         query.finish()
@@ -237,7 +237,7 @@ fn token_of(answer: &[u8]) -> Option<String> {
     (!token.is_empty()).then(|| format!("Bearer {token}"))
 }
 
-/// `realm="https://...",service="..."`.
+/// Parses `realm="https://...",service="..."`.
 fn parameters_of(text: &str) -> BTreeMap<String, String> {
     let mut parameters = BTreeMap::new();
     let mut rest = text;
@@ -253,7 +253,7 @@ fn parameters_of(text: &str) -> BTreeMap<String, String> {
     parameters
 }
 
-/// The body of a success.
+/// Returns the body if the status is 200.
 pub(crate) fn whole(url: &Url, answer: Answer) -> Result<Bytes, FetchError> {
     match answer.status {
         200 => Ok(answer.body),
@@ -264,7 +264,7 @@ pub(crate) fn whole(url: &Url, answer: Answer) -> Result<Bytes, FetchError> {
     }
 }
 
-/// Whether these bytes are those that are meant.
+/// Checks that the bytes have the pinned digest, if there is one.
 pub(crate) fn check(name: &str, pinned: Option<Digest>, bytes: &[u8]) -> Result<(), FetchError> {
     let found = Digest::of(bytes);
     match pinned.filter(|pinned| *pinned != found) {
@@ -281,7 +281,7 @@ pub(crate) fn check(name: &str, pinned: Option<Digest>, bytes: &[u8]) -> Result<
 mod tests {
     use super::*;
 
-    /// A challenge is read, whatever else is in it.
+    /// A challenge is parsed, whatever else is in it.
     #[test]
     fn challenges_are_read() {
         let read =
@@ -301,7 +301,7 @@ mod tests {
         }
     }
 
-    /// The one layer with a module is found, and its signature; anything else is told.
+    /// The one layer with a module is found, and its signature; any other manifest is an error.
     #[test]
     fn manifests_are_read() {
         let digest = |letter: &str| format!("sha256:{}", letter.repeat(64));

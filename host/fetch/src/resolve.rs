@@ -1,17 +1,17 @@
-//! Names become addresses, once for each connection.
+//! Resolves names to addresses, once for each connection.
 
 use std::io;
 use std::net::IpAddr;
 
 use futures_util::future::BoxFuture;
 
-/// Looks names up.
+/// A resolver of names.
 pub trait Resolve: Send + Sync + std::fmt::Debug {
-    /// All addresses of this name, in the order in which they should be tried.
+    /// Returns all addresses of this name, in the order in which they should be tried.
     fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
 }
 
-/// As the system does.
+/// The system's resolver.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct System;
 

@@ -1,4 +1,5 @@
-//! What an operator allows: hosts, addresses, sizes, times, and which password goes where.
+//! The settings of an operator: allowed hosts, addresses, sizes and times, and which password goes
+//! where.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,25 +13,26 @@ use crate::error::FetchError;
 use crate::host::HostPort;
 use crate::source::{Reference, Source, Url, usual_port};
 
-/// Where may be gone, and with what.
+/// The limits of fetching, and the passwords for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Hosts that may be asked. None: nothing is fetched.
+    /// Hosts that may be asked over TLS. If this and `insecure_hosts` are empty, nothing is
+    /// fetched.
     pub allowed_hosts: Vec<HostPort>,
-    /// Hosts that may be asked, also without TLS.
+    /// Hosts that may be asked with or without TLS.
     pub insecure_hosts: Vec<HostPort>,
     /// Addresses that may be connected to though they are not public.
     pub allow_private: Vec<Network>,
-    /// More authorities than those of the system.
+    /// A file with more authorities than those of the system.
     pub ca_file: Option<PathBuf>,
     /// Passwords, each for one host: a server, or a registry.
     pub credentials: Vec<Credentials>,
-    /// The largest module. 64 MiB: components with a whole interpreter inside have some 40.
+    /// The largest module in bytes. 64 MiB: components with a whole interpreter have some 40 MiB.
     pub module_bytes: u64,
-    /// For all of one module: names, connections, redirects, bodies. 60 s: a module of 64 MiB at
-    /// ten Mbit/s.
+    /// The time limit for all of one module: names, connections, redirects, bodies. 60 s: a module
+    /// of 64 MiB at ten Mbit/s.
     pub timeout: Duration,
-    /// Where is kept what was fetched; none to fetch it each time.
+    /// The directory that keeps fetched content; `None` fetches it each time.
     pub store: Option<PathBuf>,
 }
 
@@ -49,15 +51,15 @@ impl Default for Settings {
     }
 }
 
-/// A user and a password, which are sent to one host, over TLS alone; those of a registry also to
-/// where it says that its tokens are given out, if that may be asked.
+/// A user and a password, which are sent to one host, and only over TLS. Those of a registry are
+/// also sent to the host that issues its tokens, if that host may be asked.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// Which host.
+    /// The host.
     pub host: HostPort,
     /// The user.
     pub username: String,
-    /// The password. Never shown.
+    /// The password. It is never shown.
     pub password: String,
 }
 
@@ -71,10 +73,10 @@ impl fmt::Debug for Credentials {
 }
 
 impl Settings {
-    /// Whether the host of this source is one that may be asked, and in this way.
+    /// Checks that the host of this source may be asked, with TLS or without.
     ///
     /// # Errors
-    /// When it is not.
+    /// Fails if it may not.
     pub fn may_ask(&self, source: &Source) -> Result<(), FetchError> {
         match source {
             Source::Url(url) => self.may_ask_at(url),
@@ -94,7 +96,8 @@ impl Settings {
         Ok(())
     }
 
-    /// A path of a registry's API: without TLS only where that is listed.
+    /// Returns the address of a path in a registry's API. It is without TLS only where that is
+    /// listed.
     pub(crate) fn registry(&self, reference: &Reference, path: &str) -> Url {
         let registry = &reference.registry;
         let of = |is_secure| Url {
@@ -111,7 +114,7 @@ impl Settings {
         }
     }
 
-    /// What `authorization` is to this host, if anything is.
+    /// Returns the value of `authorization` for this host, if there is one.
     pub(crate) fn password(&self, url: &Url) -> Option<String> {
         let mut known = self.credentials.iter();
         let known = known.find(|known| url.is_listed(std::slice::from_ref(&known.host)));

@@ -1,4 +1,4 @@
-//! What a plugin's place can be named: `https://...`, or `oci://registry/repository:tag`.
+//! The source of a plugin, by name: `https://...`, or `oci://registry/repository:tag`.
 
 use std::fmt;
 
@@ -7,29 +7,29 @@ use http::Uri;
 use crate::digest::Digest;
 use crate::host::HostPort;
 
-/// The longest name of a place; servers commonly take no more.
+/// The longest name of a source in bytes; servers commonly take no more.
 const NAME_BYTES: usize = 2048;
 
-/// Where a plugin is.
+/// The source of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A file of an HTTP server.
     Url(Url),
-    /// In a registry.
+    /// An artifact in a registry.
     Oci(Reference),
 }
 
 impl Source {
-    /// Whether this names no file of this machine.
+    /// Returns true if the text does not name a file of this machine.
     #[must_use]
     pub fn is_remote(text: &str) -> bool {
         text.contains("://")
     }
 
-    /// Reads it; the error says what would be right.
+    /// Parses a source; the error says what to write instead.
     ///
     /// # Errors
-    /// When it is neither.
+    /// Fails if the text is neither.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.starts_with("oci://") {
             Reference::parse(text).map(Self::Oci)
@@ -38,7 +38,7 @@ impl Source {
         }
     }
 
-    /// The digest in its name, which all that is fetched must lead back to.
+    /// Returns the digest in the name. Everything that is fetched must lead back to it.
     #[must_use]
     pub fn digest(&self) -> Option<Digest> {
         match self {
@@ -57,22 +57,22 @@ impl fmt::Display for Source {
     }
 }
 
-/// An address of the web, without a user in it.
+/// A web address without a user in it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Url {
     pub(crate) is_secure: bool,
-    /// Lower case; an IPv6 address without its brackets.
+    /// The host in lower case; an IPv6 address is without its brackets.
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// Begins with a slash.
+    /// The path and the query. It begins with a slash.
     pub(crate) path: String,
 }
 
 impl Url {
-    /// Reads it; the error says what would be right.
+    /// Parses an address; the error says what to write instead.
     ///
     /// # Errors
-    /// When it is none, or has a user or a fragment in it.
+    /// Fails if the text is not an address, or has a user or a fragment in it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong =
             || "write https://host/path/plugin.wasm or oci://registry/repository:tag".to_owned();
@@ -103,7 +103,7 @@ impl Url {
         })
     }
 
-    /// Where a redirect leads.
+    /// Returns the address that a redirect leads to; `None` if it is not a web address.
     pub(crate) fn follow(&self, location: &str) -> Option<Self> {
         if location.starts_with("//") {
             let scheme = if self.is_secure { "https:" } else { "http:" };
@@ -120,7 +120,7 @@ impl Url {
         Self::parse(location).ok()
     }
 
-    /// With more at the end of its path.
+    /// Returns this address with more at the end of its path.
     pub(crate) fn appended(&self, more: &str) -> Self {
         let (path, query) = match self.path.split_once('?') {
             Some((path, query)) => (path, format!("?{query}")),
@@ -142,7 +142,7 @@ impl Url {
             .any(|entry| entry.means(&self.host, self.port, usual))
     }
 
-    /// As the `Host` header has it.
+    /// Returns the host and port as the `Host` header has them.
     pub(crate) fn authority(&self) -> String {
         let port = (self.port != usual_port(self.is_secure)).then_some(self.port);
         let host = self.host.clone();
@@ -155,7 +155,7 @@ pub(crate) fn usual_port(is_secure: bool) -> u16 {
 }
 
 impl fmt::Display for Url {
-    /// Without what follows a `?`: servers put secrets there.
+    /// Omits what follows a `?`: servers put secrets there.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.is_secure { "https" } else { "http" };
         let path = self.path.split('?').next().unwrap_or_default();
@@ -175,16 +175,16 @@ pub struct Reference {
     pub(crate) registry: HostPort,
     pub(crate) repository: String,
     pub(crate) tag: Option<String>,
-    /// Of the manifest.
+    /// The digest of the manifest.
     pub(crate) digest: Option<Digest>,
 }
 
 impl Reference {
-    /// Reads `oci://registry/repository:tag@sha256:digest`, of which tag or digest may be missing;
-    /// the error says what would be right.
+    /// Parses `oci://registry/repository:tag@sha256:digest`, where the tag or the digest may be
+    /// missing; the error says what to write instead.
     ///
     /// # Errors
-    /// When it is none.
+    /// Fails if the text is not a reference.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || {
             "write oci://registry/repository:tag, oci://registry/repository@sha256:digest, or both"
@@ -200,7 +200,8 @@ impl Reference {
             Some((repository, tag)) => (repository, Some(tag)),
             None => (rest, None),
         };
-        // The grammar of the distribution specification, a little wider where it does no harm.
+        // This is the grammar of the distribution specification, a little wider where it does no
+        // harm.
         let is_part = |part: &str| {
             let bytes = || part.bytes();
             bytes()
@@ -233,7 +234,7 @@ impl Reference {
         })
     }
 
-    /// What the registry is asked for.
+    /// Returns the digest or the tag that the registry is asked for.
     pub(crate) fn wanted(&self) -> String {
         match (&self.digest, &self.tag) {
             (Some(digest), _) => digest.to_string(),
@@ -260,7 +261,7 @@ impl fmt::Display for Reference {
 mod tests {
     use super::*;
 
-    /// Addresses are read as they are meant, and shown without what may be secret.
+    /// Addresses are read as they are meant, and displayed without the parts that may be secret.
     #[test]
     fn addresses_are_read() {
         let url = Url::parse("https://Plugins.Example.com/a/b.wasm?token=secret").expect("good");
@@ -295,7 +296,7 @@ mod tests {
         }
     }
 
-    /// A redirect leads where a browser would go, and nowhere that is not the web.
+    /// A redirect to an absolute path or a web address leads where a browser would go; others fail.
     #[test]
     fn redirects_are_followed_as_they_are_meant() {
         let url = Url::parse("https://a.example/x/y?q").expect("good");
@@ -326,7 +327,7 @@ mod tests {
         }
     }
 
-    /// References are read as registries read them.
+    /// A reference is read as registries read it, and anything else is an error.
     #[test]
     fn references_are_read() {
         let digest = format!("sha256:{}", "ab".repeat(32));

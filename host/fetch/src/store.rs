@@ -1,9 +1,11 @@
-//! What was pulled before, on disk, by its digest: a start with the source down works.
+//! A store on disk of content that was fetched before, so that a start works while the source is
+//! down.
 //!
-//! Content is a file named by its sha256, which is checked when it is read. What was wanted has a file
-//! named by the sha256 of its name, a record: the digests of all that was good the last time, written
-//! at once, so that parts of two releases do not meet. That alone is believed, so the directory must be
-//! ours. What cannot be kept costs a warning.
+//! Content is a file named by its sha256, which is checked when it is read. Each request has a
+//! record, a file named by the sha256 of the request's name. A record holds the digests of
+//! everything that was good the last time. It is written at once, so that parts of two releases do
+//! not mix. A record is believed without a check, so the directory must belong to this user. A file
+//! that cannot be kept costs a warning.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -16,12 +18,12 @@ use bytes::Bytes;
 
 use crate::digest::Digest;
 
-/// Files that are kept; the oldest go. 256: three for each plugin of a large config, and its
-/// generations before.
+/// The number of files that are kept; the oldest are removed. 256: three for each plugin of a large
+/// config, and its earlier generations.
 const FILES: usize = 256;
-/// Bytes that are kept, all files together: a module is some 300 KiB, a large one 64 MiB.
+/// The bytes that are kept in all files together: a module has some 300 KiB, a large one 64 MiB.
 const ALL_BYTES: u64 = 1 << 30;
-/// The largest record: two digests with their names, and room.
+/// The largest record in bytes: two digests with their names, and room.
 const RECORD_BYTES: u64 = 1024;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -31,8 +33,8 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// A store in this directory, which is made when it is not there. None when it cannot be, or is
-    /// not ours alone.
+    /// Opens a store in this directory, and makes the directory if it is missing. Returns `None` if
+    /// it cannot be made, is not this user's, or others may write to it.
     pub(crate) fn open(directory: &Path, limit_bytes: u64) -> Option<Self> {
         let opened = DirBuilder::new()
             .recursive(true)
@@ -63,7 +65,7 @@ impl Store {
         }
     }
 
-    /// What has this digest. A damaged file is not that.
+    /// Returns the content with this digest. A file with another digest is damaged and removed.
     pub(crate) fn content(&self, digest: Digest) -> Option<Bytes> {
         let path = self.content_path(digest);
         if !path.exists() {
@@ -75,14 +77,15 @@ impl Store {
             fs::remove_file(&path).unwrap_or_default();
             return None;
         };
-        // The oldest go first: this one is in use.
+        // The oldest files are removed first, and this one is in use.
         if let Ok(file) = OpenOptions::new().append(true).open(&path) {
             file.set_modified(SystemTime::now()).unwrap_or_default();
         }
         Some(bytes.into())
     }
 
-    /// What was good under this name the last time; nothing where it is not known, or damaged.
+    /// Returns the digests that were good under this name the last time. There are none if the name
+    /// is unknown or its record damaged.
     pub(crate) fn recorded(&self, name: &str) -> Vec<Digest> {
         let record = read(&self.name_path(name), RECORD_BYTES);
         let record = record.and_then(|record| String::from_utf8(record).ok());
@@ -90,7 +93,7 @@ impl Store {
         digests.unwrap_or_default()
     }
 
-    /// Keeps content.
+    /// Keeps content under its digest.
     pub(crate) fn keep(&self, bytes: &[u8], digest: Digest) {
         let path = self.content_path(digest);
         if !path.exists() {
@@ -98,7 +101,7 @@ impl Store {
         }
     }
 
-    /// Writes down what is good under this name.
+    /// Records the digests that are good under this name.
     pub(crate) fn record(&self, name: &str, parts: &[Digest]) {
         let lines: Vec<String> = parts.iter().map(ToString::to_string).collect();
         self.put(&self.name_path(name), lines.join("\n").as_bytes());
@@ -124,7 +127,8 @@ impl Store {
         self.directory.join(format!("{name}.last"))
     }
 
-    /// Writes beside and renames, so that a reader sees all of a file or none of it.
+    /// Writes a file beside `path` and renames it, so that a reader sees all of a file or none of
+    /// it.
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -149,7 +153,7 @@ impl Store {
             let metadata = entry.metadata()?;
             files.push((metadata.modified()?, metadata.len(), entry.path()));
         }
-        // The newest first.
+        // This puts the newest first.
         files.sort_by(|a, b| b.cmp(a));
         let mut bytes = 0_u64;
         for (index, (_, length, path)) in files.into_iter().enumerate() {
@@ -162,7 +166,7 @@ impl Store {
     }
 }
 
-/// All of a file, if there are no more bytes in it than that.
+/// Returns all of a file, if it has no more than `limit_bytes`.
 fn read(path: &Path, limit_bytes: u64) -> Option<Vec<u8>> {
     let file = File::open(path).ok()?;
     let mut bytes = Vec::new();
@@ -186,7 +190,7 @@ mod tests {
             .collect()
     }
 
-    /// What was kept is found by its digest, a record by its name, and both are ours alone.
+    /// Kept content is found by its digest, a record by its name, and only this user can read both.
     #[test]
     fn what_was_kept_is_found() {
         let directory = tempfile::tempdir().expect("a directory");
@@ -209,7 +213,7 @@ mod tests {
         }
     }
 
-    /// A damaged file is not what it is named after, and is gone; a damaged record says nothing.
+    /// A damaged file is not returned, and a damaged record says nothing.
     #[test]
     fn a_damaged_file_is_not_taken() {
         let directory = tempfile::tempdir().expect("a directory");
@@ -230,7 +234,7 @@ mod tests {
         }
     }
 
-    /// A directory that others may write to keeps nothing.
+    /// A directory that others may write to is not used.
     #[test]
     fn a_directory_open_to_others_is_not_used() {
         let directory = tempfile::tempdir().expect("a directory");
@@ -238,7 +242,7 @@ mod tests {
         assert!(Store::open(directory.path(), 100).is_none());
     }
 
-    /// The oldest files go.
+    /// The oldest files are removed.
     #[test]
     fn the_oldest_files_go() {
         let directory = tempfile::tempdir().expect("a directory");

@@ -1,7 +1,7 @@
-//! What an acknowledged append costs beside the device's own sync. `cargo bench -p spandrel-journal`
-//! prints, for batches of each size, a raw probe (one thread that writes as many bytes to a file
-//! that is allocated, and syncs) and the journal with one and with many senders, in turn, so that
-//! both meet the same weather; then the ratios.
+//! Measures the cost of an acknowledged append beside the device's own sync. `cargo bench -p
+//! spandrel-journal` prints, for batches of each size, a raw probe (one thread that writes as many
+//! bytes to an allocated file, and syncs) and the journal with one and with many senders, and then
+//! the ratios. Probe and journal take turns, so that both meet the same conditions.
 
 use std::fs::File;
 use std::io::{Write, stdout};
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 const SIZES: [usize; 4] = [4 << 10, 64 << 10, 256 << 10, 1 << 20];
 const SENDERS: [usize; 3] = [1, 16, 64];
 
-/// Probe and journal take turns of this many appends.
+/// The number of appends in one turn of the probe or the journal.
 const TURN: usize = 40;
 const TURNS: usize = 8;
 
@@ -58,7 +58,7 @@ fn row(
     let (store, _) = Store::open(Options::new(own.path().join("journal")))?;
     let probe = Probe::new(&own.path().join("probe"), 16 << 20)?;
     let batch = Bytes::from(vec![7; size]);
-    // The first segments are made, then used again.
+    // This makes the first segments, which are used again afterwards.
     runtime.block_on(appends(&store.ingress(), &batch, senders, TURN));
     let (mut raw, mut logged) = (Times::default(), Times::default());
     let before = store.counters();
@@ -85,7 +85,7 @@ fn row(
     Ok(())
 }
 
-/// How long each took, and all together.
+/// The time of each append, and of all together.
 #[derive(Default)]
 struct Times {
     each: Vec<Duration>,
@@ -112,7 +112,7 @@ impl Times {
     }
 }
 
-/// A file that is allocated, zeroed and used again, as the journal's are.
+/// A file that is allocated, zeroed and used again, as the journal's files are.
 struct Probe {
     file: File,
     size: usize,
@@ -141,7 +141,8 @@ impl Probe {
     }
 }
 
-/// Appends as senders do: each waits for its OK before its next. A record is finished at once.
+/// Appends as senders do: each waits for its OK before its next append. Each record is finished at
+/// once.
 async fn appends(
     log: &Arc<dyn Log>,
     batch: &Bytes,

@@ -16,15 +16,16 @@ use crate::vfs::Memory;
 
 const SEGMENT: usize = 8 << 10;
 
-/// What of a journal came out of bytes that somebody made up.
+/// The records that came out of a journal made of arbitrary bytes.
 type Contents = BTreeMap<u64, Bytes>;
 
 /// Opens a journal that these bytes describe, and opens it once more: it must be the same, and
-/// nothing may be lost between. How many records there are. `None` when a header says that a later
-/// release wrote it.
+/// nothing may be lost in between. Returns the number of records, or `None` if a header says that a
+/// later release wrote it.
 ///
-/// The bytes are pieces of a length (two bytes), a kind (one) and content: the files of a log, as
-/// they are or, so that a fuzzer need not find checksums, with those put right.
+/// The bytes are pieces of a length (two bytes), a kind (one) and content. Each piece is a file of
+/// a log. It is taken as it is, or with its checksums corrected, so that a fuzzer need not find
+/// them.
 #[doc(hidden)]
 pub fn recover_bytes(bytes: &[u8]) -> Option<usize> {
     let memory = Memory::default();
@@ -62,7 +63,8 @@ pub fn recover_bytes(bytes: &[u8]) -> Option<usize> {
     Some(first.1.len())
 }
 
-/// Lost records, and those that are there. They can be read, or are damaged since.
+/// Returns the number of lost records, and the records that are there. Each can be read, or has
+/// been damaged since.
 fn open(memory: &Memory) -> Option<(u64, Contents)> {
     let options = Options {
         segment_bytes: u64::try_from(SEGMENT).unwrap_or_default(),
@@ -118,7 +120,7 @@ fn checkpoint(content: &[u8]) -> Vec<u8> {
     checkpoint.encode()
 }
 
-/// A segment whose headers are good, where the content does not say otherwise.
+/// Makes a segment whose headers are good, unless the content says otherwise.
 fn segment(id: u64, content: &[u8]) -> Vec<u8> {
     let header = SegmentHeader {
         id,
@@ -167,14 +169,14 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the files of a log are, it opens, and opens again as the same.
+        /// A log opens whatever its files are, and opens again as the same.
         #[test]
         fn any_files_open(pieces in prop::collection::vec(piece(), 0..8)) {
             recover_bytes(&pieces.concat());
         }
     }
 
-    /// The files that are put right are read as such: the fuzzer gets past the checksums.
+    /// Files with corrected checksums are read as records: the fuzzer gets past the checksums.
     #[test]
     fn pieces_become_records() {
         let header = [0, 1, 0, 9, 0, 0];

@@ -1,4 +1,4 @@
-//! What a journal counts, and the room that its logs share.
+//! The counters of a journal, and the room that its logs share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -6,28 +6,28 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What a journal did since it was opened, all logs together.
+/// The counters of a journal since it was opened, all logs together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Records appended.
+    /// Records that were appended.
     pub records: u64,
-    /// Their bytes.
+    /// Bytes of those records.
     pub bytes: u64,
     /// Syncs of segments that records waited for.
     pub syncs: u64,
-    /// Time these took together.
+    /// The time that these syncs took together.
     pub sync_time: Duration,
-    /// Time the last of them took.
+    /// The time that the last of these syncs took.
     pub last_sync: Duration,
     /// Syncs and writes that failed.
     pub failures: u64,
     /// Appends refused because there was no room.
     pub full: u64,
-    /// Records lost to damage, those found at the start included.
+    /// Records that were lost to damage, including those found at the start.
     pub damaged: u64,
-    /// Segments there are now.
+    /// The number of segments now.
     pub segments: u64,
-    /// Bytes of all files now.
+    /// The bytes of all files now.
     pub disk_bytes: u64,
 }
 
@@ -91,7 +91,7 @@ impl Quota {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Takes room, unless less than `left` would be left.
+    /// Takes room and returns true, unless less than `left` would remain.
     pub(crate) fn take(&self, bytes: u64, left: u64) -> bool {
         let most = self.most.saturating_sub(left);
         let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= most);
@@ -101,12 +101,12 @@ impl Quota {
         taken.is_ok()
     }
 
-    /// Whether less than `left` is left.
+    /// Returns true if less than `left` remains.
     pub(crate) fn is_tight(&self, left: u64) -> bool {
         self.used() > self.most.saturating_sub(left)
     }
 
-    /// Counts bytes that are there whether there is room or not.
+    /// Counts bytes that exist, whether or not there is room for them.
     pub(crate) fn count(&self, bytes: u64) {
         self.used.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -116,14 +116,14 @@ impl Quota {
     }
 }
 
-/// Lets a repeated log line through each ten seconds.
+/// Lets a repeated log line through once in ten seconds.
 #[derive(Debug, Default)]
 pub(crate) struct Quiet(Mutex<(Option<Instant>, u64)>);
 
 const QUIET: Duration = Duration::from_secs(10);
 
 impl Quiet {
-    /// How many lines were kept back since the last, when it is time for one.
+    /// Returns the number of lines held back since the last one, if it is time for the next.
     pub(crate) fn repeated(&self) -> Option<u64> {
         let now = Instant::now();
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,17 +1,17 @@
-//! Which records are finished: all below a low watermark, and ranges above it.
+//! The set of finished records: all below a low watermark, and ranges above it.
 
 use std::collections::BTreeMap;
 
-/// A set of record numbers that grows together from below.
+/// A set of record numbers that becomes contiguous from below.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Finished {
     low: u64,
-    /// Beginning and end (exclusive) of each range above `low`; no two touch.
+    /// The start and the end (exclusive) of each range above `low`; no two touch.
     above: BTreeMap<u64, u64>,
 }
 
 impl Finished {
-    /// All numbers below `low`.
+    /// Makes a set of all numbers below `low`.
     pub(crate) fn below(low: u64) -> Self {
         Self {
             low,
@@ -19,12 +19,12 @@ impl Finished {
         }
     }
 
-    /// The first number that is not in it.
+    /// Returns the first number that is not in the set.
     pub(crate) fn low(&self) -> u64 {
         self.low
     }
 
-    /// The ranges above the first number that is not in it.
+    /// Returns the ranges above the first number that is not in the set.
     pub(crate) fn ranges(&self) -> impl ExactSizeIterator<Item = (u64, u64)> {
         self.above.iter().map(|(start, end)| (*start, *end))
     }
@@ -61,7 +61,7 @@ impl Finished {
         }
     }
 
-    /// The ranges below `until` that are not in it.
+    /// Returns the ranges below `until` that are not in the set.
     pub(crate) fn gaps(&self, until: u64) -> Vec<(u64, u64)> {
         let mut gaps = Vec::new();
         let mut from = self.low;
@@ -81,7 +81,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Whatever the order, the set is the set, and its ranges do not touch.
+        /// The set is the same in whatever order numbers come, and its ranges do not touch.
         #[test]
         fn ranges_are_the_set(ranges in prop::collection::vec((0_u64..64, 0_u64..8), 0..40)) {
             let mut finished = Finished::default();

@@ -1,13 +1,13 @@
-//! The bytes of a segment: its header, twice, and records.
+//! The bytes of a segment: its header, which is there twice, and its records.
 
 pub(crate) mod checkpoint;
 
 use crc32c::crc32c_append;
 
-/// The smallest thing that a disk writes whole.
+/// The smallest unit that a disk writes whole.
 pub(crate) const SECTOR: u64 = 512;
 
-/// Where the first record of a segment is: behind the sector of its header.
+/// The offset of a segment's first record: behind the sector of its header.
 pub(crate) const FIRST: u64 = SECTOR;
 
 /// Records begin at multiples of this, so that a search for one is fast.
@@ -19,7 +19,8 @@ pub(crate) const RECORD: u64 = 48;
 /// The largest payload: far above what a receiver lets in, and small enough to be in memory.
 pub(crate) const MAX_PAYLOAD: u64 = 1 << 30;
 
-/// Numbers stop here, so that sums of two do not overflow. A million a second take 290,000 years.
+/// The bound of all numbers, so that sums of two do not overflow. At a million a second, reaching
+/// it takes 290,000 years.
 pub(crate) const MAX_NUMBER: u64 = u64::MAX >> 1;
 
 /// The layout that this code writes.
@@ -47,38 +48,38 @@ impl Reader<'_> {
     }
 }
 
-/// What a segment says of itself: in its first sector, and again in its last.
+/// The header of a segment. It is in the first sector, and again in the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
     /// The number in its file's name.
     pub(crate) id: u64,
-    /// Counts the uses of segments in this log: the order of their records.
+    /// Counts the uses of segments in this log, which gives the order of their records.
     pub(crate) order: u64,
-    /// Goes into every checksum: records of an earlier use of the file, and payloads that look like
-    /// records, are none.
+    /// A number in every checksum: records of an earlier use of the file, and payloads that look
+    /// like records, do not match it.
     pub(crate) salt: u64,
-    /// Records of earlier segments with this number or a higher one were never acknowledged. Those
-    /// in this one may have lower numbers, when they were moved here.
+    /// Records of earlier segments with this number or a higher one were never acknowledged.
+    /// Records in this segment may have lower numbers if they were moved here.
     pub(crate) base: u64,
-    /// Length of the file.
+    /// The length of the file.
     pub(crate) size: u64,
 }
 
-/// What the bytes of a segment's header are.
+/// The state of a segment header's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Head {
-    /// Never written.
+    /// The header was never written.
     Blank,
-    /// Not what somebody wrote.
+    /// The bytes are not a header as written.
     Damaged,
-    /// Of a layout that this code does not know.
+    /// The header has a layout that this code does not know.
     Newer(u32),
-    /// Good.
+    /// The header is good.
     Good(SegmentHeader),
 }
 
 impl SegmentHeader {
-    /// Its sector.
+    /// Encodes the header into its sector.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut body = Vec::with_capacity(512);
         body.extend(VERSION.to_le_bytes());
@@ -93,7 +94,7 @@ impl SegmentHeader {
         sector
     }
 
-    /// Reads a sector.
+    /// Decodes a sector.
     pub(crate) fn decode(sector: &[u8]) -> Head {
         if sector.iter().all(|byte| *byte == 0) {
             return Head::Blank;
@@ -122,31 +123,31 @@ fn decode_header(sector: &[u8]) -> Option<Head> {
     sane.then_some(Head::Good(header))
 }
 
-/// What stands before a record's payload.
+/// The header before a record's payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RecordHeader {
     /// The record's number.
     pub(crate) number: u64,
-    /// Length of its payload.
+    /// The length of its payload.
     pub(crate) length: u32,
-    /// Checksum over salt, number and payload.
+    /// The checksum over salt, number and payload.
     pub(crate) checksum: u32,
-    /// Its items.
+    /// The number of its items.
     pub(crate) items: u64,
-    /// When it was written: nanoseconds since 1970.
+    /// The time of writing: nanoseconds since 1970.
     pub(crate) written: u64,
-    /// All records below this number were acknowledged when this one was written: a missing one
-    /// among them is a loss, a missing one above is a write that was cut off.
+    /// All records below this number were acknowledged when this one was written. So a missing
+    /// record below it is a loss, and a missing one above it is a write that was cut off.
     pub(crate) promised: u64,
 }
 
-/// The checksum of a payload.
+/// Returns the checksum of a payload.
 pub(crate) fn payload_checksum(salt: u64, number: u64, payload: &[u8]) -> u32 {
     let start = crc32c_append(0, &salt.to_le_bytes());
     crc32c_append(crc32c_append(start, &number.to_le_bytes()), payload)
 }
 
-/// Bytes that a record takes in a segment.
+/// Returns the bytes that a record takes in a segment.
 pub(crate) fn footprint(length: u64) -> u64 {
     (RECORD + length).next_multiple_of(ALIGN)
 }
@@ -165,7 +166,7 @@ impl RecordHeader {
         bytes
     }
 
-    /// Reads a header that was written under this salt.
+    /// Decodes a header that was written with this salt.
     pub(crate) fn decode(bytes: &[u8], salt: u64) -> Option<Self> {
         let mut reader = Reader(bytes.get(..48)?);
         if reader.array()? != RECORD_MAGIC {
@@ -196,7 +197,7 @@ fn pair(first: u32, second: u32) -> [u8; 8] {
 mod tests {
     use super::{Head, RecordHeader, SegmentHeader, payload_checksum};
 
-    /// What is written is read again, and no flipped bit goes unseen.
+    /// A header is decoded as it was encoded, and every flipped bit is noticed.
     #[test]
     fn headers_are_read_as_written() {
         let header = SegmentHeader {

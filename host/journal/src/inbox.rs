@@ -1,4 +1,4 @@
-//! What waits for the threads of a log.
+//! The queues of work for the threads of a log.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,16 +11,16 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::writer::Batch;
 
-/// Bytes that wait for the next write of a log, or are in it: a slow disk's second.
+/// KiB that wait for the next write of a log, or are in it: what a slow disk writes in a second.
 pub(crate) const WAITING_KIB: u32 = 64 << 10;
 
-/// Bytes of one write: what is behind it waits for the next, and its sync is not too long.
+/// Bytes of one write. The bound keeps its sync short; batches beyond it wait for the next write.
 const GROUP_BYTES: usize = 8 << 20;
 
-/// Records of one write, for the same reason.
+/// Records of one write. The reason for the bound is the same.
 const GROUP_RECORDS: usize = 4096;
 
-/// A batch whose sender waits.
+/// A batch whose sender waits for the answer.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub(crate) batch: Batch,
@@ -29,7 +29,7 @@ pub(crate) struct Waiting {
     pub(crate) room: OwnedSemaphorePermit,
 }
 
-/// Batches that wait to be written. What is in it is bounded by the permits of its entries.
+/// Batches that wait to be written. The permits of its entries bound its size.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     state: Mutex<QueueState>,
@@ -42,7 +42,7 @@ struct QueueState {
     closed: bool,
 }
 
-/// What the commit thread does next.
+/// The next step of the commit thread.
 pub(crate) enum Next {
     Group(Vec<Waiting>),
     /// Nothing came within the time.
@@ -55,7 +55,7 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds one, unless the queue is closed.
+    /// Adds a batch, unless the queue is closed.
     pub(crate) fn push(&self, waiting: Waiting) -> Result<(), Unwritten> {
         let mut state = self.state();
         if state.closed {
@@ -67,21 +67,23 @@ impl Queue {
         Ok(())
     }
 
-    /// Takes nothing more. What waits is still given out.
+    /// Refuses new batches. Batches that wait are still given out.
     pub(crate) fn close(&self) {
         self.state().closed = true;
         self.wake.notify_all();
     }
 
-    /// Takes nothing more and gives nothing out: whoever waits is told that it is closed.
+    /// Refuses new batches and gives none out: every sender that waits is told that the queue is
+    /// closed.
     pub(crate) fn abandon(&self) {
         self.close();
         let waiting = std::mem::take(&mut self.state().waiting);
         drop(waiting);
     }
 
-    /// Everything that waits, up to the size of one write. Nobody is waited for: while one group
-    /// is written the next comes together.
+    /// Returns everything that waits, up to the size of one write, and waits only for the first
+    /// batch, at most `patience`. It does not wait for a group to fill: the next group collects
+    /// while one is written.
     pub(crate) fn next(&self, patience: Option<Duration>) -> Next {
         let mut state = self.state();
         while state.waiting.is_empty() {
@@ -117,12 +119,12 @@ impl Queue {
     }
 }
 
-/// What the keeper of a log is asked for.
+/// Requests to the keeper of a log.
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
     state: Mutex<CallState>,
     wake: Condvar,
-    /// Something is not in the last checkpoint, and the keeper knows.
+    /// True if something is not in the last checkpoint, and the keeper knows.
     told: AtomicBool,
 }
 
@@ -133,7 +135,7 @@ struct CallState {
     stop: bool,
 }
 
-/// What the keeper does next.
+/// The next step of the keeper.
 pub(crate) enum Call {
     /// Write a checkpoint, and tell these.
     Checkpoint(Vec<oneshot::Sender<io::Result<()>>>),
@@ -145,7 +147,7 @@ impl Calls {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Something is to be in the next checkpoint.
+    /// Says that there is something for the next checkpoint.
     pub(crate) fn dirty(&self) {
         if !self.told.swap(true, Ordering::AcqRel) {
             self.state().dirty = true;
@@ -153,7 +155,7 @@ impl Calls {
         }
     }
 
-    /// The next checkpoint is to be written now. False when nobody writes any more.
+    /// Asks for the next checkpoint now. Returns false if no more are written.
     pub(crate) fn mark(&self, done: oneshot::Sender<io::Result<()>>) -> bool {
         let mut state = self.state();
         if state.stop {
@@ -170,14 +172,14 @@ impl Calls {
         self.wake.notify_one();
     }
 
-    /// Nobody writes any more: whoever waits is told.
+    /// Ends the queue when no more checkpoints are written, and tells everyone who waits.
     pub(crate) fn abandon(&self) {
         self.stop();
         let marks = std::mem::take(&mut self.state().marks);
         drop(marks);
     }
 
-    /// Waits for something to do, and then this long for more of it, unless somebody waits.
+    /// Waits for something to do, and then for `pause` to collect more, unless someone waits.
     pub(crate) fn next(&self, pause: Duration) -> Call {
         let mut state = self.state();
         while !state.dirty && !state.stop && state.marks.is_empty() {

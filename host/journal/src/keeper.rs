@@ -1,8 +1,8 @@
-//! Checkpoints, and the end of segments.
+//! Writes checkpoints, and reclaims segments.
 //!
-//! Four slots hold checkpoints: two are written and synced one after the other before a segment is
-//! given up, so that one of them is good whatever happens, and two are written in turn without a
-//! sync ten times a second, which is all that the death of the process asks for.
+//! Four slots hold checkpoints. Two are written and synced one after the other before a segment is
+//! given up, so that one of them is good whatever happens. The other two are written in turn
+//! without a sync ten times a second, which is enough to survive the death of the process.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,19 +13,19 @@ use crate::prepare::is_full;
 use crate::state::{Ready, Segment, Shared};
 use crate::vfs::File;
 
-/// The first two are synced.
+/// The number of checkpoint slots. The first two are synced.
 pub(crate) const SLOTS: usize = 4;
 
-/// Segments that are kept for their next use, instead of being removed: as many as a fast disk
-/// fills between two checkpoints.
+/// The most segments that are kept for their next use instead of being removed: as many as a fast
+/// disk fills between two checkpoints.
 const MOST_READY: usize = 4;
 
-/// The file of a slot.
+/// Returns the name of a slot's file.
 pub(crate) fn slot_name(slot: usize) -> String {
     format!("checkpoint-{slot}")
 }
 
-/// The only one that writes the checkpoints of a log.
+/// The only writer of a log's checkpoints.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     shared: Arc<Shared>,
@@ -37,19 +37,19 @@ pub(crate) struct Keeper {
 #[derive(Debug)]
 pub(crate) struct Slot {
     path: PathBuf,
-    /// None when it is to be made anew.
+    /// `None` if the file must be made anew.
     file: Option<Arc<dyn File>>,
     length: u64,
 }
 
 impl Slot {
-    /// What was found of it.
+    /// Makes a slot from the file that was found for it.
     pub(crate) fn new(path: PathBuf, file: Option<Arc<dyn File>>, length: u64) -> Self {
         Self { path, file, length }
     }
 
-    /// Writes a checkpoint. When the disk is full, a segment that waits for its use makes room:
-    /// only a checkpoint gives up others.
+    /// Writes a checkpoint. If the disk is full, it removes segments that wait for their next use
+    /// to make room, because other segments cannot be given up without a checkpoint.
     fn write(&mut self, shared: &Shared, bytes: &[u8], sync: bool) -> io::Result<()> {
         loop {
             match self.try_write(shared, bytes, sync) {
@@ -67,7 +67,7 @@ impl Slot {
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         if length > self.length {
             let room = length.next_power_of_two().max(shared.options.slot());
-            // Without room for more of it, it is as long as it must be.
+            // Without room for spare bytes, the file is as long as it must be.
             let room = file.allocate(room).map_or(length, |()| room);
             shared.quota.count(room - self.length);
             shared.grew(room - self.length);
@@ -77,7 +77,7 @@ impl Slot {
         if sync && written.is_ok() {
             written = file.sync_data();
         }
-        // Made anew the next time: a descriptor that failed to sync is not to be trusted.
+        // The file is made anew the next time: a descriptor that failed to sync cannot be trusted.
         self.file = (written.is_ok() || !sync).then_some(file);
         written
     }
@@ -94,7 +94,7 @@ impl Slot {
     }
 }
 
-/// Removes a segment that is not used. Whether there was one.
+/// Removes a segment that is not in use. Returns true if there was one and it was removed.
 fn remove_ready(shared: &Shared) -> bool {
     let ready = shared.state().ready.pop_back();
     let removed = ready.map(|ready| shared.vfs.remove(&shared.segment_path(ready.id)));
@@ -106,7 +106,7 @@ fn remove_ready(shared: &Shared) -> bool {
 }
 
 impl Keeper {
-    /// Goes on after the checkpoint of this generation.
+    /// Continues after the checkpoint of this generation.
     pub(crate) fn new(shared: Arc<Shared>, generation: u64, slots: [Slot; SLOTS]) -> Self {
         let [first, second, third, fourth] = slots;
         Self {
@@ -135,7 +135,7 @@ impl Keeper {
         }
     }
 
-    /// Writes what the next process is to know. It survives the death of this one.
+    /// Writes a checkpoint for the next process. It survives the death of this process.
     pub(crate) fn checkpoint(&mut self) -> io::Result<()> {
         let bytes = self.snapshot(false);
         let [slot, other] = &mut self.unsynced;
@@ -144,11 +144,11 @@ impl Keeper {
         written.inspect_err(|error| self.failed(error))
     }
 
-    /// Writes it so that it survives everything.
+    /// Writes a checkpoint that survives a power failure, too.
     pub(crate) fn checkpoint_synced(&mut self, clean: bool) -> io::Result<()> {
         let bytes = self.snapshot(clean);
         let [first, second] = &mut self.synced;
-        // While one is written the other must be good.
+        // While one slot is written, the other must be good.
         let order = if second.file.is_none() {
             [second, first]
         } else {
@@ -188,7 +188,7 @@ impl Keeper {
     fn give_up(&self, id: u64, segment: &Segment) {
         let options = &self.shared.options;
         let usual = segment.size == options.segment() && !segment.fenced;
-        // What is left then is for whichever egress log needs it.
+        // If room is tight, what is left is for whichever egress log needs it.
         let tight = self.shared.quota.is_tight(options.reserved());
         if usual
             && !tight
@@ -201,7 +201,7 @@ impl Keeper {
         }
         match self.shared.vfs.remove(&self.shared.segment_path(id)) {
             Ok(()) => self.shared.shrank(segment.size),
-            // It is there, and takes its room, until the next start.
+            // The file stays, and takes its room, until the next start.
             Err(error) => {
                 let log = &self.shared.name;
                 tracing::warn!(log, %error, "journal segment not removed");

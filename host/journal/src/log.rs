@@ -1,4 +1,4 @@
-//! A log and its threads: one that commits, one that writes checkpoints.
+//! A log and its two threads: one commits, the other writes checkpoints.
 
 use std::fmt;
 use std::io;
@@ -20,10 +20,11 @@ use crate::state::Shared;
 use crate::store::Orders;
 use crate::writer::{Batch, Writer, again};
 
-/// Between two checkpoints: what is finished in this time comes again when the process is killed.
+/// The time between two checkpoints: records finished in this time come again if the process is
+/// killed.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A checkpoint that takes long to write is written as much more rarely.
+/// A checkpoint that takes long to write is written less often: after this many times that long.
 const PAUSE_FACTOR: u32 = 10;
 
 /// One log of a journal.
@@ -35,9 +36,9 @@ pub(crate) struct DurableLog {
     life: Mutex<Life>,
 }
 
-/// Who has the parts of a log that only one may use.
+/// The owner of the parts of a log that only one may use.
 enum Life {
-    /// Nobody asked for it.
+    /// The threads have not been started.
     Idle(Keeper),
     Running(JoinHandle<Writer>, JoinHandle<Keeper>),
     Ended,
@@ -63,7 +64,7 @@ impl DurableLog {
         }
     }
 
-    /// Starts its threads, unless they run.
+    /// Starts the log's threads, unless they run.
     pub(crate) fn start(&self, orders: &Orders) -> io::Result<()> {
         let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
         let keeper = match std::mem::replace(&mut *life, Life::Ended) {
@@ -86,7 +87,7 @@ impl DurableLog {
             .name("journal-commit".into())
             .spawn(move || commit(Writer::new(shared), &queue, &calls, &orders));
         let writer = writer.inspect_err(|_| {
-            // Nobody will write: nobody shall wait, and the other thread ends.
+            // Without a commit thread nobody must wait, and the other thread must end.
             self.queue.abandon();
             self.calls.stop();
         })?;
@@ -94,13 +95,13 @@ impl DurableLog {
         Ok(())
     }
 
-    /// Takes nothing more.
+    /// Refuses new batches.
     pub(crate) fn close(&self) {
         self.queue.close();
     }
 
-    /// Writes what waits, then ends the threads. With `well` the next process is told so. Waits for
-    /// the disk, whatever it does.
+    /// Writes what waits, then ends the threads. With `well` it also tells the next process that
+    /// the log was closed. Waits for the disk, however long that takes.
     pub(crate) fn end(&self, well: bool) -> io::Result<()> {
         self.close();
         let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
@@ -128,7 +129,7 @@ impl DurableLog {
 }
 
 impl DurableLog {
-    /// Finishes what is older than it may become.
+    /// Finishes the records that have expired.
     pub(crate) fn expire(&self) {
         let (records, items) = self.shared.expire();
         if records == 0 {
@@ -150,7 +151,7 @@ impl DurableLog {
     }
 }
 
-/// Done when a thread ends, in whatever way: nobody shall wait for one that has panicked.
+/// Runs a function when a thread ends, in whatever way: nobody must wait for one that has panicked.
 struct OnEnd<F: Fn()>(F);
 
 impl<F: Fn()> Drop for OnEnd<F> {
@@ -167,7 +168,7 @@ fn panicked() -> io::Error {
     io::Error::other("a thread of the journal panicked")
 }
 
-/// The commit thread: takes everything that waits, writes it, answers.
+/// Runs the commit thread: takes everything that waits, writes it, answers.
 fn commit(mut writer: Writer, queue: &Queue, calls: &Calls, orders: &Orders) -> Writer {
     let _guard = OnEnd(|| queue.abandon());
     let interval = match writer.options().sync {
@@ -200,9 +201,9 @@ fn commit(mut writer: Writer, queue: &Queue, calls: &Calls, orders: &Orders) -> 
     }
 }
 
-/// Writes a group, in as many writes as it takes segments.
+/// Writes a group, with one write for each segment that it needs.
 fn answer(writer: &mut Writer, group: Vec<Waiting>) {
-    // Whoever has gone away has no OK, and needs no record.
+    // A sender that has gone away gets no OK, and needs no record.
     let mut group: Vec<Waiting> = group
         .into_iter()
         .filter(|waiting| !waiting.answer.is_closed())
@@ -223,7 +224,7 @@ fn answer(writer: &mut Writer, group: Vec<Waiting>) {
     }
 }
 
-/// The keeper's thread.
+/// Runs the keeper's thread.
 fn keep(mut keeper: Keeper, calls: &Calls) -> Keeper {
     let _guard = OnEnd(|| calls.abandon());
     let mut pause = PAUSE;
@@ -239,12 +240,12 @@ fn keep(mut keeper: Keeper, calls: &Calls) -> Keeper {
                         Ok(()) => Ok(()),
                         Err(error) => Err(copied(error)),
                     };
-                    // Whoever asked may have gone away.
+                    // The caller may have gone away.
                     drop(mark.send(result));
                 }
                 pause = PAUSE.max(began.elapsed() * PAUSE_FACTOR);
-                // A disk on which this one has no room may have room for those that are synced,
-                // and only they make any.
+                // If the disk has no room for this checkpoint, it may have room for the synced
+                // ones, and only they free any.
                 if keeper.reclaim().is_err() || written.is_err() {
                     calls.dirty();
                 }

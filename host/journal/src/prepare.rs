@@ -1,4 +1,4 @@
-//! New segments: allocated, zeroed and durable before a record needs them.
+//! Makes new segments: allocated, zeroed and durable before a record needs them.
 
 use std::io;
 use std::sync::Arc;
@@ -9,16 +9,17 @@ use tokio::time::Instant;
 use crate::state::{Ready, Shared};
 use crate::vfs::File;
 
-/// A segment that could not be prepared is tried again after so many times `retry_after`, a second
-/// as it is by default: nobody waits for it yet, and whoever needs one tries at once.
+/// The pause before a segment that could not be prepared is tried again, in multiples of
+/// `retry_after`: a second by default. Nobody waits for it yet, and a commit that needs one tries
+/// at once.
 const PAUSE: u32 = 10;
 
-/// Makes a segment's file. Its entry and its length are durable then.
+/// Makes a segment's file. Its entry and its length are durable afterwards.
 pub(crate) fn allocate(shared: &Shared, size: u64) -> Result<Ready, Unwritten> {
     allocate_leaving(shared, size, shared.reserved)
 }
 
-/// Makes it unless less than `left` is left then.
+/// Makes a segment's file, unless less than `left` would remain.
 fn allocate_leaving(shared: &Shared, size: u64, left: u64) -> Result<Ready, Unwritten> {
     if !shared.quota.take(size, left) {
         return Err(Unwritten::Full { what: "max_bytes" });
@@ -32,7 +33,7 @@ fn allocate_leaving(shared: &Shared, size: u64, left: u64) -> Result<Ready, Unwr
     match make(shared, id, size) {
         Ok(file) => Ok(Ready { id, file }),
         Err(error) => {
-            // What was allocated of it would keep the disk full.
+            // The part of it that was allocated would keep the disk full.
             let removed = shared.vfs.remove(&shared.segment_path(id));
             match removed {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -54,7 +55,7 @@ fn make(shared: &Shared, id: u64, size: u64) -> io::Result<Arc<dyn File>> {
     Ok(file)
 }
 
-/// Whether the disk has no room.
+/// Returns true if the error means that the disk has no room.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -62,7 +63,7 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
     )
 }
 
-/// What the sender is told.
+/// Returns the error that the sender gets.
 pub(crate) fn refusal(error: io::Error) -> Unwritten {
     if is_full(&error) {
         Unwritten::Full { what: "the disk" }
@@ -71,7 +72,7 @@ pub(crate) fn refusal(error: io::Error) -> Unwritten {
     }
 }
 
-/// Whoever waits for what is being prepared goes on, even when preparing panics.
+/// Wakes those who wait for a segment that is being prepared, even if preparing panics.
 struct Preparing<'a>(&'a Shared);
 
 impl Drop for Preparing<'_> {
@@ -81,15 +82,15 @@ impl Drop for Preparing<'_> {
     }
 }
 
-/// Prepares a segment of the usual size. The caller has set `preparing`. What is kept for the
-/// egress logs is for segments that are needed at once.
+/// Prepares a segment of the usual size. The caller has set `preparing`. The room that is reserved
+/// for the egress logs is only for segments that are needed at once.
 pub(crate) fn prepare(shared: &Shared) {
     let _preparing = Preparing(shared);
     let options = &shared.options;
     match allocate_leaving(shared, options.segment(), options.reserved()) {
         Ok(ready) => shared.state().ready.push_back(ready),
         Err(error) => {
-            // Whoever needs the segment tries again, and tells its sender.
+            // The commit that needs the segment tries again, and tells its sender.
             tracing::debug!(%error, log = shared.name, "segment not prepared");
             shared.state().prepare_after = Some(Instant::now() + options.retry_after * PAUSE);
         }

@@ -1,4 +1,4 @@
-//! Reading one record.
+//! Reads one record.
 
 use std::io;
 
@@ -9,10 +9,10 @@ use crate::counters::add;
 use crate::format::{RECORD, RecordHeader, payload_checksum};
 use crate::state::{Entry, Shared};
 
-/// The bytes of a record that is not finished.
+/// Returns the bytes of a record that is not finished.
 pub(crate) fn record(shared: &Shared, number: u64) -> Result<Bytes, Unreadable> {
-    // A record that is moved while it is read is read where it went. Each one is moved once at
-    // most for each failure of the disk.
+    // A record that is moved while it is read is read at its new place. Each failure of the disk
+    // moves a record once at most.
     for _ in 0..8 {
         let Some((entry, segment)) = place(shared, number) else {
             return Err(Unreadable::Damaged { record: number });
@@ -43,7 +43,7 @@ fn place(shared: &Shared, number: u64) -> Option<(Entry, crate::state::Segment)>
     Some((entry, segment))
 }
 
-/// The payload, when it is what was written.
+/// Returns the payload, if it is what was written.
 fn read(
     file: &dyn crate::vfs::File,
     number: u64,

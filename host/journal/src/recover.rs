@@ -1,8 +1,9 @@
-//! What a log is after the process or the machine went away, whatever is left of its files.
+//! Recovers a log after the process or the machine went away, from whatever is left of its files.
 //!
-//! Nothing of it makes an opening fail: a record that is not what was written is passed over and
-//! counted. A number below what was acknowledged that is neither finished nor there is a loss; one
-//! above was being written when it was cut off, and nobody was told that it is safe.
+//! Damage does not make an opening fail unless `strict` is set: a record that is not what was
+//! written is skipped and counted. A number below the acknowledged ones that is neither finished
+//! nor there is a loss. A missing number above them was being written when the writing was cut off,
+//! and nobody was told that it is safe.
 
 mod files;
 mod settle;
@@ -16,40 +17,41 @@ use crate::state::Shared;
 use crate::store::OpenError;
 use files::Files;
 
-/// What was found in one log.
+/// The contents of one log at the start, and what was lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecoveredLog {
-    /// Whose egress log it is; none for the ingress log.
+    /// The exporter of an egress log; `None` for the ingress log.
     pub exporter: Option<String>,
     /// Records that are not finished.
     pub records: u64,
-    /// Their items.
+    /// Items of these records.
     pub items: u64,
-    /// Their bytes.
+    /// Bytes of these records.
     pub bytes: u64,
-    /// Records that were acknowledged, not finished, and are damaged or gone: exactly as many.
+    /// Records that were acknowledged, not finished, and are damaged or gone. The number is exact.
     pub lost: u64,
-    /// Items of these, of those whose header is still good.
+    /// Items of the lost records whose header is still good.
     pub lost_items: u64,
-    /// Of `lost`, records that have no good header: nobody knows how many items they had.
+    /// Lost records that have no good header, so that the number of their items is unknown.
     pub lost_without_items: u64,
-    /// Records that are not whole and that no checkpoint or later record speaks of: cut off while they
-    /// were written, or acknowledged just before the end of the process and damaged then.
+    /// Records that are not whole and that no checkpoint or later record mentions. They were cut
+    /// off while they were written, or were acknowledged just before the end of the process and
+    /// damaged then.
     pub doubtful: u64,
     /// Bytes of records whose writing was cut off. Nobody was told that they are safe.
     pub torn_bytes: u64,
-    /// Records that were older than they may become, and are finished now.
+    /// Records that had expired, and are finished now.
     pub expired: u64,
-    /// Their items.
+    /// Items of the expired records.
     pub expired_items: u64,
     /// Headers of segments and checkpoints that were damaged.
     pub damaged_headers: u64,
-    /// Segments that the disk gave in part or not at all. They are left as they are, and read again
-    /// at the next start.
+    /// Segments that the disk could read in part or not at all. They are left as they are, and read
+    /// again at the next start.
     pub unread: u64,
-    /// Records that may be in these: neither there nor lost.
+    /// Records that may be in these segments. They count neither as there nor as lost.
     pub unread_records: u64,
-    /// Whether the last process that had it closed it. Also when there was none.
+    /// True if the last process that had the log closed it, or if there was none.
     pub ended_well: bool,
 }
 
@@ -59,7 +61,7 @@ impl RecoveredLog {
     }
 }
 
-/// Reads a log and makes it ready to go on. `shared` has an empty state.
+/// Reads a log and prepares it for use. `shared` has an empty state.
 pub(crate) fn recover(
     shared: Shared,
     exporter: Option<String>,
@@ -87,8 +89,8 @@ pub(crate) fn recover(
     let generation = checkpoint.generation;
     let mut keeper = Keeper::new(Arc::clone(&shared), generation, slots);
     sync_tail(&shared, &checkpoint);
-    // What fails here is done with the next checkpoint: a disk that is full is no reason not to
-    // bring out what is on it.
+    // If this fails, the next checkpoint does it: a full disk is no reason to hold back the records
+    // that are on it.
     if keeper.checkpoint_synced(false).is_ok() {
         let reclaimed = keeper.reclaim();
         if let Err(error) = reclaimed {
@@ -98,7 +100,7 @@ pub(crate) fn recover(
     Ok((shared, keeper, report))
 }
 
-/// Files of the usual size are used again, others removed.
+/// Uses a file of the usual size again if none is ready, and removes the others.
 fn adopt_spare(shared: &Shared, spare: Vec<files::Spare>) {
     for spare in spare {
         let mut state = shared.state();
@@ -116,8 +118,8 @@ fn adopt_spare(shared: &Shared, spare: Vec<files::Spare>) {
     }
 }
 
-/// What the dead process wrote and did not sync is read from memory now. Once it is counted as
-/// there, it has to stay.
+/// Syncs the records that the dead process wrote and did not sync. They are read from memory now,
+/// and once they count as there, they have to stay.
 fn sync_tail(shared: &Shared, checkpoint: &Checkpoint) {
     let newest: Vec<PathBuf> = {
         let state = shared.state();

@@ -1,4 +1,4 @@
-//! What is in the bytes of a segment.
+//! Finds the records in the bytes of a segment.
 
 use std::io;
 
@@ -11,19 +11,20 @@ use crate::vfs::File;
 /// Bytes that are read at once.
 const PIECE: usize = 1 << 20;
 
-/// What is read alone where a piece cannot be read.
+/// Bytes that are read alone where a piece cannot be read.
 const PAGE: usize = 4096;
 
-/// What a segment has.
+/// The contents of a segment.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
-    /// Its good records, and where they begin.
+    /// Good records, and their offsets.
     pub(crate) records: Vec<(u64, RecordHeader)>,
-    /// Records with a good header and a payload that is not what was written.
+    /// Records with a good header and a payload that is not as it was written.
     pub(crate) broken: Vec<RecordHeader>,
 }
 
-/// Reads all of a segment that can be read; the rest is zeros. Whether there is no such rest.
+/// Reads all of a segment that can be read, and leaves the rest as zeros. Returns true if no read
+/// failed, apart from those behind the end of the file.
 pub(crate) fn load(file: &dyn File, length: u64, bytes: &mut Vec<u8>) -> bool {
     let most = MAX_PAYLOAD + (1 << 20);
     bytes.clear();
@@ -44,7 +45,7 @@ fn pages(file: &dyn File, piece: &mut [u8], offset: u64) -> bool {
     let mut whole = true;
     for page in piece.chunks_mut(PAGE) {
         if let Err(error) = file.read_at(page, offset) {
-            // What was cut off is not there, and will not be.
+            // Bytes that were cut off are not there, and will not come back.
             whole &= error.kind() == io::ErrorKind::UnexpectedEof;
             page.fill(0);
         }
@@ -53,8 +54,8 @@ fn pages(file: &dyn File, piece: &mut [u8], offset: u64) -> bool {
     whole
 }
 
-/// Goes through a segment from record to record. Where there is none it goes on at the next place
-/// where one could be: the salt tells records from what merely looks like one.
+/// Goes through a segment from record to record. Where there is none, it goes on at the next place
+/// where one could be: the salt tells records from bytes that only look like one.
 pub(crate) fn scan(bytes: &[u8], header: &SegmentHeader) -> Found {
     let mut found = Found::default();
     let length = u64::try_from(bytes.len()).unwrap_or_default();
@@ -93,7 +94,7 @@ fn is_good(bytes: &[u8], offset: u64, record: &RecordHeader, salt: u64) -> bool 
     payload.is_some_and(|payload| payload_checksum(salt, record.number, payload) == record.checksum)
 }
 
-/// Zeros are passed over at the speed of memory.
+/// Returns the next offset that is not blank. It skips zeros at the speed of memory.
 fn next_magic(bytes: &[u8], offset: u64) -> u64 {
     let align = usize::try_from(ALIGN).unwrap_or(1);
     let start = usize::try_from(offset).unwrap_or(usize::MAX);

@@ -1,7 +1,8 @@
-//! The journal's real code over simulated files: power loss, failures of every call, damage.
+//! Tests of the journal's real code over simulated files: power loss, failures of every call,
+//! damage.
 //!
-//! The parts of a log that the threads drive are driven here step by step, in an order that a seed
-//! gives, so that a failure can be run again.
+//! The tests drive the parts of a log that its threads usually drive, step by step, in an order
+//! that a seed gives. So a failure can be run again.
 
 mod damage;
 mod disk;
@@ -15,7 +16,7 @@ mod power;
 mod rig;
 mod trace;
 
-/// The seeds to run: one that is to be run again, or as many as asked for.
+/// Returns the seeds to run: one that is to be run again, or as many as asked for.
 pub(crate) fn seeds(short: u64) -> std::ops::Range<u64> {
     let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
     match number("SPANDREL_SEED") {

@@ -1,4 +1,4 @@
-//! What a log knows: its segments, and its records that are not finished.
+//! The state of a log: its segments, and its records that are not finished.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -15,15 +15,15 @@ use crate::format::checkpoint::Checkpoint;
 use crate::options::Options;
 use crate::vfs::{File, Vfs};
 
-/// The year 2020, before this code was written: a clock that is behind it was not set.
+/// The start of the year 2020, before this code was written: a clock that is behind it was not set.
 const CLOCK_SET: u64 = 1_577_836_800_000_000_000;
 
-/// What the threads of a log share.
+/// The state that the threads of a log share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) vfs: Arc<dyn Vfs>,
     pub(crate) options: Arc<Options>,
-    /// What it is called in logs: `ingress`, or `egress/` and an exporter.
+    /// The name of the log in log lines: `ingress`, or `egress/` and an exporter.
     pub(crate) name: String,
     pub(crate) dir: PathBuf,
     /// Bytes of `max_bytes` that this log leaves to others.
@@ -31,24 +31,25 @@ pub(crate) struct Shared {
     pub(crate) quota: Arc<Quota>,
     pub(crate) counted: Arc<Counted>,
     pub(crate) quiet: Quiet,
-    /// For the lines that say that batches are refused, which need no line of a failure before.
+    /// Limits the lines that say that batches are refused. A line of a failure does not hold them
+    /// back.
     pub(crate) quiet_refusals: Quiet,
     pub(crate) state: Mutex<State>,
-    /// Told when a segment has been prepared, or could not be.
+    /// Notified when a segment has been prepared, or could not be.
     pub(crate) prepared: Condvar,
 }
 
 /// A record that is not finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// The segment it is in.
+    /// The segment that it is in.
     pub(crate) segment: u64,
-    /// Where it begins there.
+    /// The offset in the segment.
     pub(crate) offset: u64,
-    /// Length of its payload.
+    /// The length of its payload.
     pub(crate) length: u32,
     pub(crate) items: u64,
-    /// Nanoseconds since 1970.
+    /// The time of writing: nanoseconds since 1970.
     pub(crate) written: u64,
 }
 
@@ -59,11 +60,12 @@ pub(crate) struct Segment {
     pub(crate) salt: u64,
     /// Records in it that are not finished.
     pub(crate) unfinished: u64,
-    /// Nothing is appended any more.
+    /// True if nothing is appended any more.
     pub(crate) sealed: bool,
-    /// A write or a sync of it failed: it is never used again.
+    /// True if a write or a sync of it failed: it is never used again.
     pub(crate) fenced: bool,
-    /// Kept open while something is appended; others are opened to be read.
+    /// The file, kept open while something is appended. Files of other segments are opened to be
+    /// read.
     pub(crate) file: Option<Arc<dyn File>>,
 }
 
@@ -80,7 +82,7 @@ pub(crate) struct State {
     pub(crate) next: u64,
     /// The number of the first record of this process.
     pub(crate) first_new: u64,
-    /// What was lost to damage before it was opened.
+    /// The records that were lost to damage before the log was opened.
     pub(crate) loss: Loss,
     pub(crate) finished: Finished,
     pub(crate) records: BTreeMap<u64, Entry>,
@@ -93,13 +95,14 @@ pub(crate) struct State {
     pub(crate) next_order: u64,
     /// Segments of the usual size that wait for their use.
     pub(crate) ready: VecDeque<Ready>,
-    /// Somebody prepares one.
+    /// True while a segment is being prepared.
     pub(crate) preparing: bool,
-    /// When the newest record was written: no later one is older, whatever the clock does.
+    /// The time when the newest record was written. No later record is older, whatever the clock
+    /// does.
     pub(crate) last_written: u64,
-    /// The last one could not be prepared: not before.
+    /// The time before which no segment is prepared, because the last one could not be.
     pub(crate) prepare_after: Option<Instant>,
-    /// Something is not in the last checkpoint.
+    /// True if something is not in the last checkpoint.
     pub(crate) dirty: bool,
     pub(crate) items: u64,
     pub(crate) bytes: u64,
@@ -122,7 +125,8 @@ impl Shared {
         }
     }
 
-    /// Whether the caller should have a segment prepared now.
+    /// Returns true if the caller should have a segment prepared now. It is then marked as being
+    /// prepared.
     pub(crate) fn begin_preparing(&self) -> bool {
         let mut state = self.state();
         let early = state.prepare_after.is_some_and(|at| Instant::now() < at);
@@ -136,9 +140,9 @@ impl Shared {
         self.state().disk_bytes += bytes;
     }
 
-    /// Finishes what is older than it may become: records, and their items. None while the clock
-    /// is behind the last record, or of a record from when it was not set: then nobody knows how
-    /// old one is.
+    /// Finishes the records that have expired, and returns the numbers of records and of their
+    /// items. Nothing expires while the clock is behind the last record, and no record expires that
+    /// was written when the clock was not set: then its age is unknown.
     pub(crate) fn expire(&self) -> (u64, u64) {
         let now = self.vfs.now();
         let oldest = self.options.max_age.and_then(|age| now.checked_sub(age));
@@ -159,8 +163,8 @@ impl Shared {
         (u64::try_from(expired.len()).unwrap_or(u64::MAX), items)
     }
 
-    /// Whether what was written then is older than it may become. As for [`Shared::expire`], not
-    /// while nobody knows.
+    /// Returns true if a record that was written then has expired. Like [`Shared::expire`], it lets
+    /// nothing expire while the age is unknown.
     pub(crate) fn is_expired(&self, written: SystemTime) -> bool {
         let now = self.vfs.now();
         let oldest = self.options.max_age.and_then(|age| now.checked_sub(age));
@@ -168,7 +172,7 @@ impl Shared {
         oldest.is_some_and(is_old) && nanos(now) >= self.state().last_written
     }
 
-    /// Gives the room of a removed file back.
+    /// Gives back the room of a removed file.
     pub(crate) fn shrank(&self, bytes: u64) {
         let mut state = self.state();
         state.disk_bytes = state.disk_bytes.saturating_sub(bytes);
@@ -187,7 +191,8 @@ impl State {
         self.records.insert(number, entry);
     }
 
-    /// Whether the record was there and its segment has nothing left to do.
+    /// Finishes a record. Returns true if the record was there and its segment has nothing left to
+    /// do.
     pub(crate) fn finish(&mut self, number: u64) -> bool {
         let Some(entry) = self.records.remove(&number) else {
             return false;
@@ -200,7 +205,7 @@ impl State {
         self.left(entry.segment)
     }
 
-    /// A record is somewhere else now.
+    /// Moves a record to another place.
     pub(crate) fn relocate(&mut self, number: u64, entry: Entry) {
         let Some(place) = self.records.get_mut(&number) else {
             return;
@@ -220,7 +225,7 @@ impl State {
         segment.sealed && segment.unfinished == 0
     }
 
-    /// Nothing is appended to this segment any more.
+    /// Seals a segment: nothing is appended to it any more.
     pub(crate) fn seal(&mut self, id: u64, fenced: bool) {
         if let Some(segment) = self.segments.get_mut(&id) {
             segment.sealed = true;
@@ -230,7 +235,7 @@ impl State {
         }
     }
 
-    /// Says how often these were tried, of those that are not finished.
+    /// Sets the number of attempts for those of these records that are not finished.
     pub(crate) fn set_attempts(&mut self, attempts: &[(u64, u8)]) {
         for (number, tried) in attempts {
             if !self.records.contains_key(number) {
@@ -287,14 +292,14 @@ impl State {
     }
 }
 
-/// Nanoseconds since 1970.
+/// Returns nanoseconds since 1970.
 pub(crate) fn nanos(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH);
     let nanos = since.unwrap_or_default().as_nanos();
     u64::try_from(nanos).unwrap_or(u64::MAX)
 }
 
-/// The time of so many nanoseconds since 1970.
+/// Returns the time that is this many nanoseconds after 1970.
 pub(crate) fn time(nanos: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos)
 }

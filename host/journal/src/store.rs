@@ -1,4 +1,4 @@
-//! The logs of one pipeline in one directory, which one process has at a time.
+//! The logs of one pipeline in one directory, which only one process may use at a time.
 
 mod ending;
 mod exporters;
@@ -30,31 +30,31 @@ use exporters::Exporters;
 pub(crate) use opened::Opened;
 use opened::Parts;
 
-/// Logs that wait for a segment: more than a pipeline has.
+/// The most logs that wait for a segment: more than a pipeline has.
 const MOST_ORDERS: usize = 1024;
 
-/// Between two looks at what may have become too old: little against any age that makes sense.
+/// The time between two looks for expired records: little against any age that makes sense.
 const EXPIRY: Duration = Duration::from_secs(60);
 
-/// The close is waited for so long where nobody says how long: a disk that works takes less, also when
-/// it is slow and has much to write.
+/// The longest wait for a close if the caller does not set one: a disk that works takes less, even
+/// if it is slow and has much to write.
 const CLOSE: Duration = Duration::from_secs(30);
-/// The end without a close, which writes nothing but what is being written: whoever lets go of a
-/// journal may be in a hurry.
+/// The longest wait for an end without a close, which writes nothing but what is being written: a
+/// caller that drops a journal may be in a hurry.
 const DROP: Duration = Duration::from_secs(5);
 
-/// Why a journal was not opened.
+/// The reason why a journal was not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process has it: two that write the same files would ruin them.
+    /// Another process uses it: two that write the same files would ruin them.
     #[error("the journal in {} is in use by process {}", path.display(), pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string()))]
     Locked {
         /// The directory.
         path: PathBuf,
-        /// The other process, when it has said so.
+        /// The other process, if it wrote down its number.
         pid: Option<u32>,
     },
-    /// It is damaged, and shall not be opened then.
+    /// It is damaged, and [`Options::strict`] refuses that.
     #[error("the journal in {} is damaged: {lost} records are lost, {headers} headers are unreadable", path.display())]
     Damaged {
         /// The directory of the log.
@@ -69,39 +69,39 @@ pub enum OpenError {
     Newer {
         /// The file.
         path: PathBuf,
-        /// Its layout.
+        /// The version of its layout.
         version: u32,
     },
-    /// The system does not let us.
+    /// A system call failed.
     #[error("cannot {what} {}", path.display())]
     Io {
-        /// What was tried.
+        /// The action that failed.
         what: &'static str,
-        /// With what.
+        /// The path of the action.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
 }
 
-/// What was found when a journal was opened.
+/// The contents of a journal when it was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
     /// The ingress log first, then the egress logs by the names of their exporters.
     pub logs: Vec<RecoveredLog>,
-    /// How long it took.
+    /// The time that it took.
     pub elapsed: Duration,
 }
 
 impl Recovered {
-    /// Whether the last process closed all of its logs.
+    /// Returns true if the last process closed all of its logs.
     #[must_use]
     pub fn ended_well(&self) -> bool {
         self.logs.iter().all(|log| log.ended_well)
     }
 
-    /// Acknowledged records that are lost.
+    /// Returns the number of acknowledged records that are lost.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.logs.iter().map(|log| log.lost).sum()
@@ -118,11 +118,11 @@ pub struct Store {
     orders: Orders,
     pub(crate) ingress: Arc<DurableLog>,
     pub(crate) egress: Arc<Exporters>,
-    /// Until it is closed.
+    /// The parts that end with the journal; `None` once it is closed.
     ending: Mutex<Option<Ending>>,
 }
 
-/// Asks for segments to be prepared.
+/// Orders for segments to be prepared.
 #[derive(Clone, Debug)]
 pub(crate) struct Orders(SyncSender<Option<Arc<Shared>>>);
 
@@ -137,19 +137,19 @@ impl Orders {
 }
 
 impl Store {
-    /// Opens the journal in a directory, and says what is in it. Reads all of it: not for a thread
-    /// of the runtime.
+    /// Opens the journal in a directory, and reports what is in it. It reads all of the journal, so
+    /// do not call it on a thread of the runtime.
     ///
     /// # Errors
-    /// [`OpenError`]. Damage is none, unless [`Options::strict`] says so.
+    /// Returns an [`OpenError`]. Damage is no error, unless [`Options::strict`] is set.
     pub fn open(options: Options) -> Result<(Arc<Self>, Recovered), OpenError> {
         Self::open_on(Arc::new(Disk), options)
     }
 
-    /// Opens it on other files.
+    /// Opens a journal on other files.
     ///
     /// # Errors
-    /// [`OpenError`].
+    /// Returns an [`OpenError`].
     pub fn open_on(
         vfs: Arc<dyn Vfs>,
         options: Options,
@@ -202,7 +202,8 @@ impl Store {
         Ok((Arc::new(store), recovered))
     }
 
-    /// Egress logs of exporters that nobody asked for, with the items that wait in them.
+    /// Returns the egress logs of exporters that nobody asked for, with the items that wait in
+    /// them.
     #[must_use]
     pub fn orphans(&self) -> Vec<(String, u64)> {
         let orphans = self.egress.unasked().into_iter();
@@ -218,7 +219,7 @@ impl Store {
         }
     }
 
-    /// What it did so far.
+    /// Returns the counters so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
         let egress = self.egress.logs();
@@ -234,20 +235,22 @@ impl Store {
         }
     }
 
-    /// Writes what waits and tells the next process that all is well. Appends fail from then on.
-    /// Waits for the disk: not for a thread of the runtime.
+    /// Writes what waits and tells the next process that all is well. Appends fail from then on. It
+    /// waits for the disk, so do not call it on a thread of the runtime.
     ///
     /// # Errors
-    /// When the next process cannot be told: it finds everything all the same.
+    /// Fails if the next process cannot be told. That process finds everything all the same.
     pub fn close(&self) -> io::Result<()> {
         self.close_within(CLOSE)
     }
 
-    /// The same, waiting for so long at most. A disk that does not answer by then is left to a thread
-    /// that goes on by itself, and keeps the journal locked for as long as it does.
+    /// Closes the journal like [`Store::close`], but waits at most this long. A disk that does not
+    /// answer by then is left to a thread that goes on by itself, and keeps the journal locked for
+    /// as long as it does.
     ///
     /// # Errors
-    /// As before; `TimedOut` when time was up: which logs are not closed.
+    /// Fails like [`Store::close`]. The error is `TimedOut` if time was up, and names the logs that
+    /// are not closed.
     pub fn close_within(&self, limit: Duration) -> io::Result<()> {
         self.end(true, limit)
     }
@@ -311,7 +314,8 @@ fn blocking<T: Send + 'static>(
     .boxed()
 }
 
-/// The thread that prepares segments, and looks each minute after the logs that nobody has.
+/// Prepares segments in a thread, and looks each minute for expired records in logs that nobody
+/// uses.
 fn prepare_each(orders: &Receiver<Option<Arc<Shared>>>, egress: &Exporters) {
     let mut expired = Instant::now();
     loop {

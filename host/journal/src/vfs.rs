@@ -1,5 +1,5 @@
 //! The files below a journal, as a trait: every call can fail in a test, and a crash can fall
-//! between any two of them.
+//! between any two calls.
 
 mod disk;
 mod memory;
@@ -13,56 +13,55 @@ use std::time::SystemTime;
 pub use disk::Disk;
 pub use memory::Memory;
 
-/// Directories, locks, and the two things that would make a run differ from the next: time and
-/// chance.
+/// Directories, locks, and the two things that make one run differ from the next: time and chance.
 pub trait Vfs: fmt::Debug + Send + Sync {
-    /// Makes a directory in one that is there.
+    /// Makes a directory in one that exists.
     ///
     /// # Errors
-    /// The system's; `AlreadyExists` when there is one.
+    /// Returns the system's error; `AlreadyExists` if there is one.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// The names in a directory, of those that are Unicode.
+    /// Returns the names in a directory that are Unicode.
     ///
     /// # Errors
-    /// The system's; `NotFound` when there is no such directory.
+    /// Returns the system's error; `NotFound` if there is no such directory.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
     /// Makes a file that is not there yet, to read and to write.
     ///
     /// # Errors
-    /// The system's.
+    /// Returns the system's error.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
 
     /// Opens a file to read and to write.
     ///
     /// # Errors
-    /// The system's.
+    /// Returns the system's error.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
 
     /// Removes a file.
     ///
     /// # Errors
-    /// The system's.
+    /// Returns the system's error.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
     /// Makes the entries of a directory durable.
     ///
     /// # Errors
-    /// The system's.
+    /// Returns the system's error.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// Takes a lock file, made when there is none, for as long as the answer lives. The number of
-    /// the process that has it is in the file.
+    /// Takes a lock file for as long as the returned lock lives, and makes the file if there is
+    /// none. The number of the process that has the lock is in the file.
     ///
     /// # Errors
-    /// [`LockError`].
+    /// Returns a [`LockError`].
     fn lock(&self, path: &Path) -> Result<Box<dyn Lock>, LockError>;
 
-    /// The wall clock.
+    /// Returns the time of the wall clock.
     fn now(&self) -> SystemTime;
 
-    /// A number that nobody outside can guess.
+    /// Returns a number that nobody outside can guess.
     fn salt(&self) -> u64;
 }
 
@@ -72,56 +71,56 @@ pub trait Vfs: fmt::Debug + Send + Sync {
     reason = "the length of a file, which can fail; nobody asks whether it is empty"
 )]
 pub trait File: fmt::Debug + Send + Sync {
-    /// Its length.
+    /// Returns the length of the file.
     ///
     /// # Errors
-    /// The system's.
+    /// Returns the system's error.
     fn len(&self) -> io::Result<u64>;
 
-    /// Fills `bytes`.
+    /// Fills `bytes` from this offset on.
     ///
     /// # Errors
-    /// The system's; `UnexpectedEof` when the file ends before.
+    /// Returns the system's error; `UnexpectedEof` if the file ends before.
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
 
     /// Writes all of `parts`, one after the other.
     ///
     /// # Errors
-    /// The system's. Any of it may have been written then.
+    /// Returns the system's error. Any part of the bytes may have been written then.
     fn write_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()>;
 
     /// Writes zeros up to this length, so that later writes change nothing but content.
     ///
     /// # Errors
-    /// The system's.
+    /// Returns the system's error.
     fn allocate(&self, length: u64) -> io::Result<()>;
 
-    /// Makes the content durable, and of the rest what is needed to read it.
+    /// Makes the content durable, and as much of the metadata as is needed to read it.
     ///
     /// # Errors
-    /// The system's. What was written since the last one may be lost then, and a second call would
-    /// not say so: nobody makes one.
+    /// Returns the system's error. Bytes that were written since the last sync may be lost then,
+    /// and a second call would not say so. So nobody makes a second call.
     fn sync_data(&self) -> io::Result<()>;
 }
 
 /// A lock that is held.
 pub trait Lock: fmt::Debug + Send + Sync {}
 
-/// Why a lock was not taken.
+/// The reason why a lock was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process has it.
     #[error("process {} holds the lock", pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string()))]
     Held {
-        /// Its number, when the file says.
+        /// The number of that process, if the file says it.
         pid: Option<u32>,
     },
-    /// The system does not let us.
+    /// A system call failed.
     #[error("the lock file cannot be used")]
     Io(#[source] io::Error),
 }
 
-/// Makes a directory and what is missing above it, each durable in the one above.
+/// Makes a directory and the missing ones above it, each durable in the one above.
 pub(crate) fn ensure_dir(vfs: &dyn Vfs, path: &Path) -> io::Result<()> {
     let mut missing: Vec<PathBuf> = Vec::new();
     let mut above = path.ancestors();
@@ -152,7 +151,7 @@ pub(crate) fn ensure_dir(vfs: &dyn Vfs, path: &Path) -> io::Result<()> {
             .take_while(|dir| !dir.as_os_str().is_empty())
         {
             if let Err(error) = vfs.sync_dir(parent(dir)) {
-                // Not one that we made, or we could not have.
+                // We cannot have made this directory if the one above cannot be synced.
                 tracing::debug!(dir = %dir.display(), %error, "directory not synced");
             }
         }

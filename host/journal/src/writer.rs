@@ -1,4 +1,4 @@
-//! Appending: many records, one write, one sync.
+//! Appends records: many records, one write, one sync.
 
 mod group;
 mod late;
@@ -19,25 +19,26 @@ use crate::vfs::File;
 use group::Group;
 use late::Behind;
 
-/// A batch that is to be a record.
+/// A batch that is to become a record.
 #[derive(Clone, Debug)]
 pub(crate) struct Batch {
     pub(crate) bytes: Bytes,
     pub(crate) items: u64,
 }
 
-/// The only one that appends to a log.
+/// The only writer that appends to a log.
 #[derive(Debug)]
 pub(crate) struct Writer {
     shared: Arc<Shared>,
     current: Option<Current>,
-    /// Segments that were left with records that nobody has synced, oldest first.
+    /// Segments that were left with records that are not synced, oldest first.
     behind: Vec<Behind>,
-    /// The disk was full or failed: it is not tried again before.
+    /// The time until which batches are refused, and why. The disk was full or failed, and is not
+    /// tried again before.
     refusing: Option<(Instant, Unwritten)>,
-    /// That it refuses batches is in the log.
+    /// True if a log line has said that batches are refused.
     reported: bool,
-    /// A segment should be prepared.
+    /// True if a segment should be prepared.
     pub(crate) wants_segment: bool,
 }
 
@@ -46,18 +47,18 @@ pub(crate) struct Writer {
 struct Current {
     header: SegmentHeader,
     file: Arc<dyn File>,
-    /// Whether the header is written.
+    /// True if the header is written.
     begun: bool,
-    /// Where the next record goes.
+    /// The offset of the next record.
     tail: u64,
-    /// It is as large as one batch, and goes with it.
+    /// True if the segment is as large as its one batch, and goes with it.
     single: bool,
     /// The first of its records that are acknowledged and not synced.
     unsynced: Option<u64>,
 }
 
 impl Current {
-    /// How many of these fit.
+    /// Returns the number of these that fit.
     fn fit(&self, lengths: impl Iterator<Item = u64>) -> usize {
         if self.single {
             return usize::from(self.tail == FIRST);
@@ -75,7 +76,7 @@ pub(crate) fn length(bytes: &Bytes) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
-/// The same for each sender of a group.
+/// Copies the error, for each sender of a group.
 pub(crate) fn again(error: &Unwritten) -> Unwritten {
     match error {
         Unwritten::Full { what } => Unwritten::Full { what },
@@ -106,13 +107,13 @@ impl Writer {
         &self.shared
     }
 
-    /// A record that nobody was told of.
+    /// Finishes a record that no sender was told of.
     pub(crate) fn finish(&self, number: u64) {
         self.shared.state().finish(number);
     }
 
-    /// Adds the first of these batches, as many as fit in one segment: how many, and the number of
-    /// the first of them.
+    /// Writes the first of these batches, as many as fit in one segment. Returns the number of
+    /// batches that the result is for, and the number of the first record.
     pub(crate) fn commit(&mut self, batches: &[Batch]) -> (usize, Result<u64, Unwritten>) {
         if let Some((until, error)) = &self.refusing
             && Instant::now() < *until
@@ -146,8 +147,8 @@ impl Writer {
         }
     }
 
-    /// Once, and when that fails once more in another segment: a descriptor whose sync failed is
-    /// never used again.
+    /// Writes to the current segment and, if that fails, once more to another: a descriptor whose
+    /// sync failed is never used again.
     fn try_commit(&mut self, batches: &[Batch]) -> Result<(usize, u64), Unwritten> {
         let now = crate::state::nanos(self.shared.vfs.now());
         let (next, now) = {
@@ -172,8 +173,8 @@ impl Writer {
                     return Ok((count, next));
                 }
                 Err(error) => {
-                    // With [`Sync::Group`] it may have been the sync, and nothing was left
-                    // unsynced before; otherwise it was the write.
+                    // With [`Sync::Group`] it may be the sync that failed, but then nothing was
+                    // unsynced before. Otherwise the write failed.
                     self.fence(&error, false);
                     failed = Some(error);
                 }
@@ -182,7 +183,8 @@ impl Writer {
         Err(failed.map_or(Unwritten::Closed, refusal))
     }
 
-    /// Makes sure that the first of these lengths fits in the current segment: how many do.
+    /// Makes sure that the first of these lengths fits in the current segment. Returns the number
+    /// of those that fit.
     fn room<I: Iterator<Item = u64>>(
         &mut self,
         lengths: impl Fn() -> I,
@@ -243,7 +245,7 @@ impl Writer {
         })
     }
 
-    /// A segment that is ready, or will be in a moment.
+    /// Takes a segment that is ready, or waits for one that is being prepared.
     fn take_ready(&self) -> Option<Ready> {
         let mut state = self.shared.state();
         while state.ready.is_empty() && state.preparing {
@@ -253,7 +255,7 @@ impl Writer {
         state.ready.pop_front()
     }
 
-    /// One write and, with [`Sync::Group`], one sync.
+    /// Does one write and, with [`Sync::Group`], one sync.
     fn write(&mut self, group: &Group) -> io::Result<Vec<(u64, Entry)>> {
         let Some(current) = &mut self.current else {
             return Err(io::ErrorKind::NotFound.into());
@@ -296,7 +298,7 @@ impl Writer {
         }
     }
 
-    /// Nothing more fits in the current segment.
+    /// Seals the current segment, because nothing more fits.
     fn seal(&mut self) {
         if let Some(current) = self.current.take() {
             self.shared.state().seal(current.header.id, false);
@@ -304,9 +306,9 @@ impl Writer {
         }
     }
 
-    /// Never writes to the current segment again: what a disk did with a write that failed is
-    /// unknown. What was acknowledged in it before may still be synced, once; when it is a sync
-    /// that failed, a second one would not tell.
+    /// Makes sure that the current segment is never written to again: it is unknown what a disk did
+    /// with a write that failed. Records that were acknowledged in it before may still be synced,
+    /// once. If a sync failed, a second one would not report it.
     fn fence(&mut self, error: &io::Error, sync_failed: bool) {
         self.failed(error);
         if let Some(current) = self.current.take() {

@@ -1,4 +1,4 @@
-//! The journal on real files, with its threads.
+//! Tests of the journal on real files, with its threads.
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -18,14 +18,14 @@ async fn append(log: &Arc<dyn Log>, bytes: Vec<u8>, items: u64) -> u64 {
     log.append(Bytes::from(bytes), items).await.expect("room")
 }
 
-/// Bytes that say which record they are, and how long.
+/// Returns bytes that say which record they are, and how long.
 fn batch(number: u64, length: usize) -> Vec<u8> {
     let number = number.to_le_bytes();
     number.iter().copied().cycle().take(length).collect()
 }
 
-/// The bytes of the files there. Meanwhile the journal may remove a file, or give it another name: it
-/// counts once or not at all.
+/// Returns the bytes of the files in a directory. The journal may remove or rename a file
+/// meanwhile: it counts once or not at all.
 fn bytes_in(dir: &Path) -> u64 {
     let mut lengths = HashMap::new();
     let mut folders = vec![dir.to_owned()];
@@ -46,8 +46,8 @@ fn bytes_in(dir: &Path) -> u64 {
     lengths.values().sum()
 }
 
-/// What was acknowledged and not finished is there again, with its bytes, whether the journal was
-/// closed or not, however it syncs; what is finished is not.
+/// Records that were acknowledged and not finished are there again, with their bytes, whether the
+/// journal was closed or not, and however it syncs. Finished records are not there.
 #[tokio::test]
 async fn unfinished_records_are_there_again() {
     let interval = Sync::Interval(Duration::from_millis(1));
@@ -93,7 +93,8 @@ async fn unfinished_records_are_there_again() {
     }
 }
 
-/// One process has the directory; another is told where and who. It is free again after a close.
+/// One process has the directory; another gets an error with the path and the process. The
+/// directory is free again after a close.
 #[tokio::test]
 async fn a_directory_has_one_owner() {
     let dir = tempfile::tempdir().unwrap();
@@ -115,7 +116,7 @@ async fn a_directory_has_one_owner() {
     assert!(log.set_attempts(vec![(0, 1)]).await.is_err());
 }
 
-/// A batch larger than a segment has one of its own, which goes with it.
+/// A batch larger than a segment has a segment of its own, which goes with it.
 #[tokio::test]
 async fn a_large_batch_has_its_own_segment() {
     let dir = tempfile::tempdir().unwrap();
@@ -140,8 +141,8 @@ async fn a_large_batch_has_its_own_segment() {
     assert!(bytes_in(dir.path()) < 1 << 20);
 }
 
-/// Segments are used again, however long it goes on, and nothing of their earlier uses is ever
-/// seen.
+/// Segments are used again, however long the journal runs, and nothing of their earlier uses is
+/// ever seen.
 #[tokio::test(flavor = "multi_thread")]
 async fn segments_are_used_again() {
     let dir = tempfile::tempdir().unwrap();
@@ -175,13 +176,14 @@ async fn segments_are_used_again() {
                 log.set_attempts(vec![(number, 1)]).await.unwrap();
             }
         }
-        // Some of the 270 KiB that went through would be here twice.
+        // If segments were not used again, the 270 KiB that went through in each round would add
+        // up.
         assert!(store.counters().disk_bytes < 400 << 10);
         log.set_attempts(vec![]).await.unwrap();
     }
 }
 
-/// At `max_bytes` batches are refused as full; what is finished makes room, and they are taken
+/// At `max_bytes` batches are refused as full. Finished records make room, and batches are taken
 /// again by themselves. The files are never larger.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_journal_goes_on_when_there_is_room() {
@@ -204,7 +206,7 @@ async fn a_full_journal_goes_on_when_there_is_room() {
     assert!(taken > 40, "{taken}");
     assert!(bytes_in(dir.path()) <= 1 << 20);
     assert!(store.counters().full > 0);
-    // The exporter's log has room still, and takes what is to leave the other.
+    // The exporter's log still has room, and takes batches that are to leave the ingress log.
     let egress = store.egress("backend").unwrap();
     assert_eq!(append(&egress, batch(0, 10_000), 1).await, 0);
     for number in 0..taken / 2 {
@@ -223,7 +225,7 @@ async fn a_full_journal_goes_on_when_there_is_room() {
     assert!(bytes_in(dir.path()) <= 1 << 20);
 }
 
-/// Each exporter has a log of its own, and those that nobody asks for any more are named.
+/// Each exporter has a log of its own, and the logs that nobody asks for any more are named.
 #[tokio::test]
 async fn exporters_have_their_logs() {
     let dir = tempfile::tempdir().unwrap();
@@ -259,7 +261,7 @@ async fn exporters_have_their_logs() {
     assert_eq!(recovered.logs.iter().map(|log| log.items).sum::<u64>(), 6);
 }
 
-/// Senders that go away leave nothing behind that nobody would finish.
+/// Senders that go away leave no record behind that nobody would finish.
 #[tokio::test(flavor = "multi_thread")]
 async fn abandoned_appends_are_finished() {
     let dir = tempfile::tempdir().unwrap();
@@ -271,7 +273,7 @@ async fn abandoned_appends_are_finished() {
         senders.spawn(async move { drop(tokio::time::timeout(Duration::ZERO, append).await) });
     }
     senders.join_all().await;
-    // Whatever waited is answered before this one is.
+    // Everything that waited is answered before this one.
     let last = append(&log, batch(0, 10), 1).await;
     let left = log.unfinished(0, 1000);
     assert!(

@@ -1,5 +1,6 @@
-//! Who may send, and how we say who we are: bearer tokens and basic authentication, with the
-//! Collector's meaning. Files are looked at again, so that credentials change without a restart.
+//! Authentication, of senders by the receiver and of the exporter to its backend: bearer tokens and
+//! basic authentication, with the Collector's meaning. Files are looked at again, so that
+//! credentials change without a restart.
 
 mod basic;
 mod bearer;
@@ -15,40 +16,40 @@ pub(crate) use credentials::{Credentials, Sent};
 use crate::reread::FileError;
 use crate::secret::Secret;
 
-/// How often files of credentials are looked at: a token that was taken back is of use to its thief
-/// for no longer than this, and reading a small file costs nothing.
+/// The interval between two looks at files of credentials. A thief can use a revoked token for no
+/// longer than this, and reading a small file costs nothing.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What requests must prove to know.
+/// The credentials that requests must carry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerAuth {
-    /// One of some tokens.
+    /// One of several tokens.
     Bearer(Bearer),
-    /// The password of a user.
+    /// The name and the password of a user.
     Basic(Htpasswd),
 }
 
-/// What proves who we are.
+/// The credentials that the exporter sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientAuth {
-    /// The first of some tokens.
+    /// The first of several tokens.
     Bearer(Bearer),
-    /// User and password.
+    /// A user and a password.
     Basic(Login),
 }
 
 /// Tokens in a header: `authorization: Bearer TOKEN`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bearer {
-    /// The name of the header, `authorization` as a rule.
+    /// The name of the header, usually `authorization`.
     pub header: String,
-    /// What stands before the token; empty for the token alone.
+    /// The word before the token; empty for the token alone.
     pub scheme: String,
-    /// The tokens. Servers take every one of them, clients send the first.
+    /// The tokens. A server accepts each of them; a client sends the first.
     pub tokens: Tokens,
 }
 
-/// Where tokens are.
+/// The place where tokens are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tokens {
     /// In the config.
@@ -58,10 +59,10 @@ pub enum Tokens {
 }
 
 impl Tokens {
-    /// Whether those in the config can be used.
+    /// Checks that the tokens in the config can be used.
     ///
     /// # Errors
-    /// What is wrong; the tokens stay out of it.
+    /// Returns what is wrong, without the tokens.
     pub fn check(&self) -> Result<(), &'static str> {
         match self {
             Self::Inline(tokens) => bearer::usable(tokens.iter().map(Secret::reveal)).map(drop),
@@ -70,33 +71,33 @@ impl Tokens {
     }
 }
 
-/// Users and their passwords, one `user:password` a line, where the password is one of bcrypt
-/// (`htpasswd -B`), or plain text. The other hashes of `htpasswd` are easy to reverse, and refused.
+/// Users and their passwords, one `user:password` a line. The password is a bcrypt hash (`htpasswd
+/// -B`) or plain text. The other hashes of `htpasswd` are easy to reverse, and are refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Htpasswd {
-    /// In a file.
+    /// The file of users.
     pub file: Option<PathBuf>,
-    /// In the config; what is here is preferred over the same user's password in the file.
+    /// The users in the config. They take precedence over the same users in the file.
     pub inline: Option<Secret>,
 }
 
 impl Htpasswd {
-    /// Whether the users in the config can be used.
+    /// Checks that the users in the config can be used.
     ///
     /// # Errors
-    /// What is wrong, by its line; what is in it stays out of it.
+    /// Returns the number of the line and what is wrong with it, without its content.
     pub fn check(&self) -> Result<(), String> {
         let inline = self.inline.as_ref();
         inline.map_or(Ok(()), |inline| basic::check(inline.reveal()))
     }
 }
 
-/// One user and his password.
+/// A user and the password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
-    /// Without a colon.
+    /// The user's name, without a colon.
     pub username: Given,
-    /// His password.
+    /// The user's password.
     pub password: Given,
 }
 
@@ -105,22 +106,22 @@ pub struct Login {
 pub enum Given {
     /// In the config.
     Inline(Secret),
-    /// In a file; white space around it is not part of it.
+    /// In a file; white space around the text is removed.
     File(PathBuf),
 }
 
-/// Why a request is not let in.
+/// The reason why a request is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Denied {
-    /// It has no credentials, or not of the kind that is asked for.
+    /// The request has no credentials, or not of the required kind.
     Missing,
-    /// Nobody has these.
+    /// Nobody has these credentials.
     Wrong,
-    /// Too many others are being looked at.
+    /// Too many other passwords are being checked.
     Busy,
 }
 
-/// Looks at requests, before they are read.
+/// Checks the credentials of requests before the requests are read.
 #[derive(Debug)]
 pub(crate) enum Authenticator {
     Bearer(bearer::Check),
@@ -135,7 +136,7 @@ impl Authenticator {
         })
     }
 
-    /// Whether the request with these headers is let in.
+    /// Lets in the request with these headers, or returns why it is not let in.
     pub(crate) async fn admit(&self, headers: &HeaderMap) -> Result<(), Denied> {
         match self {
             Self::Bearer(check) => check.admit(headers),

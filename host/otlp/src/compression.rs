@@ -1,7 +1,7 @@
-//! Compressed messages: gzip, which every peer of OTLP knows, and zstd, which most do.
+//! Compressed messages: gzip, which every peer of OTLP supports, and zstd, which most support.
 //!
-//! Both directions work in steps that give the thread back in between, because one message of 64
-//! MiB takes longer than any other task should have to wait.
+//! Both directions work in steps and give the thread back in between, because one message of 64 MiB
+//! takes longer than any other task should have to wait.
 
 mod inflate;
 
@@ -14,35 +14,36 @@ use zstd::stream::raw::{CParameter, Encoder, InBuffer, Operation, OutBuffer};
 
 pub(crate) use inflate::{Inflater, MAX_STATE_BYTES, MIN_STATE_BYTES, NotInflated, state_bytes};
 
-/// How a message is compressed.
+/// The compression of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compression {
-    /// Not at all.
+    /// No compression.
     None,
-    /// By gzip: what the Collector's exporters do unless told otherwise.
+    /// gzip, which the Collector's exporters use by default.
     #[default]
     Gzip,
-    /// By zstd: smaller and faster, for backends that know it.
+    /// zstd: smaller and faster, for backends that support it.
     Zstd,
 }
 
-/// What the receiver takes, as `grpc-accept-encoding` tells a sender that tried something else.
+/// The encodings that the receiver accepts, as `grpc-accept-encoding` tells a sender that tried
+/// another one.
 pub(crate) const ACCEPTED: HeaderValue = HeaderValue::from_static("identity,gzip,zstd");
 
-/// Level 4 of zlib-rs: on OTLP, level 6 takes a third more time for a twentieth of the size.
+/// Level 4 of zlib-rs. On OTLP, level 6 takes a third more time and saves a twentieth of the size.
 const GZIP_LEVEL: u32 = 4;
 
 /// The window of every gzip stream, as a power of two; decoders must support it.
 const GZIP_WINDOW_BITS: u8 = 15;
 
-/// Level 1 of zstd: on OTLP the size of that gzip, at five times its speed.
+/// Level 1 of zstd. On OTLP it reaches the size of that gzip at five times its speed.
 const ZSTD_LEVEL: i32 = 1;
 
-/// Input taken between two points where other tasks may run: a few milliseconds of gzip.
+/// The bytes of input between two points where other tasks may run: a few milliseconds of gzip.
 const STEP: usize = 256 * 1024;
 
 impl Compression {
-    /// By the name that `grpc-encoding` carries; none when it is another one.
+    /// Returns the compression that `grpc-encoding` names; `None` if the name is unknown.
     pub(crate) fn named(name: &[u8]) -> Option<Self> {
         match name {
             b"identity" => Some(Self::None),
@@ -52,7 +53,7 @@ impl Compression {
         }
     }
 
-    /// The name that `grpc-encoding` carries; none for no compression.
+    /// Returns the name for `grpc-encoding`; `None` for no compression.
     pub(crate) fn name(self) -> Option<HeaderValue> {
         match self {
             Self::None => None,
@@ -61,7 +62,7 @@ impl Compression {
         }
     }
 
-    /// Compresses a message. Fails only when memory does.
+    /// Compresses a message. Fails only when there is no memory.
     pub(crate) async fn compress(self, message: Bytes) -> io::Result<Bytes> {
         match self {
             Self::None => Ok(message),
@@ -118,14 +119,15 @@ async fn zstd(message: &[u8]) -> io::Result<Bytes> {
     }
 }
 
-/// Both streams make progress whenever there is room to write into.
+/// Makes room in `out` if it is full: both streams make progress whenever there is room to write
+/// into.
 fn make_room(out: &mut Vec<u8>) {
     if out.len() == out.capacity() {
         out.reserve(out.len().max(1024));
     }
 }
 
-/// What is left of `input` once `taken` bytes of it are.
+/// Returns the part of `input` that follows the first `taken` bytes.
 fn after(input: &[u8], taken: u64) -> &[u8] {
     usize::try_from(taken)
         .ok()

@@ -1,8 +1,8 @@
-//! The OTLP/gRPC exporter: sends batches as the bytes they are, and tells how that ended.
+//! The OTLP/gRPC exporter: sends batches as raw bytes, and returns the outcome of each.
 //!
-//! HTTP/2 connections to the addresses of the backend, made when they are first needed and again when
-//! they are lost; attempts run on them side by side. A batch is not copied on its way out unless it is
-//! compressed.
+//! It makes HTTP/2 connections to the addresses of the backend when they are first needed, and
+//! again when they are lost. Attempts run on them side by side. A batch is not copied on its way
+//! out unless it is compressed.
 
 mod connection;
 mod endpoint;
@@ -34,11 +34,12 @@ use crate::auth::{Credentials, Sent};
 use crate::compression::Compression;
 use crate::status;
 
-/// A backend ends a connection, by its age for example, at the moment when a request is about to go
-/// out on it: that is nobody's failure, so the same attempt takes the next connection, as gRPC does.
+/// The most times that one attempt sends its request. A backend may end a connection, by its age
+/// for example, at the moment when a request is about to go out on it. That is nobody's failure, so
+/// the same attempt takes the next connection, as gRPC does.
 const MOST_SENDS: u32 = 3;
 
-/// Sends to one backend.
+/// Sends batches to one backend.
 #[derive(Debug)]
 pub struct GrpcExporter {
     endpoint: String,
@@ -53,19 +54,19 @@ pub struct GrpcExporter {
 }
 
 impl GrpcExporter {
-    /// Checks everything that can be checked without the backend: it connects when there is
-    /// something to send.
+    /// Creates an exporter. Checks everything that can be checked without the backend; the exporter
+    /// connects when there is something to send.
     ///
     /// # Errors
-    /// What is for the operator to mend.
+    /// Returns what the operator must fix.
     pub fn new(config: &ExporterConfig) -> Result<Self, ExporterError> {
         Self::with_resolver(config, Arc::new(SystemResolver))
     }
 
-    /// The same, with names looked up by this resolver.
+    /// Creates an exporter that looks names up with this resolver.
     ///
     /// # Errors
-    /// As [`Self::new`].
+    /// The same as [`Self::new`].
     pub fn with_resolver(
         config: &ExporterConfig,
         resolver: Arc<dyn Resolve>,
@@ -88,7 +89,8 @@ impl GrpcExporter {
         })
     }
 
-    /// `waits_on` is told on which connection an answer is waited for.
+    /// Makes one attempt. `waits_on` receives the connection on which the attempt waits for its
+    /// answer.
     async fn attempt(
         &self,
         signal: Signal,
@@ -127,7 +129,7 @@ impl GrpcExporter {
             sends += 1;
             match connection.send(request).await {
                 Ok(response) => {
-                    // Perhaps the backend knows of other credentials before we have looked.
+                    // The backend may know other credentials before we have looked at the files.
                     let denied = !renewed && is_unauthenticated(&response);
                     if denied && self.renewed(sent).await {
                         renewed = true;
@@ -148,14 +150,14 @@ impl GrpcExporter {
         }
     }
 
-    /// What every request has, with the credentials that are in force.
+    /// Returns the headers of a request, with the credentials that are in force.
     fn headers(&self) -> (HeaderMap, Option<Sent>) {
         let mut headers = self.headers.clone();
         let sent = self.auth.as_ref().map(|auth| auth.add_to(&mut headers));
         (headers, sent)
     }
 
-    /// Whether there are other credentials than were sent.
+    /// Returns true if the credentials in force differ from those that were sent.
     async fn renewed(&self, sent: Option<Sent>) -> bool {
         match (&self.auth, sent) {
             (Some(auth), Some(sent)) => auth.renewed(&sent).await,
@@ -163,7 +165,7 @@ impl GrpcExporter {
         }
     }
 
-    /// The backend was not reached, or lost on the way.
+    /// Returns the outcome of an attempt that did not reach the backend, or lost it on the way.
     fn retry(&self, error: &dyn Error) -> Outcome {
         Outcome::Retry {
             after: None,
@@ -208,7 +210,7 @@ impl Exporter for GrpcExporter {
 #[derive(Debug)]
 struct Waiting {
     connection: Connection,
-    /// What had been read from it by then.
+    /// The number of bytes that had been read from the connection by then.
     read: u64,
 }
 
@@ -220,20 +222,22 @@ impl Waiting {
         }
     }
 
-    /// Whether nothing at all came meanwhile: then the connection may be dead, and nobody has told us.
+    /// Returns true if nothing at all came meanwhile: then the connection may be dead unnoticed.
     fn was_in_vain(&self) -> bool {
         self.connection.read() == self.read
     }
 }
 
-/// Such an answer is its headers alone; that of a proxy in front of the backend is HTTP's.
+/// Returns true if the backend rejects the credentials. Its answer then consists of headers only; a
+/// proxy in front of the backend answers with HTTP's status.
 fn is_unauthenticated<B>(response: &Response<B>) -> bool {
     let code = response.headers().get("grpc-status");
     response.status() == StatusCode::UNAUTHORIZED
         || code.is_some_and(|code| Code::from_bytes(code.as_bytes()) == Code::Unauthenticated)
 }
 
-/// Whether the connection ended, in good order, before any of the request went out or was looked at.
+/// Returns true if the connection ended without an error before any of the request was sent or
+/// looked at.
 fn was_never_sent(error: &(dyn Error + 'static)) -> bool {
     let mut layer = Some(error);
     while let Some(error) = layer {
@@ -243,7 +247,7 @@ fn was_never_sent(error: &(dyn Error + 'static)) -> bool {
         {
             return true;
         }
-        // The request and the news that the backend ends the connection crossed on the way.
+        // The request and the backend's GOAWAY crossed on the way.
         if error.downcast_ref::<h2::Error>().is_some_and(|error| {
             error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
         }) {
@@ -254,7 +258,7 @@ fn was_never_sent(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-/// Whether the backend ended the connection because it finds the pings too many.
+/// Returns true if the backend ended the connection because of too many pings.
 fn is_calming(error: &(dyn Error + 'static)) -> bool {
     let mut layer = Some(error);
     while let Some(error) = layer {
@@ -270,7 +274,7 @@ fn is_calming(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-/// An error and its causes, as an [`Outcome`] wants them: in one line.
+/// Returns an error and its causes in one line, as an [`Outcome`] needs them.
 fn chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();

@@ -1,9 +1,10 @@
-//! The wire ends: the OTLP/gRPC receiver and exporter, on raw bytes.
+//! The OTLP/gRPC receiver and exporter, on raw bytes.
 //!
-//! A request goes from the socket to the pipeline, and from the pipeline to the socket, as the bytes
-//! it is: nothing here decodes it. [`receiver`] reads requests and offers them to an
-//! [`Ingress`](spandrel_pipeline::ingress::Ingress); [`exporter`] sends batches and tells how that
-//! ended. Both tables of status codes, ours to senders and a backend's to us, are in `status`.
+//! Requests pass between the sockets and the pipeline as raw bytes: nothing here decodes them.
+//! [`receiver`] reads requests and offers them to an
+//! [`Ingress`](spandrel_pipeline::ingress::Ingress); [`exporter`] sends batches and returns the
+//! outcome of each. The two tables of status codes, those we send to senders and those that
+//! backends send to us, are in `status`.
 
 #![forbid(unsafe_code)]
 

@@ -6,11 +6,11 @@ const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Expor
 const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
-/// The methods, for messages.
+/// The names of the methods, for messages.
 pub(crate) const NAMES: &str = "Export of opentelemetry.proto.collector.trace.v1.TraceService, \
     metrics.v1.MetricsService and logs.v1.LogsService";
 
-/// The path to call for a signal.
+/// Returns the path of the method for a signal.
 pub(crate) fn path(signal: Signal) -> &'static str {
     match signal {
         Signal::Traces => TRACES,
@@ -19,13 +19,13 @@ pub(crate) fn path(signal: Signal) -> &'static str {
     }
 }
 
-/// The service that takes a signal, as health checks name it.
+/// Returns the name of the service that takes a signal, as health checks use it.
 pub(crate) fn service(signal: Signal) -> &'static str {
     let path = path(signal).trim_start_matches('/');
     path.split_once('/').map_or(path, |(service, _)| service)
 }
 
-/// The signal that a path takes; none when it is another method.
+/// Returns the signal that a path takes; `None` if the path belongs to another method.
 pub(crate) fn signal(path: &str) -> Option<Signal> {
     match path {
         TRACES => Some(Signal::Traces),

@@ -1,25 +1,25 @@
-//! The five bytes before a gRPC message: whether it is compressed, and its length.
+//! The five bytes before a gRPC message: a flag for compression, and the length.
 
 use bytes::{Buf, Bytes};
 
-/// How long a prefix is.
+/// The length of a prefix in bytes.
 pub(crate) const LENGTH: usize = 5;
 
-/// What the prefix of a message says.
+/// The content of the prefix of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Prefix {
-    /// Whether the message is compressed, by the encoding that the headers name.
+    /// True if the message is compressed, by the encoding that the headers name.
     pub(crate) compressed: bool,
     /// The length of the message on the wire.
     pub(crate) length: usize,
 }
 
-/// The flag is neither 0 nor 1.
+/// The error of a flag that is neither 0 nor 1.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct UnknownFlag;
 
 impl Prefix {
-    /// The prefix as it goes on the wire; none when the message is longer than a prefix can say.
+    /// Returns the prefix as it goes on the wire; `None` if the message is too long for a prefix.
     pub(crate) fn encode(self) -> Option<Bytes> {
         let length = u32::try_from(self.length).ok()?;
         let [a, b, c, d] = length.to_be_bytes();
@@ -45,14 +45,15 @@ impl Prefix {
     }
 }
 
-/// Collects a prefix, wherever the frames cut it.
+/// Collects the bytes of a prefix, which frames may cut anywhere.
 #[derive(Debug, Default)]
 pub(crate) struct PrefixReader {
     seen: Vec<u8>,
 }
 
 impl PrefixReader {
-    /// Takes from the front of `data` what the prefix still lacks; some when it is complete.
+    /// Takes the missing bytes of the prefix from the front of `data`. Returns the prefix once it
+    /// is complete.
     pub(crate) fn take(&mut self, data: &mut Bytes) -> Result<Option<Prefix>, UnknownFlag> {
         let lacking = LENGTH.saturating_sub(self.seen.len());
         let mut front = data.split_to(lacking.min(data.len()));
@@ -70,7 +71,8 @@ impl PrefixReader {
 mod tests {
     use super::*;
 
-    /// A prefix means the same however the frames cut it, and what follows it is left alone.
+    /// A prefix is read correctly wherever the frames cut it, and the bytes after it are left
+    /// alone.
     #[test]
     fn a_prefix_is_read_across_frames() {
         let prefix = Prefix {

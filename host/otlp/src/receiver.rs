@@ -1,11 +1,12 @@
 //! The OTLP/gRPC receiver: listens, reads requests within its limits, offers them to the pipeline,
-//! and answers by what the pipeline says.
+//! and answers with the pipeline's result.
 //!
-//! Built eagerly and run later: [`Receiver::bind`] reads the certificates and takes the port,
-//! [`Receiver::serve`] accepts. Memory is bounded by [`ReceiverConfig::max_in_flight_bytes`] for
-//! what was read, shared out by connection, and by one flow control window (4 MiB for each of the
-//! first 256 connections, 1 MiB for the others, of which there are at most 4096 in all, and fewer
-//! where the process may not have so many files) for what was not.
+//! It is built eagerly and run later: [`Receiver::bind`] reads the certificates and takes the port,
+//! [`Receiver::serve`] accepts connections. Memory is bounded.
+//! [`ReceiverConfig::max_in_flight_bytes`], shared out by connection, limits the bytes that were
+//! read. Flow control windows limit the bytes that were not: 4 MiB for each of the first 256
+//! connections and 1 MiB for each of the others. There are at most 4096 connections in all, and
+//! fewer if the process may not have so many files.
 
 mod accept;
 mod activity;
@@ -39,31 +40,32 @@ use crate::tls::{REREAD_INTERVAL, TlsVersions};
 pub use stats::ReceiverStats;
 use tls::Certificates;
 
-/// How to listen. The defaults are the Collector's where it has one.
+/// The settings of a receiver. The defaults are the Collector's where it has one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReceiverConfig {
-    /// Host and port; port 0 takes a free one. Without a host, every interface.
+    /// The host and port; port 0 takes a free one. No host means every interface.
     pub endpoint: String,
-    /// The longest request, on the wire and inflated. OTLP recommends 64 MiB.
+    /// The longest request in bytes, on the wire and inflated. OTLP recommends 64 MiB.
     pub max_recv_msg_size: usize,
-    /// What all requests that are being read or offered may take together, inflated; never taken as
-    /// less than one longest request can take with its decoder. A request that gets no room in time
-    /// is told to come back.
+    /// The bytes that all requests that are being read or offered may take together, inflated. It
+    /// counts as at least what one longest request can take with its decoder. A request that gets
+    /// no room in time is told to come back.
     pub max_in_flight_bytes: usize,
-    /// Requests that one connection may have open at a time.
+    /// The number of requests that one connection may have open at a time.
     pub max_concurrent_streams: u32,
-    /// When connections are probed, and when they are asked to end.
+    /// The times after which connections are probed, and asked to end.
     pub keepalive: Keepalive,
-    /// TLS; none for plain text.
+    /// TLS; `None` for plain text.
     pub tls: Option<ServerTls>,
-    /// What requests must prove to know; none for nothing. Health checks need no proof.
+    /// The credentials that requests must carry; `None` for no authentication. Health checks need
+    /// none.
     pub auth: Option<ServerAuth>,
-    /// How long [`Receiver::serve`] waits, once told to stop, for requests in flight.
+    /// The time that [`Receiver::serve`] waits for requests in flight once it is told to stop.
     pub drain_grace: Duration,
 }
 
 impl ReceiverConfig {
-    /// The defaults, at this endpoint.
+    /// Returns the default settings for this endpoint.
     pub fn new(endpoint: impl Into<String>) -> Self {
         Self {
             endpoint: endpoint.into(),
@@ -75,7 +77,7 @@ impl ReceiverConfig {
             keepalive: Keepalive::default(),
             tls: None,
             auth: None,
-            // The clients' own patience with a last flush.
+            // The patience that clients themselves have with a last flush.
             drain_grace: Duration::from_secs(5),
         }
     }
@@ -84,16 +86,16 @@ impl ReceiverConfig {
 /// The server side of keepalive, with the Collector's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {
-    /// A connection without requests for this long is asked to end.
+    /// The time without requests after which a connection is asked to end.
     pub max_connection_idle: Option<Duration>,
-    /// A connection this old, give or take a tenth, is asked to end, so that clients spread over
-    /// collectors that came later.
+    /// The age, give or take a tenth, at which a connection is asked to end, so that clients spread
+    /// over collectors that came later.
     pub max_connection_age: Option<Duration>,
-    /// How long such a connection may take to end before it is cut.
+    /// The time that such a connection may take to end before it is cut.
     pub max_connection_age_grace: Option<Duration>,
-    /// A connection this long without traffic is probed.
+    /// The time without traffic after which a connection is probed.
     pub time: Duration,
-    /// A probe unanswered for this long means that the peer is gone.
+    /// The time after which an unanswered probe means that the peer is gone.
     pub timeout: Duration,
 }
 
@@ -113,20 +115,21 @@ impl Default for Keepalive {
 /// The files for TLS, in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerTls {
-    /// The certificate and those between it and the authority.
+    /// The file of the certificate and of those between it and the authority.
     pub cert_file: PathBuf,
-    /// Its private key.
+    /// The file of its private key.
     pub key_file: PathBuf,
-    /// The authorities whose clients may connect; without it, every client.
+    /// The file of the authorities whose clients may connect; `None` for every client.
     pub client_ca_file: Option<PathBuf>,
-    /// The versions that are spoken.
+    /// The TLS versions that may be used.
     pub versions: TlsVersions,
-    /// How often the files are looked at. Connections that come after a change get what is new.
+    /// The interval between two looks at the files. Connections that come after a change use the
+    /// new content.
     pub reload_interval: Duration,
 }
 
 impl ServerTls {
-    /// With this certificate and key, for every client.
+    /// Returns settings with this certificate and key, for every client.
     pub fn new(cert_file: impl Into<PathBuf>, key_file: impl Into<PathBuf>) -> Self {
         Self {
             cert_file: cert_file.into(),
@@ -138,7 +141,7 @@ impl ServerTls {
     }
 }
 
-/// Why a receiver cannot listen: all of it is for the operator to mend.
+/// The reason why a receiver cannot listen: the operator must fix it.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Another program has the port.
@@ -147,42 +150,42 @@ pub enum BindError {
          collector?) or set another `endpoint`"
     )]
     InUse {
-        /// Where.
+        /// The endpoint.
         endpoint: String,
-        /// Names the address that is taken.
+        /// The error, which names the address that is taken.
         #[source]
         source: io::Error,
     },
     /// The address cannot be taken.
     #[error("cannot listen on {endpoint}; `endpoint` must be host:port of this machine")]
     Listen {
-        /// Where.
+        /// The endpoint.
         endpoint: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
     /// The certificates cannot be used.
     #[error("cannot set up TLS on {endpoint}")]
     Tls {
-        /// Where.
+        /// The endpoint.
         endpoint: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: FileError,
     },
     /// The credentials of clients cannot be used.
     #[error("cannot set up authentication on {endpoint}")]
     Auth {
-        /// Where.
+        /// The endpoint.
         endpoint: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: FileError,
     },
 }
 
-/// How serving ended.
+/// The result of serving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Closed {
@@ -190,7 +193,7 @@ pub struct Closed {
     pub connections_cut: usize,
 }
 
-/// A receiver that has its port and serves nobody yet.
+/// A receiver that has its port and does not serve yet.
 #[derive(Debug)]
 pub struct Receiver {
     config: ReceiverConfig,
@@ -200,14 +203,14 @@ pub struct Receiver {
     stats: Arc<ReceiverStats>,
 }
 
-/// Who gets in.
+/// The checks that connections and requests must pass.
 #[derive(Debug)]
 struct Doors {
     tls: Option<Certificates>,
     auth: Option<Authenticator>,
 }
 
-/// The socket of a receiver, for the one that takes over from it. It does not keep the port.
+/// The socket of a receiver, for the receiver that takes over from it. It does not keep the port.
 #[derive(Clone, Debug)]
 pub struct Socket {
     endpoint: String,
@@ -219,7 +222,7 @@ impl Receiver {
     /// Reads certificates and credentials, and takes the port.
     ///
     /// # Errors
-    /// When one of them cannot be used, or the port not be taken.
+    /// Returns an error if one of them cannot be used, or the port cannot be taken.
     pub async fn bind(config: ReceiverConfig) -> Result<Self, BindError> {
         let doors = Doors::read(&config)?;
         let bound = listen(&config.endpoint).await;
@@ -242,13 +245,13 @@ impl Receiver {
         }
     }
 
-    /// Takes over from a receiver at the same endpoint, which goes on until it is told to stop: both
-    /// accept from one socket, so that no client is refused in between. Serve this one first, then
-    /// stop the other. Its counters go on, too. Where there is nothing to take over, because the
-    /// endpoint is another or the receiver gone, this is [`Receiver::bind`].
+    /// Takes over from a receiver at the same endpoint, which goes on until it is told to stop.
+    /// Both accept from one socket, so that no client is refused in between. Serve this one first,
+    /// then stop the other. Its counters go on, too. If there is nothing to take over, because the
+    /// endpoint differs or the receiver is gone, this is [`Receiver::bind`].
     ///
     /// # Errors
-    /// As [`Receiver::bind`]; the receiver that is there is not touched.
+    /// The same as [`Receiver::bind`]; the receiver that is there is not touched.
     pub async fn bind_beside(config: ReceiverConfig, socket: &Socket) -> Result<Self, BindError> {
         let listener = match socket.listener.upgrade() {
             Some(listener) if socket.endpoint == config.endpoint => listener,
@@ -270,15 +273,16 @@ impl Receiver {
         }
     }
 
-    /// Reads the certificates and the credentials, and listens nowhere. To be called inside the runtime.
+    /// Reads the certificates and the credentials, and does not listen. Must be called inside the
+    /// runtime.
     ///
     /// # Errors
-    /// As [`Receiver::bind`], but for those of listening.
+    /// The same as [`Receiver::bind`], except those of listening.
     pub fn check(config: &ReceiverConfig) -> Result<(), BindError> {
         Doors::read(config).map(drop)
     }
 
-    /// Its socket, for [`Receiver::bind_beside`].
+    /// Returns the socket, for [`Receiver::bind_beside`].
     pub fn socket(&self) -> Socket {
         Socket {
             endpoint: self.config.endpoint.clone(),
@@ -287,21 +291,21 @@ impl Receiver {
         }
     }
 
-    /// Where it listens, with the port that port 0 became.
+    /// Returns the address it listens on, with the port that port 0 became.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    /// Its counters, which outlive it.
+    /// Returns the counters, which outlive the receiver.
     pub fn stats(&self) -> Arc<ReceiverStats> {
         Arc::clone(&self.stats)
     }
 
-    /// Serves until `stop` resolves. Then the port is given back, every connection is told to go
-    /// away, requests in flight are answered, new ones are refused with a code to retry, and what
-    /// has not ended after the grace is cut. A receiver that another took over from refuses none:
-    /// what still comes on its connections is taken until they have ended. A signal that no pipeline
-    /// carries is answered UNIMPLEMENTED.
+    /// Serves until `stop` resolves. Then it gives the port back, tells every connection to go
+    /// away, answers requests in flight, refuses new ones with a code to retry, and cuts what has
+    /// not ended after the grace. A receiver that another took over from refuses none: it takes the
+    /// requests that still come on its connections until these have ended. A signal that no
+    /// pipeline carries is answered UNIMPLEMENTED.
     pub async fn serve(self, ingress: Arc<dyn Ingress>, stop: impl Future<Output = ()>) -> Closed {
         accept::run(self, ingress, stop).await
     }
@@ -329,11 +333,11 @@ impl Doors {
 }
 
 /// Listens on host:port as Go does: no host means every interface, and a name means its first
-/// address, IPv4 before IPv6. Never the next one: where `localhost` is both, a second program would
-/// otherwise silently get the other half of the clients.
+/// address, IPv4 before IPv6. It never tries the next address: where `localhost` is both, a second
+/// program would otherwise silently get the other half of the clients.
 ///
 /// # Errors
-/// Why it cannot, with the address.
+/// Returns the cause, with the address.
 pub async fn listen(endpoint: &str) -> io::Result<TcpListener> {
     let Some(port) = endpoint.strip_prefix(':') else {
         let mut addresses: Vec<SocketAddr> = lookup_host(endpoint).await?.collect();
@@ -344,7 +348,7 @@ pub async fn listen(endpoint: &str) -> io::Result<TcpListener> {
             .map_err(|error| io::Error::new(error.kind(), format!("{first}: {error}")));
     };
     match TcpListener::bind(format!("[::]:{port}")).await {
-        // A machine without IPv6.
+        // The machine may have no IPv6.
         Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
             TcpListener::bind(format!("0.0.0.0:{port}")).await
         }

@@ -1,5 +1,5 @@
-//! What is made of files, and made again when their content changes: certificates, tokens, password
-//! files. What cannot be used leaves in force what is.
+//! Values made from files, and made again when the files change: certificates, tokens, password
+//! files. Content that cannot be used leaves the last good value in force.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -15,38 +15,38 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
-/// The most bytes of one file: all authorities that a browser trusts are a quarter of it.
+/// The most bytes of one file. All authorities that a browser trusts take a quarter of it.
 const LONGEST: u64 = 1 << 20;
 
-/// Between two reads that must agree before new content comes into force: what writes a file in
-/// place does so in less, and half of a token is a token, too.
+/// The time between two reads that must agree before new content comes into force. A program that
+/// writes a file in place takes less, and half of a token would be taken for a token.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// So many reads may disagree, one after the other, before the file is left to the next look.
+/// The number of consecutive reads that may disagree before the file is left to the next look.
 const MOST_READS: u32 = 10;
 
-/// Why files cannot be used. What is in them stays out of the messages.
+/// The reason why files cannot be used. Messages never show the content of the files.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// A file cannot be read.
     #[error("cannot read {what} from {}", path.display())]
     Unreadable {
-        /// What should be there.
+        /// The content that was expected.
         what: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// What is in it does not serve its purpose.
+    /// The content does not serve its purpose.
     #[error("cannot use {what} of {}", path.display())]
     Unusable {
-        /// What.
+        /// The content that was expected.
         what: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -78,7 +78,7 @@ impl Files {
         Self(paths.iter().map(read).collect())
     }
 
-    /// The bytes of one of the files, which are `what`.
+    /// Returns the bytes of one of the files. `what` names the content for errors.
     pub(crate) fn get(&self, path: &Path, what: &'static str) -> Result<&[u8], FileError> {
         let unreadable = |source| FileError::Unreadable {
             what,
@@ -87,7 +87,7 @@ impl Files {
         };
         match self.0.iter().find(|(known, _)| known == path) {
             Some((_, Ok(bytes))) => Ok(bytes),
-            // An error cannot be cloned; what it says can.
+            // An `io::Error` cannot be cloned; its kind and text can.
             Some((_, Err(error))) => {
                 Err(unreadable(io::Error::new(error.kind(), error.to_string())))
             }
@@ -95,14 +95,15 @@ impl Files {
         }
     }
 
-    /// The text of one of the files, which is `what`.
+    /// Returns the text of one of the files. `what` names the content for errors.
     pub(crate) fn text(&self, path: &Path, what: &'static str) -> Result<&str, FileError> {
         let bytes = self.get(path, what)?;
-        // The error of the standard library would say where, not what: that is fit to print.
+        // The standard library's error says where the text is invalid and does not show it, so it
+        // may be printed.
         std::str::from_utf8(bytes).map_err(|source| FileError::unusable(what, path, source))
     }
 
-    /// Something else whenever a file has another content, is there again or gone.
+    /// Returns a digest that changes whenever a file changes, appears, or disappears.
     fn digest(&self) -> [u8; 32] {
         let mut digest = Sha256::new();
         for (_, read) in &self.0 {
@@ -136,7 +137,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What the files are, for the log.
+/// The kind of content that the files have, for the log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
     /// Certificates, their keys and authorities.
@@ -147,17 +148,17 @@ pub(crate) enum Kind {
 
 type Make<T> = Box<dyn Fn(&Files) -> Result<T, FileError> + Send + Sync>;
 
-/// A value made of files. New users take what is in force now, with [`Reread::current`]; who has
-/// taken it keeps it for as long as he needs it.
+/// A value made from files. [`Reread::current`] returns the value in force; a caller may keep it
+/// for as long as it needs it.
 pub(crate) struct Reread<T> {
     inner: Arc<Inner<T>>,
-    /// Ends with it.
+    /// The task that watches the files. It ends when this value is dropped.
     _watch: JoinSet<Infallible>,
 }
 
 struct Inner<T> {
     kind: Kind,
-    /// Of the receiver or the backend, for the log.
+    /// The endpoint of the receiver or the backend, for the log.
     endpoint: String,
     paths: Vec<PathBuf>,
     make: Make<T>,
@@ -165,7 +166,7 @@ struct Inner<T> {
     seen: Mutex<Seen>,
 }
 
-/// The contents that were looked at.
+/// The content that was looked at: the digest of the content in force, and content that is bad.
 struct Seen {
     in_force: [u8; 32],
     bad: Option<Bad>,
@@ -174,8 +175,9 @@ struct Seen {
 /// Content that cannot be used.
 struct Bad {
     digest: [u8; 32],
-    /// Certificate and key are two files: what was found between the writing of the one and of the
-    /// other is no news. So it is said when it is found for the second time, and once.
+    /// True once the error was logged. It is logged when the content is found for the second time,
+    /// and only once: certificate and key are two files, and the first find may fall between the
+    /// two writes.
     said: bool,
 }
 
@@ -188,8 +190,8 @@ impl<T> fmt::Debug for Reread<T> {
 }
 
 impl<T: Send + Sync + 'static> Reread<T> {
-    /// Makes the value of the files as they are now, and looks at them again `every` so often. To
-    /// be called inside the runtime.
+    /// Makes the value from the files as they are now, and looks at them again each time `every`
+    /// has passed. Must be called inside the runtime.
     pub(crate) fn new(
         kind: Kind,
         endpoint: &str,
@@ -221,13 +223,13 @@ impl<T: Send + Sync + 'static> Reread<T> {
         })
     }
 
-    /// What is in force.
+    /// Returns the value in force.
     pub(crate) fn current(&self) -> Arc<T> {
         self.inner.current()
     }
 
-    /// Looks at the files now. Takes a moment longer when they have changed. Returns whether
-    /// something else is in force.
+    /// Looks at the files now, which takes a moment longer if they have changed. Returns true if a
+    /// new value came into force.
     pub(crate) async fn look(&self) -> bool {
         look(&self.inner).await
     }
@@ -240,12 +242,12 @@ async fn watch<T: Send + Sync + 'static>(inner: Arc<Inner<T>>, every: Duration) 
     }
 }
 
-/// Reads the files until two reads agree, and takes what they say.
+/// Reads the files until two reads agree, and then uses their content.
 async fn look<T: Send + Sync + 'static>(inner: &Arc<Inner<T>>) -> bool {
     let mut last = None;
     for _ in 0..MOST_READS {
         let reading = Arc::clone(inner);
-        // It fails only with the runtime.
+        // This fails only when the runtime ends.
         match spawn_blocking(move || reading.look(last)).await {
             Ok(Look::Unsettled(digest)) => last = Some(digest),
             Ok(Look::Changed) => return true,
@@ -256,13 +258,13 @@ async fn look<T: Send + Sync + 'static>(inner: &Arc<Inner<T>>) -> bool {
     false
 }
 
-/// What one read found.
+/// The result of one read.
 enum Look {
-    /// Nothing that comes into force.
+    /// No new content comes into force.
     Same,
-    /// Something else than the read before.
+    /// The content differs from that of the read before; this is its digest.
     Unsettled([u8; 32]),
-    /// Something else is in force now.
+    /// A new value came into force.
     Changed,
 }
 

@@ -4,19 +4,19 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A token, a password, the value of a header. `Debug` and `Display` give `[REDACTED]`, nothing
-/// serialises it, and its memory is cleared when it is dropped. What it holds is read in one place,
-/// [`Secret::reveal`], so that a search finds every use.
+/// A secret text: a token, a password, or the value of a header. `Debug` and `Display` print
+/// `[REDACTED]`, nothing serialises it, and its memory is cleared on drop. Only [`Secret::reveal`]
+/// returns the text, so a search finds every use.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// The text, for who must send or compare it.
+    /// Returns the text, for code that must send or compare it.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// Whether there is nothing in it.
+    /// Returns true if the text is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -50,7 +50,7 @@ impl fmt::Display for Secret {
 mod tests {
     use super::*;
 
-    /// No way of printing shows what it holds.
+    /// No way of printing a secret shows its text.
     #[test]
     fn a_secret_is_not_printed() {
         let secret = Secret::from("hunter2");

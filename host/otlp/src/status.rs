@@ -1,7 +1,8 @@
-//! Both tables of status codes: what a sender is told, and what a backend's answer means.
+//! The two tables of status codes: the codes that senders get, and the meaning of those that
+//! backends send.
 //!
-//! OTLP gives the codes a meaning of their own: by the code alone a sender knows whether to send
-//! the same bytes again. A wrong code either loses data or makes a sender repeat a request for ever.
+//! OTLP gives the codes a meaning of its own: the code alone tells a sender whether to send the
+//! same bytes again. A wrong code either loses data or makes a sender repeat a request for ever.
 
 mod backend;
 mod sender;
@@ -11,10 +12,11 @@ pub(crate) use backend::{not_grpc, outcome};
 pub(crate) use sender::{Unread, denied, partial_success, refused, unread};
 pub(crate) use size::Length;
 
-/// gRPC messages travel in one header; OTLP wants them short.
+/// The most characters of a message. gRPC messages travel in one header, and OTLP wants them short.
 const LONGEST_MESSAGE: usize = 512;
 
-/// One line, of bounded length, without control characters: fit for a header and for a log.
+/// Returns the text as one line of bounded length without control characters, fit for a header and
+/// for a log.
 pub(crate) fn one_line(text: &str) -> String {
     let mut line: String = text
         .chars()

@@ -1,4 +1,4 @@
-//! What both ends of TLS need: versions, and certificates in PEM.
+//! The parts of TLS that the receiver and the exporter share: versions, and certificates in PEM.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,25 +11,25 @@ use rustls::{RootCertStore, SupportedProtocolVersion, version};
 
 use crate::reread::{FileError, Files};
 
-/// How often certificates are looked at when the config does not say: well inside the time for
-/// which two certificates overlap when one is renewed.
+/// The default interval between two looks at certificates. It is well inside the time for which the
+/// old and the new certificate are both valid at a renewal.
 pub const REREAD_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A version of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TlsVersion {
-    /// TLS 1.2, the lowest that is spoken.
+    /// TLS 1.2, the lowest version that is supported.
     V1_2,
     /// TLS 1.3.
     V1_3,
 }
 
-/// The versions that are spoken.
+/// The range of TLS versions that may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TlsVersions {
-    /// The lowest.
+    /// The lowest version.
     pub min: TlsVersion,
-    /// The highest; not below `min`.
+    /// The highest version; not below `min`.
     pub max: TlsVersion,
 }
 
@@ -43,7 +43,7 @@ impl Default for TlsVersions {
 }
 
 impl TlsVersions {
-    /// For rustls; with `max` below `min` it is `min` alone.
+    /// Returns the versions for rustls; only `min` if `max` is below `min`.
     pub(crate) fn supported(self) -> &'static [&'static SupportedProtocolVersion] {
         const BOTH: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
         const V1_2: [&SupportedProtocolVersion; 1] = [&version::TLS12];
@@ -60,7 +60,7 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(crypto::ring::default_provider())
 }
 
-/// All certificates of a file; at least one.
+/// Returns all certificates of a file; at least one.
 pub(crate) fn certificates(
     files: &Files,
     path: &Path,
@@ -75,7 +75,7 @@ pub(crate) fn certificates(
     Ok(found)
 }
 
-/// The private key of a file.
+/// Returns the private key of a file.
 pub(crate) fn key(files: &Files, path: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
     let what = "a private key";
     PrivateKeyDer::from_pem_slice(files.get(path, what)?)

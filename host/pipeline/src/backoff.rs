@@ -8,17 +8,18 @@ use tokio::time::Instant;
 /// Exponential backoff with jitter, under the Collector's `retry_on_failure` names and defaults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RetryConfig {
-    /// Whether a failed attempt is repeated at all.
+    /// True if failed attempts are repeated.
     pub enabled: bool,
     /// The first wait.
     pub initial_interval: Duration,
-    /// No wait is longer.
+    /// The longest wait.
     pub max_interval: Duration,
-    /// From the first attempt on, after which items are given up; zero for never.
+    /// The time, from the first attempt on, after which items are given up; zero for never.
     pub max_elapsed_time: Duration,
-    /// Each wait is this many times the one before.
+    /// The factor from each wait to the next.
     pub multiplier: f64,
-    /// Each wait is spread by this share up and down, so that many senders do not come back at once.
+    /// The share by which each wait is spread up and down, so that many senders do not come back at
+    /// once.
     pub randomization_factor: f64,
 }
 
@@ -35,8 +36,8 @@ impl Default for RetryConfig {
     }
 }
 
-/// No wish of a backend (RetryInfo) is followed for longer: past this, asking again costs less than
-/// a consumer that waits for days on a number that was a mistake.
+/// The longest wait that is granted to a backend that asks for one (RetryInfo): beyond this, asking
+/// again costs less than a consumer that waits for days because of a mistaken number.
 const LONGEST_WISH: Duration = Duration::from_secs(300);
 
 /// The waits of one series of attempts.
@@ -48,7 +49,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Starts the clock of `max_elapsed_time`.
+    /// Begins a series of attempts, and starts the clock of `max_elapsed_time`.
     pub fn new(config: RetryConfig) -> Self {
         let interval = config.initial_interval.min(config.max_interval);
         Self {
@@ -58,8 +59,8 @@ impl Backoff {
         }
     }
 
-    /// The wait before the next attempt, at least `least`; none when it would end after
-    /// `max_elapsed_time`, or when retries are off.
+    /// Returns the wait before the next attempt, at least `least`; `None` if it would end after
+    /// `max_elapsed_time`, or if retries are off.
     pub fn next_wait(&mut self, least: Option<Duration>) -> Option<Duration> {
         if !self.config.enabled {
             return None;
@@ -105,7 +106,7 @@ mod tests {
         assert!((3..=8).contains(&waits), "{waits} waits in a minute");
     }
 
-    /// The backend's own wish (RetryInfo) is the least wait.
+    /// The wait that the backend asks for (RetryInfo) is the least wait.
     #[tokio::test(start_paused = true)]
     async fn honours_the_least_wait() {
         let config = RetryConfig {

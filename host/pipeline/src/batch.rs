@@ -1,4 +1,4 @@
-//! A batch: one valid serialized OTLP request, and the items of it in the books.
+//! A batch: one valid serialized OTLP request, and its items in the books.
 
 use bytes::Bytes;
 
@@ -14,7 +14,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// How many items.
+    /// Returns the number of items.
     pub(crate) fn items(&self) -> u64 {
         self.tally.items()
     }

@@ -1,7 +1,8 @@
-//! The batcher: merges what waits in the queue into larger requests, and cuts what is too large.
+//! The batcher: merges batches that wait in the queue into larger requests, and cuts those that are
+//! too large.
 //!
-//! It stands between the queue and the attempts, and what it gathers keeps its room in the queue,
-//! so that the queue's bound is the bound on both.
+//! It stands between the queue and the attempts. The batches that it gathers keep their room in the
+//! queue, so the queue's bound covers both.
 
 mod request;
 
@@ -16,17 +17,18 @@ pub(crate) use self::request::Request;
 use crate::batch::Batch;
 use crate::queue::{Permit, Queue, Queued, Sizer};
 
-/// When a gathered request goes out, under the Collector's `sending_queue::batch` names.
+/// The settings that say when a gathered request goes out, under the Collector's
+/// `sending_queue::batch` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatcherConfig {
     /// The longest wait for `min_size`, from the first batch on.
     pub flush_timeout: Duration,
-    /// How both sizes are measured.
+    /// The unit of both sizes.
     pub sizer: Sizer,
-    /// Goes out as soon as it is as large.
+    /// The size at which a request goes out without waiting any longer.
     pub min_size: usize,
-    /// Never larger, also when one client's request is: that is cut. Zero for no limit. A single item
-    /// that is longer goes out alone.
+    /// The largest size of a request, zero for no limit. A longer request of one client is cut. A
+    /// single item that is longer goes out alone.
     pub max_size: usize,
 }
 
@@ -41,11 +43,11 @@ impl Default for BatcherConfig {
     }
 }
 
-/// A merged request stops growing here, whatever its item count: large enough that merging costs
-/// nothing more by growing, far below the 64 MiB that OTLP servers take.
+/// The size at which a merged request stops growing, whatever its item count: so large that more
+/// would not make merging cheaper, and far below the 64 MiB that OTLP servers take.
 const MAX_MERGED_BYTES: usize = 16 << 20;
 
-/// No request goes out longer, if it can be cut: half of what OTLP servers take (64 MiB).
+/// The longest request that goes out, if it can be cut: half of what OTLP servers take (64 MiB).
 const MAX_SENT_BYTES: usize = 32 << 20;
 
 /// One request that is ready to go out.
@@ -65,7 +67,7 @@ impl From<Queued> for Gathered {
 }
 
 impl Gathered {
-    /// These as one; none of none.
+    /// Merges the gathered requests; `None` if there are none.
     pub(crate) fn merge(all: Vec<Self>) -> Option<Self> {
         let mut permits = Vec::with_capacity(all.len());
         let requests = all.into_iter().map(|gathered| {
@@ -77,19 +79,19 @@ impl Gathered {
     }
 }
 
-/// Gathers from one queue.
+/// Gathers requests from one queue.
 #[derive(Debug)]
 pub(crate) struct Batcher {
     signal: Signal,
     config: Option<BatcherConfig>,
-    /// Taken from the queue, but did not fit the request before it.
+    /// A batch that was taken from the queue, but did not fit the request before it.
     next: Option<Queued>,
-    /// Cut from a batch that was too large.
+    /// The remaining pieces of a batch that was too large.
     cut: VecDeque<Gathered>,
 }
 
 impl Batcher {
-    /// Without a config, batches go out as they came.
+    /// Makes a batcher. Without a config, batches go out as they came.
     pub(crate) fn new(signal: Signal, config: Option<BatcherConfig>) -> Self {
         Self {
             signal,
@@ -99,14 +101,15 @@ impl Batcher {
         }
     }
 
-    /// Gathers by this from the next request on.
+    /// Sets the config for the next request and those after it.
     pub(crate) fn configure(&mut self, config: Option<BatcherConfig>) {
         self.config = config;
     }
 
-    /// The next request, or none when the queue is closed and everything has been handed out. It is
-    /// not longer than `most_bytes`, which the backend takes, unless it is one item; asked once there
-    /// is something, for what is known of the backend changes while nothing comes.
+    /// Returns the next request, or `None` if the queue is closed and everything has been handed
+    /// out. A request is not longer than `most_bytes`, which the backend takes, unless it is one
+    /// item. `most_bytes` is called once there is a batch, because what is known of the backend can
+    /// change while nothing comes.
     pub(crate) async fn gather(
         &mut self,
         queue: &Queue,
@@ -150,7 +153,8 @@ impl Batcher {
             Sizer::Bytes => bytes >= config.min_size,
         };
         while !is_full(all.len(), items, bytes) && bytes < most_bytes {
-            // A closed queue ends the wait, and so does the timeout: then what is here goes out.
+            // A closed queue ends the wait, and so does the timeout: the batches gathered so far go
+            // out.
             let Ok(Some(queued)) = timeout_at(deadline, queue.pop()).await else {
                 break;
             };
@@ -166,7 +170,7 @@ impl Batcher {
     }
 }
 
-/// How much a request may have.
+/// Returns the largest request that is allowed.
 fn most(config: Option<&BatcherConfig>, most_bytes: usize) -> Most {
     let mut most = Most {
         items: usize::MAX,
@@ -182,8 +186,8 @@ fn most(config: Option<&BatcherConfig>, most_bytes: usize) -> Most {
     most
 }
 
-/// Cuts a request into pieces. One whose resources are too large to repeat in each piece goes out
-/// whole.
+/// Cuts a request into pieces. A request whose resources are too large to repeat in each piece goes
+/// out whole.
 fn cut(signal: Signal, gathered: Gathered, most: Most) -> VecDeque<Gathered> {
     let Gathered { request, permits } = gathered;
     let Batch { bytes, mut tally } = request.into_batch();

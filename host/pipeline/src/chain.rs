@@ -1,8 +1,9 @@
-//! The stages of a pipeline on one shard, in order, and what passes between them.
+//! The stages of a pipeline on one shard, in order, and the batches that pass between them.
 //!
-//! Where two stages or more in a row have settled on what they read, a batch goes through them as a
-//! *projection*: each sees of every span only what one of them reads, their changes add up, and the
-//! batch itself is written once, at the end of the row. Its cost does not grow with the row.
+//! If two or more stages in a row have settled on what they read, a batch goes through them as a
+//! *projection*: each stage sees only those parts of a span that one of them reads, their changes
+//! add up, and the batch itself is written once, at the end of the row. The cost of writing it does
+//! not grow with the length of the row.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +19,15 @@ use crate::stage::runner::{Origin, Passed};
 use crate::stage::transit::Transit;
 use crate::stage::{DrainReason, State};
 
-/// Stages in a row that are worth a projection: for one it costs about what it saves.
+/// The least number of stages in a row for which a projection is worth its cost: for one stage it
+/// costs about what it saves.
 const ROW: usize = 2;
 
-/// Smaller batches are not projected: what a projection costs beside the work on spans is more than
-/// it saves on a handful of them.
+/// The least length in bytes of a batch that is projected: for a handful of spans, the fixed cost
+/// of a projection is more than it saves.
 const WORTH: usize = 4 * 1024;
 
-/// See the module.
+/// The stages of a pipeline on one shard, in order.
 pub(crate) struct Chain {
     stages: Vec<Place>,
     limits: Limits,
@@ -41,12 +43,12 @@ impl Chain {
         }
     }
 
-    /// What each stage's plugin is held to, and where it is booked.
+    /// Returns the limits for each stage's plugin, and the ledger that the stages post to.
     pub(crate) fn terms(&self) -> (Limits, Arc<Ledger>) {
         (self.limits, Arc::clone(&self.ledger))
     }
 
-    /// Takes all stages out, to be put back as another row.
+    /// Takes all stages out. The caller puts them back as another row.
     pub(crate) fn take(&mut self) -> Vec<Place> {
         std::mem::take(&mut self.stages)
     }
@@ -63,7 +65,7 @@ impl Chain {
         self.stages.iter().position(|stage| stage.name() == name)
     }
 
-    /// A copy of the state of a stage's instance.
+    /// Returns a copy of the state of a stage's instance.
     pub(crate) async fn trial_snapshot(
         &mut self,
         name: &str,
@@ -73,7 +75,7 @@ impl Chain {
         self.stages.get_mut(index)?.trial_snapshot(emitted).await
     }
 
-    /// Whether the stage at `index` holds something.
+    /// Returns true if the stage at `index` holds something.
     pub(crate) fn holds(&self, index: usize) -> bool {
         self.stages.get(index).is_some_and(Place::holds)
     }
@@ -82,7 +84,7 @@ impl Chain {
         self.stages.len()
     }
 
-    /// Runs a batch through the stage at `index`; gives it back when there is none.
+    /// Runs a batch through the stage at `index`; gives the batch back if there is no such stage.
     pub(crate) async fn step(
         &mut self,
         index: usize,
@@ -101,7 +103,8 @@ impl Chain {
         }
     }
 
-    /// What the stages from `index` on read, as far as they take a projection, if they are a row.
+    /// Returns what the row of stages from `index` on reads, as far as its stages take a
+    /// projection; `None` if the row is too short.
     fn row(&self, index: usize) -> Option<Reads> {
         let first = self.stages.get(index)?.reads()?;
         let mut reads = first.clone();
@@ -110,12 +113,12 @@ impl Chain {
         (added + 1 >= ROW).then_some(reads)
     }
 
-    /// When a stage wants to be looked after.
+    /// Returns the earliest time at which a stage needs a tick.
     pub(crate) fn next_tick(&self) -> Option<Instant> {
         self.stages.iter().map(Place::next_tick).min()
     }
 
-    /// Ticks the stage at `index`, if that is due.
+    /// Ticks the stage at `index`, if its tick is due.
     pub(crate) async fn tick(&mut self, index: usize, now: Instant) -> Vec<Batch> {
         match self.stages.get_mut(index) {
             Some(stage) if stage.next_tick() <= now => stage.tick(now).await,
@@ -123,7 +126,7 @@ impl Chain {
         }
     }
 
-    /// Ends the calls of the stage at `index`, for the next process to go on.
+    /// Ends the calls of the stage at `index`, so that the next process can go on with its state.
     pub(crate) async fn stop(
         &mut self,
         index: usize,
@@ -135,7 +138,8 @@ impl Chain {
         }
     }
 
-    /// What the stages leave to the next process, each with its state.
+    /// Returns what the stages leave to the next process, each with its state, and the tallies of
+    /// what they held.
     pub(crate) fn leave_behind(
         &mut self,
         states: Vec<Option<State>>,
@@ -149,7 +153,7 @@ impl Chain {
         (stages.collect(), tallies)
     }
 
-    /// The stage with this name.
+    /// Returns the stage with this name.
     pub(crate) fn place_mut(&mut self, name: &str) -> Option<&mut Place> {
         self.stages.iter_mut().find(|stage| stage.name() == name)
     }

@@ -1,9 +1,9 @@
-//! Completion guards: when is everything that derives from a batch settled?
+//! Completion guards: they find out when everything that derives from a batch is settled.
 //!
-//! Every accepted batch carries one guard. What derives from it (its parts, the items of it that a
-//! stage holds, the requests it was merged into) holds a clone. When the last clone is gone, the
-//! batch is complete: exported or dropped with a reason, or failed if any part of it was. Who waits
-//! for that is a sender, or a record of a log, which is finished then.
+//! Every accepted batch carries one guard. Everything that derives from it (its parts, its items
+//! that a stage holds, the requests it was merged into) holds a clone. When the last clone is gone,
+//! the batch is complete: exported or dropped with a reason, or failed if any part of it was. A
+//! sender waits for that, or a record of a log, which is finished then.
 
 mod accepted;
 
@@ -16,23 +16,23 @@ use tokio::sync::oneshot;
 pub(crate) use self::accepted::{Accepted, Guards};
 use crate::journal::Log;
 
-/// How a batch ended, once nothing of it is left in the pipeline.
+/// The end of a batch, once nothing of it is left in the pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completed {
     /// Each item was exported, or dropped with a reason.
     Done,
-    /// Some item could not be exported in time, or was abandoned: another try may work.
+    /// Some item could not be exported in time, or was abandoned. Another try may work.
     Failed,
-    /// A backend refused some item for good: another try would end the same way.
+    /// A backend refused some item for good. Another try would end the same way.
     Rejected,
 }
 
-/// What happened to some part of a batch; each may have.
+/// The marks for what happened to some part of a batch. They can be combined.
 const FAILED: u8 = 1;
 const REJECTED: u8 = 2;
 const SEEN: u8 = 4;
 
-/// Guards of guards are not nested deeper: they end one inside the other, on one stack.
+/// The deepest nesting of guards of guards. They are dropped one inside the other, on one stack.
 const DEPTH: u8 = 16;
 
 /// Keeps a batch incomplete for as long as a clone of it lives.
@@ -41,21 +41,23 @@ pub struct Guard(Arc<Completion>);
 
 #[derive(Debug)]
 struct Completion {
-    /// What happened to any part.
+    /// The marks of all parts.
     marks: AtomicU8,
     listener: Listener,
-    /// How many guards of guards are in it, one inside the other.
+    /// The nesting depth of guards of guards in it.
     depth: u8,
 }
 
 #[derive(Debug)]
 enum Listener {
     Sender(Option<oneshot::Sender<Completed>>),
-    /// Finished when everything of it is done, or refused for good; when something failed, it stays.
+    /// A record of a log. It is finished when all of the batch is done, or refused for good. If
+    /// something failed, it stays.
     Record(Arc<dyn Log>, u64),
-    /// The same for a record of the ingress log.
+    /// A record of the ingress log, which ends in the same way.
     Accepted(Accepted, u64),
-    /// Several guards as one, so that the parts of a batch that came from thousands hold one each.
+    /// Several guards folded into one, so that the parts of a batch that came from thousands hold
+    /// one each.
     All(Vec<Guard>),
 }
 
@@ -68,19 +70,20 @@ impl Guard {
         }))
     }
 
-    /// A guard, and what resolves when its last clone is gone.
+    /// Makes a guard, and a receiver that resolves when its last clone is gone.
     pub fn new() -> (Self, oneshot::Receiver<Completed>) {
         let (sender, receiver) = oneshot::channel();
         (Self::with(Listener::Sender(Some(sender)), 0), receiver)
     }
 
-    /// A guard of a record, which is finished when the last clone is gone, unless something failed.
+    /// Makes the guard of a record. The record is finished when the last clone is gone, unless
+    /// something failed.
     pub(crate) fn of_record(log: Arc<dyn Log>, record: u64) -> Self {
         Self::with(Listener::Record(log, record), 0)
     }
 
-    /// The records of the ingress log that it stands for; none when it stands for anything else, or
-    /// when one of them has failed.
+    /// Returns the records of the ingress log that it stands for; `None` if it stands for anything
+    /// else, or if one of them has failed.
     pub(crate) fn accepted(&self) -> Option<BTreeSet<u64>> {
         let mut leaves = Vec::new();
         self.leaves(&mut leaves);
@@ -91,7 +94,7 @@ impl Guard {
         leaves.into_iter().map(record).collect()
     }
 
-    /// These guards as one.
+    /// Folds these guards into one.
     pub(crate) fn fold(mut guards: Vec<Self>) -> Self {
         let depth = |guards: &[Self]| guards.iter().map(|guard| guard.0.depth).max();
         if depth(&guards).is_some_and(|depth| depth >= DEPTH) {
@@ -118,7 +121,7 @@ impl Guard {
         Arc::as_ptr(&self.0).addr()
     }
 
-    /// Whether both are of the same batch.
+    /// Returns true if both belong to the same batch.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -133,7 +136,7 @@ impl Guard {
         self.mark(REJECTED);
     }
 
-    /// A stage may know of it from now on.
+    /// Marks that a stage may know of the batch from now on.
     pub(crate) fn see(&self) {
         self.mark(SEEN);
     }
@@ -162,7 +165,7 @@ impl Drop for Completion {
                     (false, true) => Completed::Failed,
                     (false, false) => Completed::Done,
                 };
-                // Nobody listening any more is the sender having hung up.
+                // If nobody listens any more, the sender has hung up.
                 if let Some(sender) = sender.take() {
                     sender.send(completed).ok();
                 }
@@ -184,7 +187,7 @@ impl Drop for Completion {
 mod tests {
     use super::*;
 
-    /// A batch is complete only when each part of it is gone, and failed if one part was.
+    /// A batch is complete only when each of its parts is gone, and failed if one part failed.
     #[tokio::test]
     async fn completes_with_the_last_clone() {
         let (guard, mut completed) = Guard::new();
@@ -196,8 +199,8 @@ mod tests {
         assert_eq!(completed.await, Ok(Completed::Failed));
     }
 
-    /// Guards that are folded over and over complete with the last of it, each as it ended, and do
-    /// not nest without a bound.
+    /// Guards that are folded over and over complete with the last clone of the fold, each with its
+    /// own end, and their nesting is bounded.
     #[tokio::test]
     async fn folded_guards_complete_each_alone() {
         let (first, mut first_completed) = Guard::new();

@@ -1,13 +1,14 @@
-//! Egress: what leaves the last stage goes to each exporter's queue, and from there, in several
-//! concurrent attempts with retries, to the backend.
+//! Egress: batches that leave the last stage go to each exporter's queue, and from there, in
+//! several concurrent attempts with retries, to the backend.
 //!
-//! The exporters can change while batches are on their way: each leaves by the outlets by which it
-//! was admitted. One that has other settings keeps its queue, and goes on by the new ones with what
-//! waits. One that is not among the outlets any more is *retired*: once the last such batch is through,
-//! its queue closes by itself, and its consumer empties it and ends.
+//! The exporters can change while batches are on their way: each batch leaves by the outlets by
+//! which it was admitted. An exporter with changed settings keeps its queue, and sends the waiting
+//! batches by the new settings. An exporter that is not among the outlets any more is *retired*:
+//! once the last batch that was admitted for it is through, its queue closes by itself, and its
+//! consumer empties it and ends.
 //!
-//! In a durable pipeline a queue is small, and what a backend does not take in time waits in the
-//! exporter's log; it belongs to the name, so an exporter that comes back goes on with it.
+//! In a durable pipeline a queue is small, and batches that a backend does not take in time wait in
+//! the exporter's log. The log belongs to the name, so an exporter that comes back goes on with it.
 
 mod attempt;
 mod consumer;
@@ -44,18 +45,18 @@ use crate::queue::{Queue, QueueConfig, QueueFill};
 pub struct ExporterSpec {
     /// Its name in the config; no other exporter of the pipeline has it.
     pub name: String,
-    /// What sends.
+    /// The exporter itself, which sends.
     pub exporter: Arc<dyn Exporter>,
     /// The bounds of its queue.
     pub queue: QueueConfig,
-    /// Whether and how batches are merged before they go out.
+    /// The settings for merging batches before they go out, if they are merged.
     pub batcher: Option<BatcherConfig>,
-    /// How failed attempts are repeated.
+    /// The settings for repeating failed attempts.
     pub retry: RetryConfig,
 }
 
 impl ExporterSpec {
-    /// Whether what runs by the one can run on by the other.
+    /// Returns true if an exporter that runs by one spec can run on by the other.
     fn is_same(&self, other: &Self) -> bool {
         let Self {
             name,
@@ -77,7 +78,7 @@ impl ExporterSpec {
 pub(crate) struct Egress {
     ledger: Arc<Ledger>,
     outlets: watch::Sender<Arc<Outlets>>,
-    /// Queues of exporters that were removed, by their columns, until they are empty.
+    /// Queues of removed exporters, by their columns, until they are empty.
     retired: Mutex<Vec<(usize, Weak<Queue>)>>,
     logs: Option<Logs>,
 }
@@ -87,12 +88,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Egress {
-    /// Makes the queues and starts the task of each exporter. The ledger has their columns. `keeps_all`:
-    /// a sender's OK means that all of it will arrive, so no exporter may overflow alone. Reads and
-    /// writes the files of the exporters' logs, where there are any.
+    /// Makes the queues and starts the task of each exporter. The ledger has their columns.
+    /// `keeps_all` means that a sender's OK promises that all of it will arrive, so no exporter may
+    /// overflow alone. Reads and writes the files of the exporters' logs, if there are any.
     ///
     /// # Errors
-    /// The exporter whose log cannot be opened.
+    /// Returns the exporter whose log cannot be opened.
     pub(crate) async fn start(
         signal: Signal,
         ledger: &Arc<Ledger>,
@@ -123,7 +124,7 @@ impl Egress {
     /// Opens the logs of these exporters, so that [`Egress::change`] need not.
     ///
     /// # Errors
-    /// The first exporter whose log cannot be opened.
+    /// Returns the first exporter whose log cannot be opened.
     pub(crate) async fn prepare(
         self: &Arc<Self>,
         exporters: Vec<String>,
@@ -147,7 +148,7 @@ impl Egress {
         }
     }
 
-    /// The way into an exporter's log; none in a pipeline without a journal.
+    /// Returns the way into an exporter's log; `None` in a pipeline without a journal.
     fn spill(
         &self,
         consumers: &Consumers,
@@ -174,11 +175,11 @@ impl Egress {
             .collect()
     }
 
-    /// Makes these the exporters. One that is the same as before goes on as it is; one that has other
-    /// settings goes on by those, with its queue; the others are started, and those that are no more are
-    /// retired.
+    /// Makes these the exporters. An exporter that is the same as before goes on as it is. One with
+    /// other settings goes on by those, with its queue. New ones are started, and those that are
+    /// not named any more are retired.
     pub(crate) fn change(&self, consumers: &Consumers, specs: Vec<ExporterSpec>) {
-        // Held to the end, so that there is one change at a time.
+        // The lock is held to the end, so that there is one change at a time.
         let mut retired = self.retired();
         retired.retain(|(_, queue)| queue.strong_count() > 0);
         consumers.reap();
@@ -226,7 +227,8 @@ impl Egress {
                 spill.lead_to(Weak::new());
             }
         }
-        // Who waits for room begins anew with the new outlets, so only a change is told.
+        // A reservation that waits for room begins anew when outlets are sent, so they are sent
+        // only if they changed.
         self.outlets.send_if_modified(|outlets| {
             let changed = changed || **outlets != after;
             if changed {
@@ -254,8 +256,8 @@ impl Egress {
         }
     }
 
-    /// How full each exporter's queue is, by its column in the books. A removed exporter's queue counts
-    /// until it is empty.
+    /// Returns the fill of each exporter's queue, by its column in the books. A removed exporter's
+    /// queue counts until it is empty.
     pub(crate) fn fill(&self) -> Vec<QueueFill> {
         let retired = self.retired();
         let mut fill = vec![QueueFill::default(); self.ledger.exporters()];
@@ -272,7 +274,7 @@ impl Egress {
             add(outlet.column(), queue, queue.capacity);
         }
         for (column, queue) in retired.iter() {
-            // Its room is nobody's any more.
+            // Nobody can use the room of this queue any more.
             if let Some(queue) = queue.upgrade() {
                 add(*column, queue.fill(), 0);
             }
@@ -280,7 +282,7 @@ impl Egress {
         fill
     }
 
-    /// Nothing more comes: the consumers end once the queues are empty.
+    /// Closes the queues: nothing more comes, and the consumers end once the queues are empty.
     fn close(&self) {
         let outlets = self.current();
         outlets.iter().for_each(|outlet| outlet.queue().close());
@@ -295,7 +297,7 @@ impl Egress {
         consumers.finish(deadline, &self.spills()).await
     }
 
-    /// Items in the exporters' logs.
+    /// Returns the number of items in the exporters' logs.
     pub(crate) fn on_disk(&self) -> u64 {
         let spills = self.spills();
         spills.iter().map(|spill| spill.log_fill().items).sum()

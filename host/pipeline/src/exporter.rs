@@ -1,4 +1,4 @@
-//! Where batches leave: the trait that `host/otlp` and the program's own exporters implement.
+//! The way out for batches: the trait that `host/otlp` and the program's own exporters implement.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,64 +7,65 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use spandrel_wire::Signal;
 
-/// How one attempt to export ended.
+/// The result of one attempt to export.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The backend has all of it.
+    /// The backend took all of it.
     Sent,
-    /// The backend has it, but refused some items for good (OTLP `partial_success`); never retried.
+    /// The backend took it, but refused some items for good (OTLP `partial_success`). They are
+    /// never retried.
     Partial {
         /// Items that the backend did not take.
         rejected: u64,
-        /// The backend's words.
+        /// The backend's message.
         message: String,
     },
-    /// Worth another attempt, not before `after` when the backend named a time (RetryInfo).
+    /// Another attempt may work, not before `after` if the backend named a time (RetryInfo).
     Retry {
         /// The least wait that the backend asked for.
         after: Option<Duration>,
-        /// What went wrong: one line, for the operator.
+        /// The error: one line, for the operator.
         error: String,
     },
     /// Another attempt would end the same way.
     Permanent {
-        /// Whether a part of the batch may end otherwise.
+        /// The part of the traffic that is refused.
         refuses: Refuses,
-        /// What went wrong: one line, for the operator.
+        /// The error: one line, for the operator.
         error: String,
     },
 }
 
-/// What is refused for good.
+/// The scope of a refusal for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refuses {
-    /// This batch: without what is at fault in it, or in smaller parts, it may be taken. Also when
-    /// nobody can tell.
+    /// The backend refuses this batch: without the items at fault, or in smaller parts, it may be
+    /// taken. Also the answer if the cause is not known.
     Batch,
-    /// This batch, because it is too long: in smaller parts it is taken.
+    /// The backend refuses this batch because it is too long: in smaller parts it is taken.
     Size {
-        /// The longest request that is taken, in bytes before compression, if it was said.
+        /// The longest request that is taken, in bytes before compression, if the backend said so.
         limit: Option<usize>,
     },
-    /// Whatever is sent, so that parts of the batch need no attempts: the credentials or the address
-    /// are wrong, for example.
+    /// The backend refuses everything, so attempts with parts of the batch are useless. For
+    /// example, the credentials or the address are wrong.
     Everything,
 }
 
-/// Sends batches somewhere. One attempt a call, bounded by its own timeout; the pipeline retries.
-/// Calls run concurrently; a call that is dropped is an attempt given up.
+/// Sends batches somewhere. Each call is one attempt, bounded by the exporter's own timeout; the
+/// pipeline retries. Calls run concurrently. Dropping a call gives the attempt up.
 pub trait Exporter: Send + Sync + fmt::Debug {
-    /// One attempt to send one valid OTLP request.
+    /// Makes one attempt to send one valid OTLP request.
     fn export(&self, signal: Signal, batch: Bytes) -> BoxFuture<'_, Outcome>;
 
-    /// Looks whether what it writes to is still where its name leads, and goes there if not: an
-    /// operator has put files aside and says so (SIGHUP).
+    /// Checks that its output is still where its name leads, and reopens it if not: an operator who
+    /// has moved files aside asks for this (SIGHUP).
     fn reopen(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// Writes out what the exporter itself holds (files); called after the last attempt of each pipeline
-    /// that has it, and of each that has it no more or with other settings.
+    /// Writes out what the exporter itself buffers (files). Called after the last attempt of each
+    /// pipeline that has it, and of each pipeline that drops it or changes its settings.
     fn flush(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(std::future::ready(Ok(())))
     }

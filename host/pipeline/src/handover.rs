@@ -1,14 +1,16 @@
-//! What the stages of a durable pipeline know and hold over a restart.
+//! The handover: the state and the held items that the stages of a durable pipeline keep over a
+//! restart.
 //!
-//! A clean stop asks no plugin to let go of what the journal has. It puts down, beside the journal,
-//! each stage's state on each shard, and the items that it holds, with their tickets and the records
-//! that have them. The next process gives both back to the stage, as at a swap: what is held is not
-//! offered to the stages in front of it, which have seen it, and is finished by the same records.
+//! A clean stop asks no plugin to let go of items that the journal has. It writes, beside the
+//! journal, each stage's state on each shard, and the items that the stage holds, with their
+//! tickets and the records that have them. The next process gives both back to the stage, as at a
+//! swap. The held items are not offered again to the stages in front of it, which have seen them,
+//! and they finish the same records as before.
 //!
-//! It is used once, by the process that comes next, or not at all. Whoever starts without it finds
-//! every held item in a record that is not finished, and offers all of them to stages that know
-//! nothing. A state without the items, or items without the states in front of them, would have a
-//! stage that drops duplicates drop the only copy. So it is all or nothing.
+//! A handover is used once, by the next process, or not at all. A process that starts without it
+//! finds every held item in an unfinished record, and offers all of them to stages that know
+//! nothing. A state without the items, or items without the states of the stages in front of them,
+//! would make a stage that drops duplicates drop the only copy. So it is all or nothing.
 
 mod codec;
 
@@ -21,47 +23,47 @@ use crate::journal::Log;
 use crate::ledger::Tally;
 use crate::stage::{State, Ticket};
 
-/// What one process leaves to the next.
+/// The state and the held items that one process leaves to the next.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Handover {
-    /// The number of the first record that the next process adds. With another one something was
-    /// accepted since.
+    /// The number of the first record that the next process adds. If the log is at another number,
+    /// it accepted something after the handover was written.
     pub(crate) next: u64,
     /// For each shard, its stages in order.
     pub(crate) shards: Vec<Vec<StageLeft>>,
 }
 
-/// What a stage on one shard knew and held.
+/// The state and the held items of a stage on one shard.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct StageLeft {
     /// Its name in the config.
     pub(crate) name: String,
     /// The plugin's state, when it gave one.
     pub(crate) state: Option<State>,
-    /// The ticket that was given out last.
+    /// The last ticket that was given out.
     pub(crate) last_ticket: Ticket,
-    /// Below this, the plugin may name items that are not held any more.
+    /// Below this ticket, the plugin may name items that are not held any more.
     pub(crate) evicted_below: Ticket,
-    /// What it held.
+    /// The batches of which it held items.
     pub(crate) held: Vec<HeldLeft>,
 }
 
-/// What was held of one batch.
+/// The items that were held of one batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HeldLeft {
     /// The ticket by which the plugin knows it.
     pub(crate) ticket: Ticket,
-    /// The lowest ticket by which some of it was ever held.
+    /// The lowest ticket under which some of these items were ever held.
     pub(crate) first: Ticket,
-    /// No instance knew of it.
+    /// True if no instance knew of them.
     pub(crate) orphan: bool,
-    /// It was offered to a second instance.
+    /// True if they were offered to a second instance.
     pub(crate) offered_again: bool,
-    /// How long it was held, to the millisecond.
+    /// The time for which they were held, to the millisecond.
     pub(crate) age: Duration,
-    /// When its record was written.
+    /// The time at which their record was written.
     pub(crate) written: Option<SystemTime>,
-    /// The records that have it.
+    /// The records that have them.
     pub(crate) records: Vec<u64>,
     /// The number of each item in its batch.
     pub(crate) indices: Vec<u32>,
@@ -69,22 +71,24 @@ pub(crate) struct HeldLeft {
     pub(crate) request: Bytes,
 }
 
-/// What one shard left when it ended, and what keeps the items in the books until that is on the disk.
+/// The part of a handover that one shard left when it ended, and the tallies that keep the held
+/// items in the books until the handover is on the disk.
 #[derive(Debug)]
 pub(crate) struct ShardLeft {
-    /// Which shard.
+    /// The number of the shard.
     pub(crate) shard: usize,
-    /// Its stages, in order; none of them when it let go of everything.
+    /// Its stages, in order; empty if the shard let go of everything.
     pub(crate) stages: Vec<StageLeft>,
-    /// Of what they hold.
+    /// The tallies of the items that the stages hold.
     pub(crate) tallies: Vec<Tally>,
 }
 
-/// Why what the last process left is not used. A sentence without a full stop.
+/// The reason why the handover of the last process is not used: a sentence without a full stop.
 pub(crate) type Unused = &'static str;
 
 impl Handover {
-    /// What these shards left; they may come in any order.
+    /// Builds the handover from what these shards left, in any order. Also returns the tallies of
+    /// the held items.
     pub(crate) fn new(next: u64, mut shards: Vec<ShardLeft>) -> (Self, Vec<Tally>) {
         shards.sort_by_key(|shard| shard.shard);
         let mut tallies = Vec::new();
@@ -109,25 +113,26 @@ impl Handover {
         self.stages().flat_map(|stage| &stage.held)
     }
 
-    /// Whether it says nothing that a process that begins anew does not know.
+    /// Returns true if it has neither state nor items, so that a process that begins anew misses
+    /// nothing.
     pub(crate) fn is_empty(&self) -> bool {
         self.stages()
             .all(|stage| stage.state.is_none() && stage.held.is_empty())
     }
 
-    /// Items in it.
+    /// Returns the number of items in it.
     pub(crate) fn items(&self) -> u64 {
         self.held().map(|held| held.indices.len() as u64).sum()
     }
 
-    /// The records that have them.
+    /// Returns the records that have its items.
     pub(crate) fn records(&self) -> BTreeSet<u64> {
         self.held()
             .flat_map(|held| held.records.iter().copied())
             .collect()
     }
 
-    /// Whether it fits these stages on so many shards, and this log.
+    /// Checks that it fits these stages on `shards` shards, and this log.
     pub(crate) fn check(
         &self,
         log: &dyn Log,
@@ -159,8 +164,8 @@ impl Handover {
         }
     }
 
-    /// Whether each stage that held something is still there, with the same stages in front of it and
-    /// behind it: what it held has been through those in front, and through no other.
+    /// Returns true if each stage that held something is still there, with the same stages in front
+    /// of it and behind it: its items have been through those in front, and through no other.
     fn stands_in_order(&self, stages: &[&str]) -> bool {
         let place = |name: &str| stages.iter().position(|stage| *stage == name);
         self.shards.iter().all(|row| {
@@ -176,18 +181,18 @@ impl Handover {
         })
     }
 
-    /// As it goes to the disk.
+    /// Encodes it for the disk.
     pub(crate) fn encode(&self) -> Vec<Bytes> {
         codec::encode(self)
     }
 
-    /// As it came from the disk; none when it is not what [`Handover::encode`] writes.
+    /// Decodes it; `None` if the bytes are not what [`Handover::encode`] writes.
     pub(crate) fn decode(bytes: Bytes) -> Option<Self> {
         codec::decode(bytes)
     }
 }
 
-/// Records that are looked at in one go.
+/// The number of records that are looked at in one go.
 const PAGE: usize = 1024;
 
 #[cfg(test)]
@@ -225,7 +230,8 @@ mod tests {
         }
     }
 
-    /// It comes back from its bytes, and what was cut off or has a byte too many is none.
+    /// A handover comes back from its bytes. Bytes that were cut off, or have one byte too many,
+    /// are not a handover.
     #[test]
     fn bytes_come_back() {
         let bytes: Vec<u8> = handover().encode().concat();
@@ -244,7 +250,7 @@ mod tests {
         assert_eq!(Handover::decode(longer), None);
     }
 
-    /// Any bytes are read without a panic, and without memory for what they do not have.
+    /// Any bytes are read without a panic, and without allocating more than the bytes contain.
     #[test]
     fn any_bytes_are_read() {
         let bytes: Vec<u8> = handover().encode().concat();
@@ -257,7 +263,8 @@ mod tests {
         }
     }
 
-    /// A stage that held must be where it was among those that stay; others may come and go.
+    /// A stage that held items must keep its place among the stages that stay; others may come and
+    /// go.
     #[test]
     fn order_matters_for_what_is_held() {
         let left = handover();

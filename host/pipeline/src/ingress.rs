@@ -1,4 +1,4 @@
-//! Where batches come in: what a receiver is given.
+//! The entrance for batches: the interface for receivers.
 
 mod admission;
 mod answer;
@@ -28,34 +28,35 @@ pub use self::pressure::{Gate, LATEST, SOONEST};
 pub(crate) use self::routing::{LanePermit, Routing};
 use crate::refused::Refused;
 
-/// A request was accepted, all of it but for what is wrong in it.
+/// The answer when a request was accepted, except for its invalid items.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Accepted {
-    /// Items of it that were refused for good, for what is in them: their sender is told.
+    /// Its items that were refused for good because of their content. Their sender is told.
     pub refused: Findings,
-    /// Texts of it in which something was replaced, because it was not UTF-8.
+    /// Its texts in which something was replaced, because it was not UTF-8.
     pub replaced: Findings,
 }
 
-/// Takes requests from a receiver: validates, admits, runs them through the shards. `Ok` means
-/// accepted: the sender may forget the items.
+/// Takes requests from a receiver: validates and admits them, and runs them through the shards.
+/// `Ok` means accepted: the sender may forget the items.
 pub trait Ingress: Send + Sync + fmt::Debug {
     /// Offers one serialized OTLP request; an empty request is accepted. Resolves within the
     /// limits of the pipeline (admission waits are bounded).
     fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<Accepted, Refused>>;
 
-    /// Whether any pipeline takes this signal, as things are now: a reload may change it.
+    /// Returns true if any pipeline takes this signal at the moment. A reload may change that.
     fn carries(&self, signal: Signal) -> bool;
 
-    /// How many requests of this signal it is of use to offer at a time: more would only wait for
-    /// each other, in the order of their arrival. Any number, unless said otherwise.
+    /// Returns the number of requests of this signal that are worth offering at a time: more would
+    /// only wait for each other, in the order of their arrival. Any number by default.
     fn places(&self, signal: Signal) -> usize {
         let _any = signal;
         usize::MAX
     }
 
     /// Counts a request of this signal that a receiver turned away for lack of room before it was
-    /// offered, and says when its sender is to come back: between [`SOONEST`] and [`LATEST`].
+    /// offered, and returns the time after which its sender is to come back: between [`SOONEST`]
+    /// and [`LATEST`].
     fn turned_away(&self, signal: Signal) -> Duration {
         let _any = signal;
         SOONEST

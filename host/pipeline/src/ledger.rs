@@ -1,8 +1,8 @@
-//! The ledger: where every item of a pipeline is, exactly, at any moment.
+//! The ledger: an exact account of every item of a pipeline, at any moment.
 //!
-//! Double entry: items stand in an [`Account`] and leave it only into another account or into an
-//! end, under one lock, once a batch (never once an item). [`Tally`] is the handle on some items;
-//! a tally that is destroyed without a word books its items as abandoned, so that no code path,
+//! It is double entry: items stand in an [`Account`] and leave it only into another account or into
+//! an end, under one lock, once per batch (never once per item). A [`Tally`] is the handle on some
+//! items. A tally that is dropped without a posting books its items as abandoned, so no code path,
 //! not even a cancelled task, can lose an item without the ledger knowing.
 
 mod books;
@@ -26,18 +26,18 @@ pub(crate) use self::tally::{End, Retry, Source};
 use crate::completion::Guard;
 use crate::journal::{Loss, Unfinished};
 
-/// The books of one pipeline. Cheap to share; read it with [`Ledger::books`].
+/// The books of one pipeline. They are cheap to share; read them with [`Ledger::books`].
 #[derive(Debug)]
 pub struct Ledger {
     pipeline: String,
     signal: Signal,
     books: Mutex<Books>,
-    /// How often the stages were changed.
+    /// The number of times that the stages were changed.
     changes: AtomicU64,
 }
 
 impl Ledger {
-    /// Opens empty books: one column for each exporter. Stages open theirs.
+    /// Opens empty books with one column for each exporter. Stages open their own.
     pub fn new(
         pipeline: impl Into<String>,
         signal: Signal,
@@ -55,17 +55,17 @@ impl Ledger {
         })
     }
 
-    /// The pipeline's name in the config.
+    /// Returns the pipeline's name in the config.
     pub fn pipeline(&self) -> &str {
         &self.pipeline
     }
 
-    /// The signal that the pipeline carries.
+    /// Returns the signal that the pipeline carries.
     pub fn signal(&self) -> Signal {
         self.signal
     }
 
-    /// A consistent copy of the books, as they stand at this moment.
+    /// Returns a consistent copy of the books, as they stand at this moment.
     pub fn books(&self) -> Books {
         self.books
             .lock()
@@ -73,13 +73,13 @@ impl Ledger {
             .clone()
     }
 
-    /// One posting: everything in `entry` happens at once for whoever reads the books.
+    /// Makes one posting: a reader of the books sees all of `entry` at once.
     pub(crate) fn post(&self, entry: impl FnOnce(&mut Books)) {
         entry(&mut self.books.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// The column of the stage with this name, opened when there is none, for postings of the
-    /// generation with this number, whose manifest has these drop reasons.
+    /// Returns the column of the stage with this name, and opens it if there is none, for postings
+    /// of the generation with this number, whose manifest has these drop reasons.
     pub(crate) fn open(&self, stage: &str, generation: u64, reasons: &[String]) -> Column {
         let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
         let known = books.stages.iter().position(|column| column.name == stage);
@@ -96,12 +96,12 @@ impl Ledger {
         }
     }
 
-    /// The generation of this column does not run on a shard any more.
+    /// Books that the generation of this column does not run on a shard any more.
     pub(crate) fn close(&self, column: Column) {
         self.post_stage(column.stage, |books| books.close(column.generation));
     }
 
-    /// Says which stages the pipeline has now, in order. Those that are new have a column from now on.
+    /// Sets the stages that the pipeline has now, in order. New stages get a column.
     pub(crate) fn arrange<'a>(&self, stages: impl IntoIterator<Item = &'a str>) {
         let order: Vec<&str> = stages.into_iter().collect();
         self.post(|books| {
@@ -116,18 +116,18 @@ impl Ledger {
         });
     }
 
-    /// Every shard has the order to become other stages.
+    /// Counts a change of the stages. Called when every shard has the order to become other stages.
     pub(crate) fn stages_changed(&self) {
         self.changes.fetch_add(1, Ordering::Release);
     }
 
-    /// How often that was said. What is offered to a shard after this was read is judged by the stages
-    /// of that change, or of a later one.
+    /// Returns the number of changes so far. A batch that is offered to a shard after this was read
+    /// is judged by the stages of that change, or of a later one.
     pub(crate) fn stage_changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// A posting in one stage's column.
+    /// Makes a posting in one stage's column.
     pub(crate) fn post_stage(&self, stage: usize, entry: impl FnOnce(&mut StageBooks)) {
         self.post(|books| {
             if let Some(column) = books.stages.get_mut(stage) {
@@ -136,14 +136,14 @@ impl Ledger {
         });
     }
 
-    /// How many exporters have a column.
+    /// Returns the number of exporters that have a column.
     pub(crate) fn exporters(&self) -> usize {
         let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
         books.exporters.len()
     }
 
-    /// The columns of these exporters, by their names; a new name gets a new column. Whoever comes
-    /// or goes was not there all the time.
+    /// Returns the columns of these exporters, by their names; a new name gets a new column. Marks
+    /// the exporters that come or go as absent for a part of the time.
     pub(crate) fn change_exporters(&self, names: &[&str]) -> Vec<usize> {
         let mut columns = Vec::with_capacity(names.len());
         self.post(|books| {
@@ -166,7 +166,7 @@ impl Ledger {
         columns
     }
 
-    /// A posting in one exporter's column.
+    /// Makes a posting in one exporter's column.
     pub(crate) fn post_exporter(&self, exporter: usize, entry: impl FnOnce(&mut ExporterBooks)) {
         self.post(|books| {
             if let Some(column) = books.exporters.get_mut(exporter) {
@@ -175,8 +175,8 @@ impl Ledger {
         });
     }
 
-    /// Items that came in with one valid request. Dropped as they are, they count as refused:
-    /// nobody was told that they were accepted.
+    /// Books items that came in with one valid request. If the tally is dropped as it is, they
+    /// count as refused: no sender was told that they were accepted.
     pub(crate) fn receive(self: &Arc<Self>, items: u64) -> Tally {
         self.post(|books| {
             books.received += items;
@@ -185,7 +185,7 @@ impl Ledger {
         Tally::new(Arc::clone(self), Account::Ingress, items)
     }
 
-    /// Items that came in and cannot go on, whatever becomes of the rest of their request.
+    /// Books items that came in and cannot go on, regardless of the rest of their request.
     pub(crate) fn refuse(&self, items: u64) {
         if items > 0 {
             self.post(|books| {
@@ -195,8 +195,8 @@ impl Ledger {
         }
     }
 
-    /// Items of a record of the ingress log that come through the stages again. `returned` says
-    /// whether they went back to the journal in this process, or were there at its start.
+    /// Books items of a record of the ingress log that come through the stages again. `returned`
+    /// says whether they went back to the journal in this process, or were there at its start.
     pub(crate) fn replay(self: &Arc<Self>, items: u64, returned: bool, guard: Guard) -> Tally {
         self.post(|books| {
             books.add_replayed(items, returned);
@@ -207,7 +207,7 @@ impl Ledger {
         tally
     }
 
-    /// What the log at the door has lost to damage.
+    /// Books the items that the ingress log has lost to damage.
     pub(crate) fn lose(&self, loss: Loss) {
         self.post(|books| {
             books.add_replayed(loss.items, false);
@@ -216,7 +216,7 @@ impl Ledger {
         });
     }
 
-    /// What an exporter's log has lost to damage.
+    /// Books the items that an exporter's log has lost to damage.
     pub(crate) fn lose_recovered(&self, exporter: usize, loss: Loss) {
         self.post(|books| {
             books.unknown_losses += loss.records + loss.doubtful;
@@ -227,7 +227,7 @@ impl Ledger {
         });
     }
 
-    /// Items that were in an exporter's log at the start.
+    /// Books items that were in an exporter's log at the start.
     pub(crate) fn recover(&self, exporter: usize, items: u64) {
         self.post_exporter(exporter, |column| {
             column.recovered += items;
@@ -235,7 +235,7 @@ impl Ledger {
         });
     }
 
-    /// Items of a record of an exporter's log that are in its queue now.
+    /// Books items of a record of an exporter's log that are in its queue now.
     pub(crate) fn load(
         self: &Arc<Self>,
         exporter: usize,
@@ -250,7 +250,7 @@ impl Ledger {
         Tally::on_disk(Arc::clone(self), exporter, record, guard)
     }
 
-    /// Items that a plugin made, and what of. They keep that from being complete.
+    /// Books items that a plugin made. Their source is not complete before they are.
     pub(crate) fn create(self: &Arc<Self>, items: u64, source: Source) -> Tally {
         self.post(|books| {
             books.created += items;

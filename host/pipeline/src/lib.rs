@@ -1,6 +1,6 @@
-//! What happens between receive and export: a batch of serialized OTLP is admitted, runs through
-//! the stages of its pipeline on one shard, and leaves for the exporters' queues; each of its items
-//! is in the books at every moment. Read in the order of the data path:
+//! The data path between receive and export: a batch of serialized OTLP is admitted, runs through
+//! the stages of its pipeline on one shard, and leaves for the exporters' queues. The ledger
+//! accounts for each of its items at every moment. Read the modules in the order of the data path:
 //!
 //! ```text
 //! ingress -> shard -> stage .. stage -> egress: queue -> batcher -> attempt -> exporter
@@ -8,8 +8,9 @@
 //!    +------------------+------------- ledger -------------------------+
 //! ```
 //!
-//! [`pipeline`] builds and drains it all. Plugins come in by the traits of [`stage`], backends by
-//! the one of [`exporter`], durable logs by those of [`journal`]; [`refused`] is what a sender is told.
+//! [`pipeline`] builds and drains it all. Plugins plug in through the traits of [`stage`], backends
+//! through the trait of [`exporter`], durable logs through the traits of [`journal`]. [`refused`]
+//! has the answers that a sender gets.
 
 #![forbid(unsafe_code)]
 

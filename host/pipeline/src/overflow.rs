@@ -1,5 +1,5 @@
-//! What finds no room is dropped with one line in the log when that begins and one when it has ended,
-//! however often it comes and goes between.
+//! Drops batches that find no room. The log gets one line when the drops begin and one when they
+//! have ended, however often there is room in between.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,15 +10,16 @@ use tokio::time::Instant;
 use crate::batch::Batch;
 use crate::ledger::{Full, Ledger, Tally};
 
-/// It has ended when nothing was dropped for so long: a full queue has room for a batch now and then,
-/// and is full again with the next one.
+/// The time without a drop after which an overflow has ended: a full queue has room for a batch now
+/// and then, and is full again with the next one.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// One exporter's or one pipeline's. See the module.
+/// The overflow of one exporter or of one pipeline: it drops batches that find no room, and logs
+/// its beginning and its end.
 #[derive(Debug)]
 pub(crate) struct Overflow {
     ledger: Arc<Ledger>,
-    /// None for the pipeline.
+    /// The exporter's name; `None` for the pipeline.
     exporter: Option<String>,
     is_on: AtomicBool,
     spell: Mutex<Option<Spell>>,
@@ -64,7 +65,7 @@ impl Overflow {
         }
     }
 
-    /// There was room for a batch. Costs one atomic load while nothing is dropped.
+    /// Notes that there was room for a batch. Costs one atomic load while nothing is dropped.
     pub(crate) fn has_room(&self) {
         if !self.is_on.load(Ordering::Relaxed) {
             return;
@@ -84,7 +85,7 @@ impl Overflow {
         }
     }
 
-    /// Whether it has begun with these.
+    /// Counts dropped items. Returns true if the overflow began with them.
     fn add(&self, items: u64) -> bool {
         let now = Instant::now();
         let mut spell = self.lock();

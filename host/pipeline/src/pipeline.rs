@@ -1,4 +1,4 @@
-//! A pipeline: built eagerly, as a whole or not at all; drained in order.
+//! A pipeline: built eagerly, as a whole or not at all, and drained in order.
 
 mod checks;
 mod keeper;
@@ -28,13 +28,13 @@ use crate::queue::QueueFill;
 use crate::shard::Ending;
 use crate::stage::{Comparison, Input, InstantiateError, StageSpec, State};
 
-/// When a sender gets its OK.
+/// The moment when a sender gets its OK.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AckOn {
-    /// Once the batch is through the stages and in the queues; held items count as in.
+    /// Once the batch is through the stages and in the queues; held items count as in the queues.
     #[default]
     Queue,
-    /// Once every exporter has it. Not for pipelines with a plugin that holds.
+    /// Once every exporter has it. Not for pipelines with a plugin that holds items.
     Export,
 }
 
@@ -45,22 +45,22 @@ pub struct PipelineConfig {
     pub name: String,
     /// The signal it carries.
     pub signal: Signal,
-    /// How many shards; at least one.
+    /// The number of shards; at least one.
     pub shards: usize,
     /// Its stages, in order.
     pub stages: Vec<StageSpec>,
     /// Its exporters; each gets everything.
     pub exporters: Vec<ExporterSpec>,
-    /// When a sender gets its OK.
+    /// The moment when a sender gets its OK.
     pub ack_on: AckOn,
-    /// What a request may be at most.
+    /// The limits for a request.
     pub limits: Limits,
-    /// The logs of a durable pipeline: what has an OK is on the disk then. Not with
+    /// The logs of a durable pipeline: a batch whose sender has an OK is on the disk. Not with
     /// [`AckOn::Export`].
     pub durability: Option<Durability>,
 }
 
-/// Why a pipeline could not be built, or its stages not be changed.
+/// The reason why a pipeline could not be built, or its stages could not be changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
     /// A plugin could not be instantiated.
@@ -70,11 +70,11 @@ pub enum ChangeError {
         pipeline: String,
         /// The stage's name.
         stage: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: InstantiateError,
     },
-    /// `ack_on: export` would make the sender of a held item wait for as long as it is held.
+    /// With `ack_on: export` the sender of a held item would wait for as long as the item is held.
     #[error(
         "pipeline `{pipeline}` says `ack_on: export`, but the plugin of stage `{stage}` holds items; \
          use `ack_on: queue`, or leave the stage out"
@@ -85,7 +85,7 @@ pub enum ChangeError {
         /// The stage's name.
         stage: String,
     },
-    /// With a journal a sender gets its OK from that.
+    /// With a journal, the journal decides when a sender gets its OK.
     #[error("pipeline `{pipeline}` has a journal and says `ack_on: export`; use one of the two")]
     AckOnExportWithJournal {
         /// The pipeline's name.
@@ -98,11 +98,11 @@ pub enum ChangeError {
         pipeline: String,
         /// The exporter's name.
         exporter: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// A shard waits for something else: nothing was changed.
+    /// A shard waits for something else. Nothing was changed.
     #[error("a shard did not come to it in time; is a backend down, with full queues? try again")]
     Busy,
     /// The pipeline has begun to drain.
@@ -110,19 +110,20 @@ pub enum ChangeError {
     Draining,
 }
 
-/// Why a pipeline could not be built.
+/// The reason why a pipeline could not be built.
 pub type BuildError = ChangeError;
 
-/// How a drain went, phase by phase.
+/// The result of a drain, phase by phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drained {
-    /// Until the shards had finished their batches and their stages had let go.
+    /// The time until the shards had finished their batches and their stages had let go.
     pub shards: Duration,
-    /// Until the queues were empty and every attempt had ended.
+    /// The time from then until the queues were empty and every attempt had ended.
     pub egress: Duration,
-    /// Whether every phase ended by itself, before the deadline.
+    /// True if every phase ended by itself, before the deadline.
     pub in_time: bool,
-    /// Items that stay on the disk for the next start: in the ingress log, and in each exporter's.
+    /// The number of items that stay on the disk for the next start: in the ingress log, and in
+    /// each exporter's.
     pub kept: u64,
 }
 
@@ -139,11 +140,11 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Makes every instance, then starts the shards and exporters. Fails as a whole: nothing runs
-    /// when an error is returned.
+    /// Makes every instance, then starts the shards and exporters. It fails as a whole: nothing
+    /// runs if it returns an error.
     ///
     /// # Errors
-    /// When a plugin cannot be instantiated, the config contradicts its manifest, or a log cannot be
+    /// If a plugin cannot be instantiated, the config contradicts its manifest, or a log cannot be
     /// opened.
     pub async fn build(config: PipelineConfig) -> Result<Self, BuildError> {
         let PipelineConfig {
@@ -200,46 +201,48 @@ impl Pipeline {
         })
     }
 
-    /// Makes these the stages, in this order, while batches run: nothing is lost, and nothing is
-    /// seen twice but what a generation without the state of the one before is offered of what that
-    /// held. A stage with the same name and the same generation (the same `Arc`) is not touched. All
-    /// or nothing: after an error everything is as it was.
+    /// Makes these the stages, in this order, while batches run. Nothing is lost. Nothing is seen
+    /// twice, except by a generation that did not get the state of the one before it: it is offered
+    /// again the items that the other one held. A stage with the same name and the same generation
+    /// (the same `Arc`) is not touched. All or nothing: after an error everything is as it was.
     ///
     /// # Errors
-    /// When an instance cannot be made, the stages contradict the pipeline's `ack_on`, or a shard
+    /// If an instance cannot be made, the stages contradict the pipeline's `ack_on`, or a shard
     /// does not take the order in time.
     pub async fn change(&self, stages: Vec<StageSpec>) -> Result<StagesChanged, ChangeError> {
         self.stages.change(&self.door, stages).await
     }
 
-    /// The stages as they are.
+    /// Returns the current stages.
     pub async fn stages(&self) -> Vec<StageSpec> {
         self.stages.specs()
     }
 
-    /// The last real batch that went into a stage, if one did; at most a second older than the last.
+    /// Returns the last real batch that went into a stage, if there was one; it may be up to a
+    /// second older than the actual last one.
     pub async fn sample(&self, stage: &str) -> Option<Input> {
         self.stages.sample(stage)
     }
 
-    /// What a stage's shadow said otherwise than the running generation.
+    /// Returns how a stage's shadow differs from the running generation.
     pub async fn comparison(&self, stage: &str) -> Option<Comparison> {
         self.stages.comparison(stage)
     }
 
-    /// A copy of the state of one of a stage's instances, for a probe; none when it has none, or is
-    /// busy for too long.
+    /// Returns a copy of the state of one of a stage's instances, for a probe; `None` if the
+    /// instance has no state, or is busy for too long.
     pub async fn snapshot(&self, stage: &str) -> Option<State> {
         self.stages.snapshot(&self.door, stage).await
     }
 
-    /// What a receiver of this pipeline's signal is given.
+    /// Returns the ingress for a receiver of this pipeline's signal.
     pub fn ingress(&self) -> FanOut {
         FanOut::new([self])
     }
 
-    /// What a receiver is given that feeds several pipelines: each request goes into those that carry its
-    /// signal and have room; into none when one has no room that must not lose anything.
+    /// Returns the ingress for a receiver that feeds several pipelines. Each request goes into the
+    /// pipelines that carry its signal and have room. It goes into none if a pipeline that must not
+    /// lose anything has no room.
     pub fn fan_out<'a>(pipelines: impl IntoIterator<Item = &'a Self>) -> FanOut {
         FanOut::new(pipelines)
     }
@@ -248,47 +251,48 @@ impl Pipeline {
         &self.door
     }
 
-    /// The pipeline's books.
+    /// Returns the pipeline's books.
     pub fn ledger(&self) -> &Arc<Ledger> {
         self.door.ledger()
     }
 
-    /// Makes these the exporters, at once, under whatever traffic. By name: one of which nothing has
-    /// changed (the very same `exporter`, equal settings) stays as it is, with its queue and its
-    /// connection; another is started anew; those that are not named any more are retired, and a
-    /// changed one's predecessor is, too: what was admitted for them still goes out through them,
-    /// then they end by themselves. To be called inside the runtime; in a durable pipeline after
-    /// [`Pipeline::prepare_exporters`].
+    /// Makes these the exporters, at once, under any traffic. They are matched by name. An exporter
+    /// of which nothing has changed (the very same `exporter`, equal settings) stays as it is, with
+    /// its queue and its connection. A changed one keeps its queue, and goes on with the new
+    /// settings. A new one is started. One that is not named any more is retired: what was admitted
+    /// for it still goes out through it, then it ends by itself. Call it inside the runtime; in a
+    /// durable pipeline, after [`Pipeline::prepare_exporters`].
     pub fn set_exporters(&self, exporters: Vec<ExporterSpec>) {
         self.egress.change(&self.consumers, exporters);
     }
 
-    /// Opens the logs of exporters that are to be set, by their names. Without it `set_exporters`
-    /// opens them, and keeps whoever calls it waiting for the disk.
+    /// Opens the logs of exporters that are to be set, by their names. Without this call,
+    /// `set_exporters` opens them, and its caller waits for the disk.
     ///
     /// # Errors
-    /// When one cannot be opened; nothing is changed then.
+    /// If one cannot be opened. Nothing is changed then.
     pub async fn prepare_exporters(&self, names: Vec<String>) -> Result<(), ChangeError> {
         let prepared = self.egress.prepare(names).await;
         prepared.map_err(|error| log_error(self.ledger().pipeline(), error))
     }
 
-    /// The batches that wait for another try, in a durable pipeline.
+    /// Returns the batches that wait for another try, in a durable pipeline.
     pub fn retries(&self) -> Option<Retries> {
         self.keeper.as_ref().map(Keeper::retries)
     }
 
-    /// Something that can refuse whatever is offered here for a while.
+    /// Returns the gate that can refuse everything that is offered here for a while.
     pub fn gate(&self) -> Arc<Gate> {
         Arc::clone(self.door.gate())
     }
 
-    /// How full each exporter's queue is, in the order of the exporters' columns in the ledger.
+    /// Returns the fill of each exporter's queue, in the order of the exporters' columns in the
+    /// ledger.
     pub fn queues(&self) -> Vec<QueueFill> {
         self.egress.fill()
     }
 
-    /// Something that reads the queues for as long as the pipeline lives, and after.
+    /// Returns a function that reads the queues for as long as the pipeline lives, and after.
     pub fn queue_gauge(&self) -> impl Fn() -> Vec<QueueFill> + Send + Sync + 'static + use<> {
         let egress = Arc::clone(&self.egress);
         move || egress.fill()
@@ -301,18 +305,20 @@ impl Pipeline {
         self.consumers.hurry();
     }
 
-    /// Finishes what was accepted: shards, stages in pipeline order, batchers, queues, exporters.
-    /// What is left at `deadline` is abandoned, and booked so. Call it once the receivers are done.
+    /// Finishes the accepted batches: shards, stages in pipeline order, batchers, queues,
+    /// exporters. What is left at `deadline` is abandoned, and booked so. Call it once the
+    /// receivers are done.
     ///
-    /// In a durable pipeline no backend is waited for that takes nothing: what is left stays on the
-    /// disk, and so does what is cut off at the deadline. No plugin is asked to let go of what it holds:
-    /// that stays on the disk with what the plugins know, and the next process goes on with both.
+    /// A durable pipeline does not wait for a backend that takes nothing: the rest stays on the
+    /// disk, and so does everything that is cut off at the deadline. No plugin is asked to let go
+    /// of what it holds: held items stay on the disk with the state of the plugins, and the next
+    /// process goes on with both.
     pub async fn drain(self, deadline: Instant) -> Drained {
         let hands_over = self.keeper.is_some();
         self.end(deadline, hands_over).await
     }
 
-    /// The same for a pipeline that nothing follows: plugins let go of what they hold.
+    /// Drains a pipeline that no other process continues: plugins let go of what they hold.
     pub async fn retire(self, deadline: Instant) -> Drained {
         self.end(deadline, false).await
     }
@@ -327,7 +333,8 @@ impl Pipeline {
         if let Some(keeper) = &mut self.keeper {
             keeper.place_all(deadline).await;
         }
-        // A sender that waits at another pipeline's door may keep the ways open until it gives up.
+        // A sender that waits at another pipeline's door may keep the shards' inputs open until it
+        // gives up.
         drop(timeout_at(deadline, self.door.release_shards()).await);
         let (shards_in_time, left) = self.stages.finish(deadline).await;
         let mut kept = 0;

@@ -1,16 +1,16 @@
 //! An exporter's queue: bounded in its own unit and in bytes, at the same time.
 //!
 //! Room is taken at the door, before a batch runs through the stages, as a permit that is given
-//! back when the batch's last attempt has ended. So a batch that was accepted always fits, a full
-//! queue is known before any plugin has seen the batch, and what waits in the queue, in the batcher
-//! and in attempts is bounded together.
+//! back when the batch's last attempt has ended. So an accepted batch always fits, a full queue is
+//! noticed before any plugin has seen the batch, and everything in the queue, in the batcher and in
+//! attempts has one common bound.
 //!
-//! What plugins release or make has as much room again, of its own. It was accepted long ago and
-//! can only wait, and if it waited for room that batches in front of it in the shards have taken,
-//! neither would ever go on.
+//! Batches that plugins release or make have as much room again, of their own. They were accepted
+//! long ago and can only wait. If they waited for room that batches in front of them in the shards
+//! have taken, neither would ever go on.
 //!
-//! An exporter that may overflow alone does not keep a batch out that others take: its part of it
-//! waits in the waiting room for a while, or is dropped.
+//! An exporter that may overflow alone does not keep out a batch that others take: its copy of the
+//! batch waits in the waiting room for a while, or is dropped.
 
 mod room;
 mod waiting;
@@ -27,7 +27,7 @@ use self::waiting::WaitingRoom;
 pub(crate) use self::waiting::{OVERFLOW_WAIT, Seat, Waits};
 use crate::batch::Batch;
 
-/// What `queue_size` counts.
+/// The unit of `queue_size`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sizer {
     /// Batches, as they were accepted.
@@ -39,7 +39,7 @@ pub enum Sizer {
     Bytes,
 }
 
-/// What becomes of a batch for which an exporter's queue has no room, while other exporters take it.
+/// The fate of a batch for which an exporter's queue has no room, while other exporters take it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFull {
     /// It is dropped for this exporter alone, and counted.
@@ -52,20 +52,20 @@ pub enum OnFull {
 /// The bounds of a queue, under the Collector's `sending_queue` names and defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueConfig {
-    /// How much fits, in units of `sizer`.
+    /// The size of the queue, in units of `sizer`.
     pub queue_size: usize,
     /// The unit of `queue_size`.
     pub sizer: Sizer,
-    /// Whether a batch waits for room before `on_full` is done.
+    /// True if a batch waits for room before `on_full` applies.
     pub block_on_overflow: bool,
-    /// What is done with a batch for which there is no room, but at other exporters. Nothing is ever
-    /// dropped where a sender's OK means that all of it will arrive: with a journal, or with
+    /// The fate of a batch for which there is room only at other exporters. Nothing is ever dropped
+    /// if a sender's OK means that all of it will arrive: with a journal, or with
     /// [`AckOn::Export`](crate::pipeline::AckOn::Export).
     pub on_full: OnFull,
-    /// How many bytes fit, whatever `sizer` says: a bound on memory that does not depend on how
-    /// large a sender's batches are.
+    /// The size of the queue in bytes, whatever `sizer` says: a bound on memory that does not
+    /// depend on how large a sender's batches are.
     pub max_bytes: usize,
-    /// Attempts to export that run at once.
+    /// The number of attempts to export that run at once.
     pub num_consumers: usize,
 }
 
@@ -82,29 +82,29 @@ impl Default for QueueConfig {
     }
 }
 
-/// How full a queue is, its batcher and its attempts included.
+/// The fill of a queue, including its batcher and its attempts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueueFill {
-    /// Room taken by what senders sent, in units of the queue's sizer.
+    /// Room taken by senders' batches, in units of the queue's sizer.
     pub size: usize,
-    /// Room taken by what plugins released or made, and by what the journal replays, in the same
-    /// units.
+    /// Room taken by batches that plugins released or made, and that the journal replays, in the
+    /// same units.
     pub released: usize,
-    /// Room for each of these, in the same units.
+    /// The capacity for `size` and for `released`, each, in the same units.
     pub capacity: usize,
     /// Bytes taken, rounded up to KiB for each batch.
     pub bytes: usize,
 }
 
-/// Whose room a batch takes.
+/// The owner of the room that a batch takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lane {
-    /// A sender's, which can still be refused.
+    /// A sender's batch, which can still be refused.
     Sent,
-    /// A plugin's: released or made by it.
+    /// A plugin's batch: the plugin released or made it.
     Released,
-    /// The journal's. It has room of its own because it takes it in front of the shards, as a
-    /// sender's batch does, but may wait for as long as it must.
+    /// The journal's batch. It has room of its own because it takes the room in front of the
+    /// shards, as a sender's batch does, but may wait for as long as it must.
     Replayed,
 }
 
@@ -115,7 +115,7 @@ pub(crate) struct Queued {
     pub permit: Permit,
 }
 
-/// See the module.
+/// An exporter's queue: bounded in its own unit and in bytes, at the same time.
 #[derive(Debug)]
 pub(crate) struct Queue {
     config: watch::Sender<QueueConfig>,
@@ -142,8 +142,8 @@ impl Queue {
         }
     }
 
-    /// Other bounds from now on. What is in the queue stays there, also beyond a smaller bound; who
-    /// waits for room waits by the new ones.
+    /// Sets other bounds from now on. Batches in the queue stay there, even beyond a smaller bound.
+    /// Reservations that wait for room wait by the new bounds.
     pub(crate) fn resize(&self, after: QueueConfig) {
         self.config.send_if_modified(|before| {
             let changed = *before != after;
@@ -157,12 +157,12 @@ impl Queue {
         });
     }
 
-    /// Whether batches wait for room.
+    /// Returns true if batches wait for room.
     pub(crate) fn blocks(&self) -> bool {
         self.config.borrow().block_on_overflow
     }
 
-    /// Whether senders are refused what finds no room.
+    /// Returns true if a batch that finds no room is refused to its sender.
     pub(crate) fn refuses(&self) -> bool {
         self.config.borrow().on_full == OnFull::Refuse
     }
@@ -179,8 +179,8 @@ impl Queue {
         }
     }
 
-    /// Units and KiB that a batch takes: at least one of each, at most the whole queue, so that a
-    /// batch larger than the queue goes through alone instead of never.
+    /// Returns the units and KiB that a batch takes: at least one of each, at most the whole queue,
+    /// so that a batch larger than the queue goes through alone instead of never.
     fn weights(&self, items: u64, bytes: usize) -> (u32, u32) {
         let config = self.config.borrow();
         let units = match config.sizer {
@@ -230,8 +230,8 @@ impl Queue {
             tokio::select! {
                 biased;
                 permit = taken => return permit,
-                // What it waits for may never come by the old bounds. The sender of changes is this
-                // very value.
+                // By the old bounds, the room it waits for may never come. `changed` cannot fail:
+                // its sender is this queue.
                 changed = config.changed() => changed.ok()?,
             }
         }
@@ -243,19 +243,19 @@ impl Queue {
         self.arrived.notify_one();
     }
 
-    /// Nothing more comes: once nothing waits, and nothing is in the queue, `pop` ends. For that
-    /// [`Queue::lead`] has to run.
+    /// Closes the queue to new batches. Once nothing waits, and the queue is empty, `pop` ends.
+    /// That needs [`Queue::lead`] to run.
     pub(crate) fn close(&self) {
         self.aside.iter().for_each(WaitingRoom::close);
     }
 
-    /// Nothing more will be pushed.
+    /// Marks that nothing more will be pushed.
     fn end(&self) {
         self.closed.store(true, Ordering::Release);
         self.arrived.notify_one();
     }
 
-    /// The oldest batch, or none when the queue is closed and empty. For one consumer.
+    /// Returns the oldest batch, or `None` if the queue is closed and empty. For one consumer.
     pub(crate) async fn pop(&self) -> Option<Queued> {
         loop {
             // Read before the queue is looked at: a push before `close` is then always seen.
@@ -270,7 +270,7 @@ impl Queue {
         }
     }
 
-    /// Lets go of everything that waits: it books itself as abandoned.
+    /// Lets go of everything that waits. Its tallies book it as abandoned.
     pub(crate) fn clear(&self) {
         self.aside.iter().for_each(WaitingRoom::clear);
         let left = std::mem::take(&mut *self.lock());

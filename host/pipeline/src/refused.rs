@@ -1,4 +1,4 @@
-//! Why a batch was refused: the sender was told, and still owns its items.
+//! The reasons why a batch was refused: the sender was told, and still owns its items.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use spandrel_wire::Invalid;
 use crate::journal::Unwritten;
 use crate::stage::Fault;
 
-/// Why a batch was refused, by what the sender should do next.
+/// The reason why a batch was refused, by what the sender should do next.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// The bytes are not a valid request, or over a limit: do not retry.
+    /// The bytes are not a valid request, or exceed a limit: do not retry.
     #[error("invalid request")]
     Invalid(#[source] Invalid),
     /// A queue is full, or the shards are busy: retry after about this long.
@@ -19,17 +19,16 @@ pub enum Refused {
         /// The hint for the sender (RetryInfo).
         retry_after: Duration,
     },
-    /// The journal did not take it, so nobody may say that it will arrive: retry after about this
-    /// long.
+    /// The journal did not take it, so it is not certain to arrive: retry after about this long.
     #[error("not journaled")]
     Unwritten {
         /// The hint for the sender (RetryInfo).
         retry_after: Duration,
-        /// Why.
+        /// The cause.
         #[source]
         source: Unwritten,
     },
-    /// With `ack_on: export`: a backend refused it for good. Do not retry.
+    /// A backend refused it for good, with `ack_on: export`. Do not retry.
     #[error("refused by the backend")]
     Rejected,
     /// The collector is stopping: go elsewhere, or retry.
@@ -48,7 +47,7 @@ pub enum Refused {
     Quarantined {
         /// The stage's name.
         stage: String,
-        /// How often it failed.
+        /// The number of times that it failed.
         attempts: u32,
     },
 }
@@ -56,16 +55,16 @@ pub enum Refused {
 /// A refusal inside the pipeline.
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    /// What the sender is told.
+    /// The answer to the sender.
     pub(crate) refused: Refused,
-    /// How a plugin failed on this very batch; without that, it cannot be at fault.
+    /// The plugin's fault on this very batch. Without one, the batch cannot be to blame.
     pub(crate) fault: Option<Fault>,
-    /// Whether other parts of the batch went through: they do so again with each try.
+    /// True if other parts of the batch went through: they do so again with each try.
     pub(crate) partial: bool,
 }
 
 impl From<Refused> for Refusal {
-    /// Before any plugin was asked.
+    /// Makes a refusal from before any plugin was asked.
     fn from(refused: Refused) -> Self {
         Self {
             refused,

@@ -1,16 +1,16 @@
-//! Records of the ingress log that go through the stages again: what an earlier process had not
-//! finished, and what a stage with `on_fault: refuse` sent back in this one.
+//! Replay: records of the ingress log go through the stages again. They are those that an earlier
+//! process had not finished, and those that a stage with `on_fault: refuse` sent back in this one.
 //!
 //! Each try is marked in the log before it begins, and the mark is changed when the batch came
-//! through: one that ends the process each time is known by its marks. What was tried beside others
-//! when the process ended is tried alone the next time, with the door shut for fresh batches. After
-//! three tries that failed or ended the process, the batch goes on the shelf. The end of the process
-//! that accepted it is no try: everything in flight shared that. So a poisonous batch ends four
-//! processes (fresh, beside others, alone, alone again), and a plain kill says something only of the
-//! few batches that are in the stages at that moment; it has to hit the same one three times in a row,
-//! twice while it is alone there.
+//! through, so a batch that ends the process each time is known by its marks. A batch that was
+//! tried beside others when the process ended is tried alone the next time, with the door shut for
+//! fresh batches. After three tries that failed or ended the process, the batch goes on the shelf.
+//! The end of the process that accepted it does not count as a try: everything in flight shared
+//! that. So a poisonous batch ends four processes (fresh, beside others, alone, alone again). A
+//! plain kill says something only of the few batches that are in the stages at that moment; it has
+//! to hit the same one three times in a row, twice while it is alone there.
 //!
-//! What ends the process after it came through the stages is found by [`trials`].
+//! A batch that ends the process after it came through the stages is found by [`trials`].
 
 mod expiry;
 mod marks;
@@ -41,13 +41,13 @@ use crate::queue::Lane;
 use crate::refused::{Refusal, Refused};
 use crate::stage::quarantine::ATTEMPTS;
 
-/// Records of the backlog that are on their way through the stages at once: enough to keep every
-/// shard busy, few enough to be suspects together when one of them ends the process.
+/// The number of records of the backlog that are on their way through the stages at once: enough to
+/// keep every shard busy, and few enough to be suspects together when one of them ends the process.
 const WINDOW: usize = 64;
-/// Records that are looked at in one go.
+/// The number of records that are looked at in one go.
 const PAGE: usize = 1024;
 
-/// See the module.
+/// The task that sends records of the ingress log through the stages again.
 pub(crate) struct Replay {
     door: Arc<Door>,
     ledger: Arc<Ledger>,
@@ -55,25 +55,25 @@ pub(crate) struct Replay {
     accepted: Accepted,
     durability: Durability,
     returns: Arc<Returns>,
-    /// Records of the backlog that are not replayed: stages hold what is left of them.
+    /// Records of the backlog that are not replayed, because stages hold their remaining items.
     held: BTreeSet<u64>,
-    /// Records below were there at the start.
+    /// The end of the backlog: records below were there at the start.
     end: u64,
-    /// Of these, records below are on their way, or were looked at.
+    /// The next record of the backlog: records below are on their way, or were looked at.
     next: AtomicU64,
     too_old: TooOld,
-    /// Held by the one that waits for its place: what is replayed takes turns with what comes in,
-    /// however many wait here.
+    /// The lock for the one replayed batch that waits for its place. So replayed batches take turns
+    /// with incoming ones, however many wait here.
     turn: tokio::sync::Mutex<()>,
 }
 
-/// What came of a try.
+/// The outcome of a try.
 enum Tried {
-    /// It is through, on the shelf, or gone.
+    /// The batch is through, on the shelf, or gone.
     Ended,
-    /// It stays in the journal: the pipeline drains.
+    /// The batch stays in the journal, because the pipeline drains.
     Stays,
-    /// To be tried again later.
+    /// The batch is to be tried again later.
     Again(Returned),
 }
 
@@ -101,12 +101,12 @@ impl Replay {
         }
     }
 
-    /// Runs until the door is closed, and every try has ended that had begun.
+    /// Runs until the door is closed and every try that had begun has ended.
     pub(crate) async fn run(self) {
         tokio::join!(self.backlog(), self.come_back(), self.expire());
     }
 
-    /// What was there at the start.
+    /// Replays the records that were there at the start.
     async fn backlog(&self) {
         let LogFill { records, items, .. } = self.log.fill();
         let held = self.held.iter().filter_map(|held| self.unfinished(*held));
@@ -141,7 +141,7 @@ impl Replay {
         }
     }
 
-    /// Those of the backlog that are tried alone, and those that are put on trial.
+    /// Returns the records of the backlog that are tried alone, and those that are put on trial.
     async fn marked(&self) -> (Vec<u64>, Vec<u64>) {
         let (mut suspects, mut haunted) = (Vec::new(), Vec::new());
         let mut next = 0;
@@ -165,7 +165,7 @@ impl Replay {
         }
     }
 
-    /// Tries the records of the backlog of which nothing is known, some at once.
+    /// Tries the records of the backlog that are not suspects, several at once.
     async fn pass(&self) {
         let mut running = FuturesUnordered::new();
         loop {
@@ -187,7 +187,7 @@ impl Replay {
                 if !self.returns.is_full() || self.door.is_closed() {
                     return;
                 }
-                // What was sent back comes first.
+                // The records that were sent back come first.
                 tokio::select! {
                     () = self.returns.has_room() => {}
                     () = self.door.closed() => {}
@@ -196,7 +196,7 @@ impl Replay {
         }
     }
 
-    /// What was sent back, one after the other, when it is due.
+    /// Tries the records that were sent back, one after the other, when they are due.
     async fn come_back(&self) {
         loop {
             let returned = tokio::select! {
@@ -212,14 +212,14 @@ impl Replay {
         }
     }
 
-    /// A record, if it is not finished.
+    /// Returns a record, if it is not finished.
     fn unfinished(&self, record: u64) -> Option<Unfinished> {
         let next = self.log.unfinished(record, 1).into_iter().next();
         next.filter(|next| next.record == record)
     }
 
     async fn try_record(&self, record: Unfinished, before: Returned, alone: bool) {
-        // A batch is not given up without the plugins that run now having been asked.
+        // A batch is not given up before the plugins that run now were asked about it.
         let before = before.once_more(self.ledger.stage_changes());
         let tried = if before.failures >= failures_at_most() {
             self.shelve(record, before).await
@@ -232,7 +232,7 @@ impl Replay {
         }
     }
 
-    /// Once through the stages; `alone`, with nothing fresh beside it.
+    /// Sends a record once through the stages; if `alone`, with nothing fresh beside it.
     async fn run_record(&self, record: Unfinished, before: Returned, alone: bool) -> Tried {
         let Unfinished {
             record: number,
@@ -297,7 +297,8 @@ impl Replay {
             }
         };
         if let Err(error) = self.mark(number, mark).await {
-            // The next process counts this try against it: at worst it is on the shelf too early.
+            // The next process counts this try against the batch. At worst, the batch is on the
+            // shelf too early.
             let error: &dyn std::error::Error = &error;
             tracing::warn!(error, "a mark cannot be changed in the journal");
         }
@@ -312,13 +313,13 @@ impl Replay {
     }
 }
 
-/// Whether a record is tried beside others.
+/// Returns true if a record is tried beside others.
 fn is_usual(mark: Mark) -> bool {
     matches!(mark, Mark::Failures(0) | Mark::Through(..HAUNTED))
 }
 
-/// After so many failures, a batch goes on the shelf: the same number after which a stage does not
-/// ask its plugin again.
+/// Returns the number of failures after which a batch goes on the shelf: the same number after
+/// which a stage does not ask its plugin again.
 fn failures_at_most() -> u8 {
     u8::try_from(ATTEMPTS).unwrap_or(u8::MAX)
 }

@@ -23,17 +23,18 @@ use crate::stage::place::{Place, Target};
 use crate::stage::runner::{Origin, Passed};
 use crate::stage::transit::Transit;
 
-/// Batches that wait for a shard. A shard is busy for milliseconds a batch, so a few are enough to
-/// keep it from waiting, and few enough to keep what is accepted but not queued small.
+/// The number of batches that may wait for a shard. A shard is busy for milliseconds per batch, so
+/// a few are enough to keep it from idling, and few enough to keep the number of accepted but not
+/// queued batches small.
 pub(crate) const INPUT_BATCHES: usize = 8;
 
-/// What comes into a shard, one after the other.
+/// The input of a shard: tasks that it does one after the other.
 pub(crate) enum Task {
     Batch(Job),
     Order(Order),
 }
 
-/// One batch for one shard, and whom to tell how it ended.
+/// One batch for one shard, and the channel for its result.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub batch: Batch,
@@ -41,22 +42,22 @@ pub(crate) struct Job {
     pub answer: oneshot::Sender<Result<(), Refusal>>,
 }
 
-/// See the module.
+/// A task that owns one instance of every stage and runs one batch at a time through all of them.
 pub(crate) struct Shard {
     chain: Chain,
     egress: Arc<Egress>,
     input: mpsc::Receiver<Task>,
-    /// How it is to end; set before the input closes.
+    /// The way in which it is to end; set before the input closes.
     ending: watch::Receiver<Option<Ending>>,
     number: usize,
 }
 
-/// How a shard is to end.
+/// The way in which a shard is to end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ending {
-    /// By then.
+    /// The time by which it is to end.
     pub(crate) deadline: Instant,
-    /// What is held stays for the next process, with what the plugins know.
+    /// True if held items stay for the next process, with the state of the plugins.
     pub(crate) hands_over: bool,
 }
 
@@ -77,8 +78,8 @@ impl Shard {
         }
     }
 
-    /// Runs until the input is closed and empty, then drains the stages in pipeline order, or has
-    /// them stop. Returns what they leave to the next process.
+    /// Runs until the input is closed and empty, then drains the stages in pipeline order, or stops
+    /// them. Returns what they leave to the next process.
     pub(crate) async fn run(mut self) -> ShardLeft {
         loop {
             let due = self.chain.next_tick();
@@ -88,8 +89,9 @@ impl Shard {
                     None => std::future::pending().await,
                 }
             };
-            // Ticks first: a shard that is never idle must tick all the same. After a tick comes a
-            // batch, if one waits: a plugin whose ticks never end must not keep batches out.
+            // Ticks come first: a shard that is never idle must tick all the same. After a tick
+            // comes a batch, if one waits: a plugin whose ticks never end must not keep batches
+            // out.
             let task = tokio::select! {
                 biased;
                 () = tick => {
@@ -125,7 +127,7 @@ impl Shard {
         left
     }
 
-    /// Who gave the order may be gone; it is obeyed all the same.
+    /// Carries out an order, even if its sender is gone.
     async fn obey(&mut self, order: Order) {
         match order {
             Order::Change { targets, done } => {
@@ -144,8 +146,8 @@ impl Shard {
         }
     }
 
-    /// Becomes another row of stages. What leaves a stage on the way goes through those behind it:
-    /// of the old row for a stage that is taken out, of the new one for a stage that stays.
+    /// Becomes another row of stages. Batches that leave a stage on the way go through those behind
+    /// it: in the old row for a stage that is taken out, in the new one for a stage that stays.
     async fn change(&mut self, targets: Vec<Target>) -> Changed {
         let started = Instant::now();
         let next = |index| {
@@ -155,8 +157,8 @@ impl Shard {
         };
         let next: Vec<Option<usize>> = (0..self.chain.len()).map(next).collect();
         for (index, place) in next.iter().enumerate() {
-            // What a stage holds has been through the stages in front of it, and through no other:
-            // it goes on in the old order, once.
+            // The items that a stage holds have been through the stages in front of it, and through
+            // no other: they go on in the old order, once.
             let lets_go = place.is_none_or(|place| {
                 self.chain.holds(index) && changes_sides(&next, (index, place))
             });
@@ -186,7 +188,7 @@ impl Shard {
                     Place::new(target, limits, ledger).await
                 }
             };
-            // Without an instance there is no place, and the pipeline sends one with each.
+            // There is no place without an instance; the pipeline sends one with each new stage.
             let Some(place) = place else { continue };
             row.push(place);
             left.push((row.len(), emitted));
@@ -200,7 +202,7 @@ impl Shard {
         changed
     }
 
-    /// Has a stage let go of everything.
+    /// Makes a stage let go of everything.
     async fn take_out(&mut self, index: usize) {
         let emitted = self.chain.drain(index, DrainReason::Swap, TAKE_OUT).await;
         self.forward(index + 1, emitted).await;
@@ -220,8 +222,8 @@ impl Shard {
         drop(answer.send(answered));
     }
 
-    /// Runs a sender's batch through all stages, and what they emit beside it through the stages
-    /// after them.
+    /// Runs a sender's batch through all stages, and the batches that they emit beside it through
+    /// the stages behind them.
     async fn run_batch(&mut self, batch: Batch, permits: &Permits) -> Result<(), Refusal> {
         let mut batch = Transit::from(batch);
         for index in 0.. {
@@ -249,7 +251,8 @@ impl Shard {
 
     /// Runs accepted batches through the stages from `first` on, and on to the exporters.
     async fn forward(&mut self, first: usize, batches: Vec<Batch>) {
-        // A queue in place of recursion: what a stage emits goes through the stages after it, in order.
+        // A queue instead of recursion: batches that a stage emits go through the stages behind it,
+        // in order.
         let from = |index, batches: Vec<Batch>| {
             let transits = batches.into_iter().map(Transit::from);
             transits.map(move |batch| (index, batch))
@@ -266,8 +269,8 @@ impl Shard {
         }
     }
 
-    /// Waits for room behind the last stage. Nothing bounds the wait but the drain's deadline:
-    /// these items are accepted, and while they wait the senders of this shard do, too.
+    /// Waits for room behind the last stage. Only the drain's deadline bounds the wait: these items
+    /// are accepted, and while they wait, so do the senders of this shard.
     async fn leave(&mut self, batch: Batch) {
         if let Some(permits) = self
             .egress
@@ -286,9 +289,9 @@ impl Shard {
         }
     }
 
-    /// Each stage's drain in turn: what a stage lets go runs through the stages after it before
-    /// those are asked to drain. The time that is left is shared out evenly, and a part of it is
-    /// kept for the queues behind.
+    /// Drains each stage in turn. Items that a stage lets go run through the stages behind it
+    /// before those are asked to drain. The remaining time is shared out evenly, except for a part
+    /// that is kept for the queues behind.
     async fn drain(&mut self) {
         for index in 0..self.chain.len() {
             let share = self.share(index);
@@ -297,8 +300,8 @@ impl Shard {
         }
     }
 
-    /// Each stage stops in turn, in the same time: what it lets go all the same runs through the stages
-    /// after it before those stop. From then on no batch comes to it.
+    /// Stops each stage in turn, in the same time. Items that a stage lets go nevertheless run
+    /// through the stages behind it before those stop. After that, no batch comes to the stage.
     async fn stop(&mut self) -> (Vec<StageLeft>, Vec<Tally>) {
         let mut states = Vec::with_capacity(self.chain.len());
         for index in 0..self.chain.len() {
@@ -309,7 +312,7 @@ impl Shard {
         self.chain.leave_behind(states)
     }
 
-    /// The time that the stage at `index` may take to end.
+    /// Returns the time that the stage at `index` may take to end.
     fn share(&self, index: usize) -> Duration {
         let stages_left = u32::try_from(self.chain.len() - index).unwrap_or(u32::MAX);
         let left = self.ending.borrow().map_or(DEFAULT_DRAIN, |ending| {
@@ -319,18 +322,21 @@ impl Shard {
     }
 }
 
-/// Whether a stage that stood behind this one comes in front of it, or the other way round. `next` has
-/// the place of each old stage in the new row, (from, to) this one's.
+/// Returns true if a stage that stood behind this one comes in front of it, or the other way round.
+/// `next` has the position of each old stage in the new row; `from` and `to` are the old and the
+/// new position of this one.
 fn changes_sides(next: &[Option<usize>], (from, to): (usize, usize)) -> bool {
     let stay = next.iter().enumerate();
     let mut stay = stay.filter_map(|(old, new)| Some((old, (*new)?)));
     stay.any(|(old, new)| (old < from) != (new < to))
 }
 
-/// How long a plugin that is taken out may take to let go: the senders of this shard wait meanwhile.
+/// The time that a plugin that is taken out may take to let go. The senders of this shard wait
+/// meanwhile.
 const TAKE_OUT: Duration = Duration::from_millis(500);
 
-/// What is left for the queues of the time that a drain still has when a stage is asked.
+/// The share of a drain's remaining time that is kept for the queues when a stage is asked to
+/// drain.
 const EGRESS_SHARE: f64 = 0.4;
-/// For a pipeline that is dropped without a drain, so without a deadline.
+/// The time for a pipeline that is dropped without a drain, and so has no deadline.
 const DEFAULT_DRAIN: Duration = Duration::from_secs(1);

@@ -1,8 +1,8 @@
-//! A stage: a plugin's instances, seen from the pipeline.
+//! A stage: a plugin's instances as the pipeline sees them.
 //!
 //! The pipeline knows plugins only by the two traits here. `host/plugin` implements them with
-//! WebAssembly; tests and native twins implement them in Rust. What the pipeline does with an
-//! instance's answers is in `stage/runner.rs`.
+//! WebAssembly; tests and native twins implement them in Rust. `stage/runner.rs` applies an
+//! instance's answers.
 
 mod breaker;
 mod canary;
@@ -34,91 +34,92 @@ pub use self::runner::HOUSEKEEPING;
 pub use self::share::Share;
 pub use self::spec::{Beside, Carried, FaultPolicy, HoldLimits, Mode, StageSpec};
 
-/// Names one input batch of one instance until each of its items is settled. Never zero.
+/// The number of one input batch of one instance until each of its items is settled. Never zero.
 pub type Ticket = u64;
 
-/// How batches reach the instances of a stage, from the loosest to the strictest.
+/// The rule by which batches reach the instances of a stage, from the loosest to the strictest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dispatch {
-    /// Any shard.
+    /// A batch may reach any shard.
     #[default]
     Any,
     /// All spans of a trace reach the same shard.
     ByTrace,
-    /// Everything reaches one shard.
+    /// All batches reach one shard.
     Single,
 }
 
-/// What a plugin says of itself once it is configured.
+/// The description that a plugin gives of itself once it is configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manifest {
     /// The plugin's own name.
     pub name: String,
     /// The plugin's own version.
     pub version: String,
-    /// How batches must reach its instances.
+    /// The rule by which batches must reach its instances.
     pub dispatch: Dispatch,
-    /// Time between two ticks; none when the plugin wants no ticks.
+    /// The time between two ticks; `None` if the plugin wants no ticks.
     pub tick_interval: Option<Duration>,
-    /// Version of its state; 0 when there is none to carry.
+    /// The version of its state; 0 if it has no state to carry.
     pub state_version: u32,
-    /// Whether its verdicts may say hold.
+    /// True if its verdicts may say hold.
     pub holds: bool,
-    /// Names of the drop reasons that verdicts refer to by index.
+    /// The names of the drop reasons that verdicts refer to by index.
     pub drop_reasons: Vec<String>,
 }
 
-/// What a plugin answers to one batch, as it came: nothing in it is checked yet.
+/// A plugin's answer to one batch, as it came: nothing in it is checked yet.
 #[derive(Clone, Debug, Default)]
 pub struct Reply {
-    /// Empty, or one byte for each item (see `spandrel_wire::Verdict`).
+    /// The verdicts: empty, or one byte for each item (see `spandrel_wire::Verdict`).
     pub verdicts: Vec<u8>,
-    /// Four words for each edit (see `spandrel_wire::Edits`).
+    /// The edits: four words for each (see `spandrel_wire::Edits`).
     pub edits: Vec<u32>,
-    /// What the edits point into.
+    /// The bytes that the edits point into.
     pub blob: Vec<u8>,
-    /// Items settled or made beside this batch.
+    /// The items that were settled or made beside this batch.
     pub emission: Option<Emission>,
-    /// What the plugin read in this batch and never before; none for nothing new. Plugins that
-    /// never say any are called with whole batches.
+    /// The reads that are new with this batch; `None` if there are none. Plugins that never report
+    /// any are called with whole batches.
     pub reads: Option<NewReads>,
 }
 
-/// Items that a plugin settled or made outside of the batch in hand; nothing in it is checked yet.
+/// The items that a plugin settled or made outside of the batch in hand; nothing is checked yet.
 #[derive(Clone, Debug, Default)]
 pub struct Emission {
-    /// Two words for each item: ticket, then index (low 32 bits) and outcome (above).
+    /// The released items: two words for each, ticket, then index (low 32 bits) and outcome
+    /// (above).
     pub released: Vec<u64>,
-    /// Edits of forwarded items; the index counts the items of `released`.
+    /// The edits of forwarded items; their index counts the items of `released`.
     pub edits: Vec<u32>,
-    /// What the edits point into.
+    /// The bytes that the edits point into.
     pub blob: Vec<u8>,
-    /// One OTLP request with items the plugin made; empty for none.
+    /// One OTLP request with the items that the plugin made; empty if it made none.
     pub created: Vec<u8>,
 }
 
 impl Emission {
-    /// Whether there is nothing in it.
+    /// Returns true if the emission is empty.
     pub fn is_empty(&self) -> bool {
         self.released.is_empty() && self.created.is_empty()
     }
 }
 
-/// Why a plugin is asked to let go of what it holds.
+/// The reason why a plugin is asked to let go of the items that it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DrainReason {
     /// The collector is stopping.
     Shutdown,
     /// The stage's limits on held items are reached.
     Pressure,
-    /// The generation is being retired, or its stage gets another place among the others.
+    /// The generation is being retired, or its stage moves to another place in the pipeline.
     Swap,
 }
 
-/// What an instance carries to one of the next generation.
+/// The state that an instance hands to an instance of the next generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
-    /// The version of its format, the plugin's own.
+    /// The version of the state's format; the plugin numbers it.
     pub version: u32,
     /// The state, opaque to the host.
     pub bytes: Vec<u8>,
@@ -141,7 +142,7 @@ impl FaultKind {
     /// Every kind, in the order of the ledger's columns.
     pub const ALL: [Self; 4] = [Self::Trap, Self::Deadline, Self::Memory, Self::BadReply];
 
-    /// The label of this kind in logs and metrics.
+    /// Returns the label of this kind in logs and metrics.
     pub fn label(self) -> &'static str {
         match self {
             Self::Trap => "trap",
@@ -156,14 +157,14 @@ impl FaultKind {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{}: {message}", kind.label())]
 pub struct Fault {
-    /// What happened, by the label that is counted.
+    /// The kind under which the fault is counted.
     pub kind: FaultKind,
-    /// What the guest said, or where the reply is wrong: one line, for the operator.
+    /// The guest's message, or the place where the reply is wrong: one line, for the operator.
     pub message: String,
 }
 
 impl Fault {
-    /// A fault of this kind with a line for the operator.
+    /// Makes a fault of this kind with a line for the operator.
     pub fn new(kind: FaultKind, message: impl Into<String>) -> Self {
         Self {
             kind,
@@ -172,21 +173,22 @@ impl Fault {
     }
 }
 
-/// Why an instance could not be made: one line for the operator, the cause as the source.
+/// The reason why an instance could not be made: one line for the operator, the cause as the
+/// source.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct InstantiateError {
-    /// What failed.
+    /// The step that failed.
     pub message: String,
-    /// Its cause, where there is one.
+    /// Its cause, if there is one.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 /// One running copy of a generation. Every call returns within the stage's limits; after a fault
-/// the instance is dropped and another one made.
+/// the instance is dropped and another one is made.
 pub trait Instance: Send {
-    /// Judges one batch. A projection has at least what this instance said that it reads.
+    /// Judges one batch. A projection contains at least the reads that this instance reported.
     fn process<'a>(
         &'a mut self,
         ticket: Ticket,
@@ -194,30 +196,30 @@ pub trait Instance: Send {
     ) -> BoxFuture<'a, Result<Reply, Fault>>;
     /// Lets time pass for the plugin.
     fn tick(&mut self) -> BoxFuture<'_, Result<Emission, Fault>>;
-    /// Asks the plugin to let go of what it holds, within `deadline`.
+    /// Asks the plugin to let go of its held items, within `deadline`.
     fn drain(
         &mut self,
         reason: DrainReason,
         deadline: Duration,
     ) -> BoxFuture<'_, Result<Emission, Fault>>;
-    /// The state for an instance of the next generation, or none when there is nothing to carry.
-    /// This instance may go on working after it.
+    /// Returns the state for an instance of the next generation, or `None` if there is nothing to
+    /// carry. This instance may continue to work afterwards.
     fn snapshot(&mut self) -> BoxFuture<'_, Result<Option<State>, Fault>> {
         Box::pin(std::future::ready(Ok(None)))
     }
-    /// Takes over the state of an instance of another generation, in addition to what this one
-    /// knows already. The inner error is the plugin's refusal, one line for the operator.
+    /// Takes over the state of an instance of another generation, in addition to the state that
+    /// this one already has. The inner error is the plugin's refusal, one line for the operator.
     fn restore(&mut self, state: State) -> BoxFuture<'_, Result<Result<(), String>, Fault>> {
         let refusal = format!("no state is carried; version {} was offered", state.version);
         Box::pin(std::future::ready(Ok(Err(refusal))))
     }
 }
 
-/// One loaded (bytes + config) of a stage: makes instances.
+/// One loaded plugin (bytes + config) of a stage: makes instances.
 pub trait Generation: Send + Sync + fmt::Debug {
-    /// What the plugin said of itself.
+    /// Returns the manifest that the plugin gave.
     fn manifest(&self) -> &Manifest;
-    /// Its number in its stage, from 1.
+    /// Returns its number in its stage, from 1.
     fn number(&self) -> u64 {
         1
     }

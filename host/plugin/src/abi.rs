@@ -1,7 +1,8 @@
-//! The versions of the contract: which one a component is built for, and whether it fits.
+//! The versions of the contract: finds the one that a component is built for, and checks that it
+//! fits.
 //!
-//! One module for each folder of `wit`. A new version converts to the newest one's types; logic
-//! exists once.
+//! There is one module for each folder of `wit`. A new version converts to the newest one's types;
+//! logic exists once.
 
 use wasmtime::component::Component;
 
@@ -13,12 +14,13 @@ pub(crate) mod v0_1;
 const KNOWN: &[&str] = &["0.1"];
 /// The contract's package.
 const PACKAGE: &str = "spandrel:plugin/";
-/// What a plugin must export.
+/// The interfaces that a plugin must export.
 const EXPORTS: &[&str] = &["lifecycle", "traces"];
 /// The packages of WASI 0.2 that are linked.
 const WASI: &[&str] = &["cli", "clocks", "filesystem", "io", "random", "sockets"];
 
-/// Checks a component's imports and exports by name: the first kind of problem, with all cases.
+/// Checks a component's imports and exports by name. Returns the first kind of problem, with all
+/// cases.
 pub(crate) fn check(module: &str, component: &Component) -> Result<(), LoadError> {
     let engine = component.engine();
     let ty = component.component_type();
@@ -29,7 +31,8 @@ pub(crate) fn check(module: &str, component: &Component) -> Result<(), LoadError
 
 fn check_names(module: &str, imports: &[&str], exports: &[&str]) -> Result<(), LoadError> {
     let module = || module.to_owned();
-    // A plugin of another version shows it in its exports; its imports would only confuse.
+    // A plugin of another version shows it in its exports; a message about its imports would only
+    // confuse.
     let versions = exports.iter().chain(imports).filter_map(|name| {
         let name = name.strip_prefix(PACKAGE)?;
         Some(
@@ -77,7 +80,7 @@ fn check_names(module: &str, imports: &[&str], exports: &[&str]) -> Result<(), L
     Ok(())
 }
 
-/// Whether `version` is `known` or a patch of it.
+/// Returns true if `version` is `known` or a patch of it.
 fn is_compatible(version: &str, known: &str) -> bool {
     version
         .strip_prefix(known)
@@ -112,7 +115,7 @@ mod tests {
         checked.expect_err("refused").to_string()
     }
 
-    /// What a std guest of any 0.1.x imports is accepted.
+    /// The imports of a std guest of any 0.1.x are accepted.
     #[test]
     fn the_contract_and_wasi_are_accepted() {
         let imports = [
@@ -124,7 +127,7 @@ mod tests {
         assert!(check_names("p.wasm", &imports, &EXPORTS).is_ok());
     }
 
-    /// Every import that is not offered is in the message, in one go.
+    /// The message lists every import that is not offered, all at once.
     #[test]
     fn all_foreign_imports_are_listed() {
         let imports = [
@@ -141,7 +144,7 @@ mod tests {
         );
     }
 
-    /// A plugin for another version is told so, whatever else it imports.
+    /// A plugin for another version is refused for its version, whatever else it imports.
     #[test]
     fn another_version_comes_before_its_imports() {
         assert_eq!(
@@ -154,7 +157,7 @@ mod tests {
         );
     }
 
-    /// Every missing export is in the message.
+    /// The message lists every missing export.
     #[test]
     fn all_missing_exports_are_listed() {
         assert_eq!(

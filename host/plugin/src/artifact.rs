@@ -1,4 +1,4 @@
-//! A plugin's file: read within a limit, told apart, identified by its digest.
+//! A plugin's file: read within a limit, checked for its kind, identified by its digest.
 
 use std::fmt;
 use std::io::Read as _;
@@ -17,7 +17,7 @@ pub const MAX_BYTES: u64 = 64 << 20;
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
-    /// The digest of these parts, one after the other.
+    /// Computes the digest of these parts, one after the other.
     pub fn of(parts: &[&[u8]]) -> Self {
         let mut hash = Sha256::new();
         for part in parts {
@@ -39,7 +39,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// What a generation is, by content: the same bytes and config are the same generation.
+/// The identity of a generation by content: the same bytes and config are the same generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// The sha256 of the plugin's bytes.
@@ -51,7 +51,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The identity of bytes with this digest and a config, as it is handed to the plugin.
+    /// Makes the identity of bytes with this digest and a config, in the form that the plugin gets
+    /// it.
     pub fn new(module: Digest, config: &str) -> Self {
         Self {
             module,
@@ -93,7 +94,7 @@ impl Artifact {
         }
     }
 
-    /// Takes what was read elsewhere, under a name for messages.
+    /// Takes bytes that were read elsewhere, under a name for messages.
     pub fn from_bytes(name: &str, bytes: impl Into<Bytes>) -> Result<Self, LoadError> {
         let bytes = bytes.into();
         if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_BYTES {
@@ -108,17 +109,17 @@ impl Artifact {
         })
     }
 
-    /// The file, or the name that an upload came with.
+    /// Returns the file, or the name that an upload came with.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The sha256 of its bytes.
+    /// Returns the sha256 of its bytes.
     pub fn digest(&self) -> Digest {
         self.digest
     }
 
-    /// Its bytes.
+    /// Returns its bytes.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
@@ -131,23 +132,23 @@ fn too_large(module: String) -> LoadError {
     }
 }
 
-/// Why a file was not read.
+/// The reason why a file was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The system says so.
+    /// The system reported an error.
     #[error(transparent)]
     Io(#[from] std::io::Error),
-    /// It has more bytes than it may.
+    /// The file has more bytes than allowed.
     #[error("it is larger than {} KiB", limit_bytes >> 10)]
     TooLarge {
-        /// As many.
+        /// The limit.
         limit_bytes: u64,
     },
 }
 
-/// The file's bytes, at most `limit_bytes`.
+/// Reads the file's bytes, at most `limit_bytes`.
 pub(crate) fn read_within(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, ReadError> {
-    // Opening a named pipe would wait for somebody to write to it, for ever.
+    // Opening a named pipe would wait forever for somebody to write to it.
     if !std::fs::metadata(path)?.is_file() {
         return Err(std::io::Error::other("it is not a file").into());
     }
@@ -156,7 +157,7 @@ pub(crate) fn read_within(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, Read
         return Err(ReadError::TooLarge { limit_bytes });
     }
     let mut bytes = Vec::new();
-    // A file may grow while it is read: the limit holds for the bytes.
+    // A file may grow while it is read, so the limit also applies to the bytes that were read.
     file.take(limit_bytes.saturating_add(1))
         .read_to_end(&mut bytes)?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limit_bytes {
@@ -219,8 +220,8 @@ mod tests {
         );
     }
 
-    /// A file of 100 MiB is refused by its size: nothing of it is read, so its content (nothing at
-    /// all) is not what the message is about.
+    /// A file of 100 MiB is refused by its size. None of it is read, so the message is not about
+    /// its content, which is empty.
     #[test]
     fn a_huge_file_is_refused_by_its_size() {
         let directory = tempfile::tempdir().expect("a directory");
@@ -236,7 +237,7 @@ mod tests {
         );
     }
 
-    /// Bytes of an upload are under the same rules, and are told by the name they came with.
+    /// The bytes of an upload follow the same rules, and messages use the name that they came with.
     #[test]
     fn an_upload_is_under_the_same_rules() {
         let error = Artifact::from_bytes("upload", &b"#!/bin/sh\n"[..]).expect_err("no component");
@@ -253,7 +254,7 @@ mod tests {
         assert_eq!(component.digest(), Digest::of(&[component.bytes()]));
     }
 
-    /// What is no file (a named pipe would block whoever opens it) is not opened.
+    /// A path that is not a file is not opened: a named pipe would block.
     #[test]
     fn what_is_no_file_is_not_opened() {
         let directory = tempfile::tempdir().expect("a directory");
@@ -262,7 +263,7 @@ mod tests {
         assert_eq!(cause.to_string(), "it is not a file");
     }
 
-    /// The limit holds to the byte.
+    /// The limit is exact to the byte.
     #[test]
     fn a_file_over_the_limit_is_not_read() {
         let file = tempfile::NamedTempFile::new().expect("a file");

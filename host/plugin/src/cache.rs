@@ -1,9 +1,9 @@
-//! Compiled code on disk: a second start does not compile.
+//! Compiled code on disk, so that a second start does not compile.
 //!
 //! A file is named by the component's digest and the engine's compatibility, and starts with a
-//! digest of its name and content. The directory and its files must be ours alone, and nobody else may
-//! put another directory in its place, because compiled code is run as it is.
-//! A damaged file, or a directory that cannot be written, costs a compilation and a warning.
+//! digest of its name and content. The directory and its files must belong to this user alone, and
+//! nobody else may put another directory in its place, because compiled code is run as it is. A
+//! damaged file, or a directory that cannot be written, costs a compilation and a warning.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::{Hash, Hasher};
@@ -20,30 +20,30 @@ use crate::artifact::{Artifact, Digest};
 
 pub(crate) mod trusted;
 
-/// Files that are kept; the oldest go. 64: some generations of every plugin of a large config, at
-/// a few hundred KiB each.
+/// The number of files that are kept; the oldest are removed. 64: some generations of every plugin
+/// of a large config, at a few hundred KiB each.
 const FILES: usize = 64;
 /// The largest file that is read back. Compiled code is about four times its component.
 pub(crate) const FILE_BYTES: u64 = 8 * crate::artifact::MAX_BYTES;
-/// Marks the layout of the files.
+/// The bytes that mark the layout of the files.
 const MAGIC: &[u8; 16] = b"spandrel-code-1\n";
 const EXTENSION: &str = "compiled";
-/// Of a directory's mode: only owners rename what is in it.
+/// The bit of a directory's mode with which only owners may rename the entries.
 const STICKY: u32 = 0o1000;
 
-/// Where the code of a generation came from.
+/// The origin of a generation's code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
-    /// It was compiled now.
+    /// The code was compiled now.
     Compiled {
-        /// How long that took.
+        /// The time that compiling took.
         elapsed: Duration,
     },
-    /// It was compiled before, and read from the cache.
+    /// The code was compiled before, and read from the cache.
     Cached,
 }
 
-/// The user's cache directory: `$XDG_CACHE_HOME/spandrel`, or under `~/.cache`.
+/// Returns the user's cache directory: `$XDG_CACHE_HOME/spandrel`, or under `~/.cache`.
 pub fn default_base() -> Option<PathBuf> {
     let absolute = |name| {
         std::env::var_os(name)
@@ -54,12 +54,12 @@ pub fn default_base() -> Option<PathBuf> {
     Some(base.join("spandrel"))
 }
 
-/// Where compiled code is kept in there.
+/// Returns the directory for compiled code in the user's cache directory.
 pub fn default_directory() -> Option<PathBuf> {
     Some(default_base()?.join("compiled"))
 }
 
-/// The directory is not fit to hold code that we run.
+/// The reason why the directory is not fit to hold code that we run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CacheError {
     #[error("cannot make or read the directory")]
@@ -76,7 +76,7 @@ pub(crate) enum CacheError {
     Parent { path: PathBuf },
 }
 
-/// Why a file of the cache is not used.
+/// The reason why a file of the cache is not used.
 #[derive(Debug, thiserror::Error)]
 enum DamagedError {
     #[error("cannot read the file")]
@@ -99,7 +99,7 @@ pub(crate) struct CodeCache {
 }
 
 impl CodeCache {
-    /// Makes the directory when there is none, and checks that it is ours alone.
+    /// Makes the directory if there is none, and checks that it belongs to this user alone.
     pub(crate) fn open(directory: &Path, engine: &wasmtime::Engine) -> Result<Self, CacheError> {
         DirBuilder::new()
             .recursive(true)
@@ -118,7 +118,8 @@ impl CodeCache {
         if mode & 0o022 != 0 {
             return Err(CacheError::Mode { mode });
         }
-        // Later on it is opened by the name that was looked at, whatever links there were in it.
+        // From now on the canonical name is used: the one that was checked, with all links
+        // resolved.
         let directory = fs::canonicalize(directory).map_err(CacheError::Directory)?;
         for parent in directory.ancestors().skip(1) {
             let metadata = fs::metadata(parent).map_err(CacheError::Directory)?;
@@ -135,7 +136,7 @@ impl CodeCache {
         })
     }
 
-    /// The component, when its code is here. A file that is not good costs a warning.
+    /// Returns the component if its code is here. A bad file costs a warning.
     pub(crate) fn find(&self, engine: &wasmtime::Engine, artifact: &Artifact) -> Option<Component> {
         let (path, key) = self.place(artifact);
         let found = self.read(engine, &path, key);
@@ -149,7 +150,8 @@ impl CodeCache {
         })
     }
 
-    /// Keeps a component's code. What cannot be kept costs a warning, and a compilation later.
+    /// Stores a component's code. Code that cannot be stored costs a warning, and a compilation
+    /// later.
     pub(crate) fn keep(&self, artifact: &Artifact, code: &[u8]) {
         let (path, key) = self.place(artifact);
         let written = self.write(&path, key, code);
@@ -167,7 +169,7 @@ impl CodeCache {
         (self.directory.join(format!("{key}.{EXTENSION}")), key)
     }
 
-    /// Names a component for this engine.
+    /// Returns the name of a component for this engine.
     fn key(&self, artifact: &Artifact) -> Digest {
         Digest::of(&[&artifact.digest().0, &self.engine.0])
     }
@@ -192,7 +194,7 @@ impl CodeCache {
         let code = check(&content, key).ok_or(DamagedError::Digest)?;
         let component = trusted::deserialize(engine, code)
             .map_err(|error| DamagedError::Engine(error.into()))?;
-        // The oldest files go first: this one is in use.
+        // The oldest files are removed first, and this one is in use.
         if let Ok(file) = OpenOptions::new().append(true).open(path) {
             let touched = file.set_modified(SystemTime::now());
             touched.unwrap_or_else(|error| tracing::debug!(%error, "compiled plugin not touched"));
@@ -200,7 +202,7 @@ impl CodeCache {
         Ok(Some(component))
     }
 
-    /// Writes beside and renames, so that a reader sees all of a file or none of it.
+    /// Writes a temporary file and renames it, so that a reader sees all of a file or none of it.
     fn write(&self, path: &Path, key: Digest, code: &[u8]) -> io::Result<()> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -245,9 +247,9 @@ impl CodeCache {
     }
 }
 
-/// Opens a file that nobody else can have written. None when there is none.
+/// Opens a file that nobody else can have written; `None` if there is no file.
 fn open_ours(path: &Path) -> Result<Option<File>, DamagedError> {
-    // Not what a link leads to, nor a pipe that waits for a writer.
+    // This must not follow a link, nor wait for the writer of a pipe.
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_file() => {}
         Ok(_) => return Err(DamagedError::NotOurs),
@@ -263,7 +265,7 @@ fn open_ours(path: &Path) -> Result<Option<File>, DamagedError> {
     }
 }
 
-/// The code behind the header, when the header fits it and it is what `key` names.
+/// Returns the code behind the header, if the header fits it and `key` names it.
 fn check(content: &[u8], key: Digest) -> Option<&[u8]> {
     let rest = content.strip_prefix(MAGIC)?;
     let (digest, code) = rest.split_first_chunk::<32>()?;
@@ -274,7 +276,7 @@ fn seal(key: Digest, code: &[u8]) -> Digest {
     Digest::of(&[MAGIC, &key.0, code])
 }
 
-/// A digest of everything that compiled code depends on beside its component.
+/// Returns a digest of everything except the component that compiled code depends on.
 pub(crate) fn compatibility(engine: &wasmtime::Engine) -> Digest {
     /// Feeds a hash of the standard library's kind into a digest that is the same in each process.
     struct Digesting(Sha256);

@@ -1,13 +1,12 @@
-//! Where plugins are compiled: on threads of their own, one plugin at a time, within a time.
+//! Compilation of plugins: on threads of their own, one plugin at a time, within a time limit.
 //!
 //! The data path has its own threads and shares none with the compiler. Wasmtime compiles the
-//! functions of a plugin in parallel on the pool of threads that it is called from; that pool is
-//! made here for one plugin and ends with it, because a thread whose priority was lowered cannot
-//! raise it again.
+//! functions of a plugin in parallel on the thread pool that calls it. That pool is made here for
+//! one plugin and ends with it, because a thread whose priority was lowered cannot raise it again.
 //!
 //! The daemon compiles in a process of its own ([`child`] starts it and waits for it, [`confined`]
-//! is what runs in it): the compiler is outside of what wasmtime promises of untrusted code, and a
-//! process can be given limits and be ended.
+//! runs in it): wasmtime's promises about untrusted code do not cover the compiler, and a process
+//! can be given limits and can be killed.
 
 pub mod child;
 pub mod confined;
@@ -23,23 +22,23 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 /// The priority of background work (`man 2 setpriority`): against a thread of the data path that
-/// wants the same core, one of these gets a tenth of it. At the lowest, 19, it would get 1.5 %, and
-/// with all cores taken a plugin of 260 KiB took up to 30 s.
+/// wants the same core, a background thread gets a tenth of it. At the lowest, 19, it would get 1.5
+/// %, and with all cores taken a plugin of 260 KiB took up to 30 s.
 #[cfg(target_os = "linux")]
 const LOW: i32 = 10;
 
-/// How a plugin may be compiled.
+/// The limits on compiling a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompileLimits {
-    /// Time to read and compile. 60 s: a plugin of 260 KiB takes half a second on one core, so this
-    /// is room for one with an interpreter inside, or in the background of a machine whose cores are
-    /// all taken; and an operator who waits for a swap still waits for its answer.
+    /// The time to read and compile. 60 s: a plugin of 260 KiB takes half a second on one core, so
+    /// this is enough for one with an interpreter inside, or in the background of a machine whose
+    /// cores are all taken; and an operator who waits for a swap still waits for its answer.
     pub time: Duration,
-    /// Whether other work of the process goes first: at a low priority, on half the cores.
+    /// True if other work of the process goes first: compiles at a low priority, on half the cores.
     pub background: bool,
-    /// Address space of the process that compiles. 2 GiB: it has 1.2 GiB before it begins (the
-    /// program, and what its allocator sets aside), and a plugin of 260 KiB is compiled within that;
-    /// 14 MiB of nothing but two endless functions take more than this.
+    /// The address space of the process that compiles. 2 GiB: it has 1.2 GiB before it begins (the
+    /// program, and the memory that its allocator sets aside), and a plugin of 260 KiB is compiled
+    /// within that; 14 MiB with nothing but two endless functions take more than 2 GiB.
     pub memory_bytes: u64,
 }
 
@@ -53,14 +52,14 @@ impl Default for CompileLimits {
     }
 }
 
-/// Where the compiler runs.
+/// The place where the compiler runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Compile {
-    /// On threads of this process: for tests and benches. A compile that does not end cannot be
-    /// stopped, and memory has no limit.
+    /// On threads of this process: for tests and benches. A compilation that does not end cannot be
+    /// stopped, and its memory has no limit.
     #[default]
     InProcess,
-    /// In a process of its own, which this program starts with these arguments, and which calls
+    /// In a process of its own. This program starts it with these arguments, and it calls
     /// [`confined::main`].
     Child {
         /// The program.
@@ -70,24 +69,24 @@ pub enum Compile {
     },
 }
 
-/// Why there is no result.
+/// The reason why there is no result.
 #[derive(Debug)]
 pub(crate) enum NotCompiled {
     /// Another plugin is past its time and still being compiled.
     Busy,
-    /// It is past its time. Nothing can stop it, so it runs on, and holds its turn.
+    /// The work is past its time. Nothing can stop it, so it runs on, and keeps its turn.
     Late,
-    /// The compiler panicked: a defect of it, but no reason to stop the collector.
+    /// The compiler panicked: a defect in it, but not a reason to stop the collector.
     Panicked,
-    /// There are no threads.
+    /// No threads could be started.
     Threads(ThreadPoolBuildError),
 }
 
-/// Compiles one plugin at a time. So at most one that does not end is ever running in this process,
-/// and what a child takes is taken once.
+/// Compiles one plugin at a time. So at most one compilation that does not end runs in this
+/// process, and at most one child uses memory at a time.
 pub(crate) struct Compiler {
     turn: Arc<Semaphore>,
-    /// When the one that has its turn should be done.
+    /// The time when the work that has its turn should be done.
     due: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -97,12 +96,13 @@ impl fmt::Debug for Compiler {
     }
 }
 
-/// Held by the work, not by who waits for it: it ends when the work does.
+/// One plugin's turn with the compiler. The work holds it, not the caller who waits for the work:
+/// it ends when the work does.
 #[derive(Debug)]
 pub(crate) struct Turn {
     _permit: OwnedSemaphorePermit,
     shared: Arc<Mutex<Option<Instant>>>,
-    /// When the work should be done.
+    /// The time when the work should be done.
     due: Instant,
 }
 
@@ -143,7 +143,7 @@ impl Compiler {
         }
     }
 
-    /// Waits for the one before, for as long as that may take; the time begins then.
+    /// Waits for the turn before this one, at most until that is due; this one's time begins then.
     pub(crate) async fn turn(&self, limits: CompileLimits) -> Result<Arc<Turn>, NotCompiled> {
         let due = *self.due.lock().unwrap_or_else(PoisonError::into_inner);
         let due = due.unwrap_or_else(|| Instant::now() + limits.time);
@@ -156,7 +156,7 @@ impl Compiler {
 }
 
 /// Runs `work` on threads made for it, and waits for it until its turn is over. A caller that stops
-/// waiting does not stop it.
+/// waiting does not stop the work.
 pub(crate) async fn run<T, F>(turn: &Arc<Turn>, background: bool, work: F) -> Result<T, NotCompiled>
 where
     T: Send + 'static,
@@ -168,7 +168,7 @@ where
     let (done, result) = oneshot::channel();
     threads.spawn(move || {
         let _turn = turn;
-        // A caller that gave up does not want it.
+        // A caller that gave up does not want the result.
         drop(done.send(work()));
     });
     // The pool ends once its work is done.
@@ -180,10 +180,11 @@ where
     }
 }
 
-/// Threads for the compiler.
+/// Returns the number of threads for the compiler.
 fn thread_count(background: bool) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    // Low priority alone does not leave a quota of CPU time (of a container) to the data path.
+    // Low priority alone does not leave a share of a CPU time quota (of a container) to the data
+    // path.
     if background {
         (cores / 2).max(1)
     } else {
@@ -195,8 +196,8 @@ fn threads(background: bool) -> Result<rayon::ThreadPool, ThreadPoolBuildError> 
     ThreadPoolBuilder::new()
         .num_threads(thread_count(background))
         .thread_name(|number| format!("compile-{number}"))
-        // Without a handler a panic ends the process. The sender of the result is gone by then,
-        // which says it.
+        // Without a handler a panic ends the process. The sender of the result is dropped by then,
+        // which tells the receiver.
         .panic_handler(|_| {})
         .start_handler(move |_| {
             if background {
@@ -213,7 +214,7 @@ fn lower_priority() {
     #[cfg(target_os = "linux")]
     {
         use rustix::process::{getpriority_process, setpriority_process};
-        // A collector that runs at a lower one already stays there.
+        // A collector that already runs at a lower priority stays there.
         let low = getpriority_process(None).map_or(LOW, |ours| ours.max(LOW));
         if let Err(error) = setpriority_process(None, low) {
             tracing::debug!(

@@ -1,5 +1,5 @@
-//! The one wasmtime engine of the process: what guests may use of WebAssembly, where their memory
-//! comes from, and the clock that interrupts them.
+//! The one wasmtime engine of the process: the WebAssembly features that guests may use, the pool
+//! of their memory, and the clock that interrupts them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -17,40 +17,43 @@ use crate::compile::{Compile, Compiler};
 use crate::limits;
 use crate::store::Guest;
 
-/// The length of a tick. Deadlines are counted in these: 5 ms are 5 % of the default deadline. A
-/// thread that woke each millisecond took 1.3 % of what a collector under load takes.
+/// The length of a tick. Deadlines are counted in ticks: 5 ms are 5 % of the default deadline. A
+/// thread that woke each millisecond took 1.3 % of the CPU time of a collector under load.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
 
-/// The shortest time of a call that can be kept: a call ends at the first tick after its deadline.
+/// The shortest deadline that can be kept: a call ends at the first tick after its deadline.
 pub const SHORTEST_DEADLINE: Duration = TICK;
 
-/// Memory of an instance that stays with its slot when the instance is gone, so that a replacement
-/// after a fault does not pay for page faults: 4 MiB is what a guest touches at 512 spans a batch.
+/// The memory of an instance that stays resident in its slot when the instance is gone, so that a
+/// replacement after a fault does not pay for page faults. 4 MiB is the memory that a guest touches
+/// at 512 spans a batch.
 const KEEP_RESIDENT_BYTES: usize = 4 << 20;
 
-/// Address space of a linear memory, never more than a 32-bit guest can use. Reserving all of it
-/// lets the compiler leave out bounds checks; a stage's own limit is far below.
+/// The address space of a linear memory, never more than a 32-bit guest can use. Reserving all of
+/// it lets the compiler leave out bounds checks; a stage's own limit is far below.
 const MEMORY_SPACE_BYTES: usize = 4 << 30;
 
-/// Linear memories in the pool for each instance: the first of these for which there is address space. A
-/// component may have more (`limits`), but half of the places of a stage are there for what happens
-/// beside a swap. Small machines have 512 GiB of address space for a process, and limits may be set.
+/// The number of linear memories in the pool for each instance: the first value that fits into the
+/// address space. A component may have more (`limits`), but half of the places of a stage are
+/// reserved for a swap. Small machines have 512 GiB of address space for a process, and there may
+/// be limits on it.
 const MEMORIES_EACH: [u32; 3] = [4, 2, 1];
 
-/// Tables in the pool for each instance, for the same reason fewer than a component may have. Each
-/// takes 160 KB, which the system counts as memory where it does not overcommit.
+/// The number of tables in the pool for each instance; for the same reason fewer than a component
+/// may have. Each takes 160 KB, which the system counts as memory where it does not overcommit.
 const TABLES_EACH: u32 = 32;
 
-/// What the program decides about the engine.
+/// The program's settings for the engine.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
-    /// Instances that live at a time, of all stages: twice (stages x shards), because a swap builds
-    /// the new generation beside the old one, and one more for each load. Each reserves 16 GiB of
-    /// address space (not memory) where there is as much; a process has room for some 7,000.
+    /// The number of instances that live at a time, of all stages: twice (stages x shards), because
+    /// a swap builds the new generation beside the old one, and one more for each load. Each
+    /// reserves 16 GiB of address space (not memory) if there is that much; a process has room for
+    /// some 7,000.
     pub instances: u32,
-    /// Where compiled code is kept; none to compile at every load.
+    /// The directory for compiled code; `None` to compile at every load.
     pub cache: Option<PathBuf>,
-    /// Where the compiler runs.
+    /// The place where the compiler runs.
     pub compile: Compile,
 }
 
@@ -64,7 +67,7 @@ impl Default for EngineConfig {
     }
 }
 
-/// Why there is no engine: the machine does not offer what it needs.
+/// The reason why there is no engine: the machine does not offer the resources that it needs.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot start the WebAssembly engine for {instances} instances: check the limits on address space and threads"
@@ -75,7 +78,7 @@ pub struct EngineError {
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
-/// The engine; a clone is the same engine. Its clock stops when the last clone is gone.
+/// The engine; a clone is the same engine. Its clock stops when the last clone is dropped.
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
@@ -144,7 +147,7 @@ impl Engine {
         &self.inner.compiler
     }
 
-    /// The process to compile in; none to compile here.
+    /// Returns the process to compile in; `None` to compile here.
     pub(crate) fn program(&self) -> Option<Program<'_>> {
         match &self.inner.compile {
             Compile::InProcess => None,
@@ -161,13 +164,13 @@ impl Engine {
     }
 }
 
-/// An engine that only compiles: the same code, and no room for instances, which would be address
-/// space that the limit on it counts.
+/// Makes an engine that only compiles: it makes the same code, and has no room for instances,
+/// because the process has a limit on address space.
 pub(crate) fn for_compiling() -> wasmtime::Result<wasmtime::Engine> {
     wasmtime::Engine::new(&code_settings())
 }
 
-/// The engine with the largest pool of memories that fits.
+/// Makes the engine with the largest pool of memories that fits.
 fn start(config: &EngineConfig) -> wasmtime::Result<wasmtime::Engine> {
     let [most, fewer @ ..] = MEMORIES_EACH;
     let mut started = wasmtime::Engine::new(&settings(config, most));
@@ -193,16 +196,17 @@ fn settings(config: &EngineConfig, memories_each: u32) -> Config {
     settings
 }
 
-/// All that compiled code depends on.
+/// Returns all settings that compiled code depends on.
 fn code_settings() -> Config {
     let mut settings = Config::new();
     settings
         .strategy(Strategy::Cranelift)
         .epoch_interruption(true)
-        // Calls of concurrent components go through machinery that costs 1 us a call; plugins of
-        // this contract are not concurrent.
+        // Calls of concurrent components have an overhead of 1 us a call; plugins of this contract
+        // are not concurrent.
         .concurrency_support(false)
-        // What no toolchain for plugins needs stays off: less of the compiler to trust.
+        // Features that no toolchain for plugins needs stay off, so that there is less of the
+        // compiler to trust.
         .wasm_memory64(false)
         .wasm_relaxed_simd(false)
         .wasm_gc(false)
@@ -214,7 +218,8 @@ fn code_settings() -> Config {
     settings
 }
 
-/// The pool: slots for `instances` components. Only address space is taken before an instance uses it.
+/// Returns the pool: slots for `instances` components. An instance takes only address space before
+/// it is used.
 fn pool(instances: u32, memories_each: u32) -> PoolingAllocationConfig {
     let at_least = |one: u32, each: u32| instances.saturating_mul(each).max(one.saturating_mul(2));
     let mut pool = PoolingAllocationConfig::new();
@@ -233,13 +238,14 @@ fn pool(instances: u32, memories_each: u32) -> PoolingAllocationConfig {
         .table_elements(limits::TABLE_ELEMENTS)
         .max_memory_size(MEMORY_SPACE_BYTES)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
-        // A place that was used is used again before one that was not: otherwise every generation gets
-        // new ones, and those of retired ones stay resident.
+        // A slot that was used before is used again first: otherwise every generation gets new
+        // slots, and the memory of the retired ones stays resident.
         .max_unused_warm_slots(0);
     pool
 }
 
-/// Ticks until the engine is gone: the thread holds no strong reference to it.
+/// Starts the thread that ticks until the engine is dropped: the thread holds no strong reference
+/// to it.
 fn start_clock(engine: &wasmtime::Engine) -> std::io::Result<()> {
     let engine = engine.weak();
     std::thread::Builder::new()
@@ -258,7 +264,7 @@ fn start_clock(engine: &wasmtime::Engine) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
-    /// Code that was compiled without a pool runs in one: both engines say that it fits.
+    /// Code that was compiled without a pool runs in one: both engines have the same compatibility.
     #[test]
     fn code_of_the_compiling_engine_fits() {
         let config = EngineConfig {

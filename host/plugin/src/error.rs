@@ -1,4 +1,4 @@
-//! Why a plugin did not load.
+//! The errors of loading a plugin.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use spandrel_pipeline::stage::Fault;
 use crate::compile::child::ChildError;
 use crate::signature::SignatureError;
 
-/// Why a plugin did not load: what, where, and what to do about it. The running generation, if
-/// any, stays.
+/// The reason why a plugin did not load: the problem, the place, and the remedy. The running
+/// generation, if there is one, stays.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read.
@@ -16,7 +16,7 @@ pub enum LoadError {
     Read {
         /// The plugin's file, or the name of an upload.
         module: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
@@ -31,7 +31,7 @@ pub enum LoadError {
         /// The limit.
         limit_bytes: u64,
     },
-    /// The file's content is not what the config pins.
+    /// The file's content does not have the digest that the config pins.
     #[error(
         "plugin `{module}` has sha256 {found}, the config pins {pinned}: \
          deploy the pinned file, or change `module.sha256`"
@@ -39,17 +39,17 @@ pub enum LoadError {
     Digest {
         /// The plugin's file, or the name of an upload.
         module: String,
-        /// What the config asks for.
+        /// The digest that the config asks for.
         pinned: String,
-        /// What the file has.
+        /// The digest of the file.
         found: String,
     },
-    /// It does not come from somebody who is trusted.
+    /// No trusted key signed the plugin.
     #[error("plugin `{module}` is not signed as it must be")]
     Signature {
         /// The plugin's file, or the name of an upload.
         module: String,
-        /// In what way.
+        /// The problem with the signature.
         #[source]
         source: SignatureError,
     },
@@ -84,7 +84,7 @@ pub enum LoadError {
         /// The versions that this collector knows.
         known: Vec<&'static str>,
     },
-    /// The component imports what no plugin gets.
+    /// The component imports interfaces that no plugin gets.
     #[error(
         "plugin `{module}` imports what this collector does not offer: {}. Plugins get \
          spandrel:plugin/host@0.1 and WASI 0.2 without files, sockets, environment or arguments",
@@ -93,7 +93,7 @@ pub enum LoadError {
     Imports {
         /// The plugin's file, or the name of an upload.
         module: String,
-        /// All that is not offered.
+        /// All interfaces that are not offered.
         imports: Vec<String>,
     },
     /// The component lacks a part of the contract.
@@ -104,7 +104,7 @@ pub enum LoadError {
     Exports {
         /// The plugin's file, or the name of an upload.
         module: String,
-        /// All that is missing.
+        /// All exports that are missing.
         exports: Vec<String>,
     },
     /// The component does not compile.
@@ -116,16 +116,16 @@ pub enum LoadError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The component compiles, but it has more of something than an instance may have.
+    /// The component compiles, but has more of one kind of part than an instance may have.
     #[error(
         "plugin `{module}` has {found} {what}, at most {most} are allowed: build it of fewer parts"
     )]
     TooMuch {
         /// The plugin's file, or the name of an upload.
         module: String,
-        /// How many there are.
+        /// The number that it has.
         found: u64,
-        /// Of what.
+        /// The kind of part.
         what: &'static str,
         /// The limit.
         most: u64,
@@ -143,20 +143,20 @@ pub enum LoadError {
     Link {
         /// The plugin's file, or the name of an upload.
         module: String,
-        /// Where it does not fit.
+        /// The place where it does not fit.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The process that compiles did not do it.
+    /// The process that compiles failed.
     #[error("cannot compile plugin `{module}`")]
     Child {
         /// The plugin's file, or the name of an upload.
         module: String,
-        /// Why not.
+        /// The cause.
         #[source]
         source: ChildError,
     },
-    /// The compiler was not done in time. In this process it cannot be stopped, so it still runs.
+    /// The compiler did not finish in time. In this process it cannot be stopped, so it still runs.
     #[error(
         "compiling plugin `{module}` took longer than {} ms and still goes on: \
          no other plugin is compiled before it ends; build a smaller plugin, or allow more time",
@@ -165,10 +165,10 @@ pub enum LoadError {
     CompileTimeout {
         /// The plugin's file, or the name of an upload.
         module: String,
-        /// The time that it had.
+        /// The limit on its time.
         limit: Duration,
     },
-    /// Another plugin is being compiled, for longer than it may.
+    /// Another plugin has been compiling for longer than allowed.
     #[error(
         "plugin `{module}` was not compiled: another one has been compiled for longer than its \
          time allows and still goes on; try again when it has ended"
@@ -177,23 +177,23 @@ pub enum LoadError {
         /// The plugin's file, or the name of an upload.
         module: String,
     },
-    /// There are no threads to compile on.
+    /// No threads could be started for compiling.
     #[error("cannot compile plugin `{module}` for want of a thread: check the limit on threads")]
     CompileThreads {
         /// The plugin's file, or the name of an upload.
         module: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// No instance could be made, for a reason of this process: all places for instances are taken.
+    /// No instance could be made, for a reason in this process: all places for instances are taken.
     #[error("cannot instantiate plugin `{module}`: {hint}")]
     Instantiate {
         /// The plugin's file, or the name of an upload.
         module: String,
-        /// What can be done about it.
+        /// The operator's remedy.
         hint: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -210,7 +210,7 @@ pub enum LoadError {
     Faulted {
         /// The plugin's file, or the name of an upload.
         module: String,
-        /// How it failed.
+        /// The fault.
         #[source]
         source: Fault,
     },
@@ -219,7 +219,7 @@ pub enum LoadError {
     Manifest {
         /// The plugin's file, or the name of an upload.
         module: String,
-        /// Which rule.
+        /// The rule that it breaks.
         problem: String,
     },
 }

@@ -1,4 +1,4 @@
-//! What a failed call was: the kind that is counted, and one line for the operator.
+//! The fault behind a failed call: the kind that is counted, and one line for the operator.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::limits::Limits;
 use crate::store::Guest;
 use crate::text;
 
-/// wasmtime keeps this error's type to itself; a test holds the words.
+/// The text of a wasmtime error whose type is private; a test checks the text.
 const HOSTCALL_FUEL: &str = "fuel allocated for hostcalls has been exhausted";
 
-/// The fault behind a call that wasmtime ended.
+/// Returns the fault behind a call that wasmtime ended.
 pub(crate) fn of(
     error: &wasmtime::Error,
     guest: &Guest,
@@ -38,13 +38,13 @@ pub(crate) fn of(
     Fault::new(FaultKind::Trap, describe(error, guest))
 }
 
-/// A call that ran, or slept, past its deadline.
+/// Makes the fault of a call that ran, or slept, past its deadline.
 pub(crate) fn past(deadline: Duration) -> Fault {
     let message = format!("ran past its deadline of {} ms", deadline.as_millis());
     Fault::new(FaultKind::Deadline, message)
 }
 
-/// A reply with more bytes than a stage's limit.
+/// Makes the fault of a reply with more bytes than a stage's limit.
 pub(crate) fn reply_too_large(limit: usize) -> Fault {
     let message = format!("gave the host more than {} KiB at once", limit >> 10);
     Fault::new(FaultKind::BadReply, message)

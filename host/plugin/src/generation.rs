@@ -1,4 +1,4 @@
-//! One loaded (bytes + config) of a stage: it makes instances.
+//! One loaded plugin (bytes + config) of a stage: it makes instances.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,12 +21,13 @@ use crate::metrics::Metrics;
 use crate::store::{self, Guest};
 use crate::{fault, text};
 
-/// Drop reasons that verdicts have room for: a byte, less keep, hold and undisposed, rounded down.
+/// The number of drop reasons that a verdict byte has room for, besides keep, hold and undisposed,
+/// rounded down.
 const DROP_REASONS: usize = 250;
 /// The longest name in a manifest: names become labels of metrics.
 const NAME_BYTES: usize = 128;
-/// The shortest tick interval. Ticks run between batches; more often than this, they would be all
-/// that a shard does.
+/// The shortest tick interval. Ticks run between batches; with a shorter interval, a shard would do
+/// nothing else.
 const TICK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A plugin that was compiled, checked and configured once.
@@ -56,7 +57,7 @@ impl fmt::Debug for Generation {
     }
 }
 
-/// Why an instance is not there.
+/// The reason why there is no instance.
 enum NotReady {
     Instantiate(wasmtime::Error),
     Faulted(Fault),
@@ -119,37 +120,37 @@ impl Generation {
         Ok(instance)
     }
 
-    /// The sha256 of the plugin's bytes and of its config.
+    /// Returns the sha256 of the plugin's bytes and of its config.
     pub fn digest(&self) -> Digest {
         self.identity.generation
     }
 
-    /// The sha256 of the plugin's bytes alone.
+    /// Returns the sha256 of the plugin's bytes alone.
     pub fn module_digest(&self) -> Digest {
         self.identity.module
     }
 
-    /// The sha256 of the bytes, of the config, and of both.
+    /// Returns the sha256 of the bytes, of the config, and of both.
     pub fn identity(&self) -> Identity {
         self.identity
     }
 
-    /// How many bytes the plugin has.
+    /// Returns the number of the plugin's bytes.
     pub fn module_bytes_len(&self) -> usize {
         self.module_bytes
     }
 
-    /// The generation's number, from 1.
+    /// Returns the generation's number, from 1.
     pub fn number(&self) -> u64 {
         self.number
     }
 
-    /// Where the code came from.
+    /// Returns the origin of the code.
     pub fn code(&self) -> Code {
         self.code
     }
 
-    /// The plugin's own metrics.
+    /// Returns the plugin's own metrics.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
@@ -158,7 +159,7 @@ impl Generation {
         let limits = &self.limits;
         let mut store = store::new(&self.engine, limits, &self.log, &self.metrics);
         store::begin_call(&mut store, limits.configure_deadline);
-        // The start functions of a guest run here: a deadline holds for them as well.
+        // The start functions of a guest run here, so a deadline applies to them as well.
         let made = tokio::time::timeout(
             limits.configure_deadline.saturating_mul(2),
             self.pre.instantiate_async(&mut store),
@@ -199,7 +200,7 @@ impl stage::Generation for Generation {
     }
 }
 
-/// Whether an instantiation failed by what the guest did, rather than for want of a slot.
+/// Returns true if the guest made the instantiation fail, rather than a missing slot.
 fn is_guests_fault(error: &wasmtime::Error, guest: &Guest) -> bool {
     error.downcast_ref::<wasmtime::Trap>().is_some() || guest.limiter().denied_bytes().is_some()
 }
@@ -217,7 +218,7 @@ fn load_error(problem: NotReady, module: &str) -> LoadError {
     }
 }
 
-/// What an operator can do about an instance that could not be made.
+/// Returns the operator's remedy for an instance that could not be made.
 fn instantiate_hint(error: &wasmtime::Error) -> &'static str {
     if error.is::<wasmtime::PoolConcurrencyLimitError>() {
         "all places for instances of this process are taken; end a canary or shadow, \
@@ -247,7 +248,7 @@ fn instantiate_error(problem: NotReady) -> InstantiateError {
     }
 }
 
-/// The first rule of the contract that a manifest breaks.
+/// Returns the first rule of the contract that a manifest breaks.
 fn check_manifest(manifest: &Manifest, traces: bool) -> Result<(), String> {
     check_name("the plugin's name", &manifest.name)?;
     check_name("the plugin's version", &manifest.version)?;

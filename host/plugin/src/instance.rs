@@ -1,7 +1,8 @@
 //! One running copy of a generation: one store, called by one shard.
 //!
-//! Its life: made and configured by its generation; called, one call at a time; after the first
-//! fault, or a call that was dropped halfway, the store is gone and every further call fails.
+//! Its life: its generation makes and configures it; then it is called, one call at a time. After
+//! the first fault, or a call that was dropped halfway, the store is gone and every further call
+//! fails.
 
 use std::fmt;
 use std::time::Duration;
@@ -25,7 +26,7 @@ pub struct Instance {
 
 enum Condition {
     Ready(Box<Running>),
-    /// A call is under way; found at the start of another, it was dropped halfway.
+    /// A call is under way. If another call finds this, the last one was dropped halfway.
     Calling,
     Gone(Fault),
 }
@@ -48,7 +49,7 @@ impl fmt::Debug for Instance {
     }
 }
 
-/// One export's call: lends the store, waits within the deadline, and ends in `Ok` with the store
+/// Calls one export: lends the store, waits within the deadline, and ends in `Ok` with the store
 /// ready again, or in the fault with the store gone.
 macro_rules! call {
     ($self:ident, $deadline:expr, |$plugin:ident, $store:ident| $call:expr) => {{
@@ -59,8 +60,8 @@ macro_rules! call {
             store: $store,
             plugin: $plugin,
         } = &mut *running;
-        // A guest that runs is stopped by ticks; this stops one that sleeps in a WASI call. Twice
-        // the deadline, because the turns of other tasks are counted here.
+        // Ticks stop a guest that runs; this stops one that sleeps in a WASI call. Twice the
+        // deadline, because this time includes the turns of other tasks.
         let ended = tokio::time::timeout(deadline.saturating_mul(2), $call).await;
         $self.settle(running, ended.ok(), deadline)
     }};
@@ -74,7 +75,8 @@ impl Instance {
         }
     }
 
-    /// Hands over the config: the manifest and whether it wants traces, or the guest's refusal.
+    /// Hands over the config. Returns the manifest, with true if the guest wants traces, or the
+    /// guest's refusal.
     pub(crate) async fn configure(
         &mut self,
         config: &str,
@@ -87,7 +89,7 @@ impl Instance {
             .map_err(|message| text::printable(&message, text::MESSAGE_BYTES)))
     }
 
-    /// The state for the next generation, or none when there is nothing to carry.
+    /// Returns the state for the next generation, or `None` if there is nothing to carry.
     pub async fn snapshot(&mut self) -> Result<Option<State>, Fault> {
         let state = call!(self, self.limits.state_deadline, |plugin, store| plugin
             .spandrel_plugin_lifecycle()
@@ -98,7 +100,7 @@ impl Instance {
         }))
     }
 
-    /// Takes over the state of an earlier generation; the inner error is the plugin's refusal, one
+    /// Takes over the state of an earlier generation. The inner error is the plugin's refusal, one
     /// line for the operator.
     pub async fn restore(&mut self, state: State) -> Result<Result<(), String>, Fault> {
         let state = v0_1::State {
@@ -111,7 +113,7 @@ impl Instance {
         Ok(answer.map_err(|message| text::printable(&message, text::MESSAGE_BYTES)))
     }
 
-    /// Bytes of linear memory that the guest has now; 0 once it is gone.
+    /// Returns the bytes of linear memory that the guest has now; 0 once it is gone.
     pub fn memory_bytes(&self) -> usize {
         match &self.condition {
             Condition::Ready(running) => running.store.data().limiter().used_bytes(),
@@ -155,7 +157,7 @@ impl Instance {
         Ok(emission.into())
     }
 
-    /// The guest, for one call. `settle` brings it back; a call that is dropped does not.
+    /// Takes the guest for one call. `settle` brings it back; a call that is dropped does not.
     fn take(&mut self) -> Result<Box<Running>, Fault> {
         match std::mem::replace(&mut self.condition, Condition::Calling) {
             Condition::Ready(running) => Ok(running),

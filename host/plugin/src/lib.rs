@@ -1,10 +1,11 @@
 //! WebAssembly plugins: the only crate that knows wasmtime.
 //!
 //! Read in the order in which a plugin comes alive: [`engine`] (one for the process), [`artifact`]
-//! (the file), [`signature`] (who made it), [`compile`] and [`cache`] (its code), [`load`] and [`generation`] (bytes + config,
-//! checked and configured), [`instance`] (one store, called by one shard), [`probation`] (whether a
-//! new generation does as well as the one before). [`limits`] is what a guest may use, [`log`] and
-//! [`metrics`] are what it may say, [`error`] is why it did not load.
+//! (the file), [`signature`] (its signer), [`compile`] and [`cache`] (its code), [`load`] and
+//! [`generation`] (bytes + config, checked and configured), [`instance`] (one store, called by one
+//! shard), [`probation`] (the comparison of a new generation with the one before). [`limits`] has
+//! the resources that a guest may use, [`log`] and [`metrics`] its output, [`error`] the reasons
+//! why it did not load.
 //!
 //! A guest can never panic, block or grow the host: host functions return values or traps, every
 //! call ends within its deadline, and after a fault the store is gone.

@@ -1,4 +1,4 @@
-//! What one instance may use.
+//! The limits of one instance.
 
 use std::time::Duration;
 
@@ -7,27 +7,28 @@ use wasmtime::ResourceLimiter;
 /// The limits of a stage. Each call and each byte of a guest is under one of these.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Linear memories and tables of one instance, all together. 64 MiB: a guest needs about four times its largest batch
-    /// (4 MiB by default), and holds names of items, not their bytes.
+    /// The bytes of linear memories and tables of one instance, all together. 64 MiB: a guest needs
+    /// about four times its largest batch (4 MiB by default), and holds names of items, not their
+    /// bytes.
     pub memory_bytes: usize,
-    /// Time that `process` and `tick` may run. 100 ms: some 30 times what a batch of 8192 spans
-    /// takes, and short enough that a sender's own timeout never sees it.
+    /// The time that `process` and `tick` may run. 100 ms: some 30 times the time for a batch of
+    /// 8192 spans, and short enough that a sender's own timeout never sees it.
     pub call_deadline: Duration,
-    /// Time to instantiate and `configure`. 1 s: tables and patterns are compiled here, off the
+    /// The time to instantiate and `configure`. 1 s: tables and patterns are compiled here, off the
     /// data path.
     pub configure_deadline: Duration,
-    /// The most that `drain` may run, whatever the caller offers. 10 s: inside the 25 s of the
-    /// collector's own drain.
+    /// The longest time that `drain` may run, even if the caller offers more. 10 s: inside the 25 s
+    /// of the collector's own drain.
     pub drain_deadline: Duration,
-    /// Time for `snapshot` and for `restore`. 1 s: a shard stands still meanwhile.
+    /// The time for `snapshot` and for `restore`. 1 s: a shard stands still meanwhile.
     pub state_deadline: Duration,
-    /// The most that one reply, emission or snapshot may bring to the host. 16 MiB: four times the
-    /// largest batch by default; the host allocates this much on a guest's word.
+    /// The most bytes that one reply, emission or snapshot may bring to the host. 16 MiB: four
+    /// times the largest batch by default; the host allocates this much because a guest says so.
     pub reply_bytes: usize,
-    /// Log lines a second, of all instances of a stage together. 100: a line a batch under normal
-    /// load, and never the reason for a full disk.
+    /// The log lines per second, of all instances of a stage together. 100: one line for each batch
+    /// under normal load, and never the reason for a full disk.
     pub log_lines_per_second: u32,
-    /// The longest log line; the rest of it is cut. 4096: what log stores commonly take as one
+    /// The longest log line; the rest of it is cut. 4096: log stores commonly take this much as one
     /// line.
     pub log_line_bytes: usize,
 }
@@ -47,29 +48,31 @@ impl Default for Limits {
     }
 }
 
-/// Core instances of one component. A Rust guest has 3. A component that is composed of others has
-/// three or four for each of them, and some toolchains make 40. 256: each costs some KiB of the host.
+/// The core instances of one component. A Rust guest has 3. A component that is composed of others
+/// has three or four for each of them, and some toolchains make 40. 256: each costs some KiB of the
+/// host.
 pub(crate) const CORE_INSTANCES: u32 = 256;
-/// Tables of one component. Of the core instances that a toolchain makes for one module, every second
-/// one has a table.
+/// The tables of one component. Of the core instances that a toolchain makes for one module, every
+/// second one has a table.
 pub(crate) const TABLES: u32 = CORE_INSTANCES / 2;
-/// Elements of one table: indirect functions. The largest toolchains have some 15,000.
+/// The elements of one table: indirect functions. The largest toolchains have some 15,000.
 pub(crate) const TABLE_ELEMENTS: usize = 20_000;
-/// Bytes of one element of a table.
+/// The bytes of one element of a table.
 const ELEMENT_BYTES: usize = size_of::<usize>();
-/// Linear memories of one component: one for each language runtime or adapter in it. All of them
-/// together stay within the stage's limit on memory; each takes 4 GiB of address space.
+/// The linear memories of one component: one for each language runtime or adapter in it. All of
+/// them together stay within the stage's limit on memory; each takes 4 GiB of address space.
 pub(crate) const MEMORIES: u32 = 8;
-/// What the host keeps for all core instances of one component: their functions, globals and imports.
-/// 4 MiB: 16 KiB for each of 256; one large module has some 600 KiB.
+/// The bytes that the host keeps for all core instances of one component: their functions, globals
+/// and imports. 4 MiB: 16 KiB for each of 256; one large module has some 600 KiB.
 pub(crate) const INSTANCE_BYTES: usize = 4 << 20;
-/// Handles to WASI resources (streams, pollables) that a guest has open at a time. A std guest has
-/// under ten.
+/// The handles to WASI resources (streams, pollables) that a guest may have open at a time. A std
+/// guest has under ten.
 pub(crate) const HANDLES: usize = 256;
-/// Random bytes that one WASI call returns: the host makes them while the guest waits.
+/// The random bytes that one WASI call returns: the host makes them while the guest waits.
 pub(crate) const RANDOM_BYTES: u64 = 64 << 10;
 
-/// Watches one store. A denied growth is remembered: when the call then traps, that is why.
+/// Limits the growth of one store. It remembers a denied growth: if the call then traps, that is
+/// the reason.
 #[derive(Debug)]
 pub(crate) struct Limiter {
     memory_bytes: usize,
@@ -88,12 +91,12 @@ impl Limiter {
         }
     }
 
-    /// Forgets a denial: a guest that lived through one is not judged by it in its next call.
+    /// Forgets a denial: a guest that survived one is not judged by it in its next call.
     pub(crate) fn begin_call(&mut self) {
         self.denied_bytes = None;
     }
 
-    /// The total that was asked for and denied in this call.
+    /// Returns the total that was asked for and denied in this call.
     pub(crate) fn denied_bytes(&self) -> Option<usize> {
         self.denied_bytes
     }
@@ -106,7 +109,7 @@ impl Limiter {
         self.used_bytes
     }
 
-    /// Whether memories and tables may have this much together.
+    /// Returns true if memories and tables may have this much together.
     fn grant(&mut self, total: usize) -> bool {
         let fits = total <= self.memory_bytes;
         if !fits {

@@ -1,4 +1,4 @@
-//! What to load, and its first half: read, identified, compiled.
+//! The first half of loading a plugin: it is read, identified and compiled.
 
 mod excess;
 
@@ -20,16 +20,16 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::signature::Signing;
 
-/// Where a plugin's bytes are.
+/// The place of a plugin's bytes.
 #[derive(Clone, Debug)]
 pub enum Module<'a> {
     /// In a file.
     File(&'a Path),
     /// In memory: an upload.
     Bytes {
-        /// What messages call it.
+        /// The upload's name in messages.
         name: &'a str,
-        /// The plugin.
+        /// The plugin's bytes.
         bytes: Bytes,
     },
 }
@@ -47,7 +47,7 @@ impl<'a> From<&'a PathBuf> for Module<'a> {
 }
 
 impl Module<'_> {
-    /// What messages call it: the path, or the name of the upload.
+    /// Returns the name for messages: the path, or the name of the upload.
     pub fn name(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
@@ -55,7 +55,7 @@ impl Module<'_> {
         }
     }
 
-    /// How its bytes are got and checked, on another thread.
+    /// Returns the work that reads and checks the bytes, for another thread.
     fn reader(
         &self,
         pinned: Option<Digest>,
@@ -78,26 +78,26 @@ impl Module<'_> {
     }
 }
 
-/// What to load, and for which stage.
+/// The request to load a plugin for a stage.
 #[derive(Clone, Debug)]
 pub struct Load<'a> {
     /// The stage's name, for logs.
     pub stage: &'a str,
     /// The generation's number, from 1.
     pub number: u64,
-    /// Where the plugin's bytes are.
+    /// The place of the plugin's bytes.
     pub module: Module<'a>,
-    /// The sha256 that the file must have, when the config pins one.
+    /// The sha256 that the file must have, if the config pins one.
     pub pinned: Option<Digest>,
-    /// Who must have signed it, where somebody must.
+    /// The signature that it must have, if it must have one.
     pub signing: Option<Signing>,
     /// The stage's `config`, as JSON.
     pub config: &'a str,
-    /// What each instance may use.
+    /// The limits of each instance.
     pub limits: Limits,
-    /// How it may be compiled.
+    /// The limits on compiling.
     pub compile: CompileLimits,
-    /// Where the plugin's own metrics go; the same for each generation of a stage.
+    /// The plugin's own metrics; the same for each generation of a stage.
     pub metrics: Arc<Metrics>,
 }
 
@@ -108,7 +108,7 @@ pub(crate) struct Loaded {
     pub(crate) code: Code,
 }
 
-/// Reads and compiles. In this order, so that each problem is found before the work that comes
+/// Reads and compiles. The order is such that each problem is found before the work that comes
 /// after it: the size before the content, the pinned digest and the signature before the compiler.
 pub(crate) async fn compile(engine: &Engine, load: &Load<'_>) -> Result<Loaded, LoadError> {
     let work = Work {
@@ -164,7 +164,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Runs a part of it on threads made for it.
+    /// Runs a part of the work on threads made for it.
     async fn run<T: Send + 'static>(
         &self,
         part: impl FnOnce(&Engine) -> Result<T, LoadError> + Send + 'static,
@@ -172,7 +172,7 @@ impl Work<'_> {
         let engine = self.engine.clone();
         let log = tracing::dispatcher::get_default(Clone::clone);
         let part = move || {
-            // What the cache says belongs in the log of the caller.
+            // The cache's messages belong in the log of the caller.
             let _log = tracing::dispatcher::set_default(&log);
             part(&engine)
         };
@@ -215,8 +215,8 @@ fn compile_here(engine: &Engine, artifact: &Artifact) -> Result<Component, LoadE
     take_in(engine, artifact, &code)
 }
 
-/// Takes code that was compiled a moment ago. What is wrong now is not the code: the component is more
-/// than one instance may be.
+/// Takes code that was compiled a moment ago. If this fails, the code is not the problem: the
+/// component is more than one instance may be.
 fn take_in(engine: &Engine, artifact: &Artifact, code: &[u8]) -> Result<Component, LoadError> {
     let taken = trusted::deserialize(engine.wasmtime(), code);
     let component = taken.map_err(|error| excess::of(artifact.name(), &error))?;

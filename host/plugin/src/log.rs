@@ -1,8 +1,8 @@
-//! What a guest says, in the collector's log.
+//! A guest's messages in the collector's log.
 //!
 //! Lines become events with the target `plugin` and the fields `plugin`, `stage` and `generation`.
-//! They are limited in length and in rate; how many were left out is logged as well. A plugin says
-//! its name when it was configured: the lines of before wait for that.
+//! They are limited in length and in rate; the number of lines left out is logged as well. A plugin
+//! gives its name once it is configured: the lines before that wait for it.
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -17,8 +17,8 @@ pub(crate) mod pipe;
 /// The target of every event with a guest's words, for filters.
 pub const TARGET: &str = "plugin";
 
-/// So many lines wait for the plugin's name, which come at most to 256 KiB with the usual limit on a
-/// line: more than a plugin says while it is configured. What comes after them is left out.
+/// The number of lines that wait for the plugin's name: at most 256 KiB with the usual limit on a
+/// line, which is more than a plugin writes while it is configured. Later lines are left out.
 const WAITING: usize = 64;
 
 /// The log of one generation's guests: all its instances share one rate.
@@ -26,9 +26,9 @@ const WAITING: usize = 64;
 pub(crate) struct GuestLog {
     stage: String,
     generation: u64,
-    /// What names the plugin where it never tells its name: its file.
+    /// The plugin's file, which is its name if it never gives one.
     module: String,
-    /// The plugin's own name, once its first instance has told it.
+    /// The plugin's own name, once its first instance has given it.
     plugin: OnceLock<String>,
     waiting: Mutex<Waiting>,
     line_bytes: usize,
@@ -36,7 +36,7 @@ pub(crate) struct GuestLog {
     bucket: Mutex<Bucket>,
 }
 
-/// What was said before the name is known.
+/// The lines that were written before the name is known.
 #[derive(Debug, Default)]
 struct Waiting {
     lines: Vec<(Level, String)>,
@@ -76,7 +76,7 @@ impl GuestLog {
         self.line_bytes
     }
 
-    /// Names the plugin in all lines, and writes those that have waited for it.
+    /// Names the plugin in all lines, and writes those that have waited for the name.
     pub(crate) fn name_plugin(&self, name: &str) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         self.plugin.get_or_init(|| name.to_owned());
@@ -92,7 +92,7 @@ impl GuestLog {
         self.plugin.get().unwrap_or(&self.module)
     }
 
-    /// What waits for the plugin's name; none once it is known.
+    /// Returns the lines that wait for the plugin's name; `None` once it is known.
     fn waiting(&self) -> Option<MutexGuard<'_, Waiting>> {
         if self.plugin.get().is_some() {
             return None;
@@ -102,13 +102,13 @@ impl GuestLog {
         self.plugin.get().is_none().then_some(waiting)
     }
 
-    /// One line of a guest. Costs nothing more than a look when its level is not logged.
+    /// Writes one line of a guest. Only checks the level if that level is not logged.
     pub(crate) fn write(&self, level: Level, line: &str) {
         let line = line.trim_end();
         self.write_start(level, line, line.len());
     }
 
-    /// The start of a line of `total` bytes.
+    /// Writes the start of a line of `total` bytes.
     pub(crate) fn write_start(&self, level: Level, start: &str, total: usize) {
         if !self.is_enabled(level) {
             return;
@@ -130,7 +130,7 @@ impl GuestLog {
         self.emit(level, &line);
     }
 
-    /// Logs how many lines were left out since this was last said; for the end of an instance.
+    /// Logs the number of lines left out since the last report; for the end of an instance.
     pub(crate) fn settle(&self) {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         let suppressed = std::mem::take(&mut bucket.suppressed);
@@ -143,8 +143,8 @@ impl GuestLog {
         }
     }
 
-    /// Takes a token: the number of lines left out before this one, or nothing when this one is
-    /// to be left out as well.
+    /// Takes a token. Returns the number of lines left out before this one, or `None` if this one
+    /// is to be left out as well.
     fn admit(&self) -> Option<u64> {
         let rate = f64::from(self.lines_per_second);
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
@@ -209,7 +209,7 @@ impl GuestLog {
 }
 
 impl Drop for GuestLog {
-    /// What a plugin said that failed before it told its name is its last word.
+    /// Writes the waiting lines of a plugin that failed before it gave its name.
     fn drop(&mut self) {
         if self.plugin.get().is_none() {
             let module = std::mem::take(&mut self.module);

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// Names that one stage may use: each is a time series in the operator's metrics store.
+/// The number of names that one stage may use: each is a time series in the operator's metrics
+/// store.
 const NAMES: usize = 64;
 /// The longest name.
 const NAME_BYTES: usize = 64;
@@ -11,20 +12,20 @@ const NAME_BYTES: usize = 64;
 /// The value of one metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value {
-    /// Only grows.
+    /// A counter: it only grows.
     Counter(u64),
-    /// The last value that was set.
+    /// A gauge: the last value that was set.
     Gauge(f64),
 }
 
-/// What became of a value that a guest gave.
+/// The outcome for a value that a guest gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// Counted.
+    /// The value was counted.
     Yes,
-    /// Not counted, for the first time in this stage: worth a line in the log.
+    /// The value was refused, for the first time in this stage: this is worth a line in the log.
     RefusedFirst(&'static str),
-    /// Not counted, as before.
+    /// The value was refused, and not for the first time.
     Refused,
 }
 
@@ -41,14 +42,15 @@ struct Table {
 }
 
 impl Metrics {
-    /// Every metric by name, for the program's own `/metrics`.
+    /// Returns every metric by name, for the program's own `/metrics`.
     pub fn snapshot(&self) -> Vec<(String, Value)> {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let values = table.values.iter();
         values.map(|(name, value)| (name.clone(), *value)).collect()
     }
 
-    /// How many values were not taken: a bad name, one name too many, or a name of another kind.
+    /// Returns the number of values that were refused: a bad name, one name too many, or a name of
+    /// another kind.
     pub fn refused(&self) -> u64 {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         table.refused

@@ -1,53 +1,58 @@
-//! Probation: whether a generation that was just published does as well as the one before it.
+//! Probation: judges whether a generation that was just published does as well as the one before
+//! it.
 //!
-//! Nothing here watches: who does hands in the figures of both generations from time to time, and
-//! is told to go on, that the new one passed, or why it must be rolled back.
+//! Nothing here watches the generations: the caller hands in the figures of both from time to time,
+//! and is told to go on, that the new one passed, or why it must be rolled back.
 
 use std::ops::AddAssign;
 use std::time::Duration;
 
 use spandrel_pipeline::ledger::GenerationBooks;
 
-/// Calls before latency is judged: the first ones of each instance pay for its memory. Shares of
-/// dropped items are compared after as many, or after [`EVERYTHING_ITEMS`]: the items of one batch
-/// resemble each other, and a client that sends some batches again after a pause is no bad plugin.
+/// The number of calls before latency is judged: the first calls of each instance pay for its
+/// memory. Shares of dropped items are compared after as many calls, or after [`EVERYTHING_ITEMS`]:
+/// the items of one batch resemble each other, and a client that sends some batches again after a
+/// pause does not make the plugin bad.
 const MIN_CALLS: u64 = 20;
-/// Items before "drops everything" is said of a generation that has no other to be compared with,
-/// or one that dropped much: ten times what a comparison needs.
+/// The number of items before a generation is said to drop everything, if there is no other to
+/// compare it with, or the other one dropped much: ten times as many as a comparison needs.
 const EVERYTHING_ITEMS: u64 = 1000;
-/// The share from which on a generation drops everything.
+/// The share of dropped items from which on a generation drops everything.
 const EVERYTHING: f64 = 0.99;
-/// A generation that dropped so much already is no reason to be surprised by everything.
+/// The share of dropped items in the generation before above which it does not matter that the new
+/// one drops everything.
 const ALMOST_EVERYTHING: f64 = 0.95;
-/// Time that is taken off before latency is judged, so that one call that stood still up to its
+/// The time that is taken off before latency is judged, so that one call that stood still up to its
 /// deadline (100 ms by default) is never the reason.
 const LATENCY_SLACK: Duration = Duration::from_millis(100);
-/// Calls that are shorter than this on the average are fast enough, whatever they were before: a
-/// quarter of a percent of the default deadline.
+/// The average time of a call that is fast enough, however fast calls were before: a quarter of a
+/// percent of the default deadline.
 const LATENCY_FLOOR: Duration = Duration::from_micros(250);
-/// Failed calls that a batch brings which no generation can take, before it is quarantined.
+/// The number of failed calls of a batch that no generation can take, before it is quarantined.
 const POISON_FAULTS: f64 = 3.0;
 
-/// How long a generation is watched, and what it may do meanwhile.
+/// The time for which a generation is watched, and the limits on it meanwhile.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProbationConfig {
-    /// It passes no sooner than this. 60 s: most jobs that run each minute have been seen.
+    /// The shortest time until it passes. 60 s: most jobs that run each minute have been seen.
     pub time: Duration,
-    /// And no sooner than after so many calls. 1000: what fails once in a thousand batches shows.
+    /// The lowest number of calls until it passes. 1000: a failure in one of a thousand batches
+    /// shows.
     pub batches: u64,
-    /// Failed calls that are no reason to roll back, beside those that the generation before had
-    /// as well. 0: the first fault is one too many for a new plugin.
+    /// The number of failed calls that are tolerated, besides those that the generation before had
+    /// as well. 0: the first fault of a new plugin is one too many.
     pub max_faults: u64,
-    /// How much larger the share of dropped items may be than before, from 0 to 1. 0.5: filters
-    /// are changed to drop other things, rarely to drop half of the traffic more.
+    /// The increase of the share of dropped items that is tolerated, from 0 to 1. 0.5: filters are
+    /// changed to drop other things, rarely to drop half of the traffic more.
     pub max_drop_increase: f64,
-    /// How many times as long an item may take. 5: more than another job or another machine's load
-    /// makes of it, less than a quadratic loop.
+    /// The factor by which an item may take longer. 5: more than another job or another machine's
+    /// load causes, less than a quadratic loop.
     pub max_latency_ratio: f64,
-    /// Items of which the fate is known before shares of dropped items are compared. 100: by
+    /// The number of items with a known fate before shares of dropped items are compared. 100: by
     /// chance, such a share is then off by 10 %, not by 50 %.
     pub min_items: u64,
-    /// The operator said that more is dropped from now on: dropped items are no evidence.
+    /// True if the operator said that more is dropped from now on: dropped items are then not
+    /// evidence.
     pub expects_drops: bool,
 }
 
@@ -65,20 +70,20 @@ impl Default for ProbationConfig {
     }
 }
 
-/// What a generation did, over all instances.
+/// The figures of a generation, over all instances.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// Its calls.
+    /// The number of its calls.
     pub calls: u64,
-    /// Time inside these calls.
+    /// The time inside these calls.
     pub call_time: Duration,
-    /// Items it was called with.
+    /// The number of items that it was called with.
     pub items_in: u64,
-    /// Items it let go on.
+    /// The number of items that it let go on.
     pub items_out: u64,
-    /// Items it dropped.
+    /// The number of items that it dropped.
     pub dropped: u64,
-    /// Calls that failed.
+    /// The number of calls that failed.
     pub faults: u64,
 }
 
@@ -107,7 +112,7 @@ impl AddAssign for Figures {
 }
 
 impl Figures {
-    /// What was added since `earlier`, a former reading of the same figures.
+    /// Returns the increase since `earlier`, a former reading of the same figures.
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {
         Self {
@@ -120,36 +125,36 @@ impl Figures {
         }
     }
 
-    /// Items of which it is known what became of them.
+    /// Returns the number of items with a known fate.
     fn settled(&self) -> u64 {
         self.dropped.saturating_add(self.items_out)
     }
 
-    /// The share of items that it dropped, once there are `enough`.
+    /// Returns the share of items that it dropped, once there are `enough`.
     fn drop_share(&self, enough: u64) -> Option<f64> {
         let settled = self.settled();
         (settled > 0 && settled >= enough).then(|| self.dropped as f64 / settled as f64)
     }
 
-    /// Seconds an item, of this much of the time.
+    /// Returns the seconds for each item, of this much of the time.
     fn item_seconds(&self, time: Duration) -> Option<f64> {
         (self.items_in > 0).then(|| time.as_secs_f64() / self.items_in as f64)
     }
 }
 
-/// Where a generation on probation stands.
+/// The standing of a generation on probation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// Nothing is wrong so far.
     Watching,
-    /// It stays.
+    /// The generation stays.
     Passed,
-    /// It must be rolled back, for this reason: one line, for the operator.
+    /// The generation must be rolled back, for this reason: one line, for the operator.
     Failed(String),
 }
 
-/// Judges a generation by what it did in `elapsed` and by what the one before it did; none when
-/// there was none. A reason to fail comes before the end of the probation.
+/// Judges a generation by its figures over `elapsed` and by those of the one before it (`None` if
+/// there was none). A reason to fail counts more than the end of the probation.
 pub fn judge(
     config: &ProbationConfig,
     elapsed: Duration,
@@ -167,8 +172,9 @@ pub fn judge(
     }
 }
 
-/// Failed calls beyond those that the batches explain: where the generation before failed as well,
-/// as many as it would have had, what chance adds to that, and one batch that nobody can take.
+/// Returns a reason if more calls failed than the batches explain. If the generation before failed
+/// as well, the batches explain as many failures as it would have had, the deviation that chance
+/// adds to that, and one batch that no generation can take.
 fn judge_faults(config: &ProbationConfig, new: &Figures, old: &Figures) -> Option<String> {
     let mut allowed = config.max_faults as f64;
     if old.faults > 0 {

@@ -1,8 +1,8 @@
-//! Who made a plugin: detached signatures in minisign's format.
+//! The signatures of plugins: detached, in minisign's format.
 //!
 //! A signature is over the bytes, and is checked before the compiler sees them. Its trusted comment
-//! is signed, too, and checked with it. Both forms are taken: over a hash of the bytes (`minisign`'s
-//! default), and over the bytes themselves (its older one).
+//! is signed, too, and checked with it. Both forms are accepted: over a hash of the bytes
+//! (`minisign`'s default), and over the bytes themselves (its older one).
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,12 +14,13 @@ use base64::prelude::BASE64_STANDARD;
 use crate::artifact::{ReadError, read_within};
 use crate::text::{MESSAGE_BYTES, printable};
 
-/// Appended to a module's path, the path of its signature; as `minisign -S` does.
+/// The extension that is appended to a module's path to get the path of its signature, as `minisign
+/// -S` does.
 pub const EXTENSION: &str = "minisig";
 /// The largest signature or key file. Four lines: some 400 bytes, and a comment.
 pub const MAX_BYTES: u64 = 64 << 10;
 
-/// Which key: what `minisign` prints when it makes one.
+/// The id of a key: the one that `minisign` prints when it makes a key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(u64);
 
@@ -36,7 +37,8 @@ impl fmt::Debug for KeyId {
 }
 
 impl KeyId {
-    /// Keys and signatures alike begin with two letters for the algorithm, and the key's id.
+    /// Reads the id. Keys and signatures alike begin with two letters for the algorithm, and the
+    /// key's id.
     fn of(base64: &str) -> Option<Self> {
         let bytes = BASE64_STANDARD.decode(base64).ok()?;
         let (_, rest) = bytes.split_first_chunk::<2>()?;
@@ -45,7 +47,7 @@ impl KeyId {
     }
 }
 
-/// It is no public key of minisign.
+/// The error for text that is not a public key of minisign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it is no public key of minisign: that is one line that begins with RW")]
 pub struct NotAKey;
@@ -67,7 +69,7 @@ impl PublicKey {
     /// Reads the line that begins with `RW`, alone or in the file with its comment before it.
     ///
     /// # Errors
-    /// When there is no such line, or it is damaged.
+    /// Returns an error if there is no such line, or it is damaged.
     pub fn parse(text: &str) -> Result<Self, NotAKey> {
         let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         let line = lines.find(|line| !line.starts_with("untrusted comment:"));
@@ -77,25 +79,25 @@ impl PublicKey {
         Ok(Self { key, id })
     }
 
-    /// Which one it is.
+    /// Returns the id of the key.
     pub fn id(&self) -> KeyId {
         self.id
     }
 }
 
-/// What must prove who made a plugin.
+/// The signature that a plugin must have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signing {
-    /// Whose signatures count; at least one.
+    /// The keys whose signatures count; at least one.
     pub keys: Arc<[PublicKey]>,
-    /// The words that its trusted comment must have, where it must have some: one key may sign more
+    /// The words that its trusted comment must have, if it must have some: one key may sign more
     /// than one module, and older ones.
     pub comment: Option<Arc<str>>,
-    /// Where the signature is.
+    /// The place of the signature.
     pub signature: SignatureSource,
 }
 
-/// Where a signature is.
+/// The place of a signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignatureSource {
     /// In the file beside the module's, with `.minisig` appended to its name.
@@ -104,11 +106,11 @@ pub enum SignatureSource {
     File(PathBuf),
     /// Here: it came with the module.
     Text(Arc<str>),
-    /// Nowhere: the module came without.
+    /// Nowhere: the module came without one.
     Missing,
 }
 
-/// Why a plugin is not known to come from somebody who is trusted.
+/// The reason why a plugin is not known to come from somebody who is trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum SignatureError {
     /// There is no signature.
@@ -126,27 +128,27 @@ pub enum SignatureError {
     NoFile {
         /// The keys that count.
         trusted: String,
-        /// Where it was looked for.
+        /// The path where it was looked for.
         path: PathBuf,
     },
     /// The file with the signature cannot be read.
     #[error("cannot read its signature `{}`: check its permissions", path.display())]
     Read {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: ReadError,
     },
-    /// It is no signature.
+    /// The text is not a signature.
     #[error(
         "what is to be its signature is not one of minisign: make it with `minisign -S` ({problem})"
     )]
     Format {
-        /// The words of the one who read it.
+        /// The parser's words.
         problem: String,
     },
-    /// It is signed by somebody else.
+    /// Another key signed the plugin.
     #[error(
         "it is signed with key {found}, and must be with {trusted}: \
          deploy what that key has signed, or add the other one to the trusted keys"
@@ -157,7 +159,7 @@ pub enum SignatureError {
         /// The keys that count.
         trusted: String,
     },
-    /// The signature was made of something else.
+    /// The signature was made of other bytes.
     #[error(
         "its signature by key {key} was made of other bytes: one of both was changed since; \
          deploy the two files that belong together"
@@ -166,7 +168,7 @@ pub enum SignatureError {
         /// The key that is said to have signed.
         key: KeyId,
     },
-    /// It is signed, as something else.
+    /// The plugin is signed with another trusted comment.
     #[error(
         "it is signed by key {key} as `{found}`, and must be as `{expected}`: deploy the plugin and \
          the release that are meant, or change `module.trusted_comment`"
@@ -174,16 +176,16 @@ pub enum SignatureError {
     OtherComment {
         /// The key that signed.
         key: KeyId,
-        /// What the signature says.
+        /// The comment of the signature.
         found: String,
-        /// What it must say.
+        /// The comment that it must have.
         expected: Arc<str>,
     },
 }
 
 impl Signing {
-    /// Whether one of the keys signed these bytes, which came from `module` if from a file. Blocks:
-    /// call it where blocking is allowed.
+    /// Checks that one of the keys signed these bytes, which came from `module` if from a file.
+    /// Blocks: call it where blocking is allowed.
     pub(crate) fn check(
         &self,
         module: Option<&Path>,
@@ -211,8 +213,8 @@ impl Signing {
         Ok(key)
     }
 
-    /// Whether every word is there that must be. Words, because `minisign` writes some of its own:
-    /// when, and which file.
+    /// Checks that the comment contains every expected word. It compares words, because `minisign`
+    /// adds some of its own: the time and the file.
     fn check_comment(&self, key: KeyId, comment: &str) -> Result<(), SignatureError> {
         let Some(expected) = &self.comment else {
             return Ok(());
@@ -260,7 +262,7 @@ impl Signing {
         }
     }
 
-    /// The keys that count, for people.
+    /// Returns the keys that count, for people.
     fn trusted(&self) -> String {
         let ids: Vec<String> = self
             .keys
@@ -271,7 +273,7 @@ impl Signing {
     }
 }
 
-/// Where the signature of a file is looked for.
+/// Returns the path where the signature of a file is looked for.
 pub fn beside(module: &Path) -> PathBuf {
     let mut path = module.as_os_str().to_owned();
     path.push(".");

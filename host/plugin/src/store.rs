@@ -1,4 +1,4 @@
-//! What one store holds beside the guest itself: its limits, its clock, its voice.
+//! The data of a store besides the guest itself: its limits, its clock, its output.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::log::GuestLog;
 use crate::log::pipe::Pipe;
 use crate::metrics::Metrics;
 
-/// How long a guest runs before other tasks get their turn: 10 ms.
+/// The time that a guest runs before other tasks get their turn: 10 ms.
 const SLICE_TICKS: u64 = 2;
 
 /// The data of a guest's store.
@@ -35,17 +35,17 @@ pub(crate) struct Guest {
     lent: Lent,
 }
 
-/// Whether a guest may ask for the whole batch.
+/// The batch that a guest may ask for.
 enum Lent {
-    /// No: it has it, or it has none.
+    /// The guest may not ask: it has the whole batch, or it has none.
     Nothing,
     Batch(Input),
-    /// Not again.
+    /// The guest has asked and may not ask again.
     Asked,
 }
 
 impl Guest {
-    /// A line of the guest, or about it, in the collector's log.
+    /// Writes a line of the guest, or about it, to the collector's log.
     pub(crate) fn write_line(&self, level: Level, line: &str) {
         self.log.write(level, line);
     }
@@ -67,13 +67,13 @@ impl Guest {
         self.lent = Lent::Batch(batch);
     }
 
-    /// The call is over.
+    /// Ends the loan: the call is over.
     pub(crate) fn take_back(&mut self) {
         self.lent = Lent::Nothing;
     }
 
-    /// What the guest is given when it asks for the whole batch. Once in a call: each time costs a
-    /// splice and a copy.
+    /// Returns the whole batch when the guest asks for it. It may ask once in a call: each time
+    /// costs a splice and a copy.
     pub(crate) fn whole_batch(&mut self) -> wasmtime::Result<Vec<u8>> {
         match std::mem::replace(&mut self.lent, Lent::Asked) {
             Lent::Batch(batch) => Ok(batch.whole().into()),
@@ -89,7 +89,7 @@ impl Guest {
         self.stderr.panic_message()
     }
 
-    /// Takes the next slice from what the call has left: none when the deadline is reached.
+    /// Takes the next slice from the rest of the call's time; `None` if the deadline is reached.
     fn next_slice(&mut self) -> Option<u64> {
         let slice = self.ticks_left.min(SLICE_TICKS);
         self.ticks_left = self.ticks_left.saturating_sub(slice);
@@ -115,7 +115,8 @@ impl WasiView for Guest {
     }
 }
 
-/// A store under `limits`, whose guest may see the clock and random numbers, and nothing else.
+/// Makes a store under `limits`, whose guest may see the clock and random numbers, and nothing
+/// else.
 pub(crate) fn new(
     engine: &Engine,
     limits: &Limits,
@@ -140,7 +141,7 @@ pub(crate) fn new(
     };
     let mut store = Store::new(engine.wasmtime(), guest);
     store.limiter(|guest| &mut guest.limiter);
-    // What one call or one host function may copy to the host.
+    // The bytes that one call or one host function may copy to the host.
     store.set_hostcall_fuel(limits.reply_bytes);
     store.epoch_deadline_callback(end_of_slice);
     store
@@ -157,13 +158,13 @@ fn wasi(stdout: &Pipe, stderr: &Pipe) -> WasiCtx {
         .build()
 }
 
-/// Gives the call in hand its time to run, counted in ticks while it runs: the turns of other tasks
-/// between its slices do not count.
+/// Gives the call in hand its time to run. It is counted in ticks while the call runs: the turns of
+/// other tasks between its slices do not count.
 pub(crate) fn begin_call(store: &mut Store<Guest>, deadline: Duration) {
     let ticks = deadline.as_millis().div_ceil(TICK.as_millis().max(1));
     let guest = store.data_mut();
     guest.limiter.begin_call();
-    // One more: the current tick is partly over.
+    // One more, because the current tick is partly over.
     guest.ticks_left = u64::try_from(ticks).unwrap_or(u64::MAX).saturating_add(1);
     let slice = guest.next_slice().unwrap_or(1);
     store.set_epoch_deadline(slice);

@@ -1,25 +1,26 @@
-//! Text from a guest, made fit for an operator's terminal: one line, bounded, nothing that moves
-//! a cursor.
+//! Text from a guest, made fit for an operator's terminal: one line, bounded, nothing that moves a
+//! cursor.
 
 use std::fmt::Write as _;
 
 /// The longest text of a guest inside an error or a fault.
 pub(crate) const MESSAGE_BYTES: usize = 512;
 
-/// The longest prefix of `text` within `limit` bytes that ends at a character.
+/// Returns the longest prefix of `text` within `limit` bytes that ends at a character.
 pub(crate) fn cut(text: &str, limit: usize) -> &str {
     let end = text.floor_char_boundary(limit);
     text.get(..end).unwrap_or_default()
 }
 
-/// `text` cut at `limit` bytes (and saying so), with everything escaped that is not printed as
-/// itself: control characters, line separators, and the marks that turn the reading direction.
+/// Returns `text` cut at `limit` bytes (with a note about the cut), with everything escaped that is
+/// not printed as itself: control characters, line separators, and the marks that change the
+/// reading direction.
 pub(crate) fn printable(text: &str, limit: usize) -> String {
     let text = text.trim_end();
     printable_start(text, text.len(), limit)
 }
 
-/// [`printable`] for the start of a text of `total` bytes.
+/// Does the same as [`printable`] for the start of a text of `total` bytes.
 pub(crate) fn printable_start(start: &str, total: usize, limit: usize) -> String {
     let kept = cut(start, limit);
     let mut line = String::with_capacity(kept.len().saturating_add(32));
@@ -55,7 +56,7 @@ mod tests {
         );
     }
 
-    /// A long text is cut between characters, and the cut is told.
+    /// A long text is cut between characters, and the text says so.
     #[test]
     fn a_long_text_is_cut_between_characters() {
         assert_eq!(printable("aéé", 2), "a [cut at 1 of 5 bytes]");

@@ -1,9 +1,9 @@
 //! The admin API: HTTP and JSON under `/v1`, on a listener of its own. It shows the stages, and
-//! hands what changes them to `Control`.
+//! passes changes on to `Control`.
 //!
-//! Whoever reaches it can run code in the collector, so it is closed by default: a unix socket that
-//! only the collector's own user can open, or an address with a bearer token. A change goes on when
-//! the one who asked for it hangs up, and leaves one line in the log either way.
+//! Anybody who reaches it can run code in the collector, so it is closed by default: a unix socket
+//! that only the collector's own user can open, or an address with a bearer token. A change goes on
+//! when the client that asked for it hangs up, and leaves one line in the log either way.
 
 mod admission;
 mod audit;
@@ -41,45 +41,46 @@ use crate::control::Control;
 use crate::control::api::ErrorView;
 use crate::web::{self, Accept, Answer};
 
-/// A few people and their scripts; more connections than these wait until one ends.
+/// The most connections: enough for a few people and their scripts. More wait until one ends.
 const MAX_CONNECTIONS: usize = 16;
-/// Requests that wait for news: fewer than connections, so that a change always finds a place.
+/// The most requests that wait for news. They are fewer than the connections, so that a change
+/// always finds a place.
 const MAX_WATCHERS: usize = 8;
-/// The largest module that can be sent: plugins are far smaller, and one upload is in memory at a
-/// time.
+/// The largest module that can be sent. Plugins are far smaller, and only one upload is in memory
+/// at a time.
 pub(crate) const MAX_UPLOAD: usize = 64 << 20;
-/// The largest request in JSON: a plugin's configuration, and nothing beside it that is long.
+/// The largest JSON request: a plugin's configuration, and nothing else that is long.
 const MAX_JSON: usize = 1 << 20;
 
-/// Why it does not listen.
+/// The reason why it does not listen.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// The socket's folder or what stands at its path is not safe to use.
+    /// The socket's folder, or the file at its path, is not safe to use.
     #[error("{} cannot be the admin socket: {why}", path.display())]
     Unsafe {
-        /// What is not safe.
+        /// The path that is not safe.
         path: PathBuf,
-        /// Why, and the remedy.
+        /// The reason, and the remedy.
         why: String,
     },
     /// Another process listens there.
     #[error("another collector is using {0}; stop it, or choose another `endpoint`")]
     InUse(String),
-    /// The system refuses.
+    /// The system refuses to listen.
     #[error("the admin API cannot listen on {endpoint}")]
     Listen {
-        /// Where.
+        /// The endpoint.
         endpoint: String,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
     /// The token cannot be read.
     #[error("the token file {} cannot be read", path.display())]
     TokenFile {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -90,35 +91,35 @@ pub enum BindError {
         token::SHORTEST
     )]
     TokenTooShort {
-        /// Where it stands.
+        /// The file with the token.
         path: PathBuf,
     },
 }
 
-/// The admin API with its socket, serving nobody yet.
+/// The admin API with its socket, before it serves anybody.
 #[derive(Debug)]
 pub(crate) struct Listener {
     door: Door,
     admission: Admission,
     endpoint: Endpoint,
-    /// Removes the socket when nobody is served any more.
+    /// Removes the socket when it is dropped.
     _file: Option<SocketFile>,
 }
 
-/// Reads the token, and listens nowhere.
+/// Reads the token, without listening.
 ///
 /// # Errors
-/// What is not as it must be with it.
+/// The problem with the token.
 pub(crate) fn check(settings: &Admin) -> Result<(), BindError> {
     let token = settings.token_file.as_deref().map(Token::read);
     token.transpose().map(drop)
 }
 
 impl Listener {
-    /// Reads the token and binds the socket. To be called inside the runtime.
+    /// Reads the token and binds the socket. Must be called inside the runtime.
     ///
     /// # Errors
-    /// The first thing that is not as it must be.
+    /// The first thing that is wrong.
     pub(crate) async fn bind(settings: &Admin) -> Result<Self, BindError> {
         let token = match &settings.token_file {
             Some(path) => Some(Token::read(path)?),
@@ -162,12 +163,12 @@ impl Listener {
         }
     }
 
-    /// Where it listens, with the port that port 0 became.
+    /// Returns the endpoint it listens on. Port 0 is replaced by the port in use.
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// The address, for who wants to know the port; none for a unix socket.
+    /// Returns the address with the port in use; `None` for a unix socket.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         match &self.door {
             Door::Tcp(listener) => listener.local_addr().ok(),
@@ -200,7 +201,7 @@ impl Listener {
     }
 }
 
-/// Either kind of listener.
+/// A listener on a unix socket or an address.
 #[derive(Debug)]
 enum Door {
     Unix(UnixListener),
@@ -227,14 +228,14 @@ impl Accept for Door {
     }
 }
 
-/// What answers requests.
+/// The server's shared state, which answers requests.
 struct Api {
     control: Control,
     admission: Admission,
     strangers: Strangers,
     /// Changes outlive the connection that asked for them.
     changes: TaskTracker,
-    /// One upload is in memory at a time.
+    /// Allows one upload in memory at a time.
     uploads: Arc<Semaphore>,
     watchers: Semaphore,
 }
@@ -300,7 +301,7 @@ impl Api {
             }
             Read::Quarantine(id) => self.quarantine(id).await,
             Read::Version => shown(&serde_json::json!({ "version": env!("CARGO_PKG_VERSION") })),
-            // Answered above, because it may wait.
+            // Answered before this match, because it may wait.
             Read::History(_) => Answer::not_found(),
         }
     }
@@ -326,7 +327,7 @@ impl Api {
     }
 }
 
-/// A view as the answer.
+/// Returns a view as an answer.
 fn shown(view: &impl Serialize) -> Answer {
     match serde_json::to_string(view) {
         Ok(mut json) => {
@@ -337,7 +338,7 @@ fn shown(view: &impl Serialize) -> Answer {
     }
 }
 
-/// An answer that is no 2xx.
+/// Returns an answer that is not a 2xx.
 fn refused(code: u16, error: String) -> Answer {
     let view = ErrorView { error };
     let mut json = serde_json::to_string(&view).unwrap_or_default();

@@ -1,7 +1,8 @@
-//! The collector put together: built eagerly, as a whole or not at all; run; drained in order.
+//! Puts the collector together: builds it eagerly, as a whole or not at all; runs it; drains it in
+//! order.
 //!
 //! Building binds every socket, opens every file and loads every plugin before anything is
-//! accepted, so that what can go wrong goes wrong at the start, with a name to it.
+//! accepted. What can go wrong therefore goes wrong at the start, and the error names it.
 
 pub(crate) mod drain;
 pub(crate) mod durable;
@@ -45,7 +46,7 @@ use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Sources;
 use crate::web::{Answer, Handler, Web};
 
-/// How a run ended.
+/// The way a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// Everything that was accepted was finished, and the ledger balances.
@@ -54,38 +55,38 @@ pub enum Ending {
     Abandoned,
 }
 
-/// A collector that has everything it needs, and accepts nothing yet.
+/// A collector that has everything it needs and accepts nothing yet.
 #[derive(Debug)]
 pub struct App {
     health: Arc<Health>,
     receivers: Vec<Bound>,
     live: Live,
     addresses: Vec<(String, SocketAddr)>,
-    /// Health, metrics and the admin API: they answer from the start to the end.
+    /// The servers of health, metrics and the admin API. They answer from the start to the end.
     pages: JoinSet<()>,
     commands: Commands,
-    /// Kept so that commands can come, whether or not anybody sends any.
+    /// Kept so that the command channel stays open even if nobody sends a command.
     control: Control,
     origin: Option<Origin>,
 }
 
-/// How the configuration is read again while the collector runs.
+/// The means to read the configuration again while the collector runs.
 #[derive(Clone, Debug)]
 pub struct Origin {
-    /// Where it was read.
+    /// The sources of the configuration.
     pub sources: config::source::Sources,
     /// Changes with each SIGHUP.
     pub hang_ups: watch::Receiver<u32>,
 }
 
 impl App {
-    /// Everything but accepting.
+    /// Builds everything, but accepts nothing yet.
     ///
     /// # Errors
     /// The first thing that does not work.
     pub async fn build(config: Config) -> Result<Self, StartError> {
         let started = Instant::now();
-        // Who may not have them must not listen either.
+        // Open journals first: a process without the lock must not bind ports.
         let durables = durable::open_all(&config).await?;
         let mut open = Open::default();
         let timing = Timing::of(&config);
@@ -148,28 +149,28 @@ impl App {
         })
     }
 
-    /// The configuration is read again when its files change, or when somebody asks for it.
+    /// Reads the configuration again when its files change, or when somebody asks for it.
     #[must_use]
     pub fn reloading(mut self, origin: Origin) -> Self {
         self.origin = Some(origin);
         self
     }
 
-    /// Everything that `validate` can find out without listening, and without writing anything that
-    /// stays: exporters are made, plugins compiled, instantiated and configured.
+    /// Checks everything that `validate` can check without listening and without leaving anything
+    /// written: it makes exporters, and compiles, instantiates and configures plugins.
     ///
     /// # Errors
-    /// All that is wrong, in the order in which it stands in the configuration.
+    /// All problems, in the order of the configuration.
     pub async fn check(examined: Examined) -> Result<Report, ConfigError> {
         examination::examine(examined).await
     }
 
-    /// Where it listens, by component, with the ports that port 0 became.
+    /// Returns the addresses it listens on, by component. Port 0 is replaced by the port in use.
     pub fn addresses(&self) -> &[(String, SocketAddr)] {
         &self.addresses
     }
 
-    /// The books of its pipelines, which outlive it.
+    /// Returns the ledgers of its pipelines, which outlive it.
     pub fn ledgers(&self) -> Vec<Arc<Ledger>> {
         let pipelines = self.live.pipelines.iter();
         pipelines
@@ -177,7 +178,8 @@ impl App {
             .collect()
     }
 
-    /// Runs until `stop`, then drains; `abort` ends it at once. Both resolve to a name for the log.
+    /// Runs until `stop` resolves, then drains; `abort` ends it at once. Both resolve to a name for
+    /// the log.
     pub async fn run(
         self,
         stop: impl Future<Output = &'static str>,
@@ -205,13 +207,13 @@ impl App {
         };
         info!(signal, "Received signal from OS");
         let ending = drain::drain(&health, changer.end(), abort).await;
-        // The last scrape and the last probe have been answered when the process ends.
+        // The last scrape and the last probe have been answered by now.
         drop((pages, control));
         ending
     }
 }
 
-/// What listens for probes, scrapes and operators.
+/// The servers that listen for probes, scrapes and operators.
 #[derive(Debug, Default)]
 struct Open {
     health: Arc<Health>,
@@ -247,7 +249,7 @@ impl Open {
                     self.addresses.extend(address);
                     self.pages.spawn(listener.serve(control.clone()));
                 }
-                // They are part of what names them.
+                // Authenticators are built as part of the components that name them.
                 ExtensionKind::BearerTokenAuth(_) | ExtensionKind::BasicAuth(_) => {}
             }
         }
@@ -292,22 +294,23 @@ fn metrics_page(sources: Arc<Sources>) -> Handler {
     })
 }
 
-/// Milliseconds since a moment, for the log.
+/// Returns the milliseconds since a moment, for the log.
 pub(crate) fn millis(since: Instant) -> u64 {
     whole_millis(since.elapsed())
 }
 
-/// A number that JSON can say; `as_millis` gives one that it cannot.
+/// Returns whole milliseconds as a number that JSON can hold; the `u128` of `as_millis` does not
+/// fit.
 fn whole_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Microseconds, for the log.
+/// Returns whole microseconds, for the log.
 pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Tells what is accepted, but does not do what the operator may think.
+/// Logs settings that are accepted but do not do what the operator may think.
 pub(crate) fn warn_of(warnings: &[Problem]) {
     for Problem {
         at,
@@ -321,7 +324,7 @@ pub(crate) fn warn_of(warnings: &[Problem]) {
     }
 }
 
-/// An error and its causes in one line, where they are shown as a problem of the configuration.
+/// Returns an error and its causes, in one line, as a problem of the configuration.
 fn problem(path: String, error: &dyn std::error::Error) -> Problem {
     Problem::nowhere(path, in_one_line(error))
 }

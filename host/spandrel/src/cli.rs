@@ -1,4 +1,4 @@
-//! The command line, and what the process' exit code says.
+//! The command line, and the exit codes of the process.
 
 mod bench;
 mod plugin;
@@ -21,18 +21,20 @@ use crate::config::{self, Config};
 use crate::telemetry::logs;
 use signals::Signals;
 
-/// Could not start: a port in use, a file that is not there, a plugin that does not load.
+/// Exit code: the collector could not start. A port is in use, a file is missing, or a plugin does
+/// not load.
 const COULD_NOT_START: u8 = 1;
-/// Items were abandoned at the deadline of the drain, or the ledger does not balance.
+/// Exit code: items were abandoned at the deadline of the drain, or the ledger does not balance.
 const NOT_DRAINED: u8 = 3;
-/// Bad usage or configuration: `EX_USAGE` of sysexits.h.
+/// Exit code: bad usage or configuration, `EX_USAGE` of sysexits.h.
 const USAGE: u8 = 64;
 
-/// The argument that the program starts itself with, to compile a plugin on its standard input and
-/// output. It is no subcommand, so that it is in no help text and no suggestion.
+/// The argument with which the program starts itself to compile a plugin on its standard input and
+/// output. It is not a subcommand, so that no help text and no suggestion shows it.
 const COMPILE: &str = "compile-plugin";
 
-/// What plugins run on and what they are built for; a test holds it against the workspace.
+/// The versions of the program, of the plugins' runtime and of their contract. A test compares them
+/// with the workspace.
 const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "\nwasmtime 48.0.8",
@@ -95,12 +97,12 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Whether the program was started as a compiler: with that argument and no other.
+/// Returns true if the program was started as a compiler: with that argument and no other.
 fn is_compiler(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> bool {
     arguments.next().is_some_and(|first| first == COMPILE) && arguments.next().is_none()
 }
 
-/// Help and version are answers; anything else is a mistake.
+/// Prints the message. Help and version are answers; anything else is a usage error.
 fn usage(message: &clap::Error) -> ExitCode {
     if message.print().is_err() {
         return ExitCode::from(USAGE);
@@ -125,25 +127,25 @@ fn run(arguments: SourceArguments) -> ExitCode {
         return ExitCode::from(COULD_NOT_START);
     };
     let ended = runtime.block_on(serve(config, sources, is_default));
-    // A thread may be in a call of the system that does not end, on a disk or a file that hangs.
+    // A thread may be in a system call that does not end, on a disk or a file that hangs.
     runtime.shutdown_timeout(LAST_CALLS);
     ended
 }
 
-/// What was begun on files may end when everything else has: a healthy disk takes less, and the
-/// drain has waited for what matters.
+/// The time that file operations get to end when everything else has ended. A healthy disk needs
+/// less, and the drain has waited for everything important.
 const LAST_CALLS: Duration = Duration::from_secs(1);
 
-/// Lets the process have as many files as it may, connections among them: what shells and service
-/// managers give at first is a thousand, for the sake of programs that use `select`. Returns how
-/// many that is; none for no limit.
+/// Raises the limit on open files, which include connections, to the maximum. Shells and service
+/// managers start processes with a thousand, for programs that use `select`. Returns the new limit;
+/// `None` if there is none.
 fn raise_files() -> Option<u64> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: maximum,
         maximum,
     };
-    // Where it is not allowed, receivers take fewer connections.
+    // If raising is not allowed, receivers take fewer connections.
     setrlimit(Resource::Nofile, raised).ok();
     getrlimit(Resource::Nofile).current
 }
@@ -202,7 +204,7 @@ fn validate(arguments: SourceArguments) -> ExitCode {
     }
     match runtime.block_on(App::check(examined)) {
         Ok(report) => {
-            // Whoever closed our stdout does not want to know; the exit code still says it.
+            // If stdout is closed, nobody reads the report. The exit code still tells the outcome.
             write!(std::io::stdout().lock(), "{report}").unwrap_or_default();
             ExitCode::SUCCESS
         }
@@ -240,9 +242,9 @@ fn print_problems(refused: &ConfigError) -> ExitCode {
     ExitCode::from(USAGE)
 }
 
-/// To the operator, before there is a log.
+/// Prints a line for the operator, before there is a log.
 fn print_line(line: &str) {
-    // Without a stderr there is nobody left to tell; the exit code still says it.
+    // If stderr is closed, nobody reads the line. The exit code still tells the outcome.
     writeln!(std::io::stderr().lock(), "{line}").unwrap_or_default();
 }
 
@@ -264,7 +266,7 @@ mod tests {
         assert!(parse("spandrel --confg a.yaml").is_err());
     }
 
-    /// Whatever it was started with, the process has as many files as it may have.
+    /// The process raises its limit on open files to the maximum, whatever it was started with.
     #[test]
     fn files_are_raised() {
         let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
@@ -276,7 +278,7 @@ mod tests {
         assert_eq!(raise_files(), maximum);
     }
 
-    /// `--version` tells the truth about the runtime and the contract.
+    /// `--version` shows the actual versions of the runtime and of the contract.
     #[test]
     fn the_version_is_true() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");

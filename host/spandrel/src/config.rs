@@ -1,21 +1,21 @@
-//! The configuration: read from its sources, merged, expanded, checked. Everything that is wrong
-//! is reported at once; what is left is a [`Config`] whose types cannot hold a wrong value.
+//! The configuration: read from its sources, merged, expanded, checked. All problems are reported
+//! at once. The result is a [`Config`] whose types cannot hold a wrong value.
 //!
-//! Keys, defaults and rules of merging are the OpenTelemetry Collector's. Spandrel's own are:
+//! Keys, defaults and rules of merging are the OpenTelemetry Collector's. Spandrel adds:
 //!
-//! - `processors: { wasm/NAME: { module, config, on_fault, limits, probation } }` ([`processor`]); a
-//!   relative `module` is looked up from the working directory, as all paths are;
+//! - `processors: { wasm/NAME: { module, config, on_fault, limits, probation } }` ([`processor`]);
+//!   a relative `module` is looked up from the working directory, as all paths are;
 //! - `service::shards` (default: cores), `service::drain_timeout` (25s), `service::drain_delay`
 //!   (0s), `service::watch` (true), and `ack_on: queue | export` of a pipeline ([`service`]);
 //! - `durability: { dir, sync, sync_interval, max_bytes, max_age, strict }` of a pipeline
 //!   ([`durability`]), instead of `sending_queue::storage`;
 //! - `module: { file | url, sha256, signature, public_keys, on_unreachable }` ([`module`]) and
 //!   `service::plugins` ([`plugins`]): where plugins may come from, and who must have signed them;
-//! - `max_in_flight_mib` of the `otlp` receiver, and `sending_queue::max_mib`: bounds on memory that
-//!   the Collector leaves to its `memory_limiter`.
+//! - `max_in_flight_mib` of the `otlp` receiver, and `sending_queue::max_mib`: bounds on memory
+//!   that the Collector leaves to its `memory_limiter`.
 //!
-//! A variable of the environment that is not set and has no default is a problem here; the
-//! Collector takes nothing in its place, and may so listen on every address.
+//! An environment variable that is not set and has no default is a problem here. The Collector
+//! replaces it with nothing, and may therefore listen on every address.
 
 pub mod auth;
 mod check;
@@ -60,7 +60,7 @@ use self::receiver::Receiver;
 use self::service::Service;
 use self::source::Sources;
 
-/// What runs when no configuration is given: OTLP/gRPC on the loopback, printed by `debug`.
+/// The configuration that runs when none is given: OTLP/gRPC on the loopback, printed by `debug`.
 pub const DEFAULT: &str = "\
 receivers: { otlp: { protocols: { grpc: { endpoint: 127.0.0.1:4317 } } } }
 exporters: { debug: { verbosity: basic } }
@@ -76,21 +76,21 @@ service:
 /// A checked configuration.
 #[derive(Debug)]
 pub struct Config {
-    /// What runs, with the components that it names.
+    /// The service: everything that runs, with the components that it names.
     pub service: Service,
-    /// What is accepted, but does not do what the operator may think.
+    /// Warnings about settings that are accepted but do not do what the operator may think.
     pub warnings: Vec<Problem>,
-    /// The files that it was read from, and what they contained.
+    /// The files that it was read from, with the digests of their contents.
     pub(crate) files: Vec<(PathBuf, Digest)>,
 }
 
 impl Config {
-    /// Reads, merges, expands and checks; variables are looked up in the process' environment.
+    /// Reads, merges, expands and checks. Variables are looked up in the process' environment.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
         Self::load_with(sources, &|name| std::env::var(name).ok())
     }
 
-    /// The same with another environment.
+    /// Does the same as [`Config::load`] with another environment.
     pub fn load_with(
         sources: &Sources,
         environment: &dyn Fn(&str) -> Option<String>,
@@ -98,7 +98,7 @@ impl Config {
         Examined::read_with(sources, environment).into_config()
     }
 
-    /// The receivers that pipelines name, each once.
+    /// Returns the receivers that pipelines name, each once.
     pub fn receivers(&self) -> Vec<&Arc<Receiver>> {
         let named = self
             .service
@@ -108,7 +108,7 @@ impl Config {
         once(named, |receiver| receiver.id.as_str())
     }
 
-    /// The exporters that pipelines name, each once.
+    /// Returns the exporters that pipelines name, each once.
     pub fn exporters(&self) -> Vec<&Arc<Exporter>> {
         let named = self
             .service

@@ -1,7 +1,7 @@
-//! Changes of the running collector: who asks, and what they are told.
+//! Changes of the running collector: the commands, and the answers to them.
 //!
-//! One task owns everything that can change and takes one command after the other; [`Control`] is
-//! how the admin API, the watcher and the signals ask it.
+//! One task owns everything that can change and takes one command after the other. The admin API,
+//! the watcher and the signals send it commands through [`Control`].
 
 pub(crate) mod api;
 pub(crate) mod awaited;
@@ -29,27 +29,27 @@ use self::api::{
 use self::lineup::Watch;
 use crate::quarantine::shelves::{Action, Shelves};
 
-/// Commands that wait for their turn: more than people ask for at a time, and few enough that the
-/// last one is not surprised by what has happened before it.
+/// The most commands that wait for their turn: more than people send at a time, and few enough that
+/// the sender of the last one is not surprised by the changes before it.
 pub(crate) const QUEUED: usize = 16;
 
-/// Who asks for a change: a word for the log and the history.
+/// The origin of a change: a word for the log and the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
-    /// Someone at the admin API.
+    /// A user of the admin API.
     Admin,
     /// The module's file changed.
     File,
     /// The configuration changed, or SIGHUP.
     Reload,
-    /// The generation did not pass its probation.
+    /// A generation that did not pass its probation.
     Probation,
-    /// The plugin was not to be had before.
+    /// A plugin that was missing before.
     Source,
 }
 
 impl By {
-    /// The word.
+    /// Returns the word for the log and the history.
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Admin => "admin",
@@ -61,7 +61,7 @@ impl By {
     }
 }
 
-/// Why a command was not done. The running generation is untouched.
+/// The reason why a command was not done. The running generation is untouched.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     /// There is no such stage, or nothing to roll back to, promote or cancel: HTTP 404.
@@ -70,7 +70,7 @@ pub(crate) enum Refusal {
     /// The candidate is bad: HTTP 422.
     #[error("{0}")]
     Bad(String),
-    /// Not now: another change is under way in the same stage, or the queue is full: HTTP 409.
+    /// Another change of the same stage is under way, or the queue is full: HTTP 409.
     #[error("{0}")]
     Conflict(String),
     /// The collector is draining: HTTP 503.
@@ -90,12 +90,12 @@ impl From<ChangeError> for Refusal {
 
 type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 
-/// What the one task is asked.
+/// A command for the one task that owns everything.
 pub(crate) enum Command {
     Swap {
         stage: String,
         request: SwapRequest,
-        /// The module's bytes, when they came with the request.
+        /// The module's bytes, if they came with the request.
         upload: Option<Vec<u8>>,
         by: By,
         reply: Reply<SwapReport>,
@@ -119,27 +119,27 @@ pub(crate) enum Command {
     },
 }
 
-/// What can be read of the collector at any moment, without a turn in the queue.
+/// Views of the collector that can be read at any moment, without a turn in the queue.
 pub(crate) trait Views: Send + Sync {
     fn pipelines(&self) -> Vec<PipelineView>;
     fn stages(&self) -> Vec<StageView>;
-    /// Events of one stage, or of all, with a higher sequence than `after`.
+    /// Returns the events of one stage, or of all, with a higher sequence than `after`.
     fn history(&self, stage: Option<&str>, after: u64) -> Vec<EventView>;
-    /// None when the stage has no shadow.
+    /// Returns the report of a stage's shadow. `None` if the stage has no shadow.
     fn shadow(&self, stage: &str) -> Option<ShadowView>;
-    /// What is in quarantine, to look at and to change.
+    /// Returns the batches that are in quarantine, to look at and to change.
     fn quarantine(&self) -> Arc<Shelves>;
 }
 
-/// What the task takes its commands from: those that wait for their turn, and those that do not wait
-/// for anything to be built.
+/// The receiving ends of the task: commands that wait for their turn, and urgent ones that do not
+/// wait for a build.
 pub(crate) type Commands = (mpsc::Receiver<Command>, mpsc::Receiver<Command>);
 
-/// The way to the task; a clone is the same way.
+/// The sending end of the task's commands. A clone sends to the same task.
 #[derive(Clone)]
 pub(crate) struct Control {
     commands: mpsc::Sender<Command>,
-    /// For what brings back or ends what runs: that is wanted at once.
+    /// Commands that bring back or end what runs. They must not wait.
     urgent: mpsc::Sender<Command>,
     views: Arc<dyn Views>,
 }
@@ -157,7 +157,7 @@ impl fmt::Debug for Command {
 }
 
 impl Control {
-    /// A way to whoever receives the commands.
+    /// Makes a sender of commands, and the receiving ends for the task.
     pub(crate) fn new(views: Arc<dyn Views>) -> (Self, Commands) {
         let (commands, asked) = mpsc::channel(QUEUED);
         let (urgent, at_once) = mpsc::channel(QUEUED);
@@ -216,7 +216,7 @@ impl Control {
         Self::ask(&self.commands, |reply| Command::Reload { by, reply }).await
     }
 
-    /// Replays or drops batches that are in quarantine. Nothing else waits for that.
+    /// Replays or drops batches that are in quarantine. No other command waits for that.
     pub(crate) async fn quarantine(
         &self,
         action: Action,
@@ -244,7 +244,7 @@ impl Control {
     }
 }
 
-/// An error and its causes in one line.
+/// Returns an error and its causes in one line.
 pub(crate) fn in_one_line(error: &dyn std::error::Error) -> String {
     let mut what = error.to_string();
     let mut cause = error.source();

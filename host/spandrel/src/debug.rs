@@ -1,4 +1,4 @@
-//! The `debug` exporter: prints what it is given on stdout, for people.
+//! The `debug` exporter: prints batches on stdout, for people.
 
 mod logs;
 mod metrics;
@@ -42,7 +42,7 @@ impl Exporter for Debug {
             });
             match print.await {
                 Ok(Ok(())) => Outcome::Sent,
-                // Batches are valid, so it is stdout that does not take them.
+                // Batches are valid, so stdout must be the cause.
                 Ok(Err(error)) => Outcome::Permanent {
                     refuses: Refuses::Everything,
                     error: format!("cannot print: {error}"),
@@ -56,7 +56,7 @@ impl Exporter for Debug {
     }
 }
 
-/// The text of one batch. The batch is valid: it was checked when it came in.
+/// Returns the text of one batch. The batch is valid: it was checked when it came in.
 fn render(
     signal: Signal,
     batch: &[u8],
@@ -83,7 +83,7 @@ fn render(
     Ok(out)
 }
 
-/// One line of text. Writing to a `String` cannot fail.
+/// Writes one line of text. Writing to a `String` cannot fail.
 fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
     out.write_fmt(text).unwrap_or_default();
     out.push('\n');

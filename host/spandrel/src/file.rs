@@ -1,5 +1,5 @@
-//! OTLP/JSON lines: one request for each line, as the OpenTelemetry Collector's `file` exporter
-//! writes them, to look at and to replay.
+//! OTLP/JSON lines: one request per line, as the OpenTelemetry Collector's `file` exporter writes
+//! them, to look at and to replay.
 
 pub(crate) mod exporter;
 pub(crate) mod json;

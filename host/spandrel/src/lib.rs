@@ -1,8 +1,9 @@
 //! The program: command line, configuration, wiring, signals, health, metrics, own logs.
 //!
-//! Read in the order of a run: [`cli`] (what the operator typed), [`config`] (raw, then checked),
-//! [`app`] (built eagerly, run, drained), [`telemetry`] (what it says of itself). `debug` and
-//! `file` are the receivers and exporters that need no network.
+//! Read the modules in the order of a run: [`cli`] parses what the operator typed, [`config`] reads
+//! and checks the configuration, [`app`] builds everything eagerly, runs it and drains it,
+//! [`telemetry`] reports on the collector itself. `debug` and `file` are the receivers and
+//! exporters that need no network.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The collector's process; everything is in the library.
+//! The collector's process. All code is in the library.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,5 @@
-//! Quarantine: the shelf for batches that failed every time. One file for each, OTLP/JSON with what
-//! became of it as one more member, beside the journal of its pipeline.
+//! Quarantine: the shelf for batches that failed every time, beside the journal of their pipeline.
+//! Each batch is one file: OTLP/JSON, with one more member that tells what happened to it.
 
 pub(crate) mod entry;
 pub(crate) mod folder;
@@ -21,13 +21,13 @@ use self::folder::Folder;
 #[derive(Debug)]
 pub(crate) struct QuarantineShelf {
     folder: Arc<Folder>,
-    /// One batch is put there at a time: its bound is looked at before.
+    /// Puts are serialized, because each checks the limits of the folder first.
     putting: Arc<Mutex<()>>,
     put: Arc<AtomicU64>,
 }
 
 impl QuarantineShelf {
-    /// The shelf in this folder, which is made when it is not there. Reads and writes files.
+    /// Opens the shelf in this folder, and makes the folder if need be. Reads and writes files.
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
         Ok(Self {
             folder: Arc::new(Folder::make(dir)?),
@@ -40,7 +40,7 @@ impl QuarantineShelf {
         &self.folder
     }
 
-    /// Batches that were put there since the start.
+    /// Returns the number of batches that were put there since the start.
     pub(crate) fn put_so_far(&self) -> u64 {
         self.put.load(Ordering::Relaxed)
     }

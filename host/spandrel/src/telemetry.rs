@@ -1,4 +1,4 @@
-//! What the collector says of itself: its log, its metrics, its health.
+//! The collector's own telemetry: its log, its metrics, its health.
 
 pub mod health;
 pub mod logs;

@@ -1,11 +1,11 @@
-//! Watches files for other content: modules and configuration.
+//! Watches files for changed content: modules and configuration.
 //!
-//! Directories are watched, not files, so that a file that is replaced by a rename, or by a symbolic
-//! link on the way to it (as Kubernetes does with a ConfigMap), is seen. What the system says only
-//! rings a bell: a path is reported when the sha256 of its content differs from the last one, and
-//! once two reads of it agree, with time between them in which nothing was written: a file may be
-//! written in pieces, and the first piece may look complete. A poll goes on behind it, for file systems
-//! that tell nothing, directories that come later, and events that were missed.
+//! It watches directories, not files, so that it notices a file that is replaced by a rename, or by
+//! a symbolic link on the way to it (as Kubernetes does with a ConfigMap). System events only ring
+//! a bell. A path is reported when the sha256 of its content differs from the last one, and two
+//! reads agree, with time between them in which nothing was written: a file may be written in
+//! pieces, and the first piece may look complete. A poll runs as well, for file systems without
+//! events, for directories that come later, and for missed events.
 //!
 //! All of it runs on a thread of its own, because reading files blocks.
 
@@ -28,23 +28,23 @@ use self::bell::Bell;
 use self::content::{Content, Reader};
 use self::directories::Directories;
 
-/// Reports that wait to be taken. What has no room is reported later: 16 are more files than change
-/// at a time.
+/// The number of reports that wait to be taken: 16 are more files than change at a time. A report
+/// that finds no room comes later.
 const REPORTS: usize = 16;
 
-/// How often is looked.
+/// The intervals of looks.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
-    /// From the last event to the first read. 300 ms: many writes are one read.
+    /// The time from the last event to the first read. 300 ms: many writes cause one read.
     quiet: Duration,
-    /// From that read to the one that must agree with it, and no event in between. 700 ms: with
-    /// `quiet` a second in which nobody wrote, and somebody who waits does not notice.
+    /// The time from that read to the one that must agree with it, with no event in between. 700
+    /// ms: with `quiet`, nobody has written for a second, and somebody who waits does not notice.
     settle: Duration,
-    /// A file that stays the same for so long is reported although other watched files are still
-    /// being written: one that never rests must not hold up the rest. 10 s: whoever writes several
-    /// files for one change is done by then.
+    /// The time after which an unchanged file is reported although other watched files are still
+    /// being written: a file that keeps changing must not hold up the rest. 10 s: anybody who
+    /// writes several files for one change is done by then.
     patience: Duration,
-    /// Between two polls. 10 s: soon enough for somebody who waits, and next to no work.
+    /// The time between two polls. 10 s: soon enough for somebody who waits, and next to no work.
     poll: Duration,
 }
 
@@ -55,16 +55,16 @@ const PACE: Pace = Pace {
     poll: Duration::from_secs(10),
 };
 
-/// Watches as long as it lives.
+/// Watches files until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Watcher {
     bell: Arc<Bell>,
 }
 
 impl Watcher {
-    /// Watches these files. With a file stands the digest of what was read of it, which later content
-    /// is compared with; without one, what it contains when it is first looked at. A file that is not
-    /// there yet is reported when it is.
+    /// Watches these files. If a file comes with the digest of what was read of it, later content
+    /// is compared with that, or else with its content at the first look. A file that does not
+    /// exist yet is reported when it does.
     pub(crate) fn start(
         files: impl IntoIterator<Item = (PathBuf, Option<Digest>)>,
     ) -> (Self, mpsc::Receiver<PathBuf>) {
@@ -103,7 +103,7 @@ impl Watcher {
         (watcher, reported)
     }
 
-    /// Watches these files from now on. Those that are watched already go on as they are.
+    /// Watches these files from now on. Files that are watched already keep their state.
     pub(crate) fn set(&self, files: impl IntoIterator<Item = (PathBuf, Option<Digest>)>) {
         self.bell.set(files.into_iter().collect());
     }
@@ -115,16 +115,17 @@ impl Drop for Watcher {
     }
 }
 
-/// What is known of one file.
+/// The state of one file.
 #[derive(Debug, Default)]
 struct Seen {
-    /// What was reported, or there from the start; none for a file that was not there.
+    /// The content that was reported, or was there from the start; `None` if the file did not
+    /// exist.
     known: Option<Content>,
-    /// Something else, and since when it has been that.
+    /// A different content, and the time since which the file has had it.
     other: Option<(Content, Instant)>,
 }
 
-/// The thread.
+/// The state of the thread.
 struct Watch {
     pace: Pace,
     files: BTreeMap<PathBuf, Seen>,
@@ -132,11 +133,11 @@ struct Watch {
     directories: Directories,
     bell: Arc<Bell>,
     reports: mpsc::Sender<PathBuf>,
-    /// When something was last written, as far as the system tells.
+    /// The time of the last write, as far as the system reports it.
     touched_at: Option<Instant>,
-    /// When it will have been quiet for long enough, after a change.
+    /// The time at which it has been quiet for long enough after a change.
     quiet_at: Option<Instant>,
-    /// When what is different is looked at again.
+    /// The time of the next look at changed files.
     again_at: Option<Instant>,
     poll_at: Instant,
 }
@@ -170,8 +171,8 @@ impl Watch {
         }
     }
 
-    /// Watches `files` and no others. Of what is new and not known it is read now what it contains, to
-    /// be compared with; what is known may have changed since, and is looked at soon.
+    /// Watches `files` and no others. A new file without a digest is read now, for later
+    /// comparison. A new file with a digest may have changed since, and is looked at soon.
     fn keep(&mut self, files: BTreeMap<PathBuf, Option<Digest>>) {
         self.files.retain(|path, _| files.contains_key(path));
         let new = files
@@ -181,7 +182,7 @@ impl Watch {
         for (path, _) in &new {
             self.files.insert(path.clone(), Seen::default());
         }
-        // First the directories: what changes after the file was read rings the bell.
+        // Follow the directories first, so that a change after the read rings the bell.
         self.directories.follow(self.files.keys());
         for (path, digest) in new {
             let known = match digest {
@@ -198,7 +199,7 @@ impl Watch {
         self.reader.forget(|path| !self.files.contains_key(path));
     }
 
-    /// Reads what may have changed, and reports what has and is complete.
+    /// Reads the files that may have changed, and reports those that have and are complete.
     fn look(&mut self) {
         self.directories.follow(self.files.keys());
         let Pace {
@@ -206,7 +207,8 @@ impl Watch {
         } = self.pace;
         let touched_at = self.touched_at;
         for (path, seen) in &mut self.files {
-            // What cannot be read is no other content, whatever the reason: it may come back.
+            // A file that cannot be read does not count as changed, whatever the reason: it may
+            // come back.
             let content = self.reader.read(path);
             let Some(content) = content.filter(|content| seen.known.as_ref() != Some(content))
             else {
@@ -218,7 +220,7 @@ impl Watch {
                 Some((other, since)) if other == content => since,
                 _ => now,
             };
-            // Also what is written to another file: one change may be of several files.
+            // Writes to other files count, too, because one change may consist of several files.
             let quiet_since = touched_at.map_or(since, |at| at.max(since));
             let complete_at = (quiet_since + settle).min(since + patience);
             if complete_at <= now && self.reports.try_send(path.clone()).is_ok() {
@@ -227,7 +229,7 @@ impl Watch {
                 continue;
             }
             seen.other = Some((content, since));
-            // A report that has no room is tried again after another while.
+            // A report that found no room is tried again after a while.
             let at = complete_at.max(now + settle / 8);
             self.again_at = Some(self.again_at.map_or(at, |other| other.min(at)));
         }

@@ -1,6 +1,6 @@
-//! The one way in which this program speaks HTTP: connections that are counted and timed, each
-//! request answered by one function. [`Web`] is what probes and scrapes need of it: GET, one path,
-//! one answer.
+//! The one HTTP server of this program: connections are counted and timed, and each request is
+//! answered by one function. [`Web`] is the part that probes and scrapes need: GET, one path, one
+//! answer.
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,13 +24,13 @@ use tracing::debug;
 
 use crate::config::net::Listen;
 
-/// Probes and scrapers are few; more connections than these wait until one ends.
+/// The most connections. Probes and scrapers are few; more connections wait until one ends.
 const MAX_CONNECTIONS: usize = 64;
-/// A connection that has sent no request for this long is closed, so that it cannot take a place
+/// The time after which a connection without a request is closed, so that it cannot hold its place
 /// for ever.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What is answered to a request.
+/// The answer to a request.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) code: u16,
@@ -56,7 +56,7 @@ impl Answer {
         }
     }
 
-    /// Prometheus' text format.
+    /// Returns an answer in Prometheus' text format.
     pub(crate) fn metrics(body: String) -> Self {
         Self {
             content_type: "text/plain; version=0.0.4; charset=utf-8",
@@ -73,7 +73,7 @@ impl Answer {
         Self::text(404, "not found\n")
     }
 
-    /// The header that some codes ask for.
+    /// Adds the header that some codes need.
     pub(crate) fn with(mut self, name: HeaderName, value: &'static str) -> Self {
         self.header = Some((name, value));
         self
@@ -92,10 +92,10 @@ impl Answer {
     }
 }
 
-/// What connections come from.
+/// A source of connections.
 pub(crate) trait Accept: Send + Sync {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
-    /// Who is at the other end.
+    /// The client at the other end.
     type Peer: Send + 'static;
 
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Peer)>> + Send;
@@ -110,7 +110,7 @@ impl Accept for TcpListener {
     }
 }
 
-/// Serves until the future is dropped, at most so many connections at a time.
+/// Serves until the future is dropped, with at most `most` connections at a time.
 pub(crate) async fn serve<A, F, R>(listener: &A, most: usize, answer: F)
 where
     A: Accept,
@@ -132,7 +132,7 @@ where
                     error = &error as &dyn std::error::Error,
                     "cannot accept a connection"
                 );
-                // Out of file descriptors, for example: it helps only to wait.
+                // Out of file descriptors, for example: only waiting helps.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
@@ -169,16 +169,16 @@ async fn connection<R>(
     }
 }
 
-/// What is asked for.
+/// A request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked<'a> {
     pub(crate) path: &'a str,
-    /// What stands behind the `?`.
+    /// The part after the `?`.
     pub(crate) query: Option<&'a str>,
 }
 
 impl Asked<'_> {
-    /// Whether this key is in the query, whatever its value is.
+    /// Returns true if this key is in the query, whatever its value is.
     pub(crate) fn has(&self, key: &str) -> bool {
         let pairs = self.query.unwrap_or_default().split('&');
         let mut keys = pairs.filter_map(|pair| pair.split('=').next());
@@ -186,7 +186,7 @@ impl Asked<'_> {
     }
 }
 
-/// Answers a request.
+/// A function that answers requests.
 pub(crate) type Handler = Arc<dyn Fn(Asked<'_>) -> Answer + Send + Sync>;
 
 /// A server that has its port and serves nobody yet.
@@ -203,7 +203,7 @@ impl Web {
         Ok(Self { listener, address })
     }
 
-    /// Where it listens, with the port that port 0 became.
+    /// Returns the address it listens on. Port 0 is replaced by the port in use.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }

@@ -4,7 +4,7 @@
 //! A good file has the warnings of the `.warn` file beside it.
 //!
 //! A new case is two files and no Rust. `UPDATE_GOLDEN=1 cargo test -p spandrel --test config`
-//! writes the `.err` and `.warn` files anew; read the difference before committing it.
+//! rewrites the `.err` and `.warn` files; read the difference before committing it.
 
 #![expect(
     clippy::expect_used,
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use spandrel::config::Config;
 use spandrel::config::source::Sources;
 
-/// What the files may refer to as `${env:...}`.
+/// Returns the variables that the files may refer to as `${env:...}`.
 fn environment(name: &str) -> Option<String> {
     let value = match name {
         "POD_IP" => "10.1.2.3",
@@ -43,7 +43,7 @@ fn cases(folder: &str) -> Vec<PathBuf> {
     cases
 }
 
-/// The message of one file, its folder cut off so that it is the same on every machine.
+/// Returns the message for one file, without its folder, so that it is the same on every machine.
 fn message(case: &Path) -> Option<String> {
     let folder = format!("{}/", case.parent().expect("a file has a folder").display());
     let configs = vec![case.display().to_string()];
@@ -55,8 +55,8 @@ fn message(case: &Path) -> Option<String> {
     Some(format!("{error}\n").replace(&folder, ""))
 }
 
-/// Every bad file is refused with all of its problems at once, each with place, path, what is
-/// wrong and what would be right: exactly the message on file.
+/// Every bad file is refused with all of its problems at once, each with its place, path, problem
+/// and remedy: exactly the message in the `.err` file.
 #[test]
 fn bad_files_have_their_exact_message() {
     let cases = cases("bad");
@@ -107,7 +107,8 @@ fn good_files_are_accepted() {
     assert!(refused.is_empty(), "{}", refused.join("\n"));
 }
 
-/// Every good file has exactly the warnings in the `.warn` file beside it; none without one.
+/// Every good file has exactly the warnings in the `.warn` file beside it, and none without that
+/// file.
 #[test]
 fn good_files_have_their_exact_warnings() {
     let mut differences = Vec::new();
@@ -139,7 +140,7 @@ fn good_files_have_their_exact_warnings() {
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
-/// What runs without a configuration is itself a good one.
+/// The default configuration is a good one.
 #[test]
 fn the_default_is_accepted() {
     let sources = Sources {
@@ -151,7 +152,8 @@ fn the_default_is_accepted() {
     assert!(config.warnings.is_empty());
 }
 
-/// A stage that should fail the readiness for which nobody can ask is accepted with a warning.
+/// A stage whose bypass should fail a readiness that no extension serves is accepted with a
+/// warning.
 #[test]
 fn readiness_without_an_answer_is_warned_of() {
     let config = |more: &str| {
@@ -170,7 +172,7 @@ service: {{ {more} pipelines: {{ traces: {{ receivers: [otlp], processors: [wasm
     };
     let warned = config("").warnings.into_iter().map(|warning| warning.path);
     let warned: Vec<String> = warned.collect();
-    // The extension that nobody names is another one.
+    // The other warning is about the extension that nobody names.
     assert_eq!(
         warned,
         [
@@ -181,7 +183,8 @@ service: {{ {more} pipelines: {{ traces: {{ receivers: [otlp], processors: [wasm
     assert!(config("extensions: [health_check],").warnings.is_empty());
 }
 
-/// A queue that says it drops, in a pipeline that never does, is told so; the default is not.
+/// A queue that sets `on_full: drop`, in a pipeline that never drops, causes a warning. The default
+/// does not.
 #[test]
 fn a_drop_without_effect_is_a_warning() {
     for (keys, on_full, warned) in [

@@ -1,4 +1,4 @@
-//! The whole program in this process, without plugins: what is built, run and drained.
+//! The whole program in this process, without plugins: it is built, run and drained.
 
 #![expect(
     clippy::expect_used,
@@ -67,7 +67,7 @@ async fn get(address: SocketAddr, path: &str) -> (String, String) {
     )
 }
 
-/// Resolves once the metric has this line.
+/// Resolves to the body once the metrics have this line.
 async fn scraped(metrics: SocketAddr, line: &str) -> String {
     let wait = async {
         loop {
@@ -82,8 +82,8 @@ async fn scraped(metrics: SocketAddr, line: &str) -> String {
     waited.expect("the metric comes to this value")
 }
 
-/// What a file has goes through the pipeline into another file; health, metrics and the ending say
-/// so.
+/// The content of a file goes through the pipeline into another file. Health, metrics and the
+/// ending show that.
 #[tokio::test]
 async fn a_file_is_replayed_into_a_file() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -126,7 +126,7 @@ async fn a_file_is_replayed_into_a_file() {
     assert_eq!(out.lines().count(), 2);
 }
 
-/// A port in use is an error that names the address and what wanted it.
+/// A port in use is an error that names the address and the component that wanted it.
 #[tokio::test]
 async fn a_port_in_use_is_named() {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0")
@@ -152,8 +152,7 @@ service:
     );
 }
 
-/// A plugin that is not there is an error that names the stage and the file, at the start and in
-/// `validate`.
+/// A missing plugin is an error that names the stage and the file, at the start and in `validate`.
 #[tokio::test]
 async fn a_missing_plugin_is_named() {
     let yaml = "receivers: { otlp: { protocols: { grpc: { endpoint: \"127.0.0.1:0\" } } } }
@@ -185,7 +184,7 @@ service:
     );
 }
 
-/// With nothing to do, stopping is at once and whole, however long a drain may take.
+/// An idle collector stops at once and completely, however long a drain may take.
 #[tokio::test]
 async fn an_idle_collector_stops_at_once() {
     let config = config(
@@ -206,8 +205,8 @@ service:
     assert_eq!(ending, Ok(Ending::Drained));
 }
 
-/// A second signal ends the drain at once: what was not exported is booked as abandoned, to the
-/// item, and the ending says so.
+/// A second signal ends the drain at once. Everything that was not exported is booked as abandoned,
+/// to the item, and the ending shows that.
 #[tokio::test]
 async fn a_second_signal_abandons_the_rest() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,7 +1,8 @@
-//! What a chain of plugins costs for each span, with a splice of the whole batch after each and with
-//! a projection of the batch and one splice at the end. The plugins are native here; in WebAssembly
-//! reading costs nearly twice as much, and each plugin's copy of its batch comes on top.
-//! `cargo bench -p spandrel-wire --bench chain`: nanoseconds for each span that came, medians.
+//! Measures the cost of a chain of plugins for each span, with a splice of the whole batch after
+//! each plugin and with a projection of the batch and one splice at the end. The plugins are native
+//! here. In WebAssembly, reading costs nearly twice as much, and each plugin's copy of its batch
+//! comes on top. `cargo bench -p spandrel-wire --bench chain` prints nanoseconds for each span that
+//! came, medians.
 
 #[path = "corpus/request.rs"]
 mod corpus;
@@ -93,7 +94,7 @@ fn main() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Reads an attribute or two, sets two; the first drops every fifth span.
+/// A plugin that reads one or two attributes and sets two. The first also drops every fifth span.
 struct Plugin {
     own: Option<&'static str>,
     blob: Vec<u8>,
@@ -198,7 +199,7 @@ impl Chain {
         replies
     }
 
-    /// The projection behind the last plugin; `each` sees what every one of them said.
+    /// Returns the projection behind the last plugin; `each` sees the reply of every plugin.
     fn row(&self, request: &[u8], mut each: impl FnMut(&Reply)) -> Projection {
         let mut projection = Projection::new(request, self.reads());
         let mut items = SPANS;
@@ -254,7 +255,7 @@ fn word(number: usize) -> u32 {
     number as u32
 }
 
-/// The median and the best time of a span in nanoseconds.
+/// Returns the median and the best time of a span in nanoseconds.
 fn measure(mut job: impl FnMut() -> usize) -> (f64, f64) {
     let mut rounds = [Duration::ZERO; ROUNDS];
     for round in &mut rounds {

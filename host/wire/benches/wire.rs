@@ -1,4 +1,4 @@
-//! What the wire crate costs for each span, on spans as services send them: 730 bytes, 12
+//! Measures the cost of the wire crate for each span, on spans as services send them: 730 bytes, 12
 //! attributes. `cargo bench -p spandrel-wire` prints nanoseconds for each span, medians of several
 //! rounds; the budget for `validate` is 250.
 
@@ -19,11 +19,11 @@ use corpus::request;
 
 const BATCHES: [usize; 4] = [1, 32, 512, 8192];
 
-/// Odd, so that there is a median.
+/// The number of rounds is odd, so that there is a median.
 const ROUNDS: usize = 51;
 
-/// Spans of each round: it takes a millisecond or two, so that on a busy machine most rounds are
-/// not interrupted.
+/// The number of spans in each round. A round takes a millisecond or two, so that on a busy machine
+/// most rounds are not interrupted.
 const SPANS: usize = 8 * 1024;
 
 fn main() -> std::io::Result<()> {
@@ -60,9 +60,9 @@ fn jobs() -> [(&'static str, Job); 17] {
             let summary = validate(Signal::Traces, &batch.request, &Limits::default());
             summary.map_or(0, |summary| summary.decoded_bytes)
         }),
-        // What the door does: validates, and looks whether the ids are valid.
+        // Does what a receiver does: validates, and checks that the ids are valid.
         ("sift", |batch| sifted(&batch.request)),
-        // The same where every hundredth span is taken out, or has a text mended.
+        // Does the same where every hundredth span is taken out, or has a text mended.
         ("sift: 1 % invalid", |batch| sifted(&batch.spoilt)),
         ("sift: 1 % cut texts", |batch| sifted(&batch.cut)),
         ("count", |batch| count(Signal::Traces, &batch.request)),
@@ -99,7 +99,7 @@ fn jobs() -> [(&'static str, Job); 17] {
         ("splice: drop 20 %", |batch| {
             batch.splice(&batch.drop, Edits::default())
         }),
-        // A fifth dropped, two attributes set on each of the others.
+        // A fifth is dropped, and two attributes are set on each of the others.
         ("splice: job 2", |batch| {
             let edits = Edits {
                 words: &batch.edits,
@@ -135,13 +135,13 @@ fn sifted(request: &[u8]) -> usize {
 /// A request, and replies to it.
 struct Batch {
     spans: usize,
-    /// With a trace for every 8 spans.
+    /// A request with a trace for every 8 spans.
     request: Vec<u8>,
-    /// With the same trace in every span.
+    /// A request with the same trace in every span.
     one_trace: Vec<u8>,
-    /// The same, but the first of every hundred spans has no id.
+    /// A request where the first of every hundred spans has no id.
     spoilt: Vec<u8>,
-    /// The same, but the first of every hundred spans has a name that was cut.
+    /// A request where the first of every hundred spans has a name that was cut.
     cut: Vec<u8>,
     keep: Vec<u8>,
     drop: Vec<u8>,
@@ -202,7 +202,7 @@ fn word(number: usize) -> u32 {
     number as u32
 }
 
-/// The median and the best time of a span in nanoseconds.
+/// Returns the median and the best time of a span in nanoseconds.
 fn measure(batch: &Batch, job: Job) -> (f64, f64) {
     let calls = SPANS / batch.spans;
     let mut rounds = [Duration::ZERO; ROUNDS];

@@ -1,4 +1,4 @@
-//! Requests out of held items.
+//! Builds requests out of held items.
 
 use alloc::vec::Vec;
 
@@ -9,9 +9,8 @@ use crate::held::Held;
 use crate::plan::Plan;
 use crate::prefix;
 
-/// Builds one request out of held items, in the order in which they are given. Items behind each
-/// other that have the same resource and scope share one entry, also when they come from different
-/// batches.
+/// Builds one request out of held items, in the order in which they are given. Consecutive items
+/// that have the same resource and scope share one entry, even if they come from different batches.
 #[derive(Clone, Debug, Default)]
 pub struct Assembler {
     group: Group,
@@ -19,13 +18,13 @@ pub struct Assembler {
 }
 
 impl Assembler {
-    /// With nothing in it.
+    /// Makes an empty assembler.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Adds the item at a position of `held`, with these edits. All of them must be edits of this
-    /// item that passed [`crate::check_item_edits`]; their index is not looked at.
+    /// item that passed [`crate::check_item_edits`]; their index is not checked.
     pub fn push(&mut self, held: &Held, position: usize, edits: Edits<'_>) -> Result<(), BadReply> {
         let Some((resource, scope)) = held.headers_of(position) else {
             return Err(BadReply::NotHeld {
@@ -54,12 +53,12 @@ impl Assembler {
         Ok(())
     }
 
-    /// How many items are in it.
+    /// Returns the number of items in it.
     pub fn items(&self) -> usize {
         self.items
     }
 
-    /// The request, and how many items are in it.
+    /// Returns the request, and the number of items in it.
     pub fn finish(self) -> (Vec<u8>, usize) {
         (self.group.finish(), self.items)
     }

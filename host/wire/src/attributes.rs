@@ -7,9 +7,9 @@ use crate::value::Value;
 /// One attribute: a key and its value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Attribute<'a> {
-    /// Its key.
+    /// The key.
     pub key: &'a str,
-    /// Its value; [`Value::Empty`] when there is none.
+    /// The value; [`Value::Empty`] if there is none.
     pub value: Value<'a>,
 }
 
@@ -38,12 +38,12 @@ pub(crate) struct Keyed<'a> {
     pub(crate) key_value: &'a [u8],
 }
 
-/// The attribute in field `number` that a message begins with, and what follows it, when it looks
-/// as encoders write most: the key, then the value, in less than 128 bytes.
+/// Returns the attribute in field `number` that a message begins with, and what follows it, if it
+/// looks as encoders mostly write it: the key, then the value, in less than 128 bytes.
 #[inline(always)]
 pub(crate) fn plain(message: &[u8], number: u32) -> Option<(Keyed<'_>, &[u8])> {
     let start = u32::from_le_bytes(*message.first_chunk::<4>()?);
-    // The field's key, its length, and the key of the first field in it.
+    // These are the field's key, its length, and the key of the first field in it.
     if start & 0x00ff_80ff != 0x000a_0000 | (number << 3 | 2) {
         return None;
     }
@@ -58,7 +58,7 @@ pub(crate) fn plain(message: &[u8], number: u32) -> Option<(Keyed<'_>, &[u8])> {
     Some((Keyed { key, key_value }, rest))
 }
 
-/// The value in a `KeyValue`.
+/// Returns the value in a `KeyValue`.
 #[inline]
 fn value_of(attribute: Keyed<'_>) -> Value<'_> {
     let Keyed { key, key_value } = attribute;
@@ -77,10 +77,10 @@ fn value_of(attribute: Keyed<'_>) -> Value<'_> {
     Attribute::new(key_value).value
 }
 
-/// The key of a serialized `KeyValue`, as bytes.
+/// Returns the key of a serialized `KeyValue`, as bytes.
 #[inline]
 pub(crate) fn key_of(key_value: &[u8]) -> &[u8] {
-    // What every encoder writes: the key, then the value, each in a short field.
+    // Every encoder writes this: the key, then the value, each in a short field.
     if let [0x0a, len, rest @ ..] = key_value
         && *len < 0x80
         && let Some((key, value)) = rest.split_at_checked(usize::from(*len))
@@ -95,25 +95,26 @@ pub(crate) fn key_of(key_value: &[u8]) -> &[u8] {
         .map_or(&[], |field| field.bytes())
 }
 
-/// The attributes of something, in the order in which they stand. Equal when their bytes are.
+/// The attributes of a message, in the order in which they stand. They are equal if their bytes
+/// are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Attributes<'a> {
     fields: Fields<'a>,
     number: u32,
-    /// More of the parent, when the message stands in it in several pieces.
+    /// The rest of the parent, if the message stands in it in several pieces.
     more: Fields<'a>,
     piece: u32,
 }
 
 impl<'a> Attributes<'a> {
-    /// The attributes in field `number` of a message.
+    /// Returns the attributes in field `number` of a message.
     #[inline]
     pub(crate) fn new(message: &'a [u8], number: u32) -> Self {
         Self::in_pieces(message, number, &[], 0)
     }
 
-    /// The attributes in field `number` of a message that begins with `first` and has more pieces in
-    /// the fields `piece` of `more`.
+    /// Returns the attributes in field `number` of a message that begins with `first` and has more
+    /// pieces in the fields `piece` of `more`.
     #[inline]
     pub(crate) fn in_pieces(first: &'a [u8], number: u32, more: &'a [u8], piece: u32) -> Self {
         Self {
@@ -124,7 +125,7 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// The value of the first attribute with this key.
+    /// Returns the value of the first attribute with this key.
     #[inline]
     pub fn get(mut self, key: &str) -> Option<Value<'a>> {
         while let Some(next) = self.next_keyed() {
@@ -135,8 +136,8 @@ impl<'a> Attributes<'a> {
         None
     }
 
-    /// The attributes with one of these keys, in order: the place of the key among `keys`, and the
-    /// value. The values of all others are not read.
+    /// Returns the attributes with one of these keys, in order: the place of the key among `keys`,
+    /// and the value. The values of all others are not read.
     #[inline]
     pub fn select(mut self, keys: &Keys) -> impl Iterator<Item = (usize, Value<'a>)> {
         core::iter::from_fn(move || {
@@ -149,7 +150,7 @@ impl<'a> Attributes<'a> {
         })
     }
 
-    /// The next attribute with its key.
+    /// Returns the next attribute with its key.
     #[inline]
     fn next_keyed(&mut self) -> Option<Keyed<'a>> {
         loop {
@@ -171,7 +172,7 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// The next attribute as it is serialized: a `KeyValue`.
+    /// Returns the next attribute as it is serialized: a `KeyValue`.
     #[inline]
     pub(crate) fn next_bytes(&mut self) -> Option<&'a [u8]> {
         loop {

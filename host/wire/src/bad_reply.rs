@@ -1,17 +1,17 @@
-//! What is wrong with a plugin's reply.
+//! Errors in a plugin's reply.
 
 use core::fmt;
 
 use crate::invalid::Invalid;
 
-/// What is wrong with a plugin's reply, and where.
+/// An error in a plugin's reply, and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadReply {
     /// Verdicts for more or fewer items than there are.
     VerdictCount {
-        /// Verdicts said.
+        /// The number of verdicts.
         verdicts: usize,
-        /// Items there are.
+        /// The number of items.
         items: usize,
     },
     /// A drop for a reason that the plugin does not have.
@@ -20,7 +20,7 @@ pub enum BadReply {
         item: usize,
         /// The reason's index.
         reason: u8,
-        /// How many reasons there are.
+        /// The number of reasons that the plugin has.
         reasons: usize,
     },
     /// A hold from a plugin that did not say that it holds.
@@ -30,10 +30,10 @@ pub enum BadReply {
     },
     /// Edits that are not four words each.
     EditWords {
-        /// Words there are.
+        /// The number of words.
         words: usize,
     },
-    /// An edit with an operation that does not exist, or not here.
+    /// An edit with an operation that does not exist, or is not allowed here.
     Operation {
         /// The edit.
         edit: usize,
@@ -44,43 +44,43 @@ pub enum BadReply {
     Index {
         /// The edit.
         edit: usize,
-        /// What it counts: item, resource or scope.
+        /// The kind that the index counts: item, resource or scope.
         target: &'static str,
-        /// Which one it names.
+        /// The index that the edit names.
         index: u32,
-        /// How many there are.
+        /// The number that exist.
         count: usize,
     },
     /// An edit that points outside of the blob.
     Range {
         /// The edit.
         edit: usize,
-        /// Where its snippet would begin.
+        /// The offset of its snippet.
         offset: u32,
-        /// How long it would be.
+        /// The length of its snippet.
         length: u32,
-        /// Bytes that the blob has.
+        /// The number of bytes in the blob.
         blob: usize,
     },
     /// An edit whose snippet is not what the operation takes.
     Snippet {
         /// The edit.
         edit: usize,
-        /// What the operation takes.
+        /// The kind of snippet that the operation takes.
         wanted: &'static str,
-        /// Why the snippet is not that, where there is more to say.
+        /// The reason why the snippet is not that, if there is more to say.
         cause: Option<Invalid>,
     },
     /// Edits that add more bytes than a batch may grow by.
     Growth {
-        /// Bytes that edits may add.
+        /// The bytes that edits may add.
         limit: usize,
     },
     /// A release of something that is not held.
     NotHeld {
-        /// Its position among the items that are.
+        /// The position that it names among the held items.
         position: usize,
-        /// How many there are.
+        /// The number of held items.
         held: usize,
     },
 }

@@ -1,5 +1,5 @@
-//! The composition of replies: a chain of plugins runs on the projection of a batch, and what they
-//! ask for comes to one splice of the batch itself.
+//! Composes replies: a chain of plugins runs on the projection of a batch, and all of their changes
+//! become one splice of the batch itself.
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
@@ -11,23 +11,23 @@ use crate::project::{Reads, Shape, project, project_span};
 use crate::splice::{self, Kept, Rules, Spliced};
 use crate::verdict::{self, Tally};
 
-/// A batch of which only what a chain of plugins reads is at hand, and what the plugins so far
-/// changed in it.
+/// A projection of a batch, which has only what a chain of plugins reads, and the changes that the
+/// plugins so far made.
 ///
-/// Each plugin sees [`Projection::bytes`], a valid request in which every count and every declared
-/// read is the one of the batch as the plugins before left it. [`Projection::apply`] takes what it
-/// answers; [`Projection::splice`] gives the batch with all of it applied.
+/// Each plugin sees [`Projection::bytes`], a valid request. Every count and every declared read in
+/// it is that of the batch as the plugins before left it. [`Projection::apply`] takes a plugin's
+/// reply. [`Projection::splice`] returns the batch with all replies applied.
 #[derive(Clone, Debug)]
 pub struct Projection {
     reads: Reads,
     bytes: Vec<u8>,
     shape: Shape,
-    /// Where each target that is left stands in the batch; none while all are left.
+    /// The place in the batch of each target that is left; `None` while all are left.
     left: Option<Left>,
     changes: Changes,
 }
 
-/// The numbers in the batch of what is left of it.
+/// The numbers that the remaining targets have in the batch.
 #[derive(Clone, Debug, Default)]
 struct Left {
     items: Vec<u32>,
@@ -35,32 +35,33 @@ struct Left {
     scopes: Vec<u32>,
 }
 
-/// One reply that says what all replies so far say.
+/// One reply that says the same as all replies so far.
 #[derive(Clone, Debug, Default)]
 struct Changes {
-    /// Empty, or a byte for each item of the batch: 0 for those that are left.
+    /// Empty, or a byte for each item of the batch: 0 for items that are left.
     verdicts: Vec<u8>,
     words: Vec<u32>,
     blob: Vec<u8>,
 }
 
-/// What a reply came to.
+/// The result of a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
-    /// Items that are left.
+    /// The number of items that are left.
     pub kept_items: usize,
-    /// As in [`crate::Spliced`].
+    /// The dropped items, as in [`crate::Spliced`].
     pub dropped: Vec<(u8, u64)>,
 }
 
-/// A quarter of what edits can name, and more than a few of the largest replies.
+/// The bytes of edits from which a splice is due: a quarter of what edits can name, and more than a
+/// few of the largest replies.
 const FULL: usize = 1 << 30;
 
-/// The byte of a verdict that drops, for whatever reason.
+/// The byte of a verdict that drops, for any reason.
 const DROPPED: u8 = 2;
 
 impl Projection {
-    /// The projection of a valid request.
+    /// Makes the projection of a valid request.
     pub fn new(request: &[u8], reads: Reads) -> Self {
         let (bytes, shape) = project(request, &reads);
         Self {
@@ -72,28 +73,28 @@ impl Projection {
         }
     }
 
-    /// What the next plugin sees.
+    /// Returns the bytes that the next plugin sees.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// What it has of each span.
+    /// Returns what the projection has of each span.
     pub const fn reads(&self) -> &Reads {
         &self.reads
     }
 
-    /// Whether so much has changed that the batch should be spliced before more is applied: edits
-    /// name what they need by 32 bits.
+    /// Returns true if so much has changed that the batch should be spliced before more is applied:
+    /// edits name what they need by 32 bits.
     pub fn is_full(&self) -> bool {
         self.changes.blob.len() > FULL
     }
 
-    /// Whether nothing has changed yet.
+    /// Returns true if nothing has changed yet.
     pub fn is_unchanged(&self) -> bool {
         self.left.is_none() && self.changes.words.is_empty()
     }
 
-    /// Checks a reply as [`crate::splice()`] does, and applies it. A bad one changes nothing.
+    /// Checks a reply as [`crate::splice()`] does, and applies it. A bad reply changes nothing.
     pub fn apply(
         &mut self,
         verdicts: &[u8],
@@ -139,7 +140,7 @@ impl Projection {
         })
     }
 
-    /// The request with everything applied that the plugins asked for.
+    /// Returns the request with everything applied that the plugins asked for.
     pub fn splice(&self, request: &[u8]) -> Kept {
         let items = self.shape.items as usize;
         let tally = Tally {
@@ -167,10 +168,11 @@ impl Projection {
         }
     }
 
-    /// The edits that show in the projection, as they show, and what they point into.
+    /// Returns the edits that change the projection, in the form that fits it, and the blob that
+    /// they point into.
     fn seen<'a>(&self, edits: Edits<'a>) -> (Vec<Edit>, Cow<'a, [u8]>) {
         let (quads, _) = edits.words.as_chunks::<4>();
-        // Edits of many items mostly are the same few, in turn.
+        // Edits of many items are mostly the same few, in turn.
         let mut known = [([u32::MAX; 3], false); KNOWN];
         let shows = |edit: &&Edit| {
             let [operation, _, offset, length] = **edit;
@@ -235,8 +237,8 @@ impl Projection {
         }
     }
 
-    /// Takes the items of these verdicts out of what is left, and the scopes and resources that
-    /// became empty.
+    /// Removes the items that these verdicts drop from those that are left, and the scopes and
+    /// resources that became empty.
     fn drop_items(&mut self, verdicts: &[u8]) {
         let mut left = self.left.take().unwrap_or_else(|| Left {
             items: (0..self.shape.items).collect(),
@@ -256,12 +258,12 @@ impl Projection {
     }
 }
 
-/// Edits that are remembered.
+/// The number of edits that are remembered.
 const KNOWN: usize = 16;
 
 impl Left {
-    /// Finds the scopes and resources that are left: those with items that are, and those that came
-    /// without any.
+    /// Finds the scopes and resources that are left: those with remaining items, and those that
+    /// came without any.
     fn recount(&mut self, shape: &Shape) {
         self.resources.clear();
         self.scopes.clear();

@@ -1,9 +1,10 @@
-//! Counting items without reading them.
+//! Counts items without reading them.
 
 use crate::field::Fields;
 use crate::signal::Signal;
 
-/// The items of a valid request: spans, data points or log records. Malformed bytes end the count.
+/// Returns the number of items of a valid request: spans, data points or log records. Malformed
+/// bytes end the count.
 pub fn count(signal: Signal, request: &[u8]) -> usize {
     let records = messages(request, 1)
         .flat_map(|resource| messages(resource, 2))
@@ -14,7 +15,7 @@ pub fn count(signal: Signal, request: &[u8]) -> usize {
     }
 }
 
-/// The data points of a serialized `Metric`.
+/// Returns the number of data points of a serialized `Metric`.
 pub(crate) fn points(metric: &[u8]) -> usize {
     let mut points = 0;
     let mut data = 0;
@@ -32,12 +33,12 @@ pub(crate) fn points(metric: &[u8]) -> usize {
     points
 }
 
-/// Whether a field of a serialized `Metric` has its data points.
+/// Returns true if a field of a serialized `Metric` has its data points.
 pub(crate) fn is_data(number: u32) -> bool {
     matches!(number, 5 | 7 | 9 | 10 | 11)
 }
 
-/// The contents of the message fields with this number.
+/// Returns the contents of the message fields with this number.
 pub(crate) fn messages(message: &[u8], number: u32) -> impl Iterator<Item = &[u8]> {
     let mut fields = Fields::new(message);
     core::iter::from_fn(move || fields.message(number))

@@ -1,4 +1,4 @@
-//! Cutting a request into parts of a size, at the borders of its items.
+//! Cuts a request into parts of a size, at the borders of its items.
 
 use alloc::vec::Vec;
 use core::mem;
@@ -11,25 +11,25 @@ use crate::prefix;
 use crate::signal::Signal;
 use crate::split::{Part, copy_but};
 
-/// How much a part of a request may have. A single item may be longer than `bytes`.
+/// The limits of a part of a request. A single item may be longer than `bytes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Most {
-    /// Spans, data points or log records; 0 counts as 1.
+    /// The number of spans, data points or log records; 0 counts as 1.
     pub items: usize,
-    /// The serialized part.
+    /// The length of the serialized part.
     pub bytes: usize,
 }
 
-/// The key and the length of a message field: at most one byte and five.
+/// The bytes of the key and the length of a message field: at most one byte and five.
 const KEY_AND_LENGTH: usize = 6;
 
-/// Cuts a valid request into parts with at most so much, in order. Items keep their resource and
-/// scope, data points their metric, whose other fields each part repeats. An item that is longer
-/// alone is a part of its own.
+/// Cuts a valid request into parts within these limits, in order. Items keep their resource and
+/// scope, and data points keep their metric, whose other fields each part repeats. An item that is
+/// too long alone is a part of its own.
 ///
-/// None when the copies of resources, scopes and metrics would take more than three times the
-/// request and 4 MiB: one resource of many megabytes in front of many small items must not become
-/// many times its size in memory.
+/// Returns `None` if the copies of resources, scopes and metrics would take more than three times
+/// the request and 4 MiB: one resource of many megabytes in front of many small items must not
+/// become many times its size in memory.
 pub fn cut(signal: Signal, request: &[u8], most: Most) -> Option<Vec<Part>> {
     let items = count::count(signal, request);
     let average = request.len() / items.max(1);
@@ -54,18 +54,18 @@ pub fn cut(signal: Signal, request: &[u8], most: Most) -> Option<Vec<Part>> {
 
 struct Cutter {
     most: Most,
-    /// What a new part gets allocated.
+    /// The bytes that a new part gets allocated.
     room: usize,
-    /// The fields that are not entries: a copy for each part.
+    /// The fields that are not entries. Each part gets a copy.
     request_header: Vec<u8>,
     resource_header: Vec<u8>,
     scope_header: Vec<u8>,
-    /// Numbers of the entries that the pass is in, counted from 1.
+    /// The numbers of the entries that the pass is in, counted from 1.
     resource: usize,
     scope: usize,
     open: Open,
     parts: Vec<Part>,
-    /// Bytes that copies of headers may still take.
+    /// The bytes that copies of headers may still take.
     copies_left: Option<usize>,
 }
 
@@ -101,7 +101,7 @@ impl Cutter {
         self.close();
     }
 
-    /// What headers would be written in front of a record.
+    /// Returns the bytes of the headers that would be written in front of a record.
     fn headers(&self, resource: usize, scope: usize) -> usize {
         let mut bytes = 0;
         if resource == 0 {
@@ -119,7 +119,7 @@ impl Cutter {
     /// Writes a record field, in the open part if it fits there.
     fn add(&mut self, field: &[u8], items: usize) {
         let (resource, scope, filled) = (self.open.resource, self.open.scope, self.open.items);
-        // The entries that are open have lengths that may still grow.
+        // The lengths of the open entries may still grow.
         let written = self.open.group.out().len() + 2 * KEY_AND_LENGTH;
         let mut headers = self.headers(resource, scope);
         let is_over =
@@ -150,7 +150,8 @@ impl Cutter {
         open.items += items;
     }
 
-    /// Writes a metric: whole if it fits into one part, else as several with some of its points each.
+    /// Writes a metric: whole if it fits into one part, otherwise in pieces with some of its points
+    /// each.
     fn metric(&mut self, field: &[u8], metric: &[u8]) {
         let items = points(metric);
         let alone = self.headers(0, 0) + 2 * KEY_AND_LENGTH;
@@ -213,18 +214,18 @@ impl Cutter {
 
 /// A metric without its points.
 struct Metric {
-    /// The fields beside its data.
+    /// The fields other than its data.
     header: Vec<u8>,
-    /// The number of the fields that have its data: what kind of metric it is.
+    /// The number of the fields that have its data. It tells the kind of the metric.
     kind: u32,
-    /// So many fields of data stand before them, and are replaced.
+    /// The number of data fields that stand before these, and are replaced.
     replaced: usize,
-    /// The fields of the data beside the points.
+    /// The fields of the data other than the points.
     data_header: Vec<u8>,
 }
 
 impl Metric {
-    /// None without data.
+    /// Reads a metric. Returns `None` if it has no data.
     fn read(metric: &[u8]) -> Option<Self> {
         let mut header = Vec::new();
         let mut data_header = Vec::new();
@@ -252,7 +253,7 @@ impl Metric {
         })
     }
 
-    /// Its points, each with its key and length.
+    /// Returns the points, each with its key and length.
     fn points<'a>(&self, metric: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let data = Fields::new(metric).filter(|field| is_data(field.number));
         data.skip(self.replaced)

@@ -1,4 +1,4 @@
-//! Edits: the changes that a plugin asks for.
+//! The changes that a plugin asks for.
 
 use alloc::borrow::Cow;
 
@@ -8,7 +8,7 @@ use crate::schema::{self, Shape};
 use crate::text::is_text;
 use crate::validate::{WrongIds, check};
 
-/// What an edit does. Its number is the first of an edit's four words.
+/// The operation of an edit. Its number is the first of an edit's four words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// Sets an attribute of an item; the snippet is a `KeyValue`.
@@ -33,7 +33,7 @@ pub enum Operation {
     DeleteScopeAttribute,
 }
 
-/// What an edit's index counts.
+/// The kind of target that an edit's index counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Target {
     Item,
@@ -65,13 +65,13 @@ impl Operation {
         Self::DeleteScopeAttribute,
     ];
 
-    /// The operation's number.
+    /// Returns the operation's number.
     #[inline]
     pub const fn number(self) -> u32 {
         self as u32
     }
 
-    /// The operation with this number.
+    /// Returns the operation with this number.
     #[inline]
     pub fn from_number(number: u32) -> Option<Self> {
         Self::ALL.get(usize::try_from(number).ok()?).copied()
@@ -107,7 +107,7 @@ impl Operation {
     }
 }
 
-/// What an operation takes.
+/// The content that an operation takes.
 enum Content {
     Message(&'static str, &'static Shape),
     Text(&'static str),
@@ -124,16 +124,16 @@ pub struct Edits<'a> {
     pub blob: &'a [u8],
 }
 
-/// Four words.
+/// The four words of an edit.
 pub(crate) type Edit = [u32; 4];
 
 impl<'a> Edits<'a> {
-    /// Whether there are none.
+    /// Returns true if there are no edits.
     pub const fn is_empty(&self) -> bool {
         self.words.is_empty()
     }
 
-    /// The bytes that they add to a batch at most, for untrusted words as well.
+    /// Returns the most bytes that they add to a batch, for untrusted words as well.
     pub fn added_bytes(&self) -> usize {
         let (edits, _) = self.words.as_chunks::<4>();
         edits.iter().fold(0, |sum: usize, [_, _, _, length]| {
@@ -141,8 +141,9 @@ impl<'a> Edits<'a> {
         })
     }
 
-    /// The words of these edits, items first, ordered by index. Edits of one target stay in the
-    /// order in which they stand. Borrowed when they are in that order already, as they mostly are.
+    /// Returns the words of these edits, items first, ordered by index. Edits of one target stay in
+    /// the order in which they stand. The words are borrowed if they are in that order already, as
+    /// they mostly are.
     pub fn ordered(&self) -> Cow<'a, [u32]> {
         let (edits, _) = self.words.as_chunks::<4>();
         if edits.is_sorted_by_key(rank) {
@@ -153,7 +154,7 @@ impl<'a> Edits<'a> {
         Cow::Owned(ordered.into_flattened())
     }
 
-    /// The edits of one item, from words that are [ordered](Edits::ordered).
+    /// Returns the edits of one item, from words that are [ordered](Edits::ordered).
     pub fn of_item(&self, index: u32) -> Self {
         let (edits, _) = self.words.as_chunks::<4>();
         let start = edits.partition_point(|edit| place(edit) < (Some(Target::Item), index));
@@ -165,7 +166,8 @@ impl<'a> Edits<'a> {
     }
 }
 
-/// What an edit is ordered by. Operations that do not exist stand first, and are refused.
+/// Returns the key that edits are ordered by. Operations that do not exist stand first, and are
+/// refused.
 #[inline]
 pub(crate) fn place([operation, index, _, _]: &Edit) -> (Option<Target>, u32) {
     (
@@ -174,7 +176,8 @@ pub(crate) fn place([operation, index, _, _]: &Edit) -> (Option<Target>, u32) {
     )
 }
 
-/// A number that orders edits as [`place`] does: every reply is asked whether it is in order.
+/// Returns a number that orders edits as [`place`] does. It is fast, because every reply is checked
+/// for its order.
 #[inline]
 fn rank([operation, index, _, _]: &Edit) -> u64 {
     let target: u64 = match operation {
@@ -186,7 +189,7 @@ fn rank([operation, index, _, _]: &Edit) -> u64 {
     target << 32 | u64::from(*index)
 }
 
-/// The snippet of an edit that was checked.
+/// Returns the snippet of an edit that was checked.
 #[inline]
 pub(crate) fn snippet<'a>(blob: &'a [u8], [_, _, offset, length]: &Edit) -> &'a [u8] {
     range(blob, *offset, *length).unwrap_or_default()
@@ -197,7 +200,7 @@ fn range(blob: &[u8], offset: u32, length: u32) -> Option<&[u8]> {
     blob.get(offset..)?.get(..usize::try_from(length).ok()?)
 }
 
-/// How many of each target there are to edit.
+/// The number of targets of each kind that can be edited.
 #[derive(Clone, Copy)]
 pub(crate) struct Counts {
     pub(crate) items: usize,
@@ -205,7 +208,7 @@ pub(crate) struct Counts {
     pub(crate) scopes: usize,
 }
 
-/// Checks edits of a batch with so many items, resources and scopes.
+/// Checks edits of a batch with this many items, resources and scopes.
 pub(crate) fn check_edits(
     edits: Edits<'_>,
     counts: Counts,
@@ -253,7 +256,8 @@ pub(crate) fn check_edits(
     Ok(())
 }
 
-/// Checks the edits of an emission that forwards so many items: only operations on items.
+/// Checks the edits of an emission that forwards this many items: only operations on items are
+/// allowed.
 pub fn check_item_edits(edits: Edits<'_>, items: usize, limits: &Limits) -> Result<(), BadReply> {
     let counts = Counts {
         items,
@@ -308,10 +312,11 @@ fn check_snippet(
 struct Checked([Edit; Self::SLOTS]);
 
 impl Checked {
-    /// Enough for the attributes that a plugin sets on everything; less than the stack notices.
+    /// The number of slots. It is enough for the attributes that a plugin sets on everything, and
+    /// small on the stack.
     const SLOTS: usize = 64;
 
-    /// No operation has this number, so no edit is found in an empty slot.
+    /// An empty slot. No operation has this number, so no edit is found in it.
     const EMPTY: Edit = [u32::MAX; 4];
 
     const fn new() -> Self {

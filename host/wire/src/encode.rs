@@ -1,4 +1,4 @@
-//! Writing small pieces of OTLP: what edits and test spans are made of.
+//! Writes small pieces of OTLP, from which edits and test spans are made.
 //!
 //! Every function appends to the end of a `Vec<u8>`. Fields are written as they are given, default
 //! values included.
@@ -20,14 +20,14 @@ pub fn write_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value.to_le_bytes()[0]);
 }
 
-/// The bytes that a varint takes.
+/// Returns the bytes that a varint takes.
 #[inline]
 pub(crate) fn varint_len(value: usize) -> usize {
     let bits = usize::BITS - (value | 1).leading_zeros();
     bits.div_ceil(7) as usize
 }
 
-/// Writes the key of a field of variable length and that length: its content is to follow.
+/// Writes the key of a field of variable length and that length. The content must follow.
 #[inline]
 pub fn write_key(out: &mut Vec<u8>, field: u32, len: usize) {
     write_varint(out, u64::from(field) << 3 | 2);
@@ -74,8 +74,8 @@ pub fn write_fixed32(out: &mut Vec<u8>, field: u32, value: u32) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-/// Writes the content of an `AnyValue`. What is in lists is written as it stands in the bytes that
-/// they borrow.
+/// Writes the content of an `AnyValue`. The contents of lists are written as they stand in the
+/// bytes that the lists borrow.
 pub fn write_value(out: &mut Vec<u8>, value: Value<'_>) {
     match value {
         Value::Empty => {}
@@ -107,7 +107,8 @@ pub fn write_status(out: &mut Vec<u8>, status: Status<'_>) {
 
 /// Writes a message field whose content `write` appends.
 pub fn write_nested(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8>)) {
-    // Most messages are short: one byte for the length is right, and more are made room for.
+    // Most messages are short, so one byte for the length is right. Longer ones are moved to make
+    // room.
     let prefix = prefix::begin(out, field, 0);
     write(out);
     prefix::end(out, prefix);

@@ -1,12 +1,12 @@
 //! Protobuf's wire format: varints and fields.
 
-/// Groups nest no deeper than any decoder goes.
+/// The deepest nesting of groups, as deep as any decoder goes.
 const GROUP_DEPTH: u32 = 100;
 
 /// The largest field key: 29 bits of number, 3 of wire type.
 const MAX_KEY: u64 = u32::MAX as u64;
 
-/// What a field carries, by its wire type.
+/// The payload of a field, by its wire type.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Payload<'a> {
     Varint(u64),
@@ -23,12 +23,13 @@ pub(crate) struct Field<'a> {
     pub(crate) payload: Payload<'a>,
     /// The message from the field's first byte on.
     from: &'a [u8],
-    /// How many of them are the field.
+    /// The number of these bytes that belong to the field.
     len: usize,
 }
 
 impl<'a> Field<'a> {
-    /// The content of a string, bytes or message field; empty for fields of other wire types.
+    /// Returns the content of a string, bytes or message field; empty for fields of other wire
+    /// types.
     #[inline]
     pub(crate) fn bytes(&self) -> &'a [u8] {
         match self.payload {
@@ -37,7 +38,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// The content of a message field with this number.
+    /// Returns the content of a message field with this number.
     #[inline]
     pub(crate) fn message(&self, number: u32) -> Option<&'a [u8]> {
         match self.payload {
@@ -46,7 +47,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// The number in a numeric field, as 64 bits; 0 for fields of other wire types.
+    /// Returns the number in a numeric field, as 64 bits; 0 for fields of other wire types.
     #[inline]
     pub(crate) fn number(&self) -> u64 {
         match self.payload {
@@ -56,7 +57,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// The number of an `int32` or enum field.
+    /// Returns the number of an `int32` or enum field.
     #[inline]
     #[expect(
         clippy::cast_possible_truncation,
@@ -66,7 +67,7 @@ impl<'a> Field<'a> {
         self.number() as u32 as i32
     }
 
-    /// The number of a `uint32` or `fixed32` field.
+    /// Returns the number of a `uint32` or `fixed32` field.
     #[inline]
     #[expect(
         clippy::cast_possible_truncation,
@@ -76,32 +77,33 @@ impl<'a> Field<'a> {
         self.number() as u32
     }
 
-    /// The content of a string field; empty when it is not UTF-8 (it is, in a valid request).
+    /// Returns the content of a string field; empty if it is not UTF-8 (it is, in a valid request).
     #[inline]
     pub(crate) fn text(&self) -> &'a str {
         text(self.bytes())
     }
 
-    /// The field as it stands in the message, key included.
+    /// Returns the field as it stands in the message, key included.
     #[inline]
     pub(crate) fn raw(&self) -> &'a [u8] {
         self.from.get(..self.len).unwrap_or_default()
     }
 
-    /// How many bytes the field takes, key included.
+    /// Returns the bytes that the field takes, key included.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 }
 
-/// The text in a string field; empty when it is not UTF-8 (it is, in a valid request).
+/// Returns the text in a string field; empty if it is not UTF-8 (it is, in a valid request).
 #[inline]
 pub(crate) fn text(bytes: &[u8]) -> &str {
     core::str::from_utf8(bytes).unwrap_or_default()
 }
 
-/// The fields of a message in the order in which they stand. Ends at the first that is malformed.
+/// The fields of a message in the order in which they stand. The iterator ends at the first that is
+/// malformed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Fields<'a> {
     rest: &'a [u8],
@@ -113,13 +115,13 @@ impl<'a> Fields<'a> {
         Self { rest: message }
     }
 
-    /// What is not read yet.
+    /// Returns the bytes that are not read yet.
     #[inline]
     pub(crate) const fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
-    /// The content of the next message field with this number.
+    /// Returns the content of the next message field with this number.
     #[inline]
     pub(crate) fn message(&mut self, number: u32) -> Option<&'a [u8]> {
         loop {
@@ -181,18 +183,18 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-/// One field, as much of it as a walk that looks for others needs.
+/// One field, with only what a walk that looks for other fields needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Step<'a> {
-    /// Its number, and its wire type in the low three bits.
+    /// The field's number, and its wire type in the low three bits.
     pub(crate) key: u32,
-    /// Its content when it is of variable length, else empty.
+    /// The content if it is of variable length, otherwise empty.
     pub(crate) content: &'a [u8],
-    /// What follows it.
+    /// The bytes that follow the field.
     pub(crate) rest: &'a [u8],
 }
 
-/// Steps over the field that a message begins with. None at the end, and where the field is
+/// Steps over the field that a message begins with. Returns `None` at the end, and if the field is
 /// malformed.
 #[inline(always)]
 pub(crate) fn step(message: &[u8]) -> Option<Step<'_>> {
@@ -223,7 +225,7 @@ pub(crate) fn step(message: &[u8]) -> Option<Step<'_>> {
     Some(Step { key, content, rest })
 }
 
-/// The same for every field there is.
+/// Does the same for every kind of field.
 #[cold]
 #[inline(never)]
 fn rare_step(message: &[u8]) -> Option<Step<'_>> {
@@ -242,14 +244,14 @@ fn rare_step(message: &[u8]) -> Option<Step<'_>> {
     })
 }
 
-/// Content of variable length behind its length, and what follows it.
+/// Splits content of variable length, which stands behind its length, from what follows it.
 #[inline]
 fn delimited(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, after) = varint(bytes)?;
     after.split_at_checked(usize::try_from(len).ok()?)
 }
 
-/// Reads a varint; refuses those of more than 64 bits, as every decoder does.
+/// Reads a varint. Refuses those of more than 64 bits, as every decoder does.
 #[inline]
 pub(crate) fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     match bytes {
@@ -274,8 +276,8 @@ fn long_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     None
 }
 
-/// What follows the group `number`, of which `bytes` is the inside and what follows. None when it
-/// does not end, or goes deeper than `depth`.
+/// Returns what follows the group `number`; `bytes` is the inside of the group and what follows it.
+/// Returns `None` if the group does not end, or goes deeper than `depth`.
 pub(crate) fn skip_group(bytes: &[u8], number: u32, depth: u32) -> Option<&[u8]> {
     let depth = depth.checked_sub(1)?;
     let mut rest = bytes;

@@ -1,30 +1,31 @@
-//! What was found in a request, for people: a few places by name, the others by number.
+//! The problems found in a request, for people: a few places by name, the others by number.
 
 use alloc::string::String;
 use core::fmt::{self, Write as _};
 
 use crate::invalid::Invalid;
 
-/// How many places are named. A sender that makes one mistake makes it in many.
+/// The number of places that are named. A sender that makes one mistake makes it in many places.
 const NAMED: usize = 3;
 
-/// What was found in a request. Says where and why of the first three finds.
+/// The problems found in a request. It says where the first three are, and why.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// Items that are refused, or texts that were replaced.
+    /// The number of items that are refused, or of texts that were replaced.
     pub count: usize,
-    /// How many finds there were: one may be about several items, or about none.
+    /// The number of finds. One find may be about several items, or about none.
     finds: usize,
     words: String,
 }
 
 impl Findings {
-    /// Whether nothing was found.
+    /// Returns true if nothing was found.
     pub fn is_empty(&self) -> bool {
         self.finds == 0
     }
 
-    /// Items are refused for this, in a place that is asked for if it is to be named.
+    /// Notes that items are refused for this reason. `place` is only called if the place is to be
+    /// named.
     pub(crate) fn refuse(&mut self, items: usize, why: &Invalid, place: impl FnOnce() -> String) {
         let reason = why.reason();
         self.note(items, || {
@@ -35,7 +36,7 @@ impl Findings {
         });
     }
 
-    /// Something was found, so many times in one place.
+    /// Notes a find that counts this many times in one place.
     pub(crate) fn note(&mut self, count: usize, words: impl FnOnce() -> String) {
         self.count += count;
         self.finds += 1;

@@ -1,12 +1,12 @@
-//! Writing a request item by item, with the items of one scope and resource together.
+//! Writes a request item by item, with the items of one scope and resource together.
 
 use alloc::vec::Vec;
 use core::ops::Range;
 
 use crate::prefix::{self, Prefix};
 
-/// What an entry is taken to need for its content when it is begun: lengths from 128 bytes to
-/// 16 KiB then take the room they were given.
+/// The expected length of an entry when it is begun: lengths from 128 bytes to 16 KiB then fit the
+/// room that they were given.
 const USUAL: usize = 1024;
 
 /// A request that is being written.
@@ -31,8 +31,8 @@ impl Group {
         }
     }
 
-    /// What is written, to append to it: whole fields of the open entry, or of the request when
-    /// none is open.
+    /// Returns the bytes that are written, to append whole fields of the open entry, or of the
+    /// request if none is open.
     pub(crate) fn out(&mut self) -> &mut Vec<u8> {
         &mut self.out
     }
@@ -49,12 +49,12 @@ impl Group {
         self.scope = Some(enter(&mut self.out, 2, header));
     }
 
-    /// The fields that the open resource entry was begun with.
+    /// Returns the fields that the open resource entry was begun with.
     pub(crate) fn resource_header(&self) -> Option<&[u8]> {
         self.out.get(self.resource.as_ref()?.header.clone())
     }
 
-    /// The fields that the open scope entry was begun with.
+    /// Returns the fields that the open scope entry was begun with.
     pub(crate) fn scope_header(&self) -> Option<&[u8]> {
         self.out.get(self.scope.as_ref()?.header.clone())
     }

@@ -1,15 +1,15 @@
-//! Held items: what the host keeps of a batch for a plugin.
+//! Held items: the parts of a batch that the host keeps for a plugin.
 
 use alloc::vec::Vec;
 use core::mem::size_of;
 
 /// The items of one batch that a plugin holds, cut out of it with the edits of their span, scope
-/// and resource applied. Stands on its own: the batch may go.
+/// and resource applied. They do not need the batch any more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held {
     /// The spans, one behind the other.
     spans: Vec<u8>,
-    /// What stands around the spans: the other fields of each scope entry and resource entry.
+    /// The bytes around the spans: the other fields of each scope entry and resource entry.
     headers: Vec<u8>,
     items: Vec<Item>,
     scopes: Vec<Header>,
@@ -18,11 +18,11 @@ pub struct Held {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Item {
-    /// Its number in the batch.
+    /// The item's number in the batch.
     index: u32,
-    /// Its entry in `scopes`.
+    /// The item's entry in `scopes`.
     scope: u32,
-    /// Where in `spans` it ends; it begins where the one before it ends.
+    /// The end in `spans`. The item begins where the one before it ends.
     end: usize,
 }
 
@@ -35,17 +35,17 @@ struct Header {
 }
 
 impl Held {
-    /// How many items are held.
+    /// Returns the number of items that are held.
     pub fn len(&self) -> usize {
         self.items.len()
     }
 
-    /// Whether none are.
+    /// Returns true if no items are held.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
-    /// Bytes of memory that this takes: what limits on held items count.
+    /// Returns the bytes of memory that this takes, which the limits on held items count.
     pub fn size(&self) -> usize {
         self.spans.capacity()
             + self.headers.capacity()
@@ -53,20 +53,20 @@ impl Held {
             + (self.scopes.capacity() + self.resources.capacity()) * size_of::<Header>()
     }
 
-    /// The position of the item that had this number in its batch.
+    /// Returns the position of the item that had this number in its batch.
     pub fn position(&self, index: u32) -> Option<usize> {
         self.items
             .binary_search_by_key(&index, |item| item.index)
             .ok()
     }
 
-    /// The numbers that the items had in their batch, in order of position.
+    /// Returns the numbers that the items had in their batch, in order of position.
     pub fn indices(&self) -> impl ExactSizeIterator<Item = u32> + '_ {
         self.items.iter().map(|item| item.index)
     }
 
-    /// Gives the items other numbers, in order of position. Numbers must grow, and there must be one
-    /// for each item: otherwise nothing is changed, and the answer is false.
+    /// Gives the items other numbers, in order of position. The numbers must grow, and there must
+    /// be one for each item. Otherwise it changes nothing and returns false.
     pub fn renumber(&mut self, indices: &[u32]) -> bool {
         let fits = indices.len() == self.items.len() && indices.is_sorted_by(|a, b| a < b);
         if fits {
@@ -77,7 +77,7 @@ impl Held {
         fits
     }
 
-    /// The span at a position, serialized; empty where there is none.
+    /// Returns the span at a position, serialized; empty if there is none.
     pub fn span(&self, position: usize) -> &[u8] {
         let start = position
             .checked_sub(1)
@@ -89,8 +89,8 @@ impl Held {
             .unwrap_or_default()
     }
 
-    /// Forgets the items for which `keep` says no, and frees their memory. Those that stay keep
-    /// their index and get new positions. `keep` is asked once for each position, in order.
+    /// Drops the items for which `keep` returns false, and frees their memory. The others keep
+    /// their index and get new positions. `keep` is called once for each position, in order.
     pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
         let mut old = core::mem::take(self);
         let mut position = 0;
@@ -116,7 +116,8 @@ impl Held {
         *self = old;
     }
 
-    /// What stands around a span: the other fields of its resource entry, and of its scope entry.
+    /// Returns the bytes around a span: the other fields of its resource entry, and of its scope
+    /// entry.
     pub(crate) fn headers_of(&self, position: usize) -> Option<(&[u8], &[u8])> {
         let scope = get(&self.scopes, self.items.get(position)?.scope)?;
         let resource = get(&self.resources, scope.parent)?;
@@ -216,8 +217,8 @@ fn get(headers: &[Header], number: u32) -> Option<&Header> {
     headers.get(usize::try_from(number).ok()?)
 }
 
-/// The number of the last entry. A batch has fewer entries than a word can count: each takes at
-/// least two bytes of it.
+/// Returns the number of the last entry. A batch has fewer entries than a word can count, because
+/// each takes at least two bytes of it.
 fn last_number(headers: &[Header]) -> u32 {
     u32::try_from(headers.len().saturating_sub(1)).unwrap_or(u32::MAX)
 }

@@ -1,22 +1,22 @@
-//! Whether the ids of a span are valid.
+//! Checks that the ids of a span are valid.
 
-/// The ids that a span must have, as bits.
+/// The bits for the ids that a span must have.
 pub(crate) const TRACE_ID: u8 = 1;
 pub(crate) const SPAN_ID: u8 = 1 << 1;
-/// Not an id, but that some id has a wrong length. A later one does not mend it: decoders that check
-/// lengths (the OpenTelemetry Collector's) refuse the whole request for each.
+/// The bit for a wrong length of any id. A later id does not clear it: decoders that check lengths
+/// (the OpenTelemetry Collector's) refuse the whole request for each wrong length.
 const WRONG_LENGTH: u8 = 1 << 2;
 
-/// What is wrong with the ids of a span, as far as it is read.
+/// The problems with the ids of a span, as far as it is read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ids(u8);
 
 impl Ids {
-    /// Those of a span of which nothing is read yet.
+    /// The state for a span of which nothing is read yet.
     pub(crate) const NONE: Self = Self(TRACE_ID | SPAN_ID);
 
-    /// Reads one that must have this length if it is there at all, and is one of those that must be
-    /// there, or none of them. Where one stands twice, the last counts.
+    /// Reads an id that must have this length if it is there at all. `needed` is its bit if it must
+    /// be there, otherwise 0. If an id stands twice, the last counts.
     #[inline]
     pub(crate) fn read(&mut self, id: &[u8], len: usize, needed: u8) {
         if id.len() == len {
@@ -34,7 +34,7 @@ impl Ids {
     }
 }
 
-/// Whether an id of 8 or 16 bytes is all zero.
+/// Returns true if an id of 8 or 16 bytes is all zero.
 #[inline]
 fn is_zero(id: &[u8]) -> bool {
     match (id.first_chunk::<8>(), id.last_chunk::<8>()) {

@@ -1,55 +1,56 @@
-//! Why bytes are refused.
+//! The reasons why bytes are refused.
 
 use alloc::string::String;
 use core::fmt;
 
-/// Why bytes are not a request that is accepted, or an item not one that is let in.
+/// The reason why bytes are not an accepted request, or an item is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Invalid {
-    /// Not protobuf, or not of this shape.
+    /// The bytes are not protobuf, or not of this shape.
     Malformed {
-        /// What was read when it failed.
+        /// The message that was read when it failed.
         what: &'static str,
         /// Byte offset of the failure in the request.
         offset: usize,
     },
-    /// Malformed in a place behind which nothing can be told apart, so that the whole request is lost.
+    /// The bytes are malformed in a place behind which nothing can be told apart, so that the whole
+    /// request is lost.
     Unreadable {
-        /// The place in words: `resource 2, span 17, attribute "db.statement"`. Of bounded length.
+        /// The place in words: `resource 2, span 17, attribute "db.statement"`. It is bounded.
         place: String,
-        /// What was read when it failed.
+        /// The message that was read when it failed.
         what: &'static str,
         /// Byte offset of the failure in the request.
         offset: usize,
     },
     /// A text is not UTF-8.
     NotUtf8 {
-        /// What the text stands in.
+        /// The message that the text stands in.
         what: &'static str,
         /// Byte offset of the text in the request.
         offset: usize,
     },
     /// An id has a wrong length.
     WrongId {
-        /// What the id stands in.
+        /// The message that the id stands in.
         what: &'static str,
-        /// How many bytes it has.
+        /// The number of bytes that it has.
         len: usize,
-        /// How many it must have.
+        /// The number of bytes that it must have.
         expected: usize,
         /// Byte offset of the id in the request.
         offset: usize,
     },
     /// A span has no trace id or no span id, or one of zeros.
     NoId,
-    /// Values in values, deeper than the limit.
+    /// Values are nested deeper than the limit.
     TooDeep {
         /// The limit, in levels.
         limit: usize,
     },
-    /// Valid so far, but more than a limit allows.
+    /// The request is valid so far, but has more than a limit allows.
     OverLimit {
-        /// Which limit.
+        /// The name of the limit.
         what: &'static str,
         /// Its value.
         limit: usize,
@@ -57,7 +58,7 @@ pub enum Invalid {
 }
 
 impl Invalid {
-    /// What is wrong, without the place.
+    /// Returns the problem, without the place.
     pub(crate) fn reason(&self) -> Reason<'_> {
         Reason(self)
     }
@@ -90,7 +91,7 @@ impl fmt::Display for Invalid {
 
 impl core::error::Error for Invalid {}
 
-/// What is wrong, in words.
+/// The problem in words.
 pub(crate) struct Reason<'a>(&'a Invalid);
 
 impl fmt::Display for Reason<'_> {

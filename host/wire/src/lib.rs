@@ -1,4 +1,4 @@
-//! OTLP bytes, read and edited where they lie.
+//! Reads and edits OTLP bytes in place.
 //!
 //! A batch is one serialized OTLP request and stays one: it is [validated](validate) once, read
 //! through lazy [views](Traces), changed by copying its bytes around the places that change, and

@@ -1,8 +1,9 @@
-//! The walk over a request in which something is wrong. It costs the item that it is wrong in, or a few
-//! replacement characters; the others are left byte for byte as they came.
+//! Walks through a request in which something is wrong. The error costs the item that it is in, or
+//! a few replacement characters. The other items are left byte for byte as they came.
 //!
-//! Nothing of this is on the way of a valid request. All of it is bounded by the length of the request:
-//! it is read five times at most, written once, and grows by a sixteenth at most.
+//! A valid request never comes here. All of the work is bounded by the length of the request: it is
+//! read five times at most, written once, and grows by 64 KiB or a sixteenth at most, whichever is
+//! more.
 
 use alloc::vec::Vec;
 
@@ -20,16 +21,17 @@ use crate::splice::Kept;
 use crate::text::{is_text, write_replaced};
 use crate::validate::{Validator, WrongIds, key_of};
 
-/// How many bytes replaced texts may add to a small request.
+/// The bytes that replaced texts may add to a small request.
 const GROWTH: usize = 64 * 1024;
-/// The share of a larger request that they may add. A text that was cut grows by two bytes. Bytes that
-/// are no text at all would grow to three times their size, so their items are refused.
+/// The share of a larger request that they may add. A text that was cut grows by two bytes. Bytes
+/// that are not text at all would grow to three times their size, so their items are refused.
 const GROWTH_SHARE: usize = 16;
 
-/// Takes out of a request the items in which something is wrong, or mends it.
+/// Removes the items in which something is wrong from a request, or mends them.
 ///
 /// # Errors
-/// When it is over a limit as a whole, or malformed in a place behind which items cannot be told apart.
+/// Fails if the request is over a limit as a whole, or malformed in a place behind which items
+/// cannot be told apart.
 #[cold]
 pub(crate) fn mend(
     signal: Signal,
@@ -66,28 +68,29 @@ struct Mender<'a> {
     validator: Validator<'a>,
     limits: &'a Limits,
     replaces: bool,
-    /// Bytes that replaced texts may still add.
+    /// The bytes that replaced texts may still add.
     growth: usize,
     out: Vec<u8>,
-    /// Items in `out`.
+    /// The number of items in `out`.
     items: usize,
     place: Place<'a>,
     refused: Findings,
     replaced: Findings,
 }
 
-/// What a container has beside its members.
+/// The state of a container's own fields, which are those other than its members.
 enum Own {
     Valid,
-    /// Its fields but for the members, with their texts replaced.
+    /// The fields other than the members, with their texts replaced.
     Replaced(Vec<u8>),
     Wrong(Invalid),
-    /// Its fields cannot be told apart from this one on.
+    /// The fields cannot be told apart from this offset on.
     Broken(usize),
 }
 
 impl<'a> Mender<'a> {
-    /// Writes the content of a message whose members stand by themselves. Whether it is to be kept.
+    /// Writes the content of a message whose members are judged one by one. Returns true if it is
+    /// to be kept.
     fn container(&mut self, shape: &'static Shape, body: &'a [u8]) -> Result<bool, Invalid> {
         let (items, refused) = (self.items, self.refused.count);
         let is_as_it_came = match self.own(shape, body)? {
@@ -99,7 +102,7 @@ impl<'a> Mender<'a> {
                 self.out.extend_from_slice(&own);
                 false
             }
-            // Of the request itself.
+            // The error is in the request itself.
             Own::Wrong(why) if shape.counts == Counts::Nothing => return Err(why),
             Own::Wrong(why) => {
                 self.refuse(members(shape, body), shape, body, &why);
@@ -161,7 +164,8 @@ impl<'a> Mender<'a> {
         Ok(())
     }
 
-    /// Checks what a container has beside its members, so that these can be written after it.
+    /// Checks the fields of a container other than its members, so that the members can be written
+    /// after it.
     fn own(&mut self, shape: &'static Shape, body: &[u8]) -> Result<Own, Invalid> {
         let before = self.validator.summary;
         let mut wrong: Option<Invalid> = None;
@@ -177,7 +181,7 @@ impl<'a> Mender<'a> {
             match self.validator.one_field(shape, step.key, content) {
                 Ok(_) => {}
                 Err(why @ Invalid::OverLimit { .. }) => return Err(why),
-                // What cannot be mended counts.
+                // An error that cannot be mended takes precedence.
                 Err(Invalid::NotUtf8 { .. }) if wrong.is_some() => {}
                 Err(why) => wrong = Some(why),
             }
@@ -245,7 +249,7 @@ impl<'a> Mender<'a> {
         match self.validator.part(shape, mended) {
             Ok(()) => {}
             Err(why @ Invalid::OverLimit { .. }) => return Err(why),
-            // The text was not all that is wrong. The other thing is looked for where the text is not.
+            // The text was not the only error. The other one is looked for in the mended bytes.
             Err(why) => {
                 self.validator.summary = before;
                 let (place, limits) = (&self.place, self.limits);
@@ -281,14 +285,14 @@ impl<'a> Mender<'a> {
     }
 }
 
-/// The first field of a message: all of it, and what it consists of.
+/// Splits the first field off a message. Returns all of it, and its pieces.
 fn split(message: &[u8]) -> Option<(&[u8], Step<'_>)> {
     let step = step(message)?;
     let raw = message.get(..message.len() - step.rest.len())?;
     Some((raw, step))
 }
 
-/// The shape of the member that a field with this key is, if it is one.
+/// Returns the shape of the member in a field with this key, if it is one.
 fn member(shape: &Shape, key: u32) -> Option<&'static Shape> {
     match key & 7 {
         2 => shape.member(key >> 3),
@@ -296,7 +300,7 @@ fn member(shape: &Shape, key: u32) -> Option<&'static Shape> {
     }
 }
 
-/// How many items there are in a message, as far as it can be read.
+/// Returns the number of items in a message, as far as it can be read.
 fn members(shape: &Shape, body: &[u8]) -> usize {
     match shape.counts {
         Counts::Item | Counts::Point => return 1,
@@ -312,7 +316,7 @@ fn members(shape: &Shape, body: &[u8]) -> usize {
     items
 }
 
-/// The length of what a container has beside its members.
+/// Returns the length of a container's fields other than its members.
 fn own_len(shape: &Shape, body: &[u8]) -> usize {
     let mut len = 0;
     let mut rest = body;
@@ -327,8 +331,8 @@ fn own_len(shape: &Shape, body: &[u8]) -> usize {
     len
 }
 
-/// Whether a metric has data of two kinds, of which decoders take the later one. No encoder writes so;
-/// it is judged as a whole.
+/// Returns true if a metric has data of two kinds, of which decoders take the later one. No encoder
+/// writes this, so the metric is judged as a whole.
 fn has_mixed_data(metric: &[u8]) -> bool {
     let mut kind = None;
     let mut rest = metric;
@@ -344,8 +348,9 @@ fn has_mixed_data(metric: &[u8]) -> bool {
     false
 }
 
-/// Copies a message with its texts replaced where they are not UTF-8, with or without its members, and
-/// returns how many there were. None when it is malformed, nested too deep, or comes out too long.
+/// Copies a message, with or without its members, and replaces texts that are not UTF-8. Returns
+/// the number of replaced texts. Returns `None` if the message is malformed, nested too deep, or
+/// becomes too long.
 fn replace(
     shape: &Shape,
     body: &[u8],

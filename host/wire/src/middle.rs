@@ -1,11 +1,11 @@
-//! Where a request can be cut without a copy.
+//! Finds a place where a request can be cut without a copy.
 
 use alloc::vec::Vec;
 
 use crate::field::step;
 
-/// Where a valid request can be cut into halves of as many resources; nowhere when it has one, nor
-/// where a group stands beside them, which nobody writes.
+/// Returns the offset at which a valid request can be cut into halves with equally many resources.
+/// Returns `None` if it has one resource, or if a group stands beside them, which nobody writes.
 pub fn middle(request: &[u8]) -> Option<usize> {
     const RESOURCE: u32 = 1 << 3 | 2;
     const GROUP: u32 = 3;
@@ -28,13 +28,13 @@ mod tests {
 
     use super::*;
 
-    /// Cuts are at the borders of resources, whatever stands between them, and what cannot be read
-    /// is not cut.
+    /// Cuts are at the borders of resources, whatever stands between them, and a request that
+    /// cannot be read is not cut.
     #[test]
     fn resources_are_borders() {
         let resource = |length: u8| [vec![0x0a, length], vec![0xff; length.into()]].concat();
         let large = [vec![0x0a, 0xc8, 0x01], vec![0; 200]].concat();
-        // A varint, a fixed64, a fixed32 and a string with numbers that nobody knows.
+        // A varint, a fixed64, a fixed32 and a string with unknown numbers.
         let unknown = [
             0x78, 0x96, 0x01, 0x79, 1, 2, 3, 4, 5, 6, 7, 8, 0x7d, 1, 2, 3, 4, 0x7a, 1, 9,
         ];

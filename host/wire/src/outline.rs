@@ -1,33 +1,34 @@
-//! Where the fields of a span stand.
+//! Finds the places of the fields of a span.
 
 use crate::field::step;
 use crate::span::Span;
 
-/// The field numbers of spans end here.
+/// The end of the field numbers of spans.
 const FIELDS: usize = 17;
 
-/// Attributes, events, links and pieces of the status: fields that are read from the first on. Of
+/// Attributes, events, links and pieces of the status: fields that are read from the first on. For
 /// all others the last counts.
 const FROM_FIRST: u32 = 1 << 9 | 1 << 11 | 1 << 13 | 1 << 15;
 
-/// Where the fields of a span stand, found in one walk: for readers that ask for more than one.
+/// The places of the fields of a span, found in one walk, for readers that ask for more than one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outline {
-    /// Where the last field of each number begins; the first, for those that are read from it on.
+    /// The start of the last field of each number, or of the first for those that are read from it
+    /// on.
     starts: [u32; FIELDS],
-    /// Where the last field of each number ends; 0 when there is none.
+    /// The end of the last field of each number; 0 if there is none.
     ends: [u32; FIELDS],
 }
 
 impl Outline {
-    /// Walks through a span; what was known of another is forgotten. False when the span is longer
-    /// than offsets here can say.
+    /// Walks through a span and forgets the one before. Returns false if the span is longer than
+    /// the offsets here can say.
     pub fn read(&mut self, span: Span<'_>) -> bool {
         let bytes = span.bytes();
         let Ok(total) = u32::try_from(bytes.len()) else {
             return false;
         };
-        // With that the places where fields begin mean nothing.
+        // A field without an end is not there, so the starts need no reset.
         self.ends = [0; FIELDS];
         let mut rest = bytes;
         let mut start = 0;
@@ -49,7 +50,8 @@ impl Outline {
         true
     }
 
-    /// The part of the same span in which a field stands, as a span that reads the same for it.
+    /// Returns the part of the same span in which a field stands, as a span that reads the same for
+    /// that field.
     #[inline]
     pub fn part<'a>(&self, span: Span<'a>, field: usize) -> Span<'a> {
         let range = || Some(*self.starts.get(field)? as usize..*self.ends.get(field)? as usize);

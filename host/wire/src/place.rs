@@ -1,6 +1,6 @@
-//! Places in a request, in words for people: `resource 2 (service "cart"), span 17 "GET /cart", attribute
-//! "db.statement"`. Counted from one; spans and log records within their resource, data points within
-//! their metric.
+//! Describes places in a request for people: `resource 2 (service "cart"), span 17 "GET /cart",
+//! attribute "db.statement"`. Numbers count from one: spans and log records within their resource,
+//! data points within their metric.
 
 use alloc::string::String;
 use core::fmt::Write as _;
@@ -12,10 +12,11 @@ use crate::limits::Limits;
 use crate::schema::{self, Counts, Shape};
 use crate::validate::{self, WrongIds, check};
 
-/// The longest name that is quoted, in characters. Real names of services, spans and attributes fit.
+/// The longest name that is quoted, in characters. Real names of services, spans and attributes
+/// fit.
 const LONGEST_NAME: usize = 60;
 
-/// Where a walk over a request is.
+/// The place of a walk over a request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Place<'a> {
     resource: usize,
@@ -29,7 +30,7 @@ pub(crate) struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// Goes on to the next member of this shape.
+    /// Moves to the next member of this shape.
     pub(crate) fn enter(&mut self, shape: &Shape, body: &'a [u8]) {
         match shape.counts {
             Counts::Resource => {
@@ -54,14 +55,15 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The place of what is wrong inside `body`, a message of this shape which the walk is at.
+    /// Returns the place of the error inside `body`, a message of this shape that the walk is at.
     pub(crate) fn words(&self, shape: &'static Shape, body: &[u8], limits: &Limits) -> String {
         let mut words = self.outer(shape);
         blame(&mut words, shape, body, limits);
         words
     }
 
-    /// The place from which on `body`, a message of this shape which the walk is at, cannot be read.
+    /// Returns the place from which on `body`, a message of this shape that the walk is at, cannot
+    /// be read.
     pub(crate) fn cut(mut self, shape: &'static Shape, body: &'a [u8]) -> String {
         let (mut at, mut inside) = (shape, String::new());
         let (mut shape, mut body) = (shape, body);
@@ -75,7 +77,8 @@ impl<'a> Place<'a> {
                     self.enter(member, step.content);
                 }
             }
-            // The field that is longer than what it stands in, as far as it goes.
+            // This field is longer than the message that it stands in. It is read as far as it
+            // goes.
             let broken = validate::key_of(rest).filter(|(key, _)| key & 7 == 2);
             let Some((key, after)) = broken else {
                 break;
@@ -100,7 +103,7 @@ impl<'a> Place<'a> {
         words
     }
 
-    /// The place of a member of this shape, or of the request.
+    /// Returns the place of a member of this shape, or of the request.
     fn outer(&self, shape: &Shape) -> String {
         let mut words = String::new();
         if shape.counts == Counts::Nothing && self.resource > 0 {
@@ -136,7 +139,7 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Goes on inside a message to what is wrong in it, down to an attribute.
+/// Continues inside a message to the error in it, down to an attribute.
 fn blame(words: &mut String, shape: &'static Shape, message: &[u8], limits: &Limits) {
     let limits = Limits {
         depth: limits.depth,
@@ -172,14 +175,14 @@ fn attribute(words: &mut String, key_value: &[u8]) {
         && *len < 0x80
         && key.is_empty()
     {
-        // Its value cannot be read.
+        // The value cannot be read.
         key = rest.get(..usize::from(*len)).unwrap_or(rest);
     }
     words.push_str(", attribute ");
     quote(words, key);
 }
 
-/// The name of the service in a resource entry.
+/// Returns the name of the service in a resource entry.
 fn service(entry: &[u8]) -> Option<&[u8]> {
     let mut attributes = messages(entry, 1).flat_map(|resource| messages(resource, 1));
     let attribute = attributes.find(|attribute| key_of(attribute) == b"service.name")?;
@@ -187,7 +190,7 @@ fn service(entry: &[u8]) -> Option<&[u8]> {
     messages(value, 1).last()
 }
 
-/// A part of something, unless it is one that is named already.
+/// Names a part of a message, unless it is one that is named already.
 fn part(words: &mut String, shape: &Shape) {
     if !matches!(shape.what, "resource" | "scope") {
         words.push_str(", ");
@@ -200,7 +203,7 @@ fn number(words: &mut String, what: &str, number: usize) {
     let _ok = write!(words, "{what} {number}");
 }
 
-/// The name in this field of a span or a metric.
+/// Writes the name in this field of a span or a metric.
 fn name(words: &mut String, number: u32, message: &[u8]) {
     let named = Fields::new(message).filter(|field| field.number == number);
     if let Some(field) = named.last()
@@ -211,7 +214,7 @@ fn name(words: &mut String, number: u32, message: &[u8]) {
     }
 }
 
-/// The beginning of a text that may be anything, in quotation marks and in one line.
+/// Writes the beginning of a text that may be anything, in quotation marks and in one line.
 fn quote(words: &mut String, text: &[u8]) {
     words.push('"');
     let mut left = LONGEST_NAME;

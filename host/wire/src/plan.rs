@@ -1,4 +1,4 @@
-//! What the edits of one target come to, and the rewriting of its message.
+//! Sums up the edits of one target, and rewrites its message.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -9,54 +9,54 @@ use crate::encode::{write_bytes, write_key, write_varint_field};
 use crate::field::{Field, Fields, Payload, step};
 use crate::prefix;
 
-/// Attribute field of a resource.
+/// The attribute field of a resource.
 pub(crate) const RESOURCE_ATTRIBUTE: u32 = 1;
-/// Attribute field of a scope.
+/// The attribute field of a scope.
 pub(crate) const SCOPE_ATTRIBUTE: u32 = 3;
-/// Attribute field of a span.
+/// The attribute field of a span.
 pub(crate) const SPAN_ATTRIBUTE: u32 = 9;
 
-/// Above so many keys they are looked up in a tree, so that a reply with very many edits of one
-/// span costs no more than it is long.
+/// The most keys that are compared one by one. More keys are looked up in a tree, so that a reply
+/// with very many edits of one span costs no more than it is long.
 const FEW: usize = 16;
 
-/// The sum of the edits of one target. Made for use over and over: it keeps its memory.
+/// The sum of the edits of one target. It is made to be used over and over: it keeps its memory.
 #[derive(Debug, Default)]
 pub(crate) struct Plan<'a> {
-    /// The span in the place of the one that came.
+    /// The span that replaces the one that came.
     base: Option<&'a [u8]>,
     name: Option<&'a [u8]>,
     kind: Option<u32>,
     status: Option<&'a [u8]>,
     keys: Vec<Key<'a>>,
-    /// A bit for each length (modulo 64) that a key has: most attributes are not the ones that
-    /// change, and their keys are mostly of another length.
+    /// A bit for each length (modulo 64) that a key has: most attributes do not change, and their
+    /// keys are mostly of another length.
     lengths: u64,
-    /// Where in `keys` a key is, once there are more than a few.
+    /// The place in `keys` of each key, once there are more than a few.
     places: BTreeMap<&'a [u8], usize>,
-    /// When attributes are set and nothing else is done: their fields, for all the spans that have
-    /// none of them yet.
+    /// The fields of the attributes that are set, if nothing else is done. They are appended to all
+    /// spans that have none of these attributes yet.
     appended: Vec<u8>,
-    /// The edits that `appended` was made of.
+    /// The edits that `appended` was made from.
     read: &'a [Edit],
 }
 
-/// What becomes of the attributes with one key.
+/// The changes to the attributes with one key.
 #[derive(Debug)]
 struct Key<'a> {
     key: &'a [u8],
-    /// Whether those that came are removed.
+    /// True if the attributes that came are removed.
     deleted: bool,
-    /// The `KeyValue` that there is in the end.
+    /// The `KeyValue` that is there in the end.
     value: Option<&'a [u8]>,
-    /// The edit that made it, counted from the first of the target: where it stands among those
+    /// The edit that made it, counted from the first of the target. It gives the place among those
     /// that are appended.
     since: usize,
-    /// Whether it was written in the place of one that came.
+    /// True if it was written in the place of one that came.
     written: bool,
 }
 
-/// What becomes of a field.
+/// The change to a field.
 enum Fate<'a> {
     Stays,
     Goes,
@@ -64,8 +64,9 @@ enum Fate<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// Reads the edits of one span, in their order. They were checked. What is the same for the
-    /// span before, as it mostly is, is not read again; the blob must be the same for all.
+    /// Reads the edits of one span, in their order. They must have been checked. If they are the
+    /// same as for the span before, as they mostly are, they are not read again. The blob must be
+    /// the same for all.
     pub(crate) fn read_span(&mut self, edits: &'a [Edit], blob: &'a [u8]) {
         let same =
             |(new, old): (&Edit, &Edit)| (new[0], new[2], new[3]) == (old[0], old[2], old[3]);
@@ -89,7 +90,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Reads the edits of one target, in their order. They were checked.
+    /// Reads the edits of one target, in their order. They must have been checked.
     pub(crate) fn read(&mut self, edits: &[Edit], blob: &'a [u8]) {
         self.clear();
         for (number, edit) in edits.iter().enumerate() {
@@ -108,7 +109,7 @@ impl<'a> Plan<'a> {
                 Operation::SetKind => self.kind = Some(edit[2]),
                 Operation::SetStatus => self.status = Some(snippet),
                 Operation::Replace => {
-                    // What was changed before is gone with the span that it was changed on.
+                    // Earlier changes are gone with the span that they were made on.
                     self.clear();
                     self.base = Some(snippet);
                 }
@@ -132,8 +133,8 @@ impl<'a> Plan<'a> {
         self.append(out, SPAN_ATTRIBUTE);
     }
 
-    /// Writes a resource or scope with the edits applied: the pieces of it that stand in field 1 of
-    /// `parent`, which decoders would merge.
+    /// Writes a resource or scope with the edits applied, from its pieces in field 1 of `parent`.
+    /// Decoders would merge the pieces.
     pub(crate) fn write_pieces(&mut self, out: &mut Vec<u8>, parent: &[u8], attribute: u32) {
         for field in Fields::new(parent) {
             if let Some(piece) = field.message(1) {
@@ -168,7 +169,7 @@ impl<'a> Plan<'a> {
         prefix::end(out, prefix);
     }
 
-    /// Whether a span has an attribute with one of the keys.
+    /// Returns true if a span has an attribute with one of the keys.
     fn meets(&self, span: &[u8]) -> bool {
         let known = |key: &[u8]| self.lengths & length_bit(key) != 0 && self.find(key).is_some();
         let mut rest = span;
@@ -242,7 +243,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Copies a message but for what the edits change, in runs as long as possible.
+    /// Copies a message except what the edits change, in runs as long as possible.
     fn copy(&mut self, out: &mut Vec<u8>, message: &[u8], attribute: u32) {
         let mut run = 0;
         let mut at = 0;
@@ -297,7 +298,7 @@ impl<'a> Plan<'a> {
     /// Writes the attributes that were not there before, in the order in which they were set.
     fn append(&mut self, out: &mut Vec<u8>, attribute: u32) {
         if self.keys.iter().any(|entry| entry.deleted) {
-            // Only an attribute that is deleted and set again comes out of this order.
+            // Only an attribute that is deleted and set again is out of this order.
             self.keys.sort_by_key(|entry| entry.since);
         }
         let fresh = self.keys.iter().filter(|entry| !entry.written);

@@ -1,4 +1,4 @@
-//! Writing messages whose length is known only once they are written.
+//! Writes messages whose length is known only once they are written.
 
 use alloc::vec::Vec;
 
@@ -7,22 +7,22 @@ use crate::encode::{varint_len, write_varint};
 /// A message field that is begun, and not yet ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Prefix {
-    /// Where the field begins.
+    /// The offset of the field.
     start: usize,
-    /// Where its content begins, with the room that its length was given.
+    /// The offset of its content, behind the room for its length.
     content: usize,
     width: usize,
 }
 
 impl Prefix {
-    /// Where the content begins, for as long as the field is not ended.
+    /// Returns the offset of the content, which is valid until the field is ended.
     pub(crate) fn content(self) -> usize {
         self.content
     }
 }
 
-/// Begins a message field. `guess` is about how long its content will be: when its length takes as
-/// many bytes as the guess, nothing has to be moved at the end.
+/// Begins a message field. `guess` is the expected length of its content: if the length takes as
+/// many bytes as the guess, nothing is moved at the end.
 #[inline]
 pub(crate) fn begin(out: &mut Vec<u8>, field: u32, guess: usize) -> Prefix {
     let start = out.len();
@@ -36,7 +36,7 @@ pub(crate) fn begin(out: &mut Vec<u8>, field: u32, guess: usize) -> Prefix {
     }
 }
 
-/// Ends a message field: everything since its begin is its content.
+/// Ends a message field: everything since its beginning is its content.
 #[inline]
 pub(crate) fn end(out: &mut Vec<u8>, prefix: Prefix) {
     let len = out.len() - prefix.content;
@@ -55,7 +55,7 @@ pub(crate) fn end(out: &mut Vec<u8>, prefix: Prefix) {
     }
 }
 
-/// Takes back a message field and everything in it.
+/// Removes a message field and everything in it.
 #[inline]
 pub(crate) fn cancel(out: &mut Vec<u8>, prefix: Prefix) {
     out.truncate(prefix.start);

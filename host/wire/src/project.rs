@@ -1,5 +1,5 @@
 //! The projection of a batch: a request with the same resources, scopes and spans in the same
-//! order, but of each span only what the plugins of a chain read.
+//! order, but with only those parts of each span that the plugins of a chain read.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -8,11 +8,12 @@ use crate::attributes::{key_of, plain};
 use crate::field::{Fields, step};
 use crate::prefix;
 
-/// What a plugin reads of spans. Resources and scopes are not its business: they are always whole.
+/// The parts of spans that a plugin reads. Resources and scopes do not matter here: they are always
+/// whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reads {
-    /// Whether it reads anything but attributes, events and links: ids, name, kind, times, status,
-    /// flags.
+    /// True if it reads anything other than attributes, events and links: ids, name, kind, times,
+    /// status, flags.
     fields: bool,
     /// The keys of the attributes that it reads, in order.
     keys: Vec<String>,
@@ -22,13 +23,13 @@ pub struct Reads {
 }
 
 impl Reads {
-    /// More keys than this are not worth a projection: it would be most of the batch.
+    /// The most keys. With more, a projection would be most of the batch and not worth it.
     pub const KEYS: usize = 32;
 
-    /// The longest key. Those of the semantic conventions stay below 64 bytes.
+    /// The longest key in bytes. Those of the semantic conventions stay below 64 bytes.
     pub const KEY_BYTES: usize = 256;
 
-    /// Nothing.
+    /// Makes a value that reads nothing.
     pub const fn new() -> Self {
         Self {
             fields: false,
@@ -37,23 +38,23 @@ impl Reads {
         }
     }
 
-    /// Whether it reads ids, name, kind, times, status or flags.
+    /// Returns true if it reads ids, name, kind, times, status or flags.
     pub const fn fields(&self) -> bool {
         self.fields
     }
 
-    /// The keys of the attributes that it reads, in order.
+    /// Returns the keys of the attributes that it reads, in order.
     pub fn keys(&self) -> &[String] {
         &self.keys
     }
 
-    /// Adds ids, name, kind, times, status and flags. Whether they are new.
+    /// Adds ids, name, kind, times, status and flags. Returns true if they are new.
     pub fn add_fields(&mut self) -> bool {
         !core::mem::replace(&mut self.fields, true)
     }
 
-    /// Adds the attribute with this key. Whether it is new; none when it is too long or one too
-    /// many.
+    /// Adds the attribute with this key. Returns true if it is new, and `None` if it is too long or
+    /// one too many.
     pub fn add_key(&mut self, key: &str) -> Option<bool> {
         let Err(place) = self.keys.binary_search_by(|known| (**known).cmp(key)) else {
             return Some(false);
@@ -66,7 +67,7 @@ impl Reads {
         Some(true)
     }
 
-    /// Adds what another reads. None when it is too much.
+    /// Adds what another reads. Returns `None` if it is too much.
     #[must_use]
     pub fn add(&mut self, other: &Self) -> Option<()> {
         self.fields |= other.fields;
@@ -76,13 +77,13 @@ impl Reads {
         Some(())
     }
 
-    /// Whether it reads everything that another reads.
+    /// Returns true if it reads everything that another reads.
     pub fn covers(&self, other: &Self) -> bool {
         let has = |key: &String| self.keys.binary_search(key).is_ok();
         (self.fields || !other.fields) && other.keys.iter().all(has)
     }
 
-    /// Whether the attribute with this key is read.
+    /// Returns true if the attribute with this key is read.
     #[inline]
     pub(crate) fn has(&self, key: &[u8]) -> bool {
         self.lengths & length_bit(key) != 0 && self.keys.iter().any(|known| known.as_bytes() == key)
@@ -97,26 +98,26 @@ const fn length_bit(key: &[u8]) -> u64 {
 /// The field of a span with its attributes.
 const ATTRIBUTE: u32 = 9;
 
-/// The fields of a span that go together, a bit for each number: all that OTLP knows but
+/// The fields of a span that are read together, a bit for each number: all that OTLP knows except
 /// attributes, events and links.
 const FIELDS: u32 = 0b1_1101_0101_1111_1110;
 
-/// What a projection leaves out, and where what is in it stands in the request.
+/// The structure of a request: which scopes belong to each resource, and which spans to each scope.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shape {
-    /// For each resource, the scopes before its end.
+    /// For each resource, the number of scopes before its end.
     pub(crate) resources: Vec<u32>,
-    /// For each scope, the spans before its end.
+    /// For each scope, the number of spans before its end.
     pub(crate) scopes: Vec<u32>,
-    /// How many spans there are.
+    /// The number of spans.
     pub(crate) items: u32,
 }
 
-/// Writes the projection of a valid request, and says what shape it has.
+/// Writes the projection of a valid request, and returns its shape.
 pub(crate) fn project(request: &[u8], reads: &Reads) -> (Vec<u8>, Shape) {
     let mut projector = Projector {
         reads,
-        // Resources and scopes, and the few attributes that mostly are read.
+        // This is room for resources and scopes, and for the few attributes that are mostly read.
         out: Vec::with_capacity(request.len() / 4),
         shape: Shape::default(),
         last: 0,
@@ -129,7 +130,7 @@ struct Projector<'a> {
     reads: &'a Reads,
     out: Vec<u8>,
     shape: Shape,
-    /// What the last span became long: the next one mostly needs a length of as many bytes.
+    /// The length that the last span got: the next one mostly needs a length of as many bytes.
     last: usize,
 }
 
@@ -175,7 +176,7 @@ impl Projector<'_> {
     }
 }
 
-/// Copies of a span what is read, in runs as long as possible.
+/// Copies the parts of a span that are read, in runs as long as possible.
 #[inline]
 pub(crate) fn project_span(out: &mut Vec<u8>, span: &[u8], reads: &Reads) {
     let mut rest = span;
@@ -206,7 +207,7 @@ pub(crate) fn project_span(out: &mut Vec<u8>, span: &[u8], reads: &Reads) {
     out.extend_from_slice(run.get(..kept).unwrap_or_default());
 }
 
-/// A count of things that take bytes each: requests are far below 4 GiB.
+/// Converts a count of things that take bytes each: requests are far below 4 GiB.
 #[inline]
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)

@@ -1,12 +1,12 @@
-//! A message without some of its fields.
+//! Removes some fields from a message.
 
 use alloc::vec::Vec;
 
 use crate::field::Fields;
 
-/// Takes fields out of a valid message. `keeps` is asked for each field in order, with its number and
-/// its content (empty when it is a number); what it keeps stays as it stands, unknown fields included.
-/// Nothing is copied before the first field that goes.
+/// Removes fields from a valid message. `keeps` is called for each field in order, with its number
+/// and its content (empty if it is a number). The fields that it keeps stay as they stand, unknown
+/// fields included. Nothing is copied before the first field that is removed.
 pub fn retain_fields(message: &mut Vec<u8>, mut keeps: impl FnMut(u32, &[u8]) -> bool) {
     let mut left = Vec::new();
     let mut at = 0;

@@ -3,10 +3,10 @@
 use crate::ids;
 use crate::signal::Signal;
 
-/// What a field with a given number must be.
+/// The kind that a field with a given number must have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
-    /// Not known to this version: any wire type.
+    /// Not known to this version: any wire type is allowed.
     Unknown,
     /// An integer or enum.
     Varint,
@@ -14,18 +14,18 @@ pub(crate) enum Kind {
     Fixed32,
     Text,
     Bytes,
-    /// Bytes: none, or as many as this.
+    /// An id: no bytes, or this many.
     Id(usize),
-    /// An id in a span, of so many bytes; with the bit of [`ids`] if the span must have it.
+    /// An id in a span, of `len` bytes; `needed` is its bit of [`ids`] if the span must have it.
     IdInSpan {
         len: usize,
         needed: u8,
     },
     /// A message.
     Message(&'static Shape),
-    /// A span, whose ids are looked at.
+    /// A span, whose ids are checked.
     Span,
-    /// An attribute: a message, and the one that is most of every request.
+    /// An attribute: a message, which is most of every request.
     Attribute,
     /// A list of strings.
     TextList,
@@ -35,7 +35,7 @@ pub(crate) enum Kind {
     VarintList,
 }
 
-/// What a message adds to the summary.
+/// The unit that a message adds to the summary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Counts {
     Nothing,
@@ -44,9 +44,9 @@ pub(crate) enum Counts {
     Item,
     /// The data points of a metric.
     Points,
-    /// Nothing: what a metric has its points in.
+    /// Nothing: the message in which a metric has its points.
     Data,
-    /// Nothing, as its metric has counted it: a data point.
+    /// Nothing: a data point, which its metric has counted.
     Point,
     /// One level of nesting.
     Level,
@@ -57,8 +57,8 @@ pub(crate) enum Counts {
 pub(crate) struct Shape {
     /// Its name in errors.
     pub(crate) what: &'static str,
-    /// What one more of it takes in memory once decoded, without what it points to: the size of the
-    /// struct that prost makes for it; 0 where that struct is part of its parent.
+    /// The bytes that one more of it takes in memory once decoded, without what it points to: the
+    /// size of the struct that prost makes for it; 0 if that struct is part of its parent.
     pub(crate) size: usize,
     pub(crate) counts: Counts,
     /// Kinds by field number; numbers past the end are unknown.
@@ -67,7 +67,7 @@ pub(crate) struct Shape {
     pub(crate) attribute: u32,
 }
 
-/// The shape of the requests of a signal.
+/// Returns the shape of the requests of a signal.
 pub(crate) fn request(signal: Signal) -> &'static Shape {
     match signal {
         Signal::Traces => &TRACES,
@@ -103,7 +103,7 @@ const fn shape(what: &'static str, size: usize, fields: &'static [Kind]) -> Shap
     }
 }
 
-/// The number of the field with attributes among these.
+/// Returns the number of the field with attributes among these.
 const fn attribute(fields: &[Kind]) -> u32 {
     let mut number = 0;
     let mut rest = fields;
@@ -119,7 +119,7 @@ const fn attribute(fields: &[Kind]) -> u32 {
 }
 
 impl Shape {
-    /// The shape of the messages in the field with this number.
+    /// Returns the shape of the messages in the field with this number.
     pub(crate) fn inner(&self, number: u32) -> Option<&'static Self> {
         match self.fields.get(usize::try_from(number).ok()?)? {
             Message(inner) => Some(inner),
@@ -129,7 +129,7 @@ impl Shape {
         }
     }
 
-    /// The same where that is, or has in it, items that stand by themselves.
+    /// Returns the same shape if the messages are items, or have items in them.
     pub(crate) fn member(&self, number: u32) -> Option<&'static Self> {
         let inner = self.inner(number)?;
         let parts = matches!(inner.counts, Counts::Nothing | Counts::Level);
@@ -198,7 +198,7 @@ pub(crate) static SPAN: Shape = shape(
         trace_id_in_span(ids::TRACE_ID),
         span_id_in_span(ids::SPAN_ID),
         Text,
-        // The parent's. Roots have none, and some exporters send zeros for it.
+        // This is the parent's id. Roots have none, and some exporters send zeros for it.
         span_id_in_span(0),
         Text,
         Varint,

@@ -1,4 +1,4 @@
-//! What can be let in of a request.
+//! Finds the items of a request that can be let in.
 
 use crate::findings::Findings;
 use crate::invalid::Invalid;
@@ -9,10 +9,10 @@ use crate::signal::Signal;
 use crate::splice::Kept;
 use crate::validate::{WrongIds, check};
 
-/// What becomes of texts that are not UTF-8.
+/// The treatment of texts that are not UTF-8.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum InvalidUtf8 {
-    /// What is not UTF-8 in them is replaced by U+FFFD: mostly a text was cut inside a character.
+    /// Bytes that are not UTF-8 are replaced by U+FFFD: mostly a text was cut inside a character.
     #[default]
     Replace,
     /// Their items are refused; for a text of a resource, a scope or a metric, all items under it.
@@ -22,28 +22,29 @@ pub enum InvalidUtf8 {
 /// A request without the items in which something is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sifted {
-    /// Items that are left.
+    /// The number of items that are left.
     pub items: usize,
-    /// What is left: the bytes of each item as they came, but for replaced texts.
+    /// The request that is left: the bytes of each item as they came, except for replaced texts.
     pub kept: Kept,
-    /// Items that were taken out.
+    /// The items that were removed.
     pub refused: Findings,
-    /// Texts in which something was replaced.
+    /// The texts in which something was replaced.
     pub replaced: Findings,
 }
 
-/// Checks a request completely, as [`validate`](crate::validate) does. What is wrong inside one span,
-/// data point or log record costs that one: it is taken out, and the others are left.
+/// Checks a request completely, as [`validate`](crate::validate) does. An error inside one span,
+/// data point or log record costs that item: it is removed, and the others are left.
 ///
-/// Wrong inside an item is: a text that is not UTF-8 (unless it is replaced), an id of a wrong length
-/// (also of a parent, a link or an exemplar), a span's own id that is not there or all zero, values
-/// nested too deep, and whatever is malformed within the item's own length. The same in a resource, a
-/// scope or a metric costs all items under it.
+/// The errors inside an item are: a text that is not UTF-8 (unless it is replaced), an id of a
+/// wrong length (also of a parent, a link or an exemplar), a span's own id that is missing or all
+/// zero, values nested too deep, and anything malformed within the item's own length. The same
+/// error in a resource, a scope or a metric costs all items under it.
 ///
-/// A valid request is not copied; nor does it take longer than to validate it.
+/// A valid request is not copied, and takes no longer than to validate it.
 ///
 /// # Errors
-/// When the request is over a limit, or malformed in a place behind which items cannot be told apart.
+/// Fails if the request is over a limit, or malformed in a place behind which items cannot be told
+/// apart.
 pub fn sift(
     signal: Signal,
     request: &[u8],

@@ -1,4 +1,4 @@
-//! Views of a span and of what is in it.
+//! Views of a span and its parts.
 
 use core::time::Duration;
 
@@ -9,10 +9,10 @@ use crate::value::Value;
 /// The part that a span plays in a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum SpanKind {
-    /// Not said, or a kind that is newer than this library.
+    /// Not stated, or a kind that is newer than this library.
     #[default]
     Unspecified,
-    /// Inside of an application.
+    /// Inside an application.
     Internal,
     /// Handles a request.
     Server,
@@ -25,7 +25,7 @@ pub enum SpanKind {
 }
 
 impl SpanKind {
-    /// The number of this kind in OTLP.
+    /// Returns the number of this kind in OTLP.
     pub const fn number(self) -> u32 {
         match self {
             Self::Unspecified => 0,
@@ -37,7 +37,7 @@ impl SpanKind {
         }
     }
 
-    /// The kind that has this number in OTLP.
+    /// Returns the kind that has this number in OTLP.
     pub const fn from_number(number: i32) -> Self {
         match number {
             1 => Self::Internal,
@@ -50,20 +50,20 @@ impl SpanKind {
     }
 }
 
-/// How the work of a span ended.
+/// The result of a span's work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum StatusCode {
-    /// Not said.
+    /// Not stated.
     #[default]
     Unset,
-    /// Said to be well by the application's developer or operator.
+    /// Declared successful by the application's developer or operator.
     Ok,
     /// Failed.
     Error,
 }
 
 impl StatusCode {
-    /// The number of this code in OTLP.
+    /// Returns the number of this code in OTLP.
     pub const fn number(self) -> u32 {
         match self {
             Self::Unset => 0,
@@ -84,14 +84,14 @@ impl StatusCode {
 /// The status of a span.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status<'a> {
-    /// Its code.
+    /// The code.
     pub code: StatusCode,
-    /// The developer's words about it.
+    /// The developer's description of it.
     pub message: &'a str,
 }
 
-/// A span, read where it lies. Nothing is read before it is asked for; where a field stands more
-/// than once the last one counts, as in every protobuf decoder.
+/// A span, read in place. Nothing is read before it is asked for. If a field stands more than once,
+/// the last one counts, as in every protobuf decoder.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Span<'a> {
     bytes: &'a [u8],
@@ -104,111 +104,111 @@ impl<'a> Span<'a> {
         Self { bytes }
     }
 
-    /// The span as it is serialized.
+    /// Returns the span as it is serialized.
     #[inline]
     pub const fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// The trace that it belongs to: 16 bytes, or none.
+    /// Returns the id of the trace that it belongs to: 16 bytes, or none.
     #[inline]
     pub fn trace_id(&self) -> &'a [u8] {
         last_content(self.bytes, 1)
     }
 
-    /// Its own id: 8 bytes, or none.
+    /// Returns its own id: 8 bytes, or none.
     #[inline]
     pub fn span_id(&self) -> &'a [u8] {
         last_content(self.bytes, 2)
     }
 
-    /// The `tracestate` of W3C, as it came.
+    /// Returns the `tracestate` of W3C, as it came.
     pub fn trace_state(&self) -> &'a str {
         self.last(3).map_or("", |field| field.text())
     }
 
-    /// The id of its parent: 8 bytes, or none.
+    /// Returns the id of its parent: 8 bytes, or none.
     #[inline]
     pub fn parent_span_id(&self) -> &'a [u8] {
         last_content(self.bytes, 4)
     }
 
-    /// Whether it has no parent.
+    /// Returns true if it has no parent.
     #[inline]
     pub fn is_root(&self) -> bool {
         self.parent_span_id().iter().all(|byte| *byte == 0)
     }
 
-    /// Its name.
+    /// Returns its name.
     #[inline]
     pub fn name(&self) -> &'a str {
         text(last_content(self.bytes, 5))
     }
 
-    /// The part it plays in a call.
+    /// Returns the part that it plays in a call.
     pub fn kind(&self) -> SpanKind {
         SpanKind::from_number(self.last(6).map_or(0, |field| field.int32()))
     }
 
-    /// When it began, in nanoseconds since 1970.
+    /// Returns its start time, in nanoseconds since 1970.
     pub fn start_time_unix_nano(&self) -> u64 {
         self.last(7).map_or(0, |field| field.number())
     }
 
-    /// When it ended, in nanoseconds since 1970.
+    /// Returns its end time, in nanoseconds since 1970.
     pub fn end_time_unix_nano(&self) -> u64 {
         self.last(8).map_or(0, |field| field.number())
     }
 
-    /// From its begin to its end; zero when they are the wrong way round.
+    /// Returns the time from its start to its end; zero if they are the wrong way round.
     pub fn duration(&self) -> Duration {
         let end = self.end_time_unix_nano();
         Duration::from_nanos(end.saturating_sub(self.start_time_unix_nano()))
     }
 
-    /// The flags of W3C in the low 8 bits, OTLP's own above.
+    /// Returns the flags of W3C in the low 8 bits, and OTLP's own above.
     pub fn flags(&self) -> u32 {
         self.last(16).map_or(0, |field| field.uint32())
     }
 
-    /// Its attributes.
+    /// Returns its attributes.
     #[inline]
     pub fn attributes(&self) -> Attributes<'a> {
         Attributes::new(self.bytes, 9)
     }
 
-    /// The value of its first attribute with this key.
+    /// Returns the value of its first attribute with this key.
     #[inline]
     pub fn attribute(&self, key: &str) -> Option<Value<'a>> {
         self.attributes().get(key)
     }
 
-    /// The same, when it is a text.
+    /// Returns the same value if it is a text.
     #[inline]
     pub fn attribute_str(&self, key: &str) -> Option<&'a str> {
         self.attribute(key).and_then(Value::as_str)
     }
 
-    /// How many attributes the sender left out.
+    /// Returns the number of attributes that the sender left out.
     pub fn dropped_attributes_count(&self) -> u32 {
         self.last(10).map_or(0, |field| field.uint32())
     }
 
-    /// Its events.
+    /// Returns its events.
     pub fn events(&self) -> impl Iterator<Item = Event<'a>> + Clone + use<'a> {
         Fields::new(self.bytes)
             .filter_map(|field| field.message(11))
             .map(|bytes| Event { bytes })
     }
 
-    /// Its links to other spans.
+    /// Returns its links to other spans.
     pub fn links(&self) -> impl Iterator<Item = Link<'a>> + Clone + use<'a> {
         Fields::new(self.bytes)
             .filter_map(|field| field.message(13))
             .map(|bytes| Link { bytes })
     }
 
-    /// How its work ended.
+    /// Returns its status.
     pub fn status(&self) -> Status<'a> {
         let mut status = Status::default();
         for field in Fields::new(self.bytes)
@@ -224,7 +224,7 @@ impl<'a> Span<'a> {
         status
     }
 
-    /// Whether its status says error.
+    /// Returns true if its status is error.
     pub fn is_error(&self) -> bool {
         self.status().code == StatusCode::Error
     }
@@ -248,33 +248,33 @@ impl<'a> Event<'a> {
         Self { bytes }
     }
 
-    /// The event as it is serialized.
+    /// Returns the event as it is serialized.
     #[inline]
     pub const fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// Its name.
+    /// Returns its name.
     pub fn name(&self) -> &'a str {
         last(self.bytes, 2).map_or("", |field| field.text())
     }
 
-    /// When it happened, in nanoseconds since 1970.
+    /// Returns its time, in nanoseconds since 1970.
     pub fn time_unix_nano(&self) -> u64 {
         last(self.bytes, 1).map_or(0, |field| field.number())
     }
 
-    /// Its attributes.
+    /// Returns its attributes.
     pub fn attributes(&self) -> Attributes<'a> {
         Attributes::new(self.bytes, 3)
     }
 
-    /// How many attributes the sender left out.
+    /// Returns the number of attributes that the sender left out.
     pub fn dropped_attributes_count(&self) -> u32 {
         last(self.bytes, 4).map_or(0, |field| field.uint32())
     }
 
-    /// The value of its first attribute with this key.
+    /// Returns the value of its first attribute with this key.
     pub fn attribute(&self, key: &str) -> Option<Value<'a>> {
         self.attributes().get(key)
     }
@@ -293,49 +293,49 @@ impl<'a> Link<'a> {
         Self { bytes }
     }
 
-    /// The link as it is serialized.
+    /// Returns the link as it is serialized.
     #[inline]
     pub const fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// The trace of the other span.
+    /// Returns the trace id of the other span.
     pub fn trace_id(&self) -> &'a [u8] {
         last(self.bytes, 1).map_or(&[], |field| field.bytes())
     }
 
-    /// The other span.
+    /// Returns the id of the other span.
     pub fn span_id(&self) -> &'a [u8] {
         last(self.bytes, 2).map_or(&[], |field| field.bytes())
     }
 
-    /// The `tracestate` of the other span, as it came.
+    /// Returns the `tracestate` of the other span, as it came.
     pub fn trace_state(&self) -> &'a str {
         last(self.bytes, 3).map_or("", |field| field.text())
     }
 
-    /// The flags of W3C in the low 8 bits, OTLP's own above.
+    /// Returns the flags of W3C in the low 8 bits, and OTLP's own above.
     pub fn flags(&self) -> u32 {
         last(self.bytes, 6).map_or(0, |field| field.uint32())
     }
 
-    /// How many attributes the sender left out.
+    /// Returns the number of attributes that the sender left out.
     pub fn dropped_attributes_count(&self) -> u32 {
         last(self.bytes, 5).map_or(0, |field| field.uint32())
     }
 
-    /// Its attributes.
+    /// Returns its attributes.
     pub fn attributes(&self) -> Attributes<'a> {
         Attributes::new(self.bytes, 4)
     }
 
-    /// The value of its first attribute with this key.
+    /// Returns the value of its first attribute with this key.
     pub fn attribute(&self, key: &str) -> Option<Value<'a>> {
         self.attributes().get(key)
     }
 }
 
-/// The last field with this number: the one that counts.
+/// Returns the last field with this number, which is the one that counts.
 #[inline]
 pub(crate) fn last(message: &[u8], number: u32) -> Option<Field<'_>> {
     let mut last: &[u8] = &[];
@@ -349,7 +349,7 @@ pub(crate) fn last(message: &[u8], number: u32) -> Option<Field<'_>> {
     Fields::new(last).next()
 }
 
-/// The content of the last field with this number; empty when it is of another wire type.
+/// Returns the content of the last field with this number; empty if it is of another wire type.
 #[inline]
 fn last_content(message: &[u8], number: u32) -> &[u8] {
     let mut last: &[u8] = &[];
@@ -364,7 +364,7 @@ fn last_content(message: &[u8], number: u32) -> &[u8] {
 }
 
 impl<'a> Attribute<'a> {
-    /// The text of its value, when it is one.
+    /// Returns the text of its value, if it is one.
     pub fn as_str(&self) -> Option<&'a str> {
         self.value.as_str()
     }

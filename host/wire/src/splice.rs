@@ -1,4 +1,4 @@
-//! The splice: verdicts and edits applied to the bytes of a batch.
+//! The splice applies verdicts and edits to the bytes of a batch.
 
 use alloc::vec::Vec;
 
@@ -12,20 +12,20 @@ use writer::Writer;
 
 mod writer;
 
-/// What the host allows in a reply.
+/// The rules of the host for a reply.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// Items of the batch.
+    /// The number of items of the batch.
     pub items: usize,
-    /// Reasons that the plugin's manifest names.
+    /// The number of reasons that the plugin's manifest names.
     pub reasons: usize,
-    /// Whether the plugin's manifest says that it holds.
+    /// True if the plugin's manifest says that it holds.
     pub holds: bool,
-    /// Limits on what edits bring in.
+    /// Limits on what edits add.
     pub limits: Limits,
 }
 
-/// What goes on of a batch.
+/// The part of a batch that is passed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kept {
     /// All of it, unchanged: the bytes that came.
@@ -39,25 +39,25 @@ pub enum Kept {
 /// A batch after the verdicts and edits of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spliced {
-    /// What goes on.
+    /// The part that is passed on.
     pub kept: Kept,
-    /// Items in it.
+    /// The number of items in it.
     pub kept_items: usize,
-    /// What is held; none when nothing is.
+    /// The held items; `None` if nothing is held.
     pub held: Option<Held>,
-    /// The bytes of the verdicts that drop (see [`crate::Verdict`]) with how many items each
-    /// dropped, by byte.
+    /// The bytes of the verdicts that drop (see [`crate::Verdict`]) with the number of items that
+    /// each dropped, by byte.
     pub dropped: Vec<(u8, u64)>,
 }
 
 /// Applies a plugin's verdicts and edits to a valid request of spans.
 ///
 /// The reply is not trusted: everything in it is checked before anything is written. Edits of
-/// dropped items are checked and then without effect. An attribute that is set takes the place of
-/// the first with its key and removes the others, or is appended; one that is deleted is removed
-/// wherever it stands. A resource or scope that is not there is made by the first edit of it.
+/// dropped items are checked and then have no effect. An attribute that is set takes the place of
+/// the first with its key and removes the others, or is appended. An attribute that is deleted is
+/// removed wherever it stands. The first edit of a resource or scope that is not there makes it.
 ///
-/// Scope and resource entries that lose their last span are left out; those that came without any
+/// Scope and resource entries that lose their last span are left out. Those that came without any
 /// stay as they came, unless nothing at all is left.
 pub fn splice(
     request: &[u8],
@@ -74,7 +74,7 @@ pub fn splice(
     Ok(write(request, verdicts, edits, rules.items, tally))
 }
 
-/// The splice of a request of so many items, by a reply that was checked and counted.
+/// Splices a request of this many items, by a reply that was checked and counted.
 pub(crate) fn write(
     request: &[u8],
     verdicts: &[u8],
@@ -121,7 +121,8 @@ pub(crate) fn write(
     spliced
 }
 
-/// How many of each target the batch has. Resources and scopes are counted only when one is edited.
+/// Counts the targets of each kind in the batch. Resources and scopes are counted only if one is
+/// edited.
 fn count_targets(request: &[u8], edits: Edits<'_>, items: usize) -> Counts {
     let (quads, _) = edits.words.as_chunks::<4>();
     let of_items = Operation::Replace.number();
@@ -141,7 +142,7 @@ fn count_targets(request: &[u8], edits: Edits<'_>, items: usize) -> Counts {
     }
 }
 
-/// The edits of items, of resources and of scopes.
+/// Returns the edits of items, of resources and of scopes.
 fn targets(ordered: &[u32]) -> [&[Edit]; 3] {
     let (quads, _) = ordered.as_chunks::<4>();
     let of = |target| {
@@ -152,7 +153,7 @@ fn targets(ordered: &[u32]) -> [&[Edit]; 3] {
     [of(Target::Item), of(Target::Resource), of(Target::Scope)]
 }
 
-/// About the bytes that so many items of a request take, with some room.
+/// Returns about the bytes that this many items of a request take, with some room.
 fn share(bytes: usize, part: usize, items: usize) -> usize {
     if part == items {
         return bytes;
@@ -161,7 +162,7 @@ fn share(bytes: usize, part: usize, items: usize) -> usize {
     average.saturating_mul(part + part / 8 + 1).min(bytes)
 }
 
-/// At most the bytes that edits add, field keys and lengths included.
+/// Returns the most bytes that edits add, field keys and lengths included.
 fn edit_bytes(ordered: &[u32]) -> usize {
     let (quads, _) = ordered.as_chunks::<4>();
     quads

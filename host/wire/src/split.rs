@@ -1,4 +1,4 @@
-//! Splitting requests, and merging them.
+//! Splits requests, and merges them.
 
 use alloc::vec::Vec;
 
@@ -9,18 +9,19 @@ use crate::group::Group;
 use crate::signal::Signal;
 use crate::span::Span;
 
-/// A part of a request: a request itself.
+/// A part of a request, which is a request itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// The shard that it is for, when split by trace; the number of the part, when split by size.
+    /// The shard that it is for, if split by trace; the number of the part, if split by size.
     pub shard: usize,
     /// The request.
     pub bytes: Vec<u8>,
-    /// Items in it.
+    /// The number of items in it.
     pub items: usize,
 }
 
-/// The shard, of so many, to which a trace belongs. Spans without a trace id belong to the first.
+/// Returns the shard, out of this many, to which a trace belongs. Spans without a trace id belong
+/// to the first.
 ///
 /// Both halves of the id are multiplied and mixed, so that ids of any generator (random, counting,
 /// or with zeros above) spread evenly; the same id gives the same shard on every machine.
@@ -39,8 +40,8 @@ pub fn shard_of(trace_id: &[u8], shards: usize) -> usize {
     usize::try_from((mixed * shards as u128) >> 64).unwrap_or(0)
 }
 
-/// The shard that the whole of a valid request of spans is for, when there is one: then it need not
-/// be split.
+/// Returns the shard that the whole of a valid request of spans is for, if there is one. Then it
+/// need not be split.
 pub fn single_trace_part(request: &[u8], shards: usize) -> Option<usize> {
     if shards <= 1 {
         return Some(0);
@@ -55,8 +56,8 @@ pub fn single_trace_part(request: &[u8], shards: usize) -> Option<usize> {
 }
 
 /// Splits a valid request of spans so that all spans of a trace are in one part. Parts without
-/// spans are left out; the others are in order of shard. Spans keep their order, resource and scope.
-/// None when the copies of resources and scopes would take too much (see [`cut`]).
+/// spans are left out; the others are in order of shard. Spans keep their order, resource and
+/// scope. Returns `None` if the copies of resources and scopes would take too much (see [`cut`]).
 pub fn split_by_trace(request: &[u8], shards: usize) -> Option<Vec<Part>> {
     let room = request.len() / shards.max(1);
     let mut splitter = Splitter::new(request, room + room / 4);
@@ -64,9 +65,10 @@ pub fn split_by_trace(request: &[u8], shards: usize) -> Option<Vec<Part>> {
     splitter.finish()
 }
 
-/// Splits a valid request of spans by what `part_of` says of their trace ids, from 0: the same for
-/// each span of a trace. Otherwise as [`split_by_trace`]; a request that is one part is not copied
-/// but named by its number.
+/// Splits a valid request of spans by the part, from 0, that `part_of` returns for their trace ids.
+/// It must be the same for each span of a trace. Otherwise this works like [`split_by_trace`],
+/// except that a request that is one part is not copied: then only the number of the part is
+/// returned.
 pub fn split_traces(
     request: &[u8],
     mut part_of: impl FnMut(&[u8]) -> usize,
@@ -84,7 +86,7 @@ pub fn split_traces(
     Err(splitter.finish())
 }
 
-/// [`cut`] by items alone.
+/// Does [`cut`] by items alone.
 pub fn split_by_size(signal: Signal, request: &[u8], max_items: usize) -> Option<Vec<Part>> {
     let most = Most {
         items: max_items,
@@ -103,8 +105,8 @@ fn shard_of_span(span: &[u8], shards: usize) -> usize {
     shard_of(trace_id(span), shards)
 }
 
-/// The first trace id counts here, which encoders write first. A span with two is legal protobuf,
-/// made by nobody, and harms its own trace only.
+/// Returns the trace id of a span. The first one counts here, which encoders write first. A span
+/// with two is legal protobuf, but nobody makes it, and it harms only its own trace.
 fn trace_id(span: &[u8]) -> &[u8] {
     match span {
         [0x0a, 16, rest @ ..] => rest.get(..16).unwrap_or_default(),
@@ -112,19 +114,19 @@ fn trace_id(span: &[u8]) -> &[u8] {
     }
 }
 
-/// Deals the records of a request (spans, metrics or log records) out to parts.
+/// Distributes the records of a request (spans, metrics or log records) to parts.
 struct Splitter<'a> {
     request: &'a [u8],
     room: usize,
     parts: Vec<Building>,
-    /// The fields of the request that are not entries: a copy for each part.
+    /// The fields of the request that are not entries. Each part gets a copy.
     request_header: Vec<u8>,
     resource_header: Vec<u8>,
     scope_header: Vec<u8>,
-    /// Numbers of the entries that the pass is in, counted from 1.
+    /// The numbers of the entries that the pass is in, counted from 1.
     resource: usize,
     scope: usize,
-    /// Bytes that copies of headers may still take.
+    /// The bytes that copies of headers may still take.
     copies_left: Option<usize>,
 }
 
@@ -137,7 +139,7 @@ struct Building {
     scope: usize,
 }
 
-/// Records behind each other that go to the same part.
+/// Consecutive records that go to the same part.
 #[derive(Clone, Copy, Default)]
 struct Run {
     part: usize,
@@ -163,13 +165,14 @@ impl<'a> Splitter<'a> {
         }
     }
 
-    /// Takes the copy of a header out of what is left; without enough left nothing more is written.
+    /// Counts the copy of a header against the bytes that are left. Without enough left, it returns
+    /// false and nothing more is written.
     fn copy(&mut self, bytes: usize) -> bool {
         self.copies_left = self.copies_left.and_then(|left| left.checked_sub(bytes));
         self.copies_left.is_some()
     }
 
-    /// Asks of each record which part it goes to and how many items it has.
+    /// Asks `assign` for each record which part it goes to and how many items it has.
     fn run(&mut self, mut assign: impl FnMut(&[u8]) -> (usize, usize)) {
         let mut at = 0;
         for field in Fields::new(self.request) {
@@ -283,7 +286,7 @@ impl<'a> Splitter<'a> {
     }
 }
 
-/// Copies the fields of a message but those with this number.
+/// Copies the fields of a message except those with this number.
 pub(crate) fn copy_but(out: &mut Vec<u8>, message: &[u8], number: u32) {
     out.clear();
     for field in Fields::new(message) {

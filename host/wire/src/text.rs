@@ -1,15 +1,15 @@
-//! Texts: whether they are UTF-8, and what is written where they are not.
+//! Checks that texts are UTF-8, and replaces what is not.
 
 use alloc::vec::Vec;
 
-/// Whether bytes are UTF-8.
+/// Returns true if bytes are UTF-8.
 #[inline]
 pub(crate) fn is_text(bytes: &[u8]) -> bool {
     is_ascii(bytes) || core::str::from_utf8(bytes).is_ok()
 }
 
-/// Most texts are short and ASCII: sixteen bytes at a time, the last of them twice, beat the
-/// general check's set-up.
+/// Returns true if bytes are ASCII. Most texts are short and ASCII: looking at sixteen bytes at a
+/// time, at the last of them twice, beats the general check's set-up.
 #[inline]
 pub(crate) fn is_ascii(bytes: &[u8]) -> bool {
     let mut seen = 0;
@@ -32,8 +32,8 @@ pub(crate) fn is_ascii(bytes: &[u8]) -> bool {
 }
 
 /// Writes a text with U+FFFD in place of what is not UTF-8, as [`str::from_utf8`] finds it: one for
-/// each sequence that is cut short, and one for each byte that can begin none. None, with part of it
-/// written, when that makes `out` longer than `most`.
+/// each sequence that is cut short, and one for each byte that cannot begin a sequence. Returns
+/// `None`, with part of the text written, if that makes `out` longer than `most`.
 pub(crate) fn write_replaced(out: &mut Vec<u8>, text: &[u8], most: usize) -> Option<()> {
     for chunk in text.utf8_chunks() {
         out.extend_from_slice(chunk.valid().as_bytes());

@@ -34,15 +34,14 @@ impl<'a> Traces<'a> {
         Self { request }
     }
 
-    /// What each resource sent.
+    /// Returns the spans of each resource.
     pub fn resource_spans(&self) -> impl Iterator<Item = ResourceSpans<'a>> + Clone + use<'a> {
         Fields::new(self.request)
             .filter_map(|field| field.message(1))
             .map(ResourceSpans::new)
     }
 
-    /// Every span in batch order, with where it stands. This is the order that verdicts and edits
-    /// count in.
+    /// Returns every span in batch order, with its place. Verdicts and edits count in this order.
     pub fn spans(&self) -> impl Iterator<Item = PlacedSpan<'a>> + Clone + use<'a> {
         Spans {
             request: Fields::new(self.request),
@@ -57,7 +56,7 @@ impl<'a> Traces<'a> {
     }
 }
 
-/// A span and where it stands in its request.
+/// A span and its place in its request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PlacedSpan<'a> {
     /// The number of the span in its request.
@@ -66,9 +65,9 @@ pub struct PlacedSpan<'a> {
     pub resource_index: u32,
     /// The number of its `ScopeSpans` in the request, counted through all resources.
     pub scope_index: u32,
-    /// What its resource sent.
+    /// The spans of its resource.
     pub resource_spans: ResourceSpans<'a>,
-    /// What its scope sent.
+    /// The spans of its scope.
     pub scope_spans: ScopeSpans<'a>,
     /// The span.
     pub span: Span<'a>,
@@ -118,7 +117,7 @@ impl<'a> Iterator for Spans<'a> {
     }
 }
 
-/// What one resource sent.
+/// The spans of one resource.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ResourceSpans<'a> {
     bytes: &'a [u8],
@@ -134,26 +133,26 @@ impl<'a> ResourceSpans<'a> {
         }
     }
 
-    /// What made the spans.
+    /// Returns the resource that made the spans.
     #[inline]
     pub const fn resource(&self) -> Resource<'a> {
         Resource(self.resource)
     }
 
-    /// What each of its scopes sent.
+    /// Returns the spans of each of its scopes.
     pub fn scope_spans(&self) -> impl Iterator<Item = ScopeSpans<'a>> + Clone + use<'a> {
         Fields::new(self.bytes)
             .filter_map(|field| field.message(2))
             .map(ScopeSpans::new)
     }
 
-    /// The URL of the schema that the resource follows.
+    /// Returns the URL of the schema that the resource follows.
     pub fn schema_url(&self) -> &'a str {
         crate::span::last(self.bytes, 3).map_or("", |field| field.text())
     }
 }
 
-/// What one instrumentation scope sent.
+/// The spans of one instrumentation scope.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ScopeSpans<'a> {
     bytes: &'a [u8],
@@ -169,49 +168,49 @@ impl<'a> ScopeSpans<'a> {
         }
     }
 
-    /// The library that made the spans.
+    /// Returns the library that made the spans.
     #[inline]
     pub const fn scope(&self) -> Scope<'a> {
         Scope(self.scope)
     }
 
-    /// The spans.
+    /// Returns the spans.
     pub fn spans(&self) -> impl Iterator<Item = Span<'a>> + Clone + use<'a> {
         Fields::new(self.bytes)
             .filter_map(|field| field.message(2))
             .map(Span::new)
     }
 
-    /// The URL of the schema that scope and spans follow.
+    /// Returns the URL of the schema that scope and spans follow.
     pub fn schema_url(&self) -> &'a str {
         crate::span::last(self.bytes, 3).map_or("", |field| field.text())
     }
 }
 
-/// What made spans: a process, a host, a service.
+/// The resource that made spans: a process, a host, a service.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Resource<'a>(Pieces<'a>);
 
 impl<'a> Resource<'a> {
-    /// Its attributes.
+    /// Returns its attributes.
     #[inline]
     pub fn attributes(&self) -> Attributes<'a> {
         Attributes::in_pieces(self.0.first, 1, self.0.more, 1)
     }
 
-    /// The value of its first attribute with this key.
+    /// Returns the value of its first attribute with this key.
     #[inline]
     pub fn attribute(&self, key: &str) -> Option<Value<'a>> {
         self.attributes().get(key)
     }
 
-    /// The same, when it is a text.
+    /// Returns the same value if it is a text.
     #[inline]
     pub fn attribute_str(&self, key: &str) -> Option<&'a str> {
         self.attribute(key).and_then(Value::as_str)
     }
 
-    /// Its `service.name`.
+    /// Returns its `service.name`.
     pub fn service_name(&self) -> Option<&'a str> {
         self.attribute_str("service.name")
     }
@@ -222,29 +221,29 @@ impl<'a> Resource<'a> {
 pub struct Scope<'a>(Pieces<'a>);
 
 impl<'a> Scope<'a> {
-    /// Its name.
+    /// Returns its name.
     pub fn name(&self) -> &'a str {
         self.0.last_text(1)
     }
 
-    /// Its version.
+    /// Returns its version.
     pub fn version(&self) -> &'a str {
         self.0.last_text(2)
     }
 
-    /// Its attributes.
+    /// Returns its attributes.
     #[inline]
     pub fn attributes(&self) -> Attributes<'a> {
         Attributes::in_pieces(self.0.first, 3, self.0.more, 1)
     }
 
-    /// The value of its first attribute with this key.
+    /// Returns the value of its first attribute with this key.
     #[inline]
     pub fn attribute(&self, key: &str) -> Option<Value<'a>> {
         self.attributes().get(key)
     }
 
-    /// The same, when it is a text.
+    /// Returns the same value if it is a text.
     #[inline]
     pub fn attribute_str(&self, key: &str) -> Option<&'a str> {
         self.attribute(key).and_then(Value::as_str)
@@ -252,7 +251,7 @@ impl<'a> Scope<'a> {
 }
 
 /// A message in field 1 of its parent. Protobuf lets it stand in several pieces, which decoders
-/// merge; then `more` is the parent's bytes behind the first, else it is empty.
+/// merge. Then `more` is the parent's bytes behind the first piece; otherwise it is empty.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Pieces<'a> {
     first: &'a [u8],

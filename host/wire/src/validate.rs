@@ -1,7 +1,7 @@
 //! The one complete check of a request's bytes.
 //!
 //! Everything behind ingress relies on it: views, splits and splices read bytes that passed here
-//! without asking again.
+//! without checking them again.
 
 use crate::attributes::{Keyed, plain};
 use crate::count::points;
@@ -15,30 +15,33 @@ use crate::text::{is_ascii, is_text};
 
 mod parts;
 
-/// What a valid request consists of.
+/// The numbers of a valid request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Resource entries.
+    /// The number of resource entries.
     pub resources: usize,
-    /// Scope entries, of all resources.
+    /// The number of scope entries of all resources.
     pub scopes: usize,
-    /// Spans, data points or log records.
+    /// The number of spans, data points or log records.
     pub items: usize,
-    /// Of these, spans whose ids OTLP calls invalid: [`sift`](crate::sift) takes them out.
+    /// The number of these that are spans whose ids OTLP calls invalid. [`sift`](crate::sift)
+    /// removes them.
     pub invalid_spans: usize,
-    /// What the request would take as decoded objects: an estimate that is never far too low.
+    /// The bytes that the request would take as decoded objects: an estimate that is never far too
+    /// low.
     pub decoded_bytes: usize,
 }
 
 /// Checks a request completely: structure, wire types, varints, UTF-8, the lengths of ids, limits.
 ///
-/// Accepts what prost accepts, but for ids of a wrong length (OTLP forbids them and most backends
-/// refuse them) and what is over a limit. Allocates nothing and stops at the first fault.
+/// It accepts what prost accepts, except for ids of a wrong length (OTLP forbids them and most
+/// backends refuse them) and what is over a limit. It allocates nothing and stops at the first
+/// error.
 pub fn validate(signal: Signal, request: &[u8], limits: &Limits) -> Result<Summary, Invalid> {
     check(schema::request(signal), request, limits, WrongIds::Refused)
 }
 
-/// What becomes of ids in spans that have a wrong length.
+/// The treatment of ids in spans that have a wrong length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WrongIds {
     /// The whole message is refused.
@@ -68,25 +71,25 @@ pub(crate) fn check(
     }
 }
 
-/// The check ends here; the validator knows why. An error without content travels in a register,
-/// which the many small steps of the check notice.
+/// Ends the check; the validator knows why. An error without content travels in a register, which
+/// makes a difference in the many small steps of the check.
 pub(crate) struct Stop;
 
 pub(crate) struct Validator<'a> {
-    /// Where the request lies in memory, to tell offsets from it.
+    /// The address of the request in memory, from which offsets are counted.
     start: usize,
     pub(crate) summary: Summary,
-    /// Of the span that is being read.
+    /// The ids of the span that is being read.
     ids: Ids,
     wrong_ids: WrongIds,
     limits: &'a Limits,
     decoded_limit: usize,
-    /// Why the check stopped.
+    /// The reason why the check stopped.
     invalid: Option<Invalid>,
 }
 
 impl<'a> Validator<'a> {
-    /// For a request, or parts of it.
+    /// Makes a validator for a request, or for parts of it.
     pub(crate) fn new(request: &[u8], limits: &'a Limits, wrong_ids: WrongIds) -> Self {
         Self {
             start: request.as_ptr().addr(),
@@ -99,12 +102,12 @@ impl<'a> Validator<'a> {
         }
     }
 
-    /// How many levels of values may be in a message.
+    /// Returns the number of levels of values that may be in a message.
     pub(crate) fn depth(&self) -> u32 {
         self.limits.depth.min(Limits::DEEPEST)
     }
 
-    /// Checks a message; `depth` is how many more levels of values may follow.
+    /// Checks a message; `depth` is the number of levels of values that may still follow.
     fn message(&mut self, shape: &'static Shape, body: &[u8], depth: u32) -> Result<(), Stop> {
         self.decoded(shape.size);
         let depth = self.count(shape, body, depth)?;
@@ -202,7 +205,7 @@ impl<'a> Validator<'a> {
             (Kind::Fixed64, 1) => after.get(8..),
             (Kind::Fixed32, 5) => after.get(4..),
             (Kind::Unknown, wire) => unknown(number, wire, after, depth),
-            // A known field of another wire type.
+            // This is a known field of another wire type.
             _ => None,
         };
         rest.ok_or_else(|| self.malformed(shape, after))
@@ -236,7 +239,7 @@ impl<'a> Validator<'a> {
         }
     }
 
-    /// The content of a field of variable length, and what follows.
+    /// Returns the content of a field of variable length, and what follows.
     #[inline]
     fn delimited<'b>(
         &mut self,
@@ -252,7 +255,7 @@ impl<'a> Validator<'a> {
         Err(self.malformed(shape, after))
     }
 
-    /// Counts a message, holds the counts against the limits, and returns the depth left inside.
+    /// Counts a message, checks the counts against the limits, and returns the depth left inside.
     #[inline]
     fn count(&mut self, shape: &'static Shape, body: &[u8], depth: u32) -> Result<u32, Stop> {
         match shape.counts {
@@ -291,7 +294,7 @@ impl<'a> Validator<'a> {
         Ok(())
     }
 
-    /// How far from the beginning of the request something is.
+    /// Returns the distance of some bytes from the beginning of the request.
     pub(crate) fn offset(&self, at: &[u8]) -> usize {
         at.as_ptr().addr().saturating_sub(self.start)
     }
@@ -341,7 +344,7 @@ pub(crate) fn key_of(bytes: &[u8]) -> Option<(u32, &[u8])> {
     Some((u32::try_from(key).ok()?, rest))
 }
 
-/// What follows a field that this version does not know.
+/// Returns what follows a field that this version does not know.
 fn unknown(number: u32, wire: u32, after: &[u8], depth: u32) -> Option<&[u8]> {
     if number == 0 {
         return None;
@@ -359,13 +362,13 @@ fn unknown(number: u32, wire: u32, after: &[u8], depth: u32) -> Option<&[u8]> {
     }
 }
 
-/// Whether an attribute, most of the bytes of every request, is certainly valid: its value a short
-/// text or a number, all texts in ASCII.
+/// Returns true if an attribute is certainly valid: its value is a short text or a number, and all
+/// texts are ASCII. Attributes are most of the bytes of every request.
 #[inline(always)]
 fn is_plain(attribute: Keyed<'_>) -> bool {
     let Keyed { key, key_value } = attribute;
     let Some(value) = key_value.get(key.len() + 4..) else {
-        // Without a value.
+        // There is no value.
         return is_ascii(key);
     };
     match value {

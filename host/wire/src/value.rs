@@ -3,8 +3,8 @@
 use crate::attributes::Attributes;
 use crate::field::{Fields, Payload};
 
-/// The value of an attribute. Lists are read as one goes through them; two lists are equal when
-/// their bytes are.
+/// The value of an attribute. Lists are read during iteration; two lists are equal if their bytes
+/// are.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Value<'a> {
     /// No value.
@@ -33,11 +33,11 @@ impl<'a> Value<'a> {
         Self::Empty.merged(any_value)
     }
 
-    /// This value once one more piece of its `AnyValue` is read.
+    /// Returns this value after one more piece of its `AnyValue` is read.
     #[inline]
     pub(crate) fn merged(mut self, any_value: &'a [u8]) -> Self {
         let mut fields = Fields::new(any_value);
-        // The list that is being read: more fields of the same number are pieces of it.
+        // This is the list that is being read: more fields of the same number are pieces of it.
         let mut list = 0;
         while let Some(field) = fields.next() {
             self = match (field.number, field.payload) {
@@ -54,7 +54,8 @@ impl<'a> Value<'a> {
                 (3, Payload::Varint(value)) => Self::Int(value.cast_signed()),
                 (4, Payload::Fixed64(bits)) => Self::Double(f64::from_bits(bits)),
                 (7, Payload::Len(bytes)) => Self::Bytes(bytes),
-                // A reference into a dictionary that requests of these signals do not have.
+                // This is a reference into a dictionary, which requests of these signals do not
+                // have.
                 (8, Payload::Varint(_)) => Self::Empty,
                 _ => continue,
             };
@@ -63,7 +64,7 @@ impl<'a> Value<'a> {
         self
     }
 
-    /// The text, when it is one.
+    /// Returns the text, if it is one.
     pub fn as_str(self) -> Option<&'a str> {
         match self {
             Self::Str(text) => Some(text),
@@ -71,7 +72,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The truth value, when it is one.
+    /// Returns the truth value, if it is one.
     pub fn as_bool(self) -> Option<bool> {
         match self {
             Self::Bool(value) => Some(value),
@@ -79,7 +80,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The whole number, when it is one.
+    /// Returns the whole number, if it is one.
     pub fn as_int(self) -> Option<i64> {
         match self {
             Self::Int(value) => Some(value),
@@ -87,7 +88,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The floating-point number, when it is one.
+    /// Returns the floating-point number, if it is one.
     pub fn as_double(self) -> Option<f64> {
         match self {
             Self::Double(value) => Some(value),
@@ -95,7 +96,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The bytes, when it is some.
+    /// Returns the bytes, if it has bytes.
     pub fn as_bytes(self) -> Option<&'a [u8]> {
         match self {
             Self::Bytes(bytes) => Some(bytes),
@@ -103,7 +104,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The values of the list, when it is one.
+    /// Returns the values of the list, if it is one.
     pub fn as_array(self) -> Option<Values<'a>> {
         match self {
             Self::Array(values) => Some(values),
@@ -111,7 +112,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The keys with values, when it is such a list.
+    /// Returns the keys with values, if it is such a list.
     pub fn as_key_values(self) -> Option<Attributes<'a>> {
         match self {
             Self::KeyValues(list) => Some(list),
@@ -119,7 +120,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Whether there is no value.
+    /// Returns true if there is no value.
     pub fn is_empty(self) -> bool {
         matches!(self, Self::Empty)
     }
@@ -183,12 +184,13 @@ impl PartialEq<&str> for Value<'_> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Values<'a> {
     values: Fields<'a>,
-    /// What follows in the `AnyValue`: mostly nothing, else perhaps more pieces of the list.
+    /// The bytes that follow in the `AnyValue`: mostly none, otherwise perhaps more pieces of the
+    /// list.
     more: Fields<'a>,
 }
 
 impl<'a> Values<'a> {
-    /// The next value as it is serialized: an `AnyValue`.
+    /// Returns the next value as it is serialized: an `AnyValue`.
     #[inline]
     pub(crate) fn next_bytes(&mut self) -> Option<&'a [u8]> {
         loop {

@@ -1,28 +1,28 @@
-//! Verdicts: what a plugin says of each item.
+//! Verdicts: the decisions of a plugin on each item.
 
 use alloc::vec::Vec;
 
 use crate::bad_reply::BadReply;
 use crate::splice::Rules;
 
-/// What a plugin says of one item. Crosses the boundary as one byte.
+/// The decision of a plugin on one item. It crosses the boundary as one byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// It goes on.
+    /// The item is passed on.
     Keep,
-    /// The host keeps it until the plugin releases it.
+    /// The host keeps the item until the plugin releases it.
     Hold,
-    /// It is let go, for the plugin's reason with this index.
+    /// The item is dropped, for the plugin's reason with this index.
     Drop(u8),
-    /// It is let go because the plugin lost its handle.
+    /// The item is dropped because the plugin lost its handle.
     Undisposed,
 }
 
 impl Verdict {
-    /// Most reasons that a plugin may have.
+    /// The most reasons that a plugin may have.
     pub const REASONS: usize = 250;
 
-    /// The verdict that this byte says. Every byte says one; whether the reason exists is checked
+    /// Returns the verdict of this byte. Every byte has one; whether the reason exists is checked
     /// against the plugin's manifest.
     #[inline]
     pub const fn from_byte(byte: u8) -> Self {
@@ -34,8 +34,8 @@ impl Verdict {
         }
     }
 
-    /// The byte that says this verdict. Reasons above [`Verdict::REASONS`] do not exist and become
-    /// the last byte that no plugin may say.
+    /// Returns the byte of this verdict. Reasons from [`Verdict::REASONS`] on do not exist, and get
+    /// a byte that no plugin may use, at most 254.
     #[inline]
     pub const fn to_byte(self) -> u8 {
         match self {
@@ -48,11 +48,11 @@ impl Verdict {
     }
 }
 
-/// How many items got which verdict.
+/// The number of items with each verdict.
 pub(crate) struct Tally {
     pub(crate) kept: usize,
     pub(crate) held: usize,
-    /// The bytes of the verdicts that drop, with how many items got them.
+    /// The bytes of the verdicts that drop, with the number of items that got them.
     pub(crate) dropped: Vec<(u8, u64)>,
 }
 
@@ -81,7 +81,7 @@ pub(crate) fn tally(verdicts: &[u8], rules: &Rules) -> Result<Tally, BadReply> {
             *count += 1;
         }
     }
-    // In order of byte: keep, hold, the reasons there are, undisposed. What is left over then is
+    // The order is that of the bytes: keep, hold, the reasons that exist, undisposed. The rest are
     // drops for reasons that do not exist.
     let reasons = rules.reasons.min(Verdict::REASONS);
     let mut counts = counts.into_iter();

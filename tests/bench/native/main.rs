@@ -1,4 +1,4 @@
-//! The collector with its plugins compiled in: what a WebAssembly stage is measured against.
+//! The collector with its plugins compiled in: the baseline for a WebAssembly stage.
 //!
 //! It reads a configuration of the real program, and runs the same receiver, pipeline and exporter
 //! with the same settings. Only the stages differ: where the configuration names the component
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Without a stderr there is nobody left to tell; the exit code still says it.
+/// Prints a line on stderr. An error is ignored: the exit code still reports the failure.
 fn say(line: &str) {
     writeln!(std::io::stderr().lock(), "{line}").unwrap_or_default();
 }
@@ -131,7 +131,8 @@ async fn build(config: &Config, settings: &PipelineSettings) -> Result<Pipeline>
     Ok(Pipeline::build(config).await?)
 }
 
-/// As the program wires an exporter: its own batching is the more exact wish.
+/// Builds an exporter like the program does: its own batching takes precedence, as the more
+/// specific setting.
 fn spec(exporter: &Exporter, settings: &PipelineSettings) -> Result<ExporterSpec> {
     let ExporterKind::OtlpGrpc(grpc) = &exporter.kind else {
         bail!("exporter `{}` is not otlp_grpc", exporter.id);

@@ -21,10 +21,10 @@ const PACKAGE: Package = Package {
     version: env!("CARGO_PKG_VERSION"),
 };
 
-/// What the component of the same source is called.
+/// The file name of the component with the same source.
 const COMPONENT: &str = "bench_job.wasm";
 
-/// The stage that the program would make of the component, made of its source.
+/// Makes the stage that the program would make of the component, from its source.
 pub(crate) fn native(stage: &Stage) -> Result<StageSpec> {
     let file = stage.wasm.module.file().and_then(Path::file_name);
     if file.is_none_or(|name| name != COMPONENT) {
@@ -34,7 +34,8 @@ pub(crate) fn native(stage: &Stage) -> Result<StageSpec> {
     let (_, manifest) = Exported::<Job>::configure(&config, PACKAGE).map_err(anyhow::Error::msg)?;
     let native = Native {
         config,
-        // It holds nothing, keeps no state and wants no ticks: the rest is as it is by default.
+        // The job holds nothing, keeps no state and wants no ticks: the other fields have their
+        // defaults.
         manifest: Manifest {
             name: manifest.name,
             version: manifest.version,

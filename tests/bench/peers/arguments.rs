@@ -20,30 +20,30 @@ by service name).
   --as-built             takes the programs as they were built last, whatever the sources say now
   -o, --output FORMAT    table, markdown or json (default table)";
 
-/// What the caller wants.
+/// The caller's request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     Help,
     Run(Arguments),
-    /// The floor: what this program is when it is a contestant itself.
+    /// Runs as the floor: this program is then a contestant itself.
     Pump {
         listen: String,
         backend: String,
     },
 }
 
-/// How to compare.
+/// The settings of a comparison.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Arguments {
     pub(crate) rounds: u32,
     pub(crate) seconds: u32,
-    /// Words of which a contestant's name has one; none for all contestants.
+    /// Words to select contestants: a name must contain one of them. If empty, all take part.
     pub(crate) only: Vec<String>,
     pub(crate) peers: Vec<Peer>,
     pub(crate) output: Output,
-    /// Whether nothing is built.
+    /// True if nothing is built.
     pub(crate) as_built: bool,
-    /// Handed on to `spandrel bench`.
+    /// Arguments that are passed on to `spandrel bench`.
     pub(crate) bench: Vec<String>,
 }
 
@@ -76,7 +76,7 @@ impl Default for Arguments {
     }
 }
 
-/// Reads the command line; an error is a sentence for the caller.
+/// Reads the command line. An error is a sentence for the caller.
 pub(crate) fn read(given: &[String]) -> Result<Wanted, String> {
     if let [first, listen, backend] = given
         && first == "pump"
@@ -163,14 +163,14 @@ mod tests {
         }
     }
 
-    /// Without arguments it is the comparison of the note: five rounds of everybody.
+    /// Without arguments it is the comparison of the note: five rounds of all contestants.
     #[test]
     fn nothing_need_be_said() {
         assert_eq!(read_run(&[]), Arguments::default());
         assert_eq!(Arguments::default().rounds, 5);
     }
 
-    /// Every option is read, a peer's command is taken apart, and the rest is handed on.
+    /// Every option is read, a peer's command is split, and the rest is passed on.
     #[test]
     fn options_are_read() {
         let arguments = read_run(&[
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(arguments, expected);
     }
 
-    /// What cannot be meant is told, not guessed.
+    /// A mistake gives an error message, not a guess.
     #[test]
     fn mistakes_are_told() {
         for (line, problem) in [
@@ -239,7 +239,7 @@ mod tests {
         }
     }
 
-    /// The floor is this program again.
+    /// The argument `pump` starts this program as the floor.
     #[test]
     fn the_pump_is_asked_for_by_its_name() {
         let wanted = Wanted::Pump {

@@ -11,12 +11,12 @@ use crate::arguments::Arguments;
 use crate::contestant::{Contestant, Places};
 use crate::roster::Tools;
 
-/// The same for everybody.
+/// The parts of a run that are the same for every contestant.
 #[derive(Debug)]
 pub(crate) struct Bed {
     spandrel: PathBuf,
     module: PathBuf,
-    /// Where contestants find their configurations, and may write what they like.
+    /// The folder with the contestants' configurations, where they may also write.
     folder: tempfile::TempDir,
     arguments: Vec<String>,
 }
@@ -33,7 +33,7 @@ impl Bed {
         })
     }
 
-    /// Runs a contestant under load and gives the report of `spandrel bench`.
+    /// Runs a contestant under load and returns the report of `spandrel bench`.
     pub(crate) fn run(&self, contestant: &Contestant) -> Result<Value> {
         let [listen, backend, spare] = free_addresses()?;
         let places = Places {
@@ -66,7 +66,7 @@ impl Bed {
     }
 }
 
-/// How long a run takes, unless the bench's own arguments say it.
+/// Returns the duration option of a run, unless the bench's own arguments have one.
 fn duration(arguments: &Arguments) -> Option<String> {
     let says = |argument: &String| {
         let name = argument.split('=').next().unwrap_or_default();
@@ -76,7 +76,7 @@ fn duration(arguments: &Arguments) -> Option<String> {
     (!is_said).then(|| format!("--duration={}s", arguments.seconds))
 }
 
-/// Addresses of the loopback that nobody has at the moment.
+/// Returns addresses of the loopback interface that are free at the moment.
 fn free_addresses() -> Result<[String; 3]> {
     let [first, second, third] = [free_address()?, free_address()?, free_address()?];
     Ok([first, second, third].map(|address| address.to_string()))
@@ -86,7 +86,7 @@ fn free_addresses() -> Result<[String; 3]> {
 mod tests {
     use super::*;
 
-    /// An option that the caller hands on is not given twice.
+    /// An option that the caller passes on is not given twice.
     #[test]
     fn a_duration_is_said_once() {
         for (bench, said) in [

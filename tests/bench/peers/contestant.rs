@@ -1,30 +1,30 @@
-//! A collector with a job, and how it is started.
+//! A collector with a job, and its start.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-/// What is done to the spans on their way.
+/// The processing of the spans on their way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Job {
-    /// Nothing.
+    /// Spans pass unchanged.
     PassThrough,
     /// Health checks are dropped, and two attributes are added by service name.
     Job2,
-    /// Job 2, then as many attributes again by a second plugin.
+    /// Job 2 is done, then a second plugin adds as many attributes again.
     Twice,
-    /// And again, by five plugins.
+    /// Job 2 is done, and five plugins in all add attributes.
     FiveTimes,
 }
 
 impl Job {
-    /// Whether the spans of health checks are dropped.
+    /// Returns true if the spans of health checks are dropped.
     pub(crate) fn drops(self) -> bool {
         self != Self::PassThrough
     }
 
-    /// How many attributes a span gets.
+    /// Returns the number of attributes that a span gets.
     pub(crate) fn attributes(self) -> u32 {
         match self {
             Self::PassThrough => 0,
@@ -34,7 +34,7 @@ impl Job {
         }
     }
 
-    /// As it is named in a command line and in the name of a file.
+    /// Returns its name in a command line and in the name of a file.
     pub(crate) fn slug(self) -> &'static str {
         match self {
             Self::PassThrough => "pass-through",
@@ -63,30 +63,30 @@ pub(crate) struct Contestant {
     pub(crate) job: Job,
     /// The program and its arguments, with placeholders.
     pub(crate) command: Vec<String>,
-    /// A file with placeholders in its text; `{config}` in the command.
+    /// A file with placeholders in its text. The command refers to it as `{config}`.
     pub(crate) config: Option<PathBuf>,
 }
 
-/// What placeholders stand for in one run.
+/// The values of the placeholders in one run.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
-    /// Where the collector listens, `host:port`.
+    /// The address that the collector listens on, `host:port`.
     pub(crate) listen: String,
-    /// Where it sends to, `host:port`.
+    /// The address that it sends to, `host:port`.
     pub(crate) backend: String,
-    /// One more free port, for what a collector listens on beside that.
+    /// One more free port, for anything else that a collector listens on.
     pub(crate) spare: String,
     /// The component of job 2.
     pub(crate) module: PathBuf,
 }
 
 impl Contestant {
-    /// The collector and its job.
+    /// Returns the name of the collector and its job.
     pub(crate) fn title(&self) -> String {
         format!("{}, {}", self.name, self.job)
     }
 
-    /// The command without placeholders; the configuration is written into `folder`.
+    /// Returns the command without placeholders; the configuration is written into `folder`.
     pub(crate) fn ready(&self, places: &Places, folder: &Path) -> Result<Vec<String>> {
         let mut config = String::new();
         if let Some(file) = &self.config {
@@ -118,7 +118,7 @@ impl Contestant {
 mod tests {
     use super::*;
 
-    /// Placeholders are filled in the command, in the name of the configuration and in its text.
+    /// Placeholders are replaced in the command, in the name of the configuration and in its text.
     #[test]
     fn placeholders_are_filled() {
         let folder = tempfile::tempdir().unwrap();

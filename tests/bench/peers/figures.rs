@@ -1,17 +1,17 @@
-//! What is read of a report of `spandrel bench`, and medians of it.
+//! The figures in a report of `spandrel bench`, and their medians.
 
 use serde_json::Value;
 
 /// A figure of the table.
 #[derive(Debug)]
 pub(crate) struct Column {
-    /// In the table.
+    /// The heading in the table.
     pub(crate) head: &'static str,
-    /// In the JSON.
+    /// The key in the JSON.
     pub(crate) key: &'static str,
-    /// Where the report has it; of several numbers, their product.
+    /// The places in the report. If there are several, the figure is the product of the numbers.
     pointers: &'static [&'static str],
-    /// From the report's unit to the table's.
+    /// The factor from the report's unit to the table's.
     scale: f64,
     digits: usize,
 }
@@ -32,7 +32,7 @@ const fn column(
     }
 }
 
-/// From bytes.
+/// The factor from bytes.
 const MIB: f64 = 1.0 / (1024.0 * 1024.0);
 
 const RATE: &[&str] = &["/cost/items_per_cpu_second"];
@@ -42,7 +42,7 @@ const SYSTEM: &[&str] = &["/cost/us_per_item", "/cost/system_share"];
 const PEAK: &[&str] = &["/collector/peak_bytes"];
 const IDLE: &[&str] = &["/collector/idle_bytes"];
 
-/// The figures of the table, in order; the first is what contestants are compared by.
+/// The figures of the table, in order. Contestants are compared by the first.
 pub(crate) const COLUMNS: [Column; 10] = [
     column("spans/CPU-s", "spans_per_cpu_second", RATE, 1.0, 0),
     column("us/span", "us_per_span", COST, 1.0, 2),
@@ -62,7 +62,7 @@ pub(crate) const COLUMNS: [Column; 10] = [
     column("p99 ms", "p99_ms", &["/latency_ms/p99"], 1.0, 1),
 ];
 
-/// One value for each column; none where the report has none.
+/// One value for each column; `None` if the report has none.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Figures([Option<f64>; COLUMNS.len()]);
 
@@ -76,7 +76,7 @@ impl Figures {
         }))
     }
 
-    /// Each column's median on its own.
+    /// Returns the median of each column, independently of the others.
     pub(crate) fn medians(rounds: &[Self]) -> Self {
         let mut medians = Self::default();
         for (column, median) in medians.0.iter_mut().enumerate() {
@@ -86,7 +86,7 @@ impl Figures {
         medians
     }
 
-    /// What contestants are compared by.
+    /// Returns the figure by which contestants are compared.
     pub(crate) fn rate(&self) -> Option<f64> {
         self.0.first().copied().flatten()
     }
@@ -95,7 +95,7 @@ impl Figures {
         &self.0
     }
 
-    /// A cell for each column.
+    /// Returns a cell for each column.
     pub(crate) fn shown(&self) -> Vec<String> {
         let figures = self.0.iter().zip(&COLUMNS);
         let shown = figures.map(|(value, column)| match value {
@@ -105,7 +105,7 @@ impl Figures {
         shown.collect()
     }
 
-    /// A line of progress.
+    /// Returns a line of progress.
     pub(crate) fn in_short(&self) -> String {
         let mut cells = self.shown().into_iter();
         let mut next = || cells.next().unwrap_or_default();
@@ -113,7 +113,7 @@ impl Figures {
     }
 }
 
-/// The value in the middle, or the mean of the two.
+/// Returns the middle value, or the mean of the two middle values.
 fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let upper = values.get(values.len() / 2)?;
@@ -121,7 +121,7 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     Some(f64::midpoint(*upper, *lower))
 }
 
-/// A figure with the thousands before its point set apart.
+/// Adds thousands separators before the decimal point.
 fn grouped(figure: &str) -> String {
     let (whole, rest) = figure.split_at(figure.find('.').unwrap_or(figure.len()));
     let mut grouped = String::new();
@@ -134,7 +134,7 @@ fn grouped(figure: &str) -> String {
     grouped + rest
 }
 
-/// What must be right in every round: summed, not averaged.
+/// Counts that must be right in every round. They are summed, not averaged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) lost: u64,
@@ -180,19 +180,20 @@ impl Counts {
     }
 }
 
-/// Bytes of a span that arrived beyond what one that is no health check was sent with.
+/// Returns the average number of bytes that a span gained: its size on arrival minus the size of a
+/// sent span that is no health check.
 pub(crate) fn added_bytes(report: &Value) -> Option<f64> {
     let arrived = report.get("backend_bytes_per_item")?.as_f64()?;
     let sent = report.pointer("/load/bytes_per_item_without_health_checks")?;
     Some(arrived - sent.as_f64()?)
 }
 
-/// What the report itself says of its run.
+/// The report's own verdict on its run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
-    /// Something went through, all of it in time, and the collector ended well.
+    /// True if something went through, all of it in time, and the collector ended well.
     pub(crate) is_ok: bool,
-    /// Generator and backend did not cost several times less than the collector.
+    /// True if generator and backend did not cost several times less than the collector.
     pub(crate) is_doubtful: bool,
 }
 

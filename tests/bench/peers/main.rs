@@ -1,8 +1,8 @@
-//! `cargo peers`: collectors side by side, in one run, on one bed.
+//! `cargo peers`: collectors side by side, in one run, in one test bed.
 //!
 //! Every contestant gets the same load from `spandrel bench`, one after the other, round by round,
-//! so that a machine that is busy for a while is unfair to all alike. The table has the medians of
-//! the rounds. A collector that is not installed is left out, with a line that says how to get it.
+//! so that a machine that is busy for a while affects all alike. The table has the medians of the
+//! rounds. A collector that is not installed is left out, with a line that says how to get it.
 
 #![forbid(unsafe_code)]
 
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs all rounds. Returns whether every contestant got through and did its job.
+/// Runs all rounds. Returns true if every contestant got through and did its job.
 fn run(arguments: &Arguments) -> Result<bool> {
     if cfg!(debug_assertions) {
         say("this is a build for tests, and its figures mean nothing: run `cargo peers`");
@@ -88,14 +88,14 @@ fn run(arguments: &Arguments) -> Result<bool> {
     Ok(outcomes.iter().all(Outcome::is_good))
 }
 
-/// Progress and problems.
+/// Prints progress and problems on stderr.
 fn say(line: &str) {
-    // Who closed stderr does not want to read this.
+    // An error is ignored: if stderr is closed, nobody reads it.
     writeln!(std::io::stderr().lock(), "{line}").unwrap_or_default();
 }
 
-/// The result.
+/// Prints the result on stdout.
 fn print(text: &str) {
-    // Who closed stdout does not want to read this.
+    // An error is ignored: if stdout is closed, nobody reads it.
     writeln!(std::io::stdout().lock(), "{text}").unwrap_or_default();
 }

@@ -1,4 +1,4 @@
-//! How a contestant did, over all rounds.
+//! The results of a contestant, over all rounds.
 
 use serde_json::{Value, json};
 
@@ -6,18 +6,18 @@ use crate::arguments::Arguments;
 use crate::contestant::Contestant;
 use crate::figures::{COLUMNS, Counts, Figures, Verdict, added_bytes};
 
-/// A contestant with what was measured of it.
+/// A contestant with its measurements.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) contestant: Contestant,
     pub(crate) rounds: Vec<Figures>,
-    /// Rounds that it did not get through, or lost items in.
+    /// The number of rounds that it did not get through, or in which it lost items.
     pub(crate) failures: u32,
     reports: Vec<Value>,
     counts: Counts,
-    /// The round in which the spans grew least; none before the first.
+    /// The bytes that a span gained in the round with the least gain; `None` before the first.
     added_bytes: Option<f64>,
-    /// Rounds in which the bed itself was too slow to say anything.
+    /// The number of rounds in which the test bed was too slow for a meaningful result.
     doubtful: u32,
 }
 
@@ -34,7 +34,7 @@ impl Outcome {
         }
     }
 
-    /// Takes the report of a round.
+    /// Adds the report of a round.
     pub(crate) fn add(&mut self, report: Value) {
         self.rounds.push(Figures::read(&report));
         self.counts.add(&Counts::read(&report));
@@ -47,17 +47,18 @@ impl Outcome {
         self.reports.push(report);
     }
 
-    /// The collector and its job.
+    /// Returns the name of the collector and its job.
     pub(crate) fn name(&self) -> String {
         self.contestant.title()
     }
 
-    /// Each figure's median over the rounds.
+    /// Returns each figure's median over the rounds.
     pub(crate) fn medians(&self) -> Figures {
         Figures::medians(&self.rounds)
     }
 
-    /// Whether it got through every round, took and delivered everything once, and did its job.
+    /// Returns true if it got through every round, accepted and delivered everything once, and did
+    /// its job.
     pub(crate) fn is_good(&self) -> bool {
         let Counts {
             duplicated,
@@ -70,7 +71,7 @@ impl Outcome {
         self.failures == 0 && is_whole && self.wrong_job().is_none() && !self.added_nothing()
     }
 
-    /// What the figures do not say.
+    /// Returns the problems that the figures do not show.
     pub(crate) fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
         let counts = &self.counts;
@@ -102,13 +103,13 @@ impl Outcome {
         remarks
     }
 
-    /// Whether its spans arrived without the attributes of its job.
+    /// Returns true if its spans arrived without the attributes of its job.
     fn added_nothing(&self) -> bool {
         let least = f64::from(self.contestant.job.attributes() * BYTES_OF_ATTRIBUTE);
         least > 0.0 && self.added_bytes.is_some_and(|added| added < least)
     }
 
-    /// What it does with health checks, if that is not its job.
+    /// Returns a description of its handling of health checks, if that is not its job.
     fn wrong_job(&self) -> Option<String> {
         let Counts {
             health_checks_sent: sent,
@@ -123,7 +124,7 @@ impl Outcome {
                 "{arrived} of {sent} health checks were not dropped"
             ))
         } else if !drops && arrived + rejected < accepted {
-            // What a partial success took back may have been any of the spans.
+            // The spans that a partial success rejected may have been any of the spans.
             Some(format!(
                 "{} of {accepted} health checks were dropped",
                 accepted - arrived
@@ -134,10 +135,11 @@ impl Outcome {
     }
 }
 
-/// The least that an attribute of a job takes: its key, its value, and two tags with lengths.
+/// The fewest bytes that an attribute of a job takes: its key, its value, and two tags with
+/// lengths.
 const BYTES_OF_ATTRIBUTE: u32 = 10;
 
-/// Everything, for scripts.
+/// Returns everything as JSON, for scripts.
 pub(crate) fn json(outcomes: &[Outcome], arguments: &Arguments, missing: &[String]) -> String {
     let contestants = outcomes.iter().map(|outcome| {
         let medians = outcome.medians();

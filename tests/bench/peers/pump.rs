@@ -1,4 +1,4 @@
-//! The floor: what came on a connection goes out on another, unread.
+//! The floor: bytes from one connection are copied to another, unread.
 
 use std::net::SocketAddr;
 
@@ -8,12 +8,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
-/// As large as one write of a batch of 512 spans.
+/// The size of one write of a batch of 512 spans.
 const BUFFER: usize = 512 << 10;
-/// More than the bench opens; further ones wait in the kernel.
+/// The most connections at once. It is more than the bench opens; further ones wait in the kernel.
 const CONNECTIONS: usize = 1024;
 
-/// Pumps until SIGTERM.
+/// Copies until SIGTERM.
 pub(crate) fn run(listen: &str, backend: &str) -> Result<()> {
     let backend: SocketAddr = backend.parse().context("the backend is host:port")?;
     let runtime = tokio::runtime::Runtime::new()?;

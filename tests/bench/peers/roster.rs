@@ -1,4 +1,4 @@
-//! Who takes part: ours, references, and the peers that are installed.
+//! The contestants: ours, references, and the installed peers.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,19 +9,19 @@ use spandrel_tests::artifacts;
 use crate::arguments::{Arguments, Peer};
 use crate::contestant::{Contestant, Job};
 
-/// Everything that is built here.
+/// The programs that are built here.
 #[derive(Debug)]
 pub(crate) struct Tools {
     pub(crate) spandrel: PathBuf,
     native: PathBuf,
     /// The component of job 2.
     pub(crate) module: PathBuf,
-    /// The bed's own folder under the target directory.
+    /// The folder of the comparison under the target directory.
     pub(crate) folder: PathBuf,
 }
 
 impl Tools {
-    /// Builds what is missing, with cargo's progress.
+    /// Builds what is missing and shows cargo's progress.
     pub(crate) fn build() -> Result<Self> {
         artifacts::collector()?;
         let mut build = vec!["--workspace", "--bin", "bench-native"];
@@ -33,7 +33,7 @@ impl Tools {
         Self::as_built()
     }
 
-    /// What was built last, in the profile of this program.
+    /// Finds what was built last, in the profile of this program.
     pub(crate) fn as_built() -> Result<Self> {
         let this = std::env::current_exe().context("cannot find this program")?;
         let built = |name: &str| existing(this.with_file_name(name));
@@ -60,23 +60,23 @@ fn existing(file: PathBuf) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// Who takes part, and who could.
+/// The contestants, and the ones that are missing.
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
     pub(crate) contestants: Vec<Contestant>,
-    /// A line for each peer that is not here, which says how to get it.
+    /// A line for each missing peer, which says how to get it.
     pub(crate) missing: Vec<String>,
 }
 
-/// The reference that ratios are of. It copies each message once, and is no bound.
+/// The reference of the ratios. It copies each message once, and is no bound.
 pub(crate) const PROXY: &str = "raw proxy";
 
-/// Where the configurations are.
+/// Returns the folder of the configurations.
 fn configs() -> PathBuf {
     artifacts::root().join("tests/bench/peers/configs")
 }
 
-/// Everybody, in the order of the table.
+/// Returns all contestants, in the order of the table.
 pub(crate) fn roster(tools: &Tools, arguments: &Arguments) -> Result<Roster> {
     let mut roster = Roster::default();
     references(&mut roster, tools)?;
@@ -146,7 +146,7 @@ fn ours(roster: &mut Roster, tools: &Tools) {
     for job in [Job::PassThrough, Job::Job2, Job::Twice, Job::FiveTimes] {
         roster.add("spandrel", job, &command, config(job));
     }
-    // Senders wait when the queue is full: refused ones would come back with the same spans.
+    // Senders wait when the queue is full: refused requests would come back with the same spans.
     let queued = [
         &*spandrel,
         "--config={config}",
@@ -166,7 +166,7 @@ fn ours(roster: &mut Roster, tools: &Tools) {
     );
 }
 
-/// Rotel's package has its program, and Python processors run in it.
+/// Adds Rotel. Its package contains its program, and it can run Python processors.
 fn rotel(roster: &mut Roster, folder: &Path) {
     let venv = folder.join("rotel");
     let Some(program) = find_rotel(&venv).or_else(|| in_path("rotel")) else {
@@ -196,7 +196,7 @@ fn rotel(roster: &mut Roster, folder: &Path) {
     roster.add(&format!("{name}, Python"), Job::Job2, &with_processor, None);
 }
 
-/// In the packages of a virtual environment, whichever version of Python it is of.
+/// Finds Rotel in the packages of a virtual environment, for any version of Python.
 fn find_rotel(venv: &Path) -> Option<PathBuf> {
     let pythons = venv.join("lib").read_dir().ok()?;
     let programs = pythons
@@ -205,7 +205,8 @@ fn find_rotel(venv: &Path) -> Option<PathBuf> {
     programs.into_iter().find(|program| program.is_file())
 }
 
-/// The OpenTelemetry Collector, answering when the backend has answered, and with a queue.
+/// Adds the OpenTelemetry Collector, once answering when the backend has answered, and once with a
+/// queue.
 fn otelcol(roster: &mut Roster) {
     let program = ["otelcol-contrib", "otelcol"].into_iter().find_map(in_path);
     let Some(program) = program else {
@@ -219,7 +220,7 @@ fn otelcol(roster: &mut Roster) {
     let name = format!("otelcol{}", version(&program));
     let program = program.to_string_lossy();
     let command = [&*program, "--config={config}"];
-    // As with ours: senders wait when the queue is full, and nobody makes batches.
+    // As with ours, senders wait when the queue is full, and no batches are merged.
     let queued = [
         &*program,
         "--config={config}",
@@ -235,7 +236,7 @@ fn otelcol(roster: &mut Roster) {
     }
 }
 
-/// One that was given on the command line.
+/// Adds a peer that was given on the command line.
 fn given(roster: &mut Roster, peer: &Peer) -> Result<()> {
     let mut command = peer.command.clone();
     if let Some(program) = command.first_mut() {
@@ -250,8 +251,8 @@ fn given(roster: &mut Roster, peer: &Peer) -> Result<()> {
     Ok(())
 }
 
-/// Contestants run in a folder of their own: a path is the caller's, a bare name is looked for in
-/// `PATH`.
+/// Resolves a program's path. Contestants run in a folder of their own: a path is relative to the
+/// caller's folder, and a bare name is searched in `PATH`.
 fn from_here(program: &str) -> Result<String> {
     if !program.contains('/') {
         return Ok(program.to_owned());
@@ -260,7 +261,7 @@ fn from_here(program: &str) -> Result<String> {
     Ok(path.to_string_lossy().into_owned())
 }
 
-/// What a peer says of itself, with a blank before it; nothing when it does not say.
+/// Returns a peer's own version, with a blank before it; empty if it reports none.
 fn version(program: &Path) -> String {
     let output = Command::new(program).arg("--version").output();
     let said = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());

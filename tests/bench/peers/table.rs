@@ -1,10 +1,11 @@
-//! The result as a table: names to the left, figures to the right.
+//! The result as a table: names are aligned left, figures right.
 
 use crate::figures::COLUMNS;
 use crate::outcome::Outcome;
 use crate::roster::PROXY;
 
-/// The head and a row for each contestant: medians, and the rate as a share of the raw proxy's.
+/// Returns the header and a row for each contestant: medians, and the rate as a share of the raw
+/// proxy's.
 pub(crate) fn rows(outcomes: &[Outcome]) -> Vec<Vec<String>> {
     let proxy = outcomes
         .iter()
@@ -27,14 +28,14 @@ pub(crate) fn rows(outcomes: &[Outcome]) -> Vec<Vec<String>> {
     std::iter::once(head).chain(rows).collect()
 }
 
-/// For people: aligned with spaces.
+/// Formats the table for people: aligned with spaces.
 pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
     let line = |cells: Vec<String>| cells.join("  ").trim_end().to_owned();
     let lines: Vec<String> = padded(rows).map(line).collect();
     lines.join("\n")
 }
 
-/// For a page: with bars, and aligned all the same.
+/// Formats the table as Markdown: with bars, and aligned as well.
 pub(crate) fn markdown(rows: &[Vec<String>]) -> String {
     let mut lines: Vec<String> = padded(rows)
         .map(|cells| format!("| {} |", cells.join(" | ")))
@@ -92,7 +93,7 @@ mod tests {
         rows.map(|row| row.map(str::to_owned).to_vec()).to_vec()
     }
 
-    /// Columns are as wide as their widest cell; figures stand to the right.
+    /// Columns are as wide as their widest cell; figures are aligned right.
     #[test]
     fn columns_are_aligned() {
         let expected = "\
@@ -102,7 +103,7 @@ other one      9  lost 1";
         assert_eq!(aligned(&table()), expected);
     }
 
-    /// A page's table has its rule under the head.
+    /// A Markdown table has its rule under the header.
     #[test]
     fn pages_have_bars() {
         let expected = "\

@@ -1,5 +1,5 @@
-//! The attacks, each for as long as it is let: one loop of one attacker, who begins anew when he is
-//! thrown out.
+//! The attacks. Each is one loop of one attacker, which lasts as long as it is allowed to; an
+//! attacker that is disconnected starts again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,23 +14,24 @@ use super::wire::{
     frame, message,
 };
 
-/// What an attacker is given.
+/// The parameters of an attacker.
 #[derive(Clone)]
 pub(super) struct Target {
     pub(super) address: String,
     pub(super) until: Instant,
     pub(super) bombs: Bombs,
-    /// Connections that attackers have had: an attack that reaches nobody says nothing.
+    /// The number of connections that attackers have had: an attack that reaches nothing proves
+    /// nothing.
     pub(super) reached: Arc<AtomicUsize>,
 }
 
-/// Zeros, compressed.
+/// Compressed zeros.
 #[derive(Clone)]
 pub(super) struct Bombs {
-    /// More than any request may swell to.
+    /// They inflate to more than any request may have.
     pub(super) gzip: Arc<[u8]>,
     pub(super) zstd: Arc<[u8]>,
-    /// As much as one may.
+    /// They inflate to as much as a request may have.
     pub(super) gzip_that_fits: Arc<[u8]>,
     pub(super) zstd_that_fits: Arc<[u8]>,
 }
@@ -66,11 +67,11 @@ impl Target {
 /// One round of an attack, until its connection ends.
 pub(super) type Round = fn(Target) -> BoxFuture<'static, Result<()>>;
 
-/// What is done, and by how many attackers at once.
+/// An attack: its round, and the number of concurrent attackers.
 pub(super) struct Attack {
     pub(super) name: &'static str,
     pub(super) attackers: usize,
-    /// The receiver wants TLS.
+    /// True if the receiver requires TLS.
     pub(super) over_tls: bool,
     pub(super) round: Round,
 }
@@ -111,7 +112,7 @@ pub(super) fn all() -> Vec<Attack> {
     ]
 }
 
-/// A request and its end, again and again.
+/// Sends a request and its reset, again and again.
 async fn rapid_reset(target: Target) -> Result<()> {
     let mut raw = target.connect().await?;
     let block = export(None);
@@ -128,12 +129,12 @@ async fn rapid_reset(target: Target) -> Result<()> {
     Ok(())
 }
 
-/// Headers that go on for ever.
+/// Sends headers without end.
 async fn continuations(target: Target) -> Result<()> {
     let mut raw = target.connect().await?;
     let stream = raw.stream();
     raw.send(&frame(HEADERS, 0, stream, &export(None))).await?;
-    // A header of 100 bytes, in each frame 150 of them.
+    // A header of 100 bytes, 150 times in each frame.
     let one = [&[0, 1, b'a', 100][..], &[b'b'; 100]].concat();
     let more = frame(CONTINUATION, 0, stream, &one.repeat(150));
     while target.is_on() {
@@ -142,7 +143,7 @@ async fn continuations(target: Target) -> Result<()> {
     Ok(())
 }
 
-/// A header of 4,000 bytes, remembered, and then named in a byte each.
+/// Sends a header of 4,000 bytes, which is stored, and then names it in one byte each.
 async fn hpack(target: Target) -> Result<()> {
     let mut raw = target.connect().await?;
     // The length 4000, as an integer with a prefix of seven bits.
@@ -168,7 +169,7 @@ async fn empty_data(target: Target) -> Result<()> {
 
 async fn settings(target: Target) -> Result<()> {
     let raw = target.connect().await?;
-    // The initial window, which every stream has to be told.
+    // The initial window, which the receiver must apply to every stream.
     repeat(raw, target, &frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 255, 255])).await
 }
 
@@ -186,7 +187,7 @@ async fn repeat(mut raw: Raw, target: Target, frame: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// A hundred connections that do nothing.
+/// Opens a hundred connections that do nothing.
 async fn idle(target: Target) -> Result<()> {
     let mut all = Vec::new();
     for _ in 0..100 {
@@ -198,7 +199,7 @@ async fn idle(target: Target) -> Result<()> {
     Ok(())
 }
 
-/// Connections that never say what they speak.
+/// Opens connections that never finish naming their protocol.
 async fn half_open(target: Target) -> Result<()> {
     let mut all = Vec::new();
     for _ in 0..10 {
@@ -210,9 +211,9 @@ async fn half_open(target: Target) -> Result<()> {
     Ok(())
 }
 
-/// The beginning of a client's hello, of which the rest never comes.
+/// Sends the beginning of a client hello. The rest never comes.
 async fn handshakes(target: Target) -> Result<()> {
-    // A record of a handshake of 512 bytes, and in it a hello of 508, of version 1.2.
+    // A handshake record of 512 bytes, which contains a hello of 508, of version 1.2.
     let hello = [0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
     let mut all = Vec::new();
     for _ in 0..10 {
@@ -236,7 +237,7 @@ async fn slow_headers(target: Target) -> Result<()> {
     Ok(())
 }
 
-/// A hundred requests, each with a byte now and then.
+/// Opens a hundred requests, each with a byte now and then.
 async fn slow_bodies(target: Target) -> Result<()> {
     let mut raw = target.connect().await?;
     let streams: Vec<u32> = (0..100).map(|_| raw.stream()).collect();
@@ -258,7 +259,7 @@ async fn slow_bodies(target: Target) -> Result<()> {
     Ok(())
 }
 
-/// A hundred requests of 64 MiB each, of which nothing comes.
+/// Announces a hundred requests of 64 MiB each, and sends none of their bytes.
 async fn announced(target: Target) -> Result<()> {
     let mut raw = target.connect().await?;
     for _ in 0..100 {
@@ -271,7 +272,7 @@ async fn announced(target: Target) -> Result<()> {
     Ok(())
 }
 
-/// Requests whose answers never find a window.
+/// Sends requests whose answers never get a window.
 async fn untaken(target: Target) -> Result<()> {
     let mut raw = target.with(&[0, 4, 0, 0, 0, 0]).await?;
     while target.is_on() {
@@ -307,7 +308,7 @@ async fn zstd_that_fits(target: Target) -> Result<()> {
     bombs(target, "zstd", &bomb).await
 }
 
-/// Ten of them at once, and again when they are answered.
+/// Sends ten bombs at once, and again when they are answered.
 async fn bombs(target: Target, encoding: &str, bomb: &[u8]) -> Result<()> {
     let block = export(Some(encoding));
     let body = message(true, bomb);
@@ -329,7 +330,7 @@ async fn bombs(target: Target, encoding: &str, bomb: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// The pace of somebody slow; not a wait for anything.
+/// Paces a slow attacker. It does not wait for anything.
 async fn pause() {
     sleep(Duration::from_millis(100)).await;
 }

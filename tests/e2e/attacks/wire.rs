@@ -1,4 +1,4 @@
-//! HTTP/2 by hand: frames as no client sends them.
+//! Handwritten HTTP/2: frames that no client sends.
 
 use std::time::Duration;
 
@@ -20,16 +20,16 @@ pub(super) const CONTINUATION: u8 = 9;
 pub(super) const END_STREAM: u8 = 1;
 pub(super) const END_HEADERS: u8 = 4;
 
-/// `ENHANCE_YOUR_CALM`.
+/// The error code `ENHANCE_YOUR_CALM`.
 pub(super) const CALM: u32 = 11;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
-/// How long a write may wait for a peer that does not read.
+/// The longest time that a write may wait for a peer that does not read.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// One frame.
+/// Encodes one frame.
 pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let len = u32::try_from(payload.len())
         .unwrap_or_default()
@@ -38,7 +38,7 @@ pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     [&head, payload].concat()
 }
 
-/// The headers of an export, without a table to be remembered.
+/// Encodes the headers of an export, without entries for the dynamic table.
 pub(super) fn export(encoding: Option<&str>) -> Vec<u8> {
     let mut block = vec![0x83, 0x86];
     let text = |block: &mut Vec<u8>, text: &str| {
@@ -59,13 +59,13 @@ pub(super) fn export(encoding: Option<&str>) -> Vec<u8> {
     block
 }
 
-/// A gRPC message, compressed or not.
+/// Encodes a gRPC message, compressed or not.
 pub(super) fn message(compressed: bool, bytes: &[u8]) -> Vec<u8> {
     let len = u32::try_from(bytes.len()).unwrap_or_default().to_be_bytes();
     [&[u8::from(compressed)], &len[..], bytes].concat()
 }
 
-/// One connection of somebody who means no good.
+/// One connection of an attacker.
 pub(super) struct Raw {
     read: OwnedReadHalf,
     write: OwnedWriteHalf,
@@ -73,7 +73,7 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    /// Connects and says no more than TCP does.
+    /// Connects over TCP and sends nothing.
     pub(super) async fn silent(address: &str) -> Result<Self> {
         let stream = timeout(PATIENCE, TcpStream::connect(address)).await??;
         stream.set_nodelay(true)?;
@@ -82,7 +82,7 @@ impl Raw {
         Ok(Self { read, write, next })
     }
 
-    /// Connects as a client of HTTP/2, with these settings.
+    /// Connects as an HTTP/2 client, with these settings.
     pub(super) async fn with(address: &str, settings: &[u8]) -> Result<Self> {
         let mut raw = Self::silent(address).await?;
         raw.send(PREFACE).await?;
@@ -94,8 +94,9 @@ impl Raw {
         Self::with(address, &[]).await
     }
 
-    /// Connects, and waits for the window that the other side gives to the connection: who sends more
-    /// than 64 KiB before that is thrown out for it, and not for what he sends.
+    /// Connects, and waits for the window that the other side gives to the connection. An attacker
+    /// that sends more than 64 KiB before that is disconnected for that, and not for the attack
+    /// itself.
     pub(super) async fn ready(address: &str) -> Result<Self> {
         let mut raw = Self::connect(address).await?;
         let told = async {
@@ -115,30 +116,32 @@ impl Raw {
         Ok(raw)
     }
 
-    /// The number of a new stream.
+    /// Returns the number of a new stream.
     pub(super) fn stream(&mut self) -> u32 {
         self.next += 2;
         self.next - 2
     }
 
-    /// Sends; an error when the other side has ended the connection, or does not read.
+    /// Sends the bytes. Returns an error if the other side has ended the connection, or does not
+    /// read.
     pub(super) async fn send(&mut self, bytes: &[u8]) -> Result<()> {
         Ok(timeout(PATIENCE, self.write.write_all(bytes)).await??)
     }
 
-    /// Throws away what came, without waiting for more.
+    /// Discards the bytes that came, without waiting for more.
     pub(super) fn skim(&self) {
         let mut bytes = [0; 16 * 1024];
         while matches!(self.read.try_read(&mut bytes), Ok(1..)) {}
     }
 
-    /// Reads until the connection is closed or reset; the code of the last GOAWAY that came, if one did.
+    /// Reads until the connection is closed or reset. Returns the code of the last GOAWAY, if one
+    /// came.
     ///
     /// # Errors
-    /// When the other side does not end it within this time.
+    /// Returns an error if the other side does not end the connection within this time.
     pub(super) async fn told(&mut self, limit: Duration) -> Result<Option<u32>> {
         let mut all = Vec::new();
-        // A reset is an end, too: what came before counts.
+        // A reset is also an end: the bytes before it count.
         let ended = timeout(limit, self.read.read_to_end(&mut all)).await;
         drop(ended.context("the connection goes on")?);
         Ok(last_goaway(&all))

@@ -11,7 +11,7 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
-/// Messages as the bytes that they are.
+/// A codec that passes messages as raw bytes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Raw;
 
@@ -49,7 +49,7 @@ impl Decoder for Raw {
     }
 }
 
-/// A client that sends bytes, and what it hears: how many items are refused, and why.
+/// A client that sends bytes. It returns the number of refused items and the reason.
 pub(super) struct Client(Grpc<Channel>);
 
 impl Client {

@@ -1,4 +1,4 @@
-//! What public reports say of full queues.
+//! Problems with full queues from public reports.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use spandrel_tests::until::until;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// Senders that wait for room and hang up, over and over, while the backend takes one batch after the
-/// other: the queue goes on, and takes what comes then.
+/// Senders that wait for room and hang up, over and over, while the backend accepts one batch after
+/// the other, do not stop the queue: it continues, and accepts later requests.
 #[tokio::test]
 async fn senders_that_hang_up_do_not_stop_a_queue() -> Result<()> {
     let backend = Backend::start().await?;
@@ -56,7 +56,7 @@ async fn senders_that_hang_up_do_not_stop_a_queue() -> Result<()> {
     Ok(())
 }
 
-/// A request that is longer than the whole queue goes through alone, also where senders wait for room.
+/// A request that is longer than the whole queue goes through alone, even if senders wait for room.
 #[tokio::test]
 async fn a_request_longer_than_the_queue_goes_through() -> Result<()> {
     let backend = Backend::start().await?;

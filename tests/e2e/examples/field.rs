@@ -1,5 +1,5 @@
-//! Spans as they are in the field, through the example plugins: what senders leave out, call by an old name,
-//! write in another type, or share with another span.
+//! Real-world spans through the example plugins: fields that senders leave out, name in the old
+//! way, write in another type, or share with another span.
 
 use anyhow::Result;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -15,7 +15,7 @@ use super::Example;
 const SERVER: i32 = 2;
 const CLIENT: i32 = 3;
 
-/// A root of a trace of its own that took 5 ms.
+/// Makes a root of a trace of its own that took 5 ms.
 fn span(name: &str, id: u8) -> Span {
     let start = now();
     Span {
@@ -62,7 +62,8 @@ fn value(key: &str, value: Value) -> KeyValue {
     }
 }
 
-/// The names of the spans that arrived, in order of names, and how many the plugin dropped.
+/// Returns the names of the spans that arrived, in order of names, and the number that the plugin
+/// dropped.
 async fn arrived(example: Example) -> Result<(Vec<String>, u64)> {
     let ended = example.collector.stop().await?;
     ended.expect_code(0)?;
@@ -77,8 +78,8 @@ async fn arrived(example: Example) -> Result<(Vec<String>, u64)> {
     Ok((names, ledger.dropped))
 }
 
-/// Both sides of a call under one id (Zipkin's B3 headers: Envoy, Brave, Sleuth), and a process whose random
-/// numbers begin anew at each start: each span arrives once, however often it is sent.
+/// Both sides of a call may share one id (Zipkin's B3 headers: Envoy, Brave, Sleuth), and a process
+/// may repeat its random numbers at each start: each span arrives once, however often it is sent.
 #[tokio::test]
 async fn spans_that_share_ids_arrive_once_each() -> Result<()> {
     let mut example = Example::start("drop-duplicates", &[]).await?;
@@ -101,7 +102,7 @@ async fn spans_that_share_ids_arrive_once_each() -> Result<()> {
     Ok(())
 }
 
-/// Times that are no times make no trace interesting, and do not hide one that is.
+/// Invalid times make no trace interesting, and do not hide an interesting one.
 #[tokio::test]
 async fn bad_times_are_not_slow() -> Result<()> {
     let settings = [("ratio", "0.0"), ("slow", "1s"), ("settle", "50ms")];
@@ -143,7 +144,7 @@ async fn bad_times_are_not_slow() -> Result<()> {
         at("slow", 10, nanos - 2 * second, nanos),
         part_of(at("slow with a child without times", 11, 0, nanos), 10),
     ];
-    // The phone's own span takes a second less a nanosecond.
+    // The phone's own span takes one nanosecond less than a second.
     let mut all = all;
     all[8].end_time_unix_nano -= 1;
     example.send(export("shop", all)).await?;
@@ -152,7 +153,7 @@ async fn bad_times_are_not_slow() -> Result<()> {
     Ok(())
 }
 
-/// A failure that stands in an HTTP status, a tag or an exception, but not in the span's status, keeps its
+/// A failure in an HTTP status, a tag or an exception, but not in the span's status, keeps its
 /// trace; one that the developer called "ok" does not.
 #[tokio::test]
 async fn failures_without_a_status_are_interesting() -> Result<()> {
@@ -190,8 +191,8 @@ async fn failures_without_a_status_are_interesting() -> Result<()> {
     Ok(())
 }
 
-/// Health checks are known by the path in a URL, by a value of any type, by old names and new; those that failed
-/// stay, also without a status.
+/// Health checks are recognized by the path in a URL, by a value of any type, by old and new names.
+/// Failed ones stay, even without a status.
 #[tokio::test]
 async fn health_checks_in_any_form_are_dropped() -> Result<()> {
     let settings = [(
@@ -256,7 +257,7 @@ async fn health_checks_in_any_form_are_dropped() -> Result<()> {
     Ok(())
 }
 
-/// A service that nobody named has the default row, whatever its SDK wrote for a name.
+/// A service without a name gets the default row, for every placeholder that its SDK wrote.
 #[tokio::test]
 async fn services_without_a_name_have_the_default_tags() -> Result<()> {
     let services = "{ '*': { team: named }, '*-worker': { team: platform } }";

@@ -11,7 +11,7 @@ use spandrel_tests::shop::{Shop, span_ids};
 
 use super::site::{SOON, Site};
 
-/// The segments below a folder.
+/// Returns the segments below a folder.
 fn segments(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(dir)? {
@@ -28,7 +28,7 @@ fn segments(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(all)
 }
 
-/// Changes a byte of the record with this span in it. Returns how many were changed.
+/// Changes a byte of the record that contains this span. Returns the number of changed records.
 fn damage(dir: &Path, span: u64) -> Result<usize> {
     let wanted = span.to_be_bytes();
     let mut damaged = 0;
@@ -44,7 +44,8 @@ fn damage(dir: &Path, span: u64) -> Result<usize> {
     Ok(damaged)
 }
 
-/// A record with a damaged byte is counted and said; the start goes on, and all others arrive.
+/// A record with a damaged byte is counted and logged. The start continues, and all other records
+/// arrive.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_record_is_counted() -> Result<()> {
     let mut backend = Backend::start().await?;
@@ -82,7 +83,7 @@ async fn a_damaged_record_is_counted() -> Result<()> {
     collector.stop().await?.expect_code(0)
 }
 
-/// A second collector on the same folder does not start, and says who has it.
+/// A second collector on the same folder does not start, and names the process that has it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_folder_has_one_collector() -> Result<()> {
     let backend = Backend::start().await?;
@@ -98,8 +99,8 @@ async fn a_folder_has_one_collector() -> Result<()> {
     collector.stop().await?.expect_code(0)
 }
 
-/// A reload that changes the `durability` of a pipeline says that it needs a restart, and everything
-/// else of it goes on; a durable pipeline that is added works.
+/// A reload that changes the `durability` of a pipeline says that this needs a restart, and applies
+/// everything else. A durable pipeline that is added works.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_journal_changes_with_a_restart() -> Result<()> {
     let backend = Backend::start().await?;
@@ -132,7 +133,7 @@ async fn a_journal_changes_with_a_restart() -> Result<()> {
     collector.stop().await?.expect_code(0)
 }
 
-/// `validate` finds a folder that cannot be made, and makes none that can.
+/// `validate` reports a folder that cannot be made, and does not make one that can.
 #[tokio::test]
 async fn validate_looks_at_the_folder() -> Result<()> {
     let config = Config::new("http://127.0.0.1:1");

@@ -1,5 +1,5 @@
-//! A journal that is damaged in every way: what was acknowledged is what arrives and what the figures say is
-//! lost, or they say that there are losses of unknown size.
+//! A journal with every kind of damage: the spans that arrive and the losses in the figures add up
+//! to the acknowledged ones, or the figures say that there are losses of unknown size.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use spandrel_tests::until::{say, until};
 
 use super::site::{SOON, Site};
 
-/// Files of the log at the door whose names begin so, the oldest first.
+/// Returns the files of the ingress log whose names begin with `name`, the oldest first.
 fn files(site: &Site, name: &str) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(site.data().join("ingress"))? {
@@ -28,7 +28,8 @@ fn files(site: &Site, name: &str) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Where the bytes of the records are in a segment: its last byte that is not zero, headers aside.
+/// Returns the end of the records in a segment: its last byte that is not zero, without the header
+/// at the end.
 fn end(bytes: &[u8]) -> usize {
     let records = &bytes[..bytes.len() - 512];
     records
@@ -47,7 +48,7 @@ fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>, usize)) -> Result<()> {
 
 type Damage = fn(&Site) -> Result<()>;
 
-/// The first segment: all records are in it.
+/// Returns the first segment, which contains all records.
 fn first(site: &Site) -> Result<PathBuf> {
     let mut segments = files(site, "segment-")?;
     segments.retain(|path| std::fs::read(path).is_ok_and(|bytes| end(&bytes) > 4096));
@@ -104,11 +105,12 @@ const DAMAGES: [(&str, Damage); 11] = [
     }),
 ];
 
-/// A log whose checkpoint is not up to date writes one within 100 ms.
+/// The time after which a log without new checkpoints is quiet. A log whose checkpoint is not up to
+/// date writes one within 100 ms.
 const QUIET: Duration = Duration::from_millis(700);
 
-/// Waits until the log has said on the disk what it acknowledged: it has written a checkpoint since then,
-/// and wants to write no more.
+/// Waits until the log has recorded on disk what it acknowledged: it has written a checkpoint since
+/// then, and does not need another one.
 async fn checkpointed(site: &Site, since: SystemTime) -> Result<()> {
     let changed = |path: PathBuf| {
         std::fs::metadata(path)
@@ -124,7 +126,8 @@ async fn checkpointed(site: &Site, since: SystemTime) -> Result<()> {
     until("a checkpoint", look).await
 }
 
-/// See the module.
+/// After every kind of damage, the acknowledged spans arrive or are counted as lost, or the figures
+/// say that there are losses of unknown size.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_lost_is_in_a_figure() -> Result<()> {
     for (number, (what, damage)) in (0..).zip(DAMAGES) {
@@ -152,7 +155,7 @@ async fn one(number: u64, what: &str, damage: Damage) -> Result<()> {
     backend.come_back()?;
 
     let collector = site.start().await?;
-    // Nothing waits any more.
+    // Waits until nothing is unfinished any more.
     let look = || async {
         let metrics = collector.metrics().await.ok()?;
         let waits = metrics.sum("spandrel_journal_unfinished_items", &[]);
@@ -174,7 +177,7 @@ async fn one(number: u64, what: &str, damage: Damage) -> Result<()> {
     let ends = (arrived, lost, unknown);
     match what {
         "nothing" => ensure!(ends == (told, 0, 0), "{ends:?}"),
-        // The other head, or the records themselves, say the same.
+        // The other header, or the records themselves, contain the same information.
         "one head" | "every checkpoint" => ensure!(arrived == told, "{ends:?}"),
         "a byte in the middle" | "the last record" => {
             ensure!(arrived > 0 && unknown == 0, "{ends:?}");

@@ -1,4 +1,4 @@
-//! A disk that is full: a tmpfs of 64 MiB.
+//! A full disk: a tmpfs of 64 MiB.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use tonic::Code;
 
 use super::site::Site;
 
-/// Retries soon. An attempt has time enough for a machine that does other things too: one that is given up
-/// and made again costs such a machine more.
+/// Short waits between retries. An attempt has enough time for a machine that does other things
+/// too: an attempt that is aborted and repeated costs such a machine more.
 const SOON: &str =
     "retry_on_failure: { initial_interval: 20ms, max_interval: 100ms }, timeout: 20s";
 
-/// Senders get UNAVAILABLE with RetryInfo, exporting goes on, new spans are taken again by themselves,
-/// and nothing that was acknowledged is lost.
+/// On a full disk senders get UNAVAILABLE with RetryInfo, and exporting continues. Later new spans
+/// are accepted again without help, and nothing that was acknowledged is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_passes() -> Result<()> {
     let folder = tempfile::tempdir()?;

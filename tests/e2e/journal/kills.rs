@@ -14,21 +14,21 @@ use tonic::Code;
 
 use super::site::{Load, SOON, Site, number};
 
-/// Nothing that was acknowledged is lost, also what the plugin held; what comes twice was unfinished
-/// in the journal. `SPANDREL_KILLS=200` is the long form, `SPANDREL_STRICT=1` holds the duplicates to
-/// 0.15 s of traffic a kill.
+/// Nothing that was acknowledged is lost, including held spans. A span that comes twice was
+/// unfinished in the journal. `SPANDREL_KILLS=200` is the long form; `SPANDREL_STRICT=1` limits the
+/// duplicates to 0.15 s of traffic for each kill.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost() -> Result<()> {
     let (kills, seed) = (number("SPANDREL_KILLS", 6), number("SPANDREL_SEED", 1));
     let mut random = StdRng::seed_from_u64(seed);
     let backend = Backend::start().await?;
-    // It keeps every trace: what is expected is known exactly.
+    // It keeps every trace, so the expected spans are known exactly.
     let keys = "config: { ratio: 1.0, settle: 50ms, timeout: 150ms }";
     let config = Config::new(backend.endpoint())
         .stage("stage", &plugin("keep-interesting-traces")?, keys)
         .exporter(SOON);
     let mut site = Site::new(&config)?;
-    // What a start takes is measured without building it.
+    // The start is measured without the build.
     spandrel_tests::artifacts::collector()?;
     let (mut found, mut ran, mut longest) = (0, Duration::ZERO, Duration::ZERO);
     for kill in 0..kills {

@@ -10,7 +10,8 @@ use spandrel_tests::config::Config;
 use spandrel_tests::shop::Shop;
 use tonic::Code;
 
-/// Above the soft limit senders get UNAVAILABLE with RetryInfo; below it all is taken again.
+/// Above the soft limit senders get UNAVAILABLE with RetryInfo; below it everything is accepted
+/// again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn too_much_memory_refuses() -> Result<()> {
     let backend = Backend::start().await?;

@@ -1,5 +1,5 @@
-//! A backend that is away for long: what is processed goes to disk, memory stays where it is, and what
-//! waited goes out faster than it came.
+//! A long outage of the backend: processed spans go to disk, memory stays the same, and the backlog
+//! goes out faster than it came.
 
 use std::time::Duration;
 
@@ -14,16 +14,15 @@ use tonic::Code;
 
 use super::site::{SOON, Site, number};
 
-/// Nothing is lost, memory grows by at most 64 MiB, or by 32 where so little is sent that it would
-/// otherwise fit into it. `SPANDREL_OUTAGE=300` is an hour of 2,000 spans a
-/// second in five minutes: 24,000 a second; then what waited must also go out at twice the rate at
-/// least.
+/// Nothing is lost, and memory grows by at most 64 MiB, or by 32 if so little is sent that it would
+/// otherwise fit into it. `SPANDREL_OUTAGE=300` sends an hour of 2,000 spans a second in five
+/// minutes: 24,000 a second. Then the backlog must also go out at twice the rate or faster.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_is_on_disk() -> Result<()> {
     const TICK: Duration = Duration::from_millis(100);
     let seconds = number("SPANDREL_OUTAGE", 10);
     let is_long = seconds >= 60;
-    // 24,000 a second need a machine for themselves.
+    // 24,000 a second need a machine of their own.
     let spans = if is_long { 2_400 } else { 400 };
     let backend = Backend::start().await?;
     let mut site = Site::new(&Config::new(backend.endpoint()).exporter(SOON))?;
@@ -80,8 +79,8 @@ async fn an_outage_is_on_disk() -> Result<()> {
     Ok(())
 }
 
-/// SIGTERM with a dead backend does not wait for it: exit code 0, the last line says what stays, and
-/// the next start delivers it, once.
+/// SIGTERM does not wait for a dead backend: exit code 0, the last line says what stays, and the
+/// next start delivers it, once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_does_not_wait_for_a_dead_backend() -> Result<()> {
     let mut backend = Backend::start().await?;
@@ -124,8 +123,8 @@ async fn a_drain_does_not_wait_for_a_dead_backend() -> Result<()> {
     Ok(())
 }
 
-/// With 1 GiB of backlog (`SPANDREL_BACKLOG_MIB=1024`; 32 MiB otherwise) the start takes 5 seconds at
-/// most, and new spans are taken at once.
+/// With 1 GiB of backlog (`SPANDREL_BACKLOG_MIB=1024`; 32 MiB otherwise) the start takes at most 5
+/// seconds, and new spans are accepted at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backlog_does_not_keep_the_start() -> Result<()> {
     let bytes = number("SPANDREL_BACKLOG_MIB", 32) << 20;
@@ -155,7 +154,7 @@ async fn a_backlog_does_not_keep_the_start() -> Result<()> {
     site.tell(vec![client, late]);
     backend.come_back()?;
     let patience = Duration::from_secs(60 + (bytes >> 20));
-    // The same request came again and again.
+    // The same request was sent again and again.
     let all = |taken: &Taken| taken.totals.spans > accepted;
     let arrives = async {
         while site.arrives(&backend).await.is_err() {}

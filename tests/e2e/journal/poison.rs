@@ -1,5 +1,5 @@
-//! Batches that fail every time, or take the process with them: to the shelf after three attempts, and
-//! everything else goes its way.
+//! Batches that fail every time, or kill the process: they are quarantined after three attempts,
+//! and everything else is delivered.
 
 use anyhow::{Context as _, Result, ensure};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -16,7 +16,7 @@ use tokio::process::Command;
 
 use super::site::{SOON, Site};
 
-/// A request on which the guests `poison` and `stuck_on_mark` fail.
+/// Makes a request on which the guests `poison` and `stuck_on_mark` fail.
 fn marked(shop: &mut Shop) -> ExportTraceServiceRequest {
     let mut request = shop.request(5);
     let mark = text("spandrel.test.poison", "x");
@@ -26,7 +26,8 @@ fn marked(shop: &mut Shop) -> ExportTraceServiceRequest {
     request
 }
 
-/// `spandrel quarantine` with these words, at a running collector. Returns what it prints.
+/// Runs `spandrel quarantine` with these arguments, on a running collector. Returns true if it
+/// succeeded, and its output.
 async fn quarantine(setup: &Setup, words: &[&str]) -> Result<(bool, String)> {
     let socket = setup.file("admin.sock");
     let output = Command::new(spandrel_tests::artifacts::collector()?)
@@ -40,7 +41,7 @@ async fn quarantine(setup: &Setup, words: &[&str]) -> Result<(bool, String)> {
     Ok((output.status.success(), String::from_utf8(text)?))
 }
 
-/// What is on the shelf. What waits for another try has `waiting: true`.
+/// Returns the ids of quarantined batches. A batch that waits for another try has `waiting: true`.
 async fn ids(setup: &Setup) -> Result<Vec<String>> {
     let (_, json) = quarantine(setup, &["ls", "-o", "json"]).await?;
     let all: Vec<Value> = serde_json::from_str(&json).context(json)?;
@@ -62,8 +63,8 @@ async fn wait_for_shelf(
     found.with_context(|| collector.log().tail())
 }
 
-/// A batch that faults every time is tried three times and put on the shelf, where it is seen, replayed
-/// and dropped; all others are delivered, and the ledger says so.
+/// A batch that faults every time is tried three times and quarantined. There it can be seen,
+/// replayed and dropped. All others are delivered, and the ledger counts them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_faulting_batch_is_put_on_the_shelf() -> Result<()> {
     let backend = Backend::start().await?;
@@ -98,7 +99,7 @@ async fn a_faulting_batch_is_put_on_the_shelf() -> Result<()> {
     let (_, shown) = quarantine(&site.setup, &["show", id]).await?;
     ensure!(shown.contains("spandrel.test.poison"), "{shown}");
     ensure!(shown.contains("attempts     3"), "{shown}");
-    // Its pipeline takes it, and it fails again.
+    // Its pipeline accepts it, and it fails again.
     let (done, said) = quarantine(&site.setup, &["replay", id]).await?;
     ensure!(done && said.contains("replayed"), "{said}");
     let look = || async {
@@ -121,8 +122,8 @@ async fn a_faulting_batch_is_put_on_the_shelf() -> Result<()> {
     Ok(())
 }
 
-/// A batch in whose call the process dies is tried three times over the restarts; the others arrive, and
-/// the shelf can be looked at without a collector.
+/// A batch during whose call the process dies is tried three times over the restarts. The others
+/// arrive, and the quarantine can be inspected without a collector.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn attempts_survive_the_process() -> Result<()> {
     let backend = Backend::start().await?;
@@ -147,13 +148,13 @@ async fn attempts_survive_the_process() -> Result<()> {
     let mut kills = 1;
     let collector = loop {
         let collector = site.start().await?;
-        // It is in the call, or on the shelf.
+        // The batch is in the call, or in quarantine.
         let look = || async {
             let metrics = collector.metrics().await.ok()?;
             let shelved = metrics.sum("spandrel_quarantined_batches_total", &[]) > 0;
             let labels = [("pipeline", "traces")];
             let in_flight = metrics.sum("spandrel_ledger_in_flight_items", &labels);
-            // The good one is in front of it, waits behind it, or has not been read yet.
+            // The good batch is in front of it, waits behind it, or has not been read yet.
             let is_marked = [marked, marked + unmarked].contains(&in_flight);
             let in_call = !shelved && is_marked;
             (in_call || shelved).then_some(shelved)
@@ -165,7 +166,7 @@ async fn attempts_survive_the_process() -> Result<()> {
         kills += 1;
         ensure!(kills <= 4, "killed {kills} times, and still tried");
     };
-    // The call that its sender waited for is none of the three.
+    // The first call, which its sender waited for, does not count as one of the three.
     ensure!(kills == 4, "put on the shelf after {kills} deaths");
     site.arrives(&backend)
         .await

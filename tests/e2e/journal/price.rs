@@ -1,4 +1,4 @@
-//! What the journal costs, beside the same pipeline without one and the disk alone.
+//! The cost of the journal, compared with the same pipeline without one and with the disk alone.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -14,11 +14,12 @@ use tokio::time::Instant;
 
 use super::site::number;
 
-/// What the disk does without us, in files that are there already, as the journal's segments are.
+/// The disk's own speed, in files that exist already, like the journal's segments.
 struct Disk {
     /// The median time of a write of 64 KiB and its sync.
     sync: Duration,
-    /// Bytes a second, in writes of 4 MiB with a sync after each: what many senders at once make up.
+    /// Bytes a second, in writes of 4 MiB with a sync after each, which is what many concurrent
+    /// senders make up.
     rate: f64,
 }
 
@@ -35,7 +36,7 @@ impl Disk {
 
 const BLOCKS: usize = 64;
 
-/// How long each block takes that is written over an old one and synced.
+/// Returns the time of each block that is written over an old one and synced.
 fn blocks(folder: &TempDir, size: usize) -> Result<Vec<Duration>> {
     let file = File::create(folder.path().join("probe"))?;
     let block = vec![7; size];
@@ -53,7 +54,7 @@ fn blocks(folder: &TempDir, size: usize) -> Result<Vec<Duration>> {
     (0..BLOCKS).map(one).collect()
 }
 
-/// A report of `spandrel bench` with these keys of the pipeline.
+/// Returns a report of `spandrel bench` with these keys of the pipeline.
 async fn bench(keys: &str, load: &[&str]) -> Result<Value> {
     let endpoint = free_address()?.to_string();
     let backend = free_address()?.to_string();
@@ -95,8 +96,9 @@ fn figure(report: &Value, path: &str) -> Result<f64> {
     figure.with_context(|| format!("no {path} in {report}"))
 }
 
-/// One sender alone, and many. On a quiet machine `SPANDREL_STRICT=1` holds the median of an acknowledged
-/// call to twice the disk's own sync and 2 ms, and throughput to 80 %, for what the disk carries.
+/// Prints the cost for one sender and for many. On a quiet machine `SPANDREL_STRICT=1` limits the
+/// median of an acknowledged call to twice the disk's own sync plus 2 ms. Throughput must be at
+/// least 80 % of that without a journal, or of the disk's own if that is lower.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_price_is_told() -> Result<()> {
     let folder = tempfile::tempdir_in(spandrel_tests::artifacts::target_dir()?)?;

@@ -1,5 +1,5 @@
-//! A clean stop and the start after it, with plugins that hold and remember: no trace is judged early, and
-//! what was sent before is known after. SIGKILL may cost what is known, and no span.
+//! A clean stop and the next start, with plugins that hold and remember: no trace is judged early,
+//! and earlier spans are still known. SIGKILL may lose what is known, but no span.
 
 mod load;
 
@@ -21,8 +21,8 @@ use tonic::Code;
 use self::load::{Pieces, Sent, span};
 use super::site::{SOON, Site, number};
 
-/// Duplicates are dropped, then traces with an error are kept, and no others; both remember for longer
-/// than any of these tests takes.
+/// Makes a config that drops duplicates, then keeps only traces with an error. Both plugins
+/// remember for longer than any of these tests takes.
 fn config(backend: &Backend) -> Result<Config> {
     let dedup = "config: { window: 1h, max_spans: 200000 }, limits: { memory_mib: 256 }";
     let sampler = "config: { errors: true, slow: 0s, ratio: 0.0, settle: 300ms, timeout: 1h }, \
@@ -33,7 +33,7 @@ fn config(backend: &Backend) -> Result<Config> {
         .exporter(SOON))
 }
 
-/// Waits until a stage has dropped so many spans for a reason.
+/// Waits until a stage has dropped this many spans for a reason.
 async fn dropped(collector: &Collector, stage: &str, reason: &str, items: u64) -> Result<()> {
     let stage = format!("wasm/{stage}");
     let labels = [("stage", stage.as_str()), ("reason", reason)];
@@ -57,8 +57,9 @@ async fn held(collector: &Collector, items: u64) -> Result<()> {
     found.with_context(|| collector.log().tail())
 }
 
-/// A child waits in the sampler when the process is told to stop. Its trace comes out whole after the start
-/// as after a kill, the child's duplicate is known as such, and no plugin was asked to let go.
+/// A child waits in the sampler when the process is told to stop. After the start its trace comes
+/// out whole, as after a kill, the child's duplicate is recognised, and no plugin was asked to
+/// release anything.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_tears_no_trace() -> Result<()> {
     let backend = Backend::start().await?;
@@ -89,7 +90,7 @@ async fn a_stop_tears_no_trace() -> Result<()> {
     ended.expect_code(0)?;
     ensure!(ended.ledger("traces")?.held == 0);
 
-    // What was judged before the stop is judged for good.
+    // A decision from before the stop still holds.
     let collector = site.start().await?;
     let mut client = Client::connect(&collector.address("otlp")?).await?;
     client.send(span(7, 2, Sent::Child)).await?;
@@ -104,8 +105,8 @@ async fn a_stop_tears_no_trace() -> Result<()> {
     Ok(())
 }
 
-/// A file that is damaged, one of another life, and a stage that was taken out: the collector starts, says
-/// so, counts it, and loses no span.
+/// With a damaged file, a file of another process's life, or a removed stage, the collector starts,
+/// logs and counts it, and loses no span.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_state_costs_no_span() -> Result<()> {
     for cut in [0, 100, 4200] {
@@ -140,9 +141,9 @@ async fn a_damaged_state_costs_no_span() -> Result<()> {
     Ok(())
 }
 
-/// SIGTERM and SIGKILL in turn, at random moments under load, with a backend that comes and goes. Each
-/// trace of which all was acknowledged comes out whole, or not at all if it has no error; duplicates of what
-/// was sent before a SIGTERM are known after it. `SPANDREL_RESTARTS=200` is the long form.
+/// SIGTERM and SIGKILL alternate, at random moments under load, with a backend that comes and goes.
+/// Each fully acknowledged trace comes out whole, or not at all if it has no error. Duplicates of
+/// spans from before a SIGTERM are recognised after it. `SPANDREL_RESTARTS=200` is the long form.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stops_and_kills_lose_and_tear_nothing() -> Result<()> {
     let (rounds, seed) = (number("SPANDREL_RESTARTS", 4), number("SPANDREL_SEED", 1));
@@ -151,7 +152,7 @@ async fn stops_and_kills_lose_and_tear_nothing() -> Result<()> {
     let site = Site::new(&config(&backend)?)?;
     let mut sent = Pieces::default();
     let mut recognised = 0;
-    // What the dedup must know: sent and answered since the last SIGKILL.
+    // The spans that the dedup must know: sent and acknowledged since the last SIGKILL.
     let mut known: Vec<(u64, u64)> = Vec::new();
     for round in 0..2 * rounds {
         let collector = site.start().await?;
@@ -191,7 +192,7 @@ async fn stops_and_kills_lose_and_tear_nothing() -> Result<()> {
     let ended = collector.stop().await?;
     ended.expect_code(0)?;
     ended.ledger("traces")?.check()?;
-    // Also what came out at the end.
+    // This includes spans that came out at the end.
     let unwanted = sent.unwanted();
     let torn = unwanted
         .iter()
@@ -208,7 +209,7 @@ async fn stops_and_kills_lose_and_tear_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Waits for every span of every trace with an error. Returns how many they are.
+/// Waits for every span of every trace with an error. Returns their number.
 async fn whole_traces_came(backend: &Backend, sent: &Pieces) -> Result<usize> {
     let wanted = sent.wanted();
     let all = backend.wait("every span of every trace with an error", |taken| {

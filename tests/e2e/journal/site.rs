@@ -1,5 +1,5 @@
-//! A durable collector that is started, killed and started again in the same folder, and what its
-//! clients were told.
+//! A durable collector that is started, killed and started again in the same folder, and the spans
+//! that its clients were told are safe.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tonic::codec::CompressionEncoding;
 
-/// A number from the environment.
+/// Returns a number from the environment.
 pub(super) fn number(variable: &str, default: u64) -> u64 {
     let value = std::env::var(variable).ok();
     value
@@ -25,27 +25,27 @@ pub(super) fn number(variable: &str, default: u64) -> u64 {
         .unwrap_or(default)
 }
 
-/// Starts within this, whatever there is to recover.
+/// The longest time of a start, with anything to recover.
 pub(super) const READY: Duration = Duration::from_secs(5);
 
-/// Retries soon, so that a test need not wait for what an operator would.
+/// Short waits between retries, so that a test need not wait as long as an operator would.
 pub(super) const SOON: &str =
     "retry_on_failure: { initial_interval: 20ms, max_interval: 100ms }, timeout: 2s";
 
-/// Where the collector is started again and again.
+/// The folder and config that the collector is started with again and again.
 pub(super) struct Site {
     pub(super) setup: Setup,
-    /// All that clients were told is safe.
+    /// All spans that clients were told are safe.
     pub(super) told: HashSet<u64>,
 }
 
 impl Site {
-    /// A durable traces pipeline in a folder of its own.
+    /// Makes a durable traces pipeline in a folder of its own.
     pub(super) fn new(config: &Config) -> Result<Self> {
         Self::with(config, "data", "")
     }
 
-    /// The same elsewhere, with further keys of `durability`.
+    /// Makes a durable traces pipeline in this folder, with further keys of `durability`.
     pub(super) fn with(config: &Config, dir: &str, keys: &str) -> Result<Self> {
         let more = if keys.is_empty() { "" } else { ", " };
         let config = config
@@ -57,7 +57,7 @@ impl Site {
         })
     }
 
-    /// Starts it, and holds it to be ready in time.
+    /// Starts it, and checks that it is ready in time.
     pub(super) async fn start(&self) -> Result<Collector> {
         // Its first start may have to build it.
         spandrel_tests::artifacts::collector()?;
@@ -68,7 +68,7 @@ impl Site {
         Ok(collector)
     }
 
-    /// Items that a start found in its journal, all logs together.
+    /// Returns the number of items that a start found in its journal, in all logs together.
     pub(super) fn found(collector: &Collector) -> Result<u64> {
         let lines = collector.log().lines();
         let mut opened = lines
@@ -83,13 +83,13 @@ impl Site {
         self.told.extend(told);
     }
 
-    /// What was told is safe and is not at the backend.
+    /// Returns the number of safe spans that are not at the backend.
     pub(super) fn missing(&self, taken: &Taken) -> usize {
         let missing = self.told.iter().filter(|id| !taken.spans.contains_key(id));
         missing.count()
     }
 
-    /// Waits until the backend has all that was told is safe.
+    /// Waits until the backend has all safe spans.
     pub(super) async fn arrives(&self, backend: &Backend) -> Result<()> {
         let all = backend.wait("all that was told is safe", |taken| {
             taken.spans.len() >= self.told.len() && self.missing(taken) == 0
@@ -98,7 +98,7 @@ impl Site {
             .with_context(|| format!("{} are missing", self.missing(&backend.taken())))
     }
 
-    /// The folder of the traces pipeline.
+    /// Returns the folder of the traces pipeline.
     pub(super) fn data(&self) -> PathBuf {
         self.setup.file("data").join("traces")
     }
@@ -125,7 +125,7 @@ impl Load {
         Ok(Self { stop, clients: all })
     }
 
-    /// What they were told, once they have noticed the end.
+    /// Stops, and returns the clients with their answers once they have noticed the end.
     pub(super) async fn stop(self) -> Vec<Client> {
         self.stop.store(true, Ordering::Release);
         self.clients.join_all().await

@@ -1,4 +1,4 @@
-//! A plugin that guards something and fails: with `on_fault: pass` everybody who may look is told.
+//! A guard plugin that fails with `on_fault: pass`: every view shows it.
 
 use anyhow::{Context as _, Result, ensure};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
@@ -10,8 +10,8 @@ use super::{STAGE, Site, at, count, text};
 
 const BEGAN: &str = "plugin bypassed: items pass its stage unjudged";
 
-/// Probes, `plugin ls`, `show`, the metrics and one warning tell that items pass unjudged, how many they
-/// are, and how to change that; with the next good build all of them are content at once.
+/// Probes, `plugin ls`, `show`, the metrics and one warning report that items pass unjudged, their
+/// number, and how to change that. After the next good build none of them reports it any more.
 #[tokio::test]
 async fn a_guard_that_fails_open_is_noticed() -> Result<()> {
     let mut site = Site::open(&guest("trap_on_spans")?, "on_fault: pass").await?;
@@ -80,8 +80,8 @@ async fn a_guard_that_fails_open_is_noticed() -> Result<()> {
     ended.ledger("traces")?.check()
 }
 
-/// Where the configuration asks for it, readiness says no while items pass unjudged, and yes again with a
-/// build that judges; liveness and the Collector's own answer do not follow.
+/// If the configuration asks for it, readiness fails while items pass unjudged, and succeeds again
+/// with a build that judges. Liveness and the Collector's own answer do not change.
 #[tokio::test]
 async fn readiness_follows_a_guard() -> Result<()> {
     let keys = "on_fault: pass, bypass_fails_readiness: true";
@@ -106,7 +106,8 @@ async fn readiness_follows_a_guard() -> Result<()> {
     site.collector.stop().await?.expect_code(0)
 }
 
-/// The guard of the pages: with `on_fault: drop` nothing passes it, and nobody is told otherwise.
+/// A guard with `on_fault: drop`, as in the documentation, lets nothing pass, and nothing is
+/// reported as unjudged.
 #[tokio::test]
 async fn a_guard_that_drops_lets_nothing_past() -> Result<()> {
     let mut site = Site::open(&guest("trap_on_spans")?, "on_fault: drop").await?;
@@ -126,7 +127,8 @@ async fn a_guard_that_drops_lets_nothing_past() -> Result<()> {
     Ok(())
 }
 
-/// A plugin that failed on one batch judges the next one: that one batch passed unjudged, and is noted.
+/// A plugin that failed on one batch judges the next one. The failed batch passed unjudged, and is
+/// noted.
 #[tokio::test]
 async fn one_fault_is_no_end() -> Result<()> {
     let mut site = Site::open(&guest("poison")?, "on_fault: pass").await?;

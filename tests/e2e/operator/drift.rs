@@ -1,5 +1,5 @@
-//! What runs is not what the configuration says, because somebody swapped: it is marked, and told by a
-//! reload; and the running configuration is shown without its secrets.
+//! Drift: the running stage differs from the configuration, because of a manual swap. It is marked,
+//! and a reload reports it. The running configuration is shown without its secrets.
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -27,8 +27,8 @@ impl Site {
     }
 }
 
-/// Another `config` swapped in by hand is drift: `ls` marks it, `show` says where, `reload` says that it
-/// leaves it, and `swap --as-configured` ends it. No secret is in any of that.
+/// A manually swapped `config` is drift: `ls` marks it, `show` says where, `reload` says that it
+/// leaves it, and `swap --as-configured` ends it. No output contains a secret.
 #[tokio::test]
 async fn another_config_is_drift() -> Result<()> {
     let site = Site::with_secrets().await?;
@@ -104,8 +104,8 @@ fn has_no_secret(text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Another build, uploaded or named, is drift of the module, with both digests; so is the earlier build
-/// that a rollback brings back after the file has changed.
+/// Another build, uploaded or named, is drift of the module, with both digests; so is the earlier
+/// build that a rollback brings back after the file has changed.
 #[tokio::test]
 async fn another_build_is_drift() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -130,7 +130,7 @@ async fn another_build_is_drift() -> Result<()> {
     ensure!(site.drift().await?.is_empty());
 
     std::fs::copy(&other, &file)?;
-    // The configured file, by another name for it.
+    // Another path of the configured file.
     let same = folder.path().join(".").join("plugin.wasm");
     let same = same.display().to_string();
     site.run(&["plugin", "swap", "stage", &same]).await?;
@@ -147,8 +147,7 @@ fn sha256(name: &str) -> Result<String> {
     Ok(hex::encode(Sha256::digest(std::fs::read(guest(name)?)?)))
 }
 
-/// A file that has other bytes by now, which nobody watches, is told by a reload; the build that runs is not
-/// touched.
+/// A reload reports a file that has changed without a watch; the running build is not touched.
 #[tokio::test]
 async fn a_changed_file_is_told_by_a_reload() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -175,8 +174,8 @@ async fn a_changed_file_is_told_by_a_reload() -> Result<()> {
     site.collector.stop().await?.expect_code(0)
 }
 
-/// The module's digest is `sha256` and the configuration's is `config_sha256`, in the log, in the API and
-/// on the command line.
+/// The module's digest is named `sha256` and the configuration's `config_sha256`, in the log, in
+/// the API and on the command line.
 #[tokio::test]
 async fn a_digest_has_one_name() -> Result<()> {
     let site = Site::with_secrets().await?;

@@ -9,7 +9,7 @@ use spandrel_tests::shop::{now, request};
 
 use super::{STAGE, Site, count};
 
-/// What was dropped is told by reason: in `plugin show`, in `plugin ls --drops`, and as JSON.
+/// Drops are reported by reason in `plugin show`, in `plugin ls --drops`, and as JSON.
 #[tokio::test]
 async fn drops_are_told_by_reason() -> Result<()> {
     let mut site = Site::open(&plugin("drop-health-checks")?, "").await?;
@@ -45,7 +45,7 @@ async fn drops_are_told_by_reason() -> Result<()> {
     site.collector.stop().await?.expect_code(0)
 }
 
-/// Every metric has a help text of its own and a type, above its samples, which stand together.
+/// Every metric has a help text of its own and a type, above its samples, which are in one group.
 #[tokio::test]
 async fn every_metric_explains_itself() -> Result<()> {
     let mut site = Site::open(&plugin("drop-health-checks")?, "").await?;

@@ -1,5 +1,4 @@
-//! A generation that drops more because it is meant to, and what remains to be seen of one that was taken
-//! back.
+//! A generation that intentionally drops more, and the traces of a generation that was rolled back.
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
@@ -12,7 +11,7 @@ use super::{STAGE, Site, at, count, text};
 const PROBATION: &str = "probation: { time: 1s, batches: 60, min_items: 100 }";
 
 impl Site {
-    /// A collector in whose stage everything is kept, with enough behind it to compare with.
+    /// Starts a collector whose stage keeps everything, with enough history to compare with.
     async fn keeping() -> Result<Self> {
         let keys = format!("{PROBATION}, config: {{ call: 30 }}");
         let mut site = Self::open(&guest("unchanged")?, &keys).await?;
@@ -27,7 +26,7 @@ impl Site {
         self.json(&swap).await
     }
 
-    /// Sends until the stage is as `wanted` says.
+    /// Sends until the view of the stage satisfies `wanted`.
     async fn send_until(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
         for _ in 0..2000 {
             self.send(1).await?;
@@ -47,8 +46,8 @@ fn runs(number: u64, status: &str) -> impl Fn(&Value) -> bool {
     }
 }
 
-/// What drops more by itself is taken back; the reason is in the log, in the history and in `plugin ls`,
-/// in words that say what runs now, and stays there until the next change.
+/// A generation that drops more is rolled back automatically. The reason is in the log, in the
+/// history and in `plugin ls`, with what runs now, and stays there until the next change.
 #[tokio::test]
 async fn what_was_taken_back_stays_visible() -> Result<()> {
     let mut site = Site::keeping().await?;
@@ -90,8 +89,8 @@ async fn what_was_taken_back_stays_visible() -> Result<()> {
     site.collector.stop().await?.expect_code(0)
 }
 
-/// `--expect-drops`: what is dropped is no evidence, so the generation passes its probation; what fails is
-/// taken back all the same.
+/// With `--expect-drops` drops are no evidence, so the generation passes its probation. A
+/// generation that fails is rolled back all the same.
 #[tokio::test]
 async fn expected_drops_are_no_reason_and_faults_are() -> Result<()> {
     let mut site = Site::keeping().await?;
@@ -117,8 +116,8 @@ async fn expected_drops_are_no_reason_and_faults_are() -> Result<()> {
     site.collector.stop().await?.expect_code(0)
 }
 
-/// `--no-probation`: the generation runs, and is not looked at; also one that was tried as a shadow first,
-/// where the promotion says so.
+/// With `--no-probation` the generation runs without being checked. The same holds for one that was
+/// tried as a shadow first, if the promotion asks for it.
 #[tokio::test]
 async fn without_probation_nothing_is_taken_back() -> Result<()> {
     let mut site = Site::keeping().await?;
@@ -150,8 +149,8 @@ async fn without_probation_nothing_is_taken_back() -> Result<()> {
     site.collector.stop().await?.expect_code(0)
 }
 
-/// A canary that is expected to drop is promoted after its time, not cancelled; and what contradicts
-/// itself is refused.
+/// A canary that is expected to drop is promoted after its time and not cancelled. Contradictory
+/// flags are refused.
 #[tokio::test]
 async fn a_canary_may_be_expected_to_drop() -> Result<()> {
     let mut site = Site::keeping().await?;

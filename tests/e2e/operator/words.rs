@@ -1,4 +1,4 @@
-//! Words: commands that are found by the name that people try, and messages that say nothing twice.
+//! Commands that are found by the names that people try, and messages that repeat nothing.
 
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -8,7 +8,8 @@ use spandrel_tests::config::Config;
 
 use super::{STAGE, Site};
 
-/// `plugin list` is `plugin ls`; what the program starts itself with is in no help text and no suggestion.
+/// `plugin list` is `plugin ls`. The commands that the program starts itself with are in no help
+/// text and no suggestion.
 #[tokio::test]
 async fn commands_are_found_and_hidden_ones_are_not() -> Result<()> {
     let site = Site::open(&guest("unchanged")?, "").await?;
@@ -32,8 +33,8 @@ async fn commands_are_found_and_hidden_ones_are_not() -> Result<()> {
     site.collector.stop().await?.expect_code(0)
 }
 
-/// Whatever is refused, the words of the refusal stand in it once, and it names the stage at most once;
-/// as the answer of the API, of a reload, of `validate` and of a start.
+/// Every refusal contains its reason once, and names the stage at most once, in an answer of the
+/// API, of a reload, of `validate` and of a start.
 #[tokio::test]
 async fn nothing_is_said_twice_in_a_row() -> Result<()> {
     let unwatched = |setup: Setup| setup.set("service::watch", "false");
@@ -94,7 +95,7 @@ async fn nothing_is_said_twice_in_a_row() -> Result<()> {
     site.collector.stop().await?.expect_code(0)
 }
 
-/// The first line of the log that a plugin writes has its name, as all others have.
+/// The first log line that a plugin writes has its name, like all others.
 #[tokio::test]
 async fn the_first_line_of_a_plugin_has_its_name() -> Result<()> {
     let mut site = Site::open(&guest("chatty")?, "config: { talk: true }").await?;

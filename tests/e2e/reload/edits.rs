@@ -1,7 +1,7 @@
 //! Random edits of a configuration under traffic.
 //!
 //! The short form takes 20 steps; `SPANDREL_EDITS=500 cargo test -p spandrel-tests --test e2e
-//! random_edits` is the long one, `SPANDREL_SEED` other edits.
+//! random_edits` is the long one. `SPANDREL_SEED` chooses other edits.
 
 #![expect(
     clippy::unwrap_used,
@@ -23,7 +23,7 @@ use super::plan::{Joined, Plan, Stage};
 use super::shown::Shown;
 use super::site::{Sent, Site, Traffic, judge};
 
-/// What stages may be made of: a name, a plugin or guest, and configs of it.
+/// The parts that stages may be made of: a name, a plugin or guest, and configs for it.
 const STAGES: [(&str, &str, [&str; 2]); 7] = [
     (
         "wasm/probes",
@@ -55,11 +55,12 @@ const STAGES: [(&str, &str, [&str; 2]); 7] = [
     ("wasm/stateful", "stateful", ["{}", "{ other: 1 }"]),
     ("wasm/hold_all", "hold_all", ["{}", "{ other: 1 }"]),
 ];
-/// Those that hold spans, which a pipeline that answers after the export cannot have.
+/// The stages that hold spans. A pipeline that answers after the export cannot have them.
 const HOLDING: [&str; 2] = ["wasm/keep", "wasm/hold_all"];
 const PIPELINES: [&str; 3] = ["traces", "traces/b", "traces/c"];
 const RECEIVERS: [&str; 2] = ["otlp", "otlp/b"];
-/// Those that pipelines beside `traces` may name; the one of `traces` is its alone.
+/// The exporters that pipelines beside `traces` may name. The exporter of `traces` belongs to it
+/// alone.
 const EXPORTERS: [&str; 3] = ["otlp_grpc/b", "debug", "file"];
 
 fn number(variable: &str, default: u64) -> u64 {
@@ -69,7 +70,7 @@ fn number(variable: &str, default: u64) -> u64 {
         .unwrap_or(default)
 }
 
-/// Everything that may be named, and a pipeline that names a little of it.
+/// Makes a plan with everything that may be named, and a pipeline that names a little of it.
 fn first(backend: &Backend, other: &Backend) -> Result<Plan> {
     let mut plan = Plan::new(&backend.endpoint());
     plan.service.push_str("  shards: 2\n");
@@ -87,13 +88,13 @@ fn first(backend: &Backend, other: &Backend) -> Result<Plan> {
         };
         plan.stage(name, Stage::new(module, config));
     }
-    // Something that holds and drops, until an edit takes it out.
+    // A stage that holds and drops, until an edit removes it.
     let joined = Joined::new(&["otlp"], &["otlp_grpc"]).through(&["wasm/keep"]);
     plan.pipeline("traces", joined);
     Ok(plan)
 }
 
-/// One random edit, and what it is. The plan is a valid one again.
+/// Makes one random edit and returns its description. The plan is valid again afterwards.
 fn edit(plan: &mut Plan, ends: (&str, &str), random: &mut StdRng) -> String {
     let what = edit_any(plan, ends, random);
     for joined in plan.pipelines.values_mut() {
@@ -129,7 +130,7 @@ fn edit_any(plan: &mut Plan, ends: (&str, &str), random: &mut StdRng) -> String 
     }
 }
 
-/// One of the pipelines.
+/// Picks one of the pipelines.
 fn pick<'a>(plan: &'a mut Plan, random: &mut StdRng) -> (String, &'a mut Joined) {
     let names: Vec<String> = plan.pipelines.keys().cloned().collect();
     let name = names.choose(random).unwrap().clone();
@@ -170,8 +171,8 @@ fn come_or_go(plan: &mut Plan, random: &mut StdRng) -> String {
     format!("{name} comes")
 }
 
-/// Other receivers, exporters, batching, answers of one pipeline. `traces` keeps its receiver and its
-/// exporter.
+/// Changes receivers, exporters, batching or the time of the answer of one pipeline. `traces` keeps
+/// its receiver and its exporter.
 fn reroute(plan: &mut Plan, random: &mut StdRng) -> String {
     let (name, joined) = pick(plan, random);
     let is_first = name == PIPELINES[0];
@@ -184,7 +185,7 @@ fn reroute(plan: &mut Plan, random: &mut StdRng) -> String {
     format!("{name} is joined as {joined:?}")
 }
 
-/// Adds a name, or takes it out where others are left.
+/// Adds a name, or removes it if others are left.
 fn toggle(names: &mut Vec<String>, name: &str) {
     match names.iter().position(|known| known == name) {
         None => names.push(name.to_owned()),
@@ -208,17 +209,18 @@ fn restage(plan: &mut Plan, random: &mut StdRng) -> String {
     format!("{name} has the stages {stages:?}")
 }
 
-/// The clients: one for each receiver, for as long as it is there.
+/// The clients: one for each receiver, as long as the receiver is there.
 #[derive(Default)]
 struct Crowd {
-    /// With how often each had connected when it was last looked at.
+    /// The running clients, each with its number of connections at the last check.
     at_work: BTreeMap<&'static str, (Traffic, u64)>,
-    /// Those of `otlp`, which is always there.
+    /// The results for `otlp`, which is always there.
     sent: Vec<Sent>,
 }
 
 impl Crowd {
-    /// Clients come and go with their receivers. What did not change keeps its connection.
+    /// Starts and stops clients with their receivers. A client of an unchanged receiver must keep
+    /// its connection.
     async fn follow(&mut self, site: &Site, before: &Plan, plan: &Plan, seed: u64) -> Result<()> {
         for name in RECEIVERS {
             match (plan.listens(name), self.at_work.remove(name)) {
@@ -254,10 +256,10 @@ impl Crowd {
     }
 }
 
-/// After each random edit the collector runs exactly what its configuration asks for; generations,
-/// connections and queues of what was not edited are the same. At the end the ledger of every
-/// pipeline is exact, those that were taken away included, and what the pipeline that was there all
-/// the time has accepted is at its backend, or dropped by a plugin and counted.
+/// After each random edit the collector runs exactly the configuration. The generations,
+/// connections and queues of unedited parts are the same. At the end the ledger of every pipeline
+/// is exact, including removed ones. Every span that the permanent pipeline accepted is at its
+/// backend, or was dropped by a plugin and counted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_edits_change_what_they_say() -> Result<()> {
     let (steps, seed) = (number("SPANDREL_EDITS", 20), number("SPANDREL_SEED", 1));
@@ -304,7 +306,7 @@ async fn random_edits_change_what_they_say() -> Result<()> {
     Ok(())
 }
 
-/// Every ledger that was ever printed is exact, and the second backend has what they say together.
+/// Checks that every printed ledger is exact, and that the second backend has their sum.
 fn judge_others(ended: &Ended, other: &Backend) -> Result<()> {
     let mut exported = 0;
     for line in ended.log.lines() {

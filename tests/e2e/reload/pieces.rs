@@ -1,4 +1,4 @@
-//! A configuration that is written in pieces: it comes into force when all of it is there.
+//! A configuration that is written in pieces takes effect when it is complete.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -15,15 +15,15 @@ use super::plan::{Joined, Plan};
 use super::shown::Shown;
 use super::site::{NOT_RELOADED, RELOADED, Site, judge};
 
-/// Logs and traces, in this order: without its last line the file is a good configuration that has no
-/// traces.
+/// Makes a plan with logs and traces, in this order: without its last line the file is a valid
+/// configuration without traces.
 fn logs_and_traces(backend: &Backend) -> Plan {
     let mut plan = Plan::new(&backend.endpoint());
     plan.pipeline("logs", Joined::new(&["otlp"], &["otlp_grpc"]));
     plan
 }
 
-/// The file without the pipelines for traces, and those.
+/// Splits the file before the pipelines for traces.
 fn cut(plan: &Plan) -> Result<(String, String)> {
     let yaml = plan.yaml();
     let at = yaml.find("    traces: ").context("no traces")?;
@@ -37,8 +37,8 @@ fn said(collector: &Collector, message: &str) -> Vec<Line> {
     lines
 }
 
-/// Written in two pieces under traffic, the configuration is taken once and whole, nobody is refused
-/// meanwhile, and one line says what it added, removed and changed.
+/// A configuration that is written in two pieces under traffic is loaded once and whole. No sender
+/// is refused meanwhile, and one line says what it added, removed and changed.
 #[tokio::test]
 async fn two_pieces_are_one_configuration() -> Result<()> {
     let (backend, other) = (Backend::start().await?, Backend::start().await?);
@@ -76,7 +76,7 @@ async fn two_pieces_are_one_configuration() -> Result<()> {
     Ok(())
 }
 
-/// An order to reload that comes while the file is being written waits until it is complete.
+/// A reload request that comes while the file is being written waits until it is complete.
 #[tokio::test]
 async fn an_order_waits_for_the_last_piece() -> Result<()> {
     let backend = Backend::start().await?;
@@ -88,7 +88,7 @@ async fn an_order_waits_for_the_last_piece() -> Result<()> {
     std::fs::write(site.file(), head)?;
     let mut file = OpenOptions::new().append(true).open(site.file())?;
     site.collector.hang_up()?;
-    // In a thread of its own, so that no piece is late while others are busy here.
+    // It has a thread of its own, so that no piece is late while others are busy here.
     let writer = std::thread::spawn(move || {
         for piece in tail.as_bytes().chunks(tail.len().div_ceil(30)) {
             std::thread::sleep(Duration::from_millis(10));
@@ -108,7 +108,7 @@ async fn an_order_waits_for_the_last_piece() -> Result<()> {
     Ok(())
 }
 
-/// After a file that was refused, the next good one is taken.
+/// After a refused file, the next good one is loaded.
 #[tokio::test]
 async fn a_bad_file_can_be_good_again() -> Result<()> {
     let backend = Backend::start().await?;

@@ -1,11 +1,12 @@
-//! A configuration as data, so that it can be edited, written and compared with what is shown.
+//! A configuration as data, so that it can be edited, written and compared with the collector's
+//! views.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use spandrel_tests::config::METRICS_READERS;
 
-/// A configuration. Names are as they are written in YAML.
+/// A configuration. Names are written as in YAML.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Plan {
     /// Further keys of each receiver's `grpc`.
@@ -23,10 +24,10 @@ pub(super) struct Plan {
 pub(super) struct Stage {
     pub(super) module: PathBuf,
     pub(super) config: String,
-    /// What each instance may use: a part of the generation.
+    /// The memory limit of each instance, which is a part of the generation.
     pub(super) memory_mib: u32,
     pub(super) on_fault: &'static str,
-    /// How much may be held: a policy of the stage.
+    /// The limit of held items, which is a policy of the stage.
     pub(super) held_items: u32,
 }
 
@@ -51,7 +52,7 @@ impl Stage {
         }
     }
 
-    /// Whether both are the same generation.
+    /// Returns true if both are the same generation.
     pub(super) fn is_made_as(&self, other: &Self) -> bool {
         let made = |stage: &Self| {
             let Self {
@@ -65,8 +66,8 @@ impl Stage {
         made(self) == made(other)
     }
 
-    /// The processor in YAML's flow style. An edit of a sampler is no accident here, so a probation
-    /// is not to undo it.
+    /// Returns the processor in YAML's flow style. Edits of a sampler are intended here, so a
+    /// probation must not undo them.
     fn yaml(&self) -> String {
         let Self {
             module,
@@ -85,7 +86,7 @@ impl Stage {
 }
 
 impl Joined {
-    /// From `receivers` to `exporters`, with nothing between them.
+    /// Makes a pipeline from `receivers` to `exporters`, without stages.
     pub(super) fn new(receivers: &[&str], exporters: &[&str]) -> Self {
         let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect();
         Self {
@@ -96,7 +97,7 @@ impl Joined {
         }
     }
 
-    /// Through these stages.
+    /// Sets the stages.
     pub(super) fn through(mut self, stages: &[&str]) -> Self {
         self.stages = stages.iter().map(ToString::to_string).collect();
         self
@@ -118,8 +119,8 @@ impl Joined {
 }
 
 impl Plan {
-    /// A receiver `otlp`, an exporter `otlp_grpc` to this backend, the pipeline `traces`. Nobody watches
-    /// the file: who changes it says when it is to be read.
+    /// Makes a plan with a receiver `otlp`, an exporter `otlp_grpc` to this backend, and the
+    /// pipeline `traces`. The file is not watched: a test that changes it asks for a reload.
     pub(super) fn new(backend: &str) -> Self {
         let mut plan = Self {
             service: "  watch: false\n".to_owned(),
@@ -131,7 +132,7 @@ impl Plan {
         plan
     }
 
-    /// Has the file watched.
+    /// Makes the collector watch the file.
     pub(super) fn watched(mut self) -> Self {
         self.service.clear();
         self
@@ -153,14 +154,14 @@ impl Plan {
         self.pipelines.insert(name.to_owned(), joined);
     }
 
-    /// The pipelines in which a stage stands.
+    /// Returns the pipelines that contain a stage.
     pub(super) fn with_stage(&self, name: &str) -> Vec<String> {
         let stands = |joined: &Joined| joined.stages.iter().any(|known| known == name);
         let standing = self.pipelines.iter().filter(|(_, joined)| stands(joined));
         standing.map(|(id, _)| id.clone()).collect()
     }
 
-    /// Whether a pipeline names this receiver: others are not started.
+    /// Returns true if a pipeline names this receiver: others are not started.
     pub(super) fn listens(&self, name: &str) -> bool {
         let mut receivers = self.pipelines.values().flat_map(|joined| &joined.receivers);
         receivers.any(|known| known == name)

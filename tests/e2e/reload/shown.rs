@@ -1,4 +1,4 @@
-//! What the collector shows of its configuration, compared with what was asked of it.
+//! The collector's view of its configuration, compared with the plan.
 
 use std::collections::BTreeMap;
 
@@ -42,16 +42,16 @@ struct GenerationShown {
     config_sha256: String,
 }
 
-/// What ran under one plan.
+/// The view under one plan.
 pub(super) struct Shown {
     plan: Plan,
     stages: BTreeMap<String, StageShown>,
-    /// By pipeline and exporter: what it has exported.
+    /// The number of exported items, by pipeline and exporter.
     columns: BTreeMap<(String, String), u64>,
 }
 
 impl Shown {
-    /// Looks, and checks that what runs is exactly what the plan asks for.
+    /// Reads the view, and checks that exactly the plan runs.
     pub(super) async fn look(admin: &Admin, plan: &Plan) -> Result<Self> {
         let pipelines: Vec<PipelineShown> = admin.get("/v1/pipelines").await?;
         let names: Vec<&String> = pipelines.iter().map(|it| &it.name).collect();
@@ -111,14 +111,14 @@ impl Shown {
         })
     }
 
-    /// The generation that runs in a stage.
+    /// Returns the number of a stage's running generation.
     pub(super) fn number(&self, stage: &str) -> u64 {
         self.stages
             .get(stage)
             .map_or(0, |shown| shown.running.number)
     }
 
-    /// Checks that what did not change was not touched, and what changed was.
+    /// Checks that unchanged parts were not touched, and that changed ones were.
     pub(super) fn follows(&self, before: &Self) -> Result<()> {
         for (name, after) in &self.stages {
             let Some(earlier) = before.stages.get(name) else {

@@ -1,4 +1,4 @@
-//! A running collector whose configuration is changed, and traffic that goes through it meanwhile.
+//! A running collector whose configuration is changed, with traffic going through it meanwhile.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -20,9 +20,9 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::plan::Plan;
 
-/// The line that says that a configuration is in force.
+/// The log message for a configuration that took effect.
 pub(super) const RELOADED: &str = "configuration reloaded";
-/// The line that says that it is not.
+/// The log message for a configuration that did not.
 pub(super) const NOT_RELOADED: &str = "configuration not reloaded, everything runs on as it was";
 
 /// A collector, its file, and its admin API.
@@ -45,12 +45,12 @@ impl Site {
         })
     }
 
-    /// Where its configuration is.
+    /// Returns the path of its configuration.
     pub(super) fn file(&self) -> PathBuf {
         self.setup.file("spandrel.yaml")
     }
 
-    /// Puts another file in the place of the configuration, as editors do.
+    /// Replaces the configuration file, as editors do.
     pub(super) fn write(&self, yaml: &str) -> Result<()> {
         let new = self.setup.file("spandrel.yaml.new");
         std::fs::write(&new, yaml)?;
@@ -66,7 +66,7 @@ impl Site {
         Ok(serde_json::from_value(changes)?)
     }
 
-    /// Tries to, in vain. Returns why.
+    /// Requests a reload that must fail. Returns the reason.
     pub(super) async fn refusal(&self, yaml: &str) -> Result<String> {
         self.write(yaml)?;
         let answer = self.admin.ask("POST", "/v1/reload", "", b"").await?;
@@ -79,7 +79,7 @@ impl Site {
         done.count()
     }
 
-    /// Changes the configuration by what `tell` does after the file was written.
+    /// Writes the file, calls `tell`, and waits for the reload.
     pub(super) async fn reload_by(
         &self,
         plan: &Plan,
@@ -94,7 +94,7 @@ impl Site {
             .with_context(|| self.collector.log().tail())
     }
 
-    /// Traffic to a receiver. Its address is in the log, which may be read a little later.
+    /// Starts traffic to a receiver. Its address is in the log, which may be read a little later.
     pub(super) async fn traffic(&self, receiver: &str, seed: u64) -> Result<Traffic> {
         let client = || async {
             let address = self.collector.address(receiver).ok()?;
@@ -105,7 +105,7 @@ impl Site {
         Ok(Traffic::start(client, seed))
     }
 
-    /// Waits until a receiver has begun to listen for the `count`th time. Returns where it does.
+    /// Waits until a receiver has begun to listen for the `count`th time. Returns its address.
     pub(super) async fn listening(&self, receiver: &str, count: usize) -> Result<String> {
         let address = || async {
             let lines = self.collector.log().lines();
@@ -127,7 +127,7 @@ pub(super) struct Traffic {
     task: JoinSet<Sent>,
 }
 
-/// What it did.
+/// The results of one client.
 pub(super) struct Sent {
     pub(super) client: Client,
     pub(super) errors: Vec<String>,
@@ -151,12 +151,12 @@ impl Traffic {
         }
     }
 
-    /// How often it has connected.
+    /// Returns the number of its connections.
     pub(super) fn connections(&self) -> u64 {
         self.client.connections()
     }
 
-    /// Waits until a request that was begun after now has been answered with OK.
+    /// Waits until a request that was sent after now has been answered with OK.
     pub(super) async fn goes_on(&self) -> Result<()> {
         let before = self.sent.load(Ordering::Acquire);
         let more = || async { (self.sent.load(Ordering::Acquire) >= before + 2).then_some(()) };
@@ -185,8 +185,8 @@ async fn send(client: Client, seed: u64, sent: Arc<AtomicU64>, stop: Arc<AtomicB
     Sent { client, errors }
 }
 
-/// Checks that nothing was lost between the clients of a pipeline and the backend that it alone
-/// exports to, and that its books say so.
+/// Checks that nothing was lost between the clients of a pipeline and the backend that only it
+/// exports to, and that its ledger agrees.
 pub(super) fn judge(ended: &Ended, sent: &[Sent], backend: &Backend) -> Result<Ledger> {
     ended.expect_code(0)?;
     for sent in sent {

@@ -1,4 +1,4 @@
-//! What is measured while plugins are swapped, as a table and against its bounds.
+//! The measurements while plugins are swapped, as a table and against their bounds.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use spandrel_tests::admin::Report;
 
-/// How many times the steady state's latency is allowed.
+/// The highest allowed ratio of the latency to the one in the steady state.
 const LATENCY_RATIO: f64 = 1.5;
-/// By how much the memory may differ in the end.
+/// The highest allowed difference of the memory in the end.
 const MEMORY_SHARE: f64 = 0.02;
 
-/// What was measured.
+/// The measurements.
 #[derive(Debug, Default)]
 pub(super) struct Figures {
     /// Latencies without swaps, in microseconds.
@@ -33,7 +33,8 @@ impl Figures {
         f64::from(quantile(&self.swapping, 99)) / f64::from(steady)
     }
 
-    /// Memory after a tenth of the swaps and after the last ones, each the median of a tenth.
+    /// Returns the memory after a tenth of the swaps and after the last ones, each the median of a
+    /// tenth.
     fn memory(&self) -> (u64, u64) {
         let tenth = (self.memory_kib.len() / 10).max(1);
         let early = self.memory_kib.iter().copied().skip(tenth).take(tenth);
@@ -97,7 +98,7 @@ fn shares<T: Copy + Ord + Default + ToString>(values: &[T]) -> [String; 3] {
     [50, 99, 100].map(|percent| quantile(values, percent).to_string())
 }
 
-/// The value that so many percent of the others do not exceed.
+/// Returns the value that this percentage of the values does not exceed.
 fn quantile<T: Copy + Ord + Default>(values: &[T], percent: usize) -> T {
     let mut sorted = values.to_vec();
     sorted.sort_unstable();

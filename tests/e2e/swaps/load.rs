@@ -11,20 +11,20 @@ use spandrel_tests::shop::{Shop, Trace, now, request, span_id, span_ids};
 use tokio::task::JoinSet;
 
 const CLIENTS: u64 = 4;
-/// Spans of a request.
+/// The spans of a request.
 const SPANS: usize = 60;
-/// One request of so many is sent again later.
+/// One request in this many is sent again later.
 const REPEATED: u64 = 5;
-/// The most that wait to be sent again. What comes between a span and its duplicate stays so far
-/// below what the plugin remembers.
+/// The most requests that wait to be sent again. So the number of spans between a span and its
+/// duplicate stays far below what the plugin remembers.
 const WAITING: usize = 8;
 
-/// What is sent beside new spans.
+/// The traffic besides new spans.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Style {
-    /// A known share again, if possible after the next swap.
+    /// A fixed share is sent again, if possible after the next swap.
     Repeating,
-    /// Traces in two parts, the second in the next request.
+    /// Traces come in two parts, the second in the next request.
     InParts,
 }
 
@@ -36,13 +36,13 @@ pub(super) struct Load {
     stopped: AtomicBool,
 }
 
-/// What one client did.
+/// The results of one client.
 #[derive(Debug)]
 pub(super) struct Sent {
     pub(super) client: Client,
     /// Spans that were sent again.
     pub(super) repeated: u64,
-    /// Of these, those with a whole swap between.
+    /// Repeated spans with a whole swap between the original and the repeat.
     pub(super) across: u64,
     /// The ids of the spans of each trace that was delivered whole.
     pub(super) traces: Vec<Vec<u64>>,
@@ -101,7 +101,7 @@ impl Load {
                 waiting.push_back((again, self.begun.load(Ordering::Acquire)));
             }
             let ended = self.ended.load(Ordering::Acquire);
-            // A swap that began after the first was answered has ended.
+            // True if a swap that began after the first was answered has ended.
             let is_across = |begun: u64| ended > begun;
             let due = |(_, begun): &(_, u64)| is_across(*begun);
             if (waiting.len() > WAITING || waiting.front().is_some_and(due))
@@ -130,7 +130,7 @@ impl Load {
                 part.append(&mut trace);
             }
             if sent.client.send(request(part)).await.is_err() {
-                // Neither those that end here nor those that begin here are delivered whole.
+                // Neither the traces that end here nor those that begin here are delivered whole.
                 rest.clear();
                 traces.clear();
                 continue;

@@ -1,4 +1,4 @@
-//! What a collector keeps of the generations that it ran before: no more after many swaps than after a
+//! The memory that a collector keeps for earlier generations: no more after many swaps than after a
 //! few.
 
 use std::sync::Arc;
@@ -16,19 +16,19 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::load::{Load, Style};
 use super::{STAGE, swaps};
 
-/// Swaps after which the memory is what it should stay.
+/// The number of swaps after which the memory should stay the same.
 const FEW: u64 = 3;
-/// The short form.
+/// The number of swaps in the short form.
 const MANY: u64 = 40;
-/// By how much the memory may have grown.
+/// The highest allowed growth of the memory.
 const GROWTH_PERCENT: u64 = 25;
-/// How long clients send at the least: 40 swaps take about as long.
+/// The shortest time that clients send: 40 swaps take about as long.
 const LOAD: Duration = Duration::from_secs(8);
-/// How long nothing is sent before the memory is read for the first time.
+/// The time without traffic before the memory is read for the first time.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// Swaps between two builds under load: what is resident after a quiet minute is at most a quarter more
-/// than after three swaps.
+/// After many swaps between two builds under load, the resident memory settles within a minute at
+/// no more than a quarter above that after three swaps.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_is_let_go() -> Result<()> {
     let builds = [
@@ -42,7 +42,7 @@ async fn memory_is_let_go() -> Result<()> {
     memory_stays("builds", config, next).await
 }
 
-/// The same for a plugin that stays and gets a configuration of 64 KiB each time.
+/// The same holds for a plugin that stays and gets a configuration of 64 KiB each time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn configurations_are_let_go() -> Result<()> {
     let module = artifacts::guest("unchanged")?;
@@ -80,7 +80,8 @@ async fn memory_stays(
     collector.stop().await?.expect_code(0)
 }
 
-/// Swaps while clients send, for as long each time: what traffic alone takes is in both readings.
+/// Swaps while clients send. The clients send for the same time in each call, so both readings
+/// include the memory that traffic alone takes.
 async fn swap(
     collector: &Collector,
     next: &impl Fn(u64) -> Value,

@@ -1,4 +1,4 @@
-//! Plugins that come from somewhere else, and stay when that is gone.
+//! Plugins that are fetched from a server, and stay when the server is gone.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use spandrel_tests::site::{Site, sha256};
 
 use super::STAGE;
 
-/// What a stage with a plugin from a server on this machine needs in its config.
+/// Makes a config with a plugin from a server on this machine.
 fn remote(backend: &str, host: &str, more: &str, cache: &Path) -> Config {
     let plugins = format!(
         "insecure_hosts: [\"{host}\"], allow_private: [127.0.0.1], fetch_timeout: 5s, cache_dir: \"{}\"",
@@ -29,8 +29,8 @@ fn remote(backend: &str, host: &str, more: &str, cache: &Path) -> Config {
         .service(&format!("plugins: {{ {plugins} }}"))
 }
 
-/// A plugin comes from a server by its digest, is kept, and is there at the next start when the server
-/// is not; with nothing kept, the collector does not start.
+/// A plugin is fetched from a server by its digest, is stored, and is there at the next start
+/// without the server. With nothing stored, the collector does not start.
 #[tokio::test]
 async fn a_plugin_comes_from_a_server() -> Result<()> {
     let backend = Backend::start().await?;
@@ -76,8 +76,8 @@ async fn a_plugin_comes_from_a_server() -> Result<()> {
     Ok(())
 }
 
-/// `on_unreachable: pass`: the collector starts without its plugin, what comes passes and is counted
-/// as bypassed, and the plugin is swapped in by itself when its source is there.
+/// With `on_unreachable: pass` the collector starts without its plugin. Spans pass and are counted
+/// as bypassed, and the plugin is swapped in automatically when its source is there.
 #[tokio::test]
 async fn a_plugin_may_come_later() -> Result<()> {
     let backend = Backend::start().await?;

@@ -1,8 +1,8 @@
-//! While a guest misbehaves in one pipeline, another pipeline of the same process goes on as if it
+//! While a guest misbehaves in one pipeline, another pipeline of the same process runs as if it
 //! were alone.
 //!
-//! `SPANDREL_ZOO=5` lets every guest of the zoo misbehave for so many seconds, and says besides how
-//! much the good pipeline gets through when its senders do not wait for anything but answers.
+//! `SPANDREL_ZOO=5` lets every guest of the zoo misbehave for five seconds. It also prints the
+//! throughput of the good pipeline when its senders wait only for answers.
 
 use std::time::Duration;
 
@@ -18,14 +18,14 @@ use spandrel_tests::until::say;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, timeout_at};
 
-/// Who behaves, to compare with.
+/// The guest that behaves, for comparison.
 const QUIET: &str = "unchanged";
 
 /// The guests of the short form: one that computes, one that calls, one that takes memory, one that
 /// fails at once.
 const FEW: [&str; 4] = ["loop_in_process", "call_storm", "grow_memory", "trap"];
 
-/// All that misbehave once they run. Those that do not start at all are refused elsewhere.
+/// All guests that misbehave once they run. Those that do not start at all are refused elsewhere.
 const ALL: [&str; 41] = [
     "bad_reply_later",
     "batch_twice",
@@ -70,37 +70,37 @@ const ALL: [&str; 41] = [
     "verdicts_wrong_length",
 ];
 
-/// What the good pipeline's senders offer: 7,500 spans a second, a part of what it could take.
+/// The load of the good pipeline's senders: 7,500 spans a second, a part of what it can handle.
 const SENDERS: u64 = 5;
 const PAUSE: Duration = Duration::from_millis(33);
 const SPANS: usize = 50;
 
-/// What a guest may cost: its memory on each shard, and as much again for what it replies.
+/// The memory that a guest may cost: its own on each shard, and as much again for its replies.
 const MEMORY_KIB: u64 = 512 << 10;
 
-/// How the good pipeline did.
+/// The results of the good pipeline.
 struct Figures {
-    /// Requests answered with OK, of those offered in time.
+    /// The share of the offered requests that were answered with OK in time.
     share: f64,
-    /// Of their answers.
+    /// The latency of the answers.
     p99: Duration,
-    /// Requests in a second from senders that only wait for answers; in the long form.
+    /// The requests in a second from senders that only wait for answers; only in the long form.
     rate: Option<f64>,
-    /// Of the process, at the end.
+    /// The memory of the process at the end.
     memory_kib: u64,
 }
 
-/// The share of its throughput that a pipeline keeps.
+/// The share of its throughput that a pipeline must keep.
 const KEPT: f64 = 0.95;
 
-/// Whatever a guest does, the pipeline beside it keeps 95 % of its throughput; the guest's own
-/// pipeline accounts for every item.
+/// A pipeline keeps 95 % of its throughput beside any guest, and the guest's own pipeline accounts
+/// for every item.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn neighbours_do_not_notice() -> Result<()> {
     let seconds = std::env::var("SPANDREL_ZOO").ok();
     let seconds: Option<u64> = seconds.map(|seconds| seconds.parse()).transpose()?;
     let guests = if seconds.is_some() { &ALL[..] } else { &FEW };
-    // Long enough for a breaker to open, and for its senders to catch up.
+    // This is long enough for a breaker to open, and for its senders to catch up.
     let window = Duration::from_secs(seconds.unwrap_or(3));
     let quiet = beside(QUIET, window, seconds.is_some()).await?;
     let mut table = format!(
@@ -112,7 +112,7 @@ async fn neighbours_do_not_notice() -> Result<()> {
         let figures = beside(name, window, seconds.is_some()).await;
         let figures = figures.with_context(|| (*name).to_owned())?;
         table.push_str(&line(name, &figures, &quiet));
-        // Somebody else may have wanted the cores, so that is looked at twice.
+        // Another process may have used the cores, so a bad result is measured again.
         if figures.share < KEPT * quiet.share {
             let quiet = beside(QUIET, window, false).await?;
             let again = beside(name, window, false).await?;
@@ -142,7 +142,7 @@ fn line(name: &str, figures: &Figures, quiet: &Figures) -> String {
     )
 }
 
-/// Two pipelines with receivers and backends of their own, one of them with this guest.
+/// Runs two pipelines with receivers and backends of their own, one of them with this guest.
 async fn beside(name: &str, window: Duration, unpaced: bool) -> Result<Figures> {
     let (good, bad) = (Backend::start().await?, Backend::start().await?);
     let config = Config::new(bad.endpoint())
@@ -190,7 +190,7 @@ async fn beside(name: &str, window: Duration, unpaced: bool) -> Result<Figures> 
     })
 }
 
-/// Keeps the guest busy, whatever is answered.
+/// Keeps the guest busy, and ignores the answers.
 async fn feed(mut client: Client, mut shop: Shop) {
     let mut pace = interval(Duration::from_millis(20));
     loop {
@@ -199,8 +199,8 @@ async fn feed(mut client: Client, mut shop: Shop) {
     }
 }
 
-/// Senders that each send a request now and then: how much of it was answered with OK in the window,
-/// and how soon.
+/// Runs senders that each send a request at intervals. Returns the share that was answered with OK
+/// in the window, and the p99 latency.
 async fn paced(address: &str, window: Duration) -> Result<(f64, Duration)> {
     let until = Instant::now() + window;
     let mut senders = JoinSet::new();
@@ -208,7 +208,7 @@ async fn paced(address: &str, window: Duration) -> Result<(f64, Duration)> {
         let mut client = Client::connect(address).await?;
         let request = Shop::new(seed).request(SPANS);
         senders.spawn(async move {
-            // Not all at once.
+            // The senders do not start all at once.
             sleep(PAUSE * u32::try_from(seed).unwrap_or(0) / 5).await;
             let mut pace = interval(PAUSE);
             let mut answers = Vec::new();
@@ -230,7 +230,7 @@ async fn paced(address: &str, window: Duration) -> Result<(f64, Duration)> {
     Ok((answers.len() as f64 / offered, p99))
 }
 
-/// Senders that send as soon as they have an answer: how many a second.
+/// Runs senders that send as soon as they have an answer. Returns the requests in a second.
 async fn unbounded(address: &str, window: Duration) -> Result<f64> {
     let until = Instant::now() + window;
     let mut senders = JoinSet::new();

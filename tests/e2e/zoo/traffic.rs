@@ -1,4 +1,4 @@
-//! Steady traffic of one client, which remembers every span as it was.
+//! Steady traffic of one client, which remembers every span as it sent it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use spandrel_tests::until::until;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Between two requests.
+/// The time between two requests.
 const PACE: Duration = Duration::from_millis(4);
-/// Spans of a request.
+/// The spans of a request.
 const SPANS: usize = 12;
 
 /// Traffic that flows until it is stopped.
@@ -92,7 +92,8 @@ impl Sent {
         self.0.get(&id)
     }
 
-    /// How many did not arrive. What arrived did so once, and as it was sent.
+    /// Returns the number of spans that did not arrive. The others must have arrived once, and
+    /// unchanged.
     pub(crate) fn missing_at(&self, backend: &Backend) -> Result<u64> {
         let taken = backend.taken();
         ensure!(taken.duplicates() == 0, "{} came twice", taken.duplicates());

@@ -1,4 +1,4 @@
-//! A bad plugin in the file that is watched.
+//! A bad plugin in a watched file.
 
 use std::path::Path;
 
@@ -11,15 +11,15 @@ use spandrel_tests::config::Config;
 use super::STAGE;
 use super::traffic::Traffic;
 
-/// Puts a plugin in place of another as deployments do: under another name, then moved.
+/// Replaces a plugin as deployments do: it is copied under another name, then moved.
 fn deploy(name: &str, to: &Path) -> Result<()> {
     let beside = to.with_extension("next");
     std::fs::copy(guest(name)?, &beside)?;
     Ok(std::fs::rename(beside, to)?)
 }
 
-/// What changed in the file is loaded by itself, and what failed is rolled back. It is not loaded
-/// again when it comes back, while another one is.
+/// A changed file is loaded automatically, and a failed plugin is rolled back. The failed one is
+/// not loaded again when its file comes back, but another one is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_failed_is_not_loaded_again() -> Result<()> {
     let backend = Backend::start().await?;
@@ -45,13 +45,13 @@ async fn what_failed_is_not_loaded_again() -> Result<()> {
         let refused = admin.wait_for(STAGE, "refused", good.sequence).await?;
         ensure!(refused.detail.contains("failed before"), "{refused:?}");
         ensure!(admin.running(STAGE).await? == good.generation);
-        // By hand it may be tried again.
+        // It may be tried again by hand.
         let report = admin.swap(STAGE, &file).await?;
         ensure!(report.outcome == "published", "{report:?}");
         let back = admin
             .wait_for(STAGE, "rolled back", refused.sequence)
             .await?;
-        // The one before was on probation itself, so the last that had proved itself comes back.
+        // The one before was on probation itself, so the last proven generation comes back.
         ensure!(back.generation == 1, "{back:?}");
         anyhow::Ok(())
     };

@@ -1,8 +1,8 @@
-//! What is fuzzed: each target is one function of bytes, and panics when a promise is broken. The
-//! fuzzer (`./run TARGET`) looks for bytes that break one; `cargo test` replays the corpus.
+//! The fuzz targets. Each target is a function of bytes that panics when a promise is broken. The
+//! fuzzer (`./run TARGET`) searches for bytes that break one; `cargo test` replays the corpus.
 //!
-//! Requests and replies are made, and what should become of them is said, by the modules that the
-//! wire crate's own properties use: there random bytes decide, here those of the fuzzer do.
+//! The modules of the wire crate's own property tests make requests and replies, and compute the
+//! expected results. There random bytes decide, here those of the fuzzer do.
 
 #![forbid(unsafe_code)]
 #![expect(
@@ -34,7 +34,7 @@ mod targets;
 /// One target.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// Its name, which is that of its corpus.
+    /// Its name, which is also that of its corpus.
     pub name: &'static str,
     /// Runs it on one input.
     pub run: fn(&[u8]),
@@ -72,7 +72,7 @@ pub const TARGETS: &[Target] = &[
     },
 ];
 
-/// The target of this name.
+/// Returns the target of this name.
 pub fn target(name: &str) -> Option<&'static Target> {
     TARGETS.iter().find(|target| target.name == name)
 }

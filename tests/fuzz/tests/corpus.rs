@@ -1,9 +1,10 @@
-//! Every input of the corpus, and every input that once broke a promise, through its target.
+//! Runs every input of the corpus, including every input that once broke a promise, through its
+//! target.
 
 use std::panic::catch_unwind;
 use std::path::Path;
 
-/// All promises of all targets hold for all of the corpus.
+/// All promises of all targets hold for the whole corpus.
 #[test]
 fn the_corpus_breaks_no_promise() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");

@@ -1,4 +1,4 @@
-//! Says of itself what nobody may: 300 drop reasons.
+//! Declares more than a plugin may: 300 drop reasons.
 
 use spandrel_test_guests::*;
 

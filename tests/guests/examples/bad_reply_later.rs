@@ -9,7 +9,7 @@ struct Guest;
 
 guest!(Guest);
 
-/// How many calls there were, and which is the first with a bad reply.
+/// The number of calls, and the first call with a bad reply.
 static CALLS: Mutex<(u64, u64)> = Mutex::new((0, 0));
 
 impl Behave for Guest {

@@ -1,4 +1,4 @@
-//! Says that it reads nothing of spans, and asks for the whole batch twice.
+//! Reports that it reads nothing of spans, and asks for the whole batch twice.
 
 use spandrel_test_guests::*;
 
@@ -8,7 +8,7 @@ guest!(Guest);
 
 impl Behave for Guest {
     fn process(_: u64, _: Vec<u8>) -> Reply {
-        // Nothing is behind a batch that is whole, however often one asks.
+        // If the batch is whole, `host::batch` returns nothing, however often it is called.
         assert!(host::batch().is_empty() && host::batch().is_empty());
         Reply {
             reads: Some(Reads {

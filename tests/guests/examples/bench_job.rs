@@ -1,4 +1,4 @@
-//! The job that collectors are compared by, as a component made with the SDK as any plugin is.
+//! The job that collectors are compared by, as a component made with the SDK like any plugin.
 
 #[path = "bench_job/plugin.rs"]
 mod plugin;

@@ -1,4 +1,4 @@
-//! Does nothing but call the host, for ever: clocks, random numbers, counters, the batch.
+//! Only calls the host, for ever: clocks, random numbers, counters, the batch.
 
 use spandrel_test_guests::*;
 

@@ -1,4 +1,4 @@
-//! Says of itself something else each time.
+//! Gives a different manifest each time.
 
 use spandrel_test_guests::*;
 

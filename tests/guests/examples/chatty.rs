@@ -1,5 +1,5 @@
-//! Behaves, and says one line by each way there is; one more while it is configured, if its config asks
-//! it to talk. Refuses a config that asks for that.
+//! Behaves, and logs one line in each possible way. It logs one more while it is configured, if its
+//! config asks it to talk. It refuses a config that asks for that.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,

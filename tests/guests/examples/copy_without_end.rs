@@ -1,4 +1,4 @@
-//! Copies and fills a part of its memory for ever: instructions that are long by themselves.
+//! Copies and fills a part of its memory for ever: each of these instructions takes long by itself.
 
 use std::hint::black_box;
 

@@ -6,7 +6,7 @@ struct Guest;
 
 guest!(Guest);
 
-/// Spans without a field, in one scope of one resource.
+/// The number of spans without a field, in one scope of one resource.
 const SPANS: usize = 10_000_000;
 
 impl Behave for Guest {
@@ -38,7 +38,7 @@ fn length(out: &mut Vec<u8>, mut length: usize) {
     out.push(length.to_le_bytes()[0]);
 }
 
-/// How many bytes a length takes.
+/// Returns the number of bytes that a length takes.
 fn digits(length: usize) -> usize {
     (usize::BITS - length.leading_zeros()).div_ceil(7) as usize
 }

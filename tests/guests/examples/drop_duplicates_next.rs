@@ -1,5 +1,5 @@
-//! `drop-duplicates` from changed source: another version of the plugin, that also counts its batches.
-//! Its state is that of the original, so one takes over from the other, in both directions.
+//! `drop-duplicates` from changed source: another version of the plugin that also counts its
+//! batches. It has the state of the original, so each can take over from the other.
 #![expect(unreachable_pub, reason = "public in the original's library")]
 
 #[path = "../../../examples/drop-duplicates/src/ids.rs"]

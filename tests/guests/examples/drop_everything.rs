@@ -1,4 +1,4 @@
-//! Drops every item: no fault, and still a disaster.
+//! Drops every item: this is no fault, but loses everything.
 
 use spandrel_test_guests::*;
 

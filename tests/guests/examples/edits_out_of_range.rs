@@ -1,4 +1,4 @@
-//! Edits an item that is not there, with a name that is not in the blob.
+//! Edits an item that does not exist, with a name that is not in the blob.
 
 use spandrel_test_guests::*;
 

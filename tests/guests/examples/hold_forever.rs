@@ -1,4 +1,4 @@
-//! Holds everything, and never lets go of it.
+//! Holds everything, and never releases it.
 
 use spandrel_test_guests::*;
 

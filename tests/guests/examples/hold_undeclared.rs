@@ -1,4 +1,4 @@
-//! Holds, but its manifest did not say that it would.
+//! Holds, although its manifest did not declare it.
 
 use spandrel_test_guests::*;
 

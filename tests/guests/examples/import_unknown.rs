@@ -1,4 +1,4 @@
-//! Wants more of the host than a plugin gets.
+//! Imports more from the host than a plugin gets.
 #![allow(unsafe_code, unused_qualifications, reason = "generated")]
 
 use spandrel_test_guests::*;

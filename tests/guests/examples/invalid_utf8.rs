@@ -1,4 +1,4 @@
-//! Logs and counts under texts that are not UTF-8.
+//! Logs and counts with texts that are not UTF-8.
 #![allow(unsafe_code, reason = "misbehaves on purpose")]
 
 use spandrel_test_guests::*;

@@ -1,4 +1,4 @@
-//! The job of the bench as a component, made with the SDK as any plugin is.
+//! The job of the bench as a component, made with the SDK like any plugin.
 
 #[path = "job/plugin.rs"]
 mod plugin;

@@ -1,5 +1,5 @@
-//! Says that it reads millions of attributes without a name: small in its memory, and much larger as
-//! texts of the host.
+//! Reports that it reads millions of attributes without a name: the list is small in its memory,
+//! and much larger as texts of the host.
 
 use spandrel_test_guests::*;
 

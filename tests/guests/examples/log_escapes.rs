@@ -1,4 +1,5 @@
-//! Logs what a terminal would obey, and what looks like lines of the collector's own.
+//! Logs escape sequences that a terminal would interpret, and text that looks like log lines of the
+//! collector.
 
 use spandrel_test_guests::*;
 

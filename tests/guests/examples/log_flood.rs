@@ -1,4 +1,4 @@
-//! Logs ten thousand lines for each batch, by every way there is.
+//! Logs ten thousand lines for each batch, in every possible way.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,

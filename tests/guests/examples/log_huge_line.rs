@@ -12,7 +12,7 @@ impl Behave for Guest {
         let mut line = "\u{1b}[2J\r\n\u{7}".repeat((10 << 20) / 7);
         host::log(Level::Error, &line);
         line.truncate(100 << 10);
-        // The line has no end: it is logged when the instance goes.
+        // The line has no end, so it is logged when the instance is dropped.
         print!("{}", line.replace('\n', " "));
         Reply::default()
     }

@@ -1,4 +1,4 @@
-//! Judges batches well, and never lets go.
+//! Judges batches well, and never returns from a drain.
 
 use spandrel_test_guests::*;
 

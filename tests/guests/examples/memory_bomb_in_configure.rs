@@ -1,4 +1,4 @@
-//! Takes memory without end before it is a plugin at all.
+//! Takes memory without end in `configure`.
 
 use std::hint::black_box;
 

@@ -1,4 +1,4 @@
-//! Counts under ten thousand names, and under names that are not names.
+//! Counts under ten thousand names, and under invalid names.
 
 use spandrel_test_guests::*;
 

@@ -1,4 +1,5 @@
-//! Gauges that are no numbers, counters that overflow, spans that end before they begin.
+//! Sets gauges that are not numbers, overflows counters, and makes spans that end before they
+//! begin.
 
 use spandrel_test_guests::*;
 

@@ -1,4 +1,4 @@
-//! Panics on a batch with a certain attribute in it, and on no other.
+//! Panics on a batch that contains a certain attribute, and on no other.
 
 use spandrel_test_guests::*;
 

@@ -1,4 +1,4 @@
-//! Asks for as many random bytes as a number can say.
+//! Asks for as many random bytes as the number's type allows.
 #![allow(unsafe_code, reason = "what bindings would do, without the result")]
 
 use spandrel_test_guests::*;

@@ -1,4 +1,4 @@
-//! Says in every reply that it reads ten thousand attributes more.
+//! Reports in every reply that it reads ten thousand more attributes.
 
 use spandrel_test_guests::*;
 

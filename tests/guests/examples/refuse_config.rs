@@ -1,4 +1,4 @@
-//! Refuses every config, at length.
+//! Refuses every config, with a long message.
 
 use spandrel_test_guests::*;
 

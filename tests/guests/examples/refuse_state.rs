@@ -1,4 +1,4 @@
-//! Has a state to carry, and takes over none: not even its own.
+//! Has a state to carry, and refuses every state: even its own.
 
 use spandrel_test_guests::*;
 

@@ -1,5 +1,5 @@
-//! Holds everything, and releases what others may hold: all tickets around its own, for all indices
-//! and reasons.
+//! Holds everything, and releases items that others may hold: all tickets around its own, for all
+//! indices and reasons.
 
 use spandrel_test_guests::*;
 

@@ -1,4 +1,4 @@
-//! Replies as much as its memory has room for.
+//! Makes the largest reply that its memory has room for.
 
 use spandrel_test_guests::*;
 

@@ -1,4 +1,4 @@
-//! Does not run, but sleeps: no clock of its own work can tell.
+//! Sleeps instead of running, so a clock of its own work does not measure it.
 
 use spandrel_test_guests::*;
 

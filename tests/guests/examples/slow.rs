@@ -1,5 +1,5 @@
-//! Works for `{ "ms": 20 }` milliseconds on each batch, within any deadline. It waits for nobody: the
-//! time is spent running.
+//! Works for `{ "ms": 20 }` milliseconds on each batch, within any deadline. It does not wait: it
+//! spends the time running.
 
 use std::sync::Mutex;
 

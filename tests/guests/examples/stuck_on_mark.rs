@@ -1,4 +1,4 @@
-//! Never comes back from a batch with a certain attribute in it, and from any other at once.
+//! Never returns from a batch that contains a certain attribute, and at once from any other.
 
 use spandrel_test_guests::*;
 

@@ -1,4 +1,4 @@
-//! Traps without a word.
+//! Traps without a message.
 
 use spandrel_test_guests::*;
 

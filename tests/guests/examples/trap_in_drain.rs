@@ -1,4 +1,4 @@
-//! Fails when it is asked to let go of what it holds, which is everything.
+//! Holds everything, and fails when it is asked to release it.
 
 use spandrel_test_guests::*;
 

@@ -1,4 +1,4 @@
-//! Panics when it is asked for its state; it takes over any.
+//! Panics when it is asked for its state; it accepts any state.
 #![expect(clippy::panic, reason = "misbehaves on purpose")]
 
 use spandrel_test_guests::*;

@@ -8,7 +8,7 @@ struct Guest;
 
 guest!(Guest);
 
-/// How many calls there were, and which is the first that panics.
+/// The number of calls, and the first call that panics.
 static CALLS: Mutex<(u64, u64)> = Mutex::new((0, 0));
 
 impl Behave for Guest {

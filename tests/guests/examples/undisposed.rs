@@ -1,4 +1,4 @@
-//! Says of everything that it lost its handle.
+//! Reports every item as one whose handle it lost.
 
 use spandrel_test_guests::*;
 

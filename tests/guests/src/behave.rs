@@ -1,4 +1,4 @@
-//! What a guest does unless it says otherwise, and the numbers of the contract by name.
+//! The default behaviour of a guest, and the numbers of the contract by name.
 
 use std::marker::PhantomData;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,7 @@ pub const FORWARD: u64 = 0;
 /// The operation that sets a span's name.
 pub const SET_NAME: u32 = 2;
 
-/// A plugin that behaves. A guest replaces the function in which it does not.
+/// A well-behaved plugin. A guest overrides the function in which it misbehaves.
 pub trait Behave {
     /// Accepts any config.
     fn configure(_config: String) -> Result<Manifest, String> {
@@ -42,17 +42,17 @@ pub trait Behave {
     fn drain(_reason: DrainReason, _deadline_ms: u64) -> Emission {
         Emission::default()
     }
-    /// Has nothing to carry.
+    /// Returns no state.
     fn snapshot() -> Option<State> {
         None
     }
-    /// Takes nothing over.
+    /// Refuses every state.
     fn restore(_state: State) -> Result<(), String> {
         Err("no state to take over".to_owned())
     }
 }
 
-/// A manifest that asks for nothing.
+/// Makes a manifest that asks for nothing.
 pub fn manifest() -> Manifest {
     Manifest {
         name: String::new(),
@@ -66,18 +66,18 @@ pub fn manifest() -> Manifest {
     }
 }
 
-/// The only number in a config such as `{ "call": 1000 }`.
+/// Returns the only number in a config such as `{ "call": 1000 }`.
 pub fn number(config: &str) -> Option<u64> {
     let digits: String = config.chars().filter(char::is_ascii_digit).collect();
     digits.parse().ok()
 }
 
-/// The second word of a released item.
+/// Returns the second word of a released item.
 pub fn release(index: usize, outcome: u64) -> u64 {
     index as u64 | outcome << 32
 }
 
-/// Runs for ever, in a way that no compiler removes.
+/// Runs for ever, in a loop that no compiler removes.
 pub fn spin() -> ! {
     let mut turns = 0_u64;
     loop {
@@ -85,18 +85,18 @@ pub fn spin() -> ! {
     }
 }
 
-/// The lock, whoever panicked with it.
+/// Locks the mutex, even if a holder panicked.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The spans of a request: field 2 (spans) of field 2 (scopes) of field 1 (resources).
+/// Counts the spans of a request: field 2 (spans) of field 2 (scopes) of field 1 (resources).
 pub fn count_spans(request: &[u8]) -> usize {
     let scopes = fields(request, 1).flat_map(|resource| fields(resource, 2));
     scopes.map(|scope| fields(scope, 2).count()).sum()
 }
 
-/// The length-delimited fields with this number in a message that the host has validated.
+/// Returns the length-delimited fields with this number in a message that the host has validated.
 fn fields(mut message: &[u8], wanted: u64) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         while !message.is_empty() {
@@ -134,7 +134,7 @@ fn varint(message: &mut &[u8]) -> u64 {
     value
 }
 
-/// The name of a guest: that of its file.
+/// The name of a guest, which is that of its file.
 #[doc(hidden)]
 pub trait Named {
     /// The name.
@@ -182,7 +182,7 @@ impl<T: Behave + Named> traces::Guest for Adapter<T> {
     }
 }
 
-/// Makes a component of a type that is [`Behave`].
+/// Makes a component from a type that implements [`Behave`].
 #[macro_export]
 macro_rules! guest {
     ($guest:ty) => {

@@ -1,4 +1,4 @@
-//! What `wit-bindgen` makes of `wit/v0.1`. Generated code stays in here.
+//! The code that `wit-bindgen` generates from `wit/v0.1`. Generated code stays in here.
 #![allow(
     unsafe_code,
     missing_docs,

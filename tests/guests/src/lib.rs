@@ -1,7 +1,7 @@
-//! Guests for the tests. Each file of `examples` is one component that shows one behaviour; what
-//! it does not say itself comes from `Behave`: keep everything, hold nothing, remember nothing.
+//! Guests for the tests. Each file of `examples` is one component that shows one behaviour.
+//! Everything else comes from `Behave`: keep everything, hold nothing, remember nothing.
 //!
-//! Without the feature `guests` the package is empty: it costs native builds nothing.
+//! Without the feature `guests` the package is empty, so it costs native builds nothing.
 
 #[cfg(feature = "guests")]
 mod behave;

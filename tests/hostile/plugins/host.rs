@@ -1,4 +1,4 @@
-//! The real host, and what becomes of a plugin in it.
+//! The real host, and the fate of a plugin in it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,25 +13,26 @@ use spandrel_plugin::{
 use spandrel_tests::until::say;
 use tokio::time::{Instant, timeout};
 
-/// Far above the deadlines of all calls together, and what a busy machine takes to compile.
+/// The time after which the host hangs. It is far above the deadlines of all calls together plus
+/// the compile time on a busy machine.
 const HANG: Duration = Duration::from_secs(60);
 
-/// How far a plugin came.
+/// The point that a plugin reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// No component, or one that does not validate.
+    /// It is no component, or one that does not validate.
     Invalid,
-    /// Imports or exports that are not the contract's.
+    /// Its imports or exports are not the contract's.
     Contract,
     /// It does not fit a place in the pool.
     NotInstantiated,
-    /// Instantiated, and failed in its start function or in `configure`.
+    /// It was instantiated, and failed in its start function or in `configure`.
     FaultedAtStart,
-    /// Configured, with an answer that is no manifest, or a no.
+    /// It was configured, and answered with an invalid manifest or a refusal.
     Refused,
-    /// Called with a batch, and failed, or answered what does not fit.
+    /// It was called with a batch, and failed, or gave an invalid answer.
     Faulted,
-    /// Called with an empty batch and a real one, and answered.
+    /// It was called with an empty batch and a real one, and answered.
     Answered,
 }
 
@@ -47,7 +48,7 @@ impl Fate {
     ];
 }
 
-/// How many had which fate.
+/// The number of plugins with each fate.
 #[derive(Debug)]
 pub(super) struct Tally {
     counts: [u64; Fate::ALL.len()],
@@ -72,7 +73,7 @@ impl Tally {
         self.counts[fate as usize]
     }
 
-    /// A long form says now and then how far it is.
+    /// Prints the progress of a long form at intervals.
     pub(super) fn progress(&self, what: &str, done: u64, of: u64) {
         if done.is_multiple_of(10_000) {
             let elapsed = self.began.elapsed().as_secs();
@@ -90,7 +91,7 @@ impl fmt::Display for Tally {
     }
 }
 
-/// The engine as the collector has it, with deadlines that are short.
+/// The collector's engine, with short deadlines.
 pub(super) struct Host {
     engine: Engine,
     sample: Input,
@@ -124,7 +125,8 @@ impl Host {
         }
     }
 
-    /// The fate of a plugin. When the host panics or hangs, its bytes are in a file.
+    /// Returns the fate of a plugin. If the host panics or hangs, the plugin's bytes are written to
+    /// a file.
     pub(super) async fn run(&self, index: u64, bytes: &[u8]) -> Fate {
         let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("hostile-{index}.wasm"));
         let save = Save { path, bytes };
@@ -186,7 +188,7 @@ fn of_refusal(error: &LoadError) -> Fate {
     }
 }
 
-/// Writes the plugin to a file when it is dropped, which it is by a panic only.
+/// Writes the plugin to a file when it is dropped, which happens only in a panic.
 struct Save<'a> {
     path: PathBuf,
     bytes: &'a [u8],

@@ -1,13 +1,13 @@
-//! Changes of bytes and of sections.
+//! Changes bytes and sections of a component.
 
 use rand::Rng as _;
 use rand::rngs::StdRng;
 
-/// Where the header of a component ends.
+/// The length of a component's header.
 const HEADER: usize = 8;
 
-/// A plugin with something changed: half of them anywhere, half in its code, where most changes are
-/// still valid.
+/// Returns a plugin with a change. In half of the cases it is anywhere, in half in its code, where
+/// most changes are still valid.
 pub(super) fn of(rng: &mut StdRng, good: &[u8]) -> Vec<u8> {
     let mut bytes = good.to_vec();
     let (first, end) = if rng.random() {
@@ -44,12 +44,12 @@ pub(super) fn of(rng: &mut StdRng, good: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Where the first module of a component is: the number of its section, its length, itself.
+/// Returns the place of the first module of a component, without its own header.
 fn code(component: &[u8]) -> (usize, usize) {
     let mut first = HEADER;
     for section in sections(component) {
         if section[0] == 1 {
-            // Behind its own header.
+            // Skips the section's number and length and the module's header.
             return (first + 16, first + section.len());
         }
         first += section.len();
@@ -57,7 +57,7 @@ fn code(component: &[u8]) -> (usize, usize) {
     (HEADER, component.len())
 }
 
-/// Two sections of the component, each in the place of the other.
+/// Swaps two sections of the component.
 fn swap_sections(rng: &mut StdRng, bytes: &mut Vec<u8>) {
     let mut sections = sections(bytes);
     if sections.len() < 2 {
@@ -73,7 +73,7 @@ fn swap_sections(rng: &mut StdRng, bytes: &mut Vec<u8>) {
     *bytes = swapped;
 }
 
-/// The sections of a component, each with its number and its length.
+/// Returns the sections of a component, each with its number and its length.
 fn sections(component: &[u8]) -> Vec<Vec<u8>> {
     let mut sections = Vec::new();
     let mut rest = &component[HEADER..];

@@ -1,4 +1,4 @@
-//! The program that makes components, at work.
+//! Runs the program that makes components.
 
 use std::io::{BufReader, Read as _};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -6,14 +6,14 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use spandrel_tests::artifacts::{root, target_dir};
 
 pub(super) struct Smith {
-    /// The plugin that works.
+    /// The small plugin that works.
     pub(super) small: Vec<u8>,
     out: BufReader<ChildStdout>,
     child: Child,
 }
 
 impl Smith {
-    /// Builds it when it is not, and has it make the components with these numbers.
+    /// Builds the program if needed, and starts it to make the components with these numbers.
     pub(super) fn start(seed: u64, first: u64, end: u64) -> Self {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut child = Command::new(cargo)

@@ -1,6 +1,6 @@
-//! Writes components to stdout, each behind its length in four bytes: first a small plugin that
-//! works, then as many random ones as asked for. `spandrel-smith WIT-FOLDER SEED FIRST END`; the same
-//! numbers make the same components.
+//! Writes components to stdout, each after its length in four bytes: first a small plugin that
+//! works, then as many random ones as requested. Usage: `spandrel-smith WIT-FOLDER SEED FIRST END`;
+//! the same numbers make the same components.
 
 mod random;
 mod small;

@@ -12,7 +12,7 @@ use crate::small::wrapped;
 
 pub(crate) struct Random {
     contract: Contract,
-    /// A module with the imports and exports of the contract, and nothing in it.
+    /// An empty module with the imports and exports of the contract.
     hollow: Vec<u8>,
 }
 
@@ -23,7 +23,7 @@ impl Random {
         Self { contract, hollow }
     }
 
-    /// One in four is of any shape; the others have the contract's exports.
+    /// Makes a component. One in four has any shape; the others have the contract's exports.
     pub(crate) fn component(&self, rng: &mut StdRng) -> Vec<u8> {
         loop {
             let mut bytes = vec![0; rng.random_range(200..6_000)];
@@ -56,7 +56,8 @@ impl Random {
     }
 }
 
-/// Only what the engine has switched on: what it has not is refused at the first look.
+/// Returns a config with only the features that the engine has switched on: a component with others
+/// would be refused at once.
 fn config() -> Config {
     Config {
         exceptions_enabled: false,

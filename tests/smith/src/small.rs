@@ -1,13 +1,15 @@
-//! A plugin as small as one can be that does everything: written by hand, for the contract's
-//! canonical form. Of three spans it renames the first, drops the second and holds the third.
+//! A plugin that uses everything and is as small as possible. It is written by hand, for the
+//! contract's canonical form. Of three spans it renames the first, drops the second and holds the
+//! third.
 
 use anyhow::Result;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
 use crate::Contract;
 
-/// The numbers are places in memory: 16 texts, 64 to 256 lists, 512 what `configure` returns, 640 what
-/// the other calls do; what the host passes in begins at 4096.
+/// The source of the plugin. The numbers are addresses in memory: 16 texts, 64 to 256 lists, 512
+/// the result of `configure`, 640 the results of the other calls. From 4096 on there is data that
+/// the host passes in.
 const TEXT: &str = r#"
 (module
   (import "spandrel:plugin/host@0.1.0" "log" (func $log (param i32 i32 i32)))
@@ -67,14 +69,14 @@ const TEXT: &str = r#"
     (i32.const 640)))
 "#;
 
-/// A module with the exports of the contract, as a component.
+/// Makes a component from a module with the exports of the contract.
 pub(crate) fn wrapped(mut module: Vec<u8>, (resolve, world): &Contract) -> Result<Vec<u8>> {
     embed_component_metadata(&mut module, resolve, *world, StringEncoding::UTF8)?;
     let mut encoder = ComponentEncoder::default();
     encoder.validate(false).module(&module)?.encode()
 }
 
-/// The small plugin.
+/// Makes the small plugin.
 pub(crate) fn component(contract: &Contract) -> Result<Vec<u8>> {
     wrapped(wat::parse_str(TEXT)?, contract)
 }

@@ -23,12 +23,12 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::{Mood, Taken};
 
-/// What the backend knows, shared by its connections.
+/// The state of the backend, shared by its connections.
 #[derive(Debug)]
 pub(super) struct Service {
     mood: watch::Sender<Mood>,
     taken: Mutex<Taken>,
-    /// Counts the calls answered, so that a test can wait for the next one.
+    /// The number of answered calls. A test can wait for it to change.
     answered: watch::Sender<u64>,
 }
 
@@ -55,8 +55,8 @@ impl Service {
         self.answered.subscribe()
     }
 
-    /// Answers as the mood of the moment is. A call that waits is told when the mood changes.
-    /// Returns how many items not to take.
+    /// Answers by the current mood. A call that waits notices when the mood changes. Returns the
+    /// number of items to reject.
     async fn decide(&self) -> Result<u64, Status> {
         let mut mood = self.mood.subscribe();
         loop {
@@ -82,15 +82,15 @@ impl Service {
         }
     }
 
-    /// Whether this call is one of the `percent` of a hundred that fail: spread evenly over the
-    /// calls, so that it needs no dice.
+    /// Returns true if this call is one of the `percent` in a hundred that fail. They are spread
+    /// evenly over the calls, so that no random numbers are needed.
     fn unlucky(&self, percent: u32) -> bool {
         let call = *self.answered.borrow();
         let percent = u64::from(percent);
         (call + 1) * percent / 100 != call * percent / 100
     }
 
-    /// One call: decides, takes, tells those who wait.
+    /// Handles one call: decides, accepts, notifies those who wait.
     async fn call<R>(
         &self,
         metadata: &MetadataMap,

@@ -1,4 +1,4 @@
-//! What the backend took.
+//! The data that the backend accepted.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,12 +11,12 @@ use tokio::time::Instant;
 use crate::shop::attribute::find;
 use crate::shop::{now, span_id, spans};
 
-/// How much the backend took.
+/// The amounts that the backend accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Calls that it answered, well or not.
+    /// Calls that it answered, successfully or not.
     pub calls: u64,
-    /// Spans, each as often as it came.
+    /// Spans, counted each time they came.
     pub spans: u64,
     /// Metrics requests.
     pub metrics: u64,
@@ -24,44 +24,46 @@ pub struct Totals {
     pub logs: u64,
 }
 
-/// What the backend took.
+/// The data that the backend accepted.
 #[derive(Debug, Default)]
 pub struct Taken {
     /// The totals.
     pub totals: Totals,
-    /// How often each span came, by its id.
+    /// The number of times that each span came, by its id.
     pub spans: HashMap<u64, u32>,
-    /// Spans by `service.name`, each as often as it came.
+    /// The number of spans by `service.name`, counted each time they came.
     pub services: BTreeMap<String, u64>,
-    /// Whole traces requests, when they are kept.
+    /// Whole traces requests, if they are kept.
     pub traces: Vec<ResourceSpans>,
     /// Whole metrics requests.
     pub metrics: Vec<ExportMetricsServiceRequest>,
     /// Whole logs requests.
     pub logs: Vec<ExportLogsServiceRequest>,
-    /// When each call was answered, well or not.
+    /// The time when each call was answered, successfully or not.
     pub answered: Vec<Instant>,
-    /// How each call was compressed (`grpc-encoding`); empty where it was not.
+    /// The compression of each call (`grpc-encoding`); empty if there was none.
     pub encodings: Vec<String>,
-    /// How long spans without a parent took from their start to here, in microseconds.
+    /// The time from the start of each span without a parent until it arrived here, in
+    /// microseconds.
     pub latencies: Vec<u32>,
     pub(super) keep: bool,
 }
 
 impl Taken {
-    /// Spans that came more than once.
+    /// Returns the number of spans that came more than once.
     pub fn duplicates(&self) -> usize {
         self.spans.values().filter(|count| **count > 1).count()
     }
 
-    /// A kept span by its id, with its resource.
+    /// Returns a kept span by its id, with its resource.
     pub fn find(&self, id: u64) -> Option<(Resource, Span)> {
         spans(&self.traces)
             .find(|(_, span)| span_id(span) == id)
             .map(|(resource, span)| (resource.cloned().unwrap_or_default(), span.clone()))
     }
 
-    /// Takes these spans, all but the first `rejected`. Returns how many it did not take.
+    /// Accepts these spans, except the first `rejected`. Returns the number of spans that it
+    /// rejected.
     pub(super) fn take(&mut self, mut resources: Vec<ResourceSpans>, rejected: u64) -> u64 {
         let mut left = rejected;
         for entry in &mut resources {

@@ -1,4 +1,4 @@
-//! Connects, and counts how often.
+//! Connects, and counts the connections.
 
 use std::io;
 use std::pin::Pin;
@@ -38,7 +38,8 @@ impl std::fmt::Debug for Connector {
 }
 
 impl Connector {
-    /// Of connections over TLS, to a collector whose certificate this authority has signed.
+    /// Makes a connector for connections over TLS, to a collector whose certificate this authority
+    /// has signed.
     pub(super) fn trusting(authority: &Authority) -> Result<Self> {
         let mut roots = RootCertStore::empty();
         roots.add(authority.der().clone())?;
@@ -52,7 +53,7 @@ impl Connector {
         })
     }
 
-    /// Connections so far.
+    /// Returns the number of connections so far.
     pub(super) fn made(&self) -> u64 {
         self.made.load(Ordering::Acquire)
     }

@@ -1,4 +1,4 @@
-//! What a collector is started with.
+//! The config, arguments and environment that a collector is started with.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -17,17 +17,17 @@ pub struct Setup {
     pub(super) folder: Arc<TempDir>,
     arguments: Vec<OsString>,
     variables: Vec<(OsString, OsString)>,
-    /// Of the process, in KiB.
+    /// The limit of the process's address space, in KiB.
     address_space: Option<u64>,
-    /// Removed with the setup and the collectors that it started.
+    /// The cache, which is removed with the setup and the collectors that it started.
     pub(super) cache: Arc<Cache>,
 }
 
 impl Setup {
-    /// Runs this config.
+    /// Makes a setup that runs this config.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// Returns an error if the config cannot be written.
     pub fn new(config: &str) -> Result<Self> {
         let setup = Self::bare()?;
         let file = setup.folder().join("spandrel.yaml");
@@ -35,10 +35,10 @@ impl Setup {
         Ok(setup.arg("run").arg("--config").arg(file))
     }
 
-    /// Runs without any argument.
+    /// Makes a setup without any argument.
     ///
     /// # Errors
-    /// When no folder can be made.
+    /// Returns an error if no folder can be made.
     pub fn bare() -> Result<Self> {
         let folder = TempDir::with_prefix("spandrel-").context("cannot make a folder")?;
         let cache = Cache::new()?;
@@ -53,7 +53,7 @@ impl Setup {
         .env("XDG_CACHE_HOME", home))
     }
 
-    /// One more argument.
+    /// Adds one argument.
     #[must_use]
     pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
         self.arguments.push(argument.into());
@@ -74,31 +74,31 @@ impl Setup {
             .set("service::extensions", "[health_check, admin]")
     }
 
-    /// Limits its address space to so many GiB.
+    /// Limits its address space to this many GiB.
     #[must_use]
     pub fn address_space(mut self, gib: u64) -> Self {
         self.address_space = Some(gib << 20);
         self
     }
 
-    /// One more variable of the environment.
+    /// Adds one environment variable.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.variables.push((name.into(), value.into()));
         self
     }
 
-    /// The folder that it runs in.
+    /// Returns the folder that it runs in.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// A file in that folder.
+    /// Returns a file in that folder.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder().join(name)
     }
 
-    /// How this program is started.
+    /// Returns the command that starts this program.
     pub(super) fn command(&self, program: PathBuf) -> Command {
         match self.address_space {
             None => Command::new(program),
@@ -115,7 +115,7 @@ impl Setup {
         &self.arguments
     }
 
-    /// Its variables of the environment, for other commands of the same program.
+    /// Returns its environment variables, for other commands of the same program.
     pub fn environment(&self) -> impl Iterator<Item = (&OsString, &OsString)> {
         self.variables.iter().map(|(name, value)| (name, value))
     }

@@ -1,10 +1,10 @@
-//! Attributes, made and read.
+//! Makes and reads attributes.
 
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 
 use super::route::{SERVICES, Service};
 
-/// What an HTTP span says; ten attributes.
+/// The values of an HTTP span's ten attributes.
 #[derive(Debug)]
 pub(super) struct Http {
     pub(super) method: &'static str,
@@ -41,7 +41,7 @@ impl Http {
     }
 }
 
-/// What a database span says.
+/// Returns the attributes of a database span.
 pub(super) fn query(system: &str, sql: &str, service: Service) -> Vec<KeyValue> {
     let operation = sql.split(' ').next().unwrap_or_default();
     vec![
@@ -60,7 +60,7 @@ pub(super) fn query(system: &str, sql: &str, service: Service) -> Vec<KeyValue> 
     ]
 }
 
-/// What a span of a service's own work says.
+/// Returns the attributes of a span for a service's own work.
 pub(super) fn work(name: &str, visit: u64) -> Vec<KeyValue> {
     let visit = i64::try_from(visit).unwrap_or(i64::MAX);
     vec![
@@ -84,12 +84,12 @@ fn host(service: Service) -> String {
     format!("{name}.shop.svc")
 }
 
-/// A string attribute.
+/// Makes a string attribute.
 pub fn text(key: &str, value: impl Into<String>) -> KeyValue {
     pair(key, Value::StringValue(value.into()))
 }
 
-/// An integer attribute.
+/// Makes an integer attribute.
 pub fn number(key: &str, value: impl Into<i64>) -> KeyValue {
     pair(key, Value::IntValue(value.into()))
 }
@@ -102,7 +102,7 @@ fn pair(key: &str, value: Value) -> KeyValue {
     }
 }
 
-/// The value of a string attribute.
+/// Returns the value of a string attribute.
 pub fn find<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
     let found = attributes.iter().find(|attribute| attribute.key == key)?;
     match found.value.as_ref()?.value.as_ref()? {
@@ -111,7 +111,7 @@ pub fn find<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
     }
 }
 
-/// The value of any attribute, to be looked at.
+/// Returns the value of any attribute, as text.
 pub fn show(attribute: &KeyValue) -> String {
     let value = attribute.value.as_ref().and_then(|any| any.value.as_ref());
     match value {

@@ -1,4 +1,4 @@
-//! A minute of the shop's life, as its services' SDKs would export it.
+//! A minute of the shop, as its services' SDKs would export it.
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -6,42 +6,42 @@ use rand::Rng as _;
 
 use super::{MS, SERVICES, Service, Shop, request};
 
-/// Most spans in one export, as `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`.
+/// The most spans in one export, as `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`.
 const EXPORT_SPANS: usize = 512;
-/// How often a service exports, as `OTEL_BSP_SCHEDULE_DELAY`.
+/// The interval at which a service exports, as `OTEL_BSP_SCHEDULE_DELAY`.
 const EXPORT_EVERY: u64 = 5_000 * MS;
-/// How often each service is asked for its health.
+/// The interval at which each service is asked for its health.
 const PROBE_EVERY: u64 = 2_000 * MS;
-/// Of a hundred exports, how many a retrying client sends twice.
+/// The number of exports in a hundred that a retrying client sends twice.
 const SENT_TWICE: u32 = 8;
 const MINUTE: u64 = 60_000 * MS;
 
-/// What one service exports in one call.
+/// The spans that one service exports in one call.
 #[derive(Clone, Debug)]
 pub struct Export {
-    /// Whose spans they are.
+    /// The service that made the spans.
     pub service: Service,
     /// The spans.
     pub request: ExportTraceServiceRequest,
-    /// How many.
+    /// The number of spans.
     pub spans: u64,
-    /// Whether the client sends it a second time, because it believes the first one lost.
+    /// True if the client sends it a second time, because it believes the first one lost.
     pub twice: bool,
 }
 
-/// A minute of the shop's life.
+/// A minute of the shop.
 #[derive(Clone, Debug)]
 pub struct Minute {
-    /// What is exported, in the order of time.
+    /// The exports, in the order of time.
     pub exports: Vec<Export>,
-    /// Whole traces of visitors in it.
+    /// The number of visitors' whole traces in it.
     pub visits: u64,
-    /// Health checks in it, each a trace of one span.
+    /// The number of health checks in it, each a trace of one span.
     pub probes: u64,
 }
 
 impl Shop {
-    /// The minute that begins at `start` (nanoseconds since the epoch).
+    /// Makes the minute that begins at `start` (nanoseconds since the epoch).
     pub fn minute(&mut self, start: u64, visits: u64) -> Minute {
         let mut spans: Vec<(Service, Span)> = Vec::new();
         for visit in 0..visits {
@@ -68,7 +68,8 @@ impl Shop {
         }
     }
 
-    /// What the services' SDKs make of these spans: each exports what ended since it last did.
+    /// Groups these spans as the services' SDKs do: each exports the spans that ended since its
+    /// last export.
     fn exports(&mut self, spans: Vec<(Service, Span)>, start: u64) -> Vec<Export> {
         let mut queues: Vec<(u64, Service, Span)> = spans
             .into_iter()

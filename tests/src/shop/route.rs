@@ -1,4 +1,4 @@
-//! What the shop's services do for a visitor: call trees, from the storefront to the databases.
+//! The work of the shop's services for a visitor: call trees, from the storefront to the databases.
 
 use Step::{Call, Query, Work};
 
@@ -26,7 +26,7 @@ const INVENTORY: Service = 5;
 const SHIPPING: Service = 6;
 const EMAIL: Service = 7;
 
-/// One endpoint of a service, and what it does when it is called.
+/// One endpoint of a service, and its steps when it is called.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) service: Service,
@@ -35,12 +35,12 @@ pub(super) struct Endpoint {
     pub(super) steps: &'static [Step],
 }
 
-/// What an endpoint does, in order; each becomes a span.
+/// One step of an endpoint, which becomes a span.
 #[derive(Debug)]
 pub(super) enum Step {
     /// Calls another service: a client span here, a server span there.
     Call(&'static Endpoint),
-    /// Asks a database.
+    /// Queries a database.
     Query {
         system: &'static str,
         text: &'static str,
@@ -173,7 +173,7 @@ static PLACE_ORDER: Endpoint = endpoint(
     &[Call(&ORDER), Work("render receipt")],
 );
 
-/// What visitors ask for, each with its share of a hundred visits.
+/// The endpoints that visitors ask for, each with its share of a hundred visits.
 pub(super) const VISITS: [(u32, &Endpoint); 5] = [
     (28, &HOME_PAGE),
     (34, &PRODUCT_PAGE),

@@ -1,4 +1,4 @@
-//! Spans as they come: times that are none, clocks that differ, failures that stand elsewhere.
+//! Bad input: invalid times, clocks that differ, failures that are recorded outside of the status.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use super::{at_once, batch, child, host, root};
 
 type Build = fn(TestSpan) -> TestSpan;
 
-/// A time that was left out, is in another unit, or is before its start makes no trace long. What its other
-/// spans say counts.
+/// A time that was left out, is in another unit, or is before its start makes no trace slow. The
+/// trace's other spans count.
 #[test]
 fn bad_times_make_no_trace_slow() {
     const DAY: u64 = 24 * 3_600_000_000_000;
@@ -49,7 +49,7 @@ fn bad_times_make_no_trace_slow() {
             .span(name, |span| times(root(1)(span), start, end));
         assert_eq!(host.process(&spans).kept(), ["slow", name]);
     }
-    // A trace that is sent years later is as long as it was.
+    // A trace that is sent years later keeps its duration.
     for (lasting, kept) in [(2, 1), (0, 0)] {
         let long_ago = now - 9_000 * DAY;
         let spans = batch().span("old", |span| {
@@ -61,8 +61,8 @@ fn bad_times_make_no_trace_slow() {
     }
 }
 
-/// Where the clocks of two senders differ by more than a trace waits, the distance between their spans is no
-/// duration.
+/// If the clocks of two senders differ by more than a trace waits, the gap between their spans does
+/// not count as a duration.
 #[test]
 fn clocks_that_differ_make_no_trace_slow() {
     let now = 1_767_225_600_000_000_000;
@@ -75,7 +75,7 @@ fn clocks_that_differ_make_no_trace_slow() {
             })
             .span("server", |span| root(1)(span).start(now))
     };
-    // Within the ten seconds of `timeout` a trace may have a pause.
+    // A gap within the ten seconds of `timeout` may be a pause in the trace.
     for (apart, lasting, kept) in [
         (9 * second, 10, 2),
         (11 * second, 10, 0),
@@ -85,7 +85,7 @@ fn clocks_that_differ_make_no_trace_slow() {
         let outcome = host(&at_once()).process(&spans(apart, lasting));
         assert_eq!(outcome.kept().len(), kept, "{apart} {lasting}");
     }
-    // However many spans there are, and in whatever order they come.
+    // The same holds for any number of spans, in any order.
     let mut host = host(&at_once());
     for at in [now, now - 7_200 * second, now - 3_600 * second] {
         host.process(&batch().span("part", |span| child(1, at)(span).start(at)));
@@ -93,8 +93,8 @@ fn clocks_that_differ_make_no_trace_slow() {
     assert_eq!(host.process(&batch().span("root", root(1))).kept().len(), 0);
 }
 
-/// A trace has failed also where no status says so: an HTTP status, an `error` tag, an exception. Where the status
-/// says "ok", it has not.
+/// A trace also counts as failed without an error status, by an HTTP status, an `error` tag or an
+/// exception. With the status "ok" it has not failed.
 #[test]
 fn failures_without_a_status_are_kept() {
     let failed: [(&str, Build); 5] = [
@@ -131,7 +131,7 @@ fn failures_without_a_status_are_kept() {
     assert_eq!(host(&at_once()).process(&fine).kept().len(), 0);
 }
 
-/// Spans with an id of zeros are of no trace: nothing is judged by them.
+/// Spans with an id of zeros belong to no trace, so they are kept without judging.
 #[test]
 fn spans_without_a_trace_are_kept() {
     let outcome = host(&at_once()).process(&batch().span("nowhere", root(0)));

@@ -19,7 +19,7 @@ fn three_spans() -> Vec<u8> {
         .bytes()
 }
 
-/// The reply that the page shows is what the SDK writes.
+/// The reply shown on the page is the one that the SDK writes.
 #[test]
 fn the_worked_reply_is_true() {
     struct Worked;
@@ -47,7 +47,7 @@ fn the_worked_reply_is_true() {
     assert!(reply.emission.is_none());
 }
 
-/// The emission that the page shows is what the SDK writes.
+/// The emission shown on the page is the one that the SDK writes.
 #[test]
 fn the_worked_emission_is_true() {
     struct Worked;
@@ -71,7 +71,7 @@ fn the_worked_emission_is_true() {
     assert!(emission.created.is_empty());
 }
 
-/// A manifest says what the plugin said, with the package's name and version where it said none.
+/// A manifest contains what the plugin declared, and the package's name and version by default.
 #[test]
 fn manifests_say_what_the_plugin_said() {
     struct Nothing;

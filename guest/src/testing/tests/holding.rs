@@ -1,10 +1,10 @@
-//! Holding and settling.
+//! Holding and settling spans.
 
 use super::{FIRST, SECOND, Script, batch, host};
 use crate::prelude::*;
 use crate::testing::{Fate, TestBatch};
 
-/// A held span can be settled in any way in a later call; one that is lost is `undisposed`.
+/// A held span can be settled in any way in a later call; a lost one is `undisposed`.
 #[test]
 fn held_spans_are_settled_later() {
     struct Later;
@@ -50,7 +50,8 @@ fn held_spans_are_settled_later() {
     assert_eq!(host.held(), 0);
 }
 
-/// What is held and settled within one call is a verdict: the host is not asked to hold it at all.
+/// A span that is held and settled within one call gets a verdict: the host is not asked to hold
+/// it.
 #[test]
 fn holds_within_one_call_are_verdicts() {
     struct Within;
@@ -92,8 +93,8 @@ fn holds_within_one_call_are_verdicts() {
     assert_eq!(host.held(), 1);
 }
 
-/// A held span has one handle: asking for another, or judging it otherwise, is a panic at the place
-/// of the mistake, and not a reply that the host would refuse.
+/// A held span has one handle. Asking for another, or judging the span otherwise, panics at the
+/// place of the mistake, and does not make a reply that the host would refuse.
 #[test]
 #[should_panic(expected = "a held span is settled by its `Held`")]
 fn a_span_is_held_once() {
@@ -118,8 +119,8 @@ fn handles_can_be_stored() {
     assert_eq!(read, held);
 }
 
-/// Settling many spans within the call that held them stays cheap and stores equal edits once,
-/// beside releases of earlier batches, which keep their own edits.
+/// Settling many spans within the call that held them stays cheap and stores equal edits once. It
+/// works beside releases of earlier batches, which keep their own edits.
 #[test]
 fn many_spans_are_settled_within_one_call() {
     struct Many;

@@ -1,4 +1,4 @@
-//! What a plugin's handles say while it is made, carried over, or replaced.
+//! The effects of a plugin's handles while it is made, carried over, or replaced.
 
 use super::{FIRST, Script, batch, host};
 use crate::exported::{Exported, Package};
@@ -9,7 +9,7 @@ const PACKAGE: Package = Package {
     version: "1",
 };
 
-/// Its config is whether it takes a state, which is always one handle.
+/// A plugin whose config says whether it accepts a state. The state is always one handle.
 #[derive(Debug)]
 struct Carried {
     takes: bool,
@@ -33,7 +33,7 @@ impl Plugin for Carried {
         self.held.extend(batch.spans().map(Span::hold));
     }
 
-    /// Consumes its handles, in every way there is.
+    /// Consumes its handles in every possible way.
     fn snapshot(&mut self) -> Option<Vec<u8>> {
         let state = self.held.first()?.to_bytes();
         self.held.pop()?.forward();
@@ -59,8 +59,8 @@ fn carried(takes: &str) -> Exported<Carried> {
     exported
 }
 
-/// A state that is refused leaves no releases of the handles that were read from it, and what
-/// waited before stays; one that is taken may let its items go.
+/// A refused state leaves no releases of the handles that were read from it, and what waited before
+/// stays. An accepted state may release its items.
 #[test]
 fn a_refused_state_releases_nothing() {
     let state = crate::bindings::spandrel::plugin::types::State {
@@ -78,8 +78,8 @@ fn a_refused_state_releases_nothing() {
     assert_eq!(taking.tick().released, [7, 3]);
 }
 
-/// A snapshot that consumes its handles says nothing of their items, nor leaves edits behind; the
-/// releases that waited before it go out as they were.
+/// A snapshot that consumes its handles releases none of their items and leaves no edits behind.
+/// The releases that waited before it go out as they were.
 #[test]
 fn a_snapshot_releases_nothing() {
     let mut exported = carried("true");
@@ -96,8 +96,8 @@ fn a_snapshot_releases_nothing() {
     assert_eq!(emission.edits, [2, 0, 0, 6, 2, 1, 0, 6]);
 }
 
-/// A plugin that takes the place of another does not speak for that one's handles, and what it
-/// emitted itself as it was made is kept. A config that is refused replaces nothing.
+/// A plugin that replaces another does not release that one's held spans, and keeps what it emitted
+/// itself during `configure`. A refused config replaces nothing.
 #[test]
 fn a_replaced_plugin_releases_nothing() {
     let mut running = None;
@@ -111,7 +111,7 @@ fn a_replaced_plugin_releases_nothing() {
     assert!(!emission.created.is_empty());
 }
 
-/// While a span is edited as it goes, the author may emit spans and settle others, with edits too:
+/// While a forwarded span is edited, the author may emit spans and settle others, also with edits:
 /// each edit stays with its span.
 #[test]
 fn other_spans_may_go_during_an_edit() {

@@ -1,4 +1,4 @@
-//! What plugins read is told to the host, and a projection reads like the batch.
+//! The host learns what plugins read, and a projection reads like the batch.
 
 use super::*;
 use crate::bindings::spandrel::plugin::types;
@@ -9,7 +9,7 @@ const PACKAGE: Package = Package {
     version: "1",
 };
 
-/// What a plugin said that it reads.
+/// Returns the reads that a plugin reported.
 fn said(reply: &types::Reply) -> Option<(bool, Vec<&str>, bool)> {
     let reads = reply.reads.as_ref()?;
     let keys = reads.attributes.iter().map(String::as_str).collect();
@@ -29,8 +29,8 @@ fn spans() -> TestBatch {
     })
 }
 
-/// A reply tells of each kind of read once, whether it found something or not; a plugin that reads
-/// nothing of spans says so.
+/// A reply reports each kind of read once, whether or not it found something. A plugin that reads
+/// nothing of spans reports that, too.
 #[test]
 fn reads_are_told_once() {
     struct Reader;
@@ -65,8 +65,8 @@ fn reads_are_told_once() {
     assert_eq!(said(&tell(4)), None);
 }
 
-/// Whatever a plugin reads of a projection is what it would read of the batch. What is in it costs
-/// nothing; the first look at anything else fetches the batch, once, and is told.
+/// Every read of a projection gives the same result as on the batch. Reading what is in it costs
+/// nothing. The first read of anything else fetches the batch, once, and is reported.
 #[test]
 fn a_projection_reads_like_the_batch() {
     struct Reader;
@@ -118,8 +118,8 @@ fn a_projection_reads_like_the_batch() {
     }
 }
 
-/// More keys than a projection takes are told as reading all, so a plugin that looks for keys that
-/// it makes up costs the host no more than that.
+/// More keys than a projection accepts are reported as reading everything, so a plugin that looks
+/// for keys that it makes up costs the host no more than that.
 #[test]
 fn very_many_keys_are_the_whole() {
     struct Reader;

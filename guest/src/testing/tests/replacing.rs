@@ -1,4 +1,4 @@
-//! Spans that are made from one that came, held against what `opentelemetry-proto` reads.
+//! Spans that are made from a received one, compared with what `opentelemetry-proto` reads.
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList};
@@ -117,7 +117,7 @@ fn span() -> impl Strategy<Value = proto::Span> {
     })
 }
 
-/// A field that nobody knows: a later OTLP's.
+/// An unknown field, as a later OTLP may have it.
 const UNKNOWN: &[u8] = b"\xa2\x06\x05later";
 
 fn encoded(span: &proto::Span) -> Vec<u8> {
@@ -142,7 +142,7 @@ fn upsert(attributes: &mut Vec<KeyValue>, key: &str, text: &str) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// A span that is made from one that came is that one: nothing is lost, unknown fields included.
+    /// A copy of a received span is equal to it: nothing is lost, unknown fields included.
     #[test]
     fn a_copy_is_the_original(span in span()) {
         let bytes = encoded(&span);
@@ -160,7 +160,7 @@ proptest! {
         prop_assert_eq!(decoded(&same), span);
     }
 
-    /// What is set takes the place of what was there, and nothing else changes.
+    /// A setter replaces the earlier value and changes nothing else.
     #[test]
     fn setters_change_what_they_say(mut span in span(), key in "[a-d]{1,2}") {
         let copy = || NewSpan::from(wire::Span::new(&encoded(&span)));
@@ -221,8 +221,8 @@ proptest! {
     }
 }
 
-/// A plugin reads and writes what edits cannot: the attributes of events and links. All else of the span comes
-/// through the real splice as it was, also when the plugin got a projection.
+/// A plugin can read and write what edits cannot reach: the attributes of events and links. The
+/// rest of the span passes through the real splice unchanged, also if the plugin got a projection.
 #[test]
 fn a_replaced_span_keeps_everything() {
     struct Redact;
@@ -290,7 +290,7 @@ fn a_replaced_span_keeps_everything() {
     }
 }
 
-/// The words of a status are changed without its code.
+/// The message of a status can be changed without its code.
 #[test]
 fn status_messages_are_editable() {
     struct Reword;

@@ -1,4 +1,4 @@
-//! Swaps in the test host go as in the real one.
+//! Swaps in the test host work as in the real one.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::testing::{Handover, Swapped, TestBatch, TestHost};
 #[serde(deny_unknown_fields)]
 struct Config {}
 
-/// Holds what is called `wait`, and counts the rest by name. The const is its state version.
+/// Holds spans named `wait`, and counts the others by name. The const is its state version.
 #[derive(Debug)]
 struct Counting<const VERSION: u32> {
     known: Known,
@@ -47,7 +47,8 @@ impl<const VERSION: u32> Plugin for Counting<VERSION> {
         }
     }
 
-    /// Forwards what has waited for ten seconds; longer is a mistake.
+    /// Forwards spans that have waited for exactly ten seconds; after a longer wait it drops them,
+    /// because that is a mistake.
     fn tick(&mut self) {
         const LONG: Duration = Duration::from_secs(10);
         for (since, held) in self
@@ -93,8 +94,8 @@ fn working<const VERSION: u32>() -> TestHost<Counting<VERSION>> {
     host
 }
 
-/// A newer plugin reads an older state: it knows the counts, holds what was held, and knows for how
-/// long, though its clock has just started.
+/// A newer plugin reads an older state: it knows the counts, holds the held spans, and knows for
+/// how long they have waited, though its clock has just started.
 #[test]
 fn a_state_is_carried_to_another_plugin() {
     let host = working::<1>();
@@ -110,7 +111,7 @@ fn a_state_is_carried_to_another_plugin() {
     assert_eq!(host.held(), 0);
 }
 
-/// A state that is refused, or not there, costs no span: what was held is offered as a batch.
+/// A state that is refused or missing costs no span: the held spans are offered as a batch.
 #[test]
 fn without_a_state_held_spans_are_offered() {
     let swapped = working::<2>().swap_to::<Counting<1>>("{}").unwrap();
@@ -135,7 +136,7 @@ fn summary<P: Plugin>(swapped: Result<Swapped<P>, String>) -> (Handover, usize, 
     (swapped.state, held, swapped.host.held())
 }
 
-/// A config that is refused is what the operator is shown.
+/// The error of a refused config is the one that the operator sees.
 #[test]
 fn a_refused_config_is_no_swap() {
     let refused = working::<1>()
@@ -144,7 +145,7 @@ fn a_refused_config_is_no_swap() {
     assert!(refused.contains("unknown field `a`"), "{refused}");
 }
 
-/// A plugin goes on after a snapshot as if nothing had been, and takes as many as the host likes.
+/// A plugin continues after a snapshot as if there had been none, any number of times.
 #[test]
 fn a_plugin_goes_on_after_a_snapshot() {
     let mut host = working::<1>();
@@ -173,7 +174,8 @@ fn a_generation_takes_over_in_addition() {
     assert_eq!(host.tick().kept(), ["wait"]);
 }
 
-/// A snapshot that consumes its handles would leave spans held for ever if the plugin goes on.
+/// A snapshot that consumes its handles fails the test: if the plugin continued, its spans would
+/// stay held for ever.
 #[test]
 #[should_panic(expected = "held spans that the snapshot let go of")]
 fn a_snapshot_that_lets_go_is_a_mistake() {

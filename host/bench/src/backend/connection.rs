@@ -16,13 +16,14 @@ use crate::method;
 use crate::settings::Windows;
 use crate::template::PREFIX;
 
-/// A connection has room for this many streams' windows.
+/// The number of streams whose windows a connection has room for.
 const STREAMS_PER_WINDOW: u32 = 4;
-/// Requests under way in a connection; more than any exporter sends at once.
+/// The most requests under way in a connection; more than any exporter sends at once.
 const MOST_STREAMS: u32 = 1024;
-/// What one compressed message may inflate to: more than any batch that the bench sends.
+/// The most bytes that one compressed message may inflate to: more than any batch that the bench
+/// sends.
 const MOST_INFLATED: u64 = 256 << 20;
-/// An answer's message: not compressed, of no bytes, which is a success.
+/// The message of a successful answer: not compressed, and of no bytes.
 const SUCCESS: &[u8] = &[0; PREFIX];
 
 pub(super) async fn serve(stream: TcpStream, windows: Windows, count: Arc<Mutex<Count>>) {
@@ -77,7 +78,7 @@ async fn answer(
     respond(response, refusal).unwrap_or_default();
 }
 
-/// The pieces of a request's body.
+/// Returns the pieces of a request's body.
 async fn pieces(mut body: RecvStream) -> Result<Vec<Bytes>, h2::Error> {
     let mut pieces = Vec::new();
     while let Some(piece) = body.data().await {
@@ -128,7 +129,7 @@ fn take(
     Ok(())
 }
 
-/// Takes the five bytes before the message off.
+/// Takes off the five bytes before the message, and returns them.
 fn cut_prefix(pieces: &mut [Bytes]) -> Option<BytesMut> {
     let mut prefix = BytesMut::new();
     for piece in pieces {

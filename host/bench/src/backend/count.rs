@@ -1,4 +1,4 @@
-//! What arrived: each item once, twice, or not at all.
+//! Counts arrivals: each item arrived once, twice, or not at all.
 
 use bytes::Bytes;
 use spandrel_wire::Signal;
@@ -13,11 +13,11 @@ use crate::walk::{self, Visit};
 pub(crate) struct Seen(Vec<u64>);
 
 impl Seen {
-    /// Marks a number; false when it was marked before.
+    /// Marks a number. Returns false if it was marked before.
     fn mark(&mut self, number: u64) -> bool {
         let index = usize::try_from(number / 64).unwrap_or(usize::MAX);
         if index >= self.0.len() {
-            // Grown by halves, so that a run copies each bit but a few times.
+            // The bitmap grows by halves, so that a run copies each bit only a few times.
             let length = (index + 1).max(self.0.len() + self.0.len() / 2);
             self.0.resize(length, 0);
         }
@@ -38,16 +38,16 @@ impl Seen {
     }
 }
 
-/// A message that is being counted. The items of one request were sent at the same time: their
-/// latencies are added at once, and the time is read of the first alone.
+/// A message that is being counted. The items of one request were sent at the same time, so their
+/// latencies are added at once, and only the time of the first item is read.
 struct Arrival<'a> {
     count: &'a mut Count,
     latency: Histogram,
     now: u64,
-    /// That the last item came with.
+    /// The request that the last item came with.
     request: Option<u64>,
     time: u64,
-    /// Items of that time whose latencies count.
+    /// The number of items with that time whose latencies count.
     items: u64,
 }
 
@@ -69,29 +69,29 @@ impl Visit for Arrival<'_> {
     }
 }
 
-/// All that the backend knows.
+/// All counts of the backend.
 #[derive(Debug, Default)]
 pub(crate) struct Count {
     run: u16,
-    /// Items of a request.
+    /// The number of items in a request.
     batch: u64,
     pub(crate) seen: Seen,
     /// Items that arrived for the first time and must arrive, warm-up included.
     pub(crate) plain: u64,
-    /// Every item that arrived, each time, of any run.
+    /// Every arrival of an item, of any run.
     pub(crate) arrived: u64,
-    /// Items of the measured part: first arrivals that must arrive, those of health checks, and
-    /// further arrivals of either.
+    /// Items of the measured part: first arrivals that must arrive. The next two fields count first
+    /// arrivals of health checks, and further arrivals of either.
     pub(crate) measured_plain: u64,
     pub(crate) measured_health_checks: u64,
     pub(crate) measured_duplicates: u64,
-    /// Items that are not of this run.
+    /// Items that belong to another run.
     pub(crate) foreign: u64,
-    /// Messages that were no request.
+    /// Messages that were not requests.
     pub(crate) malformed: u64,
     pub(crate) messages: u64,
     pub(crate) message_bytes: u64,
-    /// How they were compressed, if any was.
+    /// The compression of the messages, if any was compressed.
     pub(crate) encoding: Option<&'static str>,
     pub(crate) latency: Histogram,
 }
@@ -135,12 +135,12 @@ impl Count {
         }
     }
 
-    /// The request that an item came with; of items that are not of this run, any.
+    /// Returns the request that an item came with; of items of another run, any request.
     fn request_of(&self, id: u64) -> u64 {
         Identity::from_bits(id).number / self.batch.max(1)
     }
 
-    /// Whether its latency counts.
+    /// Counts an item. Returns true if its latency counts.
     fn item(&mut self, identity: Identity) -> bool {
         self.arrived += 1;
         if identity.run != self.run || identity.number >= MOST_ITEMS {
@@ -187,7 +187,8 @@ mod tests {
         vec![copy.freeze().slice(PREFIX..)]
     }
 
-    /// What arrives twice is counted once and told, and the warm-up is not counted with the rest.
+    /// A second arrival is counted apart from the first, and the warm-up is not counted with the
+    /// rest.
     #[test]
     fn arrivals_are_told_apart() {
         let load = Load::default();

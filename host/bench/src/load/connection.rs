@@ -13,9 +13,9 @@ use super::Plan;
 use super::lane::{Answers, Lane};
 use crate::error::BenchError;
 
-/// Answers are small; a window of this size is never waited for.
+/// The window for answers. They are small, so a window of this size is never waited for.
 const WINDOW: u32 = 1 << 20;
-/// Between two tries to connect.
+/// The pause between two attempts to connect.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// A connection with its lanes, each of which has one request under way at a time.
@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct Connection {
     endpoint: SocketAddr,
     requests: SendRequest<Bytes>,
-    /// Drives the connection; ends with it.
+    /// The task that drives the connection; it ends with it.
     driver: JoinSet<()>,
     lanes: Vec<Lane>,
 }
@@ -79,7 +79,7 @@ impl Connection {
     }
 }
 
-/// Tries until the collector is back, or was away for too long.
+/// Tries to connect until the collector is back, or was away for too long.
 async fn reconnect(
     endpoint: SocketAddr,
     timeout: Duration,
@@ -97,7 +97,7 @@ async fn reconnect(
         .map_err(|_| BenchError::WentAway { endpoint, timeout })
 }
 
-/// A connection of HTTP/2, and what drives it.
+/// Opens a connection of HTTP/2. Returns it with the task that drives it.
 pub(crate) async fn connect(
     endpoint: SocketAddr,
 ) -> Result<(SendRequest<Bytes>, JoinSet<()>), BenchError> {

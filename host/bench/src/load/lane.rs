@@ -1,4 +1,4 @@
-//! One request after the other.
+//! A lane of the generator, which sends one request after the other.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -25,7 +25,7 @@ pub(crate) struct Record {
     pub(crate) template: u8,
 }
 
-/// What became of requests.
+/// The results of requests.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
     pub(crate) accepted: Vec<Record>,
@@ -33,7 +33,7 @@ pub(crate) struct Answers {
     pub(crate) accepted_tally: Tally,
     /// Items that an OK took back: partial success.
     pub(crate) rejected: u64,
-    /// Items by the status that refused them.
+    /// The number of refused items, by the status that refused them.
     pub(crate) refused: BTreeMap<u8, u64>,
     /// Items without an answer: the connection broke, or time was up.
     pub(crate) unanswered: u64,
@@ -58,7 +58,7 @@ impl Answers {
     }
 }
 
-/// A request's bytes, which are patched where they lie and sent again.
+/// A request's bytes, which are patched in place and sent again.
 #[derive(Debug)]
 struct Copy {
     template: usize,
@@ -66,7 +66,7 @@ struct Copy {
     bytes: Bytes,
 }
 
-/// Has one request under way at a time.
+/// Sends requests, with one under way at a time.
 #[derive(Debug)]
 pub(crate) struct Lane {
     copies: Vec<Copy>,
@@ -75,8 +75,8 @@ pub(crate) struct Lane {
     pause: Duration,
 }
 
-/// How long a lane waits after it was refused: doubled each time in a row, as SDKs do. A load of a
-/// fixed rate does not wait: it is due all the same.
+/// The pause of a lane after a refusal. It doubles with each refusal in a row, as in SDKs. A load
+/// of a fixed rate does not pause: its requests are due all the same.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(160);
 
@@ -104,7 +104,8 @@ impl Lane {
         }
     }
 
-    /// Sends until the phase is over or the connection broke; tells which.
+    /// Sends until the phase is over or the connection broke. Returns true with the answers if it
+    /// broke.
     pub(crate) async fn run(
         mut self,
         plan: Arc<Plan>,
@@ -151,7 +152,7 @@ impl Lane {
         (self, answers, false)
     }
 
-    /// The next request's bytes: patched where they lie unless HTTP/2 still holds them.
+    /// Returns the next request's bytes: patched in place unless HTTP/2 still holds them.
     fn body(&mut self, plan: &Plan, turn: Turn) -> (usize, Bytes, Tally) {
         let nth = self.next_copy;
         self.next_copy = (nth + 1) % self.copies.len().max(1);
@@ -199,7 +200,8 @@ fn head(signal: Signal, compression: Compression) -> Request<()> {
     head
 }
 
-/// A message of gRPC with its prefix, compressed. Speed matters more than size here, as for SDKs.
+/// Returns a gRPC message with its prefix, compressed. Speed matters more than size here, as for
+/// SDKs.
 fn gzipped(plain: &[u8]) -> Bytes {
     let message = plain.get(PREFIX..).unwrap_or_default();
     let mut encoder = GzEncoder::new(vec![0; PREFIX], flate2::Compression::fast());
@@ -214,7 +216,7 @@ fn gzipped(plain: &[u8]) -> Bytes {
     out.freeze()
 }
 
-/// One call: returns what to send the next request with, unless the connection broke.
+/// Makes one call. Returns the handle for the next request, unless the connection broke.
 async fn exchange(
     requests: SendRequest<Bytes>,
     head: Request<()>,
@@ -239,10 +241,10 @@ async fn exchange(
     }
 }
 
-/// How long an empty export may take of somebody who is ready.
+/// The time that an empty export may take if the collector is ready.
 const READY_WITHIN: Duration = Duration::from_secs(1);
 
-/// Exports a request of no items; whether it was answered with OK.
+/// Exports a request of no items. Returns true if it was answered with OK.
 pub(super) async fn export_nothing(requests: SendRequest<Bytes>, signal: Signal) -> bool {
     let body = Bytes::from_static(&[0; PREFIX]);
     let head = head(signal, Compression::None);
@@ -250,7 +252,7 @@ pub(super) async fn export_nothing(requests: SendRequest<Bytes>, signal: Signal)
     matches!(answer, Answer::Accepted { .. })
 }
 
-/// What an answer without a readable status counts as: `UNKNOWN`.
+/// The status that an answer without a readable status counts as: `UNKNOWN`.
 const UNKNOWN: u8 = 2;
 
 async fn answer(response: ResponseFuture) -> Result<Answer, h2::Error> {

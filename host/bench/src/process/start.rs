@@ -19,9 +19,9 @@ use crate::error::BenchError;
 use crate::load::answers_empty;
 use crate::settings::CommandLine;
 
-/// Lines of its output that are kept to be shown when something is wrong.
+/// The number of lines of its output that are kept, to be shown when something is wrong.
 const KEPT_LINES: usize = 20;
-/// Between two looks whether it is ready: what start-to-ready is measured to.
+/// The interval between two looks whether it is ready. Start-to-ready is exact to this.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 type Lines = Arc<Mutex<VecDeque<String>>>;
@@ -33,25 +33,25 @@ pub(crate) struct Started {
     child: Child,
     pid: u32,
     lines: Lines,
-    /// Read its output; end with it.
+    /// The tasks that read its output; they end with it.
     readers: JoinSet<()>,
     pub(crate) ready_after: Duration,
 }
 
-/// How it ended.
+/// The end of a collector that the bench started.
 #[derive(Clone, Debug)]
 pub(crate) struct Stopped {
     pub(crate) status: String,
     pub(crate) code: Option<i32>,
     pub(crate) took: Duration,
-    /// It ended with 0, or without a word because nobody had taught it what SIGTERM is.
+    /// True if it ended with 0, or by SIGTERM because it does not handle that signal.
     pub(crate) is_clean: bool,
-    /// What it wrote last.
+    /// The last lines of its output.
     pub(crate) output: String,
 }
 
 impl Started {
-    /// Starts it, and waits until it answers an export.
+    /// Starts a collector, and waits until it answers an export.
     pub(crate) async fn start(
         line: &CommandLine,
         endpoint: SocketAddr,
@@ -141,7 +141,7 @@ impl Started {
         self.pid
     }
 
-    /// What it wrote last.
+    /// Returns the last lines of its output.
     pub(crate) fn output(&self) -> String {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
@@ -153,7 +153,7 @@ impl Started {
         let began = Instant::now();
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         if let Some(pid) = pid {
-            // It may have ended by itself: then its status says so.
+            // It may have ended by itself; then its status says so.
             kill_process(pid, Sent::TERM).unwrap_or_default();
         }
         let ended = tokio::time::timeout(timeout, self.child.wait()).await;
@@ -178,8 +178,8 @@ impl Started {
         stopped
     }
 
-    /// What it wrote is complete when both ends of its output are closed; a grandchild may keep them
-    /// open.
+    /// Reads the output to its end, which comes when stdout and stderr are closed. Waits for a
+    /// second at most, because a grandchild may keep them open.
     async fn read_to_end(&mut self) {
         let all = async { while self.readers.join_next().await.is_some() {} };
         tokio::time::timeout(Duration::from_secs(1), all)
@@ -189,10 +189,11 @@ impl Started {
 }
 
 impl Drop for Started {
-    /// Ends what it started and left behind, and itself if it still runs: a run may be broken off.
+    /// Kills the process if it still runs, and all that it started and left behind: a run may be
+    /// broken off.
     fn drop(&mut self) {
         if let Some(group) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
-            // Mostly nobody is left.
+            // Mostly no process is left.
             kill_process_group(group, Sent::KILL).unwrap_or_default();
         }
     }

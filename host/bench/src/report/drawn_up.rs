@@ -1,4 +1,4 @@
-//! From what was measured to what is said.
+//! Makes the report from the measurements.
 
 use std::time::Duration;
 
@@ -71,11 +71,11 @@ impl Report {
     }
 }
 
-/// A forwarder does what the backend does, and more: a process that took less than this share of the
-/// backend's time is not the one that the items went through.
+/// The share of the backend's CPU time below which a process is not the one that the items went
+/// through: a forwarder does what the backend does, and more.
 const IDLER: f64 = 0.1;
 
-/// None when it is not known, or of a process that did nothing.
+/// Returns the collector's cost; `None` if it is not known, or if the process did nothing.
 fn cost(measured: &Measured, accepted: u64) -> Option<Cost> {
     let spent = measured.samples.collector?;
     let total = spent.total.as_secs_f64();
@@ -195,7 +195,7 @@ fn latency(measured: &Measured) -> Latency {
     }
 }
 
-/// The name of a status of gRPC, as specifications write it.
+/// Returns the name of a gRPC status, as specifications write it.
 fn status_name(code: u8) -> String {
     const NAMES: [&str; 17] = [
         "OK",
@@ -229,7 +229,7 @@ fn float(count: u64) -> f64 {
     count as f64
 }
 
-/// Nothing of nothing is nothing.
+/// Returns the ratio of two figures; zero if there is nothing to divide by.
 fn ratio(of: f64, by: f64) -> f64 {
     if by > 0.0 { of / by } else { 0.0 }
 }

@@ -1,8 +1,8 @@
-//! What is to be said about a run, and whether it is good.
+//! The remarks about a run, and the verdict whether it is good.
 
 use super::{Measured, Report, SEVERAL};
 
-/// A rate that was not reached by more than this is told.
+/// The share of the rate below which the report says that the rate was not reached.
 const REACHED: f64 = 0.95;
 
 impl Report {
@@ -18,7 +18,7 @@ impl Report {
         self.verdict.remarks.extend(remarks);
     }
 
-    /// Why the run is not good.
+    /// Returns the reasons why the run is not good.
     fn failures(&self, measured: &Measured, may_drop: bool) -> Vec<String> {
         let mut failures = Vec::new();
         let items = &self.items;
@@ -68,7 +68,7 @@ impl Report {
         failures
     }
 
-    /// What a reader must know before the figures are believed.
+    /// Returns what a reader must know before believing the figures.
     fn remarks(&self, measured: &Measured) -> Vec<String> {
         let mut remarks = Vec::new();
         let refused: u64 = self.items.refused.values().sum();
@@ -131,8 +131,8 @@ mod tests {
         }
     }
 
-    /// One request that was accepted and arrived, of whose items all had arrived before the clocks
-    /// were read but as many as are late.
+    /// Returns the measurements of one request that was accepted and arrived. All its items that
+    /// must arrive, except `late` of them, had arrived before the clocks were read.
     async fn measured(settings: &Settings, late: u64) -> Measured {
         let plan = Plan::new(&settings.load, 5, settings.timeout).expect("it can be made");
         let template = &plan.templates[0];
@@ -175,8 +175,8 @@ mod tests {
         }
     }
 
-    /// Items that arrive when nobody looks at the clocks any more are no success, unless the
-    /// collector may do with them what it likes.
+    /// Items that arrive after the last look at the clocks make a run bad, unless the collector may
+    /// drop items.
     #[tokio::test]
     async fn late_items_are_told() {
         let mut settings = settings();
@@ -191,7 +191,7 @@ mod tests {
         assert!(Report::new(&settings, &late).verdict.ok);
     }
 
-    /// A run in which a plugin failed is not good, though nothing was lost; one is enough.
+    /// A run in which a plugin failed is not good, even if nothing was lost; one failure is enough.
     #[tokio::test]
     async fn faults_are_told() {
         let settings = settings();
@@ -205,7 +205,8 @@ mod tests {
         }
     }
 
-    /// What was sent, and what arrived, is told in bytes; and that 51 items a second are no 1000.
+    /// The report gives the bytes that were sent and those that arrived, and says that 51 items a
+    /// second are not 1000.
     #[tokio::test]
     async fn bytes_and_rates_are_told() {
         let settings = settings();

@@ -1,10 +1,10 @@
-//! Which of the accepted items did not arrive.
+//! Finds the accepted items that did not arrive.
 
 use crate::backend::Seen;
 use crate::load::{Plan, Record};
 use crate::template::Role;
 
-/// Of the items that must arrive and were accepted.
+/// The number of accepted items that must arrive and did, and of those that did not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Loss {
     pub(super) delivered: u64,
@@ -12,7 +12,7 @@ pub(super) struct Loss {
 }
 
 impl Loss {
-    /// Looks every item of every accepted request up.
+    /// Looks up every item of every accepted request.
     pub(super) fn find(plan: &Plan, accepted: &[Record], seen: &Seen) -> Self {
         let mut loss = Self::default();
         for record in accepted {
@@ -46,7 +46,7 @@ mod tests {
     use crate::settings::Load;
     use crate::template::{PREFIX, Stamp};
 
-    /// One request that never arrived, and one item that fell out of another, are found.
+    /// A request that never arrived, and the half of another that did not, are found.
     #[test]
     fn a_planted_loss_is_found() {
         let load = Load {
@@ -66,7 +66,7 @@ mod tests {
             };
             plan.templates[0].patch(&mut copy, &stamp);
             let message = copy.freeze().slice(PREFIX..);
-            // The second one arrives without its second half.
+            // The second request arrives without its second half.
             let parts = spandrel_wire::split_by_size(Signal::Traces, &message, 32);
             let parts = parts.expect("it is split");
             let arrived = if request == 0 { 2 } else { 1 };

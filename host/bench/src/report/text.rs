@@ -1,10 +1,10 @@
-//! The report for people, and for programs.
+//! Writes the report for people, and for programs.
 
 use std::fmt::Write as _;
 
 use super::{End, Report, SEVERAL, Yardstick};
 
-/// Of a terminal.
+/// The escape sequences of a terminal.
 const BOLD: &str = "\x1b[1m";
 const RED: &str = "\x1b[31m";
 const YELLOW: &str = "\x1b[33m";
@@ -12,17 +12,17 @@ const GREEN: &str = "\x1b[32m";
 const PLAIN: &str = "\x1b[0m";
 
 impl Report {
-    /// One object of JSON, in one line.
+    /// Returns the report as one object of JSON, in one line.
     pub fn json(&self) -> String {
-        // Maps have keys of text and there is nothing that could fail.
+        // Maps have keys of text, and nothing else could fail.
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Lines for people, with colour if that is wanted.
+    /// Returns the report as lines for people, with colour if that is wanted.
     pub fn text(&self, colour: bool) -> String {
         let paint = Paint(colour);
         let mut out = String::new();
-        // Writing to a text does not fail.
+        // Writing to a string does not fail.
         self.write(&mut out, &paint).unwrap_or_default();
         out
     }
@@ -222,7 +222,7 @@ fn write_yardstick(out: &mut String, paint: &Paint, yardstick: &Yardstick) -> st
     Ok(())
 }
 
-/// Whether to colour.
+/// Colours text if its field is true.
 struct Paint(bool);
 
 impl Paint {
@@ -235,7 +235,7 @@ impl Paint {
     }
 }
 
-/// 1234567 as `1,234,567`.
+/// Returns 1234567 as `1,234,567`.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
@@ -261,7 +261,7 @@ fn whole(rate: f64) -> u64 {
 mod tests {
     use super::*;
 
-    /// Numbers can be read at a glance.
+    /// Digits are grouped, so that numbers can be read at a glance.
     #[test]
     fn digits_are_grouped() {
         let numbers = [

@@ -1,4 +1,4 @@
-//! What the items look like: a shop's services, with the attributes that instrumentations set.
+//! The content of items: a shop's services, with the attributes that instrumentations set.
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -17,12 +17,12 @@ use spandrel_wire::Signal;
 use super::Role;
 use crate::settings::Load;
 
-/// How long each span took, by its own account.
+/// The duration that each span states, in nanoseconds.
 pub(crate) const DURATION_NS: u64 = 12_345_678;
 
-/// One resource has at least this many items, so that small batches are of few services.
+/// The number of items for each resource of a request, so that small batches are of few services.
 const ITEMS_PER_RESOURCE: usize = 16;
-/// Data points of one metric.
+/// The number of data points in one metric.
 const POINTS_PER_METRIC: usize = 16;
 
 const SERVICES: [&str; 10] = [
@@ -44,17 +44,17 @@ const ROUTES: [&str; 5] = [
     "/api/v1/products/{product_id}/reviews",
     "/api/v1/payments",
 ];
-/// What a health check is known by.
+/// The route by which a health check is recognized.
 const HEALTH_CHECK: &str = "/healthz";
 
 /// One request, encoded.
 pub(super) struct Request {
     pub(super) message: Vec<u8>,
-    /// Bytes of the same without the items of health checks.
+    /// The length of the same message without the items of health checks.
     pub(super) kept: usize,
 }
 
-/// The `index`th request of a load.
+/// Makes the `index`th request of a load.
 pub(super) fn request(load: &Load, index: usize, roles: &[Role]) -> Request {
     let mut items = Items {
         load,
@@ -62,9 +62,10 @@ pub(super) fn request(load: &Load, index: usize, roles: &[Role]) -> Request {
         fill: 0,
         has_health_checks: true,
     };
-    // The filling is measured on one item, so that an item takes what was asked for on average.
+    // The fill is derived from the size of an average item, so that items have the wanted size on
+    // average.
     let per_item = items.encoded(roles).len() / roles.len().max(1);
-    // Lengths of the text and of what it is in grow from one byte to two.
+    // The lengths of the text and of the messages around it grow from one byte to two.
     items.fill = load.size.saturating_sub(per_item + 4);
     let message = items.encoded(roles);
     items.has_health_checks = false;
@@ -72,7 +73,7 @@ pub(super) fn request(load: &Load, index: usize, roles: &[Role]) -> Request {
     Request { message, kept }
 }
 
-/// What the attributes of an item take by themselves: no item can be smaller.
+/// Returns the bytes that the attributes of an item take by themselves: no item can be smaller.
 pub(crate) fn least_size(load: &Load) -> usize {
     let items = Items {
         load,
@@ -80,7 +81,7 @@ pub(crate) fn least_size(load: &Load) -> usize {
         fill: 0,
         has_health_checks: true,
     };
-    // Before each stand its tag and its length.
+    // A tag and a length stand before each attribute.
     let attributes = items.attributes(0, HEALTH_CHECK);
     attributes.iter().map(|a| 2 + a.encoded_len()).sum()
 }
@@ -90,7 +91,7 @@ const FILL_KEY: &str = "http.user_agent";
 struct Items<'a> {
     load: &'a Load,
     index: usize,
-    /// Bytes of text that bring an item to its size.
+    /// The number of bytes of text that bring an item to its size.
     fill: usize,
     has_health_checks: bool,
 }
@@ -255,8 +256,8 @@ impl Items<'_> {
         }
     }
 
-    /// As many as were asked for: those of an HTTP server first, then further ones; the last is long
-    /// enough to bring the item to its size.
+    /// Returns as many attributes as were asked for: those of an HTTP server first, then further
+    /// ones. The last one is long enough to bring the item to its size.
     fn attributes(&self, position: usize, route: &str) -> Vec<KeyValue> {
         let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         let mut attributes = vec![
@@ -304,7 +305,7 @@ fn route(position: usize, role: Role) -> &'static str {
         .unwrap_or_default()
 }
 
-/// A text of that length, of words that repeat at different distances.
+/// Returns a text of that length, of words that repeat at different distances.
 fn agent(length: usize) -> String {
     let words = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0 Safari/537.36 ";
     words.chars().cycle().take(length).collect()

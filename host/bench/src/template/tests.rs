@@ -17,7 +17,7 @@ const STAMP: Stamp = Stamp {
     time: 1_800_000_000_000_000_000,
 };
 
-/// Notes what it is shown, and wants to know everything.
+/// Notes every item that it is shown, and wants every time.
 #[derive(Default)]
 struct Notes(Vec<(u64, u64)>);
 
@@ -45,7 +45,7 @@ fn patched(template: &Template) -> Bytes {
     copy.freeze().slice(PREFIX..)
 }
 
-/// Patched requests of every signal and size are what collectors take: valid in every detail.
+/// Patched requests of every signal and size are valid in every detail, as collectors require.
 #[test]
 fn requests_are_valid() {
     for signal in SIGNALS {
@@ -66,7 +66,7 @@ fn requests_are_valid() {
     }
 }
 
-/// Every item has its own name and the time of sending, and its twin the same ones.
+/// Every item has its own name and the time of sending; a duplicate has those of its original.
 #[test]
 fn items_are_named() {
     for signal in SIGNALS {
@@ -119,7 +119,7 @@ fn pieces_do_not_matter() {
     }
 }
 
-/// Health checks and duplicates are as many as was asked for, in large batches and in small ones.
+/// The shares of health checks and duplicates are as asked for, in large batches and in small ones.
 #[test]
 fn shares_are_kept() {
     for batch in [1, 8, 512] {

@@ -14,12 +14,12 @@ pub(crate) struct Samples {
     began: Instant,
     collector_before: Option<Cpu>,
     backend_before: Duration,
-    /// Of the phase, until its end.
+    /// The time from the beginning of the phase to its end.
     pub(crate) elapsed: Duration,
     pub(crate) collector: Option<Spent>,
     pub(crate) backend: Duration,
-    /// Items of the phase that must arrive and had, when it was over. What comes later was paid for
-    /// after the clocks were looked at.
+    /// The number of items of the phase that must arrive and had arrived when it was over. The cost
+    /// of later items came after the last look at the clocks.
     pub(crate) plain: u64,
 }
 
@@ -36,7 +36,7 @@ impl Samples {
         })
     }
 
-    /// The phase ends now, for all that is known.
+    /// Takes this moment as the end of the phase; another call moves it.
     pub(super) async fn end(
         &mut self,
         pid: Option<u32>,

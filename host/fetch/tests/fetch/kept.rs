@@ -1,4 +1,5 @@
-//! What there is when nobody answers: all of one release, and only what proved to be good.
+//! Tests of the store while the source is down: it has all of one release, and only one that proved
+//! to be good.
 
 use spandrel_fetch::{Settings, SignatureFrom, Source, Wanted};
 
@@ -21,8 +22,8 @@ fn kept_in(directory: &tempfile::TempDir, settings: Settings) -> Settings {
     }
 }
 
-/// An outage in the middle of a rollout: the next module is there and its signature is not, or it is
-/// there and does not fit. What is found then is the release before, module and signature.
+/// An outage in the middle of a rollout leaves the release before, module and signature. The next
+/// module is there, but its signature is missing or does not fit.
 #[tokio::test]
 async fn an_outage_during_a_rollout_leaves_the_release_before() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -50,7 +51,7 @@ async fn an_outage_during_a_rollout_leaves_the_release_before() {
     for wanted in &both {
         fetch(&settings, &names, wanted).await.expect("fetched");
     }
-    // The module is new; first there is no signature, then one, which fits no key.
+    // The module is new. First there is no signature, then one that fits no key.
     site.file("/p.wasm", SECOND.0);
     for path in ["/p.wasm.minisig", "/apart.minisig"] {
         site.page(path, |_| {
@@ -80,7 +81,8 @@ async fn an_outage_during_a_rollout_leaves_the_release_before() {
     }
 }
 
-/// What proved to be good is what is found from then on; what was asked for in another way is not.
+/// A release that proved to be good is found from then on; a request with another name finds
+/// nothing.
 #[tokio::test]
 async fn what_proved_good_is_found() {
     let directory = tempfile::tempdir().expect("a directory");

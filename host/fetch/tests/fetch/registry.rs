@@ -1,4 +1,5 @@
-//! Registries: the pull of the distribution specification, with tokens, digests and stores elsewhere.
+//! Tests of registries: the pull of the distribution specification, with tokens, digests and
+//! redirects to other stores.
 
 use spandrel_fetch::{Credentials, Digest, HostPort, Settings, SignatureFrom, Source, Wanted};
 
@@ -47,7 +48,7 @@ fn reference(site: &Site, rest: &str) -> Source {
     Source::parse(&text).expect("a reference")
 }
 
-/// A manifest's digest leads to the module, and by its title to its signature; all is kept.
+/// A manifest's digest leads to the module, and a layer's title to the signature; both are kept.
 #[tokio::test]
 async fn a_digest_leads_to_the_module() {
     let mut site = Site::secure().await;
@@ -78,7 +79,8 @@ async fn a_digest_leads_to_the_module() {
     assert!(fetch(&settings, &names, &other).await.is_err());
 }
 
-/// A tag is asked for each time, and what it led to is there when the registry is not.
+/// A tag is asked for each time, and the artifact that it led to is found when the registry is
+/// down.
 #[tokio::test]
 async fn a_tag_leads_where_it_led_before() {
     let mut site = Site::plain().await;
@@ -98,7 +100,7 @@ async fn a_tag_leads_where_it_led_before() {
     assert_eq!(fetched.signature.as_deref(), Some(SIGNATURE));
 }
 
-/// A registry cannot give out another manifest or layer than those whose digests are asked for.
+/// A registry cannot return another manifest or layer than those whose digests are asked for.
 #[tokio::test]
 async fn other_content_is_refused() {
     let site = Site::plain().await;
@@ -153,7 +155,7 @@ async fn other_content_is_refused() {
     );
 }
 
-/// Makes everything of the registry ask for a token.
+/// Makes every path of the registry ask for a token.
 fn ask_for_token(site: &Site, realm: &str) {
     let manifest = manifest(MODULE);
     for (path, bytes) in [
@@ -178,7 +180,7 @@ fn ask_for_token(site: &Site, realm: &str) {
     );
 }
 
-/// A token is got once for all of a pull, with the password of its registry.
+/// A token is requested once for all of a pull, with the password of its registry.
 #[tokio::test]
 async fn a_token_is_got_once() {
     let site = Site::secure().await;
@@ -212,9 +214,9 @@ async fn a_token_is_got_once() {
     );
 }
 
-/// A registry cannot have a token made for another one: what is kept for the host that gives tokens out
-/// is not shown there, nor may the registry say what the token is for. Its own password goes there,
-/// but not without TLS.
+/// A registry cannot have a token made for another one. The password that is kept for the host that
+/// issues tokens is not sent there, and the registry may not say what the token is for. The
+/// registry's own password is sent there, but not without TLS.
 #[tokio::test]
 async fn a_registry_gets_no_token_of_another() {
     let (site, tokens, open) = (
@@ -256,7 +258,7 @@ async fn a_registry_gets_no_token_of_another() {
     settings.credentials.push(password(&site, "ours"));
     settings.credentials.push(password(&open, "open"));
     assert!(fetch(&settings, &names, &wanted).await.is_ok());
-    // b3Vyczpz begins ours:secret.
+    // `b3Vyczpz` begins `ours:secret`.
     assert!(
         shown().contains("authorization: basic b3vyczpz"),
         "{}",
@@ -282,7 +284,7 @@ async fn a_registry_gets_no_token_of_another() {
     }
 }
 
-/// A registry cannot send the collector to a host that is not listed, nor make it ask for ever.
+/// A registry cannot send the collector to a host that is not listed, nor make it ask without end.
 #[tokio::test]
 async fn a_challenge_is_under_the_same_rules() {
     let site = Site::plain().await;

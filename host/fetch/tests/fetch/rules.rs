@@ -1,5 +1,5 @@
-//! Where the collector may be made to go: hosts that are listed, addresses that are public or listed,
-//! and nowhere else, whoever says so.
+//! Tests of the rules for where the collector may be made to go: hosts that are listed, at
+//! addresses that are public or listed, and nowhere else, whoever asks for it.
 
 use std::sync::atomic::Ordering;
 
@@ -17,8 +17,8 @@ fn other(name: &str, site: &Site) -> HostPort {
     }
 }
 
-/// A host that is not listed is not asked, nor another port of one that is; without TLS only where
-/// that is listed.
+/// A host that is not listed is not asked, nor another port of one that is. A host is asked without
+/// TLS only if that is listed.
 #[tokio::test]
 async fn only_listed_hosts_are_asked() {
     let site = Site::plain().await;
@@ -60,8 +60,8 @@ async fn only_listed_hosts_are_asked() {
     assert_eq!(site.asked().len(), 1);
 }
 
-/// A name that leads into the private network is refused, however it is written; and asked is what
-/// was looked at, not what the name server says next.
+/// A name that leads into the private network is refused, however the address is written. The
+/// connection goes to the address that was checked, not to what the name server says next.
 #[tokio::test]
 async fn private_addresses_are_refused() {
     let site = Site::plain().await;
@@ -89,15 +89,15 @@ async fn private_addresses_are_refused() {
         );
         assert!(!error.is_unreachable());
     }
-    // Of several addresses those that may be asked are, and no others.
+    // If a name has several addresses, only those that may be asked are asked.
     names.set(NAME, &[&["10.0.0.1", "127.0.0.1"]]);
     assert!(fetch(&settings, &names, &wanted).await.is_ok());
-    // The second look would lead elsewhere; there is none.
+    // A second lookup would lead elsewhere; there is none.
     names.set(NAME, &[&["127.0.0.1"], &["169.254.169.254"]]);
     let before = names.looks.load(Ordering::Relaxed);
     assert!(fetch(&settings, &names, &wanted).await.is_ok());
     assert_eq!(names.looks.load(Ordering::Relaxed), before + 1);
-    // An address in place of a name is under the same rules.
+    // An address in place of a name follows the same rules.
     let literal = Settings {
         insecure_hosts: vec![other("127.0.0.1", &site)],
         ..strict
@@ -111,7 +111,7 @@ async fn private_addresses_are_refused() {
     );
 }
 
-/// A redirect is followed twice, on listed hosts at public or listed addresses, and never away from
+/// Two redirects are followed, on listed hosts at public or listed addresses, and never away from
 /// TLS.
 #[tokio::test]
 async fn redirects_are_under_the_same_rules() {
@@ -167,7 +167,7 @@ async fn redirects_are_under_the_same_rules() {
     );
 }
 
-/// A password goes to its host, over TLS, and not to where that host redirects.
+/// A password is sent to its host, over TLS, and not to where that host redirects.
 #[tokio::test]
 async fn a_password_stays_with_its_host() {
     let (site, next) = (Site::secure().await, Site::plain().await);
@@ -187,14 +187,14 @@ async fn a_password_stays_with_its_host() {
     ];
     let wanted = pinned(at(&site, "/p.wasm"), MODULE);
     assert!(fetch(&settings, &names, &wanted).await.is_ok());
-    // dXNlcjptYXJrZXItc2VjcmV0 is user:marker-secret.
+    // `dXNlcjptYXJrZXItc2VjcmV0` is `user:marker-secret`.
     assert!(
         site.asked()[0].contains("authorization: basic dxnlcjptyxjrzxitc2vjcmv0"),
         "{:?}",
         site.asked()
     );
     assert!(!format!("{settings:?}").contains("secret"));
-    // Without TLS nothing is shown.
+    // Without TLS no password is sent.
     next.file("/p.wasm", MODULE);
     settings.insecure_hosts.push(other(NAME, &next));
     let wanted = pinned(at(&next, "/p.wasm"), MODULE);

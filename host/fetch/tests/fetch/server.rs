@@ -1,5 +1,5 @@
-//! HTTP servers: what comes is what is pinned, bounded in size and time; what was there before is
-//! there when nobody answers.
+//! Tests of HTTP servers: content is what is pinned, within limits of size and time, and the
+//! content fetched before is found when the server is down.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::site::{Site, ok};
 
 const MODULE: &[u8] = b"\0asm and so on";
 
-/// Over TLS, with an authority of one's own, the pinned bytes come.
+/// Pinned bytes arrive over TLS, with a private authority.
 #[tokio::test]
 async fn pinned_bytes_come_over_tls() {
     let site = Site::secure().await;
@@ -61,8 +61,8 @@ async fn other_bytes_are_refused() {
     assert_eq!(kept, 0);
 }
 
-/// Whether a body says how long it is, says it in chunks or not at all, no more than the limit is
-/// taken.
+/// No more than the limit is read, whether a body states its length, comes in chunks or does
+/// neither.
 #[tokio::test]
 async fn a_body_past_the_limit_is_not_taken() {
     let site = Site::plain().await;
@@ -95,7 +95,7 @@ async fn a_body_past_the_limit_is_not_taken() {
     }
 }
 
-/// A body that never ends, or a server that never answers, ends at the time limit.
+/// A fetch from a server that never ends its body, or never answers, ends at the time limit.
 #[tokio::test]
 async fn slow_servers_end_at_the_time_limit() {
     let site = Site::plain().await;
@@ -122,7 +122,7 @@ async fn slow_servers_end_at_the_time_limit() {
     }
 }
 
-/// Garbage, a body that is cut off, and one that is compressed are no modules.
+/// Garbage, a body that is cut off, and one that is compressed are refused.
 #[tokio::test]
 async fn bad_answers_are_refused() {
     let site = Site::plain().await;
@@ -159,7 +159,8 @@ async fn bad_answers_are_refused() {
     }
 }
 
-/// What is pinned is asked for once, and is there when the server is gone; damaged, it is not.
+/// A pinned module is asked for once and found when the server is gone, unless the kept file is
+/// damaged.
 #[tokio::test]
 async fn what_is_pinned_is_kept() {
     let mut site = Site::plain().await;
@@ -186,8 +187,8 @@ async fn what_is_pinned_is_kept() {
     assert!(error.is_unreachable(), "{error}");
 }
 
-/// What is signed is asked for each time, with its signature; when nobody answers, both are what
-/// they were before.
+/// A signed module is asked for each time, with its signature; when the server is down, both are
+/// what they were before.
 #[tokio::test]
 async fn what_is_signed_is_asked_for_each_time() {
     let mut site = Site::plain().await;
@@ -214,7 +215,7 @@ async fn what_is_signed_is_asked_for_each_time() {
         let fetched = fetch(&settings, &names, &wanted).await.expect("fetched");
         assert_eq!(fetched.module, version);
     }
-    // A server that is in trouble is as good as none; one that says that there is nothing is believed.
+    // A server in trouble counts as down; one that says that there is nothing is believed.
     site.page("/p.wasm?v=1", |_| {
         b"HTTP/1.1 503 Later\r\ncontent-length: 0\r\n\r\n".to_vec()
     });
@@ -240,7 +241,7 @@ async fn what_is_signed_is_asked_for_each_time() {
     );
 }
 
-/// A server that answers with a success of another kind is not understood as one.
+/// A success other than 200 is not taken as one.
 #[tokio::test]
 async fn only_a_whole_answer_counts() {
     let site = Site::plain().await;

@@ -1,4 +1,4 @@
-//! What each test starts from.
+//! The setup that each test starts from.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,7 +15,7 @@ use spandrel_fetch::{
 
 use crate::site::{NAME, Site};
 
-/// Names as a test has them: each look takes the next answer, the last one stays.
+/// A resolver for tests: each lookup takes the next answer, and the last one stays.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     answers: Mutex<BTreeMap<String, Vec<Vec<IpAddr>>>>,
@@ -46,7 +46,7 @@ impl Resolve for Names {
     }
 }
 
-/// Settings that let a test ask its site, and the names for it.
+/// Returns settings that let a test ask its site, and the names for it.
 pub(crate) fn allowing(site: &Site) -> (Settings, Arc<Names>) {
     let names = Arc::new(Names::default());
     names.set(NAME, &[&["127.0.0.1"]]);
@@ -68,7 +68,7 @@ pub(crate) fn allowing(site: &Site) -> (Settings, Arc<Names>) {
     (settings, names)
 }
 
-/// The address of a path at a site.
+/// Returns the address of a path at a site.
 pub(crate) fn at(site: &Site, path: &str) -> Source {
     let scheme = if site.ca_file.is_some() {
         "https"
@@ -79,7 +79,7 @@ pub(crate) fn at(site: &Site, path: &str) -> Source {
     Source::parse(&text).expect("an address")
 }
 
-/// A module of this source, pinned to these bytes.
+/// Asks for a module of this source, pinned to these bytes.
 pub(crate) fn pinned(source: Source, bytes: &[u8]) -> Wanted {
     Wanted {
         source,
@@ -88,7 +88,7 @@ pub(crate) fn pinned(source: Source, bytes: &[u8]) -> Wanted {
     }
 }
 
-/// A module of this source that is known by its signature alone.
+/// Asks for a module of this source that is known by its signature alone.
 pub(crate) fn signed(source: Source) -> Wanted {
     Wanted {
         source,
@@ -97,7 +97,7 @@ pub(crate) fn signed(source: Source) -> Wanted {
     }
 }
 
-/// Fetches what proves to be good.
+/// Fetches a module and says that it proved to be good.
 pub(crate) async fn fetch(
     settings: &Settings,
     names: &Arc<Names>,
@@ -108,7 +108,7 @@ pub(crate) async fn fetch(
     Ok(fetched)
 }
 
-/// Fetches what nobody says is good.
+/// Fetches a module without saying that it proved to be good.
 pub(crate) async fn fetch_only(
     settings: &Settings,
     names: &Arc<Names>,
@@ -119,7 +119,7 @@ pub(crate) async fn fetch_only(
     fetcher.fetch(wanted).await
 }
 
-/// The words of a refusal and of its causes, without ports.
+/// Returns the words of an error and of its causes, without ports.
 pub(crate) fn words(error: &FetchError, site: &Site) -> String {
     let mut words = error.to_string();
     let mut cause = std::error::Error::source(error);

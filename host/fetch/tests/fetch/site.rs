@@ -13,22 +13,22 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-/// What the tests' servers are called.
+/// The host name of the tests' servers.
 pub(crate) const NAME: &str = "plugins.example";
 
-/// What is sent for a path, given the head of the request.
+/// Makes the answer for a path from the head of the request.
 type Page = Box<dyn Fn(&str) -> Vec<u8> + Send + Sync>;
 
 #[derive(Default)]
 struct Pages {
     pages: Mutex<BTreeMap<String, Page>>,
-    /// Heads of all requests.
+    /// The heads of all requests.
     asked: Mutex<Vec<String>>,
 }
 
 pub(crate) struct Site {
     pub(crate) address: SocketAddr,
-    /// Its own authority, in a file, when it speaks TLS.
+    /// The file with its own authority, if it speaks TLS.
     pub(crate) ca_file: Option<PathBuf>,
     pages: Arc<Pages>,
     tasks: JoinSet<()>,
@@ -36,12 +36,12 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// A server without TLS.
+    /// Starts a server without TLS.
     pub(crate) async fn plain() -> Self {
         Self::start(None, None, tempfile::tempdir().expect("a directory")).await
     }
 
-    /// A server with TLS, whose certificate is for [`NAME`].
+    /// Starts a server with TLS, whose certificate is for [`NAME`].
     pub(crate) async fn secure() -> Self {
         let CertifiedKey { cert, signing_key } =
             generate_simple_self_signed(vec![NAME.to_owned()]).expect("a certificate");
@@ -95,7 +95,7 @@ impl Site {
         }
     }
 
-    /// Answers a path with what this makes of the request's head.
+    /// Answers a path with what this function makes of the request's head.
     pub(crate) fn page(&self, path: &str, page: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) {
         let mut pages = self.pages.pages.lock().expect("not poisoned");
         pages.insert(path.to_owned(), Box::new(page));
@@ -114,18 +114,18 @@ impl Site {
         self.page(path, move |_| answer.clone().into_bytes());
     }
 
-    /// The first lines of all requests so far, or all of their heads.
+    /// Returns the heads of all requests so far.
     pub(crate) fn asked(&self) -> Vec<String> {
         self.pages.asked.lock().expect("not poisoned").clone()
     }
 
-    /// Nobody answers any more.
+    /// Stops the server: no connection is answered any more.
     pub(crate) async fn close(&mut self) {
         self.tasks.shutdown().await;
     }
 }
 
-/// A whole answer with these bytes.
+/// Returns a whole answer with these bytes.
 pub(crate) fn ok(bytes: &[u8]) -> Vec<u8> {
     let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", bytes.len());
     [head.as_bytes(), bytes].concat()
@@ -149,12 +149,12 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, pages: &Pages) 
         let missing = || b"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n".to_vec();
         pages.get(&path).map_or_else(missing, |page| page(&head))
     };
-    // What ends so goes on for ever, without a byte more.
+    // An answer that ends like this stays open for ever, without another byte.
     let (sent, is_endless) = match answer.strip_suffix(b"...") {
         Some(sent) => (sent, true),
         None => (answer.as_slice(), false),
     };
-    // A client that has enough does not read the rest.
+    // The write fails if the client has enough and does not read the rest.
     if stream.write_all(sent).await.is_ok() && is_endless {
         std::future::pending::<()>().await;
     }

@@ -7,36 +7,36 @@ use crate::finished::Finished;
 
 const MAGIC: [u8; 8] = *b"spandCHK";
 
-/// Bytes of a slot at the least: a page.
+/// The smallest size of a slot: a page.
 pub(crate) const SLOT: usize = 4096;
 
-/// What of a log is not in its segments.
+/// The state of a log that is not in its segments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Checkpoint {
-    /// Of two, the one with the higher is right.
+    /// The number of the checkpoint: of two, the higher one is valid.
     pub(crate) generation: u64,
-    /// Whether the log was closed after it.
+    /// True if the log was closed after it.
     pub(crate) clean: bool,
-    /// All records below were acknowledged, or given up.
+    /// All records below this number were acknowledged, or given up.
     pub(crate) next: u64,
-    /// Which are finished.
+    /// The records that are finished.
     pub(crate) finished: Finished,
-    /// Records below were tried once at least, unless `attempts` says otherwise.
+    /// Records below this number were tried at least once, unless `attempts` says otherwise.
     pub(crate) tried_below: u64,
-    /// How often these were tried.
+    /// The number of attempts for these records.
     pub(crate) attempts: Vec<(u64, u8)>,
 }
 
-/// What the bytes of a slot are.
+/// The state of a slot's bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Slot {
     /// Nothing was written there.
     Blank,
-    /// Not what somebody wrote.
+    /// The bytes are not a checkpoint as written.
     Damaged,
-    /// Of a layout that this code does not know.
+    /// The checkpoint has a layout that this code does not know.
     Newer(u32),
-    /// Good.
+    /// The checkpoint is good.
     Good(Checkpoint),
 }
 
@@ -133,7 +133,7 @@ mod tests {
     use super::{Checkpoint, Slot};
     use crate::finished::Finished;
 
-    /// What is written is read again, and no flipped bit goes unseen.
+    /// A checkpoint is decoded as it was encoded, and every flipped bit is noticed.
     #[test]
     fn checkpoints_are_read_as_written() {
         let mut finished = Finished::below(5);

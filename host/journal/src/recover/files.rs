@@ -1,4 +1,4 @@
-//! The files of a log, and what their headers say.
+//! The files of a log, and the contents of their headers.
 
 use std::io;
 use std::path::Path;
@@ -11,22 +11,22 @@ use crate::state::{Ready, Shared};
 use crate::store::OpenError;
 use crate::vfs::{File, ensure_dir};
 
-/// The largest checkpoint that is believed: a million ranges.
+/// The largest checkpoint that is believed, in bytes: a million ranges.
 const MAX_SLOT: u64 = 64 << 20;
 
 pub(crate) struct Files {
-    /// The best of the slots.
+    /// The best checkpoint of the slots: the good one with the highest generation.
     pub(crate) checkpoint: Option<Checkpoint>,
     pub(crate) slots: [Slot; SLOTS],
-    /// In the order of their use.
+    /// Segments with a good header, in the order of their use.
     pub(crate) segments: Vec<Live>,
-    /// Without a header.
+    /// Segments without a header.
     pub(crate) spare: Vec<Spare>,
-    /// Headers and checkpoints that are not what was written.
+    /// Headers and checkpoints that are not as they were written.
     pub(crate) damaged: u64,
-    /// Segments whose headers the disk does not give: left as they are.
+    /// Segments whose headers the disk cannot read. They are left as they are.
     pub(crate) unread: u64,
-    /// A checkpoint is not what was written. When the machine went away that is to be expected of
+    /// True if a checkpoint is not as it was written. After a power failure this is normal for
     /// those that were not synced.
     torn_slot: bool,
 }
@@ -53,7 +53,7 @@ impl Files {
             }
         };
         ensure_dir(&*shared.vfs, dir).map_err(io("make the directory"))?;
-        // What a process made here and died before it was durable.
+        // A process may have made entries here and died before they were durable.
         shared.vfs.sync_dir(dir).map_err(io("sync the directory"))?;
         let names = shared.vfs.list(dir).map_err(io("list the directory"))?;
         let mut files = Self {
@@ -148,7 +148,7 @@ impl Files {
         for found in heads {
             match found {
                 Head::Newer(version) => return Err(OpenError::Newer { path, version }),
-                // A file that was copied over another is not what it says.
+                // A file that was copied over another has a header with another number.
                 Head::Good(header) if header.id == id && header.size < MAX_PAYLOAD * 2 => {
                     let newer = best.is_none_or(|best| best.order < header.order);
                     best = if newer { Some(header) } else { best };
@@ -162,7 +162,7 @@ impl Files {
                 file,
                 length,
             }),
-            // Nobody knows what is in it. It may be read at the next start.
+            // Its content is unknown. The next start may be able to read it.
             None if unread => self.unread += 1,
             None => self.spare.push(Spare {
                 ready: Ready { id, file },
@@ -173,7 +173,7 @@ impl Files {
     }
 }
 
-/// What is not there is blank; none when the disk does not give it.
+/// Reads a header. A sector that does not exist counts as blank; `None` if the disk cannot read it.
 fn head(file: &dyn File, offset: Option<u64>) -> Option<Head> {
     let mut sector = [0; 512];
     match offset.map(|offset| file.read_at(&mut sector, offset)) {

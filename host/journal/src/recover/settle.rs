@@ -1,4 +1,4 @@
-//! From what was found to what there is.
+//! Derives the state of a log from what was found in its files.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,18 +14,18 @@ use crate::scan::{Found, load, scan};
 use crate::state::{Entry, Segment, Shared, State};
 use crate::store::OpenError;
 
-/// Segments are begun after those that were not read by at least this many places: more than are
-/// begun between one that stays and the last.
+/// The distance in the order between segments that were not read and those begun after them. It is
+/// more than are begun between one that stays and the last.
 const ORDERS_APART: u64 = 1 << 32;
 
-/// What all segments have.
+/// The contents of all segments.
 pub(super) struct Scanned {
-    /// The record with each number, and where it is: in the last segment that may have it.
+    /// Each record by its number, with its place in the last segment that may have it.
     good: BTreeMap<u64, (u64, u64, RecordHeader)>,
     broken: Vec<RecordHeader>,
-    /// Segments that the disk gave only in part.
+    /// Segments that the disk could read only in part.
     unread: BTreeSet<u64>,
-    /// All numbers below were acknowledged.
+    /// All records below this number were acknowledged.
     promised: u64,
 }
 
@@ -37,8 +37,8 @@ pub(super) fn scan_all(shared: &Shared, files: &Files) -> Result<Scanned, OpenEr
         unread: BTreeSet::new(),
         promised: 0,
     };
-    // A later segment that begins with a number was begun because what an earlier one has from
-    // there on failed to be written, or was only being written.
+    // A later segment began with a number because the records of an earlier one from there on
+    // failed to be written, or were only being written.
     let mut limits = Vec::new();
     let mut limit = u64::MAX;
     for live in files.segments.iter().rev() {
@@ -75,7 +75,7 @@ impl Scanned {
     }
 }
 
-/// Fills the state, and says what is missing.
+/// Fills the state, and reports what is missing.
 pub(super) fn settle(
     shared: &Shared,
     files: &Files,
@@ -113,7 +113,7 @@ pub(super) fn settle(
         .last()
         .map_or(0, |live| live.header.order + 1);
     if files.unread > 0 {
-        // One of these may have a later place than all that were read.
+        // One of these may have a later place in the order than all that were read.
         state.next_order = state.next_order.saturating_add(ORDERS_APART);
     }
     state.attempts = checkpoint.attempts.iter().copied().collect();
@@ -134,8 +134,8 @@ pub(super) fn settle(
     count(&state.fill(), report);
 }
 
-/// Which numbers below `next` are finished, with those that are lost: all below `promised` were
-/// acknowledged.
+/// Returns the numbers below `next` that are finished, including those that are lost. All below
+/// `promised` were acknowledged.
 fn finished(
     files: &Files,
     checkpoint: &Checkpoint,
@@ -145,7 +145,7 @@ fn finished(
 ) -> Finished {
     let mut finished = checkpoint.finished.clone();
     if files.checkpoint.is_none() {
-        // What is before everything we have was given up with its segments.
+        // Records before everything that was found were given up with their segments.
         let bases = files.segments.iter().map(|live| live.header.base);
         let moved = scanned.broken.iter().map(|record| record.number);
         let oldest = bases.chain(moved).chain(scanned.good.keys().copied()).min();
@@ -162,7 +162,7 @@ fn finished(
     for (start, end) in known.gaps(next) {
         let missing = end.min(promised).saturating_sub(start);
         if report.unread > 0 {
-            // It may be in what was not read. Then it is there at the next start.
+            // These records may be in what was not read. Then they are there at the next start.
             report.unread_records += missing;
             continue;
         }
@@ -178,13 +178,13 @@ fn finished(
     finished
 }
 
-/// The segments, and what is in them and not finished.
+/// Adds the segments, and the records in them that are not finished.
 fn place(state: &mut State, files: &Files, scanned: &Scanned) {
     for live in &files.segments {
         let segment = Segment {
             size: live.length,
             salt: live.header.salt,
-            // What was not read holds it as a record does.
+            // A part that was not read holds the segment as a record does.
             unfinished: u64::from(scanned.unread.contains(&live.header.id)),
             sealed: true,
             fenced: false,
@@ -212,7 +212,7 @@ fn count(fill: &spandrel_pipeline::journal::LogFill, report: &mut RecoveredLog) 
     report.bytes = fill.bytes;
 }
 
-/// Finishes what is older than it may become.
+/// Finishes the records that have expired.
 pub(super) fn expire(shared: &Shared, report: &mut RecoveredLog) {
     let (expired, items) = shared.expire();
     report.expired += expired;

@@ -1,4 +1,4 @@
-//! Bytes that are not what was written.
+//! Tests of files whose bytes are not what was written.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,10 +21,10 @@ use crate::vfs::Memory;
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
-/// A journal that was closed, and what is in its ingress log.
+/// A closed journal, and the contents of its ingress log.
 struct Closed {
     files: Files,
-    /// Batches by numbers, and where each record is: file, beginning, end.
+    /// The batch of each number, and the place of its record: file, start, end.
     records: BTreeMap<u64, (u64, PathBuf, usize, usize)>,
 }
 
@@ -74,8 +74,8 @@ fn open(files: &Files, options: &Options) -> Result<(BTreeMap<u64, u64>, Recover
 }
 
 impl Closed {
-    /// Opens the files with these bytes changed: every record that is intact is there, and the loss
-    /// is what is missing.
+    /// Opens the files with these bits flipped. Checks that every intact record is there, and that
+    /// the reported loss is what is missing. Returns the number of missing records.
     fn survives(&self, flips: &[(PathBuf, usize, u8)], options: &Options) -> u64 {
         let mut files = self.files.clone();
         for (path, at, bits) in flips {
@@ -94,7 +94,7 @@ impl Closed {
             let intact = !flips.iter().any(touched) && has_header(&files[path]);
             assert_eq!(found.contains_key(number), intact, "record {number}");
         }
-        // Without any synced checkpoint nobody knows what is finished, nor the last numbers.
+        // Without a synced checkpoint, neither the finished records nor the last numbers are known.
         let slots = ["checkpoint-0", "checkpoint-1"];
         let slot = |name: &&str| &files[&Path::new("/journal/traces/ingress").join(name)];
         let good = |bytes: &Vec<u8>| matches!(Checkpoint::decode(bytes), Slot::Good(_));
@@ -120,8 +120,8 @@ fn has_header(bytes: &[u8]) -> bool {
         .any(|head| matches!(SegmentHeader::decode(head), Head::Good(_)))
 }
 
-/// Every single byte of every file of a small journal, changed: it opens, every intact record is
-/// there, and exactly the number that is lost is reported.
+/// Any single byte of any file of a small journal may change: it opens, every intact record is
+/// there, and exactly the number of lost records is reported.
 #[test]
 fn every_byte_may_be_damaged() {
     let options = options();
@@ -140,8 +140,8 @@ fn every_byte_may_be_damaged() {
     assert_eq!(lost, bytes as u64, "each byte of each record is looked at");
 }
 
-/// Random bits of a large journal, from one to a thousand of them at once. `SPANDREL_FLIPS=100000`
-/// is the long form.
+/// Random bits of a large journal may change, from one to a thousand of them at once.
+/// `SPANDREL_FLIPS=100000` is the long form.
 #[test]
 fn many_bytes_may_be_damaged() {
     let options = Options {
@@ -156,7 +156,7 @@ fn many_bytes_may_be_damaged() {
     while flipped < most {
         let mut random = StdRng::seed_from_u64(round);
         let count = [1, 10, 100, 1000][random.random_range(0..4)];
-        // No bit twice: that would mend it.
+        // No byte is flipped twice: that would mend it.
         let mut flips: BTreeMap<(PathBuf, usize), u8> = BTreeMap::new();
         for _ in 0..count {
             let (path, length) = files[random.random_range(0..files.len())];
@@ -202,7 +202,7 @@ fn files_may_be_cut() {
     }
 }
 
-/// With `strict` damage refuses the start, and changes nothing.
+/// With `strict`, a start with damage is refused.
 #[test]
 fn strict_refuses_damage() {
     let options = Options {
@@ -217,9 +217,9 @@ fn strict_refuses_damage() {
     assert!(matches!(refused, Err(OpenError::Damaged { lost: 1, .. })));
 }
 
-/// A disk that does not give its bytes for a while destroys nothing: whichever reads fail while a
-/// journal opens, and whatever is done with it then, at the next start everything is there, and
-/// nothing was said to be lost.
+/// A disk that cannot read its bytes for a while destroys nothing. Whichever reads fail while a
+/// journal opens, and whatever is done with it then, everything is there at the next start, and
+/// nothing was reported lost.
 #[test]
 fn unread_bytes_are_left_alone() {
     let options = options();
@@ -270,7 +270,7 @@ fn unread_bytes_are_left_alone() {
     }
 }
 
-/// A record whose bytes change while the journal is open is not given out, and counted.
+/// A record whose bytes change while the journal is open is not returned, and is counted.
 #[test]
 fn no_wrong_byte_is_read() {
     let disk = SimDisk::new();
@@ -295,8 +295,8 @@ fn no_wrong_byte_is_read() {
     assert_eq!(shared.counted.read().damaged, 5);
 }
 
-/// A segment that is used again has nothing of its earlier uses in it, even when no checkpoint is
-/// left to say that it is finished.
+/// A segment that is used again shows nothing of its earlier uses, even if no checkpoint is left to
+/// say that they are finished.
 #[test]
 fn earlier_uses_are_not_seen() {
     let options = options();
@@ -310,7 +310,7 @@ fn earlier_uses_are_not_seen() {
         }
         rig.tick(0);
     }
-    // The last one lies over a part of what was there.
+    // The last records lie over a part of the earlier ones.
     rig.append(0, &[1500; 4]);
     rig.tick(0);
     rig.append(0, &[1500]);
@@ -324,7 +324,7 @@ fn earlier_uses_are_not_seen() {
     assert_eq!(found, owed);
 }
 
-/// With `strict` what cannot be read refuses the start, too.
+/// With `strict`, a start with segments that cannot be read is refused, too.
 #[test]
 fn strict_refuses_what_it_cannot_read() {
     let options = Options {

@@ -1,4 +1,4 @@
-//! Files that forget what was not synced.
+//! Simulated files that forget what was not synced.
 
 mod tree;
 
@@ -11,7 +11,7 @@ use crate::vfs::{File, Lock};
 
 const SECTOR: usize = 512;
 
-/// What was asked of the files.
+/// A call to the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     CreateDir(PathBuf),
@@ -26,12 +26,12 @@ pub(crate) enum Call {
 }
 
 impl Call {
-    /// Whether it changes something.
+    /// Returns true if the call changes something.
     pub(crate) fn changes(&self) -> bool {
         !matches!(self, Self::Open(_) | Self::Read(_))
     }
 
-    /// Whether it needs room on the disk.
+    /// Returns true if the call needs room on the disk.
     pub(crate) fn grows(&self) -> bool {
         matches!(
             self,
@@ -43,10 +43,10 @@ impl Call {
 /// Decides which calls fail.
 pub(crate) type Faults = Box<dyn FnMut(&Call) -> Option<io::ErrorKind> + Send>;
 
-/// Told of each call that was done.
+/// Sees each call that was done.
 pub(crate) type Watch = Box<dyn FnMut(&Call) + Send>;
 
-/// Simulated files. A clone is the same files.
+/// Simulated files. A clone shares them.
 #[derive(Clone)]
 pub(crate) struct SimDisk(Arc<Mutex<Tree>>);
 
@@ -64,11 +64,11 @@ enum Node {
 
 #[derive(Clone, Default)]
 struct Inode {
-    /// As the system shows it.
+    /// The content that the system shows.
     now: Vec<u8>,
-    /// As it is on the disk.
+    /// The content on the disk.
     durable: Vec<u8>,
-    /// Written since, in order.
+    /// The writes since the last sync, in order.
     pending: Vec<(usize, Vec<u8>)>,
     sync_failed: bool,
 }
@@ -78,7 +78,7 @@ struct Tree {
     inodes: Vec<Inode>,
     now: BTreeMap<PathBuf, Node>,
     durable: BTreeMap<PathBuf, Node>,
-    /// Changes of entries that are not durable, in order; none is a removal.
+    /// Changes of entries that are not durable, in order. `None` is a removal.
     pending: Vec<(PathBuf, Option<Node>)>,
     calls: u64,
     changes: u64,
@@ -120,7 +120,7 @@ impl SimDisk {
         self.0.lock().unwrap()
     }
 
-    /// After this many further changes nothing is done any more.
+    /// Switches the machine off after this many further changes.
     pub(crate) fn crash_after(&self, changes: u64) {
         let mut tree = self.tree();
         tree.crash_at = Some(tree.changes + changes);
@@ -147,7 +147,7 @@ impl SimDisk {
         self.tree().seconds = seconds;
     }
 
-    /// The content of all files.
+    /// Returns the content of all files.
     pub(crate) fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let tree = self.tree();
         let file = |(path, node): (&PathBuf, &Node)| match node {
@@ -157,15 +157,15 @@ impl SimDisk {
         tree.now.iter().filter_map(file).collect()
     }
 
-    /// Changes a bit of a file.
+    /// Flips a bit of a file.
     pub(crate) fn flip(&self, path: &Path, at: usize) {
         let mut tree = self.tree();
         let inode = tree.file(path).unwrap();
         tree.inodes[inode].now[at] ^= 1;
     }
 
-    /// The power goes. `choose` says, for each thing that is not durable, how many of its changes
-    /// reached the disk: given their number, at most that number.
+    /// Cuts the power. For each thing that is not durable, `choose` gets the number of its changes
+    /// and returns how many of them reached the disk.
     pub(crate) fn lose_power(&self, choose: &mut dyn FnMut(usize) -> usize) {
         let mut tree = self.tree();
         let pending = std::mem::take(&mut tree.pending);
@@ -183,7 +183,7 @@ impl SimDisk {
                 Some(Some(node)) => drop(tree.durable.insert(path, node)),
             }
         }
-        // What is in a directory that is not there is not there.
+        // An entry in a directory that does not exist does not exist either.
         let durable = tree.durable.clone();
         tree.durable
             .retain(|path, _| path.parent().is_none_or(|dir| durable.contains_key(dir)));
@@ -196,11 +196,11 @@ impl SimDisk {
         tree.revive();
     }
 
-    /// The process is killed: what it wrote is there.
+    /// Kills the process: what it wrote stays.
     pub(crate) fn kill(&self) {
         let mut tree = self.tree();
         tree.revive();
-        // Another process does not know, and is not told.
+        // Another process does not know of the failed sync, and is not told.
         for inode in &mut tree.inodes {
             inode.sync_failed = false;
         }
@@ -213,7 +213,7 @@ impl Tree {
         self.crash_at = None;
     }
 
-    /// Whether the call is to be done.
+    /// Returns an error if the call is not to be done.
     fn enter(&mut self, call: &Call) -> io::Result<()> {
         self.calls += 1;
         if self.dead {
@@ -257,7 +257,7 @@ impl Inode {
         self.pending.push((offset, bytes.to_vec()));
     }
 
-    /// Each sector gets what it was after some of its writes.
+    /// Gives each sector the content that it had after some of its writes.
     fn settle(&mut self, choose: &mut dyn FnMut(usize) -> usize) {
         let pending = std::mem::take(&mut self.pending);
         let mut sectors: BTreeMap<usize, Vec<(usize, &[u8])>> = BTreeMap::new();
@@ -311,7 +311,7 @@ impl File for SimFile {
         let call = Call::Write(self.path.clone(), offset, bytes.len());
         let start = usize::try_from(offset).unwrap();
         let entered = tree.enter(&call);
-        // Any of a write may be there when it fails: all but its end is.
+        // Any part of a write may be there when it fails: here, all but its end is.
         let written = if entered.is_ok() {
             bytes.len()
         } else {
@@ -352,7 +352,7 @@ impl File for SimFile {
             }
             Err(_) if tree.dead => {}
             Err(_) => {
-                // What the system showed it goes on showing; half of it is not on the disk, and
+                // The system goes on showing what it showed. Half of it is not on the disk, and
                 // nothing will bring it there.
                 let mut odd = false;
                 let mut choose = |changes: usize| {

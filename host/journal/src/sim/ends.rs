@@ -1,4 +1,4 @@
-//! Threads that end before their time.
+//! Tests of threads that end before their time, or hang.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use super::payload::payload;
 use super::rig::options;
 use crate::store::Store;
 
-/// A panic in the thread that writes, at a write or at a sync: whoever waits is told, whoever comes
-/// later is refused, marks and the close end, too.
+/// After a panic in the thread that writes, at a write, a sync or an allocation, senders that wait
+/// are told, later ones are refused, and marks and the close end, too.
 #[tokio::test]
 async fn nobody_waits_for_a_thread_that_is_gone() {
     let which: [fn(&Call) -> bool; 3] = [
@@ -37,7 +37,7 @@ async fn nobody_waits_for_a_thread_that_is_gone() {
                 let refused = log.append(payload(0, 100), 1).await;
                 assert!(matches!(refused, Err(Unwritten::Closed)), "{refused:?}");
             }
-            // The keeper may write a checkpoint still, or not.
+            // The keeper may still write a checkpoint, or not.
             drop(log.set_attempts(vec![(0, 1)]).await);
         };
         let ended = tokio::time::timeout(Duration::from_secs(60), ends).await;
@@ -46,7 +46,7 @@ async fn nobody_waits_for_a_thread_that_is_gone() {
     }
 }
 
-/// After the close no log begins again without its threads: whoever asks is told.
+/// A closed log does not start again without its threads: the caller gets an error.
 #[tokio::test]
 async fn a_closed_log_does_not_start() {
     let (store, _) = Store::open_on(Arc::new(SimDisk::new()), options()).unwrap();
@@ -55,8 +55,8 @@ async fn a_closed_log_does_not_start() {
     assert!(store.egress("backend").is_err());
 }
 
-/// A disk that does not answer is not waited for, neither by the close nor by the drop, and says which
-/// logs were not closed. When it answers again, what was begun ends well by itself.
+/// Neither the close nor the drop waits for a disk that does not answer, and the close says which
+/// logs were not closed. When the disk answers again, what was begun ends well by itself.
 #[tokio::test]
 async fn nobody_waits_for_a_disk_that_hangs() {
     let which: [fn(&Call) -> bool; 2] = [
@@ -72,7 +72,7 @@ async fn nobody_waits_for_a_disk_that_hangs() {
         log.append(payload(0, 100), 1).await.unwrap();
         let (answer, answers) = sync_channel::<()>(0);
         disk.faults(Some(Box::new(move |call| {
-            // It ends when the sender is gone.
+            // The call ends when the sender is gone.
             if which(call) {
                 answers.recv().ok();
             }
@@ -100,8 +100,8 @@ async fn nobody_waits_for_a_disk_that_hangs() {
     }
 }
 
-/// A log that is opened on a disk that does not answer keeps neither those waiting who look at the
-/// journal nor the close, which names it; it is opened once, and after the close not at all.
+/// A log that is being opened on a disk that does not answer blocks neither those who look at the
+/// journal nor the close, which names it. It is opened once, and not at all after the close.
 #[test]
 fn a_log_that_hangs_while_it_is_opened_is_waited_for_by_nobody_else() {
     for closes in [false, true] {

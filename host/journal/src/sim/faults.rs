@@ -1,4 +1,4 @@
-//! Every call fails once, and for a while.
+//! Tests in which every call fails once, and for a while.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -9,7 +9,7 @@ use super::disk::{Call, SimDisk};
 use super::rig::{Rig, options};
 use crate::options::{Options, Sync};
 
-/// Work during which calls fail. How many batches were refused.
+/// Does work during which calls fail. Returns the number of batches that were refused.
 fn work(rig: &mut Rig) -> usize {
     let mut refused = 0;
     for round in 0..6 {
@@ -26,7 +26,7 @@ fn work(rig: &mut Rig) -> usize {
     refused
 }
 
-/// Whether the work came as far as the call that was to fail.
+/// Lets calls fail during the work. Returns true if the work came as far as the first of them.
 fn fails(from: u64, until: u64, kind: ErrorKind, which: fn(&Call) -> bool) -> bool {
     let options = options();
     let disk = SimDisk::new();
@@ -43,7 +43,7 @@ fn fails(from: u64, until: u64, kind: ErrorKind, which: fn(&Call) -> bool) -> bo
     })));
     work(&mut rig);
     let came = came.try_recv().is_ok();
-    // Finishing and reading go on while nothing is taken; ingest resumes by itself.
+    // Finishing and reading go on while no batch is taken; ingest resumes by itself.
     disk.faults(None);
     assert_eq!(work(&mut rig), 0, "ingest does not resume");
     rig.quota_holds(&options);
@@ -53,7 +53,7 @@ fn fails(from: u64, until: u64, kind: ErrorKind, which: fn(&Call) -> bool) -> bo
 }
 
 fn every_call_fails(kind: ErrorKind, which: fn(&Call) -> bool) {
-    // Once, twice in a row, so that the second try fails as well, and for a long time.
+    // Calls fail once, twice in a row, so that the second try fails as well, and for a long time.
     for length in [1, 2, 40] {
         let mut point = 0;
         while fails(point, point + length, kind, which) {
@@ -63,30 +63,30 @@ fn every_call_fails(kind: ErrorKind, which: fn(&Call) -> bool) {
     }
 }
 
-/// The disk is full at each call that needs room: nothing acknowledged is lost, and batches are
+/// The disk may be full at each call that needs room: nothing acknowledged is lost, and batches are
 /// taken again as soon as there is room.
 #[test]
 fn a_full_disk_is_survived() {
     every_call_fails(ErrorKind::StorageFull, Call::grows);
 }
 
-/// Each sync fails: its segment is never synced again (the simulated disk sees to that), what was
-/// not acknowledged goes to another, and nothing acknowledged is lost to a power failure right
-/// after.
+/// Each sync may fail: its segment is never synced again (the simulated disk checks that), batches
+/// that were not acknowledged go to another segment, and nothing acknowledged is lost to a power
+/// failure right after.
 #[test]
 fn failed_syncs_are_survived() {
     let syncs = |call: &Call| matches!(call, Call::Sync(_) | Call::SyncDir(_));
     every_call_fails(ErrorKind::Other, syncs);
 }
 
-/// Each write fails half way.
+/// Each write may fail half way.
 #[test]
 fn failed_writes_are_survived() {
     every_call_fails(ErrorKind::Other, |call| matches!(call, Call::Write(..)));
     every_call_fails(ErrorKind::Other, Call::changes);
 }
 
-/// A sync that fails moves the batches to another segment at once: their senders hear OK.
+/// A sync that fails moves the batches to another segment at once: their senders get OK.
 #[test]
 fn a_failed_sync_costs_nothing() {
     let disk = SimDisk::new();
@@ -104,8 +104,8 @@ fn a_failed_sync_costs_nothing() {
     assert_eq!(rig.owed[0].records.len(), 3);
 }
 
-/// With the quota used up batches are refused as full, what is there can be read and finished, and
-/// then there is room again.
+/// If the quota is used up, batches are refused as full, the records that are there can be read and
+/// finished, and then there is room again.
 #[test]
 fn the_quota_is_kept() {
     let options = options();
@@ -117,12 +117,12 @@ fn the_quota_is_kept() {
         rig.tick(0);
         rig.quota_holds(&options);
     }
-    // The exporter's log has room still.
+    // The exporter's log still has room.
     assert_eq!(rig.append(1, &[1500; 40]), 0);
     let owed = rig.owed[0].records.len();
     assert_eq!(super::rig::contents(&rig.logs[0]).len(), owed);
     assert!(owed > 400, "{owed}");
-    // What the exporter's log has taken is free first.
+    // The room that is freed first makes up for what the exporter's log has taken.
     for number in 0..60 {
         rig.finish(0, number);
     }
@@ -131,7 +131,8 @@ fn the_quota_is_kept() {
     rig.reopen(&options);
 }
 
-/// A disk that is full is not asked for the next segment again and again: whoever needs one asks.
+/// A full disk is not asked again and again to prepare the next segment; an append that needs one
+/// asks.
 #[test]
 fn a_full_disk_is_left_alone() {
     let options = Options {
@@ -154,8 +155,8 @@ fn a_full_disk_is_left_alone() {
     assert_eq!(rig.append(0, &[100]), 0);
 }
 
-/// What the ingress log leaves to the egress logs is several segments, however small a journal is,
-/// and no log keeps one of them for later.
+/// The room that the ingress log leaves to the egress logs is several segments, however small a
+/// journal is, and no log keeps one of them for later.
 #[test]
 fn several_exporters_have_room() {
     let options = options();
@@ -177,8 +178,8 @@ fn several_exporters_have_room() {
     rig.quota_holds(&options);
 }
 
-/// The exporter's log syncs before it says yes, however the ingress log does: what comes from there
-/// is finished there.
+/// The exporter's log syncs before it acknowledges, whatever the ingress log does: the record that
+/// a batch comes from is finished there.
 #[test]
 fn an_exporters_log_always_syncs() {
     for sync in [Sync::None, Sync::Interval(Duration::from_secs(1))] {
@@ -192,7 +193,7 @@ fn an_exporters_log_always_syncs() {
     }
 }
 
-/// A disk without room: what would make a file longer or is new fails, until something is removed.
+/// Fills the disk: calls that need more room fail, until something is removed.
 fn fill(disk: &SimDisk) {
     let files = disk.files().into_iter();
     let mut lengths: HashMap<PathBuf, u64> = files
@@ -221,8 +222,8 @@ fn fill(disk: &SimDisk) {
     })));
 }
 
-/// On a full disk segments are given up, however many ranges of finished records the checkpoint
-/// that says so has: there is room for it from the start, or a segment that is not used makes some.
+/// On a full disk segments are given up, however many ranges of finished records the checkpoint for
+/// that has: there is room for it from the start, or a segment that is not used makes some.
 #[test]
 fn a_full_disk_is_made_room_on() {
     for (batches, spare) in [(8000, false), (16_000, true)] {

@@ -1,4 +1,4 @@
-//! Syncs that come after the acknowledgement, and fail.
+//! Tests of syncs that come after the acknowledgement, and fail.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -24,7 +24,7 @@ fn of_segment(path: &Path) -> bool {
     name.starts_with("segment-")
 }
 
-/// The next calls of this kind fail, of those for a segment's records.
+/// Makes the next calls of this kind fail: syncs or writes of a segment's records.
 fn fail(disk: &SimDisk, times: u32, which: fn(&Call) -> bool) {
     let mut left = times;
     disk.faults(Some(Box::new(move |call| {
@@ -42,7 +42,7 @@ fn writes(call: &Call) -> bool {
     matches!(call, Call::Write(path, offset, _) if of_segment(path) && (*offset >= 512))
 }
 
-/// After the power went: everything in `owed` is there, with its bytes.
+/// Checks after a power failure that everything in `owed` is there, with its bytes.
 fn is_there(rig: &mut Rig, owed: &BTreeMap<u64, u64>, options: &Options) {
     rig.logs.clear();
     let logs = super::rig::open(&rig.disk, options).expect("opens");
@@ -52,8 +52,8 @@ fn is_there(rig: &mut Rig, owed: &BTreeMap<u64, u64>, options: &Options) {
     }
 }
 
-/// A failed sync at the close of a journal that syncs by itself nothing: what it was for is moved,
-/// and what is in other segments stays where it is.
+/// A failed sync at the close costs nothing in a journal without other syncs: its records are
+/// moved, and records in other segments stay where they are.
 #[test]
 fn a_failed_sync_at_the_close_costs_nothing() {
     for power in [false, true] {
@@ -92,8 +92,8 @@ fn a_close_syncs_every_segment() {
     assert_eq!(rig.owed[0].records.len(), 400);
 }
 
-/// Syncs that fail several times in a row, the moved copies included: the next one that works has
-/// all of it.
+/// Syncs that fail several times in a row cost nothing, even if those of the moved copies fail: the
+/// next one that works makes all of it durable.
 #[test]
 fn failures_in_a_row_cost_nothing() {
     for (times, power) in (1..6).flat_map(|times| [(times, false), (times, true)]) {
@@ -103,7 +103,7 @@ fn failures_in_a_row_cost_nothing() {
         rig.append(0, &[1500; 3]);
         fail(&disk, times, syncs);
         for _ in 0..times {
-            // What is acknowledged in between is in other segments.
+            // Records that are acknowledged in between are in other segments.
             drop(rig.logs[0].writer.sync());
             rig.append(0, &[700]);
         }
@@ -122,7 +122,7 @@ fn failures_in_a_row_cost_nothing() {
 }
 
 /// A write that fails leaves a segment with records that were acknowledged and not synced: the next
-/// sync is for them, too.
+/// sync covers them, too.
 #[test]
 fn a_failed_write_leaves_nothing_unsynced() {
     let options = late(INTERVAL);
@@ -189,8 +189,9 @@ fn live(seed: u64) {
     }
 }
 
-/// Writes and syncs fail at random moments of a journal that acknowledges first: the death of the
-/// process takes nothing, and the loss of power nothing that a sync was said to have made durable.
+/// Writes and syncs may fail at random moments of a journal that acknowledges first. The death of
+/// the process then loses nothing, and a power failure loses nothing that a sync reported as
+/// durable.
 #[test]
 fn late_syncs_keep_what_they_say() {
     for seed in seeds(300) {

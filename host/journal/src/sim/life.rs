@@ -1,4 +1,4 @@
-//! What survives the death of the process, and what ends by itself.
+//! Tests of what survives the death of the process, and of what expires.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use super::rig::{Rig, contents, options};
 use crate::options::{Options, Sync};
 use crate::store::Store;
 
-/// How often records were tried survives the death of the process; those of a process that did not
-/// end well were tried once at least, and after one that did, as often as was said.
+/// The number of attempts survives the death of the process. After a process that did not end well,
+/// each record counts as tried at least once; after one that did, as often as was said.
 #[test]
 fn attempts_survive() {
     let options = options();
@@ -36,14 +36,14 @@ fn attempts_survive() {
     rig.reopen(&options);
     assert!(rig.logs[0].report.ended_well);
     assert_eq!(attempts(&rig), [0, 1, 3, 1, 0]);
-    // Of what is finished nothing is kept.
+    // No attempts are kept for finished records.
     for number in 0..5 {
         rig.finish(0, number);
     }
     assert!(rig.logs[0].shared.state().attempts.is_empty());
 }
 
-/// A process that dies while it writes a checkpoint, or cannot write it, has the one before.
+/// A process that dies while it writes a checkpoint, or cannot write it, leaves the one before.
 #[test]
 fn half_a_checkpoint_is_none() {
     let options = options();
@@ -58,7 +58,7 @@ fn half_a_checkpoint_is_none() {
     for times in 2..5 {
         tried(&mut rig, times).unwrap();
     }
-    // Two thirds of it are written.
+    // Two thirds of the checkpoint are written.
     disk.faults(Some(Box::new(|call| match call {
         Call::Write(..) => Some(std::io::ErrorKind::Other),
         _ => None,
@@ -72,7 +72,7 @@ fn half_a_checkpoint_is_none() {
     assert!(unfinished.iter().all(|record| record.attempts == 4));
 }
 
-/// Records that are older than they may become are finished when the journal opens, and counted.
+/// Records that have expired are finished when the journal opens, and counted.
 #[test]
 fn old_records_expire() {
     let options = Options {
@@ -92,8 +92,8 @@ fn old_records_expire() {
     assert_eq!(logs[0].report.records, 1);
 }
 
-/// A clock that jumps ends nothing: neither one that was behind when the records were written, nor
-/// one that is behind now; no record is older than the one before it.
+/// A clock that jumps makes nothing expire, whether it was behind when the records were written or
+/// is behind now. No record is older than the one before it.
 #[test]
 fn a_clock_that_jumps_ends_nothing() {
     let options = Options {
@@ -102,7 +102,7 @@ fn a_clock_that_jumps_ends_nothing() {
     };
     let disk = SimDisk::new();
     let mut rig = Rig::new(disk.clone(), &options);
-    // As a machine starts that has no clock of its own.
+    // A machine without a clock of its own starts like this.
     disk.set(1000);
     rig.append(0, &[100, 100]);
     rig.close();
@@ -127,8 +127,8 @@ fn a_clock_that_jumps_ends_nothing() {
     assert_eq!(logs[0].report.expired, 2);
 }
 
-/// What waits for an exporter that nobody has any more ends at its age without another start, and
-/// its room is free; what somebody has is left to them.
+/// Records that wait for an exporter that no longer exists expire without another start, and their
+/// room is free. Records of an exporter that exists are left to it.
 #[tokio::test]
 async fn what_nobody_has_expires() {
     let options = Options {
@@ -164,8 +164,8 @@ async fn what_nobody_has_expires() {
     assert!(store.counters().disk_bytes < bytes - 40_000);
 }
 
-/// With an interval a record is acknowledged without a sync, which comes later. When that sync
-/// fails, what it was to make durable is written once more, elsewhere.
+/// With an interval, a record is acknowledged without a sync, which comes later. If that sync
+/// fails, the records that it was to make durable are written once more, elsewhere.
 #[test]
 fn an_interval_acknowledges_early() {
     let options = Options {
@@ -185,7 +185,7 @@ fn an_interval_acknowledges_early() {
         })));
         assert!(rig.logs[0].writer.sync().is_ok());
         assert!(!rig.logs[0].writer.is_unsynced());
-        // Over the end of a segment, which is synced before it is left.
+        // These go over the end of a segment, which is synced before it is left.
         rig.append(0, &[1000; 4]);
         rig.append(0, &[1000; 4]);
         rig.owed[0].records.retain(|number, _| *number < 6);
@@ -200,8 +200,8 @@ fn an_interval_acknowledges_early() {
     }
 }
 
-/// Without syncs the death of the process takes nothing, and a power failure is reported as what it
-/// cost.
+/// Without syncs, the death of the process loses nothing, and the loss of a power failure is
+/// reported.
 #[test]
 fn without_syncs_a_loss_is_counted() {
     let options = Options {
@@ -223,7 +223,7 @@ fn without_syncs_a_loss_is_counted() {
     let shared = Arc::clone(&logs[0].shared);
     assert_eq!(shared.state().first_new, 7);
     drop(logs);
-    // It is counted once.
+    // The loss is counted once.
     let logs = super::rig::open(&disk, &options).unwrap();
     assert_eq!(logs[0].report.lost, 0);
 }

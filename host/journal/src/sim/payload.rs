@@ -1,8 +1,9 @@
-//! Payloads that tell who they are.
+//! Payloads that say which batch they are.
 
 use bytes::Bytes;
 
-/// The batch with this number: no two are the same, and each byte of one depends on its number.
+/// Returns the batch with this number. No two are the same, and each byte of one depends on its
+/// number.
 pub(crate) fn payload(id: u64, length: usize) -> Bytes {
     let mut bytes = id.to_le_bytes().to_vec();
     bytes.extend((length as u64).to_le_bytes());
@@ -16,7 +17,7 @@ pub(crate) fn payload(id: u64, length: usize) -> Bytes {
     Bytes::from(bytes)
 }
 
-/// Which it is. Fails unless every byte is right.
+/// Returns the number of a batch. Fails unless every byte is right.
 pub(crate) fn identify(bytes: &[u8]) -> u64 {
     let id = u64::from_le_bytes(bytes[..8].try_into().unwrap());
     let length = u64::from_le_bytes(bytes[8..16].try_into().unwrap());
@@ -28,7 +29,7 @@ pub(crate) fn identify(bytes: &[u8]) -> u64 {
     id
 }
 
-/// Its items.
+/// Returns the number of items of a batch.
 pub(crate) fn items(id: u64) -> u64 {
     id % 7 + 1
 }

@@ -1,13 +1,14 @@
-//! Every crash point of one scenario, with every single thing that was not durable lost or kept.
+//! Tests every crash point of one scenario, with every single thing that was not durable lost or
+//! kept.
 
 use std::collections::BTreeSet;
 
 use super::disk::SimDisk;
 use super::rig::{Rig, options};
 
-/// Work that comes past everything a journal does with its files: the first segment and the next
-/// one, a record larger than a segment, a segment that is used again, one that is removed, the
-/// egress log, checkpoints of both kinds, a close and another start.
+/// Does everything that a journal does with its files: the first segment and the next one, a record
+/// larger than a segment, a segment that is used again, one that is removed, the egress log,
+/// checkpoints of both kinds, a close and another start.
 fn scenario(rig: &mut Rig) {
     rig.append(0, &[700, 300]);
     rig.append(0, &[2500, 16]);
@@ -46,8 +47,8 @@ fn crash_at(point: u64, choose: &mut dyn FnMut(usize) -> usize) -> bool {
     dead
 }
 
-/// The power goes before each call that changes something: with nothing of what was not durable on
-/// the disk, with all of it, with all but one sector or entry, with only one, and with each second.
+/// The power may fail before each call that changes something. The disk then has nothing of what
+/// was not durable, all of it, all but one sector or entry, only one, or every second one.
 #[test]
 fn every_crash_point_is_survived() {
     let mut points = 0;
@@ -83,6 +84,6 @@ fn every_crash_point_is_survived() {
             break;
         }
     }
-    // The scenario is what it says: fewer calls than this would have left something out.
+    // The scenario must be complete: fewer calls than this would mean that it left something out.
     assert!(points > 60, "{points} points, {runs} runs");
 }

@@ -1,4 +1,4 @@
-//! The power goes at any moment, and takes any part of what was not synced.
+//! Tests in which the power fails at any moment, and takes any part of what was not synced.
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -7,7 +7,7 @@ use super::disk::SimDisk;
 use super::rig::{LOGS, Rig, options};
 use super::seeds;
 
-/// One life of a journal after another, with random work in each.
+/// Runs one life of a journal after another, with random work in each.
 fn live(seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
     let options = options();
@@ -16,7 +16,7 @@ fn live(seed: u64) {
     for _ in 0..random.random_range(2..7) {
         let crash = random.random_bool(0.8);
         if crash {
-            // Within the work of this life, sometimes in its first step.
+            // The crash comes within the work of this life, sometimes in its first step.
             let most = if random.random_bool(0.3) { 12 } else { 150 };
             disk.crash_after(random.random_range(0..most));
         }
@@ -31,7 +31,7 @@ fn live(seed: u64) {
         if !killed && !crash {
             rig.close();
         }
-        // Every way back can be cut off as well.
+        // Every recovery can be cut off as well.
         loop {
             if killed && random.random_bool(0.9) {
                 disk.kill();
@@ -78,9 +78,10 @@ fn step(rig: &mut Rig, random: &mut StdRng) {
     }
 }
 
-/// Power loss at random moments, also during recovery, with torn writes, writes and directory
-/// entries lost in any combination: nothing acknowledged is lost, no byte is wrong, every recovery
-/// succeeds, and none reports a loss that is none. `SPANDREL_SEEDS=10000` is the long form.
+/// The power may fail at random moments, also during recovery, with torn writes, and with writes
+/// and directory entries lost in any combination. Nothing acknowledged is lost, no byte is wrong,
+/// every recovery succeeds, and none reports a loss that did not happen. `SPANDREL_SEEDS=10000` is
+/// the long form.
 #[test]
 fn power_loss_takes_nothing_acknowledged() {
     for seed in seeds(300) {

@@ -1,4 +1,4 @@
-//! A journal whose steps are taken one by one, and what it promised.
+//! A journal that a test drives step by step, with a record of what it promised.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::vfs::Vfs;
 use crate::writer::{Batch, Writer};
 use crate::{prepare, read};
 
-/// The logs of a rig: the one at the door, and one of an exporter.
+/// The logs of a rig: the ingress log, and the egress log of one exporter.
 pub(crate) const LOGS: usize = 2;
 
 pub(crate) struct Log {
@@ -28,14 +28,14 @@ pub(crate) struct Log {
     pub(crate) report: RecoveredLog,
 }
 
-/// What a log owes: batches by their records' numbers.
+/// The batches that a log owes, by their records' numbers.
 #[derive(Clone, Default)]
 pub(crate) struct Owed {
-    /// Acknowledged and not finished: must be there.
+    /// Batches that were acknowledged and not finished: they must be there.
     pub(crate) records: BTreeMap<u64, u64>,
-    /// What else may be there: given to the log and not acknowledged, or finished.
+    /// Other batches that may be there: given to the log and not acknowledged, or finished.
     pub(crate) possible: BTreeSet<u64>,
-    /// Highest number that was acknowledged.
+    /// The highest number that was acknowledged.
     pub(crate) last: Option<u64>,
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn options() -> Options {
     }
 }
 
-/// Opens what is there.
+/// Opens the logs that are on the disk.
 pub(crate) fn open(disk: &SimDisk, options: &Options) -> Result<Vec<Log>, OpenError> {
     let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
     let mut opened = Opened::new(vfs, options.clone())?;
@@ -85,7 +85,8 @@ impl Rig {
         }
     }
 
-    /// Appends batches of these lengths, as the commit thread does. How many were refused.
+    /// Appends batches of these lengths, as the commit thread does. Returns the number of refused
+    /// ones.
     pub(crate) fn append(&mut self, log: usize, lengths: &[usize]) -> usize {
         let mut batches = Vec::new();
         for length in lengths {
@@ -132,7 +133,7 @@ impl Rig {
         }
     }
 
-    /// What the keeper's thread does at its tick.
+    /// Does what the keeper's thread does at its tick.
     pub(crate) fn tick(&mut self, log: usize) {
         let log = &mut self.logs[log];
         drop(log.keeper.checkpoint());
@@ -146,7 +147,8 @@ impl Rig {
         }
     }
 
-    /// Opens it again: everything that is owed must be there, and nothing that is not possible.
+    /// Opens the journal again: everything that is owed must be there, and nothing that is not
+    /// possible.
     pub(crate) fn reopen(&mut self, options: &Options) {
         self.logs.clear();
         let logs = open(&self.disk, options);
@@ -168,20 +170,20 @@ impl Rig {
         }
     }
 
-    /// The files are not larger together than they may be.
+    /// Checks that the files together are not larger than they may be.
     pub(crate) fn quota_holds(&self, options: &Options) {
         let files = self.disk.files();
         let inside = files
             .iter()
             .filter(|(path, _)| path.starts_with(Path::new("/journal")));
         let bytes: usize = inside.map(|(_, content)| content.len()).sum();
-        // Checkpoints may be written whatever there is.
+        // Checkpoints may be written whatever room there is.
         let slack = 8 * 8192;
         assert!(bytes as u64 <= options.max_bytes + slack, "{bytes} bytes");
     }
 }
 
-/// What is in a log, as a pipeline sees it.
+/// Returns the contents of a log, as a pipeline sees them.
 pub(crate) fn contents(log: &Log) -> BTreeMap<u64, u64> {
     let unfinished = log.shared.state().unfinished(0, usize::MAX);
     let read = |record: &spandrel_pipeline::journal::Unfinished| {

@@ -1,4 +1,4 @@
-//! No acknowledgement before its sync.
+//! Tests that no record is acknowledged before its sync.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use super::payload::payload;
 use crate::options::Options;
 use crate::store::Store;
 
-/// What of each file is not on the disk.
+/// The parts of each file that are not on the disk.
 #[derive(Default)]
 struct Unsynced {
     writes: HashMap<PathBuf, BTreeSet<(u64, u64)>>,
@@ -52,9 +52,10 @@ impl Unsynced {
     }
 }
 
-/// The real threads over simulated files, many senders at once: when one hears OK, the bytes of its
-/// record, the header of its segment and every directory entry on the way there are synced. By the
-/// trace of calls, for each acknowledgement. `SPANDREL_ACKS=1000000` is the long form.
+/// No sender gets OK before its sync. The real threads run over simulated files, with many senders
+/// at once. When a sender gets OK, the bytes of its record, the header of its segment and every
+/// directory entry on the way there are synced. The trace of calls shows it for each
+/// acknowledgement. `SPANDREL_ACKS=1000000` is the long form.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_ok_before_its_sync() {
     let acks = std::env::var("SPANDREL_ACKS").map_or(10_000, |acks| acks.parse().unwrap());
@@ -64,8 +65,8 @@ async fn no_ok_before_its_sync() {
     disk.watch(Box::new(move |call| watched.lock().unwrap().see(call)));
     let options = Options {
         segment_bytes: 64 << 10,
-        // What is finished makes room ten times a second, and these files take more than the usual
-        // disk in that time.
+        // Finished records make room ten times a second, and these files take more than a usual
+        // disk does in that time.
         max_bytes: 1 << 30,
         ..Options::new("/journal/traces")
     };

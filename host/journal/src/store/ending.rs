@@ -1,5 +1,5 @@
-//! The end of a journal. It does not wait for ever: a thread that is in a call of the system on a
-//! disk that does not answer cannot be ended, so it is left behind.
+//! Ends a journal. It does not wait for ever: a thread that is in a system call on a disk that does
+//! not answer cannot be ended, so it is left behind.
 
 use std::io;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -12,16 +12,16 @@ use super::exporters::Exporters;
 use crate::log::DurableLog;
 use crate::vfs::Lock;
 
-/// What is to be ended, once.
+/// The parts that are ended once.
 #[derive(Debug)]
 pub(super) struct Ending {
     pub(super) orders: Orders,
     pub(super) preparer: JoinHandle<()>,
-    /// Given back last: until then nobody else may write these files.
+    /// The lock is released last: until then nobody else may write these files.
     pub(super) lock: Box<dyn Lock>,
 }
 
-/// What is left when all logs have ended.
+/// The last part that is open when all logs have ended.
 const FOLDER: &str = "the folder";
 
 /// The names of the logs that have not ended.
@@ -35,8 +35,8 @@ impl Open {
 }
 
 impl Ending {
-    /// Ends it, in a thread of its own, and waits for that for so long. With `well` the next
-    /// process is told so.
+    /// Ends the journal in a thread of its own, and waits for that at most `limit`. With `well` the
+    /// next process is told that it was closed.
     pub(super) fn within(
         self,
         ingress: &Arc<DurableLog>,
@@ -61,7 +61,7 @@ impl Ending {
     ) -> io::Result<()> {
         let (mut logs, opening) = egress.end();
         logs.insert(0, Arc::clone(ingress));
-        // Whatever becomes of the disk, nobody waits for it from now on with something new.
+        // Whatever the disk does, nothing new waits for it from now on.
         logs.iter().for_each(|log| log.close());
         let open = Open::default();
         let names = logs.iter().map(|log| log.shared.name.clone());
@@ -74,12 +74,13 @@ impl Ending {
         let taken = Arc::clone(&left);
         let end = move || {
             if let Some(ending) = take(&taken) {
-                // Who waited may have gone.
+                // The caller may have gone away.
                 drop(done.send(ending.run(&logs, &egress, well, &seen)));
             }
         };
-        // Without a thread nobody knows when those of the logs have written the last: the folder stays
-        // locked for as long as the process lives, as another one would write the same files.
+        // Without a thread it is not known when the logs' threads have written their last bytes.
+        // The folder stays locked for as long as the process lives, because another one would write
+        // the same files.
         spawn(Box::new(end)).inspect_err(|_| std::mem::forget(take(&left)))?;
         match ended.recv_timeout(limit) {
             Ok(ended) => ended,
@@ -106,10 +107,10 @@ impl Ending {
             ended = ended.and(log.end(well));
             open.names().retain(|name| *name != log.shared.name);
         }
-        // Who opens a log now is told that it is too late, and writes its files until then.
+        // A caller that is opening a log now gets an error, and writes the log's files until then.
         egress.opened();
         open.names().retain(|name| *name == FOLDER);
-        // It ends by itself when it is gone already.
+        // The send fails if the thread has ended already.
         drop(self.orders.0.send(None));
         drop(self.preparer.join());
         drop(self.lock);
@@ -128,8 +129,8 @@ mod tests {
 
     use super::*;
 
-    /// Where no thread can be had for the close, the threads of the logs live on, and nobody else may
-    /// have the folder.
+    /// If no thread can be started for the close, the threads of the logs live on, and nobody else
+    /// may have the folder.
     #[test]
     fn a_journal_that_cannot_be_closed_stays_locked() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! The logs of a pipeline's exporters. Files are read and made outside of the mutex: a disk that does
-//! not answer keeps nobody waiting but those who want the very log that it is to open.
+//! The logs of a pipeline's exporters. Files are read and made outside of the mutex: a disk that
+//! does not answer blocks only those who want the log that is being opened on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -8,32 +8,32 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use super::Orders;
 use crate::log::{DurableLog, closed};
 
-/// See the module.
+/// The egress logs of a journal, by exporter.
 #[derive(Debug, Default)]
 pub(crate) struct Exporters {
     state: Mutex<State>,
-    /// A log was opened, or was not; or all end.
+    /// Notified when a log was opened, or could not be, and when all end.
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
     logs: BTreeMap<String, Known>,
-    /// Those that somebody is opening: nobody else may, they would write the same files.
+    /// Logs that are being opened. A second opening would write the same files.
     opening: BTreeSet<String>,
-    /// Set once: no log comes after it.
+    /// Set once: no log is opened after it.
     ended: bool,
 }
 
 #[derive(Debug)]
 struct Known {
     log: Arc<DurableLog>,
-    /// Whether an exporter asked for it.
+    /// True if an exporter asked for it.
     asked: bool,
 }
 
 impl Exporters {
-    /// With those that were found.
+    /// Starts with the logs that were found.
     pub(super) fn new(found: impl IntoIterator<Item = (String, DurableLog)>) -> Self {
         let known = |(name, log)| {
             let log = Arc::new(log);
@@ -53,7 +53,8 @@ impl Exporters {
         state.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The log of an exporter, running. The one that comes first opens it, the others wait for that.
+    /// Returns the log of an exporter, running. The first caller opens it, and the others wait for
+    /// that.
     pub(super) fn get(
         &self,
         exporter: &str,
@@ -99,8 +100,8 @@ impl Exporters {
         logs.collect()
     }
 
-    /// Opens no log any more. Those that are open, and the names of those that somebody is opening
-    /// still.
+    /// Ends the opening of logs. Returns the open ones, and the names of those that are still being
+    /// opened.
     pub(super) fn end(&self) -> (Vec<Arc<DurableLog>>, Vec<String>) {
         let mut state = self.state();
         state.ended = true;
@@ -110,7 +111,7 @@ impl Exporters {
         (self.logs(), opening)
     }
 
-    /// Waits until nobody opens any: until then files are written.
+    /// Waits until no log is being opened: until then files are written.
     pub(super) fn opened(&self) {
         let mut state = self.state();
         while !state.opening.is_empty() {
@@ -118,7 +119,7 @@ impl Exporters {
         }
     }
 
-    /// Those that nobody asked for.
+    /// Returns the logs that no exporter asked for.
     pub(super) fn unasked(&self) -> Vec<(String, Arc<DurableLog>)> {
         let state = self.state();
         let unasked = state.logs.iter().filter(|(_, known)| !known.asked);
@@ -126,8 +127,9 @@ impl Exporters {
         unasked.collect()
     }
 
-    /// Finishes what is too old in the logs of exporters that are no more: nobody reads these, and they
-    /// would fill the journal. Those of the others are for who reads them, and keeps books of it.
+    /// Finishes the expired records in the logs of exporters that no longer exist: nobody reads
+    /// these, and they would fill the journal. Records of other exporters are left to their reader,
+    /// which accounts for them.
     pub(crate) fn expire_unused(&self) {
         let unused: Vec<Arc<DurableLog>> = {
             let state = self.state();
@@ -141,7 +143,7 @@ impl Exporters {
     }
 }
 
-/// Somebody opens the log of this name, until it is dropped.
+/// Marks the log of this name as being opened, until it is dropped.
 struct Opening<'a>(&'a Exporters, &'a str);
 
 impl Drop for Opening<'_> {

@@ -1,4 +1,5 @@
-//! What one process leaves to the next beside the logs: a file that is written once and read once.
+//! The data that one process leaves to the next beside the logs: a file that is written once and
+//! read once.
 //!
 //! ```text
 //! DIR/handover    a sector: magic, layout, length, checksum of the rest, checksum of its own; the rest
@@ -17,12 +18,13 @@ use crate::vfs::{File, Vfs};
 const NAME: &str = "handover";
 const MAGIC: [u8; 8] = *b"spandrl>";
 const LAYOUT: u32 = 1;
-/// The head has a page of its own, so that the disk does not have to write both in one.
+/// The offset of the payload. The head has a page of its own, so that the disk does not have to
+/// write both in one.
 const PAYLOAD: u64 = 4096;
-/// Magic, layout, length, two checksums.
+/// The bytes of the head: magic, layout, length, two checksums.
 const HEAD: usize = 8 + 4 + 8 + 4 + 4;
 
-/// Where it is.
+/// The place of the file.
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) vfs: Arc<dyn Vfs>,
@@ -35,7 +37,7 @@ impl Place {
         self.dir.join(NAME)
     }
 
-    /// Writes these parts, in place of what is there. Durable when it returns.
+    /// Writes these parts in place of the file that is there. They are durable when it returns.
     pub(super) fn put(&self, parts: &[Bytes]) -> io::Result<()> {
         self.remove()?;
         let length: u64 = parts.iter().map(|part| part.len() as u64).sum();
@@ -48,7 +50,7 @@ impl Place {
         let written = self.write(parts, length);
         if written.is_err() {
             self.quota.give_back(PAYLOAD + length);
-            // Without its head it is nothing; the next process removes it.
+            // Without its head the file counts for nothing; the next process removes it.
             drop(self.remove());
         }
         written
@@ -68,7 +70,7 @@ impl Place {
         self.vfs.sync_dir(&self.dir)
     }
 
-    /// Reads it and removes it, durably: it is there for one process.
+    /// Reads the file and removes it, durably: it is there for one process.
     pub(super) fn take(&self) -> io::Result<Option<Bytes>> {
         let file = match self.vfs.open(&self.path()) {
             Ok(file) => file,
@@ -129,7 +131,7 @@ mod tests {
         }
     }
 
-    /// It is there once, in whole, and the newest counts.
+    /// The data is there once, in whole, and the newest counts.
     #[test]
     fn it_is_taken_once() {
         let dir = tempfile::tempdir().unwrap();
@@ -144,7 +146,7 @@ mod tests {
         assert_eq!(place.take().unwrap(), None);
     }
 
-    /// Any byte that is another, and any end that is missing, is found; the file is gone then, too.
+    /// Any wrong byte and any missing end is noticed, and the file is gone afterwards.
     #[test]
     fn damage_is_found() {
         let dir = tempfile::tempdir().unwrap();
@@ -170,7 +172,7 @@ mod tests {
         }
     }
 
-    /// What has no room is not written, and takes none.
+    /// Data that has no room is not written, and takes none.
     #[test]
     fn it_keeps_to_the_quota() {
         let dir = tempfile::tempdir().unwrap();

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-/// Letters, digits, `_`, `-` and dots but the first stay; the rest is in hexadecimal.
+/// Returns the name of an exporter's directory. Letters, digits, `_`, `-` and dots except a first
+/// one stay; other bytes are in hexadecimal.
 pub(super) fn to_dir_name(exporter: &str) -> String {
     let mut name = String::new();
     for byte in exporter.bytes() {
@@ -17,7 +18,7 @@ pub(super) fn to_dir_name(exporter: &str) -> String {
     name
 }
 
-/// The exporter with this directory, if it is one of ours.
+/// Returns the exporter with this directory; `None` if it is not an exporter's.
 pub(super) fn from_dir_name(name: &str) -> Option<String> {
     let mut bytes = Vec::new();
     let mut rest = name.bytes();
@@ -38,7 +39,7 @@ pub(super) fn from_dir_name(name: &str) -> Option<String> {
 mod tests {
     use super::{from_dir_name, to_dir_name};
 
-    /// Every name has a directory of its own, inside of the one it belongs to.
+    /// Every name has a directory of its own, inside the one that it belongs to.
     #[test]
     fn names_come_back() {
         for name in ["otlp_grpc/backend", "..", ".", "a b%2f", "é", "file"] {

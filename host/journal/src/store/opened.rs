@@ -1,4 +1,4 @@
-//! Opening: the lock, the directories, the logs.
+//! Opens a journal: the lock, the directories, the logs.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,7 +17,7 @@ use crate::vfs::{Lock, LockError, Vfs, ensure_dir};
 /// A log that was read.
 pub(crate) type Read = (Arc<Shared>, Keeper, RecoveredLog);
 
-/// A journal without threads.
+/// An open journal without threads.
 pub(crate) struct Opened {
     pub(crate) vfs: Arc<dyn Vfs>,
     pub(crate) options: Arc<Options>,
@@ -68,7 +68,7 @@ impl Opened {
     }
 }
 
-/// What the logs of a journal have in common.
+/// The parts that the logs of a journal share.
 pub(crate) struct Parts<'a> {
     pub(crate) vfs: &'a Arc<dyn Vfs>,
     pub(crate) options: &'a Arc<Options>,
@@ -77,7 +77,7 @@ pub(crate) struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// The log of this exporter, or the one at the door.
+    /// Opens the log of this exporter, or the ingress log if there is none.
     pub(crate) fn log(&self, exporter: Option<&str>) -> Result<Read, OpenError> {
         let dir = &self.options.dir;
         let (name, dir, reserved, sync) = match exporter {
@@ -90,7 +90,7 @@ impl Parts<'_> {
             Some(exporter) => {
                 let name = format!("egress/{exporter}");
                 let dir = dir.join("egress").join(to_dir_name(exporter));
-                // The record that it comes from is finished then, and may have been synced.
+                // The ingress record that it comes from is finished then, and may have been synced.
                 (name, dir, 0, Sync::Group)
             }
         };
@@ -131,7 +131,7 @@ fn lock(vfs: &dyn Vfs, dir: &Path) -> Result<Box<dyn Lock>, OpenError> {
     })
 }
 
-/// The exporters that have an egress log.
+/// Returns the exporters that have an egress log.
 fn exporters(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<String>, OpenError> {
     match vfs.list(dir) {
         Ok(names) => Ok(names

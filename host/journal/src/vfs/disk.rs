@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::{File, Lock, LockError, Vfs};
 
-/// Parts in one call: Linux takes 1024.
+/// The number of parts in one call: Linux takes 1024.
 const MOST_PARTS: usize = 512;
 
 /// Zeros are written in pieces of this size, so that other writes get their turn.
@@ -29,7 +29,7 @@ struct DiskFile(fs::File);
 
 #[derive(Debug)]
 struct DiskLock {
-    // Held for as long as it is open.
+    // The lock is held for as long as the file is open.
     _file: fs::File,
 }
 
@@ -80,14 +80,14 @@ impl Vfs for Disk {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
-                // What cannot be read names nobody.
+                // A file that cannot be read names no process.
                 let pid = file.read_to_string(&mut text).ok();
                 let pid = pid.and_then(|_| text.trim().parse().ok());
                 return Err(LockError::Held { pid });
             }
             Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
         }
-        // The number is for whoever is refused; a full disk shall not keep us from starting.
+        // The number is for a process that is refused. A full disk must not keep us from starting.
         let written = file
             .set_len(0)
             .and_then(|()| writeln!(file, "{}", std::process::id()));
@@ -138,8 +138,8 @@ impl File for DiskFile {
     }
 
     fn allocate(&self, length: u64) -> io::Result<()> {
-        // A full disk is met here, before anything is written. Where it is not known how, the
-        // zeros meet it.
+        // A full disk is noticed here, before anything is written. Where the file system does not
+        // know this call, writing the zeros notices it.
         let flags = FallocateFlags::empty();
         match rustix::fs::fallocate(&self.0, flags, 0, length) {
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR | Errno::INVAL) | Ok(()) => {}

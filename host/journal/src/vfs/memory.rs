@@ -1,4 +1,4 @@
-//! Files in memory: for recovery from arbitrary bytes.
+//! Files in memory, for recovery from arbitrary bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{File, Lock, LockError, Vfs};
 
-/// Files in memory, which never fail and never lock anybody out.
+/// Files in memory, which never fail and never refuse a lock.
 #[derive(Clone, Debug, Default)]
 pub struct Memory(Arc<Mutex<Tree>>);
 
@@ -28,7 +28,7 @@ struct MemoryLock;
 impl Lock for MemoryLock {}
 
 impl Memory {
-    /// Puts a file there, and the directories above it.
+    /// Puts a file at this path, and makes the directories above it.
     pub fn put(&self, path: &Path, bytes: &[u8]) {
         let mut tree = self.tree();
         tree.dirs
@@ -37,7 +37,7 @@ impl Memory {
         tree.files.insert(path.to_path_buf(), file);
     }
 
-    /// All files.
+    /// Returns all files.
     #[must_use]
     pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let tree = self.tree();

@@ -6,7 +6,7 @@ use crate::format::{ALIGN, RecordHeader, footprint, payload_checksum};
 use crate::state::Entry;
 use crate::writer::length;
 
-/// Fills a record up to where the next may begin.
+/// Bytes that fill a record up to where the next may begin.
 const PADDING: [u8; 16] = [0; 16];
 
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ impl Record {
         }
     }
 
-    /// At most `MAX_PAYLOAD`.
+    /// Returns the length of the payload, at most `MAX_PAYLOAD`.
     fn length(&self) -> u32 {
         u32::try_from(self.bytes.len()).unwrap_or(u32::MAX)
     }
@@ -47,7 +47,7 @@ impl Record {
 #[derive(Debug)]
 pub(super) struct Group {
     records: Vec<Record>,
-    /// All records below are acknowledged.
+    /// All records below this number are acknowledged.
     promised: u64,
 }
 
@@ -78,7 +78,7 @@ impl Group {
         parts.filter(|part| !part.is_empty()).collect()
     }
 
-    /// Where its records are when it was written to `tail`.
+    /// Returns the places of its records if it is written at `tail`.
     pub(super) fn entries(&self, segment: u64, tail: u64) -> Vec<(u64, Entry)> {
         let mut offset = tail;
         let entry = |record: &Record| {

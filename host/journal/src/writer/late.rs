@@ -12,24 +12,25 @@ use crate::prepare::refusal;
 use crate::state::Entry;
 use crate::vfs::File;
 
-/// Segments that wait for their sync at most. Each is an open file, and what is older than a
-/// thousand usual requests the system has brought to the disk by itself.
+/// The most segments that wait for their sync. Each is an open file, and the system itself has
+/// brought to the disk what is older than a thousand usual requests.
 const MOST_BEHIND: usize = 64;
 
 /// A segment that was left with records that are acknowledged and not synced.
 #[derive(Debug)]
 pub(super) struct Behind {
     id: u64,
-    /// Which use of the file it was.
+    /// The salt of this use of the file.
     salt: u64,
     /// The first of these records.
     from: u64,
-    /// None when a sync has failed: only to write them once more helps then.
+    /// `None` if a sync has failed: then it only helps to write the records once more.
     file: Option<Arc<dyn File>>,
 }
 
 impl Writer {
-    /// What is left behind in a full segment is synced with it, when an interval asks for it.
+    /// Syncs before a full segment is left, if there is an interval or too many segments wait for
+    /// their sync.
     pub(super) fn sync_before_leaving(
         &mut self,
         lengths: impl Iterator<Item = u64>,
@@ -54,17 +55,18 @@ impl Writer {
         }
     }
 
-    /// Whether something written waits for [`Writer::sync`].
+    /// Returns true if written records wait for [`Writer::sync`].
     pub(crate) fn is_unsynced(&self) -> bool {
         let current = self.current.as_ref();
         !self.behind.is_empty() || current.is_some_and(|current| current.unsynced.is_some())
     }
 
-    /// Makes durable what was written without a sync, wherever it is. A sync that fails is not
-    /// done again: what it was for is moved to another segment.
+    /// Makes durable what was written without a sync, wherever it is. A sync that fails is not done
+    /// again: its records are moved to another segment.
     ///
     /// # Errors
-    /// When that fails, too: then the records are where they are, and the next call moves them.
+    /// Fails if that fails, too. Then the records stay where they are, and the next call moves
+    /// them.
     pub(crate) fn sync(&mut self) -> Result<(), Unwritten> {
         if let Some(current) = &self.current
             && current.unsynced.is_some()
@@ -88,7 +90,8 @@ impl Writer {
         moved
     }
 
-    /// Syncs what was left behind, unless that has failed before. Whether it is on the disk now.
+    /// Syncs a segment that was left behind, unless that has failed before. Returns true if it is
+    /// on the disk now.
     fn sync_behind(&self, behind: &mut Behind) -> bool {
         let Some(file) = behind.file.take() else {
             return false;
@@ -114,14 +117,14 @@ impl Writer {
         Ok(())
     }
 
-    /// Whether a segment still has records that are not finished.
+    /// Returns true if the segment still has records that are not finished.
     fn is_wanted(&self, behind: &Behind) -> bool {
         let state = self.shared.state();
         let segment = state.segments.get(&behind.id);
         segment.is_some_and(|segment| segment.salt == behind.salt && segment.unfinished > 0)
     }
 
-    /// Writes what was left behind once more, from what can be read of it.
+    /// Writes the records that were left behind once more, from what can be read of them.
     fn relocate(&mut self, behind: &Behind) -> Result<(), Unwritten> {
         let records = self.read_behind(behind)?;
         let mut left = records.as_slice();
@@ -163,7 +166,7 @@ impl Writer {
                 Ok(bytes) => {
                     records.push(Record::new(number, bytes, entry.items, entry.written));
                 }
-                // Finished since, or counted as damaged.
+                // The record was finished since, or is counted as damaged.
                 Err(Unreadable::Damaged { .. }) => {}
                 Err(Unreadable::Failed(error)) => return Err(Unwritten::Failed(error)),
             }

@@ -1,9 +1,9 @@
-//! Basic authentication, as a server sees it.
+//! Basic authentication on the server side.
 //!
-//! One check of a bcrypt password takes a processor tens of milliseconds, by design. So what was
-//! found good or bad is remembered (by a hash with a key that only this process has), few checks run
-//! at a time, away from the threads that serve, and few wait: who tries passwords keeps others from
-//! logging in for the first time at most, not from sending.
+//! One check of a bcrypt password takes a processor tens of milliseconds, by design. So the
+//! results, good or bad, are remembered (by a hash with a key that only this process has), few
+//! checks run at a time, away from the threads that serve, and few wait. A client that tries
+//! passwords can at most keep others from logging in for the first time, not from sending.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -25,37 +25,38 @@ use super::{Denied, Htpasswd, LOOK_EVERY};
 use crate::reread::{FileError, Files, Kind, Reread};
 use crate::secret::Secret;
 
-/// Checks that may wait for others; one more is told to come back. With the usual cost of 10 they
-/// all have had their turn in three seconds.
+/// The number of checks that may wait for others; one more is told to come back. With the usual
+/// cost of 10, all of them have had their turn in three seconds.
 const MOST_WAITING: usize = 64;
-/// Answers that are remembered, of each kind; 32 bytes each. When there are more, all are forgotten:
-/// those of the users are found again by one check each.
+/// The number of results that are remembered, of each kind; 32 bytes each. When there are more, all
+/// are forgotten: one check each finds those of the users again.
 const MOST_REMEMBERED: usize = 4096;
-/// The cost doubles with each step, and 14 takes more than a second.
+/// The highest cost that is accepted. The cost doubles with each step, and 14 takes more than a
+/// second.
 const HIGHEST_COST: u32 = 14;
-/// bcrypt takes no more of a password.
+/// The longest password in bytes: bcrypt ignores the rest.
 const LONGEST_PASSWORD: usize = 72;
 
-/// How long what `htpasswd -d` writes is: a salt of two characters and a hash of eleven.
+/// The length of the output of `htpasswd -d`: a salt of two characters and a hash of eleven.
 const CRYPT_LEN: usize = 13;
 
 const WHAT: &str = "users and passwords";
 
-/// Lets in who knows the password of a user.
+/// Lets in requests that carry the password of a user.
 #[derive(Debug)]
 pub(crate) struct Check {
     users: Reread<Users>,
-    /// Half of the processors at most, so that the other half serves.
+    /// Permits for checks: half of the processors at most, so that the other half serves.
     running: Arc<Semaphore>,
     waiting: Semaphore,
 }
 
-/// What was found so far is forgotten with the users it was found of.
+/// The users, with the results of checks so far, which are forgotten together with them.
 struct Users {
     key: [u8; 32],
     passwords: HashMap<String, Password>,
-    /// The highest cost of all passwords; none when there is no bcrypt. A check takes as long as
-    /// this says, whoever the user is, so that the time does not say who exists.
+    /// The highest cost of all passwords; `None` if there is no bcrypt. A check takes as long as
+    /// this cost for every user, so that the time does not reveal which users exist.
     cost: Option<u32>,
     found: Mutex<Found>,
 }
@@ -71,7 +72,7 @@ enum Password {
         hash: Secret,
         cost: u32,
     },
-    /// The hash, with the key.
+    /// The hash of the password, with the key.
     Plain([u8; 32]),
 }
 
@@ -115,12 +116,12 @@ impl Check {
         let waiting = self.waiting.try_acquire().map_err(|_| Denied::Busy)?;
         let running = Arc::clone(&self.running).acquire_owned().await;
         drop(waiting);
-        // Somebody with the same password may have been before us.
+        // Another request with the same password may have been checked meanwhile.
         if let Some(good) = users.remembered(&name) {
             return Ok(good);
         }
         let check = spawn_blocking(move || {
-            // It runs on when the client does not wait, and counts as long.
+            // The check runs on if the client does not wait, and holds its permit until it ends.
             let _running = running;
             let good = users.is_good(&attempt);
             users.remember(name, good);
@@ -130,7 +131,7 @@ impl Check {
     }
 }
 
-/// A user's name and what is said to be his password.
+/// A user's name and the password that was sent for it.
 struct Attempt {
     username: String,
     password: Zeroizing<String>,
@@ -152,7 +153,7 @@ impl Attempt {
     }
 }
 
-/// Whether the users of this text can be used.
+/// Checks that the users in this text can be used.
 pub(super) fn check(text: &str) -> Result<(), String> {
     Users::nobody().add(text)
 }
@@ -173,7 +174,7 @@ impl Users {
             let added = users.add(files.text(file, WHAT)?);
             added.map_err(|why| FileError::unusable(WHAT, file, why))?;
         }
-        // After the file, so that what is in the config is preferred.
+        // After the file, so that users in the config take precedence.
         if let Some(inline) = &settings.inline {
             let added = users.add(inline.reveal());
             added.map_err(|why| FileError::unusable(WHAT, "htpasswd::inline".as_ref(), why))?;
@@ -186,7 +187,7 @@ impl Users {
         Ok(users)
     }
 
-    /// Adds the users of this text. What is wrong is told by its line, never by what is in it.
+    /// Adds the users in this text. An error names the line and never shows its content.
     fn add(&mut self, text: &str) -> Result<(), String> {
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.trim();
@@ -232,7 +233,8 @@ impl Users {
         let good = match user {
             Some(Password::Plain(hash)) => hash.ct_eq(&self.hash(sent)).into(),
             Some(Password::Bcrypt { hash, .. }) => {
-                // bcrypt would look at the beginning of a longer one only, and at none after a 0.
+                // bcrypt would only look at the beginning of a longer one, and at nothing after a
+                // 0.
                 let fits = sent.len() <= LONGEST_PASSWORD && !sent.contains(&0);
                 let good = bcrypt::verify(sent, hash.reveal()).unwrap_or(false);
                 fits && good
@@ -240,15 +242,15 @@ impl Users {
             None => false,
         };
         for cost in self.rest(user.and_then(Password::cost)) {
-            // Only the time counts.
+            // This is done only for the time that it takes.
             drop(bcrypt::hash_with_salt(sent, cost, [0; 16]));
         }
         good
     }
 
-    /// The costs of what is still to be done after a check of this cost, so that all checks take as
-    /// long as the dearest: with each step the cost doubles, so one of each step, the first of them
-    /// again, add up to the next.
+    /// Returns the costs of the work that remains after a check of cost `done`, so that every check
+    /// takes as long as the most expensive one. With each step the cost doubles, so checks of each
+    /// step from `done` on, added to the first check, take as long as one of the highest cost.
     fn rest(&self, done: Option<u32>) -> Range<u32> {
         match (self.cost, done) {
             (Some(highest), Some(done)) => done..highest,
@@ -289,8 +291,9 @@ impl Password {
     }
 }
 
-/// Whether this is a hash of the old crypt(3), which anybody could send as the password. Its last
-/// character has four bits only, so few passwords of this length look like one.
+/// Returns true if this is a hash of the old crypt(3). Taken as plain text, the hash itself could
+/// be sent as the password. Its last character has only four bits, so few passwords of this length
+/// look like one.
 fn is_crypt(password: &str) -> bool {
     let is_one = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'/');
     password.len() == CRYPT_LEN

@@ -1,5 +1,5 @@
-//! Bearer tokens, as a server sees them. Only their hashes are kept, and compared in a time that
-//! says nothing.
+//! Bearer tokens on the server side. Only their hashes are kept, and they are compared in constant
+//! time.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,12 +12,13 @@ use super::{Bearer, Denied, LOOK_EVERY, Tokens};
 use crate::reread::{FileError, Files, Kind, Reread};
 use crate::secret::Secret;
 
-/// Tokens of one receiver: all of them are compared with each request, 20 us for as many.
+/// The most tokens of one receiver. Each request is compared with all of them, which takes 20 us
+/// for this many.
 const MOST: usize = 1000;
 
 const WHAT: &str = "a bearer token";
 
-/// Lets in who knows one of the tokens.
+/// Lets in requests that carry one of the tokens.
 #[derive(Debug)]
 pub(crate) struct Check {
     header: String,
@@ -54,7 +55,7 @@ impl Check {
         let sent = headers.get(&self.header).ok_or(Denied::Missing)?.as_bytes();
         let token = token(sent, &self.scheme).ok_or(Denied::Missing)?;
         let sent: [u8; 32] = Sha256::digest(token).into();
-        // All of them, whatever is found on the way.
+        // Compares with every token, even after a match.
         let tokens = self.tokens.current();
         let known = tokens
             .0
@@ -68,7 +69,7 @@ impl Check {
     }
 }
 
-/// What follows the scheme, which is written in large or small letters.
+/// Returns the part after the scheme. Upper and lower case do not matter in the scheme.
 fn token<'a>(sent: &'a [u8], scheme: &str) -> Option<&'a [u8]> {
     if scheme.is_empty() {
         return Some(sent);
@@ -87,7 +88,7 @@ pub(super) fn file(tokens: &Tokens) -> Vec<PathBuf> {
     }
 }
 
-/// The tokens, at least one.
+/// Returns the tokens, at least one.
 pub(super) fn texts<'a>(tokens: &'a Tokens, files: &'a Files) -> Result<Vec<&'a str>, FileError> {
     let (found, path) = match tokens {
         Tokens::Inline(tokens) => (usable(tokens.iter().map(Secret::reveal)), Path::new("")),
@@ -96,7 +97,8 @@ pub(super) fn texts<'a>(tokens: &'a Tokens, files: &'a Files) -> Result<Vec<&'a 
     found.map_err(|why| FileError::unusable(WHAT, path, why))
 }
 
-/// The tokens among these texts. An empty line is none: it is what a request without a token has.
+/// Returns the tokens among these texts. An empty line is not a token: a request without a token
+/// has just that.
 pub(super) fn usable<'a>(
     texts: impl Iterator<Item = &'a str>,
 ) -> Result<Vec<&'a str>, &'static str> {
@@ -136,7 +138,7 @@ mod tests {
         check.admit(&headers)
     }
 
-    /// Every token is taken, in full, after the scheme; nothing else is.
+    /// Every token is accepted in full, after the scheme; nothing else is.
     #[test]
     fn tokens_are_taken_in_full() {
         let check = check("Bearer", &["alpha", "beta", ""]).expect("good");
@@ -164,7 +166,7 @@ mod tests {
         assert_eq!(admits(&check, "Bearer alpha"), Err(Denied::Wrong));
     }
 
-    /// What is no token is refused before anybody is let in by it, and not shown.
+    /// An invalid token is refused before anybody is let in by it, and is not shown.
     #[test]
     fn bad_tokens_are_refused() {
         for tokens in [&[][..], &["", "  "], &["hunter2\u{7}"], &["hunter2\u{e4}"]] {

@@ -1,4 +1,4 @@
-//! What we send to prove who we are.
+//! The credentials that the exporter sends.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ impl Credentials {
         Reread::new(Kind::Credentials, endpoint, paths, LOOK_EVERY, make).map(Self)
     }
 
-    /// Adds the header that is in force; it takes the place of one of the same name.
+    /// Adds the header that is in force; it replaces one of the same name.
     pub(crate) fn add_to(&self, headers: &mut HeaderMap) -> Sent {
         let current = self.0.current();
         let (name, value) = &*current;
@@ -38,8 +38,8 @@ impl Credentials {
         Sent(current)
     }
 
-    /// Looks at the files now, and returns whether another header is in force than was sent: it may
-    /// be somebody else who found it.
+    /// Looks at the files now. Returns true if the header in force differs from the one that was
+    /// sent, whichever request found the change.
     pub(crate) async fn renewed(&self, sent: &Sent) -> bool {
         self.0.look().await;
         !Arc::ptr_eq(&sent.0, &self.0.current())
@@ -85,7 +85,7 @@ fn secret(
 ) -> Result<HeaderValue, FileError> {
     let mut value =
         HeaderValue::from_str(text).map_err(|source| FileError::unusable(what, path, source))?;
-    // So nothing prints it, and HTTP/2 does not remember it.
+    // So nothing prints it, and HTTP/2 does not keep it in its header table.
     value.set_sensitive(true);
     Ok(value)
 }
@@ -133,7 +133,7 @@ mod tests {
         })
     }
 
-    /// What is sent is what the Collector sends, and no print of it shows it.
+    /// The header is the one that the Collector sends, and printing it does not show the secret.
     #[test]
     fn credentials_become_a_header() {
         let bearer = ClientAuth::Bearer(Bearer {

@@ -1,4 +1,4 @@
-//! One compressed message, inflated as its bytes arrive and never beyond the room it is given.
+//! Inflates one compressed message as its bytes arrive, and never beyond the room it is given.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -8,24 +8,25 @@ use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 
 use super::{Compression, GZIP_WINDOW_BITS, after};
 
-/// What a decoder of gzip itself takes, beside what it has inflated: the window and the tables.
+/// The bytes that a gzip decoder itself takes, beside its output: the window and the tables.
 const GZIP_STATE_BYTES: usize = 64 * 1024;
 
-/// The same for zstd: the context, and the buffers for a block on its way in and out. Its window
-/// comes on top.
+/// The bytes that a zstd decoder itself takes, beside its output: the context, and the buffers for
+/// one block on its way in and out. Its window comes on top.
 const ZSTD_STATE_BYTES: usize = 384 * 1024;
 
-/// The largest window of a zstd frame, as a power of two: 8 MiB, what every decoder should support
-/// by RFC 8878. Without it a frame of 20 bytes may ask for 128 MiB.
+/// The largest window of a zstd frame, as a power of two: 8 MiB, which every decoder should support
+/// by RFC 8878. Without this limit, a frame of 20 bytes may ask for 128 MiB.
 const ZSTD_WINDOW_LOG: u32 = 23;
 
-/// The most that a decoder itself takes, without its window and with it.
+/// The most bytes that a decoder itself takes: here without its window, below with it.
 pub(crate) const MIN_STATE_BYTES: usize = ZSTD_STATE_BYTES;
 pub(crate) const MAX_STATE_BYTES: usize = ZSTD_STATE_BYTES + (1 << ZSTD_WINDOW_LOG);
 
-/// What the decoder of this encoding takes, beside room for `inflated` bytes; to be leased before
-/// [`Inflater::new`]. Of a new window only the part that was inflated so far is touched; those that
-/// are kept are counted twice while they are used, and not at all while they are not.
+/// Returns the bytes that a decoder of this encoding takes, beside room for `inflated` bytes. They
+/// must be leased before [`Inflater::new`]. Only the part of a new window that was inflated so far
+/// is touched. Windows that are kept are counted twice while they are used, and not at all while
+/// they are not.
 pub(crate) fn state_bytes(compression: Compression, inflated: usize) -> usize {
     match compression {
         Compression::None => 0,
@@ -34,10 +35,10 @@ pub(crate) fn state_bytes(compression: Compression, inflated: usize) -> usize {
     }
 }
 
-/// Why a message could not be inflated.
+/// The reason why a message could not be inflated.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NotInflated {
-    /// The bytes are not what their encoding says.
+    /// The bytes are not valid in their encoding.
     Corrupt,
     /// The bytes end too early.
     Truncated,
@@ -46,7 +47,7 @@ pub(crate) enum NotInflated {
 /// Inflates one message of one or more gzip members or zstd frames.
 pub(crate) struct Inflater {
     stream: Stream,
-    /// Whether the bytes so far could be all of them.
+    /// True if the bytes so far could be the whole message.
     at_end: bool,
 }
 
@@ -55,11 +56,11 @@ enum Stream {
     Zstd(Windowed),
 }
 
-/// A decoder of zstd, used again by others afterwards: its window of megabytes would otherwise be
-/// allocated and touched anew for each request, and after many of them stay with the allocator.
+/// A zstd decoder that is reused. Otherwise its window of megabytes would be allocated and touched
+/// anew for each request, and after many requests that memory would stay with the allocator.
 struct Windowed(Option<Decoder<'static>>);
 
-/// How many are kept while nobody uses them: with the largest window, 34 MiB.
+/// The number of unused decoders that are kept: 34 MiB with the largest window.
 pub(super) const KEPT: usize = 4;
 static UNUSED: Mutex<Vec<Decoder<'static>>> = Mutex::new(Vec::new());
 
@@ -80,7 +81,7 @@ impl Drop for Windowed {
         let Some(mut decoder) = self.0.take() else {
             return;
         };
-        // Whatever was inflated, and however it ended: the next message begins anew.
+        // Resets the decoder for the next message, whatever it inflated and however that ended.
         if decoder.reinit().is_err() {
             return;
         }
@@ -92,7 +93,8 @@ impl Drop for Windowed {
 }
 
 impl Inflater {
-    /// For a message of this encoding; none for one that is not compressed.
+    /// Creates an inflater for a message of this encoding; `None` if the encoding does not
+    /// compress.
     pub(crate) fn new(compression: Compression) -> io::Result<Option<Self>> {
         let stream = match compression {
             Compression::None => return Ok(None),
@@ -103,9 +105,9 @@ impl Inflater {
         Ok(Some(Self { stream, at_end }))
     }
 
-    /// Inflates from the front of `input` into the spare room of `out`, which is never grown, and
-    /// leaves in `input` what did not fit. `input` may be empty: then what the decoder still has is
-    /// written.
+    /// Inflates from the front of `input` into the spare room of `out`, which never grows. Input
+    /// that did not fit stays in `input`. If `input` is empty, the decoder writes the output that
+    /// it still has.
     pub(crate) fn step(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Result<(), NotInflated> {
         let (lacking, filled) = (input.len(), out.len());
         if self.at_end && lacking > 0 {
@@ -128,7 +130,8 @@ impl Inflater {
                     .map_err(|_| NotInflated::Corrupt)?;
                 let taken = buffer.pos();
                 *input = input.get(taken..).unwrap_or_default();
-                // A call with nothing to do hints at the next frame; the last one still ended.
+                // A call without work returns a hint for the next frame although the last one
+                // ended, so a set flag stays set.
                 self.at_end |= hint == 0;
             }
         }
@@ -139,7 +142,7 @@ impl Inflater {
         Ok(())
     }
 
-    /// To be asked when there is no more input.
+    /// Checks that the message is complete. Must be called when there is no more input.
     pub(crate) fn finish(&self) -> Result<(), NotInflated> {
         if self.at_end {
             Ok(())
@@ -148,7 +151,7 @@ impl Inflater {
         }
     }
 
-    /// Another gzip member follows, or another zstd frame, which the decoder begins by itself.
+    /// Prepares for another gzip member. A zstd decoder begins another frame by itself.
     fn begin_again(&mut self) {
         self.at_end = false;
         if let Stream::Gzip(stream) = &mut self.stream {

@@ -31,7 +31,7 @@ fn sample(len: usize) -> Bytes {
         .collect()
 }
 
-/// What is compressed inflates to the same bytes, whatever pieces it arrives in.
+/// A compressed message inflates to the same bytes, whatever pieces it arrives in.
 #[tokio::test]
 async fn a_message_survives_the_round_trip() {
     for compression in [Compression::Gzip, Compression::Zstd] {
@@ -46,7 +46,7 @@ async fn a_message_survives_the_round_trip() {
     }
 }
 
-/// A message of several members or frames is the sum of them, as other servers read it.
+/// A message of several members or frames is their concatenation, as other servers read it.
 #[tokio::test]
 async fn members_add_up() {
     for compression in [Compression::Gzip, Compression::Zstd] {
@@ -56,7 +56,7 @@ async fn members_add_up() {
     }
 }
 
-/// No prefix of a compressed message passes for the whole, and no garbage for a message.
+/// No prefix of a compressed message is taken for the whole message, and no garbage for a message.
 #[tokio::test]
 async fn broken_messages_are_told() {
     for compression in [Compression::Gzip, Compression::Zstd] {
@@ -96,10 +96,10 @@ fn a_huge_zstd_window_is_refused() {
     );
 }
 
-/// What is leased for a decoder of zstd covers all that it takes, but for its window.
+/// The memory leased for a zstd decoder covers all that it takes, except its window.
 #[tokio::test]
 async fn the_state_of_zstd_is_covered() {
-    // Several blocks of the largest size, so that every buffer has its full one.
+    // Several blocks of the largest size, so that every buffer reaches its full size.
     let message = sample(3 * STEP);
     let wire = Compression::Zstd.compress(message.clone()).await;
     let wire = wire.expect("memory");
@@ -119,7 +119,7 @@ async fn the_state_of_zstd_is_covered() {
     );
 }
 
-/// A decoder that is used again has forgotten what came before, also where that was cut off or garbage.
+/// A reused decoder has forgotten what came before, even if that was cut off or garbage.
 #[tokio::test]
 async fn a_decoder_is_used_again() {
     let message = sample(3 << 20);

@@ -1,4 +1,4 @@
-//! One connection to one address: TCP, TLS where it is wanted, HTTP/2, and how much was read from it.
+//! One connection to one address: TCP, TLS if it is wanted, HTTP/2, and a count of the bytes read.
 
 use std::error::Error;
 use std::io;
@@ -24,24 +24,25 @@ use super::tls::Tls;
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
-/// What runs a connection; to be polled until it ends.
+/// The future that runs a connection; it must be polled until it ends.
 pub(crate) type Driver = BoxFuture<'static, ()>;
 
-/// How connections are made.
+/// Makes connections.
 #[derive(Debug)]
 pub(crate) struct Connector {
     pub(crate) timeout: Duration,
     pub(crate) keepalive: Option<ClientKeepalive>,
-    /// How often the time between two pings was doubled.
+    /// The number of times that the interval between pings was doubled.
     pub(crate) doubled: AtomicU32,
-    /// None for plain text.
+    /// `None` for plain text.
     pub(crate) tls: Option<Tls>,
 }
 
-/// Pings become rarer up to 32 times: 16 minutes of the default, where the strictest servers allow five.
+/// The most times that the interval between pings is doubled: 32 times the default is 16 minutes,
+/// where the strictest servers allow a ping every five.
 const MOST_DOUBLED: u32 = 5;
 
-/// A connection. Clones are the same one.
+/// A connection. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     id: u64,
@@ -57,7 +58,7 @@ impl Connection {
         self.requests.send_request(request).await
     }
 
-    /// Bytes read so far.
+    /// Returns the number of bytes read so far.
     pub(crate) fn read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
     }
@@ -72,8 +73,8 @@ impl Connection {
 }
 
 impl Connector {
-    /// Doubles the time between two pings, for connections that are made from now on; says what it is
-    /// then. None when it is as long as it may be, or nothing is sent.
+    /// Doubles the interval between pings for connections made from now on, and returns it. Returns
+    /// `None` if it is as long as it may be, or if no pings are sent.
     pub(crate) fn calm_down(&self) -> Option<Duration> {
         let more = |doubled: u32| (doubled < MOST_DOUBLED).then_some(doubled + 1);
         let relaxed = Ordering::Relaxed;
@@ -92,7 +93,7 @@ impl Connector {
     /// Connects within the time that an attempt has.
     ///
     /// # Errors
-    /// The address cannot be reached, or what answers is not what is wanted there.
+    /// The address cannot be reached, or the peer there is not the one that is wanted.
     pub(crate) async fn connect(
         &self,
         address: SocketAddr,
@@ -107,12 +108,13 @@ impl Connector {
     }
 
     async fn establish(&self, address: SocketAddr) -> Result<(Connection, Driver), BoxError> {
-        // Looked up before: the name is a formality.
+        // The address was looked up before, so the name in the URI does not matter.
         let resolve =
             service_fn(move |_| std::future::ready(io::Result::Ok(std::iter::once(address))));
         let mut tcp = HttpConnector::new_with_resolver(resolve);
         tcp.set_nodelay(true);
-        // The kernel gives up on what is not acknowledged for as long as a ping may stay unanswered.
+        // The kernel gives up on unacknowledged data after the time that a ping may stay
+        // unanswered.
         #[cfg(target_os = "linux")]
         tcp.set_tcp_user_timeout(self.keepalive.map(|keepalive| keepalive.timeout));
         let stream = tcp.oneshot(Uri::from_static("http://backend")).await?;
@@ -150,7 +152,7 @@ impl Connector {
             requests,
             read,
         };
-        // Whoever waits for an answer on it is told how it ended.
+        // The requests that wait for an answer on it get the error.
         let driver = Box::pin(async move { drop(connection.await) });
         Ok((connected, driver))
     }

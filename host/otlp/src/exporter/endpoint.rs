@@ -1,4 +1,4 @@
-//! Where the backend is, by the Collector's rules for endpoints and TLS.
+//! Finds the backend by the Collector's rules for endpoints and TLS.
 
 use std::sync::atomic::AtomicU32;
 
@@ -11,7 +11,7 @@ use super::pool::Target;
 use super::tls::Tls;
 use super::{ExporterConfig, ExporterError};
 
-/// Where to send, how to connect to it, and what requests say that they want to reach.
+/// Returns the backend to send to, the connector for it, and the origin that requests name.
 pub(crate) fn read(config: &ExporterConfig) -> Result<(Target, Connector, Uri), ExporterError> {
     let bad_endpoint = || ExporterError::Endpoint {
         endpoint: config.endpoint.clone(),
@@ -51,8 +51,8 @@ pub(crate) fn read(config: &ExporterConfig) -> Result<(Target, Connector, Uri), 
     Ok((target, connector, origin))
 }
 
-/// What requests say that they want to reach: as in gRPC, `authority`, or else the name that the
-/// certificate must have, or else where they go.
+/// Returns the origin that requests name: as in gRPC, `authority`, or else the name that the
+/// certificate must have, or else the endpoint.
 fn origin(config: &ExporterConfig, uri: &Uri) -> Result<Uri, ExporterError> {
     let wanted = config.authority.as_ref();
     let Some(wanted) = wanted.or(config.tls.server_name_override.as_ref()) else {
@@ -62,7 +62,7 @@ fn origin(config: &ExporterConfig, uri: &Uri) -> Result<Uri, ExporterError> {
         authority: wanted.clone(),
     };
     let authority: Authority = wanted.parse().map_err(|_| not_one())?;
-    // What stands before an `@` would be sent in plain sight.
+    // The part before an `@`, such as a password, would be readable in every request.
     if authority.as_str().contains('@') {
         return Err(not_one());
     }
@@ -71,7 +71,7 @@ fn origin(config: &ExporterConfig, uri: &Uri) -> Result<Uri, ExporterError> {
     Uri::from_parts(parts).map_err(|_| not_one())
 }
 
-/// The name that the certificate must have, which is also the one that is asked for (SNI).
+/// Returns the name that the certificate must have, which is also the one that is asked for (SNI).
 fn name(config: &ExporterConfig, origin: &Uri) -> Result<ServerName<'static>, ExporterError> {
     let host = origin.host().unwrap_or_default();
     let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -81,7 +81,8 @@ fn name(config: &ExporterConfig, origin: &Uri) -> Result<ServerName<'static>, Ex
     })
 }
 
-/// A scheme decides by itself; without one it is TLS, unless the config says insecure.
+/// Parses an endpoint. A scheme decides about TLS; without one, TLS is used unless the config says
+/// insecure.
 fn uri(endpoint: &str, insecure: bool) -> Option<Uri> {
     let uri: Uri = if endpoint.contains("://") {
         endpoint.parse().ok()?
@@ -99,7 +100,8 @@ fn uri(endpoint: &str, insecure: bool) -> Option<Uri> {
 mod tests {
     use super::*;
 
-    /// The Collector's rules: a scheme decides, and without one it is TLS unless told otherwise.
+    /// The Collector's rules hold: a scheme decides about TLS, and without one TLS is used unless
+    /// the config says otherwise.
     #[test]
     fn the_scheme_decides_about_tls() {
         for (endpoint, insecure, shown) in [

@@ -1,8 +1,8 @@
-//! The connections of one exporter: one to each address that its name has, made when there is something
-//! to send, and again when they are lost.
+//! The connections of one exporter: one to each address of its backend's name. They are made when
+//! there is something to send, and again when they are lost.
 //!
-//! Names are looked up and connections made by tasks of their own, so that no attempt waits for an
-//! address while another one works.
+//! Separate tasks look names up and make connections, so that no attempt waits for one address
+//! while another one works.
 
 mod slots;
 
@@ -21,23 +21,23 @@ use super::Balancer;
 use super::connection::{Connection, Connector};
 use super::resolve::Resolve;
 
-/// A name is looked up again when it was so long ago, while there is something to send: new backends
-/// get their share without a connection being lost first. As long as gRPC waits between two look-ups.
+/// The age of a look-up at which it is repeated, while there is something to send: new backends get
+/// their share before a connection is lost. gRPC waits for as long between two look-ups.
 const REFRESH: Duration = Duration::from_secs(30);
 
-/// And so soon when a connection was lost or could not be made.
+/// The same age after a connection was lost or could not be made.
 const REFRESH_SOON: Duration = Duration::from_secs(1);
 
-/// Where to.
+/// The backend to send to.
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// For messages.
+    /// The endpoint, for messages.
     pub(crate) shown: String,
 }
 
-/// Why there is no connection.
+/// The reason why there is no connection.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Unreachable {
     /// The name has no address.
@@ -47,16 +47,16 @@ pub(crate) enum Unreachable {
         #[source]
         source: Arc<io::Error>,
     },
-    /// No address can be connected to; the last one's cause.
+    /// No address can be connected to; this is the cause for the last one.
     #[error("cannot connect to {address}: {cause}")]
     Address { address: SocketAddr, cause: String },
 }
 
-/// See the module.
+/// The connections of one exporter to the addresses of its backend.
 #[derive(Debug)]
 pub(crate) struct Pool {
     inner: Arc<Inner>,
-    /// Look-ups, and connections until they end. They end with this value.
+    /// Running look-ups and connections. They end when this value is dropped.
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -67,7 +67,7 @@ struct Inner {
     resolver: Arc<dyn Resolve>,
     connector: Connector,
     state: Mutex<State>,
-    /// Counts what attempts wait for.
+    /// Counts the changes that attempts wait for.
     changes: watch::Sender<u64>,
 }
 
@@ -76,21 +76,21 @@ struct State {
     slots: Slots,
     looked_up: Option<Instant>,
     is_looking_up: bool,
-    /// A connection was lost, or could not be made.
+    /// True if a connection was lost or could not be made.
     is_doubtful: bool,
-    /// Look-ups that failed, and the last error.
+    /// The number of look-ups that failed; `error` is the last error.
     failed: u64,
     error: Option<Unreachable>,
 }
 
-/// What had failed when an attempt began: it waits for what comes after.
+/// The failures that were known when an attempt began: it waits for later ones.
 #[derive(Default)]
 struct Before {
     look_ups: Option<u64>,
     addresses: BTreeMap<SocketAddr, u64>,
 }
 
-/// What is to be begun.
+/// Work to begin.
 enum Work {
     LookUp,
     Connect(SocketAddr),
@@ -117,10 +117,10 @@ impl Pool {
         }
     }
 
-    /// A connection that works, as far as is known. Waits while there is none.
+    /// Returns a connection that works, as far as is known. Waits while there is none.
     ///
     /// # Errors
-    /// Every address failed since this was called, or the name has none.
+    /// Every address failed since the call, or the name has none.
     pub(crate) async fn connection(&self) -> Result<Connection, Unreachable> {
         let mut changes = self.inner.changes.subscribe();
         let mut before = Before::default();
@@ -131,12 +131,12 @@ impl Pool {
             if let Some(outcome) = outcome {
                 return outcome;
             }
-            // The sender is in this very value.
+            // This cannot fail: `self` holds the sender.
             drop(changes.changed().await);
         }
     }
 
-    /// Nothing is sent on this connection any more: it is not known to work.
+    /// Sends nothing on this connection any more, because it is not known to work.
     pub(crate) fn retire(&self, connection: &Connection) {
         let mut state = self.inner.state();
         if let Some(address) = state.slots.retire(connection) {
@@ -148,8 +148,8 @@ impl Pool {
         }
     }
 
-    /// The backend finds the pings too many: those of the next connections come half as often, as gRPC
-    /// has it.
+    /// Halves the rate of pings on the next connections, as gRPC does: the backend finds them too
+    /// many.
     pub(crate) fn calm_down(&self) {
         if let Some(time) = self.inner.connector.calm_down() {
             tracing::warn!(
@@ -159,7 +159,7 @@ impl Pool {
         }
     }
 
-    /// This connection has ended, or is about to.
+    /// Forgets a connection that has ended, or is about to.
     pub(crate) fn forget(&self, connection: &Connection) {
         let mut state = self.inner.state();
         state.is_doubtful |= state.slots.retire(connection).is_some();
@@ -182,7 +182,8 @@ impl Pool {
 }
 
 impl Inner {
-    /// What is to be begun now, and a connection or why there is none, unless that is not known yet.
+    /// Returns the work to begin now, and a connection or the reason why there is none; no outcome
+    /// if that is not known yet.
     fn look(&self, before: &mut Before) -> (Vec<Work>, Option<Result<Connection, Unreachable>>) {
         let now = Instant::now();
         let mut state = self.state();
@@ -231,7 +232,7 @@ impl Inner {
             }
         }) {
             Ok(found) => state.slots.set(&found),
-            // Those that are known stay.
+            // The known addresses stay.
             Err(error) => {
                 tracing::debug!(endpoint = %self.target.shown, %error, "name cannot be looked up");
                 state.failed += 1;

@@ -1,4 +1,4 @@
-//! The backend's answer: a status, and with OK a message that may name items it did not take.
+//! The backend's answer: a status, and with OK a message that may count rejected items.
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 use crate::prefix::{self, PrefixReader};
 use crate::status::{self, Length};
 
-/// The response of every OTLP service: the three differ in the names of their fields only.
+/// The response of every OTLP service: the three differ only in the names of their fields.
 #[derive(Clone, PartialEq, Message)]
 struct ExportResponse {
     #[prost(message, optional, tag = "1")]
@@ -57,7 +57,8 @@ enum NoReply {
 impl NoReply {
     fn into_outcome(self, endpoint: &str, limit: usize) -> Outcome {
         match self {
-            // OTLP: not to be tried again. Nor are parts: perhaps the backend has all of it.
+            // OTLP says not to retry. Parts are not sent either: the backend may have the whole
+            // batch.
             Self::TooLong => Outcome::Permanent {
                 refuses: Refuses::Everything,
                 error: format!("{endpoint} answered with more than {limit} bytes"),
@@ -95,7 +96,8 @@ fn judge(status: &Status, wire: &Bytes, endpoint: &str, length: Length) -> Outco
         return status::outcome(status, endpoint, length);
     }
     let Some(reply) = decode(wire.clone()) else {
-        // The backend has the batch; that it cannot say so clearly is worth a line, not a retry.
+        // The backend has the batch. That it cannot say so clearly is worth a log line, not a
+        // retry.
         return Outcome::Partial {
             rejected: 0,
             message: format!("{endpoint} answered OK with a response that is not OTLP's"),
@@ -112,7 +114,7 @@ fn judge(status: &Status, wire: &Bytes, endpoint: &str, length: Length) -> Outco
     }
 }
 
-/// No message at all is an empty one.
+/// Decodes a response. No message at all counts as an empty one.
 fn decode(mut wire: Bytes) -> Option<ExportResponse> {
     if wire.is_empty() {
         return Some(ExportResponse::default());

@@ -15,7 +15,7 @@ use crate::compression::Compression;
 use crate::method;
 use crate::prefix::Prefix;
 
-/// The headers that every request has. Those of the protocol are not for the config to set.
+/// Returns the headers that every request has. The config may not set those of the protocol.
 pub(crate) fn headers(config: &ExporterConfig) -> Result<HeaderMap, ExporterError> {
     let mut metadata = MetadataMap::new();
     for (name, value) in &config.headers {
@@ -70,7 +70,8 @@ fn add(metadata: &mut MetadataMap, name: &str, value: &str) -> Result<(), &'stat
     Ok(())
 }
 
-/// gRPC takes at most eight digits; a timeout too long for milliseconds needs no header.
+/// Returns the `grpc-timeout` header. gRPC accepts at most eight digits; a timeout too long for
+/// milliseconds needs no header.
 fn timeout_header(config: &ExporterConfig) -> Option<HeaderValue> {
     let millis = config.timeout.as_millis();
     if millis >= 100_000_000 {
@@ -79,7 +80,7 @@ fn timeout_header(config: &ExporterConfig) -> Option<HeaderValue> {
     HeaderValue::from_maybe_shared(Bytes::from(format!("{millis}m"))).ok()
 }
 
-/// What a request goes to, by signal.
+/// The URIs of requests, by signal.
 #[derive(Clone, Debug)]
 pub(crate) struct Paths([Uri; 3]);
 
@@ -104,7 +105,7 @@ impl Paths {
     }
 }
 
-/// The request; none when the message is longer than its prefix can say.
+/// Returns the request; `None` if the message is too long for its prefix.
 pub(crate) fn export(
     paths: &Paths,
     headers: HeaderMap,
@@ -125,7 +126,7 @@ pub(crate) fn export(
     Some(request)
 }
 
-/// The prefix, then the message as it lies.
+/// The body of a request: the prefix, then the message without a copy.
 #[derive(Debug)]
 pub(crate) struct Chunks([Option<Bytes>; 2]);
 

@@ -1,4 +1,4 @@
-//! From a name to addresses.
+//! Resolves names to addresses.
 
 use std::fmt;
 use std::io;
@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 
 /// Looks names up. The default asks the system, as every other program does.
 pub trait Resolve: Send + Sync + fmt::Debug {
-    /// The addresses of a host, each with this port, in the order in which they are to be tried.
+    /// Returns the addresses of a host, each with this port, in the order in which to try them.
     fn resolve<'a>(
         &'a self,
         host: &'a str,
@@ -16,7 +16,7 @@ pub trait Resolve: Send + Sync + fmt::Debug {
     ) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
 }
 
-/// What the system says: its hosts file, its name servers.
+/// The system's resolver: its hosts file and its name servers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemResolver;
 

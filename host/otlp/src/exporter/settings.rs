@@ -1,4 +1,4 @@
-//! The settings of the exporter, and what can be wrong with them.
+//! The settings of the exporter, and their errors.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,40 +9,41 @@ use crate::reread::FileError;
 use crate::secret::Secret;
 use crate::tls::{REREAD_INTERVAL, TlsVersions};
 
-/// Where to send, and how. The defaults are the Collector's where it has one. Header values are
-/// secrets.
+/// The settings of an exporter. The defaults are the Collector's where it has one. Header values
+/// are secrets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExporterConfig {
     /// `http://host:port` for plain text, `https://host:port` for TLS; `host:port` means TLS unless
     /// [`ClientTls::insecure`] says otherwise.
     pub endpoint: String,
-    /// Sent with every request; names that end in `-bin` carry bytes.
+    /// The headers that are sent with every request; names that end in `-bin` carry bytes.
     pub headers: Vec<(String, Secret)>,
-    /// What proves who we are; added to every request.
+    /// The credentials that are added to every request.
     pub auth: Option<ClientAuth>,
-    /// The host, and port if any, that requests say they want to reach, and that the certificate
-    /// must have; none for that of the endpoint.
+    /// The host, and port if any, that requests name and that the certificate must have; `None` for
+    /// the endpoint's.
     pub authority: Option<String>,
-    /// How requests are compressed.
+    /// The compression of requests.
     pub compression: Compression,
-    /// How long one attempt may take, with connecting.
+    /// The time that one attempt may take, including connecting.
     pub timeout: Duration,
-    /// How the backend is known, and we to it.
+    /// The settings by which we verify the backend, and it verifies us.
     pub tls: ClientTls,
-    /// Which of the backend's addresses are used.
+    /// The choice among the backend's addresses.
     pub balancer: Balancer,
-    /// When the connection is probed; none for never.
+    /// The times of keepalive probes; `None` for no probes.
     pub keepalive: Option<ClientKeepalive>,
-    /// How we name ourselves.
+    /// The name that we give ourselves in requests.
     pub user_agent: String,
-    /// The longest request, before compression: more is never sent. OTLP recommends 64 MiB.
+    /// The longest request in bytes, before compression: more is never sent. OTLP recommends 64
+    /// MiB.
     pub max_request: usize,
-    /// The longest response. OTLP recommends 4 MiB.
+    /// The longest response in bytes. OTLP recommends 4 MiB.
     pub max_response: usize,
 }
 
 impl ExporterConfig {
-    /// The defaults, for this endpoint.
+    /// Returns the default settings for this endpoint.
     pub fn new(endpoint: impl Into<String>) -> Self {
         Self {
             endpoint: endpoint.into(),
@@ -64,23 +65,24 @@ impl ExporterConfig {
 /// TLS of an exporter, with the Collector's names. Files are in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientTls {
-    /// Plain text for an endpoint without a scheme.
+    /// True for plain text to an endpoint without a scheme.
     pub insecure: bool,
-    /// TLS, but whoever answers is believed to be the backend.
+    /// True to use TLS without verifying that the peer is the backend.
     pub insecure_skip_verify: bool,
-    /// The authorities to trust; without it, those of the system.
+    /// The file of trusted authorities; `None` for those of the system.
     pub ca_file: Option<PathBuf>,
-    /// Those of the system beside those of `ca_file`.
+    /// True to trust the system's authorities in addition to those of `ca_file`.
     pub include_system_ca_certs_pool: bool,
-    /// Our certificate, for backends that ask for one; needs `key_file`.
+    /// The file of our certificate, for backends that ask for one; needs `key_file`.
     pub cert_file: Option<PathBuf>,
-    /// Its private key.
+    /// The file of its private key.
     pub key_file: Option<PathBuf>,
-    /// The name that the backend's certificate must have, where it is not the endpoint's host.
+    /// The name that the backend's certificate must have, if it is not the endpoint's host.
     pub server_name_override: Option<String>,
-    /// The versions that are spoken.
+    /// The TLS versions that may be used.
     pub versions: TlsVersions,
-    /// How often the files are looked at. Connections made after a change use what is new.
+    /// The interval between two looks at the files. Connections made after a change use the new
+    /// content.
     pub reload_interval: Duration,
 }
 
@@ -100,29 +102,29 @@ impl Default for ClientTls {
     }
 }
 
-/// Which addresses of a name are used, with gRPC's names.
+/// The choice among the addresses of a name, with gRPC's names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Balancer {
-    /// All of them, in turn.
+    /// All addresses, in turn.
     #[default]
     RoundRobin,
-    /// The first that can be connected to, as long as it can.
+    /// The first address that can be connected to, as long as it can.
     PickFirst,
 }
 
 /// The client side of keepalive, with the Collector's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientKeepalive {
-    /// A connection this long without traffic is probed.
+    /// The time without traffic after which a connection is probed.
     pub time: Duration,
-    /// A probe unanswered for this long means that the backend is gone.
+    /// The time after which an unanswered probe means that the backend is gone.
     pub timeout: Duration,
-    /// Probes also when nothing is being sent.
+    /// True to probe also when nothing is being sent.
     pub permit_without_stream: bool,
 }
 
 impl Default for ClientKeepalive {
-    /// Only while an answer is waited for, so that no server finds it too much.
+    /// Probes only while an answer is awaited, so that no server finds the probes too many.
     fn default() -> Self {
         Self {
             time: Duration::from_secs(30),
@@ -132,35 +134,35 @@ impl Default for ClientKeepalive {
     }
 }
 
-/// Why an exporter cannot be made: all of it is for the operator to mend.
+/// The reason why an exporter cannot be made: the operator must fix it.
 #[derive(Debug, thiserror::Error)]
 pub enum ExporterError {
-    /// The endpoint is not one.
+    /// The endpoint is not valid.
     #[error(
         "`{endpoint}` is not an endpoint: write http://host:port, https://host:port or host:port"
     )]
     Endpoint {
-        /// What was given.
+        /// The endpoint that was given.
         endpoint: String,
     },
     /// A header cannot be sent.
     #[error("header `{name}` cannot be sent: {reason}")]
     Header {
-        /// Which.
+        /// The name of the header.
         name: String,
-        /// Why not; the value stays out of it, because it may be a secret.
+        /// The reason. It does not contain the value, which may be a secret.
         reason: &'static str,
     },
     /// A file cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The name cannot be asked for.
+    /// The authority cannot be named in requests.
     #[error("`{authority}` is not a host, or host:port, that can be asked for")]
     Authority {
-        /// What was given.
+        /// The authority that was given.
         authority: String,
     },
-    /// The settings of TLS do not go together.
+    /// The TLS settings do not go together.
     #[error("tls: {0}")]
     TlsSettings(&'static str),
 }

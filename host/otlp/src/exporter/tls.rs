@@ -1,4 +1,4 @@
-//! TLS of the exporter: rustls with ring. Each connection takes the certificates and authorities
+//! TLS of the exporter: rustls with ring. Each connection uses the certificates and authorities
 //! that are in force when it is made.
 
 use std::fmt;
@@ -17,10 +17,10 @@ use super::ClientTls;
 use crate::reread::{FileError, Files, Kind, Reread};
 use crate::tls;
 
-/// The only protocol that is spoken.
+/// The only protocol that is offered.
 const ALPN: &[u8] = b"h2";
 
-/// How connections to the backend are secured.
+/// Secures connections to the backend.
 pub(crate) struct Tls {
     name: ServerName<'static>,
     certificates: Reread<ClientConfig>,
@@ -51,8 +51,10 @@ impl Tls {
         })
     }
 
+    /// Makes the TLS handshake on a stream.
+    ///
     /// # Errors
-    /// The backend is not who it should be, or does not speak HTTP/2.
+    /// The backend cannot prove who it is, or does not speak HTTP/2.
     pub(crate) async fn connect<S>(&self, stream: S) -> io::Result<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -91,7 +93,7 @@ fn client(settings: &ClientTls, files: &Files) -> Result<ClientConfig, FileError
                 .with_client_auth_cert(certificates, key)
                 .map_err(|source| FileError::unusable("the certificate", cert_file, source))?
         }
-        // One of them alone was refused before.
+        // One of them without the other was refused before.
         _ => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![ALPN.to_vec()];
@@ -104,7 +106,7 @@ fn authorities(settings: &ClientTls, files: &Files) -> Result<RootCertStore, Fil
         tls::trust(&mut roots, files, file)?;
     }
     if settings.ca_file.is_none() || settings.include_system_ca_certs_pool {
-        // Some systems have a few that nobody can parse.
+        // Some systems have a few certificates that cannot be parsed.
         let found = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(found.certs);
     }
@@ -114,7 +116,7 @@ fn authorities(settings: &ClientTls, files: &Files) -> Result<RootCertStore, Fil
     Ok(roots)
 }
 
-/// `insecure_skip_verify`: any certificate will do, as long as the peer has its key.
+/// The verifier for `insecure_skip_verify`: any certificate is accepted, if the peer has its key.
 #[derive(Debug)]
 struct AnyBackend {
     provider: Arc<CryptoProvider>,

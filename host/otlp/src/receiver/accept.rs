@@ -1,4 +1,4 @@
-//! Accepts connections until told to stop, then sees every one of them off.
+//! Accepts connections until told to stop, then lets them end and cuts those that do not.
 
 use std::io;
 use std::pin::pin;
@@ -22,11 +22,11 @@ use super::place::Places;
 use super::stranger::Strangers;
 use super::{Closed, Doors, Receiver, ReceiverStats};
 
-/// The wait after an error of the listener itself (no more files, for example): long enough not to
-/// spin, short enough to go unnoticed.
+/// The first and the longest wait after an error of the listener itself (no more files, for
+/// example): long enough not to spin, short enough to go unnoticed.
 const BACKOFF: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
 
-/// Errors that repeat are logged once in this time.
+/// The time in which errors that repeat are logged once.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(
@@ -91,8 +91,8 @@ pub(crate) async fn run(
     Closed { connections_cut }
 }
 
-/// Owns the listener, so that the port is free when it returns, unless another receiver has it, too:
-/// returns whether one has.
+/// Accepts connections until `stop` resolves. It owns the listener, so that the port is free when
+/// it returns, unless another receiver has it, too. Returns true if another one has it.
 async fn accept(
     listener: Arc<TcpListener>,
     shared: &Arc<Connections>,
@@ -135,7 +135,7 @@ async fn accept(
     }
 }
 
-/// One too many is closed at once, so that its client goes elsewhere.
+/// Closes a connection that is one too many at once, so that its client goes elsewhere.
 fn refuse(stream: TcpStream, stats: &ReceiverStats, errors: &mut Errors) {
     drop(stream);
     stats.connection_failed();
@@ -144,7 +144,8 @@ fn refuse(stream: TcpStream, stats: &ReceiverStats, errors: &mut Errors) {
     ));
 }
 
-/// The client was gone before we took its connection: nothing is wrong with the listener.
+/// Returns true if the client was gone before we took its connection: nothing is wrong with the
+/// listener.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -155,7 +156,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// The process, or the machine, has no file left for one more.
+/// Returns true if the process, or the machine, has no file left for one more connection.
 fn is_out_of_files(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
@@ -163,7 +164,7 @@ fn is_out_of_files(error: &io::Error) -> bool {
     )
 }
 
-/// What went wrong while accepting, and how long to wait before the next attempt.
+/// The errors of accepting: the wait before the next attempt, and the number that were not logged.
 #[derive(Debug, Default)]
 struct Errors {
     backoff: Option<Duration>,

@@ -1,5 +1,5 @@
-//! Whether a connection has requests open, for its idle limit, and answers that its client does not
-//! take.
+//! Counts the open requests of a connection, for its idle limit, and the answers that its client
+//! does not take.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::Status;
 use tonic::body::Body;
 
-/// How long a client may leave an answer lying, give or take a half: those of a client whose window
-/// is shut would otherwise stay for ever, and with them what each request takes.
+/// The time that a client may leave an answer untaken, give or take a half. The answers of a client
+/// whose window is shut would otherwise stay for ever, with all that each request takes.
 const TAKE_LIMIT: Duration = Duration::from_secs(20);
 
 /// The requests that a connection has open; every change of their number is seen.
@@ -26,14 +26,15 @@ pub(crate) struct Activity {
 #[derive(Debug)]
 struct Requests {
     open: usize,
-    /// Those of them that are for the health of the receiver.
+    /// The number of open requests for the health of the receiver.
     health: usize,
-    /// Whether there was any.
+    /// True if there was any request.
     any: bool,
-    /// Since when there is none but for health; for a connection that never had one, since it was
-    /// made.
+    /// The time since when no request is open except for health; for a connection that never had
+    /// one, the time when it was made.
     quiet_since: Instant,
-    /// Answers that lie, by the period in which they were given: this one, the last one, and before.
+    /// The number of untaken answers, by the period in which they were given: this one, the last
+    /// one, and before.
     answers: [usize; 3],
     /// The number of this period.
     period: usize,
@@ -53,14 +54,14 @@ impl Activity {
         }
     }
 
-    /// Since when the connection has no request open; none when it has one. Those for health do not
-    /// count: they may stay for ever, and are for everybody.
+    /// Returns the time since when the connection has no request open; `None` if it has one.
+    /// Requests for health do not count: they may stay for ever, and are for everybody.
     pub(crate) fn quiet_since(&self) -> Option<Instant> {
         let requests = self.requests.borrow();
         (requests.open == requests.health).then_some(requests.quiet_since)
     }
 
-    /// Resolves when the client has left an answer lying for too long.
+    /// Resolves when the client has left an answer untaken for too long.
     pub(crate) async fn untaken(&self) {
         loop {
             sleep(TAKE_LIMIT / 2).await;
@@ -83,7 +84,7 @@ impl Activity {
         self.count(Work::Export)
     }
 
-    /// The same for one that asks for the health of the receiver.
+    /// Counts a request for the health of the receiver until the guard is dropped.
     pub(crate) fn begin_health(&self) -> OpenRequest {
         self.count(Work::Health)
     }
@@ -104,18 +105,18 @@ impl Activity {
     /// Resolves when the first request has begun.
     pub(crate) async fn first(&self) {
         let mut requests = self.requests.subscribe();
-        // It cannot fail: this very value keeps the sender.
+        // This cannot fail: `self` keeps the sender.
         drop(requests.wait_for(|requests| requests.any).await);
     }
 
-    /// Resolves when there was no request for this long; never without a limit.
+    /// Resolves when there was no request for this long; never if there is no limit.
     pub(crate) async fn idle(&self, limit: Option<Duration>) {
         let Some(limit) = limit else {
             return std::future::pending().await;
         };
         let mut requests = self.requests.subscribe();
         loop {
-            // Neither wait can fail: this very value keeps the sender.
+            // Neither wait can fail: `self` keeps the sender.
             let quiet = requests
                 .wait_for(|requests| requests.open == 0)
                 .await
@@ -130,7 +131,7 @@ impl Activity {
     }
 }
 
-/// What a request is for.
+/// The purpose of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Work {
     Export,
@@ -153,7 +154,7 @@ pub(crate) struct OpenRequest {
 }
 
 impl OpenRequest {
-    /// From now on its answer is for the client to take.
+    /// Records that its answer is now for the client to take.
     pub(crate) fn answered(&mut self) {
         self.requests.send_if_modified(|requests| {
             let [this, ..] = &mut requests.answers;
@@ -230,7 +231,7 @@ mod tests {
         assert_eq!(begun.elapsed().as_secs(), 35);
     }
 
-    /// An answer that lies for too long is seen; those that are taken, however many, are not.
+    /// An answer that lies for too long is noticed; answers that are taken, however many, are not.
     #[tokio::test(start_paused = true)]
     async fn untaken_answers_are_seen() {
         let activity = Activity::new();

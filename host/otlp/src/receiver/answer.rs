@@ -1,4 +1,4 @@
-//! From the headers of a request to its answer.
+//! Answers requests, from the headers to the response.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -35,28 +35,28 @@ use crate::method;
 use crate::prefix::Prefix;
 use crate::status::{self, Unread};
 
-/// How long the bytes of a request may take to arrive: three times an SDK's own patience with the
-/// whole export. Without a limit, slow senders could hold the memory for requests for ever.
+/// The time that the bytes of a request may take to arrive: three times an SDK's own patience with
+/// the whole export. Without a limit, slow senders could hold the memory for requests for ever.
 const READ_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long the bytes of a request that nobody will read may take, and how many they may be: as many
-/// as a client may have sent before it can know. They are waited for, because streams that end too
-/// early are thrown away by the client, or count as its mistakes, and both end the connection when
-/// they are many.
+/// The time that the bytes of a request that is not read may take to arrive, and their largest
+/// number: as many as a client may have sent before it can know. The receiver waits for them,
+/// because streams that end too early are thrown away by the client, or count as its mistakes, and
+/// many of either end the connection.
 const DISCARD_LIMIT: Duration = Duration::from_secs(2);
 const DISCARD_BYTES: usize = 4 << 20;
 
-/// How long they may take once the receiver is stopping, so that the answer arrives inside the five
-/// seconds that an application has for its last flush.
+/// The time that they may take once the receiver is stopping, so that the answer arrives inside the
+/// five seconds that an application has for its last flush.
 const READ_LIMIT_DRAINING: Duration = Duration::from_secs(2);
 
-/// How long a request for health may take to arrive: it is a few bytes, and from anybody.
+/// The time that a request for health may take to arrive: it is a few bytes, and from anybody.
 const HEALTH_LIMIT: Duration = Duration::from_secs(5);
 
-/// Of the methods of the health service.
+/// The path prefix of the health service's methods.
 pub(crate) const HEALTH: &str = "/grpc.health.v1.Health/";
 
-/// The one whose answer goes on.
+/// The path of the health method whose answer goes on.
 pub(crate) const WATCH: &str = "/grpc.health.v1.Health/Watch";
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -72,7 +72,7 @@ impl<B> RequestBody for B where
 {
 }
 
-/// What every request of a receiver shares.
+/// The state that all requests of a receiver share.
 #[derive(Debug)]
 pub(crate) struct Answerer {
     pub(crate) ingress: Arc<dyn Ingress>,
@@ -88,23 +88,23 @@ pub(crate) struct Answerer {
     pub(crate) stats: Arc<ReceiverStats>,
     pub(crate) strangers: Strangers,
     pub(crate) lines: Lines,
-    /// Where the receiver listens.
+    /// The address on which the receiver listens.
     pub(crate) endpoint: SocketAddr,
 }
 
-/// When the log has a line about what senders are told.
+/// Decides when the log gets a line about an answer to a sender.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     /// A request is refused for good.
     requests: Seldom,
-    /// Items of a request are.
+    /// Items of a request are refused for good.
     items: Seldom,
     /// Something was replaced in a text.
     texts: Seldom,
 }
 
 impl Answerer {
-    /// Answers one request of this connection, which this peer has.
+    /// Answers one request of this connection, whose client is `peer`.
     pub(crate) async fn answer<B: RequestBody>(
         &self,
         request: Request<B>,
@@ -130,7 +130,7 @@ impl Answerer {
             }
             Err(status) => {
                 self.log_refusal(&status, peer);
-                // Who was too slow, or has little time, is not waited for again.
+                // A sender that was too slow, or that has little time, is not waited for again.
                 let is_late = status.code() == Code::DeadlineExceeded;
                 if !is_late && !self.draining.is_cancelled() && !body.is_end_stream() {
                     let _late = timeout(DISCARD_LIMIT, request::discard(body, DISCARD_BYTES)).await;
@@ -152,7 +152,7 @@ impl Answerer {
         body: &mut B,
         connection: Connection,
     ) -> Result<(Signal, Accepted), Status> {
-        // First of all, so that strangers learn nothing and nothing of theirs is kept.
+        // This comes first, so that strangers learn nothing and nothing of theirs is kept.
         if let Some(auth) = &self.auth {
             let admitted = auth.admit(&head.headers).await;
             admitted.map_err(status::denied)?;
@@ -188,7 +188,8 @@ impl Answerer {
         Ok((signal, accepted))
     }
 
-    /// What is wrong with a sender's items is for its operator, who may never look at its own log.
+    /// Logs what is wrong with a sender's items, because the operator may never look at the
+    /// sender's log.
     #[cold]
     fn log_items(&self, accepted: &Accepted, peer: SocketAddr) {
         let (endpoint, refused, replaced) = (self.endpoint, &accepted.refused, &accepted.replaced);
@@ -260,7 +261,7 @@ impl Answerer {
     }
 }
 
-/// What is wrong with a request that no gRPC client sends, in terms of HTTP.
+/// Returns the HTTP status for a request that no gRPC client sends; `None` for a gRPC request.
 fn not_grpc<B>(request: &Request<B>) -> Option<StatusCode> {
     if request.method() != Method::POST {
         return Some(StatusCode::METHOD_NOT_ALLOWED);
@@ -271,8 +272,9 @@ fn not_grpc<B>(request: &Request<B>) -> Option<StatusCode> {
     }
 }
 
-/// How the messages of a gRPC request are encoded, as its content type says: nothing, or `+` and a name.
-/// None when it is not gRPC; gRPC-Web, which has another framing, is not.
+/// Returns the encoding of a gRPC request's messages, as its content type names it: empty, or `+`
+/// and a name. Returns `None` if the request is not gRPC; gRPC-Web, which has another framing, is
+/// not.
 fn codec(headers: &HeaderMap) -> Option<&[u8]> {
     const GRPC: &[u8] = b"application/grpc";
     let kind = headers.get(header::CONTENT_TYPE)?.as_bytes();
@@ -295,7 +297,7 @@ fn is_protobuf(headers: &HeaderMap) -> Result<(), Status> {
     }
 }
 
-/// The answer to a client of HTTP/2 that does not speak gRPC.
+/// Returns the answer to a client of HTTP/2 that does not speak gRPC.
 fn told_in_http(code: StatusCode) -> Response<Body> {
     let text = format!("{}\n", Stranger::NotGrpc.remedy());
     let mut response = Response::new(Body::new(Full::new(Bytes::from(text))));
@@ -321,7 +323,7 @@ fn encoding(headers: &HeaderMap) -> Result<Compression, Status> {
     })
 }
 
-/// The beginning of what a client sent, for a message.
+/// Returns the beginning of a text that a client sent, for a message.
 fn excerpt(text: &str) -> &str {
     /// The path of an OTLP method has 66 bytes.
     const LONGEST: usize = 80;
@@ -329,7 +331,8 @@ fn excerpt(text: &str) -> &str {
         .unwrap_or(text)
 }
 
-/// OK, with the empty response that means full success for every signal, or with what is not.
+/// Returns OK, with the empty response that means full success for every signal, or with the
+/// refused items.
 fn ok(signal: Signal, accepted: &Accepted) -> Response<Body> {
     const EMPTY: &[u8] = &[0; crate::prefix::LENGTH];
     let message = status::partial_success(signal, accepted).and_then(|message| {
@@ -359,8 +362,9 @@ fn code_of(response: &Response<Body>) -> Option<Code> {
     Some(Code::from_bytes(code.as_bytes()))
 }
 
-/// A health watch, which would last for ever, until connections are told to go away: then what is
-/// ready is still sent, which is that nothing is served any more, if nobody takes over.
+/// The answer to a health watch, which would last for ever. It ends when connections are told to go
+/// away. Before it ends, it sends what is ready: that nothing is served any more, if no receiver
+/// takes over.
 struct UntilLeaving {
     body: Body,
     leaving: Pin<Box<WaitForCancellationFutureOwned>>,

@@ -1,4 +1,4 @@
-//! What all requests in flight may take together: memory, and decoders at work.
+//! The resources that all requests in flight share: memory, and decoders at work.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
@@ -11,39 +11,40 @@ use super::fair::{self, Connection, Fair, Rule};
 use crate::compression::{MAX_STATE_BYTES, MIN_STATE_BYTES};
 use crate::status::Unread;
 
-/// Memory is counted in this unit: finer than any buffer that is made.
+/// The unit in which memory is counted: finer than any buffer that is made.
 const UNIT: usize = 1024;
 
-/// How long a request waits for room. Requests that wait may hold part of what others wait for, so
-/// the wait must end by itself; a second is enough for a burst to pass.
+/// The time that a request waits for room. Requests that wait may hold part of what others wait
+/// for, so the wait must end by itself; a second is enough for a burst to pass.
 pub(crate) const WAIT: Duration = Duration::from_secs(1);
 
-/// A request up to this size may take the last eighth of the memory, which is kept for such: a
-/// few huge requests that arrive slowly leave room for hundreds of usual ones.
+/// The largest request, in bytes, that may take the last eighth of the memory, which is kept for
+/// such requests: a few huge requests that arrive slowly leave room for hundreds of usual ones.
 const SMALL: usize = 1 << 20;
 
-/// Decoders at work for each core. A decoder never waits for its sender, so two keep a core busy;
-/// each may have a window and what it has inflated so far.
+/// The number of decoders at work for each core. A decoder never waits for its sender, so two keep
+/// a core busy; each may have a window and what it has inflated so far.
 const INFLATING_PER_CORE: usize = 2;
 
-/// More than this, at more than [`SWOLLEN_RATIO`] times what was sent, is swollen: OTLP inflates
-/// to ten times its size, a batch of spans that are all alike to fifty. All such requests together
-/// have a sixteenth of the memory, so bombs leave the rest to others.
+/// The size above which a request is swollen if it is also more than [`SWOLLEN_RATIO`] times what
+/// was sent. OTLP inflates to ten times its size, a batch of spans that are all alike to fifty. All
+/// swollen requests together have a sixteenth of the memory, so bombs leave the rest to others.
 const SWOLLEN_BYTES: usize = 1 << 20;
 const SWOLLEN_RATIO: usize = 64;
 
-/// No swollen request may be longer than this, whatever the longest request is: four times what the
-/// Collector takes of any request by default. It is refused for good, as one that is too long.
+/// The longest swollen request, whatever the longest request is: four times what the Collector
+/// takes of any request by default. A longer one is refused for good, as a request that is too
+/// long.
 pub(crate) const SWOLLEN_LIMIT: usize = 16 << 20;
 
-/// A swollen request of this size leaves a buffer behind that the allocator gives back to the system
-/// only after a while, and the next one would be made beside it.
+/// The size from which a swollen request leaves a buffer behind that the allocator gives back to
+/// the system only after a while; the next one would be made beside it.
 const SWOLLEN_BUFFER: usize = 8 << 20;
-/// That while, at least: the allocator purges after a tenth of a second. Until then the next swollen
-/// request is told to come back.
+/// The time that the allocator at least needs for that: it purges after a tenth of a second. Until
+/// then the next swollen request is told to come back.
 const SETTLING: Duration = Duration::from_millis(150);
 
-/// Memory for requests, given out by the lease.
+/// The memory and the decoders for requests, given out as leases.
 #[derive(Debug)]
 pub(crate) struct Budget {
     bytes: Arc<Fair>,
@@ -52,18 +53,19 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// A budget of about this many bytes, or of what one longest request can take if that is more:
-    /// one that never fits would be told to come back for ever.
+    /// Creates a budget of about this many bytes, or of what one longest request can take if that
+    /// is more: a request that never fits would be told to come back for ever.
     pub(crate) fn new(bytes: usize, longest: usize) -> Self {
         let longest = longest.saturating_add(1);
-        // What was sent stays until all of it is inflated.
+        // The bytes that were sent stay until all of them are inflated.
         let all = longest.saturating_mul(2);
         let least =
             all.saturating_add(MAX_STATE_BYTES.min(longest.saturating_add(MIN_STATE_BYTES)));
         Self::of(bytes.max(least), least, longest)
     }
 
-    /// A budget of this many bytes, of which `least` are for everyone.
+    /// Creates a budget of this many bytes, of which at least `least` are for requests of every
+    /// size.
     fn of(total: usize, least: usize, longest: usize) -> Self {
         let rule = Rule::Share {
             reserve: (total / 8).min(total.saturating_sub(least)) / UNIT,
@@ -82,13 +84,13 @@ impl Budget {
         }
     }
 
-    /// A budget of exactly this many bytes.
+    /// Creates a budget of exactly this many bytes.
     #[cfg(test)]
     pub(crate) fn exactly(bytes: usize) -> Self {
         Self::of(bytes, bytes, bytes)
     }
 
-    /// A lease of nothing yet, for a request of this connection.
+    /// Returns an empty lease, for a request of this connection.
     pub(crate) fn lease(&self, connection: Connection) -> Lease {
         Lease {
             bytes: self.bytes.lease(connection),
@@ -99,11 +101,11 @@ impl Budget {
     }
 }
 
-/// What all swollen requests together may take.
+/// The memory that all swollen requests share.
 #[derive(Debug)]
 struct Swollen {
     room: Arc<Semaphore>,
-    /// When the last one of [`SWOLLEN_BUFFER`] or more was let go of.
+    /// The time when the last request of [`SWOLLEN_BUFFER`] or more was dropped.
     large_ended: Mutex<Option<Instant>>,
 }
 
@@ -120,7 +122,7 @@ impl Swollen {
     }
 }
 
-/// The most that telemetry inflates to: what is more is swollen.
+/// Returns the most bytes that telemetry inflates to; a request that inflates to more is swollen.
 pub(crate) fn unswollen(sent: usize) -> usize {
     let most = sent.saturating_add(1).saturating_mul(SWOLLEN_RATIO) - 1;
     most.max(SWOLLEN_BYTES)
@@ -130,7 +132,7 @@ fn units(bytes: usize) -> usize {
     bytes.div_ceil(UNIT)
 }
 
-/// What one request holds of the budget; given back when it is dropped.
+/// The part of the budget that one request holds; it is given back on drop.
 #[derive(Debug)]
 pub(crate) struct Lease {
     bytes: fair::Lease,
@@ -140,31 +142,31 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// Holds at least `bytes` from now on, or tells the sender to come back.
+    /// Grows the lease to at least `bytes`, or returns an error that tells the sender to come back.
     pub(crate) async fn grow_to(&mut self, bytes: usize) -> Result<(), Unread> {
         let grown = self.bytes.grow_to(units(bytes), WAIT).await;
         grown.map_err(|_full| Unread::Busy)
     }
 
-    /// Holds at most `bytes` from now on, and no decoder.
+    /// Shrinks the lease to at most `bytes`, and gives the decoder back.
     pub(crate) fn inflated(&mut self, bytes: usize) {
         self.decoder.shrink_to(0);
         self.bytes.shrink_to(units(bytes));
     }
 
-    /// Whether it holds memory that others lack.
+    /// Returns true if it holds memory that others lack.
     pub(crate) fn is_missed(&self) -> bool {
         self.bytes.holds() && self.bytes.is_short()
     }
 
-    /// Waits for a decoder's turn.
+    /// Waits for its turn at a decoder.
     pub(crate) async fn decoder(&mut self) -> Result<(), Unread> {
         let grown = self.decoder.grow_to(1, WAIT).await;
         grown.map_err(|_full| Unread::Busy)
     }
 
-    /// To be asked before `sent` bytes are inflated to as many as `inflated`. There is no wait: who
-    /// waits here would hold what the others lack.
+    /// Takes room for a swollen request. Must be called before `sent` bytes are inflated to as many
+    /// as `inflated`. There is no wait: a request that waits here would hold what the others lack.
     pub(crate) fn swell_to(&mut self, inflated: usize, sent: usize) -> Result<(), Unread> {
         if inflated <= unswollen(sent) {
             return Ok(());
@@ -198,7 +200,7 @@ impl Drop for Lease {
 mod tests {
     use super::*;
 
-    /// Room is never given twice, a request that gets none is told so, and what was held comes back.
+    /// Room is never given twice, a request that gets none is told so, and held room comes back.
     #[tokio::test(start_paused = true)]
     async fn leases_never_exceed_the_budget() {
         let budget = Budget::exactly(1 << 20);
@@ -216,7 +218,7 @@ mod tests {
         second.grow_to(1 << 20).await.expect("all of it");
     }
 
-    /// The longest request fits, whatever the budget, with what it was sent as and its decoder.
+    /// The longest request fits with its compressed bytes and its decoder, whatever the budget.
     #[tokio::test(start_paused = true)]
     async fn the_longest_request_fits() {
         let longest = 64 << 20;
@@ -229,7 +231,8 @@ mod tests {
         }
     }
 
-    /// Bombs have a sixteenth of the memory together; what inflates as telemetry does is none.
+    /// Bombs have a sixteenth of the memory together; a request that inflates as telemetry does is
+    /// no bomb.
     #[tokio::test]
     async fn bombs_leave_room() {
         let budget = Budget::new(256 << 20, 64 << 20);
@@ -242,7 +245,7 @@ mod tests {
         usual.swell_to(512 << 10, 1).expect("small");
     }
 
-    /// The buffer of a large bomb is with the system again before the next is made.
+    /// The buffer of a large bomb is with the system again before the next one is made.
     #[tokio::test(start_paused = true)]
     async fn bombs_follow_each_other_slowly() {
         let budget = Budget::new(256 << 20, 64 << 20);

@@ -31,33 +31,33 @@ use super::preface::{First, Opened};
 use super::stranger::{self, Protocol, Stranger};
 use super::tls::Certificates;
 
-/// How long a client may take to make itself known: for the TLS handshake, then for the first
-/// bytes of HTTP/2. Real clients send both at once.
+/// The time that a client may take for the TLS handshake, and then for the first bytes of HTTP/2.
+/// Real clients send both at once.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long a connection that has had no request yet may go on after a hand-over: a client that has
-/// something to send does so within one round trip.
+/// The time that a connection that has had no request yet may go on after a hand-over: a client
+/// that has something to send does so within one round trip.
 const FIRST_REQUEST_LIMIT: Duration = Duration::from_secs(1);
 
-/// Frames of up to this size: a usual batch is one frame, and is then not copied on its way in.
+/// The largest frame: a usual batch is one frame, and is then not copied on its way in.
 const FRAME_BYTES: u32 = 1 << 20;
 
-/// What a client may send ahead on one request: 1 MiB each 50 ms are 20 MB/s for a client that far
-/// away, and in one site (1 ms) more than its network carries.
+/// The bytes that a client may send ahead on one request: 1 MiB each 50 ms are 20 MB/s for a client
+/// that far away, and in one site (1 ms) more than its network carries.
 const STREAM_WINDOW: u32 = 1 << 20;
 
-/// What a client may send ahead on one connection. Four requests at once that each fit one frame
-/// then arrive as one frame each, and are not copied: that takes a sixth off what a span costs.
-/// This is also what an unread connection can take of our memory beside the budget, so only the
-/// first connections get so much.
+/// The bytes that a client may send ahead on one connection. Four requests at once that each fit
+/// one frame then arrive as one frame each, and are not copied: that saves a sixth of the cost of a
+/// span. An unread connection can also take as much of our memory beside the budget, so only the
+/// first connections get this window.
 const WIDE_WINDOW: u32 = 4 << 20;
-/// For the connections after those: one request may use all of it.
+/// The window of the connections after those: one request may use all of it.
 const NARROW_WINDOW: u32 = 1 << 20;
-/// How many connections get the wide window: 1 GiB if all of them are stuffed at once. A collector
-/// with more clients than this has requests enough at once without it.
+/// The number of connections that get the wide window: 1 GiB if all of them are stuffed at once. A
+/// collector with more clients than this has requests enough at once without it.
 const WIDE_CONNECTIONS: usize = 256;
 
-/// The window of one more connection beside so many.
+/// Returns the window of one more connection beside `open` others.
 pub(crate) const fn window(open: usize) -> u32 {
     if open < WIDE_CONNECTIONS {
         WIDE_WINDOW
@@ -66,22 +66,24 @@ pub(crate) const fn window(open: usize) -> u32 {
     }
 }
 
-/// All headers of a request: tokens and trace context fit many times. h2 answers more with 431,
-/// ends the connection at a multiple of it, and at the sixth CONTINUATION of a request.
+/// The most bytes of all headers of a request: tokens and trace context fit many times. h2 answers
+/// more with 431, and ends the connection at a multiple of it, and at the sixth CONTINUATION of a
+/// request.
 const HEADER_BYTES: u32 = 16 << 10;
 
-/// Requests that were given up before they could be looked at: gRPC clients do so when a deadline
-/// passes in the very moment, not twenty times in one breath. h2 ends the connection then.
+/// The most requests that a client may give up before they could be looked at; h2 ends the
+/// connection then. gRPC clients do so when a deadline passes at that very moment, but not twenty
+/// times at once.
 const GIVEN_UP_UNSEEN: usize = 20;
 
-/// Streams that end for a mistake of the client, in the life of a connection. A client that does
-/// not know the limit on streams yet may open some hundreds too many.
+/// The most streams that end for a mistake of the client, in the life of a connection. A client
+/// that does not know the limit on streams yet may open some hundreds too many.
 const MISTAKES: usize = 1024;
 
-/// Answers are a few bytes; more is never buffered for a client that does not read.
+/// The most bytes that are buffered for a client that does not read: answers are a few bytes.
 const SEND_BYTES: usize = 64 << 10;
 
-/// What every connection of a receiver shares.
+/// The state that all connections of a receiver share.
 #[derive(Debug)]
 pub(crate) struct Connections {
     pub(crate) answerer: Arc<Answerer>,
@@ -156,7 +158,7 @@ impl Connections {
         Ok(())
     }
 
-    /// Counts a client of another protocol, names it in the log, and tells it.
+    /// Counts a client of another protocol, names it in the log, and answers it.
     async fn turn_away<T>(&self, spoke: Protocol, has_tls: bool, stream: T, peer: SocketAddr)
     where
         T: AsyncRead + AsyncWrite + Unpin,
@@ -205,7 +207,7 @@ impl Connections {
             let id = place.id;
             async move {
                 let response = answerer.answer(request, id, peer).await;
-                // The answer to a watch is there for as long as its client likes.
+                // The answer to a watch stays for as long as its client likes.
                 if !is_watch {
                     _open.answered();
                 }
@@ -227,7 +229,7 @@ impl Connections {
         connection.as_mut().graceful_shutdown();
         let grace = match reason {
             "age" => self.keepalive.max_connection_age_grace,
-            // The drain has a limit of its own, and an idle connection nothing to wait for.
+            // The drain has its own limit, and an idle connection has nothing to wait for.
             _ => None,
         };
         tokio::select! {
@@ -237,9 +239,9 @@ impl Connections {
         }
     }
 
-    /// Resolves when the client is to be told to go away because the receiver ends. One that came
-    /// just before a hand-over may send its first request first: told to go away before it has,
-    /// clients see that request fail, on a connection that they have only just made.
+    /// Resolves when the client is to be told to go away because the receiver ends. A client that
+    /// came just before a hand-over may send its first request first. Otherwise it would see that
+    /// request fail, on a connection that it has only just made.
     async fn leaving(&self, activity: &Activity) {
         self.answerer.leaving.cancelled().await;
         tokio::select! {
@@ -267,7 +269,8 @@ impl Connections {
     }
 }
 
-/// Runs the requests of all connections: counted, and ended together when the drain's grace is over.
+/// Runs the requests of all connections. They are counted, and ended together when the drain's
+/// grace is over.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Streams {
     pub(crate) tasks: TaskTracker,
@@ -286,7 +289,7 @@ where
     }
 }
 
-/// Whether a client begins a TLS handshake. Looks at its first byte and leaves it unread.
+/// Returns true if a client begins a TLS handshake. Looks at its first byte and leaves it unread.
 async fn begins_tls(stream: &TcpStream) -> io::Result<bool> {
     let mut first = [0];
     match stream.peek(&mut first).await? {
@@ -301,7 +304,8 @@ async fn in_time<T>(handshake: impl Future<Output = io::Result<T>>) -> io::Resul
         .unwrap_or_else(|late| Err(late.into()))
 }
 
-/// A tenth more or less, so that clients that came together do not all come back together.
+/// Resolves at the age limit, a tenth more or less, so that clients that came together do not all
+/// come back together.
 async fn age(limit: Option<Duration>) {
     let factor = rand::rng().random_range(0.9..1.1);
     after(limit.map(|limit| limit.mul_f64(factor))).await;
@@ -328,7 +332,8 @@ fn log_end(peer: SocketAddr, ended: hyper::Result<()>) {
 mod tests {
     use super::*;
 
-    /// What unread connections can take together is bounded: the wide window is for few.
+    /// The memory that unread connections can take together is bounded: only few get the wide
+    /// window.
     #[test]
     fn windows_are_bounded_together() {
         let stuffed: u64 = (0..4096).map(|open| u64::from(window(open))).sum();

@@ -1,4 +1,4 @@
-//! Who is connected: how many connections there are at a time, and how many of one address.
+//! Counts the open connections, in all and by address, and limits both.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -13,39 +13,40 @@ use tokio_util::sync::CancellationToken;
 use super::activity::Activity;
 use super::fair::Connection;
 
-/// Connections open at a time. An idle one takes some 20 KiB, and one that cannot be read on takes
-/// up to its window of 1 MiB, the first 256 up to 4 MiB: under 5 GiB if all are stuffed at once.
-/// More clients than this need more than one collector anyway.
+/// The most connections that are open at a time. An idle one takes some 20 KiB. One that cannot be
+/// read on takes up to its window of 1 MiB, the first 256 up to 4 MiB: under 5 GiB if all are
+/// stuffed at once. More clients than this need more than one collector anyway.
 const MOST: usize = 4 * 1024;
 
-/// Files of the process that are left to others: exporters, journals, plugins, other receivers. Of
-/// few files, it is the half.
+/// The number of files of the process that are left to others: exporters, journals, plugins, other
+/// receivers. If there are few files, half of them are left.
 const OTHER_FILES: usize = 256;
 
-/// Connections open at a time where the process may have so many files.
+/// Returns the most connections that are open at a time if the process may have `files` files.
 fn most(files: Option<u64>) -> usize {
     let files = files.and_then(|files| usize::try_from(files).ok());
     files.map_or(MOST, |files| MOST.min(files - OTHER_FILES.min(files / 2)))
 }
 
-/// When all places are taken, a newcomer gets that of a connection without a request, if it was
-/// quiet for this long; clients of gRPC connect again by themselves, when they have something to
-/// send.
+/// The time for which a connection must have been without a request before a newcomer may get its
+/// place, when all places are taken. gRPC clients connect again by themselves when they have
+/// something to send.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// How many are sent away at once, so that a flood of newcomers does not look at all for each.
+/// The number of connections that are sent away at once, so that not every newcomer of a flood
+/// causes a look at all connections.
 const SENT_AWAY: usize = 64;
 
-/// Numbers the connections of the process, so that those of a receiver and of the one that takes
-/// over from it have different ones.
+/// Numbers the connections of the process, so that those of a receiver and those of the one that
+/// takes over from it have different numbers.
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
-/// See the module.
+/// The places for the connections of one receiver.
 #[derive(Debug)]
 pub(crate) struct Crowd {
     most: usize,
-    /// Of one address, so that a single client, or what is behind one proxy, leaves room for the
-    /// others.
+    /// The most connections of one address, so that a single client, or the clients behind one
+    /// proxy, leave room for the others.
     most_of_one: usize,
     places: Mutex<Places>,
 }
@@ -63,20 +64,20 @@ struct Taken {
     sent_away: CancellationToken,
 }
 
-/// The place of one connection, free again when this is dropped.
+/// The place of one connection; it is free again on drop.
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) id: Connection,
     pub(crate) activity: Activity,
     /// Cancelled when the connection is to make room.
     pub(crate) sent_away: CancellationToken,
-    /// How many there were before.
+    /// The number of connections that were there before.
     pub(crate) before: usize,
     crowd: Arc<Crowd>,
 }
 
 impl Crowd {
-    /// For as many as the process may have files for.
+    /// Creates places for as many connections as the process may have files for.
     pub(crate) fn new() -> Self {
         Self::of(most(getrlimit(Resource::Nofile).current))
     }
@@ -89,12 +90,12 @@ impl Crowd {
         }
     }
 
-    /// Sends away some who are quiet, because their files are needed.
+    /// Sends away some quiet connections, because their files are needed.
     pub(crate) fn make_room(&self) {
         self.lock().send_away(|_| true);
     }
 
-    /// A place for a connection of this peer, if there is one, or one can be had.
+    /// Returns a place for a connection of this peer, if there is one, or one can be made free.
     pub(crate) fn enter(self: &Arc<Self>, peer: SocketAddr) -> Option<Place> {
         let peer = network(peer.ip());
         let mut places = self.lock();
@@ -132,7 +133,7 @@ impl Crowd {
 }
 
 impl Places {
-    /// Sends away those of these that were quiet for longest.
+    /// Sends away the connections that were quiet for longest, among those that `which` selects.
     fn send_away(&mut self, which: impl Fn(&Taken) -> bool) {
         let now = Instant::now();
         let these = self.taken.iter().filter(|(_, taken)| which(taken));
@@ -147,7 +148,7 @@ impl Places {
     }
 
     fn leave(&mut self, id: Connection, and: impl FnOnce(&Taken)) {
-        // Who was sent away has left already.
+        // A connection that was sent away has left already.
         let Some(taken) = self.taken.remove(&id) else {
             return;
         };
@@ -167,7 +168,7 @@ impl Drop for Place {
     }
 }
 
-/// What counts as one address: of IPv6, the part that a site is given.
+/// Returns the network that counts as one address: for IPv6, the part that a site is given.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -206,8 +207,8 @@ mod tests {
         assert_eq!(network(peer("2001:db8::1:2").ip()), peer("2001:db8::").ip());
     }
 
-    /// A newcomer gets the place of who was quiet for longest, never of one with a request, and
-    /// not before anybody was quiet for a while.
+    /// A newcomer gets the place of the connection that was quiet for longest, never of one with a
+    /// request, and not before one was quiet for a while.
     #[tokio::test(start_paused = true)]
     async fn the_quiet_make_room() {
         let crowd = Arc::new(Crowd::of(MOST));
@@ -219,7 +220,7 @@ mod tests {
         tokio::time::advance(QUIET).await;
         let used = all.get(1).expect("many");
         drop(used.activity.begin());
-        // Who asks for health only, be it for ever, is quiet.
+        // A connection that only asks for health, even for ever, is quiet.
         let asking = all.get(2).expect("many").activity.begin_health();
         tokio::time::advance(QUIET * 2).await;
         drop(used.activity.begin());
@@ -233,8 +234,8 @@ mod tests {
         assert!(places.taken.is_empty() && places.of_one.is_empty());
     }
 
-    /// However few files the process may have, there are places, and files left for others; a
-    /// receiver that has run out of files sends the quiet away.
+    /// However few files the process may have, there are places, and files left for others. A
+    /// receiver that has run out of files sends quiet connections away.
     #[tokio::test(start_paused = true)]
     async fn places_follow_the_files() {
         for (files, places) in [

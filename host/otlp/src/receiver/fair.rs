@@ -1,5 +1,6 @@
-//! A bounded amount of something, shared out so that no connection can take it from the others:
-//! who waits is served in turn by connection, however many requests each of them has waiting.
+//! Shares out a bounded amount of something so that no connection can take it from the others:
+//! waiting requests are served in turn by connection, however many requests each connection has
+//! waiting.
 
 mod lease;
 
@@ -12,41 +13,41 @@ use tokio::time::Instant;
 
 pub(crate) use lease::Lease;
 
-/// Who was passed over for lack of room for this long is not passed over any more: a large request
-/// must not wait behind small ones for ever.
+/// The time for which a waiting request may be passed over for lack of room. After that it is not
+/// passed over any more: a large request must not wait behind small ones for ever.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// There is a shortage for this long after somebody had to wait.
+/// The time for which the amount counts as short after a request had to wait.
 const SHORTAGE: Duration = Duration::from_secs(1);
 
-/// Grants back to which it is known who had them, and at most so many more: rounds of as many
-/// connections.
+/// The number of past grants whose receivers are known, and at most as many again: rounds of that
+/// many connections.
 const REMEMBERED: u64 = 1024;
 
-/// Names a connection.
+/// The number that names a connection.
 pub(crate) type Connection = u64;
 
-/// How much of what is free one connection may take.
+/// The rule for how much of the free amount one connection may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Rule {
-    /// All that nobody waits for.
+    /// All of the free amount, as long as nobody waits for it.
     Whole,
-    /// As much as is still free beside it: one connection alone gets half, two a third each, and
-    /// so there is always room for one more. One request of each connection is exempt, so that
-    /// however little is free, every connection gets on.
+    /// As much as remains free for the others: one connection alone gets half, two get a third
+    /// each, so there is always room for one more. One request of each connection is exempt, so
+    /// every connection makes progress, however little is free.
     Share {
-        /// What is kept free for small requests.
+        /// The amount that is kept free for small requests.
         reserve: usize,
-        /// What a small request takes.
+        /// The largest size of a small request.
         small: usize,
     },
 }
 
-/// There is no room, and there was none in time.
+/// The error that there is no room, and that none came free in time.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
-/// See the module.
+/// An amount that is shared out between connections.
 #[derive(Debug)]
 pub(crate) struct Fair {
     rule: Rule,
@@ -57,22 +58,24 @@ pub(crate) struct Fair {
 struct State {
     total: usize,
     taken: usize,
-    /// How much of that is of what is kept for small requests, given to those behind a large one.
+    /// The part of `taken` that came from the small-request reserve, given to requests behind a
+    /// large one.
     kept_taken: usize,
     /// Connections that hold something or wait.
     members: HashMap<Connection, Member>,
-    /// Connections that wait, who was served longest ago first, each with its turn.
+    /// Connections that wait, each with its turn; the one that was served longest ago comes first.
     turns: VecDeque<(u64, Connection)>,
-    /// How often somebody who waited was served: what turns are counted in.
+    /// The number of times that a waiting request was served; turns are counted in it.
     grants: u64,
-    /// Whom of late, and when. Who always has one request at a time comes back to the line when the
-    /// others have moved up, and would otherwise wait for a whole round from then on.
+    /// The recently served connections, with the number of their last grant. A connection that
+    /// always has one request at a time comes back to the line when the others have moved up, and
+    /// would otherwise wait for a whole round from then on.
     served: HashMap<Connection, u64>,
     next_lease: u64,
-    /// Between two grants to those who wait, on average, and the last of them.
+    /// The average time between two grants to waiting requests; `last_grant` is the last of them.
     interval: Duration,
     last_grant: Option<Instant>,
-    /// When there was no room for somebody the last time.
+    /// The last time when there was no room for a request.
     last_short: Option<Instant>,
 }
 
@@ -88,10 +91,10 @@ struct Member {
 struct Waiter {
     lease: u64,
     more: usize,
-    /// With what it holds already.
+    /// The size including what the lease holds already.
     size: usize,
     since: Instant,
-    /// Told how much of it is of what is kept for small requests.
+    /// Receives the part of the grant that came from the small-request reserve.
     grant: oneshot::Sender<usize>,
 }
 
@@ -115,7 +118,7 @@ impl Fair {
         })
     }
 
-    /// Another total from now on; what is taken stays so.
+    /// Sets another total from now on; the amount that is taken stays taken.
     pub(crate) fn set_total(&self, total: usize) {
         let mut state = self.lock();
         if state.total != total {
@@ -124,7 +127,7 @@ impl Fair {
         }
     }
 
-    /// Nothing yet, for one request of this connection.
+    /// Returns an empty lease, for one request of this connection.
     pub(crate) fn lease(self: &Arc<Self>, connection: Connection) -> Lease {
         let mut state = self.lock();
         state.next_lease += 1;
@@ -137,8 +140,8 @@ impl Fair {
         }
     }
 
-    /// Whether one more request of this connection would wait longer than this, going by how fast
-    /// those before it get on.
+    /// Returns true if one more request of this connection would wait longer than `wait`, judging
+    /// by how fast the line moves.
     pub(crate) fn is_hopeless(&self, connection: Connection, wait: Duration) -> bool {
         let state = self.lock();
         if state.turns.is_empty() {
@@ -156,7 +159,7 @@ impl Fair {
             .turns
             .iter()
             .map(|(other_turn, other)| {
-                // Who comes behind it in each round has one less before it.
+                // A connection that comes behind this one in each round is before it once less.
                 let rounds = own - usize::from(*other_turn > turn);
                 waiting(other).min(rounds)
             })
@@ -164,7 +167,7 @@ impl Fair {
         state.interval * u32::try_from(before).unwrap_or(u32::MAX) > wait
     }
 
-    /// Whether somebody lacks what others hold, now or a moment ago.
+    /// Returns true if a request lacks what others hold, now or a moment ago.
     pub(crate) fn is_short(&self) -> bool {
         let state = self.lock();
         let recent = |at: Instant| at.elapsed() < SHORTAGE;
@@ -198,7 +201,7 @@ impl State {
         }
     }
 
-    /// Whether this much of what is kept for small requests is left for this one.
+    /// Returns true if this much of the small-request reserve is left for this request.
     fn keeps(&self, rule: Rule, more: usize, size: usize) -> bool {
         match rule {
             Rule::Whole => false,
@@ -215,7 +218,7 @@ impl State {
         member.exempt.get_or_insert(lease);
     }
 
-    /// Takes back from a connection, and its exemption from this request.
+    /// Takes units back from a connection, and the exemption from this request.
     fn give_back(&mut self, rule: Rule, connection: Connection, exempt: Option<u64>, units: usize) {
         self.taken = self.taken.saturating_sub(units);
         if let Some(member) = self.members.get_mut(&connection) {
@@ -226,7 +229,7 @@ impl State {
         self.serve(rule);
     }
 
-    /// Lets go of a connection that neither holds nor waits.
+    /// Drops a connection that neither holds nor waits.
     fn forget(&mut self, connection: Connection) {
         if let Some(member) = self.members.get(&connection)
             && member.held == 0
@@ -236,13 +239,14 @@ impl State {
         }
     }
 
-    /// Gives to those who wait, one to each connection in turn, for as long as somebody fits.
+    /// Serves waiting requests, one of each connection in turn, for as long as one of them fits.
     fn serve(&mut self, rule: Rule) {
         while !self.turns.is_empty() && self.serve_round(rule) {}
     }
 
     fn serve_round(&mut self, rule: Rule) -> bool {
-        // Behind somebody who is not passed over any more, only what he cannot have is given.
+        // Behind a request that is not passed over any more, only the small-request reserve is
+        // given, which that request cannot have.
         let mut is_behind = false;
         let mut served = VecDeque::new();
         let mut passed_over = VecDeque::new();
@@ -268,7 +272,7 @@ impl State {
                 continue;
             }
             let kept = if is_behind { more } else { 0 };
-            // Who gave up meanwhile takes nothing.
+            // A request that gave up meanwhile takes nothing.
             if first.grant.send(kept).is_ok() {
                 self.take(connection, lease, more);
                 self.kept_taken += kept;
@@ -288,20 +292,21 @@ impl State {
         progress
     }
 
-    /// Lets a connection into the line, at the place that it has by its turn; a newcomer at its end.
+    /// Puts a connection into the line, at the place that its turn gives it; a newcomer goes to the
+    /// end.
     fn stand(&mut self, connection: Connection) {
         let turn = self.turn(connection);
         let at = self.turns.partition_point(|(other, _)| *other <= turn);
         self.turns.insert(at, (turn, connection));
     }
 
-    /// The turn of a connection that does not wait yet.
+    /// Returns the turn of a connection that does not wait yet.
     fn turn(&self, connection: Connection) -> u64 {
         let served = self.served.get(&connection);
         served.copied().unwrap_or(self.grants)
     }
 
-    /// Remembers who was served, and keeps the average up to date.
+    /// Remembers which connection was served, and updates the average.
     fn granted(&mut self, connection: Connection) {
         self.grants += 1;
         self.served.insert(connection, self.grants);
@@ -315,7 +320,7 @@ impl State {
         }
     }
 
-    /// Whether this connection has its part already, while others wait for theirs.
+    /// Returns true if this connection has its part already, while others wait for theirs.
     fn is_over_share(&self, connection: Connection, more: usize) -> bool {
         let others_wait = self.turns.iter().any(|(_, other)| *other != connection);
         let held = self.members.get(&connection).map_or(0, |own| own.held);

@@ -1,35 +1,36 @@
-//! What a client sends beside its requests, counted by the frame.
+//! Counts the frames that a client sends beside its requests.
 //!
 //! hyper and h2 bound what a frame can make them keep. They do not bound how often a client may
-//! make them answer a PING, apply SETTINGS or throw away a request, which costs it nothing and us
-//! the time of a core.
+//! make them answer a PING, apply SETTINGS or throw away a request. This costs the client nothing,
+//! and us the time of a core.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The header of a frame.
+/// The length of a frame's header.
 const HEADER: usize = 9;
 
-/// What a client may spend at once. The dearest honest moment is a deadline that passes for
-/// all requests of a connection: 100 resets.
+/// The allowance that a client may spend at once. The most expensive honest moment is a deadline
+/// that passes for all requests of a connection: 100 resets.
 const ALLOWANCE: u32 = 2000;
 
-/// What it gets back each second: 50 pings, more than any client's estimate of the bandwidth
-/// sends, or 25 requests given up.
+/// The allowance that comes back each second: enough for 50 pings, more than any client sends to
+/// estimate the bandwidth, or for 25 requests that are given up.
 const PER_SECOND: u32 = 200;
 
-/// What each request brings: its window updates, and a few empty frames.
+/// The allowance that each request brings, for its window updates and a few empty frames.
 const PER_REQUEST: u32 = 8;
 
-/// A request that is given up after so long has cost its client something, and is no flood: under
-/// overload, those of a whole connection may be given up each second, when their deadline passes.
+/// The age from which a request that is given up is no flood, because it has cost its client
+/// something: under overload, all requests of a connection may be given up each second, when their
+/// deadline passes.
 const YOUNG: Duration = Duration::from_millis(100);
 
-/// What the client has begun to send.
+/// The kind of frame that a client has begun to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Begun {
-    /// Nothing: between two frames.
+    /// No frame: the stream is between two frames.
     Nothing,
     /// Headers, in one frame or several.
     Headers,
@@ -37,7 +38,7 @@ pub(crate) enum Begun {
     Frame,
 }
 
-/// The client sends too much that is of no use.
+/// The error that the client sends too many frames that are of no use.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Flood;
 
@@ -58,7 +59,7 @@ struct Head {
 }
 
 impl Boundary {
-    /// Passes over `bytes` up to the end of the next frame's header, and returns that one.
+    /// Skips `bytes` up to the end of the next frame's header, and returns that header.
     fn next(&mut self, bytes: &mut &[u8]) -> Option<Head> {
         let (_, rest) = bytes.split_at_checked(self.payload).unwrap_or((bytes, &[]));
         self.payload -= bytes.len() - rest.len();
@@ -86,12 +87,12 @@ impl Boundary {
         None
     }
 
-    /// Passes over `bytes`.
+    /// Skips `bytes`.
     pub(crate) fn pass(&mut self, mut bytes: &[u8]) {
         while self.next(&mut bytes).is_some() {}
     }
 
-    /// Whether a frame may begin here.
+    /// Returns true if a frame may begin here.
     pub(crate) fn is_between(&self) -> bool {
         self.seen == 0 && self.payload == 0
     }
@@ -101,14 +102,14 @@ impl Boundary {
     }
 }
 
-/// The frames that one client sends.
+/// Counts the frames that one client sends.
 #[derive(Debug)]
 pub(crate) struct Frames {
     boundary: Boundary,
     is_headers: bool,
-    /// Headers have begun and go on in further frames.
+    /// True if headers have begun and go on in further frames.
     is_block_open: bool,
-    /// Counts what was begun; the frames of one block of headers are one.
+    /// The number of frames that have begun; those of one block of headers count as one.
     number: u64,
     ages: Ages,
     allowance: u32,
@@ -128,7 +129,7 @@ impl Frames {
         }
     }
 
-    /// Counts what came.
+    /// Counts the frames in these bytes.
     pub(crate) fn read(&mut self, mut bytes: &[u8]) -> Result<(), Flood> {
         while let Some(head) = self.boundary.next(&mut bytes) {
             self.count(head)?;
@@ -136,7 +137,7 @@ impl Frames {
         Ok(())
     }
 
-    /// What has begun and has not ended.
+    /// Returns the kind of frame that has begun and has not ended.
     pub(crate) fn begun(&self) -> Begun {
         if self.is_block_open || (self.is_headers && self.boundary.is_in_payload()) {
             Begun::Headers
@@ -147,9 +148,9 @@ impl Frames {
         }
     }
 
-    /// The number of that: another one when something has ended, or it is known what has begun.
+    /// Returns the number of that frame. It changes when a frame ends, or its kind becomes known.
     pub(crate) fn number(&self) -> u64 {
-        // What is still a header of a frame comes after the one that was seen last.
+        // A frame's header that is still incomplete comes after the frame that was counted last.
         2 * self.number + u64::from(!self.is_block_open && !self.boundary.is_in_payload())
     }
 
@@ -176,13 +177,14 @@ impl Frames {
                 0
             }
             DATA if head.len > 0 || head.flags & END_STREAM != 0 => 0,
-            // A request that was thrown away; at once, on top of what it brought.
+            // A request was thrown away. That costs the allowance that it brought, and as much
+            // again if it is young.
             RST_STREAM if self.ages.is_young(head.stream) => 2 * PER_REQUEST,
             RST_STREAM => PER_REQUEST,
-            // Every stream is visited.
+            // SETTINGS make h2 visit every stream.
             SETTINGS => 2 * PER_REQUEST,
             PING | DATA | CONTINUATION => 4,
-            // WINDOW_UPDATE, PRIORITY, and what nobody knows.
+            // WINDOW_UPDATE, PRIORITY, and unknown frames.
             _ => 1,
         };
         if price > self.allowance {
@@ -192,7 +194,8 @@ impl Frames {
         Ok(())
     }
 
-    /// Only looked at when there is nothing left, so that the clock is not read for every frame.
+    /// Gives back allowance for the time since the last call. It is only called when too little is
+    /// left, so that the clock is not read for every frame.
     fn refill(&mut self) {
         let elapsed = self.since.elapsed().min(Duration::from_secs(60));
         self.since = Instant::now();
@@ -202,16 +205,16 @@ impl Frames {
     }
 }
 
-/// Which requests are young. Their numbers grow, so three of them will do.
+/// Knows which requests are young. Their numbers grow, so three of them are enough.
 #[derive(Debug)]
 struct Ages {
-    /// The highest number so far, and when it came.
+    /// The highest number so far; `came` is when it came.
     highest: u32,
     came: Instant,
-    /// The highest number before this moment.
+    /// The highest number before `since`.
     before: u32,
     since: Instant,
-    /// Up to this one, none is young.
+    /// The number up to which no request is young.
     old: u32,
 }
 

@@ -1,4 +1,4 @@
-//! What the health service says: the whole server serves, and each service that has a pipeline.
+//! The health service: it says that the whole server serves, and each service that has a pipeline.
 
 use http::{Request, Response};
 use spandrel_pipeline::ingress::Ingress;
@@ -13,15 +13,15 @@ use tower::Service;
 use super::answer::RequestBody;
 use crate::method;
 
-/// The longest request for a health check: the name of a service.
+/// The longest request for a health check in bytes: it has the name of a service.
 const REQUEST_BYTES: usize = 4 * 1024;
 
-/// See the module.
+/// The health service of a receiver.
 #[derive(Debug)]
 pub(crate) struct Health {
     service: HealthServer<HealthService>,
     reporter: HealthReporter,
-    /// What was reported; none once the receiver stops.
+    /// The signals that were reported as serving; `None` once the receiver stops.
     carried: Mutex<Option<Vec<Signal>>>,
 }
 
@@ -36,7 +36,7 @@ impl Health {
         }
     }
 
-    /// Answers a request by what the ingress carries by then.
+    /// Answers a request by the signals that the ingress carries now.
     pub(crate) async fn answer<B: RequestBody>(
         &self,
         request: Request<B>,
@@ -49,7 +49,7 @@ impl Health {
         }
     }
 
-    /// A reload gives pipelines to signals, and takes them away.
+    /// Reports changes: a reload gives pipelines to signals, and takes them away.
     async fn look(&self, ingress: &dyn Ingress) {
         let mut carried = self.carried.lock().await;
         let Some(carried) = carried.as_mut() else {
@@ -70,7 +70,7 @@ impl Health {
         }
     }
 
-    /// Nothing is served any more, and who watches is told so.
+    /// Reports that nothing is served any more, also to clients that watch.
     pub(crate) async fn stop(&self) {
         let carried = self.carried.lock().await.take();
         let services = carried.into_iter().flatten().map(method::service);

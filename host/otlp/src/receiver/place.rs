@@ -1,6 +1,6 @@
-//! Places at the pipeline's door. The pipeline takes who waits there in the order of arrival, so a
-//! connection with many requests would push the others back. So no more are let to the door than
-//! the pipeline has places for; the others wait here, each connection in turn.
+//! Places for admission to the pipeline. The pipeline admits waiting requests in the order of
+//! arrival, so a connection with many requests would push the others back. So no more requests wait
+//! there than the pipeline has places for; the others wait here, each connection in turn.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::budget::WAIT;
 use super::fair::{self, Connection, Fair, Rule};
 use crate::status::Unread;
 
-/// See the module.
+/// The places for admission to the pipelines, by signal.
 #[derive(Debug)]
 pub(crate) struct Places {
     traces: Arc<Fair>,
@@ -36,12 +36,13 @@ impl Places {
         }
     }
 
-    /// Whether a request of this connection need not even be read: its turn would not come in time.
+    /// Returns true if a request of this connection need not even be read: its turn would not come
+    /// in time.
     pub(crate) fn is_hopeless(&self, signal: Signal, connection: Connection) -> bool {
         self.of(signal).is_hopeless(connection, WAIT)
     }
 
-    /// Waits for a place at a door that has so many.
+    /// Waits for one of the `places` that the pipeline of a signal has.
     pub(crate) async fn place(
         &self,
         signal: Signal,

@@ -1,9 +1,9 @@
-//! The first bytes of a connection, and what is watched in those that follow.
+//! The first bytes of a connection, and a watch on those that follow.
 //!
-//! A client of HTTP/2 begins with the same 24 bytes. hyper waits for them for as long as it takes,
-//! and no keepalive is sent before. So they are read here, within a time, and handed to hyper again.
-//! What follows is watched for floods, for frames that do not end, and for a client that does not
-//! read.
+//! A client of HTTP/2 begins with the same 24 bytes. hyper waits for them without a limit, and
+//! sends no keepalive before they came. So they are read here, within a time, and handed to hyper
+//! again. The bytes that follow are watched for floods, for frames that do not end, and for a
+//! client that does not read.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -16,18 +16,18 @@ use tokio::time::{Sleep, sleep};
 use super::frames::{Begun, Boundary, Frames};
 use super::stranger::{PREFACE, Protocol};
 
-/// How long the headers of a request may take to arrive. They are a few hundred bytes, and nothing
-/// of the request can be answered before they are there.
+/// The time that the headers of a request may take to arrive. They are a few hundred bytes, and
+/// nothing of the request can be answered before they are there.
 const HEADERS_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long any other frame may take: as long as a whole request.
+/// The time that any other frame may take: as long as a whole request.
 const FRAME_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long a client may take nothing of what we send, while there is something to send.
+/// The time for which a client may take none of the bytes that we want to send.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
 
-/// GOAWAY, with the last stream there can be, so that nothing counts as unread, and the code 11,
-/// `ENHANCE_YOUR_CALM`.
+/// A GOAWAY with the highest stream that there can be, so that nothing counts as unread, and the
+/// code 11, `ENHANCE_YOUR_CALM`.
 const CALM: [u8; 17] = [
     0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 11,
 ];
@@ -35,7 +35,7 @@ const CALM: [u8; 17] = [
 /// A connection whose client was seen to begin with the preface.
 #[derive(Debug)]
 pub(crate) struct Opened<T> {
-    /// How much of the preface was handed on.
+    /// The number of bytes of the preface that were handed on.
     told: usize,
     read: Frames,
     written: Boundary,
@@ -44,12 +44,12 @@ pub(crate) struct Opened<T> {
     stream: T,
 }
 
-/// The time for something that has begun, and its number; none when nothing has.
+/// The deadline of something that has begun, and the number of that; `None` if nothing has begun.
 #[derive(Debug, Default)]
 struct Deadline(Option<(u64, Pin<Box<Sleep>>)>);
 
 impl Deadline {
-    /// An error once the time is over that began when this was first asked for this number.
+    /// Returns an error once `limit` has passed since the first call with this number.
     fn check(&mut self, number: u64, limit: Duration, context: &mut Context<'_>) -> io::Result<()> {
         self.keep(number);
         let (_, sleep) = self
@@ -61,7 +61,7 @@ impl Deadline {
         }
     }
 
-    /// Forgets what has another number.
+    /// Forgets the deadline of anything with another number.
     fn keep(&mut self, number: u64) {
         self.0.take_if(|(known, _)| *known != number);
     }
@@ -71,17 +71,17 @@ impl Deadline {
     }
 }
 
-/// What a connection begins with.
+/// The beginning of a connection.
 #[derive(Debug)]
 pub(crate) enum First<T> {
     /// The preface of HTTP/2.
     Http2(Opened<T>),
-    /// Another protocol, of which up to 24 bytes are read.
+    /// Another protocol, of which up to 24 bytes were read.
     Other(Protocol, T),
 }
 
 impl<T: AsyncRead + Unpin> First<T> {
-    /// Reads until it is known what the client speaks. An error when it ends before.
+    /// Reads until the client's protocol is known. Returns an error if the stream ends before.
     pub(crate) async fn read(mut stream: T) -> io::Result<Self> {
         let mut first = [0; PREFACE.len()];
         let mut seen = 0;
@@ -101,7 +101,7 @@ impl<T: AsyncRead + Unpin> First<T> {
 }
 
 impl<T> Opened<T> {
-    /// Of a stream whose preface is read.
+    /// Wraps a stream whose preface was read.
     fn new(stream: T) -> Self {
         Self {
             told: 0,
@@ -113,7 +113,7 @@ impl<T> Opened<T> {
         }
     }
 
-    /// The stream behind its preface.
+    /// Returns the stream behind its preface.
     pub(crate) fn into_inner(self) -> T {
         self.stream
     }
@@ -153,15 +153,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Opened<T> {
         if this.read.read(came).is_err() {
             return Poll::Ready(Err(this.calm(context)));
         }
-        // The time is for each thing that has begun, not for a connection on which always something
-        // has: on a slow one, hardly a read ends where a frame does.
+        // Each frame that begins has its own deadline. A connection as a whole has none, even if a
+        // frame is always under way: on a slow one, hardly a read ends where a frame does.
         this.unread.keep(this.read.number());
         Poll::Ready(Ok(()))
     }
 }
 
 impl<T: AsyncWrite + Unpin> Opened<T> {
-    /// Tells the client why its connection ends, where that can be said at once.
+    /// Tells the client why its connection ends, if that can be said at once.
     fn calm(&mut self, context: &mut Context<'_>) -> io::Error {
         if self.written.is_between() {
             // A client that floods may not read, either.
@@ -174,7 +174,7 @@ impl<T: AsyncWrite + Unpin> Opened<T> {
         )
     }
 
-    /// What becomes of an attempt to write.
+    /// Keeps the deadline for writes, after an attempt to write.
     fn wrote(
         &mut self,
         attempt: Poll<io::Result<usize>>,
@@ -250,8 +250,8 @@ mod tests {
         (client, opened)
     }
 
-    /// Headers that drip are given up after their time, however often a byte comes; a connection
-    /// with nothing begun may be quiet for as long as it likes.
+    /// Headers that drip are given up after their time, however often a byte comes. A connection on
+    /// which nothing has begun may be quiet for as long as it likes.
     #[tokio::test(start_paused = true)]
     async fn headers_have_a_time() {
         let (mut client, mut server) = opened(1024).await;
@@ -278,7 +278,8 @@ mod tests {
         };
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         let took = begun.elapsed() - HEADERS_LIMIT * 100;
-        // By the third byte it is known to be headers; until then it is any frame.
+        // They are known to be headers once the frame's header is complete; until then it is any
+        // frame.
         assert!(took <= FRAME_LIMIT, "{took:?}");
     }
 
@@ -299,7 +300,7 @@ mod tests {
             }
         };
         let drip = async {
-            // Cut so that no cut is between two frames.
+            // Every cut is inside a frame.
             let (first, rest) = wire.split_at(50);
             client.write_all(first).await.expect("room");
             for piece in rest.chunks(109) {

@@ -1,8 +1,8 @@
 //! Reads one request: exactly one gRPC message, inflated, within the limits.
 //!
-//! What it costs is leased before it is allocated, and only for bytes that arrived: a sender that
-//! announces 64 MiB and sends nothing holds nothing. A compressed message is inflated once all of it
-//! is there, a few at a time, so that slow senders keep no decoder.
+//! The cost of a request is leased before it is allocated, and only for bytes that arrived: a
+//! sender that announces 64 MiB and sends nothing holds nothing. A compressed message is inflated
+//! once all of it is there, a few at a time, so that slow senders keep no decoder.
 
 mod inflating;
 
@@ -21,19 +21,20 @@ use crate::prefix::PrefixReader;
 use crate::status::Unread;
 use inflating::Inflating;
 
-/// A message of one frame is taken as it lies when it is at least this long. It keeps the buffer
-/// alive that the connection read it into, so a short one is copied out instead.
+/// The least length at which a message of one frame is taken without a copy. It keeps the buffer
+/// alive that the connection read it into, so a shorter one is copied out instead.
 const WORTH_KEEPING: usize = 64 * 1024;
 
-/// The least that a buffer is made for.
+/// The smallest buffer that is made, in bytes.
 const LEAST_BUFFER: usize = 4 * 1024;
 
-/// How fast a sender must be, after a start, to keep memory that others lack: a modem's worth. Those
-/// who send nothing would otherwise have all of it, for as long as a request may take.
+/// The bytes per second that a sender must reach, after a start, to keep memory that others lack: a
+/// modem's worth. Senders that send nothing would otherwise have all of it, for as long as a
+/// request may take.
 const LEAST_PER_SECOND: u128 = 16 * 1024;
 const SLOW_START: Duration = Duration::from_secs(2);
 
-/// How often it is looked at who is too slow.
+/// The interval between two checks whether the sender is too slow.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Reads the only message of a request body, of at most `limit` bytes.
@@ -75,7 +76,7 @@ where
     }
 }
 
-/// How fast the sender is: the time that was spent in waiting for it, and what came.
+/// The pace of the sender: the time that was spent waiting for it, and the bytes that came.
 #[derive(Debug, Default)]
 struct Pace {
     waited: Duration,
@@ -83,13 +84,13 @@ struct Pace {
 }
 
 impl Pace {
-    /// The next frame, unless the sender is slow and others lack what it holds.
+    /// Returns the next frame. Fails if the sender is slow and others lack what it holds.
     async fn next<B>(&mut self, body: &mut B, lease: &Lease) -> Result<Option<Frame<Bytes>>, Unread>
     where
         B: Body<Data = Bytes> + Unpin,
     {
         let mut frame = body.frame();
-        // The clock is only looked at when there is a wait.
+        // The clock is only read when there is a wait.
         let ready = (&mut frame).now_or_never();
         if let Some(frame) = ready {
             return frame.transpose().map_err(|_| Unread::Gone);
@@ -113,7 +114,7 @@ impl Pace {
     }
 }
 
-/// Lets a body pass by, or this much of it.
+/// Discards a body, or at most about `most` bytes of it.
 pub(crate) async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B, most: usize) {
     let mut left = most;
     while let Some(Ok(frame)) = body.frame().await {
@@ -127,16 +128,16 @@ pub(crate) async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B, most: us
 
 /// A message that is still arriving.
 struct Message {
-    /// Bytes of it that are still to come.
+    /// The number of bytes that are still to come.
     lacking: usize,
     payload: Payload,
-    /// How what arrives is compressed.
+    /// The compression of the bytes that arrive.
     compression: Compression,
     limit: usize,
 }
 
 enum Payload {
-    /// All of it in one frame.
+    /// The whole message in one frame.
     Whole(Bytes),
     Parts(Vec<u8>),
 }
@@ -147,12 +148,13 @@ impl Message {
         compression: Compression,
         limit: usize,
     ) -> Result<Self, Unread> {
-        // What is over the limit before it is inflated is so afterwards, or should not be.
+        // A message that is over the limit before it is inflated is so afterwards, or should not be
+        // compressed.
         if prefix.length > limit {
             return Err(Unread::OverLimit { limit });
         }
         let compression = match compression {
-            // Nothing at all is an empty message, whatever the flag says.
+            // No bytes at all are an empty message, whatever the flag says.
             _ if !prefix.compressed || prefix.length == 0 => Compression::None,
             Compression::None => {
                 return Err(Unread::Malformed(
@@ -176,7 +178,7 @@ impl Message {
         let Some(lacking) = self.lacking.checked_sub(data.len()) else {
             return Err(Unread::Malformed("request with more than one message"));
         };
-        // What is inflated at once may keep the buffer meanwhile.
+        // A compressed message is inflated at once, so it may keep the buffer meanwhile.
         let is_worth_keeping = data.len() >= WORTH_KEEPING || self.compression != Compression::None;
         match &mut self.payload {
             Payload::Whole(_) => {}
@@ -222,13 +224,14 @@ impl Message {
     }
 }
 
-/// Room for `needed` bytes at least, twice the present at best, `most` at most.
+/// Returns a capacity for `needed` bytes at least, twice the present length at best, `most` at
+/// most.
 fn roomy(out: &[u8], needed: usize, most: usize) -> usize {
     let twice = out.len().saturating_mul(2);
     twice.max(needed).max(LEAST_BUFFER).min(most)
 }
 
-/// The message without the room it did not need, which a pipeline could not see.
+/// Returns the message without the capacity that it did not need, which a pipeline could not see.
 fn kept(mut out: Vec<u8>) -> Bytes {
     if out.capacity() - out.len() > out.len() / 4 {
         out.shrink_to_fit();

@@ -1,4 +1,5 @@
-//! Log lines that whoever reaches the port can cause: one in a minute, with the number of the others.
+//! Log lines that anybody who reaches the port can cause: one a minute, with the number of those
+//! left out.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,14 +9,14 @@ use tokio::time::Instant;
 /// The time between two lines of one kind.
 pub(super) const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Says when a line of one kind is due.
+/// Decides when a line of one kind is due.
 #[derive(Debug, Default)]
 pub(crate) struct Seldom {
     last: Mutex<(Option<Instant>, u64)>,
 }
 
 impl Seldom {
-    /// Counts one occasion. When it is to have a line: how many before it had none.
+    /// Counts one occasion. If a line is due, returns how many occasions before it had none.
     pub(crate) fn due(&self) -> Option<u64> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let (logged, unlogged) = &mut *last;
@@ -33,7 +34,7 @@ impl Seldom {
 mod tests {
     use super::*;
 
-    /// One line a minute, with the number of those before it that had none.
+    /// There is one line a minute, with the number of occasions before it that had none.
     #[tokio::test(start_paused = true)]
     async fn lines_are_few() {
         let seldom = Seldom::default();

@@ -1,4 +1,4 @@
-//! What a receiver counts. Items are the pipeline's to count, in its ledger.
+//! The counters of a receiver. The pipeline counts items, in its ledger.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,7 +6,7 @@ use tonic::Code;
 
 use super::stranger::Stranger;
 
-/// Of gRPC's codes, by their numbers.
+/// The names of gRPC's codes, by their numbers.
 const NAMES: [&str; 17] = [
     "OK",
     "CANCELLED",
@@ -39,7 +39,7 @@ pub struct ReceiverStats {
 }
 
 impl ReceiverStats {
-    /// Requests answered with this gRPC code, by its number.
+    /// Returns the number of requests answered with this gRPC code, given by its number.
     pub fn requests(&self, code: i32) -> u64 {
         usize::try_from(code)
             .ok()
@@ -47,7 +47,7 @@ impl ReceiverStats {
             .map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
-    /// The codes that requests were answered with so far, by name, and how often.
+    /// Returns the codes that requests were answered with so far, by name, and the count of each.
     pub fn answers(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counts = self
             .requests
@@ -59,28 +59,30 @@ impl ReceiverStats {
             .filter(|(_, count)| *count > 0)
     }
 
-    /// Bytes of requests, as they came over the wire.
+    /// Returns the bytes of requests, as they came over the wire.
     pub fn received_bytes(&self) -> u64 {
         self.received_bytes.load(Ordering::Relaxed)
     }
 
-    /// Connections open now.
+    /// Returns the number of connections that are open now.
     pub fn open_connections(&self) -> u64 {
         self.open_connections.load(Ordering::Relaxed)
     }
 
-    /// Connections accepted so far.
+    /// Returns the number of connections accepted so far.
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Connections that never became HTTP/2: over the limit, a failed handshake, another protocol.
+    /// Returns the number of connections that never became HTTP/2: over the limit, a failed
+    /// handshake, another protocol.
     pub fn failed_connections(&self) -> u64 {
         self.failed_connections.load(Ordering::Relaxed)
     }
 
-    /// The other protocols that clients spoke so far, by name, and how many clients did. Of these,
-    /// requests of HTTP/2 that are not gRPC are counted one by one, and do not end their connection.
+    /// Returns the other protocols that clients spoke so far, by name, and how many clients did.
+    /// Among them, HTTP/2 requests that are not gRPC are counted one by one, and do not end their
+    /// connection.
     pub fn strangers(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counts = self
             .strangers

@@ -1,5 +1,5 @@
-//! Clients that speak another protocol than the port. Their first bytes tell which; they get an answer
-//! in words where that protocol can carry one, and the log names one of them a minute.
+//! Clients that speak another protocol than the port. Their first bytes tell which. They get an
+//! answer in words if that protocol can carry one, and the log names one of them a minute.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -11,21 +11,22 @@ use tracing::warn;
 
 use super::seldom::Seldom;
 
-/// What a client of HTTP/2 begins with.
+/// The bytes that a client of HTTP/2 begins with.
 pub(crate) const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The first byte of a TLS handshake.
 pub(crate) const TLS: u8 = 0x16;
 
-/// The longest method that is waited for. The longest of HTTP's own has seven letters.
+/// The longest method that is waited for, in bytes. The longest of HTTP's own has seven letters.
 const LONGEST_METHOD: usize = 16;
 
-/// How long a client may take to read its answer, and how much of what it still sends is read
-/// meanwhile: a socket that is closed with bytes unread resets the connection, and the answer is lost.
+/// The time that a client may take to read its answer, and the bytes that it still sends which are
+/// read meanwhile: a socket that is closed with bytes unread resets the connection, and the answer
+/// is lost.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
 const FAREWELL_BYTES: usize = 4 << 20;
 
-/// What the first bytes of a connection are.
+/// The protocol that the first bytes of a connection belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Http2,
@@ -35,7 +36,7 @@ pub(crate) enum Protocol {
 }
 
 impl Protocol {
-    /// Recognizes a protocol by its first bytes; none when more of them are needed. At most 24 are.
+    /// Recognizes a protocol by its first bytes; `None` if more of them are needed. At most 24 are.
     pub(crate) fn of(first: &[u8]) -> Option<Self> {
         if first.len() < PREFACE.len() && PREFACE.starts_with(first) {
             return None;
@@ -56,14 +57,14 @@ impl Protocol {
     }
 }
 
-/// How a client missed this port.
+/// The way in which a client missed this port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stranger {
     /// HTTP/1.x to a port of gRPC.
     Http1,
     /// HTTP/2, but not gRPC.
     NotGrpc,
-    /// TLS to a port without.
+    /// TLS to a port without TLS.
     Tls,
     /// HTTP/1.x without TLS to a port with TLS.
     PlainHttp1,
@@ -76,7 +77,7 @@ pub(crate) enum Stranger {
 }
 
 impl Stranger {
-    /// How many kinds there are.
+    /// The number of kinds.
     pub(crate) const KINDS: usize = 7;
 
     /// Every kind, in the order of its numbers.
@@ -90,7 +91,8 @@ impl Stranger {
         Self::Unknown,
     ];
 
-    /// One that spoke this to a port with or without TLS; none when it may go on.
+    /// Returns the kind of a client that spoke this to a port with or without TLS; `None` if it may
+    /// go on.
     pub(crate) fn new(spoke: Protocol, has_tls: bool) -> Option<Self> {
         match (spoke, has_tls) {
             (Protocol::Http2, false) | (Protocol::Tls, true) => None,
@@ -102,7 +104,7 @@ impl Stranger {
         }
     }
 
-    /// Its name in the log and in metrics.
+    /// Returns its name in the log and in metrics.
     pub(crate) fn spoke(self) -> &'static str {
         match self {
             Self::Http1 => "HTTP/1.1",
@@ -115,7 +117,7 @@ impl Stranger {
         }
     }
 
-    /// What this port speaks, and what the client's operator can do.
+    /// Returns what this port speaks, and what the client's operator can do.
     pub(crate) fn remedy(self) -> &'static str {
         match self {
             Self::Http1 | Self::NotGrpc => {
@@ -143,10 +145,10 @@ impl Stranger {
         }
     }
 
-    /// What the client is sent before its connection ends. A client of TLS gets plain text as well:
-    /// it then says that this is no TLS, in words that are known for it ("first record does not look like
-    /// a TLS handshake", "wrong version number"), while an alert would read like a TLS server that
-    /// refuses the client's versions or certificate.
+    /// Returns the bytes that the client is sent before its connection ends. A client of TLS gets
+    /// plain text as well: it then says that this is no TLS, in words that are known for it ("first
+    /// record does not look like a TLS handshake", "wrong version number"), while an alert would
+    /// read like a TLS server that refuses the client's versions or certificate.
     fn answer(self) -> Vec<u8> {
         match self {
             Self::Http1 | Self::PlainHttp1 | Self::Tls => {
@@ -187,7 +189,8 @@ impl Stranger {
     }
 }
 
-/// SETTINGS, as every server begins, and GOAWAY with the code 12, `INADEQUATE_SECURITY`, and a reason.
+/// Returns SETTINGS, as every server begins, and GOAWAY with the code 12, `INADEQUATE_SECURITY`,
+/// and a reason.
 fn goaway(reason: &str) -> Vec<u8> {
     let [.., high, middle, low] = (reason.len() + 8).to_be_bytes();
     let mut frames = vec![0, 0, 0, 4, 0, 0, 0, 0, 0];
@@ -197,7 +200,7 @@ fn goaway(reason: &str) -> Vec<u8> {
     frames
 }
 
-/// Names strangers in the log: of each kind one in a minute.
+/// Names strangers in the log, one of each kind a minute.
 #[derive(Debug, Default)]
 pub(crate) struct Strangers {
     kinds: [Seldom; Stranger::KINDS],
@@ -208,7 +211,7 @@ impl Strangers {
         self.kinds.get(stranger as usize)?.due()
     }
 
-    /// Says that this client spoke another protocol to the port at `endpoint`.
+    /// Logs that this client spoke another protocol to the port at `endpoint`.
     pub(crate) fn log(&self, stranger: Stranger, peer: SocketAddr, endpoint: SocketAddr) {
         if let Some(repeated) = self.due(stranger) {
             let (spoke, remedy) = (stranger.spoke(), stranger.remedy());
@@ -216,7 +219,7 @@ impl Strangers {
         }
     }
 
-    /// Says why a TLS handshake with this client failed.
+    /// Logs why a TLS handshake with this client failed.
     pub(crate) fn log_handshake(
         &self,
         error: &(dyn Error + 'static),
@@ -237,7 +240,8 @@ mod tests {
 
     use super::*;
 
-    /// A protocol is recognized by as few bytes as it takes, and whatever comes is by the 24th.
+    /// A protocol is recognized by as few bytes as it takes, and any bytes are recognized by the
+    /// 24th.
     #[test]
     fn protocols_are_recognized() {
         let decided = |bytes: &[u8]| {
@@ -263,7 +267,7 @@ mod tests {
         }
     }
 
-    /// Each kind has lines of its own.
+    /// Each kind has its own lines.
     #[tokio::test(start_paused = true)]
     async fn each_kind_is_named() {
         let strangers = Strangers::default();
@@ -274,7 +278,8 @@ mod tests {
         }
     }
 
-    /// A client that neither reads nor ends, or sends without an end, is left after its time or bytes.
+    /// A client that neither reads nor ends, or that sends without end, is left after its time or
+    /// bytes.
     #[tokio::test(start_paused = true)]
     async fn a_farewell_ends() {
         let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! TLS of the receiver: rustls with ring, certificates that are read again.
+//! TLS of the receiver: rustls with ring, and certificates that are read again.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use super::ServerTls;
 use crate::reread::{FileError, Files, Kind, Reread};
 use crate::tls;
 
-/// How connections are accepted. Each takes what is in force when it comes, sessions included: none
-/// is resumed by who would not be let in any more.
+/// The TLS settings by which connections are accepted. Each connection uses those in force when it
+/// comes, sessions included: a client that would not be let in any more cannot resume one.
 #[derive(Debug)]
 pub(crate) struct Certificates(Reread<ServerConfig>);
 
@@ -26,7 +26,7 @@ impl Certificates {
         Reread::new(Kind::Certificate, endpoint, paths, every, make).map(Self)
     }
 
-    /// For one more connection.
+    /// Returns the settings for one more connection.
     pub(crate) fn current(&self) -> Arc<ServerConfig> {
         self.0.current()
     }
@@ -46,13 +46,13 @@ fn server(settings: &ServerTls, files: &Files) -> Result<ServerConfig, FileError
     let mut config = builder
         .with_single_cert(certificates, key)
         .map_err(|source| FileError::unusable("the certificate", cert_file, source))?;
-    // The second is for clients that offer nothing else: they get a connection and, on it, an answer in
-    // words. Who offers both speaks the first.
+    // The second is for clients that offer nothing else: they get a connection and, on it, an
+    // answer in words. A client that offers both speaks the first.
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 
-/// Lets in who has a certificate of one of these authorities.
+/// Returns a verifier that lets in clients with a certificate of one of these authorities.
 fn verifier(files: &Files, file: &Path) -> Result<Arc<dyn ClientCertVerifier>, FileError> {
     let mut roots = RootCertStore::empty();
     tls::trust(&mut roots, files, file)?;

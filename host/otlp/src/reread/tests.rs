@@ -2,7 +2,7 @@ use tokio::time::Instant;
 
 use super::*;
 
-/// A number in a file, and another one in a second file that must be the same.
+/// Makes a `Reread` of two files that must hold the same number.
 fn twins(folder: &Path) -> Reread<u32> {
     let paths = ["a", "b"].map(|name| folder.join(name));
     let [a, b] = paths.clone();
@@ -31,8 +31,8 @@ fn bad(of: &Reread<u32>) -> Option<bool> {
     seen.bad.as_ref().map(|bad| bad.said)
 }
 
-/// What changed to something good comes into force; what changed to something bad does not, is
-/// said the second time it is seen, and once; and who took the old one keeps it.
+/// New content that is good comes into force. Bad content does not: it is logged the second time it
+/// is seen, and only once. A caller that took the old value keeps it.
 #[tokio::test]
 async fn the_last_good_one_is_in_force() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -57,8 +57,8 @@ async fn the_last_good_one_is_in_force() {
     assert_eq!((*twins.current(), bad(&twins), *taken), (2, None, 1));
 }
 
-/// A file that is caught half written does not come into force, though its half is good by
-/// itself; the whole does.
+/// A half-written file does not come into force, even if that half is valid by itself; the complete
+/// file does.
 #[tokio::test(start_paused = true)]
 async fn half_a_file_is_not_in_force() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -78,7 +78,7 @@ async fn half_a_file_is_not_in_force() {
     assert_eq!((*twins.current(), begun.elapsed()), (2345, SETTLE * 2));
 }
 
-/// A file that is written without end is left alone, and takes nobody with it.
+/// A file that never stops changing is left alone, and the look at it still ends.
 #[tokio::test(start_paused = true)]
 async fn a_file_that_never_settles_is_left_alone() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -98,7 +98,7 @@ async fn a_file_that_never_settles_is_left_alone() {
     assert_eq!(*twins.current(), 1);
 }
 
-/// The files of a Kubernetes volume change by one symbolic link to a folder.
+/// A symbolic link to a folder that moves, as in a Kubernetes volume, is a change of the files.
 #[tokio::test]
 async fn a_link_that_moves_is_a_change() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -116,7 +116,7 @@ async fn a_link_that_moves_is_a_change() {
     assert_eq!(*twins.current(), 2);
 }
 
-/// Somebody else's big file and a pipe that nobody writes to are refused, at once.
+/// A file over the limit and a path that is not a regular file are refused at once.
 #[test]
 fn what_is_no_small_file_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");

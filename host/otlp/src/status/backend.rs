@@ -1,4 +1,4 @@
-//! What a backend's answer means.
+//! The meaning of a backend's answer.
 
 use http::StatusCode;
 use spandrel_pipeline::exporter::{Outcome, Refuses};
@@ -8,7 +8,7 @@ use tonic_types::StatusExt;
 use super::one_line;
 use super::size::{self, Length};
 
-/// The outcome of an attempt that the backend answered with an error.
+/// Returns the outcome of an attempt that the backend answered with an error.
 pub(crate) fn outcome(status: &Status, endpoint: &str, length: Length) -> Outcome {
     match size::refused(status, length) {
         Some(limit) => Outcome::Permanent {
@@ -19,10 +19,10 @@ pub(crate) fn outcome(status: &Status, endpoint: &str, length: Length) -> Outcom
     }
 }
 
-/// The outcome of an attempt whose answer is not gRPC's, from a proxy for example.
+/// Returns the outcome of an attempt whose answer is not gRPC's, from a proxy for example.
 pub(crate) fn not_grpc(http: StatusCode, endpoint: &str) -> Outcome {
     let refuses = match http.as_u16() {
-        // Malformed, not understood: what a gateway says of one request.
+        // Malformed or not understood: a gateway says this of one request.
         400 | 422 => Refuses::Batch,
         _ if size::refused_by_http(http) => Refuses::Size { limit: None },
         _ => Refuses::Everything,
@@ -34,17 +34,19 @@ pub(crate) fn not_grpc(http: StatusCode, endpoint: &str) -> Outcome {
     told(&status, endpoint, refuses)
 }
 
-/// What a backend refuses with a code that is for good.
+/// Returns what a backend refuses with a permanent code.
 fn refuses(code: Code) -> Refuses {
     match code {
-        // Credentials, their rights, a service or a tenant that is not there: no batch is looked at.
+        // Credentials, their rights, or a service or tenant that does not exist: no batch is looked
+        // at.
         Code::Unauthenticated | Code::PermissionDenied | Code::Unimplemented | Code::NotFound => {
             Refuses::Everything
         }
-        // INVALID_ARGUMENT is what OTLP has for bad data. RESOURCE_EXHAUSTED may be said of a message
-        // that is too long, in words that are not known, FAILED_PRECONDITION and ALREADY_EXISTS that of stores which keep an order.
-        // INTERNAL and UNKNOWN are what a server says that failed at something in the batch, or at
-        // anything else: the attempts are few against what would be lost.
+        // OTLP has INVALID_ARGUMENT for bad data. RESOURCE_EXHAUSTED may mean a message that is too
+        // long, in words that are not known here. Stores that keep an order send
+        // FAILED_PRECONDITION and ALREADY_EXISTS. A server sends INTERNAL and UNKNOWN when it
+        // failed at something in the batch, or at anything else: the attempts are few compared with
+        // what would be lost.
         _ => Refuses::Batch,
     }
 }
@@ -61,7 +63,7 @@ fn told(status: &Status, endpoint: &str, refuses: Refuses) -> Outcome {
         | Code::OutOfRange
         | Code::Unavailable
         | Code::DataLoss => true,
-        // Only a backend that says when expects the request again.
+        // Only a backend that names a time expects the request again.
         Code::ResourceExhausted => status.get_details_retry_info().is_some(),
         Code::Ok
         | Code::Unknown
@@ -89,7 +91,8 @@ fn line(status: &Status, endpoint: &str) -> String {
     })
 }
 
-/// The code for an answer that is not gRPC's, from a proxy for example, by gRPC's own table.
+/// Returns the code for an answer that is not gRPC's, from a proxy for example, by gRPC's own
+/// table.
 pub(super) fn from_http(status: StatusCode) -> Status {
     let code = match status.as_u16() {
         400 => Code::Internal,
@@ -102,7 +105,7 @@ pub(super) fn from_http(status: StatusCode) -> Status {
     Status::new(code, format!("HTTP status {status}"))
 }
 
-/// The names that the OTLP specification uses.
+/// Returns the name of a code as the OTLP specification writes it.
 fn name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",

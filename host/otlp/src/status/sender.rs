@@ -1,4 +1,4 @@
-//! What a sender is told.
+//! The statuses that senders get.
 
 use std::time::Duration;
 
@@ -12,32 +12,32 @@ use tonic_types::{ErrorDetails, StatusExt};
 use super::one_line;
 use crate::auth::Denied;
 
-/// How far hints are spread: up to so many times what the pipeline says.
+/// The spread of retry hints: at most this many times what the pipeline says.
 const SPREAD: f64 = 1.5;
 
-/// Why a request never became one that could be offered.
+/// The reason why a request could not be read, or not be offered.
 #[derive(Debug)]
 pub(crate) enum Unread {
-    /// Not a gRPC message, or not compressed as it says.
+    /// The request is not a gRPC message, or not compressed as it says.
     Malformed(&'static str),
-    /// Longer than `limit` bytes, on the wire or inflated.
+    /// The request is longer than `limit` bytes, on the wire or inflated.
     OverLimit {
         /// The limit.
         limit: usize,
     },
-    /// No memory to read it into, or no decoder, came free in time.
+    /// No memory to read it into, or no decoder, became free in time.
     Busy,
-    /// Others wait at the pipeline's door, and its turn did not come in time.
+    /// Others wait for admission to the pipeline, and its turn did not come in time.
     Crowded,
     /// Its bytes did not arrive in time.
     Slow,
     /// The receiver is stopping and cannot wait for the rest of it.
     Draining,
-    /// The connection ended or the sender gave up: nobody hears the answer.
+    /// The connection ended or the sender gave up: nobody receives the answer.
     Gone,
 }
 
-/// The status for a request that could not be read, or not be offered. Where there is no room, the
+/// Returns the status for a request that could not be read or offered. If there is no room, the
 /// sender is told to come back after `wait`.
 pub(crate) fn unread(why: &Unread, wait: Option<Duration>) -> Status {
     let wait = wait.unwrap_or(SOONEST);
@@ -54,7 +54,7 @@ pub(crate) fn unread(why: &Unread, wait: Option<Duration>) -> Status {
     }
 }
 
-/// The status for a request that is not let in. It does not say who would be.
+/// Returns the status for a request that is not let in. It does not say who would be let in.
 pub(crate) fn denied(why: Denied) -> Status {
     match why {
         Denied::Missing => Status::unauthenticated("credentials are needed, and none were sent"),
@@ -63,7 +63,7 @@ pub(crate) fn denied(why: Denied) -> Status {
     }
 }
 
-/// The status for a request that the pipeline refused.
+/// Returns the status for a request that the pipeline refused.
 pub(crate) fn refused(refused: &Refused) -> Status {
     match refused {
         Refused::Invalid(why) => match why {
@@ -75,20 +75,20 @@ pub(crate) fn refused(refused: &Refused) -> Status {
             | Invalid::NoId
             | Invalid::TooDeep { .. } => invalid(&why.to_string()),
         },
-        // Why it was not journaled is the operator's, and in the log.
+        // The reason why a request was not journaled is for the operator only, and is in the log.
         Refused::Full { retry_after }
         | Refused::Fault { retry_after, .. }
         | Refused::Unwritten { retry_after, .. } => retry(&refused.to_string(), *retry_after),
         Refused::Draining => retry("collector is stopping", SOONEST),
-        // The same bytes would fail again: to the sender that is bad data.
+        // The same bytes would fail again, so to the sender they are bad data.
         Refused::Quarantined { .. } | Refused::Rejected => {
             Status::invalid_argument(one_line(&refused.to_string()))
         }
     }
 }
 
-/// The response to a request that was accepted but for some items, which are not to be sent again: none
-/// when it was accepted whole. The three signals have the same fields for it.
+/// Returns the response to a request of which some items were refused for good; `None` if all items
+/// were accepted. The three signals have the same fields for it.
 pub(crate) fn partial_success(signal: Signal, accepted: &Accepted) -> Option<Vec<u8>> {
     let refused = &accepted.refused;
     if refused.is_empty() {
@@ -108,16 +108,18 @@ pub(crate) fn partial_success(signal: Signal, accepted: &Accepted) -> Option<Vec
     Some(response)
 }
 
-/// Never to be sent again, with the detail that OTLP recommends.
+/// Returns a status for a request that must never be sent again, with the detail that OTLP
+/// recommends.
 fn invalid(what: &str) -> Status {
     let message = one_line(what);
     let details = ErrorDetails::with_bad_request_violation("request", message.clone());
     Status::with_error_details(Code::InvalidArgument, message, details)
 }
 
-/// To be sent again, not before `after`, and not by everybody at the same moment: those who were
-/// refused together would be again. This is the only place where a hint becomes a RetryInfo, so no
-/// sender is told to wait for more than one and a half times [`LATEST`], which is 30 s.
+/// Returns a status for a request that may be sent again, not before `after`. The time is spread,
+/// because senders that were refused together would be refused together again. This is the only
+/// place where a hint becomes a RetryInfo, so no sender is told to wait for more than one and a
+/// half times [`LATEST`], which is 30 s.
 fn retry(message: &str, after: Duration) -> Status {
     let after = after.min(LATEST);
     let after = after.mul_f64(rand::rng().random_range(1.0..SPREAD));

@@ -1,36 +1,36 @@
-//! Backends that refuse a request because it is too long, and what they would take. There is no
-//! field for it, so this reads the words of the servers that there are.
+//! Recognizes that a backend refuses a request because it is too long, and finds the limit that it
+//! names. gRPC has no field for the limit, so this reads the messages of known servers.
 
 use http::StatusCode;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-/// How long a request was, in bytes.
+/// The length of a request, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Length {
-    /// Before compression.
+    /// The length before compression.
     pub(crate) plain: usize,
-    /// As it was sent.
+    /// The length as the request was sent.
     pub(crate) sent: usize,
 }
 
-/// The limit that a backend says with its refusal, in bytes before compression; none inside when it
-/// says none. None when its refusal is not of the size.
+/// Returns the limit that a backend names when it refuses a request for its size, in bytes before
+/// compression; `Some(None)` if it names none. Returns `None` if it refuses for another reason.
 pub(super) fn refused(status: &Status, length: Length) -> Option<Option<usize>> {
     let text = status.message().to_ascii_lowercase();
     let is_size = match status.code() {
-        // gRPC's code for it, which OTLP has for a backend that is busy, too: with RetryInfo then.
+        // gRPC has this code for it. OTLP uses it for a busy backend as well, with RetryInfo then.
         Code::ResourceExhausted => status.get_details_retry_info().is_none() && is_of_size(&text),
-        // What tonic's servers say.
+        // Servers that use tonic send this code.
         Code::OutOfRange => is_of_size(&text),
-        // What proxies make of 413, and older gRPC in Java of its own limit.
+        // Proxies turn a 413 into these, and older gRPC in Java sends them for its own limit.
         Code::Unknown | Code::Internal | Code::Unavailable => is_of_transport(&text),
         _ => false,
     };
     is_size.then(|| limit(&text, length))
 }
 
-/// Whether an answer of HTTP says so.
+/// Returns true if an HTTP answer refuses a request for its size.
 pub(super) fn refused_by_http(status: StatusCode) -> bool {
     status == StatusCode::PAYLOAD_TOO_LARGE
 }
@@ -71,8 +71,8 @@ fn limit(text: &str, length: Length) -> Option<usize> {
     if limit == 0 {
         return None;
     }
-    // Some look at the bytes as they were sent: then the limit before compression is as much higher.
-    // Others stop to read one byte behind their limit, and say that they found no more.
+    // Some servers look at the bytes as they were sent; then the limit before compression is higher
+    // in proportion. Others stop reading one byte behind their limit, and report only that many.
     let is_sent = found == Some(length.sent) && length.sent < length.plain;
     if is_sent && !text.contains("decompress") {
         let plain = length.plain as u128 * limit as u128 / length.sent.max(1) as u128;
@@ -81,7 +81,7 @@ fn limit(text: &str, length: Length) -> Option<usize> {
     Some(limit)
 }
 
-/// What was found, if it is said, and what is allowed.
+/// Returns the length that was found, if the text has it, and the limit.
 fn figures(text: &str) -> Option<(Option<usize>, usize)> {
     let after = |words: &str| text.split_once(words).map(|(_, rest)| rest);
     // "(6291456 vs. 4194304)": Go, C++, Python, Node.
@@ -106,7 +106,7 @@ fn figures(text: &str) -> Option<(Option<usize>, usize)> {
     Some((None, number(after("longer than ")?)?))
 }
 
-/// The number that a text begins with.
+/// Returns the number that a text begins with.
 fn number(text: &str) -> Option<usize> {
     let end = text.find(|c: char| !c.is_ascii_digit());
     text.get(..end.unwrap_or(text.len()))?.parse().ok()
@@ -125,8 +125,8 @@ mod tests {
         sent: 600_000,
     };
 
-    /// The words of servers that name their limit. Go reads one byte more than it takes; 600,000 of 400,000
-    /// is the compressed length, a tenth of the plain one.
+    /// The messages of servers that name their limit. Go reads one byte more than it accepts;
+    /// 600,000 of 400,000 is the compressed length, a tenth of the plain one.
     const SAY_THE_LIMIT: &[(Code, &str)] = &[
         (
             Code::ResourceExhausted,
@@ -182,7 +182,7 @@ mod tests {
         ),
     ];
 
-    /// The words of servers that name none.
+    /// The messages of servers that name no limit.
     const SAY_NO_LIMIT: &[(Code, &str)] = &[
         (
             Code::ResourceExhausted,
@@ -192,7 +192,7 @@ mod tests {
         (Code::Unknown, "HTTP status 413 Payload Too Large"),
     ];
 
-    /// The words of servers, with what is learned from them.
+    /// The messages of known servers are recognized, with the limit that they name.
     #[test]
     fn the_words_of_servers_are_known() {
         let with = SAY_THE_LIMIT.iter().map(|said| (said, Some(4_194_304)));
@@ -203,7 +203,7 @@ mod tests {
         }
     }
 
-    /// What is not of the size of a request teaches nothing.
+    /// A refusal for another reason than the size gives no limit.
     #[test]
     fn other_refusals_are_not_of_the_size() {
         let words = "grpc: received message larger than max (6291456 vs. 4194304)";

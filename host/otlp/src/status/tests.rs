@@ -20,8 +20,8 @@ fn retry_after_of(status: &Status) -> Option<Duration> {
     status.get_details_retry_info()?.retry_delay
 }
 
-/// What a sender is told, for everything that can go wrong with its request: the code decides
-/// whether it sends the same bytes again, and only UNAVAILABLE carries a RetryInfo.
+/// Every refusal has its code, which decides whether the sender sends the same bytes again. Only
+/// UNAVAILABLE carries a RetryInfo.
 #[test]
 fn every_refusal_has_its_code() {
     let two = Duration::from_secs(2);
@@ -96,7 +96,8 @@ fn every_refusal_has_its_code() {
     }
 }
 
-/// Whether the sender is told to come back after this time and up to a half more, or nothing.
+/// Returns true if the sender is told to come back after this time and up to half as much more, or
+/// is told no time where none is expected.
 fn is_told(status: &Status, after: Option<Duration>) -> bool {
     match (retry_after_of(status), after) {
         (Some(told), Some(after)) => told >= after && told <= after * 3 / 2,
@@ -104,8 +105,8 @@ fn is_told(status: &Status, after: Option<Duration>) -> bool {
     }
 }
 
-/// Those who are refused together, for whatever reason, are not told to come back together, not even
-/// when the wait is the longest there is.
+/// Senders that are refused together, for whatever reason, are not told to come back together, not
+/// even with the longest wait.
 #[test]
 fn nobody_comes_back_with_others() {
     let longest = Duration::from_secs(20);
@@ -130,8 +131,8 @@ fn nobody_comes_back_with_others() {
     at(&|| refused(&unwritten));
 }
 
-/// Whatever the pipeline, the receiver or a plugin's breaker asks for, no sender is told to wait for
-/// more than the 30 s that the page of operators promises, the spread included.
+/// No sender is told to wait for more than the 30 s that the operators' page promises, including
+/// the spread, whatever the pipeline, the receiver or a plugin's breaker asks for.
 #[test]
 fn nobody_is_sent_away_for_long() {
     let retry_after = Duration::from_secs(3600);
@@ -158,7 +159,8 @@ fn nobody_is_sent_away_for_long() {
 
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Values nested beyond the limit are bad data, whatever the limit; only amounts are a matter of size.
+/// Values nested beyond the limit are bad data, whatever the limit; only amounts are a matter of
+/// size.
 #[test]
 fn nesting_is_bad_data() {
     let mut value = AnyValue::default();
@@ -192,7 +194,8 @@ fn nesting_is_bad_data() {
     );
 }
 
-/// Malformed bytes are told where they are malformed, in a message and in a BadRequest detail.
+/// The answer to malformed bytes says where they are malformed, in its message and in a BadRequest
+/// detail.
 #[test]
 fn malformed_says_where() {
     let status = refused(&Refused::Invalid(Invalid::Malformed {
@@ -205,8 +208,8 @@ fn malformed_says_where() {
     assert_eq!(violation.description, "malformed span id at byte 7");
 }
 
-/// Which answers of a backend are worth another attempt: OTLP's list, and RESOURCE_EXHAUSTED only
-/// from a backend that says when.
+/// Only the codes of OTLP's list are worth another attempt, and RESOURCE_EXHAUSTED only from a
+/// backend that names a time.
 #[test]
 fn only_retryable_codes_are_retried() {
     let retryable = [1, 4, 10, 11, 14, 15];
@@ -233,8 +236,8 @@ fn only_retryable_codes_are_retried() {
     }
 }
 
-/// Which refusals are of the batch, so that parts of it are worth an attempt, and which are of
-/// whatever is sent.
+/// Refusals of the batch, after which parts of it are worth an attempt, are told apart from
+/// refusals of everything.
 #[test]
 fn refusals_of_everything_are_known() {
     let refuses = |outcome| match outcome {
@@ -268,7 +271,7 @@ fn refusals_of_everything_are_known() {
     }
 }
 
-/// Answers of proxies in between, by gRPC's table.
+/// Answers of proxies in between are mapped by gRPC's table.
 #[test]
 fn http_answers_are_mapped() {
     for (http, code) in [
@@ -287,7 +290,7 @@ fn http_answers_are_mapped() {
     }
 }
 
-/// What a backend says is one short line in our log, whatever it says.
+/// A backend's message becomes one short line in our log, whatever it contains.
 #[test]
 fn a_backends_words_stay_in_one_line() {
     let status = Status::invalid_argument(format!("bad\n\u{1b}[31m{}", "x".repeat(9000)));

@@ -1,4 +1,4 @@
-//! Who gets in: tokens and passwords over real connections.
+//! Authentication with tokens and passwords over real connections.
 
 use std::path::Path;
 use std::time::Duration;
@@ -60,8 +60,8 @@ fn with(mut request: Request<Body>, credentials: &str) -> Request<Body> {
     request
 }
 
-/// Only who sends one of the tokens gets in. The others get UNAUTHENTICATED, which no sender
-/// repeats; they are counted, and learn nothing of the token.
+/// Only a client that sends one of the tokens gets in. The others get UNAUTHENTICATED, which no
+/// sender repeats; they are counted, and learn nothing of the token.
 #[tokio::test]
 async fn a_token_lets_in() {
     let sink = Sink::open();
@@ -90,7 +90,7 @@ async fn a_token_lets_in() {
     assert_eq!(sink.taken().len(), 3);
 }
 
-/// A stranger is answered whether or not the bytes of his request come; nothing of them is kept.
+/// A stranger is answered whether or not the bytes of its request come, and none of them are kept.
 #[tokio::test]
 async fn a_stranger_is_not_read() {
     let sink = Sink::open();
@@ -106,7 +106,7 @@ async fn a_stranger_is_not_read() {
 }
 
 /// Requests that are refused before they are read are nobody's mistake: however many they are, the
-/// connection goes on, and who knows the token by then gets in on it.
+/// connection goes on, and a client that knows the token by then gets in on it.
 #[tokio::test]
 async fn strangers_keep_their_connection() {
     let sink = Sink::open();
@@ -132,7 +132,7 @@ async fn strangers_keep_their_connection() {
     assert_eq!(admitted.code(), Code::Ok);
 }
 
-/// Probes have no credentials, and need none.
+/// Health probes have no credentials, and need none.
 #[tokio::test]
 async fn health_is_for_everybody() {
     let sink = Sink::open();
@@ -143,8 +143,8 @@ async fn health_is_for_everybody() {
     assert_eq!(client.call(check).await.code(), Code::Ok);
 }
 
-/// A token that is replaced in its file lets in soon, and the old one does not any more; an exporter
-/// whose backend knows of the new one first reads its own file again in the same attempt.
+/// A new token in the file lets in soon, and the old one no longer does. An exporter whose backend
+/// knows the new token first reads its own file again in the same attempt.
 #[tokio::test]
 async fn tokens_are_read_again() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -176,7 +176,7 @@ async fn tokens_are_read_again() {
     replace(&ours, "second\n");
     let outcome = attempt(&exporter).await;
     assert!(matches!(outcome, Outcome::Sent), "{outcome:?}");
-    // One that nobody knows is refused for good.
+    // A token that nobody knows is refused for good.
     replace(&ours, "fourth\n");
     let refused = async { while matches!(attempt(&exporter).await, Outcome::Sent) {} };
     timeout(LONG, refused)
@@ -190,7 +190,7 @@ async fn tokens_are_read_again() {
 }
 
 /// Requests that are under way together when the token changes all go out again with the new one,
-/// whichever of them finds it: none of them is lost.
+/// whichever of them finds it: none is lost.
 #[tokio::test]
 async fn a_new_token_is_for_all_under_way() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -219,7 +219,8 @@ async fn a_new_token_is_for_all_under_way() {
     }
 }
 
-/// User and password let in, in plain text or as bcrypt, also those that a file gets later.
+/// A user with the right password gets in, in plain text or as bcrypt, also one that the file gets
+/// later.
 #[tokio::test]
 async fn a_password_lets_in() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::collector::config;
 use crate::round_trip::spans;
 
-/// An authority, and what it signed, as files.
+/// An authority and the certificates that it signed, as files.
 pub(crate) struct Authority {
     folder: TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -34,7 +34,7 @@ impl Authority {
         self.folder.path().join("ca.pem")
     }
 
-    /// Certificate and key for this name.
+    /// Returns the files of a certificate and its key for this name.
     pub(crate) fn sign(&self, name: &str) -> (PathBuf, PathBuf) {
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
@@ -65,20 +65,20 @@ pub(crate) fn trusting(authority: &Authority) -> ClientTls {
     }
 }
 
-/// One batch.
+/// Exports one batch.
 pub(crate) async fn attempt(exporter: &GrpcExporter) -> Outcome {
     let batch = spans(3).encode_to_vec();
     exporter.export(Signal::Traces, batch.into()).await
 }
 
-/// Puts another file in its place, at one moment.
+/// Replaces a file by new content in one step.
 pub(crate) fn replace(file: &Path, with: impl AsRef<[u8]>) {
     let next = file.with_extension("next");
     std::fs::write(&next, with).expect("written");
     std::fs::rename(&next, file).expect("moved");
 }
 
-/// Puts a copy of another file in its place, at one moment.
+/// Replaces a file by a copy of another one in one step.
 pub(crate) fn copy(from: &Path, file: &Path) {
     replace(file, std::fs::read(from).expect("readable"));
 }

@@ -30,7 +30,7 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-/// What it answers to traces.
+/// The backend's answer to traces.
 #[derive(Clone)]
 pub(crate) enum Answer {
     Ok,
@@ -39,7 +39,7 @@ pub(crate) enum Answer {
         message: &'static str,
     },
     Status(Status),
-    /// Waits until `permits` of the gate.
+    /// Waits for a permit of the gate.
     Wait,
 }
 

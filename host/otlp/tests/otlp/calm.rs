@@ -1,4 +1,4 @@
-//! A backend that finds keepalive pings too many.
+//! A backend that finds the keepalive pings too many.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::round_trip::spans;
 const HEADERS: u8 = 1;
 const PING: u8 = 6;
 const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-/// GOAWAY with ENHANCE_YOUR_CALM, before which no request was looked at.
+/// A GOAWAY with ENHANCE_YOUR_CALM, which says that no request was looked at.
 const CALM: &[u8] = b"\0\0\x16\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0btoo_many_pings";
 
 /// Reads frames up to one of this type.
@@ -41,7 +41,7 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     stream
 }
 
-/// Told so, an exporter sends its pings half as often on the next connection.
+/// An exporter that is told to calm down sends its pings half as often on the next connection.
 #[tokio::test]
 async fn pings_that_are_too_many_become_fewer() {
     const TIME: Duration = Duration::from_millis(500);
@@ -66,7 +66,7 @@ async fn pings_that_are_too_many_become_fewer() {
     until(&mut first, HEADERS).await;
     first.write_all(CALM).await.unwrap();
     let mut stream = accept(&listener).await;
-    // A ping that comes so long after the last word was due at twice the time.
+    // A ping that comes so long after the last bytes were sent was due at twice the time.
     let said = Instant::now();
     until(&mut stream, PING).await;
     let waited = said.elapsed();

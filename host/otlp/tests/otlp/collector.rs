@@ -13,25 +13,25 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Takes what it is offered, or refuses, or holds the sender until the gate opens.
+/// An ingress that takes what it is offered, refuses it, or holds the sender until the gate opens.
 #[derive(Debug)]
 pub(crate) struct Sink {
-    /// What it carries.
+    /// The signals that it carries.
     signals: Mutex<Vec<Signal>>,
     seen: Mutex<Vec<(Signal, Bytes)>>,
     answer: Mutex<fn() -> Result<(), Refused>>,
     gate: Semaphore,
-    /// Offers begun so far.
+    /// The number of offers begun so far.
     offers: watch::Sender<usize>,
 }
 
 impl Sink {
-    /// Takes everything at once.
+    /// Returns a sink that takes everything at once.
     pub(crate) fn open() -> Arc<Self> {
         Self::with_permits(Semaphore::MAX_PERMITS)
     }
 
-    /// Holds every offer until [`Sink::release`].
+    /// Returns a sink that holds every offer until [`Sink::release`].
     pub(crate) fn gated() -> Arc<Self> {
         Self::with_permits(0)
     }
@@ -46,7 +46,7 @@ impl Sink {
         })
     }
 
-    /// Answers so from now on.
+    /// Gives this answer from now on.
     pub(crate) fn answer(&self, answer: fn() -> Result<(), Refused>) {
         *self.answer.lock().unwrap() = answer;
     }
@@ -67,12 +67,12 @@ impl Sink {
         begun.wait_for(|begun| *begun >= offers).await.unwrap();
     }
 
-    /// Offers begun so far.
+    /// Returns the number of offers begun so far.
     pub(crate) fn offers(&self) -> usize {
         *self.offers.borrow()
     }
 
-    /// What was taken, in order.
+    /// Returns the requests that were taken, in order.
     pub(crate) fn taken(&self) -> Vec<(Signal, Bytes)> {
         self.seen.lock().unwrap().clone()
     }
@@ -105,7 +105,7 @@ pub(crate) struct Collector {
 }
 
 impl Collector {
-    /// What this sink carries goes into it.
+    /// Starts a receiver with the default settings that offers its requests to this sink.
     pub(crate) async fn start(sink: &Arc<Sink>) -> Self {
         Self::start_with(config(), sink).await
     }
@@ -118,7 +118,7 @@ impl Collector {
         Self::serve(receiver, Arc::clone(ingress) as Arc<dyn Ingress>)
     }
 
-    /// One that takes over from this one, which is then told to stop.
+    /// Starts a receiver that takes over from this one, and then stops this one.
     pub(crate) async fn hand_over(&self, config: ReceiverConfig, sink: &Arc<Sink>) -> Self {
         let receiver = Receiver::bind_beside(config, &self.socket).await;
         let ingress = Arc::clone(sink) as Arc<dyn Ingress>;

@@ -1,4 +1,4 @@
-//! Connections that die without a word, and backends behind a name with several addresses.
+//! Connections that die unnoticed, and backends behind a name with several addresses.
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ async fn send(exporter: &GrpcExporter) -> Outcome {
     exporter.export(Signal::Traces, batch()).await
 }
 
-/// Sends until an attempt succeeds; says how many did not.
+/// Sends until an attempt succeeds. Returns how many attempts did not.
 async fn failures(exporter: &GrpcExporter) -> usize {
     for failures in 0..20 {
         if matches!(send(exporter).await, Outcome::Sent) {
@@ -43,7 +43,7 @@ async fn failures(exporter: &GrpcExporter) -> usize {
 /// nobody is told. New connections work.
 struct Firewall {
     address: SocketAddr,
-    /// Counts how often it forgot.
+    /// The number of times that it forgot its connections.
     forgot: watch::Sender<u64>,
     connections: watch::Receiver<u64>,
     _task: JoinSet<()>,
@@ -94,13 +94,14 @@ impl Firewall {
 
 fn config(url: &str) -> ExporterConfig {
     ExporterConfig {
-        // Twice as long as a busy machine takes.
+        // This is twice as long as a busy machine takes.
         timeout: Duration::from_secs(2),
         ..ExporterConfig::new(url)
     }
 }
 
-/// The flow is forgotten: the attempt that finds out fails, and the next one has a new connection.
+/// A forgotten connection costs one attempt: that one finds out and fails, and the next one has a
+/// new connection.
 #[tokio::test]
 async fn a_dead_connection_costs_one_attempt() {
     let (backend, _task) = Backend::start().await;
@@ -114,7 +115,7 @@ async fn a_dead_connection_costs_one_attempt() {
     }
 }
 
-/// A connection on which other answers come is not dead, however long one of them takes.
+/// A connection on which other answers come is not dead, however long one answer takes.
 #[tokio::test]
 async fn a_slow_answer_costs_no_connection() {
     let (backend, _task) = Backend::start().await;
@@ -133,7 +134,8 @@ async fn a_slow_answer_costs_no_connection() {
     assert_eq!(firewall.connections(), 1);
 }
 
-/// Keepalive finds out within its own time, long before an attempt with much patience ends.
+/// Keepalive finds a dead connection within its own time, long before an attempt with a long
+/// timeout ends.
 #[tokio::test]
 async fn keepalive_finds_dead_connections() {
     let (backend, _task) = Backend::start().await;
@@ -159,7 +161,7 @@ async fn keepalive_finds_dead_connections() {
     );
 }
 
-/// It is on unless told otherwise.
+/// Keepalive is on by default.
 #[test]
 fn keepalive_is_the_default() {
     let keepalive = ExporterConfig::new("http://backend:4317").keepalive;
@@ -174,7 +176,7 @@ fn keepalive_is_the_default() {
     );
 }
 
-/// A name that has these addresses, as they are now.
+/// A name that has these addresses at the moment.
 #[derive(Clone, Debug, Default)]
 struct Name(Arc<Mutex<Vec<SocketAddr>>>);
 
@@ -195,7 +197,7 @@ impl Resolve for Name {
     }
 }
 
-/// A backend at an address, which ends with its connections when it is dropped.
+/// A backend at an address. It ends with its connections when it is dropped.
 struct Pod {
     backend: Backend,
     _task: JoinSet<()>,
@@ -249,7 +251,7 @@ impl Three {
         self.pods.iter().map(Pod::taken).collect()
     }
 
-    /// Sends until each of these took something since.
+    /// Sends until each of these backends has taken something since.
     async fn send_until(&self, which: &[usize]) {
         let before = self.taken();
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -261,7 +263,7 @@ impl Three {
         }
     }
 
-    /// Sends so many; says what each took of them, and how many failed.
+    /// Sends this many requests. Returns how many of them each backend took, and how many failed.
     async fn share(&self, attempts: usize) -> (Vec<usize>, usize) {
         let before = self.taken();
         let mut failed = 0;
@@ -276,19 +278,20 @@ impl Three {
     }
 }
 
-/// All addresses get the same share; one that goes away costs at most what was on its way, and one that
-/// comes instead of it is found.
+/// All addresses get the same share. One that goes away costs at most the requests on their way to
+/// it, and one that replaces it is found.
 #[tokio::test]
 async fn round_robin_uses_all_addresses() {
     let mut three = Three::start(Balancer::RoundRobin).await;
     three.send_until(&[0, 1, 2]).await;
     assert_eq!(three.share(30).await, (vec![10, 10, 10], 0));
-    // The second one ends; the name has it still.
+    // The second backend ends; the name still has it.
     let gone = three.pods.remove(1);
     drop(gone);
     three.send_until(&[0, 1]).await;
     assert_eq!(three.share(30).await, (vec![15, 15], 0));
-    // A new one in its place, at another address: the lost connection makes the name looked up again.
+    // A new backend takes its place, at another address: the lost connection makes the name looked
+    // up again.
     three.pods.push(Pod::start("127.0.0.4:0").await);
     three
         .name
@@ -297,7 +300,7 @@ async fn round_robin_uses_all_addresses() {
     assert_eq!(three.share(30).await, (vec![10, 10, 10], 0));
 }
 
-/// New addresses get their share also when no connection was lost, and those that are gone from the
+/// New addresses get their share even if no connection was lost, and those that are gone from the
 /// name get nothing more.
 #[tokio::test]
 async fn a_name_is_looked_up_again() {
@@ -319,7 +322,7 @@ async fn a_name_is_looked_up_again() {
     assert_eq!(three.share(10).await, (vec![0, 5, 5], 0));
 }
 
-/// The first address that can be connected to, as long as it can.
+/// The first address that can be connected to is used, as long as it can be.
 #[tokio::test]
 async fn pick_first_uses_one_address() {
     let mut three = Three::start(Balancer::PickFirst).await;
@@ -330,7 +333,7 @@ async fn pick_first_uses_one_address() {
 }
 
 /// An address where nobody answers, or where something accepts connections and says nothing, as a
-/// process that is frozen does, costs an attempt or two, and not each second one.
+/// frozen process does, costs an attempt or two, and not every second one.
 #[tokio::test]
 async fn addresses_that_do_not_work_are_left_out() {
     let (backend, _task) = Backend::start().await;
@@ -349,7 +352,7 @@ async fn addresses_that_do_not_work_are_left_out() {
     drop(frozen);
 }
 
-/// What cannot be reached is said with its cause, and is worth another attempt.
+/// A backend that cannot be reached is reported with the cause, and is worth another attempt.
 #[tokio::test]
 async fn what_is_wrong_is_said() {
     let exporter = |name: &Name| {

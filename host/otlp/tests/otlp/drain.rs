@@ -1,4 +1,4 @@
-//! What happens to everyone when the receiver is told to stop.
+//! A receiver that is told to stop, as its clients see it.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use crate::collector::{Collector, Sink, config};
 use crate::round_trip::spans;
 
-/// Requests in flight are answered OK, clients are told to go away, nobody gets in any more, and
-/// then serving ends by itself.
+/// When a receiver stops, requests in flight are answered OK, clients are told to go away, nobody
+/// gets in any more, and then serving ends by itself.
 #[tokio::test]
 async fn requests_in_flight_are_answered() {
     let sink = Sink::gated();
@@ -40,8 +40,8 @@ async fn requests_in_flight_are_answered() {
     }
     let mut late = client.clone();
     let refused = late.export(spans(1)).await.expect_err("stopping");
-    // By our answer or by its own stack, before or after it saw that we are going away: OTLP
-    // retries both.
+    // The code is from our answer or from the client's own stack, before or after it saw that we
+    // are going away: OTLP retries both.
     let again = matches!(refused.code(), Code::Unavailable | Code::Cancelled);
     assert!(again, "{refused:?}");
 
@@ -54,7 +54,7 @@ async fn requests_in_flight_are_answered() {
     assert_eq!(sink.taken().len(), 10);
 }
 
-/// What does not end within the grace is cut, and said.
+/// A connection that does not end within the grace is cut, and reported.
 #[tokio::test]
 async fn the_grace_is_a_limit() {
     let sink = Sink::gated();
@@ -88,8 +88,8 @@ async fn idle_clients_do_not_hold_up_the_end() {
     assert_eq!(collector.closed().await, Closed { connections_cut: 0 });
 }
 
-/// The health service says SERVING, for the server and for each service, then NOT_SERVING to those
-/// who watch, and a watch does not hold up the end.
+/// The health service says SERVING, for the server and for each service, then NOT_SERVING to
+/// clients that watch. A watch does not hold up the end.
 #[tokio::test]
 async fn health_tells_of_the_drain() {
     let collector = Collector::start(&Sink::open()).await;
@@ -132,7 +132,7 @@ async fn health_tells_of_the_drain() {
     assert_eq!(collector.closed().await, Closed { connections_cut: 0 });
 }
 
-/// A port in use is an error that names it and says what to do; so is an address that is none.
+/// A port in use is an error that names it and says what to do; so is an invalid address.
 #[tokio::test]
 async fn a_port_in_use_is_told() {
     let collector = Collector::start(&Sink::open()).await;
@@ -170,8 +170,8 @@ async fn a_name_is_bound_once() {
     drop(held);
 }
 
-/// Who watches the health of the receiver may do so for as long as he likes, and exports beside it go
-/// on: an answer that is not over is not one that nobody takes.
+/// A client may watch the health of the receiver for as long as it likes, and exports beside it go
+/// on: an unfinished answer does not count as an answer that nobody takes.
 #[tokio::test]
 async fn a_watch_lasts() {
     let collector = Collector::start(&Sink::open()).await;
@@ -187,7 +187,7 @@ async fn a_watch_lasts() {
     let mut watch = watch.expect("watches").into_inner();
     let said = watch.message().await.expect("whole").expect("the first");
     assert_eq!(said.status(), ServingStatus::Serving);
-    // Nothing is on its way, so only clocks go on.
+    // Nothing is on its way, so only the clocks go on.
     tokio::time::pause();
     tokio::time::sleep(Duration::from_secs(600)).await;
     tokio::time::resume();

@@ -1,4 +1,4 @@
-//! How attempts end, against a real backend and against none.
+//! The outcomes of attempts, with a real backend and with none.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ async fn traces(exporter: &GrpcExporter) -> Outcome {
     exporter.export(Signal::Traces, batch()).await
 }
 
-/// The config's headers, binary ones too, our name and our patience reach the backend.
+/// The config's headers, binary ones too, our user agent and our timeout reach the backend.
 #[tokio::test]
 async fn headers_reach_the_backend() {
     let (backend, _task) = Backend::start().await;
@@ -66,7 +66,7 @@ async fn headers_reach_the_backend() {
     assert_eq!(key.to_bytes().expect("bytes"), "raw");
 }
 
-/// A status of the backend decides, with its RetryInfo, over the wire.
+/// A status of the backend, with its RetryInfo, decides over the wire.
 #[tokio::test]
 async fn the_backends_status_decides() {
     let (backend, _task) = Backend::start().await;
@@ -93,7 +93,8 @@ async fn the_backends_status_decides() {
     }
 }
 
-/// What a backend did not take is told, never tried again; a warning without items is told too.
+/// Items that a backend rejects are reported, never sent again; a warning without items is reported
+/// too.
 #[tokio::test]
 async fn partial_success_is_told() {
     let (backend, _task) = Backend::start().await;
@@ -151,8 +152,8 @@ async fn a_silent_backend_costs_one_timeout() {
     }
 }
 
-/// A dead endpoint is named with the cause; when the backend comes up, the same exporter finds it,
-/// and again after the backend was replaced.
+/// A dead endpoint is named with the cause. When the backend comes up, the same exporter finds it,
+/// and finds it again after the backend was replaced.
 #[tokio::test]
 async fn a_lost_backend_is_found_again() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -169,7 +170,7 @@ async fn a_lost_backend_is_found_again() {
     for _ in 0..3 {
         let sink = Sink::open();
         let backend = Collector::start_with(ReceiverConfig::new(addr.to_string()), &sink).await;
-        // The first attempt may still learn of the end of the connection before.
+        // The first attempt may still see the end of the earlier connection.
         while !matches!(traces(&exporter).await, Outcome::Sent) {}
         assert_eq!(sink.taken(), [(Signal::Traces, batch())]);
         backend.stop();
@@ -177,7 +178,7 @@ async fn a_lost_backend_is_found_again() {
     }
 }
 
-/// A server of HTTP/2 that answers everything with this status and body.
+/// Starts a server of HTTP/2 that answers everything with this status and body.
 async fn http_server(status: u16, grpc: bool, body: Vec<u8>) -> (String, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
@@ -198,7 +199,8 @@ async fn http_server(status: u16, grpc: bool, body: Vec<u8>) -> (String, JoinSet
     (url, task)
 }
 
-/// Answers that are not gRPC's: a proxy's 503 is worth another attempt, a 404 is not.
+/// Answers that are not gRPC's are understood: a proxy's 503 is worth another attempt, a 404 is
+/// not.
 #[tokio::test]
 async fn answers_of_proxies_are_understood() {
     let (url, _task) = http_server(503, false, Vec::new()).await;
@@ -209,7 +211,7 @@ async fn answers_of_proxies_are_understood() {
     assert!(matches!(outcome, Outcome::Permanent { .. }), "{outcome:?}");
 }
 
-/// Limits of both directions: a batch too long is never sent, a response too long is not awaited.
+/// Both directions have limits: a batch too long is never sent, a response too long is not awaited.
 #[tokio::test]
 async fn lengths_are_limited() {
     let (url, _task) = http_server(200, true, vec![0; 5 << 20]).await;
@@ -228,7 +230,7 @@ async fn lengths_are_limited() {
     }
 }
 
-/// A config that cannot work is refused when the exporter is made, without telling secrets.
+/// A config that cannot work is refused when the exporter is made, without showing secrets.
 #[tokio::test]
 async fn bad_configs_are_refused() {
     let bad = GrpcExporter::new(&ExporterConfig::new("http://backend/v1/traces"));

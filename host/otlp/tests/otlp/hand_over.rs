@@ -1,4 +1,4 @@
-//! A receiver with new settings takes over from the one that runs, on the same socket.
+//! A receiver with new settings takes over from the running one, on the same socket.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use tonic::Code;
 use crate::collector::{Collector, Sink, config};
 use crate::raw::{Client, TRACES, framed, full, request};
 
-/// How often the receiver is handed over, each time under new calls of every client.
+/// The number of hand-overs, each of them under new calls of every client.
 const HAND_OVERS: usize = 20;
-/// Clients that make a connection for each call.
+/// The number of clients that make a connection for each call.
 const CLIENTS: usize = 4;
 
 /// Under a stream of new connections and calls, and of calls on a connection that lasts, a receiver
@@ -88,7 +88,8 @@ async fn nobody_is_refused() {
     assert_eq!(counted, Ok(calls), "its counters go on");
 }
 
-/// A request in flight is answered by the receiver that it came to, after another has taken over.
+/// A request in flight is answered by the receiver that it came to, even after another has taken
+/// over.
 #[tokio::test]
 async fn requests_in_flight_stay_where_they_are() {
     let (before, after) = (Sink::gated(), Sink::open());
@@ -132,7 +133,7 @@ async fn a_new_connection_is_served_first() {
     assert_eq!(before.taken().len(), 1);
 }
 
-/// Settings that cannot be used leave the receiver that runs alone.
+/// Settings that cannot be used leave the running receiver alone.
 #[tokio::test]
 async fn bad_settings_change_nothing() {
     let sink = Sink::open();
@@ -149,8 +150,8 @@ async fn bad_settings_change_nothing() {
     assert_eq!(client.call(sent).await.code(), Code::Ok);
 }
 
-/// The handle on the socket does not keep the port: it is free when its last receiver has stopped,
-/// and then there is nothing to take over, but a port to bind.
+/// The handle on the socket does not keep the port. The port is free when its last receiver has
+/// stopped, and then there is nothing to take over, but a port to bind.
 #[tokio::test]
 async fn the_last_receiver_gives_the_port_back() {
     let sink = Sink::open();
@@ -170,7 +171,7 @@ async fn the_last_receiver_gives_the_port_back() {
     assert!(fresh.is_ok(), "{fresh:?}");
 }
 
-/// Another endpoint is another socket.
+/// Another endpoint gets another socket.
 #[tokio::test]
 async fn another_endpoint_is_bound_anew() {
     let collector = Collector::start(&Sink::open()).await;

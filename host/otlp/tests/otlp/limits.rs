@@ -28,12 +28,12 @@ fn endless(start: Vec<u8>) -> Body {
     BodyExt::boxed(StreamBody::new(frames))
 }
 
-/// Requests that the pipeline still has hold their memory; one that finds none is told to come
-/// back, and gets in once there is some.
+/// Requests that the pipeline still has hold their memory. A request that finds none is told to
+/// come back, and gets in once there is some.
 #[tokio::test]
 async fn bytes_in_flight_are_bounded() {
     let sink = Sink::gated();
-    // A budget of what one longest request can take: three times its size and a decoder.
+    // The budget is what one longest request can take: three times its size and a decoder.
     let config = ReceiverConfig {
         max_recv_msg_size: 1 << 20,
         max_in_flight_bytes: 1 << 20,
@@ -66,7 +66,7 @@ async fn bytes_in_flight_are_bounded() {
     assert_eq!(last.call(send()).await.code(), Code::Ok);
 }
 
-/// Announcing a lot and sending nothing takes nothing from others.
+/// A request that announces a lot and sends nothing takes nothing from others.
 #[tokio::test]
 async fn a_prefix_alone_holds_no_memory() {
     let sink = Sink::open();
@@ -89,7 +89,7 @@ async fn a_prefix_alone_holds_no_memory() {
     assert_eq!(waiting.len(), 90);
 }
 
-/// A client of another protocol is told what this port speaks, let go of, and counted.
+/// A client of another protocol is told what this port speaks, disconnected, and counted.
 #[tokio::test]
 async fn other_protocols_are_turned_away() {
     let collector = Collector::start(&Sink::open()).await;
@@ -132,7 +132,7 @@ async fn old_connections_end_without_failing_a_client() {
     assert_eq!(sink.taken().len(), sent);
 }
 
-/// A connection at its age whose requests do not end is cut after the grace.
+/// A connection that has reached its age and whose requests do not end is cut after the grace.
 #[tokio::test]
 async fn old_connections_have_a_grace() {
     let config = ReceiverConfig {

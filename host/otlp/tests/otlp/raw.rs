@@ -17,13 +17,13 @@ pub(crate) type Body = BoxBody<Bytes, std::convert::Infallible>;
 pub(crate) const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 pub(crate) const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
-/// One connection.
+/// One HTTP/2 connection.
 pub(crate) struct Client {
     pub(crate) send: SendRequest<Body>,
     connection: JoinSet<()>,
 }
 
-/// What came back.
+/// The answer to a request.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) http: u16,
@@ -46,7 +46,7 @@ impl Client {
             .expect("HTTP/2");
         let mut connection = JoinSet::new();
         connection.spawn(async move {
-            // How it ends is seen by the requests on it.
+            // The requests on the connection see how it ends.
             drop(run.await);
         });
         Self { send, connection }
@@ -78,7 +78,7 @@ pub(crate) async fn answer(response: Response<Incoming>) -> Answer {
     }
 }
 
-/// A request as a gRPC client would send it.
+/// Returns a request as a gRPC client would send it.
 pub(crate) fn request(path: &str, encoding: Option<&str>, body: Body) -> Request<Body> {
     let mut request = Request::post(format!("http://collector{path}"))
         .header("content-type", "application/grpc")
@@ -93,7 +93,7 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).boxed()
 }
 
-/// One gRPC message.
+/// Returns one gRPC message with its prefix.
 pub(crate) fn framed(flag: u8, message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(message.len()).expect("short");
     [&[flag][..], &length.to_be_bytes(), message].concat()

@@ -1,4 +1,4 @@
-//! Certificates that change while connections are there.
+//! Certificates that change while connections are open.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use crate::authority::{Authority, attempt, copy, replace, trusting};
 use crate::collector::{Collector, Sink};
 use crate::round_trip::patient;
 
-/// So often that a test need not wait; all that it does it does until the change shows.
+/// A reload interval so short that a test need not wait; tests repeat what they do until the change
+/// shows.
 const OFTEN: Duration = Duration::from_millis(5);
 
 /// A change that does not show in this time does not show at all.
@@ -30,7 +31,7 @@ fn watched(mut config: ReceiverConfig) -> ReceiverConfig {
     config
 }
 
-/// On new connections again and again, until the outcome is as wanted.
+/// Makes attempts on new connections until the outcome is as wanted.
 async fn until(port: u16, tls: &ClientTls, wanted: bool) {
     let shows = async {
         loop {
@@ -43,8 +44,8 @@ async fn until(port: u16, tls: &ClientTls, wanted: bool) {
     timeout(LONG, shows).await.expect("it shows");
 }
 
-/// New connections get the certificate that replaced the old one, and the connection that is there
-/// goes on without a failed request.
+/// New connections get the certificate that replaced the old one, and the open connection goes on
+/// without a failed request.
 #[tokio::test]
 async fn a_new_certificate_is_used() {
     let (old, new) = (Authority::new(), Authority::new());
@@ -75,7 +76,8 @@ async fn a_new_certificate_is_used() {
     assert!(matches!(outcome, Outcome::Retry { .. }), "{outcome:?}");
 }
 
-/// What cannot be used changes nothing, for however many looks; what replaces it then is used.
+/// Files that cannot be used change nothing, for however many looks; good files that replace them
+/// are used.
 #[tokio::test]
 async fn a_broken_certificate_changes_nothing() {
     let (old, new) = (Authority::new(), Authority::new());
@@ -104,8 +106,8 @@ async fn a_broken_certificate_changes_nothing() {
     until(port, &trusting(&new), true).await;
 }
 
-/// Once clients of another authority are let in, those of the old one are not, not even by taking up
-/// an old session; the connection that is there goes on.
+/// Once clients of another authority are let in, those of the old one are not, not even by resuming
+/// an old session. The open connection goes on.
 #[tokio::test]
 async fn other_clients_are_let_in() {
     let (server, old, new) = (Authority::new(), Authority::new(), Authority::new());
@@ -136,7 +138,7 @@ async fn other_clients_are_let_in() {
     assert!(matches!(attempt(&lasting).await, Outcome::Sent));
 }
 
-/// An exporter that is there trusts another authority, and shows another certificate, from its next
+/// An existing exporter trusts another authority, and shows another certificate, from its next
 /// connection on.
 #[tokio::test]
 async fn an_exporter_uses_its_new_files() {

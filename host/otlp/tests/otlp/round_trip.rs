@@ -1,4 +1,4 @@
-//! Requests arrive as the bytes they are, for every signal and every compression.
+//! Requests arrive with unchanged bytes, for every signal and every compression.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use tonic::codec::CompressionEncoding;
 use crate::backend::Backend;
 use crate::collector::{Collector, Sink};
 
-/// A request with this many spans.
+/// Returns a request with this many spans.
 pub(crate) fn spans(count: usize) -> ExportTraceServiceRequest {
     let span = |at: usize| Span {
         trace_id: vec![7; 16],
@@ -74,7 +74,7 @@ fn logs() -> ExportLogsServiceRequest {
 }
 
 /// Generated clients reach the pipeline with every signal, plain, gzip and zstd, and the bytes are
-/// those that they encoded. The answer is full success: `partial_success` unset.
+/// those that they encoded. The answer is full success: `partial_success` is unset.
 #[tokio::test]
 async fn real_clients_are_received() {
     let sink = Sink::open();
@@ -133,8 +133,8 @@ async fn a_real_backend_is_reached() {
     }
 }
 
-/// Exporter to receiver: what leaves is what arrives, to the byte, even where no parser of OTLP
-/// could read it.
+/// The bytes that an exporter sends are those that a receiver gets, even if no parser of OTLP could
+/// read them.
 #[tokio::test]
 async fn bytes_pass_untouched() {
     let sink = Sink::open();
@@ -159,7 +159,7 @@ pub(crate) fn exporter(url: &str, compression: Compression) -> Arc<GrpcExporter>
     Arc::new(GrpcExporter::new(&config).expect("a good config"))
 }
 
-/// A timeout that a busy test machine does not reach.
+/// Returns settings with a timeout that a busy test machine does not reach.
 pub(crate) fn patient(url: &str) -> ExporterConfig {
     ExporterConfig {
         timeout: std::time::Duration::from_secs(60),

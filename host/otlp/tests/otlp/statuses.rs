@@ -1,4 +1,5 @@
-//! What senders are told over the wire: one table for all that can come in, whoever answers it.
+//! The statuses that senders get over the wire: one table for all requests that can come in,
+//! whichever part answers them.
 
 mod rows;
 mod sites;
@@ -20,29 +21,29 @@ use crate::collector::{Collector, Sink};
 use crate::raw::{Body, Client, LOGS, TRACES, framed, full, request};
 use crate::round_trip::spans;
 
-/// What a receiver takes at most.
+/// The longest request that a receiver takes.
 const LIMIT: usize = 4 << 20;
 
 fn sent(flag: u8, encoding: Option<&str>, message: &[u8]) -> Request<Body> {
     request(TRACES, encoding, full(framed(flag, message)))
 }
 
-/// What a sender is told.
+/// The answer that a sender gets.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Told {
     /// OK, and nothing else.
     Whole,
-    /// OK, but for so many spans.
+    /// OK, but this many spans were refused.
     But(i64),
-    /// No, and to come again after a while.
+    /// Refused for now: the sender is to come again after a while.
     Later(Code),
-    /// No, for good.
+    /// Refused for good.
     Never(Code),
 }
 
-/// Every kind of request gets the status that OTLP and gRPC give it: those that may be sent again
-/// have a RetryInfo and a code to retry, the others neither, and none is OUT_OF_RANGE, which a sender
-/// would repeat for ever. A connection outlives every answer.
+/// Every kind of request gets the status that OTLP and gRPC give it. Requests that may be sent
+/// again get a RetryInfo and a code to retry, the others get neither. No status is OUT_OF_RANGE,
+/// which a sender would repeat for ever. A connection outlives every answer.
 #[tokio::test]
 async fn every_request_has_its_status() {
     let sites = Sites::open().await;
@@ -81,7 +82,8 @@ async fn every_request_has_its_status() {
     assert_eq!((books.refused, books.invalid_items), (12, 12));
 }
 
-/// The items that a response says were refused; it says where and why in a few words.
+/// Returns the number of items that a response says were refused; it says where and why in a few
+/// words.
 fn rejected(body: &[u8]) -> i64 {
     let response = ExportTraceServiceResponse::decode(&body[5..]).expect("a response");
     let partial = response.partial_success.expect("a partial success");
@@ -91,7 +93,7 @@ fn rejected(body: &[u8]) -> i64 {
     partial.rejected_spans
 }
 
-/// OTLP's own client hears how many spans were refused, and what goes on is its request without them.
+/// OTLP's own client is told how many spans were refused, and its request goes on without them.
 #[tokio::test]
 async fn a_client_hears_of_invalid_spans() {
     let sites = Sites::open().await;
@@ -135,8 +137,8 @@ async fn a_client_hears_of_invalid_spans() {
     assert!(decoded.contains(&spans(2)), "{decoded:?}");
 }
 
-/// A signal without a pipeline is UNIMPLEMENTED, as in the Collector, and the others are not; once a
-/// reload gives it one, it is taken, on the same connection.
+/// A signal without a pipeline is UNIMPLEMENTED, as in the Collector, and the others are not. Once
+/// a reload gives it a pipeline, it is taken on the same connection.
 #[tokio::test]
 async fn a_signal_without_a_pipeline_is_unimplemented() {
     let sink = Sink::open();
@@ -152,7 +154,7 @@ async fn a_signal_without_a_pipeline_is_unimplemented() {
     assert_eq!(traces.code(), Code::Unimplemented);
 }
 
-/// What is not gRPC is told so in terms of HTTP, and what this port speaks.
+/// A client that does not speak gRPC is told so in terms of HTTP, and told what this port speaks.
 #[tokio::test]
 async fn what_is_not_grpc_is_told_so() {
     let collector = Collector::start(&Sink::open()).await;
@@ -185,7 +187,7 @@ async fn what_is_not_grpc_is_told_so() {
     assert_eq!(counted, [("HTTP/2 without gRPC", 5)]);
 }
 
-/// A client of gRPC that means something else than OTLP hears what it said and what is taken.
+/// A gRPC client that does not send OTLP is told what it sent and what is accepted.
 #[tokio::test]
 async fn what_is_not_otlp_is_named() {
     let collector = Collector::start(&Sink::open()).await;
@@ -224,7 +226,7 @@ async fn what_is_not_otlp_is_named() {
     for kind in ["application/grpc;charset=utf-8", "Application/gRPC+proto"] {
         let kind = typed(kind);
         let answer = client.call(kind).await;
-        // What stands behind the plus is a name, and names are lower case.
+        // The part behind the plus is a name, and names are lower case.
         assert!(answer.status.is_some(), "{answer:?}");
         assert_eq!(answer.code(), Code::Ok);
     }

@@ -29,8 +29,8 @@ fn retry_error(outcome: Outcome) -> String {
     }
 }
 
-/// With TLS on, those who trust the authority get through, those who do not are told why, and plain
-/// text gets nowhere.
+/// With TLS on, clients that trust the authority get through, clients that do not are told why, and
+/// plain text gets nowhere.
 #[tokio::test]
 async fn tls_protects_the_way() {
     let authority = Authority::new();
@@ -53,7 +53,7 @@ async fn tls_protects_the_way() {
     assert_eq!(sink.taken().len(), 2);
 }
 
-/// The name in the certificate counts, and the config may name another or not look at all.
+/// The name in the certificate counts. The config may name another one, or not verify at all.
 #[tokio::test]
 async fn the_name_counts() {
     let authority = Authority::new();
@@ -139,8 +139,8 @@ async fn bad_files_are_named() {
     assert!(error.to_string().contains("key_file"), "{error}");
 }
 
-/// The lowest and the highest version hold, on both ends: who has none in common with the other does
-/// not get through, and is told so.
+/// The lowest and the highest version hold, on both ends: a client that has none in common with the
+/// server does not get through, and is told so.
 #[tokio::test]
 async fn versions_are_kept_to() {
     use TlsVersion::{V1_2, V1_3};
@@ -172,8 +172,8 @@ async fn versions_are_kept_to() {
     }
 }
 
-/// What a client asks for by name: with TLS the name is in its first message, and without a
-/// certificate to check (there is none yet) that is all that a front end can route by.
+/// The client asks for the right name. With TLS the name is in the client's first message; a front
+/// end has nothing else to route by, because there is no certificate to check yet.
 #[tokio::test]
 async fn the_name_is_asked_for() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -206,8 +206,8 @@ async fn the_name_is_asked_for() {
     }
 }
 
-/// Requests say which host they want to reach: the endpoint's, or the one of the config. What is no
-/// host is refused, and so is what would send a password in plain sight.
+/// Requests name the host that they want to reach: the endpoint's, or the one in the config. A text
+/// that is not a host is refused, and so is one that would show a password.
 #[tokio::test]
 async fn requests_name_the_authority() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

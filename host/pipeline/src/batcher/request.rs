@@ -1,5 +1,5 @@
-//! A request on its way to a backend, with the batches that it was merged from. What the backend
-//! refuses as a whole can be halved again, down to what is at fault.
+//! A request on its way to a backend, with the batches that it was merged from. If the backend
+//! refuses it as a whole, it can be halved again and again, down to the items at fault.
 
 use std::time::SystemTime;
 
@@ -9,7 +9,7 @@ use spandrel_wire::{Most, Signal};
 use crate::batch::Batch;
 use crate::ledger::{End, Tally};
 
-/// See the module.
+/// A request on its way to a backend, with the batches that it was merged from.
 #[derive(Debug)]
 pub(crate) struct Request {
     bytes: Bytes,
@@ -17,7 +17,7 @@ pub(crate) struct Request {
     others: Vec<Part>,
 }
 
-/// One of the batches, in the order of their bytes.
+/// One of its batches; they are in the order of their bytes.
 #[derive(Debug)]
 struct Part {
     size: usize,
@@ -36,7 +36,8 @@ impl From<Batch> for Request {
 }
 
 impl Request {
-    /// These as one; none of none. Bytes are copied once, and not when there is only one.
+    /// Merges the requests; `None` if there are none. Copies the bytes once, or not at all if there
+    /// is only one request.
     pub(crate) fn merge(requests: Vec<Self>) -> Option<Self> {
         let size = requests.iter().map(|request| request.bytes.len()).sum();
         let mut requests = requests.into_iter();
@@ -56,27 +57,27 @@ impl Request {
         Some(all)
     }
 
-    /// What is sent.
+    /// Returns the bytes to send.
     pub(crate) fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
-    /// How many items.
+    /// Returns the number of items.
     pub(crate) fn items(&self) -> u64 {
         self.tallies().map(Tally::items).sum()
     }
 
-    /// Whether all of them are in an egress log.
+    /// Returns true if all of its items are in an egress log.
     pub(crate) fn is_on_disk(&self) -> bool {
         self.tallies().all(Tally::is_on_disk)
     }
 
-    /// Since when a log has them, the newest of several.
+    /// Returns the time at which a log got its items; the latest if there are several.
     pub(crate) fn written(&self) -> Option<SystemTime> {
         self.tallies().filter_map(Tally::written).max()
     }
 
-    /// Forgets what it was merged from.
+    /// Turns it into one batch. The batches that it was merged from are forgotten.
     pub(crate) fn into_batch(self) -> Batch {
         let Part { mut tally, .. } = self.first;
         self.others
@@ -86,20 +87,21 @@ impl Request {
         Batch { bytes, tally }
     }
 
-    /// The end of an export.
+    /// Books the end of an export.
     pub(crate) fn settle(self, end: End) {
         self.into_batch().tally.settle(end);
     }
 
-    /// All of it is in the exporter's log now.
+    /// Books that all of it is in the exporter's log now.
     pub(crate) fn spill(self) {
         self.into_batch().tally.spill();
     }
 
-    /// Cuts it into halves, of which this keeps the first: between two of its batches; where they are
-    /// not known (it came as one, was in a log, or was cut before), between two resources; else between
-    /// two items, which copies it and may leave more than two parts. Returns the others, in order; none
-    /// when it is one item, or when its resources are too large to repeat.
+    /// Cuts it into halves, of which this request keeps the first. The cut is between two of its
+    /// batches; if these are not known (it came as one, was in a log, or was cut before), between
+    /// two resources; otherwise between two items, which copies it and may give more than two
+    /// parts. Returns the other parts, in order; none if it is one item, or if its resources are
+    /// too large to repeat.
     pub(crate) fn halve(&mut self, signal: Signal) -> Vec<Self> {
         let mut rest = self.others.split_off(self.others.len() / 2).into_iter();
         if let Some(first) = rest.next() {
@@ -139,7 +141,8 @@ impl Request {
         halves
     }
 
-    /// Keeps so many items, of those in its bytes now, and leaves the others to these bytes.
+    /// Keeps `items` items, which are those in its bytes now, and returns the others as a request
+    /// with the given bytes.
     fn cut_off(&mut self, items: usize, bytes: Bytes) -> Self {
         self.first.size = self.bytes.len();
         let items = u64::try_from(items).unwrap_or(u64::MAX);

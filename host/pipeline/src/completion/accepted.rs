@@ -1,4 +1,4 @@
-//! The ingress log, with what this process knows of the records in it.
+//! The ingress log, with this process' knowledge of its records.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{Guard, Listener};
 use crate::journal::Log;
 
-/// See the module. Cheap to clone.
+/// The ingress log, with this process' knowledge of its records. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Accepted {
     log: Arc<dyn Log>,
-    /// Records that stages of this process have seen, and that were not finished when they ended.
+    /// Records that stages of this process have seen, and that were not finished when their batches
+    /// ended.
     failed: Arc<Mutex<BTreeSet<u64>>>,
 }
 
@@ -22,18 +23,19 @@ impl Accepted {
         }
     }
 
-    /// The log.
+    /// Returns the log.
     pub(crate) fn log(&self) -> &Arc<dyn Log> {
         &self.log
     }
 
-    /// A guard of a record, which is finished when the last clone is gone, unless something failed.
+    /// Makes the guard of a record. The record is finished when the last clone is gone, unless
+    /// something failed.
     pub(crate) fn guard(&self, record: u64) -> Guard {
         Guard::with(Listener::Accepted(self.clone(), record), 0)
     }
 
-    /// How many records are to be tried again although stages have seen them. A stage that knows its
-    /// spans would take them for duplicates.
+    /// Returns the number of records that are to be tried again although stages have seen them. A
+    /// stage that knows their spans would take them for duplicates.
     pub(crate) fn failed(&self) -> usize {
         self.failed
             .lock()
@@ -41,7 +43,7 @@ impl Accepted {
             .len()
     }
 
-    /// Nothing of a record is left in the pipeline.
+    /// Books that nothing of a record is left in the pipeline.
     pub(super) fn end(&self, record: u64, failed: bool, seen: bool) {
         if !failed {
             self.log.finish(record);
@@ -57,8 +59,8 @@ impl Accepted {
     }
 }
 
-/// The guards of records of which parts are given back one by one: one for each record, so that it is
-/// finished with the last part.
+/// The guards of records whose parts are given back one by one. There is one for each record, so
+/// that the record is finished with the last part.
 #[derive(Debug)]
 pub(crate) struct Guards<'a> {
     accepted: &'a Accepted,
@@ -73,7 +75,7 @@ impl<'a> Guards<'a> {
         }
     }
 
-    /// A guard for something of all of these records. Stages have seen it.
+    /// Returns a guard for items of all of these records. Stages have seen them.
     pub(crate) fn of(&mut self, records: &[u64]) -> Guard {
         let accepted = self.accepted;
         let guard = |record: &u64| {

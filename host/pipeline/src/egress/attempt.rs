@@ -1,4 +1,4 @@
-//! One request on its way to one backend: attempts, waits, and the end that the ledger books.
+//! The delivery of one request to one backend: attempts, waits, and the end that the ledger books.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use crate::exporter::{Outcome, Refuses};
 use crate::ledger::{End, Ledger};
 use crate::queue::Permit;
 
-/// While draining, no wait between attempts is longer: the process ends soon, and a backend that
-/// comes back inside the deadline must still get everything.
+/// The longest wait between attempts while draining: the process ends soon, and a backend that
+/// comes back before the deadline must still get everything.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(500);
 
 pub(super) struct Delivery {
@@ -28,45 +28,48 @@ pub(super) struct Delivery {
     pub(super) column: usize,
     pub(super) spec: Lease,
     pub(super) drain: watch::Receiver<bool>,
-    /// In a durable pipeline.
+    /// The way to the log, in a durable pipeline.
     pub(super) detour: Option<Detour>,
 }
 
-/// Where batches go instead of waiting, once the way out ends.
+/// The way to the log, for batches that would have to wait once the way out ends.
 #[derive(Clone)]
 pub(super) struct Detour {
     pub(super) spill: Arc<Spill>,
     pub(super) leaving: Leaving,
 }
 
-/// A request that is refused for good is taken apart until so much of it was refused; what is left
-/// is sent once more as it is. It was merged from more, or from fewer at less than twice the price
-/// of never having merged them, and a backend that refuses everything has no more to bear than that.
+/// The number of refusals after which the parts of a request that was refused for good are not
+/// taken apart any more, but sent once more as they are. The request was merged from more batches
+/// than this, or from fewer at less than twice the cost of never having merged them, and a backend
+/// that refuses everything gets no more than that.
 const MOST_REFUSALS: usize = 256;
 
-/// As many when the backend took no part of the request before: it is not the data then. Enough to
-/// find out that it takes a part of this one.
+/// The same number if the backend took no part of the previous request: then the data is not at
+/// fault. It is enough to find out that the backend takes a part of this one.
 const FEW_REFUSALS: usize = 16;
 
-/// How sending a request ended.
+/// The result of sending a request.
 enum Sending {
     Ended(End),
     /// Another attempt would end the same way.
     Refused(Refuses, String),
-    /// It is to go to the log instead.
+    /// The request is to go to the log instead.
     GivesWay,
 }
 
 impl Delivery {
-    /// Sends until the backend has it, refuses it for good, or time is up. A request that is refused
-    /// is taken apart, so that only what is at fault is lost; one that is longer than the backend is
-    /// known to take is so before it is sent. Cancelled, it leaves the items abandoned.
+    /// Sends until the backend has the request, refuses it for good, or time is up. A request that
+    /// is refused is taken apart, so that only the items at fault are lost; one that is longer than
+    /// the backend is known to take is taken apart before it is sent. If this is cancelled, the
+    /// items are abandoned.
     pub(super) async fn run(mut self, gathered: Gathered) {
         // The room in the queue is given back when this ends, however it ends.
         let Gathered { request, permits } = gathered;
         let mut backoff = self.anew();
         let mut lost = Lost::default();
-        // The largest parts first: if time is up, or refusals are too many, little is left of each.
+        // The largest parts come first: if time is up, or refusals are too many, the parts that are
+        // left are small.
         let mut parts = VecDeque::from([request]);
         while let Some(mut request) = parts.pop_front() {
             if request.bytes().len() > self.spec.known().most_bytes() {
@@ -82,8 +85,8 @@ impl Delivery {
             match self.send(&request, &mut backoff).await {
                 Sending::Ended(end) => {
                     // The backend answers, so the next part has all the time that any request has.
-                    // Once one was given up without an answer, the others have no more than it had:
-                    // a backend that is gone takes `max_elapsed_time`, not that for each part.
+                    // Once a part was given up without an answer, the others share its time: a
+                    // backend that is gone takes `max_elapsed_time` once, not once for each part.
                     if matches!(end, End::Sent { .. }) {
                         backoff = self.anew();
                         lost.is_all = false;
@@ -108,7 +111,7 @@ impl Delivery {
         self.give_way(parts, permits);
     }
 
-    /// What is to be sent of a request that was refused for good: its parts, or nothing.
+    /// Returns the parts to send of a request that was refused for good, if any.
     fn refused(
         &self,
         mut request: Request,
@@ -143,7 +146,7 @@ impl Delivery {
         parts
     }
 
-    /// Sends until it has ended. What has no items is not sent.
+    /// Sends a request until it has ended. A request without items is not sent.
     async fn send(&mut self, request: &Request, backoff: &mut Backoff) -> Sending {
         let (items, bytes) = (request.items(), request.bytes().len());
         let since = request.written().unwrap_or_else(SystemTime::now);
@@ -193,8 +196,8 @@ impl Delivery {
         }
     }
 
-    /// One attempt; none when it is to go to the log instead, which is so once the way out ends and
-    /// the backend did not take something since.
+    /// Makes one attempt; `None` if the request is to go to the log instead, which is so if the way
+    /// out ends and the backend has taken nothing since.
     async fn attempt(&self, bytes: &Bytes) -> Option<Outcome> {
         let Some(Detour { leaving, .. }) = &self.detour else {
             return Some(self.export(bytes).await);
@@ -230,7 +233,8 @@ impl Delivery {
         exporter.export(self.signal, bytes.clone()).await
     }
 
-    /// To the log, unless it is there already and will be sent from there by the next process.
+    /// Sends the rest to the log, unless it is there already and the next process will send it from
+    /// there.
     fn give_way(&self, parts: VecDeque<Request>, permits: Vec<Permit>) {
         let Some(request) = Request::merge(parts.into()) else {
             return;
@@ -243,13 +247,14 @@ impl Delivery {
         }
     }
 
-    /// Resolves some time after the settings have changed: what is in the log may as well be sent twice.
+    /// Resolves some time after the settings have changed: a batch that is in the log may as well
+    /// be sent twice.
     async fn outlives_its_settings(&self) {
         self.spec.is_outdated().await;
         tokio::time::sleep(PATIENCE).await;
     }
 
-    /// Time for another series of attempts.
+    /// Begins another series of attempts, with all its time.
     fn anew(&self) -> Backoff {
         Backoff::new(self.spec.retry.clone())
     }
@@ -270,7 +275,8 @@ impl Delivery {
         }
         let due = Instant::now() + wait;
         if let Some(Detour { leaving, .. }) = &self.detour {
-            // It is futile to go on then, so the next attempt is none.
+            // Once the way out ends, another attempt is futile: the wait ends early, and none is
+            // made.
             tokio::select! {
                 ended = tokio::time::timeout_at(due, leaving.begins()) => drop(ended),
                 () = self.spec.is_outdated() => {}
@@ -293,7 +299,7 @@ impl Delivery {
     }
 }
 
-/// Whether other settings may bring another outcome.
+/// Returns true if other settings may bring another outcome.
 fn is_of_the_settings(outcome: &Outcome) -> bool {
     let is_for_everything = |refuses| refuses == Refuses::Everything;
     match outcome {
@@ -303,14 +309,14 @@ fn is_of_the_settings(outcome: &Outcome) -> bool {
     }
 }
 
-/// What of one request was refused for good.
+/// The part of one request that was refused for good.
 struct Lost {
     refusals: usize,
-    /// Nothing of it was taken.
+    /// True if nothing of the request was taken.
     is_all: bool,
     items: u64,
     error: String,
-    /// Of these, items that are too long alone, and the longest of them in bytes.
+    /// The items among these that are too long even alone, and the longest of them in bytes.
     too_large: u64,
     longest: usize,
 }
@@ -342,7 +348,7 @@ impl Lost {
         }
     }
 
-    /// A line or two, in however many parts it was refused.
+    /// Logs a line or two, regardless of the number of refused parts.
     fn tell(&self, exporter: &str) {
         let Self {
             refusals,

@@ -18,16 +18,16 @@ use crate::ledger::Ledger;
 use crate::overflow::Overflow;
 use crate::queue::Queue;
 
-/// One task for each exporter, also for those that are retired; each ends when its queue is closed
-/// and empty.
+/// One task for each exporter, including retired ones; each ends when its queue is closed and
+/// empty.
 #[derive(Debug)]
 pub(crate) struct Consumers {
     signal: Signal,
     ledger: Arc<Ledger>,
-    /// No exporter may overflow alone.
+    /// True if no exporter may overflow alone.
     keeps_all: bool,
     tasks: Mutex<JoinSet<()>>,
-    /// What leads into the exporters' logs and back.
+    /// The tasks that write the exporters' logs and load from them.
     spills: Mutex<JoinSet<()>>,
     draining: watch::Sender<bool>,
     cut: watch::Sender<bool>,
@@ -46,8 +46,8 @@ impl Consumers {
         }
     }
 
-    /// Makes a queue and starts the task that empties it. `column` is the exporter's in the books,
-    /// `spill` the way into its log, in a durable pipeline.
+    /// Makes a queue and starts the task that empties it. `column` is the exporter's column in the
+    /// books; `spill` is the way into its log, in a durable pipeline.
     pub(super) fn start(
         &self,
         column: usize,
@@ -92,7 +92,7 @@ impl Consumers {
         outlet
     }
 
-    /// Gives an exporter other settings, with what waits for it.
+    /// Gives an exporter other settings. It keeps the batches that wait for it.
     pub(super) fn change(&self, outlet: &Outlet, asked: ExporterSpec) {
         let asked = Arc::new(asked);
         let spec = adapted(&asked, outlet.spills());
@@ -101,7 +101,7 @@ impl Consumers {
         self.tasks().spawn(outdated.put_away());
     }
 
-    /// Starts what leads into an exporter's log and back.
+    /// Starts the tasks that write an exporter's log and load from it.
     pub(super) fn start_spill(&self, spill: &Arc<Spill>) {
         let mut tasks = lock(&self.spills);
         tasks.spawn(Arc::clone(spill).write(self.draining.subscribe()));
@@ -118,9 +118,9 @@ impl Consumers {
         self.draining.send_replace(true);
     }
 
-    /// Waits until the closed queues are empty, every attempt has ended, and the rest is in the logs
-    /// of `spills`, at most until `deadline`; what is left then is abandoned, or in the journal.
-    /// Returns whether all of it ended by itself.
+    /// Waits until the closed queues are empty, every attempt has ended, and the rest is in the
+    /// logs of `spills`, at most until `deadline`. What is left then is abandoned, or in the
+    /// journal. Returns true if all of it ended by itself.
     pub(super) async fn finish(self, deadline: Instant, spills: &[Arc<Spill>]) -> bool {
         let Self {
             tasks,
@@ -152,13 +152,14 @@ impl Consumers {
     }
 }
 
-/// How an exporter is run; `spills`, when it has a log.
+/// Returns the settings by which an exporter is run. `spills` is true if it has a log.
 fn adapted(asked: &Arc<ExporterSpec>, spills: bool) -> Arc<ExporterSpec> {
     let mut spec = Arc::clone(asked);
     if spills {
         let spec = Arc::make_mut(&mut spec);
         spec.queue.max_bytes = spec.queue.max_bytes.min(QUEUE_BYTES);
-        // What has an OK is not given up; the journal's `max_age` ends what has no end otherwise.
+        // A batch whose sender has an OK is not given up; the journal's `max_age` ends retries that
+        // have no end otherwise.
         spec.retry.enabled = true;
         spec.retry.max_elapsed_time = Duration::ZERO;
     }
@@ -169,11 +170,11 @@ fn lock(tasks: &Mutex<JoinSet<()>>) -> MutexGuard<'_, JoinSet<()>> {
     tasks.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How long consumers that were cut may take to let go: cancelling attempts takes no time, flushing
-/// a file a little.
+/// The time that cut consumers may take to let go: cancelling attempts takes no time, flushing a
+/// file a little.
 const CUT_GRACE: Duration = Duration::from_secs(1);
 
-/// Empties one queue.
+/// The task that empties one queue.
 struct Consumer {
     signal: Signal,
     ledger: Arc<Ledger>,
@@ -186,7 +187,8 @@ struct Consumer {
     cut: watch::Receiver<bool>,
 }
 
-/// Empties a queue when its consumer ends, however it ends: what still waits is abandoned then.
+/// Clears a queue when its consumer ends, however it ends: batches that still wait are abandoned
+/// then.
 struct LeftBehind(Arc<Queue>);
 
 impl Drop for LeftBehind {
@@ -213,12 +215,12 @@ impl Consumer {
         }
     }
 
-    /// Until the queue is closed and empty, and every attempt has ended.
+    /// Sends batches until the queue is closed and empty, and every attempt has ended.
     async fn consume(&mut self, attempts: &mut JoinSet<()>) {
         let mut batcher = Batcher::new(self.signal, self.settings.spec().batcher.clone());
         loop {
-            // Before a batch is taken, so that what cannot go out yet is still in the queue and can
-            // still be merged.
+            // The slot comes before the batch, so that batches that cannot go out yet are still in
+            // the queue and can still be merged.
             self.wait_for_slot(attempts).await;
             batcher.configure(self.settings.spec().batcher.clone());
             let Some(gathered) = batcher
@@ -241,7 +243,7 @@ impl Consumer {
         while attempts.join_next().await.is_some() {}
     }
 
-    /// Until fewer attempts run than may.
+    /// Waits until fewer attempts run than the settings allow.
     async fn wait_for_slot(&mut self, attempts: &mut JoinSet<()>) {
         loop {
             while attempts.try_join_next().is_some() {}

@@ -1,5 +1,5 @@
-//! What an exporter has learned of its backend: the longest request that it takes, and whether it
-//! takes anything at all.
+//! The facts that an exporter has learned of its backend: the longest request that it takes, and
+//! whether it takes anything at all.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A limit is learned anew after this time: a backend may have been given a larger one meanwhile. To
-/// find that out costs one refused request.
+/// The time after which a limit is learned anew: a backend may have been given a larger one
+/// meanwhile. To find that out costs one refused request.
 const FORGET: Duration = Duration::from_secs(600);
 
-/// No limit below is believed: smaller requests cost more than what is in them.
+/// The lowest limit that is believed: smaller requests cost more than their content.
 const LEAST_BYTES: usize = 16 << 10;
 
-/// See the module. One for each exporter of a pipeline; its attempts share it.
+/// The facts learned of one backend. There is one value for each exporter of a pipeline; its
+/// attempts share it.
 #[derive(Debug)]
 pub(crate) struct Known {
     exporter: String,
@@ -24,9 +25,9 @@ pub(crate) struct Known {
 
 #[derive(Debug, Default)]
 struct Size {
-    /// The longest request that is sent, in bytes, and until when.
+    /// The longest request that is sent, in bytes, and the time until which that holds.
     most: Option<(usize, Instant)>,
-    /// What was said of it in the log.
+    /// The limit that the log was told last.
     told: Option<usize>,
 }
 
@@ -39,7 +40,7 @@ impl Known {
         }
     }
 
-    /// The longest request that the backend takes, in bytes, as far as is known.
+    /// Returns the longest request that the backend takes, in bytes, as far as is known.
     pub(crate) fn most_bytes(&self) -> usize {
         let mut size = self.size();
         match size.most {
@@ -52,8 +53,8 @@ impl Known {
         }
     }
 
-    /// The backend refused a request of `bytes` as too long, and said what it takes, or not. Without
-    /// a figure, half of what was refused is tried next.
+    /// Learns from a backend that refused a request of `bytes` as too long, and perhaps said what
+    /// it takes. Without a usable figure, half of the refused length is tried next.
     pub(super) fn refused(&self, bytes: usize, said: Option<usize>, error: &str) {
         let most = said.filter(|said| *said < bytes).unwrap_or(bytes / 2);
         if most < LEAST_BYTES {
@@ -62,7 +63,7 @@ impl Known {
         let mut size = self.size();
         let now = Instant::now();
         let before = size.most.filter(|(_, until)| now < *until);
-        // What was sent before the limit was known says nothing new.
+        // A refusal of a request from before the limit was known says nothing new.
         let most = before.map_or(most, |(before, _)| before.min(most));
         size.most = Some((most, now + FORGET));
         if size.told.is_none() {
@@ -77,7 +78,7 @@ impl Known {
         }
     }
 
-    /// The backend took a request of `bytes`.
+    /// Learns that the backend took a request of `bytes`.
     pub(super) fn took(&self, bytes: usize) {
         if self.refuses_all.load(Ordering::Relaxed) {
             self.refuses_all.store(false, Ordering::Relaxed);
@@ -89,13 +90,13 @@ impl Known {
         }
     }
 
-    /// Whether all parts of the last request that was taken apart were refused: then the next one is
-    /// hardly at fault.
+    /// Returns true if all parts of the last request that was taken apart were refused: then the
+    /// next one is hardly at fault.
     pub(super) fn refuses_all(&self) -> bool {
         self.refuses_all.load(Ordering::Relaxed)
     }
 
-    /// All parts of a request were refused.
+    /// Learns that all parts of a request were refused.
     pub(super) fn refused_all(&self) {
         self.refuses_all.store(true, Ordering::Relaxed);
     }
@@ -109,19 +110,21 @@ impl Known {
 mod tests {
     use super::*;
 
-    /// What the backend says counts; without a figure halves are tried; a limit is forgotten.
+    /// A limit that the backend names counts; without a figure, halves are tried; limits are
+    /// forgotten after a while.
     #[tokio::test(start_paused = true)]
     async fn limits_are_learned_and_forgotten() {
         let known = Known::new("backend".to_owned());
         assert_eq!(known.most_bytes(), usize::MAX);
         known.refused(6 << 20, Some(4 << 20), "too long");
         assert_eq!(known.most_bytes(), 4 << 20);
-        // One that was on its way already.
+        // This request was on its way already.
         known.refused(9 << 20, None, "too long");
         assert_eq!(known.most_bytes(), 4 << 20);
         known.refused(3 << 20, None, "too long");
         assert_eq!(known.most_bytes(), 3 << 19);
-        // A figure that cannot be right, and a limit for something else than requests.
+        // The backend gives a figure that cannot be right, and then a limit for something other
+        // than requests.
         known.refused(1 << 20, Some(2 << 20), "too long");
         assert_eq!(known.most_bytes(), 1 << 19);
         known.refused(1 << 19, Some(256), "too long");

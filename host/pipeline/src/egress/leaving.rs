@@ -1,5 +1,5 @@
-//! The end of a way out: its pipeline drains, or its exporter is retired. In a durable pipeline
-//! nobody waits for a backend then: what it does not take goes to the log.
+//! The end of a way out: its pipeline drains, or its exporter is retired. In a durable pipeline, no
+//! batch waits for a backend then: batches that it does not take go to the log.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,18 +10,18 @@ use tokio::time::Instant;
 
 use crate::exporter::Outcome;
 
-/// A backend that took nothing for so long is not waited for any more: far inside any deadline of
-/// a drain, and longer than a healthy one takes for a batch.
+/// The time after which a backend that takes nothing is not waited for any more: far inside any
+/// deadline of a drain, and longer than a healthy one takes for a batch.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What the attempts of one exporter know of its end. Clones share it.
+/// The shared knowledge of one exporter's attempts about its end. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Leaving {
     drain: watch::Receiver<bool>,
     retired: watch::Receiver<bool>,
-    /// The backend wanted another try, or nothing at all.
+    /// True if the backend last wanted another try, or took nothing at all.
     failed: Arc<AtomicBool>,
-    /// When it took something last.
+    /// The last time that it took something.
     took: watch::Sender<Option<Instant>>,
 }
 
@@ -49,7 +49,7 @@ impl Leaving {
         }
     }
 
-    /// How an attempt ended.
+    /// Notes how an attempt ended.
     pub(super) fn saw(&self, outcome: &Outcome) {
         let failed = matches!(outcome, Outcome::Retry { .. });
         if self.failed.load(Ordering::Relaxed) != failed {
@@ -60,7 +60,7 @@ impl Leaving {
         }
     }
 
-    /// Whether an attempt would be one too many: the end has begun, and the last one failed.
+    /// Returns true if another attempt is futile: the end has begun, and the last one failed.
     pub(super) fn is_futile(&self) -> bool {
         self.failed.load(Ordering::Relaxed) && self.has_begun()
     }

@@ -12,9 +12,9 @@ use crate::journal::{Journal, Log};
 #[derive(Debug)]
 pub(super) struct Logs {
     journal: Arc<dyn Journal>,
-    /// Opened, by the exporter's name.
+    /// The opened logs, by the exporter's name.
     open: Mutex<BTreeMap<String, Arc<dyn Log>>>,
-    /// In use or used before, by the exporter's name: what is in them is in the books.
+    /// The logs that are or were in use, by the exporter's name: their content is in the books.
     pub(super) spills: Mutex<BTreeMap<String, Arc<Spill>>>,
 }
 
@@ -27,7 +27,7 @@ impl Logs {
         }
     }
 
-    /// The log of an exporter. Reads and writes files when it is not open yet.
+    /// Returns the log of an exporter. Reads and writes files if it is not open yet.
     pub(super) fn open(&self, exporter: &str) -> io::Result<Arc<dyn Log>> {
         if let Some(log) = lock(&self.open).get(exporter) {
             return Ok(Arc::clone(log));

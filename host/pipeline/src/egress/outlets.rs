@@ -1,4 +1,4 @@
-//! The ways out of a pipeline as they are at one moment.
+//! The ways out of a pipeline, as they are at one moment.
 
 use std::sync::Arc;
 
@@ -13,11 +13,11 @@ use crate::batcher::Gathered;
 use crate::overflow::Overflow;
 use crate::queue::{Lane, Permit, Queue, QueueFill, Queued, Waits};
 
-/// The way to one exporter. Its queue closes when this is gone: then no batch is left that could
+/// The way to one exporter. When it is dropped, its queue closes: no batch is left then that could
 /// still go there.
 #[derive(Debug)]
 pub(super) struct Outlet {
-    /// In the books.
+    /// The exporter's column in the books.
     column: usize,
     queue: Arc<Queue>,
     name: String,
@@ -25,9 +25,9 @@ pub(super) struct Outlet {
     /// The way into the exporter's log, in a pipeline that has one.
     spill: Option<Arc<Spill>>,
     overflow: Arc<Overflow>,
-    /// It may not overflow alone, whatever its settings say.
+    /// True if it may not overflow alone, whatever its settings say.
     keeps_all: bool,
-    /// It is not among the exporters any more.
+    /// True if it is not among the exporters any more.
     retired: watch::Sender<bool>,
 }
 
@@ -53,23 +53,23 @@ impl Outlet {
         }
     }
 
-    /// Nothing new comes here.
+    /// Marks that nothing new comes here.
     pub(super) fn retire(&self) {
         self.retired.send_replace(true);
     }
 
-    /// Whether a batch that finds no room here is refused to its sender, instead of being dropped for
-    /// this exporter alone.
+    /// Returns true if a batch that finds no room here is refused to its sender, instead of being
+    /// dropped for this exporter alone.
     pub(super) fn refuses(&self) -> bool {
         self.keeps_all || self.queue.refuses()
     }
 
-    /// Whether batches wait for room.
+    /// Returns true if batches wait for room.
     pub(super) fn blocks(&self) -> bool {
         self.queue.blocks()
     }
 
-    /// Room, now.
+    /// Takes room now, or not at all.
     pub(super) fn try_reserve(&self, lane: Lane, items: u64, bytes: usize) -> Option<Permit> {
         let permit = self.try_room(lane, items, bytes)?;
         self.overflow.has_room();
@@ -100,15 +100,16 @@ impl Outlet {
         }
     }
 
-    /// The place of a batch that finds no room here, and that others take. A sender's waits only where
-    /// its settings say so; what plugins let go was accepted long ago.
+    /// Returns the place of a batch that finds no room here, and that others take. A sender's batch
+    /// waits only if the settings say so. A batch that plugins let go may always wait, because it
+    /// was accepted long ago.
     pub(super) fn aside(&self, lane: Lane, bytes: usize, until: Instant) -> Place {
         let waits = self.blocks() || lane != Lane::Sent;
         let seat = waits.then(|| self.queue.seat(lane, bytes, until)).flatten();
         seat.map_or(Place::Overflows, Place::Waits)
     }
 
-    /// Moves a batch to its place. Its sender's answer waits for `waits`, if it has to wait.
+    /// Moves a batch to its place. If it has to wait there, its sender's answer waits for `waits`.
     pub(super) fn put(&self, batch: Batch, place: &Place, waits: Option<&Waits>) {
         match place {
             Place::Room(permit) => self.push(batch, permit.clone()),
@@ -117,7 +118,7 @@ impl Outlet {
         }
     }
 
-    /// Moves a batch into the queue, or behind what is in the log.
+    /// Moves a batch into the queue, or behind the batches in the log.
     fn push(&self, batch: Batch, permit: Permit) {
         match &self.spill {
             Some(spill) if permit.spills() || spill.has_backlog() => {
@@ -127,7 +128,7 @@ impl Outlet {
         }
     }
 
-    /// How full the queue is, with the way to the log.
+    /// Returns the fill of the queue, including the way to the log.
     pub(super) fn fill(&self) -> QueueFill {
         let mut fill = self.queue.fill();
         if let Some(spill) = &self.spill {
@@ -152,7 +153,7 @@ impl Outlet {
         &self.settings
     }
 
-    /// Whether it has a log.
+    /// Returns true if it has a log.
     pub(super) fn spills(&self) -> bool {
         self.spill.is_some()
     }
@@ -164,7 +165,7 @@ impl Drop for Outlet {
     }
 }
 
-/// What an outlet is made of, beside its settings.
+/// The parts of an outlet, except for its settings.
 pub(super) struct Parts {
     pub(super) column: usize,
     pub(super) queue: Arc<Queue>,
@@ -179,7 +180,7 @@ pub(super) struct Parts {
 pub(super) struct Outlets(Vec<Arc<Outlet>>);
 
 impl PartialEq for Outlets {
-    /// The very same, in the same order.
+    /// Returns true if both have the very same outlets, in the same order.
     fn eq(&self, other: &Self) -> bool {
         let pairs = || self.0.iter().zip(&other.0);
         self.0.len() == other.0.len() && pairs().all(|(one, other)| Arc::ptr_eq(one, other))
@@ -195,18 +196,18 @@ impl Outlets {
         self.0.iter().map(Arc::as_ref)
     }
 
-    /// Whether one of these has the name.
+    /// Returns true if one of these has the name.
     pub(super) fn has(&self, name: &str) -> bool {
         self.iter().any(|outlet| outlet.name() == name)
     }
 
-    /// The one that has this name.
+    /// Returns the outlet with this name.
     pub(super) fn named(&self, name: &str) -> Option<Arc<Outlet>> {
         let found = self.0.iter().find(|outlet| outlet.name == name);
         found.cloned()
     }
 
-    /// Those that are not among the others.
+    /// Returns the outlets that are not among the others.
     pub(super) fn without(&self, others: &Self) -> impl Iterator<Item = &Outlet> {
         let is_gone =
             |outlet: &&Arc<Outlet>| !others.0.iter().any(|other| Arc::ptr_eq(outlet, other));

@@ -1,8 +1,9 @@
-//! Room for a batch behind the last stage, taken before its first one: in the queue of every exporter
-//! that must not lose it, and of one exporter at the least.
+//! Room for a batch behind the last stage, taken before its first one: in the queue of every
+//! exporter that must not lose it, and of at least one exporter.
 //!
-//! An exporter that may overflow alone keeps no batch out that others take. Where its queue has no
-//! room, the batch waits in its waiting room, or is dropped for it, once it is through the stages.
+//! An exporter that may overflow alone does not keep out a batch that others take. If its queue has
+//! no room, the batch waits in its waiting room, or is dropped for it, once it is through the
+//! stages.
 
 use std::sync::Arc;
 
@@ -17,32 +18,33 @@ use super::outlets::{Outlet, Outlets};
 use crate::batch::Batch;
 use crate::queue::{Lane, OVERFLOW_WAIT, Permit, Seat, Waits};
 
-/// Whether there is room for a sender's batch.
+/// The result of looking for room for a sender's batch.
 #[derive(Debug)]
 pub(crate) enum Room {
-    /// There is, and it is taken.
+    /// There is room, and it is taken.
     Taken(Permits),
-    /// Not now, and whoever has none says that senders wait.
+    /// There is none now, and the exporters without room say that senders wait.
     Wait,
-    /// Nowhere, and nobody must have it: it may be lost here alone.
+    /// There is none anywhere, and no exporter must have the batch: it may be lost in this pipeline
+    /// alone.
     Full,
-    /// Not where it must not be lost: its sender is to be told.
+    /// There is none at an exporter that must not lose it: its sender is to be told.
     Refused,
 }
 
-/// Where a batch goes behind the last stage, at one exporter.
+/// The place of a batch behind the last stage, at one exporter.
 #[derive(Clone, Debug)]
 pub(super) enum Place {
     /// There is room in its queue, or on the way to its log.
     Room(Permit),
-    /// It waits for room.
+    /// The batch waits for room.
     Waits(Seat),
-    /// It is dropped for this exporter.
+    /// The batch is dropped for this exporter.
     Overflows,
 }
 
-/// A place for one batch at every exporter, and so the batch's way out: while there are permits for an
-/// exporter, its queue is open.
+/// A place for one batch at every exporter, and so the batch's way out. While there are permits for
+/// an exporter, its queue is open.
 #[derive(Clone, Debug)]
 pub(crate) struct Permits {
     outlets: Arc<Outlets>,
@@ -52,7 +54,8 @@ pub(crate) struct Permits {
 }
 
 impl Permits {
-    /// With room in some queues; in the others it waits until then, or has none.
+    /// Makes permits from the room in some queues. At the other exporters, the batch waits until
+    /// its time is up, or is dropped.
     fn new(outlets: &Arc<Outlets>, room: Vec<Option<Permit>>, batch: &Wanted) -> Self {
         let places = room.into_iter().zip(outlets.iter());
         let place = |(room, outlet): (Option<Permit>, &Outlet)| match room {
@@ -67,8 +70,8 @@ impl Permits {
         }
     }
 
-    /// Resolves when nothing of the batch waits for room any more, and how long that takes at most;
-    /// none where nothing will wait. To be asked before parts are made.
+    /// Returns a receiver that resolves when nothing of the batch waits for room any more, and the
+    /// latest time for that; `None` if nothing will wait. Call it before parts are made.
     pub(crate) fn waits(&mut self) -> Option<(oneshot::Receiver<()>, Instant)> {
         let mut places = self.places.iter();
         if !places.any(|place| matches!(place, Place::Waits(_))) {
@@ -99,7 +102,7 @@ struct Wanted {
     lane: Lane,
     items: u64,
     bytes: usize,
-    /// How long it waits where it has to.
+    /// The time until which it may wait.
     until: Instant,
 }
 
@@ -123,23 +126,24 @@ impl Wanted {
     }
 }
 
-/// Room in each queue, where there is any.
+/// The room in each queue, if there is any.
 type Found = Vec<Option<Permit>>;
 
-/// Whether a batch can be let in with this: who must not lose it has room, and somebody has.
+/// Returns true if a batch can be let in with this room: each exporter that must not lose it has
+/// room, and at least one has.
 fn is_enough(outlets: &Outlets, room: &Found) -> bool {
     let has_none = room.iter().all(Option::is_none) && !room.is_empty();
     !has_none && missing(outlets, room).all(|outlet| !outlet.refuses())
 }
 
-/// Those without room.
+/// Returns the outlets without room.
 fn missing<'a>(outlets: &'a Outlets, room: &'a Found) -> impl Iterator<Item = &'a Outlet> {
     let outlets = room.iter().zip(outlets.iter());
     outlets.filter_map(|(room, outlet)| room.is_none().then_some(outlet))
 }
 
-/// Room where it must not be lost, waited for until the batch may not wait any longer; and where there
-/// is any now, or, if there would be none at all, where there is some first.
+/// Waits for room at exporters that must not lose the batch, until its time is up; takes room at
+/// the others if they have any now. If none has any, waits for the first that has.
 async fn wait_for_room(outlets: &Outlets, batch: &Wanted) -> Found {
     let mut room = Vec::with_capacity(outlets.iter().count());
     for outlet in outlets.iter() {
@@ -163,7 +167,8 @@ async fn wait_for_room(outlets: &Outlets, batch: &Wanted) -> Found {
     room
 }
 
-/// Room at the first of these that has any, and at whoever has some then.
+/// Waits for room at the first of these that has any, and takes room at the others that have some
+/// then.
 async fn wait_for_one(
     outlets: &Outlets,
     batch: &Wanted,
@@ -189,8 +194,8 @@ async fn wait_for_one(
     }
 }
 
-/// Room for what was accepted before: waited for where it must not be lost, and until somebody has any, for
-/// however long it takes.
+/// Waits for room for a batch that was accepted before: at each exporter that must not lose it, and
+/// until at least one has room, for however long it takes.
 async fn reserve_accepted(outlets: &Outlets, batch: &Wanted) -> Option<Found> {
     let mut room = Vec::with_capacity(outlets.iter().count());
     for outlet in outlets.iter() {
@@ -207,17 +212,17 @@ async fn reserve_accepted(outlets: &Outlets, batch: &Wanted) -> Option<Found> {
 }
 
 impl Egress {
-    /// Whether a full queue makes senders wait.
+    /// Returns true if a full queue makes senders wait.
     pub(crate) fn makes_wait(&self) -> bool {
         self.current().iter().any(Outlet::blocks)
     }
 
-    /// Whether there is an exporter without whose room senders are refused.
+    /// Returns true if there is an exporter without whose room senders are refused.
     pub(crate) fn must_not_lose(&self) -> bool {
         self.current().iter().any(Outlet::refuses)
     }
 
-    /// Room for a sender's batch, now.
+    /// Looks for room for a sender's batch, without waiting.
     pub(crate) fn try_reserve(&self, items: u64, bytes: usize) -> Room {
         let outlets = self.current();
         let batch = Wanted::new(Lane::Sent, items, bytes);
@@ -239,8 +244,8 @@ impl Egress {
         self.turn_away(&outlets, &room, items)
     }
 
-    /// Waits for room for a sender's batch, at most for [`OVERFLOW_WAIT`]; a full queue without
-    /// `block_on_overflow` is not waited for.
+    /// Waits for room for a sender's batch, at most for [`OVERFLOW_WAIT`]. Does not wait for a full
+    /// queue without `block_on_overflow`.
     pub(crate) async fn wait_for_room(&self, items: u64, bytes: usize) -> Room {
         let batch = Wanted::new(Lane::Sent, items, bytes);
         let mut changes = self.outlets.subscribe();
@@ -254,7 +259,7 @@ impl Egress {
                     }
                     return self.turn_away(&outlets, &room, items);
                 }
-                // The sender of changes is this very value.
+                // This cannot fail: the sender of changes is this very value.
                 changed = changes.changed() => if changed.is_err() {
                     return Room::Refused;
                 },
@@ -262,7 +267,7 @@ impl Egress {
         }
     }
 
-    /// Waits for room for what was accepted before. The caller bounds the wait.
+    /// Waits for room for a batch that was accepted before. The caller bounds the wait.
     pub(crate) async fn reserve(&self, lane: Lane, items: u64, bytes: usize) -> Option<Permits> {
         let mut changes = self.outlets.subscribe();
         loop {
@@ -278,8 +283,8 @@ impl Egress {
         }
     }
 
-    /// Books what has no room, and says what that means by the settings of this very moment: who could be
-    /// lost here alone when the request came may not be now.
+    /// Books the exporters without room, and returns what that means by the settings of this very
+    /// moment: a batch that could be lost here alone when the request came may not be now.
     fn turn_away(&self, outlets: &Outlets, room: &Found, items: u64) -> Room {
         for outlet in missing(outlets, room) {
             self.ledger

@@ -1,6 +1,6 @@
-//! How an exporter sends, as of now. A reload can change it while batches are on their way: what waits,
-//! in the queue or between two attempts, goes on by the new settings; an attempt that runs ends by those
-//! by which it began.
+//! The settings of an exporter, as of now. A reload can change them while batches are on their way.
+//! Batches that wait, in the queue or between two attempts, go on by the new settings; a running
+//! attempt ends by those by which it began.
 
 use std::convert::Infallible;
 use std::ops::Deref;
@@ -12,20 +12,20 @@ use super::ExporterSpec;
 use super::known::Known;
 use crate::exporter::Exporter;
 
-/// See the module.
+/// The settings of an exporter, which a reload can change.
 #[derive(Debug)]
 pub(super) struct Settings {
-    /// As they were asked for.
+    /// The settings that were asked for.
     asked: Mutex<Arc<ExporterSpec>>,
     current: watch::Sender<Version>,
     in_use: Mutex<mpsc::Receiver<Infallible>>,
 }
 
-/// The settings of one moment, kept by whoever sends by them.
+/// The settings of one moment. Each request that is sent by them keeps a clone.
 #[derive(Clone, Debug)]
 struct Version {
     spec: Arc<ExporterSpec>,
-    /// What is learned of the backend; forgotten when there is another one.
+    /// The facts learned of the backend. They are forgotten if the exporter is replaced.
     known: Arc<Known>,
     _in_use: mpsc::Sender<Infallible>,
 }
@@ -43,7 +43,7 @@ impl Version {
 }
 
 impl Settings {
-    /// `asked` is what the configuration says, `spec` what is done.
+    /// Makes the settings. `asked` is what the configuration says, `spec` is what is done.
     pub(super) fn new(asked: Arc<ExporterSpec>, spec: Arc<ExporterSpec>) -> Self {
         let known = Arc::new(Known::new(spec.name.clone()));
         let (version, in_use) = Version::new(spec, known);
@@ -58,7 +58,7 @@ impl Settings {
         Arc::clone(&lock(&self.asked))
     }
 
-    /// Others from now on. Returns those of before, to be put away.
+    /// Sets other settings from now on. Returns the previous ones, to be put away.
     pub(super) fn change(&self, asked: Arc<ExporterSpec>, spec: Arc<ExporterSpec>) -> Outdated {
         *lock(&self.asked) = asked;
         let mut last_in_use = lock(&self.in_use);
@@ -96,7 +96,8 @@ pub(super) struct Outdated {
 }
 
 impl Outdated {
-    /// Waits until the last attempt by them has ended, and has the exporter write out what it holds.
+    /// Waits until the last attempt by these settings has ended, and has the exporter write out
+    /// what it holds.
     pub(super) async fn put_away(mut self) {
         let _none = self.in_use.recv().await;
         if let Err(error) = self.exporter.flush().await {
@@ -105,12 +106,12 @@ impl Outdated {
     }
 }
 
-/// Reads the settings as they are.
+/// A reader of the current settings.
 #[derive(Clone, Debug)]
 pub(super) struct Follower(watch::Receiver<Version>);
 
 impl Follower {
-    /// The settings for one request.
+    /// Returns the settings for one request.
     pub(super) fn lease(&self) -> Lease {
         let mut changes = self.0.clone();
         let version = changes.borrow_and_update().clone();
@@ -121,12 +122,12 @@ impl Follower {
         Arc::clone(&self.0.borrow().spec)
     }
 
-    /// The longest request that the backend takes, in bytes, as far as is known.
+    /// Returns the longest request that the backend takes, in bytes, as far as is known.
     pub(super) fn most_bytes(&self) -> usize {
         self.0.borrow().known.most_bytes()
     }
 
-    /// Resolves when there are others; never, once the exporter is retired.
+    /// Resolves when the settings have changed; never, once the exporter is retired.
     pub(super) async fn changed(&mut self) {
         changed(&mut self.0).await;
     }
@@ -138,7 +139,7 @@ async fn changed(changes: &mut watch::Receiver<Version>) {
     }
 }
 
-/// The settings by which one request is sent, until it is told of others.
+/// The settings by which one request is sent, until it goes over to newer ones.
 #[derive(Debug)]
 pub(super) struct Lease {
     version: Version,
@@ -146,12 +147,12 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// What is learned of the backend.
+    /// Returns the facts learned of the backend.
     pub(super) fn known(&self) -> &Known {
         &self.version.known
     }
 
-    /// Goes over to the settings of now; whether they are others.
+    /// Goes over to the current settings. Returns true if they have changed.
     pub(super) fn renew(&mut self) -> bool {
         let is_outdated = self.changes.has_changed().unwrap_or(false);
         if is_outdated {
@@ -160,7 +161,7 @@ impl Lease {
         is_outdated
     }
 
-    /// Resolves when there are others; never, once the exporter is retired.
+    /// Resolves when the settings have changed; never, once the exporter is retired.
     pub(super) async fn is_outdated(&self) {
         let mut changes = self.changes.clone();
         changed(&mut changes).await;

@@ -1,10 +1,11 @@
 //! The way of batches into an exporter's log and back, while its backend takes less than comes in.
 //!
-//! When the exporter's queue is full, or its log has a backlog, batches go to the log. Once they are
-//! durable there, nothing else keeps them: their records in the ingress log are finished, so that a
-//! long outage is never replayed through the plugins. The backlog comes back in order, as there is
-//! room in the queue of whichever outlet has the exporter's name now. A log that takes nothing costs
-//! room, and nothing else: what was to be spilled waits here, and goes out from here when it can.
+//! When the exporter's queue is full, or its log has a backlog, batches go to the log. Once they
+//! are durable there, nothing else keeps them: their records in the ingress log are finished, so
+//! that a long outage is never replayed through the plugins. The backlog comes back in order, as
+//! there is room in the queue of the outlet that has the exporter's name now. A log that takes
+//! nothing costs room, and nothing else: batches that were to be spilled wait here, and go out from
+//! here when they can.
 
 mod load;
 mod write;
@@ -22,18 +23,19 @@ use crate::journal::{Log, LogFill, TooOld, end_of};
 use crate::ledger::Ledger;
 use crate::queue::{Queue, QueueConfig, QueueFill, Sizer};
 
-/// So many bytes of a durable pipeline wait in the memory of an exporter's queue, and no more: the
-/// rest of an outage is on the disk. Enough for a second of much traffic.
+/// The most bytes of a durable pipeline that wait in the memory of an exporter's queue: the rest of
+/// an outage is on the disk. It is enough for a second of heavy traffic.
 pub(super) const QUEUE_BYTES: usize = 16 << 20;
 
-/// Bytes on their way to the log, of what senders sent, and as much again of what plugins released:
-/// a few groups of what a disk writes at once.
+/// The most bytes of senders' batches on their way to the log, and the same again for batches that
+/// plugins released: a few groups of what a disk writes at once.
 const SPILL_BYTES: usize = 8 << 20;
 
-/// After a write or a read that failed. A full disk does not become free faster.
+/// The wait after a write or a read that failed. A full disk does not become free faster.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// See the module. One for each exporter's name, whatever outlets have it.
+/// The way of batches into an exporter's log and back. There is one for each exporter's name,
+/// whatever outlets have it.
 #[derive(Debug)]
 pub(super) struct Spill {
     ledger: Arc<Ledger>,
@@ -41,21 +43,21 @@ pub(super) struct Spill {
     exporter: String,
     log: Arc<dyn Log>,
     too_old: TooOld,
-    /// Room on the way to the log; what waits there is in `waiting`.
+    /// Room on the way to the log; the batches that wait there are in `waiting`.
     room: Queue,
     waiting: Mutex<VecDeque<Gathered>>,
     arrived: Notify,
     closed: AtomicBool,
-    /// Batches that are on their way to the log or in it, and not in the queue again.
+    /// The number of batches that are on their way to the log or in it, and not in the queue again.
     backlog: AtomicU64,
-    /// Records below are in the books: they may be read.
+    /// The end of the records that are in the books: records below may be read.
     written: watch::Sender<u64>,
     /// The outlet that has the name now.
     outlet: watch::Sender<Weak<Outlet>>,
 }
 
 impl Spill {
-    /// The log has whatever was in it at the start.
+    /// Makes the spill of an exporter, and books what was in its log at the start.
     pub(super) fn new(
         ledger: Arc<Ledger>,
         column: usize,
@@ -96,12 +98,12 @@ impl Spill {
         }
     }
 
-    /// The name.
+    /// Returns the exporter's name.
     pub(super) fn exporter(&self) -> &str {
         &self.exporter
     }
 
-    /// Room on the way to the log.
+    /// Returns the room on the way to the log.
     pub(super) fn room(&self) -> &Queue {
         &self.room
     }
@@ -114,22 +116,24 @@ impl Spill {
         &self.log
     }
 
-    /// What was given up of what waits for this exporter.
+    /// Returns the counter of batches for this exporter that were given up because they were too
+    /// old.
     pub(super) fn too_old(&self) -> &TooOld {
         &self.too_old
     }
 
-    /// What is in the log.
+    /// Returns the fill of the log.
     pub(super) fn log_fill(&self) -> LogFill {
         self.log.fill()
     }
 
-    /// Whether batches have to queue up behind what is in the log.
+    /// Returns true if batches have to queue up behind those in the log.
     pub(super) fn has_backlog(&self) -> bool {
         self.backlog.load(Ordering::Relaxed) > 0
     }
 
-    /// Makes this the outlet into whose queue the backlog goes; none when nobody has the name.
+    /// Makes this the outlet into whose queue the backlog goes; an empty `Weak` if no outlet has
+    /// the name.
     pub(super) fn lead_to(&self, outlet: Weak<Outlet>) {
         self.outlet.send_replace(outlet);
     }
@@ -141,7 +145,8 @@ impl Spill {
         self.arrived.notify_one();
     }
 
-    /// Nothing more will be pushed: the task that writes ends once it has written everything.
+    /// Marks that nothing more will be pushed: the task that writes ends once it has written
+    /// everything.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.arrived.notify_one();
@@ -153,13 +158,13 @@ impl Spill {
         self.too_old.tell(self.ledger.pipeline(), exporter);
     }
 
-    /// Lets go of everything that waits: it books itself.
+    /// Lets go of everything that waits. Its tallies book it.
     pub(super) fn clear(&self) {
         let left = std::mem::take(&mut *self.lock());
         drop(left);
     }
 
-    /// A batch has left the backlog.
+    /// Books that batches have left the backlog.
     fn leave(&self, batches: u64) {
         self.backlog.fetch_sub(batches, Ordering::Relaxed);
     }

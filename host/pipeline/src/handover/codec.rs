@@ -1,4 +1,4 @@
-//! A handover as bytes: numbers in little endian, lists and texts behind their length.
+//! The byte format of a handover: numbers in little endian, lists and texts behind their length.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,10 +7,10 @@ use bytes::{Buf, Bytes};
 use super::{Handover, HeldLeft, StageLeft};
 use crate::stage::State;
 
-/// Changes with what is written here. What another version wrote is not read.
+/// The version of the format. It changes with the format; bytes of another version are not read.
 const VERSION: u32 = 1;
 
-/// The bytes, in parts, so that no request is copied.
+/// Encodes a handover, in several parts, so that no request is copied.
 pub(super) fn encode(handover: &Handover) -> Vec<Bytes> {
     let mut out = Writer::default();
     out.word(VERSION);
@@ -24,7 +24,7 @@ pub(super) fn encode(handover: &Handover) -> Vec<Bytes> {
     out.parts
 }
 
-/// What these bytes say; none when they are not what `encode` writes.
+/// Decodes a handover; `None` if the bytes are not what `encode` writes.
 pub(super) fn decode(bytes: Bytes) -> Option<Handover> {
     let mut from = Reader(bytes);
     if from.word()? != VERSION {
@@ -117,7 +117,7 @@ impl Reader {
         (len <= self.0.len()).then(|| self.0.split_to(len))
     }
 
-    /// A list grows as it is read, so a length that is a lie takes no memory.
+    /// Reads a list. It grows as it is read, so a false length takes no memory.
     fn list<T>(&mut self, read: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
         (0..self.number()?).map(|_| read(self)).collect()
     }

@@ -20,41 +20,42 @@ use crate::pipeline::AckOn;
 use crate::refused::Refused;
 use crate::shard::INPUT_BATCHES;
 
-/// How long a sender waits for a shard that is busy, before it is told to come back: long enough
-/// for a burst to pass, far inside the 5 s that a dying application has to flush.
+/// The time that a sender waits for a busy shard before it is told to come back: long enough for a
+/// burst to pass, far inside the 5 s that a dying application has to flush.
 pub(super) const SHARD_WAIT: Duration = Duration::from_secs(1);
-/// Requests that are of use at a time at the door for each shard: one that it runs, one in its input,
-/// and one that is validated meanwhile. Who comes to the door waits behind these.
+/// The number of requests for each shard that are worth having at the door at a time: one that it
+/// runs, one in its input, and one that is validated meanwhile. Further senders wait behind these.
 const PLACES_OF_A_SHARD: usize = 3;
 
-/// Requests that are of use at a time at the door of a durable pipeline: one sync of the disk (5 ms or
-/// so) covers all of them, which is more than the stages behind it can take.
+/// The number of requests that are worth having at the door of a durable pipeline at a time: one
+/// sync of the disk (5 ms or so) covers all of them, which is more than the stages behind it can
+/// take.
 const DURABLE_PLACES: usize = 128;
 
-/// What a door is made of.
+/// The settings of a door.
 pub(crate) struct DoorConfig {
     pub signal: Signal,
     pub limits: Limits,
     pub ack_on: AckOn,
 }
 
-/// See the module.
+/// The door of one pipeline, which admits requests.
 pub(crate) struct Door {
     pub(super) config: DoorConfig,
     ledger: Arc<Ledger>,
     pub(super) egress: Arc<Egress>,
     pub(super) routing: Arc<RwLock<Routing>>,
-    /// Whose turn it is, of the shards.
+    /// The shard whose turn it is.
     pub(super) next: AtomicUsize,
     pub(super) draining: watch::Sender<bool>,
     pressure: Pressure,
     overflow: Overflow,
-    /// A sender waited for a shard in vain, and nobody found a place since.
+    /// True if a sender waited for a shard in vain, and nobody found a place since.
     is_behind: AtomicBool,
     /// The way into the journal, in a durable pipeline.
     feed: Option<Feed>,
-    /// Held by who waits for places in the shards, in a durable pipeline: what comes in and what
-    /// comes again take turns.
+    /// The lock for waiting for places in the shards, in a durable pipeline: incoming and replayed
+    /// batches take turns.
     pub(super) turn: tokio::sync::Mutex<()>,
 }
 
@@ -66,37 +67,37 @@ impl std::fmt::Debug for Door {
     }
 }
 
-/// A request that is valid and for which there is room behind the stages. Dropped as it is, its items
-/// count as refused.
+/// A valid request that has room behind the stages. If it is dropped as it is, its items count as
+/// refused.
 #[derive(Debug)]
 pub(super) struct Reserved {
     pub(super) batch: Batch,
     pub(super) permits: Permits,
 }
 
-/// A request that is valid and for which there is room: letting it in cannot fail for lack of
-/// either. Dropped as it is, its items count as refused.
+/// A valid request that has room: letting it in cannot fail for either reason. If it is dropped as
+/// it is, its items count as refused.
 #[derive(Debug)]
 pub(super) struct Admitted {
     pub(super) batch: Batch,
     pub(super) permits: Permits,
     pub(super) lanes: Lanes,
-    /// Nobody changes how batches are dealt out until this one is in.
+    /// A read lock that keeps the dispatch rule unchanged until this batch is in.
     pub(super) _routing: OwnedRwLockReadGuard<Routing>,
 }
 
-/// Why a request is not in, yet.
+/// The reason why a request is not in, yet.
 #[derive(Debug)]
 pub(super) enum Out {
     /// There is no room for it.
     Full(Batch, Full),
-    /// The pipeline takes nothing any more; another may come in its place.
+    /// The pipeline takes nothing any more. Another pipeline may come in its place.
     Closed(Batch),
-    /// Its sender is to be told.
+    /// The sender is to be told.
     Refused(Refused),
 }
 
-/// As [`Out`], without the batch.
+/// The same as [`Out`], without the batch.
 enum Denied {
     Full(Full),
     Refused(Refused),
@@ -146,14 +147,14 @@ impl Door {
         &self.ledger
     }
 
-    /// From now on everything is refused, and who waits for room is told so at once.
+    /// Refuses everything from now on. Senders that wait for room are told at once.
     pub(crate) fn close(&self) {
         self.draining.send_replace(true);
     }
 
     /// Resolves when everything is refused.
     pub(crate) async fn closed(&self) {
-        // The sender of this is `self`.
+        // This cannot fail: the sender of the channel is `self`.
         drop(
             self.draining
                 .subscribe()
@@ -170,7 +171,7 @@ impl Door {
         &self.pressure.gate
     }
 
-    /// The way into the journal.
+    /// Returns the way into the journal.
     pub(super) fn feed(&self) -> Option<&Feed> {
         self.feed.as_ref()
     }
@@ -179,34 +180,35 @@ impl Door {
         &self.egress
     }
 
-    /// The hint to a sender that is refused now.
+    /// Counts a refusal, and returns the hint to its sender.
     pub(super) fn retry_after(&self) -> Duration {
         self.pressure.refuse()
     }
 
-    /// A request was let in: those that are refused are few beside it.
+    /// Counts a request that was let in, so that refusals count for less.
     pub(super) fn count_accepted(&self) {
         self.pressure.accepted();
     }
 
-    /// There is no room: its sender comes back later.
+    /// Returns the refusal for lack of room: its sender comes back later.
     pub(super) fn full(&self) -> Refused {
         Refused::Full {
             retry_after: self.retry_after(),
         }
     }
 
-    /// Whether everything is refused.
+    /// Returns true if everything is refused.
     pub(crate) fn is_closed(&self) -> bool {
         *self.draining.borrow()
     }
 
-    /// Lets go of the ways to the shards: their inputs close once the last sender is answered.
+    /// Releases the door's senders to the shards. The shards' inputs close once the last request
+    /// has its answer.
     pub(crate) async fn release_shards(&self) {
         *self.reroute().await = Routing::released();
     }
 
-    /// How batches are dealt out now.
+    /// Returns how batches are dealt out now.
     pub(crate) async fn routing(&self) -> RwLockReadGuard<'_, Routing> {
         self.routing.read().await
     }
@@ -221,14 +223,14 @@ impl Door {
         &self.config.limits
     }
 
-    /// How many requests it is of use to offer at a time. Any number where it is not a shard that senders
-    /// wait for.
+    /// Returns the number of requests that are worth offering at a time. Any number if senders wait
+    /// for something other than a shard.
     pub(super) fn places(&self) -> usize {
         self.places_at(PLACES_OF_A_SHARD)
     }
 
-    /// The same where other pipelines stand beside it: so many more that a shard that is stuck, with its
-    /// input full, leaves places for the others' requests.
+    /// Returns the same number for a pipeline beside others. It is larger, so that a shard that is
+    /// stuck, with its input full, leaves places for the others' requests.
     pub(super) fn places_beside(&self) -> usize {
         self.places_at(PLACES_OF_A_SHARD + INPUT_BATCHES)
     }
@@ -256,7 +258,7 @@ impl Door {
         self.ledger.post(|books| books.invalid_requests += 1);
     }
 
-    /// A request of a sender is here: whatever becomes of it, it is in the books.
+    /// Books the request of a sender: whatever becomes of it, it is in the books.
     pub(super) fn receive(&self, arrived: &Arrived) -> Batch {
         self.ledger.refuse(arrived.invalid);
         Batch {
@@ -265,7 +267,7 @@ impl Door {
         }
     }
 
-    /// Whether nothing may come in now, whatever room there is.
+    /// Returns an error if nothing may come in now, regardless of the room.
     pub(super) fn shut(&self) -> Result<(), Refused> {
         if let Some(retry_after) = self.pressure.gate.retry_after() {
             return Err(Refused::Full { retry_after });
@@ -276,13 +278,14 @@ impl Door {
         }
     }
 
-    /// Whether what finds no room here is refused to its sender, also when other pipelines take it:
-    /// there is a journal, the sender waits for the export, or an exporter says so.
+    /// Returns true if a batch that finds no room here is refused to its sender, even when other
+    /// pipelines take it: there is a journal, the sender waits for the export, or an exporter says
+    /// so.
     pub(super) fn must_not_lose(&self) -> bool {
         self.feed.is_some() || self.egress.must_not_lose()
     }
 
-    /// What other pipelines took is dropped for this one.
+    /// Drops for this pipeline what other pipelines took.
     pub(super) fn drop_alone(&self, tally: Tally, full: Full) {
         self.overflow.drop_tally(tally, full);
     }
@@ -301,8 +304,9 @@ impl Door {
         self.admit_unless(reserved, std::future::pending()).await
     }
 
-    /// As [`Door::admit`]. Where a shard is known to be stuck, a sender waits for it no longer than until
-    /// the batch is `elsewhere`: the other pipelines' batches are not to come at the pace of this one.
+    /// Does the same as [`Door::admit`]. If a shard is known to be stuck, it waits no longer than
+    /// until the batch is `elsewhere`: the other pipelines' batches must not slow down to the pace
+    /// of this one.
     pub(super) async fn admit_unless(
         &self,
         reserved: Reserved,
@@ -337,13 +341,13 @@ impl Door {
                     _routing: routing,
                 })
             }
-            // It may have come to be one that must not lose it.
+            // Meanwhile, the door may have become one that must not lose the batch.
             Err(Denied::Full(_)) if self.must_not_lose() => Err(Out::Refused(self.full())),
             Err(denied) => Err(denied.with(batch)),
         }
     }
 
-    /// Waits, unless everything is refused or comes to be.
+    /// Waits for `wait`, unless everything is refused or comes to be.
     pub(super) async fn unless_draining<T, E: From<Refused>>(
         &self,
         wait: impl Future<Output = Result<T, E>>,

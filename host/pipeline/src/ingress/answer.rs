@@ -1,4 +1,4 @@
-//! What a sender waits for, and for how long.
+//! The answer that a sender waits for, and the limits of that wait.
 
 use std::time::Duration;
 
@@ -9,34 +9,36 @@ use tokio::time::Instant;
 use crate::completion::Completed;
 use crate::refused::{Refusal, Refused};
 
-/// What a sender waits for.
+/// The answer that a sender waits for.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(super) parts: Vec<oneshot::Receiver<Result<(), Refusal>>>,
     pub(super) completed: Option<oneshot::Receiver<Completed>>,
-    /// Until nothing of it waits for room in a queue with `block_on_overflow`, or that time is up. What
-    /// becomes of it then does not change the answer: it is in.
+    /// The wait until nothing of the batch waits for room in a queue with `block_on_overflow` any
+    /// more, and the longest time for that. What happens to the batch then does not change the
+    /// answer: it is in.
     pub(super) waits: Option<(oneshot::Receiver<()>, Instant)>,
     pub(super) draining: watch::Receiver<bool>,
 }
 
-/// No sender waits longer for its answer: SDKs give up after 10 s, and a retry of what was accepted
-/// all the same is a duplicate, which OTLP allows.
+/// The longest time that a sender waits for its answer: SDKs give up after 10 s, and a retry of a
+/// request that was accepted nevertheless is a duplicate, which OTLP allows.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
-/// How long once a drain has begun: an application that dies in the same minute has 5 s to flush.
+/// The same once a drain has begun: an application that dies in the same minute has 5 s to flush.
 const DRAINING_ANSWER_WAIT: Duration = Duration::from_secs(3);
-/// The hint to senders who waited for an answer in vain.
+/// The hint to senders that waited for an answer in vain.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl Answer {
-    /// How it went through the stages, once each part of it has: the refusal that says most, or `Ok`.
-    /// Parts that were not refused stay accepted.
+    /// Waits until each part has been through the stages. Returns `Ok`, or the refusal that says
+    /// most. Parts that were not refused stay accepted.
     pub(crate) async fn through(self) -> Result<(), Refusal> {
         through(self.parts).await
     }
 
-    /// The refusal that says most of any part, or `Ok`. Parts that were not refused stay accepted: a sender
-    /// that retries sends them twice, which OTLP allows and a deduplicating plugin mends.
+    /// Waits for the answer. Returns `Ok`, or the refusal of a part that says most. Parts that were
+    /// not refused stay accepted: a sender that retries sends them twice, which OTLP allows and a
+    /// deduplicating plugin mends.
     pub(super) async fn wait(self) -> Result<(), Refused> {
         let Self {
             parts,
@@ -70,7 +72,7 @@ impl Answer {
     }
 }
 
-/// What a sender is told in time.
+/// Waits for the end within the limits of a sender's wait. Returns the answer to the sender.
 pub(super) async fn within_limits(
     ended: impl Future<Output = Result<(), Refused>>,
     mut draining: watch::Receiver<bool>,
@@ -99,7 +101,7 @@ async fn through(parts: Vec<oneshot::Receiver<Result<(), Refusal>>>) -> Result<(
         partial |= answer.is_ok();
         answer.err()
     });
-    // One that a plugin failed on says more than one that no plugin was asked about.
+    // A refusal because a plugin failed says more than one about which no plugin was asked.
     let says_more = |refusal: &Refusal| match refusal.refused {
         _ if refusal.fault.is_some() => 2,
         Refused::Invalid(_) | Refused::Quarantined { .. } => 1,
@@ -129,8 +131,8 @@ mod tests {
         receiver
     }
 
-    /// Of several refusals the one counts that a plugin failed on, wherever it stands: otherwise its
-    /// batch would never be known for it.
+    /// The refusal with a plugin's fault counts among several, wherever it stands: otherwise the
+    /// batch at fault would never be known.
     #[tokio::test]
     async fn the_part_that_was_tried_counts() {
         let fault = |tried: bool| {

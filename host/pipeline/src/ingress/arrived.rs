@@ -1,24 +1,24 @@
-//! A request as it comes in: valid, and without the items in which something is wrong.
+//! A request as it comes in: valid, and without its invalid items.
 
 use bytes::Bytes;
 use spandrel_wire::{Invalid, InvalidUtf8, Kept, Limits, Signal};
 
 use super::Accepted;
 
-/// See the module.
+/// A valid request, without its invalid items.
 #[derive(Clone, Debug)]
 pub(super) struct Arrived {
-    /// What is left.
+    /// The request with the remaining items.
     pub(super) request: Bytes,
-    /// Items that are left.
+    /// The number of items that remain.
     pub(super) items: u64,
-    /// Items that were taken out.
+    /// The number of items that were taken out.
     pub(super) invalid: u64,
 }
 
 impl Arrived {
-    /// Checks a request completely; it is copied only when something is wrong in it. The second is the
-    /// answer, if what is left is accepted.
+    /// Checks a request completely. It is copied only if something is wrong in it. Also returns the
+    /// answer for the case that the remaining items are accepted.
     pub(super) fn sift(
         signal: Signal,
         request: Bytes,

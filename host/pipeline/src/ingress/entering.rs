@@ -33,7 +33,8 @@ impl Door {
         }
     }
 
-    /// The next shard in turn that has a place free, or the next in turn if none has.
+    /// Takes a place in the next shard in turn that has one free; if none has, waits for the next
+    /// in turn.
     async fn any(&self, shards: &[mpsc::Sender<Task>]) -> Result<Lanes, Refused> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % shards.len().max(1);
         let (before, after) = shards.split_at(turn.min(shards.len()));
@@ -47,19 +48,20 @@ impl Door {
         }
     }
 
-    /// Lets a batch in that the journal has: waits until there is a place for it. Dropped on the way,
-    /// it stays in the journal.
+    /// Lets a batch in that the journal has; waits until there is a place for it. If it is dropped
+    /// on the way, it stays in the journal.
     pub(crate) async fn let_in(&self, batch: Batch, permits: Permits) -> Result<Answer, Refused> {
         let turn = self.turn.lock().await;
         self.let_in_by(&turn, batch, permits).await
     }
 
-    /// Nothing that the journal has is let in while this is kept, but by whoever has it.
+    /// Keeps out batches that the journal has for as long as the guard lives, except those of the
+    /// guard's owner.
     pub(crate) async fn keep_out(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().await
     }
 
-    /// As [`Door::let_in`], for the one whose turn it is.
+    /// Does the same as [`Door::let_in`], for the owner of the turn.
     pub(crate) async fn let_in_by(
         &self,
         _turn: &MutexGuard<'_, ()>,
@@ -73,13 +75,13 @@ impl Door {
                     return Err(Refused::Draining);
                 }
                 let lanes = match self.lanes(&routing, &batch).await {
-                    // It cannot be cut by trace, and its sender has its OK.
+                    // The batch cannot be cut by trace, but its sender has its OK.
                     Err(Refused::Invalid(_)) => self.any(routing.lanes()).await?,
                     lanes => lanes?,
                 };
                 Ok((lanes, routing))
             };
-            // Nobody changes how batches are dealt out meanwhile, so it is asked for anew.
+            // The routing cannot change while this waits, so the lock is released and taken anew.
             let Ok(way) = tokio::time::timeout(SHARD_WAIT, way).await else {
                 continue;
             };
@@ -93,7 +95,7 @@ impl Door {
         }
     }
 
-    /// Lets an admitted request in. From the first line on, the items are the pipeline's.
+    /// Lets an admitted request in. From the first line on, the pipeline owns the items.
     pub(super) fn enter(&self, admitted: Admitted) -> Answer {
         let Admitted {
             mut batch,

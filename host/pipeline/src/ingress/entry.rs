@@ -1,8 +1,9 @@
-//! One request on its way into the pipelines behind a receiver, each of which stands for itself.
+//! The entry of one request into the pipelines behind a receiver. Each pipeline stands for itself.
 //!
 //! First come the pipelines that must not lose anything: if one of them has no room, the request is
-//! refused to its sender before any pipeline has it. Then the others, all at once, each for itself: it
-//! is dropped for those that have no room when another one has it, and refused when none has.
+//! refused to its sender before any pipeline has it. Then come the others, all at once, each for
+//! itself: the request is dropped for those that have no room if another one has it, and refused if
+//! none has.
 
 use std::sync::Arc;
 
@@ -17,20 +18,21 @@ use crate::batch::Batch;
 use crate::ledger::{Full, Tally};
 use crate::refused::Refused;
 
-/// See the module.
+/// The entry of one request into the pipelines behind a receiver.
 pub(super) struct Entry<'a> {
     offer: &'a Offer<'a>,
-    /// Who has it.
+    /// The doors that have let it in.
     taken: watch::Sender<Vec<Arc<Door>>>,
-    /// Who had no room for it. What becomes of these items is known when the others have answered.
+    /// The doors that had no room for it. The fate of these items is known when the others have
+    /// answered.
     missed: Vec<(Arc<Door>, Tally, Full)>,
 }
 
-/// Why the request did not get in, or not well.
+/// The reason why the request did not get in, or not everywhere.
 pub(super) enum Shut {
     /// A pipeline takes nothing any more. Another may have come in its place, for this request.
     Closed(Bytes),
-    /// Its sender is told.
+    /// The sender is told.
     Refused(Refused),
 }
 
@@ -51,7 +53,8 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// Lets it in at each of these doors that has not let it in before, and waits until each has answered.
+    /// Lets it in at each of these doors that has not let it in before, and waits until each has
+    /// answered.
     pub(super) async fn run<'d>(
         &mut self,
         doors: impl Iterator<Item = &'d Arc<Door>>,
@@ -61,7 +64,8 @@ impl<'a> Entry<'a> {
             .filter(|door| !self.is_taken_by(door))
             .map(|door| (Arc::clone(door), door.receive(&arrived)))
             .collect();
-        // What the stages make of it may be all that is left of it while its sender waits.
+        // Frees this copy of the request: while its sender waits, only the output of the stages may
+        // be left of it.
         drop(arrived);
         for (door, _) in &offerings {
             door.shut()?;
@@ -80,23 +84,23 @@ impl<'a> Entry<'a> {
         self.judge(ends)
     }
 
-    /// Room at each of these doors, or at none. Where there is a journal, the request is in it and on its
-    /// way: of several doors one may have it then while another refuses it, and has it twice when the
-    /// sender comes again.
+    /// Finds room at each of these doors, or at none. If a door has a journal, the request is in
+    /// the journal and on its way. So one of several such doors may have it while another refuses
+    /// it, and then has it twice when the sender comes again.
     async fn admit_all(
         &self,
         offerings: Vec<Offering>,
     ) -> Result<Vec<(Arc<Door>, Admitted)>, Shut> {
-        // Room in a queue may be long in coming. Who waits for it keeps nobody from a shard, and no rule
-        // from being changed.
+        // Room in a queue may be long in coming. A request that waits for it must not hold a place
+        // in a shard, and must not block a change of the dispatch rule.
         let reserved = offerings.into_iter().map(|(door, batch)| async {
             let reserved = door.reserve(batch).await;
             let reserved = reserved.map_err(|out| shut(&door, out))?;
             Ok::<_, Shut>((door, reserved))
         });
         let reserved = try_join_all(reserved.collect::<Vec<_>>()).await?;
-        // First the doors that have no journal: a sender that is refused at one of them comes again, and
-        // what is in a journal then would be there twice.
+        // The doors without a journal come first: a sender that is refused at one of them comes
+        // again, and a request that was in a journal already would be there twice.
         let (durable, plain): (Vec<_>, Vec<_>) = reserved
             .into_iter()
             .partition(|(door, _)| door.feed().is_some());
@@ -122,13 +126,13 @@ impl<'a> Entry<'a> {
         answer.wait().await
     }
 
-    /// The same, if this door has room for it.
+    /// Lets it in at one door, if this door has room for it.
     async fn let_in(&self, (door, batch): Offering) -> (Arc<Door>, Result<(), Out>) {
         let end = async {
             let reserved = door.reserve(batch).await?;
             let mut taken = self.taken.subscribe();
             let elsewhere = async {
-                // The sender of this is `self`.
+                // This cannot fail: the sender of the channel is `self`.
                 drop(taken.wait_for(|taken| !taken.is_empty()).await);
             };
             let admitted = door.admit_unless(reserved, elsewhere).await?;
@@ -139,7 +143,8 @@ impl<'a> Entry<'a> {
         (door, end)
     }
 
-    /// What the sender is to be told of these, and what it may never hear of.
+    /// Finds the answer to the sender from these ends. Keeps the items of doors without room in
+    /// `missed`.
     fn judge(&mut self, ends: Vec<(Arc<Door>, Result<(), Out>)>) -> Result<(), Shut> {
         let mut shut = Ok(());
         for (door, end) in ends {
@@ -159,7 +164,8 @@ impl<'a> Entry<'a> {
         Ok(())
     }
 
-    /// The answer: with an OK, those that had no room are without it for good; else its sender has it still.
+    /// Returns the answer. If it is an OK, the pipelines that had no room drop the items for good;
+    /// otherwise the sender still has them.
     pub(super) fn end(self, end: Result<(), Shut>) -> Result<(), Refused> {
         let end = end.map_err(|shut| match shut {
             Shut::Closed(_) => Refused::Draining,
@@ -186,7 +192,7 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// For a door that must not lose it.
+/// Returns the answer of a door that must not lose the request.
 fn shut(door: &Door, out: Out) -> Shut {
     match out {
         Out::Full(..) => Shut::Refused(door.full()),

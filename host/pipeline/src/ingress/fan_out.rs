@@ -1,4 +1,5 @@
-//! One receiver in front of the pipelines of a signal. Each stands for itself: see [`Entry`].
+//! One receiver in front of the pipelines of a signal. Each pipeline stands for itself: see
+//! [`Entry`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,12 +17,12 @@ use super::{Accepted, Ingress, Offered};
 use crate::pipeline::Pipeline;
 use crate::refused::Refused;
 
-/// The doors of several pipelines, as one ingress. Clones are the same: they lead to the same doors.
+/// The doors of several pipelines, as one ingress. Clones share the same doors.
 #[derive(Clone, Debug)]
 pub struct FanOut {
     doors: Arc<watch::Sender<Doors>>,
     offered: Arc<Offered>,
-    /// What becomes of texts that are not UTF-8.
+    /// The handling of texts that are not UTF-8.
     invalid_utf8: InvalidUtf8,
 }
 
@@ -36,19 +37,22 @@ impl FanOut {
         }
     }
 
-    /// What was offered here, and what became of it. Outlives this.
+    /// Returns the counters of what was offered here, and of its outcome. They outlive this
+    /// ingress.
     pub fn offered(&self) -> Arc<Offered> {
         Arc::clone(&self.offered)
     }
 
-    /// Leads to these pipelines from now on, in place of those before. Requests that are on their
-    /// way in finish where they began; one whose pipeline closes before it has let the request in
-    /// comes here instead. So a pipeline that is taken away is closed after this.
+    /// Leads to these pipelines from now on, in place of those before. Requests on their way in
+    /// finish where they began. If a pipeline closes before it has let a request in, the request
+    /// comes to the new pipelines instead. So a pipeline that is taken away must be closed after
+    /// this call.
     pub fn redirect<'a>(&self, pipelines: impl IntoIterator<Item = &'a Pipeline>) {
         self.doors.send_replace(doors(pipelines));
     }
 
-    /// The same doors and counters, where this becomes of texts that are not UTF-8.
+    /// Returns an ingress with the same doors and counters that handles texts that are not UTF-8 in
+    /// this way.
     #[must_use]
     pub fn with_invalid_utf8(&self, invalid_utf8: InvalidUtf8) -> Self {
         Self {
@@ -117,7 +121,7 @@ impl Ingress for FanOut {
     }
 }
 
-/// Validates once, and lets the request in wherever there is room.
+/// Validates the request once, and lets it in wherever there is room.
 async fn offer(into: &FanOut, signal: Signal, request: Bytes) -> Result<Accepted, Refused> {
     let mut doors = into.doors();
     let (arrived, accepted) = into.validate(&doors, signal, request)?;
@@ -136,7 +140,7 @@ async fn offer(into: &FanOut, signal: Signal, request: Bytes) -> Result<Accepted
     end = match end {
         Err(Shut::Closed(request)) if !Arc::ptr_eq(&doors, &now) => {
             doors = now;
-            // The limits may be others here.
+            // The limits of these doors may differ.
             match into.validate(&doors, signal, request) {
                 Ok((Arrived { request, .. }, _)) => {
                     let again = Arrived {
@@ -156,8 +160,8 @@ async fn offer(into: &FanOut, signal: Signal, request: Bytes) -> Result<Accepted
     Ok(accepted)
 }
 
-/// Only with the answer of OK are items refused for good: before it, their sender may have to send the
-/// whole request again.
+/// Books items as refused for good. This is so only with an OK: otherwise their sender may have to
+/// send the whole request again.
 fn refused_for_good(doors: &Doors, signal: Signal, invalid_items: u64) {
     if invalid_items > 0 {
         for door in carrying(doors, signal) {

@@ -1,8 +1,9 @@
-//! The door of a durable pipeline: what is admitted is journaled before its sender gets its OK, and
-//! goes on into the shards after that.
+//! The door of a durable pipeline: an admitted request is journaled before its sender gets its OK,
+//! and goes on into the shards after that.
 //!
-//! Tasks of the pipeline do it, not the senders: one that goes away leaves no record behind that
-//! nobody looks after. While the disk is waited for, no shard and no rule is kept from anybody.
+//! Tasks of the pipeline do this, not the senders: a sender that goes away leaves no record behind
+//! that nobody takes care of. The wait for the disk blocks no shard, and no change of the dispatch
+//! rule.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,16 +23,17 @@ use crate::ledger::Account;
 use crate::refused::{Refusal, Refused};
 use crate::replay::Returns;
 
-/// Requests between the senders and the disk, beside those that are being written. Their bytes are
-/// bounded by the room that was taken for them in the queues.
+/// The number of requests between the senders and the disk, beside those that are being written.
+/// Their bytes are bounded by the room that was taken for them in the queues.
 const INPUT: usize = 256;
-/// Requests that are being written at once: whatever comes in while the disk syncs goes with the
-/// next group, so this bounds the requests of one group.
+/// The number of requests that are being written at once. A request that comes in while the disk
+/// syncs goes with the next group, so this bounds the requests of one group.
 const APPENDS: usize = 1024;
-/// Requests that are durable and wait for a place in a shard, from which on no more are written.
+/// The number of requests that are durable and wait for a place in a shard, from which on no more
+/// are written.
 const READY: usize = 64;
 
-/// A request that is to be journaled, and whom to tell.
+/// A request that is to be journaled, and the channel for its answer.
 #[derive(Debug)]
 struct Fresh {
     reserved: Reserved,
@@ -53,14 +55,14 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    /// Whether so much was sent back by the stages that nothing more may come in.
+    /// Returns true if the stages sent so much back that nothing more may come in.
     pub(super) fn is_full(&self) -> bool {
         self.returns.is_full()
     }
 }
 
 impl Door {
-    /// Has a request journaled. `Ok` means that it is durable; it goes on by itself.
+    /// Journals a request. `Ok` means that it is durable; it goes on by itself.
     pub(super) async fn journal(&self, reserved: Reserved) -> Result<(), Refused> {
         let Some(feed) = self.feed() else {
             return Err(Refused::Draining);
@@ -78,7 +80,7 @@ impl Door {
     }
 }
 
-/// The tasks of the door. See the module.
+/// The tasks that journal the requests of a durable pipeline and put them into the shards.
 pub(crate) struct Feeder {
     accepted: Accepted,
     returns: Arc<Returns>,
@@ -88,7 +90,7 @@ pub(crate) struct Feeder {
 type Appended = (Fresh, Result<u64, Unwritten>);
 
 impl Feeder {
-    /// The feeder, and the way into it for the door.
+    /// Makes the feeder, and the way into it for the door.
     pub(crate) fn new(accepted: Accepted, returns: Arc<Returns>) -> (Self, Feed) {
         let (sender, input) = mpsc::channel(INPUT);
         let feed = Feed {
@@ -103,8 +105,8 @@ impl Feeder {
         (feeder, feed)
     }
 
-    /// Runs until the door is closed and everything that was let in is through the stages. `placed`
-    /// is told when the last batch is in its shard.
+    /// Runs until the door is closed and everything that was let in is through the stages. Tells
+    /// `placed` when the last batch is in its shard.
     pub(crate) async fn run(self, door: Arc<Door>, placed: watch::Sender<bool>) {
         let Self {
             accepted,
@@ -117,7 +119,7 @@ impl Feeder {
     }
 }
 
-/// Until the door is closed and the input empty.
+/// Writes requests to the journal, until the door is closed and the input is empty.
 async fn append(
     door: &Door,
     accepted: &Accepted,
@@ -125,7 +127,7 @@ async fn append(
     ready: mpsc::Sender<Journaled>,
 ) {
     let mut appends: FuturesOrdered<BoxFuture<'_, Appended>> = FuturesOrdered::new();
-    // Senders of these have their answer: that comes from the disk, whatever the shards do.
+    // The senders of these have their answer: it comes from the disk, whatever the shards do.
     let mut durable = VecDeque::new();
     let mut failing = false;
     let mut is_open = true;
@@ -141,7 +143,7 @@ async fn append(
                 (Ok(place), Some(journaled)) => place.send(journaled),
                 _ => return,
             },
-            // A shard that takes nothing keeps others from being written, at the latest here.
+            // A shard that takes nothing stops the writing here, at the latest.
             fresh = input.recv(), if is_open && appends.len() < APPENDS && durable.len() < READY => match fresh {
                 Some(fresh) => {
                     let batch = &fresh.reserved.batch;
@@ -156,7 +158,7 @@ async fn append(
     }
 }
 
-/// Tells the sender. What is durable is the pipeline's from then on.
+/// Tells the sender. A durable request belongs to the pipeline from then on.
 fn answer_one(
     door: &Door,
     accepted: &Accepted,
@@ -207,14 +209,14 @@ fn tell(door: &Door, error: Option<&Unwritten>, failing: &mut bool) {
     *failing = failed;
 }
 
-/// Puts what is durable into the shards, in order, and looks after what they say of it.
+/// Puts durable batches into the shards, in order, and handles the shards' answers.
 async fn deal(
     door: &Door,
     returns: &Returns,
     mut batches: mpsc::Receiver<Journaled>,
     placed: watch::Sender<bool>,
 ) {
-    // As many as the shards' inputs take.
+    // There are as many as the shards' inputs take.
     let mut answers = FuturesUnordered::new();
     let judge = |(record, changes, answered): (u64, u64, Result<(), Refusal>)| {
         if let Err(refusal) = answered {

@@ -1,4 +1,4 @@
-//! The way of a batch to its shards.
+//! The places that a batch takes in its shards' inputs.
 
 use bytes::Bytes;
 use spandrel_wire::Invalid;
@@ -10,17 +10,17 @@ use crate::egress::Permits;
 use crate::refused::{Refusal, Refused};
 use crate::shard::{Job, Task};
 
-/// The way of a batch to its shards, with a place in each one's input.
+/// The place of a batch in the input of each of its shards.
 #[derive(Debug)]
 pub(super) enum Lanes {
-    /// No stages: straight to the exporters.
+    /// There are no stages: the batch goes straight to the exporters.
     None,
     One(LanePermit),
-    /// By trace: each part with its items.
+    /// The batch is cut by trace: each part with the number of its items.
     Many(Vec<(LanePermit, Bytes, u64)>),
 }
 
-/// A place in a shard's input, waited for in turn. The caller bounds the wait.
+/// Takes a place in a shard's input; waits for it in turn. The caller bounds the wait.
 pub(super) async fn place(shard: mpsc::Sender<Task>) -> Result<LanePermit, Refused> {
     shard
         .reserve_owned()
@@ -28,7 +28,7 @@ pub(super) async fn place(shard: mpsc::Sender<Task>) -> Result<LanePermit, Refus
         .map_err(|_closed| Refused::Draining)
 }
 
-/// Cuts a batch by trace id, with a place in the input of each shard that gets a part.
+/// Cuts a batch by trace id, and takes a place in the input of each shard that gets a part.
 pub(super) async fn by_trace(
     shards: &[mpsc::Sender<Task>],
     batch: &Batch,

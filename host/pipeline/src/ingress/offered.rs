@@ -1,4 +1,4 @@
-//! What one receiver's senders offered, in items, and what became of it.
+//! The counters of what one receiver's senders offered, in items, and of its outcome.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -6,8 +6,8 @@ use spandrel_wire::Signal;
 
 use super::Accepted;
 
-/// The counters of one receiver, by signal. They count requests whose items could be counted: one
-/// that is not valid has none (see [`Books::invalid_requests`](crate::ledger::Books)).
+/// The counters of one receiver, by signal. They count requests whose items could be counted: a
+/// request that is not valid has none (see [`Books::invalid_requests`](crate::ledger::Books)).
 #[derive(Debug, Default)]
 pub struct Offered {
     traces: Counters,
@@ -31,18 +31,18 @@ impl Offered {
         }
     }
 
-    /// Items that were let in.
+    /// Returns the number of items that were let in.
     pub fn accepted(&self, signal: Signal) -> u64 {
         self.of(signal).accepted.load(Ordering::Relaxed)
     }
 
-    /// Items whose sender was told no, or went away before it was let in.
+    /// Returns the number of items whose sender was refused, or went away before they were let in.
     pub fn refused(&self, signal: Signal) -> u64 {
         self.of(signal).refused.load(Ordering::Relaxed)
     }
 
-    /// Texts in which something was replaced, because it was not UTF-8; of requests that were then
-    /// refused, too.
+    /// Returns the number of texts in which something was replaced, because it was not UTF-8,
+    /// including those of requests that were refused later.
     pub fn replaced_texts(&self, signal: Signal) -> u64 {
         self.of(signal).replaced.load(Ordering::Relaxed)
     }
@@ -65,19 +65,19 @@ impl Offered {
     }
 }
 
-/// One request's items. They are counted when it is dropped, so also those of a sender that went
-/// away before its answer.
+/// The items of one request. They are counted when it is dropped, so those of a sender that went
+/// away before its answer are counted, too.
 #[derive(Debug)]
 pub(super) struct Offer<'a> {
     counters: &'a Counters,
     is_in: AtomicBool,
     items: u64,
-    /// Beside these: refused, whatever becomes of the others.
+    /// The number of further items that are refused, whatever becomes of the others.
     invalid: u64,
 }
 
 impl Offer<'_> {
-    /// Whether the items are the pipelines' by now.
+    /// Sets whether the pipelines own the items by now.
     pub(super) fn set_in(&self, is_in: bool) {
         self.is_in.store(is_in, Ordering::Relaxed);
     }

@@ -1,5 +1,5 @@
-//! When a sender is told to come back: the later, the more of what is offered is refused; and a gate
-//! by which somebody else can say that nothing may come in for now.
+//! The hint that tells a sender when to come back, which grows with the share of refused requests;
+//! and a gate by which other code can say that nothing may come in for now.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,14 +14,14 @@ pub const SOONEST: Duration = Duration::from_secs(1);
 /// no sender is told to wait for more than 30 s. The queue of an SDK holds about as much.
 pub const LATEST: Duration = Duration::from_secs(20);
 
-/// The share of refusals is taken over this time and as much before it.
+/// The length of a period. The share of refusals is taken over the present one and the one before.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// Requests that are assumed to be accepted in any case, so that one refusal in a quiet time does not
-/// count as everything being refused.
+/// The number of requests that are assumed to be accepted in any case, so that one refusal in a
+/// quiet time does not count as a refusal of everything.
 const QUIET: u32 = 16;
 
-/// Refuses everything that is offered for as long as it is shut. Costs one atomic load a request.
+/// Refuses everything that is offered for as long as it is shut. Costs one atomic load per request.
 #[derive(Debug, Default)]
 pub struct Gate {
     /// The hint to senders in milliseconds; zero while the gate is open.
@@ -29,18 +29,19 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Everything is refused from now on, with this hint; what is in already is not touched.
+    /// Shuts the gate: everything is refused from now on, with this hint. Requests that are in
+    /// already are not touched.
     pub fn shut(&self, retry_after: Duration) {
         let millis = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
         self.shut.store(millis.max(1), Ordering::Relaxed);
     }
 
-    /// As if it had never been shut.
+    /// Opens the gate, as if it had never been shut.
     pub fn open(&self) {
         self.shut.store(0, Ordering::Relaxed);
     }
 
-    /// The hint to senders, while it is shut.
+    /// Returns the hint to senders, while the gate is shut.
     pub fn retry_after(&self) -> Option<Duration> {
         match self.shut.load(Ordering::Relaxed) {
             0 => None,
@@ -49,8 +50,8 @@ impl Gate {
     }
 }
 
-/// The share of requests that were refused lately for lack of room, in the pipeline or in the receiver
-/// in front of it. This is the only place where the hint to a sender is computed.
+/// The share of requests that were refused lately for lack of room, in the pipeline or in the
+/// receiver in front of it. This is the only place where the hint to a sender is computed.
 #[derive(Debug)]
 pub(super) struct Pressure {
     periods: Mutex<Periods>,
@@ -84,20 +85,20 @@ impl Default for Pressure {
 }
 
 impl Pressure {
-    /// A request was let in.
+    /// Counts a request that was let in.
     pub(super) fn accepted(&self) {
         self.with(|counts| counts.accepted = counts.accepted.saturating_add(1));
     }
 
-    /// Counts a refusal for lack of room, and says when to come back: after [`SOONEST`] when it is one
-    /// of few, after [`LATEST`] when nothing is let in.
+    /// Counts a refusal for lack of room, and returns the time after which the sender is to come
+    /// back: [`SOONEST`] if few are refused, [`LATEST`] if nothing is let in.
     pub(super) fn refuse(&self) -> Duration {
         let share = self.with(|counts| counts.refused = counts.refused.saturating_add(1));
         let ratio = LATEST.as_secs_f64() / SOONEST.as_secs_f64();
         SOONEST.mul_f64(ratio.powf(share)).clamp(SOONEST, LATEST)
     }
 
-    /// Counts, and returns the share of refusals.
+    /// Counts a request, and returns the share of refusals.
     fn with(&self, count: impl FnOnce(&mut Counts)) -> f64 {
         let mut periods = self.periods.lock().unwrap_or_else(PoisonError::into_inner);
         let elapsed = periods.since.elapsed();
@@ -119,7 +120,7 @@ impl Pressure {
 mod tests {
     use super::*;
 
-    /// The hint grows with the share that is refused, stays within its bounds, and is forgotten when
+    /// The hint grows with the share of refusals, stays within its bounds, and is forgotten when
     /// the pressure is over.
     #[tokio::test(start_paused = true)]
     async fn hints_follow_pressure() {
@@ -143,7 +144,7 @@ mod tests {
         assert!(later < SOONEST * 2, "{later:?}");
     }
 
-    /// A gate says no for as long as it is shut.
+    /// A gate refuses for as long as it is shut.
     #[test]
     fn a_gate_opens_again() {
         let gate = Gate::default();

@@ -1,4 +1,4 @@
-//! How batches are dealt out to the shards.
+//! The routing: the rule by which batches are dealt out to the shards.
 
 use tokio::sync::mpsc;
 
@@ -8,13 +8,13 @@ use crate::stage::Dispatch;
 /// A place in a shard's input.
 pub(crate) type LanePermit = mpsc::OwnedPermit<Task>;
 
-/// The ways to the shards, and the rule.
+/// The senders to the shards, and the dispatch rule.
 #[derive(Debug, Default)]
 pub(crate) struct Routing {
-    /// None when there are no stages, and none any more once draining.
+    /// Empty if there are no stages, and once the pipeline drains.
     lanes: Vec<mpsc::Sender<Task>>,
     dispatch: Dispatch,
-    /// The shards are told to end: there is no way in.
+    /// True if the shards are told to end: there is no way in.
     released: bool,
 }
 
@@ -27,7 +27,7 @@ impl Routing {
         }
     }
 
-    /// No ways any more.
+    /// Makes a routing without a way in.
     pub(crate) fn released() -> Self {
         Self {
             released: true,
@@ -51,7 +51,7 @@ impl Routing {
         self.dispatch = dispatch;
     }
 
-    /// Both, to be kept for a while.
+    /// Returns copies of both, to be kept for a while.
     pub(crate) fn parts(&self) -> (Vec<mpsc::Sender<Task>>, Dispatch) {
         (self.lanes.clone(), self.dispatch)
     }

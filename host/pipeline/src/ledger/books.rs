@@ -9,60 +9,62 @@ use super::tally::{Account, Count};
 /// All figures are items, unless their name says otherwise.
 #[derive(Clone, Debug, Default)]
 pub struct Books {
-    /// Came in with valid requests.
+    /// Items that came in with valid requests.
     pub received: u64,
-    /// Refused: the sender was told, and still owns them.
+    /// Items that were refused: their sender was told, and still owns them.
     pub refused: u64,
-    /// Dropped at the door, because this pipeline had no room for what another one took.
+    /// Items dropped at the door, because this pipeline had no room while another one took them.
     pub overflowed: Overflowed,
-    /// Made by plugins.
+    /// Items made by plugins.
     pub created: u64,
-    /// Came from the journal again: what an earlier process accepted and had not finished, and what
-    /// this one sent back.
+    /// Items that came from the journal again: those that an earlier process accepted and had not
+    /// finished, and those that this one sent back.
     pub replayed: u64,
-    /// Of `replayed`: what this process had sent back itself.
+    /// The part of `replayed` that this process had sent back itself.
     pub returned: u64,
-    /// Received, and not yet answered for.
+    /// Items received whose sender has no answer yet.
     pub ingress: u64,
-    /// On their way through the stages.
+    /// Items on their way through the stages.
     pub chain: u64,
-    /// Left the last stage, for every exporter.
+    /// Items that left the last stage, for every exporter.
     pub forwarded: u64,
-    /// Given up before they left the last stage.
+    /// Items given up before they left the last stage.
     pub abandoned: u64,
-    /// Given up before they left the last stage, or sent back after a fault; the journal has them.
+    /// Items given up before they left the last stage, or sent back after a fault, that the journal
+    /// still has.
     pub journaled: u64,
-    /// Put on the shelf, because they failed every time.
+    /// Items put on the shelf, because they failed every time.
     pub quarantined: u64,
-    /// Damaged in the journal: accepted by an earlier process, and lost.
+    /// Items damaged in the journal: an earlier process accepted them, and they are lost.
     pub damaged: u64,
-    /// Records that are damaged in the journal, and files of it, of which nobody knows how many items
-    /// are lost with them: not in any other figure.
+    /// Damaged records and damaged files of the journal for which the number of lost items is not
+    /// known. They are not in any other figure.
     pub unknown_losses: u64,
-    /// Times that the stages could not go on with what they knew before the restart.
+    /// The number of starts at which the stages could not go on with their state from before the
+    /// restart.
     pub unused_handovers: u64,
     /// Requests that were not valid, and so have no item count.
     pub invalid_requests: u64,
-    /// Of `refused`: items in which something is wrong, whose sender was told that they are refused for
-    /// good while the rest of its request was accepted.
+    /// The part of `refused` that are invalid items: their sender was told that they are refused
+    /// for good, while the rest of its request was accepted.
     pub invalid_items: u64,
-    /// One column for each stage that there is or was; each says where it stands.
+    /// One column for each present or former stage; each says where it stands.
     pub stages: Vec<StageBooks>,
-    /// One column for each exporter that was ever there, in the order of their coming.
+    /// One column for each exporter that was ever there, in the order in which they came.
     pub exporters: Vec<ExporterBooks>,
 }
 
-/// Dropped at a pipeline's door, by what had no room.
+/// Items dropped at a pipeline's door, by what had no room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Overflowed {
-    /// The queues of all its exporters were full.
+    /// Dropped because the queues of all its exporters were full.
     pub queues: u64,
-    /// Its shards were busy.
+    /// Dropped because its shards were busy.
     pub shards: u64,
 }
 
 impl Overflowed {
-    /// All of it.
+    /// Returns the sum of both.
     pub fn total(self) -> u64 {
         self.queues + self.shards
     }
@@ -73,34 +75,34 @@ impl Overflowed {
 pub struct ExporterBooks {
     /// The exporter's name in the config.
     pub name: String,
-    /// Whether the exporter was not there all the time: it came later, or was taken away.
+    /// True if the exporter was not there all the time: it came later, or was taken away.
     pub absent: bool,
-    /// Entered its queue.
+    /// Items that entered its queue.
     pub entered: u64,
-    /// In its log when the pipeline was built.
+    /// Items in its log when the pipeline was built.
     pub recovered: u64,
-    /// In the queue, the batcher, or an attempt now.
+    /// Items in the queue, the batcher, or an attempt now.
     pub queued: u64,
-    /// In its log now, and not in the queue.
+    /// Items in its log now, and not in the queue.
     pub on_disk: u64,
-    /// The backend said it has them.
+    /// Items that the backend confirmed.
     pub sent: u64,
-    /// The backend took the request but refused these items for good (`partial_success`).
+    /// Items that the backend refused for good although it took the request (`partial_success`).
     pub rejected: u64,
-    /// Given up: the backend refused them for good.
+    /// Items given up because the backend refused them for good.
     pub failed: u64,
-    /// Of `failed`: each alone is longer than the backend takes.
+    /// The part of `failed` in which each item alone is longer than the backend takes.
     pub too_large: u64,
-    /// Given up after `max_elapsed_time` of retries.
+    /// Items given up after `max_elapsed_time` of retries.
     pub expired: u64,
-    /// Given up at the drain's deadline.
+    /// Items given up at the drain's deadline.
     pub abandoned: u64,
-    /// Given up in memory; the journal has them.
+    /// Items given up in memory that the journal still has.
     pub journaled: u64,
-    /// Dropped for this exporter alone: its queue was full.
+    /// Items dropped for this exporter alone, because its queue was full.
     pub overflowed: u64,
-    /// Items for which its queue had no room: those that were dropped for it, and those that were refused
-    /// to their sender or dropped at the door.
+    /// Items for which its queue had no room: those dropped for it, and those refused to their
+    /// sender or dropped at the door.
     pub enqueue_failed: u64,
     /// Attempts made, in requests.
     pub attempts: u64,
@@ -114,13 +116,14 @@ impl ExporterBooks {
         }
     }
 
-    /// Items that this exporter had in its queue and gave up, whatever the cause.
+    /// Returns the number of items that were in this exporter's queue and were given up, whatever
+    /// the cause.
     pub fn lost(&self) -> u64 {
         self.rejected + self.failed + self.expired + self.abandoned
     }
 
-    /// Whether what entered its queue is accounted for, and whether all of what left the last stage
-    /// did enter it, unless the exporter was not there for a while.
+    /// Returns true if everything that entered its queue is accounted for, and everything that left
+    /// the last stage did enter it, unless the exporter was absent for a while.
     fn is_balanced(&self, forwarded: u64) -> bool {
         let whole = if self.absent {
             self.entered <= forwarded
@@ -133,17 +136,17 @@ impl ExporterBooks {
 }
 
 impl Books {
-    /// Held now, by all stages.
+    /// Returns the number of items that all stages hold now.
     pub fn held(&self) -> u64 {
         self.stages.iter().map(|stage| stage.held).sum()
     }
 
-    /// Dropped so far, by all stages.
+    /// Returns the number of items that all stages dropped so far.
     pub fn dropped(&self) -> u64 {
         self.stages.iter().map(StageBooks::dropped_total).sum()
     }
 
-    /// Given up at a deadline, before or after the last stage.
+    /// Returns the number of items given up at a deadline, before or after the last stage.
     pub fn abandoned(&self) -> u64 {
         self.abandoned
             + self
@@ -153,8 +156,8 @@ impl Books {
                 .sum::<u64>()
     }
 
-    /// Whether every item is accounted for: what came in equals what left and what is here, in
-    /// front of the last stage and behind it for each exporter.
+    /// Returns true if every item is accounted for: the items that came in equal those that left
+    /// and those that are here, in front of the last stage and behind it for each exporter.
     pub fn is_balanced(&self) -> bool {
         let inside = self.ingress + self.chain + self.held();
         let ended = self.refused + self.dropped() + self.overflowed.total();
@@ -168,33 +171,33 @@ impl Books {
                 .all(|exporter| exporter.is_balanced(self.forwarded))
     }
 
-    /// Left the last stage while this exporter was not there.
+    /// Returns the number of items that left the last stage while this exporter was absent.
     pub fn missed(&self, exporter: &ExporterBooks) -> u64 {
         self.forwarded.saturating_sub(exporter.entered)
     }
 
-    /// Accepted, and neither here nor lost: a log has them for the next start. Items that wait for
-    /// several exporters count for each.
+    /// Returns the number of accepted items that are neither here nor lost: a log has them for the
+    /// next start. Items that wait for several exporters count once for each.
     pub fn kept_on_disk(&self) -> u64 {
         let exporters = self.exporters.iter();
         let kept: u64 = exporters.map(|e| e.on_disk + e.journaled).sum();
         self.journaled.saturating_sub(self.returned) + kept
     }
 
-    /// Whether nothing is left inside; true after a drain. What is on the disk is not inside.
+    /// Returns true if nothing is left inside, as after a drain. Items on the disk are not inside.
     pub fn is_settled(&self) -> bool {
         let queued: u64 = self.exporters.iter().map(|exporter| exporter.queued).sum();
         self.ingress + self.chain + self.held() + queued == 0
     }
 
-    /// Items come from the journal.
+    /// Books items that come from the journal.
     pub(crate) fn add_replayed(&mut self, items: u64, returned: bool) {
         self.replayed += items;
         self.returned += if returned { items } else { 0 };
     }
 
     pub(super) fn leave(&mut self, account: Account, items: u64) {
-        // An account can only be left by items that entered it: Tally sees to that.
+        // Only items that entered an account can leave it: `Tally` ensures that.
         match account {
             Account::Ingress => self.ingress = self.ingress.saturating_sub(items),
             Account::Chain => self.chain = self.chain.saturating_sub(items),
@@ -229,7 +232,7 @@ impl Books {
         }
     }
 
-    /// Items that have left this account find no room.
+    /// Books items that have left this account and find no room.
     pub(super) fn overflow(&mut self, from: Account, full: Full, items: u64) {
         match (from, full) {
             (Account::Queue(exporter), _) => {
@@ -243,8 +246,8 @@ impl Books {
         }
     }
 
-    /// What becomes of items whose tally was destroyed: refused if nobody was told yes; otherwise
-    /// those that a log has stay there, and the others are abandoned.
+    /// Books items whose tally was dropped: as refused if no sender was told yes; otherwise those
+    /// that a log has stay there, and the others are abandoned.
     pub(super) fn give_up(&mut self, account: Account, count: Count) {
         self.leave(account, count.items);
         match account {
@@ -264,7 +267,7 @@ impl Books {
     }
 }
 
-/// A summand that is said only when it is not zero: without a journal there is none.
+/// Writes a summand unless it is zero, so that books without a journal do not mention one.
 fn some(f: &mut fmt::Formatter<'_>, what: &str, items: u64) -> fmt::Result {
     match items {
         0 => Ok(()),
@@ -272,7 +275,7 @@ fn some(f: &mut fmt::Formatter<'_>, what: &str, items: u64) -> fmt::Result {
     }
 }
 
-/// How many items each stage dropped for which reason.
+/// Writes how many items each stage dropped for which reason.
 fn write_reasons(f: &mut fmt::Formatter<'_>, stages: &[StageBooks]) -> fmt::Result {
     let reasons = stages.iter().flat_map(|stage| {
         stage

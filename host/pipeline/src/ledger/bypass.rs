@@ -1,34 +1,34 @@
-//! Items that pass a stage without a judgement: how many, and whether they do so at present.
+//! Items that pass a stage without a judgement: their number, and whether items do so at present.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A generation that let nothing past for this long judges again. 30 s: three windows of the breaker,
-/// so that a plugin which fails now and then is one state and not many.
+/// The time without a bypass after which a generation counts as judging again. 30 s are three
+/// windows of the breaker, so that a plugin that fails now and then is in one state, not in many.
 const QUIET: Duration = Duration::from_secs(30);
 
-/// What passed a generation without a judgement.
+/// The items that passed a generation without a judgement.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bypass {
     items: u64,
     last: Option<Instant>,
-    /// The log was told that it began, and not yet that it ended.
+    /// True if the log was told that the bypass began, and not yet that it ended.
     is_told: bool,
 }
 
 impl Bypass {
-    /// Items so far.
+    /// Returns the number of items so far.
     pub fn items(&self) -> u64 {
         self.items
     }
 
-    /// Whether an item passed in the last 30 s.
+    /// Returns true if an item passed in the last 30 s.
     pub fn is_on(&self) -> bool {
         self.last.is_some_and(|last| last.elapsed() < QUIET)
     }
 
-    /// Adds items. Returns whether this began it, so that the log is told once.
+    /// Adds items. Returns true if the bypass began with them, so that the log is told once.
     pub(super) fn add(&mut self, items: u64) -> bool {
         if items == 0 {
             return false;
@@ -38,7 +38,7 @@ impl Bypass {
         !std::mem::replace(&mut self.is_told, true)
     }
 
-    /// Returns whether it is over, once.
+    /// Returns true once when the bypass is over.
     pub(super) fn ends(&mut self) -> bool {
         self.is_told && !self.is_on() && std::mem::take(&mut self.is_told)
     }
@@ -48,7 +48,8 @@ impl Bypass {
 mod tests {
     use super::*;
 
-    /// It begins once, ends once when nothing has passed for long enough, and can begin again.
+    /// A bypass begins once, ends once when nothing has passed for long enough, and can begin
+    /// again.
     #[tokio::test(start_paused = true)]
     async fn begins_and_ends_once() {
         let mut bypass = Bypass::default();

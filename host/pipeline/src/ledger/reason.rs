@@ -1,22 +1,22 @@
-//! Why items were dropped.
+//! The reasons why items were dropped.
 
-/// Why a stage dropped items.
+/// The reason why a stage dropped items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
     /// The plugin's own reason, by its index in the manifest.
     Plugin(u8),
-    /// The plugin let go of a held item without a word.
+    /// The plugin let go of a held item without saying what becomes of it.
     Undisposed,
-    /// The plugin failed and the stage says `on_fault: drop`.
+    /// The plugin failed, and the stage says `on_fault: drop`.
     Fault,
-    /// Held beyond the stage's limits, and the stage says `on_fault: drop`.
+    /// The item was held beyond the stage's limits, and the stage says `on_fault: drop`.
     HeldLimit,
-    /// Still held after the last drain, and the stage says `on_fault: drop`.
+    /// The item was still held after the last drain, and the stage says `on_fault: drop`.
     Undrained,
 }
 
 impl Reason {
-    /// The reason that a verdict or outcome byte stands for (see `wit/v0.1/types.wit`).
+    /// Returns the reason that a verdict or outcome byte stands for (see `wit/v0.1/types.wit`).
     pub(crate) fn from_code(code: u8) -> Self {
         match code {
             u8::MAX => Self::Undisposed,
@@ -24,7 +24,7 @@ impl Reason {
         }
     }
 
-    /// The name of a reason that is not in the plugin's manifest.
+    /// Returns the name of a reason that is not in the plugin's manifest.
     pub(super) fn label(self) -> &'static str {
         match self {
             Self::Plugin(_) => "unnamed",
@@ -36,7 +36,7 @@ impl Reason {
     }
 }
 
-/// What was full when items were dropped for want of room.
+/// The part of the pipeline that was full when items were dropped for lack of room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
     /// The queues of exporters.
@@ -46,7 +46,7 @@ pub enum Full {
 }
 
 impl Full {
-    /// The reason, in metrics and logs.
+    /// Returns the reason as it stands in metrics and logs.
     pub fn label(self) -> &'static str {
         match self {
             Self::Queues => "queue_full",

@@ -1,4 +1,4 @@
-//! One stage's column: what went through it, in all and by generation.
+//! One stage's column: its figures, in all and by generation.
 
 use std::time::Duration;
 
@@ -15,25 +15,26 @@ pub struct Column {
     pub generation: u64,
 }
 
-/// One stage's column. It stays when the stage is taken out of the pipeline: its sums belong to the
-/// law.
+/// One stage's column. It stays when the stage is taken out of the pipeline, because the books
+/// balance only with its sums.
 #[derive(Clone, Debug, Default)]
 pub struct StageBooks {
     /// The stage's name in the config.
     pub name: String,
-    /// Where the stage stands in the pipeline, from 0; none when it was taken out.
+    /// The stage's position in the pipeline, from 0; `None` if it was taken out.
     pub position: Option<usize>,
-    /// Offered to the stage.
+    /// Items offered to the stage.
     pub input: u64,
-    /// Offered again after a fault: neither in `input` nor, where it came through before, in `output`.
+    /// Items offered again after a fault. They are not in `input`, and not in `output` if they came
+    /// through here before.
     pub retried: u64,
-    /// Left the stage towards the next.
+    /// Items that left the stage towards the next.
     pub output: u64,
-    /// Held now.
+    /// Items held now.
     pub held: u64,
     /// Bytes held now, as the host stores them.
     pub held_bytes: u64,
-    /// Passed by without a judgement, because the plugin failed or its breaker is open.
+    /// Items that passed by without a judgement, because the plugin failed or its breaker is open.
     pub bypassed: u64,
     /// Calls of the plugin.
     pub calls: u64,
@@ -47,21 +48,21 @@ pub struct StageBooks {
     pub breakers_open: u64,
     /// Batches that are in quarantine now.
     pub quarantined: u64,
-    /// What the last generations did, in the order in which they were last begun.
+    /// The figures of the last generations, in the order in which they were last begun.
     pub generations: Vec<GenerationBooks>,
     dropped: Vec<Dropped>,
 }
 
-/// What one generation did in a stage.
+/// The figures of one generation in a stage.
 #[derive(Clone, Debug, Default)]
 pub struct GenerationBooks {
     /// Its number.
     pub number: u64,
-    /// Offered to it.
+    /// Items offered to it.
     pub input: u64,
-    /// Left it towards the next stage.
+    /// Items that left it towards the next stage.
     pub output: u64,
-    /// Dropped by it, for whatever reason.
+    /// Items that it dropped, for any reason.
     pub dropped: u64,
     /// Its calls.
     pub calls: u64,
@@ -69,11 +70,11 @@ pub struct GenerationBooks {
     pub call_time: Duration,
     /// Failed calls.
     pub faults: u64,
-    /// What passed it without a judgement.
+    /// The items that passed it without a judgement.
     pub bypass: Bypass,
     /// The reasons of its manifest, as places in the column's `dropped`.
     reasons: Vec<usize>,
-    /// Shards on which it runs: its figures stay for as long.
+    /// The number of shards on which it runs. Its figures stay while it runs.
     shards: u32,
 }
 
@@ -83,12 +84,12 @@ struct Dropped {
     items: u64,
 }
 
-/// So many generations have figures of their own: the running one, the one before, a candidate
-/// beside it, and one more to compare with. Those that run are never forgotten.
+/// The number of generations with figures of their own: the running one, the one before, a
+/// candidate beside it, and one more to compare with. Running generations are never forgotten.
 const GENERATIONS: usize = 4;
 
-/// So many names of reasons has a column: four generations' worth of the most that a manifest may
-/// have. A plugin that makes up new names with each generation drops under `other` after that.
+/// The most names of reasons in a column: four generations' worth of the most that a manifest may
+/// have. Beyond that, a plugin that makes up new names with each generation drops under `other`.
 const REASONS: usize = 1000;
 
 const OTHER: &str = "other";
@@ -101,25 +102,25 @@ impl StageBooks {
         }
     }
 
-    /// Dropped so far, each reason by its name.
+    /// Returns the number of items dropped so far for each reason, by its name.
     pub fn dropped(&self) -> impl Iterator<Item = (&str, u64)> {
         let dropped = self.dropped.iter().filter(|dropped| dropped.items > 0);
         dropped.map(|dropped| (dropped.reason.as_str(), dropped.items))
     }
 
-    /// Dropped so far, for all reasons.
+    /// Returns the number of items dropped so far, for all reasons.
     pub fn dropped_total(&self) -> u64 {
         self.dropped.iter().map(|dropped| dropped.items).sum()
     }
 
-    /// What a generation did, while it is remembered.
+    /// Returns the figures of a generation, while it is remembered.
     pub fn generation(&self, number: u64) -> Option<&GenerationBooks> {
         self.generations
             .iter()
             .find(|generation| generation.number == number)
     }
 
-    /// Begins the figures of a generation; one that comes back goes on with its own.
+    /// Begins the figures of a generation; if it comes back, it goes on with its old figures.
     pub(super) fn open(&mut self, number: u64, reasons: &[String]) {
         let reasons = reasons.iter().map(|reason| self.reason(reason)).collect();
         let known = self
@@ -139,7 +140,7 @@ impl StageBooks {
         self.forget();
     }
 
-    /// A generation does not run on a shard any more.
+    /// Books that a generation does not run on a shard any more.
     pub(super) fn close(&mut self, number: u64) {
         if let Some(figures) = self.generation_mut(number) {
             figures.shards = figures.shards.saturating_sub(1);
@@ -147,7 +148,7 @@ impl StageBooks {
         self.forget();
     }
 
-    /// Forgets the figures of the oldest that do not run.
+    /// Forgets the figures of the oldest generations that do not run.
     fn forget(&mut self) {
         while self.generations.len() > GENERATIONS {
             let retired = self.generations.iter().position(|known| known.shards == 0);
@@ -206,15 +207,15 @@ impl StageBooks {
         }
     }
 
-    /// Counts items that pass by without a judgement. Returns whether that began just now.
+    /// Counts items that pass by without a judgement. Returns true if the bypass began with them.
     pub(crate) fn add_bypassed(&mut self, generation: u64, items: u64) -> bool {
         self.bypassed += items;
         let figures = self.generation_mut(generation);
         figures.is_some_and(|figures| figures.bypass.add(items))
     }
 
-    /// Whether a generation judges again, with what had passed it; told once. While a breaker is open
-    /// nobody knows.
+    /// Returns how many items had passed a generation by, if it judges again; only once. While a
+    /// breaker is open, it is not known.
     pub(crate) fn ends_bypass(&mut self, generation: u64) -> Option<u64> {
         if self.breakers_open > 0 {
             return None;
@@ -234,7 +235,7 @@ impl StageBooks {
         }
     }
 
-    /// The place of a reason's name, which is made when there is none.
+    /// Returns the place of a reason's name, and adds the name if it is new.
     fn reason(&mut self, name: &str) -> usize {
         let known = |name| self.dropped.iter().position(|known| known.reason == name);
         if let Some(place) = known(name) {
@@ -282,7 +283,7 @@ mod tests {
         assert_eq!(column.dropped_total(), 13);
     }
 
-    /// A generation that runs keeps its figures and its reasons, however many candidates come and go.
+    /// A running generation keeps its figures and its reasons, however many candidates come and go.
     #[test]
     fn who_runs_is_not_forgotten() {
         let mut column = StageBooks::new("wasm/a".to_owned());
@@ -296,7 +297,8 @@ mod tests {
         assert_eq!(column.generations.len(), GENERATIONS);
     }
 
-    /// Neither generations nor names of reasons add up over thousands of swaps, and no drop is lost.
+    /// Generations and names of reasons do not pile up over thousands of swaps, and no drop is
+    /// lost.
     #[test]
     fn a_column_is_bounded() {
         let mut column = StageBooks::new("wasm/a".to_owned());

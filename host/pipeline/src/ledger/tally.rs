@@ -12,10 +12,10 @@ use super::{Column, Ledger};
 use crate::completion::Guard;
 use crate::journal::Unfinished;
 
-/// Where items stand while they are inside.
+/// The account of items while they are inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Account {
-    /// Received, not yet answered for.
+    /// Received, with no answer to their sender yet.
     Ingress,
     /// On their way through the stages.
     Chain,
@@ -25,24 +25,25 @@ pub enum Account {
     Queue(usize),
 }
 
-/// So many items, by what is on the disk of them. What is in neither log was made by plugins, or
-/// stands in a pipeline without a journal.
+/// A number of items, by how many of them are on the disk. Items in neither log were made by
+/// plugins, or stand in a pipeline without a journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Count {
     pub(super) items: u64,
-    /// Of these, in a record of the ingress log.
+    /// The number of these that are in a record of the ingress log.
     pub(super) journaled: u64,
-    /// Of these, in a record of the egress log of the exporter in whose queue they stand.
+    /// The number of these that are in a record of the egress log of the exporter in whose queue
+    /// they stand.
     pub(super) on_disk: u64,
 }
 
 impl Count {
-    /// In no log.
+    /// Returns the number of items that are in no log.
     pub(super) fn loose(self) -> u64 {
         self.items.saturating_sub(self.journaled + self.on_disk)
     }
 
-    /// Takes so many of these (at most all); those that are in no log first.
+    /// Takes `items` of these, at most all; first those that are in no log.
     fn take(&mut self, items: u64) -> Self {
         let items = items.min(self.items);
         let in_logs = items.saturating_sub(self.loose());
@@ -65,16 +66,16 @@ impl Count {
     }
 }
 
-/// What items are made of: the guards of those that are taken for it.
+/// The source of items that a plugin made: the guards of the items that they were made of.
 #[derive(Debug, Default)]
 pub(crate) struct Source {
     guards: Vec<Guard>,
     journaled: bool,
 }
 
-/// Some items that stand in one account, with the guards of the batches they came from. Destroyed
-/// without a word, it books its items as refused (from ingress), as still in the log that has them,
-/// or as abandoned.
+/// Some items that stand in one account, with the guards of the batches they came from. If it is
+/// dropped without a posting, it books its items as refused (from ingress), as still in the log
+/// that has them, or as abandoned.
 #[derive(Debug)]
 #[must_use]
 pub struct Tally {
@@ -82,9 +83,9 @@ pub struct Tally {
     account: Account,
     count: Count,
     guards: Vec<Guard>,
-    /// When the record was written that has them, the newest of several.
+    /// The time at which their record was written; the latest if there are several.
     written: Option<SystemTime>,
-    /// The stage that failed on them before. They are on their way to it again.
+    /// The stage that failed on them before, and to which they are on their way again.
     failed_at: Option<Arc<str>>,
 }
 
@@ -104,7 +105,7 @@ impl Tally {
         }
     }
 
-    /// Items in an exporter's queue that its log has.
+    /// Makes the tally of items in an exporter's queue that its log has.
     pub(super) fn on_disk(
         ledger: Arc<Ledger>,
         exporter: usize,
@@ -118,28 +119,28 @@ impl Tally {
         tally
     }
 
-    /// How many items.
+    /// Returns the number of items.
     pub fn items(&self) -> u64 {
         self.count.items
     }
 
-    /// Whether all of them are in an egress log.
+    /// Returns true if all of them are in an egress log.
     pub(crate) fn is_on_disk(&self) -> bool {
         self.count.on_disk == self.count.items
     }
 
-    /// Since when a log has them.
+    /// Returns the time at which a log got them.
     pub(crate) fn written(&self) -> Option<SystemTime> {
         self.written
     }
 
-    /// How many guards it carries.
+    /// Returns the number of guards that it carries.
     #[cfg(test)]
     pub(super) fn guards(&self) -> usize {
         self.guards.len()
     }
 
-    /// The books they stand in.
+    /// Returns the books they stand in.
     pub fn ledger(&self) -> &Arc<Ledger> {
         &self.ledger
     }
@@ -149,19 +150,20 @@ impl Tally {
         self.guards.push(guard);
     }
 
-    /// They are in the record of this guard from now on: given up, they are not lost.
+    /// Ties these items to the record of this guard. If they are given up from now on, they are not
+    /// lost.
     pub(crate) fn journal(&mut self, guard: Guard) {
         self.count.journaled = self.count.items;
         self.written = Some(SystemTime::now());
         self.guard(guard);
     }
 
-    /// Their record was written then.
+    /// Sets the time at which their record was written.
     pub(crate) fn write_at(&mut self, written: SystemTime) {
         self.written = Some(written);
     }
 
-    /// Takes `items` of these (at most all) into a tally of their own, in the same account.
+    /// Moves `items` of these, at most all, into a tally of their own, in the same account.
     pub(crate) fn split(&mut self, items: u64) -> Self {
         Self {
             ledger: Arc::clone(&self.ledger),
@@ -173,14 +175,14 @@ impl Tally {
         }
     }
 
-    /// Adds what these items are tied to: something is made of them.
+    /// Adds the guards of these items to the source of items that are made of them.
     pub(crate) fn trace_to(&mut self, source: &mut Source) {
         source.journaled |= self.count.journaled > 0;
         source.guards.extend(self.share_guards());
     }
 
-    /// Ties items that were made to what they were made of. If that is in the journal, so are they:
-    /// it is not finished before them, and they are made again.
+    /// Ties items to the source they were made of. If the source is in the journal, so are they:
+    /// its record is not finished before them, and after a restart they are made again.
     pub(super) fn made_of(mut self, source: Source) -> Self {
         self.count.journaled = if source.journaled {
             self.count.items
@@ -192,8 +194,8 @@ impl Tally {
         self
     }
 
-    /// The guards, for a part. A batch that was merged from many has one in common for its parts, so
-    /// that they do not multiply.
+    /// Returns the guards for a part. If there are several, they are first folded into one that all
+    /// parts share, so that guards do not multiply.
     fn share_guards(&mut self) -> Vec<Guard> {
         if self.guards.len() > 1 {
             let guards = std::mem::take(&mut self.guards);
@@ -202,15 +204,15 @@ impl Tally {
         self.guards.clone()
     }
 
-    /// Adds items of the same account to these.
+    /// Adds items of the same account to these. Items of another account are transferred first.
     pub(crate) fn join(&mut self, mut other: Self) {
         if other.account != self.account {
             other.transfer(self.account);
         }
         self.count.add(std::mem::take(&mut other.count));
         self.written = self.written.max(other.written);
-        // Parts of one batch come one after the other. One that comes twice all the same is kept
-        // twice until the next split: to look for it would cost more.
+        // Parts of one batch usually come one after the other. A guard that comes twice with others
+        // between is kept twice until the next split: to look for it would cost more.
         let last = self.guards.last();
         let comes_twice = |first: &Guard| last.is_some_and(|last| last.is(first));
         if other.guards.first().is_some_and(comes_twice) {
@@ -246,7 +248,8 @@ impl Tally {
         self.drop_items(column, reason, self.count.items);
     }
 
-    /// The sender is told, and still owns them; if it has its OK already, the journal does.
+    /// Books these items as refused: the sender is told, and still owns them. Items whose sender
+    /// already has its OK stay with the journal.
     pub(crate) fn refuse(mut self) {
         let (from, count) = (self.account, std::mem::take(&mut self.count));
         self.guards.iter().for_each(Guard::fail);
@@ -257,7 +260,8 @@ impl Tally {
         });
     }
 
-    /// Leaves the last stage: one tally for each of these exporters' queues, by their columns.
+    /// Books that these items leave the last stage. Returns one tally for each of these exporters'
+    /// queues, by their columns.
     pub(crate) fn forward(mut self, exporters: impl Iterator<Item = usize> + Clone) -> Vec<Self> {
         let (from, count) = (self.account, std::mem::take(&mut self.count));
         self.ledger.post(|books| {
@@ -278,8 +282,9 @@ impl Tally {
         exporters.map(tally).collect()
     }
 
-    /// There is no room for them where they were to go next: dropped for that one exporter, whose queue
-    /// they are booked in, or, at the door, for this one pipeline, while another takes them.
+    /// Drops these items because there is no room for them. In an exporter's queue account they are
+    /// dropped for that exporter alone; at the door, for this pipeline alone, while another one
+    /// takes them.
     pub(crate) fn overflow(mut self, full: Full) {
         let (from, count) = (self.account, std::mem::take(&mut self.count));
         self.guards.iter().for_each(Guard::fail);
@@ -289,7 +294,8 @@ impl Tally {
         });
     }
 
-    /// All of them are in a record of the exporter's log now, so nothing else has to keep them.
+    /// Books that all of these are in a record of the exporter's log now, so nothing else has to
+    /// keep them.
     pub(crate) fn spill(mut self) {
         let (from, count) = (self.account, std::mem::take(&mut self.count));
         let Account::Queue(exporter) = from else {
@@ -305,12 +311,12 @@ impl Tally {
         });
     }
 
-    /// The end of an export: books all items in the exporter's column.
+    /// Books the end of an export, for all items, in the exporter's column.
     pub(crate) fn settle(mut self, end: End) {
         let (from, count) = (self.account, std::mem::take(&mut self.count));
         match end {
             End::Sent { .. } => {}
-            // There is nothing to try again, so nothing keeps their records.
+            // There is nothing to try again, so the records need not be kept.
             End::Failed | End::TooLarge | End::TooOld => self.guards.iter().for_each(Guard::reject),
             End::Expired => self.guards.iter().for_each(Guard::fail),
         }
@@ -343,10 +349,10 @@ impl Tally {
     }
 }
 
-/// How queued items end.
+/// The end of queued items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The backend has them, but for the items that it refused for good.
+    /// The backend has them, except for the items that it refused for good.
     Sent { rejected: u64 },
     /// The backend refused them for good.
     Failed,

@@ -83,8 +83,9 @@ async fn a_cancelled_export_is_abandoned() {
     assert_eq!(completed.await, Ok(crate::completion::Completed::Failed));
 }
 
-/// An exporter that comes later, or goes, answers for what entered its queue; one that is there all
-/// the time for everything, and the books do not balance when it was left out.
+/// An exporter that comes later, or goes, answers for the items that entered its queue. An exporter
+/// that is there all the time answers for all items, and the books do not balance if it was left
+/// out.
 #[test]
 fn exporters_come_and_go() {
     let ledger = ledger();
@@ -115,8 +116,8 @@ fn exporters_come_and_go() {
     assert!(!ledger.books().is_balanced(), "{ledger}");
 }
 
-/// The parts of a batch that was merged from thousands hold one guard each, and parts that come
-/// together again do not have it twice; it completes with the last of them all the same.
+/// The parts of a batch that was merged from thousands hold one guard each, and parts that are
+/// joined again do not hold it twice. Each of the thousands still completes with the last part.
 #[tokio::test]
 async fn guards_do_not_multiply() {
     let ledger = ledger();
@@ -144,7 +145,7 @@ async fn guards_do_not_multiply() {
     }
 }
 
-/// Items that a log has are not abandoned, in whatever account and however they were cut and
+/// Items that a log has are not abandoned, whatever their account and however they were cut and
 /// joined; the others are.
 #[test]
 fn what_a_log_has_is_not_abandoned() {

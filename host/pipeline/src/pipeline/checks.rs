@@ -1,9 +1,10 @@
-//! What of the stages does not go together with the rest of a pipeline.
+//! Checks that the stages of a pipeline fit its other settings.
 
 use super::{AckOn, ChangeError};
 use crate::stage::{FaultPolicy, StageSpec};
 
-/// The sender of a held item would wait for as long as it is held.
+/// Refuses `ack_on: export` with a plugin that holds: the sender of a held item would wait for as
+/// long as the item is held.
 pub(super) fn check_ack_on(
     pipeline: &str,
     ack_on: AckOn,
@@ -24,8 +25,8 @@ pub(super) fn check_ack_on(
     }
 }
 
-/// A plugin with state has seen a batch that is refused behind it, and sees it again when the sender
-/// retries: one that drops duplicates would drop the retry.
+/// Warns if a plugin with state sees retries. If a batch is refused behind it, it sees the batch
+/// again when the sender retries: a plugin that drops duplicates would drop the retry.
 pub(super) fn warn_of_retries(pipeline: &str, ack_on: AckOn, stages: &[StageSpec]) {
     let stateful = |stage: &&StageSpec| stage.generation.manifest().state_version > 0;
     let Some(first) = stages.iter().position(|stage| stateful(&stage)) else {

@@ -1,5 +1,5 @@
-//! The tasks of a durable pipeline beside its shards and exporters: into the journal at the door,
-//! and out of it again.
+//! The tasks of a durable pipeline beside its shards and exporters: they bring batches into the
+//! ingress log, and out of it again.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,15 +17,15 @@ use crate::journal::{Durability, Journal};
 use crate::ledger::Ledger;
 use crate::replay::{Replay, Retries, Returns};
 
-/// How long a drain waits until what was let in is in the shards: their senders are answered within
-/// that time, and what is not in a shard by then stays in the journal.
+/// The longest time that a drain waits until the admitted batches are in the shards. Their senders
+/// are answered within that time; a batch that is not in a shard by then stays in the journal.
 const PLACE_WAIT: Duration = Duration::from_secs(3);
-/// How long tries may take to take back their marks, once the shards have ended.
+/// The longest time that tries may take to take back their marks, once the shards have ended.
 const MARK_WAIT: Duration = Duration::from_secs(1);
-/// However late it is, a disk that works has so long to take what the stages leave.
+/// The time that a disk always gets to take the handover, however late it is.
 const HAND_OVER: Duration = Duration::from_secs(1);
 
-/// What a keeper is made of, before there is a door.
+/// The parts of a keeper, before there is a door.
 pub(super) struct Durable {
     durability: Durability,
     accepted: Accepted,
@@ -33,7 +33,8 @@ pub(super) struct Durable {
     feeder: Feeder,
 }
 
-/// See the module. Dropped, the tasks end where they are.
+/// The tasks of a durable pipeline beside its shards and exporters. If it is dropped, they end
+/// where they are.
 #[derive(Debug)]
 pub(super) struct Keeper {
     journal: Arc<dyn Journal>,
@@ -44,7 +45,7 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// The keeper to be, and the way into the journal for the door.
+    /// Makes the parts of the keeper, and the way into the journal for the door.
     pub(super) fn prepare(durability: Durability) -> (Durable, Feed) {
         let accepted = Accepted::new(durability.journal.ingress());
         let returns = Arc::new(Returns::default());
@@ -58,8 +59,8 @@ impl Keeper {
         (durable, feed)
     }
 
-    /// Waits until everything that was let in has its place in a shard, but not for long. To be
-    /// called once the door is closed.
+    /// Waits until everything that was let in has its place in a shard, at most [`PLACE_WAIT`].
+    /// Call it once the door is closed.
     pub(super) async fn place_all(&mut self, deadline: Instant) {
         let limit = deadline.min(Instant::now() + PLACE_WAIT);
         let all = self.placed.wait_for(|placed| *placed);
@@ -73,18 +74,18 @@ impl Keeper {
         self.tasks.shutdown().await;
     }
 
-    /// What waits for another try.
+    /// Returns the batches that wait for another try.
     pub(super) fn retries(&self) -> Retries {
         Retries::new(Arc::clone(&self.returns), Arc::clone(self.accepted.log()))
     }
 
-    /// Items that are in the ingress log.
+    /// Returns the number of items in the ingress log.
     pub(super) fn unfinished(&self) -> u64 {
         self.accepted.log().fill().items
     }
 
-    /// Puts down what the shards left, for the next process. Without it that one offers what is not
-    /// finished to stages that know nothing: nothing is lost.
+    /// Writes down what the shards left, for the next process. If that fails, the next process
+    /// offers the unfinished batches to stages that know nothing: nothing is lost.
     pub(super) async fn hand_over(
         &self,
         left: Option<Vec<ShardLeft>>,
@@ -101,7 +102,8 @@ impl Keeper {
         if handover.is_empty() {
             return;
         }
-        // Offered again to a stage that knows them, their items would be taken for duplicates.
+        // Stages that know these batches would take their items for duplicates when they are
+        // offered again.
         let failed = tallies.iter().any(|tally| tally.records().is_none());
         if failed || self.accepted.failed() > 0 {
             let reason = "batches that stages have seen are to be tried again";
@@ -133,7 +135,7 @@ impl Keeper {
 const NOT_KEPT: &str = "what the stages know is not kept for the next start, which offers unfinished batches to all of them";
 
 impl Durable {
-    /// Where what the last process left is found.
+    /// Returns the place where the handover of the last process is found.
     pub(super) fn resume(&self) -> Resume<'_> {
         Resume {
             durability: &self.durability,
@@ -141,8 +143,8 @@ impl Durable {
         }
     }
 
-    /// Starts the tasks; what is in the log begins to be replayed, but for the records of which stages
-    /// hold what is left.
+    /// Starts the tasks. The replay of the log begins, except for the records in `held`, whose
+    /// remaining items stages hold.
     pub(super) fn start(self, door: &Arc<Door>, held: BTreeSet<u64>) -> Keeper {
         let Self {
             durability,

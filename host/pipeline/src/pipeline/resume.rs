@@ -1,4 +1,5 @@
-//! A durable pipeline goes on with what its stages knew and held when the last process stopped.
+//! Resuming: a durable pipeline goes on with the state and the held items of its stages from the
+//! last process.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +13,8 @@ use crate::journal::Durability;
 use crate::ledger::Ledger;
 use crate::stage::Carried;
 
-/// Where it is, and what keeps its records.
+/// The journal that has the handover of the last process, and the ingress log that keeps its
+/// records.
 #[derive(Clone, Copy)]
 pub(super) struct Resume<'a> {
     pub(super) durability: &'a Durability,
@@ -22,16 +24,16 @@ pub(super) struct Resume<'a> {
 /// A handover with its items as stages hold them.
 struct Unpacked {
     handover: Handover,
-    /// For each shard and stage, in order.
+    /// The held items, for each shard and stage, in order.
     held: Vec<Vec<Vec<(HeldLeft, Held)>>>,
 }
 
 impl Resume<'_> {
     /// Gives these rows what was left for them, before anything else comes to them. Returns the
-    /// records that are not to be replayed, because stages hold what is left of them.
+    /// records that are not to be replayed, because stages hold their remaining items.
     ///
-    /// Whatever is wrong with it, the pipeline starts: without it, every item is in a record, and is
-    /// offered to all stages.
+    /// The pipeline starts even if something is wrong with the handover: without it, every item is
+    /// in a record, and is offered to all stages.
     pub(super) async fn run(
         self,
         ledger: &Ledger,
@@ -61,7 +63,7 @@ impl Resume<'_> {
         }
     }
 
-    /// Reads and checks all of it: none of it is used unless all of it can be.
+    /// Reads and checks all of it. Nothing of it is used unless all of it can be.
     async fn unpack(
         self,
         bytes: Bytes,
@@ -69,7 +71,8 @@ impl Resume<'_> {
         stages: &[&str],
         shards: usize,
     ) -> Result<Unpacked, Unused> {
-        // Spans by the hundred thousand are validated: not between two tasks of the runtime.
+        // Hundreds of thousands of spans may have to be validated: that would block a thread of the
+        // runtime.
         let unpacked = tokio::task::spawn_blocking(move || unpack(bytes, &limits)).await;
         let unpacked = unpacked.ok().flatten().ok_or("it is damaged")?;
         let log = self.accepted.log().as_ref();

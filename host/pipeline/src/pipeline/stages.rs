@@ -1,8 +1,8 @@
-//! The stages of a pipeline, over all its shards: built, and changed while batches run.
+//! The stages of a pipeline over all its shards: they are built, and changed while batches run.
 //!
-//! A change is published as a whole: every instance is there, and every shard has a place for the
-//! order in its input, before the first one is told. From then on it cannot fail; each shard obeys
-//! between two batches.
+//! A change is published as a whole: before the first shard is told, every instance exists, and
+//! every shard has a place for the order in its input. From then on the change cannot fail; each
+//! shard obeys between two batches.
 
 mod targets;
 
@@ -28,28 +28,28 @@ use crate::shard::{Changed, Ending, INPUT_BATCHES, Order, Shard, Task};
 use crate::stage::place::{Place, Target};
 use crate::stage::{Carried, Comparison, Dispatch, Input, StageSpec, State};
 
-/// How long a change waits until every shard has come to it. One that has not after so long waits for
-/// a backend: then nothing is changed.
+/// The longest time that a change waits until every shard has come to it. A shard that has not come
+/// by then waits for a backend; nothing is changed in that case.
 const PUBLISH_WAIT: Duration = Duration::from_secs(10);
-/// How long a change waits for the shards' reports once it is published. It cannot be taken back then;
-/// a shard that waits for a backend after all changes when it goes on.
+/// The longest time that a change waits for the shards' reports once it is published. It cannot be
+/// taken back then: a shard that waits for a backend changes when it goes on.
 const REPORT_WAIT: Duration = Duration::from_secs(10);
-/// How long a change that lets batches be dealt out more freely waits for those under way to be in.
-/// Without that, the old rule goes on.
+/// The longest time that a change to a looser dispatch rule waits until the batches under way are
+/// in the shards. If they are not by then, the old rule stays.
 const LOOSEN_WAIT: Duration = Duration::from_secs(1);
-/// How long a probe waits for a copy of a running instance's state.
+/// The longest time that a probe waits for a copy of a running instance's state.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(2);
 
-/// How a change went.
+/// The result of a change.
 #[derive(Clone, Debug, Default)]
 pub struct StagesChanged {
     /// The longest time for which a shard took no batches.
     pub pause: Duration,
-    /// What became of the state of each stage whose generation changed: the worst of all shards.
+    /// The outcome for the state of each stage whose generation changed: the worst of all shards.
     pub carried: BTreeMap<String, Carried>,
 }
 
-/// What every stage of the pipeline shares.
+/// The settings and handles that all stages of the pipeline share.
 #[derive(Clone, Debug)]
 pub(super) struct Terms {
     pub(super) name: String,
@@ -57,18 +57,18 @@ pub(super) struct Terms {
     pub(super) egress: Arc<Egress>,
     pub(super) limits: Limits,
     pub(super) ack_on: AckOn,
-    /// How many shards there are to be, unless a plugin wants one only.
+    /// The number of shards, unless a plugin wants only one.
     pub(super) width: usize,
     pub(super) ending: watch::Receiver<Option<Ending>>,
 }
 
-/// See the module.
+/// The stages of a pipeline over all its shards.
 #[derive(Debug)]
 pub(super) struct Stages {
     terms: Terms,
-    /// Held by who changes the stages: one change at a time.
+    /// The lock for a change of the stages: one change at a time.
     shards: Mutex<JoinSet<ShardLeft>>,
-    /// For everybody to read at any time.
+    /// The published stages. Anyone may read them at any time.
     view: std::sync::Mutex<View>,
 }
 
@@ -77,13 +77,14 @@ pub(super) struct Stages {
 pub(super) struct View {
     specs: Vec<StageSpec>,
     shown: BTreeMap<String, Shown>,
-    /// So many shards have them, the first ones.
+    /// The number of shards that have the stages: the first ones.
     shards: usize,
 }
 
 impl Stages {
-    /// Makes every instance, gives them what the last process left, then starts the shards. The ways to
-    /// them go to the pipeline's door. With it come the records of which stages hold something.
+    /// Makes every instance, gives the instances what the last process left, then starts the
+    /// shards. Returns the stages, the routing to the shards for the pipeline's door, and the
+    /// records of which stages hold something.
     pub(super) async fn build(
         terms: Terms,
         specs: Vec<StageSpec>,
@@ -108,9 +109,10 @@ impl Stages {
     }
 
     /// Makes these the stages, in this order. A stage of the same name and generation goes on as it
-    /// is; another generation takes over its state and what it holds.
+    /// is; another generation takes over its state and its held items.
     ///
-    /// May be dropped at any time: either nothing was published, or every shard has the order.
+    /// The future may be dropped at any time: either nothing was published, or every shard has the
+    /// order.
     pub(super) async fn change(
         &self,
         door: &Door,
@@ -132,7 +134,7 @@ impl Stages {
             *routing = self.start(&mut shards, chains, view, wanted);
             return Ok(StagesChanged::default());
         }
-        // Where state lies by the old rule, the old rule stays.
+        // If stages have state that lies by the old rule, the old rule stays.
         let loosens = wanted < dispatch && self.view().is_free(&specs);
         let swapped = self.view().swapped(&specs);
         let view = self.view().clone();
@@ -170,8 +172,8 @@ impl Stages {
         ping(lanes, deadline).await?;
         let mut rerouting = None;
         if let Some(dispatch) = stricter {
-            // Held until the order stands in every input: no batch that was dealt out by the old
-            // rule comes after it.
+            // The routing is locked until the order is in every input, so no batch that was dealt
+            // out by the old rule comes after the order.
             let held = timeout_at(deadline, door.reroute()).await;
             rerouting = Some((held.map_err(|_| ChangeError::Busy)?, dispatch));
         }
@@ -188,23 +190,23 @@ impl Stages {
         Ok(told)
     }
 
-    /// The stages as they are.
+    /// Returns the current stages.
     pub(super) fn specs(&self) -> Vec<StageSpec> {
         self.view().specs.clone()
     }
 
-    /// The last real batch that went into a stage, if one did lately.
+    /// Returns the last real batch that went into a stage, if there was one lately.
     pub(super) fn sample(&self, stage: &str) -> Option<Input> {
         self.view().shown.get(stage)?.sample.get().map(Input::from)
     }
 
-    /// How the shadow of a stage differs; the last one's, when it has none now.
+    /// Returns how the shadow of a stage differs; if it has none now, how the last one differed.
     pub(super) fn comparison(&self, stage: &str) -> Option<Comparison> {
         let shown = self.view().shown.get(stage)?.clone();
         Some(shown.comparison())
     }
 
-    /// A copy of the state of one instance of a stage.
+    /// Returns a copy of the state of one instance of a stage.
     pub(super) async fn snapshot(&self, door: &Door, stage: &str) -> Option<State> {
         let (reply, answer) = oneshot::channel();
         let order = Order::Snapshot {
@@ -219,9 +221,9 @@ impl Stages {
         timeout(SNAPSHOT_WAIT, asked).await.ok().flatten()
     }
 
-    /// Waits until every shard has ended; they do once the door has let go of the ways to them.
-    /// Returns whether they did in time; those that did not are cut off. What they left is whole only
-    /// if each of them ended by itself.
+    /// Waits until every shard has ended, which happens once the door has released its senders to
+    /// them. Returns true if they ended in time; the others are cut off. Also returns what they
+    /// left, but only if each of them ended by itself.
     pub(super) async fn finish(self, deadline: Instant) -> (bool, Option<Vec<ShardLeft>>) {
         let mut shards = self.shards.into_inner();
         let mut left = Some(Vec::new());
@@ -243,7 +245,7 @@ impl Stages {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What each shard there is to be begins with, where there are none yet.
+    /// Returns the plan for the first shards, when there are none yet.
     async fn first_plan(&self, specs: Vec<StageSpec>) -> Result<Plan, ChangeError> {
         let terms = &self.terms;
         let all = match (specs.is_empty(), strictest(&specs)) {
@@ -255,7 +257,7 @@ impl Stages {
         View::default().plan(terms, specs, shards).await
     }
 
-    /// The rows of a first plan.
+    /// Builds the rows of a first plan.
     async fn chains(&self, plan: Plan) -> (Vec<Chain>, View) {
         let terms = &self.terms;
         let mut chains = Vec::with_capacity(plan.rows.len());
@@ -295,14 +297,15 @@ impl Stages {
 }
 
 impl View {
-    /// Whether no stage that stays has state by trace, so that traces may go to other shards.
+    /// Returns true if no remaining stage has state by trace, so that traces may go to other
+    /// shards.
     fn is_free(&self, specs: &[StageSpec]) -> bool {
         let stays = |old: &&StageSpec| specs.iter().any(|spec| spec.name == old.name);
         let mut stay = self.specs.iter().filter(stays);
         stay.all(|old| old.generation.manifest().dispatch == Dispatch::Any)
     }
 
-    /// The stages that get another generation.
+    /// Returns the stages that get another generation.
     fn swapped(&self, specs: &[StageSpec]) -> Vec<String> {
         let of = |spec: &&StageSpec| {
             let mut old = self.specs.iter().filter(|old| old.name == spec.name);
@@ -313,7 +316,7 @@ impl View {
     }
 }
 
-/// What the strictest of these stages, and of the candidates beside them, asks for.
+/// Returns the strictest dispatch that these stages, or the candidates beside them, ask for.
 fn strictest(specs: &[StageSpec]) -> Dispatch {
     let generations = specs.iter().flat_map(|spec| {
         let beside = spec.beside.as_ref().map(|beside| &beside.generation);
@@ -323,7 +326,7 @@ fn strictest(specs: &[StageSpec]) -> Dispatch {
     asked.max().unwrap_or_default()
 }
 
-/// A place in the input of every shard, or none at all.
+/// Reserves a place in the input of every shard, or of none.
 async fn places(
     lanes: &[mpsc::Sender<Task>],
     deadline: Instant,
@@ -349,7 +352,7 @@ fn tell(
         answers.push(answer);
     }
     async move {
-        // A shard that is late, or was cut off at the drain's deadline, does not answer.
+        // A shard that is late, or that was cut off at the drain's deadline, does not answer.
         let late = Instant::now() + REPORT_WAIT;
         let report = |answer: oneshot::Receiver<Changed>| async move {
             timeout_at(late, answer).await.ok()?.ok()
@@ -358,7 +361,7 @@ fn tell(
     }
 }
 
-/// Waits until each of these shards has come to this.
+/// Waits until each of these shards has come to this order.
 async fn ping(lanes: &[mpsc::Sender<Task>], deadline: Instant) -> Result<(), ChangeError> {
     let mut answers = Vec::with_capacity(lanes.len());
     for place in places(lanes, deadline).await? {
@@ -370,7 +373,7 @@ async fn ping(lanes: &[mpsc::Sender<Task>], deadline: Instant) -> Result<(), Cha
     answered.map(drop).map_err(|_| ChangeError::Busy)
 }
 
-/// What the shards report, of which these stages got another generation.
+/// Sums up the shards' reports. `swapped` are the stages that got another generation.
 fn summed(shards: Vec<Option<Changed>>, swapped: &[String]) -> StagesChanged {
     let mut sum = StagesChanged::default();
     let mut carry = |stage: String, carried: Carried| {

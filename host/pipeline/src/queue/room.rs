@@ -1,4 +1,4 @@
-//! Room in a queue: bounds that can be moved while what is in them is taken.
+//! Room in a queue: bounds that can be moved while parts of them are taken.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -19,7 +19,8 @@ pub(super) struct Bound {
 #[derive(Debug)]
 struct State {
     size: usize,
-    /// The bound became smaller than what is taken: so much is not given out again when it comes back.
+    /// The number of permits that are not given out again when they come back, because the bound
+    /// became smaller than what is taken.
     owed: usize,
 }
 
@@ -36,7 +37,7 @@ impl Bound {
         })
     }
 
-    /// Moves the bound. What is taken stays taken, also beyond a smaller bound.
+    /// Moves the bound. What is taken stays taken, even beyond a smaller bound.
     pub(super) fn resize(&self, size: usize) {
         let size = clamp(size);
         let mut state = self.lock();
@@ -52,7 +53,7 @@ impl Bound {
         state.size = size;
     }
 
-    /// How much is taken.
+    /// Returns how much is taken.
     pub(super) fn taken(&self) -> usize {
         let state = self.lock();
         (state.size + state.owed).saturating_sub(self.free.available_permits())
@@ -63,7 +64,7 @@ impl Bound {
         Some(self.taken_by(permit))
     }
 
-    /// Waits for its turn. The caller bounds the wait.
+    /// Waits for room, in turn. The caller bounds the wait.
     pub(super) async fn take(self: &Arc<Self>, weight: u32) -> Option<Taken> {
         let permit = Arc::clone(&self.free).acquire_many_owned(weight);
         Some(self.taken_by(permit.await.ok()?))
@@ -109,7 +110,7 @@ impl Drop for Taken {
 /// The room of one lane.
 #[derive(Debug)]
 pub(super) struct Room {
-    /// Another one when the unit changes.
+    /// The bound in the queue's unit. It is replaced when the unit changes.
     units: RwLock<Arc<Bound>>,
     pub(super) kib: Arc<Bound>,
 }
@@ -126,7 +127,8 @@ impl Room {
         Arc::clone(&self.units.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Moves the bounds. Where the unit changes, what is taken counts in the old one, and in bytes.
+    /// Moves the bounds. If the unit changes, room taken before counts in the old unit, and in
+    /// bytes.
     pub(super) fn resize(&self, before: &QueueConfig, after: &QueueConfig) {
         if before.sizer == after.sizer {
             self.units().resize(after.queue_size);
@@ -138,7 +140,8 @@ impl Room {
     }
 }
 
-/// Room for one batch in one queue. Parts of the batch share it; the last one gives it back.
+/// Room for one batch in one queue. Parts of the batch share it; the last one to be dropped gives
+/// it back.
 #[derive(Clone, Debug)]
 pub(crate) struct Permit {
     _room: Arc<(Taken, Taken)>,
@@ -153,7 +156,7 @@ impl Permit {
         }
     }
 
-    /// This is room on the way to the exporter's log, not in its queue.
+    /// Marks this as room on the way to the exporter's log, not in its queue.
     pub(crate) fn spilling(self) -> Self {
         Self {
             spills: true,
@@ -161,7 +164,7 @@ impl Permit {
         }
     }
 
-    /// Whether the batch goes to the exporter's log.
+    /// Returns true if the batch goes to the exporter's log.
     pub(crate) fn spills(&self) -> bool {
         self.spills
     }
@@ -171,8 +174,8 @@ impl Permit {
 mod tests {
     use super::*;
 
-    /// A bound that becomes smaller than what is taken gives nothing out until enough came back, and
-    /// one that grows again gives out what it has.
+    /// A bound that becomes smaller than what is taken gives nothing out until enough came back. A
+    /// bound that grows again gives out what it has.
     #[test]
     fn a_bound_moves_while_it_is_taken() {
         let bound = Bound::new(10);

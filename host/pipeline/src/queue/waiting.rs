@@ -1,8 +1,9 @@
-//! The waiting room of a queue: batches that are in already, and find no room in the queue of one
-//! exporter. They wait here for a while instead of keeping the other exporters' batches waiting.
+//! The waiting room of a queue: for admitted batches that find no room in the queue of one
+//! exporter. They wait here for a while instead of delaying the other exporters' batches.
 //!
-//! A room of its own for what senders sent and for what plugins released, each bounded in bytes, so
-//! that neither waits for the other, and so that it makes no difference whether a sender is still there.
+//! Senders' batches and batches that plugins released each have a room of their own, bounded in
+//! bytes. So neither waits for the other, and it makes no difference whether a sender is still
+//! there.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,15 +17,15 @@ use super::room::{BYTES_UNIT, Bound, Taken};
 use super::{Lane, Queue, Queued};
 use crate::batch::Batch;
 
-/// How long a batch waits for room in one exporter's queue: most SDKs give up on their own after 10 s,
-/// and none waits for longer than 30.
+/// The longest time that a batch waits for room in one exporter's queue: most SDKs give up on their
+/// own after 10 s, and none waits for longer than 30 s.
 pub(crate) const OVERFLOW_WAIT: Duration = Duration::from_secs(30);
-/// Bytes that wait for one exporter, of senders, and as many of plugins: what 30 s of a busy service
-/// are, and small beside the queue.
+/// The most bytes of senders' batches that wait for one exporter, and the same again for plugins'
+/// batches: as much as a busy service makes in 30 s, and little beside the queue.
 const WAITING_BYTES: usize = 32 << 20;
 
-/// Resolves the answer of a sender once nothing of its batch waits for room any more: all clones are
-/// gone then.
+/// A token that holds back a sender's answer until nothing of its batch waits for room any more,
+/// which is when all clones are gone.
 #[derive(Clone, Debug)]
 pub(crate) struct Waits {
     _told: Arc<oneshot::Sender<()>>,
@@ -54,7 +55,7 @@ struct Aside {
     _waits: Option<Waits>,
 }
 
-/// See the module. One lane's.
+/// The waiting room of one lane of a queue.
 #[derive(Debug)]
 pub(super) struct WaitingRoom {
     lane: Lane,
@@ -90,7 +91,7 @@ impl WaitingRoom {
         drop(left);
     }
 
-    /// Takes a place now, or not at all. A batch longer than the room has all of it.
+    /// Takes a place now, or not at all. A batch longer than the room takes all of it.
     fn seat(&self, bytes: usize, until: Instant) -> Option<Seat> {
         let kib = bytes
             .div_ceil(BYTES_UNIT)
@@ -103,7 +104,7 @@ impl WaitingRoom {
         })
     }
 
-    /// The one that waits for longest, or none when the room is closed and empty.
+    /// Returns the batch that has waited longest, or `None` if the room is closed and empty.
     async fn next(&self) -> Option<Aside> {
         loop {
             // Read before the batches are looked at: a push before `close` is then always seen.
@@ -118,9 +119,9 @@ impl WaitingRoom {
         }
     }
 
-    /// Moves what waits into the queue, in order, as there is room; what has waited for too long is
-    /// given to `late`. Ends when the room is closed and empty; cancelled, it lets go of the one that it
-    /// looks after.
+    /// Moves waiting batches into the queue, in order, as there is room. A batch that has waited
+    /// for too long is given to `late`. Ends when the room is closed and empty. If it is cancelled,
+    /// it drops the batch that it is working on.
     async fn lead(&self, queue: &Queue, late: &(impl Fn(Batch) + Sync)) {
         while let Some(Aside {
             batch,
@@ -143,13 +144,13 @@ impl WaitingRoom {
 }
 
 impl Queue {
-    /// A place in the waiting room of this lane, now, for a batch that finds no room; none for what is
-    /// replayed, which waits in the journal.
+    /// Takes a place in the waiting room of this lane, now, for a batch that finds no room; `None`
+    /// for a replayed batch, which waits in the journal.
     pub(crate) fn seat(&self, lane: Lane, bytes: usize, until: Instant) -> Option<Seat> {
         self.waiting_room(lane)?.seat(bytes, until)
     }
 
-    /// Has a batch wait in its place. Its sender's answer waits for `waits`.
+    /// Puts a batch into its place to wait. Its sender's answer waits for `waits`.
     pub(crate) fn put_aside(&self, batch: Batch, seat: Seat, waits: Option<Waits>) {
         let Some(room) = self.waiting_room(seat.lane) else {
             return;
@@ -162,8 +163,9 @@ impl Queue {
         room.arrived.notify_one();
     }
 
-    /// Moves what waits into the queue, until the queue is closed and the last one has its place or was
-    /// given to `late`. Without it nothing that waits goes on, and the queue does not end.
+    /// Moves waiting batches into the queue, until the queue is closed and the last one has its
+    /// place or was given to `late`. Without this task no waiting batch goes on, and the queue does
+    /// not end.
     pub(crate) async fn lead(&self, late: impl Fn(Batch) + Sync) {
         let [sent, released] = &self.aside;
         tokio::join!(sent.lead(self, &late), released.lead(self, &late));

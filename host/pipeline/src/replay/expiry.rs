@@ -1,5 +1,5 @@
-//! What waits for its turn after a start, and becomes too old meanwhile. It is in no books yet, and
-//! gets into none, as what is too old when the journal opens.
+//! The expiry of records that wait for their turn after a start, and become too old meanwhile. They
+//! are in no books yet, and get into none, like records that are too old when the journal opens.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{PAGE, Replay};
 use crate::journal::Unfinished;
 
-/// How often is looked: little against any age that makes sense.
+/// The time between two checks: little against any age that makes sense.
 const LOOK: Duration = Duration::from_secs(60);
 
 impl Replay {
-    /// Gives up what is too old, until the door is closed.
+    /// Gives up records that are too old, until the door is closed.
     pub(super) async fn expire(&self) {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -30,10 +30,10 @@ impl Replay {
 
     async fn look(&self) {
         loop {
-            // What is before is on its way. Between here and the end of the page nothing else of the
-            // replay runs: it is one task.
+            // Earlier records are on their way. Between this line and the end of the page nothing
+            // else of the replay runs, because it is one task.
             let page = self.log.unfinished(self.next.load(Ordering::Relaxed), PAGE);
-            // They are in the order of their age.
+            // The records are in the order of their age.
             let waits = |record: &&Unfinished| {
                 record.record < self.end && !self.held.contains(&record.record)
             };
@@ -46,7 +46,7 @@ impl Replay {
         }
     }
 
-    /// Gives one up that is too old and in no books.
+    /// Gives up a record that is too old and in no books. Returns true if it was too old.
     pub(super) fn expire_one(&self, record: &Unfinished) -> bool {
         let is_old = self.log.is_expired(record.written);
         if is_old {

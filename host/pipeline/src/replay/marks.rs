@@ -1,23 +1,26 @@
-//! What the mark of a record says of it to the next process (see
+//! The marks of records: what they tell the next process (see
 //! [`Unfinished::attempts`](crate::journal::Unfinished)).
 
-/// How far the tries of a record came.
+/// The progress of a record's tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mark {
-    /// So many tries failed in the stages, or ended the process there. What is marked by nobody has
-    /// none: whatever was in flight when a process ended shares that end with all the rest.
+    /// The number of tries that failed in the stages, or ended the process there. A record without
+    /// a mark has none: a batch that was in flight when a process ended shares that end with all
+    /// the others.
     Failures(u8),
-    /// It came through the stages in so many processes, and was not finished when they ended: held,
-    /// or in a queue.
+    /// The number of processes in which it came through the stages and was not finished when they
+    /// ended: it was held, or in a queue.
     Through(u8),
-    /// It is on trial. If it is alone, this is the so-manieth trial alone in a row.
+    /// It is on trial. If it is alone, the number is that of consecutive trials alone, including
+    /// this one.
     Trial(u8),
-    /// It waits for a trial, after so many trials alone in which the process ended. Found at a start,
-    /// it says that a process has ended without it.
+    /// It waits for a trial, after this number of trials alone in which the process ended. If this
+    /// is found at a start, a process has ended without it.
     Waits(u8),
 }
 
-/// After it came through the stages in so many processes that ended, it may be what ends them.
+/// The number of processes that ended after it came through their stages, from which on it may be
+/// the cause.
 pub(super) const HAUNTED: u8 = 3;
 
 const THROUGH: u8 = 0x40;
@@ -40,7 +43,7 @@ impl From<u8> for Mark {
 impl From<Mark> for u8 {
     fn from(mark: Mark) -> Self {
         match mark {
-            // 1 is what the log says itself of what may have been in flight.
+            // The log itself uses 1 for a record that may have been in flight.
             Mark::Failures(count) => count.saturating_add(1).min(COUNT),
             Mark::Through(count) => THROUGH | count.min(COUNT),
             Mark::Trial(count) => TRIAL | count.min(COUNT),
@@ -53,7 +56,7 @@ impl From<Mark> for u8 {
 mod tests {
     use super::*;
 
-    /// Marks are read as they were written, and what the log says by itself counts for nothing.
+    /// Marks are read as they were written, and the log's own mark counts for nothing.
     #[test]
     fn marks_are_bytes() {
         for mark in [

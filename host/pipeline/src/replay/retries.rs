@@ -1,4 +1,4 @@
-//! What an operator sees of the batches that wait for another try, or for the shelf.
+//! The operator's view of the batches that wait for another try, or for the shelf.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use super::returns::{Hastened, Returns};
 use crate::journal::Log;
 
-/// The batches of a durable pipeline on which a plugin has failed, and which are not on the shelf: they
-/// are tried again by themselves.
+/// The batches of a durable pipeline on which a plugin has failed, and which are not on the shelf:
+/// they are tried again automatically.
 #[derive(Clone, Debug)]
 pub struct Retries {
     returns: Arc<Returns>,
@@ -21,13 +21,13 @@ pub struct Retry {
     pub record: u64,
     /// Its items.
     pub items: u64,
-    /// Length of its request.
+    /// The length of its request.
     pub bytes: usize,
-    /// How often a plugin failed on it.
+    /// The number of times that a plugin failed on it.
     pub attempts: u8,
-    /// When it was accepted.
+    /// The time at which it was accepted.
     pub accepted: SystemTime,
-    /// What happened last: a sentence without a full stop.
+    /// The description of the last failure: a sentence without a full stop.
     pub reason: String,
 }
 
@@ -36,7 +36,7 @@ impl Retries {
         Self { returns, log }
     }
 
-    /// All of them, by the numbers of their records; at most as many as shut the door.
+    /// Returns all of them, by the numbers of their records; at most as many as shut the door.
     pub fn list(&self) -> Vec<Retry> {
         let failed = self.returns.failed().into_iter();
         let found = failed.filter_map(|(record, attempts, reason)| {
@@ -54,7 +54,7 @@ impl Retries {
         found.collect()
     }
 
-    /// Has one tried now, with all of its attempts before it.
+    /// Has a batch tried now, with all of its attempts available again.
     pub fn now(&self, record: u64) -> Hastened {
         self.returns.hasten(record)
     }

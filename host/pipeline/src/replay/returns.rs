@@ -13,49 +13,49 @@ use super::failures_at_most;
 use super::marks::{HAUNTED, Mark};
 use crate::refused::{Refusal, Refused};
 
-/// So many records wait at most before the door is shut: a plugin that fails on everything should
-/// fill a little memory, not the disk.
+/// The number of waiting records at which the door is shut: a plugin that fails on everything
+/// should fill a little memory, not the disk.
 const MOST: usize = 1024;
 
-/// The first wait for another try, doubled each time up to the longest.
+/// The first wait for another try. It is doubled each time, up to the longest.
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(30);
-/// The longest for one of which some parts come through each time, while a plugin on another shard is
-/// not asked: each try makes them duplicates.
+/// The longest wait for a record of which some parts come through each time, while a plugin on
+/// another shard is not asked: each try duplicates those parts.
 const LONGEST_IN_PART: Duration = Duration::from_secs(600);
 
 /// A record of which not everything came through.
 #[derive(Clone, Debug)]
 pub(crate) struct Returned {
-    /// How often it failed, or ended the process.
+    /// The number of times that it failed, or ended the process.
     pub(super) failures: u8,
-    /// Its items went back to the journal in this process' books.
+    /// True if its items went back to the journal in this process' books.
     pub(super) is_booked: bool,
-    /// In so many processes it came through the stages, and was not finished.
+    /// The number of processes in which it came through the stages and was not finished.
     through: u8,
-    /// Its marks are not its own: it is on trial.
+    /// True if it is on trial: the trial sets its marks.
     on_trial: bool,
-    /// Some parts of it came through.
+    /// True if some parts of it came through.
     in_part: bool,
-    /// Waits so far.
+    /// The number of waits so far.
     waits: u32,
-    /// What happened last.
+    /// The description of the last failure.
     reason: Option<String>,
     /// The stage that failed on it last.
     failed_at: Option<Arc<str>>,
-    /// The plugins of which change of the stages were asked last, and failed. None for what did not
+    /// The change of the stages whose plugins were asked last, and failed. `None` if it did not
     /// fail in this process.
     asked: Option<u64>,
-    /// It is on its way to the shelf, and nothing else becomes of it now.
+    /// True if it is on its way to the shelf, which cannot be stopped now.
     shelving: bool,
-    /// An operator asked for it while it was being tried.
+    /// True if an operator asked for it while it was being tried.
     wanted: bool,
 }
 
-/// What comes of asking for a record.
+/// The answer to an operator who asks for a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hastened {
-    /// It is tried now, with all of its attempts before it.
+    /// It is tried now, with all of its attempts available again.
     Now,
     /// It is being put on the shelf just now.
     Shelving,
@@ -80,7 +80,7 @@ impl Returned {
         }
     }
 
-    /// Out of the backlog, with this mark.
+    /// Makes the entry for a record of the backlog with this mark.
     pub(super) fn from_start(mark: u8) -> Self {
         match Mark::from(mark) {
             Mark::Failures(failures) => Self::new(failures, 0),
@@ -89,7 +89,7 @@ impl Returned {
         }
     }
 
-    /// To be put through with others, or alone, with the mark that it has.
+    /// Makes the entry for a record on trial, with others or alone, which keeps its mark.
     pub(super) fn on_trial() -> Self {
         Self {
             on_trial: true,
@@ -97,22 +97,22 @@ impl Returned {
         }
     }
 
-    /// Enough is known of it.
+    /// Makes the entry for a record that is convicted.
     pub(super) fn convicted() -> Self {
         Self::new(failures_at_most(), 0)
     }
 
-    /// Its mark during a try; none when it keeps the one it has.
+    /// Returns its mark during a try; `None` if it keeps the one it has.
     pub(super) fn trying(&self) -> Option<Mark> {
         (!self.on_trial).then(|| Mark::Failures(self.failures.saturating_add(1)))
     }
 
-    /// Its mark after it came through the stages.
+    /// Returns its mark after it came through the stages; `None` if it keeps the one it has.
     pub(super) fn through(&self) -> Option<Mark> {
         (!self.on_trial).then(|| Mark::Through(self.through.saturating_add(1)))
     }
 
-    /// Its mark while it waits.
+    /// Returns its mark while it waits.
     pub(super) fn mark(&self) -> Option<Mark> {
         Some(match self.failures {
             0 if self.through > 0 => Mark::Through(self.through),
@@ -120,7 +120,7 @@ impl Returned {
         })
     }
 
-    /// It was in the stages, and in the books.
+    /// Marks that it was in the stages, and so in the books.
     pub(super) fn booked(self) -> Self {
         Self {
             is_booked: true,
@@ -128,8 +128,8 @@ impl Returned {
         }
     }
 
-    /// The last failure is not the last word: the plugins have been changed since, or an operator asks.
-    /// What ended a process stays as it is.
+    /// Grants one more try if the plugins have been changed since the last failure. Failures that
+    /// ended a process stay as they are.
     pub(super) fn once_more(mut self, changes: u64) -> Self {
         if self.asked.is_some_and(|asked| asked != changes) {
             self.failures = self.failures.min(failures_at_most().saturating_sub(1));
@@ -137,7 +137,7 @@ impl Returned {
         self
     }
 
-    /// An operator wants it tried as if it were new.
+    /// Resets it, because an operator wants it tried as if it were new.
     fn anew(mut self) -> Self {
         if self.asked.is_some() {
             self.failures = 0;
@@ -146,12 +146,12 @@ impl Returned {
         self
     }
 
-    /// The stage that failed on it last.
+    /// Returns the stage that failed on it last.
     pub(super) fn failed_at(&self) -> Option<Arc<str>> {
         self.failed_at.clone()
     }
 
-    /// It was not its fault.
+    /// Makes it wait longer before the next try. Adds no failure.
     pub(super) fn later(self) -> Self {
         Self {
             waits: self.waits.saturating_add(1),
@@ -160,7 +160,7 @@ impl Returned {
         }
     }
 
-    /// The stages of this change did not let it through.
+    /// Notes that the stages of this change refused it.
     pub(super) fn refused(mut self, refusal: &Refusal, changes: u64) -> Self {
         let Refusal { refused, fault, .. } = refusal;
         match refused {
@@ -174,7 +174,7 @@ impl Returned {
             self.failed_at = Some(Arc::from(stage.as_str()));
             self.asked = Some(changes);
         }
-        // That a plugin is not asked any more says less than what it said itself.
+        // The news that a plugin is not asked any more says less than what the plugin itself said.
         let says_less = fault.is_none() && self.failures > 0 && self.reason.is_some();
         if !says_less {
             let first: &dyn Error = refused;
@@ -186,7 +186,7 @@ impl Returned {
         self.later()
     }
 
-    /// What happened, for whoever looks at the shelf.
+    /// Returns what happened, for the operator who looks at the shelf.
     pub(super) fn reason(&self) -> String {
         let died = || "the process ended each time while this was in the pipeline".to_owned();
         self.reason.clone().unwrap_or_else(died)
@@ -194,7 +194,7 @@ impl Returned {
 
     fn wait(&self) -> Duration {
         if self.failures >= failures_at_most() && self.waits <= 3 {
-            // To the shelf there is nothing to wait for.
+            // The way to the shelf needs no wait.
             return Duration::ZERO;
         }
         let doubled = 1_u32 << self.waits.saturating_sub(1).min(10);
@@ -207,12 +207,12 @@ impl Returned {
     }
 }
 
-/// See the module.
+/// The records that wait for another try.
 #[derive(Debug, Default)]
 pub(crate) struct Returns {
     waiting: Mutex<Waiting>,
     full: AtomicBool,
-    /// A shard has died.
+    /// True if a shard has died.
     broken: AtomicBool,
     changed: Notify,
     room: Notify,
@@ -220,14 +220,15 @@ pub(crate) struct Returns {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    /// By when they are due.
+    /// The records, by the times at which they are due.
     due: BTreeSet<(Instant, u64)>,
     /// Those that wait, and those that are being tried.
     records: BTreeMap<u64, Returned>,
 }
 
 impl Returns {
-    /// A fresh record came back from the stages; `closed` says whether everything does by now.
+    /// Takes a fresh record that came back from the stages. `closed` says whether the door is
+    /// closed, so that all records come back.
     pub(crate) fn send_back(&self, record: u64, refusal: &Refusal, closed: bool, changes: u64) {
         if matches!(refusal.refused, Refused::Draining) {
             if closed {
@@ -239,8 +240,8 @@ impl Returns {
         self.put(record, returned);
     }
 
-    /// A shard does not answer, and nobody has told it to end: nothing comes in any more, because it
-    /// would never get through.
+    /// Notes that a shard does not answer although nobody has told it to end. Nothing comes in any
+    /// more, because it would never get through.
     pub(super) fn broken(&self) {
         if !self.broken.swap(true, Ordering::Relaxed) {
             tracing::error!("a shard has died, nothing is accepted until a restart");
@@ -260,7 +261,7 @@ impl Returns {
         self.changed.notify_one();
     }
 
-    /// This one does not wait any more.
+    /// Removes a record, because it does not wait any more.
     pub(super) fn end(&self, record: u64) {
         let mut waiting = self.lock();
         waiting.records.remove(&record);
@@ -270,24 +271,25 @@ impl Returns {
         self.room.notify_one();
     }
 
-    /// Whether nothing more should come in.
+    /// Returns true if nothing more should come in.
     pub(crate) fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed) || self.broken.load(Ordering::Relaxed)
     }
 
-    /// Resolves when something may come in again.
+    /// Resolves when batches may come in again.
     pub(super) async fn has_room(&self) {
         while self.is_full() {
             self.room.notified().await;
         }
     }
 
-    /// Whether it waits, or is being tried.
+    /// Returns true if the record waits, or is being tried.
     pub(super) fn has(&self, record: u64) -> bool {
         self.lock().records.contains_key(&record)
     }
 
-    /// Those on which a plugin has failed, with how often, and what it said.
+    /// Returns the records on which a plugin has failed, with the number of failures, and the
+    /// description of the last one.
     pub(super) fn failed(&self) -> Vec<(u64, u8, String)> {
         let waiting = self.lock();
         let failed = waiting.records.iter().filter(|(_, it)| it.failures > 0);
@@ -295,8 +297,8 @@ impl Returns {
         said.collect()
     }
 
-    /// Has a record tried now, as if it were new. One that is being tried just now is so, if that
-    /// fails.
+    /// Has a record tried now, as if it were new. If it is being tried already, and that fails, it
+    /// is tried again as if it were new.
     pub(super) fn hasten(&self, record: u64) -> Hastened {
         let mut waiting = self.lock();
         let place = waiting.due.iter().find(|(_, due)| *due == record).copied();
@@ -319,7 +321,8 @@ impl Returns {
         Hastened::Now
     }
 
-    /// A record goes to the shelf now, unless somebody has just asked for it.
+    /// Sends a record to the shelf now, unless an operator has just asked for it. Returns true if
+    /// it goes there.
     pub(super) fn shelve(&self, record: u64, returned: &Returned) -> bool {
         let mut waiting = self.lock();
         let known = waiting.records.entry(record);
@@ -328,7 +331,7 @@ impl Returns {
         known.shelving
     }
 
-    /// The next one, when it is due. For one task.
+    /// Returns the next record, when it is due. For one task.
     pub(super) async fn due(&self) -> (u64, Returned) {
         loop {
             let first = {

@@ -1,11 +1,13 @@
-//! Records that came through the stages again and again in processes that did not end well: one of
-//! them may be what ends them, at a tick, when it is let go, or on its way to a backend.
+//! Trials: they find out which record ends the process, at a tick, when it is let go, or on its way
+//! to a backend. The suspects are records that came through the stages again and again in processes
+//! that did not end well.
 //!
 //! A process that is killed from outside leaves such records, too, and they are not at fault. So
-//! nothing is tried before the process has lived without them for a while; if it ends sooner, that was
-//! something else, and the search begins anew. Then they are tried together; if the process ends, half
-//! of them is, and so on, to the one that is alone when it ends, and alone again when the next one
-//! ends, which had lived without it for four times as long. That one goes on the shelf.
+//! nothing is tried before the process has lived without them for a while; if it ends sooner, the
+//! cause was something else, and the search begins anew. Then they are tried together. If the
+//! process ends, half of them are tried, and so on, down to the one that is alone when the process
+//! ends, and alone again when the next process ends, which had lived without it for four times as
+//! long. That one goes on the shelf.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -19,21 +21,21 @@ use super::returns::Returned;
 use super::{Replay, WINDOW};
 use crate::journal::Unfinished;
 
-/// How long a process lives without them before they are tried; four times as long for each time that
-/// one ended while it was alone.
+/// The time that a process lives without the suspects before they are tried; four times as long for
+/// each time that the process ended while one was alone.
 const CALM: Duration = Duration::from_secs(5);
-/// How long one that is tried alone keeps fresh batches out, if it is held: senders are told to come
-/// back meanwhile.
+/// The time that a record that is tried alone keeps fresh batches out, if it is held. Senders are
+/// told to come back meanwhile.
 const KEEP_OUT: Duration = Duration::from_secs(10);
-/// How long a trial takes if they are not finished before: more than plugins hold.
+/// The duration of a trial if the records are not finished before: longer than plugins hold items.
 const TRIAL: Duration = Duration::from_secs(120);
-/// How often is looked whether they are finished.
+/// The time between two checks whether they are finished.
 const LOOK: Duration = Duration::from_millis(100);
-/// So many trials alone convict.
+/// The number of trials alone that convict a record.
 const ALONE: u8 = 2;
 
 impl Replay {
-    /// Tries these, until all were or the door is closed.
+    /// Tries these records, until all were tried or the door is closed.
     pub(super) async fn trials(&self, haunted: Vec<u64>) {
         let there = haunted.iter().filter_map(|record| self.unfinished(*record));
         let mut groups = VecDeque::from(choose(there.collect()));
@@ -67,7 +69,7 @@ impl Replay {
         }
     }
 
-    /// Whether the door was open for so long.
+    /// Returns true if the door was open for this long.
     async fn calm(&self, wait: Duration) -> bool {
         tokio::select! {
             () = self.door.closed() => false,
@@ -75,14 +77,14 @@ impl Replay {
         }
     }
 
-    /// One trial. One alone was that so many times before.
+    /// Runs one trial. A record that is alone was already tried alone `before` times.
     async fn try_group(&self, group: Vec<Unfinished>, before: u8) {
         let alone = group.len() == 1;
         let mark = Mark::Trial(if alone { before + 1 } else { 0 });
         let numbers: Vec<u64> = group.iter().map(|record| record.record).collect();
         let marks = numbers.iter().map(|record| (*record, mark));
         if !self.set_marks(marks).await {
-            // What it does to the process would not be known: it waits for the next start.
+            // The effect on the process would not be known, so this group waits for the next start.
             return;
         }
         tracing::warn!(
@@ -121,7 +123,8 @@ impl Replay {
                 () = sleep(LOOK) => {}
             }
         };
-        // Also of those that are finished: should that be forgotten, so should their trial.
+        // Finished records are marked, too: if their finish is forgotten, their trial must be as
+        // well.
         let marks = group.iter().filter(|record| !self.returns.has(**record));
         self.set_marks(marks.map(|record| (*record, mark))).await;
     }
@@ -139,8 +142,8 @@ impl Replay {
     }
 }
 
-/// What is tried together, one after the other: half of those in whose trial the process ended, the
-/// other half, and those that were not in it.
+/// Returns the groups that are tried together, one group after the other: half of the records in
+/// whose trial the process ended, the other half, and those that were not in it.
 fn choose(records: Vec<Unfinished>) -> Vec<Vec<Unfinished>> {
     let was_tried = |record: &Unfinished| matches!(Mark::from(record.attempts), Mark::Trial(_));
     let (mut first, rest): (Vec<_>, Vec<_>) = records.into_iter().partition(was_tried);

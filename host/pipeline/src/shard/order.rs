@@ -1,4 +1,4 @@
-//! What a shard is told beside its batches, in order with them.
+//! The orders that a shard gets beside its batches, in sequence with them.
 
 use std::time::Duration;
 
@@ -9,25 +9,25 @@ use crate::stage::{Carried, State};
 
 /// An order to a shard.
 pub(crate) enum Order {
-    /// Become this row of stages.
+    /// Makes the shard become this row of stages.
     Change {
         targets: Vec<Target>,
         done: oneshot::Sender<Changed>,
     },
-    /// A copy of the state of one stage's instance, for a probe.
+    /// Asks for a copy of the state of one stage's instance, for a probe.
     Snapshot {
         stage: String,
         reply: oneshot::Sender<Option<State>>,
     },
-    /// Say that it has come to this.
+    /// Makes the shard say that it has come to this order.
     Ping { done: oneshot::Sender<()> },
 }
 
-/// How a shard changed.
+/// The report of a shard on a change.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Changed {
-    /// How long it took no batches.
+    /// The time for which it took no batches.
     pub(crate) pause: Duration,
-    /// Each stage whose generation changed, with what became of the state.
+    /// The outcome for the state of each stage whose generation changed.
     pub(crate) carried: Vec<(String, Carried)>,
 }

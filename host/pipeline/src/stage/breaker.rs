@@ -1,25 +1,26 @@
-//! A stage's breaker, and the wait before a failed plugin is made anew.
+//! A stage's breaker, and the wait before a failed plugin is instantiated again.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// When a stage stops calling a plugin that keeps failing.
+/// The limits at which a stage stops calling a plugin that keeps failing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BreakerConfig {
-    /// So many faults within `window` open it.
+    /// The number of faults within `window` that opens the breaker.
     pub faults: u32,
-    /// See `faults`.
+    /// The time in which `faults` are counted.
     pub window: Duration,
-    /// How long it stays open before one batch probes the plugin; doubled by each failed probe.
+    /// The time for which it stays open before one batch probes the plugin; each failed probe
+    /// doubles it.
     pub open_for: Duration,
-    /// It never stays open longer.
+    /// The longest time for which it stays open.
     pub open_at_most: Duration,
 }
 
 impl Default for BreakerConfig {
-    /// Five faults in ten seconds are no accident; a second later the cause may be gone, and a
-    /// minute bounds how long a healed plugin stays idle.
+    /// Five faults in ten seconds are not an accident; a second later the cause may be gone, and a
+    /// minute bounds how long a plugin that works again stays idle.
     fn default() -> Self {
         Self {
             faults: 5,
@@ -30,28 +31,28 @@ impl Default for BreakerConfig {
     }
 }
 
-/// The wait before the second rebuild in a row, doubled by each further one. The first is made at
-/// once: a plugin that trips over one batch must not miss the next.
+/// The wait before the second rebuild in a row; each further rebuild doubles it. The first rebuild
+/// is immediate: a plugin that fails on one batch must not miss the next.
 const FIRST_REBUILD_WAIT: Duration = Duration::from_millis(10);
-/// No rebuild waits longer; the breaker takes over from there.
+/// The longest wait before a rebuild; beyond it the breaker takes over.
 const LONGEST_REBUILD_WAIT: Duration = Duration::from_secs(1);
 
-/// What the breaker says of the next batch.
+/// The breaker's decision about the next batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Gate {
     /// Call the plugin.
     Closed,
-    /// Call the plugin with this one batch, to see whether it works again.
+    /// Call the plugin with this one batch to test whether it works again.
     Probe,
-    /// Do not call it.
+    /// Do not call the plugin.
     Open,
 }
 
-/// One stage's breaker on one shard.
+/// The breaker of one stage on one shard.
 #[derive(Debug)]
 pub(crate) struct Breaker {
     config: BreakerConfig,
-    /// Start of the current window, and the faults in it.
+    /// The start of the current window, and the faults in it.
     window: (Instant, u32),
     in_a_row: u32,
     open_until: Option<Instant>,
@@ -70,7 +71,8 @@ impl Breaker {
         }
     }
 
-    /// Other limits, from the next fault on. One that is open stays so for as long as it was told.
+    /// Sets other limits from the next fault on. An open breaker stays open for the time it was
+    /// given.
     pub(crate) fn configure(&mut self, config: BreakerConfig) {
         self.open_for = match self.open_until {
             None => config.open_for,
@@ -91,14 +93,15 @@ impl Breaker {
         self.open_until.is_some()
     }
 
-    /// A call went well. Returns whether this closed an open breaker.
+    /// Counts a call that succeeded. Returns true if this closed an open breaker.
     pub(crate) fn success(&mut self) -> bool {
         self.in_a_row = 0;
         self.open_for = self.config.open_for;
         self.open_until.take().is_some()
     }
 
-    /// A call failed. Returns how long the breaker is open now, if this opened it (again).
+    /// Counts a call that failed. Returns the time for which the breaker is open now, if this
+    /// opened it or opened it again.
     pub(crate) fn fault(&mut self) -> Option<Duration> {
         let now = Instant::now();
         self.in_a_row = self.in_a_row.saturating_add(1);
@@ -116,7 +119,7 @@ impl Breaker {
         Some(open_for)
     }
 
-    /// How long to wait before the plugin is made anew, after the fault just counted.
+    /// Returns the wait before the plugin is instantiated again, after the fault just counted.
     pub(crate) fn rebuild_wait(&self) -> Duration {
         match self.in_a_row.checked_sub(2) {
             None => Duration::ZERO,
@@ -131,8 +134,8 @@ impl Breaker {
 mod tests {
     use super::*;
 
-    /// K faults in the window open it, one probe goes in after the wait, a failed probe doubles the
-    /// wait, and a good one closes it.
+    /// Enough faults in the window open the breaker, one probe is let through after the wait, a
+    /// failed probe doubles the wait, and a successful one closes the breaker.
     #[tokio::test(start_paused = true)]
     async fn opens_probes_and_closes() {
         let mut breaker = Breaker::new(BreakerConfig::default());
@@ -149,7 +152,7 @@ mod tests {
         assert_eq!(breaker.gate(), Gate::Closed);
     }
 
-    /// Faults far apart never open it.
+    /// Faults that are far apart never open the breaker.
     #[tokio::test(start_paused = true)]
     async fn rare_faults_do_not_open() {
         let mut breaker = Breaker::new(BreakerConfig::default());
@@ -159,7 +162,7 @@ mod tests {
         }
     }
 
-    /// The first rebuild is made at once, later ones wait longer and longer, up to the limit.
+    /// The first rebuild is immediate; later ones wait longer and longer, up to the limit.
     #[tokio::test(start_paused = true)]
     async fn rebuilds_wait_longer() {
         let mut breaker = Breaker::new(BreakerConfig::default());

@@ -8,19 +8,19 @@ use super::runner::{Origin, Passed, StageRunner};
 use super::share::Share;
 use super::transit::Transit;
 
-/// See the module.
+/// A candidate that judges a share of the traces in place of the running generation.
 pub(crate) struct Canary {
     pub(crate) runner: StageRunner,
     share: Share,
-    /// Traces of which one of the two held spans when the share was set: they stay with it, so that
-    /// a trace is judged by one generation. At most as many as a stage may hold.
+    /// Traces of which one of the two generations held spans when the share was set: they stay with
+    /// it, so that one generation judges the whole trace. At most as many as a stage may hold.
     settled: HashMap<TraceId, Side>,
 }
 
-/// Ids of another length are left to the share.
+/// A trace id of 16 bytes. The share decides about ids of another length.
 type TraceId = [u8; 16];
 
-/// Who judges a trace.
+/// The generation that judges a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
     Running,
@@ -38,14 +38,14 @@ impl Canary {
         canary
     }
 
-    /// Another share: traces that are under way stay where they are.
+    /// Sets another share. Traces that are under way stay where they are.
     pub(crate) fn set_share(&mut self, share: Share, running: &StageRunner) {
         self.share = share;
         self.settled.clear();
         for (runner, side) in [(running, Side::Running), (&self.runner, Side::Canary)] {
             let mut last = None;
             for id in runner.held_traces() {
-                // Spans of a trace often come together.
+                // Spans of a trace often arrive together.
                 if last != Some(id)
                     && let Ok(id) = TraceId::try_from(id)
                 {
@@ -81,7 +81,7 @@ impl Canary {
         let parts = match parts {
             Ok(1) => return self.runner.process(batch, origin).await,
             Err(Some(parts)) => parts,
-            // One resource of many megabytes in front of many small spans: not worth the copies.
+            // One resource of many megabytes in front of many small spans is not worth the copies.
             Ok(_) | Err(None) => return running.process(batch, origin).await,
         };
         let [mut to_running, mut to_canary] = [None, None];
@@ -95,10 +95,10 @@ impl Canary {
             *place = Some(batch.part(part.1, part.2));
         }
         let (Some(to_running), Some(to_canary)) = (to_running, to_canary) else {
-            // A batch of one part is not split.
+            // A batch with one part is not split.
             return Passed::default();
         };
-        // When the first refuses, nobody has seen the rest, and all is refused.
+        // If the first one refuses, nobody has seen the rest, and the whole batch is refused.
         let mut first = self.runner.process(to_canary, origin).await;
         if first.refused.is_some() {
             to_running.tally.refuse();
@@ -108,8 +108,8 @@ impl Canary {
         first.emitted.extend(second.emitted);
         first.refused = second.refused;
         match (first.kept.take(), second.kept) {
-            // The canary may remember what it kept, and drop it when the sender comes again: it goes
-            // on, and the sender's retry may bring it twice.
+            // The canary may remember the part that it kept, and drop it when the sender retries.
+            // So this part goes on, and the sender's retry may deliver it twice.
             (Some(kept), _) if first.refused.is_some() => first.emitted.push(kept.into_batch()),
             (Some(one), Some(other)) => first.kept = Some(one.join(other)),
             (one, other) => first.kept = one.or(other),

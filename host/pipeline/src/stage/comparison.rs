@@ -1,70 +1,70 @@
-//! How a shadow differs from the running generation.
+//! The differences between a shadow and the running generation.
 
 use std::collections::HashMap;
 
 use spandrel_wire::{PlacedSpan, Traces, Verdict};
 
-/// Kinds of difference that are told apart: services times span names. More are counted under one
-/// without names.
+/// The number of kinds of difference that are counted apart: services times span names. Any more
+/// are counted under one kind without names.
 const KINDS: usize = 1000;
-/// Examples of each kind.
+/// The number of examples for each kind.
 const EXAMPLES: usize = 3;
 /// The longest service or span name that is kept.
 const NAME_BYTES: usize = 128;
 
-/// What a generation says of a span.
+/// A generation's decision about a span.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Said {
-    /// It goes on as it came, or as both say.
+    /// The span goes on: as it came, or with the same edits from both generations.
     Keep,
-    /// It goes on, but the two make different spans of it.
+    /// The span goes on, but the two generations make different spans of it.
     KeepEdited,
-    /// It is dropped, for this reason.
+    /// The span is dropped, for this reason.
     Drop(String),
 }
 
-/// One kind of difference: in which service and span, and what each generation said.
+/// One kind of difference: the service, the span and each generation's decision.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Difference {
     /// `service.name` of the resource; empty when it has none.
     pub service: String,
     /// The span's name.
     pub span: String,
-    /// What the running generation said.
+    /// The decision of the running generation.
     pub running: Said,
-    /// What the shadow said.
+    /// The decision of the shadow.
     pub shadow: Said,
 }
 
-/// What was seen of a kind of difference.
+/// The count and examples of one kind of difference.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// How often.
+    /// The number of spans.
     pub count: u64,
-    /// Trace id and span id of the first.
+    /// The trace id and span id of the first ones.
     pub examples: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// What two generations said of the same spans.
+/// The decisions of two generations about the same spans.
 #[derive(Clone, Debug, Default)]
 pub struct Comparison {
-    /// Spans that both have judged.
+    /// The number of spans that both have judged.
     pub compared: u64,
-    /// Of these, judged or edited in another way.
+    /// The number of those that were judged or edited differently.
     pub different: u64,
-    /// Held by one of them, and not settled by both.
+    /// The number of spans that one of them held and that are not settled by both.
     pub unsettled: u64,
-    /// Held for longer than anybody kept account.
+    /// The number of spans that were held for longer than they were remembered.
     pub forgotten: u64,
-    /// Calls of the shadow that failed.
+    /// The number of the shadow's calls that failed.
     pub faults: u64,
     /// The last failure.
     pub last_fault: Option<String>,
-    /// By kind.
+    /// The differences by kind.
     pub differences: HashMap<Difference, Seen>,
 }
 
-/// A span by which a difference is told.
+/// The service, name and ids of a span, to report a difference with.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Label {
     service: String,
@@ -92,7 +92,7 @@ fn cut(name: &str) -> String {
 }
 
 impl Comparison {
-    /// Adds what another shard has seen.
+    /// Adds the comparison of another shard.
     pub fn join(&mut self, other: Self) {
         self.compared += other.compared;
         self.different += other.different;
@@ -108,7 +108,7 @@ impl Comparison {
         }
     }
 
-    /// Both have said what they think of a span.
+    /// Adds a span that both generations have judged.
     pub(super) fn add(&mut self, label: impl FnOnce() -> Label, running: Said, shadow: Said) {
         self.compared += 1;
         if running == shadow && running != Said::KeepEdited {
@@ -135,12 +135,12 @@ impl Comparison {
     }
 }
 
-/// The verdicts on a batch, one for each item.
+/// Returns the verdict on one item of a batch.
 pub(super) fn verdict(verdicts: &[u8], item: usize) -> Verdict {
     Verdict::from_byte(verdicts.get(item).copied().unwrap_or_default())
 }
 
-/// What a verdict that settles an item says; none for a hold.
+/// Returns the decision of a verdict that settles an item; `None` for a hold.
 pub(super) fn said(verdict: Verdict, reasons: &[String]) -> Option<Said> {
     match verdict {
         Verdict::Keep => Some(Said::Keep),
@@ -153,14 +153,14 @@ pub(super) fn said(verdict: Verdict, reasons: &[String]) -> Option<Said> {
     }
 }
 
-/// Whether two spans leave the stage with the same content, resource and scope included.
+/// Returns true if two spans leave the stage with the same content, resource and scope included.
 pub(super) fn same(one: &PlacedSpan<'_>, other: &PlacedSpan<'_>) -> bool {
     one.span.bytes() == other.span.bytes()
         && one.resource_spans.resource() == other.resource_spans.resource()
         && one.scope_spans.scope() == other.scope_spans.scope()
 }
 
-/// The spans of what a generation kept of a batch, in batch order.
+/// Returns the spans of the request that a generation kept of a batch, in batch order.
 pub(super) fn kept(request: &[u8]) -> impl Iterator<Item = PlacedSpan<'_>> {
     Traces::new(request).spans()
 }

@@ -1,4 +1,4 @@
-//! What a stage's plugin holds: the bytes stay here, the plugin keeps (ticket, index).
+//! The items that a stage's plugin holds: the bytes stay here, the plugin keeps (ticket, index).
 
 mod forward;
 mod left;
@@ -15,7 +15,7 @@ use super::{Emission, Ticket};
 use crate::batch::Batch;
 use crate::ledger::{Column, Reason, Source, Tally};
 
-/// What becomes of a released item.
+/// The outcome of a released item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum ReleaseAs {
     Forward,
@@ -23,8 +23,8 @@ enum ReleaseAs {
 }
 
 impl ReleaseAs {
-    /// The outcome in the upper half of a release (see `wit/v0.1/types.wit`), if the plugin has
-    /// that many drop reasons.
+    /// Reads the outcome in the upper half of a release (see `wit/v0.1/types.wit`). `None` if the
+    /// plugin has no such drop reason.
     fn from_word(word: u32, reasons: usize) -> Option<Self> {
         let code = u8::try_from(word).ok()?;
         match code {
@@ -38,7 +38,7 @@ impl ReleaseAs {
     }
 }
 
-/// Index and outcome of a release.
+/// Splits a release into index and outcome.
 fn halves(word: u64) -> (u32, u32) {
     #[expect(
         clippy::cast_possible_truncation,
@@ -48,7 +48,7 @@ fn halves(word: u64) -> (u32, u32) {
     (low, (word >> 32) as u32)
 }
 
-/// Checks that releases are pairs, and that their outcomes are some.
+/// Checks that releases are pairs, and that their outcomes are valid.
 pub(super) fn check_words(released: &[u64], reasons: usize) -> Result<(), String> {
     let (pairs, rest) = released.as_chunks::<2>();
     if !rest.is_empty() {
@@ -71,10 +71,10 @@ pub(crate) struct HeldTable {
     tickets: BTreeMap<Ticket, HeldBatch>,
     items: u64,
     bytes: usize,
-    /// Items of tickets below this one may have been let go without the plugin's knowledge: it may
-    /// still name them.
+    /// Items of tickets below this one may have been let go without the plugin's knowledge, so the
+    /// plugin may still name them.
     evicted_below: Ticket,
-    /// What the ledger was last told of `bytes`.
+    /// The value of `bytes` that the ledger was last told.
     pub(crate) booked_bytes: u64,
 }
 
@@ -82,19 +82,20 @@ pub(crate) struct HeldTable {
 #[derive(Debug)]
 struct HeldBatch {
     held: Held,
-    /// By position in `held`: settled already.
+    /// True at each position of `held` that is already settled.
     settled: Vec<bool>,
     tally: Tally,
     since: Instant,
-    /// The instance that held them is gone, and no other knows of them yet.
+    /// True if the instance that held the items is gone, and no other instance knows of them yet.
     orphan: bool,
-    /// Offered to a new instance once already, after the one that held them failed.
+    /// True if the items were already offered to a new instance, after the one that held them
+    /// failed.
     offered_again: bool,
-    /// The lowest ticket by which some of it was ever held.
+    /// The lowest ticket under which any of the items was ever held.
     first: Ticket,
 }
 
-/// An emission that was checked against the table: applying it cannot fail.
+/// An emission that was checked against the table, so applying it cannot fail.
 #[derive(Debug, Default)]
 pub(crate) struct Settlement {
     /// Ticket, position, outcome, and the item's place in `released`; in the order of the table.
@@ -114,12 +115,12 @@ impl HeldTable {
         self.tickets.is_empty()
     }
 
-    /// When the oldest held batch came in. Looks at each ticket.
+    /// Returns the time when the oldest held batch came in. Looks at each ticket.
     pub(crate) fn oldest(&self) -> Option<Instant> {
         self.tickets.values().map(|held| held.since).min()
     }
 
-    /// Takes the held items of one batch; `tally` stands in this stage's held account.
+    /// Adds the held items of one batch; `tally` is in this stage's held account.
     pub(crate) fn insert(&mut self, ticket: Ticket, held: Held, tally: Tally) {
         self.items += tally.items();
         self.bytes += held.size();
@@ -136,7 +137,7 @@ impl HeldTable {
         self.tickets.insert(ticket, batch);
     }
 
-    /// Checks what the plugin said against what it holds; nothing is changed.
+    /// Checks an emission against the items that the plugin holds. Changes nothing.
     pub(crate) fn check(
         &self,
         emission: &Emission,
@@ -153,7 +154,7 @@ impl HeldTable {
             };
             match self.find(ticket, index) {
                 Ok(position) => entries.push((ticket, position, outcome, place)),
-                // The host let it go; the plugin could not know.
+                // The host let the item go; the plugin could not know.
                 Err(_) if ticket > 0 && ticket < self.evicted_below => {}
                 Err(what) => return Err(format!("release {place}: {what}")),
             }
@@ -177,7 +178,7 @@ impl HeldTable {
         Ok(Settlement { entries })
     }
 
-    /// The position of an item that is held, or why it is none.
+    /// Returns the position of an item that is held, or the reason why it is not held.
     fn find(&self, ticket: Ticket, index: u32) -> Result<usize, String> {
         let batch = self.tickets.get(&ticket);
         let batch = batch.ok_or_else(|| format!("ticket {ticket} is unknown"))?;
@@ -192,7 +193,8 @@ impl HeldTable {
         }
     }
 
-    /// Adds what the items are tied to that an emission lets go of: what it makes may be of them.
+    /// Adds the records of the items that an emission releases to `source`: the items that the
+    /// emission creates may come from them.
     pub(crate) fn trace_to(&mut self, settlement: &Settlement, source: &mut Source) {
         for entries in settlement.entries.chunk_by(|a, b| a.0 == b.0) {
             let batch = entries.first().map(|entry| self.tickets.get_mut(&entry.0));
@@ -202,7 +204,8 @@ impl HeldTable {
         }
     }
 
-    /// Applies a checked emission: drops what the plugin dropped, and returns what it forwarded.
+    /// Applies a checked emission: drops the items that the plugin dropped, and returns those that
+    /// it forwarded.
     pub(crate) fn settle(
         &mut self,
         column: Column,
@@ -250,7 +253,7 @@ impl HeldTable {
         forward.finish()
     }
 
-    /// Lets go of all items of the oldest batches for as long as `over` says so: as they are, for
+    /// Lets go of all items of the oldest batches while `over` is true. Returns them unchanged, for
     /// the caller to forward or drop.
     pub(crate) fn evict(&mut self, over: impl Fn(&Self) -> bool) -> Vec<Batch> {
         let mut forward = Forward::default();
@@ -282,7 +285,7 @@ impl HeldTable {
         forward.add_open(batch);
     }
 
-    /// Takes over what another table holds. No ticket may be in both.
+    /// Takes over the items that another table holds. No ticket may be in both.
     pub(crate) fn absorb(&mut self, other: Self) {
         self.items += other.items;
         self.bytes += other.bytes;
@@ -291,13 +294,13 @@ impl HeldTable {
         self.tickets.extend(other.tickets);
     }
 
-    /// From now on releases of what is not held any more are ignored, up to this ticket: the plugin
-    /// may have its knowledge of them from an old state.
+    /// Ignores releases of items that are no longer held, for all tickets below this one: the
+    /// plugin may know those items from an old state.
     pub(crate) fn forgive_below(&mut self, ticket: Ticket) {
         self.evicted_below = self.evicted_below.max(ticket);
     }
 
-    /// The trace id of each item that is held.
+    /// Returns the trace id of each item that is held.
     pub(crate) fn trace_ids(&self) -> impl Iterator<Item = &[u8]> {
         let batches = self.tickets.values();
         batches.flat_map(|batch| {
@@ -307,14 +310,14 @@ impl HeldTable {
         })
     }
 
-    /// Takes a batch that left the table out of the sums.
+    /// Subtracts a batch that left the table from the sums.
     fn forget(&mut self, batch: &HeldBatch) {
         self.items = self.items.saturating_sub(batch.tally.items());
         self.bytes = self.bytes.saturating_sub(batch.held.size());
     }
 
-    /// Frees a batch of which nothing is held any more, and the settled part of one of which less
-    /// than half is.
+    /// Frees a batch of which no item is held any more. If less than half of a batch is held, frees
+    /// its settled part.
     fn shrink(&mut self, ticket: Ticket) {
         let Some(batch) = self.tickets.get_mut(&ticket) else {
             return;

@@ -1,4 +1,4 @@
-//! What an instance is called with: a batch, or the projection of one.
+//! The input of a call: a batch, or the projection of one.
 
 use std::sync::Arc;
 
@@ -6,15 +6,15 @@ use bytes::Bytes;
 use spandrel_wire::{BadReply, Edits, Held, Kept, Projection, Reads, Rules, Spliced, splice};
 
 /// A batch as one stage sees it: validated OTLP bytes. Either the whole batch, or a projection: a
-/// request with the same resources, scopes and spans, but of each span only what the stages said
-/// that they read. The whole batch is at hand all the same.
+/// request with the same resources, scopes and spans, but with only those parts of each span that
+/// the stages reported to read. The whole batch can still be produced from it.
 #[derive(Clone, Debug, Default)]
 pub struct Input {
-    /// The batch; with a projection, as it was when that was made.
+    /// The batch; if there is a projection, the batch as it was when the projection was made.
     batch: Bytes,
-    /// Everything that changed since is in here.
+    /// The projection. It contains all changes since then.
     projection: Option<Arc<Projection>>,
-    /// Bytes that the stages' edits may have added so far.
+    /// The number of bytes that the stages' edits may have added so far.
     grown: usize,
 }
 
@@ -34,7 +34,7 @@ impl From<Vec<u8>> for Input {
     }
 }
 
-/// What a checked reply came to.
+/// The effect of a checked reply.
 #[derive(Debug)]
 pub(super) struct Applied {
     pub(super) kept_items: usize,
@@ -43,7 +43,7 @@ pub(super) struct Applied {
 }
 
 impl Input {
-    /// The projection of a batch to these reads.
+    /// Makes the projection of a batch to these reads.
     pub fn projected(batch: Bytes, reads: Reads) -> Self {
         let projection = Projection::new(&batch, reads);
         Self {
@@ -53,21 +53,22 @@ impl Input {
         }
     }
 
-    /// What the plugin is to see.
+    /// Returns the bytes that the plugin sees.
     pub fn bytes(&self) -> &[u8] {
         self.projection
             .as_ref()
             .map_or(&self.batch, |projection| projection.bytes())
     }
 
-    /// What the projection has of each span; none when the whole batch is at hand.
+    /// Returns the parts of each span that the projection contains; `None` if the input is the
+    /// whole batch.
     pub fn reads(&self) -> Option<&Reads> {
         self.projection
             .as_ref()
             .map(|projection| projection.reads())
     }
 
-    /// The whole batch, with everything that the stages before asked for.
+    /// Returns the whole batch, with all edits of the stages before.
     pub fn whole(&self) -> Bytes {
         let Some(projection) = &self.projection else {
             return self.batch.clone();
@@ -79,7 +80,7 @@ impl Input {
         }
     }
 
-    /// A part of this batch: it may grow as much more as this one may.
+    /// Makes a part of this batch. It has the same room left to grow as this one.
     pub(super) fn part(&self, bytes: Bytes) -> Self {
         Self {
             batch: bytes,
@@ -88,7 +89,7 @@ impl Input {
         }
     }
 
-    /// Two parts of a batch as one again.
+    /// Joins two parts of a batch again.
     pub(super) fn join(&self, other: &Self) -> Self {
         let merged = spandrel_wire::merge([&*self.whole(), &*other.whole()]);
         Self {
@@ -110,15 +111,15 @@ impl Input {
         self.projection = Some(Arc::new(Projection::new(&self.batch, reads)));
     }
 
-    /// The length of what the plugin is to see.
+    /// Returns the length of the bytes that the plugin sees.
     pub(crate) fn len(&self) -> usize {
         self.bytes().len()
     }
 
     /// Checks a reply and applies it. A bad one changes nothing.
     ///
-    /// What one reply may add is the limit for all stages together: a guest that sees a projection
-    /// does not see how the batch grows, so its own memory does not end that.
+    /// The limit on what one reply may add applies to all stages together: a guest that sees a
+    /// projection does not see how the batch grows, so its own memory does not bound the growth.
     pub(super) fn apply(
         &mut self,
         verdicts: &[u8],
@@ -142,7 +143,7 @@ impl Input {
         rules: &Rules,
     ) -> Result<Applied, BadReply> {
         if let Some(projection) = &mut self.projection {
-            // No instance keeps its input beyond the call, so nothing is copied here.
+            // No instance keeps its input beyond the call, so this copies nothing.
             let projection = Arc::make_mut(projection);
             let applied = projection.apply(verdicts, edits, rules)?;
             if projection.is_full() {

@@ -1,13 +1,14 @@
-//! What an instance reads, learned from what it says.
+//! The parts of spans that an instance reads, learned from its reports.
 
 use spandrel_wire::Reads;
 
-/// What a plugin's instance read in a call that it never said before. The host takes it for a hint
-/// of what to have at hand in the next calls, so saying too little costs time and nothing else.
+/// The reads that an instance made in a call and had never reported before. The host uses them as a
+/// hint of what to have at hand in the next calls, so reporting too little costs time and nothing
+/// else.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewReads {
-    /// Ids, names, kinds, times, status, flags of spans: all that is neither attribute nor event
-    /// nor link.
+    /// Ids, names, kinds, times, status and flags of spans: everything that is not an attribute,
+    /// event or link.
     pub fields: bool,
     /// Attributes of spans with these keys.
     pub attributes: Vec<String>,
@@ -15,23 +16,24 @@ pub struct NewReads {
     pub whole: bool,
 }
 
-/// After so many batches without news the instance has probably seen the kinds of spans that there
-/// are. One that reads more after that asks for the whole batch, which costs a splice: rare enough.
+/// After this many batches without news the instance has probably seen every kind of span that
+/// there is. If it reads more after that, it asks for the whole batch, which costs a splice; this
+/// is rare enough.
 const SETTLED: u32 = 8;
 
-/// What one instance is known to read.
+/// The reads that are known of one instance.
 #[derive(Debug, Default)]
 pub(super) struct Learned {
-    /// None until the instance says something: plugins that never do see whole batches.
+    /// `None` until the instance reports something: plugins that never do see whole batches.
     reads: Option<Reads>,
-    /// Whether it reads what no projection has.
+    /// True if the instance reads something that no projection has.
     whole: bool,
-    /// Batches since the last news.
+    /// The number of batches since the last news.
     batches: u32,
 }
 
 impl Learned {
-    /// Adds what the instance said with one batch.
+    /// Adds the report that the instance made with one batch.
     pub(super) fn add(&mut self, news: Option<NewReads>) {
         let Some(news) = news else {
             self.batches = self.batches.saturating_add(1);
@@ -42,12 +44,12 @@ impl Learned {
         if news.fields {
             reads.add_fields();
         }
-        // Too many keys, or too long: what is left of a projection would be most of the batch.
+        // With too many or too long keys, a projection would be most of the batch.
         let fits = |key: &String| reads.add_key(key).is_some();
         self.whole |= news.whole || !news.attributes.iter().all(fits);
     }
 
-    /// What a projection must have, if the instance can be called with one.
+    /// Returns the parts that a projection must have, if the instance can be called with one.
     pub(super) fn settled(&self) -> Option<&Reads> {
         let settled = !self.whole && self.batches >= SETTLED;
         self.reads.as_ref().filter(|_| settled)
@@ -71,8 +73,8 @@ mod tests {
         }
     }
 
-    /// An instance that says nothing is never projected for; one that says something is, once it
-    /// has no news for a while, and news begin the wait anew.
+    /// An instance that reports nothing is never called with a projection. One that reports
+    /// something is, once it has had no news for a while; news restart the wait.
     #[test]
     fn reads_settle() {
         let mut learned = Learned::default();
@@ -91,7 +93,8 @@ mod tests {
         assert_eq!(learned.settled().map(|reads| reads.keys().len()), Some(2));
     }
 
-    /// Whoever reads all, or more keys or longer ones than a projection takes, sees whole batches.
+    /// An instance that reads everything, or more or longer keys than a projection takes, sees
+    /// whole batches.
     #[test]
     fn too_much_is_the_whole() {
         let many = (0..=Reads::KEYS).map(|n| n.to_string()).collect();

@@ -1,4 +1,4 @@
-//! A stage on one shard: the running generation, and beside it perhaps a candidate.
+//! A stage on one shard: the running generation, and optionally a candidate beside it.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,19 +18,19 @@ use crate::completion::Guards;
 use crate::handover::{HeldLeft, StageLeft};
 use crate::ledger::{Ledger, Tally};
 
-/// What a stage shall be on one shard.
+/// The target state of a stage on one shard.
 pub(crate) struct Target {
-    /// With this shard's share of the limits.
+    /// The spec, with this shard's share of the limits.
     pub(crate) spec: Arc<StageSpec>,
-    /// For a generation that does not run here yet.
+    /// An instance, if the generation does not run here yet.
     pub(crate) instance: Option<Box<dyn Instance>>,
-    /// For a candidate that does not run beside it yet.
+    /// An instance, if the candidate does not run beside the generation yet.
     pub(crate) candidate: Option<Box<dyn Instance>>,
     pub(crate) sample: Arc<Sample>,
     pub(crate) comparison: Arc<Mutex<Comparison>>,
 }
 
-/// See the module.
+/// A stage on one shard, with the running generation and its candidate, if any.
 pub(crate) struct Place {
     runner: StageRunner,
     beside: Option<Beside>,
@@ -47,12 +47,12 @@ enum Beside {
     Shadow(Box<Shadow>),
 }
 
-/// A canary's tickets are this far from those of the generation that it runs beside, so that either
-/// can take over what the other one holds.
+/// The distance of a canary's tickets from those of the generation that it runs beside, so that
+/// either can take over the items that the other one holds.
 const TICKETS_APART: u64 = 1 << 40;
 
 impl Place {
-    /// A place where no generation ran before; none without an instance.
+    /// Makes a place where no generation ran before; `None` if there is no instance.
     pub(crate) async fn new(target: Target, limits: Limits, ledger: Arc<Ledger>) -> Option<Self> {
         let Target {
             spec,
@@ -89,7 +89,7 @@ impl Place {
         &self.spec.name
     }
 
-    /// When [`Place::tick`] is due.
+    /// Returns the time when [`Place::tick`] is due.
     pub(crate) fn next_tick(&self) -> Instant {
         let own = self.runner.next_tick();
         let beside = match &self.beside {
@@ -100,7 +100,8 @@ impl Place {
         beside.map_or(own, |beside| own.min(beside))
     }
 
-    /// What the plugin reads, while it takes a projection; with a candidate beside it, it does not.
+    /// Returns the parts that the plugin reads, if it takes a projection; it does not with a
+    /// candidate beside it.
     pub(crate) fn reads(&self) -> Option<&Reads> {
         match self.beside {
             None => self.runner.reads(),
@@ -131,14 +132,14 @@ impl Place {
                     };
                     shadow.see(came, ran).await;
                 }
-                // What was let go may be of this very batch.
+                // The released items may be from this same batch.
                 shadow.settle_running(&witness.released, manifest);
                 passed
             }
         }
     }
 
-    /// Lets time pass for the plugins, and looks after what is held.
+    /// Lets time pass for the plugins, and checks the limits on held items.
     pub(crate) async fn tick(&mut self, now: Instant) -> Vec<Batch> {
         let mut emitted = Vec::new();
         if self.runner.next_tick() <= now {
@@ -172,8 +173,8 @@ impl Place {
         }
     }
 
-    /// Ends the calls at a stop of which the next process goes on; see [`StageRunner::stop`]. What a
-    /// canary knows and holds goes to the generation that it runs beside.
+    /// Ends the calls at a stop after which the next process continues; see [`StageRunner::stop`].
+    /// A canary's state and held items go to the generation that it runs beside.
     pub(crate) async fn stop(&mut self, left: Duration) -> (Vec<Batch>, Option<State>) {
         let mut emitted = Vec::new();
         let running = Arc::clone(self.runner.generation());
@@ -183,12 +184,12 @@ impl Place {
         (emitted, state)
     }
 
-    /// See [`StageRunner::leave_behind`].
+    /// Leaves state and held items for the next process; see [`StageRunner::leave_behind`].
     pub(crate) fn leave_behind(&mut self, state: Option<State>) -> (StageLeft, Vec<Tally>) {
         self.runner.leave_behind(state)
     }
 
-    /// See [`StageRunner::take_up`].
+    /// Takes up what the last process left; see [`StageRunner::take_up`].
     pub(crate) async fn take_up(
         &mut self,
         left: StageLeft,
@@ -198,7 +199,7 @@ impl Place {
         self.runner.take_up(left, held, guards).await
     }
 
-    /// Whether something is held here.
+    /// Returns true if something is held here.
     pub(crate) fn holds(&self) -> bool {
         let beside = match &self.beside {
             Some(Beside::Canary(canary)) => canary.runner.holds(),
@@ -207,7 +208,7 @@ impl Place {
         beside || self.runner.holds()
     }
 
-    /// A copy of the running instance's state, for a probe.
+    /// Returns a copy of the running instance's state, for a probe.
     pub(crate) async fn trial_snapshot(&mut self, emitted: &mut Vec<Batch>) -> Option<State> {
         let state = self.runner.trial_snapshot(emitted).await;
         self.runner
@@ -215,7 +216,7 @@ impl Place {
         state
     }
 
-    /// Takes a place out of the books; it holds nothing any more.
+    /// Removes a place that holds nothing any more from the books.
     pub(crate) fn end(self) {
         self.runner.end();
         if let Some(Beside::Canary(canary)) = self.beside {
@@ -223,7 +224,7 @@ impl Place {
         }
     }
 
-    /// Becomes what `target` says. What is let go on the way is `emitted`.
+    /// Changes the place to `target`. Items that are let go in the process are added to `emitted`.
     pub(crate) async fn change(
         mut self,
         target: Target,
@@ -259,7 +260,7 @@ impl Place {
         (self, carried)
     }
 
-    /// Whether what runs beside the generation now has no place in `spec`.
+    /// Returns true if `spec` has no place for the candidate that runs now.
     fn ends_beside(&self, spec: &StageSpec) -> bool {
         let wanted = spec.beside.as_ref();
         let same = |generation: &Arc<dyn Generation>| {
@@ -279,8 +280,8 @@ impl Place {
         }
     }
 
-    /// Ends what runs beside the generation: a canary that is wanted takes over from the generation,
-    /// and the generation takes over from one that is not.
+    /// Ends the candidate. A canary that becomes the wanted generation takes over from the running
+    /// one; otherwise the running generation takes over from the canary.
     async fn end_beside(
         &mut self,
         wanted: &Arc<dyn Generation>,
@@ -352,8 +353,8 @@ impl Place {
                     instance,
                     self.runner.last_ticket().saturating_add(TICKETS_APART),
                 );
-                // A state with names of held items would have the canary settle what the running
-                // generation settles.
+                // With a state that names held items, the canary would settle items that the
+                // running generation settles.
                 if self.runner.never_holds()
                     && let Some(state) = self.runner.trial_snapshot(emitted).await
                 {

@@ -1,4 +1,4 @@
-//! Whether a candidate works, found out on an instance that is thrown away.
+//! A probe: finds out whether a candidate works, on an instance that is thrown away.
 
 use spandrel_wire::{Limits, Signal};
 
@@ -6,37 +6,37 @@ use super::held::HeldTable;
 use super::runner::Judgement;
 use super::{Fault, FaultKind, Generation, Input, InstantiateError, State};
 
-/// Why a candidate must not run.
+/// The reason why a candidate must not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
-    /// It cannot be instantiated a second time.
+    /// No second instance of it can be made.
     #[error("no instance could be made")]
     Instantiate(#[source] InstantiateError),
-    /// It failed.
+    /// The candidate failed.
     #[error("the plugin failed on {with}")]
     Failed {
-        /// On what.
+        /// The input on which it failed.
         with: &'static str,
-        /// How.
+        /// The fault.
         #[source]
         source: Fault,
     },
 }
 
-/// What a probe found out.
+/// The result of a probe.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Probed {
-    /// What the plugin said to the state that it was given, if it refused it.
+    /// The plugin's refusal of the state that it was given, if it refused it.
     pub state_refused: Option<String>,
-    /// Items of the real batch that it was called with; 0 when there was none.
+    /// The number of items in the real batch that it was called with; 0 if there was none.
     pub items: usize,
 }
 
-/// Calls a fresh instance of a candidate with the running one's state, with an empty batch, and with
-/// a real one; its replies are checked as those of running plugins are, and nothing comes of them.
+/// Calls a fresh instance of a candidate with the running one's state, with an empty batch, and
+/// with a real one. Its replies are checked like those of running plugins, and then discarded.
 ///
 /// # Errors
-/// When the candidate fails. That it refuses the state is not an error.
+/// Returns an error if the candidate fails. Refusing the state is not an error.
 pub async fn probe(
     generation: &dyn Generation,
     state: Option<State>,
@@ -64,7 +64,7 @@ pub async fn probe(
         let items = spandrel_wire::count(Signal::Traces, batch.bytes());
         let reply = instance.process(ticket, &batch).await;
         let reply = reply.map_err(failed(with))?;
-        // The state may have names of items that are held elsewhere.
+        // The state may name items that are held elsewhere.
         let mut held = HeldTable::default();
         if names_held {
             held.forgive_below(FIRST_TICKET);
@@ -83,5 +83,5 @@ pub async fn probe(
     Ok(probed)
 }
 
-/// Above every ticket that a running instance can have got.
+/// The first ticket of a probe: above every ticket that a running instance can have.
 const FIRST_TICKET: u64 = 1 << 63;

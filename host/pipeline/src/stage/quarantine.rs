@@ -1,5 +1,5 @@
-//! Batches on which a stage's plugin failed: known by a hash of their bytes, so that a batch which
-//! fails every time is not offered for ever, however often its sender repeats it.
+//! Batches on which a stage's plugin failed, known by a hash of their bytes, so that a batch that
+//! fails every time is not offered to the plugin forever, however often its sender repeats it.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -7,44 +7,44 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// After so many failures on the same bytes, the plugin is not asked again.
+/// The number of failures on the same bytes after which the plugin is not asked again.
 pub(crate) const ATTEMPTS: u32 = 3;
 
-/// So many batches are remembered. A sender that repeats a batch does so within seconds, so the
-/// oldest may be forgotten when the table is full.
+/// The number of batches that are remembered. A sender that repeats a batch does so within seconds,
+/// so the oldest may be forgotten when the table is full.
 const REMEMBERED: usize = 1024;
 
 /// A batch that was not seen for this long is forgotten: senders give up after five minutes, and
-/// while there is something to remember each batch costs a hash of its bytes.
+/// while anything is remembered each batch costs a hash of its bytes.
 const REMEMBERED_FOR: Duration = Duration::from_secs(5 * 60);
 
 /// The batches that failed in one stage on one shard.
 #[derive(Debug, Default)]
 pub(crate) struct Quarantine {
     hasher: RandomState,
-    /// Failures by hash, with when the batch was last seen.
+    /// The number of failures by hash, with the time when the batch was last seen.
     failures: HashMap<u64, (u32, Instant)>,
 }
 
 impl Quarantine {
-    /// Forgets what is long past.
+    /// Forgets the batches that were not seen for [`REMEMBERED_FOR`].
     pub(crate) fn forget(&mut self) {
         self.failures
             .retain(|_, (_, seen)| seen.elapsed() <= REMEMBERED_FOR);
     }
 
-    /// Whether it has not failed on any bytes that are remembered.
+    /// Returns true if no failed batch is remembered.
     pub(crate) fn is_empty(&self) -> bool {
         self.failures.is_empty()
     }
 
-    /// How many batches failed so often.
+    /// Returns the number of batches that failed at least this often.
     pub(crate) fn batches(&self, attempts: u32) -> u64 {
         let failures = self.failures.values();
         failures.filter(|(failed, _)| *failed >= attempts).count() as u64
     }
 
-    /// How often the plugin failed on these bytes. Costs nothing while nothing has failed.
+    /// Returns how often the plugin failed on these bytes. Costs nothing while nothing has failed.
     pub(crate) fn failures(&mut self, bytes: &[u8]) -> u32 {
         if self.failures.is_empty() {
             return 0;
@@ -56,7 +56,8 @@ impl Quarantine {
         })
     }
 
-    /// The plugin failed on these bytes. Returns how often it has by now.
+    /// Counts a failure of the plugin on these bytes. Returns how often it has failed on them by
+    /// now.
     pub(crate) fn fault(&mut self, bytes: &[u8]) -> u32 {
         let now = Instant::now();
         let entry = self
@@ -76,7 +77,7 @@ impl Quarantine {
         failures
     }
 
-    /// The plugin worked on these bytes after all.
+    /// Forgets these bytes: the plugin worked on them after all.
     pub(crate) fn success(&mut self, bytes: &[u8]) {
         if !self.failures.is_empty() {
             self.failures.remove(&self.hasher.hash_one(bytes));
@@ -88,7 +89,8 @@ impl Quarantine {
 mod tests {
     use super::*;
 
-    /// Failures are counted for each batch alone, a success forgets them, and the table is bounded.
+    /// Failures are counted for each batch separately, a success forgets them, and the table is
+    /// bounded.
     #[test]
     fn counts_each_batch_alone() {
         let mut quarantine = Quarantine::default();
@@ -110,8 +112,8 @@ mod tests {
         assert_eq!(quarantine.failures(&2999_u32.to_le_bytes()), 1);
     }
 
-    /// A batch is remembered while its sender repeats it, and not for ever; another that fails
-    /// meanwhile does not keep it.
+    /// A batch is remembered while its sender repeats it, but not forever; another one that fails
+    /// in the meantime does not keep it.
     #[tokio::test(start_paused = true)]
     async fn forgets_in_time() {
         let mut quarantine = Quarantine::default();

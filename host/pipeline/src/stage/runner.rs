@@ -1,5 +1,5 @@
-//! One stage on one shard: calls the plugin's instance, checks what it answers, applies it to the
-//! batch and to what is held, and does what the fault policy says when it fails.
+//! One stage on one shard: calls the plugin's instance, checks its answers, applies them to the
+//! batch and to held items, and applies the fault policy if the plugin fails.
 
 mod holding;
 mod judgement;
@@ -27,33 +27,33 @@ use crate::batch::Batch;
 use crate::ledger::{Column, Ledger, Reason, Retry, Source, StageBooks};
 use crate::refused::{Refusal, Refused};
 
-/// Who owns a batch's items while it is in the chain.
+/// The owner of a batch's items while it is in the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// A sender waits for the answer: the batch can still be refused.
     Sender,
-    /// It was accepted earlier, or made by a plugin.
+    /// The batch was accepted earlier, or made by a plugin.
     Accepted,
 }
 
-/// What came out of a stage.
+/// The output of a stage.
 #[derive(Debug, Default)]
 pub(crate) struct Passed {
-    /// What is left of the batch that went in.
+    /// The batch that went in, without the items that were dropped or held.
     pub kept: Option<Transit>,
-    /// Released, created or recovered beside it: accepted before.
+    /// Batches that were released, created or recovered beside it. They were accepted before.
     pub emitted: Vec<Batch>,
-    /// Why the batch was refused.
+    /// The reason why the batch was refused.
     pub refused: Option<Refusal>,
 }
 
-/// Between two looks at what is held and at a plugin that waits to be made anew, when the plugin
-/// itself asks for no ticks.
+/// The time between two checks of held items, and of a plugin that waits to be instantiated again,
+/// if the plugin itself asks for no ticks.
 pub const HOUSEKEEPING: Duration = Duration::from_secs(1);
-/// The hint to senders whose batch was refused because the plugin failed.
+/// The retry hint to senders whose batch was refused because the plugin failed.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// See the module.
+/// One stage on one shard, with its instance, its held items and its breaker.
 pub(crate) struct StageRunner {
     column: Column,
     spec: Arc<StageSpec>,
@@ -61,43 +61,44 @@ pub(crate) struct StageRunner {
     limits: Limits,
     ledger: Arc<Ledger>,
     instance: Option<Box<dyn Instance>>,
-    /// What that instance reads.
+    /// The parts of spans that this instance reads.
     learned: Learned,
     rebuild_at: Instant,
     last_ticket: Ticket,
     held: HeldTable,
-    /// What is held was held by an instance that is gone.
+    /// True if some held items were held by an instance that is gone.
     orphaned: bool,
-    /// What is being offered to a new instance: here and not in the call, so that it goes on when the
-    /// call is cut off.
+    /// The batches that are being offered to a new instance. They are here and not in the call, so
+    /// that they go on if the call is cut off.
     offering: VecDeque<Batch>,
-    /// It failed when it was asked for a copy of its state, and is not asked again for a trial.
+    /// True if the plugin failed when it was asked for a copy of its state; it is not asked again
+    /// for a trial.
     no_trials: bool,
     breaker: Breaker,
     quarantine: Quarantine,
     fault_log: FaultLog,
-    /// When to look after this stage again.
+    /// The time when this stage is to be looked at again.
     wake_at: Instant,
-    /// When the plugin's own tick is due, if it asked for ticks.
+    /// The time when the plugin's own tick is due, if it asked for ticks.
     tick_at: Option<Instant>,
-    /// What the plugin says, word for word, while somebody compares it with another.
+    /// The plugin's exact answers, while they are compared with those of another.
     witness: Option<Witness>,
-    /// What the ledger was last told of the quarantine.
+    /// The number of quarantined batches that the ledger was last told.
     booked_quarantine: u64,
 }
 
-/// What the plugin said since somebody last looked.
+/// The plugin's exact answers since they were last taken.
 #[derive(Debug, Default)]
 pub(crate) struct Witness {
-    /// The last batch's ticket and verdicts; none when it was not judged.
+    /// The last batch's ticket and verdicts; `None` if it was not judged.
     pub judged: Option<(Ticket, Vec<u8>)>,
-    /// Ticket, index and outcome of items released, as they crossed the boundary.
+    /// Ticket, index and outcome of released items, as they crossed the boundary.
     pub released: Vec<u64>,
 }
 
 impl StageRunner {
-    /// A runner of this generation in the place that `spec` describes; `spec.hold` is this shard's
-    /// share. No ticket is lower than `first_ticket`.
+    /// Makes a runner of this generation in the place that `spec` describes; `spec.hold` is this
+    /// shard's share. No ticket is lower than `first_ticket`.
     pub(crate) fn new(
         spec: Arc<StageSpec>,
         generation: Arc<dyn Generation>,
@@ -135,12 +136,12 @@ impl StageRunner {
         }
     }
 
-    /// The generation that it runs.
+    /// Returns the generation that it runs.
     pub(crate) fn generation(&self) -> &Arc<dyn Generation> {
         &self.generation
     }
 
-    /// Another fault policy, other limits: the generation is the same.
+    /// Sets another fault policy and other limits for the same generation.
     pub(crate) fn set_spec(&mut self, spec: Arc<StageSpec>) {
         if spec.breaker != self.spec.breaker {
             self.breaker.configure(spec.breaker.clone());
@@ -148,44 +149,44 @@ impl StageRunner {
         self.spec = spec;
     }
 
-    /// What the plugin says from now on is kept word for word, or not any more.
+    /// Starts to record the plugin's exact answers, or stops.
     pub(crate) fn watch(&mut self, watched: bool) {
         self.witness = watched.then(Witness::default);
     }
 
-    /// What it said since the last look.
+    /// Returns the answers since they were last taken.
     pub(crate) fn take_witness(&mut self) -> Option<Witness> {
         self.witness.as_mut().map(std::mem::take)
     }
 
-    /// Whether nothing is held, and nothing will be.
+    /// Returns true if nothing is held, and nothing will be.
     pub(crate) fn never_holds(&self) -> bool {
         !self.generation.manifest().holds && self.held.is_empty()
     }
 
-    /// Whether something is held.
+    /// Returns true if something is held.
     pub(crate) fn holds(&self) -> bool {
         !self.held.is_empty()
     }
 
-    /// The trace ids of what it holds.
+    /// Returns the trace ids of the held items.
     pub(crate) fn held_traces(&self) -> impl Iterator<Item = &[u8]> {
         self.held.trace_ids()
     }
 
-    /// The ticket that was given out last.
+    /// Returns the ticket that was given out last.
     pub(crate) fn last_ticket(&self) -> Ticket {
         self.last_ticket
     }
 
-    /// When [`StageRunner::tick`] is due.
+    /// Returns the time when [`StageRunner::tick`] is due.
     pub(crate) fn next_tick(&self) -> Instant {
         self.wake_at
     }
 
-    /// What the plugin reads, while it takes a projection. One that holds does not, because what is
-    /// held must be there in whole; neither does one that has failed lately, because its failures
-    /// are known by the bytes.
+    /// Returns the parts that the plugin reads, if it takes a projection. A plugin that holds does
+    /// not, because held items must be there in whole; neither does one that has failed lately,
+    /// because failures are known by the bytes.
     pub(crate) fn reads(&self) -> Option<&Reads> {
         let takes = !self.generation.manifest().holds && self.quarantine.is_empty();
         self.learned.settled().filter(|_| takes)
@@ -219,7 +220,7 @@ impl StageRunner {
             self.relieve(&mut passed.emitted).await;
         }
         if retry == Retry::Passed {
-            // What is kept of it was counted when it came through before.
+            // The kept items were counted when the batch came through before.
             self.count_left(passed.emitted.iter().map(Batch::items).sum());
         } else {
             self.count_output(&passed);
@@ -227,7 +228,7 @@ impl StageRunner {
         passed
     }
 
-    /// How often the plugin failed on this batch.
+    /// Returns how often the plugin failed on this batch.
     fn failures(&mut self, input: &mut Input) -> u32 {
         if self.quarantine.is_empty() {
             return 0;
@@ -236,14 +237,15 @@ impl StageRunner {
         self.quarantine.failures(input.bytes())
     }
 
-    /// One call, and what comes of it.
+    /// Calls the plugin once and handles the result.
     async fn call(&mut self, mut batch: Transit, origin: Origin, passed: &mut Passed) {
         let has_reads = |has| self.reads().is_some_and(|reads| Reads::covers(has, reads));
         if !batch.input.reads().is_some_and(has_reads) {
             batch.input.make_whole();
         }
         let ticket = self.ticket();
-        // Failures are forgotten by the bytes that came; while there are none, nobody asks for these.
+        // Failures are forgotten by the bytes that came; while there are none, nobody asks for
+        // these bytes.
         let came = (!self.quarantine.is_empty()).then(|| batch.input.whole());
         let items = batch.items();
         match self.judge(ticket, &mut batch.input, items).await {
@@ -262,7 +264,7 @@ impl StageRunner {
         }
     }
 
-    /// Lets time pass for the plugin, and looks after what is held.
+    /// Lets time pass for the plugin, and checks the limits on held items.
     pub(crate) async fn tick(&mut self) -> Vec<Batch> {
         let mut passed = Passed::default();
         let interval = self.generation.manifest().tick_interval;
@@ -280,8 +282,8 @@ impl StageRunner {
         self.count_quarantine();
         self.end_bypass();
         self.count_output(&passed);
-        // From the end of the call: a tick that takes longer than its interval leaves time for
-        // batches all the same.
+        // The next tick counts from the end of the call, so a tick that takes longer than its
+        // interval still leaves time for batches.
         let now = Instant::now();
         if due {
             self.tick_at = interval.map(|interval| now + interval);
@@ -297,8 +299,8 @@ impl StageRunner {
         self.last_ticket
     }
 
-    /// One call with one batch. Its answer is checked in whole, then the batch is changed as it
-    /// says; a failed call changes nothing.
+    /// Calls the plugin with one batch. The answer is checked in whole, then applied to the batch;
+    /// a failed call changes nothing.
     async fn judge(
         &mut self,
         ticket: Ticket,
@@ -380,7 +382,7 @@ impl StageRunner {
         }
     }
 
-    /// A posting in this stage's column.
+    /// Makes an entry in this stage's column of the ledger.
     fn post(&self, entry: impl FnOnce(&mut StageBooks)) {
         self.ledger.post_stage(self.column.stage, entry);
     }

@@ -1,4 +1,4 @@
-//! The last real batch that a stage saw: what a candidate is probed with.
+//! The last real batch that a stage saw; candidates are probed with it.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,14 +8,14 @@ use tokio::time::Instant;
 
 use super::Input;
 
-/// A sample is taken so often: a batch that stays at hand is memory that is not given back, and
-/// writing out a projection costs a splice.
+/// The time between two samples: a batch that is kept is memory that is not given back, and writing
+/// out a projection costs a splice.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Larger batches are not kept: this bounds what a stage's sample takes.
+/// The largest batch that is kept: this bounds the memory of a stage's sample.
 const LARGEST: usize = 4 << 20;
 
-/// Where the shards of a stage put what they see now and then.
+/// The place where the shards of a stage put a batch from time to time.
 #[derive(Debug, Default)]
 pub(crate) struct Sample(Mutex<Option<Bytes>>);
 
@@ -32,20 +32,20 @@ impl Sample {
     }
 }
 
-/// When a shard takes its next sample.
+/// The time when a shard took its last sample.
 #[derive(Debug, Default)]
 pub(crate) struct Sampler {
     taken: Option<Instant>,
 }
 
 impl Sampler {
-    /// Shows a batch that goes into the stage.
+    /// Shows it a batch that goes into the stage; it may be kept as a sample.
     pub(crate) fn see(&mut self, input: &Input, sample: &Sample) {
         if self.taken.is_some_and(|taken| taken.elapsed() < INTERVAL) || input.len() > LARGEST {
             return;
         }
         self.taken = Some(Instant::now());
-        // A copy of its own: the batch may be a small part of a large buffer.
+        // A copy, because the batch may be a small part of a large buffer.
         let whole = input.whole();
         if whole.len() <= LARGEST {
             sample.put(Bytes::copy_from_slice(&whole));

@@ -1,5 +1,5 @@
-//! A candidate that sees a copy of the traffic: what it says is compared with what the running
-//! generation says, and nothing comes of it.
+//! A candidate that sees a copy of the traffic: its answers are compared with those of the running
+//! generation and then discarded.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,14 +15,14 @@ use super::{
 };
 use crate::ledger::{Column, GenerationBooks, Ledger};
 
-/// Items that one of the two holds are remembered by name, service and span: this many a shard, some
-/// 30 MiB. The oldest are forgotten first.
+/// The number of spans that are remembered by name, service and ids while one of the two
+/// generations holds them, for each shard: some 30 MiB. The oldest are forgotten first.
 const UNSETTLED: usize = 100_000;
-/// A shadow that failed is made anew after this time: its failures must not cost the shard more than
-/// its calls do.
+/// The time after which a shadow that failed is instantiated again: its failures must not cost the
+/// shard more than its calls do.
 const REBUILD_AFTER: Duration = Duration::from_secs(1);
 
-/// See the module.
+/// A candidate that sees a copy of the traffic.
 pub(crate) struct Shadow {
     generation: Arc<dyn Generation>,
     instance: Option<Box<dyn Instance>>,
@@ -35,24 +35,24 @@ pub(crate) struct Shadow {
     limits: Limits,
 }
 
-/// A span that one of the two holds.
+/// A span that one of the two generations holds.
 struct Unsettled {
     label: Label,
     running: Option<Said>,
     shadow: Option<Said>,
 }
 
-/// What the running generation made of a batch.
+/// The running generation's answer to a batch.
 pub(crate) struct Ran<'a> {
     pub(crate) ticket: Ticket,
     pub(crate) verdicts: &'a [u8],
-    /// What is left of the batch.
+    /// The request that the running generation kept of the batch.
     pub(crate) kept: &'a [u8],
     pub(crate) manifest: &'a Manifest,
 }
 
 impl Shadow {
-    /// A shadow that knows what the running generation knows, as far as it takes its state.
+    /// Makes a shadow with the running generation's state, if it takes that state.
     pub(crate) async fn new(
         generation: Arc<dyn Generation>,
         mut instance: Box<dyn Instance>,
@@ -68,7 +68,7 @@ impl Shadow {
         let tick_at = manifest.tick_interval.map(|interval| now + interval);
         let mut faulted = None;
         if let Some(state) = state {
-            // A refusal is no failure: it begins with nothing.
+            // A refusal is not a failure: the shadow begins without state.
             faulted = instance.restore(state).await.err();
         }
         let mut shadow = Self {
@@ -127,12 +127,12 @@ impl Shadow {
         }
     }
 
-    /// What the running generation let go of.
+    /// Records the items that the running generation let go.
     pub(crate) fn settle_running(&mut self, released: &[u64], manifest: &Manifest) {
         self.settle(released, &manifest.drop_reasons, |item| &mut item.running);
     }
 
-    /// Lets time pass for it.
+    /// Lets time pass for the shadow.
     pub(crate) async fn tick(&mut self, now: Instant) {
         if self.tick_at.is_none_or(|due| due > now) {
             return;
@@ -154,7 +154,7 @@ impl Shadow {
         }
     }
 
-    /// Checks a reply as that of a running plugin is checked.
+    /// Checks a reply like that of a running plugin.
     fn judge(&self, batch: &[u8], items: usize, reply: &Reply) -> Result<Spliced, Fault> {
         let manifest = self.generation.manifest();
         let rules = Rules {
@@ -255,7 +255,7 @@ impl Shadow {
                 reason = "the index is in the low half, the outcome in the byte above it"
             )]
             let (index, outcome) = (word as u32, (word >> 32) as u8);
-            // Items that were held before the comparison began are in no account.
+            // Items that were held before the comparison began are not in `unsettled`.
             let Some(item) = self.unsettled.get_mut(&(ticket, index)) else {
                 continue;
             };

@@ -1,14 +1,15 @@
 //! The share of traces that a canary gets.
 
-/// A share of all traces, told apart by their ids.
+/// A share of all traces, selected by their ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Share(u16);
 
-/// A share is counted in hundredths of a percent: finer is not asked for, and would not show.
+/// The number of parts of the whole. A share is counted in hundredths of a percent: nobody asks for
+/// a finer one, and it would not show.
 const WHOLE: u16 = 10_000;
 
 impl Share {
-    /// This many percent, above 0 and up to 100; none for anything else.
+    /// Makes a share of this many percent, above 0 and up to 100; `None` for anything else.
     pub fn from_percent(percent: f64) -> Option<Self> {
         if !(percent > 0.0 && percent <= 100.0) {
             return None;
@@ -22,22 +23,23 @@ impl Share {
         Some(Self(parts.clamp(1, WHOLE)))
     }
 
-    /// In percent.
+    /// Returns the share in percent.
     pub fn percent(self) -> f64 {
         f64::from(self.0) / 100.0
     }
 
-    /// Whether the trace with this id is in the share. A larger share has every trace that a smaller
-    /// one has.
+    /// Returns true if the trace with this id is in the share. A larger share contains every trace
+    /// of a smaller one.
     pub(crate) fn has(self, trace_id: &[u8]) -> bool {
-        // Of another part of the hash than the one that picks the shard: every shard has its share.
+        // The id is hashed in another form than for picking the shard, so that every shard has its
+        // share.
         let part = spandrel_wire::shard_of(&turned(trace_id), usize::from(WHOLE));
         part < usize::from(self.0)
     }
 }
 
-/// The id with its bytes in another order and its bits turned over: its hash has nothing to do with
-/// that of the id.
+/// Returns the id with its bytes and bits in reverse order, combined with a constant by XOR: its
+/// hash is independent of the hash of the id.
 fn turned(trace_id: &[u8]) -> [u8; 16] {
     let mut turned = [0x5a; 16];
     for (to, from) in turned.iter_mut().zip(trace_id.iter().rev()) {
@@ -51,7 +53,7 @@ mod tests {
     use super::*;
 
     /// A share of a tenth has about a tenth of the traces on every shard, whatever makes the ids,
-    /// and a larger share has the traces of a smaller one.
+    /// and a larger share contains the traces of a smaller one.
     #[test]
     fn every_shard_has_its_share() {
         let share = Share::from_percent(10.0).expect("a share");
@@ -72,7 +74,7 @@ mod tests {
         }
     }
 
-    /// Only shares that mean something can be made.
+    /// Only valid shares can be made.
     #[test]
     fn shares_are_checked() {
         for bad in [0.0, -1.0, 100.1, f64::NAN] {

@@ -1,24 +1,24 @@
-//! What the config says of a stage.
+//! The config of a stage.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{BreakerConfig, Generation, Share};
 
-/// What happens to a batch on which the plugin fails.
+/// The policy for a batch on which the plugin fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FaultPolicy {
-    /// It goes on as it came, counted as bypassed.
+    /// The batch goes on as it came, counted as bypassed.
     #[default]
     Pass,
-    /// It is dropped, with the reason `fault`.
+    /// The batch is dropped, with the reason `fault`.
     Drop,
     /// The sender is told to retry. Items that were accepted before (held ones) go on as they are.
     Refuse,
 }
 
 impl FaultPolicy {
-    /// The word in the config.
+    /// Returns the word in the config.
     pub fn label(self) -> &'static str {
         match self {
             Self::Pass => "pass",
@@ -27,7 +27,7 @@ impl FaultPolicy {
         }
     }
 
-    /// How an operator keeps items from passing without a judgement.
+    /// Returns the way in which an operator keeps items from passing without a judgement.
     pub(crate) fn remedy(self) -> &'static str {
         match self {
             Self::Pass => "`on_fault: refuse` lets senders retry, `on_fault: drop` drops them",
@@ -37,15 +37,15 @@ impl FaultPolicy {
     }
 }
 
-/// How much a stage's plugin may hold, over all shards. At a limit the plugin is asked to let go;
-/// what is over the limit after that goes on, or is dropped under [`FaultPolicy::Drop`].
+/// The limits on what a stage's plugin may hold, over all shards. At a limit the plugin is asked to
+/// let go; items that are still over the limit go on, or are dropped under [`FaultPolicy::Drop`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HoldLimits {
-    /// Items.
+    /// The number of items.
     pub items: u64,
-    /// Bytes, as the host stores them.
+    /// The number of bytes, as the host stores them.
     pub bytes: usize,
-    /// Since the item came in.
+    /// The longest time since the item came in.
     pub time: Duration,
 }
 
@@ -64,25 +64,25 @@ impl Default for HoldLimits {
 /// A stage of a pipeline: plugin + config (the generation), limits, fault policy.
 #[derive(Clone, Debug)]
 pub struct StageSpec {
-    /// Its name in the config.
+    /// The stage's name in the config.
     pub name: String,
     /// The loaded plugin with its config.
     pub generation: Arc<dyn Generation>,
-    /// What happens to a batch on which it fails.
+    /// The policy for a batch on which the plugin fails.
     pub on_fault: FaultPolicy,
-    /// How much it may hold.
+    /// The limits on what the plugin may hold.
     pub hold: HoldLimits,
-    /// When to stop calling it.
+    /// The limits at which the stage stops calling the plugin.
     pub breaker: BreakerConfig,
     /// A candidate that runs beside the generation.
     pub beside: Option<Beside>,
-    /// Whether the generation before this one may be called back: the state with which it ended is
+    /// True if the generation before this one may be called back: the state with which it ended is
     /// kept for that.
     pub on_probation: bool,
 }
 
 impl StageSpec {
-    /// A stage with the usual policy and limits.
+    /// Makes a stage with the usual policy and limits.
     pub fn new(name: impl Into<String>, generation: Arc<dyn Generation>) -> Self {
         Self {
             name: name.into(),
@@ -96,40 +96,41 @@ impl StageSpec {
     }
 }
 
-/// A generation that runs beside the one that has the stage.
+/// A generation that runs beside the stage's own generation.
 #[derive(Clone, Debug)]
 pub struct Beside {
     /// The candidate.
     pub generation: Arc<dyn Generation>,
-    /// What it gets.
+    /// The part of the traffic that it gets.
     pub mode: Mode,
 }
 
-/// What a candidate gets of the traffic.
+/// The part of the traffic that a candidate gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// A share of the traces, which it judges in place of the running generation. It may hold as
-    /// much as that may.
+    /// much as the running generation.
     Canary(Share),
-    /// A copy of everything: what it says is compared, and nothing comes of it.
+    /// A copy of everything: its answers are compared and then discarded.
     Shadow,
 }
 
-/// What became of the state when one generation took over from another.
+/// The outcome for the state when one generation took over from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Carried {
-    /// The new one has it.
+    /// The new generation has the state.
     Yes,
-    /// The new one has the state of its own that was kept from before.
+    /// The new generation has its own state that was kept from before.
     Earlier,
-    /// There was none.
+    /// There was no state.
     Nothing,
-    /// The new one does not have it, for this reason; what was held is offered to it as a batch.
+    /// The new generation does not have the state, for this reason; held items are offered to it as
+    /// batches.
     Not(String),
 }
 
 impl Carried {
-    /// From nothing to tell to something to worry about.
+    /// Ranks the outcomes, from nothing to report to a reason to worry.
     pub(crate) fn rank(&self) -> u8 {
         match self {
             Self::Nothing => 0,

@@ -6,7 +6,7 @@ use super::Input;
 use crate::batch::Batch;
 use crate::ledger::Tally;
 
-/// A batch between two stages: what the next one sees, and the items in the books.
+/// A batch between two stages: the input of the next one, and the items in the books.
 #[derive(Debug)]
 pub(crate) struct Transit {
     pub(crate) input: Input,
@@ -23,12 +23,12 @@ impl From<Batch> for Transit {
 }
 
 impl Transit {
-    /// How many items.
+    /// Returns the number of items.
     pub(crate) fn items(&self) -> u64 {
         self.tally.items()
     }
 
-    /// A part of this batch, in whole.
+    /// Makes a part of this batch, as a whole batch.
     pub(crate) fn part(&self, bytes: Bytes, tally: Tally) -> Self {
         Self {
             input: self.input.part(bytes),
@@ -36,14 +36,14 @@ impl Transit {
         }
     }
 
-    /// This batch with another behind it.
+    /// Appends another batch to this one.
     pub(crate) fn join(mut self, other: Self) -> Self {
         self.input = self.input.join(&other.input);
         self.tally.join(other.tally);
         self
     }
 
-    /// The batch as it leaves the chain.
+    /// Returns the batch as it leaves the chain.
     pub(crate) fn into_batch(self) -> Batch {
         Batch {
             bytes: self.input.whole(),

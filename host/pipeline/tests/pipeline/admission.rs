@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::edges::*;
 
-/// A full queue refuses at the door, before any plugin has seen the batch, and never grows.
+/// A full queue refuses a batch on arrival, before any plugin has seen the batch, and never grows.
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_refuses_at_the_door() {
     let backend = Backend::new([Reaction::Hang]);
@@ -73,7 +73,7 @@ async fn waiting_senders_are_answered_when_draining() {
     ));
 }
 
-/// A sender that hangs up while it waits leaves nothing behind but a refusal.
+/// A sender that hangs up while it waits leaves nothing behind except a refusal.
 #[tokio::test(start_paused = true)]
 async fn a_sender_that_hangs_up_is_refused() {
     let backend = Backend::new([Reaction::Hang]);
@@ -92,8 +92,9 @@ async fn a_sender_that_hangs_up_is_refused() {
     assert!(books.is_balanced());
 }
 
-/// A receiver's counters: let in is accepted, also when the sender did not wait for the answer;
-/// refused, or gone before it was let in, is refused; what is not valid has no items.
+/// A receiver counts items that were let in as accepted, even if the sender did not wait for the
+/// answer. It counts items as refused if they were refused, or if the sender left before they were
+/// let in. An invalid request has no items.
 #[tokio::test(start_paused = true)]
 async fn receivers_count_what_they_offer() {
     let backend = Backend::new([Reaction::Hang]);
@@ -124,7 +125,8 @@ async fn receivers_count_what_they_offer() {
     assert_eq!(counters.refused(Signal::Logs), 0);
 }
 
-/// An empty request is accepted, and garbage is refused for good; neither touches the books.
+/// An empty request is accepted, and garbage is refused permanently; neither changes the item
+/// counts.
 #[tokio::test]
 async fn empty_is_fine_and_garbage_is_not() {
     let backend = Backend::new([]);
@@ -141,7 +143,7 @@ async fn empty_is_fine_and_garbage_is_not() {
     assert_eq!((books.received, books.invalid_requests), (0, 1));
 }
 
-/// By trace: whatever the batches, all spans of a trace meet the same instance.
+/// With dispatch by trace, all spans of a trace reach the same instance, whatever the batches.
 #[tokio::test]
 async fn a_trace_meets_one_instance() {
     let seen = Arc::new(std::sync::Mutex::new(
@@ -188,7 +190,8 @@ async fn a_trace_meets_one_instance() {
     assert_eq!(instances.len(), 4, "all shards take part");
 }
 
-/// `ack_on: export`: the sender's OK means that the backend has it, and a failure is told.
+/// With `ack_on: export` the sender's OK means that the backend has the batch, and a failure is
+/// reported to the sender.
 #[tokio::test(start_paused = true)]
 async fn ack_on_export_waits_for_the_backend() {
     let backend = Backend::new([
@@ -204,7 +207,8 @@ async fn ack_on_export_waits_for_the_backend() {
     drain(pipeline).await;
 }
 
-/// Of two full queues one of which refuses, nobody waits for the other; each counts its refusal.
+/// If two queues are full and one of them refuses, the sender does not wait for the other; each
+/// counts its refusal.
 #[tokio::test(start_paused = true)]
 async fn a_queue_that_refuses_is_not_waited_for() {
     let (slow, full) = (
@@ -232,7 +236,8 @@ async fn a_queue_that_refuses_is_not_waited_for() {
     );
 }
 
-/// `ack_on: export`: what the backend refuses for good is told so, not as overload.
+/// With `ack_on: export` a permanent rejection by the backend is reported as a rejection, not as
+/// overload.
 #[tokio::test(start_paused = true)]
 async fn a_rejection_is_told_as_one() {
     let backend = Backend::new([Reaction::Refuse]);

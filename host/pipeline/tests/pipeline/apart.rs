@@ -1,4 +1,4 @@
-//! What was merged and is refused for good is taken apart: only what is at fault is lost.
+//! A merged request that is permanently refused is split: only the batches at fault are lost.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,18 +17,18 @@ use tokio::time::sleep;
 use crate::disk::Disk;
 use crate::edges::*;
 
-/// A backend that refuses whatever has one of these spans, as a whole.
+/// A backend that refuses a whole request if it has one of the bad spans.
 #[derive(Debug)]
 struct Picky {
     bad: fn(u64) -> bool,
     refuses: Mutex<Refuses>,
     is_away: Mutex<bool>,
     attempts: AtomicUsize,
-    /// Before each answer.
+    /// The delay before each answer.
     pace: Mutex<Duration>,
-    /// At these attempts it is away again.
+    /// The attempts at which it is unavailable again.
     gaps: Mutex<Range<usize>>,
-    /// It answers so many attempts, and then none.
+    /// The number of attempts that it answers; it answers none after that.
     answers: AtomicUsize,
     taken: Mutex<Vec<u64>>,
 }
@@ -47,7 +47,7 @@ impl Picky {
         })
     }
 
-    /// It is there from now on, and its attempts are counted.
+    /// Makes the backend available from now on, and starts to count its attempts.
     fn come_back(&self) {
         *self.is_away.lock().unwrap() = false;
         self.attempts.store(0, Ordering::Relaxed);
@@ -103,8 +103,8 @@ async fn durable(disk: &Disk, backend: &Arc<Picky>) -> Pipeline {
     Pipeline::build(config).await.unwrap()
 }
 
-/// So many spans, each a batch of its own, while the backend is away; those that are in its log are
-/// few records.
+/// Sends this many spans, each in a batch of its own, while the backend is unavailable; those in
+/// its log are in few records.
 async fn backlog(pipeline: &Pipeline, disk: &Disk, batches: u64) {
     for id in 0..batches {
         offer(pipeline, spans([id])).await.unwrap();
@@ -117,8 +117,8 @@ fn all_but(batches: u64, bad: fn(u64) -> bool) -> Vec<u64> {
     (0..batches).filter(|id| !bad(*id)).collect()
 }
 
-/// Of a backlog only the batches are lost that the backend refuses, at the price of a few attempts
-/// for each; then their record is finished.
+/// Only the batches of a backlog that the backend refuses are lost, with a few extra attempts for
+/// each; then their record is finished.
 #[tokio::test(start_paused = true)]
 async fn one_bad_batch_of_a_backlog_is_lost_alone() {
     let bad = |id: u64| id == 42 || id == 700;
@@ -139,8 +139,8 @@ async fn one_bad_batch_of_a_backlog_is_lost_alone() {
     drain(pipeline).await;
 }
 
-/// What was refused, in parts or as a whole, when the process died, is sent again: everything good
-/// arrives, and the record is finished once all of it is settled.
+/// If the process dies after a refusal of parts or of the whole, the request is sent again: every
+/// good batch arrives, and the record is finished once all of it is settled.
 #[tokio::test(start_paused = true)]
 async fn a_kill_in_between_loses_nothing() {
     let bad = |id: u64| id == 42;
@@ -166,8 +166,8 @@ async fn a_kill_in_between_loses_nothing() {
     }
 }
 
-/// A drain in between leaves the rest for the next process, and nothing twice that had its end
-/// before an exporter changed.
+/// A change of exporters in between leaves the rest to the next exporter, and nothing that was
+/// settled before is sent twice.
 #[tokio::test(start_paused = true)]
 async fn a_changed_exporter_goes_on_with_the_rest() {
     let bad = |id: u64| id == 42;
@@ -188,7 +188,7 @@ async fn a_changed_exporter_goes_on_with_the_rest() {
     drain(pipeline).await;
 }
 
-/// A backend that refuses everything has a bounded number of attempts to bear for each record.
+/// A backend that refuses everything gets a bounded number of attempts for each record.
 #[tokio::test(start_paused = true)]
 async fn a_backend_that_refuses_everything_is_not_asked_for_ever() {
     let (disk, backend) = (Disk::default(), Picky::new(|_| true));
@@ -208,7 +208,7 @@ async fn a_backend_that_refuses_everything_is_not_asked_for_ever() {
     drain(pipeline).await;
 }
 
-/// A backend that would refuse whatever is sent, for the credentials for example, is asked once for
+/// A backend that would refuse any data, because of the credentials for example, is asked once for
 /// each record.
 #[tokio::test(start_paused = true)]
 async fn what_is_not_of_the_data_is_not_halved() {
@@ -220,7 +220,8 @@ async fn what_is_not_of_the_data_is_not_halved() {
     sleep(Duration::from_secs(60)).await;
     assert_eq!(pipeline.ledger().books().exporters[0].failed, 1000);
     assert_eq!((disk.ingress(), disk.egress("backend")), (vec![], vec![]));
-    // Two and the records: those that were in the queue when it was away are no record yet.
+    // The first two attempts have no record yet: those batches were in the queue while the backend
+    // was unavailable.
     assert!(
         backend.attempts() < 2 + 10,
         "{} attempts",
@@ -229,7 +230,8 @@ async fn what_is_not_of_the_data_is_not_halved() {
     drain(pipeline).await;
 }
 
-/// Twenty batches as one request, in memory, of which a slow backend refuses one.
+/// Makes a pipeline with twenty batches in one request, in memory; a slow backend refuses one of
+/// them.
 async fn slow_and_merged(backend: &Arc<Picky>) -> Pipeline {
     *backend.pace.lock().unwrap() = Duration::from_secs(100);
     backend.come_back();
@@ -247,8 +249,8 @@ async fn slow_and_merged(backend: &Arc<Picky>) -> Pipeline {
     pipeline
 }
 
-/// Each part has the time that a request has, from the last answer on: those before took longer than
-/// all of it.
+/// Each part has the time limit of a request, from the last answer on, although the parts before
+/// took longer than that limit.
 #[tokio::test(start_paused = true)]
 async fn slow_answers_leave_the_next_part_its_time() {
     for gap in 4..8 {
@@ -264,7 +266,8 @@ async fn slow_answers_leave_the_next_part_its_time() {
     }
 }
 
-/// A backend that goes away for good takes the time of one request, not that of each part.
+/// A backend that becomes unavailable permanently takes the time of one request, not that of each
+/// part.
 #[tokio::test(start_paused = true)]
 async fn parts_do_not_wait_one_after_the_other() {
     let backend = Picky::new(|id| id == 7);
@@ -280,8 +283,8 @@ async fn parts_do_not_wait_one_after_the_other() {
     drain(pipeline).await;
 }
 
-/// What the batcher merged is known by its batches: the sender of the bad one is told so, the others
-/// have their OK. Of the batch that came as one only what is bad is lost.
+/// The batcher still knows the batches that it merged: the sender of the bad one is told, and the
+/// others get their OK. Of a batch that came as one, only the bad part is lost.
 #[tokio::test(start_paused = true)]
 async fn only_the_sender_of_the_bad_batch_is_told() {
     let backend = Picky::new(|id| id == 7);
@@ -295,7 +298,7 @@ async fn only_the_sender_of_the_bad_batch_is_told() {
         ..BatcherConfig::default()
     });
     let pipeline = Pipeline::build(config).await.unwrap();
-    // The fourth has two resources, of which one is bad.
+    // The fourth batch has two resources, of which one is bad.
     let batch = |number: u64| match number {
         3 => Bytes::from([spans([6]), spans([7])].concat()),
         _ => spans([number * 2, number * 2 + 1]),

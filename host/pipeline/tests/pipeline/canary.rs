@@ -1,4 +1,4 @@
-//! A candidate that judges a share of the traces.
+//! Tests of a candidate that judges a share of the traces.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ fn percent(percent: f64) -> Mode {
     Mode::Canary(Share::from_percent(percent).unwrap())
 }
 
-/// A stage, a candidate for it, and what happens to both.
+/// Makes a stage, a candidate for it, and the diary of both.
 fn pair(first: &Keeper, second: Keeper) -> (StageSpec, Arc<dyn Generation>, Diary) {
     let diary = first.diary.clone();
     let second = Keeper {
@@ -32,7 +32,7 @@ fn pair(first: &Keeper, second: Keeper) -> (StageSpec, Arc<dyn Generation>, Diar
     (first.stage("a"), second.generation(), diary)
 }
 
-/// Begins a canary of this share.
+/// Begins a canary with this share.
 async fn begin(pipeline: &Pipeline, spec: &StageSpec, candidate: &Arc<dyn Generation>, share: f64) {
     let row = beside(spec, candidate, percent(share));
     let changed = pipeline.change(vec![row]).await.unwrap();
@@ -49,8 +49,8 @@ async fn send(pipeline: &Pipeline, from: u64, traces: u64) {
     }
 }
 
-/// About its share of the traces is judged by the canary, every trace by one of the two, and both
-/// parts of a batch come out.
+/// The canary judges about its share of the traces, one of the two judges each whole trace, and
+/// both parts of a batch come out.
 #[tokio::test(start_paused = true)]
 async fn a_trace_is_judged_by_one() {
     for shards in [1, 3] {
@@ -85,7 +85,7 @@ async fn a_trace_is_judged_by_one() {
     }
 }
 
-/// Traces of which spans are held stay with who holds them while the share changes.
+/// A trace with held spans stays with the generation that holds them while the share changes.
 #[tokio::test(start_paused = true)]
 async fn held_traces_stay_where_they_are() {
     let backend = Backend::new([]);
@@ -120,8 +120,8 @@ async fn held_traces_stay_where_they_are() {
     drain(pipeline).await;
 }
 
-/// When one of the two refuses its part, the sender is told so. What the other one has judged before
-/// it remembers, and would drop when the sender comes again: it goes on.
+/// If one of the two refuses its part, the sender is told. The part that the other one judged
+/// before goes on: that plugin remembers it, and would drop it when the sender retries.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_of_one_part() {
     for failing in [1, 2] {
@@ -139,7 +139,7 @@ async fn a_refusal_of_one_part() {
         let pipeline = pipeline(&spec, &backend, 1).await;
         begin(&pipeline, &spec, &candidate, 50.0).await;
         let mut refusals = 0;
-        // Until the failing one has the bad span, in a batch of which both have a part.
+        // Each batch has a part for both; in some, the failing one gets the bad span.
         for trace in 0..20 {
             let batch = traced((0..10).map(|span| (trace + span, span)));
             let before = pipeline.ledger().books();
@@ -172,8 +172,8 @@ async fn a_refusal_of_one_part() {
     }
 }
 
-/// Promoted, the canary has the state of both and goes on with what either holds; the one that it
-/// replaces can be called back.
+/// After promotion the canary has the state of both and goes on with the items that either holds;
+/// the generation that it replaces can be called back.
 #[tokio::test(start_paused = true)]
 async fn a_promoted_canary_has_both() {
     let keeper = || Keeper {
@@ -203,8 +203,8 @@ async fn a_promoted_canary_has_both() {
     drain(pipeline).await;
 }
 
-/// Cancelled, what the canary knows and holds goes back; where its state is not taken, what it holds
-/// is offered to the running one.
+/// After a cancellation the canary's state and held items go back; if its state is not accepted,
+/// its held items are offered to the running generation.
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_canary_gives_back() {
     for snapshot in [Way::Works, Way::Refuses, Way::Traps] {
@@ -241,8 +241,8 @@ async fn a_cancelled_canary_gives_back() {
     }
 }
 
-/// Another generation is published while a canary runs: that ends the canary, and nothing that
-/// either of the two held is lost.
+/// Publishing another generation while a canary runs ends the canary, and no item that either of
+/// the two held is lost.
 #[tokio::test(start_paused = true)]
 async fn a_swap_ends_a_canary() {
     let backend = Backend::new([]);
@@ -270,8 +270,8 @@ async fn a_swap_ends_a_canary() {
     assert_eq!(backend.taken().len(), 60);
 }
 
-/// A canary that always fails: its share is treated as the policy says, its breaker opens and
-/// closes with it, and the rest is judged as before. A drain in the middle of it loses nothing.
+/// If a canary always fails, the fault policy applies to its share, its breaker opens and is gone
+/// with the canary, and the rest is judged as before. A drain in the middle of it loses nothing.
 #[tokio::test(start_paused = true)]
 async fn a_bad_canary_harms_its_share_only() {
     let backend = Backend::new([]);
@@ -300,8 +300,8 @@ async fn a_bad_canary_harms_its_share_only() {
     assert_eq!(backend.taken(), (0..300).collect::<Vec<_>>());
 }
 
-/// What a canary lets go of at its tick is read by its own manifest, which may have more reasons
-/// than the running generation's.
+/// Items that a canary lets go of at its tick are read with its own manifest, which may have more
+/// reasons than the running generation's.
 #[tokio::test(start_paused = true)]
 async fn a_canary_is_read_by_its_own_manifest() {
     let backend = Backend::new([]);

@@ -1,5 +1,5 @@
-//! Chains with and without a projection: plugins that say what they read, and the same plugins
-//! silent, must come to the same.
+//! Chains with and without a projection: plugins that report what they read must give the same
+//! result as the same plugins when they report nothing.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -27,15 +27,16 @@ use crate::edges::{config, offer, stage as native};
 
 mod request;
 
-/// Keys that plugins read, set and delete: few, so that they meet.
+/// The keys that plugins read, set and delete: few, so that plugins use the same ones.
 const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
-/// What one plugin of a run does. All it decides hangs on what it reads and on its seed.
+/// The behavior of one plugin in a run. All its decisions depend on the data that it reads and on
+/// its seed.
 #[derive(Clone, Debug)]
 struct Character {
     seed: u64,
     key: &'static str,
-    /// Whether it reads and sets more than attributes.
+    /// True if it reads and sets more than attributes.
     fields: bool,
     holds: bool,
     faults: f64,
@@ -47,7 +48,7 @@ struct Plugin {
     manifest: Manifest,
     character: Character,
     made: AtomicUsize,
-    /// Whether it says what it reads.
+    /// True if it reports what it reads.
     says: bool,
     projected: Arc<AtomicUsize>,
 }
@@ -82,7 +83,7 @@ struct Reader {
     projected: Arc<AtomicUsize>,
 }
 
-/// Edits being written.
+/// Edits that are being written.
 #[derive(Default)]
 struct Asked {
     words: Vec<u32>,
@@ -123,7 +124,7 @@ impl Reader {
             self.edit(&mut asked, sums, value);
         }
         if let Some(whole) = whole {
-            // What no projection has: every attribute, and events.
+            // Reads parts that no projection has: every attribute, and events.
             let spans = Traces::new(&whole).spans();
             for (span, index) in spans.map(|placed| placed.span).zip(0..) {
                 let read = span.attributes().count() + span.events().count();
@@ -181,7 +182,7 @@ impl Instance for Reader {
         } else {
             let mut reply = self.judge(ticket, input);
             if self.rng.random_bool(self.character.faults) {
-                // A bad reply, after good edits.
+                // This makes a bad reply, after good edits.
                 reply.edits.extend([0, u32::MAX, 0, 0]);
             }
             Ok(reply)
@@ -213,14 +214,14 @@ impl Exporter for Memory {
     }
 }
 
-/// What a run came to.
+/// The result of a run.
 struct Came {
     exported: Vec<Bytes>,
     books: String,
     projected: usize,
 }
 
-/// Whether anything but attributes is read and written in runs of this seed.
+/// Returns true if runs of this seed read and write more than attributes.
 fn has_fields(seed: u64) -> bool {
     seed % 2 == 1
 }
@@ -276,11 +277,11 @@ async fn run(seed: u64, says: bool) -> Came {
     let mut rng = StdRng::seed_from_u64(seed ^ 0xbeef);
     let mut last = Bytes::new();
     for _ in 0..40 {
-        // A sender repeats what it was refused, so some batches come several times.
+        // A sender repeats a batch that was refused, so some batches come several times.
         let repeated = !last.is_empty() && rng.random_bool(0.2);
         let batch = if repeated { last } else { request(&mut rng) };
         last = batch.clone();
-        // Refused or not, the books say it.
+        // The books show whether the batch was refused.
         drop(offer(&pipeline, batch).await);
         assert!(ledger.books().is_balanced(), "seed {seed}: {ledger}");
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -293,7 +294,7 @@ async fn run(seed: u64, says: bool) -> Came {
         books.is_balanced() && books.is_settled(),
         "seed {seed}: {ledger}"
     );
-    // It has a moment of the clock; `bypassed` of the stage has the same items.
+    // This field has a time of the clock; the stage's `bypassed` has the same items.
     let generations = books
         .stages
         .iter_mut()
@@ -306,10 +307,10 @@ async fn run(seed: u64, says: bool) -> Came {
     }
 }
 
-/// Whatever a chain does to its batches, with faults, bad replies, refusals, holds in the middle and
-/// resources that lose all their spans: exporters get the same, and the books say the same, as
-/// without projections. Byte for byte where only attributes are edited; else the order of a span's
-/// fields may differ.
+/// A chain may meet faults, bad replies, refusals, holds in the middle and resources that lose all
+/// their spans: exporters get the same, and the books are the same, as without projections. The
+/// bytes are identical if only attributes are edited; otherwise the order of a span's fields may
+/// differ.
 #[tokio::test(start_paused = true)]
 async fn a_projection_changes_nothing() {
     let seeds =

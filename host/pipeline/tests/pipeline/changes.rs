@@ -1,4 +1,4 @@
-//! The row of stages is changed: added to, taken from, put in another order; and changes that
+//! Tests of changes to the row of stages: stages are added, removed and reordered; some changes
 //! cannot be made.
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ fn on(backend: &Arc<Backend>, stages: Vec<StageSpec>) -> PipelineConfig {
     config
 }
 
-/// The stages by name, as the books have them in order.
+/// Returns the names of the stages, in the order of the books.
 fn order(pipeline: &Pipeline) -> Vec<String> {
     let books = pipeline.ledger().books();
     let mut stages: Vec<_> = books
@@ -29,8 +29,8 @@ fn order(pipeline: &Pipeline) -> Vec<String> {
     stages.into_iter().map(|(_, name)| name).collect()
 }
 
-/// Stages come at the front, in the middle and at the end, and change places; each batch after a
-/// change goes through all of them, and those that were there keep their instances.
+/// Stages are added at the front, in the middle and at the end, and change places; each batch after
+/// a change goes through all of them, and stages that were there before keep their instances.
 #[tokio::test(start_paused = true)]
 async fn stages_come_and_change_places() {
     let backend = Backend::new([]);
@@ -64,8 +64,8 @@ async fn stages_come_and_change_places() {
     assert_eq!(backend.taken(), (0..=5).collect::<Vec<_>>());
 }
 
-/// A stage that is taken out is asked to let go; what it held goes through the stages behind it,
-/// and it may come back as a new one.
+/// A stage that is removed is asked to let go; its held items go through the stages behind it, and
+/// it may come back as a new stage.
 #[tokio::test(start_paused = true)]
 async fn a_stage_that_goes_lets_go() {
     let backend = Backend::new([]);
@@ -103,7 +103,7 @@ async fn a_stage_that_goes_lets_go() {
     assert_eq!(backend.taken(), [1, 2, 3, 4]);
 }
 
-/// An instance that cannot be made, on the last of three shards: everything is as it was.
+/// If an instance cannot be made on the last of three shards, everything stays as it was.
 #[tokio::test(start_paused = true)]
 async fn all_or_nothing() {
     let backend = Backend::new([]);
@@ -137,7 +137,7 @@ async fn all_or_nothing() {
     assert_eq!(backend.taken(), [1, 2]);
 }
 
-/// With `ack_on: export` no generation that holds comes in, not even beside another.
+/// With `ack_on: export` no generation that holds is accepted, not even beside another.
 #[tokio::test(start_paused = true)]
 async fn ack_on_export_refuses_candidates_that_hold() {
     let backend = Backend::new([]);
@@ -163,8 +163,8 @@ async fn ack_on_export_refuses_candidates_that_hold() {
     assert_eq!(backend.taken(), [1]);
 }
 
-/// A shard waits for the full queue of a dead backend with what a plugin released: a change gives
-/// up after ten seconds and nothing has changed; once the backend lives, it works.
+/// If a shard waits with a plugin's released items for the full queue of a dead backend, a change
+/// gives up after ten seconds and nothing has changed; once the backend works, the change works.
 #[tokio::test(start_paused = true)]
 async fn a_stuck_shard_is_not_changed() {
     let backend = Backend::new([Reaction::Busy]);
@@ -201,8 +201,8 @@ async fn a_stuck_shard_is_not_changed() {
     drain(pipeline).await;
 }
 
-/// A stage that goes while the backend is dead keeps its shard waiting, and nobody else: the stages
-/// can be read, and the change is reported as made, if late on that shard.
+/// A stage that is removed while the backend is dead makes its shard wait, and nobody else: the
+/// stages can be read, and the change is reported as made, although late on that shard.
 #[tokio::test(start_paused = true)]
 async fn a_published_change_does_not_wait_for_ever() {
     let backend = Backend::new([Reaction::Hang]);
@@ -235,7 +235,7 @@ async fn a_published_change_does_not_wait_for_ever() {
     assert_eq!(books.abandoned + books.forwarded, 2, "{ledger}");
 }
 
-/// Once the pipeline is closed nothing is changed any more.
+/// After the pipeline is closed nothing can be changed any more.
 #[tokio::test(start_paused = true)]
 async fn no_changes_while_draining() {
     let backend = Backend::new([]);
@@ -247,7 +247,7 @@ async fn no_changes_while_draining() {
     drain(pipeline).await;
 }
 
-/// Polls a future so often, then drops it.
+/// Polls a future this many times, then drops it. Returns true if it finished.
 async fn polled<F: Future>(future: F, polls: usize) -> bool {
     let mut future = std::pin::pin!(future);
     for _ in 0..polls {
@@ -262,8 +262,8 @@ async fn polled<F: Future>(future: F, polls: usize) -> bool {
     false
 }
 
-/// A change that is dropped at any of its steps, then a drain or another change and a drain: nothing
-/// is lost, and the pipeline has either the old stages or the new ones.
+/// If a change is dropped at any of its steps, and then a drain or another change and a drain
+/// follow, nothing is lost, and the pipeline has either the old stages or the new ones.
 #[tokio::test(start_paused = true)]
 async fn a_change_may_be_dropped_at_any_step() {
     let mut longest = 0;
@@ -324,8 +324,8 @@ async fn a_change_may_be_dropped_at_any_step() {
     );
 }
 
-/// What a stage holds when another one changes sides with it has been through all stages once when
-/// it comes out: through none twice, and past none. What it holds while the rest moves stays.
+/// If other stages change sides with a stage that holds items, those items have been through each
+/// stage exactly once when they come out. Items that it holds while the rest moves stay.
 #[tokio::test(start_paused = true)]
 async fn what_is_held_goes_through_each_stage_once() {
     let backend = Backend::new([]);

@@ -1,5 +1,5 @@
-//! Seeded chaos: random plugins, backends and senders, a drain at a random moment; the books must
-//! balance at every look, and the backends must have what the books say.
+//! Seeded chaos: random plugins, backends and senders, with a drain at a random moment. The books
+//! must balance at every check, and the backends must have the items that the books show.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::edges::*;
 use crate::seeds::seeds;
 
-/// A plugin that keeps, drops, holds, releases and fails as its seed says.
+/// Makes a plugin that keeps, drops, holds, releases and fails according to its seed.
 fn erratic(seed: u64, rng: &mut StdRng) -> StageSpec {
     let faults = if rng.random_bool(0.5) { 0.05 } else { 0.0 };
     let dispatch = [Dispatch::Any, Dispatch::ByTrace, Dispatch::Single][rng.random_range(0..3)];
@@ -144,8 +144,8 @@ async fn run(seed: u64) {
     }
 }
 
-/// Whatever plugins, backends and senders do: every item is accounted for, nothing arrives twice,
-/// and nothing is abandoned by a drain that ended in time.
+/// Whatever plugins, backends and senders do, every item is accounted for, nothing arrives twice,
+/// and a drain that ended in time abandons nothing.
 #[tokio::test(start_paused = true)]
 async fn every_item_is_accounted_for() {
     for seed in seeds() {

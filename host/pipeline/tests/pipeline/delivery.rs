@@ -5,7 +5,7 @@ use spandrel_pipeline::pipeline::Pipeline;
 
 use crate::edges::*;
 
-/// A backend that is busy for a while gets everything in the end, in order of the queue.
+/// A backend that is busy for a while gets everything in the end, in the order of the queue.
 #[tokio::test(start_paused = true)]
 async fn retries_until_the_backend_takes_it() {
     let backend = Backend::new([
@@ -25,7 +25,8 @@ async fn retries_until_the_backend_takes_it() {
     drain(pipeline).await;
 }
 
-/// After `max_elapsed_time` items are given up, counted, and what is behind them goes on.
+/// After `max_elapsed_time` the exporter gives items up and counts them, and continues with those
+/// behind them.
 #[tokio::test(start_paused = true)]
 async fn gives_up_after_max_elapsed_time() {
     let backend = Backend::new([Reaction::Busy]);
@@ -46,7 +47,7 @@ async fn gives_up_after_max_elapsed_time() {
     assert_eq!(backend.taken(), [3]);
 }
 
-/// What the backend refuses for good is counted and not sent again.
+/// Items that the backend permanently refuses are counted and not sent again.
 #[tokio::test(start_paused = true)]
 async fn permanent_failures_are_counted_once() {
     let backend = Backend::new([Reaction::Refuse, Reaction::Partial(1), Reaction::Take]);
@@ -66,7 +67,7 @@ async fn permanent_failures_are_counted_once() {
     assert_eq!(backend.requests.lock().unwrap().len(), 1);
 }
 
-/// The batcher sends at `min_size`, never more than `max_size`, and what is left after
+/// The batcher sends at `min_size`, never more than `max_size`, and sends the rest after
 /// `flush_timeout`.
 #[tokio::test(start_paused = true)]
 async fn batches_by_size_and_by_age() {
@@ -106,7 +107,7 @@ async fn batches_by_size_and_by_age() {
     assert_eq!(sizes, [4, 1, 5, 5, 2]);
 }
 
-/// Each exporter has its own queue: one that hangs does not keep another from getting everything.
+/// Each exporter has its own queue: if one hangs, another still gets everything.
 #[tokio::test(start_paused = true)]
 async fn exporters_do_not_wait_for_each_other() {
     let (dead, alive) = (Backend::new([Reaction::Hang]), Backend::new([]));

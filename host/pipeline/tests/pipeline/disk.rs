@@ -1,4 +1,4 @@
-//! Logs and a shelf in memory, that outlive a pipeline as files do, and fail as they are told.
+//! Logs and a shelf in memory that outlive a pipeline like files, and fail on demand.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +14,7 @@ use spandrel_pipeline::journal::{
 
 use crate::edges::ids;
 
-/// What stays when a process ends: the logs and the shelf of one pipeline.
+/// The data that stays when a process ends: the logs and the shelf of one pipeline.
 #[derive(Clone, Default)]
 pub(crate) struct Disk(Arc<Mutex<State>>);
 
@@ -24,14 +24,14 @@ struct State {
     shelf: Vec<Poison>,
     handover: Option<Bytes>,
     mood: Mood,
-    /// The process that owns the disk: what another one still does has no effect.
+    /// The process that owns the disk: later actions of another process have no effect.
     process: u64,
 }
 
 #[derive(Default)]
 struct Records {
     unfinished: BTreeMap<u64, Record>,
-    /// Finished since the last checkpoint: there again after a kill.
+    /// The records finished since the last checkpoint: a kill brings them back.
     finished: Vec<(u64, Record)>,
     next: u64,
 }
@@ -45,24 +45,24 @@ struct Record {
     is_unreadable: bool,
 }
 
-/// How the disk is now.
+/// The current condition of the disk.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Mood {
-    /// A write takes so long.
+    /// The time that a write takes.
     pub(crate) delay: Duration,
-    /// The ingress log takes nothing.
+    /// True if the ingress log refuses writes.
     pub(crate) ingress_full: bool,
-    /// The exporters' logs take nothing.
+    /// True if the exporters' logs refuse writes.
     pub(crate) egress_full: bool,
-    /// Nothing can be read or marked.
+    /// True if nothing can be read or marked.
     pub(crate) unreadable: bool,
-    /// What the stages leave is not taken.
+    /// True if the disk refuses the state that the stages leave.
     pub(crate) handover_full: bool,
-    /// The shelf takes nothing.
+    /// True if the shelf refuses writes.
     pub(crate) shelf_full: bool,
-    /// Bytes in each exporter's log.
+    /// The bytes that fit into each exporter's log.
     pub(crate) egress_bytes: Option<u64>,
-    /// Everything that is in a log is too old.
+    /// True if everything in a log is too old.
     pub(crate) expired: bool,
 }
 
@@ -79,7 +79,7 @@ impl Disk {
         self.0.lock().unwrap()
     }
 
-    /// What a new process finds and works with. What the one before it still does is lost.
+    /// Opens the disk for a new process. Later actions of the process before it are lost.
     pub(crate) fn open(&self) -> Durability {
         let mut state = self.state();
         state.process += 1;
@@ -95,8 +95,8 @@ impl Disk {
         }
     }
 
-    /// The process ends here, without a word: what was finished since the last checkpoint is there
-    /// again, and everything may have been in flight.
+    /// Ends the process without a clean stop: records that were finished since the last checkpoint
+    /// come back, and all records may have been in flight.
     pub(crate) fn kill(&self) {
         let mut state = self.state();
         state.process += 1;
@@ -109,7 +109,7 @@ impl Disk {
         }
     }
 
-    /// From now on what was finished is finished.
+    /// Makes all finished records permanently finished.
     pub(crate) fn checkpoint(&self) {
         let mut state = self.state();
         state
@@ -131,33 +131,33 @@ impl Disk {
         all
     }
 
-    /// Items of unfinished records of the ingress log.
+    /// Returns the items of unfinished records in the ingress log.
     pub(crate) fn ingress(&self) -> Vec<u64> {
         self.in_log(INGRESS)
     }
 
-    /// Items of unfinished records of an exporter's log.
+    /// Returns the items of unfinished records in an exporter's log.
     pub(crate) fn egress(&self, exporter: &str) -> Vec<u64> {
         self.in_log(exporter)
     }
 
-    /// How many records of a log are not finished.
+    /// Returns the number of unfinished records in a log.
     pub(crate) fn records(&self, log: &str) -> usize {
         let state = self.state();
         state.logs.get(log).map_or(0, |log| log.unfinished.len())
     }
 
-    /// What is on the shelf.
+    /// Returns the contents of the shelf.
     pub(crate) fn shelf(&self) -> Vec<Poison> {
         self.state().shelf.clone()
     }
 
-    /// What the stages left, to be changed.
+    /// Changes the state that the stages left.
     pub(crate) fn handover(&self, change: impl FnOnce(&mut Option<Bytes>)) {
         change(&mut self.state().handover);
     }
 
-    /// Damages an unfinished record of a log, the n-th one; its items are returned.
+    /// Damages the n-th unfinished record of a log and returns its items.
     pub(crate) fn damage(&self, log: &str, nth: usize) -> Vec<u64> {
         let mut state = self.state();
         let records = state.logs.get_mut(log).unwrap();
@@ -168,7 +168,7 @@ impl Disk {
         ids(&record.batch)
     }
 
-    /// The disk does not give the n-th unfinished record of a log, or does again.
+    /// Makes the n-th unfinished record of a log unreadable, or readable again.
     pub(crate) fn set_unreadable(&self, log: &str, nth: usize, is_unreadable: bool) {
         let mut state = self.state();
         let records = state.logs.get_mut(log).unwrap();
@@ -185,7 +185,7 @@ struct Mounted {
 }
 
 impl Mounted {
-    /// The state, while this process is the owner.
+    /// Returns the state, if this process is the owner.
     fn state(&self) -> Option<MutexGuard<'_, State>> {
         Some(self.disk.state()).filter(|state| state.process == self.process)
     }

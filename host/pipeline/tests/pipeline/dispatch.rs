@@ -1,4 +1,4 @@
-//! How batches are dealt out changes with the stages.
+//! The dispatch of batches to shards changes with the stages.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ fn on(backend: &Arc<Backend>, spec: StageSpec) -> PipelineConfig {
     config
 }
 
-/// A generation that drops what its own instance has seen before, and so tells on which shard a
-/// trace has been.
+/// Makes a generation that drops items that its own instance has seen before. Its drops show which
+/// shard a trace has been on.
 fn deduplicating(number: u64, dispatch: Dispatch) -> Keeper {
     Keeper {
         number,
@@ -34,8 +34,8 @@ async fn send(pipeline: &Arc<Pipeline>, ids: impl Iterator<Item = u64>) {
     }
 }
 
-/// From `any` to by-trace in the middle of traffic: from the first batch that the new generation
-/// sees, every trace is on one shard, so each duplicate is known.
+/// The dispatch changes from `any` to by-trace in the middle of traffic: from the first batch that
+/// the new generation sees, every trace is on one shard, so each duplicate is detected.
 #[tokio::test(start_paused = true)]
 async fn any_to_by_trace() {
     let backend = Backend::new([]);
@@ -69,8 +69,8 @@ async fn any_to_by_trace() {
     drain(pipeline).await;
 }
 
-/// To a single instance: what the other shards held is let go, and everything reaches one instance,
-/// which knows every duplicate from then on.
+/// With a change to a single instance, the items that the other shards held are let go, and
+/// everything reaches one instance, which detects every duplicate from then on.
 #[tokio::test(start_paused = true)]
 async fn to_a_single_instance() {
     for before in [Dispatch::Any, Dispatch::ByTrace] {
@@ -108,7 +108,7 @@ async fn to_a_single_instance() {
     }
 }
 
-/// Back to `any`: once no stage is left whose state lies by trace, and not while one is.
+/// The dispatch returns to `any` once no stage is left with state by trace, and not before.
 #[tokio::test(start_paused = true)]
 async fn looser_when_nothing_lies_by_trace() {
     let backend = Backend::new([]);
@@ -130,12 +130,12 @@ async fn looser_when_nothing_lies_by_trace() {
     };
     pipeline.change(vec![a.clone(), b.clone()]).await.unwrap();
     assert_eq!(spread(0..8).await, 8);
-    // The same trace, the same shard: its instance knows every duplicate.
+    // The same trace goes to the same shard: its instance detects every duplicate.
     for id in 0..8 {
         offer(&pipeline, traced([(1, id)])).await.unwrap();
     }
     assert_eq!(dropped(&pipeline, 0)["duplicate"], 8);
-    // Its state lies by trace: the rule stays, and duplicates are known.
+    // Its state is by trace: the dispatch stays, and duplicates are detected.
     let next = swapped(&a, &looser.generation());
     pipeline.change(vec![next, b.clone()]).await.unwrap();
     for id in 0..8 {
@@ -147,7 +147,7 @@ async fn looser_when_nothing_lies_by_trace() {
     drain(pipeline).await;
 }
 
-/// While everything goes to one shard, that one has all of the room, and the others have no
+/// While everything goes to one shard, that shard has the whole hold limit, and the others have no
 /// instances; they get new ones when batches come to them again.
 #[tokio::test(start_paused = true)]
 async fn idle_shards_have_nothing() {
@@ -178,7 +178,7 @@ async fn idle_shards_have_nothing() {
     for id in 8..12 {
         offer(&pipeline, spans([id])).await.unwrap();
     }
-    // The first shard is over its quarter of the room now, and its plugin lets go.
+    // The first shard is over its quarter of the limit now, and its plugin lets go.
     assert_eq!(pipeline.ledger().books().held(), 3);
     drain(pipeline).await;
     assert_eq!(backend.taken(), (0..12).collect::<Vec<_>>());

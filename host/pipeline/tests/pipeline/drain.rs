@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::edges::*;
 
-/// Stages drain in pipeline order, and what one lets go runs through those after it.
+/// Stages drain in pipeline order, and items that one lets go run through those after it.
 #[tokio::test(start_paused = true)]
 async fn stages_drain_in_order() {
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -37,7 +37,7 @@ async fn stages_drain_in_order() {
     assert_eq!(backend.taken(), [0, 1, 2]);
 }
 
-/// A backend that comes back inside the deadline gets everything: waiting attempts hurry.
+/// A backend that returns inside the deadline gets everything: waiting attempts are made at once.
 #[tokio::test(start_paused = true)]
 async fn waiting_attempts_hurry() {
     let backend = Backend::new([Reaction::Busy]);
@@ -57,7 +57,8 @@ async fn waiting_attempts_hurry() {
     assert_eq!(backend.taken(), [1]);
 }
 
-/// A backend that never answers costs the deadline, and what it did not take is abandoned, exactly.
+/// A backend that never answers costs the whole deadline, and exactly those items are abandoned
+/// that it did not take.
 #[tokio::test(start_paused = true)]
 async fn what_is_left_at_the_deadline_is_abandoned() {
     let backend = Backend::new([Reaction::Take, Reaction::Hang]);
@@ -107,7 +108,7 @@ async fn a_full_queue_does_not_keep_a_drain_from_ending() {
     assert_eq!(books.abandoned() + books.refused, books.received);
 }
 
-/// Ticks go on under load: a shard that is never idle still lets time pass for its plugins.
+/// Ticks continue under load: a shard that is never idle still lets time pass for its plugins.
 #[tokio::test(start_paused = true)]
 async fn ticks_go_on_under_load() {
     let backend = Backend::new([]);
@@ -128,7 +129,8 @@ async fn ticks_go_on_under_load() {
     assert_eq!(backend.taken(), (0..100).collect::<Vec<_>>());
 }
 
-/// A plugin that releases while its batch has taken the queue's last room does not wait for itself.
+/// A plugin that releases items while its batch has taken the queue's last room does not wait for
+/// itself.
 #[tokio::test(start_paused = true)]
 async fn releases_do_not_wait_for_the_batch_in_hand() {
     let manifest = Manifest {
@@ -180,7 +182,8 @@ fn sluggish(tick_interval: Option<Duration>, tick: Duration, drain: Duration) ->
     }
 }
 
-/// What waits in the queue at the deadline is abandoned, also while a gauge still reads the queue.
+/// Items that wait in the queue at the deadline are abandoned, even while a gauge still reads the
+/// queue.
 #[tokio::test(start_paused = true)]
 async fn the_queue_is_abandoned_with_its_attempts() {
     let backend = Backend::new([Reaction::Hang]);
@@ -196,7 +199,7 @@ async fn the_queue_is_abandoned_with_its_attempts() {
     assert_eq!(gauge()[0].size, 0);
 }
 
-/// A plugin whose ticks take longer than their interval does not keep batches out, nor the drain.
+/// A plugin whose ticks take longer than their interval delays neither batches nor the drain.
 #[tokio::test(start_paused = true)]
 async fn endless_ticks_leave_time_for_batches() {
     let stage = sluggish(
@@ -217,8 +220,8 @@ async fn endless_ticks_leave_time_for_batches() {
     assert_eq!(backend.taken(), (0..20).collect::<Vec<_>>());
 }
 
-/// A stage that never ends its drain costs its share of the time; the stages after it are asked,
-/// and the queues still empty.
+/// A stage that never ends its drain uses only its share of the time; the stages after it are asked
+/// to drain, and the queues still empty.
 #[tokio::test(start_paused = true)]
 async fn a_stuck_drain_costs_its_share() {
     let stuck = sluggish(None, Duration::ZERO, Duration::from_secs(3600));
@@ -232,7 +235,7 @@ async fn a_stuck_drain_costs_its_share() {
     assert_eq!(backend.taken(), [1, 2]);
 }
 
-/// A sender whose batch is stuck in a shard gets an answer within 3 s of the drain's beginning.
+/// A sender whose batch is stuck in a shard gets an answer within 3 s of the start of the drain.
 #[tokio::test(start_paused = true)]
 async fn senders_inside_are_answered_when_draining() {
     let backend = Backend::new([Reaction::Hang]);
@@ -240,7 +243,7 @@ async fn senders_inside_are_answered_when_draining() {
     let pipeline = Pipeline::build(config(vec![one_behind], vec![exporter(&backend, 1)]))
         .await
         .unwrap();
-    // Released: one in the attempt, and one for which the shard waits.
+    // Two items were released: one is in the attempt, and the shard waits with the other.
     offer(&pipeline, spans([1])).await.unwrap();
     tokio::time::sleep(Duration::from_millis(150)).await;
     offer(&pipeline, spans([2])).await.unwrap();

@@ -1,4 +1,4 @@
-//! A pipeline with a journal: what an OK means, whatever happens after it.
+//! Tests of a pipeline with a journal: an OK holds, whatever happens after it.
 
 mod age;
 mod chaos;
@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep};
 use crate::disk::Disk;
 use crate::edges::*;
 
-/// The pipeline on a disk.
+/// Returns the config of a pipeline on a disk.
 fn on(
     disk: &Disk,
     stages: Vec<StageSpec>,
@@ -39,15 +39,15 @@ async fn build(disk: &Disk, stages: Vec<StageSpec>, backend: &Arc<Backend>) -> P
         .unwrap()
 }
 
-/// The process ends here.
+/// Ends the process.
 async fn kill(disk: &Disk, pipeline: Pipeline) {
     disk.kill();
     drop(pipeline);
-    // Its tasks are gone once the runtime has come by.
+    // The tasks are dropped once the runtime has run.
     sleep(Duration::from_millis(1)).await;
 }
 
-/// The pipeline is taken away: its plugins let go of what they hold.
+/// Removes the pipeline: its plugins let go of their held items.
 async fn retire(pipeline: Pipeline) {
     let ledger = Arc::clone(pipeline.ledger());
     let deadline = Instant::now() + Duration::from_secs(25);
@@ -56,8 +56,8 @@ async fn retire(pipeline: Pipeline) {
     assert!(books.is_balanced() && books.is_settled(), "{ledger}");
 }
 
-/// What has an OK is in the log until the backend has it, also while a plugin holds it; then it is
-/// finished.
+/// A batch with an OK is in the log until the backend has it, even while a plugin holds it; then
+/// its record is finished.
 #[tokio::test(start_paused = true)]
 async fn a_record_is_kept_until_it_is_delivered() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
@@ -72,7 +72,8 @@ async fn a_record_is_kept_until_it_is_delivered() {
     assert_eq!(drain(pipeline).await.kept, 0);
 }
 
-/// What was held or queued when the process died goes through the stages again in the next one.
+/// Items that were held or queued when the process died go through the stages again in the next
+/// one.
 #[tokio::test(start_paused = true)]
 async fn a_killed_process_loses_nothing() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
@@ -103,7 +104,7 @@ async fn a_killed_process_loses_nothing() {
     drain(pipeline).await;
 }
 
-/// A sender that goes away while the disk syncs leaves a batch that arrives all the same.
+/// If a sender goes away while the disk syncs, its batch still arrives.
 #[tokio::test(start_paused = true)]
 async fn a_sender_that_goes_away_leaves_nothing_behind() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
@@ -116,8 +117,8 @@ async fn a_sender_that_goes_away_leaves_nothing_behind() {
     drain(pipeline).await;
 }
 
-/// A disk that is full refuses senders with a hint, exporting goes on, and so does receiving once
-/// there is room.
+/// A full disk refuses senders with a hint, exporting continues, and receiving continues once there
+/// is room.
 #[tokio::test(start_paused = true)]
 async fn a_full_disk_refuses() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
@@ -138,8 +139,8 @@ async fn a_full_disk_refuses() {
     assert_eq!(backend.taken(), [1, 2]);
 }
 
-/// Requests are written together: so many senders do not wait for one disk one after the other, and
-/// none keeps the stages from being changed meanwhile.
+/// Requests are written together: many senders do not wait one after the other for the disk, and
+/// none prevents a change of the stages meanwhile.
 #[tokio::test(start_paused = true)]
 async fn many_are_written_at_once() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
@@ -165,7 +166,8 @@ async fn many_are_written_at_once() {
     assert_eq!(backend.taken().len(), 200);
 }
 
-/// What is cut off at the drain's deadline is not lost: it stays in the journal, and in the books.
+/// Items that are cut off at the drain's deadline are not lost: they stay in the journal, and in
+/// the books.
 #[tokio::test(start_paused = true)]
 async fn a_drain_leaves_the_rest_on_the_disk() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
@@ -185,8 +187,9 @@ async fn a_drain_leaves_the_rest_on_the_disk() {
     assert_eq!(backend.taken(), [0, 1, 2, 3, 4]);
 }
 
-/// A disk that stops answering does not keep a drain beyond its deadline, neither at the door nor on
-/// the way to an exporter's log: who waits for it is told, and what had its OK before is kept.
+/// A disk that stops answering does not delay a drain beyond its deadline, neither for new batches
+/// nor on the way to an exporter's log: waiting senders are told, and batches that had their OK
+/// before are kept.
 #[tokio::test(start_paused = true)]
 async fn a_drain_does_not_wait_for_a_disk_that_hangs() {
     let (disk, backend) = (Disk::default(), Backend::new([Reaction::Busy]));
@@ -222,7 +225,7 @@ async fn a_drain_does_not_wait_for_a_disk_that_hangs() {
     assert_eq!(taken, [0, 1, 2, 3, 4]);
 }
 
-/// A gate that is shut refuses with its hint; what is in the journal goes on.
+/// A gate that is shut refuses with its hint; batches in the journal go on.
 #[tokio::test(start_paused = true)]
 async fn a_shut_gate_refuses() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
@@ -240,7 +243,8 @@ async fn a_shut_gate_refuses() {
     drain(pipeline).await;
 }
 
-/// Several pipelines behind one receiver: each with a journal has the request before the OK.
+/// With several pipelines behind one receiver, each one with a journal has the request before the
+/// OK.
 #[tokio::test(start_paused = true)]
 async fn all_of_several_pipelines_have_it() {
     let (disks, backend) = ([Disk::default(), Disk::default()], Backend::new([]));
@@ -265,7 +269,7 @@ async fn all_of_several_pipelines_have_it() {
     );
 }
 
-/// An OK cannot come from the journal and from the export.
+/// A pipeline cannot take its OK from both the journal and the export.
 #[tokio::test(start_paused = true)]
 async fn ack_on_export_needs_no_journal() {
     let (disk, backend) = (Disk::default(), Backend::new([]));

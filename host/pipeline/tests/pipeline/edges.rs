@@ -1,4 +1,4 @@
-//! What stands at the edges in these tests: spans, a plugin by closure, a backend by script.
+//! The edges of the pipeline in these tests: spans, a plugin by closure, a backend by script.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -25,12 +25,12 @@ use spandrel_pipeline::stage::{
 use spandrel_wire::{Limits, Signal};
 use tokio::time::Instant;
 
-/// A request with these spans, each its own trace unless the traces are named.
+/// Makes a request with these spans, each in its own trace.
 pub(crate) fn spans(ids: impl IntoIterator<Item = u64>) -> Bytes {
     traced(ids.into_iter().map(|id| (id, id)))
 }
 
-/// A request with spans of (trace, span) id.
+/// Makes a request with spans of (trace, span) id.
 pub(crate) fn traced(ids: impl IntoIterator<Item = (u64, u64)>) -> Bytes {
     let span = |(trace, id): (u64, u64)| Span {
         trace_id: u128::from(trace + 1).to_be_bytes().to_vec(),
@@ -53,7 +53,7 @@ pub(crate) fn traced(ids: impl IntoIterator<Item = (u64, u64)>) -> Bytes {
     .into()
 }
 
-/// The span ids of a request, in order.
+/// Returns the span ids of a request, in order.
 pub(crate) fn ids(request: &[u8]) -> Vec<u64> {
     let request = ExportTraceServiceRequest::decode(request).expect("a valid request");
     let scopes = request
@@ -104,7 +104,7 @@ impl Generation for Native {
 
 struct NativeInstance(Box<Behaviour>);
 
-/// A plugin whose instances wait for so long in every call, as `Manifest` and nothing else.
+/// A plugin whose instances wait for these times in a tick and a drain, and do nothing else.
 #[derive(Debug)]
 pub(crate) struct Sluggish {
     pub(crate) manifest: Manifest,
@@ -172,7 +172,7 @@ impl Instance for NativeInstance {
     }
 }
 
-/// A stage whose instances behave as `make(n)` says.
+/// Makes a stage whose instances behave like `make(n)`.
 pub(crate) fn stage<B>(
     manifest: Manifest,
     make: impl Fn(usize) -> B + Send + Sync + 'static,
@@ -189,7 +189,7 @@ where
     StageSpec::new("native", Arc::new(native))
 }
 
-/// A plugin that holds everything, and releases it on tick (if it has an interval) and drain.
+/// Makes a plugin that holds everything, and releases it on tick (if it has an interval) and drain.
 pub(crate) fn holding(tick: Option<Duration>) -> StageSpec {
     let manifest = Manifest {
         holds: true,
@@ -212,7 +212,7 @@ pub(crate) fn holding(tick: Option<Duration>) -> StageSpec {
     })
 }
 
-/// A reply that says nothing but these releases.
+/// Makes a reply with these releases and nothing else.
 pub(crate) fn releasing(released: Vec<u64>) -> Reply {
     Reply {
         emission: Some(Emission {
@@ -223,8 +223,8 @@ pub(crate) fn releasing(released: Vec<u64>) -> Reply {
     }
 }
 
-/// A backend that answers by a script, then for ever as its last line says, and remembers what it
-/// took.
+/// A backend that answers by a script, then repeats its last answer forever, and remembers the
+/// spans that it took.
 #[derive(Debug, Default)]
 pub(crate) struct Backend {
     script: Mutex<VecDeque<Reaction>>,
@@ -232,7 +232,7 @@ pub(crate) struct Backend {
     pub(crate) requests: Mutex<Vec<Vec<u64>>>,
 }
 
-/// How a backend treats one attempt.
+/// The backend's answer to one attempt.
 #[derive(Clone, Debug)]
 pub(crate) enum Reaction {
     Take,
@@ -251,14 +251,14 @@ impl Backend {
         })
     }
 
-    /// What it took so far, sorted: with duplicates, if there are any.
+    /// Returns the spans that it took so far, sorted: with duplicates, if there are any.
     pub(crate) fn taken(&self) -> Vec<u64> {
         let mut taken = self.requests.lock().unwrap().concat();
         taken.sort_unstable();
         taken
     }
 
-    /// From now on, every attempt is treated like this.
+    /// Sets the answer to every attempt from now on.
     pub(crate) fn react(&self, reaction: Reaction) {
         self.script.lock().unwrap().clear();
         *self.last.lock().unwrap() = Some(reaction);
@@ -304,7 +304,7 @@ impl Exporter for Backend {
     }
 }
 
-/// An exporter with a queue of `queue_size` requests and one attempt at a time.
+/// Makes an exporter with a queue of `queue_size` requests and one attempt at a time.
 pub(crate) fn exporter(backend: &Arc<Backend>, queue_size: usize) -> ExporterSpec {
     ExporterSpec {
         name: "backend".to_owned(),
@@ -319,9 +319,9 @@ pub(crate) fn exporter(backend: &Arc<Backend>, queue_size: usize) -> ExporterSpe
     }
 }
 
-/// A pipeline config of one shard.
+/// Makes a pipeline config of one shard.
 pub(crate) fn config(mut stages: Vec<StageSpec>, exporters: Vec<ExporterSpec>) -> PipelineConfig {
-    // A stage is known by its name.
+    // A stage is identified by its name.
     for (number, stage) in stages.iter_mut().enumerate().skip(1) {
         stage.name = format!("{}/{number}", stage.name);
     }
@@ -355,7 +355,7 @@ pub(crate) async fn drain(pipeline: Pipeline) -> Drained {
     drained
 }
 
-/// Drops of one stage by reason.
+/// Returns the drops of one stage by reason.
 pub(crate) fn dropped(pipeline: &Pipeline, stage: usize) -> HashMap<String, u64> {
     let books = pipeline.ledger().books();
     books.stages[stage]

@@ -1,5 +1,5 @@
-//! The exporters of a running pipeline change: what did not change stays as it is, what was admitted
-//! leaves by the exporters that were there, and every item is accounted for.
+//! Tests of changes to the exporters of a running pipeline: unchanged exporters stay as they are,
+//! admitted batches leave by the exporters that were there, and every item is accounted for.
 
 mod chaos;
 
@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::edges::*;
 use crate::gate::gated;
 
-/// An exporter of this name, with room for 100 requests.
+/// Makes an exporter of this name, with room for 100 requests.
 fn named(name: &str, backend: &Arc<Backend>) -> ExporterSpec {
     ExporterSpec {
         name: name.to_owned(),
@@ -34,7 +34,7 @@ async fn pipeline(exporters: Vec<ExporterSpec>) -> Pipeline {
     Pipeline::build(config(vec![], exporters)).await.unwrap()
 }
 
-/// A figure of each column: those that were there first come first.
+/// Returns a figure of each column; exporters that were there first come first.
 fn columns(books: &Books, of: fn(&ExporterBooks) -> u64) -> Vec<u64> {
     books.exporters.iter().map(of).collect()
 }
@@ -44,8 +44,8 @@ fn missed(books: &Books) -> Vec<u64> {
     exporters.map(|exporter| books.missed(exporter)).collect()
 }
 
-/// An exporter of which nothing changed goes on in the middle of its retries, with its queue and in
-/// order; one that comes gets what comes from then on.
+/// An unchanged exporter goes on in the middle of its retries, with its queue and in order; a new
+/// exporter gets the batches that arrive from then on.
 #[tokio::test(start_paused = true)]
 async fn what_did_not_change_is_not_touched() {
     let stays = Backend::new([Reaction::Busy, Reaction::Busy, Reaction::Take]);
@@ -66,9 +66,9 @@ async fn what_did_not_change_is_not_touched() {
     drain(pipeline).await;
 }
 
-/// Whatever of its settings changes, an exporter takes along what waits for it: in the queue, and between
-/// two attempts, where the next one is made at once; in one column of the books, from which nothing is
-/// missing.
+/// Whichever of its settings changes, an exporter keeps the batches that wait for it: those in the
+/// queue, and those between two attempts, whose next attempt is made at once. They stay in one
+/// column of the books, from which nothing is missing.
 #[tokio::test(start_paused = true)]
 async fn what_changed_takes_its_queue_along() {
     let changes: [fn(&mut ExporterSpec, &Arc<Backend>); 6] = [
@@ -108,8 +108,9 @@ async fn what_changed_takes_its_queue_along() {
     }
 }
 
-/// An attempt that runs ends by the settings by which it began; if it fails, the next one is by the new
-/// ones. What was refused because of the settings is sent again by others.
+/// An attempt that runs ends with the settings with which it began; if it fails, the next one uses
+/// the new ones. A batch that was refused because of the settings is sent again with other
+/// settings.
 #[tokio::test(start_paused = true)]
 async fn attempts_in_flight_end_as_they_began() {
     for taken in [true, false] {
@@ -137,7 +138,7 @@ async fn attempts_in_flight_end_as_they_began() {
     }
 }
 
-/// Gives an attempt up after 5 s, and then says that it was the fault of the settings.
+/// Gives an attempt up after 5 s, and then reports that the settings are at fault.
 #[derive(Debug)]
 struct Patient(Arc<dyn Exporter>);
 
@@ -153,8 +154,8 @@ impl Exporter for Patient {
     }
 }
 
-/// A queue that becomes smaller than what is in it loses nothing, and takes nothing until there is room by
-/// the new bound; one that is reloaded over and over in an outage does not grow.
+/// A queue that becomes smaller than its contents loses nothing, and takes nothing until there is
+/// room by the new bound; a queue that is reloaded over and over in an outage does not grow.
 #[tokio::test(start_paused = true)]
 async fn a_smaller_queue_keeps_what_it_has() {
     let backend = Backend::new([Reaction::Busy]);
@@ -187,8 +188,8 @@ async fn a_smaller_queue_keeps_what_it_has() {
     assert_eq!(backend.taken(), left);
 }
 
-/// A batch on its way through the stages leaves by the exporters that were there when it came in;
-/// the removed one ends, and lets go of its backend, only after it.
+/// A batch on its way through the stages leaves by the exporters that were there when it came in; a
+/// removed exporter ends, and drops its backend, only after that batch.
 #[tokio::test(start_paused = true)]
 async fn batches_leave_as_they_were_admitted() {
     let (removed, added) = (Backend::new([]), Backend::new([]));
@@ -217,7 +218,7 @@ async fn batches_leave_as_they_were_admitted() {
     drain(pipeline).await;
 }
 
-/// What a plugin holds leaves by the exporters of the moment when it is released.
+/// Held items leave by the exporters that exist when they are released.
 #[tokio::test(start_paused = true)]
 async fn held_items_leave_by_the_exporters_of_the_day() {
     let (old, new) = (Backend::new([]), Backend::new([]));
@@ -231,8 +232,8 @@ async fn held_items_leave_by_the_exporters_of_the_day() {
     drain(pipeline).await;
 }
 
-/// Whoever waits for room in the queue of a dead backend goes on at once when the backend is
-/// replaced: senders, and what plugins release.
+/// Senders and released items that wait for room in the queue of a dead backend go on at once when
+/// the backend is replaced.
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_room_begins_anew() {
     let (dead, alive) = (Backend::new([Reaction::Hang]), Backend::new([]));
@@ -274,7 +275,7 @@ async fn who_waits_for_room_begins_anew() {
     }
 }
 
-/// A drain waits for what retired exporters still have, and for nothing more.
+/// A drain waits for the batches of retired exporters, and for nothing more.
 #[tokio::test(start_paused = true)]
 async fn a_drain_waits_for_the_retired() {
     let (slow, new) = (
@@ -293,7 +294,7 @@ async fn a_drain_waits_for_the_retired() {
     assert_eq!(slow.taken(), [0, 1]);
 }
 
-/// The drain's deadline holds for retired exporters, too; what they have is abandoned then.
+/// The drain's deadline applies to retired exporters, too; their batches are abandoned then.
 #[tokio::test(start_paused = true)]
 async fn the_deadline_holds_for_the_retired() {
     let (dead, new) = (Backend::new([Reaction::Hang]), Backend::new([]));
@@ -307,7 +308,7 @@ async fn the_deadline_holds_for_the_retired() {
     assert_eq!(columns(&ledger.books(), |column| column.abandoned), [3, 0]);
 }
 
-/// Takes everything into one place, whichever of them it is.
+/// An exporter that takes everything into one shared list.
 #[derive(Debug)]
 struct Into(Arc<Mutex<Vec<u64>>>);
 
@@ -318,8 +319,8 @@ impl Exporter for Into {
     }
 }
 
-/// A thousand changes under traffic, with items held over them: everything arrives once, the books
-/// balance at every look, and nothing of an exporter that was replaced is left.
+/// With a thousand changes under traffic, and items held across them, everything arrives once, the
+/// books balance at every check, and nothing of a replaced exporter is left.
 #[tokio::test(start_paused = true)]
 async fn a_thousand_changes_leave_nothing_behind() {
     let taken = Arc::new(Mutex::new(Vec::new()));

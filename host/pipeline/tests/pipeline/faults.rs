@@ -24,7 +24,7 @@ fn superstitious(on_fault: FaultPolicy) -> StageSpec {
     StageSpec { on_fault, ..spec }
 }
 
-/// `pass`: the batch goes on as it came, counted as bypassed; the next one meets a new instance.
+/// With `pass` the batch goes on as it came, counted as bypassed; the next one gets a new instance.
 #[tokio::test(start_paused = true)]
 async fn pass_forwards_the_batch_as_it_came() {
     let backend = Backend::new([]);
@@ -48,7 +48,7 @@ async fn pass_forwards_the_batch_as_it_came() {
     assert_eq!(backend.taken(), [12, 13, 14]);
 }
 
-/// `drop`: the batch is dropped with the reason `fault`.
+/// With `drop` the batch is dropped with the reason `fault`.
 #[tokio::test(start_paused = true)]
 async fn drop_counts_the_batch_as_dropped() {
     let backend = Backend::new([]);
@@ -63,7 +63,7 @@ async fn drop_counts_the_batch_as_dropped() {
     assert_eq!(backend.taken(), [14]);
 }
 
-/// `refuse`: the sender is told to retry, and after three failures on the same bytes, not to.
+/// With `refuse` the sender is told to retry, and after three failures on the same bytes, not to.
 #[tokio::test(start_paused = true)]
 async fn refuse_ends_in_quarantine() {
     let backend = Backend::new([]);
@@ -135,7 +135,7 @@ async fn the_breaker_opens_and_closes() {
     assert_eq!(backend.taken(), (0..=20).collect::<Vec<_>>());
 }
 
-/// What a failed instance held is offered to its successor as a batch, and arrives.
+/// Items that a failed instance held are offered to its successor as a batch, and arrive.
 #[tokio::test(start_paused = true)]
 async fn held_items_survive_a_fault() {
     let manifest = Manifest {
@@ -169,7 +169,7 @@ async fn held_items_survive_a_fault() {
     assert_eq!(backend.taken(), [1, 2, 3, 4, 13]);
 }
 
-/// Held items that fell twice with the instance that held them are not offered a third time.
+/// Held items whose instances failed twice are not offered a third time.
 #[tokio::test(start_paused = true)]
 async fn held_items_are_offered_once() {
     let offers = Arc::new(AtomicUsize::new(0));
@@ -212,8 +212,8 @@ async fn held_items_are_offered_once() {
     drain(pipeline).await;
 }
 
-/// Replies that do not fit the contract change nothing and are faults. The operator is told of each
-/// where it is wrong.
+/// Replies that do not fit the contract change nothing and are faults. The log names the place in
+/// each reply that is wrong.
 #[tokio::test(start_paused = true)]
 async fn bad_replies_are_faults() {
     let bad: Vec<(&str, Reply)> = vec![
@@ -288,7 +288,7 @@ async fn bad_replies_are_faults() {
     }
 }
 
-/// The same item released twice, in one word or in two, is a fault; the item arrives once.
+/// Releasing the same item twice, in one answer or in two, is a fault; the item arrives once.
 #[tokio::test(start_paused = true)]
 async fn an_item_is_released_once() {
     for twice in [vec![vec![1, 0, 1, 0]], vec![vec![1, 0], vec![1, 0]]] {

@@ -12,18 +12,18 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::edges::ids;
 
-/// What the test has of it.
+/// The test's handle to the stage.
 #[derive(Debug)]
 pub(crate) struct Gate {
     manifest: Manifest,
     open: Semaphore,
     entered: watch::Sender<u64>,
-    /// Which batches wait.
+    /// Returns true for the batches that wait.
     waits: fn(&[u64]) -> bool,
 }
 
 impl Gate {
-    /// Resolves when this many batches have come.
+    /// Waits until this many batches have come.
     pub(crate) async fn entered(&self, batches: u64) {
         let mut entered = self.entered.subscribe();
         entered
@@ -32,7 +32,7 @@ impl Gate {
             .unwrap();
     }
 
-    /// Whether a batch that waits has come.
+    /// Returns true if a batch that waits has come.
     pub(crate) fn has_entered(&self) -> bool {
         *self.entered.borrow() > 0
     }
@@ -43,12 +43,12 @@ impl Gate {
     }
 }
 
-/// The stage, and its gate.
+/// Makes the stage and its gate.
 pub(crate) fn gated() -> (StageSpec, Arc<Gate>) {
     gated_on(|_| true)
 }
 
-/// One in which only some batches wait.
+/// Makes a stage in which only some batches wait.
 pub(crate) fn gated_on(waits: fn(&[u64]) -> bool) -> (StageSpec, Arc<Gate>) {
     let gate = Arc::new(Gate {
         manifest: Manifest::default(),

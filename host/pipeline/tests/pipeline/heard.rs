@@ -1,4 +1,4 @@
-//! What is logged on this thread, for tests of what an operator is told.
+//! The log of this thread, for tests of messages to the operator.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};

@@ -27,7 +27,8 @@ async fn held_items_arrive_when_released() {
     drain(pipeline).await;
 }
 
-/// Some of a batch released, some dropped, some still held: each item ends where it should.
+/// If some items of a batch are released, some dropped and some still held, each item ends where it
+/// should.
 #[tokio::test(start_paused = true)]
 async fn a_batch_is_settled_item_by_item() {
     let manifest = Manifest {
@@ -40,7 +41,7 @@ async fn a_batch_is_settled_item_by_item() {
         let mut ticks = 0;
         move |call| match call {
             Call::Process(_, batch) => {
-                // Of six: keep, drop, hold, hold, hold, hold.
+                // The six verdicts are keep, drop, hold, hold, hold, hold.
                 assert_eq!(ids(batch).len(), 6);
                 Ok(Reply {
                     verdicts: vec![0, 2, 1, 1, 1, 1],
@@ -72,8 +73,8 @@ async fn a_batch_is_settled_item_by_item() {
     assert_eq!(backend.taken(), [0, 3, 5]);
 }
 
-/// Over the limit the plugin is asked to let go; what it keeps all the same goes on, and a later
-/// word about it is no fault.
+/// Over the limit the plugin is asked to let go; items that it still keeps go on, and if the plugin
+/// names them later, that is not a fault.
 #[tokio::test(start_paused = true)]
 async fn over_the_limit_the_oldest_go_on() {
     let manifest = Manifest {
@@ -94,7 +95,7 @@ async fn over_the_limit_the_oldest_go_on() {
                 reasons.lock().unwrap().push(reason);
                 Ok(Reply::default())
             }
-            // Names the first batch, which the host has let go by then.
+            // This names the first batch, which the host has let go by then.
             Call::Tick => Ok(releasing(vec![1, 0, 1, 1])),
         }
     });
@@ -122,7 +123,8 @@ async fn over_the_limit_the_oldest_go_on() {
     assert_eq!(backend.taken(), [0, 1, 2, 3, 4, 5]);
 }
 
-/// Held for longer than `hold_time`, items are let go; with `on_fault: drop` they are dropped.
+/// Items that are held for longer than `hold_time` are let go; with `on_fault: drop` they are
+/// dropped.
 #[tokio::test(start_paused = true)]
 async fn items_are_not_held_for_ever() {
     let mut forgetful = stage(
@@ -195,7 +197,7 @@ async fn created_items_are_in_the_books() {
     assert_eq!(backend.taken(), [1, 101, 102]);
 }
 
-/// `ack_on: export` with a plugin that holds is an error when the pipeline is built.
+/// Building a pipeline with `ack_on: export` and a plugin that holds is an error.
 #[tokio::test]
 async fn ack_on_export_refuses_plugins_that_hold() {
     let backend = Backend::new([]);
@@ -208,7 +210,7 @@ async fn ack_on_export_refuses_plugins_that_hold() {
     );
 }
 
-/// However much a plugin releases at once, it goes on in requests of a bearable size.
+/// However many items a plugin releases at once, they go on in requests of limited size.
 #[tokio::test(start_paused = true)]
 async fn releases_are_cut_to_size() {
     let backend = Backend::new([]);
@@ -233,7 +235,7 @@ async fn releases_are_cut_to_size() {
     assert_eq!(sizes, [8192, 8192, 3616]);
 }
 
-/// With a tick interval of an hour, what is held for too long is let go all the same.
+/// With a tick interval of an hour, items that are held for too long are let go all the same.
 #[tokio::test(start_paused = true)]
 async fn limits_hold_between_ticks() {
     let mut stage = holding(Some(Duration::from_secs(3600)));

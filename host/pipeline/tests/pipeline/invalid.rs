@@ -1,4 +1,5 @@
-//! Requests with some spans whose ids are invalid: the others are accepted, and all are in the books.
+//! Tests of requests with some spans whose ids are invalid: the other spans are accepted, and all
+//! are in the books.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use tokio::time::{sleep, timeout};
 use crate::disk::Disk;
 use crate::edges::*;
 
-/// Spans of these ids, those that `is_bad` says without a valid id.
+/// Makes spans with these ids; those that `is_bad` selects get no valid id.
 fn spoilt(ids: impl IntoIterator<Item = u64>, is_bad: impl Fn(u64) -> bool) -> Bytes {
     let mut request = ExportTraceServiceRequest::decode(spans(ids)).unwrap();
     for span in &mut request.resource_spans[0].scope_spans[0].spans {
@@ -37,7 +38,7 @@ fn spoilt(ids: impl IntoIterator<Item = u64>, is_bad: impl Fn(u64) -> bool) -> B
     request.encode_to_vec().into()
 }
 
-/// Ten spans from this id on, of which those with an id that three divides are invalid.
+/// Makes ten spans from this id on, of which those with an id divisible by three are invalid.
 fn ten(from: u64) -> Bytes {
     spoilt(from..from + 10, |id| id % 3 == 0)
 }
@@ -47,7 +48,7 @@ async fn send(ingress: &FanOut, request: Bytes) -> Result<u64, Refused> {
     accepted.map(|Accepted { refused, .. }| refused.count as u64)
 }
 
-/// Received, refused, and of these for good.
+/// Returns the numbers of items that were received, refused, and permanently refused.
 fn figures(books: &Books) -> [u64; 3] {
     assert!(books.is_balanced(), "{books}");
     [books.received, books.refused, books.invalid_items]
@@ -61,8 +62,8 @@ fn counted(ingress: &FanOut) -> [u64; 2] {
     ]
 }
 
-/// The invalid ones are refused and counted, the others go on; a request of nothing else enters
-/// nothing, and has the same answer.
+/// Invalid spans are refused and counted, the others go on; a request with only invalid spans
+/// enters nothing, and gets the same answer.
 #[tokio::test(start_paused = true)]
 async fn the_others_go_on() {
     let backend = Backend::new([]);
@@ -81,8 +82,9 @@ async fn the_others_go_on() {
     assert_eq!(backend.taken(), [1, 2, 4, 5, 7, 8, 20]);
 }
 
-/// When there is no room for the others, the whole request is refused, and nothing of it for good:
-/// its sender has to send all of it again. So it is with one who hangs up, and in a drain.
+/// If there is no room for the valid spans, the whole request is refused, and none of it
+/// permanently: its sender has to send all of it again. The same holds if the sender hangs up, and
+/// in a drain.
 #[tokio::test(start_paused = true)]
 async fn without_room_nothing_is_refused_for_good() {
     let backend = Backend::new([Reaction::Hang]);
@@ -110,7 +112,8 @@ async fn without_room_nothing_is_refused_for_good() {
     assert_eq!(counted(&ingress), [1, 10]);
 }
 
-/// A request that goes over to another pipeline because its own is taken away is told all the same.
+/// If a request moves to another pipeline because its own is removed, its sender is still told of
+/// the invalid spans.
 #[tokio::test(start_paused = true)]
 async fn a_redirect_forgets_nothing() {
     let (dead, alive) = (Backend::new([Reaction::Hang]), Backend::new([]));
@@ -136,7 +139,7 @@ async fn a_redirect_forgets_nothing() {
     assert_eq!(alive.taken(), [1, 2, 4, 5, 7, 8]);
 }
 
-/// What is in the journal is what goes on; a full disk refuses the whole request.
+/// The journal contains only the spans that go on; a full disk refuses the whole request.
 #[tokio::test(start_paused = true)]
 async fn the_journal_has_the_others() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
@@ -158,7 +161,7 @@ async fn the_journal_has_the_others() {
     drain(pipeline).await;
 }
 
-/// Of several pipelines each has them in its books.
+/// With several pipelines, each has the invalid spans in its books.
 #[tokio::test(start_paused = true)]
 async fn each_pipeline_counts_them() {
     let (backend, full) = (Backend::new([]), Backend::new([Reaction::Hang]));
@@ -176,8 +179,8 @@ async fn each_pipeline_counts_them() {
     }
 }
 
-/// Whatever becomes of requests and of their senders, the books balance at every moment, and what was
-/// refused for good is what senders were told.
+/// Whatever happens to requests and to their senders, the books balance at every moment, and the
+/// permanently refused items are those that senders were told of.
 #[tokio::test(start_paused = true)]
 async fn the_books_balance_at_every_moment() {
     for seed in 0..20 {

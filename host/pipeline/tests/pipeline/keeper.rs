@@ -1,5 +1,5 @@
-//! A plugin with a state: what it has seen, and the names of what it holds. All that happens to its
-//! instances is written down.
+//! A plugin with a state: the spans that it has seen, and the names of the items that it holds. A
+//! diary records everything that happens to its instances.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,48 +14,48 @@ use spandrel_pipeline::stage::{
 
 use crate::edges::{ids, releasing};
 
-/// A call of `snapshot` or `restore`.
+/// The behavior of a call of `snapshot` or `restore`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// It works.
+    /// The call works.
     #[default]
     Works,
-    /// There is no state; another one's is refused.
+    /// `snapshot` returns no state; `restore` refuses the state.
     Refuses,
-    /// It traps.
+    /// The call traps.
     Traps,
-    /// It traps on the state of another generation.
+    /// `restore` traps on the state of another generation.
     TrapsOnOthers,
 }
 
-/// What a generation is like. The default keeps everything, and has a state.
+/// The behavior of a generation. The default keeps everything, and has a state.
 #[derive(Clone)]
 pub(crate) struct Keeper {
     pub(crate) number: u64,
-    /// Holds these.
+    /// The spans that it holds.
     pub(crate) holds: Option<fn(u64) -> bool>,
-    /// Drops these, for the reason at this index.
+    /// The spans that it drops, each for the reason at this index.
     pub(crate) drops: fn(u64) -> Option<u8>,
     pub(crate) reasons: Vec<String>,
-    /// Drops what it has seen before, for its last reason.
+    /// True if it drops spans that it has seen before, for its last reason.
     pub(crate) dedups: bool,
-    /// What it lets go of it drops, for its first reason.
+    /// True if it drops the items that it releases, for its first reason.
     pub(crate) drops_held: bool,
-    /// Lets go of half an item.
+    /// True if it releases half an item.
     pub(crate) stutters: bool,
-    /// Lets go of all it holds when it sees this.
+    /// The span on which it releases everything that it holds.
     pub(crate) releases_on: u64,
-    /// Fails on a batch with one of these.
+    /// The spans that make it fail on a batch.
     pub(crate) fails_on: fn(u64) -> bool,
-    /// Does not come back from this batch.
+    /// The batches from which it never returns.
     pub(crate) lost_in: fn(&[u64]) -> bool,
     pub(crate) snapshot: Way,
     pub(crate) restore: Way,
     pub(crate) dispatch: Dispatch,
     pub(crate) tick: Option<Duration>,
-    /// So many instances can be made.
+    /// The number of instances that can be made.
     pub(crate) instances: usize,
-    /// Wants to be told here.
+    /// The diary that records its events.
     pub(crate) diary: Diary,
 }
 
@@ -82,7 +82,7 @@ impl Default for Keeper {
     }
 }
 
-/// What happened to the instances, in order: the generation's number, and what.
+/// The events of the instances, in order, each with the generation's number.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Diary(Arc<Mutex<Vec<(u64, Event)>>>);
 
@@ -92,7 +92,7 @@ pub(crate) enum Event {
     Saw(Vec<u64>),
     Drained(DrainReason),
     Snapshot,
-    /// Seen and held in the state that it was given.
+    /// The numbers of seen and held spans in the state that it was given.
     Restored(usize, usize),
 }
 
@@ -105,13 +105,13 @@ impl Diary {
         self.0.lock().unwrap().clone()
     }
 
-    /// How many instances of a generation were made.
+    /// Returns the number of instances of a generation that were made.
     pub(crate) fn made(&self, number: u64) -> usize {
         let made = |(who, event): &(u64, Event)| *who == number && *event == Event::Made;
         self.read().iter().filter(|entry| made(entry)).count()
     }
 
-    /// What a generation saw, batch by batch.
+    /// Returns the spans that a generation saw, batch by batch.
     pub(crate) fn saw(&self, number: u64) -> Vec<Vec<u64>> {
         let saw = |(who, event)| match event {
             Event::Saw(ids) if who == number => Some(ids),
@@ -121,13 +121,13 @@ impl Diary {
     }
 }
 
-/// Holds everything.
+/// Selects every span.
 pub(crate) fn all(_: u64) -> bool {
     true
 }
 
 impl Keeper {
-    /// One that holds everything.
+    /// Makes a keeper that holds everything.
     pub(crate) fn holding(number: u64) -> Self {
         Self {
             number,
@@ -160,7 +160,7 @@ impl Keeper {
     }
 }
 
-/// The stage with another generation.
+/// Returns the stage with another generation.
 pub(crate) fn swapped(spec: &StageSpec, generation: &Arc<dyn Generation>) -> StageSpec {
     StageSpec {
         generation: Arc::clone(generation),
@@ -170,7 +170,7 @@ pub(crate) fn swapped(spec: &StageSpec, generation: &Arc<dyn Generation>) -> Sta
     }
 }
 
-/// The stage with a candidate beside it.
+/// Returns the stage with a candidate beside it.
 pub(crate) fn beside(spec: &StageSpec, generation: &Arc<dyn Generation>, mode: Mode) -> StageSpec {
     let generation = Arc::clone(generation);
     StageSpec {
@@ -208,7 +208,7 @@ impl Generation for KeeperGeneration {
             held: Vec::new(),
         };
         Box::pin(async move {
-            // As a real one does, it takes a while.
+            // This takes a while, as with a real plugin.
             tokio::task::yield_now().await;
             if fits {
                 instance.write(Event::Made);

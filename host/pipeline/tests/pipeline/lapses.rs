@@ -1,4 +1,4 @@
-//! Plugins that fail shortly before a change, in the middle of it, or at the end.
+//! Tests of plugins that fail shortly before a change, in the middle of it, or at the end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +26,8 @@ fn deduplicating(number: u64) -> Keeper {
     }
 }
 
-/// A generation that inherited what it holds fails, and is rolled back before it has an instance
-/// again: the one before knows these items from its own state, so they are not offered to it.
+/// If a generation that inherited held items fails, and is rolled back before it has an instance
+/// again, the items are not offered to the generation before: it knows them from its own state.
 #[tokio::test(start_paused = true)]
 async fn a_rollback_after_a_fault_offers_nothing_that_is_known() {
     let backend = Backend::new([]);
@@ -53,8 +53,8 @@ async fn a_rollback_after_a_fault_offers_nothing_that_is_known() {
     assert_eq!(backend.taken(), [1, 2, 13, 999]);
 }
 
-/// As before, but the instance after the failed one was offered what was held, and leaves no state:
-/// the generation before has seen these items, and would drop them. They go on as they are.
+/// The same happens, but the instance after the failed one was offered the held items, and leaves
+/// no state: the generation before has seen these items, and would drop them. They go on unchanged.
 #[tokio::test(start_paused = true)]
 async fn a_rollback_drops_nothing_that_was_offered_between() {
     let backend = Backend::new([]);
@@ -84,8 +84,8 @@ async fn a_rollback_drops_nothing_that_was_offered_between() {
     assert_eq!(backend.taken(), [1, 2, 3, 13]);
 }
 
-/// The pipeline drains while what was held is offered to a new instance, which does not come back:
-/// it goes on as the policy says, and nothing is abandoned.
+/// If the pipeline drains while held items are offered to a new instance that never returns, they
+/// go on as the policy says, and nothing is abandoned.
 #[tokio::test(start_paused = true)]
 async fn a_drain_cuts_an_offer_off() {
     let backend = Backend::new([]);
@@ -106,8 +106,8 @@ async fn a_drain_cuts_an_offer_off() {
     assert_eq!(backend.taken(), [1, 2, 3, 13]);
 }
 
-/// What was held by an instance that failed is offered to the next one a request's worth at a time,
-/// and batches that come in do not wait for all of it.
+/// Items that a failed instance held are offered to the next one, one request at a time, and
+/// incoming batches do not wait for all of them.
 #[tokio::test(start_paused = true)]
 async fn offers_do_not_keep_batches_waiting() {
     let backend = Backend::new([]);
@@ -130,8 +130,8 @@ async fn offers_do_not_keep_batches_waiting() {
     assert_eq!(backend.taken().len(), 20_002);
 }
 
-/// A copy of the state for a trial fails: that is no fault of the generation in its work, it is not
-/// asked again, and what its instance held is offered to the next one.
+/// If copying the state for a trial fails, that does not count as a fault of the generation in its
+/// work, it is not asked again, and the items that its instance held are offered to the next one.
 #[tokio::test(start_paused = true)]
 async fn a_trial_is_not_held_against_who_runs() {
     let backend = Backend::new([]);
@@ -156,7 +156,7 @@ async fn a_trial_is_not_held_against_who_runs() {
     assert_eq!(backend.taken(), [1, 2]);
 }
 
-/// A canary of half the traces beside `first`, which have both seen a part of a hundred spans.
+/// Makes a canary of half the traces beside `first`; each has seen a part of a hundred spans.
 async fn halved(first: &Keeper, second: Keeper, backend: &Arc<Backend>) -> (Pipeline, StageSpec) {
     let second = Keeper {
         number: 2,
@@ -172,8 +172,8 @@ async fn halved(first: &Keeper, second: Keeper, backend: &Arc<Backend>) -> (Pipe
     (pipeline, spec)
 }
 
-/// The running generation has failed a moment ago when a canary is cancelled: its new instance is
-/// given what the canary knows.
+/// If the running generation has failed a moment ago when a canary is cancelled, its new instance
+/// gets the canary's state.
 #[tokio::test(start_paused = true)]
 async fn a_state_finds_an_instance() {
     let backend = Backend::new([]);
@@ -199,8 +199,8 @@ async fn a_state_finds_an_instance() {
     assert_eq!(taken, (0..100).collect::<Vec<_>>());
 }
 
-/// The running generation fails on the state of a canary that is cancelled: it goes on with what it
-/// knows and holds itself, and is offered what the canary held.
+/// If the running generation fails on the state of a cancelled canary, it goes on with its own
+/// state and held items, and is offered the items that the canary held.
 #[tokio::test(start_paused = true)]
 async fn a_poisonous_canary_takes_nothing_with_it() {
     let backend = Backend::new([]);
@@ -224,7 +224,7 @@ async fn a_poisonous_canary_takes_nothing_with_it() {
     assert_eq!(backend.taken(), (0..100).chain([999]).collect::<Vec<_>>());
 }
 
-/// Swaps that come faster than ticks do not keep them from coming.
+/// Swaps that come faster than ticks do not prevent the ticks.
 #[tokio::test(start_paused = true)]
 async fn time_goes_on_through_swaps() {
     let backend = Backend::new([]);

@@ -1,8 +1,8 @@
-//! The pipeline with native plugins and exporters at its edges, on a paused clock: what a batch,
-//! a fault, a full queue and a drain come to, in items.
+//! Tests of the pipeline with native plugins and exporters at its edges, on a paused clock: the
+//! effect of a batch, a fault, a full queue and a drain, in items.
 //!
-//! `SPANDREL_SEEDS=10000 cargo test -p spandrel-pipeline -- chaos upheaval` runs the long form of the
-//! simulations (`durable::chaos` among them); a failure names its seed, and `SPANDREL_SEED=17`
+//! `SPANDREL_SEEDS=10000 cargo test -p spandrel-pipeline -- chaos upheaval` runs the long form of
+//! the simulations (`durable::chaos` among them); a failure names its seed, and `SPANDREL_SEED=17`
 //! runs that one alone.
 
 #![allow(

@@ -1,5 +1,6 @@
-//! Exporters of a pipeline, and pipelines of a receiver, stand for themselves: who has no room loses its
-//! part alone, in its own books, and who must not lose anything has the sender told.
+//! Tests of overflow: the exporters of a pipeline, and the pipelines of a receiver, are
+//! independent. One without room loses only its own part, in its own books; if one must not lose
+//! anything, the sender is told.
 
 mod chaos;
 mod pipelines;
@@ -18,7 +19,7 @@ use crate::edges::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A dead backend with room for two requests.
+/// Makes an exporter to a dead backend, with room for two requests.
 fn dead() -> ExporterSpec {
     ExporterSpec {
         name: "dead".to_owned(),
@@ -33,14 +34,14 @@ fn healthy(backend: &Arc<Backend>) -> ExporterSpec {
     }
 }
 
-/// The column of an exporter.
+/// Returns the column of an exporter.
 fn column(books: &Books, name: &str) -> ExporterBooks {
     let mut columns = books.exporters.iter();
     columns.find(|column| column.name == name).unwrap().clone()
 }
 
-/// A dead backend beside a healthy one: the healthy one gets everything, the dead one's part waits and
-/// is then dropped for it alone.
+/// With a dead backend beside a healthy one, the healthy one gets everything; the dead one's part
+/// waits and is then dropped for it alone.
 #[tokio::test(start_paused = true)]
 async fn a_dead_backend_starves_nobody() {
     let backend = Backend::new([]);
@@ -61,8 +62,8 @@ async fn a_dead_backend_starves_nobody() {
     drain(pipeline).await;
 }
 
-/// With `on_full: refuse` the sender is told when this exporter has no room, and only then: one that may
-/// overflow alone does so beside it.
+/// With `on_full: refuse` the sender is told if this exporter has no room, and only then: another
+/// one that may overflow alone does so beside it.
 #[tokio::test(start_paused = true)]
 async fn who_must_not_lose_has_the_sender_told() {
     let backend = Backend::new([]);
@@ -89,7 +90,7 @@ async fn who_must_not_lose_has_the_sender_told() {
     drain(pipeline).await;
 }
 
-/// When nobody has room, the sender is told: nothing is lost that it could send again.
+/// If no exporter has room, the sender is told: nothing is lost that it could send again.
 #[tokio::test(start_paused = true)]
 async fn when_nobody_has_room_the_sender_is_told() {
     let mut second = dead();
@@ -107,7 +108,7 @@ async fn when_nobody_has_room_the_sender_is_told() {
     drain(pipeline).await;
 }
 
-/// Where a sender's OK means that every backend has it, nobody overflows alone.
+/// If a sender's OK means that every backend has the batch, no exporter overflows alone.
 #[tokio::test(start_paused = true)]
 async fn with_ack_on_export_nobody_overflows_alone() {
     let backend = Backend::new([]);
@@ -124,8 +125,8 @@ async fn with_ack_on_export_nobody_overflows_alone() {
     assert_eq!(backend.taken(), [0, 1]);
 }
 
-/// With `block_on_overflow` the sender waits for the exporter that has no room, the others have its batch
-/// at once; room that comes in time is used, in order.
+/// With `block_on_overflow` the sender waits for the exporter that has no room, and the others get
+/// its batch at once; room that becomes free in time is used, in order.
 #[tokio::test(start_paused = true)]
 async fn a_queue_that_blocks_holds_only_the_sender() {
     let (slow, backend) = (
@@ -159,8 +160,8 @@ async fn a_queue_that_blocks_holds_only_the_sender() {
     drain(pipeline).await;
 }
 
-/// What finds no room in 30 s is dropped for the exporter that blocks, alone; its sender has its OK, for
-/// somebody has it.
+/// A batch that finds no room in 30 s is dropped only for the exporter that blocks; its sender gets
+/// its OK, because another exporter has the batch.
 #[tokio::test(start_paused = true)]
 async fn a_queue_that_blocks_does_so_for_a_while() {
     let backend = Backend::new([]);
@@ -181,7 +182,7 @@ async fn a_queue_that_blocks_does_so_for_a_while() {
     assert_eq!(backend.taken(), [0, 1, 2]);
 }
 
-/// Batches that wait are bounded also when their senders do not wait for the answer.
+/// Batches that wait are bounded even if their senders do not wait for the answer.
 #[tokio::test(start_paused = true)]
 async fn what_waits_is_bounded_without_senders() {
     let backend = Backend::new([]);
@@ -193,7 +194,7 @@ async fn what_waits_is_bounded_without_senders() {
     let size = mib(0).len();
     assert!(size > 1 << 19, "{size}");
     for id in 0..100 {
-        // Hangs up at once, or is answered at once.
+        // This sender hangs up at once, or is answered at once.
         drop(timeout(Duration::from_millis(1), offer(&pipeline, mib(id))).await);
     }
     sleep(SECOND).await;
@@ -213,7 +214,8 @@ async fn what_waits_is_bounded_without_senders() {
     drain(pipeline).await;
 }
 
-/// What plugins release goes to whoever takes it; the dead backend's part waits, and nobody waits for it.
+/// Items that plugins release go to every exporter with room; the dead backend's part waits, and
+/// nothing else waits for it.
 #[tokio::test(start_paused = true)]
 async fn what_plugins_release_waits_for_nobody() {
     let backend = Backend::new([]);
@@ -232,7 +234,7 @@ async fn what_plugins_release_waits_for_nobody() {
     drain(pipeline).await;
 }
 
-/// A drain sends what waits, too.
+/// A drain also sends the batches that wait.
 #[tokio::test(start_paused = true)]
 async fn what_waits_comes_through_a_drain() {
     let (slow, backend) = (
@@ -247,7 +249,7 @@ async fn what_waits_comes_through_a_drain() {
     let answers = futures_util::future::join_all(senders).await;
     let waits = answers.iter().filter(|answer| answer.is_err()).count();
     assert_eq!(waits, 3);
-    // Two wait for it, one waits for the drain.
+    // Two batches wait for the exporter, one waits for the drain.
     let last = offer(&pipeline, spans([4]));
     let drained = async {
         sleep(SECOND).await;

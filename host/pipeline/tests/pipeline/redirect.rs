@@ -1,4 +1,4 @@
-//! A receiver is led to other pipelines while requests are on their way.
+//! Tests of a receiver that is redirected to other pipelines while requests are on their way.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +19,8 @@ async fn to(backend: &Arc<Backend>) -> Pipeline {
     Pipeline::build(config).await.unwrap()
 }
 
-/// From a redirect on, requests go to the new pipelines, also through clones, and a signal is carried
-/// while there is a pipeline for it.
+/// From a redirect on, requests go to the new pipelines, also through clones, and a signal is
+/// carried while there is a pipeline for it.
 #[tokio::test(start_paused = true)]
 async fn requests_go_where_it_leads() {
     let (first, second) = (Backend::new([]), Backend::new([]));
@@ -52,7 +52,7 @@ async fn requests_go_where_it_leads() {
     assert_eq!(receiver.offered().accepted(Signal::Traces), 3);
 }
 
-/// A request that waits at the door of a pipeline that is taken away goes to the new one instead of
+/// A request that waits for admission to a pipeline that is removed goes to the new one instead of
 /// being refused, and counts once.
 #[tokio::test(start_paused = true)]
 async fn who_waits_at_a_closed_door_goes_on() {
@@ -81,7 +81,7 @@ async fn who_waits_at_a_closed_door_goes_on() {
     assert_eq!(counted, [2, 0]);
 }
 
-/// A request that is in is answered by the pipeline that it is in, which drains behind it.
+/// An admitted request is answered by the pipeline that it is in, which drains behind it.
 #[tokio::test(start_paused = true)]
 async fn requests_in_flight_finish_where_they_began() {
     let (before, after) = (Backend::new([]), Backend::new([]));
@@ -110,7 +110,7 @@ async fn requests_in_flight_finish_where_they_began() {
     assert_eq!((before.taken(), after.taken()), (vec![1], vec![2]));
 }
 
-/// Without a redirect a closed door is a drain, and the sender is told so.
+/// Without a redirect a closed pipeline means a drain, and the sender is told so.
 #[tokio::test(start_paused = true)]
 async fn a_drain_is_still_a_drain() {
     let backend = Backend::new([]);
@@ -123,8 +123,8 @@ async fn a_drain_is_still_a_drain() {
     drain(pipeline).await;
 }
 
-/// Who waits for room in one pipeline's queue stands in no other one's way: its stages change, and
-/// its shards are free.
+/// A request that waits for room in one pipeline's queue does not block any other pipeline: its
+/// stages can change, and its shards are free.
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_a_queue_holds_nobody_up() {
     let (dead, alive) = (Backend::new([Reaction::Hang]), Backend::new([]));

@@ -1,12 +1,13 @@
-//! Which seeds a simulation runs.
+//! The seeds that a simulation runs.
 
 use std::ops::Range;
 
-/// So many of each simulation where nothing else is asked for.
+/// The number of seeds for each simulation, if nothing else is asked for.
 const SHORT: u64 = 150;
 
-/// `SPANDREL_SEEDS` of them, or the one of `SPANDREL_SEED`. A seed makes the scenario; the jitter of retries
-/// and which of several ready tasks goes first are not its own, so a rare failure wants it a few times.
+/// Returns `SPANDREL_SEEDS` seeds, or the one of `SPANDREL_SEED`. A seed determines the scenario.
+/// It does not determine the jitter of retries, nor which of several ready tasks runs first, so a
+/// rare failure may need several runs.
 pub(crate) fn seeds() -> Range<u64> {
     let number = |name| {
         let text = std::env::var(name).ok();

@@ -1,4 +1,4 @@
-//! A candidate that sees a copy of the traffic.
+//! Tests of a candidate that sees a copy of the traffic.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use spandrel_pipeline::stage::{Comparison, Generation, Mode, Said, StageSpec};
 use crate::edges::*;
 use crate::keeper::{Diary, Keeper, Way, beside, swapped};
 
-/// A pipeline with a shadow in its only stage.
+/// Makes a pipeline with a shadow in its only stage.
 async fn shadowed(
     backend: &Arc<Backend>,
     first: Keeper,
@@ -41,8 +41,8 @@ fn dropping(drops: fn(u64) -> Option<u8>) -> Keeper {
     }
 }
 
-/// Differences are counted by service, span name and what each of the two said, with examples;
-/// nothing that the shadow says comes out, nor into the figures of the stage.
+/// Differences are counted by service, span name and both decisions, with examples; the shadow's
+/// answers affect neither the output nor the figures of the stage.
 #[tokio::test(start_paused = true)]
 async fn differences_are_counted_and_nothing_comes_out() {
     let backend = Backend::new([]);
@@ -92,7 +92,7 @@ async fn differences_are_counted_and_nothing_comes_out() {
     assert_eq!(taken, (0..60).filter(|id| id % 4 != 0).collect::<Vec<_>>());
 }
 
-/// A held item is compared once both have settled it, whoever of the two holds it.
+/// A held item is compared once both have settled it, whichever of the two holds it.
 #[tokio::test(start_paused = true)]
 async fn held_items_are_compared_when_settled() {
     let holds = |even: bool| Keeper {
@@ -112,11 +112,11 @@ async fn held_items_are_compared_when_settled() {
     let (pipeline, _, _, _) = shadowed(&backend, holds(true), dropped_later).await;
     offer(&pipeline, spans(0..12)).await.unwrap();
     let seen = compared(&pipeline).await;
-    // 1, 5, 7 and 11 are held by neither.
+    // Neither holds 1, 5, 7 and 11.
     assert_eq!((seen.compared, seen.unsettled, seen.different), (4, 8, 0));
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let seen = compared(&pipeline).await;
-    // The running one let go of 0, 2, 4, ..: of 2, 4, 8 and 10 both have said what they think.
+    // The running one let go of 0, 2, 4, and so on: both have decided about 2, 4, 8 and 10.
     assert_eq!((seen.compared, seen.unsettled, seen.different), (8, 4, 0));
     tokio::time::sleep(Duration::from_secs(2)).await;
     let seen = compared(&pipeline).await;
@@ -130,8 +130,8 @@ async fn held_items_are_compared_when_settled() {
     assert_eq!(backend.taken(), (0..12).collect::<Vec<_>>());
 }
 
-/// A shadow that traps, refuses the state or answers badly is counted as such, is made anew now and
-/// then, and harms nobody.
+/// A shadow that traps, refuses the state or answers badly is counted as such, is instantiated
+/// again from time to time, and harms nobody.
 #[tokio::test(start_paused = true)]
 async fn a_bad_shadow_harms_nobody() {
     let stateless = |restore| Keeper {
@@ -142,7 +142,7 @@ async fn a_bad_shadow_harms_nobody() {
         fails_on: |_| true,
         ..Keeper::default()
     };
-    // Says a reason that it does not have.
+    // This names a reason that it does not have.
     let lying = Keeper {
         drops: |_| Some(5),
         ..Keeper::default()
@@ -189,7 +189,7 @@ async fn a_bad_shadow_harms_nobody() {
     }
 }
 
-/// A shadow that settles nothing for ever: what is remembered of it is bounded.
+/// If a shadow never settles its items, the number of remembered items is bounded.
 #[tokio::test(start_paused = true)]
 async fn a_shadow_remembers_so_much() {
     let backend = Backend::new([]);
@@ -230,8 +230,8 @@ async fn a_comparison_is_bounded() {
     drain(pipeline).await;
 }
 
-/// The running generation fails on a batch while what it held is offered again: that batch is not
-/// compared with what was said of another.
+/// If the running generation fails on a batch while its held items are offered again, that batch is
+/// not compared with the decisions about another.
 #[tokio::test(start_paused = true)]
 async fn only_what_was_judged_is_compared() {
     let failing = Keeper {
@@ -257,8 +257,8 @@ async fn only_what_was_judged_is_compared() {
     assert_eq!(backend.taken(), [1, 2, 13, 13, 14, 15]);
 }
 
-/// A candidate whose second instance cannot be made does not end the shadow that runs, nor what is
-/// known of it.
+/// A candidate whose second instance cannot be made ends neither the running shadow nor its
+/// comparison.
 #[tokio::test(start_paused = true)]
 async fn a_failed_change_leaves_the_shadow() {
     let backend = Backend::new([]);
@@ -278,8 +278,8 @@ async fn a_failed_change_leaves_the_shadow() {
     drain(pipeline).await;
 }
 
-/// What the running generation lets go of in the very call that held it, because it may not hold as
-/// much, is compared like everything else.
+/// Items that the running generation releases in the same call that held them, because of its hold
+/// limit, are compared like all others.
 #[tokio::test(start_paused = true)]
 async fn what_goes_at_once_is_settled() {
     let backend = Backend::new([]);
@@ -296,7 +296,8 @@ async fn what_goes_at_once_is_settled() {
     drain(pipeline).await;
 }
 
-/// The running generation is swapped while the shadow stays: it is compared with the new one.
+/// If the running generation is swapped while the shadow stays, the shadow is compared with the new
+/// one.
 #[tokio::test(start_paused = true)]
 async fn a_shadow_outlives_a_swap() {
     let backend = Backend::new([]);

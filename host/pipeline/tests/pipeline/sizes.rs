@@ -1,5 +1,5 @@
-//! Backends that take requests up to a size: whatever has more than one item is cut, what a backend
-//! takes is learned, and an item that is too long alone is lost alone.
+//! Tests of backends that take requests up to a size: a request with more than one item is cut, the
+//! limit of a backend is learned, and an item that is too long by itself is lost alone.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,11 +18,11 @@ use tokio::time::sleep;
 use crate::disk::Disk;
 use crate::edges::*;
 
-/// A backend that takes so many bytes in one request.
+/// A backend that takes a limited number of bytes in one request.
 #[derive(Debug)]
 struct Narrow {
     limit: Mutex<usize>,
-    /// Whether it says so.
+    /// True if its refusal names the limit.
     says: bool,
     is_away: Mutex<bool>,
     refused: Mutex<Vec<usize>>,
@@ -87,7 +87,7 @@ fn with(backend: &Arc<Narrow>) -> PipelineConfig {
     config(vec![], vec![spec])
 }
 
-/// So many spans of one resource, each about 1 KiB, as one client sends them.
+/// Makes spans of one resource, each about 1 KiB, as one client sends them.
 fn large(ids: std::ops::Range<u64>) -> Bytes {
     let mut request = ExportTraceServiceRequest::decode(spans(ids)).unwrap();
     for span in &mut request.resource_spans[0].scope_spans[0].spans {
@@ -98,8 +98,9 @@ fn large(ids: std::ops::Range<u64>) -> Bytes {
 
 const LIMIT: usize = 256 << 10;
 
-/// One client's request that is larger than the backend takes arrives in parts, and the next one is
-/// cut before it is sent: one refusal in all where the backend says its limit, a few where it does not.
+/// One client's request that is larger than the backend's limit arrives in parts, and the next one
+/// is cut before it is sent: there is one refusal in all if the backend names its limit, and a few
+/// if it does not.
 #[tokio::test(start_paused = true)]
 async fn one_clients_request_is_cut() {
     for (says, most) in [(true, 1), (false, 3)] {
@@ -118,8 +119,8 @@ async fn one_clients_request_is_cut() {
     }
 }
 
-/// With the journal on, also what went through the exporter's log: all of it arrives, and no record
-/// is left.
+/// With the journal on, this includes batches that went through the exporter's log: all of them
+/// arrive, and no record is left.
 #[tokio::test(start_paused = true)]
 async fn a_backlog_is_cut() {
     let (disk, backend) = (Disk::default(), Narrow::new(LIMIT, true));
@@ -142,8 +143,8 @@ async fn a_backlog_is_cut() {
     drain(pipeline).await;
 }
 
-/// An item that is longer than the backend takes is lost alone, in a column of its own; its sender is
-/// told, if it waits for the export.
+/// An item that is longer than the backend's limit is lost alone, in a column of its own; its
+/// sender is told, if it waits for the export.
 #[tokio::test(start_paused = true)]
 async fn an_item_that_is_too_long_is_lost_alone() {
     for says in [true, false] {
@@ -165,7 +166,7 @@ async fn an_item_that_is_too_long_is_lost_alone() {
     }
 }
 
-/// A backend that takes larger requests than before gets them, some time later.
+/// A backend that begins to take larger requests gets them, some time later.
 #[tokio::test(start_paused = true)]
 async fn a_limit_is_not_for_ever() {
     let backend = Narrow::new(LIMIT, true);
@@ -181,8 +182,8 @@ async fn a_limit_is_not_for_ever() {
     drain(pipeline).await;
 }
 
-/// `sizer: bytes`: no request is longer than `max_size`, also when one client's is, and they are
-/// filled; one item that is longer goes out alone.
+/// With `sizer: bytes` no request is longer than `max_size`, even if one client's is, and requests
+/// are filled; one item that is longer goes out alone.
 #[tokio::test(start_paused = true)]
 async fn batches_by_bytes() {
     let backend = Narrow::new(usize::MAX, true);
@@ -201,7 +202,8 @@ async fn batches_by_bytes() {
     assert!(*last <= 128 << 10, "{sizes:?}");
     let fits = |size: &usize| (126 << 10..=128 << 10).contains(size);
     assert!(full.len() >= 8 && full.iter().all(fits), "{sizes:?}");
-    // Small ones are merged until there are `min_size`, and then go out without the timeout.
+    // Small requests are merged until there are `min_size` bytes, and then go out without the
+    // timeout.
     for id in 1000..1080 {
         offer(&pipeline, large(id..id + 1)).await.unwrap();
     }
@@ -221,7 +223,7 @@ async fn batches_by_bytes() {
     drain(pipeline).await;
 }
 
-/// Refuses everything for good.
+/// A backend that permanently refuses everything.
 #[derive(Debug, Default)]
 struct Never {
     attempts: Mutex<usize>,
@@ -236,8 +238,8 @@ impl Exporter for Never {
     }
 }
 
-/// A backend that refuses everything is not asked hundreds of times for each request of a client: once
-/// it took no part of one, the next is taken apart a little only.
+/// A backend that refuses everything is not asked hundreds of times for each request of a client:
+/// once it has refused every part of one, the next is split only a little.
 #[tokio::test(start_paused = true)]
 async fn a_backend_that_takes_nothing_costs_little() {
     let backend = Arc::new(Never::default());

@@ -1,4 +1,4 @@
-//! One generation after another: what it knew, what it held, and what the books say of it.
+//! Tests of one generation after another: its state, its held items, and its figures in the books.
 
 use std::time::Duration;
 
@@ -14,15 +14,15 @@ async fn pipeline(stages: Vec<StageSpec>, backend: &std::sync::Arc<Backend>) -> 
     Pipeline::build(config).await.unwrap()
 }
 
-/// Swaps the only stage to this generation, and says what became of the state.
+/// Swaps the only stage to this generation, and returns the outcome for the state.
 async fn swap(pipeline: &Pipeline, spec: StageSpec) -> Carried {
     let name = spec.name.clone();
     let changed = pipeline.change(vec![spec]).await.unwrap();
     changed.carried[&name].clone()
 }
 
-/// A state is carried: duplicates across the swap are known, and what the old generation held is
-/// released by the new one, under the tickets that it was held by.
+/// A state is carried: duplicates across the swap are detected, and the new generation releases the
+/// items that the old one held, under the same tickets.
 #[tokio::test(start_paused = true)]
 async fn state_and_held_items_are_carried() {
     let backend = Backend::new([]);
@@ -42,7 +42,7 @@ async fn state_and_held_items_are_carried() {
     assert_eq!(pipeline.ledger().books().held(), 3);
     offer(&pipeline, spans([2, 3, 4])).await.unwrap();
     assert_eq!(dropped(&pipeline, 0)["duplicate"], 2);
-    // It is told to let go of all, and then holds the one that said so.
+    // The plugin is told to release everything, and then holds the span that told it so.
     offer(&pipeline, spans([999])).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(backend.taken(), [1, 2, 3, 4]);
@@ -57,8 +57,8 @@ async fn state_and_held_items_are_carried() {
     assert_eq!(backend.taken(), [1, 2, 3, 4, 999]);
 }
 
-/// Without a state that is taken, what is held is offered to the new generation as a batch: whether
-/// there is none, the new one refuses it, or either of the two traps.
+/// If no state is accepted, held items are offered to the new generation as a batch: this holds if
+/// there is no state, if the new generation refuses it, or if either of the two traps.
 #[tokio::test(start_paused = true)]
 async fn held_items_are_offered_where_no_state_is_carried() {
     let cases = [
@@ -96,8 +96,8 @@ async fn held_items_are_offered_where_no_state_is_carried() {
     }
 }
 
-/// A generation whose breaker is open and whose quarantine is full is swapped for one that works:
-/// the next batch meets the new one, and the books have no open breaker any more.
+/// After a swap from a generation with an open breaker and batches in quarantine to one that works,
+/// the next batch reaches the new one, and the books have no open breaker any more.
 #[tokio::test(start_paused = true)]
 async fn breaker_and_quarantine_begin_anew() {
     let backend = Backend::new([]);
@@ -133,9 +133,9 @@ async fn breaker_and_quarantine_begin_anew() {
     assert_eq!(backend.taken(), [1]);
 }
 
-/// A generation that leaves no state is rolled back: the one before gets the state with which it
-/// ended, goes on with what it still holds of it, and what it says of items that are long gone is
-/// no fault.
+/// If a generation that leaves no state is rolled back, the one before gets the state with which it
+/// ended, and goes on with those of its items that are still held. It is not a fault if it names
+/// items that are long gone.
 #[tokio::test(start_paused = true)]
 async fn a_rollback_falls_back_on_the_retained_state() {
     for way in [Way::Traps, Way::Refuses] {
@@ -167,7 +167,7 @@ async fn a_rollback_falls_back_on_the_retained_state() {
             Some(&vec![999, 3]),
             "{way:?}: offered"
         );
-        // Its state says that it holds 1 and 2, and that it has seen them.
+        // Its state has 1 and 2 as held, and as seen.
         offer(&pipeline, spans([1, 999])).await.unwrap();
         let stage = pipeline.ledger().books().stages[0].clone();
         assert_eq!(stage.generation(1).unwrap().faults, 0, "{way:?}");
@@ -177,8 +177,8 @@ async fn a_rollback_falls_back_on_the_retained_state() {
     }
 }
 
-/// The generation before traps on what the one after it leaves: it gets its own state all the same,
-/// on another instance.
+/// If the generation before traps on the state that the one after it leaves, it still gets its own
+/// state, on another instance.
 #[tokio::test(start_paused = true)]
 async fn a_rollback_survives_a_poisonous_state() {
     let backend = Backend::new([]);
@@ -206,7 +206,7 @@ async fn a_rollback_survives_a_poisonous_state() {
     assert_eq!(backend.taken(), [1, 2]);
 }
 
-/// Off probation there is nothing to fall back on.
+/// After probation there is no retained state to fall back on.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_retained_after_probation() {
     let backend = Backend::new([]);
@@ -234,7 +234,7 @@ async fn nothing_is_retained_after_probation() {
     drain(pipeline).await;
 }
 
-/// One stage of three is swapped: the others keep their instances and what they know.
+/// If one stage of three is swapped, the others keep their instances and their state.
 #[tokio::test(start_paused = true)]
 async fn the_neighbours_are_not_touched() {
     let backend = Backend::new([]);
@@ -308,7 +308,7 @@ async fn figures_by_generation_and_reasons_by_name() {
     drain(pipeline).await;
 }
 
-/// A change that names the generation that runs leaves its instance where it is.
+/// A change that names the running generation leaves its instance in place.
 #[tokio::test(start_paused = true)]
 async fn a_swap_to_the_same_generation_changes_nothing() {
     let backend = Backend::new([]);
@@ -323,8 +323,8 @@ async fn a_swap_to_the_same_generation_changes_nothing() {
     assert_eq!(backend.taken(), [1]);
 }
 
-/// What fell with two instances already is let go when the last one traps in `snapshot`: to the
-/// stage behind, and not to its successor, which gets the rest.
+/// Items whose instances have already failed twice are let go when the last one traps in
+/// `snapshot`: they go to the stage behind, and not to its successor, which gets the rest.
 #[tokio::test(start_paused = true)]
 async fn what_is_let_go_in_a_swap_goes_on_behind() {
     let backend = Backend::new([]);

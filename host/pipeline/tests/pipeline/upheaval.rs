@@ -1,6 +1,7 @@
-//! Seeded upheaval: the stages of a pipeline are changed over and over while senders run, by plugins
-//! that fail in every call there is, and a drain comes at a random moment, also in the middle of a
-//! change. The books must balance at every look, and the backend must have what the books say.
+//! Seeded upheaval: the stages of a pipeline are changed over and over while senders run, with
+//! plugins that fail in every kind of call, and a drain comes at a random moment, possibly in the
+//! middle of a change. The books must balance at every check, and the backend must have the items
+//! that the books show.
 
 mod duplicates;
 mod whim;
@@ -25,7 +26,7 @@ use self::whim::Temper;
 use crate::edges::*;
 use crate::seeds::seeds;
 
-/// Who changes the stages: what there is, and how new ones are made.
+/// The source of the changes: the current stages, and the way to make new ones.
 struct Rebel {
     seed: u64,
     rng: StdRng,
@@ -134,7 +135,7 @@ impl Rebel {
     }
 }
 
-/// The names and generations of a row.
+/// Returns the names and generations of a row.
 fn outline(row: &[StageSpec]) -> Vec<(String, *const ())> {
     let outline = |spec: &StageSpec| (spec.name.clone(), Arc::as_ptr(&spec.generation).cast());
     row.iter().map(outline).collect()
@@ -161,7 +162,7 @@ async fn sender(
     }
 }
 
-/// One change: made, given up in the middle, or refused.
+/// Makes one change, which may be completed, given up in the middle, or refused.
 async fn upheave(pipeline: &Pipeline, rebel: &mut Rebel) {
     let seed = rebel.seed;
     let before = pipeline.stages().await;
@@ -201,7 +202,7 @@ async fn run(seed: u64) {
     config.stages.clone_from(&rebel.row);
     config.shards = rng.random_range(1..4);
     let pipeline = Pipeline::build(config).await;
-    // A plugin of which there are no more instances than a few.
+    // Some plugins allow only a few instances.
     let Ok(pipeline) = pipeline else { return };
     let ledger = Arc::clone(pipeline.ledger());
     let (next, believed) = <(Arc<AtomicU64>, Arc<AtomicU64>)>::default();
@@ -239,7 +240,7 @@ async fn run(seed: u64) {
     check(&rebel, &books, &backend.taken(), drained.in_time);
 }
 
-/// The books after the drain, against what the backend took.
+/// Checks the books after the drain against the items that the backend took.
 fn check(rebel: &Rebel, books: &Books, taken: &[u64], in_time: bool) {
     let seed = rebel.seed;
     assert!(
@@ -278,8 +279,8 @@ fn reactions(rng: &mut StdRng) -> Vec<Reaction> {
     script
 }
 
-/// Whatever is changed, whenever, by whatever plugins: every item is accounted for, nothing arrives
-/// twice, nothing is abandoned by a drain that ended in time, and a change is made or not made.
+/// Whatever is changed, at any time, with any plugins, every item is accounted for, nothing arrives
+/// twice, a drain that ended in time abandons nothing, and a change is either made or not made.
 #[tokio::test(start_paused = true)]
 async fn every_item_is_accounted_for_through_upheaval() {
     for seed in seeds() {

@@ -1,17 +1,17 @@
-//! Spans like those of a web shop: three services, 14 attributes, an event, a fifth
-//! health checks, one in twenty seen before. The same in each run.
+//! Spans like those of a web shop: three services, 14 attributes, an event; a fifth are health
+//! checks, one in twenty was seen before. They are the same in each run.
 
 use spandrel_guest::testing::TestBatch;
 use spandrel_pipeline::stage::Input;
 
 /// One request.
 pub(crate) struct Batch {
-    /// One copy for everyone, so that each finds it in the caches as the one before left it.
+    /// One copy for all, so that each reader finds it in the caches as the one before left it.
     pub(crate) input: Input,
     pub(crate) spans: usize,
 }
 
-/// `spans` spans in batches of `size`.
+/// Makes `spans` spans in batches of `size`.
 pub(crate) fn batches(spans: usize, size: usize) -> Vec<Batch> {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut last_id = 1;
@@ -92,7 +92,7 @@ fn span(request: TestBatch, random: &mut Random, last_id: &mut u64) -> TestBatch
     })
 }
 
-/// Xorshift.
+/// An xorshift generator.
 struct Random(u64);
 
 impl Random {

@@ -1,7 +1,7 @@
-//! What crossing the boundary costs: `cargo bench -p spandrel-plugin --bench call`.
+//! The cost of crossing the boundary: `cargo bench -p spandrel-plugin --bench call`.
 //!
-//! One run measures a plugin that changes nothing, and the job (filter by attribute, drop what was
-//! seen, add two attributes) as a component and as its native twin: the same source, on the same
+//! One run measures a plugin that changes nothing, and the job (filter by attribute, drop repeated
+//! spans, add two attributes) as a component and as its native twin: the same source, on the same
 //! bytes, with the same splice after it. Samples are short and of all kinds in turn, so that a
 //! machine under load is unfair to all alike; read the ratios.
 #![allow(
@@ -36,12 +36,12 @@ use corpus::Batch;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Spans a batch.
+/// The numbers of spans in a batch.
 const SIZES: [usize; 4] = [1, 32, 512, 8192];
-/// Spans of the set that each round walks through: more than the job remembers.
+/// The spans of the set that each round walks through: more than the job remembers.
 const SPANS: usize = 8192;
-/// Spans of one sample at least: some tenths of a millisecond, so that most samples are free of a
-/// turn of another process.
+/// The lowest number of spans in one sample: some tenths of a millisecond, so that another process
+/// gets no turn in most samples.
 const SAMPLE: usize = 512;
 const ROUNDS: usize = 41;
 
@@ -132,7 +132,7 @@ async fn load(engine: &Engine, module: &std::path::Path) -> Generation {
     Generation::load(engine, load).await.expect("a generation")
 }
 
-/// Nanoseconds a span of each sample.
+/// The nanoseconds a span of each sample.
 #[derive(Default)]
 struct Times(Vec<f64>);
 
@@ -227,7 +227,7 @@ async fn sample(
 
     let (mut judged, mut spliced) = (Duration::ZERO, Duration::ZERO);
     for batch in batches {
-        // The twin gets bytes of its own, as it would from a socket: no copy in its time.
+        // The twin gets bytes of its own, as it would from a socket, so its time contains no copy.
         let bytes = batch.input.bytes().to_vec();
         let started = Instant::now();
         let reply = native_reply(native, bytes);
@@ -239,7 +239,7 @@ async fn sample(
     row.native_spliced.push(spliced, spans);
 }
 
-/// Twins must say the same of every batch, or the ratio means nothing.
+/// Checks that the twins give the same answer for every batch, or the ratio means nothing.
 async fn check(plugin: &mut Instance, native: &mut Exported<job::Job>, batches: &[Batch]) {
     for batch in batches {
         let theirs = plugin.process(1, &batch.input).await.expect("a reply");

@@ -1,10 +1,10 @@
-//! What rows of plugins cost: `cargo bench --workspace --bench rows`.
+//! The cost of rows of plugins: `cargo bench --workspace --bench rows`.
 //!
 //! A pipeline without a network runs rows of one plugin (drop by an attribute, add two attributes,
-//! other ones in each stage; the first drops a fifth), once as it is, and once with plugins that
-//! do not say what they read, so that each stage sees, and has spliced, the whole batch. Rounds of
-//! all kinds take turns; read the differences to the row of no plugins, which is validation and
-//! queueing.
+//! different ones in each stage; the first drops a fifth), once as it is, and once with plugins
+//! that do not report what they read, so that each stage sees, and has spliced, the whole batch.
+//! Rounds of all kinds take turns; read the differences to the row of no plugins, which is
+//! validation and queueing.
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -45,7 +45,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const ROWS: [usize; 5] = [0, 1, 2, 3, 5];
 const SPANS: usize = 512;
-/// Batches of a round.
+/// The batches of a round.
 const BATCHES: usize = 16;
 const ROUNDS: usize = 61;
 
@@ -174,7 +174,7 @@ async fn load(engine: &Engine, module: &Path, config: &str) -> Generation {
         signing: None,
         config,
         limits: Limits {
-            // A machine under load is no fault of the plugin.
+            // A machine under load is not the plugin's fault.
             call_deadline: Duration::from_secs(10),
             ..Limits::default()
         },

@@ -1,4 +1,4 @@
-//! A plugin that does not say what it reads.
+//! A plugin that does not report what it reads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use spandrel_pipeline::stage::{
     Ticket,
 };
 
-/// Passes everything on but what the plugin reads.
+/// A generation that passes everything on except the plugin's report of its reads.
 #[derive(Debug)]
 pub(crate) struct Silent<T>(pub(crate) Arc<T>);
 

@@ -1,4 +1,5 @@
-//! `wit/v0.1`: the host functions, the exports, and the conversions to the pipeline's types.
+//! The version `wit/v0.1`: the host functions, the exports, and the conversions to the pipeline's
+//! types.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,7 +16,7 @@ mod bindings;
 pub(crate) use bindings::{Plugin, PluginPre};
 pub(crate) use types::{DrainReason as WitDrainReason, State};
 
-/// A linker with the host functions of this version and WASI 0.2.
+/// Makes a linker with the host functions of this version and WASI 0.2.
 pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
@@ -80,7 +81,7 @@ fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A guest's manifest, and whether it wants traces.
+/// Converts a guest's manifest; the bool is true if the guest wants traces.
 pub(crate) fn manifest(manifest: types::Manifest) -> (stage::Manifest, bool) {
     let traces = manifest.signals.contains(&types::Signal::Traces);
     let interval = u64::from(manifest.tick_interval_ms);

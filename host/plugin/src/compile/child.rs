@@ -1,5 +1,5 @@
-//! Starts a process that compiles one component, and waits for it: for as long as it may take, and
-//! no longer than whoever asked.
+//! Starts a process that compiles one component, and waits for it: at most until its time is over,
+//! and no longer than the caller waits.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
@@ -17,11 +17,11 @@ use super::{CompileLimits, thread_count};
 use crate::artifact::Digest;
 use crate::cache::FILE_BYTES;
 
-/// What is kept of what the process says on its standard error: the last words of a panic or of the
+/// The bytes that are kept from the process's standard error: the last words of a panic or of the
 /// allocator.
 const WORDS_BYTES: usize = 4096;
 
-/// Why there is no code.
+/// The reason why there is no code.
 #[derive(Debug, thiserror::Error)]
 pub enum ChildError {
     /// The process did not start.
@@ -29,50 +29,51 @@ pub enum ChildError {
         "cannot start `{program}` to compile in: check that it is there, and the limit on processes"
     )]
     Start {
-        /// Which program.
+        /// The program.
         program: String,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// It reached the limit on its memory.
+    /// The process reached the limit on its memory.
     #[error(
         "compiling takes more than {} MiB of memory: build a smaller plugin, or raise \
          `service::plugins::compile::memory_mib`",
         limit_bytes >> 20
     )]
     Memory {
-        /// What it had.
+        /// The limit.
         limit_bytes: u64,
     },
-    /// It is past its time, and was ended.
+    /// The process took longer than its time limit, and was killed.
     #[error(
         "compiling takes longer than {} ms: build a smaller plugin, or raise \
          `service::plugins::compile::time`",
         limit.as_millis()
     )]
     Time {
-        /// What it had.
+        /// The limit.
         limit: Duration,
     },
     /// The component does not compile.
     #[error("{0}")]
     Refused(String),
-    /// It ended without a word that is understood: somebody killed it, or a defect of the compiler.
+    /// The process ended without an answer that is understood: somebody killed it, or the compiler
+    /// has a defect.
     #[error("the process that compiled ended early ({status}): {words}")]
     Ended {
-        /// How.
+        /// The exit status.
         status: ExitStatus,
-        /// What it said.
+        /// The words on its standard error.
         words: String,
     },
-    /// Its answer fits another version of the program.
+    /// The answer comes from another version of the program.
     #[error("`{program}` is another version than this process: restart it")]
     OtherVersion {
-        /// Which program.
+        /// The program.
         program: String,
     },
-    /// Its pipes broke.
+    /// The pipes of the process broke.
     #[error("lost the process that compiles")]
     Lost(#[source] io::Error),
 }
@@ -82,7 +83,7 @@ pub enum ChildError {
 pub(crate) struct Program<'a> {
     pub(crate) path: &'a std::path::Path,
     pub(crate) arguments: &'a [String],
-    /// What its code must fit.
+    /// The engine that its code must fit.
     pub(crate) engine: Digest,
 }
 
@@ -91,7 +92,8 @@ impl Program<'_> {
         self.path.display().to_string()
     }
 
-    /// The component's code. The process is killed at `due`, and when this future is dropped.
+    /// Returns the component's code. The process is killed at `due`, or when this future is
+    /// dropped.
     pub(crate) async fn compile(
         self,
         component: &Bytes,
@@ -117,14 +119,14 @@ impl Program<'_> {
                     Kind::Code => Ok(payload),
                     Kind::Refusal => {
                         let words = String::from_utf8_lossy(&payload).into_owned();
-                        // The compiler may notice it before the system does.
+                        // The compiler may run out of memory before the system reports it.
                         Err(memory(&words, limits).unwrap_or_else(|| {
                             ChildError::Refused(crate::text::printable(&words, WORDS_BYTES))
                         }))
                     }
                 }
             }
-            // The end of its output is the end of the process, or of what it has to say.
+            // The end of its output means that the process ended, or has nothing more to say.
             Ok(None) | Err(_) => Err(self.why(&mut child, &words, limits, due).await),
         }
     }
@@ -146,8 +148,7 @@ impl Program<'_> {
         })
     }
 
-    /// Sends the component and takes the answer, if one comes; and the last words on its standard
-    /// error.
+    /// Sends the component. Returns the answer, if one comes, and the last words on standard error.
     async fn exchange(
         self,
         child: &mut Child,
@@ -162,8 +163,8 @@ impl Program<'_> {
         let threads = u64::try_from(thread_count(limits.background)).unwrap_or(1);
         let request = Request {
             memory_bytes: limits.memory_bytes,
-            // All threads' time together. The wall clock is watched here; this is for when nobody
-            // is left to watch it.
+            // The limit is on the time of all threads together. This process watches the wall
+            // clock; the limit is for the case that nobody is left to watch it.
             cpu_seconds: limits
                 .time
                 .as_secs()
@@ -174,7 +175,7 @@ impl Program<'_> {
             length: u64::try_from(component.len()).unwrap_or(u64::MAX),
         };
         let send = async {
-            // A process that ended before it read everything says why in another way.
+            // A process that ended before it read everything reports the reason in another way.
             let sent = input.write_all(&request.header()).await;
             if sent.is_ok() {
                 input.write_all(component).await.unwrap_or_default();
@@ -182,15 +183,17 @@ impl Program<'_> {
             input
         };
         let talk = async {
-            // Its input stays open until it has answered: its end would be the process' own.
+            // The input stays open until the process has answered: it would end itself at the end
+            // of its input.
             let (_input, answer) = tokio::join!(send, answer(&mut output));
             answer
         };
-        // It says nothing there before it fails, so its end is the end of the process.
+        // The process writes nothing to standard error before it fails, so the end of that stream
+        // is the end of the process.
         tokio::join!(talk, words(errors))
     }
 
-    /// Why a process ended without an answer.
+    /// Returns the reason why a process ended without an answer.
     async fn why(
         self,
         child: &mut Child,
@@ -221,8 +224,8 @@ impl Program<'_> {
     }
 }
 
-/// The error, where these words are of one who got no memory: the allocator, the system when it was
-/// asked for some, or for a thread with its stack.
+/// Returns the error for memory if these words show that memory ran out: for the allocator, for the
+/// system when it was asked for some, or for a thread with its stack.
 fn memory(words: &str, limits: CompileLimits) -> Option<ChildError> {
     let said = ["memory allocation of", "os error 12", "os error 11"];
     let is_memory = said.iter().any(|said| words.contains(said));
@@ -231,7 +234,7 @@ fn memory(words: &str, limits: CompileLimits) -> Option<ChildError> {
     })
 }
 
-/// The answer; none when the output ends before it is whole.
+/// Reads the answer; `None` if the output ends before the answer is complete.
 async fn answer(output: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<(Reply, Vec<u8>)>> {
     let mut header = [0; REPLY_BYTES];
     match output.read_exact(&mut header).await {
@@ -248,7 +251,7 @@ async fn answer(output: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<(Rep
     Ok(is_whole.then_some((reply, payload)))
 }
 
-/// The last of what comes.
+/// Reads to the end, and returns the last words.
 async fn words(mut errors: impl AsyncRead + Unpin) -> String {
     let mut last = Vec::new();
     let mut chunk = [0; 1024];
@@ -262,7 +265,7 @@ async fn words(mut errors: impl AsyncRead + Unpin) -> String {
     String::from_utf8_lossy(&last).into_owned()
 }
 
-/// Ends the process, and leaves nothing of it behind.
+/// Kills the process and reaps it.
 async fn end(child: &mut Child) {
     // It may have ended by itself.
     child.kill().await.unwrap_or_default();

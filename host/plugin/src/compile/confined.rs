@@ -1,9 +1,9 @@
-//! What runs in the process that compiles: it limits itself, compiles one component, and ends.
+//! The process that compiles: it limits itself, compiles one component, and ends.
 //!
-//! It has no environment, and no files but its pipes. While it compiles it can open no other, nor a
-//! socket, and can start no thread and no process unless it is root's; the system ends it at its limits.
-//! That keeps a compiler that runs wild from harming others. It is no sandbox: in all else it may do
-//! what its user may.
+//! It has no environment, and no files except its pipes. While it compiles, it can open no other
+//! file and no socket, and can start no thread and no process unless it runs as root; the system
+//! kills it at its limits. That keeps a compiler that runs wild from harming others. It is not a
+//! sandbox: in everything else it may do what its user may do.
 
 use std::fs;
 use std::io::{self, Read as _, Write};
@@ -16,22 +16,21 @@ use super::lower_priority;
 use crate::artifact::MAX_BYTES;
 use crate::engine::for_compiling;
 
-/// Open files before it compiles: the three pipes, and what the runtime opens for a moment.
+/// Open files before it compiles: the three pipes, and those that the runtime opens for a moment.
 const FILES: u64 = 16;
-/// While it compiles: the pipes.
+/// Open files while it compiles: the pipes.
 const PIPES: u64 = 3;
-/// The last words of a process that could not begin: bad input, no memory for its threads.
+/// The exit code of a process that could not begin: bad input, or no memory for its threads.
 const COULD_NOT: u8 = 1;
 
-/// Compiles what comes on the standard input, and writes the code to the standard output. The
-/// program calls it when it is started as [`super::Compile::Child`] says; nobody else has a use for
-/// it.
+/// Compiles the component on standard input, and writes the code to standard output. The program
+/// calls it when it is started as [`super::Compile::Child`] says; nobody else has a use for it.
 #[must_use]
 pub fn main() -> ExitCode {
     match serve(io::stdin(), &mut io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody reads it where the pipe is gone.
+            // Nobody reads it if the pipe is gone.
             writeln!(io::stderr(), "{error}").unwrap_or_default();
             ExitCode::from(COULD_NOT)
         }
@@ -58,7 +57,7 @@ fn serve(mut input: io::Stdin, output: &mut impl Write) -> io::Result<()> {
         .num_threads(usize::try_from(request.threads).unwrap_or(1).max(1))
         .build()
         .map_err(io::Error::other)?;
-    // From here on nothing more is needed than memory and time.
+    // From here on only memory and time are needed.
     at_most(Resource::Nofile, PIPES)?;
     at_most(Resource::Nproc, 0)?;
     let compiled = threads.install(|| engine.precompile_component(&component));
@@ -69,7 +68,7 @@ fn serve(mut input: io::Stdin, output: &mut impl Write) -> io::Result<()> {
     }
 }
 
-/// An error and its causes in one line.
+/// Joins an error and its causes in one line.
 fn causes(error: &wasmtime::Error) -> String {
     let words: Vec<String> = error.chain().map(ToString::to_string).collect();
     words.join(": ")
@@ -83,19 +82,19 @@ fn at_most(resource: Resource, most: u64) -> io::Result<()> {
     setrlimit(resource, limit).map_err(io::Error::from)
 }
 
-/// From here on, the system ends this process where it takes more than it may.
+/// Sets limits: from here on, the system kills this process if it takes more than it may.
 fn confine(request: &Request) -> io::Result<()> {
     if request.background {
         lower_priority();
     }
-    // When the machine or the container is out of memory, this goes before the collector. Where
-    // there is no /proc, the limit below has to do.
+    // When the machine or the container is out of memory, this process goes before the collector.
+    // Without /proc, only the limit below applies.
     fs::write("/proc/self/oom_score_adj", "1000").unwrap_or_default();
     at_most(Resource::As, request.memory_bytes)?;
     at_most(Resource::Core, 0)?;
     at_most(Resource::Fsize, 0)?;
     at_most(Resource::Nofile, FILES)?;
-    // A second more until the system kills, so that its first signal tells why.
+    // The hard limit is one second later, so that the first signal tells the reason.
     let cpu = Rlimit {
         current: Some(request.cpu_seconds),
         maximum: Some(request.cpu_seconds.saturating_add(1)),
@@ -103,8 +102,9 @@ fn confine(request: &Request) -> io::Result<()> {
     setrlimit(Resource::Cpu, cpu).map_err(io::Error::from)
 }
 
-/// The other end of the input is open for as long as somebody waits for the code. Without a thread
-/// that waits for its end, a collector that was killed would leave a compile behind it.
+/// Ends this process when nobody waits for the code any longer: the caller keeps the other end of
+/// the input open while it waits. Without this thread, a collector that was killed would leave a
+/// compilation running.
 fn end_with_the_one_who_asked(mut input: io::Stdin) -> io::Result<()> {
     let watch = move || {
         let mut more = [0; 1];

@@ -1,5 +1,5 @@
-//! What goes between the collector and the process that compiles for it: one request, one reply, in
-//! the byte order of the machine that both run on.
+//! The messages between the collector and the process that compiles for it: one request, one reply,
+//! in the byte order of the machine that both run on.
 
 use std::io::{self, Read, Write};
 
@@ -12,14 +12,14 @@ pub(super) const REPLY_BYTES: usize = 16 + 32 + 8 + 8;
 /// The longest text about a component that does not compile.
 const REFUSAL_BYTES: usize = 4096;
 
-/// What the process is to limit itself to, and how much it will be sent.
+/// The limits that the process sets for itself, and the length of its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) memory_bytes: u64,
     pub(super) cpu_seconds: u64,
     pub(super) threads: u64,
     pub(super) background: bool,
-    /// The component's bytes follow.
+    /// The length of the component's bytes, which follow.
     pub(super) length: u64,
 }
 
@@ -58,22 +58,22 @@ fn word(input: &mut impl Read) -> io::Result<u64> {
     Ok(u64::from_ne_bytes(word))
 }
 
-/// How the work ended.
+/// The kind of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// The payload is compiled code.
     Code,
-    /// The payload says why the component does not compile.
+    /// The payload is the reason why the component does not compile.
     Refusal,
 }
 
 /// The beginning of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reply {
-    /// What the code fits: a digest of the engine's version and settings.
+    /// The engine that the code fits: a digest of its version and settings.
     pub(super) engine: Digest,
     pub(super) kind: Kind,
-    /// The payload follows.
+    /// The length of the payload, which follows.
     pub(super) length: u64,
 }
 
@@ -122,7 +122,7 @@ impl Reply {
 mod tests {
     use super::*;
 
-    /// What is written is what is read.
+    /// A message that was written is read back the same.
     #[test]
     fn both_ways_say_the_same() {
         let request = Request {

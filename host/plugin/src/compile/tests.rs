@@ -1,4 +1,4 @@
-//! Threads, turns and times, with work that is not the compiler's.
+//! Tests of threads, turns and times, with work that is not the compiler's.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -25,12 +25,12 @@ fn within(time: Duration) -> CompileLimits {
     }
 }
 
-/// Longer than any test.
+/// Returns limits with a time longer than any test.
 fn long() -> CompileLimits {
     within(Duration::from_secs(600))
 }
 
-/// The name and priority of the threads that both halves of some work ran on.
+/// Returns the name and priority of the threads that both halves of some work ran on.
 #[cfg(target_os = "linux")]
 fn places() -> [(String, i32); 2] {
     let place = || {
@@ -42,8 +42,8 @@ fn places() -> [(String, i32); 2] {
     [one, other]
 }
 
-/// All parts of the work run on threads made for it, at a low priority if it is background
-/// work; who asked keeps its own.
+/// All parts of the work run on threads made for it, at a low priority if it is background work;
+/// the caller keeps its own priority.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn the_work_has_its_own_threads() {
@@ -63,7 +63,7 @@ async fn the_work_has_its_own_threads() {
     assert_eq!(ours(), before);
 }
 
-/// Work past its time is given up, what comes next is refused as long as it runs on, and no
+/// The caller gives up on work past its time; other work is refused while it still runs, and no
 /// longer.
 #[tokio::test]
 async fn at_most_one_runs_past_its_time() {
@@ -82,12 +82,12 @@ async fn at_most_one_runs_past_its_time() {
     }
     drop(go_on);
     end.await.expect("ended");
-    // The turn is given back right after; the one who comes next may have to wait for that.
+    // The turn is given back right after; the next caller may have to wait for that.
     let _turn = compiler.turn.acquire().await.expect("free again");
     assert!(compiler.due.lock().expect("not poisoned").is_none());
 }
 
-/// Work waits for its turn: never two at a time.
+/// Work waits for its turn: two never run at a time.
 #[tokio::test]
 async fn one_at_a_time() {
     let compiler = Compiler::new();
@@ -125,7 +125,7 @@ async fn a_caller_that_leaves_does_not_end_the_turn() {
     assert_eq!(compiler.turn.available_permits(), 0);
 }
 
-/// A panic of the compiler is told, and harms neither the process nor the next in turn.
+/// A panic of the compiler is reported, and harms neither the process nor the next in turn.
 #[tokio::test]
 async fn a_panic_is_told() {
     let compiler = Compiler::new();

@@ -1,11 +1,11 @@
-//! What a component has too much of, when the engine does not take it.
+//! The parts of which a component has too many, if the engine refuses it.
 
 use crate::error::LoadError;
 use crate::limits::{CORE_INSTANCES, MEMORIES, TABLE_ELEMENTS, TABLES};
 use crate::text;
 
-/// The engine's words before and after a number, and what it counts. The engine has no type for this
-/// error; a test holds the words.
+/// The engine's words before and after a number, and the parts that it counts. The engine has no
+/// type for this error; a test checks the words.
 const WORDS: [(&str, &str, Counted); 6] = [
     (
         "transitively contains ",
@@ -55,7 +55,7 @@ impl Counted {
     }
 }
 
-/// The error of a component that compiles and does not fit.
+/// Returns the error for a component that compiles and does not fit.
 pub(super) fn of(module: &str, error: &wasmtime::Error) -> LoadError {
     let module = module.to_owned();
     let causes: Vec<String> = error.chain().map(ToString::to_string).collect();

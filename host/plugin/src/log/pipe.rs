@@ -1,4 +1,4 @@
-//! A guest's stdout and stderr: bytes in, log lines out, and the words of a panic kept aside.
+//! A guest's stdout and stderr: turns bytes into log lines, and keeps the message of a panic.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,7 +11,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use super::GuestLog;
 use crate::text;
 
-/// What a guest may write in one go. 64 KiB: what WASI streams commonly permit.
+/// The most bytes that a guest may write at once. 64 KiB: WASI streams commonly permit this much.
 const WRITE_BYTES: usize = 64 << 10;
 
 /// One of a guest's two output streams. Clones write to the same line.
@@ -30,8 +30,8 @@ struct Lines {
     panic: Panic,
 }
 
-/// What is known of a panic. Rust prints a line with the thread and the place, then the message,
-/// then a note; the SDK prints the place and the message only.
+/// The message of a panic, as far as it is known. Rust prints a line with the thread and the place,
+/// then the message, then a note; the SDK prints the place and the message only.
 #[derive(Debug, Default)]
 struct Panic {
     text: String,
@@ -59,7 +59,7 @@ impl Pipe {
         }
     }
 
-    /// The message and place of the last panic, on one line.
+    /// Returns the message and place of the last panic, on one line.
     pub(crate) fn panic_message(&self) -> Option<String> {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let panic = &lines.panic.text;
@@ -134,7 +134,7 @@ impl IsTerminal for Pipe {
 
 impl StdoutStream for Pipe {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        // Only WASI 0.3 asks for this one, which is not linked.
+        // Only WASI 0.3 asks for this stream, and it is not linked.
         Box::new(tokio::io::sink())
     }
 
@@ -178,7 +178,7 @@ mod tests {
         Pipe::new(Arc::new(log), Level::WARN)
     }
 
-    /// Place and message of a panic come out on one line, without the note about backtraces,
+    /// The place and message of a panic come out on one line, without the note about backtraces,
     /// however the bytes arrive.
     #[test]
     fn a_panic_is_told_on_one_line() {
@@ -193,7 +193,7 @@ mod tests {
         );
     }
 
-    /// The SDK's own way to tell of a panic is understood as well.
+    /// The SDK's own form of a panic message is understood as well.
     #[test]
     fn a_panic_told_by_the_sdk_is_understood() {
         let pipe = stderr();

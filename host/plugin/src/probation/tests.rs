@@ -1,10 +1,10 @@
-//! Each rule, and its edges.
+//! Tests of each rule and its edges.
 
 use std::time::Duration;
 
 use super::{Figures, ProbationConfig, Standing, judge};
 
-/// A generation whose calls of 100 items take 50 us, and that drops a tenth.
+/// Returns the figures of a generation whose calls of 100 items take 50 us, and that drops a tenth.
 fn good(calls: u64) -> Figures {
     Figures {
         calls,
@@ -54,7 +54,7 @@ fn a_fault_comes_before_passing() {
     assert!(matches!(last, Standing::Failed(_)), "{last:?}");
 }
 
-/// The first fault is one too many where the generation before had none, or there was none.
+/// The first fault is one too many if the generation before had none, or if there was none before.
 #[test]
 fn the_first_fault_rolls_back() {
     let new = Figures {
@@ -71,8 +71,8 @@ fn the_first_fault_rolls_back() {
     );
 }
 
-/// Batches that the generation before could not take either do not roll back, for ever; more
-/// faults than these explain do.
+/// Batches that the generation before could not take either never cause a rollback; more faults
+/// than these explain do.
 #[test]
 fn faults_of_the_batches_are_not_held_against_it() {
     let old = Figures {
@@ -83,14 +83,14 @@ fn faults_of_the_batches_are_not_held_against_it() {
         faults,
         ..good(calls)
     };
-    // One batch in a hundred: of 100 calls 1 is expected, 3 by chance, 3 of a batch that is tried
-    // three times.
+    // One batch in a hundred fails: of 100 calls 1 failure is expected, 3 may be chance, and 3 come
+    // from a batch that is tried three times.
     assert_eq!(standing(new(100, 7), Some(old)), Standing::Watching);
     assert_eq!(
         reason(new(100, 8), Some(old)),
         "8 of 100 calls failed, 7 were allowed; before it, 50 of 5000 failed"
     );
-    // The more calls, the nearer to the rate.
+    // With more calls the limit gets nearer to the rate.
     assert_eq!(standing(new(10_000, 133), Some(old)), Standing::Watching);
     assert!(reason(new(10_000, 134), Some(old)).contains("133 were allowed"));
     // One fault long ago does not excuse a plugin that fails at once.
@@ -102,7 +102,7 @@ fn faults_of_the_batches_are_not_held_against_it() {
     assert!(reason(new(4, 4), Some(long_ago)).starts_with("4 of 4 calls failed"));
 }
 
-/// What the operator allows is allowed beside what the batches explain.
+/// The faults that the operator allows are added to those that the batches explain.
 #[test]
 fn allowed_faults_are_allowed() {
     let config = ProbationConfig {
@@ -127,8 +127,8 @@ fn dropping(dropped: u64, items_out: u64) -> Figures {
     }
 }
 
-/// A share of dropped items far above the one before rolls back, once there are enough items to
-/// tell.
+/// A share of dropped items far above the one before causes a rollback, once there are enough items
+/// to judge.
 #[test]
 fn a_jump_in_drops_rolls_back() {
     let old = Some(dropping(100, 900));
@@ -142,7 +142,7 @@ fn a_jump_in_drops_rolls_back() {
         standing(dropping(100, 0), old),
         Standing::Failed(_)
     ));
-    // Held items are neither.
+    // Held items count as neither dropped nor passed.
     let holding = Figures {
         items_in: 5000,
         ..dropping(99, 0)
@@ -150,8 +150,8 @@ fn a_jump_in_drops_rolls_back() {
     assert_eq!(standing(holding, old), Standing::Watching);
 }
 
-/// An operator who said that more is dropped from now on is believed: neither a jump nor everything
-/// rolls back, while faults and time do.
+/// If the operator said that more is dropped from now on, neither a jump nor dropping everything
+/// causes a rollback, while faults and latency do.
 #[test]
 fn expected_drops_are_no_evidence() {
     let config = ProbationConfig {
@@ -168,8 +168,8 @@ fn expected_drops_are_no_evidence() {
     assert!(matches!(standing(failing), Standing::Failed(_)));
 }
 
-/// A few batches that are dropped whole, as those that a client sends again after a pause, are no
-/// reason yet; many items are, however few batches brought them.
+/// A few batches that are dropped whole, such as those that a client sends again after a pause, are
+/// not a reason yet; many items are, even if few batches brought them.
 #[test]
 fn some_batches_in_a_row_are_no_reason() {
     let old = Some(dropping(400, 600));
@@ -182,8 +182,8 @@ fn some_batches_in_a_row_are_no_reason() {
     assert!(matches!(standing(few(1000, 2), old), Standing::Failed(_)));
 }
 
-/// Dropping everything is told without a comparison, of enough items, and after a generation that
-/// dropped much but not all.
+/// Dropping everything causes a rollback without a comparison, if there are enough items, and after
+/// a generation that dropped much but not all.
 #[test]
 fn dropping_everything_rolls_back() {
     assert_eq!(standing(dropping(999, 0), None), Standing::Watching);
@@ -192,21 +192,21 @@ fn dropping_everything_rolls_back() {
         reason(dropping(990, 10), None),
         "drops 99.0 % (990 of 1000 items) against nothing to compare with: that is everything"
     );
-    // Too few items before are no comparison.
+    // Too few items before do not make a comparison.
     assert!(reason(dropping(1000, 0), Some(dropping(0, 99))).contains("nothing to compare with"));
     assert_eq!(
         reason(dropping(1000, 0), Some(dropping(70, 30))),
         "drops 100.0 % (1000 of 1000 items) against 70.0 % before: that is everything"
     );
-    // A filter that lets next to nothing pass may find nothing for a while.
+    // A filter that passes very little may pass nothing for a while.
     assert_eq!(
         standing(dropping(1000, 0), Some(dropping(96, 4))),
         Standing::Watching
     );
 }
 
-/// A generation that is much slower an item rolls back; one call that stood still does not, nor do
-/// differences too small to matter.
+/// A generation that takes much longer for an item is rolled back; one call that stood still does
+/// not cause a rollback, nor do differences too small to matter.
 #[test]
 fn slow_calls_roll_back() {
     let old = Some(good(5000));
@@ -215,27 +215,27 @@ fn slow_calls_roll_back() {
         ..good(calls)
     };
     let ms = Duration::from_millis;
-    // 0.5 us an item before. With 100 ms taken off, 251 us a call is 5.02 times that.
+    // An item took 0.5 us before. With 100 ms taken off, 251 us a call is 5.02 times that.
     assert_eq!(
         reason(slow(1000, ms(100 + 251)), old),
         "an item takes 2.51 us, before it 0.50 us: 5.0 times as long, 5.0 are allowed"
     );
     assert_eq!(standing(slow(1000, ms(100 + 250)), old), Standing::Watching);
-    // One call of 100 ms, the others as ever.
+    // One call takes 100 ms, the others as long as before.
     assert_eq!(standing(slow(20, ms(101)), old), Standing::Watching);
-    // Slow from the start is found after 20 calls.
+    // A generation that is slow from the start is found after 20 calls.
     assert_eq!(standing(slow(19, ms(19 * 90)), old), Standing::Watching);
     assert!(matches!(
         standing(slow(20, ms(20 * 90)), old),
         Standing::Failed(_)
     ));
-    // Nothing to compare with.
+    // There is nothing to compare with.
     assert_eq!(
         standing(slow(20, ms(20 * 90)), Some(good(19))),
         Standing::Watching
     );
     assert_eq!(standing(slow(20, ms(20 * 90)), None), Standing::Watching);
-    // Ten times as long, but still short.
+    // Calls take ten times as long, but are still short.
     let tiny = Figures {
         call_time: Duration::from_millis(5),
         ..good(5000)
@@ -243,7 +243,7 @@ fn slow_calls_roll_back() {
     assert_eq!(standing(good(5000), Some(tiny)), Standing::Watching);
 }
 
-/// Smaller batches take longer an item, and are no reason: their calls are short.
+/// Smaller batches take longer for each item, and are not a reason: their calls are short.
 #[test]
 fn small_batches_are_no_reason() {
     let single = Figures {

@@ -1,4 +1,4 @@
-//! Keys and signatures as `minisign` makes them, made here.
+//! Tests with keys and signatures in the form that `minisign` makes, made here.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ impl Signer {
         )
     }
 
-    /// As `minisign -S` does.
+    /// Signs as `minisign -S` does.
     fn sign(&self, bytes: &[u8], comment: &str) -> String {
         let hash = blake2b_simd::blake2b(bytes);
         self.sign_as(*b"ED", hash.as_bytes(), comment)
@@ -63,7 +63,7 @@ impl From<String> for SignatureSource {
     }
 }
 
-/// A real key and a real signature of the original program, of the bytes `test`.
+/// A real key and a real signature of the original program, over the bytes `test`, are understood.
 #[test]
 fn what_minisign_made_is_understood() {
     let key = "untrusted comment: minisign public key E7620F1842B4E81F\n\
@@ -101,7 +101,7 @@ fn both_forms_by_any_key_hold() {
     }
 }
 
-/// Any changed byte of a module, of a signature or of its trusted comment is seen.
+/// Any changed byte of a module, of a signature or of its trusted comment is noticed.
 #[test]
 fn every_changed_byte_is_seen() {
     let signer = Signer::new(3);
@@ -121,7 +121,7 @@ fn every_changed_byte_is_seen() {
         let Ok(changed) = String::from_utf8(changed) else {
             continue;
         };
-        // A letter of base64 whose last bits are not used, and a line's end, say the same.
+        // A letter of base64 whose last bits are not used, and a line's end, mean the same.
         let checked = signing(&[&signer], changed.clone()).check(None, &bytes);
         assert!(checked.is_err(), "byte {place} of:\n{changed}");
     }
@@ -165,7 +165,7 @@ fn each_refusal_has_its_words() {
             "{words}"
         );
     }
-    // Somebody else's signature under our key's id is still theirs.
+    // Somebody else's signature under our key's id is still refused.
     let forged = Signer {
         id: ours.id,
         ..theirs
@@ -173,8 +173,8 @@ fn each_refusal_has_its_words() {
     assert!(words(&signing(&[&ours], forged.sign(bytes, "")), None).contains("other bytes"));
 }
 
-/// One key signs many modules, and many releases of each: where a comment is asked for, only what is
-/// signed as that is taken.
+/// One key signs many modules, and many releases of each: if a comment is required, only a
+/// signature with that comment is accepted.
 #[test]
 fn what_is_signed_as_something_else_is_refused() {
     let signer = Signer::new(7);
@@ -206,7 +206,7 @@ fn what_is_signed_as_something_else_is_refused() {
     );
 }
 
-/// The signature is looked for beside the module, or where it is said to be.
+/// The signature is looked for beside the module, or in the place that is configured.
 #[test]
 fn the_signature_is_found_beside_the_module() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -223,7 +223,7 @@ fn the_signature_is_found_beside_the_module() {
     assert!(matches!(error, SignatureError::Read { .. }), "{error}");
 }
 
-/// What is no key is not taken for one.
+/// Text that is not a key is refused.
 #[test]
 fn what_is_no_key_is_refused() {
     let key = Signer::new(6).public();

@@ -1,4 +1,4 @@
-//! Compiled code is kept; a bad cache costs a compilation, never more.
+//! Tests of the cache: compiled code is kept; a bad cache costs a compilation, never more.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -20,7 +20,7 @@ fn engine(cache: &Path) -> Engine {
     Engine::new(&config).expect("an engine")
 }
 
-/// Loads `unchanged`, shows that it works, and tells whether it was compiled.
+/// Loads `unchanged`, shows that it works, and returns true if it was compiled.
 async fn is_compiled(engine: &Engine) -> bool {
     let generation = Generation::load(engine, load(guest("unchanged")))
         .await
@@ -37,7 +37,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// A second start does not compile, and the file is ours alone.
+/// A second start does not compile, and only this user can access the file.
 #[tokio::test]
 async fn a_second_start_does_not_compile() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -95,7 +95,7 @@ async fn code_of_another_plugin_is_not_taken_for_this_one() {
     assert!(is_compiled(&engine).await, "another plugin's code was run");
 }
 
-/// A directory that others may write to holds no code of ours: the engine goes without.
+/// A directory that others may write to holds no code of ours: the engine works without a cache.
 #[tokio::test]
 async fn a_directory_open_to_others_is_not_used() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -112,8 +112,8 @@ async fn a_directory_open_to_others_is_not_used() {
     );
 }
 
-/// Nor does one in a directory in which others may put another in its place; where only owners rename,
-/// as in /tmp, they cannot.
+/// A directory that others may replace, because they can write to its parent, is not used either.
+/// In a parent where only owners may rename entries, such as /tmp, others cannot replace it.
 #[tokio::test]
 async fn a_directory_that_others_may_replace_is_not_used() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -156,7 +156,7 @@ async fn a_cache_that_cannot_be_made_is_done_without() {
     assert!(is_compiled(&engine(&file.path().join("compiled"))).await);
 }
 
-/// The directory holds at most 64 files; the oldest go first.
+/// The directory holds at most 64 files; the oldest are removed first.
 #[tokio::test]
 async fn the_oldest_files_go() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Collects what is logged on this thread while it lives.
+/// Collects the log lines of this thread while it lives.
 pub(crate) struct Capture {
     text: Arc<Mutex<Vec<u8>>>,
     _guard: DefaultGuard,
@@ -27,7 +27,7 @@ impl Capture {
         }
     }
 
-    /// The lines of this target so far.
+    /// Returns the lines of this target so far.
     pub(crate) fn lines(&self, target: &str) -> Vec<String> {
         let text = self.text.lock().expect("not poisoned");
         let text = String::from_utf8(text.clone()).expect("the log is UTF-8");

@@ -1,4 +1,5 @@
-//! A plugin for a swap is compiled beside the data path, from a file or from memory.
+//! Tests of compiling: a plugin for a swap is compiled beside the data path, from a file or from
+//! memory.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use spandrel_plugin::{Code, CompileLimits, Engine, EngineConfig, Generation, Loa
 use crate::guests::guest;
 use crate::setup::{engine, load, words};
 
-/// An engine that compiles each time.
+/// Makes an engine that compiles each time.
 fn engine_without_cache(instances: u32) -> Engine {
     let config = EngineConfig {
         instances,
@@ -18,8 +19,8 @@ fn engine_without_cache(instances: u32) -> Engine {
     Engine::new(&config).expect("an engine")
 }
 
-/// The compiler's work stays on the threads made for it: the pool that all of a process shares is
-/// not there yet after a plugin was compiled, at either priority.
+/// The compiler's work stays on the threads made for it: after a plugin was compiled, at either
+/// priority, the process's shared pool still does not exist.
 #[tokio::test]
 async fn compiling_takes_no_thread_of_others() {
     let engine = engine_without_cache(1);
@@ -34,14 +35,14 @@ async fn compiling_takes_no_thread_of_others() {
         let generation = Generation::load(&engine, load).await.expect("loaded");
         assert!(matches!(generation.code(), Code::Compiled { .. }));
     }
-    // This fails where the shared pool is there already. No other test uses it.
+    // This fails if the shared pool exists already. No other test uses it.
     rayon::ThreadPoolBuilder::new()
         .num_threads(1)
         .build_global()
         .expect("nobody used the shared pool");
 }
 
-/// A plugin that does not compile in time is refused, with the time that it had.
+/// A plugin that does not compile in time is refused, and the error names the time that it had.
 #[tokio::test]
 async fn compiling_has_a_time() {
     let engine = engine_without_cache(1);
@@ -88,7 +89,7 @@ async fn an_upload_is_the_same_generation_as_a_file() {
     assert_eq!(upload.code(), Code::Cached);
 }
 
-/// Half of an upload does not compile, and is told by its name.
+/// Half of an upload does not compile, and the error has the upload's name.
 #[tokio::test]
 async fn half_an_upload_is_told_by_its_name() {
     let mut bytes = std::fs::read(guest("unchanged")).expect("read");
@@ -111,8 +112,8 @@ async fn half_an_upload_is_told_by_its_name() {
     );
 }
 
-/// Where every place for an instance is taken, a load says so, and what to do; with a place free
-/// again it works.
+/// If every place for an instance is taken, a load says so and names the remedy; once a place is
+/// free again, it works.
 #[tokio::test]
 async fn a_full_pool_is_told() {
     let engine = engine_without_cache(2);

@@ -1,4 +1,5 @@
-//! A guest that fails is stopped within its limits, and its fault says why.
+//! Tests of faults: a guest that fails is stopped within its limits, and its fault gives the
+//! reason.
 
 use std::time::Duration;
 
@@ -9,10 +10,10 @@ use tokio::time::Instant;
 
 use crate::setup::{batch, fault, field, generation_within, input, instance, span};
 
-/// Far more than a deadline, far less than a machine under load may need for it.
+/// Far more than a deadline, and enough for a machine under load.
 const SOON: Duration = Duration::from_secs(5);
 
-/// A guest that never answers a batch is stopped at the deadline, and meanwhile others had turns.
+/// A guest that never answers a batch is stopped at the deadline, and others had turns meanwhile.
 #[tokio::test]
 async fn a_loop_is_stopped_and_others_go_on() {
     let mut instance = instance("loop_in_process").await;
@@ -31,7 +32,7 @@ async fn a_loop_is_stopped_and_others_go_on() {
     assert!(others < elapsed, "others waited {others:?} of {elapsed:?}");
 }
 
-/// The deadline of a stage is the one that counts.
+/// A stage's own deadline is the one that applies.
 #[tokio::test]
 async fn a_stage_sets_its_own_deadline() {
     let limits = Limits {
@@ -44,7 +45,7 @@ async fn a_stage_sets_its_own_deadline() {
     assert_eq!(fault.message, "ran past its deadline of 7 ms");
 }
 
-/// A loop in a tick is stopped as one in a batch is.
+/// A loop in a tick is stopped like one in a batch.
 #[tokio::test]
 async fn a_loop_in_a_tick_is_stopped() {
     let mut instance = instance("loop_in_tick").await;
@@ -53,7 +54,7 @@ async fn a_loop_in_a_tick_is_stopped() {
     assert_eq!(fault.kind, FaultKind::Deadline);
 }
 
-/// A drain runs for as long as its caller gives it, and not longer than the stage allows.
+/// A drain runs for as long as its caller allows, and not longer than the stage allows.
 #[tokio::test]
 async fn a_loop_in_a_drain_is_stopped_at_the_callers_deadline() {
     let mut first = instance("loop_in_drain").await;
@@ -76,7 +77,7 @@ async fn a_loop_in_a_drain_is_stopped_at_the_callers_deadline() {
     assert_eq!(fault.message, "ran past its deadline of 30 ms");
 }
 
-/// A guest that sleeps in WASI takes no time of its own, and is stopped all the same.
+/// A guest that sleeps in WASI uses no CPU time, and is stopped all the same.
 #[tokio::test]
 async fn a_sleeping_guest_is_stopped() {
     let mut instance = instance("sleep").await;
@@ -86,7 +87,7 @@ async fn a_sleeping_guest_is_stopped() {
     assert!(started.elapsed() <= Duration::from_millis(201));
 }
 
-/// A trap without a word is told in wasmtime's.
+/// A trap without a message is reported in wasmtime's words.
 #[tokio::test]
 async fn a_trap_is_a_fault() {
     let mut instance = instance("trap").await;
@@ -112,7 +113,7 @@ async fn a_panic_arrives_with_its_message_and_place() {
     );
 }
 
-/// A guest that panics on one batch only does so on that one.
+/// A guest that panics on one batch does so on that one only.
 #[tokio::test]
 async fn a_poisoned_batch_is_a_fault_and_others_are_not() {
     let mut instance = instance("poison").await;
@@ -127,7 +128,7 @@ async fn a_poisoned_batch_is_a_fault_and_others_are_not() {
     assert!(fault.message.ends_with("poisoned batch"), "{fault}");
 }
 
-/// A guest cannot end the process, only itself. WASI tells success from failure, no more.
+/// A guest cannot end the process, only itself. WASI distinguishes only success from failure.
 #[tokio::test]
 async fn an_exit_is_a_fault() {
     let mut instance = instance("exit").await;
@@ -135,7 +136,7 @@ async fn an_exit_is_a_fault() {
     assert_eq!(fault.message, "called exit(1)");
 }
 
-/// Memory ends at the limit, and the fault says which limit.
+/// Memory ends at the limit, and the fault names the limit.
 #[tokio::test]
 async fn memory_ends_at_its_limit() {
     let limits = Limits {
@@ -174,8 +175,9 @@ async fn a_huge_reply_is_refused() {
     assert_eq!(fault.message, "gave the host more than 16384 KiB at once");
 }
 
-/// A guest gets the whole batch behind a projection once in a call, with what earlier stages did to
-/// it; asking again, which costs the host another copy, is a fault. Behind a whole batch is nothing.
+/// A guest gets the whole batch behind a projection once in a call, with the edits of earlier
+/// stages; asking again, which costs the host another copy, is a fault. With a whole batch, the
+/// guest gets nothing.
 #[tokio::test]
 async fn the_whole_batch_is_given_once() {
     let mut instance = instance("batch_twice").await;
@@ -189,7 +191,7 @@ async fn the_whole_batch_is_given_once() {
     assert_eq!(fault.message, "asked for the whole batch twice");
 }
 
-/// However much a guest says that it reads: it is within the limit of a reply, and so is the host.
+/// However many reads a guest reports, they are within the limit of a reply, and so is the host.
 #[tokio::test]
 async fn very_many_reads_are_a_reply() {
     let mut instance = instance("reads_huge").await;

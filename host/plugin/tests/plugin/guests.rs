@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 const TARGET: &str = "wasm32-wasip2";
 
-/// The component of one guest of `tests/guests`.
+/// Returns the component of one guest of `tests/guests`.
 pub(crate) fn guest(name: &str) -> &'static Path {
     static GUESTS: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
     let guests = GUESTS.get_or_init(|| {
@@ -23,9 +23,9 @@ pub(crate) fn guest(name: &str) -> &'static Path {
     guest.unwrap_or_else(|| panic!("no guest `{name}` in tests/guests"))
 }
 
-/// Builds what `selection` (arguments of `cargo build`) names, and returns every component by its
-/// name. Adds the target to the toolchain when it is missing; waits for other builds in the same
-/// target directory.
+/// Builds the packages that `selection` (arguments of `cargo build`) names, and returns every
+/// component by its name. Adds the target to the toolchain if it is missing; waits for other builds
+/// in the same target directory.
 pub(crate) fn components(selection: &[&str]) -> BTreeMap<String, PathBuf> {
     add_target();
     let output = cargo()
@@ -40,7 +40,7 @@ pub(crate) fn components(selection: &[&str]) -> BTreeMap<String, PathBuf> {
     messages.lines().filter_map(component).collect()
 }
 
-/// The component that one line of cargo's messages tells of.
+/// Returns the component that one line of cargo's messages names.
 fn component(message: &str) -> Option<(String, PathBuf)> {
     let message: serde_json::Value = serde_json::from_str(message).expect("cargo prints JSON");
     let files = message.get("filenames")?.as_array()?;
@@ -69,8 +69,8 @@ fn add_target() {
     );
 }
 
-/// Cargo, in the workspace, without what an outer `cargo test` or `cargo bench` says of its own
-/// package.
+/// Returns cargo, in the workspace, without the variables in which an outer `cargo test` or `cargo
+/// bench` describes its own package.
 fn cargo() -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);

@@ -1,4 +1,5 @@
-//! A plugin that cannot run is refused when it is loaded, with words that tell what to do.
+//! Tests of loading: a plugin that cannot run is refused when it is loaded, with the remedy in the
+//! message.
 
 use std::path::Path;
 use std::time::Duration;
@@ -19,7 +20,8 @@ async fn guest_refusal(name: &str) -> String {
     refusal(load(guest(name))).await
 }
 
-/// A component that wants more than a plugin gets is refused with all that it wants.
+/// A component that imports more than a plugin gets is refused, with all such imports in the
+/// message.
 #[tokio::test]
 async fn foreign_imports_are_listed() {
     assert_eq!(
@@ -30,7 +32,7 @@ async fn foreign_imports_are_listed() {
     );
 }
 
-/// A plugin for another version of the contract is told both versions.
+/// The error for a plugin for another version of the contract names both versions.
 #[tokio::test]
 async fn another_version_is_named() {
     assert_eq!(
@@ -40,7 +42,7 @@ async fn another_version_is_named() {
     );
 }
 
-/// A component of another kind is told what it lacks.
+/// The error for a component of another kind names the exports that it lacks.
 #[tokio::test]
 async fn missing_exports_are_listed() {
     assert_eq!(
@@ -121,7 +123,7 @@ async fn a_changing_manifest_makes_no_instance() {
     );
 }
 
-/// A file that is not there is named, with the system's reason.
+/// A file that does not exist is named, with the system's reason.
 #[tokio::test]
 async fn a_missing_file_is_named() {
     assert_eq!(
@@ -131,7 +133,7 @@ async fn a_missing_file_is_named() {
     );
 }
 
-/// A component with damage inside does not compile, and says where it is damaged.
+/// A component that is damaged inside does not compile, and the error names the place.
 #[tokio::test]
 async fn a_damaged_component_does_not_compile() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -173,7 +175,7 @@ async fn a_pinned_digest_is_checked() {
     );
 }
 
-/// The same bytes and config are the same generation by digest; either changed is another.
+/// The same bytes and config are the same generation by digest; a change to either makes another.
 #[tokio::test]
 async fn identity_is_bytes_and_config() {
     let digest = async |name: &str, config: &str| {

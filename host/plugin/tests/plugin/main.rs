@@ -1,6 +1,6 @@
-//! Guests in the real engine: each limit, each fault, each reason not to load.
+//! Tests of guests in the real engine: each limit, each fault, each reason not to load.
 //!
-//! One binary, because linking wasmtime takes longer than running the tests.
+//! There is one binary, because linking wasmtime takes longer than running the tests.
 #![allow(
     clippy::expect_used,
     clippy::panic,

@@ -1,4 +1,4 @@
-//! Replies arrive as the guest gave them: judging them is the pipeline's.
+//! Tests of replies: they arrive as the guest gave them; the pipeline judges them.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn unchanged_is_an_empty_reply() {
     }
 }
 
-/// The manifest is the guest's, and stays with the generation.
+/// The generation keeps the manifest that the guest gave.
 #[tokio::test]
 async fn the_manifest_is_the_guests() {
     let generation = generation("hold_all").await;
@@ -33,7 +33,7 @@ async fn the_manifest_is_the_guests() {
     assert_eq!(generation.number(), 1);
 }
 
-/// What is held is named again in a tick, and what is left in a drain.
+/// A tick releases held items, and a drain releases the rest.
 #[tokio::test]
 async fn held_items_are_released_by_tick_and_drain() {
     let mut instance = instance("hold_all").await;
@@ -50,7 +50,7 @@ async fn held_items_are_released_by_tick_and_drain() {
     assert!(instance.tick().await.expect("an emission").is_empty());
 }
 
-/// The guests with bad replies send what the pipeline's tests count on.
+/// The guests with bad replies send the replies that the pipeline's tests rely on.
 #[tokio::test]
 async fn bad_replies_arrive_as_they_are() {
     for (name, verdicts, edits) in [

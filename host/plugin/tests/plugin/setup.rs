@@ -1,4 +1,4 @@
-//! What each test starts from.
+//! Setup shared by the tests.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -10,7 +10,7 @@ use spandrel_plugin::{
 
 use crate::guests::guest;
 
-/// The engine of this process. Its cache stays from run to run: guests compile once.
+/// Returns the engine of this process. Its cache stays from run to run: guests compile once.
 pub(crate) fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     ENGINE.get_or_init(|| {
@@ -23,7 +23,7 @@ pub(crate) fn engine() -> &'static Engine {
     })
 }
 
-/// How to load a file, as the first generation of the stage `wasm/test`.
+/// Loads a file as the first generation of the stage `wasm/test`.
 pub(crate) fn load(module: &Path) -> Load<'_> {
     Load {
         stage: "wasm/test",
@@ -59,14 +59,14 @@ pub(crate) async fn instance(name: &str) -> Instance {
         .expect("an instance")
 }
 
-/// The fault of a guest's first `process`, which must be of this kind.
+/// Returns the fault of a guest's first `process`, which must be of this kind.
 pub(crate) async fn fault(instance: &mut Instance, kind: FaultKind) -> Fault {
     let fault = instance.process(1, &input(3)).await.expect_err("a fault");
     assert_eq!(fault.kind, kind, "{fault}");
     fault
 }
 
-/// The words of a load error and of its causes, without the path to the file.
+/// Returns the words of a load error and of its causes, without the path to the file.
 pub(crate) fn words(error: &LoadError, module: &Path) -> String {
     let mut words = error.to_string();
     let mut cause = std::error::Error::source(error);
@@ -79,7 +79,7 @@ pub(crate) fn words(error: &LoadError, module: &Path) -> String {
     words.replace(&directory, "")
 }
 
-/// A request with this many spans in one scope of one resource.
+/// Makes a request with this many spans in one scope of one resource.
 pub(crate) fn batch(spans: u8) -> Vec<u8> {
     let spans: Vec<u8> = (0..spans)
         .flat_map(|id| field(2, &span(id, "GET /")))
@@ -87,12 +87,12 @@ pub(crate) fn batch(spans: u8) -> Vec<u8> {
     field(1, &field(2, &spans))
 }
 
-/// The same, as an instance is called with it.
+/// Makes the same request as the input of an instance.
 pub(crate) fn input(spans: u8) -> Input {
     batch(spans).into()
 }
 
-/// A span with a name that can carry a mark.
+/// Makes a span with a name that can carry a mark.
 pub(crate) fn span(id: u8, name: &str) -> Vec<u8> {
     [
         field(1, &[id.wrapping_add(1); 16]),
@@ -102,7 +102,7 @@ pub(crate) fn span(id: u8, name: &str) -> Vec<u8> {
     .concat()
 }
 
-/// A length-delimited protobuf field.
+/// Encodes a length-delimited protobuf field.
 pub(crate) fn field(number: u8, value: &[u8]) -> Vec<u8> {
     let mut bytes = vec![number << 3 | 2];
     let mut length = value.len();

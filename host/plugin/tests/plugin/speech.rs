@@ -1,4 +1,4 @@
-//! What a guest says arrives in the log, within its limits.
+//! Tests of a guest's output: it arrives in the log, within its limits.
 
 use spandrel_pipeline::stage::{FaultKind, Instance as _};
 use spandrel_plugin::metrics::Value;
@@ -8,7 +8,7 @@ use crate::capture::Capture;
 use crate::guests::guest;
 use crate::setup::{engine, fault, generation, generation_within, input, instance, load};
 
-/// Each way to say something ends in the log, under the plugin's name, in order.
+/// Each way of output ends in the log, under the plugin's name, in order.
 #[tokio::test]
 async fn every_line_arrives_with_its_origin() {
     let capture = Capture::start();
@@ -25,8 +25,8 @@ async fn every_line_arrives_with_its_origin() {
     );
 }
 
-/// What a plugin says while it is configured, before anybody knows its name, is told under its name; of
-/// one that never tells it, under that of its file.
+/// A plugin's output while it is configured, before its name is known, is logged under its name; if
+/// it never gives one, under the name of its file.
 #[tokio::test]
 async fn the_first_line_has_the_plugins_name() {
     let capture = Capture::start();
@@ -59,7 +59,7 @@ async fn the_first_line_has_the_plugins_name() {
     );
 }
 
-/// A flood is cut at the rate of the stage, and what was left out is counted to the line.
+/// A flood is cut at the rate of the stage, and the lines left out are counted exactly.
 #[tokio::test]
 async fn a_flood_is_limited_and_counted() {
     let capture = Capture::start();

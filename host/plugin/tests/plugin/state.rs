@@ -1,4 +1,4 @@
-//! State goes from one instance to the next.
+//! Tests of state: it goes from one instance to the next.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use spandrel_plugin::{Engine, EngineConfig, Generation};
 use crate::guests::guest;
 use crate::setup::{generation, input, instance, load};
 
-/// The next generation goes on where the last one stood.
+/// The next generation continues from the count of the last one.
 #[tokio::test]
 async fn a_count_is_carried_over() {
     let generation = generation("stateful").await;
@@ -26,7 +26,7 @@ async fn a_count_is_carried_over() {
     assert_eq!(metrics, [("seen".to_owned(), Value::Gauge(7.0))]);
 }
 
-/// A refusal is the guest's words, not a fault: the instance goes on.
+/// A refusal has the guest's words and is not a fault: the instance goes on.
 #[tokio::test]
 async fn a_state_of_another_version_is_refused() {
     let mut instance = instance("stateful").await;
@@ -46,7 +46,7 @@ async fn there_may_be_nothing_to_carry() {
     assert_eq!(instance.snapshot().await.expect("no fault"), None);
 }
 
-/// Instances are apart: what one has seen, another has not.
+/// Instances share nothing: a batch that one has seen, another has not.
 #[tokio::test]
 async fn instances_share_nothing() {
     let generation = generation("stateful").await;
@@ -57,7 +57,7 @@ async fn instances_share_nothing() {
     assert_eq!(state.bytes, [0; 8]);
 }
 
-/// The pool's limit is an error with a cause, and an instance that goes makes room.
+/// The pool's limit is an error with a cause, and an instance that is dropped makes room.
 #[tokio::test]
 async fn a_full_pool_is_an_error_until_one_goes() {
     let config = EngineConfig {

@@ -1,4 +1,4 @@
-//! Who may ask: not browsers, and on an address only who knows the token.
+//! Decides who may ask: no browsers, and on an address only clients that know the token.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -10,12 +10,12 @@ use super::refused;
 use super::token::Token;
 use crate::web::Answer;
 
-/// Who is at the other end of a connection.
+/// The client at the other end of a connection.
 #[derive(Debug)]
 pub(super) struct Peer {
-    /// For the log: the kernel's word about a process of this machine, or an address.
+    /// The client's name in the log: the kernel's record of a local process, or an address.
     who: String,
-    /// The connection does not leave the machine, as one from a browser on it.
+    /// True if the connection does not leave the machine, like one from a browser on it.
     is_local_tcp: bool,
 }
 
@@ -49,19 +49,19 @@ impl fmt::Display for Peer {
     }
 }
 
-/// Why somebody may not ask.
+/// The reason why a client may not ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Stranger {
     /// A page in a browser.
     #[error("requests of web pages are not answered")]
     Page,
-    /// A page in a browser, whose name was made to lead here.
+    /// A page in a browser, whose host name was made to lead here.
     #[error("the Host header names another machine; ask localhost or the address")]
     Host,
-    /// No token.
+    /// The request has no token.
     #[error("a bearer token is needed; send the one in the collector's `token_file`")]
     NoToken,
-    /// Another token.
+    /// The request has a wrong token.
     #[error("the bearer token is not the one in the collector's `token_file`")]
     WrongToken,
 }
@@ -77,7 +77,7 @@ impl Stranger {
     }
 }
 
-/// The rules of one listener.
+/// The admission rules of one listener.
 #[derive(Debug)]
 pub(super) struct Admission {
     token: Option<Token>,
@@ -95,7 +95,7 @@ impl Admission {
             return Err(Stranger::Page);
         }
         // A browser sends the name of the page's machine, which its owner can point at the
-        // loopback. Elsewhere it may be any name that leads here.
+        // loopback. On other connections it may be any name that leads here.
         if peer.is_local_tcp && !self.is_own_host(headers) {
             return Err(Stranger::Host);
         }
@@ -124,7 +124,7 @@ impl Admission {
     }
 }
 
-/// The host in `host`, `host:port` or `[address]:port`.
+/// Returns the host in `host`, `host:port` or `[address]:port`.
 fn without_port(host: &str) -> Option<&str> {
     if let Some(rest) = host.strip_prefix('[') {
         return rest.split_once(']').map(|(address, _)| address);

@@ -1,4 +1,4 @@
-//! What the log says of those who asked: one line for each change, and no flood of strangers.
+//! Logs the requests of clients: one line for each change, and few lines for many strangers.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -10,10 +10,10 @@ use super::admission::{Peer, Stranger};
 use super::route::{Asked, What};
 use crate::app::millis;
 
-/// Strangers are logged once in this time, with how many there were.
+/// The interval in which strangers are logged once, with their number.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// One change that was asked for, from the request to its line in the log.
+/// One requested change, from the request to its line in the log.
 pub(super) struct Audit {
     who: String,
     asked: Asked,
@@ -29,7 +29,7 @@ impl Audit {
         }
     }
 
-    /// The one line.
+    /// Writes the line.
     pub(super) fn end(self, outcome: &str) {
         let Asked { what, name } = &self.asked;
         let (stage, batch) = match what {
@@ -48,7 +48,7 @@ impl Audit {
     }
 }
 
-/// Counts who may not ask.
+/// Counts clients that may not ask.
 #[derive(Debug, Default)]
 pub(super) struct Strangers(Mutex<Seen>);
 
@@ -59,8 +59,8 @@ struct Seen {
 }
 
 impl Strangers {
-    /// A line for the first, and then at most one in ten seconds: who cannot come in shall not fill
-    /// the log either.
+    /// Logs the first one, and then at most one in ten seconds: clients that are not admitted must
+    /// not fill the log.
     pub(super) fn note(&self, peer: &Peer, stranger: &Stranger) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.since = seen.since.saturating_add(1);

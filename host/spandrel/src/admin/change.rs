@@ -1,4 +1,4 @@
-//! Requests that change something: the body is read, the control is asked, the outcome is logged.
+//! Requests that change something: reads the body, asks the control, logs the outcome.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use crate::control::lineup::Watch;
 use crate::control::{By, Control, Refusal};
 use crate::web::Answer;
 
-/// A body that takes longer is given up: it holds a place, and for an upload the only one. Enough
-/// for the largest at 1 MiB in a second.
+/// The time limit for a body. A slow one holds a connection, and for an upload the only upload
+/// permit. The limit is enough for the largest body at 1 MiB per second.
 const BODY_TIMEOUT: Duration = Duration::from_secs(64);
 
-/// A module that came with the request, and the right to have it in memory.
+/// A module that came with the request, and the permit to have it in memory.
 type Upload = (Vec<u8>, OwnedSemaphorePermit);
 
 impl Api {
@@ -113,7 +113,7 @@ impl Api {
     }
 }
 
-/// Refused before the control was asked: code and why.
+/// A refusal before the control was asked: the code and the reason.
 struct Refused(u16, String);
 
 impl Refused {
@@ -180,20 +180,20 @@ pub(super) fn not_done(refusal: &Refusal) -> (String, Answer) {
     (format!("refused: {why}"), refused(code, why))
 }
 
-/// The media type without its parameters.
+/// Returns the media type without its parameters.
 fn content_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     let kind = value.split(';').next()?;
     Some(kind.trim().to_ascii_lowercase())
 }
 
-/// The whole body.
+/// Reads the whole body.
 async fn read(body: Incoming, most: usize) -> Result<Vec<u8>, Refused> {
     let too_large = || {
         let why = format!("the body is larger than {} MiB", most >> 20);
         Refused(413, why)
     };
-    // Who says so before gets the answer before.
+    // A client that announces a body that is too large gets the answer before it sends the body.
     if body.size_hint().lower() > most as u64 {
         return Err(too_large());
     }

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{Api, query, refused, shown};
 use crate::web::Answer;
 
-/// How often the views are asked whether there is news: soon enough for somebody who watches.
+/// The interval of looks for news, short enough for somebody who watches.
 const POLL: Duration = Duration::from_millis(200);
 
 impl Api {

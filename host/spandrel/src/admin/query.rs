@@ -1,4 +1,4 @@
-//! What stands behind the `?`, key by key.
+//! Reads the keys of a query, the part of a URL after the `?`.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -6,15 +6,16 @@ use std::time::Duration;
 use crate::config::duration;
 use crate::control::api::SwapRequest;
 
-/// The longest that an answer is held back for news: shorter than what proxies between allow.
+/// The longest time that an answer is held back for news, shorter than what proxies in between
+/// allow.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// Which part of the history is asked for.
+/// The part of the history that is requested.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Since {
-    /// The last one that is known already.
+    /// The sequence of the last event that is known already.
     pub(super) after: u64,
-    /// How long to wait for a newer one.
+    /// The time to wait for a newer event.
     pub(super) wait: Duration,
 }
 
@@ -22,7 +23,7 @@ fn pairs(query: Option<&str>) -> impl Iterator<Item = (String, String)> {
     form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned()
 }
 
-/// For paths that take no keys.
+/// Checks the query of a path that takes no keys.
 pub(super) fn nothing(query: Option<&str>) -> Result<(), String> {
     match pairs(query).next() {
         Some((key, _)) => Err(format!("unknown key `{key}`; no keys are known here")),
@@ -49,7 +50,7 @@ pub(super) fn since(query: Option<&str>) -> Result<Since, String> {
     Ok(since)
 }
 
-/// A swap whose module is the body.
+/// Reads a swap whose module is the body.
 pub(super) fn swap(query: Option<&str>) -> Result<SwapRequest, String> {
     let mut request = SwapRequest::default();
     for (key, value) in pairs(query) {
@@ -79,7 +80,7 @@ pub(super) fn swap(query: Option<&str>) -> Result<SwapRequest, String> {
     Ok(request)
 }
 
-/// A promotion: how what it publishes is watched.
+/// Reads a promotion, which says how the published generation is watched.
 pub(super) fn promotion(query: Option<&str>) -> Result<SwapRequest, String> {
     let mut request = SwapRequest::default();
     for (key, value) in pairs(query) {
@@ -109,7 +110,7 @@ fn unknown(key: &str, known: &str) -> String {
     format!("unknown key `{key}`; known keys: {known}")
 }
 
-/// What no swap can mean, wherever it was written.
+/// Checks for requests that make no sense for any swap, in the query or in JSON.
 pub(super) fn check(request: &SwapRequest) -> Result<(), String> {
     if let Some(digest) = &request.sha256
         && !(digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()))
@@ -152,7 +153,7 @@ pub(super) fn check(request: &SwapRequest) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    /// What stands in the query of an upload is the request.
+    /// The query of an upload is its request.
     #[test]
     fn an_upload_is_described_by_its_query() {
         let query = "dry_run=true&canary=12.5&config=%7B%22a%22%3A+1%7D";
@@ -191,7 +192,7 @@ mod tests {
         assert!(nothing(Some("a=b")).is_err());
     }
 
-    /// Requests that contradict themselves go no further.
+    /// Requests that contradict themselves are refused.
     #[test]
     fn what_no_swap_can_mean_is_refused() {
         for json in [

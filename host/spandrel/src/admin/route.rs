@@ -1,25 +1,25 @@
-//! What a path asks for.
+//! Maps paths to requests.
 
 use percent_encoding::percent_decode_str;
 
 use crate::config::suggest::closest;
 use crate::quarantine::shelves::Action;
 
-/// What a path asks for.
+/// The request that a path stands for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Route {
     Read(Read),
     Change(Asked),
 }
 
-/// Answered to GET.
+/// Requests with GET.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Read {
     Pipelines,
     Stages,
     Stage(String),
     Shadow(String),
-    /// Of one stage, or of all.
+    /// The history of one stage, or of all.
     History(Option<String>),
     Ledger,
     /// All batches, or one.
@@ -27,15 +27,15 @@ pub(super) enum Read {
     Version,
 }
 
-/// Answered to POST.
+/// A request with POST.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Asked {
     pub(super) what: What,
-    /// The stage, or the batch in quarantine; empty where all is meant.
+    /// The stage, or the batch in quarantine; empty for all.
     pub(super) name: String,
 }
 
-/// The changes there are.
+/// The kinds of changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
     Swap,
@@ -47,7 +47,7 @@ pub(super) enum What {
 }
 
 impl What {
-    /// The word in the path and in the log.
+    /// Returns the word in the path and in the log.
     pub(super) fn label(self) -> &'static str {
         match self {
             Self::Swap => "swap",
@@ -62,7 +62,7 @@ impl What {
 }
 
 impl Route {
-    /// The error says what would be right.
+    /// Returns the route of a path. The error says what to write instead.
     pub(super) fn of(path: &str) -> Result<Self, String> {
         let Some(rest) = path.strip_prefix("/v1/") else {
             return Err("there is only /v1: see /v1/stages".to_owned());
@@ -135,7 +135,7 @@ fn decoded(name: &str) -> Result<String, String> {
         .map_err(|_| "the name is not UTF-8".to_owned())
 }
 
-/// What is said about a stage that is not there.
+/// Returns the message for an unknown stage.
 pub(super) fn no_stage(name: &str, known: &[&str]) -> String {
     let instead = match closest(name, known) {
         Some(near) => format!("did you mean `{near}`?"),
@@ -149,7 +149,7 @@ pub(super) fn no_stage(name: &str, known: &[&str]) -> String {
 mod tests {
     use super::*;
 
-    /// A path leads to what it names, with the stage's name decoded.
+    /// A path leads to the request it names, with the stage's name decoded.
     #[test]
     fn paths_lead_to_what_they_name() {
         let tag = || "wasm/tag".to_owned();
@@ -191,7 +191,7 @@ mod tests {
         }
     }
 
-    /// A path that leads nowhere is answered with what would be right.
+    /// The answer to an unknown path says what to write instead.
     #[test]
     fn other_paths_lead_nowhere() {
         for (path, says) in [
@@ -209,7 +209,7 @@ mod tests {
         }
     }
 
-    /// A slip in a stage's name finds it; otherwise all are named.
+    /// The answer to a misspelled stage suggests the right one; otherwise it names all stages.
     #[test]
     fn a_wrong_stage_is_answered_with_the_right_one() {
         let known = ["wasm/tag", "wasm/drop"];

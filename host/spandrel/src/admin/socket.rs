@@ -1,5 +1,5 @@
-//! The unix socket: where it is by default, and how it comes to be there without a moment in which
-//! somebody else could open it.
+//! The unix socket: its default place, and how to create it so that nobody else can open it at any
+//! moment.
 
 use std::fs::{self, DirBuilder, File, Metadata, Permissions};
 use std::io;
@@ -15,19 +15,21 @@ use super::BindError;
 
 /// The name of the socket in its folder.
 const NAME: &str = "admin.sock";
-/// How long a process that listens may take to take a connection: the kernel does it alone.
+/// The time that a listening process gets to accept a connection. The kernel does it without the
+/// process.
 const PROBE: Duration = Duration::from_secs(1);
-/// The longest path of a socket that every system takes.
+/// The longest path of a socket that every system accepts.
 const LONGEST: usize = 103;
 
-/// Where the socket is when no endpoint is configured.
+/// Returns the path of the socket when no endpoint is configured.
 pub(super) fn default_path() -> PathBuf {
     let mut places = candidates();
     places.swap_remove(0)
 }
 
-/// Where a collector of this user may have its default socket: it need not have been started with
-/// the same environment as the one who looks for it. The first is the one for this environment.
+/// Returns the possible default sockets of a collector of this user. The collector need not have
+/// been started with the environment of this process. The first path is the one for this
+/// environment.
 pub(crate) fn candidates() -> Vec<PathBuf> {
     candidates_in(std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from))
 }
@@ -41,7 +43,8 @@ fn candidates_in(runtime: Option<PathBuf>) -> Vec<PathBuf> {
     folders.map(|folder| folder.join(NAME)).collect()
 }
 
-/// The file of a socket that is listened on. Dropped, it removes it, if it is still the same.
+/// The file of a socket that is listened on. Dropping this removes the file if it is still the
+/// same.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
@@ -54,7 +57,7 @@ impl Drop for SocketFile {
         let is_ours = fs::symlink_metadata(&self.path)
             .is_ok_and(|now| (now.dev(), now.ino()) == (self.device, self.inode));
         if is_ours {
-            // What is left behind is replaced by the next start.
+            // A file that is left behind is replaced by the next start.
             fs::remove_file(&self.path).unwrap_or_default();
         }
     }
@@ -74,7 +77,7 @@ pub(super) async fn bind(path: &Path) -> Result<(UnixListener, SocketFile), Bind
     } else {
         folder
     };
-    // Made elsewhere and moved: until it has its mode, nobody else can reach it.
+    // The socket is made in this folder and moved: until it has its mode, nobody else can reach it.
     let nursery = folder.join(format!(".{}", std::process::id()));
     let longest = path.as_os_str().len().max(nursery.as_os_str().len() + 2);
     if longest > LONGEST {
@@ -82,12 +85,12 @@ pub(super) async fn bind(path: &Path) -> Result<(UnixListener, SocketFile), Bind
         return Err(unsafe_at(path, &why));
     }
     check_folder(folder)?;
-    // Two that start at once come one after the other here.
+    // Processes that start at once take turns here.
     let turn = File::open(folder).map_err(failed)?;
     turn.lock().map_err(failed)?;
     check_place(path).await?;
     let made = listen_in(&nursery, path);
-    // The nursery is empty, or the error below says why it is not.
+    // The folder is empty by now, or the error below says why it is not.
     fs::remove_dir(&nursery).unwrap_or_default();
     let (listener, meta) = made.map_err(failed)?;
     let file = SocketFile {
@@ -101,7 +104,7 @@ pub(super) async fn bind(path: &Path) -> Result<(UnixListener, SocketFile), Bind
 fn listen_in(nursery: &Path, path: &Path) -> io::Result<(UnixListener, Metadata)> {
     let cradle = nursery.join("s");
     match DirBuilder::new().mode(0o700).create(nursery) {
-        // Of a process that had our id and died right here.
+        // A process with the same id left it behind when it died here.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             fs::remove_file(&cradle).unwrap_or_default();
             fs::remove_dir(nursery)?;
@@ -122,7 +125,7 @@ fn listen_in(nursery: &Path, path: &Path) -> io::Result<(UnixListener, Metadata)
     }
 }
 
-/// The folder is there, made if need be, and nobody else can put something in it.
+/// Makes the folder if need be, and checks that nobody else can put files in it.
 fn check_folder(folder: &Path) -> Result<(), BindError> {
     match DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -145,7 +148,7 @@ fn check_folder(folder: &Path) -> Result<(), BindError> {
     }
 }
 
-/// What is wrong with a folder for a process of user `own`.
+/// Returns the fault of a folder, for a process of user `own`.
 fn fault_of(is_folder: bool, owner: u32, mode: u32, own: u32) -> Option<String> {
     const ROOT: u32 = 0;
     if !is_folder {
@@ -163,7 +166,7 @@ fn fault_of(is_folder: bool, owner: u32, mode: u32, own: u32) -> Option<String> 
     })
 }
 
-/// Nothing stands at `path`, or a socket that nobody listens on any more.
+/// Checks that nothing is at `path`, or only a socket that nobody listens on any more.
 async fn check_place(path: &Path) -> Result<(), BindError> {
     let failed = |source| BindError::Listen {
         endpoint: format!("unix:{}", path.display()),
@@ -184,7 +187,7 @@ async fn check_place(path: &Path) -> Result<(), BindError> {
     match tokio::time::timeout(PROBE, UnixStream::connect(path)).await {
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
         Ok(Err(error)) if error.kind() != io::ErrorKind::WouldBlock => Err(failed(error)),
-        // Whoever listens may be too busy to take it.
+        // The process that listens may be too busy to accept.
         Ok(_) | Err(_) => Err(in_use()),
     }
 }

@@ -1,4 +1,4 @@
-//! The API on real sockets, in front of a control that only answers.
+//! Tests the API on real sockets, in front of a fake control.
 
 mod admitting;
 mod changing;

@@ -1,4 +1,4 @@
-//! The bearer token. Only its hash is kept, and it is compared in a time that says nothing.
+//! The bearer token. Only its hash is kept, and the time of a comparison reveals nothing about it.
 
 use std::fmt;
 use std::fs::File;
@@ -10,12 +10,12 @@ use subtle::ConstantTimeEq as _;
 
 use super::BindError;
 
-/// The fewest bytes of a token: what is shorter can be tried out.
+/// The fewest bytes of a token. A shorter one can be found by trying.
 pub(super) const SHORTEST: usize = 16;
-/// The most bytes that are read: whoever names another file by mistake is told so soon.
+/// The most bytes that are read, so that a wrong file is reported early.
 const LONGEST: u64 = 4096;
 
-/// What a request must prove to know.
+/// The hash of the token that requests must present.
 pub(crate) struct Token([u8; 32]);
 
 impl fmt::Debug for Token {
@@ -25,7 +25,7 @@ impl fmt::Debug for Token {
 }
 
 impl Token {
-    /// Reads the file; white space around the token is not part of it.
+    /// Reads the file. White space around the token is not part of it.
     pub(super) fn read(path: &Path) -> Result<Self, BindError> {
         let text = contents(path).map_err(|source| BindError::TokenFile {
             path: path.to_owned(),
@@ -43,14 +43,14 @@ impl Token {
         Self(Sha256::digest(token).into())
     }
 
-    /// Whether this is the token. Hashes are compared, all of their bytes, so that the time that it
-    /// takes tells neither the length nor the beginning of the right one.
+    /// Returns true if this is the token. All bytes of the hashes are compared, so that the time it
+    /// takes reveals neither the length nor the beginning of the right one.
     pub(super) fn is(&self, token: &[u8]) -> bool {
         self.0.ct_eq(&Self::of(token).0).into()
     }
 }
 
-/// The token in a file, as it is sent. The command line reads it in the same way.
+/// Returns the token in a file, as it is sent. The command line reads it in the same way.
 pub(crate) fn contents(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?
@@ -72,7 +72,7 @@ pub(crate) fn contents(path: &Path) -> io::Result<String> {
 mod tests {
     use super::*;
 
-    /// The token is the file's text without the end of its line, and Debug does not show it.
+    /// The token is the file's text without the end of its line, and `Debug` does not show it.
     #[test]
     fn a_token_is_read_and_never_shown() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(format!("{token:?}"), "Token(..)");
     }
 
-    /// What is no good token is refused, with a message that does not show it.
+    /// Text that is not a good token is refused, with a message that does not show it.
     #[test]
     fn bad_tokens_are_refused() {
         let folder = tempfile::tempdir().expect("a folder");

@@ -1,5 +1,5 @@
-//! The end: accept nothing new, finish what was accepted, until the deadline; say where everything
-//! is.
+//! The end of a run: accepts nothing new, finishes what was accepted until the deadline, and
+//! reports where every item is.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -20,12 +20,12 @@ use super::{Ending, millis, whole_millis};
 use crate::config::Config;
 use crate::telemetry::health::Health;
 
-/// How long a drain may take.
+/// The time limits of a drain.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timing {
-    /// All phases together, the delay included.
+    /// The limit for all phases together, the delay included.
     pub(crate) timeout: Duration,
-    /// How long to go on accepting after readiness is gone.
+    /// The time to go on accepting after readiness is gone.
     pub(crate) delay: Duration,
 }
 
@@ -38,13 +38,13 @@ impl Timing {
     }
 }
 
-/// Pipelines that were taken away while the collector runs: each drains by itself.
+/// Pipelines that were removed while the collector runs. Each drains on its own.
 #[derive(Debug, Default)]
 pub(crate) struct Retiring {
     closing: Closing,
-    /// Ends the drains, not the closes of journals.
+    /// Ends the drains, but not the closing of journals.
     given_up: CancellationToken,
-    /// Of those that are not done, and of those that did not end well.
+    /// Ledgers of the pipelines that are not done, and of those that did not end well.
     ledgers: Vec<Arc<Ledger>>,
 }
 
@@ -76,7 +76,8 @@ impl Retiring {
         self.closing.add(name, durable, drained);
     }
 
-    /// Waits until each is empty and its journal closed, at most until the deadline.
+    /// Waits until every pipeline is empty and its journal closed, at most until the deadline.
+    /// Returns true if that was in time.
     async fn finish(&mut self, deadline: Instant) -> bool {
         let all = self.closing.all();
         let in_time = tokio::time::timeout_at(deadline, all).await.is_ok();
@@ -94,7 +95,7 @@ fn ledger_name(pipeline: &Pipeline) -> String {
     pipeline.ledger().pipeline().to_owned()
 }
 
-/// Says how a pipeline ended. Returns whether it was in time.
+/// Logs how a pipeline ended. Returns true if it was in time.
 fn told(name: &str, drained: Drained) -> bool {
     info!(
         pipeline = name,
@@ -121,7 +122,7 @@ pub(super) async fn drain(
         timing,
         ..
     } = live;
-    // When it has come it does not come again.
+    // A fused future: once it has resolved, it does not resolve again.
     let mut abort = pin!(abort.fuse());
     let started = Instant::now();
     health.stopping();
@@ -155,20 +156,20 @@ pub(super) async fn drain(
     summary(&ledgers, in_time, &unclosed, started)
 }
 
-/// How long tasks that were told to end at once may take to do so: each does at its next wait.
+/// The time that tasks get to end after they were told to end at once. Each ends at its next wait.
 const GIVE_UP: Duration = Duration::from_millis(500);
 
 /// Ends the receivers, and waits until every task of the pipelines is gone.
 async fn give_up(serving: &mut Serving, ledgers: &[Arc<Ledger>]) {
     serving.abort().await;
-    // What does not end even so stands in the ledger as queued or held.
+    // Tasks that still do not end show in the ledger as queued or held.
     if !settled(ledgers).await {
         warn!("some batches could not be given up");
     }
 }
 
-/// Waits until every task of given-up pipelines is gone and has booked what it had as abandoned: only
-/// then is the ledger the last word.
+/// Waits until every task of the given-up pipelines is gone and has booked its items as abandoned.
+/// The ledger is final only then. Returns false if they take longer than [`GIVE_UP`].
 async fn settled(ledgers: &[Arc<Ledger>]) -> bool {
     let gone = async {
         while !ledgers.iter().all(|ledger| ledger.books().is_settled()) {
@@ -178,7 +179,8 @@ async fn settled(ledgers: &[Arc<Ledger>]) -> bool {
     tokio::time::timeout(GIVE_UP, gone).await.is_ok()
 }
 
-/// Receivers first, then the pipelines, side by side; returns whether all ended by themselves.
+/// Drains the receivers first, then the pipelines side by side. Returns true if all ended by
+/// themselves.
 async fn in_order(
     serving: &mut Serving,
     pipelines: Vec<Pipeline>,
@@ -201,8 +203,8 @@ async fn in_order(
     retired && in_time.into_iter().all(|in_time| in_time)
 }
 
-/// One line for each pipeline and exporter, and the last one with the sums, and with the pipelines
-/// whose journals the disk did not let close.
+/// Logs one line for each pipeline and exporter, and a last one with the sums and with the
+/// pipelines whose journals could not be closed because of the disk.
 fn summary(
     ledgers: &[Arc<Ledger>],
     in_time: bool,
@@ -260,13 +262,14 @@ fn summary(
     }
 }
 
-/// Nothing is left inside, nothing was abandoned, everything is accounted for. What a journal has for
-/// the next start is neither.
+/// Returns true if nothing is left inside, nothing was abandoned and everything is accounted for.
+/// Items that a journal keeps for the next start count as neither.
 fn is_done(books: &Books) -> bool {
     books.is_balanced() && books.is_settled() && books.abandoned() == 0
 }
 
-/// Said only where there is any: exporters that came or went while the pipeline ran, journals.
+/// Returns the number unless it is zero. Such fields are logged only where they apply: exporters
+/// that came or went while the pipeline ran, and journals.
 fn some(items: u64) -> Option<u64> {
     (items > 0).then_some(items)
 }

@@ -1,4 +1,5 @@
-//! What makes a pipeline durable: its journal and its quarantine, in a folder that one process has.
+//! The parts that make a pipeline durable: its journal and its quarantine, in a folder that belongs
+//! to one process.
 
 mod closing;
 
@@ -23,17 +24,17 @@ use crate::config::problem::Problem;
 use crate::config::service::{Pipeline, Service};
 use crate::quarantine::{QuarantineShelf, folder};
 
-/// The journal and the shelf of one pipeline, open.
+/// The open journal and quarantine shelf of one pipeline.
 #[derive(Clone, Debug)]
 pub(crate) struct Durable {
     pub(crate) store: Arc<Store>,
     pub(crate) shelf: Arc<QuarantineShelf>,
 }
 
-/// Those of all pipelines that have one.
+/// The journals and shelves of all durable pipelines.
 pub(crate) type Durables = BTreeMap<Id, Durable>;
 
-/// Opens what the pipelines of a configuration need.
+/// Opens the journals and shelves of all pipelines of a configuration.
 pub(super) async fn open_all(config: &Config) -> Result<Durables, StartError> {
     let mut all = Durables::new();
     for pipeline in &config.service.pipelines {
@@ -44,7 +45,7 @@ pub(super) async fn open_all(config: &Config) -> Result<Durables, StartError> {
     Ok(all)
 }
 
-/// Opens what one pipeline needs; nothing when it is not durable.
+/// Opens the journal and shelf of one pipeline. `None` if the pipeline is not durable.
 pub(crate) async fn open(pipeline: &Pipeline) -> Result<Option<Durable>, StartError> {
     let Some(settings) = &pipeline.durability else {
         return Ok(None);
@@ -93,7 +94,7 @@ pub(crate) async fn open(pipeline: &Pipeline) -> Result<Option<Durable>, StartEr
 }
 
 impl Durable {
-    /// What the pipeline is given.
+    /// Returns the parts that the pipeline needs.
     pub(super) fn for_pipeline(&self) -> Durability {
         Durability {
             journal: Arc::clone(&self.store) as _,
@@ -101,7 +102,8 @@ impl Durable {
         }
     }
 
-    /// Says which exporters were taken out of the configuration while batches waited for them.
+    /// Warns about exporters that were removed from the configuration while batches waited for
+    /// them.
     pub(super) fn warn_of_orphans(&self, pipeline: &Id) {
         for (exporter, items) in self.store.orphans() {
             warn!(
@@ -113,8 +115,9 @@ impl Durable {
         }
     }
 
-    /// Tells the next process that all is well; what is not finished stays for it. Says whether that
-    /// was done by the deadline: a disk that hangs is not waited for.
+    /// Closes the journal so that the next process knows that all is well. Unfinished batches stay
+    /// in it. Returns false if that was not done by the deadline: a disk that hangs is not waited
+    /// for.
     pub(super) async fn close(self, pipeline: String, deadline: Instant) -> bool {
         let started = Instant::now();
         let limit = deadline.max(started + CLOSE).duration_since(started);
@@ -152,10 +155,11 @@ impl Durable {
     }
 }
 
-/// However late it is, a journal has so long to be closed: a disk that works takes less.
+/// The time a journal always gets for closing, even after the deadline. A disk that works needs
+/// less.
 const CLOSE: Duration = Duration::from_secs(1);
 
-/// Finds out whether the folders can be made and written, without making or locking any.
+/// Checks if the folders can be made and written, without making or locking any.
 pub(super) fn check(service: &Service) -> Vec<Problem> {
     let pipelines = service.pipelines.iter();
     let check = |pipeline: &Pipeline| {
@@ -168,7 +172,7 @@ pub(super) fn check(service: &Service) -> Vec<Problem> {
     pipelines.filter_map(check).collect()
 }
 
-/// Writes a file where the folder is, or would be made, and removes it.
+/// Writes a file into the folder, or into its closest existing parent, and removes it.
 fn can_write(dir: &Path) -> Result<(), (PathBuf, io::Error)> {
     let dir = std::path::absolute(dir).map_err(|error| (dir.to_owned(), error))?;
     let mut there = dir.ancestors().filter(|around| around.exists());
@@ -184,7 +188,7 @@ fn can_write(dir: &Path) -> Result<(), (PathBuf, io::Error)> {
 mod tests {
     use super::*;
 
-    /// A folder is found writable or not, and nothing is left of the look.
+    /// The check finds out if a folder is writable, and leaves nothing behind.
     #[test]
     fn a_look_leaves_nothing() {
         let folder = tempfile::tempdir().expect("a folder");

@@ -1,5 +1,5 @@
-//! Everything that `validate` can find out without listening, and without writing anything that stays:
-//! certificates are read, exporters made, plugins compiled, instantiated and configured.
+//! Everything that `validate` can check without listening and without leaving anything written: it
+//! reads certificates, makes exporters, and compiles, instantiates and configures plugins.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::config::extension::{Extension, ExtensionKind};
 use crate::config::problem::{ConfigError, Problem};
 use crate::config::service::Service;
 
-/// What was checked, and is good.
+/// A report of what was checked and found good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     receivers: Vec<String>,
@@ -24,10 +24,10 @@ pub struct Report {
     pipelines: Vec<String>,
 }
 
-/// Looks into everything that could be read, also where other parts have problems.
+/// Examines everything that could be read, even if other parts have problems.
 ///
 /// # Errors
-/// All that is wrong, in the order in which it stands in the configuration.
+/// All problems, in the order of the configuration.
 pub(super) async fn examine(examined: Examined) -> Result<Report, ConfigError> {
     let mut found = receivers::check(&examined.receivers());
     found.extend(exporters::check(&examined.exporters()));
@@ -42,7 +42,7 @@ pub(super) async fn examine(examined: Examined) -> Result<Report, ConfigError> {
     Ok(Report::of(&examined.into_config()?, plugins))
 }
 
-/// What is wrong with the tokens of the admin API.
+/// Returns the problems of the admin API's tokens.
 fn tokens(service: &Service) -> Vec<Problem> {
     let check = |extension: &Arc<Extension>| match &extension.kind {
         ExtensionKind::Admin(settings) => {

@@ -1,4 +1,4 @@
-//! Makes the exporters that pipelines name, each once; each pipeline has its own queue to it.
+//! Makes the exporters that pipelines name, each once. Each pipeline has its own queue to it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -19,18 +19,18 @@ use crate::config::service::Pipeline;
 use crate::debug::Debug;
 use crate::file::exporter::FileExporter;
 
-/// How long an exporter may take to look for its file.
+/// The time that an exporter gets to check its file.
 const REOPEN: Duration = Duration::from_secs(1);
 
-/// What sends.
+/// A shared exporter that sends for every pipeline that names it.
 type Sender = Arc<dyn spandrel_pipeline::exporter::Exporter>;
 
 /// The exporters, by id.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Exporters {
     made: BTreeMap<Id, (Arc<Exporter>, Sender)>,
-    /// What writes to files, also for exporters that are gone, while what they had in their queues is
-    /// written: should one come back, its lock is still taken.
+    /// The file exporters, including removed ones that still write what is in their queues. If one
+    /// of those comes back, its lock is still taken.
     files: Vec<Weak<FileExporter>>,
 }
 
@@ -39,8 +39,8 @@ impl Exporters {
         Self::default().changed(config)
     }
 
-    /// The exporters of another configuration. Those whose settings are the same are the same, with
-    /// their connections.
+    /// Returns the exporters of another configuration. An exporter whose settings did not change is
+    /// kept, with its connections.
     pub(crate) fn changed(&self, config: &Config) -> Result<Self, StartError> {
         let mut made = BTreeMap::new();
         let mut files = self.files.clone();
@@ -57,7 +57,7 @@ impl Exporters {
         Ok(Self { made, files })
     }
 
-    /// They are in force from now on.
+    /// Puts these exporters in force: files rotate by their settings from now on.
     pub(crate) fn take_over(&self) {
         let files: Vec<_> = self.files.iter().filter_map(Weak::upgrade).collect();
         for (exporter, _) in self.made.values() {
@@ -68,10 +68,10 @@ impl Exporters {
         }
     }
 
-    /// An operator may have put files aside.
+    /// Reopens the files, because an operator may have moved them away.
     pub(crate) async fn reopen(&self) {
         for (exporter, sender) in self.made.values() {
-            // A disk that hangs is not waited for: each write looks, too.
+            // Do not wait for a disk that hangs: each write checks the file, too.
             let reopened = tokio::time::timeout(REOPEN, sender.reopen()).await;
             if let Ok(Err(error)) = reopened {
                 tracing::error!(
@@ -82,14 +82,14 @@ impl Exporters {
         }
     }
 
-    /// What one pipeline needs of its exporters.
+    /// Returns what one pipeline needs of its exporters.
     pub(crate) fn specs(&self, pipeline: &Pipeline) -> Vec<ExporterSpec> {
         let spec = |exporter: &Arc<Exporter>| {
             Some(ExporterSpec {
                 name: exporter.id.to_string(),
                 exporter: Arc::clone(&self.made.get(&exporter.id)?.1),
                 queue: exporter.queue.clone(),
-                // The exporter's own batching is the more exact wish.
+                // The exporter's own batching is more specific than the pipeline's, so it wins.
                 batcher: exporter.batch.clone().or_else(|| pipeline.batch.clone()),
                 retry: exporter.retry.clone(),
             })
@@ -108,7 +108,7 @@ fn make(exporter: &Exporter, files: &mut Vec<Weak<FileExporter>>) -> Result<Send
         }
         ExporterKind::Debug(verbosity) => Ok(Arc::new(Debug::new(*verbosity))),
         ExporterKind::File(settings) => {
-            // Who writes to the file already, under whatever name, has the lock.
+            // An exporter that already writes to this file, under whatever name, has the lock.
             let mut known = files.iter().filter_map(Weak::upgrade);
             if let Some(known) = known.find(|file| file.path() == settings.path) {
                 return Ok(known);
@@ -129,11 +129,11 @@ fn grpc(settings: &OtlpExporter) -> Result<GrpcExporter, ExporterError> {
     GrpcExporter::new(&settings.0)
 }
 
-/// Whether a file can be written, or made; its content stays as it is.
+/// Checks if a file can be written or made. Its content stays as it is.
 fn can_be_written(path: &Path) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(known) if known.is_file() => OpenOptions::new().append(true).open(path).map(drop),
-        // To open a pipe would wait for its reader.
+        // Opening a pipe would wait for its reader.
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let folder = std::path::absolute(path)?;
@@ -146,7 +146,7 @@ fn can_be_written(path: &Path) -> io::Result<()> {
     }
 }
 
-/// What is wrong with the exporters, without opening (and so emptying) any file.
+/// Returns the problems of the exporters, without opening (and so emptying) any file.
 pub(super) fn check(exporters: &[Arc<Exporter>]) -> Vec<Problem> {
     let check = |exporter: &Arc<Exporter>| match &exporter.kind {
         ExporterKind::OtlpGrpc(settings) => {

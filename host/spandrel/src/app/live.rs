@@ -24,23 +24,24 @@ use crate::control::lineup::Stage;
 use crate::quarantine::shelves::Kept;
 use crate::telemetry::metrics::{PipelineSource, Sources};
 
-/// See the module. One task owns it.
+/// The parts of a running collector that can change while it runs. One task owns it.
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) config: Config,
-    /// None while no pipeline has a stage.
+    /// `None` while no pipeline has a stage.
     pub(crate) engine: Option<Engine>,
     pub(crate) stages: BTreeMap<Id, Stage>,
-    /// The last number of each stage that was taken out: should it come back, it counts on.
+    /// The last generation number of each removed stage. If the stage comes back, it counts on from
+    /// there.
     pub(crate) numbers: BTreeMap<Id, u64>,
     pub(crate) exporters: Exporters,
-    /// In the order of the configuration.
+    /// The running pipelines, in the order of the configuration.
     pub(crate) pipelines: Vec<Pipeline>,
-    /// Of the pipelines that run.
+    /// The journals and shelves of the running pipelines.
     pub(crate) durables: Durables,
     pub(crate) limiters: Limiters,
     pub(crate) serving: Serving,
-    /// Pipelines that a reload took away, until they are empty.
+    /// Pipelines that a reload removed, until they are empty.
     pub(crate) retiring: Retiring,
     pub(crate) board: Arc<Board>,
     pub(crate) sources: Arc<Sources>,
@@ -48,12 +49,12 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    /// The configured pipelines with those that run.
+    /// Returns the configured pipelines, each with the one that runs.
     pub(crate) fn running(&self) -> impl Iterator<Item = (&config::service::Pipeline, &Pipeline)> {
         self.config.service.pipelines.iter().zip(&self.pipelines)
     }
 
-    /// The pipelines in which a stage stands.
+    /// Returns the pipelines that contain a stage.
     pub(crate) fn with_stage<'a>(
         &'a self,
         id: &'a Id,
@@ -64,12 +65,12 @@ impl Live {
         self.running().filter(stands)
     }
 
-    /// What a pipeline's stages are to be, as things stand.
+    /// Returns the stages that a pipeline should have now.
     pub(crate) fn specs(&self, config: &config::service::Pipeline) -> Vec<StageSpec> {
         specs(config, &self.stages)
     }
 
-    /// Tells everybody who may look what runs now.
+    /// Updates the board, which shows everybody what runs now.
     pub(crate) fn show(&self) {
         let shards = shards(&self.config);
         let pipelines = self.running().map(|(config, pipeline)| PipelineShown {
@@ -117,7 +118,7 @@ fn specs(config: &config::service::Pipeline, stages: &BTreeMap<Id, Stage>) -> Ve
     known.map(Stage::spec).collect()
 }
 
-/// The stages as the pipelines name them.
+/// Returns the stages in the order in which the pipelines name them.
 fn in_order<'a>(
     config: &Config,
     stages: &'a BTreeMap<Id, Stage>,

@@ -1,5 +1,5 @@
-//! `memory_limiter`: while this process has more memory than it should, the pipelines that name one
-//! refuse what comes in. Measured is the resident memory of the process, as the system counts it.
+//! `memory_limiter`: while this process uses too much memory, the pipelines that name a limiter
+//! refuse what comes in. It measures the resident memory of the process, as the system counts it.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::config::id::Id;
 use crate::config::memory_limiter::MemoryLimiter;
 use crate::telemetry::metrics::process::memory_rss;
 
-/// What one limiter is about.
+/// The limits of one limiter, and its state.
 #[derive(Debug)]
 pub(crate) struct Watched {
     pub(crate) id: Id,
@@ -27,11 +27,11 @@ pub(crate) struct Watched {
     refusing: AtomicBool,
 }
 
-/// The limiters that pipelines name, each watched by a task of its own.
+/// The limiters that pipelines name. Each is watched by a task of its own.
 #[derive(Debug, Default)]
 pub(crate) struct Limiters {
     watched: Vec<Arc<Watched>>,
-    /// Ends with this.
+    /// The tasks, which end when this value is dropped.
     _tasks: JoinSet<()>,
 }
 
@@ -56,7 +56,7 @@ impl Watched {
         self.refusing.load(Ordering::Relaxed)
     }
 
-    /// Takes a measurement. Returns whether anything changes by it.
+    /// Takes a measurement. Returns true if it changes the state.
     fn judge(&self, memory: u64) -> bool {
         let is_above = memory >= self.soft_limit;
         if self.refusing.swap(is_above, Ordering::Relaxed) == is_above {
@@ -83,8 +83,8 @@ impl Watched {
 }
 
 impl Limiters {
-    /// Watches for these pipelines from now on; `pipelines` are the running ones, in the order of the
-    /// configuration. To be called inside the runtime.
+    /// Watches these pipelines from now on. `pipelines` are the running ones, in the order of the
+    /// configuration. Must be called inside the runtime.
     pub(crate) fn watch(config: &Config, pipelines: &[Pipeline]) -> Self {
         let mut all: Vec<(Arc<Watched>, Duration)> = Vec::new();
         let mut gated: Vec<Gated> = Vec::new();
@@ -102,7 +102,7 @@ impl Limiters {
                 named.extend(watched);
             }
             let gate = running.gate();
-            // It may have been shut by a limiter that the pipeline does not name any more.
+            // A limiter that the pipeline does not name any more may have shut it.
             gate.open();
             gated.push((gate, named));
         }
@@ -143,7 +143,8 @@ fn begin(id: &Id, settings: &MemoryLimiter) -> Option<Arc<Watched>> {
     Some(Arc::new(watched))
 }
 
-/// Senders come back when there has been another look, but not in less than a second.
+/// Returns the delay after which senders come back: the next measurement has been taken by then,
+/// but not less than a second and not more than 30 seconds.
 fn retry_after(every: Duration) -> Duration {
     every.clamp(Duration::from_secs(1), Duration::from_secs(30))
 }
@@ -171,14 +172,15 @@ async fn watch(
     }
 }
 
-/// The memory that there is for this process: of its control group, or of the machine.
+/// Returns the memory that is available to this process: the limit of its control group, or the
+/// memory of the machine, whichever is smaller.
 fn total_memory() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let machine = fs::read_to_string("/proc/meminfo").ok();
     let machine = machine.as_deref().and_then(in_meminfo);
     let group = limit_files(&groups).into_iter().filter_map(|path| {
         let limit = fs::read_to_string(Path::new("/sys/fs/cgroup").join(path)).ok()?;
-        // `max` where there is none.
+        // The content is `max` if there is no limit.
         limit.trim().parse().ok()
     });
     group.chain(machine).min()
@@ -191,8 +193,9 @@ fn in_meminfo(text: &str) -> Option<u64> {
     Some(kib << 10)
 }
 
-/// Where the limits of the process' control groups stand below the usual mount point, in version 2 and
-/// in version 1; in a container its group is the root of what it sees.
+/// Returns the files with the limits of the process' control groups, relative to the usual mount
+/// point, in version 2 and in version 1. In a container the process' group is the root that it
+/// sees.
 fn limit_files(groups: &str) -> Vec<String> {
     let mut files = vec![
         "memory.max".to_owned(),
@@ -236,8 +239,8 @@ mod tests {
         )
     }
 
-    /// As in the Collector: the soft limit is the hard one without the spike, which is a fifth of it
-    /// unless it is said; percents are of all memory.
+    /// Limits are as in the Collector: the soft limit is the hard limit minus the spike, the spike
+    /// is a fifth of the hard limit by default, and percentages are of all memory.
     #[test]
     fn limits_are_the_collectors() {
         let mib = |mib| Amount::Bytes(mib * MIB);
@@ -255,7 +258,8 @@ mod tests {
         }
     }
 
-    /// From the soft limit on everything is refused, below it nothing is; only changes are told.
+    /// From the soft limit on everything is refused, and below it nothing is. Only changes are
+    /// reported.
     #[test]
     fn above_the_soft_limit_is_refused() {
         let watched = watched(Amount::Bytes(500 * MIB), None);
@@ -272,8 +276,8 @@ mod tests {
         }
     }
 
-    /// A gate is shut by the first measurement above the soft limit, and opened by the first one below it,
-    /// unless another limiter of its pipeline still refuses.
+    /// A gate is shut by the first measurement at or above the soft limit, and opened by the first
+    /// one below it, unless another limiter of its pipeline still refuses.
     #[tokio::test(start_paused = true)]
     async fn gates_follow_the_memory() {
         let every = Duration::from_secs(1);

@@ -22,7 +22,7 @@ use crate::control::lineup::{Loaded, ModuleSource, Stage};
 /// The loaded plugins, by stage.
 #[derive(Debug, Default)]
 pub(super) struct Plugins {
-    /// None while no pipeline has a stage.
+    /// `None` while no pipeline has a stage.
     pub(super) engine: Option<Engine>,
     pub(super) stages: BTreeMap<Id, Stage>,
 }
@@ -68,7 +68,7 @@ impl Plugins {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Plugin {
     stage: String,
-    /// What it is; none for one that is not to be had now, and may come later.
+    /// A description of the plugin. `None` if it cannot be fetched now and may come later.
     loaded: Option<String>,
 }
 
@@ -80,7 +80,7 @@ impl fmt::Display for Plugin {
     }
 }
 
-/// Loads every plugin for `validate`, and goes on after a failure: all problems are told.
+/// Loads every plugin for `validate`. Goes on after a failure, so that all problems are reported.
 pub(super) async fn check(examined: &Examined) -> (Vec<Plugin>, Vec<Problem>) {
     let (mut plugins, mut problems) = (Vec::new(), Vec::new());
     let wanted = examined.stages();
@@ -112,7 +112,7 @@ pub(super) async fn check(examined: &Examined) -> (Vec<Plugin>, Vec<Problem>) {
     (plugins, problems)
 }
 
-/// The path of the key that is at fault.
+/// Returns the path of the configuration key that is at fault.
 fn place(examined: &Examined, id: &Id, error: &BuildError) -> String {
     let processor = format!("processors::{id}");
     let BuildError::Load(LoadError::Configure { message, .. }) = error else {
@@ -121,7 +121,7 @@ fn place(examined: &Examined, id: &Id, error: &BuildError) -> String {
     if !examined.has(&["processors", id.as_str(), "config"]) {
         return processor;
     }
-    // The kit for plugins begins its words with the path of the key: `routes[1].exact: ...`.
+    // The plugin kit starts its messages with the path of the key: `routes[1].exact: ...`.
     let words = message.split_once(": ").map(|(path, _)| path);
     let words = words.filter(|path| !path.contains(' ')).unwrap_or_default();
     let keys = words.split(['.', '[', ']']).filter(|key| !key.is_empty());
@@ -130,12 +130,12 @@ fn place(examined: &Examined, id: &Id, error: &BuildError) -> String {
     })
 }
 
-/// Whether the collector starts without this plugin.
+/// Returns true if the collector starts without this plugin.
 fn may_come_later(wasm: &Wasm, error: &BuildError) -> bool {
     wasm.module.may_be_missing() && error.is_unreachable()
 }
 
-/// Every stage once, whichever pipelines it stands in.
+/// Returns every stage once, whichever pipelines it is in.
 pub(crate) fn wanted(config: &Config) -> BTreeMap<Id, Arc<Wasm>> {
     let stages = config
         .service
@@ -147,18 +147,18 @@ pub(crate) fn wanted(config: &Config) -> BTreeMap<Id, Arc<Wasm>> {
         .collect()
 }
 
-/// Room for plugins that come with a reload: with fewer instances than these in use, some address
-/// space is all that it costs.
+/// The number of instances kept spare for plugins that come with a reload. While fewer are in use,
+/// they cost only address space.
 const SPARE_INSTANCES: usize = 64;
 
-/// How this process compiles. A fact of the program, not of a configuration: only a program that can
-/// be started as a compiler can do it in a child.
+/// The way in which this process compiles. It depends on the program, not on a configuration: only
+/// a program that can be started as a compiler can compile in a child process.
 static COMPILE: OnceLock<Compile> = OnceLock::new();
 
-/// From now on plugins are compiled in a process of their own, which this program starts with this
-/// argument, and in which it calls [`spandrel_plugin::compile::confined::main`].
+/// Compiles plugins in a child process from now on. This program starts the child with this
+/// argument, and the child calls [`spandrel_plugin::compile::confined::main`].
 pub fn compile_in_child(argument: &str) {
-    // By this name it is the very program that runs, also when its file was replaced meanwhile.
+    // This name always leads to the program that runs, even if its file was replaced meanwhile.
     let ours = PathBuf::from("/proc/self/exe");
     let program = match ours.exists() {
         true => Some(ours),
@@ -172,11 +172,12 @@ pub fn compile_in_child(argument: &str) {
         program,
         arguments: vec![argument.to_owned()],
     };
-    // A second time says the same.
+    // A second call sets the same value.
     COMPILE.set(compile).unwrap_or_default();
 }
 
-/// The engine for this configuration, and for what may become of it while the collector runs.
+/// Starts the engine for this configuration, with room for what it may become while the collector
+/// runs.
 pub(crate) fn engine(config: &Config) -> Result<Engine, StartError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let shards = config.service.shards.unwrap_or(cores);
@@ -186,7 +187,7 @@ pub(crate) fn engine(config: &Config) -> Result<Engine, StartError> {
         .iter()
         .map(|pipeline| pipeline.stages.len())
         .sum();
-    // What runs, a candidate beside it, what replaces either, and what probes it.
+    // The running one, a candidate beside it, what replaces either, and what probes it.
     let instances = places
         .saturating_mul(shards)
         .saturating_mul(4)
@@ -242,7 +243,7 @@ async fn load(
     Ok(built)
 }
 
-/// One line for each generation that was loaded, whether it will run or not.
+/// Logs one line for each generation that was loaded, even if it never runs.
 pub(crate) fn log_loaded(id: &Id, loaded: &Loaded, started: Instant) {
     let generation = &loaded.generation;
     let manifest = generation.manifest();

@@ -41,8 +41,8 @@ enum Source {
 }
 
 impl Bound {
-    /// Takes the port or opens the files. One that listens takes over the socket of the receiver
-    /// `before` it, where that is at the same endpoint; its counters go on.
+    /// Takes the port or opens the files. A receiver that listens takes over the socket of the
+    /// receiver `before` it if both have the same endpoint. The counters of `before` go on.
     pub(crate) async fn bind(
         receiver: &Arc<Receiver>,
         timing: &Timing,
@@ -83,7 +83,7 @@ impl Bound {
         })
     }
 
-    /// Where it listens, if it does.
+    /// Returns the address it listens on, if it listens.
     pub(super) fn address(&self) -> Option<(String, SocketAddr)> {
         match &self.source {
             Source::Otlp(receiver) => Some((self.settings.id.to_string(), receiver.local_addr())),
@@ -91,12 +91,13 @@ impl Bound {
         }
     }
 
-    /// Joins it to the pipelines that name it. `pipelines` are in the order of the configuration.
+    /// Connects it to the pipelines that name it. `pipelines` are in the order of the
+    /// configuration.
     pub(crate) fn connect(&self, config: &Config, pipelines: &[Pipeline]) {
         connect(&self.ingress, &self.settings.id, config, pipelines);
     }
 
-    /// Its counters.
+    /// Returns its counters.
     pub(super) fn counters(&self) -> ReceiverSource {
         ReceiverSource {
             receiver: self.settings.id.to_string(),
@@ -126,8 +127,8 @@ impl Bound {
     }
 }
 
-/// What is wrong with the receivers, as far as it shows without listening. To be called inside the
-/// runtime.
+/// Returns the problems of the receivers that can be found without listening. Must be called inside
+/// the runtime.
 pub(super) fn check(receivers: &[Arc<Receiver>]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for receiver in receivers {
@@ -151,7 +152,7 @@ pub(super) fn check(receivers: &[Arc<Receiver>]) -> Vec<Problem> {
 }
 
 fn can_be_read(path: &Path) -> io::Result<()> {
-    // To open a pipe would wait for its writer.
+    // Opening a pipe would wait for its writer.
     if fs::metadata(path)?.is_file() {
         fs::File::open(path)?;
     }
@@ -170,7 +171,7 @@ fn connect(ingress: &FanOut, id: &Id, config: &Config, pipelines: &[Pipeline]) {
 /// The receivers at work.
 #[derive(Debug, Default)]
 pub(crate) struct Serving {
-    /// Those that were told to stop are still in here until they are done.
+    /// The serving tasks. A receiver that was told to stop stays in here until it is done.
     tasks: JoinSet<()>,
     at_work: BTreeMap<Id, AtWork>,
 }
@@ -185,13 +186,14 @@ pub(crate) struct AtWork {
     stop: CancellationToken,
 }
 
-/// The receivers' own grace ends before they are cut, and leaves as much for the pipelines.
+/// Returns the grace of a receiver's drain: at most half of the time after the delay. It ends
+/// before the receivers are cut, and leaves as much time for the pipelines.
 fn drain_grace(usual: Duration, timing: &Timing) -> Duration {
     usual.min(timing.timeout.saturating_sub(timing.delay) / 2)
 }
 
-/// What is left of the deadline for the pipelines, whatever the receivers do; of a short deadline
-/// it is a quarter.
+/// The part of the deadline that is reserved for the pipelines, whatever the receivers do. Under a
+/// short deadline a quarter of it is reserved instead.
 const RESERVED_FOR_PIPELINES: Duration = Duration::from_secs(1);
 
 impl Serving {
@@ -203,8 +205,8 @@ impl Serving {
         serving
     }
 
-    /// Starts a receiver. One of the same name goes on accepting until this one does, and is then
-    /// told to stop.
+    /// Starts a receiver. A receiver of the same name goes on accepting until the new one accepts,
+    /// and is then told to stop.
     pub(crate) fn add(&mut self, receiver: Bound) {
         while self.tasks.try_join_next().is_some() {}
         let stop = CancellationToken::new();
@@ -225,7 +227,7 @@ impl Serving {
         }
     }
 
-    /// Tells the receivers that `stays` does not name to stop. Returns their names.
+    /// Tells the receivers for which `stays` is false to stop. Returns their names.
     pub(crate) fn retain(&mut self, stays: impl Fn(&Id) -> bool) -> Vec<Id> {
         let gone = self.at_work.extract_if(.., |id, _| !stays(id));
         let gone = gone.map(|(id, at_work)| {
@@ -235,14 +237,15 @@ impl Serving {
         gone.collect()
     }
 
-    /// Whether a receiver is at work with just these settings.
+    /// Returns true if a receiver is at work with exactly these settings.
     pub(crate) fn has(&self, receiver: &Receiver) -> bool {
         let at_work = self.at_work.get(&receiver.id);
         at_work.is_some_and(|at_work| *at_work.settings == *receiver)
     }
 
-    /// Whose place a receiver takes, among those that `named` are to be: the one of its name, or one
-    /// at its endpoint that does not stay there. Port 0 is the endpoint of many.
+    /// Returns the receiver whose place the new one takes: one at its endpoint, preferably of the
+    /// same name, or else the one of the same name. Another receiver at the endpoint counts only if
+    /// it does not stay there, by the new receivers `named`. Port 0 is the endpoint of many.
     pub(crate) fn before(&self, receiver: &Receiver, named: &[&Arc<Receiver>]) -> Option<&AtWork> {
         let endpoint = |receiver: &Receiver| match &receiver.kind {
             ReceiverKind::Otlp(settings) => Some(settings.endpoint.clone()),
@@ -259,7 +262,7 @@ impl Serving {
         same.filter(is_there).or_else(|| others.next()).or(same)
     }
 
-    /// Leads every receiver to the pipelines that name it now.
+    /// Connects every receiver to the pipelines that name it now.
     pub(crate) fn connect(&self, config: &Config, pipelines: &[Pipeline]) {
         for (id, at_work) in &self.at_work {
             connect(&at_work.ingress, id, config, pipelines);

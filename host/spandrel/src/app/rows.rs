@@ -1,12 +1,15 @@
-//! The ledger's last words, in rows that balance: one for each pipeline and exporter.
+//! The final state of the ledger, in rows that balance: one row for each pipeline and exporter.
 //!
-//! `received + created = refused + dropped + exported + abandoned + missed + held + queued`. An
-//! exporter that gave items up has dropped them: `dropped` includes those, and `failed` says how many
-//! they are; `overflowed` says how many it dropped because there was no room for them. One that came or went while the pipeline ran has `missed` what passed without it.
+//! `received + created = refused + dropped + exported + abandoned + missed + held + queued`. Items
+//! that an exporter gave up count as `dropped`; `failed` says how many they are. `overflowed` says
+//! how many items were dropped because there was no room for them. Journals add
+//! `replayed + recovered` on the left, and `journaled + on_disk + quarantined + damaged` on the
+//! right. An exporter that came or went while the pipeline ran has `missed` the items that passed
+//! without it.
 
 use spandrel_pipeline::ledger::Books;
 
-/// Where all items of a pipeline are, as one exporter of it sees them.
+/// The places of all items of a pipeline, as one of its exporters sees them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) received: u64,
@@ -20,22 +23,22 @@ pub(super) struct Row {
     pub(super) missed: u64,
     pub(super) held: u64,
     pub(super) queued: u64,
-    /// Came from the journal of an earlier process.
+    /// Items that came from the journal of an earlier process.
     pub(super) replayed: u64,
-    /// Waited on disk for this exporter at the start.
+    /// Items that waited on disk for this exporter at the start.
     pub(super) recovered: u64,
     pub(super) quarantined: u64,
     pub(super) damaged: u64,
-    /// Damaged records and files of the journal of which nobody knows how many items are lost: beside
-    /// the balance.
+    /// Damaged records and files of the journal for which nobody knows how many items are lost.
+    /// They are outside the balance.
     pub(super) unknown_losses: u64,
-    /// Stay in the journal, to be processed at the next start.
+    /// Items that stay in the journal, to be processed at the next start.
     pub(super) journaled: u64,
-    /// Stay on disk for this exporter.
+    /// Items that stay on disk for this exporter.
     pub(super) on_disk: u64,
 }
 
-/// A row for each exporter, by its name.
+/// Returns a row for each exporter, by its name.
 pub(super) fn rows(books: &Books) -> Vec<(&str, Row)> {
     let row = |exporter: &spandrel_pipeline::ledger::ExporterBooks| {
         let failed = exporter.rejected + exporter.failed + exporter.expired;
@@ -52,7 +55,7 @@ pub(super) fn rows(books: &Books) -> Vec<(&str, Row)> {
             missed: books.missed(exporter),
             held: books.held(),
             queued: books.ingress + books.chain + exporter.queued,
-            // What went back to the journal and came again is in both.
+            // Items that went back to the journal and came again are in both counts.
             replayed: books.replayed.saturating_sub(books.returned),
             recovered: exporter.recovered,
             quarantined: books.quarantined,
@@ -77,7 +80,7 @@ impl Row {
         came == left + kept + self.held + self.queued
     }
 
-    /// The sum of two pipelines' rows balances when both do.
+    /// Adds another row. The sum of two pipelines' rows balances if both rows do.
     pub(super) fn add(&mut self, other: &Self) {
         self.received += other.received;
         self.created += other.created;
@@ -100,7 +103,8 @@ impl Row {
     }
 }
 
-/// The row that says least was exported: what a pipeline with several exporters is judged by.
+/// Returns the row with the fewest exported items. A pipeline with several exporters is judged by
+/// it.
 pub(super) fn worst(books: &Books) -> Row {
     let rows = rows(books).into_iter().map(|(_, row)| row);
     rows.min_by_key(|row| row.exported + row.missed)
@@ -113,7 +117,7 @@ mod tests {
 
     use super::*;
 
-    /// Each exporter's row balances, and a pipeline is judged by the one that did worst.
+    /// Each exporter's row balances, and a pipeline is judged by the exporter that did worst.
     #[test]
     fn rows_balance_for_each_exporter() {
         let exporter = |name: &str, sent, expired, queued| ExporterBooks {
@@ -142,7 +146,8 @@ mod tests {
         );
     }
 
-    /// What found no room is dropped, for one exporter or for the whole pipeline, and said apart.
+    /// Items that found no room are dropped, for one exporter or for the whole pipeline, and are
+    /// counted separately.
     #[test]
     fn what_overflowed_is_dropped() {
         let exporter = |name: &str, sent, overflowed| ExporterBooks {
@@ -169,8 +174,8 @@ mod tests {
         assert_eq!(worst(&books).dropped, 9);
     }
 
-    /// What a journal had at the start and has at the end balances like the rest, and what was sent
-    /// back to it meanwhile counts once.
+    /// The items that a journal has at the start and at the end balance like the rest. Items that
+    /// were sent back to it meanwhile count once.
     #[test]
     fn what_a_journal_has_is_in_the_row() {
         let exporter = ExporterBooks {
@@ -199,7 +204,7 @@ mod tests {
         assert_eq!((row.replayed, row.journaled, row.on_disk), (5, 3, 6));
     }
 
-    /// An exporter that came while the pipeline ran is not judged by what passed before it.
+    /// An exporter that came while the pipeline ran is not judged by items that passed before it.
     #[test]
     fn a_late_exporter_balances() {
         let exporter = |name: &str, absent, sent| ExporterBooks {

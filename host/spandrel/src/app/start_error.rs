@@ -1,4 +1,4 @@
-//! Why a collector did not start.
+//! The reasons why a collector did not start.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,15 +10,15 @@ use spandrel_plugin::engine::EngineError;
 
 use crate::admin;
 
-/// Why the collector did not start.
+/// The reason why the collector did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A receiver has no port.
     #[error("receiver `{id}` cannot start")]
     Receiver {
-        /// Which.
+        /// The receiver.
         id: String,
-        /// Why not.
+        /// The cause.
         #[source]
         source: BindError,
     },
@@ -27,40 +27,40 @@ pub enum StartError {
         "{what} cannot listen on {endpoint}; is another collector running? stop it or choose another port"
     )]
     Listen {
-        /// What wanted to listen.
+        /// The component that wanted to listen.
         what: String,
-        /// Where.
+        /// The endpoint.
         endpoint: String,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
     /// A receiver's or an exporter's file does not open.
     #[error("`{id}` cannot open {}", path.display())]
     File {
-        /// Whose file.
+        /// The component.
         id: String,
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
     /// The admin API cannot listen.
     #[error("extension `{id}` cannot start")]
     Admin {
-        /// Which.
+        /// The extension.
         id: String,
-        /// Why not.
+        /// The cause.
         #[source]
         source: admin::BindError,
     },
     /// An exporter cannot be made.
     #[error("exporter `{id}` cannot start")]
     Exporter {
-        /// Which.
+        /// The exporter.
         id: String,
-        /// Why not.
+        /// The cause.
         #[source]
         source: ExporterError,
     },
@@ -72,23 +72,23 @@ pub enum StartError {
     Plugin {
         /// The stage.
         stage: String,
-        /// Why not.
+        /// The cause.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The journal of a pipeline does not open.
     #[error("pipeline `{pipeline}` cannot open its journal")]
     Journal {
-        /// Which.
+        /// The pipeline.
         pipeline: String,
-        /// Why not.
+        /// The cause.
         #[source]
         source: Box<spandrel_journal::OpenError>,
     },
     /// A pipeline does not fit together.
     #[error("a pipeline cannot start")]
     Pipeline(#[from] BuildError),
-    /// Signals cannot be waited for.
+    /// The collector cannot wait for signals.
     #[error("cannot wait for signals")]
     Signals(#[source] io::Error),
 }

@@ -19,9 +19,10 @@ use spandrel_bench::{
 use super::USAGE;
 use values::{address, amount, duration};
 
-/// Something was not there, or could not be started.
+/// Exit code: something was missing, or could not be started.
 const COULD_NOT_RUN: u8 = 1;
-/// The run was made and is not good: items were lost, or the collector ended badly, for example.
+/// Exit code: the run was made and is not good. For example, items were lost, or the collector
+/// ended badly.
 const NOT_GOOD: u8 = 3;
 
 #[derive(Debug, Args)]
@@ -301,8 +302,9 @@ fn subject(arguments: &RunArguments, own: &std::path::Path) -> Subject {
     })
 }
 
-/// What is measured when nothing is named: all three signals, from a receiver to an exporter. The
-/// sender gets its answer from the backend, as through the yardstick: no queue fills up meanwhile.
+/// Returns the configuration that is measured by default: all three signals, from a receiver to an
+/// exporter. The sender gets its answer from the backend, as through the yardstick, so no queue
+/// fills up meanwhile.
 fn pass_through(endpoint: SocketAddr, backend: SocketAddr) -> String {
     let pipeline = "{ receivers: [otlp], exporters: [otlp_grpc], ack_on: export }";
     format!(
@@ -315,7 +317,7 @@ service:
     )
 }
 
-/// An error with all that caused it.
+/// Prints an error with all of its causes.
 fn failed(error: &dyn std::error::Error) -> ExitCode {
     let mut text = format!("spandrel bench: {error}");
     let mut cause = error.source();
@@ -328,7 +330,7 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
 }
 
 fn to_stderr(text: &str) {
-    // Without a stderr there is nobody left to tell; the exit code still says it.
+    // If stderr is closed, nobody reads the text. The exit code still tells the outcome.
     write!(std::io::stderr().lock(), "{text}").unwrap_or_default();
 }
 
@@ -350,7 +352,7 @@ mod tests {
         settings(&line.bench.run).expect("we know our own program")
     }
 
-    /// Without a word about it, this program is measured, with a config that it takes.
+    /// By default this program is measured, with a configuration that it accepts.
     #[test]
     fn the_embedded_config_is_good() {
         let settings = settings_of("bench --endpoint 127.0.0.1:7001 --backend 127.0.0.1:7002");

@@ -356,7 +356,7 @@ fn to_stdout(text: &str) -> Result<(), Failure> {
 }
 
 fn to_stderr(text: &str) {
-    // Without a stderr there is nobody left to tell; the exit code still says it.
+    // If stderr is closed, nobody reads the text. The exit code still tells the outcome.
     write!(std::io::stderr().lock(), "{text}").unwrap_or_default();
 }
 

@@ -1,4 +1,4 @@
-//! What the system asks of the process: the first SIGTERM or SIGINT drains, the second aborts;
+//! Signals of the system to the process: the first SIGTERM or SIGINT drains, the second aborts;
 //! SIGHUP reads the configuration again.
 
 use std::io;
@@ -8,11 +8,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::info;
 
-/// Counts requests to stop from the moment it is made.
+/// Counts requests to stop from its creation on.
 pub(super) struct Signals {
     seen: watch::Receiver<Seen>,
     hang_ups: watch::Receiver<u32>,
-    /// Ends with this value.
+    /// The task that listens. It ends when this value is dropped.
     _listener: JoinSet<()>,
 }
 
@@ -23,7 +23,7 @@ struct Seen {
 }
 
 impl Signals {
-    /// Takes over SIGTERM, SIGINT and SIGHUP. To be called inside the runtime.
+    /// Takes over SIGTERM, SIGINT and SIGHUP. Must be called inside the runtime.
     pub(super) fn listen() -> io::Result<Self> {
         let terminate = signal(SignalKind::terminate())?;
         let interrupt = signal(SignalKind::interrupt())?;
@@ -44,12 +44,12 @@ impl Signals {
         nth(self.seen.clone(), 1).await
     }
 
-    /// Counts SIGHUPs.
+    /// Returns the count of SIGHUPs.
     pub(super) fn hang_ups(&self) -> watch::Receiver<u32> {
         self.hang_ups.clone()
     }
 
-    /// Two futures: the first signal and the second.
+    /// Returns two futures, for the first signal and the second.
     pub(super) fn stop_and_abort(
         &self,
     ) -> (
@@ -64,7 +64,7 @@ async fn nth(mut seen: watch::Receiver<Seen>, count: u32) -> &'static str {
     let reached = seen.wait_for(|seen| seen.count >= count).await;
     match reached.map(|seen| seen.last) {
         Ok(name) => name,
-        // The listener is gone only when the process is.
+        // The listener ends only with the process.
         Err(_) => std::future::pending().await,
     }
 }

@@ -1,5 +1,5 @@
-//! Authenticators: the extensions `bearertokenauth` and `basicauth`, and the `auth` of receivers and
-//! exporters that names one.
+//! Authenticators: the extensions `bearertokenauth` and `basicauth`, and the `auth` of receivers
+//! and exporters that names one.
 
 use std::path::PathBuf;
 
@@ -17,12 +17,12 @@ use super::service::named;
 use super::suggest::closest;
 use super::tree::{Node, Value, child};
 
-/// As in the Collector, one extension is for one side.
+/// The `basicauth` extension. As in the Collector, one extension is for one side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BasicAuth {
-    /// Of receivers: users and their passwords.
+    /// The receivers' side: users and their passwords.
     Server(Htpasswd),
-    /// Of exporters: who we are.
+    /// The exporters' side: the login of this collector.
     Client(Login),
 }
 
@@ -70,7 +70,7 @@ pub(crate) fn read_basic(section: &Section<'_>) -> Option<BasicAuth> {
         (true, false) => read_htpasswd(&section.section("htpasswd")).map(BasicAuth::Server),
         (false, true) => read_login(&section.section("client_auth")).map(BasicAuth::Client),
         (true, true) => {
-            // Both are read, so that all that is wrong is said at once.
+            // Read both, so that all problems are reported at once.
             read_htpasswd(&section.section("htpasswd"));
             read_login(&section.section("client_auth"));
             section.wrong(
@@ -135,7 +135,7 @@ fn read_login(section: &Section<'_>) -> Option<Login> {
     })
 }
 
-/// What `auth` may name.
+/// The authenticators that `auth` may name.
 pub(crate) struct Authenticators<'a> {
     extensions: &'a Named<Extension>,
     started: Vec<String>,
@@ -155,7 +155,7 @@ impl<'a> Authenticators<'a> {
         }
     }
 
-    /// What the requests of a receiver must prove to know.
+    /// Returns the authenticator for the requests of a receiver.
     pub(crate) fn server(&self, parent: &Section<'_>) -> Option<ServerAuth> {
         let (section, extension) = self.named(parent)?;
         match &extension.kind {
@@ -173,7 +173,7 @@ impl<'a> Authenticators<'a> {
         }
     }
 
-    /// What proves to a backend who we are.
+    /// Returns the authenticator that identifies this collector to a backend.
     pub(crate) fn client(&self, parent: &Section<'_>) -> Option<ClientAuth> {
         let (section, extension) = self.named(parent)?;
         match &extension.kind {
@@ -192,7 +192,7 @@ impl<'a> Authenticators<'a> {
         }
     }
 
-    /// The extension that `auth` names, if it is an authenticator that is started.
+    /// Returns the extension that `auth` names, if it is an authenticator that is started.
     fn named<'s>(&self, parent: &Section<'s>) -> Option<(Section<'s>, &Extension)> {
         if !parent.has("auth") {
             return None;
@@ -224,12 +224,12 @@ impl<'a> Authenticators<'a> {
             let instead = format!("add it: `service: {{ extensions: [{id}] }}`");
             wrong(what, instead);
         }
-        // One that has problems of its own has been reported.
+        // An extension with problems of its own has been reported already.
         Some((section, extension.as_deref()?))
     }
 }
 
-/// Credentials that travel without TLS to or from another machine.
+/// Returns warnings about credentials that travel without TLS to or from another machine.
 pub(crate) fn in_plain_sight(components: &Components) -> Vec<Problem> {
     let exporters = components.exporters.values().flatten();
     let exporters = exporters.filter_map(|exporter| {
@@ -260,7 +260,7 @@ pub(crate) fn in_plain_sight(components: &Components) -> Vec<Problem> {
     exporters.chain(receivers).collect()
 }
 
-/// Whether more than this machine is involved.
+/// Returns true unless the address is on this machine.
 fn is_elsewhere(authority: &str) -> bool {
     let listen = Listen::parse(authority);
     let host = Listen::parse(&format!("{authority}:80"));

@@ -1,4 +1,4 @@
-//! Raw to checked, in one place: what comes out of here has no wrong value left in it.
+//! Turns the raw tree into checked values, in one place. The result has no wrong value in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use super::suggest::closest;
 use super::tree::{Node, Value, child};
 use super::warnings;
 
-/// Components by id; none for one that has problems of its own.
+/// Components by id; `None` for one that has problems of its own.
 pub(crate) type Named<T> = BTreeMap<Id, Option<Arc<T>>>;
 
-/// Everything that is configured, whether a pipeline names it or not.
+/// Everything that is configured, even if no pipeline names it.
 #[derive(Debug)]
 pub(crate) struct Components {
     pub(crate) receivers: Named<Receiver>,
@@ -31,15 +31,15 @@ pub(crate) struct Components {
     pub(crate) plugins: Arc<Plugins>,
 }
 
-/// What came of a tree.
+/// The result of checking a tree.
 pub(crate) struct Checked {
-    /// None where something is wrong with it.
+    /// `None` if something is wrong with it.
     pub(crate) service: Option<Service>,
     pub(crate) warnings: Vec<Problem>,
     pub(crate) components: Components,
 }
 
-/// Checks the whole tree. All problems are noted; the result is whole only when there are none.
+/// Checks the whole tree and notes all problems. The result is complete only if there are none.
 pub(crate) fn check(root: &Node, problems: &Problems) -> Checked {
     let top = Section::new(root, String::new(), problems);
     let extensions = read_all(
@@ -101,8 +101,8 @@ pub(crate) fn check(root: &Node, problems: &Problems) -> Checked {
     }
 }
 
-/// What the pipelines name under this key (`extensions`: the service does), whether or not anything
-/// else is right with them.
+/// Returns the names that the pipelines list under this key, even if other parts of them are wrong.
+/// For `extensions`, returns the names that the service lists.
 pub(crate) fn names(root: &Node, key: &str) -> BTreeSet<String> {
     let Some(service) = child(root, "service") else {
         return BTreeSet::new();

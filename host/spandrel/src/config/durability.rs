@@ -11,42 +11,43 @@ use super::scalar;
 use super::section::Section;
 use super::service::Pipeline;
 
-/// Where and how a pipeline keeps what it has accepted.
+/// The settings of a pipeline that keeps on disk what it has accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Durability {
     /// The folder of this pipeline alone: `dir` with the pipeline's name below it.
     pub dir: PathBuf,
-    /// When what was written is on disk.
+    /// The time at which written data is on disk.
     pub sync: SyncMode,
-    /// All files of all logs together.
+    /// The limit on all files of all logs together.
     pub max_bytes: u64,
-    /// What is older is given up; none to keep it for as long as there is room.
+    /// The age after which records are given up; `None` keeps them for as long as there is room.
     pub max_age: Option<Duration>,
-    /// A damaged record ends the start, instead of being counted and left out.
+    /// If true, a damaged record ends the start instead of being counted and left out.
     pub strict: bool,
 }
 
-/// When what was written is on disk.
+/// The time at which written data is on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncMode {
-    /// Before the sender gets its OK; senders that come together share a sync.
+    /// Data is synced before the sender gets its OK. Senders that come together share a sync.
     Group,
-    /// So often: the machine may lose what came since, this process does not.
+    /// Data is synced at this interval. A crash of the machine may lose the data since the last
+    /// sync; a crash of this process does not.
     Interval(Duration),
-    /// Whenever the system likes.
+    /// The system syncs data whenever it likes.
     None,
 }
 
-/// What is kept unless the operator says otherwise: some hours of a busy collector with its backend
-/// down, and less than what is free on most disks.
+/// The default of `max_bytes`: some hours of a busy collector whose backend is down, and less than
+/// the free space of most disks.
 const MAX_BYTES: u64 = 10 << 30;
-/// Records that are too old are looked for so often.
+/// The shortest `max_age`, because records that are too old are looked for once a minute.
 const LEAST_AGE: Duration = Duration::from_secs(60);
 /// Room for the segments that each log of a pipeline has at any time.
 pub(crate) const LEAST_BYTES: u64 = 32 << 20;
-/// No file system takes a longer name.
+/// The longest name of a folder that file systems take.
 const LONGEST_NAME: usize = 255;
-/// What stands as it is in the name of a folder.
+/// The characters that stay unencoded in the name of a folder.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-').remove(b'.');
 
 pub(super) fn read(id: Option<&Id>, section: &Section<'_>) -> Option<Durability> {
@@ -115,12 +116,12 @@ pub(super) fn read(id: Option<&Id>, section: &Section<'_>) -> Option<Durability>
 
 const EVERY_SECOND: Duration = Duration::from_secs(1);
 
-/// A name as one part of a path.
+/// Encodes a name as one part of a path.
 pub(crate) fn folder_name(name: &str) -> String {
     utf8_percent_encode(name, PLAIN).to_string()
 }
 
-/// A number of bytes, or a size with its unit.
+/// Parses a number of bytes, or a size with its unit.
 fn bytes(text: &str) -> Result<u64, String> {
     let instead = || "write a number of bytes, or a size such as 512MiB or 10GiB".to_owned();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -143,7 +144,8 @@ fn bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(instead)
 }
 
-/// Notes a pipeline whose folder lies in that of another: each would find files that are not its own.
+/// Notes a pipeline whose folder lies in that of another: each would find files that are not its
+/// own.
 pub(super) fn check_apart(
     pipelines: &[Option<Pipeline>],
     places: &[(Location, String)],
@@ -174,7 +176,7 @@ pub(super) fn check_apart(
 mod tests {
     use super::*;
 
-    /// Sizes are read with and without their unit, and nothing else is one.
+    /// Sizes are read with and without their unit, and nothing else is a size.
     #[test]
     fn sizes_are_read() {
         for (text, size) in [
@@ -192,7 +194,7 @@ mod tests {
         }
     }
 
-    /// Every pipeline's name is one part of a path, and no two are the same.
+    /// Every pipeline's name is one part of a path, and no two of these are the same.
     #[test]
     fn a_name_is_one_folder() {
         assert_eq!(folder_name("traces"), "traces");

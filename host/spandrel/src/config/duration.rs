@@ -1,11 +1,11 @@
-//! Durations as Go writes them: `1h30m`, `1.5s`, `300ms`, `10µs`.
+//! Durations in Go's notation: `1h30m`, `1.5s`, `300ms`, `10µs`.
 
 use std::time::Duration;
 
-/// A million days: above it no deadline can be computed, and nobody means it.
+/// A million days. Above it no deadline can be computed, and nobody means it.
 const LONGEST: Duration = Duration::from_secs(1_000_000 * 86_400);
 
-/// Parses Go's notation: numbers, each with a unit, largest first or not; a bare `0` is zero.
+/// Parses Go's notation: numbers, each with a unit, in any order; a bare `0` is zero.
 pub(crate) fn parse(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
@@ -45,7 +45,7 @@ fn part(number: &str, unit: &str) -> Option<Duration> {
     }
     let mut nanos = digits(whole)?.checked_mul(nanos_per_unit)?;
     let mut worth = nanos_per_unit;
-    // Digits below a nanosecond are cut off, as Go does.
+    // Digits below a nanosecond are cut off, as in Go.
     for digit in fraction.bytes() {
         worth /= 10;
         nanos = nanos.checked_add(u128::from(digit.checked_sub(b'0')?).checked_mul(worth)?)?;
@@ -86,7 +86,7 @@ mod tests {
         }
     }
 
-    /// What Go refuses, or would make a negative time of, is refused.
+    /// Text that Go refuses, or reads as a negative time, is refused.
     #[test]
     fn what_is_not_a_duration_is_refused() {
         for text in [

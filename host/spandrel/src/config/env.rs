@@ -1,7 +1,7 @@
-//! `${env:NAME}`, `${env:NAME:-default}` and `${NAME}` in values; `$$` stands for one `$`.
+//! Replaces `${env:NAME}`, `${env:NAME:-default}` and `${NAME}` in values; `$$` stands for one `$`.
 //!
-//! A reference that is all of a value without quotes has the type that YAML sees in what the variable
-//! holds. Inside quotes, or with other text around it, it is text.
+//! A reference that is the whole value and has no quotes gets the type that YAML gives to the text
+//! of the variable. Inside quotes, or with other text around it, it is text.
 
 use super::problem::{Location, Problem, Problems};
 use super::scalar;
@@ -9,11 +9,11 @@ use super::section::join;
 use super::tree::{Node, Scalar, Value};
 use super::yaml;
 
-/// Looks a variable up; tests pass their own.
+/// Looks up a variable. Tests pass their own function.
 pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Replaces every reference in the values of the tree; keys stay as they are. What a variable
-/// holds is not searched for references again: one in it is a problem.
+/// Replaces every reference in the values of the tree; keys stay as they are. The content of a
+/// variable is not expanded again: a reference in it is a problem.
 pub(crate) fn expand(
     node: &mut Node,
     path: &str,
@@ -47,7 +47,7 @@ pub(crate) fn expand(
     }
 }
 
-/// What is wrong, and what would be right.
+/// The problem, and its remedy.
 type Wrong = (String, String);
 
 fn expand_scalar(
@@ -77,8 +77,8 @@ fn expand_scalar(
     Ok(Node { hidden, ..node })
 }
 
-/// A variable that is the whole value may hold any YAML: a number, a list, a map. What is no YAML
-/// is text.
+/// Reads a variable that is the whole value. It may hold any YAML: a number, a list, a map. If it
+/// is not YAML, it is text.
 fn typed(text: String, at: &Location) -> Node {
     let as_text = || {
         let (text, plain) = (text.clone(), false);
@@ -97,7 +97,7 @@ fn typed(text: String, at: &Location) -> Node {
     node
 }
 
-/// All of it stands where the reference stands.
+/// Gives all nodes of the value the location of the reference.
 fn place(node: &mut Node, at: &Location) {
     node.at = at.clone();
     match &mut node.value {
@@ -138,7 +138,7 @@ impl Reference<'_> {
                 Ok(value)
             };
         }
-        // As in the Collector, the default is for a variable that is not there, not for an empty one.
+        // As in the Collector, the default is for a variable that is not set, not for an empty one.
         self.default.map(str::to_owned).ok_or_else(|| {
             (
                 format!("the environment variable `{}` is not set", self.name),
@@ -265,7 +265,8 @@ mod tests {
         assert_eq!(value("${env:QUOTED}"), Value::Scalar(quoted));
     }
 
-    /// Who wants text gets what the variable holds, with and without quotes, whatever YAML makes of it.
+    /// A key that takes text gets the content of the variable, with and without quotes, whatever
+    /// YAML makes of it.
     #[test]
     fn text_is_not_read_as_yaml() {
         for text in [
@@ -299,7 +300,7 @@ mod tests {
         }
     }
 
-    /// A reference that cannot be resolved says what to do.
+    /// The error for a reference that cannot be resolved says what to do.
     #[test]
     fn bad_references_are_problems() {
         for source in [

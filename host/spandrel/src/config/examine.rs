@@ -1,5 +1,5 @@
-//! A configuration that was read, with all that is wrong with it. Parts of it may be good beside others
-//! that are not: `validate` looks into those as well, so that all problems are told at once.
+//! A configuration that was read, with all of its problems. Some parts may be good while others are
+//! not. `validate` looks into the good parts as well, so that all problems are reported at once.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,26 +18,26 @@ use super::source::Sources;
 use super::tree::{Node, Value, child};
 use super::{Config, env, source};
 
-/// See the module.
+/// A configuration that was read, with all of its problems.
 #[derive(Debug)]
 pub struct Examined {
     root: Node,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
     files: Vec<(PathBuf, Digest)>,
-    /// None where something is wrong with it.
+    /// `None` if something is wrong with it.
     service: Option<Service>,
-    /// None where a source could not be read.
+    /// `None` if a source could not be read.
     components: Option<Components>,
 }
 
 impl Examined {
-    /// Reads, merges, expands and checks; variables are looked up in the process' environment.
+    /// Reads, merges, expands and checks. Variables are looked up in the process' environment.
     pub fn read(sources: &Sources) -> Self {
         Self::read_with(sources, &|name| std::env::var(name).ok())
     }
 
-    /// The same with another environment.
+    /// Does the same as [`Examined::read`] with another environment.
     pub fn read_with(sources: &Sources, environment: &dyn Fn(&str) -> Option<String>) -> Self {
         let problems = Problems::default();
         let mut files = Vec::new();
@@ -50,7 +50,7 @@ impl Examined {
             service: None,
             components: None,
         };
-        // What could not be read would show as dozens of missing references.
+        // A source that could not be read would cause dozens of missing references.
         if examined.problems.is_empty() {
             let problems = Problems::default();
             env::expand(&mut examined.root, "", environment, &problems);
@@ -66,7 +66,7 @@ impl Examined {
         examined
     }
 
-    /// The configuration, when nothing is wrong with it.
+    /// Returns the configuration if nothing is wrong with it.
     pub fn into_config(self) -> Result<Config, ConfigError> {
         ConfigError::of(self.problems)?;
         let service = self.service.ok_or_else(|| ConfigError {
@@ -82,12 +82,12 @@ impl Examined {
         })
     }
 
-    /// What is wrong, in the order in which it stands there.
+    /// Returns the problems, in the order of the configuration.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
 
-    /// What is accepted, but does not do what the operator may think.
+    /// Returns warnings about settings that are accepted but do not do what the operator may think.
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings
     }
@@ -100,7 +100,7 @@ impl Examined {
         self.components.as_ref()
     }
 
-    /// The plugins that pipelines name and whose own section is good.
+    /// Returns the plugins that pipelines name and whose own section is good.
     pub(crate) fn stages(&self) -> BTreeMap<Id, Arc<Wasm>> {
         let processors = self.components.as_ref().map(|all| &all.processors);
         let named = self.named("processors", processors);
@@ -111,14 +111,14 @@ impl Examined {
         wasm.collect()
     }
 
-    /// The receivers that pipelines name and whose own section is good.
+    /// Returns the receivers that pipelines name and whose own section is good.
     pub(crate) fn receivers(&self) -> Vec<Arc<Receiver>> {
         let receivers = self.components.as_ref().map(|all| &all.receivers);
         let named = self.named("receivers", receivers);
         named.map(|(_, receiver)| Arc::clone(receiver)).collect()
     }
 
-    /// The exporters that pipelines name and whose own section is good.
+    /// Returns the exporters that pipelines name and whose own section is good.
     pub(crate) fn exporters(&self) -> Vec<Arc<Exporter>> {
         let exporters = self.components.as_ref().map(|all| &all.exporters);
         let named = self.named("exporters", exporters);
@@ -136,8 +136,8 @@ impl Examined {
             .filter_map(|(id, component)| Some((id, component.as_ref()?)))
     }
 
-    /// A problem that was found later, at the place of the key that its path names, or of the closest
-    /// one around it.
+    /// Returns a problem that was found later with a location: that of the key that its path names,
+    /// or of the closest key around it.
     pub(crate) fn placed(&self, problem: Problem) -> Problem {
         Problem {
             at: place(&self.root, &problem.path),
@@ -145,7 +145,7 @@ impl Examined {
         }
     }
 
-    /// Whether a key of this path is written.
+    /// Returns true if a key of this path is written.
     pub(crate) fn has(&self, path: &[&str]) -> bool {
         let found = path
             .iter()
@@ -154,7 +154,7 @@ impl Examined {
     }
 }
 
-/// Where the value of a path stands, or the last key on the way to it that is there.
+/// Returns the location of the value at a path, or of the last key on the path that exists.
 fn place(root: &Node, path: &str) -> Option<Location> {
     let (mut node, mut rest) = (root, path);
     let mut at = None;
@@ -179,7 +179,7 @@ fn place(root: &Node, path: &str) -> Option<Location> {
     Some(node.at.clone())
 }
 
-/// What of a path follows this key.
+/// Returns the part of a path after this key.
 fn after<'a>(path: &'a str, key: &str) -> Option<&'a str> {
     let rest = path.strip_prefix(key)?;
     if rest.is_empty() {
@@ -193,7 +193,7 @@ mod tests {
     use super::super::yaml;
     use super::*;
 
-    /// A path leads to its value, and one that goes on leads to the last key that is there.
+    /// A path leads to its value. A path that does not exist leads to its last key that does.
     #[test]
     fn a_path_has_its_place() {
         let source = "a:\n  b::c: { d: [x, y] }\n  e:\n";

@@ -26,26 +26,26 @@ use super::tree::Value;
 pub struct Exporter {
     /// Its key in the configuration.
     pub id: Id,
-    /// What it does.
+    /// The type of the exporter, with its settings.
     pub kind: ExporterKind,
     /// The bounds of its queue.
     pub queue: QueueConfig,
-    /// Whether `on_full: drop` is written down, and not only the default.
+    /// True if the configuration sets `on_full: drop` explicitly.
     pub says_drop: bool,
-    /// Batching in front of it, when its own queue asks for it.
+    /// The batching in front of it, if its own queue asks for it.
     pub batch: Option<BatcherConfig>,
-    /// How failed attempts are repeated.
+    /// The settings for retries of failed attempts.
     pub retry: RetryConfig,
-    /// Whether the operator has written when retries end.
+    /// True if the operator has set when retries end.
     pub retry_ends: bool,
 }
 
-/// The exporters there are.
+/// The types of exporters.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ExporterKind {
     /// OTLP over gRPC.
     OtlpGrpc(Box<OtlpExporter>),
-    /// Prints what it is given.
+    /// Prints what it receives.
     Debug(Verbosity),
     /// Writes OTLP/JSON lines.
     File(FileExporter),
@@ -55,7 +55,7 @@ pub enum ExporterKind {
 #[derive(Clone, Debug, PartialEq)]
 pub struct OtlpExporter(pub ExporterConfig);
 
-/// How much the debug exporter prints.
+/// The detail that the debug exporter prints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Verbosity {
     /// One line for each batch.
@@ -67,7 +67,7 @@ pub enum Verbosity {
     Detailed,
 }
 
-/// What can be written as an exporter's type.
+/// The types of exporters that can be configured.
 pub(crate) const KINDS: &[&str] = &["otlp_grpc", "otlp", "debug", "file"];
 
 pub(crate) fn read(
@@ -155,7 +155,8 @@ fn read_otlp(section: &Section<'_>, authenticators: &Authenticators<'_>) -> Opti
     }))
 }
 
-/// The scheme decides about TLS, whatever `tls` says.
+/// Warns about settings under `tls` that have no effect: the scheme decides about TLS, whatever
+/// `tls` says.
 fn warn_of_tls(section: &Section<'_>, endpoint: &str, insecure: bool) {
     let Some(Value::Map(keys)) = section.node("tls").map(|node| &node.value) else {
         return;
@@ -170,8 +171,8 @@ fn warn_of_tls(section: &Section<'_>, endpoint: &str, insecure: bool) {
     }
 }
 
-/// As in the Collector: a scheme decides about TLS; without one, or with gRPC's `dns`, `tls::insecure`
-/// does. Every name is looked up as `dns` has it, again and again.
+/// Parses an endpoint. As in the Collector, a scheme decides about TLS; without one, or with gRPC's
+/// `dns`, `tls::insecure` does. Every name is looked up again and again, as with `dns`.
 fn read_endpoint(text: &str, insecure: bool) -> Result<String, String> {
     let text = match text.strip_prefix("dns:") {
         Some(name) => {
@@ -199,7 +200,7 @@ fn read_endpoint(text: &str, insecure: bool) -> Result<String, String> {
     let plain = uri.host().is_some_and(|host| !host.is_empty())
         && uri.path_and_query().is_none_or(|path| path.as_str() == "/")
         && !authority.contains('@');
-    // A port of 0 means "any" to a listener; nobody can be reached there.
+    // A port of 0 means "any" to a listener. Nobody can be reached there.
     let port_fits = match uri.port() {
         Some(port) => port.as_u16() != 0,
         None => {
@@ -287,7 +288,7 @@ fn read_debug(section: &Section<'_>) -> Verbosity {
 mod tests {
     use super::*;
 
-    /// The scheme decides about TLS, and without one `insecure` does, as in the Collector.
+    /// The scheme decides about TLS; without one, `insecure` does, as in the Collector.
     #[test]
     fn endpoints_become_urls() {
         for (text, insecure, url) in [

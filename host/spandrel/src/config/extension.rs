@@ -14,27 +14,27 @@ use super::section::Section;
 pub struct Extension {
     /// Its key in the configuration.
     pub id: Id,
-    /// What it does.
+    /// The type of the extension, with its settings.
     pub kind: ExtensionKind,
 }
 
-/// The extensions there are.
+/// The types of extensions.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ExtensionKind {
-    /// Says over HTTP whether the collector is alive and ready.
+    /// Reports over HTTP whether the collector is alive and ready.
     HealthCheck(HealthCheck),
     /// Shows the stages and changes them.
     Admin(Admin),
-    /// Knows tokens, for receivers and exporters that name it.
+    /// Holds tokens, for receivers and exporters that name it.
     BearerTokenAuth(Bearer),
-    /// Knows users and passwords, for receivers and exporters that name it.
+    /// Holds users and passwords, for receivers and exporters that name it.
     BasicAuth(BasicAuth),
 }
 
-/// Says over HTTP whether the collector is alive and ready.
+/// Reports over HTTP whether the collector is alive and ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthCheck {
-    /// Where to listen.
+    /// The address to listen on.
     pub endpoint: Listen,
     /// The path with the Collector's answer; `/livez` and `/readyz` are always there.
     pub path: String,
@@ -43,13 +43,14 @@ pub struct HealthCheck {
 /// Shows the stages and changes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
-    /// Where to listen; none for the unix socket that the command line looks for.
+    /// The endpoint to listen on; `None` for the unix socket that the command line looks for.
     pub endpoint: Option<Endpoint>,
-    /// Holds what a request must prove to know. Never none where the endpoint is an address.
+    /// The file with the token that requests must present. Always set if the endpoint is an
+    /// address.
     pub token_file: Option<PathBuf>,
 }
 
-/// What can be written as an extension's type.
+/// The types of extensions that can be configured.
 pub(crate) const KINDS: &[&str] = &["health_check", "admin", "bearertokenauth", "basicauth"];
 
 pub(crate) fn read(id: Id, section: &Section<'_>) -> Option<Extension> {

@@ -1,8 +1,8 @@
-//! Types of components that the OpenTelemetry Collector has and Spandrel does not, with what does their
-//! job here.
+//! Types of components that the OpenTelemetry Collector has and Spandrel does not, with the
+//! alternative here.
 
-/// What to do instead of a component of this type; `what` is `receiver`, `processor`, `exporter` or
-/// `extension`. None for a type that is not known.
+/// Returns the alternative to a component of this type; `what` is `receiver`, `processor`,
+/// `exporter` or `extension`. `None` for an unknown type.
 pub(crate) fn instead(what: &str, kind: &str) -> Option<&'static str> {
     match what {
         "receiver" => receiver(kind),

@@ -3,15 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// The most characters of the part after the `/`: as in the Collector.
+/// The most characters of the part after the `/`, as in the Collector.
 const MAX_NAME: usize = 1024;
 
-/// A component's id, as its key in the configuration says it. Cheap to clone.
+/// A component's id: its key in the configuration. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id(Arc<str>);
 
 impl Id {
-    /// Checks a key; the error says what would be right.
+    /// Checks a key. The error says what to write instead.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (kind, name) = match text.split_once('/') {
             Some((kind, name)) => (kind, Some(name)),
@@ -27,7 +27,7 @@ impl Id {
                 "write `type` or `type/name`, the type in letters, digits and `_`".to_owned(),
             );
         }
-        // Names stand in log lines, metric labels and error messages.
+        // Names appear in log lines, metric labels and error messages.
         let name_fits = name.is_none_or(|name| {
             !name.is_empty()
                 && name.len() <= MAX_NAME
@@ -40,12 +40,12 @@ impl Id {
         Ok(Self(text.into()))
     }
 
-    /// The type: what stands before the `/`.
+    /// Returns the type: the part before the `/`.
     pub fn kind(&self) -> &str {
         self.0.split('/').next().unwrap_or_default()
     }
 
-    /// The whole id.
+    /// Returns the whole id.
     pub fn as_str(&self) -> &str {
         &self.0
     }

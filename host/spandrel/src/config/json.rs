@@ -1,11 +1,12 @@
-//! Where in a plugin's configuration, which is JSON for it, secrets may stand.
+//! Finds possible secrets in a plugin's configuration, which is JSON for the plugin.
 
 use std::collections::BTreeSet;
 
 use super::tree::{Node, Value};
 
-/// Where in a piece of the tree values stand that came from a variable or the command line, as JSON
-/// pointers: they may be secrets. A list or a map that did has one pointer for all of it.
+/// Returns JSON pointers to the values in a part of the tree that came from a variable or the
+/// command line: they may be secrets. A list or a map that came from there has one pointer for all
+/// of it.
 pub(crate) fn hidden(node: &Node) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     find_hidden(node, String::new(), &mut found);
@@ -32,7 +33,7 @@ fn find_hidden(node: &Node, at: String, found: &mut BTreeSet<String>) {
     }
 }
 
-/// One step further along a JSON pointer (RFC 6901).
+/// Appends a key to a JSON pointer (RFC 6901).
 pub(crate) fn pointer(at: &str, key: &str) -> String {
     format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"))
 }
@@ -44,7 +45,8 @@ mod tests {
     use super::super::yaml;
     use super::*;
 
-    /// What came from a variable is found wherever it stands, in whole or in part; nothing else is.
+    /// A value that came from a variable is found wherever it is, in whole or in part. Nothing else
+    /// is.
     #[test]
     fn what_came_from_a_variable_is_known() {
         let at = Location::start(&"test".into());

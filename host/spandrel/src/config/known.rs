@@ -1,7 +1,7 @@
-//! Every key that the configuration may have, as the code that reads it asks for it, held against the
-//! list of tests that show what each key does.
+//! Compares every key that the configuration may have, as the code that reads it asks for it, with
+//! the list of tests that show what each key does.
 //!
-//! A new key without a line in `tests/config/keys.txt` fails here, and so does one that is refused or
+//! A new key without a line in `tests/config/keys.txt` fails here. So does a key that is refused or
 //! ignored without a golden case that shows the message.
 
 use std::cell::RefCell;
@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use super::examine::Examined;
 use super::source::Sources;
 
-/// How the reader of a section knows a key.
+/// The way in which the reader of a section knows a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
-    /// It is read.
+    /// The key is read.
     Asked,
-    /// It is refused, or does nothing and is warned of.
+    /// The key is refused, or does nothing and causes a warning.
     Hidden,
 }
 
@@ -35,8 +35,8 @@ pub(super) fn note(path: &str, asked: &[&'static str], hidden: &[&'static str]) 
     });
 }
 
-/// The path with the names that operators choose taken out: components by their type, pipelines and
-/// hosts by what they are, the items of a list by `*`.
+/// Returns the path with the names that operators choose replaced: components by their type,
+/// pipelines and hosts by a word for what they are, the items of a list by `*`.
 fn pattern(path: &str) -> String {
     let parts: Vec<&str> = path.split("::").collect();
     let mut pattern: Vec<&str> = Vec::new();
@@ -87,7 +87,7 @@ fn all() -> BTreeMap<String, Known> {
     KEYS.with_borrow(Clone::clone)
 }
 
-/// The paths in the messages of the golden cases.
+/// Returns the paths in the messages of the golden cases.
 fn told() -> BTreeSet<String> {
     let folder = root().join("tests/config");
     let mut paths = BTreeSet::new();
@@ -101,7 +101,7 @@ fn told() -> BTreeSet<String> {
     paths
 }
 
-/// The keys that are written out in the code that reads the configuration.
+/// Returns the keys that are written out in the code that reads the configuration.
 fn written() -> BTreeSet<String> {
     const READERS: [&str; 26] = [
         "section",
@@ -155,7 +155,7 @@ fn written() -> BTreeSet<String> {
     keys
 }
 
-/// Lines of `KEY FILE::TEST`.
+/// Returns the lines of `KEY FILE::TEST` in `keys.txt`.
 fn listed() -> BTreeMap<String, String> {
     let text = std::fs::read_to_string(root().join("tests/config/keys.txt")).expect("the list");
     let lines = text
@@ -167,7 +167,7 @@ fn listed() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// What is wrong with a line's `FILE::TEST`.
+/// Returns what is wrong with a line's `FILE::TEST`.
 fn missing(test: &str) -> Option<String> {
     let Some((file, name)) = test.rsplit_once("::") else {
         return Some(format!("`{test}` is not FILE::TEST"));
@@ -177,7 +177,7 @@ fn missing(test: &str) -> Option<String> {
     (!is_there).then(|| format!("there is no `fn {name}` in {file}"))
 }
 
-/// Every key that is read has a test of what it does, and every other one that is known has a message.
+/// Every key that is read has a test of its effect, and every other known key has a message.
 #[test]
 fn every_key_does_what_it_says_or_says_that_it_does_not() {
     let (keys, told, listed) = (all(), told(), listed());
@@ -206,7 +206,7 @@ fn every_key_does_what_it_says_or_says_that_it_does_not() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The good configurations have every section: each key that the code names is among those that were
+/// The good configurations have every section: each key in the code is among the keys that were
 /// asked for.
 #[test]
 fn no_key_is_out_of_sight() {

@@ -1,31 +1,32 @@
-//! `memory_limiter`: the Collector's keys, with the meaning that they have there.
+//! `memory_limiter`: the Collector's keys, with their meaning in the Collector.
 
 use std::time::Duration;
 
 use super::section::Section;
 
-/// When a pipeline that names it refuses for the sake of the memory of the process.
+/// The memory limits of the process above which a pipeline that names this limiter refuses
+/// requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryLimiter {
     /// The time between two measurements.
     pub check_interval: Duration,
     /// The hard limit.
     pub limit: Amount,
-    /// Below the hard limit by so much is the soft one; none for a fifth of the hard limit.
+    /// The distance of the soft limit below the hard limit; `None` for a fifth of the hard limit.
     pub spike: Option<Amount>,
 }
 
-/// How much memory.
+/// An amount of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Amount {
-    /// As written.
+    /// The number as written.
     Bytes(u64),
-    /// Of what there is for this process.
+    /// A percentage of the memory available to this process.
     Percent(u32),
 }
 
 impl Amount {
-    /// In bytes, where there are so many in all.
+    /// Returns the amount in bytes, given the total memory.
     pub fn of(self, total: u64) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes,
@@ -34,8 +35,8 @@ impl Amount {
     }
 }
 
-/// The shortest time between two measurements: each of them asks the system, and takes some tenths of a
-/// millisecond of a busy machine.
+/// The shortest time between two measurements. Each one asks the system, and takes some tenths of a
+/// millisecond on a busy machine.
 const OFTENEST: Duration = Duration::from_millis(10);
 
 pub(super) fn read(section: &Section<'_>) -> Option<MemoryLimiter> {
@@ -75,7 +76,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<MemoryLimiter> {
         }
     }
     let bytes = |mib| Amount::Bytes(u64::from(mib) << 20);
-    // As in the Collector, MiB go before percents.
+    // As in the Collector, MiB take precedence over percentages.
     let (limit, spike) = match (limit_mib, limit_percent) {
         (0, 0) => {
             section.wrong(

@@ -1,4 +1,4 @@
-//! `module` of a stage: where its plugin is, and what proves that it is the right one.
+//! `module` of a stage: the place of its plugin, and the proof that it is the right one.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,50 +15,50 @@ use super::tree::Value;
 /// A stage's plugin.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Module {
-    /// Where it is.
+    /// The place of the plugin.
     pub place: Place,
-    /// What its bytes must hash to.
+    /// The digest that its bytes must have.
     pub sha256: Option<Digest>,
-    /// Whose signature everything that runs in the stage must have, where it must have one.
+    /// The keys of which one must have signed everything that runs in the stage, if it must be
+    /// signed.
     pub keys: Option<Arc<[PublicKey]>>,
-    /// The words that the signature's trusted comment must have.
+    /// The trusted comment that the signature must have.
     pub trusted_comment: Option<Arc<str>>,
 }
 
-/// Where a plugin is, and its signature.
+/// The place of a plugin and of its signature.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Place {
     /// A file of this machine.
     File {
         /// Its path.
         path: PathBuf,
-        /// Where its signature is.
+        /// The place of its signature.
         signature: SignatureSource,
     },
-    /// Somewhere else.
+    /// Another machine.
     Remote {
-        /// There.
+        /// The URL or artifact to fetch.
         source: Source,
-        /// Where its signature is, if not beside it.
+        /// The place of its signature, if not beside it.
         signature: Option<Url>,
-        /// What happens when it is not to be had.
+        /// The reaction if it cannot be fetched.
         on_unreachable: OnUnreachable,
     },
 }
 
-/// What happens at the start when a plugin is not to be had: neither from where it is, nor from what was
-/// kept of it.
+/// The reaction at the start if a plugin is neither available from its place nor in the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnUnreachable {
     /// The collector does not start.
     #[default]
     Fail,
-    /// It starts, and batches pass the stage as they came until the plugin is there.
+    /// The collector starts, and batches pass the stage unchanged until the plugin is there.
     Pass,
 }
 
 impl Module {
-    /// Its file, if it is one of this machine: such a one is watched.
+    /// Returns its file if it is on this machine. Such a file is watched.
     pub fn file(&self) -> Option<&Path> {
         match &self.place {
             Place::File { path, .. } => Some(path),
@@ -66,7 +66,8 @@ impl Module {
         }
     }
 
-    /// The file with its signature, where it must have one: it may come after the module.
+    /// Returns the file with its signature, if it must be signed. That file may come after the
+    /// module.
     pub fn signature_file(&self) -> Option<PathBuf> {
         let Place::File { path, signature } = &self.place else {
             return None;
@@ -79,20 +80,21 @@ impl Module {
         }
     }
 
-    /// Whether it is made of this file.
+    /// Returns true if this file is the module or its signature.
     pub fn has_file(&self, file: &Path) -> bool {
         self.file() == Some(file) || self.signature_file().as_deref() == Some(file)
     }
 
-    /// Whether what was let in under the rules `before` may run under these. Whose signature it has is
-    /// not known any more, so it counts as none once others are asked for.
+    /// Returns true if a module that was admitted under the rules `before` may run under these. Its
+    /// signer is not remembered, so it counts as unsigned if these rules require other keys or
+    /// another comment.
     pub fn still_allows(&self, before: &Self, module: Digest) -> bool {
         let asks_the_same =
             self.keys == before.keys && self.trusted_comment == before.trusted_comment;
         self.sha256.is_none_or(|pinned| pinned == module) && (self.keys.is_none() || asks_the_same)
     }
 
-    /// Whether the collector starts without it.
+    /// Returns true if the collector starts without it.
     pub fn may_be_missing(&self) -> bool {
         matches!(
             self.place,
@@ -115,7 +117,8 @@ impl fmt::Display for Place {
 
 const EXAMPLE: &str = "./plugins/my_plugin.wasm";
 
-/// `module: path`, or `module: { file | url, sha256, signature, public_keys, trusted_comment }`.
+/// Reads `module: path`, or
+/// `module: { file | url, sha256, signature, public_keys, trusted_comment }`.
 pub(crate) fn read(section: &Section<'_>, plugins: &Plugins) -> Option<Module> {
     section.required("module", EXAMPLE);
     if !section.is_map("module") {
@@ -135,7 +138,7 @@ pub(crate) fn read(section: &Section<'_>, plugins: &Plugins) -> Option<Module> {
             .map_err(|_| "write the 64 hex digits that sha256sum prints".to_owned())
     });
     let own_keys = list(&module, "public_keys", key);
-    // A list that is empty by mistake must not mean that nobody has to sign.
+    // A list that is empty by mistake must not mean that no signature is needed.
     let is_blank = match module.node("public_keys").map(|node| &node.value) {
         Some(Value::List(keys)) => keys.is_empty(),
         Some(_) => false,
@@ -175,7 +178,7 @@ pub(crate) fn read(section: &Section<'_>, plugins: &Plugins) -> Option<Module> {
     checked(&module, "", place, proof, plugins)
 }
 
-/// What is written of what proves a module.
+/// The configured parts of the proof of a module.
 #[derive(Default)]
 struct Proof {
     sha256: Option<Digest>,
@@ -220,7 +223,7 @@ fn remote(
     })
 }
 
-/// The module, when it is clear what it must be.
+/// Returns the module if the proof that it needs is complete.
 fn checked(
     section: &Section<'_>,
     key: &'static str,
@@ -279,8 +282,8 @@ fn checked(
 mod tests {
     use super::*;
 
-    /// What ran under other rules may run again where it fits those of now: its digest is known, who
-    /// signed it is not.
+    /// A module that ran under other rules may run again only if it fits the current ones. Its
+    /// digest is known, but its signer is not.
     #[test]
     fn what_ran_under_other_rules_is_not_allowed_unseen() {
         let (ours, other) = (Digest([1; 32]), Digest([2; 32]));

@@ -1,4 +1,4 @@
-//! What listens and what connects: addresses, TLS and keepalive.
+//! Addresses, TLS and keepalive of components that listen and that connect.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use super::section::Section;
 pub struct Listen {
     /// Host name or address, without brackets; empty for every address of the machine.
     pub host: String,
-    /// 0 lets the system choose.
+    /// The port; 0 lets the system choose.
     pub port: u16,
 }
 
@@ -53,8 +53,8 @@ impl Listen {
 }
 
 impl Listen {
-    /// Whether only this machine can reach it. A name other than `localhost` is not looked up, and
-    /// may be anything.
+    /// Returns true if only this machine can reach it. A name other than `localhost` is not looked
+    /// up, and may be any address.
     pub(crate) fn is_loopback(&self) -> bool {
         let address = self.host.parse::<std::net::IpAddr>();
         self.host.eq_ignore_ascii_case("localhost")
@@ -72,7 +72,7 @@ impl fmt::Display for Listen {
     }
 }
 
-/// Where the admin API listens, and where it is asked.
+/// The endpoint on which the admin API listens, and to which its clients connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// A unix socket.
@@ -84,7 +84,7 @@ pub enum Endpoint {
 impl Endpoint {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         match text.strip_prefix("unix:") {
-            // `unix:///path` is how gRPC and curl users write it.
+            // gRPC and curl users write it as `unix:///path`.
             Some(path) => {
                 let path = path.strip_prefix("//").unwrap_or(path);
                 if path.is_empty() {
@@ -108,7 +108,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// The `tls` section of a server; none when it is not there.
+/// Reads the `tls` section of a server; `None` if it is missing.
 pub(crate) fn read_server_tls(parent: &Section<'_>) -> Option<ServerTls> {
     parent.node("tls")?;
     let section = parent.section("tls");
@@ -133,7 +133,7 @@ pub(crate) fn read_server_tls(parent: &Section<'_>) -> Option<ServerTls> {
     })
 }
 
-/// The `tls` section of a client.
+/// Reads the `tls` section of a client.
 pub(crate) fn read_client_tls(parent: &Section<'_>) -> ClientTls {
     let section = parent.section("tls");
     let path = |key| section.string(key).map(PathBuf::from);
@@ -181,7 +181,7 @@ fn read_versions(section: &Section<'_>) -> TlsVersions {
     versions
 }
 
-/// What the Collector has on both sides, and Spandrel does not.
+/// Reports keys that the Collector has on both sides and Spandrel does not offer.
 fn not_offered(section: &Section<'_>) {
     for (key, instead) in [
         ("cert_pem", "write it to a `cert_file`"),
@@ -205,7 +205,7 @@ fn not_offered(section: &Section<'_>) {
     }
 }
 
-/// Keepalive pings of a client; none with a time of 0, gRPC's word for never.
+/// Reads the keepalive pings of a client; `None` for a time of 0, which means never in gRPC.
 pub(crate) fn read_client_keepalive(parent: &Section<'_>) -> Option<ClientKeepalive> {
     let section = parent.section("keepalive");
     let default = ClientKeepalive::default();
@@ -219,7 +219,7 @@ pub(crate) fn read_client_keepalive(parent: &Section<'_>) -> Option<ClientKeepal
     (!time.is_zero()).then_some(keepalive)
 }
 
-/// Life of a server's connections.
+/// Reads the keepalive and lifetime settings of a server's connections.
 pub(crate) fn read_server_keepalive(parent: &Section<'_>) -> Keepalive {
     let default = Keepalive::default();
     let keepalive = parent.section("keepalive");
@@ -228,7 +228,7 @@ pub(crate) fn read_server_keepalive(parent: &Section<'_>) -> Keepalive {
         "remove it: pings of clients are answered as they come",
     );
     let section = keepalive.section("server_parameters");
-    // 0 is the Collector's word for never.
+    // In the Collector, 0 means never.
     let optional = |key| section.duration_opt(key).filter(|time| !time.is_zero());
     Keepalive {
         max_connection_idle: optional("max_connection_idle"),

@@ -1,8 +1,8 @@
-//! What a plugin's `configure` is given: its `config` as JSON, in which no value has lost its text.
+//! The input of a plugin's `configure`: its `config` as JSON, in which no value has lost its text.
 //!
-//! A plugin may want text where the operator wrote `1.10`, or a variable held `12345e7`. So a number
-//! is written as it stands in the source, and not as a number type of this program would print it. The
-//! kit for plugins takes such a number as text, and text that is a number as a number.
+//! A plugin may want text where the operator wrote `1.10`, or where a variable held `12345e7`. So a
+//! number is written as it is in the source, and not as a number type of this program would print
+//! it. The plugin kit accepts such a number as text, and text that is a number as a number.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use std::sync::Arc;
 use super::scalar;
 use super::tree::{Entry, Node, Scalar, Value};
 
-/// JSON text with the keys of each map in order, so that the same config is the same text. Cheap to
+/// JSON text with the keys of each map in order, so that equal configs are equal texts. Cheap to
 /// clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginConfig(Arc<str>);
 
 impl PluginConfig {
-    /// No config at all.
+    /// Returns the value for no config at all.
     pub(crate) fn none() -> Self {
         Self("null".into())
     }
@@ -27,15 +27,15 @@ impl PluginConfig {
         Self(json.into())
     }
 
-    /// The JSON text.
+    /// Returns the JSON text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The JSON as a value, in which numbers are those of this program. To be shown, and to be
-    /// compared; not to be given to a plugin.
+    /// Returns the JSON as a value, in which numbers have the number types of this program. It is
+    /// for display and comparison, not for a plugin.
     pub fn value(&self) -> serde_json::Value {
-        // What is written here is always JSON.
+        // The text that is written here is always JSON.
         serde_json::from_str(&self.0).unwrap_or_default()
     }
 }
@@ -100,8 +100,9 @@ fn write_text(text: &str, json: &mut String) {
     json.push_str(&serde_json::Value::from(text).to_string());
 }
 
-/// The text as a number of JSON, if it is a finite number that JSON can say the way it is written.
-/// `.5` and `5.` only lack a zero. `0x1f` and `+5` would be another text, so they stay text.
+/// Returns the text as a JSON number, if it is a finite number that JSON can express as it is
+/// written. `.5` and `5.` only lack a zero. `0x1f` and `+5` would become another text, so they stay
+/// text.
 fn number(text: &str) -> Option<String> {
     scalar::float(text)?;
     let (sign, digits) = match text.strip_prefix('-') {
@@ -123,7 +124,7 @@ fn number(text: &str) -> Option<String> {
     is_json(&number).then_some(number)
 }
 
-/// Whether JSON's grammar has this number.
+/// Returns true if the number fits JSON's grammar.
 fn is_json(number: &str) -> bool {
     serde_json::from_str::<serde_json::Number>(number).is_ok()
 }
@@ -135,7 +136,7 @@ mod tests {
     use super::super::yaml;
     use super::*;
 
-    /// The JSON made of this YAML, where the variable `V` holds `variable`.
+    /// Returns the JSON for this YAML, with `variable` as the content of the variable `V`.
     fn json(source: &str, variable: &str) -> String {
         let at = Location::start(&"test".into());
         let mut root = yaml::parse(&at.source, source).expect("valid YAML");
@@ -184,7 +185,7 @@ mod tests {
         }
     }
 
-    /// Inside quotes a reference is text, whatever it holds, in lists and in the middle of text.
+    /// Inside quotes a reference is text, whatever its content, in lists and in the middle of text.
     #[test]
     fn quoted_references_are_text() {
         for held in [
@@ -245,7 +246,7 @@ mod tests {
         assert_eq!(json("v${env:V}", "a #b"), "\"va #b\"");
     }
 
-    /// The same map is the same text, whatever the order of its keys.
+    /// Equal maps give equal texts, whatever the order of their keys.
     #[test]
     fn keys_are_in_order() {
         let one = json("{ b: [1, { d: x, c: ~ }], a: \"1\" }", "");

@@ -1,4 +1,5 @@
-//! `service::plugins`: where plugins may come from, who must have signed them, how they are compiled.
+//! `service::plugins`: where plugins may come from, who must have signed them, how they are
+//! compiled.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,24 +12,24 @@ use spandrel_plugin::{CompileLimits, PublicKey};
 use super::problem::{Location, Problem};
 use super::section::{Section, join};
 
-/// Where plugins may come from, who must have signed them, how they are compiled.
+/// The rules on where plugins may come from, who must have signed them, and how they are compiled.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plugins {
-    /// Every module must be signed.
+    /// True if every module must be signed.
     pub require_signed: bool,
-    /// Whose signatures count where a module names nobody.
+    /// The keys whose signatures count if a module names none.
     pub trusted_keys: Vec<PublicKey>,
-    /// Where modules may be fetched from.
+    /// The rules on where modules may be fetched from.
     pub fetch: Settings,
-    /// Time and memory of the compiler.
+    /// The compiler's limits on time and memory.
     pub compile: CompileLimits,
-    /// Where compiled and fetched modules are kept; none for the user's cache directory.
+    /// The folder for compiled and fetched modules; `None` for the user's cache directory.
     pub cache_dir: Option<PathBuf>,
 }
 
 /// The largest key or password file. A key has two lines.
 const FILE_BYTES: u64 = 64 << 10;
-/// The longest that somebody would wait for a plugin.
+/// The longest time that anybody would wait for a plugin.
 const LONGEST: Duration = Duration::from_secs(3600);
 
 pub(crate) fn read(section: &Section<'_>) -> Arc<Plugins> {
@@ -55,7 +56,7 @@ pub(crate) fn read(section: &Section<'_>) -> Arc<Plugins> {
         fetch,
         compile: CompileLimits {
             time: bounded(&compile, "time", limits.time),
-            // Less than this and the compiler hardly begins: see the default.
+            // With less than this the compiler hardly begins; see the default.
             memory_bytes: compile.integer("memory_mib", limits.memory_bytes >> 20, 1536..=65_536)
                 << 20,
             ..limits
@@ -72,7 +73,8 @@ fn bounded(section: &Section<'_>, key: &'static str, default: Duration) -> Durat
     time
 }
 
-/// A list of texts with a notation of their own; `parse` says what would be right.
+/// Reads a list of texts with a notation of their own. `parse` returns what to write instead as its
+/// error.
 pub(super) fn list<T>(
     section: &Section<'_>,
     key: &'static str,
@@ -92,7 +94,7 @@ fn report(section: &Section<'_>, path: &str, at: &Location, text: &str, instead:
     section.problems().add(problem.instead(instead));
 }
 
-/// A key of minisign, or the file with one.
+/// Parses a minisign key, or reads the file with one.
 pub(super) fn key(text: &str) -> Result<PublicKey, String> {
     if let Ok(key) = PublicKey::parse(text) {
         return Ok(key);
@@ -115,7 +117,7 @@ fn read_file(path: &Path) -> std::io::Result<String> {
     fs::read_to_string(path)
 }
 
-/// `credentials: { HOST: { username, password_file } }`.
+/// Reads `credentials: { HOST: { username, password_file } }`.
 fn read_credentials(section: &Section<'_>) -> Vec<Credentials> {
     let hosts = section.section("credentials");
     let problems = section.problems();

@@ -1,10 +1,10 @@
-//! What is wrong with a configuration: where, what, and what would be right.
+//! Problems of a configuration: the place, the problem, and the remedy.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
-/// Where a value stands in what the operator wrote.
+/// The place of a value in what the operator wrote.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Location {
     /// The file or the flag, as the operator named it.
@@ -16,7 +16,7 @@ pub struct Location {
 }
 
 impl Location {
-    /// The first character of a source.
+    /// Returns the location of the first character of a source.
     pub(crate) fn start(source: &Arc<str>) -> Self {
         Self {
             source: Arc::clone(source),
@@ -35,18 +35,18 @@ impl fmt::Display for Location {
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Where it stands; none when the source itself could not be read.
+    /// The location; `None` if the source itself could not be read.
     pub at: Option<Location>,
     /// The path of the key, joined with `::` as the Collector does; empty at the top.
     pub path: String,
-    /// What is wrong.
+    /// The problem.
     pub what: String,
-    /// What would be right, where that can be said.
+    /// The remedy, if there is one to suggest.
     pub instead: Option<String>,
 }
 
 impl Problem {
-    /// A problem without a place in a source.
+    /// Returns a problem without a place in a source.
     pub(crate) fn nowhere(path: impl Into<String>, what: impl Into<String>) -> Self {
         Self {
             at: None,
@@ -56,7 +56,7 @@ impl Problem {
         }
     }
 
-    /// A problem at a place in a source.
+    /// Returns a problem at a place in a source.
     pub(crate) fn at(at: &Location, path: impl Into<String>, what: impl Into<String>) -> Self {
         Self {
             at: Some(at.clone()),
@@ -64,7 +64,7 @@ impl Problem {
         }
     }
 
-    /// Adds what would be right.
+    /// Adds the remedy.
     pub(crate) fn instead(mut self, instead: impl Into<String>) -> Self {
         self.instead = Some(instead.into());
         self
@@ -87,7 +87,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with a configuration, in the order in which it stands there.
+/// All problems of a configuration, in its order.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", lines(.problems))]
 pub struct ConfigError {
@@ -96,7 +96,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// An error, unless there are no problems.
+    /// Returns an error unless the list is empty.
     pub(crate) fn of(problems: Vec<Problem>) -> Result<(), Self> {
         if problems.is_empty() {
             return Ok(());
@@ -106,8 +106,8 @@ impl ConfigError {
     }
 }
 
-/// By place, those without one first; the sort is stable, so what was found first at a place stays
-/// first.
+/// Sorts by place; problems without a place come first. The sort is stable, so the first problem
+/// found at a place stays first.
 pub(crate) fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems.sort_by(|a, b| a.at.cmp(&b.at));
     problems
@@ -130,22 +130,22 @@ impl Problems {
         self.found.borrow_mut().push(problem);
     }
 
-    /// Notes what is accepted, but does not do what the operator may think.
+    /// Notes a setting that is accepted but does not do what the operator may think.
     pub(crate) fn warn(&self, problem: Problem) {
         self.warnings.borrow_mut().push(problem);
     }
 
-    /// The gathered warnings.
+    /// Returns the gathered warnings.
     pub(crate) fn take_warnings(&self) -> Vec<Problem> {
         self.warnings.take()
     }
 
-    /// The gathered problems, in the order in which they stand there.
+    /// Returns the gathered problems, in the order of the configuration.
     pub(crate) fn into_list(self) -> Vec<Problem> {
         in_order(self.found.into_inner())
     }
 
-    /// The gathered problems as an error; nothing when there are none.
+    /// Returns the gathered problems as an error, if there are any.
     #[cfg(test)]
     pub(crate) fn into_result(self) -> Result<(), ConfigError> {
         ConfigError::of(self.into_list())

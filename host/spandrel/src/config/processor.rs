@@ -1,5 +1,5 @@
-//! Processors: `wasm/NAME` is a stage; `batch` sets the batcher of its pipeline, `memory_limiter` guards
-//! its door.
+//! Processors: `wasm/NAME` is a stage; `batch` sets the batcher of its pipeline; `memory_limiter`
+//! guards the entry of its pipeline.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,44 +23,44 @@ use super::section::Section;
 pub struct Processor {
     /// Its key in the configuration.
     pub id: Id,
-    /// What it does.
+    /// The type of the processor, with its settings.
     pub kind: ProcessorKind,
 }
 
-/// The processors there are.
+/// The types of processors.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ProcessorKind {
     /// A WebAssembly plugin.
     Wasm(Arc<Wasm>),
     /// Batching in front of the exporters.
     Batch(BatcherConfig),
-    /// Refuses what comes in while the process has too much memory.
+    /// Refuses what comes in while the process uses too much memory.
     MemoryLimiter(MemoryLimiter),
 }
 
 /// A stage: a plugin with its config, limits and fault policy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wasm {
-    /// Where the plugin is, and what proves that it is the right one.
+    /// The place of the plugin, and the proof that it is the right one.
     pub module: Module,
-    /// What the plugin's `configure` is given.
+    /// The input of the plugin's `configure`.
     pub config: PluginConfig,
-    /// JSON pointers to the values of `config` that may be secrets: they came from a variable or the
-    /// command line.
+    /// JSON pointers to the values of `config` that may be secrets: they came from a variable or
+    /// the command line.
     pub hidden: Arc<BTreeSet<String>>,
-    /// What happens to a batch that the plugin fails on.
+    /// The policy for a batch on which the plugin fails.
     pub on_fault: FaultPolicy,
-    /// Whether `/readyz` says no while items pass the stage unjudged.
+    /// True if `/readyz` fails while items pass the stage without a judgement.
     pub bypass_fails_readiness: bool,
-    /// What each instance may use.
+    /// The limits of each instance.
     pub limits: Limits,
-    /// How much it may hold, over all shards.
+    /// The limits on what it may hold, over all shards.
     pub hold: HoldLimits,
-    /// How a generation is watched after a swap.
+    /// The settings of the probation after a swap.
     pub probation: ProbationConfig,
 }
 
-/// What can be written as a processor's type.
+/// The types of processors that can be configured.
 pub(crate) const KINDS: &[&str] = &["wasm", "batch", "memory_limiter"];
 
 pub(crate) fn read(id: Id, section: &Section<'_>, plugins: &Plugins) -> Option<Processor> {
@@ -105,7 +105,8 @@ fn read_wasm(section: &Section<'_>, plugins: &Plugins) -> Option<Wasm> {
     })
 }
 
-/// When a generation that was swapped in is rolled back. The defaults stand where it is judged.
+/// Reads when a generation that was swapped in is rolled back. The defaults are defined beside the
+/// code that judges generations.
 fn read_probation(section: &Section<'_>) -> ProbationConfig {
     let default = ProbationConfig::default();
     ProbationConfig {
@@ -115,12 +116,13 @@ fn read_probation(section: &Section<'_>) -> ProbationConfig {
         max_drop_increase: section.float("max_drop_increase", default.max_drop_increase, 0.0..=1.0),
         max_latency_ratio: section.float("max_latency_ratio", default.max_latency_ratio, 1.0..=1e6),
         min_items: section.integer("min_items", default.min_items, 1..=1_000_000_000),
-        // Said of one swap, not of all.
+        // A swap request sets this, not the configuration.
         expects_drops: false,
     }
 }
 
-/// What a plugin may use, and how much it may hold. The defaults stand where the limits are kept.
+/// Reads the limits of a plugin and of what it may hold. The defaults are defined beside the code
+/// that enforces the limits.
 fn read_limits(section: &Section<'_>) -> (Limits, HoldLimits) {
     let default = Limits::default();
     let hold = HoldLimits::default();

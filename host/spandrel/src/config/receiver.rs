@@ -15,13 +15,13 @@ use super::section::Section;
 pub struct Receiver {
     /// Its key in the configuration.
     pub id: Id,
-    /// What it does.
+    /// The type of the receiver, with its settings.
     pub kind: ReceiverKind,
-    /// What becomes of texts that are not UTF-8.
+    /// The treatment of texts that are not UTF-8.
     pub invalid_utf8: InvalidUtf8,
 }
 
-/// The receivers there are.
+/// The types of receivers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ReceiverKind {
     /// OTLP over gRPC.
@@ -37,7 +37,7 @@ pub struct FileReceiver {
     pub paths: Vec<PathBuf>,
 }
 
-/// What can be written as a receiver's type.
+/// The types of receivers that can be configured.
 pub(crate) const KINDS: &[&str] = &["otlp", "file"];
 
 pub(crate) fn read(

@@ -1,11 +1,12 @@
-//! What an unquoted scalar stands for: YAML 1.2's core schema.
+//! The meaning of an unquoted scalar: YAML 1.2's core schema.
 
-/// Whether the text stands for nothing.
+/// Returns true if the text is a null.
 pub(crate) fn is_null(text: &str) -> bool {
     matches!(text, "" | "~" | "null" | "Null" | "NULL")
 }
 
-/// `true` or `false`. The older `yes` and `on` are text: they were never meant here.
+/// Parses `true` or `false`. The older `yes` and `on` are text, because nobody means a boolean by
+/// them here.
 pub(crate) fn boolean(text: &str) -> Option<bool> {
     match text {
         "true" | "True" | "TRUE" => Some(true),
@@ -14,13 +15,13 @@ pub(crate) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// Whether the text stands for itself: it is neither nothing, nor a boolean, nor a number.
+/// Returns true if the text is only text: neither null, nor a boolean, nor a number.
 pub(crate) fn is_text(text: &str) -> bool {
     !is_null(text) && boolean(text).is_none() && integer(text).is_none() && float(text).is_none()
 }
 
-/// A whole number, decimal, `0x` or `0o`. Decimals with leading zeros are text: they are postal
-/// codes and file modes more often than numbers.
+/// Parses a whole number: decimal, `0x` or `0o`. Decimals with leading zeros are text, because they
+/// are postal codes and file modes more often than numbers.
 pub(crate) fn integer(text: &str) -> Option<i128> {
     let (negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),
@@ -41,7 +42,7 @@ pub(crate) fn integer(text: &str) -> Option<i128> {
     Some(if negative { -magnitude } else { magnitude })
 }
 
-/// A number with a fraction or an exponent, or a whole number.
+/// Parses a number with a fraction or an exponent, or a whole number.
 pub(crate) fn float(text: &str) -> Option<f64> {
     let plausible = text
         .bytes()
@@ -64,7 +65,7 @@ pub(crate) fn float(text: &str) -> Option<f64> {
 mod tests {
     use super::*;
 
-    /// Numbers are numbers in every notation of the core schema, and nothing else is one.
+    /// Numbers are read in every notation of the core schema, and nothing else is a number.
     #[test]
     fn numbers_are_told_from_text() {
         for (text, number) in [

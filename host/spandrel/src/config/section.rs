@@ -1,5 +1,5 @@
-//! Reads one map of the raw tree, key by key, noting everything that is wrong on the way: values
-//! of the wrong type or out of range, and keys that nobody asked for.
+//! Reads one map of the raw tree, key by key, and notes all problems on the way: values of the
+//! wrong type or out of range, and keys that nobody asked for.
 
 mod values;
 
@@ -23,22 +23,23 @@ pub(crate) fn join(path: &str, key: &str) -> String {
     }
 }
 
-/// One map. Every key that it may have must be asked for before it is dropped: a key that was not
-/// asked for is reported as unknown.
+/// One map. Every key that it may have must be asked for before the section is dropped: a key that
+/// was not asked for is reported as unknown.
 pub(crate) struct Section<'a> {
     entries: &'a [Entry],
     at: Location,
     path: String,
     problems: &'a Problems,
     asked: RefCell<Vec<&'static str>>,
-    /// Known, but not worth advising: refused, or without a meaning here.
+    /// Keys that are known but not suggested: they are refused, or have no meaning here.
     hidden: RefCell<Vec<&'static str>>,
-    /// The keys are names that the operator chose.
+    /// True if the keys are names that the operator chose.
     free: bool,
 }
 
 impl<'a> Section<'a> {
-    /// The section at `node`; nothing there means an empty one, where all keys have their defaults.
+    /// Returns the section at `node`. An empty node gives an empty section, in which all keys have
+    /// their defaults.
     pub(crate) fn new(node: &'a Node, path: String, problems: &'a Problems) -> Self {
         let entries = match &node.value {
             Value::Map(entries) => entries.as_slice(),
@@ -52,7 +53,8 @@ impl<'a> Section<'a> {
         Self::of(entries, node.at.clone(), path, problems)
     }
 
-    /// The section of an entry whose key the operator chose; problems of the whole stand at the key.
+    /// Returns the section of an entry whose key the operator chose. Problems of the whole section
+    /// are located at the key.
     pub(crate) fn named(entry: &'a Entry, path: String, problems: &'a Problems) -> Self {
         let mut section = Self::new(&entry.node, path, problems);
         section.at = entry.at.clone();
@@ -71,7 +73,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The entries of a map whose keys are names that the operator chose.
+    /// Returns the entries of a map whose keys are names that the operator chose.
     pub(crate) fn into_named(mut self) -> impl Iterator<Item = (&'a Entry, String)> {
         self.free = true;
         let path = self.path.clone();
@@ -92,13 +94,13 @@ impl<'a> Section<'a> {
         self.problems
     }
 
-    /// Notes something that is wrong with the section as a whole.
+    /// Notes a problem of the section as a whole.
     pub(crate) fn wrong(&self, what: impl Into<String>, instead: impl Into<String>) {
         let problem = Problem::at(&self.at, self.path.clone(), what);
         self.problems.add(problem.instead(instead));
     }
 
-    /// Notes something that is wrong with a key, at its value.
+    /// Notes a problem of a key, at its value.
     pub(crate) fn wrong_key(
         &self,
         key: &'static str,
@@ -118,18 +120,18 @@ impl<'a> Section<'a> {
         self.entries.iter().find(|entry| entry.key == key)
     }
 
-    /// The node of a key that is there and not null.
+    /// Returns the node of a key that is there and not null.
     pub(crate) fn node(&self, key: &'static str) -> Option<&'a Node> {
         let node = &self.entry(key)?.node;
         (node.value != Value::Null).then_some(node)
     }
 
-    /// Whether the key is written at all, be it as `key:` without a value.
+    /// Returns true if the key is written at all, even as `key:` without a value.
     pub(crate) fn has(&self, key: &'static str) -> bool {
         self.entry(key).is_some()
     }
 
-    /// The section of a key; empty when it is not there.
+    /// Returns the section of a key; an empty one if the key is missing.
     pub(crate) fn section(&self, key: &'static str) -> Section<'a> {
         let path = join(&self.path, key);
         match self.entry(key) {
@@ -138,14 +140,14 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Whether the key has a map.
+    /// Returns true if the key has a map.
     pub(crate) fn is_map(&self, key: &'static str) -> bool {
         self.node(key)
             .is_some_and(|node| matches!(node.value, Value::Map(_)))
     }
 
-    /// Keys of the Collector that have no meaning here: accepted, so that its configurations can be
-    /// used, with a warning that says why nothing comes of them.
+    /// Accepts keys of the Collector that have no meaning here, so that its configurations can be
+    /// used, and warns why they have no effect.
     pub(crate) fn without_meaning(&self, keys: &[&'static str], why: &str) {
         self.hidden.borrow_mut().extend(keys);
         let written = self
@@ -157,7 +159,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Warns at a key that is written, and does not do what it says.
+    /// Warns about a key that is written and does not do what it says.
     pub(crate) fn warn_key(&self, key: &'static str, what: &str, instead: &str) {
         if let Some(entry) = self.entries.iter().find(|entry| entry.key == key) {
             self.warn(entry, what, instead);
@@ -170,7 +172,8 @@ impl<'a> Section<'a> {
         self.problems.warn(problem.instead(instead));
     }
 
-    /// A key that the Collector knows and Spandrel does not: it must not be silently ignored.
+    /// Reports a key that the Collector has and Spandrel does not offer. It must not be silently
+    /// ignored.
     pub(crate) fn not_offered(&self, key: &'static str, instead: &str) {
         self.hidden.borrow_mut().push(key);
         let entry = self.entries.iter().find(|entry| entry.key == key);
@@ -179,7 +182,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The same, when the key alone, without a value, asks for it already.
+    /// Does the same for a key that has an effect in the Collector even without a value.
     pub(crate) fn not_offered_at_all(&self, key: &'static str, instead: &str) {
         self.hidden.borrow_mut().push(key);
         if let Some(entry) = self.entries.iter().find(|entry| entry.key == key) {
@@ -189,7 +192,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The text of a key and its node; a map or a list there is a problem.
+    /// Returns the text of a key. A map or a list there is a problem.
     fn text(&self, key: &'static str, expected: &str) -> Option<&'a str> {
         match &self.node(key)?.value {
             Value::Scalar(scalar) => Some(&scalar.text),
@@ -204,20 +207,20 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The same for a key that takes text and nothing else: what a variable held is not read as
+    /// Returns the text of a key that takes only text. The content of a variable is not read as
     /// YAML.
     fn raw(&self, key: &'static str) -> Option<&'a str> {
         let text = self.entry(key)?.node.text();
         text.or_else(|| self.text(key, "text"))
     }
 
-    /// How a message shows the text of a key.
+    /// Returns the form in which a message shows the text of a key.
     fn shown(&self, key: &'static str, text: &str) -> String {
         let node = self.node(key);
         node.map_or_else(|| format!("`{text}`"), |node| node.shown(text))
     }
 
-    /// Text that nobody is to see: no message shows it, wherever it came from.
+    /// Returns text that is secret: no message shows it, wherever it came from.
     pub(crate) fn secret(&self, key: &'static str) -> Option<Secret> {
         self.raw(key).map(Secret::from)
     }
@@ -226,7 +229,8 @@ impl<'a> Section<'a> {
         self.raw(key).map(str::to_owned)
     }
 
-    /// A value with a notation of its own; `parse` says what would be right.
+    /// Returns a value with a notation of its own. `parse` returns what to write instead as its
+    /// error.
     pub(crate) fn parsed<T>(
         &self,
         key: &'static str,
@@ -243,7 +247,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A key without which the section means nothing.
+    /// Reports the key if it is missing. The section makes no sense without it.
     pub(crate) fn required(&self, key: &'static str, example: &str) {
         let text = self.entry(key).and_then(|entry| entry.node.text());
         if text.is_none() && self.node(key).is_none() {
@@ -252,18 +256,18 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A list of texts with their places; one text alone is a list of one.
+    /// Returns a list of texts with their places. A single text is a list of one.
     pub(crate) fn strings(&self, key: &'static str) -> Vec<(&'a str, &'a Location)> {
         let nodes = self.texts(key);
         nodes.iter().map(|(text, node)| (*text, &node.at)).collect()
     }
 
-    /// The same, with the nodes.
+    /// Returns the same list, with the nodes instead of the places.
     pub(crate) fn texts(&self, key: &'static str) -> Vec<(&'a str, &'a Node)> {
         let Some(node) = self.node(key) else {
             return Vec::new();
         };
-        // What a variable held may be a list here: only its items are texts.
+        // The content of a variable may be a list here; only its items are texts.
         let nodes = match &node.value {
             Value::List(nodes) => nodes.as_slice(),
             Value::Scalar(_) => std::slice::from_ref(node),
@@ -286,13 +290,13 @@ impl<'a> Section<'a> {
         texts
     }
 
-    /// A value that somebody else will read, as JSON.
+    /// Returns a value as JSON, for a plugin to read.
     pub(crate) fn json(&self, key: &'static str) -> PluginConfig {
         self.node(key)
             .map_or_else(PluginConfig::none, PluginConfig::from_node)
     }
 
-    /// Which values of it may be secrets; see [`json::hidden`].
+    /// Returns pointers to the values of it that may be secrets; see [`json::hidden`].
     pub(crate) fn hidden(&self, key: &'static str) -> BTreeSet<String> {
         self.node(key).map(json::hidden).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! `service`: which of the configured components run, and how they are joined.
+//! `service`: the configured components that run, and their connections.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,50 +22,52 @@ use super::suggest::closest;
 use super::telemetry::{self, Telemetry};
 use super::tree::{Entry, Node};
 
-/// Which of the configured components run, and how they are joined.
+/// The configured components that run, and their connections.
 #[derive(Debug)]
 pub struct Service {
     /// The extensions to start.
     pub extensions: Vec<Arc<Extension>>,
     /// The pipelines; at least one.
     pub pipelines: Vec<Pipeline>,
-    /// Shards of each pipeline; none for one on each core.
+    /// The number of shards of each pipeline; `None` for one on each core.
     pub shards: Option<usize>,
     /// The deadline of the drain, all phases together.
     pub drain_timeout: Duration,
-    /// How long to go on accepting after readiness is gone, for load balancers to notice.
+    /// The time to go on accepting after readiness is gone, so that load balancers notice.
     pub drain_delay: Duration,
-    /// What the collector says of itself.
+    /// The settings of the collector's own logs and metrics.
     pub telemetry: Telemetry,
-    /// Whether the files of the plugins and of the configuration are watched, and what changed comes
-    /// into force by itself.
+    /// True if the files of the plugins and of the configuration are watched, and changes come into
+    /// force automatically.
     pub watch: bool,
-    /// Where plugins may come from, who must have signed them, how they are compiled.
+    /// The rules on where plugins may come from, who must have signed them, and how they are
+    /// compiled.
     pub plugins: Arc<Plugins>,
 }
 
-/// One pipeline. Its components are the checked ones: no name is left to look up.
+/// One pipeline. It holds the checked components: no name is left to look up.
 #[derive(Debug)]
 pub struct Pipeline {
     /// Its key: a signal, or `signal/name`.
     pub id: Id,
-    /// What goes through it.
+    /// The signal that goes through it.
     pub signal: Signal,
-    /// At least one.
+    /// The receivers; at least one.
     pub receivers: Vec<Arc<Receiver>>,
     /// The names of all of its processors, in order.
     pub processors: Vec<Id>,
-    /// In order; none for a pass-through.
+    /// The stages, in order; empty for a pass-through.
     pub stages: Vec<Stage>,
     /// The `batch` processor at the end, if there is one.
     pub batch: Option<BatcherConfig>,
-    /// At least one.
+    /// The exporters; at least one.
     pub exporters: Vec<Arc<Exporter>>,
-    /// When senders get their answer.
+    /// The time at which senders get their answer.
     pub ack_on: AckOn,
-    /// What is accepted is on disk before the sender gets its OK.
+    /// The settings of its journal, if it has one. What it accepts is then on disk before the
+    /// sender gets its OK.
     pub durability: Option<Durability>,
-    /// While one of them refuses, so does the pipeline.
+    /// The memory limiters. While one of them refuses, so does the pipeline.
     pub limiters: Vec<Limiter>,
 }
 
@@ -76,7 +78,7 @@ pub struct Limiter {
     pub id: Id,
     /// Its limits.
     pub settings: MemoryLimiter,
-    /// Whether it stands in front of all other processors.
+    /// True if it comes before all other processors.
     pub is_first: bool,
 }
 
@@ -89,7 +91,7 @@ pub struct Stage {
     pub wasm: Arc<Wasm>,
 }
 
-/// The longest drain that is worth waiting for: an orchestrator kills long before.
+/// The longest drain that is worth waiting for: an orchestrator kills the process long before.
 const LONGEST_DRAIN: Duration = Duration::from_secs(3600);
 
 pub(crate) fn read(section: &Section<'_>, components: &Components) -> Option<Service> {
@@ -108,7 +110,7 @@ pub(crate) fn read(section: &Section<'_>, components: &Components) -> Option<Ser
     let shards = section
         .node("shards")
         .map(|_| section.integer("shards", 1, 1..=1024));
-    // Inside the 30 seconds that Kubernetes gives, with some left for the process to end.
+    // Less than the 30 seconds that Kubernetes gives, so that the process has time left to end.
     let drain_timeout = section.duration_positive("drain_timeout", Duration::from_secs(25));
     let drain_delay = section.duration("drain_delay", Duration::ZERO);
     if drain_timeout > LONGEST_DRAIN {
@@ -263,7 +265,7 @@ fn read_durability(id: Option<&Id>, pipeline: &Section<'_>, ack_on: AckOn) -> Op
     durability::read(id, &section)
 }
 
-/// What the processors of a pipeline make of it.
+/// The parts of a pipeline that its processors define.
 #[derive(Default)]
 struct Processors {
     stages: Vec<Stage>,
@@ -271,7 +273,7 @@ struct Processors {
     limiters: Vec<Limiter>,
 }
 
-/// A component of a pipeline, none where its own problems are reported already.
+/// A component of a pipeline; `None` if its own problems are reported already.
 type Resolved<'a, T> = (Option<Arc<T>>, &'a Location);
 
 fn read_processors(
@@ -321,7 +323,7 @@ fn read_processors(
     all
 }
 
-/// Who names other components.
+/// The section that names other components.
 struct Owner<'s, 'a> {
     section: &'s Section<'a>,
     path: String,
@@ -369,7 +371,7 @@ impl<'a> Owner<'_, 'a> {
     }
 }
 
-/// A component by its name, unless the name came from where secrets come from, too.
+/// Returns a component's kind and name. The name is left out if it may be a secret.
 pub(crate) fn named(kind: &str, name: &str, node: &Node) -> String {
     if node.hidden {
         format!("this {kind}")

@@ -1,5 +1,5 @@
-//! Where the configuration comes from: `--config` (a path, `file:`, `env:`, `yaml:`; any number of
-//! them) and `--set key::path=value`, each laid over the ones before it.
+//! Sources of the configuration: `--config` (a path, `file:`, `env:`, `yaml:`; any number of them)
+//! and `--set key::path=value`. Each is merged over the ones before it.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -13,12 +13,13 @@ use super::problem::{Location, Problem, Problems};
 use super::tree::{Node, Value};
 use super::yaml;
 
-/// A configuration is kilobytes; this keeps a wrong path (a trace file) from filling the memory.
+/// The largest source. A configuration has kilobytes; the limit keeps a wrong path (a trace file)
+/// from filling the memory.
 const MAX_SOURCE_BYTES: u64 = 4 << 20;
-/// As many as the Collector takes.
+/// The most sources: as many as the Collector takes.
 const MAX_SOURCES: usize = 100;
 
-/// What the operator gave on the command line.
+/// The sources that the operator gave on the command line.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// The values of `--config`, in order.
@@ -28,7 +29,7 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// The files among them, in order.
+    /// Returns the files among the sources, in order.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.configs.iter().filter_map(|config| match config {
             config
@@ -42,7 +43,8 @@ impl Sources {
         })
     }
 
-    /// What the files contain now, in order; none for one that cannot be read.
+    /// Returns the digests of the current contents of the files, in order; `None` for one that
+    /// cannot be read.
     pub(crate) fn digests(&self) -> Vec<Option<Digest>> {
         let read = |path: &Path| {
             let text = read_file(path).ok()?;
@@ -52,8 +54,8 @@ impl Sources {
     }
 }
 
-/// Reads and merges all sources. Sources with problems are left out of the result. `files` is told
-/// what was read of each file.
+/// Reads and merges all sources. Sources with problems are left out of the result. The digest of
+/// each file that was read is added to `files`.
 pub(crate) fn read(
     sources: &Sources,
     environment: Environment<'_>,
@@ -125,7 +127,7 @@ fn read_file(path: &Path) -> io::Result<String> {
 }
 
 fn read_set(set: &str) -> Result<Node, Problem> {
-    // The value stays out of the message, and so does what may be one: it may be a secret.
+    // The value stays out of the message, and so does anything that may be one: it may be a secret.
     let wrong = |flag: String, what: &str| {
         Problem::nowhere(flag, what)
             .instead("write --set key::path=value, such as --set processors::batch::timeout=2s")
@@ -141,7 +143,8 @@ fn read_set(set: &str) -> Result<Node, Problem> {
     Ok(node.nested(key.rsplit(separator).map(str::trim)).hidden())
 }
 
-/// `processors::batch::timeout: 2s` at the top of a `yaml:` source means nested maps.
+/// Expands keys such as `processors::batch::timeout: 2s` at the top of a `yaml:` source to nested
+/// maps.
 fn with_nested_keys(node: Node) -> Node {
     let Value::Map(entries) = node.value else {
         return node;

@@ -1,12 +1,12 @@
-//! "Did you mean ...?"
+//! Suggestions for unknown words: "Did you mean ...?"
 
-/// The known word that `word` was probably meant to be.
+/// Returns the known word that `word` was probably meant to be.
 pub(crate) fn closest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let (distance, best) = known
         .iter()
         .map(|candidate| (distance(word, candidate), *candidate))
         .min_by_key(|(distance, _)| *distance)?;
-    // A third of the letters may be wrong: more is another word.
+    // A third of the letters may be wrong: with more it is another word.
     let allowed = word
         .chars()
         .count()
@@ -16,7 +16,7 @@ pub(crate) fn closest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     (distance <= allowed).then_some(best)
 }
 
-/// How many letters must be put in, taken out or replaced to make one word of the other.
+/// Returns the number of letters to insert, remove or replace to turn one word into the other.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -39,7 +39,7 @@ fn distance(a: &str, b: &str) -> usize {
 mod tests {
     use super::*;
 
-    /// A slip of the finger finds its word; another word finds none.
+    /// A misspelled word finds the word that was meant; another word finds none.
     #[test]
     fn slips_find_their_word() {
         let known = ["endpoint", "timeout", "compression"];

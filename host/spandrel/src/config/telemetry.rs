@@ -1,37 +1,37 @@
-//! `service::telemetry`: what the collector says of itself.
+//! `service::telemetry`: the collector's own logs and metrics.
 
 use super::net::Listen;
 use super::problem::Problem;
 use super::section::{Section, join};
 use super::tree::Value;
 
-/// What the collector says of itself.
+/// The settings of the collector's own logs and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Telemetry {
     /// The lowest level of log lines that are written.
     pub level: Level,
-    /// How log lines look.
+    /// The format of log lines.
     pub encoding: Encoding,
-    /// Where `/metrics` is served; none when metrics are off.
+    /// The address that serves `/metrics`; `None` if metrics are off.
     pub metrics: Option<Listen>,
 }
 
 /// A level of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// Each call.
+    /// Events of each call.
     Trace,
-    /// Each batch.
+    /// Events of each batch.
     Debug,
-    /// The life of the process.
+    /// Events in the life of the process.
     Info,
-    /// Degraded, but it goes on.
+    /// A part is degraded, but the collector goes on.
     Warn,
-    /// Somebody must act.
+    /// A problem on which somebody must act.
     Error,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     /// For people.
@@ -73,7 +73,7 @@ pub(crate) fn read(section: &Section<'_>) -> Telemetry {
     telemetry
 }
 
-/// The Collector's `readers`, of which the one that is pulled by Prometheus is offered.
+/// Reads the Collector's `readers`. Only the one that Prometheus pulls from is offered.
 fn read_metrics(section: &Section<'_>) -> Option<Listen> {
     let levels = [("none", 0), ("basic", 1), ("normal", 2), ("detailed", 3)];
     let level = section.choice("level", 2, &levels);

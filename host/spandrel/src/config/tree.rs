@@ -7,14 +7,15 @@ use super::problem::Location;
 pub(crate) struct Node {
     pub(crate) at: Location,
     pub(crate) value: Value,
-    /// What a variable held, where the value is all of it and not in quotes: `value` is that text read
-    /// as YAML, and who wants text takes it as it is. A token may look like a map.
+    /// The content of a variable that is the whole value and not in quotes. `value` is that text
+    /// read as YAML. A reader that wants text takes this one, because a token may look like a map.
     pub(crate) raw: Option<String>,
-    /// Came from a variable or the command line: it may be a secret, and no message shows it.
+    /// True if it came from a variable or the command line. It may be a secret, and no message
+    /// shows it.
     pub(crate) hidden: bool,
 }
 
-/// What YAML can say. Scalars keep their text: the reader of a key knows which type it wants, and
+/// The values of YAML. Scalars keep their text: the reader of a key knows which type it wants, and
 /// a name like `0123` must not become a number on its way to a key that takes text.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
@@ -22,14 +23,15 @@ pub(crate) enum Value {
     Scalar(Scalar),
     List(Vec<Node>),
     Map(Vec<Entry>),
-    /// Could not be resolved, and is reported already: nobody who reads it reports it again.
+    /// A value that could not be resolved and is reported already. Readers must not report it
+    /// again.
     Reported,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Scalar {
     pub(crate) text: String,
-    /// Written without quotes, so that it may stand for a number or a boolean.
+    /// True if written without quotes, so that it may be a number or a boolean.
     pub(crate) plain: bool,
 }
 
@@ -41,7 +43,7 @@ pub(crate) struct Entry {
     pub(crate) node: Node,
 }
 
-/// The value of a key, where the node is a map that has it.
+/// Returns the value of a key if the node is a map that has it.
 pub(crate) fn child<'a>(node: &'a Node, key: &str) -> Option<&'a Node> {
     let Value::Map(entries) = &node.value else {
         return None;
@@ -51,7 +53,7 @@ pub(crate) fn child<'a>(node: &'a Node, key: &str) -> Option<&'a Node> {
 }
 
 impl Value {
-    /// What to call it in a message.
+    /// Returns the word for it in a message.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Null | Self::Reported => "nothing",
@@ -72,7 +74,7 @@ impl Node {
         }
     }
 
-    /// The tree, of which no message shows a value.
+    /// Returns the tree marked so that no message shows its values.
     pub(crate) fn hidden(mut self) -> Self {
         self.hide();
         self
@@ -87,9 +89,9 @@ impl Node {
         }
     }
 
-    /// How a message shows a text of this node.
+    /// Returns the form in which a message shows a text of this node.
     pub(crate) fn shown(&self, text: &str) -> String {
-        // An address with an `@` in it carries a password, one with a `?` perhaps a token.
+        // An address with an `@` carries a password; one with a `?` may carry a token.
         if self.hidden || text.contains(['@', '?']) {
             "this value".to_owned()
         } else {
@@ -97,17 +99,17 @@ impl Node {
         }
     }
 
-    /// The node for who wants text: what the variable held, or the scalar as it is written.
+    /// Returns the text of the node: the content of the variable, or the scalar as it is written.
     pub(crate) fn text(&self) -> Option<&str> {
         match (&self.raw, &self.value) {
-            // An empty variable is nothing at all, as an empty value is.
+            // An empty variable is null, as an empty value is.
             (Some(raw), _) => Some(raw.as_str()).filter(|raw| !raw.is_empty()),
             (None, Value::Scalar(scalar)) => Some(&scalar.text),
             (None, _) => None,
         }
     }
 
-    /// The number of nodes in this tree.
+    /// Returns the number of nodes in this tree.
     pub(crate) fn size(&self) -> usize {
         let children: usize = match &self.value {
             Value::Null | Value::Scalar(_) | Value::Reported => 0,
@@ -117,8 +119,8 @@ impl Node {
         children.saturating_add(1)
     }
 
-    /// Lays `over` on top, as the Collector does: maps are merged key by key, anything else
-    /// (lists, scalars, and a null where a map was) takes the place of what is below.
+    /// Merges `over` on top, as the Collector does: maps are merged key by key; anything else
+    /// (lists, scalars, and a null over a map) replaces what is below.
     pub(crate) fn merge(&mut self, over: Self) {
         let Value::Map(below) = &mut self.value else {
             *self = over;
@@ -139,7 +141,7 @@ impl Node {
         }
     }
 
-    /// The node at the end of a path of fresh maps: what `--set a::b=c` stands for. The path is
+    /// Returns the node at the end of a path of new maps, as `--set a::b=c` asks for. The path is
     /// given from its end.
     pub(crate) fn nested<'a>(self, path_from_end: impl Iterator<Item = &'a str>) -> Self {
         path_from_end.fold(self, |node, key| {

@@ -1,5 +1,6 @@
-//! What is accepted, but does not do what the operator may think, as far as it takes more than one
-//! component to see it. What one key does not do is said where that key is read.
+//! Warnings about settings that are accepted but do not do what the operator may think, if it takes
+//! more than one component to see that. Warnings about a single key are given where the key is
+//! read.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +16,7 @@ use super::problem::Problem;
 use super::service::{Pipeline, Service};
 use super::tree::Node;
 
-/// All of it. The problems have paths and no places.
+/// Returns all warnings. They have paths but no places.
 pub(crate) fn of(root: &Node, all: &Components, service: Option<&Service>) -> Vec<Problem> {
     let pipelines = || service.into_iter().flat_map(|service| &service.pipelines);
     let mut found: Vec<Problem> = pipelines().flat_map(late_limiters).collect();
@@ -62,7 +63,7 @@ fn admin_in_plain_sight(all: &Components) -> impl Iterator<Item = Problem> {
     })
 }
 
-/// Components that nobody names: as in the Collector they are not started.
+/// Returns components that nobody names. As in the Collector, they are not started.
 fn unused<T>(root: &Node, key: &'static str, all: &Named<T>) -> Vec<Problem> {
     let named = names(root, key);
     let unused = all.iter().filter(|(id, _)| !named.contains(id.as_str()));
@@ -77,7 +78,7 @@ fn unused<T>(root: &Node, key: &'static str, all: &Named<T>) -> Vec<Problem> {
     unused.map(problem).collect()
 }
 
-/// Stages whose bypass should fail the readiness that nobody can ask for.
+/// Returns stages whose bypass should fail readiness although no extension serves it.
 fn unheard(service: &Service) -> Vec<Problem> {
     let is_health = |kind: &ExtensionKind| matches!(kind, ExtensionKind::HealthCheck(_));
     if service.extensions.iter().any(|it| is_health(&it.kind)) {
@@ -96,7 +97,7 @@ fn unheard(service: &Service) -> Vec<Problem> {
         .collect()
 }
 
-/// Exporters that say `on_full: drop` in a pipeline that never drops.
+/// Returns exporters that set `on_full: drop` in a pipeline that never drops.
 fn drops_in_vain(pipeline: &Pipeline) -> impl Iterator<Item = Problem> {
     let keeps = match (&pipeline.durability, pipeline.ack_on) {
         (Some(_), _) => Some("durability"),
@@ -119,7 +120,7 @@ fn drops_in_vain(pipeline: &Pipeline) -> impl Iterator<Item = Problem> {
     })
 }
 
-/// Batch processors in front of exporters that have batching of their own.
+/// Returns batch processors in front of exporters that have batching of their own.
 fn overruled_batches(pipeline: &Pipeline) -> Vec<Problem> {
     if pipeline.batch.is_none() {
         return Vec::new();
@@ -136,7 +137,7 @@ fn overruled_batches(pipeline: &Pipeline) -> Vec<Problem> {
     own.map(problem).collect()
 }
 
-/// Exporters whose `max_elapsed_time` does not count in a durable pipeline.
+/// Returns exporters whose `max_elapsed_time` does not count in a durable pipeline.
 fn endless_retries(pipeline: &Pipeline) -> Vec<Problem> {
     if pipeline.durability.is_none() {
         return Vec::new();

@@ -1,5 +1,5 @@
-//! YAML text to a located tree. Only the events of the parser are used, so that every node keeps
-//! its line and column through merging.
+//! Parses YAML text to a tree with locations. Only the events of the parser are used, so that every
+//! node keeps its line and column through merging.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,16 +10,17 @@ use super::problem::{Location, Problem};
 use super::scalar;
 use super::tree::{Entry, Node, Scalar, Value};
 
-/// Far above any real configuration; it bounds what a few aliases of aliases can grow into.
+/// The most nodes of a tree, far more than any real configuration has. It bounds what a few aliases
+/// of aliases can grow into.
 const MAX_NODES: usize = 100_000;
 
-/// Parses one document. The first error of syntax ends it: what follows one is guesswork.
+/// Parses one document. Stops at the first syntax error, because everything after it is guesswork.
 pub(crate) fn parse(source: &Arc<str>, text: &str) -> Result<Node, Problem> {
     Builder::new(source, text).document()
 }
 
-/// Parses what a variable or the command line gave as one value. A line with a ` #` in it is no YAML
-/// with a comment there but a text with a `#`, as in a password: all of it is the value. Comments in
+/// Parses one value from a variable or the command line. A single line with a ` #` in it is not
+/// YAML with a comment but text with a `#`, as in a password: all of it is the value. Comments in
 /// several lines of YAML are comments.
 pub(crate) fn parse_value(source: &Arc<str>, text: &str) -> Result<Node, Problem> {
     let mut builder = Builder::new(source, text);
@@ -116,7 +117,7 @@ impl<'a, 'i> Builder<'a, 'i> {
         Ok(node)
     }
 
-    /// A copy of the anchored node. Its children keep the places where they were written.
+    /// Returns a copy of the anchored node. Its children keep the places where they were written.
     fn alias(&mut self, anchor: usize, at: Location) -> Result<Node, Problem> {
         let Some(node) = self.anchors.get(&anchor).cloned() else {
             let what = "this alias stands inside of what it refers to";
@@ -193,9 +194,9 @@ impl<'a, 'i> Builder<'a, 'i> {
     }
 }
 
-/// Whether a value with this tag has the type that its text looks like: `!!str 1` is text, `!!int "1"`
-/// is a number. With any other tag the value would not be what it says. No message shows the tag: on
-/// the command line it may be part of a secret.
+/// Returns true if a value with this tag has the type that its text looks like: `!!str 1` is text,
+/// `!!int "1"` is a number. With any other tag the value would not be what it says. No message
+/// shows the tag: on the command line it may be part of a secret.
 fn is_plain(tag: &Tag, at: &Location) -> Result<bool, Problem> {
     match (tag.handle(), tag.suffix()) {
         ("tag:yaml.org,2002:", "str") | ("", "!") | ("!", "") => Ok(false),
@@ -207,7 +208,7 @@ fn is_plain(tag: &Tag, at: &Location) -> Result<bool, Problem> {
     }
 }
 
-/// `<<: *defaults`: the keys of the named maps, where they are not given beside it.
+/// Merges `<<: *defaults`: adds the keys of the named maps that are not given beside it.
 fn merge_key(entries: &mut Vec<Entry>, node: Node) -> Result<(), Problem> {
     match node.value {
         Value::Map(more) => {

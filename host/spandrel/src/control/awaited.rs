@@ -1,5 +1,5 @@
-//! A stage whose plugin was not to be had when the collector started: batches pass it as they came,
-//! counted as bypassed, until the plugin is there and is swapped in.
+//! A stage whose plugin was missing when the collector started. Batches pass it unchanged, counted
+//! as bypassed, until the plugin is there and is swapped in.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use spandrel_pipeline::stage::{
 use spandrel_plugin::artifact::{Digest, Identity};
 use spandrel_plugin::{Code, Generation};
 
-/// What has a stage.
+/// A stage's generation: a plugin, or a stand-in for one that is awaited.
 #[derive(Clone, Debug)]
 pub(crate) enum Made {
     /// A plugin.
     Plugin(Arc<Generation>),
-    /// Nothing yet.
+    /// A plugin that is not there yet.
     Awaited(Arc<Awaited>),
 }
 
@@ -54,19 +54,19 @@ impl Made {
         }
     }
 
-    /// Of the module and its config together.
+    /// Returns the digest of the module and its config together.
     pub(crate) fn digest(&self) -> Digest {
         self.identity().generation
     }
 
-    /// Whether its code was compiled before.
+    /// Returns true if its code was compiled before.
     pub(crate) fn is_cached(&self) -> bool {
         matches!(self, Self::Plugin(generation) if generation.code() == Code::Cached)
     }
 }
 
-/// Stands for a plugin that is not there: every call of it is a fault, so that everything that holds
-/// for a plugin that fails (the breaker, the counts, the log) holds for one that is missing.
+/// A stand-in for a missing plugin. Every call of it is a fault, so a missing plugin is treated
+/// like one that fails, by the breaker, the counts and the log.
 #[derive(Debug)]
 pub(crate) struct Awaited {
     manifest: Manifest,
@@ -74,9 +74,10 @@ pub(crate) struct Awaited {
 }
 
 impl Awaited {
-    /// For the plugin of this name, with this config.
+    /// Makes the stand-in for the plugin of this name, with this config.
     pub(crate) fn new(module: &str, config: &str) -> Self {
-        // The digest of nothing that could be loaded: no module is its own name.
+        // This digest matches no module that could be loaded, because no module's bytes are this
+        // text.
         let module = Digest::of(&[b"awaited ", module.as_bytes()]);
         Self {
             manifest: Manifest {

@@ -1,5 +1,5 @@
-//! What everybody may read of the running collector: written by the one task that changes it, read
-//! without waiting for it.
+//! The board: the state of the running collector that everybody may read. The one task that changes
+//! the collector writes it; readers do not wait for that task.
 
 mod books;
 
@@ -22,12 +22,12 @@ use super::redact::redacted;
 use crate::quarantine::shelves::Shelves;
 use crate::telemetry::health::rfc3339;
 
-/// Events that are remembered: some days of a busy team's changes.
+/// The number of events that are remembered: some days of a busy team's changes.
 const EVENTS: usize = 512;
-/// Kinds of difference that a shadow's report shows.
+/// The number of kinds of difference that a shadow's report shows.
 const DIFFERENCES: usize = 100;
 
-/// See the module.
+/// The state of the running collector that everybody may read.
 #[derive(Debug, Default)]
 pub(crate) struct Board(Mutex<Shown>);
 
@@ -40,12 +40,12 @@ struct Shown {
     sequence: u64,
     /// Swaps so far, by stage and outcome.
     swaps: BTreeMap<(String, &'static str), u64>,
-    /// Of the swaps that were published, by stage.
+    /// Durations of the published swaps, by stage.
     durations: BTreeMap<String, Durations>,
     shelves: Arc<Shelves>,
 }
 
-/// How long swaps took, in sum.
+/// The summed durations of swaps.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Durations {
     pub(crate) swaps: u64,
@@ -54,7 +54,7 @@ pub(crate) struct Durations {
     pub(crate) longest_pause_seconds: f64,
 }
 
-/// What is fixed of a pipeline between two changes.
+/// The parts of a pipeline's view that stay the same between two changes, and its ledger.
 #[derive(Clone, Debug)]
 pub(crate) struct PipelineShown {
     pub(crate) view: PipelineView,
@@ -84,7 +84,7 @@ impl Board {
         shown.stages = views;
     }
 
-    /// Says what is being done to a stage just now.
+    /// Sets the step of a swap that a stage is in now.
     pub(crate) fn set_doing(&self, stage: &str, doing: Option<&str>) {
         for view in &mut self.shown().stages {
             if view.stage == stage {
@@ -98,7 +98,7 @@ impl Board {
         self.shown().shadows.insert(stage.to_owned(), shadow);
     }
 
-    /// Adds an event; its sequence and time are set here.
+    /// Adds an event, and sets its sequence and time.
     pub(crate) fn add(&self, mut event: EventView) {
         let mut shown = self.shown();
         shown.sequence += 1;
@@ -110,7 +110,7 @@ impl Board {
         shown.events.push_back(event);
     }
 
-    /// Counts how an attempt to change a stage ended.
+    /// Counts the outcome of an attempt to change a stage.
     pub(crate) fn count(&self, stage: &str, outcome: &'static str) {
         let mut shown = self.shown();
         *shown.swaps.entry((stage.to_owned(), outcome)).or_default() += 1;
@@ -124,7 +124,7 @@ impl Board {
         durations.longest_pause_seconds = durations.longest_pause_seconds.max(pause_seconds);
     }
 
-    /// For the metrics: stage, outcome, how often.
+    /// Returns the stage, outcome and count of all swaps, for the metrics.
     pub(crate) fn swaps(&self) -> Vec<(String, &'static str, u64)> {
         let shown = self.shown();
         let swaps = shown.swaps.iter();
@@ -133,7 +133,7 @@ impl Board {
             .collect()
     }
 
-    /// For the metrics.
+    /// Returns the durations of swaps by stage, for the metrics.
     pub(crate) fn durations(&self) -> Vec<(String, Durations)> {
         let shown = self.shown();
         let durations = shown.durations.iter();
@@ -170,7 +170,7 @@ impl Views for Board {
 
     fn history(&self, stage: Option<&str>, after: u64) -> Vec<EventView> {
         let shown = self.shown();
-        // Who has seen more than there was yet has seen another run.
+        // A client with a higher sequence than ours has it from another run of the collector.
         let after = if after > shown.sequence { 0 } else { after };
         let events = shown.events.iter().filter(|event| {
             event.sequence > after && stage.is_none_or(|stage| event.stage == stage)
@@ -256,7 +256,7 @@ fn generation_view(loaded: &Loaded, status: &str) -> GenerationView {
     }
 }
 
-/// Adds what one pipeline has in its books of a stage.
+/// Adds a pipeline's books of a stage to the view of the stage.
 fn add_books(view: &mut StageView, pipeline: &str, books: &Books) {
     let Some(column) = books
         .stages

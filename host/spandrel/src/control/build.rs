@@ -1,4 +1,4 @@
-//! A candidate is built beside the running generation: loaded, then probed on an instance of its
+//! Builds a candidate beside the running generation: loads it, then probes it on an instance of its
 //! own. Nothing here touches what runs.
 
 use std::collections::BTreeSet;
@@ -23,7 +23,7 @@ use crate::config::module::Place;
 use crate::config::plugin_config::PluginConfig;
 use crate::config::plugins::Plugins;
 
-/// What to build. Owns what it needs, so that what runs can change meanwhile.
+/// The inputs of a build. Owns what it needs, so that what runs can change meanwhile.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) engine: Engine,
@@ -31,58 +31,59 @@ pub(crate) struct Plan {
     pub(crate) number: u64,
     pub(crate) source: ModuleSource,
     pub(crate) pinned: Option<Digest>,
-    /// Whose signature it must have, where it must have one.
+    /// The keys of which one must have signed it, if it must be signed.
     pub(crate) keys: Option<Arc<[PublicKey]>>,
-    /// What that signature must say.
+    /// The trusted comment that the signature must have.
     pub(crate) trusted_comment: Option<Arc<str>>,
-    /// Where plugins may come from, and how they are compiled.
+    /// The rules on where plugins may come from and how they are compiled.
     pub(crate) plugins: Arc<Plugins>,
     pub(crate) config: PluginConfig,
     /// JSON pointers to the values of `config` that may be secrets.
     pub(crate) hidden: Arc<BTreeSet<String>>,
     pub(crate) limits: Limits,
     pub(crate) metrics: Arc<Metrics>,
-    /// What a probe is done with; none while nothing runs.
+    /// The input of the probe; `None` while nothing runs.
     pub(crate) evidence: Option<Evidence>,
 }
 
-/// What the running generation shows of its work.
+/// A state and a sample of the work of the running generation.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Evidence {
     pub(crate) state: Option<State>,
     pub(crate) sample: Option<Input>,
 }
 
-/// Why there is no candidate.
+/// The reason why there is no candidate.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BuildError {
-    /// It does not load.
+    /// The plugin does not load.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// It did not come.
+    /// The plugin could not be fetched.
     #[error("cannot fetch plugin `{module}`")]
     Fetch {
         module: String,
         #[source]
         source: FetchError,
     },
-    /// Nothing can be fetched.
+    /// Fetching could not be set up.
     #[error("plugins cannot be fetched")]
     Setup(#[from] SetupError),
-    /// It loads, and fails.
+    /// The plugin loads, and fails its probe.
     #[error("generation {number} of stage `{stage}` failed its probe")]
     Probe {
         stage: String,
         number: u64,
         #[source]
         source: ProbeError,
-        /// What it is, so that it is known again.
+        /// The digest of the generation, so that it is recognised next time.
         identity: Digest,
     },
 }
 
 impl BuildError {
-    /// What failed by its own fault, to be known again.
+    /// Returns the digest of a generation that failed by its own fault, so that it is recognised
+    /// next time.
     pub(crate) fn failed(&self) -> Option<Digest> {
         match self {
             Self::Probe {
@@ -94,7 +95,7 @@ impl BuildError {
         }
     }
 
-    /// Whether it may be there later without anybody changing anything here.
+    /// Returns true if it may become available later without any change here.
     pub(crate) fn is_unreachable(&self) -> bool {
         matches!(self, Self::Fetch { source, .. } if source.is_unreachable())
     }
@@ -108,7 +109,8 @@ pub(crate) struct Built {
 }
 
 impl Plan {
-    /// Loads and probes. Bounded by the limits on fetching, compiling, configuring and calling.
+    /// Loads and probes. The time is bounded by the limits on fetching, compiling, configuring and
+    /// calling.
     pub(crate) async fn build(self) -> Result<Built, BuildError> {
         let name = self.source.name();
         let (bytes, signature, fetched) = self.get().await?;
@@ -137,7 +139,7 @@ impl Plan {
                 config: self.config.as_str(),
                 limits: limits.clone(),
                 compile: CompileLimits {
-                    // At the start nothing else is to be done.
+                    // At the start there is no other work to give way to.
                     background: self.evidence.is_some(),
                     ..self.plugins.compile
                 },
@@ -173,7 +175,8 @@ impl Plan {
         Ok(Built { loaded, probed })
     }
 
-    /// Where the module's bytes are, once they are on this machine, and its signature.
+    /// Returns the place of the module's bytes, fetched to this machine if need be, and its
+    /// signature.
     async fn get(&self) -> Result<(At, SignatureSource, Option<Fetched>), BuildError> {
         match &self.source {
             ModuleSource::Place(Place::File { path, signature }) => {
@@ -216,7 +219,7 @@ impl Plan {
     }
 }
 
-/// Where a module's bytes are.
+/// The place of a module's bytes.
 enum At {
     File(PathBuf),
     Here(Bytes),

@@ -1,5 +1,5 @@
-//! The one task that changes the running collector: one command after the other, while it watches
-//! what it has published.
+//! The one task that changes the running collector. It takes one command after the other and
+//! watches what it has published.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -19,29 +19,31 @@ use crate::app::live::Live;
 use crate::config::id::Id;
 use crate::watch::Watcher;
 
-/// See the module.
+/// The one task that changes the running collector.
 pub(crate) struct Changer {
     pub(super) live: Live,
     commands: mpsc::Receiver<Command>,
-    /// What does not wait for anything to be built.
+    /// Commands that do not wait for a build.
     urgent: mpsc::Receiver<Command>,
     pub(super) origin: Option<Origin>,
     pub(super) watch: Option<(Watcher, mpsc::Receiver<PathBuf>)>,
     /// Stages whose file has changed.
     pub(super) waiting: VecDeque<Id>,
-    /// Modules of a configuration that was refused: when one changes, it may be good.
+    /// Modules of a configuration that was refused. If one of them changes, the configuration may
+    /// be good.
     pub(super) awaited: Vec<PathBuf>,
-    /// What could not be done for want of room, and when it is tried again.
+    /// Changes that failed for want of room, and the times of the next attempts.
     later: Vec<(Instant, Again)>,
     reload_waits: bool,
-    /// When figures are read next.
+    /// The time of the next reading of figures.
     pub(super) read_at: Instant,
-    /// What is being built. The next command waits for it; what is published is watched meanwhile.
+    /// The build that is under way. The next command waits for it; what is published is watched
+    /// meanwhile.
     building: Option<Building>,
     next_look: Instant,
 }
 
-/// Something that is built beside what runs, and who asked for it.
+/// A build beside what runs, and the reply channel of its command.
 pub(super) enum Building {
     Swap {
         asked: Box<Asked>,
@@ -64,14 +66,15 @@ pub(super) struct Asked {
     pub(super) reply: Option<oneshot::Sender<Result<SwapReport, Refusal>>>,
 }
 
-/// What nobody would ask for a second time: a file has changed once.
+/// A change that is tried again automatically, because its file changed only once and nobody would
+/// ask again.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Again {
     Stage(Id),
     Configuration,
 }
 
-/// What a turn is about.
+/// The subject of a turn.
 enum Turn {
     Command(Option<Command>),
     Changed(PathBuf),
@@ -130,17 +133,18 @@ impl Changer {
         changer
     }
 
-    /// Everything that runs, to be drained: what is being built is given up.
+    /// Ends the task and returns everything that runs, to be drained. A build that is under way is
+    /// given up.
     pub(crate) fn end(self) -> Live {
         self.live
     }
 
-    /// Takes one turn after the other. May be dropped at any moment: what runs is whole then.
+    /// Takes one turn after the other. May be dropped at any await: what runs is complete then.
     pub(crate) async fn run(&mut self) {
         loop {
             match self.next().await {
                 Turn::Command(Some(command)) => self.begin(command).await,
-                // Every way to here is gone: nobody can ask for anything any more.
+                // All senders are gone, so no command can come any more.
                 Turn::Command(None) => std::future::pending().await,
                 Turn::Changed(path) => self.file_changed(&path).await,
                 Turn::Waiting(stage) => {
@@ -205,7 +209,8 @@ impl Changer {
             command = commands.recv(), if is_free => Turn::Command(command),
             Some(path) = changed, if is_free => Turn::Changed(path),
             true = hung_up, if is_free => Turn::HangUp,
-            // A branch that has ended for good (no watcher, no signals) leaves the others to wait for.
+            // A branch that has ended for good (no watcher, no signals) must not end the wait of
+            // the others.
             else => std::future::pending().await,
         }
     }
@@ -242,7 +247,7 @@ impl Changer {
         }
     }
 
-    /// The stage of this name.
+    /// Returns the stage of this name.
     pub(super) fn find(&self, name: &str) -> Result<Id, Refusal> {
         let ids = || self.live.stages.keys();
         if let Some(id) = ids().find(|id| id.as_str() == name) {
@@ -259,7 +264,7 @@ impl Changer {
         self.building = Some(building);
     }
 
-    /// Tries again in a moment.
+    /// Schedules another attempt.
     pub(super) fn again_later(&mut self, again: Again, after: Duration) {
         if !self.later.iter().any(|(_, waits)| *waits == again) {
             let at = Instant::now() + after;
@@ -268,7 +273,7 @@ impl Changer {
         }
     }
 
-    /// Asks again later for the plugin of a stage, if that still has none.
+    /// Schedules another request for the plugin of a stage, if the stage still has none.
     pub(super) fn await_again(&mut self, id: &Id) {
         let stage = self
             .live
@@ -280,7 +285,7 @@ impl Changer {
         }
     }
 
-    /// Takes up what has waited for long enough.
+    /// Takes up the changes that have waited long enough.
     pub(super) fn take_up_again(&mut self) {
         let now = Instant::now();
         for (_, again) in self.later.extract_if(.., |(at, _)| *at <= now) {
@@ -291,7 +296,7 @@ impl Changer {
         }
     }
 
-    /// When something waits to be taken up; far away where nothing does.
+    /// Returns the time of the next scheduled change, or a time far away if there is none.
     pub(super) fn next_again(&self) -> Instant {
         let all = self.later.iter().map(|(at, _)| *at);
         all.min().unwrap_or_else(|| Instant::now() + READ_EVERY)
@@ -306,12 +311,12 @@ impl Changer {
     }
 }
 
-/// Who asked may have gone.
+/// Sends an answer. The client may be gone.
 pub(super) fn answer<T>(reply: oneshot::Sender<Result<T, Refusal>>, done: Result<T, Refusal>) {
     drop(reply.send(done));
 }
 
-/// Resolves when what is being built is done.
+/// Resolves when the build is done.
 async fn done(building: &mut Option<Building>) -> Done {
     match building {
         None => std::future::pending::<()>().await,

@@ -1,5 +1,5 @@
-//! Drift: where a stage runs something else than the configuration says, because somebody swapped or
-//! rolled back.
+//! Drift: the differences between what a stage runs and what the configuration says, after somebody
+//! swapped or rolled back.
 
 use std::collections::BTreeSet;
 
@@ -10,11 +10,11 @@ use super::lineup::{ModuleSource, Stage};
 use super::redact::redacted;
 use crate::config::json::pointer;
 
-/// So many differences of one configuration are told: more than people change by hand. Others are left
-/// out.
+/// The most differences of one configuration that are reported: more than people change by hand.
+/// The rest is left out.
 const DIFFERENCES: usize = 20;
 
-/// All that is different, the module first. Values that may be secrets are not shown.
+/// Returns all differences, the module first. Values that may be secrets are not shown.
 pub(crate) fn drift(stage: &Stage) -> Vec<DriftView> {
     let mut found = Vec::new();
     found.extend(of_module(stage));
@@ -31,7 +31,7 @@ pub(crate) fn drift(stage: &Stage) -> Vec<DriftView> {
     if leaves.is_empty() {
         return found;
     }
-    // What is a secret of one is one of the other, too.
+    // A value that is a secret in one of them counts as a secret in the other, too.
     let hidden: BTreeSet<String> = running.hidden.union(&stage.wasm.hidden).cloned().collect();
     let shown = redacted(&runs, &hidden);
     let configured = redacted(&wanted, &hidden);
@@ -44,7 +44,7 @@ pub(crate) fn drift(stage: &Stage) -> Vec<DriftView> {
     found
 }
 
-/// One line, for the log and for people: the parts and places that are different.
+/// Returns one line for the log and for people: the parts and places that differ.
 pub(crate) fn in_words(drift: &[DriftView]) -> String {
     let parts = drift.iter().map(|it| match it.at.as_str() {
         "" => it.part.clone(),
@@ -59,7 +59,7 @@ fn of_module(stage: &Stage) -> Option<DriftView> {
     let is_of_place = matches!(&running.source, ModuleSource::Place(of) if of == place);
     let is_same = match stage.configured {
         Some(configured) => running.generation.identity().module == configured,
-        // It was never read since the configuration names it.
+        // The module has not been read since the configuration names it.
         None => is_of_place,
     };
     if is_same || stage.is_awaited() {
@@ -84,8 +84,8 @@ fn of_module(stage: &Stage) -> Option<DriftView> {
     })
 }
 
-/// The places at which two values differ, as JSON pointers, not deeper than where one of them is no
-/// map.
+/// Collects the places at which two values differ, as JSON pointers. Descends only while both
+/// values are maps.
 fn compare(one: Option<&Value>, other: Option<&Value>, at: String, found: &mut Vec<String>) {
     if one == other || found.len() >= DIFFERENCES {
         return;
@@ -93,7 +93,7 @@ fn compare(one: Option<&Value>, other: Option<&Value>, at: String, found: &mut V
     let empty = serde_json::Map::new();
     let members = |value: Option<&Value>| match value {
         Some(Value::Object(members)) => Some(members.clone()),
-        // Nothing is a map without members.
+        // An absent value counts as a map without members.
         None | Some(Value::Null) => Some(empty.clone()),
         Some(_) => None,
     };
@@ -111,7 +111,8 @@ fn compare(one: Option<&Value>, other: Option<&Value>, at: String, found: &mut V
     }
 }
 
-/// The value at a place; what stands above it, if that is not shown; none where there is none.
+/// Returns the value at a place. If a value above the place is redacted, returns that one. `None`
+/// if there is nothing.
 fn value_at(shown: &Value, at: &str) -> Option<Value> {
     let mut path = at;
     loop {
@@ -132,7 +133,7 @@ mod tests {
 
     use super::*;
 
-    /// Each place at which two configurations differ is found, by its pointer; a list is one value.
+    /// Each place at which two configurations differ is found, by its pointer. A list is one value.
     #[test]
     fn differences_are_found_where_they_are() {
         let one = json!({ "a": 1, "b": { "c": 2, "d/e": 3 }, "l": [1, 2], "n": {} });

@@ -1,4 +1,4 @@
-//! What one stage runs, ran before, and tries out.
+//! The generations of one stage: the running one, the previous one and the candidate.
 
 mod watch;
 
@@ -21,21 +21,21 @@ use crate::config::module::Place;
 use crate::config::plugin_config::PluginConfig;
 use crate::config::processor::Wasm;
 
-/// Digests of candidates that failed are remembered, so that the watcher does not load one again:
-/// this many of a stage, more than anybody tries between two looks at the log.
+/// The number of failed candidates of a stage whose digests are remembered, so that the watcher
+/// does not load one again. It is more than anybody tries between two looks at the log.
 const FAILED: usize = 32;
 
-/// A plugin that was not to be had is asked for again after 5 s, 10 s, ... up to five minutes.
+/// A missing plugin is requested again after 5 s, 10 s, ... up to 320 s.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 const MOST_DOUBLINGS: u32 = 6;
 
-/// Where a module's bytes came from.
+/// The place that a module's bytes came from.
 #[derive(Clone, Debug)]
 pub(crate) enum ModuleSource {
-    /// What the configuration names, or another file on this machine.
+    /// The place that the configuration names, or another file on this machine.
     Place(Place),
-    /// They came with a request; kept for as long as the generation is, for another of the same
-    /// plugin with another configuration: nobody else has them.
+    /// They came with a request. They are kept as long as the generation, because nobody else has
+    /// them: the same plugin may be wanted again with another configuration.
     Upload {
         bytes: Bytes,
         signature: SignatureSource,
@@ -60,14 +60,14 @@ pub(crate) struct Loaded {
     /// JSON pointers to the values of `config` that may be secrets.
     pub(crate) hidden: Arc<BTreeSet<String>>,
     pub(crate) loaded_at: SystemTime,
-    /// What each instance may use.
+    /// The limits of each instance.
     pub(crate) limits: Limits,
-    /// What became of the state of the generation before it.
+    /// The fate of the state of the generation before it.
     pub(crate) state: String,
 }
 
 impl Loaded {
-    /// What has a stage whose plugin was not to be had.
+    /// Makes the stand-in for a stage whose plugin is missing.
     pub(crate) fn awaited(wasm: &Wasm) -> Self {
         let source = ModuleSource::Place(wasm.module.place.clone());
         let awaited = Awaited::new(&source.name(), wasm.config.as_str());
@@ -97,30 +97,31 @@ pub(crate) struct Candidate {
     pub(crate) loaded: Loaded,
     pub(crate) mode: Mode,
     pub(crate) since: Instant,
-    /// What the running generation had done before.
+    /// The figures of the running generation when the candidate began.
     pub(crate) running_before: Figures,
     pub(crate) watch: Watch,
 }
 
-/// Who has the stage, who had it, and who may have it.
+/// The running generation of a stage, the previous one and the candidate.
 #[derive(Clone, Debug)]
 pub(crate) struct Lineup {
     pub(crate) running: Loaded,
-    /// What a rollback brings back: the last generation before the running one that was not itself on
-    /// probation.
+    /// The generation that a rollback brings back: the last one before the running one that was not
+    /// itself on probation.
     pub(crate) previous: Option<Loaded>,
     pub(crate) candidate: Option<Candidate>,
-    /// Of the running generation, while it lasts.
+    /// The probation of the running generation, while it lasts.
     pub(crate) probation: Option<Probation>,
     pub(crate) undone: Option<Undone>,
 }
 
 impl Lineup {
-    /// The lineup with another generation in the place of the running one, which did `recent` in its
-    /// last minute. `before` is what the new one has done already, `watch` how it is looked after.
+    /// Returns the lineup in which `loaded` replaces the running generation, which did `recent` in
+    /// its last minute. `before` is what the new one has done already; `watch` says what counts as
+    /// evidence against it.
     ///
-    /// A generation that is on probation itself is no measure for another, and nothing to bring back:
-    /// the one before it stays that.
+    /// A generation that is on probation itself is no yardstick for another, and is not brought
+    /// back by a rollback. The generation before it keeps both roles.
     pub(crate) fn published(
         &self,
         loaded: Loaded,
@@ -129,7 +130,7 @@ impl Lineup {
         watch: Watch,
     ) -> Self {
         if self.running.generation.is_awaited() {
-            // Nothing to be compared with, and nothing to bring back.
+            // A missing plugin is no yardstick and cannot be brought back.
             return Self {
                 running: loaded,
                 previous: None,
@@ -156,8 +157,8 @@ impl Lineup {
         }
     }
 
-    /// The lineup without what may not run any more: nothing that a rollback or a promotion would
-    /// bring back. Returns the candidate, if it is one of those.
+    /// Removes generations that may not run any more, so that no rollback or promotion brings one
+    /// back. Returns the candidate, if it is one of those.
     pub(crate) fn keep_allowed(
         &mut self,
         is_allowed: impl Fn(Digest) -> bool,
@@ -167,7 +168,7 @@ impl Lineup {
         self.candidate.take_if(|candidate| !fits(&candidate.loaded))
     }
 
-    /// The lineup with a generation beside the running one.
+    /// Returns the lineup with a generation beside the running one.
     pub(crate) fn beside(
         &self,
         loaded: Loaded,
@@ -189,14 +190,14 @@ impl Lineup {
     }
 }
 
-/// A reading of the running generation's figures is taken so often, and so many are kept: together
-/// they cover the minute before a swap.
+/// The interval of readings of the running generation's figures, and the number of readings that
+/// are kept. Together they cover the minute before a swap.
 pub(crate) const READ_EVERY: Duration = Duration::from_secs(10);
 const READINGS: usize = 7;
-/// Fewer calls say little of what is usual.
+/// The number of calls below which figures say little about the usual behaviour.
 const ENOUGH_CALLS: u64 = 20;
 
-/// A stage of the configuration, whichever pipelines it stands in.
+/// A stage of the configuration, whichever pipelines it is in.
 #[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) id: Id,
@@ -204,13 +205,14 @@ pub(crate) struct Stage {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lineup: Lineup,
     pub(crate) last_number: u64,
-    /// The module that the configuration names, as it was read last; none before that.
+    /// The digest of the module that the configuration names, when it was last read; `None` before
+    /// that.
     pub(crate) configured: Option<Digest>,
-    /// What the generation with this number had done, oldest first.
+    /// Generation numbers with the figures at each reading, oldest first.
     readings: VecDeque<(u64, Figures)>,
-    /// Module and configuration of what failed, oldest first.
+    /// Digests of module and configuration of failed candidates, oldest first.
     failed: VecDeque<Digest>,
-    /// How often its plugin was not to be had.
+    /// The number of times that its plugin was missing.
     missed: u32,
 }
 
@@ -245,7 +247,8 @@ impl Stage {
         self.readings.push_back((number, figures));
     }
 
-    /// What the running generation, which has done `figures` by now, did since the oldest reading.
+    /// Returns what the running generation, which has done `figures` by now, did since the oldest
+    /// reading.
     pub(crate) fn recent(&self, figures: Figures) -> Figures {
         let number = self.lineup.running.number();
         let mut readings = self.readings.iter();
@@ -257,13 +260,13 @@ impl Stage {
             .unwrap_or(figures)
     }
 
-    /// The number of the next generation. One that fails keeps its number.
+    /// Takes the number for the next generation. A generation that fails keeps its number.
     pub(crate) fn next_number(&mut self) -> u64 {
         self.last_number += 1;
         self.last_number
     }
 
-    /// The generation of this number was not wanted after all: the next one gets it.
+    /// Gives back the number of a generation that was not needed after all. The next one gets it.
     pub(crate) fn give_back(&mut self, number: u64) {
         if self.last_number == number {
             self.last_number -= 1;
@@ -283,8 +286,8 @@ impl Stage {
         }
     }
 
-    /// The module of this digest was read just now; remembers it, if it is the one that the
-    /// configuration names.
+    /// Remembers the digest of a module that was just read, if it is the one that the configuration
+    /// names.
     pub(crate) fn note_read(&mut self, source: &ModuleSource, module: Digest) {
         let configured = &self.wasm.module;
         let is_it = match source {
@@ -299,19 +302,19 @@ impl Stage {
         }
     }
 
-    /// Whether its plugin is still to come.
+    /// Returns true if its plugin is still missing.
     pub(crate) fn is_awaited(&self) -> bool {
         self.lineup.running.generation.is_awaited()
     }
 
-    /// How long to wait before its plugin is asked for again.
+    /// Returns the time to wait before its plugin is requested again.
     pub(crate) fn missed_again(&mut self) -> Duration {
         let wait = FIRST_WAIT.saturating_mul(1 << self.missed.min(MOST_DOUBLINGS));
         self.missed = self.missed.saturating_add(1);
         wait
     }
 
-    /// What a pipeline is told of it.
+    /// Returns what a pipeline needs to know about the stage.
     pub(crate) fn spec(&self) -> StageSpec {
         let Lineup {
             running,
@@ -337,7 +340,8 @@ impl Stage {
     }
 }
 
-/// A path as everybody would write it who names the same file, links apart.
+/// Makes a path absolute, so that two ways to write the same path are equal. Links are not
+/// resolved.
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }

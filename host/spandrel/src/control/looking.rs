@@ -1,4 +1,4 @@
-//! Looking after what was published: probation, canaries, shadows.
+//! Watches what was published: probation, canaries, shadows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,15 +16,16 @@ use crate::config::id::Id;
 use spandrel_pipeline::pipeline::StagesChanged;
 use spandrel_pipeline::stage::Mode;
 
-/// Between two looks at what is on probation: an answer to what shows is due within a second.
+/// The interval of looks at what is on probation. The reaction to what shows is due within a
+/// second.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// After something could not be done, for want of room or of an instance.
+/// The delay before another attempt at something that failed for want of room or of an instance.
 pub(super) const AGAIN: Duration = Duration::from_secs(5);
 
-/// What is to be done with a generation that was looked at.
+/// The action that is due for a generation.
 enum Due {
-    /// It stays, and is not looked at any more.
+    /// The generation stays, and is not watched any more.
     Pass,
     RollBack(String),
     Promote,
@@ -32,7 +33,7 @@ enum Due {
 }
 
 impl Changer {
-    /// Whether there is anything to look at.
+    /// Returns true if there is anything to look at.
     pub(super) fn looks(&self) -> bool {
         !self.live.stages.is_empty()
     }
@@ -100,7 +101,7 @@ impl Live {
         }
     }
 
-    /// Whether something of a stage is on probation or beside its generation.
+    /// Returns true if the stage has a generation on probation or a candidate.
     fn is_watched(&self, id: &Id) -> bool {
         self.stages.get(id).is_some_and(|stage| {
             let lineup = &stage.lineup;
@@ -108,7 +109,7 @@ impl Live {
         })
     }
 
-    /// What is due for a stage, by the figures.
+    /// Returns the action that the figures of a stage call for.
     fn due(&self, id: &Id) -> Option<Due> {
         let stage = self.stages.get(id)?;
         let lineup = &stage.lineup;
@@ -122,8 +123,8 @@ impl Live {
                 Standing::Failed(why) if lineup.previous.is_some() => {
                     return Some(Due::RollBack(why));
                 }
-                // Without one before it there is nothing to bring back: the fault policy and the
-                // breaker are what there is.
+                // Without a previous generation there is nothing to roll back to. Only the fault
+                // policy and the breaker protect the stage.
                 Standing::Passed | Standing::Failed(_) => return Some(Due::Pass),
             }
         }
@@ -141,7 +142,7 @@ impl Live {
         }
     }
 
-    /// What a generation did, in all pipelines.
+    /// Returns what a generation did, in all pipelines.
     pub(super) fn figures(&self, id: &Id, number: u64) -> Figures {
         let mut sum = Figures::default();
         for (_, pipeline) in self.with_stage(id) {
@@ -155,7 +156,7 @@ impl Live {
         sum
     }
 
-    /// The running generation is on probation no more.
+    /// Ends the probation of the running generation, which has passed.
     async fn pass(&mut self, id: &Id) -> Result<(), super::Refusal> {
         let Some(stage) = self.stages.get(id) else {
             return Ok(());

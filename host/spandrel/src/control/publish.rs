@@ -1,4 +1,4 @@
-//! What a stage runs is changed: in every pipeline in which it stands, or in none.
+//! Changes what a stage runs, in every pipeline that contains it or in none.
 
 use spandrel_pipeline::pipeline::StagesChanged;
 use spandrel_pipeline::stage::Carried;
@@ -15,7 +15,7 @@ use crate::app::live::Live;
 use crate::app::{micros, millis};
 use crate::config::id::Id;
 
-/// One event of a stage, but for what is the same for all.
+/// One event of a stage, without the fields that are the same for all events.
 pub(super) struct Said<'a> {
     pub(super) event: &'static str,
     pub(super) by: By,
@@ -25,7 +25,7 @@ pub(super) struct Said<'a> {
 }
 
 impl Live {
-    /// What a candidate of this stage is probed with.
+    /// Returns the evidence that a candidate of this stage is probed with.
     pub(super) async fn evidence(&self, id: &Id) -> Evidence {
         let Some((_, pipeline)) = self.with_stage(id).next() else {
             return Evidence::default();
@@ -36,7 +36,7 @@ impl Live {
         }
     }
 
-    /// Makes a stage's lineup this one, in all pipelines in which it stands, or in none.
+    /// Makes a stage's lineup this one, in all pipelines that contain it or in none.
     pub(super) async fn publish(
         &mut self,
         id: &Id,
@@ -72,7 +72,7 @@ impl Live {
         Err(failed.into())
     }
 
-    /// Makes the stages of these pipelines what the stages' lineups say again.
+    /// Changes the stages of these pipelines back to what the stages' lineups say.
     pub(super) async fn change_back(&self, pipelines: &[Id]) {
         for (config, pipeline) in self.running() {
             if pipelines.contains(&config.id)
@@ -88,7 +88,7 @@ impl Live {
         self.show();
     }
 
-    /// Says that a candidate is gone, where that was not the point of the change.
+    /// Reports that a candidate is gone, unless that was the point of the change.
     pub(super) fn note_ended(&self, id: &Id, before: &Lineup, by: By) {
         let (Some(ended), Some(stage)) = (&before.candidate, self.stages.get(id)) else {
             return;
@@ -139,7 +139,8 @@ impl Live {
                 id,
                 Lineup {
                     running: previous,
-                    // By hand one may change one's mind; what failed is not brought back.
+                    // A rollback by hand may itself be undone. A generation that failed is not
+                    // brought back.
                     previous: (by == By::Admin).then(|| from.clone()),
                     candidate: None,
                     probation: None,
@@ -160,8 +161,8 @@ impl Live {
         Ok(self.report(id, "rolled back", &from, &changed, started))
     }
 
-    /// Publishes the candidate beside the running generation. What was said of it when it began holds,
-    /// unless `watch` says otherwise.
+    /// Publishes the candidate beside the running generation. The watch that was set when the
+    /// candidate began holds, unless `watch` says otherwise.
     pub(super) async fn promote(
         &mut self,
         id: &Id,
@@ -177,7 +178,7 @@ impl Live {
         let before = self.figures(id, candidate.loaded.number());
         let recent = self.recent(id);
         let watch = match (by, watch) {
-            // A canary that has passed is promoted because of that.
+            // A canary that has passed has had its probation.
             (By::Probation, _) => Watch::Nothing,
             (_, Watch::All) => candidate.watch,
             (_, watch) => watch,
@@ -230,7 +231,7 @@ impl Live {
         Ok(report)
     }
 
-    /// What a stage's running generation did in its last minute or so.
+    /// Returns what a stage's running generation did in its last minute or so.
     pub(super) fn recent(&self, id: &Id) -> Figures {
         let Some(stage) = self.stages.get(id) else {
             return Figures::default();
@@ -265,7 +266,7 @@ impl Live {
         }
     }
 
-    /// Another generation runs now: remembers what became of the state, and tells everybody.
+    /// Reports that another generation runs now, and remembers the fate of the state.
     pub(super) fn say_taken_over(
         &mut self,
         id: &Id,
@@ -291,7 +292,7 @@ impl Live {
         }
     }
 
-    /// Tells the log, the history and the metrics of something that happened to a stage.
+    /// Reports an event of a stage to the log, the history and the metrics.
     pub(super) fn say(&self, id: &Id, said: Said<'_>) {
         let Said {
             event,
@@ -330,7 +331,8 @@ impl Live {
                 )
             };
         }
-        // What was taken back by itself is somebody's intent that did not come true.
+        // A generation that was taken back automatically is a change that somebody wanted and that
+        // failed.
         match (by, event) {
             (By::Probation, "rolled back" | "cancelled") => log!(warn),
             _ => log!(info),
@@ -357,7 +359,7 @@ impl Live {
     }
 }
 
-/// How a generation is watched, where that is not as usual; for the detail of an event.
+/// Returns a note for an event's detail if a generation is not watched as usual.
 pub(super) fn watched(watch: Watch) -> &'static str {
     match watch {
         Watch::All => "",
@@ -372,7 +374,7 @@ fn no_candidate(id: &Id) -> Refusal {
     ))
 }
 
-/// What was changed in several pipelines, together; the worst of what became of a state is told.
+/// Adds up the changes in several pipelines. Of the fates of a state, the worst is kept.
 pub(super) fn add(sum: &mut StagesChanged, other: StagesChanged) {
     sum.pause = sum.pause.max(other.pause);
     for (stage, carried) in other.carried {
@@ -383,7 +385,7 @@ pub(super) fn add(sum: &mut StagesChanged, other: StagesChanged) {
     }
 }
 
-/// What became of a stage's state.
+/// Returns the fate of a stage's state as text.
 pub(super) fn state_label(id: &Id, changed: &StagesChanged) -> String {
     match changed.carried.get(id.as_str()) {
         None | Some(Carried::Nothing) => "none".to_owned(),

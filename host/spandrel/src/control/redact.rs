@@ -1,4 +1,4 @@
-//! A plugin's configuration as it may be shown: without what may be a secret.
+//! A plugin's configuration in the form that may be shown: without anything that may be a secret.
 
 use std::collections::BTreeSet;
 
@@ -6,10 +6,11 @@ use serde_json::Value;
 
 use crate::config::json::pointer;
 
-/// What stands in the place of a value, as in the OpenTelemetry Collector.
+/// The text that replaces a value, as in the OpenTelemetry Collector.
 pub(crate) const REDACTED: &str = "[REDACTED]";
 
-/// Parts of keys whose values are secrets by their name, in small letters without `_`, `-` and `.`.
+/// Parts of keys whose values are secrets by their name, in lower case and without `_`, `-` and
+/// `.`.
 const TELLING: [&str; 19] = [
     "accesskey",
     "apikey",
@@ -32,8 +33,9 @@ const TELLING: [&str; 19] = [
     "token",
 ];
 
-/// The configuration without what came from a variable or the command line (`hidden`, as JSON
-/// pointers), what stands under a key that names a secret, and addresses with a password or a query.
+/// Returns the configuration with these values replaced: those that came from a variable or the
+/// command line (`hidden`, as JSON pointers), those under a key that names a secret, and addresses
+/// with a password or a query.
 pub(crate) fn redacted(config: &Value, hidden: &BTreeSet<String>) -> Value {
     redact(config, hidden, "")
 }
@@ -64,7 +66,7 @@ fn redact(value: &Value, hidden: &BTreeSet<String>, at: &str) -> Value {
     }
 }
 
-/// A switch says nothing, whatever its name is.
+/// Returns true if the value can be a secret. A boolean reveals nothing, whatever its key is.
 fn is_some(value: &Value) -> bool {
     !matches!(value, Value::Null | Value::Bool(_))
 }
@@ -84,7 +86,8 @@ mod tests {
 
     use super::*;
 
-    /// What may be a secret is not shown, whatever its type is; the rest is, as it is.
+    /// A value that may be a secret is not shown, whatever its type is. The rest is shown
+    /// unchanged.
     #[test]
     fn secrets_are_not_shown() {
         let config = json!({

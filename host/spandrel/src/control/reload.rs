@@ -1,5 +1,5 @@
-//! Reload: another configuration for the running collector. What did not change is not touched; what
-//! did is built beside it, and published when all of it is there.
+//! Reload: applies another configuration to the running collector. What did not change is not
+//! touched. What changed is built beside it, and is published when all of it is ready.
 
 mod difference;
 mod left;
@@ -53,11 +53,11 @@ struct Renewal {
     evidence: Evidence,
 }
 
-/// The generations for it.
+/// The generations that were built for a reload.
 pub(crate) struct Renewed(Vec<(Renewal, Built)>);
 
 impl Live {
-    /// Reads the configuration again and says what is different.
+    /// Reads the configuration again and finds the differences.
     pub(super) async fn plan_reload(
         &mut self,
         sources: &Sources,
@@ -108,7 +108,7 @@ impl Live {
         })
     }
 
-    /// Brings it into force: as a whole, or not at all.
+    /// Brings the configuration into force, as a whole or not at all.
     pub(super) async fn reload(
         &mut self,
         reloading: Reloading,
@@ -174,7 +174,8 @@ impl Live {
         })
     }
 
-    /// What failed before in its stage is not loaded again without being changed.
+    /// Returns a refusal if one of the generations failed before in its stage: it is not loaded
+    /// again without a change.
     fn known_to_fail(&self, renewed: &[(Renewal, Built)]) -> Option<Refusal> {
         let mut failed = renewed.iter().filter(|(of, built)| {
             let digest = built.loaded.generation.digest();
@@ -184,14 +185,14 @@ impl Live {
         failed.next().map(|(of, _)| failed_before(&of.id))
     }
 
-    /// Whether a stage runs another generation than before.
+    /// Returns true if a stage runs another generation than before.
     fn runs_anew(&self, id: &Id, before: &BTreeMap<Id, (Arc<Wasm>, Lineup)>) -> bool {
         let number = |lineup: &Lineup| lineup.running.number();
         let now = self.stages.get(id).map(|stage| number(&stage.lineup));
         now != before.get(id).map(|(_, lineup)| number(lineup))
     }
 
-    /// Gives the stages their new settings and generations; nothing is told to any pipeline yet.
+    /// Gives the stages their new settings and generations. The pipelines do not learn of it yet.
     fn take_in(
         &mut self,
         difference: &Difference,
@@ -241,12 +242,12 @@ impl Live {
 }
 
 impl Reloading {
-    /// The modules that are to be loaded.
+    /// Returns the modules that are to be loaded, and forgets them.
     pub(super) fn take_modules(&mut self) -> Vec<PathBuf> {
         std::mem::take(&mut self.modules)
     }
 
-    /// Builds the generations, with proof that they work.
+    /// Builds the generations and probes them.
     pub(super) fn build(&mut self) -> BoxFuture<'static, Result<Renewed, Refusal>> {
         let engine = self.engine.clone();
         let plans = std::mem::take(&mut self.plans);
@@ -276,7 +277,7 @@ impl Reloading {
                     let why = in_one_line(&error);
                     Refusal::Bad(match error {
                         BuildError::Probe { .. } => why,
-                        // Nothing in it says for which stage the plugin was.
+                        // These errors do not say for which stage the plugin was.
                         BuildError::Load(_) | BuildError::Fetch { .. } | BuildError::Setup(_) => {
                             format!("stage `{}`: {why}", of.id)
                         }

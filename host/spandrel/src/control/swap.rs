@@ -1,4 +1,4 @@
-//! Swaps on command: another generation of a stage, or the one before it again.
+//! Swaps on command: another generation of a stage, or the previous one again.
 
 mod request;
 
@@ -29,7 +29,7 @@ use crate::config::module::Place;
 type Reply = oneshot::Sender<Result<SwapReport, Refusal>>;
 
 impl Changer {
-    /// Begins to build what somebody asks for.
+    /// Begins to build the generation that a request asks for.
     pub(super) async fn begin_swap(
         &mut self,
         stage: &str,
@@ -93,13 +93,14 @@ impl Changer {
                 path: path.into(),
                 signature: signature(SignatureSource::Beside),
             }),
-            // Another configuration for the plugin that runs, wherever it came from.
+            // The request changes only the plugin's configuration; the module is the running one,
+            // wherever it came from.
             (None, None) if request.config.is_some() => stage.lineup.running.source.clone(),
             (None, None) => ModuleSource::Place(stage.wasm.module.place.clone()),
         };
         let (config, hidden) = request::config(stage, request, by);
-        // With another configuration only, the file must be what runs, whatever the request says: it
-        // may have changed, have failed, or have no signature.
+        // If only the configuration changes, the file must be the module that runs, whatever the
+        // request says: the file may have changed, have failed, or have no signature.
         let is_same = upload_is_none && request.module.is_none() && request.config.is_some();
         let is_same = is_same && !stage.is_awaited();
         let running = is_same.then(|| stage.lineup.running.generation.identity().module);
@@ -109,7 +110,7 @@ impl Changer {
             number: stage.next_number(),
             source,
             pinned: one_of_all([running, pinned, stage.wasm.module.sha256])?,
-            // What runs was let in; its signature need not be at hand any more.
+            // The running module was admitted before. Its signature may not be available any more.
             keys: stage.wasm.module.keys.clone().filter(|_| !is_same),
             trusted_comment: stage.wasm.module.trusted_comment.clone(),
             plugins: Arc::clone(&live.config.service.plugins),
@@ -122,7 +123,7 @@ impl Changer {
         Ok((id, plan))
     }
 
-    /// Publishes what was built, or says why not.
+    /// Publishes what was built, or reports why not.
     pub(super) async fn finish_swap(&mut self, asked: Asked, built: Result<Built, BuildError>) {
         let Asked {
             stage,
@@ -260,7 +261,7 @@ impl Changer {
         Ok(report)
     }
 
-    /// Brings back the generation before.
+    /// Brings back the previous generation.
     pub(super) async fn rollback(&mut self, name: &str) -> Result<SwapReport, Refusal> {
         let id = self.find(name)?;
         self.live.roll_back(&id, By::Admin, "asked for").await

@@ -124,7 +124,7 @@ fn data_type(metric: &Metric) -> String {
     }
 }
 
-/// What all kinds of data points have, and the rest in one line.
+/// The fields that all kinds of data points have, and the rest as one line.
 struct Point<'a> {
     attributes: &'a [KeyValue],
     start: u64,

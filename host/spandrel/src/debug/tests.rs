@@ -66,14 +66,14 @@ fn shown(signal: Signal, batch: &[u8], verbosity: Verbosity) -> String {
     render(signal, batch, verbosity).expect("the batch is valid")
 }
 
-/// Basic is one line for a batch, whatever is in it.
+/// Basic prints one line for a batch, whatever is in it.
 #[test]
 fn basic_is_one_line() {
     let shown = shown(Signal::Traces, &traces(), Verbosity::Basic);
     assert_eq!(shown, "Traces resource spans: 1, spans: 1\n");
 }
 
-/// Normal is one line for each span; control characters of clients do not reach the terminal.
+/// Normal prints one line for each span. Control characters of clients do not reach the terminal.
 #[test]
 fn normal_is_one_line_for_each_span() {
     let shown = shown(Signal::Traces, &traces(), Verbosity::Normal);
@@ -88,7 +88,7 @@ fn normal_is_one_line_for_each_span() {
     );
 }
 
-/// Detailed shows every field.
+/// Detailed prints every field.
 #[test]
 fn detailed_shows_every_field() {
     let shown = shown(Signal::Traces, &traces(), Verbosity::Detailed);
@@ -104,7 +104,7 @@ fn detailed_shows_every_field() {
     }
 }
 
-/// Metrics and logs are shown as well.
+/// Metrics and logs are printed as well.
 #[test]
 fn metrics_and_logs_are_shown() {
     let point = NumberDataPoint {

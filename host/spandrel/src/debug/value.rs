@@ -1,4 +1,4 @@
-//! Attributes, ids and times as the Collector's debug exporter writes them.
+//! Formats attributes, ids and times as the Collector's debug exporter does.
 
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
@@ -10,11 +10,11 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use super::line;
 use crate::telemetry::health::rfc3339;
 
-/// Deeper values are cut: batches are checked for depth, but not everything that is printed has to
-/// be read.
+/// The depth below which values are cut. The depth of batches is limited, but not all of it needs
+/// to be printed.
 const MAX_DEPTH: usize = 16;
 
-/// `Str(x)`, `Int(1)`, `Slice(["a"])`: the type is seen.
+/// Formats a value with its type: `Str(x)`, `Int(1)`, `Slice(["a"])`.
 pub(super) fn typed(value: Option<&AnyValue>) -> String {
     let Some(value) = value.and_then(|value| value.value.as_ref()) else {
         return "Empty()".to_owned();
@@ -38,7 +38,7 @@ pub(super) fn typed(value: Option<&AnyValue>) -> String {
     out
 }
 
-/// `x`: just the value.
+/// Formats just the value: `x`.
 pub(super) fn plain(value: Option<&AnyValue>) -> String {
     let mut out = String::new();
     match value.and_then(|value| value.value.as_ref()) {
@@ -49,7 +49,7 @@ pub(super) fn plain(value: Option<&AnyValue>) -> String {
     out
 }
 
-/// Control characters come from outside: on a terminal they could do more than be read.
+/// Escapes control characters. They come from outside, and could control a terminal.
 fn escape(out: &mut String, text: &str) {
     for character in text.chars() {
         if character.is_control() {
@@ -96,12 +96,12 @@ fn json(out: &mut String, value: &Value, depth: usize) {
             }
             out.push('}');
         }
-        // Only profiles use it; elsewhere it means nothing.
+        // Only profiles use it. Elsewhere it has no meaning.
         Value::StringValueStrindex(_) => {}
     }
 }
 
-/// ` key=value` for each.
+/// Formats attributes as ` key=value` each.
 pub(super) fn inline(attributes: &[KeyValue]) -> String {
     let mut out = String::new();
     for attribute in attributes {
@@ -113,7 +113,7 @@ pub(super) fn inline(attributes: &[KeyValue]) -> String {
     out
 }
 
-/// `     -> key: Str(value)` for each, under a title.
+/// Writes attributes as `     -> key: Str(value)` each, under a title.
 pub(super) fn listed(out: &mut String, title: &str, attributes: &[KeyValue]) {
     if attributes.is_empty() {
         return;
@@ -128,7 +128,7 @@ pub(super) fn listed(out: &mut String, title: &str, attributes: &[KeyValue]) {
     }
 }
 
-/// What a resource or a scope is in the words of one signal.
+/// Writes a resource, with the name of its signal.
 pub(super) fn resource(
     out: &mut String,
     name: &str,
@@ -172,7 +172,8 @@ pub(super) fn scope(
     }
 }
 
-/// The short forms: `ResourceTraces #0 key=value` and `ScopeTraces #0 name@version key=value`.
+/// Writes the short form of a resource, `ResourceTraces #0 key=value`. The short form of a scope is
+/// `ScopeTraces #0 name@version key=value`.
 pub(super) fn short_resource(
     out: &mut String,
     name: &str,

@@ -16,11 +16,11 @@ use self::output::Output;
 use super::json;
 use crate::config::exporter::file::{FileExporter as Settings, Rotation};
 
-/// Appends one line for each batch. A line is there as a whole or not at all.
+/// Appends one line for each batch. A line is written as a whole or not at all.
 #[derive(Debug)]
 pub(crate) struct FileExporter {
     path: PathBuf,
-    /// Locked while a line is written, which may take as long as the disk likes.
+    /// Locked while a line is written, which may take as long as the disk needs.
     output: Arc<Mutex<Output>>,
     rotation: Arc<Mutex<Option<Rotation>>>,
 }
@@ -44,7 +44,7 @@ impl FileExporter {
         })
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -77,7 +77,7 @@ impl Exporter for FileExporter {
             let rotation = lock(&rotation).clone();
             match output.write(&line, rotation.as_ref()) {
                 Ok(()) => Outcome::Sent,
-                // The disk is full, for example: room may come.
+                // The disk is full, for example, and may have room again.
                 Err(error) => Outcome::Retry {
                     after: None,
                     error: format!("cannot write to {}: {error}", output.path().display()),

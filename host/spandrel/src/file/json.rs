@@ -1,4 +1,4 @@
-//! One request as one line of OTLP/JSON, and back.
+//! Converts one request to one line of OTLP/JSON, and back.
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -8,7 +8,7 @@ use prost::Message;
 use serde_json::Value;
 use spandrel_wire::Signal;
 
-/// Why a batch or a line cannot be converted.
+/// The reason why a batch or a line cannot be converted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JsonError {
     #[error("not OTLP")]
@@ -19,7 +19,7 @@ pub(crate) enum JsonError {
     NoSignal,
 }
 
-/// The line of a batch, with its line feed.
+/// Returns the line of a batch, with its line feed.
 pub(crate) fn to_line(signal: Signal, batch: &[u8]) -> Result<Vec<u8>, JsonError> {
     let mut line = match signal {
         Signal::Traces => serde_json::to_vec(&ExportTraceServiceRequest::decode(batch)?),
@@ -30,7 +30,7 @@ pub(crate) fn to_line(signal: Signal, batch: &[u8]) -> Result<Vec<u8>, JsonError
     Ok(line)
 }
 
-/// The batch of a line.
+/// Returns the batch of a line.
 pub(crate) fn from_line(line: &[u8]) -> Result<(Signal, Bytes), JsonError> {
     let value: Value = serde_json::from_slice(line)?;
     if value.get("resourceSpans").is_some() {

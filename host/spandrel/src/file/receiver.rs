@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 use super::json;
 use crate::app::millis;
 
-/// The longest line: what the largest OTLP request takes as JSON, roughly.
+/// The longest line: roughly the size of the largest OTLP request as JSON.
 const MAX_LINE_BYTES: u64 = 256 << 20;
 /// The shortest wait before a refused batch is offered again.
 const MIN_WAIT: Duration = Duration::from_millis(10);
@@ -29,7 +29,7 @@ pub(crate) struct FileReceiver {
     files: Vec<(PathBuf, BufReader<File>)>,
 }
 
-/// What became of the lines of one file.
+/// The counts of a file's accepted and bad lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Replayed {
     pub(crate) accepted: u64,
@@ -78,7 +78,7 @@ async fn replay_file(
     let mut replayed = Replayed::default();
     let mut number = 0_u64;
     while !stop.is_cancelled() {
-        // Reading and parsing take time; the reader goes there and comes back.
+        // Reading and parsing take time, so the reader moves to a blocking thread and back.
         let read = tokio::task::spawn_blocking(move || {
             let line = read_line(&mut file);
             (file, line)
@@ -162,7 +162,7 @@ enum Offered {
     Stopped,
 }
 
-/// A file can wait: what is refused for now is offered again.
+/// Offers a batch again while it is refused for now. A file can wait.
 async fn offer(
     ingress: &dyn Ingress,
     signal: Signal,

@@ -80,8 +80,8 @@ impl Ingress for Taken {
     }
 }
 
-/// What the exporter writes the receiver reads, byte for byte the same batches in the same order,
-/// also when the pipeline is full for a while.
+/// The receiver reads what the exporter writes: byte for byte the same batches in the same order,
+/// even when the pipeline is full for a while.
 #[tokio::test(start_paused = true)]
 async fn what_is_written_can_be_replayed() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -101,7 +101,7 @@ async fn what_is_written_can_be_replayed() {
     assert_eq!(*offers, [batch("first"), batch("second")]);
 }
 
-/// No two processes (or exporters) write into one file; `append` keeps what is there.
+/// No two processes (or exporters) write into one file. `append` keeps the content.
 #[tokio::test]
 async fn a_file_has_one_writer() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -126,7 +126,7 @@ async fn a_file_has_one_writer() {
     );
 }
 
-/// Lines of other programs are told apart from OTLP/JSON.
+/// Lines of other programs are distinguished from OTLP/JSON.
 #[test]
 fn other_lines_are_bad() {
     for line in ["{}", "[]", "hello", r#"{"resourceSpans": 1}"#] {

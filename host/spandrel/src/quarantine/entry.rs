@@ -1,9 +1,9 @@
-//! One batch in quarantine, as it stands in its file.
+//! One batch in quarantine, in the format of its file.
 //!
-//! A line of OTLP/JSON: what reads that finds the request, and passes over the members that it does not
-//! know. `spandrel`, the first, says what became of the batch. `spandrelBytes` is there only where the
-//! JSON does not give the very bytes of the request (it has fields of a newer version, say): these then,
-//! in hex.
+//! The file is a line of OTLP/JSON: readers of OTLP/JSON find the request, and ignore the members
+//! that they do not know. `spandrel`, the first member, tells what happened to the batch.
+//! `spandrelBytes` exists only if the JSON does not reproduce the exact bytes of the request (for
+//! example, if it has fields of a newer version). It holds these bytes in hex.
 
 use std::time::SystemTime;
 
@@ -18,17 +18,17 @@ use crate::telemetry::health::rfc3339;
 
 const ABOUT: &str = "spandrel";
 const BYTES: &str = "spandrelBytes";
-/// What every file begins with.
+/// The first bytes of every file.
 const HEAD: &str = "{\"spandrel\":";
-/// The part of a file in which all of `spandrel` stands.
+/// The part of a file that contains all of `spandrel`.
 pub(super) const HEAD_BYTES: u64 = 64 << 10;
 /// The most of a reason that is kept, in bytes.
 const LONGEST_REASON: usize = 4 << 10;
 
-/// Why a file is not a batch in quarantine.
+/// The reason why a file is not a batch in quarantine.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EntryError {
-    /// It begins otherwise.
+    /// The file does not begin with `spandrel`.
     #[error("it does not begin with {HEAD}")]
     Head,
     #[error("it is not JSON")]
@@ -39,7 +39,7 @@ pub(crate) enum EntryError {
     Hex(#[from] hex::FromHexError),
 }
 
-/// The line for a batch.
+/// Returns the line for a batch.
 pub(super) fn line(id: &str, poison: &Poison) -> Vec<u8> {
     let about = QuarantinedView {
         id: id.to_owned(),
@@ -56,7 +56,7 @@ pub(super) fn line(id: &str, poison: &Poison) -> Vec<u8> {
     let mut line = HEAD.as_bytes().to_vec();
     line.extend(serde_json::to_vec(&about).unwrap_or_default());
     let request = json::to_line(poison.signal, &poison.request);
-    // What other readers of OTLP cannot read is kept in its bytes alone.
+    // A request that other readers of OTLP cannot read is kept only as bytes.
     let request = request.unwrap_or_else(|_| format!("{{\"{}\":[]}}\n", top(poison.signal)).into());
     let is_exact = json::from_line(&request).is_ok_and(|(_, bytes)| bytes == poison.request);
     let members = request.trim_ascii().strip_prefix(b"{");
@@ -73,7 +73,7 @@ pub(super) fn line(id: &str, poison: &Poison) -> Vec<u8> {
     line
 }
 
-/// What became of a batch, from the beginning of its file.
+/// Returns what happened to a batch, from the head of its file.
 pub(super) fn about(head: &[u8]) -> Result<QuarantinedView, EntryError> {
     let rest = head.strip_prefix(HEAD.as_bytes()).ok_or(EntryError::Head)?;
     let mut values = serde_json::Deserializer::from_slice(rest).into_iter();
@@ -81,8 +81,8 @@ pub(super) fn about(head: &[u8]) -> Result<QuarantinedView, EntryError> {
     Ok(about?)
 }
 
-/// The request of a batch, byte for byte, from its whole file. Who has removed `spandrelBytes`, or has
-/// changed the JSON where there is none, gets what the JSON says.
+/// Returns the request of a batch, byte for byte, from its whole file. If somebody removed
+/// `spandrelBytes`, or changed the JSON of a file without it, the request is the one in the JSON.
 pub(super) fn request(line: &[u8]) -> Result<(Signal, Bytes), EntryError> {
     let (signal, bytes) = json::from_line(line).map_err(EntryError::Request)?;
     let value: Value = serde_json::from_slice(line)?;
@@ -92,7 +92,7 @@ pub(super) fn request(line: &[u8]) -> Result<(Signal, Bytes), EntryError> {
     }
 }
 
-/// What became of a batch, and its request as JSON for people.
+/// Returns what happened to a batch, and its request as JSON for people.
 pub(crate) fn shown(line: &str) -> Result<(QuarantinedView, String), EntryError> {
     let about = about(line.as_bytes())?;
     let mut value: Value = serde_json::from_str(line)?;

@@ -1,4 +1,5 @@
-//! The files of one pipeline's quarantine, for the collector and for who looks at them without one.
+//! The files of one pipeline's quarantine, for the collector and for commands that work without
+//! one.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -16,28 +17,28 @@ use crate::control::api::QuarantinedView;
 use crate::control::in_one_line;
 use crate::telemetry::health::rfc3339;
 
-/// The name of the folder, in that of the pipeline.
+/// The name of the folder, inside the folder of the pipeline.
 pub(crate) const NAME: &str = "quarantine";
-/// Batches of one pipeline that are kept: more than anybody looks at one by one.
+/// The most batches of one pipeline that are kept: more than anybody looks at one by one.
 const MOST: usize = 1_000;
-/// And their bytes, so that what is wrong with a plugin does not fill the disk.
+/// The most bytes of these batches, so that a faulty plugin does not fill the disk.
 const MOST_BYTES: u64 = 1 << 30;
-/// Tells batches of the same millisecond apart.
+/// A number that distinguishes batches of the same millisecond.
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
-/// See the module.
+/// The files of one pipeline's quarantine.
 #[derive(Debug)]
 pub(crate) struct Folder {
     dir: PathBuf,
 }
 
 impl Folder {
-    /// One that is there.
+    /// Returns a folder that exists.
     pub(crate) fn at(dir: PathBuf) -> Self {
         Self { dir }
     }
 
-    /// Made when it is not there; half written files of a process that was killed are removed.
+    /// Makes the folder if need be, and removes partial files of a process that was killed.
     pub(super) fn make(dir: &Path) -> io::Result<Self> {
         if !dir.is_dir() {
             fs::create_dir_all(dir)?;
@@ -54,7 +55,7 @@ impl Folder {
         Ok(Self::at(dir.to_owned()))
     }
 
-    /// The folders of all pipelines in what the config calls `dir`.
+    /// Returns the folders of all pipelines in the folder that the configuration calls `dir`.
     pub(crate) fn all_in(dir: &Path) -> io::Result<Vec<Self>> {
         let mut all = Vec::new();
         for pipeline in fs::read_dir(dir)? {
@@ -66,7 +67,7 @@ impl Folder {
         Ok(all)
     }
 
-    /// Batches in it, and their bytes.
+    /// Returns the number of batches in it, and their bytes.
     pub(super) fn fill(&self) -> io::Result<(usize, u64)> {
         let mut fill = (0, 0);
         for file in self.files()? {
@@ -89,7 +90,7 @@ impl Folder {
         }))
     }
 
-    /// Puts a batch there, durably. Returns its id.
+    /// Writes a batch durably. Returns its id.
     pub(super) fn put(&self, poison: &Poison) -> io::Result<String> {
         let (batches, bytes) = self.fill()?;
         if batches >= MOST || bytes >= MOST_BYTES {
@@ -104,13 +105,13 @@ impl Folder {
             .and_then(|()| fs::rename(&partial, &path))
             .and_then(|()| sync(&self.dir));
         if written.is_err() {
-            // What cannot be removed either is removed at the next start.
+            // A partial file that cannot be removed now is removed at the next start.
             drop(fs::remove_file(&partial));
         }
         written.map(|()| id)
     }
 
-    /// A name that sorts by time, and that no file has.
+    /// Returns an unused name that sorts by time.
     fn unused(&self) -> (String, PathBuf) {
         loop {
             let now = rfc3339(SystemTime::now());
@@ -128,7 +129,8 @@ impl Folder {
         self.dir.join(format!("{id}.json"))
     }
 
-    /// What is in it, oldest first. A file that is none of ours is listed with what is wrong.
+    /// Returns the batches in it, oldest first. A file that is not a batch is listed with its
+    /// fault.
     pub(crate) fn list(&self) -> io::Result<Vec<QuarantinedView>> {
         let mut all = Vec::new();
         for file in self.files()? {
@@ -154,23 +156,23 @@ impl Folder {
         Ok(all)
     }
 
-    /// Whether a batch is here.
+    /// Returns true if a batch is here.
     pub(crate) fn has(&self, id: &str) -> bool {
         is_id(id) && self.path(id).is_file()
     }
 
-    /// A batch's file as it is.
+    /// Returns a batch's file as it is.
     pub(crate) fn text(&self, id: &str) -> io::Result<String> {
         fs::read_to_string(self.checked(id)?)
     }
 
-    /// The request of a batch.
+    /// Returns the request of a batch.
     pub(super) fn request(&self, id: &str) -> io::Result<(Signal, Bytes)> {
         let line = fs::read(self.checked(id)?)?;
         entry::request(&line).map_err(|error| io::Error::other(in_one_line(&error)))
     }
 
-    /// Lets go of a batch, durably.
+    /// Removes a batch durably.
     pub(crate) fn remove(&self, id: &str) -> io::Result<()> {
         fs::remove_file(self.checked(id)?)?;
         sync(&self.dir)
@@ -185,7 +187,7 @@ impl Folder {
     }
 }
 
-/// Whether a text can be an id: one that leads out of the folder cannot.
+/// Returns true if a text can be an id. A text that leads out of the folder cannot.
 fn is_id(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_digit())
         && text.len() <= 64
@@ -200,7 +202,7 @@ fn write(path: &Path, line: &[u8]) -> io::Result<()> {
     file.sync_data()
 }
 
-/// Makes what was renamed or removed in a folder durable.
+/// Makes renames and removals in a folder durable.
 fn sync(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }

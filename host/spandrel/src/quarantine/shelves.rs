@@ -1,4 +1,4 @@
-//! The shelves of all pipelines that run: what operators see of them and do with them.
+//! The shelves of all running pipelines, as operators see and change them.
 
 mod waiting;
 
@@ -16,11 +16,11 @@ use super::folder::Folder;
 use crate::control::api::{KeptView, QuarantineReport, QuarantinedView};
 use crate::control::{Refusal, in_one_line};
 
-/// See the module.
+/// The shelves of all running pipelines.
 #[derive(Debug, Default)]
 pub(crate) struct Shelves {
     kept: Mutex<BTreeMap<String, Kept>>,
-    /// Replays and drops go one after the other: nobody offers a batch twice.
+    /// Replays and drops are serialized, so that no batch is offered twice.
     changing: tokio::sync::Mutex<()>,
 }
 
@@ -29,11 +29,11 @@ pub(crate) struct Shelves {
 pub(crate) struct Kept {
     pub(crate) shelf: Arc<QuarantineShelf>,
     pub(crate) door: Arc<dyn Ingress>,
-    /// What failed, and is not on the shelf.
+    /// The failed batches that are not on the shelf.
     pub(crate) retries: Option<Retries>,
 }
 
-/// What is done with batches.
+/// An action on batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Replay,
@@ -45,12 +45,12 @@ impl Shelves {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// These are the shelves from now on, by pipeline.
+    /// Replaces the shelves, by pipeline.
     pub(crate) fn set(&self, kept: BTreeMap<String, Kept>) {
         *self.kept() = kept;
     }
 
-    /// For the metrics: pipeline, batches put there since the start.
+    /// Returns each pipeline with the number of batches put there since the start, for the metrics.
     pub(crate) fn put_so_far(&self) -> Vec<(String, u64)> {
         let kept = self.kept();
         let all = kept.iter();
@@ -62,8 +62,8 @@ impl Shelves {
         self.kept().values().cloned().collect()
     }
 
-    /// What is in quarantine, oldest first, and behind it what failed and waits for another try. What
-    /// goes from one to the other meanwhile may be in both.
+    /// Returns the batches in quarantine, oldest first, and after them the failed batches that wait
+    /// for another attempt. A batch that moves between the two meanwhile may be in both.
     pub(crate) async fn list(&self) -> Result<Vec<QuarantinedView>, Refusal> {
         let waiting = waiting::list(&self.kept());
         let mut all = self.shelved().await?;
@@ -71,7 +71,7 @@ impl Shelves {
         Ok(all)
     }
 
-    /// What is on the shelves, oldest first.
+    /// Returns the batches on the shelves, oldest first.
     async fn shelved(&self) -> Result<Vec<QuarantinedView>, Refusal> {
         let all = self.all();
         blocking(move || {
@@ -81,7 +81,7 @@ impl Shelves {
         .await
     }
 
-    /// One batch's file as it is.
+    /// Returns one batch's file as it is.
     pub(crate) async fn show(&self, id: String) -> Result<String, Refusal> {
         if waiting::is_id(&id) {
             return Err(waiting::not_shelved(&id));
@@ -99,7 +99,7 @@ impl Shelves {
         found.await?.ok_or_else(|| none(id))
     }
 
-    /// Replays or drops one batch, or all that there are now.
+    /// Replays or drops one batch, or all current ones.
     pub(crate) async fn change(
         &self,
         action: Action,
@@ -118,7 +118,8 @@ impl Shelves {
         }
         let mut report = QuarantineReport::default();
         if action == Action::Replay {
-            // Before the shelves are looked at: what is on its way there is found in one of the two.
+            // Do this before listing the shelves, so that a batch on its way there is found in one
+            // of the two.
             let kept = self.kept().clone();
             report.done = waiting::hasten_all(&kept).await;
         }
@@ -151,7 +152,7 @@ impl Shelves {
                     in_one_line(&refused)
                 )),
             })?;
-            // Such items do not come in, so somebody put them there.
+            // Such items do not pass the ingress, so somebody edited the file.
             let refused = accepted.refused;
             if !refused.is_empty() {
                 warn!(batch = id, items = refused.count, why = %refused, "invalid items refused");
@@ -162,7 +163,7 @@ impl Shelves {
     }
 }
 
-/// What is in some folders, oldest first.
+/// Returns the batches in some folders, oldest first.
 pub(crate) fn list<'a>(
     folders: impl Iterator<Item = &'a Folder>,
 ) -> io::Result<Vec<QuarantinedView>> {
@@ -180,7 +181,7 @@ pub(crate) fn none(id: &str) -> Refusal {
     ))
 }
 
-/// Reads or writes files where that may take its time.
+/// Runs work that reads or writes files on a blocking thread.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, Refusal> {

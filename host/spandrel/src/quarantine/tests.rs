@@ -46,7 +46,7 @@ pub(crate) fn poison(name: &str) -> Poison {
     }
 }
 
-/// Takes what it is told to take.
+/// Takes batches unless it is closed.
 #[derive(Debug, Default)]
 struct Door {
     taken: Mutex<Vec<Bytes>>,
@@ -70,8 +70,8 @@ impl Ingress for Door {
     }
 }
 
-/// What was put on the shelf is there as a line that every reader of OTLP/JSON takes, with what became
-/// of it; ids sort by time.
+/// A batch on the shelf is a line that every reader of OTLP/JSON can read, with what happened to
+/// the batch. Ids sort by time.
 #[tokio::test]
 async fn a_batch_is_kept_as_a_line() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -101,7 +101,7 @@ async fn a_batch_is_kept_as_a_line() {
     assert_eq!(files, 2, "nothing else is left behind");
 }
 
-/// Bytes that the JSON does not give again, or that no reader takes, come back as they were.
+/// Bytes that the JSON does not reproduce, or that no reader can decode, come back unchanged.
 #[test]
 fn every_byte_comes_back() {
     let mut unknown = poison("a");
@@ -118,7 +118,7 @@ fn every_byte_comes_back() {
     }
 }
 
-/// A reason may be of any length, and nothing leads out of the folder.
+/// A reason may have any length, and no id leads out of the folder.
 #[test]
 fn what_a_plugin_says_harms_nothing() {
     let mut long = poison("a");
@@ -142,8 +142,8 @@ fn what_a_plugin_says_harms_nothing() {
     }
 }
 
-/// What a process that was killed left half written is gone after the next start, and a file that is
-/// none of ours is shown with what is wrong.
+/// A partial file of a process that was killed is removed at the next start, and a file that is not
+/// a batch is listed with its fault.
 #[test]
 fn what_is_broken_is_said() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -156,7 +156,7 @@ fn what_is_broken_is_said() {
     assert!(list[0].reason.contains("cannot be read"), "{:?}", list[0]);
 }
 
-/// At its bound the shelf takes nothing, and says what to do.
+/// A full shelf takes nothing, and says what to do.
 #[tokio::test]
 async fn a_full_shelf_says_so() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -172,7 +172,8 @@ async fn a_full_shelf_says_so() {
     assert_eq!(shelf.put_so_far(), 0);
 }
 
-/// A replay offers the request to its pipeline: taken, the file goes; refused, it stays, and why is said.
+/// A replay offers the request to its pipeline. If that takes it, the file is removed; if it
+/// refuses, the file stays and the report has the reason.
 #[tokio::test]
 async fn a_replay_is_an_offer() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,4 +1,4 @@
-//! Whether the collector is alive and ready, as probes ask for it.
+//! The liveness and readiness of the collector, as probes ask for them.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -8,19 +8,19 @@ use tokio::time::Instant;
 use crate::control::api::StageView;
 use crate::web::{Answer, Asked};
 
-/// Alive from its making; ready only between [`Health::ready`] and [`Health::stopping`].
+/// Alive from its creation; ready only between [`Health::ready`] and [`Health::stopping`].
 #[derive(Debug, Default)]
 pub struct Health {
     ready_since: Mutex<Option<(SystemTime, Instant)>>,
 }
 
 impl Health {
-    /// Everything is up.
+    /// Notes that everything is up.
     pub fn ready(&self) {
         *self.lock() = Some((SystemTime::now(), Instant::now()));
     }
 
-    /// The drain has begun.
+    /// Notes that the drain has begun.
     pub fn stopping(&self) {
         *self.lock() = None;
     }
@@ -31,9 +31,10 @@ impl Health {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The answer to a probe; `status_path` is where the Collector's own answer is. `stages` says what
-    /// becomes of what passes the stages, which only readiness asks for: a stage that lets items past
-    /// is no reason to start the process anew, which probes of the Collector's path commonly do.
+    /// Returns the answer to a probe. `status_path` is the path of the Collector's own answer.
+    /// `stages` returns the state of the stages, which only readiness depends on: a stage that lets
+    /// items pass is no reason to restart the process, which is what probes of the Collector's path
+    /// commonly do.
     pub(crate) fn answer(
         &self,
         asked: Asked<'_>,
@@ -53,7 +54,8 @@ impl Health {
     }
 }
 
-/// What `/readyz` answers, and why with `?verbose`: in the form of Kubernetes' own components.
+/// Returns the answer of `/readyz`, with reasons for `?verbose`, in the form of Kubernetes' own
+/// components.
 fn readiness(runs: bool, is_verbose: bool, stages: &[StageView]) -> Answer {
     let fails = |stage: &&StageView| stage.bypassing && stage.bypass_fails_readiness;
     let failing = stages.iter().find(fails);
@@ -96,7 +98,7 @@ fn readiness(runs: bool, is_verbose: bool, stages: &[StageView]) -> Answer {
     Answer::text(code, text)
 }
 
-/// What the Collector's `health_check` extension answers.
+/// Returns the answer of the Collector's `health_check` extension.
 fn status(since: Option<(SystemTime, Instant)>) -> String {
     let (status, up_since, uptime) = match since {
         Some((wall, started)) => (
@@ -104,7 +106,7 @@ fn status(since: Option<(SystemTime, Instant)>) -> String {
             rfc3339(wall),
             format!("{:?}", started.elapsed()),
         ),
-        // Go's zero time.
+        // This is Go's zero time.
         None => (
             "Server not available",
             "0001-01-01T00:00:00Z".to_owned(),
@@ -114,7 +116,7 @@ fn status(since: Option<(SystemTime, Instant)>) -> String {
     format!(r#"{{"status":"{status}","upSince":"{up_since}","uptime":"{uptime}"}}"#)
 }
 
-/// A moment in UTC, to the millisecond.
+/// Formats a moment in UTC, to the millisecond.
 pub(crate) fn rfc3339(time: SystemTime) -> String {
     let since_epoch = time
         .duration_since(SystemTime::UNIX_EPOCH)
@@ -131,8 +133,8 @@ pub(crate) fn rfc3339(time: SystemTime) -> String {
     )
 }
 
-/// Year, month and day of a day since 1970-01-01. Years are counted from March, so that the leap
-/// day is the last of its year.
+/// Returns year, month and day of a day since 1970-01-01. Years are counted from March, so that the
+/// leap day is the last of its year.
 fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let era = days / 146_097;
@@ -154,7 +156,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
 mod tests {
     use super::*;
 
-    /// A probe is told yes only between "everything is up" and the first step of the drain.
+    /// A probe succeeds only between "everything is up" and the first step of the drain.
     #[test]
     fn ready_only_while_running() {
         let health = Health::default();
@@ -179,8 +181,8 @@ mod tests {
         assert_eq!(code("/other"), 404);
     }
 
-    /// A stage that lets items past is told of, and says no where the configuration asks for that; the
-    /// Collector's own answer and liveness do not follow it.
+    /// A stage that lets items pass is reported, and fails readiness if the configuration asks for
+    /// that. The Collector's own answer and liveness do not depend on it.
     #[test]
     fn a_bypassed_stage_is_told_of() {
         let health = Health::default();

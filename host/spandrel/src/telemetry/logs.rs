@@ -7,13 +7,13 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::telemetry::{Encoding, Level, Telemetry};
 
-/// Starts logging. `RUST_LOG`, where it is set, decides over the configured level.
+/// Starts logging. `RUST_LOG`, if set, overrides the configured level.
 pub fn start(telemetry: &Telemetry, is_terminal: bool) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(telemetry.level))
         .with_writer(std::io::stderr)
         .with_target(false);
-    // Another subscriber is there only when the caller has installed one, and then it stays.
+    // Another subscriber exists only if the caller has installed one. It stays.
     let started = match telemetry.encoding {
         Encoding::Console => builder.with_ansi(is_terminal).try_init(),
         Encoding::Json => builder.event_format(json::Json).try_init(),
@@ -39,7 +39,7 @@ fn directives(level: Level) -> String {
     if level <= TracingLevel::INFO {
         return level.to_string();
     }
-    // Whoever asks for the collector's details does not ask for every HTTP/2 frame.
+    // A user who asks for the collector's details does not ask for every HTTP/2 frame.
     let quiet = [
         "h2",
         "hyper",

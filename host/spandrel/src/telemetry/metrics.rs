@@ -1,7 +1,8 @@
 //! `/metrics`: Prometheus' text format, written from the ledgers at the moment of the scrape.
 //!
-//! The Collector's names where the thing is the same, `spandrel_` for the rest. Nothing is counted
-//! twice: what can be read from a ledger has no counter of its own.
+//! Metrics have the Collector's names if it has the same ones, and start with `spandrel_`
+//! otherwise. Nothing is counted twice: a value that can be read from a ledger has no counter of
+//! its own.
 
 mod help;
 mod journals;
@@ -28,19 +29,19 @@ use crate::control::Views as _;
 use crate::control::board::Board;
 use text::Text;
 
-/// Everything that a scrape reads.
+/// The sources that a scrape reads.
 pub(crate) struct Sources {
     started: Instant,
     board: Arc<Board>,
     parts: Mutex<Arc<Parts>>,
 }
 
-/// What can change while the collector runs.
+/// The sources that can change while the collector runs.
 #[derive(Default)]
 struct Parts {
     receivers: Vec<ReceiverSource>,
     pipelines: Vec<PipelineSource>,
-    /// By stage.
+    /// The metrics of plugins, by stage.
     plugins: Vec<(String, Arc<spandrel_plugin::Metrics>)>,
     limiters: Vec<Arc<Watched>>,
 }
@@ -51,20 +52,20 @@ impl fmt::Debug for Sources {
     }
 }
 
-/// What a scrape reads of one pipeline.
+/// The sources of one pipeline.
 pub(crate) struct PipelineSource {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) queues: Box<dyn Fn() -> Vec<QueueFill> + Send + Sync>,
     pub(crate) journal: Option<Arc<Store>>,
 }
 
-/// What a scrape reads of one receiver.
+/// The sources of one receiver.
 #[derive(Clone, Debug)]
 pub(crate) struct ReceiverSource {
     pub(crate) receiver: String,
     pub(crate) transport: &'static str,
     pub(crate) offered: Arc<Offered>,
-    /// Of one that listens.
+    /// The counters of requests, for a receiver that listens.
     pub(crate) stats: Option<Arc<ReceiverStats>>,
 }
 
@@ -79,7 +80,7 @@ impl Sources {
         }
     }
 
-    /// These are the parts from now on.
+    /// Replaces the parts.
     pub(crate) fn set(
         &self,
         receivers: Vec<ReceiverSource>,
@@ -99,7 +100,7 @@ impl Sources {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One scrape.
+    /// Returns the text of one scrape.
     pub(crate) fn render(&self) -> String {
         let parts = Arc::clone(&self.parts());
         let mut text = Text::default();
@@ -141,8 +142,8 @@ impl Parts {
         }
     }
 
-    /// Of the requests themselves: also those whose items nobody has counted, because they were
-    /// turned away before they were read.
+    /// Writes the counts of requests. They include requests whose items nobody has counted, because
+    /// they were refused before they were read.
     fn requests(&self, text: &mut Text) {
         for source in &self.receivers {
             let Some(stats) = &source.stats else { continue };
@@ -197,7 +198,7 @@ impl Parts {
     }
 }
 
-/// The Collector's word for the items of a signal.
+/// Returns the Collector's word for the items of a signal.
 fn items(signal: Signal) -> &'static str {
     match signal {
         Signal::Traces => "spans",
@@ -225,8 +226,8 @@ struct Exported {
     capacity: usize,
 }
 
-/// As in the Collector there is one series for each exporter and signal: pipelines that share an
-/// exporter are added up.
+/// Writes the metrics of exporters. As in the Collector, each exporter and signal has one series:
+/// pipelines that share an exporter are added up.
 fn exporters(text: &mut Text, books: &[(&PipelineSource, Books)]) {
     let mut sums: BTreeMap<(&str, &str, &str), Exported> = BTreeMap::new();
     for (pipeline, books) in books {

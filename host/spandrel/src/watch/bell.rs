@@ -1,4 +1,4 @@
-//! How the thread that watches is woken: what rings while it is busy counts once.
+//! Wakes the thread that watches. Several rings while it is busy count as one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use spandrel_plugin::artifact::Digest;
 use tokio::time::Instant;
 
-/// Rung by the system's events and by the owner.
+/// The bell that the system's events and the owner ring.
 #[derive(Debug, Default)]
 pub(super) struct Bell {
     state: Mutex<State>,
@@ -17,18 +17,18 @@ pub(super) struct Bell {
 #[derive(Debug, Default)]
 struct State {
     rung: Rung,
-    /// The paths whose events matter.
+    /// The paths whose events ring the bell.
     matter: BTreeSet<PathBuf>,
 }
 
-/// What has happened since the last time.
+/// The events since the last wait.
 #[derive(Debug, Default)]
 pub(super) struct Rung {
-    /// The end.
+    /// True if the thread must end.
     pub(super) stop: bool,
-    /// Other files are to be watched.
+    /// Other files to watch.
     pub(super) files: Option<BTreeMap<PathBuf, Option<Digest>>>,
-    /// Something may have changed.
+    /// True if something may have changed.
     pub(super) touched: bool,
 }
 
@@ -49,12 +49,13 @@ impl Bell {
         self.rung.notify_one();
     }
 
-    /// From now on, events of these paths ring.
+    /// Makes events of these paths ring from now on.
     pub(super) fn listen_for(&self, paths: BTreeSet<PathBuf>) {
         self.state().matter = paths;
     }
 
-    /// Something happened to these paths; none when it is not known to which.
+    /// Rings if one of these paths matters. No paths means that the changed ones are not known, and
+    /// rings.
     pub(super) fn touch<'a>(&self, paths: impl IntoIterator<Item = &'a Path>) {
         let mut state = self.state();
         let mut paths = paths.into_iter().peekable();

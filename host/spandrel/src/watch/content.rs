@@ -1,4 +1,4 @@
-//! What a file contains, as far as it takes to tell that it is something else.
+//! The content of a file, as far as needed to detect a change.
 
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
@@ -9,20 +9,21 @@ use std::time::{Duration, SystemTime};
 
 use spandrel_plugin::artifact::{Digest, MAX_BYTES};
 
-/// A file whose times are younger than this when it is read may change once more within the same
-/// tick of the file system's clock (some have seconds), without another time to show for it.
+/// The age below which a file's times prove nothing: it may change once more within the same tick
+/// of the file system's clock (some have seconds) without a new time.
 const CLOCK_STEP: Duration = Duration::from_secs(3);
 
-/// What distinguishes one content from another.
+/// A mark that distinguishes one content from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Content {
-    /// Its sha256.
+    /// The sha256 of the content.
     Digest(Digest),
-    /// Of a file that is too large for a plugin: nobody needs its digest to refuse it.
+    /// The stamp of a file that is too large for a plugin. Nobody needs its digest to refuse it.
     Large(Stamp),
 }
 
-/// What changes, at the latest after a tick of the clock, whenever a file is written or replaced.
+/// Metadata that changes, at the latest after a tick of the clock, whenever a file is written or
+/// replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     device: u64,
@@ -44,14 +45,14 @@ impl Stamp {
     }
 }
 
-/// Reads files, and not again those whose stamp says that they are the same.
+/// Reads files, except those whose stamp proves that they did not change.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     settled: HashMap<PathBuf, (Stamp, Content)>,
 }
 
 impl Reader {
-    /// The content of a file; none when it cannot be read, or is no file.
+    /// Returns the content of a file; `None` if it cannot be read, or is not a file.
     pub(super) fn read(&mut self, path: &Path) -> Option<Content> {
         // Opening a named pipe would wait for somebody to write to it.
         let metadata = fs::metadata(path).ok().filter(Metadata::is_file)?;
@@ -76,7 +77,7 @@ impl Reader {
     }
 }
 
-/// The content, and whether its stamp will tell of the next change.
+/// Returns the stamp, the content, and true if the stamp will show the next change.
 fn read(path: &Path) -> std::io::Result<(Stamp, Content, bool)> {
     let now = SystemTime::now();
     let file = File::open(path)?;

@@ -1,4 +1,4 @@
-//! The directories that the system tells of.
+//! The directories from which the system reports events.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,10 +13,10 @@ use tracing::warn;
 use super::bell::Bell;
 use super::trail::trail;
 
-/// A directory by what it is, not by its name: another one may come under the same name.
+/// A directory's identity, device and inode, because another directory may get the same name.
 type Identity = (u64, u64);
 
-/// What is watched of the file system, as far as the system can.
+/// The watches of the file system, as far as the system supports them.
 #[derive(Debug)]
 pub(super) struct Directories {
     bell: Arc<Bell>,
@@ -26,7 +26,7 @@ pub(super) struct Directories {
 }
 
 impl Directories {
-    /// Watches nothing yet. Where the system cannot, it warns, and polling has to do.
+    /// Watches nothing yet. If the system cannot watch, it warns, and only the poll finds changes.
     pub(super) fn new(bell: Arc<Bell>) -> Self {
         let rung = Arc::clone(&bell);
         let system = notify::recommended_watcher(move |event| ring(&rung, &event));
@@ -43,7 +43,7 @@ impl Directories {
         directories
     }
 
-    /// Watches the directories that decide about these files, as they are now, and no others.
+    /// Watches the directories on which these files depend now, and no others.
     pub(super) fn follow<'a>(&mut self, files: impl IntoIterator<Item = &'a PathBuf>) {
         let mut matter: BTreeSet<PathBuf> =
             files.into_iter().flat_map(|file| trail(file)).collect();
@@ -52,7 +52,7 @@ impl Directories {
             .filter_map(|path| path.parent())
             .map(Path::to_owned)
             .collect();
-        // That a directory itself goes is told under its own name.
+        // The removal of a directory is reported under the directory's own name.
         matter.extend(parents.iter().cloned());
         self.bell.listen_for(matter);
         let wanted: BTreeMap<PathBuf, Identity> = parents
@@ -71,7 +71,7 @@ impl Directories {
         for path in gone {
             self.watched.remove(&path);
             if let Some(system) = &mut self.system {
-                // A directory that is gone took its watch along.
+                // The watch of a removed directory is gone with it.
                 system.unwatch(&path).unwrap_or_default();
             }
         }
@@ -106,7 +106,8 @@ impl Directories {
     }
 }
 
-/// Rings for what may be another content; not for reading, which this process does itself.
+/// Rings for events that may mean other content, but not for reads, which this process makes
+/// itself.
 fn ring(bell: &Bell, event: &notify::Result<Event>) {
     let Ok(event) = event else {
         return bell.touch([]);
@@ -120,7 +121,7 @@ fn ring(bell: &Bell, event: &notify::Result<Event>) {
         | EventKind::Other => true,
     };
     if is_written {
-        // An event without paths says that others were lost.
+        // An event without paths means that others were lost.
         bell.touch(event.paths.iter().map(PathBuf::as_path));
     }
 }

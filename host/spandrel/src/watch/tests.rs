@@ -1,5 +1,5 @@
-//! Real files in a real directory. Tests of events poll once an hour, tests of the poll have no
-//! events.
+//! Tests with real files in a real directory. Tests of events poll once an hour; tests of the poll
+//! have no events.
 
 mod pieces;
 
@@ -15,7 +15,7 @@ use spandrel_plugin::artifact::Digest;
 
 use super::{Pace, Watcher};
 
-/// Longer than any report takes.
+/// A time longer than any report takes.
 const LONG: Duration = Duration::from_secs(20);
 
 const EVENTS: Pace = Pace {
@@ -32,13 +32,13 @@ const POLL: Pace = Pace {
     poll: Duration::from_millis(50),
 };
 
-/// A file of which nobody has said what was read of it.
+/// Returns a file without the digest of what was read of it.
 fn unknown(path: PathBuf) -> (PathBuf, Option<Digest>) {
     (path, None)
 }
 
-/// A watched file, and another one in a directory of its own, by which a test knows that what it
-/// did before was seen.
+/// A watched file, and another one in a directory of its own. A report of the other one shows a
+/// test that its earlier changes were seen.
 struct Bench {
     _directory: tempfile::TempDir,
     root: PathBuf,
@@ -80,7 +80,8 @@ impl Bench {
         report.expect("a report in time").expect("it watches")
     }
 
-    /// The next report that is no mark: those may come late.
+    /// Returns the next report of another file than the mark, because reports of marks may come
+    /// late.
     async fn next_file(&mut self) -> PathBuf {
         let mark = self.path("marks/mark");
         loop {
@@ -91,12 +92,13 @@ impl Bench {
         }
     }
 
-    /// The next report is this file.
+    /// Checks that the next report is of this file.
     async fn expect(&mut self, name: &str) {
         assert_eq!(self.next_file().await, self.path(name));
     }
 
-    /// Nothing is to be reported of what happened so far: something that happens now is next.
+    /// Checks that nothing is reported of what happened so far: the next report is of a change made
+    /// now.
     async fn expect_nothing(&mut self) {
         self.mark();
         assert_eq!(self.next().await, self.path("marks/mark"));
@@ -108,9 +110,9 @@ impl Bench {
         fs::rename(self.path("marks/new"), self.path("marks/mark")).expect("renamed");
     }
 
-    /// Waits until the files were read for the first time: only then another mark is a change.
+    /// Waits until the files were read for the first time. Only then another mark is a change.
     async fn ready(&mut self, pace: Pace) {
-        // Long enough for a report: another mark would put it off.
+        // Long enough for a report, because another mark would delay it.
         let pause = Duration::from_millis(500) + 2 * pace.settle;
         self.mark();
         while timeout(pause, self.reports.recv()).await.is_err() {
@@ -123,7 +125,7 @@ fn file(content: &'static str) -> impl FnOnce(&Path) {
     move |root| fs::write(root.join("a"), content).expect("written")
 }
 
-/// Written in place, a file is reported, and not when the same is written again.
+/// A file that is written in place is reported, but not if the same content is written again.
 #[tokio::test]
 async fn a_write_in_place_is_reported() {
     let mut bench = Bench::new(EVENTS, "a", file("1")).await;
@@ -135,7 +137,7 @@ async fn a_write_in_place_is_reported() {
     bench.expect("a").await;
 }
 
-/// Replaced by a rename, a file is reported, each time.
+/// A file that is replaced by a rename is reported, each time.
 #[tokio::test]
 async fn an_atomic_rename_is_reported() {
     let mut bench = Bench::new(EVENTS, "a", file("1")).await;
@@ -146,7 +148,7 @@ async fn an_atomic_rename_is_reported() {
     }
 }
 
-/// What Kubernetes makes of a ConfigMap's update: a new directory, and a link that is replaced.
+/// An update of a Kubernetes ConfigMap is reported: a new directory, and a link that is replaced.
 #[tokio::test]
 async fn a_config_map_update_is_reported() {
     let update = |root: &Path, version: &str, content: &str| {
@@ -171,7 +173,7 @@ async fn a_config_map_update_is_reported() {
     bench.expect("a").await;
 }
 
-/// A file that goes and comes back the same is no change; one that comes back different is.
+/// A file that goes and comes back unchanged is not reported. One that comes back different is.
 #[tokio::test]
 async fn a_file_that_comes_back_is_compared_with_what_it_was() {
     let mut bench = Bench::new(EVENTS, "a", file("1")).await;
@@ -185,8 +187,8 @@ async fn a_file_that_comes_back_is_compared_with_what_it_was() {
     bench.expect("a").await;
 }
 
-/// Another directory under the same name is watched in its place: its files are reported, by
-/// events as long as its parent is there, or by the poll.
+/// Another directory under the same name is watched in its place. Its files are reported, by events
+/// as long as its parent exists, or by the poll.
 #[tokio::test]
 async fn a_replaced_directory_is_followed() {
     let mut bench = Bench::new(POLL, "d/a", |root| {
@@ -206,7 +208,7 @@ async fn a_replaced_directory_is_followed() {
     bench.expect("d/a").await;
 }
 
-/// A directory that is not there yet is no problem: the file is reported when it comes.
+/// A directory may be missing at first: the file is reported when it comes.
 #[tokio::test]
 async fn a_directory_may_come_later() {
     let mut bench = Bench::new(POLL, "later/deep/a", |_| {}).await;
@@ -216,7 +218,7 @@ async fn a_directory_may_come_later() {
     bench.expect("later/deep/a").await;
 }
 
-/// Writes in quick succession are few reports, and the last one comes after the last write.
+/// Writes in quick succession cause few reports, and the last report comes after the last write.
 #[tokio::test]
 async fn quick_writes_are_few_reports() {
     let mut bench = Bench::new(EVENTS, "a", file("0")).await;
@@ -230,12 +232,12 @@ async fn quick_writes_are_few_reports() {
         reports += 1;
     }
     assert!(reports < 20, "{reports} reports");
-    // What is there was reported: writing it again is no change.
+    // The content was reported, so writing it again is no change.
     bench.write("a", "100");
     bench.expect_nothing().await;
 }
 
-/// Files can be added and taken away while others go on.
+/// Files can be added and removed while others go on.
 #[tokio::test]
 async fn the_files_can_be_changed() {
     let mut bench = Bench::new(EVENTS, "a", file("1")).await;
@@ -257,7 +259,7 @@ async fn the_files_can_be_changed() {
     bench.expect("a").await;
 }
 
-/// What is too large for a plugin is reported, too, so that its refusal is told.
+/// A file that is too large for a plugin is reported, too, so that its refusal is reported.
 #[tokio::test]
 async fn a_huge_file_is_reported() {
     let mut bench = Bench::new(EVENTS, "a", file("1")).await;
@@ -271,7 +273,7 @@ async fn a_huge_file_is_reported() {
     bench.expect("a").await;
 }
 
-/// What is reported and not taken is kept for later, file by file, without being counted twice.
+/// A report that finds no room is kept for later, file by file, without being counted twice.
 #[tokio::test]
 async fn reports_that_have_no_room_come_later() {
     let names: Vec<String> = (0..40).map(|number| format!("f{number}")).collect();
@@ -299,7 +301,7 @@ async fn reports_that_have_no_room_come_later() {
     bench.expect_nothing().await;
 }
 
-/// The thread ends with its owner.
+/// The thread ends when its owner is dropped.
 #[tokio::test]
 async fn it_ends_with_its_owner() {
     let bench = Bench::new(EVENTS, "a", file("1")).await;
@@ -313,7 +315,7 @@ async fn it_ends_with_its_owner() {
     assert_eq!(end.expect("in time"), None);
 }
 
-/// What was read of a file before it was watched is what later content is compared with: a change in
+/// Later content is compared with what was read of a file before it was watched: a change in
 /// between is not missed, and the same content is no change.
 #[tokio::test]
 async fn a_change_before_the_first_look_is_seen() {

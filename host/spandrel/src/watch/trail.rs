@@ -1,14 +1,14 @@
-//! Which paths decide what a file's name leads to.
+//! Finds the paths that decide which file a name leads to.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-/// Symbolic links that are followed for one file; Linux follows as many.
+/// The most symbolic links that are followed for one file, as many as Linux follows.
 const LINKS: usize = 40;
 
-/// Every symbolic link on the way to a file, and the file itself, by their real paths: what `path`
-/// leads to changes only when one of these is changed or replaced.
+/// Returns every symbolic link on the way to a file, and the file itself, by their real paths. The
+/// file that `path` leads to changes only if one of these is changed or replaced.
 pub(super) fn trail(path: &Path) -> Vec<PathBuf> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut rest = parts(&absolute);
@@ -39,7 +39,7 @@ pub(super) fn trail(path: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The steps of a path, without those that go nowhere.
+/// Returns the steps of a path, without those that go nowhere.
 fn parts(path: &Path) -> VecDeque<OsString> {
     let named = path.components().filter_map(|component| match component {
         Component::Normal(name) => Some(name.to_owned()),
@@ -56,7 +56,7 @@ mod tests {
 
     use super::trail;
 
-    /// Links to directories and files are followed, each named by where it really is.
+    /// Links to directories and files are followed, and each is named by its real path.
     #[test]
     fn every_link_on_the_way_is_named() {
         let directory = tempfile::tempdir().expect("a directory");
@@ -74,7 +74,7 @@ mod tests {
         );
     }
 
-    /// What is not there is on the trail all the same; links in a circle end.
+    /// A path that does not exist is on the trail, too. Links in a circle end.
     #[test]
     fn what_is_not_there_and_circles_end() {
         let directory = tempfile::tempdir().expect("a directory");

@@ -2,7 +2,7 @@
 
 use spandrel_wire::{write_key_value, write_nested, write_text};
 
-/// One resource with so many spans in scopes of 64; `span` writes the one with a number.
+/// Makes one resource with this many spans in scopes of 64; `span` writes the one with a number.
 pub(crate) fn request(spans: usize, span: impl Fn(&mut Vec<u8>, u64)) -> Vec<u8> {
     let mut out = Vec::new();
     write_nested(&mut out, 1, |out| {

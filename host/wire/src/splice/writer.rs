@@ -1,4 +1,4 @@
-//! One pass over a request that writes what is left of it.
+//! Writes the part of a request that is left, in one pass over it.
 
 use alloc::vec::Vec;
 
@@ -15,8 +15,8 @@ const SCOPE: u32 = 1 << 3 | 2;
 /// The key of a span in its scope's entry.
 const SPAN: u32 = 2 << 3 | 2;
 
-/// Copies a request in runs as long as possible. A run ends where something changes; only then the
-/// headers of the entries around the change are written anew, so that entries without a change are
+/// Copies a request in runs as long as possible. A run ends where something changes. Only then are
+/// the headers of the entries around the change written anew, so that entries without a change are
 /// copied as they are.
 pub(crate) struct Writer<'a> {
     request: &'a [u8],
@@ -26,7 +26,7 @@ pub(crate) struct Writer<'a> {
     resources: Cursor<'a>,
     scopes: Cursor<'a>,
     plan: Plan<'a>,
-    /// Where in the request the run begins that is not copied yet.
+    /// The offset in the request of the run that is not copied yet.
     run: usize,
     index: u32,
     resource: Entry<'a>,
@@ -35,7 +35,7 @@ pub(crate) struct Writer<'a> {
     held: Held,
 }
 
-/// What the pass made.
+/// The result of the pass.
 pub(crate) struct Written {
     pub(crate) out: Vec<u8>,
     pub(crate) held: Held,
@@ -44,16 +44,16 @@ pub(crate) struct Written {
 /// The resource or scope entry that the pass is in.
 #[derive(Clone, Copy, Default)]
 struct Entry<'a> {
-    /// Where in the request its field begins.
+    /// The offset of its field in the request.
     start: usize,
     body: &'a [u8],
-    /// Where in the request its content begins.
+    /// The offset of its content in the request.
     body_start: usize,
     /// The edits of the resource or scope itself.
     edits: &'a [Edit],
-    /// Its new header, once something in it changed.
+    /// The beginning of its new header, once something in it changed.
     opened: Option<Prefix>,
-    /// Whether it is among the held headers.
+    /// True if it is among the held headers.
     held: bool,
     kept: usize,
     lost: usize,
@@ -255,7 +255,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Ends an entry, when it was written anew: with its last bytes, or not at all when it lost its
+    /// Ends an entry that was written anew: with its last bytes, or by removing it if it lost its
     /// last span.
     fn close(&mut self, entry: &Entry<'a>) {
         let Some(prefix) = entry.opened else {
@@ -270,7 +270,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Leaves out a part of the request; what is before it is copied.
+    /// Leaves out a part of the request, and copies what is before it.
     #[inline]
     fn cut(&mut self, start: usize, end: usize) {
         self.copy_until(start);
@@ -290,7 +290,7 @@ fn write_own(out: &mut Vec<u8>, plan: &mut Plan<'_>, entry: &Entry<'_>, attribut
     write_nested(out, 1, |out| plan.write_pieces(out, entry.body, attribute));
 }
 
-/// Writes all fields of an entry but the entries or spans in it.
+/// Writes all fields of an entry except the entries or spans in it.
 fn write_header<'a>(
     out: &mut Vec<u8>,
     plan: &mut Plan<'a>,
@@ -321,7 +321,7 @@ impl<'a> Cursor<'a> {
         Self { edits, next: 0 }
     }
 
-    /// The edits of this target. Targets must be asked for in order.
+    /// Returns the edits of this target. Targets must be asked for in order.
     #[inline]
     fn take(&mut self, index: u32) -> &'a [Edit] {
         match self.edits.first() {
@@ -338,7 +338,7 @@ impl<'a> Cursor<'a> {
         taken
     }
 
-    /// The edits of the next target.
+    /// Returns the edits of the next target.
     fn next(&mut self) -> &'a [Edit] {
         let index = self.next;
         self.next = index.wrapping_add(1);

@@ -1,4 +1,4 @@
-//! The check of single parts of a request, for who takes it apart.
+//! Checks single parts of a request, for code that takes it apart.
 
 use super::{Stop, Validator};
 use crate::ids::Ids;
@@ -6,8 +6,8 @@ use crate::invalid::Invalid;
 use crate::schema::{self, Shape};
 
 impl Validator<'_> {
-    /// Checks one part of a request by itself, the ids of a span included. What it counts is in
-    /// [`Validator::summary`] afterwards, whatever comes out.
+    /// Checks one part of a request by itself, the ids of a span included. The counts are in
+    /// [`Validator::summary`] afterwards, whatever the result.
     pub(crate) fn part(&mut self, shape: &'static Shape, body: &[u8]) -> Result<(), Invalid> {
         self.ids = Ids::NONE;
         let checked = self.message(shape, body, self.depth());
@@ -37,7 +37,7 @@ impl Validator<'_> {
         checked.map_err(|Stop| self.why(shape))
     }
 
-    /// Why the check stopped.
+    /// Returns the reason why the check stopped.
     fn why(&mut self, shape: &'static Shape) -> Invalid {
         let (what, offset) = (shape.what, 0);
         let unknown = Invalid::Malformed { what, offset };

@@ -1,4 +1,4 @@
-//! A chain on a projection = the same chain on the batch.
+//! A chain on a projection equals the same chain on the batch.
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use proptest::prelude::*;
@@ -19,8 +19,8 @@ fn request(dice: &mut Dice) -> Vec<u8> {
     mess_up(&mut mess, &request)
 }
 
-/// Everything declared reads the same in both, everything else is not there, and the projection
-/// counts the same.
+/// Checks that everything declared reads the same in both, that everything else is not there, and
+/// that the projection counts the same.
 fn reads_alike(request: &[u8], projected: &[u8], reads: &Reads) -> Result<(), TestCaseError> {
     let before = validate(Signal::Traces, request, &Limits::NONE).unwrap();
     let after = validate(Signal::Traces, projected, &Limits::NONE).unwrap();
@@ -99,8 +99,8 @@ fn counts(request: &[u8]) -> [usize; 3] {
 proptest! {
     #![proptest_config(cases())]
 
-    /// What a plugin declared reads in the projection as in the batch, however odd its encoding,
-    /// and the rest of its spans is left out.
+    /// The declared reads of a plugin are the same in the projection as in the batch, however odd
+    /// its encoding, and the rest of its spans is left out.
     #[test]
     fn declared_reads_are_there(mut dice in dice(3000)) {
         let reads = reads(&mut dice.fork(40));
@@ -115,9 +115,9 @@ proptest! {
         }
     }
 
-    /// The replies of a chain, spliced once, come to the same as a splice after each of them; on
-    /// the way every plugin reads what it would read in the batch itself. Nothing changes by a reply
-    /// that is refused, and it is refused for the same reason.
+    /// The replies of a chain, spliced once, give the same result as a splice after each of them.
+    /// On the way, every plugin reads what it would read in the batch itself. A reply that is
+    /// refused changes nothing, and is refused for the same reason.
     #[test]
     fn one_splice_equals_many(mut dice in dice(4000)) {
         let reads = reads(&mut dice.fork(40));

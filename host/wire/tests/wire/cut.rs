@@ -19,8 +19,8 @@ use crate::split::{check, spans, spans_of};
 proptest! {
     #![proptest_config(cases())]
 
-    /// Metrics are split by their data points: each point keeps its resource, scope and metric, with
-    /// its kind, and no part has more than the limit.
+    /// Metrics are split by their data points: each point keeps its resource, scope and metric,
+    /// with its kind, and no part has more than the limit.
     #[test]
     fn metrics_by_size(mut dice in dice(2000), most in 1_usize..6) {
         let request = metrics(&mut dice).encode_to_vec();
@@ -34,8 +34,8 @@ proptest! {
         }
     }
 
-    /// By bytes: no part is longer than the limit, but for an item that is so alone, with what it
-    /// stands in; and all items are there in order.
+    /// If a request is cut by bytes, no part is longer than the limit, except for an item that is
+    /// too long alone, with its headers; and all items are there in order.
     #[test]
     fn by_bytes(mut dice in dice(3000), bytes in 1_usize..600) {
         let most = Most { items: usize::MAX, bytes };
@@ -57,8 +57,8 @@ proptest! {
     }
 }
 
-/// Parts by bytes are as full as they can be: what a client sent as 6 MiB goes out as two requests of
-/// up to 4 MiB, not as a handful.
+/// Parts by bytes are as full as they can be: a request of 6 MiB from a client goes out as two
+/// requests of up to 4 MiB, not as a handful.
 #[test]
 fn parts_are_filled() {
     let request = spans_of(100_000);
@@ -117,8 +117,9 @@ fn one_metric_of_many_points_is_cut() {
     }
 }
 
-/// Each data point with the metric that it is of, which has no others here, and where that stands.
-/// Metrics without points are left out: where they stand between parts says nothing.
+/// Returns each data point with its metric, which has no other points here, and the metric's
+/// resource and scope. Metrics without points are left out: their place between parts means
+/// nothing.
 fn flat_points(request: &[u8]) -> Vec<ExportMetricsServiceRequest> {
     let whole = ExportMetricsServiceRequest::decode(request).unwrap();
     let mut flat = Vec::new();

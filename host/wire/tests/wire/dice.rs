@@ -12,8 +12,8 @@ impl Dice {
         Self { bytes, at: 0 }
     }
 
-    /// Dice of its own with the next bytes, at most so many and at most a third of what is left.
-    /// What is decided first would use up all of them otherwise.
+    /// Returns new dice with the next bytes, at most this many and at most a third of what is left.
+    /// Otherwise the first decisions would use up all of them.
     pub(crate) fn fork(&mut self, most: usize) -> Self {
         let left = self.bytes.get(self.at..).unwrap_or_default();
         let bytes = left[..most.min(left.len() / 3)].to_vec();
@@ -27,13 +27,13 @@ impl Dice {
         byte
     }
 
-    /// One of `0..sides`; mostly the lower for few bytes left.
+    /// Returns one of `0..sides`, mostly a low one if few bytes are left.
     pub(crate) fn roll(&mut self, sides: usize) -> usize {
         let wide = usize::from(self.byte()) << 8 | usize::from(self.byte());
         wide % sides.max(1)
     }
 
-    /// True once in so many.
+    /// Returns true once in this many.
     pub(crate) fn once_in(&mut self, sides: u8) -> bool {
         self.byte() % sides == sides - 1
     }
@@ -52,7 +52,7 @@ impl Dice {
         (0..self.roll(most + 1)).map(|_| make(self)).collect()
     }
 
-    /// A list that is rarely empty.
+    /// Makes a list that is rarely empty.
     pub(crate) fn few<T>(&mut self, most: usize, mut make: impl FnMut(&mut Self) -> T) -> Vec<T> {
         let len = if self.once_in(10) {
             0
@@ -66,7 +66,7 @@ impl Dice {
         self.list(most, Self::byte)
     }
 
-    /// A key, mostly one of a few, so that edits meet attributes and each other.
+    /// Returns a key, mostly one of a few, so that edits meet attributes and each other.
     pub(crate) fn key(&mut self) -> String {
         match self.byte() % 6 {
             5 => self.text(),

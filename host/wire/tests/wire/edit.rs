@@ -1,4 +1,4 @@
-//! What a splice means, said on decoded objects.
+//! The meaning of a splice, written for decoded objects.
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
@@ -7,17 +7,17 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use spandrel_wire::Operation;
 
-/// Edits as a plugin means them.
+/// An edit as a plugin means it.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
     pub(crate) operation: Operation,
     pub(crate) index: u32,
-    /// The snippet; for a kind, empty.
+    /// The snippet; empty for a kind.
     pub(crate) snippet: Vec<u8>,
     pub(crate) kind: u32,
 }
 
-/// A span where it stands, on its own.
+/// A span on its own, with its resource and scope.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Flat {
     pub(crate) resource: Option<Resource>,
@@ -27,7 +27,7 @@ pub(crate) struct Flat {
     pub(crate) span: Span,
 }
 
-/// The spans of a request, each on its own.
+/// Returns the spans of a request, each on its own.
 pub(crate) fn flat(request: &ExportTraceServiceRequest) -> Vec<Flat> {
     let mut spans = Vec::new();
     for resource in &request.resource_spans {
@@ -72,7 +72,7 @@ pub(crate) fn edited(
     request
 }
 
-/// What is kept: no entries that lost their last span.
+/// Returns the request that is kept, without entries that lost their last span.
 pub(crate) fn kept(
     request: ExportTraceServiceRequest,
     verdicts: &[u8],

@@ -1,6 +1,6 @@
-//! Requests of every signal with something wrong inside some items, and what is to be left of them.
+//! Requests of every signal with errors inside some items, and what must be left of them.
 //!
-//! What is wrong is marked by the key of an attribute, and made so in the bytes that prost wrote.
+//! An error is marked by the key of an attribute, and made in the bytes that prost wrote.
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -16,12 +16,12 @@ use crate::dice::Dice;
 use crate::metrics::metrics;
 use crate::requests::{logs, traces};
 
-/// A text that was cut inside a character; with all of it, and mended.
+/// The key of a text that is cut inside a character: whole, and mended.
 const CUT: &str = "#CUT#";
 const CUT_MENDED: &str = "#CUT\u{fffd}";
-/// An attribute that says to be longer than it is.
+/// The key of an attribute that claims to be longer than it is.
 const OVERLONG: &str = "#MAL#";
-/// An attribute nested deeper than the limit.
+/// The key of an attribute nested deeper than the limit.
 const DEEP: &str = "#DEEP#";
 
 /// A request with marks.
@@ -32,7 +32,8 @@ pub(crate) enum Marked {
     Logs(ExportLogsServiceRequest),
 }
 
-/// What is to be left of a request: the message, its items, and those that are taken out.
+/// The expected rest of a request: the message, the number of its items, and of those that are
+/// removed.
 pub(crate) type Left = (Marked, usize, usize);
 
 impl Marked {
@@ -63,7 +64,8 @@ impl Marked {
         marked
     }
 
-    /// All attributes in which there may be marks, and one of how many is to have some.
+    /// Calls `mark` with all lists of attributes in which there may be marks, and with their odds:
+    /// one in this many gets some.
     fn each(&mut self, mark: &mut dyn FnMut(&mut Vec<KeyValue>, u8)) {
         match self {
             Self::Traces(request) => {
@@ -120,7 +122,7 @@ impl Marked {
         }
     }
 
-    /// As it is sent: with what the marks say.
+    /// Returns the bytes as they are sent, with the errors that the marks stand for.
     pub(crate) fn spoilt(&self) -> Vec<u8> {
         let mut bytes = self.encode();
         let key = |mark: &str| [&[0x0a, 5], mark.as_bytes()].concat();
@@ -143,7 +145,7 @@ impl Marked {
         }
     }
 
-    /// What prost makes of bytes, as bytes again: a number that is none is not equal to itself.
+    /// Returns what prost decodes from bytes, as bytes again, because a NaN is not equal to itself.
     pub(crate) fn decoded(&self, bytes: &[u8]) -> Vec<u8> {
         match self {
             Self::Traces(_) => again::<ExportTraceServiceRequest>(bytes),
@@ -152,7 +154,7 @@ impl Marked {
         }
     }
 
-    /// How many texts were cut.
+    /// Returns the number of texts that were cut.
     pub(crate) fn cuts(&self) -> usize {
         let mut cuts = 0;
         self.clone().each(&mut |attributes, _| {
@@ -161,7 +163,7 @@ impl Marked {
         cuts
     }
 
-    /// What is to be let in.
+    /// Returns what must be let in.
     pub(crate) fn left(&self, invalid_utf8: InvalidUtf8) -> Left {
         let mut left = self.clone();
         let (mut items, mut refused) = (0, 0);
@@ -255,7 +257,7 @@ fn attribute(mark: &str) -> KeyValue {
     }
 }
 
-/// The attributes of each data point.
+/// Returns the attributes of each data point.
 fn points(metric: &mut Metric) -> Vec<&mut Vec<KeyValue>> {
     macro_rules! all {
         ($points:expr) => {
@@ -275,14 +277,14 @@ fn points(metric: &mut Metric) -> Vec<&mut Vec<KeyValue>> {
     }
 }
 
-/// What is left, of how many.
+/// Counts the items that are left, and those that are refused.
 struct Sift<'a> {
     items: &'a mut usize,
     refused: &'a mut usize,
 }
 
 impl Sift<'_> {
-    /// Of a list, what is to stay.
+    /// Removes from a list what is not to stay.
     fn list<T>(&mut self, list: &mut Vec<T>, mut stays: impl FnMut(&mut Self, &mut T) -> bool) {
         list.retain_mut(|one| stays(self, one));
     }
@@ -296,7 +298,8 @@ impl Sift<'_> {
         !is_wrong
     }
 
-    /// Whether something that has items in it stays: not if it is wrong itself, or has lost all.
+    /// Returns true if something that has items in it stays: not if it is wrong itself, or has lost
+    /// all of them.
     fn under(&mut self, is_wrong: bool, inside: impl FnOnce(&mut Self)) -> bool {
         let before = (*self.items, *self.refused);
         inside(self);

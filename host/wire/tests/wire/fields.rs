@@ -1,4 +1,4 @@
-//! Spans without some of their fields, and attributes that are looked for together.
+//! Tests of spans without some of their fields, and of attributes that are searched for together.
 
 use opentelemetry_proto::tonic::trace::v1::Span as Decoded;
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ use crate::cases::{cases, dice};
 use crate::mess::mess_up;
 use crate::requests::traces;
 
-/// Takes the fields out of a decoded span.
+/// Removes the fields from a decoded span.
 fn without(mut span: Decoded, numbers: &[u32]) -> Decoded {
     for number in numbers {
         match number {
@@ -38,7 +38,7 @@ fn without(mut span: Decoded, numbers: &[u32]) -> Decoded {
 proptest! {
     #![proptest_config(cases())]
 
-    /// Fields go wherever they stand and however often; all others stay, byte for byte.
+    /// Fields are removed wherever they stand and however often; all others stay, byte for byte.
     #[test]
     fn fields_are_taken_out(mut dice in dice(3000)) {
         let mut mess = dice.fork(500);
@@ -61,7 +61,8 @@ proptest! {
         }
     }
 
-    /// Attributes that are looked for together are those that are looked for one by one.
+    /// Attributes that are searched for together are the same as those that are searched for one by
+    /// one.
     #[test]
     fn attributes_are_selected(mut dice in dice(3000)) {
         let mut mess = dice.fork(500);

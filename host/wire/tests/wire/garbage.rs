@@ -1,4 +1,4 @@
-//! Bytes that are no request harm nobody.
+//! Bytes that are not a request do no harm.
 
 use proptest::prelude::*;
 use spandrel_wire::{
@@ -15,7 +15,7 @@ const SIGNALS: [Signal; 3] = [Signal::Traces, Signal::Metrics, Signal::Logs];
 proptest! {
     #![proptest_config(cases())]
 
-    /// Nothing panics or hangs on any bytes, not even what is made for valid requests only.
+    /// Nothing panics or hangs on any bytes, not even code that is made for valid requests only.
     #[test]
     fn any_bytes(bytes in proptest::collection::vec(weighted_byte(), 0..300), mut dice in dice(200)) {
         for signal in SIGNALS {
@@ -43,7 +43,7 @@ proptest! {
     }
 }
 
-/// Bytes that are often the key of a field that means something, or a short length.
+/// Makes bytes that are often the key of a known field, or a short length.
 fn weighted_byte() -> impl Strategy<Value = u8> {
     prop_oneof![
         any::<u8>(),

@@ -1,4 +1,4 @@
-//! Held items come out as they would have gone on.
+//! Held items are released as they would have been passed on.
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use proptest::prelude::*;
@@ -13,7 +13,7 @@ use crate::edit::{Change, Flat, edit_span, edited, flat};
 use crate::replies::{encode, item_changes, rules};
 use crate::splice::Case;
 
-/// A batch of which some is held, and the held items as objects.
+/// Holds some items of a batch. Returns them, and the same items as objects.
 fn hold(dice: &mut Dice) -> Option<(Held, Vec<(u32, Flat)>)> {
     let case = Case::new(dice);
     let (words, blob) = encode(&case.changes);
@@ -31,7 +31,7 @@ fn hold(dice: &mut Dice) -> Option<(Held, Vec<(u32, Flat)>)> {
     Some((spliced.held?, expected))
 }
 
-/// Puts held items together, with changes of them.
+/// Assembles held items, with changes of them.
 fn assembled(sets: &[(Held, Vec<(u32, Flat)>)], changes: &[Change]) -> Vec<Flat> {
     let (words, blob) = encode(changes);
     let released = Edits {

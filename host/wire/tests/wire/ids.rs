@@ -1,4 +1,4 @@
-//! Which spans have invalid ids, said on what prost decodes, and requests that have such spans.
+//! Finds the spans with invalid ids in what prost decodes, and makes requests that have such spans.
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
@@ -45,14 +45,14 @@ struct Link {
     span: Vec<Vec<u8>>,
 }
 
-/// The spans of a request as they are serialized, in order.
+/// Returns the spans of a request as they are serialized, in order.
 pub(crate) fn raw_spans(request: &[u8]) -> Vec<Vec<u8>> {
     let entries = Request::decode(request).unwrap().resources.into_iter();
     let scopes = entries.flat_map(|entry| entry.scopes);
     scopes.flat_map(|scope| scope.spans).collect()
 }
 
-/// Whether any id in a span has a wrong length.
+/// Returns true if any id in a span has a wrong length.
 pub(crate) fn has_wrong_length(span: &[u8]) -> bool {
     let span = Span::decode(span).unwrap();
     let wrong = |ids: &[Vec<u8>], len| ids.iter().any(|id| !id.is_empty() && id.len() != len);
@@ -63,14 +63,14 @@ pub(crate) fn has_wrong_length(span: &[u8]) -> bool {
         || span.links.iter().any(link)
 }
 
-/// Whether the ids of a span are as OTLP wants them.
+/// Returns true if the ids of a span are as OTLP requires.
 pub(crate) fn are_valid(span: &[u8]) -> bool {
     let ids = Span::decode(span).unwrap();
     let says = |id: Option<&Vec<u8>>| id.is_some_and(|id| id.iter().any(|byte| *byte != 0));
     says(ids.trace.last()) && says(ids.own.last()) && !has_wrong_length(span)
 }
 
-/// Makes some ids in a request invalid, and some that may be zero.
+/// Makes some ids in a request invalid, and changes some that are then still valid.
 pub(crate) fn spoil(dice: &mut Dice, request: &mut ExportTraceServiceRequest) {
     let scopes = request
         .resource_spans

@@ -1,5 +1,5 @@
-//! The wire crate against prost: for arbitrary requests, what is done to the bytes equals what is
-//! done to the decoded objects.
+//! Tests the wire crate against prost: for arbitrary requests, what is done to the bytes equals
+//! what is done to the decoded objects.
 //!
 //! Each case is made from a list of random bytes, so that a failing case shrinks to a short list.
 //! The default number of cases keeps this binary under 40 seconds; the full form is

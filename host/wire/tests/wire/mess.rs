@@ -1,12 +1,13 @@
-//! Bytes as unusual as protobuf allows, with the same or another meaning that decoders agree on:
-//! unknown fields at every level, messages in pieces, fields that stand twice, overlong lengths.
+//! Makes bytes as unusual as protobuf allows, with the same or another meaning that decoders agree
+//! on: unknown fields at every level, messages in pieces, fields that stand twice, overlong
+//! lengths.
 
 use crate::dice::Dice;
 
-/// Numbers from here on are of unknown fields.
+/// Field numbers from here on are unknown.
 pub(crate) const UNKNOWN: u64 = 100;
 
-/// A message that is looked into.
+/// A message whose fields are rewritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
     Request,
@@ -25,7 +26,7 @@ pub(crate) enum Level {
 }
 
 impl Level {
-    /// What is in the message field with this number.
+    /// Returns the level of the message in the field with this number.
     pub(crate) fn inside(self, number: u64) -> Option<Self> {
         Some(match (self, number) {
             (Self::Request, 1) => Self::ResourceEntry,
@@ -47,7 +48,7 @@ impl Level {
         })
     }
 
-    /// Whether it stands at most once in its parent, so that its pieces are merged.
+    /// Returns true if it stands at most once in its parent, so that its pieces are merged.
     fn is_single(self) -> bool {
         matches!(
             self,
@@ -60,13 +61,13 @@ impl Level {
 pub(crate) struct Raw<'a> {
     pub(crate) number: u64,
     pub(crate) wire: u64,
-    /// With its key.
+    /// The bytes of the field, with its key.
     pub(crate) raw: &'a [u8],
-    /// Of a field of variable length.
+    /// The content of a field of variable length.
     pub(crate) body: &'a [u8],
 }
 
-/// The fields of a message that has no groups at the top.
+/// Returns the fields of a message that has no groups at the top.
 pub(crate) fn fields(mut message: &[u8]) -> Vec<Raw<'_>> {
     let mut fields = Vec::new();
     while !message.is_empty() {
@@ -100,12 +101,12 @@ pub(crate) fn fields(mut message: &[u8]) -> Vec<Raw<'_>> {
     fields
 }
 
-/// The same request, messed up.
+/// Returns the same request, messed up.
 pub(crate) fn mess_up(dice: &mut Dice, message: &[u8]) -> Vec<u8> {
     rewrite(dice, message, Level::Request)
 }
 
-/// The same message of another level, messed up.
+/// Returns the same message of another level, messed up.
 pub(crate) fn mess_up_as(dice: &mut Dice, message: &[u8], level: Level) -> Vec<u8> {
     rewrite(dice, message, level)
 }
@@ -118,7 +119,7 @@ fn rewrite(dice: &mut Dice, message: &[u8], level: Level) -> Vec<u8> {
             unknown(dice, &mut out);
         }
         if dice.once_in(rare) && field.wire != 2 {
-            // Standing twice, the last counts.
+            // If a field stands twice, the last counts.
             out.extend_from_slice(field.raw);
         }
         match level.inside(field.number) {
@@ -174,7 +175,7 @@ fn delimited(dice: &mut Dice, out: &mut Vec<u8>, number: u64, body: &[u8]) {
     write_varint(out, number << 3 | 2);
     write_varint(out, body.len() as u64);
     if dice.once_in(15) {
-        // The same length, a byte longer.
+        // This is the same length, a byte longer.
         *out.last_mut().unwrap() |= 0x80;
         out.push(0);
     }

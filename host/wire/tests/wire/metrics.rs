@@ -27,7 +27,7 @@ pub(crate) fn metrics(dice: &mut Dice) -> ExportMetricsServiceRequest {
     }
 }
 
-/// The data points of a metric.
+/// Returns the number of data points of a metric.
 pub(crate) fn points(metric: &Metric) -> usize {
     match &metric.data {
         None => 0,

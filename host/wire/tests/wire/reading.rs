@@ -1,8 +1,8 @@
-//! Reading everything there is in bytes that need not be valid.
+//! Reads everything in bytes that need not be valid.
 
 use spandrel_wire::{Attributes, Traces, Value};
 
-/// Reads every view of them.
+/// Reads every view of the bytes.
 pub(crate) fn read_all(bytes: &[u8]) {
     let traces = Traces::new(bytes);
     for placed in traces.spans() {

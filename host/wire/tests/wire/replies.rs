@@ -1,4 +1,4 @@
-//! What arbitrary plugins read, and their replies: verdicts and edits, right and wrong.
+//! The reads of arbitrary plugins, and their replies: verdicts and edits, right and wrong.
 
 use prost::Message;
 use spandrel_wire::{Limits, Operation, Reads, Rules};
@@ -8,7 +8,7 @@ use crate::edit::Change;
 use crate::mess::{Level, mess_up_as};
 use crate::requests::{key_value, span, status};
 
-/// Reasons that the plugin of these tests has.
+/// The number of reasons that the plugin of these tests has.
 pub(crate) const REASONS: u8 = 3;
 
 pub(crate) fn rules(items: usize) -> Rules {
@@ -20,7 +20,7 @@ pub(crate) fn rules(items: usize) -> Rules {
     }
 }
 
-/// What a plugin reads of every span.
+/// Returns the parts of every span that a plugin reads.
 pub(crate) fn reads(dice: &mut Dice) -> Reads {
     let mut reads = Reads::new();
     if dice.once_in(2) {
@@ -32,7 +32,7 @@ pub(crate) fn reads(dice: &mut Dice) -> Reads {
     reads
 }
 
-/// Verdicts of that many items, or none at all.
+/// Returns verdicts for this many items, or none at all.
 pub(crate) fn verdicts(dice: &mut Dice, items: usize) -> Vec<u8> {
     if dice.once_in(4) {
         return Vec::new();
@@ -49,7 +49,7 @@ pub(crate) fn verdicts(dice: &mut Dice, items: usize) -> Vec<u8> {
         .collect()
 }
 
-/// Changes of so many items, resources and scopes, in any order.
+/// Returns changes of this many items, resources and scopes, in any order.
 pub(crate) fn changes(dice: &mut Dice, [items, resources, scopes]: [usize; 3]) -> Vec<Change> {
     let most = if dice.once_in(20) { 60 } else { 12 };
     let mut changes = dice.few(most, |dice| change(dice, [items, resources, scopes]));
@@ -59,7 +59,7 @@ pub(crate) fn changes(dice: &mut Dice, [items, resources, scopes]: [usize; 3]) -
         _ => scopes > 0,
     });
     if items > 1 && dice.once_in(3) {
-        // What a plugin does to one span it mostly does to all.
+        // A plugin mostly does to all spans what it does to one.
         let first = |change: &&Change| change.index == 0 && change.operation.number() <= 5;
         let first: Vec<Change> = changes.iter().filter(first).cloned().collect();
         for index in 1..u32::try_from(items).unwrap() {
@@ -77,12 +77,12 @@ pub(crate) fn changes(dice: &mut Dice, [items, resources, scopes]: [usize; 3]) -
     changes
 }
 
-/// Changes of items alone.
+/// Returns changes of items alone.
 pub(crate) fn item_changes(dice: &mut Dice, items: usize) -> Vec<Change> {
     changes(dice, [items, 0, 0])
 }
 
-/// Attributes are edited most.
+/// The operations to choose from. Attributes are edited most.
 const OPERATIONS: [Operation; 15] = [
     Operation::UpsertAttribute,
     Operation::UpsertAttribute,
@@ -108,7 +108,7 @@ fn change(dice: &mut Dice, [items, resources, scopes]: [usize; 3]) -> Change {
         6 | 7 => resources,
         _ => scopes,
     };
-    // Half of the changes meet on the first.
+    // Half of the changes have the first target.
     let index = if dice.once_in(2) { dice.roll(count) } else { 0 };
     let index = u32::try_from(index).unwrap();
     let snippet = match operation {
@@ -135,7 +135,7 @@ fn change(dice: &mut Dice, [items, resources, scopes]: [usize; 3]) -> Change {
     }
 }
 
-/// Changes as they cross the boundary. Equal snippets stand in the blob once.
+/// Encodes changes as they cross the boundary. Equal snippets stand in the blob once.
 pub(crate) fn encode(changes: &[Change]) -> (Vec<u32>, Vec<u8>) {
     let mut words = Vec::new();
     let mut blob: Vec<u8> = Vec::new();
@@ -161,7 +161,7 @@ pub(crate) fn encode(changes: &[Change]) -> (Vec<u32>, Vec<u8>) {
     (words, blob)
 }
 
-/// Words and a blob that mean nothing, or almost something.
+/// Returns words and a blob that mean nothing, or almost something.
 pub(crate) fn garbage(dice: &mut Dice) -> (Vec<u32>, Vec<u8>) {
     let words = dice.list(24, |dice| match dice.byte() % 8 {
         7 => u32::MAX,

@@ -158,7 +158,7 @@ fn value_at(dice: &mut Dice, depth: u32) -> AnyValue {
     value(dice, depth)
 }
 
-/// An id of this many bytes, one of a few, or none.
+/// Returns an id of this many bytes, one of a few, or none.
 pub(crate) fn id(dice: &mut Dice, len: u8) -> Vec<u8> {
     match dice.byte() % 8 {
         0 => Vec::new(),

@@ -1,4 +1,4 @@
-//! Sift = take out the items in which something is wrong, or mend them, and nothing else.
+//! Sift removes the items in which something is wrong, or mends them, and changes nothing else.
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ use crate::ids::{are_valid, has_wrong_length, raw_spans, spoil};
 use crate::mess::mess_up;
 use crate::requests::{logs, traces};
 
-/// What is left of a request.
+/// Returns what is left of a request.
 fn left<'a>(request: &'a [u8], sifted: &'a Sifted) -> &'a [u8] {
     match &sifted.kept {
         Kept::All => request,
@@ -35,8 +35,9 @@ fn by(signal: Signal, request: &[u8], invalid_utf8: InvalidUtf8) -> Result<Sifte
 proptest! {
     #![proptest_config(cases())]
 
-    /// What is left is what prost's objects are without the spans whose ids are invalid; each span in
-    /// it is byte for byte what it was; the counts are exact; and what is left needs no second look.
+    /// The rest of a request equals prost's objects without the spans whose ids are invalid. Each
+    /// span in it is byte for byte what it was, the counts are exact, and a second sift finds
+    /// nothing.
     #[test]
     fn leaves_what_is_valid(mut dice in dice(4000)) {
         let (mut bad, mut mess) = (dice.fork(400), dice.fork(300));
@@ -59,8 +60,8 @@ proptest! {
         let again = self::sifted(left);
         prop_assert_eq!((again.items, again.kept), (valid.len(), Kept::All));
 
-        // Whoever takes nothing out says of the same spans that they are invalid, unless the whole
-        // is refused for an id of a wrong length.
+        // `validate`, which removes nothing, finds the same spans invalid, unless it refuses the
+        // whole request for an id of a wrong length.
         match validate(Signal::Traces, &request, &Limits::default()) {
             Ok(summary) => prop_assert_eq!(summary.invalid_spans, sifted.refused.count),
             Err(_) => prop_assert!(spans.iter().any(|span| has_wrong_length(span))),
@@ -76,8 +77,8 @@ proptest! {
         prop_assert_eq!(sifted.kept, Kept::All);
     }
 
-    /// What is wrong inside an item costs that item, or is mended; what is wrong in a resource, a scope
-    /// or a metric costs what is under it. What is left is what prost has without these.
+    /// An error inside an item costs that item, or is mended. An error in a resource, a scope or a
+    /// metric costs what is under it. The rest is what prost has without these.
     #[test]
     fn faults_cost_their_item(mut dice in dice(4000)) {
         for signal in [Signal::Traces, Signal::Metrics, Signal::Logs] {
@@ -104,7 +105,7 @@ proptest! {
     }
 }
 
-/// A request with one span.
+/// Makes a request with one span.
 fn one(build: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
     let mut request = Vec::new();
     write_nested(&mut request, 1, |entry| {
@@ -113,7 +114,7 @@ fn one(build: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
     request
 }
 
-/// Each way in which an id can be wrong, and those that look wrong and are not.
+/// Each way in which an id can be wrong is found, and ids that look wrong and are not are let in.
 #[test]
 fn ids_are_judged_one_by_one() {
     let judge = |name: &str, is_valid: bool, more: &dyn Fn(&mut Vec<u8>)| {
@@ -158,7 +159,7 @@ fn ids_are_judged_one_by_one() {
     judge("link to a zero trace", true, &link(1, &[0; 16]));
     judge("link to a trace id of 8", false, &link(1, &[7; 8]));
     judge("link to a span id of 16", false, &link(2, &[7; 16]));
-    // One half of it is enough.
+    // One half of it that is not zero is enough.
     let halves = |at: usize| {
         move |span: &mut Vec<u8>| {
             let mut id = [0; 16];
@@ -169,7 +170,7 @@ fn ids_are_judged_one_by_one() {
     };
     judge("all but the first half zero", true, &halves(0));
     judge("all but the second half zero", true, &halves(15));
-    // The last of several counts, but a wrong length is one wherever it stands.
+    // The last of several counts, but a wrong length counts wherever it stands.
     judge("zero, then another", true, &|span| {
         write_bytes(span, 2, &[0; 8]);
         write_bytes(span, 2, &[9; 8]);

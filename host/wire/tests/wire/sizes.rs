@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use spandrel_wire::{Invalid, Limits, Signal, validate};
 
-/// What a request is estimated to take, that has `path` of nested message fields.
+/// Returns the estimated size of a request that has `path` of nested message fields.
 fn estimate(signal: Signal, path: &[u8]) -> usize {
     let request = path.iter().rev().fold(Vec::new(), |inside, field| {
         let len = u8::try_from(inside.len()).unwrap();
@@ -95,7 +95,7 @@ fn bombs_are_refused() {
     assert!(validate(Signal::Traces, &attributes, &Limits::default()).is_err());
 }
 
-/// More items than the limit are refused, and as many are not.
+/// More items than the limit are refused, and as many as the limit are not.
 #[test]
 fn items_are_limited() {
     let request = delimited(1, &delimited(2, &[0x12, 0].repeat(5)));
@@ -108,8 +108,8 @@ fn items_are_limited() {
     assert_eq!(refused.to_string(), "more than 4 items");
 }
 
-/// Values nest as deep as the limit says, and what is accepted at the default limit is accepted by
-/// decoders that are built on prost.
+/// Values nest as deep as the limit says, and a request that is accepted at the default limit is
+/// accepted by decoders that are built on prost.
 #[test]
 fn nesting_is_limited() {
     let nested = |levels: u32| {

@@ -1,4 +1,4 @@
-//! Splice = decode, edit, encode.
+//! A splice equals decoding, editing and encoding.
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use proptest::prelude::*;
@@ -46,8 +46,8 @@ impl Case {
 proptest! {
     #![proptest_config(cases())]
 
-    /// Verdicts and edits on the bytes come to the same as on the decoded objects, every item is
-    /// accounted for, and what comes out is valid.
+    /// Verdicts and edits on the bytes give the same result as on the decoded objects, every item
+    /// is accounted for, and the result is valid.
     #[test]
     fn equals_decode_edit_encode(mut dice in dice(3000)) {
         let case = Case::new(&mut dice);
@@ -83,7 +83,8 @@ proptest! {
         }
     }
 
-    /// Fields that this version does not know leave as they came, at every level that stays.
+    /// Fields that this version does not know are passed on as they came, at every level that
+    /// stays.
     #[test]
     fn unknown_fields_survive(mut dice in dice(3000)) {
         let mut case = Case::new(&mut dice);
@@ -100,7 +101,7 @@ proptest! {
         }
     }
 
-    /// An entry without a change leaves byte by byte as it came, overlong lengths included.
+    /// An entry without a change is passed on byte by byte as it came, overlong lengths included.
     #[test]
     fn untouched_entries_are_copied(mut dice in dice(3000)) {
         let mut case = Case::new(&mut dice);
@@ -122,8 +123,8 @@ proptest! {
         prop_assert!(changed.count() <= 1);
     }
 
-    /// Whatever a plugin replies, the answer is a valid request or the place where the reply is
-    /// wrong; never a panic.
+    /// Any reply of a plugin gives a valid request or the place where the reply is wrong, and never
+    /// a panic.
     #[test]
     fn any_reply_is_spliced_or_refused(mut dice in dice(3000)) {
         let mut garbled = dice.fork(300);
@@ -151,10 +152,11 @@ proptest! {
     }
 }
 
-/// An unknown field, and what it stands in.
+/// An unknown field, and the level of its message.
 type Unknown = (Level, Vec<u8>);
 
-/// The unknown fields of what stays. Those inside of attributes count only when nothing is edited.
+/// Returns the unknown fields of what stays. Those inside attributes count only if nothing is
+/// edited.
 fn unknown(request: &[u8], verdicts: &[u8], edited: bool) -> Vec<Unknown> {
     let mut seen = Vec::new();
     let mut item = 0;
@@ -170,7 +172,7 @@ fn unknown(request: &[u8], verdicts: &[u8], edited: bool) -> Vec<Unknown> {
     seen
 }
 
-/// Whether any span was kept in it, or none came.
+/// Collects the unknown fields of a message. Returns true if any span in it was kept, or none came.
 fn collect(
     message: &[u8],
     level: Level,
@@ -209,7 +211,7 @@ fn collect(
     kept || !came
 }
 
-/// A reply that says nothing costs nothing: the batch goes on as it is.
+/// A reply that says nothing costs nothing: the batch is passed on as it is.
 #[test]
 fn silence_keeps_all() {
     let spliced = splice(b"", &[], Edits::default(), &rules(0)).unwrap();
@@ -220,7 +222,7 @@ fn silence_keeps_all() {
     assert_eq!(spliced.held, None);
 }
 
-/// The operator is told where a reply is wrong.
+/// The error says where a reply is wrong.
 #[test]
 fn bad_replies_name_the_place() {
     let request = [0x0a, 4, 0x12, 2, 0x12, 0];
@@ -283,7 +285,7 @@ fn growth_is_limited() {
     assert_eq!(bad, BadReply::Growth { limit: 64 << 20 });
 }
 
-/// Very many edits of one span cost no more than they are long.
+/// Very many edits of one span cost no more than their length.
 #[test]
 fn many_edits_of_one_span() {
     let request = [0x0a, 4, 0x12, 2, 0x12, 0];

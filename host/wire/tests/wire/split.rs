@@ -18,7 +18,7 @@ pub(crate) fn spans(bytes: &[u8]) -> Vec<Flat> {
     flat(&ExportTraceServiceRequest::decode(bytes).unwrap())
 }
 
-/// Parts are valid requests that say truly how many items they have.
+/// Checks that parts are valid requests, and that their number of items is right.
 pub(crate) fn check(signal: Signal, parts: &[Part]) {
     for part in parts {
         let summary = validate(signal, &part.bytes, &Limits::default()).unwrap();
@@ -29,8 +29,8 @@ pub(crate) fn check(signal: Signal, parts: &[Part]) {
 proptest! {
     #![proptest_config(cases())]
 
-    /// Split by trace: each shard gets exactly the spans of its traces, in order, in their resource
-    /// and scope; a request for one shard is known without splitting it.
+    /// If a request is split by trace, each shard gets exactly the spans of its traces, in order,
+    /// in their resource and scope. A request for one shard is recognised without splitting it.
     #[test]
     fn by_trace(mut dice in dice(3000), shards in 1_usize..6) {
         let mut mess = dice.fork(500);
@@ -50,8 +50,9 @@ proptest! {
         }
     }
 
-    /// Split by whatever is said of trace ids: each part has exactly the spans of its traces, in
-    /// order, in their resource and scope; a request of one part is named and not copied.
+    /// If a request is split by a function of trace ids, each part has exactly the spans of its
+    /// traces, in order, in their resource and scope. For a request of one part, the number of the
+    /// part is returned and nothing is copied.
     #[test]
     fn by_what_is_said_of_traces(mut dice in dice(3000), modulus in 1_usize..5) {
         let mut mess = dice.fork(500);
@@ -78,8 +79,8 @@ proptest! {
         }
     }
 
-    /// Split by size: the parts have all items in order and none has more than the limit; merged
-    /// again they are what came.
+    /// If a request is split by size, the parts have all items in order and none has more than the
+    /// limit; merged again, they are what came.
     #[test]
     fn by_size(mut dice in dice(3000), most in 1_usize..8) {
         let mut mess = dice.fork(500);

@@ -1,4 +1,4 @@
-//! Validate accepts what prost accepts, but for what is documented.
+//! Validate accepts what prost accepts, with the documented exceptions.
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -13,7 +13,7 @@ use crate::mess::mess_up;
 use crate::metrics::{metrics, points};
 use crate::requests::{logs, traces};
 
-/// A valid request of each signal.
+/// Returns a valid request of each signal.
 fn requests(dice: &mut Dice) -> [(Signal, Vec<u8>); 3] {
     let mut mess = dice.fork(300);
     let traces = traces(&mut dice.fork(1500)).encode_to_vec();
@@ -27,7 +27,7 @@ fn requests(dice: &mut Dice) -> [(Signal, Vec<u8>); 3] {
     ]
 }
 
-/// What prost says of a request: refused, or resources, scopes and items.
+/// Returns the resources, scopes and items that prost counts in a request; `None` if it refuses it.
 fn by_prost(signal: Signal, bytes: &[u8]) -> Option<[usize; 3]> {
     match signal {
         Signal::Traces => {
@@ -62,7 +62,8 @@ fn counts(summary: &Summary) -> [usize; 3] {
 proptest! {
     #![proptest_config(cases())]
 
-    /// What prost encodes is accepted and counted as prost counts it, whatever unusual form it has.
+    /// A request that prost encodes is accepted and counted as prost counts it, whatever unusual
+    /// form it has.
     #[test]
     fn accepts_and_counts_requests(mut dice in dice(4000)) {
         for (signal, request) in requests(&mut dice) {
@@ -116,7 +117,7 @@ fn break_it(dice: &mut Dice, request: &mut Vec<u8>) {
     }
 }
 
-/// The offset in an error is where the trouble is.
+/// The offset in an error is where the error is.
 #[test]
 fn errors_name_the_place() {
     let said = |bytes: &[u8]| {
@@ -136,7 +137,7 @@ fn errors_name_the_place() {
     assert_eq!(said(&[0x0c]), "malformed request at byte 1");
 }
 
-/// One byte that is no text is found in keys and values of every length, wherever it is.
+/// One byte that is not text is found in keys and values of every length, wherever it is.
 #[test]
 fn no_bad_byte_is_overlooked() {
     for (len, key_len) in (1..70).flat_map(|len| [(len, 3), (3, len)]) {

@@ -73,7 +73,7 @@ proptest! {
     }
 }
 
-/// Each field reads the same in its part of the span as in the whole.
+/// Checks that each field reads the same in its part of the span as in the whole.
 fn same_parts(outline: &mut Outline, span: Span<'_>) {
     assert!(outline.read(span));
     let part = |field| outline.part(span, field);
@@ -183,7 +183,7 @@ fn same_value(view: Value<'_>, value: Option<&AnyValue>) {
     }
 }
 
-/// Conditions on attributes read as they are meant.
+/// Comparisons with attribute values give the result that they are meant to give.
 #[test]
 fn comparisons_read_well() {
     let mut span = Vec::new();
@@ -207,7 +207,7 @@ fn comparisons_read_well() {
     assert!(!span.is_error());
 }
 
-/// What the writers write is what decoders read.
+/// Decoders read what the writers write.
 #[test]
 fn written_pieces_decode() {
     let mut bytes = Vec::new();
@@ -231,15 +231,15 @@ fn written_pieces_decode() {
     assert_eq!(Span::new(&bytes).status(), status);
 }
 
-/// Where a key stands more than once, or behind its value, plugins read what every decoder reads: a
+/// If a key stands more than once, or behind its value, plugins read what every decoder reads. So a
 /// sender cannot show them another key or another value.
 #[test]
 fn disguised_attributes_are_read_as_decoders_do() {
-    // Two keys; the length of the value in more bytes than it needs.
+    // This has two keys, and the length of the value in more bytes than it needs.
     let mut two_keys = b"\x0a\x01x\x12\x80\x00\x0a\x08password\x12\x73".to_vec();
     two_keys.extend(b"\x0a\x71");
     two_keys.extend([b's'; 113]);
-    // The value first, with bytes in it that look like one behind a key.
+    // This has the value first, with bytes in it that look like a value behind a key.
     let value_first = b"\x12\x09\x0a\x07A\x12\x09\x0a\x07xy\x0a\x03env".to_vec();
     for key_value in [two_keys, value_first] {
         let decoded = KeyValue::decode(&*key_value).expect("valid");

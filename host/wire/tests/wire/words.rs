@@ -1,4 +1,5 @@
-//! What senders are told of what is wrong: which service, which span, which attribute, and why.
+//! Tests of the words that senders get about an error: which service, which span, which attribute,
+//! and why.
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -33,7 +34,7 @@ fn resource(service: &str) -> Option<Resource> {
     })
 }
 
-/// The spans of two services, of which the second has three with a statement each.
+/// Returns the spans of two services. The second has three, with a statement each.
 fn spans() -> ExportTraceServiceRequest {
     let entry = |service, names: &[&str]| {
         let span = |name: &&str| Span {
@@ -66,7 +67,7 @@ fn spans() -> ExportTraceServiceRequest {
     }
 }
 
-/// The bytes of a request, of which one text is cut: the one of this number with a mark.
+/// Returns the bytes of a request in which one text is cut: the one with the mark of this number.
 fn cut(request: &impl Message, number: usize) -> Vec<u8> {
     let mut bytes = request.encode_to_vec();
     let mark = b"#CUT#";
@@ -80,7 +81,8 @@ fn by(signal: Signal, request: &[u8], invalid_utf8: InvalidUtf8) -> Sifted {
     sift(signal, request, &Limits::default(), invalid_utf8).unwrap()
 }
 
-/// One text that is not UTF-8 costs one span, and says where it is; by default it costs a character.
+/// One text that is not UTF-8 costs one span, and the error says where it is; by default it costs a
+/// character.
 #[test]
 fn a_cut_text_is_found() {
     let request = cut(&spans(), 2);
@@ -106,7 +108,7 @@ fn a_cut_text_is_found() {
     );
 }
 
-/// What is told has an end, whatever the names are and however many places there are.
+/// The words are few, whatever the names are and however many places there are.
 #[test]
 fn words_are_few() {
     let mut request = spans();
@@ -132,7 +134,7 @@ fn words_are_few() {
     assert!(words.contains("no valid trace id or span id"), "{words}");
 }
 
-/// Bytes that are no text at all would grow to three times their size: their item is refused.
+/// Bytes that are not text at all would grow to three times their size, so their item is refused.
 #[test]
 fn what_is_no_text_is_not_replaced() {
     let with_blob = |blob: String| {
@@ -154,7 +156,7 @@ fn what_is_no_text_is_not_replaced() {
     assert_eq!((mostly_text.items, mostly_text.replaced.count), (4, 1));
 }
 
-/// Data points and log records have their places as well, and what is wrong in parts of them.
+/// Data points and log records have their places as well, and so do errors in parts of them.
 #[test]
 fn other_signals_have_places() {
     let exemplar = |span_id| Exemplar {
@@ -213,7 +215,7 @@ fn other_signals_have_places() {
     );
 }
 
-/// A text of a resource that is not UTF-8 is mended, or costs all that is under it.
+/// A text of a resource that is not UTF-8 is mended, or costs everything under it.
 #[test]
 fn a_resource_is_judged_with_what_is_under_it() {
     let mut request = spans();
@@ -230,8 +232,8 @@ fn a_resource_is_judged_with_what_is_under_it() {
     assert_eq!((replaced.items, replaced.replaced.count), (4, 1));
 }
 
-/// What ends in the middle cannot be let in in part: nobody knows what the rest was. It is said in
-/// which attribute of which span it ends.
+/// A request that ends in the middle cannot be let in in part, because the rest of it is unknown.
+/// The error says in which attribute of which span it ends.
 #[test]
 fn what_is_unreadable_has_a_place() {
     let mut request = spans();

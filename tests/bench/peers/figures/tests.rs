@@ -22,7 +22,7 @@ fn report(rate: f64, us_per_item: f64) -> Value {
     })
 }
 
-/// Figures are read where the report has them, in the table's units; what it lacks is a dash.
+/// Figures are read from the report in the table's units; a missing one is shown as a dash.
 #[test]
 fn figures_are_read() {
     let figures = Figures::read(&report(1_234_567.8, 0.81));
@@ -58,7 +58,7 @@ fn medians_are_by_column() {
     assert_eq!(Figures::medians(&[]), Figures::default());
 }
 
-/// Of an even number of values, the median is the mean of the two in the middle.
+/// The median of an even number of values is the mean of the two middle ones.
 #[test]
 fn medians_are_in_the_middle() {
     assert_eq!(median(vec![]), None);
@@ -67,7 +67,7 @@ fn medians_are_in_the_middle() {
     assert_eq!(median(vec![8.0, 2.0, 100.0, 4.0]), Some(6.0));
 }
 
-/// Thousands are set apart before the point, never behind it.
+/// Thousands are separated before the point, never behind it.
 #[test]
 fn thousands_are_set_apart() {
     for (figure, shown) in [
@@ -80,7 +80,7 @@ fn thousands_are_set_apart() {
     }
 }
 
-/// What went wrong is summed over the rounds, whatever the status was called.
+/// Failures are summed over the rounds, for every name of the status.
 #[test]
 fn counts_are_summed() {
     let mut counts = Counts::read(&report(1.0, 1.0));

@@ -54,7 +54,7 @@ fn the_job_is_checked() {
     }
 }
 
-/// A single round with a loss is remembered, however many good ones there are.
+/// A single round with a loss is remembered, even among many good ones.
 #[test]
 fn losses_are_remembered() {
     let mut outcome = outcome(Job::Job2);
@@ -65,7 +65,7 @@ fn losses_are_remembered() {
     assert_eq!(outcome.remarks(), ["3 lost", "rounds failed: 1"]);
 }
 
-/// Scripts get the medians by name, the remarks, and every report as it was.
+/// Scripts get the medians by name, the remarks, and every report unchanged.
 #[test]
 fn scripts_get_everything() {
     let mut outcome = outcome(Job::Job2);
@@ -86,7 +86,7 @@ fn scripts_get_everything() {
     assert_eq!(contestant["reports"][0], report(0, 0));
 }
 
-/// Spans that come without the attributes of the job are seen, in whichever round it was.
+/// Spans that arrive without the attributes of the job are noticed, in any round.
 #[test]
 fn attributes_are_missed() {
     for (job, arrived, is_good) in [
@@ -111,7 +111,7 @@ fn attributes_are_missed() {
     }
 }
 
-/// Health checks that fell out are seen although something was refused, which is told as well.
+/// Missing health checks are noticed even if something was refused, which is reported as well.
 #[test]
 fn refusals_hide_nothing() {
     let mut outcome = outcome(Job::PassThrough);

@@ -1,4 +1,4 @@
-//! Traces that are sent piece by piece: two children, then the root. Whoever sends them knows of each piece
+//! Sends traces piece by piece: two children, then the root. The sender knows for each piece
 //! whether it was acknowledged.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use spandrel_tests::shop::{now, request};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-/// What a span is in its trace.
+/// The role of a span in its trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sent {
     Child,
@@ -21,15 +21,16 @@ pub(super) enum Sent {
     FailedRoot,
 }
 
-/// The id of a span.
+/// Returns the id of a span.
 fn id(trace: u64, number: u64) -> u64 {
     (trace << 3) + number + 1
 }
 
-/// When all spans began: one that is sent again has the times that it had, or it is no duplicate.
+/// The start time of all spans. A span that is sent again must have the same times to be a
+/// duplicate.
 static START: LazyLock<u64> = LazyLock::new(now);
 
-/// A request with one span; its root is number 0.
+/// Makes a request with one span. The root is number 0.
 pub(super) fn span(trace: u64, number: u64, what: Sent) -> ExportTraceServiceRequest {
     let parent = match what {
         Sent::Child => id(trace, 0).to_be_bytes().to_vec(),
@@ -53,19 +54,19 @@ pub(super) fn span(trace: u64, number: u64, what: Sent) -> ExportTraceServiceReq
     request(vec![(0, span)])
 }
 
-/// What became of one trace: which of its pieces were sent, and acknowledged.
+/// The result for one trace: the pieces that were sent, and acknowledged.
 #[derive(Clone, Debug)]
 struct Piece {
     trace: u64,
     fails: bool,
     children: Vec<u64>,
-    /// Sent, and acknowledged or not.
+    /// `None` if no root was sent; otherwise true if it was acknowledged.
     root: Option<bool>,
-    /// Another root was sent for it.
+    /// True if another root was sent for it.
     completed: bool,
 }
 
-/// What became of many.
+/// The results for many traces.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pieces(Vec<Piece>);
 
@@ -74,7 +75,7 @@ impl Pieces {
         self.0.extend(more.0);
     }
 
-    /// Trace and number of each child that was acknowledged.
+    /// Returns the trace and number of each child that was acknowledged.
     pub(super) fn answered(&self) -> Vec<(u64, u64)> {
         let children = |piece: &Piece| {
             let trace = piece.trace;
@@ -98,8 +99,9 @@ impl Pieces {
         Ok(())
     }
 
-    /// Spans that must come out: of traces with an error. A trace whose root without an error had no
-    /// answer may have been judged by it.
+    /// Returns the spans that must come out: those of traces with an error. A trace whose root
+    /// without an error had no answer is not among them, because it may have been judged by that
+    /// root.
     pub(super) fn wanted(&self) -> Vec<u64> {
         let wanted = self.0.iter().filter(|piece| match piece.root {
             Some(_) => piece.fails,
@@ -108,7 +110,7 @@ impl Pieces {
         wanted.flat_map(Piece::ids).collect()
     }
 
-    /// Spans that must not come out.
+    /// Returns the spans that must not come out.
     pub(super) fn unwanted(&self) -> Vec<u64> {
         let unwanted = self.0.iter();
         let unwanted = unwanted.filter(|piece| piece.root == Some(true) && !piece.fails);
@@ -125,7 +127,7 @@ impl Pieces {
 }
 
 impl Piece {
-    /// Its acknowledged spans.
+    /// Returns its acknowledged spans.
     fn ids(&self) -> impl Iterator<Item = u64> + '_ {
         let root = (self.root == Some(true)).then_some(id(self.trace, 0));
         let last = self.completed.then_some(id(self.trace, 5));
@@ -134,14 +136,14 @@ impl Piece {
     }
 }
 
-/// Clients that send traces piece by piece, until they are told to stop or nobody answers.
+/// Clients that send traces piece by piece, until they are told to stop or get no answer.
 pub(super) struct Load {
     stop: Arc<AtomicBool>,
     clients: JoinSet<Pieces>,
 }
 
 impl Load {
-    /// `first` is the number of the first trace.
+    /// Starts the clients. `first` is the number of the first trace.
     pub(super) async fn start(address: &str, clients: u64, first: u64) -> Result<Self> {
         let stop = Arc::<AtomicBool>::default();
         let mut all = JoinSet::new();
@@ -152,7 +154,7 @@ impl Load {
         Ok(Self { stop, clients: all })
     }
 
-    /// What they sent.
+    /// Stops, and returns the results of what they sent.
     pub(super) async fn stop(self) -> Pieces {
         self.stop.store(true, Ordering::Release);
         let mut all = Pieces::default();

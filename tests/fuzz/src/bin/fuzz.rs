@@ -1,4 +1,4 @@
-//! The fuzzer: runs the target that `SPANDREL_FUZZ` names. Started by `./run`.
+//! The fuzzer. It runs the target that `SPANDREL_FUZZ` names, and is started by `./run`.
 
 #![no_main]
 #![allow(

@@ -1,5 +1,5 @@
-//! Any bytes on a connection to the receiver: it answers or ends the connection, and never waits
-//! for a client that is gone.
+//! Any bytes on a connection to the receiver: the receiver answers or ends the connection, and
+//! never waits for a client that is gone.
 
 mod frames;
 
@@ -19,13 +19,14 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// A connection ends within this after its client: far above what a busy machine needs.
+/// The longest time from a client's end to that of its connection. It is far above what a busy
+/// machine needs.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Server {
     runtime: Runtime,
     address: SocketAddr,
-    /// The receiver; ends with the thread.
+    /// The receiver, which ends with the thread.
     _serving: JoinSet<()>,
 }
 
@@ -57,8 +58,8 @@ fn start() -> Server {
     }
 }
 
-/// The first byte says whether the rest are the bytes as they are, frames as they are, or decides
-/// frames of calls.
+/// Runs one input. Its first byte decides whether the rest are raw bytes, raw frames, or choices
+/// for frames of calls.
 pub(crate) fn run(input: &[u8]) {
     let Some((first, rest)) = input.split_first() else {
         return;
@@ -77,7 +78,7 @@ async fn connection(address: SocketAddr, bytes: &[u8]) {
     let (mut from, mut to) = stream.split();
     let mut answer = Vec::new();
     let write = async {
-        // Whoever is cut off while it talks does not get to the end.
+        // An error is ignored: the connection may be closed while the client sends.
         drop(to.write_all(bytes).await);
         drop(to.shutdown().await);
     };
@@ -86,7 +87,7 @@ async fn connection(address: SocketAddr, bytes: &[u8]) {
     assert!(ended.is_ok(), "the connection did not end");
 }
 
-/// Takes what is valid.
+/// An ingress that accepts valid requests.
 #[derive(Debug)]
 struct Sink;
 

@@ -1,5 +1,5 @@
-//! Whatever became of a journal's files, it opens, gives the bytes that were written or none, and
-//! goes on; also when the changes carry right checksums.
+//! After any change of a journal's files, it opens, returns the bytes that were written or none,
+//! and continues to work, even if the changes have correct checksums.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ thread_local! {
     static RUNTIME: Runtime = Builder::new_current_thread().enable_all().build().unwrap();
 }
 
-/// Two journals, one that was closed and one whose process was killed.
+/// Two journals: one that was closed and one whose process was killed.
 static GOOD: LazyLock<[Files; 2]> = LazyLock::new(|| {
     let written = |closed: bool| {
         let memory = Memory::default();
@@ -40,7 +40,7 @@ fn options() -> Options {
     }
 }
 
-/// What is in a record.
+/// Returns the content of a record.
 fn payload(record: u64) -> Vec<u8> {
     let byte = record.to_le_bytes()[0];
     vec![byte; 100 + usize::from(byte) * 37 % 900]
@@ -67,7 +67,7 @@ async fn write(memory: &Memory, closed: bool) -> Files {
     files
 }
 
-/// The bytes decide what changes.
+/// Runs one input. The bytes decide what changes.
 pub(crate) fn run(input: &[u8]) {
     let mut dice = Dice::new(input.to_vec());
     let mut files = GOOD[dice.roll(2)].clone();
@@ -88,7 +88,7 @@ fn change(dice: &mut Dice, files: &mut Files) {
     let place = dice.roll(files.len());
     let other = files[dice.roll(files.len())].1.clone();
     let bytes = &mut files[place].1;
-    // Mostly where headers are.
+    // Most changes are near headers.
     let sector = dice.roll(bytes.len() / 512 + 1) * 512;
     let most = if dice.once_in(3) { 512 } else { 64 };
     let at = (sector + dice.roll(most)).min(bytes.len());
@@ -132,7 +132,7 @@ fn change(dice: &mut Dice, files: &mut Files) {
     }
 }
 
-/// Makes the checksums of all headers right again.
+/// Corrects the checksums of all headers.
 fn mend(bytes: &mut [u8]) {
     let word = |bytes: &[u8], at: usize| -> Option<u64> {
         Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
@@ -175,11 +175,11 @@ async fn check(memory: &Memory) {
     }
 }
 
-/// Opens it, reads everything, and adds something. What is readable then.
+/// Opens the journal, reads everything, and adds a record. Returns what is readable then.
 async fn open_and_add(memory: &Memory) -> Option<BTreeMap<u64, Bytes>> {
     let (store, _) = match Store::open_on(Arc::new(memory.clone()), options()) {
         Ok(opened) => opened,
-        // Files of a later version are none of ours.
+        // Files of a later version are refused.
         Err(OpenError::Newer { .. }) => return None,
         Err(error) => panic!("{error}"),
     };

@@ -1,4 +1,4 @@
-//! What prost says of requests.
+//! The results of prost for requests, for comparison.
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -8,7 +8,7 @@ use spandrel_wire::Signal;
 
 use crate::metrics::points;
 
-/// Refused, or resources, scopes and items.
+/// Returns the numbers of resources, scopes and items, or `None` if prost refuses the request.
 pub(crate) fn counts(signal: Signal, bytes: &[u8]) -> Option<[usize; 3]> {
     match signal {
         Signal::Traces => {
@@ -34,12 +34,12 @@ pub(crate) fn counts(signal: Signal, bytes: &[u8]) -> Option<[usize; 3]> {
     }
 }
 
-/// A request of spans.
+/// Decodes a traces request.
 pub(crate) fn traces(bytes: &[u8]) -> Option<ExportTraceServiceRequest> {
     ExportTraceServiceRequest::decode(bytes).ok()
 }
 
-/// The signal that a byte says.
+/// Returns the signal that a byte selects.
 pub(crate) fn signal(byte: u8) -> Signal {
     match byte % 3 {
         0 => Signal::Traces,

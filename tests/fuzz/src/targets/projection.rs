@@ -1,5 +1,5 @@
-//! A chain on a projection is the same chain on the batch: what is declared reads the same, and one
-//! splice at the end equals one after each reply.
+//! A chain on a projection gives the same result as on the batch: declared parts read the same, and
+//! one splice at the end equals one after each reply.
 
 use prost::Message;
 use spandrel_wire::{
@@ -13,7 +13,7 @@ use crate::mess::mess_up;
 use crate::replies::{changes, encode, garbage, reads, rules, verdicts};
 use crate::requests::traces;
 
-/// The first byte says whether the rest is a request or decides what is in one.
+/// Runs one input. Its first byte decides whether the rest is a request or choices for making one.
 pub(crate) fn run(input: &[u8]) {
     let Some((first, rest)) = input.split_first() else {
         return;
@@ -95,7 +95,7 @@ fn chain(request: &[u8], reads: &Reads, replies: &mut Dice) {
     }
 }
 
-/// Everything declared reads the same in both, and the projection counts the same.
+/// Checks that every declared part reads the same in both, and that the projection counts the same.
 fn reads_alike(request: &[u8], projected: &[u8], reads: &Reads) {
     let before = validate(Signal::Traces, request, &Limits::NONE).unwrap();
     let after = validate(Signal::Traces, projected, &Limits::NONE).unwrap();
@@ -137,7 +137,7 @@ fn reads_alike(request: &[u8], projected: &[u8], reads: &Reads) {
     }
 }
 
-/// By their text: a value that is not a number is no value that equals itself.
+/// Returns the attributes as texts, because a NaN value is not equal to itself.
 fn all(attributes: Attributes<'_>) -> Vec<String> {
     attributes
         .map(|attribute| format!("{attribute:?}"))

@@ -1,5 +1,5 @@
-//! Whatever a plugin answers, to batches, ticks and drains: what leaves the pipeline is valid, and
-//! every item is accounted for. A whole pipeline for each input, on a paused clock.
+//! For any answers of a plugin, to batches, ticks and drains, the pipeline's output is valid, and
+//! every item is accounted for. Each input runs a whole pipeline, on a paused clock.
 
 mod plugin;
 
@@ -33,7 +33,7 @@ thread_local! {
         .unwrap();
 }
 
-/// A third of the bytes decides what comes in, the rest what the plugins say.
+/// Runs one input. A third of the bytes decides the requests, the rest the plugins' answers.
 pub(crate) fn run(input: &[u8]) {
     RUNTIME.with(|runtime| runtime.block_on(check(Dice::new(input.to_vec()))));
 }
@@ -53,7 +53,7 @@ async fn check(mut dice: Dice) {
     };
     let pipeline = Pipeline::build(config).await.unwrap();
     for batch in batches {
-        // Refused or not: the books tell.
+        // The request may be refused: the ledger shows it.
         drop(pipeline.ingress().offer(Signal::Traces, batch).await);
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
@@ -101,7 +101,7 @@ fn exporter() -> ExporterSpec {
     }
 }
 
-/// Takes what is valid, and nothing else may come.
+/// An exporter that checks that every batch is valid and has items.
 #[derive(Debug)]
 struct Backend;
 

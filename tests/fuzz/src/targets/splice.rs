@@ -1,5 +1,5 @@
-//! Any reply to any valid request: what is done to the bytes is what is done to the objects, items
-//! are accounted for, unknown fields survive.
+//! For any reply to any valid request, the splice of the bytes has the same effect as editing the
+//! objects, items are accounted for, and unknown fields survive.
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
@@ -15,8 +15,8 @@ use crate::mess::mess_up;
 use crate::replies::{changes, encode, item_changes, rules, verdicts};
 use crate::requests::traces;
 
-/// The first byte says whether the rest is a request, to which a reply is made of its own bytes, or
-/// decides both.
+/// Runs one input. Its first byte decides whether the rest is a request, which also decides the
+/// reply, or choices for both.
 pub(crate) fn run(input: &[u8]) {
     let Some((first, rest)) = input.split_first() else {
         return;
@@ -88,7 +88,8 @@ fn books_balance(spliced: &Spliced, said: &[u8], items: usize) {
     assert_eq!(items, spliced.kept_items + held + dropped);
 }
 
-/// What was held comes out as it would have gone on, with the edits of its release.
+/// Checks that a held span comes out as it would have been passed on, with the edits of its
+/// release.
 fn release(spliced: &Spliced, whole: &ExportTraceServiceRequest, said: &[u8], reply: &mut Dice) {
     let Some(held) = &spliced.held else {
         return;

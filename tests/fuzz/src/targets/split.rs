@@ -1,4 +1,4 @@
-//! Any valid request, split and merged: every item once, in order, in its resource and scope.
+//! Any valid request, split and merged, has every item once, in order, in its resource and scope.
 
 use spandrel_wire::{
     Limits, Part, Signal, merge, shard_of, single_trace_part, split_by_size, split_by_trace,
@@ -12,8 +12,8 @@ use crate::mess::mess_up;
 use crate::requests::traces;
 use prost::Message;
 
-/// The first byte says in how many parts; the second whether the rest is a request or decides what
-/// is in one.
+/// Runs one input. Its first byte decides the number of parts; the second whether the rest is a
+/// request or choices for making one.
 pub(crate) fn run(input: &[u8]) {
     let [first, second, rest @ ..] = input else {
         return;

@@ -1,5 +1,5 @@
-//! Any bytes as a request: accepted and counted as prost does it, and harmless where they are not.
-//! What is let in of it is valid as a whole, and of spans those that are valid by themselves.
+//! Any bytes as a request are accepted and counted as by prost, or are harmless if refused. The
+//! accepted part is valid as a whole, and consists of the spans that are valid by themselves.
 
 use prost::Message;
 use spandrel_wire::{
@@ -17,8 +17,8 @@ use crate::reading::read_all;
 use crate::replies::rules;
 use crate::requests::{logs, traces};
 
-/// The first byte says the signal, whether the rest is a request or decides what is in one, and whether
-/// ids in that are spoilt.
+/// Runs one input. Its first byte decides the signal, whether the rest is a request or choices for
+/// making one, and whether ids in that are made invalid.
 pub(crate) fn run(input: &[u8]) {
     let Some((first, rest)) = input.split_first() else {
         return;
@@ -32,7 +32,7 @@ pub(crate) fn run(input: &[u8]) {
     }
 }
 
-/// A request with a few bytes changed.
+/// Makes a request with a few bytes changed.
 fn made(signal: Signal, spoilt: bool, mut dice: Dice) -> Vec<u8> {
     let mut mess = dice.fork(300);
     let mut changes = dice.fork(12);
@@ -91,8 +91,9 @@ fn check(signal: Signal, request: &[u8]) {
     }
 }
 
-/// What is let in needs no second look, whatever is wrong with the request; everything else is counted as
-/// refused. Where prost takes the whole, only items with invalid ids are.
+/// Checks that the accepted part needs no second check, for any fault in the request, and that
+/// everything else is counted as refused. If prost accepts the whole, only items with invalid ids
+/// are refused.
 fn check_sift(signal: Signal, request: &[u8]) {
     let by_prost = oracle::counts(signal, request).is_some();
     for invalid_utf8 in [InvalidUtf8::Replace, InvalidUtf8::Reject] {
@@ -128,8 +129,8 @@ fn check_sift(signal: Signal, request: &[u8]) {
     }
 }
 
-/// What is let in of a request that prost takes is what prost makes of it but for the spans whose ids
-/// are invalid, each of the others byte for byte.
+/// Checks the accepted part of a request that prost accepts. It equals prost's result without the
+/// spans whose ids are invalid, and each of the other spans is unchanged, byte for byte.
 fn check_spans(request: &[u8], left: &[u8], kept_bytes: &Kept) {
     let spans = raw_spans(request);
     let verdicts: Vec<u8> = spans
@@ -143,13 +144,13 @@ fn check_spans(request: &[u8], left: &[u8], kept_bytes: &Kept) {
         Kept::Nothing => <_>::default(),
         Kept::All | Kept::Some(_) => kept(decoded, &verdicts),
     };
-    // As bytes: a number that is none is not equal to itself.
+    // Compared as bytes, because a NaN is not equal to itself.
     let decoded = oracle::traces(left).unwrap();
     assert_eq!(decoded.encode_to_vec(), expected.encode_to_vec());
 }
 
-/// What only this crate refuses: ids of a wrong length, and what is nested too deep in a place that
-/// prost counts in another way.
+/// Returns true if only this crate refuses it: ids of a wrong length, or nesting that is too deep
+/// at a place that prost counts in another way.
 fn is_known(refused: &Invalid) -> bool {
     matches!(refused, Invalid::WrongId { .. } | Invalid::TooDeep { .. })
 }

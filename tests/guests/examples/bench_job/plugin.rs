@@ -1,7 +1,7 @@
-//! The job that collectors are compared by: drop the spans that an attribute marks, and tag the
-//! others by their service.
+//! The job that collectors are compared by: it drops the spans that an attribute marks, and tags
+//! the others by their service.
 //!
-//! It is one source for two builds: the component, and the collector that has it compiled in.
+//! One source serves two builds: the component, and the collector that has it compiled in.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use spandrel_guest::prelude::*;
 
 const MARKED: Reason = Reason(0);
 
-/// The plugin: what marks a span to be dropped, and each service's tags.
+/// The plugin: the mark of spans to drop, and each service's tags.
 #[derive(Debug)]
 pub(crate) struct Job(Config);
 
@@ -17,7 +17,7 @@ pub(crate) struct Job(Config);
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
-    /// What marks a span to be dropped.
+    /// The mark of a span to drop.
     drop: Mark,
     /// Attributes for the spans of each service.
     services: HashMap<String, Tags>,

@@ -1,6 +1,7 @@
-//! The job that measures a hop: filter by attribute, drop what was seen, add two attributes.
+//! The job that measures a hop: it filters by attribute, drops spans that were seen, and adds two
+//! attributes.
 //!
-//! It is one source for two builds: the component, and its native twin in the bench.
+//! One source serves two builds: the component, and its native twin in the bench.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -10,10 +11,10 @@ use spandrel_guest::{Batch, Manifest, Plugin, Reason, Span};
 const HEALTH: Reason = Reason(0);
 const DUPLICATE: Reason = Reason(1);
 
-/// Ids that one generation of the memory takes before it becomes the elder.
+/// The number of ids that one generation of the memory takes before it becomes the elder.
 const WINDOW: usize = 2048;
 
-/// The job's memory: the ids of the last spans, in two generations.
+/// The job's memory: the ids of recent spans, in two generations.
 #[derive(Debug, Default)]
 pub(crate) struct Job {
     younger: Ids,
@@ -22,7 +23,7 @@ pub(crate) struct Job {
 
 type Ids = HashSet<[u64; 3], BuildHasherDefault<Mixing>>;
 
-/// The job has nothing to configure.
+/// The empty config: the job has nothing to configure.
 #[derive(Debug, serde::Deserialize)]
 pub(crate) struct Config {}
 
@@ -58,7 +59,7 @@ impl Plugin for Job {
 }
 
 impl Job {
-    /// Whether the span was seen among the last; it is from now on.
+    /// Returns true if the span is remembered. It is remembered from now on.
     fn is_known(&mut self, span: &Span<'_>) -> bool {
         let ids = [
             word(span.trace_id(), 0),
@@ -89,7 +90,7 @@ fn owner(service: &str) -> (&'static str, &'static str) {
     }
 }
 
-/// Multiplies and turns: ids are random already.
+/// A hasher that multiplies and rotates, which is enough because ids are random already.
 #[derive(Debug, Default)]
 pub(crate) struct Mixing(u64);
 
@@ -113,6 +114,6 @@ impl Hasher for Mixing {
     }
 
     fn write_usize(&mut self, _length: usize) {
-        // The length of an array of three is no news.
+        // The length of the array is always three, so it is not hashed.
     }
 }

@@ -13,7 +13,7 @@ pub(crate) const STAGES: [&str; 4] = [
 /// The attribute that `tag-by-service` adds to every span of the shop.
 pub(crate) const TAG: &str = "team";
 
-/// What an operator would write, with the demo's ports.
+/// Returns the config that an operator would write, with the demo's ports.
 pub(crate) fn config(plugins: &Path, backend: &str) -> String {
     let plugins = plugins.display();
     format!(

@@ -1,9 +1,9 @@
 //! `cargo demo`: a minute of a web shop through the real collector and four plugins.
 //!
-//! Builds what is missing, starts a backend and the collector on free loopback ports, sends the
+//! It builds what is missing, starts a backend and the collector on free loopback ports, sends the
 //! minute compressed in time, swaps plugins meanwhile, shows what went in and came out, stops the
-//! collector under load, and checks its ledger against what was sent and what the backend has. Exit
-//! code 0 only when all of that agrees.
+//! collector under load, and checks its ledger against what was sent and what the backend has. The
+//! exit code is 0 only if all of that agrees.
 
 #![forbid(unsafe_code)]
 
@@ -49,9 +49,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// Says a last word on stderr.
+/// Prints a final message on stderr.
 fn say(text: &str, code: ExitCode) -> ExitCode {
-    // Who closed stderr does not want to read this.
+    // An error is ignored: if stderr is closed, nobody reads it.
     drop(writeln!(std::io::stderr(), "{text}"));
     code
 }

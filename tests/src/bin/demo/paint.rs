@@ -1,15 +1,15 @@
-//! Colour, where somebody sees it.
+//! Colour for output on a terminal.
 
 use std::io::IsTerminal as _;
 
-/// Paints text on a terminal, and leaves it alone elsewhere.
+/// Paints text on a terminal, and leaves it unchanged elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Paint {
     on: bool,
 }
 
 impl Paint {
-    /// For stdout; `NO_COLOR` is honoured.
+    /// Makes the paint for stdout; `NO_COLOR` is honoured.
     pub(crate) fn stdout() -> Self {
         let on = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         Self { on }

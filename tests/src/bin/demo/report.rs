@@ -1,4 +1,4 @@
-//! What the demo found: figures, a span before and after, the ledger, the verdict.
+//! The results of the demo: figures, a span before and after, the ledger, the verdict.
 
 use std::collections::BTreeMap;
 
@@ -59,20 +59,20 @@ impl Stage {
     }
 }
 
-/// What the demo found.
+/// The results of the demo.
 #[derive(Debug)]
 pub(crate) struct Report {
-    /// By service: sent, and at the backend.
+    /// The spans sent and the spans at the backend, by service.
     services: BTreeMap<String, (u64, u64)>,
     stages: Vec<Stage>,
     ledger: Ledger,
     exit_code: i32,
-    /// Everything that must be true, and whether it is.
+    /// The conditions that must hold, and true for each that does.
     checks: Vec<(&'static str, bool)>,
 }
 
 impl Report {
-    /// The figures in the middle of the run: the minute is through, nothing is inside.
+    /// Takes the figures in the middle of the run: the minute is over, and nothing is inside.
     pub(crate) fn new(sent: &Sent, backend: &Backend, stages: &[Stage]) -> Self {
         let taken = backend.taken();
         let services = sent
@@ -150,7 +150,7 @@ impl Report {
         ]);
     }
 
-    /// More that must be true.
+    /// Adds more conditions that must hold.
     pub(crate) fn check(&mut self, checks: Vec<(&'static str, bool)>) {
         self.checks.extend(checks);
     }
@@ -185,7 +185,8 @@ impl Report {
         show.table(&table);
     }
 
-    /// One span as it was sent and as it arrived: one with an error, because those are kept.
+    /// Shows one span as it was sent and as it arrived. It is one with an error, because those are
+    /// kept.
     pub(crate) fn show_span(&self, show: &Show, traffic: &Traffic, backend: &Backend) {
         let exports = traffic.minute.exports.iter();
         let mut sent = exports.flat_map(|export| spans(&export.request.resource_spans));
@@ -299,7 +300,7 @@ impl Report {
     }
 }
 
-/// Attributes that came with it, and those that a plugin added or changed.
+/// Shows the attributes that came with it, and those that a plugin added or changed.
 fn compare(show: &Show, of: &str, before: &[KeyValue], after: &[KeyValue]) {
     const SHOWN: usize = 5;
     for attribute in before.iter().take(SHOWN) {

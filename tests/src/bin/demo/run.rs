@@ -17,10 +17,10 @@ use super::swaps::{BAD, Candidates, GOOD};
 use super::table::figure;
 use super::traffic::Traffic;
 
-/// Rounds of the minute before plugins are changed.
+/// The rounds of the minute before plugins are changed.
 const ROUNDS_BEFORE: usize = 3;
 
-/// Runs the demo. Returns whether everything agrees.
+/// Runs the demo. Returns true if everything agrees.
 pub(crate) async fn run(show: &mut Show) -> Result<bool> {
     let (plugins, candidates) = build(show)?;
     let mut backend = Backend::start().await?;
@@ -81,7 +81,7 @@ pub(crate) async fn run(show: &mut Show) -> Result<bool> {
     Ok(report.agrees())
 }
 
-/// Builds what is missing, with progress. Names the folder of the plugins.
+/// Builds what is missing and shows progress. Returns the folder of the plugins.
 fn build(show: &Show) -> Result<(PathBuf, Candidates)> {
     if artifacts::wasm_target()? {
         show.step("added the target wasm32-wasip2");
@@ -92,7 +92,7 @@ fn build(show: &Show) -> Result<(PathBuf, Candidates)> {
     Ok((artifacts::plugins()?, Candidates::build()?))
 }
 
-/// What the generation that runs in a stage has dropped.
+/// Returns the number of spans that a stage's running generation has dropped.
 async fn dropped_by_running(admin: &Admin, stage: &str) -> Result<u64> {
     let view = admin.stage(stage).await?;
     let dropped = view.pointer("/running/figures/dropped");
@@ -113,12 +113,12 @@ async fn settled(collector: &Collector, backend: &Backend) -> Result<Vec<Stage>>
     stages.with_context(|| format!("the collector's log:\n{}", collector.log().tail()))
 }
 
-/// A line of the log as a person reads it.
+/// Formats a line of the log for people.
 fn shown(line: &Line) -> String {
     if line.message().is_empty() {
         return line.raw.clone();
     }
-    // The ledger as one sentence is left out: the table that follows says the same.
+    // The field with the ledger as one sentence is left out: the table that follows says the same.
     let left_out = ["timestamp", "level", "target", "ledger"];
     let fields: Vec<String> = line
         .fields()

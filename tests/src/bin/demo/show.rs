@@ -1,4 +1,4 @@
-//! What the demo says while it runs, and at its end.
+//! The output of the demo, while it runs and at its end.
 
 use std::io::Write;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::paint::Paint;
 use super::table::Table;
 
-/// Prints progress and tables for people, or nothing but the last object for scripts.
+/// Prints progress and tables for people, or only the final object for scripts.
 #[derive(Debug)]
 pub(crate) struct Show {
     json: bool,
@@ -25,7 +25,7 @@ impl Show {
         }
     }
 
-    /// A line of progress, with the time since the start.
+    /// Prints a line of progress, with the time since the start.
     pub(crate) fn step(&self, text: &str) {
         let elapsed = seconds(self.started.elapsed());
         self.line(&format!("{} {text}", self.paint.dim(&elapsed)));
@@ -46,14 +46,14 @@ impl Show {
         }
     }
 
-    /// A line for people; silent with `--json`.
+    /// Prints a line for people; silent with `--json`.
     pub(crate) fn line(&self, text: &str) {
         if !self.json {
             put(&mut std::io::stdout(), text);
         }
     }
 
-    /// The object for scripts; silent without `--json`.
+    /// Prints the object for scripts; silent without `--json`.
     pub(crate) fn object(&self, object: &serde_json::Value) {
         if self.json {
             put(&mut std::io::stdout(), &format!("{object:#}"));
@@ -65,7 +65,7 @@ fn seconds(duration: Duration) -> String {
     format!("{:>6.1}s", duration.as_secs_f64())
 }
 
-/// Writes a line; who closed the stream does not want to read it.
+/// Writes a line. An error is ignored: if the stream is closed, nobody reads it.
 fn put(to: &mut impl Write, text: &str) {
     drop(writeln!(to, "{text}"));
 }

@@ -1,5 +1,5 @@
-//! Plugins are changed in the middle of the traffic: a good one, one that is refused, and one that
-//! is rolled back.
+//! Changes plugins in the middle of the traffic: a good one, one that is refused, and one that is
+//! rolled back.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,23 +13,23 @@ use tokio::time::Instant;
 use super::show::Show;
 use super::table::figure;
 
-/// Where the next build of the same plugin takes over.
+/// The stage where the next build of the same plugin takes over.
 pub(crate) const GOOD: &str = "wasm/drop_duplicates";
-/// Where the bad ones try to.
+/// The stage where the bad plugins try to take over.
 pub(crate) const BAD: &str = "wasm/tag_by_service";
 
-/// The plugins that are swapped in, or not.
+/// The plugins that are swapped in, or refused.
 #[derive(Debug)]
 pub(crate) struct Candidates {
     /// `drop-duplicates` from changed source.
     next: PathBuf,
-    /// Panics on every batch that has spans.
+    /// A plugin that panics on every batch with spans.
     traps: PathBuf,
-    /// Does nothing wrong, and drops everything.
+    /// A plugin that causes no fault, and drops everything.
     drops: PathBuf,
 }
 
-/// What became of the good one.
+/// The result of the good swap.
 #[derive(Debug)]
 pub(crate) struct Swapped {
     report: Report,
@@ -37,15 +37,15 @@ pub(crate) struct Swapped {
     pub(crate) across: u64,
 }
 
-/// What became of the bad ones.
+/// The results of the bad swaps.
 #[derive(Debug)]
 pub(crate) struct Averted {
-    /// Why the first was refused.
+    /// The reason why the first was refused.
     refusal: String,
     bad: Report,
     rolled_back: Event,
     after: Duration,
-    /// What the second dropped while it had the stage.
+    /// The number of spans that the second dropped while it had the stage.
     pub(crate) dropped: u64,
 }
 
@@ -59,7 +59,7 @@ impl Candidates {
         })
     }
 
-    /// Swaps the next build in.
+    /// Swaps to the next build.
     pub(crate) async fn swap(&self, admin: &Admin, show: &Show) -> Result<Swapped> {
         show.step("swapping drop-duplicates for its next build, while spans pass");
         let report = admin.swap(GOOD, &self.next).await?;
@@ -74,7 +74,7 @@ impl Candidates {
         Ok(Swapped { report, across: 0 })
     }
 
-    /// Tries the bad ones.
+    /// Tries the bad plugins.
     pub(crate) async fn try_bad(&self, admin: &Admin, show: &Show) -> Result<Averted> {
         show.step("swapping tag-by-service for a plugin that panics on every span");
         let request = json!({ "module": self.traps });
@@ -109,7 +109,8 @@ impl Candidates {
     }
 }
 
-/// What a generation of the stage of the bad ones has dropped, by the books of the pipeline.
+/// Returns the number of spans that a generation of the stage [`BAD`] has dropped, by the
+/// pipeline's ledger.
 async fn dropped(admin: &Admin, generation: u64) -> Result<u64> {
     let pipeline = admin.pipeline("traces").await?;
     let columns = pipeline.pointer("/ledger/stages").and_then(Value::as_array);
@@ -127,7 +128,8 @@ async fn dropped(admin: &Admin, generation: u64) -> Result<u64> {
 }
 
 impl Swapped {
-    /// What must be true. `recognised` is what the new generation dropped.
+    /// Returns the conditions that must hold. `recognised` is the number of spans that the new
+    /// generation dropped.
     pub(crate) fn checks(&self, recognised: u64) -> Vec<(&'static str, bool)> {
         let report = &self.report;
         let is_done = report.outcome == "published" && report.generation == 2;
@@ -156,7 +158,8 @@ impl Swapped {
 }
 
 impl Averted {
-    /// What must be true. `dropped` is what the whole stage dropped, which by itself drops nothing.
+    /// Returns the conditions that must hold. `dropped` is the number of spans that the whole stage
+    /// dropped; its good plugin drops none.
     pub(crate) fn checks(&self, dropped: u64) -> Vec<(&'static str, bool)> {
         let rolled_back = &self.rolled_back;
         vec![

@@ -1,6 +1,6 @@
-//! Aligned tables: the first and the last column to the left, figures to the right.
+//! Aligned tables: the first and the last column are aligned left, figures right.
 
-/// Rows of cells; the first row is the head.
+/// Rows of cells; the first row is the header.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
@@ -17,7 +17,7 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// The table's lines, the head first.
+    /// Returns the table's lines, the header first.
     pub(crate) fn lines(&self) -> Vec<String> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
         let width = |column: usize| {
@@ -48,7 +48,7 @@ impl Table {
     }
 }
 
-/// A count with its thousands set apart.
+/// Formats a count with thousands separators.
 pub(crate) fn figure(count: u64) -> String {
     let digits = count.to_string();
     let mut grouped = String::new();

@@ -1,4 +1,4 @@
-//! The minute, sent: a client for each service, rounds compressed in time.
+//! Sends the minute: a client for each service, and rounds compressed in time.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -11,30 +11,31 @@ use spandrel_tests::shop::{Export, Minute, SERVICES, Shop, now, request, span_id
 use tokio::task::JoinSet;
 use tokio::time::{Interval, interval};
 
-/// Visitors in the minute.
+/// The number of visitors in the minute.
 const VISITS: u64 = 600;
-/// Visitors that come in the moment in which the collector is stopped.
+/// The number of visitors who come at the moment when the collector is stopped.
 const LAST_VISITS: usize = 25;
-/// Visitors in a round that comes after the minute.
+/// The number of visitors in a round after the minute.
 const MORE_VISITS: usize = 40;
-/// A round of exports, five seconds of the shop, takes this long here.
+/// The duration of a round of exports here. It stands for five seconds of the shop.
 const ROUND: Duration = Duration::from_millis(150);
 const SEED: u64 = 20_261_122;
 
-/// What was sent to the collector.
+/// The data that was sent to the collector.
 #[derive(Debug, Default)]
 pub(crate) struct Sent {
-    /// Spans, each as often as it was sent.
+    /// Spans, counted each time they were sent.
     pub(crate) spans: u64,
-    /// Spans by service, each as often as it was sent.
+    /// Spans by service, counted each time they were sent.
     pub(crate) by_service: BTreeMap<String, u64>,
-    /// Health checks, each as often as it was sent.
+    /// Health checks, counted each time they were sent.
     pub(crate) probes: u64,
-    /// Spans that are no health checks and were sent before, each as often as it was sent again.
+    /// Spans, without health checks, that had been sent before, counted each time they were sent
+    /// again.
     pub(crate) repeated: u64,
     /// Spans whose export was answered with OK.
     pub(crate) delivered: u64,
-    /// All ids.
+    /// The ids of all spans.
     pub(crate) ids: HashSet<u64>,
 }
 
@@ -62,9 +63,9 @@ pub(crate) struct Traffic {
     shop: Shop,
     pub(crate) minute: Minute,
     pub(crate) sent: Sent,
-    /// One for each service.
+    /// The clients, one for each service.
     clients: Vec<Client>,
-    /// What is still to be sent of the minute: a round for every five seconds of it.
+    /// The rest of the minute that is still to be sent: a round for every five seconds of it.
     rounds: VecDeque<Vec<Export>>,
     pace: Interval,
 }
@@ -103,7 +104,7 @@ impl Traffic {
         self.send_rounds(self.rounds.len()).await
     }
 
-    /// Sends round after round until `work` is done; more visitors come when the minute is over.
+    /// Sends round after round until `work` is done. When the minute is over, more visitors come.
     pub(crate) async fn send_during<T>(
         &mut self,
         work: impl Future<Output = Result<T>>,
@@ -129,8 +130,8 @@ impl Traffic {
         done
     }
 
-    /// Sends the first round of the minute again, as clients do that did not get the answers.
-    /// Returns how many spans, other than health checks, the collector has seen before.
+    /// Sends the first round of the minute again, like clients that did not get the answers.
+    /// Returns the number of spans, without health checks, that the collector has seen before.
     pub(crate) async fn send_again(&mut self) -> Result<u64> {
         let before = self.sent.repeated;
         let first = rounds(&self.minute).into_iter().next();
@@ -149,7 +150,7 @@ impl Traffic {
         each.collect()
     }
 
-    /// Sends a round: the services at the same time.
+    /// Sends a round, with all services at the same time.
     async fn send_round(&mut self, round: Vec<Export>) -> Result<()> {
         self.pace.tick().await;
         let mut sending = JoinSet::new();
@@ -171,7 +172,7 @@ impl Traffic {
         Ok(())
     }
 
-    /// Sends the visitors who come in the last moment.
+    /// Sends the visitors who come at the last moment.
     pub(crate) async fn send_last(&mut self, address: &str) -> Result<()> {
         let mut client = Client::connect(address).await?;
         for _ in 0..LAST_VISITS {
@@ -192,7 +193,7 @@ impl Traffic {
     }
 }
 
-/// A round ends where the services begin again from the first.
+/// Splits the minute into rounds. A round ends where the services begin again from the first.
 fn rounds(minute: &Minute) -> Vec<Vec<Export>> {
     let exports = minute
         .exports

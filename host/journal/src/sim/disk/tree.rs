@@ -89,7 +89,7 @@ impl Vfs for SimDisk {
             match node {
                 Some(node) => drop(tree.durable.insert(path, node)),
                 None => {
-                    // Its content is out of reach.
+                    // No entry leads to its content any more.
                     if let Some(Node::File(inode)) = tree.durable.remove(&path) {
                         tree.inodes[inode] = Inode::default();
                     }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 
-/// Made by `htpasswd -nbB -C 4 ada "open sesame"`.
+/// Returns a hash as `htpasswd -nbB -C 4 ada "open sesame"` makes it.
 fn bcrypt_of(password: &str) -> String {
     bcrypt::hash(password, 4).expect("hashed")
 }
@@ -34,8 +34,8 @@ async fn admits(check: &Check, username: &str, password: &str) -> Result<(), Den
     check.admit(&headers(username, password)).await
 }
 
-/// A user gets in with his own password in full, whichever way it is kept, and nobody else does;
-/// the answer is the same when it is remembered.
+/// A user gets in with the full password, whichever way it is kept, and nobody else does. The
+/// answer is the same when it is remembered.
 #[tokio::test]
 async fn users_get_in_with_their_passwords() {
     let file = format!(
@@ -63,8 +63,8 @@ async fn users_get_in_with_their_passwords() {
     }
 }
 
-/// A check takes as much work for every user, whatever his password is kept as, and for one who does
-/// not exist: the time says nothing of who does.
+/// A check takes as much work for every user, whichever way the password is kept, and for a user
+/// who does not exist: the time does not reveal who exists.
 #[tokio::test]
 async fn the_time_does_not_say_who_exists() {
     let dear = bcrypt::hash("x", 6).expect("hashed");
@@ -80,7 +80,7 @@ async fn the_time_does_not_say_who_exists() {
     assert!(plain.rest(None).is_empty());
 }
 
-/// A password in plain text that is as long as a hash is not taken for one.
+/// A plain-text password as long as a hash is not taken for a hash.
 #[tokio::test]
 async fn a_password_is_not_taken_for_a_hash() {
     for password in ["open-sesame-1", "correcthorse1", "opensesame123w"] {
@@ -89,7 +89,7 @@ async fn a_password_is_not_taken_for_a_hash() {
     }
 }
 
-/// What is no basic authentication at all is told so.
+/// A header that is not basic authentication counts as missing credentials.
 #[tokio::test]
 async fn another_scheme_is_not_this_one() {
     let check = check(None, "ada:x").expect("good");
@@ -101,7 +101,7 @@ async fn another_scheme_is_not_this_one() {
     assert_eq!(check.admit(&HeaderMap::new()).await, Err(Denied::Missing));
 }
 
-/// A password that is longer than what bcrypt looks at is not taken for its beginning.
+/// A password that is longer than the part that bcrypt looks at is not taken for that part.
 #[tokio::test]
 async fn a_long_password_is_no_other() {
     let long = "x".repeat(72);
@@ -111,8 +111,8 @@ async fn a_long_password_is_no_other() {
     assert_eq!(admits(&check, "ada", &longer).await, Err(Denied::Wrong));
 }
 
-/// Hashes that are easy to reverse, ones that take for ever, and what is no entry are refused with
-/// their line, and not shown.
+/// Hashes that are easy to reverse, hashes that take too long, and lines that are no entries are
+/// refused. The error names the line and does not show it.
 #[tokio::test]
 async fn bad_entries_are_refused() {
     let slow = bcrypt_of("x").replace("$04$", "$15$");
@@ -138,13 +138,14 @@ async fn bad_entries_are_refused() {
     }
 }
 
-/// Who tries passwords, however many at once, keeps few processors busy and few waiting; the others
-/// of his are told to come back, and who has logged in before goes on as if nothing was.
+/// A client that tries passwords, however many at once, keeps few processors busy and few checks
+/// waiting. Its other attempts are told to come back, and a user who has logged in before is not
+/// affected.
 #[tokio::test]
 async fn trying_passwords_does_not_stop_those_who_know_theirs() {
     let check = check(None, &format!("ada:{}", bcrypt_of("open sesame"))).expect("good");
     assert_eq!(admits(&check, "ada", "open sesame").await, Ok(()));
-    // All turns are taken.
+    // All permits are taken.
     let turns = u32::try_from(check.running.available_permits()).expect("few");
     let taken = check.running.acquire_many(turns).await.expect("open");
     let tries = (0..MOST_WAITING + 10).map(|number| {
@@ -153,7 +154,7 @@ async fn trying_passwords_does_not_stop_those_who_know_theirs() {
     });
     let tries = futures_util::future::join_all(tries);
     let meanwhile = async {
-        // The tries are polled first, so all of them have come.
+        // The tries are polled first, so all of them have arrived.
         for _ in 0..100 {
             assert_eq!(admits(&check, "ada", "open sesame").await, Ok(()));
         }
@@ -165,7 +166,7 @@ async fn trying_passwords_does_not_stop_those_who_know_theirs() {
     assert_eq!(count(Err(Denied::Busy)), 10);
 }
 
-/// What is remembered is bounded, good answers apart from bad ones, and gone with its users.
+/// The remembered results are bounded, good ones apart from bad ones, and go with their users.
 #[tokio::test]
 async fn what_is_remembered_is_bounded() {
     let check = check(None, "ada:x").expect("good");

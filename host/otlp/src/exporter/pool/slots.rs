@@ -1,4 +1,4 @@
-//! The addresses of a name, and what is known of each.
+//! The addresses of a name, and the state of each.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,19 +10,19 @@ use super::super::Balancer;
 use super::super::connection::Connection;
 use super::Unreachable;
 
-/// More addresses of one name are not used: each costs a connection.
+/// The most addresses of one name that are used: each costs a connection.
 const MOST: usize = 64;
 
-/// An address that fails is tried again after this time, which doubles up to the longest; sooner when
-/// no other one works. As gRPC has it.
+/// The time after which a failed address is tried again. It doubles up to the longest, as in gRPC;
+/// an address is tried sooner if no other one works.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// In the order in which the resolver says them.
+/// The addresses of a name, in the order in which the resolver returns them.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     all: Vec<Slot>,
-    /// Counts picks.
+    /// The number of picks so far.
     next: usize,
 }
 
@@ -31,11 +31,11 @@ struct Slot {
     address: SocketAddr,
     connection: Option<Connection>,
     is_connecting: bool,
-    /// Failures, all of them and since the last success.
+    /// The number of all failures; `in_a_row` counts those since the last success.
     failed: u64,
     in_a_row: u32,
     error: Option<Unreachable>,
-    /// When it is tried again, while others work.
+    /// The time when it is tried again, while others work.
     due: Option<Instant>,
 }
 
@@ -44,7 +44,8 @@ impl Slots {
         self.all.is_empty()
     }
 
-    /// These are the addresses now. Those that stay keep their connections; attempts on others go on.
+    /// Replaces the addresses. Those that stay keep their connections; attempts on the others go
+    /// on.
     pub(super) fn set(&mut self, addresses: &[SocketAddr]) {
         let mut before = std::mem::take(&mut self.all);
         for address in addresses {
@@ -62,7 +63,7 @@ impl Slots {
         }
     }
 
-    /// Lets go of connections that have ended; says whether there were any.
+    /// Drops connections that have ended. Returns true if there were any.
     pub(super) fn forget_closed(&mut self) -> bool {
         let mut any = false;
         for slot in &mut self.all {
@@ -74,7 +75,7 @@ impl Slots {
         any
     }
 
-    /// Lets go of a connection; says whose it was, if it was not let go of before.
+    /// Drops a connection. Returns its address, or `None` if it was dropped before.
     pub(super) fn retire(&mut self, connection: &Connection) -> Option<SocketAddr> {
         let is_it = |slot: &&mut Slot| slot.connection.as_ref().is_some_and(|it| it.is(connection));
         let slot = self.all.iter_mut().find(is_it)?;
@@ -82,8 +83,8 @@ impl Slots {
         Some(slot.address)
     }
 
-    /// The addresses that are to be connected to now. `before` has what had failed when the attempt
-    /// began, which tries each of them once.
+    /// Returns the addresses to connect to now. `before` has the failures that were known when the
+    /// attempt began; the attempt tries each address once.
     pub(super) fn begin(
         &mut self,
         balancer: Balancer,
@@ -97,7 +98,7 @@ impl Slots {
             }
         }
         let busy = self.all.iter().any(|slot| slot.is_connecting);
-        // One after the other until one works.
+        // Addresses are tried one after the other until one works.
         let is_first = balancer == Balancer::PickFirst;
         if is_first && (works || busy) {
             return Vec::new();
@@ -112,7 +113,8 @@ impl Slots {
         };
         let mut chosen: Vec<&mut Slot> = self.all.iter_mut().filter(wants).collect();
         if is_first {
-            // The first of those that failed least: an attempt may end before it comes to the second.
+            // Takes the first of those that failed least: an attempt may end before it comes to the
+            // second.
             chosen.sort_by_key(|slot| slot.in_a_row);
             chosen.truncate(1);
         }
@@ -123,8 +125,8 @@ impl Slots {
         begun.collect()
     }
 
-    /// One that works, in turn. Those that have said something come first: a process that is frozen
-    /// accepts connections as well.
+    /// Returns a working connection, in turn. Connections on which bytes were read come first: a
+    /// process that is frozen accepts connections as well.
     pub(super) fn pick(&mut self, balancer: Balancer) -> Option<Connection> {
         let live = || self.all.iter().filter_map(|slot| slot.connection.as_ref());
         let proven = live().filter(|connection| connection.read() > 0).count();
@@ -159,7 +161,7 @@ impl Slots {
         }
     }
 
-    /// The last error, when each of these failed since.
+    /// Returns the last error if every address failed since `before`.
     pub(super) fn failed_since(&self, before: &BTreeMap<SocketAddr, u64>) -> Option<Unreachable> {
         let failed = |slot: &Slot| {
             let before = before.get(&slot.address);

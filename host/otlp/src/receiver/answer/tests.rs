@@ -11,7 +11,7 @@ use super::*;
 
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4317);
 
-/// Takes everything.
+/// An ingress that takes everything.
 #[derive(Debug)]
 struct Open;
 
@@ -80,7 +80,7 @@ async fn a_slow_body_is_given_up() {
     assert_eq!(answerer.stats.requests(4), 1);
 }
 
-/// A request for health has little time, as nobody knows who sends it.
+/// A health request has little time, as nobody knows who sends it.
 #[tokio::test(start_paused = true)]
 async fn a_slow_request_for_health_is_given_up() {
     let answerer = answerer();
@@ -96,7 +96,7 @@ async fn a_slow_request_for_health_is_given_up() {
     }
 }
 
-/// Once the receiver is stopping, a slow body gets little more time, so that its sender hears of it
+/// A slow body gets little more time once the receiver is stopping, so that its sender hears of it
 /// while it can still go elsewhere.
 #[tokio::test(start_paused = true)]
 async fn a_drain_does_not_wait_for_slow_bodies() {

@@ -1,4 +1,4 @@
-//! What one request holds, and its place in line.
+//! The amount that one request holds, and its place in line.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use tokio::time::{Instant, timeout};
 
 use super::{Connection, Fair, Full, Member, Rule, Waiter};
 
-/// What one request holds; given back when it is dropped.
+/// The amount that one request holds; it is given back on drop.
 #[derive(Debug)]
 pub(crate) struct Lease {
     pub(super) id: u64,
     pub(super) connection: Connection,
     pub(super) held: usize,
-    /// How much of that is of what is kept for small requests.
+    /// The part of `held` that came from the small-request reserve.
     pub(super) kept: usize,
     pub(super) fair: Arc<Fair>,
 }
 
 impl Lease {
-    /// Holds at least this much from now on.
+    /// Grows the lease to at least `size`, and waits for at most `wait` if there is no room.
     pub(crate) async fn grow_to(&mut self, size: usize, wait: Duration) -> Result<(), Full> {
         let more = size.saturating_sub(self.held);
         if more == 0 {
@@ -42,7 +42,7 @@ impl Lease {
         }
     }
 
-    /// Takes it, or stands in line for it.
+    /// Takes the amount, or stands in line for it.
     fn ask(&self, more: usize, size: usize) -> Result<Option<Waiting<'_>>, Full> {
         let rule = self.fair.rule;
         let mut state = self.fair.lock();
@@ -53,7 +53,7 @@ impl Lease {
                 state.take(self.connection, self.id, more);
                 return Ok(None);
             }
-            // The line begins here, and with it the measure of how fast it moves.
+            // The line begins here, and so does the measurement of how fast it moves.
             state.last_grant = Some(Instant::now());
         }
         state.last_short = Some(Instant::now());
@@ -82,17 +82,17 @@ impl Lease {
         }))
     }
 
-    /// Whether it holds anything.
+    /// Returns true if it holds anything.
     pub(crate) fn holds(&self) -> bool {
         self.held > 0
     }
 
-    /// Whether somebody lacks what others hold.
+    /// Returns true if a request lacks what others hold.
     pub(crate) fn is_short(&self) -> bool {
         self.fair.is_short()
     }
 
-    /// Holds at most this much from now on.
+    /// Shrinks the lease to at most `size`.
     pub(crate) fn shrink_to(&mut self, size: usize) {
         let less = self.held.saturating_sub(size);
         if less == 0 {
@@ -103,7 +103,8 @@ impl Lease {
         self.kept -= kept;
         let mut state = self.fair.lock();
         state.kept_taken = state.kept_taken.saturating_sub(kept);
-        // Who holds nothing is exempt from nothing, and perhaps no member any more.
+        // A lease that holds nothing is exempt from nothing, and its connection may be no member
+        // any more.
         let exempt = (size == 0).then_some(self.id);
         state.give_back(self.fair.rule, self.connection, exempt, less);
     }
@@ -115,7 +116,7 @@ impl Drop for Lease {
     }
 }
 
-/// A request in line. Dropped, it leaves the line, or gives back what it was given unseen.
+/// A request in line. On drop it leaves the line, or gives back a grant that it has not seen.
 struct Waiting<'a> {
     lease: &'a Lease,
     more: usize,

@@ -9,8 +9,8 @@ fn shares(total: usize) -> Arc<Fair> {
     Fair::new(total, Rule::Share { reserve, small })
 }
 
-/// Who waits is served in turn by connection: one request beside sixty-four of another is the
-/// second to be served, not the last.
+/// Waiting requests are served in turn by connection: one request beside sixty-four of another
+/// connection is the second to be served, not the last.
 #[tokio::test(start_paused = true)]
 async fn connections_are_served_in_turn() {
     let fair = Fair::new(1, Rule::Whole);
@@ -39,8 +39,9 @@ async fn connections_are_served_in_turn() {
     assert_eq!(order.len(), 66);
 }
 
-/// Who comes back to the line a while after it was served is where it would be if it had waited: with
-/// one request at a time it gets as much as those who always have several in line.
+/// A connection that comes back to the line a while after it was served has the place that it would
+/// have if it had waited. With one request at a time it gets as much as those that always have
+/// several in line.
 #[tokio::test(start_paused = true)]
 async fn who_comes_back_has_kept_its_turn() {
     const HOLD: Duration = Duration::from_millis(10);
@@ -76,7 +77,7 @@ async fn who_comes_back_has_kept_its_turn() {
     assert!((105..=115).contains(&served), "{served} of 1000");
 }
 
-/// One connection never takes all: alone it gets half, and a second one a part of the rest.
+/// One connection never takes all: alone it gets half, and a second one gets a part of the rest.
 #[tokio::test(start_paused = true)]
 async fn there_is_room_for_one_more() {
     let fair = shares(1000);
@@ -108,7 +109,7 @@ async fn one_request_of_a_connection_gets_on() {
     first.grow_to(680, WAIT).await.expect("all that is free");
 }
 
-/// Who has its part is refused at once while others wait; who has none waits.
+/// A connection that has its part is refused at once while others wait; one that has none waits.
 #[tokio::test(start_paused = true)]
 async fn who_has_its_part_is_refused_first() {
     let fair = shares(100);
@@ -126,8 +127,8 @@ async fn who_has_its_part_is_refused_first() {
     assert_eq!((polite, greedy), (Ok(()), Duration::ZERO));
 }
 
-/// What is kept for small requests is not given to a large one, and a large one is passed over for
-/// a while only.
+/// The reserve for small requests is not given to a large one, and a large request is passed over
+/// only for a while.
 #[tokio::test(start_paused = true)]
 async fn small_requests_have_room_of_their_own() {
     let (reserve, small) = (20, 5);
@@ -181,8 +182,8 @@ async fn who_gives_up_is_forgotten() {
     assert!(state.turns.is_empty());
 }
 
-/// Small requests behind a large one that is not passed over any more have what is kept for them,
-/// and nothing that the large one waits for.
+/// Small requests behind a large one that is not passed over any more get the reserve for small
+/// requests, and nothing that the large one waits for.
 #[tokio::test(start_paused = true)]
 async fn a_large_request_gets_on_beside_small_ones() {
     let (reserve, small) = (20, 5);
@@ -196,7 +197,7 @@ async fn a_large_request_gets_on_beside_small_ones() {
         let mut leases: Vec<_> = (3..20).map(|peer| fair.lease(peer)).collect();
         let grown = leases.iter_mut().map(|lease| lease.grow_to(5, WAIT));
         let grown = futures_util::future::join_all(grown).await;
-        // 30 more would do for the large one alone, and 50 for it and what is kept.
+        // 30 more would be enough for the large one alone; it takes 50 for it and the reserve.
         first.shrink_to(30);
         (grown.iter().filter(|grown| grown.is_ok()).count(), leases)
     });
@@ -204,8 +205,8 @@ async fn a_large_request_gets_on_beside_small_ones() {
     assert_eq!(granted.0, 4, "20 are kept");
 }
 
-/// A request that gave back what it held, all at once or in parts, leaves nothing behind: what is
-/// shared out is not shared with those who are gone.
+/// A request that gave back what it held, all at once or in parts, leaves nothing behind: requests
+/// that are gone get no share.
 #[tokio::test(start_paused = true)]
 async fn who_holds_nothing_is_forgotten() {
     for fair in [shares(1000), Fair::new(1000, Rule::Whole)] {
@@ -222,8 +223,8 @@ async fn who_holds_nothing_is_forgotten() {
     }
 }
 
-/// Who would wait too long knows it beforehand, by how fast the line moves; each connection has its
-/// own place in it.
+/// A request that would wait too long knows it beforehand, by how fast the line moves. Each
+/// connection has its own place in the line.
 #[tokio::test(start_paused = true)]
 async fn the_wait_is_known_beforehand() {
     let fair = Fair::new(1, Rule::Whole);
@@ -244,7 +245,8 @@ async fn the_wait_is_known_beforehand() {
     assert!(!fair.is_hopeless(1, WAIT));
 }
 
-/// Who was served longest ago is next, however many wait, and is not sent away for how many they are.
+/// The connection that was served longest ago is next, however many wait, and is not sent away
+/// because they are many.
 #[tokio::test(start_paused = true)]
 async fn who_is_next_has_hope() {
     let fair = Fair::new(1, Rule::Whole);

@@ -7,13 +7,13 @@ fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
     frame
 }
 
-/// How many of these frames are let through, one by one, at most this many.
+/// Returns how many of these frames are let through, one by one, at most `most`.
 fn let_through(frames: &mut Frames, kind: u8, flags: u8, payload: usize, most: usize) -> usize {
     let one = frame(kind, flags, payload);
     (0..most).take_while(|_| frames.read(&one).is_ok()).count()
 }
 
-/// However it is cut, what was begun is known, and frames are counted once.
+/// The frame that has begun is known, and frames are counted once, however the bytes are cut.
 #[tokio::test(start_paused = true)]
 async fn cuts_do_not_matter() {
     let headers = frame(1, 0, 100);
@@ -46,7 +46,7 @@ async fn an_open_block_is_seen() {
     assert_eq!(frames.begun(), Begun::Nothing);
 }
 
-/// Floods end, and soon; requests never do, with what belongs to them.
+/// A flood is ended soon. Requests, with the frames that belong to them, never are.
 #[tokio::test(start_paused = true)]
 async fn floods_end() {
     for (kind, flags, name) in [
@@ -79,8 +79,8 @@ async fn floods_end() {
 }
 
 /// A hundred requests each second that are given up at their deadline, as under overload, are no
-/// flood, however long it lasts; those that are given up at once are one, as is giving up the same
-/// one again and again.
+/// flood, however long it lasts. Requests that are given up at once are a flood, and so is giving
+/// up the same request again and again.
 #[tokio::test(start_paused = true)]
 async fn deadlines_are_no_flood() {
     let of = |kind, flags, payload, stream: u32| {

@@ -1,21 +1,22 @@
-//! A message that is being inflated, beside what was sent and a decoder with its window.
+//! A message that is being inflated. Its lease covers the bytes that were sent, the output, and a
+//! decoder with its window.
 //!
-//! What inflates as telemetry does is inflated into a buffer that grows. What swells beyond that is
-//! measured first, into nothing, and inflated again when there is room for exactly as much: bombs
-//! cost the time of one decoder, and its window.
+//! A message that inflates as telemetry does is inflated into a buffer that grows. One that swells
+//! beyond that is measured first, without keeping the output, and inflated again when there is room
+//! for exactly as much: bombs cost the time of one decoder, and its window.
 
 use super::super::budget::{Lease, SWOLLEN_LIMIT, unswollen};
 use super::roomy;
 use crate::compression::{Compression, Inflater, NotInflated, state_bytes};
 use crate::status::Unread;
 
-/// Output inflated between two points where other tasks may run: about a millisecond.
+/// The bytes of output between two points where other tasks may run: about a millisecond.
 const STEP: usize = 512 * 1024;
 
-/// What is measured is inflated into this much.
+/// The size of the buffer into which a message is inflated while it is measured.
 const SCRATCH: usize = 64 * 1024;
 
-/// See the module.
+/// A message that is being inflated within its lease.
 pub(super) struct Inflating<'a> {
     pub(super) sent: &'a [u8],
     pub(super) compression: Compression,
@@ -23,7 +24,7 @@ pub(super) struct Inflating<'a> {
 }
 
 impl Inflating<'_> {
-    /// The message, if it is of `limit` bytes at most.
+    /// Returns the inflated message, if it has at most `limit` bytes.
     pub(super) async fn run(mut self, limit: usize) -> Result<Vec<u8>, Unread> {
         let usual = unswollen(self.sent.len());
         // OTLP inflates to about ten times its size; the first room is for half of that.
@@ -40,10 +41,10 @@ impl Inflating<'_> {
         message.ok_or(Unread::Malformed(CORRUPT))
     }
 
-    /// The message, in a buffer that is made for `first` bytes and grows; nothing when it has more
-    /// than `most`.
+    /// Inflates the message into a buffer that is made for `first` bytes and grows. Returns `None`
+    /// if the message has more than `most` bytes.
     async fn inflate(&mut self, first: usize, most: usize) -> Result<Option<Vec<u8>>, Unread> {
-        // One more than the limit, so that a message over it is seen to be.
+        // One more than the limit, so that a message over it is noticed.
         let full = most.saturating_add(1);
         let (mut out, mut input) = (Vec::new(), self.sent);
         self.make_room(&mut out, first, full).await?;
@@ -67,7 +68,7 @@ impl Inflating<'_> {
         }
     }
 
-    /// How long the message is, if that is `limit` bytes at most.
+    /// Returns the length of the inflated message, if that is at most `limit` bytes.
     async fn measure(&mut self, limit: usize) -> Result<usize, Unread> {
         let decoder = state_bytes(self.compression, limit);
         let all = self.sent.len().saturating_add(decoder + SCRATCH);
@@ -97,7 +98,7 @@ impl Inflating<'_> {
         inflater.ok_or(Unread::Malformed("message of no known encoding"))
     }
 
-    /// Leases and makes room.
+    /// Leases room, and makes it.
     async fn make_room(
         &mut self,
         out: &mut Vec<u8>,
@@ -115,7 +116,7 @@ impl Inflating<'_> {
     }
 }
 
-/// Lets other tasks run, now and then at least.
+/// Lets other tasks run, at least now and then.
 async fn pause(done: usize, next: &mut usize) {
     if done >= *next {
         *next = done + STEP;

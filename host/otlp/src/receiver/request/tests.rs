@@ -45,7 +45,7 @@ fn sample(len: usize) -> Vec<u8> {
         .collect()
 }
 
-/// The message is the same however frames cut it, compressed or not.
+/// A message is read the same however frames cut it, compressed or not.
 #[tokio::test]
 async fn frames_do_not_matter() {
     for len in [0, 1, 5000, WORTH_KEEPING, LIMIT] {
@@ -64,7 +64,7 @@ async fn frames_do_not_matter() {
     }
 }
 
-/// A message costs its own size, and what it is read into is never more than twice that.
+/// A message costs its own size, and the buffer that it is read into is never more than twice that.
 #[tokio::test(start_paused = true)]
 async fn a_message_is_read_within_its_budget() {
     let message = sample(LIMIT);
@@ -85,7 +85,8 @@ async fn a_bomb_is_given_up_at_the_limit() {
             let zeros = Bytes::from(vec![0; len]);
             let packed = compression.compress(zeros).await.expect("memory");
             let wire = framed(1, &packed);
-            // Room for what was sent, the limit and the decoder, not for what the bomb would take.
+            // Room for the compressed bytes, the limit and the decoder, not for what the bomb would
+            // take.
             let budget = packed.len() + LIMIT + 2048 + state_bytes(compression, LIMIT + 1);
             let read = read_frames(&wire, 1000, compression, budget).await;
             match read {
@@ -162,7 +163,7 @@ async fn a_decoder_is_leased_before_it_is_made() {
     }
 }
 
-/// Once it is inflated, a message costs its own size: what was sent and the decoder are given back.
+/// An inflated message costs its own size: the compressed bytes and the decoder are given back.
 #[tokio::test(start_paused = true)]
 async fn an_inflated_message_costs_its_size() {
     let message = vec![7; 100 * 1024];
@@ -180,8 +181,9 @@ async fn an_inflated_message_costs_its_size() {
     }
 }
 
-/// Reads a body of this many bytes each 400 ms, after a start of 100 KiB, beside somebody who wants
-/// all of the memory or nobody; returns what became of it in half a minute, if anything.
+/// Reads a body of this many bytes each 400 ms, after a start of 100 KiB. If `beside`, another
+/// request wants all of the memory. Returns the result and the time it took, if there is one in
+/// half a minute.
 async fn read_slowly(drip: usize, beside: bool) -> Option<(Result<Bytes, Unread>, Duration)> {
     let start = framed(0, &sample(LIMIT))[..100 << 10].to_vec();
     let frames = futures_util::stream::unfold(start, |next| async {
@@ -203,7 +205,7 @@ async fn read_slowly(drip: usize, beside: bool) -> Option<(Result<Bytes, Unread>
         if !beside {
             return std::future::pending().await;
         }
-        // In moments at which the other one does not ask for more.
+        // This asks at moments when the other request does not ask for more.
         tokio::time::sleep(Duration::from_millis(45)).await;
         loop {
             let mut other = budget.lease(2);
@@ -234,8 +236,8 @@ async fn who_stalls_makes_room() {
     assert!(matches!(read, Err(Unread::Malformed(_))), "more than one");
 }
 
-/// What inflates to less than a bomb does is read up to the limit, also where a buffer twice as large
-/// would be a bomb's.
+/// A message that inflates to less than a bomb does is read up to the limit, even if a buffer twice
+/// as large would be a bomb's.
 #[tokio::test]
 async fn much_that_is_alike_is_no_bomb() {
     let mut random = 1_u32;
@@ -264,8 +266,8 @@ async fn much_that_is_alike_is_no_bomb() {
     assert!(read.expect("no bomb") == message);
 }
 
-/// A bomb is measured before room is made for it: one that is too long costs its decoder with the
-/// window, and one that is not costs its length besides, and neither is in memory in part.
+/// A bomb is measured before room is made for it. One that is too long costs its decoder with the
+/// window; one that fits costs its length besides. Neither is ever in memory in part.
 #[tokio::test(start_paused = true)]
 async fn a_bomb_is_measured_first() {
     for compression in [Compression::Gzip, Compression::Zstd] {

@@ -1,4 +1,4 @@
-//! The rows of the table: what comes in, and what its sender is told.
+//! The rows of the table: requests, and the answer to each.
 
 use std::time::Duration;
 
@@ -23,14 +23,14 @@ const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/
 
 pub(super) type Row = (&'static str, At, Request<Body>, Told);
 
-/// All of them. Beside these the receiver has two answers that take 30 s, or that nobody hears: those to
-/// a body that is too slow, and to a sender that went away.
+/// Returns all rows. Beside these, the receiver has two answers that take 30 s, or that nobody
+/// hears: those to a body that is too slow, and to a sender that went away.
 pub(super) fn all() -> Vec<Row> {
     let rows = [read(), refused_unread(), judged(), refused()];
     rows.into_iter().flatten().collect()
 }
 
-/// In every form that a request may have.
+/// Returns good requests in every form that a request may have.
 fn read() -> Vec<Row> {
     let good = some_spans(3).encode_to_vec();
     let zstd = zstd::encode_all(&good[..], 0).expect("memory");
@@ -55,7 +55,7 @@ fn read() -> Vec<Row> {
     ]
 }
 
-/// What is no request that could be judged.
+/// Returns requests that are refused before their content can be judged.
 fn refused_unread() -> Vec<Row> {
     let good = some_spans(3).encode_to_vec();
     let zipped = gzip(&good);
@@ -117,7 +117,7 @@ fn refused_unread() -> Vec<Row> {
     ]
 }
 
-/// What the bytes themselves decide.
+/// Returns requests about which the bytes themselves decide.
 fn judged() -> Vec<Row> {
     let spans = |spoil: fn(&mut Span)| {
         let mut request = some_spans(3);
@@ -191,7 +191,7 @@ fn judged() -> Vec<Row> {
     ]
 }
 
-/// A request with one log record of this trace.
+/// Returns a request with one log record of this trace.
 fn log(trace_id: Vec<u8>) -> Request<Body> {
     let log_records = vec![LogRecord {
         trace_id,
@@ -209,7 +209,7 @@ fn log(trace_id: Vec<u8>) -> Request<Body> {
     request(LOGS, None, full(framed(0, &logs)))
 }
 
-/// What the pipeline decides.
+/// Returns requests about which the pipeline decides.
 fn refused() -> Vec<Row> {
     let mut mixed = some_spans(3);
     first(&mut mixed).span_id.clear();
@@ -271,7 +271,7 @@ fn first(request: &mut ExportTraceServiceRequest) -> &mut Span {
     &mut request.resource_spans[0].scope_spans[0].spans[0]
 }
 
-/// An attribute with arrays in arrays.
+/// Returns an attribute with arrays in arrays.
 fn deep(levels: usize) -> KeyValue {
     let mut value = AnyValue::default();
     for _ in 0..levels {

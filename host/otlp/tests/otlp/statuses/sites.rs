@@ -1,4 +1,4 @@
-//! Receivers in front of pipelines, each in the state that some answer is for.
+//! Receivers in front of pipelines, each in the state that causes certain answers.
 
 use std::sync::{Arc, Mutex};
 
@@ -20,25 +20,25 @@ use crate::collector::{Collector, Sink, config};
 use crate::raw::Client;
 use crate::round_trip::spans;
 
-/// What a pipeline answers that its door does not say by itself here.
+/// An answer of a pipeline that the sites here do not cause by themselves.
 pub(super) type Refusal = fn() -> Result<(), Refused>;
 
-/// Where a request arrives.
+/// The site at which a request arrives.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum At {
-    /// At pipelines of spans and logs with room.
+    /// Pipelines of spans and logs with room.
     Open,
-    /// At one whose backend takes nothing, and whose queue is full.
+    /// A pipeline whose backend takes nothing, and whose queue is full.
     Full,
-    /// At one that drains.
+    /// A pipeline that drains.
     Draining,
-    /// At a receiver that wants a token.
+    /// A receiver that wants a token.
     Guarded,
-    /// At a pipeline that answers this.
+    /// A pipeline that gives this answer.
     Refusing(Refusal),
 }
 
-/// One of each.
+/// One site of each kind.
 pub(super) struct Sites {
     pub(super) open: Site,
     full: Site,
@@ -47,7 +47,7 @@ pub(super) struct Sites {
     refusing: (Collector, Arc<Sink>),
 }
 
-/// A receiver, its pipeline of spans, and what that sent on.
+/// A receiver, its pipeline of spans, and the backend that takes what the pipeline sends on.
 pub(super) struct Site {
     pub(super) collector: Collector,
     pub(super) pipeline: Pipeline,
@@ -55,7 +55,7 @@ pub(super) struct Site {
     _logs: Pipeline,
 }
 
-/// Takes everything, or keeps every attempt waiting.
+/// A backend that takes everything, or keeps every attempt waiting.
 #[derive(Debug, Default)]
 pub(super) struct Backend {
     hangs: bool,
@@ -156,7 +156,7 @@ impl Sites {
         sites
     }
 
-    /// A connection to the right one.
+    /// Connects to the site for `at`.
     pub(super) async fn client(&self, at: At) -> Client {
         let collector = match at {
             At::Open => &self.open.collector,

@@ -1,4 +1,4 @@
-//! Out of the log.
+//! The way out of an exporter's log.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,23 +16,25 @@ use crate::egress::outlets::Outlet;
 use crate::journal::{Unfinished, Unreadable};
 use crate::queue::{Lane, Permit, Queued};
 
-/// So many records are read at once: the queue is filled faster than a backend empties it.
+/// The number of records that are read at once: enough to fill the queue faster than a backend
+/// empties it.
 const READS: usize = 8;
-/// A record that the disk does not give after so many tries is left where it is: one bad sector
-/// should not keep what is behind it.
+/// The number of tries after which a record that the disk does not give is left where it is: one
+/// bad sector should not block the records behind it.
 const TRIES: u32 = 5;
-/// How long it is left there.
+/// The time for which it is left there.
 const LATER: Duration = Duration::from_secs(60);
 
-/// How often is looked for what is too old, also when nothing is sent.
+/// The time between two checks for records that are too old, which are made even if nothing is
+/// sent.
 const LOOK: Duration = Duration::from_secs(60);
-/// Records that are looked at in one go.
+/// The number of records that are looked at in one go.
 const PAGE: usize = 256;
 
 /// A record with its bytes, and room for it in this outlet's queue.
 struct Loaded {
     record: Unfinished,
-    /// It was left where it was before.
+    /// True if an earlier read had failed, so that it was left where it was.
     again: bool,
     outlet: Arc<Outlet>,
     permit: Permit,
@@ -44,14 +46,14 @@ impl Spill {
     pub(in crate::egress) async fn load(self: Arc<Self>, mut drain: watch::Receiver<bool>) {
         let mut next = 0;
         let mut reads = FuturesOrdered::new();
-        // Those that the disk did not give, and when to ask again.
+        // Records that the disk did not give, and the times to read them again.
         let mut left = VecDeque::new();
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
-                // What was read by then stays in the log.
+                // Records that were read by then stay in the log.
                 _ = drain.wait_for(|draining| *draining) => return,
                 _ = looks.tick() => {
                     if self.expire(&mut next) {
@@ -76,20 +78,21 @@ impl Spill {
         }
     }
 
-    /// Gives up what is too old, from `next` on: what is before is on its way. Says whether there may
-    /// be more.
+    /// Gives up records that are too old, from `next` on; earlier ones are on their way. Returns
+    /// true if there may be more.
     fn expire(&self, next: &mut u64) -> bool {
         let below = *self.written.borrow();
         let page = self.log.unfinished(*next, PAGE);
         let waiting = page.iter().filter(|record| record.record < below);
-        // They are in the order of their age.
+        // The records are in the order of their age.
         let old = waiting.take_while(|record| self.expire_one(record, 1));
         let old = old.map(|record| record.record + 1).collect::<Vec<_>>();
         *next = old.last().copied().unwrap_or(*next);
         old.len() == PAGE
     }
 
-    /// Gives one up that is too old; so many batches of the backlog.
+    /// Gives up a record that is too old, which makes up `batches` batches of the backlog. Returns
+    /// true if it was too old.
     fn expire_one(&self, unfinished: &Unfinished, batches: u64) -> bool {
         if !self.log.is_expired(unfinished.written) {
             return false;
@@ -105,7 +108,8 @@ impl Spill {
         true
     }
 
-    /// The next record, with room for it. May be dropped at any time: nothing is taken then.
+    /// Returns the next record, with room for it. May be dropped at any time: nothing is taken
+    /// then.
     async fn claim(&self, next: u64) -> (Unfinished, (Arc<Outlet>, Permit)) {
         let mut written = self.written.subscribe();
         loop {
@@ -114,12 +118,12 @@ impl Spill {
             if let Some(record) = first.filter(|record| record.record < below) {
                 return (record, self.room_for(&record).await);
             }
-            // The sender of this is `self`.
+            // This cannot fail: the sender of the channel is `self`.
             drop(written.changed().await);
         }
     }
 
-    /// One that was left, when it is due, with room for it.
+    /// Returns a record that was left, when it is due, with room for it.
     async fn claim_again(
         &self,
         left: Option<&(Instant, Unfinished)>,
@@ -131,7 +135,7 @@ impl Spill {
         (*record, self.room_for(record).await)
     }
 
-    /// Room in the queue of whichever outlet has the name.
+    /// Waits for room in the queue of the outlet that has the name.
     async fn room_for(&self, record: &Unfinished) -> (Arc<Outlet>, Permit) {
         let mut outlets = self.outlet.subscribe();
         loop {
@@ -155,7 +159,7 @@ impl Spill {
         }
     }
 
-    /// Reads until the disk gives it, or has it no more, but not for ever.
+    /// Reads a record until the disk gives it or no longer has it, at most [`TRIES`] times.
     async fn read(
         &self,
         record: Unfinished,
@@ -191,7 +195,7 @@ impl Spill {
         }
     }
 
-    /// Into the queue with it. Returns it when the disk does not give it.
+    /// Puts a record into the queue. Returns the record if the disk does not give it.
     fn loaded(&self, loaded: Loaded) -> Option<Unfinished> {
         let Loaded {
             record: unfinished,
@@ -201,7 +205,7 @@ impl Spill {
             batch,
         } = loaded;
         let Unfinished { record, items, .. } = unfinished;
-        // What is left is no backlog: nothing waits behind it.
+        // A record that is left is not a backlog: nothing waits behind it.
         self.leave(u64::from(!again));
         match batch {
             Ok(bytes) => {

@@ -1,4 +1,4 @@
-//! Into the log.
+//! The way into an exporter's log.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,17 +13,19 @@ use crate::batcher::Gathered;
 use crate::journal::Unwritten;
 use crate::queue::{Lane, Queued};
 
-/// So many batches are appended at once: more than one wait for the disk needs.
+/// The number of batches that are appended at once: more than one wait for the disk needs.
 const GROUP: usize = 1024;
-/// Batches are merged into records up to this size: what a log knows of each record is in memory, and
-/// an outage may be long.
+/// The size up to which batches are merged into one record: a log keeps data on each record in
+/// memory, and an outage may be long.
 const RECORD_BYTES: usize = 1 << 20;
-/// Between two groups, so that there is something to merge. What waits is in the ingress log.
+/// The pause between two groups, so that there is something to merge. The batches that wait are in
+/// the ingress log.
 const LINGER: Duration = Duration::from_millis(50);
 
 impl Spill {
-    /// Writes what is pushed, until nothing will be and everything is written. Draining, what the
-    /// log does not take is given up at once: it is in the ingress log.
+    /// Writes the pushed batches, until no more will come and all are written. While draining,
+    /// batches that the log does not take are given up at once, because they are in the ingress
+    /// log.
     pub(in crate::egress) async fn write(self: Arc<Self>, drain: watch::Receiver<bool>) {
         let mut group = Vec::new();
         let mut failing = false;
@@ -55,7 +57,7 @@ impl Spill {
                     }
                 }
             }
-            // Every append has ended, so whatever is below is in the books.
+            // Every append has ended, so all records below are in the books.
             self.written.send_if_modified(|before| {
                 let more = written > *before;
                 *before = written.max(*before);
@@ -70,8 +72,8 @@ impl Spill {
         }
     }
 
-    /// The next batches, after those that are there already; false when there are none and will
-    /// be none.
+    /// Adds the next batches to those that are in `group` already; returns false if there are none
+    /// and will be none.
     async fn gather(&self, group: &mut Vec<Gathered>) -> bool {
         loop {
             // Read before the batches are looked at: a push before `close` is then always seen.
@@ -90,7 +92,7 @@ impl Spill {
         group.extend(waiting.drain(..room));
     }
 
-    /// Makes fewer batches of these. It is one backlog of fewer.
+    /// Merges these into fewer batches, and makes the backlog smaller by the difference.
     fn merge(&self, group: &mut Vec<Gathered>) {
         let before = group.len();
         let mut merged = Vec::with_capacity(1);
@@ -128,8 +130,8 @@ impl Spill {
         *failing = failed;
     }
 
-    /// For a while, what the log did not take goes into the queue where there is room. Returns what
-    /// found none.
+    /// Puts batches that the log did not take into the queue as far as there is room, for a while.
+    /// Returns those that found none.
     async fn go_round(
         &self,
         failed: Vec<Gathered>,

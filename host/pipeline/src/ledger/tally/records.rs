@@ -6,13 +6,13 @@ use super::Tally;
 use crate::completion::Guard;
 
 impl Tally {
-    /// The stages see them from now on.
+    /// Marks that the stages see these items from now on.
     pub(crate) fn see(&self) {
         self.guards.iter().for_each(Guard::see);
     }
 
-    /// The records of the ingress log that have them; none when some item is in no such record, or
-    /// when one of the records has failed.
+    /// Returns the records of the ingress log that have these items; `None` if some item is in no
+    /// such record, or if one of the records has failed.
     pub(crate) fn records(&self) -> Option<BTreeSet<u64>> {
         if self.count.journaled < self.count.items || self.guards.is_empty() {
             return None;

@@ -4,24 +4,25 @@ use std::sync::Arc;
 
 use super::Tally;
 
-/// How items come to a stage.
+/// The way in which items come to a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Retry {
-    /// For the first time in this process.
+    /// They come for the first time in this process.
     First,
-    /// Again: this stage failed on them.
+    /// They come again, because this stage failed on them.
     Failed,
-    /// Again: they came through here before a later stage failed.
+    /// They come again: they came through here before a later stage failed.
     Passed,
 }
 
 impl Tally {
-    /// They are tried again after this stage failed on them.
+    /// Marks that these items are tried again after this stage failed on them.
     pub(crate) fn fail_at(&mut self, stage: Option<Arc<str>>) {
         self.failed_at = stage;
     }
 
-    /// They come to this stage now.
+    /// Returns how these items come to this stage. If it is the stage that failed on them, forgets
+    /// that.
     pub(crate) fn try_again_at(&mut self, stage: &str) -> Retry {
         match self.failed_at.as_deref() {
             None => Retry::First,

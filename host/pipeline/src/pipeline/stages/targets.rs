@@ -1,4 +1,4 @@
-//! What each shard is told to become: which instances are new, and those instances.
+//! The target for each shard: the stages that it is to have, and the new instances for them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,7 @@ use crate::stage::place::Target;
 use crate::stage::sample::Sample;
 use crate::stage::{Beside, Comparison, Generation, HoldLimits, Instance, Mode, StageSpec};
 
-/// What all shards show of one stage.
+/// The sample and the comparisons of one stage, which all shards fill.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shown {
     pub(super) sample: Arc<Sample>,
@@ -18,7 +18,7 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    /// What the shards have seen of the shadow, together.
+    /// Returns what the shards have seen of the shadow, together.
     pub(super) fn comparison(&self) -> Comparison {
         let mut sum = Comparison::default();
         for shard in &self.comparisons {
@@ -29,24 +29,26 @@ impl Shown {
     }
 }
 
-/// What the shards are to become, with every instance that is needed: nothing has begun yet.
+/// The targets of all shards, with every instance that is needed. Nothing has begun yet.
 pub(super) struct Plan {
-    /// For each shard.
+    /// The targets for each shard.
     pub(super) rows: Vec<Vec<Target>>,
-    /// What there will be to see.
+    /// The view once the plan is published.
     pub(super) view: View,
 }
 
-/// For how many shards a plan is made.
+/// The number of shards for which a plan is made.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shards {
     pub(super) all: usize,
-    /// So many get batches, the first ones. The others have no stages, and share no limits.
+    /// The number of shards that get batches, the first ones. The others have no stages, and no
+    /// share of the limits.
     pub(super) busy: usize,
 }
 
 impl View {
-    /// From these stages to those in `specs`; an error when an instance cannot be made.
+    /// Makes the plan from these stages to those in `specs`; an error if an instance cannot be
+    /// made.
     pub(super) async fn plan(
         &self,
         terms: &Terms,
@@ -97,7 +99,8 @@ impl View {
     }
 }
 
-/// Whether a generation has instances that judge what they get: the running one, or a canary.
+/// Returns true if a generation has instances that judge the items they get: the running one, or a
+/// canary.
 fn runs(old: &StageSpec, generation: &Arc<dyn Generation>) -> bool {
     let canary = old.beside.as_ref().is_some_and(|beside| {
         matches!(beside.mode, Mode::Canary(_)) && Arc::ptr_eq(&beside.generation, generation)
@@ -105,7 +108,7 @@ fn runs(old: &StageSpec, generation: &Arc<dyn Generation>) -> bool {
     canary || Arc::ptr_eq(&old.generation, generation)
 }
 
-/// Whether a candidate runs already, in the same way.
+/// Returns true if a candidate already runs, in the same mode.
 fn is_beside(old: &StageSpec, wanted: &Beside) -> bool {
     old.beside.as_ref().is_some_and(|beside| {
         let alike = matches!(
@@ -129,7 +132,7 @@ async fn instantiate(
     })
 }
 
-/// The stage with one shard's share of its limits.
+/// Returns the stage with one shard's share of its limits.
 fn share(stage: &StageSpec, shards: usize) -> StageSpec {
     let HoldLimits { items, bytes, time } = stage.hold;
     let shards = shards.max(1);

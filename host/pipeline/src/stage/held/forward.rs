@@ -1,4 +1,4 @@
-//! Items on their way out of what a stage holds.
+//! Items on their way out of the stage that held them.
 
 use bytes::Bytes;
 use spandrel_wire::{Assembler, Edits, Held};
@@ -7,18 +7,21 @@ use super::HeldBatch;
 use crate::batch::Batch;
 use crate::ledger::{Account, Tally};
 
-/// A request of released items ends here and another begins: large enough to keep batches whole,
-/// small enough for the memory of any plugin behind and for backends that take 4 MiB.
+/// The size at which a request of released items ends and another begins: large enough to keep
+/// batches whole, small enough for the memory of any plugin behind and for backends that take 4
+/// MiB.
 const FORWARD_BYTES: usize = 3 << 20;
-/// See [`FORWARD_BYTES`]; the Collector's usual batch.
+/// The number of items at which a request ends, like [`FORWARD_BYTES`]; the Collector's usual
+/// batch.
 const FORWARD_ITEMS: usize = 8192;
 
-/// Items on their way out of the table, into requests of a bearable size.
+/// Items on their way out of the table, in requests of limited size.
 #[derive(Default)]
 pub(super) struct Forward {
     pub(super) done: Vec<Batch>,
     assembler: Assembler,
-    /// Of what is in the assembler: bytes, the tally, and items that no tally covers yet.
+    /// The bytes in the assembler; then the tally of its items, and the number of items that no
+    /// tally covers yet.
     bytes: usize,
     tally: Option<Tally>,
     unclaimed: u64,
@@ -33,8 +36,8 @@ impl Forward {
         edits: Edits<'_>,
         from: &mut Tally,
     ) {
-        // A position that was looked up in this very set is there; were it not, its item would stay
-        // in the tally, and be booked as abandoned with it.
+        // A position that was looked up in this same set is there. If it were not, its item would
+        // stay in the tally and be booked as abandoned with it.
         if self.assembler.push(held, position, edits).is_ok() {
             self.bytes += held.span(position).len();
             self.unclaimed += 1;
@@ -70,7 +73,7 @@ impl Forward {
         self.done.extend(batch);
     }
 
-    /// Adds what is still held of a batch, as it is.
+    /// Adds the items of a batch that are still held, unchanged.
     pub(super) fn add_open(&mut self, mut batch: HeldBatch) {
         for (position, settled) in batch.settled.iter().enumerate() {
             if !settled {

@@ -1,4 +1,4 @@
-//! What is held on its way over a restart.
+//! Held items that are carried over a restart.
 
 use bytes::Bytes;
 use spandrel_wire::{Assembler, Edits, Held, Kept, Limits, Rules, Signal, Verdict};
@@ -12,8 +12,8 @@ use crate::ledger::Tally;
 use crate::stage::Ticket;
 
 impl HeldTable {
-    /// Takes out every batch of which some item is not in a record that keeps it: a plugin made it
-    /// of nothing that is there, or its record has failed. The plugin may still name it.
+    /// Takes out every batch with an item that no record keeps: either a plugin made the item from
+    /// nothing that is recorded, or its record has failed. The plugin may still name it.
     pub(crate) fn take_loose(&mut self) -> Vec<Batch> {
         let mut forward = Forward::default();
         let is_loose = |_: &Ticket, batch: &mut HeldBatch| batch.tally.records().is_none();
@@ -24,7 +24,8 @@ impl HeldTable {
         forward.finish()
     }
 
-    /// All that is held, and what keeps it in the books; the table is empty then.
+    /// Takes out everything that is held, with the tallies that keep it in the books. Leaves the
+    /// table empty.
     pub(crate) fn leave(&mut self) -> (Vec<HeldLeft>, Vec<Tally>) {
         let all = std::mem::take(&mut self.tickets);
         self.items = 0;
@@ -49,7 +50,7 @@ impl HeldTable {
         (left, tallies)
     }
 
-    /// Takes back what was held in another process; `tally` stands in this stage's held account.
+    /// Puts back items that were held in another process; `tally` is in this stage's held account.
     pub(crate) fn put_back(&mut self, left: &HeldLeft, held: Held, tally: Tally) {
         self.insert(left.ticket, held, tally);
         if let Some(batch) = self.tickets.get_mut(&left.ticket) {
@@ -61,13 +62,13 @@ impl HeldTable {
         }
     }
 
-    /// Releases of what is not held are ignored below this ticket.
+    /// Returns the ticket below which releases of items that are not held are ignored.
     pub(crate) fn evicted_below(&self) -> Ticket {
         self.evicted_below
     }
 }
 
-/// The items of a batch that are still held, and their numbers in it.
+/// Returns the items of a batch that are still held, and their indices in it.
 fn open(batch: &HeldBatch) -> (Vec<u32>, Bytes) {
     let mut assembler = Assembler::new();
     let mut indices = Vec::new();
@@ -87,7 +88,8 @@ fn open(batch: &HeldBatch) -> (Vec<u32>, Bytes) {
 }
 
 impl HeldLeft {
-    /// The items as a stage holds them; none when the request is not valid, or not of these items.
+    /// Returns the items as a stage holds them; `None` if the request is not valid, or has other
+    /// items.
     pub(crate) fn to_held(&self, limits: &Limits) -> Option<Held> {
         let summary = spandrel_wire::validate(Signal::Traces, &self.request, limits).ok()?;
         let items = summary.items;

@@ -1,4 +1,4 @@
-//! What is held while the instances that hold it come and go.
+//! Held items while the instances that hold them change.
 
 use tokio::time::Instant;
 
@@ -8,8 +8,8 @@ use crate::batch::Batch;
 use crate::stage::Ticket;
 
 impl HeldTable {
-    /// What is held of this batch was held by an instance before this one, too: since then, and by
-    /// that ticket.
+    /// Marks the items of this batch as held earlier by another instance: since that time, and
+    /// under that ticket.
     pub(crate) fn mark_offered(&mut self, ticket: Ticket, (since, first): (Instant, Ticket)) {
         if let Some(batch) = self.tickets.get_mut(&ticket) {
             batch.offered_again = true;
@@ -18,12 +18,13 @@ impl HeldTable {
         }
     }
 
-    /// Takes out every batch that was offered to a second instance already.
+    /// Takes out every batch that was already offered to a second instance.
     pub(crate) fn take_offered(&mut self) -> Vec<Batch> {
         self.take(|_, batch| batch.offered_again)
     }
 
-    /// Takes out every batch that was held by a ticket up to this one, and is held by another now.
+    /// Takes out every batch that was held under a ticket up to this one, and is held under a later
+    /// one now.
     pub(crate) fn take_renamed(&mut self, up_to: Ticket) -> Vec<Batch> {
         self.take(|ticket, batch| batch.first <= up_to && ticket > up_to)
     }
@@ -40,8 +41,8 @@ impl HeldTable {
         forward.finish()
     }
 
-    /// These belong to nobody now, and what was offered of them before may be offered once more; all
-    /// others are named by the state that the next instance took over.
+    /// Marks the batches that `which` selects as orphans; they may be offered once more, even if
+    /// they were offered before. The state that the next instance took over names all others.
     pub(crate) fn orphan(&mut self, which: impl Fn(Ticket) -> bool) {
         for (ticket, batch) in &mut self.tickets {
             batch.orphan = which(*ticket);
@@ -51,25 +52,25 @@ impl HeldTable {
         }
     }
 
-    /// What no instance knows of.
+    /// Returns the tickets of the batches that no instance knows of.
     pub(crate) fn orphans(&self) -> impl Iterator<Item = Ticket> {
         let orphans = self.tickets.iter().filter(|(_, batch)| batch.orphan);
         orphans.map(|(ticket, _)| *ticket)
     }
 
-    /// The instance is gone: what it held belongs to nobody now.
+    /// Marks everything as orphaned: the instance that held it is gone.
     pub(crate) fn bereave(&mut self) {
         for batch in self.tickets.values_mut() {
             batch.orphan = true;
         }
     }
 
-    /// Takes out the oldest orphans, as much as goes into one request (or one batch, where that is
-    /// larger), with the moment at which the oldest came in, and its ticket.
+    /// Takes out the oldest orphans, up to the size of one request (or one batch, if that is
+    /// larger), with the time when the oldest came in, and its ticket.
     pub(crate) fn take_orphans(&mut self) -> Option<(Vec<Batch>, (Instant, Ticket))> {
         let mut forward = Forward::default();
         let mut oldest: Option<(Instant, Ticket)> = None;
-        // It stops where enough is taken.
+        // The iterator stops once enough is taken.
         let mut orphans = self.tickets.extract_if(.., |_, batch| batch.orphan);
         while forward.done.is_empty() {
             let Some((_, batch)) = orphans.next() else {
@@ -84,7 +85,7 @@ impl HeldTable {
         oldest.map(|oldest| (forward.finish(), oldest))
     }
 
-    /// Whether something is held that no instance knows of.
+    /// Returns true if something is held that no instance knows of.
     pub(crate) fn has_orphans(&self) -> bool {
         self.orphans().next().is_some()
     }

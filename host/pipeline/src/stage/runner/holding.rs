@@ -1,4 +1,4 @@
-//! What the stage holds: taken from a batch, let go by the plugin, or by the host at a limit.
+//! Held items of the stage: taken from a batch, let go by the plugin, or by the host at a limit.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::ledger::{Account, Reason, Source, Tally};
 use crate::stage::held::HeldTable;
 use crate::stage::{DrainReason, Emission, Fault, FaultKind, Ticket};
 
-/// How long a plugin may take to let go under pressure: the senders of this shard wait meanwhile.
+/// The time in which a plugin must let go under pressure: the senders of this shard wait meanwhile.
 const PRESSURE_DEADLINE: Duration = Duration::from_millis(500);
 
 impl StageRunner {
-    /// Asks the plugin to let go of everything; what it keeps all the same goes on, or is dropped
-    /// under [`FaultPolicy::Drop`](crate::stage::FaultPolicy::Drop). A plugin that is not done after
-    /// `left` has failed.
+    /// Asks the plugin to let go of everything. Items that it still keeps go on, or are dropped
+    /// under [`FaultPolicy::Drop`](crate::stage::FaultPolicy::Drop). A plugin that is not done
+    /// after `left` has failed.
     pub(crate) async fn drain(&mut self, reason: DrainReason, left: Duration) -> Vec<Batch> {
         let mut passed = Passed::default();
         let asked = async {
@@ -54,10 +54,11 @@ impl StageRunner {
         self.count_held();
     }
 
-    /// Lets go of items, and takes what was made. What a plugin makes in the same answer in which it
-    /// judges a batch or lets go of held items is taken for made of those: their records are not
-    /// finished before it is through, too. What it makes of what it dropped earlier, and so has in its
-    /// own memory only, is tied to nothing: a plugin that sums up should hold until it does.
+    /// Lets go of released items, and takes the items that the plugin made. Items that a plugin
+    /// makes in the same answer in which it judges a batch or releases held items count as made
+    /// from those: the records of the sources are not finished before the new items are through,
+    /// too. Items that it makes from items it dropped earlier, and so has only in its own memory,
+    /// are tied to nothing: a plugin that aggregates should hold until it emits the result.
     pub(super) fn release(
         &mut self,
         released: &Released,
@@ -86,7 +87,7 @@ impl StageRunner {
         self.count_held();
     }
 
-    /// Checks and applies what came of a tick or a drain.
+    /// Checks and applies the result of a tick or a drain.
     pub(super) fn settle(&mut self, result: Result<Emission, Fault>, emitted: &mut Vec<Batch>) {
         let reasons = self.generation.manifest().drop_reasons.len();
         let checked = result.and_then(|emission| {
@@ -114,7 +115,7 @@ impl StageRunner {
         self.settle(result, emitted);
     }
 
-    /// Keeps what is held within the stage's limits on items and bytes.
+    /// Keeps held items within the stage's limits on items and bytes.
     pub(super) async fn relieve(&mut self, emitted: &mut Vec<Batch>) {
         let hold = self.spec.hold;
         let over = |held: &HeldTable| held.items() > hold.items || held.bytes() > hold.bytes;
@@ -126,7 +127,7 @@ impl StageRunner {
         self.evicted(evicted, emitted);
     }
 
-    /// Keeps what is held within the stage's limit on time.
+    /// Keeps held items within the stage's limit on time.
     pub(super) async fn expire(&mut self, emitted: &mut Vec<Batch>) {
         let limit = self.spec.hold.time;
         let is_over = |held: &HeldTable| held.oldest().is_some_and(|since| since.elapsed() > limit);
@@ -140,7 +141,7 @@ impl StageRunner {
         }
     }
 
-    /// Asks the plugin to let go of what it can.
+    /// Asks the plugin to let go of all that it can.
     async fn press(&mut self, emitted: &mut Vec<Batch>) {
         if self.breaker.gate() != Gate::Open {
             self.ask_to_drain(DrainReason::Pressure, PRESSURE_DEADLINE, emitted)

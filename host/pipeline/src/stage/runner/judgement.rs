@@ -1,4 +1,4 @@
-//! A plugin's answer, checked as a whole before any of it is applied: a bad reply changes nothing.
+//! A plugin's answer, checked as a whole before any part is applied: a bad reply changes nothing.
 
 use spandrel_wire::{Edits, Limits, Rules, Signal};
 
@@ -6,17 +6,17 @@ use crate::stage::held::{HeldTable, Settlement};
 use crate::stage::input::Applied;
 use crate::stage::{Emission, Input, Manifest, Reply};
 
-/// What becomes of a batch, and of items held earlier.
+/// The checked answer: the effect on a batch, and on items held earlier.
 #[derive(Debug)]
 pub(crate) struct Judgement {
     pub(super) applied: Applied,
     pub(super) released: Option<Released>,
-    /// The verdicts word for word, where somebody wants to know.
+    /// The exact verdicts, if they are to be compared.
     pub(super) said: Option<Vec<u8>>,
 }
 
 impl Judgement {
-    /// Changes the batch as the reply says. The error is one line that names the place in the reply.
+    /// Applies the reply to the batch. The error is one line that names the place in the reply.
     pub(crate) fn new(
         held: &HeldTable,
         manifest: &Manifest,
@@ -57,7 +57,7 @@ impl Judgement {
 pub(super) struct Released {
     pub(super) settlement: Settlement,
     pub(super) emission: Emission,
-    /// Items that the plugin made.
+    /// The number of items that the plugin made.
     pub(super) created: u64,
 }
 

@@ -1,4 +1,4 @@
-//! After a fault: the instance is gone, what it held is not.
+//! Recovery after a fault: the instance is gone, its held items are not.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(super) struct FaultLog {
 }
 
 impl FaultLog {
-    /// Whether this one should be logged, with the number of those that were not.
+    /// Returns the number of faults that were not logged, if this one should be logged.
     fn admit(&mut self) -> Option<u64> {
         if self.last.is_some_and(|last| last.elapsed() < LOG_INTERVAL) {
             self.suppressed += 1;
@@ -35,8 +35,8 @@ impl FaultLog {
 }
 
 impl StageRunner {
-    /// Whether there is an instance to call: makes one anew where that is due, and offers it what
-    /// its predecessor held.
+    /// Returns true if there is an instance to call. Makes one if that is due, and offers it the
+    /// items that its predecessor held.
     pub(super) async fn ready(&mut self, emitted: &mut Vec<Batch>) -> bool {
         if self.breaker.gate() == Gate::Open {
             return false;
@@ -53,7 +53,7 @@ impl StageRunner {
         self.instance.is_some()
     }
 
-    /// Makes an instance where there is none.
+    /// Makes an instance if there is none.
     pub(super) async fn renew(&mut self) {
         if self.instance.is_some() {
             return;
@@ -71,9 +71,9 @@ impl StageRunner {
         }
     }
 
-    /// Offers what the instance before this one held, as batches, once: a request's worth now, so
-    /// that the batch in hand need not wait for all of it. If this one fails, what is left waits for
-    /// the next.
+    /// Offers the items that the instance before this one held, as batches, once: at most one
+    /// request now, so that the batch in hand need not wait for all of them. If this instance
+    /// fails, the rest waits for the next.
     async fn offer_again(&mut self, emitted: &mut Vec<Batch>) {
         tracing::info!(
             stage = %self.spec.name, items = self.held.items(),
@@ -125,13 +125,14 @@ impl StageRunner {
         }
     }
 
-    /// What was not judged of what was taken out to be offered goes the way of the fault policy.
+    /// Applies the fault policy to the batches that were taken out to be offered and were not
+    /// judged.
     pub(super) fn give_up_offering(&mut self, emitted: &mut Vec<Batch>) {
         let left = std::mem::take(&mut self.offering);
         self.let_go(left.into(), Reason::Fault, emitted);
     }
 
-    /// A call with this batch went well.
+    /// Records that a call with this batch succeeded.
     pub(super) fn worked(&mut self, bytes: &[u8]) {
         self.quarantine.success(bytes);
         if self.breaker.success() {
@@ -142,7 +143,7 @@ impl StageRunner {
         }
     }
 
-    /// A call failed: it is counted, and the instance goes.
+    /// Records that a call failed: counts the fault, and drops the instance.
     pub(super) fn failed(&mut self, fault: &Fault, bytes: Option<&[u8]>, emitted: &mut Vec<Batch>) {
         let generation = self.column.generation;
         self.post(|column| column.add_fault(generation, fault.kind));
@@ -164,8 +165,8 @@ impl StageRunner {
         self.lose_instance(emitted);
     }
 
-    /// The instance goes, what it held stays for its successor, and what was offered to a successor
-    /// once already is let go.
+    /// Drops the instance. Its held items stay for its successor; those that were already offered
+    /// to a successor once are let go.
     pub(super) fn lose_instance(&mut self, emitted: &mut Vec<Batch>) {
         self.instance = None;
         self.learned = Learned::default();
@@ -176,7 +177,7 @@ impl StageRunner {
         self.count_held();
     }
 
-    /// Counts a failure in the breaker, and sets when the plugin is made anew.
+    /// Counts a failure in the breaker, and sets the time when the plugin is instantiated again.
     fn trip(&mut self) {
         let was_open = self.breaker.is_open();
         if let Some(open_for) = self.breaker.fault() {
@@ -189,8 +190,8 @@ impl StageRunner {
         self.rebuild_at = Instant::now() + self.breaker.rebuild_wait();
     }
 
-    /// What the fault policy says of a batch that the plugin could not judge; with the fault when it
-    /// failed on this one.
+    /// Applies the fault policy to a batch that the plugin could not judge. `fault` is given if the
+    /// plugin failed on this batch.
     pub(super) fn apply_policy(
         &mut self,
         batch: Transit,
@@ -219,7 +220,7 @@ impl StageRunner {
         }
     }
 
-    /// What the fault policy says of items that were held and are not any more.
+    /// Applies the fault policy to items that are no longer held.
     pub(super) fn let_go(&mut self, batches: Vec<Batch>, reason: Reason, emitted: &mut Vec<Batch>) {
         for batch in batches {
             match self.spec.on_fault {
@@ -242,7 +243,7 @@ impl StageRunner {
         }
     }
 
-    /// Counts items that pass without a judgement, and tells the log when that begins.
+    /// Counts items that pass without a judgement, and logs when that begins.
     fn count_bypassed(&self, items: u64) {
         let generation = self.column.generation;
         let mut begins = false;
@@ -257,7 +258,7 @@ impl StageRunner {
         }
     }
 
-    /// Tells the log when nothing passes without a judgement any more.
+    /// Logs when no items pass without a judgement any more.
     pub(super) fn end_bypass(&self) {
         let generation = self.column.generation;
         let mut ended = None;

@@ -1,4 +1,5 @@
-//! A stage over a restart: what it leaves at a clean stop, and takes up at the next start.
+//! A stage over a restart: leaves state and held items at a clean stop, takes them up at the next
+//! start.
 
 use std::time::Duration;
 
@@ -13,9 +14,10 @@ use crate::ledger::{Account, Reason, Tally};
 use crate::stage::{Carried, DrainReason, Fault, FaultKind, State};
 
 impl StageRunner {
-    /// Ends the calls of the plugin, without asking it to let go of what the journal has. What comes
-    /// back goes on through the stages behind: what no record has, and what a plugin made that has
-    /// no state to carry and cannot hold, as it is asked for that. No batch may come after this.
+    /// Ends the calls of the plugin, without asking it to let go of items that the journal has. The
+    /// returned batches go on through the stages behind: items that no record has, and items that
+    /// the plugin makes when it is asked to drain, which happens only if it has no state to carry
+    /// and cannot hold. No batch may come after this.
     pub(crate) async fn stop(&mut self, left: Duration) -> (Vec<Batch>, Option<State>) {
         let mut passed = Passed::default();
         let loose = self.held.take_loose();
@@ -41,7 +43,7 @@ impl StageRunner {
         (passed.emitted, state)
     }
 
-    /// What it held, and this state, for the next process.
+    /// Leaves the held items and this state for the next process.
     pub(crate) fn leave_behind(&mut self, state: Option<State>) -> (StageLeft, Vec<Tally>) {
         let (held, tallies) = self.held.leave();
         self.count_held();
@@ -55,8 +57,9 @@ impl StageRunner {
         (left, tallies)
     }
 
-    /// Takes up what the stage left when the last process stopped; nothing may have come before. Of
-    /// what is held of which the instance does not know after that, it is offered a batch.
+    /// Takes up the items and state that the stage left when the last process stopped; no batch may
+    /// have come before. Held items that the instance does not know of after that are offered to it
+    /// as batches.
     pub(crate) async fn take_up(
         &mut self,
         left: StageLeft,
@@ -64,7 +67,7 @@ impl StageRunner {
         guards: &mut Guards<'_>,
     ) -> Carried {
         let StageLeft { state, .. } = left;
-        // Nothing is held yet, so nothing is let go of.
+        // Nothing is held yet, so nothing can be let go.
         let mut nothing = Vec::new();
         let carried = match state {
             Some(state) => self.restore(state, &mut nothing).await,
@@ -90,7 +93,7 @@ impl StageRunner {
         carried
     }
 
-    /// The books have these items again; their records are finished when they are settled.
+    /// Books these items again; their records are finished when they are settled.
     fn account(&self, left: &HeldLeft, guards: &mut Guards<'_>) -> Tally {
         let guard = guards.of(&left.records);
         let items = left.indices.len() as u64;

@@ -1,4 +1,4 @@
-//! One generation after another: what it knew, and what it held.
+//! The change from one generation to another: its state, and its held items.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use crate::ledger::Reason;
 use crate::stage::{Carried, Fault, Generation, State, Ticket};
 
 /// The state with which a generation ended, for as long as it may be called back: its successor may
-/// fail in a way that leaves none.
+/// fail in a way that leaves no state.
 #[derive(Debug)]
 pub(crate) struct Retained {
     generation: Arc<dyn Generation>,
     state: State,
     /// The last ticket that the state can know of.
     ticket: Ticket,
-    /// What was held up to that ticket without the knowledge of the instance: it was still to be
+    /// The tickets up to that one whose items the instance did not know: they were still to be
     /// offered.
     unknown: BTreeSet<Ticket>,
 }
@@ -29,20 +29,20 @@ impl Retained {
     }
 }
 
-/// What a generation can go back to when it does not take the state of another.
+/// The state that a generation can go back to if it does not take the state of another.
 pub(crate) enum Fallback {
-    /// It begins; this is a state of its own from before the other one ran.
+    /// The generation begins; this is its own state from before the other one ran.
     Earlier(Option<Retained>),
-    /// It has worked, and has a state of its own now.
+    /// The generation has worked, and has a state of its own now.
     Own,
 }
 
 impl StageRunner {
-    /// Takes over from another generation of the stage: its state, in addition to what this one
-    /// knows, and what it holds. What is held of which nobody has knowledge after that is offered as
-    /// a batch.
+    /// Takes over from another generation of the stage: its state, in addition to the state that
+    /// this one has, and its held items. Held items that the instance does not know of after that
+    /// are offered as batches.
     ///
-    /// Returns what became of the state, and `other`'s, to be retained on probation.
+    /// Returns the outcome for the state, and the state of `other`, to be retained on probation.
     pub(crate) async fn take_over(
         &mut self,
         mut other: Self,
@@ -71,9 +71,10 @@ impl StageRunner {
                     carried = Carried::Earlier;
                     known_up_to = retained.ticket;
                     unknown = retained.unknown;
-                    // What was let go since is still named by that state.
+                    // That state still names items that were let go since.
                     held.forgive_below(other.last_ticket.saturating_add(1));
-                    // What `other` was offered again of it, it would take for seen before.
+                    // That state would take items that were offered to `other` again for items it
+                    // has already seen.
                     let seen = held.take_renamed(known_up_to);
                     self.let_go(seen, Reason::Fault, emitted);
                 }
@@ -87,7 +88,8 @@ impl StageRunner {
         self.last_ticket = self.last_ticket.max(other.last_ticket);
         self.orphaned = self.held.has_orphans();
         self.count_held();
-        // Time goes on: with a swap more often than that, nothing would ever be due.
+        // Ticks keep their due time: otherwise, with swaps more often than ticks, none would ever
+        // be due.
         self.wake_at = self.wake_at.min(other.wake_at);
         self.tick_at = self
             .tick_at
@@ -108,11 +110,11 @@ impl StageRunner {
         }
     }
 
-    /// Adds a state to what the instance knows. Should it fail on that, what it knew itself is not
-    /// lost with it.
+    /// Adds a state to the one that the instance has. If the instance fails on that, its own state
+    /// is restored.
     async fn restore_beside(&mut self, state: State, emitted: &mut Vec<Batch>) -> Carried {
         let own = self.trial_snapshot(emitted).await;
-        // It may have failed a moment ago, and have no instance yet.
+        // The instance may have failed a moment ago, so there may be none yet.
         self.renew().await;
         let held = std::mem::take(&mut self.held);
         let carried = self.restore(state, emitted).await;
@@ -156,8 +158,8 @@ impl StageRunner {
         }
     }
 
-    /// Gives a fresh instance a state to begin with; one that it refuses is left out.
-    /// Names of items that were held up to this ticket mean nothing to it.
+    /// Gives a fresh instance a state to begin with; if it refuses the state, it begins without.
+    /// Names of items that were held up to this ticket are ignored.
     pub(crate) async fn begin_with(
         &mut self,
         state: State,
@@ -169,8 +171,9 @@ impl StageRunner {
         tracing::debug!(stage = %self.spec.name, ?carried, "candidate begins");
     }
 
-    /// A copy of the instance's state, for a probe; the instance goes on. One that fails here has
-    /// failed in nobody's service: that is not held against its generation, but not tried again.
+    /// Returns a copy of the instance's state, for a probe; the instance goes on. A failure here
+    /// did not affect any batch, so it does not count against the generation, but this is not tried
+    /// again.
     pub(crate) async fn trial_snapshot(&mut self, emitted: &mut Vec<Batch>) -> Option<State> {
         if self.no_trials {
             return None;
@@ -189,7 +192,7 @@ impl StageRunner {
         }
     }
 
-    /// Takes what it had in the books as its own out of them.
+    /// Removes its own entries from the books.
     fn leave(mut self) {
         let quarantined = std::mem::take(&mut self.booked_quarantine);
         let open = u64::from(self.breaker.is_open());
@@ -200,7 +203,7 @@ impl StageRunner {
         self.ledger.close(self.column);
     }
 
-    /// Ends a runner that holds nothing and that nobody follows.
+    /// Ends a runner that holds nothing and has no successor.
     pub(crate) fn end(self) {
         self.leave();
     }

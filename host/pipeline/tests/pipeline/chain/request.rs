@@ -9,7 +9,7 @@ use spandrel_wire::{
 
 use super::KEYS;
 
-/// A request of one to three resources with one to three scopes each, some of them empty.
+/// Makes a request of one to three resources with one to three scopes each, some of them empty.
 pub(super) fn request(rng: &mut StdRng) -> Bytes {
     let mut out = Vec::new();
     for _ in 0..rng.random_range(1..4) {
@@ -37,7 +37,7 @@ fn resource(out: &mut Vec<u8>, rng: &mut StdRng) {
     }
 }
 
-/// A span that this number describes.
+/// Writes a span that this number describes.
 pub(super) fn span(out: &mut Vec<u8>, number: u64) {
     let bit = |at: u32| number >> at & 1 == 1;
     write_bytes(out, 1, &u128::from(number | 1).to_be_bytes());

@@ -1,4 +1,4 @@
-//! What becomes too old while it waits.
+//! Tests of items that become too old while they wait.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::disk::Disk;
 use crate::edges::*;
 use crate::gate::gated;
 
-/// A process that accepted so many batches, each of one span, and did not finish them.
+/// Runs a process that accepted this many batches, each of one span, and did not finish them.
 async fn accepted(disk: &Disk, batches: u64) {
     let backend = Backend::new([]);
     let pipeline = build(disk, vec![holding(None)], &backend).await;
@@ -44,7 +44,7 @@ async fn what_waits_for_its_turn_grows_old() {
 }
 
 /// The age of a batch in an exporter's queue counts from when it was accepted, not from its first
-/// attempt: a queue before a dead backend is as old as what is in it.
+/// attempt: a queue in front of a dead backend is as old as the batches in it.
 #[tokio::test(start_paused = true)]
 async fn what_waits_in_a_queue_grows_old() {
     let (disk, backend) = (Disk::default(), Backend::new([Reaction::Busy]));

@@ -1,6 +1,6 @@
-//! Seeded chaos over several lives of a durable pipeline: erratic plugins, moody backends and disks,
-//! changed exporters, kills and drains. At every look each span with an OK is somewhere: at the
-//! backend, dropped or refused for good, on the shelf, or in a log; and the books balance.
+//! Seeded chaos over several lives of a durable pipeline: erratic plugins, moody backends and
+//! disks, changed exporters, kills and drains. At every check each span with an OK is somewhere: at
+//! the backend, dropped or permanently refused, on the shelf, or in a log; and the books balance.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -29,7 +29,7 @@ use crate::seeds::seeds;
 
 type Ids = Arc<Mutex<BTreeSet<u64>>>;
 
-/// A backend that is as it is told, and remembers.
+/// A backend that reacts as it is told, and remembers the spans.
 #[derive(Debug, Default)]
 struct Moody {
     reaction: Mutex<Option<Reaction>>,
@@ -65,14 +65,15 @@ impl Exporter for Moody {
     }
 }
 
-/// A plugin that keeps, holds, drops and fails as its seed says, and writes down what it drops.
+/// A plugin that keeps, holds, drops and fails according to its seed, and records the spans that it
+/// drops.
 struct Whim {
     rng: StdRng,
     dropped: Ids,
     drops: bool,
     policy: FaultPolicy,
     faults: f64,
-    /// Ticket, index and span.
+    /// Ticket, index and span of each held item.
     held: Vec<[u64; 3]>,
 }
 
@@ -99,7 +100,7 @@ impl Whim {
             if verdict == 1 {
                 self.held.push([ticket, index as u64, id]);
             }
-            // What is held too long or too much, the policy may drop.
+            // The policy may drop items that are held too long or that are too many.
             if verdict == 2 || verdict == 1 && self.policy == FaultPolicy::Drop {
                 self.dropped.lock().unwrap().insert(id);
             }
@@ -136,9 +137,9 @@ struct World {
     rng: StdRng,
     disk: Disk,
     backends: [Arc<Moody>; 2],
-    /// Dropped by a plugin or its fault policy, or possibly so.
+    /// The spans that a plugin or its fault policy dropped, or possibly dropped.
     dropped: Ids,
-    /// Plugins drop, and policies may.
+    /// True if plugins drop, and policies may drop.
     drops: bool,
     backend_refuses: bool,
     believed: BTreeSet<u64>,
@@ -167,7 +168,7 @@ impl World {
         }
     }
 
-    /// A stage with a whim of its own.
+    /// Makes a stage with random behavior.
     fn erratic(&mut self, number: u64) -> StageSpec {
         let rng = &mut self.rng;
         let policies = match self.drops {
@@ -176,7 +177,7 @@ impl World {
         };
         let policy = policies[rng.random_range(0..policies.len())];
         let faults = match policy {
-            // What is dropped because there is no instance to call, nobody writes down.
+            // Nobody records items that are dropped because there is no instance to call.
             FaultPolicy::Drop => 0.0,
             _ => [0.0, 0.1, 0.5][rng.random_range(0..3)],
         };
@@ -235,7 +236,7 @@ impl World {
         config
     }
 
-    /// Other plugins, which may have no place, or no time.
+    /// Changes to other plugins, for which the pipeline may have no place, or no time.
     async fn change(&mut self, pipeline: &Pipeline) {
         self.swaps += 1;
         let stages = (0..self.rng.random_range(0..3)).map(|number| self.erratic(number));
@@ -275,7 +276,7 @@ impl World {
         *backend.reaction.lock().unwrap() = Some(reaction);
     }
 
-    /// A few senders at once; some go away before their answer.
+    /// Sends a few batches at once; some senders go away before their answer.
     async fn send(&mut self, pipeline: &Pipeline) {
         let mut offers = Vec::new();
         for _ in 0..self.rng.random_range(1..5) {
@@ -298,7 +299,7 @@ impl World {
         }
     }
 
-    /// Every span with an OK is somewhere, for each exporter.
+    /// Checks that every span with an OK is somewhere, for each exporter.
     fn look(&self, pipeline: &str) {
         let seed = self.seed;
         let mut safe: BTreeSet<u64> = self.disk.ingress().into_iter().collect();
@@ -318,7 +319,7 @@ impl World {
         }
     }
 
-    /// One process: built, at work, and ended by a kill or a drain.
+    /// Runs one process: builds it, lets it work, and ends it by a kill or a drain.
     async fn live(&mut self) {
         let seed = self.seed;
         self.lives += 1;
@@ -359,7 +360,7 @@ impl World {
         self.look(&ledger.to_string());
     }
 
-    /// In the end everything works, and nothing is left.
+    /// Runs a last process in which everything works, and checks that nothing is left.
     async fn end(&mut self) {
         let seed = self.seed;
         self.disk.set(|mood| *mood = Mood::default());
@@ -386,8 +387,8 @@ async fn run(seed: u64) {
     world.end().await;
 }
 
-/// Whatever plugins, backends, disks and processes do: a span with an OK is not lost, and every item
-/// is accounted for.
+/// Whatever plugins, backends, disks and processes do, a span with an OK is not lost, and every
+/// item is accounted for.
 #[tokio::test(start_paused = true)]
 async fn what_has_an_ok_is_not_lost() {
     for seed in seeds() {

@@ -1,4 +1,4 @@
-//! Processes that end again and again: who is at fault, and who is not.
+//! Tests of processes that end again and again: only the batch at fault is convicted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use super::{build, kill};
 use crate::disk::Disk;
 use crate::edges::*;
 
-/// Kills at any moment are nobody's fault: nothing is on the shelf in the end, and everything arrives.
+/// Kills at random moments convict no batch: the shelf is empty in the end, and everything arrives.
 #[tokio::test(start_paused = true)]
 async fn plain_kills_convict_nobody() {
     for (seed, longest) in [(1, 100), (2, 1500), (3, 3000), (4, 8000)] {
@@ -49,7 +49,8 @@ async fn plain_kills_convict_nobody() {
     }
 }
 
-/// Holds everything for so long; what it lets go of with span 7 in it ends the process.
+/// Makes a stage that holds everything for this long. Releasing a set with span 7 in it ends the
+/// process.
 fn deadly(after: Duration, died: &Arc<AtomicBool>) -> StageSpec {
     let manifest = Manifest {
         holds: true,

@@ -1,4 +1,4 @@
-//! A backend that is away for longer than memory should bear.
+//! Tests of a backend that is unavailable for longer than memory should be used for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,7 +29,7 @@ fn counting(seen: &Arc<AtomicUsize>) -> StageSpec {
     })
 }
 
-/// A request with so many spans, of about 20 bytes each.
+/// Makes a request with this many spans, of about 20 bytes each.
 fn large(first: u64, spans_in_it: u64) -> Bytes {
     spans(first..first + spans_in_it)
 }
@@ -38,9 +38,9 @@ fn memory(pipeline: &Pipeline) -> usize {
     pipeline.queues().iter().map(|queue| queue.bytes).sum()
 }
 
-/// An hour without a backend: every sender is answered, memory stays bounded, nothing stays in the
-/// ingress log for longer than it waits in memory, plugins see each span once, and in the end all
-/// of it arrives, in a fraction of the time.
+/// During an hour without a backend every sender is answered, memory stays bounded, nothing stays
+/// in the ingress log for longer than it waits in memory, and plugins see each span once. In the
+/// end all of it arrives, in a fraction of the time.
 #[tokio::test(start_paused = true)]
 async fn an_hour_without_a_backend() {
     const SPANS: u64 = 1000;
@@ -80,12 +80,13 @@ async fn an_hour_without_a_backend() {
     drain(pipeline).await;
 }
 
-/// A small queue and a backend that is away.
+/// Makes a pipeline with a small queue, for a backend that is unavailable.
 async fn away(disk: &Disk, stages: Vec<StageSpec>, backend: &Arc<Backend>) -> Pipeline {
     Pipeline::build(on(disk, stages, backend, 2)).await.unwrap()
 }
 
-/// What is on the disk is there after a kill, arrives in order, and is not seen by a plugin again.
+/// Batches on the disk are there after a kill, arrive in order, and are not shown to a plugin
+/// again.
 #[tokio::test(start_paused = true)]
 async fn a_backlog_outlives_the_process() {
     let (disk, backend) = (Disk::default(), Backend::new([Reaction::Busy]));
@@ -114,8 +115,8 @@ async fn a_backlog_outlives_the_process() {
     drain(pipeline).await;
 }
 
-/// A drain with a dead backend takes no time, whether it refuses or never answers: what is left is
-/// on the disk, and arrives with the next process.
+/// A drain with a dead backend takes little time, whether the backend refuses or never answers: the
+/// remaining batches are on the disk, and arrive with the next process.
 #[tokio::test(start_paused = true)]
 async fn a_drain_does_not_wait_for_a_dead_backend() {
     for dead in [Reaction::Busy, Reaction::Hang] {
@@ -140,7 +141,8 @@ async fn a_drain_does_not_wait_for_a_dead_backend() {
     }
 }
 
-/// A pipeline that is built anew on logs that are open goes on with what the one before it left.
+/// A pipeline that is built again on open logs goes on with the batches that the one before it
+/// left.
 #[tokio::test(start_paused = true)]
 async fn logs_outlive_their_pipeline() {
     let (disk, backend) = (Disk::default(), Backend::new([Reaction::Busy]));
@@ -165,7 +167,7 @@ async fn logs_outlive_their_pipeline() {
     assert_eq!(drain(pipeline).await.kept, 0);
 }
 
-/// When the exporter's log takes nothing either, a drain leaves everything in the ingress log.
+/// If the exporter's log also refuses writes, a drain leaves everything in the ingress log.
 #[tokio::test(start_paused = true)]
 async fn a_drain_without_any_log_leaves_it_in_the_journal() {
     let (disk, backend) = (Disk::default(), Backend::new([Reaction::Busy]));
@@ -182,8 +184,9 @@ async fn a_drain_without_any_log_leaves_it_in_the_journal() {
     assert_eq!((books.exporters[0].journaled, books.abandoned()), (50, 0));
 }
 
-/// A log that takes nothing costs room, and nothing else: senders are refused once memory is full,
-/// and everything that has an OK arrives when the backend is back, with the log as it is.
+/// A log that refuses writes costs room, and nothing else: senders are refused once memory is full,
+/// and everything with an OK arrives when the backend is back, even if the log still refuses
+/// writes.
 #[tokio::test(start_paused = true)]
 async fn a_log_that_takes_nothing_costs_room() {
     let (disk, backend) = (Disk::default(), Backend::new([Reaction::Busy]));
@@ -231,8 +234,9 @@ fn named(name: &str, backend: &Arc<Backend>) -> ExporterSpec {
     }
 }
 
-/// A changed exporter goes on with the backlog of its name, and with what its predecessor could not
-/// send; a removed one's stays on the disk, and is there when the name comes back.
+/// A changed exporter goes on with the backlog of its name, and with the batches that its
+/// predecessor could not send. The backlog of a removed exporter stays on the disk, and is there
+/// when the name comes back.
 #[tokio::test(start_paused = true)]
 async fn a_backlog_belongs_to_the_name() {
     let (disk, dead) = (Disk::default(), Backend::new([Reaction::Busy]));
@@ -263,7 +267,7 @@ async fn a_backlog_belongs_to_the_name() {
     drain(pipeline).await;
 }
 
-/// Retries of a durable pipeline do not end by themselves, whatever its exporter says.
+/// Retries of a durable pipeline do not end by themselves, whatever the exporter's settings are.
 #[tokio::test(start_paused = true)]
 async fn retries_do_not_end() {
     let (disk, backend) = (Disk::default(), Backend::new([Reaction::Busy]));
@@ -278,7 +282,8 @@ async fn retries_do_not_end() {
     drain(pipeline).await;
 }
 
-/// What the backend refuses for good is lost, counted, and finished: it does not come again.
+/// Items that the backend permanently refuses are lost, counted, and finished: they do not come
+/// again.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_for_good_is_an_end() {
     let (disk, backend) = (
@@ -312,7 +317,7 @@ async fn damage_in_a_backlog_is_counted() {
     drain(pipeline).await;
 }
 
-/// One bad sector does not keep what is behind it, and is asked for again.
+/// One bad sector does not stop the records behind it, and is read again later.
 #[tokio::test(start_paused = true)]
 async fn a_bad_sector_is_passed_by() {
     let (disk, backend) = (Disk::default(), Backend::new([Reaction::Busy]));
@@ -336,8 +341,8 @@ async fn a_bad_sector_is_passed_by() {
     drain(pipeline).await;
 }
 
-/// What a log has for too long is given up and counted, whether it waits there or in an attempt, and
-/// makes room.
+/// Batches that are in a log for too long are given up and counted, whether they wait there or in
+/// an attempt, and make room.
 #[tokio::test(start_paused = true)]
 async fn what_is_too_old_is_given_up() {
     let (disk, backend) = (Disk::default(), Backend::new([Reaction::Busy]));
@@ -365,7 +370,8 @@ async fn what_is_too_old_is_given_up() {
     drain(pipeline).await;
 }
 
-/// Small batches are few records: what a log knows of each is in memory.
+/// Small batches are merged into few records, because a log keeps some data about each record in
+/// memory.
 #[tokio::test(start_paused = true)]
 async fn small_batches_are_merged() {
     let (disk, backend) = (Disk::default(), Backend::new([Reaction::Busy]));

@@ -1,4 +1,5 @@
-//! What goes through the stages again: after a fault, and after the end of a process.
+//! Tests of batches that go through the stages again: after a fault, and after the end of a
+//! process.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,7 +17,7 @@ use super::{build, kill};
 use crate::disk::Disk;
 use crate::edges::*;
 
-/// Fails on every batch with this span, for as long as `fails` says.
+/// Makes a stage that fails on every batch with this span, while `fails` is true.
 fn failing_on(poison: u64, fails: &Arc<AtomicBool>) -> StageSpec {
     let fails = Arc::clone(fails);
     let mut spec = stage(Manifest::default(), move |_| {
@@ -54,8 +55,8 @@ async fn a_fault_sends_back() {
     drain(pipeline).await;
 }
 
-/// The third failure on a batch puts it on the shelf, as it was accepted; a shelf that is full keeps
-/// it in the journal until it is not.
+/// The third failure on a batch puts it on the shelf, as it was accepted; while the shelf is full,
+/// the batch stays in the journal.
 #[tokio::test(start_paused = true)]
 async fn the_third_failure_quarantines() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
@@ -79,9 +80,9 @@ async fn the_third_failure_quarantines() {
     assert_eq!(backend.taken(), [2]);
 }
 
-/// A batch whose last try failed before another generation came is not put on the shelf without that one
-/// having been asked. On its way there it is in the list, with the plugin's words; tries beyond the first
-/// are counted apart.
+/// A batch whose last try failed before another generation came is not put on the shelf before that
+/// generation was asked. Until then it is in the list, with the plugin's words; tries beyond the
+/// first are counted separately.
 #[tokio::test(start_paused = true)]
 async fn a_new_generation_is_asked_before_the_shelf() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
@@ -117,8 +118,8 @@ async fn a_new_generation_is_asked_before_the_shelf() {
     drain(pipeline).await;
 }
 
-/// A new generation that fails as well is asked once for each change, no more. Who is asked for by an
-/// operator has all of its tries before it.
+/// A new generation that fails as well is asked only once for each change. A batch that an operator
+/// asks for gets all of its tries again.
 #[tokio::test(start_paused = true)]
 async fn a_change_gives_one_more_try() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
@@ -148,7 +149,7 @@ async fn a_change_gives_one_more_try() {
     drain(pipeline).await;
 }
 
-/// A plugin that fails on everything for a while costs time, and puts nothing on the shelf that it
+/// A plugin that fails on everything for a while costs time, and puts no batch on the shelf that it
 /// was not asked about.
 #[tokio::test(start_paused = true)]
 async fn a_broken_plugin_quarantines_little() {
@@ -177,8 +178,8 @@ async fn a_broken_plugin_quarantines_little() {
     drain(pipeline).await;
 }
 
-/// A batch that ends the process each time is on the shelf after three tries beside the one when it
-/// was fresh, and everything beside it arrives.
+/// A batch that ends the process each time is on the shelf after three tries besides the first one,
+/// and all other batches arrive.
 #[tokio::test(start_paused = true)]
 async fn poison_is_quarantined_after_three_tries() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
@@ -212,7 +213,7 @@ async fn poison_is_quarantined_after_three_tries() {
     assert_eq!(disk.ingress(), []);
 }
 
-/// A damaged record is counted and gone, and what is around it arrives.
+/// A damaged record is counted and gone, and the records around it arrive.
 #[tokio::test(start_paused = true)]
 async fn damage_is_counted() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
@@ -231,7 +232,7 @@ async fn damage_is_counted() {
     drain(pipeline).await;
 }
 
-/// Takes so long for each batch, and writes down what it saw.
+/// Makes a stage that takes this long for each batch, and records the spans that it saw.
 fn slow(pause: Duration) -> (StageSpec, Arc<Mutex<Vec<u64>>>) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let generation = Slow(pause, Arc::clone(&seen), Manifest::default());
@@ -273,7 +274,7 @@ impl Instance for Slow {
     }
 }
 
-/// The backlog does not keep fresh batches out, and is not kept out by them.
+/// The backlog does not keep fresh batches out, and they do not keep it out.
 #[tokio::test(start_paused = true)]
 async fn backlog_and_fresh_batches_take_turns() {
     let (disk, backend) = (Disk::default(), Backend::new([]));

@@ -1,5 +1,5 @@
-//! A clean stop and the start after it: what plugins know and hold goes on, and nothing of it can cost
-//! a span, whatever becomes of it on the way.
+//! Tests of a clean stop and the start after it: the plugins' state and held items go on, and no
+//! problem with them on the way can cost a span.
 
 mod chaos;
 mod let_go;
@@ -18,7 +18,7 @@ use crate::disk::Disk;
 use crate::edges::*;
 use crate::keeper::{Diary, Event, Keeper, Way, beside};
 
-/// Drops what it has seen before.
+/// Drops spans that it has seen before.
 fn dedup(diary: &Diary) -> Keeper {
     Keeper {
         dedups: true,
@@ -39,17 +39,17 @@ fn row(first: &Keeper, second: &Keeper) -> Vec<StageSpec> {
     vec![first.stage("dedup"), second.stage("sampler")]
 }
 
-/// Of what the last process left.
+/// A change to the handover that the last process left.
 type Change = fn(&mut Option<Bytes>);
 
-/// The stages keep their names here.
+/// Starts a pipeline whose stages keep their names.
 async fn start(disk: &Disk, stages: Vec<StageSpec>, backend: &Arc<Backend>) -> Pipeline {
     let mut config = on(disk, vec![], backend, 1000);
     config.stages = stages;
     Pipeline::build(config).await.unwrap()
 }
 
-/// A process that gets these spans in one batch, has some of them held, and stops.
+/// Runs a process that gets these spans in one batch, holds some of them, and stops.
 async fn a_life(disk: &Disk, stages: Vec<StageSpec>, backend: &Arc<Backend>) {
     let pipeline = start(disk, stages, backend).await;
     offer(&pipeline, spans([1, 2])).await.unwrap();
@@ -61,15 +61,16 @@ async fn a_life(disk: &Disk, stages: Vec<StageSpec>, backend: &Arc<Backend>) {
     assert_eq!((backend.taken(), disk.ingress()), (vec![], vec![1, 2]));
 }
 
-/// What was held is held again, by the names that the plugin knows, and is not offered to the stage in
-/// front, which would take it for a duplicate; what came before the stop is a duplicate after it.
+/// Held items are held again, under the names that the plugin knows. They are not offered to the
+/// stage in front, which would take them for duplicates. A span that came before the stop is a
+/// duplicate after it.
 #[tokio::test(start_paused = true)]
 async fn stages_go_on_after_a_stop() {
     let (disk, backend, diary) = (Disk::default(), Backend::new([]), Diary::default());
     let stages = || row(&dedup(&diary), &sampler(&diary));
     a_life(&disk, stages(), &backend).await;
     for _ in 0..2 {
-        // Once more, with nothing in between.
+        // Stops and starts once more, with nothing in between.
         let pipeline = start(&disk, stages(), &backend).await;
         let books = pipeline.ledger().books();
         assert_eq!((books.replayed, books.held()), (2, 2), "{books}");
@@ -101,8 +102,8 @@ async fn stages_go_on_after_a_stop() {
     );
 }
 
-/// A process that is killed after it took up what was left: the next one knows nothing, and nothing is
-/// a duplicate of itself.
+/// If a process is killed after it took up the handover, the next one starts without state, and no
+/// span is a duplicate of itself.
 #[tokio::test(start_paused = true)]
 async fn a_kill_after_a_start_loses_what_is_known_and_no_span() {
     let (disk, backend, diary) = (Disk::default(), Backend::new([]), Diary::default());
@@ -120,7 +121,7 @@ async fn a_kill_after_a_start_loses_what_is_known_and_no_span() {
     drain(pipeline).await;
 }
 
-/// Parts of one record that are held apart finish it together.
+/// Parts of one record that are held separately finish it together.
 #[tokio::test(start_paused = true)]
 async fn a_record_ends_with_the_last_of_its_parts() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
@@ -149,8 +150,8 @@ async fn a_record_ends_with_the_last_of_its_parts() {
     assert_eq!(drain(pipeline).await.kept, 0);
 }
 
-/// A plugin that does not take the state, or fails on it, is offered what it held; the stage in front
-/// goes on with what it knows.
+/// A plugin that refuses the state, or fails on it, is offered the items that it held; the stage in
+/// front goes on with its state.
 #[tokio::test(start_paused = true)]
 async fn a_refused_state_is_offered_as_a_batch() {
     for restore in [Way::Refuses, Way::Traps] {
@@ -176,8 +177,8 @@ async fn a_refused_state_is_offered_as_a_batch() {
     }
 }
 
-/// Where what was left does not fit, or is not what was written, it is not used at all: every item is
-/// in a record, and comes to stages that know nothing. It is counted.
+/// If the handover does not fit, or is not the one that was written, it is not used at all: every
+/// item is in a record, and comes to stages without state. This is counted.
 #[tokio::test(start_paused = true)]
 async fn what_does_not_fit_is_not_used() {
     let diary = Diary::default();
@@ -216,7 +217,8 @@ async fn what_does_not_fit_is_not_used() {
     }
 }
 
-/// What was accepted after it was left makes it old, also when the start could not use it.
+/// A batch that was accepted after the handover was written makes the handover old, even if the
+/// start could not use it.
 #[tokio::test(start_paused = true)]
 async fn what_is_old_is_not_used() {
     let (disk, backend, diary) = (Disk::default(), Backend::new([]), Diary::default());
@@ -237,8 +239,8 @@ async fn what_is_old_is_not_used() {
     assert_eq!(backend.taken(), [1, 2, 3, 999]);
 }
 
-/// A batch that a stage knows and that is to be tried again would be its own duplicate: nothing is left
-/// then, and the next process begins anew.
+/// A batch that a stage knows and that is to be tried again would be its own duplicate: in that
+/// case no handover is left, and the next process starts without state.
 #[tokio::test(start_paused = true)]
 async fn a_failed_batch_is_no_duplicate_of_itself() {
     let (disk, backend, diary) = (Disk::default(), Backend::new([]), Diary::default());
@@ -263,7 +265,7 @@ async fn a_failed_batch_is_no_duplicate_of_itself() {
     drain(pipeline).await;
 }
 
-/// A disk that does not take it, and a shard that does not end, cost what is known, and no span.
+/// A disk that refuses the handover, or a shard that does not end, costs the state, but no span.
 #[tokio::test(start_paused = true)]
 async fn a_stop_that_fails_loses_no_span() {
     for hangs in [false, true] {
@@ -291,7 +293,7 @@ async fn a_stop_that_fails_loses_no_span() {
     }
 }
 
-/// What a canary holds and knows goes on as well.
+/// A canary's held items and state go on as well.
 #[tokio::test(start_paused = true)]
 async fn a_canary_ends_with_the_process() {
     let (disk, backend, diary) = (Disk::default(), Backend::new([]), Diary::default());

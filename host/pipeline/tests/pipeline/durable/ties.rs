@@ -1,4 +1,4 @@
-//! What keeps a record: also what plugins make of it.
+//! Tests of how long a record is kept: also for spans that plugins make from its spans.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ use super::{build, kill, on};
 use crate::disk::Disk;
 use crate::edges::*;
 
-/// Takes the spans of each batch away and makes one of them, by a hundred later: at once, or when
-/// its tick lets go of them.
+/// Makes a stage that drops the spans of each batch and makes one span with an id a hundred higher:
+/// at once, or when its tick releases them.
 fn summing(at_tick: bool) -> StageSpec {
     let manifest = Manifest {
         holds: at_tick,
@@ -64,8 +64,8 @@ fn made(seen: &mut Vec<u64>, released: Vec<u64>) -> Reply {
     }
 }
 
-/// A plugin that makes spans of those it drops, in one answer: the records stay until what was made
-/// is out, so a kill loses nothing.
+/// If a plugin makes spans from those that it drops, in one answer, the records stay until the new
+/// spans are out, so a kill loses nothing.
 #[tokio::test(start_paused = true)]
 async fn a_record_waits_for_what_is_made_of_it() {
     for at_tick in [false, true] {
@@ -89,7 +89,7 @@ async fn a_record_waits_for_what_is_made_of_it() {
     }
 }
 
-/// The OK comes from the disk: what is behind a stage that takes nothing has it as soon as it is
+/// The OK comes from the disk: batches behind a stage that is blocked get it as soon as they are
 /// written.
 #[tokio::test(start_paused = true)]
 async fn an_ok_does_not_wait_for_the_stages() {
@@ -112,8 +112,8 @@ async fn an_ok_does_not_wait_for_the_stages() {
     assert_eq!(backend.taken().len(), 200);
 }
 
-/// A shard that has died is no secret: nothing is accepted any more, what was accepted stays in the
-/// journal, and the next process delivers it.
+/// A dead shard is noticed: nothing is accepted any more, accepted batches stay in the journal, and
+/// the next process delivers them.
 #[tokio::test(start_paused = true)]
 async fn a_dead_shard_shuts_the_door() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
@@ -140,7 +140,8 @@ async fn a_dead_shard_shuts_the_door() {
     assert_eq!(backend.taken(), [0, 1, 2, 3]);
 }
 
-/// A sender that is refused at a door without a journal has left nothing in the journal of another.
+/// A sender that is refused by a pipeline without a journal has left nothing in the journal of
+/// another.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_leaves_nothing_in_a_journal() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
@@ -168,7 +169,7 @@ async fn a_refusal_leaves_nothing_in_a_journal() {
     drain(plain).await;
 }
 
-/// A request that cannot be cut by trace, because each part would repeat too much, has its OK and
+/// A request that cannot be cut by trace, because each part would repeat too much, gets its OK and
 /// arrives.
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_cut_arrives() {
@@ -192,8 +193,8 @@ async fn what_cannot_be_cut_arrives() {
     drain(pipeline).await;
 }
 
-/// While the plugin of one shard is not asked, because it fails all the time, what goes through the
-/// other is not sent to the backend over and over.
+/// While the plugin of one shard is not called, because it fails all the time, the part that goes
+/// through the other shard is not sent to the backend over and over.
 #[tokio::test(start_paused = true)]
 async fn a_part_makes_few_duplicates() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
@@ -202,7 +203,7 @@ async fn a_part_makes_few_duplicates() {
         tick_interval: Some(Duration::from_secs(1)),
         ..Manifest::default()
     };
-    // The second shard's instance; each one after it takes the place of one that failed.
+    // Instance 1 is the second shard's instance; each later one replaces one that failed.
     let mut by_trace = stage(manifest, |instance| {
         move |_| match instance {
             1 => Ok(Reply::default()),

@@ -1,6 +1,6 @@
 //! Seeded chaos over changes of the exporters: random sets of them, random backends, held items, a
-//! drain at a random moment; the books must balance at every look, and each name's backends must
-//! have what its column says.
+//! drain at a random moment. The books must balance at every check, and each name's backends must
+//! have the items that its column shows.
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -11,7 +11,7 @@ use crate::seeds::seeds;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
-/// A backend as its seed says: in the end it takes or refuses everything.
+/// Makes a backend from a seed: in the end it takes or refuses everything.
 fn backend(rng: &mut StdRng) -> Arc<Backend> {
     let mut reaction = |_| match rng.random_range(0..8) {
         0..4 => Reaction::Take,
@@ -29,7 +29,7 @@ fn backend(rng: &mut StdRng) -> Arc<Backend> {
 struct Made([Vec<(ExporterSpec, Arc<Backend>)>; 3]);
 
 impl Made {
-    /// Some of the names, each with the exporter that it had or with another.
+    /// Picks some of the names, each with the exporter that it had or with another.
     fn some(&mut self, rng: &mut StdRng) -> Vec<ExporterSpec> {
         let always = rng.random_range(0..NAMES.len());
         let mut specs = Vec::new();
@@ -62,7 +62,7 @@ impl Made {
         specs
     }
 
-    /// What the backends of this name have.
+    /// Returns the items that the backends of this name have.
     fn taken(&self, name: &str) -> Vec<u64> {
         let index = NAMES.iter().position(|known| *known == name);
         let made = &self.0[index.expect("a name of these")];
@@ -132,8 +132,8 @@ async fn run(seed: u64) {
     }
 }
 
-/// However the exporters change: every item is accounted for in the column of each, nothing arrives
-/// twice, and nothing is abandoned by a drain that ended in time.
+/// However the exporters change, every item is accounted for in the column of each, nothing arrives
+/// twice, and a drain that ended in time abandons nothing.
 #[tokio::test(start_paused = true)]
 async fn every_item_is_accounted_for() {
     for seed in seeds() {

@@ -1,7 +1,7 @@
 //! Seeded chaos over failure domains: pipelines behind one receiver, with dead, slow, failing and
-//! flapping backends beside a healthy one, which must get everything that was accepted; senders that
-//! hang up, stages that hold, exporters that change, a drain at a random moment. The books of each must
-//! balance at every look, and each backend must have what its column says.
+//! flapping backends beside a healthy one, which must get everything that was accepted; senders
+//! that hang up, stages that hold, exporters that change, a drain at a random moment. The books of
+//! each must balance at every check, and each backend must have the items that its column shows.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ use crate::seeds::seeds;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// A backend that is not well, in one of the ways there are.
+/// Makes a backend that is unhealthy in a random way.
 fn ill(rng: &mut StdRng) -> Arc<Backend> {
     let slow = |rng: &mut StdRng| Reaction::TakeAfter(rng.random_range(1..5000) * MS);
     match rng.random_range(0..5) {
@@ -41,8 +41,8 @@ fn ill(rng: &mut StdRng) -> Arc<Backend> {
     }
 }
 
-/// An exporter to a backend that is not well, with little room. Where it must not lose anything, what
-/// plugins release waits for it, for everybody.
+/// Makes an exporter with little room to an unhealthy backend. If it must not lose anything, the
+/// items that plugins release wait for it, which delays them for all exporters.
 fn weak(rng: &mut StdRng, name: &str, backend: &Arc<Backend>, may_refuse: bool) -> ExporterSpec {
     let mut spec = exporter(backend, rng.random_range(1..30));
     spec.name = name.to_owned();
@@ -101,7 +101,7 @@ impl Domain {
         }
     }
 
-    /// Changes the settings of some exporters, but not to whom they send.
+    /// Changes the settings of some exporters, but not their backends.
     fn change(&mut self, rng: &mut StdRng) {
         for (spec, backend) in self.specs.iter_mut().zip(&self.backends) {
             if spec.name != "healthy" && rng.random_bool(0.5) {
@@ -112,7 +112,7 @@ impl Domain {
     }
 }
 
-/// What is left of a pipeline after its drain.
+/// The remains of a pipeline after its drain.
 struct Drained {
     books: Books,
     specs: Vec<ExporterSpec>,
@@ -121,7 +121,7 @@ struct Drained {
 }
 
 impl Drained {
-    /// The books, against what the backends have.
+    /// Checks the books against the items that the backends have.
     fn check(&self, seed: u64, believed: &[u64]) {
         let books = &self.books;
         let is = format!("seed {seed}: {books}");
@@ -154,7 +154,7 @@ fn stages(rng: &mut StdRng) -> Vec<StageSpec> {
     }
 }
 
-/// Sends batches, of which it does not always await the answer.
+/// Sends batches, and does not always wait for the answer.
 async fn sender(
     ingress: FanOut,
     mut rng: StdRng,
@@ -226,7 +226,8 @@ async fn run(seed: u64) {
         .for_each(|domain| domain.check(seed, &believed));
 }
 
-/// Whoever is ill: the healthy ones get everything that was accepted, and the books are exact for each.
+/// Whichever backends are unhealthy, the healthy ones get everything that was accepted, and the
+/// books are exact for each.
 #[tokio::test(start_paused = true)]
 async fn the_healthy_get_everything() {
     for seed in seeds() {

@@ -1,4 +1,4 @@
-//! Several pipelines behind one receiver.
+//! Tests of several pipelines behind one receiver.
 
 use spandrel_pipeline::ingress::{FanOut, Ingress};
 use spandrel_pipeline::ledger::Overflowed;
@@ -19,7 +19,7 @@ async fn to(exporter: ExporterSpec) -> Pipeline {
         .unwrap()
 }
 
-/// A pipeline whose backend is dead loses its part alone, in its own books.
+/// A pipeline whose backend is dead loses only its own part, in its own books.
 #[tokio::test(start_paused = true)]
 async fn a_dead_pipeline_starves_no_other() {
     let backend = Backend::new([]);
@@ -44,8 +44,8 @@ async fn a_dead_pipeline_starves_no_other() {
     drain(other).await;
 }
 
-/// A pipeline with an exporter that must not lose makes all refuse, and so does one with a journal that
-/// takes nothing: no other one has the batch then.
+/// A pipeline with an exporter that must not lose makes all refuse, and so does one with a journal
+/// that refuses writes: no other pipeline has the batch then.
 #[tokio::test(start_paused = true)]
 async fn a_pipeline_that_must_not_lose_makes_all_refuse() {
     let backend = Backend::new([]);
@@ -75,7 +75,7 @@ async fn a_pipeline_that_must_not_lose_makes_all_refuse() {
     assert_eq!((backend.taken(), kept.taken()), (vec![0, 1, 4], vec![4]));
 }
 
-/// When no pipeline has room, the sender is told, and each says it refused.
+/// If no pipeline has room, the sender is told, and each pipeline counts a refusal.
 #[tokio::test(start_paused = true)]
 async fn when_no_pipeline_has_room_the_sender_is_told() {
     let pipelines = [to(dead()).await, to(dead()).await];
@@ -93,7 +93,7 @@ async fn when_no_pipeline_has_room_the_sender_is_told() {
     assert_eq!(receiver.offered().refused(Signal::Traces), 1);
 }
 
-/// One pipeline's `block_on_overflow` keeps the sender, and no other pipeline's batch.
+/// One pipeline's `block_on_overflow` makes the sender wait, but no other pipeline's batch.
 #[tokio::test(start_paused = true)]
 async fn a_pipeline_that_blocks_holds_only_the_sender() {
     let backend = Backend::new([]);
@@ -112,7 +112,7 @@ async fn a_pipeline_that_blocks_holds_only_the_sender() {
     answer.unwrap();
     assert_eq!(started.elapsed().as_secs(), 30);
     assert_eq!(blocks.ledger().books().overflowed.queues, 1);
-    // A sender that does not wait so long sends again, so nothing is lost yet.
+    // A sender that does not wait that long sends again, so nothing is lost yet.
     assert!(timeout(SECOND, send(&receiver, [3])).await.is_err());
     let books = blocks.ledger().books();
     assert_eq!((books.refused, books.overflowed.queues), (1, 1));
@@ -122,8 +122,8 @@ async fn a_pipeline_that_blocks_holds_only_the_sender() {
     assert_eq!(backend.taken(), [0, 1, 2, 3]);
 }
 
-/// A pipeline that comes to be one that must not lose anything while a request waits for its room: the
-/// sender is told, as if it had been so from the start.
+/// If a change makes a pipeline one that must not lose anything while a request waits for its room,
+/// the sender is told, as if the setting had been there from the start.
 #[tokio::test(start_paused = true)]
 async fn a_pipeline_that_must_not_lose_from_now_on_has_the_sender_told() {
     let backend = Backend::new([]);
@@ -147,8 +147,8 @@ async fn a_pipeline_that_must_not_lose_from_now_on_has_the_sender_told() {
     drain(other).await;
 }
 
-/// A stage that is stuck holds its own pipeline: the others get their batches, and once it is known to
-/// be stuck, at their own pace.
+/// A stuck stage holds its own pipeline: the others get their batches, and once the pipeline is
+/// known to be stuck, at their own pace.
 #[tokio::test(start_paused = true)]
 async fn a_stuck_stage_holds_its_own_pipeline() {
     let (behind, backend) = (Backend::new([]), Backend::new([]));
@@ -157,7 +157,8 @@ async fn a_stuck_stage_holds_its_own_pipeline() {
     let stuck = Pipeline::build(stuck).await.unwrap();
     let other = to(healthy(&backend)).await;
     let receiver = Pipeline::fan_out([&stuck, &other]);
-    // One in the stage and eight in the input of its shard: their senders wait for the answer.
+    // One is in the stage and eight are in the input of its shard: their senders wait for the
+    // answer.
     for id in 0..9 {
         let sent = timeout(Duration::from_millis(10), send(&receiver, [id])).await;
         assert!(sent.is_err());
@@ -183,8 +184,8 @@ async fn a_stuck_stage_holds_its_own_pipeline() {
     assert_eq!(backend.taken().len(), 101);
 }
 
-/// Alone behind its receiver, a pipeline that is stuck has the sender told, after the wait for a burst
-/// to pass.
+/// If a stuck pipeline is alone behind its receiver, the sender is told, after the time that a
+/// burst may take to pass.
 #[tokio::test(start_paused = true)]
 async fn a_stuck_stage_alone_is_told() {
     let (stage, gate) = gated();

@@ -1,4 +1,4 @@
-//! A stage with a state among stages that come and go: what it knows is never lost.
+//! Tests of a stage with a state among stages that come and go: its state is never lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,7 +30,7 @@ async fn sender(pipeline: impl Ingress, mut rng: StdRng, next: Arc<AtomicU64>) {
     }
 }
 
-/// One run with a stage that drops duplicates, among others that come and go.
+/// Runs a stage that drops duplicates, among others that come and go.
 async fn run_deduplicating(seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
     let backend = Backend::new([]);
@@ -43,7 +43,7 @@ async fn run_deduplicating(seed: u64) {
         releases_on: number * 5,
         ..Keeper::default()
     };
-    // What is held behind a stage must not come in front of it: it would go through it again.
+    // A stage behind that holds must not move in front: its items would go through the stage again.
     let reorders = rng.random_bool(0.5);
     let other = if reorders {
         Keeper::default()
@@ -97,7 +97,7 @@ async fn run_deduplicating(seed: u64) {
     );
 }
 
-/// A stage that drops duplicates keeps what it knows through every change: each span arrives once,
+/// A stage that drops duplicates keeps its state through every change: each span arrives once,
 /// however often it was sent.
 #[tokio::test(start_paused = true)]
 async fn every_duplicate_is_recognised_through_upheaval() {

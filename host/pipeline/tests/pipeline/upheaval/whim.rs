@@ -1,4 +1,5 @@
-//! A plugin that keeps, drops, holds, lets go, hands over, refuses and fails as its seed says.
+//! A plugin that keeps, drops, holds, releases, hands over, refuses and fails according to its
+//! seed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,14 +15,14 @@ use spandrel_pipeline::stage::{
 
 use crate::edges::{ids, releasing};
 
-/// How often what goes wrong.
+/// The rates of failures.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Temper {
-    /// Calls with a batch, ticks and drains that fail.
+    /// The share of calls with a batch, ticks and drains that fail.
     calls: f64,
-    /// Calls of `snapshot` and `restore` that fail.
+    /// The share of `snapshot` and `restore` calls that fail.
     states: f64,
-    /// States that are refused, and snapshots that come to nothing.
+    /// The share of states that are refused, and of snapshots that have no state.
     refusals: f64,
 }
 
@@ -35,7 +36,7 @@ impl Temper {
         }
     }
 
-    /// Whether nothing fails: then no fault may be counted.
+    /// Returns true if nothing fails: then no fault may be counted.
     pub(super) fn is_even(self) -> bool {
         self.calls + self.states == 0.0
     }
@@ -48,7 +49,7 @@ struct WhimGeneration {
     seed: u64,
     temper: Temper,
     made: AtomicU64,
-    /// So many instances can be made; one that could not be made again is no fault.
+    /// The number of instances that can be made; failing to make another one is not a fault.
     instances: u64,
 }
 
@@ -120,7 +121,7 @@ impl Generation for WhimGeneration {
     }
 }
 
-/// Some time passes, sometimes.
+/// Lets some time pass, or none.
 async fn pause(much: u64) {
     match much {
         0 => {}
@@ -145,7 +146,7 @@ impl Whim {
         }
     }
 
-    /// Lets go of about this share of what it holds.
+    /// Releases about this share of the held items.
     fn release(&mut self, share: f64) -> Emission {
         let reasons = self.manifest.drop_reasons.len() as u64;
         let mut words = Vec::new();

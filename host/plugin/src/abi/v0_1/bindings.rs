@@ -1,4 +1,4 @@
-//! Generated from `wit/v0.1`; nothing written by hand is in here.
+//! Bindings generated from `wit/v0.1`; nothing in here is written by hand.
 #![allow(
     missing_docs,
     missing_debug_implementations,
@@ -16,7 +16,7 @@
 wasmtime::component::bindgen!({
     path: "../../wit/v0.1",
     world: "plugin",
-    // A trap is how a guest is told that it asked twice.
+    // A guest that asks twice gets a trap.
     imports: { "spandrel:plugin/host@0.1.0.batch": trappable },
     exports: { default: async },
 });

@@ -1,10 +1,11 @@
-//! Processes that end in every way but the good one; that one is shown with the real program.
+//! Tests with processes that end in every way except the good one; a test of the real program shows
+//! that one.
 
 use std::path::Path;
 
 use super::*;
 
-/// What a shell does in the place of the compiler.
+/// Runs a shell script in the place of the compiler, and returns the error.
 async fn outcome(script: &str, time: Duration) -> ChildError {
     let arguments = ["-c".to_owned(), script.to_owned()];
     let program = Program {
@@ -17,7 +18,7 @@ async fn outcome(script: &str, time: Duration) -> ChildError {
         memory_bytes: 300 << 20,
         ..CompileLimits::default()
     };
-    // More than a pipe holds: who does not read it must not hold us up.
+    // More than a pipe holds: a process that does not read it must not hold us up.
     let component = Bytes::from(vec![7; 1 << 20]);
     let compiled = program.compile(&component, limits, Instant::now() + time);
     compiled.await.expect_err("no code")
@@ -25,7 +26,7 @@ async fn outcome(script: &str, time: Duration) -> ChildError {
 
 const LONG: Duration = Duration::from_secs(600);
 
-/// A process that dies early, or says what nobody understands, is told with its last words.
+/// A process that dies early, or answers with nonsense, is reported with its last words.
 #[tokio::test]
 async fn an_early_end_is_told() {
     for (script, said) in [
@@ -54,8 +55,8 @@ async fn an_early_end_is_told() {
     }
 }
 
-/// What the compiler says of a component may have words of the component in it: no terminal obeys
-/// them.
+/// The compiler's message about a component may contain text of the component: control characters
+/// in it are escaped for the terminal.
 #[tokio::test]
 async fn a_refusal_is_fit_to_be_read() {
     let engine = r"\001".repeat(32);
@@ -67,7 +68,7 @@ async fn a_refusal_is_fit_to_be_read() {
     assert_eq!(error.to_string(), r"no\u{1b}[2J\ny");
 }
 
-/// Each limit is told with its key.
+/// The error for each limit names its key.
 #[tokio::test]
 async fn each_limit_is_told_with_its_key() {
     let memory = "compiling takes more than 300 MiB of memory: build a smaller plugin, or raise \
@@ -82,7 +83,7 @@ async fn each_limit_is_told_with_its_key() {
     assert!(time(outcome("kill -XCPU $$", LONG).await));
 }
 
-/// A process that goes on past its time is ended, whatever it does meanwhile.
+/// A process that runs past its time is killed, whatever it does in the meantime.
 #[tokio::test]
 async fn past_its_time_it_is_ended() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -104,7 +105,7 @@ async fn past_its_time_it_is_ended() {
     }
 }
 
-/// Code of another version is not taken.
+/// Code of another version is not accepted.
 #[tokio::test]
 async fn another_version_is_not_taken() {
     let script = "printf 'spandrel-done-1\\n'; head -c 48 /dev/zero";
@@ -112,7 +113,7 @@ async fn another_version_is_not_taken() {
     assert!(matches!(error, ChildError::OtherVersion { .. }), "{error}");
 }
 
-/// A program that is not there is named.
+/// A program that does not exist is named in the error.
 #[tokio::test]
 async fn a_missing_program_is_named() {
     let program = Program {

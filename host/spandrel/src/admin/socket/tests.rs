@@ -14,8 +14,8 @@ fn private() -> TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-/// The socket and the folder that is made for it are the owner's alone; the socket goes when nobody
-/// listens any more, and nothing else is left behind.
+/// Only the owner can use the socket and the folder that is made for it. The socket is removed when
+/// nobody listens any more, and nothing else is left behind.
 #[tokio::test]
 async fn the_socket_is_the_owners_alone() {
     let place = private();
@@ -30,7 +30,7 @@ async fn the_socket_is_the_owners_alone() {
     assert!(!path.exists());
 }
 
-/// A socket that a dead process left behind is replaced; one that is listened on stays.
+/// A socket that a dead process left behind is replaced. One that is listened on stays.
 #[tokio::test]
 async fn only_a_dead_socket_is_replaced() {
     let place = private();
@@ -44,14 +44,14 @@ async fn only_a_dead_socket_is_replaced() {
         "{error}"
     );
     UnixStream::connect(&path).await.expect("the first listens");
-    // Another took the place: what is there now is not ours to remove.
+    // Another process took the place: its file is not ours to remove.
     fs::remove_file(&path).expect("removed");
     let _other = UnixListener::bind(&path).expect("bound");
     drop((listener, file));
     assert!(path.exists());
 }
 
-/// Two that start at the same moment do not both get the place.
+/// Only one of two processes that start at the same moment gets the place.
 #[tokio::test]
 async fn two_at_once_get_one_place() {
     let place = private();
@@ -60,7 +60,8 @@ async fn two_at_once_get_one_place() {
     assert_ne!(one.is_ok(), two.is_ok());
 }
 
-/// What is no socket is not removed, and a folder in which others can put things is not used.
+/// A file that is not a socket is not removed, and a folder in which others can put files is not
+/// used.
 #[tokio::test]
 async fn unsafe_places_are_refused() {
     let place = private();
@@ -92,7 +93,7 @@ async fn unsafe_places_are_refused() {
     assert!(error.contains("longer than 103 bytes"), "{error}");
 }
 
-/// A folder of somebody else is not used, but for root's.
+/// A folder of another user is not used, except root's.
 #[test]
 fn folders_of_others_are_refused() {
     assert_eq!(fault_of(true, 1000, 0o755, 1000), None);
@@ -104,7 +105,8 @@ fn folders_of_others_are_refused() {
     assert!(fault_of(false, 1000, 0o700, 1000).is_some());
 }
 
-/// Without an endpoint it is in the user's runtime folder, and else in one that names the user.
+/// Without an endpoint the socket is in the user's runtime folder, or else in one that names the
+/// user.
 #[test]
 fn the_default_place_is_the_users() {
     let user = rustix::process::geteuid().as_raw();

@@ -16,7 +16,7 @@ async fn ask(served: &Served, headers: &[(&str, &str)]) -> (u16, Option<String>)
     (code, challenge)
 }
 
-/// On an address only who knows the token is answered; the others are told what is missing.
+/// On an address only clients that know the token are answered. Others learn what is missing.
 #[tokio::test]
 async fn the_token_is_asked_for() {
     let served = Served::tcp().await;
@@ -37,7 +37,7 @@ async fn the_token_is_asked_for() {
     assert!(served.log.lines().iter().all(|line| !line.contains(TOKEN)));
 }
 
-/// A page in a browser is not answered, be it honest about its origin or not.
+/// A page in a browser is not answered, whether it is honest about its origin or not.
 #[tokio::test]
 async fn pages_are_not_answered() {
     let token = format!("Bearer {TOKEN}");
@@ -78,14 +78,14 @@ async fn pages_are_not_answered() {
     }
 }
 
-/// Who can open the socket needs no token, and any host will do.
+/// A client that can open the socket needs no token, and may send any host.
 #[tokio::test]
 async fn the_socket_is_enough() {
     let served = Served::unix().await;
     assert_eq!(ask(&served, &[("host", "spandrel")]).await.0, 200);
 }
 
-/// A flood of strangers is one line in the log.
+/// Many strangers cause one line in the log.
 #[tokio::test]
 async fn strangers_do_not_fill_the_log() {
     let served = Served::tcp().await;

@@ -22,7 +22,7 @@ async fn swaps_reach_the_control() {
     let upload = format!("{path}?shadow=true&sha256={digest}&config=%7B%22team%22%3A%22y%22%7D");
     let (code, body) = served.post(&upload, "application/wasm", b"\0asm").await;
     assert_eq!(code, 200, "{body}");
-    // Without a word: the stage's own file, read again.
+    // An empty request means the stage's own file, read again.
     let (code, _, _) = served.ask("POST", path).await;
     assert_eq!(code, 200);
 
@@ -67,7 +67,7 @@ async fn commands_are_answered() {
     assert!(body.contains("another config"), "{body}");
 }
 
-/// Why the control does not do it decides the code, and the reason is the answer.
+/// The code of the answer depends on the control's reason, and the reason is the answer's text.
 #[tokio::test]
 async fn refusals_have_their_code() {
     let served = Served::unix().await;
@@ -84,7 +84,7 @@ async fn refusals_have_their_code() {
     }
 }
 
-/// A body that is no request never reaches the control; the answer names the key.
+/// A body that is not a valid request never reaches the control. The answer names the key.
 #[tokio::test]
 async fn bad_bodies_are_refused() {
     let served = Served::unix().await;
@@ -121,8 +121,8 @@ async fn bad_bodies_are_refused() {
     assert!(served.fake.asked.lock().expect("not poisoned").is_empty());
 }
 
-/// Each change leaves one line that says who, what and how it ended, whether it was done or not;
-/// reading leaves none.
+/// Each change leaves one line in the log with the client, the change and the outcome, whether it
+/// was done or not. Reading leaves none.
 #[tokio::test]
 async fn changes_leave_one_line() {
     let served = Served::unix().await;
@@ -159,7 +159,7 @@ async fn changes_leave_one_line() {
     );
 }
 
-/// A change goes on when the one who asked for it hangs up, and the log says how it ended.
+/// A change goes on when its client hangs up, and the log has the outcome.
 #[tokio::test]
 async fn a_change_outlives_its_connection() {
     let served = Served::unix().await;
@@ -182,7 +182,7 @@ async fn a_change_outlives_its_connection() {
     assert!(served.log.lines_with(CHANGE)[0].contains("outcome=\"published\""));
 }
 
-/// One upload is in memory at a time; the next is told to come again.
+/// Only one upload is in memory at a time. The next client is told to try again.
 #[tokio::test]
 async fn uploads_come_one_at_a_time() {
     let served = Served::unix().await;

@@ -3,7 +3,7 @@ use tokio::time::{Duration, Instant};
 
 use super::setup::Served;
 
-/// Says `head`, and reads what is answered until the connection ends.
+/// Sends `head`, and reads the answer until the connection ends.
 async fn say(served: &Served, head: &str) -> String {
     let mut stream = served.connect().await;
     stream.write_all(head.as_bytes()).await.expect("sent");
@@ -18,7 +18,8 @@ fn swap(kind: &str, length: &str) -> String {
     )
 }
 
-/// Who announces too large a body is told before it is sent, and nothing is read.
+/// A client that announces a body that is too large is refused before it sends the body, and
+/// nothing is read.
 #[tokio::test]
 async fn too_large_bodies_are_refused_before_they_come() {
     let served = Served::unix().await;
@@ -33,7 +34,7 @@ async fn too_large_bodies_are_refused_before_they_come() {
     }
 }
 
-/// Who does not announce it is stopped at the limit.
+/// A client that does not announce the size is stopped at the limit.
 #[tokio::test]
 async fn too_large_bodies_are_cut_off() {
     let served = Served::unix().await;
@@ -51,7 +52,7 @@ async fn too_large_bodies_are_cut_off() {
     assert_eq!(&answer, b"HTTP/1.1 413 Pay");
 }
 
-/// A connection that sends no whole request, or no whole body, does not keep its place.
+/// A connection that sends no complete request, or no complete body, does not keep its place.
 #[tokio::test(start_paused = true)]
 async fn slow_senders_lose_their_place() {
     let served = Served::unix().await;
@@ -67,7 +68,7 @@ async fn slow_senders_lose_their_place() {
     assert!(began.elapsed() > Duration::from_secs(60));
 }
 
-/// A body that ends early is no request.
+/// A body that ends early is refused.
 #[tokio::test]
 async fn a_body_that_ends_early_is_refused() {
     let served = Served::unix().await;

@@ -1,4 +1,4 @@
-//! What is in quarantine, over HTTP.
+//! The quarantine over HTTP.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,8 +29,8 @@ impl Ingress for Stopping {
     }
 }
 
-/// Listed, shown, replayed, dropped; each change leaves one line that names the batch, and what is not
-/// there is a 404.
+/// Batches are listed, shown, replayed and dropped. Each change leaves one line that names the
+/// batch, and an unknown batch is a 404.
 #[tokio::test]
 async fn batches_are_shown_and_changed() {
     let served = Served::unix().await;

@@ -36,8 +36,8 @@ async fn views_are_shown() {
     }
 }
 
-/// What is not there, or asked for in a way that it does not take, is answered with a code and with
-/// what would be right.
+/// A request for an unknown path, or with a wrong method or key, is answered with a code and a
+/// remedy.
 #[tokio::test]
 async fn wrong_questions_are_answered() {
     let served = Served::unix().await;
@@ -85,7 +85,7 @@ async fn wrong_questions_are_answered() {
     }
 }
 
-/// Who watches gets news when there are some, and an empty answer when its time is over.
+/// A client that watches gets news when there are any, and an empty answer when its time is over.
 #[tokio::test(start_paused = true)]
 async fn news_are_waited_for() {
     let served = Served::unix().await;
@@ -106,7 +106,7 @@ async fn news_are_waited_for() {
     assert_eq!(json.as_array().map(Vec::len), Some(1));
 }
 
-/// Those who wait for news cannot take all places: the ninth is told so, and changes go on.
+/// Clients that wait for news cannot take all places: the ninth is refused, and changes go on.
 #[tokio::test(start_paused = true)]
 async fn watchers_leave_room_for_changes() {
     let served = Served::unix().await;

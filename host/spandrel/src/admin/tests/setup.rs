@@ -1,4 +1,4 @@
-//! A collector that only answers, and a client that says exactly what it is told to say.
+//! A fake control, and a client that sends exactly what it is told to send.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -25,19 +25,19 @@ use crate::quarantine::shelves::Shelves;
 
 pub(crate) const TOKEN: &str = "a-token-of-enough-bytes";
 
-/// What the fake control was asked, in one line each.
+/// A request to the fake control: one line, the swap request and the upload.
 pub(crate) type Asked = (String, Option<SwapRequest>, Option<Vec<u8>>);
 
 #[derive(Default)]
 pub(crate) struct Fake {
     pub(crate) events: Mutex<Vec<EventView>>,
     pub(crate) asked: Mutex<Vec<Asked>>,
-    /// A change of `wasm/slow` waits for this.
+    /// Changes of `wasm/slow` wait for this.
     pub(crate) go: Notify,
     pub(crate) shelves: Arc<Shelves>,
 }
 
-/// Each stage is named for what becomes of its changes.
+/// The stages, each named for the outcome of its changes.
 const STAGES: [&str; 6] = [
     "wasm/tag",
     "wasm/bad",
@@ -141,7 +141,7 @@ impl Fake {
                         elapsed_ms: 1,
                         ..ReloadReport::default()
                     };
-                    // Nobody may wait for it any more.
+                    // The client may be gone.
                     reply.send(Ok(report)).unwrap_or_default();
                     continue;
                 }
@@ -163,7 +163,7 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// On a unix socket, without a token.
+    /// Starts one on a unix socket, without a token.
     pub(crate) async fn unix() -> Self {
         Self::start(|folder| Admin {
             endpoint: Some(Endpoint::Unix(folder.join("admin.sock"))),
@@ -172,7 +172,7 @@ impl Served {
         .await
     }
 
-    /// On a port of the loopback, with [`TOKEN`].
+    /// Starts one on a port of the loopback, with [`TOKEN`].
     pub(crate) async fn tcp() -> Self {
         Self::start(|folder| Admin {
             endpoint: Some(Endpoint::Tcp(Listen {
@@ -214,7 +214,7 @@ impl Served {
         }
     }
 
-    /// A stream to it.
+    /// Connects to it.
     pub(crate) async fn connect(&self) -> tokio_util::either::Either<UnixStream, TcpStream> {
         use tokio_util::either::Either;
         match &self.endpoint {
@@ -242,7 +242,7 @@ impl Served {
         (head.status.as_u16(), head.headers, body)
     }
 
-    /// Sends without a body.
+    /// Sends a request without a body.
     pub(crate) async fn ask(&self, method: &str, path: &str) -> (u16, HeaderMap, String) {
         self.send(
             request(method, path)
@@ -262,7 +262,7 @@ impl Served {
     }
 }
 
-/// A request with what every client sends, and the token.
+/// Returns a request with the headers that every client sends, and the token.
 pub(crate) fn request(method: &str, path: &str) -> http::request::Builder {
     Request::builder()
         .method(Method::from_bytes(method.as_bytes()).expect("a method"))
@@ -271,7 +271,7 @@ pub(crate) fn request(method: &str, path: &str) -> http::request::Builder {
         .header(header::AUTHORIZATION, format!("Bearer {TOKEN}"))
 }
 
-/// What was logged by this test.
+/// The log output of this test.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -308,7 +308,7 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
-/// Lets the others go on until it is so. Bounded by the test runner's patience with a busy loop.
+/// Lets other tasks run until `so` is true. Panics after a million attempts.
 pub(crate) async fn until(what: &str, mut so: impl FnMut() -> bool) {
     for _ in 0..1_000_000 {
         if so() {

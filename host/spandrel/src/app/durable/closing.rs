@@ -1,4 +1,4 @@
-//! The close of journals, which is not waited for without end: a disk may hang.
+//! Closes journals with a time limit, because a disk may hang.
 
 use std::future::ready;
 use std::pin::pin;
@@ -9,17 +9,17 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{CLOSE, Durable, Durables};
 
-/// Journals that are being closed, side by side, some of them when their pipelines have drained.
+/// Journals that are being closed, side by side. Some are closed once their pipelines have drained.
 #[derive(Debug, Default)]
 pub(in crate::app) struct Closing {
-    /// The pipeline whose journal was closed, if it has one.
+    /// Each task returns the pipeline whose journal it closed, if it closed one.
     tasks: JoinSet<Option<String>>,
-    /// The pipelines whose journals are not closed.
+    /// The pipelines whose journals are not closed yet.
     open: Vec<String>,
 }
 
 impl Closing {
-    /// Closes a journal, if there is one, when `before` is done. That says by when.
+    /// Closes a journal, if there is one, after `before` has resolved to the deadline.
     pub(in crate::app) fn add(
         &mut self,
         pipeline: String,
@@ -38,29 +38,29 @@ impl Closing {
         });
     }
 
-    /// Closes these, too.
+    /// Closes these journals, too.
     pub(in crate::app) fn add_all(&mut self, durables: Durables, deadline: Instant) {
         for (pipeline, durable) in durables {
             self.add(pipeline.to_string(), Some(durable), ready(deadline));
         }
     }
 
-    /// Forgets those that are done.
+    /// Collects the tasks that are done.
     pub(in crate::app) fn look(&mut self) {
         while let Some(joined) = self.tasks.try_join_next() {
             self.joined(joined);
         }
     }
 
-    /// Waits until all are done.
+    /// Waits until all tasks are done.
     pub(in crate::app) async fn all(&mut self) {
         while let Some(joined) = self.tasks.join_next().await {
             self.joined(joined);
         }
     }
 
-    /// The same, until the deadline at most, and not much longer than `abort`. Returns the pipelines
-    /// whose journals were not closed.
+    /// Waits until all are done, but at most until the deadline, and not much longer than `abort`.
+    /// Returns the pipelines whose journals were not closed.
     pub(in crate::app) async fn finish(
         mut self,
         deadline: Instant,
@@ -70,7 +70,7 @@ impl Closing {
         {
             let mut all = pin!(timeout_at(until, self.all()));
             tokio::select! {
-                // What is not done is open.
+                // The journals that are not closed by now stay in `open`.
                 _ = &mut all => {}
                 () = abort => drop(timeout(CLOSE, all).await),
             }
@@ -80,7 +80,8 @@ impl Closing {
         self.open
     }
 
-    /// One that was not closed, or whose task did not end well, is open for good.
+    /// Removes a pipeline from `open` if its journal was closed. It stays there for good if the
+    /// journal was not closed, or if the task failed.
     fn joined(&mut self, joined: Result<Option<String>, JoinError>) {
         let closed = joined.ok().flatten();
         let place = self
@@ -109,7 +110,7 @@ mod tests {
     use crate::config::id::Id;
     use crate::quarantine::{QuarantineShelf, folder};
 
-    /// A disk that does not give its lock back until somebody says so.
+    /// A disk that gives its lock back only when it is told to.
     #[derive(Debug)]
     struct Hanging(Disk, Mutex<Option<Receiver<()>>>);
 
@@ -166,7 +167,8 @@ mod tests {
         }
     }
 
-    /// A journal on a disk that hangs until the sender is dropped, and one on a disk that does not.
+    /// Opens two journals: one on a disk that hangs until the sender is dropped, and one on a disk
+    /// that does not hang.
     fn two(folder: &Path) -> (SyncSender<()>, [(Id, Durable); 2]) {
         let (answer, answers) = sync_channel::<()>(0);
         let durables = [("traces/a", Some(answers)), ("traces/b", None)];
@@ -183,7 +185,8 @@ mod tests {
         (answer, durables)
     }
 
-    /// A journal whose disk hangs is left behind, and its pipeline is named; another one is closed.
+    /// A journal on a disk that hangs is left behind and its pipeline is named; the other journal
+    /// is closed.
     #[tokio::test]
     async fn a_disk_that_hangs_is_left_behind() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -196,8 +199,8 @@ mod tests {
         drop(answer);
     }
 
-    /// Those of pipelines that were taken away are named as well: when they were given up before the
-    /// end, and when their pipelines never end.
+    /// Journals of pipelines that were removed are named, too, both when the pipelines were given
+    /// up before the end and when they never end.
     #[tokio::test]
     async fn whoever_was_taken_away_is_named() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -214,7 +217,7 @@ mod tests {
         drop(answer);
     }
 
-    /// A second signal ends the wait, whatever the deadline was.
+    /// A second signal ends the wait, whatever the deadline is.
     #[tokio::test]
     async fn a_second_signal_ends_the_wait() {
         let folder = tempfile::tempdir().expect("a folder");

@@ -1,8 +1,8 @@
-//! How far a run is.
+//! The progress of a run.
 
 use spandrel_bench::Progress;
 
-/// One line: on a terminal in the place of the one before.
+/// Returns one line of progress. On a terminal it replaces the line before.
 pub(super) fn line(progress: &Progress, is_terminal: bool) -> String {
     let seconds = progress.elapsed.as_secs_f64();
     let mut line = format!(

@@ -1,11 +1,11 @@
-//! Values of options, read.
+//! Parses the values of options.
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::time::Duration;
 
 use spandrel_bench::Amount;
 
-/// A host and a port, resolved.
+/// Parses and resolves a host and a port.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     let found = text.to_socket_addrs().map_err(|error| error.to_string())?;
     let found: Vec<SocketAddr> = found.collect();
@@ -16,7 +16,7 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     first.copied().ok_or_else(|| "no such host".to_owned())
 }
 
-/// A time with its unit.
+/// Parses a time with its unit.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "write a time, such as 500ms, 10s or 2m".to_owned();
     let digits = text
@@ -34,7 +34,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * unit).map_err(|_| wrong())
 }
 
-/// A number of items, or a time.
+/// Parses a number of items, or a time.
 pub(super) fn amount(text: &str) -> Result<Amount, String> {
     text.parse()
         .map(Amount::Items)

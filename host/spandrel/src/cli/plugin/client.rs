@@ -1,4 +1,4 @@
-//! Asks the admin API: one connection for each request.
+//! A client of the admin API, with one connection for each request.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -19,25 +19,26 @@ use crate::admin::{self, MAX_UPLOAD};
 use crate::config::net::Endpoint;
 use crate::control::api::{ErrorView, StageView, SwapRequest};
 
-/// A connection on the same machine or the next takes far less.
+/// The time limit for connecting. On the same machine or the next one it takes far less.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Views are answered at once, and news after 20 s at the latest.
+/// The time limit for reads. Views are answered at once, and news after 20 s at the latest.
 const READ: Duration = Duration::from_secs(30);
-/// A change compiles and probes, and may wait for others; the collector limits each of them.
+/// The time limit for a change. It compiles and probes, and may wait for other changes; the
+/// collector limits each of these steps.
 const CHANGE: Duration = Duration::from_secs(600);
-/// The longest signature that fits the head of a request; one has some 400 bytes.
+/// The longest signature that fits in the head of a request. A signature has some 400 bytes.
 const LONGEST_SIGNATURE: u64 = 4 << 10;
-/// The longest answer that is read: a history is far shorter.
+/// The longest answer that is read. A history is far shorter.
 const LONGEST: usize = 64 << 20;
 
 pub(super) struct Client {
-    /// The first that somebody listens on is asked.
+    /// The endpoints to try; the first one with a listener is used.
     endpoints: Vec<Endpoint>,
     token: Option<String>,
 }
 
 impl Client {
-    /// What is not named on the command line may stand in the environment.
+    /// Makes a client. What the command line does not name is looked up in the environment.
     pub(super) fn of(connection: &Connection) -> Result<Self, Failure> {
         Self::with(connection, |name| std::env::var(name).ok())
     }
@@ -90,7 +91,7 @@ impl Client {
             .await
     }
 
-    /// With an upload the request stands in the query.
+    /// Asks for a swap. With an upload the request is in the query.
     pub(super) async fn swap(
         &self,
         path: &str,
@@ -187,11 +188,12 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-/// A token or a module is not given to a socket that another user may have put there.
+/// Checks the owner of a socket: a token or a module must not go to a socket that another user may
+/// have created.
 fn check_owner(path: &Path) -> std::io::Result<()> {
     let owner = std::fs::symlink_metadata(path)?.uid();
     let us = rustix::process::geteuid().as_raw();
-    // The superuser may ask anybody's collector.
+    // The superuser may use anybody's collector.
     if owner == us || owner == 0 || us == 0 {
         return Ok(());
     }
@@ -226,7 +228,7 @@ async fn exchange(
         let response = sender.send_request(request).await?;
         let code = response.status().as_u16();
         let body = Limited::new(response.into_body(), LONGEST).collect().await;
-        // Cut off, it is no JSON, and that is said.
+        // A body that was cut off is not valid JSON, and is reported as that.
         let body = body.map(|body| body.to_bytes()).unwrap_or_default();
         Ok((code, String::from_utf8_lossy(&body).into_owned()))
     };
@@ -234,18 +236,18 @@ async fn exchange(
     let mut answered = std::pin::pin!(answered);
     tokio::select! {
         answer = &mut answered => answer,
-        // It ends first when the answer has come whole.
+        // The connection ends first if the whole answer has arrived.
         _ = &mut connection => answered.await,
     }
     .map_err(Failure::Broken)
 }
 
-/// A stage's path in the API.
+/// Returns a stage's path in the API.
 pub(super) fn path(stage: &str, rest: &str) -> String {
     format!("/v1/stages/{}{rest}", encoded(stage))
 }
 
-/// A name as one part of a path.
+/// Encodes a name as one part of a path.
 pub(super) fn encoded(name: &str) -> String {
     utf8_percent_encode(name, NON_ALPHANUMERIC).to_string()
 }
@@ -277,7 +279,7 @@ fn query(request: &SwapRequest) -> String {
     query.finish()
 }
 
-/// The bytes to send.
+/// Reads the module to send.
 pub(super) fn module(path: &Path) -> Result<Vec<u8>, Failure> {
     let failed = |source| Failure::File {
         path: path.to_owned(),
@@ -291,8 +293,8 @@ pub(super) fn module(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(failed)
 }
 
-/// The text of a module's signature: from this file, or from the one beside the module, if there is
-/// one.
+/// Reads the text of a module's signature from this file, or from the one beside the module, if
+/// there is one.
 pub(super) fn signature(file: Option<&Path>, module: &Path) -> Result<Option<String>, Failure> {
     let beside = spandrel_plugin::signature::beside(module);
     let path = match file {
@@ -312,7 +314,7 @@ pub(super) fn signature(file: Option<&Path>, module: &Path) -> Result<Option<Str
     std::fs::read_to_string(path).map(Some).map_err(failed)
 }
 
-/// The collector's working directory is another.
+/// Returns an absolute path, because the collector has another working directory.
 pub(super) fn absolute(path: &Path) -> Result<String, Failure> {
     let absolute = std::path::absolute(path).map_err(|source| Failure::File {
         path: path.to_owned(),

@@ -1,4 +1,4 @@
-//! The history and the differences of a shadow, for people.
+//! Formats the history and the differences of a shadow for people.
 
 use super::paint::Paint;
 use super::table::{Column, Table, digest, micros, millis, number, table};
@@ -30,7 +30,7 @@ fn cells(event: &EventView) -> Vec<String> {
     ]
 }
 
-/// `history`.
+/// Formats the output of `history`.
 pub(super) fn history(events: &[EventView], paint: Paint) -> String {
     if events.is_empty() {
         return "nothing has happened yet\n".to_owned();
@@ -39,7 +39,7 @@ pub(super) fn history(events: &[EventView], paint: Paint) -> String {
     table(&COLUMNS, &rows, paint)
 }
 
-/// `history --watch`: lines that stand under those before, as far as they fit.
+/// The lines of `history --watch`, aligned with those before as far as they fit.
 pub(super) struct Lines {
     table: Table,
     is_first: bool,
@@ -48,7 +48,7 @@ pub(super) struct Lines {
 impl Lines {
     pub(super) fn new(known: &[EventView], paint: Paint) -> Self {
         let mut rows: Vec<_> = known.iter().map(cells).collect();
-        // What may come: wide enough for most of it.
+        // A row that is wide enough for most events to come.
         rows.push(
             [
                 "",
@@ -80,7 +80,7 @@ impl Lines {
     }
 }
 
-/// `shadow`.
+/// Formats the output of `shadow`.
 pub(super) fn shadow(view: &ShadowView, paint: Paint) -> String {
     let mut text = format!(
         "{}: generation {} in the shadow of {}\n",

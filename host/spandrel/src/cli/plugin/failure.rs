@@ -1,4 +1,4 @@
-//! Why a command was not done, as the operator is told.
+//! The reasons why a command was not done, as the operator sees them.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,12 +9,12 @@ use serde::de::DeserializeOwned;
 use super::super::USAGE;
 use super::to_stderr;
 
-/// Refused, or failed on the way.
+/// Exit code: the command was refused, or failed on the way.
 const NOT_DONE: u8 = 1;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    /// An environment variable or a name is wrong: nothing was asked.
+    /// An environment variable or a name is wrong. No request was sent.
     #[error("{0}")]
     Usage(String),
     #[error("no collector is listening on {0}: is it running, with the `admin` extension?")]
@@ -25,7 +25,7 @@ pub(super) enum Failure {
         #[source]
         source: io::Error,
     },
-    /// The collector said no, in its own words.
+    /// The collector refused, in its own words.
     #[error("{error}")]
     Refused { code: u16, error: String },
     #[error(
@@ -49,7 +49,8 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// After a swap that named a path: the collector may run where that path is another.
+    /// Adds a hint after a swap that named a path: on the collector's machine that path may be
+    /// another.
     pub(super) fn after_path(self, readable_here: bool) -> Self {
         match self {
             Self::Refused { code: 422, error } if readable_here && error.contains("read") => {
@@ -74,7 +75,7 @@ impl Failure {
     }
 
     pub(super) fn exit(self) -> ExitCode {
-        // Whoever closed the pipe has seen enough.
+        // The reader of the pipe closed it because it has seen enough.
         if matches!(&self, Self::Print(error) if error.kind() == io::ErrorKind::BrokenPipe) {
             return ExitCode::SUCCESS;
         }

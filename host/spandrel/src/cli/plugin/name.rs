@@ -1,8 +1,8 @@
-//! The stage that somebody means.
+//! Finds the stage that the operator means.
 
 use crate::config::suggest::closest;
 
-/// A stage by its whole name, or by what stands behind the `/` where that is one stage only.
+/// Finds a stage by its whole name, or by the part after the `/` if only one stage has it.
 pub(super) fn find(named: &str, all: &[&str]) -> Result<String, String> {
     if all.contains(&named) {
         return Ok(named.to_owned());
@@ -36,7 +36,8 @@ fn unknown(named: &str, all: &[&str]) -> String {
 mod tests {
     use super::*;
 
-    /// A short name is enough where it is one stage's; everything else is answered with a remedy.
+    /// A short name is enough if only one stage has it. The error for any other name suggests a
+    /// remedy.
     #[test]
     fn the_stage_that_is_meant_is_found() {
         let all = ["wasm/tag", "wasm/drop", "native/drop", "wasm"];

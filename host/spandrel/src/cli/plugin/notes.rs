@@ -1,14 +1,14 @@
-//! What somebody should know of a stage at a glance, in words.
+//! Notes on a stage that the operator should see at a glance.
 
 use serde_json::Value;
 
 use super::table::number;
 use crate::control::api::{DriftView, StageView};
 
-/// A value in a note is cut after so many characters: the whole one is in the JSON.
+/// The number of characters after which a value in a note is cut. The JSON has the whole value.
 const SHOWN: usize = 120;
 
-/// Everything out of the ordinary.
+/// Returns notes on everything out of the ordinary.
 pub(super) fn of(stage: &StageView) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(swap) = &stage.swap {
@@ -58,14 +58,14 @@ pub(super) fn of(stage: &StageView) -> Vec<String> {
     notes
 }
 
-/// The parts that differ, each once.
+/// Returns the parts that differ, each once.
 fn parts(drift: &[DriftView]) -> String {
     let mut parts: Vec<&str> = drift.iter().map(|it| it.part.as_str()).collect();
     parts.dedup();
     parts.join(", ")
 }
 
-/// One difference, both sides of it.
+/// Formats one difference, with both sides.
 pub(super) fn difference(drift: &DriftView) -> String {
     let DriftView {
         part,

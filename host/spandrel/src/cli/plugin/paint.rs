@@ -1,15 +1,15 @@
-//! Colour, where somebody sees it.
+//! Colours, if the output is a terminal.
 
 use std::io::IsTerminal as _;
 
-/// Paints text on a terminal, and leaves it alone elsewhere.
+/// Paints text on a terminal, and leaves it unchanged elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Paint {
     on: bool,
 }
 
 impl Paint {
-    /// For stdout; `NO_COLOR` is honoured.
+    /// Returns the paint for stdout. `NO_COLOR` is honoured.
     pub(super) fn stdout() -> Self {
         let no = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
@@ -30,7 +30,7 @@ impl Paint {
         self.with("2", text)
     }
 
-    /// What a word stands for: good, in the balance, or bad.
+    /// Paints a status word as good, undecided or bad.
     pub(super) fn status(self, word: &str) -> String {
         match word.split(' ').next().unwrap_or_default() {
             "running" | "published" | "promoted" | "passed" | "would" | "unchanged" => {

@@ -1,4 +1,4 @@
-//! Shows that something is waited for, where somebody sees it.
+//! Shows the progress of a wait, if stderr is a terminal.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use super::failure::{Failure, understood};
 use super::{is_terminal, to_stderr};
 use crate::control::api::StageView;
 
-/// How often the line is written anew: often enough to be seen alive.
+/// The interval at which the line is rewritten: often enough to look alive.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// What is waited for.
+/// A wait for the collector.
 pub(super) struct Waiting {
     what: String,
-    /// Whose phase is shown.
+    /// The stage whose phase is shown.
     stage: Option<String>,
 }
 
@@ -24,7 +24,7 @@ impl Waiting {
         Self { what, stage }
     }
 
-    /// On a terminal a line on stderr tells the phase and the time, until it is done.
+    /// Waits for `work`. On a terminal, a line on stderr shows the phase and the time until then.
     pub(super) async fn show<T>(
         self,
         client: &Client,
@@ -44,7 +44,7 @@ impl Waiting {
     async fn tell(&self, client: &Client) -> std::convert::Infallible {
         let began = Instant::now();
         let mut every = interval(EVERY);
-        // What takes less than that needs no line.
+        // Work that takes less time than that needs no line.
         every.tick().await;
         loop {
             every.tick().await;
@@ -55,7 +55,8 @@ impl Waiting {
         }
     }
 
-    /// Nothing where it cannot be told: the work itself tells what is wrong.
+    /// Returns the phase; `None` if it cannot be read, because the work itself reports what is
+    /// wrong.
     async fn phase(&self, client: &Client) -> Option<String> {
         let path = client::path(self.stage.as_ref()?, "");
         let json = client.get(&path).await.ok()?;

@@ -1,4 +1,4 @@
-//! `spandrel quarantine`: looks at the batches that failed every time, and says what becomes of them.
+//! `spandrel quarantine`: shows, replays and drops the batches that failed every time.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -123,7 +123,7 @@ fn said(report: &QuarantineReport, word: &str) -> String {
     text
 }
 
-/// The same without a collector, in the files themselves.
+/// Runs the command without a collector, on the files themselves.
 fn offline(dir: &Path, command: &QuarantineCommand, output: Output) -> Result<(), Failure> {
     let failed = |source: io::Error| Failure::File {
         path: dir.to_owned(),
@@ -233,13 +233,13 @@ fn show(line: &str, output: Output) -> Result<(), Failure> {
     print(output, line, || text)
 }
 
-/// What a plugin said moves no cursor.
+/// Replaces control characters, so that a plugin's text cannot control the terminal.
 fn plain(text: &str) -> String {
     let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     text.chars().map(shown).collect()
 }
 
-/// As much of a reason as stands in a line; `show` has all of it.
+/// Shortens a reason to fit in a line. `show` has all of it.
 fn short(reason: &str) -> String {
     const SHOWN: usize = 80;
     if reason.chars().count() <= SHOWN {
@@ -253,7 +253,8 @@ fn short(reason: &str) -> String {
 mod tests {
     use super::*;
 
-    /// The list has a row for each batch, and nothing that a plugin said reaches the terminal as it is.
+    /// The list has a row for each batch, and control characters of a plugin never reach the
+    /// terminal.
     #[test]
     fn the_list_is_plain() {
         let one = QuarantinedView {

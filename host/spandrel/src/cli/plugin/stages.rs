@@ -1,24 +1,24 @@
-//! Stages, their generations and what became of a change, for people.
+//! Formats stages, their generations and the outcomes of changes for people.
 
 use super::notes;
 use super::paint::Paint;
 use super::table::{Column, digest, micros, millis, number, table};
 use crate::control::api::{GenerationView, PipelineView, ReloadReport, StageView, SwapReport};
 
-/// In the order in which a batch comes to them.
+/// Sorts stages by the order in which a batch passes them.
 pub(super) fn sort(stages: &mut [StageView], pipelines: &[PipelineView]) {
     let order: Vec<&str> = pipelines
         .iter()
         .flat_map(|pipeline| pipeline.stages.iter().map(String::as_str))
         .collect();
-    // Those of no pipeline come last.
+    // Stages of no pipeline come last.
     stages.sort_by_key(|stage| {
         let place = order.iter().position(|name| *name == stage.stage);
         place.unwrap_or(usize::MAX)
     });
 }
 
-/// `ls`: a row for each generation that gets batches.
+/// Formats the output of `ls`: a row for each generation that gets batches.
 pub(super) fn list(stages: &[StageView], paint: Paint) -> String {
     if stages.is_empty() {
         return "this collector has no stages\n".to_owned();
@@ -76,7 +76,7 @@ fn plugin(generation: &GenerationView) -> String {
     format!("{plugin} {version}").trim().to_owned()
 }
 
-/// `show`.
+/// Formats the output of `show`.
 pub(super) fn details(stage: &StageView, paint: Paint) -> String {
     let mut text = format!("{}\n", paint.bold(&stage.stage));
     let mut field = |name: &str, value: &str| {
@@ -163,11 +163,11 @@ fn generation_details(generation: &GenerationView, paint: Paint) -> String {
     text
 }
 
-/// What became of a swap, a rollback, a promotion, a cancellation.
+/// Formats the outcome of a swap, a rollback, a promotion, a cancellation.
 pub(super) fn report(report: &SwapReport, paint: Paint) -> String {
     let outcome = paint.status(&report.outcome);
     let stage = paint.bold(&report.stage);
-    // A canary is said with its share.
+    // The outcome of a canary includes its share.
     let is_beside = ["canary", "shadow"]
         .iter()
         .any(|word| report.outcome.starts_with(word));
@@ -213,7 +213,7 @@ pub(super) fn report(report: &SwapReport, paint: Paint) -> String {
     text
 }
 
-/// `ls --drops`: a row for each reason.
+/// Formats the output of `ls --drops`: a row for each reason.
 pub(super) fn drops(stages: &[StageView], paint: Paint) -> String {
     let columns = [
         Column::Left("STAGE"),
@@ -233,7 +233,7 @@ pub(super) fn drops(stages: &[StageView], paint: Paint) -> String {
     }
 }
 
-/// What a reload changed, and what it left different.
+/// Formats what a reload changed, and what it left different.
 pub(super) fn reloaded(report: &ReloadReport) -> String {
     let took = millis(report.elapsed_ms);
     if report.changes.is_empty() && report.left.is_empty() {

@@ -1,14 +1,14 @@
-//! Columns that stand under each other.
+//! Tables with aligned columns.
 
 use super::paint::Paint;
 
-/// How the cells of a column stand.
+/// The alignment of a column's cells, with the title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Column {
     Left(&'static str),
-    /// Numbers.
+    /// A right-aligned column, for numbers.
     Right(&'static str),
-    /// A word whose colour says what it stands for.
+    /// A column of status words, which are coloured by their meaning.
     Status(&'static str),
 }
 
@@ -66,7 +66,7 @@ impl Table {
         for ((column, width), cell) in self.columns.iter().zip(&self.widths).zip(cells) {
             let space = width.saturating_sub(cell.chars().count());
             let is_right = matches!(column, Column::Right(_));
-            // Spaces are written when something follows them: lines have no tail.
+            // Spaces are written only before more text, so that lines have no trailing spaces.
             if !cell.is_empty() {
                 let before = if is_right { owed + space } else { owed };
                 line.push_str(&" ".repeat(before));
@@ -84,7 +84,7 @@ impl Table {
     }
 }
 
-/// A whole table, with the end of its last line.
+/// Returns a whole table, with the end of its last line.
 pub(super) fn table(columns: &[Column], rows: &[Vec<String>], paint: Paint) -> String {
     let table = Table::new(columns, rows, paint);
     let mut text = table.head();
@@ -96,7 +96,7 @@ pub(super) fn table(columns: &[Column], rows: &[Vec<String>], paint: Paint) -> S
     text
 }
 
-/// A number with its thousands apart.
+/// Formats a number with separators between thousands.
 pub(super) fn number(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -109,12 +109,12 @@ pub(super) fn number(number: u64) -> String {
     text
 }
 
-/// As much of a digest as tells it from others.
+/// Shortens a digest to as much as distinguishes it from others.
 pub(super) fn digest(sha256: &str) -> String {
     sha256.chars().take(12).collect()
 }
 
-/// A time in microseconds, with the unit that suits it.
+/// Formats a time in microseconds with a suitable unit.
 pub(super) fn micros(micros: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
     let value = micros as f64;

@@ -1,4 +1,4 @@
-//! The command line against golden text, and against an admin API on real sockets.
+//! Tests the command line against golden text, and against an admin API on real sockets.
 
 mod arguments;
 mod asking;

@@ -1,4 +1,4 @@
-//! `file`: where lines go, and when the file is put aside.
+//! `file`: the file for the lines, and its rotation.
 
 use std::path::PathBuf;
 
@@ -9,21 +9,21 @@ use crate::config::section::Section;
 pub struct FileExporter {
     /// The file.
     pub path: PathBuf,
-    /// Whether lines are added to what the file has, instead of replacing it at the start. With
-    /// rotation they always are, as in the Collector.
+    /// True if lines are appended to the content of the file instead of replacing it at the start.
+    /// With rotation they always are, as in the Collector.
     pub append: bool,
-    /// When the file is put aside for a new one; none for never.
+    /// The rotation of the file; `None` for no rotation.
     pub rotation: Option<Rotation>,
 }
 
-/// When a file is put aside, under the Collector's names and with its defaults.
+/// The limits of rotation, with the Collector's names and defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rotation {
-    /// No file becomes longer, in bytes, unless one line is.
+    /// The maximum length of a file, in bytes. Only a single longer line exceeds it.
     pub max_bytes: u64,
-    /// Files that were put aside longer ago are removed; 0 for none.
+    /// The age in days after which rotated files are removed; 0 for never.
     pub max_days: u64,
-    /// So many of them stay; 0 for all.
+    /// The number of rotated files that stay; 0 for all.
     pub max_backups: usize,
 }
 

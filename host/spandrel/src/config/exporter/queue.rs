@@ -7,10 +7,11 @@ use spandrel_pipeline::queue::{OnFull, QueueConfig, Sizer};
 
 use crate::config::section::Section;
 
-/// The smallest queue that is counted in bytes: about a hundred spans, as SDKs send them together.
+/// The smallest queue that is counted in bytes: about a hundred spans, which is what SDKs send at
+/// once.
 const LEAST_BYTES: usize = 64 << 10;
 
-/// The queue, whether it says `on_full: drop` itself, and its batching.
+/// Returns the queue, true if it sets `on_full: drop` explicitly, and its batching.
 pub(crate) fn read(section: &Section<'_>) -> (QueueConfig, bool, Option<BatcherConfig>) {
     let default = QueueConfig::default();
     let sizers = [
@@ -31,7 +32,7 @@ pub(crate) fn read(section: &Section<'_>) -> (QueueConfig, bool, Option<BatcherC
         ),
     };
     if queue.sizer == Sizer::Bytes && queue.queue_size < LEAST_BYTES {
-        // A request that is larger than the queue would be let in all the same, alone.
+        // A request that is larger than the queue would still be let in, alone.
         let what = "so few bytes hold no request";
         section.wrong_key("queue_size", what, format!("write at least {LEAST_BYTES}"));
     }
@@ -61,7 +62,7 @@ pub(crate) fn read(section: &Section<'_>) -> (QueueConfig, bool, Option<BatcherC
     (queue, says_drop, batch)
 }
 
-/// As in the Collector a batch is measured as the queue is, where only that is said.
+/// Reads the batching. As in the Collector, a batch has the queue's sizer unless it sets its own.
 fn read_batch(section: &Section<'_>, of_queue: Option<Sizer>) -> BatcherConfig {
     let default = of_queue.filter(|sizer| *sizer != Sizer::Requests);
     let sizers = [

@@ -1,4 +1,4 @@
-//! `retry_on_failure`: how failed attempts are repeated.
+//! `retry_on_failure`: the settings for retries of failed attempts.
 
 use spandrel_pipeline::backoff::RetryConfig;
 

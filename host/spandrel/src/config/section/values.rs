@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::{duration, scalar};
 use super::Section;
 
-/// Timers count milliseconds: what is shorter would be one, or none.
+/// The resolution of timers. A shorter time would become one millisecond, or zero.
 const CLOCK: Duration = Duration::from_millis(1);
 
 impl Section<'_> {
@@ -41,7 +41,8 @@ impl Section<'_> {
         duration
     }
 
-    /// A duration of which less than `least` would not be kept, for the reason `why`.
+    /// Returns a duration. A value below `least` is a problem: it could not be met, for the reason
+    /// `why`.
     pub(crate) fn duration_least(
         &self,
         key: &'static str,
@@ -50,7 +51,7 @@ impl Section<'_> {
     ) -> Duration {
         let duration = self.duration_of_any_length(key).unwrap_or(default);
         if duration.is_zero() {
-            // Says that it must be longer than nothing.
+            // Reports that the value must be longer than 0.
             return self.duration_positive(key, default);
         }
         if duration < least {
@@ -71,7 +72,7 @@ impl Section<'_> {
         }
     }
 
-    /// A duration that is not zero.
+    /// Returns a duration that is not zero.
     pub(crate) fn duration_positive(&self, key: &'static str, default: Duration) -> Duration {
         let duration = self.duration(key, default);
         if duration.is_zero() {
@@ -146,7 +147,7 @@ impl Section<'_> {
         value.unwrap_or(default)
     }
 
-    /// One of a few words.
+    /// Returns the value for one of a few words.
     pub(crate) fn choice<T: Copy>(
         &self,
         key: &'static str,

@@ -1,10 +1,10 @@
-//! Books as the admin API shows them.
+//! Converts books to the views of the admin API.
 
 use spandrel_pipeline::ledger::{Books, GenerationBooks};
 
 use crate::control::api::{ExporterLedger, FiguresView, LedgerView, StageLedger};
 
-/// The figures of one generation in two pipelines, together.
+/// Returns the figures of one generation in two pipelines, together.
 pub(super) fn joined(one: &FiguresView, other: &FiguresView) -> FiguresView {
     let calls = one.calls + other.calls;
     let time = one.call_us * one.calls + other.call_us * other.calls;
@@ -20,7 +20,7 @@ pub(super) fn joined(one: &FiguresView, other: &FiguresView) -> FiguresView {
     }
 }
 
-/// The figures of one generation in one pipeline.
+/// Returns the figures of one generation in one pipeline.
 pub(super) fn figures_view(books: &GenerationBooks) -> FiguresView {
     let micros = u64::try_from(books.call_time.as_micros()).unwrap_or(u64::MAX);
     FiguresView {
@@ -35,7 +35,7 @@ pub(super) fn figures_view(books: &GenerationBooks) -> FiguresView {
     }
 }
 
-/// A pipeline's books, its stages in the order in which a batch comes to them.
+/// Returns a pipeline's books, with its stages in the order in which a batch passes them.
 pub(super) fn ledger_view(books: &Books) -> LedgerView {
     let mut stages: Vec<_> = books
         .stages

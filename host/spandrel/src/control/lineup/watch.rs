@@ -1,4 +1,4 @@
-//! How a generation is looked after, and what remains of one that was taken back.
+//! The watch on a generation, and the record of one that was taken back.
 
 use std::time::SystemTime;
 
@@ -8,30 +8,30 @@ use tokio::time::Instant;
 use crate::config::processor::Wasm;
 use crate::control::api::SwapRequest;
 
-/// A generation is watched.
+/// The probation of a generation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Probation {
     pub(crate) since: Instant,
-    /// What it had done before: as a shadow, for one.
+    /// The figures from before the probation, for example as a shadow.
     pub(crate) before: Figures,
-    /// What the generation that a rollback brings back did in its last minute or so.
+    /// The figures of the generation that a rollback brings back, in its last minute or so.
     pub(crate) yardstick: Figures,
     pub(crate) watch: Watch,
 }
 
-/// What is evidence against a generation that was just published, or runs beside another.
+/// The evidence that counts against a generation that was just published, or runs beside another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Watch {
     #[default]
     All,
-    /// Not what it drops: whoever asked for it expects that.
+    /// Everything but its drops: whoever asked for it expects those.
     AllButDrops,
-    /// It is not on probation.
+    /// The generation is not on probation.
     Nothing,
 }
 
 impl Watch {
-    /// What a request says.
+    /// Returns the watch that a request asks for.
     pub(crate) fn of(request: &SwapRequest) -> Self {
         match (request.no_probation, request.expect_drops) {
             (true, _) => Self::Nothing,
@@ -40,7 +40,7 @@ impl Watch {
         }
     }
 
-    /// By what it is judged in this stage.
+    /// Returns the criteria by which it is judged in this stage.
     pub(crate) fn config(self, stage: &Wasm) -> ProbationConfig {
         ProbationConfig {
             expects_drops: self == Self::AllButDrops,
@@ -49,7 +49,7 @@ impl Watch {
     }
 }
 
-/// A generation that was taken back by itself, for as long as nothing else changes in its stage.
+/// A generation that was taken back automatically. Kept until something else changes in its stage.
 #[derive(Clone, Debug)]
 pub(crate) struct Undone {
     /// `rolled back` or `cancelled`.

@@ -1,4 +1,5 @@
-//! What is different between two configurations, by what it takes to get from one to the other.
+//! The differences between two configurations, grouped by what it takes to get from one to the
+//! other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use crate::config::id::Id;
 use crate::config::processor::Wasm;
 use crate::config::service::{Pipeline, Service};
 
-/// See the module.
+/// The differences between two configurations.
 #[derive(Debug, Default)]
 pub(super) struct Difference {
     /// Stages that need another generation: new ones, and those with another module, config or
@@ -17,27 +18,27 @@ pub(super) struct Difference {
     pub(super) loads: BTreeMap<Id, Arc<Wasm>>,
     /// Stages of which something else changed.
     pub(super) policies: BTreeMap<Id, Arc<Wasm>>,
-    /// What only another start changes.
+    /// Paths of what changes only with a restart.
     pub(super) needs_restart: Vec<String>,
-    /// Pipelines of the new configuration that can go on as they are, but for their stages and
-    /// exporters.
+    /// Pipelines of the new configuration that go on running; only their stages and exporters may
+    /// change.
     stay: BTreeSet<Id>,
-    /// Those of them whose stages change.
+    /// The pipelines in `stay` whose stages change.
     restaged: BTreeSet<Id>,
-    /// Those of them that lose a stage.
+    /// The pipelines in `stay` that lose a stage.
     reduced: BTreeSet<Id>,
-    /// Those of them whose exporters change.
+    /// The pipelines in `stay` whose exporters change.
     rerouted: BTreeSet<Id>,
     changes: Vec<Change>,
 }
 
-/// One thing that is different.
+/// One thing that differs.
 #[derive(Debug)]
 struct Change {
     kind: Kind,
-    /// What it is: `receiver otlp`.
+    /// The kind and name of the thing: `receiver otlp`.
     name: String,
-    /// What happened to it.
+    /// The change, such as `added`.
     how: &'static str,
 }
 
@@ -84,33 +85,33 @@ impl Difference {
         difference
     }
 
-    /// Whether the running pipeline of this name goes on.
+    /// Returns true if the running pipeline of this name goes on.
     pub(super) fn stays(&self, pipeline: &Id) -> bool {
         self.stay.contains(pipeline)
     }
 
-    /// Whether the stages of a pipeline that goes on change.
+    /// Returns true if the stages of a pipeline that goes on change.
     pub(super) fn restages(&self, pipeline: &Id) -> bool {
         self.restaged.contains(pipeline)
     }
 
-    /// Whether a pipeline that goes on loses a stage.
+    /// Returns true if a pipeline that goes on loses a stage.
     pub(super) fn removes(&self, pipeline: &Id) -> bool {
         self.reduced.contains(pipeline)
     }
 
-    /// Whether the exporters of a pipeline that goes on change.
+    /// Returns true if the exporters of a pipeline that goes on change.
     pub(super) fn reroutes(&self, pipeline: &Id) -> bool {
         self.rerouted.contains(pipeline)
     }
 
-    /// What changed, for people: each as one line.
+    /// Returns the changes for people, each as one line.
     pub(super) fn lines(&self) -> Vec<String> {
         let lines = self.changes.iter();
         lines.map(|it| format!("{} {}", it.name, it.how)).collect()
     }
 
-    /// What was added, what was removed, and what is there still but different.
+    /// Returns the names of what was added, removed and changed.
     pub(super) fn summary(&self) -> Summary {
         let of = |kind| {
             let mut names: Vec<String> = Vec::new();
@@ -208,14 +209,14 @@ impl Difference {
                 self.add(Kind::Added, format!("pipeline {id}"), "added");
                 continue;
             };
-            // The journal is in the hands of the running pipeline, and nobody else can have it; when
-            // senders are answered changes with it.
+            // The running pipeline holds the journal, and nothing else can open it. The journal
+            // also decides when senders are answered.
             let same_journal = known.durability == pipeline.durability;
             if !same_journal {
                 let part = format!("service::pipelines::{id}::durability");
                 self.needs_restart.push(part);
             }
-            // When senders are answered is settled when a pipeline is built.
+            // The time at which senders are answered is fixed when a pipeline is built.
             if same_journal && known.ack_on != pipeline.ack_on {
                 self.add(Kind::Changed, format!("pipeline {id}"), "replaced");
                 continue;
@@ -236,7 +237,8 @@ impl Difference {
             if row(pipeline).iter().any(touched) {
                 self.restaged.insert(id.clone());
             }
-            // One that has other settings is said where exporters are; its queue is another one.
+            // An exporter with other settings is reported with the exporters; its queue is a new
+            // one.
             if known.exporters != pipeline.exporters || known.batch != pipeline.batch {
                 self.rerouted.insert(id.clone());
             }
@@ -278,7 +280,7 @@ impl Difference {
     }
 }
 
-/// What a change of the configuration comes to, by name.
+/// The names of what a change of the configuration added, removed and changed.
 #[derive(Debug, Default)]
 pub(super) struct Summary {
     pub(super) added: Vec<String>,
@@ -286,7 +288,7 @@ pub(super) struct Summary {
     pub(super) changed: Vec<String>,
 }
 
-/// What another start brings stays as it is until then, so that the next reload says so again.
+/// Keeps the old value of what only a restart changes, so that the next reload reports it again.
 pub(super) fn keep_journals(old: &Config, new: &mut Config) {
     for pipeline in &mut new.service.pipelines {
         let mut before = old.service.pipelines.iter();
@@ -299,7 +301,7 @@ pub(super) fn keep_journals(old: &Config, new: &mut Config) {
     }
 }
 
-/// Whether all that a generation is made of is the same.
+/// Returns true if everything that a generation is made of is the same.
 fn is_same_generation(one: &Wasm, other: &Wasm) -> bool {
     one.module == other.module && one.config == other.config && one.limits == other.limits
 }

@@ -1,5 +1,6 @@
-//! What a reload leaves different from the configuration: somebody swapped or rolled back, or a module's
-//! file has other bytes by now. A configuration that did not change takes nothing of that back.
+//! The stages that a reload leaves different from the configuration: somebody swapped or rolled
+//! back, or a module's file has other bytes by now. If the configuration did not change, a reload
+//! reverts none of that.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,12 +15,12 @@ use crate::config::id::Id;
 use crate::control::api::LeftView;
 use crate::control::drift::{drift, in_words};
 
-/// For reading all modules again. A disk takes less for the largest; one that hangs is not waited for,
-/// and what was known of its files before stays.
+/// The time limit for reading all modules again. A disk reads the largest one in less. A disk that
+/// hangs is not waited for; what was known of its files before stays.
 const READING: Duration = Duration::from_secs(5);
 
 impl Live {
-    /// Reads the modules' files again, and tells of the stages that run something else.
+    /// Reads the modules' files again, and reports the stages that run something else.
     pub(super) async fn left_different(&mut self) -> Vec<LeftView> {
         self.read_modules().await;
         let stages = self.stages.values().map(|stage| (&stage.id, drift(stage)));
@@ -38,7 +39,7 @@ impl Live {
         left.collect()
     }
 
-    /// Learns which bytes the configured modules have now, of those that are files.
+    /// Learns the current digests of the configured modules that are files.
     async fn read_modules(&mut self) {
         let mut reading = JoinSet::new();
         for stage in self.stages.values().filter(|stage| !stage.is_awaited()) {
@@ -55,7 +56,7 @@ impl Live {
                 }
             }
         };
-        // What was read in time is known.
+        // Modules that were read in time have been noted.
         timeout(READING, all).await.ok();
         self.show();
     }
@@ -67,7 +68,8 @@ impl Live {
     }
 }
 
-/// None for what is no plugin, or cannot be read: a start would say so.
+/// Returns the digest of a plugin; `None` if it is no plugin or cannot be read. A start would
+/// report that.
 fn read(path: &Path) -> Option<Digest> {
     let artifact = Artifact::read(path).ok()?;
     Some(artifact.digest())

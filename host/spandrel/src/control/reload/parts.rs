@@ -1,5 +1,5 @@
-//! The parts of a reload: everything new is made, then the stages change, and what is left is done as
-//! a whole.
+//! The parts of a reload: everything new is made first, then the stages change, and the rest is
+//! done as a whole.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,15 +25,15 @@ use crate::control::{Refusal, in_one_line};
 pub(super) struct Made {
     exporters: Exporters,
     receivers: Vec<Bound>,
-    /// In the order of the new configuration; none where the running one goes on.
+    /// In the order of the new configuration; `None` where the running pipeline goes on.
     pipelines: Vec<Option<Pipeline>>,
-    /// Of those that are new.
+    /// The journals and shelves of the new pipelines.
     durables: Durables,
 }
 
 impl Live {
-    /// Makes everything that is new, then changes the stages of the pipelines that stay: the last
-    /// thing that can fail.
+    /// Makes everything that is new, then changes the stages of the pipelines that stay, which is
+    /// the last step that can fail.
     pub(super) async fn prepare(
         &self,
         config: &Config,
@@ -86,8 +86,9 @@ impl Live {
         Ok((made, changed))
     }
 
-    /// Changes the stages of the pipelines that stay; `restaged` are those that were changed, also
-    /// when one is not. Those that lose a stage come last: what lets go does not take it back.
+    /// Changes the stages of the pipelines that stay. `restaged` lists the ones that were changed,
+    /// even after a failure. Pipelines that lose a stage come last, because a removed stage does
+    /// not come back.
     async fn restage(
         &self,
         config: &Config,
@@ -110,7 +111,7 @@ impl Live {
         Ok(changed)
     }
 
-    /// Everything as it was before [`Live::take_in`].
+    /// Restores everything to the state before [`Live::take_in`].
     pub(super) async fn put_back(
         &mut self,
         before: BTreeMap<Id, (Arc<Wasm>, Lineup)>,
@@ -126,8 +127,8 @@ impl Live {
         self.change_back(restaged).await;
     }
 
-    /// The rest cannot fail and does not wait: it is done as a whole even when the collector is told
-    /// to stop.
+    /// Commits the rest of the reload. It cannot fail and does not wait, so it is done as a whole
+    /// even when the collector is told to stop.
     pub(super) fn commit(&mut self, config: Config, difference: &Difference, made: Made) {
         let Made {
             exporters,
@@ -162,7 +163,7 @@ impl Live {
         for receiver in &receivers {
             receiver.connect(&config, &self.pipelines);
         }
-        // Who takes over a socket accepts before the one that had it is told to stop.
+        // A receiver that takes over a socket accepts before the one that had it is told to stop.
         for receiver in receivers {
             self.serving.add(receiver);
         }
@@ -183,7 +184,7 @@ impl Live {
         self.config = config;
     }
 
-    /// Lets go of the other stages, all but the numbers of their generations.
+    /// Removes the stages that do not stay, but keeps the last numbers of their generations.
     fn keep_stages(&mut self, stays: impl Fn(&Id) -> bool) {
         let gone = self.stages.extract_if(.., |id, _| !stays(id));
         let last_numbers = gone.map(|(id, stage)| (id, stage.last_number));

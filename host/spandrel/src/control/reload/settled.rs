@@ -1,4 +1,4 @@
-//! The configuration as it is when nobody is writing it.
+//! Reads the configuration when nobody is writing it.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use crate::config::Config;
 use crate::config::source::Sources;
 use crate::control::Refusal;
 
-/// Between two reads that must agree. As for credentials and certificates: a write that is under way
-/// goes on within it.
+/// The time between two reads that must agree, as for credentials and certificates. A write that is
+/// under way makes progress within it.
 const BETWEEN: Duration = Duration::from_millis(100);
 
-/// Reads after which a file that never rests is given up. 20 take two seconds: other commands wait
-/// meanwhile.
+/// The number of reads after which a file that keeps changing is given up. 20 take two seconds, and
+/// other commands wait meanwhile.
 const READS: usize = 20;
 
-/// Reads the configuration, once its files have the same content before and after. The order to reload
-/// may come while a file is being written, and half a file may be a good configuration.
+/// Reads the configuration when its files have the same content before and after. The order to
+/// reload may come while a file is being written, and half a file may be a valid configuration.
 pub(super) async fn load(sources: &Sources) -> Result<Config, Refusal> {
     let mut before = sources.digests();
     for _ in 0..READS {

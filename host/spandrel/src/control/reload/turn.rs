@@ -1,4 +1,4 @@
-//! When the configuration is read again, and what is watched for it.
+//! When the configuration is read again, and which files are watched for it.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use crate::control::lineup::ModuleSource;
 use crate::control::looking::AGAIN;
 use crate::control::{By, Refusal};
 
-/// What stands for a stage where all of them are meant.
+/// The stage name of events that concern the whole configuration.
 const CONFIGURATION: &str = "(configuration)";
 
 impl Changer {
@@ -62,7 +62,7 @@ impl Changer {
                 });
             }
             Err(refusal) => {
-                // A file that was being written is whole in a moment.
+                // A file that was being written is complete in a moment.
                 if reply.is_none() && matches!(refusal, Refusal::Conflict(_)) {
                     self.again_later(Again::Configuration, AGAIN);
                 }
@@ -138,7 +138,8 @@ impl Changer {
         }
     }
 
-    /// What is watched for changes, with what was read of it where that is known.
+    /// Returns the files that are watched for changes, with the digests of what was read of them,
+    /// if known.
     pub(in crate::control) fn files(&self) -> Vec<(PathBuf, Option<Digest>)> {
         let read = &self.live.config.files;
         let sources = self.origin.iter().flat_map(|origin| origin.sources.files());

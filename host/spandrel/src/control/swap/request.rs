@@ -1,4 +1,4 @@
-//! What a swap asks for, and what is told when it cannot be had.
+//! The parts of a swap request, and the refusal when they are not possible.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::control::build::BuildError;
 use crate::control::lineup::Stage;
 use crate::control::{By, Refusal, in_one_line};
 
-/// A plugin's configuration, and JSON pointers to the values of it that may be secrets.
+/// A plugin's configuration, and JSON pointers to those of its values that may be secrets.
 type Given = (PluginConfig, Arc<BTreeSet<String>>);
 
-/// The configuration that the next generation of a stage gets.
+/// Returns the configuration that the next generation of a stage gets.
 pub(super) fn config(stage: &Stage, request: &SwapRequest, by: By) -> Given {
     let running = &stage.lineup.running;
     match &request.config {
@@ -28,7 +28,7 @@ pub(super) fn config(stage: &Stage, request: &SwapRequest, by: By) -> Given {
                 Arc::new(hidden.cloned().collect()),
             )
         }
-        // The file is the configuration's, and so is what goes with it.
+        // The module is the configuration's, so its `config` is used, too.
         None if request.as_configured || matches!(by, By::File | By::Source) => {
             (stage.wasm.config.clone(), Arc::clone(&stage.wasm.hidden))
         }
@@ -36,7 +36,7 @@ pub(super) fn config(stage: &Stage, request: &SwapRequest, by: By) -> Given {
     }
 }
 
-/// What is told of a candidate that could not be built.
+/// Returns the refusal for a candidate that could not be built.
 pub(super) fn refusal(error: &BuildError, request: &SwapRequest) -> Refusal {
     let what = in_one_line(error);
     match error {
@@ -61,7 +61,7 @@ pub(in crate::control) fn failed_before(id: &Id) -> Refusal {
     ))
 }
 
-/// What the new generation is to get, if it is not to take over.
+/// Returns the mode of the new generation; `None` if it takes over.
 pub(super) fn mode(request: &SwapRequest) -> Result<Option<Mode>, Refusal> {
     match (request.canary, request.shadow) {
         (None, false) => Ok(None),
@@ -78,8 +78,8 @@ pub(super) fn mode(request: &SwapRequest) -> Result<Option<Mode>, Refusal> {
     }
 }
 
-/// The digest that all of these ask for. A request may ask for more than the configuration does, not
-/// for something else.
+/// Returns the digest that all of these ask for. A request may be stricter than the configuration,
+/// but may not ask for another digest.
 pub(super) fn one_of_all(asked: [Option<Digest>; 3]) -> Result<Option<Digest>, Refusal> {
     let mut asked = asked.into_iter().flatten();
     let first = asked.next();
@@ -105,8 +105,8 @@ pub(super) fn parse_digest(text: &str) -> Result<Digest, Refusal> {
 mod tests {
     use super::*;
 
-    /// Whoever names a digest is heard, and nobody is overruled: neither what runs, nor the
-    /// configuration's pin.
+    /// Every digest that is given must match: none overrules another, neither that of the running
+    /// module nor the configuration's pin.
     #[test]
     fn every_digest_that_is_asked_for_must_be_the_one() {
         let [one, other] = [1, 2].map(|byte| Some(Digest([byte; 32])));

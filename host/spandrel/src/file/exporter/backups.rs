@@ -1,5 +1,5 @@
-//! Files that were put aside by rotation, by the names that the OpenTelemetry Collector gives them:
-//! `traces.json` becomes `traces-2026-11-29T10-15-00.000.json`.
+//! Rotated files, with the names that the OpenTelemetry Collector gives them: `traces.json` becomes
+//! `traces-2026-11-29T10-15-00.000.json`.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -10,13 +10,13 @@ use std::time::{Duration, SystemTime};
 use crate::config::exporter::file::Rotation;
 use crate::telemetry::health::rfc3339;
 
-/// The bytes of a time in a name.
+/// The number of bytes of a time in a name.
 const STAMP: usize = "2026-11-29T10-15-00.000".len();
 
-/// Names that are tried: two rotations in a millisecond need two.
+/// The number of names to try. Two rotations in a millisecond need two.
 const TRIES: u32 = 1000;
 
-/// Renames the file to the name of a backup that is not there yet, and returns that.
+/// Renames the file to the name of a backup that does not exist yet, and returns that name.
 ///
 /// # Errors
 /// It cannot be renamed.
@@ -43,7 +43,7 @@ pub(super) fn clean_up(path: &Path, rotation: &Rotation) {
             return;
         }
     };
-    // A time that is written so sorts as the time does: the newest first.
+    // Times in this format sort by time. The newest comes first.
     stamps.sort_unstable_by(|one, other| other.cmp(one));
     let most = match rotation.max_backups {
         0 => usize::MAX,
@@ -69,7 +69,7 @@ pub(super) fn clean_up(path: &Path, rotation: &Rotation) {
     }
 }
 
-/// The times of all backups that there are.
+/// Returns the times of all backups.
 fn find(path: &Path) -> io::Result<Vec<String>> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -85,7 +85,7 @@ fn find(path: &Path) -> io::Result<Vec<String>> {
     Ok(stamps)
 }
 
-/// The time in the name of a backup; none when it is another file.
+/// Returns the time in the name of a backup; `None` for another file.
 fn stamp_of(path: &Path, name: &OsStr) -> Option<String> {
     let (stem, extension) = parts(path);
     let bytes = name.as_encoded_bytes();
@@ -111,7 +111,7 @@ fn name(path: &Path, stamp: &str) -> OsString {
     name
 }
 
-/// The name of a file in front of its extension, and that with its dot.
+/// Returns the name of a file without its extension, and the extension with its dot.
 fn parts(path: &Path) -> (OsString, OsString) {
     let stem = path.file_stem().unwrap_or_default().to_owned();
     let extension = path.extension().map(|extension| {
@@ -130,7 +130,7 @@ fn stamp(time: SystemTime) -> String {
 mod tests {
     use super::*;
 
-    /// Names are the Collector's, and no other file is taken for a backup.
+    /// Names are the Collector's, and no other file counts as a backup.
     #[test]
     fn names_are_those_of_the_collector() {
         let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_663_131_734_173);

@@ -1,4 +1,4 @@
-//! The file that lines are written to, wherever its path leads now.
+//! The output file. If its path leads to another file, lines go to that one.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, Seek as _, SeekFrom, Write as _};
@@ -8,19 +8,19 @@ use std::path::{Path, PathBuf};
 use super::backups;
 use crate::config::exporter::file::Rotation;
 
-/// The longest half line that is looked for at the end of a file: as long as a request may be, in
-/// JSON, which has up to six bytes for one.
+/// The longest partial line that is searched for at the end of a file: the longest request, in
+/// JSON, which needs up to six bytes for one.
 const LONGEST_LINE: u64 = 512 << 20;
 
-/// A file that is opened for appending, so that what others do to it (truncate it, write to it) moves
-/// its end for us, too.
+/// A file that is opened for appending, so that the end of the file is the right one even after
+/// others truncate it or write to it.
 #[derive(Debug)]
 pub(super) struct Output {
     path: PathBuf,
     file: File,
-    /// Device and number of the file; none for a pipe or a terminal, which has no end to go back to.
+    /// Device and inode of the file; `None` for a pipe or a terminal, which cannot be truncated.
     identity: Option<(u64, u64)>,
-    /// Part of a line stands at the end, and could not be taken back.
+    /// True if part of a line is at the end and could not be removed.
     is_torn: bool,
 }
 
@@ -33,7 +33,7 @@ impl Output {
         &self.path
     }
 
-    /// Removes what the file has.
+    /// Removes the content of the file.
     pub(super) fn empty(&mut self) -> io::Result<()> {
         if self.identity.is_some() {
             self.file.set_len(0)?;
@@ -49,7 +49,7 @@ impl Output {
             self.rotate(rotation, line.len())?;
         }
         if self.is_torn {
-            // What stands there ends as a line of its own.
+            // The partial line at the end becomes a line of its own.
             self.append(b"\n")?;
             self.is_torn = false;
         }
@@ -64,7 +64,8 @@ impl Output {
         }
     }
 
-    /// Opens the path again when it leads to another file, or to none: it was moved or deleted.
+    /// Opens the path again if it leads to another file, or to none, because the file was moved or
+    /// deleted.
     pub(super) fn follow(&mut self) -> io::Result<()> {
         let Some(identity) = self.identity else {
             return Ok(());
@@ -80,19 +81,19 @@ impl Output {
         Ok(())
     }
 
-    /// The permissions of the file, for the next one.
+    /// Returns the permissions of the file, for the next one.
     fn mode(&self) -> Option<u32> {
         Some(self.file.metadata().ok()?.mode() & 0o7777)
     }
 
-    /// Puts the file aside when a line of so many bytes would make it too long.
+    /// Rotates the file if a line of this length would make it too long.
     fn rotate(&mut self, rotation: &Rotation, bytes: usize) -> io::Result<()> {
         if self.identity.is_none() {
             return Ok(());
         }
         let length = self.file.metadata()?.len();
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        // A line that is longer alone gets a file of its own.
+        // A line that is too long even alone gets a file of its own.
         if length == 0 || length.saturating_add(bytes) <= rotation.max_bytes {
             return Ok(());
         }
@@ -114,7 +115,7 @@ impl Output {
         }
     }
 
-    /// Appends all of it, or takes back what was written of it.
+    /// Appends all of it, or removes the part that was written.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let before = match self.identity {
             Some(_) => Some(self.file.metadata()?.len()),
@@ -130,8 +131,8 @@ impl Output {
         Err(error)
     }
 
-    /// Takes back so many bytes. Not when something else was done to the file meanwhile: then the
-    /// place where they begin is not known.
+    /// Removes the bytes that were written. Does nothing if the file was changed by others
+    /// meanwhile: then the place where those bytes begin is not known.
     fn take_back(&self, before: u64, written: usize) -> bool {
         let end = before.checked_add(u64::try_from(written).unwrap_or(u64::MAX));
         let now = self.file.metadata().map(|found| found.len());
@@ -139,7 +140,8 @@ impl Output {
     }
 }
 
-/// Writes until all is written or an error comes; says how much was.
+/// Writes until all is written or an error occurs. Returns the number of bytes written, and the
+/// error.
 fn write_all(file: &mut File, bytes: &[u8]) -> (usize, Option<io::Error>) {
     let mut written = 0;
     while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
@@ -153,7 +155,7 @@ fn write_all(file: &mut File, bytes: &[u8]) -> (usize, Option<io::Error>) {
     (written, None)
 }
 
-/// Opens and locks a file, and brings its end in order. A new one gets this mode.
+/// Opens and locks a file, and repairs its end. A new file gets this mode.
 fn open(path: &Path, mode: Option<u32>) -> io::Result<Output> {
     let mut options = OpenOptions::new();
     options.create(true).append(true);
@@ -182,8 +184,8 @@ fn open(path: &Path, mode: Option<u32>) -> io::Result<Output> {
 }
 
 impl Output {
-    /// Removes half a line at the end, which a process left that was killed in the middle of it. What
-    /// is no half line of ours stays, and ends as a line of its own.
+    /// Removes a partial line at the end, which a process left that was killed while writing it.
+    /// Any other text at the end stays, and becomes a line of its own.
     fn mend(&mut self, length: u64) {
         match half_line(&self.path, length) {
             Ok(None) => {}
@@ -193,16 +195,17 @@ impl Output {
                     "file ended in half a line, which is removed"
                 );
             }
-            // It cannot be read, or is something else.
+            // The end cannot be read, or is something else.
             Ok(Some(_)) | Err(_) => self.is_torn = true,
         }
     }
 }
 
-/// Where the half line begins that a file of this length ends in; none when it ends in a whole one.
+/// Returns the start of the partial line at the end of a file of this length; `None` if the last
+/// line is complete.
 ///
 /// # Errors
-/// It cannot be read, or what it ends in is no half line of OTLP/JSON.
+/// The file cannot be read, or its end is not a partial line of OTLP/JSON.
 fn half_line(path: &Path, length: u64) -> io::Result<Option<u64>> {
     const BLOCK: u64 = 64 << 10;
     if length == 0 {
@@ -247,5 +250,5 @@ fn half_line(path: &Path, length: u64) -> io::Result<Option<u64>> {
     Ok(Some(start))
 }
 
-/// Every line of ours begins so.
+/// The start of every line that the exporter writes.
 const BEGINS: &[u8] = br#"{"resource"#;

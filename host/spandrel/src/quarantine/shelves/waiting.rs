@@ -1,5 +1,5 @@
-//! Batches on which a plugin has failed and which are not on the shelf: they are tried again by
-//! themselves, and go there when that fails.
+//! Failed batches that are not on the shelf. They are tried again automatically, and go to the
+//! shelf when that fails.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use crate::control::api::QuarantinedView;
 use crate::telemetry::health::rfc3339;
 
 const PREFIX: &str = "waiting-";
-/// A batch is put on the shelf within this, if the disk works.
+/// The time in which a batch is put on the shelf, if the disk works.
 const SHELVING: Duration = Duration::from_secs(5);
-/// Between two looks whether it is there.
+/// The interval of checks whether the batch is on the shelf.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Whether this names a batch that waits.
+/// Returns true if this id is that of a waiting batch.
 pub(super) fn is_id(id: &str) -> bool {
     id.starts_with(PREFIX)
 }
@@ -27,7 +27,7 @@ fn id(pipeline: &str, record: u64) -> String {
     format!("{PREFIX}{record}@{pipeline}")
 }
 
-/// All that wait, by pipeline.
+/// Returns all waiting batches, by pipeline.
 pub(super) fn list(kept: &BTreeMap<String, Kept>) -> Vec<QuarantinedView> {
     all(kept)
         .map(|(pipeline, _, retry)| QuarantinedView {
@@ -55,7 +55,8 @@ fn all(kept: &BTreeMap<String, Kept>) -> impl Iterator<Item = (&str, &Retries, R
     })
 }
 
-/// Has all of them tried now. Returns those that are, once no other is on its way to the shelf.
+/// Has all of them tried now. Returns the ones that are, once no other batch is on its way to the
+/// shelf.
 pub(super) async fn hasten_all(kept: &BTreeMap<String, Kept>) -> Vec<String> {
     let mut done = Vec::new();
     for (pipeline, retries, retry) in all(kept).collect::<Vec<_>>() {
@@ -67,7 +68,7 @@ pub(super) async fn hasten_all(kept: &BTreeMap<String, Kept>) -> Vec<String> {
                     sleep(LOOK).await;
                     continue;
                 }
-                // It is on the shelf, or came through.
+                // It is on the shelf, or passed.
                 Hastened::Shelving | Hastened::Gone => {}
             }
             break;
@@ -76,7 +77,7 @@ pub(super) async fn hasten_all(kept: &BTreeMap<String, Kept>) -> Vec<String> {
     done
 }
 
-/// Replays one, or says why it is not dropped.
+/// Replays one batch, or returns the reason why it is not dropped.
 pub(super) fn change(
     kept: &BTreeMap<String, Kept>,
     action: Action,
@@ -102,7 +103,7 @@ fn parts(id: &str) -> Option<(u64, &str)> {
     Some((record.parse().ok()?, pipeline))
 }
 
-/// It has no file.
+/// Returns the refusal for a batch that has no file.
 pub(super) fn not_shelved(id: &str) -> Refusal {
     Refusal::Conflict(format!(
         "batch {id} is not on the shelf yet; it is tried again by itself, see `spandrel quarantine ls`"

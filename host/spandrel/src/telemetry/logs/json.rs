@@ -1,5 +1,5 @@
-//! Log lines as JSON: `{"timestamp", "level", "fields": {"message", ...}}`, an error with all of
-//! its causes.
+//! Log lines as JSON: `{"timestamp", "level", "fields": {"message", ...}}`. An error has all of its
+//! causes.
 
 use std::error::Error;
 use std::fmt::{self, Debug};
@@ -61,7 +61,7 @@ impl Visit for Fields {
     }
 
     fn record_u128(&mut self, field: &Field, value: u128) {
-        // What JSON's readers cannot count is text.
+        // A number that JSON readers cannot represent is written as text.
         let value = u64::try_from(value).map_or_else(|_| value.to_string().into(), Value::from);
         self.0.push((field.name(), value));
     }
@@ -118,8 +118,8 @@ mod tests {
     #[error("cannot start")]
     struct Layered(#[source] io::Error);
 
-    /// Every line is one JSON object; numbers stay numbers, an error tells its causes, and nothing
-    /// in a value can break out of it.
+    /// Every line is one JSON object. Numbers stay numbers, an error has its causes, and no value
+    /// can break out of the object.
     #[test]
     fn a_line_is_one_json_object() {
         let sink = Sink::default();

@@ -1,9 +1,9 @@
-//! What each metric is, with its unit: the line that stands above its samples.
+//! The description of each metric, with its unit: the line above its samples.
 
-/// A line for each metric: its name, a space, the text.
+/// The descriptions, one per line: the metric's name, a space, the text.
 const TEXTS: &str = include_str!("help.txt");
 
-/// The text for `# HELP`; none for a name that nobody has described.
+/// Returns the text for `# HELP`; `None` for a name without a description.
 pub(super) fn help(name: &str) -> Option<&'static str> {
     let mut described = TEXTS.lines().filter_map(|line| line.split_once(' '));
     let found = described.find(|(known, _)| *known == name);
@@ -14,7 +14,8 @@ pub(super) fn help(name: &str) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    /// No metric is described twice, each text is a sentence that needs no escape, and says the unit.
+    /// No metric is described twice, and each text is a sentence that needs no escape and has the
+    /// unit.
     #[test]
     fn each_is_described_once() {
         let mut seen = std::collections::BTreeSet::new();

@@ -1,4 +1,4 @@
-//! Journals and quarantine, by pipeline and log.
+//! Metrics of journals and quarantine, by pipeline and log.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub(super) fn render(
             counters(text, name, journal);
             fill(text, name, "ingress", &journal.ingress());
             for exporter in &books.exporters {
-                // The log of one in the books is open already.
+                // The log of an exporter in the books is open already.
                 if let Ok(log) = journal.egress(&exporter.name) {
                     fill(text, name, &format!("egress/{}", exporter.name), &log);
                 }

@@ -1,4 +1,4 @@
-//! What the process uses: time, CPU, memory. Read from `/proc`; left out where there is none.
+//! Time, CPU and memory of the process, read from `/proc`. Left out where there is no `/proc`.
 
 use std::fs;
 use std::time::Duration;
@@ -28,7 +28,7 @@ fn cpu_seconds() -> Option<f64> {
     Some((f64::from(user) + f64::from(system)) / TICKS_PER_SECOND)
 }
 
-/// The resident memory of this process, in bytes.
+/// Returns the resident memory of this process, in bytes.
 pub(crate) fn memory_rss() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status

@@ -1,4 +1,4 @@
-//! Generations and swaps, by stage.
+//! Metrics of generations and swaps, by stage.
 
 use spandrel_pipeline::ledger::Books;
 

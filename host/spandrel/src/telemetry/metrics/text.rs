@@ -1,5 +1,5 @@
-//! Prometheus' text format, version 0.0.4: all samples of a metric stand together, under its help
-//! and its type.
+//! Prometheus' text format, version 0.0.4: all samples of a metric are together, under its help and
+//! its type.
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
@@ -26,7 +26,7 @@ impl Text {
         self.sample("gauge", name, labels, &value);
     }
 
-    /// Values that were observed: their sum, and how many they are.
+    /// Adds a summary of observed values: their sum and their count.
     pub(super) fn summary(
         &mut self,
         name: &str,
@@ -48,7 +48,7 @@ impl Text {
         self.part(kind, name, "", labels, value);
     }
 
-    /// A sample whose name is that of its metric and `suffix`.
+    /// Adds a sample whose name is that of its metric and `suffix`.
     fn part(
         &mut self,
         kind: &'static str,
@@ -103,7 +103,7 @@ impl Text {
 mod tests {
     use super::*;
 
-    /// A metric that is described has its help, and a sum stands beside its count.
+    /// A metric with a description has its help, and a sum is next to its count.
     #[test]
     fn a_summary_has_its_help() {
         let mut text = Text::default();
@@ -123,7 +123,7 @@ mod tests {
         );
     }
 
-    /// Samples of a metric stand together, and labels cannot break out of their quotes.
+    /// Samples of a metric are together, and labels cannot break out of their quotes.
     #[test]
     fn samples_stand_under_their_type() {
         let mut text = Text::default();

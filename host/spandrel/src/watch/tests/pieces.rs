@@ -1,4 +1,4 @@
-//! Files that are written in pieces, and several files that change together.
+//! Tests of files that are written in pieces, and of several files that change together.
 
 use std::fs;
 use std::io::Write as _;
@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use super::{Bench, EVENTS, Pace, file, unknown};
 
-/// Rests that are far longer than the pauses of these tests.
+/// A pace whose rests are far longer than the pauses of these tests.
 const SLOW: Pace = Pace {
     settle: Duration::from_secs(2),
     ..EVENTS
 };
 
-/// A pause of a writer, who is not done.
+/// Pauses like a writer who is not done.
 async fn pause() {
     tokio::time::sleep(Duration::from_millis(300)).await;
 }
 
-/// Written in pieces with pauses, a file is reported once, when all of it is there.
+/// A file that is written in pieces with pauses is reported once, when all of it is there.
 #[tokio::test]
 async fn pieces_are_one_report() {
     for poll in [EVENTS.poll, Duration::from_millis(50)] {
@@ -34,7 +34,7 @@ async fn pieces_are_one_report() {
     }
 }
 
-/// Of a change in several files none is reported before the last of them was written.
+/// If several files change together, none is reported before the last one was written.
 #[tokio::test]
 async fn files_that_change_together_are_reported_together() {
     let mut bench = Bench::new(SLOW, "a", file("0")).await;

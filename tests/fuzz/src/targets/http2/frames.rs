@@ -1,4 +1,4 @@
-//! HTTP/2 frames, mostly of gRPC calls, as the bytes decide.
+//! HTTP/2 frames, mostly of gRPC calls, chosen by the bytes.
 
 use crate::dice::Dice;
 
@@ -13,7 +13,7 @@ const PATHS: [&str; 6] = [
     "/nobody",
 ];
 
-/// The preface, settings, and some frames.
+/// Makes the preface, settings, and some frames.
 pub(super) fn of(bytes: &[u8]) -> Vec<u8> {
     let mut dice = Dice::new(bytes.to_vec());
     let mut out = PREFACE.to_vec();
@@ -53,7 +53,7 @@ fn one(dice: &mut Dice, number: u32, out: &mut Vec<u8>) {
     }
 }
 
-/// The headers of a call, perhaps in pieces, and its messages.
+/// Makes the headers of a call, perhaps in pieces, and its messages.
 fn call(dice: &mut Dice, stream: u32, out: &mut Vec<u8>) {
     let path = PATHS[dice.roll(PATHS.len())];
     let mut block = vec![0x83, 0x86];
@@ -90,12 +90,12 @@ fn call(dice: &mut Dice, stream: u32, out: &mut Vec<u8>) {
     frame(out, 0, 1, stream, &[]);
 }
 
-/// A gRPC message: whether it is compressed, its length, and that many bytes, more or less.
+/// Makes a gRPC message: a flag for compression, its length, and about that many bytes.
 fn message(dice: &mut Dice) -> Vec<u8> {
     let mut body = match dice.roll(4) {
         0 => dice.bytes(60),
         1 => vec![0x0a, 4, 0x12, 2, 0x12, 0],
-        // Zeros, by gzip and by zstd.
+        // Zeros, compressed with gzip and with zstd.
         2 => vec![
             0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0x63, 0x60, 0, 0, 0x69, 0xf, 0x1e, 0x41, 2, 0, 0, 0,
         ],
@@ -124,11 +124,11 @@ fn small(dice: &mut Dice) -> u32 {
     u32::try_from(dice.word() & 0x7fff_ffff).unwrap_or(0)
 }
 
-/// A header that is neither indexed nor compressed.
+/// Writes a header that is neither indexed nor compressed.
 fn header(block: &mut Vec<u8>, name: &str, value: &str) {
     block.push(0);
     for text in [name, value] {
-        // Longer ones would need a length in more than one byte; cut in half they are as good.
+        // A longer text would need a length of more than one byte; a cut one serves as well.
         let text = &text.as_bytes()[..text.len().min(126)];
         block.push(u8::try_from(text.len()).unwrap_or(0));
         block.extend_from_slice(text);

@@ -1,4 +1,4 @@
-//! A plugin whose answers the bytes decide: right, almost right, and garbage.
+//! A plugin whose answers are decided by the bytes: right, almost right, and garbage.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::dice::Dice;
 use crate::replies::{REASONS, changes, encode, garbage, item_changes, verdicts};
 use crate::requests::traces;
 
-/// Its instances all say the same, one answer after the other.
+/// A plugin whose instances all give the same answers, one after the other.
 pub(super) struct Scripted {
     manifest: Manifest,
     dice: Dice,
@@ -64,7 +64,7 @@ impl Generation for Scripted {
 
 struct ScriptedInstance {
     dice: Dice,
-    /// Ticket and index of what it thinks that it holds.
+    /// Ticket and index of the items that it believes it holds.
     held: Vec<[u64; 2]>,
     last: Ticket,
 }
@@ -87,7 +87,7 @@ impl ScriptedInstance {
         let (edits, blob) = if dice.once_in(5) {
             garbage(&mut dice)
         } else {
-            // Indices that are not there come about by themselves: there may be less of each.
+            // Missing indices happen by chance: there may be fewer of each.
             encode(&changes(&mut dice, [items, 1, 1]))
         };
         Ok(Reply {
@@ -128,7 +128,8 @@ impl ScriptedInstance {
         }
     }
 
-    /// The two words of one release: of something that is held, or that is not, or not any more.
+    /// Makes the two words of one release: of a held item, of one that is not held, or of one that
+    /// is not held any more.
     fn release(&mut self, dice: &mut Dice) -> [u64; 2] {
         let place = dice.roll(self.held.len());
         let [ticket, index] = match dice.roll(8) {

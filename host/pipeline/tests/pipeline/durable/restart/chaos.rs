@@ -1,9 +1,10 @@
-//! Seeded lives of a pipeline that drops duplicates and samples whole traces, each ended by a stop or a
-//! kill. No span with an OK is lost, no trace is torn, and what was sent before a clean stop is known
-//! after it.
+//! Seeded lives of a pipeline that drops duplicates and samples whole traces, each ended by a stop
+//! or a kill. No span with an OK is lost, no trace is torn, and spans that were sent before a clean
+//! stop are known after it.
 //!
-//! The sampler does not fail: a stage that drops duplicates in front of one with `on_fault: refuse` drops the
-//! retries in the same process, with or without a restart. The pipeline warns of that row when it is built.
+//! The sampler does not fail: a stage that drops duplicates in front of one with `on_fault: refuse`
+//! drops the retries in the same process, with or without a restart. The pipeline warns of that
+//! order when it is built.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,11 +30,11 @@ struct World {
     disk: Disk,
     backend: Arc<Backend>,
     sampler: Sampler,
-    /// Nothing but clean stops, and nothing that fails: then nothing comes twice.
+    /// True if there are only clean stops and no failures; then nothing comes twice.
     calm: bool,
     shards: usize,
     believed: BTreeSet<u64>,
-    /// Sent, but perhaps not accepted.
+    /// The spans that were sent, but perhaps not accepted.
     unsent: Vec<u64>,
     next: u64,
 }
@@ -76,7 +77,7 @@ impl World {
         config
     }
 
-    /// Spans of new traces and of those that are not whole, and some that were sent before.
+    /// Sends spans of new traces and of incomplete ones, and some that were sent before.
     async fn send(&mut self, pipeline: &Pipeline) {
         for _ in 0..self.rng.random_range(0..3) {
             self.unsent.extend(self.next..self.next + SPANS);
@@ -116,7 +117,8 @@ impl World {
         }
     }
 
-    /// Where every span with an OK is. What was dropped as a duplicate must be somewhere else.
+    /// Checks that every span with an OK is somewhere. A span that was dropped as a duplicate must
+    /// be somewhere else.
     fn look(&self, when: &str) {
         let seed = self.seed;
         let mut safe: BTreeSet<u64> = self.disk.ingress().into_iter().collect();
@@ -162,7 +164,7 @@ impl World {
         self.look("after a life");
     }
 
-    /// Everything works, and every trace becomes whole.
+    /// Runs a last process in which everything works, and every trace becomes whole.
     async fn end(mut self) {
         let seed = self.seed;
         self.disk.set(|mood| *mood = Mood::default());
@@ -170,7 +172,7 @@ impl World {
         self.calm = true;
         let config = self.config();
         let pipeline = Pipeline::build(config).await.unwrap();
-        // Less than what a stage may hold anything for: at that limit it is asked to let go.
+        // This is less than the limit on hold time, at which a stage is asked to let go.
         sleep(Duration::from_secs(20)).await;
         let rest = std::mem::take(&mut self.unsent);
         if !rest.is_empty() {
@@ -209,8 +211,8 @@ async fn run(seed: u64) {
     }
 }
 
-/// Over lives that end in whatever way: no span is lost; where all of them ended well, each trace comes in
-/// whole, once, however often its spans were sent.
+/// Over lives that end in any way, no span is lost. If all of them ended cleanly, each trace comes
+/// in whole, once, however often its spans were sent.
 #[tokio::test(start_paused = true)]
 async fn a_restart_loses_and_tears_nothing() {
     for seed in seeds() {

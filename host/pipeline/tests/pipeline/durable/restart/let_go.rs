@@ -1,4 +1,4 @@
-//! What a stop lets go of all the same.
+//! Tests of items that a stop lets go of all the same.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::durable::build;
 use crate::edges::*;
 use crate::keeper::Diary;
 
-/// A plugin that cannot hold and has no state to carry is asked for what it has in memory only; one
-/// with a state, or that holds, is not.
+/// A plugin that cannot hold and has no state to carry is asked for the data that it has only in
+/// memory; a plugin with a state, or one that holds, is not.
 #[tokio::test(start_paused = true)]
 async fn sums_are_asked_for() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
@@ -41,7 +41,8 @@ async fn sums_are_asked_for() {
     assert_eq!(backend.taken(), [1, 2, 1002]);
 }
 
-/// What a plugin made of nothing that is in the journal is not left to it: it goes on at the stop.
+/// Items that a plugin made from nothing that is in the journal are not left to the journal: they
+/// go on at the stop.
 #[tokio::test(start_paused = true)]
 async fn what_no_record_has_goes_on() {
     let (disk, backend, diary) = (Disk::default(), Backend::new([]), Diary::default());
@@ -87,7 +88,7 @@ async fn what_no_record_has_goes_on() {
     drain(pipeline).await;
 }
 
-/// A pipeline that is taken away lets go: nothing takes over from it.
+/// A pipeline that is removed lets go: nothing takes over from it.
 #[tokio::test(start_paused = true)]
 async fn a_retired_pipeline_lets_go() {
     let (disk, backend, diary) = (Disk::default(), Backend::new([]), Diary::default());

@@ -1,5 +1,6 @@
-//! A tail sampler with a state: holds the spans of a trace until it has all of them, then keeps or drops
-//! the trace, and later spans with it. Asked to let go, it judges what it has.
+//! A tail sampler with a state: it holds the spans of a trace until it has all of them, then keeps
+//! or drops the trace, and later spans with it. When it is asked to let go, it judges the spans
+//! that it has.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -13,24 +14,24 @@ use spandrel_pipeline::stage::{
 
 use crate::edges::ids;
 
-/// Spans of a trace: span n is of trace n / 4.
+/// The number of spans of a trace: span n belongs to trace n / 4.
 pub(super) const SPANS: u64 = 4;
 
-/// Whether a span makes its trace one to keep.
+/// Returns true if a span makes its trace a candidate to keep.
 pub(super) fn is_interesting(span: u64) -> bool {
     span.is_multiple_of(3)
 }
 
-/// Whether a trace is kept, once it is whole.
+/// Returns true if a trace is kept, once it is whole.
 pub(super) fn is_kept(trace: u64) -> bool {
     (trace * SPANS..(trace + 1) * SPANS).any(|span| is_interesting(span) && span % 2 == 0)
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sampler {
-    /// Traces that it dropped.
+    /// The traces that it dropped.
     pub(super) dropped: Arc<Mutex<BTreeSet<u64>>>,
-    /// Takes no state of another.
+    /// True if it refuses any state.
     pub(super) refuses: bool,
 }
 
@@ -74,7 +75,7 @@ impl Generation for Made {
 
 struct Running {
     sampler: Sampler,
-    /// By trace: span, ticket, index.
+    /// By trace: span, ticket and index.
     waiting: BTreeMap<u64, Vec<[u64; 3]>>,
     judged: BTreeMap<u64, bool>,
 }

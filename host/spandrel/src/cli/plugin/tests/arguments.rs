@@ -17,7 +17,7 @@ fn parse(line: &str) -> Result<PluginArguments, String> {
         .map_err(|error| error.to_string())
 }
 
-/// The place, the token and the form may stand before the command and after it.
+/// The endpoint, the token and the output form may come before the command or after it.
 #[test]
 fn where_to_ask_may_stand_anywhere() {
     for line in [
@@ -33,7 +33,7 @@ fn where_to_ask_may_stand_anywhere() {
     }
 }
 
-/// A swap says what to swap for, and how.
+/// All parts of a swap are read from the command line.
 #[test]
 fn a_swap_is_read() {
     let line = r#"plugin swap tag a.wasm --config {"a":1} --canary 10% --dry-run --upload"#;
@@ -47,7 +47,7 @@ fn a_swap_is_read() {
     assert!(swap.dry_run && swap.upload && !swap.shadow);
 }
 
-/// A configuration may stand in a file.
+/// A configuration may be in a file.
 #[test]
 fn a_config_may_be_a_file() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -61,7 +61,7 @@ fn a_config_may_be_a_file() {
     assert!(config("@/not/there").is_err());
 }
 
-/// What contradicts itself or means nothing is a mistake of usage.
+/// A command line that contradicts itself or makes no sense is a usage error.
 #[test]
 fn bad_lines_are_refused() {
     for line in [

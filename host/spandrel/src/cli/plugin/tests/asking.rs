@@ -16,7 +16,7 @@ fn client(served: &Served) -> Client {
     Client::with(&connection, |_| None).expect("a good place")
 }
 
-/// A module is sent, or its path; both with the rest of what was asked.
+/// A swap sends the module or its path, each with the rest of the request.
 #[tokio::test]
 async fn swaps_are_asked_for() {
     let served = Served::unix().await;
@@ -50,7 +50,7 @@ async fn swaps_are_asked_for() {
     }
 }
 
-/// Why a change was refused is told in the collector's own words, with the remedy.
+/// The reason for a refusal is shown in the collector's own words, with the remedy.
 #[tokio::test]
 async fn refusals_are_told() {
     let served = Served::unix().await;
@@ -71,7 +71,7 @@ async fn refusals_are_told() {
     assert!(!unread().after_path(false).text().contains("--upload"));
 }
 
-/// The token is the environment's or the line's; without one the remedy is told.
+/// The token comes from the environment or the command line. Without one the remedy is shown.
 #[tokio::test]
 async fn the_token_is_sent() {
     let served = Served::tcp().await;
@@ -98,7 +98,8 @@ async fn the_token_is_sent() {
     client.get("/v1/stages").await.expect("admitted");
 }
 
-/// Where nobody listens, the place is named and what may be wrong; a bad variable is named too.
+/// If nobody listens, the error names the endpoint and what may be wrong. A bad variable is named,
+/// too.
 #[tokio::test]
 async fn nobody_is_told_from_bad_usage() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -53,8 +53,8 @@ fn stages() -> Vec<StageView> {
     vec![tag, first]
 }
 
-/// Stages stand in the order of their pipelines, numbers under numbers, a candidate under what it
-/// may replace, and no line has a tail of spaces.
+/// Stages are in the order of their pipelines, numbers are right-aligned, a candidate is below the
+/// generation that it may replace, and no line has trailing spaces.
 #[test]
 fn the_list_is_aligned() {
     let mut all = stages();
@@ -123,8 +123,9 @@ wasm/tag  health       1,200
     assert_eq!(none, "nothing was dropped\n");
 }
 
-/// What is out of the ordinary is said in words: what passed unjudged, what was taken back by itself, and
-/// where something else runs than what is configured, without secrets.
+/// Everything out of the ordinary is noted: items that passed without a judgement, a generation
+/// that was taken back automatically, and differences between what runs and the configuration,
+/// without secrets.
 #[test]
 fn what_is_out_of_the_ordinary_is_noted() {
     let mut stage = stages().swap_remove(1);
@@ -181,7 +182,7 @@ fn report(outcome: &str) -> SwapReport {
     }
 }
 
-/// Each outcome is a sentence, with what it took.
+/// Each outcome is a sentence, with its figures.
 #[test]
 fn outcomes_are_told() {
     let rest = "  sha256   0123456789ab
@@ -258,7 +259,7 @@ fn event(sequence: u64, event: &str) -> EventView {
     }
 }
 
-/// The history is a table, and goes on as one when it is watched.
+/// The history is a table, and `--watch` continues it.
 #[test]
 fn the_history_is_a_table() {
     let events = [event(1, "loaded"), event(2, "published")];
