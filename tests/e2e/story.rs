@@ -52,8 +52,8 @@ fn clone() -> Result<TempDir> {
     ensure!(config.contains("127.0.0.1:4317"), "{config}");
     let config = config.replace("127.0.0.1:4317", "127.0.0.1:0");
     let telemetry =
-        format!("service:\n  telemetry: {{ metrics: {{ readers: {METRICS_READERS} }} }}");
-    let config = config.replace("service:", &telemetry);
+        format!("\nservice:\n  telemetry: {{ metrics: {{ readers: {METRICS_READERS} }} }}");
+    let config = config.replace("\nservice:", &telemetry);
     std::fs::write(example.join("spandrel.yaml"), config)?;
 
     let manifest = std::fs::read_to_string(root.join("Cargo.toml"))?;

@@ -12,7 +12,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("spandrel-pipeline", &["spandrel-wire"]),
     ("spandrel-plugin", &["spandrel-pipeline", "spandrel-wire"]),
     ("spandrel-otlp", &["spandrel-pipeline", "spandrel-wire"]),
-    ("spandrel-journal", &["spandrel-pipeline", "spandrel-wire"]),
+    ("spandrel-journal", &["spandrel-pipeline"]),
     ("spandrel-fetch", &[]),
     ("spandrel-bench", &["spandrel-wire"]),
     (

@@ -11,6 +11,7 @@
 mod arrows;
 mod files;
 mod markdown;
+mod prose;
 mod tree;
 mod used;
 mod words;

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
     use spandrel_guest::testing::{TestBatch, TestHost};
 
-    /// What nobody wants is dropped under its reason; everything else says whose it is.
+    /// A span that nobody wants is dropped under its reason; every other span says whose it is.
     #[test]
     fn debug_routes_go_and_the_rest_is_tagged() {
         let config = r#"{ "team": "shop", "debug_routes": ["/debug/*"] }"#;
