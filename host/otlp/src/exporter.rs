@@ -36,8 +36,9 @@ use crate::status;
 
 /// The most times that one attempt sends its request. A backend may end a connection, by its age
 /// for example, at the moment when a request is about to go out on it. That is nobody's failure, so
-/// the same attempt takes the next connection, as gRPC does.
-const MOST_SENDS: u32 = 3;
+/// the same attempt takes the next connection, as gRPC does. On a busy machine that can happen a few
+/// times in a row; each time costs a new connection, so there is a limit.
+const MOST_SENDS: u32 = 8;
 
 /// Sends batches to one backend.
 #[derive(Debug)]

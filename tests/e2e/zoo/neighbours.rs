@@ -93,6 +93,10 @@ struct Figures {
 /// The share of its throughput that a pipeline must keep.
 const KEPT: f64 = 0.95;
 
+/// The number of times that a bad result is measured again. A guest that does harm does it each
+/// time.
+const TRIES: u32 = 3;
+
 /// A pipeline keeps 95 % of its throughput beside any guest, and the guest's own pipeline accounts
 /// for every item.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -113,13 +117,18 @@ async fn neighbours_do_not_notice() -> Result<()> {
         let figures = figures.with_context(|| (*name).to_owned())?;
         table.push_str(&line(name, &figures, &quiet));
         // Another process may have used the cores, so a bad result is measured again.
-        if figures.share < KEPT * quiet.share {
+        let mut is_harmed = figures.share < KEPT * quiet.share;
+        for _ in 0..TRIES {
+            if !is_harmed {
+                break;
+            }
             let quiet = beside(QUIET, window, false).await?;
             let again = beside(name, window, false).await?;
             table.push_str(&line(name, &again, &quiet));
-            if again.share < KEPT * quiet.share {
-                harmed.push(*name);
-            }
+            is_harmed = again.share < KEPT * quiet.share;
+        }
+        if is_harmed {
+            harmed.push(*name);
         }
         let grown = figures.memory_kib.saturating_sub(quiet.memory_kib);
         ensure!(grown < MEMORY_KIB, "{name} costs {grown} KiB");
