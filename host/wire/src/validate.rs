@@ -132,7 +132,8 @@ impl<'a> Validator<'a> {
     }
 
     /// Checks the field whose key stands before `after`, and returns what follows it.
-    #[inline]
+    // With a call for each field, the check takes 15 % longer.
+    #[inline(always)]
     fn field<'b>(
         &mut self,
         shape: &'static Shape,
