@@ -141,6 +141,11 @@ async fn a_backlog_does_not_keep_the_start() -> Result<()> {
     collector.kill().await?;
     let began = Instant::now();
     let collector = site.start().await?;
+    ensure!(
+        began.elapsed() < Duration::from_secs(5),
+        "ready after {:?}",
+        began.elapsed()
+    );
     say(&format!(
         "{} MiB of backlog: ready after {:?}",
         bytes >> 20,

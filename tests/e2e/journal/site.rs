@@ -25,8 +25,9 @@ pub(super) fn number(variable: &str, default: u64) -> u64 {
         .unwrap_or(default)
 }
 
-/// The longest time of a start, with anything to recover.
-pub(super) const READY: Duration = Duration::from_secs(5);
+/// The longest time of a start, with anything to recover, on a machine that does other things too.
+/// On its own it takes a tenth.
+pub(super) const READY: Duration = Duration::from_secs(15);
 
 /// Short waits between retries, so that a test need not wait as long as an operator would.
 pub(super) const SOON: &str =
