@@ -99,14 +99,29 @@ impl Pieces {
         Ok(())
     }
 
+    /// Sends another root with an error for each trace of which a wanted span has not come. Returns
+    /// the number of these traces.
+    pub(super) async fn complete_torn(
+        &mut self,
+        client: &mut Client,
+        came: impl Fn(u64) -> bool,
+    ) -> Result<usize> {
+        let mut torn = 0;
+        for piece in &mut self.0 {
+            if piece.is_wanted() && !piece.ids().all(&came) {
+                client.send(span(piece.trace, 5, Sent::FailedRoot)).await?;
+                piece.completed = true;
+                torn += 1;
+            }
+        }
+        Ok(torn)
+    }
+
     /// Returns the spans that must come out: those of traces with an error. A trace whose root
     /// without an error had no answer is not among them, because it may have been judged by that
     /// root.
     pub(super) fn wanted(&self) -> Vec<u64> {
-        let wanted = self.0.iter().filter(|piece| match piece.root {
-            Some(_) => piece.fails,
-            None => piece.completed,
-        });
+        let wanted = self.0.iter().filter(|piece| piece.is_wanted());
         wanted.flat_map(Piece::ids).collect()
     }
 
@@ -127,6 +142,13 @@ impl Pieces {
 }
 
 impl Piece {
+    fn is_wanted(&self) -> bool {
+        match self.root {
+            Some(_) => self.fails,
+            None => self.completed,
+        }
+    }
+
     /// Returns its acknowledged spans.
     fn ids(&self) -> impl Iterator<Item = u64> + '_ {
         let root = (self.root == Some(true)).then_some(id(self.trace, 0));
