@@ -113,18 +113,8 @@ async fn a_life_shows_no_secret() -> Result<()> {
         std::fs::write(setup.file("token"), bad)?;
         std::fs::write(setup.file("htpasswd"), format!("{MARKER}{bad}"))?;
         let message = "new credentials cannot be used, the old ones stay in force";
-        let lines = || collector.log().lines();
-        let before = lines()
-            .iter()
-            .filter(|line| line.message() == message)
-            .count();
-        let said = || async {
-            let now = lines()
-                .iter()
-                .filter(|line| line.message() == message)
-                .count();
-            (now > before).then_some(())
-        };
+        let before = collector.log().count_of(message);
+        let said = || async { (collector.log().count_of(message) > before).then_some(()) };
         until("a warning of the bad file", said).await?;
     }
     let admin = collector.admin()?;

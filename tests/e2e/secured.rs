@@ -10,7 +10,6 @@ use spandrel_tests::backend::{Backend, Taken};
 use spandrel_tests::client::Client;
 use spandrel_tests::collector::{Collector, Setup};
 use spandrel_tests::config::Config;
-use spandrel_tests::log::Log;
 use spandrel_tests::shop::Shop;
 use spandrel_tests::until::{say, until};
 use tempfile::TempDir;
@@ -28,15 +27,7 @@ fn trust(folder: &Path, authorities: &[&Authority]) -> Result<()> {
 
 /// Returns the number of times that a collector logged this message.
 fn said(collector: &Collector, message: &str) -> usize {
-    said_in(collector.log(), message)
-}
-
-fn said_in(log: &Log, message: &str) -> usize {
-    let lines = log.lines();
-    lines
-        .iter()
-        .filter(|line| line.message() == message)
-        .count()
+    collector.log().count_of(message)
 }
 
 /// Waits until a collector has logged a message once more than before.
@@ -79,8 +70,8 @@ impl Traffic {
         until("traffic that goes on", more).await
     }
 
-    /// Stops, and returns the number of spans that were sent. Each request had
-    /// an answer, and one that was refused was sent again.
+    /// Stops, and returns the number of spans that were sent. Each request had an answer, and
+    /// one that was refused was sent again.
     async fn stop(mut self) -> Result<u64> {
         self.stop.store(true, Ordering::Relaxed);
         let client = self.task.join_next().await;
@@ -173,7 +164,7 @@ async fn everything_arrived(
         ledger.check()?;
         logs.push_str(&ended.log.tail());
         let exported = ledger.exported;
-        let failed = said_in(&ended.log, FAILED);
+        let failed = ended.log.count_of(FAILED);
         let is_right = exported == sent || failed + failed_before > 0 && exported > sent;
         ensure!(is_right, "{exported} of {sent}\n{logs}");
         failed_before += failed;

@@ -239,11 +239,8 @@ async fn probes_are_quiet() -> Result<()> {
         counted(&collector, "TLS that failed", 0).await?;
         let ended = collector.stop().await?;
         ended.expect_code(0)?;
-        let of = |text: &str| {
-            let lines = ended.log.lines();
-            lines.iter().filter(|line| line.message() == text).count()
-        };
-        ensure!((of(WRONG_PROTOCOL), of("TLS handshake failed")) == (1, 0));
+        ensure!(ended.log.count_of(WRONG_PROTOCOL) == 1);
+        ensure!(ended.log.count_of("TLS handshake failed") == 0);
     }
     Ok(())
 }

@@ -120,6 +120,13 @@ impl Log {
         lines.iter().find(|line| wanted(line)).cloned()
     }
 
+    /// Returns the number of lines with this message.
+    pub fn count_of(&self, message: &str) -> usize {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let with = lines.iter().filter(|line| line.message() == message);
+        with.count()
+    }
+
     /// Returns the last lines, as they were written, for the message of a failing test.
     pub fn tail(&self) -> String {
         const SHOWN: usize = 60;

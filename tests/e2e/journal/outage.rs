@@ -141,15 +141,11 @@ async fn a_backlog_does_not_keep_the_start() -> Result<()> {
     collector.kill().await?;
     let began = Instant::now();
     let collector = site.start().await?;
-    ensure!(
-        began.elapsed() < Duration::from_secs(5),
-        "ready after {:?}",
-        began.elapsed()
-    );
+    let took = began.elapsed();
+    ensure!(took < Duration::from_secs(5), "ready after {took:?}");
     say(&format!(
-        "{} MiB of backlog: ready after {:?}",
-        bytes >> 20,
-        began.elapsed()
+        "{} MiB of backlog: ready after {took:?}",
+        bytes >> 20
     ));
     let accepted = client.delivered.len() as u64;
     let found = Site::found(&collector)?;

@@ -36,9 +36,7 @@ fn config(backend: &Backend) -> Result<Config> {
 
 /// Waits until a stage has dropped this many spans for a reason.
 async fn dropped(collector: &Collector, stage: &str, reason: &str, items: u64) -> Result<()> {
-    let is_right = |found| found == items;
-    drops(collector, (stage, reason), is_right).await?;
-    Ok(())
+    drops(collector, (stage, reason), |found| found == items).await
 }
 
 /// Waits until the number of spans that a stage has dropped for a reason is right.
@@ -46,7 +44,7 @@ async fn drops(
     collector: &Collector,
     (stage, reason): (&str, &str),
     is_right: impl Fn(u64) -> bool,
-) -> Result<u64> {
+) -> Result<()> {
     let stage = format!("wasm/{stage}");
     let labels = [("stage", stage.as_str()), ("reason", reason)];
     let last = Cell::new(0);
@@ -54,7 +52,7 @@ async fn drops(
         let metrics = collector.metrics().await.ok()?;
         let found = metrics.sum("spandrel_stage_dropped_items_total", &labels);
         last.set(found);
-        is_right(found).then_some(found)
+        is_right(found).then_some(())
     };
     let found = until("spans that are dropped", look).await;
     let what = || {

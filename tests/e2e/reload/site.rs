@@ -74,9 +74,7 @@ impl Site {
     }
 
     fn reloads(&self) -> usize {
-        let lines = self.collector.log().lines();
-        let done = lines.iter().filter(|line| line.message() == RELOADED);
-        done.count()
+        self.collector.log().count_of(RELOADED)
     }
 
     /// Writes the file, calls `tell`, and waits for the reload.
