@@ -21,21 +21,25 @@ async fn senders_that_hang_up_do_not_stop_a_queue() -> Result<()> {
     let queue = "sending_queue: { queue_size: 2, num_consumers: 2, block_on_overflow: true }";
     let config = Config::new(backend.endpoint()).exporter(queue);
     let collector = Collector::start(&Setup::new(&config.yaml())?).await?;
-    let client = Client::connect(&collector.address("otlp")?).await?;
+    // A connection for each: 600 resets of one are a flood, and it is ended for that.
+    let mut clients = Vec::new();
+    for _ in 0..60 {
+        clients.push(Client::connect(&collector.address("otlp")?).await?);
+    }
     let mut shop = Shop::new(1210);
     let mut senders = JoinSet::new();
     for number in 0..600 {
-        let (mut client, request) = (client.clone(), shop.request(5));
+        let slot = number % clients.len();
+        let (mut client, request) = (clients[slot].clone(), shop.request(5));
         senders.spawn(async move {
-            let patience = Duration::from_millis(number % 40);
+            let patience = Duration::from_millis(number as u64 % 40);
             drop(timeout(patience, client.try_send(request)).await);
         });
         if number % 60 == 59 {
             while senders.join_next().await.is_some() {}
         }
     }
-    while senders.join_next().await.is_some() {}
-    let mut client = client;
+    let mut client = Client::connect(&collector.address("otlp")?).await?;
     for _ in 0..20 {
         client.send(shop.request(5)).await?;
     }
