@@ -14,9 +14,9 @@ pub mod exporter;
 mod method;
 mod prefix;
 pub mod receiver;
-mod reread;
+mod file_value;
 pub mod secret;
 mod status;
 pub mod tls;
 
-pub use reread::FileError;
+pub use file_value::FileError;
