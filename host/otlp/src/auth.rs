@@ -131,8 +131,12 @@ pub(crate) enum Authenticator {
 impl Authenticator {
     pub(crate) fn read(settings: &ServerAuth, endpoint: &str) -> Result<Self, FileError> {
         Ok(match settings {
-            ServerAuth::Bearer(settings) => Self::Bearer(bearer::TokenCheck::read(settings, endpoint)?),
-            ServerAuth::Basic(settings) => Self::Basic(basic::PasswordCheck::read(settings, endpoint)?),
+            ServerAuth::Bearer(settings) => {
+                Self::Bearer(bearer::TokenCheck::read(settings, endpoint)?)
+            }
+            ServerAuth::Basic(settings) => {
+                Self::Basic(basic::PasswordCheck::read(settings, endpoint)?)
+            }
         })
     }
 

@@ -193,9 +193,7 @@ impl Exporter for GrpcExporter {
             if let Ok(outcome) = timeout(self.timeout, attempt).await {
                 return outcome;
             }
-            let waited = pending
-                .into_inner()
-                .unwrap_or_else(PoisonError::into_inner);
+            let waited = pending.into_inner().unwrap_or_else(PoisonError::into_inner);
             if let Some(waiting) = waited.filter(PendingAnswer::nothing_came) {
                 self.pool.retire(&waiting.connection);
             }

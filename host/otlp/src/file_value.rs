@@ -22,7 +22,7 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 /// writes a file in place takes less, and half of a token would be taken for a token.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// The number of consecutive reads that may disagree before the file is left to the next look.
+/// The number of consecutive reads that may disagree before the file is left to the next time.
 const MAX_READS: u32 = 10;
 
 /// The reason why files cannot be used. Messages never show the content of the files.
@@ -166,7 +166,7 @@ struct Shared<T> {
     known: Mutex<KnownContent>,
 }
 
-/// The content that was looked at: the digest of the content in force, and content that is bad.
+/// The content that was read: the digest of the content in force, and content that is bad.
 struct KnownContent {
     in_force: [u8; 32],
     bad: Option<BadContent>,
@@ -190,7 +190,7 @@ impl<T> fmt::Debug for FileValue<T> {
 }
 
 impl<T: Send + Sync + 'static> FileValue<T> {
-    /// Makes the value from the files as they are now, and looks at them again each time `every`
+    /// Makes the value from the files as they are now, and reads them again each time `every`
     /// has passed. Must be called inside the runtime.
     pub(crate) fn new(
         kind: ContentKind,
@@ -228,27 +228,27 @@ impl<T: Send + Sync + 'static> FileValue<T> {
         self.shared.current()
     }
 
-    /// Looks at the files now, which takes a moment longer if they have changed. Returns true if a
+    /// Reads the files again now, which takes a moment longer if they have changed. Returns true if a
     /// new value came into force.
     pub(crate) async fn read_again(&self) -> bool {
-        read_again(&self.shared).await
+        read_until_settled(&self.shared).await
     }
 }
 
 async fn watch<T: Send + Sync + 'static>(shared: Arc<Shared<T>>, every: Duration) -> Infallible {
     loop {
         sleep(every).await;
-        read_again(&shared).await;
+        read_until_settled(&shared).await;
     }
 }
 
 /// Reads the files until two reads agree, and then uses their content.
-async fn look<T: Send + Sync + 'static>(shared: &Arc<Shared<T>>) -> bool {
+async fn read_until_settled<T: Send + Sync + 'static>(shared: &Arc<Shared<T>>) -> bool {
     let mut last = None;
     for _ in 0..MAX_READS {
         let reading = Arc::clone(shared);
         // This fails only when the runtime ends.
-        match spawn_blocking(move || reading.read_again(last)).await {
+        match spawn_blocking(move || reading.read_once(last)).await {
             Ok(ReadResult::Unsettled(digest)) => last = Some(digest),
             Ok(ReadResult::Changed) => return true,
             Ok(ReadResult::Same) | Err(_) => return false,
@@ -273,8 +273,8 @@ impl<T> Shared<T> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Looks at the files once, after a read that found `last`.
-    fn read_again(&self, last: Option<[u8; 32]>) -> ReadResult {
+    /// Reads the files once, after a read that found `last`.
+    fn read_once(&self, last: Option<[u8; 32]>) -> ReadResult {
         let files = Files::read(&self.paths);
         let digest = files.digest();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

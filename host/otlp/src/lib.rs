@@ -11,10 +11,10 @@
 pub mod auth;
 pub mod compression;
 pub mod exporter;
+mod file_value;
 mod method;
 mod prefix;
 pub mod receiver;
-mod file_value;
 pub mod secret;
 mod status;
 pub mod tls;

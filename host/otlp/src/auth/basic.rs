@@ -22,7 +22,7 @@ use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
 use super::{AuthError, Htpasswd, LOOK_EVERY};
-use crate::file_value::{FileError, Files, ContentKind, FileValue};
+use crate::file_value::{ContentKind, FileError, FileValue, Files};
 use crate::secret::Secret;
 
 /// The number of checks that may wait for others; one more is told to come back. With the usual
@@ -96,7 +96,9 @@ impl PasswordCheck {
     }
 
     pub(super) async fn admit(&self, headers: &HeaderMap) -> Result<(), AuthError> {
-        let sent = headers.get(header::AUTHORIZATION).ok_or(AuthError::Missing)?;
+        let sent = headers
+            .get(header::AUTHORIZATION)
+            .ok_or(AuthError::Missing)?;
         let login = Attempt::parse(sent.as_bytes()).ok_or(AuthError::Missing)?;
         let users = self.users.current();
         let name = users.hash(sent.as_bytes());

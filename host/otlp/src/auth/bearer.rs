@@ -8,8 +8,8 @@ use http::HeaderMap;
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 
-use super::{Bearer, AuthError, LOOK_EVERY, Tokens};
-use crate::file_value::{FileError, Files, ContentKind, FileValue};
+use super::{AuthError, Bearer, LOOK_EVERY, Tokens};
+use crate::file_value::{ContentKind, FileError, FileValue, Files};
 use crate::secret::Secret;
 
 /// The most tokens of one receiver. Each request is compared with all of them, which takes 20 us
@@ -52,7 +52,10 @@ impl TokenCheck {
     }
 
     pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), AuthError> {
-        let sent = headers.get(&self.header).ok_or(AuthError::Missing)?.as_bytes();
+        let sent = headers
+            .get(&self.header)
+            .ok_or(AuthError::Missing)?
+            .as_bytes();
         let token = token(sent, &self.scheme).ok_or(AuthError::Missing)?;
         let sent: [u8; 32] = Sha256::digest(token).into();
         // Compares with every token, even after a match.

@@ -9,8 +9,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
 use super::bearer::{file, texts};
-use super::{Bearer, ClientAuth, TextSource, LOOK_EVERY, Login};
-use crate::file_value::{FileError, Files, ContentKind, FileValue};
+use super::{Bearer, ClientAuth, LOOK_EVERY, Login, TextSource};
+use crate::file_value::{ContentKind, FileError, FileValue, Files};
 
 /// A header that is sent with every request.
 #[derive(Debug)]

@@ -184,7 +184,10 @@ impl Pool {
 impl Inner {
     /// Returns the work to begin now, and a connection or the reason why there is none; no outcome
     /// if that is not known yet.
-    fn look(&self, before: &mut KnownFailures) -> (Vec<Work>, Option<Result<Connection, Unreachable>>) {
+    fn look(
+        &self,
+        before: &mut KnownFailures,
+    ) -> (Vec<Work>, Option<Result<Connection, Unreachable>>) {
         let now = Instant::now();
         let mut state = self.state();
         let look_ups = *before.look_ups.get_or_insert(state.failed);
@@ -203,7 +206,9 @@ impl Inner {
             state.is_looking_up = true;
             work.push(Work::LookUp);
         }
-        let connects = state.addresses.begin(self.balancer, &mut before.addresses, now);
+        let connects = state
+            .addresses
+            .begin(self.balancer, &mut before.addresses, now);
         work.extend(connects.into_iter().map(Work::Connect));
         let outcome = match state.addresses.pick(self.balancer) {
             Some(connection) => Some(Ok(connection)),

@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::ClientTls;
-use crate::file_value::{FileError, Files, ContentKind, FileValue};
+use crate::file_value::{ContentKind, FileError, FileValue, Files};
 use crate::tls;
 
 /// The only protocol that is offered.

@@ -27,8 +27,8 @@ fn write(folder: &Path, a: &str, b: &str) {
 }
 
 fn bad(of: &FileValue<u32>) -> Option<bool> {
-    let seen = of.shared.seen.lock().expect("not poisoned");
-    seen.bad.as_ref().map(|bad| bad.said)
+    let seen = of.shared.known.lock().expect("not poisoned");
+    seen.bad.as_ref().map(|bad| bad.is_logged)
 }
 
 /// New content that is good comes into force. Bad content does not: it is logged the second time it

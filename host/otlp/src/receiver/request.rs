@@ -97,7 +97,11 @@ struct Pace {
 
 impl Pace {
     /// Returns the next frame. Fails if the sender is slow and others lack what it holds.
-    async fn next<B>(&mut self, body: &mut B, lease: &Lease) -> Result<Option<Frame<Bytes>>, RequestError>
+    async fn next<B>(
+        &mut self,
+        body: &mut B,
+        lease: &Lease,
+    ) -> Result<Option<Frame<Bytes>>, RequestError>
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -188,7 +192,9 @@ impl IncomingMessage {
             return Ok(());
         }
         let Some(lacking) = self.lacking.checked_sub(data.len()) else {
-            return Err(RequestError::Malformed("request with more than one message"));
+            return Err(RequestError::Malformed(
+                "request with more than one message",
+            ));
         };
         // A compressed message is inflated at once, so it may keep the buffer meanwhile.
         let is_worth_keeping = data.len() >= WORTH_KEEPING || self.compression != Compression::None;
@@ -215,7 +221,9 @@ impl IncomingMessage {
 
     async fn finish(self, lease: &mut Lease) -> Result<Bytes, RequestError> {
         if self.lacking > 0 {
-            return Err(RequestError::Malformed("request that ends inside its message"));
+            return Err(RequestError::Malformed(
+                "request that ends inside its message",
+            ));
         }
         let sent = match self.payload {
             Payload::Whole(bytes) => bytes,

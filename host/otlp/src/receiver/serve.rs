@@ -26,10 +26,7 @@ pub(crate) async fn run(
     } = receiver;
     let shutdown = Shutdown::new();
     let connection_stats = stats.of_connections();
-    let log = Arc::new(ProtocolLog::new(
-        Arc::clone(&connection_stats),
-        local_addr,
-    ));
+    let log = Arc::new(ProtocolLog::new(Arc::clone(&connection_stats), local_addr));
     let handler = Arc::new(GrpcHandler::new(
         &config,
         ingress,

@@ -37,14 +37,22 @@ fn every_refusal_has_its_code() {
     let untaken = |why: RequestError| request_error(&why, None);
     let turned_down = |why: Refused| refused(&why);
     let table = [
-        (untaken(RequestError::Malformed("x")), Code::InvalidArgument, None),
+        (
+            untaken(RequestError::Malformed("x")),
+            Code::InvalidArgument,
+            None,
+        ),
         (
             untaken(RequestError::OverLimit { limit: 4 }),
             Code::ResourceExhausted,
             None,
         ),
         (untaken(RequestError::Busy), Code::Unavailable, Some(RETRY)),
-        (untaken(RequestError::Draining), Code::Unavailable, Some(RETRY)),
+        (
+            untaken(RequestError::Draining),
+            Code::Unavailable,
+            Some(RETRY),
+        ),
         (
             request_error(&RequestError::Crowded, Some(two)),
             Code::Unavailable,
@@ -148,7 +156,8 @@ fn nobody_is_sent_away_for_long() {
     ];
     for _ in 0..100 {
         let told = refusals.iter().map(refused);
-        let unread = [RequestError::Busy, RequestError::Crowded].map(|why| request_error(&why, Some(retry_after)));
+        let unread = [RequestError::Busy, RequestError::Crowded]
+            .map(|why| request_error(&why, Some(retry_after)));
         for status in told.chain(unread) {
             let wait = retry_after_of(&status).expect("a time");
             assert!(wait >= Duration::from_secs(20), "{status:?}");
@@ -294,7 +303,8 @@ fn http_answers_are_mapped() {
 #[test]
 fn a_backends_words_stay_in_one_line() {
     let status = Status::invalid_argument(format!("bad\n\u{1b}[31m{}", "x".repeat(9000)));
-    let Outcome::Permanent { error, .. } = outcome(&status, "http://b:1", RequestLength::default()) else {
+    let Outcome::Permanent { error, .. } = outcome(&status, "http://b:1", RequestLength::default())
+    else {
         panic!("not permanent");
     };
     assert!(error.starts_with("http://b:1 answered INVALID_ARGUMENT: bad  [31mxxx"));

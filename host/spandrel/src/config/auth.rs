@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use spandrel_otlp::auth::{Bearer, ClientAuth, TextSource, Htpasswd, Login, ServerAuth, Tokens};
+use spandrel_otlp::auth::{Bearer, ClientAuth, Htpasswd, Login, ServerAuth, TextSource, Tokens};
 
 use super::check::{Components, Named};
 use super::exporter::ExporterKind;
@@ -110,7 +110,9 @@ fn read_login(section: &Section<'_>) -> Option<Login> {
         "write what it holds to files, and name those",
     );
     let given = |file, inline| {
-        let path = section.string(file).map(|path| TextSource::File(path.into()));
+        let path = section
+            .string(file)
+            .map(|path| TextSource::File(path.into()));
         let text = section.secret(inline).map(TextSource::Inline);
         let given = path.or(text);
         if given.is_none() {

@@ -96,9 +96,16 @@ async fn another_scheme_is_not_this_one() {
     for sent in ["", "Basic", "Basic !", "Bearer YTp4", "Basic YQ=="] {
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, sent.parse().expect("a value"));
-        assert_eq!(check.admit(&headers).await, Err(AuthError::Missing), "{sent}");
+        assert_eq!(
+            check.admit(&headers).await,
+            Err(AuthError::Missing),
+            "{sent}"
+        );
     }
-    assert_eq!(check.admit(&HeaderMap::new()).await, Err(AuthError::Missing));
+    assert_eq!(
+        check.admit(&HeaderMap::new()).await,
+        Err(AuthError::Missing)
+    );
 }
 
 /// A password that is longer than the part that bcrypt looks at is not taken for that part.

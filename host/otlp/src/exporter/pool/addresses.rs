@@ -77,7 +77,8 @@ impl Addresses {
 
     /// Drops a connection. Returns its address, or `None` if it was dropped before.
     pub(super) fn retire(&mut self, connection: &Connection) -> Option<SocketAddr> {
-        let is_it = |slot: &&mut Address| slot.connection.as_ref().is_some_and(|it| it.is(connection));
+        let is_it =
+            |slot: &&mut Address| slot.connection.as_ref().is_some_and(|it| it.is(connection));
         let slot = self.all.iter_mut().find(is_it)?;
         slot.connection = None;
         Some(slot.address)

@@ -25,7 +25,9 @@ const OTHER_FILES: usize = 256;
 /// Returns the most connections that are open at a time if the process may have `files` files.
 fn max_connections(files: Option<u64>) -> usize {
     let files = files.and_then(|files| usize::try_from(files).ok());
-    files.map_or(MAX_CONNECTIONS, |files| MAX_CONNECTIONS.min(files - OTHER_FILES.min(files / 2)))
+    files.map_or(MAX_CONNECTIONS, |files| {
+        MAX_CONNECTIONS.min(files - OTHER_FILES.min(files / 2))
+    })
 }
 
 /// The time for which a connection must have been without a request before a newcomer may get its
@@ -182,6 +184,7 @@ fn network(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::receiver::front::Purpose;
 
     const MAX_OF_ONE: usize = MAX_CONNECTIONS / 4 * 3;
 
@@ -194,7 +197,9 @@ mod tests {
     async fn one_address_leaves_room() {
         let limit = Arc::new(ConnectionLimit::of(MAX_CONNECTIONS));
         let acquire = |address| limit.acquire(peer(address));
-        let greedy: Vec<_> = (0..MAX_CONNECTIONS).map_while(|_| acquire("192.0.2.1")).collect();
+        let greedy: Vec<_> = (0..MAX_CONNECTIONS)
+            .map_while(|_| acquire("192.0.2.1"))
+            .collect();
         assert_eq!(greedy.len(), MAX_OF_ONE);
         let other = acquire("192.0.2.2").expect("room for others");
         assert_eq!(other.before, MAX_OF_ONE);

@@ -219,7 +219,13 @@ impl State {
     }
 
     /// Takes units back from a connection, and the exemption from this request.
-    fn give_back(&mut self, rule: Rule, connection: ConnectionId, exempt: Option<u64>, units: usize) {
+    fn give_back(
+        &mut self,
+        rule: Rule,
+        connection: ConnectionId,
+        exempt: Option<u64>,
+        units: usize,
+    ) {
         self.taken = self.taken.saturating_sub(units);
         if let Some(member) = self.members.get_mut(&connection) {
             member.held = member.held.saturating_sub(units);

@@ -27,15 +27,15 @@ const PER_REQUEST: u32 = 8;
 /// deadline passes.
 const YOUNG: Duration = Duration::from_millis(100);
 
-/// The kind of frame that a client has begun to send.
+/// The frame that a client has begun to send and has not ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UnfinishedFrame {
-    /// No frame: the stream is between two frames.
-    Nothing,
+    /// None: the stream is between two frames.
+    None,
     /// Headers, in one frame or several.
     Headers,
-    /// Another frame.
-    Frame,
+    /// Any other frame.
+    Other,
 }
 
 /// The error that the client sends too many frames that are of no use.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::flood::{UnfinishedFrame, FrameTracker, FloodGuard};
+use super::flood::{FloodGuard, FrameTracker, UnfinishedFrame};
 use super::wrong_protocol::{PREFACE, Protocol};
 
 /// The time that the headers of a request may take to arrive. They are a few hundred bytes, and
@@ -32,7 +32,8 @@ const CALM: [u8; 17] = [
     0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 11,
 ];
 
-/// A connection whose client was seen to begin with the preface.
+/// The stream of a connection that began with the preface. It ends floods, frames that do not end,
+/// and connections whose client does not read.
 #[derive(Debug)]
 pub(crate) struct GuardedStream<T> {
     /// The number of bytes of the preface that were handed on.
@@ -71,7 +72,7 @@ impl Deadline {
     }
 }
 
-/// The beginning of a connection.
+/// The first bytes of a connection.
 #[derive(Debug)]
 pub(crate) enum Preface<T> {
     /// The preface of HTTP/2.

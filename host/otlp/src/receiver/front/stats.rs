@@ -30,9 +30,7 @@ impl ConnectionStats {
     }
 
     /// Returns the wrong protocols that clients spoke so far, by name, and the count of each.
-    pub(crate) fn wrong_protocols(
-        &self,
-    ) -> impl Iterator<Item = (&'static str, u64)> {
+    pub(crate) fn wrong_protocols(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counts = self.wrong_protocols.iter();
         WrongProtocol::ALL
             .into_iter()

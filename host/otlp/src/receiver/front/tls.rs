@@ -7,8 +7,8 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
+use crate::file_value::{ContentKind, FileError, FileValue, Files};
 use crate::receiver::settings::ServerTls;
-use crate::file_value::{FileError, Files, ContentKind, FileValue};
 use crate::tls;
 
 /// The TLS settings by which connections are accepted. Each connection uses those in force when it

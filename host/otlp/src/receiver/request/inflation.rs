@@ -43,7 +43,11 @@ impl Inflation<'_> {
 
     /// Inflates the message into a buffer that is made for `first` bytes and grows. Returns `None`
     /// if the message has more than `most` bytes.
-    async fn inflate(&mut self, first: usize, most: usize) -> Result<Option<Vec<u8>>, RequestError> {
+    async fn inflate(
+        &mut self,
+        first: usize,
+        most: usize,
+    ) -> Result<Option<Vec<u8>>, RequestError> {
         // One more than the limit, so that a message over it is noticed.
         let full = most.saturating_add(1);
         let (mut out, mut input) = (Vec::new(), self.sent);

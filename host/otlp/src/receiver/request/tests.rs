@@ -90,7 +90,9 @@ async fn a_bomb_is_given_up_at_the_limit() {
             let read = read_frames(&wire, 1000, compression, budget).await;
             match read {
                 Ok(bytes) => assert!(fits && bytes.len() == len, "{compression:?} {len}"),
-                Err(RequestError::OverLimit { limit: LIMIT }) => assert!(!fits, "{compression:?} {len}"),
+                Err(RequestError::OverLimit { limit: LIMIT }) => {
+                    assert!(!fits, "{compression:?} {len}")
+                }
                 Err(other) => panic!("{compression:?} {len}: {other:?}"),
             }
         }
@@ -142,7 +144,10 @@ async fn a_length_over_the_limit_is_not_waited_for() {
     let length = u32::try_from(LIMIT + 1).expect("short").to_be_bytes();
     let prefix = [&[0][..], &length].concat();
     let read = read_frames(&prefix, 5, Compression::None, 0).await;
-    assert!(matches!(read, Err(RequestError::OverLimit { limit: LIMIT })));
+    assert!(matches!(
+        read,
+        Err(RequestError::OverLimit { limit: LIMIT })
+    ));
 }
 
 /// No decoder is made before its memory is leased, its window included.
@@ -232,7 +237,10 @@ async fn who_stalls_makes_room() {
         assert!((6..8).contains(&took.as_secs()), "{took:?}");
     }
     let (read, _) = read_slowly(7 << 10, true).await.expect("all of it came");
-    assert!(matches!(read, Err(RequestError::Malformed(_))), "more than one");
+    assert!(
+        matches!(read, Err(RequestError::Malformed(_))),
+        "more than one"
+    );
 }
 
 /// A message that inflates to less than a bomb does is read up to the limit, even if a buffer twice
