@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use spandrel_otlp::auth::{Bearer, ClientAuth, Given, Htpasswd, Login, ServerAuth, Tokens};
+use spandrel_otlp::auth::{Bearer, ClientAuth, Htpasswd, Login, ServerAuth, TextSource, Tokens};
 
 use super::check::{Components, Named};
 use super::exporter::ExporterKind;
@@ -110,8 +110,10 @@ fn read_login(section: &Section<'_>) -> Option<Login> {
         "write what it holds to files, and name those",
     );
     let given = |file, inline| {
-        let path = section.string(file).map(|path| Given::File(path.into()));
-        let text = section.secret(inline).map(Given::Inline);
+        let path = section
+            .string(file)
+            .map(|path| TextSource::File(path.into()));
+        let text = section.secret(inline).map(TextSource::Inline);
         let given = path.or(text);
         if given.is_none() {
             let what = format!("there is neither `{inline}` nor `{file}`");
@@ -123,7 +125,7 @@ fn read_login(section: &Section<'_>) -> Option<Login> {
         given("username_file", "username"),
         given("password_file", "password"),
     );
-    if let Some(Given::Inline(username)) = &username
+    if let Some(TextSource::Inline(username)) = &username
         && username.reveal().contains(':')
     {
         let what = "the name of a user has no colon";

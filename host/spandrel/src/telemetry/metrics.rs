@@ -75,7 +75,7 @@ fn requests(text: &mut Text, snapshot: &Snapshot) {
             let labels = [labels.as_slice(), &[("code", code)]].concat();
             text.counter("spandrel_receiver_requests_total", &labels, count);
         }
-        for (spoke, count) in stats.strangers() {
+        for (spoke, count) in stats.wrong_protocols() {
             let labels = [labels.as_slice(), &[("spoke", spoke)]].concat();
             text.counter("spandrel_receiver_wrong_protocol_total", &labels, count);
         }
