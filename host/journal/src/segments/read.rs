@@ -7,7 +7,7 @@ use spandrel_pipeline::journal::Unreadable;
 
 use crate::counters::add;
 use crate::format::{RECORD, RecordHeader, payload_checksum};
-use crate::state::{Entry, Shared};
+use crate::segments::{Entry, Shared};
 
 /// Returns the bytes of a record that is not finished.
 pub(crate) fn record(shared: &Shared, number: u64) -> Result<Bytes, Unreadable> {
@@ -36,7 +36,7 @@ pub(crate) fn record(shared: &Shared, number: u64) -> Result<Bytes, Unreadable> 
     Err(Unreadable::Failed(io::ErrorKind::Interrupted.into()))
 }
 
-fn place(shared: &Shared, number: u64) -> Option<(Entry, crate::state::Segment)> {
+fn place(shared: &Shared, number: u64) -> Option<(Entry, crate::segments::Segment)> {
     let state = shared.state();
     let entry = *state.records.get(&number)?;
     let segment = state.segments.get(&entry.segment)?.clone();

@@ -1,16 +1,16 @@
-//! The logs of a pipeline's exporters. Files are read and made outside of the mutex: a disk that
+//! The logs of a pipeline's logs. Files are read and made outside of the mutex: a disk that
 //! does not answer blocks only those who want the log that is being opened on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::Orders;
 use crate::log::{DurableLog, closed};
+use crate::segments::allocation::AllocationRequests;
 
 /// The egress logs of a journal, by exporter.
 #[derive(Debug, Default)]
-pub(crate) struct Exporters {
+pub(crate) struct EgressLogs {
     state: Mutex<State>,
     /// Notified when a log was opened, or could not be, and when all end.
     changed: Condvar,
@@ -32,16 +32,16 @@ struct Known {
     asked: bool,
 }
 
-impl Exporters {
+impl EgressLogs {
     /// Starts with the logs that were found.
     pub(super) fn new(found: impl IntoIterator<Item = (String, DurableLog)>) -> Self {
         let known = |(name, log)| {
             let log = Arc::new(log);
             (name, Known { log, asked: false })
         };
-        let exporters = Self::default();
-        exporters.state().logs = found.into_iter().map(known).collect();
-        exporters
+        let logs = Self::default();
+        logs.state().logs = found.into_iter().map(known).collect();
+        logs
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -58,7 +58,7 @@ impl Exporters {
     pub(super) fn get(
         &self,
         exporter: &str,
-        orders: &Orders,
+        allocations: &AllocationRequests,
         open: impl FnOnce() -> io::Result<DurableLog>,
     ) -> io::Result<Arc<DurableLog>> {
         let mut state = self.state();
@@ -67,7 +67,7 @@ impl Exporters {
                 known.asked = true;
                 let log = Arc::clone(&known.log);
                 drop(state);
-                log.start(orders)?;
+                log.start(allocations)?;
                 return Ok(log);
             }
             if state.ended {
@@ -85,7 +85,7 @@ impl Exporters {
         if state.ended {
             return Err(closed());
         }
-        log.start(orders)?;
+        log.start(allocations)?;
         let known = Known {
             log: Arc::clone(&log),
             asked: true,
@@ -127,8 +127,8 @@ impl Exporters {
         unasked.collect()
     }
 
-    /// Finishes the expired records in the logs of exporters that no longer exist: nobody reads
-    /// these, and they would fill the journal. Records of other exporters are left to their reader,
+    /// Finishes the expired records in the logs of logs that no longer exist: nobody reads
+    /// these, and they would fill the journal. Records of other logs are left to their reader,
     /// which accounts for them.
     pub(crate) fn expire_unused(&self) {
         let unused: Vec<Arc<DurableLog>> = {
@@ -144,7 +144,7 @@ impl Exporters {
 }
 
 /// Marks the log of this name as being opened, until it is dropped.
-struct Opening<'a>(&'a Exporters, &'a str);
+struct Opening<'a>(&'a EgressLogs, &'a str);
 
 impl Drop for Opening<'_> {
     fn drop(&mut self) {

@@ -1,5 +1,9 @@
 //! The state of a log: its segments, and its records that are not finished.
 
+pub(crate) mod allocation;
+pub(crate) mod read;
+pub(crate) mod scan;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
@@ -10,8 +14,8 @@ use spandrel_pipeline::journal::{LogFill, Loss, Unfinished};
 use tokio::time::Instant;
 
 use crate::counters::{Counted, Quiet, Quota};
-use crate::finished::Finished;
 use crate::format::checkpoint::Checkpoint;
+use crate::format::finished::Finished;
 use crate::options::Options;
 use crate::vfs::{File, Vfs};
 

@@ -6,16 +6,17 @@
 //! and nobody was told that it is safe.
 
 mod files;
-mod settle;
+mod open_error;
+mod rebuild;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::checkpointer::Keeper;
 use crate::format::checkpoint::Checkpoint;
-use crate::keeper::Keeper;
-use crate::state::Shared;
-use crate::store::OpenError;
+use crate::segments::Shared;
 use files::Files;
+pub use open_error::OpenError;
 
 /// The contents of one log at the start, and what was lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,8 +74,8 @@ pub(crate) fn recover(
         ..RecoveredLog::default()
     };
     let checkpoint = files.checkpoint.clone().unwrap_or_default();
-    let scanned = settle::scan_all(&shared, &files)?;
-    settle::settle(&shared, &files, &checkpoint, &scanned, &mut report);
+    let scanned = rebuild::scan_all(&shared, &files)?;
+    rebuild::rebuild(&shared, &files, &checkpoint, &scanned, &mut report);
     if shared.options.strict && report.is_damaged() {
         return Err(OpenError::Damaged {
             path: shared.dir.clone(),
@@ -82,7 +83,7 @@ pub(crate) fn recover(
             headers: report.damaged_headers + report.unread,
         });
     }
-    settle::expire(&shared, &mut report);
+    rebuild::expire(&shared, &mut report);
     let Files { slots, spare, .. } = files;
     adopt_spare(&shared, spare);
     let shared = Arc::new(shared);

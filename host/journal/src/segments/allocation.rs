@@ -2,17 +2,47 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use spandrel_pipeline::journal::Unwritten;
 use tokio::time::Instant;
 
-use crate::state::{Ready, Shared};
+use crate::segments::{Ready, Shared};
 use crate::vfs::File;
 
 /// The pause before a segment that could not be prepared is tried again, in multiples of
 /// `retry_after`: a second by default. Nobody waits for it yet, and a commit that needs one tries
 /// at once.
 const PAUSE: u32 = 10;
+
+/// The most logs that wait for a segment: more than a pipeline has.
+const MOST_REQUESTS: usize = 1024;
+
+/// The way to ask for the next segment of a log before it is needed. `None` ends the thread that
+/// makes them.
+#[derive(Clone, Debug)]
+pub(crate) struct AllocationRequests(SyncSender<Option<Arc<Shared>>>);
+
+impl AllocationRequests {
+    /// Returns the way in, and the way out for the thread that makes the segments.
+    pub(crate) fn new() -> (Self, Receiver<Option<Arc<Shared>>>) {
+        let (requests, incoming) = sync_channel(MOST_REQUESTS);
+        (Self(requests), incoming)
+    }
+
+    /// Has the next segment of a log prepared, unless that is done or being done.
+    pub(crate) fn send(&self, shared: &Arc<Shared>) {
+        if shared.begin_preparing() && self.0.try_send(Some(Arc::clone(shared))).is_err() {
+            shared.state().preparing = false;
+        }
+    }
+
+    /// Ends the thread that makes the segments, once it has made those that were asked for.
+    pub(crate) fn end(&self) {
+        // The send fails if the thread has ended already.
+        drop(self.0.send(None));
+    }
+}
 
 /// Makes a segment's file. Its entry and its length are durable afterwards.
 pub(crate) fn allocate(shared: &Shared, size: u64) -> Result<Ready, Unwritten> {

@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::Orders;
-use super::exporters::Exporters;
+use super::egress_logs::EgressLogs;
 use crate::log::DurableLog;
+use crate::segments::allocation::AllocationRequests;
 use crate::vfs::Lock;
 
 /// The parts that are ended once.
 #[derive(Debug)]
-pub(super) struct Ending {
-    pub(super) orders: Orders,
+pub(super) struct Shutdown {
+    pub(super) allocations: AllocationRequests,
     pub(super) preparer: JoinHandle<()>,
     /// The lock is released last: until then nobody else may write these files.
     pub(super) lock: Box<dyn Lock>,
@@ -34,13 +34,13 @@ impl Open {
     }
 }
 
-impl Ending {
+impl Shutdown {
     /// Ends the journal in a thread of its own, and waits for that at most `limit`. With `well` the
     /// next process is told that it was closed.
     pub(super) fn within(
         self,
         ingress: &Arc<DurableLog>,
-        egress: &Arc<Exporters>,
+        egress: &Arc<EgressLogs>,
         well: bool,
         limit: Duration,
     ) -> io::Result<()> {
@@ -55,7 +55,7 @@ impl Ending {
         self,
         spawn: impl FnOnce(Box<dyn FnOnce() + Send>) -> io::Result<()>,
         ingress: &Arc<DurableLog>,
-        egress: &Arc<Exporters>,
+        egress: &Arc<EgressLogs>,
         well: bool,
         limit: Duration,
     ) -> io::Result<()> {
@@ -98,7 +98,7 @@ impl Ending {
     fn run(
         self,
         logs: &[Arc<DurableLog>],
-        egress: &Exporters,
+        egress: &EgressLogs,
         well: bool,
         open: &Open,
     ) -> io::Result<()> {
@@ -110,22 +110,22 @@ impl Ending {
         // A caller that is opening a log now gets an error, and writes the log's files until then.
         egress.opened();
         open.names().retain(|name| *name == FOLDER);
-        // The send fails if the thread has ended already.
-        drop(self.orders.0.send(None));
+        self.allocations.end();
         drop(self.preparer.join());
         drop(self.lock);
         ended
     }
 }
 
-fn take(left: &Mutex<Option<Ending>>) -> Option<Ending> {
+fn take(left: &Mutex<Option<Shutdown>>) -> Option<Shutdown> {
     left.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 #[cfg(test)]
 mod tests {
     use crate::options::Options;
-    use crate::store::{OpenError, Store};
+    use crate::recovery::OpenError;
+    use crate::store::Store;
 
     use super::*;
 

@@ -5,13 +5,12 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 
-use super::OpenError;
-use super::names::{from_dir_name, to_dir_name};
+use super::dir_names::{from_dir_name, to_dir_name};
+use crate::checkpointer::Keeper;
 use crate::counters::{Counted, Quiet, Quota};
-use crate::keeper::Keeper;
 use crate::options::{Options, Sync};
-use crate::recover::{RecoveredLog, recover};
-use crate::state::{Shared, State};
+use crate::recovery::{OpenError, RecoveredLog, recover};
+use crate::segments::{Shared, State};
 use crate::vfs::{Lock, LockError, Vfs, ensure_dir};
 
 /// A log that was read.

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use super::group::{Group, Record};
 use super::{Current, Writer, length};
 use crate::options::Sync;
-use crate::prepare::refusal;
-use crate::state::Entry;
+use crate::segments::Entry;
+use crate::segments::allocation::refusal;
 use crate::vfs::File;
 
 /// The most segments that wait for their sync. Each is an open file, and the system itself has
@@ -162,7 +162,7 @@ impl Writer {
         };
         let mut records = Vec::new();
         for (number, entry) in found {
-            match crate::read::record(&self.shared, number) {
+            match crate::segments::read::record(&self.shared, number) {
                 Ok(bytes) => {
                     records.push(Record::new(number, bytes, entry.items, entry.written));
                 }

@@ -4,11 +4,12 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::OpenError;
+use crate::checkpointer::SLOTS;
+use crate::checkpointer::slot::{Slot, slot_name};
 use crate::format::checkpoint::{self, Checkpoint};
 use crate::format::{Head, MAX_PAYLOAD, SECTOR, SegmentHeader};
-use crate::keeper::{SLOTS, Slot, slot_name};
-use crate::state::{Ready, Shared};
-use crate::store::OpenError;
+use crate::segments::{Ready, Shared};
 use crate::vfs::{File, ensure_dir};
 
 /// The largest checkpoint that is believed, in bytes: a million ranges.

@@ -2,17 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::RecoveredLog;
 use super::files::{Files, Live};
+use super::{OpenError, RecoveredLog};
 use spandrel_pipeline::journal::Loss;
 
 use crate::counters::add;
-use crate::finished::Finished;
 use crate::format::checkpoint::Checkpoint;
+use crate::format::finished::Finished;
 use crate::format::{RecordHeader, footprint};
-use crate::scan::{Found, load, scan};
-use crate::state::{Entry, Segment, Shared, State};
-use crate::store::OpenError;
+use crate::segments::scan::{Found, load, scan};
+use crate::segments::{Entry, Segment, Shared, State};
 
 /// The distance in the order between segments that were not read and those begun after them. It is
 /// more than are begun between one that stays and the last.
@@ -76,7 +75,7 @@ impl Scanned {
 }
 
 /// Fills the state, and reports what is missing.
-pub(super) fn settle(
+pub(super) fn rebuild(
     shared: &Shared,
     files: &Files,
     checkpoint: &Checkpoint,

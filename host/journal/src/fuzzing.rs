@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::checkpointer::SLOTS;
+use crate::checkpointer::slot::slot_name;
 use crate::format::checkpoint::Checkpoint;
 use crate::format::{RecordHeader, SegmentHeader, footprint, payload_checksum};
-use crate::keeper::{SLOTS, slot_name};
 use crate::options::Options;
-use crate::read;
-use crate::store::{OpenError, Opened};
+use crate::recovery::OpenError;
+use crate::segments::read;
+use crate::store::Opened;
 use crate::vfs::Memory;
 
 const SEGMENT: usize = 8 << 10;
