@@ -40,7 +40,7 @@ use crate::journal::{Durability, Log, LogFill, TooOld, Unfinished, end_of};
 use crate::ledger::Ledger;
 use crate::queue::Lane;
 use crate::refused::{Refusal, Refused};
-use crate::stage::quarantine::ATTEMPTS;
+use crate::stage::ATTEMPTS;
 
 /// The number of records of the backlog that are on their way through the stages at once: enough to
 /// keep every shard busy, and few enough to be suspects together when one of them ends the process.

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::runner::{Origin, Passed, StageRunner};
-use super::share::Share;
-use super::transit::Transit;
+use crate::stage::run::batch::StageBatch;
+use crate::stage::run::runner::{Origin, StageOutput, StageRunner};
+use crate::stage::spec::Share;
 
 /// A candidate that judges a share of the traces in place of the running generation.
 pub(crate) struct Canary {
@@ -69,9 +69,9 @@ impl Canary {
     pub(crate) async fn process(
         &mut self,
         running: &mut StageRunner,
-        mut batch: Transit,
+        mut batch: StageBatch,
         origin: Origin,
-    ) -> Passed {
+    ) -> StageOutput {
         batch.input.make_whole();
         let side = |id: &[u8]| match self.side(id) {
             Side::Running => 0,
@@ -96,7 +96,7 @@ impl Canary {
         }
         let (Some(to_running), Some(to_canary)) = (to_running, to_canary) else {
             // A batch with one part is not split.
-            return Passed::default();
+            return StageOutput::default();
         };
         // If the first one refuses, nobody has seen the rest, and the whole batch is refused.
         let mut first = self.runner.process(to_canary, origin).await;

@@ -2,7 +2,6 @@
 //! batch and to held items, and applies the fault policy if the plugin fails.
 
 mod holding;
-mod judgement;
 mod recovery;
 mod restart;
 mod succession;
@@ -14,18 +13,19 @@ use std::time::Duration;
 use spandrel_wire::{Limits, Reads};
 use tokio::time::Instant;
 
-pub(crate) use self::judgement::Judgement;
 use self::recovery::FaultLog;
-pub(crate) use self::succession::{Fallback, Retained};
+pub(crate) use self::succession::{Fallback, RetainedState};
+use super::batch::StageBatch;
 use super::breaker::{Breaker, Gate};
-use super::held::HeldTable;
-use super::learned::Learned;
-use super::quarantine::{ATTEMPTS, Quarantine};
-use super::transit::Transit;
-use super::{Fault, FaultKind, FaultPolicy, Generation, Input, Instance, StageSpec, Ticket};
+use super::failed_batches::{ATTEMPTS, FailedBatches};
+use super::learned::LearnedReads;
+use super::reply::CheckedReply;
 use crate::batch::Batch;
 use crate::ledger::{Column, Ledger, Reason, Retry, Source, StageBooks};
+use crate::plugin::{Fault, FaultKind, Generation, Input, Instance, Ticket};
 use crate::refused::{Refusal, Refused};
+use crate::stage::held::HeldTable;
+use crate::stage::spec::{FaultPolicy, StageSpec};
 
 /// The owner of a batch's items while it is in the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +38,9 @@ pub(crate) enum Origin {
 
 /// The output of a stage.
 #[derive(Debug, Default)]
-pub(crate) struct Passed {
+pub(crate) struct StageOutput {
     /// The batch that went in, without the items that were dropped or held.
-    pub kept: Option<Transit>,
+    pub kept: Option<StageBatch>,
     /// Batches that were released, created or recovered beside it. They were accepted before.
     pub emitted: Vec<Batch>,
     /// The reason why the batch was refused.
@@ -62,7 +62,7 @@ pub(crate) struct StageRunner {
     ledger: Arc<Ledger>,
     instance: Option<Box<dyn Instance>>,
     /// The parts of spans that this instance reads.
-    learned: Learned,
+    learned: LearnedReads,
     rebuild_at: Instant,
     last_ticket: Ticket,
     held: HeldTable,
@@ -75,21 +75,21 @@ pub(crate) struct StageRunner {
     /// for a trial.
     no_trials: bool,
     breaker: Breaker,
-    quarantine: Quarantine,
+    quarantine: FailedBatches,
     fault_log: FaultLog,
     /// The time when this stage is to be looked at again.
     wake_at: Instant,
     /// The time when the plugin's own tick is due, if it asked for ticks.
     tick_at: Option<Instant>,
     /// The plugin's exact answers, while they are compared with those of another.
-    witness: Option<Witness>,
+    witness: Option<ReplyRecording>,
     /// The number of quarantined batches that the ledger was last told.
     booked_quarantine: u64,
 }
 
 /// The plugin's exact answers since they were last taken.
 #[derive(Debug, Default)]
-pub(crate) struct Witness {
+pub(crate) struct ReplyRecording {
     /// The last batch's ticket and verdicts; `None` if it was not judged.
     pub judged: Option<(Ticket, Vec<u8>)>,
     /// Ticket, index and outcome of released items, as they crossed the boundary.
@@ -119,7 +119,7 @@ impl StageRunner {
             limits,
             ledger,
             instance: Some(instance),
-            learned: Learned::default(),
+            learned: LearnedReads::default(),
             rebuild_at: now,
             last_ticket: first_ticket.saturating_sub(1),
             held: HeldTable::default(),
@@ -127,7 +127,7 @@ impl StageRunner {
             offering: VecDeque::new(),
             no_trials: false,
             breaker,
-            quarantine: Quarantine::default(),
+            quarantine: FailedBatches::default(),
             fault_log: FaultLog::default(),
             wake_at: now + interval.map_or(HOUSEKEEPING, |interval| interval.min(HOUSEKEEPING)),
             tick_at: interval.map(|interval| now + interval),
@@ -151,11 +151,11 @@ impl StageRunner {
 
     /// Starts to record the plugin's exact answers, or stops.
     pub(crate) fn watch(&mut self, watched: bool) {
-        self.witness = watched.then(Witness::default);
+        self.witness = watched.then(ReplyRecording::default);
     }
 
     /// Returns the answers since they were last taken.
-    pub(crate) fn take_witness(&mut self) -> Option<Witness> {
+    pub(crate) fn take_witness(&mut self) -> Option<ReplyRecording> {
         self.witness.as_mut().map(std::mem::take)
     }
 
@@ -193,14 +193,14 @@ impl StageRunner {
     }
 
     /// Runs one batch through the plugin.
-    pub(crate) async fn process(&mut self, mut batch: Transit, origin: Origin) -> Passed {
+    pub(crate) async fn process(&mut self, mut batch: StageBatch, origin: Origin) -> StageOutput {
         let (items, generation) = (batch.items(), self.column.generation);
         let retry = batch.tally.try_again_at(&self.spec.name);
         self.post(|column| match retry {
             Retry::First => column.add_input(generation, items),
             Retry::Failed | Retry::Passed => column.retried += items,
         });
-        let mut passed = Passed::default();
+        let mut passed = StageOutput::default();
         let failures = self.failures(&mut batch.input);
         if failures >= ATTEMPTS
             && origin == Origin::Sender
@@ -238,7 +238,7 @@ impl StageRunner {
     }
 
     /// Calls the plugin once and handles the result.
-    async fn call(&mut self, mut batch: Transit, origin: Origin, passed: &mut Passed) {
+    async fn call(&mut self, mut batch: StageBatch, origin: Origin, passed: &mut StageOutput) {
         let has_reads = |has| self.reads().is_some_and(|reads| Reads::covers(has, reads));
         if !batch.input.reads().is_some_and(has_reads) {
             batch.input.make_whole();
@@ -266,7 +266,7 @@ impl StageRunner {
 
     /// Lets time pass for the plugin, and checks the limits on held items.
     pub(crate) async fn tick(&mut self) -> Vec<Batch> {
-        let mut passed = Passed::default();
+        let mut passed = StageOutput::default();
         let interval = self.generation.manifest().tick_interval;
         let due = self.tick_at.is_some_and(|due| Instant::now() >= due);
         let ready = (due || !self.held.is_empty()) && self.ready(&mut passed.emitted).await;
@@ -306,7 +306,7 @@ impl StageRunner {
         ticket: Ticket,
         input: &mut Input,
         items: u64,
-    ) -> Result<Judgement, Fault> {
+    ) -> Result<CheckedReply, Fault> {
         let Some(instance) = &mut self.instance else {
             return Err(Fault::new(FaultKind::Trap, "no instance"));
         };
@@ -316,7 +316,7 @@ impl StageRunner {
         let mut reply = reply?;
         self.learned.add(reply.reads.take());
         let said = self.witness.is_some().then(|| reply.verdicts.clone());
-        let mut judgement = Judgement::new(
+        let mut judgement = CheckedReply::new(
             &self.held,
             self.generation.manifest(),
             &self.limits,
@@ -333,11 +333,11 @@ impl StageRunner {
     fn apply(
         &mut self,
         ticket: Ticket,
-        mut batch: Transit,
-        judgement: Judgement,
-        passed: &mut Passed,
+        mut batch: StageBatch,
+        judgement: CheckedReply,
+        passed: &mut StageOutput,
     ) {
-        let Judgement {
+        let CheckedReply {
             applied, released, ..
         } = judgement;
         let came = batch.items();
@@ -369,9 +369,9 @@ impl StageRunner {
         self.post(|column| column.add_call(generation, elapsed));
     }
 
-    fn count_output(&self, passed: &Passed) {
+    fn count_output(&self, passed: &StageOutput) {
         let emitted: u64 = passed.emitted.iter().map(Batch::items).sum();
-        self.count_left(passed.kept.as_ref().map_or(0, Transit::items) + emitted);
+        self.count_left(passed.kept.as_ref().map_or(0, StageBatch::items) + emitted);
     }
 
     /// Counts items that left the stage.

@@ -36,10 +36,10 @@ impl From<Vec<u8>> for Input {
 
 /// The effect of a checked reply.
 #[derive(Debug)]
-pub(super) struct Applied {
-    pub(super) kept_items: usize,
-    pub(super) held: Option<Held>,
-    pub(super) dropped: Vec<(u8, u64)>,
+pub(crate) struct ReplyEffect {
+    pub(crate) kept_items: usize,
+    pub(crate) held: Option<Held>,
+    pub(crate) dropped: Vec<(u8, u64)>,
 }
 
 impl Input {
@@ -81,7 +81,7 @@ impl Input {
     }
 
     /// Makes a part of this batch. It has the same room left to grow as this one.
-    pub(super) fn part(&self, bytes: Bytes) -> Self {
+    pub(crate) fn part(&self, bytes: Bytes) -> Self {
         Self {
             batch: bytes,
             projection: None,
@@ -90,7 +90,7 @@ impl Input {
     }
 
     /// Joins two parts of a batch again.
-    pub(super) fn join(&self, other: &Self) -> Self {
+    pub(crate) fn join(&self, other: &Self) -> Self {
         let merged = spandrel_wire::merge([&*self.whole(), &*other.whole()]);
         Self {
             batch: merged.into(),
@@ -120,12 +120,12 @@ impl Input {
     ///
     /// The limit on what one reply may add applies to all stages together: a guest that sees a
     /// projection does not see how the batch grows, so its own memory does not bound the growth.
-    pub(super) fn apply(
+    pub(crate) fn apply(
         &mut self,
         verdicts: &[u8],
         edits: Edits<'_>,
         rules: &Rules,
-    ) -> Result<Applied, BadReply> {
+    ) -> Result<ReplyEffect, BadReply> {
         let limit = rules.limits.edit_bytes;
         let grown = self.grown.saturating_add(edits.added_bytes());
         if grown > limit {
@@ -141,7 +141,7 @@ impl Input {
         verdicts: &[u8],
         edits: Edits<'_>,
         rules: &Rules,
-    ) -> Result<Applied, BadReply> {
+    ) -> Result<ReplyEffect, BadReply> {
         if let Some(projection) = &mut self.projection {
             // No instance keeps its input beyond the call, so this copies nothing.
             let projection = Arc::make_mut(projection);
@@ -149,7 +149,7 @@ impl Input {
             if projection.is_full() {
                 self.make_whole();
             }
-            return Ok(Applied {
+            return Ok(ReplyEffect {
                 kept_items: applied.kept_items,
                 held: None,
                 dropped: applied.dropped,
@@ -166,7 +166,7 @@ impl Input {
             Kept::Some(bytes) => self.batch = Bytes::from(bytes),
             Kept::Nothing => self.batch = Bytes::new(),
         }
-        Ok(Applied {
+        Ok(ReplyEffect {
             kept_items,
             held,
             dropped,

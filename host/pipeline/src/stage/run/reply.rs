@@ -2,20 +2,19 @@
 
 use spandrel_wire::{Edits, Limits, Rules, Signal};
 
+use crate::plugin::{Emission, Input, Manifest, Reply, ReplyEffect};
 use crate::stage::held::{HeldTable, Settlement};
-use crate::stage::input::Applied;
-use crate::stage::{Emission, Input, Manifest, Reply};
 
 /// The checked answer: the effect on a batch, and on items held earlier.
 #[derive(Debug)]
-pub(crate) struct Judgement {
-    pub(super) applied: Applied,
-    pub(super) released: Option<Released>,
+pub(crate) struct CheckedReply {
+    pub(in crate::stage) applied: ReplyEffect,
+    pub(in crate::stage) released: Option<CheckedEmission>,
     /// The exact verdicts, if they are to be compared.
-    pub(super) said: Option<Vec<u8>>,
+    pub(in crate::stage) said: Option<Vec<u8>>,
 }
 
-impl Judgement {
+impl CheckedReply {
     /// Applies the reply to the batch. The error is one line that names the place in the reply.
     pub(crate) fn new(
         held: &HeldTable,
@@ -39,7 +38,7 @@ impl Judgement {
         };
         let released = reply.emission.filter(|emission| !emission.is_empty());
         let released = released
-            .map(|emission| Released::new(held, reasons, limits, emission))
+            .map(|emission| CheckedEmission::new(held, reasons, limits, emission))
             .transpose()?;
         let applied = input
             .apply(&reply.verdicts, edits, &rules)
@@ -54,15 +53,15 @@ impl Judgement {
 
 /// A checked emission.
 #[derive(Debug)]
-pub(super) struct Released {
-    pub(super) settlement: Settlement,
-    pub(super) emission: Emission,
+pub(in crate::stage) struct CheckedEmission {
+    pub(in crate::stage) settlement: Settlement,
+    pub(in crate::stage) emission: Emission,
     /// The number of items that the plugin made.
-    pub(super) created: u64,
+    pub(in crate::stage) created: u64,
 }
 
-impl Released {
-    pub(super) fn new(
+impl CheckedEmission {
+    pub(in crate::stage) fn new(
         held: &HeldTable,
         reasons: usize,
         limits: &Limits,

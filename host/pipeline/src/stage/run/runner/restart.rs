@@ -6,12 +6,13 @@ use std::time::Duration;
 use spandrel_wire::Held;
 use tokio::time::{Instant, timeout};
 
-use super::{Passed, StageRunner};
+use super::{StageOutput, StageRunner};
 use crate::batch::Batch;
 use crate::completion::Guards;
 use crate::handover::{HeldLeft, StageLeft};
 use crate::ledger::{Account, Reason, Tally};
-use crate::stage::{Carried, DrainReason, Fault, FaultKind, State};
+use crate::plugin::{DrainReason, Fault, FaultKind, State};
+use crate::stage::spec::Carried;
 
 impl StageRunner {
     /// Ends the calls of the plugin, without asking it to let go of items that the journal has. The
@@ -19,7 +20,7 @@ impl StageRunner {
     /// the plugin makes when it is asked to drain, which happens only if it has no state to carry
     /// and cannot hold. No batch may come after this.
     pub(crate) async fn stop(&mut self, left: Duration) -> (Vec<Batch>, Option<State>) {
-        let mut passed = Passed::default();
+        let mut passed = StageOutput::default();
         let loose = self.held.take_loose();
         self.let_go(loose, Reason::Undrained, &mut passed.emitted);
         let snapshot = timeout(left, self.snapshot(&mut passed.emitted)).await;

@@ -9,7 +9,7 @@ use super::{HeldBatch, HeldTable};
 use crate::batch::Batch;
 use crate::handover::HeldLeft;
 use crate::ledger::Tally;
-use crate::stage::Ticket;
+use crate::plugin::Ticket;
 
 impl HeldTable {
     /// Takes out every batch with an item that no record keeps: either a plugin made the item from

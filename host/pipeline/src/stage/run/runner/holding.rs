@@ -6,12 +6,12 @@ use bytes::Bytes;
 use spandrel_wire::Held;
 use tokio::time::Instant;
 
-use super::judgement::Released;
-use super::{Gate, Passed, StageRunner};
+use super::{Gate, StageOutput, StageRunner};
 use crate::batch::Batch;
 use crate::ledger::{Account, Reason, Source, Tally};
+use crate::plugin::{DrainReason, Emission, Fault, FaultKind, Ticket};
 use crate::stage::held::HeldTable;
-use crate::stage::{DrainReason, Emission, Fault, FaultKind, Ticket};
+use crate::stage::run::reply::CheckedEmission;
 
 /// The time in which a plugin must let go under pressure: the senders of this shard wait meanwhile.
 const PRESSURE_DEADLINE: Duration = Duration::from_millis(500);
@@ -21,7 +21,7 @@ impl StageRunner {
     /// under [`FaultPolicy::Drop`](crate::stage::FaultPolicy::Drop). A plugin that is not done
     /// after `left` has failed.
     pub(crate) async fn drain(&mut self, reason: DrainReason, left: Duration) -> Vec<Batch> {
-        let mut passed = Passed::default();
+        let mut passed = StageOutput::default();
         let asked = async {
             let mut ready = self.ready(&mut passed.emitted).await;
             while ready && self.orphaned {
@@ -61,7 +61,7 @@ impl StageRunner {
     /// are tied to nothing: a plugin that aggregates should hold until it emits the result.
     pub(super) fn release(
         &mut self,
-        released: &Released,
+        released: &CheckedEmission,
         mut source: Source,
         emitted: &mut Vec<Batch>,
     ) {
@@ -91,7 +91,7 @@ impl StageRunner {
     pub(super) fn settle(&mut self, result: Result<Emission, Fault>, emitted: &mut Vec<Batch>) {
         let reasons = self.generation.manifest().drop_reasons.len();
         let checked = result.and_then(|emission| {
-            Released::new(&self.held, reasons, &self.limits, emission)
+            CheckedEmission::new(&self.held, reasons, &self.limits, emission)
                 .map_err(|message| Fault::new(FaultKind::BadReply, message))
         });
         match checked {

@@ -2,18 +2,18 @@
 
 use bytes::Bytes;
 
-use super::Input;
 use crate::batch::Batch;
 use crate::ledger::Tally;
+use crate::plugin::Input;
 
 /// A batch between two stages: the input of the next one, and the items in the books.
 #[derive(Debug)]
-pub(crate) struct Transit {
+pub(crate) struct StageBatch {
     pub(crate) input: Input,
     pub(crate) tally: Tally,
 }
 
-impl From<Batch> for Transit {
+impl From<Batch> for StageBatch {
     fn from(Batch { bytes, tally }: Batch) -> Self {
         Self {
             input: Input::from(bytes),
@@ -22,7 +22,7 @@ impl From<Batch> for Transit {
     }
 }
 
-impl Transit {
+impl StageBatch {
     /// Returns the number of items.
     pub(crate) fn items(&self) -> u64 {
         self.tally.items()

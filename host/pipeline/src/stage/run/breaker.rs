@@ -4,32 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The limits at which a stage stops calling a plugin that keeps failing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BreakerConfig {
-    /// The number of faults within `window` that opens the breaker.
-    pub faults: u32,
-    /// The time in which `faults` are counted.
-    pub window: Duration,
-    /// The time for which it stays open before one batch probes the plugin; each failed probe
-    /// doubles it.
-    pub open_for: Duration,
-    /// The longest time for which it stays open.
-    pub open_at_most: Duration,
-}
-
-impl Default for BreakerConfig {
-    /// Five faults in ten seconds are not an accident; a second later the cause may be gone, and a
-    /// minute bounds how long a plugin that works again stays idle.
-    fn default() -> Self {
-        Self {
-            faults: 5,
-            window: Duration::from_secs(10),
-            open_for: Duration::from_secs(1),
-            open_at_most: Duration::from_secs(60),
-        }
-    }
-}
+use crate::stage::spec::BreakerConfig;
 
 /// The wait before the second rebuild in a row; each further rebuild doubles it. The first rebuild
 /// is immediate: a plugin that fails on one batch must not miss the next.

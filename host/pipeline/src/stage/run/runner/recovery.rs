@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Gate, Origin, Passed, RETRY_AFTER, StageRunner};
+use super::{ATTEMPTS, Gate, Origin, RETRY_AFTER, StageOutput, StageRunner};
 use crate::batch::Batch;
 use crate::ledger::Reason;
+use crate::plugin::{Fault, Input, Ticket};
 use crate::refused::{Refusal, Refused};
-use crate::stage::learned::Learned;
-use crate::stage::transit::Transit;
-use crate::stage::{Fault, FaultPolicy, Input, Ticket};
+use crate::stage::run::batch::StageBatch;
+use crate::stage::run::learned::LearnedReads;
+use crate::stage::spec::FaultPolicy;
 
 /// Repeated faults are logged once in this time, with their number.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -111,11 +112,11 @@ impl StageRunner {
         };
         match judged {
             Ok(judgement) => {
-                let mut passed = Passed::default();
+                let mut passed = StageOutput::default();
                 let tally = batch.tally;
-                self.apply(ticket, Transit { input, tally }, judgement, &mut passed);
+                self.apply(ticket, StageBatch { input, tally }, judgement, &mut passed);
                 self.held.mark_offered(ticket, oldest);
-                emitted.extend(passed.kept.map(Transit::into_batch));
+                emitted.extend(passed.kept.map(StageBatch::into_batch));
                 emitted.append(&mut passed.emitted);
             }
             Err(fault) => {
@@ -154,7 +155,7 @@ impl StageRunner {
                 "plugin failed"
             );
         }
-        if attempts == super::ATTEMPTS {
+        if attempts == ATTEMPTS {
             tracing::warn!(
                 stage = %self.spec.name, attempts,
                 "batch quarantined, the plugin will not be asked about it again"
@@ -169,7 +170,7 @@ impl StageRunner {
     /// to a successor once are let go.
     pub(super) fn lose_instance(&mut self, emitted: &mut Vec<Batch>) {
         self.instance = None;
-        self.learned = Learned::default();
+        self.learned = LearnedReads::default();
         let offered = self.held.take_offered();
         self.held.bereave();
         self.let_go(offered, Reason::Fault, emitted);
@@ -194,10 +195,10 @@ impl StageRunner {
     /// plugin failed on this batch.
     pub(super) fn apply_policy(
         &mut self,
-        batch: Transit,
+        batch: StageBatch,
         origin: Origin,
         fault: Option<&Fault>,
-        passed: &mut Passed,
+        passed: &mut StageOutput,
     ) {
         match (self.spec.on_fault, origin) {
             (FaultPolicy::Drop, _) => batch.tally.drop_all(self.column, Reason::Fault),
@@ -234,7 +235,7 @@ impl StageRunner {
     }
 
     pub(super) fn count_quarantine(&mut self) {
-        let batches = self.quarantine.batches(super::ATTEMPTS);
+        let batches = self.quarantine.batches(ATTEMPTS);
         let before = std::mem::replace(&mut self.booked_quarantine, batches);
         if before != batches {
             self.post(|column| {

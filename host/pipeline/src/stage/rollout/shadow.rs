@@ -10,10 +10,11 @@ use spandrel_wire::{Edits, Kept, Limits, Rules, Signal, Spliced, Verdict};
 use tokio::time::Instant;
 
 use super::comparison::{self, Comparison, Label, Said};
-use super::{
-    Emission, Fault, FaultKind, Generation, Input, Instance, Manifest, Reply, State, Ticket, held,
-};
 use crate::ledger::{Column, GenerationBooks, Ledger};
+use crate::plugin::{
+    Emission, Fault, FaultKind, Generation, Input, Instance, Manifest, Reply, State, Ticket,
+};
+use crate::stage::held;
 
 /// The number of spans that are remembered by name, service and ids while one of the two
 /// generations holds them, for each shard: some 30 MiB. The oldest are forgotten first.
@@ -28,7 +29,7 @@ pub(crate) struct Shadow {
     instance: Option<Box<dyn Instance>>,
     rebuild_at: Instant,
     tick_at: Option<Instant>,
-    unsettled: BTreeMap<(Ticket, u32), Unsettled>,
+    unsettled: BTreeMap<(Ticket, u32), UnsettledSpan>,
     report: Arc<Mutex<Comparison>>,
     column: Column,
     ledger: Arc<Ledger>,
@@ -36,14 +37,14 @@ pub(crate) struct Shadow {
 }
 
 /// A span that one of the two generations holds.
-struct Unsettled {
+struct UnsettledSpan {
     label: Label,
     running: Option<Said>,
     shadow: Option<Said>,
 }
 
 /// The running generation's answer to a batch.
-pub(crate) struct Ran<'a> {
+pub(crate) struct RunningReply<'a> {
     pub(crate) ticket: Ticket,
     pub(crate) verdicts: &'a [u8],
     /// The request that the running generation kept of the batch.
@@ -97,7 +98,7 @@ impl Shadow {
     }
 
     /// Shows it a batch that the running generation has judged.
-    pub(crate) async fn see(&mut self, batch: Bytes, ran: Ran<'_>) {
+    pub(crate) async fn see(&mut self, batch: Bytes, ran: RunningReply<'_>) {
         self.rebuild().await;
         let Some(instance) = &mut self.instance else {
             return;
@@ -179,7 +180,7 @@ impl Shadow {
         });
     }
 
-    fn compare(&mut self, batch: &[u8], verdicts: &[u8], kept: &Kept, ran: &Ran<'_>) {
+    fn compare(&mut self, batch: &[u8], verdicts: &[u8], kept: &Kept, ran: &RunningReply<'_>) {
         let reasons = &self.generation.manifest().drop_reasons;
         let kept = match kept {
             Kept::All => batch,
@@ -207,7 +208,7 @@ impl Shadow {
                 }
                 (running, shadow) => {
                     report.unsettled += 1;
-                    let item = Unsettled {
+                    let item = UnsettledSpan {
                         label: Label::of(&placed),
                         running,
                         shadow,
@@ -246,7 +247,7 @@ impl Shadow {
         &mut self,
         released: &[u64],
         reasons: &[String],
-        place: impl Fn(&mut Unsettled) -> &mut Option<Said>,
+        place: impl Fn(&mut UnsettledSpan) -> &mut Option<Said>,
     ) {
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         for &[ticket, word] in released.as_chunks::<2>().0 {
@@ -263,7 +264,7 @@ impl Shadow {
             if item.running.is_none() || item.shadow.is_none() {
                 continue;
             }
-            if let Some(Unsettled {
+            if let Some(UnsettledSpan {
                 label,
                 running: Some(running),
                 shadow: Some(shadow),

@@ -8,15 +8,16 @@ use tokio::time::Instant;
 
 use super::canary::Canary;
 use super::comparison::Comparison;
-use super::runner::{Fallback, Origin, Passed, Retained, StageRunner};
 use super::sample::{Sample, Sampler};
-use super::shadow::{Ran, Shadow};
-use super::transit::Transit;
-use super::{Carried, DrainReason, Generation, Instance, Mode, StageSpec, State};
+use super::shadow::{RunningReply, Shadow};
 use crate::batch::Batch;
 use crate::completion::Guards;
 use crate::handover::{HeldLeft, StageLeft};
 use crate::ledger::{Ledger, Tally};
+use crate::plugin::{DrainReason, Generation, Instance, State};
+use crate::stage::run::batch::StageBatch;
+use crate::stage::run::runner::{Fallback, Origin, RetainedState, StageOutput, StageRunner};
+use crate::stage::spec::{Carried, Mode, StageSpec};
 
 /// The target state of a stage on one shard.
 pub(crate) struct Target {
@@ -31,11 +32,11 @@ pub(crate) struct Target {
 }
 
 /// A stage on one shard, with the running generation and its candidate, if any.
-pub(crate) struct Place {
+pub(crate) struct StageSlot {
     runner: StageRunner,
     beside: Option<Beside>,
     spec: Arc<StageSpec>,
-    retained: Option<Retained>,
+    retained: Option<RetainedState>,
     sample: Arc<Sample>,
     sampler: Sampler,
     limits: Limits,
@@ -51,7 +52,7 @@ enum Beside {
 /// either can take over the items that the other one holds.
 const TICKETS_APART: u64 = 1 << 40;
 
-impl Place {
+impl StageSlot {
     /// Makes a place where no generation ran before; `None` if there is no instance.
     pub(crate) async fn new(target: Target, limits: Limits, ledger: Arc<Ledger>) -> Option<Self> {
         let Target {
@@ -89,7 +90,7 @@ impl Place {
         &self.spec.name
     }
 
-    /// Returns the time when [`Place::tick`] is due.
+    /// Returns the time when [`StageSlot::tick`] is due.
     pub(crate) fn next_tick(&self) -> Instant {
         let own = self.runner.next_tick();
         let beside = match &self.beside {
@@ -110,7 +111,7 @@ impl Place {
     }
 
     /// Runs one batch through the stage.
-    pub(crate) async fn process(&mut self, mut batch: Transit, origin: Origin) -> Passed {
+    pub(crate) async fn process(&mut self, mut batch: StageBatch, origin: Origin) -> StageOutput {
         self.sampler.see(&batch.input, &self.sample);
         match &mut self.beside {
             None => self.runner.process(batch, origin).await,
@@ -124,7 +125,7 @@ impl Place {
                 let witness = self.runner.take_witness().unwrap_or_default();
                 if let Some((ticket, verdicts)) = &witness.judged {
                     let kept = passed.kept.as_ref().map(|kept| kept.input.whole());
-                    let ran = Ran {
+                    let ran = RunningReply {
                         ticket: *ticket,
                         verdicts,
                         kept: kept.as_deref().unwrap_or_default(),

@@ -2,19 +2,7 @@
 
 use spandrel_wire::Reads;
 
-/// The reads that an instance made in a call and had never reported before. The host uses them as a
-/// hint of what to have at hand in the next calls, so reporting too little costs time and nothing
-/// else.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NewReads {
-    /// Ids, names, kinds, times, status and flags of spans: everything that is not an attribute,
-    /// event or link.
-    pub fields: bool,
-    /// Attributes of spans with these keys.
-    pub attributes: Vec<String>,
-    /// Everything else: all attributes of a span, events, links, bytes.
-    pub whole: bool,
-}
+use crate::plugin::NewReads;
 
 /// After this many batches without news the instance has probably seen every kind of span that
 /// there is. If it reads more after that, it asks for the whole batch, which costs a splice; this
@@ -23,7 +11,7 @@ const SETTLED: u32 = 8;
 
 /// The reads that are known of one instance.
 #[derive(Debug, Default)]
-pub(super) struct Learned {
+pub(super) struct LearnedReads {
     /// `None` until the instance reports something: plugins that never do see whole batches.
     reads: Option<Reads>,
     /// True if the instance reads something that no projection has.
@@ -32,7 +20,7 @@ pub(super) struct Learned {
     batches: u32,
 }
 
-impl Learned {
+impl LearnedReads {
     /// Adds the report that the instance made with one batch.
     pub(super) fn add(&mut self, news: Option<NewReads>) {
         let Some(news) = news else {
@@ -67,7 +55,7 @@ mod tests {
         })
     }
 
-    fn settle(learned: &mut Learned) {
+    fn settle(learned: &mut LearnedReads) {
         for _ in 0..SETTLED {
             learned.add(None);
         }
@@ -77,7 +65,7 @@ mod tests {
     /// something is, once it has had no news for a while; news restart the wait.
     #[test]
     fn reads_settle() {
-        let mut learned = Learned::default();
+        let mut learned = LearnedReads::default();
         settle(&mut learned);
         assert_eq!(learned.settled(), None);
         learned.add(read("a"));
@@ -100,7 +88,7 @@ mod tests {
         let many = (0..=Reads::KEYS).map(|n| n.to_string()).collect();
         let long = vec!["k".repeat(Reads::KEY_BYTES + 1)];
         for (attributes, whole) in [(many, false), (long, false), (Vec::new(), true)] {
-            let mut learned = Learned::default();
+            let mut learned = LearnedReads::default();
             learned.add(Some(NewReads {
                 fields: false,
                 attributes,

@@ -8,12 +8,13 @@ use tokio::time::Instant;
 use super::StageRunner;
 use crate::batch::Batch;
 use crate::ledger::Reason;
-use crate::stage::{Carried, Fault, Generation, State, Ticket};
+use crate::plugin::{Fault, Generation, State, Ticket};
+use crate::stage::spec::Carried;
 
 /// The state with which a generation ended, for as long as it may be called back: its successor may
 /// fail in a way that leaves no state.
 #[derive(Debug)]
-pub(crate) struct Retained {
+pub(crate) struct RetainedState {
     generation: Arc<dyn Generation>,
     state: State,
     /// The last ticket that the state can know of.
@@ -23,7 +24,7 @@ pub(crate) struct Retained {
     unknown: BTreeSet<Ticket>,
 }
 
-impl Retained {
+impl RetainedState {
     pub(crate) fn is_of(&self, generation: &Arc<dyn Generation>) -> bool {
         Arc::ptr_eq(&self.generation, generation)
     }
@@ -32,7 +33,7 @@ impl Retained {
 /// The state that a generation can go back to if it does not take the state of another.
 pub(crate) enum Fallback {
     /// The generation begins; this is its own state from before the other one ran.
-    Earlier(Option<Retained>),
+    Earlier(Option<RetainedState>),
     /// The generation has worked, and has a state of its own now.
     Own,
 }
@@ -48,7 +49,7 @@ impl StageRunner {
         mut other: Self,
         fallback: Fallback,
         emitted: &mut Vec<Batch>,
-    ) -> (Carried, Option<Retained>) {
+    ) -> (Carried, Option<RetainedState>) {
         let state = other.snapshot(emitted).await;
         let last = match &state {
             Ok(Some(state)) if self.spec.on_probation => Some(other.retain(state.clone())),
@@ -101,8 +102,8 @@ impl StageRunner {
         (carried, last)
     }
 
-    fn retain(&self, state: State) -> Retained {
-        Retained {
+    fn retain(&self, state: State) -> RetainedState {
+        RetainedState {
             generation: Arc::clone(&self.generation),
             state,
             ticket: self.last_ticket,

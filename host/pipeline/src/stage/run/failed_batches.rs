@@ -20,13 +20,13 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(5 * 60);
 
 /// The batches that failed in one stage on one shard.
 #[derive(Debug, Default)]
-pub(crate) struct Quarantine {
+pub(crate) struct FailedBatches {
     hasher: RandomState,
     /// The number of failures by hash, with the time when the batch was last seen.
     failures: HashMap<u64, (u32, Instant)>,
 }
 
-impl Quarantine {
+impl FailedBatches {
     /// Forgets the batches that were not seen for [`REMEMBERED_FOR`].
     pub(crate) fn forget(&mut self) {
         self.failures
@@ -93,7 +93,7 @@ mod tests {
     /// bounded.
     #[test]
     fn counts_each_batch_alone() {
-        let mut quarantine = Quarantine::default();
+        let mut quarantine = FailedBatches::default();
         assert_eq!(quarantine.fault(b"poison"), 1);
         assert_eq!(quarantine.fault(b"poison"), 2);
         assert_eq!(
@@ -116,7 +116,7 @@ mod tests {
     /// in the meantime does not keep it.
     #[tokio::test(start_paused = true)]
     async fn forgets_in_time() {
-        let mut quarantine = Quarantine::default();
+        let mut quarantine = FailedBatches::default();
         quarantine.fault(b"repeated");
         quarantine.fault(b"once");
         for _ in 0..3 {

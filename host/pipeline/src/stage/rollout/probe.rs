@@ -2,9 +2,9 @@
 
 use spandrel_wire::{Limits, Signal};
 
-use super::held::HeldTable;
-use super::runner::Judgement;
-use super::{Fault, FaultKind, Generation, Input, InstantiateError, State};
+use crate::plugin::{Fault, FaultKind, Generation, Input, InstantiateError, State};
+use crate::stage::held::HeldTable;
+use crate::stage::run::reply::CheckedReply;
 
 /// The reason why a candidate must not run.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +69,7 @@ pub async fn probe(
         if names_held {
             held.forgive_below(FIRST_TICKET);
         }
-        Judgement::new(
+        CheckedReply::new(
             &held,
             generation.manifest(),
             limits,

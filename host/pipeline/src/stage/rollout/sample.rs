@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::Input;
+use crate::plugin::Input;
 
 /// The time between two samples: a batch that is kept is memory that is not given back, and writing
 /// out a projection costs a splice.
