@@ -1,9 +1,9 @@
 //! `service::telemetry`: the collector's own logs and metrics.
 
-use super::net::Listen;
-use super::problem::Problem;
-use super::section::{Section, join};
-use super::tree::Value;
+use crate::component::net::Listen;
+use crate::problem::Problem;
+use crate::text::section::Section;
+use crate::text::tree::{Value, join};
 
 /// The settings of the collector's own logs and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]

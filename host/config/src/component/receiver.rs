@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use spandrel_otlp::receiver::ReceiverConfig;
 use spandrel_wire::InvalidUtf8;
 
-use super::auth::Authenticators;
-use super::id::Id;
+use super::authenticators::Authenticators;
 use super::net::{Listen, read_server_keepalive, read_server_tls};
-use super::section::Section;
+use crate::id::Id;
+use crate::text::section::Section;
 
 /// One configured receiver.
 #[derive(Clone, Debug, PartialEq)]

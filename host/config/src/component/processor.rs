@@ -1,6 +1,9 @@
 //! Processors: `wasm/NAME` is a stage; `batch` sets the batcher of its pipeline; `memory_limiter`
 //! guards the entry of its pipeline.
 
+pub mod memory_limiter;
+pub mod module;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +14,12 @@ use spandrel_pipeline::stage::{FaultPolicy, HOUSEKEEPING, HoldLimits};
 use spandrel_plugin::probation::ProbationConfig;
 use spandrel_plugin::{Limits, SHORTEST_DEADLINE};
 
-use super::id::Id;
-use super::memory_limiter::{self, MemoryLimiter};
-use super::module::{self, Module};
-use super::plugin_config::PluginConfig;
-use super::plugins::Plugins;
-use super::section::Section;
+use self::memory_limiter::MemoryLimiter;
+use self::module::Module;
+use crate::id::Id;
+use crate::plugins::Plugins;
+use crate::text::plugin_config::PluginConfig;
+use crate::text::section::Section;
 
 /// One configured processor.
 #[derive(Clone, Debug, PartialEq)]

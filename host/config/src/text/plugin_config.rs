@@ -131,10 +131,10 @@ fn is_json(number: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::env;
-    use super::super::problem::{Location, Problems};
-    use super::super::yaml;
     use super::*;
+    use crate::problem::{Location, Problems};
+    use crate::text::env;
+    use crate::text::yaml;
 
     /// Returns the JSON for this YAML, with `variable` as the content of the variable `V`.
     fn json(source: &str, variable: &str) -> String {

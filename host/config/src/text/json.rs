@@ -40,10 +40,10 @@ pub fn pointer(at: &str, key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::env::expand;
-    use super::super::problem::{Location, Problems};
-    use super::super::yaml;
     use super::*;
+    use crate::problem::{Location, Problems};
+    use crate::text::env::expand;
+    use crate::text::yaml;
 
     /// A value that came from a variable is found wherever it is, in whole or in part. Nothing else
     /// is.

@@ -1,13 +1,15 @@
 //! Extensions: `health_check`, `admin`, and the authenticators.
 
+mod auth;
+
 use std::path::PathBuf;
 
 use spandrel_otlp::auth::Bearer;
 
-use super::auth::{self, BasicAuth};
-use super::id::Id;
+pub use self::auth::BasicAuth;
 use super::net::{Endpoint, Listen};
-use super::section::Section;
+use crate::id::Id;
+use crate::text::section::Section;
 
 /// One configured extension.
 #[derive(Clone, Debug, PartialEq)]

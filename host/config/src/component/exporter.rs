@@ -14,12 +14,12 @@ use spandrel_pipeline::batcher::BatcherConfig;
 use spandrel_pipeline::queue::QueueConfig;
 
 use self::file::FileExporter;
-use super::auth::Authenticators;
-use super::id::Id;
+use super::authenticators::Authenticators;
 use super::net::{read_client_keepalive, read_client_tls};
-use super::problem::Problem;
-use super::section::Section;
-use super::tree::Value;
+use crate::id::Id;
+use crate::problem::Problem;
+use crate::text::section::Section;
+use crate::text::tree::Value;
 
 /// One configured exporter.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::id::Id;
-use super::problem::{Location, Problem, Problems};
-use super::scalar;
-use super::section::Section;
-use super::service::Pipeline;
+use crate::id::Id;
+use crate::text::scalar;
+use crate::text::section::Section;
 
 /// The settings of a pipeline that keeps on disk what it has accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,34 +140,6 @@ fn bytes(text: &str) -> Result<u64, String> {
     number
         .and_then(|number| number.checked_mul(factor))
         .ok_or_else(instead)
-}
-
-/// Notes a pipeline whose folder lies in that of another: each would find files that are not its
-/// own.
-pub(super) fn check_apart(
-    pipelines: &[Option<Pipeline>],
-    places: &[(Location, String)],
-    problems: &Problems,
-) {
-    let durable = || {
-        let pipelines = pipelines.iter().zip(places);
-        pipelines.filter_map(|(pipeline, place)| {
-            let pipeline = pipeline.as_ref()?;
-            Some((&pipeline.id, &pipeline.durability.as_ref()?.dir, place))
-        })
-    };
-    for (id, dir, (at, path)) in durable() {
-        let mut within =
-            durable().filter(|(other, around, _)| *other != id && dir.starts_with(around));
-        if let Some((other, ..)) = within.next() {
-            let shown = dir.display();
-            let what = format!("its folder {shown} lies in that of pipeline `{other}`");
-            let problem = Problem::at(at, format!("{path}::durability::dir"), what);
-            problems.add(
-                problem.instead("give both the same `dir`: each has a folder of its own in it"),
-            );
-        }
-    }
 }
 
 #[cfg(test)]

@@ -10,18 +10,9 @@ use spandrel_otlp::secret::Secret;
 
 use super::json;
 use super::plugin_config::PluginConfig;
-use super::problem::{Location, Problem, Problems};
-use super::suggest::closest;
-use super::tree::{Entry, Node, Value};
-
-/// Appends a key to a path, as the Collector does.
-pub(crate) fn join(path: &str, key: &str) -> String {
-    if path.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{path}::{key}")
-    }
-}
+use super::tree::{Entry, Node, Value, join};
+use crate::problem::{Location, Problem, Problems};
+use crate::suggest::closest;
 
 /// One map. Every key that it may have must be asked for before the section is dropped: a key that
 /// was not asked for is reported as unknown.
@@ -310,7 +301,7 @@ impl Drop for Section<'_> {
         let known = self.asked.borrow();
         let hidden = self.hidden.borrow();
         #[cfg(test)]
-        super::known::note(&self.path, &known, &hidden);
+        super::keys::note(&self.path, &known, &hidden);
         for entry in self.entries {
             let key = entry.key.as_str();
             if known.contains(&key) || hidden.contains(&key) {

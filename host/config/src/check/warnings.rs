@@ -6,27 +6,28 @@ use std::collections::BTreeSet;
 
 use spandrel_pipeline::pipeline::AckOn;
 
-use super::auth;
-use super::check::{Components, Named, names};
-use super::exporter::Exporter;
-use super::extension::ExtensionKind;
-use super::id::Id;
-use super::net::Endpoint;
-use super::problem::Problem;
-use super::service::{Pipeline, Service};
-use super::tree::Node;
+use crate::component::Components;
+use crate::component::catalog::Catalog;
+use crate::component::exporter::{Exporter, ExporterKind};
+use crate::component::extension::ExtensionKind;
+use crate::component::net::{Endpoint, Listen};
+use crate::component::receiver::ReceiverKind;
+use crate::id::Id;
+use crate::problem::Problem;
+use crate::service::{Pipeline, Service};
+use crate::text::tree::Node;
 
 /// Returns all warnings. They have paths but no places.
-pub(crate) fn of(root: &Node, all: &Components, service: Option<&Service>) -> Vec<Problem> {
+pub(super) fn of(root: &Node, all: &Components, service: Option<&Service>) -> Vec<Problem> {
     let pipelines = || service.into_iter().flat_map(|service| &service.pipelines);
     let mut found: Vec<Problem> = pipelines().flat_map(late_limiters).collect();
     found.extend(pipelines().flat_map(drops_in_vain));
     found.extend(admin_in_plain_sight(all));
-    found.extend(auth::in_plain_sight(all));
-    found.extend(unused(root, "receivers", &all.receivers));
-    found.extend(unused(root, "processors", &all.processors));
-    found.extend(unused(root, "exporters", &all.exporters));
-    found.extend(unused(root, "extensions", &all.extensions));
+    found.extend(credentials_in_plain_sight(all));
+    found.extend(unused(root, &all.receivers));
+    found.extend(unused(root, &all.processors));
+    found.extend(unused(root, &all.exporters));
+    found.extend(unused(root, &all.extensions));
     found.extend(pipelines().flat_map(overruled_batches));
     found.extend(service.into_iter().flat_map(unheard));
     found.extend(pipelines().flat_map(endless_retries));
@@ -46,7 +47,7 @@ fn late_limiters(pipeline: &Pipeline) -> impl Iterator<Item = Problem> {
 }
 
 fn admin_in_plain_sight(all: &Components) -> impl Iterator<Item = Problem> {
-    all.extensions.values().flatten().filter_map(|extension| {
+    all.extensions.good().filter_map(|extension| {
         let ExtensionKind::Admin(admin) = &extension.kind else {
             return None;
         };
@@ -63,19 +64,57 @@ fn admin_in_plain_sight(all: &Components) -> impl Iterator<Item = Problem> {
     })
 }
 
+/// Returns warnings about credentials that travel without TLS to or from another machine.
+fn credentials_in_plain_sight(components: &Components) -> Vec<Problem> {
+    let exporters = components.exporters.good();
+    let exporters = exporters.filter_map(|exporter| {
+        let ExporterKind::OtlpGrpc(settings) = &exporter.kind else {
+            return None;
+        };
+        let authority = settings.0.endpoint.strip_prefix("http://")?;
+        settings.0.auth.as_ref()?;
+        is_elsewhere(authority).then(|| {
+            let path = format!("exporters::{}::endpoint", exporter.id);
+            let what = "without TLS the credentials can be read by everybody on the way";
+            Problem::nowhere(path, what).instead("write https://host:port")
+        })
+    });
+    let receivers = components.receivers.good();
+    let receivers = receivers.filter_map(|receiver| {
+        let ReceiverKind::Otlp(settings) = &receiver.kind else {
+            return None;
+        };
+        settings.auth.as_ref()?;
+        let open = settings.tls.is_none() && is_elsewhere(&settings.endpoint);
+        open.then(|| {
+            let path = format!("receivers::{}::protocols::grpc::endpoint", receiver.id);
+            let what = "without TLS the credentials of clients can be read by everybody on the way";
+            Problem::nowhere(path, what).instead("add `tls: { cert_file, key_file }`")
+        })
+    });
+    exporters.chain(receivers).collect()
+}
+
+/// Returns true unless the address is on this machine.
+fn is_elsewhere(authority: &str) -> bool {
+    let listen = Listen::parse(authority);
+    let host = Listen::parse(&format!("{authority}:80"));
+    let local = |listen: Listen| listen.is_loopback();
+    !(listen.is_ok_and(local) || host.is_ok_and(local))
+}
+
 /// Returns components that nobody names. As in the Collector, they are not started.
-fn unused<T>(root: &Node, key: &'static str, all: &Named<T>) -> Vec<Problem> {
-    let named = names(root, key);
-    let unused = all.iter().filter(|(id, _)| !named.contains(id.as_str()));
+fn unused<T>(root: &Node, all: &Catalog<T>) -> Vec<Problem> {
+    let key = all.key();
     let whose = match key {
         "extensions" => "`service::extensions` does not name it",
         _ => "no pipeline names it",
     };
-    let problem = |(id, _)| {
+    let problem = |id| {
         let problem = Problem::nowhere(format!("{key}::{id}"), format!("{whose}: it does nothing"));
         problem.instead("name it there, or remove it")
     };
-    unused.map(problem).collect()
+    all.unused(root).map(problem).collect()
 }
 
 /// Returns stages whose bypass should fail readiness although no extension serves it.

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use spandrel_plugin::artifact::Digest;
 
 use super::env::Environment;
-use super::problem::{Location, Problem, Problems};
 use super::tree::{Node, Value};
 use super::yaml;
+use crate::problem::{Location, Problem, Problems};
 
 /// The largest source. A configuration has kilobytes; the limit keeps a wrong path (a trace file)
 /// from filling the memory.

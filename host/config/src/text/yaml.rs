@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
-use super::problem::{Location, Problem};
 use super::scalar;
 use super::tree::{Entry, Node, Scalar, Value};
+use crate::problem::{Location, Problem};
 
 /// The most nodes of a tree, far more than any real configuration has. It bounds what a few aliases
 /// of aliases can grow into.

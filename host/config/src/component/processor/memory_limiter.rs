@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::section::Section;
+use crate::text::section::Section;
 
 /// The memory limits of the process above which a pipeline that names this limiter refuses
 /// requests.

@@ -1,6 +1,6 @@
 //! The raw configuration: a tree in which every node knows where it was written.
 
-use super::problem::Location;
+use crate::problem::Location;
 
 /// A value and its place.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +41,15 @@ pub(crate) struct Entry {
     pub(crate) key: String,
     pub(crate) at: Location,
     pub(crate) node: Node,
+}
+
+/// Appends a key to a path, as the Collector does.
+pub(crate) fn join(path: &str, key: &str) -> String {
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}::{key}")
+    }
 }
 
 /// Returns the value of a key if the node is a map that has it.

@@ -7,7 +7,7 @@ use spandrel_otlp::exporter::{ClientKeepalive, ClientTls};
 use spandrel_otlp::receiver::{Keepalive, ServerTls};
 use spandrel_otlp::tls::{REREAD_INTERVAL, TlsVersion, TlsVersions};
 
-use super::section::Section;
+use crate::text::section::Section;
 
 /// An address to listen on. The host may still be a name: it is resolved when the socket is bound.
 #[derive(Clone, Debug, PartialEq, Eq)]

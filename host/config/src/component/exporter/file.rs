@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::section::Section;
+use crate::text::section::Section;
 
 /// Writes OTLP/JSON lines.
 #[derive(Clone, Debug, PartialEq, Eq)]

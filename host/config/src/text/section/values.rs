@@ -4,8 +4,8 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::super::{duration, scalar};
 use super::Section;
+use crate::text::{duration, scalar};
 
 /// The resolution of timers. A shorter time would become one millisecond, or zero.
 const CLOCK: Duration = Duration::from_millis(1);

@@ -8,9 +8,9 @@ use spandrel_fetch::{Source, Url};
 use spandrel_plugin::artifact::Digest;
 use spandrel_plugin::{PublicKey, SignatureSource};
 
-use super::plugins::{Plugins, key, list};
-use super::section::Section;
-use super::tree::Value;
+use crate::plugins::{Plugins, key, list};
+use crate::text::section::Section;
+use crate::text::tree::Value;
 
 /// A stage's plugin.
 #[derive(Clone, Debug, PartialEq)]

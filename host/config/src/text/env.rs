@@ -3,11 +3,10 @@
 //! A reference that is the whole value and has no quotes gets the type that YAML gives to the text
 //! of the variable. Inside quotes, or with other text around it, it is text.
 
-use super::problem::{Location, Problem, Problems};
 use super::scalar;
-use super::section::join;
-use super::tree::{Node, Scalar, Value};
+use super::tree::{Node, Scalar, Value, join};
 use super::yaml;
+use crate::problem::{Location, Problem, Problems};
 
 /// Looks up a variable. Tests pass their own function.
 pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -214,8 +213,8 @@ fn reference(inside: &str) -> Result<Reference<'_>, Wrong> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::section::Section;
     use super::*;
+    use crate::text::section::Section;
 
     fn expanded(text: &str) -> Result<Node, Wrong> {
         let at = Location::start(&"test".into());
