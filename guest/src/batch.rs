@@ -3,7 +3,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::marker::PhantomData;
 
-use spandrel_wire::{Operation, Outline, Traces};
+use spandrel_wire::{FieldOffsets, Operation, Traces};
 
 use crate::bindings::spandrel::plugin::types;
 use crate::edits::{Edits, Snippet, word};
@@ -43,7 +43,7 @@ pub struct Batch {
     /// that resource again.
     pub(crate) walked: Cell<Option<(u32, Place)>>,
     /// The last span that was asked for its fields, and the places of these fields.
-    outline: RefCell<(Option<u32>, Outline)>,
+    offsets: RefCell<(Option<u32>, FieldOffsets)>,
 }
 
 /// The verdicts and edits so far. The buffers are reused for every batch.
@@ -74,7 +74,7 @@ impl Batch {
             answer: RefCell::new(answer),
             total: Cell::new(None),
             walked: Cell::new(None),
-            outline: RefCell::default(),
+            offsets: RefCell::default(),
         }
     }
 
@@ -148,15 +148,15 @@ impl Batch {
         span: spandrel_wire::Span<'b>,
         field: usize,
     ) -> spandrel_wire::Span<'b> {
-        let (of, outline) = &mut *self.outline.borrow_mut();
+        let (of, offsets) = &mut *self.offsets.borrow_mut();
         if *of != Some(index) {
             *of = None;
-            if !outline.read(span) {
+            if !offsets.read(span) {
                 return span;
             }
             *of = Some(index);
         }
-        outline.part(span, field)
+        offsets.part(span, field)
     }
 
     /// Returns the part of a span that contains its attributes, or the whole span if nothing has
@@ -167,8 +167,8 @@ impl Batch {
         index: u32,
         span: spandrel_wire::Span<'b>,
     ) -> spandrel_wire::Span<'b> {
-        match &*self.outline.borrow() {
-            (Some(of), outline) if *of == index => outline.part(span, 9),
+        match &*self.offsets.borrow() {
+            (Some(of), offsets) if *of == index => offsets.part(span, 9),
             _ => span,
         }
     }

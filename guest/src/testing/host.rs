@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use spandrel_wire::{
-    Assembler, Edits, Held, Limits, Projection, Reads, Rules, Signal, Traces, Verdict,
+    Assembler, Edits, HeldItems, Limits, Projection, Reads, Rules, Signal, Traces, Verdict,
     check_item_edits, splice, validate,
 };
 
@@ -46,7 +46,7 @@ pub struct TestHost<P: Plugin> {
 /// The held spans of one batch.
 #[derive(Debug)]
 pub(super) struct HeldBatch {
-    held: Held,
+    held: HeldItems,
     /// The names of the spans that are not settled yet, by index in the batch.
     open: BTreeMap<u32, String>,
 }
@@ -343,7 +343,7 @@ impl HeldBatch {
 }
 
 /// Returns a request with one of these spans, or an empty one if the span is not there.
-fn cut_out(held: &Held, index: u32, edits: Edits<'_>) -> Vec<u8> {
+fn cut_out(held: &HeldItems, index: u32, edits: Edits<'_>) -> Vec<u8> {
     let mut request = Assembler::new();
     let pushed = held
         .position(index)

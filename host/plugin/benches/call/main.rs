@@ -27,7 +27,7 @@ use spandrel_pipeline::stage::{Instance as _, Reply};
 use spandrel_plugin::{
     CompileLimits, Engine, EngineConfig, Generation, Instance, Limits, Load, Metrics,
 };
-use spandrel_wire::{Edits, Rules, Spliced, splice};
+use spandrel_wire::{Edits, Rules, Splice, splice};
 use tokio::time::Instant;
 
 use corpus::Batch;
@@ -268,7 +268,7 @@ fn native_reply(native: &mut Exported<job::Job>, bytes: Vec<u8>) -> Reply {
     }
 }
 
-fn splice_reply(batch: &Batch, reply: &Reply) -> Spliced {
+fn splice_reply(batch: &Batch, reply: &Reply) -> Splice {
     let rules = Rules {
         items: batch.spans,
         reasons: 2,

@@ -59,7 +59,7 @@ fn answerer() -> Answerer {
 }
 
 fn request<B>(body: B) -> Request<B> {
-    Request::post(method::path(Signal::Traces))
+    Request::post(Signal::Traces.export_path())
         .header("content-type", "application/grpc")
         .body(body)
         .expect("a request")
