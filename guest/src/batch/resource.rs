@@ -4,16 +4,18 @@ use std::ops::Deref;
 
 use spandrel_wire::{Operation, PlacedSpan, ResourceSpans, ScopeSpans};
 
-use crate::batch::{Batch, Prepared};
+use super::{Batch, Prepared};
 use crate::edits::word;
-use crate::span::Span;
 use crate::value::{AttributeValue, write_attribute};
+use span::Span;
 
-/// The place where something begins in its batch: the number of scopes and spans before it.
+pub(super) mod span;
+
+/// The start of a resource in its batch: the number of scopes and spans before it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Place {
-    pub(crate) scope: u32,
-    pub(crate) item: u32,
+pub(super) struct Start {
+    pub(super) scope: u32,
+    pub(super) item: u32,
 }
 
 /// The source of spans: a process, a host, a service. It is read like a
@@ -27,7 +29,7 @@ pub struct Resource<'b> {
     spans: ResourceSpans<'b>,
     index: u32,
     /// `None` if the resource was reached through one of its spans.
-    place: Option<Place>,
+    start: Option<Start>,
 }
 
 impl<'b> Deref for Resource<'b> {
@@ -40,29 +42,29 @@ impl<'b> Deref for Resource<'b> {
 }
 
 impl<'b> Resource<'b> {
-    pub(crate) fn new(
+    pub(super) fn new(
         batch: &'b Batch,
         spans: ResourceSpans<'b>,
         index: u32,
-        place: Place,
+        start: Start,
     ) -> Self {
         Self {
             batch,
             view: spans.resource(),
             spans,
             index,
-            place: Some(place),
+            start: Some(start),
         }
     }
 
     #[inline]
-    pub(crate) fn of(batch: &'b Batch, placed: &PlacedSpan<'b>) -> Self {
+    pub(super) fn of(batch: &'b Batch, placed: &PlacedSpan<'b>) -> Self {
         Self {
             batch,
             view: placed.resource_spans.resource(),
             spans: placed.resource_spans,
             index: placed.resource_index,
-            place: None,
+            start: None,
         }
     }
 
@@ -99,7 +101,7 @@ impl<'b> Resource<'b> {
             index: resource_index,
             ..
         } = *self;
-        let mut place = self.place();
+        let mut start = self.start();
         let mut scopes = resource_spans.scope_spans();
         let mut current = None;
         std::iter::from_fn(move || {
@@ -107,14 +109,14 @@ impl<'b> Resource<'b> {
                 if let Some((scope_spans, spans)) = &mut current
                     && let Some(span) = Iterator::next(spans)
                 {
-                    let index = place.item;
-                    place.item = index.wrapping_add(1);
+                    let index = start.item;
+                    start.item = index.wrapping_add(1);
                     return Some(Span::new(
                         batch,
                         PlacedSpan {
                             index,
                             resource_index,
-                            scope_index: place.scope.wrapping_sub(1),
+                            scope_index: start.scope.wrapping_sub(1),
                             resource_spans,
                             scope_spans: *scope_spans,
                             span,
@@ -122,10 +124,10 @@ impl<'b> Resource<'b> {
                     ));
                 }
                 let Some(scope) = scopes.next() else {
-                    batch.walked.set(Some((resource_index, place)));
+                    batch.walked.set(Some((resource_index, start)));
                     return None;
                 };
-                place.scope = place.scope.wrapping_add(1);
+                start.scope = start.scope.wrapping_add(1);
                 current = Some((scope, scope.spans()));
             }
         })
@@ -134,11 +136,11 @@ impl<'b> Resource<'b> {
     /// Returns its scopes, in batch order.
     pub fn scopes(&self) -> impl Iterator<Item = Scope<'b>> + use<'b> {
         let resource = *self;
-        let mut place = self.place();
+        let mut start = self.start();
         self.spans.scope_spans().map(move |spans| {
-            let scope = Scope::new(resource, spans, place);
-            place.scope = place.scope.wrapping_add(1);
-            place.item = place.item.wrapping_add(word(spans.spans().count()));
+            let scope = Scope::new(resource, spans, start);
+            start.scope = start.scope.wrapping_add(1);
+            start.item = start.item.wrapping_add(word(spans.spans().count()));
             scope
         })
     }
@@ -148,29 +150,29 @@ impl<'b> Resource<'b> {
         self.index
     }
 
-    /// Returns the place where the next resource begins.
-    pub(crate) fn end(&self) -> Place {
+    /// Returns the start of the next resource.
+    pub(super) fn end(&self) -> Start {
         match self.batch.walked.get() {
             Some((index, end)) if index == self.index => end,
-            _ => end_of(self.spans, self.place()),
+            _ => end_of(self.spans, self.start()),
         }
     }
 
-    fn place(&self) -> Place {
-        self.place.unwrap_or_else(|| {
+    fn start(&self) -> Start {
+        self.start.unwrap_or_else(|| {
             self.batch
                 .traces()
                 .resource_spans()
                 .take(self.index as usize)
-                .fold(Place::default(), |place, spans| end_of(spans, place))
+                .fold(Start::default(), |start, spans| end_of(spans, start))
         })
     }
 }
 
-fn end_of(spans: ResourceSpans<'_>, begin: Place) -> Place {
-    spans.scope_spans().fold(begin, |place, scope| Place {
-        scope: place.scope.wrapping_add(1),
-        item: place.item.wrapping_add(word(scope.spans().count())),
+fn end_of(spans: ResourceSpans<'_>, begin: Start) -> Start {
+    spans.scope_spans().fold(begin, |start, scope| Start {
+        scope: start.scope.wrapping_add(1),
+        item: start.item.wrapping_add(word(scope.spans().count())),
     })
 }
 
@@ -198,18 +200,18 @@ impl<'b> Deref for Scope<'b> {
 }
 
 impl<'b> Scope<'b> {
-    fn new(resource: Resource<'b>, spans: ScopeSpans<'b>, place: Place) -> Self {
+    fn new(resource: Resource<'b>, spans: ScopeSpans<'b>, start: Start) -> Self {
         Self {
             resource,
             view: spans.scope(),
             spans,
-            index: place.scope,
-            first: Some(place.item),
+            index: start.scope,
+            first: Some(start.item),
         }
     }
 
     #[inline]
-    pub(crate) fn of(batch: &'b Batch, placed: &PlacedSpan<'b>) -> Self {
+    pub(super) fn of(batch: &'b Batch, placed: &PlacedSpan<'b>) -> Self {
         Self {
             resource: Resource::of(batch, placed),
             view: placed.scope_spans.scope(),

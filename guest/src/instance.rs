@@ -1,15 +1,15 @@
-//! A plugin between the calls of its host. [`export!`](crate::export) connects it to the contract,
+//! An instance of a plugin between the calls of its host. [`export!`](crate::export) connects it to the contract,
 //! and the native test host drives it. Both use the same code.
 
 use std::mem::take;
 use std::time::Duration;
 
-use crate::batch::{Answer, Batch};
+use crate::batch::{Batch, ReplyBuffers};
 use crate::bindings::spandrel::plugin::types;
 use crate::config;
 use crate::emission;
 use crate::plugin::{DrainReason, Plugin};
-use crate::reads::Reads;
+use crate::reads::ReadTracker;
 
 /// The package's name and version. The manifest uses them if the plugin sets none.
 #[derive(Clone, Copy, Debug)]
@@ -20,15 +20,15 @@ pub struct Package {
     pub version: &'static str,
 }
 
-/// A configured plugin, with the buffers for its answers.
+/// A configured plugin, with the buffers for its replies.
 #[derive(Debug)]
-pub struct Exported<P> {
+pub struct Instance<P> {
     plugin: P,
-    reads: Reads,
-    answer: Answer,
+    reads: ReadTracker,
+    buffers: ReplyBuffers,
 }
 
-impl<P: Plugin> Exported<P> {
+impl<P: Plugin> Instance<P> {
     /// Implements the contract's `configure`.
     ///
     /// # Errors
@@ -37,12 +37,12 @@ impl<P: Plugin> Exported<P> {
         emission::reset();
         let plugin = P::configure(config::parse(json)?)?;
         let manifest = manifest(&plugin, package)?;
-        let exported = Self {
+        let instance = Self {
             plugin,
-            reads: Reads::new(),
-            answer: Answer::default(),
+            reads: ReadTracker::new(),
+            buffers: ReplyBuffers::default(),
         };
-        Ok((exported, manifest))
+        Ok((instance, manifest))
     }
 
     /// Configures a plugin in place of the one that may be running. If that fails, the running one
@@ -55,11 +55,11 @@ impl<P: Plugin> Exported<P> {
         json: &str,
         package: Package,
     ) -> Result<types::Manifest, String> {
-        let (exported, manifest) = Self::configure(json, package)?;
+        let (instance, manifest) = Self::configure(json, package)?;
         // Dropping the earlier plugin destroys its handles. The new plugin must not release their
         // items.
         let count = emission::count();
-        drop(running.replace(exported));
+        drop(running.replace(instance));
         emission::forget_since(count);
         Ok(manifest)
     }
@@ -67,11 +67,11 @@ impl<P: Plugin> Exported<P> {
     /// Implements the contract's `process`.
     pub fn process(&mut self, ticket: u64, bytes: Vec<u8>, projected: bool) -> types::Reply {
         self.reads.begin(projected);
-        let (reads, answer) = (take(&mut self.reads), take(&mut self.answer));
-        let mut batch = Batch::new(ticket, bytes, reads, answer);
+        let (reads, buffers) = (take(&mut self.reads), take(&mut self.buffers));
+        let mut batch = Batch::new(ticket, bytes, reads, buffers);
         self.plugin.process(&mut batch);
-        let (reply, reads, answer) = batch.into_reply();
-        (self.reads, self.answer) = (reads, answer);
+        let (reply, reads, buffers) = batch.into_reply();
+        (self.reads, self.buffers) = (reads, buffers);
         reply
     }
 
@@ -186,14 +186,14 @@ macro_rules! export {
         const _: () = {
             use $crate::bindings::exports::spandrel::plugin as contract;
             use $crate::bindings::spandrel::plugin::types;
-            use $crate::exported::{Exported, Package, report_panics};
+            use $crate::instance::{Instance, Package, report_panics};
 
             ::std::thread_local! {
-                static RUNNING: ::std::cell::RefCell<::std::option::Option<Exported<$plugin>>> =
+                static RUNNING: ::std::cell::RefCell<::std::option::Option<Instance<$plugin>>> =
                     const { ::std::cell::RefCell::new(::std::option::Option::None) };
             }
 
-            fn running<R>(call: impl ::std::ops::FnOnce(&mut Exported<$plugin>) -> R) -> R {
+            fn running<R>(call: impl ::std::ops::FnOnce(&mut Instance<$plugin>) -> R) -> R {
                 RUNNING.with_borrow_mut(|running| {
                     call(running.as_mut().expect("the host calls configure first"))
                 })
@@ -211,26 +211,26 @@ macro_rules! export {
                         version: ::std::env!("CARGO_PKG_VERSION"),
                     };
                     RUNNING.with_borrow_mut(|running| {
-                        Exported::configure_in(running, &config, package)
+                        Instance::configure_in(running, &config, package)
                     })
                 }
 
                 fn tick() -> types::Emission {
-                    running(Exported::tick)
+                    running(Instance::tick)
                 }
 
                 fn drain(reason: types::DrainReason, deadline_ms: u64) -> types::Emission {
-                    running(|exported| exported.drain(reason, deadline_ms))
+                    running(|instance| instance.drain(reason, deadline_ms))
                 }
 
                 fn snapshot() -> ::std::option::Option<types::State> {
-                    running(Exported::snapshot)
+                    running(Instance::snapshot)
                 }
 
                 fn restore(
                     state: types::State,
                 ) -> ::std::result::Result<(), ::std::string::String> {
-                    running(|exported| exported.restore(&state))
+                    running(|instance| instance.restore(&state))
                 }
             }
 
@@ -240,7 +240,7 @@ macro_rules! export {
                     batch: ::std::vec::Vec<u8>,
                     projected: bool,
                 ) -> types::Reply {
-                    running(|exported| exported.process(ticket, batch, projected))
+                    running(|instance| instance.process(ticket, batch, projected))
                 }
             }
 
