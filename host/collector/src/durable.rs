@@ -1,7 +1,7 @@
 //! The parts that make a pipeline durable: its journal and its quarantine, in a folder that belongs
 //! to one process.
 
-mod closing;
+mod journal_closing;
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -20,7 +20,7 @@ use spandrel_pipeline::journal::{Durability, Journal as _};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-pub(crate) use self::closing::Closing;
+pub(crate) use self::journal_closing::JournalClosing;
 use crate::problems::problem;
 use crate::quarantine::{QuarantineStore, folder};
 use crate::start_error::StartError;

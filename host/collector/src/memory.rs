@@ -155,10 +155,10 @@ async fn watch(
     gated: Vec<Gated>,
     measure: impl Fn() -> Option<u64>,
 ) {
-    let mut looks = interval(every);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut has_stages = interval(every);
+    has_stages.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        looks.tick().await;
+        has_stages.tick().await;
         let Some(memory) = measure() else { continue };
         if limiter.judge(memory) {
             for (gate, limiters) in &gated {

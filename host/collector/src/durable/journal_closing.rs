@@ -11,14 +11,14 @@ use crate::durable::{CLOSE, Durable, Durables};
 
 /// Journals that are being closed, side by side. Some are closed once their pipelines have drained.
 #[derive(Debug, Default)]
-pub(crate) struct Closing {
+pub(crate) struct JournalClosing {
     /// Each task returns the pipeline whose journal it closed, if it closed one.
     tasks: JoinSet<Option<String>>,
     /// The pipelines whose journals are not closed yet.
     open: Vec<String>,
 }
 
-impl Closing {
+impl JournalClosing {
     /// Closes a journal, if there is one, after `before` has resolved to the deadline.
     pub(crate) fn add(
         &mut self,
@@ -192,7 +192,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let (answer, durables) = two(folder.path());
         let began = Instant::now();
-        let mut closing = Closing::default();
+        let mut closing = JournalClosing::default();
         closing.add_all(Durables::from(durables), began);
         assert_eq!(closing.finish(began, pending()).await, ["traces/a"]);
         assert!(began.elapsed() < CLOSE * 10);
@@ -205,7 +205,7 @@ mod tests {
     async fn whoever_was_taken_away_is_named() {
         let folder = tempfile::tempdir().expect("a folder");
         let (answer, [(hangs, one), (_, other)]) = two(folder.path());
-        let mut closing = Closing::default();
+        let mut closing = JournalClosing::default();
         let began = Instant::now();
         closing.add(hangs.to_string(), Some(one), ready(began));
         closing.add("traces/plain".into(), None, ready(began));
@@ -224,7 +224,7 @@ mod tests {
         let (answer, durables) = two(folder.path());
         let began = Instant::now();
         let deadline = began + CLOSE * 60;
-        let mut closing = Closing::default();
+        let mut closing = JournalClosing::default();
         closing.add_all(Durables::from(durables), deadline);
         assert_eq!(closing.finish(deadline, ready(())).await, ["traces/a"]);
         assert!(began.elapsed() < CLOSE * 10);

@@ -11,17 +11,17 @@ use tokio::time::Instant;
 use tracing::error;
 
 use crate::controller::Controller;
-use crate::live::Live;
-use crate::publish::Said;
-use crate::stage::lineup::{READ_EVERY, Watch};
+use crate::stage::rollout::{READ_EVERY, Watch};
+use crate::state::CollectorState;
+use crate::state::publish::StageEvent;
 use crate::trigger::Trigger;
 
 /// The interval of looks at what is on probation. The reaction to what shows is due within a
 /// second.
-const LOOK: Duration = Duration::from_millis(200);
+const EVALUATE_EVERY: Duration = Duration::from_millis(200);
 
 /// The delay before another attempt at something that failed for want of room or of an instance.
-pub(crate) const AGAIN: Duration = Duration::from_secs(5);
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The action that is due for a generation.
 enum Due {
@@ -34,44 +34,44 @@ enum Due {
 
 impl Controller {
     /// Returns true if there is anything to look at.
-    pub(crate) fn looks(&self) -> bool {
-        !self.live.stages.is_empty()
+    pub(crate) fn has_stages(&self) -> bool {
+        !self.state.stages.is_empty()
     }
 
     /// Looks at every generation: often at those that are on probation or beside another, now and
     /// then at the others, to know later what they did.
-    pub(crate) async fn look(&mut self) {
-        self.take_up_again();
-        let ids: Vec<Id> = self.live.stages.keys().cloned().collect();
+    pub(crate) async fn evaluate(&mut self) {
+        self.take_due_retries();
+        let ids: Vec<Id> = self.state.stages.keys().cloned().collect();
         if self.read_at <= Instant::now() {
             self.read_at = Instant::now() + READ_EVERY;
-            self.live.read_all(&ids);
+            self.state.read_all(&ids);
         }
-        let mut next = self.read_at.min(self.next_again());
+        let mut next = self.read_at.min(self.next_retry());
         for id in ids {
-            self.live.show_shadow(&id).await;
-            let done = match self.live.due(&id) {
+            self.state.show_shadow(&id).await;
+            let done = match self.state.due(&id) {
                 None => Ok(()),
-                Some(Due::Pass) => self.live.pass(&id).await,
+                Some(Due::Pass) => self.state.pass(&id).await,
                 Some(Due::RollBack(why)) => {
-                    let done = self.live.roll_back(&id, Trigger::Probation, &why).await;
+                    let done = self.state.roll_back(&id, Trigger::Probation, &why).await;
                     done.map(drop)
                 }
                 Some(Due::Promote) => {
                     let done = self
-                        .live
+                        .state
                         .promote(&id, Trigger::Probation, Watch::Nothing)
                         .await;
                     done.map(drop)
                 }
                 Some(Due::Cancel(why)) => {
-                    let done = self.live.cancel(&id, Trigger::Probation, &why).await;
+                    let done = self.state.cancel(&id, Trigger::Probation, &why).await;
                     done.map(drop)
                 }
             };
             let now = Instant::now();
             match done {
-                Ok(()) if self.live.is_watched(&id) => next = next.min(now + LOOK),
+                Ok(()) if self.state.is_watched(&id) => next = next.min(now + EVALUATE_EVERY),
                 Ok(()) => {}
                 Err(refusal) => {
                     error!(
@@ -79,21 +79,21 @@ impl Controller {
                         error = &refusal as &dyn std::error::Error,
                         "the end of a probation could not be acted on, trying again"
                     );
-                    next = next.min(now + AGAIN);
+                    next = next.min(now + RETRY_AFTER);
                 }
             }
         }
-        self.look_at(next);
+        self.evaluate_at(next);
     }
 }
 
-impl Live {
+impl CollectorState {
     fn read_all(&mut self, ids: &[Id]) {
         for id in ids {
             let Some(number) = self
                 .stages
                 .get(id)
-                .map(|stage| stage.lineup.running.number())
+                .map(|stage| stage.rollout.running.number())
             else {
                 continue;
             };
@@ -107,23 +107,23 @@ impl Live {
     /// Returns true if the stage has a generation on probation or a candidate.
     fn is_watched(&self, id: &Id) -> bool {
         self.stages.get(id).is_some_and(|stage| {
-            let lineup = &stage.lineup;
-            lineup.probation.is_some() || lineup.candidate.is_some()
+            let rollout = &stage.rollout;
+            rollout.probation.is_some() || rollout.candidate.is_some()
         })
     }
 
     /// Returns the action that the figures of a stage call for.
     fn due(&self, id: &Id) -> Option<Due> {
         let stage = self.stages.get(id)?;
-        let lineup = &stage.lineup;
+        let rollout = &stage.rollout;
         let of = |number| self.figures(id, number);
-        if let Some(probation) = lineup.probation {
-            let new = of(lineup.running.number()).since(probation.before);
-            let old = lineup.previous.as_ref().map(|_| probation.yardstick);
+        if let Some(probation) = rollout.probation {
+            let new = of(rollout.running.number()).since(probation.before);
+            let old = rollout.previous.as_ref().map(|_| probation.yardstick);
             let config = probation.watch.config(&stage.wasm);
             match judge(&config, probation.since.elapsed(), &new, old.as_ref()) {
                 Standing::Watching => {}
-                Standing::Failed(why) if lineup.previous.is_some() => {
+                Standing::Failed(why) if rollout.previous.is_some() => {
                     return Some(Due::RollBack(why));
                 }
                 // Without a previous generation there is nothing to roll back to. Only the fault
@@ -131,12 +131,12 @@ impl Live {
                 Standing::Passed | Standing::Failed(_) => return Some(Due::Pass),
             }
         }
-        let candidate = lineup.candidate.as_ref()?;
+        let candidate = rollout.candidate.as_ref()?;
         if candidate.mode == Mode::Shadow {
             return None;
         }
         let new = of(candidate.loaded.number());
-        let old = of(lineup.running.number()).since(candidate.running_before);
+        let old = of(rollout.running.number()).since(candidate.running_before);
         let config = candidate.watch.config(&stage.wasm);
         match judge(&config, candidate.since.elapsed(), &new, Some(&old)) {
             Standing::Watching => None,
@@ -164,19 +164,19 @@ impl Live {
         let Some(stage) = self.stages.get(id) else {
             return Ok(());
         };
-        let mut lineup = stage.lineup.clone();
-        lineup.probation = None;
-        let running = lineup.running.clone();
+        let mut rollout = stage.rollout.clone();
+        rollout.probation = None;
+        let running = rollout.running.clone();
         // The shards may forget the state that a rollback would have begun with.
-        self.publish(id, lineup, Trigger::Probation).await?;
-        let said = Said {
+        self.publish(id, rollout, Trigger::Probation).await?;
+        let said = StageEvent {
             event: "passed",
             by: Trigger::Probation,
             loaded: &running,
             detail: "its probation".to_owned(),
             took: None::<(Instant, &StagesChanged)>,
         };
-        self.say(id, said);
+        self.report_event(id, said);
         Ok(())
     }
 
@@ -185,8 +185,8 @@ impl Live {
         let Some(stage) = self.stages.get(id) else {
             return;
         };
-        let lineup = &stage.lineup;
-        let Some(candidate) = lineup
+        let rollout = &stage.rollout;
+        let Some(candidate) = rollout
             .candidate
             .as_ref()
             .filter(|it| it.mode == Mode::Shadow)
@@ -199,7 +199,7 @@ impl Live {
                 sum.join(seen);
             }
         }
-        let numbers = (lineup.running.number(), candidate.loaded.number());
+        let numbers = (rollout.running.number(), candidate.loaded.number());
         let board = Arc::clone(&self.status);
         board.set_shadow(id.as_str(), numbers, sum);
     }

@@ -12,7 +12,7 @@ use tracing::info;
 
 /// The places of all items of a pipeline, as one of its exporters sees them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Row {
+pub(crate) struct LedgerRow {
     pub(crate) received: u64,
     pub(crate) created: u64,
     pub(crate) refused: u64,
@@ -40,11 +40,11 @@ pub(crate) struct Row {
 }
 
 /// Returns a row for each exporter, by its name.
-pub(crate) fn rows(books: &Books) -> Vec<(&str, Row)> {
+pub(crate) fn rows(books: &Books) -> Vec<(&str, LedgerRow)> {
     let row = |exporter: &spandrel_pipeline::ledger::ExporterBooks| {
         let failed = exporter.rejected + exporter.failed + exporter.expired;
         let overflowed = books.overflowed.total() + exporter.overflowed;
-        Row {
+        LedgerRow {
             received: books.received,
             created: books.created,
             refused: books.refused,
@@ -73,7 +73,7 @@ pub(crate) fn rows(books: &Books) -> Vec<(&str, Row)> {
         .collect()
 }
 
-impl Row {
+impl LedgerRow {
     pub(crate) fn is_balanced(&self) -> bool {
         let left = self.refused + self.dropped + self.exported + self.abandoned + self.missed;
         let kept = self.journaled + self.on_disk + self.quarantined + self.damaged;
@@ -106,7 +106,7 @@ impl Row {
 
 /// Returns the row with the fewest exported items. A pipeline with several exporters is judged by
 /// it.
-pub(crate) fn worst(books: &Books) -> Row {
+pub(crate) fn worst_row(books: &Books) -> LedgerRow {
     let rows = rows(books).into_iter().map(|(_, row)| row);
     rows.min_by_key(|row| row.exported + row.missed)
         .unwrap_or_default()
@@ -124,7 +124,7 @@ pub(crate) fn some(items: u64) -> Option<u64> {
     (items > 0).then_some(items)
 }
 
-pub(crate) fn log_row(pipeline: &str, exporter: &str, row: &Row) {
+pub(crate) fn log_row(pipeline: &str, exporter: &str, row: &LedgerRow) {
     info!(
         pipeline,
         exporter,
@@ -179,9 +179,14 @@ mod tests {
         };
         assert!(books.is_balanced());
         assert!(rows(&books).iter().all(|(_, row)| row.is_balanced()));
-        let worst = worst(&books);
+        let worst_row = worst_row(&books);
         assert_eq!(
-            (worst.exported, worst.dropped, worst.failed, worst.queued),
+            (
+                worst_row.exported,
+                worst_row.dropped,
+                worst_row.failed,
+                worst_row.queued
+            ),
             (3, 4, 4, 1)
         );
     }
@@ -211,7 +216,7 @@ mod tests {
         assert!(rows(&books).iter().all(|(_, row)| row.is_balanced()));
         let overflowed = rows(&books).into_iter().map(|(_, row)| row.overflowed);
         assert_eq!(overflowed.collect::<Vec<_>>(), [3, 9]);
-        assert_eq!(worst(&books).dropped, 9);
+        assert_eq!(worst_row(&books).dropped, 9);
     }
 
     /// The items that a journal has at the start and at the end balance like the rest. Items that
@@ -239,7 +244,7 @@ mod tests {
             ..Books::default()
         };
         assert!(books.is_balanced());
-        let row = worst(&books);
+        let row = worst_row(&books);
         assert!(row.is_balanced(), "{row:?}");
         assert_eq!((row.replayed, row.journaled, row.on_disk), (5, 3, 6));
     }
@@ -263,7 +268,10 @@ mod tests {
         };
         assert!(books.is_balanced());
         assert!(rows(&books).iter().all(|(_, row)| row.is_balanced()));
-        let worst = worst(&books);
-        assert_eq!((worst.exported, worst.failed, worst.missed), (2, 2, 6));
+        let worst_row = worst_row(&books);
+        assert_eq!(
+            (worst_row.exported, worst_row.failed, worst_row.missed),
+            (2, 2, 6)
+        );
     }
 }

@@ -7,31 +7,31 @@ use spandrel_plugin::probation::Figures;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::live::Live;
 use crate::refusal::Refusal;
 use crate::report::{EventView, SwapReport};
-use crate::stage::build::Evidence;
-use crate::stage::lineup::{Lineup, Loaded, Undone, Watch};
+use crate::stage::load::ProbeInput;
+use crate::stage::rollout::{LoadedPlugin, Reversal, Rollout, Watch};
 use crate::stage::view::mode_label;
+use crate::state::CollectorState;
 use crate::time_text::{micros, millis};
 use crate::trigger::Trigger;
 
 /// One event of a stage, without the fields that are the same for all events.
-pub(crate) struct Said<'a> {
+pub(crate) struct StageEvent<'a> {
     pub(crate) event: &'static str,
     pub(crate) by: Trigger,
-    pub(crate) loaded: &'a Loaded,
+    pub(crate) loaded: &'a LoadedPlugin,
     pub(crate) detail: String,
     pub(crate) took: Option<(Instant, &'a StagesChanged)>,
 }
 
-impl Live {
+impl CollectorState {
     /// Returns the evidence that a candidate of this stage is probed with.
-    pub(crate) async fn evidence(&self, id: &Id) -> Evidence {
+    pub(crate) async fn probe_input(&self, id: &Id) -> ProbeInput {
         let Some((_, pipeline)) = self.with_stage(id).next() else {
-            return Evidence::default();
+            return ProbeInput::default();
         };
-        Evidence {
+        ProbeInput {
             state: pipeline.snapshot(id.as_str()).await,
             sample: pipeline.sample(id.as_str()).await,
         }
@@ -41,13 +41,13 @@ impl Live {
     pub(crate) async fn publish(
         &mut self,
         id: &Id,
-        lineup: Lineup,
+        rollout: Rollout,
         by: Trigger,
     ) -> Result<StagesChanged, Refusal> {
         let Some(stage) = self.stages.get_mut(id) else {
             return Err(Refusal::NotFound(format!("there is no stage `{id}`")));
         };
-        let before = std::mem::replace(&mut stage.lineup, lineup);
+        let before = std::mem::replace(&mut stage.rollout, rollout);
         let mut changed = StagesChanged::default();
         let mut done = Vec::new();
         let mut failed = None;
@@ -67,7 +67,7 @@ impl Live {
             return Ok(changed);
         };
         if let Some(stage) = self.stages.get_mut(id) {
-            stage.lineup = before;
+            stage.rollout = before;
         }
         self.change_back(&done).await;
         Err(failed.into())
@@ -90,12 +90,12 @@ impl Live {
     }
 
     /// Reports that a candidate is gone, unless that was the point of the change.
-    pub(crate) fn note_ended(&self, id: &Id, before: &Lineup, by: Trigger) {
+    pub(crate) fn note_ended(&self, id: &Id, before: &Rollout, by: Trigger) {
         let (Some(ended), Some(stage)) = (&before.candidate, self.stages.get(id)) else {
             return;
         };
         let number = ended.loaded.number();
-        let now = &stage.lineup;
+        let now = &stage.rollout;
         let stays = now
             .candidate
             .as_ref()
@@ -106,7 +106,7 @@ impl Live {
         {
             return;
         }
-        let said = Said {
+        let said = StageEvent {
             event: "cancelled",
             by,
             loaded: &ended.loaded,
@@ -117,7 +117,7 @@ impl Live {
             ),
             took: None,
         };
-        self.say(id, said);
+        self.report_event(id, said);
     }
 
     /// Brings back the generation before the running one.
@@ -128,25 +128,25 @@ impl Live {
         why: &str,
     ) -> Result<SwapReport, Refusal> {
         let started = Instant::now();
-        let lineup = self.lineup(id)?;
-        let Some(previous) = lineup.previous.clone() else {
+        let rollout = self.rollout(id)?;
+        let Some(previous) = rollout.previous.clone() else {
             return Err(Refusal::NotFound(format!(
                 "stage `{id}` has run no other generation that could be brought back"
             )));
         };
-        let from = lineup.running.clone();
+        let from = rollout.running.clone();
         let changed = self
             .publish(
                 id,
-                Lineup {
+                Rollout {
                     running: previous,
                     // A rollback by hand may itself be undone. A generation that failed is not
                     // brought back.
                     previous: (by == Trigger::Admin).then(|| from.clone()),
                     candidate: None,
                     probation: None,
-                    undone: (by == Trigger::Probation)
-                        .then(|| Undone::now("rolled back", from.number(), why)),
+                    reversal: (by == Trigger::Probation)
+                        .then(|| Reversal::now("rolled back", from.number(), why)),
                 },
                 by,
             )
@@ -156,9 +156,9 @@ impl Live {
         {
             stage.remember_failed(from.generation.digest());
         }
-        let to = self.lineup(id)?.running.number();
+        let to = self.rollout(id)?.running.number();
         let what = format!("to generation {to} from {}: {why}; ", from.number());
-        self.say_taken_over(id, "rolled back", by, &what, (started, &changed));
+        self.report_takeover(id, "rolled back", by, &what, (started, &changed));
         Ok(self.report(id, "rolled back", &from, &changed, started))
     }
 
@@ -171,11 +171,11 @@ impl Live {
         watch: Watch,
     ) -> Result<SwapReport, Refusal> {
         let started = Instant::now();
-        let lineup = self.lineup(id)?;
-        let Some(candidate) = lineup.candidate.clone() else {
+        let rollout = self.rollout(id)?;
+        let Some(candidate) = rollout.candidate.clone() else {
             return Err(no_candidate(id));
         };
-        let from = lineup.running.clone();
+        let from = rollout.running.clone();
         let before = self.figures(id, candidate.loaded.number());
         let recent = self.recent(id);
         let watch = match (by, watch) {
@@ -184,14 +184,14 @@ impl Live {
             (_, Watch::All) => candidate.watch,
             (_, watch) => watch,
         };
-        let next = lineup.published(candidate.loaded, before, recent, watch);
+        let next = rollout.published(candidate.loaded, before, recent, watch);
         let changed = self.publish(id, next, by).await?;
         let how = match by {
             Trigger::Probation => "",
             _ => watched(watch),
         };
         let what = format!("was {}; {how}", mode_label(candidate.mode));
-        self.say_taken_over(id, "promoted", by, &what, (started, &changed));
+        self.report_takeover(id, "promoted", by, &what, (started, &changed));
         Ok(self.report(id, "promoted", &from, &changed, started))
     }
 
@@ -203,22 +203,23 @@ impl Live {
         why: &str,
     ) -> Result<SwapReport, Refusal> {
         let started = Instant::now();
-        let mut lineup = self.lineup(id)?.clone();
-        let Some(candidate) = lineup.candidate.take() else {
+        let mut rollout = self.rollout(id)?.clone();
+        let Some(candidate) = rollout.candidate.take() else {
             return Err(no_candidate(id));
         };
-        let running = lineup.running.clone();
+        let running = rollout.running.clone();
         let number = candidate.loaded.number();
-        lineup.undone = (by == Trigger::Probation).then(|| Undone::now("cancelled", number, why));
-        let changed = self.publish(id, lineup, by).await?;
+        rollout.reversal =
+            (by == Trigger::Probation).then(|| Reversal::now("cancelled", number, why));
+        let changed = self.publish(id, rollout, by).await?;
         if by == Trigger::Probation
             && let Some(stage) = self.stages.get_mut(id)
         {
             stage.remember_failed(candidate.loaded.generation.digest());
         }
-        self.say(
+        self.report_event(
             id,
-            Said {
+            StageEvent {
                 event: "cancelled",
                 by,
                 loaded: &candidate.loaded,
@@ -237,30 +238,30 @@ impl Live {
         let Some(stage) = self.stages.get(id) else {
             return Figures::default();
         };
-        stage.recent(self.figures(id, stage.lineup.running.number()))
+        stage.recent(self.figures(id, stage.rollout.running.number()))
     }
 
-    fn lineup(&self, id: &Id) -> Result<&Lineup, Refusal> {
+    fn rollout(&self, id: &Id) -> Result<&Rollout, Refusal> {
         let stage = self.stages.get(id);
         let stage = stage.ok_or_else(|| Refusal::NotFound(format!("there is no stage `{id}`")))?;
-        Ok(&stage.lineup)
+        Ok(&stage.rollout)
     }
 
     fn report(
         &self,
         id: &Id,
         outcome: &str,
-        from: &Loaded,
+        from: &LoadedPlugin,
         changed: &StagesChanged,
         started: Instant,
     ) -> SwapReport {
-        let running = self.stages.get(id).map(|stage| &stage.lineup.running);
+        let running = self.stages.get(id).map(|stage| &stage.rollout.running);
         SwapReport {
             stage: id.to_string(),
             outcome: outcome.to_owned(),
-            generation: running.map_or(0, Loaded::number),
+            generation: running.map_or(0, LoadedPlugin::number),
             previous: from.number(),
-            sha256: running.map(Loaded::sha256).unwrap_or_default(),
+            sha256: running.map(LoadedPlugin::sha256).unwrap_or_default(),
             state: state_label(id, changed),
             elapsed_ms: millis(started),
             pause_us: micros(changed.pause),
@@ -268,7 +269,7 @@ impl Live {
     }
 
     /// Reports that another generation runs now, and remembers the fate of the state.
-    pub(crate) fn say_taken_over(
+    pub(crate) fn report_takeover(
         &mut self,
         id: &Id,
         event: &'static str,
@@ -278,24 +279,24 @@ impl Live {
     ) {
         let state = state_label(id, took.1);
         if let Some(stage) = self.stages.get_mut(id) {
-            state.clone_into(&mut stage.lineup.running.state);
+            state.clone_into(&mut stage.rollout.running.state);
         }
         self.show();
         if let Some(stage) = self.stages.get(id) {
-            let said = Said {
+            let said = StageEvent {
                 event,
                 by,
-                loaded: &stage.lineup.running,
+                loaded: &stage.rollout.running,
                 detail: format!("{what}state {state}"),
                 took: Some(took),
             };
-            self.say(id, said);
+            self.report_event(id, said);
         }
     }
 
     /// Reports an event of a stage to the log, the history and the metrics.
-    pub(crate) fn say(&self, id: &Id, said: Said<'_>) {
-        let Said {
+    pub(crate) fn report_event(&self, id: &Id, said: StageEvent<'_>) {
+        let StageEvent {
             event,
             by,
             loaded,

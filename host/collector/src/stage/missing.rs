@@ -14,43 +14,43 @@ use spandrel_plugin::{Code, Generation};
 
 /// A stage's generation: a plugin, or a stand-in for one that is awaited.
 #[derive(Clone, Debug)]
-pub(crate) enum Made {
+pub(crate) enum StageGeneration {
     /// A plugin.
     Plugin(Arc<Generation>),
     /// A plugin that is not there yet.
-    Awaited(Arc<Awaited>),
+    MissingPlugin(Arc<MissingPlugin>),
 }
 
-impl Made {
-    pub(crate) fn is_awaited(&self) -> bool {
-        matches!(self, Self::Awaited(_))
+impl StageGeneration {
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self, Self::MissingPlugin(_))
     }
 
     pub(crate) fn as_stage(&self) -> Arc<dyn stage::Generation> {
         match self {
             Self::Plugin(generation) => Arc::clone(generation) as Arc<_>,
-            Self::Awaited(awaited) => Arc::clone(awaited) as Arc<_>,
+            Self::MissingPlugin(missing) => Arc::clone(missing) as Arc<_>,
         }
     }
 
     pub(crate) fn manifest(&self) -> &Manifest {
         match self {
             Self::Plugin(generation) => stage::Generation::manifest(&**generation),
-            Self::Awaited(awaited) => &awaited.manifest,
+            Self::MissingPlugin(missing) => &missing.manifest,
         }
     }
 
     pub(crate) fn number(&self) -> u64 {
         match self {
             Self::Plugin(generation) => generation.number(),
-            Self::Awaited(_) => 1,
+            Self::MissingPlugin(_) => 1,
         }
     }
 
     pub(crate) fn identity(&self) -> Identity {
         match self {
             Self::Plugin(generation) => generation.identity(),
-            Self::Awaited(awaited) => awaited.identity,
+            Self::MissingPlugin(missing) => missing.identity,
         }
     }
 
@@ -68,12 +68,12 @@ impl Made {
 /// A stand-in for a missing plugin. Every call of it is a fault, so a missing plugin is treated
 /// like one that fails, by the breaker, the counts and the log.
 #[derive(Debug)]
-pub(crate) struct Awaited {
+pub(crate) struct MissingPlugin {
     manifest: Manifest,
     identity: Identity,
 }
 
-impl Awaited {
+impl MissingPlugin {
     /// Makes the stand-in for the plugin of this name, with this config.
     pub(crate) fn new(module: &str, config: &str) -> Self {
         // This digest matches no module that could be loaded, because no module's bytes are this
@@ -90,7 +90,7 @@ impl Awaited {
     }
 }
 
-impl stage::Generation for Awaited {
+impl stage::Generation for MissingPlugin {
     fn manifest(&self) -> &Manifest {
         &self.manifest
     }

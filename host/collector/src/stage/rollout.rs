@@ -19,8 +19,8 @@ use spandrel_plugin::{Limits, Metrics, SignatureSource};
 use tokio::time::Instant;
 
 pub use self::watch::Watch;
-pub(crate) use self::watch::{Probation, Undone};
-use crate::stage::awaited::{Awaited, Made};
+pub(crate) use self::watch::{Probation, Reversal};
+use crate::stage::missing::{MissingPlugin, StageGeneration};
 
 /// The number of failed candidates of a stage whose digests are remembered, so that the watcher
 /// does not load one again. It is more than anybody tries between two looks at the log.
@@ -54,8 +54,8 @@ impl ModuleSource {
 
 /// A generation, and what it was made of.
 #[derive(Clone, Debug)]
-pub(crate) struct Loaded {
-    pub(crate) generation: Made,
+pub(crate) struct LoadedPlugin {
+    pub(crate) generation: StageGeneration,
     pub(crate) source: ModuleSource,
     pub(crate) config: PluginConfig,
     /// JSON pointers to the values of `config` that may be secrets.
@@ -67,13 +67,13 @@ pub(crate) struct Loaded {
     pub(crate) state: String,
 }
 
-impl Loaded {
+impl LoadedPlugin {
     /// Makes the stand-in for a stage whose plugin is missing.
-    pub(crate) fn awaited(wasm: &Wasm) -> Self {
+    pub(crate) fn missing(wasm: &Wasm) -> Self {
         let source = ModuleSource::Place(wasm.module.place.clone());
-        let awaited = Awaited::new(&source.name(), wasm.config.as_str());
+        let missing = MissingPlugin::new(&source.name(), wasm.config.as_str());
         Self {
-            generation: Made::Awaited(Arc::new(awaited)),
+            generation: StageGeneration::MissingPlugin(Arc::new(missing)),
             source,
             config: wasm.config.clone(),
             hidden: Arc::clone(&wasm.hidden),
@@ -95,7 +95,7 @@ impl Loaded {
 /// A generation beside the running one.
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {
-    pub(crate) loaded: Loaded,
+    pub(crate) loaded: LoadedPlugin,
     pub(crate) mode: Mode,
     pub(crate) since: Instant,
     /// The figures of the running generation when the candidate began.
@@ -105,18 +105,18 @@ pub(crate) struct Candidate {
 
 /// The running generation of a stage, the previous one and the candidate.
 #[derive(Clone, Debug)]
-pub(crate) struct Lineup {
-    pub(crate) running: Loaded,
+pub(crate) struct Rollout {
+    pub(crate) running: LoadedPlugin,
     /// The generation that a rollback brings back: the last one before the running one that was not
     /// itself on probation.
-    pub(crate) previous: Option<Loaded>,
+    pub(crate) previous: Option<LoadedPlugin>,
     pub(crate) candidate: Option<Candidate>,
     /// The probation of the running generation, while it lasts.
     pub(crate) probation: Option<Probation>,
-    pub(crate) undone: Option<Undone>,
+    pub(crate) reversal: Option<Reversal>,
 }
 
-impl Lineup {
+impl Rollout {
     /// Returns the lineup in which `loaded` replaces the running generation, which did `recent` in
     /// its last minute. `before` is what the new one has done already; `watch` says what counts as
     /// evidence against it.
@@ -125,19 +125,19 @@ impl Lineup {
     /// back by a rollback. The generation before it keeps both roles.
     pub(crate) fn published(
         &self,
-        loaded: Loaded,
+        loaded: LoadedPlugin,
         before: Figures,
         recent: Figures,
         watch: Watch,
     ) -> Self {
-        if self.running.generation.is_awaited() {
+        if self.running.generation.is_missing() {
             // A missing plugin is no yardstick and cannot be brought back.
             return Self {
                 running: loaded,
                 previous: None,
                 candidate: None,
                 probation: None,
-                undone: None,
+                reversal: None,
             };
         }
         let (previous, yardstick) = match (&self.previous, self.probation) {
@@ -154,7 +154,7 @@ impl Lineup {
                 yardstick,
                 watch,
             }),
-            undone: None,
+            reversal: None,
         }
     }
 
@@ -164,7 +164,7 @@ impl Lineup {
         &mut self,
         is_allowed: impl Fn(Digest) -> bool,
     ) -> Option<Candidate> {
-        let fits = |loaded: &Loaded| is_allowed(loaded.generation.identity().module);
+        let fits = |loaded: &LoadedPlugin| is_allowed(loaded.generation.identity().module);
         self.previous = self.previous.take().filter(fits);
         self.candidate.take_if(|candidate| !fits(&candidate.loaded))
     }
@@ -172,7 +172,7 @@ impl Lineup {
     /// Returns the lineup with a generation beside the running one.
     pub(crate) fn beside(
         &self,
-        loaded: Loaded,
+        loaded: LoadedPlugin,
         mode: Mode,
         running_before: Figures,
         watch: Watch,
@@ -185,7 +185,7 @@ impl Lineup {
                 running_before,
                 watch,
             }),
-            undone: None,
+            reversal: None,
             ..self.clone()
         }
     }
@@ -204,7 +204,7 @@ pub(crate) struct Stage {
     pub(crate) id: Id,
     pub(crate) wasm: Arc<Wasm>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) lineup: Lineup,
+    pub(crate) rollout: Rollout,
     pub(crate) last_number: u64,
     /// The digest of the module that the configuration names, when it was last read; `None` before
     /// that.
@@ -218,20 +218,25 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    pub(crate) fn new(id: Id, wasm: Arc<Wasm>, metrics: Arc<Metrics>, running: Loaded) -> Self {
+    pub(crate) fn new(
+        id: Id,
+        wasm: Arc<Wasm>,
+        metrics: Arc<Metrics>,
+        running: LoadedPlugin,
+    ) -> Self {
         let digest = running.generation.identity().module;
         Self {
             id,
             wasm,
             metrics,
             last_number: running.number(),
-            configured: (!running.generation.is_awaited()).then_some(digest),
-            lineup: Lineup {
+            configured: (!running.generation.is_missing()).then_some(digest),
+            rollout: Rollout {
                 running,
                 previous: None,
                 candidate: None,
                 probation: None,
-                undone: None,
+                reversal: None,
             },
             readings: VecDeque::new(),
             failed: VecDeque::new(),
@@ -244,14 +249,14 @@ impl Stage {
         if self.readings.len() >= READINGS {
             self.readings.pop_front();
         }
-        let number = self.lineup.running.number();
+        let number = self.rollout.running.number();
         self.readings.push_back((number, figures));
     }
 
     /// Returns what the running generation, which has done `figures` by now, did since the oldest
     /// reading.
     pub(crate) fn recent(&self, figures: Figures) -> Figures {
-        let number = self.lineup.running.number();
+        let number = self.rollout.running.number();
         let mut readings = self.readings.iter();
         let oldest = readings.find(|(of, _)| *of == number);
         let recent = oldest.map(|(_, earlier)| figures.since(*earlier));
@@ -304,12 +309,12 @@ impl Stage {
     }
 
     /// Returns true if its plugin is still missing.
-    pub(crate) fn is_awaited(&self) -> bool {
-        self.lineup.running.generation.is_awaited()
+    pub(crate) fn is_missing(&self) -> bool {
+        self.rollout.running.generation.is_missing()
     }
 
     /// Returns the time to wait before its plugin is requested again.
-    pub(crate) fn missed_again(&mut self) -> Duration {
+    pub(crate) fn next_wait(&mut self) -> Duration {
         let wait = FIRST_WAIT.saturating_mul(1 << self.missed.min(MOST_DOUBLINGS));
         self.missed = self.missed.saturating_add(1);
         wait
@@ -317,19 +322,19 @@ impl Stage {
 
     /// Returns what a pipeline needs to know about the stage.
     pub(crate) fn spec(&self) -> StageSpec {
-        let Lineup {
+        let Rollout {
             running,
             candidate,
             probation,
             ..
-        } = &self.lineup;
+        } = &self.rollout;
         let generation = running.generation.as_stage();
         let beside = candidate.as_ref().map(|candidate| Beside {
             generation: candidate.loaded.generation.as_stage(),
             mode: candidate.mode,
         });
         StageSpec {
-            on_fault: match self.is_awaited() {
+            on_fault: match self.is_missing() {
                 true => FaultPolicy::Pass,
                 false => self.wasm.on_fault,
             },

@@ -51,7 +51,7 @@ impl Watch {
 
 /// A generation that was taken back automatically. Kept until something else changes in its stage.
 #[derive(Clone, Debug)]
-pub(crate) struct Undone {
+pub(crate) struct Reversal {
     /// `rolled back` or `cancelled`.
     pub(crate) event: &'static str,
     pub(crate) number: u64,
@@ -59,7 +59,7 @@ pub(crate) struct Undone {
     pub(crate) why: String,
 }
 
-impl Undone {
+impl Reversal {
     pub(crate) fn now(event: &'static str, number: u64, why: &str) -> Self {
         Self {
             event,

@@ -1,11 +1,13 @@
 //! The parts of a running collector that can change while it runs.
 
+pub(crate) mod publish;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use spandrel_config::id::Id;
 use spandrel_config::{self as config, Config};
-use spandrel_pipeline::pipeline::{BuildError, Pipeline, PipelineConfig};
+use spandrel_pipeline::pipeline::{Pipeline, PipelineConfig, BuildError};
 use spandrel_pipeline::stage::StageSpec;
 use spandrel_plugin::Engine;
 use tokio::time::Instant;
@@ -15,10 +17,10 @@ use crate::durable::{Durable, Durables};
 use crate::exporters::Exporters;
 use crate::memory::Limiters;
 use crate::quarantine::Quarantine;
-use crate::receivers::Serving;
+use crate::receivers::Receivers;
 use crate::report::PipelineView;
-use crate::retiring::Retiring;
-use crate::stage::lineup::Stage;
+use crate::retiring::RetiringPipelines;
+use crate::stage::rollout::Stage;
 use crate::stage::view::stage_view;
 use crate::status::{PipelineStatus, Snapshot, Status};
 use crate::time_text::millis;
@@ -26,7 +28,7 @@ use crate::timing::Timing;
 
 /// The parts of a running collector that can change while it runs. One task owns it.
 #[derive(Debug)]
-pub(crate) struct Live {
+pub(crate) struct CollectorState {
     pub(crate) config: Config,
     /// `None` while no pipeline has a stage.
     pub(crate) engine: Option<Engine>,
@@ -40,14 +42,14 @@ pub(crate) struct Live {
     /// The journals and shelves of the running pipelines.
     pub(crate) durables: Durables,
     pub(crate) limiters: Limiters,
-    pub(crate) serving: Serving,
+    pub(crate) serving: Receivers,
     /// Pipelines that a reload removed, until they are empty.
-    pub(crate) retiring: Retiring,
+    pub(crate) retiring: RetiringPipelines,
     pub(crate) status: Arc<Status>,
     pub(crate) timing: Timing,
 }
 
-impl Live {
+impl CollectorState {
     /// Returns the configured pipelines, each with the one that runs.
     pub(crate) fn running(&self) -> impl Iterator<Item = (&config::service::Pipeline, &Pipeline)> {
         self.config.service.pipelines.iter().zip(&self.pipelines)

@@ -20,12 +20,12 @@ use spandrel_plugin::{
     SignatureSource, Signing,
 };
 
-use crate::stage::awaited::Made;
-use crate::stage::lineup::{Loaded, ModuleSource};
+use crate::stage::missing::StageGeneration;
+use crate::stage::rollout::{LoadedPlugin, ModuleSource};
 
 /// The inputs of a build. Owns what it needs, so that what runs can change meanwhile.
 #[derive(Clone, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct LoadPlan {
     pub(crate) engine: Engine,
     pub(crate) stage: String,
     pub(crate) number: u64,
@@ -43,19 +43,19 @@ pub(crate) struct Plan {
     pub(crate) limits: Limits,
     pub(crate) metrics: Arc<Metrics>,
     /// The input of the probe; `None` while nothing runs.
-    pub(crate) evidence: Option<Evidence>,
+    pub(crate) probe_input: Option<ProbeInput>,
 }
 
 /// A state and a sample of the work of the running generation.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Evidence {
+pub(crate) struct ProbeInput {
     pub(crate) state: Option<State>,
     pub(crate) sample: Option<Input>,
 }
 
 /// The reason why there is no candidate.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum BuildError {
+pub(crate) enum StageLoadError {
     /// The plugin does not load.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -81,7 +81,7 @@ pub(crate) enum BuildError {
     },
 }
 
-impl BuildError {
+impl StageLoadError {
     /// Returns the digest of a generation that failed by its own fault, so that it is recognised
     /// next time.
     pub(crate) fn failed(&self) -> Option<Digest> {
@@ -103,15 +103,15 @@ impl BuildError {
 
 /// A candidate that works as far as a probe can tell.
 #[derive(Debug)]
-pub(crate) struct Built {
-    pub(crate) loaded: Loaded,
+pub(crate) struct ProbedPlugin {
+    pub(crate) loaded: LoadedPlugin,
     pub(crate) probed: Probed,
 }
 
-impl Plan {
+impl LoadPlan {
     /// Loads and probes. The time is bounded by the limits on fetching, compiling, configuring and
     /// calling.
-    pub(crate) async fn build(self) -> Result<Built, BuildError> {
+    pub(crate) async fn build(self) -> Result<ProbedPlugin, StageLoadError> {
         let name = self.source.name();
         let (bytes, signature, fetched) = self.get().await?;
         let module = match &bytes {
@@ -140,19 +140,19 @@ impl Plan {
                 limits: limits.clone(),
                 compile: CompileLimits {
                     // At the start there is no other work to give way to.
-                    background: self.evidence.is_some(),
+                    background: self.probe_input.is_some(),
                     ..self.plugins.compile
                 },
                 metrics: self.metrics,
             },
         );
         let generation = Arc::new(generation.await?);
-        let probed = match self.evidence {
+        let probed = match self.probe_input {
             None => Probed::default(),
-            Some(Evidence { state, sample }) => {
+            Some(ProbeInput { state, sample }) => {
                 let limits = spandrel_wire::Limits::default();
                 let probed = probe(&*generation, state, sample, &limits).await;
-                probed.map_err(|source| BuildError::Probe {
+                probed.map_err(|source| StageLoadError::Probe {
                     stage: self.stage,
                     number: self.number,
                     source,
@@ -163,8 +163,8 @@ impl Plan {
         if let Some(fetched) = fetched {
             fetched.keep().await;
         }
-        let loaded = Loaded {
-            generation: Made::Plugin(generation),
+        let loaded = LoadedPlugin {
+            generation: StageGeneration::Plugin(generation),
             source: self.source,
             config: self.config,
             hidden: self.hidden,
@@ -172,12 +172,12 @@ impl Plan {
             limits,
             state: "none".to_owned(),
         };
-        Ok(Built { loaded, probed })
+        Ok(ProbedPlugin { loaded, probed })
     }
 
     /// Returns the place of the module's bytes, fetched to this machine if need be, and its
     /// signature.
-    async fn get(&self) -> Result<(At, SignatureSource, Option<Fetched>), BuildError> {
+    async fn get(&self) -> Result<(At, SignatureSource, Option<Fetched>), StageLoadError> {
         match &self.source {
             ModuleSource::Place(Place::File { path, signature }) => {
                 Ok((At::File(path.clone()), signature.clone(), None))
@@ -195,7 +195,7 @@ impl Plan {
         &self,
         source: &Source,
         signature: Option<&Url>,
-    ) -> Result<(At, SignatureSource, Option<Fetched>), BuildError> {
+    ) -> Result<(At, SignatureSource, Option<Fetched>), StageLoadError> {
         let settings = self.plugins.fetch.clone();
         let sha256 = self.pinned.map(|digest| spandrel_fetch::Digest(digest.0));
         let wanted = Wanted {
@@ -207,7 +207,7 @@ impl Plan {
             }),
         };
         let fetched = Fetcher::new(settings)?.fetch(&wanted).await;
-        let fetched = fetched.map_err(|source| BuildError::Fetch {
+        let fetched = fetched.map_err(|source| StageLoadError::Fetch {
             module: wanted.source.to_string(),
             source,
         })?;
