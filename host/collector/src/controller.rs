@@ -95,11 +95,11 @@ enum Event {
     Changed(PathBuf),
     Waiting(Id),
     HangUp,
-    ProbedPlugin(Box<Done>),
+    ProbedPlugin(Box<FinishedBuild>),
     Evaluate,
 }
 
-enum Done {
+enum FinishedBuild {
     Swap(Box<PendingSwap>, Box<Result<ProbedPlugin, StageLoadError>>),
     Reload(
         Box<PendingReload>,
@@ -181,8 +181,8 @@ impl Controller {
                     self.begin_reload(Trigger::Reload, None).await;
                 }
                 Event::ProbedPlugin(done) => match *done {
-                    Done::Swap(asked, built) => self.finish_swap(*asked, *built).await,
-                    Done::Reload(reloading, reply, renewed) => {
+                    FinishedBuild::Swap(asked, built) => self.finish_swap(*asked, *built).await,
+                    FinishedBuild::Reload(reloading, reply, renewed) => {
                         self.finish_reload(*reloading, reply, renewed).await;
                     }
                 },
@@ -336,13 +336,13 @@ pub(crate) fn answer<T>(reply: oneshot::Sender<Result<T, Refusal>>, done: Result
 }
 
 /// Resolves when the build is done.
-async fn done(building: &mut Option<PendingBuild>) -> Done {
+async fn done(building: &mut Option<PendingBuild>) -> FinishedBuild {
     match building {
         None => std::future::pending::<()>().await,
         Some(PendingBuild::Swap { built, .. }) => {
             let built = built.await;
             if let Some(PendingBuild::Swap { asked, .. }) = building.take() {
-                return Done::Swap(asked, Box::new(built));
+                return FinishedBuild::Swap(asked, Box::new(built));
             }
         }
         Some(PendingBuild::Reload { built, .. }) => {
@@ -351,7 +351,7 @@ async fn done(building: &mut Option<PendingBuild>) -> Done {
                 reloading, reply, ..
             }) = building.take()
             {
-                return Done::Reload(reloading, reply, built);
+                return FinishedBuild::Reload(reloading, reply, built);
             }
         }
     }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::durable::{Durable, JournalClosing};
+use crate::durable::{DurableParts, JournalClosing};
 use crate::ledger_rows::{self, is_done, log_row, some};
 use crate::time_text::whole_millis;
 
@@ -25,7 +25,12 @@ pub(crate) struct RetiringPipelines {
 
 impl RetiringPipelines {
     /// Takes a pipeline that no receiver leads to any more.
-    pub(crate) fn add(&mut self, pipeline: Pipeline, durable: Option<Durable>, timeout: Duration) {
+    pub(crate) fn add(
+        &mut self,
+        pipeline: Pipeline,
+        durable: Option<DurableParts>,
+        timeout: Duration,
+    ) {
         self.closing.look();
         self.ledgers.retain(|ledger| !is_done(&ledger.books()));
         pipeline.close();

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use spandrel_config::id::Id;
 use spandrel_config::{self as config, Config};
-use spandrel_pipeline::pipeline::{Pipeline, PipelineConfig, BuildError};
+use spandrel_pipeline::pipeline::{BuildError, Pipeline, PipelineConfig};
 use spandrel_pipeline::stage::StageSpec;
 use spandrel_plugin::Engine;
 use tokio::time::Instant;
 use tracing::info;
 
-use crate::durable::{Durable, Durables};
+use crate::durable::{DurableParts, Durables};
 use crate::exporters::Exporters;
 use crate::memory::Limiters;
 use crate::quarantine::Quarantine;
@@ -39,7 +39,7 @@ pub(crate) struct CollectorState {
     pub(crate) exporters: Exporters,
     /// The running pipelines, in the order of the configuration.
     pub(crate) pipelines: Vec<Pipeline>,
-    /// The journals and shelves of the running pipelines.
+    /// The journals and quarantines of the running pipelines.
     pub(crate) durables: Durables,
     pub(crate) limiters: Limiters,
     pub(crate) serving: Receivers,
@@ -80,9 +80,9 @@ impl CollectorState {
                 view: view(config, shards),
                 ledger: Arc::clone(pipeline.ledger()),
                 queues: Arc::new(pipeline.queue_gauge()),
-                journal: durable.map(|durable| Arc::clone(&durable.store)),
+                journal: durable.map(|durable| Arc::clone(&durable.journal)),
                 quarantine: durable.map(|durable| {
-                    let store = Arc::clone(&durable.shelf);
+                    let store = Arc::clone(&durable.quarantine);
                     Quarantine::new(store, Arc::new(pipeline.ingress()), pipeline.retries())
                 }),
             }
@@ -169,7 +169,7 @@ pub(crate) async fn build_pipeline(
         exporters: exporters.specs(pipeline),
         ack_on: pipeline.ack_on,
         limits: spandrel_wire::Limits::default(),
-        durability: durable.map(Durable::for_pipeline),
+        durability: durable.map(DurableParts::for_pipeline),
     });
     let built = built.await?;
     if let Some(durable) = durable {

@@ -22,7 +22,7 @@ use spandrel_plugin::{Engine, Metrics};
 use tokio::time::Instant;
 use tracing::warn;
 
-use self::difference::{Difference, Summary, keep_journals};
+use self::difference::{ChangedNames, Difference, keep_journals};
 use crate::controller::swap::failed_before;
 use crate::error_chain::in_one_line;
 use crate::plugins::{engine, log_loaded};
@@ -162,7 +162,7 @@ impl CollectorState {
             );
             changes.push(format!("{restart}: not changed, that takes a restart"));
         }
-        let Summary {
+        let ChangedNames {
             added,
             removed,
             changed,

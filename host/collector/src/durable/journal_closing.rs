@@ -7,7 +7,7 @@ use futures_util::future::FutureExt as _;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::durable::{CLOSE, Durable, Durables};
+use crate::durable::{CLOSE, DurableParts, Durables};
 
 /// Journals that are being closed, side by side. Some are closed once their pipelines have drained.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ impl JournalClosing {
     pub(crate) fn add(
         &mut self,
         pipeline: String,
-        durable: Option<Durable>,
+        durable: Option<DurableParts>,
         before: impl Future<Output = Instant> + Send + 'static,
     ) {
         let Some(durable) = durable else {
@@ -169,7 +169,7 @@ mod tests {
 
     /// Opens two journals: one on a disk that hangs until the sender is dropped, and one on a disk
     /// that does not hang.
-    fn two(folder: &Path) -> (SyncSender<()>, [(Id, Durable); 2]) {
+    fn two(folder: &Path) -> (SyncSender<()>, [(Id, DurableParts); 2]) {
         let (answer, answers) = sync_channel::<()>(0);
         let durables = [("traces/a", Some(answers)), ("traces/b", None)];
         let durables = durables.map(|(name, answers)| {
@@ -177,10 +177,16 @@ mod tests {
             let dir = folder.join(name.replace('/', "_"));
             let disk = Arc::new(Hanging(Disk, Mutex::new(answers)));
             let opened = Store::open_on(disk, Options::new(&dir));
-            let (store, _) = opened.expect("a journal");
-            let shelf = QuarantineStore::open(&dir.join(folder::NAME)).expect("a shelf");
-            let shelf = Arc::new(shelf);
-            (id, Durable { store, shelf })
+            let (journal, _) = opened.expect("a journal");
+            let quarantine = QuarantineStore::open(&dir.join(folder::NAME)).expect("a store");
+            let quarantine = Arc::new(quarantine);
+            (
+                id,
+                DurableParts {
+                    journal,
+                    quarantine,
+                },
+            )
         });
         (answer, durables)
     }

@@ -24,7 +24,7 @@ use crate::state::{CollectorState, build_pipeline};
 use crate::timing::Timing;
 
 /// Everything that is made before anything is changed.
-pub(crate) struct StageGeneration {
+pub(crate) struct NewParts {
     exporters: Exporters,
     receivers: Vec<BoundReceiver>,
     /// In the order of the new configuration; `None` where the running pipeline goes on.
@@ -41,7 +41,7 @@ impl CollectorState {
         config: &Config,
         difference: &Difference,
         restaged: &mut Vec<Id>,
-    ) -> Result<(StageGeneration, StagesChanged), Refusal> {
+    ) -> Result<(NewParts, StagesChanged), Refusal> {
         let bad = |error: &dyn std::error::Error| Refusal::Bad(in_one_line(error));
         let exporters = self.exporters.changed(config);
         let exporters = exporters.map_err(|error| bad(&error))?;
@@ -79,7 +79,7 @@ impl CollectorState {
             pipelines.push(Some(built.map_err(|error| bad(&error))?));
         }
         let changed = self.restage(config, difference, restaged).await?;
-        let made = StageGeneration {
+        let made = NewParts {
             exporters,
             receivers,
             pipelines,
@@ -131,13 +131,8 @@ impl CollectorState {
 
     /// Commits the rest of the reload. It cannot fail and does not wait, so it is done as a whole
     /// even when the collector is told to stop.
-    pub(crate) fn commit(
-        &mut self,
-        config: Config,
-        difference: &Difference,
-        made: StageGeneration,
-    ) {
-        let StageGeneration {
+    pub(crate) fn commit(&mut self, config: Config, difference: &Difference, made: NewParts) {
+        let NewParts {
             exporters,
             receivers,
             pipelines,

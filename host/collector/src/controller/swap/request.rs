@@ -17,10 +17,10 @@ use crate::stage::rollout::Stage;
 use crate::trigger::Trigger;
 
 /// A plugin's configuration, and JSON pointers to those of its values that may be secrets.
-type Given = (PluginConfig, Arc<BTreeSet<String>>);
+type ConfigWithSecrets = (PluginConfig, Arc<BTreeSet<String>>);
 
 /// Returns the configuration that the next generation of a stage gets.
-pub(crate) fn config(stage: &Stage, request: &SwapRequest, by: Trigger) -> Given {
+pub(crate) fn config(stage: &Stage, request: &SwapRequest, by: Trigger) -> ConfigWithSecrets {
     let running = &stage.rollout.running;
     match &request.config {
         Some(config) => {

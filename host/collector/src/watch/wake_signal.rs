@@ -9,21 +9,21 @@ use tokio::time::Instant;
 
 /// The bell that the system's events and the owner ring.
 #[derive(Debug, Default)]
-pub(crate) struct Bell {
+pub(crate) struct WakeSignal {
     state: Mutex<State>,
-    rung: Condvar,
+    pending: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    rung: Rung,
+    pending: Pending,
     /// The paths whose events ring the bell.
     matter: BTreeSet<PathBuf>,
 }
 
 /// The events since the last wait.
 #[derive(Debug, Default)]
-pub(crate) struct Rung {
+pub(crate) struct Pending {
     /// True if the thread must end.
     pub(crate) stop: bool,
     /// Other files to watch.
@@ -32,21 +32,21 @@ pub(crate) struct Rung {
     pub(crate) touched: bool,
 }
 
-impl Rung {
+impl Pending {
     fn is_silent(&self) -> bool {
         !self.stop && !self.touched && self.files.is_none()
     }
 }
 
-impl Bell {
+impl WakeSignal {
     pub(crate) fn stop(&self) {
-        self.state().rung.stop = true;
-        self.rung.notify_one();
+        self.state().pending.stop = true;
+        self.pending.notify_one();
     }
 
     pub(crate) fn set(&self, files: BTreeMap<PathBuf, Option<Digest>>) {
-        self.state().rung.files = Some(files);
-        self.rung.notify_one();
+        self.state().pending.files = Some(files);
+        self.pending.notify_one();
     }
 
     /// Makes events of these paths ring from now on.
@@ -60,20 +60,20 @@ impl Bell {
         let mut state = self.state();
         let mut paths = paths.into_iter().peekable();
         if paths.peek().is_none() || paths.any(|path| state.matter.contains(path)) {
-            state.rung.touched = true;
-            self.rung.notify_one();
+            state.pending.touched = true;
+            self.pending.notify_one();
         }
     }
 
     /// Waits until something rings, and no longer than until `at`.
-    pub(crate) fn wait(&self, at: Instant) -> Rung {
+    pub(crate) fn wait(&self, at: Instant) -> Pending {
         let left = at.saturating_duration_since(Instant::now());
         let state = self.state();
         let waited = self
-            .rung
-            .wait_timeout_while(state, left, |state| state.rung.is_silent());
+            .pending
+            .wait_timeout_while(state, left, |state| state.pending.is_silent());
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut state.rung)
+        std::mem::take(&mut state.pending)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

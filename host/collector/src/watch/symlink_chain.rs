@@ -9,7 +9,7 @@ const LINKS: usize = 40;
 
 /// Returns every symbolic link on the way to a file, and the file itself, by their real paths. The
 /// file that `path` leads to changes only if one of these is changed or replaced.
-pub(crate) fn trail(path: &Path) -> Vec<PathBuf> {
+pub(crate) fn symlink_chain(path: &Path) -> Vec<PathBuf> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut rest = parts(&absolute);
     let mut real = PathBuf::from("/");
@@ -54,7 +54,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    use super::trail;
+    use super::symlink_chain;
 
     /// Links to directories and files are followed, and each is named by its real path.
     #[test]
@@ -65,7 +65,7 @@ mod tests {
         symlink("real/deep", root.join("link")).expect("linked");
         symlink("../file", root.join("real/deep/name")).expect("linked");
         assert_eq!(
-            trail(&root.join("link/./name")),
+            symlink_chain(&root.join("link/./name")),
             [
                 root.join("link"),
                 root.join("real/deep/name"),
@@ -79,8 +79,8 @@ mod tests {
     fn what_is_not_there_and_circles_end() {
         let directory = tempfile::tempdir().expect("a directory");
         let root = directory.path().canonicalize().expect("a real path");
-        assert_eq!(trail(&root.join("a/b")), [root.join("a/b")]);
+        assert_eq!(symlink_chain(&root.join("a/b")), [root.join("a/b")]);
         symlink("circle", root.join("circle")).expect("linked");
-        assert_eq!(trail(&root.join("circle")).len(), 40);
+        assert_eq!(symlink_chain(&root.join("circle")).len(), 40);
     }
 }
