@@ -252,7 +252,7 @@ impl GrpcHandler {
     }
 
     fn route(&self, path: &str) -> Result<Signal, Status> {
-        let Some(signal) = method::signal(path) else {
+        let Some(signal) = Signal::from_export_path(path) else {
             return Err(Status::unimplemented(format!(
                 "unknown method \"{}\": this port takes {}",
                 excerpt(path),
