@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use spandrel_wire::{Edits, Held, Kept, Limits, Rules, Signal, Verdict};
+use spandrel_wire::{Edits, HeldItems, Output, Limits, Rules, Signal, Verdict};
 
 use crate::journal::Log;
 use crate::ledger::Tally;
@@ -85,7 +85,7 @@ pub(crate) enum Owner {
 impl HeldLeft {
     /// Returns the items as a stage holds them; `None` if the request is not valid, or has other
     /// items.
-    pub(crate) fn to_held(&self, limits: &Limits) -> Option<Held> {
+    pub(crate) fn to_held(&self, limits: &Limits) -> Option<HeldItems> {
         let summary = spandrel_wire::validate(Signal::Traces, &self.request, limits).ok()?;
         let items = summary.items;
         if items == 0 || self.records.is_empty() || self.ticket == 0 {
@@ -100,7 +100,7 @@ impl HeldLeft {
         let verdicts = vec![Verdict::Hold.to_byte(); items];
         let spliced =
             spandrel_wire::splice(&self.request, &verdicts, Edits::default(), &rules).ok()?;
-        let mut held = spliced.held.filter(|_| spliced.kept == Kept::Nothing)?;
+        let mut held = spliced.held.filter(|_| spliced.output == Output::Nothing)?;
         held.renumber(&self.indices).then_some(held)
     }
 }
@@ -194,7 +194,7 @@ impl Handover {
         }
         match records.is_empty() {
             true => Ok(()),
-            false => Err("records of what was held are gone from the journal"),
+            false => Err("records of held items are gone from the journal"),
         }
     }
 

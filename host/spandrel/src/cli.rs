@@ -10,14 +10,17 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use spandrel_collector::plugins::compile_in_child;
+use spandrel_collector::problems::warn_of;
+use spandrel_collector::{Ending, Origin};
+use spandrel_config::examine::Examined;
+use spandrel_config::problem::ConfigError;
+use spandrel_config::source::Sources;
+use spandrel_config::{self as config, Config};
 use tracing::{error, info};
 
-use crate::app::plugins::compile_in_child;
-use crate::app::{App, Ending, Origin, StartError, warn_of};
-use crate::config::examine::Examined;
-use crate::config::problem::ConfigError;
-use crate::config::source::Sources;
-use crate::config::{self, Config};
+use crate::app::App;
+use crate::start_error::StartError;
 use crate::telemetry::logs;
 use signals::Signals;
 
@@ -55,21 +58,21 @@ struct Arguments {
 enum Command {
     /// Runs the collector; the default
     Run(SourceArguments),
-    /// Checks the configuration and loads its plugins, without listening, and says what it checked
+    /// Checks the configuration and loads its plugins without listening, and prints the checked components
     Validate(SourceArguments),
-    /// Measures a collector: sends to it, counts what it exports, and says what it took
+    /// Measures a collector: sends load to it, counts the exported items, and reports CPU, memory and latency
     Bench(bench::BenchArguments),
     /// Shows and changes the plugins of a running collector, over its `admin` extension
     Plugin(plugin::PluginArguments),
     /// Shows, replays and drops the batches that failed every time
     Quarantine(plugin::quarantine::QuarantineArguments),
-    /// Lets a running collector read its configuration again
+    /// Makes a running collector read its configuration again
     Reload(plugin::Connection),
 }
 
 #[derive(Debug, Args)]
 struct SourceArguments {
-    /// Where to read the configuration: a path, file:PATH, env:NAME or yaml:TEXT; may be repeated, later ones are laid over earlier ones
+    /// The source of the configuration: a path, file:PATH, env:NAME or yaml:TEXT; may be repeated, later sources override earlier ones
     #[arg(long = "config", value_name = "SOURCE")]
     configs: Vec<String>,
     /// Sets one value, such as processors::batch::timeout=2s; may be repeated

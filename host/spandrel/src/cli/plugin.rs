@@ -1,9 +1,7 @@
 //! `spandrel plugin`: shows and changes the plugins of a running collector.
 
-mod client;
 mod events;
 mod failure;
-mod name;
 mod notes;
 mod paint;
 mod progress;
@@ -18,14 +16,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
-
-use self::client::Client;
-use self::failure::Failure;
-use self::paint::Paint;
-use crate::config::net::Endpoint;
-use crate::control::api::{
+use spandrel_admin::client::{self, Client};
+use spandrel_collector::report::{
     EventView, PipelineView, ReloadReport, ShadowView, StageView, SwapReport, SwapRequest,
 };
+use spandrel_config::net::Endpoint;
+
+use self::failure::Failure;
+use self::paint::Paint;
 
 #[derive(Debug, Args)]
 pub(super) struct PluginArguments {
@@ -52,7 +50,7 @@ enum PluginCommand {
     Cancel(StageArgument),
     /// Shows how the verdicts of a stage's shadow differ from those of the running generation
     Shadow(StageArgument),
-    /// Shows what was loaded, published, refused and rolled back
+    /// Shows the history: generations loaded, published, refused and rolled back
     History(HistoryArguments),
 }
 
@@ -77,22 +75,22 @@ struct PromoteArguments {
     watch: WatchArguments,
 }
 
-/// How what takes over is watched.
+/// The watch on a generation that takes over.
 #[derive(Debug, Args)]
 struct WatchArguments {
-    /// The new generation stays, whatever it does: nothing is rolled back by itself
+    /// Keeps the new generation whatever it does: there is no automatic rollback
     #[arg(long, conflicts_with = "expect_drops")]
     no_probation: bool,
-    /// The new generation may drop more than the one before: only faults and slowness roll it back
+    /// Lets the new generation drop more than the one before: only faults and slowness roll it back
     #[arg(long)]
     expect_drops: bool,
 }
 
 #[derive(Debug, Args)]
 struct HistoryArguments {
-    /// Only of this stage
+    /// Shows only the events of this stage
     stage: Option<String>,
-    /// Goes on, and shows what happens as it happens
+    /// Keeps running, and shows events as they happen
     #[arg(long, short)]
     watch: bool,
 }
@@ -104,7 +102,7 @@ struct SwapArguments {
     /// The new build; without it the stage's own file is read again
     #[arg(value_name = "MODULE.wasm")]
     module: Option<PathBuf>,
-    /// What the module's bytes must hash to, in hex
+    /// The SHA-256 digest that the module must have, in hex
     #[arg(long, value_name = "DIGEST")]
     sha256: Option<String>,
     /// The file with the module's signature; without it MODULE.wasm.minisig, where there is one
@@ -113,10 +111,10 @@ struct SwapArguments {
     /// Another `config` for the plugin, as JSON, or @FILE with JSON in it
     #[arg(long, value_name = "JSON|@FILE", value_parser = config)]
     config: Option<serde_json::Value>,
-    /// Only says whether it would work
+    /// Checks the swap without making it
     #[arg(long)]
     dry_run: bool,
-    /// Gives this share of traces to the new generation, until it is promoted or cancelled
+    /// Gives this share of traces to the new generation until it passes its probation, is promoted or is cancelled
     #[arg(long, value_name = "SHARE", value_parser = percent, conflicts_with_all = ["shadow", "no_probation"])]
     canary: Option<f64>,
     /// Gives the new generation a copy of the traffic, and exports nothing of it
@@ -125,7 +123,7 @@ struct SwapArguments {
     /// Sends the module's bytes, for a collector that cannot read the file
     #[arg(long, requires = "module")]
     upload: bool,
-    /// Takes the module and the config that the configuration has, whatever runs
+    /// Uses the module and the config of the configuration, whatever runs
     #[arg(long, conflicts_with_all = ["module", "config"])]
     as_configured: bool,
     #[command(flatten)]
@@ -134,7 +132,7 @@ struct SwapArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct Connection {
-    /// Where the collector's admin extension listens: unix:PATH or host:port [env: SPANDREL_ADMIN; default: the extension's own default]
+    /// The endpoint of the collector's admin extension: unix:PATH or host:port [env: SPANDREL_ADMIN; default: the extension's own default]
     #[arg(long, global = true, value_name = "ENDPOINT", value_parser = Endpoint::parse)]
     admin: Option<Endpoint>,
     /// A file with the bearer token [env: SPANDREL_ADMIN_TOKEN_FILE]
@@ -183,7 +181,7 @@ pub(super) fn reload(connection: &Connection) -> ExitCode {
         let path = "/v1/reload".to_owned();
         let waiting = progress::Waiting::new("reading the configuration".to_owned(), None);
         let json = waiting.show(client, client.post(&path)).await?;
-        let report: ReloadReport = failure::understood(&json)?;
+        let report: ReloadReport = client::understood(&json)?;
         print(output, &json, || stages::reloaded(&report))
     })
 }
@@ -197,7 +195,7 @@ fn finish(
         .build();
     let done = match runtime {
         Ok(runtime) => runtime.block_on(async {
-            let client = Client::of(connection)?;
+            let client = Client::new(connection.admin.clone(), connection.token_file.clone())?;
             work(&client, connection.output).await
         }),
         Err(source) => Err(Failure::Runtime(source)),
@@ -213,8 +211,8 @@ async fn run(client: &Client, output: Output, command: &PluginCommand) -> Result
         PluginCommand::Ls(ListArguments { drops }) => {
             let json = client.get("/v1/stages").await?;
             let pipelines: Vec<PipelineView> =
-                failure::understood(&client.get("/v1/pipelines").await?)?;
-            let mut all: Vec<StageView> = failure::understood(&json)?;
+                client::understood(&client.get("/v1/pipelines").await?)?;
+            let mut all: Vec<StageView> = client::understood(&json)?;
             stages::sort(&mut all, &pipelines);
             let list = if *drops { stages::drops } else { stages::list };
             print(output, &json, || list(&all, Paint::stdout()))
@@ -222,13 +220,13 @@ async fn run(client: &Client, output: Output, command: &PluginCommand) -> Result
         PluginCommand::Show(StageArgument { stage }) => {
             let stage = client.stage(stage).await?;
             let json = client.get(&client::path(&stage, "")).await?;
-            let view: StageView = failure::understood(&json)?;
+            let view: StageView = client::understood(&json)?;
             print(output, &json, || stages::details(&view, Paint::stdout()))
         }
         PluginCommand::Shadow(StageArgument { stage }) => {
             let stage = client.stage(stage).await?;
             let json = client.get(&client::path(&stage, "/shadow")).await?;
-            let view: ShadowView = failure::understood(&json)?;
+            let view: ShadowView = client::understood(&json)?;
             print(output, &json, || events::shadow(&view, Paint::stdout()))
         }
         PluginCommand::History(arguments) => history(client, output, arguments).await,
@@ -300,12 +298,12 @@ async fn swap(client: &Client, output: Output, arguments: &SwapArguments) -> Res
         .module
         .as_ref()
         .is_some_and(|module| !arguments.upload && module.is_file());
-    let json = done.map_err(|failure| failure.after_path(readable))?;
+    let json = done.map_err(|error| error.after_path(readable))?;
     report(output, &json)
 }
 
 fn report(output: Output, json: &str) -> Result<(), Failure> {
-    let report: SwapReport = failure::understood(json)?;
+    let report: SwapReport = client::understood(json)?;
     print(output, json, || stages::report(&report, Paint::stdout()))
 }
 
@@ -319,7 +317,7 @@ async fn history(
         None => "/v1/history".to_owned(),
     };
     let json = client.get(&path).await?;
-    let all: Vec<EventView> = failure::understood(&json)?;
+    let all: Vec<EventView> = client::understood(&json)?;
     if !arguments.watch {
         return print(output, &json, || events::history(&all, Paint::stdout()));
     }
@@ -337,7 +335,7 @@ async fn history(
             to_stdout(&format!("{line}\n"))?;
         }
         let wait = format!("{path}?after={after}&wait=20s");
-        news = failure::understood(&client.get(&wait).await?)?;
+        news = client::understood(&client.get(&wait).await?)?;
     }
 }
 

@@ -1,7 +1,7 @@
 //! The items that are held of one input batch.
 
 use bytes::Bytes;
-use spandrel_wire::{Assembler, Edits, Held, Span};
+use spandrel_wire::{Assembler, Edits, HeldItems, Span};
 use tokio::time::Instant;
 
 use crate::handover::{HeldLeft, Owner};
@@ -11,7 +11,7 @@ use crate::plugin::Ticket;
 /// The held items of one input batch.
 #[derive(Debug)]
 pub(super) struct HeldBatch {
-    held: Held,
+    held: HeldItems,
     /// True at each position of `held` that is already settled.
     settled: Vec<bool>,
     tally: Tally,
@@ -41,7 +41,7 @@ impl History {
 
 impl HeldBatch {
     /// Makes a batch that the instance holds from now on; `tally` is in the stage's held account.
-    pub(super) fn new(ticket: Ticket, held: Held, tally: Tally) -> Self {
+    pub(super) fn new(ticket: Ticket, held: HeldItems, tally: Tally) -> Self {
         Self {
             settled: vec![false; held.len()],
             held,
@@ -55,7 +55,7 @@ impl HeldBatch {
     }
 
     /// Makes a batch that was held in another process.
-    pub(super) fn from_handover(left: &HeldLeft, held: Held, tally: Tally) -> Self {
+    pub(super) fn from_handover(left: &HeldLeft, held: HeldItems, tally: Tally) -> Self {
         let now = Instant::now();
         Self {
             history: History {
@@ -130,7 +130,7 @@ impl HeldBatch {
     }
 
     /// Returns its items and their tally, for items to be taken out.
-    pub(super) fn parts(&mut self) -> (&Held, &mut Tally) {
+    pub(super) fn parts(&mut self) -> (&HeldItems, &mut Tally) {
         (&self.held, &mut self.tally)
     }
 

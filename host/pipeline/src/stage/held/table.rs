@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use spandrel_wire::{Edits, Held, Limits};
+use spandrel_wire::{Edits, HeldItems, Limits};
 use tokio::time::Instant;
 
 use super::batch::{HeldBatch, History};
@@ -64,12 +64,12 @@ impl HeldTable {
     }
 
     /// Adds the held items of one batch; `tally` is in this stage's held account.
-    pub(in crate::stage) fn insert(&mut self, ticket: Ticket, held: Held, tally: Tally) {
+    pub(in crate::stage) fn insert(&mut self, ticket: Ticket, held: HeldItems, tally: Tally) {
         self.add(ticket, HeldBatch::new(ticket, held, tally));
     }
 
     /// Puts back items that were held in another process; `tally` is in this stage's held account.
-    pub(in crate::stage) fn put_back(&mut self, left: &HeldLeft, held: Held, tally: Tally) {
+    pub(in crate::stage) fn put_back(&mut self, left: &HeldLeft, held: HeldItems, tally: Tally) {
         self.add(left.ticket, HeldBatch::from_handover(left, held, tally));
     }
 

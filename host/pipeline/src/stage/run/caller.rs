@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use spandrel_wire::{Held, Limits};
+use spandrel_wire::{HeldItems, Limits};
 
 use super::batch::StageBatch;
 use super::counts::StageCounts;
@@ -153,7 +153,7 @@ impl Caller {
         }
     }
 
-    fn hold(&mut self, ticket: Ticket, held: Held, mut tally: Tally) {
+    fn hold(&mut self, ticket: Ticket, held: HeldItems, mut tally: Tally) {
         tally.transfer(self.counts.held_account());
         self.held.insert(ticket, held, tally);
         self.count_held();

@@ -109,7 +109,7 @@ impl StageCounts {
         if let Some(bypassed) = ended {
             tracing::info!(
                 pipeline = self.ledger.pipeline(), stage = %self.stage, generation, bypassed,
-                "plugin bypassed no more: nothing has passed its stage unjudged for 30 s"
+                "plugin no longer bypassed: nothing has passed its stage unjudged for 30 s"
             );
         }
     }

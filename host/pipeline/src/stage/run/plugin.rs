@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use spandrel_wire::{Held, Limits, Reads};
+use spandrel_wire::{HeldItems, Limits, Reads};
 
 use super::batch::StageBatch;
 use super::caller::Caller;
@@ -159,7 +159,7 @@ impl Plugin {
             Ok(()) => self.counts().add_restart(),
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
-                tracing::error!(stage = %self.spec.name, error, "plugin could not be made anew");
+                tracing::error!(stage = %self.spec.name, error, "plugin could not be restarted");
                 self.health.trip(self.caller.counts_mut());
             }
         }
@@ -371,7 +371,7 @@ impl Plugin {
     pub(super) async fn take_up(
         &mut self,
         left: StageLeft,
-        held: Vec<(HeldLeft, Held)>,
+        held: Vec<(HeldLeft, HeldItems)>,
         guards: &mut Guards<'_>,
     ) -> Carried {
         // Nothing is held yet, so nothing can be let go.

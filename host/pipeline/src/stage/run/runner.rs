@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use spandrel_wire::{Held, Limits, Reads};
+use spandrel_wire::{HeldItems, Limits, Reads};
 use tokio::time::{Instant, timeout};
 
 use super::batch::StageBatch;
@@ -302,7 +302,7 @@ impl StageRunner {
     pub(crate) async fn take_up(
         &mut self,
         left: StageLeft,
-        held: Vec<(HeldLeft, Held)>,
+        held: Vec<(HeldLeft, HeldItems)>,
         guards: &mut Guards<'_>,
     ) -> Carried {
         let carried = self.plugin.take_up(left, held, guards).await;
