@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use spandrel_wire::{Edits, HeldItems, Output, Limits, Rules, Signal, Verdict};
+use spandrel_wire::{Edits, HeldItems, Limits, Output, Rules, Signal, Verdict};
 
 use crate::journal::Log;
 use crate::ledger::Tally;
