@@ -5,12 +5,13 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::future::{FutureExt as _, join_all};
-use spandrel_pipeline::ledger::Ledger;
+use spandrel_pipeline::ledger::{Ledger, LedgerRow};
 use spandrel_pipeline::pipeline::Pipeline;
+use spandrel_pipeline::with_ledger_columns;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::ledger_rows::{self, LedgerRow, is_done, log_row, some};
+use crate::ledger_rows::{self, always, is_done, log_columns, log_row, some};
 use crate::receivers::Receivers;
 use crate::retiring::{RetiringPipelines, ledger_name, settled, told};
 use crate::state::CollectorState;
@@ -138,32 +139,18 @@ fn summary(
         }
         text.push(ledger.to_string());
     }
-    info!(
-        received = sum.received,
-        created = sum.created,
-        refused = sum.refused,
-        dropped = sum.dropped,
-        failed = sum.failed,
-        overflowed = some(sum.overflowed),
-        exported = sum.exported,
-        abandoned = sum.abandoned,
-        missed = some(sum.missed),
-        held = sum.held,
-        queued = sum.queued,
-        replayed = some(sum.replayed),
-        recovered = some(sum.recovered),
-        quarantined = some(sum.quarantined),
-        damaged = some(sum.damaged),
-        unknown_losses = some(sum.unknown_losses),
-        journaled = some(sum.journaled),
-        on_disk = some(sum.on_disk),
-        balanced = sum.is_balanced(),
-        unclosed = (!unclosed.is_empty()).then(|| unclosed.join(", ")),
-        in_time = in_time && unclosed.is_empty(),
-        elapsed_ms = millis(started),
-        ledger = text.join("; "),
-        "Shutdown complete."
-    );
+    with_ledger_columns!(log_columns {
+        sum,
+        [],
+        [
+            balanced = sum.is_balanced(),
+            unclosed = (!unclosed.is_empty()).then(|| unclosed.join(", ")),
+            in_time = in_time && unclosed.is_empty(),
+            elapsed_ms = millis(started),
+            ledger = text.join("; "),
+            "Shutdown complete."
+        ]
+    });
     if is_whole {
         Ending::Drained
     } else {

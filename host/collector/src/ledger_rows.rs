@@ -7,101 +7,15 @@
 //! right. An exporter that came or went while the pipeline ran has `missed` the items that passed
 //! without it.
 
-use spandrel_pipeline::ledger::Books;
-use tracing::info;
-
-/// The places of all items of a pipeline, as one of its exporters sees them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct LedgerRow {
-    pub(crate) received: u64,
-    pub(crate) created: u64,
-    pub(crate) refused: u64,
-    pub(crate) dropped: u64,
-    pub(crate) failed: u64,
-    pub(crate) overflowed: u64,
-    pub(crate) exported: u64,
-    pub(crate) abandoned: u64,
-    pub(crate) missed: u64,
-    pub(crate) held: u64,
-    pub(crate) queued: u64,
-    /// Items that came from the journal of an earlier process.
-    pub(crate) replayed: u64,
-    /// Items that waited on disk for this exporter at the start.
-    pub(crate) recovered: u64,
-    pub(crate) quarantined: u64,
-    pub(crate) damaged: u64,
-    /// Damaged records and files of the journal for which nobody knows how many items are lost.
-    /// They are outside the balance.
-    pub(crate) unknown_losses: u64,
-    /// Items that stay in the journal, to be processed at the next start.
-    pub(crate) journaled: u64,
-    /// Items that stay on disk for this exporter.
-    pub(crate) on_disk: u64,
-}
+use spandrel_pipeline::ledger::{Books, LedgerRow};
+use spandrel_pipeline::with_ledger_columns;
 
 /// Returns a row for each exporter, by its name.
 pub(crate) fn rows(books: &Books) -> Vec<(&str, LedgerRow)> {
-    let row = |exporter: &spandrel_pipeline::ledger::ExporterBooks| {
-        let failed = exporter.rejected + exporter.failed + exporter.expired;
-        let overflowed = books.overflowed.total() + exporter.overflowed;
-        LedgerRow {
-            received: books.received,
-            created: books.created,
-            refused: books.refused,
-            dropped: books.dropped() + failed + overflowed,
-            failed,
-            overflowed,
-            exported: exporter.sent,
-            abandoned: books.abandoned + exporter.abandoned,
-            missed: books.missed(exporter),
-            held: books.held(),
-            queued: books.ingress + books.chain + exporter.queued,
-            // Items that went back to the journal and came again are in both counts.
-            replayed: books.replayed.saturating_sub(books.returned),
-            recovered: exporter.recovered,
-            quarantined: books.quarantined,
-            damaged: books.damaged,
-            unknown_losses: books.unknown_losses,
-            journaled: books.journaled.saturating_sub(books.returned) + exporter.journaled,
-            on_disk: exporter.on_disk,
-        }
-    };
-    books
-        .exporters
-        .iter()
-        .map(|exporter| (exporter.name.as_str(), row(exporter)))
+    let exporters = books.exporters.iter();
+    exporters
+        .map(|exporter| (exporter.name.as_str(), LedgerRow::new(books, exporter)))
         .collect()
-}
-
-impl LedgerRow {
-    pub(crate) fn is_balanced(&self) -> bool {
-        let left = self.refused + self.dropped + self.exported + self.abandoned + self.missed;
-        let kept = self.journaled + self.on_disk + self.quarantined + self.damaged;
-        let came = self.received + self.created + self.replayed + self.recovered;
-        came == left + kept + self.held + self.queued
-    }
-
-    /// Adds another row. The sum of two pipelines' rows balances if both rows do.
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.received += other.received;
-        self.created += other.created;
-        self.refused += other.refused;
-        self.dropped += other.dropped;
-        self.failed += other.failed;
-        self.overflowed += other.overflowed;
-        self.exported += other.exported;
-        self.abandoned += other.abandoned;
-        self.missed += other.missed;
-        self.held += other.held;
-        self.queued += other.queued;
-        self.replayed += other.replayed;
-        self.recovered += other.recovered;
-        self.quarantined += other.quarantined;
-        self.damaged += other.damaged;
-        self.unknown_losses += other.unknown_losses;
-        self.journaled += other.journaled;
-        self.on_disk += other.on_disk;
-    }
 }
 
 /// Returns the row with the fewest exported items. A pipeline with several exporters is judged by
@@ -124,36 +38,33 @@ pub(crate) fn some(items: u64) -> Option<u64> {
     (items > 0).then_some(items)
 }
 
+/// Returns the number: such fields are always logged.
+pub(crate) fn always(items: u64) -> u64 {
+    items
+}
+
+/// Logs the columns of a row, between other fields. The names of a line's fields are fixed when it
+/// is compiled, so it takes a macro to get them from the ledger.
+macro_rules! log_columns {
+    ({ $row:ident, [$($before:tt)*], [$($after:tt)*] }
+     $($name:ident: $shown:ident, $side:ident, $unit:ident, $value:expr, $help:literal;)*) => {
+        tracing::info!($($before)* $($name = $shown($row.$name),)* $($after)*)
+    };
+}
+pub(crate) use log_columns;
+
+/// Logs the row of one exporter.
 pub(crate) fn log_row(pipeline: &str, exporter: &str, row: &LedgerRow) {
-    info!(
-        pipeline,
-        exporter,
-        received = row.received,
-        created = row.created,
-        refused = row.refused,
-        dropped = row.dropped,
-        failed = row.failed,
-        overflowed = some(row.overflowed),
-        exported = row.exported,
-        abandoned = row.abandoned,
-        missed = some(row.missed),
-        held = row.held,
-        queued = row.queued,
-        replayed = some(row.replayed),
-        recovered = some(row.recovered),
-        quarantined = some(row.quarantined),
-        damaged = some(row.damaged),
-        unknown_losses = some(row.unknown_losses),
-        journaled = some(row.journaled),
-        on_disk = some(row.on_disk),
-        balanced = row.is_balanced(),
-        "ledger"
-    );
+    with_ledger_columns!(log_columns {
+        row,
+        [pipeline, exporter,],
+        [balanced = row.is_balanced(), "ledger"]
+    });
 }
 
 #[cfg(test)]
 mod tests {
-    use spandrel_pipeline::ledger::{ExporterBooks, Overflowed};
+    use spandrel_pipeline::ledger::{ExporterBooks, Overflow};
 
     use super::*;
 
@@ -204,7 +115,7 @@ mod tests {
         };
         let books = Books {
             received: 10,
-            overflowed: Overflowed {
+            overflowed: Overflow {
                 queues: 2,
                 shards: 1,
             },

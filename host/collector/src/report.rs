@@ -4,8 +4,10 @@
 //! missing key means "none".
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// `GET /v1/pipelines`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -26,40 +28,47 @@ pub struct PipelineView {
     pub ledger: LedgerView,
 }
 
+/// Columns of a ledger, as pairs of name and items, in their order.
+#[derive(Clone, Debug, Default)]
+pub struct LedgerColumns(pub Vec<(String, u64)>);
+
+impl Serialize for LedgerColumns {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, items)| (name, items)))
+    }
+}
+
+impl<'de> Deserialize<'de> for LedgerColumns {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ColumnsVisitor)
+    }
+}
+
+/// Reads columns in the order in which they come.
+struct ColumnsVisitor;
+
+impl<'de> Visitor<'de> for ColumnsVisitor {
+    type Value = LedgerColumns;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map from names to numbers of items")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<LedgerColumns, A::Error> {
+        let mut columns = Vec::new();
+        while let Some(column) = map.next_entry()? {
+            columns.push(column);
+        }
+        Ok(LedgerColumns(columns))
+    }
+}
+
 /// The places of all items of a pipeline: `received + created + replayed` is the sum of the others.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct LedgerView {
-    /// Items that receivers accepted.
-    pub received: u64,
-    /// Items that plugins created.
-    pub created: u64,
-    /// Items that were refused, so that their senders know.
-    pub refused: u64,
-    /// Items that plugins dropped.
-    pub dropped: u64,
-    /// Items dropped on arrival because there was no room for items that another pipeline accepted.
-    #[serde(default)]
-    pub overflowed: u64,
-    /// Items that left the last stage.
-    pub forwarded: u64,
-    /// Items that were given up at the end of a drain.
-    pub abandoned: u64,
-    /// Items that plugins hold now.
-    pub held: u64,
-    /// Items on their way now.
-    pub in_flight: u64,
-    /// Items that came from the journal again.
-    #[serde(default)]
-    pub replayed: u64,
-    /// Items that went back to the journal.
-    #[serde(default)]
-    pub journaled: u64,
-    /// Items that are in quarantine.
-    #[serde(default)]
-    pub quarantined: u64,
-    /// Items damaged in the journal.
-    #[serde(default)]
-    pub damaged: u64,
+    /// The columns in front of the last stage, each under its own key.
+    #[serde(flatten)]
+    pub columns: LedgerColumns,
     /// True if every item has its place.
     pub balanced: bool,
     /// Its stages, in their order.

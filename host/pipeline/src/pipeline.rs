@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub use crate::replay::{Hastened, Retries, Retry};
 
-pub use self::stages::StagesChanged;
+pub use self::stages::StagesChange;
 use self::stages::{StageContext, Stages};
 
 use self::checks::{check_ack_on, warn_of_retries};
@@ -209,7 +209,7 @@ impl Pipeline {
     /// # Errors
     /// If an instance cannot be made, the stages contradict the pipeline's `ack_on`, or a shard
     /// does not take the order in time.
-    pub async fn change(&self, stages: Vec<StageSpec>) -> Result<StagesChanged, ChangeError> {
+    pub async fn change(&self, stages: Vec<StageSpec>) -> Result<StagesChange, ChangeError> {
         self.stages.change(&self.door, stages).await
     }
 

@@ -17,12 +17,12 @@ pub(crate) mod rollout;
 pub(crate) mod run;
 mod spec;
 
-pub use self::rollout::comparison::{Comparison, Difference, Said, Seen};
-pub use self::rollout::probe::{ProbeError, Probed, probe};
+pub use self::rollout::comparison::{Comparison, Difference, DifferenceCount, Outcome};
+pub use self::rollout::probe::{ProbeError, ProbeReport, probe};
 pub(crate) use self::run::failed_batches::ATTEMPTS;
 pub use self::run::schedule::HOUSEKEEPING;
 pub use self::spec::{
-    Beside, BreakerConfig, Carried, FaultPolicy, HoldLimits, Mode, Share, StageSpec,
+    BreakerConfig, Candidate, FaultPolicy, HoldLimits, Mode, Share, StageSpec, StateTransfer,
 };
 pub use crate::plugin::{
     Dispatch, DrainReason, Emission, Fault, FaultKind, Generation, Input, Instance,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spandrel_config::id::Id;
-use spandrel_pipeline::pipeline::StagesChanged;
+use spandrel_pipeline::pipeline::StagesChange;
 use spandrel_pipeline::stage::Mode;
 use spandrel_plugin::probation::{Figures, Standing, judge};
 use tokio::time::Instant;
@@ -174,7 +174,7 @@ impl CollectorState {
             by: Trigger::Probation,
             loaded: &running,
             detail: "its probation".to_owned(),
-            took: None::<(Instant, &StagesChanged)>,
+            took: None::<(Instant, &StagesChange)>,
         };
         self.report_event(id, said);
         Ok(())

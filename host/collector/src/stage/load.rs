@@ -13,7 +13,7 @@ use spandrel_config::plugins::Plugins;
 use spandrel_fetch::{
     FetchError, Fetched, Fetcher, SetupError, SignatureFrom, Source, Url, Wanted,
 };
-use spandrel_pipeline::stage::{Input, ProbeError, Probed, State, probe};
+use spandrel_pipeline::stage::{Input, ProbeError, ProbeReport, State, probe};
 use spandrel_plugin::artifact::Digest;
 use spandrel_plugin::{
     CompileLimits, Engine, Generation, Limits, Load, LoadError, Metrics, Module, PublicKey,
@@ -105,7 +105,7 @@ impl StageLoadError {
 #[derive(Debug)]
 pub(crate) struct ProbedPlugin {
     pub(crate) loaded: LoadedPlugin,
-    pub(crate) probed: Probed,
+    pub(crate) probed: ProbeReport,
 }
 
 impl LoadPlan {
@@ -148,7 +148,7 @@ impl LoadPlan {
         );
         let generation = Arc::new(generation.await?);
         let probed = match self.probe_input {
-            None => Probed::default(),
+            None => ProbeReport::default(),
             Some(ProbeInput { state, sample }) => {
                 let limits = spandrel_wire::Limits::default();
                 let probed = probe(&*generation, state, sample, &limits).await;

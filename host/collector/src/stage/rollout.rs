@@ -12,7 +12,7 @@ use spandrel_config::id::Id;
 use spandrel_config::module::Place;
 use spandrel_config::plugin_config::PluginConfig;
 use spandrel_config::processor::Wasm;
-use spandrel_pipeline::stage::{Beside, FaultPolicy, Mode, StageSpec};
+use spandrel_pipeline::stage::{Candidate as StageCandidate, FaultPolicy, Mode, StageSpec};
 use spandrel_plugin::artifact::Digest;
 use spandrel_plugin::probation::Figures;
 use spandrel_plugin::{Limits, Metrics, SignatureSource};
@@ -329,7 +329,7 @@ impl Stage {
             ..
         } = &self.rollout;
         let generation = running.generation.as_stage();
-        let beside = candidate.as_ref().map(|candidate| Beside {
+        let candidate = candidate.as_ref().map(|candidate| StageCandidate {
             generation: candidate.loaded.generation.as_stage(),
             mode: candidate.mode,
         });
@@ -339,7 +339,7 @@ impl Stage {
                 false => self.wasm.on_fault,
             },
             hold: self.wasm.hold,
-            beside,
+            candidate,
             on_probation: probation.is_some(),
             ..StageSpec::new(self.id.to_string(), generation)
         }

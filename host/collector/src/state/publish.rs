@@ -1,8 +1,8 @@
 //! Changes what a stage runs, in every pipeline that contains it or in none.
 
 use spandrel_config::id::Id;
-use spandrel_pipeline::pipeline::StagesChanged;
-use spandrel_pipeline::stage::Carried;
+use spandrel_pipeline::pipeline::StagesChange;
+use spandrel_pipeline::stage::StateTransfer;
 use spandrel_plugin::probation::Figures;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -22,7 +22,7 @@ pub(crate) struct StageEvent<'a> {
     pub(crate) by: Trigger,
     pub(crate) loaded: &'a LoadedPlugin,
     pub(crate) detail: String,
-    pub(crate) took: Option<(Instant, &'a StagesChanged)>,
+    pub(crate) took: Option<(Instant, &'a StagesChange)>,
 }
 
 impl CollectorState {
@@ -43,12 +43,12 @@ impl CollectorState {
         id: &Id,
         rollout: Rollout,
         by: Trigger,
-    ) -> Result<StagesChanged, Refusal> {
+    ) -> Result<StagesChange, Refusal> {
         let Some(stage) = self.stages.get_mut(id) else {
             return Err(Refusal::NotFound(format!("there is no stage `{id}`")));
         };
         let before = std::mem::replace(&mut stage.rollout, rollout);
-        let mut changed = StagesChanged::default();
+        let mut changed = StagesChange::default();
         let mut done = Vec::new();
         let mut failed = None;
         for (config, pipeline) in self.with_stage(id) {
@@ -252,7 +252,7 @@ impl CollectorState {
         id: &Id,
         outcome: &str,
         from: &LoadedPlugin,
-        changed: &StagesChanged,
+        changed: &StagesChange,
         started: Instant,
     ) -> SwapReport {
         let running = self.stages.get(id).map(|stage| &stage.rollout.running);
@@ -275,7 +275,7 @@ impl CollectorState {
         event: &'static str,
         by: Trigger,
         what: &str,
-        took: (Instant, &StagesChanged),
+        took: (Instant, &StagesChange),
     ) {
         let state = state_label(id, took.1);
         if let Some(stage) = self.stages.get_mut(id) {
@@ -377,22 +377,22 @@ fn no_candidate(id: &Id) -> Refusal {
 }
 
 /// Adds up the changes in several pipelines. Of the fates of a state, the worst is kept.
-pub(crate) fn add(sum: &mut StagesChanged, other: StagesChanged) {
+pub(crate) fn add(sum: &mut StagesChange, other: StagesChange) {
     sum.pause = sum.pause.max(other.pause);
     for (stage, carried) in other.carried {
         let known = sum.carried.entry(stage).or_insert_with(|| carried.clone());
-        if !matches!(known, Carried::Not(_)) && carried != Carried::Nothing {
+        if !matches!(known, StateTransfer::Failed(_)) && carried != StateTransfer::NoState {
             *known = carried;
         }
     }
 }
 
 /// Returns the fate of a stage's state as text.
-pub(crate) fn state_label(id: &Id, changed: &StagesChanged) -> String {
+pub(crate) fn state_label(id: &Id, changed: &StagesChange) -> String {
     match changed.carried.get(id.as_str()) {
-        None | Some(Carried::Nothing) => "none".to_owned(),
-        Some(Carried::Yes) => "carried".to_owned(),
-        Some(Carried::Earlier) => "carried from before".to_owned(),
-        Some(Carried::Not(why)) => format!("not carried: {why}"),
+        None | Some(StateTransfer::NoState) => "none".to_owned(),
+        Some(StateTransfer::Done) => "carried".to_owned(),
+        Some(StateTransfer::Earlier) => "carried from before".to_owned(),
+        Some(StateTransfer::Failed(why)) => format!("not carried: {why}"),
     }
 }

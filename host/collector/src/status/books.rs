@@ -1,8 +1,8 @@
 //! Converts books to the views of the admin API.
 
-use spandrel_pipeline::ledger::{Books, GenerationBooks};
+use spandrel_pipeline::ledger::{Books, GenerationBooks, Side};
 
-use crate::report::{ExporterLedger, FiguresView, LedgerView, StageLedger};
+use crate::report::{ExporterLedger, FiguresView, LedgerColumns, LedgerView, StageLedger};
 
 /// Returns the figures of one generation in two pipelines, together.
 pub(crate) fn joined(one: &FiguresView, other: &FiguresView) -> FiguresView {
@@ -68,20 +68,12 @@ pub(crate) fn ledger_view(books: &Books) -> LedgerView {
         on_disk: exporter.on_disk,
         journaled: exporter.journaled,
     });
+    let columns = books.columns().into_iter();
+    let columns = columns
+        .filter(|column| column.side != Side::Aside)
+        .map(|column| (column.name.to_owned(), column.value));
     LedgerView {
-        received: books.received,
-        created: books.created,
-        refused: books.refused,
-        dropped: books.dropped(),
-        overflowed: books.overflowed.total(),
-        forwarded: books.forwarded,
-        abandoned: books.abandoned,
-        held: books.held(),
-        in_flight: books.ingress + books.chain,
-        replayed: books.replayed,
-        journaled: books.journaled,
-        quarantined: books.quarantined,
-        damaged: books.damaged,
+        columns: LedgerColumns(columns.collect()),
         balanced: books.is_balanced(),
         stages: stages.into_iter().map(|(_, view)| view).collect(),
         exporters: exporters.collect(),

@@ -1,6 +1,6 @@
 //! The report of a shadow.
 
-use spandrel_pipeline::stage::{Comparison, Said};
+use spandrel_pipeline::stage::{Comparison, Outcome};
 
 use crate::report::{DifferenceView, ShadowView};
 
@@ -40,10 +40,10 @@ pub(crate) fn shadow_view(stage: &str, running: u64, shadow: u64, seen: &Compari
     }
 }
 
-fn said(said: &Said) -> String {
+fn said(said: &Outcome) -> String {
     match said {
-        Said::Keep => "keep".to_owned(),
-        Said::KeepEdited => "keep, edited".to_owned(),
-        Said::Drop(reason) => format!("drop: {reason}"),
+        Outcome::Keep => "keep".to_owned(),
+        Outcome::KeepEdited => "keep, edited".to_owned(),
+        Outcome::Drop(reason) => format!("drop: {reason}"),
     }
 }

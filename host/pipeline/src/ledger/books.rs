@@ -16,7 +16,7 @@ pub struct Books {
     /// Items that were refused: their sender was told, and still owns them.
     pub refused: u64,
     /// Items dropped at the door, because this pipeline had no room while another one took them.
-    pub overflowed: Overflowed,
+    pub overflowed: Overflow,
     /// Items made by plugins.
     pub created: u64,
     /// Items that came from the journal again: those that an earlier process accepted and had not
@@ -58,14 +58,14 @@ pub struct Books {
 
 /// Items dropped at a pipeline's door, by what had no room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Overflowed {
+pub struct Overflow {
     /// Dropped because the queues of all its exporters were full.
     pub queues: u64,
     /// Dropped because its shards were busy.
     pub shards: u64,
 }
 
-impl Overflowed {
+impl Overflow {
     /// Returns the sum of both.
     pub fn total(self) -> u64 {
         self.queues + self.shards
@@ -120,16 +120,16 @@ impl Books {
             Figure::new("abandoned", self.abandoned, OutOf, None, "Items given up before they left the last stage."),
             Figure::new("held", self.held(), Inside, metric("spandrel_ledger_held_items"), "Items that plugins hold."),
             Figure::new("in_flight", self.in_flight(), Inside, metric("spandrel_ledger_in_flight_items"), "Items received without an answer, or on their way through the stages."),
-            Figure::new("replayed", self.replayed, Into, metric("spandrel_ledger_replayed_items_total"), "Items that came from the journal again."),
-            Figure::new("journaled", self.journaled, OutOf, metric("spandrel_ledger_journaled_items_total"), "Items that went back to the journal."),
-            Figure::new("quarantined", self.quarantined, OutOf, metric("spandrel_ledger_quarantined_items_total"), "Items of batches that failed every time."),
-            Figure::new("damaged", self.damaged, OutOf, metric("spandrel_ledger_damaged_items_total"), "Items damaged in the journal: an earlier process accepted them, and they are lost."),
+            Figure::new("replayed", self.replayed, Into, metric("spandrel_ledger_replayed_items_total"), "Items that came from the journal again.").of_journal(),
+            Figure::new("journaled", self.journaled, OutOf, metric("spandrel_ledger_journaled_items_total"), "Items that went back to the journal.").of_journal(),
+            Figure::new("quarantined", self.quarantined, OutOf, metric("spandrel_ledger_quarantined_items_total"), "Items of batches that failed every time.").of_journal(),
+            Figure::new("damaged", self.damaged, OutOf, metric("spandrel_ledger_damaged_items_total"), "Items damaged in the journal: an earlier process accepted them, and they are lost.").of_journal(),
             Figure::new("returned", self.returned, Aside, None, "The replayed items that this process had sent back itself."),
             Figure::new("given_up", self.abandoned(), Aside, metric("spandrel_ledger_abandoned_items_total"), "Items given up at a deadline, in front of the last stage or behind it."),
             Figure::new("invalid_items", self.invalid_items, Aside, metric("spandrel_ledger_invalid_items_total"), "The refused items that are invalid, while the rest of their request was accepted."),
             Figure::new("invalid_requests", self.invalid_requests, Aside, metric("spandrel_ledger_invalid_requests_total"), "Requests that were not valid, and so have no item count.").unit(Unit::Requests),
             Figure::new("unknown_losses", self.unknown_losses, Aside, None, "Damaged records and files of the journal for which nobody knows how many items are lost.").unit(Unit::Records),
-            Figure::new("unused_handovers", self.unused_handovers, Aside, metric("spandrel_journal_unused_handovers_total"), "Starts at which the stages could not go on with their state from before the restart.").unit(Unit::Starts),
+            Figure::new("unused_handovers", self.unused_handovers, Aside, metric("spandrel_journal_unused_handovers_total"), "Starts at which the stages could not go on with their state from before the restart.").unit(Unit::Starts).of_journal(),
         ]
     }
 

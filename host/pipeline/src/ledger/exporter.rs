@@ -77,10 +77,10 @@ impl ExporterBooks {
         let metric = Some;
         [
             Figure::new("entered", self.entered, Into, None, "Items that entered its queue."),
-            Figure::new("recovered", self.recovered, Into, metric("spandrel_ledger_exporter_recovered_items"), "Items in its log when the pipeline was built."),
+            Figure::new("recovered", self.recovered, Into, metric("spandrel_ledger_exporter_recovered_items"), "Items in its log when the pipeline was built.").of_journal(),
             Figure::new("queued", self.queued, Inside, metric("spandrel_ledger_queued_items"), "Items in the queue, the batcher, or an attempt."),
-            Figure::new("on_disk", self.on_disk, OutOf, metric("spandrel_ledger_exporter_on_disk_items"), "Items in its log, and not in the queue."),
-            Figure::new("journaled", self.journaled, OutOf, metric("spandrel_ledger_exporter_journaled_items"), "Items given up in memory that the journal still has."),
+            Figure::new("on_disk", self.on_disk, OutOf, metric("spandrel_ledger_exporter_on_disk_items"), "Items in its log, and not in the queue.").of_journal(),
+            Figure::new("journaled", self.journaled, OutOf, metric("spandrel_ledger_exporter_journaled_items"), "Items given up in memory that the journal still has.").of_journal(),
             Figure::new("exported", self.sent, OutOf, metric("spandrel_ledger_exported_items_total"), "Items that the backend confirmed."),
             Figure::new("rejected", self.rejected, OutOf, metric("spandrel_ledger_rejected_items_total"), "Items that the backend refused for good although it took the request."),
             Figure::new("failed", self.failed, OutOf, None, "Items given up because the backend refused them for good."),

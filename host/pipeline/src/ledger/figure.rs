@@ -14,6 +14,8 @@ pub struct Figure {
     pub side: Side,
     /// The metric that has it; `None` if it has another form there, or is no metric.
     pub metric: Option<&'static str>,
+    /// True if it concerns only a pipeline with a journal: the others do not show it as a metric.
+    pub of_journal: bool,
     /// Its meaning.
     pub help: &'static str,
 }
@@ -58,8 +60,14 @@ impl Figure {
             unit: Unit::Items,
             side,
             metric,
+            of_journal: false,
             help,
         }
+    }
+
+    pub(super) const fn of_journal(mut self) -> Self {
+        self.of_journal = true;
+        self
     }
 
     pub(super) const fn unit(mut self, unit: Unit) -> Self {

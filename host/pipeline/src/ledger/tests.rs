@@ -199,8 +199,8 @@ fn what_a_log_has_is_not_abandoned() {
     );
 }
 
-/// Each table of figures has no name and no metric twice, and the summary of each exporter balances
-/// as the books do.
+/// Each table of figures has no name and no metric twice, and the row of each exporter balances as
+/// the books do.
 #[test]
 fn figures_are_told_apart() {
     let ledger = ledger();
@@ -213,12 +213,12 @@ fn figures_are_told_apart() {
     let books = ledger.books();
     assert!(books.is_balanced());
     for exporter in &books.exporters {
-        let summary = Summary::new(&books, exporter);
-        assert!(summary.is_balanced(), "{summary:?}");
+        let row = LedgerRow::new(&books, exporter);
+        assert!(row.is_balanced(), "{row:?}");
         for table in [
             books.columns().to_vec(),
             exporter.columns().to_vec(),
-            summary.columns(),
+            row.columns(),
         ] {
             let names: BTreeSet<_> = table.iter().map(|figure| figure.name).collect();
             assert_eq!(names.len(), table.len());

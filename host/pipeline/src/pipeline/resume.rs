@@ -11,7 +11,7 @@ use crate::completion::{Accepted, Guards};
 use crate::handover::{Handover, HeldLeft, StageLeft, Unused};
 use crate::journal::Durability;
 use crate::ledger::Ledger;
-use crate::stage::Carried;
+use crate::stage::StateTransfer;
 
 /// The journal that has the handover of the last process, and the ingress log that keeps its
 /// records.
@@ -97,7 +97,8 @@ impl Resume<'_> {
                 let Some(slot) = chain.slot_mut(&name) else {
                     continue;
                 };
-                if let Carried::Not(reason) = slot.take_up(stage, held, &mut guards).await {
+                if let StateTransfer::Failed(reason) = slot.take_up(stage, held, &mut guards).await
+                {
                     tracing::warn!(
                         pipeline,
                         stage = name,

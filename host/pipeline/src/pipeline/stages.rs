@@ -19,7 +19,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-pub use self::changed::StagesChanged;
+pub use self::changed::StagesChange;
 use self::dispatch::{DispatchChange, strictest};
 use self::inputs::ShardInputs;
 use self::plan::{ShardCount, StagePlan};
@@ -103,7 +103,7 @@ impl Stages {
         &self,
         door: &Door,
         specs: Vec<StageSpec>,
-    ) -> Result<StagesChanged, ChangeError> {
+    ) -> Result<StagesChange, ChangeError> {
         let mut shards = self.shards.lock().await;
         if door.is_closed() {
             return Err(ChangeError::Draining);
@@ -118,7 +118,7 @@ impl Stages {
                 .await
                 .map_err(|_| ChangeError::Busy)?;
             *routing = self.start(&mut shards, chains, published, wanted);
-            return Ok(StagesChanged::default());
+            return Ok(StagesChange::default());
         }
         let published = self.published().clone();
         let swapped = published.swapped(&specs);
@@ -127,7 +127,7 @@ impl Stages {
         let count = ShardCount::running(inputs.len(), dispatch.target());
         let plan = StagePlan::new(&published, &self.context, specs, count).await?;
         let reports = self.publish(door, &inputs, plan, dispatch).await?;
-        let changed = StagesChanged::new(reports.await, &swapped);
+        let changed = StagesChange::new(reports.await, &swapped);
         if let DispatchChange::Loosen(dispatch) = dispatch
             && let Ok(mut routing) = timeout(LOOSEN_WAIT, door.reroute()).await
         {

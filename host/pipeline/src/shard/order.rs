@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::plugin::State;
-use crate::stage::Carried;
+use crate::stage::StateTransfer;
 use crate::stage::rollout::target::Target;
 
 /// An order to a shard.
@@ -30,5 +30,5 @@ pub(crate) struct ChangeReport {
     /// The time for which it took no batches.
     pub(crate) pause: Duration,
     /// The outcome for the state of each stage whose generation changed.
-    pub(crate) carried: Vec<(String, Carried)>,
+    pub(crate) carried: Vec<(String, StateTransfer)>,
 }

@@ -23,7 +23,7 @@ pub struct StageSpec {
     /// The limits at which the stage stops calling the plugin.
     pub breaker: BreakerConfig,
     /// A candidate that runs beside the generation.
-    pub beside: Option<Beside>,
+    pub candidate: Option<Candidate>,
     /// True if the generation before this one may be called back: the state with which it ended is
     /// kept for that.
     pub on_probation: bool,
@@ -38,14 +38,14 @@ impl StageSpec {
             on_fault: FaultPolicy::default(),
             hold: HoldLimits::default(),
             breaker: BreakerConfig::default(),
-            beside: None,
+            candidate: None,
             on_probation: false,
         }
     }
 
     /// Returns the generations that run: the stage's own, and its candidate.
     pub(crate) fn generations(&self) -> impl Iterator<Item = &Arc<dyn Generation>> {
-        let candidate = self.beside.as_ref();
+        let candidate = self.candidate.as_ref();
         let candidate = candidate.map(|candidate| &candidate.generation);
         std::iter::once(&self.generation).chain(candidate)
     }
@@ -53,7 +53,7 @@ impl StageSpec {
 
 /// A generation that runs beside the stage's own generation.
 #[derive(Clone, Debug)]
-pub struct Beside {
+pub struct Candidate {
     /// The candidate.
     pub generation: Arc<dyn Generation>,
     /// The part of the traffic that it gets.
@@ -72,26 +72,26 @@ pub enum Mode {
 
 /// The outcome for the state when one generation took over from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Carried {
+pub enum StateTransfer {
     /// The new generation has the state.
-    Yes,
+    Done,
     /// The new generation has its own state that was kept from before.
     Earlier,
     /// There was no state.
-    Nothing,
+    NoState,
     /// The new generation does not have the state, for this reason; held items are offered to it as
     /// batches.
-    Not(String),
+    Failed(String),
 }
 
-impl Carried {
+impl StateTransfer {
     /// Ranks the outcomes, from nothing to report to a reason to worry.
     pub(crate) fn rank(&self) -> u8 {
         match self {
-            Self::Nothing => 0,
-            Self::Yes => 1,
+            Self::NoState => 0,
+            Self::Done => 1,
             Self::Earlier => 2,
-            Self::Not(_) => 3,
+            Self::Failed(_) => 3,
         }
     }
 }

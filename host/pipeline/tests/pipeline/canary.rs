@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use spandrel_pipeline::pipeline::Pipeline;
 use spandrel_pipeline::refused::Refused;
-use spandrel_pipeline::stage::{Carried, FaultPolicy, Generation, Mode, Share, StageSpec};
+use spandrel_pipeline::stage::{FaultPolicy, Generation, Mode, Share, StageSpec, StateTransfer};
 
 use crate::edges::*;
-use crate::keeper::{Diary, Keeper, Way, beside, swapped};
+use crate::keeper::{Diary, Keeper, Way, swapped, with_candidate};
 
 async fn pipeline(spec: &StageSpec, backend: &Arc<Backend>, shards: usize) -> Pipeline {
     let mut config = config(vec![spec.clone()], vec![exporter(backend, 1000)]);
@@ -34,7 +34,7 @@ fn pair(first: &Keeper, second: Keeper) -> (StageSpec, Arc<dyn Generation>, Diar
 
 /// Begins a canary with this share.
 async fn begin(pipeline: &Pipeline, spec: &StageSpec, candidate: &Arc<dyn Generation>, share: f64) {
-    let row = beside(spec, candidate, percent(share));
+    let row = with_candidate(spec, candidate, percent(share));
     let changed = pipeline.change(vec![row]).await.unwrap();
     assert!(changed.carried.is_empty());
 }
@@ -188,7 +188,7 @@ async fn a_promoted_canary_has_both() {
     offer(&pipeline, spans(50..100)).await.unwrap();
     let promoted = swapped(&spec, &candidate);
     let changed = pipeline.change(vec![promoted]).await.unwrap();
-    assert_eq!(changed.carried["a"], Carried::Yes);
+    assert_eq!(changed.carried["a"], StateTransfer::Done);
     assert_eq!((diary.made(2), pipeline.ledger().books().held()), (1, 100));
     offer(&pipeline, spans(0..100)).await.unwrap();
     assert_eq!(dropped(&pipeline, 0)["duplicate"], 100);
@@ -196,7 +196,7 @@ async fn a_promoted_canary_has_both() {
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(backend.taken(), (0..100).collect::<Vec<_>>());
     let changed = pipeline.change(vec![spec]).await.unwrap();
-    assert_eq!(changed.carried["a"], Carried::Yes);
+    assert_eq!(changed.carried["a"], StateTransfer::Done);
     offer(&pipeline, spans(0..100)).await.unwrap();
     assert_eq!(dropped(&pipeline, 0)["duplicate"], 200);
     assert_eq!(pipeline.ledger().books().stages[0].faults, [0; 4]);
@@ -224,7 +224,10 @@ async fn a_cancelled_canary_gives_back() {
         assert_eq!(pipeline.ledger().books().held(), 100, "{snapshot:?}");
         let again = diary.saw(1)[1..].concat();
         if snapshot == Way::Works {
-            assert_eq!((&changed.carried["a"], again.len()), (&Carried::Yes, 0));
+            assert_eq!(
+                (&changed.carried["a"], again.len()),
+                (&StateTransfer::Done, 0)
+            );
         } else {
             assert_eq!(again, of_canary, "{snapshot:?}");
         }
@@ -260,7 +263,7 @@ async fn a_swap_ends_a_canary() {
         .change(vec![swapped(&spec, &third.generation())])
         .await
         .unwrap();
-    assert_eq!(changed.carried["a"], Carried::Yes);
+    assert_eq!(changed.carried["a"], StateTransfer::Done);
     let before = diary.saw(2).len();
     for id in 200..220 {
         offer(&pipeline, spans([id])).await.unwrap();

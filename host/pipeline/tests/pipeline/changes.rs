@@ -9,7 +9,7 @@ use spandrel_pipeline::stage::{DrainReason, Mode, Share, StageSpec};
 use tokio::time::Instant;
 
 use crate::edges::*;
-use crate::keeper::{Event, Keeper, beside, swapped};
+use crate::keeper::{Event, Keeper, swapped, with_candidate};
 
 fn on(backend: &Arc<Backend>, stages: Vec<StageSpec>) -> PipelineConfig {
     let mut config = config(Vec::new(), vec![exporter(backend, 100)]);
@@ -149,8 +149,8 @@ async fn ack_on_export_refuses_candidates_that_hold() {
     let share = Share::from_percent(1.0).unwrap();
     for row in [
         swapped(&a, &holding),
-        beside(&a, &holding, Mode::Canary(share)),
-        beside(&a, &holding, Mode::Shadow),
+        with_candidate(&a, &holding, Mode::Canary(share)),
+        with_candidate(&a, &holding, Mode::Shadow),
     ] {
         let error = pipeline.change(vec![row]).await.unwrap_err();
         assert!(

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use spandrel_pipeline::stage::{
-    Beside, Dispatch, DrainReason, Emission, Fault, FaultKind, Generation, Input, Instance,
+    Candidate, Dispatch, DrainReason, Emission, Fault, FaultKind, Generation, Input, Instance,
     InstantiateError, Manifest, Mode, Reply, StageSpec, State, Ticket,
 };
 
@@ -164,17 +164,21 @@ impl Keeper {
 pub(crate) fn swapped(spec: &StageSpec, generation: &Arc<dyn Generation>) -> StageSpec {
     StageSpec {
         generation: Arc::clone(generation),
-        beside: None,
+        candidate: None,
         on_probation: true,
         ..spec.clone()
     }
 }
 
 /// Returns the stage with a candidate beside it.
-pub(crate) fn beside(spec: &StageSpec, generation: &Arc<dyn Generation>, mode: Mode) -> StageSpec {
+pub(crate) fn with_candidate(
+    spec: &StageSpec,
+    generation: &Arc<dyn Generation>,
+    mode: Mode,
+) -> StageSpec {
     let generation = Arc::clone(generation);
     StageSpec {
-        beside: Some(Beside { generation, mode }),
+        candidate: Some(Candidate { generation, mode }),
         ..spec.clone()
     }
 }

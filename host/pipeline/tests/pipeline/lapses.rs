@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spandrel_pipeline::pipeline::Pipeline;
-use spandrel_pipeline::stage::{Carried, Mode, Share, StageSpec};
+use spandrel_pipeline::stage::{Mode, Share, StageSpec, StateTransfer};
 
 use crate::edges::*;
-use crate::keeper::{Event, Keeper, Way, beside, swapped};
+use crate::keeper::{Event, Keeper, Way, swapped, with_candidate};
 
 async fn pipeline(spec: &StageSpec, backend: &Arc<Backend>) -> Pipeline {
     let config = config(vec![spec.clone()], vec![exporter(backend, 1000)]);
     Pipeline::build(config).await.unwrap()
 }
 
-async fn change(pipeline: &Pipeline, spec: StageSpec) -> Carried {
+async fn change(pipeline: &Pipeline, spec: StageSpec) -> StateTransfer {
     let changed = pipeline.change(vec![spec]).await.unwrap();
     changed.carried["a"].clone()
 }
@@ -41,10 +41,10 @@ async fn a_rollback_after_a_fault_offers_nothing_that_is_known() {
     let pipeline = pipeline(&spec, &backend).await;
     offer(&pipeline, spans([1, 2])).await.unwrap();
     let next = swapped(&spec, &bad.generation());
-    assert_eq!(change(&pipeline, next).await, Carried::Yes);
+    assert_eq!(change(&pipeline, next).await, StateTransfer::Done);
     offer(&pipeline, spans([13])).await.unwrap();
     let back = swapped(&spec, &spec.generation);
-    assert_eq!(change(&pipeline, back).await, Carried::Earlier);
+    assert_eq!(change(&pipeline, back).await, StateTransfer::Earlier);
     tokio::time::sleep(Duration::from_secs(3)).await;
     offer(&pipeline, spans([999])).await.unwrap();
     assert_eq!(good.diary.saw(1), [vec![1, 2], vec![999]]);
@@ -74,7 +74,7 @@ async fn a_rollback_drops_nothing_that_was_offered_between() {
     offer(&pipeline, spans([3])).await.unwrap();
     assert_eq!(good.diary.saw(2), [[13].as_slice(), &[1, 2], &[3]]);
     let back = swapped(&spec, &spec.generation);
-    assert_eq!(change(&pipeline, back).await, Carried::Earlier);
+    assert_eq!(change(&pipeline, back).await, StateTransfer::Earlier);
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(good.diary.saw(1), [[1, 2].as_slice(), &[3]]);
     assert_eq!(backend.taken(), [1, 2, 13]);
@@ -166,7 +166,7 @@ async fn halved(first: &Keeper, second: Keeper, backend: &Arc<Backend>) -> (Pipe
     let spec = first.stage("a");
     let pipeline = pipeline(&spec, backend).await;
     let share = Mode::Canary(Share::from_percent(50.0).unwrap());
-    let row = beside(&spec, &second.generation(), share);
+    let row = with_candidate(&spec, &second.generation(), share);
     pipeline.change(vec![row]).await.unwrap();
     offer(&pipeline, spans(0..100)).await.unwrap();
     (pipeline, spec)
@@ -189,7 +189,7 @@ async fn a_state_finds_an_instance() {
             break;
         }
     }
-    assert_eq!(change(&pipeline, spec).await, Carried::Yes);
+    assert_eq!(change(&pipeline, spec).await, StateTransfer::Done);
     offer(&pipeline, spans(of_canary.clone())).await.unwrap();
     let known = of_canary.len() as u64;
     assert_eq!(dropped(&pipeline, 0)["duplicate"], known);
@@ -211,7 +211,7 @@ async fn a_poisonous_canary_takes_nothing_with_it() {
     let (pipeline, spec) = halved(&first, deduplicating(2), &backend).await;
     let of_canary = first.diary.saw(2).concat();
     let carried = change(&pipeline, spec).await;
-    assert!(matches!(carried, Carried::Not(_)), "{carried:?}");
+    assert!(matches!(carried, StateTransfer::Failed(_)), "{carried:?}");
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(first.diary.saw(1)[1..], [of_canary]);
     assert_eq!(pipeline.ledger().books().held(), 100);

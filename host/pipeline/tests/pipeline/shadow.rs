@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spandrel_pipeline::pipeline::Pipeline;
-use spandrel_pipeline::stage::{Comparison, Generation, Mode, Said, StageSpec};
+use spandrel_pipeline::stage::{Comparison, Generation, Mode, Outcome, StageSpec};
 
 use crate::edges::*;
-use crate::keeper::{Diary, Keeper, Way, beside, swapped};
+use crate::keeper::{Diary, Keeper, Way, swapped, with_candidate};
 
 /// Makes a pipeline with a shadow in its only stage.
 async fn shadowed(
@@ -24,7 +24,7 @@ async fn shadowed(
     let (spec, candidate) = (first.stage("a"), second.generation());
     let config = config(vec![spec.clone()], vec![exporter(backend, 1000)]);
     let pipeline = Pipeline::build(config).await.unwrap();
-    let row = beside(&spec, &candidate, Mode::Shadow);
+    let row = with_candidate(&spec, &candidate, Mode::Shadow);
     pipeline.change(vec![row]).await.unwrap();
     (pipeline, spec, candidate, diary)
 }
@@ -55,8 +55,8 @@ async fn differences_are_counted_and_nothing_comes_out() {
     let seen = compared(&pipeline).await;
     assert_eq!((seen.compared, seen.unsettled), (90, 0));
     let kinds = |id: u64| match (id.is_multiple_of(4), id.is_multiple_of(3)) {
-        (true, false) => Some((Said::Drop("noise".to_owned()), Said::Keep)),
-        (false, true) => Some((Said::Keep, Said::Drop("noise".to_owned()))),
+        (true, false) => Some((Outcome::Drop("noise".to_owned()), Outcome::Keep)),
+        (false, true) => Some((Outcome::Keep, Outcome::Drop("noise".to_owned()))),
         _ => None,
     };
     let mut different = 0;
@@ -124,7 +124,7 @@ async fn held_items_are_compared_when_settled() {
     assert!(
         seen.differences
             .keys()
-            .all(|kind| kind.shadow == Said::Drop("noise".to_owned()))
+            .all(|kind| kind.shadow == Outcome::Drop("noise".to_owned()))
     );
     drain(pipeline).await;
     assert_eq!(backend.taken(), (0..12).collect::<Vec<_>>());
@@ -270,7 +270,7 @@ async fn a_failed_change_leaves_the_shadow() {
         instances: 0,
         ..Keeper::default()
     };
-    let row = beside(&spec, &none.generation(), Mode::Shadow);
+    let row = with_candidate(&spec, &none.generation(), Mode::Shadow);
     pipeline.change(vec![row]).await.unwrap_err();
     offer(&pipeline, spans([2])).await.unwrap();
     assert_eq!(compared(&pipeline).await.different, 2);
@@ -288,7 +288,7 @@ async fn what_goes_at_once_is_settled() {
     let config = config(vec![spec.clone()], vec![exporter(&backend, 1000)]);
     let pipeline = Pipeline::build(config).await.unwrap();
     let candidate = Keeper::default().generation();
-    let row = beside(&spec, &candidate, Mode::Shadow);
+    let row = with_candidate(&spec, &candidate, Mode::Shadow);
     pipeline.change(vec![row]).await.unwrap();
     offer(&pipeline, spans(0..10)).await.unwrap();
     let seen = compared(&pipeline).await;
@@ -310,7 +310,7 @@ async fn a_shadow_outlives_a_swap() {
         ..Keeper::default()
     };
     let next = swapped(&spec, &third.generation());
-    let row = beside(&next, &candidate, Mode::Shadow);
+    let row = with_candidate(&next, &candidate, Mode::Shadow);
     pipeline.change(vec![row]).await.unwrap();
     offer(&pipeline, spans([2, 3])).await.unwrap();
     assert_eq!((diary.saw(3), diary.made(2)), (vec![vec![2, 3]], 1));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use spandrel_pipeline::pipeline::Pipeline;
-use spandrel_pipeline::stage::{Carried, FaultPolicy, StageSpec};
+use spandrel_pipeline::stage::{FaultPolicy, StageSpec, StateTransfer};
 
 use crate::edges::*;
 use crate::keeper::{Event, Keeper, Way, swapped};
@@ -15,7 +15,7 @@ async fn pipeline(stages: Vec<StageSpec>, backend: &std::sync::Arc<Backend>) -> 
 }
 
 /// Swaps the only stage to this generation, and returns the outcome for the state.
-async fn swap(pipeline: &Pipeline, spec: StageSpec) -> Carried {
+async fn swap(pipeline: &Pipeline, spec: StageSpec) -> StateTransfer {
     let name = spec.name.clone();
     let changed = pipeline.change(vec![spec]).await.unwrap();
     changed.carried[&name].clone()
@@ -38,7 +38,7 @@ async fn state_and_held_items_are_carried() {
     let pipeline = pipeline(vec![spec.clone()], &backend).await;
     offer(&pipeline, spans([1, 2, 3])).await.unwrap();
     let carried = swap(&pipeline, swapped(&spec, &second.generation())).await;
-    assert_eq!(carried, Carried::Yes);
+    assert_eq!(carried, StateTransfer::Done);
     assert_eq!(pipeline.ledger().books().held(), 3);
     offer(&pipeline, spans([2, 3, 4])).await.unwrap();
     assert_eq!(dropped(&pipeline, 0)["duplicate"], 2);
@@ -62,7 +62,7 @@ async fn state_and_held_items_are_carried() {
 #[tokio::test(start_paused = true)]
 async fn held_items_are_offered_where_no_state_is_carried() {
     let cases = [
-        (Way::Refuses, Way::Works, "Nothing", 0, 0),
+        (Way::Refuses, Way::Works, "NoState", 0, 0),
         (Way::Works, Way::Refuses, "cannot read this", 0, 0),
         (Way::Traps, Way::Works, "in `snapshot`", 1, 0),
         (Way::Works, Way::Traps, "in `restore`", 0, 1),
@@ -160,7 +160,7 @@ async fn a_rollback_falls_back_on_the_retained_state() {
         tokio::time::sleep(Duration::from_millis(10)).await;
         assert_eq!(backend.taken(), [1, 2], "{way:?}");
         let carried = swap(&pipeline, swapped(&spec, &spec.generation)).await;
-        assert_eq!(carried, Carried::Earlier, "{way:?}");
+        assert_eq!(carried, StateTransfer::Earlier, "{way:?}");
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(
             good.diary.saw(1).last(),
@@ -197,7 +197,7 @@ async fn a_rollback_survives_a_poisonous_state() {
     offer(&pipeline, spans([1])).await.unwrap();
     swap(&pipeline, swapped(&spec, &bad.generation())).await;
     let carried = swap(&pipeline, swapped(&spec, &spec.generation)).await;
-    assert_eq!(carried, Carried::Earlier);
+    assert_eq!(carried, StateTransfer::Earlier);
     offer(&pipeline, spans([1, 2])).await.unwrap();
     let stage = pipeline.ledger().books().stages[0].clone();
     assert_eq!(dropped(&pipeline, 0)["duplicate"], 1);
@@ -230,7 +230,7 @@ async fn nothing_is_retained_after_probation() {
             .carried
             .is_empty()
     );
-    assert_eq!(swap(&pipeline, spec).await, Carried::Nothing);
+    assert_eq!(swap(&pipeline, spec).await, StateTransfer::NoState);
     drain(pipeline).await;
 }
 

@@ -17,7 +17,7 @@ use spandrel_pipeline::ingress::Ingress;
 use spandrel_pipeline::ledger::Books;
 use spandrel_pipeline::pipeline::{ChangeError, Pipeline};
 use spandrel_pipeline::refused::Refused;
-use spandrel_pipeline::stage::{Beside, FaultPolicy, Generation, Mode, Share, StageSpec};
+use spandrel_pipeline::stage::{Candidate, FaultPolicy, Generation, Mode, Share, StageSpec};
 use spandrel_wire::Signal;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -90,7 +90,7 @@ impl Rebel {
         match self.rng.random_range(0..12) {
             0..3 => {
                 spec.generation = generation;
-                spec.beside = None;
+                spec.candidate = None;
                 spec.on_probation = self.rng.random_bool(0.8);
                 self.before.push((spec.name.clone(), running));
             }
@@ -102,7 +102,7 @@ impl Rebel {
                     .find(|(name, _)| *name == spec.name);
                 if let Some((_, generation)) = known {
                     spec.generation = Arc::clone(generation);
-                    spec.beside = None;
+                    spec.candidate = None;
                 }
             }
             4 => drop(self.row.remove(place)),
@@ -110,13 +110,13 @@ impl Rebel {
             6 => self.row.shuffle(&mut self.rng),
             7 | 8 => {
                 let mode = Mode::Canary(share);
-                spec.beside = Some(Beside { generation, mode });
+                spec.candidate = Some(Candidate { generation, mode });
             }
             9 => {
                 let mode = Mode::Shadow;
-                spec.beside = Some(Beside { generation, mode });
+                spec.candidate = Some(Candidate { generation, mode });
             }
-            10 => match spec.beside.take() {
+            10 => match spec.candidate.take() {
                 Some(beside) if self.rng.random_bool(0.5) => {
                     spec.generation = beside.generation;
                     spec.on_probation = true;
@@ -124,8 +124,8 @@ impl Rebel {
                 }
                 _ => {}
             },
-            _ => match &mut spec.beside {
-                Some(Beside {
+            _ => match &mut spec.candidate {
+                Some(Candidate {
                     mode: Mode::Canary(old),
                     ..
                 }) => *old = share,

@@ -13,7 +13,7 @@ mod text;
 use std::collections::BTreeMap;
 
 use spandrel_collector::status::{PipelineStatus, Snapshot, Status};
-use spandrel_pipeline::ledger::{Books, Full, StageBooks};
+use spandrel_pipeline::ledger::{Books, Figure, Full, StageBooks};
 use spandrel_pipeline::stage::FaultKind;
 use spandrel_plugin::metrics::Value;
 use spandrel_wire::Signal;
@@ -238,30 +238,22 @@ fn render_stage(text: &mut Text, pipeline: &str, stage: &StageBooks) {
     }
 }
 
+/// Writes the figures of the ledger that are metrics: those of journals, or the others.
+fn figures(text: &mut Text, labels: &[(&str, &str)], figures: &[Figure], of_journal: bool) {
+    for figure in figures {
+        match figure.metric {
+            Some(_) if figure.of_journal != of_journal => {}
+            Some(name) if name.ends_with("_total") => text.counter(name, labels, figure.value),
+            Some(name) => text.gauge(name, labels, figure.value),
+            None => {}
+        }
+    }
+}
+
 fn ledgers(text: &mut Text, books: &[(&PipelineStatus, Books)]) {
     for (pipeline, books) in books {
         let labels = [("pipeline", pipeline.ledger.pipeline())];
-        for (name, count) in [
-            ("spandrel_ledger_received_items_total", books.received),
-            ("spandrel_ledger_refused_items_total", books.refused),
-            ("spandrel_ledger_created_items_total", books.created),
-            ("spandrel_ledger_dropped_items_total", books.dropped()),
-            ("spandrel_ledger_forwarded_items_total", books.forwarded),
-            ("spandrel_ledger_abandoned_items_total", books.abandoned()),
-            (
-                "spandrel_ledger_invalid_requests_total",
-                books.invalid_requests,
-            ),
-            ("spandrel_ledger_invalid_items_total", books.invalid_items),
-        ] {
-            text.counter(name, &labels, count);
-        }
-        text.gauge(
-            "spandrel_ledger_in_flight_items",
-            &labels,
-            books.ingress + books.chain,
-        );
-        text.gauge("spandrel_ledger_held_items", &labels, books.held());
+        figures(text, &labels, &books.columns(), false);
         for (full, items) in [
             (Full::Queues, books.overflowed.queues),
             (Full::Shards, books.overflowed.shards),
@@ -274,22 +266,7 @@ fn ledgers(text: &mut Text, books: &[(&PipelineStatus, Books)]) {
                 ("pipeline", pipeline.ledger.pipeline()),
                 ("exporter", exporter.name.as_str()),
             ];
-            text.gauge("spandrel_ledger_queued_items", &labels, exporter.queued);
-            text.counter(
-                "spandrel_ledger_exported_items_total",
-                &labels,
-                exporter.sent,
-            );
-            text.counter(
-                "spandrel_ledger_rejected_items_total",
-                &labels,
-                exporter.rejected,
-            );
-            text.counter(
-                "spandrel_exporter_overflowed_items_total",
-                &labels,
-                exporter.overflowed,
-            );
+            figures(text, &labels, &exporter.columns(), false);
         }
         text.gauge(
             "spandrel_ledger_balanced",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use spandrel_config::Config;
 use spandrel_config::id::Id;
 use spandrel_config::processor::Wasm;
-use spandrel_pipeline::pipeline::{Pipeline, StagesChanged};
+use spandrel_pipeline::pipeline::{Pipeline, StagesChange};
 
 use crate::controller::reload::difference::Difference;
 use crate::durable;
@@ -41,7 +41,7 @@ impl CollectorState {
         config: &Config,
         difference: &Difference,
         restaged: &mut Vec<Id>,
-    ) -> Result<(NewParts, StagesChanged), Refusal> {
+    ) -> Result<(NewParts, StagesChange), Refusal> {
         let bad = |error: &dyn std::error::Error| Refusal::Bad(in_one_line(error));
         let exporters = self.exporters.changed(config);
         let exporters = exporters.map_err(|error| bad(&error))?;
@@ -96,10 +96,10 @@ impl CollectorState {
         config: &Config,
         difference: &Difference,
         restaged: &mut Vec<Id>,
-    ) -> Result<StagesChanged, Refusal> {
+    ) -> Result<StagesChange, Refusal> {
         let mut all: Vec<_> = config.service.pipelines.iter().collect();
         all.sort_by_key(|pipeline| difference.removes(&pipeline.id));
-        let mut changed = StagesChanged::default();
+        let mut changed = StagesChange::default();
         for pipeline in all {
             let Some(running) = self.pipeline(&pipeline.id) else {
                 continue;

@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::shard::ChangeReport;
-use crate::stage::Carried;
+use crate::stage::StateTransfer;
 
 /// The result of a change.
 #[derive(Clone, Debug, Default)]
-pub struct StagesChanged {
+pub struct StagesChange {
     /// The longest time for which a shard took no batches.
     pub pause: Duration,
     /// The outcome for the state of each stage whose generation changed: the worst of all shards.
-    pub carried: BTreeMap<String, Carried>,
+    pub carried: BTreeMap<String, StateTransfer>,
 }
 
-impl StagesChanged {
+impl StagesChange {
     /// Sums up the shards' reports; `None` is a shard that did not report. `swapped` are the stages
     /// that got another generation.
     pub(super) fn new(reports: Vec<Option<ChangeReport>>, swapped: &[String]) -> Self {
@@ -31,7 +31,7 @@ impl StagesChanged {
                 None => {
                     for stage in swapped {
                         let late = "a shard waits for a backend, and changes after that";
-                        sum.add(stage.clone(), Carried::Not(late.to_owned()));
+                        sum.add(stage.clone(), StateTransfer::Failed(late.to_owned()));
                     }
                 }
             }
@@ -39,8 +39,8 @@ impl StagesChanged {
         sum
     }
 
-    fn add(&mut self, stage: String, carried: Carried) {
-        let known = self.carried.entry(stage).or_insert(Carried::Nothing);
+    fn add(&mut self, stage: String, carried: StateTransfer) {
+        let known = self.carried.entry(stage).or_insert(StateTransfer::NoState);
         if carried.rank() > known.rank() {
             *known = carried;
         }

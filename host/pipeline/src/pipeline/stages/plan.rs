@@ -64,7 +64,7 @@ impl StagePlan {
         let mut all_reports = BTreeMap::new();
         let mut rows: Vec<Vec<Target>> = (0..shards.all).map(|_| Vec::new()).collect();
         for spec in &specs {
-            let wanted = spec.beside.as_ref();
+            let wanted = spec.candidate.as_ref();
             let (runs, runs_candidate) = (published.runs(spec), published.runs_candidate(spec));
             let known = published.reports.get(&spec.name);
             let mut reports = known.cloned().unwrap_or_default();

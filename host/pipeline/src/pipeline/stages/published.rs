@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::plugin::{Generation, Input};
 use crate::stage::rollout::sample::Sample;
-use crate::stage::{Beside, Comparison, Dispatch, Mode, StageSpec};
+use crate::stage::{Candidate, Comparison, Dispatch, Mode, StageSpec};
 
 /// The stages as they were published last.
 #[derive(Clone, Debug, Default)]
@@ -76,26 +76,25 @@ impl PublishedStages {
     pub(super) fn runs(&self, spec: &StageSpec) -> bool {
         let is_it = |generation: &Arc<dyn Generation>| Arc::ptr_eq(generation, &spec.generation);
         self.stage(&spec.name).is_some_and(|old| {
-            let canary = old.beside.as_ref();
-            let mut canary = canary.filter(|beside| matches!(beside.mode, Mode::Canary(_)));
-            is_it(&old.generation)
-                || canary
-                    .take()
-                    .is_some_and(|beside| is_it(&beside.generation))
+            let candidate = old.candidate.as_ref();
+            let canary = candidate.filter(|candidate| matches!(candidate.mode, Mode::Canary(_)));
+            is_it(&old.generation) || canary.is_some_and(|canary| is_it(&canary.generation))
         })
     }
 
     /// Returns true if the candidate of a stage already runs, in the same mode.
     pub(super) fn runs_candidate(&self, spec: &StageSpec) -> bool {
-        let old = self.stage(&spec.name).and_then(|old| old.beside.as_ref());
-        match (old, &spec.beside) {
+        let old = self
+            .stage(&spec.name)
+            .and_then(|old| old.candidate.as_ref());
+        match (old, &spec.candidate) {
             (Some(old), Some(wanted)) => is_alike(old, wanted),
             _ => false,
         }
     }
 }
 
-fn is_alike(one: &Beside, other: &Beside) -> bool {
+fn is_alike(one: &Candidate, other: &Candidate) -> bool {
     let alike = matches!(
         (one.mode, other.mode),
         (Mode::Canary(_), Mode::Canary(_)) | (Mode::Shadow, Mode::Shadow)

@@ -43,7 +43,7 @@ impl RunningCandidate {
     /// own generation is no candidate any more.
     pub(super) fn is_wanted(&self, spec: &StageSpec) -> bool {
         let generation = self.generation();
-        let Some(wanted) = &spec.beside else {
+        let Some(wanted) = &spec.candidate else {
             return false;
         };
         let same_mode = match self {

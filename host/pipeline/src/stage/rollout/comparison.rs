@@ -14,7 +14,7 @@ const NAME_BYTES: usize = 128;
 
 /// A generation's decision about a span.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Said {
+pub enum Outcome {
     /// The span goes on: as it came, or with the same edits from both generations.
     Keep,
     /// The span goes on, but the two generations make different spans of it.
@@ -31,14 +31,14 @@ pub struct Difference {
     /// The span's name.
     pub span: String,
     /// The decision of the running generation.
-    pub running: Said,
+    pub running: Outcome,
     /// The decision of the shadow.
-    pub shadow: Said,
+    pub shadow: Outcome,
 }
 
 /// The count and examples of one kind of difference.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct DifferenceCount {
     /// The number of spans.
     pub count: u64,
     /// The trace id and span id of the first ones.
@@ -61,7 +61,7 @@ pub struct Comparison {
     /// The last failure.
     pub last_fault: Option<String>,
     /// The differences by kind.
-    pub differences: HashMap<Difference, Seen>,
+    pub differences: HashMap<Difference, DifferenceCount>,
 }
 
 /// The service, name and ids of a span, to report a difference with.
@@ -109,9 +109,9 @@ impl Comparison {
     }
 
     /// Adds a span that both generations have judged.
-    pub(super) fn add(&mut self, label: impl FnOnce() -> Label, running: Said, shadow: Said) {
+    pub(super) fn add(&mut self, label: impl FnOnce() -> Label, running: Outcome, shadow: Outcome) {
         self.compared += 1;
-        if running == shadow && running != Said::KeepEdited {
+        if running == shadow && running != Outcome::KeepEdited {
             return;
         }
         self.different += 1;
@@ -141,15 +141,15 @@ pub(super) fn verdict(verdicts: &[u8], item: usize) -> Verdict {
 }
 
 /// Returns the decision of a verdict that settles an item; `None` for a hold.
-pub(super) fn said(verdict: Verdict, reasons: &[String]) -> Option<Said> {
+pub(super) fn said(verdict: Verdict, reasons: &[String]) -> Option<Outcome> {
     match verdict {
-        Verdict::Keep => Some(Said::Keep),
+        Verdict::Keep => Some(Outcome::Keep),
         Verdict::Hold => None,
         Verdict::Drop(reason) => {
             let name = reasons.get(usize::from(reason));
-            Some(Said::Drop(name.cloned().unwrap_or_default()))
+            Some(Outcome::Drop(name.cloned().unwrap_or_default()))
         }
-        Verdict::Undisposed => Some(Said::Drop("undisposed".to_owned())),
+        Verdict::Undisposed => Some(Outcome::Drop("undisposed".to_owned())),
     }
 }
 

@@ -25,7 +25,7 @@ pub enum ProbeError {
 
 /// The result of a probe.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Probed {
+pub struct ProbeReport {
     /// The plugin's refusal of the state that it was given, if it refused it.
     pub state_refused: Option<String>,
     /// The number of items in the real batch that it was called with; 0 if there was none.
@@ -42,11 +42,11 @@ pub async fn probe(
     state: Option<State>,
     sample: Option<Input>,
     limits: &Limits,
-) -> Result<Probed, ProbeError> {
+) -> Result<ProbeReport, ProbeError> {
     let failed = |with| move |source| ProbeError::Failed { with, source };
     let instance = generation.instantiate().await;
     let mut instance = instance.map_err(ProbeError::Instantiate)?;
-    let mut probed = Probed::default();
+    let mut probed = ProbeReport::default();
     let mut names_held = false;
     if let Some(state) = state {
         let restored = instance.restore(state).await;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use spandrel_wire::{Edits, Limits, Output, Rules, Signal, Splice, Verdict};
 use tokio::time::Instant;
 
-use super::comparison::{self, Comparison, Label, Said};
+use super::comparison::{self, Comparison, Label, Outcome};
 use crate::ledger::{Column, GenerationBooks, Ledger};
 use crate::plugin::{
     Emission, Fault, FaultKind, Generation, Input, Instance, Manifest, Reply, State, Ticket,
@@ -39,8 +39,8 @@ pub(crate) struct Shadow {
 /// A span that one of the two generations holds.
 struct UnsettledSpan {
     label: Label,
-    running: Option<Said>,
-    shadow: Option<Said>,
+    running: Option<Outcome>,
+    shadow: Option<Outcome>,
 }
 
 /// The running generation's answer to a batch.
@@ -200,7 +200,7 @@ impl Shadow {
             if let (Some(our), Some(their)) = (&our, &their)
                 && !comparison::same(our, their)
             {
-                shadow = Some(Said::KeepEdited);
+                shadow = Some(Outcome::KeepEdited);
             }
             match (running, shadow) {
                 (Some(running), Some(shadow)) => {
@@ -247,7 +247,7 @@ impl Shadow {
         &mut self,
         released: &[u64],
         reasons: &[String],
-        outcome_of: impl Fn(&mut UnsettledSpan) -> &mut Option<Said>,
+        outcome_of: impl Fn(&mut UnsettledSpan) -> &mut Option<Outcome>,
     ) {
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         for &[ticket, word] in released.as_chunks::<2>().0 {

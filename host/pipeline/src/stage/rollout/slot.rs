@@ -21,7 +21,7 @@ use crate::plugin::{DrainReason, Generation, Instance, State};
 use crate::stage::run::batch::StageBatch;
 use crate::stage::run::output::{Origin, StageOutput};
 use crate::stage::run::runner::StageRunner;
-use crate::stage::spec::{Carried, Mode, StageSpec};
+use crate::stage::spec::{Mode, StageSpec, StateTransfer};
 
 /// A stage on one shard, with the running generation and its candidate, if any.
 pub(crate) struct StageSlot {
@@ -181,7 +181,7 @@ impl StageSlot {
         left: StageLeft,
         held: Vec<(HeldLeft, HeldItems)>,
         guards: &mut Guards<'_>,
-    ) -> Carried {
+    ) -> StateTransfer {
         self.runner.take_up(left, held, guards).await
     }
 
@@ -211,7 +211,7 @@ impl StageSlot {
         mut self,
         target: Target,
         emitted: &mut Vec<Batch>,
-    ) -> (Self, Option<Carried>) {
+    ) -> (Self, Option<StateTransfer>) {
         let Target {
             spec,
             instance,
@@ -249,7 +249,7 @@ impl StageSlot {
         &mut self,
         wanted: &Arc<dyn Generation>,
         emitted: &mut Vec<Batch>,
-    ) -> Option<Carried> {
+    ) -> Option<StateTransfer> {
         self.runner.record_replies(false);
         let Some(RunningCandidate::Canary(canary)) = self.candidate.take() else {
             return None;
@@ -271,7 +271,7 @@ impl StageSlot {
         wanted: Arc<dyn Generation>,
         instance: Box<dyn Instance>,
         emitted: &mut Vec<Batch>,
-    ) -> Carried {
+    ) -> StateTransfer {
         let retained = self.retained.take().filter(|kept| kept.is_of(&wanted));
         let runner = StageRunner::new(
             Arc::clone(&self.spec),
@@ -296,7 +296,7 @@ impl StageSlot {
         other: StageRunner,
         fallback: Fallback,
         emitted: &mut Vec<Batch>,
-    ) -> Carried {
+    ) -> StateTransfer {
         let retains = self.spec.on_probation;
         let succession = Succession::new(&mut self.runner, fallback, emitted);
         let (carried, retained) = succession.run(other, retains).await;
@@ -310,7 +310,7 @@ impl StageSlot {
         comparison: Arc<Mutex<Comparison>>,
         emitted: &mut Vec<Batch>,
     ) {
-        let Some(wanted) = &self.spec.beside else {
+        let Some(wanted) = &self.spec.candidate else {
             return;
         };
         let generation = Arc::clone(&wanted.generation);

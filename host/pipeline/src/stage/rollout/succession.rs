@@ -23,7 +23,7 @@ use crate::ledger::Reason;
 use crate::plugin::{Fault, Generation, State, Ticket};
 use crate::stage::run::plugin::Plugin;
 use crate::stage::run::runner::StageRunner;
-use crate::stage::spec::Carried;
+use crate::stage::spec::StateTransfer;
 
 /// The state with which a generation ended, for as long as it may be called back: its successor may
 /// fail in a way that leaves no state.
@@ -96,7 +96,7 @@ impl<'a> Succession<'a> {
         mut self,
         mut predecessor: StageRunner,
         retains: bool,
-    ) -> (Carried, Option<RetainedState>) {
+    ) -> (StateTransfer, Option<RetainedState>) {
         let from = predecessor.plugin();
         let state = from.snapshot(self.emitted).await;
         let retained = match &state {
@@ -108,7 +108,7 @@ impl<'a> Succession<'a> {
             carried,
             std::mem::replace(&mut self.fallback, Fallback::Own),
         ) {
-            (Carried::Yes, _) => (Carried::Yes, KnownItems::All),
+            (StateTransfer::Done, _) => (StateTransfer::Done, KnownItems::All),
             (carried, Fallback::Earlier(Some(earlier))) => self.fall_back(carried, earlier).await,
             (carried, Fallback::Earlier(None) | Fallback::Own) => (carried, KnownItems::Nothing),
         };
@@ -118,20 +118,22 @@ impl<'a> Succession<'a> {
     }
 
     /// Gives the heir the predecessor's state.
-    async fn carry(&mut self, state: Result<Option<State>, Fault>) -> Carried {
+    async fn carry(&mut self, state: Result<Option<State>, Fault>) -> StateTransfer {
         match (state, &self.fallback) {
             (Ok(Some(state)), Fallback::Earlier(_)) => {
                 self.heir.plugin().restore(state, self.emitted).await
             }
             (Ok(Some(state)), Fallback::Own) => self.restore_beside(state).await,
-            (Ok(None), _) => Carried::Nothing,
-            (Err(fault), _) => Carried::Not(format!("the plugin failed in `snapshot`: {fault}")),
+            (Ok(None), _) => StateTransfer::NoState,
+            (Err(fault), _) => {
+                StateTransfer::Failed(format!("the plugin failed in `snapshot`: {fault}"))
+            }
         }
     }
 
     /// Adds a state to the one that the heir has. If the heir fails on that, its own state is
     /// restored.
-    async fn restore_beside(&mut self, state: State) -> Carried {
+    async fn restore_beside(&mut self, state: State) -> StateTransfer {
         let heir = self.heir.plugin();
         let own = heir.copy_state(self.emitted).await;
         // The instance may have failed a moment ago, so there may be none yet.
@@ -143,7 +145,7 @@ impl<'a> Succession<'a> {
         let mut knows = heir.is_there();
         if let (false, Some(own)) = (knows, own) {
             heir.renew().await;
-            knows = heir.restore(own, self.emitted).await == Carried::Yes;
+            knows = heir.restore(own, self.emitted).await == StateTransfer::Done;
         }
         *heir.held_mut() = held;
         if !knows {
@@ -156,15 +158,15 @@ impl<'a> Succession<'a> {
     /// predecessor's.
     async fn fall_back(
         &mut self,
-        carried: Carried,
+        carried: StateTransfer,
         earlier: RetainedState,
-    ) -> (Carried, KnownItems) {
+    ) -> (StateTransfer, KnownItems) {
         let heir = self.heir.plugin();
         // It may have failed on the other one's state.
         heir.renew().await;
         match heir.restore(earlier.state, self.emitted).await {
-            Carried::Yes => (
-                Carried::Earlier,
+            StateTransfer::Done => (
+                StateTransfer::Earlier,
                 KnownItems::UpTo(earlier.ticket, earlier.unknown),
             ),
             _ => (carried, KnownItems::Nothing),

@@ -18,7 +18,7 @@ use crate::handover::{HeldLeft, StageLeft};
 use crate::ledger::{Ledger, Reason, Tally};
 use crate::plugin::{DrainReason, Fault, Generation, Input, Instance, Manifest, State, Ticket};
 use crate::stage::held::HeldTable;
-use crate::stage::spec::{Carried, FaultPolicy, StageSpec};
+use crate::stage::spec::{FaultPolicy, StageSpec, StateTransfer};
 
 /// A plugin on one shard, with everything that a fault of it touches.
 pub(crate) struct Plugin {
@@ -341,14 +341,14 @@ impl Plugin {
         &mut self,
         state: State,
         emitted: &mut Vec<Batch>,
-    ) -> Carried {
+    ) -> StateTransfer {
         match self.caller.instance_mut().restore(state).await {
-            None => Carried::Not("the plugin had failed before".to_owned()),
-            Some(Ok(Ok(()))) => Carried::Yes,
-            Some(Ok(Err(refusal))) => Carried::Not(refusal),
+            None => StateTransfer::Failed("the plugin had failed before".to_owned()),
+            Some(Ok(Ok(()))) => StateTransfer::Done,
+            Some(Ok(Err(refusal))) => StateTransfer::Failed(refusal),
             Some(Err(fault)) => {
                 self.fail(&fault, None, emitted);
-                Carried::Not(format!("the plugin failed in `restore`: {fault}"))
+                StateTransfer::Failed(format!("the plugin failed in `restore`: {fault}"))
             }
         }
     }
@@ -373,12 +373,12 @@ impl Plugin {
         left: StageLeft,
         held: Vec<(HeldLeft, HeldItems)>,
         guards: &mut Guards<'_>,
-    ) -> Carried {
+    ) -> StateTransfer {
         // Nothing is held yet, so nothing can be let go.
         let mut nothing = Vec::new();
         let carried = match left.state {
             Some(state) => self.restore(state, &mut nothing).await,
-            None => Carried::Nothing,
+            None => StateTransfer::NoState,
         };
         for (left, held) in held {
             let guard = guards.of(&left.records);
@@ -387,7 +387,7 @@ impl Plugin {
         }
         self.held_mut().ignore_releases_below(left.evicted_below);
         self.skip_tickets(left.last_ticket);
-        if carried != Carried::Yes {
+        if carried != StateTransfer::Done {
             self.held_mut().set_known(|_| false);
         }
         self.count_held();

@@ -20,7 +20,7 @@ use crate::ledger::{Ledger, Reason, Retry, Tally};
 use crate::plugin::{DrainReason, Fault, FaultKind, Generation, Instance, State, Ticket};
 use crate::refused::{Refusal, Refused};
 use crate::stage::held::HeldTable;
-use crate::stage::spec::{Carried, FaultPolicy, StageSpec};
+use crate::stage::spec::{FaultPolicy, StageSpec, StateTransfer};
 
 /// The retry hint to senders whose batch was refused because the plugin failed.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -304,7 +304,7 @@ impl StageRunner {
         left: StageLeft,
         held: Vec<(HeldLeft, HeldItems)>,
         guards: &mut Guards<'_>,
-    ) -> Carried {
+    ) -> StateTransfer {
         let carried = self.plugin.take_up(left, held, guards).await;
         self.wake_to_offer();
         carried

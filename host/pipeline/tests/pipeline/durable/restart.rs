@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use super::{kill, on, retire};
 use crate::disk::Disk;
 use crate::edges::*;
-use crate::keeper::{Diary, Event, Keeper, Way, beside};
+use crate::keeper::{Diary, Event, Keeper, Way, with_candidate};
 
 /// Drops spans that it has seen before.
 fn dedup(diary: &Diary) -> Keeper {
@@ -304,7 +304,7 @@ async fn a_canary_ends_with_the_process() {
         number: 2,
         ..sampler(&diary)
     };
-    let with_canary = beside(&spec, &candidate.generation(), mode);
+    let with_canary = with_candidate(&spec, &candidate.generation(), mode);
     pipeline.change(vec![with_canary]).await.unwrap();
     offer(&pipeline, spans(0..40)).await.unwrap();
     sleep(Duration::from_millis(10)).await;

@@ -1,7 +1,7 @@
 //! Tests of several pipelines behind one receiver.
 
 use spandrel_pipeline::ingress::{FanOut, Ingress};
-use spandrel_pipeline::ledger::Overflowed;
+use spandrel_pipeline::ledger::Overflow;
 use spandrel_wire::Signal;
 
 use super::*;
@@ -32,13 +32,13 @@ async fn a_dead_pipeline_starves_no_other() {
     assert_eq!(backend.taken().len(), 100);
     let books = one.ledger().books();
     assert!(books.is_balanced(), "{books}");
-    let lost = Overflowed {
+    let lost = Overflow {
         queues: 98,
         shards: 0,
     };
     assert_eq!((books.overflowed, books.forwarded), (lost, 2));
     assert_eq!(books.exporters[0].enqueue_failed, 98);
-    assert_eq!(other.ledger().books().overflowed, Overflowed::default());
+    assert_eq!(other.ledger().books().overflowed, Overflow::default());
     assert_eq!(receiver.offered().accepted(Signal::Traces), 100);
     drain(one).await;
     drain(other).await;

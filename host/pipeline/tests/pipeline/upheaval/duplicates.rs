@@ -14,7 +14,7 @@ use spandrel_wire::Signal;
 use tokio::task::JoinSet;
 
 use crate::edges::*;
-use crate::keeper::{Keeper, beside, swapped};
+use crate::keeper::{Keeper, swapped, with_candidate};
 use crate::seeds::seeds;
 
 /// Sends new spans, and with them some of those that were sent before.
@@ -70,9 +70,9 @@ async fn run_deduplicating(seed: u64) {
         };
         match rng.random_range(0..6) {
             0 | 1 => specs[place] = swapped(&specs[place], &generation),
-            2 => specs[place] = beside(&specs[place], &generation, mode),
+            2 => specs[place] = with_candidate(&specs[place], &generation, mode),
             3 => {
-                let candidate = specs[place].beside.take();
+                let candidate = specs[place].candidate.take();
                 let promoted = candidate.filter(|_| rng.random_bool(0.5));
                 specs[place].generation = promoted.map_or(running, |beside| beside.generation);
             }

@@ -7,6 +7,7 @@ use spandrel_journal::Store;
 use spandrel_pipeline::journal::{Journal as _, Log};
 use spandrel_pipeline::ledger::Books;
 
+use super::figures;
 use super::text::Text;
 
 pub(super) fn render(text: &mut Text, books: &[(&PipelineStatus, Books)]) {
@@ -86,25 +87,9 @@ fn counters(text: &mut Text, pipeline: &str, journal: &Store) {
 
 fn ledger(text: &mut Text, pipeline: &str, books: &Books) {
     let labels = [("pipeline", pipeline)];
-    for (what, items) in [
-        ("replayed", books.replayed),
-        ("journaled", books.journaled),
-        ("quarantined", books.quarantined),
-        ("damaged", books.damaged),
-    ] {
-        let name = format!("spandrel_ledger_{what}_items_total");
-        text.counter(&name, &labels, items);
-    }
-    text.counter(
-        "spandrel_journal_unused_handovers_total",
-        &labels,
-        books.unused_handovers,
-    );
+    figures(text, &labels, &books.columns(), true);
     for exporter in &books.exporters {
         let labels = [("pipeline", pipeline), ("exporter", exporter.name.as_str())];
-        let name = |what| format!("spandrel_ledger_exporter_{what}_items");
-        text.gauge(&name("recovered"), &labels, exporter.recovered);
-        text.gauge(&name("on_disk"), &labels, exporter.on_disk);
-        text.gauge(&name("journaled"), &labels, exporter.journaled);
+        figures(text, &labels, &exporter.columns(), true);
     }
 }

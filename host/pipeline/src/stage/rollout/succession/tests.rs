@@ -160,7 +160,7 @@ async fn runner(ledger: &Arc<Ledger>, plugin: Holder, first: Ticket, last: Ticke
 /// Runs a succession. The predecessor holds the tickets 5 to 7, and its earlier state knows of 6
 /// only; an heir that has worked holds 1000. Returns the outcome, the tickets that are to be offered
 /// then, and whether the predecessor's state was retained.
-async fn succeed(gives: Answer, takes: Answer, back: Back) -> (Carried, Vec<Ticket>, bool) {
+async fn succeed(gives: Answer, takes: Answer, back: Back) -> (StateTransfer, Vec<Ticket>, bool) {
     let ledger = Ledger::new("traces", Signal::Traces, []);
     let predecessor = Holder::new((OF_PREDECESSOR, gives), Answer::Yes, Answer::Yes);
     let predecessor = runner(&ledger, predecessor, 5, 7).await;
@@ -200,30 +200,31 @@ async fn every_row_of_the_table() {
     const ALL: &[Ticket] = &[5, 6, 7];
     // The ticket that the earlier state does not know although it is older, and the later one.
     const LATER: &[Ticket] = &[5, 7];
-    let refused = || Carried::Not("refused".to_owned());
-    let failed =
-        |call: &str| Carried::Not(format!("the plugin failed in `{call}`: trap: as planned"));
-    let rows: [(Answer, Answer, Back, Carried, &[Ticket]); 18] = [
-        (Yes, Yes, Nothing, Carried::Yes, &[]),
+    let refused = || StateTransfer::Failed("refused".to_owned());
+    let failed = |call: &str| {
+        StateTransfer::Failed(format!("the plugin failed in `{call}`: trap: as planned"))
+    };
+    let rows: [(Answer, Answer, Back, StateTransfer, &[Ticket]); 18] = [
+        (Yes, Yes, Nothing, StateTransfer::Done, &[]),
         (Yes, No, Nothing, refused(), ALL),
         (Yes, Fails, Nothing, failed("restore"), ALL),
-        (No, Yes, Nothing, Carried::Nothing, ALL),
+        (No, Yes, Nothing, StateTransfer::NoState, ALL),
         (Fails, Yes, Nothing, failed("snapshot"), ALL),
-        (Yes, Yes, Earlier(Yes), Carried::Yes, &[]),
-        (Yes, No, Earlier(Yes), Carried::Earlier, LATER),
-        (Yes, Fails, Earlier(Yes), Carried::Earlier, LATER),
-        (No, Yes, Earlier(Yes), Carried::Earlier, LATER),
-        (Fails, Yes, Earlier(Yes), Carried::Earlier, LATER),
+        (Yes, Yes, Earlier(Yes), StateTransfer::Done, &[]),
+        (Yes, No, Earlier(Yes), StateTransfer::Earlier, LATER),
+        (Yes, Fails, Earlier(Yes), StateTransfer::Earlier, LATER),
+        (No, Yes, Earlier(Yes), StateTransfer::Earlier, LATER),
+        (Fails, Yes, Earlier(Yes), StateTransfer::Earlier, LATER),
         (Yes, No, Earlier(No), refused(), ALL),
         (Yes, No, Earlier(Fails), refused(), ALL),
-        (Yes, Yes, Own(Yes), Carried::Yes, &[]),
+        (Yes, Yes, Own(Yes), StateTransfer::Done, &[]),
         (Yes, No, Own(Yes), refused(), ALL),
-        (No, Yes, Own(Yes), Carried::Nothing, ALL),
+        (No, Yes, Own(Yes), StateTransfer::NoState, ALL),
         // Its own state is restored, so it knows its own item.
         (Yes, Fails, Own(Yes), failed("restore"), ALL),
         // Its own state is lost with the instance.
         (Yes, Fails, Own(No), failed("restore"), &[5, 6, 7, 1000]),
-        (Yes, Yes, Own(Fails), Carried::Yes, &[1000]),
+        (Yes, Yes, Own(Fails), StateTransfer::Done, &[1000]),
     ];
     for (gives, takes, back, carried, offered) in rows {
         let row = format!("gives {gives:?}, takes {takes:?}, {back:?}");

@@ -1,5 +1,5 @@
-//! The summary of a ledger at the end of a run: the places of all items of a pipeline, as one of
-//! its exporters sees them.
+//! A row of the ledger, as it is logged at the end of a run: the places of all items of a pipeline, as
+//! one of its exporters sees them.
 //!
 //! Items that an exporter gave up, and items for which there was no room, count as `dropped`;
 //! `failed` and `overflowed` say how many of each there are. An exporter that came or went while the
@@ -9,14 +9,14 @@ use super::books::Books;
 use super::exporter::ExporterBooks;
 use super::figure::{Figure, Side, Unit, balances};
 
-/// Calls a macro with the given tokens in braces and the columns of a [`Summary`]. This is the only
-/// place where the columns are spelled.
+/// Calls a macro with the given tokens in braces and the columns of a [`LedgerRow`]. This is the only
+/// place where they are spelled.
 ///
 /// Each column has its name; `always` or `some` (a column that is left out of the log while it is
 /// zero: it applies only to journals, or to exporters that came or went); its side of the balance;
 /// its unit; its value; and its meaning.
 #[macro_export]
-macro_rules! with_summary_columns {
+macro_rules! with_ledger_columns {
     ($callback:ident $tokens:tt) => {
         $callback! { $tokens
             received: always, Into, Items, |books, _| books.received,
@@ -71,12 +71,12 @@ macro_rules! define {
     ({} $($name:ident: $shown:ident, $side:ident, $unit:ident, $value:expr, $help:literal;)*) => {
         /// The places of all items of a pipeline, as one of its exporters sees them.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct Summary {
+        pub struct LedgerRow {
             $(#[doc = $help] pub $name: u64,)*
         }
 
-        impl Summary {
-            /// Sums up these books for one of their exporters.
+        impl LedgerRow {
+            /// Makes the row of these books for one of their exporters.
             pub fn new(books: &Books, exporter: &ExporterBooks) -> Self {
                 $(let $name: fn(&Books, &ExporterBooks) -> u64 = $value;)*
                 Self {
@@ -97,7 +97,7 @@ macro_rules! define {
                 balances(&self.columns())
             }
 
-            /// Adds another summary. The sum of two pipelines' summaries balances if both do.
+            /// Adds another row. The sum of two pipelines' rows balances if both rows do.
             pub fn add(&mut self, other: &Self) {
                 $(self.$name += other.$name;)*
             }
@@ -105,4 +105,4 @@ macro_rules! define {
     };
 }
 
-with_summary_columns!(define {});
+with_ledger_columns!(define {});
