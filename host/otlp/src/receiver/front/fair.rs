@@ -236,7 +236,10 @@ impl State {
             }
             let kept = if is_behind { more } else { 0 };
             // A request that gave up meanwhile takes nothing.
-            if self.pop(connection).is_some_and(|first| first.grant.send(kept).is_ok()) {
+            if self
+                .pop(connection)
+                .is_some_and(|first| first.grant.send(kept).is_ok())
+            {
                 self.take(connection, permit, more);
                 self.kept_taken += kept;
                 self.remember(connection);
