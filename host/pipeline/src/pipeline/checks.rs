@@ -11,9 +11,8 @@ pub(super) fn check_ack_on(
     stages: &[StageSpec],
 ) -> Result<(), ChangeError> {
     let generations = stages.iter().flat_map(|stage| {
-        let beside = stage.beside.as_ref().map(|beside| &beside.generation);
-        let all = std::iter::once(&stage.generation).chain(beside);
-        all.map(move |generation| (stage, generation))
+        let generations = stage.generations();
+        generations.map(move |generation| (stage, generation))
     });
     let mut holding = generations.filter(|(_, generation)| generation.manifest().holds);
     match (ack_on, holding.next()) {

@@ -94,10 +94,10 @@ impl Resume<'_> {
         for (shard, (chain, (row, held))) in rows.enumerate() {
             for (stage, held) in row.into_iter().zip(held) {
                 let name = stage.name.clone();
-                let Some(place) = chain.place_mut(&name) else {
+                let Some(slot) = chain.slot_mut(&name) else {
                     continue;
                 };
-                if let Carried::Not(reason) = place.take_up(stage, held, &mut guards).await {
+                if let Carried::Not(reason) = slot.take_up(stage, held, &mut guards).await {
                     tracing::warn!(
                         pipeline,
                         stage = name,
