@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::tree::{report, root};
 
 /// The crates of this workspace that each crate may use.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("spandrel-wire", &[]),
     ("spandrel-pipeline", &["spandrel-wire"]),
     ("spandrel-plugin", &["spandrel-pipeline", "spandrel-wire"]),
@@ -16,9 +16,20 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("spandrel-fetch", &[]),
     ("spandrel-bench", &["spandrel-wire"]),
     (
+        "spandrel-config",
+        &[
+            "spandrel-fetch",
+            "spandrel-otlp",
+            "spandrel-pipeline",
+            "spandrel-plugin",
+            "spandrel-wire",
+        ],
+    ),
+    (
         "spandrel",
         &[
             "spandrel-bench",
+            "spandrel-config",
             "spandrel-fetch",
             "spandrel-journal",
             "spandrel-otlp",
@@ -46,6 +57,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
         "spandrel-tests",
         &[
             "spandrel",
+            "spandrel-config",
             "spandrel-guest",
             "spandrel-otlp",
             "spandrel-pipeline",

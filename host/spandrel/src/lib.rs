@@ -10,7 +10,6 @@
 pub mod admin;
 pub mod app;
 pub mod cli;
-pub mod config;
 mod control;
 mod debug;
 mod file;

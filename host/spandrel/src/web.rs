@@ -15,14 +15,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use spandrel_config::net::Listen;
 use spandrel_otlp::receiver;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::debug;
-
-use crate::config::net::Listen;
 
 /// The most connections. Probes and scrapers are few; more connections wait until one ends.
 const MAX_CONNECTIONS: usize = 64;

@@ -11,9 +11,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use spandrel::app::{App, Ending, StartError};
-use spandrel::config::Config;
-use spandrel::config::examine::Examined;
-use spandrel::config::source::Sources;
+use spandrel_config::Config;
+use spandrel_config::examine::Examined;
+use spandrel_config::source::Sources;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 

@@ -3,7 +3,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::config::duration;
+use spandrel_config::duration;
+
 use crate::control::api::SwapRequest;
 
 /// The longest time that an answer is held back for news, shorter than what proxies in between

@@ -1,8 +1,8 @@
 //! Maps paths to requests.
 
 use percent_encoding::percent_decode_str;
+use spandrel_config::suggest::closest;
 
-use crate::config::suggest::closest;
 use crate::quarantine::shelves::Action;
 
 /// The request that a path stands for.

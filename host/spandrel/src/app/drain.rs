@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{FutureExt as _, join_all};
+use spandrel_config::Config;
 use spandrel_pipeline::ledger::{Books, Ledger};
 use spandrel_pipeline::pipeline::{Drained, Pipeline};
 use tokio::time::Instant;
@@ -17,7 +18,6 @@ use super::live::Live;
 use super::receivers::Serving;
 use super::rows::{self, Row};
 use super::{Ending, millis, whole_millis};
-use crate::config::Config;
 use crate::telemetry::health::Health;
 
 /// The time limits of a drain.

@@ -10,6 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use spandrel_config::Config;
+use spandrel_config::durability::SyncMode;
+use spandrel_config::id::Id;
+use spandrel_config::problem::Problem;
+use spandrel_config::service::{Pipeline, Service};
 use spandrel_journal::{Options, Store};
 use spandrel_pipeline::journal::{Durability, Journal as _};
 use tokio::time::Instant;
@@ -17,11 +22,6 @@ use tracing::{error, info, warn};
 
 pub(super) use self::closing::Closing;
 use super::{StartError, millis, problem};
-use crate::config::Config;
-use crate::config::durability::SyncMode;
-use crate::config::id::Id;
-use crate::config::problem::Problem;
-use crate::config::service::{Pipeline, Service};
 use crate::quarantine::{QuarantineShelf, folder};
 
 /// The open journal and quarantine shelf of one pipeline.

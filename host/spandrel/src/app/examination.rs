@@ -4,14 +4,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+use spandrel_config::Config;
+use spandrel_config::examine::Examined;
+use spandrel_config::extension::{Extension, ExtensionKind};
+use spandrel_config::problem::{ConfigError, Problem};
+use spandrel_config::service::Service;
+
 use super::plugins::{Plugin, check};
 use super::{durable, exporters, problem, receivers};
 use crate::admin;
-use crate::config::Config;
-use crate::config::examine::Examined;
-use crate::config::extension::{Extension, ExtensionKind};
-use crate::config::problem::{ConfigError, Problem};
-use crate::config::service::Service;
 
 /// A report of what was checked and found good.
 #[derive(Clone, Debug, PartialEq, Eq)]

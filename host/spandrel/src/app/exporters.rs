@@ -7,15 +7,15 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use spandrel_config::Config;
+use spandrel_config::exporter::{Exporter, ExporterKind, OtlpExporter};
+use spandrel_config::id::Id;
+use spandrel_config::problem::Problem;
+use spandrel_config::service::Pipeline;
 use spandrel_otlp::exporter::{ExporterError, GrpcExporter};
 use spandrel_pipeline::egress::ExporterSpec;
 
 use super::{StartError, problem};
-use crate::config::Config;
-use crate::config::exporter::{Exporter, ExporterKind, OtlpExporter};
-use crate::config::id::Id;
-use crate::config::problem::Problem;
-use crate::config::service::Pipeline;
 use crate::debug::Debug;
 use crate::file::exporter::FileExporter;
 

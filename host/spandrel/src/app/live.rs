@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use spandrel_config::id::Id;
+use spandrel_config::{self as config, Config};
 use spandrel_pipeline::pipeline::{BuildError, Pipeline, PipelineConfig};
 use spandrel_pipeline::stage::StageSpec;
 use spandrel_plugin::Engine;
@@ -15,8 +17,6 @@ use super::exporters::Exporters;
 use super::memory::Limiters;
 use super::millis;
 use super::receivers::Serving;
-use crate::config::id::Id;
-use crate::config::{self, Config};
 use crate::control::Views as _;
 use crate::control::api::PipelineView;
 use crate::control::board::{Board, PipelineShown};

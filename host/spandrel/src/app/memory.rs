@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use spandrel_config::Config;
+use spandrel_config::id::Id;
+use spandrel_config::memory_limiter::MemoryLimiter;
 use spandrel_pipeline::ingress::Gate;
 use spandrel_pipeline::pipeline::Pipeline;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-use crate::config::Config;
-use crate::config::id::Id;
-use crate::config::memory_limiter::MemoryLimiter;
 use crate::telemetry::metrics::process::memory_rss;
 
 /// The limits of one limiter, and its state.
@@ -222,7 +222,7 @@ mod tests {
     use std::sync::atomic::AtomicU64;
 
     use super::*;
-    use crate::config::memory_limiter::Amount;
+    use spandrel_config::memory_limiter::Amount;
 
     const MIB: u64 = 1 << 20;
 

@@ -5,17 +5,17 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use spandrel_config::Config;
+use spandrel_config::examine::Examined;
+use spandrel_config::id::Id;
+use spandrel_config::plugins::Plugins as Policy;
+use spandrel_config::problem::Problem;
+use spandrel_config::processor::Wasm;
 use spandrel_plugin::{Compile, Engine, EngineConfig, LoadError, Metrics};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{StartError, millis, problem};
-use crate::config::Config;
-use crate::config::examine::Examined;
-use crate::config::id::Id;
-use crate::config::plugins::Plugins as Policy;
-use crate::config::problem::Problem;
-use crate::config::processor::Wasm;
 use crate::control::build::{BuildError, Built, Plan};
 use crate::control::lineup::{Loaded, ModuleSource, Stage};
 
@@ -84,7 +84,7 @@ impl fmt::Display for Plugin {
 pub(super) async fn check(examined: &Examined) -> (Vec<Plugin>, Vec<Problem>) {
     let (mut plugins, mut problems) = (Vec::new(), Vec::new());
     let wanted = examined.stages();
-    let policy = examined.components().map(|all| Arc::clone(&all.plugins));
+    let policy = examined.plugins().map(Arc::clone);
     let Some(policy) = policy.filter(|_| !wanted.is_empty()) else {
         return (plugins, problems);
     };

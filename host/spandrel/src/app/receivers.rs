@@ -8,6 +8,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use spandrel_config::Config;
+use spandrel_config::id::Id;
+use spandrel_config::problem::Problem;
+use spandrel_config::receiver::{Receiver, ReceiverKind};
 use spandrel_otlp::receiver::{self, Closed, Socket};
 use spandrel_pipeline::ingress::{FanOut, Ingress};
 use spandrel_pipeline::pipeline::Pipeline;
@@ -18,10 +22,6 @@ use tracing::{debug, info, warn};
 
 use super::drain::Timing;
 use super::{StartError, millis, problem};
-use crate::config::Config;
-use crate::config::id::Id;
-use crate::config::problem::Problem;
-use crate::config::receiver::{Receiver, ReceiverKind};
 use crate::file::receiver::FileReceiver;
 use crate::telemetry::metrics::ReceiverSource;
 

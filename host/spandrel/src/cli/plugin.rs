@@ -18,11 +18,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
+use spandrel_config::net::Endpoint;
 
 use self::client::Client;
 use self::failure::Failure;
 use self::paint::Paint;
-use crate::config::net::Endpoint;
 use crate::control::api::{
     EventView, PipelineView, ReloadReport, ShadowView, StageView, SwapReport, SwapRequest,
 };

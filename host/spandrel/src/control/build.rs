@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use spandrel_config::module::Place;
+use spandrel_config::plugin_config::PluginConfig;
+use spandrel_config::plugins::Plugins;
 use spandrel_fetch::{
     FetchError, Fetched, Fetcher, SetupError, SignatureFrom, Source, Url, Wanted,
 };
@@ -19,9 +22,6 @@ use spandrel_plugin::{
 
 use super::awaited::Made;
 use super::lineup::{Loaded, ModuleSource};
-use crate::config::module::Place;
-use crate::config::plugin_config::PluginConfig;
-use crate::config::plugins::Plugins;
 
 /// The inputs of a build. Owns what it needs, so that what runs can change meanwhile.
 #[derive(Clone, Debug)]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use spandrel_config::id::Id;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -16,7 +17,6 @@ use super::reload::{Reloading, Renewed};
 use super::{By, Command, Commands, Refusal};
 use crate::app::Origin;
 use crate::app::live::Live;
-use crate::config::id::Id;
 use crate::watch::Watcher;
 
 /// The one task that changes the running collector.

@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use spandrel_config::json::pointer;
 
 use super::api::DriftView;
 use super::lineup::{ModuleSource, Stage};
 use super::redact::redacted;
-use crate::config::json::pointer;
 
 /// The most differences of one configuration that are reported: more than people change by hand.
 /// The rest is left out.

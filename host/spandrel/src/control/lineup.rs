@@ -8,6 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use spandrel_config::id::Id;
+use spandrel_config::module::Place;
+use spandrel_config::plugin_config::PluginConfig;
+use spandrel_config::processor::Wasm;
 use spandrel_pipeline::stage::{Beside, FaultPolicy, Mode, StageSpec};
 use spandrel_plugin::artifact::Digest;
 use spandrel_plugin::probation::Figures;
@@ -16,10 +20,6 @@ use tokio::time::Instant;
 
 pub(crate) use self::watch::{Probation, Undone, Watch};
 use super::awaited::{Awaited, Made};
-use crate::config::id::Id;
-use crate::config::module::Place;
-use crate::config::plugin_config::PluginConfig;
-use crate::config::processor::Wasm;
 
 /// The number of failed candidates of a stage whose digests are remembered, so that the watcher
 /// does not load one again. It is more than anybody tries between two looks at the log.

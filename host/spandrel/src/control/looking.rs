@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use spandrel_config::id::Id;
 use spandrel_plugin::probation::{Figures, Standing, judge};
 use tokio::time::Instant;
 use tracing::error;
@@ -12,7 +13,6 @@ use super::changer::Changer;
 use super::lineup::{READ_EVERY, Watch};
 use super::publish::Said;
 use crate::app::live::Live;
-use crate::config::id::Id;
 use spandrel_pipeline::pipeline::StagesChanged;
 use spandrel_pipeline::stage::Mode;
 

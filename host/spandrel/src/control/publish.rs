@@ -1,5 +1,6 @@
 //! Changes what a stage runs, in every pipeline that contains it or in none.
 
+use spandrel_config::id::Id;
 use spandrel_pipeline::pipeline::StagesChanged;
 use spandrel_pipeline::stage::Carried;
 use spandrel_plugin::probation::Figures;
@@ -13,7 +14,6 @@ use super::lineup::{Lineup, Loaded, Undone, Watch};
 use super::{By, Refusal};
 use crate::app::live::Live;
 use crate::app::{micros, millis};
-use crate::config::id::Id;
 
 /// One event of a stage, without the fields that are the same for all events.
 pub(super) struct Said<'a> {

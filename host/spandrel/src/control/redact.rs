@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-
-use crate::config::json::pointer;
+use spandrel_config::json::pointer;
 
 /// The text that replaces a value, as in the OpenTelemetry Collector.
 pub(crate) const REDACTED: &str = "[REDACTED]";

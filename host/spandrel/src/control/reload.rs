@@ -13,6 +13,10 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use spandrel_config::Config;
+use spandrel_config::id::Id;
+use spandrel_config::processor::Wasm;
+use spandrel_config::source::Sources;
 use spandrel_plugin::probation::Figures;
 use spandrel_plugin::{Engine, Metrics};
 use tokio::time::Instant;
@@ -27,10 +31,6 @@ use super::{By, Refusal, in_one_line};
 use crate::app::live::Live;
 use crate::app::plugins::{engine, log_loaded};
 use crate::app::{millis, warn_of};
-use crate::config::Config;
-use crate::config::id::Id;
-use crate::config::processor::Wasm;
-use crate::config::source::Sources;
 
 /// A configuration that is to come into force.
 pub(crate) struct Reloading {

@@ -4,6 +4,8 @@ mod request;
 
 use std::sync::Arc;
 
+use spandrel_config::id::Id;
+use spandrel_config::module::Place;
 use spandrel_pipeline::stage::Mode;
 use spandrel_plugin::SignatureSource;
 use spandrel_plugin::probation::Figures;
@@ -23,8 +25,6 @@ use super::publish::{Said, state_label, watched};
 use super::{By, Refusal};
 use crate::app::plugins::log_loaded;
 use crate::app::{micros, millis};
-use crate::config::id::Id;
-use crate::config::module::Place;
 
 type Reply = oneshot::Sender<Result<SwapReport, Refusal>>;
 

@@ -2,9 +2,9 @@
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs};
+use spandrel_config::exporter::Verbosity;
 
 use super::{line, value};
-use crate::config::exporter::Verbosity;
 
 pub(super) fn render(out: &mut String, request: &ExportLogsServiceRequest, verbosity: Verbosity) {
     let resources = &request.resource_logs;

@@ -5,9 +5,9 @@ use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::metrics::v1::{
     Metric, ResourceMetrics, metric::Data, number_data_point,
 };
+use spandrel_config::exporter::Verbosity;
 
 use super::{line, value};
-use crate::config::exporter::Verbosity;
 
 pub(super) fn render(
     out: &mut String,

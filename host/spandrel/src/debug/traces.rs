@@ -4,9 +4,9 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{
     ResourceSpans, Span, span::SpanKind, status::StatusCode,
 };
+use spandrel_config::exporter::Verbosity;
 
 use super::{line, value};
-use crate::config::exporter::Verbosity;
 
 pub(super) fn render(out: &mut String, request: &ExportTraceServiceRequest, verbosity: Verbosity) {
     let resources = &request.resource_spans;

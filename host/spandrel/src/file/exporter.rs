@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use spandrel_config::exporter::file::{FileExporter as Settings, Rotation};
 use spandrel_pipeline::exporter::{Exporter, Outcome, Refuses};
 use spandrel_wire::Signal;
 
 use self::output::Output;
 use super::json;
-use crate::config::exporter::file::{FileExporter as Settings, Rotation};
 
 /// Appends one line for each batch. A line is written as a whole or not at all.
 #[derive(Debug)]

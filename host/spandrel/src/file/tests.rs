@@ -6,6 +6,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
+use spandrel_config::exporter::file::FileExporter as Settings;
 use spandrel_pipeline::exporter::{Exporter as _, Outcome};
 use spandrel_pipeline::ingress::{Accepted, Ingress};
 use spandrel_pipeline::refused::Refused;
@@ -15,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use super::exporter::FileExporter;
 use super::json;
 use super::receiver::FileReceiver;
-use crate::config::exporter::file::FileExporter as Settings;
 
 fn batch(name: &str) -> Bytes {
     let value = Some(AnyValue {

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
+use spandrel_config::extension::Admin;
+use spandrel_config::net::{Endpoint, Listen};
 use tempfile::TempDir;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{Notify, mpsc};
@@ -15,8 +17,6 @@ use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::admin::Listener;
-use crate::config::extension::Admin;
-use crate::config::net::{Endpoint, Listen};
 use crate::control::api::{
     EventView, PipelineView, ReloadReport, ShadowView, StageView, SwapReport, SwapRequest,
 };

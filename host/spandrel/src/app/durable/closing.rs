@@ -107,8 +107,8 @@ mod tests {
     use spandrel_journal::{Options, Store};
 
     use super::*;
-    use crate::config::id::Id;
     use crate::quarantine::{QuarantineShelf, folder};
+    use spandrel_config::id::Id;
 
     /// A disk that gives its lock back only when it is told to.
     #[derive(Debug)]

@@ -9,6 +9,7 @@ use http::{Method, Request, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use spandrel_config::net::Endpoint;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
@@ -16,7 +17,6 @@ use tokio::time::timeout;
 use super::failure::{Failure, understood};
 use super::{Connection, name};
 use crate::admin::{self, MAX_UPLOAD};
-use crate::config::net::Endpoint;
 use crate::control::api::{ErrorView, StageView, SwapRequest};
 
 /// The time limit for connecting. On the same machine or the next one it takes far less.

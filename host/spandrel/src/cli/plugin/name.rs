@@ -1,6 +1,6 @@
 //! Finds the stage that the operator means.
 
-use crate::config::suggest::closest;
+use spandrel_config::suggest::closest;
 
 /// Finds a stage by its whole name, or by the part after the `/` if only one stage has it.
 pub(super) fn find(named: &str, all: &[&str]) -> Result<String, String> {

@@ -2,10 +2,10 @@
 
 use std::time::SystemTime;
 
+use spandrel_config::processor::Wasm;
 use spandrel_plugin::probation::{Figures, ProbationConfig};
 use tokio::time::Instant;
 
-use crate::config::processor::Wasm;
 use crate::control::api::SwapRequest;
 
 /// The probation of a generation.

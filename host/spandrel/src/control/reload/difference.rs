@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use spandrel_config::Config;
+use spandrel_config::id::Id;
+use spandrel_config::processor::Wasm;
+use spandrel_config::service::{Pipeline, Service};
+
 use crate::app::plugins::wanted;
-use crate::config::Config;
-use crate::config::id::Id;
-use crate::config::processor::Wasm;
-use crate::config::service::{Pipeline, Service};
 
 /// The differences between two configurations.
 #[derive(Debug, Default)]

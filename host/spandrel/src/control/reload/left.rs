@@ -5,13 +5,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use spandrel_config::id::Id;
 use spandrel_plugin::artifact::{Artifact, Digest};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::info;
 
 use crate::app::live::Live;
-use crate::config::id::Id;
 use crate::control::api::LeftView;
 use crate::control::drift::{drift, in_words};
 

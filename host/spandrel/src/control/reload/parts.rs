@@ -4,6 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use spandrel_config::Config;
+use spandrel_config::id::Id;
+use spandrel_config::processor::Wasm;
 use spandrel_pipeline::pipeline::{Pipeline, StagesChanged};
 
 use super::difference::Difference;
@@ -14,9 +17,6 @@ use crate::app::live::{Live, build_pipeline};
 use crate::app::memory::Limiters;
 use crate::app::plugins::wanted;
 use crate::app::receivers::Bound;
-use crate::config::Config;
-use crate::config::id::Id;
-use crate::config::processor::Wasm;
 use crate::control::lineup::Lineup;
 use crate::control::publish::add;
 use crate::control::{Refusal, in_one_line};

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::config::Config;
-use crate::config::source::Sources;
+use spandrel_config::Config;
+use spandrel_config::source::Sources;
+
 use crate::control::Refusal;
 
 /// The time between two reads that must agree, as for credentials and certificates. A write that is

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use spandrel_config::id::Id;
+use spandrel_config::module::Place;
 use spandrel_plugin::artifact::Digest;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{Reloading, Renewed};
-use crate::config::id::Id;
-use crate::config::module::Place;
 use crate::control::api::{EventView, ReloadReport};
 use crate::control::changer::{Again, Building, Changer, answer};
 use crate::control::lineup::ModuleSource;

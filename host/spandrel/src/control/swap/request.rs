@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use spandrel_config::id::Id;
+use spandrel_config::plugin_config::PluginConfig;
 use spandrel_pipeline::stage::{Mode, Share};
 use spandrel_plugin::LoadError;
 use spandrel_plugin::artifact::Digest;
 
-use crate::config::id::Id;
-use crate::config::plugin_config::PluginConfig;
 use crate::control::api::SwapRequest;
 use crate::control::build::BuildError;
 use crate::control::lineup::Stage;

@@ -7,7 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::config::exporter::file::Rotation;
+use spandrel_config::exporter::file::Rotation;
+
 use crate::telemetry::health::rfc3339;
 
 /// The number of bytes of a time in a name.

@@ -5,8 +5,9 @@ use std::io::{self, BufReader, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use spandrel_config::exporter::file::Rotation;
+
 use super::backups;
-use crate::config::exporter::file::Rotation;
 
 /// The longest partial line that is searched for at the end of a file: the longest request, in
 /// JSON, which needs up to six bytes for one.

@@ -34,7 +34,7 @@ fn find_hidden(node: &Node, at: String, found: &mut BTreeSet<String>) {
 }
 
 /// Appends a key to a JSON pointer (RFC 6901).
-pub(crate) fn pointer(at: &str, key: &str) -> String {
+pub fn pointer(at: &str, key: &str) -> String {
     format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"))
 }
 

@@ -3,7 +3,7 @@
 //!
 //! A good file has the warnings of the `.warn` file beside it.
 //!
-//! A new case is two files and no Rust. `UPDATE_GOLDEN=1 cargo test -p spandrel --test config`
+//! A new case is two files and no Rust. `UPDATE_GOLDEN=1 cargo test -p spandrel-config --test config`
 //! rewrites the `.err` and `.warn` files; read the difference before committing it.
 
 #![expect(
@@ -14,8 +14,8 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use spandrel::config::Config;
-use spandrel::config::source::Sources;
+use spandrel_config::Config;
+use spandrel_config::source::Sources;
 
 /// Returns the variables that the files may refer to as `${env:...}`.
 fn environment(name: &str) -> Option<String> {
@@ -144,7 +144,7 @@ fn good_files_have_their_exact_warnings() {
 #[test]
 fn the_default_is_accepted() {
     let sources = Sources {
-        configs: vec![format!("yaml:{}", spandrel::config::DEFAULT)],
+        configs: vec![format!("yaml:{}", spandrel_config::DEFAULT)],
         sets: Vec::new(),
     };
     let config = Config::load_with(&sources, &environment).expect("the default is good");

@@ -12,7 +12,7 @@ pub struct Id(Arc<str>);
 
 impl Id {
     /// Checks a key. The error says what to write instead.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         let (kind, name) = match text.split_once('/') {
             Some((kind, name)) => (kind, Some(name)),
             None => (text, None),

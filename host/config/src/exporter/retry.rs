@@ -2,7 +2,7 @@
 
 use spandrel_pipeline::backoff::RetryConfig;
 
-use crate::config::section::Section;
+use crate::section::Section;
 
 pub(crate) fn read(section: &Section<'_>) -> RetryConfig {
     let default = RetryConfig::default();

@@ -20,14 +20,14 @@
 pub mod auth;
 mod check;
 pub mod durability;
-pub(crate) mod duration;
+pub mod duration;
 mod env;
 pub mod examine;
 pub mod exporter;
 pub mod extension;
 mod foreign;
 pub mod id;
-pub(crate) mod json;
+pub mod json;
 #[cfg(test)]
 mod known;
 pub mod memory_limiter;
@@ -42,7 +42,7 @@ mod scalar;
 mod section;
 pub mod service;
 pub mod source;
-pub(crate) mod suggest;
+pub mod suggest;
 pub mod telemetry;
 mod tree;
 mod warnings;
@@ -81,7 +81,7 @@ pub struct Config {
     /// Warnings about settings that are accepted but do not do what the operator may think.
     pub warnings: Vec<Problem>,
     /// The files that it was read from, with the digests of their contents.
-    pub(crate) files: Vec<(PathBuf, Digest)>,
+    pub files: Vec<(PathBuf, Digest)>,
 }
 
 impl Config {

@@ -47,7 +47,7 @@ pub struct Problem {
 
 impl Problem {
     /// Returns a problem without a place in a source.
-    pub(crate) fn nowhere(path: impl Into<String>, what: impl Into<String>) -> Self {
+    pub fn nowhere(path: impl Into<String>, what: impl Into<String>) -> Self {
         Self {
             at: None,
             path: path.into(),
@@ -97,7 +97,7 @@ pub struct ConfigError {
 
 impl ConfigError {
     /// Returns an error unless the list is empty.
-    pub(crate) fn of(problems: Vec<Problem>) -> Result<(), Self> {
+    pub fn of(problems: Vec<Problem>) -> Result<(), Self> {
         if problems.is_empty() {
             return Ok(());
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use spandrel_pipeline::batcher::BatcherConfig;
 use spandrel_pipeline::queue::{OnFull, QueueConfig, Sizer};
 
-use crate::config::section::Section;
+use crate::section::Section;
 
 /// The smallest queue that is counted in bytes: about a hundred spans, which is what SDKs send at
 /// once.

@@ -45,7 +45,7 @@ impl Sources {
 
     /// Returns the digests of the current contents of the files, in order; `None` for one that
     /// cannot be read.
-    pub(crate) fn digests(&self) -> Vec<Option<Digest>> {
+    pub fn digests(&self) -> Vec<Option<Digest>> {
         let read = |path: &Path| {
             let text = read_file(path).ok()?;
             Some(Digest::of(&[text.as_bytes()]))

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::section::Section;
+use crate::section::Section;
 
 /// Writes OTLP/JSON lines.
 #[derive(Clone, Debug, PartialEq, Eq)]

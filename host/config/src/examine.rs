@@ -10,6 +10,7 @@ use spandrel_plugin::artifact::Digest;
 use super::check::{self, Components, Named};
 use super::exporter::Exporter;
 use super::id::Id;
+use super::plugins::Plugins;
 use super::problem::{ConfigError, Location, Problem, Problems, in_order};
 use super::processor::{ProcessorKind, Wasm};
 use super::receiver::Receiver;
@@ -92,16 +93,18 @@ impl Examined {
         &self.warnings
     }
 
-    pub(crate) fn service(&self) -> Option<&Service> {
+    /// Returns the service; `None` if something is wrong with it.
+    pub fn service(&self) -> Option<&Service> {
         self.service.as_ref()
     }
 
-    pub(crate) fn components(&self) -> Option<&Components> {
-        self.components.as_ref()
+    /// Returns the settings for all plugins; `None` if the text could not be read at all.
+    pub fn plugins(&self) -> Option<&Arc<Plugins>> {
+        self.components.as_ref().map(|all| &all.plugins)
     }
 
     /// Returns the plugins that pipelines name and whose own section is good.
-    pub(crate) fn stages(&self) -> BTreeMap<Id, Arc<Wasm>> {
+    pub fn stages(&self) -> BTreeMap<Id, Arc<Wasm>> {
         let processors = self.components.as_ref().map(|all| &all.processors);
         let named = self.named("processors", processors);
         let wasm = named.filter_map(|(id, processor)| match &processor.kind {
@@ -112,14 +115,14 @@ impl Examined {
     }
 
     /// Returns the receivers that pipelines name and whose own section is good.
-    pub(crate) fn receivers(&self) -> Vec<Arc<Receiver>> {
+    pub fn receivers(&self) -> Vec<Arc<Receiver>> {
         let receivers = self.components.as_ref().map(|all| &all.receivers);
         let named = self.named("receivers", receivers);
         named.map(|(_, receiver)| Arc::clone(receiver)).collect()
     }
 
     /// Returns the exporters that pipelines name and whose own section is good.
-    pub(crate) fn exporters(&self) -> Vec<Arc<Exporter>> {
+    pub fn exporters(&self) -> Vec<Arc<Exporter>> {
         let exporters = self.components.as_ref().map(|all| &all.exporters);
         let named = self.named("exporters", exporters);
         named.map(|(_, exporter)| Arc::clone(exporter)).collect()
@@ -138,7 +141,7 @@ impl Examined {
 
     /// Returns a problem that was found later with a location: that of the key that its path names,
     /// or of the closest key around it.
-    pub(crate) fn placed(&self, problem: Problem) -> Problem {
+    pub fn placed(&self, problem: Problem) -> Problem {
         Problem {
             at: place(&self.root, &problem.path),
             ..problem
@@ -146,7 +149,7 @@ impl Examined {
     }
 
     /// Returns true if a key of this path is written.
-    pub(crate) fn has(&self, path: &[&str]) -> bool {
+    pub fn has(&self, path: &[&str]) -> bool {
         let found = path
             .iter()
             .try_fold(&self.root, |node, key| child(node, key));

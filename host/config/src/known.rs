@@ -132,7 +132,7 @@ fn written() -> BTreeSet<String> {
         "bounded",
     ];
     let mut keys = BTreeSet::new();
-    for file in files(&root().join("host/spandrel/src/config"), "rs") {
+    for file in files(&root().join("host/config/src"), "rs") {
         let text = std::fs::read_to_string(file).expect("it can be read");
         let text = text
             .split("#[cfg(test)]")

@@ -1,7 +1,7 @@
 //! Suggestions for unknown words: "Did you mean ...?"
 
 /// Returns the known word that `word` was probably meant to be.
-pub(crate) fn closest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+pub fn closest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let (distance, best) = known
         .iter()
         .map(|candidate| (distance(word, candidate), *candidate))

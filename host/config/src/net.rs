@@ -26,7 +26,11 @@ impl Listen {
         }
     }
 
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    /// Reads `host:port`.
+    ///
+    /// # Errors
+    /// The text for the operator: what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || "write host:port, such as localhost:4317 or 0.0.0.0:4317".to_owned();
         let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
         let port = port.parse().map_err(|_| wrong())?;
@@ -82,7 +86,11 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    /// Reads `host:port`.
+    ///
+    /// # Errors
+    /// The text for the operator: what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
         match text.strip_prefix("unix:") {
             // gRPC and curl users write it as `unix:///path`.
             Some(path) => {
