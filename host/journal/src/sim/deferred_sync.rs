@@ -63,7 +63,7 @@ fn a_failed_sync_at_the_close_costs_nothing() {
         for _ in 0..4 {
             rig.append(0, &[1500; 4]);
         }
-        assert!(rig.logs[0].shared.state().segments.len() > 2);
+        assert!(rig.logs[0].segments.index().segment_count() > 2);
         fail(&disk, 1, syncs);
         rig.close();
         disk.faults(None);
@@ -169,7 +169,7 @@ fn live(seed: u64) {
                     }
                 }
             }
-            6 => rig.prepare(0),
+            6 => rig.allocate(0),
             7 => rig.tick(0),
             _ => {
                 if rig.logs[0].writer.sync().is_ok() {

@@ -16,7 +16,7 @@ use super::rig::options;
 use crate::store::Store;
 
 /// After a panic in the thread that writes, at a write, a sync or an allocation, senders that wait
-/// are told, later ones are refused, and marks and the close end, too.
+/// are told, later ones are refused, and requests for a checkpoint and the close end, too.
 #[tokio::test]
 async fn nobody_waits_for_a_thread_that_is_gone() {
     let which: [fn(&Call) -> bool; 3] = [
@@ -37,7 +37,7 @@ async fn nobody_waits_for_a_thread_that_is_gone() {
                 let refused = log.append(payload(0, 100), 1).await;
                 assert!(matches!(refused, Err(Unwritten::Closed)), "{refused:?}");
             }
-            // The keeper may still write a checkpoint, or not.
+            // The checkpointer may still write a checkpoint, or not.
             drop(log.set_attempts(vec![(0, 1)]).await);
         };
         let ended = tokio::time::timeout(Duration::from_secs(60), ends).await;
