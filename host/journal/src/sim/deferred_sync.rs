@@ -34,11 +34,11 @@ fn fail(disk: &SimDisk, times: u32, which: fn(&Call) -> bool) {
     })));
 }
 
-fn syncs(call: &Call) -> bool {
+pub(super) fn syncs(call: &Call) -> bool {
     matches!(call, Call::Sync(path) if of_segment(path))
 }
 
-fn writes(call: &Call) -> bool {
+pub(super) fn writes(call: &Call) -> bool {
     matches!(call, Call::Write(path, offset, _) if of_segment(path) && (*offset >= 512))
 }
 
