@@ -14,7 +14,6 @@ mod measurements;
 mod process;
 pub mod proxy;
 mod report;
-mod response;
 mod settings;
 mod template;
 mod trial;

@@ -17,6 +17,7 @@
 //!    builds requests of [`HeldItems`].
 //! 5. `cut`: requests are split [by trace](split_by_trace) and [by size](cut()), and
 //!    [joined](merge).
+//! 6. `response`: the answers to requests, [`PartialSuccess`].
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -26,6 +27,7 @@ mod check;
 mod cut;
 mod edit;
 mod read;
+mod response;
 mod write;
 
 pub use check::findings::Findings;
@@ -51,6 +53,7 @@ pub use read::field_offsets::FieldOffsets;
 pub use read::signal::{Signal, count};
 pub use read::span::{Event, Link, Span, SpanKind, Status, StatusCode};
 pub use read::traces::{PlacedSpan, Resource, ResourceSpans, Scope, ScopeSpans, Traces};
+pub use response::{GRPC_CODES, PartialSuccess};
 pub use write::Output;
 pub use write::fields::{
     retain_fields, write_bytes, write_double, write_fixed32, write_fixed64, write_key, write_text,

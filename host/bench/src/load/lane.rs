@@ -10,10 +10,9 @@ use bytes::{Bytes, BytesMut};
 use flate2::write::GzEncoder;
 use h2::client::{ResponseFuture, SendRequest};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
-use spandrel_wire::Signal;
+use spandrel_wire::{PartialSuccess, Signal};
 
 use super::{DueRequest, LoadPlan};
-use crate::response;
 use crate::settings::Compression;
 use crate::template::{PREFIX, Stamp, Tally, now_ns};
 
@@ -267,7 +266,7 @@ async fn answer(response: ResponseFuture) -> Result<CallResult, h2::Error> {
     let mut rejected = 0;
     while let Some(data) = body.data().await {
         let data = data?;
-        rejected += data.get(PREFIX..).map_or(0, response::rejected);
+        rejected += data.get(PREFIX..).map_or(0, rejected_items);
         body.flow_control().release_capacity(data.len())?;
     }
     let trailers = body.trailers().await?.unwrap_or_default();
@@ -276,6 +275,11 @@ async fn answer(response: ResponseFuture) -> Result<CallResult, h2::Error> {
         Some(code) => CallResult::Refused(code),
         None => CallResult::Refused(UNKNOWN),
     })
+}
+
+/// Returns the number of items that a success took back.
+fn rejected_items(response: &[u8]) -> u64 {
+    PartialSuccess::decode(response).map_or(0, |partial| partial.rejected)
 }
 
 fn status(headers: &HeaderMap) -> Option<u8> {

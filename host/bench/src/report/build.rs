@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use spandrel_wire::GRPC_CODES;
+
 use super::loss::Loss;
 use super::{CollectorReport, Cost, End, Items, Latency, LoadReport, Report, Verdict, Yardstick};
 use crate::measurements::Measurements;
@@ -192,26 +194,7 @@ fn latency(measured: &Measurements) -> Latency {
 
 /// Returns the name of a gRPC status, as specifications write it.
 fn status_name(code: u8) -> String {
-    const NAMES: [&str; 17] = [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
-    let name = NAMES.get(usize::from(code));
+    let name = GRPC_CODES.get(usize::from(code));
     name.map_or_else(|| format!("status {code}"), |name| (*name).to_owned())
 }
 

@@ -4,27 +4,12 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use prost::Message;
 use spandrel_pipeline::exporter::{Outcome, Refuses};
+use spandrel_wire::PartialSuccess;
 use tonic::{Code, Status};
 
 use crate::prefix::{self, PrefixReader};
 use crate::status::{self, RequestLength};
-
-/// The response of every OTLP service: the three differ only in the names of their fields.
-#[derive(Clone, PartialEq, Message)]
-struct ExportResponse {
-    #[prost(message, optional, tag = "1")]
-    partial_success: Option<PartialSuccess>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct PartialSuccess {
-    #[prost(int64, tag = "1")]
-    rejected: i64,
-    #[prost(string, tag = "2")]
-    message: String,
-}
 
 /// Reads the answer, of at most `limit` bytes, to a request of this length.
 pub(crate) async fn read(
@@ -95,7 +80,7 @@ fn outcome(status: &Status, wire: &Bytes, endpoint: &str, length: RequestLength)
     if status.code() != Code::Ok {
         return status::outcome(status, endpoint, length);
     }
-    let Some(reply) = decode(wire.clone()) else {
+    let Some(PartialSuccess { rejected, message }) = decode(wire.clone()) else {
         // The backend has the batch. That it cannot say so clearly is worth a log line, not a
         // retry.
         return Outcome::Partial {
@@ -103,25 +88,23 @@ fn outcome(status: &Status, wire: &Bytes, endpoint: &str, length: RequestLength)
             message: format!("{endpoint} answered OK with a response that is not OTLP's"),
         };
     };
-    let partial = reply.partial_success.unwrap_or_default();
-    let rejected = u64::try_from(partial.rejected).unwrap_or(0);
-    if rejected == 0 && partial.message.is_empty() {
+    if rejected == 0 && message.is_empty() {
         return Outcome::Sent;
     }
     Outcome::Partial {
         rejected,
-        message: status::one_line(&partial.message),
+        message: status::one_line(&message),
     }
 }
 
 /// Decodes a response. No message at all counts as an empty one.
-fn decode(mut wire: Bytes) -> Option<ExportResponse> {
+fn decode(mut wire: Bytes) -> Option<PartialSuccess> {
     if wire.is_empty() {
-        return Some(ExportResponse::default());
+        return Some(PartialSuccess::default());
     }
     let prefix = PrefixReader::default().take(&mut wire).ok()??;
     if prefix.compressed || prefix.length != wire.len() {
         return None;
     }
-    ExportResponse::decode(wire).ok()
+    PartialSuccess::decode(&wire)
 }

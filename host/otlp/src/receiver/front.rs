@@ -1,5 +1,5 @@
-//! The front of the receiver: connections, and the room that their requests share. It knows nothing
-//! of OTLP: a [`RequestHandler`] answers the requests, in its protocol.
+//! The front of the receiver: connections, and the room that their requests share. Of OTLP it knows
+//! only that there are three signals. A [`RequestHandler`] answers the requests, in its protocol.
 //!
 //! - `accept` takes connections from the listener, `connection_limit` limits their number, and
 //!   `connection` serves one of them to its end. `tls`, `preface` and `flood` guard its bytes, and

@@ -3,35 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use spandrel_wire::GRPC_CODES;
 use tonic::Code;
 
 use super::front::ConnectionStats;
 
-/// The names of gRPC's codes, by their numbers.
-const NAMES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
-
 /// Counters of one receiver, read at any time.
 #[derive(Debug, Default)]
 pub struct ReceiverStats {
-    requests: [AtomicU64; 17],
+    requests: [AtomicU64; GRPC_CODES.len()],
     received_bytes: AtomicU64,
     connections: Arc<ConnectionStats>,
 }
@@ -51,7 +31,7 @@ impl ReceiverStats {
             .requests
             .iter()
             .map(|count| count.load(Ordering::Relaxed));
-        NAMES
+        GRPC_CODES
             .into_iter()
             .zip(counts)
             .filter(|(_, count)| *count > 0)

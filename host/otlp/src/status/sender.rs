@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::Rng;
 use spandrel_pipeline::ingress::{Accepted, LATEST, SOONEST};
 use spandrel_pipeline::refused::Refused;
-use spandrel_wire::{Invalid, Signal, write_nested, write_text, write_varint_field};
+use spandrel_wire::{Invalid, PartialSuccess, Signal};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -88,7 +88,7 @@ pub(crate) fn refused(refused: &Refused) -> Status {
 }
 
 /// Returns the response to a request of which some items were refused for good; `None` if all items
-/// were accepted. The three signals have the same fields for it.
+/// were accepted.
 pub(crate) fn partial_success(signal: Signal, accepted: &Accepted) -> Option<Vec<u8>> {
     let refused = &accepted.refused;
     if refused.is_empty() {
@@ -100,12 +100,11 @@ pub(crate) fn partial_success(signal: Signal, accepted: &Accepted) -> Option<Vec
         Signal::Logs => "log records",
     };
     let why = one_line(&format!("{} {items} refused: {refused}", refused.count));
-    let mut response = Vec::new();
-    write_nested(&mut response, 1, |partial| {
-        write_varint_field(partial, 1, refused.count as u64);
-        write_text(partial, 2, &why);
-    });
-    Some(response)
+    let partial = PartialSuccess {
+        rejected: refused.count as u64,
+        message: why,
+    };
+    Some(partial.encode())
 }
 
 /// Returns a status for a request that must never be sent again, with the detail that OTLP

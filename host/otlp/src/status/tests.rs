@@ -35,29 +35,17 @@ fn every_refusal_has_its_code() {
         limit: 9,
     };
     let untaken = |why: RequestError| request_error(&why, None);
+    let over = RequestError::OverLimit { limit: 4 };
+    let bad = RequestError::Malformed("x");
+    let crowded = request_error(&RequestError::Crowded, Some(two));
+    let draining = untaken(RequestError::Draining);
     let turned_down = |why: Refused| refused(&why);
     let table = [
-        (
-            untaken(RequestError::Malformed("x")),
-            Code::InvalidArgument,
-            None,
-        ),
-        (
-            untaken(RequestError::OverLimit { limit: 4 }),
-            Code::ResourceExhausted,
-            None,
-        ),
+        (untaken(bad), Code::InvalidArgument, None),
+        (untaken(over), Code::ResourceExhausted, None),
         (untaken(RequestError::Busy), Code::Unavailable, Some(RETRY)),
-        (
-            untaken(RequestError::Draining),
-            Code::Unavailable,
-            Some(RETRY),
-        ),
-        (
-            request_error(&RequestError::Crowded, Some(two)),
-            Code::Unavailable,
-            Some(two),
-        ),
+        (draining, Code::Unavailable, Some(RETRY)),
+        (crowded, Code::Unavailable, Some(two)),
         (untaken(RequestError::Slow), Code::DeadlineExceeded, None),
         (untaken(RequestError::Gone), Code::Cancelled, None),
         (

@@ -27,6 +27,7 @@ mod metrics;
 mod reading;
 mod replies;
 mod requests;
+mod responses;
 mod sizes;
 mod splice;
 mod split;

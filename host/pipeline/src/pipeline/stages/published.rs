@@ -11,7 +11,7 @@ use crate::stage::{Candidate, Comparison, Dispatch, Mode, StageSpec};
 #[derive(Clone, Debug, Default)]
 pub(super) struct PublishedStages {
     pub(super) specs: Vec<StageSpec>,
-    /// What the shards report of each stage, by its name.
+    /// The reports of the shards for each stage, by its name.
     pub(super) reports: BTreeMap<String, StageReports>,
     /// The number of shards that have the stages: the first ones.
     pub(super) shards: usize,

@@ -261,7 +261,7 @@ impl StageSlot {
             return Some(self.take_over(other, Fallback::Own, emitted).await);
         }
         let succession = Succession::new(&mut self.runner, Fallback::Own, emitted);
-        // What a canary knew is added to the running generation; nobody goes back to it.
+        // The knowledge of a canary is added to the running generation; nobody goes back to it.
         let (carried, _) = succession.run(other, false).await;
         Some(carried)
     }
