@@ -5,7 +5,7 @@
 //! the batch is complete: exported or dropped with a reason, or failed if any part of it was. A
 //! sender waits for that, or a record of a log, which is finished then.
 
-mod accepted;
+mod ingress_log;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use tokio::sync::oneshot;
 
-pub(crate) use self::accepted::{Accepted, Guards};
+pub(crate) use self::ingress_log::{IngressLog, RecordGuards};
 use crate::journal::Log;
 
 /// The end of a batch, once nothing of it is left in the pipeline.
@@ -55,7 +55,7 @@ enum Listener {
     /// something failed, it stays.
     Record(Arc<dyn Log>, u64),
     /// A record of the ingress log, which ends in the same way.
-    Accepted(Accepted, u64),
+    Accepted(IngressLog, u64),
     /// Several guards folded into one, so that the parts of a batch that came from thousands hold
     /// one each.
     All(Vec<Guard>),
@@ -175,8 +175,8 @@ impl Drop for Completion {
                     log.finish(*record);
                 }
             }
-            Listener::Accepted(accepted, record) => {
-                accepted.end(*record, marks & FAILED > 0, marks & SEEN > 0);
+            Listener::Accepted(log, record) => {
+                log.end(*record, marks & FAILED > 0, marks & SEEN > 0);
             }
             Listener::All(_) => {}
         }
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(completed.await, Ok(Completed::Failed));
     }
 
-    /// Guards that are folded over and over complete with the last clone of the fold, each with its
+    /// RecordGuards that are folded over and over complete with the last clone of the fold, each with its
     /// own end, and their nesting is bounded.
     #[tokio::test]
     async fn folded_guards_complete_each_alone() {

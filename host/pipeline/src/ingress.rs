@@ -2,12 +2,11 @@
 
 mod admission;
 mod answer;
-mod arrived;
-mod entering;
+mod drain_switch;
 mod entry;
 mod fan_out;
 mod feeder;
-mod lanes;
+mod journal_feed;
 mod offered;
 mod pressure;
 mod routing;
@@ -19,13 +18,14 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use spandrel_wire::{Findings, Signal};
 
-pub(crate) use self::admission::{Door, DoorConfig};
-pub(crate) use self::answer::Answer;
+pub use self::admission::AckOn;
+pub(crate) use self::admission::{Admission, AdmissionConfig};
 pub use self::fan_out::FanOut;
-pub(crate) use self::feeder::{Feed, Feeder};
+pub(crate) use self::feeder::Feeder;
+pub(crate) use self::journal_feed::JournalFeed;
 pub use self::offered::Offered;
 pub use self::pressure::{Gate, LATEST, SOONEST};
-pub(crate) use self::routing::{LanePermit, Routing};
+pub(crate) use self::routing::{Routing, ShardPermit};
 use crate::refused::Refused;
 
 /// The answer when a request was accepted, except for its invalid items.
@@ -49,7 +49,7 @@ pub trait Ingress: Send + Sync + fmt::Debug {
 
     /// Returns the number of requests of this signal that are worth offering at a time: more would
     /// only wait for each other, in the order of their arrival. Any number by default.
-    fn places(&self, signal: Signal) -> usize {
+    fn concurrency_limit(&self, signal: Signal) -> usize {
         let _any = signal;
         usize::MAX
     }

@@ -30,5 +30,6 @@ pub mod pipeline;
 pub mod queue;
 pub mod refused;
 mod replay;
+mod retries;
 mod shard;
 pub mod stage;

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
-use spandrel_pipeline::journal::{Poison, Shelf};
+use spandrel_pipeline::journal::{Poison, QuarantineStore};
 
 use self::folder::Folder;
 
@@ -46,7 +46,7 @@ impl QuarantineShelf {
     }
 }
 
-impl Shelf for QuarantineShelf {
+impl QuarantineStore for QuarantineShelf {
     fn put(&self, poison: Poison) -> BoxFuture<'static, io::Result<()>> {
         let (folder, putting) = (Arc::clone(&self.folder), Arc::clone(&self.putting));
         let put = Arc::clone(&self.put);

@@ -179,8 +179,8 @@ impl Answerer {
             () = self.draining_for(READ_LIMIT_DRAINING) => Err(Unread::Draining),
         };
         let bytes = bytes.map_err(|why| self.unread(&why, signal))?;
-        let places = self.ingress.places(signal);
-        let place = self.places.place(signal, connection, places).await;
+        let limit = self.ingress.concurrency_limit(signal);
+        let place = self.places.place(signal, connection, limit).await;
         let place = place.map_err(|why| self.unread(&why, signal))?;
         let offered = self.ingress.offer(signal, bytes).await;
         drop((place, lease));

@@ -22,7 +22,7 @@ use super::{AckOn, BuildError, ChangeError};
 use crate::chain::Chain;
 use crate::egress::Egress;
 use crate::handover::ShardLeft;
-use crate::ingress::{Door, LanePermit, Routing};
+use crate::ingress::{Admission as Door, Routing, ShardPermit as LanePermit};
 use crate::ledger::Ledger;
 use crate::shard::{Changed, Ending, INPUT_BATCHES, Order, Shard, Task};
 use crate::stage::place::{Place, Target};

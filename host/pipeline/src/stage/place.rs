@@ -14,7 +14,7 @@ use super::shadow::{Ran, Shadow};
 use super::transit::Transit;
 use super::{Carried, DrainReason, Generation, Instance, Mode, StageSpec, State};
 use crate::batch::Batch;
-use crate::completion::Guards;
+use crate::completion::RecordGuards as Guards;
 use crate::handover::{HeldLeft, StageLeft};
 use crate::ledger::{Ledger, Tally};
 

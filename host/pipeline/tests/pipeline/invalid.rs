@@ -127,7 +127,7 @@ async fn a_redirect_forgets_nothing() {
     assert_eq!(send(&ingress, spans([30])).await.unwrap(), 0);
     let reload = async {
         sleep(Duration::from_secs(3)).await;
-        ingress.redirect([&new]);
+        ingress.redirect(&Pipeline::fan_out([&new]));
         old.close();
     };
     let (answer, ()) = tokio::join!(send(&ingress, ten(0)), reload);

@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message as _;
 use spandrel_pipeline::ingress::{Accepted, Ingress};
-use spandrel_pipeline::journal::{Poison, Shelf as _};
+use spandrel_pipeline::journal::{Poison, QuarantineStore as _};
 use spandrel_pipeline::refused::Refused;
 use spandrel_wire::Signal;
 

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{Passed, StageRunner};
 use crate::batch::Batch;
-use crate::completion::Guards;
+use crate::completion::RecordGuards as Guards;
 use crate::handover::{HeldLeft, StageLeft};
 use crate::ledger::{Account, Reason, Tally};
 use crate::stage::{Carried, DrainReason, Fault, FaultKind, State};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use spandrel_pipeline::ingress::{Accepted, Ingress};
-use spandrel_pipeline::journal::Shelf as _;
+use spandrel_pipeline::journal::QuarantineStore as _;
 use spandrel_pipeline::refused::Refused;
 use spandrel_wire::Signal;
 
