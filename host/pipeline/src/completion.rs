@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(completed.await, Ok(Completed::Failed));
     }
 
-    /// RecordGuards that are folded over and over complete with the last clone of the fold, each with its
+    /// Guards that are folded over and over complete with the last clone of the fold, each with its
     /// own end, and their nesting is bounded.
     #[tokio::test]
     async fn folded_guards_complete_each_alone() {

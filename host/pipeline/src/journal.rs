@@ -21,7 +21,7 @@ pub struct Durability {
     /// The logs.
     pub journal: Arc<dyn Journal>,
     /// The place for batches that failed every time.
-    pub quarantine: Arc<dyn QuarantineStore>,
+    pub quarantine: Arc<dyn PoisonStore>,
 }
 
 /// The logs of one pipeline.
@@ -185,7 +185,7 @@ pub struct Poison {
 }
 
 /// The place for batches that the pipeline must not try again by itself.
-pub trait QuarantineStore: Send + Sync + fmt::Debug {
+pub trait PoisonStore: Send + Sync + fmt::Debug {
     /// Puts a batch there. Resolves once it is durable.
     fn put(&self, poison: Poison) -> BoxFuture<'static, io::Result<()>>;
 }

@@ -29,7 +29,7 @@ use crate::batch::Batch;
 use crate::completion::IngressLog;
 use crate::egress::ReservedBatch;
 use crate::ingress::Admission;
-use crate::journal::{Log, Poison, QuarantineStore, Unfinished, Unreadable};
+use crate::journal::{Log, Poison, PoisonStore, Unfinished, Unreadable};
 use crate::ledger::Ledger;
 use crate::queue::RoomClass;
 use crate::refused::{Refusal, Refused};
@@ -48,7 +48,7 @@ pub(crate) struct Replay {
     ledger: Arc<Ledger>,
     log: Arc<dyn Log>,
     ingress_log: IngressLog,
-    quarantine: Arc<dyn QuarantineStore>,
+    quarantine: Arc<dyn PoisonStore>,
     retries: Arc<RetryQueue>,
     backlog: Backlog,
     /// The lock for the one replayed batch that waits for its place. So replayed batches take turns
@@ -72,7 +72,7 @@ impl Replay {
     pub(crate) fn new(
         admission: Arc<Admission>,
         ingress_log: IngressLog,
-        quarantine: Arc<dyn QuarantineStore>,
+        quarantine: Arc<dyn PoisonStore>,
         retries: Arc<RetryQueue>,
         held: BTreeSet<u64>,
     ) -> Self {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::marks::{failures_of, mark_of};
 use crate::refused::{Refusal, Refused};
-use crate::stage::quarantine::ATTEMPTS;
+use crate::stage::ATTEMPTS;
 
 /// The first wait for another try. It is doubled each time, up to the longest.
 const FIRST: Duration = Duration::from_secs(1);
