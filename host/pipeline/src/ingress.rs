@@ -7,7 +7,7 @@ mod entry;
 mod fan_out;
 mod feeder;
 mod journal_feed;
-mod offered;
+mod offers;
 mod pressure;
 mod routing;
 
@@ -23,14 +23,14 @@ pub(crate) use self::admission::{Admission, AdmissionConfig};
 pub use self::fan_out::FanOut;
 pub(crate) use self::feeder::Feeder;
 pub(crate) use self::journal_feed::JournalFeed;
-pub use self::offered::Offered;
+pub use self::offers::OfferCounters;
 pub use self::pressure::{Gate, LATEST, SOONEST};
 pub(crate) use self::routing::{Routing, ShardPermit};
 use crate::refused::Refused;
 
 /// The answer when a request was accepted, except for its invalid items.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Accepted {
+pub struct Acceptance {
     /// Its items that were refused for good because of their content. Their sender is told.
     pub refused: Findings,
     /// Its texts in which something was replaced, because it was not UTF-8.
@@ -42,7 +42,7 @@ pub struct Accepted {
 pub trait Ingress: Send + Sync + fmt::Debug {
     /// Offers one serialized OTLP request; an empty request is accepted. Resolves within the
     /// limits of the pipeline (admission waits are bounded).
-    fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<Accepted, Refused>>;
+    fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<Acceptance, Refused>>;
 
     /// Returns true if any pipeline takes this signal at the moment. A reload may change that.
     fn carries(&self, signal: Signal) -> bool;

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 pub use crate::ingress::AckOn;
-pub use crate::retries::{Hastened, Retries, Retry};
+pub use crate::retries::{RetryAnswer, Retries, Retry};
 
 pub use self::stages::StagesChanged;
 use self::stages::{Stages, Terms};
@@ -106,7 +106,7 @@ pub type BuildError = ChangeError;
 
 /// The result of a drain, phase by phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Drained {
+pub struct DrainReport {
     /// The time until the shards had finished their batches and their stages had let go.
     pub shards: Duration,
     /// The time from then until the queues were empty and every attempt had ended.
@@ -302,17 +302,17 @@ impl Pipeline {
     /// disk, and so does everything that is cut off at the deadline. No plugin is asked to let go
     /// of what it holds: held items stay on the disk with the state of the plugins, and the next
     /// process goes on with both.
-    pub async fn drain(self, deadline: Instant) -> Drained {
+    pub async fn drain(self, deadline: Instant) -> DrainReport {
         let hands_over = self.journal_tasks.is_some();
         self.end(deadline, hands_over).await
     }
 
     /// Drains a pipeline that no other process continues: plugins let go of what they hold.
-    pub async fn retire(self, deadline: Instant) -> Drained {
+    pub async fn retire(self, deadline: Instant) -> DrainReport {
         self.end(deadline, false).await
     }
 
-    async fn end(mut self, deadline: Instant, hands_over: bool) -> Drained {
+    async fn end(mut self, deadline: Instant, hands_over: bool) -> DrainReport {
         let started = Instant::now();
         self.close();
         self.ending.send_replace(Some(Ending {
@@ -340,7 +340,7 @@ impl Pipeline {
             }
             kept = tasks.unfinished() + self.egress.on_disk();
         }
-        Drained {
+        DrainReport {
             shards,
             egress: started.elapsed().saturating_sub(shards),
             in_time: shards_in_time && egress_in_time,

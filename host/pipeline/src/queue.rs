@@ -1,6 +1,6 @@
 //! An exporter's queue: bounded in its own unit and in bytes, at the same time.
 //!
-//! Room is taken at the door, before a batch runs through the stages, as a permit that is given
+//! Room is taken at admission, before a batch runs through the stages, as a permit that is given
 //! back when the batch's last attempt has ended. So an accepted batch always fits, a full queue is
 //! noticed before any plugin has seen the batch, and everything in the queue, in the batcher and in
 //! attempts has one common bound.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 pub(crate) use self::marks::failures_of;
-pub use self::queue::Hastened;
+pub use self::queue::RetryAnswer;
 pub(crate) use self::queue::RetryQueue;
 pub(crate) use self::state::RetryState;
 use crate::journal::Log;
@@ -63,7 +63,7 @@ impl Retries {
     }
 
     /// Has a batch tried now, with all of its attempts available again.
-    pub fn now(&self, record: u64) -> Hastened {
+    pub fn now(&self, record: u64) -> RetryAnswer {
         self.queue.hasten(record)
     }
 }

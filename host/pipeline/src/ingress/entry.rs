@@ -12,9 +12,9 @@ use futures_util::future::{join, join_all, try_join_all};
 use spandrel_wire::{Invalid, InvalidUtf8, Kept, Limits, Signal};
 use tokio::sync::watch;
 
-use super::Accepted;
+use super::Acceptance;
 use super::admission::{Admission, AdmittedBatch, Denial};
-use super::offered::Offer;
+use super::offers::Offer;
 use crate::batch::Batch;
 use crate::ledger::{Full, Tally};
 use crate::refused::Refused;
@@ -38,7 +38,7 @@ impl ValidRequest {
         request: Bytes,
         limits: &Limits,
         invalid_utf8: InvalidUtf8,
-    ) -> Result<(Self, Accepted), Invalid> {
+    ) -> Result<(Self, Acceptance), Invalid> {
         let sifted = spandrel_wire::sift(signal, &request, limits, invalid_utf8)?;
         let valid = Self {
             request: match sifted.kept {
@@ -49,7 +49,7 @@ impl ValidRequest {
             items: sifted.items as u64,
             invalid: sifted.refused.count as u64,
         };
-        let accepted = Accepted {
+        let accepted = Acceptance {
             refused: sifted.refused,
             replaced: sifted.replaced,
         };

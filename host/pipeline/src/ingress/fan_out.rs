@@ -12,14 +12,14 @@ use tokio::sync::watch;
 use super::admission::Admission;
 use super::entry::{Entry, Shut, ValidRequest};
 use super::pressure::SOONEST;
-use super::{Accepted, Ingress, Offered};
+use super::{Acceptance, Ingress, OfferCounters};
 use crate::refused::Refused;
 
 /// The admissions of several pipelines, as one ingress. Clones lead to the same pipelines.
 #[derive(Clone, Debug)]
 pub struct FanOut {
     admissions: Arc<watch::Sender<Admissions>>,
-    offered: Arc<Offered>,
+    offered: Arc<OfferCounters>,
     /// The handling of texts that are not UTF-8.
     invalid_utf8: InvalidUtf8,
 }
@@ -38,7 +38,7 @@ impl FanOut {
 
     /// Returns the counters of what was offered here, and of its outcome. They outlive this
     /// ingress.
-    pub fn offered(&self) -> Arc<Offered> {
+    pub fn offered(&self) -> Arc<OfferCounters> {
         Arc::clone(&self.offered)
     }
 
@@ -69,7 +69,7 @@ impl FanOut {
         admissions: &Admissions,
         signal: Signal,
         request: Bytes,
-    ) -> Result<(ValidRequest, Accepted), Refused> {
+    ) -> Result<(ValidRequest, Acceptance), Refused> {
         let Some(first) = carrying(admissions, signal).next() else {
             return Err(Refused::Invalid(Invalid::Malformed {
                 what: "signal without a pipeline",
@@ -85,7 +85,7 @@ impl FanOut {
 }
 
 impl Ingress for FanOut {
-    fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<Accepted, Refused>> {
+    fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<Acceptance, Refused>> {
         Box::pin(offer(self, signal, request))
     }
 
@@ -119,7 +119,7 @@ impl Ingress for FanOut {
 }
 
 /// Validates the request once, and lets it in wherever there is room.
-async fn offer(into: &FanOut, signal: Signal, request: Bytes) -> Result<Accepted, Refused> {
+async fn offer(into: &FanOut, signal: Signal, request: Bytes) -> Result<Acceptance, Refused> {
     let mut admissions = into.admissions();
     let (valid, accepted) = into.validate(&admissions, signal, request)?;
     let (items, invalid) = (valid.items, valid.invalid);

@@ -16,11 +16,11 @@ const MOST: usize = 1024;
 
 /// The answer to an operator who asks for a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hastened {
+pub enum RetryAnswer {
     /// It is tried now, with all of its attempts available again.
     Now,
     /// It is being put into quarantine just now.
-    Shelving,
+    Leaving,
     /// It does not wait any more: it came through, or is in quarantine.
     Gone,
 }
@@ -141,14 +141,14 @@ impl RetryQueue {
 
     /// Has a record tried now, as if it were new. If it is being tried already, and that fails, it
     /// is tried again as if it were new.
-    pub(crate) fn hasten(&self, record: u64) -> Hastened {
+    pub(crate) fn hasten(&self, record: u64) -> RetryAnswer {
         let mut waiting = self.lock();
         let place = waiting.due.iter().find(|(_, due)| *due == record).copied();
         let Some(entry) = waiting.records.get_mut(&record) else {
-            return Hastened::Gone;
+            return RetryAnswer::Gone;
         };
         if entry.is_leaving {
-            return Hastened::Shelving;
+            return RetryAnswer::Leaving;
         }
         match place {
             None => entry.is_wanted = true,
@@ -160,7 +160,7 @@ impl RetryQueue {
         }
         drop(waiting);
         self.changed.notify_one();
-        Hastened::Now
+        RetryAnswer::Now
     }
 
     /// Sends a record to quarantine now, unless an operator has just asked for it. Returns true if

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use spandrel_otlp::receiver::{Receiver, ReceiverConfig};
-use spandrel_pipeline::ingress::{Accepted, Ingress};
+use spandrel_pipeline::ingress::{Acceptance, Ingress};
 use spandrel_pipeline::refused::Refused;
 use spandrel_wire::{InvalidUtf8, Limits, Signal, sift};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -92,9 +92,9 @@ async fn connection(address: SocketAddr, bytes: &[u8]) {
 struct Sink;
 
 impl Ingress for Sink {
-    fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<Accepted, Refused>> {
+    fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<Acceptance, Refused>> {
         let sifted = sift(signal, &request, &Limits::default(), InvalidUtf8::Replace);
-        let answer = sifted.map(|sifted| Accepted {
+        let answer = sifted.map(|sifted| Acceptance {
             refused: sifted.refused,
             replaced: sifted.replaced,
         });
