@@ -1,5 +1,5 @@
 //! The one HTTP server of this program: connections are counted and timed, and each request is
-//! answered by one function. [`Web`] is the part that probes and scrapes need: GET, one path, one
+//! answered by one function. [`PageServer`] is the part that probes and scrapes need: GET, one path, one
 //! answer.
 
 use std::io;
@@ -32,6 +32,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The answer to a request.
 #[derive(Debug)]
 pub struct Answer {
+    /// The HTTP status.
     pub code: u16,
     content_type: &'static str,
     header: Option<(HeaderName, &'static str)>,
@@ -39,6 +40,7 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Returns an answer in JSON.
     pub fn json(code: u16, body: String) -> Self {
         Self {
             code,
@@ -48,6 +50,7 @@ impl Answer {
         }
     }
 
+    /// Returns an answer in plain text.
     pub fn text(code: u16, body: impl Into<String>) -> Self {
         Self {
             content_type: "text/plain; charset=utf-8",
@@ -68,6 +71,7 @@ impl Answer {
         &self.body
     }
 
+    /// Returns the answer to an unknown path.
     pub fn not_found() -> Self {
         Self::text(404, "not found\n")
     }
@@ -93,10 +97,12 @@ impl Answer {
 
 /// A source of connections.
 pub trait Accept: Send + Sync {
+    /// A connection.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
     /// The client at the other end.
     type Peer: Send + 'static;
 
+    /// Waits for the next connection.
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Peer)>> + Send;
 }
 
@@ -170,13 +176,14 @@ async fn connection<R>(
 
 /// A request.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct PageRequest<'a> {
+    /// The path, without the query.
     pub path: &'a str,
     /// The part after the `?`.
     pub query: Option<&'a str>,
 }
 
-impl Asked<'_> {
+impl PageRequest<'_> {
     /// Returns true if this key is in the query, whatever its value is.
     pub fn has(&self, key: &str) -> bool {
         let pairs = self.query.unwrap_or_default().split('&');
@@ -186,16 +193,20 @@ impl Asked<'_> {
 }
 
 /// A function that answers requests.
-pub type Handler = Arc<dyn Fn(Asked<'_>) -> Answer + Send + Sync>;
+pub type Handler = Arc<dyn Fn(PageRequest<'_>) -> Answer + Send + Sync>;
 
 /// A server that has its port and serves nobody yet.
 #[derive(Debug)]
-pub struct Web {
+pub struct PageServer {
     listener: TcpListener,
     address: SocketAddr,
 }
 
-impl Web {
+impl PageServer {
+    /// Takes the port.
+    ///
+    /// # Errors
+    /// The system refuses to listen.
     pub async fn bind(endpoint: &Listen) -> io::Result<Self> {
         let listener = receiver::listen(&endpoint.to_string()).await?;
         let address = listener.local_addr()?;
@@ -211,7 +222,7 @@ impl Web {
     pub async fn serve(self, handler: Handler) {
         let answer = move |_, request: Request<Incoming>| {
             let answer = match *request.method() {
-                Method::GET | Method::HEAD => handler(Asked {
+                Method::GET | Method::HEAD => handler(PageRequest {
                     path: request.uri().path(),
                     query: request.uri().query(),
                 }),

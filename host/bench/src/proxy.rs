@@ -19,8 +19,6 @@ use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status};
 use tower::Service;
 
-use crate::method;
-
 /// These are the largest sizes of HTTP/2 that any collector uses, so they do not slow the yardstick
 /// down.
 const FRAME: u32 = 1 << 20;
@@ -104,12 +102,13 @@ impl<const SIGNAL: u8> Service<http::Request<Body>> for ForwardService<SIGNAL> {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let path = method::path(match SIGNAL {
+        let signal = match SIGNAL {
             TRACES => Signal::Traces,
             METRICS => Signal::Metrics,
             _ => Signal::Logs,
-        });
-        let call = ForwardCall(self.0.clone(), PathAndQuery::from_static(path));
+        };
+        let path = PathAndQuery::from_static(signal.export_path());
+        let call = ForwardCall(self.0.clone(), path);
         Box::pin(async move {
             let mut server = tonic::server::Grpc::new(RawCodec)
                 .accept_compressed(CompressionEncoding::Gzip)

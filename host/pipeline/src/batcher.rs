@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use spandrel_wire::{Most, Signal};
+use spandrel_wire::{PartLimits, Signal};
 use tokio::time::{Instant, timeout_at};
 
 pub(crate) use self::request::OutgoingRequest;
@@ -111,7 +111,7 @@ impl Batcher {
         first: QueuedBatch,
         queue: &Queue,
         config: &BatcherConfig,
-        most: Most,
+        most: PartLimits,
     ) -> Option<OutgoingRequest> {
         let deadline = Instant::now() + config.flush_timeout;
         let most_bytes = most.bytes.min(MAX_MERGED_BYTES);
@@ -141,8 +141,8 @@ impl Batcher {
 }
 
 /// Returns the largest request that is allowed.
-fn most(config: Option<&BatcherConfig>, most_bytes: usize) -> Most {
-    let mut most = Most {
+fn most(config: Option<&BatcherConfig>, most_bytes: usize) -> PartLimits {
+    let mut most = PartLimits {
         items: usize::MAX,
         bytes: most_bytes.min(MAX_SENT_BYTES),
     };
@@ -158,7 +158,7 @@ fn most(config: Option<&BatcherConfig>, most_bytes: usize) -> Most {
 
 /// Cuts a request into pieces. A request whose resources are too large to repeat in each piece goes
 /// out whole.
-fn cut(signal: Signal, request: OutgoingRequest, most: Most) -> VecDeque<OutgoingRequest> {
+fn cut(signal: Signal, request: OutgoingRequest, most: PartLimits) -> VecDeque<OutgoingRequest> {
     let QueuedBatch { batch, permit } = request.into_queued();
     let Batch { bytes, mut tally } = batch;
     let parts = spandrel_wire::cut(signal, &bytes, most);

@@ -106,7 +106,7 @@ impl Replay {
             pipeline,
             batches,
             items,
-            "replaying what was accepted and not finished"
+            "replaying accepted batches that were not finished"
         );
         let suspects = self.backlog.suspects().await;
         self.pass().await;

@@ -12,7 +12,6 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::{Count, locked};
-use crate::method;
 use crate::settings::Windows;
 use crate::template::PREFIX;
 
@@ -65,7 +64,7 @@ async fn answer(
     count: Arc<Mutex<Count>>,
 ) {
     let (parts, body) = request.into_parts();
-    let refusal = match method::signal(parts.uri.path()) {
+    let refusal = match Signal::from_export_path(parts.uri.path()) {
         None => Some((12, "the bench's backend takes OTLP exports only")),
         Some(signal) => {
             let Ok(pieces) = pieces(body).await else {

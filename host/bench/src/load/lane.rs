@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use spandrel_wire::Signal;
 
 use super::{DueRequest, LoadPlan};
-use crate::method;
+use crate::response;
 use crate::settings::Compression;
 use crate::template::{PREFIX, Stamp, Tally, now_ns};
 
@@ -186,7 +186,7 @@ fn head(signal: Signal, compression: Compression) -> Request<()> {
     *head.uri_mut() = Uri::builder()
         .scheme("http")
         .authority("bench")
-        .path_and_query(method::path(signal))
+        .path_and_query(signal.export_path())
         .build()
         .unwrap_or_default();
     let headers = head.headers_mut();
@@ -267,7 +267,7 @@ async fn answer(response: ResponseFuture) -> Result<CallResult, h2::Error> {
     let mut rejected = 0;
     while let Some(data) = body.data().await {
         let data = data?;
-        rejected += data.get(PREFIX..).map_or(0, method::rejected);
+        rejected += data.get(PREFIX..).map_or(0, response::rejected);
         body.flow_control().release_capacity(data.len())?;
     }
     let trailers = body.trailers().await?.unwrap_or_default();

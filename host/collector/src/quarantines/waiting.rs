@@ -17,7 +17,7 @@ const PREFIX: &str = "waiting-";
 /// The time in which a batch is put on the shelf, if the disk works.
 const SHELVING: Duration = Duration::from_secs(5);
 /// The interval of checks whether the batch is on the shelf.
-const LOOK: Duration = Duration::from_millis(20);
+const EVALUATE_EVERY: Duration = Duration::from_millis(20);
 
 /// Returns true if this id is that of a waiting batch.
 pub(crate) fn is_id(id: &str) -> bool {
@@ -66,7 +66,7 @@ pub(crate) async fn hasten_all(kept: &BTreeMap<String, Quarantine>) -> Vec<Strin
             match retries.now(retry.record) {
                 RetryAnswer::Now => done.push(id(pipeline, retry.record)),
                 RetryAnswer::Leaving if Instant::now() < until => {
-                    sleep(LOOK).await;
+                    sleep(EVALUATE_EVERY).await;
                     continue;
                 }
                 // It is on the shelf, or passed.
@@ -89,7 +89,7 @@ pub(crate) fn change(
     let retries = retries.ok_or_else(|| none(id))?;
     match action {
         Action::Drop => Err(Refusal::Conflict(format!(
-            "batch {id} is tried again by itself; it can be dropped once it is on the shelf"
+            "batch {id} is still being retried; it can be dropped once it is in quarantine"
         ))),
         Action::Replay => match retries.now(record) {
             RetryAnswer::Now => Ok(()),
@@ -107,6 +107,6 @@ fn parts(id: &str) -> Option<(u64, &str)> {
 /// Returns the refusal for a batch that has no file.
 pub(crate) fn not_shelved(id: &str) -> Refusal {
     Refusal::Conflict(format!(
-        "batch {id} is not on the shelf yet; it is tried again by itself, see `spandrel quarantine ls`"
+        "batch {id} is not in quarantine yet: it is still being retried, see `spandrel quarantine ls`"
     ))
 }

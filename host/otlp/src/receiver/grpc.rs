@@ -193,9 +193,6 @@ impl GrpcHandler {
         if self.shutdown.is_draining() {
             return Err(status::request_error(&RequestError::Draining, None));
         }
-        if self.admission.is_hopeless(signal, connection) {
-            return Err(self.request_error(&RequestError::Crowded, signal));
-        }
         let mut lease = self.budget.lease(connection);
         let read = request::read(
             body,
@@ -255,7 +252,7 @@ impl GrpcHandler {
     }
 
     fn route(&self, path: &str) -> Result<Signal, Status> {
-        let Some(signal) = method::signal(path) else {
+        let Some(signal) = Signal::from_export_path(path) else {
             return Err(Status::unimplemented(format!(
                 "unknown method \"{}\": this port takes {}",
                 excerpt(path),

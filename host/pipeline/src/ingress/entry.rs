@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::{join, join_all, try_join_all};
-use spandrel_wire::{Invalid, InvalidUtf8, Kept, Limits, Signal};
+use spandrel_wire::{Invalid, InvalidUtf8, Limits, Output, Signal};
 use tokio::sync::watch;
 
 use super::Acceptance;
@@ -39,19 +39,19 @@ impl ValidRequest {
         limits: &Limits,
         invalid_utf8: InvalidUtf8,
     ) -> Result<(Self, Acceptance), Invalid> {
-        let sifted = spandrel_wire::sift(signal, &request, limits, invalid_utf8)?;
+        let checked = spandrel_wire::remove_invalid_items(signal, &request, limits, invalid_utf8)?;
         let valid = Self {
-            request: match sifted.kept {
-                Kept::All => request,
-                Kept::Nothing => Bytes::new(),
-                Kept::Some(left) => Bytes::from(left),
+            request: match checked.output {
+                Output::Unchanged => request,
+                Output::Nothing => Bytes::new(),
+                Output::Request(left) => Bytes::from(left),
             },
-            items: sifted.items as u64,
-            invalid: sifted.refused.count as u64,
+            items: checked.items as u64,
+            invalid: checked.refused.count as u64,
         };
         let accepted = Acceptance {
-            refused: sifted.refused,
-            replaced: sifted.replaced,
+            refused: checked.refused,
+            replaced: checked.replaced,
         };
         Ok((valid, accepted))
     }

@@ -119,7 +119,7 @@ impl JournalTasks {
             Ok(Ok(())) => tracing::info!(
                 pipeline,
                 items,
-                "what the stages know and hold is kept for the next start"
+                "state and held items of the stages are kept for the next start"
             ),
             Ok(Err(error)) => {
                 let error: &dyn std::error::Error = &error;
@@ -133,7 +133,8 @@ impl JournalTasks {
     }
 }
 
-const NOT_KEPT: &str = "what the stages know is not kept for the next start, which offers unfinished batches to all of them";
+const NOT_KEPT: &str =
+    "state of the stages is not kept, the next start offers unfinished batches to all of them";
 
 impl PreparedTasks {
     /// Returns the place where the handover of the last process is found.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use spandrel_wire::{Held, Limits};
+use spandrel_wire::{HeldItems, Limits};
 
 use crate::chain::Chain;
 use crate::completion::{IngressLog, RecordGuards};
@@ -25,7 +25,7 @@ pub(super) struct Resume<'a> {
 struct Unpacked {
     handover: Handover,
     /// The held items, for each shard and stage, in order.
-    held: Vec<Vec<Vec<(HeldLeft, Held)>>>,
+    held: Vec<Vec<Vec<(HeldLeft, HeldItems)>>>,
 }
 
 impl Resume<'_> {
@@ -103,7 +103,7 @@ impl Resume<'_> {
                         stage = name,
                         shard,
                         reason,
-                        "plugin does not take the state of before the restart, what it held is offered to it again"
+                        "plugin refuses the state from before the restart, its held items are offered to it again"
                     );
                 }
             }
@@ -112,13 +112,14 @@ impl Resume<'_> {
             pipeline,
             items,
             batches = records.len(),
-            "stages go on with what they knew and held before the restart"
+            "stages continue with their state and held items from before the restart"
         );
         records
     }
 }
 
-const UNUSED: &str = "what the stages knew before the restart is not used, unfinished batches go through all of them again";
+const UNUSED: &str =
+    "state from before the restart is not used, unfinished batches go through all stages again";
 
 fn unpack(bytes: Bytes, limits: &Limits) -> Option<Unpacked> {
     let mut handover = Handover::decode(bytes)?;
@@ -130,7 +131,7 @@ fn unpack(bytes: Bytes, limits: &Limits) -> Option<Unpacked> {
     Some(Unpacked { handover, held })
 }
 
-fn unpack_stage(stage: &mut StageLeft, limits: &Limits) -> Option<Vec<(HeldLeft, Held)>> {
+fn unpack_stage(stage: &mut StageLeft, limits: &Limits) -> Option<Vec<(HeldLeft, HeldItems)>> {
     let tickets = stage.held.iter().map(|held| held.ticket);
     let sound = tickets.clone().is_sorted_by(|a, b| a < b)
         && tickets.last().is_none_or(|last| last <= stage.last_ticket);

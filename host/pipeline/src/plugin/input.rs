@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use spandrel_wire::{BadReply, Edits, Held, Kept, Projection, Reads, Rules, Spliced, splice};
+use spandrel_wire::{BadReply, Edits, HeldItems, Output, Projection, Reads, Rules, Splice, splice};
 
 /// A batch as one stage sees it: validated OTLP bytes. Either the whole batch, or a projection: a
 /// request with the same resources, scopes and spans, but with only those parts of each span that
@@ -38,7 +38,7 @@ impl From<Vec<u8>> for Input {
 #[derive(Debug)]
 pub(crate) struct ReplyEffect {
     pub(crate) kept_items: usize,
-    pub(crate) held: Option<Held>,
+    pub(crate) held: Option<HeldItems>,
     pub(crate) dropped: Vec<(u8, u64)>,
 }
 
@@ -74,9 +74,9 @@ impl Input {
             return self.batch.clone();
         };
         match projection.splice(&self.batch) {
-            Kept::All => self.batch.clone(),
-            Kept::Some(bytes) => Bytes::from(bytes),
-            Kept::Nothing => Bytes::new(),
+            Output::Unchanged => self.batch.clone(),
+            Output::Request(bytes) => Bytes::from(bytes),
+            Output::Nothing => Bytes::new(),
         }
     }
 
@@ -155,16 +155,16 @@ impl Input {
                 dropped: applied.dropped,
             });
         }
-        let Spliced {
-            kept,
+        let Splice {
+            output,
             kept_items,
             held,
             dropped,
         } = splice(&self.batch, verdicts, edits, rules)?;
-        match kept {
-            Kept::All => {}
-            Kept::Some(bytes) => self.batch = Bytes::from(bytes),
-            Kept::Nothing => self.batch = Bytes::new(),
+        match output {
+            Output::Unchanged => {}
+            Output::Request(bytes) => self.batch = Bytes::from(bytes),
+            Output::Nothing => self.batch = Bytes::new(),
         }
         Ok(ReplyEffect {
             kept_items,

@@ -12,16 +12,16 @@ use spandrel_plugin::artifact::Digest;
 use crate::error_chain::in_one_line;
 use crate::refusal::Refusal;
 use crate::report::SwapRequest;
-use crate::stage::build::BuildError;
-use crate::stage::lineup::Stage;
+use crate::stage::load::StageLoadError;
+use crate::stage::rollout::Stage;
 use crate::trigger::Trigger;
 
 /// A plugin's configuration, and JSON pointers to those of its values that may be secrets.
-type Given = (PluginConfig, Arc<BTreeSet<String>>);
+type ConfigWithSecrets = (PluginConfig, Arc<BTreeSet<String>>);
 
 /// Returns the configuration that the next generation of a stage gets.
-pub(crate) fn config(stage: &Stage, request: &SwapRequest, by: Trigger) -> Given {
-    let running = &stage.lineup.running;
+pub(crate) fn config(stage: &Stage, request: &SwapRequest, by: Trigger) -> ConfigWithSecrets {
+    let running = &stage.rollout.running;
     match &request.config {
         Some(config) => {
             let hidden = running.hidden.union(&stage.wasm.hidden);
@@ -39,17 +39,17 @@ pub(crate) fn config(stage: &Stage, request: &SwapRequest, by: Trigger) -> Given
 }
 
 /// Returns the refusal for a candidate that could not be built.
-pub(crate) fn refusal(error: &BuildError, request: &SwapRequest) -> Refusal {
+pub(crate) fn refusal(error: &StageLoadError, request: &SwapRequest) -> Refusal {
     let what = in_one_line(error);
     match error {
-        BuildError::Load(LoadError::CompilerBusy { .. } | LoadError::CompileTimeout { .. }) => {
+        StageLoadError::Load(LoadError::CompilerBusy { .. } | LoadError::CompileTimeout { .. }) => {
             Refusal::Conflict(what)
         }
-        BuildError::Load(LoadError::Digest { module, .. })
+        StageLoadError::Load(LoadError::Digest { module, .. })
             if request.sha256.is_none() && request.config.is_some() =>
         {
             Refusal::Bad(format!(
-                "`{module}` is not what runs any more: name it, to run it with this config"
+                "`{module}` has changed since the running generation was loaded: name the module to run it with this config"
             ))
         }
         _ => Refusal::Bad(what),
@@ -88,8 +88,8 @@ pub(crate) fn one_of_all(asked: [Option<Digest>; 3]) -> Result<Option<Digest>, R
     match asked.find(|digest| Some(*digest) != first) {
         None => Ok(first),
         Some(other) => Err(Refusal::Bad(format!(
-            "sha256 {other} is asked for, and this stage is bound to another one: that of what runs, \
-             where only its config is to change, and of `module.sha256` in the configuration"
+            "sha256 {other} is not the digest of this stage: a swap that changes only the config keeps the \
+             running module, and `module.sha256` in the configuration binds the stage to one"
         ))),
     }
 }

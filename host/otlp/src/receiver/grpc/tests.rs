@@ -58,7 +58,7 @@ fn handler() -> GrpcHandler {
 }
 
 fn request<B>(body: B) -> Request<B> {
-    Request::post(method::path(Signal::Traces))
+    Request::post(Signal::Traces.export_path())
         .header("content-type", "application/grpc")
         .body(body)
         .expect("a request")

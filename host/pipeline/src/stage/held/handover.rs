@@ -1,7 +1,7 @@
 //! Held items that are carried over a restart.
 
 use bytes::Bytes;
-use spandrel_wire::{Assembler, Edits, Held, Kept, Limits, Rules, Signal, Verdict};
+use spandrel_wire::{Assembler, Edits, HeldItems, Limits, Output, Rules, Signal, Verdict};
 use tokio::time::Instant;
 
 use super::forward::Forward;
@@ -51,7 +51,7 @@ impl HeldTable {
     }
 
     /// Puts back items that were held in another process; `tally` is in this stage's held account.
-    pub(crate) fn put_back(&mut self, left: &HeldLeft, held: Held, tally: Tally) {
+    pub(crate) fn put_back(&mut self, left: &HeldLeft, held: HeldItems, tally: Tally) {
         self.insert(left.ticket, held, tally);
         if let Some(batch) = self.tickets.get_mut(&left.ticket) {
             let now = Instant::now();
@@ -90,7 +90,7 @@ fn open(batch: &HeldBatch) -> (Vec<u32>, Bytes) {
 impl HeldLeft {
     /// Returns the items as a stage holds them; `None` if the request is not valid, or has other
     /// items.
-    pub(crate) fn to_held(&self, limits: &Limits) -> Option<Held> {
+    pub(crate) fn to_held(&self, limits: &Limits) -> Option<HeldItems> {
         let summary = spandrel_wire::validate(Signal::Traces, &self.request, limits).ok()?;
         let items = summary.items;
         if items == 0 || self.records.is_empty() || self.ticket == 0 {
@@ -105,7 +105,7 @@ impl HeldLeft {
         let verdicts = vec![Verdict::Hold.to_byte(); items];
         let spliced =
             spandrel_wire::splice(&self.request, &verdicts, Edits::default(), &rules).ok()?;
-        let mut held = spliced.held.filter(|_| spliced.kept == Kept::Nothing)?;
+        let mut held = spliced.held.filter(|_| spliced.output == Output::Nothing)?;
         held.renumber(&self.indices).then_some(held)
     }
 }

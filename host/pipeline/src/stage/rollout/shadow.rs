@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use spandrel_wire::{Edits, Kept, Limits, Rules, Signal, Spliced, Verdict};
+use spandrel_wire::{Edits, Limits, Output, Rules, Signal, Splice, Verdict};
 use tokio::time::Instant;
 
 use super::comparison::{self, Comparison, Label, Said};
@@ -121,7 +121,7 @@ impl Shadow {
         match judged {
             Ok((spliced, verdicts, released)) => {
                 self.count(&spliced);
-                self.compare(&batch, &verdicts, &spliced.kept, &ran);
+                self.compare(&batch, &verdicts, &spliced.output, &ran);
                 self.settle_own(released);
             }
             Err(fault) => self.failed(&fault),
@@ -156,7 +156,7 @@ impl Shadow {
     }
 
     /// Checks a reply like that of a running plugin.
-    fn judge(&self, batch: &[u8], items: usize, reply: &Reply) -> Result<Spliced, Fault> {
+    fn judge(&self, batch: &[u8], items: usize, reply: &Reply) -> Result<Splice, Fault> {
         let manifest = self.generation.manifest();
         let rules = Rules {
             items,
@@ -172,7 +172,7 @@ impl Shadow {
             .map_err(|bad| Fault::new(FaultKind::BadReply, bad.to_string()))
     }
 
-    fn count(&self, spliced: &Spliced) {
+    fn count(&self, spliced: &Splice) {
         let dropped: u64 = spliced.dropped.iter().map(|(_, items)| items).sum();
         self.post(|figures| {
             figures.output += spliced.kept_items as u64;
@@ -180,12 +180,12 @@ impl Shadow {
         });
     }
 
-    fn compare(&mut self, batch: &[u8], verdicts: &[u8], kept: &Kept, ran: &RunningReply<'_>) {
+    fn compare(&mut self, batch: &[u8], verdicts: &[u8], kept: &Output, ran: &RunningReply<'_>) {
         let reasons = &self.generation.manifest().drop_reasons;
         let kept = match kept {
-            Kept::All => batch,
-            Kept::Some(bytes) => bytes,
-            Kept::Nothing => &[],
+            Output::Unchanged => batch,
+            Output::Request(bytes) => bytes,
+            Output::Nothing => &[],
         };
         let mut ours = comparison::kept(kept);
         let mut theirs = comparison::kept(ran.kept);

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use spandrel_wire::{Held, Limits, Reads};
+use spandrel_wire::{HeldItems, Limits, Reads};
 use tokio::time::Instant;
 
 use super::canary::Canary;
@@ -194,7 +194,7 @@ impl StageSlot {
     pub(crate) async fn take_up(
         &mut self,
         left: StageLeft,
-        held: Vec<(HeldLeft, Held)>,
+        held: Vec<(HeldLeft, HeldItems)>,
         guards: &mut Guards<'_>,
     ) -> Carried {
         self.runner.take_up(left, held, guards).await

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use spandrel_wire::Held;
+use spandrel_wire::HeldItems;
 use tokio::time::Instant;
 
 use super::{Gate, StageOutput, StageRunner};
@@ -48,7 +48,7 @@ impl StageRunner {
         passed.emitted
     }
 
-    pub(super) fn hold(&mut self, ticket: Ticket, held: Held, mut tally: Tally) {
+    pub(super) fn hold(&mut self, ticket: Ticket, held: HeldItems, mut tally: Tally) {
         tally.transfer(Account::Held(self.column.stage));
         self.held.insert(ticket, held, tally);
         self.count_held();

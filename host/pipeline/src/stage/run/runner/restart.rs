@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use spandrel_wire::Held;
+use spandrel_wire::HeldItems;
 use tokio::time::{Instant, timeout};
 
 use super::{StageOutput, StageRunner};
@@ -64,7 +64,7 @@ impl StageRunner {
     pub(crate) async fn take_up(
         &mut self,
         left: StageLeft,
-        held: Vec<(HeldLeft, Held)>,
+        held: Vec<(HeldLeft, HeldItems)>,
         guards: &mut Guards<'_>,
     ) -> Carried {
         let StageLeft { state, .. } = left;
