@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
 use spandrel_pipeline::ingress::Ingress;
-use spandrel_pipeline::journal::{Poison, Shelf};
+use spandrel_pipeline::journal::{Poison, PoisonStore};
 use spandrel_pipeline::pipeline::Retries;
 
 use self::folder::Folder;
@@ -78,7 +78,7 @@ impl QuarantineStore {
     }
 }
 
-impl Shelf for QuarantineStore {
+impl PoisonStore for QuarantineStore {
     fn put(&self, poison: Poison) -> BoxFuture<'static, io::Result<()>> {
         let (folder, putting) = (Arc::clone(&self.folder), Arc::clone(&self.putting));
         let put = Arc::clone(&self.put);

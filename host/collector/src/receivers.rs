@@ -167,7 +167,8 @@ fn connect(ingress: &FanOut, id: &Id, config: &Config, pipelines: &[Pipeline]) {
         let mut receivers = config.receivers.iter();
         receivers.any(|receiver| receiver.id == *id)
     });
-    ingress.redirect(named.map(|(_, pipeline)| pipeline));
+    let pipelines = named.map(|(_, pipeline)| pipeline);
+    ingress.redirect(&Pipeline::fan_out(pipelines));
 }
 
 /// The receivers at work.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spandrel_pipeline::ledger::Ledger;
-use spandrel_pipeline::pipeline::{Drained, Pipeline};
+use spandrel_pipeline::pipeline::{DrainReport, Pipeline};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -71,7 +71,7 @@ pub(crate) fn ledger_name(pipeline: &Pipeline) -> String {
 }
 
 /// Logs how a pipeline ended. Returns true if it was in time.
-pub(crate) fn told(name: &str, drained: Drained) -> bool {
+pub(crate) fn told(name: &str, drained: DrainReport) -> bool {
     info!(
         pipeline = name,
         shards_ms = whole_millis(drained.shards),

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use spandrel_journal::Store;
 use spandrel_otlp::receiver::ReceiverStats;
-use spandrel_pipeline::ingress::Offered;
+use spandrel_pipeline::ingress::OfferCounters;
 use spandrel_pipeline::ledger::{Books, Ledger};
 use spandrel_pipeline::queue::QueueFill;
 use spandrel_pipeline::stage::Comparison;
@@ -51,7 +51,7 @@ pub struct ReceiverStatus {
     /// `grpc` or `file`.
     pub transport: &'static str,
     /// The items that it offered to its pipelines.
-    pub offered: Arc<Offered>,
+    pub offered: Arc<OfferCounters>,
     /// The counters of requests, for a receiver that listens.
     pub stats: Option<Arc<ReceiverStats>>,
 }

@@ -13,9 +13,9 @@ use bytes::Bytes;
 use spandrel_wire::{PartLimits, Signal};
 use tokio::time::{Instant, timeout_at};
 
-pub(crate) use self::request::Request;
+pub(crate) use self::request::OutgoingRequest;
 use crate::batch::Batch;
-use crate::queue::{Permit, Queue, Queued, Sizer};
+use crate::queue::{Queue, QueuedBatch, Sizer};
 
 /// The settings that say when a gathered request goes out, under the Collector's
 /// `sending_queue::batch` names.
@@ -50,44 +50,15 @@ const MAX_MERGED_BYTES: usize = 16 << 20;
 /// The longest request that goes out, if it can be cut: half of what OTLP servers take (64 MiB).
 const MAX_SENT_BYTES: usize = 32 << 20;
 
-/// One request that is ready to go out.
-#[derive(Debug)]
-pub(crate) struct Gathered {
-    pub request: Request,
-    pub permits: Vec<Permit>,
-}
-
-impl From<Queued> for Gathered {
-    fn from(Queued { batch, permit }: Queued) -> Self {
-        Self {
-            request: Request::from(batch),
-            permits: vec![permit],
-        }
-    }
-}
-
-impl Gathered {
-    /// Merges the gathered requests; `None` if there are none.
-    pub(crate) fn merge(all: Vec<Self>) -> Option<Self> {
-        let mut permits = Vec::with_capacity(all.len());
-        let requests = all.into_iter().map(|gathered| {
-            permits.extend(gathered.permits);
-            gathered.request
-        });
-        let request = Request::merge(requests.collect())?;
-        Some(Self { request, permits })
-    }
-}
-
 /// Gathers requests from one queue.
 #[derive(Debug)]
 pub(crate) struct Batcher {
     signal: Signal,
     config: Option<BatcherConfig>,
     /// A batch that was taken from the queue, but did not fit the request before it.
-    next: Option<Queued>,
+    next: Option<QueuedBatch>,
     /// The remaining pieces of a batch that was too large.
-    cut: VecDeque<Gathered>,
+    cut: VecDeque<OutgoingRequest>,
 }
 
 impl Batcher {
@@ -114,7 +85,7 @@ impl Batcher {
         &mut self,
         queue: &Queue,
         most_bytes: impl Fn() -> usize,
-    ) -> Option<Gathered> {
+    ) -> Option<OutgoingRequest> {
         if let Some(part) = self.cut.pop_front() {
             return Some(part);
         }
@@ -124,29 +95,28 @@ impl Batcher {
         };
         let config = self.config.clone();
         let most = most(config.as_ref(), most_bytes());
-        let gathered = match &config {
+        let request = match &config {
             Some(config) => self.merge(first, queue, config, most).await?,
-            None => Gathered::from(first),
+            None => OutgoingRequest::from(first),
         };
-        let request = &gathered.request;
         if request.items() > most.items as u64 || request.bytes().len() > most.bytes {
-            self.cut = cut(self.signal, gathered, most);
+            self.cut = cut(self.signal, request, most);
             return self.cut.pop_front();
         }
-        Some(gathered)
+        Some(request)
     }
 
     async fn merge(
         &mut self,
-        first: Queued,
+        first: QueuedBatch,
         queue: &Queue,
         config: &BatcherConfig,
         most: PartLimits,
-    ) -> Option<Gathered> {
+    ) -> Option<OutgoingRequest> {
         let deadline = Instant::now() + config.flush_timeout;
         let most_bytes = most.bytes.min(MAX_MERGED_BYTES);
         let (mut items, mut bytes) = (first.batch.items(), first.batch.bytes.len());
-        let mut all = vec![Gathered::from(first)];
+        let mut all = vec![OutgoingRequest::from(first)];
         let is_full = |requests: usize, items: u64, bytes: usize| match config.sizer {
             Sizer::Requests => requests >= config.min_size,
             Sizer::Items => items >= config.min_size as u64,
@@ -164,9 +134,9 @@ impl Batcher {
                 self.next = Some(queued);
                 break;
             }
-            all.push(Gathered::from(queued));
+            all.push(OutgoingRequest::from(queued));
         }
-        Gathered::merge(all)
+        OutgoingRequest::merge(all)
     }
 }
 
@@ -188,9 +158,9 @@ fn most(config: Option<&BatcherConfig>, most_bytes: usize) -> PartLimits {
 
 /// Cuts a request into pieces. A request whose resources are too large to repeat in each piece goes
 /// out whole.
-fn cut(signal: Signal, gathered: Gathered, most: PartLimits) -> VecDeque<Gathered> {
-    let Gathered { request, permits } = gathered;
-    let Batch { bytes, mut tally } = request.into_batch();
+fn cut(signal: Signal, request: OutgoingRequest, most: PartLimits) -> VecDeque<OutgoingRequest> {
+    let QueuedBatch { batch, permit } = request.into_queued();
+    let Batch { bytes, mut tally } = batch;
     let parts = spandrel_wire::cut(signal, &bytes, most);
     let Some(parts) = parts.filter(|parts| !parts.is_empty()) else {
         tracing::warn!(
@@ -198,8 +168,8 @@ fn cut(signal: Signal, gathered: Gathered, most: PartLimits) -> VecDeque<Gathere
             bytes = bytes.len(),
             "batch is not cut, its resources are too large to repeat"
         );
-        let request = Request::from(Batch { bytes, tally });
-        return VecDeque::from([Gathered { request, permits }]);
+        let batch = Batch { bytes, tally };
+        return VecDeque::from([OutgoingRequest::from(QueuedBatch { batch, permit })]);
     };
     let last = parts.len().saturating_sub(1);
     let piece = |(index, part): (usize, spandrel_wire::Part)| {
@@ -213,10 +183,10 @@ fn cut(signal: Signal, gathered: Gathered, most: PartLimits) -> VecDeque<Gathere
             bytes: Bytes::from(part.bytes),
             tally: tally.split(items),
         };
-        Gathered {
-            request: Request::from(batch),
-            permits: permits.clone(),
-        }
+        OutgoingRequest::from(QueuedBatch {
+            batch,
+            permit: permit.clone(),
+        })
     };
     parts.into_iter().enumerate().map(piece).collect()
 }

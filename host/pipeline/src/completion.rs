@@ -5,7 +5,7 @@
 //! the batch is complete: exported or dropped with a reason, or failed if any part of it was. A
 //! sender waits for that, or a record of a log, which is finished then.
 
-mod accepted;
+mod ingress_log;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use tokio::sync::oneshot;
 
-pub(crate) use self::accepted::{Accepted, Guards};
+pub(crate) use self::ingress_log::{IngressLog, RecordGuards};
 use crate::journal::Log;
 
 /// The end of a batch, once nothing of it is left in the pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Completed {
+pub enum BatchEnd {
     /// Each item was exported, or dropped with a reason.
     Done,
     /// Some item could not be exported in time, or was abandoned. Another try may work.
@@ -50,12 +50,12 @@ struct Completion {
 
 #[derive(Debug)]
 enum Listener {
-    Sender(Option<oneshot::Sender<Completed>>),
+    Sender(Option<oneshot::Sender<BatchEnd>>),
     /// A record of a log. It is finished when all of the batch is done, or refused for good. If
     /// something failed, it stays.
     Record(Arc<dyn Log>, u64),
     /// A record of the ingress log, which ends in the same way.
-    Accepted(Accepted, u64),
+    Accepted(IngressLog, u64),
     /// Several guards folded into one, so that the parts of a batch that came from thousands hold
     /// one each.
     All(Vec<Guard>),
@@ -71,7 +71,7 @@ impl Guard {
     }
 
     /// Makes a guard, and a receiver that resolves when its last clone is gone.
-    pub fn new() -> (Self, oneshot::Receiver<Completed>) {
+    pub fn new() -> (Self, oneshot::Receiver<BatchEnd>) {
         let (sender, receiver) = oneshot::channel();
         (Self::with(Listener::Sender(Some(sender)), 0), receiver)
     }
@@ -161,9 +161,9 @@ impl Drop for Completion {
         match &mut self.listener {
             Listener::Sender(sender) => {
                 let completed = match (marks & REJECTED > 0, marks & FAILED > 0) {
-                    (true, _) => Completed::Rejected,
-                    (false, true) => Completed::Failed,
-                    (false, false) => Completed::Done,
+                    (true, _) => BatchEnd::Rejected,
+                    (false, true) => BatchEnd::Failed,
+                    (false, false) => BatchEnd::Done,
                 };
                 // If nobody listens any more, the sender has hung up.
                 if let Some(sender) = sender.take() {
@@ -175,8 +175,8 @@ impl Drop for Completion {
                     log.finish(*record);
                 }
             }
-            Listener::Accepted(accepted, record) => {
-                accepted.end(*record, marks & FAILED > 0, marks & SEEN > 0);
+            Listener::Accepted(log, record) => {
+                log.end(*record, marks & FAILED > 0, marks & SEEN > 0);
             }
             Listener::All(_) => {}
         }
@@ -196,7 +196,7 @@ mod tests {
         assert!(completed.try_recv().is_err(), "a part is still alive");
         part.fail();
         drop(part);
-        assert_eq!(completed.await, Ok(Completed::Failed));
+        assert_eq!(completed.await, Ok(BatchEnd::Failed));
     }
 
     /// Guards that are folded over and over complete with the last clone of the fold, each with its
@@ -217,10 +217,10 @@ mod tests {
         }
         assert!(first_completed.try_recv().is_err());
         drop(folded);
-        assert_eq!(first_completed.await, Ok(Completed::Done));
+        assert_eq!(first_completed.await, Ok(BatchEnd::Done));
         let mut rejected = 0;
         for completed in later {
-            rejected += u32::from(completed.await == Ok(Completed::Rejected));
+            rejected += u32::from(completed.await == Ok(BatchEnd::Rejected));
         }
         assert_eq!(rejected, 2);
     }

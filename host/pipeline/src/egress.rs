@@ -1,24 +1,28 @@
 //! Egress: batches that leave the last stage go to each exporter's queue, and from there, in
 //! several concurrent attempts with retries, to the backend.
 //!
-//! The exporters can change while batches are on their way: each batch leaves by the outlets by
+//! The exporters can change while batches are on their way: each batch leaves by the exporters by
 //! which it was admitted. An exporter with changed settings keeps its queue, and sends the waiting
-//! batches by the new settings. An exporter that is not among the outlets any more is *retired*:
-//! once the last batch that was admitted for it is through, its queue closes by itself, and its
-//! consumer empties it and ends.
+//! batches by the new settings. An exporter that is not named any more is *retired*: once the last
+//! batch that was admitted for it is through, its queue closes by itself, and its consumer empties
+//! it and ends.
 //!
-//! In a durable pipeline a queue is small, and batches that a backend does not take in time wait in
-//! the exporter's log. The log belongs to the name, so an exporter that comes back goes on with it.
+//! In a durable pipeline the part of a queue that is in memory is small, and batches that a backend
+//! does not take in time wait in the exporter's log. The log belongs to the name, so an exporter
+//! that comes back goes on with it.
 
-mod attempt;
+mod backend;
 mod consumer;
-mod known;
-mod leaving;
-mod logs;
-mod outlets;
+mod delivery;
+mod disk;
+mod disks;
+mod drain_state;
+mod exporter_queue;
+mod exporters;
+mod memory;
 mod permits;
+mod sender;
 mod settings;
-mod spill;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -28,17 +32,17 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub(crate) use self::consumer::Consumers;
-use self::logs::Logs;
-use self::outlets::{Outlet, Outlets};
-pub(crate) use self::permits::{Permits, Room};
-use self::spill::Spill;
+use self::disk::DiskQueue;
+use self::disks::DiskQueues;
+use self::exporters::{ExporterHandle, Exporters};
+pub(crate) use self::permits::{Permits, Reservation, ReservedBatch};
+use self::permits::{RoomRequest, RoomSearch};
 use crate::backoff::RetryConfig;
-use crate::batch::Batch;
 use crate::batcher::BatcherConfig;
 use crate::exporter::Exporter;
 use crate::journal::Journal;
 use crate::ledger::Ledger;
-use crate::queue::{Queue, QueueConfig, QueueFill};
+use crate::queue::{Queue, QueueConfig, QueueFill, RoomClass};
 
 /// One exporter of a pipeline, with its own queue.
 #[derive(Clone, Debug)]
@@ -77,10 +81,10 @@ impl ExporterSpec {
 #[derive(Debug)]
 pub(crate) struct Egress {
     ledger: Arc<Ledger>,
-    outlets: watch::Sender<Arc<Outlets>>,
+    exporters: watch::Sender<Arc<Exporters>>,
     /// Queues of removed exporters, by their columns, until they are empty.
     retired: Mutex<Vec<(usize, Weak<Queue>)>>,
-    logs: Option<Logs>,
+    disks: Option<Arc<DiskQueues>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -101,78 +105,56 @@ impl Egress {
         keeps_all: bool,
         journal: Option<Arc<dyn Journal>>,
     ) -> Result<(Arc<Self>, Consumers), (String, io::Error)> {
-        let egress = Arc::new(Self {
+        let disks = journal.map(|journal| DiskQueues::new(Arc::clone(ledger), journal));
+        let egress = Self {
             ledger: Arc::clone(ledger),
-            outlets: watch::Sender::new(Arc::new(Outlets::new(Vec::new()))),
+            exporters: watch::Sender::new(Arc::new(Exporters::new(Vec::new()))),
             retired: Mutex::default(),
-            logs: journal.map(Logs::new),
-        });
+            disks: disks.map(Arc::new),
+        };
         let names = specs.iter().map(|spec| spec.name.clone());
         egress.prepare(names.collect()).await?;
         let consumers = Consumers::new(signal, Arc::clone(ledger), keeps_all);
-        let mut outlets = Vec::with_capacity(specs.len());
+        let mut exporters = Vec::with_capacity(specs.len());
         for (column, spec) in specs.into_iter().enumerate() {
-            let spill = egress
-                .spill(&consumers, column, &spec.name)
+            let disk = egress
+                .disk(&consumers, column, &spec.name)
                 .map_err(|error| (spec.name.clone(), error))?;
-            outlets.push(consumers.start(column, spec, spill));
+            exporters.push(consumers.start(column, spec, disk));
         }
-        egress.outlets.send_replace(Arc::new(Outlets::new(outlets)));
-        Ok((egress, consumers))
+        let exporters = Arc::new(Exporters::new(exporters));
+        egress.exporters.send_replace(exporters);
+        Ok((Arc::new(egress), consumers))
     }
 
     /// Opens the logs of these exporters, so that [`Egress::change`] need not.
     ///
     /// # Errors
     /// Returns the first exporter whose log cannot be opened.
-    pub(crate) async fn prepare(
-        self: &Arc<Self>,
-        exporters: Vec<String>,
-    ) -> Result<(), (String, io::Error)> {
-        if self.logs.is_none() {
-            return Ok(());
-        }
-        let egress = Arc::clone(self);
-        let opened = tokio::task::spawn_blocking(move || {
-            let Some(logs) = &egress.logs else {
-                return Ok(());
-            };
-            exporters.into_iter().try_for_each(|exporter| {
-                let opened = logs.open(&exporter);
-                opened.map(drop).map_err(|error| (exporter, error))
-            })
-        });
-        match opened.await {
-            Ok(opened) => opened,
-            Err(cut) => Err((String::new(), io::Error::other(cut))),
+    pub(crate) async fn prepare(&self, exporters: Vec<String>) -> Result<(), (String, io::Error)> {
+        match &self.disks {
+            Some(disks) => disks.prepare(exporters).await,
+            None => Ok(()),
         }
     }
 
-    /// Returns the way into an exporter's log; `None` in a pipeline without a journal.
-    fn spill(
+    /// Returns the part of an exporter's queue that is on the disk; `None` in a pipeline without a
+    /// journal.
+    fn disk(
         &self,
         consumers: &Consumers,
         column: usize,
         exporter: &str,
-    ) -> io::Result<Option<Arc<Spill>>> {
-        let Some(logs) = &self.logs else {
-            return Ok(None);
-        };
-        let log = logs.open(exporter)?;
-        let mut spills = lock(&logs.spills);
-        let spill = spills.entry(exporter.to_owned()).or_insert_with(|| {
-            let ledger = Arc::clone(&self.ledger);
-            let spill = Arc::new(Spill::new(ledger, column, exporter.to_owned(), log));
-            consumers.start_spill(&spill);
-            spill
-        });
-        Ok(Some(Arc::clone(spill)))
+    ) -> io::Result<Option<Arc<DiskQueue>>> {
+        let disks = self.disks.as_ref();
+        disks
+            .map(|disks| disks.start(consumers, column, exporter))
+            .transpose()
     }
 
-    fn spills(&self) -> Vec<Arc<Spill>> {
-        let logs = self.logs.iter();
-        logs.flat_map(|logs| lock(&logs.spills).values().cloned().collect::<Vec<_>>())
-            .collect()
+    fn all_disks(&self) -> Vec<Arc<DiskQueue>> {
+        let disks = self.disks.as_ref();
+        disks.map(|disks| disks.all()).unwrap_or_default()
     }
 
     /// Makes these the exporters. An exporter that is the same as before goes on as it is. One with
@@ -187,7 +169,7 @@ impl Egress {
         let names = specs.iter().map(|spec| spec.name.as_str());
         let columns = self.ledger.change_exporters(&names.collect::<Vec<_>>());
         let mut changed = false;
-        let outlet = |(column, spec): (usize, ExporterSpec)| match before.named(&spec.name) {
+        let exporter = |(column, spec): (usize, ExporterSpec)| match before.named(&spec.name) {
             Some(known) => {
                 if !known.settings().asked().is_same(&spec) {
                     changed = true;
@@ -198,8 +180,8 @@ impl Egress {
             }
             None => {
                 tracing::info!(pipeline = self.ledger.pipeline(), exporter = %spec.name, "exporter started");
-                let spill = self.spill(consumers, column, &spec.name);
-                let spill = spill.unwrap_or_else(|error| {
+                let disk = self.disk(consumers, column, &spec.name);
+                let disk = disk.unwrap_or_else(|error| {
                     let error: &dyn std::error::Error = &error;
                     tracing::error!(
                         pipeline = self.ledger.pipeline(), exporter = %spec.name, error,
@@ -207,52 +189,105 @@ impl Egress {
                     );
                     None
                 });
-                consumers.start(column, spec, spill)
+                consumers.start(column, spec, disk)
             }
         };
-        let after = columns.into_iter().zip(specs).map(outlet);
-        let after = Outlets::new(after.collect());
-        for outlet in before.without(&after) {
-            let exporter = outlet.name();
+        let after = columns.into_iter().zip(specs).map(exporter);
+        let after = Exporters::new(after.collect());
+        for gone in before.without(&after) {
+            let exporter = gone.name();
             tracing::info!(
                 pipeline = self.ledger.pipeline(),
                 exporter,
                 "exporter retired"
             );
-            retired.push((outlet.column(), Arc::downgrade(outlet.queue())));
-            outlet.retire();
+            retired.push((gone.column(), Arc::downgrade(gone.memory())));
+            gone.retire();
         }
-        for spill in self.spills() {
-            if !after.has(spill.exporter()) {
-                spill.lead_to(Weak::new());
+        for disk in self.all_disks() {
+            if !after.has(disk.exporter()) {
+                disk.lead_to(Weak::new());
             }
         }
-        // A reservation that waits for room begins anew when outlets are sent, so they are sent
+        // A reservation that waits for room begins anew when exporters are sent, so they are sent
         // only if they changed.
-        self.outlets.send_if_modified(|outlets| {
-            let changed = changed || **outlets != after;
+        self.exporters.send_if_modified(|exporters| {
+            let changed = changed || **exporters != after;
             if changed {
-                *outlets = Arc::new(after);
+                *exporters = Arc::new(after);
             }
             changed
         });
     }
 
-    fn tell_changed(&self, outlet: &Outlet) {
+    fn tell_changed(&self, exporter: &ExporterHandle) {
         let books = self.ledger.books();
-        let column = books.exporters.get(outlet.column());
+        let column = books.exporters.get(exporter.column());
         tracing::info!(
             pipeline = self.ledger.pipeline(),
-            exporter = outlet.name(),
+            exporter = exporter.name(),
             queued = column.map(|column| column.queued),
             "exporter changed, its queue is kept"
         );
     }
 
-    /// Moves a batch out of the chain into every queue in which room was taken for it.
-    pub(crate) fn forward(&self, batch: Batch, permits: &Permits) {
-        if batch.items() > 0 {
-            permits.forward(batch);
+    /// Returns true if a full queue makes senders wait.
+    pub(crate) fn makes_wait(&self) -> bool {
+        self.current().iter().any(ExporterHandle::blocks)
+    }
+
+    /// Returns true if there is an exporter without whose room senders are refused.
+    pub(crate) fn must_not_lose(&self) -> bool {
+        self.current().iter().any(ExporterHandle::refuses)
+    }
+
+    /// Looks for room for a sender's batch, without waiting.
+    pub(crate) fn try_reserve(&self, items: u64, bytes: usize) -> Reservation {
+        let request = RoomRequest::new(RoomClass::Sent, items, bytes);
+        let mut search = RoomSearch::new(self.current(), request);
+        search.try_all();
+        search.end_or_wait(&self.ledger)
+    }
+
+    /// Waits for room for a sender's batch, at most for
+    /// [`OVERFLOW_WAIT`](crate::queue::OVERFLOW_WAIT). Does not wait for a full queue without
+    /// `block_on_overflow`.
+    pub(crate) async fn wait_for_room(&self, items: u64, bytes: usize) -> Reservation {
+        let request = RoomRequest::new(RoomClass::Sent, items, bytes);
+        let mut changes = self.exporters.subscribe();
+        loop {
+            let exporters = Arc::clone(&changes.borrow_and_update());
+            let mut search = RoomSearch::new(exporters, request);
+            tokio::select! {
+                biased;
+                () = search.wait() => return search.end(&self.ledger),
+                // This cannot fail: the sender of changes is this very value.
+                changed = changes.changed() => if changed.is_err() {
+                    return Reservation::Refused;
+                },
+            }
+        }
+    }
+
+    /// Waits for room for a batch that was accepted before. The caller bounds the wait.
+    pub(crate) async fn reserve(
+        &self,
+        class: RoomClass,
+        items: u64,
+        bytes: usize,
+    ) -> Option<Permits> {
+        let mut changes = self.exporters.subscribe();
+        loop {
+            let exporters = Arc::clone(&changes.borrow_and_update());
+            let mut search = RoomSearch::new(exporters, RoomRequest::new(class, items, bytes));
+            tokio::select! {
+                biased;
+                found = search.wait_accepted() => {
+                    found?;
+                    return Some(search.into_permits());
+                }
+                changed = changes.changed() => changed.ok()?,
+            }
         }
     }
 
@@ -269,9 +304,9 @@ impl Egress {
                 sum.capacity += capacity;
             }
         };
-        for outlet in self.current().iter() {
-            let queue = outlet.fill();
-            add(outlet.column(), queue, queue.capacity);
+        for exporter in self.current().iter() {
+            let queue = exporter.fill();
+            add(exporter.column(), queue, queue.capacity);
         }
         for (column, queue) in retired.iter() {
             // Nobody can use the room of this queue any more.
@@ -284,8 +319,10 @@ impl Egress {
 
     /// Closes the queues: nothing more comes, and the consumers end once the queues are empty.
     fn close(&self) {
-        let outlets = self.current();
-        outlets.iter().for_each(|outlet| outlet.queue().close());
+        let exporters = self.current();
+        exporters
+            .iter()
+            .for_each(|exporter| exporter.memory().close());
         let retired = self.retired();
         let queues = retired.iter().filter_map(|(_, queue)| queue.upgrade());
         queues.for_each(|queue| queue.close());
@@ -294,17 +331,17 @@ impl Egress {
     /// Waits until everything is out or in the logs; see [`Consumers::finish`].
     pub(crate) async fn finish(&self, consumers: Consumers, deadline: Instant) -> bool {
         self.close();
-        consumers.finish(deadline, &self.spills()).await
+        consumers.finish(deadline, &self.all_disks()).await
     }
 
     /// Returns the number of items in the exporters' logs.
     pub(crate) fn on_disk(&self) -> u64 {
-        let spills = self.spills();
-        spills.iter().map(|spill| spill.log_fill().items).sum()
+        let disks = self.all_disks();
+        disks.iter().map(|disk| disk.log_fill().items).sum()
     }
 
-    fn current(&self) -> Arc<Outlets> {
-        Arc::clone(&self.outlets.borrow())
+    fn current(&self) -> Arc<Exporters> {
+        Arc::clone(&self.exporters.borrow())
     }
 
     fn retired(&self) -> MutexGuard<'_, Vec<(usize, Weak<Queue>)>> {

@@ -2,13 +2,12 @@
 
 mod admission;
 mod answer;
-mod arrived;
-mod entering;
+mod drain_switch;
 mod entry;
 mod fan_out;
 mod feeder;
-mod lanes;
-mod offered;
+mod journal_feed;
+mod offers;
 mod pressure;
 mod routing;
 
@@ -19,18 +18,19 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use spandrel_wire::{Findings, Signal};
 
-pub(crate) use self::admission::{Door, DoorConfig};
-pub(crate) use self::answer::Answer;
+pub use self::admission::AckOn;
+pub(crate) use self::admission::{Admission, AdmissionConfig};
 pub use self::fan_out::FanOut;
-pub(crate) use self::feeder::{Feed, Feeder};
-pub use self::offered::Offered;
+pub(crate) use self::feeder::Feeder;
+pub(crate) use self::journal_feed::JournalFeed;
+pub use self::offers::OfferCounters;
 pub use self::pressure::{Gate, LATEST, SOONEST};
-pub(crate) use self::routing::{LanePermit, Routing};
+pub(crate) use self::routing::{Routing, ShardPermit};
 use crate::refused::Refused;
 
 /// The answer when a request was accepted, except for its invalid items.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Accepted {
+pub struct Acceptance {
     /// Its items that were refused for good because of their content. Their sender is told.
     pub refused: Findings,
     /// Its texts in which something was replaced, because it was not UTF-8.
@@ -42,14 +42,14 @@ pub struct Accepted {
 pub trait Ingress: Send + Sync + fmt::Debug {
     /// Offers one serialized OTLP request; an empty request is accepted. Resolves within the
     /// limits of the pipeline (admission waits are bounded).
-    fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<Accepted, Refused>>;
+    fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<Acceptance, Refused>>;
 
     /// Returns true if any pipeline takes this signal at the moment. A reload may change that.
     fn carries(&self, signal: Signal) -> bool;
 
     /// Returns the number of requests of this signal that are worth offering at a time: more would
     /// only wait for each other, in the order of their arrival. Any number by default.
-    fn places(&self, signal: Signal) -> usize {
+    fn concurrency_limit(&self, signal: Signal) -> usize {
         let _any = signal;
         usize::MAX
     }

@@ -1,6 +1,6 @@
 //! The interface to a journal: the durable logs of what a pipeline accepted and has not finished.
 //!
-//! A pipeline with a journal has one log at its door (*ingress*: requests as they were accepted)
+//! A pipeline with a journal has one log at its entrance (*ingress*: requests as they were accepted)
 //! and one behind its stages for each exporter (*egress*: batches that wait for a backend longer
 //! than memory should hold them). A record is *finished* once nothing of it is left to do. Records
 //! that are not finished are there again after the process was killed. The crate `spandrel-journal`
@@ -21,12 +21,12 @@ pub struct Durability {
     /// The logs.
     pub journal: Arc<dyn Journal>,
     /// The place for batches that failed every time.
-    pub quarantine: Arc<dyn Shelf>,
+    pub quarantine: Arc<dyn PoisonStore>,
 }
 
 /// The logs of one pipeline.
 pub trait Journal: Send + Sync + fmt::Debug {
-    /// Returns the log at the door.
+    /// Returns the log at the entrance.
     fn ingress(&self) -> Arc<dyn Log>;
 
     /// Returns the log of one exporter, by its name in the config; makes it if there is none yet.
@@ -185,7 +185,7 @@ pub struct Poison {
 }
 
 /// The place for batches that the pipeline must not try again by itself.
-pub trait Shelf: Send + Sync + fmt::Debug {
+pub trait PoisonStore: Send + Sync + fmt::Debug {
     /// Puts a batch there. Resolves once it is durable.
     fn put(&self, poison: Poison) -> BoxFuture<'static, io::Result<()>>;
 }

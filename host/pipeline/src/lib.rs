@@ -31,5 +31,6 @@ mod plugin;
 pub mod queue;
 pub mod refused;
 mod replay;
+mod retries;
 mod shard;
 pub mod stage;

@@ -1,7 +1,7 @@
 //! A pipeline: built eagerly, as a whole or not at all, and drained in order.
 
 mod checks;
-mod keeper;
+mod journal_tasks;
 mod resume;
 mod stages;
 
@@ -13,30 +13,21 @@ use spandrel_wire::{Limits, Signal};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-pub use crate::replay::{Hastened, Retries, Retry};
+pub use crate::ingress::AckOn;
+pub use crate::retries::{Retries, Retry, RetryAnswer};
 
 pub use self::stages::StagesChange;
 use self::stages::{StageContext, Stages};
 
 use self::checks::{check_ack_on, warn_of_retries};
-use self::keeper::Keeper;
+use self::journal_tasks::JournalTasks;
 use crate::egress::{Consumers, Egress, ExporterSpec};
-use crate::ingress::{Door, DoorConfig, FanOut, Gate};
+use crate::ingress::{Admission, AdmissionConfig, FanOut, Gate};
 use crate::journal::Durability;
 use crate::ledger::Ledger;
 use crate::queue::QueueFill;
 use crate::shard::Ending;
 use crate::stage::{Comparison, Input, InstantiateError, StageSpec, State};
-
-/// The moment when a sender gets its OK.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AckOn {
-    /// Once the batch is through the stages and in the queues; held items count as in the queues.
-    #[default]
-    Queue,
-    /// Once every exporter has it. Not for pipelines with a plugin that holds items.
-    Export,
-}
 
 /// One entry of `service::pipelines`.
 #[derive(Clone, Debug)]
@@ -115,7 +106,7 @@ pub type BuildError = ChangeError;
 
 /// The result of a drain, phase by phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Drained {
+pub struct DrainReport {
     /// The time until the shards had finished their batches and their stages had let go.
     pub shards: Duration,
     /// The time from then until the queues were empty and every attempt had ended.
@@ -130,13 +121,13 @@ pub struct Drained {
 /// A running pipeline.
 #[derive(Debug)]
 pub struct Pipeline {
-    door: Arc<Door>,
+    admission: Arc<Admission>,
     egress: Arc<Egress>,
     consumers: Consumers,
     stages: Stages,
     ending: watch::Sender<Option<Ending>>,
     /// The tasks of a durable pipeline.
-    keeper: Option<Keeper>,
+    journal_tasks: Option<JournalTasks>,
 }
 
 impl Pipeline {
@@ -180,24 +171,25 @@ impl Pipeline {
             width: shards,
             ending: ending_seen,
         };
-        let durable = durability.map(Keeper::prepare);
-        let resume = durable.as_ref().map(|(durable, _)| durable.resume());
+        let prepared = durability.map(JournalTasks::prepare);
+        let resume = prepared.as_ref().map(|(tasks, _)| tasks.resume());
         let (stages, routing, held) = Stages::build(context, stages, resume).await?;
-        let door = DoorConfig {
+        let (tasks, feed) = prepared.unzip();
+        let config = AdmissionConfig {
             signal,
             limits,
             ack_on,
         };
-        let (durable, feed) = durable.unzip();
-        let door = Arc::new(Door::new(door, ledger, Arc::clone(&egress), routing, feed));
-        let keeper = durable.map(|durable| durable.start(&door, held));
+        let admission = Admission::new(config, ledger, Arc::clone(&egress), routing, feed);
+        let admission = Arc::new(admission);
+        let journal_tasks = tasks.map(|tasks| tasks.start(&admission, held));
         Ok(Self {
-            door,
+            admission,
             egress,
             consumers,
             stages,
             ending,
-            keeper,
+            journal_tasks,
         })
     }
 
@@ -210,7 +202,7 @@ impl Pipeline {
     /// If an instance cannot be made, the stages contradict the pipeline's `ack_on`, or a shard
     /// does not take the order in time.
     pub async fn change(&self, stages: Vec<StageSpec>) -> Result<StagesChange, ChangeError> {
-        self.stages.change(&self.door, stages).await
+        self.stages.change(&self.admission, stages).await
     }
 
     /// Returns the current stages.
@@ -232,28 +224,25 @@ impl Pipeline {
     /// Returns a copy of the state of one of a stage's instances, for a probe; `None` if the
     /// instance has no state, or is busy for too long.
     pub async fn snapshot(&self, stage: &str) -> Option<State> {
-        self.stages.snapshot(&self.door, stage).await
+        self.stages.snapshot(&self.admission, stage).await
     }
 
     /// Returns the ingress for a receiver of this pipeline's signal.
     pub fn ingress(&self) -> FanOut {
-        FanOut::new([self])
+        Self::fan_out([self])
     }
 
     /// Returns the ingress for a receiver that feeds several pipelines. Each request goes into the
     /// pipelines that carry its signal and have room. It goes into none if a pipeline that must not
     /// lose anything has no room.
     pub fn fan_out<'a>(pipelines: impl IntoIterator<Item = &'a Self>) -> FanOut {
-        FanOut::new(pipelines)
-    }
-
-    pub(crate) fn door(&self) -> &Arc<Door> {
-        &self.door
+        let admissions = pipelines.into_iter().map(|pipeline| &pipeline.admission);
+        FanOut::new(admissions.cloned())
     }
 
     /// Returns the pipeline's books.
     pub fn ledger(&self) -> &Arc<Ledger> {
-        self.door.ledger()
+        self.admission.ledger()
     }
 
     /// Makes these the exporters, at once, under any traffic. They are matched by name. An exporter
@@ -278,12 +267,12 @@ impl Pipeline {
 
     /// Returns the batches that wait for another try, in a durable pipeline.
     pub fn retries(&self) -> Option<Retries> {
-        self.keeper.as_ref().map(Keeper::retries)
+        self.journal_tasks.as_ref().map(JournalTasks::retries)
     }
 
     /// Returns the gate that can refuse everything that is offered here for a while.
     pub fn gate(&self) -> Arc<Gate> {
-        Arc::clone(self.door.gate())
+        Arc::clone(self.admission.gate())
     }
 
     /// Returns the fill of each exporter's queue, in the order of the exporters' columns in the
@@ -301,7 +290,7 @@ impl Pipeline {
     /// Accepts nothing new from now on. Requests that are already in are still answered. Call it
     /// when the receivers are told to stop.
     pub fn close(&self) {
-        self.door.close();
+        self.admission.close();
         self.consumers.hurry();
     }
 
@@ -313,43 +302,45 @@ impl Pipeline {
     /// disk, and so does everything that is cut off at the deadline. No plugin is asked to let go
     /// of what it holds: held items stay on the disk with the state of the plugins, and the next
     /// process goes on with both.
-    pub async fn drain(self, deadline: Instant) -> Drained {
-        let hands_over = self.keeper.is_some();
+    pub async fn drain(self, deadline: Instant) -> DrainReport {
+        let hands_over = self.journal_tasks.is_some();
         self.end(deadline, hands_over).await
     }
 
     /// Drains a pipeline that no other process continues: plugins let go of what they hold.
-    pub async fn retire(self, deadline: Instant) -> Drained {
+    pub async fn retire(self, deadline: Instant) -> DrainReport {
         self.end(deadline, false).await
     }
 
-    async fn end(mut self, deadline: Instant, hands_over: bool) -> Drained {
+    async fn end(mut self, deadline: Instant, hands_over: bool) -> DrainReport {
         let started = Instant::now();
         self.close();
         self.ending.send_replace(Some(Ending {
             deadline,
             hands_over,
         }));
-        if let Some(keeper) = &mut self.keeper {
-            keeper.place_all(deadline).await;
+        if let Some(tasks) = &mut self.journal_tasks {
+            tasks.place_all(deadline).await;
         }
-        // A sender that waits at another pipeline's door may keep the shards' inputs open until it
+        // A sender that waits at another pipeline's admission may keep the shards' inputs open until it
         // gives up.
-        drop(timeout_at(deadline, self.door.release_shards()).await);
+        drop(timeout_at(deadline, self.admission.release_shards()).await);
         let (shards_in_time, left) = self.stages.finish(deadline).await;
         let mut kept = 0;
-        if let Some(keeper) = &mut self.keeper {
-            keeper.finish().await;
+        if let Some(tasks) = &mut self.journal_tasks {
+            tasks.finish().await;
         }
         let shards = started.elapsed();
         let egress_in_time = self.egress.finish(self.consumers, deadline).await;
-        if let Some(keeper) = &self.keeper {
+        if let Some(tasks) = &self.journal_tasks {
             if hands_over {
-                keeper.hand_over(left, self.door.ledger(), deadline).await;
+                tasks
+                    .hand_over(left, self.admission.ledger(), deadline)
+                    .await;
             }
-            kept = keeper.unfinished() + self.egress.on_disk();
+            kept = tasks.unfinished() + self.egress.on_disk();
         }
-        Drained {
+        DrainReport {
             shards,
             egress: started.elapsed().saturating_sub(shards),
             in_time: shards_in_time && egress_in_time,

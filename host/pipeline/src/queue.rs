@@ -1,6 +1,6 @@
 //! An exporter's queue: bounded in its own unit and in bytes, at the same time.
 //!
-//! Room is taken at the door, before a batch runs through the stages, as a permit that is given
+//! Room is taken at admission, before a batch runs through the stages, as a permit that is given
 //! back when the batch's last attempt has ended. So an accepted batch always fits, a full queue is
 //! noticed before any plugin has seen the batch, and everything in the queue, in the batcher and in
 //! attempts has one common bound.
@@ -20,11 +20,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 pub(crate) use self::room::Permit;
 use self::room::{BYTES_UNIT, Room};
 use self::waiting::WaitingRoom;
-pub(crate) use self::waiting::{OVERFLOW_WAIT, Seat, Waits};
+pub(crate) use self::waiting::{AnswerHold, OVERFLOW_WAIT, Seat};
 use crate::batch::Batch;
 
 /// The unit of `queue_size`.
@@ -96,9 +97,9 @@ pub struct QueueFill {
     pub bytes: usize,
 }
 
-/// The owner of the room that a batch takes.
+/// The class of room in a queue that a batch takes: that of its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lane {
+pub(crate) enum RoomClass {
     /// A sender's batch, which can still be refused.
     Sent,
     /// A plugin's batch: the plugin released or made it.
@@ -110,7 +111,7 @@ pub(crate) enum Lane {
 
 /// A batch in the queue, with the room that it takes.
 #[derive(Debug)]
-pub(crate) struct Queued {
+pub(crate) struct QueuedBatch {
     pub batch: Batch,
     pub permit: Permit,
 }
@@ -123,7 +124,7 @@ pub(crate) struct Queue {
     released: Room,
     replayed: Room,
     aside: [WaitingRoom; 2],
-    waiting: Mutex<VecDeque<Queued>>,
+    waiting: Mutex<VecDeque<QueuedBatch>>,
     arrived: Notify,
     closed: AtomicBool,
 }
@@ -134,7 +135,7 @@ impl Queue {
             sent: Room::new(&config),
             released: Room::new(&config),
             replayed: Room::new(&config),
-            aside: [Lane::Sent, Lane::Released].map(WaitingRoom::new),
+            aside: [RoomClass::Sent, RoomClass::Released].map(WaitingRoom::new),
             config: watch::Sender::new(config),
             waiting: Mutex::default(),
             arrived: Notify::new(),
@@ -168,8 +169,8 @@ impl Queue {
     }
 
     pub(crate) fn fill(&self) -> QueueFill {
-        let lanes = [&self.sent, &self.released, &self.replayed];
-        let kib: usize = lanes.map(|room| room.kib.taken()).iter().sum();
+        let classes = [&self.sent, &self.released, &self.replayed];
+        let kib: usize = classes.map(|room| room.kib().taken()).iter().sum();
         let aside: usize = self.aside.iter().map(WaitingRoom::bytes).sum();
         QueueFill {
             size: self.sent.units().taken(),
@@ -198,33 +199,38 @@ impl Queue {
         )
     }
 
-    fn room(&self, lane: Lane) -> &Room {
-        match lane {
-            Lane::Sent => &self.sent,
-            Lane::Released => &self.released,
-            Lane::Replayed => &self.replayed,
+    fn room(&self, class: RoomClass) -> &Room {
+        match class {
+            RoomClass::Sent => &self.sent,
+            RoomClass::Released => &self.released,
+            RoomClass::Replayed => &self.replayed,
         }
     }
 
     /// Takes room now, or not at all.
-    pub(crate) fn try_reserve(&self, lane: Lane, items: u64, bytes: usize) -> Option<Permit> {
+    pub(crate) fn try_reserve(&self, class: RoomClass, items: u64, bytes: usize) -> Option<Permit> {
         let (units, kib) = self.weights(items, bytes);
-        let room = self.room(lane);
+        let room = self.room(class);
         let units = room.units().try_take(units)?;
-        let kib = room.kib.try_take(kib)?;
+        let kib = room.kib().try_take(kib)?;
         Some(Permit::new(units, kib))
     }
 
-    /// Waits for room, in turn. The caller bounds the wait.
-    pub(crate) async fn reserve(&self, lane: Lane, items: u64, bytes: usize) -> Option<Permit> {
+    /// AnswerHold for room, in turn. The caller bounds the wait.
+    pub(crate) async fn reserve(
+        &self,
+        class: RoomClass,
+        items: u64,
+        bytes: usize,
+    ) -> Option<Permit> {
         let mut config = self.config.subscribe();
-        let room = self.room(lane);
+        let room = self.room(class);
         loop {
             config.borrow_and_update();
             let (units, kib) = self.weights(items, bytes);
             let taken = async {
                 let units = room.units().take(units).await?;
-                let kib = room.kib.take(kib).await?;
+                let kib = room.kib().take(kib).await?;
                 Some(Permit::new(units, kib))
             };
             tokio::select! {
@@ -238,13 +244,13 @@ impl Queue {
     }
 
     /// Adds a batch for which room was taken.
-    pub(crate) fn push(&self, queued: Queued) {
-        self.lock().push_back(queued);
+    pub(crate) fn push(&self, batch: QueuedBatch) {
+        self.lock().push_back(batch);
         self.arrived.notify_one();
     }
 
     /// Closes the queue to new batches. Once nothing waits, and the queue is empty, `pop` ends.
-    /// That needs [`Queue::lead`] to run.
+    /// That needs [`Queue::admit_waiting`] to run.
     pub(crate) fn close(&self) {
         self.aside.iter().for_each(WaitingRoom::close);
     }
@@ -256,12 +262,12 @@ impl Queue {
     }
 
     /// Returns the oldest batch, or `None` if the queue is closed and empty. For one consumer.
-    pub(crate) async fn pop(&self) -> Option<Queued> {
+    pub(crate) async fn pop(&self) -> Option<QueuedBatch> {
         loop {
             // Read before the queue is looked at: a push before `close` is then always seen.
             let closed = self.closed.load(Ordering::Acquire);
-            if let Some(queued) = self.lock().pop_front() {
-                return Some(queued);
+            if let Some(batch) = self.lock().pop_front() {
+                return Some(batch);
             }
             if closed {
                 return None;
@@ -277,7 +283,36 @@ impl Queue {
         drop(left);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Queued>> {
+    /// Takes a place in the waiting room of this class, now, for a batch that finds no room; `None`
+    /// for a replayed batch, which waits in the journal.
+    pub(crate) fn seat(&self, class: RoomClass, bytes: usize, until: Instant) -> Option<Seat> {
+        self.waiting_room(class)?.seat(bytes, until)
+    }
+
+    /// Puts a batch into its place to wait. The answer to its sender waits for `hold`.
+    pub(crate) fn put_aside(&self, batch: Batch, seat: Seat, hold: Option<AnswerHold>) {
+        if let Some(room) = self.waiting_room(seat.class()) {
+            room.push(batch, seat, hold);
+        }
+    }
+
+    /// Moves waiting batches into the queue, until the queue is closed and the last one has its
+    /// place or was given to `late`. Without this task no waiting batch goes on, and the queue does
+    /// not end.
+    pub(crate) async fn admit_waiting(&self, late: impl Fn(Batch) + Sync) {
+        let [sent, released] = &self.aside;
+        tokio::join!(
+            sent.empty_into(self, &late),
+            released.empty_into(self, &late)
+        );
+        self.end();
+    }
+
+    fn waiting_room(&self, class: RoomClass) -> Option<&WaitingRoom> {
+        self.aside.iter().find(|room| room.class() == class)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<QueuedBatch>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -299,36 +334,36 @@ mod tests {
     #[test]
     fn full_is_full() {
         let queue = queue(2, Sizer::Requests, 1 << 20);
-        let first = queue.try_reserve(Lane::Sent, 500, 1000);
-        let second = queue.try_reserve(Lane::Sent, 500, 1000);
+        let first = queue.try_reserve(RoomClass::Sent, 500, 1000);
+        let second = queue.try_reserve(RoomClass::Sent, 500, 1000);
         assert!(first.is_some() && second.is_some());
-        assert!(queue.try_reserve(Lane::Sent, 1, 1).is_none());
+        assert!(queue.try_reserve(RoomClass::Sent, 1, 1).is_none());
         let part = first.clone();
         drop(first);
         assert!(
-            queue.try_reserve(Lane::Sent, 1, 1).is_none(),
+            queue.try_reserve(RoomClass::Sent, 1, 1).is_none(),
             "a part still has the room"
         );
         drop(part);
-        assert!(queue.try_reserve(Lane::Sent, 1, 1).is_some());
+        assert!(queue.try_reserve(RoomClass::Sent, 1, 1).is_some());
     }
 
     /// Bytes bound the queue whatever its unit is.
     #[test]
     fn bytes_bound_every_sizer() {
         let queue = queue(1000, Sizer::Items, 10 << 10);
-        let room = queue.try_reserve(Lane::Sent, 1, 9 << 10);
+        let room = queue.try_reserve(RoomClass::Sent, 1, 9 << 10);
         assert!(room.is_some());
-        assert!(queue.try_reserve(Lane::Sent, 1, 2 << 10).is_none());
-        assert!(queue.try_reserve(Lane::Sent, 1, 1 << 10).is_some());
+        assert!(queue.try_reserve(RoomClass::Sent, 1, 2 << 10).is_none());
+        assert!(queue.try_reserve(RoomClass::Sent, 1, 1 << 10).is_some());
     }
 
     /// A batch larger than the whole queue goes through alone instead of never.
     #[test]
     fn oversize_goes_alone() {
         let queue = queue(100, Sizer::Items, 10 << 10);
-        let room = queue.try_reserve(Lane::Sent, 5000, 1 << 20);
+        let room = queue.try_reserve(RoomClass::Sent, 5000, 1 << 20);
         assert!(room.is_some());
-        assert!(queue.try_reserve(Lane::Sent, 1, 1).is_none());
+        assert!(queue.try_reserve(RoomClass::Sent, 1, 1).is_none());
     }
 }

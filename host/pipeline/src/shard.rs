@@ -13,11 +13,11 @@ use tokio::time::Instant;
 pub(crate) use self::order::{ChangeReport, Order};
 use crate::batch::Batch;
 use crate::chain::Chain;
-use crate::egress::{Egress, Permits};
+use crate::egress::{Egress, Permits, ReservedBatch};
 use crate::handover::{ShardLeft, StageLeft};
 use crate::ledger::Tally;
 use crate::plugin::DrainReason;
-use crate::queue::Lane;
+use crate::queue::RoomClass;
 use crate::refused::Refusal;
 use crate::stage::rollout::slot::StageSlot;
 use crate::stage::rollout::target::Target;
@@ -38,8 +38,7 @@ pub(crate) enum Task {
 /// One batch for one shard, and the channel for its result.
 #[derive(Debug)]
 pub(crate) struct Job {
-    pub batch: Batch,
-    pub permits: Permits,
+    pub reserved: ReservedBatch,
     pub answer: oneshot::Sender<Result<(), Refusal>>,
 }
 
@@ -209,14 +208,8 @@ impl Shard {
         self.forward(index + 1, emitted).await;
     }
 
-    async fn run_job(
-        &mut self,
-        Job {
-            batch,
-            permits,
-            answer,
-        }: Job,
-    ) {
+    async fn run_job(&mut self, Job { reserved, answer }: Job) {
+        let ReservedBatch { batch, permits } = reserved;
         batch.tally.see();
         let answered = self.run_batch(batch, &permits).await;
         // A sender that went away gets no answer; its batch is accepted or refused all the same.
@@ -231,7 +224,7 @@ impl Shard {
             let passed = match self.chain.step(index, batch, Origin::Sender).await {
                 Ok(passed) => passed,
                 Err(through) => {
-                    self.egress.forward(through.into_batch(), permits);
+                    permits.forward(through.into_batch());
                     break;
                 }
             };
@@ -275,10 +268,10 @@ impl Shard {
     async fn leave(&mut self, batch: Batch) {
         if let Some(permits) = self
             .egress
-            .reserve(Lane::Released, batch.items(), batch.bytes.len())
+            .reserve(RoomClass::Released, batch.items(), batch.bytes.len())
             .await
         {
-            self.egress.forward(batch, &permits);
+            permits.forward(batch);
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use spandrel_pipeline::ingress::{Accepted, Ingress};
+use spandrel_pipeline::ingress::{Acceptance, Ingress};
 use spandrel_pipeline::refused::Refused;
 use spandrel_wire::Signal;
 use tokio::time::Instant;
@@ -93,7 +93,7 @@ async fn replay_file(
             Ok(Line::Empty) => {}
             Ok(Line::Batch(signal, batch)) if ingress.carries(signal) => {
                 match offer(ingress, signal, batch, stop).await {
-                    Offered::Accepted(Accepted { refused, .. }) => {
+                    Offered::Accepted(Acceptance { refused, .. }) => {
                         replayed.accepted += 1;
                         if !refused.is_empty() {
                             warn!(path = %path.display(), line = number, items = refused.count, why = %refused, "invalid items refused");
@@ -157,7 +157,7 @@ fn read_line(file: &mut BufReader<File>) -> io::Result<Line> {
 }
 
 enum Offered {
-    Accepted(Accepted),
+    Accepted(Acceptance),
     Refused(String),
     Stopped,
 }

@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use spandrel_config::exporter::file::FileExporter as Settings;
 use spandrel_pipeline::exporter::{Exporter as _, Outcome};
-use spandrel_pipeline::ingress::{Accepted, Ingress};
+use spandrel_pipeline::ingress::{Acceptance, Ingress};
 use spandrel_pipeline::refused::Refused;
 use spandrel_wire::Signal;
 use tokio_util::sync::CancellationToken;
@@ -62,7 +62,7 @@ struct Taken {
 }
 
 impl Ingress for Taken {
-    fn offer(&self, _: Signal, request: Bytes) -> BoxFuture<'_, Result<Accepted, Refused>> {
+    fn offer(&self, _: Signal, request: Bytes) -> BoxFuture<'_, Result<Acceptance, Refused>> {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         if !std::mem::replace(&mut refused, true) {
             let retry_after = std::time::Duration::from_secs(1);
@@ -72,7 +72,7 @@ impl Ingress for Taken {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(request);
-        Box::pin(std::future::ready(Ok(Accepted::default())))
+        Box::pin(std::future::ready(Ok(Acceptance::default())))
     }
 
     fn carries(&self, signal: Signal) -> bool {

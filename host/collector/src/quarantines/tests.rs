@@ -6,8 +6,8 @@ use futures_util::future::BoxFuture;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message as _;
-use spandrel_pipeline::ingress::{Accepted, Ingress};
-use spandrel_pipeline::journal::{Poison, Shelf as _};
+use spandrel_pipeline::ingress::{Acceptance, Ingress};
+use spandrel_pipeline::journal::{Poison, PoisonStore as _};
 use spandrel_pipeline::ledger::Ledger;
 use spandrel_pipeline::refused::Refused;
 use spandrel_wire::Signal;
@@ -56,13 +56,13 @@ struct FakeAdmission {
 }
 
 impl Ingress for FakeAdmission {
-    fn offer(&self, _: Signal, request: Bytes) -> BoxFuture<'_, Result<Accepted, Refused>> {
+    fn offer(&self, _: Signal, request: Bytes) -> BoxFuture<'_, Result<Acceptance, Refused>> {
         let answer = if *self.closed.lock().expect("not poisoned") {
             let retry_after = Duration::from_secs(1);
             Err(Refused::Full { retry_after })
         } else {
             self.taken.lock().expect("not poisoned").push(request);
-            Ok(Accepted::default())
+            Ok(Acceptance::default())
         };
         Box::pin(std::future::ready(answer))
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use spandrel_pipeline::pipeline::{Hastened, Retries, Retry};
+use spandrel_pipeline::pipeline::{Retries, Retry, RetryAnswer};
 use tokio::time::{Instant, sleep};
 
 use crate::quarantine::Quarantine;
@@ -64,13 +64,13 @@ pub(crate) async fn hasten_all(kept: &BTreeMap<String, Quarantine>) -> Vec<Strin
         let until = Instant::now() + SHELVING;
         loop {
             match retries.now(retry.record) {
-                Hastened::Now => done.push(id(pipeline, retry.record)),
-                Hastened::Shelving if Instant::now() < until => {
+                RetryAnswer::Now => done.push(id(pipeline, retry.record)),
+                RetryAnswer::Leaving if Instant::now() < until => {
                     sleep(EVALUATE_EVERY).await;
                     continue;
                 }
                 // It is on the shelf, or passed.
-                Hastened::Shelving | Hastened::Gone => {}
+                RetryAnswer::Leaving | RetryAnswer::Gone => {}
             }
             break;
         }
@@ -92,9 +92,9 @@ pub(crate) fn change(
             "batch {id} is still being retried; it can be dropped once it is in quarantine"
         ))),
         Action::Replay => match retries.now(record) {
-            Hastened::Now => Ok(()),
-            Hastened::Shelving => Err(not_shelved(id)),
-            Hastened::Gone => Err(none(id)),
+            RetryAnswer::Now => Ok(()),
+            RetryAnswer::Leaving => Err(not_shelved(id)),
+            RetryAnswer::Gone => Err(none(id)),
         },
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use spandrel_pipeline::ingress::{Accepted, Ingress};
+use spandrel_pipeline::ingress::{Acceptance, Ingress};
 use spandrel_wire::Signal;
 use tokio::time::{sleep, timeout};
 use tonic::body::Body;
@@ -181,7 +181,7 @@ impl GrpcHandler {
         head: &Parts,
         body: &mut B,
         connection: ConnectionId,
-    ) -> Result<(Signal, Accepted), Status> {
+    ) -> Result<(Signal, Acceptance), Status> {
         // This comes first, so that strangers learn nothing and nothing of theirs is kept.
         if let Some(auth) = &self.auth {
             let admitted = auth.admit(&head.headers).await;
@@ -206,7 +206,7 @@ impl GrpcHandler {
             () = self.draining_for(READ_LIMIT_DRAINING) => Err(RequestError::Draining),
         };
         let bytes = bytes.map_err(|why| self.request_error(&why, signal))?;
-        let slots = self.ingress.places(signal);
+        let slots = self.ingress.concurrency_limit(signal);
         let slot = self.admission.acquire(signal, connection, slots).await;
         let slot = slot.map_err(|why| self.request_error(&why, signal))?;
         let offered = self.ingress.offer(signal, bytes).await;
@@ -218,7 +218,7 @@ impl GrpcHandler {
     /// Logs what is wrong with a sender's items, because the operator may never look at the
     /// sender's log.
     #[cold]
-    fn log_items(&self, accepted: &Accepted, peer: SocketAddr) {
+    fn log_items(&self, accepted: &Acceptance, peer: SocketAddr) {
         let (endpoint, refused, replaced) = (self.endpoint, &accepted.refused, &accepted.replaced);
         if !refused.is_empty()
             && let Some(repeated) = self.log_limits.items.due()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rand::Rng;
-use spandrel_pipeline::ingress::{Accepted, LATEST, SOONEST};
+use spandrel_pipeline::ingress::{Acceptance, LATEST, SOONEST};
 use spandrel_pipeline::refused::Refused;
 use spandrel_wire::{Invalid, PartialSuccess, Signal};
 use tonic::{Code, Status};
@@ -89,7 +89,7 @@ pub(crate) fn refused(refused: &Refused) -> Status {
 
 /// Returns the response to a request of which some items were refused for good; `None` if all items
 /// were accepted.
-pub(crate) fn partial_success(signal: Signal, accepted: &Accepted) -> Option<Vec<u8>> {
+pub(crate) fn partial_success(signal: Signal, accepted: &Acceptance) -> Option<Vec<u8>> {
     let refused = &accepted.refused;
     if refused.is_empty() {
         return None;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use spandrel_otlp::receiver::{Closed, Receiver, ReceiverConfig, ReceiverStats, Socket};
-use spandrel_pipeline::ingress::{Accepted, Ingress};
+use spandrel_pipeline::ingress::{Acceptance, Ingress};
 use spandrel_pipeline::refused::Refused;
 use spandrel_wire::Signal;
 use tokio::sync::{Semaphore, watch};
@@ -79,14 +79,14 @@ impl Sink {
 }
 
 impl Ingress for Sink {
-    fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<Accepted, Refused>> {
+    fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<Acceptance, Refused>> {
         Box::pin(async move {
             self.offers.send_modify(|offers| *offers += 1);
             self.gate.acquire().await.unwrap().forget();
             let answer = *self.answer.lock().unwrap();
             answer()?;
             self.seen.lock().unwrap().push((signal, request));
-            Ok(Accepted::default())
+            Ok(Acceptance::default())
         })
     }
 

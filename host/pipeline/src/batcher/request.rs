@@ -8,10 +8,12 @@ use spandrel_wire::{PartLimits, Signal};
 
 use crate::batch::Batch;
 use crate::ledger::{End, Tally};
+use crate::queue::{Permit, QueuedBatch};
 
-/// A request on its way to a backend, with the batches that it was merged from.
+/// A request on its way to a backend, with the batches that it was merged from. Each of them keeps
+/// its room in the queue until its end is booked.
 #[derive(Debug)]
-pub(crate) struct Request {
+pub(crate) struct OutgoingRequest {
     bytes: Bytes,
     first: Part,
     others: Vec<Part>,
@@ -22,20 +24,26 @@ pub(crate) struct Request {
 struct Part {
     size: usize,
     tally: Tally,
+    permit: Permit,
 }
 
-impl From<Batch> for Request {
-    fn from(Batch { bytes, tally }: Batch) -> Self {
+impl From<QueuedBatch> for OutgoingRequest {
+    fn from(QueuedBatch { batch, permit }: QueuedBatch) -> Self {
+        let Batch { bytes, tally } = batch;
         let size = bytes.len();
         Self {
             bytes,
-            first: Part { size, tally },
+            first: Part {
+                size,
+                tally,
+                permit,
+            },
             others: Vec::new(),
         }
     }
 }
 
-impl Request {
+impl OutgoingRequest {
     /// Merges the requests; `None` if there are none. Copies the bytes once, or not at all if there
     /// is only one request.
     pub(crate) fn merge(requests: Vec<Self>) -> Option<Self> {
@@ -77,7 +85,8 @@ impl Request {
         self.tallies().filter_map(Tally::written).max()
     }
 
-    /// Turns it into one batch. The batches that it was merged from are forgotten.
+    /// Turns it into one batch, and gives its room back. The batches that it was merged from are
+    /// forgotten.
     pub(crate) fn into_batch(self) -> Batch {
         let Part { mut tally, .. } = self.first;
         self.others
@@ -85,6 +94,16 @@ impl Request {
             .for_each(|part| tally.join(part.tally));
         let bytes = self.bytes;
         Batch { bytes, tally }
+    }
+
+    /// Turns it into one batch that keeps the room of all of its batches.
+    pub(crate) fn into_queued(self) -> QueuedBatch {
+        let permits = self.parts().map(|part| part.permit.clone());
+        let permit = Permit::join(permits.collect());
+        QueuedBatch {
+            batch: self.into_batch(),
+            permit,
+        }
     }
 
     /// Books the end of an export.
@@ -148,11 +167,17 @@ impl Request {
         let items = u64::try_from(items).unwrap_or(u64::MAX);
         let first = self.first.tally.split(items);
         let tally = std::mem::replace(&mut self.first.tally, first);
-        Self::from(Batch { bytes, tally })
+        Self::from(QueuedBatch {
+            batch: Batch { bytes, tally },
+            permit: self.first.permit.clone(),
+        })
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &Part> {
+        std::iter::once(&self.first).chain(&self.others)
     }
 
     fn tallies(&self) -> impl Iterator<Item = &Tally> {
-        let all = std::iter::once(&self.first).chain(&self.others);
-        all.map(|part| &part.tally)
+        self.parts().map(|part| &part.tally)
     }
 }

@@ -8,11 +8,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::leaving::Leaving;
-use super::outlets::{Outlet, Parts};
-use super::settings::{Follower, Settings};
-use super::spill::{QUEUE_BYTES, Spill};
-use super::{ExporterSpec, attempt};
+use super::ExporterSpec;
+use super::delivery::Delivery;
+use super::disk::{DiskLoader, DiskQueue, DiskWriter, QUEUE_BYTES};
+use super::drain_state::DrainState;
+use super::exporter_queue::ExporterQueue;
+use super::exporters::ExporterHandle;
+use super::sender::{DrainToLog, RetryingSender};
+use super::settings::{Settings, SettingsReader};
 use crate::batcher::Batcher;
 use crate::ledger::Ledger;
 use crate::overflow::Overflow;
@@ -28,7 +31,7 @@ pub(crate) struct Consumers {
     keeps_all: bool,
     tasks: Mutex<JoinSet<()>>,
     /// The tasks that write the exporters' logs and load from them.
-    spills: Mutex<JoinSet<()>>,
+    disks: Mutex<JoinSet<()>>,
     draining: watch::Sender<bool>,
     cut: watch::Sender<bool>,
 }
@@ -40,25 +43,25 @@ impl Consumers {
             ledger,
             keeps_all,
             tasks: Mutex::default(),
-            spills: Mutex::default(),
+            disks: Mutex::default(),
             draining: watch::Sender::new(false),
             cut: watch::Sender::new(false),
         }
     }
 
     /// Makes a queue and starts the task that empties it. `column` is the exporter's column in the
-    /// books; `spill` is the way into its log, in a durable pipeline.
+    /// books; `disk` is the part of the queue that is on the disk, in a durable pipeline.
     pub(super) fn start(
         &self,
         column: usize,
         spec: ExporterSpec,
-        spill: Option<Arc<Spill>>,
-    ) -> Arc<Outlet> {
+        disk: Option<Arc<DiskQueue>>,
+    ) -> Arc<ExporterHandle> {
         let asked = Arc::new(spec);
-        let spec = adapted(&asked, spill.is_some());
+        let spec = adapted(&asked, disk.is_some());
         let queue = Arc::new(Queue::new(spec.queue.clone()));
         let (retired, retired_seen) = watch::channel(false);
-        let leaving = Leaving::new(self.draining.subscribe(), retired_seen);
+        let state = DrainState::new(self.draining.subscribe(), retired_seen);
         let ledger = Arc::clone(&self.ledger);
         let overflow = Arc::new(Overflow::of_exporter(ledger, spec.name.clone()));
         let settings = Settings::new(asked, spec);
@@ -68,44 +71,37 @@ impl Consumers {
             column,
             queue: Arc::clone(&queue),
             overflow: Arc::clone(&overflow),
-            settings: settings.follow(),
-            detour: spill
-                .clone()
-                .map(|spill| attempt::Detour { spill, leaving }),
+            settings: settings.reader(),
+            to_log: disk.clone().map(|disk| DrainToLog { disk, state }),
             drain: self.draining.subscribe(),
             cut: self.cut.subscribe(),
         };
         self.tasks().spawn(consumer.run());
-        let leads_here = spill.clone();
-        let parts = Parts {
+        Arc::new(ExporterHandle::new(
             column,
-            queue,
-            spill,
+            ExporterQueue::new(queue, disk),
+            settings,
             overflow,
-            keeps_all: self.keeps_all,
+            self.keeps_all,
             retired,
-        };
-        let outlet = Arc::new(Outlet::new(parts, settings));
-        if let Some(spill) = leads_here {
-            spill.lead_to(Arc::downgrade(&outlet));
-        }
-        outlet
+        ))
     }
 
     /// Gives an exporter other settings. It keeps the batches that wait for it.
-    pub(super) fn change(&self, outlet: &Outlet, asked: ExporterSpec) {
+    pub(super) fn change(&self, exporter: &ExporterHandle, asked: ExporterSpec) {
         let asked = Arc::new(asked);
-        let spec = adapted(&asked, outlet.spills());
-        outlet.queue().resize(spec.queue.clone());
-        let outdated = outlet.settings().change(asked, spec);
-        self.tasks().spawn(outdated.put_away());
+        let spec = adapted(&asked, exporter.has_disk());
+        exporter.memory().resize(spec.queue.clone());
+        let old = exporter.settings().change(asked, spec);
+        self.tasks().spawn(old.put_away());
     }
 
     /// Starts the tasks that write an exporter's log and load from it.
-    pub(super) fn start_spill(&self, spill: &Arc<Spill>) {
-        let mut tasks = lock(&self.spills);
-        tasks.spawn(Arc::clone(spill).write(self.draining.subscribe()));
-        tasks.spawn(Arc::clone(spill).load(self.draining.subscribe()));
+    pub(super) fn start_disk(&self, disk: &Arc<DiskQueue>) {
+        let drain = || self.draining.subscribe();
+        let mut tasks = lock(&self.disks);
+        tasks.spawn(DiskWriter::new(Arc::clone(disk), drain()).run());
+        tasks.spawn(DiskLoader::new(Arc::clone(disk), drain()).run());
     }
 
     /// Forgets the tasks that have ended: a collector may be reloaded any number of times.
@@ -119,17 +115,19 @@ impl Consumers {
     }
 
     /// Waits until the closed queues are empty, every attempt has ended, and the rest is in the
-    /// logs of `spills`, at most until `deadline`. What is left then is abandoned, or in the
+    /// logs of `disks`, at most until `deadline`. What is left then is abandoned, or in the
     /// journal. Returns true if all of it ended by itself.
-    pub(super) async fn finish(self, deadline: Instant, spills: &[Arc<Spill>]) -> bool {
+    pub(super) async fn finish(self, deadline: Instant, disks: &[Arc<DiskQueue>]) -> bool {
         let Self {
             tasks,
-            spills: writers,
+            disks: disk_tasks,
             cut,
             ..
         } = self;
         let mut tasks = tasks.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut writers = writers.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut disk_tasks = disk_tasks
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
         let all = async { while tasks.join_next().await.is_some() {} };
         let mut in_time = tokio::time::timeout_at(deadline, all).await.is_ok();
         if !in_time {
@@ -139,11 +137,11 @@ impl Consumers {
                 tasks.shutdown().await;
             }
         }
-        spills.iter().for_each(|spill| spill.close());
-        let all = async { while writers.join_next().await.is_some() {} };
+        disks.iter().for_each(|disk| disk.close());
+        let all = async { while disk_tasks.join_next().await.is_some() {} };
         in_time &= tokio::time::timeout_at(deadline, all).await.is_ok();
-        writers.shutdown().await;
-        spills.iter().for_each(|spill| spill.clear());
+        disk_tasks.shutdown().await;
+        disks.iter().for_each(|disk| disk.clear());
         in_time
     }
 
@@ -152,10 +150,10 @@ impl Consumers {
     }
 }
 
-/// Returns the settings by which an exporter is run. `spills` is true if it has a log.
-fn adapted(asked: &Arc<ExporterSpec>, spills: bool) -> Arc<ExporterSpec> {
+/// Returns the settings by which an exporter is run. `has_disk` is true if it has a log.
+fn adapted(asked: &Arc<ExporterSpec>, has_disk: bool) -> Arc<ExporterSpec> {
     let mut spec = Arc::clone(asked);
-    if spills {
+    if has_disk {
         let spec = Arc::make_mut(&mut spec);
         spec.queue.max_bytes = spec.queue.max_bytes.min(QUEUE_BYTES);
         // A batch whose sender has an OK is not given up; the journal's `max_age` ends retries that
@@ -181,17 +179,17 @@ struct Consumer {
     column: usize,
     queue: Arc<Queue>,
     overflow: Arc<Overflow>,
-    settings: Follower,
-    detour: Option<attempt::Detour>,
+    settings: SettingsReader,
+    to_log: Option<DrainToLog>,
     drain: watch::Receiver<bool>,
     cut: watch::Receiver<bool>,
 }
 
 /// Clears a queue when its consumer ends, however it ends: batches that still wait are abandoned
 /// then.
-struct LeftBehind(Arc<Queue>);
+struct ClearOnDrop(Arc<Queue>);
 
-impl Drop for LeftBehind {
+impl Drop for ClearOnDrop {
     fn drop(&mut self) {
         self.0.clear();
     }
@@ -199,13 +197,13 @@ impl Drop for LeftBehind {
 
 impl Consumer {
     async fn run(mut self) {
-        let _left_behind = LeftBehind(Arc::clone(&self.queue));
+        let _queue = ClearOnDrop(Arc::clone(&self.queue));
         let mut cut = self.cut.clone();
         let mut attempts = JoinSet::new();
         let (queue, overflow) = (Arc::clone(&self.queue), Arc::clone(&self.overflow));
-        let leads = queue.lead(|batch| overflow.drop_batch(batch));
+        let admits = queue.admit_waiting(|batch| overflow.drop_batch(batch));
         tokio::select! {
-            ((), ()) = async { tokio::join!(leads, self.consume(&mut attempts)) } => {}
+            ((), ()) = async { tokio::join!(admits, self.consume(&mut attempts)) } => {}
             _ = cut.wait_for(|cut| *cut) => {}
         }
         attempts.shutdown().await;
@@ -223,22 +221,19 @@ impl Consumer {
             // the queue and can still be merged.
             self.wait_for_slot(attempts).await;
             batcher.configure(self.settings.spec().batcher.clone());
-            let Some(gathered) = batcher
+            let request = batcher
                 .gather(&self.queue, || self.settings.most_bytes())
-                .await
-            else {
-                break;
-            };
-            let spec = self.settings.lease();
-            let delivery = attempt::Delivery {
+                .await;
+            let Some(request) = request else { break };
+            let sender = RetryingSender {
                 signal: self.signal,
                 ledger: Arc::clone(&self.ledger),
                 column: self.column,
-                spec,
+                settings: self.settings.lease(),
                 drain: self.drain.clone(),
-                detour: self.detour.clone(),
+                to_log: self.to_log.clone(),
             };
-            attempts.spawn(delivery.run(gathered));
+            attempts.spawn(Delivery::new(sender, request).run());
         }
         while attempts.join_next().await.is_some() {}
     }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, watch};
 
 use super::ExporterSpec;
-use super::known::Known;
+use super::backend::BackendFacts;
 use crate::exporter::Exporter;
 
 /// The settings of an exporter, which a reload can change.
@@ -26,16 +26,19 @@ pub(super) struct Settings {
 struct Version {
     spec: Arc<ExporterSpec>,
     /// The facts learned of the backend. They are forgotten if the exporter is replaced.
-    known: Arc<Known>,
+    backend: Arc<BackendFacts>,
     _in_use: mpsc::Sender<Infallible>,
 }
 
 impl Version {
-    fn new(spec: Arc<ExporterSpec>, known: Arc<Known>) -> (Self, mpsc::Receiver<Infallible>) {
+    fn new(
+        spec: Arc<ExporterSpec>,
+        backend: Arc<BackendFacts>,
+    ) -> (Self, mpsc::Receiver<Infallible>) {
         let (sender, in_use) = mpsc::channel(1);
         let version = Self {
             spec,
-            known,
+            backend,
             _in_use: sender,
         };
         (version, in_use)
@@ -45,8 +48,8 @@ impl Version {
 impl Settings {
     /// Makes the settings. `asked` is what the configuration says, `spec` is what is done.
     pub(super) fn new(asked: Arc<ExporterSpec>, spec: Arc<ExporterSpec>) -> Self {
-        let known = Arc::new(Known::new(spec.name.clone()));
-        let (version, in_use) = Version::new(spec, known);
+        let backend = Arc::new(BackendFacts::new(spec.name.clone()));
+        let (version, in_use) = Version::new(spec, backend);
         Self {
             asked: Mutex::new(asked),
             current: watch::Sender::new(version),
@@ -59,28 +62,28 @@ impl Settings {
     }
 
     /// Sets other settings from now on. Returns the previous ones, to be put away.
-    pub(super) fn change(&self, asked: Arc<ExporterSpec>, spec: Arc<ExporterSpec>) -> Outdated {
+    pub(super) fn change(&self, asked: Arc<ExporterSpec>, spec: Arc<ExporterSpec>) -> OldSettings {
         *lock(&self.asked) = asked;
         let mut last_in_use = lock(&self.in_use);
-        let known = {
+        let backend = {
             let before = self.current.borrow();
             if Arc::ptr_eq(&before.spec.exporter, &spec.exporter) {
-                Arc::clone(&before.known)
+                Arc::clone(&before.backend)
             } else {
-                Arc::new(Known::new(spec.name.clone()))
+                Arc::new(BackendFacts::new(spec.name.clone()))
             }
         };
-        let (version, in_use) = Version::new(spec, known);
+        let (version, in_use) = Version::new(spec, backend);
         let before = self.current.send_replace(version);
-        Outdated {
+        OldSettings {
             exporter: Arc::clone(&before.spec.exporter),
             name: before.spec.name.clone(),
             in_use: std::mem::replace(&mut last_in_use, in_use),
         }
     }
 
-    pub(super) fn follow(&self) -> Follower {
-        Follower(self.current.subscribe())
+    pub(super) fn reader(&self) -> SettingsReader {
+        SettingsReader(self.current.subscribe())
     }
 }
 
@@ -89,13 +92,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Settings that are not in force any more.
-pub(super) struct Outdated {
+pub(super) struct OldSettings {
     exporter: Arc<dyn Exporter>,
     name: String,
     in_use: mpsc::Receiver<Infallible>,
 }
 
-impl Outdated {
+impl OldSettings {
     /// Waits until the last attempt by these settings has ended, and has the exporter write out
     /// what it holds.
     pub(super) async fn put_away(mut self) {
@@ -108,23 +111,23 @@ impl Outdated {
 
 /// A reader of the current settings.
 #[derive(Clone, Debug)]
-pub(super) struct Follower(watch::Receiver<Version>);
+pub(super) struct SettingsReader(watch::Receiver<Version>);
 
-impl Follower {
+impl SettingsReader {
     /// Returns the settings for one request.
-    pub(super) fn lease(&self) -> Lease {
+    pub(super) fn lease(&self) -> SettingsLease {
         let mut changes = self.0.clone();
         let version = changes.borrow_and_update().clone();
-        Lease { version, changes }
+        SettingsLease { version, changes }
     }
 
     pub(super) fn spec(&self) -> Arc<ExporterSpec> {
         Arc::clone(&self.0.borrow().spec)
     }
 
-    /// Returns the longest request that the backend takes, in bytes, as far as is known.
+    /// Returns the longest request that the backend takes, in bytes, as far as is backend.
     pub(super) fn most_bytes(&self) -> usize {
-        self.0.borrow().known.most_bytes()
+        self.0.borrow().backend.most_bytes()
     }
 
     /// Resolves when the settings have changed; never, once the exporter is retired.
@@ -141,15 +144,15 @@ async fn changed(changes: &mut watch::Receiver<Version>) {
 
 /// The settings by which one request is sent, until it goes over to newer ones.
 #[derive(Debug)]
-pub(super) struct Lease {
+pub(super) struct SettingsLease {
     version: Version,
     changes: watch::Receiver<Version>,
 }
 
-impl Lease {
+impl SettingsLease {
     /// Returns the facts learned of the backend.
-    pub(super) fn known(&self) -> &Known {
-        &self.version.known
+    pub(super) fn backend(&self) -> &BackendFacts {
+        &self.version.backend
     }
 
     /// Goes over to the current settings. Returns true if they have changed.
@@ -168,7 +171,7 @@ impl Lease {
     }
 }
 
-impl Deref for Lease {
+impl Deref for SettingsLease {
     type Target = ExporterSpec;
 
     fn deref(&self) -> &ExporterSpec {

@@ -1,91 +1,91 @@
-//! The door of one pipeline: admission.
+//! The admission of one pipeline: it lets a batch in once there is room for it behind the stages and a
+//! place in front of them.
 
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use spandrel_wire::{Limits, Signal};
-use tokio::sync::{OwnedRwLockReadGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, watch};
+use tokio::sync::{RwLockReadGuard, RwLockWriteGuard, oneshot};
+use tokio::time::timeout;
 
-use super::Routing;
-use super::arrived::Arrived;
-use super::feeder::Feed;
-use super::lanes::Lanes;
+use super::answer::{self, Answer};
+use super::drain_switch::DrainSwitch;
+use super::journal_feed::{AppendRequest, JournalFeed};
 use super::pressure::{Gate, Pressure};
+use super::routing::{Route, Router, Routing};
 use crate::batch::Batch;
-use crate::egress::{Egress, Permits, Room};
-use crate::ledger::{Full, Ledger, Tally};
+use crate::completion::Guard;
+use crate::egress::{Egress, Permits, Reservation, ReservedBatch};
+use crate::ledger::{Account, Full, Ledger, Tally};
 use crate::overflow::Overflow;
-use crate::pipeline::AckOn;
 use crate::refused::Refused;
 use crate::shard::INPUT_BATCHES;
 
 /// The time that a sender waits for a busy shard before it is told to come back: long enough for a
 /// burst to pass, far inside the 5 s that a dying application has to flush.
-pub(super) const SHARD_WAIT: Duration = Duration::from_secs(1);
-/// The number of requests for each shard that are worth having at the door at a time: one that it
-/// runs, one in its input, and one that is validated meanwhile. Further senders wait behind these.
-const PLACES_OF_A_SHARD: usize = 3;
+const SHARD_WAIT: Duration = Duration::from_secs(1);
+/// The number of requests for each shard that are worth offering at a time: one that it runs, one
+/// in its input, and one that is validated meanwhile. Further senders wait behind these.
+const REQUESTS_OF_A_SHARD: usize = 3;
 
-/// The number of requests that are worth having at the door of a durable pipeline at a time: one
-/// sync of the disk (5 ms or so) covers all of them, which is more than the stages behind it can
-/// take.
-const DURABLE_PLACES: usize = 128;
+/// The number of requests that are worth offering to a durable pipeline at a time: one sync of the
+/// disk (5 ms or so) covers all of them, which is more than the stages behind it can take.
+const DURABLE_REQUESTS: usize = 128;
 
-/// The settings of a door.
-pub(crate) struct DoorConfig {
+/// The moment when a sender gets its OK.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AckOn {
+    /// Once the batch is through the stages and in the queues; held items count as in the queues.
+    #[default]
+    Queue,
+    /// Once every exporter has it. Not for pipelines with a plugin that holds items.
+    Export,
+}
+
+/// The settings of an admission.
+pub(crate) struct AdmissionConfig {
     pub signal: Signal,
     pub limits: Limits,
     pub ack_on: AckOn,
 }
 
-/// The door of one pipeline, which admits requests.
-pub(crate) struct Door {
-    pub(super) config: DoorConfig,
+/// The admission of one pipeline.
+pub(crate) struct Admission {
+    config: AdmissionConfig,
     ledger: Arc<Ledger>,
-    pub(super) egress: Arc<Egress>,
-    pub(super) routing: Arc<RwLock<Routing>>,
-    /// The shard whose turn it is.
-    pub(super) next: AtomicUsize,
-    pub(super) draining: watch::Sender<bool>,
+    egress: Arc<Egress>,
+    router: Router,
+    drain: DrainSwitch,
     pressure: Pressure,
     overflow: Overflow,
     /// True if a sender waited for a shard in vain, and nobody found a place since.
     is_behind: AtomicBool,
-    /// The way into the journal, in a durable pipeline.
-    feed: Option<Feed>,
+    /// The way to the journal, in a durable pipeline.
+    feed: Option<JournalFeed>,
 }
 
-impl std::fmt::Debug for Door {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Door")
+impl fmt::Debug for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admission")
             .field("pipeline", &self.ledger.pipeline())
             .finish_non_exhaustive()
     }
 }
 
-/// A valid request that has room behind the stages. If it is dropped as it is, its items count as
-/// refused.
+/// A batch that has room behind the stages, and a way into its shards: letting it in cannot fail
+/// for either reason. If it is dropped as it is, its items count as refused.
 #[derive(Debug)]
-pub(super) struct Reserved {
-    pub(super) batch: Batch,
-    pub(super) permits: Permits,
+pub(super) struct AdmittedBatch {
+    reserved: ReservedBatch,
+    route: Route,
 }
 
-/// A valid request that has room: letting it in cannot fail for either reason. If it is dropped as
-/// it is, its items count as refused.
+/// The reason why a request is not admitted.
 #[derive(Debug)]
-pub(super) struct Admitted {
-    pub(super) batch: Batch,
-    pub(super) permits: Permits,
-    pub(super) lanes: Lanes,
-    /// A read lock that keeps the dispatch rule unchanged until this batch is in.
-    pub(super) _routing: OwnedRwLockReadGuard<Routing>,
-}
-
-/// The reason why a request is not in, yet.
-#[derive(Debug)]
-pub(super) enum Out {
+pub(super) enum Denial {
     /// There is no room for it.
     Full(Batch, Full),
     /// The pipeline takes nothing any more. Another pipeline may come in its place.
@@ -94,46 +94,44 @@ pub(super) enum Out {
     Refused(Refused),
 }
 
-/// The same as [`Out`], without the batch.
-enum Denied {
+/// The same as [`Denial`], before the batch is given back.
+enum Cause {
     Full(Full),
     Refused(Refused),
 }
 
-impl From<Refused> for Denied {
+impl From<Refused> for Cause {
     fn from(refused: Refused) -> Self {
         Self::Refused(refused)
     }
 }
 
-impl Denied {
-    fn with(self, batch: Batch) -> Out {
+impl Cause {
+    fn with(self, batch: Batch) -> Denial {
         match self {
-            Self::Full(full) => Out::Full(batch, full),
-            Self::Refused(Refused::Draining) => Out::Closed(batch),
-            Self::Refused(refused) => Out::Refused(refused),
+            Self::Full(full) => Denial::Full(batch, full),
+            Self::Refused(Refused::Draining) => Denial::Closed(batch),
+            Self::Refused(refused) => Denial::Refused(refused),
         }
     }
 }
 
-impl Door {
+impl Admission {
     pub(crate) fn new(
-        config: DoorConfig,
+        config: AdmissionConfig,
         ledger: Arc<Ledger>,
         egress: Arc<Egress>,
         routing: Routing,
-        feed: Option<Feed>,
+        feed: Option<JournalFeed>,
     ) -> Self {
-        let (draining, _) = watch::channel(false);
         Self {
             overflow: Overflow::of_pipeline(Arc::clone(&ledger)),
             is_behind: AtomicBool::new(false),
             config,
             ledger,
             egress,
-            routing: Arc::new(RwLock::new(routing)),
-            next: AtomicUsize::new(0),
-            draining,
+            router: Router::new(routing),
+            drain: DrainSwitch::new(),
             pressure: Pressure::default(),
             feed,
         }
@@ -143,37 +141,52 @@ impl Door {
         &self.ledger
     }
 
-    /// Refuses everything from now on. Senders that wait for room are told at once.
-    pub(crate) fn close(&self) {
-        self.draining.send_replace(true);
-    }
-
-    /// Resolves when everything is refused.
-    pub(crate) async fn closed(&self) {
-        // This cannot fail: the sender of the channel is `self`.
-        drop(
-            self.draining
-                .subscribe()
-                .wait_for(|draining| *draining)
-                .await,
-        );
-    }
-
-    pub(super) fn draining(&self) -> watch::Receiver<bool> {
-        self.draining.subscribe()
+    pub(crate) fn egress(&self) -> &Arc<Egress> {
+        &self.egress
     }
 
     pub(crate) fn gate(&self) -> &Arc<Gate> {
         &self.pressure.gate
     }
 
-    /// Returns the way into the journal.
-    pub(super) fn feed(&self) -> Option<&Feed> {
-        self.feed.as_ref()
+    pub(super) fn limits(&self) -> &Limits {
+        &self.config.limits
     }
 
-    pub(crate) fn egress(&self) -> &Arc<Egress> {
-        &self.egress
+    pub(super) fn signal(&self) -> Signal {
+        self.config.signal
+    }
+
+    /// Refuses everything from now on. Senders that wait for room are told at once.
+    pub(crate) fn close(&self) {
+        self.drain.close();
+    }
+
+    /// Resolves when everything is refused.
+    pub(crate) async fn closed(&self) {
+        self.drain.closed().await;
+    }
+
+    /// Returns true if everything is refused.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.drain.is_closed()
+    }
+
+    /// Releases the senders to the shards. The shards' inputs close once the last request has its
+    /// answer.
+    pub(crate) async fn release_shards(&self) {
+        self.router.release().await;
+    }
+
+    /// Returns how batches are dealt out now.
+    pub(crate) async fn routing(&self) -> RwLockReadGuard<'_, Routing> {
+        self.router.routing().await
+    }
+
+    /// Waits until every batch that was dealt out by the present rule is in its shard's input, and
+    /// keeps others out until the rule is changed.
+    pub(crate) async fn reroute(&self) -> RwLockWriteGuard<'_, Routing> {
+        self.router.reroute().await
     }
 
     /// Counts a refusal, and returns the hint to its sender.
@@ -193,60 +206,32 @@ impl Door {
         }
     }
 
-    /// Returns true if everything is refused.
-    pub(crate) fn is_closed(&self) -> bool {
-        *self.draining.borrow()
-    }
-
-    /// Releases the door's senders to the shards. The shards' inputs close once the last request
-    /// has its answer.
-    pub(crate) async fn release_shards(&self) {
-        *self.reroute().await = Routing::released();
-    }
-
-    /// Returns how batches are dealt out now.
-    pub(crate) async fn routing(&self) -> RwLockReadGuard<'_, Routing> {
-        self.routing.read().await
-    }
-
-    /// Waits until every batch that was dealt out by the present rule is in its shard's input, and
-    /// keeps others out until the rule is changed.
-    pub(crate) async fn reroute(&self) -> RwLockWriteGuard<'_, Routing> {
-        self.routing.write().await
-    }
-
-    pub(super) fn limits(&self) -> &Limits {
-        &self.config.limits
-    }
-
     /// Returns the number of requests that are worth offering at a time. Any number if senders wait
     /// for something other than a shard.
-    pub(super) fn places(&self) -> usize {
-        self.places_at(PLACES_OF_A_SHARD)
+    pub(super) fn concurrency_limit(&self) -> usize {
+        self.limit_of(REQUESTS_OF_A_SHARD)
     }
 
     /// Returns the same number for a pipeline beside others. It is larger, so that a shard that is
     /// stuck, with its input full, leaves places for the others' requests.
-    pub(super) fn places_beside(&self) -> usize {
-        self.places_at(PLACES_OF_A_SHARD + INPUT_BATCHES)
+    pub(super) fn concurrency_limit_beside(&self) -> usize {
+        self.limit_of(REQUESTS_OF_A_SHARD + INPUT_BATCHES)
     }
 
-    fn places_at(&self, of_a_shard: usize) -> usize {
-        if self.feed.is_some() {
-            return DURABLE_PLACES;
+    fn limit_of(&self, a_shard: usize) -> usize {
+        if self.is_durable() {
+            return DURABLE_REQUESTS;
         }
-        let Ok(routing) = self.routing.try_read() else {
-            return usize::MAX;
-        };
         let waits_elsewhere = self.config.ack_on == AckOn::Export || self.egress.makes_wait();
-        if waits_elsewhere || routing.lanes().is_empty() {
-            return usize::MAX;
+        match self.router.shards() {
+            Some(shards) if shards > 0 && !waits_elsewhere => shards * a_shard,
+            _ => usize::MAX,
         }
-        routing.lanes().len() * of_a_shard
     }
 
-    pub(super) fn signal(&self) -> Signal {
-        self.config.signal
+    /// Returns true if requests go through a journal.
+    pub(super) fn is_durable(&self) -> bool {
+        self.feed.is_some()
     }
 
     /// Books a request that is not valid, and so has no items.
@@ -254,21 +239,22 @@ impl Door {
         self.ledger.post(|books| books.invalid_requests += 1);
     }
 
-    /// Books the request of a sender: whatever becomes of it, it is in the books.
-    pub(super) fn receive(&self, arrived: &Arrived) -> Batch {
-        self.ledger.refuse(arrived.invalid);
+    /// Books the request of a sender, without its `invalid` items: whatever becomes of it, it is in
+    /// the books.
+    pub(super) fn receive(&self, request: Bytes, items: u64, invalid: u64) -> Batch {
+        self.ledger.refuse(invalid);
         Batch {
-            bytes: arrived.request.clone(),
-            tally: self.ledger.receive(arrived.items),
+            bytes: request,
+            tally: self.ledger.receive(items),
         }
     }
 
     /// Returns an error if nothing may come in now, regardless of the room.
-    pub(super) fn shut(&self) -> Result<(), Refused> {
+    pub(super) fn check_open(&self) -> Result<(), Refused> {
         if let Some(retry_after) = self.pressure.gate.retry_after() {
             return Err(Refused::Full { retry_after });
         }
-        match self.feed() {
+        match &self.feed {
             Some(feed) if feed.is_full() => Err(self.full()),
             _ => Ok(()),
         }
@@ -278,7 +264,7 @@ impl Door {
     /// pipelines take it: there is a journal, the sender waits for the export, or an exporter says
     /// so.
     pub(super) fn must_not_lose(&self) -> bool {
-        self.feed.is_some() || self.egress.must_not_lose()
+        self.is_durable() || self.egress.must_not_lose()
     }
 
     /// Drops for this pipeline what other pipelines took.
@@ -287,86 +273,111 @@ impl Door {
     }
 
     /// Finds room for a valid request behind the stages.
-    pub(super) async fn reserve(&self, batch: Batch) -> Result<Reserved, Out> {
+    pub(super) async fn reserve(&self, batch: Batch) -> Result<ReservedBatch, Denial> {
         let permits = self.permits(batch.items(), batch.bytes.len());
-        match self.unless_draining(permits).await {
-            Ok(permits) => Ok(Reserved { batch, permits }),
-            Err(denied) => Err(denied.with(batch)),
+        match self.drain.unless_closed(permits).await {
+            Ok(permits) => Ok(ReservedBatch { batch, permits }),
+            Err(cause) => Err(cause.with(batch)),
+        }
+    }
+
+    async fn permits(&self, items: u64, bytes: usize) -> Result<Permits, Cause> {
+        let room = match self.egress.try_reserve(items, bytes) {
+            Reservation::Wait => self.egress.wait_for_room(items, bytes).await,
+            room => room,
+        };
+        match room {
+            Reservation::Taken(permits) => Ok(permits),
+            Reservation::Full => Err(Cause::Full(Full::Queues)),
+            Reservation::Wait | Reservation::Refused => Err(Cause::Refused(self.full())),
         }
     }
 
     /// Finds a place for it in the input of its shards.
-    pub(super) async fn admit(&self, reserved: Reserved) -> Result<Admitted, Out> {
+    pub(super) async fn admit(&self, reserved: ReservedBatch) -> Result<AdmittedBatch, Denial> {
         self.admit_unless(reserved, std::future::pending()).await
     }
 
-    /// Does the same as [`Door::admit`]. If a shard is known to be stuck, it waits no longer than
-    /// until the batch is `elsewhere`: the other pipelines' batches must not slow down to the pace
-    /// of this one.
+    /// Does the same as [`Admission::admit`]. If a shard is known to be stuck, it waits no longer
+    /// than until the batch is `elsewhere`: the other pipelines' batches must not slow down to the
+    /// pace of this one.
     pub(super) async fn admit_unless(
         &self,
-        reserved: Reserved,
+        reserved: ReservedBatch,
         elsewhere: impl Future<Output = ()>,
-    ) -> Result<Admitted, Out> {
-        let Reserved { batch, permits } = reserved;
-        let way = async {
-            let routing = Arc::clone(&self.routing).read_owned().await;
-            let lanes = self.lanes(&routing, &batch).await;
-            Ok((lanes.map_err(Denied::Refused)?, routing))
-        };
-        let way = async {
+    ) -> Result<AdmittedBatch, Denial> {
+        let route = async {
             let is_behind = self.is_behind.load(Ordering::Relaxed);
-            let in_time = tokio::time::timeout(SHARD_WAIT, way);
+            let in_time = timeout(SHARD_WAIT, self.router.route(&reserved.batch));
             tokio::select! {
                 biased;
-                way = in_time => {
-                    let way = way.unwrap_or(Err(Denied::Full(Full::Shards)));
-                    self.is_behind.store(matches!(way, Err(Denied::Full(_))), Ordering::Relaxed);
-                    way
+                route = in_time => {
+                    self.is_behind.store(route.is_err(), Ordering::Relaxed);
+                    let late = |_| Cause::Full(Full::Shards);
+                    route.map_err(late)?.map_err(Cause::Refused)
                 }
-                () = elsewhere, if is_behind => Err(Denied::Full(Full::Shards)),
+                () = elsewhere, if is_behind => Err(Cause::Full(Full::Shards)),
             }
         };
-        match self.unless_draining(way).await {
-            Ok((lanes, routing)) => {
+        match self.drain.unless_closed(route).await {
+            Ok(route) => {
                 self.overflow.has_room();
-                Ok(Admitted {
-                    batch,
-                    permits,
-                    lanes,
-                    _routing: routing,
-                })
+                Ok(AdmittedBatch { reserved, route })
             }
-            // Meanwhile, the door may have become one that must not lose the batch.
-            Err(Denied::Full(_)) if self.must_not_lose() => Err(Out::Refused(self.full())),
-            Err(denied) => Err(denied.with(batch)),
+            // Meanwhile, this may have become a pipeline that must not lose the batch.
+            Err(Cause::Full(_)) if self.must_not_lose() => Err(Denial::Refused(self.full())),
+            Err(cause) => Err(cause.with(reserved.batch)),
         }
     }
 
-    /// Waits for `wait`, unless everything is refused or comes to be.
-    pub(super) async fn unless_draining<T, E: From<Refused>>(
-        &self,
-        wait: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, E> {
-        let mut draining = self.draining.subscribe();
-        if *draining.borrow() {
-            return Err(Refused::Draining.into());
-        }
-        tokio::select! {
-            done = wait => done,
-            _ = draining.wait_for(|draining| *draining) => Err(Refused::Draining.into()),
+    /// Lets an admitted request in. From the first line on, the pipeline owns the items.
+    pub(super) fn enter(&self, admitted: AdmittedBatch) -> Answer {
+        let AdmittedBatch {
+            mut reserved,
+            route,
+        } = admitted;
+        let waits = reserved.permits.hold_answer();
+        let tally = &mut reserved.batch.tally;
+        let completed = (self.config.ack_on == AckOn::Export).then(|| {
+            let (guard, completed) = Guard::new();
+            tally.guard(guard);
+            completed
+        });
+        tally.transfer(Account::Chain);
+        Answer {
+            parts: route.send(reserved),
+            completed,
+            waits,
+            draining: self.drain.subscribe(),
         }
     }
 
-    async fn permits(&self, items: u64, bytes: usize) -> Result<Permits, Denied> {
-        let room = match self.egress.try_reserve(items, bytes) {
-            Room::Wait => self.egress.wait_for_room(items, bytes).await,
-            room => room,
+    /// Lets a batch in that the journal has; waits until there is a place for it. If it is dropped
+    /// on the way, it stays in the journal.
+    pub(crate) async fn let_in(&self, reserved: ReservedBatch) -> Result<Answer, Refused> {
+        loop {
+            let route = self.router.route_accepted(&reserved.batch);
+            // The routing cannot change while this waits, so the lock is released and taken anew.
+            if let Ok(route) = timeout(SHARD_WAIT, route).await {
+                let route = route?;
+                return Ok(self.enter(AdmittedBatch { reserved, route }));
+            }
+        }
+    }
+
+    /// Journals a request. `Ok` means that it is durable; it goes on by itself.
+    pub(super) async fn journal(&self, reserved: ReservedBatch) -> Result<(), Refused> {
+        let Some(feed) = &self.feed else {
+            return Err(Refused::Draining);
         };
-        match room {
-            Room::Taken(permits) => Ok(permits),
-            Room::Full => Err(Denied::Full(Full::Queues)),
-            Room::Wait | Room::Refused => Err(Denied::Refused(self.full())),
-        }
+        let place = async {
+            let place = timeout(SHARD_WAIT, feed.reserve()).await;
+            place.map_err(|_| self.full())?.ok_or(Refused::Draining)
+        };
+        let place = self.drain.unless_closed(place).await?;
+        let (answer, answered) = oneshot::channel();
+        place.send(AppendRequest { reserved, answer });
+        let answered = async { answered.await.unwrap_or(Err(Refused::Draining)) };
+        answer::within_limits(answered, self.drain.subscribe()).await
     }
 }

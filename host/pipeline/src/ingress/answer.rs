@@ -6,14 +6,14 @@ use futures_util::future::join_all;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use crate::completion::Completed;
+use crate::completion::BatchEnd;
 use crate::refused::{Refusal, Refused};
 
 /// The answer that a sender waits for.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(super) parts: Vec<oneshot::Receiver<Result<(), Refusal>>>,
-    pub(super) completed: Option<oneshot::Receiver<Completed>>,
+    pub(super) completed: Option<oneshot::Receiver<BatchEnd>>,
     /// The wait until nothing of the batch waits for room in a queue with `block_on_overflow` any
     /// more, and the longest time for that. What happens to the batch then does not change the
     /// answer: it is in.
@@ -52,9 +52,9 @@ impl Answer {
             match completed {
                 None => Ok(()),
                 Some(completed) => match completed.await {
-                    Ok(Completed::Done) => Ok(()),
-                    Ok(Completed::Rejected) => Err(Refused::Rejected),
-                    Ok(Completed::Failed) | Err(_) => Err(Refused::Full {
+                    Ok(BatchEnd::Done) => Ok(()),
+                    Ok(BatchEnd::Rejected) => Err(Refused::Rejected),
+                    Ok(BatchEnd::Failed) | Err(_) => Err(Refused::Full {
                         retry_after: RETRY_AFTER,
                     }),
                 },

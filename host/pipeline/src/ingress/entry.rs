@@ -9,23 +9,62 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::{join, join_all, try_join_all};
+use spandrel_wire::{Invalid, InvalidUtf8, Limits, Output, Signal};
 use tokio::sync::watch;
 
-use super::admission::{Admitted, Door, Out};
-use super::arrived::Arrived;
-use super::offered::Offer;
+use super::Acceptance;
+use super::admission::{Admission, AdmittedBatch, Denial};
+use super::offers::Offer;
 use crate::batch::Batch;
 use crate::ledger::{Full, Tally};
 use crate::refused::Refused;
 
+/// A valid request, without its invalid items.
+#[derive(Clone, Debug)]
+pub(super) struct ValidRequest {
+    /// The request with the remaining items.
+    pub(super) request: Bytes,
+    /// The number of items that remain.
+    pub(super) items: u64,
+    /// The number of items that were taken denial.
+    pub(super) invalid: u64,
+}
+
+impl ValidRequest {
+    /// Checks a request completely. It is copied only if something is wrong in it. Also returns the
+    /// answer for the case that the remaining items are accepted.
+    pub(super) fn check(
+        signal: Signal,
+        request: Bytes,
+        limits: &Limits,
+        invalid_utf8: InvalidUtf8,
+    ) -> Result<(Self, Acceptance), Invalid> {
+        let checked = spandrel_wire::remove_invalid_items(signal, &request, limits, invalid_utf8)?;
+        let valid = Self {
+            request: match checked.output {
+                Output::Unchanged => request,
+                Output::Nothing => Bytes::new(),
+                Output::Request(left) => Bytes::from(left),
+            },
+            items: checked.items as u64,
+            invalid: checked.refused.count as u64,
+        };
+        let accepted = Acceptance {
+            refused: checked.refused,
+            replaced: checked.replaced,
+        };
+        Ok((valid, accepted))
+    }
+}
+
 /// The entry of one request into the pipelines behind a receiver.
 pub(super) struct Entry<'a> {
     offer: &'a Offer<'a>,
-    /// The doors that have let it in.
-    taken: watch::Sender<Vec<Arc<Door>>>,
-    /// The doors that had no room for it. The fate of these items is known when the others have
-    /// answered.
-    missed: Vec<(Arc<Door>, Tally, Full)>,
+    /// The admissions that have let it in.
+    taken: watch::Sender<Vec<Arc<Admission>>>,
+    /// The admissions that had no room for it. The fate of these items is known when the others
+    /// have answered.
+    missed: Vec<(Arc<Admission>, Tally, Full)>,
 }
 
 /// The reason why the request did not get in, or not everywhere.
@@ -42,7 +81,7 @@ impl From<Refused> for Shut {
     }
 }
 
-type Offering = (Arc<Door>, Batch);
+type Offering = (Arc<Admission>, Batch);
 
 impl<'a> Entry<'a> {
     pub(super) fn new(offer: &'a Offer<'a>) -> Self {
@@ -53,30 +92,39 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// Lets it in at each of these doors that has not let it in before, and waits until each has
-    /// answered.
+    /// Lets it in at each of these admissions that has not let it in before, and waits until each
+    /// has answered.
     pub(super) async fn run<'d>(
         &mut self,
-        doors: impl Iterator<Item = &'d Arc<Door>>,
-        arrived: Arrived,
+        admissions: impl Iterator<Item = &'d Arc<Admission>>,
+        valid: ValidRequest,
     ) -> Result<(), Shut> {
-        let offerings: Vec<Offering> = doors
-            .filter(|door| !self.is_taken_by(door))
-            .map(|door| (Arc::clone(door), door.receive(&arrived)))
+        let ValidRequest {
+            request,
+            items,
+            invalid,
+        } = valid;
+        let receive = |admission: &Arc<Admission>| {
+            let batch = admission.receive(request.clone(), items, invalid);
+            (Arc::clone(admission), batch)
+        };
+        let offerings: Vec<Offering> = admissions
+            .filter(|admission| !self.is_taken_by(admission))
+            .map(receive)
             .collect();
         // Frees this copy of the request: while its sender waits, only the output of the stages may
         // be left of it.
-        drop(arrived);
-        for (door, _) in &offerings {
-            door.shut()?;
+        drop(request);
+        for (admission, _) in &offerings {
+            admission.check_open()?;
         }
         let (strict, loose): (Vec<_>, Vec<_>) = offerings
             .into_iter()
-            .partition(|(door, _)| door.must_not_lose());
+            .partition(|(admission, _)| admission.must_not_lose());
         let admitted = self.admit_all(strict).await?;
         let answers = admitted
             .into_iter()
-            .map(|(door, admitted)| self.enter(door, admitted));
+            .map(|(admission, admitted)| self.enter(admission, admitted));
         let answers = try_join_all(answers.collect::<Vec<_>>());
         let loose = join_all(loose.into_iter().map(|offering| self.let_in(offering)));
         let (answered, ends) = join(answers, loose).await;
@@ -84,80 +132,90 @@ impl<'a> Entry<'a> {
         self.judge(ends)
     }
 
-    /// Finds room at each of these doors, or at none. If a door has a journal, the request is in
-    /// the journal and on its way. So one of several such doors may have it while another refuses
-    /// it, and then has it twice when the sender comes again.
+    /// Finds room at each of these admissions, or at none. If one has a journal, the request is in
+    /// the journal and on its way. So one of several such admissions may have it while another
+    /// refuses it, and then has it twice when the sender comes again.
     async fn admit_all(
         &self,
         offerings: Vec<Offering>,
-    ) -> Result<Vec<(Arc<Door>, Admitted)>, Shut> {
+    ) -> Result<Vec<(Arc<Admission>, AdmittedBatch)>, Shut> {
         // Room in a queue may be long in coming. A request that waits for it must not hold a place
         // in a shard, and must not block a change of the dispatch rule.
-        let reserved = offerings.into_iter().map(|(door, batch)| async {
-            let reserved = door.reserve(batch).await;
-            let reserved = reserved.map_err(|out| shut(&door, out))?;
-            Ok::<_, Shut>((door, reserved))
+        let reserved = offerings.into_iter().map(|(admission, batch)| async {
+            let reserved = admission.reserve(batch).await;
+            let reserved = reserved.map_err(|denial| shut(&admission, denial))?;
+            Ok::<_, Shut>((admission, reserved))
         });
         let reserved = try_join_all(reserved.collect::<Vec<_>>()).await?;
-        // The doors without a journal come first: a sender that is refused at one of them comes
-        // again, and a request that was in a journal already would be there twice.
+        // Those without a journal come first: a sender that is refused at one of them comes again, and a request that was in a journal already would be there twice.
         let (durable, plain): (Vec<_>, Vec<_>) = reserved
             .into_iter()
-            .partition(|(door, _)| door.feed().is_some());
-        let admitted = plain.into_iter().map(|(door, reserved)| async {
-            let admitted = door.admit(reserved).await;
-            let admitted = admitted.map_err(|out| shut(&door, out))?;
-            Ok::<_, Shut>((door, admitted))
+            .partition(|(admission, _)| admission.is_durable());
+        let admitted = plain.into_iter().map(|(admission, reserved)| async {
+            let admitted = admission.admit(reserved).await;
+            let admitted = admitted.map_err(|denial| shut(&admission, denial))?;
+            Ok::<_, Shut>((admission, admitted))
         });
         let admitted = try_join_all(admitted.collect::<Vec<_>>()).await?;
-        let journaled = durable.into_iter().map(|(door, reserved)| async move {
-            door.journal(reserved).await?;
-            self.take(&door);
+        let journaled = durable.into_iter().map(|(admission, reserved)| async move {
+            admission.journal(reserved).await?;
+            self.take(&admission);
             Ok::<_, Refused>(())
         });
         try_join_all(journaled.collect::<Vec<_>>()).await?;
         Ok(admitted)
     }
 
-    /// Lets it in at one door and waits for the answer.
-    async fn enter(&self, door: Arc<Door>, admitted: Admitted) -> Result<(), Refused> {
-        let answer = door.enter(admitted);
-        self.take(&door);
+    /// Lets it in at one admission and waits for the answer.
+    async fn enter(
+        &self,
+        admission: Arc<Admission>,
+        admitted: AdmittedBatch,
+    ) -> Result<(), Refused> {
+        let answer = admission.enter(admitted);
+        self.take(&admission);
         answer.wait().await
     }
 
-    /// Lets it in at one door, if this door has room for it.
-    async fn let_in(&self, (door, batch): Offering) -> (Arc<Door>, Result<(), Out>) {
+    /// Lets it in at one admission, if this has room for it.
+    async fn let_in(&self, (admission, batch): Offering) -> (Arc<Admission>, Result<(), Denial>) {
         let end = async {
-            let reserved = door.reserve(batch).await?;
+            let reserved = admission.reserve(batch).await?;
             let mut taken = self.taken.subscribe();
             let elsewhere = async {
                 // This cannot fail: the sender of the channel is `self`.
                 drop(taken.wait_for(|taken| !taken.is_empty()).await);
             };
-            let admitted = door.admit_unless(reserved, elsewhere).await?;
-            let entered = self.enter(Arc::clone(&door), admitted).await;
-            entered.map_err(Out::Refused)
+            let admitted = admission.admit_unless(reserved, elsewhere).await?;
+            let entered = self.enter(Arc::clone(&admission), admitted).await;
+            entered.map_err(Denial::Refused)
         };
         let end = end.await;
-        (door, end)
+        (admission, end)
     }
 
-    /// Finds the answer to the sender from these ends. Keeps the items of doors without room in
-    /// `missed`.
-    fn judge(&mut self, ends: Vec<(Arc<Door>, Result<(), Out>)>) -> Result<(), Shut> {
+    /// Finds the answer to the sender from these ends. Keeps the items of admissions without
+    /// room in `missed`.
+    fn judge(&mut self, ends: Vec<(Arc<Admission>, Result<(), Denial>)>) -> Result<(), Shut> {
         let mut shut = Ok(());
-        for (door, end) in ends {
+        for (admission, end) in ends {
             match end {
                 Ok(()) => {}
-                Err(Out::Full(Batch { tally, .. }, full)) => self.missed.push((door, tally, full)),
-                Err(Out::Closed(Batch { bytes, .. })) => shut = shut.and(Err(Shut::Closed(bytes))),
-                Err(Out::Refused(refused)) => shut = Err(Shut::Refused(refused)),
+                Err(Denial::Full(Batch { tally, .. }, full)) => {
+                    self.missed.push((admission, tally, full))
+                }
+                Err(Denial::Closed(Batch { bytes, .. })) => {
+                    shut = shut.and(Err(Shut::Closed(bytes)))
+                }
+                Err(Denial::Refused(refused)) => shut = Err(Shut::Refused(refused)),
             }
         }
         shut?;
         if self.taken.borrow().is_empty() {
-            let hints = self.missed.iter().map(|(door, ..)| door.retry_after());
+            let hints = self
+                .missed
+                .iter()
+                .map(|(admission, ..)| admission.retry_after());
             let retry_after = hints.max().unwrap_or_default();
             return Err(Shut::Refused(Refused::Full { retry_after }));
         }
@@ -173,30 +231,31 @@ impl<'a> Entry<'a> {
         });
         self.offer.set_in(end.is_ok());
         if end.is_ok() {
-            for (door, tally, full) in self.missed {
-                door.drop_alone(tally, full);
+            for (admission, tally, full) in self.missed {
+                admission.drop_alone(tally, full);
             }
         }
         end
     }
 
-    fn take(&self, door: &Arc<Door>) {
-        door.count_accepted();
+    fn take(&self, admission: &Arc<Admission>) {
+        admission.count_accepted();
         self.offer.set_in(true);
-        self.taken.send_modify(|taken| taken.push(Arc::clone(door)));
+        self.taken
+            .send_modify(|taken| taken.push(Arc::clone(admission)));
     }
 
-    fn is_taken_by(&self, door: &Arc<Door>) -> bool {
+    fn is_taken_by(&self, admission: &Arc<Admission>) -> bool {
         let taken = self.taken.borrow();
-        taken.iter().any(|known| Arc::ptr_eq(known, door))
+        taken.iter().any(|known| Arc::ptr_eq(known, admission))
     }
 }
 
-/// Returns the answer of a door that must not lose the request.
-fn shut(door: &Door, out: Out) -> Shut {
-    match out {
-        Out::Full(..) => Shut::Refused(door.full()),
-        Out::Closed(Batch { bytes, .. }) => Shut::Closed(bytes),
-        Out::Refused(refused) => Shut::Refused(refused),
+/// Returns the answer of an admission that must not lose the request.
+fn shut(admission: &Admission, denial: Denial) -> Shut {
+    match denial {
+        Denial::Full(..) => Shut::Refused(admission.full()),
+        Denial::Closed(Batch { bytes, .. }) => Shut::Closed(bytes),
+        Denial::Refused(refused) => Shut::Refused(refused),
     }
 }

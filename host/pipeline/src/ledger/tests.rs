@@ -81,7 +81,7 @@ async fn a_cancelled_export_is_abandoned() {
         (0, 4)
     );
     assert!(books.is_balanced());
-    assert_eq!(completed.await, Ok(crate::completion::Completed::Failed));
+    assert_eq!(completed.await, Ok(crate::completion::BatchEnd::Failed));
 }
 
 /// An exporter that comes later, or goes, answers for the items that entered its queue. An exporter
@@ -142,7 +142,7 @@ async fn guards_do_not_multiply() {
     assert!(completed.iter_mut().all(|ends| ends.try_recv().is_err()));
     all.drop_all(COLUMN, Reason::Fault);
     for ends in completed {
-        assert_eq!(ends.await, Ok(crate::completion::Completed::Done));
+        assert_eq!(ends.await, Ok(crate::completion::BatchEnd::Done));
     }
 }
 

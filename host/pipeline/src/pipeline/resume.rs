@@ -7,7 +7,7 @@ use bytes::Bytes;
 use spandrel_wire::{HeldItems, Limits};
 
 use crate::chain::Chain;
-use crate::completion::{Accepted, Guards};
+use crate::completion::{IngressLog, RecordGuards};
 use crate::handover::{Handover, HeldLeft, StageLeft, Unused};
 use crate::journal::Durability;
 use crate::ledger::Ledger;
@@ -18,7 +18,7 @@ use crate::stage::StateTransfer;
 #[derive(Clone, Copy)]
 pub(super) struct Resume<'a> {
     pub(super) durability: &'a Durability,
-    pub(super) accepted: &'a Accepted,
+    pub(super) accepted: &'a IngressLog,
 }
 
 /// A handover with its items as stages hold them.
@@ -89,7 +89,7 @@ impl Resume<'_> {
         let Unpacked { handover, held } = unpacked;
         let pipeline = ledger.pipeline();
         let (records, items) = (handover.records(), handover.items());
-        let mut guards = Guards::new(self.accepted);
+        let mut guards = RecordGuards::new(self.accepted);
         let rows = chains.iter_mut().zip(handover.shards.into_iter().zip(held));
         for (shard, (chain, (row, held))) in rows.enumerate() {
             for (stage, held) in row.into_iter().zip(held) {

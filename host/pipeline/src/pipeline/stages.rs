@@ -29,7 +29,7 @@ use super::{AckOn, BuildError, ChangeError};
 use crate::chain::Chain;
 use crate::egress::Egress;
 use crate::handover::ShardLeft;
-use crate::ingress::{Door, Routing};
+use crate::ingress::{Admission, Routing};
 use crate::ledger::Ledger;
 use crate::shard::{ChangeReport, Ending, INPUT_BATCHES, Order, Shard, Task};
 use crate::stage::rollout::slot::StageSlot;
@@ -68,7 +68,7 @@ pub(super) struct Stages {
 
 impl Stages {
     /// Makes every instance, gives the instances what the last process left, then starts the
-    /// shards. Returns the stages, the routing to the shards for the pipeline's door, and the
+    /// shards. Returns the stages, the routing to the shards for the pipeline's admission, and the
     /// records of which stages hold something.
     pub(super) async fn build(
         context: StageContext,
@@ -101,20 +101,20 @@ impl Stages {
     /// order.
     pub(super) async fn change(
         &self,
-        door: &Door,
+        admission: &Admission,
         specs: Vec<StageSpec>,
     ) -> Result<StagesChange, ChangeError> {
         let mut shards = self.shards.lock().await;
-        if door.is_closed() {
+        if admission.is_closed() {
             return Err(ChangeError::Draining);
         }
         super::check_ack_on(&self.context.name, self.context.ack_on, &specs)?;
         let wanted = strictest(&specs);
-        let (senders, now) = door.routing().await.parts();
+        let (senders, now) = admission.routing().await.parts();
         let inputs = ShardInputs::new(senders);
         if inputs.is_empty() {
             let (chains, published) = self.chains(specs, wanted).await?;
-            let mut routing = timeout(PUBLISH_WAIT, door.reroute())
+            let mut routing = timeout(PUBLISH_WAIT, admission.reroute())
                 .await
                 .map_err(|_| ChangeError::Busy)?;
             *routing = self.start(&mut shards, chains, published, wanted);
@@ -126,10 +126,10 @@ impl Stages {
         let dispatch = DispatchChange::between(now, wanted, has_state);
         let count = ShardCount::running(inputs.len(), dispatch.target());
         let plan = StagePlan::new(&published, &self.context, specs, count).await?;
-        let reports = self.publish(door, &inputs, plan, dispatch).await?;
+        let reports = self.publish(admission, &inputs, plan, dispatch).await?;
         let changed = StagesChange::new(reports.await, &swapped);
         if let DispatchChange::Loosen(dispatch) = dispatch
-            && let Ok(mut routing) = timeout(LOOSEN_WAIT, door.reroute()).await
+            && let Ok(mut routing) = timeout(LOOSEN_WAIT, admission.reroute()).await
         {
             routing.set_dispatch(dispatch);
         }
@@ -139,7 +139,7 @@ impl Stages {
     /// Puts the order into every shard's input, or into none.
     async fn publish(
         &self,
-        door: &Door,
+        admission: &Admission,
         inputs: &ShardInputs,
         plan: StagePlan,
         dispatch: DispatchChange,
@@ -150,7 +150,7 @@ impl Stages {
         if let DispatchChange::Tighten(dispatch) = dispatch {
             // The routing is locked until the order is in every input, so no batch that was dealt
             // out by the old rule comes after the order.
-            let routing = timeout_at(deadline, door.reroute()).await;
+            let routing = timeout_at(deadline, admission.reroute()).await;
             stricter = Some((routing.map_err(|_| ChangeError::Busy)?, dispatch));
         }
         let places = inputs.reserve(deadline).await?;
@@ -187,21 +187,21 @@ impl Stages {
     }
 
     /// Returns a copy of the state of one instance of a stage.
-    pub(super) async fn snapshot(&self, door: &Door, stage: &str) -> Option<State> {
+    pub(super) async fn snapshot(&self, admission: &Admission, stage: &str) -> Option<State> {
         let (reply, answer) = oneshot::channel();
         let order = Order::Snapshot {
             stage: stage.to_owned(),
             reply,
         };
         let asked = async {
-            let (senders, _) = door.routing().await.parts();
+            let (senders, _) = admission.routing().await.parts();
             senders.first()?.send(Task::Order(order)).await.ok()?;
             answer.await.ok().flatten()
         };
         timeout(SNAPSHOT_WAIT, asked).await.ok().flatten()
     }
 
-    /// Waits until every shard has ended, which happens once the door has released its senders to
+    /// Waits until every shard has ended, which happens once the admission has released its senders to
     /// them. Returns true if they ended in time; the others are cut off. Also returns what they
     /// left, but only if each of them ended by itself.
     pub(super) async fn finish(self, deadline: Instant) -> (bool, Option<Vec<ShardLeft>>) {

@@ -59,19 +59,19 @@ impl Bound {
         (state.size + state.owed).saturating_sub(self.free.available_permits())
     }
 
-    pub(super) fn try_take(self: &Arc<Self>, weight: u32) -> Option<Taken> {
+    pub(super) fn try_take(self: &Arc<Self>, weight: u32) -> Option<BoundPermit> {
         let permit = Arc::clone(&self.free).try_acquire_many_owned(weight).ok()?;
-        Some(self.taken_by(permit))
+        Some(self.permit(permit))
     }
 
-    /// Waits for room, in turn. The caller bounds the wait.
-    pub(super) async fn take(self: &Arc<Self>, weight: u32) -> Option<Taken> {
+    /// AnswerHold for room, in turn. The caller bounds the wait.
+    pub(super) async fn take(self: &Arc<Self>, weight: u32) -> Option<BoundPermit> {
         let permit = Arc::clone(&self.free).acquire_many_owned(weight);
-        Some(self.taken_by(permit.await.ok()?))
+        Some(self.permit(permit.await.ok()?))
     }
 
-    fn taken_by(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Taken {
-        Taken {
+    fn permit(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> BoundPermit {
+        BoundPermit {
             bound: Arc::clone(self),
             permit: Some(permit),
         }
@@ -84,12 +84,12 @@ impl Bound {
 
 /// A part of what a bound allows, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Taken {
+pub(super) struct BoundPermit {
     bound: Arc<Bound>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Drop for Taken {
+impl Drop for BoundPermit {
     fn drop(&mut self) {
         let Some(mut permit) = self.permit.take() else {
             return;
@@ -107,12 +107,12 @@ impl Drop for Taken {
     }
 }
 
-/// The room of one lane.
+/// The room of one class.
 #[derive(Debug)]
 pub(super) struct Room {
     /// The bound in the queue's unit. It is replaced when the unit changes.
     units: RwLock<Arc<Bound>>,
-    pub(super) kib: Arc<Bound>,
+    kib: Arc<Bound>,
 }
 
 impl Room {
@@ -125,6 +125,10 @@ impl Room {
 
     pub(super) fn units(&self) -> Arc<Bound> {
         Arc::clone(&self.units.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn kib(&self) -> &Arc<Bound> {
+        &self.kib
     }
 
     /// Moves the bounds. If the unit changes, room taken before counts in the old unit, and in
@@ -144,29 +148,52 @@ impl Room {
 /// it back.
 #[derive(Clone, Debug)]
 pub(crate) struct Permit {
-    _room: Arc<(Taken, Taken)>,
-    spills: bool,
+    _share: Arc<Share>,
+    is_for_disk: bool,
+}
+
+/// The shares of a queue's bounds that stand behind a permit.
+#[derive(Debug)]
+enum Share {
+    Batch {
+        _units: BoundPermit,
+        _kib: BoundPermit,
+    },
+    /// Those of several batches that are one batch now.
+    Joined { _permits: Vec<Permit> },
 }
 
 impl Permit {
-    pub(super) fn new(units: Taken, kib: Taken) -> Self {
+    pub(super) fn new(units: BoundPermit, kib: BoundPermit) -> Self {
+        Self::with(Share::Batch {
+            _units: units,
+            _kib: kib,
+        })
+    }
+
+    /// Makes one permit of those of several batches, for the batch that they are now.
+    pub(crate) fn join(permits: Vec<Self>) -> Self {
+        Self::with(Share::Joined { _permits: permits })
+    }
+
+    fn with(share: Share) -> Self {
         Self {
-            _room: Arc::new((units, kib)),
-            spills: false,
+            _share: Arc::new(share),
+            is_for_disk: false,
         }
     }
 
     /// Marks this as room on the way to the exporter's log, not in its queue.
-    pub(crate) fn spilling(self) -> Self {
+    pub(crate) fn for_disk(self) -> Self {
         Self {
-            spills: true,
+            is_for_disk: true,
             ..self
         }
     }
 
     /// Returns true if the batch goes to the exporter's log.
-    pub(crate) fn spills(&self) -> bool {
-        self.spills
+    pub(crate) fn is_for_disk(&self) -> bool {
+        self.is_for_disk
     }
 }
 

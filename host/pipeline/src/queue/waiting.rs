@@ -13,8 +13,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::room::{BYTES_UNIT, Bound, Taken};
-use super::{Lane, Queue, Queued};
+use super::room::{BYTES_UNIT, Bound, BoundPermit};
+use super::{Queue, QueuedBatch, RoomClass};
 use crate::batch::Batch;
 
 /// The longest time that a batch waits for room in one exporter's queue: most SDKs give up on their
@@ -27,53 +27,63 @@ const WAITING_BYTES: usize = 32 << 20;
 /// A token that holds back a sender's answer until nothing of its batch waits for room any more,
 /// which is when all clones are gone.
 #[derive(Clone, Debug)]
-pub(crate) struct Waits {
-    _told: Arc<oneshot::Sender<()>>,
+pub(crate) struct AnswerHold {
+    _released: Arc<oneshot::Sender<()>>,
 }
 
-impl Waits {
+impl AnswerHold {
     pub(crate) fn new() -> (Self, oneshot::Receiver<()>) {
-        let (told, waits) = oneshot::channel();
-        let told = Arc::new(told);
-        (Self { _told: told }, waits)
+        let (sender, released) = oneshot::channel();
+        let sender = Arc::new(sender);
+        (Self { _released: sender }, released)
     }
 }
 
 /// A place for one batch in a waiting room. Parts of the batch share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Seat {
-    lane: Lane,
+    class: RoomClass,
     until: Instant,
-    _room: Arc<Taken>,
+    _room: Arc<BoundPermit>,
+}
+
+impl Seat {
+    pub(super) fn class(&self) -> RoomClass {
+        self.class
+    }
 }
 
 /// A batch that waits.
 #[derive(Debug)]
-struct Aside {
+struct WaitingBatch {
     batch: Batch,
     seat: Seat,
-    _waits: Option<Waits>,
+    _hold: Option<AnswerHold>,
 }
 
-/// The waiting room of one lane of a queue.
+/// The waiting room of one class of a queue.
 #[derive(Debug)]
 pub(super) struct WaitingRoom {
-    lane: Lane,
+    class: RoomClass,
     kib: Arc<Bound>,
-    waiting: Mutex<VecDeque<Aside>>,
+    waiting: Mutex<VecDeque<WaitingBatch>>,
     arrived: Notify,
     closed: AtomicBool,
 }
 
 impl WaitingRoom {
-    pub(super) fn new(lane: Lane) -> Self {
+    pub(super) fn new(class: RoomClass) -> Self {
         Self {
-            lane,
+            class,
             kib: Bound::new(WAITING_BYTES / BYTES_UNIT),
             waiting: Mutex::default(),
             arrived: Notify::new(),
             closed: AtomicBool::new(false),
         }
+    }
+
+    pub(super) fn class(&self) -> RoomClass {
+        self.class
     }
 
     /// Bytes that are taken, rounded up.
@@ -92,25 +102,35 @@ impl WaitingRoom {
     }
 
     /// Takes a place now, or not at all. A batch longer than the room takes all of it.
-    fn seat(&self, bytes: usize, until: Instant) -> Option<Seat> {
+    pub(super) fn seat(&self, bytes: usize, until: Instant) -> Option<Seat> {
         let kib = bytes
             .div_ceil(BYTES_UNIT)
             .clamp(1, WAITING_BYTES / BYTES_UNIT);
         let room = self.kib.try_take(u32::try_from(kib).ok()?)?;
         Some(Seat {
-            lane: self.lane,
+            class: self.class,
             until,
             _room: Arc::new(room),
         })
     }
 
+    /// Puts a batch into its place. The answer to its sender waits for `hold`.
+    pub(super) fn push(&self, batch: Batch, seat: Seat, hold: Option<AnswerHold>) {
+        self.lock().push_back(WaitingBatch {
+            batch,
+            seat,
+            _hold: hold,
+        });
+        self.arrived.notify_one();
+    }
+
     /// Returns the batch that has waited longest, or `None` if the room is closed and empty.
-    async fn next(&self) -> Option<Aside> {
+    async fn next(&self) -> Option<WaitingBatch> {
         loop {
             // Read before the batches are looked at: a push before `close` is then always seen.
             let closed = self.closed.load(Ordering::Acquire);
-            if let Some(aside) = self.lock().pop_front() {
-                return Some(aside);
+            if let Some(waiting) = self.lock().pop_front() {
+                return Some(waiting);
             }
             if closed {
                 return None;
@@ -122,57 +142,23 @@ impl WaitingRoom {
     /// Moves waiting batches into the queue, in order, as there is room. A batch that has waited
     /// for too long is given to `late`. Ends when the room is closed and empty. If it is cancelled,
     /// it drops the batch that it is working on.
-    async fn lead(&self, queue: &Queue, late: &(impl Fn(Batch) + Sync)) {
-        while let Some(Aside {
+    pub(super) async fn empty_into(&self, queue: &Queue, late: &(impl Fn(Batch) + Sync)) {
+        while let Some(WaitingBatch {
             batch,
             seat,
-            _waits: told_when_dropped,
+            _hold: hold,
         }) = self.next().await
         {
-            let room = queue.reserve(self.lane, batch.items(), batch.bytes.len());
+            let room = queue.reserve(self.class, batch.items(), batch.bytes.len());
             match timeout_at(seat.until, room).await {
-                Ok(Some(permit)) => queue.push(Queued { batch, permit }),
+                Ok(Some(permit)) => queue.push(QueuedBatch { batch, permit }),
                 Ok(None) | Err(_) => late(batch),
             }
-            drop((seat, told_when_dropped));
+            drop((seat, hold));
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Aside>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<WaitingBatch>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Queue {
-    /// Takes a place in the waiting room of this lane, now, for a batch that finds no room; `None`
-    /// for a replayed batch, which waits in the journal.
-    pub(crate) fn seat(&self, lane: Lane, bytes: usize, until: Instant) -> Option<Seat> {
-        self.waiting_room(lane)?.seat(bytes, until)
-    }
-
-    /// Puts a batch into its place to wait. Its sender's answer waits for `waits`.
-    pub(crate) fn put_aside(&self, batch: Batch, seat: Seat, waits: Option<Waits>) {
-        let Some(room) = self.waiting_room(seat.lane) else {
-            return;
-        };
-        room.lock().push_back(Aside {
-            batch,
-            seat,
-            _waits: waits,
-        });
-        room.arrived.notify_one();
-    }
-
-    /// Moves waiting batches into the queue, until the queue is closed and the last one has its
-    /// place or was given to `late`. Without this task no waiting batch goes on, and the queue does
-    /// not end.
-    pub(crate) async fn lead(&self, late: impl Fn(Batch) + Sync) {
-        let [sent, released] = &self.aside;
-        tokio::join!(sent.lead(self, &late), released.lead(self, &late));
-        self.end();
-    }
-
-    fn waiting_room(&self, lane: Lane) -> Option<&WaitingRoom> {
-        self.aside.iter().find(|room| room.lane == lane)
     }
 }

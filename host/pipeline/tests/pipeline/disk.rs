@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use spandrel_pipeline::journal::{
-    Durability, Journal, Log, LogFill, Poison, Shelf, Unfinished, Unreadable, Unwritten,
+    Durability, Journal, Log, LogFill, Poison, PoisonStore, Unfinished, Unreadable, Unwritten,
 };
 
 use crate::edges::ids;
@@ -240,7 +240,7 @@ impl Journal for Mounted {
     }
 }
 
-impl Shelf for Mounted {
+impl PoisonStore for Mounted {
     fn put(&self, poison: Poison) -> BoxFuture<'static, io::Result<()>> {
         let at = self.clone();
         Box::pin(async move {

@@ -15,7 +15,7 @@ use spandrel_pipeline::backoff::RetryConfig;
 use spandrel_pipeline::egress::ExporterSpec;
 use spandrel_pipeline::exporter::{Exporter, Outcome, Refuses};
 use spandrel_pipeline::ingress::Ingress;
-use spandrel_pipeline::pipeline::{AckOn, Drained, Pipeline, PipelineConfig};
+use spandrel_pipeline::pipeline::{AckOn, DrainReport, Pipeline, PipelineConfig};
 use spandrel_pipeline::queue::QueueConfig;
 use spandrel_pipeline::refused::Refused;
 use spandrel_pipeline::stage::{
@@ -344,7 +344,7 @@ pub(crate) async fn offer(pipeline: &Pipeline, request: Bytes) -> Result<(), Ref
 }
 
 /// Drains within 25 s and checks that the books balance, with nothing left inside.
-pub(crate) async fn drain(pipeline: Pipeline) -> Drained {
+pub(crate) async fn drain(pipeline: Pipeline) -> DrainReport {
     let ledger = Arc::clone(pipeline.ledger());
     let drained = pipeline
         .drain(Instant::now() + Duration::from_secs(25))

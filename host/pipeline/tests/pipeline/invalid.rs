@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use spandrel_pipeline::ingress::{Accepted, FanOut, Ingress};
+use spandrel_pipeline::ingress::{Acceptance, FanOut, Ingress};
 use spandrel_pipeline::ledger::Books;
 use spandrel_pipeline::pipeline::{AckOn, Pipeline};
 use spandrel_pipeline::queue::OnFull;
@@ -45,7 +45,7 @@ fn ten(from: u64) -> Bytes {
 
 async fn send(ingress: &FanOut, request: Bytes) -> Result<u64, Refused> {
     let accepted = ingress.offer(Signal::Traces, request).await;
-    accepted.map(|Accepted { refused, .. }| refused.count as u64)
+    accepted.map(|Acceptance { refused, .. }| refused.count as u64)
 }
 
 /// Returns the numbers of items that were received, refused, and permanently refused.
@@ -127,7 +127,7 @@ async fn a_redirect_forgets_nothing() {
     assert_eq!(send(&ingress, spans([30])).await.unwrap(), 0);
     let reload = async {
         sleep(Duration::from_secs(3)).await;
-        ingress.redirect([&new]);
+        ingress.redirect(&Pipeline::fan_out([&new]));
         old.close();
     };
     let (answer, ()) = tokio::join!(send(&ingress, ten(0)), reload);

@@ -36,12 +36,12 @@ async fn requests_go_where_it_leads() {
     let carried = || [Signal::Traces, Signal::Logs].map(|signal| ingress.carries(signal));
     ingress.offer(Signal::Traces, spans([1])).await.unwrap();
     assert_eq!(carried(), [true, false]);
-    receiver.redirect([&one, &two]);
+    receiver.redirect(&Pipeline::fan_out([&one, &two]));
     ingress.offer(Signal::Traces, spans([2])).await.unwrap();
-    receiver.redirect([&two, &logs]);
+    receiver.redirect(&Pipeline::fan_out([&two, &logs]));
     ingress.offer(Signal::Traces, spans([3])).await.unwrap();
     assert_eq!(carried(), [true, true]);
-    receiver.redirect([&logs]);
+    receiver.redirect(&Pipeline::fan_out([&logs]));
     assert_eq!(carried(), [false, true]);
     let nowhere = ingress.offer(Signal::Traces, spans([4])).await;
     assert!(matches!(nowhere, Err(Refused::Invalid(_))), "{nowhere:?}");
@@ -66,7 +66,7 @@ async fn who_waits_at_a_closed_door_goes_on() {
     let waits = receiver.offer(Signal::Traces, spans([2]));
     let reload = async {
         sleep(Duration::from_secs(3)).await;
-        receiver.redirect([&new]);
+        receiver.redirect(&Pipeline::fan_out([&new]));
         drain(old).await;
     };
     let (answer, ()) = tokio::join!(waits, reload);
@@ -95,7 +95,7 @@ async fn requests_in_flight_finish_where_they_began() {
     let in_flight = receiver.offer(Signal::Traces, spans([1]));
     let reload = async {
         gate.entered(1).await;
-        receiver.redirect([&new]);
+        receiver.redirect(&Pipeline::fan_out([&new]));
         receiver.offer(Signal::Traces, spans([2])).await.unwrap();
         let opened = async {
             sleep(Duration::from_secs(1)).await;

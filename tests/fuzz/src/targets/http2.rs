@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use spandrel_otlp::receiver::{Receiver, ReceiverConfig};
-use spandrel_pipeline::ingress::{Accepted, Ingress};
+use spandrel_pipeline::ingress::{Acceptance, Ingress};
 use spandrel_pipeline::refused::Refused;
 use spandrel_wire::{InvalidUtf8, Limits, Signal, remove_invalid_items};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -92,10 +92,10 @@ async fn connection(address: SocketAddr, bytes: &[u8]) {
 struct Sink;
 
 impl Ingress for Sink {
-    fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<Accepted, Refused>> {
+    fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<Acceptance, Refused>> {
         let cleaned =
             remove_invalid_items(signal, &request, &Limits::default(), InvalidUtf8::Replace);
-        let answer = cleaned.map(|cleaned| Accepted {
+        let answer = cleaned.map(|cleaned| Acceptance {
             refused: cleaned.refused,
             replaced: cleaned.replaced,
         });

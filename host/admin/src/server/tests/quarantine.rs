@@ -10,8 +10,8 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message as _;
 use spandrel_collector::quarantine::{Quarantine, QuarantineStore};
 use spandrel_collector::report::{QuarantineReport, QuarantinedView};
-use spandrel_pipeline::ingress::{Accepted, Ingress};
-use spandrel_pipeline::journal::{Poison, Shelf as _};
+use spandrel_pipeline::ingress::{Acceptance, Ingress};
+use spandrel_pipeline::journal::{Poison, PoisonStore as _};
 use spandrel_pipeline::refused::Refused;
 use spandrel_wire::Signal;
 
@@ -21,7 +21,7 @@ use super::setup::{Served, snapshot};
 struct Stopping;
 
 impl Ingress for Stopping {
-    fn offer(&self, _: Signal, _: Bytes) -> BoxFuture<'_, Result<Accepted, Refused>> {
+    fn offer(&self, _: Signal, _: Bytes) -> BoxFuture<'_, Result<Acceptance, Refused>> {
         Box::pin(std::future::ready(Err(Refused::Draining)))
     }
 

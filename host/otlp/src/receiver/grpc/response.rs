@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::{BodyExt, Full};
-use spandrel_pipeline::ingress::Accepted;
+use spandrel_pipeline::ingress::Acceptance;
 use spandrel_wire::Signal;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::body::Body;
@@ -23,7 +23,7 @@ const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
 /// Returns OK, with the empty response that means full success for every signal, or with the
 /// refused items.
-pub(super) fn ok(signal: Signal, accepted: &Accepted) -> Response<Body> {
+pub(super) fn ok(signal: Signal, accepted: &Acceptance) -> Response<Body> {
     const EMPTY: &[u8] = &[0; prefix::LENGTH];
     let message = status::partial_success(signal, accepted).and_then(|message| {
         let prefix = Prefix {

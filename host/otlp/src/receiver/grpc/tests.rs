@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::Full;
-use spandrel_pipeline::ingress::Accepted;
+use spandrel_pipeline::ingress::Acceptance;
 use spandrel_pipeline::refused::Refused;
 use tokio::time::Instant;
 use tonic_types::StatusExt;
@@ -21,8 +21,12 @@ const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4317);
 struct Open;
 
 impl Ingress for Open {
-    fn offer(&self, _signal: Signal, _request: Bytes) -> BoxFuture<'_, Result<Accepted, Refused>> {
-        Box::pin(std::future::ready(Ok(Accepted::default())))
+    fn offer(
+        &self,
+        _signal: Signal,
+        _request: Bytes,
+    ) -> BoxFuture<'_, Result<Acceptance, Refused>> {
+        Box::pin(std::future::ready(Ok(Acceptance::default())))
     }
 
     fn carries(&self, signal: Signal) -> bool {

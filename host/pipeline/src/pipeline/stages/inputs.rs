@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use crate::ingress::LanePermit;
+use crate::ingress::ShardPermit;
 use crate::pipeline::ChangeError;
 use crate::shard::{ChangeReport, Order, Task};
 use crate::stage::rollout::target::Target;
@@ -20,7 +20,7 @@ const REPORT_WAIT: Duration = Duration::from_secs(10);
 pub(super) struct ShardInputs(Vec<mpsc::Sender<Task>>);
 
 /// A reserved place in the input of every shard.
-pub(super) struct ReservedInputs(Vec<LanePermit>);
+pub(super) struct ReservedInputs(Vec<ShardPermit>);
 
 impl ShardInputs {
     pub(super) fn new(senders: Vec<mpsc::Sender<Task>>) -> Self {

@@ -14,7 +14,7 @@ use super::shadow::{RunningReply, Shadow};
 use super::succession::{Fallback, RetainedState, Succession};
 use super::target::Target;
 use crate::batch::Batch;
-use crate::completion::Guards;
+use crate::completion::RecordGuards;
 use crate::handover::{HeldLeft, StageLeft};
 use crate::ledger::{Ledger, Tally};
 use crate::plugin::{DrainReason, Generation, Instance, State};
@@ -180,7 +180,7 @@ impl StageSlot {
         &mut self,
         left: StageLeft,
         held: Vec<(HeldLeft, HeldItems)>,
-        guards: &mut Guards<'_>,
+        guards: &mut RecordGuards<'_>,
     ) -> StateTransfer {
         self.runner.take_up(left, held, guards).await
     }

@@ -13,7 +13,7 @@ use super::health::PluginHealth;
 use super::output::StageOutput;
 use super::recording::ReplyRecording;
 use crate::batch::Batch;
-use crate::completion::Guards;
+use crate::completion::RecordGuards;
 use crate::handover::{HeldLeft, StageLeft};
 use crate::ledger::{Ledger, Reason, Tally};
 use crate::plugin::{DrainReason, Fault, Generation, Input, Instance, Manifest, State, Ticket};
@@ -372,7 +372,7 @@ impl Plugin {
         &mut self,
         left: StageLeft,
         held: Vec<(HeldLeft, HeldItems)>,
-        guards: &mut Guards<'_>,
+        guards: &mut RecordGuards<'_>,
     ) -> StateTransfer {
         // Nothing is held yet, so nothing can be let go.
         let mut nothing = Vec::new();

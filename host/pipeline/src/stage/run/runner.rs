@@ -14,7 +14,7 @@ use super::plugin::Plugin;
 use super::recording::ReplyRecording;
 use super::schedule::Schedule;
 use crate::batch::Batch;
-use crate::completion::Guards;
+use crate::completion::RecordGuards;
 use crate::handover::{HeldLeft, StageLeft};
 use crate::ledger::{Ledger, Reason, Retry, Tally};
 use crate::plugin::{DrainReason, Fault, FaultKind, Generation, Instance, State, Ticket};
@@ -303,7 +303,7 @@ impl StageRunner {
         &mut self,
         left: StageLeft,
         held: Vec<(HeldLeft, HeldItems)>,
-        guards: &mut Guards<'_>,
+        guards: &mut RecordGuards<'_>,
     ) -> StateTransfer {
         let carried = self.plugin.take_up(left, held, guards).await;
         self.wake_to_offer();

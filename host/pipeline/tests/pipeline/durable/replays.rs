@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use spandrel_pipeline::pipeline::Hastened;
+use spandrel_pipeline::pipeline::RetryAnswer;
 use spandrel_pipeline::stage::{
     DrainReason, Emission, Fault, FaultKind, FaultPolicy, Generation, Input, Instance,
     InstantiateError, Manifest, Reply, StageSpec, Ticket,
@@ -139,13 +139,13 @@ async fn a_change_gives_one_more_try() {
     };
     assert_eq!((faults(), retries.list()[0].attempts), (4, 3));
     let record = retries.list()[0].record;
-    assert_eq!(retries.now(record), Hastened::Now);
+    assert_eq!(retries.now(record), RetryAnswer::Now);
     sleep(Duration::from_millis(10)).await;
     assert_eq!((faults(), retries.list()[0].attempts), (5, 1));
     disk.set(|mood| mood.shelf_full = false);
     sleep(Duration::from_secs(60)).await;
     assert_eq!((disk.shelf().len(), disk.ingress()), (1, vec![]));
-    assert_eq!(retries.now(record), Hastened::Gone);
+    assert_eq!(retries.now(record), RetryAnswer::Gone);
     drain(pipeline).await;
 }
 

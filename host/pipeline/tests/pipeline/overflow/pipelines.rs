@@ -63,7 +63,7 @@ async fn a_pipeline_that_must_not_lose_makes_all_refuse() {
     let mut durable = config(vec![], vec![exporter(&kept, 10)]);
     durable.durability = Some(disk.open());
     let durable = Pipeline::build(durable).await.unwrap();
-    receiver.redirect([&other, &durable]);
+    receiver.redirect(&Pipeline::fan_out([&other, &durable]));
     disk.set(|mood| mood.ingress_full = true);
     let refused = send(&receiver, [3]).await.unwrap_err();
     assert!(matches!(refused, Refused::Unwritten { .. }), "{refused}");

@@ -11,7 +11,7 @@
 const CAME_THROUGH: u8 = 0x40;
 
 /// Returns the number of failures that a mark stands for.
-pub(super) fn failures_of(mark: u8) -> u8 {
+pub(crate) fn failures_of(mark: u8) -> u8 {
     match mark {
         CAME_THROUGH.. => 0,
         count => count.saturating_sub(1),

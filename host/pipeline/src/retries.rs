@@ -1,20 +1,28 @@
-//! The operator's view of the batches that wait for another try, or for the shelf.
+//! Records of the ingress log of which not everything came through the stages: they wait for
+//! another try, or for quarantine.
+
+mod marks;
+mod queue;
+mod state;
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::returns::{Hastened, Returns};
+pub(crate) use self::marks::failures_of;
+pub use self::queue::RetryAnswer;
+pub(crate) use self::queue::RetryQueue;
+pub(crate) use self::state::RetryState;
 use crate::journal::Log;
 
-/// The batches of a durable pipeline on which a plugin has failed, and which are not on the shelf:
+/// The batches of a durable pipeline on which a plugin has failed, and which are not in quarantine:
 /// they are tried again automatically.
 #[derive(Clone, Debug)]
 pub struct Retries {
-    returns: Arc<Returns>,
+    queue: Arc<RetryQueue>,
     log: Arc<dyn Log>,
 }
 
-/// A batch that waits for another try, or for the shelf.
+/// A batch that waits for another try, or for quarantine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retry {
     /// The number of its record.
@@ -32,13 +40,13 @@ pub struct Retry {
 }
 
 impl Retries {
-    pub(crate) fn new(returns: Arc<Returns>, log: Arc<dyn Log>) -> Self {
-        Self { returns, log }
+    pub(crate) fn new(queue: Arc<RetryQueue>, log: Arc<dyn Log>) -> Self {
+        Self { queue, log }
     }
 
-    /// Returns all of them, by the numbers of their records; at most as many as shut the door.
+    /// Returns all of them, by the numbers of their records; at most as many as shut the admission.
     pub fn list(&self) -> Vec<Retry> {
-        let failed = self.returns.failed().into_iter();
+        let failed = self.queue.failed().into_iter();
         let found = failed.filter_map(|(record, attempts, reason)| {
             let next = self.log.unfinished(record, 1).into_iter().next();
             let found = next.filter(|next| next.record == record)?;
@@ -55,7 +63,7 @@ impl Retries {
     }
 
     /// Has a batch tried now, with all of its attempts available again.
-    pub fn now(&self, record: u64) -> Hastened {
-        self.returns.hasten(record)
+    pub fn now(&self, record: u64) -> RetryAnswer {
+        self.queue.hasten(record)
     }
 }

@@ -10,12 +10,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::resume::Resume;
-use crate::completion::Accepted;
+use crate::completion::IngressLog;
 use crate::handover::{Handover, ShardLeft};
-use crate::ingress::{Door, Feed, Feeder};
+use crate::ingress::{Admission, Feeder, JournalFeed};
 use crate::journal::{Durability, Journal};
 use crate::ledger::Ledger;
-use crate::replay::{Replay, Retries, Returns};
+use crate::replay::Replay;
+use crate::retries::{Retries, RetryQueue};
 
 /// The longest time that a drain waits until the admitted batches are in the shards. Their senders
 /// are answered within that time; a batch that is not in a shard by then stays in the journal.
@@ -25,42 +26,42 @@ const MARK_WAIT: Duration = Duration::from_secs(1);
 /// The time that a disk always gets to take the handover, however late it is.
 const HAND_OVER: Duration = Duration::from_secs(1);
 
-/// The parts of a keeper, before there is a door.
-pub(super) struct Durable {
+/// The parts of the tasks, before there is an admission.
+pub(super) struct PreparedTasks {
     durability: Durability,
-    accepted: Accepted,
-    returns: Arc<Returns>,
+    log: IngressLog,
+    retries: Arc<RetryQueue>,
     feeder: Feeder,
 }
 
 /// The tasks of a durable pipeline beside its shards and exporters. If it is dropped, they end
 /// where they are.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct JournalTasks {
     journal: Arc<dyn Journal>,
-    accepted: Accepted,
-    returns: Arc<Returns>,
+    log: IngressLog,
+    retries: Arc<RetryQueue>,
     tasks: JoinSet<()>,
     placed: watch::Receiver<bool>,
 }
 
-impl Keeper {
-    /// Makes the parts of the keeper, and the way into the journal for the door.
-    pub(super) fn prepare(durability: Durability) -> (Durable, Feed) {
-        let accepted = Accepted::new(durability.journal.ingress());
-        let returns = Arc::new(Returns::default());
-        let (feeder, feed) = Feeder::new(accepted.clone(), Arc::clone(&returns));
-        let durable = Durable {
+impl JournalTasks {
+    /// Makes the parts of the tasks, and the way to the journal for the admission.
+    pub(super) fn prepare(durability: Durability) -> (PreparedTasks, JournalFeed) {
+        let log = IngressLog::new(durability.journal.ingress());
+        let retries = Arc::new(RetryQueue::default());
+        let (feeder, feed) = Feeder::new(log.clone(), Arc::clone(&retries));
+        let prepared = PreparedTasks {
             durability,
-            accepted,
-            returns,
+            log,
+            retries,
             feeder,
         };
-        (durable, feed)
+        (prepared, feed)
     }
 
     /// Waits until everything that was let in has its place in a shard, at most [`PLACE_WAIT`].
-    /// Call it once the door is closed.
+    /// Call it once the admission is closed.
     pub(super) async fn place_all(&mut self, deadline: Instant) {
         let limit = deadline.min(Instant::now() + PLACE_WAIT);
         let all = self.placed.wait_for(|placed| *placed);
@@ -76,12 +77,12 @@ impl Keeper {
 
     /// Returns the batches that wait for another try.
     pub(super) fn retries(&self) -> Retries {
-        Retries::new(Arc::clone(&self.returns), Arc::clone(self.accepted.log()))
+        Retries::new(Arc::clone(&self.retries), Arc::clone(self.log.log()))
     }
 
     /// Returns the number of items in the ingress log.
     pub(super) fn unfinished(&self) -> u64 {
-        self.accepted.log().fill().items
+        self.log.log().fill().items
     }
 
     /// Writes down what the shards left, for the next process. If that fails, the next process
@@ -98,14 +99,14 @@ impl Keeper {
             tracing::warn!(pipeline, reason, "{NOT_KEPT}");
             return;
         };
-        let (handover, tallies) = Handover::new(self.accepted.log().next(), left);
+        let (handover, tallies) = Handover::new(self.log.log().next(), left);
         if handover.is_empty() {
             return;
         }
         // Stages that know these batches would take their items for duplicates when they are
         // offered again.
         let failed = tallies.iter().any(|tally| tally.records().is_none());
-        if failed || self.accepted.failed() > 0 {
+        if failed || self.log.failed() > 0 {
             let reason = "batches that stages have seen are to be tried again";
             tracing::warn!(pipeline, reason, "{NOT_KEPT}");
             return;
@@ -135,41 +136,41 @@ impl Keeper {
 const NOT_KEPT: &str =
     "state of the stages is not kept, the next start offers unfinished batches to all of them";
 
-impl Durable {
+impl PreparedTasks {
     /// Returns the place where the handover of the last process is found.
     pub(super) fn resume(&self) -> Resume<'_> {
         Resume {
             durability: &self.durability,
-            accepted: &self.accepted,
+            accepted: &self.log,
         }
     }
 
     /// Starts the tasks. The replay of the log begins, except for the records in `held`, whose
     /// remaining items stages hold.
-    pub(super) fn start(self, door: &Arc<Door>, held: BTreeSet<u64>) -> Keeper {
+    pub(super) fn start(self, admission: &Arc<Admission>, held: BTreeSet<u64>) -> JournalTasks {
         let Self {
             durability,
-            accepted,
-            returns,
+            log,
+            retries,
             feeder,
         } = self;
-        door.ledger().lose(accepted.log().loss());
+        admission.ledger().lose(log.log().loss());
         let (placed, placed_seen) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        tasks.spawn(feeder.run(Arc::clone(door), placed));
+        tasks.spawn(feeder.run(Arc::clone(admission), placed));
         let journal = Arc::clone(&durability.journal);
         let replay = Replay::new(
-            Arc::clone(door),
-            accepted.clone(),
-            durability,
-            Arc::clone(&returns),
+            Arc::clone(admission),
+            log.clone(),
+            durability.quarantine,
+            Arc::clone(&retries),
             held,
         );
         tasks.spawn(replay.run());
-        Keeper {
+        JournalTasks {
             journal,
-            accepted,
-            returns,
+            log,
+            retries,
             tasks,
             placed: placed_seen,
         }

@@ -8,14 +8,14 @@ use crate::journal::Log;
 
 /// The ingress log, with this process' knowledge of its records. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Accepted {
+pub(crate) struct IngressLog {
     log: Arc<dyn Log>,
     /// Records that stages of this process have seen, and that were not finished when their batches
     /// ended.
     failed: Arc<Mutex<BTreeSet<u64>>>,
 }
 
-impl Accepted {
+impl IngressLog {
     pub(crate) fn new(log: Arc<dyn Log>) -> Self {
         Self {
             log,
@@ -62,27 +62,27 @@ impl Accepted {
 /// The guards of records whose parts are given back one by one. There is one for each record, so
 /// that the record is finished with the last part.
 #[derive(Debug)]
-pub(crate) struct Guards<'a> {
-    accepted: &'a Accepted,
+pub(crate) struct RecordGuards<'a> {
+    log: &'a IngressLog,
     all: BTreeMap<u64, Guard>,
 }
 
-impl<'a> Guards<'a> {
-    pub(crate) fn new(accepted: &'a Accepted) -> Self {
+impl<'a> RecordGuards<'a> {
+    pub(crate) fn new(log: &'a IngressLog) -> Self {
         Self {
-            accepted,
+            log,
             all: BTreeMap::new(),
         }
     }
 
     /// Returns a guard for items of all of these records. Stages have seen them.
     pub(crate) fn of(&mut self, records: &[u64]) -> Guard {
-        let accepted = self.accepted;
+        let log = self.log;
         let guard = |record: &u64| {
             let guard = self
                 .all
                 .entry(*record)
-                .or_insert_with(|| accepted.guard(*record));
+                .or_insert_with(|| log.guard(*record));
             guard.see();
             guard.clone()
         };

@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use spandrel_wire::Signal;
 
-use super::Accepted;
+use super::Acceptance;
 
 /// The counters of one receiver, by signal. They count requests whose items could be counted: a
 /// request that is not valid has none (see [`Books::invalid_requests`](crate::ledger::Books)).
 #[derive(Debug, Default)]
-pub struct Offered {
+pub struct OfferCounters {
     traces: Counters,
     metrics: Counters,
     logs: Counters,
@@ -22,7 +22,7 @@ struct Counters {
     replaced: AtomicU64,
 }
 
-impl Offered {
+impl OfferCounters {
     fn of(&self, signal: Signal) -> &Counters {
         match signal {
             Signal::Traces => &self.traces,
@@ -47,7 +47,7 @@ impl Offered {
         self.of(signal).replaced.load(Ordering::Relaxed)
     }
 
-    pub(super) fn replaced(&self, signal: Signal, accepted: &Accepted) {
+    pub(super) fn replaced(&self, signal: Signal, accepted: &Acceptance) {
         let texts = accepted.replaced.count as u64;
         if texts > 0 {
             let replaced = &self.of(signal).replaced;

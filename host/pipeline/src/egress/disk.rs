@@ -1,27 +1,29 @@
-//! The way of batches into an exporter's log and back, while its backend takes less than comes in.
+//! The part of an exporter's queue that is on the disk, while its backend takes less than comes in.
 //!
-//! When the exporter's queue is full, or its log has a backlog, batches go to the log. Once they
-//! are durable there, nothing else keeps them: their records in the ingress log are finished, so
-//! that a long outage is never replayed through the plugins. The backlog comes back in order, as
-//! there is room in the queue of the outlet that has the exporter's name now. A log that takes
-//! nothing costs room, and nothing else: batches that were to be spilled wait here, and go out from
-//! here when they can.
+//! When the exporter's queue in memory is full, or its log has a backlog, batches go to the log.
+//! Once they are durable there, nothing else keeps them: their records in the ingress log are
+//! finished, so that a long outage is never replayed through the plugins. The backlog comes back in
+//! order, as there is room in the memory of the exporter that has the name now. A log that takes
+//! nothing costs room, and nothing else: batches that were to go to the disk wait here, and go out
+//! from here when they can.
 
-mod load;
-mod write;
+mod loader;
+mod writer;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch};
 
-use super::outlets::Outlet;
-use crate::batcher::Gathered;
+pub(super) use self::loader::DiskLoader;
+pub(super) use self::writer::DiskWriter;
+use super::memory::MemoryQueue;
+use crate::batcher::OutgoingRequest;
 use crate::journal::{Log, LogFill, TooOld, end_of};
 use crate::ledger::Ledger;
-use crate::queue::{Queue, QueueConfig, QueueFill, Sizer};
+use crate::queue::{Queue, QueueConfig, Sizer};
 
 /// The most bytes of a durable pipeline that wait in the memory of an exporter's queue: the rest of
 /// an outage is on the disk. It is enough for a second of heavy traffic.
@@ -29,15 +31,15 @@ pub(super) const QUEUE_BYTES: usize = 16 << 20;
 
 /// The most bytes of senders' batches on their way to the log, and the same again for batches that
 /// plugins released: a few groups of what a disk writes at once.
-const SPILL_BYTES: usize = 8 << 20;
+const WAY_BYTES: usize = 8 << 20;
 
 /// The wait after a write or a read that failed. A full disk does not become free faster.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The way of batches into an exporter's log and back. There is one for each exporter's name,
-/// whatever outlets have it.
+/// The part of an exporter's queue that is on the disk. There is one for each exporter's name,
+/// whatever exporters have it one after the other.
 #[derive(Debug)]
-pub(super) struct Spill {
+pub(super) struct DiskQueue {
     ledger: Arc<Ledger>,
     column: usize,
     exporter: String,
@@ -45,19 +47,19 @@ pub(super) struct Spill {
     too_old: TooOld,
     /// Room on the way to the log; the batches that wait there are in `waiting`.
     room: Queue,
-    waiting: Mutex<VecDeque<Gathered>>,
+    waiting: Mutex<VecDeque<OutgoingRequest>>,
     arrived: Notify,
     closed: AtomicBool,
     /// The number of batches that are on their way to the log or in it, and not in the queue again.
     backlog: AtomicU64,
     /// The end of the records that are in the books: records below may be read.
     written: watch::Sender<u64>,
-    /// The outlet that has the name now.
-    outlet: watch::Sender<Weak<Outlet>>,
+    /// The memory of the exporter that has the name now.
+    memory: watch::Sender<Weak<MemoryQueue>>,
 }
 
-impl Spill {
-    /// Makes the spill of an exporter, and books what was in its log at the start.
+impl DiskQueue {
+    /// Makes the queue of an exporter, and books what was in its log at the start.
     pub(super) fn new(
         ledger: Arc<Ledger>,
         column: usize,
@@ -79,7 +81,7 @@ impl Spill {
         let room = QueueConfig {
             queue_size: usize::MAX,
             sizer: Sizer::Requests,
-            max_bytes: SPILL_BYTES,
+            max_bytes: WAY_BYTES,
             ..QueueConfig::default()
         };
         Self {
@@ -93,7 +95,7 @@ impl Spill {
             closed: AtomicBool::new(false),
             backlog: AtomicU64::new(records),
             written: watch::Sender::new(end_of(log.as_ref())),
-            outlet: watch::Sender::new(Weak::new()),
+            memory: watch::Sender::new(Weak::new()),
             log,
         }
     }
@@ -108,18 +110,14 @@ impl Spill {
         &self.room
     }
 
-    pub(super) fn fill(&self) -> QueueFill {
-        self.room.fill()
-    }
-
-    pub(super) fn log(&self) -> &Arc<dyn Log> {
-        &self.log
-    }
-
-    /// Returns the counter of batches for this exporter that were given up because they were too
-    /// old.
-    pub(super) fn too_old(&self) -> &TooOld {
-        &self.too_old
+    /// Returns true if a batch that was written at this time is too old to be sent. Counts it then:
+    /// the caller gives it up.
+    pub(super) fn gives_up(&self, written: SystemTime, items: u64) -> bool {
+        let is_expired = self.log.is_expired(written);
+        if is_expired {
+            self.too_old.add(items);
+        }
+        is_expired
     }
 
     /// Returns the fill of the log.
@@ -132,16 +130,16 @@ impl Spill {
         self.backlog.load(Ordering::Relaxed) > 0
     }
 
-    /// Makes this the outlet into whose queue the backlog goes; an empty `Weak` if no outlet has
-    /// the name.
-    pub(super) fn lead_to(&self, outlet: Weak<Outlet>) {
-        self.outlet.send_replace(outlet);
+    /// Makes this the memory into which the backlog goes; an empty `Weak` if no exporter has the
+    /// name.
+    pub(super) fn lead_to(&self, memory: Weak<MemoryQueue>) {
+        self.memory.send_replace(memory);
     }
 
     /// Puts a batch on its way to the log.
-    pub(super) fn push(&self, gathered: Gathered) {
+    pub(super) fn push(&self, request: OutgoingRequest) {
         self.backlog.fetch_add(1, Ordering::Relaxed);
-        self.lock().push_back(gathered);
+        self.lock().push_back(request);
         self.arrived.notify_one();
     }
 
@@ -169,7 +167,7 @@ impl Spill {
         self.backlog.fetch_sub(batches, Ordering::Relaxed);
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Gathered>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<OutgoingRequest>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

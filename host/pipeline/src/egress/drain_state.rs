@@ -16,7 +16,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The shared knowledge of one exporter's attempts about its end. Clones share it.
 #[derive(Clone, Debug)]
-pub(super) struct Leaving {
+pub(super) struct DrainState {
     drain: watch::Receiver<bool>,
     retired: watch::Receiver<bool>,
     /// True if the backend last wanted another try, or took nothing at all.
@@ -25,7 +25,7 @@ pub(super) struct Leaving {
     took: watch::Sender<Option<Instant>>,
 }
 
-impl Leaving {
+impl DrainState {
     pub(super) fn new(drain: watch::Receiver<bool>, retired: watch::Receiver<bool>) -> Self {
         Self {
             drain,

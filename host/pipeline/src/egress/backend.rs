@@ -17,7 +17,7 @@ const LEAST_BYTES: usize = 16 << 10;
 /// The facts learned of one backend. There is one value for each exporter of a pipeline; its
 /// attempts share it.
 #[derive(Debug)]
-pub(crate) struct Known {
+pub(crate) struct BackendFacts {
     exporter: String,
     size: Mutex<Size>,
     refuses_all: AtomicBool,
@@ -31,7 +31,7 @@ struct Size {
     told: Option<usize>,
 }
 
-impl Known {
+impl BackendFacts {
     pub(crate) fn new(exporter: String) -> Self {
         Self {
             exporter,
@@ -40,7 +40,7 @@ impl Known {
         }
     }
 
-    /// Returns the longest request that the backend takes, in bytes, as far as is known.
+    /// Returns the longest request that the backend takes, in bytes, as far as is facts.
     pub(crate) fn most_bytes(&self) -> usize {
         let mut size = self.size();
         match size.most {
@@ -114,24 +114,24 @@ mod tests {
     /// forgotten after a while.
     #[tokio::test(start_paused = true)]
     async fn limits_are_learned_and_forgotten() {
-        let known = Known::new("backend".to_owned());
-        assert_eq!(known.most_bytes(), usize::MAX);
-        known.refused(6 << 20, Some(4 << 20), "too long");
-        assert_eq!(known.most_bytes(), 4 << 20);
+        let facts = BackendFacts::new("backend".to_owned());
+        assert_eq!(facts.most_bytes(), usize::MAX);
+        facts.refused(6 << 20, Some(4 << 20), "too long");
+        assert_eq!(facts.most_bytes(), 4 << 20);
         // This request was on its way already.
-        known.refused(9 << 20, None, "too long");
-        assert_eq!(known.most_bytes(), 4 << 20);
-        known.refused(3 << 20, None, "too long");
-        assert_eq!(known.most_bytes(), 3 << 19);
+        facts.refused(9 << 20, None, "too long");
+        assert_eq!(facts.most_bytes(), 4 << 20);
+        facts.refused(3 << 20, None, "too long");
+        assert_eq!(facts.most_bytes(), 3 << 19);
         // The backend gives a figure that cannot be right, and then a limit for something other
         // than requests.
-        known.refused(1 << 20, Some(2 << 20), "too long");
-        assert_eq!(known.most_bytes(), 1 << 19);
-        known.refused(1 << 19, Some(256), "too long");
-        assert_eq!(known.most_bytes(), 1 << 19);
+        facts.refused(1 << 20, Some(2 << 20), "too long");
+        assert_eq!(facts.most_bytes(), 1 << 19);
+        facts.refused(1 << 19, Some(256), "too long");
+        assert_eq!(facts.most_bytes(), 1 << 19);
         tokio::time::advance(FORGET).await;
-        assert_eq!(known.most_bytes(), usize::MAX);
-        known.took(6 << 20);
-        assert_eq!(known.size().told, None, "the next limit is told");
+        assert_eq!(facts.most_bytes(), usize::MAX);
+        facts.took(6 << 20);
+        assert_eq!(facts.size().told, None, "the next limit is told");
     }
 }
