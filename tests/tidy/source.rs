@@ -16,14 +16,14 @@ fn without_comments(text: &str) -> String {
             rest.find('\n').map_or("", |end| &rest[end..])
         } else if rest.starts_with("/*") {
             rest.find("*/").map_or("", |end| &rest[end + 2..])
-        } else if rest.starts_with('"') {
+        } else if let Some(inner) = rest.strip_prefix('"') {
             code.push_str("\"\"");
             match hashes(&code) {
-                0 => after_text(&rest[1..]),
+                0 => after_text(inner),
                 hashes => {
                     let end = format!("\"{}", "#".repeat(hashes));
-                    let at = rest[1..].find(&end);
-                    at.map_or("", |at| &rest[1 + at + end.len()..])
+                    let at = inner.find(&end);
+                    at.map_or("", |at| &inner[at + end.len()..])
                 }
             }
         } else if let Some(end) = character(rest) {
