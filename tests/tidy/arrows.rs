@@ -10,20 +10,20 @@ use crate::tree::{report, root};
 const ARROWS: [(&str, &[&str]); 16] = [
     ("spandrel-wire", &[]),
     ("spandrel-pipeline", &["spandrel-wire"]),
-    ("spandrel-plugin", &["spandrel-pipeline", "spandrel-wire"]),
+    ("spandrel-supply", &[]),
+    ("spandrel-plugin", &["spandrel-pipeline", "spandrel-supply"]),
     ("spandrel-otlp", &["spandrel-pipeline", "spandrel-wire"]),
     ("spandrel-journal", &["spandrel-pipeline"]),
-    ("spandrel-fetch", &[]),
     ("spandrel-bench", &["spandrel-wire"]),
     (
         "spandrel",
         &[
             "spandrel-bench",
-            "spandrel-fetch",
             "spandrel-journal",
             "spandrel-otlp",
             "spandrel-plugin",
             "spandrel-pipeline",
+            "spandrel-supply",
             "spandrel-wire",
         ],
     ),
@@ -55,9 +55,11 @@ const ARROWS: [(&str, &[&str]); 16] = [
 ];
 
 /// Additional crates that only tests and benches of a crate use.
-const TEST_ARROWS: [(&str, &str); 2] = [
+const TEST_ARROWS: [(&str, &str); 4] = [
     ("spandrel-plugin", "spandrel-guest"),
+    ("spandrel-plugin", "spandrel-wire"),
     ("spandrel-tests", "spandrel-plugin"),
+    ("spandrel-tests", "spandrel-supply"),
 ];
 
 /// Heavy dependencies by the beginning of their name, and the crates that may use them.
@@ -69,7 +71,7 @@ const HEAVY: [(&str, &[&str]); 6] = [
     ),
     // The crate that fetches plugins shares nothing with the one that carries items: it talks to
     // other hosts, by other rules, and `otlp` must not be able to reach it.
-    ("rustls", &["spandrel-otlp", "spandrel-fetch"]),
+    ("rustls", &["spandrel-otlp", "spandrel-supply"]),
     ("clap", &["spandrel"]),
     ("prometheus", &["spandrel"]),
     ("wit-bindgen", &["spandrel-guest", "spandrel-test-guests"]),

@@ -35,6 +35,7 @@ pub mod module;
 pub mod net;
 pub mod plugin_config;
 pub mod plugins;
+pub mod probation;
 pub mod problem;
 pub mod processor;
 pub mod receiver;
@@ -51,7 +52,7 @@ mod yaml;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use spandrel_plugin::artifact::Digest;
+use spandrel_supply::Digest;
 
 use self::examine::Examined;
 use self::exporter::Exporter;

@@ -11,6 +11,7 @@ pub(crate) mod changer;
 mod drift;
 pub(crate) mod lineup;
 mod looking;
+pub(crate) mod probation;
 mod publish;
 mod redact;
 mod reload;

@@ -3,6 +3,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use spandrel_supply::Digest;
+
 use crate::config::duration;
 use crate::control::api::SwapRequest;
 
@@ -113,7 +115,7 @@ fn unknown(key: &str, known: &str) -> String {
 /// Checks for requests that make no sense for any swap, in the query or in JSON.
 pub(super) fn check(request: &SwapRequest) -> Result<(), String> {
     if let Some(digest) = &request.sha256
-        && !(digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        && digest.parse::<Digest>().is_err()
     {
         return Err("`sha256` must be 64 hex digits, as `sha256sum` prints them".to_owned());
     }

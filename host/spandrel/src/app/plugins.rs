@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use spandrel_plugin::{Compile, Engine, EngineConfig, LoadError, Metrics};
+use spandrel_plugin::{CompilerLocation, Engine, EngineConfig, LoadError, Metrics};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -153,7 +153,7 @@ const SPARE_INSTANCES: usize = 64;
 
 /// The way in which this process compiles. It depends on the program, not on a configuration: only
 /// a program that can be started as a compiler can compile in a child process.
-static COMPILE: OnceLock<Compile> = OnceLock::new();
+static COMPILER: OnceLock<CompilerLocation> = OnceLock::new();
 
 /// Compiles plugins in a child process from now on. This program starts the child with this
 /// argument, and the child calls [`spandrel_plugin::compile::confined::main`].
@@ -168,12 +168,12 @@ pub fn compile_in_child(argument: &str) {
         warn!("this program does not know its own file: plugins are compiled without limits");
         return;
     };
-    let compile = Compile::Child {
+    let compile = CompilerLocation::Child {
         program,
         arguments: vec![argument.to_owned()],
     };
     // A second call sets the same value.
-    COMPILE.set(compile).unwrap_or_default();
+    COMPILER.set(compile).unwrap_or_default();
 }
 
 /// Starts the engine for this configuration, with room for what it may become while the collector
@@ -203,7 +203,7 @@ fn start_engine(policy: &Policy, instances: usize) -> Result<Engine, StartError>
         cache: cache_dir
             .map(|base| base.join("compiled"))
             .or(default.cache),
-        compile: COMPILE.get().cloned().unwrap_or_default(),
+        compiler: COMPILER.get().cloned().unwrap_or_default(),
     };
     let started = Instant::now();
     let engine = Engine::new(&settings)?;

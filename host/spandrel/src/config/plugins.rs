@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use spandrel_fetch::{Credentials, HostPort, Network, Settings};
-use spandrel_plugin::{CompileLimits, PublicKey};
+use spandrel_supply::private_dir::user_cache;
+use spandrel_supply::{CompileLimits, Credentials, FetchSettings, HostPort, Network, PublicKey};
 
 use super::problem::{Location, Problem};
 use super::section::{Section, join};
@@ -20,7 +20,7 @@ pub struct Plugins {
     /// The keys whose signatures count if a module names none.
     pub trusted_keys: Vec<PublicKey>,
     /// The rules on where modules may be fetched from.
-    pub fetch: Settings,
+    pub fetch: FetchSettings,
     /// The compiler's limits on time and memory.
     pub compile: CompileLimits,
     /// The folder for compiled and fetched modules; `None` for the user's cache directory.
@@ -33,12 +33,10 @@ const FILE_BYTES: u64 = 64 << 10;
 const LONGEST: Duration = Duration::from_secs(3600);
 
 pub(crate) fn read(section: &Section<'_>) -> Arc<Plugins> {
-    let default = Settings::default();
+    let default = FetchSettings::default();
     let cache_dir = section.string("cache_dir").map(PathBuf::from);
-    let cache = cache_dir
-        .clone()
-        .or_else(spandrel_plugin::cache::default_base);
-    let fetch = Settings {
+    let cache = cache_dir.clone().or_else(user_cache);
+    let fetch = FetchSettings {
         allowed_hosts: list(section, "allowed_hosts", HostPort::parse),
         insecure_hosts: list(section, "insecure_hosts", HostPort::parse),
         allow_private: list(section, "allow_private", Network::parse),

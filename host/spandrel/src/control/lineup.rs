@@ -9,13 +9,13 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use spandrel_pipeline::stage::{Beside, FaultPolicy, Mode, StageSpec};
-use spandrel_plugin::artifact::Digest;
-use spandrel_plugin::probation::Figures;
-use spandrel_plugin::{Limits, Metrics, SignatureSource};
+use spandrel_plugin::Metrics;
+use spandrel_supply::{Digest, InstanceLimits, SignatureSource};
 use tokio::time::Instant;
 
 pub(crate) use self::watch::{Probation, Undone, Watch};
 use super::awaited::{Awaited, Made};
+use super::probation::Figures;
 use crate::config::id::Id;
 use crate::config::module::Place;
 use crate::config::plugin_config::PluginConfig;
@@ -61,7 +61,7 @@ pub(crate) struct Loaded {
     pub(crate) hidden: Arc<BTreeSet<String>>,
     pub(crate) loaded_at: SystemTime,
     /// The limits of each instance.
-    pub(crate) limits: Limits,
+    pub(crate) limits: InstanceLimits,
     /// The fate of the state of the generation before it.
     pub(crate) state: String,
 }

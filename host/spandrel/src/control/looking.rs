@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use spandrel_plugin::probation::{Figures, Standing, judge};
 use tokio::time::Instant;
 use tracing::error;
 
 use super::By;
 use super::changer::Changer;
 use super::lineup::{READ_EVERY, Watch};
+use super::probation::{Figures, Standing, judge};
 use super::publish::Said;
 use crate::app::live::Live;
 use crate::config::id::Id;

@@ -2,7 +2,6 @@
 
 use spandrel_pipeline::pipeline::StagesChanged;
 use spandrel_pipeline::stage::Carried;
-use spandrel_plugin::probation::Figures;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -10,6 +9,7 @@ use super::api::{EventView, SwapReport};
 use super::board::mode_label;
 use super::build::Evidence;
 use super::lineup::{Lineup, Loaded, Undone, Watch};
+use super::probation::Figures;
 use super::{By, Refusal};
 use crate::app::live::Live;
 use crate::app::{micros, millis};

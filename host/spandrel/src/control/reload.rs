@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use spandrel_plugin::probation::Figures;
 use spandrel_plugin::{Engine, Metrics};
 use tokio::time::Instant;
 use tracing::warn;
@@ -22,6 +21,7 @@ use self::difference::{Difference, Summary, keep_journals};
 use super::api::ReloadReport;
 use super::build::{BuildError, Built, Evidence, Plan};
 use super::lineup::{Lineup, ModuleSource, Stage, Watch};
+use super::probation::Figures;
 use super::swap::failed_before;
 use super::{By, Refusal, in_one_line};
 use crate::app::live::Live;

@@ -5,8 +5,7 @@ mod request;
 use std::sync::Arc;
 
 use spandrel_pipeline::stage::Mode;
-use spandrel_plugin::SignatureSource;
-use spandrel_plugin::probation::Figures;
+use spandrel_supply::SignatureSource;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::warn;
@@ -19,6 +18,7 @@ use super::build::{BuildError, Built, Plan};
 use super::changer::{Again, Asked, Building, Changer, answer};
 use super::lineup::{ModuleSource, Watch};
 use super::looking::AGAIN;
+use super::probation::Figures;
 use super::publish::{Said, state_label, watched};
 use super::{By, Refusal};
 use crate::app::plugins::log_loaded;

@@ -296,7 +296,7 @@ pub(super) fn module(path: &Path) -> Result<Vec<u8>, Failure> {
 /// Reads the text of a module's signature from this file, or from the one beside the module, if
 /// there is one.
 pub(super) fn signature(file: Option<&Path>, module: &Path) -> Result<Option<String>, Failure> {
-    let beside = spandrel_plugin::signature::beside(module);
+    let beside = spandrel_supply::signature::beside(module);
     let path = match file {
         Some(path) => path,
         None if beside.is_file() => &beside,

@@ -2,11 +2,12 @@
 
 use std::time::SystemTime;
 
-use spandrel_plugin::probation::{Figures, ProbationConfig};
 use tokio::time::Instant;
 
+use crate::config::probation::ProbationConfig;
 use crate::config::processor::Wasm;
 use crate::control::api::SwapRequest;
+use crate::control::probation::Figures;
 
 /// The probation of a generation.
 #[derive(Clone, Copy, Debug)]

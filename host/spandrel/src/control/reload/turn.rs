@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use spandrel_plugin::artifact::Digest;
+use spandrel_supply::Digest;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{info, warn};

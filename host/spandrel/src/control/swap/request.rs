@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use spandrel_pipeline::stage::{Mode, Share};
 use spandrel_plugin::LoadError;
-use spandrel_plugin::artifact::Digest;
+use spandrel_supply::{ArtifactError, Digest};
 
 use crate::config::id::Id;
 use crate::config::plugin_config::PluginConfig;
@@ -43,7 +43,7 @@ pub(super) fn refusal(error: &BuildError, request: &SwapRequest) -> Refusal {
         BuildError::Load(LoadError::CompilerBusy { .. } | LoadError::CompileTimeout { .. }) => {
             Refusal::Conflict(what)
         }
-        BuildError::Load(LoadError::Digest { module, .. })
+        BuildError::Load(LoadError::Artifact(ArtifactError::Digest { module, .. }))
             if request.sha256.is_none() && request.config.is_some() =>
         {
             Refusal::Bad(format!(
@@ -93,12 +93,9 @@ pub(super) fn one_of_all(asked: [Option<Digest>; 3]) -> Result<Option<Digest>, R
 }
 
 pub(super) fn parse_digest(text: &str) -> Result<Digest, Refusal> {
-    let mut digest = [0; 32];
-    hex::decode_to_slice(text.trim(), &mut digest)
-        .map(|()| Digest(digest))
-        .map_err(|_| {
-            Refusal::Bad("`sha256` must be the 64 hex digits that sha256sum prints".to_owned())
-        })
+    text.trim().parse().map_err(|_| {
+        Refusal::Bad("`sha256` must be the 64 hex digits that sha256sum prints".to_owned())
+    })
 }
 
 #[cfg(test)]
@@ -109,7 +106,7 @@ mod tests {
     /// module nor the configuration's pin.
     #[test]
     fn every_digest_that_is_asked_for_must_be_the_one() {
-        let [one, other] = [1, 2].map(|byte| Some(Digest([byte; 32])));
+        let [one, other] = [1, 2].map(|byte| Some(Digest::from([byte; 32])));
         for asked in [
             [one, None, None],
             [None, one, None],
