@@ -1,17 +1,21 @@
-//! The current batch: one OTLP request, read in place, and the answer to it.
+//! The current batch: one OTLP request, read in place, and the reply to it.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::marker::PhantomData;
 
-use spandrel_wire::{Operation, Outline, Traces};
+use spandrel_wire::{FieldOffsets, Operation, Traces};
 
 use crate::bindings::spandrel::plugin::types;
 use crate::edits::{Edits, Snippet, word};
 use crate::emission::{self, HOLD, KEEP};
-use crate::reads::{Reads, Whole};
-use crate::resource::{Place, Resource};
-use crate::span::Span;
+use crate::reads::{ReadTracker, WholeBatch};
 use crate::value::{AttributeValue, write_attribute};
+use resource::Start;
+
+mod resource;
+
+pub use resource::span::Span;
+pub use resource::{Resource, Scope};
 
 /// One batch of spans. Spans that a plugin does not touch are kept as they came, and cost nothing.
 ///
@@ -34,21 +38,21 @@ pub struct Batch {
     /// The batch, or a projection of it.
     bytes: Vec<u8>,
     /// The batch behind a projection, once it was asked for.
-    whole: OnceCell<Whole>,
-    pub(crate) reads: Reads,
-    answer: RefCell<Answer>,
+    whole: OnceCell<WholeBatch>,
+    reads: ReadTracker,
+    reply: RefCell<ReplyBuffers>,
     /// The number of spans, once an iterator has reached the end of the batch.
     total: Cell<Option<u32>>,
     /// The last resource that was walked through, and the place where it ends. It saves counting
     /// that resource again.
-    pub(crate) walked: Cell<Option<(u32, Place)>>,
+    walked: Cell<Option<(u32, Start)>>,
     /// The last span that was asked for its fields, and the places of these fields.
-    outline: RefCell<(Option<u32>, Outline)>,
+    offsets: RefCell<(Option<u32>, FieldOffsets)>,
 }
 
 /// The verdicts and edits so far. The buffers are reused for every batch.
 #[derive(Debug, Default)]
-pub(crate) struct Answer {
+pub(crate) struct ReplyBuffers {
     /// One byte for each span, up to the last one that was dropped or held.
     verdicts: Vec<u8>,
     edits: Edits,
@@ -58,23 +62,28 @@ pub(crate) struct Answer {
 /// [`Batch::prepare`]).
 #[derive(Clone, Copy, Debug)]
 pub struct Prepared<'b> {
-    pub(crate) snippet: Snippet,
+    snippet: Snippet,
     batch: PhantomData<&'b Batch>,
 }
 
 impl Batch {
-    pub(crate) fn new(ticket: u64, bytes: Vec<u8>, reads: Reads, mut answer: Answer) -> Self {
-        answer.verdicts.clear();
-        answer.edits.clear();
+    pub(crate) fn new(
+        ticket: u64,
+        bytes: Vec<u8>,
+        reads: ReadTracker,
+        mut buffers: ReplyBuffers,
+    ) -> Self {
+        buffers.verdicts.clear();
+        buffers.edits.clear();
         Self {
             ticket,
             bytes,
             whole: OnceCell::new(),
             reads,
-            answer: RefCell::new(answer),
+            reply: RefCell::new(buffers),
             total: Cell::new(None),
             walked: Cell::new(None),
-            outline: RefCell::default(),
+            offsets: RefCell::default(),
         }
     }
 
@@ -114,7 +123,7 @@ impl Batch {
     /// Setting the same key and value again and again is cheap anyway; this is cheaper.
     pub fn prepare(&self, key: &str, value: impl AttributeValue) -> Prepared<'_> {
         let snippet = self
-            .answer
+            .reply
             .borrow_mut()
             .edits
             .intern(|blob| write_attribute(blob, key, &value));
@@ -135,57 +144,57 @@ impl Batch {
 
     /// Returns the batch behind the projection.
     #[cold]
-    pub(crate) fn whole(&self) -> &Whole {
-        self.whole.get_or_init(Whole::fetch)
+    fn whole(&self) -> &WholeBatch {
+        self.whole.get_or_init(WholeBatch::fetch)
     }
 
     /// Returns the part of a span that contains this field. The first read of a span walks through
     /// the span once and records the places of all fields; later reads use these.
     #[inline]
-    pub(crate) fn part<'b>(
+    fn part<'b>(
         &self,
         index: u32,
         span: spandrel_wire::Span<'b>,
         field: usize,
     ) -> spandrel_wire::Span<'b> {
-        let (of, outline) = &mut *self.outline.borrow_mut();
+        let (of, offsets) = &mut *self.offsets.borrow_mut();
         if *of != Some(index) {
             *of = None;
-            if !outline.read(span) {
+            if !offsets.read(span) {
                 return span;
             }
             *of = Some(index);
         }
-        outline.part(span, field)
+        offsets.part(span, field)
     }
 
     /// Returns the part of a span that contains its attributes, or the whole span if nothing has
     /// walked through it yet.
     #[inline]
-    pub(crate) fn attributes_part<'b>(
+    fn attributes_part<'b>(
         &self,
         index: u32,
         span: spandrel_wire::Span<'b>,
     ) -> spandrel_wire::Span<'b> {
-        match &*self.outline.borrow() {
-            (Some(of), outline) if *of == index => outline.part(span, 9),
+        match &*self.offsets.borrow() {
+            (Some(of), offsets) if *of == index => offsets.part(span, 9),
             _ => span,
         }
     }
 
-    pub(crate) fn ticket(&self) -> u64 {
+    fn ticket(&self) -> u64 {
         self.ticket
     }
 
-    pub(crate) fn push(&self, operation: Operation, index: u32, snippet: Snippet) {
-        self.answer
+    fn push(&self, operation: Operation, index: u32, snippet: Snippet) {
+        self.reply
             .borrow_mut()
             .edits
             .push(operation, index, snippet);
     }
 
-    pub(crate) fn edit(&self, operation: Operation, index: u32, write: impl FnOnce(&mut Vec<u8>)) {
-        let edits = &mut self.answer.borrow_mut().edits;
+    fn edit(&self, operation: Operation, index: u32, write: impl FnOnce(&mut Vec<u8>)) {
+        let edits = &mut self.reply.borrow_mut().edits;
         let snippet = edits.intern(write);
         edits.push(operation, index, snippet);
     }
@@ -193,50 +202,50 @@ impl Batch {
     /// Sets the verdict on one span. The last verdict counts, except for a held span: its `Held`
     /// settles it.
     #[track_caller]
-    pub(crate) fn say(&self, item: u32, outcome: u8) {
-        let answer = &mut *self.answer.borrow_mut();
+    fn say(&self, item: u32, outcome: u8) {
+        let buffers = &mut *self.reply.borrow_mut();
         let at = item as usize;
-        if let Some(verdict) = answer.verdicts.get_mut(at) {
+        if let Some(verdict) = buffers.verdicts.get_mut(at) {
             assert!(*verdict != HOLD, "a held span is settled by its `Held`");
             *verdict = outcome;
         } else if outcome != KEEP {
-            answer.verdicts.resize(at, KEEP);
-            answer.verdicts.push(outcome);
+            buffers.verdicts.resize(at, KEEP);
+            buffers.verdicts.push(outcome);
         }
         if outcome > HOLD {
-            answer.edits.retract(item);
+            buffers.edits.retract(item);
         }
     }
 
     /// Returns the reply, in buffers of the exact size, and the parts that the next batch reuses.
-    pub(crate) fn into_reply(mut self) -> (types::Reply, Reads, Answer) {
+    pub(crate) fn into_reply(mut self) -> (types::Reply, ReadTracker, ReplyBuffers) {
         let known = self.total.get();
         let total = || known.unwrap_or_else(|| word(self.traces().spans().count()));
-        let mut answer = self.answer.take();
+        let mut buffers = self.reply.take();
         emission::settle_within(self.ticket, |released, edits, position| {
-            if let Some(verdict) = answer.verdicts.get_mut(released.index as usize) {
+            if let Some(verdict) = buffers.verdicts.get_mut(released.index as usize) {
                 *verdict = released.outcome;
             }
             if released.outcome == KEEP {
-                answer.edits.adopt(edits, position, released.index);
+                buffers.edits.adopt(edits, position, released.index);
             }
         });
-        if answer.verdicts.iter().all(|&verdict| verdict == KEEP) {
-            answer.verdicts.clear();
+        if buffers.verdicts.iter().all(|&verdict| verdict == KEEP) {
+            buffers.verdicts.clear();
         } else {
-            answer.verdicts.resize(total() as usize, KEEP);
+            buffers.verdicts.resize(total() as usize, KEEP);
         }
         let reply = types::Reply {
-            verdicts: answer.verdicts.as_slice().to_vec(),
-            edits: answer.edits.words().to_vec(),
-            blob: answer.edits.blob_in_use().to_vec(),
+            verdicts: buffers.verdicts.as_slice().to_vec(),
+            edits: buffers.edits.words().to_vec(),
+            blob: buffers.edits.blob_in_use().to_vec(),
             emission: emission::take_if_any(),
             reads: self.reads.news(),
         };
-        (reply, self.reads, answer)
+        (reply, self.reads, buffers)
     }
 
-    pub(crate) fn traces(&self) -> Traces<'_> {
+    fn traces(&self) -> Traces<'_> {
         Traces::new(&self.bytes)
     }
 }

@@ -4,8 +4,8 @@
 
 use spandrel_wire::{StatusCode, Value};
 
-use crate::keys::Keys;
-use crate::span::Span;
+use crate::batch::Span;
+use crate::reads::Keys;
 
 /// The attributes, besides the status, that can report a failure.
 const SIGNS: [&str; 6] = [

@@ -25,7 +25,7 @@ pub(crate) struct Emission {
 
 impl Emission {
     /// Adds an item and returns its position.
-    fn put(&mut self, released: Released) -> u32 {
+    fn put(&mut self, released: Release) -> u32 {
         let position = word(self.released.len() / 2);
         self.released.extend_from_slice(&released.words());
         position
@@ -38,13 +38,13 @@ thread_local! {
 
 /// One item that was released.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Released {
+pub(crate) struct Release {
     pub(crate) ticket: u64,
     pub(crate) index: u32,
     pub(crate) outcome: u8,
 }
 
-impl Released {
+impl Release {
     fn words(self) -> [u64; 2] {
         [
             self.ticket,
@@ -81,7 +81,7 @@ pub fn emit(created: NewResource) {
 }
 
 /// Releases one item.
-pub(crate) fn release(released: Released) {
+pub(crate) fn release(released: Release) {
     // A thread that is ending has no emission any more. This happens only in native tests.
     let written = EMISSION.try_with(|emission| {
         emission.borrow_mut().put(released);
@@ -91,7 +91,7 @@ pub(crate) fn release(released: Released) {
 
 /// Releases one item with the edits that `edit` writes, all under the index zero. The emission is
 /// not borrowed while `edit` runs: the author's code may emit spans and settle other items.
-pub(crate) fn release_with(released: Released, edit: impl FnOnce(&mut Edits)) {
+pub(crate) fn release_with(released: Release, edit: impl FnOnce(&mut Edits)) {
     let scratch = EMISSION.try_with(|emission| std::mem::take(&mut emission.borrow_mut().scratch));
     let mut edits = scratch.unwrap_or_default();
     edit(&mut edits);
@@ -123,9 +123,9 @@ pub(crate) fn forget_since(count: u32) -> u32 {
 
 /// Takes the releases of the current batch out of the emission: spans that were held and settled
 /// within one call are verdicts, not releases.
-pub(crate) fn settle_within(ticket: u64, mut settle: impl FnMut(Released, &Edits, u32)) {
+pub(crate) fn settle_within(ticket: u64, mut settle: impl FnMut(Release, &Edits, u32)) {
     EMISSION.with_borrow_mut(|emission| {
-        let of_this_batch = |words: &[u64; 2]| Released::from_words(*words).ticket == ticket;
+        let of_this_batch = |words: &[u64; 2]| Release::from_words(*words).ticket == ticket;
         let (pairs, _) = emission.released.as_chunks::<2>();
         if !pairs.iter().any(of_this_batch) {
             return;
@@ -133,7 +133,7 @@ pub(crate) fn settle_within(ticket: u64, mut settle: impl FnMut(Released, &Edits
         let (mut released, mut edits) = (Vec::new(), Edits::default());
         for (position, words) in (0_u32..).zip(pairs) {
             if of_this_batch(words) {
-                settle(Released::from_words(*words), &emission.edits, position);
+                settle(Release::from_words(*words), &emission.edits, position);
             } else {
                 edits.adopt(&emission.edits, position, word(released.len() / 2));
                 released.extend_from_slice(words);

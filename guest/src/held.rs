@@ -1,10 +1,12 @@
-//! A span that the host keeps for the plugin.
+//! A span that the host keeps for the plugin, and its edits when it is forwarded.
 
 use serde::{Deserialize, Serialize, Serializer};
+use spandrel_wire::{Operation, SpanKind, Status, write_status};
 
-use crate::emission::{self, KEEP, Released, UNDISPOSED};
-use crate::plugin::Reason;
-use crate::span_edits::SpanEdits;
+use crate::edits::{Edits, kind_snippet};
+use crate::emission::{self, KEEP, Release, UNDISPOSED};
+use crate::manifest::Reason;
+use crate::value::{AttributeValue, write_attribute};
 
 /// A handle to a held span. The bytes of the span stay with the host.
 ///
@@ -64,8 +66,8 @@ impl Held {
 
     /// Sends the span to the next stage with edits.
     pub fn forward_with(mut self, edit: impl FnOnce(&mut SpanEdits<'_>)) {
-        let released = self.take(KEEP);
-        emission::release_with(released, |edits| edit(&mut SpanEdits::new(edits, 0)));
+        let release = self.take(KEEP);
+        emission::release_with(release, |edits| edit(&mut SpanEdits::new(edits, 0)));
     }
 
     /// Drops the span.
@@ -77,8 +79,8 @@ impl Held {
         emission::release(self.take(outcome));
     }
 
-    fn take(&mut self, outcome: u8) -> Released {
-        Released {
+    fn take(&mut self, outcome: u8) -> Release {
+        Release {
             ticket: std::mem::take(&mut self.ticket),
             index: self.index,
             outcome,
@@ -91,5 +93,57 @@ impl Drop for Held {
         if self.ticket != 0 {
             emission::release(self.take(UNDISPOSED));
         }
+    }
+}
+
+/// The changes to a held span as it is forwarded (see [`Held::forward_with`]).
+#[derive(Debug)]
+pub struct SpanEdits<'e> {
+    edits: &'e mut Edits,
+    index: u32,
+}
+
+impl<'e> SpanEdits<'e> {
+    pub(crate) fn new(edits: &'e mut Edits, index: u32) -> Self {
+        Self { edits, index }
+    }
+
+    /// Sets an attribute. It replaces one with the same key.
+    pub fn set_attribute(&mut self, key: &str, value: impl AttributeValue) -> &mut Self {
+        self.write(Operation::UpsertAttribute, |blob| {
+            write_attribute(blob, key, &value)
+        })
+    }
+
+    /// Deletes an attribute, if it is there.
+    pub fn delete_attribute(&mut self, key: &str) -> &mut Self {
+        self.write(Operation::DeleteAttribute, |blob| {
+            blob.extend_from_slice(key.as_bytes())
+        })
+    }
+
+    /// Renames the span.
+    pub fn set_name(&mut self, name: &str) -> &mut Self {
+        self.write(Operation::SetName, |blob| {
+            blob.extend_from_slice(name.as_bytes())
+        })
+    }
+
+    /// Sets the span's kind.
+    pub fn set_kind(&mut self, kind: SpanKind) -> &mut Self {
+        self.edits
+            .push(Operation::SetKind, self.index, kind_snippet(kind));
+        self
+    }
+
+    /// Sets the span's status.
+    pub fn set_status(&mut self, status: Status<'_>) -> &mut Self {
+        self.write(Operation::SetStatus, |blob| write_status(blob, status))
+    }
+
+    fn write(&mut self, operation: Operation, write: impl FnOnce(&mut Vec<u8>)) -> &mut Self {
+        let snippet = self.edits.intern(write);
+        self.edits.push(operation, self.index, snippet);
+        self
     }
 }

@@ -62,6 +62,11 @@
 //! Native builds compile the same plugin against a double of the host (see [`testing`]), so unit tests
 //! need no WebAssembly. `guest/README.md` goes from an empty directory to a running plugin.
 
+// The way of a batch through the modules: `bindings` is the contract with the host. `export!` (in
+// `instance`) connects it to the author's `Plugin`, which gets a `Batch` with its resources, scopes
+// and spans. Those collect verdicts and `edits`, and note `reads`. A `Held` span and everything
+// that the plugin makes (`created`) leave by the `emission`.
+
 mod batch;
 #[doc(hidden)]
 pub mod bindings;
@@ -71,38 +76,33 @@ mod created;
 pub mod duration;
 mod edits;
 mod emission;
-#[doc(hidden)]
-pub mod exported;
 mod glob;
 mod held;
 pub mod host;
 mod id_hash;
-mod keys;
+#[doc(hidden)]
+pub mod instance;
+mod manifest;
 mod moment;
 mod plugin;
 mod reads;
-mod resource;
-mod span;
-mod span_edits;
 pub mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 mod value;
 
-pub use batch::{Batch, Prepared};
+pub use batch::{Batch, Prepared, Resource, Scope, Span};
 pub use conventions::url_path;
 pub use created::{NewEvent, NewLink, NewResource, NewSpan};
 pub use emission::emit;
 pub use glob::Glob;
-pub use held::Held;
+pub use held::{Held, SpanEdits};
 pub use host::{count, gauge, log, monotonic, now, random};
 pub use id_hash::{IdHash, IdHasher};
-pub use keys::Keys;
+pub use manifest::{Dispatch, Manifest, Reason};
 pub use moment::Moment;
-pub use plugin::{Dispatch, DrainReason, Manifest, Plugin, Reason};
-pub use resource::{Resource, Scope};
-pub use span::Span;
-pub use span_edits::SpanEdits;
+pub use plugin::{DrainReason, Plugin};
+pub use reads::Keys;
 pub use spandrel_wire::{
     Attribute, Attributes, Event, Link, SpanKind, Status, StatusCode, Value, Values,
 };

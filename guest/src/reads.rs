@@ -1,36 +1,35 @@
-//! Tracks what a plugin reads of spans and tells the host, so that the host can send just these
-//! parts. If the plugin needs a part that was left out, it is fetched. Plugins do not notice this.
+//! Tracks the parts of spans that a plugin reads, and tells the host, so that the host can send just
+//! these parts. If the plugin needs a part that was left out, it is fetched. Plugins do not notice this.
 
 use std::cell::{Cell, RefCell};
 
-use spandrel_wire::{Reads as Set, Span, Traces};
+use spandrel_wire::{Reads, Span, Traces};
 
 use crate::bindings::spandrel::plugin::types;
 use crate::edits::word;
-use crate::keys::Keys;
 
 /// The number of whole batches in which reads are noted. By then a plugin has usually seen every
 /// kind of span. A later read is noted at no cost, when a projection misses it.
 const NOTED: u32 = 32;
 
-/// The reads of the plugin, over all batches.
+/// The reads of one instance, over all batches.
 #[derive(Debug, Default)]
-pub(crate) struct Reads {
+pub(crate) struct ReadTracker {
     /// The number of the instance.
     number: u64,
     /// True if reads of the current batch must be noted or may miss something.
     watched: Cell<bool>,
     projected: bool,
     batches: u32,
-    noted: RefCell<Noted>,
+    noted: RefCell<ReadSet>,
     /// The reads that the host was told about.
-    said: Option<Noted>,
+    said: Option<ReadSet>,
 }
 
 /// A set of reads.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Noted {
-    set: Set,
+struct ReadSet {
+    set: Reads,
     whole: bool,
 }
 
@@ -38,7 +37,7 @@ thread_local! {
     static INSTANCES: Cell<u64> = const { Cell::new(0) };
 }
 
-impl Reads {
+impl ReadTracker {
     /// Makes the record of an instance that has read nothing yet.
     pub(crate) fn new() -> Self {
         let number = INSTANCES.get() + 1;
@@ -66,7 +65,7 @@ impl Reads {
 
     /// Notes a lookup of an attribute. Returns true if it may be missing from the current batch.
     pub(crate) fn attribute(&self, key: &str) -> bool {
-        let said = |said: &Noted| said.set.keys().iter().any(|said| said == key);
+        let said = |said: &ReadSet| said.set.keys().iter().any(|said| said == key);
         if self.said.as_ref().is_some_and(said) {
             return false;
         }
@@ -86,7 +85,7 @@ impl Reads {
         for key in keys.as_slice() {
             may_miss |= self.attribute(key);
         }
-        let is_said = |said: &Noted| {
+        let is_said = |said: &ReadSet| {
             let said = said.set.keys();
             keys.as_slice().iter().all(|key| said.contains(key))
         };
@@ -128,15 +127,41 @@ impl Reads {
     }
 }
 
+/// The keys of several attributes, to find in one walk with [`Span::select`](crate::Span::select).
+/// Make it once, in `configure`.
+#[derive(Debug)]
+pub struct Keys {
+    pub(crate) keys: spandrel_wire::Keys,
+    /// The number of the instance that has told the host that it reads all of these keys. While
+    /// that instance asks, no attribute can be missing, and the keys need not be checked one by
+    /// one.
+    said_by: Cell<Option<u64>>,
+}
+
+impl Keys {
+    /// Makes a set with the keys in this order.
+    pub fn new(keys: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self {
+            keys: spandrel_wire::Keys::new(keys),
+            said_by: Cell::new(None),
+        }
+    }
+
+    /// Returns the keys, in their order.
+    pub fn as_slice(&self) -> &[String] {
+        self.keys.as_slice()
+    }
+}
+
 /// The batch behind a projection.
 #[derive(Debug)]
-pub(crate) struct Whole {
+pub(crate) struct WholeBatch {
     bytes: Vec<u8>,
     /// The offset and the length of each span.
     spans: Vec<(u32, u32)>,
 }
 
-impl Whole {
+impl WholeBatch {
     /// Fetches the batch from the host.
     pub(crate) fn fetch() -> Self {
         let bytes = crate::host::batch();

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::tree::{report, root};
 
 /// The crates of this workspace that each crate may use.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("spandrel-wire", &[]),
     ("spandrel-pipeline", &["spandrel-wire"]),
     ("spandrel-supply", &[]),
@@ -16,14 +16,45 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("spandrel-journal", &["spandrel-pipeline"]),
     ("spandrel-bench", &["spandrel-wire"]),
     (
-        "spandrel",
+        "spandrel-config",
         &[
-            "spandrel-bench",
-            "spandrel-journal",
             "spandrel-otlp",
-            "spandrel-plugin",
             "spandrel-pipeline",
             "spandrel-supply",
+            "spandrel-wire",
+        ],
+    ),
+    (
+        "spandrel-collector",
+        &[
+            "spandrel-config",
+            "spandrel-journal",
+            "spandrel-otlp",
+            "spandrel-pipeline",
+            "spandrel-plugin",
+            "spandrel-supply",
+            "spandrel-wire",
+        ],
+    ),
+    (
+        "spandrel-admin",
+        &[
+            "spandrel-collector",
+            "spandrel-config",
+            "spandrel-otlp",
+            "spandrel-supply",
+        ],
+    ),
+    (
+        "spandrel",
+        &[
+            "spandrel-admin",
+            "spandrel-bench",
+            "spandrel-collector",
+            "spandrel-config",
+            "spandrel-journal",
+            "spandrel-pipeline",
+            "spandrel-plugin",
             "spandrel-wire",
         ],
     ),
@@ -46,6 +77,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
         "spandrel-tests",
         &[
             "spandrel",
+            "spandrel-config",
             "spandrel-guest",
             "spandrel-otlp",
             "spandrel-pipeline",
@@ -55,7 +87,9 @@ const ARROWS: [(&str, &[&str]); 16] = [
 ];
 
 /// Additional crates that only tests and benches of a crate use.
-const TEST_ARROWS: [(&str, &str); 4] = [
+const TEST_ARROWS: [(&str, &str); 6] = [
+    ("spandrel-admin", "spandrel-pipeline"),
+    ("spandrel-admin", "spandrel-wire"),
     ("spandrel-plugin", "spandrel-guest"),
     ("spandrel-plugin", "spandrel-wire"),
     ("spandrel-tests", "spandrel-plugin"),

@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use spandrel_wire::{
-    Assembler, Edits, Held, Limits, Projection, Reads, Rules, Signal, Traces, Verdict,
+    Assembler, Edits, HeldItems, Limits, Projection, Reads, Rules, Signal, Traces, Verdict,
     check_item_edits, splice, validate,
 };
 
 use super::batch::TestBatch;
 use super::outcome::{Fate, Outcome, TestedSpan};
 use crate::bindings::spandrel::plugin::types;
-use crate::emission::{self, Emission, Released};
-use crate::exported::{Exported, Package};
+use crate::emission::{self, Emission, Release};
 use crate::host::{Level, double};
+use crate::instance::{Instance, Package};
 use crate::plugin::{DrainReason, Plugin};
 
 const PACKAGE: Package = Package {
@@ -30,7 +30,7 @@ const HOLD: u8 = Verdict::Hold.to_byte();
 /// would treat as a fault.
 #[derive(Debug)]
 pub struct TestHost<P: Plugin> {
-    exported: Exported<P>,
+    instance: Instance<P>,
     manifest: types::Manifest,
     /// The start of this instance's clock, on the double's clock.
     started: Duration,
@@ -46,7 +46,7 @@ pub struct TestHost<P: Plugin> {
 /// The held spans of one batch.
 #[derive(Debug)]
 pub(super) struct HeldBatch {
-    held: Held,
+    held: HeldItems,
     /// The names of the spans that are not settled yet, by index in the batch.
     open: BTreeMap<u32, String>,
 }
@@ -68,11 +68,11 @@ impl<P: Plugin> TestHost<P> {
 
     pub(super) fn new(config: &impl Display) -> Result<Self, String> {
         let started = double::start_instance();
-        let (exported, manifest) = Exported::configure(&config.to_string(), PACKAGE)?;
+        let (instance, manifest) = Instance::configure(&config.to_string(), PACKAGE)?;
         let mut said = Emission::default();
         emission::exchange(&mut said);
         Ok(Self {
-            exported,
+            instance,
             manifest,
             started,
             said,
@@ -124,7 +124,7 @@ impl<P: Plugin> TestHost<P> {
     /// Panics if the emission does not fit the contract.
     #[track_caller]
     pub fn tick(&mut self) -> Outcome {
-        let emission = self.within(Exported::tick);
+        let emission = self.within(Instance::tick);
         self.emitted(&emission)
     }
 
@@ -134,7 +134,7 @@ impl<P: Plugin> TestHost<P> {
     /// Panics if the emission does not fit the contract.
     #[track_caller]
     pub fn drain(&mut self, reason: DrainReason) -> Outcome {
-        let emission = self.within(|exported| exported.drain(reason, 1_000));
+        let emission = self.within(|instance| instance.drain(reason, 1_000));
         self.emitted(&emission)
     }
 
@@ -170,15 +170,15 @@ impl<P: Plugin> TestHost<P> {
 
     /// Returns the plugin itself.
     pub fn plugin(&self) -> &P {
-        self.exported.plugin()
+        self.instance.plugin()
     }
 
     /// Calls the instance with its own clock and emission, because another instance may live on
     /// this thread.
-    pub(super) fn within<R>(&mut self, call: impl FnOnce(&mut Exported<P>) -> R) -> R {
+    pub(super) fn within<R>(&mut self, call: impl FnOnce(&mut Instance<P>) -> R) -> R {
         double::enter_instance(self.started);
         emission::exchange(&mut self.said);
-        let answer = call(&mut self.exported);
+        let answer = call(&mut self.instance);
         emission::exchange(&mut self.said);
         answer
     }
@@ -203,7 +203,7 @@ impl<P: Plugin> TestHost<P> {
         };
         let is_projected = projected.is_some();
         double::with(|double| double.batch = is_projected.then(|| batch.to_vec()));
-        let reply = self.within(|exported| exported.process(ticket, bytes, is_projected));
+        let reply = self.within(|instance| instance.process(ticket, bytes, is_projected));
         if let Some(news) = &reply.reads {
             let reads = self.reads.get_or_insert_default();
             if news.fields {
@@ -291,7 +291,7 @@ impl<P: Plugin> TestHost<P> {
             blob: &emission.blob,
         };
         for (position, words) in (0..).zip(released) {
-            let released = Released::from_words(*words);
+            let released = Release::from_words(*words);
             let fate = self.fate(released.outcome);
             let Some((batch, name)) = self.held.get_mut(&released.ticket).and_then(|batch| {
                 let name = batch.open.remove(&released.index)?;
@@ -343,7 +343,7 @@ impl HeldBatch {
 }
 
 /// Returns a request with one of these spans, or an empty one if the span is not there.
-fn cut_out(held: &Held, index: u32, edits: Edits<'_>) -> Vec<u8> {
+fn cut_out(held: &HeldItems, index: u32, edits: Edits<'_>) -> Vec<u8> {
     let mut request = Assembler::new();
     let pushed = held
         .position(index)

@@ -8,7 +8,7 @@ use spandrel_wire::Assembler;
 use super::host::TestHost;
 use super::outcome::Outcome;
 use crate::bindings::spandrel::plugin::types;
-use crate::exported::Exported;
+use crate::instance::Instance;
 use crate::plugin::Plugin;
 
 /// The result for the state of the earlier generation.
@@ -146,7 +146,7 @@ impl<P: Plugin> TestHost<P> {
     /// Panics if the snapshot settles held spans.
     #[track_caller]
     pub fn snapshot(&mut self) -> Option<(u32, Vec<u8>)> {
-        let (state, lost) = self.within(Exported::snapshot_with_lost);
+        let (state, lost) = self.within(Instance::snapshot_with_lost);
         assert_eq!(
             lost, 0,
             "held spans that the snapshot let go of: write them by reference, it changes nothing"
@@ -160,6 +160,6 @@ impl<P: Plugin> TestHost<P> {
     /// Returns the reason why the plugin does not accept it.
     pub fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), String> {
         let bytes = state.to_vec();
-        self.within(|exported| exported.restore(&types::State { version, bytes }))
+        self.within(|instance| instance.restore(&types::State { version, bytes }))
     }
 }

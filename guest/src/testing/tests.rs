@@ -6,7 +6,7 @@ use std::time::Duration;
 use spandrel_wire::Traces;
 
 use super::{TestBatch, TestHost};
-use crate::exported::{Exported, Package};
+use crate::instance::{Instance, Package};
 use crate::prelude::*;
 
 mod contract;
@@ -218,9 +218,9 @@ fn equal_snippets_are_stored_once() {
         name: "tag",
         version: "1",
     };
-    let (mut exported, _) = Exported::<Scripted<Tag>>::configure("", package).unwrap();
+    let (mut instance, _) = Instance::<Scripted<Tag>>::configure("", package).unwrap();
     for _ in 0..2 {
-        let reply = exported.process(1, batch().bytes(), false);
+        let reply = instance.process(1, batch().bytes(), false);
         assert!(reply.verdicts.is_empty());
         assert_eq!(reply.edits.len(), 8 * 3 * 4);
         assert_eq!(reply.edits.capacity(), reply.edits.len());
@@ -251,8 +251,8 @@ fn verdicts_cover_the_batch() {
         name: "stop",
         version: "1",
     };
-    let (mut exported, _) = Exported::<Scripted<Stop>>::configure("", package).unwrap();
-    let reply = exported.process(1, batch().bytes(), false);
+    let (mut instance, _) = Instance::<Scripted<Stop>>::configure("", package).unwrap();
+    let reply = instance.process(1, batch().bytes(), false);
     assert_eq!(reply.verdicts, [2, 3, 0, 0, 0, 0, 0, 0]);
     assert_eq!(reply.verdicts.capacity(), 8);
     assert_eq!((reply.edits.len(), reply.blob.len()), (0, 0));

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use spandrel_wire::{Most, Signal};
+use spandrel_wire::{PartLimits, Signal};
 use tokio::time::{Instant, timeout_at};
 
 pub(crate) use self::request::Request;
@@ -141,7 +141,7 @@ impl Batcher {
         first: Queued,
         queue: &Queue,
         config: &BatcherConfig,
-        most: Most,
+        most: PartLimits,
     ) -> Option<Gathered> {
         let deadline = Instant::now() + config.flush_timeout;
         let most_bytes = most.bytes.min(MAX_MERGED_BYTES);
@@ -171,8 +171,8 @@ impl Batcher {
 }
 
 /// Returns the largest request that is allowed.
-fn most(config: Option<&BatcherConfig>, most_bytes: usize) -> Most {
-    let mut most = Most {
+fn most(config: Option<&BatcherConfig>, most_bytes: usize) -> PartLimits {
+    let mut most = PartLimits {
         items: usize::MAX,
         bytes: most_bytes.min(MAX_SENT_BYTES),
     };
@@ -188,7 +188,7 @@ fn most(config: Option<&BatcherConfig>, most_bytes: usize) -> Most {
 
 /// Cuts a request into pieces. A request whose resources are too large to repeat in each piece goes
 /// out whole.
-fn cut(signal: Signal, gathered: Gathered, most: Most) -> VecDeque<Gathered> {
+fn cut(signal: Signal, gathered: Gathered, most: PartLimits) -> VecDeque<Gathered> {
     let Gathered { request, permits } = gathered;
     let Batch { bytes, mut tally } = request.into_batch();
     let parts = spandrel_wire::cut(signal, &bytes, most);

@@ -12,7 +12,7 @@ use std::io::{Write, stdout};
 use std::time::Duration;
 
 use spandrel_wire::{
-    Edits, Kept, Limits, Projection, Reads, Rules, Traces, splice, write_bytes, write_fixed32,
+    Edits, Limits, Output, Projection, Reads, Rules, Traces, splice, write_bytes, write_fixed32,
     write_fixed64, write_key_value, write_nested, write_text, write_varint_field,
 };
 
@@ -183,7 +183,7 @@ impl Chain {
             };
             if let Ok(spliced) = splice(&batch, &reply.verdicts, edits, &rules(items)) {
                 items = spliced.kept_items;
-                batch = kept(Some(spliced.kept), &batch);
+                batch = kept(Some(spliced.output), &batch);
             }
         }
         batch
@@ -242,11 +242,11 @@ fn rules(items: usize) -> Rules {
     }
 }
 
-fn kept(kept: Option<Kept>, request: &[u8]) -> Vec<u8> {
+fn kept(kept: Option<Output>, request: &[u8]) -> Vec<u8> {
     match kept {
-        Some(Kept::Some(bytes)) => bytes,
-        Some(Kept::All) => request.to_vec(),
-        Some(Kept::Nothing) | None => Vec::new(),
+        Some(Output::Request(bytes)) => bytes,
+        Some(Output::Unchanged) => request.to_vec(),
+        Some(Output::Nothing) | None => Vec::new(),
     }
 }
 

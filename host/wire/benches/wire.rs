@@ -10,9 +10,9 @@ use std::io::{Write, stdout};
 use std::time::Duration;
 
 use spandrel_wire::{
-    Edits, InvalidUtf8, Limits, Rules, Signal, Traces, count, merge, sift, single_trace_part,
-    splice, split_by_size, split_by_trace, validate, write_bytes, write_fixed32, write_fixed64,
-    write_key_value, write_nested, write_text, write_varint_field,
+    Edits, InvalidUtf8, Limits, Rules, Signal, Traces, count, merge, remove_invalid_items,
+    single_trace_part, splice, split_by_size, split_by_trace, validate, write_bytes, write_fixed32,
+    write_fixed64, write_key_value, write_nested, write_text, write_varint_field,
 };
 
 use corpus::request;
@@ -61,10 +61,12 @@ fn jobs() -> [(&'static str, Job); 17] {
             summary.map_or(0, |summary| summary.decoded_bytes)
         }),
         // Does what a receiver does: validates, and checks that the ids are valid.
-        ("sift", |batch| sifted(&batch.request)),
+        ("remove invalid", |batch| cleaned(&batch.request)),
         // Does the same where every hundredth span is taken out, or has a text mended.
-        ("sift: 1 % invalid", |batch| sifted(&batch.spoilt)),
-        ("sift: 1 % cut texts", |batch| sifted(&batch.cut)),
+        ("remove invalid: 1 % invalid", |batch| {
+            cleaned(&batch.spoilt)
+        }),
+        ("remove invalid: 1 % cut texts", |batch| cleaned(&batch.cut)),
         ("count", |batch| count(Signal::Traces, &batch.request)),
         ("read: one attribute", |batch| {
             let spans = Traces::new(&batch.request).spans();
@@ -126,10 +128,10 @@ fn jobs() -> [(&'static str, Job); 17] {
     ]
 }
 
-fn sifted(request: &[u8]) -> usize {
+fn cleaned(request: &[u8]) -> usize {
     let limits = Limits::default();
-    let sifted = sift(Signal::Traces, request, &limits, InvalidUtf8::Replace);
-    sifted.map_or(0, |sifted| sifted.items)
+    let cleaned = remove_invalid_items(Signal::Traces, request, &limits, InvalidUtf8::Replace);
+    cleaned.map_or(0, |cleaned| cleaned.items)
 }
 
 /// A request, and replies to it.

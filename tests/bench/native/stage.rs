@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use futures_util::future::BoxFuture;
-use spandrel::config::service::Stage;
-use spandrel_guest::exported::{Exported, Package};
+use spandrel_config::service::Stage;
+use spandrel_guest::instance::{Instance as GuestInstance, Package};
 use spandrel_pipeline::stage::{
     DrainReason, Emission, Fault, Generation, Input, Instance, InstantiateError, Manifest, Reply,
     StageSpec, Ticket,
@@ -31,7 +31,8 @@ pub(crate) fn native(stage: &Stage) -> Result<StageSpec> {
         bail!("{} is not compiled in, only {COMPONENT} is", stage.id);
     }
     let config = stage.wasm.config.to_string();
-    let (_, manifest) = Exported::<Job>::configure(&config, PACKAGE).map_err(anyhow::Error::msg)?;
+    let (_, manifest) =
+        GuestInstance::<Job>::configure(&config, PACKAGE).map_err(anyhow::Error::msg)?;
     let native = Native {
         config,
         // The job holds nothing, keeps no state and wants no ticks: the other fields have their
@@ -62,7 +63,7 @@ impl Generation for Native {
     }
 
     fn instantiate(&self) -> BoxFuture<'_, Result<Box<dyn Instance>, InstantiateError>> {
-        let made = Exported::<Job>::configure(&self.config, PACKAGE);
+        let made = GuestInstance::<Job>::configure(&self.config, PACKAGE);
         let made = made.map(|(job, _)| Box::new(Twin(job)) as Box<dyn Instance>);
         Box::pin(ready(made.map_err(|message| InstantiateError {
             message,
@@ -71,7 +72,7 @@ impl Generation for Native {
     }
 }
 
-struct Twin(Exported<Job>);
+struct Twin(GuestInstance<Job>);
 
 impl Instance for Twin {
     fn process<'a>(

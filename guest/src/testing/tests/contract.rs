@@ -1,7 +1,7 @@
 //! The numbers of the worked examples in `wit/README.md`.
 
 use super::{FIRST, Script, Scripted};
-use crate::exported::{Exported, Package};
+use crate::instance::{Instance, Package};
 use crate::prelude::*;
 use crate::testing::TestBatch;
 
@@ -36,8 +36,8 @@ fn the_worked_reply_is_true() {
             }
         }
     }
-    let (mut exported, _) = Exported::<Scripted<Worked>>::configure("", PACKAGE).unwrap();
-    let reply = exported.process(7, three_spans(), false);
+    let (mut instance, _) = Instance::<Scripted<Worked>>::configure("", PACKAGE).unwrap();
+    let reply = instance.process(7, three_spans(), false);
     assert_eq!(reply.verdicts, [0x00, 0x02, 0x00]);
     assert_eq!(reply.edits, [0, 0, 0, 14, 0, 2, 0, 14, 7, 0, 14, 7]);
     assert_eq!(
@@ -60,8 +60,8 @@ fn the_worked_emission_is_true() {
             Held::from((7, 4)).drop(FIRST);
         }
     }
-    let (mut exported, _) = Exported::<Scripted<Worked>>::configure("", PACKAGE).unwrap();
-    let emission = exported.tick();
+    let (mut instance, _) = Instance::<Scripted<Worked>>::configure("", PACKAGE).unwrap();
+    let emission = instance.tick();
     assert_eq!(
         emission.released,
         [7, 0x0000_0000_0000_0003, 7, 0x0000_0002_0000_0004]
@@ -78,7 +78,7 @@ fn manifests_say_what_the_plugin_said() {
     impl Script for Nothing {
         fn process(_: &mut Vec<Held>, _: &mut Batch) {}
     }
-    let (_, manifest) = Exported::<Scripted<Nothing>>::configure("", PACKAGE).unwrap();
+    let (_, manifest) = Instance::<Scripted<Nothing>>::configure("", PACKAGE).unwrap();
     assert_eq!((&*manifest.name, &*manifest.version), ("contract", "1"));
     assert_eq!(manifest.drop_reasons, ["first", "second"]);
     assert!(manifest.holds);

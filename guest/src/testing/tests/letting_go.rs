@@ -1,7 +1,7 @@
 //! The effects of a plugin's handles while it is made, carried over, or replaced.
 
 use super::{FIRST, Script, batch, host};
-use crate::exported::{Exported, Package};
+use crate::instance::{Instance, Package};
 use crate::prelude::*;
 
 const PACKAGE: Package = Package {
@@ -54,9 +54,9 @@ impl Plugin for Carried {
     }
 }
 
-fn carried(takes: &str) -> Exported<Carried> {
-    let (exported, _) = Exported::configure(takes, PACKAGE).unwrap();
-    exported
+fn carried(takes: &str) -> Instance<Carried> {
+    let (instance, _) = Instance::configure(takes, PACKAGE).unwrap();
+    instance
 }
 
 /// A refused state leaves no releases of the handles that were read from it, and what waited before
@@ -82,16 +82,16 @@ fn a_refused_state_releases_nothing() {
 /// The releases that waited before it go out as they were.
 #[test]
 fn a_snapshot_releases_nothing() {
-    let mut exported = carried("true");
-    exported.process(7, batch().bytes(), false);
+    let mut instance = carried("true");
+    instance.process(7, batch().bytes(), false);
     Held::new(6, 1).forward_with(|edits| {
         edits.set_name("before");
     });
-    assert!(exported.snapshot().is_some());
+    assert!(instance.snapshot().is_some());
     Held::new(6, 2).forward_with(|edits| {
         edits.set_name("before");
     });
-    let emission = exported.tick();
+    let emission = instance.tick();
     assert_eq!(emission.released, [6, 1, 6, 2]);
     assert_eq!(emission.edits, [2, 0, 0, 6, 2, 1, 0, 6]);
 }
@@ -101,11 +101,11 @@ fn a_snapshot_releases_nothing() {
 #[test]
 fn a_replaced_plugin_releases_nothing() {
     let mut running = None;
-    Exported::<Carried>::configure_in(&mut running, "true", PACKAGE).unwrap();
+    Instance::<Carried>::configure_in(&mut running, "true", PACKAGE).unwrap();
     running.as_mut().unwrap().process(7, batch().bytes(), false);
-    Exported::configure_in(&mut running, "no config", PACKAGE).unwrap_err();
+    Instance::configure_in(&mut running, "no config", PACKAGE).unwrap_err();
     assert_eq!(running.as_ref().unwrap().plugin().held.len(), 8);
-    Exported::configure_in(&mut running, "true", PACKAGE).unwrap();
+    Instance::configure_in(&mut running, "true", PACKAGE).unwrap();
     let emission = running.as_mut().unwrap().tick();
     assert!(emission.released.is_empty());
     assert!(!emission.created.is_empty());

@@ -51,10 +51,10 @@ fn reads_are_told_once() {
         }
     }
     double::reset();
-    let (mut exported, _) = Exported::<Scripted<Reader>>::configure("", PACKAGE).unwrap();
+    let (mut instance, _) = Instance::<Scripted<Reader>>::configure("", PACKAGE).unwrap();
     let mut tell = |seed| {
         double::seed(seed);
-        exported.process(1, spans().bytes(), false)
+        instance.process(1, spans().bytes(), false)
     };
     assert_eq!(said(&tell(0)), Some((false, vec![], false)));
     assert_eq!(said(&tell(0)), None);
@@ -99,8 +99,8 @@ fn a_projection_reads_like_the_batch() {
     }
     for step in 1..8 {
         double::reset();
-        let (mut exported, _) = Exported::<Scripted<Reader>>::configure("", PACKAGE).unwrap();
-        let first = exported.process(1, spans().bytes(), false);
+        let (mut instance, _) = Instance::<Scripted<Reader>>::configure("", PACKAGE).unwrap();
+        let first = instance.process(1, spans().bytes(), false);
         assert_eq!(said(&first), Some((false, vec!["a"], false)));
         let mut reads = spandrel_wire::Reads::new();
         reads.add_key("a");
@@ -108,7 +108,7 @@ fn a_projection_reads_like_the_batch() {
         double::seed(step);
         let whole = spans().bytes();
         double::with(|double| double.batch = Some(whole));
-        let reply = exported.process(2, projection.bytes().to_vec(), true);
+        let reply = instance.process(2, projection.bytes().to_vec(), true);
         let news = said(&reply);
         match step {
             1 => assert_eq!(news, Some((false, vec!["rare"], false))),
@@ -132,8 +132,8 @@ fn very_many_keys_are_the_whole() {
             }
         }
     }
-    let (mut exported, _) = Exported::<Scripted<Reader>>::configure("", PACKAGE).unwrap();
-    let reply = exported.process(1, spans().bytes(), false);
+    let (mut instance, _) = Instance::<Scripted<Reader>>::configure("", PACKAGE).unwrap();
+    let reply = instance.process(1, spans().bytes(), false);
     let (_, keys, whole) = said(&reply).unwrap();
     assert!(whole && keys.len() <= spandrel_wire::Reads::KEYS);
 }

@@ -12,7 +12,6 @@ use tonic::metadata::{Ascii, Binary, MetadataKey, MetadataMap, MetadataValue};
 
 use super::{ExporterConfig, ExporterError};
 use crate::compression::Compression;
-use crate::method;
 use crate::prefix::Prefix;
 
 /// Returns the headers that every request has. The config may not set those of the protocol.
@@ -86,13 +85,13 @@ pub(crate) struct Paths([Uri; 3]);
 
 impl Paths {
     pub(crate) fn new(origin: &Uri) -> Self {
-        let path = |signal| {
+        let path = |signal: Signal| {
             let mut parts = origin.clone().into_parts();
-            parts.path_and_query = Some(PathAndQuery::from_static(method::path(signal)));
+            parts.path_and_query = Some(PathAndQuery::from_static(signal.export_path()));
             // An origin has a scheme and a host.
             Uri::from_parts(parts).unwrap_or_default()
         };
-        Self([Signal::Traces, Signal::Metrics, Signal::Logs].map(path))
+        Self(Signal::ALL.map(path))
     }
 
     fn of(&self, signal: Signal) -> Uri {

@@ -4,7 +4,7 @@
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
-use spandrel_wire::{Most, Signal};
+use spandrel_wire::{PartLimits, Signal};
 
 use crate::batch::Batch;
 use crate::ledger::{End, Tally};
@@ -114,13 +114,13 @@ impl Request {
                 others,
             }];
         }
-        if let Some(at) = spandrel_wire::middle(&self.bytes) {
+        if let Some(at) = spandrel_wire::halving_point(&self.bytes) {
             let rest = self.bytes.split_off(at);
             let items = spandrel_wire::count(signal, &self.bytes);
             return vec![self.cut_off(items, rest)];
         }
         let items = usize::try_from(self.items()).unwrap_or(usize::MAX);
-        let most = Most {
+        let most = PartLimits {
             items: items.div_ceil(2),
             bytes: usize::MAX,
         };

@@ -1,7 +1,7 @@
 //! A request as it comes in: valid, and without its invalid items.
 
 use bytes::Bytes;
-use spandrel_wire::{Invalid, InvalidUtf8, Kept, Limits, Signal};
+use spandrel_wire::{Invalid, InvalidUtf8, Limits, Output, Signal};
 
 use super::Accepted;
 
@@ -25,19 +25,19 @@ impl Arrived {
         limits: &Limits,
         invalid_utf8: InvalidUtf8,
     ) -> Result<(Self, Accepted), Invalid> {
-        let sifted = spandrel_wire::sift(signal, &request, limits, invalid_utf8)?;
+        let valid = spandrel_wire::remove_invalid_items(signal, &request, limits, invalid_utf8)?;
         let arrived = Self {
-            request: match sifted.kept {
-                Kept::All => request,
-                Kept::Nothing => Bytes::new(),
-                Kept::Some(left) => Bytes::from(left),
+            request: match valid.output {
+                Output::Unchanged => request,
+                Output::Nothing => Bytes::new(),
+                Output::Request(left) => Bytes::from(left),
             },
-            items: sifted.items as u64,
-            invalid: sifted.refused.count as u64,
+            items: valid.items as u64,
+            invalid: valid.refused.count as u64,
         };
         let accepted = Accepted {
-            refused: sifted.refused,
-            replaced: sifted.replaced,
+            refused: valid.refused,
+            replaced: valid.replaced,
         };
         Ok((arrived, accepted))
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use spandrel_wire::{Held, Limits};
+use spandrel_wire::{HeldItems, Limits};
 
 use crate::chain::Chain;
 use crate::completion::{Accepted, Guards};
@@ -25,7 +25,7 @@ pub(super) struct Resume<'a> {
 struct Unpacked {
     handover: Handover,
     /// The held items, for each shard and stage, in order.
-    held: Vec<Vec<Vec<(HeldLeft, Held)>>>,
+    held: Vec<Vec<Vec<(HeldLeft, HeldItems)>>>,
 }
 
 impl Resume<'_> {
@@ -130,7 +130,7 @@ fn unpack(bytes: Bytes, limits: &Limits) -> Option<Unpacked> {
     Some(Unpacked { handover, held })
 }
 
-fn unpack_stage(stage: &mut StageLeft, limits: &Limits) -> Option<Vec<(HeldLeft, Held)>> {
+fn unpack_stage(stage: &mut StageLeft, limits: &Limits) -> Option<Vec<(HeldLeft, HeldItems)>> {
     let tickets = stage.held.iter().map(|held| held.ticket);
     let sound = tickets.clone().is_sorted_by(|a, b| a < b)
         && tickets.last().is_none_or(|last| last <= stage.last_ticket);

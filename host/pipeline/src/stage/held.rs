@@ -1,19 +1,19 @@
 //! The items that a stage's plugin holds: the bytes stay here, the plugin keeps (ticket, index).
 
 mod forward;
-mod left;
+mod handover;
 mod orphans;
 
 use std::collections::BTreeMap;
 
-use spandrel_wire::{Edits, Held, Limits, Span};
+use spandrel_wire::{Edits, HeldItems, Limits, Span};
 use tokio::time::Instant;
 
 use self::forward::Forward;
 
-use super::{Emission, Ticket};
 use crate::batch::Batch;
 use crate::ledger::{Column, Reason, Source, Tally};
+use crate::plugin::{Emission, Ticket};
 
 /// The outcome of a released item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,7 +81,7 @@ pub(crate) struct HeldTable {
 /// The held items of one input batch.
 #[derive(Debug)]
 struct HeldBatch {
-    held: Held,
+    held: HeldItems,
     /// True at each position of `held` that is already settled.
     settled: Vec<bool>,
     tally: Tally,
@@ -121,7 +121,7 @@ impl HeldTable {
     }
 
     /// Adds the held items of one batch; `tally` is in this stage's held account.
-    pub(crate) fn insert(&mut self, ticket: Ticket, held: Held, tally: Tally) {
+    pub(crate) fn insert(&mut self, ticket: Ticket, held: HeldItems, tally: Tally) {
         self.items += tally.items();
         self.bytes += held.size();
         let settled = vec![false; held.len()];

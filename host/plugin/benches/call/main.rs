@@ -22,11 +22,11 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use spandrel_guest::exported::{Exported, Package};
+use spandrel_guest::instance::{Instance as NativeInstance, Package};
 use spandrel_pipeline::stage::{Instance as _, Reply};
 use spandrel_plugin::{Engine, EngineConfig, Generation, Instance, LoadRequest, Metrics};
 use spandrel_supply::{CompileLimits, InstanceLimits};
-use spandrel_wire::{Edits, Rules, Spliced, splice};
+use spandrel_wire::{Edits, Rules, Splice, splice};
 use tokio::time::Instant;
 
 use corpus::Batch;
@@ -201,7 +201,7 @@ async fn sample(
     row: &mut Row,
     unchanged: &mut Instance,
     plugin: &mut Instance,
-    native: &mut Exported<job::Job>,
+    native: &mut NativeInstance<job::Job>,
     batches: &[Batch],
 ) {
     let spans = batches.iter().map(|batch| batch.spans).sum();
@@ -239,7 +239,7 @@ async fn sample(
 }
 
 /// Checks that the twins give the same answer for every batch, or the ratio means nothing.
-async fn check(plugin: &mut Instance, native: &mut Exported<job::Job>, batches: &[Batch]) {
+async fn check(plugin: &mut Instance, native: &mut NativeInstance<job::Job>, batches: &[Batch]) {
     for batch in batches {
         let theirs = plugin.process(1, &batch.input).await.expect("a reply");
         let ours = native_reply(native, batch.input.bytes().to_vec());
@@ -247,16 +247,16 @@ async fn check(plugin: &mut Instance, native: &mut Exported<job::Job>, batches: 
     }
 }
 
-fn native_twin() -> Exported<job::Job> {
+fn native_twin() -> NativeInstance<job::Job> {
     let package = Package {
         name: "job",
         version: "1",
     };
-    let (twin, _) = Exported::configure("{}", package).expect("configured");
+    let (twin, _) = NativeInstance::configure("{}", package).expect("configured");
     twin
 }
 
-fn native_reply(native: &mut Exported<job::Job>, bytes: Vec<u8>) -> Reply {
+fn native_reply(native: &mut NativeInstance<job::Job>, bytes: Vec<u8>) -> Reply {
     let reply = native.process(1, bytes, false);
     Reply {
         verdicts: reply.verdicts,
@@ -267,7 +267,7 @@ fn native_reply(native: &mut Exported<job::Job>, bytes: Vec<u8>) -> Reply {
     }
 }
 
-fn splice_reply(batch: &Batch, reply: &Reply) -> Spliced {
+fn splice_reply(batch: &Batch, reply: &Reply) -> Splice {
     let rules = Rules {
         items: batch.spans,
         reasons: 2,

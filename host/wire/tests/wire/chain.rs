@@ -4,7 +4,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use proptest::prelude::*;
 use prost::Message;
 use spandrel_wire::{
-    Edits, Kept, Limits, Projection, Reads, Rules, Signal, Traces, count, splice, validate,
+    Edits, Limits, Output, Projection, Reads, Rules, Signal, Traces, count, splice, validate,
 };
 
 use crate::cases::{cases, dice};
@@ -147,11 +147,11 @@ proptest! {
                 (Ok(sequence), Ok(composed)) => {
                     prop_assert_eq!(sequence.kept_items, composed.kept_items);
                     prop_assert_eq!(sequence.dropped, composed.dropped);
-                    match sequence.kept {
-                        Kept::All => {}
-                        Kept::Some(bytes) => whole = bytes,
-                        Kept::Nothing => {
-                            prop_assert_eq!(projection.splice(&request), Kept::Nothing);
+                    match sequence.output {
+                        Output::Unchanged => {}
+                        Output::Request(bytes) => whole = bytes,
+                        Output::Nothing => {
+                            prop_assert_eq!(projection.splice(&request), Output::Nothing);
                             return Ok(());
                         }
                     }
@@ -164,9 +164,9 @@ proptest! {
             }
             reads_alike(&whole, projection.bytes(), &reads)?;
             match projection.splice(&request) {
-                Kept::All => prop_assert_eq!(&request, &whole),
-                Kept::Some(bytes) => prop_assert_eq!(decoded(&bytes), decoded(&whole)),
-                Kept::Nothing => prop_assert!(false, "items were left"),
+                Output::Unchanged => prop_assert_eq!(&request, &whole),
+                Output::Request(bytes) => prop_assert_eq!(decoded(&bytes), decoded(&whole)),
+                Output::Nothing => prop_assert!(false, "items were left"),
             }
         }
     }

@@ -7,7 +7,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 use proptest::prelude::*;
 use prost::Message;
-use spandrel_wire::{Most, Signal, count, cut, split_by_size};
+use spandrel_wire::{PartLimits, Signal, count, cut, split_by_size};
 
 use crate::cases::{cases, dice};
 use crate::edit::Flat;
@@ -38,7 +38,7 @@ proptest! {
     /// too long alone, with its headers; and all items are there in order.
     #[test]
     fn by_bytes(mut dice in dice(3000), bytes in 1_usize..600) {
-        let most = Most { items: usize::MAX, bytes };
+        let most = PartLimits { items: usize::MAX, bytes };
         let mut mess = dice.fork(500);
         let request = traces(&mut dice).encode_to_vec();
         let request = mess_up(&mut mess, &request);
@@ -63,7 +63,7 @@ proptest! {
 fn parts_are_filled() {
     let request = spans_of(100_000);
     let bytes = request.len() * 2 / 3;
-    let most = Most {
+    let most = PartLimits {
         items: usize::MAX,
         bytes,
     };
@@ -100,7 +100,7 @@ fn one_metric_of_many_points_is_cut() {
     };
     let request = request.encode_to_vec();
     for (items, bytes) in [(300, usize::MAX), (usize::MAX, 3000)] {
-        let most = Most { items, bytes };
+        let most = PartLimits { items, bytes };
         let parts = cut(Signal::Metrics, &request, most).unwrap();
         assert!(parts.len() >= 4, "{}", parts.len());
         check(Signal::Metrics, &parts);

@@ -174,54 +174,54 @@ impl Marked {
                 _ => false,
             })
         };
-        let mut sift = Sift {
+        let mut walk = Walk {
             items: &mut items,
             refused: &mut refused,
         };
         match &mut left {
-            Self::Traces(request) => sift.list(&mut request.resource_spans, |sift, entry| {
+            Self::Traces(request) => walk.list(&mut request.resource_spans, |walk, entry| {
                 let resource = entry.resource.as_ref();
                 let is_wrong = resource.is_some_and(|resource| wrong(&resource.attributes));
-                sift.under(is_wrong, |sift| {
-                    sift.list(&mut entry.scope_spans, |sift, scope| {
+                walk.under(is_wrong, |walk| {
+                    walk.list(&mut entry.scope_spans, |walk, scope| {
                         let is_wrong = scope.scope.as_ref();
                         let is_wrong = is_wrong.is_some_and(|scope| wrong(&scope.attributes));
-                        sift.under(is_wrong, |sift| {
-                            sift.list(&mut scope.spans, |sift, span| {
+                        walk.under(is_wrong, |walk| {
+                            walk.list(&mut scope.spans, |walk, span| {
                                 let mut events = span.events.iter();
                                 let of_event = events.any(|event| wrong(&event.attributes));
-                                sift.item(wrong(&span.attributes) || of_event)
+                                walk.item(wrong(&span.attributes) || of_event)
                             });
                         })
                     });
                 })
             }),
-            Self::Logs(request) => sift.list(&mut request.resource_logs, |sift, entry| {
+            Self::Logs(request) => walk.list(&mut request.resource_logs, |walk, entry| {
                 let resource = entry.resource.as_ref();
                 let is_wrong = resource.is_some_and(|resource| wrong(&resource.attributes));
-                sift.under(is_wrong, |sift| {
-                    sift.list(&mut entry.scope_logs, |sift, scope| {
+                walk.under(is_wrong, |walk| {
+                    walk.list(&mut entry.scope_logs, |walk, scope| {
                         let is_wrong = scope.scope.as_ref();
                         let is_wrong = is_wrong.is_some_and(|scope| wrong(&scope.attributes));
-                        sift.under(is_wrong, |sift| {
-                            sift.list(&mut scope.log_records, |sift, record| {
-                                sift.item(wrong(&record.attributes))
+                        walk.under(is_wrong, |walk| {
+                            walk.list(&mut scope.log_records, |walk, record| {
+                                walk.item(wrong(&record.attributes))
                             });
                         })
                     });
                 })
             }),
-            Self::Metrics(request) => sift.list(&mut request.resource_metrics, |sift, entry| {
+            Self::Metrics(request) => walk.list(&mut request.resource_metrics, |walk, entry| {
                 let resource = entry.resource.as_ref();
                 let is_wrong = resource.is_some_and(|resource| wrong(&resource.attributes));
-                sift.under(is_wrong, |sift| {
-                    sift.list(&mut entry.scope_metrics, |sift, scope| {
+                walk.under(is_wrong, |walk| {
+                    walk.list(&mut entry.scope_metrics, |walk, scope| {
                         let is_wrong = scope.scope.as_ref();
                         let is_wrong = is_wrong.is_some_and(|scope| wrong(&scope.attributes));
-                        sift.under(is_wrong, |sift| {
-                            sift.list(&mut scope.metrics, |sift, metric| {
-                                sift.under(wrong(&metric.metadata), |sift| {
-                                    sift.points(metric, &wrong);
+                        walk.under(is_wrong, |walk| {
+                            walk.list(&mut scope.metrics, |walk, metric| {
+                                walk.under(wrong(&metric.metadata), |walk| {
+                                    walk.points(metric, &wrong);
                                 })
                             });
                         })
@@ -278,12 +278,12 @@ fn points(metric: &mut Metric) -> Vec<&mut Vec<KeyValue>> {
 }
 
 /// Counts the items that are left, and those that are refused.
-struct Sift<'a> {
+struct Walk<'a> {
     items: &'a mut usize,
     refused: &'a mut usize,
 }
 
-impl Sift<'_> {
+impl Walk<'_> {
     /// Removes from a list what is not to stay.
     fn list<T>(&mut self, list: &mut Vec<T>, mut stays: impl FnMut(&mut Self, &mut T) -> bool) {
         list.retain_mut(|one| stays(self, one));
@@ -312,20 +312,20 @@ impl Sift<'_> {
     }
 
     fn points(&mut self, metric: &mut Metric, wrong: &impl Fn(&[KeyValue]) -> bool) {
-        macro_rules! sift {
+        macro_rules! walk {
             ($points:expr) => {
-                self.list(&mut $points, |sift, point| {
-                    sift.item(wrong(&point.attributes))
+                self.list(&mut $points, |walk, point| {
+                    walk.item(wrong(&point.attributes))
                 })
             };
         }
         match &mut metric.data {
             None => {}
-            Some(Data::Gauge(data)) => sift!(data.data_points),
-            Some(Data::Sum(data)) => sift!(data.data_points),
-            Some(Data::Histogram(data)) => sift!(data.data_points),
-            Some(Data::ExponentialHistogram(data)) => sift!(data.data_points),
-            Some(Data::Summary(data)) => sift!(data.data_points),
+            Some(Data::Gauge(data)) => walk!(data.data_points),
+            Some(Data::Sum(data)) => walk!(data.data_points),
+            Some(Data::Histogram(data)) => walk!(data.data_points),
+            Some(Data::ExponentialHistogram(data)) => walk!(data.data_points),
+            Some(Data::Summary(data)) => walk!(data.data_points),
         }
     }
 }

@@ -1,10 +1,11 @@
-//! Held items are released as they would have been passed on.
+//! HeldItems items are released as they would have been passed on.
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use proptest::prelude::*;
 use prost::Message;
 use spandrel_wire::{
-    Assembler, BadReply, Edits, Held, Limits, Signal, check_item_edits, count, splice, validate,
+    Assembler, BadReply, Edits, HeldItems, Limits, Signal, check_item_edits, count, splice,
+    validate,
 };
 
 use crate::cases::{cases, dice};
@@ -14,7 +15,7 @@ use crate::replies::{encode, item_changes, rules};
 use crate::splice::Case;
 
 /// Holds some items of a batch. Returns them, and the same items as objects.
-fn hold(dice: &mut Dice) -> Option<(Held, Vec<(u32, Flat)>)> {
+fn hold(dice: &mut Dice) -> Option<(HeldItems, Vec<(u32, Flat)>)> {
     let case = Case::new(dice);
     let (words, blob) = encode(&case.changes);
     let edits = Edits {
@@ -32,7 +33,7 @@ fn hold(dice: &mut Dice) -> Option<(Held, Vec<(u32, Flat)>)> {
 }
 
 /// Assembles held items, with changes of them.
-fn assembled(sets: &[(Held, Vec<(u32, Flat)>)], changes: &[Change]) -> Vec<Flat> {
+fn assembled(sets: &[(HeldItems, Vec<(u32, Flat)>)], changes: &[Change]) -> Vec<Flat> {
     let (words, blob) = encode(changes);
     let released = Edits {
         words: &words,
@@ -125,7 +126,7 @@ fn emission_edits_are_checked() {
     assert_eq!(check(&[7, 0, 0, 1]), Err("edit 0: operation 7".to_owned()));
     let mut assembler = Assembler::new();
     let bad = assembler
-        .push(&Held::default(), 0, Edits::default())
+        .push(&HeldItems::default(), 0, Edits::default())
         .unwrap_err();
     assert_eq!(
         bad,

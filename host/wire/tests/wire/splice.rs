@@ -3,7 +3,7 @@
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use proptest::prelude::*;
 use prost::Message;
-use spandrel_wire::{BadReply, Edits, Kept, Limits, Signal, Verdict, count, splice, validate};
+use spandrel_wire::{BadReply, Edits, Limits, Output, Signal, Verdict, count, splice, validate};
 
 use crate::cases::{cases, dice};
 use crate::dice::Dice;
@@ -68,13 +68,13 @@ proptest! {
             case.items,
             spliced.kept_items + of(Verdict::Hold) + usize::try_from(dropped).unwrap()
         );
-        match &spliced.kept {
-            Kept::All => {
+        match &spliced.output {
+            Output::Unchanged => {
                 prop_assert!(case.changes.is_empty());
                 prop_assert_eq!(spliced.kept_items, case.items);
             }
-            Kept::Nothing => prop_assert_eq!(spliced.kept_items, 0),
-            Kept::Some(bytes) => {
+            Output::Nothing => prop_assert_eq!(spliced.kept_items, 0),
+            Output::Request(bytes) => {
                 let decoded = ExportTraceServiceRequest::decode(&bytes[..]).unwrap();
                 prop_assert_eq!(&decoded, &expected);
                 let summary = validate(Signal::Traces, bytes, &Limits::default()).unwrap();
@@ -92,7 +92,7 @@ proptest! {
         let (words, blob) = encode(&case.changes);
         let edits = Edits { words: &words, blob: &blob };
         let spliced = splice(&case.request, &case.verdicts, edits, &rules(case.items)).unwrap();
-        if let Kept::Some(bytes) = &spliced.kept {
+        if let Output::Request(bytes) = &spliced.output {
             let edits_attributes = !case.changes.is_empty();
             prop_assert_eq!(
                 unknown(bytes, &[], edits_attributes),
@@ -116,7 +116,7 @@ proptest! {
         let (words, blob) = encode(&case.changes);
         let edits = Edits { words: &words, blob: &blob };
         let spliced = splice(&case.request, &[], edits, &rules(case.items)).unwrap();
-        let Kept::Some(bytes) = spliced.kept else { panic!("edited, but not written") };
+        let Output::Request(bytes) = spliced.output else { panic!("edited, but not written") };
         let (before, after) = (entries(&case.request), entries(&bytes));
         prop_assert_eq!(before.len(), after.len());
         let changed = before.iter().zip(&after).filter(|(before, after)| before != after);
@@ -142,7 +142,7 @@ proptest! {
         let edits = Edits { words: &words, blob: &blob };
         match splice(&case.request, &verdicts, edits, &rules(case.items)) {
             Ok(spliced) => {
-                if let Kept::Some(bytes) = spliced.kept {
+                if let Output::Request(bytes) = spliced.output {
                     let summary = validate(Signal::Traces, &bytes, &Limits::default()).unwrap();
                     prop_assert_eq!(summary.items, spliced.kept_items);
                 }
@@ -215,10 +215,10 @@ fn collect(
 #[test]
 fn silence_keeps_all() {
     let spliced = splice(b"", &[], Edits::default(), &rules(0)).unwrap();
-    assert_eq!(spliced.kept, Kept::All);
+    assert_eq!(spliced.output, Output::Unchanged);
     let span = [0x0a, 4, 0x12, 2, 0x12, 0];
     let spliced = splice(&span, &[0], Edits::default(), &rules(1)).unwrap();
-    assert_eq!(spliced.kept, Kept::All);
+    assert_eq!(spliced.output, Output::Unchanged);
     assert_eq!(spliced.held, None);
 }
 
@@ -302,7 +302,7 @@ fn many_edits_of_one_span() {
         blob: &blob,
     };
     let spliced = splice(&request, &[], edits, &rules(1)).unwrap();
-    let Kept::Some(bytes) = spliced.kept else {
+    let Output::Request(bytes) = spliced.output else {
         panic!("edited, but not written")
     };
     let decoded = ExportTraceServiceRequest::decode(&bytes[..]).unwrap();

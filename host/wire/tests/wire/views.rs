@@ -5,9 +5,9 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use proptest::prelude::*;
 use prost::Message;
 use spandrel_wire::{
-    Attribute, Attributes, Outline, Span, SpanKind, Status, StatusCode, Traces, Value, write_bytes,
-    write_fixed32, write_fixed64, write_key_value, write_nested, write_status, write_text,
-    write_varint_field,
+    Attribute, Attributes, FieldOffsets, Span, SpanKind, Status, StatusCode, Traces, Value,
+    write_bytes, write_fixed32, write_fixed64, write_key_value, write_nested, write_status,
+    write_text, write_varint_field,
 };
 
 use crate::cases::{cases, dice};
@@ -27,7 +27,7 @@ proptest! {
         let decoded = ExportTraceServiceRequest::decode(&request[..]).unwrap();
         let mut placed = Traces::new(&request).spans();
         let (mut item, mut scope_index) = (0, 0);
-        let mut outline = Outline::default();
+        let mut offsets = FieldOffsets::default();
         for (resource_index, entry) in (0..).zip(&decoded.resource_spans) {
             for scope in &entry.scope_spans {
                 for span in &scope.spans {
@@ -44,7 +44,7 @@ proptest! {
                     prop_assert_eq!(view.scope_spans.scope().version(), &scope.version);
                     same_attributes(view.scope_spans.scope().attributes(), &scope.attributes);
                     same_span(view.span, span);
-                    same_parts(&mut outline, view.span);
+                    same_parts(&mut offsets, view.span);
                     item += 1;
                 }
                 scope_index += 1;
@@ -74,9 +74,9 @@ proptest! {
 }
 
 /// Checks that each field reads the same in its part of the span as in the whole.
-fn same_parts(outline: &mut Outline, span: Span<'_>) {
-    assert!(outline.read(span));
-    let part = |field| outline.part(span, field);
+fn same_parts(offsets: &mut FieldOffsets, span: Span<'_>) {
+    assert!(offsets.read(span));
+    let part = |field| offsets.part(span, field);
     assert_eq!(part(1).trace_id(), span.trace_id());
     assert_eq!(part(2).span_id(), span.span_id());
     assert_eq!(part(3).trace_state(), span.trace_state());

@@ -15,7 +15,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::Event;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
-use spandrel_wire::{InvalidUtf8, Kept, Limits, Sifted, Signal, sift};
+use spandrel_wire::{InvalidUtf8, Limits, Output, Signal, ValidItems, remove_invalid_items};
 
 fn text(key: &str, value: &str) -> KeyValue {
     KeyValue {
@@ -77,8 +77,8 @@ fn cut(request: &impl Message, number: usize) -> Vec<u8> {
     bytes
 }
 
-fn by(signal: Signal, request: &[u8], invalid_utf8: InvalidUtf8) -> Sifted {
-    sift(signal, request, &Limits::default(), invalid_utf8).unwrap()
+fn by(signal: Signal, request: &[u8], invalid_utf8: InvalidUtf8) -> ValidItems {
+    remove_invalid_items(signal, request, &Limits::default(), invalid_utf8).unwrap()
 }
 
 /// One text that is not UTF-8 costs one span, and the error says where it is; by default it costs a
@@ -96,8 +96,8 @@ fn a_cut_text_is_found() {
     let replaced = by(Signal::Traces, &request, InvalidUtf8::Replace);
     assert_eq!((replaced.items, replaced.refused.count), (4, 0));
     assert_eq!(replaced.replaced.to_string(), place);
-    let Kept::Some(left) = replaced.kept else {
-        panic!("{:?}", replaced.kept);
+    let Output::Request(left) = replaced.output else {
+        panic!("{:?}", replaced.output);
     };
     let mut expected = spans();
     let span = &mut expected.resource_spans[1].scope_spans[0].spans[1];
@@ -119,13 +119,13 @@ fn words_are_few() {
             span.name = "ü".repeat(10_000);
         }
     }
-    let sifted = by(
+    let cleaned = by(
         Signal::Traces,
         &request.encode_to_vec(),
         InvalidUtf8::Replace,
     );
-    assert_eq!((sifted.items, sifted.refused.count), (0, 4));
-    let words = sifted.refused.to_string();
+    assert_eq!((cleaned.items, cleaned.refused.count), (0, 4));
+    let words = cleaned.refused.to_string();
     assert!(words.ends_with("; and 1 more"), "{words}");
     assert!(
         !words.contains('\n') && words.chars().count() < 800,
@@ -183,14 +183,14 @@ fn other_signals_have_places() {
         ..ResourceMetrics::default()
     }];
     let request = ExportMetricsServiceRequest { resource_metrics };
-    let sifted = by(
+    let cleaned = by(
         Signal::Metrics,
         &request.encode_to_vec(),
         InvalidUtf8::Replace,
     );
-    assert_eq!((sifted.items, sifted.refused.count), (1, 1));
+    assert_eq!((cleaned.items, cleaned.refused.count), (1, 1));
     assert_eq!(
-        sifted.refused.to_string(),
+        cleaned.refused.to_string(),
         r#"resource 1 (service "queue"), metric 1 "queue.length", data point 2, exemplar: id in exemplar of 7 bytes instead of 8"#
     );
 
@@ -207,10 +207,10 @@ fn other_signals_have_places() {
         ..ResourceLogs::default()
     }];
     let request = ExportLogsServiceRequest { resource_logs };
-    let sifted = by(Signal::Logs, &request.encode_to_vec(), InvalidUtf8::Replace);
-    assert_eq!((sifted.items, sifted.refused.count), (2, 1));
+    let cleaned = by(Signal::Logs, &request.encode_to_vec(), InvalidUtf8::Replace);
+    assert_eq!((cleaned.items, cleaned.refused.count), (2, 1));
     assert_eq!(
-        sifted.refused.to_string(),
+        cleaned.refused.to_string(),
         "resource 1, log record 3: id in log record of 8 bytes instead of 16"
     );
 }
@@ -248,13 +248,13 @@ fn what_is_unreadable_has_a_place() {
         places.next().unwrap() + mark.len()
     };
     let said = |end: usize| {
-        let sifted = sift(
+        let cleaned = remove_invalid_items(
             Signal::Traces,
             &bytes[..end],
             &Limits::default(),
             InvalidUtf8::Replace,
         );
-        sifted.unwrap_err().to_string()
+        cleaned.unwrap_err().to_string()
     };
     let said = said(end_of(b"stacktrace"));
     let place = r#"resource 2 (service "checkout"), span 2 "SELECT shop.orders", event, attribute "exception.stacktrace": malformed request at byte "#;

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use spandrel_otlp::receiver::{Receiver, ReceiverConfig};
 use spandrel_pipeline::ingress::{Accepted, Ingress};
 use spandrel_pipeline::refused::Refused;
-use spandrel_wire::{InvalidUtf8, Limits, Signal, sift};
+use spandrel_wire::{InvalidUtf8, Limits, Signal, remove_invalid_items};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
@@ -93,10 +93,11 @@ struct Sink;
 
 impl Ingress for Sink {
     fn offer(&self, signal: Signal, request: Bytes) -> BoxFuture<'_, Result<Accepted, Refused>> {
-        let sifted = sift(signal, &request, &Limits::default(), InvalidUtf8::Replace);
-        let answer = sifted.map(|sifted| Accepted {
-            refused: sifted.refused,
-            replaced: sifted.replaced,
+        let cleaned =
+            remove_invalid_items(signal, &request, &Limits::default(), InvalidUtf8::Replace);
+        let answer = cleaned.map(|cleaned| Accepted {
+            refused: cleaned.refused,
+            replaced: cleaned.replaced,
         });
         let answer = answer.map_err(Refused::Invalid);
         Box::pin(std::future::ready(answer))

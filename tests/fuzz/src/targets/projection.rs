@@ -3,7 +3,7 @@
 
 use prost::Message;
 use spandrel_wire::{
-    Attributes, Edits, Kept, Limits, Projection, Reads, Rules, Signal, Traces, count, splice,
+    Attributes, Edits, Limits, Output, Projection, Reads, Rules, Signal, Traces, count, splice,
     validate,
 };
 
@@ -71,11 +71,11 @@ fn chain(request: &[u8], reads: &Reads, replies: &mut Dice) {
             (Ok(spliced), Ok(applied)) => {
                 assert_eq!(spliced.kept_items, applied.kept_items);
                 assert_eq!(spliced.dropped, applied.dropped);
-                match spliced.kept {
-                    Kept::All => {}
-                    Kept::Some(bytes) => whole = bytes,
-                    Kept::Nothing => {
-                        assert_eq!(projection.splice(request), Kept::Nothing);
+                match spliced.output {
+                    Output::Unchanged => {}
+                    Output::Request(bytes) => whole = bytes,
+                    Output::Nothing => {
+                        assert_eq!(projection.splice(request), Output::Nothing);
                         return;
                     }
                 }
@@ -88,9 +88,9 @@ fn chain(request: &[u8], reads: &Reads, replies: &mut Dice) {
         }
         reads_alike(&whole, projection.bytes(), reads);
         match projection.splice(request) {
-            Kept::All => assert_eq!(request, whole),
-            Kept::Some(bytes) => assert_eq!(oracle::traces(&bytes), oracle::traces(&whole)),
-            Kept::Nothing => panic!("items were left"),
+            Output::Unchanged => assert_eq!(request, whole),
+            Output::Request(bytes) => assert_eq!(oracle::traces(&bytes), oracle::traces(&whole)),
+            Output::Nothing => panic!("items were left"),
         }
     }
 }

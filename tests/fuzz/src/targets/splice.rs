@@ -4,7 +4,7 @@
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use spandrel_wire::{
-    Assembler, Edits, Kept, Limits, Signal, Spliced, Verdict, check_item_edits, count, splice,
+    Assembler, Edits, Limits, Output, Signal, Splice, Verdict, check_item_edits, count, splice,
     validate,
 };
 
@@ -56,10 +56,10 @@ fn check(request: &[u8], reply: &mut Dice) {
     books_balance(&spliced, &said, items);
     let whole = edited(decoded, &asked);
     let expected = kept(whole.clone(), &said);
-    match &spliced.kept {
-        Kept::All => assert!(asked.is_empty() && spliced.kept_items == items),
-        Kept::Nothing => assert_eq!(spliced.kept_items, 0),
-        Kept::Some(bytes) => {
+    match &spliced.output {
+        Output::Unchanged => assert!(asked.is_empty() && spliced.kept_items == items),
+        Output::Nothing => assert_eq!(spliced.kept_items, 0),
+        Output::Request(bytes) => {
             let decoded = ExportTraceServiceRequest::decode(&bytes[..]).unwrap();
             assert_eq!(decoded, expected);
             let summary = validate(Signal::Traces, bytes, &Limits::NONE).unwrap();
@@ -67,12 +67,12 @@ fn check(request: &[u8], reply: &mut Dice) {
         }
     }
     if said.iter().all(|verdict| *verdict == 0) && asked.is_empty() {
-        assert_eq!(spliced.kept, Kept::All);
+        assert_eq!(spliced.output, Output::Unchanged);
     }
     release(&spliced, &whole, &said, reply);
 }
 
-fn books_balance(spliced: &Spliced, said: &[u8], items: usize) {
+fn books_balance(spliced: &Splice, said: &[u8], items: usize) {
     let of = |verdict: Verdict| {
         let byte = verdict.to_byte();
         said.iter().filter(|said| **said == byte).count()
@@ -90,7 +90,7 @@ fn books_balance(spliced: &Spliced, said: &[u8], items: usize) {
 
 /// Checks that a held span comes out as it would have been passed on, with the edits of its
 /// release.
-fn release(spliced: &Spliced, whole: &ExportTraceServiceRequest, said: &[u8], reply: &mut Dice) {
+fn release(spliced: &Splice, whole: &ExportTraceServiceRequest, said: &[u8], reply: &mut Dice) {
     let Some(held) = &spliced.held else {
         return;
     };

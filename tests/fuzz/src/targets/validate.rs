@@ -3,8 +3,8 @@
 
 use prost::Message;
 use spandrel_wire::{
-    Edits, Invalid, InvalidUtf8, Kept, Limits, Signal, count, sift, single_trace_part, splice,
-    split_by_size, split_by_trace, validate,
+    Edits, Invalid, InvalidUtf8, Limits, Output, Signal, count, remove_invalid_items,
+    single_trace_part, splice, split_by_size, split_by_trace, validate,
 };
 
 use super::oracle;
@@ -77,7 +77,7 @@ fn check(signal: Signal, request: &[u8]) {
         (Ok(_), None) => panic!("accepted what prost refuses"),
         (Err(_), None) => assert!(strict.is_err()),
     }
-    check_sift(signal, request);
+    check_removal(signal, request);
     let parts = split_by_size(signal, request, 2).unwrap_or_default();
     assert_eq!(parts.iter().map(|part| part.items).sum::<usize>(), items);
     if signal == Signal::Traces {
@@ -94,44 +94,47 @@ fn check(signal: Signal, request: &[u8]) {
 /// Checks that the accepted part needs no second check, for any fault in the request, and that
 /// everything else is counted as refused. If prost accepts the whole, only items with invalid ids
 /// are refused.
-fn check_sift(signal: Signal, request: &[u8]) {
+fn check_removal(signal: Signal, request: &[u8]) {
     let by_prost = oracle::counts(signal, request).is_some();
     for invalid_utf8 in [InvalidUtf8::Replace, InvalidUtf8::Reject] {
-        let sifted = match sift(signal, request, &Limits::NONE, invalid_utf8) {
-            Ok(sifted) => sifted,
+        let cleaned = match remove_invalid_items(signal, request, &Limits::NONE, invalid_utf8) {
+            Ok(cleaned) => cleaned,
             Err(refused) => {
                 let is_nested = matches!(refused, Invalid::TooDeep { .. });
                 assert!(!by_prost || is_nested, "{refused}");
                 return;
             }
         };
-        let left = match &sifted.kept {
-            Kept::All => request,
-            Kept::Nothing => &[],
-            Kept::Some(left) => left,
+        let left = match &cleaned.output {
+            Output::Unchanged => request,
+            Output::Nothing => &[],
+            Output::Request(left) => left,
         };
         assert!(left.len() <= request.len() + request.len() / 8 + (1 << 17));
         let summary = validate(signal, left, &Limits::NONE).unwrap();
-        assert_eq!((summary.items, summary.invalid_spans), (sifted.items, 0));
-        let all = sifted.items + sifted.refused.count;
+        assert_eq!((summary.items, summary.invalid_spans), (cleaned.items, 0));
+        let all = cleaned.items + cleaned.refused.count;
         assert_eq!(all, count(signal, request));
-        assert!(sifted.refused.to_string().len() < 4096);
-        let again = sift(signal, left, &Limits::NONE, InvalidUtf8::Reject).unwrap();
-        assert_eq!((again.items, again.kept), (sifted.items, Kept::All));
+        assert!(cleaned.refused.to_string().len() < 4096);
+        let again = remove_invalid_items(signal, left, &Limits::NONE, InvalidUtf8::Reject).unwrap();
+        assert_eq!(
+            (again.items, again.output),
+            (cleaned.items, Output::Unchanged)
+        );
         let is_strict = validate(signal, request, &Limits::NONE)
             .is_ok_and(|summary| summary.invalid_spans == 0);
-        assert_eq!(is_strict, sifted.kept == Kept::All);
+        assert_eq!(is_strict, cleaned.output == Output::Unchanged);
         let nested = validate(signal, request, &Limits::NONE);
         let is_nested = matches!(nested, Err(Invalid::TooDeep { .. }));
         if by_prost && !is_nested && signal == Signal::Traces {
-            check_spans(request, left, &sifted.kept);
+            check_spans(request, left, &cleaned.output);
         }
     }
 }
 
 /// Checks the accepted part of a request that prost accepts. It equals prost's result without the
 /// spans whose ids are invalid, and each of the other spans is unchanged, byte for byte.
-fn check_spans(request: &[u8], left: &[u8], kept_bytes: &Kept) {
+fn check_spans(request: &[u8], left: &[u8], kept_bytes: &Output) {
     let spans = raw_spans(request);
     let verdicts: Vec<u8> = spans
         .iter()
@@ -141,8 +144,8 @@ fn check_spans(request: &[u8], left: &[u8], kept_bytes: &Kept) {
     assert!(raw_spans(left).iter().eq(valid));
     let decoded = oracle::traces(request).unwrap();
     let expected = match kept_bytes {
-        Kept::Nothing => <_>::default(),
-        Kept::All | Kept::Some(_) => kept(decoded, &verdicts),
+        Output::Nothing => <_>::default(),
+        Output::Unchanged | Output::Request(_) => kept(decoded, &verdicts),
     };
     // Compared as bytes, because a NaN is not equal to itself.
     let decoded = oracle::traces(left).unwrap();

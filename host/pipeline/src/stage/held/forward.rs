@@ -1,7 +1,7 @@
 //! Items on their way out of the stage that held them.
 
 use bytes::Bytes;
-use spandrel_wire::{Assembler, Edits, Held};
+use spandrel_wire::{Assembler, Edits, HeldItems};
 
 use super::HeldBatch;
 use crate::batch::Batch;
@@ -31,7 +31,7 @@ impl Forward {
     /// Adds one item out of `from`.
     pub(super) fn push(
         &mut self,
-        held: &Held,
+        held: &HeldItems,
         position: usize,
         edits: Edits<'_>,
         from: &mut Tally,
