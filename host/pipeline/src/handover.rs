@@ -160,7 +160,7 @@ impl Handover {
         }
         match records.is_empty() {
             true => Ok(()),
-            false => Err("records of what was held are gone from the journal"),
+            false => Err("records of held items are gone from the journal"),
         }
     }
 

@@ -41,12 +41,12 @@ pub(super) fn warn_of_retries(pipeline: &str, ack_on: AckOn, stages: &[StageSpec
         tracing::warn!(
             pipeline,
             stage,
-            "with ack_on export this plugin sees retries of what it has seen"
+            "with `ack_on: export` this plugin sees retries of items that it has seen"
         );
     } else if let Some(behind) = behind {
         tracing::warn!(
             pipeline, stage, refuses = %behind.name,
-            "a stage behind this plugin may refuse what it has seen, and it sees the retries"
+            "a later stage may refuse items that this plugin has seen, and it sees the retries"
         );
     }
 }

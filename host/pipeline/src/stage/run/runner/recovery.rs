@@ -66,7 +66,7 @@ impl StageRunner {
             }
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
-                tracing::error!(stage = %self.spec.name, error, "plugin could not be made anew");
+                tracing::error!(stage = %self.spec.name, error, "plugin could not be restarted");
                 self.trip();
             }
         }
@@ -267,7 +267,7 @@ impl StageRunner {
         if let Some(bypassed) = ended {
             tracing::info!(
                 pipeline = self.ledger.pipeline(), stage = %self.spec.name, generation, bypassed,
-                "plugin bypassed no more: nothing has passed its stage unjudged for 30 s"
+                "plugin no longer bypassed: nothing has passed its stage unjudged for 30 s"
             );
         }
     }
