@@ -10,18 +10,17 @@ use crate::tree::{folders, report, root};
 const ARROWS: [(&str, &[&str]); 19] = [
     ("spandrel-wire", &[]),
     ("spandrel-pipeline", &["spandrel-wire"]),
-    ("spandrel-plugin", &["spandrel-pipeline", "spandrel-wire"]),
+    ("spandrel-supply", &[]),
+    ("spandrel-plugin", &["spandrel-pipeline", "spandrel-supply"]),
     ("spandrel-otlp", &["spandrel-pipeline", "spandrel-wire"]),
     ("spandrel-journal", &["spandrel-pipeline"]),
-    ("spandrel-fetch", &[]),
     ("spandrel-bench", &["spandrel-wire"]),
     (
         "spandrel-config",
         &[
-            "spandrel-fetch",
             "spandrel-otlp",
             "spandrel-pipeline",
-            "spandrel-plugin",
+            "spandrel-supply",
             "spandrel-wire",
         ],
     ),
@@ -29,11 +28,11 @@ const ARROWS: [(&str, &[&str]); 19] = [
         "spandrel-collector",
         &[
             "spandrel-config",
-            "spandrel-fetch",
             "spandrel-journal",
             "spandrel-otlp",
             "spandrel-pipeline",
             "spandrel-plugin",
+            "spandrel-supply",
             "spandrel-wire",
         ],
     ),
@@ -43,7 +42,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
             "spandrel-collector",
             "spandrel-config",
             "spandrel-otlp",
-            "spandrel-plugin",
+            "spandrel-supply",
         ],
     ),
     (
@@ -88,11 +87,13 @@ const ARROWS: [(&str, &[&str]); 19] = [
 ];
 
 /// Additional crates that only tests and benches of a crate use.
-const TEST_ARROWS: [(&str, &str); 4] = [
+const TEST_ARROWS: [(&str, &str); 6] = [
     ("spandrel-admin", "spandrel-pipeline"),
     ("spandrel-admin", "spandrel-wire"),
     ("spandrel-plugin", "spandrel-guest"),
+    ("spandrel-plugin", "spandrel-wire"),
     ("spandrel-tests", "spandrel-plugin"),
+    ("spandrel-tests", "spandrel-supply"),
 ];
 
 /// Heavy dependencies by the beginning of their name, and the crates that may use them.
@@ -104,7 +105,7 @@ const HEAVY: [(&str, &[&str]); 6] = [
     ),
     // The crate that fetches plugins shares nothing with the one that carries items: it talks to
     // other hosts, by other rules, and `otlp` must not be able to reach it.
-    ("rustls", &["spandrel-otlp", "spandrel-fetch"]),
+    ("rustls", &["spandrel-otlp", "spandrel-supply"]),
     ("clap", &["spandrel"]),
     ("prometheus", &["spandrel"]),
     ("wit-bindgen", &["spandrel-guest", "spandrel-test-guests"]),

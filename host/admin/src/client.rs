@@ -321,7 +321,7 @@ pub fn module(path: &Path) -> Result<Vec<u8>, ClientError> {
 /// Reads the text of a module's signature from this file, or from the one beside the module, if
 /// there is one.
 pub fn signature(file: Option<&Path>, module: &Path) -> Result<Option<String>, ClientError> {
-    let beside = spandrel_plugin::signature::beside(module);
+    let beside = spandrel_supply::signature::beside(module);
     let path = match file {
         Some(path) => path,
         None if beside.is_file() => &beside,

@@ -11,7 +11,7 @@ use spandrel_config::id::Id;
 use spandrel_config::plugins::Plugins as Policy;
 use spandrel_config::problem::Problem;
 use spandrel_config::processor::Wasm;
-use spandrel_plugin::{Compile, Engine, EngineConfig, LoadError, Metrics};
+use spandrel_plugin::{CompilerLocation, Engine, EngineConfig, LoadError, Metrics};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -156,7 +156,7 @@ const SPARE_INSTANCES: usize = 64;
 
 /// The way in which this process compiles. It depends on the program, not on a configuration: only
 /// a program that can be started as a compiler can compile in a child process.
-static COMPILE: OnceLock<Compile> = OnceLock::new();
+static COMPILER: OnceLock<CompilerLocation> = OnceLock::new();
 
 /// Compiles plugins in a child process from now on. This program starts the child with this
 /// argument, and the child calls [`spandrel_plugin::compile::confined::main`].
@@ -171,12 +171,12 @@ pub fn compile_in_child(argument: &str) {
         warn!("this program does not know its own file: plugins are compiled without limits");
         return;
     };
-    let compile = Compile::Child {
+    let compiler = CompilerLocation::Child {
         program,
         arguments: vec![argument.to_owned()],
     };
     // A second call sets the same value.
-    COMPILE.set(compile).unwrap_or_default();
+    COMPILER.set(compiler).unwrap_or_default();
 }
 
 /// Starts the engine for this configuration, with room for what it may become while the collector
@@ -199,14 +199,10 @@ pub(crate) fn engine(config: &Config) -> Result<Engine, StartError> {
 }
 
 fn start_engine(policy: &Policy, instances: usize) -> Result<Engine, StartError> {
-    let default = EngineConfig::default();
-    let cache_dir = policy.cache_dir.as_ref();
     let settings = EngineConfig {
         instances: u32::try_from(instances).unwrap_or(u32::MAX),
-        cache: cache_dir
-            .map(|base| base.join("compiled"))
-            .or(default.cache),
-        compile: COMPILE.get().cloned().unwrap_or_default(),
+        cache: policy.code_cache(),
+        compiler: COMPILER.get().cloned().unwrap_or_default(),
     };
     let started = Instant::now();
     let engine = Engine::new(&settings)?;

@@ -3,6 +3,7 @@
 pub(crate) mod drift;
 pub(crate) mod load;
 pub(crate) mod missing;
+pub(crate) mod probation;
 pub(crate) mod redact;
 pub(crate) mod rollout;
 pub(crate) mod view;

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use spandrel_plugin::artifact::Digest;
+use spandrel_supply::Digest;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::warn;

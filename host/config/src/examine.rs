@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use spandrel_plugin::artifact::Digest;
+use spandrel_supply::Digest;
 
 use super::Config;
 use crate::check;

@@ -33,9 +33,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use spandrel_plugin::artifact::Digest;
+use spandrel_supply::Digest;
 
-pub use self::component::processor::{memory_limiter, module};
+pub use self::component::processor::{memory_limiter, module, probation};
 pub use self::component::{exporter, extension, net, processor, receiver};
 use self::examine::Examined;
 use self::exporter::Exporter;

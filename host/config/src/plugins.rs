@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use spandrel_fetch::{Credentials, HostPort, Network, Settings};
-use spandrel_plugin::{Compile, CompileLimits, EngineConfig, PublicKey};
+use spandrel_supply::private_dir::user_cache;
+use spandrel_supply::{CompileLimits, Credentials, FetchSettings, HostPort, Network, PublicKey};
 
 use crate::problem::{Location, Problem};
 use crate::text::section::Section;
@@ -21,7 +21,7 @@ pub struct Plugins {
     /// The keys whose signatures count if a module names none.
     pub trusted_keys: Vec<PublicKey>,
     /// The rules on where modules may be fetched from.
-    pub fetch: Settings,
+    pub fetch: FetchSettings,
     /// The compiler's limits on time and memory.
     pub compile: CompileLimits,
     /// The folder for compiled and fetched modules; `None` for the user's cache directory.
@@ -29,17 +29,10 @@ pub struct Plugins {
 }
 
 impl Plugins {
-    /// Returns the settings of an engine with room for this number of instances.
-    pub fn engine(&self, instances: usize, compile: Compile) -> EngineConfig {
-        let default = EngineConfig::default();
-        let cache_dir = self.cache_dir.as_ref();
-        EngineConfig {
-            instances: u32::try_from(instances).unwrap_or(u32::MAX),
-            cache: cache_dir
-                .map(|base| base.join("compiled"))
-                .or(default.cache),
-            compile,
-        }
+    /// Returns the directory for compiled code; `None` if there is none for this user.
+    pub fn code_cache(&self) -> Option<PathBuf> {
+        let base = self.cache_dir.clone().or_else(user_cache)?;
+        Some(base.join("compiled"))
     }
 }
 
@@ -49,12 +42,10 @@ const FILE_BYTES: u64 = 64 << 10;
 const LONGEST: Duration = Duration::from_secs(3600);
 
 pub(crate) fn read(section: &Section<'_>) -> Arc<Plugins> {
-    let default = Settings::default();
+    let default = FetchSettings::default();
     let cache_dir = section.string("cache_dir").map(PathBuf::from);
-    let cache = cache_dir
-        .clone()
-        .or_else(spandrel_plugin::cache::default_base);
-    let fetch = Settings {
+    let cache = cache_dir.clone().or_else(user_cache);
+    let fetch = FetchSettings {
         allowed_hosts: list(section, "allowed_hosts", HostPort::parse),
         insecure_hosts: list(section, "insecure_hosts", HostPort::parse),
         allow_private: list(section, "allow_private", Network::parse),

@@ -15,9 +15,9 @@ mod frame;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
+use spandrel_supply::CompileLimits;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -27,34 +27,9 @@ use tokio::time::{Instant, timeout_at};
 #[cfg(target_os = "linux")]
 const LOW: i32 = 10;
 
-/// The limits on compiling a plugin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CompileLimits {
-    /// The time to read and compile. 60 s: a plugin of 260 KiB takes half a second on one core, so
-    /// this is enough for one with an interpreter inside, or in the background of a machine whose
-    /// cores are all taken; and an operator who waits for a swap still waits for its answer.
-    pub time: Duration,
-    /// True if other work of the process goes first: compiles at a low priority, on half the cores.
-    pub background: bool,
-    /// The address space of the process that compiles. 2 GiB: it has 1.2 GiB before it begins (the
-    /// program, and the memory that its allocator sets aside), and a plugin of 260 KiB is compiled
-    /// within that; 14 MiB with nothing but two endless functions take more than 2 GiB.
-    pub memory_bytes: u64,
-}
-
-impl Default for CompileLimits {
-    fn default() -> Self {
-        Self {
-            time: Duration::from_secs(60),
-            background: false,
-            memory_bytes: 2 << 30,
-        }
-    }
-}
-
 /// The place where the compiler runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Compile {
+pub enum CompilerLocation {
     /// On threads of this process: for tests and benches. A compilation that does not end cannot be
     /// stopped, and its memory has no limit.
     #[default]
@@ -71,10 +46,10 @@ pub enum Compile {
 
 /// The reason why there is no result.
 #[derive(Debug)]
-pub(crate) enum NotCompiled {
+pub(crate) enum CompileFailure {
     /// Another plugin is past its time and still being compiled.
     Busy,
-    /// The work is past its time. Nothing can stop it, so it runs on, and keeps its turn.
+    /// The work is past its time. Nothing can stop it, so it runs on, and keeps its permit.
     Late,
     /// The compiler panicked: a defect in it, but not a reason to stop the collector.
     Panicked,
@@ -85,8 +60,8 @@ pub(crate) enum NotCompiled {
 /// Compiles one plugin at a time. So at most one compilation that does not end runs in this
 /// process, and at most one child uses memory at a time.
 pub(crate) struct Compiler {
-    turn: Arc<Semaphore>,
-    /// The time when the work that has its turn should be done.
+    permits: Arc<Semaphore>,
+    /// The time when the work that has the permit should be done.
     due: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -96,17 +71,17 @@ impl fmt::Debug for Compiler {
     }
 }
 
-/// One plugin's turn with the compiler. The work holds it, not the caller who waits for the work:
-/// it ends when the work does.
+/// The permit to compile one plugin. The work holds it, not the caller who waits for the work: it
+/// is given back when the work ends.
 #[derive(Debug)]
-pub(crate) struct Turn {
+pub(crate) struct CompilePermit {
     _permit: OwnedSemaphorePermit,
     shared: Arc<Mutex<Option<Instant>>>,
     /// The time when the work should be done.
     due: Instant,
 }
 
-impl Turn {
+impl CompilePermit {
     fn new(
         permit: OwnedSemaphorePermit,
         shared: Arc<Mutex<Option<Instant>>>,
@@ -125,7 +100,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for CompilePermit {
     fn drop(&mut self) {
         set(&self.shared, None);
     }
@@ -138,36 +113,48 @@ fn set(due: &Mutex<Option<Instant>>, at: Option<Instant>) {
 impl Compiler {
     pub(crate) fn new() -> Self {
         Self {
-            turn: Arc::new(Semaphore::new(1)),
+            permits: Arc::new(Semaphore::new(1)),
             due: Arc::default(),
         }
     }
 
-    /// Waits for the turn before this one, at most until that is due; this one's time begins then.
-    pub(crate) async fn turn(&self, limits: CompileLimits) -> Result<Arc<Turn>, NotCompiled> {
+    /// Waits for the permit, at most until the work that has it is due. The time of the caller's
+    /// own work begins then.
+    pub(crate) async fn permit(
+        &self,
+        limits: CompileLimits,
+    ) -> Result<Arc<CompilePermit>, CompileFailure> {
         let due = *self.due.lock().unwrap_or_else(PoisonError::into_inner);
         let due = due.unwrap_or_else(|| Instant::now() + limits.time);
-        let permit = timeout_at(due, Arc::clone(&self.turn).acquire_owned()).await;
+        let permit = timeout_at(due, Arc::clone(&self.permits).acquire_owned()).await;
         let permit = permit.ok().and_then(Result::ok);
-        let permit = permit.ok_or(NotCompiled::Busy)?;
+        let permit = permit.ok_or(CompileFailure::Busy)?;
         let due = Instant::now() + limits.time;
-        Ok(Arc::new(Turn::new(permit, Arc::clone(&self.due), due)))
+        Ok(Arc::new(CompilePermit::new(
+            permit,
+            Arc::clone(&self.due),
+            due,
+        )))
     }
 }
 
-/// Runs `work` on threads made for it, and waits for it until its turn is over. A caller that stops
+/// Runs `work` on threads made for it, and waits for it until its time is over. A caller that stops
 /// waiting does not stop the work.
-pub(crate) async fn run<T, F>(turn: &Arc<Turn>, background: bool, work: F) -> Result<T, NotCompiled>
+pub(crate) async fn run<T, F>(
+    permit: &Arc<CompilePermit>,
+    background: bool,
+    work: F,
+) -> Result<T, CompileFailure>
 where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
-    let due = turn.due();
-    let turn = Arc::clone(turn);
-    let threads = threads(background).map_err(NotCompiled::Threads)?;
+    let due = permit.due();
+    let permit = Arc::clone(permit);
+    let threads = threads(background).map_err(CompileFailure::Threads)?;
     let (done, result) = oneshot::channel();
     threads.spawn(move || {
-        let _turn = turn;
+        let _permit = permit;
         // A caller that gave up does not want the result.
         drop(done.send(work()));
     });
@@ -175,8 +162,8 @@ where
     drop(threads);
     match timeout_at(due, result).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(_)) => Err(NotCompiled::Panicked),
-        Err(_) => Err(NotCompiled::Late),
+        Ok(Err(_)) => Err(CompileFailure::Panicked),
+        Err(_) => Err(CompileFailure::Late),
     }
 }
 

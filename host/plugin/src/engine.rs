@@ -1,28 +1,20 @@
-//! The one wasmtime engine of the process: the WebAssembly features that guests may use, the pool
-//! of their memory, and the clock that interrupts them.
+//! The one wasmtime engine of the process: the pool of guests' memory, the compiler and its cache,
+//! and what each version of the contract is linked with.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
+use spandrel_supply::Digest;
 use wasmtime::component::Linker;
-use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy};
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::abi;
-use crate::artifact::Digest;
-use crate::cache::{CodeCache, compatibility};
+use crate::cache::CodeCache;
+use crate::codegen::compatibility;
 use crate::compile::child::Program;
-use crate::compile::{Compile, Compiler};
-use crate::limits;
+use crate::compile::{Compiler, CompilerLocation};
 use crate::store::Guest;
-
-/// The length of a tick. Deadlines are counted in ticks: 5 ms are 5 % of the default deadline. A
-/// thread that woke each millisecond took 1.3 % of the CPU time of a collector under load.
-pub(crate) const TICK: Duration = Duration::from_millis(5);
-
-/// The shortest deadline that can be kept: a call ends at the first tick after its deadline.
-pub const SHORTEST_DEADLINE: Duration = TICK;
+use crate::{abi, clock, codegen, limits};
 
 /// The memory of an instance that stays resident in its slot when the instance is gone, so that a
 /// replacement after a fault does not pay for page faults. 4 MiB is the memory that a guest touches
@@ -54,7 +46,7 @@ pub struct EngineConfig {
     /// The directory for compiled code; `None` to compile at every load.
     pub cache: Option<PathBuf>,
     /// The place where the compiler runs.
-    pub compile: Compile,
+    pub compiler: CompilerLocation,
 }
 
 impl Default for EngineConfig {
@@ -62,7 +54,7 @@ impl Default for EngineConfig {
         Self {
             instances: 128,
             cache: crate::cache::default_directory(),
-            compile: Compile::InProcess,
+            compiler: CompilerLocation::InProcess,
         }
     }
 }
@@ -88,7 +80,7 @@ struct Inner {
     wasmtime: wasmtime::Engine,
     cache: Option<CodeCache>,
     compiler: Compiler,
-    compile: Compile,
+    location: CompilerLocation,
     compatibility: Digest,
     v0_1: Linker<Guest>,
 }
@@ -111,9 +103,9 @@ impl Engine {
         let wasmtime = start(config).map_err(|error| failed(error.into()))?;
         let compatibility = compatibility(&wasmtime);
         let v0_1 = abi::v0_1::linker(&wasmtime).map_err(|error| failed(error.into()))?;
-        start_clock(&wasmtime).map_err(|error| failed(error.into()))?;
+        clock::start(&wasmtime).map_err(|error| failed(error.into()))?;
         let cache = config.cache.as_deref().and_then(|directory| {
-            CodeCache::open(directory, &wasmtime)
+            CodeCache::open(directory, compatibility)
                 .inspect_err(|error| {
                     tracing::warn!(
                         directory = %directory.display(),
@@ -128,7 +120,7 @@ impl Engine {
                 wasmtime,
                 cache,
                 compiler: Compiler::new(),
-                compile: config.compile.clone(),
+                location: config.compiler.clone(),
                 compatibility,
                 v0_1,
             }),
@@ -149,9 +141,9 @@ impl Engine {
 
     /// Returns the process to compile in; `None` to compile here.
     pub(crate) fn program(&self) -> Option<Program<'_>> {
-        match &self.inner.compile {
-            Compile::InProcess => None,
-            Compile::Child { program, arguments } => Some(Program {
+        match &self.inner.location {
+            CompilerLocation::InProcess => None,
+            CompilerLocation::Child { program, arguments } => Some(Program {
                 path: program,
                 arguments,
                 engine: self.inner.compatibility,
@@ -162,12 +154,6 @@ impl Engine {
     pub(crate) fn v0_1(&self) -> &Linker<Guest> {
         &self.inner.v0_1
     }
-}
-
-/// Makes an engine that only compiles: it makes the same code, and has no room for instances,
-/// because the process has a limit on address space.
-pub(crate) fn for_compiling() -> wasmtime::Result<wasmtime::Engine> {
-    wasmtime::Engine::new(&code_settings())
 }
 
 /// Makes the engine with the largest pool of memories that fits.
@@ -190,31 +176,9 @@ fn start(config: &EngineConfig) -> wasmtime::Result<wasmtime::Engine> {
 }
 
 fn settings(config: &EngineConfig, memories_each: u32) -> Config {
-    let mut settings = code_settings();
+    let mut settings = codegen::settings();
     let pool = InstanceAllocationStrategy::Pooling(pool(config.instances, memories_each));
     settings.allocation_strategy(pool);
-    settings
-}
-
-/// Returns all settings that compiled code depends on.
-fn code_settings() -> Config {
-    let mut settings = Config::new();
-    settings
-        .strategy(Strategy::Cranelift)
-        .epoch_interruption(true)
-        // Calls of concurrent components have an overhead of 1 us a call; plugins of this contract
-        // are not concurrent.
-        .concurrency_support(false)
-        // Features that no toolchain for plugins needs stay off, so that there is less of the
-        // compiler to trust.
-        .wasm_memory64(false)
-        .wasm_relaxed_simd(false)
-        .wasm_gc(false)
-        .wasm_function_references(false)
-        .wasm_exceptions(false)
-        .wasm_wide_arithmetic(false)
-        .wasm_custom_page_sizes(false)
-        .wasm_stack_switching(false);
     settings
 }
 
@@ -244,22 +208,6 @@ fn pool(instances: u32, memories_each: u32) -> PoolingAllocationConfig {
     pool
 }
 
-/// Starts the thread that ticks until the engine is dropped: the thread holds no strong reference
-/// to it.
-fn start_clock(engine: &wasmtime::Engine) -> std::io::Result<()> {
-    let engine = engine.weak();
-    std::thread::Builder::new()
-        .name("plugin-clock".to_owned())
-        .spawn(move || {
-            while let Some(engine) = engine.upgrade() {
-                engine.increment_epoch();
-                drop(engine);
-                std::thread::sleep(TICK);
-            }
-        })?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,7 +221,7 @@ mod tests {
         };
         let running = settings(&config, 4);
         let running = wasmtime::Engine::new(&running).expect("an engine");
-        let compiling = for_compiling().expect("an engine");
+        let compiling = codegen::compiling_engine().expect("an engine");
         assert_eq!(compatibility(&running), compatibility(&compiling));
     }
 }

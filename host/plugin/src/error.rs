@@ -3,73 +3,17 @@
 use std::time::Duration;
 
 use spandrel_pipeline::stage::Fault;
+use spandrel_supply::ArtifactError;
 
 use crate::compile::child::ChildError;
-use crate::signature::SignatureError;
 
 /// The reason why a plugin did not load: the problem, the place, and the remedy. The running
 /// generation, if there is one, stays.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The file cannot be read.
-    #[error("cannot read plugin `{module}`: check the path and its permissions")]
-    Read {
-        /// The plugin's file, or the name of an upload.
-        module: String,
-        /// The cause.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The file is larger than a plugin may be.
-    #[error(
-        "plugin `{module}` is larger than {} MiB: build it in release mode and strip it",
-        limit_bytes >> 20
-    )]
-    TooLarge {
-        /// The plugin's file, or the name of an upload.
-        module: String,
-        /// The limit.
-        limit_bytes: u64,
-    },
-    /// The file's content does not have the digest that the config pins.
-    #[error(
-        "plugin `{module}` has sha256 {found}, the config pins {pinned}: \
-         deploy the pinned file, or change `module.sha256`"
-    )]
-    Digest {
-        /// The plugin's file, or the name of an upload.
-        module: String,
-        /// The digest that the config asks for.
-        pinned: String,
-        /// The digest of the file.
-        found: String,
-    },
-    /// No trusted key signed the plugin.
-    #[error("plugin `{module}` is not signed as it must be")]
-    Signature {
-        /// The plugin's file, or the name of an upload.
-        module: String,
-        /// The problem with the signature.
-        #[source]
-        source: SignatureError,
-    },
-    /// The file is a core WebAssembly module.
-    #[error(
-        "plugin `{module}` is a core WebAssembly module, not a component: \
-         build it with `cargo build --release --target wasm32-wasip2`"
-    )]
-    CoreModule {
-        /// The plugin's file, or the name of an upload.
-        module: String,
-    },
-    /// The file is not WebAssembly at all.
-    #[error("plugin `{module}` is not a WebAssembly component: it starts with {found}")]
-    NotAComponent {
-        /// The plugin's file, or the name of an upload.
-        module: String,
-        /// Its first bytes, readable.
-        found: String,
-    },
+    /// The plugin's bytes cannot be had, or may not run.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
     /// The component was built for another version of the contract.
     #[error(
         "plugin `{module}` is built for spandrel:plugin@{found}, this collector knows {}: \

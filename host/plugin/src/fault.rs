@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use spandrel_pipeline::stage::{Fault, FaultKind};
+use spandrel_supply::{InstanceLimits, text};
 use wasmtime::Trap;
 use wasmtime_wasi::I32Exit;
 
-use crate::limits::Limits;
 use crate::store::Guest;
-use crate::text;
 
 /// The text of a wasmtime error whose type is private; a test checks the text.
 const HOSTCALL_FUEL: &str = "fuel allocated for hostcalls has been exhausted";
@@ -17,7 +16,7 @@ const HOSTCALL_FUEL: &str = "fuel allocated for hostcalls has been exhausted";
 pub(crate) fn of(
     error: &wasmtime::Error,
     guest: &Guest,
-    limits: &Limits,
+    limits: &InstanceLimits,
     deadline: Duration,
 ) -> Fault {
     if let Some(Trap::Interrupt) = error.downcast_ref() {

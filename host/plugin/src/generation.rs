@@ -1,34 +1,45 @@
 //! One loaded plugin (bytes + config) of a stage: it makes instances.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use spandrel_pipeline::stage::{self, Fault, InstantiateError, Manifest};
+use spandrel_supply::{Digest, InstanceLimits};
 
 use crate::abi::{self, v0_1};
-use crate::artifact::{Digest, Identity};
-use crate::cache::Code;
+use crate::cache::CodeOrigin;
 use crate::engine::Engine;
 use crate::error::LoadError;
 use crate::instance::Instance;
-use crate::limits::Limits;
-use crate::load::{self, Load, Loaded};
+use crate::load::{self, CompiledPlugin, LoadRequest};
 use crate::log::GuestLog;
 use crate::metrics::Metrics;
 use crate::store::{self, Guest};
-use crate::{fault, text};
+use crate::{fault, manifest};
 
-/// The number of drop reasons that a verdict byte has room for, besides keep, hold and undisposed,
-/// rounded down.
-const DROP_REASONS: usize = 250;
-/// The longest name in a manifest: names become labels of metrics.
-const NAME_BYTES: usize = 128;
-/// The shortest tick interval. Ticks run between batches; with a shorter interval, a shard would do
-/// nothing else.
-const TICK_INTERVAL: Duration = Duration::from_millis(10);
+/// The identity of a generation by content: the same bytes and config are the same generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The sha256 of the plugin's bytes.
+    pub module: Digest,
+    /// The sha256 of its config.
+    pub config: Digest,
+    /// The sha256 of both.
+    pub generation: Digest,
+}
+
+impl Identity {
+    /// Makes the identity of bytes with this digest and a config, in the form that the plugin gets
+    /// it.
+    pub fn new(module: Digest, config: &str) -> Self {
+        Self {
+            module,
+            config: Digest::of(config.as_bytes()),
+            generation: Digest::of_parts(&[module.as_bytes(), config.as_bytes()]),
+        }
+    }
+}
 
 /// A plugin that was compiled, checked and configured once.
 pub struct Generation {
@@ -39,8 +50,8 @@ pub struct Generation {
     identity: Identity,
     module_bytes: usize,
     number: u64,
-    code: Code,
-    limits: Limits,
+    code: CodeOrigin,
+    limits: InstanceLimits,
     log: Arc<GuestLog>,
     metrics: Arc<Metrics>,
 }
@@ -57,8 +68,8 @@ impl fmt::Debug for Generation {
     }
 }
 
-/// The reason why there is no instance.
-enum NotReady {
+/// The reason why an instance did not start.
+enum StartFailure {
     Instantiate(wasmtime::Error),
     Faulted(Fault),
     Refused(String),
@@ -67,12 +78,12 @@ enum NotReady {
 impl Generation {
     /// Reads, compiles (or takes from the cache), checks, and configures one instance to learn the
     /// manifest. Compiles on threads of its own.
-    pub async fn load(engine: &Engine, load: Load<'_>) -> Result<Self, LoadError> {
-        let Loaded {
+    pub async fn load(engine: &Engine, request: LoadRequest<'_>) -> Result<Self, LoadError> {
+        let CompiledPlugin {
             component,
             artifact,
             code,
-        } = load::compile(engine, &load).await?;
+        } = load::compile(engine, &request).await?;
         let module = artifact.name();
         abi::check(module, &component)?;
         let link = |error: wasmtime::Error| LoadError::Link {
@@ -84,20 +95,25 @@ impl Generation {
             engine: engine.clone(),
             pre: v0_1::PluginPre::new(pre).map_err(link)?,
             manifest: Manifest::default(),
-            config: load.config.to_owned(),
-            identity: Identity::new(artifact.digest(), load.config),
+            config: request.config.to_owned(),
+            identity: Identity::new(artifact.digest(), request.config),
             module_bytes: artifact.bytes().len(),
-            number: load.number,
+            number: request.number,
             code,
-            log: Arc::new(GuestLog::new(load.stage, load.number, module, &load.limits)),
-            limits: load.limits,
-            metrics: load.metrics,
+            log: Arc::new(GuestLog::new(
+                request.stage,
+                request.number,
+                module,
+                &request.limits,
+            )),
+            limits: request.limits,
+            metrics: request.metrics,
         };
         let (_, manifest, traces) = generation
-            .configured()
+            .start()
             .await
             .map_err(|problem| load_error(problem, module))?;
-        check_manifest(&manifest, traces).map_err(|problem| LoadError::Manifest {
+        manifest::check(&manifest, traces).map_err(|problem| LoadError::Manifest {
             module: module.to_owned(),
             problem,
         })?;
@@ -109,7 +125,7 @@ impl Generation {
     /// Makes and configures one more instance, with the functions that only this crate's instances
     /// have.
     pub async fn instance(&self) -> Result<Instance, InstantiateError> {
-        let (instance, manifest, _) = self.configured().await.map_err(instantiate_error)?;
+        let (instance, manifest, _) = self.start().await.map_err(instantiate_error)?;
         // The pipeline routes and counts by the first manifest.
         if manifest != self.manifest {
             return Err(InstantiateError {
@@ -146,7 +162,7 @@ impl Generation {
     }
 
     /// Returns the origin of the code.
-    pub fn code(&self) -> Code {
+    pub fn code(&self) -> CodeOrigin {
         self.code
     }
 
@@ -155,9 +171,10 @@ impl Generation {
         &self.metrics
     }
 
-    async fn configured(&self) -> Result<(Instance, Manifest, bool), NotReady> {
+    /// Makes an instance and configures it. Returns its manifest, and true if it wants traces.
+    async fn start(&self) -> Result<(Instance, Manifest, bool), StartFailure> {
         let limits = &self.limits;
-        let mut store = store::new(&self.engine, limits, &self.log, &self.metrics);
+        let mut store = store::new(self.engine.wasmtime(), limits, &self.log, &self.metrics);
         store::begin_call(&mut store, limits.configure_deadline);
         // The start functions of a guest run here, so a deadline applies to them as well.
         let made = tokio::time::timeout(
@@ -169,16 +186,20 @@ impl Generation {
             Ok(Ok(plugin)) => plugin,
             Ok(Err(error)) if is_guests_fault(&error, store.data()) => {
                 let fault = fault::of(&error, store.data(), limits, limits.configure_deadline);
-                return Err(NotReady::Faulted(fault));
+                return Err(StartFailure::Faulted(fault));
             }
-            Ok(Err(error)) => return Err(NotReady::Instantiate(error)),
-            Err(_) => return Err(NotReady::Faulted(fault::past(limits.configure_deadline))),
+            Ok(Err(error)) => return Err(StartFailure::Instantiate(error)),
+            Err(_) => {
+                return Err(StartFailure::Faulted(fault::past(
+                    limits.configure_deadline,
+                )));
+            }
         };
         let mut instance = Instance::new(limits.clone(), store, plugin);
         let answer = instance.configure(&self.config).await;
         let (manifest, traces) = answer
-            .map_err(NotReady::Faulted)?
-            .map_err(NotReady::Refused)?;
+            .map_err(StartFailure::Faulted)?
+            .map_err(StartFailure::Refused)?;
         Ok((instance, manifest, traces))
     }
 }
@@ -205,16 +226,16 @@ fn is_guests_fault(error: &wasmtime::Error, guest: &Guest) -> bool {
     error.downcast_ref::<wasmtime::Trap>().is_some() || guest.limiter().denied_bytes().is_some()
 }
 
-fn load_error(problem: NotReady, module: &str) -> LoadError {
+fn load_error(problem: StartFailure, module: &str) -> LoadError {
     let module = module.to_owned();
     match problem {
-        NotReady::Instantiate(error) => LoadError::Instantiate {
+        StartFailure::Instantiate(error) => LoadError::Instantiate {
             module,
             hint: instantiate_hint(&error),
             source: error.into(),
         },
-        NotReady::Faulted(source) => LoadError::Faulted { module, source },
-        NotReady::Refused(message) => LoadError::Configure { module, message },
+        StartFailure::Faulted(source) => LoadError::Faulted { module, source },
+        StartFailure::Refused(message) => LoadError::Configure { module, message },
     }
 }
 
@@ -228,121 +249,22 @@ fn instantiate_hint(error: &wasmtime::Error) -> &'static str {
     }
 }
 
-fn instantiate_error(problem: NotReady) -> InstantiateError {
+fn instantiate_error(problem: StartFailure) -> InstantiateError {
     match problem {
-        NotReady::Instantiate(error) => InstantiateError {
+        StartFailure::Instantiate(error) => InstantiateError {
             message: format!(
                 "cannot instantiate the plugin: {}",
                 instantiate_hint(&error)
             ),
             source: Some(error.into()),
         },
-        NotReady::Faulted(fault) => InstantiateError {
+        StartFailure::Faulted(fault) => InstantiateError {
             message: "the plugin failed in `configure`".to_owned(),
             source: Some(fault.into()),
         },
-        NotReady::Refused(message) => InstantiateError {
+        StartFailure::Refused(message) => InstantiateError {
             message: format!("the plugin refused its config: {message}"),
             source: None,
         },
-    }
-}
-
-/// Returns the first rule of the contract that a manifest breaks.
-fn check_manifest(manifest: &Manifest, traces: bool) -> Result<(), String> {
-    check_name("the plugin's name", &manifest.name)?;
-    check_name("the plugin's version", &manifest.version)?;
-    if !traces {
-        return Err("`signals` must contain traces, the only signal that plugins see".to_owned());
-    }
-    if let Some(interval) = manifest.tick_interval
-        && interval < TICK_INTERVAL
-    {
-        return Err(format!(
-            "a tick interval of {} ms is too short: 0 for none, or at least {}",
-            interval.as_millis(),
-            TICK_INTERVAL.as_millis()
-        ));
-    }
-    if manifest.drop_reasons.len() > DROP_REASONS {
-        return Err(format!(
-            "{} drop reasons are too many: at most {DROP_REASONS}",
-            manifest.drop_reasons.len()
-        ));
-    }
-    let mut seen = BTreeSet::new();
-    for reason in &manifest.drop_reasons {
-        check_name("a drop reason", reason)?;
-        if !seen.insert(reason) {
-            return Err(format!(
-                "the drop reason `{}` is there twice",
-                text::printable(reason, NAME_BYTES)
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn check_name(what: &str, name: &str) -> Result<(), String> {
-    let shown = text::printable(name, NAME_BYTES);
-    if name.is_empty() || shown != name {
-        return Err(format!(
-            "{what} is \"{shown}\": it must be 1 to {NAME_BYTES} printable bytes"
-        ));
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use spandrel_pipeline::stage::Manifest;
-
-    use super::check_manifest;
-
-    fn good() -> Manifest {
-        Manifest {
-            name: "tag".to_owned(),
-            version: "1.0.0".to_owned(),
-            drop_reasons: vec!["health".to_owned(), "noise".to_owned()],
-            ..Manifest::default()
-        }
-    }
-
-    fn problem(change: impl FnOnce(&mut Manifest)) -> String {
-        let mut manifest = good();
-        change(&mut manifest);
-        check_manifest(&manifest, true).expect_err("refused")
-    }
-
-    /// Each rule of a manifest has its own message.
-    #[test]
-    fn each_rule_of_a_manifest_has_its_message() {
-        assert_eq!(check_manifest(&good(), true), Ok(()));
-        assert_eq!(
-            check_manifest(&good(), false),
-            Err("`signals` must contain traces, the only signal that plugins see".to_owned())
-        );
-        assert_eq!(
-            problem(|manifest| manifest.name.clear()),
-            "the plugin's name is \"\": it must be 1 to 128 printable bytes"
-        );
-        assert_eq!(
-            problem(|manifest| "a\nb".clone_into(&mut manifest.version)),
-            "the plugin's version is \"a\\nb\": it must be 1 to 128 printable bytes"
-        );
-        assert_eq!(
-            problem(|manifest| manifest.tick_interval = Some(Duration::from_millis(9))),
-            "a tick interval of 9 ms is too short: 0 for none, or at least 10"
-        );
-        assert_eq!(
-            problem(|manifest| manifest.drop_reasons.push("health".to_owned())),
-            "the drop reason `health` is there twice"
-        );
-        assert_eq!(
-            problem(|manifest| manifest.drop_reasons = (0..251).map(|n| n.to_string()).collect()),
-            "251 drop reasons are too many: at most 250"
-        );
     }
 }

@@ -11,27 +11,28 @@ use futures_util::future::BoxFuture;
 use spandrel_pipeline::stage::{
     self, DrainReason, Emission, Fault, FaultKind, Input, Manifest, Reply, State, Ticket,
 };
+use spandrel_supply::{InstanceLimits, text};
 use wasmtime::Store;
 
 use crate::abi::v0_1;
-use crate::limits::Limits;
+use crate::fault;
 use crate::store::{self, Guest};
-use crate::{fault, text};
 
 /// One store and its guest.
 pub struct Instance {
-    limits: Limits,
+    limits: InstanceLimits,
     condition: Condition,
 }
 
 enum Condition {
-    Ready(Box<Running>),
+    Ready(Box<GuestStore>),
     /// A call is under way. If another call finds this, the last one was dropped halfway.
     Calling,
     Gone(Fault),
 }
 
-struct Running {
+/// A store, and the exports of the guest in it.
+struct GuestStore {
     store: Store<Guest>,
     plugin: v0_1::Plugin,
 }
@@ -56,7 +57,7 @@ macro_rules! call {
         let deadline: Duration = $deadline;
         let mut running = $self.take()?;
         store::begin_call(&mut running.store, deadline);
-        let Running {
+        let GuestStore {
             store: $store,
             plugin: $plugin,
         } = &mut *running;
@@ -68,10 +69,10 @@ macro_rules! call {
 }
 
 impl Instance {
-    pub(crate) fn new(limits: Limits, store: Store<Guest>, plugin: v0_1::Plugin) -> Self {
+    pub(crate) fn new(limits: InstanceLimits, store: Store<Guest>, plugin: v0_1::Plugin) -> Self {
         Self {
             limits,
-            condition: Condition::Ready(Box::new(Running { store, plugin })),
+            condition: Condition::Ready(Box::new(GuestStore { store, plugin })),
         }
     }
 
@@ -158,7 +159,7 @@ impl Instance {
     }
 
     /// Takes the guest for one call. `settle` brings it back; a call that is dropped does not.
-    fn take(&mut self) -> Result<Box<Running>, Fault> {
+    fn take(&mut self) -> Result<Box<GuestStore>, Fault> {
         match std::mem::replace(&mut self.condition, Condition::Calling) {
             Condition::Ready(running) => Ok(running),
             Condition::Calling => {
@@ -171,7 +172,7 @@ impl Instance {
 
     fn settle<T>(
         &mut self,
-        running: Box<Running>,
+        running: Box<GuestStore>,
         ended: Option<wasmtime::Result<T>>,
         deadline: Duration,
     ) -> Result<T, Fault> {

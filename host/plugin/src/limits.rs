@@ -1,52 +1,6 @@
-//! The limits of one instance.
-
-use std::time::Duration;
+//! The parts that one component may have, and the limiter that keeps a store within its memory.
 
 use wasmtime::ResourceLimiter;
-
-/// The limits of a stage. Each call and each byte of a guest is under one of these.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// The bytes of linear memories and tables of one instance, all together. 64 MiB: a guest needs
-    /// about four times its largest batch (4 MiB by default), and holds names of items, not their
-    /// bytes.
-    pub memory_bytes: usize,
-    /// The time that `process` and `tick` may run. 100 ms: some 30 times the time for a batch of
-    /// 8192 spans, and short enough that a sender's own timeout never sees it.
-    pub call_deadline: Duration,
-    /// The time to instantiate and `configure`. 1 s: tables and patterns are compiled here, off the
-    /// data path.
-    pub configure_deadline: Duration,
-    /// The longest time that `drain` may run, even if the caller offers more. 10 s: inside the 25 s
-    /// of the collector's own drain.
-    pub drain_deadline: Duration,
-    /// The time for `snapshot` and for `restore`. 1 s: a shard stands still meanwhile.
-    pub state_deadline: Duration,
-    /// The most bytes that one reply, emission or snapshot may bring to the host. 16 MiB: four
-    /// times the largest batch by default; the host allocates this much because a guest says so.
-    pub reply_bytes: usize,
-    /// The log lines per second, of all instances of a stage together. 100: one line for each batch
-    /// under normal load, and never the reason for a full disk.
-    pub log_lines_per_second: u32,
-    /// The longest log line; the rest of it is cut. 4096: log stores commonly take this much as one
-    /// line.
-    pub log_line_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            memory_bytes: 64 << 20,
-            call_deadline: Duration::from_millis(100),
-            configure_deadline: Duration::from_secs(1),
-            drain_deadline: Duration::from_secs(10),
-            state_deadline: Duration::from_secs(1),
-            reply_bytes: 16 << 20,
-            log_lines_per_second: 100,
-            log_line_bytes: 4096,
-        }
-    }
-}
 
 /// The core instances of one component. A Rust guest has 3. A component that is composed of others
 /// has three or four for each of them, and some toolchains make 40. 256: each costs some KiB of the

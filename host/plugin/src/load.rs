@@ -2,99 +2,38 @@
 
 mod excess;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
+use spandrel_supply::{
+    Artifact, ArtifactSource, CompileLimits, Digest, InstanceLimits, SignaturePolicy,
+};
 use tokio::time::Instant;
 use wasmtime::component::Component;
 
-use crate::artifact::{Artifact, Digest};
-use crate::cache::Code;
-use crate::cache::trusted;
+use crate::cache::{CodeOrigin, trusted};
 use crate::compile::child::ChildError;
-use crate::compile::{self, CompileLimits, NotCompiled, Turn};
+use crate::compile::{self, CompileFailure, CompilePermit};
 use crate::engine::Engine;
 use crate::error::LoadError;
-use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::signature::Signing;
-
-/// The place of a plugin's bytes.
-#[derive(Clone, Debug)]
-pub enum Module<'a> {
-    /// In a file.
-    File(&'a Path),
-    /// In memory: an upload.
-    Bytes {
-        /// The upload's name in messages.
-        name: &'a str,
-        /// The plugin's bytes.
-        bytes: Bytes,
-    },
-}
-
-impl<'a> From<&'a Path> for Module<'a> {
-    fn from(path: &'a Path) -> Self {
-        Self::File(path)
-    }
-}
-
-impl<'a> From<&'a PathBuf> for Module<'a> {
-    fn from(path: &'a PathBuf) -> Self {
-        Self::File(path)
-    }
-}
-
-impl Module<'_> {
-    /// Returns the name for messages: the path, or the name of the upload.
-    pub fn name(&self) -> String {
-        match self {
-            Self::File(path) => path.display().to_string(),
-            Self::Bytes { name, .. } => (*name).to_owned(),
-        }
-    }
-
-    /// Returns the work that reads and checks the bytes, for another thread.
-    fn reader(
-        &self,
-        pinned: Option<Digest>,
-        signing: Option<Signing>,
-    ) -> impl FnOnce() -> Result<Artifact, LoadError> + Send + 'static {
-        let name = self.name();
-        let source = match self {
-            Self::File(path) => Err(path.to_path_buf()),
-            Self::Bytes { bytes, .. } => Ok(bytes.clone()),
-        };
-        move || {
-            let (artifact, path) = match source {
-                Ok(bytes) => (Artifact::from_bytes(&name, bytes)?, None),
-                Err(path) => (Artifact::read(&path)?, Some(path)),
-            };
-            check_pinned(&artifact, pinned)?;
-            check_signed(&artifact, path.as_deref(), signing.as_ref())?;
-            Ok(artifact)
-        }
-    }
-}
 
 /// The request to load a plugin for a stage.
 #[derive(Clone, Debug)]
-pub struct Load<'a> {
+pub struct LoadRequest<'a> {
     /// The stage's name, for logs.
     pub stage: &'a str,
     /// The generation's number, from 1.
     pub number: u64,
     /// The place of the plugin's bytes.
-    pub module: Module<'a>,
+    pub module: ArtifactSource<'a>,
     /// The sha256 that the file must have, if the config pins one.
     pub pinned: Option<Digest>,
     /// The signature that it must have, if it must have one.
-    pub signing: Option<Signing>,
+    pub signature_policy: Option<SignaturePolicy>,
     /// The stage's `config`, as JSON.
     pub config: &'a str,
     /// The limits of each instance.
-    pub limits: Limits,
+    pub limits: InstanceLimits,
     /// The limits on compiling.
     pub compile: CompileLimits,
     /// The plugin's own metrics; the same for each generation of a stage.
@@ -102,29 +41,34 @@ pub struct Load<'a> {
 }
 
 /// A plugin's bytes and their code.
-pub(crate) struct Loaded {
+pub(crate) struct CompiledPlugin {
     pub(crate) component: Component,
     pub(crate) artifact: Artifact,
-    pub(crate) code: Code,
+    pub(crate) code: CodeOrigin,
 }
 
 /// Reads and compiles. The order is such that each problem is found before the work that comes
 /// after it: the size before the content, the pinned digest and the signature before the compiler.
-pub(crate) async fn compile(engine: &Engine, load: &Load<'_>) -> Result<Loaded, LoadError> {
-    let work = Work {
+pub(crate) async fn compile(
+    engine: &Engine,
+    request: &LoadRequest<'_>,
+) -> Result<CompiledPlugin, LoadError> {
+    let job = CompileJob {
         engine,
-        module: load.module.name(),
-        limits: load.compile,
-        turn: engine
+        module: request.module.name(),
+        limits: request.compile,
+        permit: engine
             .compiler()
-            .turn(load.compile)
+            .permit(request.compile)
             .await
-            .map_err(|problem| not_compiled(problem, load.module.name(), load.compile))?,
+            .map_err(|problem| load_error(problem, request.module.name(), request.compile))?,
     };
     let started = Instant::now();
-    let read = load.module.reader(load.pinned, load.signing.clone());
+    let read = request
+        .module
+        .reader(request.pinned, request.signature_policy.clone());
     let is_here = engine.program().is_none();
-    let found = work.run(move |engine| {
+    let found = job.run(move |engine| {
         let artifact = read()?;
         let cached = engine.cache();
         match cached.and_then(|cache| cache.find(engine.wasmtime(), &artifact)) {
@@ -139,31 +83,31 @@ pub(crate) async fn compile(engine: &Engine, load: &Load<'_>) -> Result<Loaded, 
     let (artifact, found) = found.await?;
     let (component, is_cached) = match found {
         Some(found) => found,
-        None => (compile_in_child(&work, &artifact).await?, false),
+        None => (compile_in_child(&job, &artifact).await?, false),
     };
     let code = if is_cached {
-        Code::Cached
+        CodeOrigin::Cached
     } else {
-        Code::Compiled {
+        CodeOrigin::Compiled {
             elapsed: started.elapsed(),
         }
     };
-    Ok(Loaded {
+    Ok(CompiledPlugin {
         component,
         artifact,
         code,
     })
 }
 
-/// One plugin's turn with the compiler.
-struct Work<'a> {
+/// The work for one plugin, and its permit.
+struct CompileJob<'a> {
     engine: &'a Engine,
     module: String,
     limits: CompileLimits,
-    turn: Arc<Turn>,
+    permit: Arc<CompilePermit>,
 }
 
-impl Work<'_> {
+impl CompileJob<'_> {
     /// Runs a part of the work on threads made for it.
     async fn run<T: Send + 'static>(
         &self,
@@ -176,36 +120,8 @@ impl Work<'_> {
             let _log = tracing::dispatcher::set_default(&log);
             part(&engine)
         };
-        let done = compile::run(&self.turn, self.limits.background, part).await;
-        done.unwrap_or_else(|problem| Err(not_compiled(problem, self.module.clone(), self.limits)))
-    }
-}
-
-fn check_signed(
-    artifact: &Artifact,
-    path: Option<&Path>,
-    signing: Option<&Signing>,
-) -> Result<(), LoadError> {
-    let Some(signing) = signing else {
-        return Ok(());
-    };
-    let checked = signing.check(path, artifact.bytes());
-    let key = checked.map_err(|source| LoadError::Signature {
-        module: artifact.name().to_owned(),
-        source,
-    })?;
-    tracing::info!(module = artifact.name(), key = %key, "plugin signature is good");
-    Ok(())
-}
-
-fn check_pinned(artifact: &Artifact, pinned: Option<Digest>) -> Result<(), LoadError> {
-    match pinned.filter(|pinned| *pinned != artifact.digest()) {
-        None => Ok(()),
-        Some(pinned) => Err(LoadError::Digest {
-            module: artifact.name().to_owned(),
-            pinned: pinned.to_string(),
-            found: artifact.digest().to_string(),
-        }),
+        let done = compile::run(&self.permit, self.limits.background, part).await;
+        done.unwrap_or_else(|problem| Err(load_error(problem, self.module.clone(), self.limits)))
     }
 }
 
@@ -226,16 +142,19 @@ fn take_in(engine: &Engine, artifact: &Artifact, code: &[u8]) -> Result<Componen
     Ok(component)
 }
 
-async fn compile_in_child(work: &Work<'_>, artifact: &Artifact) -> Result<Component, LoadError> {
-    let Some(program) = work.engine.program() else {
-        return work
+async fn compile_in_child(
+    job: &CompileJob<'_>,
+    artifact: &Artifact,
+) -> Result<Component, LoadError> {
+    let Some(program) = job.engine.program() else {
+        return job
             .run({
                 let artifact = artifact.clone();
                 move |engine| compile_here(engine, &artifact)
             })
             .await;
     };
-    let compiled = program.compile(artifact.bytes(), work.limits, work.turn.due());
+    let compiled = program.compile(artifact.bytes(), job.limits, job.permit.due());
     let code = compiled.await.map_err(|error| match error {
         ChildError::Refused(words) => bad_component(artifact, words.into()),
         source => LoadError::Child {
@@ -244,7 +163,7 @@ async fn compile_in_child(work: &Work<'_>, artifact: &Artifact) -> Result<Compon
         },
     })?;
     let artifact = artifact.clone();
-    work.run(move |engine| take_in(engine, &artifact, &code))
+    job.run(move |engine| take_in(engine, &artifact, &code))
         .await
 }
 
@@ -258,18 +177,18 @@ fn bad_component(
     }
 }
 
-fn not_compiled(problem: NotCompiled, module: String, limits: CompileLimits) -> LoadError {
+fn load_error(problem: CompileFailure, module: String, limits: CompileLimits) -> LoadError {
     match problem {
-        NotCompiled::Busy => LoadError::CompilerBusy { module },
-        NotCompiled::Late => LoadError::CompileTimeout {
+        CompileFailure::Busy => LoadError::CompilerBusy { module },
+        CompileFailure::Late => LoadError::CompileTimeout {
             module,
             limit: limits.time,
         },
-        NotCompiled::Panicked => LoadError::Compile {
+        CompileFailure::Panicked => LoadError::Compile {
             module,
             source: "the compiler panicked".into(),
         },
-        NotCompiled::Threads(source) => LoadError::CompileThreads {
+        CompileFailure::Threads(source) => LoadError::CompileThreads {
             module,
             source: source.into(),
         },

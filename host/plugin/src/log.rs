@@ -6,11 +6,9 @@
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use spandrel_supply::{InstanceLimits, text};
 use tokio::time::Instant;
 use tracing::Level;
-
-use crate::limits::Limits;
-use crate::text;
 
 pub(crate) mod pipe;
 
@@ -19,7 +17,7 @@ pub const TARGET: &str = "plugin";
 
 /// The number of lines that wait for the plugin's name: at most 256 KiB with the usual limit on a
 /// line, which is more than a plugin writes while it is configured. Later lines are left out.
-const WAITING: usize = 64;
+const EARLY_LINES: usize = 64;
 
 /// The log of one generation's guests: all its instances share one rate.
 #[derive(Debug)]
@@ -30,7 +28,7 @@ pub(crate) struct GuestLog {
     module: String,
     /// The plugin's own name, once its first instance has given it.
     plugin: OnceLock<String>,
-    waiting: Mutex<Waiting>,
+    early: Mutex<EarlyLines>,
     line_bytes: usize,
     lines_per_second: u32,
     bucket: Mutex<Bucket>,
@@ -38,7 +36,7 @@ pub(crate) struct GuestLog {
 
 /// The lines that were written before the name is known.
 #[derive(Debug, Default)]
-struct Waiting {
+struct EarlyLines {
     lines: Vec<(Level, String)>,
     suppressed: u64,
 }
@@ -51,13 +49,13 @@ struct Bucket {
 }
 
 impl GuestLog {
-    pub(crate) fn new(stage: &str, generation: u64, module: &str, limits: &Limits) -> Self {
+    pub(crate) fn new(stage: &str, generation: u64, module: &str, limits: &InstanceLimits) -> Self {
         Self {
             stage: stage.to_owned(),
             generation,
             module: module.to_owned(),
             plugin: OnceLock::new(),
-            waiting: Mutex::default(),
+            early: Mutex::default(),
             line_bytes: limits.log_line_bytes,
             lines_per_second: limits.log_lines_per_second,
             bucket: Mutex::new(Bucket {
@@ -78,10 +76,10 @@ impl GuestLog {
 
     /// Names the plugin in all lines, and writes those that have waited for the name.
     pub(crate) fn name_plugin(&self, name: &str) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
         self.plugin.get_or_init(|| name.to_owned());
-        let Waiting { lines, suppressed } = std::mem::take(&mut *waiting);
-        drop(waiting);
+        let EarlyLines { lines, suppressed } = std::mem::take(&mut *early);
+        drop(early);
         for (level, line) in lines {
             self.emit(level, &line);
         }
@@ -93,13 +91,13 @@ impl GuestLog {
     }
 
     /// Returns the lines that wait for the plugin's name; `None` once it is known.
-    fn waiting(&self) -> Option<MutexGuard<'_, Waiting>> {
+    fn early_lines(&self) -> Option<MutexGuard<'_, EarlyLines>> {
         if self.plugin.get().is_some() {
             return None;
         }
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
         // It may have been named while this waited for the lock.
-        self.plugin.get().is_none().then_some(waiting)
+        self.plugin.get().is_none().then_some(early)
     }
 
     /// Writes one line of a guest. Only checks the level if that level is not logged.
@@ -117,12 +115,12 @@ impl GuestLog {
             return;
         };
         let line = text::printable_start(start, total, self.line_bytes);
-        if let Some(mut waiting) = self.waiting() {
-            waiting.suppressed = waiting.suppressed.saturating_add(suppressed);
-            if waiting.lines.len() < WAITING {
-                waiting.lines.push((level, line));
+        if let Some(mut early) = self.early_lines() {
+            early.suppressed = early.suppressed.saturating_add(suppressed);
+            if early.lines.len() < EARLY_LINES {
+                early.lines.push((level, line));
             } else {
-                waiting.suppressed = waiting.suppressed.saturating_add(1);
+                early.suppressed = early.suppressed.saturating_add(1);
             }
             return;
         }
@@ -135,9 +133,9 @@ impl GuestLog {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         let suppressed = std::mem::take(&mut bucket.suppressed);
         drop(bucket);
-        match self.waiting() {
-            Some(mut waiting) => {
-                waiting.suppressed = waiting.suppressed.saturating_add(suppressed);
+        match self.early_lines() {
+            Some(mut early) => {
+                early.suppressed = early.suppressed.saturating_add(suppressed);
             }
             None => self.report(suppressed),
         }

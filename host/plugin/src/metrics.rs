@@ -20,9 +20,9 @@ pub enum Value {
 
 /// The outcome for a value that a guest gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
+pub(crate) enum MetricOutcome {
     /// The value was counted.
-    Yes,
+    Accepted,
     /// The value was refused, for the first time in this stage: this is worth a line in the log.
     RefusedFirst(&'static str),
     /// The value was refused, and not for the first time.
@@ -56,7 +56,7 @@ impl Metrics {
         table.refused
     }
 
-    pub(crate) fn count(&self, name: &str, delta: u64) -> Taken {
+    pub(crate) fn count(&self, name: &str, delta: u64) -> MetricOutcome {
         self.update(name, Value::Counter(0), |value| {
             if let Value::Counter(sum) = value {
                 *sum = sum.saturating_add(delta);
@@ -64,17 +64,17 @@ impl Metrics {
         })
     }
 
-    pub(crate) fn gauge(&self, name: &str, new: f64) -> Taken {
+    pub(crate) fn gauge(&self, name: &str, new: f64) -> MetricOutcome {
         self.update(name, Value::Gauge(0.0), |value| *value = Value::Gauge(new))
     }
 
-    fn update(&self, name: &str, zero: Value, change: impl FnOnce(&mut Value)) -> Taken {
+    fn update(&self, name: &str, zero: Value, change: impl FnOnce(&mut Value)) -> MetricOutcome {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let known = table.values.len();
         let refusal = match table.values.get_mut(name) {
             Some(value) if std::mem::discriminant(value) == std::mem::discriminant(&zero) => {
                 change(value);
-                return Taken::Yes;
+                return MetricOutcome::Accepted;
             }
             Some(_) => "a name is a counter or a gauge, not both",
             None if !is_name(name) => "a name is 1 to 64 of a-z, 0-9 and _",
@@ -83,14 +83,14 @@ impl Metrics {
                 let mut value = zero;
                 change(&mut value);
                 table.values.insert(name.to_owned(), value);
-                return Taken::Yes;
+                return MetricOutcome::Accepted;
             }
         };
         table.refused = table.refused.saturating_add(1);
         if table.refused == 1 {
-            Taken::RefusedFirst(refusal)
+            MetricOutcome::RefusedFirst(refusal)
         } else {
-            Taken::Refused
+            MetricOutcome::Refused
         }
     }
 }
@@ -104,16 +104,16 @@ fn is_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Metrics, Taken, Value};
+    use super::{MetricOutcome, Metrics, Value};
 
     /// Counters add up, gauges keep the last value, and the snapshot is in order of names.
     #[test]
     fn counters_add_and_gauges_replace() {
         let metrics = Metrics::default();
-        assert_eq!(metrics.gauge("b_gauge", 1.5), Taken::Yes);
-        assert_eq!(metrics.gauge("b_gauge", 2.5), Taken::Yes);
-        assert_eq!(metrics.count("a", 2), Taken::Yes);
-        assert_eq!(metrics.count("a", u64::MAX), Taken::Yes);
+        assert_eq!(metrics.gauge("b_gauge", 1.5), MetricOutcome::Accepted);
+        assert_eq!(metrics.gauge("b_gauge", 2.5), MetricOutcome::Accepted);
+        assert_eq!(metrics.count("a", 2), MetricOutcome::Accepted);
+        assert_eq!(metrics.count("a", u64::MAX), MetricOutcome::Accepted);
         assert_eq!(
             metrics.snapshot(),
             [
@@ -128,17 +128,20 @@ mod tests {
     fn bad_names_are_refused_and_counted() {
         let metrics = Metrics::default();
         for number in 0..64 {
-            assert_eq!(metrics.count(&format!("n{number}"), 1), Taken::Yes);
+            assert_eq!(
+                metrics.count(&format!("n{number}"), 1),
+                MetricOutcome::Accepted
+            );
         }
         assert!(matches!(
             metrics.count("one_more", 1),
-            Taken::RefusedFirst(_)
+            MetricOutcome::RefusedFirst(_)
         ));
         let long = "x".repeat(65);
         for bad in ["", "Upper", "a-b", "é", long.as_str()] {
-            assert_eq!(metrics.count(bad, 1), Taken::Refused);
+            assert_eq!(metrics.count(bad, 1), MetricOutcome::Refused);
         }
-        assert_eq!(metrics.gauge("n0", 1.0), Taken::Refused);
+        assert_eq!(metrics.gauge("n0", 1.0), MetricOutcome::Refused);
         assert_eq!(metrics.refused(), 7);
         assert_eq!(metrics.snapshot().len(), 64);
     }

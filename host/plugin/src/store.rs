@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spandrel_pipeline::stage::Input;
+use spandrel_supply::InstanceLimits;
 use tokio::time::Instant;
 use tracing::Level;
 use wasmtime::component::ResourceTable;
 use wasmtime::{Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use crate::engine::{Engine, TICK};
-use crate::limits::{HANDLES, Limiter, Limits, RANDOM_BYTES};
+use crate::clock::TICK;
+use crate::limits::{HANDLES, Limiter, RANDOM_BYTES};
 use crate::log::GuestLog;
 use crate::log::pipe::Pipe;
 use crate::metrics::Metrics;
@@ -32,16 +33,16 @@ pub(crate) struct Guest {
     /// Ticks that the call may still run after its current slice.
     ticks_left: u64,
     /// The batch in hand, while the guest has only a projection of it.
-    lent: Lent,
+    loan: BatchLoan,
 }
 
 /// The batch that a guest may ask for.
-enum Lent {
+enum BatchLoan {
     /// The guest may not ask: it has the whole batch, or it has none.
-    Nothing,
-    Batch(Input),
+    None,
+    Offer(Input),
     /// The guest has asked and may not ask again.
-    Asked,
+    Spent,
 }
 
 impl Guest {
@@ -64,24 +65,24 @@ impl Guest {
 
     /// Has the whole batch at hand for the call that follows.
     pub(crate) fn lend(&mut self, batch: Input) {
-        self.lent = Lent::Batch(batch);
+        self.loan = BatchLoan::Offer(batch);
     }
 
     /// Ends the loan: the call is over.
     pub(crate) fn take_back(&mut self) {
-        self.lent = Lent::Nothing;
+        self.loan = BatchLoan::None;
     }
 
     /// Returns the whole batch when the guest asks for it. It may ask once in a call: each time
     /// costs a splice and a copy.
     pub(crate) fn whole_batch(&mut self) -> wasmtime::Result<Vec<u8>> {
-        match std::mem::replace(&mut self.lent, Lent::Asked) {
-            Lent::Batch(batch) => Ok(batch.whole().into()),
-            Lent::Nothing => {
-                self.lent = Lent::Nothing;
+        match std::mem::replace(&mut self.loan, BatchLoan::Spent) {
+            BatchLoan::Offer(batch) => Ok(batch.whole().into()),
+            BatchLoan::None => {
+                self.loan = BatchLoan::None;
                 Ok(Vec::new())
             }
-            Lent::Asked => Err(wasmtime::Error::msg("asked for the whole batch twice")),
+            BatchLoan::Spent => Err(wasmtime::Error::msg("asked for the whole batch twice")),
         }
     }
 
@@ -118,8 +119,8 @@ impl WasiView for Guest {
 /// Makes a store under `limits`, whose guest may see the clock and random numbers, and nothing
 /// else.
 pub(crate) fn new(
-    engine: &Engine,
-    limits: &Limits,
+    engine: &wasmtime::Engine,
+    limits: &InstanceLimits,
     log: &Arc<GuestLog>,
     metrics: &Arc<Metrics>,
 ) -> Store<Guest> {
@@ -137,9 +138,9 @@ pub(crate) fn new(
         stderr,
         started: Instant::now(),
         ticks_left: 0,
-        lent: Lent::Nothing,
+        loan: BatchLoan::None,
     };
-    let mut store = Store::new(engine.wasmtime(), guest);
+    let mut store = Store::new(engine, guest);
     store.limiter(|guest| &mut guest.limiter);
     // The bytes that one call or one host function may copy to the host.
     store.set_hostcall_fuel(limits.reply_bytes);

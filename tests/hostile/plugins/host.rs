@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use spandrel_pipeline::stage::{Input, ProbeError, probe};
-use spandrel_plugin::{
-    CompileLimits, Engine, EngineConfig, Generation, Limits, Load, LoadError, Metrics, Module,
-};
+use spandrel_plugin::{Engine, EngineConfig, Generation, LoadError, LoadRequest, Metrics};
+use spandrel_supply::{ArtifactError, ArtifactSource, CompileLimits, InstanceLimits};
 use spandrel_tests::until::say;
 use tokio::time::{Instant, timeout};
 
@@ -137,21 +136,21 @@ impl Host {
     }
 
     pub(super) async fn fate(&self, bytes: &[u8]) -> Fate {
-        let load = Load {
+        let load = LoadRequest {
             stage: "wasm/hostile",
             number: 1,
-            module: Module::Bytes {
+            module: ArtifactSource::Bytes {
                 name: "hostile",
                 bytes: Bytes::copy_from_slice(bytes),
             },
             pinned: None,
-            signing: None,
+            signature_policy: None,
             config: "{}",
-            limits: Limits {
+            limits: InstanceLimits {
                 memory_bytes: 16 << 20,
                 call_deadline: Duration::from_millis(10),
                 configure_deadline: Duration::from_millis(10),
-                ..Limits::default()
+                ..InstanceLimits::default()
             },
             compile: CompileLimits::default(),
             metrics: Arc::new(Metrics::default()),
@@ -172,8 +171,9 @@ impl Host {
 
 fn of_refusal(error: &LoadError) -> Fate {
     match error {
-        LoadError::NotAComponent { .. }
-        | LoadError::CoreModule { .. }
+        LoadError::Artifact(
+            ArtifactError::NotAComponent { .. } | ArtifactError::CoreModule { .. },
+        )
         | LoadError::Compile { .. } => Fate::Invalid,
         LoadError::UnknownAbi { .. }
         | LoadError::Imports { .. }

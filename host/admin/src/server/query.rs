@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use spandrel_collector::report::SwapRequest;
 use spandrel_config::duration;
+use spandrel_supply::Digest;
 
 /// The longest time that an answer is held back for news, shorter than what proxies in between
 /// allow.
@@ -113,7 +114,7 @@ fn unknown(key: &str, known: &str) -> String {
 /// Checks for requests that make no sense for any swap, in the query or in JSON.
 pub(super) fn check(request: &SwapRequest) -> Result<(), String> {
     if let Some(digest) = &request.sha256
-        && !(digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        && digest.parse::<Digest>().is_err()
     {
         return Err("`sha256` must be 64 hex digits, as `sha256sum` prints them".to_owned());
     }

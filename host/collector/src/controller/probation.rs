@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::stage::probation::{Figures, Standing, judge};
 use spandrel_config::id::Id;
 use spandrel_pipeline::pipeline::StagesChange;
 use spandrel_pipeline::stage::Mode;
-use spandrel_plugin::probation::{Figures, Standing, judge};
 use tokio::time::Instant;
 use tracing::error;
 

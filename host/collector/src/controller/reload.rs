@@ -11,13 +11,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::stage::probation::Figures;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use spandrel_config::Config;
 use spandrel_config::id::Id;
 use spandrel_config::processor::Wasm;
 use spandrel_config::source::Sources;
-use spandrel_plugin::probation::Figures;
 use spandrel_plugin::{Engine, Metrics};
 use tokio::time::Instant;
 use tracing::warn;

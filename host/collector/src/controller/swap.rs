@@ -4,11 +4,11 @@ mod request;
 
 use std::sync::Arc;
 
+use crate::stage::probation::Figures;
 use spandrel_config::id::Id;
 use spandrel_config::module::Place;
 use spandrel_pipeline::stage::Mode;
-use spandrel_plugin::SignatureSource;
-use spandrel_plugin::probation::Figures;
+use spandrel_supply::SignatureSource;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::warn;

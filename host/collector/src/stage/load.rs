@@ -10,14 +10,12 @@ use bytes::Bytes;
 use spandrel_config::module::Place;
 use spandrel_config::plugin_config::PluginConfig;
 use spandrel_config::plugins::Plugins;
-use spandrel_fetch::{
-    FetchError, Fetched, Fetcher, SetupError, SignatureFrom, Source, Url, Wanted,
-};
 use spandrel_pipeline::stage::{Input, ProbeError, ProbeReport, State, probe};
-use spandrel_plugin::artifact::Digest;
-use spandrel_plugin::{
-    CompileLimits, Engine, Generation, Limits, Load, LoadError, Metrics, Module, PublicKey,
-    SignatureSource, Signing,
+use spandrel_plugin::{Engine, Generation, LoadError, LoadRequest, Metrics};
+use spandrel_supply::{
+    ArtifactSource, CompileLimits, Digest, FetchError, FetchRequest, FetchSetupError,
+    FetchedModule, Fetcher, InstanceLimits, PublicKey, RemoteSignature, RemoteSource,
+    SignaturePolicy, SignatureSource, Url,
 };
 
 use crate::stage::missing::StageGeneration;
@@ -40,7 +38,7 @@ pub(crate) struct LoadPlan {
     pub(crate) config: PluginConfig,
     /// JSON pointers to the values of `config` that may be secrets.
     pub(crate) hidden: Arc<BTreeSet<String>>,
-    pub(crate) limits: Limits,
+    pub(crate) limits: InstanceLimits,
     pub(crate) metrics: Arc<Metrics>,
     /// The input of the probe; `None` while nothing runs.
     pub(crate) probe_input: Option<ProbeInput>,
@@ -68,7 +66,7 @@ pub(crate) enum StageLoadError {
     },
     /// Fetching could not be set up.
     #[error("plugins cannot be fetched")]
-    Setup(#[from] SetupError),
+    Setup(#[from] FetchSetupError),
     /// The plugin loads, and fails its probe.
     #[error("generation {number} of stage `{stage}` failed its probe")]
     Probe {
@@ -115,14 +113,14 @@ impl LoadPlan {
         let name = self.source.name();
         let (bytes, signature, fetched) = self.get().await?;
         let module = match &bytes {
-            At::File(path) => Module::File(path),
-            At::Here(bytes) => Module::Bytes {
+            At::File(path) => ArtifactSource::File(path),
+            At::Here(bytes) => ArtifactSource::Bytes {
                 name: &name,
                 bytes: bytes.clone(),
             },
         };
         let comment = self.trusted_comment;
-        let signing = self.keys.map(|keys| Signing {
+        let signature_policy = self.keys.map(|keys| SignaturePolicy {
             keys,
             comment,
             signature,
@@ -130,12 +128,12 @@ impl LoadPlan {
         let limits = self.limits;
         let generation = Generation::load(
             &self.engine,
-            Load {
+            LoadRequest {
                 stage: &self.stage,
                 number: self.number,
                 module,
                 pinned: self.pinned,
-                signing,
+                signature_policy,
                 config: self.config.as_str(),
                 limits: limits.clone(),
                 compile: CompileLimits {
@@ -177,7 +175,7 @@ impl LoadPlan {
 
     /// Returns the place of the module's bytes, fetched to this machine if need be, and its
     /// signature.
-    async fn get(&self) -> Result<(At, SignatureSource, Option<Fetched>), StageLoadError> {
+    async fn get(&self) -> Result<(At, SignatureSource, Option<FetchedModule>), StageLoadError> {
         match &self.source {
             ModuleSource::Place(Place::File { path, signature }) => {
                 Ok((At::File(path.clone()), signature.clone(), None))
@@ -193,22 +191,21 @@ impl LoadPlan {
 
     async fn fetch(
         &self,
-        source: &Source,
+        source: &RemoteSource,
         signature: Option<&Url>,
-    ) -> Result<(At, SignatureSource, Option<Fetched>), StageLoadError> {
+    ) -> Result<(At, SignatureSource, Option<FetchedModule>), StageLoadError> {
         let settings = self.plugins.fetch.clone();
-        let sha256 = self.pinned.map(|digest| spandrel_fetch::Digest(digest.0));
-        let wanted = Wanted {
+        let request = FetchRequest {
             source: source.clone(),
-            sha256,
+            sha256: self.pinned,
             signature: self.keys.as_ref().map(|_| match signature {
-                Some(url) => SignatureFrom::Url(url.clone()),
-                None => SignatureFrom::Beside,
+                Some(url) => RemoteSignature::Url(url.clone()),
+                None => RemoteSignature::Beside,
             }),
         };
-        let fetched = Fetcher::new(settings)?.fetch(&wanted).await;
+        let fetched = Fetcher::new(settings)?.fetch(&request).await;
         let fetched = fetched.map_err(|source| StageLoadError::Fetch {
-            module: wanted.source.to_string(),
+            module: request.source.to_string(),
             source,
         })?;
         let text = fetched.signature.as_deref();

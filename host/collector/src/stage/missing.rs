@@ -9,8 +9,8 @@ use spandrel_pipeline::stage::{
     self, DrainReason, Emission, Fault, FaultKind, Input, Instance, InstantiateError, Manifest,
     Reply, Ticket,
 };
-use spandrel_plugin::artifact::{Digest, Identity};
-use spandrel_plugin::{Code, Generation};
+use spandrel_plugin::{CodeOrigin, Generation, Identity};
+use spandrel_supply::Digest;
 
 /// A stage's generation: a plugin, or a stand-in for one that is awaited.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ impl StageGeneration {
 
     /// Returns true if its code was compiled before.
     pub(crate) fn is_cached(&self) -> bool {
-        matches!(self, Self::Plugin(generation) if generation.code() == Code::Cached)
+        matches!(self, Self::Plugin(generation) if generation.code() == CodeOrigin::Cached)
     }
 }
 
@@ -78,7 +78,7 @@ impl MissingPlugin {
     pub(crate) fn new(module: &str, config: &str) -> Self {
         // This digest matches no module that could be loaded, because no module's bytes are this
         // text.
-        let module = Digest::of(&[b"awaited ", module.as_bytes()]);
+        let module = Digest::of_parts(&[b"awaited ", module.as_bytes()]);
         Self {
             manifest: Manifest {
                 name: "awaited".to_owned(),

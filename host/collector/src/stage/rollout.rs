@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::stage::probation::Figures;
 use bytes::Bytes;
 use spandrel_config::id::Id;
 use spandrel_config::module::Place;
 use spandrel_config::plugin_config::PluginConfig;
 use spandrel_config::processor::Wasm;
 use spandrel_pipeline::stage::{Candidate as StageCandidate, FaultPolicy, Mode, StageSpec};
-use spandrel_plugin::artifact::Digest;
-use spandrel_plugin::probation::Figures;
-use spandrel_plugin::{Limits, Metrics, SignatureSource};
+use spandrel_plugin::Metrics;
+use spandrel_supply::{Digest, InstanceLimits, SignatureSource};
 use tokio::time::Instant;
 
 pub use self::watch::Watch;
@@ -62,7 +62,7 @@ pub(crate) struct LoadedPlugin {
     pub(crate) hidden: Arc<BTreeSet<String>>,
     pub(crate) loaded_at: SystemTime,
     /// The limits of each instance.
-    pub(crate) limits: Limits,
+    pub(crate) limits: InstanceLimits,
     /// The fate of the state of the generation before it.
     pub(crate) state: String,
 }

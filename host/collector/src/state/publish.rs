@@ -1,9 +1,9 @@
 //! Changes what a stage runs, in every pipeline that contains it or in none.
 
+use crate::stage::probation::Figures;
 use spandrel_config::id::Id;
 use spandrel_pipeline::pipeline::StagesChange;
 use spandrel_pipeline::stage::StateTransfer;
-use spandrel_plugin::probation::Figures;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 

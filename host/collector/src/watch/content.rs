@@ -7,7 +7,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use spandrel_plugin::artifact::{Digest, MAX_BYTES};
+use spandrel_supply::Digest;
+use spandrel_supply::artifact::MAX_BYTES;
 
 /// The age below which a file's times prove nothing: it may change once more within the same tick
 /// of the file system's clock (some have seconds) without a new time.
@@ -95,7 +96,7 @@ fn read(path: &Path) -> std::io::Result<(Stamp, Content, bool)> {
     let content = if is_large {
         Content::Large(stamp)
     } else {
-        Content::Digest(Digest::of(&[&bytes]))
+        Content::Digest(Digest::of(&bytes))
     };
     Ok((stamp, content, is_settled))
 }

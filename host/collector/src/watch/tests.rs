@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use spandrel_plugin::artifact::Digest;
+use spandrel_supply::Digest;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -323,7 +323,7 @@ async fn a_change_before_the_first_look_is_seen() {
     let [same, other] = ["same", "other"].map(|name| root.join(name));
     fs::write(&same, "read").expect("written");
     fs::write(&other, "changed since").expect("written");
-    let read = Some(Digest::of(&[b"read"]));
+    let read = Some(Digest::of(b"read"));
     let files = [(same.clone(), read), (other.clone(), read)];
     let (_watcher, mut reports) = Watcher::start_at(EVENTS, files);
     let reported = timeout(LONG, reports.recv()).await.expect("a report");

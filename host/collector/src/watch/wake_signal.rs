@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use spandrel_plugin::artifact::Digest;
+use spandrel_supply::Digest;
 use tokio::time::Instant;
 
 /// The bell that the system's events and the owner ring.

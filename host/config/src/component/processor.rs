@@ -3,6 +3,7 @@
 
 pub mod memory_limiter;
 pub mod module;
+pub mod probation;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,11 +12,11 @@ use std::time::Duration;
 use spandrel_pipeline::batcher::BatcherConfig;
 use spandrel_pipeline::queue::Sizer;
 use spandrel_pipeline::stage::{FaultPolicy, HOUSEKEEPING, HoldLimits};
-use spandrel_plugin::probation::ProbationConfig;
-use spandrel_plugin::{Limits, SHORTEST_DEADLINE};
+use spandrel_supply::{InstanceLimits, SHORTEST_DEADLINE};
 
 use self::memory_limiter::MemoryLimiter;
 use self::module::Module;
+use self::probation::ProbationConfig;
 use crate::id::Id;
 use crate::plugins::Plugins;
 use crate::text::plugin_config::PluginConfig;
@@ -56,7 +57,7 @@ pub struct Wasm {
     /// True if `/readyz` fails while items pass the stage without a judgement.
     pub bypass_fails_readiness: bool,
     /// The limits of each instance.
-    pub limits: Limits,
+    pub limits: InstanceLimits,
     /// The limits on what it may hold, over all shards.
     pub hold: HoldLimits,
     /// The settings of the probation after a swap.
@@ -94,7 +95,7 @@ fn read_wasm(section: &Section<'_>, plugins: &Plugins) -> Option<Wasm> {
     let config = section.json("config");
     let hidden = Arc::new(section.hidden("config"));
     let (limits, hold) = read_limits(&section.section("limits"));
-    let probation = read_probation(&section.section("probation"));
+    let probation = probation::read(&section.section("probation"));
     let module = module::read(section, plugins)?;
     Some(Wasm {
         module,
@@ -108,32 +109,16 @@ fn read_wasm(section: &Section<'_>, plugins: &Plugins) -> Option<Wasm> {
     })
 }
 
-/// Reads when a generation that was swapped in is rolled back. The defaults are defined beside the
-/// code that judges generations.
-fn read_probation(section: &Section<'_>) -> ProbationConfig {
-    let default = ProbationConfig::default();
-    ProbationConfig {
-        time: section.duration("time", default.time),
-        batches: section.integer("batches", default.batches, 0..=1_000_000_000),
-        max_faults: section.integer("max_faults", default.max_faults, 0..=1_000_000_000),
-        max_drop_increase: section.float("max_drop_increase", default.max_drop_increase, 0.0..=1.0),
-        max_latency_ratio: section.float("max_latency_ratio", default.max_latency_ratio, 1.0..=1e6),
-        min_items: section.integer("min_items", default.min_items, 1..=1_000_000_000),
-        // A swap request sets this, not the configuration.
-        expects_drops: false,
-    }
-}
-
 /// Reads the limits of a plugin and of what it may hold. The defaults are defined beside the code
 /// that enforces the limits.
-fn read_limits(section: &Section<'_>) -> (Limits, HoldLimits) {
-    let default = Limits::default();
+fn read_limits(section: &Section<'_>) -> (InstanceLimits, HoldLimits) {
+    let default = InstanceLimits::default();
     let hold = HoldLimits::default();
     let mib =
         |key, default: usize, most: usize| section.integer(key, default >> 20, 1..=most) << 20;
     let ticks = "calls are stopped at ticks of 5 ms";
     let time = |key, default| section.duration_least(key, default, (SHORTEST_DEADLINE, ticks));
-    let limits = Limits {
+    let limits = InstanceLimits {
         // 32-bit WebAssembly cannot address more than 4 GiB.
         memory_bytes: mib("memory_mib", default.memory_bytes, 4096),
         call_deadline: time("call_deadline", default.call_deadline),

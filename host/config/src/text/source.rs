@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use spandrel_plugin::artifact::Digest;
+use spandrel_supply::Digest;
 
 use super::env::Environment;
 use super::tree::{Node, Value};
@@ -48,7 +48,7 @@ impl Sources {
     pub fn digests(&self) -> Vec<Option<Digest>> {
         let read = |path: &Path| {
             let text = read_file(path).ok()?;
-            Some(Digest::of(&[text.as_bytes()]))
+            Some(Digest::of(text.as_bytes()))
         };
         self.files().map(read).collect()
     }
@@ -110,7 +110,7 @@ fn read_one(
     let path = config.strip_prefix("file:").unwrap_or(config);
     let text = read_file(Path::new(path))
         .map_err(|error| Problem::nowhere(path, format!("cannot read the file: {error}")))?;
-    files.push((PathBuf::from(path), Digest::of(&[text.as_bytes()])));
+    files.push((PathBuf::from(path), Digest::of(text.as_bytes())));
     parse_map(&Arc::from(path), &text)
 }
 

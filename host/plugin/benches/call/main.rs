@@ -24,9 +24,8 @@ use std::time::Duration;
 
 use spandrel_guest::instance::{Instance as NativeInstance, Package};
 use spandrel_pipeline::stage::{Instance as _, Reply};
-use spandrel_plugin::{
-    CompileLimits, Engine, EngineConfig, Generation, Instance, Limits, Load, Metrics,
-};
+use spandrel_plugin::{Engine, EngineConfig, Generation, Instance, LoadRequest, Metrics};
+use spandrel_supply::{CompileLimits, InstanceLimits};
 use spandrel_wire::{Edits, Rules, Splice, splice};
 use tokio::time::Instant;
 
@@ -113,18 +112,18 @@ async fn bench() -> io::Result<()> {
 }
 
 async fn load(engine: &Engine, module: &std::path::Path) -> Generation {
-    let load = Load {
+    let load = LoadRequest {
         stage: "bench",
         number: 1,
         module: module.into(),
         pinned: None,
-        signing: None,
+        signature_policy: None,
         config: "{}",
-        limits: Limits {
+        limits: InstanceLimits {
             // The largest batches need more than a plugin gets by default.
             memory_bytes: 256 << 20,
             call_deadline: Duration::from_secs(10),
-            ..Limits::default()
+            ..InstanceLimits::default()
         },
         compile: CompileLimits::default(),
         metrics: Arc::new(Metrics::default()),

@@ -33,7 +33,8 @@ use spandrel_pipeline::ingress::Ingress as _;
 use spandrel_pipeline::pipeline::{AckOn, Pipeline, PipelineConfig};
 use spandrel_pipeline::queue::QueueConfig;
 use spandrel_pipeline::stage::{self, StageSpec};
-use spandrel_plugin::{CompileLimits, Engine, EngineConfig, Generation, Limits, Load, Metrics};
+use spandrel_plugin::{Engine, EngineConfig, Generation, LoadRequest, Metrics};
+use spandrel_supply::{CompileLimits, InstanceLimits};
 use spandrel_wire::Signal;
 use tokio::time::Instant;
 
@@ -166,17 +167,17 @@ async fn pipeline(engine: &Engine, module: &Path, plugins: usize, says: bool) ->
 }
 
 async fn load(engine: &Engine, module: &Path, config: &str) -> Generation {
-    let load = Load {
+    let load = LoadRequest {
         stage: "bench",
         number: 1,
         module: module.into(),
         pinned: None,
-        signing: None,
+        signature_policy: None,
         config,
-        limits: Limits {
+        limits: InstanceLimits {
             // A machine under load is not the plugin's fault.
             call_deadline: Duration::from_secs(10),
-            ..Limits::default()
+            ..InstanceLimits::default()
         },
         compile: CompileLimits::default(),
         metrics: Arc::new(Metrics::default()),

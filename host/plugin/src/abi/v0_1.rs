@@ -7,7 +7,7 @@ use spandrel_pipeline::stage::{self, Dispatch, DrainReason};
 use tracing::Level;
 use wasmtime::component::{HasSelf, Linker};
 
-use crate::metrics::Taken;
+use crate::metrics::MetricOutcome;
 use crate::store::Guest;
 use bindings::spandrel::plugin::types;
 
@@ -58,19 +58,19 @@ impl bindings::spandrel::plugin::host::Host for Guest {
     }
 
     fn count(&mut self, name: String, delta: u64) {
-        let taken = self.metrics().count(&name, delta);
-        self.note(taken, &name);
+        let outcome = self.metrics().count(&name, delta);
+        self.note(outcome, &name);
     }
 
     fn gauge(&mut self, name: String, value: f64) {
-        let taken = self.metrics().gauge(&name, value);
-        self.note(taken, &name);
+        let outcome = self.metrics().gauge(&name, value);
+        self.note(outcome, &name);
     }
 }
 
 impl Guest {
-    fn note(&self, taken: Taken, name: &str) {
-        if let Taken::RefusedFirst(reason) = taken {
+    fn note(&self, outcome: MetricOutcome, name: &str) {
+        if let MetricOutcome::RefusedFirst(reason) = outcome {
             let line = format!("metric `{name}` refused: {reason}");
             self.write_line(Level::WARN, &line);
         }

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::process::Signal;
+use spandrel_supply::{CompileLimits, Digest, text};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout_at};
 
-use super::frame::{Kind, REPLY_BYTES, Reply, Request};
-use super::{CompileLimits, thread_count};
-use crate::artifact::Digest;
-use crate::cache::FILE_BYTES;
+use super::frame::{CompileReply, CompileRequest, REPLY_BYTES, ReplyKind};
+use super::thread_count;
+use crate::codegen::CODE_BYTES;
 
 /// The bytes that are kept from the process's standard error: the last words of a panic or of the
 /// allocator.
@@ -116,12 +116,12 @@ impl Program<'_> {
             Ok(Some((reply, payload))) => {
                 end(&mut child).await;
                 match reply.kind {
-                    Kind::Code => Ok(payload),
-                    Kind::Refusal => {
+                    ReplyKind::Code => Ok(payload),
+                    ReplyKind::Refusal => {
                         let words = String::from_utf8_lossy(&payload).into_owned();
                         // The compiler may run out of memory before the system reports it.
                         Err(memory(&words, limits).unwrap_or_else(|| {
-                            ChildError::Refused(crate::text::printable(&words, WORDS_BYTES))
+                            ChildError::Refused(text::printable(&words, WORDS_BYTES))
                         }))
                     }
                 }
@@ -154,14 +154,14 @@ impl Program<'_> {
         child: &mut Child,
         component: &Bytes,
         limits: CompileLimits,
-    ) -> (io::Result<Option<(Reply, Vec<u8>)>>, String) {
+    ) -> (io::Result<Option<(CompileReply, Vec<u8>)>>, String) {
         let (Some(mut input), Some(mut output), Some(errors)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
             return (Ok(None), String::new());
         };
         let threads = u64::try_from(thread_count(limits.background)).unwrap_or(1);
-        let request = Request {
+        let request = CompileRequest {
             memory_bytes: limits.memory_bytes,
             // The limit is on the time of all threads together. This process watches the wall
             // clock; the limit is for the case that nobody is left to watch it.
@@ -218,7 +218,7 @@ impl Program<'_> {
         }
         let words = match words.trim() {
             "" => "it said nothing; was it killed for want of memory?".to_owned(),
-            said => crate::text::printable(said, WORDS_BYTES),
+            said => text::printable(said, WORDS_BYTES),
         };
         ChildError::Ended { status, words }
     }
@@ -235,14 +235,16 @@ fn memory(words: &str, limits: CompileLimits) -> Option<ChildError> {
 }
 
 /// Reads the answer; `None` if the output ends before the answer is complete.
-async fn answer(output: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<(Reply, Vec<u8>)>> {
+async fn answer(
+    output: &mut (impl AsyncRead + Unpin),
+) -> io::Result<Option<(CompileReply, Vec<u8>)>> {
     let mut header = [0; REPLY_BYTES];
     match output.read_exact(&mut header).await {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(error) => return Err(error),
     }
-    let Some(reply) = Reply::parse(header).filter(|reply| reply.length <= FILE_BYTES) else {
+    let Some(reply) = CompileReply::parse(header).filter(|reply| reply.length <= CODE_BYTES) else {
         return Ok(None);
     };
     let mut payload = Vec::with_capacity(usize::try_from(reply.length).unwrap_or(0));

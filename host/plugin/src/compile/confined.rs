@@ -10,11 +10,11 @@ use std::io::{self, Read as _, Write};
 use std::process::ExitCode;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
+use spandrel_supply::artifact::MAX_BYTES;
 
-use super::frame::{Reply, Request};
+use super::frame::{CompileReply, CompileRequest};
 use super::lower_priority;
-use crate::artifact::MAX_BYTES;
-use crate::engine::for_compiling;
+use crate::codegen::{compatibility, compiling_engine};
 
 /// Open files before it compiles: the three pipes, and those that the runtime opens for a moment.
 const FILES: u64 = 16;
@@ -24,7 +24,7 @@ const PIPES: u64 = 3;
 const COULD_NOT: u8 = 1;
 
 /// Compiles the component on standard input, and writes the code to standard output. The program
-/// calls it when it is started as [`super::Compile::Child`] says; nobody else has a use for it.
+/// calls it when it is started as [`super::CompilerLocation::Child`] says; nobody else has a use for it.
 #[must_use]
 pub fn main() -> ExitCode {
     match serve(io::stdin(), &mut io::stdout().lock()) {
@@ -38,7 +38,7 @@ pub fn main() -> ExitCode {
 }
 
 fn serve(mut input: io::Stdin, output: &mut impl Write) -> io::Result<()> {
-    let request = Request::read(&mut input)?;
+    let request = CompileRequest::read(&mut input)?;
     if request.length > MAX_BYTES {
         return Err(io::Error::other("the component is too large"));
     }
@@ -52,7 +52,7 @@ fn serve(mut input: io::Stdin, output: &mut impl Write) -> io::Result<()> {
         return Err(io::Error::other("the component came cut off"));
     }
     end_with_the_one_who_asked(input)?;
-    let engine = for_compiling().map_err(io::Error::other)?;
+    let engine = compiling_engine().map_err(io::Error::other)?;
     let threads = rayon::ThreadPoolBuilder::new()
         .num_threads(usize::try_from(request.threads).unwrap_or(1).max(1))
         .build()
@@ -61,10 +61,10 @@ fn serve(mut input: io::Stdin, output: &mut impl Write) -> io::Result<()> {
     at_most(Resource::Nofile, PIPES)?;
     at_most(Resource::Nproc, 0)?;
     let compiled = threads.install(|| engine.precompile_component(&component));
-    let compatibility = crate::cache::compatibility(&engine);
+    let compatibility = compatibility(&engine);
     match compiled {
-        Ok(code) => Reply::write(output, compatibility, Ok(&code)),
-        Err(error) => Reply::write(output, compatibility, Err(&causes(&error))),
+        Ok(code) => CompileReply::write(output, compatibility, Ok(&code)),
+        Err(error) => CompileReply::write(output, compatibility, Err(&causes(&error))),
     }
 }
 
@@ -83,7 +83,7 @@ fn at_most(resource: Resource, most: u64) -> io::Result<()> {
 }
 
 /// Sets limits: from here on, the system kills this process if it takes more than it may.
-fn confine(request: &Request) -> io::Result<()> {
+fn confine(request: &CompileRequest) -> io::Result<()> {
     if request.background {
         lower_priority();
     }

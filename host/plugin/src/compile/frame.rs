@@ -3,7 +3,7 @@
 
 use std::io::{self, Read, Write};
 
-use crate::artifact::Digest;
+use spandrel_supply::Digest;
 
 const REQUEST: &[u8; 16] = b"spandrel-work-1\n";
 const REPLY: &[u8; 16] = b"spandrel-done-1\n";
@@ -14,7 +14,7 @@ const REFUSAL_BYTES: usize = 4096;
 
 /// The limits that the process sets for itself, and the length of its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Request {
+pub(super) struct CompileRequest {
     pub(super) memory_bytes: u64,
     pub(super) cpu_seconds: u64,
     pub(super) threads: u64,
@@ -23,7 +23,7 @@ pub(super) struct Request {
     pub(super) length: u64,
 }
 
-impl Request {
+impl CompileRequest {
     pub(super) fn header(&self) -> Vec<u8> {
         let words = [
             self.memory_bytes,
@@ -60,7 +60,7 @@ fn word(input: &mut impl Read) -> io::Result<u64> {
 
 /// The kind of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ReplyKind {
     /// The payload is compiled code.
     Code,
     /// The payload is the reason why the component does not compile.
@@ -69,15 +69,15 @@ pub(super) enum Kind {
 
 /// The beginning of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Reply {
+pub(super) struct CompileReply {
     /// The engine that the code fits: a digest of its version and settings.
     pub(super) engine: Digest,
-    pub(super) kind: Kind,
+    pub(super) kind: ReplyKind,
     /// The length of the payload, which follows.
     pub(super) length: u64,
 }
 
-impl Reply {
+impl CompileReply {
     pub(super) fn write(
         output: &mut impl Write,
         engine: Digest,
@@ -94,7 +94,7 @@ impl Reply {
         };
         let length = u64::try_from(payload.len()).unwrap_or(u64::MAX);
         output.write_all(REPLY)?;
-        output.write_all(&engine.0)?;
+        output.write_all(engine.as_bytes())?;
         output.write_all(&kind.to_ne_bytes())?;
         output.write_all(&length.to_ne_bytes())?;
         output.write_all(payload)?;
@@ -106,12 +106,12 @@ impl Reply {
         let (engine, words) = rest.split_first_chunk::<32>()?;
         rest = words;
         let kind = match word(&mut rest).ok()? {
-            0 => Kind::Code,
-            1 => Kind::Refusal,
+            0 => ReplyKind::Code,
+            1 => ReplyKind::Refusal,
             _ => return None,
         };
         Some(Self {
-            engine: Digest(*engine),
+            engine: Digest::from(*engine),
             kind,
             length: word(&mut rest).ok()?,
         })
@@ -125,28 +125,28 @@ mod tests {
     /// A message that was written is read back the same.
     #[test]
     fn both_ways_say_the_same() {
-        let request = Request {
+        let request = CompileRequest {
             memory_bytes: 1 << 31,
             cpu_seconds: 120,
             threads: 2,
             background: true,
             length: 7,
         };
-        let read = Request::read(&mut request.header().as_slice());
+        let read = CompileRequest::read(&mut request.header().as_slice());
         assert_eq!(read.expect("a request"), request);
-        assert!(Request::read(&mut [7; 200].as_slice()).is_err());
+        assert!(CompileRequest::read(&mut [7; 200].as_slice()).is_err());
         for (done, kind, payload) in [
-            (Ok(b"code".as_slice()), Kind::Code, b"code".as_slice()),
-            (Err("why"), Kind::Refusal, b"why"),
+            (Ok(b"code".as_slice()), ReplyKind::Code, b"code".as_slice()),
+            (Err("why"), ReplyKind::Refusal, b"why"),
         ] {
             let mut written = Vec::new();
-            Reply::write(&mut written, Digest([5; 32]), done).expect("written");
+            CompileReply::write(&mut written, Digest::from([5; 32]), done).expect("written");
             let (header, rest) = written.split_first_chunk().expect("a header");
-            let reply = Reply::parse(*header).expect("a reply");
-            assert_eq!((reply.engine, reply.kind), (Digest([5; 32]), kind));
+            let reply = CompileReply::parse(*header).expect("a reply");
+            assert_eq!((reply.engine, reply.kind), (Digest::from([5; 32]), kind));
             assert_eq!(rest, payload);
             assert_eq!(reply.length, rest.len() as u64);
         }
-        assert_eq!(Reply::parse([0; REPLY_BYTES]), None);
+        assert_eq!(CompileReply::parse([0; REPLY_BYTES]), None);
     }
 }

@@ -1,20 +1,20 @@
-//! Tests of threads, turns and times, with work that is not the compiler's.
+//! Tests of threads, permits and times, with work that is not the compiler's.
 
 use std::sync::mpsc;
 use std::time::Duration;
 
 #[cfg(target_os = "linux")]
 use super::LOW;
-use super::{CompileLimits, Compiler, NotCompiled};
+use super::{CompileFailure, CompileLimits, Compiler};
 
 impl Compiler {
-    async fn run<T, F>(&self, limits: CompileLimits, work: F) -> Result<T, NotCompiled>
+    async fn run<T, F>(&self, limits: CompileLimits, work: F) -> Result<T, CompileFailure>
     where
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
-        let turn = self.turn(limits).await?;
-        super::run(&turn, limits.background, work).await
+        let permit = self.permit(limits).await?;
+        super::run(&permit, limits.background, work).await
     }
 }
 
@@ -75,15 +75,15 @@ async fn at_most_one_runs_past_its_time() {
         ended.send(()).expect("the test waits");
     };
     let late = compiler.run(within(Duration::from_millis(1)), endless);
-    assert!(matches!(late.await, Err(NotCompiled::Late)));
+    assert!(matches!(late.await, Err(CompileFailure::Late)));
     for _ in 0..2 {
         let next = compiler.run(long(), || ()).await;
-        assert!(matches!(next, Err(NotCompiled::Busy)), "{next:?}");
+        assert!(matches!(next, Err(CompileFailure::Busy)), "{next:?}");
     }
     drop(go_on);
     end.await.expect("ended");
-    // The turn is given back right after; the next caller may have to wait for that.
-    let _turn = compiler.turn.acquire().await.expect("free again");
+    // The permit is given back right after; the next caller may have to wait for that.
+    let _permit = compiler.permits.acquire().await.expect("free again");
     assert!(compiler.due.lock().expect("not poisoned").is_none());
 }
 
@@ -108,9 +108,9 @@ async fn one_at_a_time() {
     assert!(first.expect("done") <= second.expect("done"));
 }
 
-/// A caller that stops waiting does not free the turn of work that still runs.
+/// A caller that stops waiting does not give back the permit of work that still runs.
 #[tokio::test]
-async fn a_caller_that_leaves_does_not_end_the_turn() {
+async fn a_caller_that_leaves_does_not_end_the_permit() {
     let compiler = Compiler::new();
     let (begins, begun) = tokio::sync::oneshot::channel();
     let (_go_on, wait) = mpsc::channel::<()>();
@@ -122,7 +122,7 @@ async fn a_caller_that_leaves_does_not_end_the_turn() {
         _ = work => panic!("it waits"),
         begun = begun => begun.expect("it runs"),
     }
-    assert_eq!(compiler.turn.available_permits(), 0);
+    assert_eq!(compiler.permits.available_permits(), 0);
 }
 
 /// A panic of the compiler is reported, and harms neither the process nor the next in turn.
@@ -130,6 +130,6 @@ async fn a_caller_that_leaves_does_not_end_the_turn() {
 async fn a_panic_is_told() {
     let compiler = Compiler::new();
     let panicked = compiler.run(long(), || panic!("as a defect would")).await;
-    assert!(matches!(panicked, Err(NotCompiled::Panicked)));
+    assert!(matches!(panicked, Err(CompileFailure::Panicked)));
     assert_eq!(compiler.run(long(), || 7).await.expect("done"), 7);
 }

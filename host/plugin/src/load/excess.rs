@@ -1,41 +1,50 @@
 //! The parts of which a component has too many, if the engine refuses it.
 
+use spandrel_supply::text;
+
 use crate::error::LoadError;
 use crate::limits::{CORE_INSTANCES, MEMORIES, TABLE_ELEMENTS, TABLES};
-use crate::text;
 
 /// The engine's words before and after a number, and the parts that it counts. The engine has no
 /// type for this error; a test checks the words.
-const WORDS: [(&str, &str, Counted); 6] = [
+const WORDS: [(&str, &str, ComponentPart); 6] = [
     (
         "transitively contains ",
         " core module instances",
-        Counted::CoreInstances,
+        ComponentPart::CoreInstances,
     ),
     (
         "transitively contains ",
         " Wasm linear memories",
-        Counted::Memories,
+        ComponentPart::Memories,
     ),
-    ("transitively contains ", " tables", Counted::Tables),
-    ("defined memories count of ", " exceeds", Counted::Memories),
-    ("defined tables count of ", " exceeds", Counted::Tables),
+    ("transitively contains ", " tables", ComponentPart::Tables),
+    (
+        "defined memories count of ",
+        " exceeds",
+        ComponentPart::Memories,
+    ),
+    (
+        "defined tables count of ",
+        " exceeds",
+        ComponentPart::Tables,
+    ),
     (
         "has a minimum element size of ",
         " which exceeds",
-        Counted::Elements,
+        ComponentPart::Elements,
     ),
 ];
 
 #[derive(Clone, Copy)]
-enum Counted {
+enum ComponentPart {
     CoreInstances,
     Memories,
     Tables,
     Elements,
 }
 
-impl Counted {
+impl ComponentPart {
     fn name(self) -> &'static str {
         match self {
             Self::CoreInstances => "core instances",
@@ -60,11 +69,11 @@ pub(super) fn of(module: &str, error: &wasmtime::Error) -> LoadError {
     let module = module.to_owned();
     let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
     match causes.iter().find_map(|cause| count(cause)) {
-        Some((found, counted)) => LoadError::TooMuch {
+        Some((found, part)) => LoadError::TooMuch {
             module,
             found,
-            what: counted.name(),
-            most: counted.most(),
+            what: part.name(),
+            most: part.most(),
         },
         None => LoadError::Unfit {
             module,
@@ -73,10 +82,10 @@ pub(super) fn of(module: &str, error: &wasmtime::Error) -> LoadError {
     }
 }
 
-fn count(cause: &str) -> Option<(u64, Counted)> {
-    WORDS.iter().find_map(|(before, after, counted)| {
+fn count(cause: &str) -> Option<(u64, ComponentPart)> {
+    WORDS.iter().find_map(|(before, after, part)| {
         let (_, rest) = cause.split_once(before)?;
         let (number, _) = rest.split_once(after)?;
-        Some((number.parse().ok()?, *counted))
+        Some((number.parse().ok()?, *part))
     })
 }

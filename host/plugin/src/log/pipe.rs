@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use spandrel_supply::text;
 use tokio::io::AsyncWrite;
 use tracing::Level;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use super::GuestLog;
-use crate::text;
 
 /// The most bytes that a guest may write at once. 64 KiB: WASI streams commonly permit this much.
 const WRITE_BYTES: usize = 64 << 10;
@@ -167,14 +167,14 @@ impl OutputStream for Pipe {
 mod tests {
     use std::sync::Arc;
 
+    use spandrel_supply::InstanceLimits;
     use tracing::Level;
 
     use super::Pipe;
-    use crate::limits::Limits;
     use crate::log::GuestLog;
 
     fn stderr() -> Pipe {
-        let log = GuestLog::new("stage", 1, "module", &Limits::default());
+        let log = GuestLog::new("stage", 1, "module", &InstanceLimits::default());
         Pipe::new(Arc::new(log), Level::WARN)
     }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use spandrel_pipeline::stage::Instance as _;
-use spandrel_plugin::{Code, Engine, EngineConfig, Generation};
+use spandrel_plugin::{CodeOrigin, Engine, EngineConfig, Generation};
 
 use crate::capture::Capture;
 use crate::guests::guest;
@@ -27,7 +27,7 @@ async fn is_compiled(engine: &Engine) -> bool {
         .expect("a generation");
     let mut instance = generation.instance().await.expect("an instance");
     instance.process(1, &input(1)).await.expect("a reply");
-    matches!(generation.code(), Code::Compiled { .. })
+    matches!(generation.code(), CodeOrigin::Compiled { .. })
 }
 
 fn files(directory: &Path) -> Vec<PathBuf> {

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use spandrel_plugin::artifact::{Digest, Identity};
-use spandrel_plugin::{Code, CompileLimits, Engine, EngineConfig, Generation, Load, Module};
+use spandrel_plugin::{CodeOrigin, Engine, EngineConfig, Generation, Identity, LoadRequest};
+use spandrel_supply::{ArtifactSource, CompileLimits, Digest};
 
 use crate::guests::guest;
 use crate::setup::{engine, load, words};
@@ -25,7 +25,7 @@ fn engine_without_cache(instances: u32) -> Engine {
 async fn compiling_takes_no_thread_of_others() {
     let engine = engine_without_cache(1);
     for background in [false, true] {
-        let load = Load {
+        let load = LoadRequest {
             compile: CompileLimits {
                 background,
                 ..CompileLimits::default()
@@ -33,7 +33,7 @@ async fn compiling_takes_no_thread_of_others() {
             ..load(guest("chatty"))
         };
         let generation = Generation::load(&engine, load).await.expect("loaded");
-        assert!(matches!(generation.code(), Code::Compiled { .. }));
+        assert!(matches!(generation.code(), CodeOrigin::Compiled { .. }));
     }
     // This fails if the shared pool exists already. No other test uses it.
     rayon::ThreadPoolBuilder::new()
@@ -46,7 +46,7 @@ async fn compiling_takes_no_thread_of_others() {
 #[tokio::test]
 async fn compiling_has_a_time() {
     let engine = engine_without_cache(1);
-    let load = Load {
+    let load = LoadRequest {
         compile: CompileLimits {
             time: Duration::from_millis(1),
             background: true,
@@ -68,8 +68,8 @@ async fn an_upload_is_the_same_generation_as_a_file() {
     let bytes = std::fs::read(guest("unchanged")).expect("read");
     let file = Generation::load(engine(), load(guest("unchanged"))).await;
     let file = file.expect("loaded");
-    let upload = Load {
-        module: Module::Bytes {
+    let upload = LoadRequest {
+        module: ArtifactSource::Bytes {
             name: "upload by ops",
             bytes: bytes.clone().into(),
         },
@@ -78,15 +78,12 @@ async fn an_upload_is_the_same_generation_as_a_file() {
     };
     let upload = Generation::load(engine(), upload).await.expect("loaded");
     assert_eq!(upload.identity(), file.identity());
-    assert_eq!(
-        upload.identity(),
-        Identity::new(Digest::of(&[&bytes]), "{}")
-    );
+    assert_eq!(upload.identity(), Identity::new(Digest::of(&bytes), "{}"));
     assert_eq!(upload.digest(), file.digest());
-    assert_eq!(upload.module_digest(), Digest::of(&[&bytes]));
+    assert_eq!(upload.module_digest(), Digest::of(&bytes));
     assert_eq!(upload.module_bytes_len(), bytes.len());
     assert_eq!(upload.number(), 7);
-    assert_eq!(upload.code(), Code::Cached);
+    assert_eq!(upload.code(), CodeOrigin::Cached);
 }
 
 /// Half of an upload does not compile, and the error has the upload's name.
@@ -94,8 +91,8 @@ async fn an_upload_is_the_same_generation_as_a_file() {
 async fn half_an_upload_is_told_by_its_name() {
     let mut bytes = std::fs::read(guest("unchanged")).expect("read");
     bytes.truncate(bytes.len() / 2);
-    let half = Load {
-        module: Module::Bytes {
+    let half = LoadRequest {
+        module: ArtifactSource::Bytes {
             name: "upload by ops",
             bytes: bytes.into(),
         },

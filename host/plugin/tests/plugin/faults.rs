@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use spandrel_pipeline::stage::{DrainReason, FaultKind, Input, Instance as _, NewReads};
-use spandrel_plugin::Limits;
+use spandrel_supply::InstanceLimits;
 use spandrel_wire::Reads;
 use tokio::time::Instant;
 
@@ -35,9 +35,9 @@ async fn a_loop_is_stopped_and_others_go_on() {
 /// A stage's own deadline is the one that applies.
 #[tokio::test]
 async fn a_stage_sets_its_own_deadline() {
-    let limits = Limits {
+    let limits = InstanceLimits {
         call_deadline: Duration::from_millis(7),
-        ..Limits::default()
+        ..InstanceLimits::default()
     };
     let generation = generation_within("loop_in_process", limits).await;
     let mut instance = generation.instance().await.expect("an instance");
@@ -64,9 +64,9 @@ async fn a_loop_in_a_drain_is_stopped_at_the_callers_deadline() {
         .expect_err("a fault");
     assert_eq!(fault.message, "ran past its deadline of 20 ms");
 
-    let limits = Limits {
+    let limits = InstanceLimits {
         drain_deadline: Duration::from_millis(30),
-        ..Limits::default()
+        ..InstanceLimits::default()
     };
     let generation = generation_within("loop_in_drain", limits).await;
     let mut second = generation.instance().await.expect("an instance");
@@ -139,9 +139,9 @@ async fn an_exit_is_a_fault() {
 /// Memory ends at the limit, and the fault names the limit.
 #[tokio::test]
 async fn memory_ends_at_its_limit() {
-    let limits = Limits {
+    let limits = InstanceLimits {
         memory_bytes: 8 << 20,
-        ..Limits::default()
+        ..InstanceLimits::default()
     };
     let generation = generation_within("grow_memory", limits).await;
     let mut instance = generation.instance().await.expect("an instance");
@@ -202,9 +202,9 @@ async fn very_many_reads_are_a_reply() {
     );
     let mut small = generation_within(
         "reads_huge",
-        Limits {
+        InstanceLimits {
             reply_bytes: 64 << 10,
-            ..Limits::default()
+            ..InstanceLimits::default()
         },
     )
     .await

@@ -4,13 +4,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use spandrel_plugin::artifact::Digest;
-use spandrel_plugin::{Generation, Limits, Load};
+use spandrel_plugin::{Generation, LoadRequest};
+use spandrel_supply::{Digest, InstanceLimits};
 
 use crate::guests::guest;
 use crate::setup::{engine, generation, load, words};
 
-async fn refusal(load: Load<'_>) -> String {
+async fn refusal(load: LoadRequest<'_>) -> String {
     let module = load.module.name();
     let error = Generation::load(engine(), load).await.expect_err("refused");
     words(&error, Path::new(&module))
@@ -55,7 +55,7 @@ async fn missing_exports_are_listed() {
 /// The plugin's own words about its config reach the operator: one line, bounded.
 #[tokio::test]
 async fn a_refused_config_is_told_in_the_plugins_words() {
-    let load = Load {
+    let load = LoadRequest {
         config: r#"{"route":"/healthz"}"#,
         ..load(guest("refuse_config"))
     };
@@ -69,10 +69,10 @@ async fn a_refused_config_is_told_in_the_plugins_words() {
 /// A plugin that loops while it is configured is stopped, and the load fails.
 #[tokio::test]
 async fn a_loop_in_configure_is_stopped() {
-    let load = Load {
-        limits: Limits {
+    let load = LoadRequest {
+        limits: InstanceLimits {
             configure_deadline: Duration::from_millis(50),
-            ..Limits::default()
+            ..InstanceLimits::default()
         },
         ..load(guest("loop_in_configure"))
     };
@@ -86,10 +86,10 @@ async fn a_loop_in_configure_is_stopped() {
 /// Memory too small for the guest's own data is a fault of the load, with the numbers.
 #[tokio::test]
 async fn memory_that_is_too_small_is_told() {
-    let load = Load {
-        limits: Limits {
+    let load = LoadRequest {
+        limits: InstanceLimits {
             memory_bytes: 1 << 20,
-            ..Limits::default()
+            ..InstanceLimits::default()
         },
         ..load(guest("unchanged"))
     };
@@ -155,13 +155,13 @@ async fn a_damaged_component_does_not_compile() {
 async fn a_pinned_digest_is_checked() {
     let module = guest("unchanged");
     let bytes = std::fs::read(module).expect("read");
-    let pinned = Load {
-        pinned: Some(Digest::of(&[&bytes])),
+    let pinned = LoadRequest {
+        pinned: Some(Digest::of(&bytes)),
         ..load(module)
     };
     assert!(Generation::load(engine(), pinned).await.is_ok());
-    let other = Load {
-        pinned: Some(Digest([0xab; 32])),
+    let other = LoadRequest {
+        pinned: Some(Digest::from([0xab; 32])),
         ..load(module)
     };
     assert_eq!(
@@ -169,7 +169,7 @@ async fn a_pinned_digest_is_checked() {
         format!(
             "plugin `unchanged.wasm` has sha256 {}, the config pins {}: \
              deploy the pinned file, or change `module.sha256`",
-            Digest::of(&[&bytes]),
+            Digest::of(&bytes),
             "ab".repeat(32)
         )
     );
@@ -179,7 +179,7 @@ async fn a_pinned_digest_is_checked() {
 #[tokio::test]
 async fn identity_is_bytes_and_config() {
     let digest = async |name: &str, config: &str| {
-        let load = Load {
+        let load = LoadRequest {
             config,
             ..load(guest(name))
         };

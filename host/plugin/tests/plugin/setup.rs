@@ -5,8 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use spandrel_pipeline::stage::{Fault, FaultKind, Input, Instance as _};
 use spandrel_plugin::{
-    CompileLimits, Engine, EngineConfig, Generation, Instance, Limits, Load, LoadError, Metrics,
+    Engine, EngineConfig, Generation, Instance, LoadError, LoadRequest, Metrics,
 };
+use spandrel_supply::{CompileLimits, InstanceLimits};
 
 use crate::guests::guest;
 
@@ -24,26 +25,26 @@ pub(crate) fn engine() -> &'static Engine {
 }
 
 /// Loads a file as the first generation of the stage `wasm/test`.
-pub(crate) fn load(module: &Path) -> Load<'_> {
-    Load {
+pub(crate) fn load(module: &Path) -> LoadRequest<'_> {
+    LoadRequest {
         stage: "wasm/test",
         number: 1,
         module: module.into(),
         pinned: None,
-        signing: None,
+        signature_policy: None,
         config: "{}",
-        limits: Limits::default(),
+        limits: InstanceLimits::default(),
         compile: CompileLimits::default(),
         metrics: Arc::new(Metrics::default()),
     }
 }
 
 pub(crate) async fn generation(name: &str) -> Generation {
-    generation_within(name, Limits::default()).await
+    generation_within(name, InstanceLimits::default()).await
 }
 
-pub(crate) async fn generation_within(name: &str, limits: Limits) -> Generation {
-    let load = Load {
+pub(crate) async fn generation_within(name: &str, limits: InstanceLimits) -> Generation {
+    let load = LoadRequest {
         limits,
         ..load(guest(name))
     };

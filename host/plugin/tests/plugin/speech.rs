@@ -2,7 +2,8 @@
 
 use spandrel_pipeline::stage::{FaultKind, Instance as _};
 use spandrel_plugin::metrics::Value;
-use spandrel_plugin::{Generation, Limits, Load};
+use spandrel_plugin::{Generation, LoadRequest};
+use spandrel_supply::InstanceLimits;
 
 use crate::capture::Capture;
 use crate::guests::guest;
@@ -31,7 +32,7 @@ async fn every_line_arrives_with_its_origin() {
 async fn the_first_line_has_the_plugins_name() {
     let capture = Capture::start();
     let loaded = load(guest("chatty"));
-    let talking = Load {
+    let talking = LoadRequest {
         config: r#"{"talk":true}"#,
         ..loaded
     };
@@ -42,7 +43,7 @@ async fn the_first_line_has_the_plugins_name() {
         [" INFO plugin: from configure plugin=\"chatty\" stage=wasm/test generation=1"]
     );
     let capture = Capture::start();
-    let refused = Load {
+    let refused = LoadRequest {
         config: r#"{"talk":true,"refuse":true}"#,
         ..load(guest("chatty"))
     };
@@ -63,10 +64,10 @@ async fn the_first_line_has_the_plugins_name() {
 #[tokio::test]
 async fn a_flood_is_limited_and_counted() {
     let capture = Capture::start();
-    let limits = Limits {
+    let limits = InstanceLimits {
         log_lines_per_second: 20,
         call_deadline: std::time::Duration::from_secs(10),
-        ..Limits::default()
+        ..InstanceLimits::default()
     };
     let generation = generation_within("log_flood", limits).await;
     let mut instance = generation.instance().await.expect("an instance");
@@ -101,9 +102,9 @@ fn number_after(line: &str, mark: &str) -> usize {
 #[tokio::test]
 async fn a_huge_line_is_cut_and_escaped() {
     let capture = Capture::start();
-    let limits = Limits {
+    let limits = InstanceLimits {
         call_deadline: std::time::Duration::from_secs(10),
-        ..Limits::default()
+        ..InstanceLimits::default()
     };
     let generation = generation_within("log_huge_line", limits).await;
     let mut instance = generation.instance().await.expect("an instance");

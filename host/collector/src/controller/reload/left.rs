@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use spandrel_config::id::Id;
-use spandrel_plugin::artifact::{Artifact, Digest};
+use spandrel_supply::{Artifact, Digest};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::info;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use spandrel_config::id::Id;
 use spandrel_config::module::Place;
-use spandrel_plugin::artifact::Digest;
+use spandrel_supply::Digest;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{info, warn};

@@ -7,7 +7,7 @@ use spandrel_config::id::Id;
 use spandrel_config::plugin_config::PluginConfig;
 use spandrel_pipeline::stage::{Mode, Share};
 use spandrel_plugin::LoadError;
-use spandrel_plugin::artifact::Digest;
+use spandrel_supply::{ArtifactError, Digest};
 
 use crate::error_chain::in_one_line;
 use crate::refusal::Refusal;
@@ -45,7 +45,7 @@ pub(crate) fn refusal(error: &StageLoadError, request: &SwapRequest) -> Refusal 
         StageLoadError::Load(LoadError::CompilerBusy { .. } | LoadError::CompileTimeout { .. }) => {
             Refusal::Conflict(what)
         }
-        StageLoadError::Load(LoadError::Digest { module, .. })
+        StageLoadError::Load(LoadError::Artifact(ArtifactError::Digest { module, .. }))
             if request.sha256.is_none() && request.config.is_some() =>
         {
             Refusal::Bad(format!(
@@ -95,12 +95,9 @@ pub(crate) fn one_of_all(asked: [Option<Digest>; 3]) -> Result<Option<Digest>, R
 }
 
 pub(crate) fn parse_digest(text: &str) -> Result<Digest, Refusal> {
-    let mut digest = [0; 32];
-    hex::decode_to_slice(text.trim(), &mut digest)
-        .map(|()| Digest(digest))
-        .map_err(|_| {
-            Refusal::Bad("`sha256` must be the 64 hex digits that sha256sum prints".to_owned())
-        })
+    text.trim().parse().map_err(|_| {
+        Refusal::Bad("`sha256` must be the 64 hex digits that sha256sum prints".to_owned())
+    })
 }
 
 #[cfg(test)]
@@ -111,7 +108,7 @@ mod tests {
     /// module nor the configuration's pin.
     #[test]
     fn every_digest_that_is_asked_for_must_be_the_one() {
-        let [one, other] = [1, 2].map(|byte| Some(Digest([byte; 32])));
+        let [one, other] = [1, 2].map(|byte| Some(Digest::from([byte; 32])));
         for asked in [
             [one, None, None],
             [None, one, None],

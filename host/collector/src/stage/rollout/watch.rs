@@ -2,8 +2,9 @@
 
 use std::time::SystemTime;
 
+use crate::stage::probation::Figures;
+use spandrel_config::probation::ProbationConfig;
 use spandrel_config::processor::Wasm;
-use spandrel_plugin::probation::{Figures, ProbationConfig};
 use tokio::time::Instant;
 
 use crate::report::SwapRequest;

@@ -4,9 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use spandrel_fetch::{Source, Url};
-use spandrel_plugin::artifact::Digest;
-use spandrel_plugin::{PublicKey, SignatureSource};
+use spandrel_supply::{Digest, PublicKey, RemoteSource, SignatureSource, Url};
 
 use crate::plugins::{Plugins, key, list};
 use crate::text::section::Section;
@@ -39,7 +37,7 @@ pub enum Place {
     /// Another machine.
     Remote {
         /// The URL or artifact to fetch.
-        source: Source,
+        source: RemoteSource,
         /// The place of its signature, if not beside it.
         signature: Option<Url>,
         /// The reaction if it cannot be fetched.
@@ -74,7 +72,7 @@ impl Module {
         };
         self.keys.as_ref()?;
         match signature {
-            SignatureSource::Beside => Some(spandrel_plugin::signature::beside(path)),
+            SignatureSource::Beside => Some(spandrel_supply::signature::beside(path)),
             SignatureSource::File(path) => Some(path.clone()),
             SignatureSource::Text(_) | SignatureSource::Missing => None,
         }
@@ -123,7 +121,7 @@ pub(crate) fn read(section: &Section<'_>, plugins: &Plugins) -> Option<Module> {
     section.required("module", EXAMPLE);
     if !section.is_map("module") {
         let text = section.string("module")?;
-        let place = match Source::is_remote(&text) {
+        let place = match RemoteSource::is_remote(&text) {
             true => section.parsed("module", |text| remote(text, None, OnUnreachable::Fail))?,
             false => file(&text, None),
         };
@@ -131,11 +129,8 @@ pub(crate) fn read(section: &Section<'_>, plugins: &Plugins) -> Option<Module> {
     }
     let module = section.section("module");
     let sha256 = module.parsed("sha256", |text| {
-        let mut digest = [0; 32];
-        let decoded = hex::decode_to_slice(text, &mut digest);
-        decoded
-            .map(|()| Digest(digest))
-            .map_err(|_| "write the 64 hex digits that sha256sum prints".to_owned())
+        let digest = text.parse();
+        digest.map_err(|_| "write the 64 hex digits that sha256sum prints".to_owned())
     });
     let own_keys = list(&module, "public_keys", key);
     // A list that is empty by mistake must not mean that no signature is needed.
@@ -217,7 +212,7 @@ fn remote(
     on_unreachable: OnUnreachable,
 ) -> Result<Place, String> {
     Ok(Place::Remote {
-        source: Source::parse(text)?,
+        source: RemoteSource::parse(text)?,
         signature,
         on_unreachable,
     })
@@ -286,7 +281,7 @@ mod tests {
     /// digest is known, but its signer is not.
     #[test]
     fn what_ran_under_other_rules_is_not_allowed_unseen() {
-        let (ours, other) = (Digest([1; 32]), Digest([2; 32]));
+        let (ours, other) = (Digest::from([1; 32]), Digest::from([2; 32]));
         let key = PublicKey::parse("RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3");
         let keys: Arc<[PublicKey]> = Arc::from([key.expect("a key")]);
         let open = Module {

@@ -11,7 +11,7 @@ async fn outcome(script: &str, time: Duration) -> ChildError {
     let program = Program {
         path: Path::new("/bin/sh"),
         arguments: &arguments,
-        engine: Digest([1; 32]),
+        engine: Digest::from([1; 32]),
     };
     let limits = CompileLimits {
         time,
@@ -119,7 +119,7 @@ async fn a_missing_program_is_named() {
     let program = Program {
         path: Path::new("/nowhere/spandrel"),
         arguments: &[],
-        engine: Digest([1; 32]),
+        engine: Digest::from([1; 32]),
     };
     let due = Instant::now() + LONG;
     let nothing = Bytes::new();
