@@ -161,7 +161,7 @@ fn each_refusal_has_its_words() {
     for nonsense in ["", "a\nb\nc\nd", &"x".repeat(100)] {
         let words = words(&signing(&[&ours], nonsense.to_owned()), None);
         assert!(
-            words.starts_with("what is to be its signature is not one"),
+            words.starts_with("the text given as its signature is not a minisign"),
             "{words}"
         );
     }

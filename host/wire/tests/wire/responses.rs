@@ -44,7 +44,7 @@ fn a_full_success_rejects_nothing() {
     }
 }
 
-/// What prost refuses is refused: each beginning of a response that is none, and bytes of a wrong
+/// Each response that prost refuses is refused: a part of a response, and bytes of a wrong
 /// type or encoding.
 #[test]
 fn other_bytes_are_no_response() {
