@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use serde_json::{Value, json};
 use spandrel_tests::admin::{Admin, Report};
-use spandrel_tests::artifacts::{guest, plugin, sdk_guest};
+use spandrel_tests::artifacts::{self, guest, plugin, sdk_guest};
 use spandrel_tests::backend::Backend;
 use spandrel_tests::client::Client;
 use spandrel_tests::collector::{Collector, Setup};
@@ -149,6 +149,21 @@ async fn a_module_is_uploaded() -> Result<()> {
     ensure!(of("/running/sha256") == report.sha256.as_str(), "{view}");
     ensure!(of("/previous/number") == 1, "{view}");
     it.finish(first).await
+}
+
+/// `spandrel schema` prints the JSON Schema that is in the repository.
+#[test]
+fn the_schema_is_printed() -> Result<()> {
+    let output = std::process::Command::new(artifacts::collector()?)
+        .arg("schema")
+        .output()?;
+    ensure!(output.status.success(), "{output:?}");
+    let file = artifacts::root().join("host/config/schema.json");
+    ensure!(
+        output.stdout == std::fs::read(file)?,
+        "another schema is printed than host/config/schema.json"
+    );
+    Ok(())
 }
 
 /// Only its owner can use the socket. A request for something that does not exist is told what

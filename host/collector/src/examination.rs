@@ -4,7 +4,7 @@
 use std::fmt;
 
 use spandrel_config::Config;
-use spandrel_config::examine::Examined;
+use spandrel_config::examination::Examination;
 use spandrel_config::problem::{ConfigError, Problem};
 
 use crate::plugins::{Plugin, check};
@@ -26,7 +26,10 @@ pub struct Report {
 ///
 /// # Errors
 /// All problems, in the order of the configuration.
-pub async fn examine(examined: Examined, mut found: Vec<Problem>) -> Result<Report, ConfigError> {
+pub async fn examine(
+    examined: Examination,
+    mut found: Vec<Problem>,
+) -> Result<Report, ConfigError> {
     found.extend(receivers::check(&examined.receivers()));
     found.extend(exporters::check(&examined.exporters()));
     found.extend(examined.service().into_iter().flat_map(durable::check));

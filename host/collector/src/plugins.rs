@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use spandrel_config::Config;
-use spandrel_config::examine::Examined;
+use spandrel_config::examination::Examination;
 use spandrel_config::id::Id;
 use spandrel_config::plugins::Plugins as Policy;
 use spandrel_config::problem::Problem;
@@ -84,7 +84,7 @@ impl fmt::Display for Plugin {
 }
 
 /// Loads every plugin for `validate`. Goes on after a failure, so that all problems are reported.
-pub(crate) async fn check(examined: &Examined) -> (Vec<Plugin>, Vec<Problem>) {
+pub(crate) async fn check(examined: &Examination) -> (Vec<Plugin>, Vec<Problem>) {
     let (mut plugins, mut problems) = (Vec::new(), Vec::new());
     let wanted = examined.stages();
     let policy = examined.plugins().map(Arc::clone);
@@ -116,7 +116,7 @@ pub(crate) async fn check(examined: &Examined) -> (Vec<Plugin>, Vec<Problem>) {
 }
 
 /// Returns the path of the configuration key that is at fault.
-fn place(examined: &Examined, id: &Id, error: &StageLoadError) -> String {
+fn place(examined: &Examination, id: &Id, error: &StageLoadError) -> String {
     let processor = format!("processors::{id}");
     let StageLoadError::Load(LoadError::Configure { message, .. }) = error else {
         return format!("{processor}::module");
@@ -226,7 +226,7 @@ async fn load(
         engine: engine.clone(),
         stage: id.to_string(),
         number: 1,
-        source: ModuleSource::Place(wasm.module.place.clone()),
+        source: ModuleSource::Place(wasm.module.location.clone()),
         pinned: wasm.module.sha256,
         keys: wasm.module.keys.clone(),
         trusted_comment: wasm.module.trusted_comment.clone(),

@@ -19,12 +19,12 @@
 
 mod check;
 mod component;
-pub mod examine;
+pub mod examination;
 pub mod id;
-#[cfg(test)]
-mod known;
+mod key;
 pub mod plugins;
 pub mod problem;
+pub mod reference;
 pub mod service;
 pub mod suggest;
 mod text;
@@ -37,7 +37,7 @@ use spandrel_supply::Digest;
 
 pub use self::component::processor::{memory_limiter, module, probation};
 pub use self::component::{exporter, extension, net, processor, receiver};
-use self::examine::Examined;
+use self::examination::Examination;
 use self::exporter::Exporter;
 use self::id::Id;
 use self::problem::{ConfigError, Problem};
@@ -87,7 +87,7 @@ impl Config {
         sources: &Sources,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
-        Examined::read_with(sources, environment).into_config()
+        Examination::read_with(sources, environment).into_config()
     }
 
     /// Returns the number of shards of each pipeline.

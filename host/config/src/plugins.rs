@@ -4,14 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use spandrel_supply::private_dir::user_cache;
 use spandrel_supply::{CompileLimits, Credentials, FetchSettings, HostPort, Network, PublicKey};
 
-use crate::problem::{Location, Problem};
 use crate::text::section::Section;
-use crate::text::tree::join;
 
 /// The rules on where plugins may come from, who must have signed them, and how they are compiled.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,31 +35,33 @@ impl Plugins {
 
 /// The largest key or password file. A key has two lines.
 const FILE_BYTES: u64 = 64 << 10;
-/// The longest time that anybody would wait for a plugin.
-const LONGEST: Duration = Duration::from_secs(3600);
+/// The remedy for a time that nobody would wait for a plugin.
+const SHORTER: &str = "write a duration such as 60s";
+/// The notation of a key.
+pub(crate) const KEY: &str = "minisign key, or the path of its file";
 
 pub(crate) fn read(section: &Section<'_>) -> Arc<Plugins> {
     let default = FetchSettings::default();
-    let cache_dir = section.string("cache_dir").map(PathBuf::from);
+    let cache_dir = section.file("cache_dir");
     let cache = cache_dir.clone().or_else(user_cache);
     let fetch = FetchSettings {
-        allowed_hosts: list(section, "allowed_hosts", HostPort::parse),
-        insecure_hosts: list(section, "insecure_hosts", HostPort::parse),
-        allow_private: list(section, "allow_private", Network::parse),
-        ca_file: section.string("ca_file").map(PathBuf::from),
+        allowed_hosts: section.parsed_list("allowed_hosts", "host or host:port", HostPort::parse),
+        insecure_hosts: section.parsed_list("insecure_hosts", "host or host:port", HostPort::parse),
+        allow_private: section.parsed_list("allow_private", "network or address", Network::parse),
+        ca_file: section.file("ca_file"),
         credentials: read_credentials(section),
         module_bytes: section.integer("max_module_mib", default.module_bytes >> 20, 1..=64) << 20,
-        timeout: bounded(section, "fetch_timeout", default.timeout),
+        timeout: section.duration_to_an_hour("fetch_timeout", default.timeout, SHORTER),
         store: cache.map(|base| base.join("modules")),
     };
     let compile = section.section("compile");
     let limits = CompileLimits::default();
     Arc::new(Plugins {
         require_signed: section.boolean("require_signed", false),
-        trusted_keys: list(section, "trusted_keys", key),
+        trusted_keys: section.parsed_list("trusted_keys", KEY, key),
         fetch,
         compile: CompileLimits {
-            time: bounded(&compile, "time", limits.time),
+            time: compile.duration_to_an_hour("time", limits.time, SHORTER),
             // With less than this the compiler hardly begins; see the default.
             memory_bytes: compile.integer("memory_mib", limits.memory_bytes >> 20, 1536..=65_536)
                 << 20,
@@ -72,37 +71,8 @@ pub(crate) fn read(section: &Section<'_>) -> Arc<Plugins> {
     })
 }
 
-fn bounded(section: &Section<'_>, key: &'static str, default: Duration) -> Duration {
-    let time = section.duration_positive(key, default);
-    if time > LONGEST {
-        section.wrong_key(key, "longer than an hour", "write a duration such as 60s");
-    }
-    time
-}
-
-/// Reads a list of texts with a notation of their own. `parse` returns what to write instead as its
-/// error.
-pub(super) fn list<T>(
-    section: &Section<'_>,
-    key: &'static str,
-    parse: impl Fn(&str) -> Result<T, String>,
-) -> Vec<T> {
-    let texts = section.strings(key).into_iter();
-    let parsed = texts.filter_map(|(text, at)| {
-        let parsed = parse(text);
-        let wrong = |instead| report(section, &join(section.path(), key), at, text, instead);
-        parsed.map_err(wrong).ok()
-    });
-    parsed.collect()
-}
-
-fn report(section: &Section<'_>, path: &str, at: &Location, text: &str, instead: String) {
-    let problem = Problem::at(at, path, format!("`{text}` is not valid here"));
-    section.problems().add(problem.instead(instead));
-}
-
 /// Parses a minisign key, or reads the file with one.
-pub(super) fn key(text: &str) -> Result<PublicKey, String> {
+pub(crate) fn key(text: &str) -> Result<PublicKey, String> {
     if let Ok(key) = PublicKey::parse(text) {
         return Ok(key);
     }
@@ -129,12 +99,12 @@ fn read_credentials(section: &Section<'_>) -> Vec<Credentials> {
     let hosts = section.section("credentials");
     let problems = section.problems();
     let mut all = Vec::new();
-    for (entry, path) in hosts.into_named() {
+    for (entry, path) in hosts.into_named(&[]) {
         let of = Section::named(entry, path, problems);
         of.required("username", "robot");
         of.required("password_file", "/etc/spandrel/registry-password");
         let username = of.string("username");
-        let password = of.parsed("password_file", |path| {
+        let password = of.parsed("password_file", "path", |path| {
             let password = read_file(Path::new(path));
             let password =
                 password.map_err(|error| format!("write the path of a file ({error})"))?;

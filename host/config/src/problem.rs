@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::key::Keys;
+
 /// The place of a value in what the operator wrote.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Location {
@@ -123,9 +125,29 @@ fn lines(problems: &[Problem]) -> String {
 pub(crate) struct Problems {
     found: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
+    /// The keys that readers ask for, if they are noted.
+    keys: Option<Keys>,
 }
 
 impl Problems {
+    /// Returns a value that notes the keys that readers ask for, too.
+    pub(crate) fn noting() -> Self {
+        Self {
+            keys: Some(Keys::default()),
+            ..Self::default()
+        }
+    }
+
+    /// Returns the place where readers note the keys that they ask for; `None` in a normal run.
+    pub(crate) fn keys(&self) -> Option<&Keys> {
+        self.keys.as_ref()
+    }
+
+    /// Returns the keys that readers asked for, if they were noted.
+    pub(crate) fn into_keys(self) -> Keys {
+        self.keys.unwrap_or_default()
+    }
+
     pub(crate) fn add(&self, problem: Problem) {
         self.found.borrow_mut().push(problem);
     }

@@ -56,30 +56,20 @@ impl Service {
     }
 }
 
-/// The longest drain that is worth waiting for: an orchestrator kills the process long before.
-const LONGEST_DRAIN: Duration = Duration::from_secs(3600);
-
 pub(crate) fn read(section: &Section<'_>, components: &Components) -> Option<Service> {
-    let extensions = section.texts("extensions").into_iter();
+    let extensions = section.texts("extensions", "name").into_iter();
     let extensions = extensions.filter_map(|(name, node)| {
         let known = &components.extensions;
         known.resolve(section, name, node)
     });
     let extensions = extensions.collect();
     let telemetry = telemetry::read(&section.section("telemetry"));
-    let shards = section
-        .node("shards")
-        .map(|_| section.integer("shards", 1, 1..=1024));
+    let shards = section.integer_opt("shards", 1..=1024);
     // Less than the 30 seconds that Kubernetes gives, so that the process has time left to end.
-    let drain_timeout = section.duration_positive("drain_timeout", Duration::from_secs(25));
+    let instead = "write one such as 25s";
+    let drain_timeout =
+        section.duration_to_an_hour("drain_timeout", Duration::from_secs(25), instead);
     let drain_delay = section.duration("drain_delay", Duration::ZERO);
-    if drain_timeout > LONGEST_DRAIN {
-        section.wrong_key(
-            "drain_timeout",
-            "longer than an hour",
-            "write one such as 25s",
-        );
-    }
     if drain_delay >= drain_timeout {
         let what =
             format!("{drain_delay:?} leaves no time of drain_timeout, which is {drain_timeout:?}");

@@ -4,11 +4,10 @@
 pub mod duration;
 pub(crate) mod env;
 pub mod json;
-#[cfg(test)]
-pub(crate) mod keys;
 pub mod plugin_config;
 pub(crate) mod scalar;
 pub(crate) mod section;
+pub(crate) mod size;
 pub mod source;
 pub(crate) mod tree;
 pub(crate) mod yaml;

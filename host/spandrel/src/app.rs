@@ -12,7 +12,7 @@ use spandrel_collector::examination::{self, Report};
 use spandrel_collector::status::Status;
 use spandrel_collector::{Collector, Ending, Origin, Resources};
 use spandrel_config::Config;
-use spandrel_config::examine::Examined;
+use spandrel_config::examination::Examination;
 use spandrel_config::extension::{Extension, ExtensionKind};
 use spandrel_config::net::Listen;
 use spandrel_config::problem::{ConfigError, Problem};
@@ -65,7 +65,7 @@ impl App {
     ///
     /// # Errors
     /// All problems, in the order of the configuration.
-    pub async fn check(examined: Examined) -> Result<Report, ConfigError> {
+    pub async fn check(examined: Examination) -> Result<Report, ConfigError> {
         let found = examined.service().into_iter().flat_map(tokens).collect();
         examination::examine(examined, found).await
     }

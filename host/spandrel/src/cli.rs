@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use spandrel_collector::plugins::compile_in_child;
 use spandrel_collector::problems::warn_of;
 use spandrel_collector::{Ending, Origin};
-use spandrel_config::examine::Examined;
+use spandrel_config::examination::Examination;
 use spandrel_config::problem::ConfigError;
 use spandrel_config::source::Sources;
 use spandrel_config::{self as config, Config};
@@ -60,6 +60,8 @@ enum Command {
     Run(SourceArguments),
     /// Checks the configuration and loads its plugins without listening, and prints the checked components
     Validate(SourceArguments),
+    /// Prints the JSON Schema of the configuration, with which an editor completes and checks it
+    Schema,
     /// Measures a collector: sends load to it, counts the exported items, and reports CPU, memory and latency
     Bench(bench::BenchArguments),
     /// Shows and changes the plugins of a running collector, over its `admin` extension
@@ -92,6 +94,7 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Some(Command::Validate(sources)) => validate(sources),
         Some(Command::Run(sources)) => run(sources),
+        Some(Command::Schema) => print_schema(),
         Some(Command::Bench(arguments)) => bench::main(&arguments),
         Some(Command::Plugin(arguments)) => plugin::main(&arguments),
         Some(Command::Quarantine(arguments)) => plugin::quarantine::main(&arguments),
@@ -198,7 +201,7 @@ async fn serve(config: Config, sources: Sources, is_default: bool) -> ExitCode {
 
 fn validate(arguments: SourceArguments) -> ExitCode {
     compile_in_child(COMPILE);
-    let examined = Examined::read(&sources(arguments));
+    let examined = Examination::read(&sources(arguments));
     let Some(runtime) = runtime() else {
         return ExitCode::from(COULD_NOT_START);
     };
@@ -213,6 +216,12 @@ fn validate(arguments: SourceArguments) -> ExitCode {
         }
         Err(refused) => print_problems(&refused),
     }
+}
+
+fn print_schema() -> ExitCode {
+    // If stdout is closed, nobody reads the schema.
+    write!(std::io::stdout().lock(), "{}", config::reference::schema()).unwrap_or_default();
+    ExitCode::SUCCESS
 }
 
 fn sources(arguments: SourceArguments) -> Sources {

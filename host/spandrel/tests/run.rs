@@ -14,7 +14,7 @@ use spandrel::StartError;
 use spandrel::app::App;
 use spandrel_collector::Ending;
 use spandrel_config::Config;
-use spandrel_config::examine::Examined;
+use spandrel_config::examination::Examination;
 use spandrel_config::source::Sources;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -168,7 +168,7 @@ service:
         configs: vec![format!("yaml:{yaml}")],
         sets: Vec::new(),
     };
-    let refused = App::check(Examined::read(&sources))
+    let refused = App::check(Examination::read(&sources))
         .await
         .expect_err("there is no plugin");
     let message = refused.to_string();

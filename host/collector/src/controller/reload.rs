@@ -264,7 +264,7 @@ impl PendingReload {
                     engine: engine.clone(),
                     stage: of.id.to_string(),
                     number: of.number,
-                    source: ModuleSource::Place(of.wasm.module.place.clone()),
+                    source: ModuleSource::Place(of.wasm.module.location.clone()),
                     pinned: of.wasm.module.sha256,
                     keys: of.wasm.module.keys.clone(),
                     trusted_comment: of.wasm.module.trusted_comment.clone(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::stage::probation::Figures;
 use spandrel_config::id::Id;
-use spandrel_config::module::Place;
+use spandrel_config::module::ModuleLocation;
 use spandrel_pipeline::stage::Mode;
 use spandrel_supply::SignatureSource;
 use tokio::sync::oneshot;
@@ -90,14 +90,14 @@ impl Controller {
                 bytes: bytes.into(),
                 signature: signature(SignatureSource::Missing),
             },
-            (None, Some(path)) => ModuleSource::Place(Place::File {
+            (None, Some(path)) => ModuleSource::Place(ModuleLocation::File {
                 path: path.into(),
                 signature: signature(SignatureSource::Beside),
             }),
             // The request changes only the plugin's configuration; the module is the running one,
             // wherever it came from.
             (None, None) if request.config.is_some() => stage.rollout.running.source.clone(),
-            (None, None) => ModuleSource::Place(stage.wasm.module.place.clone()),
+            (None, None) => ModuleSource::Place(stage.wasm.module.location.clone()),
         };
         let (config, hidden) = request::config(stage, request, by);
         // If only the configuration changes, the file must be the module that runs, whatever the

@@ -55,7 +55,7 @@ pub(crate) fn in_words(drift: &[DriftView]) -> String {
 
 fn of_module(stage: &Stage) -> Option<DriftView> {
     let running = &stage.rollout.running;
-    let place = &stage.wasm.module.place;
+    let place = &stage.wasm.module.location;
     let is_of_place = matches!(&running.source, ModuleSource::Place(of) if of == place);
     let is_same = match stage.configured {
         Some(configured) => running.generation.identity().module == configured,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use spandrel_config::module::Place;
+use spandrel_config::module::ModuleLocation;
 use spandrel_config::plugin_config::PluginConfig;
 use spandrel_config::plugins::Plugins;
 use spandrel_pipeline::stage::{Input, ProbeError, ProbeReport, State, probe};
@@ -177,13 +177,13 @@ impl LoadPlan {
     /// signature.
     async fn get(&self) -> Result<(At, SignatureSource, Option<FetchedModule>), StageLoadError> {
         match &self.source {
-            ModuleSource::Place(Place::File { path, signature }) => {
+            ModuleSource::Place(ModuleLocation::File { path, signature }) => {
                 Ok((At::File(path.clone()), signature.clone(), None))
             }
             ModuleSource::Upload { bytes, signature } => {
                 Ok((At::Here(bytes.clone()), signature.clone(), None))
             }
-            ModuleSource::Place(Place::Remote {
+            ModuleSource::Place(ModuleLocation::Remote {
                 source, signature, ..
             }) => self.fetch(source, signature.as_ref()).await,
         }

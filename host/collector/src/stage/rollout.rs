@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use crate::stage::probation::Figures;
 use bytes::Bytes;
 use spandrel_config::id::Id;
-use spandrel_config::module::Place;
+use spandrel_config::module::ModuleLocation;
 use spandrel_config::plugin_config::PluginConfig;
 use spandrel_config::processor::Wasm;
 use spandrel_pipeline::stage::{Candidate as StageCandidate, FaultPolicy, Mode, StageSpec};
@@ -34,7 +34,7 @@ const MOST_DOUBLINGS: u32 = 6;
 #[derive(Clone, Debug)]
 pub(crate) enum ModuleSource {
     /// The place that the configuration names, or another file on this machine.
-    Place(Place),
+    Place(ModuleLocation),
     /// They came with a request. They are kept as long as the generation, because nobody else has
     /// them: the same plugin may be wanted again with another configuration.
     Upload {
@@ -70,7 +70,7 @@ pub(crate) struct LoadedPlugin {
 impl LoadedPlugin {
     /// Makes the stand-in for a stage whose plugin is missing.
     pub(crate) fn missing(wasm: &Wasm) -> Self {
-        let source = ModuleSource::Place(wasm.module.place.clone());
+        let source = ModuleSource::Place(wasm.module.location.clone());
         let missing = MissingPlugin::new(&source.name(), wasm.config.as_str());
         Self {
             generation: StageGeneration::MissingPlugin(Arc::new(missing)),
@@ -298,10 +298,10 @@ impl Stage {
         let configured = &self.wasm.module;
         let is_it = match source {
             ModuleSource::Upload { .. } => false,
-            ModuleSource::Place(Place::File { path, .. }) => configured
+            ModuleSource::Place(ModuleLocation::File { path, .. }) => configured
                 .file()
                 .is_some_and(|file| absolute(file) == absolute(path)),
-            ModuleSource::Place(place) => *place == configured.place,
+            ModuleSource::Place(place) => *place == configured.location,
         };
         if is_it {
             self.configured = Some(module);

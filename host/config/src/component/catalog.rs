@@ -37,7 +37,7 @@ impl<T> Catalog<T> {
         let noun = key.trim_end_matches('s');
         let mut all = BTreeMap::new();
         let problems = top.problems();
-        for (entry, path) in top.section(key).into_named() {
+        for (entry, path) in top.section(key).into_named(types) {
             let wrong = |what: String, instead: String| {
                 problems.add(Problem::at(&entry.at, path.as_str(), what).instead(instead));
             };
@@ -101,7 +101,7 @@ impl<T> Catalog<T> {
     ) -> Vec<Reference<'a, T>> {
         let mut seen: Vec<&str> = Vec::new();
         let mut references = Vec::new();
-        for (name, node) in section.texts(key) {
+        for (name, node) in section.texts(key, "name") {
             if seen.contains(&name) {
                 let what = format!("references {} more than once", self.shown(name, node));
                 let problem = Problem::at(&node.at, section.path(), what);

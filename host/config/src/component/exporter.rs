@@ -17,6 +17,7 @@ use self::file::FileExporter;
 use super::authenticators::Authenticators;
 use super::net::{read_client_keepalive, read_client_tls};
 use crate::id::Id;
+use crate::key::Form;
 use crate::problem::Problem;
 use crate::text::section::Section;
 use crate::text::tree::Value;
@@ -125,7 +126,7 @@ fn read_otlp(section: &Section<'_>, authenticators: &Authenticators<'_>) -> Opti
     let tls = read_client_tls(section);
     let keepalive = read_client_keepalive(section);
     let auth = authenticators.client(section);
-    let authority = section.parsed("authority", read_authority);
+    let authority = section.parsed("authority", "host or host:port", read_authority);
     let balancers = [
         ("round_robin", Balancer::RoundRobin),
         ("pick_first", Balancer::PickFirst),
@@ -140,7 +141,9 @@ fn read_otlp(section: &Section<'_>, authenticators: &Authenticators<'_>) -> Opti
         "an attempt always waits for its connection, for as long as `timeout` says",
     );
     section.required("endpoint", "http://backend:4317");
-    let endpoint = section.parsed("endpoint", |text| read_endpoint(text, tls.insecure))?;
+    let endpoint = section.parsed("endpoint", "URL or host:port", |text| {
+        read_endpoint(text, tls.insecure)
+    })?;
     warn_of_tls(section, &endpoint, tls.insecure);
     Some(OtlpExporter(ExporterConfig {
         compression,
@@ -227,15 +230,16 @@ fn read_authority(text: &str) -> Result<String, String> {
 
 fn read_headers(section: &Section<'_>) -> Vec<(String, Secret)> {
     let mut headers = Vec::new();
-    for (entry, path) in section.section("headers").into_named() {
+    let section = section.section("headers");
+    section.ask("HEADER", || (Form::Text("secret text"), None));
+    let problems = section.problems();
+    for (entry, path) in section.into_named(&[]) {
         let Some(text) = entry.node.text() else {
             if entry.node.value == Value::Reported {
                 continue;
             }
             let what = format!("expected text, found {}", entry.node.value.kind());
-            section
-                .problems()
-                .add(Problem::at(&entry.node.at, path, what));
+            problems.add(Problem::at(&entry.node.at, path, what));
             continue;
         };
         let name = http::HeaderName::from_bytes(entry.key.as_bytes());
@@ -250,16 +254,12 @@ fn read_headers(section: &Section<'_>) -> Vec<(String, Secret)> {
                 // The value itself stays out of the message: it may be a secret.
                 let problem =
                     Problem::at(&entry.node.at, path, "the value cannot be sent in a header");
-                section
-                    .problems()
-                    .add(problem.instead("write visible ASCII characters"));
+                problems.add(problem.instead("write visible ASCII characters"));
             }
             _ => {
                 let problem =
                     Problem::at(&entry.at, path, "this is not a name that a header may have");
-                section
-                    .problems()
-                    .add(problem.instead("write letters, digits and `-`"));
+                problems.add(problem.instead("write letters, digits and `-`"));
             }
         }
     }

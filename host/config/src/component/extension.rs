@@ -67,7 +67,7 @@ pub(crate) fn read(id: Id, section: &Section<'_>) -> Option<Extension> {
 }
 
 fn read_health_check(section: &Section<'_>) -> HealthCheck {
-    let path = section.parsed("path", |text| {
+    let path = section.parsed_or("path", "path of a URL", "/".to_owned(), |text| {
         let fits = text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic());
         let fits = fits && !text.contains(['?', '#']);
         fits.then(|| text.to_owned())
@@ -79,15 +79,12 @@ fn read_health_check(section: &Section<'_>) -> HealthCheck {
         "remove it: the answers are the Collector's",
     );
     section.not_offered("tls", "remove it: probes come from the same machine");
-    HealthCheck {
-        endpoint,
-        path: path.unwrap_or_else(|| "/".to_owned()),
-    }
+    HealthCheck { endpoint, path }
 }
 
 fn read_admin(section: &Section<'_>) -> Admin {
-    let endpoint = section.parsed("endpoint", Endpoint::parse);
-    let token_file = section.string("token_file").map(PathBuf::from);
+    let endpoint = section.parsed("endpoint", "unix:PATH or host:port", Endpoint::parse);
+    let token_file = section.file("token_file");
     section.not_offered(
         "tls",
         "listen on a unix socket, or put a proxy that speaks TLS in front",

@@ -50,9 +50,12 @@ impl Listen {
     }
 
     pub(crate) fn read(section: &Section<'_>, default_port: u16) -> Self {
-        section
-            .parsed("endpoint", Self::parse)
-            .unwrap_or_else(|| Self::local(default_port))
+        section.parsed_or(
+            "endpoint",
+            "host:port",
+            Self::local(default_port),
+            Self::parse,
+        )
     }
 }
 
@@ -120,7 +123,7 @@ impl fmt::Display for Endpoint {
 pub(crate) fn read_server_tls(parent: &Section<'_>) -> Option<ServerTls> {
     parent.node("tls")?;
     let section = parent.section("tls");
-    let path = |key| section.string(key).map(PathBuf::from);
+    let path = |key| section.file(key);
     let (cert_file, key_file) = (path("cert_file"), path("key_file"));
     let client_ca_file = path("client_ca_file");
     let versions = read_versions(&section);
@@ -144,7 +147,7 @@ pub(crate) fn read_server_tls(parent: &Section<'_>) -> Option<ServerTls> {
 /// Reads the `tls` section of a client.
 pub(crate) fn read_client_tls(parent: &Section<'_>) -> ClientTls {
     let section = parent.section("tls");
-    let path = |key| section.string(key).map(PathBuf::from);
+    let path = |key| section.file(key);
     not_offered(&section);
     let tls = ClientTls {
         insecure: section.boolean("insecure", false),
@@ -167,17 +170,13 @@ pub(crate) fn read_client_tls(parent: &Section<'_>) -> ClientTls {
 }
 
 fn read_versions(section: &Section<'_>) -> TlsVersions {
-    let version = |key| {
-        section.parsed(key, |text| match text {
-            "1.2" => Ok(TlsVersion::V1_2),
-            "1.3" => Ok(TlsVersion::V1_3),
-            _ => Err("write \"1.2\" or \"1.3\": lower versions are not spoken".to_owned()),
-        })
-    };
+    let choices = [("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
+    let instead = "write \"1.2\" or \"1.3\": lower versions are not spoken";
+    let version = |key, default| section.exact_choice(key, default, &choices, instead);
     let default = TlsVersions::default();
     let versions = TlsVersions {
-        min: version("min_version").unwrap_or(default.min),
-        max: version("max_version").unwrap_or(default.max),
+        min: version("min_version", default.min),
+        max: version("max_version", default.max),
     };
     if versions.max < versions.min {
         section.wrong_key(
@@ -236,12 +235,10 @@ pub(crate) fn read_server_keepalive(parent: &Section<'_>) -> Keepalive {
         "remove it: pings of clients are answered as they come",
     );
     let section = keepalive.section("server_parameters");
-    // In the Collector, 0 means never.
-    let optional = |key| section.duration_opt(key).filter(|time| !time.is_zero());
     Keepalive {
-        max_connection_idle: optional("max_connection_idle"),
-        max_connection_age: optional("max_connection_age"),
-        max_connection_age_grace: optional("max_connection_age_grace"),
+        max_connection_idle: section.duration_opt("max_connection_idle"),
+        max_connection_age: section.duration_opt("max_connection_age"),
+        max_connection_age_grace: section.duration_opt("max_connection_age_grace"),
         time: section.duration_positive("time", default.time),
         timeout: section.duration_positive("timeout", default.timeout),
     }

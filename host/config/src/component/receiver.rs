@@ -115,8 +115,8 @@ fn read_otlp(section: &Section<'_>, authenticators: &Authenticators<'_>) -> Opti
 }
 
 fn read_file(section: &Section<'_>) -> FileReceiver {
-    let mut paths = section.strings("path");
-    paths.extend(section.strings("include"));
+    let mut paths = section.texts("path", "path");
+    paths.extend(section.texts("include", "path"));
     if paths.is_empty() {
         section.wrong(
             "the key `path` is missing",

@@ -1,12 +1,11 @@
 //! `durability` of a pipeline: its senders get their OK once the batch is on disk.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::id::Id;
-use crate::text::scalar;
 use crate::text::section::Section;
 
 /// The settings of a pipeline that keeps on disk what it has accepted.
@@ -50,27 +49,23 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-').remove(b'.'
 
 pub(super) fn read(id: Option<&Id>, section: &Section<'_>) -> Option<Durability> {
     section.required("dir", "/var/lib/spandrel");
-    let dir = section.string("dir");
-    let interval = section
-        .node("sync_interval")
-        .map(|_| section.duration_positive("sync_interval", EVERY_SECOND));
+    let dir = section.file("dir");
+    let interval = section.duration_positive("sync_interval", EVERY_SECOND);
     let modes = [
         ("group", SyncMode::Group),
-        (
-            "interval",
-            SyncMode::Interval(interval.unwrap_or(EVERY_SECOND)),
-        ),
+        ("interval", SyncMode::Interval(interval)),
         ("none", SyncMode::None),
     ];
     let sync = section.choice("sync", SyncMode::Group, &modes);
-    if interval.is_some() && !matches!(sync, SyncMode::Interval(_)) {
+    let has_interval = section.node("sync_interval").is_some();
+    if has_interval && !matches!(sync, SyncMode::Interval(_)) {
         section.wrong_key(
             "sync_interval",
             "means something with `sync: interval` only",
             "remove it, or write `sync: interval`",
         );
     }
-    let max_bytes = section.parsed("max_bytes", bytes).unwrap_or(MAX_BYTES);
+    let max_bytes = section.size("max_bytes", MAX_BYTES, LEAST_BYTES);
     if max_bytes < LEAST_BYTES {
         section.wrong_key(
             "max_bytes",
@@ -78,17 +73,11 @@ pub(super) fn read(id: Option<&Id>, section: &Section<'_>) -> Option<Durability>
             format!("write at least {}MiB", LEAST_BYTES >> 20),
         );
     }
-    let max_age = match section.duration("max_age", Duration::ZERO) {
-        Duration::ZERO => Duration::ZERO,
-        _ => section.duration_least(
-            "max_age",
-            LEAST_AGE,
-            (LEAST_AGE, "age is looked at each minute"),
-        ),
-    };
+    let often = (LEAST_AGE, "age is looked at each minute");
+    let max_age = section.duration_least_or_zero("max_age", often);
     let strict = section.boolean("strict", false);
     let dir = dir?;
-    if dir.is_empty() {
+    if dir.as_os_str().is_empty() {
         section.wrong_key(
             "dir",
             "must be a path",
@@ -104,10 +93,10 @@ pub(super) fn read(id: Option<&Id>, section: &Section<'_>) -> Option<Durability>
         );
     }
     Some(Durability {
-        dir: Path::new(&dir).join(name),
+        dir: dir.join(name),
         sync,
         max_bytes,
-        max_age: (!max_age.is_zero()).then_some(max_age),
+        max_age,
         strict,
     })
 }
@@ -119,50 +108,9 @@ pub(crate) fn folder_name(name: &str) -> String {
     utf8_percent_encode(name, PLAIN).to_string()
 }
 
-/// Parses a number of bytes, or a size with its unit.
-fn bytes(text: &str) -> Result<u64, String> {
-    let instead = || "write a number of bytes, or a size such as 512MiB or 10GiB".to_owned();
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at_checked(digits).ok_or_else(instead)?;
-    let factor: u64 = match unit.trim_start() {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        "TiB" => 1 << 40,
-        "KB" | "kB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        "TB" => 1_000_000_000_000,
-        _ => return Err(instead()),
-    };
-    let number = scalar::integer(number).and_then(|number| u64::try_from(number).ok());
-    number
-        .and_then(|number| number.checked_mul(factor))
-        .ok_or_else(instead)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Sizes are read with and without their unit, and nothing else is a size.
-    #[test]
-    fn sizes_are_read() {
-        for (text, size) in [
-            ("1048576", 1 << 20),
-            ("64MiB", 64 << 20),
-            ("10 GiB", 10 << 30),
-            ("1TiB", 1 << 40),
-            ("5GB", 5_000_000_000),
-            ("0", 0),
-        ] {
-            assert_eq!(bytes(text), Ok(size), "{text}");
-        }
-        for text in ["", "GiB", "10G", "-1", "1.5GiB", "ten", "99999999999GiB"] {
-            assert!(bytes(text).is_err(), "{text}");
-        }
-    }
 
     /// Every pipeline's name is one part of a path, and no two of these are the same.
     #[test]

@@ -64,6 +64,9 @@ pub struct Stage {
     pub wasm: Arc<Wasm>,
 }
 
+/// The names of the signals, which are the types of pipelines.
+const SIGNALS: &[&str] = &["traces", "metrics", "logs"];
+
 /// Reads all pipelines; `None` stands for one that has problems.
 pub(super) fn read_all(service: &Section<'_>, components: &Components) -> Vec<Option<Pipeline>> {
     let section = service.section("pipelines");
@@ -72,7 +75,7 @@ pub(super) fn read_all(service: &Section<'_>, components: &Components) -> Vec<Op
     let path = section.path().to_owned();
     let mut places = Vec::new();
     let pipelines: Vec<_> = section
-        .into_named()
+        .into_named(SIGNALS)
         .map(|(entry, path)| {
             places.push((entry.at.clone(), path.clone()));
             let section = Section::named(entry, path, problems);

@@ -3,7 +3,6 @@
 use crate::component::net::Listen;
 use crate::problem::Problem;
 use crate::text::section::Section;
-use crate::text::tree::{Value, join};
 
 /// The settings of the collector's own logs and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,22 +93,11 @@ fn read_metrics(section: &Section<'_>) -> Option<Listen> {
         host: "127.0.0.1".to_owned(),
         port: 8888,
     };
-    let Some(node) = section.node("readers") else {
+    let Some(readers) = section.sections("readers", "write `- pull: ...`") else {
         return level.then(default);
     };
-    let Value::List(readers) = &node.value else {
-        section.wrong_key(
-            "readers",
-            format!("expected a list, found {}", node.value.kind()),
-            "write `- pull: ...`",
-        );
-        return None;
-    };
-    let path = join(section.path(), "readers");
     let mut listen = None;
     for (index, reader) in readers.iter().enumerate() {
-        let path = join(&path, &index.to_string());
-        let reader = Section::new(reader, path, section.problems());
         reader.not_offered("periodic", "use `pull` and let a scraper fetch /metrics");
         if index > 0 {
             let problem = Problem::at(reader.at(), reader.path(), "a second reader is not offered");
@@ -118,9 +106,8 @@ fn read_metrics(section: &Section<'_>) -> Option<Listen> {
         let pull = reader.section("pull");
         let exporter = pull.section("exporter");
         let prometheus = exporter.section("prometheus");
-        let host = prometheus
-            .string("host")
-            .unwrap_or_else(|| "localhost".to_owned());
+        let default = "localhost".to_owned();
+        let host = prometheus.parsed_or("host", "host", default, |text| Ok(text.to_owned()));
         let port = prometheus.integer("port", 8888, 0..=u16::MAX);
         prometheus.without_meaning(
             &[

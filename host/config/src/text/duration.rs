@@ -24,6 +24,24 @@ pub fn parse(text: &str) -> Option<Duration> {
     (total <= LONGEST).then_some(total)
 }
 
+/// Returns the duration with the largest unit that leaves a whole number.
+pub(crate) fn shown(duration: Duration) -> String {
+    let nanos = duration.as_nanos();
+    let units = [
+        (3_600_000_000_000, "h"),
+        (60_000_000_000, "m"),
+        (1_000_000_000, "s"),
+        (1_000_000, "ms"),
+        (1_000, "us"),
+    ];
+    let fits = |unit: u128| nanos > 0 && nanos.is_multiple_of(unit);
+    match units.into_iter().find(|(unit, _)| fits(*unit)) {
+        Some((unit, name)) => format!("{}{name}", nanos / unit),
+        None if nanos == 0 => "0s".to_owned(),
+        None => format!("{nanos}ns"),
+    }
+}
+
 fn split_while(text: &str, belongs: impl Fn(char) -> bool) -> (&str, &str) {
     let end = text.find(|c| !belongs(c)).unwrap_or(text.len());
     text.split_at_checked(end).unwrap_or((text, ""))
@@ -103,6 +121,23 @@ mod tests {
             "99999999999h",
         ] {
             assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    /// A duration that is shown is read as the same duration.
+    #[test]
+    fn a_shown_duration_is_read_as_itself() {
+        for (text, nanos) in [
+            ("0s", 0),
+            ("7ns", 7),
+            ("200ms", 200_000_000),
+            ("90s", 90_000_000_000),
+            ("5m", 300_000_000_000),
+            ("1h", 3_600_000_000_000),
+        ] {
+            let duration = Duration::from_nanos(nanos);
+            assert_eq!(shown(duration), text);
+            assert_eq!(parse(text), Some(duration));
         }
     }
 }

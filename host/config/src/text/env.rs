@@ -47,13 +47,13 @@ pub(crate) fn expand(
 }
 
 /// The problem, and its remedy.
-type Wrong = (String, String);
+type Finding = (String, String);
 
 fn expand_scalar(
     scalar: &Scalar,
     at: &Location,
     environment: Environment<'_>,
-) -> Result<Node, Wrong> {
+) -> Result<Node, Finding> {
     let parts = split(&scalar.text)?;
     if let [Part::Reference(reference)] = parts.as_slice()
         && scalar.plain
@@ -124,7 +124,7 @@ struct Reference<'a> {
 }
 
 impl Reference<'_> {
-    fn resolve(&self, environment: Environment<'_>) -> Result<String, Wrong> {
+    fn resolve(&self, environment: Environment<'_>) -> Result<String, Finding> {
         if let Some(value) = environment(self.name) {
             // The value stays out of the message: it may be a secret.
             return if value.contains("${") {
@@ -147,7 +147,7 @@ impl Reference<'_> {
     }
 }
 
-fn split(text: &str) -> Result<Vec<Part<'_>>, Wrong> {
+fn split(text: &str) -> Result<Vec<Part<'_>>, Finding> {
     let mut parts = Vec::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {
@@ -177,7 +177,7 @@ fn split(text: &str) -> Result<Vec<Part<'_>>, Wrong> {
     Ok(parts)
 }
 
-fn reference(inside: &str) -> Result<Reference<'_>, Wrong> {
+fn reference(inside: &str) -> Result<Reference<'_>, Finding> {
     if inside.contains("${") {
         return Err((
             "a reference stands inside of another".to_owned(),
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
     use crate::text::section::Section;
 
-    fn expanded(text: &str) -> Result<Node, Wrong> {
+    fn expanded(text: &str) -> Result<Node, Finding> {
         let at = Location::start(&"test".into());
         let scalar = Scalar {
             text: text.to_owned(),

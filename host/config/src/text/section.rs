@@ -2,17 +2,21 @@
 //! wrong type or out of range, and keys that nobody asked for.
 
 mod values;
+mod vocabulary;
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::path::PathBuf;
 
+use serde_json::Value as Json;
 use spandrel_otlp::secret::Secret;
 
+use self::vocabulary::Vocabulary;
 use super::json;
 use super::plugin_config::PluginConfig;
 use super::tree::{Entry, Node, Value, join};
+use crate::key::{Form, Treatment};
 use crate::problem::{Location, Problem, Problems};
-use crate::suggest::closest;
 
 /// One map. Every key that it may have must be asked for before the section is dropped: a key that
 /// was not asked for is reported as unknown.
@@ -21,11 +25,7 @@ pub(crate) struct Section<'a> {
     at: Location,
     path: String,
     problems: &'a Problems,
-    asked: RefCell<Vec<&'static str>>,
-    /// Keys that are known but not suggested: they are refused, or have no meaning here.
-    hidden: RefCell<Vec<&'static str>>,
-    /// True if the keys are names that the operator chose.
-    free: bool,
+    vocabulary: Vocabulary,
 }
 
 impl<'a> Section<'a> {
@@ -58,15 +58,20 @@ impl<'a> Section<'a> {
             at,
             path,
             problems,
-            asked: RefCell::default(),
-            hidden: RefCell::default(),
-            free: false,
+            vocabulary: Vocabulary::default(),
         }
     }
 
-    /// Returns the entries of a map whose keys are names that the operator chose.
-    pub(crate) fn into_named(mut self) -> impl Iterator<Item = (&'a Entry, String)> {
-        self.free = true;
+    /// Returns the entries of a map whose keys are names that the operator chose. If there are
+    /// `types`, each name should be one of them, alone or with a `/name`.
+    pub(crate) fn into_named(
+        mut self,
+        types: &'static [&'static str],
+    ) -> impl Iterator<Item = (&'a Entry, String)> {
+        self.vocabulary.open();
+        if let Some(keys) = self.problems.keys() {
+            keys.ask(&self.path, Form::Names(types), None);
+        }
         let path = self.path.clone();
         self.entries
             .iter()
@@ -103,11 +108,23 @@ impl<'a> Section<'a> {
         self.problems.add(problem.instead(instead));
     }
 
-    fn entry(&self, key: &'static str) -> Option<&'a Entry> {
-        let mut asked = self.asked.borrow_mut();
-        if !asked.contains(&key) {
-            asked.push(key);
+    /// Notes the form and the default of a key, if keys are noted.
+    pub(crate) fn ask(&self, key: &str, form: impl FnOnce() -> (Form, Option<Json>)) {
+        if let Some(keys) = self.problems.keys() {
+            let (form, default) = form();
+            keys.ask(&join(&self.path, key), form, default);
         }
+    }
+
+    /// Notes the treatment of a key, if keys are noted.
+    fn treat(&self, key: &str, treatment: impl FnOnce() -> Treatment) {
+        if let Some(keys) = self.problems.keys() {
+            keys.treat(&join(&self.path, key), treatment());
+        }
+    }
+
+    fn entry(&self, key: &'static str) -> Option<&'a Entry> {
+        self.vocabulary.add(key);
         self.entries.iter().find(|entry| entry.key == key)
     }
 
@@ -124,6 +141,7 @@ impl<'a> Section<'a> {
 
     /// Returns the section of a key; an empty one if the key is missing.
     pub(crate) fn section(&self, key: &'static str) -> Section<'a> {
+        self.ask(key, || (Form::Map, None));
         let path = join(&self.path, key);
         match self.entry(key) {
             Some(entry) => Section::named(entry, path, self.problems),
@@ -140,7 +158,10 @@ impl<'a> Section<'a> {
     /// Accepts keys of the Collector that have no meaning here, so that its configurations can be
     /// used, and warns why they have no effect.
     pub(crate) fn without_meaning(&self, keys: &[&'static str], why: &str) {
-        self.hidden.borrow_mut().extend(keys);
+        for key in keys {
+            self.vocabulary.add_hidden(key);
+            self.treat(key, || Treatment::NoEffect(why.to_owned()));
+        }
         let written = self
             .entries
             .iter()
@@ -166,21 +187,27 @@ impl<'a> Section<'a> {
     /// Reports a key that the Collector has and Spandrel does not offer. It must not be silently
     /// ignored.
     pub(crate) fn not_offered(&self, key: &'static str, instead: &str) {
-        self.hidden.borrow_mut().push(key);
+        self.treat(key, || Treatment::Refused(instead.to_owned()));
+        self.vocabulary.add_hidden(key);
         let entry = self.entries.iter().find(|entry| entry.key == key);
-        if entry.is_some_and(|entry| entry.node.value != Value::Null) {
-            self.not_offered_at_all(key, instead);
+        if let Some(entry) = entry.filter(|entry| entry.node.value != Value::Null) {
+            self.refuse(entry, instead);
         }
     }
 
     /// Does the same for a key that has an effect in the Collector even without a value.
     pub(crate) fn not_offered_at_all(&self, key: &'static str, instead: &str) {
-        self.hidden.borrow_mut().push(key);
+        self.treat(key, || Treatment::RefusedEmpty(instead.to_owned()));
+        self.vocabulary.add_hidden(key);
         if let Some(entry) = self.entries.iter().find(|entry| entry.key == key) {
-            let what = "not offered by this version of spandrel";
-            let problem = Problem::at(&entry.at, join(&self.path, key), what);
-            self.problems.add(problem.instead(instead));
+            self.refuse(entry, instead);
         }
+    }
+
+    fn refuse(&self, entry: &Entry, instead: &str) {
+        let what = "not offered by this version of spandrel";
+        let problem = Problem::at(&entry.at, join(&self.path, &entry.key), what);
+        self.problems.add(problem.instead(instead));
     }
 
     /// Returns the text of a key. A map or a list there is a problem.
@@ -213,16 +240,48 @@ impl<'a> Section<'a> {
 
     /// Returns text that is secret: no message shows it, wherever it came from.
     pub(crate) fn secret(&self, key: &'static str) -> Option<Secret> {
+        self.ask(key, || (Form::Text("secret text"), None));
         self.raw(key).map(Secret::from)
     }
 
     pub(crate) fn string(&self, key: &'static str) -> Option<String> {
+        self.ask(key, || (Form::Text("text"), None));
         self.raw(key).map(str::to_owned)
     }
 
-    /// Returns a value with a notation of its own. `parse` returns what to write instead as its
-    /// error.
+    /// Returns the path of a file or a folder.
+    pub(crate) fn file(&self, key: &'static str) -> Option<PathBuf> {
+        self.ask(key, || (Form::Text("path"), None));
+        self.raw(key).map(PathBuf::from)
+    }
+
+    /// Returns a value with a notation of its own, which has this name. `parse` returns what to write
+    /// instead as its error.
     pub(crate) fn parsed<T>(
+        &self,
+        key: &'static str,
+        notation: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        self.ask(key, || (Form::Text(notation), None));
+        self.parse(key, parse)
+    }
+
+    /// Does the same for a value that has a default.
+    pub(crate) fn parsed_or<T: Display>(
+        &self,
+        key: &'static str,
+        notation: &'static str,
+        default: T,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> T {
+        self.ask(key, || {
+            (Form::Text(notation), Some(default.to_string().into()))
+        });
+        self.parse(key, parse).unwrap_or(default)
+    }
+
+    fn parse<T>(
         &self,
         key: &'static str,
         parse: impl FnOnce(&str) -> Result<T, String>,
@@ -240,6 +299,9 @@ impl<'a> Section<'a> {
 
     /// Reports the key if it is missing. The section makes no sense without it.
     pub(crate) fn required(&self, key: &'static str, example: &str) {
+        if let Some(keys) = self.problems.keys() {
+            keys.require(&join(&self.path, key));
+        }
         let text = self.entry(key).and_then(|entry| entry.node.text());
         if text.is_none() && self.node(key).is_none() {
             let what = format!("the key `{key}` is missing");
@@ -247,14 +309,50 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Returns a list of texts with their places. A single text is a list of one.
-    pub(crate) fn strings(&self, key: &'static str) -> Vec<(&'a str, &'a Location)> {
-        let nodes = self.texts(key);
-        nodes.iter().map(|(text, node)| (*text, &node.at)).collect()
+    /// Returns the maps of a list as sections; `None` if the key is missing. `instead` is the remedy
+    /// if it holds anything else.
+    pub(crate) fn sections(&self, key: &'static str, instead: &str) -> Option<Vec<Section<'a>>> {
+        self.ask(key, || (Form::Maps, None));
+        let node = self.node(key)?;
+        let Value::List(items) = &node.value else {
+            let what = format!("expected a list, found {}", node.value.kind());
+            self.wrong_key(key, what, instead);
+            return Some(Vec::new());
+        };
+        let path = join(&self.path, key);
+        let section = |(index, node): (usize, &'a Node)| {
+            Section::new(node, join(&path, &index.to_string()), self.problems)
+        };
+        Some(items.iter().enumerate().map(section).collect())
     }
 
-    /// Returns the same list, with the nodes instead of the places.
-    pub(crate) fn texts(&self, key: &'static str) -> Vec<(&'a str, &'a Node)> {
+    /// Returns a list of texts with a notation of their own, which has this name. `parse` returns
+    /// what to write instead as its error.
+    pub(crate) fn parsed_list<T>(
+        &self,
+        key: &'static str,
+        notation: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
+        let texts = self.texts(key, notation).into_iter();
+        let parsed = texts.filter_map(|(text, node)| {
+            let wrong = |instead| {
+                let what = format!("`{text}` is not valid here");
+                let problem = Problem::at(&node.at, join(&self.path, key), what);
+                self.problems.add(problem.instead(instead));
+            };
+            parse(text).map_err(wrong).ok()
+        });
+        parsed.collect()
+    }
+
+    /// Returns a list of texts in this notation, with their nodes. A single text is a list of one.
+    pub(crate) fn texts(
+        &self,
+        key: &'static str,
+        notation: &'static str,
+    ) -> Vec<(&'a str, &'a Node)> {
+        self.ask(key, || (Form::Texts(notation), None));
         let Some(node) = self.node(key) else {
             return Vec::new();
         };
@@ -283,6 +381,7 @@ impl<'a> Section<'a> {
 
     /// Returns a value as JSON, for a plugin to read.
     pub(crate) fn json(&self, key: &'static str) -> PluginConfig {
+        self.ask(key, || (Form::Any, None));
         self.node(key)
             .map_or_else(PluginConfig::none, PluginConfig::from_node)
     }
@@ -295,23 +394,11 @@ impl<'a> Section<'a> {
 
 impl Drop for Section<'_> {
     fn drop(&mut self) {
-        if self.free {
-            return;
+        if let Some(keys) = self.problems.keys() {
+            let note = |key: &&'static str| keys.know(&join(&self.path, key));
+            self.vocabulary.read().iter().for_each(note);
         }
-        let known = self.asked.borrow();
-        let hidden = self.hidden.borrow();
-        #[cfg(test)]
-        super::keys::note(&self.path, &known, &hidden);
-        for entry in self.entries {
-            let key = entry.key.as_str();
-            if known.contains(&key) || hidden.contains(&key) {
-                continue;
-            }
-            let instead = match closest(key, &known) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None if known.is_empty() => "no keys are known here".to_owned(),
-                None => format!("known keys: {}", known.join(", ")),
-            };
+        for (entry, instead) in self.vocabulary.unknown(self.entries) {
             let path = join(&self.path, &entry.key);
             self.problems
                 .add(Problem::at(&entry.at, path, "unknown key").instead(instead));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use spandrel_config::id::Id;
-use spandrel_config::module::Place;
+use spandrel_config::module::ModuleLocation;
 use spandrel_supply::Digest;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -154,7 +154,7 @@ impl Controller {
             let running = &stage.rollout.running;
             let is_of_file = matches!(
                 &running.source,
-                ModuleSource::Place(Place::File { path, .. }) if path == module
+                ModuleSource::Place(ModuleLocation::File { path, .. }) if path == module
             );
             let known = is_of_file.then(|| running.generation.identity().module);
             Some((module.to_path_buf(), known))

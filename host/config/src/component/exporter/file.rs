@@ -37,7 +37,7 @@ pub(crate) fn read(section: &Section<'_>) -> Option<FileExporter> {
         .map(|_| read_rotation(&section.section("rotation")));
     section.required("path", "/path/to/traces.jsonl");
     Some(FileExporter {
-        path: PathBuf::from(section.string("path")?),
+        path: section.file("path")?,
         append,
         rotation,
     })

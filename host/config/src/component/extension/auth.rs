@@ -1,7 +1,5 @@
 //! The settings of the extensions `bearertokenauth` and `basicauth`.
 
-use std::path::PathBuf;
-
 use spandrel_otlp::auth::{Bearer, Htpasswd, Login, TextSource, Tokens};
 
 use crate::text::section::Section;
@@ -16,20 +14,21 @@ pub enum BasicAuth {
 }
 
 pub(super) fn read_bearer(section: &Section<'_>) -> Option<Bearer> {
-    let header = section.parsed("header", |text| {
+    let default = "authorization".to_owned();
+    let header = section.parsed_or("header", "name of a header", default, |text| {
         let name = http::HeaderName::from_bytes(text.as_bytes()).ok();
         name.filter(|name| !name.as_str().starts_with("grpc-"))
             .map(|name| name.as_str().to_owned())
             .ok_or_else(|| "write the name of a header, such as authorization".to_owned())
     });
-    let scheme = section.parsed("scheme", |text| {
+    let scheme = section.parsed_or("scheme", "word", "Bearer".to_owned(), |text| {
         let fits = text.bytes().all(|byte| byte.is_ascii_graphic());
         fits.then(|| text.to_owned())
             .ok_or_else(|| "write a word such as Bearer, or \"\" for none".to_owned())
     });
-    let filename = section.string("filename").map(PathBuf::from);
+    let filename = section.file("filename");
     let token = section.secret("token");
-    let tokens: Vec<_> = section.strings("tokens");
+    let tokens: Vec<_> = section.texts("tokens", "secret text");
     if token.is_some() && !tokens.is_empty() {
         section.wrong("there are both `token` and `tokens`", "keep one of them");
     }
@@ -48,8 +47,8 @@ pub(super) fn read_bearer(section: &Section<'_>) -> Option<Bearer> {
         section.wrong(format!("the token cannot be used: {what}"), "write another");
     }
     Some(Bearer {
-        header: header.unwrap_or_else(|| "authorization".to_owned()),
-        scheme: scheme.unwrap_or_else(|| "Bearer".to_owned()),
+        header,
+        scheme,
         tokens,
     })
 }
@@ -80,7 +79,7 @@ pub(super) fn read_basic(section: &Section<'_>) -> Option<BasicAuth> {
 
 fn read_htpasswd(section: &Section<'_>) -> Option<Htpasswd> {
     let htpasswd = Htpasswd {
-        file: section.string("file").map(PathBuf::from),
+        file: section.file("file"),
         inline: section.secret("inline"),
     };
     if htpasswd.file.is_none() && htpasswd.inline.is_none() {
@@ -99,9 +98,7 @@ fn read_login(section: &Section<'_>) -> Option<Login> {
         "write what it holds to files, and name those",
     );
     let given = |file, inline| {
-        let path = section
-            .string(file)
-            .map(|path| TextSource::File(path.into()));
+        let path = section.file(file).map(TextSource::File);
         let text = section.secret(inline).map(TextSource::Inline);
         let given = path.or(text);
         if given.is_none() {

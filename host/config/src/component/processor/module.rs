@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use spandrel_supply::{Digest, PublicKey, RemoteSource, SignatureSource, Url};
 
-use crate::plugins::{Plugins, key, list};
+use crate::plugins::{KEY, Plugins, key};
 use crate::text::section::Section;
 use crate::text::tree::Value;
 
@@ -14,7 +14,7 @@ use crate::text::tree::Value;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Module {
     /// The place of the plugin.
-    pub place: Place,
+    pub location: ModuleLocation,
     /// The digest that its bytes must have.
     pub sha256: Option<Digest>,
     /// The keys of which one must have signed everything that runs in the stage, if it must be
@@ -26,7 +26,7 @@ pub struct Module {
 
 /// The place of a plugin and of its signature.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Place {
+pub enum ModuleLocation {
     /// A file of this machine.
     File {
         /// Its path.
@@ -58,16 +58,16 @@ pub enum OnUnreachable {
 impl Module {
     /// Returns its file if it is on this machine. Such a file is watched.
     pub fn file(&self) -> Option<&Path> {
-        match &self.place {
-            Place::File { path, .. } => Some(path),
-            Place::Remote { .. } => None,
+        match &self.location {
+            ModuleLocation::File { path, .. } => Some(path),
+            ModuleLocation::Remote { .. } => None,
         }
     }
 
     /// Returns the file with its signature, if it must be signed. That file may come after the
     /// module.
     pub fn signature_file(&self) -> Option<PathBuf> {
-        let Place::File { path, signature } = &self.place else {
+        let ModuleLocation::File { path, signature } = &self.location else {
             return None;
         };
         self.keys.as_ref()?;
@@ -95,8 +95,8 @@ impl Module {
     /// Returns true if the collector starts without it.
     pub fn may_be_missing(&self) -> bool {
         matches!(
-            self.place,
-            Place::Remote {
+            self.location,
+            ModuleLocation::Remote {
                 on_unreachable: OnUnreachable::Pass,
                 ..
             }
@@ -104,7 +104,7 @@ impl Module {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ModuleLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path, .. } => path.display().fmt(f),
@@ -114,25 +114,29 @@ impl fmt::Display for Place {
 }
 
 const EXAMPLE: &str = "./plugins/my_plugin.wasm";
+/// The notation of the short form.
+const PATH_OR_URL: &str = "path or URL";
 
 /// Reads `module: path`, or
 /// `module: { file | url, sha256, signature, public_keys, trusted_comment }`.
 pub(crate) fn read(section: &Section<'_>, plugins: &Plugins) -> Option<Module> {
     section.required("module", EXAMPLE);
     if !section.is_map("module") {
-        let text = section.string("module")?;
-        let place = match RemoteSource::is_remote(&text) {
-            true => section.parsed("module", |text| remote(text, None, OnUnreachable::Fail))?,
-            false => file(&text, None),
+        let text = section.parsed("module", PATH_OR_URL, |text| Ok(text.to_owned()))?;
+        let location = match RemoteSource::is_remote(&text) {
+            true => section.parsed("module", PATH_OR_URL, |text| {
+                remote(text, None, OnUnreachable::Fail)
+            })?,
+            false => file(PathBuf::from(text), None),
         };
-        return checked(section, "module", place, Proof::default(), plugins);
+        return checked(section, "module", location, Proof::default(), plugins);
     }
     let module = section.section("module");
-    let sha256 = module.parsed("sha256", |text| {
+    let sha256 = module.parsed("sha256", "64 hex digits", |text| {
         let digest = text.parse();
         digest.map_err(|_| "write the 64 hex digits that sha256sum prints".to_owned())
     });
-    let own_keys = list(&module, "public_keys", key);
+    let own_keys = module.parsed_list("public_keys", KEY, key);
     // A list that is empty by mistake must not mean that no signature is needed.
     let is_blank = match module.node("public_keys").map(|node| &node.value) {
         Some(Value::List(keys)) => keys.is_empty(),
@@ -147,7 +151,7 @@ pub(crate) fn read(section: &Section<'_>, plugins: &Plugins) -> Option<Module> {
         );
     }
     let own_keys = (!own_keys.is_empty()).then_some(own_keys);
-    let comment = module.parsed("trusted_comment", |text| {
+    let comment = module.parsed("trusted_comment", "text", |text| {
         let has_words = !text.trim().is_empty();
         let words = "write words of the trusted comment, such as file:tag.wasm";
         has_words
@@ -155,7 +159,7 @@ pub(crate) fn read(section: &Section<'_>, plugins: &Plugins) -> Option<Module> {
             .ok_or_else(|| words.to_owned())
     });
     let has_signature = module.has("signature");
-    let place = read_place(&module)?;
+    let location = read_location(&module)?;
     if has_signature && own_keys.is_none() && plugins.trusted_keys.is_empty() {
         module.wrong_key(
             "signature",
@@ -170,7 +174,7 @@ pub(crate) fn read(section: &Section<'_>, plugins: &Plugins) -> Option<Module> {
         keys,
         comment,
     };
-    checked(&module, "", place, proof, plugins)
+    checked(&module, "", location, proof, plugins)
 }
 
 /// The configured parts of the proof of a module.
@@ -181,28 +185,25 @@ struct Proof {
     comment: Option<Arc<str>>,
 }
 
-fn read_place(module: &Section<'_>) -> Option<Place> {
+fn read_location(module: &Section<'_>) -> Option<ModuleLocation> {
     if !module.has("url") {
         module.required("file", EXAMPLE);
-        let signature = module.string("signature");
-        return Some(file(&module.string("file")?, signature));
+        let signature = module.file("signature");
+        return Some(file(module.file("file")?, signature));
     }
     if module.has("file") {
         module.wrong("`file` and `url` are two modules", "give one of them");
     }
     let choices = [("fail", OnUnreachable::Fail), ("pass", OnUnreachable::Pass)];
     let on_unreachable = module.choice("on_unreachable", OnUnreachable::Fail, &choices);
-    let signature = module.parsed("signature", Url::parse);
-    module.parsed("url", |text| remote(text, signature, on_unreachable))
+    let signature = module.parsed("signature", "URL", Url::parse);
+    module.parsed("url", "URL", |text| remote(text, signature, on_unreachable))
 }
 
-fn file(path: &str, signature: Option<String>) -> Place {
-    Place::File {
-        path: PathBuf::from(path),
-        signature: match signature {
-            Some(path) => SignatureSource::File(PathBuf::from(path)),
-            None => SignatureSource::Beside,
-        },
+fn file(path: PathBuf, signature: Option<PathBuf>) -> ModuleLocation {
+    ModuleLocation::File {
+        path,
+        signature: signature.map_or(SignatureSource::Beside, SignatureSource::File),
     }
 }
 
@@ -210,8 +211,8 @@ fn remote(
     text: &str,
     signature: Option<Url>,
     on_unreachable: OnUnreachable,
-) -> Result<Place, String> {
-    Ok(Place::Remote {
+) -> Result<ModuleLocation, String> {
+    Ok(ModuleLocation::Remote {
         source: RemoteSource::parse(text)?,
         signature,
         on_unreachable,
@@ -222,7 +223,7 @@ fn remote(
 fn checked(
     section: &Section<'_>,
     key: &'static str,
-    place: Place,
+    location: ModuleLocation,
     proof: Proof,
     plugins: &Plugins,
 ) -> Option<Module> {
@@ -251,7 +252,7 @@ fn checked(
             "add `public_keys: [RW...]`",
         );
     }
-    if let Place::Remote { source, .. } = &place {
+    if let ModuleLocation::Remote { source, .. } = &location {
         if sha256.is_none() && keys.is_none() && source.digest().is_none() {
             wrong(
                 "nothing says what must come from there",
@@ -266,7 +267,7 @@ fn checked(
         }
     }
     Some(Module {
-        place,
+        location,
         sha256,
         keys: keys.filter(|keys| !keys.is_empty()).map(Arc::from),
         trusted_comment: comment,
@@ -285,7 +286,7 @@ mod tests {
         let key = PublicKey::parse("RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3");
         let keys: Arc<[PublicKey]> = Arc::from([key.expect("a key")]);
         let open = Module {
-            place: file("p.wasm", None),
+            location: file(PathBuf::from("p.wasm"), None),
             sha256: None,
             keys: None,
             trusted_comment: None,

@@ -23,7 +23,7 @@ use crate::text::tree::{Node, Value, child};
 
 /// A configuration that was read, with all of its problems.
 #[derive(Debug)]
-pub struct Examined {
+pub struct Examination {
     root: Node,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
@@ -34,13 +34,13 @@ pub struct Examined {
     components: Option<Components>,
 }
 
-impl Examined {
+impl Examination {
     /// Reads, merges, expands and checks. Variables are looked up in the process' environment.
     pub fn read(sources: &Sources) -> Self {
         Self::read_with(sources, &|name| std::env::var(name).ok())
     }
 
-    /// Does the same as [`Examined::read`] with another environment.
+    /// Does the same as [`Examination::read`] with another environment.
     pub fn read_with(sources: &Sources, environment: &dyn Fn(&str) -> Option<String>) -> Self {
         let problems = Problems::default();
         let mut files = Vec::new();
