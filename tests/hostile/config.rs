@@ -6,8 +6,8 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
-use spandrel::config::Config;
-use spandrel::config::source::Sources;
+use spandrel_config::Config;
+use spandrel_config::source::Sources;
 use spandrel_tests::artifacts::root;
 use spandrel_tests::until::say;
 use tokio::time::Instant;
@@ -103,7 +103,7 @@ fn texts() -> (Vec<String>, Vec<String>) {
         });
         paths.flat_map(std::fs::read_to_string).collect()
     };
-    let mut good = vec![spandrel::config::DEFAULT.to_owned()];
+    let mut good = vec![spandrel_config::DEFAULT.to_owned()];
     good.extend(folder("tests/config/good", ""));
     good.extend(folder("examples", "spandrel.yaml"));
     let bad = folder("tests/config/bad", "");

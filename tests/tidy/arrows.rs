@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::tree::{report, root};
 
 /// The crates of this workspace that each crate may use.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("spandrel-wire", &[]),
     ("spandrel-pipeline", &["spandrel-wire"]),
     ("spandrel-plugin", &["spandrel-pipeline", "spandrel-wire"]),
@@ -16,14 +16,46 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("spandrel-fetch", &[]),
     ("spandrel-bench", &["spandrel-wire"]),
     (
-        "spandrel",
+        "spandrel-config",
         &[
-            "spandrel-bench",
+            "spandrel-fetch",
+            "spandrel-otlp",
+            "spandrel-pipeline",
+            "spandrel-plugin",
+            "spandrel-wire",
+        ],
+    ),
+    (
+        "spandrel-collector",
+        &[
+            "spandrel-config",
             "spandrel-fetch",
             "spandrel-journal",
             "spandrel-otlp",
-            "spandrel-plugin",
             "spandrel-pipeline",
+            "spandrel-plugin",
+            "spandrel-wire",
+        ],
+    ),
+    (
+        "spandrel-admin",
+        &[
+            "spandrel-collector",
+            "spandrel-config",
+            "spandrel-otlp",
+            "spandrel-plugin",
+        ],
+    ),
+    (
+        "spandrel",
+        &[
+            "spandrel-admin",
+            "spandrel-bench",
+            "spandrel-collector",
+            "spandrel-config",
+            "spandrel-journal",
+            "spandrel-pipeline",
+            "spandrel-plugin",
             "spandrel-wire",
         ],
     ),
@@ -46,6 +78,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
         "spandrel-tests",
         &[
             "spandrel",
+            "spandrel-config",
             "spandrel-guest",
             "spandrel-otlp",
             "spandrel-pipeline",
@@ -55,7 +88,9 @@ const ARROWS: [(&str, &[&str]); 16] = [
 ];
 
 /// Additional crates that only tests and benches of a crate use.
-const TEST_ARROWS: [(&str, &str); 2] = [
+const TEST_ARROWS: [(&str, &str); 4] = [
+    ("spandrel-admin", "spandrel-pipeline"),
+    ("spandrel-admin", "spandrel-wire"),
     ("spandrel-plugin", "spandrel-guest"),
     ("spandrel-tests", "spandrel-plugin"),
 ];

@@ -10,10 +10,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::clock::thread_cpu;
 use crate::error::BenchError;
+use crate::process::thread_cpu;
 use crate::settings::Windows;
-pub(crate) use count::{Count, Seen};
+pub(crate) use count::{Count, ItemSet};
 
 /// The running backend.
 #[derive(Debug)]

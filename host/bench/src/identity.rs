@@ -4,7 +4,7 @@
 //! backend recognizes each item by a look at eight bytes.
 
 /// The limit on the numbers of the items of one run: its bitmap at the backend then takes 256 MiB.
-pub(crate) const MOST_ITEMS: u64 = 1 << 31;
+pub(crate) const MAX_ITEMS: u64 = 1 << 31;
 
 const NUMBER_BITS: u32 = 40;
 const KIND_BITS: u32 = 8;
@@ -14,7 +14,7 @@ pub(crate) const ITEMS_PER_TRACE: u64 = 8;
 
 /// The kind of an item: it says what a collector may do with it, and whether it is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Kind {
+pub(crate) struct ItemKind {
     /// True if a collector under test may drop it.
     pub(crate) is_health_check: bool,
     /// True if it is sent before the measured part of the run.
@@ -25,7 +25,7 @@ pub(crate) struct Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) run: u16,
-    pub(crate) kind: Kind,
+    pub(crate) kind: ItemKind,
     pub(crate) number: u64,
 }
 
@@ -39,7 +39,7 @@ impl Identity {
         let [run_high, run_low, kind, ..] = bits.to_be_bytes();
         Self {
             run: u16::from_be_bytes([run_high, run_low]),
-            kind: Kind {
+            kind: ItemKind {
                 is_health_check: kind & 1 != 0,
                 is_warm_up: kind & 2 != 0,
             },
@@ -74,7 +74,7 @@ mod tests {
         for (is_health_check, is_warm_up) in [(false, false), (true, false), (false, true)] {
             let identity = Identity {
                 run: 0xbeef,
-                kind: Kind {
+                kind: ItemKind {
                     is_health_check,
                     is_warm_up,
                 },

@@ -3,13 +3,14 @@
 #![forbid(unsafe_code)]
 
 mod backend;
-mod clock;
+mod collector;
 mod error;
 mod faults;
 mod histogram;
 mod identity;
 mod limits;
 mod load;
+mod measurements;
 mod process;
 pub mod proxy;
 mod report;
@@ -26,4 +27,4 @@ pub use report::{
 };
 pub use settings::{Amount, CommandLine, Compression, Load, Settings, Subject, Windows};
 pub use spandrel_wire::Signal;
-pub use trial::{Progress, Tell, run};
+pub use trial::{Progress, ProgressCallback, run};

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use crate::error::BenchError;
-use crate::identity::MOST_ITEMS;
+use crate::identity::MAX_ITEMS;
 use crate::settings::{Amount, Settings};
 use crate::template::least_size;
 
 /// The largest share of health checks and duplicates together: the other items are what is counted.
-const MOST_SHARES: f64 = 0.9;
+const MAX_SHARES: f64 = 0.9;
 /// The largest message of one request, in bytes; collectors are told to take 64 MiB.
-const MOST_MESSAGE: usize = 48 << 20;
+const MAX_MESSAGE: usize = 48 << 20;
 
 /// Refuses settings that cannot be sent.
 pub(crate) fn check(settings: &Settings) -> Result<(), BenchError> {
@@ -39,7 +39,7 @@ fn of_requests(settings: &Settings) -> Option<String> {
         ))
     } else if load.rate == Some(0) {
         Some("--rate 0: at least 1 item per second is sent".to_owned())
-    } else if load.batch.saturating_mul(load.size) > MOST_MESSAGE {
+    } else if load.batch.saturating_mul(load.size) > MAX_MESSAGE {
         let (batch, size) = (load.batch, load.size);
         Some(format!(
             "--batch {batch} with --size {size}: a batch has at most 48 MiB"
@@ -56,12 +56,12 @@ fn of_items(settings: &Settings) -> Option<String> {
         ("--duplicates", load.duplicates),
     ];
     // A share that is not a number is in no range.
-    let wrong = |share: &f64| !(0.0..=MOST_SHARES).contains(share);
+    let wrong = |share: &f64| !(0.0..=MAX_SHARES).contains(share);
     if let Some((option, share)) = shares.iter().find(|(_, share)| wrong(share)) {
         return Some(format!("{option} {share}: a share is from 0 to 0.9"));
     }
     let both = load.health_checks + load.duplicates;
-    if both > MOST_SHARES {
+    if both > MAX_SHARES {
         return Some(format!(
             "--health-checks and --duplicates are {both} together: at most 0.9, for the other items are what is counted"
         ));
@@ -99,9 +99,9 @@ fn of_the_run(settings: &Settings) -> Option<String> {
         Amount::Items(items) => items.div_ceil(batch).saturating_mul(batch),
         Amount::For(_) => 0,
     };
-    if items(load.amount).saturating_add(items(load.warm_up)) > MOST_ITEMS {
+    if items(load.amount).saturating_add(items(load.warm_up)) > MAX_ITEMS {
         return Some(format!(
-            "--count {}, with --warm-up and in whole batches: a run has at most {MOST_ITEMS} items, of which each has a number",
+            "--count {}, with --warm-up and in whole batches: a run has at most {MAX_ITEMS} items, of which each has a number",
             items(load.amount)
         ));
     }
@@ -156,7 +156,7 @@ mod tests {
     fn options_are_named() {
         assert_eq!(problem(|_| {}), "");
         assert_eq!(problem(|load| load.batch = 1), "");
-        let most = Amount::Items(MOST_ITEMS);
+        let most = Amount::Items(MAX_ITEMS);
         let cases = [
             (problem(|load| load.batch = 0), "--batch 0"),
             (

@@ -14,22 +14,22 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::clock::{now_ns, thread_cpu};
 use crate::error::BenchError;
-use crate::identity::MOST_ITEMS;
+use crate::identity::MAX_ITEMS;
+use crate::process::thread_cpu;
 use crate::settings::{Amount, Load};
-use crate::template::Template;
+use crate::template::{Template, now_ns};
 use connection::Connection;
-pub(crate) use lane::{Answers, Record};
+pub(crate) use lane::{AcceptedRequest, CallResults};
 
 /// The number of different templates; each connection's requests go through all of them.
 const TEMPLATES: usize = 16;
 /// The number of items in a lane's templates, about. Lanes with small requests have several
 /// templates, so that all of a load's variety is in each run.
 const ITEMS_PER_LANE: usize = 512;
-const MOST_PER_LANE: usize = 64;
+const MAX_PER_LANE: usize = 64;
 
-/// The time in which a lane that waits for its turn notices that the phase is over.
+/// The time in which a lane that waits until its request is due notices that the phase is over.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// One part of a run: the warm-up, or the measured part.
@@ -41,8 +41,8 @@ pub(crate) struct Phase {
 
 /// The result of a phase.
 #[derive(Debug, Default)]
-pub(crate) struct Sent {
-    pub(crate) answers: Answers,
+pub(crate) struct PhaseResult {
+    pub(crate) answers: CallResults,
     pub(crate) elapsed: Duration,
     /// CPU time of the generator's thread.
     pub(crate) cpu: Duration,
@@ -50,7 +50,7 @@ pub(crate) struct Sent {
 
 /// The state that all lanes share.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct LoadPlan {
     pub(crate) load: Load,
     pub(crate) templates: Vec<Template>,
     pub(crate) run: u16,
@@ -72,14 +72,14 @@ pub(crate) struct Plan {
 
 /// A request that is due.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Turn {
+pub(crate) struct DueRequest {
     pub(crate) request: u64,
     pub(crate) is_warm_up: bool,
     /// The time when it should be sent, by the rate.
     pub(crate) due_ns: Option<u64>,
 }
 
-impl Plan {
+impl LoadPlan {
     /// Creates a plan and makes the templates.
     pub(crate) fn new(load: &Load, run: u16, timeout: Duration) -> Result<Self, BenchError> {
         let templates = (0..TEMPLATES).map(|index| Template::new(load, index));
@@ -108,7 +108,7 @@ impl Plan {
 
     fn begin(&self, phase: Phase) {
         let first = self.next_request.load(Ordering::Relaxed);
-        let most = (MOST_ITEMS / self.batch()).saturating_sub(first);
+        let most = (MAX_ITEMS / self.batch()).saturating_sub(first);
         let requests = match phase.amount {
             Amount::Items(items) => items.div_ceil(self.batch()).min(most),
             Amount::For(_) => most,
@@ -121,7 +121,7 @@ impl Plan {
     }
 
     /// Returns the next request of the phase; `None` when the phase is over.
-    fn turn(&self) -> Option<Turn> {
+    fn take_request(&self) -> Option<DueRequest> {
         if self.is_over.load(Ordering::Relaxed) {
             return None;
         }
@@ -138,14 +138,14 @@ impl Plan {
             let offset = u64::try_from(offset).unwrap_or(u64::MAX);
             self.began_ns.load(Ordering::Relaxed).saturating_add(offset)
         });
-        Some(Turn {
+        Some(DueRequest {
             request,
             is_warm_up: self.is_warm_up.load(Ordering::Relaxed),
             due_ns,
         })
     }
 
-    /// Waits until a turn is due. Returns false if the phase ended meanwhile; then nothing is sent.
+    /// Waits until a request is due. Returns false if the phase ended meanwhile; then nothing is sent.
     async fn wait(&self, due_ns: u64) -> bool {
         loop {
             let early = Duration::from_nanos(due_ns.saturating_sub(now_ns()));
@@ -174,7 +174,7 @@ impl Plan {
 
     /// Returns the templates that a lane has.
     fn templates_of_lane(&self, lane: usize) -> Vec<usize> {
-        let each = (ITEMS_PER_LANE / self.load.batch.max(1)).clamp(1, MOST_PER_LANE);
+        let each = (ITEMS_PER_LANE / self.load.batch.max(1)).clamp(1, MAX_PER_LANE);
         let each = each.min(self.templates.len());
         (0..each)
             .map(|nth| (lane * each + nth) % self.templates.len())
@@ -182,7 +182,7 @@ impl Plan {
     }
 }
 
-type Command = (Phase, oneshot::Sender<Result<Sent, BenchError>>);
+type Command = (Phase, oneshot::Sender<Result<PhaseResult, BenchError>>);
 
 /// The running generator.
 #[derive(Debug)]
@@ -193,7 +193,10 @@ pub(crate) struct Generator {
 
 impl Generator {
     /// Starts the thread and connects.
-    pub(crate) async fn start(plan: Arc<Plan>, endpoint: SocketAddr) -> Result<Self, BenchError> {
+    pub(crate) async fn start(
+        plan: Arc<LoadPlan>,
+        endpoint: SocketAddr,
+    ) -> Result<Self, BenchError> {
         let (commands, inbox) = mpsc::channel(1);
         let (tell_ready, ready) = oneshot::channel();
         let thread = std::thread::Builder::new()
@@ -207,7 +210,7 @@ impl Generator {
     }
 
     /// Runs a phase to its end.
-    pub(crate) async fn phase(&self, phase: Phase) -> Result<Sent, BenchError> {
+    pub(crate) async fn phase(&self, phase: Phase) -> Result<PhaseResult, BenchError> {
         let (answer, result) = oneshot::channel();
         let ended = |()| BenchError::ThreadEnded("generator");
         let command = (phase, answer);
@@ -225,7 +228,7 @@ impl Generator {
 }
 
 fn run(
-    plan: &Arc<Plan>,
+    plan: &Arc<LoadPlan>,
     endpoint: SocketAddr,
     inbox: mpsc::Receiver<Command>,
     tell_ready: oneshot::Sender<Result<(), BenchError>>,
@@ -241,7 +244,7 @@ fn run(
 }
 
 async fn serve(
-    plan: &Arc<Plan>,
+    plan: &Arc<LoadPlan>,
     endpoint: SocketAddr,
     mut inbox: mpsc::Receiver<Command>,
     tell_ready: oneshot::Sender<Result<(), BenchError>>,
@@ -269,10 +272,10 @@ async fn serve(
 }
 
 async fn one_phase(
-    plan: &Arc<Plan>,
+    plan: &Arc<LoadPlan>,
     phase: Phase,
     connections: Vec<Connection>,
-) -> (Vec<Connection>, Result<Sent, BenchError>) {
+) -> (Vec<Connection>, Result<PhaseResult, BenchError>) {
     plan.begin(phase);
     let began = Instant::now();
     let cpu_before = thread_cpu();
@@ -290,7 +293,7 @@ async fn one_phase(
         });
     }
     let mut connections = Vec::new();
-    let mut sent = Sent::default();
+    let mut sent = PhaseResult::default();
     let mut failure = None;
     while let Some(ended) = tasks.join_next().await {
         match ended {

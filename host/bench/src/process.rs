@@ -1,12 +1,10 @@
 //! The cost of a process, by the kernel's account.
 
-mod start;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-pub(crate) use start::{Started, Stopped};
+use rustix::time::{ClockId, clock_gettime};
 
 /// The CPU time of a process and its children since their start.
 #[derive(Clone, Debug, Default)]
@@ -17,9 +15,9 @@ pub(crate) struct Cpu {
     threads: BTreeMap<u32, u64>,
 }
 
-/// The CPU time between two looks.
+/// The CPU time between two readings.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Spent {
+pub(crate) struct CpuTime {
     pub(crate) total: Duration,
     pub(crate) user: Duration,
     pub(crate) system: Duration,
@@ -47,10 +45,10 @@ impl Cpu {
         (!family.is_empty()).then_some(cpu)
     }
 
-    /// Returns the CPU time since an earlier look. Threads report it to the nanosecond, but a
-    /// thread that ended between the looks is only in the process' own account: if the two differ,
+    /// Returns the CPU time since an earlier reading. Threads report it to the nanosecond, but a
+    /// thread that ended between the two is only in the process' own account: if the two differ,
     /// the process' account counts.
-    pub(crate) fn since(&self, earlier: &Self) -> Spent {
+    pub(crate) fn since(&self, earlier: &Self) -> CpuTime {
         let user = self.user.saturating_sub(earlier.user);
         let system = self.system.saturating_sub(earlier.system);
         let by_ticks = user + system;
@@ -64,12 +62,18 @@ impl Cpu {
         } else {
             by_ticks
         };
-        Spent {
+        CpuTime {
             total,
             user,
             system,
         }
     }
+}
+
+/// Returns the CPU time of the calling thread, in the kernel and in its own code.
+pub(crate) fn thread_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// Resident memory of a process and its children, in bytes.
@@ -171,7 +175,6 @@ fn threads(pid: u32) -> Vec<(u32, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::thread_cpu;
 
     /// The CPU time of a process includes that of a thread that worked and ended.
     #[test]

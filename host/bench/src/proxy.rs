@@ -25,7 +25,7 @@ const FRAME: u32 = 1 << 20;
 const STREAM_WINDOW: u32 = 8 << 20;
 const CONNECTION_WINDOW: u32 = 32 << 20;
 /// The largest message: a batch of 8192 items of a few KiB.
-const MOST_MESSAGE: usize = 64 << 20;
+const MAX_MESSAGE: usize = 64 << 20;
 
 /// The reason why the proxy ended.
 #[derive(Debug, Error)]
@@ -66,9 +66,9 @@ pub async fn run(
         .max_frame_size(FRAME)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .add_service(Forward::<TRACES>(channel.clone()))
-        .add_service(Forward::<METRICS>(channel.clone()))
-        .add_service(Forward::<LOGS>(channel))
+        .add_service(ForwardService::<TRACES>(channel.clone()))
+        .add_service(ForwardService::<METRICS>(channel.clone()))
+        .add_service(ForwardService::<LOGS>(channel))
         .serve_with_incoming_shutdown(incoming, stop)
         .await
         .map_err(ProxyError::Serve)
@@ -80,9 +80,9 @@ const LOGS: u8 = 2;
 
 /// The service of one signal.
 #[derive(Clone, Debug)]
-struct Forward<const SIGNAL: u8>(Channel);
+struct ForwardService<const SIGNAL: u8>(Channel);
 
-impl<const SIGNAL: u8> NamedService for Forward<SIGNAL> {
+impl<const SIGNAL: u8> NamedService for ForwardService<SIGNAL> {
     const NAME: &'static str = match SIGNAL {
         TRACES => "opentelemetry.proto.collector.trace.v1.TraceService",
         METRICS => "opentelemetry.proto.collector.metrics.v1.MetricsService",
@@ -90,12 +90,12 @@ impl<const SIGNAL: u8> NamedService for Forward<SIGNAL> {
     };
 }
 
-type Answer<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
+type BoxedFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
-impl<const SIGNAL: u8> Service<http::Request<Body>> for Forward<SIGNAL> {
+impl<const SIGNAL: u8> Service<http::Request<Body>> for ForwardService<SIGNAL> {
     type Response = http::Response<Body>;
     type Error = Infallible;
-    type Future = Answer<Self::Response, Self::Error>;
+    type Future = BoxedFuture<Self::Response, Self::Error>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
@@ -108,34 +108,34 @@ impl<const SIGNAL: u8> Service<http::Request<Body>> for Forward<SIGNAL> {
             _ => Signal::Logs,
         };
         let path = PathAndQuery::from_static(signal.export_path());
-        let call = Call(self.0.clone(), path);
+        let call = ForwardCall(self.0.clone(), path);
         Box::pin(async move {
-            let mut server = tonic::server::Grpc::new(Raw)
+            let mut server = tonic::server::Grpc::new(RawCodec)
                 .accept_compressed(CompressionEncoding::Gzip)
-                .apply_max_message_size_config(Some(MOST_MESSAGE), Some(MOST_MESSAGE));
+                .apply_max_message_size_config(Some(MAX_MESSAGE), Some(MAX_MESSAGE));
             Ok(server.unary(call, request).await)
         })
     }
 }
 
 /// One call, made again to the other side.
-struct Call(Channel, PathAndQuery);
+struct ForwardCall(Channel, PathAndQuery);
 
-impl tonic::server::UnaryService<Bytes> for Call {
+impl tonic::server::UnaryService<Bytes> for ForwardCall {
     type Response = Bytes;
-    type Future = Answer<Response<Bytes>, Status>;
+    type Future = BoxedFuture<Response<Bytes>, Status>;
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
         let Self(channel, path) = self;
         let mut client = tonic::client::Grpc::new(channel.clone())
-            .max_decoding_message_size(MOST_MESSAGE)
-            .max_encoding_message_size(MOST_MESSAGE);
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
         let path = path.clone();
         Box::pin(async move {
             let unavailable = |error| Status::unavailable(format!("the backend is away: {error}"));
             client.ready().await.map_err(unavailable)?;
             client
-                .unary(Request::new(request.into_inner()), path, Raw)
+                .unary(Request::new(request.into_inner()), path, RawCodec)
                 .await
         })
     }
@@ -143,9 +143,9 @@ impl tonic::server::UnaryService<Bytes> for Call {
 
 /// A codec that leaves messages as they are.
 #[derive(Clone, Copy, Debug)]
-struct Raw;
+struct RawCodec;
 
-impl Codec for Raw {
+impl Codec for RawCodec {
     type Encode = Bytes;
     type Decode = Bytes;
     type Encoder = Self;
@@ -160,7 +160,7 @@ impl Codec for Raw {
     }
 }
 
-impl Encoder for Raw {
+impl Encoder for RawCodec {
     type Item = Bytes;
     type Error = Status;
 
@@ -171,7 +171,7 @@ impl Encoder for Raw {
     }
 }
 
-impl Decoder for Raw {
+impl Decoder for RawCodec {
     type Item = Bytes;
     type Error = Status;
 

@@ -1,39 +1,20 @@
 //! The report of a run.
 
-mod drawn_up;
-mod judge;
+mod build;
+mod evaluate;
 mod loss;
 mod text;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::backend::Count;
-use crate::load::{Plan, Sent};
-use crate::process::{Memory, Stopped};
-use crate::trial::Samples;
+use crate::measurements::Measurements;
+use crate::settings::Settings;
 
 /// The factor by which both ends of the bed must cost less than the collector to be several times
 /// cheaper.
-const SEVERAL: f64 = 3.0;
-
-/// The measurements of one trial, to be judged.
-#[derive(Debug)]
-pub(crate) struct Measured {
-    pub(crate) plan: Arc<Plan>,
-    pub(crate) sent: Sent,
-    pub(crate) samples: Samples,
-    pub(crate) count: Count,
-    pub(crate) idle: Option<Memory>,
-    pub(crate) peak: Option<Memory>,
-    pub(crate) ready_after: Option<Duration>,
-    /// The number of plugin calls that failed meanwhile, if the collector says it.
-    pub(crate) faults: Option<u64>,
-    pub(crate) stopped: Option<Stopped>,
-}
+const CHEAP_FACTOR: f64 = 3.0;
 
 /// The result of a run; its names in JSON do not change.
 #[derive(Clone, Debug, Serialize)]
@@ -62,6 +43,31 @@ pub struct Report {
     pub yardstick: Option<Yardstick>,
     /// The verdict about the run.
     pub verdict: Verdict,
+}
+
+impl Report {
+    /// Makes the report from the measurements.
+    pub(crate) fn new(settings: &Settings, measurements: &Measurements) -> Self {
+        let mut report = build::report(settings, measurements);
+        evaluate::evaluate(&mut report, measurements, settings.may_drop);
+        report
+    }
+
+    /// Sets the proxy's figures beside the collector's.
+    pub(crate) fn compare(&mut self, proxy: &Self) {
+        build::compare(self, proxy);
+    }
+
+    /// Returns the report as one object of JSON, in one line.
+    pub fn json(&self) -> String {
+        // Maps have keys of text, and nothing else could fail.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Returns the report as lines for people, with colour if that is wanted.
+    pub fn text(&self, colour: bool) -> String {
+        text::write(self, colour)
+    }
 }
 
 /// The load that was sent.

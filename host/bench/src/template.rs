@@ -2,12 +2,14 @@
 
 mod content;
 
+use std::time::SystemTime;
+
 use bytes::{Bytes, BytesMut};
 use spandrel_wire::Signal;
 
-use crate::identity::{ITEMS_PER_TRACE, Identity, Kind, trace_id};
+use crate::identity::{ITEMS_PER_TRACE, Identity, ItemKind, trace_id};
 use crate::settings::Load;
-use crate::walk::{Place, Shape, places};
+use crate::walk::{FieldOffsets, Shape, offsets};
 pub(crate) use content::least_size;
 
 /// The length of the prefix of each gRPC message: a flag for compression, and the message's length.
@@ -64,7 +66,7 @@ impl Template {
         let roles = roles(load, index);
         let content::Request { message, kept } = content::request(load, index, &roles);
         let signal = load.signal;
-        let places = places(signal, &Bytes::copy_from_slice(&message))?;
+        let places = offsets(signal, &Bytes::copy_from_slice(&message))?;
         let patches = places.iter().zip(&roles).enumerate();
         let patches = patches.map(|(position, (place, role))| Patch::new(place, position, *role));
         let patches: Vec<Patch> = patches.collect::<Option<_>>()?;
@@ -115,7 +117,7 @@ impl Template {
             }
             let identity = Identity {
                 run: stamp.run,
-                kind: Kind {
+                kind: ItemKind {
                     is_health_check: patch.is_health_check,
                     is_warm_up: stamp.is_warm_up,
                 },
@@ -144,7 +146,7 @@ struct Patch {
 }
 
 impl Patch {
-    fn new(place: &Place, position: usize, role: Role) -> Option<Self> {
+    fn new(place: &FieldOffsets, position: usize, role: Role) -> Option<Self> {
         let at = |place: Option<usize>| place.map_or(Some(0), |at| u32::try_from(at + PREFIX).ok());
         let original = match role {
             Role::DuplicateOf(earlier) => earlier,
@@ -160,6 +162,12 @@ impl Patch {
             is_health_check: role == Role::HealthCheck,
         })
     }
+}
+
+/// Returns the time as stamps carry it, in nanoseconds since 1970.
+pub(crate) fn now_ns() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The values that a request is patched with.

@@ -1,7 +1,5 @@
 //! A run from its first connection to its report.
 
-mod sample;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,15 +9,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::backend::Backend;
-use crate::clock::now_ns;
+use crate::collector::CollectorProcess;
 use crate::error::BenchError;
 use crate::faults;
 use crate::limits::check;
-use crate::load::{Generator, Phase, Plan, Sent};
-use crate::process::{Cpu, Memory, Started};
-use crate::report::{Measured, Report};
+use crate::load::{Generator, LoadPlan, Phase, PhaseResult};
+use crate::measurements::{Measurements, Samples};
+use crate::process::{Cpu, Memory};
+use crate::report::Report;
 use crate::settings::{Amount, CommandLine, Settings, Subject};
-pub(crate) use sample::Samples;
+use crate::template::now_ns;
 
 /// The progress of a run.
 #[derive(Clone, Debug)]
@@ -41,7 +40,7 @@ pub struct Progress {
 }
 
 /// A callback that is called every second or so.
-pub type Tell<'a> = &'a mut (dyn FnMut(&Progress) + Send);
+pub type ProgressCallback<'a> = &'a mut (dyn FnMut(&Progress) + Send);
 
 /// The time without an arrival after which missing items are not expected any more, unless the
 /// collector is stopped.
@@ -56,25 +55,28 @@ const IDLE_AFTER: Duration = Duration::from_millis(300);
 ///
 /// Returns an error if something cannot be started or is not there. Lost items are not an error;
 /// the report has them.
-pub async fn run(settings: &Settings, tell: Tell<'_>) -> Result<Report, BenchError> {
+pub async fn run(
+    settings: &Settings,
+    progress: ProgressCallback<'_>,
+) -> Result<Report, BenchError> {
     check(settings)?;
     let listen = |kind| signal(kind).map_err(BenchError::Signals);
     let mut terminate = listen(SignalKind::terminate())?;
     let mut hang_up = listen(SignalKind::hangup())?;
     tokio::select! {
-        report = trials(settings, tell) => report,
+        report = trials(settings, progress) => report,
         _ = tokio::signal::ctrl_c() => Err(BenchError::Interrupted),
         _ = terminate.recv() => Err(BenchError::Interrupted),
         _ = hang_up.recv() => Err(BenchError::Interrupted),
     }
 }
 
-async fn trials(settings: &Settings, tell: Tell<'_>) -> Result<Report, BenchError> {
-    let collector = trial(settings, "collector", tell).await?;
+async fn trials(settings: &Settings, progress: ProgressCallback<'_>) -> Result<Report, BenchError> {
+    let collector = trial(settings, "collector", progress).await?;
     let mut report = Report::new(settings, &collector);
     if let Some(program) = &settings.yardstick {
         let yardstick = yardstick(settings, program);
-        let proxy = trial(&yardstick, "yardstick", tell).await?;
+        let proxy = trial(&yardstick, "yardstick", progress).await?;
         report.compare(&Report::new(&yardstick, &proxy));
     }
     Ok(report)
@@ -107,7 +109,7 @@ fn free_port(host: std::net::IpAddr) -> Option<SocketAddr> {
 
 /// The collector under test, while it runs.
 struct Collector {
-    started: Option<Started>,
+    started: Option<CollectorProcess>,
     pid: Option<u32>,
     idle: Option<Memory>,
 }
@@ -117,14 +119,15 @@ impl Collector {
         let started = match &settings.subject {
             Subject::Started(line) => {
                 let signal = settings.load.signal;
-                let started = Started::start(line, settings.endpoint, signal, settings.timeout);
+                let started =
+                    CollectorProcess::start(line, settings.endpoint, signal, settings.timeout);
                 Some(started.await?)
             }
             Subject::Running(_) | Subject::Unknown => None,
         };
         let pid = match &settings.subject {
             Subject::Running(pid) => Some(*pid),
-            Subject::Started(_) | Subject::Unknown => started.as_ref().map(Started::pid),
+            Subject::Started(_) | Subject::Unknown => started.as_ref().map(CollectorProcess::pid),
         };
         if started.is_some() {
             tokio::time::sleep(IDLE_AFTER).await;
@@ -145,15 +148,15 @@ impl Collector {
 async fn trial(
     settings: &Settings,
     subject: &'static str,
-    tell: Tell<'_>,
-) -> Result<Measured, BenchError> {
+    progress: ProgressCallback<'_>,
+) -> Result<Measurements, BenchError> {
     let run = run_number();
-    let plan = Arc::new(Plan::new(&settings.load, run, settings.timeout)?);
+    let plan = Arc::new(LoadPlan::new(&settings.load, run, settings.timeout)?);
     let backend = Backend::start(settings.backend, settings.windows, run, plan.batch())?;
     let collector = Collector::open(settings).await?;
     let faults_before = failed_calls(collector.pid, settings).await;
     let generator = Generator::start(Arc::clone(&plan), settings.endpoint).await?;
-    let mut bed = Bed {
+    let mut bed = TestBed {
         settings,
         subject,
         plan,
@@ -161,34 +164,34 @@ async fn trial(
         generator,
         pid: collector.pid,
     };
-    let (sent, samples) = match bed.phases(tell).await {
+    let (sent, samples) = match bed.phases(progress).await {
         Ok(measured) => measured,
         Err(source) => return Err(broken_off(source, collector.started.as_ref())),
     };
     let peak = collector.pid.and_then(Memory::of);
     let faults = failed_calls(collector.pid, settings).await;
-    let Bed {
+    let TestBed {
         plan,
         backend,
         generator,
         ..
     } = bed;
     generator.stop();
-    let (mut ready_after, mut stopped) = (None, None);
+    let (mut ready_after, mut exit) = (None, None);
     if let Some(started) = collector.started {
         ready_after = Some(started.ready_after);
-        stopped = Some(started.stop(settings.timeout.max(STOP_WITHIN)).await);
+        exit = Some(started.stop(settings.timeout.max(STOP_WITHIN)).await);
     }
-    Ok(Measured {
+    Ok(Measurements {
         plan,
-        sent,
+        load: sent,
         samples,
         count: backend.stop(),
         idle: collector.idle,
         peak,
         ready_after,
         faults: faults.map(|faults| faults.saturating_sub(faults_before.unwrap_or(0))),
-        stopped,
+        exit,
     })
 }
 
@@ -198,7 +201,7 @@ async fn failed_calls(pid: Option<u32>, settings: &Settings) -> Option<u64> {
 }
 
 /// Adds the collector's output to the error, if it is known.
-fn broken_off(source: BenchError, started: Option<&Started>) -> BenchError {
+fn broken_off(source: BenchError, started: Option<&CollectorProcess>) -> BenchError {
     let Some(started) = started else {
         return source;
     };
@@ -220,22 +223,25 @@ fn run_number() -> u16 {
 }
 
 /// The parts that one trial runs on.
-struct Bed<'a> {
+struct TestBed<'a> {
     settings: &'a Settings,
     subject: &'static str,
-    plan: Arc<Plan>,
+    plan: Arc<LoadPlan>,
     backend: Backend,
     generator: Generator,
     pid: Option<u32>,
 }
 
-impl Bed<'_> {
+impl TestBed<'_> {
     /// Runs the warm-up, then the measured part.
-    async fn phases(&mut self, tell: Tell<'_>) -> Result<(Sent, Samples), BenchError> {
+    async fn phases(
+        &mut self,
+        progress: ProgressCallback<'_>,
+    ) -> Result<(PhaseResult, Samples), BenchError> {
         let load = &self.settings.load;
         let (warm_up, amount) = (load.warm_up, load.amount);
-        self.phase("warm-up", true, warm_up, tell).await?;
-        self.phase("measuring", false, amount, tell).await
+        self.phase("warm-up", true, warm_up, progress).await?;
+        self.phase("measuring", false, amount, progress).await
     }
 
     /// Sends one part of the load, and waits until it has arrived.
@@ -244,19 +250,19 @@ impl Bed<'_> {
         name: &'static str,
         is_warm_up: bool,
         amount: Amount,
-        tell: Tell<'_>,
-    ) -> Result<(Sent, Samples), BenchError> {
+        progress: ProgressCallback<'_>,
+    ) -> Result<(PhaseResult, Samples), BenchError> {
         let mut samples = Samples::begin(self.pid, &self.backend).await?;
         let accepted_before = self.plan.accepted.load(Ordering::Relaxed);
         let arrived_before = self.backend.count().arrived;
         let began = Instant::now();
         let sending = self.generator.phase(Phase { is_warm_up, amount });
         tokio::pin!(sending);
-        let mut every = tokio::time::interval_at(began + TELL_EVERY, TELL_EVERY);
+        let mut every = tokio::time::interval_at(began + REPORT_EVERY, REPORT_EVERY);
         let sent = loop {
             tokio::select! {
                 sent = &mut sending => break sent?,
-                _ = every.tick() => tell(&Progress {
+                _ = every.tick() => progress(&Progress {
                     subject: self.subject,
                     phase: name,
                     elapsed: began.elapsed(),
@@ -274,7 +280,7 @@ impl Bed<'_> {
     /// Waits until all accepted items have arrived, or nothing comes any more.
     async fn settle(
         &self,
-        sent: &Sent,
+        sent: &PhaseResult,
         is_warm_up: bool,
         samples: &mut Samples,
     ) -> Result<(), BenchError> {
@@ -305,12 +311,12 @@ impl Bed<'_> {
             if plain >= expected || waited_long || began.elapsed() >= self.settings.timeout {
                 return Ok(());
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_EVERY).await;
         }
     }
 }
 
-const TELL_EVERY: Duration = Duration::from_secs(1);
-/// The interval between two looks for the last items: the end of the measured time is exact to
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// The interval between two checks for the last items: the end of the measured time is exact to
 /// this.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+const POLL_EVERY: Duration = Duration::from_millis(5);

@@ -91,9 +91,9 @@ pub(crate) trait Visit {
     fn item(&mut self, id: u64, time: u64);
 }
 
-/// The places of an item's patched fields in the request; `None` for a field that it lacks.
+/// The offsets of an item's patched fields in the request; `None` for a field that it lacks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct FieldOffsets {
     pub(crate) id: Option<usize>,
     pub(crate) time: Option<usize>,
     pub(crate) second_time: Option<usize>,
@@ -117,22 +117,22 @@ pub(crate) fn items(signal: Signal, pieces: &[Bytes], visit: &mut impl Visit) ->
     .is_some()
 }
 
-/// Returns the places of every item's fields, in the order of the items; `None` if it is not a
+/// Returns the offsets of every item's fields, in the order of the items; `None` if it is not a
 /// request.
-pub(crate) fn places(signal: Signal, request: &Bytes) -> Option<Vec<Place>> {
+pub(crate) fn offsets(signal: Signal, request: &Bytes) -> Option<Vec<FieldOffsets>> {
     let shape = Shape::of(signal);
-    let mut places = Vec::new();
+    let mut offsets = Vec::new();
     let pieces = std::slice::from_ref(request);
     descend(
         &mut Cursor::new(pieces),
         request.len(),
         shape.path,
         &mut |cursor, end| {
-            places.push(find_places(cursor, end, shape)?);
+            offsets.push(find_offsets(cursor, end, shape)?);
             Some(())
         },
     )?;
-    Some(places)
+    Some(offsets)
 }
 
 /// Goes to each message at the end of `path` in the bytes before `end`.
@@ -193,8 +193,8 @@ fn read_item(
     Some(())
 }
 
-fn find_places(cursor: &mut Cursor<'_>, end: usize, shape: &Shape) -> Option<Place> {
-    let mut place = Place::default();
+fn find_offsets(cursor: &mut Cursor<'_>, end: usize, shape: &Shape) -> Option<FieldOffsets> {
+    let mut found = FieldOffsets::default();
     while cursor.at < end {
         let (field, wire_type) = cursor.key()?;
         let before = cursor.at;
@@ -202,16 +202,16 @@ fn find_places(cursor: &mut Cursor<'_>, end: usize, shape: &Shape) -> Option<Pla
         // The value is at the end of the skipped bytes: behind its length, if it has one.
         let (eight, sixteen) = (cursor.at.checked_sub(8), cursor.at.checked_sub(16));
         if field == shape.id && cursor.at - before >= 8 {
-            place.id = eight;
+            found.id = eight;
         } else if field == shape.time {
-            place.time = eight;
+            found.time = eight;
         } else if field == shape.second_time {
-            place.second_time = eight;
+            found.second_time = eight;
         } else if field == shape.trace {
-            place.trace = sixteen;
+            found.trace = sixteen;
         }
     }
-    Some(place)
+    Some(found)
 }
 
 /// A position in a request, which reads on through the pieces.

@@ -1,6 +1,7 @@
 //! The bytes of a segment: its header, which is there twice, and its records.
 
 pub(crate) mod checkpoint;
+pub(crate) mod finished;
 
 use crc32c::crc32c_append;
 

@@ -56,28 +56,24 @@
 
 #![forbid(unsafe_code)]
 
-mod arbitrary;
+mod checkpointer;
 mod counters;
-mod finished;
 mod format;
-mod inbox;
-mod keeper;
+mod fuzzing;
 mod log;
+mod on_drop;
 mod options;
-mod prepare;
-mod read;
-mod recover;
-mod scan;
+mod recovery;
+mod segments;
 #[cfg(test)]
 mod sim;
-mod state;
 mod store;
 pub mod vfs;
 mod writer;
 
-#[doc(hidden)]
-pub use arbitrary::recover_bytes;
 pub use counters::Counters;
+#[doc(hidden)]
+pub use fuzzing::recover_bytes;
 pub use options::{Options, Sync};
-pub use recover::RecoveredLog;
-pub use store::{OpenError, Recovered, Store};
+pub use recovery::{OpenError, RecoveredLog};
+pub use store::{Recovered, Store};

@@ -4,28 +4,19 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use spandrel_pipeline::journal::{Log, LogFill, Loss, Unfinished, Unreadable, Unwritten};
 use tokio::sync::{Semaphore, oneshot};
-use tokio::time::Instant;
 
-use crate::inbox::{Call, Calls, Next, Queue, WAITING_KIB, Waiting};
-use crate::keeper::Keeper;
-use crate::options::Sync;
-use crate::read;
-use crate::state::Shared;
-use crate::store::Orders;
-use crate::writer::{Batch, Writer, again};
-
-/// The time between two checkpoints: records finished in this time come again if the process is
-/// killed.
-const PAUSE: Duration = Duration::from_millis(100);
-
-/// A checkpoint that takes long to write is written less often: after this many times that long.
-const PAUSE_FACTOR: u32 = 10;
+use crate::checkpointer::requests::Calls;
+use crate::checkpointer::{self, Keeper};
+use crate::segments::allocation::AllocationRequests;
+use crate::segments::{Shared, read};
+use crate::writer::queue::{Queue, WAITING_KIB, Waiting};
+use crate::writer::{self, Batch, Writer};
 
 /// One log of a journal.
 pub(crate) struct DurableLog {
@@ -65,7 +56,7 @@ impl DurableLog {
     }
 
     /// Starts the log's threads, unless they run.
-    pub(crate) fn start(&self, orders: &Orders) -> io::Result<()> {
+    pub(crate) fn start(&self, allocations: &AllocationRequests) -> io::Result<()> {
         let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
         let keeper = match std::mem::replace(&mut *life, Life::Ended) {
             Life::Idle(keeper) => keeper,
@@ -76,16 +67,16 @@ impl DurableLog {
             Life::Ended => return Err(closed()),
         };
         let calls = Arc::clone(&self.calls);
-        let keep = move || keep(keeper, &calls);
+        let keep = move || checkpointer::thread::run(keeper, &calls);
         let keeper = std::thread::Builder::new()
             .name("journal-keep".into())
             .spawn(keep)?;
         let shared = Arc::clone(&self.shared);
         let (queue, calls) = (Arc::clone(&self.queue), Arc::clone(&self.calls));
-        let orders = orders.clone();
+        let allocations = allocations.clone();
         let writer = std::thread::Builder::new()
             .name("journal-commit".into())
-            .spawn(move || commit(Writer::new(shared), &queue, &calls, &orders));
+            .spawn(move || writer::thread::run(Writer::new(shared), &queue, &calls, &allocations));
         let writer = writer.inspect_err(|_| {
             // Without a commit thread nobody must wait, and the other thread must end.
             self.queue.abandon();
@@ -126,9 +117,7 @@ impl DurableLog {
         }
         keeper.checkpoint_synced(true)
     }
-}
 
-impl DurableLog {
     /// Finishes the records that have expired.
     pub(crate) fn expire(&self) {
         let (records, items) = self.shared.expire();
@@ -151,108 +140,12 @@ impl DurableLog {
     }
 }
 
-/// Runs a function when a thread ends, in whatever way: nobody must wait for one that has panicked.
-struct OnEnd<F: Fn()>(F);
-
-impl<F: Fn()> Drop for OnEnd<F> {
-    fn drop(&mut self) {
-        (self.0)();
-    }
-}
-
 pub(crate) fn closed() -> io::Error {
     io::Error::other("the journal is closed")
 }
 
 fn panicked() -> io::Error {
     io::Error::other("a thread of the journal panicked")
-}
-
-/// Runs the commit thread: takes everything that waits, writes it, answers.
-fn commit(mut writer: Writer, queue: &Queue, calls: &Calls, orders: &Orders) -> Writer {
-    let _guard = OnEnd(|| queue.abandon());
-    let interval = match writer.options().sync {
-        Sync::Interval(interval) => Some(interval),
-        Sync::Group | Sync::None => None,
-    };
-    let mut last_sync = Instant::now();
-    loop {
-        let due = interval.filter(|_| writer.is_unsynced());
-        let patience = due.map(|interval| interval.saturating_sub(last_sync.elapsed()));
-        match queue.next(patience) {
-            Next::Group(group) => {
-                answer(&mut writer, group);
-                calls.dirty();
-            }
-            Next::Idle => {}
-            Next::Closed => return writer,
-        }
-        if writer.wants_segment {
-            orders.prepare(&writer);
-        }
-        if let Some(interval) = interval
-            && last_sync.elapsed() >= interval
-        {
-            if let Err(error) = writer.sync() {
-                tracing::warn!(%error, "journal not synced");
-            }
-            last_sync = Instant::now();
-        }
-    }
-}
-
-/// Writes a group, with one write for each segment that it needs.
-fn answer(writer: &mut Writer, group: Vec<Waiting>) {
-    // A sender that has gone away gets no OK, and needs no record.
-    let mut group: Vec<Waiting> = group
-        .into_iter()
-        .filter(|waiting| !waiting.answer.is_closed())
-        .collect();
-    while !group.is_empty() {
-        let batches: Vec<Batch> = group.iter().map(|waiting| waiting.batch.clone()).collect();
-        let (count, written) = writer.commit(&batches);
-        for (place, waiting) in (0_u64..).zip(group.drain(..count.clamp(1, batches.len()))) {
-            let result = match &written {
-                Ok(first) => Ok(first + place),
-                Err(error) => Err(again(error)),
-            };
-            drop(waiting.room);
-            if let Err(Ok(number)) = waiting.answer.send(result) {
-                writer.finish(number);
-            }
-        }
-    }
-}
-
-/// Runs the keeper's thread.
-fn keep(mut keeper: Keeper, calls: &Calls) -> Keeper {
-    let _guard = OnEnd(|| calls.abandon());
-    let mut pause = PAUSE;
-    loop {
-        match calls.next(pause) {
-            Call::Checkpoint(marks) => {
-                let began = Instant::now();
-                let written = keeper.checkpoint();
-                for mark in marks {
-                    let copied =
-                        |error: &io::Error| io::Error::new(error.kind(), error.to_string());
-                    let result = match &written {
-                        Ok(()) => Ok(()),
-                        Err(error) => Err(copied(error)),
-                    };
-                    // The caller may have gone away.
-                    drop(mark.send(result));
-                }
-                pause = PAUSE.max(began.elapsed() * PAUSE_FACTOR);
-                // If the disk has no room for this checkpoint, it may have room for the synced
-                // ones, and only they free any.
-                if keeper.reclaim().is_err() || written.is_err() {
-                    calls.dirty();
-                }
-            }
-            Call::Stop => return keeper,
-        }
-    }
 }
 
 impl Log for DurableLog {

@@ -5,15 +5,15 @@
 //! that a seed gives. So a failure can be run again.
 
 mod damage;
+mod deferred_sync;
 mod disk;
-mod ends;
 mod faults;
-mod late;
 mod life;
 mod payload;
 mod points;
 mod power;
 mod rig;
+mod shutdown;
 mod trace;
 
 /// Returns the seeds to run: one that is to be run again, or as many as asked for.

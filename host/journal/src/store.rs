@@ -1,14 +1,14 @@
 //! The logs of one pipeline in one directory, which only one process may use at a time.
 
-mod ending;
-mod exporters;
+mod dir_names;
+mod egress_logs;
 mod handover;
-mod names;
-mod opened;
+mod open;
+mod shutdown;
 
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,18 +20,14 @@ use tokio::time::Instant;
 use crate::counters::{Counted, Counters, Quota};
 use crate::log::DurableLog;
 use crate::options::Options;
-use crate::prepare::prepare;
-use crate::recover::RecoveredLog;
-use crate::state::Shared;
+use crate::recovery::{OpenError, RecoveredLog};
+use crate::segments::Shared;
+use crate::segments::allocation::{AllocationRequests, prepare};
 use crate::vfs::{Disk, Vfs};
-use crate::writer::Writer;
-use ending::Ending;
-use exporters::Exporters;
-pub(crate) use opened::Opened;
-use opened::Parts;
-
-/// The most logs that wait for a segment: more than a pipeline has.
-const MOST_ORDERS: usize = 1024;
+use egress_logs::EgressLogs;
+pub(crate) use open::Opened;
+use open::Parts;
+use shutdown::Shutdown;
 
 /// The time between two looks for expired records: little against any age that makes sense.
 const EXPIRY: Duration = Duration::from_secs(60);
@@ -42,48 +38,6 @@ const CLOSE: Duration = Duration::from_secs(30);
 /// The longest wait for an end without a close, which writes nothing but what is being written: a
 /// caller that drops a journal may be in a hurry.
 const DROP: Duration = Duration::from_secs(5);
-
-/// The reason why a journal was not opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process uses it: two that write the same files would ruin them.
-    #[error("the journal in {} is in use by process {}", path.display(), pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string()))]
-    Locked {
-        /// The directory.
-        path: PathBuf,
-        /// The other process, if it wrote down its number.
-        pid: Option<u32>,
-    },
-    /// It is damaged, and [`Options::strict`] refuses that.
-    #[error("the journal in {} is damaged: {lost} records are lost, {headers} headers are unreadable", path.display())]
-    Damaged {
-        /// The directory of the log.
-        path: PathBuf,
-        /// Acknowledged records that are lost.
-        lost: u64,
-        /// Headers of segments and checkpoints that cannot be read.
-        headers: u64,
-    },
-    /// A later release wrote it.
-    #[error("{} has layout {version}, which this release does not know", path.display())]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// The version of its layout.
-        version: u32,
-    },
-    /// A system call failed.
-    #[error("cannot {what} {}", path.display())]
-    Io {
-        /// The action that failed.
-        what: &'static str,
-        /// The path of the action.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
-}
 
 /// The contents of a journal when it was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,25 +69,11 @@ pub struct Store {
     options: Arc<Options>,
     quota: Arc<Quota>,
     counted: Arc<Counted>,
-    orders: Orders,
+    allocations: AllocationRequests,
     pub(crate) ingress: Arc<DurableLog>,
-    pub(crate) egress: Arc<Exporters>,
+    pub(crate) egress: Arc<EgressLogs>,
     /// The parts that end with the journal; `None` once it is closed.
-    ending: Mutex<Option<Ending>>,
-}
-
-/// Orders for segments to be prepared.
-#[derive(Clone, Debug)]
-pub(crate) struct Orders(SyncSender<Option<Arc<Shared>>>);
-
-impl Orders {
-    /// Has the next segment prepared, unless that is done or being done.
-    pub(crate) fn prepare(&self, writer: &Writer) {
-        let shared = writer.shared();
-        if shared.begin_preparing() && self.0.try_send(Some(Arc::clone(shared))).is_err() {
-            shared.state().preparing = false;
-        }
-    }
+    ending: Mutex<Option<Shutdown>>,
 }
 
 impl Store {
@@ -156,8 +96,7 @@ impl Store {
     ) -> Result<(Arc<Self>, Recovered), OpenError> {
         let began = Instant::now();
         let opened = Opened::new(vfs, options)?;
-        let (orders, incoming) = sync_channel(MOST_ORDERS);
-        let orders = Orders(orders);
+        let (allocations, incoming) = AllocationRequests::new();
         let io = |source| OpenError::Io {
             what: "start a thread for",
             path: opened.options.dir.clone(),
@@ -171,7 +110,7 @@ impl Store {
                 logs.push(log);
                 (name, DurableLog::new(shared, keeper))
             });
-        let egress = Arc::new(Exporters::new(egress));
+        let egress = Arc::new(EgressLogs::new(egress));
         let kept = Arc::clone(&egress);
         let preparer = std::thread::Builder::new()
             .name("journal-prepare".into())
@@ -179,7 +118,7 @@ impl Store {
             .map_err(io)?;
         let (shared, keeper, _) = opened.ingress;
         let ingress = DurableLog::new(shared, keeper);
-        ingress.start(&orders).map_err(io)?;
+        ingress.start(&allocations).map_err(io)?;
         let recovered = Recovered {
             logs,
             elapsed: began.elapsed(),
@@ -190,11 +129,11 @@ impl Store {
             options: opened.options,
             quota: opened.quota,
             counted: opened.counted,
-            orders: orders.clone(),
+            allocations: allocations.clone(),
             ingress: Arc::new(ingress),
             egress,
-            ending: Mutex::new(Some(Ending {
-                orders,
+            ending: Mutex::new(Some(Shutdown {
+                allocations,
                 preparer,
                 lock: opened.lock,
             })),
@@ -288,7 +227,7 @@ impl Journal for Store {
             let (shared, keeper, _) = parts.log(Some(exporter)).map_err(io::Error::other)?;
             Ok(DurableLog::new(shared, keeper))
         };
-        let log = self.egress.get(exporter, &self.orders, open)?;
+        let log = self.egress.get(exporter, &self.allocations, open)?;
         Ok(log)
     }
 
@@ -316,10 +255,10 @@ fn blocking<T: Send + 'static>(
 
 /// Prepares segments in a thread, and looks each minute for expired records in logs that nobody
 /// uses.
-fn prepare_each(orders: &Receiver<Option<Arc<Shared>>>, egress: &Exporters) {
+fn prepare_each(incoming: &Receiver<Option<Arc<Shared>>>, egress: &EgressLogs) {
     let mut expired = Instant::now();
     loop {
-        match orders.recv_timeout(EXPIRY.saturating_sub(expired.elapsed())) {
+        match incoming.recv_timeout(EXPIRY.saturating_sub(expired.elapsed())) {
             Ok(Some(shared)) => prepare(&shared),
             Err(RecvTimeoutError::Timeout) => {}
             Ok(None) | Err(RecvTimeoutError::Disconnected) => return,

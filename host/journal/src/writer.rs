@@ -1,7 +1,9 @@
 //! Appends records: many records, one write, one sync.
 
 mod group;
-mod late;
+pub(crate) mod queue;
+pub(crate) mod thread;
+mod unsynced;
 
 use std::io;
 use std::sync::{Arc, PoisonError};
@@ -13,11 +15,11 @@ use tokio::time::Instant;
 use crate::counters::add;
 use crate::format::{FIRST, MAX_PAYLOAD, SECTOR, SegmentHeader, footprint};
 use crate::options::Sync;
-use crate::prepare::{allocate, refusal};
-use crate::state::{Entry, Ready, Segment, Shared};
+use crate::segments::allocation::{allocate, refusal};
+use crate::segments::{Entry, Ready, Segment, Shared};
 use crate::vfs::File;
 use group::Group;
-use late::Behind;
+use unsynced::Behind;
 
 /// A batch that is to become a record.
 #[derive(Clone, Debug)]
@@ -150,7 +152,7 @@ impl Writer {
     /// Writes to the current segment and, if that fails, once more to another: a descriptor whose
     /// sync failed is never used again.
     fn try_commit(&mut self, batches: &[Batch]) -> Result<(usize, u64), Unwritten> {
-        let now = crate::state::nanos(self.shared.vfs.now());
+        let now = crate::segments::nanos(self.shared.vfs.now());
         let (next, now) = {
             let mut state = self.shared.state();
             state.last_written = state.last_written.max(now);

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-pub(crate) use credentials::{Credentials, Sent};
+pub(crate) use credentials::{Credentials, SentHeader};
 
-use crate::reread::FileError;
+use crate::file_value::FileError;
 use crate::secret::Secret;
 
 /// The interval between two looks at files of credentials. A thief can use a revoked token for no
@@ -96,14 +96,14 @@ impl Htpasswd {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
     /// The user's name, without a colon.
-    pub username: Given,
+    pub username: TextSource,
     /// The user's password.
-    pub password: Given,
+    pub password: TextSource,
 }
 
 /// Text that is in the config or in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Given {
+pub enum TextSource {
     /// In the config.
     Inline(Secret),
     /// In a file; white space around the text is removed.
@@ -112,7 +112,7 @@ pub enum Given {
 
 /// The reason why a request is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Denied {
+pub(crate) enum AuthError {
     /// The request has no credentials, or not of the required kind.
     Missing,
     /// Nobody has these credentials.
@@ -124,20 +124,24 @@ pub(crate) enum Denied {
 /// Checks the credentials of requests before the requests are read.
 #[derive(Debug)]
 pub(crate) enum Authenticator {
-    Bearer(bearer::Check),
-    Basic(basic::Check),
+    Bearer(bearer::TokenCheck),
+    Basic(basic::PasswordCheck),
 }
 
 impl Authenticator {
     pub(crate) fn read(settings: &ServerAuth, endpoint: &str) -> Result<Self, FileError> {
         Ok(match settings {
-            ServerAuth::Bearer(settings) => Self::Bearer(bearer::Check::read(settings, endpoint)?),
-            ServerAuth::Basic(settings) => Self::Basic(basic::Check::read(settings, endpoint)?),
+            ServerAuth::Bearer(settings) => {
+                Self::Bearer(bearer::TokenCheck::read(settings, endpoint)?)
+            }
+            ServerAuth::Basic(settings) => {
+                Self::Basic(basic::PasswordCheck::read(settings, endpoint)?)
+            }
         })
     }
 
     /// Lets in the request with these headers, or returns why it is not let in.
-    pub(crate) async fn admit(&self, headers: &HeaderMap) -> Result<(), Denied> {
+    pub(crate) async fn admit(&self, headers: &HeaderMap) -> Result<(), AuthError> {
         match self {
             Self::Bearer(check) => check.admit(headers),
             Self::Basic(check) => check.admit(headers).await,

@@ -30,7 +30,7 @@ use self::pool::Pool;
 use self::request::Paths;
 use self::resolve::{Resolve, SystemResolver};
 pub use self::settings::{Balancer, ClientKeepalive, ClientTls, ExporterConfig, ExporterError};
-use crate::auth::{Credentials, Sent};
+use crate::auth::{Credentials, SentHeader};
 use crate::compression::Compression;
 use crate::status;
 
@@ -38,7 +38,7 @@ use crate::status;
 /// for example, at the moment when a request is about to go out on it. That is nobody's failure, so
 /// the same attempt takes the next connection, as gRPC does. On a busy machine that can happen a few
 /// times in a row; each time costs a new connection, so there is a limit.
-const MOST_SENDS: u32 = 8;
+const MAX_SENDS: u32 = 8;
 
 /// Sends batches to one backend.
 #[derive(Debug)]
@@ -90,13 +90,13 @@ impl GrpcExporter {
         })
     }
 
-    /// Makes one attempt. `waits_on` receives the connection on which the attempt waits for its
+    /// Makes one attempt. `pending` receives the connection on which the attempt waits for its
     /// answer.
     async fn attempt(
         &self,
         signal: Signal,
         batch: Bytes,
-        waits_on: &Mutex<Option<Waiting>>,
+        pending: &Mutex<Option<PendingAnswer>>,
     ) -> Outcome {
         let plain = batch.len();
         let message = match self.compression.compress(batch).await {
@@ -104,7 +104,7 @@ impl GrpcExporter {
             Err(error) => return self.retry(&error),
         };
         let sent = message.len();
-        let length = status::Length { plain, sent };
+        let length = status::RequestLength { plain, sent };
         let mut sends = 0;
         let mut renewed = false;
         loop {
@@ -125,8 +125,8 @@ impl GrpcExporter {
                 Ok(connection) => connection,
                 Err(error) => return self.retry(&error),
             };
-            let waiting = Waiting::on(&connection);
-            *waits_on.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiting);
+            let waiting = PendingAnswer::on(&connection);
+            *pending.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiting);
             sends += 1;
             match connection.send(request).await {
                 Ok(response) => {
@@ -138,7 +138,7 @@ impl GrpcExporter {
                     }
                     return reply::read(response, &self.endpoint, self.max_response, length).await;
                 }
-                Err(error) if sends < MOST_SENDS && was_never_sent(&error) => {
+                Err(error) if sends < MAX_SENDS && was_never_sent(&error) => {
                     self.pool.forget(&connection);
                 }
                 Err(error) => {
@@ -152,14 +152,14 @@ impl GrpcExporter {
     }
 
     /// Returns the headers of a request, with the credentials that are in force.
-    fn headers(&self) -> (HeaderMap, Option<Sent>) {
+    fn headers(&self) -> (HeaderMap, Option<SentHeader>) {
         let mut headers = self.headers.clone();
         let sent = self.auth.as_ref().map(|auth| auth.add_to(&mut headers));
         (headers, sent)
     }
 
     /// Returns true if the credentials in force differ from those that were sent.
-    async fn renewed(&self, sent: Option<Sent>) -> bool {
+    async fn renewed(&self, sent: Option<SentHeader>) -> bool {
         match (&self.auth, sent) {
             (Some(auth), Some(sent)) => auth.renewed(&sent).await,
             _ => false,
@@ -188,15 +188,13 @@ impl Exporter for GrpcExporter {
                 let refuses = Refuses::Size { limit: Some(limit) };
                 return Outcome::Permanent { refuses, error };
             }
-            let waits_on = Mutex::default();
-            let attempt = self.attempt(signal, batch, &waits_on);
+            let pending = Mutex::default();
+            let attempt = self.attempt(signal, batch, &pending);
             if let Ok(outcome) = timeout(self.timeout, attempt).await {
                 return outcome;
             }
-            let waited = waits_on
-                .into_inner()
-                .unwrap_or_else(PoisonError::into_inner);
-            if let Some(waiting) = waited.filter(Waiting::was_in_vain) {
+            let waited = pending.into_inner().unwrap_or_else(PoisonError::into_inner);
+            if let Some(waiting) = waited.filter(PendingAnswer::nothing_came) {
                 self.pool.retire(&waiting.connection);
             }
             Outcome::Retry {
@@ -209,13 +207,13 @@ impl Exporter for GrpcExporter {
 
 /// An attempt that waits for its answer.
 #[derive(Debug)]
-struct Waiting {
+struct PendingAnswer {
     connection: Connection,
     /// The number of bytes that had been read from the connection by then.
     read: u64,
 }
 
-impl Waiting {
+impl PendingAnswer {
     fn on(connection: &Connection) -> Self {
         Self {
             connection: connection.clone(),
@@ -224,7 +222,7 @@ impl Waiting {
     }
 
     /// Returns true if nothing at all came meanwhile: then the connection may be dead unnoticed.
-    fn was_in_vain(&self) -> bool {
+    fn nothing_came(&self) -> bool {
         self.connection.read() == self.read
     }
 }

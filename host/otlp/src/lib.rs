@@ -11,12 +11,12 @@
 pub mod auth;
 pub mod compression;
 pub mod exporter;
+mod file_value;
 mod method;
 mod prefix;
 pub mod receiver;
-mod reread;
 pub mod secret;
 mod status;
 pub mod tls;
 
-pub use reread::FileError;
+pub use file_value::FileError;

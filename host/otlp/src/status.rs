@@ -9,11 +9,11 @@ mod sender;
 mod size;
 
 pub(crate) use backend::{not_grpc, outcome};
-pub(crate) use sender::{Unread, denied, partial_success, refused, unread};
-pub(crate) use size::Length;
+pub(crate) use sender::{RequestError, denied, partial_success, refused, request_error};
+pub(crate) use size::RequestLength;
 
 /// The most characters of a message. gRPC messages travel in one header, and OTLP wants them short.
-const LONGEST_MESSAGE: usize = 512;
+const MAX_MESSAGE_CHARS: usize = 512;
 
 /// Returns the text as one line of bounded length without control characters, fit for a header and
 /// for a log.
@@ -21,7 +21,7 @@ pub(crate) fn one_line(text: &str) -> String {
     let mut line: String = text
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
-        .take(LONGEST_MESSAGE)
+        .take(MAX_MESSAGE_CHARS)
         .collect();
     line.truncate(line.trim_end().len());
     line

@@ -9,7 +9,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{RootCertStore, SupportedProtocolVersion, version};
 
-use crate::reread::{FileError, Files};
+use crate::file_value::{FileError, Files};
 
 /// The default interval between two looks at certificates. It is well inside the time for which the
 /// old and the new certificate are both valid at a renewal.

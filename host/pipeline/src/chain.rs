@@ -14,10 +14,10 @@ use tokio::time::Instant;
 use crate::batch::Batch;
 use crate::handover::StageLeft;
 use crate::ledger::{Ledger, Tally};
-use crate::stage::place::Place;
-use crate::stage::runner::{Origin, Passed};
-use crate::stage::transit::Transit;
-use crate::stage::{DrainReason, State};
+use crate::plugin::{DrainReason, State};
+use crate::stage::rollout::slot::StageSlot;
+use crate::stage::run::batch::StageBatch;
+use crate::stage::run::runner::{Origin, StageOutput};
 
 /// The least number of stages in a row for which a projection is worth its cost: for one stage it
 /// costs about what it saves.
@@ -29,13 +29,13 @@ const WORTH: usize = 4 * 1024;
 
 /// The stages of a pipeline on one shard, in order.
 pub(crate) struct Chain {
-    stages: Vec<Place>,
+    stages: Vec<StageSlot>,
     limits: Limits,
     ledger: Arc<Ledger>,
 }
 
 impl Chain {
-    pub(crate) fn new(stages: Vec<Place>, limits: Limits, ledger: Arc<Ledger>) -> Self {
+    pub(crate) fn new(stages: Vec<StageSlot>, limits: Limits, ledger: Arc<Ledger>) -> Self {
         Self {
             stages,
             limits,
@@ -49,16 +49,16 @@ impl Chain {
     }
 
     /// Takes all stages out. The caller puts them back as another row.
-    pub(crate) fn take(&mut self) -> Vec<Place> {
+    pub(crate) fn take(&mut self) -> Vec<StageSlot> {
         std::mem::take(&mut self.stages)
     }
 
-    pub(crate) fn put(&mut self, stages: Vec<Place>) {
+    pub(crate) fn put(&mut self, stages: Vec<StageSlot>) {
         self.stages = stages;
     }
 
     pub(crate) fn name(&self, index: usize) -> Option<&str> {
-        self.stages.get(index).map(Place::name)
+        self.stages.get(index).map(StageSlot::name)
     }
 
     pub(crate) fn position(&self, name: &str) -> Option<usize> {
@@ -77,7 +77,7 @@ impl Chain {
 
     /// Returns true if the stage at `index` holds something.
     pub(crate) fn holds(&self, index: usize) -> bool {
-        self.stages.get(index).is_some_and(Place::holds)
+        self.stages.get(index).is_some_and(StageSlot::holds)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -88,9 +88,9 @@ impl Chain {
     pub(crate) async fn step(
         &mut self,
         index: usize,
-        mut batch: Transit,
+        mut batch: StageBatch,
         origin: Origin,
-    ) -> Result<Passed, Transit> {
+    ) -> Result<StageOutput, StageBatch> {
         if batch.input.reads().is_none()
             && batch.input.len() >= WORTH
             && let Some(reads) = self.row(index)
@@ -115,7 +115,7 @@ impl Chain {
 
     /// Returns the earliest time at which a stage needs a tick.
     pub(crate) fn next_tick(&self) -> Option<Instant> {
-        self.stages.iter().map(Place::next_tick).min()
+        self.stages.iter().map(StageSlot::next_tick).min()
     }
 
     /// Ticks the stage at `index`, if its tick is due.
@@ -154,7 +154,7 @@ impl Chain {
     }
 
     /// Returns the stage with this name.
-    pub(crate) fn place_mut(&mut self, name: &str) -> Option<&mut Place> {
+    pub(crate) fn place_mut(&mut self, name: &str) -> Option<&mut StageSlot> {
         self.stages.iter_mut().find(|stage| stage.name() == name)
     }
 

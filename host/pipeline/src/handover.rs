@@ -21,7 +21,7 @@ use bytes::Bytes;
 
 use crate::journal::Log;
 use crate::ledger::Tally;
-use crate::stage::{State, Ticket};
+use crate::plugin::{State, Ticket};
 
 /// The state and the held items that one process leaves to the next.
 #[derive(Debug, Default, PartialEq, Eq)]

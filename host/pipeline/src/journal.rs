@@ -61,7 +61,7 @@ pub trait Log: Send + Sync + fmt::Debug {
     /// Reads the bytes of a record that is not finished.
     fn read(&self, record: u64) -> BoxFuture<'static, Result<Bytes, Unreadable>>;
 
-    /// Sets the mark of each of these records, which says how far tries of it came. Once this
+    /// Sets the mark of each of these records, which counts the tries of it that failed. Once this
     /// resolves, the mark survives the death of this process (not of the machine).
     fn set_attempts(&self, attempts: Vec<(u64, u8)>) -> BoxFuture<'static, io::Result<()>>;
 

@@ -27,6 +27,7 @@ pub mod journal;
 pub mod ledger;
 mod overflow;
 pub mod pipeline;
+mod plugin;
 pub mod queue;
 pub mod refused;
 mod replay;

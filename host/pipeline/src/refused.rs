@@ -5,7 +5,7 @@ use std::time::Duration;
 use spandrel_wire::Invalid;
 
 use crate::journal::Unwritten;
-use crate::stage::Fault;
+use crate::plugin::Fault;
 
 /// The reason why a batch was refused, by what the sender should do next.
 #[derive(Debug, thiserror::Error)]

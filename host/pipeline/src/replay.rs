@@ -1,23 +1,24 @@
 //! Replay: records of the ingress log go through the stages again. They are those that an earlier
 //! process had not finished, and those that a stage with `on_fault: refuse` sent back in this one.
 //!
-//! Each try is marked in the log before it begins, and the mark is changed when the batch came
-//! through, so a batch that ends the process each time is known by its marks. A batch that was
-//! tried beside others when the process ended is tried alone the next time, with the door shut for
-//! fresh batches. After three tries that failed or ended the process, the batch goes on the shelf.
-//! The end of the process that accepted it does not count as a try: everything in flight shared
-//! that. So a poisonous batch ends four processes (fresh, beside others, alone, alone again). A
-//! plain kill says something only of the few batches that are in the stages at that moment; it has
-//! to hit the same one three times in a row, twice while it is alone there.
+//! Each try is marked in the log before it begins, and the mark is taken back when the batch came
+//! through the stages. So a batch that ends the process in the stages each time is known by its
+//! mark, which counts these ends. A batch that was tried beside others when the process ended is
+//! tried alone the next time: no other replayed batch is in the stages with it. After three tries
+//! that failed or ended the process, the batch goes on the shelf. The end of the process that
+//! accepted it does not count as a try: everything in flight shared that. So a poisonous batch ends
+//! four processes (fresh, beside others, alone, alone again). A plain kill says something only of
+//! the few batches that are in the stages at that moment; it has to hit the same one three times in
+//! a row, twice while it is alone there.
 //!
-//! A batch that ends the process after it came through the stages is found by [`trials`].
+//! A batch that came through the stages is never blamed for the end of the process. What happens
+//! behind the stages is the collector's own work, and no plugin can end the process.
 
 mod expiry;
 mod marks;
 mod retries;
 mod returns;
 mod shelving;
-mod trials;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
-use self::marks::{HAUNTED, Mark};
+use self::marks::failures_of;
 pub use self::retries::{Retries, Retry};
 pub use self::returns::Hastened;
 use self::returns::Returned;
@@ -39,7 +40,7 @@ use crate::journal::{Durability, Log, LogFill, TooOld, Unfinished, end_of};
 use crate::ledger::Ledger;
 use crate::queue::Lane;
 use crate::refused::{Refusal, Refused};
-use crate::stage::quarantine::ATTEMPTS;
+use crate::stage::ATTEMPTS;
 
 /// The number of records of the backlog that are on their way through the stages at once: enough to
 /// keep every shard busy, and few enough to be suspects together when one of them ends the process.
@@ -123,7 +124,7 @@ impl Replay {
             items = items.saturating_sub(held.iter().sum()),
             "replaying what was accepted and not finished"
         );
-        let (suspects, haunted) = self.marked().await;
+        let suspects = self.suspects().await;
         self.pass().await;
         for record in suspects {
             if self.door.is_closed() {
@@ -134,32 +135,25 @@ impl Replay {
                 self.try_record(record, before, true).await;
             }
         }
-        self.trials(haunted).await;
         if !self.door.is_closed() {
             let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
             tracing::info!(pipeline, elapsed_ms, "replay ended");
         }
     }
 
-    /// Returns the records of the backlog that are tried alone, and those that are put on trial.
-    async fn marked(&self) -> (Vec<u64>, Vec<u64>) {
-        let (mut suspects, mut haunted) = (Vec::new(), Vec::new());
+    /// Returns the records of the backlog that are tried alone.
+    async fn suspects(&self) -> Vec<u64> {
+        let mut suspects = Vec::new();
         let mut next = 0;
         loop {
             let page = self.log.unfinished(next, PAGE);
-            for record in page.iter().filter(|record| record.record < self.end) {
-                match Mark::from(record.attempts) {
-                    _ if self.held.contains(&record.record) => {}
-                    mark if is_usual(mark) => {}
-                    Mark::Failures(_) => suspects.push(record.record),
-                    Mark::Through(_) | Mark::Trial(_) | Mark::Waits(_) => {
-                        haunted.push(record.record)
-                    }
-                }
-            }
+            let backlog = page.iter().filter(|record| record.record < self.end);
+            let is_suspect =
+                |record: &&Unfinished| !self.held.contains(&record.record) && is_suspect(record);
+            suspects.extend(backlog.filter(is_suspect).map(|record| record.record));
             match page.last() {
                 Some(last) if last.record < self.end => next = last.record + 1,
-                _ => return (suspects, haunted),
+                _ => return suspects,
             }
             tokio::task::yield_now().await;
         }
@@ -176,9 +170,8 @@ impl Replay {
                     break;
                 };
                 self.next.store(record.record + 1, Ordering::Relaxed);
-                let usual = is_usual(Mark::from(record.attempts));
                 let waits = self.returns.has(record.record) || self.held.contains(&record.record);
-                if usual && !waits {
+                if !is_suspect(&record) && !waits {
                     let before = Returned::from_start(record.attempts);
                     running.push(self.try_record(record, before, false));
                 }
@@ -232,7 +225,7 @@ impl Replay {
         }
     }
 
-    /// Sends a record once through the stages; if `alone`, with nothing fresh beside it.
+    /// Sends a record once through the stages; if `alone`, with no other replayed record beside it.
     async fn run_record(&self, record: Unfinished, before: Returned, alone: bool) -> Tried {
         let Unfinished {
             record: number,
@@ -267,22 +260,17 @@ impl Replay {
         tally.fail_at(before.failed_at());
         let changes = self.ledger.stage_changes();
         let batch = Batch { bytes, tally };
-        let (placed, kept_out) = if alone {
-            let kept_out = self.door.keep_out().await;
-            let placed = self.door.let_in_by(&kept_out, batch, permits).await;
-            (placed, Some(kept_out))
-        } else {
-            (self.door.let_in(batch, permits).await, None)
-        };
-        drop(turn);
+        let placed = self.door.let_in(batch, permits).await;
+        // A suspect keeps the turn until it has its answer.
+        let turn = alone.then_some(turn);
         let answered = match placed {
             Ok(answer) => answer.through().await,
             Err(refused) => Err(Refusal::from(refused)),
         };
-        drop(kept_out);
+        drop(turn);
         let before = before.booked();
         let (mark, tried) = match answered {
-            Ok(()) => (before.through(), Tried::Ended),
+            Ok(()) => (Returned::through(), Tried::Ended),
             Err(refusal) if matches!(refusal.refused, Refused::Draining) => {
                 if self.door.is_closed() {
                     (before.mark(), Tried::Stays)
@@ -305,17 +293,14 @@ impl Replay {
         tried
     }
 
-    async fn mark(&self, record: u64, mark: Option<Mark>) -> std::io::Result<()> {
-        match mark {
-            Some(mark) => self.log.set_attempts(vec![(record, mark.into())]).await,
-            None => Ok(()),
-        }
+    async fn mark(&self, record: u64, mark: u8) -> std::io::Result<()> {
+        self.log.set_attempts(vec![(record, mark)]).await
     }
 }
 
-/// Returns true if a record is tried beside others.
-fn is_usual(mark: Mark) -> bool {
-    matches!(mark, Mark::Failures(0) | Mark::Through(..HAUNTED))
+/// Returns true if a try of this record failed in an earlier process, or ended it.
+fn is_suspect(record: &Unfinished) -> bool {
+    failures_of(record.attempts) > 0
 }
 
 /// Returns the number of failures after which a batch goes on the shelf: the same number after

@@ -16,12 +16,12 @@ use crate::chain::Chain;
 use crate::egress::{Egress, Permits};
 use crate::handover::{ShardLeft, StageLeft};
 use crate::ledger::Tally;
+use crate::plugin::DrainReason;
 use crate::queue::Lane;
 use crate::refused::Refusal;
-use crate::stage::DrainReason;
-use crate::stage::place::{Place, Target};
-use crate::stage::runner::{Origin, Passed};
-use crate::stage::transit::Transit;
+use crate::stage::rollout::slot::{StageSlot, Target};
+use crate::stage::run::batch::StageBatch;
+use crate::stage::run::runner::{Origin, StageOutput};
 
 /// The number of batches that may wait for a shard. A shard is busy for milliseconds per batch, so
 /// a few are enough to keep it from idling, and few enough to keep the number of accepted but not
@@ -185,7 +185,7 @@ impl Shard {
                 }
                 None => {
                     let (limits, ledger) = self.chain.terms();
-                    Place::new(target, limits, ledger).await
+                    StageSlot::new(target, limits, ledger).await
                 }
             };
             // There is no place without an instance; the pipeline sends one with each new stage.
@@ -193,7 +193,7 @@ impl Shard {
             row.push(place);
             left.push((row.len(), emitted));
         }
-        old.into_iter().for_each(Place::end);
+        old.into_iter().for_each(StageSlot::end);
         self.chain.put(row);
         changed.pause = started.elapsed();
         for (next, emitted) in left {
@@ -225,7 +225,7 @@ impl Shard {
     /// Runs a sender's batch through all stages, and the batches that they emit beside it through
     /// the stages behind them.
     async fn run_batch(&mut self, batch: Batch, permits: &Permits) -> Result<(), Refusal> {
-        let mut batch = Transit::from(batch);
+        let mut batch = StageBatch::from(batch);
         for index in 0.. {
             let passed = match self.chain.step(index, batch, Origin::Sender).await {
                 Ok(passed) => passed,
@@ -234,7 +234,7 @@ impl Shard {
                     break;
                 }
             };
-            let Passed {
+            let StageOutput {
                 kept,
                 emitted,
                 refused,
@@ -254,13 +254,13 @@ impl Shard {
         // A queue instead of recursion: batches that a stage emits go through the stages behind it,
         // in order.
         let from = |index, batches: Vec<Batch>| {
-            let transits = batches.into_iter().map(Transit::from);
+            let transits = batches.into_iter().map(StageBatch::from);
             transits.map(move |batch| (index, batch))
         };
         let mut left: VecDeque<_> = from(first, batches).collect();
         while let Some((index, batch)) = left.pop_front() {
             match self.chain.step(index, batch, Origin::Accepted).await {
-                Ok(Passed { kept, emitted, .. }) => {
+                Ok(StageOutput { kept, emitted, .. }) => {
                     left.extend(kept.map(|kept| (index + 1, kept)));
                     left.extend(from(index + 1, emitted));
                 }

@@ -10,14 +10,17 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use spandrel_collector::plugins::compile_in_child;
+use spandrel_collector::problems::warn_of;
+use spandrel_collector::{Ending, Origin};
+use spandrel_config::examine::Examined;
+use spandrel_config::problem::ConfigError;
+use spandrel_config::source::Sources;
+use spandrel_config::{self as config, Config};
 use tracing::{error, info};
 
-use crate::app::plugins::compile_in_child;
-use crate::app::{App, Ending, Origin, StartError, warn_of};
-use crate::config::examine::Examined;
-use crate::config::problem::ConfigError;
-use crate::config::source::Sources;
-use crate::config::{self, Config};
+use crate::app::App;
+use crate::start_error::StartError;
 use crate::telemetry::logs;
 use signals::Signals;
 

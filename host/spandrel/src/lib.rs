@@ -1,20 +1,15 @@
-//! The program: command line, configuration, wiring, signals, health, metrics, own logs.
+//! The program: command line, wiring, signals, health, metrics, own logs.
 //!
-//! Read the modules in the order of a run: [`cli`] parses what the operator typed, [`config`] reads
-//! and checks the configuration, [`app`] builds everything eagerly, runs it and drains it,
-//! [`telemetry`] reports on the collector itself. `debug` and `file` are the receivers and
-//! exporters that need no network.
+//! Read the modules in the order of a run: [`cli`] parses what the operator typed, [`app`] builds
+//! the collector and the servers beside it, [`telemetry`] reports on the collector itself. The rest
+//! is in other crates: `spandrel-config` reads and checks the configuration, `spandrel-collector`
+//! runs it, `spandrel-admin` serves the admin API.
 
 #![forbid(unsafe_code)]
 
-pub mod admin;
 pub mod app;
 pub mod cli;
-pub mod config;
-mod control;
-mod debug;
-mod file;
-mod quarantine;
+mod start_error;
 pub mod telemetry;
-mod watch;
-mod web;
+
+pub use self::start_error::StartError;

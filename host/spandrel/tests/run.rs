@@ -10,10 +10,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use spandrel::app::{App, Ending, StartError};
-use spandrel::config::Config;
-use spandrel::config::examine::Examined;
-use spandrel::config::source::Sources;
+use spandrel::StartError;
+use spandrel::app::App;
+use spandrel_collector::Ending;
+use spandrel_config::Config;
+use spandrel_config::examine::Examined;
+use spandrel_config::source::Sources;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -179,7 +181,11 @@ service:
         .await
         .expect_err("there is no plugin");
     assert!(
-        matches!(&error, StartError::Plugin { stage, .. } if stage == "wasm/gone"),
+        matches!(
+            &error,
+            StartError::Collector(spandrel_collector::StartError::Plugin { stage, .. })
+                if stage == "wasm/gone"
+        ),
         "{error:?}"
     );
 }

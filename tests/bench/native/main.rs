@@ -16,11 +16,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use spandrel::config::Config;
-use spandrel::config::exporter::{Exporter, ExporterKind};
-use spandrel::config::receiver::ReceiverKind;
-use spandrel::config::service::Pipeline as PipelineSettings;
-use spandrel::config::source::Sources;
+use spandrel_config::Config;
+use spandrel_config::exporter::{Exporter, ExporterKind};
+use spandrel_config::receiver::ReceiverKind;
+use spandrel_config::service::Pipeline as PipelineSettings;
+use spandrel_config::source::Sources;
 use spandrel_otlp::exporter::GrpcExporter;
 use spandrel_otlp::receiver::{Closed, Receiver};
 use spandrel_pipeline::egress::ExporterSpec;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use futures_util::future::BoxFuture;
-use spandrel::config::service::Stage;
+use spandrel_config::service::Stage;
 use spandrel_guest::instance::{Instance as GuestInstance, Package};
 use spandrel_pipeline::stage::{
     DrainReason, Emission, Fault, Generation, Input, Instance, InstantiateError, Manifest, Reply,

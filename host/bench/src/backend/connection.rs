@@ -18,10 +18,10 @@ use crate::template::PREFIX;
 /// The number of streams whose windows a connection has room for.
 const STREAMS_PER_WINDOW: u32 = 4;
 /// The most requests under way in a connection; more than any exporter sends at once.
-const MOST_STREAMS: u32 = 1024;
+const MAX_STREAMS: u32 = 1024;
 /// The most bytes that one compressed message may inflate to: more than any batch that the bench
 /// sends.
-const MOST_INFLATED: u64 = 256 << 20;
+const MAX_INFLATED: u64 = 256 << 20;
 /// The message of a successful answer: not compressed, and of no bytes.
 const SUCCESS: &[u8] = &[0; PREFIX];
 
@@ -38,7 +38,7 @@ pub(super) async fn serve(stream: TcpStream, windows: Windows, count: Arc<Mutex<
                 .min(1 << 30),
         )
         .max_frame_size(windows.frame)
-        .max_concurrent_streams(MOST_STREAMS)
+        .max_concurrent_streams(MAX_STREAMS)
         .handshake::<_, Bytes>(stream)
         .await;
     let Ok(mut connection) = handshake else {
@@ -111,13 +111,13 @@ fn take(
         b"gzip" => (
             "gzip",
             flate2::read::GzDecoder::new(&*whole)
-                .take(MOST_INFLATED)
+                .take(MAX_INFLATED)
                 .read_to_end(&mut inflated),
         ),
         b"zstd" => (
             "zstd",
             zstd::Decoder::new(&*whole)
-                .and_then(|d| d.take(MOST_INFLATED).read_to_end(&mut inflated)),
+                .and_then(|d| d.take(MAX_INFLATED).read_to_end(&mut inflated)),
         ),
         _ => return Err((12, "the bench's backend knows gzip and zstd")),
     };

@@ -3,18 +3,18 @@
 use bytes::Bytes;
 use spandrel_wire::Signal;
 
-use crate::clock::now_ns;
 use crate::histogram::Histogram;
-use crate::identity::{Identity, MOST_ITEMS};
+use crate::identity::{Identity, MAX_ITEMS};
+use crate::template::now_ns;
 use crate::walk::{self, Visit};
 
-/// One bit for each item of a run.
+/// A set of items of a run, by their numbers: one bit for each.
 #[derive(Debug, Default)]
-pub(crate) struct Seen(Vec<u64>);
+pub(crate) struct ItemSet(Vec<u64>);
 
-impl Seen {
-    /// Marks a number. Returns false if it was marked before.
-    fn mark(&mut self, number: u64) -> bool {
+impl ItemSet {
+    /// Adds a number. Returns false if it was there before.
+    fn insert(&mut self, number: u64) -> bool {
         let index = usize::try_from(number / 64).unwrap_or(usize::MAX);
         if index >= self.0.len() {
             // The bitmap grows by halves, so that a run copies each bit only a few times.
@@ -30,7 +30,7 @@ impl Seen {
         is_new
     }
 
-    pub(crate) fn has(&self, number: u64) -> bool {
+    pub(crate) fn contains(&self, number: u64) -> bool {
         let index = usize::try_from(number / 64).unwrap_or(usize::MAX);
         self.0
             .get(index)
@@ -75,7 +75,8 @@ pub(crate) struct Count {
     run: u16,
     /// The number of items in a request.
     batch: u64,
-    pub(crate) seen: Seen,
+    /// The items that arrived.
+    pub(crate) items: ItemSet,
     /// Items that arrived for the first time and must arrive, warm-up included.
     pub(crate) plain: u64,
     /// Every arrival of an item, of any run.
@@ -143,11 +144,11 @@ impl Count {
     /// Counts an item. Returns true if its latency counts.
     fn item(&mut self, identity: Identity) -> bool {
         self.arrived += 1;
-        if identity.run != self.run || identity.number >= MOST_ITEMS {
+        if identity.run != self.run || identity.number >= MAX_ITEMS {
             self.foreign += 1;
             return false;
         }
-        let is_first = self.seen.mark(identity.number);
+        let is_first = self.items.insert(identity.number);
         let kind = identity.kind;
         if is_first && !kind.is_health_check {
             self.plain += 1;
@@ -205,7 +206,7 @@ mod tests {
         assert_eq!(count.measured_duplicates, 512);
         assert_eq!(count.latency.total(), 1024);
         assert!(count.latency.percentile(0.5).as_millis() >= 1);
-        assert!(count.seen.has(512 + 300) && !count.seen.has(1024));
+        assert!(count.items.contains(512 + 300) && !count.items.contains(1024));
         assert_eq!((count.foreign, count.malformed), (0, 0));
     }
 

@@ -9,8 +9,8 @@ use h2::client::SendRequest;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::Plan;
-use super::lane::{Answers, Lane};
+use super::LoadPlan;
+use super::lane::{CallResults, Lane};
 use crate::error::BenchError;
 
 /// The window for answers. They are small, so a window of this size is never waited for.
@@ -30,7 +30,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) async fn open(
-        plan: &Plan,
+        plan: &LoadPlan,
         endpoint: SocketAddr,
         index: usize,
     ) -> Result<Self, BenchError> {
@@ -50,9 +50,9 @@ impl Connection {
     /// Sends until the phase is over.
     pub(crate) async fn phase(
         mut self,
-        plan: Arc<Plan>,
-    ) -> Option<(Self, Result<Answers, BenchError>)> {
-        let mut answers = Answers::default();
+        plan: Arc<LoadPlan>,
+    ) -> Option<(Self, Result<CallResults, BenchError>)> {
+        let mut answers = CallResults::default();
         loop {
             let mut tasks = JoinSet::new();
             for lane in self.lanes.drain(..) {

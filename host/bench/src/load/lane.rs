@@ -12,23 +12,22 @@ use h2::client::{ResponseFuture, SendRequest};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use spandrel_wire::Signal;
 
-use super::{Plan, Turn};
-use crate::clock::now_ns;
+use super::{DueRequest, LoadPlan};
 use crate::response;
 use crate::settings::Compression;
-use crate::template::{PREFIX, Stamp, Tally};
+use crate::template::{PREFIX, Stamp, Tally, now_ns};
 
 /// A request that was answered with OK: its number, and the template that it was made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Record {
+pub(crate) struct AcceptedRequest {
     pub(crate) request: u32,
     pub(crate) template: u8,
 }
 
 /// The results of requests.
 #[derive(Debug, Default)]
-pub(crate) struct Answers {
-    pub(crate) accepted: Vec<Record>,
+pub(crate) struct CallResults {
+    pub(crate) accepted: Vec<AcceptedRequest>,
     pub(crate) sent_tally: Tally,
     pub(crate) accepted_tally: Tally,
     /// Items that an OK took back: partial success.
@@ -42,7 +41,7 @@ pub(crate) struct Answers {
     pub(crate) reconnects: u64,
 }
 
-impl Answers {
+impl CallResults {
     pub(crate) fn merge(&mut self, other: Self) {
         self.accepted.extend(other.accepted);
         self.sent_tally.add(other.sent_tally);
@@ -60,7 +59,7 @@ impl Answers {
 
 /// A request's bytes, which are patched in place and sent again.
 #[derive(Debug)]
-struct Copy {
+struct RequestCopy {
     template: usize,
     /// Shared with HTTP/2 while it is being sent.
     bytes: Bytes,
@@ -69,7 +68,7 @@ struct Copy {
 /// Sends requests, with one under way at a time.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    copies: Vec<Copy>,
+    copies: Vec<RequestCopy>,
     next_copy: usize,
     head: Request<()>,
     pause: Duration,
@@ -80,7 +79,7 @@ pub(crate) struct Lane {
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(160);
 
-enum Answer {
+enum CallResult {
     Accepted { rejected: u64 },
     Refused(u8),
     TimedOut,
@@ -88,10 +87,10 @@ enum Answer {
 }
 
 impl Lane {
-    pub(crate) fn new(plan: &Plan, templates: &[usize]) -> Self {
+    pub(crate) fn new(plan: &LoadPlan, templates: &[usize]) -> Self {
         let copies = templates.iter().filter_map(|template| {
             let bytes = plan.templates.get(*template)?.copy().freeze();
-            Some(Copy {
+            Some(RequestCopy {
                 template: *template,
                 bytes,
             })
@@ -108,40 +107,40 @@ impl Lane {
     /// broke.
     pub(crate) async fn run(
         mut self,
-        plan: Arc<Plan>,
+        plan: Arc<LoadPlan>,
         mut requests: SendRequest<Bytes>,
-    ) -> (Self, Answers, bool) {
-        let mut answers = Answers::default();
-        while let Some(turn) = plan.turn() {
-            if let Some(due) = turn.due_ns
-                && !plan.wait(due).await
+    ) -> (Self, CallResults, bool) {
+        let mut answers = CallResults::default();
+        while let Some(due) = plan.take_request() {
+            if let Some(due_ns) = due.due_ns
+                && !plan.wait(due_ns).await
             {
                 break;
             }
-            let (template, body, tally) = self.body(&plan, turn);
+            let (template, body, tally) = self.body(&plan, due);
             answers.requests += 1;
             answers.sent_tally.add(tally);
             answers.message_bytes += u64::try_from(body.len()).unwrap_or(0);
             let head = self.head.clone();
             let (returned, answer) = exchange(requests, head, body, plan.timeout).await;
             match answer {
-                Answer::Accepted { rejected } => {
+                CallResult::Accepted { rejected } => {
                     answers.rejected += rejected;
                     answers.accepted_tally.add(tally);
                     plan.accepted.fetch_add(tally.items(), Ordering::Relaxed);
-                    let request = u32::try_from(turn.request).unwrap_or(u32::MAX);
+                    let request = u32::try_from(due.request).unwrap_or(u32::MAX);
                     let template = u8::try_from(template).unwrap_or(u8::MAX);
-                    answers.accepted.push(Record { request, template });
+                    answers.accepted.push(AcceptedRequest { request, template });
                     self.pause = FIRST_PAUSE;
                 }
-                Answer::Refused(code) => {
+                CallResult::Refused(code) => {
                     *answers.refused.entry(code).or_default() += tally.items();
-                    if turn.due_ns.is_none() {
+                    if due.due_ns.is_none() {
                         tokio::time::sleep(self.pause).await;
                         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
                     }
                 }
-                Answer::TimedOut | Answer::Broken => answers.unanswered += tally.items(),
+                CallResult::TimedOut | CallResult::Broken => answers.unanswered += tally.items(),
             }
             plan.answered.fetch_add(tally.items(), Ordering::Relaxed);
             match returned {
@@ -153,7 +152,7 @@ impl Lane {
     }
 
     /// Returns the next request's bytes: patched in place unless HTTP/2 still holds them.
-    fn body(&mut self, plan: &Plan, turn: Turn) -> (usize, Bytes, Tally) {
+    fn body(&mut self, plan: &LoadPlan, due: DueRequest) -> (usize, Bytes, Tally) {
         let nth = self.next_copy;
         self.next_copy = (nth + 1) % self.copies.len().max(1);
         let Some(copy) = self.copies.get_mut(nth) else {
@@ -166,9 +165,9 @@ impl Lane {
         let mut bytes = taken.unwrap_or_else(|_| template.copy());
         let stamp = Stamp {
             run: plan.run,
-            is_warm_up: turn.is_warm_up,
-            first: turn.request * plan.batch(),
-            time: turn.due_ns.unwrap_or_else(now_ns),
+            is_warm_up: due.is_warm_up,
+            first: due.request * plan.batch(),
+            time: due.due_ns.unwrap_or_else(now_ns),
         };
         template.patch(&mut bytes, &stamp);
         copy.bytes = bytes.freeze();
@@ -222,22 +221,22 @@ async fn exchange(
     head: Request<()>,
     body: Bytes,
     timeout: Duration,
-) -> (Option<SendRequest<Bytes>>, Answer) {
+) -> (Option<SendRequest<Bytes>>, CallResult) {
     let Ok(mut requests) = requests.ready().await else {
-        return (None, Answer::Broken);
+        return (None, CallResult::Broken);
     };
     let Ok((response, mut stream)) = requests.send_request(head, false) else {
-        return (None, Answer::Broken);
+        return (None, CallResult::Broken);
     };
     if stream.send_data(body, true).is_err() {
-        return (None, Answer::Broken);
+        return (None, CallResult::Broken);
     }
     match tokio::time::timeout(timeout, answer(response)).await {
         Ok(Ok(answer)) => (Some(requests), answer),
         // The stream alone was reset: the next request finds out whether the connection lives.
-        Ok(Err(error)) if error.is_reset() => (Some(requests), Answer::Broken),
-        Ok(Err(_)) => (None, Answer::Broken),
-        Err(_) => (Some(requests), Answer::TimedOut),
+        Ok(Err(error)) if error.is_reset() => (Some(requests), CallResult::Broken),
+        Ok(Err(_)) => (None, CallResult::Broken),
+        Err(_) => (Some(requests), CallResult::TimedOut),
     }
 }
 
@@ -249,20 +248,20 @@ pub(super) async fn export_nothing(requests: SendRequest<Bytes>, signal: Signal)
     let body = Bytes::from_static(&[0; PREFIX]);
     let head = head(signal, Compression::None);
     let (_, answer) = exchange(requests, head, body, READY_WITHIN).await;
-    matches!(answer, Answer::Accepted { .. })
+    matches!(answer, CallResult::Accepted { .. })
 }
 
 /// The status that an answer without a readable status counts as: `UNKNOWN`.
 const UNKNOWN: u8 = 2;
 
-async fn answer(response: ResponseFuture) -> Result<Answer, h2::Error> {
+async fn answer(response: ResponseFuture) -> Result<CallResult, h2::Error> {
     let (parts, mut body) = response.await?.into_parts();
     // An error may come without a body: its status is among the headers.
     if let Some(code) = status(&parts.headers) {
         return Ok(if code == 0 {
-            Answer::Accepted { rejected: 0 }
+            CallResult::Accepted { rejected: 0 }
         } else {
-            Answer::Refused(code)
+            CallResult::Refused(code)
         });
     }
     let mut rejected = 0;
@@ -273,9 +272,9 @@ async fn answer(response: ResponseFuture) -> Result<Answer, h2::Error> {
     }
     let trailers = body.trailers().await?.unwrap_or_default();
     Ok(match status(&trailers) {
-        Some(0) => Answer::Accepted { rejected },
-        Some(code) => Answer::Refused(code),
-        None => Answer::Refused(UNKNOWN),
+        Some(0) => CallResult::Accepted { rejected },
+        Some(code) => CallResult::Refused(code),
+        None => CallResult::Refused(UNKNOWN),
     })
 }
 

@@ -1,7 +1,7 @@
 //! Finds the accepted items that did not arrive.
 
-use crate::backend::Seen;
-use crate::load::{Plan, Record};
+use crate::backend::ItemSet;
+use crate::load::{AcceptedRequest, LoadPlan};
 use crate::template::Role;
 
 /// The number of accepted items that must arrive and did, and of those that did not.
@@ -13,17 +13,17 @@ pub(super) struct Loss {
 
 impl Loss {
     /// Looks up every item of every accepted request.
-    pub(super) fn find(plan: &Plan, accepted: &[Record], seen: &Seen) -> Self {
+    pub(super) fn find(plan: &LoadPlan, accepted: &[AcceptedRequest], arrived: &ItemSet) -> Self {
         let mut loss = Self::default();
-        for record in accepted {
-            let template = plan.templates.get(usize::from(record.template));
+        for request in accepted {
+            let template = plan.templates.get(usize::from(request.template));
             let roles = template.map_or(&[][..], |template| &template.roles);
-            let first = u64::from(record.request) * plan.batch();
+            let first = u64::from(request.request) * plan.batch();
             for (number, role) in (first..).zip(roles) {
                 if *role != Role::Plain {
                     continue;
                 }
-                if seen.has(number) {
+                if arrived.contains(number) {
                     loss.delivered += 1;
                 } else {
                     loss.lost += 1;
@@ -54,7 +54,7 @@ mod tests {
             health_checks: 0.0,
             ..Load::default()
         };
-        let plan = Plan::new(&load, 5, Duration::from_secs(1)).expect("it can be made");
+        let plan = LoadPlan::new(&load, 5, Duration::from_secs(1)).expect("it can be made");
         let mut count = Count::new(5, 64);
         for request in [0, 2] {
             let mut copy = plan.templates[0].copy();
@@ -74,11 +74,11 @@ mod tests {
                 count.message(Signal::Traces, &[Bytes::from(part.bytes)]);
             }
         }
-        let accepted = [0, 1, 2].map(|request| Record {
+        let accepted = [0, 1, 2].map(|request| AcceptedRequest {
             request,
             template: 0,
         });
-        let loss = Loss::find(&plan, &accepted, &count.seen);
+        let loss = Loss::find(&plan, &accepted, &count.items);
         assert_eq!(
             loss,
             Loss {

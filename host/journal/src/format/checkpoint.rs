@@ -3,7 +3,7 @@
 use crc32c::crc32c_append;
 
 use super::{MAX_NUMBER, Reader, VERSION};
-use crate::finished::Finished;
+use crate::format::finished::Finished;
 
 const MAGIC: [u8; 8] = *b"spandCHK";
 
@@ -131,7 +131,7 @@ fn decode(slot: &[u8]) -> Option<Slot> {
 #[cfg(test)]
 mod tests {
     use super::{Checkpoint, Slot};
-    use crate::finished::Finished;
+    use crate::format::finished::Finished;
 
     /// A checkpoint is decoded as it was encoded, and every flipped bit is noticed.
     #[test]

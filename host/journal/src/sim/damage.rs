@@ -14,9 +14,9 @@ use super::rig::{Rig, contents, options};
 use crate::format::checkpoint::{Checkpoint, Slot};
 use crate::format::{Head, SegmentHeader};
 use crate::options::Options;
-use crate::read;
-use crate::recover::RecoveredLog;
-use crate::store::{OpenError, Opened};
+use crate::recovery::{OpenError, RecoveredLog};
+use crate::segments::read;
+use crate::store::Opened;
 use crate::vfs::Memory;
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
@@ -43,7 +43,7 @@ fn closed(options: &Options, batches: usize, length: usize) -> Closed {
     rig.append(1, &[300]);
     rig.close();
     let state = rig.logs[0].shared.state();
-    let place = |(number, entry): (&u64, &crate::state::Entry)| {
+    let place = |(number, entry): (&u64, &crate::segments::Entry)| {
         let path = rig.logs[0].shared.segment_path(entry.segment);
         let start = usize::try_from(entry.offset).unwrap();
         let end = start + 48 + usize::try_from(entry.length).unwrap();

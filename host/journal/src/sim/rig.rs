@@ -9,14 +9,13 @@ use spandrel_pipeline::journal::Unwritten;
 
 use super::disk::SimDisk;
 use super::payload::{identify, items, payload};
-use crate::keeper::Keeper;
+use crate::checkpointer::Keeper;
 use crate::options::{Options, Sync};
-use crate::recover::RecoveredLog;
-use crate::state::Shared;
-use crate::store::{OpenError, Opened};
+use crate::recovery::{OpenError, RecoveredLog};
+use crate::segments::{Shared, allocation, read};
+use crate::store::Opened;
 use crate::vfs::Vfs;
 use crate::writer::{Batch, Writer};
-use crate::{prepare, read};
 
 /// The logs of a rig: the ingress log, and the egress log of one exporter.
 pub(crate) const LOGS: usize = 2;
@@ -129,7 +128,7 @@ impl Rig {
 
     pub(crate) fn prepare(&mut self, log: usize) {
         if self.logs[log].shared.begin_preparing() {
-            prepare::prepare(&self.logs[log].shared);
+            allocation::prepare(&self.logs[log].shared);
         }
     }
 

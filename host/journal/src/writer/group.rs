@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::format::{ALIGN, RecordHeader, footprint, payload_checksum};
-use crate::state::Entry;
+use crate::segments::Entry;
 use crate::writer::length;
 
 /// Bytes that fill a record up to where the next may begin.

@@ -21,21 +21,21 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
-use super::{Denied, Htpasswd, LOOK_EVERY};
-use crate::reread::{FileError, Files, Kind, Reread};
+use super::{AuthError, Htpasswd, LOOK_EVERY};
+use crate::file_value::{ContentKind, FileError, FileValue, Files};
 use crate::secret::Secret;
 
 /// The number of checks that may wait for others; one more is told to come back. With the usual
 /// cost of 10, all of them have had their turn in three seconds.
-const MOST_WAITING: usize = 64;
+const MAX_WAITING: usize = 64;
 /// The number of results that are remembered, of each kind; 32 bytes each. When there are more, all
 /// are forgotten: one check each finds those of the users again.
-const MOST_REMEMBERED: usize = 4096;
+const MAX_REMEMBERED: usize = 4096;
 /// The highest cost that is accepted. The cost doubles with each step, and 14 takes more than a
 /// second.
 const HIGHEST_COST: u32 = 14;
 /// The longest password in bytes: bcrypt ignores the rest.
-const LONGEST_PASSWORD: usize = 72;
+const MAX_PASSWORD_BYTES: usize = 72;
 
 /// The length of the output of `htpasswd -d`: a salt of two characters and a hash of eleven.
 const CRYPT_LEN: usize = 13;
@@ -44,8 +44,8 @@ const WHAT: &str = "users and passwords";
 
 /// Lets in requests that carry the password of a user.
 #[derive(Debug)]
-pub(crate) struct Check {
-    users: Reread<Users>,
+pub(crate) struct PasswordCheck {
+    users: FileValue<Users>,
     /// Permits for checks: half of the processors at most, so that the other half serves.
     running: Arc<Semaphore>,
     waiting: Semaphore,
@@ -58,11 +58,11 @@ struct Users {
     /// The highest cost of all passwords; `None` if there is no bcrypt. A check takes as long as
     /// this cost for every user, so that the time does not reveal which users exist.
     cost: Option<u32>,
-    found: Mutex<Found>,
+    checks: Mutex<PastChecks>,
 }
 
 #[derive(Default)]
-struct Found {
+struct PastChecks {
     good: HashSet<[u8; 32]>,
     bad: HashSet<[u8; 32]>,
 }
@@ -82,29 +82,31 @@ impl fmt::Debug for Users {
     }
 }
 
-impl Check {
+impl PasswordCheck {
     pub(super) fn read(settings: &Htpasswd, endpoint: &str) -> Result<Self, FileError> {
         let paths = settings.file.iter().cloned().collect();
         let settings = settings.clone();
         let make = move |files: &Files| Users::read(&settings, files);
         let cores = available_parallelism().map_or(1, NonZeroUsize::get);
         Ok(Self {
-            users: Reread::new(Kind::Credentials, endpoint, paths, LOOK_EVERY, make)?,
+            users: FileValue::new(ContentKind::Credentials, endpoint, paths, LOOK_EVERY, make)?,
             running: Arc::new(Semaphore::new((cores / 2).max(1))),
-            waiting: Semaphore::new(MOST_WAITING),
+            waiting: Semaphore::new(MAX_WAITING),
         })
     }
 
-    pub(super) async fn admit(&self, headers: &HeaderMap) -> Result<(), Denied> {
-        let sent = headers.get(header::AUTHORIZATION).ok_or(Denied::Missing)?;
-        let login = Attempt::parse(sent.as_bytes()).ok_or(Denied::Missing)?;
+    pub(super) async fn admit(&self, headers: &HeaderMap) -> Result<(), AuthError> {
+        let sent = headers
+            .get(header::AUTHORIZATION)
+            .ok_or(AuthError::Missing)?;
+        let login = Attempt::parse(sent.as_bytes()).ok_or(AuthError::Missing)?;
         let users = self.users.current();
         let name = users.hash(sent.as_bytes());
         let good = match users.remembered(&name) {
             Some(good) => good,
             None => self.checked(users, login, name).await?,
         };
-        if good { Ok(()) } else { Err(Denied::Wrong) }
+        if good { Ok(()) } else { Err(AuthError::Wrong) }
     }
 
     async fn checked(
@@ -112,8 +114,8 @@ impl Check {
         users: Arc<Users>,
         attempt: Attempt,
         name: [u8; 32],
-    ) -> Result<bool, Denied> {
-        let waiting = self.waiting.try_acquire().map_err(|_| Denied::Busy)?;
+    ) -> Result<bool, AuthError> {
+        let waiting = self.waiting.try_acquire().map_err(|_| AuthError::Busy)?;
         let running = Arc::clone(&self.running).acquire_owned().await;
         drop(waiting);
         // Another request with the same password may have been checked meanwhile.
@@ -127,7 +129,7 @@ impl Check {
             users.remember(name, good);
             good
         });
-        check.await.map_err(|_| Denied::Busy)
+        check.await.map_err(|_| AuthError::Busy)
     }
 }
 
@@ -164,7 +166,7 @@ impl Users {
             key: rand::random(),
             passwords: HashMap::new(),
             cost: None,
-            found: Mutex::default(),
+            checks: Mutex::default(),
         }
     }
 
@@ -235,7 +237,7 @@ impl Users {
             Some(Password::Bcrypt { hash, .. }) => {
                 // bcrypt would only look at the beginning of a longer one, and at nothing after a
                 // 0.
-                let fits = sent.len() <= LONGEST_PASSWORD && !sent.contains(&0);
+                let fits = sent.len() <= MAX_PASSWORD_BYTES && !sent.contains(&0);
                 let good = bcrypt::verify(sent, hash.reveal()).unwrap_or(false);
                 fits && good
             }
@@ -260,8 +262,8 @@ impl Users {
     }
 
     fn remembered(&self, name: &[u8; 32]) -> Option<bool> {
-        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        match (found.good.contains(name), found.bad.contains(name)) {
+        let checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        match (checks.good.contains(name), checks.bad.contains(name)) {
             (true, _) => Some(true),
             (false, true) => Some(false),
             (false, false) => None,
@@ -269,13 +271,13 @@ impl Users {
     }
 
     fn remember(&self, name: [u8; 32], good: bool) {
-        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
         let of = if good {
-            &mut found.good
+            &mut checks.good
         } else {
-            &mut found.bad
+            &mut checks.bad
         };
-        if of.len() >= MOST_REMEMBERED {
+        if of.len() >= MAX_REMEMBERED {
             of.clear();
         }
         of.insert(name);

@@ -8,22 +8,22 @@ use http::HeaderMap;
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 
-use super::{Bearer, Denied, LOOK_EVERY, Tokens};
-use crate::reread::{FileError, Files, Kind, Reread};
+use super::{AuthError, Bearer, LOOK_EVERY, Tokens};
+use crate::file_value::{ContentKind, FileError, FileValue, Files};
 use crate::secret::Secret;
 
 /// The most tokens of one receiver. Each request is compared with all of them, which takes 20 us
 /// for this many.
-const MOST: usize = 1000;
+const MAX_TOKENS: usize = 1000;
 
 const WHAT: &str = "a bearer token";
 
 /// Lets in requests that carry one of the tokens.
 #[derive(Debug)]
-pub(crate) struct Check {
+pub(crate) struct TokenCheck {
     header: String,
     scheme: String,
-    tokens: Reread<Hashes>,
+    tokens: FileValue<Hashes>,
 }
 
 struct Hashes(Vec<[u8; 32]>);
@@ -34,7 +34,7 @@ impl fmt::Debug for Hashes {
     }
 }
 
-impl Check {
+impl TokenCheck {
     pub(super) fn read(settings: &Bearer, endpoint: &str) -> Result<Self, FileError> {
         let tokens = settings.tokens.clone();
         let paths = file(&tokens);
@@ -47,13 +47,16 @@ impl Check {
         Ok(Self {
             header: settings.header.clone(),
             scheme: settings.scheme.clone(),
-            tokens: Reread::new(Kind::Credentials, endpoint, paths, LOOK_EVERY, make)?,
+            tokens: FileValue::new(ContentKind::Credentials, endpoint, paths, LOOK_EVERY, make)?,
         })
     }
 
-    pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), Denied> {
-        let sent = headers.get(&self.header).ok_or(Denied::Missing)?.as_bytes();
-        let token = token(sent, &self.scheme).ok_or(Denied::Missing)?;
+    pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), AuthError> {
+        let sent = headers
+            .get(&self.header)
+            .ok_or(AuthError::Missing)?
+            .as_bytes();
+        let token = token(sent, &self.scheme).ok_or(AuthError::Missing)?;
         let sent: [u8; 32] = Sha256::digest(token).into();
         // Compares with every token, even after a match.
         let tokens = self.tokens.current();
@@ -64,7 +67,7 @@ impl Check {
         if bool::from(known) {
             Ok(())
         } else {
-            Err(Denied::Wrong)
+            Err(AuthError::Wrong)
         }
     }
 }
@@ -109,7 +112,7 @@ pub(super) fn usable<'a>(
     if tokens.is_empty() {
         return Err("there is none");
     }
-    if tokens.len() > MOST {
+    if tokens.len() > MAX_TOKENS {
         return Err("there are more than 1000");
     }
     let visible = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
@@ -123,16 +126,16 @@ pub(super) fn usable<'a>(
 mod tests {
     use super::*;
 
-    fn check(scheme: &str, tokens: &[&str]) -> Result<Check, FileError> {
+    fn check(scheme: &str, tokens: &[&str]) -> Result<TokenCheck, FileError> {
         let settings = Bearer {
             header: "authorization".to_owned(),
             scheme: scheme.to_owned(),
             tokens: Tokens::Inline(tokens.iter().map(|token| Secret::from(*token)).collect()),
         };
-        Check::read(&settings, "test")
+        TokenCheck::read(&settings, "test")
     }
 
-    fn admits(check: &Check, sent: &str) -> Result<(), Denied> {
+    fn admits(check: &TokenCheck, sent: &str) -> Result<(), AuthError> {
         let mut headers = HeaderMap::new();
         headers.insert("authorization", sent.parse().expect("a value"));
         check.admit(&headers)
@@ -145,17 +148,17 @@ mod tests {
         for (sent, answer) in [
             ("Bearer alpha", Ok(())),
             ("bearer beta", Ok(())),
-            ("Bearer alph", Err(Denied::Wrong)),
-            ("Bearer alphaa", Err(Denied::Wrong)),
-            ("Bearer  alpha", Err(Denied::Wrong)),
-            ("Bearer ", Err(Denied::Wrong)),
-            ("Bearer", Err(Denied::Missing)),
-            ("alpha", Err(Denied::Missing)),
-            ("Basic alpha", Err(Denied::Missing)),
+            ("Bearer alph", Err(AuthError::Wrong)),
+            ("Bearer alphaa", Err(AuthError::Wrong)),
+            ("Bearer  alpha", Err(AuthError::Wrong)),
+            ("Bearer ", Err(AuthError::Wrong)),
+            ("Bearer", Err(AuthError::Missing)),
+            ("alpha", Err(AuthError::Missing)),
+            ("Basic alpha", Err(AuthError::Missing)),
         ] {
             assert_eq!(admits(&check, sent), answer, "{sent:?}");
         }
-        assert_eq!(check.admit(&HeaderMap::new()), Err(Denied::Missing));
+        assert_eq!(check.admit(&HeaderMap::new()), Err(AuthError::Missing));
     }
 
     /// Without a scheme the token stands alone.
@@ -163,7 +166,7 @@ mod tests {
     fn a_scheme_may_be_nothing() {
         let check = check("", &["alpha"]).expect("good");
         assert_eq!(admits(&check, "alpha"), Ok(()));
-        assert_eq!(admits(&check, "Bearer alpha"), Err(Denied::Wrong));
+        assert_eq!(admits(&check, "Bearer alpha"), Err(AuthError::Wrong));
     }
 
     /// An invalid token is refused before anybody is let in by it, and is not shown.

@@ -9,12 +9,12 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
 use super::bearer::{file, texts};
-use super::{Bearer, ClientAuth, Given, LOOK_EVERY, Login};
-use crate::reread::{FileError, Files, Kind, Reread};
+use super::{Bearer, ClientAuth, LOOK_EVERY, Login, TextSource};
+use crate::file_value::{ContentKind, FileError, FileValue, Files};
 
 /// A header that is sent with every request.
 #[derive(Debug)]
-pub(crate) struct Credentials(Reread<(HeaderName, HeaderValue)>);
+pub(crate) struct Credentials(FileValue<(HeaderName, HeaderValue)>);
 
 impl Credentials {
     pub(crate) fn read(settings: &ClientAuth, endpoint: &str) -> Result<Self, FileError> {
@@ -27,27 +27,27 @@ impl Credentials {
             ClientAuth::Bearer(settings) => bearer(settings, files),
             ClientAuth::Basic(settings) => basic(settings, files),
         };
-        Reread::new(Kind::Credentials, endpoint, paths, LOOK_EVERY, make).map(Self)
+        FileValue::new(ContentKind::Credentials, endpoint, paths, LOOK_EVERY, make).map(Self)
     }
 
     /// Adds the header that is in force; it replaces one of the same name.
-    pub(crate) fn add_to(&self, headers: &mut HeaderMap) -> Sent {
+    pub(crate) fn add_to(&self, headers: &mut HeaderMap) -> SentHeader {
         let current = self.0.current();
         let (name, value) = &*current;
         headers.insert(name.clone(), value.clone());
-        Sent(current)
+        SentHeader(current)
     }
 
     /// Looks at the files now. Returns true if the header in force differs from the one that was
     /// sent, whichever request found the change.
-    pub(crate) async fn renewed(&self, sent: &Sent) -> bool {
-        self.0.look().await;
+    pub(crate) async fn renewed(&self, sent: &SentHeader) -> bool {
+        self.0.read_again().await;
         !Arc::ptr_eq(&sent.0, &self.0.current())
     }
 }
 
 /// The header that a request was sent with.
-pub(crate) struct Sent(Arc<(HeaderName, HeaderValue)>);
+pub(crate) struct SentHeader(Arc<(HeaderName, HeaderValue)>);
 
 fn bearer(settings: &Bearer, files: &Files) -> Result<(HeaderName, HeaderValue), FileError> {
     let tokens = texts(&settings.tokens, files)?;
@@ -97,7 +97,7 @@ impl Login {
     }
 }
 
-impl Given {
+impl TextSource {
     fn file(&self) -> Option<&PathBuf> {
         match self {
             Self::Inline(_) => None,
@@ -128,8 +128,8 @@ mod tests {
 
     fn login(username: &str, password: &str) -> ClientAuth {
         ClientAuth::Basic(Login {
-            username: Given::Inline(username.into()),
-            password: Given::Inline(password.into()),
+            username: TextSource::Inline(username.into()),
+            password: TextSource::Inline(password.into()),
         })
     }
 

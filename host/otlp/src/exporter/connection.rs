@@ -40,7 +40,7 @@ pub(crate) struct Connector {
 
 /// The most times that the interval between pings is doubled: 32 times the default is 16 minutes,
 /// where the strictest servers allow a ping every five.
-const MOST_DOUBLED: u32 = 5;
+const MAX_DOUBLED: u32 = 5;
 
 /// A connection. Clones share it.
 #[derive(Clone, Debug)]
@@ -76,14 +76,14 @@ impl Connector {
     /// Doubles the interval between pings for connections made from now on, and returns it. Returns
     /// `None` if it is as long as it may be, or if no pings are sent.
     pub(crate) fn calm_down(&self) -> Option<Duration> {
-        let more = |doubled: u32| (doubled < MOST_DOUBLED).then_some(doubled + 1);
+        let more = |doubled: u32| (doubled < MAX_DOUBLED).then_some(doubled + 1);
         let relaxed = Ordering::Relaxed;
         self.doubled.fetch_update(relaxed, relaxed, more).ok()?;
         Some(self.keepalive()?.time)
     }
 
     fn keepalive(&self) -> Option<ClientKeepalive> {
-        let times = 1 << self.doubled.load(Ordering::Relaxed).min(MOST_DOUBLED);
+        let times = 1 << self.doubled.load(Ordering::Relaxed).min(MAX_DOUBLED);
         self.keepalive.map(|keepalive| ClientKeepalive {
             time: keepalive.time.saturating_mul(times),
             ..keepalive
@@ -119,7 +119,7 @@ impl Connector {
         tcp.set_tcp_user_timeout(self.keepalive.map(|keepalive| keepalive.timeout));
         let stream = tcp.oneshot(Uri::from_static("http://backend")).await?;
         let read = Arc::new(AtomicU64::new(0));
-        let stream = Counted {
+        let stream = CountedStream {
             stream: stream.into_inner(),
             read: Arc::clone(&read),
         };
@@ -160,12 +160,12 @@ impl Connector {
 
 /// A stream that counts what is read from it.
 #[derive(Debug)]
-pub(crate) struct Counted<S> {
+pub(crate) struct CountedStream<S> {
     stream: S,
     read: Arc<AtomicU64>,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for CountedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -181,7 +181,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for CountedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

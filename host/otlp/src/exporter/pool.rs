@@ -4,7 +4,7 @@
 //! Separate tasks look names up and make connections, so that no attempt waits for one address
 //! while another one works.
 
-mod slots;
+mod addresses;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use self::slots::Slots;
+use self::addresses::Addresses;
 use super::Balancer;
 use super::connection::{Connection, Connector};
 use super::resolve::Resolve;
@@ -73,7 +73,7 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    slots: Slots,
+    addresses: Addresses,
     looked_up: Option<Instant>,
     is_looking_up: bool,
     /// True if a connection was lost or could not be made.
@@ -85,7 +85,7 @@ struct State {
 
 /// The failures that were known when an attempt began: it waits for later ones.
 #[derive(Default)]
-struct Before {
+struct KnownFailures {
     look_ups: Option<u64>,
     addresses: BTreeMap<SocketAddr, u64>,
 }
@@ -123,7 +123,7 @@ impl Pool {
     /// Every address failed since the call, or the name has none.
     pub(crate) async fn connection(&self) -> Result<Connection, Unreachable> {
         let mut changes = self.inner.changes.subscribe();
-        let mut before = Before::default();
+        let mut before = KnownFailures::default();
         loop {
             changes.borrow_and_update();
             let (work, outcome) = self.inner.look(&mut before);
@@ -139,7 +139,7 @@ impl Pool {
     /// Sends nothing on this connection any more, because it is not known to work.
     pub(crate) fn retire(&self, connection: &Connection) {
         let mut state = self.inner.state();
-        if let Some(address) = state.slots.retire(connection) {
+        if let Some(address) = state.addresses.retire(connection) {
             state.is_doubtful = true;
             tracing::info!(
                 endpoint = %self.inner.target.shown, %address,
@@ -162,7 +162,7 @@ impl Pool {
     /// Forgets a connection that has ended, or is about to.
     pub(crate) fn forget(&self, connection: &Connection) {
         let mut state = self.inner.state();
-        state.is_doubtful |= state.slots.retire(connection).is_some();
+        state.is_doubtful |= state.addresses.retire(connection).is_some();
     }
 
     fn begin(&self, work: Vec<Work>) {
@@ -184,11 +184,14 @@ impl Pool {
 impl Inner {
     /// Returns the work to begin now, and a connection or the reason why there is none; no outcome
     /// if that is not known yet.
-    fn look(&self, before: &mut Before) -> (Vec<Work>, Option<Result<Connection, Unreachable>>) {
+    fn look(
+        &self,
+        before: &mut KnownFailures,
+    ) -> (Vec<Work>, Option<Result<Connection, Unreachable>>) {
         let now = Instant::now();
         let mut state = self.state();
         let look_ups = *before.look_ups.get_or_insert(state.failed);
-        state.is_doubtful |= state.slots.forget_closed();
+        state.is_doubtful |= state.addresses.forget_closed();
         let mut work = Vec::new();
         let age = state.looked_up.map(|at| now.duration_since(at));
         let is_due = match age {
@@ -196,22 +199,24 @@ impl Inner {
             Some(age) => {
                 age >= REFRESH
                     || age >= REFRESH_SOON && state.is_doubtful
-                    || state.slots.is_empty() && state.failed == look_ups
+                    || state.addresses.is_empty() && state.failed == look_ups
             }
         };
         if is_due && !state.is_looking_up {
             state.is_looking_up = true;
             work.push(Work::LookUp);
         }
-        let connects = state.slots.begin(self.balancer, &mut before.addresses, now);
+        let connects = state
+            .addresses
+            .begin(self.balancer, &mut before.addresses, now);
         work.extend(connects.into_iter().map(Work::Connect));
-        let outcome = match state.slots.pick(self.balancer) {
+        let outcome = match state.addresses.pick(self.balancer) {
             Some(connection) => Some(Ok(connection)),
-            None if state.slots.is_empty() => {
+            None if state.addresses.is_empty() => {
                 let error = state.error.clone().filter(|_| state.failed > look_ups);
                 error.map(Err)
             }
-            None => state.slots.failed_since(&before.addresses).map(Err),
+            None => state.addresses.failed_since(&before.addresses).map(Err),
         };
         (work, outcome)
     }
@@ -231,7 +236,7 @@ impl Inner {
                 Ok(found)
             }
         }) {
-            Ok(found) => state.slots.set(&found),
+            Ok(found) => state.addresses.set(&found),
             // The known addresses stay.
             Err(error) => {
                 tracing::debug!(endpoint = %self.target.shown, %error, "name cannot be looked up");
@@ -253,13 +258,13 @@ impl Inner {
             let mut state = self.state();
             match connected {
                 Ok((connection, driver)) => {
-                    state.slots.connected(address, connection);
+                    state.addresses.connected(address, connection);
                     Some(driver)
                 }
                 Err(error) => {
                     let cause = super::chain(&*error);
                     let error = Unreachable::Address { address, cause };
-                    state.slots.failed(address, error, Instant::now());
+                    state.addresses.failed(address, error, Instant::now());
                     state.is_doubtful = true;
                     None
                 }

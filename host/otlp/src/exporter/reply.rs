@@ -9,7 +9,7 @@ use spandrel_pipeline::exporter::{Outcome, Refuses};
 use tonic::{Code, Status};
 
 use crate::prefix::{self, PrefixReader};
-use crate::status::{self, Length};
+use crate::status::{self, RequestLength};
 
 /// The response of every OTLP service: the three differ only in the names of their fields.
 #[derive(Clone, PartialEq, Message)]
@@ -31,30 +31,30 @@ pub(crate) async fn read(
     response: Response<Incoming>,
     endpoint: &str,
     limit: usize,
-    length: Length,
+    length: RequestLength,
 ) -> Outcome {
     let (head, body) = response.into_parts();
     if let Some(status) = Status::from_header_map(&head.headers) {
-        return judge(&status, &Bytes::new(), endpoint, length);
+        return outcome(&status, &Bytes::new(), endpoint, length);
     }
     if head.status != StatusCode::OK {
         return status::not_grpc(head.status, endpoint);
     }
     match collect(body, limit).await {
         Ok((message, trailers)) => match Status::from_header_map(&trailers) {
-            Some(status) => judge(&status, &message, endpoint, length),
+            Some(status) => outcome(&status, &message, endpoint, length),
             None => status::not_grpc(head.status, endpoint),
         },
         Err(outcome) => outcome.into_outcome(endpoint, limit),
     }
 }
 
-enum NoReply {
+enum ReplyError {
     TooLong,
     Lost(hyper::Error),
 }
 
-impl NoReply {
+impl ReplyError {
     fn into_outcome(self, endpoint: &str, limit: usize) -> Outcome {
         match self {
             // OTLP says not to retry. Parts are not sent either: the backend may have the whole
@@ -74,14 +74,14 @@ impl NoReply {
     }
 }
 
-async fn collect(mut body: Incoming, limit: usize) -> Result<(Bytes, HeaderMap), NoReply> {
+async fn collect(mut body: Incoming, limit: usize) -> Result<(Bytes, HeaderMap), ReplyError> {
     let mut wire = Vec::new();
     let mut trailers = HeaderMap::new();
     while let Some(frame) = body.frame().await {
-        match frame.map_err(NoReply::Lost)?.into_data() {
+        match frame.map_err(ReplyError::Lost)?.into_data() {
             Ok(data) => {
                 if wire.len() + data.len() > limit.saturating_add(prefix::LENGTH) {
-                    return Err(NoReply::TooLong);
+                    return Err(ReplyError::TooLong);
                 }
                 wire.extend_from_slice(&data);
             }
@@ -91,7 +91,7 @@ async fn collect(mut body: Incoming, limit: usize) -> Result<(Bytes, HeaderMap),
     Ok((Bytes::from(wire), trailers))
 }
 
-fn judge(status: &Status, wire: &Bytes, endpoint: &str, length: Length) -> Outcome {
+fn outcome(status: &Status, wire: &Bytes, endpoint: &str, length: RequestLength) -> Outcome {
     if status.code() != Code::Ok {
         return status::outcome(status, endpoint, length);
     }

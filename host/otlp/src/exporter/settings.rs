@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::auth::ClientAuth;
 use crate::compression::Compression;
-use crate::reread::FileError;
+use crate::file_value::FileError;
 use crate::secret::Secret;
 use crate::tls::{REREAD_INTERVAL, TlsVersions};
 

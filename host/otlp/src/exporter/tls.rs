@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::ClientTls;
-use crate::reread::{FileError, Files, Kind, Reread};
+use crate::file_value::{ContentKind, FileError, FileValue, Files};
 use crate::tls;
 
 /// The only protocol that is offered.
@@ -23,7 +23,7 @@ const ALPN: &[u8] = b"h2";
 /// Secures connections to the backend.
 pub(crate) struct Tls {
     name: ServerName<'static>,
-    certificates: Reread<ClientConfig>,
+    certificates: FileValue<ClientConfig>,
 }
 
 impl fmt::Debug for Tls {
@@ -47,7 +47,7 @@ impl Tls {
         let make = move |files: &Files| client(&settings, files);
         Ok(Self {
             name,
-            certificates: Reread::new(Kind::Certificate, endpoint, paths, every, make)?,
+            certificates: FileValue::new(ContentKind::Certificate, endpoint, paths, every, make)?,
         })
     }
 

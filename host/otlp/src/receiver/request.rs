@@ -4,8 +4,9 @@
 //! sender that announces 64 MiB and sends nothing holds nothing. A compressed message is inflated
 //! once all of it is there, a few at a time, so that slow senders keep no decoder.
 
-mod inflating;
+mod inflation;
 
+use std::error::Error;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,28 +15,39 @@ use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout};
 
-use super::budget::Lease;
+use super::front::Lease;
 use super::stats::ReceiverStats;
 use crate::compression::Compression;
 use crate::prefix::PrefixReader;
-use crate::status::Unread;
-use inflating::Inflating;
+use crate::status::RequestError;
+use inflation::Inflation;
 
 /// The least length at which a message of one frame is taken without a copy. It keeps the buffer
 /// alive that the connection read it into, so a shorter one is copied out instead.
 const WORTH_KEEPING: usize = 64 * 1024;
 
 /// The smallest buffer that is made, in bytes.
-const LEAST_BUFFER: usize = 4 * 1024;
+const MIN_BUFFER: usize = 4 * 1024;
 
 /// The bytes per second that a sender must reach, after a start, to keep memory that others lack: a
 /// modem's worth. Senders that send nothing would otherwise have all of it, for as long as a
 /// request may take.
-const LEAST_PER_SECOND: u128 = 16 * 1024;
+const MIN_BYTES_PER_SECOND: u128 = 16 * 1024;
 const SLOW_START: Duration = Duration::from_secs(2);
 
 /// The interval between two checks whether the sender is too slow.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// The body of a request: hyper's, or a test's.
+pub(crate) trait RequestBody:
+    Body<Data = Bytes, Error: Error + Send + Sync> + Send + Unpin + 'static
+{
+}
+
+impl<B> RequestBody for B where
+    B: Body<Data = Bytes, Error: Error + Send + Sync> + Send + Unpin + 'static
+{
+}
 
 /// Reads the only message of a request body, of at most `limit` bytes.
 pub(crate) async fn read<B>(
@@ -44,7 +56,7 @@ pub(crate) async fn read<B>(
     limit: usize,
     lease: &mut Lease,
     stats: &ReceiverStats,
-) -> Result<Bytes, Unread>
+) -> Result<Bytes, RequestError>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -55,16 +67,16 @@ where
         let Ok(mut data) = frame.into_data() else {
             continue;
         };
-        stats.received(data.len());
+        stats.count_received(data.len());
         pace.came += data.len();
         if message.is_none() {
             let Some(prefix) = prefix
                 .take(&mut data)
-                .map_err(|_| Unread::Malformed("gRPC message with an unknown flag"))?
+                .map_err(|_| RequestError::Malformed("gRPC message with an unknown flag"))?
             else {
                 continue;
             };
-            message = Some(Message::new(prefix, compression, limit)?);
+            message = Some(IncomingMessage::new(prefix, compression, limit)?);
         }
         if let Some(message) = &mut message {
             message.push(data, lease).await?;
@@ -72,7 +84,7 @@ where
     }
     match message {
         Some(message) => message.finish(lease).await,
-        None => Err(Unread::Malformed("request without a message")),
+        None => Err(RequestError::Malformed("request without a message")),
     }
 }
 
@@ -85,7 +97,11 @@ struct Pace {
 
 impl Pace {
     /// Returns the next frame. Fails if the sender is slow and others lack what it holds.
-    async fn next<B>(&mut self, body: &mut B, lease: &Lease) -> Result<Option<Frame<Bytes>>, Unread>
+    async fn next<B>(
+        &mut self,
+        body: &mut B,
+        lease: &Lease,
+    ) -> Result<Option<Frame<Bytes>>, RequestError>
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -93,23 +109,23 @@ impl Pace {
         // The clock is only read when there is a wait.
         let ready = (&mut frame).now_or_never();
         if let Some(frame) = ready {
-            return frame.transpose().map_err(|_| Unread::Gone);
+            return frame.transpose().map_err(|_| RequestError::Gone);
         }
         loop {
             let begun = Instant::now();
             let came = timeout(LOOK_EVERY, &mut frame).await;
             self.waited += begun.elapsed();
             if self.is_slow() && lease.is_missed() {
-                return Err(Unread::Busy);
+                return Err(RequestError::Busy);
             }
             if let Ok(frame) = came {
-                return frame.transpose().map_err(|_| Unread::Gone);
+                return frame.transpose().map_err(|_| RequestError::Gone);
             }
         }
     }
 
     fn is_slow(&self) -> bool {
-        let least = self.waited.as_millis() * LEAST_PER_SECOND / 1000;
+        let least = self.waited.as_millis() * MIN_BYTES_PER_SECOND / 1000;
         self.waited >= SLOW_START && u128::try_from(self.came).is_ok_and(|came| came < least)
     }
 }
@@ -127,7 +143,7 @@ pub(crate) async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B, most: us
 }
 
 /// A message that is still arriving.
-struct Message {
+struct IncomingMessage {
     /// The number of bytes that are still to come.
     lacking: usize,
     payload: Payload,
@@ -142,22 +158,22 @@ enum Payload {
     Parts(Vec<u8>),
 }
 
-impl Message {
+impl IncomingMessage {
     fn new(
         prefix: crate::prefix::Prefix,
         compression: Compression,
         limit: usize,
-    ) -> Result<Self, Unread> {
+    ) -> Result<Self, RequestError> {
         // A message that is over the limit before it is inflated is so afterwards, or should not be
         // compressed.
         if prefix.length > limit {
-            return Err(Unread::OverLimit { limit });
+            return Err(RequestError::OverLimit { limit });
         }
         let compression = match compression {
             // No bytes at all are an empty message, whatever the flag says.
             _ if !prefix.compressed || prefix.length == 0 => Compression::None,
             Compression::None => {
-                return Err(Unread::Malformed(
+                return Err(RequestError::Malformed(
                     "compressed message without grpc-encoding",
                 ));
             }
@@ -171,12 +187,14 @@ impl Message {
         })
     }
 
-    async fn push(&mut self, data: Bytes, lease: &mut Lease) -> Result<(), Unread> {
+    async fn push(&mut self, data: Bytes, lease: &mut Lease) -> Result<(), RequestError> {
         if data.is_empty() {
             return Ok(());
         }
         let Some(lacking) = self.lacking.checked_sub(data.len()) else {
-            return Err(Unread::Malformed("request with more than one message"));
+            return Err(RequestError::Malformed(
+                "request with more than one message",
+            ));
         };
         // A compressed message is inflated at once, so it may keep the buffer meanwhile.
         let is_worth_keeping = data.len() >= WORTH_KEEPING || self.compression != Compression::None;
@@ -201,24 +219,26 @@ impl Message {
         Ok(())
     }
 
-    async fn finish(self, lease: &mut Lease) -> Result<Bytes, Unread> {
+    async fn finish(self, lease: &mut Lease) -> Result<Bytes, RequestError> {
         if self.lacking > 0 {
-            return Err(Unread::Malformed("request that ends inside its message"));
+            return Err(RequestError::Malformed(
+                "request that ends inside its message",
+            ));
         }
         let sent = match self.payload {
             Payload::Whole(bytes) => bytes,
-            Payload::Parts(out) => kept(out),
+            Payload::Parts(out) => shrunk(out),
         };
         if self.compression == Compression::None {
             return Ok(sent);
         }
         lease.decoder().await?;
-        let inflating = Inflating {
+        let inflation = Inflation {
             sent: &sent,
             compression: self.compression,
             lease,
         };
-        let inflated = kept(inflating.run(self.limit).await?);
+        let inflated = shrunk(inflation.run(self.limit).await?);
         lease.inflated(inflated.len());
         Ok(inflated)
     }
@@ -228,11 +248,11 @@ impl Message {
 /// most.
 fn roomy(out: &[u8], needed: usize, most: usize) -> usize {
     let twice = out.len().saturating_mul(2);
-    twice.max(needed).max(LEAST_BUFFER).min(most)
+    twice.max(needed).max(MIN_BUFFER).min(most)
 }
 
 /// Returns the message without the capacity that it did not need, which a pipeline could not see.
-fn kept(mut out: Vec<u8>) -> Bytes {
+fn shrunk(mut out: Vec<u8>) -> Bytes {
     if out.capacity() - out.len() > out.len() / 4 {
         out.shrink_to_fit();
     }

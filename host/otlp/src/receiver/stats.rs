@@ -1,10 +1,11 @@
 //! The counters of a receiver. The pipeline counts items, in its ledger.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tonic::Code;
 
-use super::stranger::Stranger;
+use super::front::ConnectionStats;
 
 /// The names of gRPC's codes, by their numbers.
 const NAMES: [&str; 17] = [
@@ -32,10 +33,7 @@ const NAMES: [&str; 17] = [
 pub struct ReceiverStats {
     requests: [AtomicU64; 17],
     received_bytes: AtomicU64,
-    open_connections: AtomicU64,
-    connections: AtomicU64,
-    failed_connections: AtomicU64,
-    strangers: [AtomicU64; Stranger::KINDS],
+    connections: Arc<ConnectionStats>,
 }
 
 impl ReceiverStats {
@@ -66,70 +64,41 @@ impl ReceiverStats {
 
     /// Returns the number of connections that are open now.
     pub fn open_connections(&self) -> u64 {
-        self.open_connections.load(Ordering::Relaxed)
+        self.connections.open()
     }
 
     /// Returns the number of connections accepted so far.
     pub fn connections(&self) -> u64 {
-        self.connections.load(Ordering::Relaxed)
+        self.connections.accepted()
     }
 
     /// Returns the number of connections that never became HTTP/2: over the limit, a failed
     /// handshake, another protocol.
     pub fn failed_connections(&self) -> u64 {
-        self.failed_connections.load(Ordering::Relaxed)
+        self.connections.failed()
     }
 
     /// Returns the other protocols that clients spoke so far, by name, and how many clients did.
     /// Among them, HTTP/2 requests that are not gRPC are counted one by one, and do not end their
     /// connection.
-    pub fn strangers(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let counts = self
-            .strangers
-            .iter()
-            .map(|count| count.load(Ordering::Relaxed));
-        Stranger::ALL
-            .into_iter()
-            .map(Stranger::spoke)
-            .zip(counts)
-            .filter(|(_, count)| *count > 0)
+    pub fn wrong_protocols(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.connections.wrong_protocols()
     }
 
-    pub(crate) fn stranger(&self, stranger: Stranger) {
-        if let Some(count) = self.strangers.get(stranger as usize) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+    /// Returns the counters of the connections.
+    pub(crate) fn of_connections(&self) -> Arc<ConnectionStats> {
+        Arc::clone(&self.connections)
     }
 
-    pub(crate) fn answered(&self, code: Code) {
+    pub(crate) fn count_answer(&self, code: Code) {
         let count = usize::try_from(i32::from(code)).ok();
         if let Some(count) = count.and_then(|code| self.requests.get(code)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    pub(crate) fn received(&self, bytes: usize) {
+    pub(crate) fn count_received(&self, bytes: usize) {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.received_bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    pub(crate) fn connection_failed(&self) {
-        self.failed_connections.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts a connection as open for as long as the guard lives.
-    pub(crate) fn connection_opened(&self) -> OpenConnection<'_> {
-        self.connections.fetch_add(1, Ordering::Relaxed);
-        self.open_connections.fetch_add(1, Ordering::Relaxed);
-        OpenConnection(self)
-    }
-}
-
-/// One open connection.
-pub(crate) struct OpenConnection<'a>(&'a ReceiverStats);
-
-impl Drop for OpenConnection<'_> {
-    fn drop(&mut self) {
-        self.0.open_connections.fetch_sub(1, Ordering::Relaxed);
     }
 }

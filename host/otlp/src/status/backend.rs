@@ -6,10 +6,10 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use super::one_line;
-use super::size::{self, Length};
+use super::size::{self, RequestLength};
 
 /// Returns the outcome of an attempt that the backend answered with an error.
-pub(crate) fn outcome(status: &Status, endpoint: &str, length: Length) -> Outcome {
+pub(crate) fn outcome(status: &Status, endpoint: &str, length: RequestLength) -> Outcome {
     match size::refused(status, length) {
         Some(limit) => Outcome::Permanent {
             refuses: Refuses::Size { limit },

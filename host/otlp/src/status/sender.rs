@@ -10,14 +10,14 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::one_line;
-use crate::auth::Denied;
+use crate::auth::AuthError;
 
 /// The spread of retry hints: at most this many times what the pipeline says.
 const SPREAD: f64 = 1.5;
 
 /// The reason why a request could not be read, or not be offered.
 #[derive(Debug)]
-pub(crate) enum Unread {
+pub(crate) enum RequestError {
     /// The request is not a gRPC message, or not compressed as it says.
     Malformed(&'static str),
     /// The request is longer than `limit` bytes, on the wire or inflated.
@@ -39,27 +39,27 @@ pub(crate) enum Unread {
 
 /// Returns the status for a request that could not be read or offered. If there is no room, the
 /// sender is told to come back after `wait`.
-pub(crate) fn unread(why: &Unread, wait: Option<Duration>) -> Status {
+pub(crate) fn request_error(why: &RequestError, wait: Option<Duration>) -> Status {
     let wait = wait.unwrap_or(SOONEST);
     match why {
-        Unread::Malformed(what) => invalid(what),
-        Unread::OverLimit { limit } => {
+        RequestError::Malformed(what) => invalid(what),
+        RequestError::OverLimit { limit } => {
             Status::resource_exhausted(format!("request is longer than {limit} bytes"))
         }
-        Unread::Busy => retry("receiver is out of memory for requests", wait),
-        Unread::Crowded => retry("collector has more requests than it can take", wait),
-        Unread::Draining => retry("collector is stopping", SOONEST),
-        Unread::Slow => Status::deadline_exceeded("request did not arrive in time"),
-        Unread::Gone => Status::cancelled("request was given up"),
+        RequestError::Busy => retry("receiver is out of memory for requests", wait),
+        RequestError::Crowded => retry("collector has more requests than it can take", wait),
+        RequestError::Draining => retry("collector is stopping", SOONEST),
+        RequestError::Slow => Status::deadline_exceeded("request did not arrive in time"),
+        RequestError::Gone => Status::cancelled("request was given up"),
     }
 }
 
 /// Returns the status for a request that is not let in. It does not say who would be let in.
-pub(crate) fn denied(why: Denied) -> Status {
+pub(crate) fn denied(why: AuthError) -> Status {
     match why {
-        Denied::Missing => Status::unauthenticated("credentials are needed, and none were sent"),
-        Denied::Wrong => Status::unauthenticated("these credentials are not known here"),
-        Denied::Busy => retry("too many passwords are being checked", SOONEST),
+        AuthError::Missing => Status::unauthenticated("credentials are needed, and none were sent"),
+        AuthError::Wrong => Status::unauthenticated("these credentials are not known here"),
+        AuthError::Busy => retry("too many passwords are being checked", SOONEST),
     }
 }
 

@@ -7,7 +7,7 @@ use tonic_types::StatusExt;
 
 /// The length of a request, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Length {
+pub(crate) struct RequestLength {
     /// The length before compression.
     pub(crate) plain: usize,
     /// The length as the request was sent.
@@ -16,7 +16,7 @@ pub(crate) struct Length {
 
 /// Returns the limit that a backend names when it refuses a request for its size, in bytes before
 /// compression; `Some(None)` if it names none. Returns `None` if it refuses for another reason.
-pub(super) fn refused(status: &Status, length: Length) -> Option<Option<usize>> {
+pub(super) fn refused(status: &Status, length: RequestLength) -> Option<Option<usize>> {
     let text = status.message().to_ascii_lowercase();
     let is_size = match status.code() {
         // gRPC has this code for it. OTLP uses it for a busy backend as well, with RetryInfo then.
@@ -66,7 +66,7 @@ fn is_of_transport(text: &str) -> bool {
     WORDS.iter().any(|words| text.contains(words))
 }
 
-fn limit(text: &str, length: Length) -> Option<usize> {
+fn limit(text: &str, length: RequestLength) -> Option<usize> {
     let (found, limit) = figures(text)?;
     if limit == 0 {
         return None;
@@ -120,7 +120,7 @@ mod tests {
 
     use super::*;
 
-    const SIX: Length = Length {
+    const SIX: RequestLength = RequestLength {
         plain: 6_291_456,
         sent: 600_000,
     };

@@ -14,7 +14,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::backend::from_http;
 use super::*;
-use crate::auth::Denied;
+use crate::auth::AuthError;
 
 fn retry_after_of(status: &Status) -> Option<Duration> {
     status.get_details_retry_info()?.retry_delay
@@ -34,24 +34,32 @@ fn every_refusal_has_its_code() {
         what: "items",
         limit: 9,
     };
-    let untaken = |why: Unread| unread(&why, None);
+    let untaken = |why: RequestError| request_error(&why, None);
     let turned_down = |why: Refused| refused(&why);
     let table = [
-        (untaken(Unread::Malformed("x")), Code::InvalidArgument, None),
         (
-            untaken(Unread::OverLimit { limit: 4 }),
+            untaken(RequestError::Malformed("x")),
+            Code::InvalidArgument,
+            None,
+        ),
+        (
+            untaken(RequestError::OverLimit { limit: 4 }),
             Code::ResourceExhausted,
             None,
         ),
-        (untaken(Unread::Busy), Code::Unavailable, Some(RETRY)),
-        (untaken(Unread::Draining), Code::Unavailable, Some(RETRY)),
+        (untaken(RequestError::Busy), Code::Unavailable, Some(RETRY)),
         (
-            unread(&Unread::Crowded, Some(two)),
+            untaken(RequestError::Draining),
+            Code::Unavailable,
+            Some(RETRY),
+        ),
+        (
+            request_error(&RequestError::Crowded, Some(two)),
             Code::Unavailable,
             Some(two),
         ),
-        (untaken(Unread::Slow), Code::DeadlineExceeded, None),
-        (untaken(Unread::Gone), Code::Cancelled, None),
+        (untaken(RequestError::Slow), Code::DeadlineExceeded, None),
+        (untaken(RequestError::Gone), Code::Cancelled, None),
         (
             turned_down(Refused::Invalid(malformed)),
             Code::InvalidArgument,
@@ -117,9 +125,9 @@ fn nobody_comes_back_with_others() {
         let spread = *told.last().expect("many") - *told.first().expect("many");
         assert!(spread > RETRY / 5);
     };
-    at(&|| unread(&Unread::Crowded, Some(longest)));
-    at(&|| unread(&Unread::Draining, None));
-    at(&|| denied(Denied::Busy));
+    at(&|| request_error(&RequestError::Crowded, Some(longest)));
+    at(&|| request_error(&RequestError::Draining, None));
+    at(&|| denied(AuthError::Busy));
     at(&|| refused(&Refused::Draining));
     let retry_after = longest;
     at(&|| refused(&Refused::Full { retry_after }));
@@ -148,7 +156,8 @@ fn nobody_is_sent_away_for_long() {
     ];
     for _ in 0..100 {
         let told = refusals.iter().map(refused);
-        let unread = [Unread::Busy, Unread::Crowded].map(|why| unread(&why, Some(retry_after)));
+        let unread = [RequestError::Busy, RequestError::Crowded]
+            .map(|why| request_error(&why, Some(retry_after)));
         for status in told.chain(unread) {
             let wait = retry_after_of(&status).expect("a time");
             assert!(wait >= Duration::from_secs(20), "{status:?}");
@@ -216,14 +225,14 @@ fn only_retryable_codes_are_retried() {
     for code in 1..=16 {
         let plain = Status::new(Code::from_i32(code), "no");
         let retried = matches!(
-            outcome(&plain, "b", Length::default()),
+            outcome(&plain, "b", RequestLength::default()),
             Outcome::Retry { after: None, .. }
         );
         assert_eq!(retried, retryable.contains(&code), "{code}");
 
         let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(7)));
         let hinted = Status::with_error_details(Code::from_i32(code), "no", details);
-        let after = match outcome(&hinted, "b", Length::default()) {
+        let after = match outcome(&hinted, "b", RequestLength::default()) {
             Outcome::Retry { after, .. } => after,
             _ => None,
         };
@@ -251,7 +260,7 @@ fn refusals_of_everything_are_known() {
         };
         let status = Status::new(Code::from_i32(code), "no");
         assert_eq!(
-            refuses(outcome(&status, "b", Length::default())),
+            refuses(outcome(&status, "b", RequestLength::default())),
             Some(expected),
             "{code}"
         );
@@ -294,10 +303,11 @@ fn http_answers_are_mapped() {
 #[test]
 fn a_backends_words_stay_in_one_line() {
     let status = Status::invalid_argument(format!("bad\n\u{1b}[31m{}", "x".repeat(9000)));
-    let Outcome::Permanent { error, .. } = outcome(&status, "http://b:1", Length::default()) else {
+    let Outcome::Permanent { error, .. } = outcome(&status, "http://b:1", RequestLength::default())
+    else {
         panic!("not permanent");
     };
     assert!(error.starts_with("http://b:1 answered INVALID_ARGUMENT: bad  [31mxxx"));
     assert!(error.chars().all(|c| !c.is_control()));
-    assert!(error.len() <= LONGEST_MESSAGE);
+    assert!(error.len() <= MAX_MESSAGE_CHARS);
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, StreamBody};
 use prost::Message;
-use spandrel_otlp::auth::{Bearer, ClientAuth, Given, Htpasswd, Login, ServerAuth, Tokens};
+use spandrel_otlp::auth::{Bearer, ClientAuth, Htpasswd, Login, ServerAuth, TextSource, Tokens};
 use spandrel_otlp::exporter::{ExporterConfig, GrpcExporter};
 use spandrel_otlp::receiver::{BindError, Receiver, ReceiverConfig};
 use spandrel_pipeline::exporter::Outcome;
@@ -235,19 +235,19 @@ async fn a_password_lets_in() {
     let sink = Sink::open();
     let collector = Collector::start_with(asking(auth), &sink).await;
     let login = |username: &str, password| {
-        let username = Given::Inline(username.into());
+        let username = TextSource::Inline(username.into());
         exporter(
             &collector.url(),
             ClientAuth::Basic(Login { username, password }),
         )
     };
-    let ada = login("ada", Given::File(password));
+    let ada = login("ada", TextSource::File(password));
     for _ in 0..3 {
         assert!(matches!(attempt(&ada).await, Outcome::Sent));
     }
-    let bob = login("bob", Given::Inline("builder".into()));
+    let bob = login("bob", TextSource::Inline("builder".into()));
     assert!(matches!(attempt(&bob).await, Outcome::Sent));
-    let eve = login("eve", Given::Inline("open sesame".into()));
+    let eve = login("eve", TextSource::Inline("open sesame".into()));
     let outcome = attempt(&eve).await;
     assert!(matches!(outcome, Outcome::Permanent { .. }), "{outcome:?}");
 

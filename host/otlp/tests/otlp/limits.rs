@@ -103,7 +103,7 @@ async fn other_protocols_are_turned_away() {
     assert!(answer.contains("this port speaks OTLP/gRPC"), "{answer}");
     assert_eq!(collector.stats.failed_connections(), 1);
     assert_eq!(collector.stats.connections(), 1);
-    let counted: Vec<_> = collector.stats.strangers().collect();
+    let counted: Vec<_> = collector.stats.wrong_protocols().collect();
     assert_eq!(counted, [("HTTP/1.1", 1)]);
 }
 

@@ -183,7 +183,7 @@ async fn what_is_not_grpc_is_told_so() {
         let allow = answer.headers.get("allow").map(|allow| allow.as_bytes());
         assert_eq!(allow, (code == 405).then_some(&b"POST"[..]));
     }
-    let counted: Vec<_> = collector.stats.strangers().collect();
+    let counted: Vec<_> = collector.stats.wrong_protocols().collect();
     assert_eq!(counted, [("HTTP/2 without gRPC", 5)]);
 }
 
@@ -230,5 +230,5 @@ async fn what_is_not_otlp_is_named() {
         assert!(answer.status.is_some(), "{answer:?}");
         assert_eq!(answer.code(), Code::Ok);
     }
-    assert_eq!(collector.stats.strangers().count(), 0);
+    assert_eq!(collector.stats.wrong_protocols().count(), 0);
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use bytes::{Buf, Bytes};
 
 use super::{Handover, HeldLeft, StageLeft};
-use crate::stage::State;
+use crate::plugin::State;
 
 /// The version of the format. It changes with the format; bytes of another version are not read.
 const VERSION: u32 = 1;

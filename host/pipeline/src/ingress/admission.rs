@@ -54,9 +54,6 @@ pub(crate) struct Door {
     is_behind: AtomicBool,
     /// The way into the journal, in a durable pipeline.
     feed: Option<Feed>,
-    /// The lock for waiting for places in the shards, in a durable pipeline: incoming and replayed
-    /// batches take turns.
-    pub(super) turn: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Door {
@@ -139,7 +136,6 @@ impl Door {
             draining,
             pressure: Pressure::default(),
             feed,
-            turn: tokio::sync::Mutex::default(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::sync::{MutexGuard, mpsc};
+use tokio::sync::mpsc;
 
 use super::admission::{Admitted, Door, SHARD_WAIT};
 use super::lanes::{Lanes, by_trace, place, send};
@@ -51,23 +51,6 @@ impl Door {
     /// Lets a batch in that the journal has; waits until there is a place for it. If it is dropped
     /// on the way, it stays in the journal.
     pub(crate) async fn let_in(&self, batch: Batch, permits: Permits) -> Result<Answer, Refused> {
-        let turn = self.turn.lock().await;
-        self.let_in_by(&turn, batch, permits).await
-    }
-
-    /// Keeps out batches that the journal has for as long as the guard lives, except those of the
-    /// guard's owner.
-    pub(crate) async fn keep_out(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().await
-    }
-
-    /// Does the same as [`Door::let_in`], for the owner of the turn.
-    pub(crate) async fn let_in_by(
-        &self,
-        _turn: &MutexGuard<'_, ()>,
-        batch: Batch,
-        permits: Permits,
-    ) -> Result<Answer, Refused> {
         loop {
             let way = async {
                 let routing = Arc::clone(&self.routing).read_owned().await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::bypass::Bypass;
 use super::reason::Reason;
-use crate::stage::FaultKind;
+use crate::plugin::FaultKind;
 
 /// Names one stage's column, and the generation that a posting is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -25,7 +25,7 @@ use crate::handover::ShardLeft;
 use crate::ingress::{Door, LanePermit, Routing};
 use crate::ledger::Ledger;
 use crate::shard::{Changed, Ending, INPUT_BATCHES, Order, Shard, Task};
-use crate::stage::place::{Place, Target};
+use crate::stage::rollout::slot::{StageSlot, Target};
 use crate::stage::{Carried, Comparison, Dispatch, Input, StageSpec, State};
 
 /// The longest time that a change waits until every shard has come to it. A shard that has not come
@@ -265,7 +265,7 @@ impl Stages {
             let mut row = Vec::with_capacity(targets.len());
             for target in targets {
                 let ledger = Arc::clone(&terms.ledger);
-                row.extend(Place::new(target, terms.limits, ledger).await);
+                row.extend(StageSlot::new(target, terms.limits, ledger).await);
             }
             chains.push(Chain::new(row, terms.limits, Arc::clone(&terms.ledger)));
         }

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::failures_at_most;
-use super::marks::{HAUNTED, Mark};
+use super::marks::{failures_of, mark_of};
 use crate::refused::{Refusal, Refused};
 
 /// The number of waiting records at which the door is shut: a plugin that fails on everything
@@ -31,10 +31,6 @@ pub(crate) struct Returned {
     pub(super) failures: u8,
     /// True if its items went back to the journal in this process' books.
     pub(super) is_booked: bool,
-    /// The number of processes in which it came through the stages and was not finished.
-    through: u8,
-    /// True if it is on trial: the trial sets its marks.
-    on_trial: bool,
     /// True if some parts of it came through.
     in_part: bool,
     /// The number of waits so far.
@@ -64,12 +60,10 @@ pub enum Hastened {
 }
 
 impl Returned {
-    fn new(failures: u8, through: u8) -> Self {
+    fn new(failures: u8) -> Self {
         Self {
             failures,
             is_booked: false,
-            through,
-            on_trial: false,
             in_part: false,
             waits: 0,
             reason: None,
@@ -82,42 +76,23 @@ impl Returned {
 
     /// Makes the entry for a record of the backlog with this mark.
     pub(super) fn from_start(mark: u8) -> Self {
-        match Mark::from(mark) {
-            Mark::Failures(failures) => Self::new(failures, 0),
-            Mark::Through(through) => Self::new(0, through),
-            Mark::Trial(_) | Mark::Waits(_) => Self::new(0, HAUNTED),
-        }
+        Self::new(failures_of(mark))
     }
 
-    /// Makes the entry for a record on trial, with others or alone, which keeps its mark.
-    pub(super) fn on_trial() -> Self {
-        Self {
-            on_trial: true,
-            ..Self::new(0, HAUNTED)
-        }
+    /// Returns its mark during a try: the try counts as a failure if the process ends meanwhile.
+    pub(super) fn trying(&self) -> u8 {
+        mark_of(self.failures.saturating_add(1))
     }
 
-    /// Makes the entry for a record that is convicted.
-    pub(super) fn convicted() -> Self {
-        Self::new(failures_at_most(), 0)
-    }
-
-    /// Returns its mark during a try; `None` if it keeps the one it has.
-    pub(super) fn trying(&self) -> Option<Mark> {
-        (!self.on_trial).then(|| Mark::Failures(self.failures.saturating_add(1)))
-    }
-
-    /// Returns its mark after it came through the stages; `None` if it keeps the one it has.
-    pub(super) fn through(&self) -> Option<Mark> {
-        (!self.on_trial).then(|| Mark::Through(self.through.saturating_add(1)))
+    /// Returns its mark after it came through the stages: whatever ends the process from then on,
+    /// this batch is not blamed for it.
+    pub(super) fn through() -> u8 {
+        mark_of(0)
     }
 
     /// Returns its mark while it waits.
-    pub(super) fn mark(&self) -> Option<Mark> {
-        Some(match self.failures {
-            0 if self.through > 0 => Mark::Through(self.through),
-            failures => Mark::Failures(failures),
-        })
+    pub(super) fn mark(&self) -> u8 {
+        mark_of(self.failures)
     }
 
     /// Marks that it was in the stages, and so in the books.
@@ -155,7 +130,6 @@ impl Returned {
     pub(super) fn later(self) -> Self {
         Self {
             waits: self.waits.saturating_add(1),
-            on_trial: false,
             ..self
         }
     }
@@ -188,7 +162,7 @@ impl Returned {
 
     /// Returns what happened, for the operator who looks at the shelf.
     pub(super) fn reason(&self) -> String {
-        let died = || "the process ended each time while this was in the pipeline".to_owned();
+        let died = || "the process ended each time while this was in the stages".to_owned();
         self.reason.clone().unwrap_or_else(died)
     }
 
@@ -236,7 +210,7 @@ impl Returns {
             }
             self.broken();
         }
-        let returned = Returned::new(0, 0).booked().refused(refusal, changes);
+        let returned = Returned::new(0).booked().refused(refusal, changes);
         self.put(record, returned);
     }
 

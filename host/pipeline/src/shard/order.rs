@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::stage::place::Target;
-use crate::stage::{Carried, State};
+use crate::plugin::State;
+use crate::stage::Carried;
+use crate::stage::rollout::slot::Target;
 
 /// An order to a shard.
 pub(crate) enum Order {

@@ -1,7 +1,7 @@
 //! The items that a stage's plugin holds: the bytes stay here, the plugin keeps (ticket, index).
 
 mod forward;
-mod left;
+mod handover;
 mod orphans;
 
 use std::collections::BTreeMap;
@@ -11,9 +11,9 @@ use tokio::time::Instant;
 
 use self::forward::Forward;
 
-use super::{Emission, Ticket};
 use crate::batch::Batch;
 use crate::ledger::{Column, Reason, Source, Tally};
+use crate::plugin::{Emission, Ticket};
 
 /// The outcome of a released item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -111,11 +111,9 @@ impl Disk {
 
     /// Makes all finished records permanently finished.
     pub(crate) fn checkpoint(&self) {
-        let mut state = self.state();
-        state
-            .logs
-            .values_mut()
-            .for_each(|records| records.finished.clear());
+        for records in self.state().logs.values_mut() {
+            records.finished.clear();
+        }
     }
 
     pub(crate) fn set(&self, change: impl FnOnce(&mut Mood)) {
@@ -168,12 +166,20 @@ impl Disk {
         ids(&record.batch)
     }
 
+    /// Sets the mark of the n-th unfinished record of the ingress log.
+    pub(crate) fn mark(&self, nth: usize, mark: u8) {
+        self.change(INGRESS, nth, |record| record.attempts = mark);
+    }
+
     /// Makes the n-th unfinished record of a log unreadable, or readable again.
     pub(crate) fn set_unreadable(&self, log: &str, nth: usize, is_unreadable: bool) {
+        self.change(log, nth, |record| record.is_unreadable = is_unreadable);
+    }
+
+    fn change(&self, log: &str, nth: usize, change: impl FnOnce(&mut Record)) {
         let mut state = self.state();
         let records = state.logs.get_mut(log).unwrap();
-        let record = records.unfinished.values_mut().nth(nth).unwrap();
-        record.is_unreadable = is_unreadable;
+        change(records.unfinished.values_mut().nth(nth).unwrap());
     }
 }
 

@@ -339,7 +339,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::config::{Config, source::Sources};
+    use spandrel_config::{Config, source::Sources};
 
     #[derive(Debug, Parser)]
     struct Line {

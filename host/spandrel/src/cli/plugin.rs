@@ -1,9 +1,7 @@
 //! `spandrel plugin`: shows and changes the plugins of a running collector.
 
-mod client;
 mod events;
 mod failure;
-mod name;
 mod notes;
 mod paint;
 mod progress;
@@ -18,14 +16,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
-
-use self::client::Client;
-use self::failure::Failure;
-use self::paint::Paint;
-use crate::config::net::Endpoint;
-use crate::control::api::{
+use spandrel_admin::client::{self, Client, ClientError};
+use spandrel_collector::report::{
     EventView, PipelineView, ReloadReport, ShadowView, StageView, SwapReport, SwapRequest,
 };
+use spandrel_config::net::Endpoint;
+
+use self::failure::Failure;
+use self::paint::Paint;
 
 #[derive(Debug, Args)]
 pub(super) struct PluginArguments {
@@ -183,7 +181,7 @@ pub(super) fn reload(connection: &Connection) -> ExitCode {
         let path = "/v1/reload".to_owned();
         let waiting = progress::Waiting::new("reading the configuration".to_owned(), None);
         let json = waiting.show(client, client.post(&path)).await?;
-        let report: ReloadReport = failure::understood(&json)?;
+        let report: ReloadReport = client::understood(&json)?;
         print(output, &json, || stages::reloaded(&report))
     })
 }
@@ -197,7 +195,7 @@ fn finish(
         .build();
     let done = match runtime {
         Ok(runtime) => runtime.block_on(async {
-            let client = Client::of(connection)?;
+            let client = Client::new(connection.admin.clone(), connection.token_file.clone())?;
             work(&client, connection.output).await
         }),
         Err(source) => Err(Failure::Runtime(source)),
@@ -213,8 +211,8 @@ async fn run(client: &Client, output: Output, command: &PluginCommand) -> Result
         PluginCommand::Ls(ListArguments { drops }) => {
             let json = client.get("/v1/stages").await?;
             let pipelines: Vec<PipelineView> =
-                failure::understood(&client.get("/v1/pipelines").await?)?;
-            let mut all: Vec<StageView> = failure::understood(&json)?;
+                client::understood(&client.get("/v1/pipelines").await?)?;
+            let mut all: Vec<StageView> = client::understood(&json)?;
             stages::sort(&mut all, &pipelines);
             let list = if *drops { stages::drops } else { stages::list };
             print(output, &json, || list(&all, Paint::stdout()))
@@ -222,13 +220,13 @@ async fn run(client: &Client, output: Output, command: &PluginCommand) -> Result
         PluginCommand::Show(StageArgument { stage }) => {
             let stage = client.stage(stage).await?;
             let json = client.get(&client::path(&stage, "")).await?;
-            let view: StageView = failure::understood(&json)?;
+            let view: StageView = client::understood(&json)?;
             print(output, &json, || stages::details(&view, Paint::stdout()))
         }
         PluginCommand::Shadow(StageArgument { stage }) => {
             let stage = client.stage(stage).await?;
             let json = client.get(&client::path(&stage, "/shadow")).await?;
-            let view: ShadowView = failure::understood(&json)?;
+            let view: ShadowView = client::understood(&json)?;
             print(output, &json, || events::shadow(&view, Paint::stdout()))
         }
         PluginCommand::History(arguments) => history(client, output, arguments).await,
@@ -300,12 +298,12 @@ async fn swap(client: &Client, output: Output, arguments: &SwapArguments) -> Res
         .module
         .as_ref()
         .is_some_and(|module| !arguments.upload && module.is_file());
-    let json = done.map_err(|failure| failure.after_path(readable))?;
+    let json = done.map_err(|error| error.after_path(readable))?;
     report(output, &json)
 }
 
 fn report(output: Output, json: &str) -> Result<(), Failure> {
-    let report: SwapReport = failure::understood(json)?;
+    let report: SwapReport = client::understood(json)?;
     print(output, json, || stages::report(&report, Paint::stdout()))
 }
 
@@ -319,7 +317,7 @@ async fn history(
         None => "/v1/history".to_owned(),
     };
     let json = client.get(&path).await?;
-    let all: Vec<EventView> = failure::understood(&json)?;
+    let all: Vec<EventView> = client::understood(&json)?;
     if !arguments.watch {
         return print(output, &json, || events::history(&all, Paint::stdout()));
     }
@@ -337,7 +335,7 @@ async fn history(
             to_stdout(&format!("{line}\n"))?;
         }
         let wait = format!("{path}?after={after}&wait=20s");
-        news = failure::understood(&client.get(&wait).await?)?;
+        news = client::understood(&client.get(&wait).await?)?;
     }
 }
 

@@ -1,56 +1,26 @@
 //! The liveness and readiness of the collector, as probes ask for them.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
+use spandrel_admin::web::{Answer, Asked};
+use spandrel_collector::report::StageView;
+use spandrel_collector::status::Status;
+use spandrel_collector::time_text::rfc3339;
 use tokio::time::Instant;
 
-use crate::control::api::StageView;
-use crate::web::{Answer, Asked};
-
-/// Alive from its creation; ready only between [`Health::ready`] and [`Health::stopping`].
-#[derive(Debug, Default)]
-pub struct Health {
-    ready_since: Mutex<Option<(SystemTime, Instant)>>,
-}
-
-impl Health {
-    /// Notes that everything is up.
-    pub fn ready(&self) {
-        *self.lock() = Some((SystemTime::now(), Instant::now()));
+/// Returns the answer to a probe. `status_path` is the path of the Collector's own answer. Only
+/// readiness depends on the stages: a stage that lets items pass is no reason to restart the process, which is what probes of the Collector's path
+/// commonly do.
+pub(crate) fn answer(status: &Status, asked: Asked<'_>, status_path: &str) -> Answer {
+    let since = status.ready_since();
+    let code = if since.is_some() { 200 } else { 503 };
+    if asked.path == status_path {
+        return Answer::json(code, collector_status(since));
     }
-
-    /// Notes that the drain has begun.
-    pub fn stopping(&self) {
-        *self.lock() = None;
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(SystemTime, Instant)>> {
-        self.ready_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns the answer to a probe. `status_path` is the path of the Collector's own answer.
-    /// `stages` returns the state of the stages, which only readiness depends on: a stage that lets
-    /// items pass is no reason to restart the process, which is what probes of the Collector's path
-    /// commonly do.
-    pub(crate) fn answer(
-        &self,
-        asked: Asked<'_>,
-        status_path: &str,
-        stages: impl FnOnce() -> Vec<StageView>,
-    ) -> Answer {
-        let since = *self.lock();
-        let code = if since.is_some() { 200 } else { 503 };
-        if asked.path == status_path {
-            return Answer::json(code, status(since));
-        }
-        match asked.path {
-            "/livez" => Answer::text(200, "ok\n"),
-            "/readyz" => readiness(since.is_some(), asked.has("verbose"), &stages()),
-            _ => Answer::not_found(),
-        }
+    match asked.path {
+        "/livez" => Answer::text(200, "ok\n"),
+        "/readyz" => readiness(since.is_some(), asked.has("verbose"), &status.stages()),
+        _ => Answer::not_found(),
     }
 }
 
@@ -99,7 +69,7 @@ fn readiness(runs: bool, is_verbose: bool, stages: &[StageView]) -> Answer {
 }
 
 /// Returns the answer of the Collector's `health_check` extension.
-fn status(since: Option<(SystemTime, Instant)>) -> String {
+fn collector_status(since: Option<(SystemTime, Instant)>) -> String {
     let (status, up_since, uptime) = match since {
         Some((wall, started)) => (
             "Server available",
@@ -116,64 +86,30 @@ fn status(since: Option<(SystemTime, Instant)>) -> String {
     format!(r#"{{"status":"{status}","upSince":"{up_since}","uptime":"{uptime}"}}"#)
 }
 
-/// Formats a moment in UTC, to the millisecond.
-pub(crate) fn rfc3339(time: SystemTime) -> String {
-    let since_epoch = time
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
-    let seconds = since_epoch.as_secs();
-    let (year, month, day) = civil(seconds / 86_400);
-    let of_day = seconds % 86_400;
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
-        of_day / 3600,
-        of_day / 60 % 60,
-        of_day % 60,
-        since_epoch.subsec_millis(),
-    )
-}
-
-/// Returns year, month and day of a day since 1970-01-01. Years are counted from March, so that the
-/// leap day is the last of its year.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let era = days / 146_097;
-    let of_era = days % 146_097;
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 {
-        march_month + 3
-    } else {
-        march_month - 9
-    };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    (year, month, day)
-}
-
 #[cfg(test)]
 mod tests {
+    use spandrel_collector::status::Snapshot;
+
     use super::*;
 
     /// A probe succeeds only between "everything is up" and the first step of the drain.
     #[test]
     fn ready_only_while_running() {
-        let health = Health::default();
+        let status = Status::default();
         let code = |path| {
             let asked = Asked { path, query: None };
-            health.answer(asked, "/", Vec::new).code
+            answer(&status, asked, "/").code
         };
         assert_eq!(
             (code("/"), code("/livez"), code("/readyz")),
             (503, 200, 503)
         );
-        health.ready();
+        status.ready();
         assert_eq!(
             (code("/"), code("/livez"), code("/readyz")),
             (200, 200, 200)
         );
-        health.stopping();
+        status.stopping();
         assert_eq!(
             (code("/"), code("/livez"), code("/readyz")),
             (503, 200, 503)
@@ -185,8 +121,8 @@ mod tests {
     /// that. The Collector's own answer and liveness do not depend on it.
     #[test]
     fn a_bypassed_stage_is_told_of() {
-        let health = Health::default();
-        health.ready();
+        let status = Status::default();
+        status.ready();
         let mut stage = StageView {
             stage: "wasm/redact".to_owned(),
             on_fault: "pass".to_owned(),
@@ -196,7 +132,11 @@ mod tests {
         stage.running.figures.bypassed = 554;
         let ask = |stage: &StageView, path, query| {
             let asked = Asked { path, query };
-            health.answer(asked, "/", || vec![stage.clone()])
+            status.publish(Snapshot {
+                stages: vec![stage.clone()],
+                ..Snapshot::default()
+            });
+            answer(&status, asked, "/")
         };
         let verbose = ask(&stage, "/readyz", Some("verbose"));
         assert_eq!(
@@ -222,19 +162,5 @@ mod tests {
         }
         stage.bypassing = false;
         assert_eq!(ask(&stage, "/readyz", None).code, 200);
-    }
-
-    /// Dates are right across leap days and centuries.
-    #[test]
-    fn moments_are_written_in_utc() {
-        for (seconds, text) in [
-            (0, "1970-01-01T00:00:00.000Z"),
-            (951_782_400, "2000-02-29T00:00:00.000Z"),
-            (1_709_210_096, "2024-02-29T12:34:56.000Z"),
-            (4_107_542_400, "2100-03-01T00:00:00.000Z"),
-        ] {
-            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-            assert_eq!(rfc3339(time), text);
-        }
     }
 }

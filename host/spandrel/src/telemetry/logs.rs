@@ -2,10 +2,9 @@
 
 mod json;
 
+use spandrel_config::telemetry::{Encoding, Level, Telemetry};
 use tracing::Level as TracingLevel;
 use tracing_subscriber::EnvFilter;
-
-use crate::config::telemetry::{Encoding, Level, Telemetry};
 
 /// Starts logging. `RUST_LOG`, if set, overrides the configured level.
 pub fn start(telemetry: &Telemetry, is_terminal: bool) {

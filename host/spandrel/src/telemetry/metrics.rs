@@ -6,195 +6,114 @@
 
 mod help;
 mod journals;
-pub(crate) mod process;
+mod process;
 mod swaps;
 mod text;
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use spandrel_journal::Store;
-use spandrel_otlp::receiver::ReceiverStats;
-use spandrel_pipeline::ingress::Offered;
-use spandrel_pipeline::ledger::{Books, Full, Ledger, StageBooks};
-use spandrel_pipeline::queue::QueueFill;
+use spandrel_collector::status::{PipelineStatus, Snapshot, Status};
+use spandrel_pipeline::ledger::{Books, Full, StageBooks};
 use spandrel_pipeline::stage::FaultKind;
 use spandrel_plugin::metrics::Value;
 use spandrel_wire::Signal;
-use tokio::time::Instant;
 
-use crate::app::memory::Watched;
-use crate::control::Views as _;
-use crate::control::board::Board;
 use text::Text;
-
-/// The sources that a scrape reads.
-pub(crate) struct Sources {
-    started: Instant,
-    board: Arc<Board>,
-    parts: Mutex<Arc<Parts>>,
-}
-
-/// The sources that can change while the collector runs.
-#[derive(Default)]
-struct Parts {
-    receivers: Vec<ReceiverSource>,
-    pipelines: Vec<PipelineSource>,
-    /// The metrics of plugins, by stage.
-    plugins: Vec<(String, Arc<spandrel_plugin::Metrics>)>,
-    limiters: Vec<Arc<Watched>>,
-}
-
-impl fmt::Debug for Sources {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sources").finish_non_exhaustive()
-    }
-}
-
-/// The sources of one pipeline.
-pub(crate) struct PipelineSource {
-    pub(crate) ledger: Arc<Ledger>,
-    pub(crate) queues: Box<dyn Fn() -> Vec<QueueFill> + Send + Sync>,
-    pub(crate) journal: Option<Arc<Store>>,
-}
-
-/// The sources of one receiver.
-#[derive(Clone, Debug)]
-pub(crate) struct ReceiverSource {
-    pub(crate) receiver: String,
-    pub(crate) transport: &'static str,
-    pub(crate) offered: Arc<Offered>,
-    /// The counters of requests, for a receiver that listens.
-    pub(crate) stats: Option<Arc<ReceiverStats>>,
-}
 
 const SIGNALS: [Signal; 3] = [Signal::Traces, Signal::Metrics, Signal::Logs];
 
-impl Sources {
-    pub(crate) fn new(started: Instant, board: Arc<Board>) -> Self {
-        Self {
-            started,
-            board,
-            parts: Mutex::default(),
-        }
-    }
-
-    /// Replaces the parts.
-    pub(crate) fn set(
-        &self,
-        receivers: Vec<ReceiverSource>,
-        pipelines: Vec<PipelineSource>,
-        plugins: Vec<(String, Arc<spandrel_plugin::Metrics>)>,
-        limiters: Vec<Arc<Watched>>,
-    ) {
-        *self.parts() = Arc::new(Parts {
-            receivers,
-            pipelines,
-            plugins,
-            limiters,
-        });
-    }
-
-    fn parts(&self) -> MutexGuard<'_, Arc<Parts>> {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns the text of one scrape.
-    pub(crate) fn render(&self) -> String {
-        let parts = Arc::clone(&self.parts());
-        let mut text = Text::default();
-        parts.receivers(&mut text);
-        parts.requests(&mut text);
-        let books: Vec<(&PipelineSource, Books)> = parts
-            .pipelines
-            .iter()
-            .map(|pipeline| (pipeline, pipeline.ledger.books()))
-            .collect();
-        exporters(&mut text, &books);
-        stages(&mut text, &books);
-        swaps::render(&mut text, &self.board, &books);
-        ledgers(&mut text, &books);
-        journals::render(&mut text, &books, &self.board.quarantine().put_so_far());
-        parts.limiters(&mut text);
-        parts.plugins(&mut text);
-        process::render(&mut text, self.started.elapsed());
-        text.finish()
-    }
+/// Returns the text of one scrape.
+pub fn render(status: &Status) -> String {
+    let snapshot = status.snapshot();
+    let mut text = Text::default();
+    receivers(&mut text, &snapshot);
+    requests(&mut text, &snapshot);
+    let books: Vec<(&PipelineStatus, Books)> = snapshot
+        .pipelines
+        .iter()
+        .map(|pipeline| (pipeline, pipeline.ledger.books()))
+        .collect();
+    exporters(&mut text, &books);
+    stages(&mut text, &books);
+    swaps::render(&mut text, status, &books);
+    ledgers(&mut text, &books);
+    journals::render(&mut text, &books);
+    limiters(&mut text, &snapshot);
+    plugins(&mut text, &snapshot);
+    process::render(&mut text, status.started().elapsed());
+    text.finish()
 }
 
-impl Parts {
-    fn receivers(&self, text: &mut Text) {
-        for signal in SIGNALS {
-            let name = |what| format!("otelcol_receiver_{what}_{}", items(signal));
-            for source in &self.receivers {
-                let labels = [
-                    ("receiver", source.receiver.as_str()),
-                    ("transport", source.transport),
-                ];
-                let offered = &source.offered;
-                text.counter(&name("accepted"), &labels, offered.accepted(signal));
-                text.counter(&name("refused"), &labels, offered.refused(signal));
-                let labels = [labels.as_slice(), &[("data_type", data_type(signal))]].concat();
-                let replaced = offered.replaced_texts(signal);
-                text.counter("spandrel_receiver_replaced_texts_total", &labels, replaced);
-            }
-        }
-    }
-
-    /// Writes the counts of requests. They include requests whose items nobody has counted, because
-    /// they were refused before they were read.
-    fn requests(&self, text: &mut Text) {
-        for source in &self.receivers {
-            let Some(stats) = &source.stats else { continue };
+fn receivers(text: &mut Text, snapshot: &Snapshot) {
+    for signal in SIGNALS {
+        let name = |what| format!("otelcol_receiver_{what}_{}", items(signal));
+        for source in &snapshot.receivers {
             let labels = [
                 ("receiver", source.receiver.as_str()),
                 ("transport", source.transport),
             ];
-            for (code, count) in stats.answers() {
-                let labels = [labels.as_slice(), &[("code", code)]].concat();
-                text.counter("spandrel_receiver_requests_total", &labels, count);
-            }
-            for (spoke, count) in stats.strangers() {
-                let labels = [labels.as_slice(), &[("spoke", spoke)]].concat();
-                text.counter("spandrel_receiver_wrong_protocol_total", &labels, count);
-            }
-            text.counter(
-                "spandrel_receiver_failed_connections_total",
-                &labels,
-                stats.failed_connections(),
-            );
+            let offered = &source.offered;
+            text.counter(&name("accepted"), &labels, offered.accepted(signal));
+            text.counter(&name("refused"), &labels, offered.refused(signal));
+            let labels = [labels.as_slice(), &[("data_type", data_type(signal))]].concat();
+            let replaced = offered.replaced_texts(signal);
+            text.counter("spandrel_receiver_replaced_texts_total", &labels, replaced);
         }
     }
+}
 
-    fn limiters(&self, text: &mut Text) {
-        for limiter in &self.limiters {
-            let labels = [("limiter", limiter.id.as_str())];
-            let refusing = u8::from(limiter.is_refusing());
-            text.gauge("spandrel_memory_limiter_refusing", &labels, refusing);
-            let name = |what| format!("spandrel_memory_limiter_{what}_limit_bytes");
-            text.gauge(&name("soft"), &labels, limiter.soft_limit);
-            text.gauge(&name("hard"), &labels, limiter.hard_limit);
+/// Writes the counts of requests. They include requests whose items nobody has counted, because
+/// they were refused before they were read.
+fn requests(text: &mut Text, snapshot: &Snapshot) {
+    for source in &snapshot.receivers {
+        let Some(stats) = &source.stats else { continue };
+        let labels = [
+            ("receiver", source.receiver.as_str()),
+            ("transport", source.transport),
+        ];
+        for (code, count) in stats.answers() {
+            let labels = [labels.as_slice(), &[("code", code)]].concat();
+            text.counter("spandrel_receiver_requests_total", &labels, count);
         }
+        for (spoke, count) in stats.wrong_protocols() {
+            let labels = [labels.as_slice(), &[("spoke", spoke)]].concat();
+            text.counter("spandrel_receiver_wrong_protocol_total", &labels, count);
+        }
+        text.counter(
+            "spandrel_receiver_failed_connections_total",
+            &labels,
+            stats.failed_connections(),
+        );
     }
+}
 
-    fn plugins(&self, text: &mut Text) {
-        for (stage, metrics) in &self.plugins {
-            for (name, value) in metrics.snapshot() {
-                let labels = [("stage", stage.as_str()), ("name", name.as_str())];
-                match value {
-                    Value::Counter(count) => {
-                        text.counter("spandrel_plugin_counter_total", &labels, count)
-                    }
-                    Value::Gauge(value) => text.gauge("spandrel_plugin_gauge", &labels, value),
+fn limiters(text: &mut Text, snapshot: &Snapshot) {
+    for limiter in &snapshot.limiters {
+        let labels = [("limiter", limiter.id.as_str())];
+        let refusing = u8::from(limiter.is_refusing());
+        text.gauge("spandrel_memory_limiter_refusing", &labels, refusing);
+        let name = |what| format!("spandrel_memory_limiter_{what}_limit_bytes");
+        text.gauge(&name("soft"), &labels, limiter.soft_limit);
+        text.gauge(&name("hard"), &labels, limiter.hard_limit);
+    }
+}
+
+fn plugins(text: &mut Text, snapshot: &Snapshot) {
+    for (stage, metrics) in &snapshot.plugins {
+        for (name, value) in metrics.snapshot() {
+            let labels = [("stage", stage.as_str()), ("name", name.as_str())];
+            match value {
+                Value::Counter(count) => {
+                    text.counter("spandrel_plugin_counter_total", &labels, count)
                 }
+                Value::Gauge(value) => text.gauge("spandrel_plugin_gauge", &labels, value),
             }
-            text.counter(
-                "spandrel_plugin_metrics_refused_total",
-                &[("stage", stage)],
-                metrics.refused(),
-            );
         }
+        text.counter(
+            "spandrel_plugin_metrics_refused_total",
+            &[("stage", stage)],
+            metrics.refused(),
+        );
     }
 }
 
@@ -228,7 +147,7 @@ struct Exported {
 
 /// Writes the metrics of exporters. As in the Collector, each exporter and signal has one series:
 /// pipelines that share an exporter are added up.
-fn exporters(text: &mut Text, books: &[(&PipelineSource, Books)]) {
+fn exporters(text: &mut Text, books: &[(&PipelineStatus, Books)]) {
     let mut sums: BTreeMap<(&str, &str, &str), Exported> = BTreeMap::new();
     for (pipeline, books) in books {
         let signal = pipeline.ledger.signal();
@@ -269,7 +188,7 @@ fn exporters(text: &mut Text, books: &[(&PipelineSource, Books)]) {
     }
 }
 
-fn stages(text: &mut Text, books: &[(&PipelineSource, Books)]) {
+fn stages(text: &mut Text, books: &[(&PipelineStatus, Books)]) {
     for (pipeline, books) in books {
         for stage in &books.stages {
             render_stage(text, pipeline.ledger.pipeline(), stage);
@@ -319,7 +238,7 @@ fn render_stage(text: &mut Text, pipeline: &str, stage: &StageBooks) {
     }
 }
 
-fn ledgers(text: &mut Text, books: &[(&PipelineSource, Books)]) {
+fn ledgers(text: &mut Text, books: &[(&PipelineStatus, Books)]) {
     for (pipeline, books) in books {
         let labels = [("pipeline", pipeline.ledger.pipeline())];
         for (name, count) in [

@@ -7,7 +7,7 @@ fn bcrypt_of(password: &str) -> String {
     bcrypt::hash(password, 4).expect("hashed")
 }
 
-fn check(file: Option<&str>, inline: &str) -> Result<Check, FileError> {
+fn check(file: Option<&str>, inline: &str) -> Result<PasswordCheck, FileError> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("htpasswd");
     if let Some(text) = file {
@@ -19,7 +19,7 @@ fn check(file: Option<&str>, inline: &str) -> Result<Check, FileError> {
             .filter(|text| !text.is_empty())
             .map(Secret::from),
     };
-    Check::read(&settings, "test")
+    PasswordCheck::read(&settings, "test")
 }
 
 fn headers(username: &str, password: &str) -> HeaderMap {
@@ -30,7 +30,7 @@ fn headers(username: &str, password: &str) -> HeaderMap {
     headers
 }
 
-async fn admits(check: &Check, username: &str, password: &str) -> Result<(), Denied> {
+async fn admits(check: &PasswordCheck, username: &str, password: &str) -> Result<(), AuthError> {
     check.admit(&headers(username, password)).await
 }
 
@@ -56,7 +56,7 @@ async fn users_get_in_with_their_passwords() {
             ("", "", false),
             ("ada", "open sesame\0", false),
         ] {
-            let expected = if good { Ok(()) } else { Err(Denied::Wrong) };
+            let expected = if good { Ok(()) } else { Err(AuthError::Wrong) };
             let answer = admits(&check, username, password).await;
             assert_eq!(answer, expected, "{username} {password}");
         }
@@ -96,9 +96,16 @@ async fn another_scheme_is_not_this_one() {
     for sent in ["", "Basic", "Basic !", "Bearer YTp4", "Basic YQ=="] {
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, sent.parse().expect("a value"));
-        assert_eq!(check.admit(&headers).await, Err(Denied::Missing), "{sent}");
+        assert_eq!(
+            check.admit(&headers).await,
+            Err(AuthError::Missing),
+            "{sent}"
+        );
     }
-    assert_eq!(check.admit(&HeaderMap::new()).await, Err(Denied::Missing));
+    assert_eq!(
+        check.admit(&HeaderMap::new()).await,
+        Err(AuthError::Missing)
+    );
 }
 
 /// A password that is longer than the part that bcrypt looks at is not taken for that part.
@@ -108,7 +115,7 @@ async fn a_long_password_is_no_other() {
     let check = check(None, &format!("ada:{}", bcrypt_of(&long))).expect("good");
     assert_eq!(admits(&check, "ada", &long).await, Ok(()));
     let longer = format!("{long}y");
-    assert_eq!(admits(&check, "ada", &longer).await, Err(Denied::Wrong));
+    assert_eq!(admits(&check, "ada", &longer).await, Err(AuthError::Wrong));
 }
 
 /// Hashes that are easy to reverse, hashes that take too long, and lines that are no entries are
@@ -148,7 +155,7 @@ async fn trying_passwords_does_not_stop_those_who_know_theirs() {
     // All permits are taken.
     let turns = u32::try_from(check.running.available_permits()).expect("few");
     let taken = check.running.acquire_many(turns).await.expect("open");
-    let tries = (0..MOST_WAITING + 10).map(|number| {
+    let tries = (0..MAX_WAITING + 10).map(|number| {
         let check = &check;
         async move { admits(check, "ada", &number.to_string()).await }
     });
@@ -162,8 +169,8 @@ async fn trying_passwords_does_not_stop_those_who_know_theirs() {
     };
     let (answers, ()) = tokio::join!(tries, meanwhile);
     let count = |wanted| answers.iter().filter(|found| **found == wanted).count();
-    assert_eq!(count(Err(Denied::Wrong)), MOST_WAITING);
-    assert_eq!(count(Err(Denied::Busy)), 10);
+    assert_eq!(count(Err(AuthError::Wrong)), MAX_WAITING);
+    assert_eq!(count(Err(AuthError::Busy)), 10);
 }
 
 /// The remembered results are bounded, good ones apart from bad ones, and go with their users.
@@ -171,12 +178,12 @@ async fn trying_passwords_does_not_stop_those_who_know_theirs() {
 async fn what_is_remembered_is_bounded() {
     let check = check(None, "ada:x").expect("good");
     assert_eq!(admits(&check, "ada", "x").await, Ok(()));
-    for number in 0..MOST_REMEMBERED + 5 {
+    for number in 0..MAX_REMEMBERED + 5 {
         let answer = admits(&check, "ada", &format!("{number}")).await;
-        assert_eq!(answer, Err(Denied::Wrong));
+        assert_eq!(answer, Err(AuthError::Wrong));
     }
     let users = check.users.current();
-    let found = users.found.lock().expect("not poisoned");
-    assert_eq!((found.good.len(), found.bad.len()), (1, 5));
+    let checks = users.checks.lock().expect("not poisoned");
+    assert_eq!((checks.good.len(), checks.bad.len()), (1, 5));
     assert!(LOOK_EVERY <= Duration::from_secs(1));
 }

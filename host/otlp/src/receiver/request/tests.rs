@@ -3,11 +3,10 @@ use std::convert::Infallible;
 use http_body::Frame;
 use http_body_util::{Full, StreamBody};
 
-use super::super::budget::Budget;
 use super::*;
 
 use crate::compression::state_bytes;
-use crate::receiver::budget::{SWOLLEN_LIMIT, unswollen};
+use crate::receiver::front::{Budget, SWOLLEN_LIMIT, unswollen};
 
 const LIMIT: usize = 256 * 1024;
 
@@ -17,7 +16,7 @@ async fn read_frames(
     piece: usize,
     compression: Compression,
     budget: usize,
-) -> Result<Bytes, Unread> {
+) -> Result<Bytes, RequestError> {
     let frames = wire
         .chunks(piece)
         .map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(piece))));
@@ -74,7 +73,7 @@ async fn a_message_is_read_within_its_budget() {
     let pieces = read_frames(&wire, 1000, Compression::None, LIMIT).await;
     assert_eq!(pieces.expect("fits"), message);
     let small = read_frames(&wire, 1000, Compression::None, LIMIT - 1024).await;
-    assert!(matches!(small, Err(Unread::Busy)), "{small:?}");
+    assert!(matches!(small, Err(RequestError::Busy)), "{small:?}");
 }
 
 /// A message that inflates beyond the limit is given up at the limit, not afterwards.
@@ -91,7 +90,9 @@ async fn a_bomb_is_given_up_at_the_limit() {
             let read = read_frames(&wire, 1000, compression, budget).await;
             match read {
                 Ok(bytes) => assert!(fits && bytes.len() == len, "{compression:?} {len}"),
-                Err(Unread::OverLimit { limit: LIMIT }) => assert!(!fits, "{compression:?} {len}"),
+                Err(RequestError::OverLimit { limit: LIMIT }) => {
+                    assert!(!fits, "{compression:?} {len}")
+                }
                 Err(other) => panic!("{compression:?} {len}: {other:?}"),
             }
         }
@@ -131,7 +132,7 @@ async fn what_is_not_one_message_is_malformed() {
     ] {
         let read = read_frames(&wire, 3, compression, 1 << 20).await;
         assert!(
-            matches!(read, Err(Unread::Malformed(_))),
+            matches!(read, Err(RequestError::Malformed(_))),
             "{name}: {read:?}"
         );
     }
@@ -143,7 +144,10 @@ async fn a_length_over_the_limit_is_not_waited_for() {
     let length = u32::try_from(LIMIT + 1).expect("short").to_be_bytes();
     let prefix = [&[0][..], &length].concat();
     let read = read_frames(&prefix, 5, Compression::None, 0).await;
-    assert!(matches!(read, Err(Unread::OverLimit { limit: LIMIT })));
+    assert!(matches!(
+        read,
+        Err(RequestError::OverLimit { limit: LIMIT })
+    ));
 }
 
 /// No decoder is made before its memory is leased, its window included.
@@ -159,7 +163,7 @@ async fn a_decoder_is_leased_before_it_is_made() {
         assert_eq!(read.expect("fits").len(), LIMIT);
         let lacks = all - beside / 2;
         let read = read_frames(&wire, 1 << 20, compression, lacks).await;
-        assert!(matches!(read, Err(Unread::Busy)), "{read:?}");
+        assert!(matches!(read, Err(RequestError::Busy)), "{read:?}");
     }
 }
 
@@ -184,7 +188,7 @@ async fn an_inflated_message_costs_its_size() {
 /// Reads a body of this many bytes each 400 ms, after a start of 100 KiB. If `beside`, another
 /// request wants all of the memory. Returns the result and the time it took, if there is one in
 /// half a minute.
-async fn read_slowly(drip: usize, beside: bool) -> Option<(Result<Bytes, Unread>, Duration)> {
+async fn read_slowly(drip: usize, beside: bool) -> Option<(Result<Bytes, RequestError>, Duration)> {
     let start = framed(0, &sample(LIMIT))[..100 << 10].to_vec();
     let frames = futures_util::stream::unfold(start, |next| async {
         Some((Ok::<_, Infallible>(Frame::data(Bytes::from(next))), vec![]))
@@ -228,12 +232,15 @@ async fn who_stalls_makes_room() {
     for drip in [0, 1] {
         assert!(read_slowly(drip, false).await.is_none(), "nobody lacks it");
         let (read, took) = read_slowly(drip, true).await.expect("given up");
-        assert!(matches!(read, Err(Unread::Busy)), "{read:?}");
+        assert!(matches!(read, Err(RequestError::Busy)), "{read:?}");
         // 100 KiB are a little more than six seconds' worth.
         assert!((6..8).contains(&took.as_secs()), "{took:?}");
     }
     let (read, _) = read_slowly(7 << 10, true).await.expect("all of it came");
-    assert!(matches!(read, Err(Unread::Malformed(_))), "more than one");
+    assert!(
+        matches!(read, Err(RequestError::Malformed(_))),
+        "more than one"
+    );
 }
 
 /// A message that inflates to less than a bomb does is read up to the limit, even if a buffer twice
@@ -284,11 +291,11 @@ async fn a_bomb_is_measured_first() {
         let beside = decoder + (72 << 10);
         let long = bomb(SWOLLEN_LIMIT + 1, (4 << 20) + beside).await;
         let limit = SWOLLEN_LIMIT;
-        assert!(matches!(long, Err(Unread::OverLimit { limit: told }) if told == limit));
+        assert!(matches!(long, Err(RequestError::OverLimit { limit: told }) if told == limit));
         let fits = bomb(SWOLLEN_LIMIT, SWOLLEN_LIMIT + beside).await;
         assert_eq!(fits.expect("room for it").len(), SWOLLEN_LIMIT);
         let lacks = bomb(SWOLLEN_LIMIT, SWOLLEN_LIMIT + decoder - (8 << 10)).await;
-        assert!(matches!(lacks, Err(Unread::Busy)), "{lacks:?}");
+        assert!(matches!(lacks, Err(RequestError::Busy)), "{lacks:?}");
     }
     // A window of 8 MiB that there is no room for is not begun.
     let packed = Compression::Zstd.compress(Bytes::from(vec![0; 32 << 20]));
@@ -298,5 +305,5 @@ async fn a_bomb_is_measured_first() {
     let body = Full::new(Bytes::from(framed(1, &packed)));
     let stats = ReceiverStats::default();
     let read = read(body, Compression::Zstd, 64 << 20, &mut lease, &stats).await;
-    assert!(matches!(read, Err(Unread::Busy)), "{read:?}");
+    assert!(matches!(read, Err(RequestError::Busy)), "{read:?}");
 }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Terms, View};
 use crate::pipeline::ChangeError;
-use crate::stage::place::Target;
-use crate::stage::sample::Sample;
+use crate::stage::rollout::sample::Sample;
+use crate::stage::rollout::slot::Target;
 use crate::stage::{Beside, Comparison, Generation, HoldLimits, Instance, Mode, StageSpec};
 
 /// The sample and the comparisons of one stage, which all shards fill.

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::forward::Forward;
 use super::{HeldBatch, HeldTable};
 use crate::batch::Batch;
-use crate::stage::Ticket;
+use crate::plugin::Ticket;
 
 impl HeldTable {
     /// Marks the items of this batch as held earlier by another instance: since that time, and

@@ -1,8 +1,9 @@
 //! Formats the history and the differences of a shadow for people.
 
+use spandrel_collector::report::{EventView, ShadowView};
+
 use super::paint::Paint;
 use super::table::{Column, Table, digest, micros, millis, number, table};
-use crate::control::api::{EventView, ShadowView};
 
 const COLUMNS: [Column; 9] = [
     Column::Left("AT"),

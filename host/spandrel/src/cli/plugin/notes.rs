@@ -1,9 +1,9 @@
 //! Notes on a stage that the operator should see at a glance.
 
 use serde_json::Value;
+use spandrel_collector::report::{DriftView, StageView};
 
 use super::table::number;
-use crate::control::api::{DriftView, StageView};
 
 /// The number of characters after which a value in a note is cut. The JSON has the whole value.
 const SHOWN: usize = 120;

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
+use spandrel_admin::client::{self, Client, ClientError, understood};
+use spandrel_collector::report::StageView;
 use tokio::time::{Instant, interval};
 
-use super::client::{self, Client};
-use super::failure::{Failure, understood};
 use super::{is_terminal, to_stderr};
-use crate::control::api::StageView;
 
 /// The interval at which the line is rewritten: often enough to look alive.
 const EVERY: Duration = Duration::from_millis(500);
@@ -28,8 +27,8 @@ impl Waiting {
     pub(super) async fn show<T>(
         self,
         client: &Client,
-        work: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
+        work: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
         if !is_terminal() {
             return work.await;
         }

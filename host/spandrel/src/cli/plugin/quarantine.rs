@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use spandrel_admin::client::{self, Client, ClientError, understood};
+use spandrel_collector::error_chain::in_one_line;
+use spandrel_collector::quarantine::entry;
+use spandrel_collector::quarantine::folder::Folder;
+use spandrel_collector::quarantines;
+use spandrel_collector::report::{QuarantineReport, QuarantinedView};
 
-use super::client::Client;
-use super::failure::{Failure, understood};
+use super::failure::Failure;
 use super::paint::Paint;
 use super::table::{Column, number, table};
 use super::{Connection, Output, finish, print, to_stderr};
-use crate::control::api::{QuarantineReport, QuarantinedView};
-use crate::control::in_one_line;
-use crate::quarantine::entry;
-use crate::quarantine::folder::Folder;
-use crate::quarantine::shelves;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct QuarantineArguments {
@@ -82,7 +82,7 @@ async fn ask(client: &Client, command: &QuarantineCommand, output: Output) -> Re
             print(output, &json, || list(&all, Paint::stdout()))
         }
         QuarantineCommand::Show { id } => {
-            let path = format!("/v1/quarantine/{}", super::client::encoded(id));
+            let path = format!("/v1/quarantine/{}", client::encoded(id));
             show(&client.get(&path).await?, output)
         }
         QuarantineCommand::Replay(which) => change(client, which, "replay", output).await,
@@ -92,7 +92,7 @@ async fn ask(client: &Client, command: &QuarantineCommand, output: Output) -> Re
 
 async fn change(client: &Client, which: &Which, word: &str, output: Output) -> Result<(), Failure> {
     let path = match &which.id {
-        Some(id) => format!("/v1/quarantine/{}/{word}", super::client::encoded(id)),
+        Some(id) => format!("/v1/quarantine/{}/{word}", client::encoded(id)),
         None => format!("/v1/quarantine/{word}"),
     };
     let json = client.post(&path).await?;
@@ -100,10 +100,10 @@ async fn change(client: &Client, which: &Which, word: &str, output: Output) -> R
     print(output, &json, || said(&report, word))?;
     match report.kept.len() {
         0 => Ok(()),
-        kept => Err(Failure::Refused {
+        kept => Err(Failure::from(ClientError::Refused {
             code: 409,
             error: format!("{kept} stay in quarantine"),
-        }),
+        })),
     }
 }
 
@@ -125,21 +125,21 @@ fn said(report: &QuarantineReport, word: &str) -> String {
 
 /// Runs the command without a collector, on the files themselves.
 fn offline(dir: &Path, command: &QuarantineCommand, output: Output) -> Result<(), Failure> {
-    let failed = |source: io::Error| Failure::File {
+    let failed = |source: io::Error| ClientError::File {
         path: dir.to_owned(),
         source,
     };
     let folders = Folder::all_in(dir).map_err(failed)?;
     let find = |id: &str| {
         let found = folders.iter().find(|folder| folder.has(id));
-        found.ok_or_else(|| Failure::Refused {
+        found.ok_or_else(|| ClientError::Refused {
             code: 404,
-            error: shelves::none(id).to_string(),
+            error: quarantines::none(id).to_string(),
         })
     };
     match command {
         QuarantineCommand::Ls => {
-            let all = shelves::list(folders.iter()).map_err(failed)?;
+            let all = quarantines::list(folders.iter()).map_err(failed)?;
             print(output, &in_json(&all)?, || list(&all, Paint::stdout()))
         }
         QuarantineCommand::Show { id } => show(&find(id)?.text(id).map_err(failed)?, output),
@@ -149,21 +149,23 @@ fn offline(dir: &Path, command: &QuarantineCommand, output: Output) -> Result<()
                 find(id)?.remove(id).map_err(failed)?;
                 report.done.push(id.clone());
             } else {
-                for QuarantinedView { id, .. } in shelves::list(folders.iter()).map_err(failed)? {
+                for QuarantinedView { id, .. } in
+                    quarantines::list(folders.iter()).map_err(failed)?
+                {
                     find(&id)?.remove(&id).map_err(failed)?;
                     report.done.push(id);
                 }
             }
             print(output, &in_json(&report)?, || said(&report, "drop"))
         }
-        QuarantineCommand::Replay(_) => Err(Failure::Usage(
+        QuarantineCommand::Replay(_) => Err(Failure::from(ClientError::Usage(
             "a batch is replayed into a running collector; leave out --dir".to_owned(),
-        )),
+        ))),
     }
 }
 
 fn in_json(value: &impl serde::Serialize) -> Result<String, Failure> {
-    let mut json = serde_json::to_string(value).map_err(Failure::NotUnderstood)?;
+    let mut json = serde_json::to_string(value).map_err(ClientError::NotUnderstood)?;
     json.push('\n');
     Ok(json)
 }

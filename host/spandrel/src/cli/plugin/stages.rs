@@ -1,9 +1,12 @@
 //! Formats stages, their generations and the outcomes of changes for people.
 
+use spandrel_collector::report::{
+    GenerationView, PipelineView, ReloadReport, StageView, SwapReport,
+};
+
 use super::notes;
 use super::paint::Paint;
 use super::table::{Column, digest, micros, millis, number, table};
-use crate::control::api::{GenerationView, PipelineView, ReloadReport, StageView, SwapReport};
 
 /// Sorts stages by the order in which a batch passes them.
 pub(super) fn sort(stages: &mut [StageView], pipelines: &[PipelineView]) {

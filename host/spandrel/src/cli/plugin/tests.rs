@@ -1,5 +1,4 @@
 //! Tests the command line against golden text, and against an admin API on real sockets.
 
 mod arguments;
-mod asking;
 mod text;

@@ -6,13 +6,12 @@ use std::fmt::{self, Debug};
 use std::time::SystemTime;
 
 use serde_json::Value;
+use spandrel_collector::time_text::rfc3339;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
-
-use crate::telemetry::health::rfc3339;
 
 pub(super) struct Json;
 

@@ -2,18 +2,14 @@
 
 use std::sync::Arc;
 
+use spandrel_collector::status::PipelineStatus;
 use spandrel_journal::Store;
 use spandrel_pipeline::journal::{Journal as _, Log};
 use spandrel_pipeline::ledger::Books;
 
-use super::PipelineSource;
 use super::text::Text;
 
-pub(super) fn render(
-    text: &mut Text,
-    books: &[(&PipelineSource, Books)],
-    quarantined: &[(String, u64)],
-) {
+pub(super) fn render(text: &mut Text, books: &[(&PipelineStatus, Books)]) {
     for (pipeline, books) in books {
         if let Some(journal) = &pipeline.journal {
             let name = pipeline.ledger.pipeline();
@@ -28,9 +24,12 @@ pub(super) fn render(
             ledger(text, name, books);
         }
     }
-    for (pipeline, batches) in quarantined {
-        let labels = [("pipeline", pipeline.as_str())];
-        text.counter("spandrel_quarantined_batches_total", &labels, batches);
+    for (pipeline, _) in books {
+        if let Some(quarantine) = &pipeline.quarantine {
+            let labels = [("pipeline", pipeline.view.name.as_str())];
+            let batches = quarantine.put_so_far();
+            text.counter("spandrel_quarantined_batches_total", &labels, batches);
+        }
     }
 }
 

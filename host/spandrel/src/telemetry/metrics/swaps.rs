@@ -1,14 +1,12 @@
 //! Metrics of generations and swaps, by stage.
 
+use spandrel_collector::status::{PipelineStatus, Status};
 use spandrel_pipeline::ledger::Books;
 
-use super::PipelineSource;
 use super::text::Text;
-use crate::control::Views as _;
-use crate::control::board::Board;
 
-pub(super) fn render(text: &mut Text, board: &Board, books: &[(&PipelineSource, Books)]) {
-    for stage in board.stages() {
+pub(super) fn render(text: &mut Text, status: &Status, books: &[(&PipelineStatus, Books)]) {
+    for stage in status.stages() {
         let labels = [("stage", stage.stage.as_str())];
         text.gauge("spandrel_stage_generation", &labels, stage.running.number);
         let bypassing = u8::from(stage.bypassing);
@@ -17,7 +15,7 @@ pub(super) fn render(text: &mut Text, board: &Board, books: &[(&PipelineSource, 
             let labels = [labels[0], ("mode", candidate.status.as_str())];
             text.gauge("spandrel_stage_candidate", &labels, candidate.number);
         }
-        if let Some(shadow) = board.shadow(&stage.stage) {
+        if let Some(shadow) = status.shadow(&stage.stage) {
             for (what, items) in [
                 ("compared", shadow.compared),
                 ("different", shadow.different),
@@ -28,11 +26,11 @@ pub(super) fn render(text: &mut Text, board: &Board, books: &[(&PipelineSource, 
             }
         }
     }
-    for (stage, outcome, count) in board.swaps() {
+    for (stage, outcome, count) in status.swaps() {
         let labels = [("stage", stage.as_str()), ("outcome", outcome)];
         text.counter("spandrel_stage_swaps_total", &labels, count);
     }
-    for (stage, durations) in board.durations() {
+    for (stage, durations) in status.swap_durations() {
         let labels = [("stage", stage.as_str())];
         text.summary(
             "spandrel_stage_swap_duration_seconds",

@@ -1,7 +1,8 @@
-use super::super::*;
-use crate::control::api::{
+use spandrel_collector::report::{
     DifferenceView, DriftView, FiguresView, GenerationView, LeftView, UndoneView,
 };
+
+use super::super::*;
 
 fn generation(number: u64, status: &str) -> GenerationView {
     GenerationView {

@@ -1,0 +1,77 @@
+//! Logs the requests of clients: one line for each change, and few lines for many strangers.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use spandrel_collector::time_text::millis;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::admission::{Peer, Stranger};
+use super::route::{Asked, What};
+
+/// The interval in which strangers are logged once, with their number.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// One requested change, from the request to its line in the log.
+pub(super) struct Audit {
+    who: String,
+    asked: Asked,
+    began: Instant,
+}
+
+impl Audit {
+    pub(super) fn begin(peer: &Peer, asked: &Asked) -> Self {
+        Self {
+            who: peer.to_string(),
+            asked: asked.clone(),
+            began: Instant::now(),
+        }
+    }
+
+    /// Writes the line.
+    pub(super) fn end(self, outcome: &str) {
+        let Asked { what, name } = &self.asked;
+        let (stage, batch) = match what {
+            What::Quarantine(_) => (None, Some(name)),
+            _ => (Some(name), None),
+        };
+        info!(
+            who = %self.who,
+            stage = stage.map(display),
+            batch = batch.map(display),
+            what = what.label(),
+            outcome,
+            elapsed_ms = millis(self.began),
+            "change asked for at the admin API"
+        );
+    }
+}
+
+/// Counts clients that may not ask.
+#[derive(Debug, Default)]
+pub(super) struct Strangers(Mutex<Seen>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    logged: Option<Instant>,
+    since: u64,
+}
+
+impl Strangers {
+    /// Logs the first one, and then at most one in ten seconds: clients that are not admitted must
+    /// not fill the log.
+    pub(super) fn note(&self, peer: &Peer, stranger: &Stranger) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.since = seen.since.saturating_add(1);
+        let now = Instant::now();
+        if seen.logged.is_some_and(|last| now - last < QUIET) {
+            return;
+        }
+        warn!(who = %peer, requests = seen.since, reason = %stranger, "not admitted to the admin API");
+        *seen = Seen {
+            logged: Some(now),
+            since: 0,
+        };
+    }
+}

@@ -1,0 +1,197 @@
+//! Puts the collector together: builds it eagerly, as a whole or not at all; runs it; drains it in
+//! order.
+//!
+//! Building binds every socket, opens every file and loads every plugin before anything is
+//! accepted. What can go wrong therefore goes wrong at the start, and the error names it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use spandrel_config::Config;
+use spandrel_pipeline::ledger::Ledger;
+use tokio::time::Instant;
+use tracing::info;
+
+use crate::control::{Commands, Control};
+use crate::controller::{Controller, Origin};
+use crate::drain::{self, Ending};
+use crate::durable::{self, Durables};
+use crate::exporters::Exporters;
+use crate::live::{self, Live};
+use crate::memory::Limiters;
+use crate::plugins::Plugins;
+use crate::receivers::{Bound, Serving};
+use crate::retiring::Retiring;
+use crate::start_error::StartError;
+use crate::status::Status;
+use crate::time_text::millis;
+use crate::timing::Timing;
+
+/// A collector that has its journals and its ports, and nothing else yet.
+#[derive(Debug)]
+pub struct Resources {
+    started: Instant,
+    config: Config,
+    durables: Durables,
+    timing: Timing,
+    receivers: Vec<Bound>,
+    status: Arc<Status>,
+    control: Control,
+    commands: Commands,
+}
+
+impl Resources {
+    /// Opens the journals and binds the receivers.
+    ///
+    /// # Errors
+    /// The first thing that does not work.
+    pub async fn open(config: Config) -> Result<Self, StartError> {
+        let started = Instant::now();
+        let status = Arc::new(Status::default());
+        // Open journals first: a process without the lock must not bind ports.
+        let durables = durable::open_all(&config).await?;
+        let timing = Timing::of(&config);
+        let mut receivers = Vec::new();
+        for receiver in config.receivers() {
+            receivers.push(Bound::bind(receiver, &timing, None).await?);
+        }
+        let (control, commands) = Control::new(Arc::clone(&status));
+        Ok(Self {
+            started,
+            config,
+            durables,
+            timing,
+            receivers,
+            status,
+            control,
+            commands,
+        })
+    }
+
+    /// Returns the configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Returns the addresses of the receivers that listen, by component. Port 0 is replaced by the
+    /// port in use.
+    pub fn addresses(&self) -> impl Iterator<Item = (String, SocketAddr)> {
+        self.receivers.iter().filter_map(Bound::address)
+    }
+
+    /// Returns the status, which everybody may read from now on.
+    pub fn status(&self) -> &Arc<Status> {
+        &self.status
+    }
+
+    /// Returns the handle through which changes are asked for. They are made once the collector
+    /// runs.
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+}
+
+/// A collector that has everything it needs and accepts nothing yet.
+#[derive(Debug)]
+pub struct Collector {
+    receivers: Vec<Bound>,
+    live: Live,
+    commands: Commands,
+    /// Kept so that the command channel stays open even if nobody sends a command.
+    control: Control,
+}
+
+impl Collector {
+    /// Makes the exporters, loads the plugins and builds the pipelines.
+    ///
+    /// # Errors
+    /// The first thing that does not work.
+    pub async fn build(resources: Resources) -> Result<Self, StartError> {
+        let Resources {
+            started,
+            config,
+            durables,
+            timing,
+            receivers,
+            status,
+            control,
+            commands,
+        } = resources;
+        let exporters = Exporters::make(&config)?;
+        let Plugins { engine, stages } = Plugins::load(&config).await?;
+        let mut pipelines = Vec::with_capacity(config.service.pipelines.len());
+        for pipeline in &config.service.pipelines {
+            let built = live::build_pipeline(&config, pipeline, &exporters, &stages, &durables);
+            pipelines.push(built.await?);
+        }
+        for receiver in &receivers {
+            receiver.connect(&config, &pipelines);
+        }
+        info!(
+            elapsed_ms = millis(started),
+            pipelines = pipelines.len(),
+            "everything built"
+        );
+        let limiters = Limiters::watch(&config, &pipelines);
+        let live = Live {
+            config,
+            engine,
+            stages,
+            numbers: BTreeMap::new(),
+            exporters,
+            limiters,
+            pipelines,
+            durables,
+            serving: Serving::default(),
+            retiring: Retiring::default(),
+            status,
+            timing,
+        };
+        Ok(Self {
+            receivers,
+            live,
+            commands,
+            control,
+        })
+    }
+
+    /// Returns the ledgers of its pipelines, which outlive it.
+    pub fn ledgers(&self) -> Vec<Arc<Ledger>> {
+        let pipelines = self.live.pipelines.iter();
+        pipelines
+            .map(|pipeline| Arc::clone(pipeline.ledger()))
+            .collect()
+    }
+
+    /// Runs until `stop` resolves, then drains; `abort` ends it at once. Both resolve to a name for
+    /// the log. With an `origin`, the configuration is read again when its files change, or when
+    /// somebody asks for it.
+    pub async fn run(
+        self,
+        origin: Option<Origin>,
+        stop: impl Future<Output = &'static str>,
+        abort: impl Future<Output = &'static str>,
+    ) -> Ending {
+        let Self {
+            receivers,
+            mut live,
+            commands,
+            control,
+        } = self;
+        live.serving = Serving::start(receivers);
+        live.show();
+        live.status.ready();
+        info!("Everything is ready. Begin running and processing data.");
+        let mut controller = Controller::new(live, commands, origin);
+        let signal = tokio::select! {
+            biased;
+            signal = stop => signal,
+            () = controller.run() => "end of control",
+        };
+        info!(signal, "Received signal from OS");
+        let ending = drain::drain(controller.end(), abort).await;
+        drop(control);
+        ending
+    }
+}

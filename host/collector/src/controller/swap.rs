@@ -1,0 +1,300 @@
+//! Swaps on command: another generation of a stage, or the previous one again.
+
+mod request;
+
+use std::sync::Arc;
+
+use spandrel_config::id::Id;
+use spandrel_config::module::Place;
+use spandrel_pipeline::stage::Mode;
+use spandrel_plugin::SignatureSource;
+use spandrel_plugin::probation::Figures;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tracing::warn;
+
+pub(crate) use self::request::failed_before;
+use self::request::{mode, one_of_all, parse_digest, refusal};
+use crate::controller::looking::AGAIN;
+use crate::controller::{Again, Asked, Building, Controller, answer};
+use crate::plugins::log_loaded;
+use crate::publish::{Said, state_label, watched};
+use crate::refusal::Refusal;
+use crate::report::{EventView, SwapReport, SwapRequest};
+use crate::stage::build::{BuildError, Built, Plan};
+use crate::stage::lineup::{ModuleSource, Watch};
+use crate::stage::view::mode_label;
+use crate::time_text::{micros, millis};
+use crate::trigger::Trigger;
+
+type Reply = oneshot::Sender<Result<SwapReport, Refusal>>;
+
+impl Controller {
+    /// Begins to build the generation that a request asks for.
+    pub(crate) async fn begin_swap(
+        &mut self,
+        stage: &str,
+        request: SwapRequest,
+        upload: Option<Vec<u8>>,
+        by: Trigger,
+        reply: Option<Reply>,
+    ) {
+        let started = Instant::now();
+        match self.plan_swap(stage, &request, upload, by).await {
+            Ok((id, plan)) => {
+                self.live.status.set_swap(id.as_str(), Some("loading"));
+                let asked = Asked {
+                    stage: id,
+                    number: plan.number,
+                    request,
+                    by,
+                    started,
+                    reply,
+                };
+                self.begin_building(Building::Swap {
+                    asked: Box::new(asked),
+                    built: Box::pin(plan.build()),
+                });
+            }
+            Err(refusal) => refuse(stage, by, reply, refusal),
+        }
+    }
+
+    async fn plan_swap(
+        &mut self,
+        stage: &str,
+        request: &SwapRequest,
+        upload: Option<Vec<u8>>,
+        by: Trigger,
+    ) -> Result<(Id, Plan), Refusal> {
+        let id = self.find(stage)?;
+        let pinned = request.sha256.as_deref().map(parse_digest).transpose()?;
+        mode(request)?;
+        let evidence = self.live.evidence(&id).await;
+        let live = &mut self.live;
+        let (Some(engine), Some(stage)) = (&live.engine, live.stages.get_mut(&id)) else {
+            return Err(Refusal::NotFound(format!("there is no stage `{stage}`")));
+        };
+        if stage.lineup.candidate.is_some() && by != Trigger::File {
+            return Err(Refusal::Conflict(format!(
+                "stage `{id}` has a candidate beside its generation: promote or cancel that first"
+            )));
+        }
+        let upload_is_none = upload.is_none();
+        let signature = |default| match &request.signature {
+            Some(text) => SignatureSource::Text(text.as_str().into()),
+            None => default,
+        };
+        let source = match (upload, &request.module) {
+            (Some(bytes), _) => ModuleSource::Upload {
+                bytes: bytes.into(),
+                signature: signature(SignatureSource::Missing),
+            },
+            (None, Some(path)) => ModuleSource::Place(Place::File {
+                path: path.into(),
+                signature: signature(SignatureSource::Beside),
+            }),
+            // The request changes only the plugin's configuration; the module is the running one,
+            // wherever it came from.
+            (None, None) if request.config.is_some() => stage.lineup.running.source.clone(),
+            (None, None) => ModuleSource::Place(stage.wasm.module.place.clone()),
+        };
+        let (config, hidden) = request::config(stage, request, by);
+        // If only the configuration changes, the file must be the module that runs, whatever the
+        // request says: the file may have changed, have failed, or have no signature.
+        let is_same = upload_is_none && request.module.is_none() && request.config.is_some();
+        let is_same = is_same && !stage.is_awaited();
+        let running = is_same.then(|| stage.lineup.running.generation.identity().module);
+        let plan = Plan {
+            engine: engine.clone(),
+            stage: id.to_string(),
+            number: stage.next_number(),
+            source,
+            pinned: one_of_all([running, pinned, stage.wasm.module.sha256])?,
+            // The running module was admitted before. Its signature may not be available any more.
+            keys: stage.wasm.module.keys.clone().filter(|_| !is_same),
+            trusted_comment: stage.wasm.module.trusted_comment.clone(),
+            plugins: Arc::clone(&live.config.service.plugins),
+            config,
+            hidden,
+            limits: stage.wasm.limits.clone(),
+            metrics: Arc::clone(&stage.metrics),
+            evidence: Some(evidence),
+        };
+        Ok((id, plan))
+    }
+
+    /// Publishes what was built, or reports why not.
+    pub(crate) async fn finish_swap(&mut self, asked: Asked, built: Result<Built, BuildError>) {
+        let Asked {
+            stage,
+            number,
+            request,
+            by,
+            started,
+            reply,
+        } = asked;
+        self.live.status.set_swap(stage.as_str(), None);
+        let done = match built {
+            Ok(built) => {
+                log_loaded(&stage, &built.loaded, started);
+                if let Some(stage) = self.live.stages.get_mut(&stage) {
+                    let module = built.loaded.generation.identity().module;
+                    stage.note_read(&built.loaded.source, module);
+                }
+                self.publish_built(&stage, &request, by, started, built)
+                    .await
+            }
+            Err(error) => {
+                if let (Some(identity), false, Some(stage)) = (
+                    error.failed(),
+                    request.dry_run,
+                    self.live.stages.get_mut(&stage),
+                ) {
+                    stage.remember_failed(identity);
+                }
+                Err(refusal(&error, &request))
+            }
+        };
+        match done {
+            Ok(report) => {
+                self.look_soon();
+                if let Some(reply) = reply {
+                    answer(reply, Ok(report));
+                }
+            }
+            Err(refusal) => {
+                if by == Trigger::File && matches!(refusal, Refusal::Conflict(_)) {
+                    self.again_later(Again::Stage(stage.clone()), AGAIN);
+                } else if by == Trigger::Source {
+                    self.await_again(&stage);
+                }
+                self.live.status.count(stage.as_str(), "refused");
+                self.live.status.add(EventView {
+                    stage: stage.to_string(),
+                    generation: number,
+                    event: "refused".to_owned(),
+                    by: by.label().to_owned(),
+                    detail: refusal.to_string(),
+                    elapsed_ms: Some(millis(started)),
+                    ..EventView::default()
+                });
+                refuse(stage.as_str(), by, reply, refusal);
+            }
+        }
+    }
+
+    async fn publish_built(
+        &mut self,
+        id: &Id,
+        request: &SwapRequest,
+        by: Trigger,
+        started: Instant,
+        Built { loaded, probed }: Built,
+    ) -> Result<SwapReport, Refusal> {
+        let gone = || Refusal::NotFound(format!("stage `{id}` was taken out meanwhile"));
+        let stage = self.live.stages.get(id).ok_or_else(gone)?;
+        let running = &stage.lineup.running;
+        let digest = loaded.generation.digest();
+        let mut report = SwapReport {
+            stage: id.to_string(),
+            outcome: "unchanged".to_owned(),
+            generation: running.number(),
+            previous: running.number(),
+            sha256: loaded.sha256(),
+            ..SwapReport::default()
+        };
+        let is_new = digest != running.generation.digest();
+        if is_new && by == Trigger::File && stage.has_failed(&digest) {
+            return Err(failed_before(id));
+        }
+        if is_new {
+            report.generation = loaded.number();
+            "would publish".clone_into(&mut report.outcome);
+            report.state = probed.state_refused.map_or_else(
+                || "can be carried".to_owned(),
+                |why| format!("not carried: {why}"),
+            );
+        }
+        if !is_new || request.dry_run {
+            report.elapsed_ms = millis(started);
+            let number = loaded.number();
+            if let Some(stage) = self.live.stages.get_mut(id) {
+                stage.give_back(number);
+            }
+            return Ok(report);
+        }
+        let mode = mode(request)?;
+        let watch = Watch::of(request);
+        let (event, outcome) = match mode {
+            None => ("published", "published".to_owned()),
+            Some(mode @ Mode::Canary(_)) => ("canary", mode_label(mode)),
+            Some(Mode::Shadow) => ("shadow", mode_label(Mode::Shadow)),
+        };
+        let figures = self.live.figures(id, running.number());
+        let lineup = match mode {
+            None => {
+                let recent = stage.recent(figures);
+                let none = Figures::default();
+                stage.lineup.published(loaded.clone(), none, recent, watch)
+            }
+            Some(mode) => stage.lineup.beside(loaded.clone(), mode, figures, watch),
+        };
+        let changed = self.live.publish(id, lineup, by).await?;
+        let took = (started, &changed);
+        if mode.is_none() {
+            report.state = state_label(id, &changed);
+            self.live
+                .say_taken_over(id, event, by, watched(watch), took);
+        } else {
+            let said = Said {
+                event,
+                by,
+                loaded: &loaded,
+                detail: outcome.clone(),
+                took: Some(took),
+            };
+            self.live.say(id, said);
+        }
+        report.outcome = outcome;
+        report.pause_us = micros(changed.pause);
+        report.elapsed_ms = millis(started);
+        Ok(report)
+    }
+
+    /// Brings back the previous generation.
+    pub(crate) async fn rollback(&mut self, name: &str) -> Result<SwapReport, Refusal> {
+        let id = self.find(name)?;
+        self.live.roll_back(&id, Trigger::Admin, "asked for").await
+    }
+
+    /// Publishes the candidate of a stage.
+    pub(crate) async fn promote(
+        &mut self,
+        name: &str,
+        watch: Watch,
+    ) -> Result<SwapReport, Refusal> {
+        let id = self.find(name)?;
+        let report = self.live.promote(&id, Trigger::Admin, watch).await;
+        self.look_soon();
+        report
+    }
+
+    /// Ends the candidate of a stage.
+    pub(crate) async fn cancel(&mut self, name: &str) -> Result<SwapReport, Refusal> {
+        let id = self.find(name)?;
+        self.live.cancel(&id, Trigger::Admin, "asked for").await
+    }
+}
+
+fn refuse(stage: &str, by: Trigger, reply: Option<Reply>, refusal: Refusal) {
+    warn!(
+        stage,
+        by = by.label(),
+        error = &refusal as &dyn std::error::Error,
+        "plugin not swapped, the running generation stays"
+    );
+    if let Some(reply) = reply {
+        answer(reply, Err(refusal));
+    }
+}

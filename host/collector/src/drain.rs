@@ -1,0 +1,169 @@
+//! The end of a run: accepts nothing new, finishes what was accepted until the deadline, and
+//! reports where every item is.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures_util::future::{FutureExt as _, join_all};
+use spandrel_pipeline::ledger::Ledger;
+use spandrel_pipeline::pipeline::Pipeline;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use crate::live::Live;
+use crate::receivers::Serving;
+use crate::retiring::{Retiring, ledger_name, settled, told};
+use crate::rows::{self, Row, is_done, log_row, some};
+use crate::time_text::{millis, whole_millis};
+use crate::timing::Timing;
+
+/// The way a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Everything that was accepted was finished, and the ledger balances.
+    Drained,
+    /// Something was abandoned, or the ledger does not balance.
+    Abandoned,
+}
+
+async fn drain_one(pipeline: Pipeline, deadline: Instant) -> bool {
+    let name = ledger_name(&pipeline);
+    told(&name, pipeline.drain(deadline).await)
+}
+
+/// Drains, unless `abort` comes first. The last line of the log is the ledger.
+pub(crate) async fn drain(live: Live, abort: impl Future<Output = &'static str>) -> Ending {
+    let Live {
+        mut serving,
+        pipelines,
+        mut retiring,
+        durables,
+        timing,
+        status,
+        ..
+    } = live;
+    // A fused future: once it has resolved, it does not resolve again.
+    let mut abort = pin!(abort.fuse());
+    let started = Instant::now();
+    status.stopping();
+    info!(
+        timeout_ms = whole_millis(timing.timeout),
+        delay_ms = whole_millis(timing.delay),
+        "Starting shutdown..."
+    );
+    let mut ledgers: Vec<Arc<Ledger>> = pipelines
+        .iter()
+        .map(|pipeline| Arc::clone(pipeline.ledger()))
+        .collect();
+    let (in_time, deadline) = tokio::select! {
+        in_time = in_order(&mut serving, pipelines, &mut retiring, started, timing) => {
+            (in_time, started + timing.timeout)
+        }
+        signal = &mut abort => {
+            warn!(signal, "second signal: everything that is not done is abandoned");
+            (false, Instant::now())
+        }
+    };
+    retiring.given_up.cancel();
+    ledgers.append(&mut retiring.ledgers);
+    if !in_time {
+        give_up(&mut serving, &ledgers).await;
+    }
+    let Retiring { mut closing, .. } = retiring;
+    closing.add_all(durables, deadline);
+    let aborted = abort.map(|signal| warn!(signal, "second signal: journals have a second"));
+    let unclosed = closing.finish(deadline, aborted).await;
+    summary(&ledgers, in_time, &unclosed, started)
+}
+
+/// Ends the receivers, and waits until every task of the pipelines is gone.
+async fn give_up(serving: &mut Serving, ledgers: &[Arc<Ledger>]) {
+    serving.abort().await;
+    // Tasks that still do not end show in the ledger as queued or held.
+    if !settled(ledgers).await {
+        warn!("some batches could not be given up");
+    }
+}
+
+/// Drains the receivers first, then the pipelines side by side. Returns true if all ended by
+/// themselves.
+async fn in_order(
+    serving: &mut Serving,
+    pipelines: Vec<Pipeline>,
+    retiring: &mut Retiring,
+    started: Instant,
+    timing: Timing,
+) -> bool {
+    let deadline = started + timing.timeout;
+    if !timing.delay.is_zero() {
+        tokio::time::sleep(timing.delay).await;
+        info!(elapsed_ms = millis(started), "drain delay over");
+    }
+    serving.stop();
+    pipelines.iter().for_each(Pipeline::close);
+    serving.finish(deadline).await;
+    let drains = pipelines
+        .into_iter()
+        .map(|pipeline| drain_one(pipeline, deadline));
+    let (in_time, retired) = tokio::join!(join_all(drains), retiring.finish(deadline));
+    retired && in_time.into_iter().all(|in_time| in_time)
+}
+
+/// Logs one line for each pipeline and exporter, and a last one with the sums and with the
+/// pipelines whose journals could not be closed because of the disk.
+fn summary(
+    ledgers: &[Arc<Ledger>],
+    in_time: bool,
+    unclosed: &[String],
+    started: Instant,
+) -> Ending {
+    let mut sum = Row::default();
+    let mut is_whole = unclosed.is_empty();
+    let mut text = Vec::new();
+    for ledger in ledgers {
+        let books = ledger.books();
+        for (exporter, row) in rows::rows(&books) {
+            log_row(ledger.pipeline(), exporter, &row);
+        }
+        is_whole &= is_done(&books);
+        sum.add(&rows::worst(&books));
+        if !books.is_balanced() {
+            error!(
+                pipeline = ledger.pipeline(),
+                "the ledger does not balance: this is a defect of spandrel"
+            );
+        }
+        text.push(ledger.to_string());
+    }
+    info!(
+        received = sum.received,
+        created = sum.created,
+        refused = sum.refused,
+        dropped = sum.dropped,
+        failed = sum.failed,
+        overflowed = some(sum.overflowed),
+        exported = sum.exported,
+        abandoned = sum.abandoned,
+        missed = some(sum.missed),
+        held = sum.held,
+        queued = sum.queued,
+        replayed = some(sum.replayed),
+        recovered = some(sum.recovered),
+        quarantined = some(sum.quarantined),
+        damaged = some(sum.damaged),
+        unknown_losses = some(sum.unknown_losses),
+        journaled = some(sum.journaled),
+        on_disk = some(sum.on_disk),
+        balanced = sum.is_balanced(),
+        unclosed = (!unclosed.is_empty()).then(|| unclosed.join(", ")),
+        in_time = in_time && unclosed.is_empty(),
+        elapsed_ms = millis(started),
+        ledger = text.join("; "),
+        "Shutdown complete."
+    );
+    if is_whole {
+        Ending::Drained
+    } else {
+        Ending::Abandoned
+    }
+}

@@ -1,0 +1,264 @@
+//! Loads the plugins that pipelines name, each once.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use spandrel_config::Config;
+use spandrel_config::examine::Examined;
+use spandrel_config::id::Id;
+use spandrel_config::plugins::Plugins as Policy;
+use spandrel_config::problem::Problem;
+use spandrel_config::processor::Wasm;
+use spandrel_plugin::{Compile, Engine, EngineConfig, LoadError, Metrics};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::problems::problem;
+use crate::stage::build::{BuildError, Built, Plan};
+use crate::stage::lineup::{Loaded, ModuleSource, Stage};
+use crate::start_error::StartError;
+use crate::time_text::millis;
+
+/// The loaded plugins, by stage.
+#[derive(Debug, Default)]
+pub(crate) struct Plugins {
+    /// `None` while no pipeline has a stage.
+    pub(crate) engine: Option<Engine>,
+    pub(crate) stages: BTreeMap<Id, Stage>,
+}
+
+impl Plugins {
+    pub(crate) async fn load(config: &Config) -> Result<Self, StartError> {
+        let mut plugins = Self::default();
+        let wanted = wanted(config);
+        if wanted.is_empty() {
+            return Ok(plugins);
+        }
+        let engine = engine(config)?;
+        for (id, wasm) in wanted {
+            let metrics = Arc::new(Metrics::default());
+            let policy = &config.service.plugins;
+            let built = load(&engine, policy, &id, &wasm, &metrics).await;
+            let loaded = match built {
+                Ok(built) => built.loaded,
+                Err(error) if may_come_later(&wasm, &error) => {
+                    warn!(
+                        stage = %id,
+                        error = &error as &dyn std::error::Error,
+                        "plugin not to be had, its stage passes everything until it is"
+                    );
+                    Loaded::awaited(&wasm)
+                }
+                Err(source) => {
+                    return Err(StartError::Plugin {
+                        stage: id.to_string(),
+                        source: Box::new(source),
+                    });
+                }
+            };
+            let stage = Stage::new(id.clone(), wasm, metrics, loaded);
+            plugins.stages.insert(id, stage);
+        }
+        plugins.engine = Some(engine);
+        Ok(plugins)
+    }
+}
+
+/// A plugin that `validate` has loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Plugin {
+    stage: String,
+    /// A description of the plugin. `None` if it cannot be fetched now and may come later.
+    loaded: Option<String>,
+}
+
+impl fmt::Display for Plugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let loaded = self.loaded.as_deref();
+        let loaded = loaded.unwrap_or("not to be had now, everything passes until it is");
+        write!(f, "{}: {loaded}", self.stage)
+    }
+}
+
+/// Loads every plugin for `validate`. Goes on after a failure, so that all problems are reported.
+pub(crate) async fn check(examined: &Examined) -> (Vec<Plugin>, Vec<Problem>) {
+    let (mut plugins, mut problems) = (Vec::new(), Vec::new());
+    let wanted = examined.stages();
+    let policy = examined.plugins().map(Arc::clone);
+    let Some(policy) = policy.filter(|_| !wanted.is_empty()) else {
+        return (plugins, problems);
+    };
+    let engine = match start_engine(&policy, SPARE_INSTANCES) {
+        Ok(engine) => engine,
+        Err(error) => return (plugins, vec![problem(String::new(), &error)]),
+    };
+    for (id, wasm) in wanted {
+        let loaded = match load(&engine, &policy, &id, &wasm, &Arc::default()).await {
+            Ok(built) => {
+                let generation = &built.loaded.generation;
+                let (manifest, identity) = (generation.manifest(), generation.identity());
+                let (name, version) = (&manifest.name, &manifest.version);
+                Some(format!("{name} {version}, sha256 {}", identity.module))
+            }
+            Err(error) if may_come_later(&wasm, &error) => None,
+            Err(error) => {
+                problems.push(problem(place(examined, &id, &error), &error));
+                continue;
+            }
+        };
+        let stage = id.to_string();
+        plugins.push(Plugin { stage, loaded });
+    }
+    (plugins, problems)
+}
+
+/// Returns the path of the configuration key that is at fault.
+fn place(examined: &Examined, id: &Id, error: &BuildError) -> String {
+    let processor = format!("processors::{id}");
+    let BuildError::Load(LoadError::Configure { message, .. }) = error else {
+        return format!("{processor}::module");
+    };
+    if !examined.has(&["processors", id.as_str(), "config"]) {
+        return processor;
+    }
+    // The plugin kit starts its messages with the path of the key: `routes[1].exact: ...`.
+    let words = message.split_once(": ").map(|(path, _)| path);
+    let words = words.filter(|path| !path.contains(' ')).unwrap_or_default();
+    let keys = words.split(['.', '[', ']']).filter(|key| !key.is_empty());
+    keys.fold(format!("{processor}::config"), |path, key| {
+        format!("{path}::{key}")
+    })
+}
+
+/// Returns true if the collector starts without this plugin.
+fn may_come_later(wasm: &Wasm, error: &BuildError) -> bool {
+    wasm.module.may_be_missing() && error.is_unreachable()
+}
+
+/// Returns every stage once, whichever pipelines it is in.
+pub(crate) fn wanted(config: &Config) -> BTreeMap<Id, Arc<Wasm>> {
+    let stages = config
+        .service
+        .pipelines
+        .iter()
+        .flat_map(|pipeline| &pipeline.stages);
+    stages
+        .map(|stage| (stage.id.clone(), Arc::clone(&stage.wasm)))
+        .collect()
+}
+
+/// The number of instances kept spare for plugins that come with a reload. While fewer are in use,
+/// they cost only address space.
+const SPARE_INSTANCES: usize = 64;
+
+/// The way in which this process compiles. It depends on the program, not on a configuration: only
+/// a program that can be started as a compiler can compile in a child process.
+static COMPILE: OnceLock<Compile> = OnceLock::new();
+
+/// Compiles plugins in a child process from now on. This program starts the child with this
+/// argument, and the child calls [`spandrel_plugin::compile::confined::main`].
+pub fn compile_in_child(argument: &str) {
+    // This name always leads to the program that runs, even if its file was replaced meanwhile.
+    let ours = PathBuf::from("/proc/self/exe");
+    let program = match ours.exists() {
+        true => Some(ours),
+        false => std::env::current_exe().ok(),
+    };
+    let Some(program) = program else {
+        warn!("this program does not know its own file: plugins are compiled without limits");
+        return;
+    };
+    let compile = Compile::Child {
+        program,
+        arguments: vec![argument.to_owned()],
+    };
+    // A second call sets the same value.
+    COMPILE.set(compile).unwrap_or_default();
+}
+
+/// Starts the engine for this configuration, with room for what it may become while the collector
+/// runs.
+pub(crate) fn engine(config: &Config) -> Result<Engine, StartError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let shards = config.service.shards.unwrap_or(cores);
+    let places: usize = config
+        .service
+        .pipelines
+        .iter()
+        .map(|pipeline| pipeline.stages.len())
+        .sum();
+    // The running one, a candidate beside it, what replaces either, and what probes it.
+    let instances = places
+        .saturating_mul(shards)
+        .saturating_mul(4)
+        .saturating_add(SPARE_INSTANCES);
+    start_engine(&config.service.plugins, instances)
+}
+
+fn start_engine(policy: &Policy, instances: usize) -> Result<Engine, StartError> {
+    let default = EngineConfig::default();
+    let cache_dir = policy.cache_dir.as_ref();
+    let settings = EngineConfig {
+        instances: u32::try_from(instances).unwrap_or(u32::MAX),
+        cache: cache_dir
+            .map(|base| base.join("compiled"))
+            .or(default.cache),
+        compile: COMPILE.get().cloned().unwrap_or_default(),
+    };
+    let started = Instant::now();
+    let engine = Engine::new(&settings)?;
+    info!(
+        instances,
+        elapsed_ms = millis(started),
+        "plugin engine started"
+    );
+    Ok(engine)
+}
+
+async fn load(
+    engine: &Engine,
+    policy: &Arc<Policy>,
+    id: &Id,
+    wasm: &Arc<Wasm>,
+    metrics: &Arc<Metrics>,
+) -> Result<Built, BuildError> {
+    let started = Instant::now();
+    let plan = Plan {
+        engine: engine.clone(),
+        stage: id.to_string(),
+        number: 1,
+        source: ModuleSource::Place(wasm.module.place.clone()),
+        pinned: wasm.module.sha256,
+        keys: wasm.module.keys.clone(),
+        trusted_comment: wasm.module.trusted_comment.clone(),
+        plugins: Arc::clone(policy),
+        config: wasm.config.clone(),
+        hidden: Arc::clone(&wasm.hidden),
+        limits: wasm.limits.clone(),
+        metrics: Arc::clone(metrics),
+        evidence: None,
+    };
+    let built = plan.build().await?;
+    log_loaded(id, &built.loaded, started);
+    Ok(built)
+}
+
+/// Logs one line for each generation that was loaded, even if it never runs.
+pub(crate) fn log_loaded(id: &Id, loaded: &Loaded, started: Instant) {
+    let generation = &loaded.generation;
+    let manifest = generation.manifest();
+    let identity = generation.identity();
+    info!(
+        stage = %id,
+        plugin = %manifest.name,
+        version = %manifest.version,
+        generation = generation.number(),
+        sha256 = %identity.module,
+        config_sha256 = %identity.config,
+        cached = generation.is_cached(),
+        elapsed_ms = millis(started),
+        "plugin loaded"
+    );
+}

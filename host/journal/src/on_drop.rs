@@ -1,0 +1,10 @@
+//! Cleans up when a thread ends, in whatever way.
+
+/// Runs a function when a thread ends, in whatever way: nobody must wait for one that has panicked.
+pub(crate) struct OnDrop<F: Fn()>(pub(crate) F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}

@@ -1,0 +1,340 @@
+//! Shares out a bounded amount of something so that no connection can take it from the others:
+//! waiting requests are served in turn by connection, however many requests each connection has
+//! waiting.
+
+mod permit;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+pub(crate) use permit::Permit;
+
+/// The time for which a waiting request may be passed over for lack of room. After that it is not
+/// passed over any more: a large request must not wait behind small ones for ever.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// The time for which the amount counts as short after a request had to wait.
+const SHORTAGE: Duration = Duration::from_secs(1);
+
+/// The number of past grants whose receivers are known, and at most as many again: rounds of that
+/// many connections.
+const REMEMBERED: u64 = 1024;
+
+/// The number that names a connection.
+pub(crate) type ConnectionId = u64;
+
+/// The rule for how much of the free amount one connection may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Rule {
+    /// All of the free amount, as long as nobody waits for it.
+    Whole,
+    /// As much as remains free for the others: one connection alone gets half, two get a third
+    /// each, so there is always room for one more. One request of each connection is exempt, so
+    /// every connection makes progress, however little is free.
+    Share {
+        /// The amount that is kept free for small requests.
+        reserve: usize,
+        /// The largest size of a small request.
+        small: usize,
+    },
+}
+
+/// The error that there is no room, and that none came free in time.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Full;
+
+/// An amount that is shared out between connections.
+#[derive(Debug)]
+pub(crate) struct FairSemaphore {
+    rule: Rule,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    total: usize,
+    taken: usize,
+    /// The part of `taken` that came from the small-request reserve, given to requests behind a
+    /// large one.
+    kept_taken: usize,
+    /// Connections that hold something or wait.
+    members: HashMap<ConnectionId, Member>,
+    /// Connections that wait, each with its turn; the one that was served longest ago comes first.
+    turns: VecDeque<(u64, ConnectionId)>,
+    /// The number of times that a waiting request was served; turns are counted in it.
+    grants: u64,
+    /// The recently served connections, with the number of their last grant. A connection that
+    /// always has one request at a time comes back to the line when the others have moved up, and
+    /// would otherwise wait for a whole round from then on.
+    served: HashMap<ConnectionId, u64>,
+    next_permit: u64,
+    /// The average time between two grants to waiting requests; `last_grant` is the last of them.
+    interval: Duration,
+    last_grant: Option<Instant>,
+    /// The last time when there was no room for a request.
+    last_short: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Member {
+    held: usize,
+    /// The request that is exempt from the share.
+    exempt: Option<u64>,
+    waiting: VecDeque<Waiter>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    permit: u64,
+    more: usize,
+    /// The size including what the permit holds already.
+    size: usize,
+    since: Instant,
+    /// Receives the part of the grant that came from the small-request reserve.
+    grant: oneshot::Sender<usize>,
+}
+
+impl FairSemaphore {
+    pub(crate) fn new(total: usize, rule: Rule) -> Arc<Self> {
+        Arc::new(Self {
+            rule,
+            state: Mutex::new(State {
+                total,
+                taken: 0,
+                kept_taken: 0,
+                members: HashMap::new(),
+                turns: VecDeque::new(),
+                grants: 0,
+                served: HashMap::new(),
+                next_permit: 0,
+                interval: Duration::ZERO,
+                last_grant: None,
+                last_short: None,
+            }),
+        })
+    }
+
+    /// Sets another total from now on; the amount that is taken stays taken.
+    pub(crate) fn set_total(&self, total: usize) {
+        let mut state = self.lock();
+        if state.total != total {
+            state.total = total;
+            state.serve(self.rule);
+        }
+    }
+
+    /// Returns an empty permit, for one request of this connection.
+    pub(crate) fn permit(self: &Arc<Self>, connection: ConnectionId) -> Permit {
+        let mut state = self.lock();
+        state.next_permit += 1;
+        Permit {
+            id: state.next_permit,
+            connection,
+            held: 0,
+            kept: 0,
+            fair: Arc::clone(self),
+        }
+    }
+
+    /// Returns true if one more request of this connection would wait longer than `wait`, judging
+    /// by how fast the line moves.
+    pub(crate) fn is_hopeless(&self, connection: ConnectionId, wait: Duration) -> bool {
+        let state = self.lock();
+        if state.turns.is_empty() {
+            return false;
+        }
+        let waiting = |connection| {
+            let member = state.members.get(connection);
+            member.map_or(0, |member| member.waiting.len())
+        };
+        let own = waiting(&connection) + 1;
+        let mut turns = state.turns.iter();
+        let stands = turns.find(|(_, other)| *other == connection);
+        let turn = stands.map_or_else(|| state.turn(connection), |(turn, _)| *turn);
+        let before: usize = state
+            .turns
+            .iter()
+            .map(|(other_turn, other)| {
+                // A connection that comes behind this one in each round is before it once less.
+                let rounds = own - usize::from(*other_turn > turn);
+                waiting(other).min(rounds)
+            })
+            .sum();
+        state.interval * u32::try_from(before).unwrap_or(u32::MAX) > wait
+    }
+
+    /// Returns true if a request lacks what others hold, now or a moment ago.
+    pub(crate) fn is_short(&self) -> bool {
+        let state = self.lock();
+        let recent = |at: Instant| at.elapsed() < SHORTAGE;
+        !state.turns.is_empty() || state.last_short.is_some_and(recent)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn free(&self) -> usize {
+        self.total.saturating_sub(self.taken)
+    }
+
+    fn admits(&self, rule: Rule, member: &Member, permit: u64, more: usize, size: usize) -> bool {
+        match rule {
+            Rule::Whole => more <= self.free(),
+            Rule::Share { reserve, small } => {
+                let is_small = size <= small;
+                let kept = if is_small {
+                    0
+                } else {
+                    reserve.saturating_sub(self.kept_taken)
+                };
+                let is_exempt = member.exempt.is_none_or(|exempt| exempt == permit);
+                more.saturating_add(kept) <= self.free()
+                    && (is_exempt || member.held.saturating_add(more) <= self.free())
+            }
+        }
+    }
+
+    /// Returns true if this much of the small-request reserve is left for this request.
+    fn keeps(&self, rule: Rule, more: usize, size: usize) -> bool {
+        match rule {
+            Rule::Whole => false,
+            Rule::Share { reserve, small } => {
+                size <= small && self.kept_taken.saturating_add(more) <= reserve
+            }
+        }
+    }
+
+    fn take(&mut self, connection: ConnectionId, permit: u64, more: usize) {
+        self.taken += more;
+        let member = self.members.entry(connection).or_default();
+        member.held += more;
+        member.exempt.get_or_insert(permit);
+    }
+
+    /// Takes units back from a connection, and the exemption from this request.
+    fn give_back(
+        &mut self,
+        rule: Rule,
+        connection: ConnectionId,
+        exempt: Option<u64>,
+        units: usize,
+    ) {
+        self.taken = self.taken.saturating_sub(units);
+        if let Some(member) = self.members.get_mut(&connection) {
+            member.held = member.held.saturating_sub(units);
+            member.exempt = member.exempt.filter(|now| Some(*now) != exempt);
+        }
+        self.forget(connection);
+        self.serve(rule);
+    }
+
+    /// Drops a connection that neither holds nor waits.
+    fn forget(&mut self, connection: ConnectionId) {
+        if let Some(member) = self.members.get(&connection)
+            && member.held == 0
+            && member.waiting.is_empty()
+        {
+            self.members.remove(&connection);
+        }
+    }
+
+    /// Serves waiting requests, one of each connection in turn, for as long as one of them fits.
+    fn serve(&mut self, rule: Rule) {
+        while !self.turns.is_empty() && self.serve_round(rule) {}
+    }
+
+    fn serve_round(&mut self, rule: Rule) -> bool {
+        // Behind a request that is not passed over any more, only the small-request reserve is
+        // given, which that request cannot have.
+        let mut is_behind = false;
+        let mut served = VecDeque::new();
+        let mut passed_over = VecDeque::new();
+        while let Some((turn, connection)) = self.turns.pop_front() {
+            let Some(member) = self.members.get_mut(&connection) else {
+                continue;
+            };
+            let Some(first) = member.waiting.pop_front() else {
+                continue;
+            };
+            let member = self.members.get(&connection);
+            let (permit, more, size) = (first.permit, first.more, first.size);
+            let fits = member.is_some_and(|member| {
+                self.admits(rule, member, permit, more, size)
+                    && (!is_behind || self.keeps(rule, more, size))
+            });
+            if !fits {
+                is_behind |= first.since.elapsed() >= PATIENCE;
+                if let Some(member) = self.members.get_mut(&connection) {
+                    member.waiting.push_front(first);
+                }
+                passed_over.push_back((turn, connection));
+                continue;
+            }
+            let kept = if is_behind { more } else { 0 };
+            // A request that gave up meanwhile takes nothing.
+            if first.grant.send(kept).is_ok() {
+                self.take(connection, permit, more);
+                self.kept_taken += kept;
+                self.granted(connection);
+            }
+            let waits = |member: &Member| !member.waiting.is_empty();
+            if self.members.get(&connection).is_some_and(waits) {
+                served.push_back((self.grants, connection));
+            } else {
+                self.forget(connection);
+            }
+        }
+        let progress = !served.is_empty();
+        passed_over.append(&mut self.turns);
+        passed_over.append(&mut served);
+        self.turns = passed_over;
+        progress
+    }
+
+    /// Puts a connection into the line, at the place that its turn gives it; a newcomer goes to the
+    /// end.
+    fn stand(&mut self, connection: ConnectionId) {
+        let turn = self.turn(connection);
+        let at = self.turns.partition_point(|(other, _)| *other <= turn);
+        self.turns.insert(at, (turn, connection));
+    }
+
+    /// Returns the turn of a connection that does not wait yet.
+    fn turn(&self, connection: ConnectionId) -> u64 {
+        let served = self.served.get(&connection);
+        served.copied().unwrap_or(self.grants)
+    }
+
+    /// Remembers which connection was served, and updates the average.
+    fn granted(&mut self, connection: ConnectionId) {
+        self.grants += 1;
+        self.served.insert(connection, self.grants);
+        if self.grants.is_multiple_of(REMEMBERED) {
+            let oldest = self.grants - REMEMBERED;
+            self.served.retain(|_, turn| *turn > oldest);
+        }
+        let now = Instant::now();
+        if let Some(last) = self.last_grant.replace(now) {
+            self.interval = (self.interval * 7 + (now - last)) / 8;
+        }
+    }
+
+    /// Returns true if this connection has its part already, while others wait for theirs.
+    fn is_over_share(&self, connection: ConnectionId, more: usize) -> bool {
+        let others_wait = self.turns.iter().any(|(_, other)| *other != connection);
+        let held = self.members.get(&connection).map_or(0, |own| own.held);
+        others_wait
+            && held > 0
+            && held.saturating_add(more) > self.total / self.members.len().max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests;
