@@ -11,7 +11,9 @@
 mod arrows;
 mod files;
 mod markdown;
+mod modules;
 mod prose;
+mod source;
 mod tree;
 mod used;
 mod words;

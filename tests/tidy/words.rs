@@ -3,9 +3,9 @@
 use crate::tree::{files, report};
 
 /// Words that the table in the README replaces, if they have no other meaning in this tree.
-const NOT: [&str; 12] = [
-    "pdata", "discard", "topology", "flow", "sandbox", "worker", "reload", "upgrade", "mutation",
-    "quiesce", "wal", "decision",
+const NOT: [&str; 11] = [
+    "pdata", "discard", "topology", "flow", "sandbox", "worker", "upgrade", "mutation", "quiesce",
+    "wal", "decision",
 ];
 
 /// The beginnings of public items in Rust.

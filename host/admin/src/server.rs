@@ -30,8 +30,8 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use self::admission::{Admission, Peer};
-use self::audit::Strangers;
-use self::route::{Read, Route};
+use self::audit::UnauthorizedLog;
+use self::route::{ReadRequest, Route};
 use crate::bind_error::BindError;
 use crate::socket::{self, SocketFile};
 use crate::token::Token;
@@ -140,7 +140,7 @@ impl Listener {
         let api = Arc::new(Api {
             control,
             admission,
-            strangers: Strangers::default(),
+            unauthorized: UnauthorizedLog::default(),
             changes: TaskTracker::new(),
             uploads: Arc::new(Semaphore::new(1)),
             watchers: Semaphore::new(MAX_WATCHERS),
@@ -184,7 +184,7 @@ impl Accept for AdminSocket {
 struct Api {
     control: Control,
     admission: Admission,
-    strangers: Strangers,
+    unauthorized: UnauthorizedLog,
     /// Changes outlive the connection that asked for them.
     changes: TaskTracker,
     /// Allows one upload in memory at a time.
@@ -195,7 +195,7 @@ struct Api {
 impl Api {
     async fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Answer {
         if let Err(stranger) = self.admission.check(peer, request.headers()) {
-            self.strangers.note(peer, &stranger);
+            self.unauthorized.note(peer, &stranger);
             return stranger.answer();
         }
         let route = match Route::of(request.uri().path()) {
@@ -204,13 +204,13 @@ impl Api {
         };
         let method = request.method();
         match route {
-            Route::Read(read) if matches!(*method, Method::GET | Method::HEAD) => {
+            Route::ReadRequest(read) if matches!(*method, Method::GET | Method::HEAD) => {
                 self.read(read, request.uri().query()).await
             }
             Route::Change(asked) if *method == Method::POST => {
                 self.change(peer, asked, request).await
             }
-            Route::Read(_) => refused(405, "only GET is answered here".to_owned())
+            Route::ReadRequest(_) => refused(405, "only GET is answered here".to_owned())
                 .with(header::ALLOW, "GET, HEAD"),
             Route::Change(_) => {
                 refused(405, "only POST is answered here".to_owned()).with(header::ALLOW, "POST")
@@ -218,8 +218,8 @@ impl Api {
         }
     }
 
-    async fn read(&self, read: Read, query: Option<&str>) -> Answer {
-        if let Read::History(stage) = &read {
+    async fn read(&self, read: ReadRequest, query: Option<&str>) -> Answer {
+        if let ReadRequest::History(stage) = &read {
             return self.history(stage.as_deref(), query).await;
         }
         if let Err(why) = query::nothing(query) {
@@ -227,16 +227,16 @@ impl Api {
         }
         let status = self.control.status();
         match read {
-            Read::Pipelines => shown(&status.pipelines()),
-            Read::Stages => shown(&status.stages()),
-            Read::Stage(name) => {
+            ReadRequest::Pipelines => shown(&status.pipelines()),
+            ReadRequest::Stages => shown(&status.stages()),
+            ReadRequest::Stage(name) => {
                 let stages = status.stages();
                 match stages.iter().find(|stage| stage.stage == name) {
                     Some(stage) => shown(stage),
                     None => self.no_stage(&name),
                 }
             }
-            Read::Shadow(name) => match status.shadow(&name) {
+            ReadRequest::Shadow(name) => match status.shadow(&name) {
                 Some(shadow) => shown(&shadow),
                 None if self.knows(&name) => refused(
                     404,
@@ -246,15 +246,17 @@ impl Api {
                 ),
                 None => self.no_stage(&name),
             },
-            Read::Ledger => {
+            ReadRequest::Ledger => {
                 let pipelines = status.pipelines().into_iter();
                 let ledgers = pipelines.map(|pipeline| (pipeline.name, pipeline.ledger));
                 shown(&ledgers.collect::<std::collections::BTreeMap<_, _>>())
             }
-            Read::Quarantine(id) => self.quarantine(id).await,
-            Read::Version => shown(&serde_json::json!({ "version": env!("CARGO_PKG_VERSION") })),
+            ReadRequest::Quarantine(id) => self.quarantine(id).await,
+            ReadRequest::Version => {
+                shown(&serde_json::json!({ "version": env!("CARGO_PKG_VERSION") }))
+            }
             // Answered before this match, because it may wait.
-            Read::History(_) => Answer::not_found(),
+            ReadRequest::History(_) => Answer::not_found(),
         }
     }
 

@@ -1,5 +1,5 @@
 //! The one HTTP server of this program: connections are counted and timed, and each request is
-//! answered by one function. [`Web`] is the part that probes and scrapes need: GET, one path, one
+//! answered by one function. [`PageServer`] is the part that probes and scrapes need: GET, one path, one
 //! answer.
 
 use std::io;
@@ -170,13 +170,13 @@ async fn connection<R>(
 
 /// A request.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct PageRequest<'a> {
     pub path: &'a str,
     /// The part after the `?`.
     pub query: Option<&'a str>,
 }
 
-impl Asked<'_> {
+impl PageRequest<'_> {
     /// Returns true if this key is in the query, whatever its value is.
     pub fn has(&self, key: &str) -> bool {
         let pairs = self.query.unwrap_or_default().split('&');
@@ -186,16 +186,16 @@ impl Asked<'_> {
 }
 
 /// A function that answers requests.
-pub type Handler = Arc<dyn Fn(Asked<'_>) -> Answer + Send + Sync>;
+pub type Handler = Arc<dyn Fn(PageRequest<'_>) -> Answer + Send + Sync>;
 
 /// A server that has its port and serves nobody yet.
 #[derive(Debug)]
-pub struct Web {
+pub struct PageServer {
     listener: TcpListener,
     address: SocketAddr,
 }
 
-impl Web {
+impl PageServer {
     pub async fn bind(endpoint: &Listen) -> io::Result<Self> {
         let listener = receiver::listen(&endpoint.to_string()).await?;
         let address = listener.local_addr()?;
@@ -211,7 +211,7 @@ impl Web {
     pub async fn serve(self, handler: Handler) {
         let answer = move |_, request: Request<Incoming>| {
             let answer = match *request.method() {
-                Method::GET | Method::HEAD => handler(Asked {
+                Method::GET | Method::HEAD => handler(PageRequest {
                     path: request.uri().path(),
                     query: request.uri().query(),
                 }),

@@ -18,12 +18,12 @@ use crate::controller::{Controller, Origin};
 use crate::drain::{self, Ending};
 use crate::durable::{self, Durables};
 use crate::exporters::Exporters;
-use crate::live::{self, Live};
 use crate::memory::Limiters;
 use crate::plugins::Plugins;
-use crate::receivers::{Bound, Serving};
-use crate::retiring::Retiring;
+use crate::receivers::{BoundReceiver, Receivers};
+use crate::retiring::RetiringPipelines;
 use crate::start_error::StartError;
+use crate::state::{self, CollectorState};
 use crate::status::Status;
 use crate::time_text::millis;
 use crate::timing::Timing;
@@ -35,7 +35,7 @@ pub struct Resources {
     config: Config,
     durables: Durables,
     timing: Timing,
-    receivers: Vec<Bound>,
+    receivers: Vec<BoundReceiver>,
     status: Arc<Status>,
     control: Control,
     commands: Commands,
@@ -54,7 +54,7 @@ impl Resources {
         let timing = Timing::of(&config);
         let mut receivers = Vec::new();
         for receiver in config.receivers() {
-            receivers.push(Bound::bind(receiver, &timing, None).await?);
+            receivers.push(BoundReceiver::bind(receiver, &timing, None).await?);
         }
         let (control, commands) = Control::new(Arc::clone(&status));
         Ok(Self {
@@ -77,7 +77,7 @@ impl Resources {
     /// Returns the addresses of the receivers that listen, by component. Port 0 is replaced by the
     /// port in use.
     pub fn addresses(&self) -> impl Iterator<Item = (String, SocketAddr)> {
-        self.receivers.iter().filter_map(Bound::address)
+        self.receivers.iter().filter_map(BoundReceiver::address)
     }
 
     /// Returns the status, which everybody may read from now on.
@@ -95,8 +95,8 @@ impl Resources {
 /// A collector that has everything it needs and accepts nothing yet.
 #[derive(Debug)]
 pub struct Collector {
-    receivers: Vec<Bound>,
-    live: Live,
+    receivers: Vec<BoundReceiver>,
+    state: CollectorState,
     commands: Commands,
     /// Kept so that the command channel stays open even if nobody sends a command.
     control: Control,
@@ -122,7 +122,7 @@ impl Collector {
         let Plugins { engine, stages } = Plugins::load(&config).await?;
         let mut pipelines = Vec::with_capacity(config.service.pipelines.len());
         for pipeline in &config.service.pipelines {
-            let built = live::build_pipeline(&config, pipeline, &exporters, &stages, &durables);
+            let built = state::build_pipeline(&config, pipeline, &exporters, &stages, &durables);
             pipelines.push(built.await?);
         }
         for receiver in &receivers {
@@ -134,7 +134,7 @@ impl Collector {
             "everything built"
         );
         let limiters = Limiters::watch(&config, &pipelines);
-        let live = Live {
+        let state = CollectorState {
             config,
             engine,
             stages,
@@ -143,14 +143,14 @@ impl Collector {
             limiters,
             pipelines,
             durables,
-            serving: Serving::default(),
-            retiring: Retiring::default(),
+            serving: Receivers::default(),
+            retiring: RetiringPipelines::default(),
             status,
             timing,
         };
         Ok(Self {
             receivers,
-            live,
+            state,
             commands,
             control,
         })
@@ -158,7 +158,7 @@ impl Collector {
 
     /// Returns the ledgers of its pipelines, which outlive it.
     pub fn ledgers(&self) -> Vec<Arc<Ledger>> {
-        let pipelines = self.live.pipelines.iter();
+        let pipelines = self.state.pipelines.iter();
         pipelines
             .map(|pipeline| Arc::clone(pipeline.ledger()))
             .collect()
@@ -175,15 +175,15 @@ impl Collector {
     ) -> Ending {
         let Self {
             receivers,
-            mut live,
+            mut state,
             commands,
             control,
         } = self;
-        live.serving = Serving::start(receivers);
-        live.show();
-        live.status.ready();
+        state.serving = Receivers::start(receivers);
+        state.show();
+        state.status.ready();
         info!("Everything is ready. Begin running and processing data.");
-        let mut controller = Controller::new(live, commands, origin);
+        let mut controller = Controller::new(state, commands, origin);
         let signal = tokio::select! {
             biased;
             signal = stop => signal,

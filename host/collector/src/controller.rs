@@ -1,7 +1,7 @@
 //! The one task that changes the running collector. It takes one command after the other and
 //! watches what it has published.
 
-mod looking;
+mod probation;
 mod reload;
 mod swap;
 
@@ -16,12 +16,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::control::{Command, Commands};
-use crate::controller::reload::{Reloading, Renewed};
-use crate::live::Live;
+use crate::controller::reload::{NewGenerations, PendingReload};
 use crate::refusal::Refusal;
 use crate::report::{EventView, ReloadReport, SwapReport, SwapRequest};
-use crate::stage::build::{BuildError, Built};
-use crate::stage::lineup::{READ_EVERY, Stage};
+use crate::stage::load::{ProbedPlugin, StageLoadError};
+use crate::stage::rollout::{READ_EVERY, Stage};
+use crate::state::CollectorState;
 use crate::trigger::Trigger;
 use crate::watch::Watcher;
 
@@ -36,7 +36,7 @@ pub struct Origin {
 
 /// The one task that changes the running collector.
 pub(crate) struct Controller {
-    pub(crate) live: Live,
+    pub(crate) state: CollectorState,
     commands: mpsc::Receiver<Command>,
     /// Commands that do not wait for a build.
     urgent: mpsc::Receiver<Command>,
@@ -46,33 +46,33 @@ pub(crate) struct Controller {
     pub(crate) waiting: VecDeque<Id>,
     /// Modules of a configuration that was refused. If one of them changes, the configuration may
     /// be good.
-    pub(crate) awaited: Vec<PathBuf>,
+    pub(crate) missing: Vec<PathBuf>,
     /// Changes that failed for want of room, and the times of the next attempts.
-    later: Vec<(Instant, Again)>,
-    reload_waits: bool,
+    later: Vec<(Instant, Retry)>,
+    reload_is_due: bool,
     /// The time of the next reading of figures.
     pub(crate) read_at: Instant,
     /// The build that is under way. The next command waits for it; what is published is watched
     /// meanwhile.
-    building: Option<Building>,
-    next_look: Instant,
+    building: Option<PendingBuild>,
+    next_evaluation: Instant,
 }
 
 /// A build beside what runs, and the reply channel of its command.
-pub(crate) enum Building {
+pub(crate) enum PendingBuild {
     Swap {
-        asked: Box<Asked>,
-        built: BoxFuture<'static, Result<Built, BuildError>>,
+        asked: Box<PendingSwap>,
+        built: BoxFuture<'static, Result<ProbedPlugin, StageLoadError>>,
     },
     Reload {
-        reloading: Box<Reloading>,
+        reloading: Box<PendingReload>,
         reply: Option<oneshot::Sender<Result<ReloadReport, Refusal>>>,
-        built: BoxFuture<'static, Result<Renewed, Refusal>>,
+        built: BoxFuture<'static, Result<NewGenerations, Refusal>>,
     },
 }
 
 /// A swap on its way.
-pub(crate) struct Asked {
+pub(crate) struct PendingSwap {
     pub(crate) stage: Id,
     pub(crate) number: u64,
     pub(crate) request: SwapRequest,
@@ -84,56 +84,60 @@ pub(crate) struct Asked {
 /// A change that is tried again automatically, because its file changed only once and nobody would
 /// ask again.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Again {
+pub(crate) enum Retry {
     Stage(Id),
     Configuration,
 }
 
 /// The subject of a turn.
-enum Turn {
+enum Event {
     Command(Option<Command>),
     Changed(PathBuf),
     Waiting(Id),
     HangUp,
-    Built(Box<Done>),
-    Look,
+    ProbedPlugin(Box<FinishedBuild>),
+    Evaluate,
 }
 
-enum Done {
-    Swap(Box<Asked>, Box<Result<Built, BuildError>>),
+enum FinishedBuild {
+    Swap(Box<PendingSwap>, Box<Result<ProbedPlugin, StageLoadError>>),
     Reload(
-        Box<Reloading>,
+        Box<PendingReload>,
         Option<oneshot::Sender<Result<ReloadReport, Refusal>>>,
-        Result<Renewed, Refusal>,
+        Result<NewGenerations, Refusal>,
     ),
 }
 
 impl Controller {
-    pub(crate) fn new(live: Live, (commands, urgent): Commands, origin: Option<Origin>) -> Self {
+    pub(crate) fn new(
+        state: CollectorState,
+        (commands, urgent): Commands,
+        origin: Option<Origin>,
+    ) -> Self {
         let mut controller = Self {
-            live,
+            state,
             commands,
             urgent,
             origin,
             watch: None,
             waiting: VecDeque::new(),
-            awaited: Vec::new(),
+            missing: Vec::new(),
             later: Vec::new(),
-            reload_waits: false,
+            reload_is_due: false,
             read_at: Instant::now(),
             building: None,
-            next_look: Instant::now(),
+            next_evaluation: Instant::now(),
         };
-        if controller.live.config.service.watch {
+        if controller.state.config.service.watch {
             controller.watch = Some(Watcher::start(controller.files()));
         }
-        let board = &controller.live.status;
-        for stage in controller.live.stages.values() {
+        let board = &controller.state.status;
+        for stage in controller.state.stages.values() {
             board.add(EventView {
                 stage: stage.id.to_string(),
-                generation: stage.lineup.running.number(),
-                sha256: stage.lineup.running.sha256(),
-                event: match stage.is_awaited() {
+                generation: stage.rollout.running.number(),
+                sha256: stage.rollout.running.sha256(),
+                event: match stage.is_missing() {
                     true => "awaited".to_owned(),
                     false => "loaded".to_owned(),
                 },
@@ -141,68 +145,68 @@ impl Controller {
                 ..EventView::default()
             });
         }
-        let ids: Vec<Id> = controller.live.stages.keys().cloned().collect();
+        let ids: Vec<Id> = controller.state.stages.keys().cloned().collect();
         for id in ids {
-            controller.await_again(&id);
+            controller.retry_missing(&id);
         }
         controller
     }
 
     /// Ends the task and returns everything that runs, to be drained. A build that is under way is
     /// given up.
-    pub(crate) fn end(self) -> Live {
-        self.live
+    pub(crate) fn end(self) -> CollectorState {
+        self.state
     }
 
     /// Takes one turn after the other. May be dropped at any await: what runs is complete then.
     pub(crate) async fn run(&mut self) {
         loop {
             match self.next().await {
-                Turn::Command(Some(command)) => self.begin(command).await,
+                Event::Command(Some(command)) => self.begin(command).await,
                 // All senders are gone, so no command can come any more.
-                Turn::Command(None) => std::future::pending().await,
-                Turn::Changed(path) => self.file_changed(&path).await,
-                Turn::Waiting(stage) => {
+                Event::Command(None) => std::future::pending().await,
+                Event::Changed(path) => self.file_changed(&path).await,
+                Event::Waiting(stage) => {
                     let request = SwapRequest::default();
-                    let known = self.live.stages.get(&stage);
-                    let by = match known.is_some_and(Stage::is_awaited) {
+                    let known = self.state.stages.get(&stage);
+                    let by = match known.is_some_and(Stage::is_missing) {
                         true => Trigger::Source,
                         false => Trigger::File,
                     };
                     self.begin_swap(stage.as_str(), request, None, by, None)
                         .await;
                 }
-                Turn::HangUp => {
-                    self.live.exporters.reopen().await;
+                Event::HangUp => {
+                    self.state.exporters.reopen().await;
                     self.begin_reload(Trigger::Reload, None).await;
                 }
-                Turn::Built(done) => match *done {
-                    Done::Swap(asked, built) => self.finish_swap(*asked, *built).await,
-                    Done::Reload(reloading, reply, renewed) => {
+                Event::ProbedPlugin(done) => match *done {
+                    FinishedBuild::Swap(asked, built) => self.finish_swap(*asked, *built).await,
+                    FinishedBuild::Reload(reloading, reply, renewed) => {
                         self.finish_reload(*reloading, reply, renewed).await;
                     }
                 },
-                Turn::Look => self.look().await,
+                Event::Evaluate => self.evaluate().await,
             }
         }
     }
 
-    async fn next(&mut self) -> Turn {
+    async fn next(&mut self) -> Event {
         let is_free = self.building.is_none();
         if is_free && let Some(stage) = self.waiting.pop_front() {
-            return Turn::Waiting(stage);
+            return Event::Waiting(stage);
         }
-        if is_free && std::mem::take(&mut self.reload_waits) {
-            return Turn::HangUp;
+        if is_free && std::mem::take(&mut self.reload_is_due) {
+            return Event::HangUp;
         }
-        let looks = self.looks();
+        let has_stages = self.has_stages();
         let Self {
             commands,
             urgent,
             origin,
             watch,
             building,
-            next_look,
+            next_evaluation,
             ..
         } = self;
         let changed = async {
@@ -218,12 +222,12 @@ impl Controller {
             }
         };
         tokio::select! {
-            done = done(building), if !is_free => Turn::Built(Box::new(done)),
-            () = tokio::time::sleep_until(*next_look), if looks => Turn::Look,
-            command = urgent.recv() => Turn::Command(command),
-            command = commands.recv(), if is_free => Turn::Command(command),
-            Some(path) = changed, if is_free => Turn::Changed(path),
-            true = hung_up, if is_free => Turn::HangUp,
+            done = done(building), if !is_free => Event::ProbedPlugin(Box::new(done)),
+            () = tokio::time::sleep_until(*next_evaluation), if has_stages => Event::Evaluate,
+            command = urgent.recv() => Event::Command(command),
+            command = commands.recv(), if is_free => Event::Command(command),
+            Some(path) = changed, if is_free => Event::Changed(path),
+            true = hung_up, if is_free => Event::HangUp,
             // A branch that has ended for good (no watcher, no signals) must not end the wait of
             // the others.
             else => std::future::pending().await,
@@ -264,7 +268,7 @@ impl Controller {
 
     /// Returns the stage of this name.
     pub(crate) fn find(&self, name: &str) -> Result<Id, Refusal> {
-        let ids = || self.live.stages.keys();
+        let ids = || self.state.stages.keys();
         if let Some(id) = ids().find(|id| id.as_str() == name) {
             return Ok(id.clone());
         }
@@ -275,54 +279,54 @@ impl Controller {
         }))
     }
 
-    pub(crate) fn begin_building(&mut self, building: Building) {
+    pub(crate) fn begin_building(&mut self, building: PendingBuild) {
         self.building = Some(building);
     }
 
     /// Schedules another attempt.
-    pub(crate) fn again_later(&mut self, again: Again, after: Duration) {
+    pub(crate) fn retry_later(&mut self, again: Retry, after: Duration) {
         if !self.later.iter().any(|(_, waits)| *waits == again) {
             let at = Instant::now() + after;
             self.later.push((at, again));
-            self.next_look = self.next_look.min(at);
+            self.next_evaluation = self.next_evaluation.min(at);
         }
     }
 
     /// Schedules another request for the plugin of a stage, if the stage still has none.
-    pub(crate) fn await_again(&mut self, id: &Id) {
+    pub(crate) fn retry_missing(&mut self, id: &Id) {
         let stage = self
-            .live
+            .state
             .stages
             .get_mut(id)
-            .filter(|stage| stage.is_awaited());
-        if let Some(wait) = stage.map(Stage::missed_again) {
-            self.again_later(Again::Stage(id.clone()), wait);
+            .filter(|stage| stage.is_missing());
+        if let Some(wait) = stage.map(Stage::next_wait) {
+            self.retry_later(Retry::Stage(id.clone()), wait);
         }
     }
 
     /// Takes up the changes that have waited long enough.
-    pub(crate) fn take_up_again(&mut self) {
+    pub(crate) fn take_due_retries(&mut self) {
         let now = Instant::now();
         for (_, again) in self.later.extract_if(.., |(at, _)| *at <= now) {
             match again {
-                Again::Stage(stage) => self.waiting.push_back(stage),
-                Again::Configuration => self.reload_waits = true,
+                Retry::Stage(stage) => self.waiting.push_back(stage),
+                Retry::Configuration => self.reload_is_due = true,
             }
         }
     }
 
     /// Returns the time of the next scheduled change, or a time far away if there is none.
-    pub(crate) fn next_again(&self) -> Instant {
+    pub(crate) fn next_retry(&self) -> Instant {
         let all = self.later.iter().map(|(at, _)| *at);
         all.min().unwrap_or_else(|| Instant::now() + READ_EVERY)
     }
 
-    pub(crate) fn look_at(&mut self, at: Instant) {
-        self.next_look = at;
+    pub(crate) fn evaluate_at(&mut self, at: Instant) {
+        self.next_evaluation = at;
     }
 
-    pub(crate) fn look_soon(&mut self) {
-        self.next_look = Instant::now();
+    pub(crate) fn evaluate_soon(&mut self) {
+        self.next_evaluation = Instant::now();
     }
 }
 
@@ -332,22 +336,22 @@ pub(crate) fn answer<T>(reply: oneshot::Sender<Result<T, Refusal>>, done: Result
 }
 
 /// Resolves when the build is done.
-async fn done(building: &mut Option<Building>) -> Done {
+async fn done(building: &mut Option<PendingBuild>) -> FinishedBuild {
     match building {
         None => std::future::pending::<()>().await,
-        Some(Building::Swap { built, .. }) => {
+        Some(PendingBuild::Swap { built, .. }) => {
             let built = built.await;
-            if let Some(Building::Swap { asked, .. }) = building.take() {
-                return Done::Swap(asked, Box::new(built));
+            if let Some(PendingBuild::Swap { asked, .. }) = building.take() {
+                return FinishedBuild::Swap(asked, Box::new(built));
             }
         }
-        Some(Building::Reload { built, .. }) => {
+        Some(PendingBuild::Reload { built, .. }) => {
             let built = built.await;
-            if let Some(Building::Reload {
+            if let Some(PendingBuild::Reload {
                 reloading, reply, ..
             }) = building.take()
             {
-                return Done::Reload(reloading, reply, built);
+                return FinishedBuild::Reload(reloading, reply, built);
             }
         }
     }

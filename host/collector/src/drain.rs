@@ -10,10 +10,10 @@ use spandrel_pipeline::pipeline::Pipeline;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::live::Live;
-use crate::receivers::Serving;
-use crate::retiring::{Retiring, ledger_name, settled, told};
-use crate::rows::{self, Row, is_done, log_row, some};
+use crate::ledger_rows::{self, LedgerRow, is_done, log_row, some};
+use crate::receivers::Receivers;
+use crate::retiring::{RetiringPipelines, ledger_name, settled, told};
+use crate::state::CollectorState;
 use crate::time_text::{millis, whole_millis};
 use crate::timing::Timing;
 
@@ -32,8 +32,11 @@ async fn drain_one(pipeline: Pipeline, deadline: Instant) -> bool {
 }
 
 /// Drains, unless `abort` comes first. The last line of the log is the ledger.
-pub(crate) async fn drain(live: Live, abort: impl Future<Output = &'static str>) -> Ending {
-    let Live {
+pub(crate) async fn drain(
+    state: CollectorState,
+    abort: impl Future<Output = &'static str>,
+) -> Ending {
+    let CollectorState {
         mut serving,
         pipelines,
         mut retiring,
@@ -41,7 +44,7 @@ pub(crate) async fn drain(live: Live, abort: impl Future<Output = &'static str>)
         timing,
         status,
         ..
-    } = live;
+    } = state;
     // A fused future: once it has resolved, it does not resolve again.
     let mut abort = pin!(abort.fuse());
     let started = Instant::now();
@@ -69,7 +72,7 @@ pub(crate) async fn drain(live: Live, abort: impl Future<Output = &'static str>)
     if !in_time {
         give_up(&mut serving, &ledgers).await;
     }
-    let Retiring { mut closing, .. } = retiring;
+    let RetiringPipelines { mut closing, .. } = retiring;
     closing.add_all(durables, deadline);
     let aborted = abort.map(|signal| warn!(signal, "second signal: journals have a second"));
     let unclosed = closing.finish(deadline, aborted).await;
@@ -77,7 +80,7 @@ pub(crate) async fn drain(live: Live, abort: impl Future<Output = &'static str>)
 }
 
 /// Ends the receivers, and waits until every task of the pipelines is gone.
-async fn give_up(serving: &mut Serving, ledgers: &[Arc<Ledger>]) {
+async fn give_up(serving: &mut Receivers, ledgers: &[Arc<Ledger>]) {
     serving.abort().await;
     // Tasks that still do not end show in the ledger as queued or held.
     if !settled(ledgers).await {
@@ -88,9 +91,9 @@ async fn give_up(serving: &mut Serving, ledgers: &[Arc<Ledger>]) {
 /// Drains the receivers first, then the pipelines side by side. Returns true if all ended by
 /// themselves.
 async fn in_order(
-    serving: &mut Serving,
+    serving: &mut Receivers,
     pipelines: Vec<Pipeline>,
-    retiring: &mut Retiring,
+    retiring: &mut RetiringPipelines,
     started: Instant,
     timing: Timing,
 ) -> bool {
@@ -117,16 +120,16 @@ fn summary(
     unclosed: &[String],
     started: Instant,
 ) -> Ending {
-    let mut sum = Row::default();
+    let mut sum = LedgerRow::default();
     let mut is_whole = unclosed.is_empty();
     let mut text = Vec::new();
     for ledger in ledgers {
         let books = ledger.books();
-        for (exporter, row) in rows::rows(&books) {
+        for (exporter, row) in ledger_rows::rows(&books) {
             log_row(ledger.pipeline(), exporter, &row);
         }
         is_whole &= is_done(&books);
-        sum.add(&rows::worst(&books));
+        sum.add(&ledger_rows::worst_row(&books));
         if !books.is_balanced() {
             error!(
                 pipeline = ledger.pipeline(),

@@ -1,7 +1,7 @@
 //! The parts that make a pipeline durable: its journal and its quarantine, in a folder that belongs
 //! to one process.
 
-mod closing;
+mod journal_closing;
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -20,23 +20,23 @@ use spandrel_pipeline::journal::{Durability, Journal as _};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-pub(crate) use self::closing::Closing;
+pub(crate) use self::journal_closing::JournalClosing;
 use crate::problems::problem;
 use crate::quarantine::{QuarantineStore, folder};
 use crate::start_error::StartError;
 use crate::time_text::millis;
 
-/// The open journal and quarantine shelf of one pipeline.
+/// The open journal and quarantine of one pipeline.
 #[derive(Clone, Debug)]
-pub(crate) struct Durable {
-    pub(crate) store: Arc<Store>,
-    pub(crate) shelf: Arc<QuarantineStore>,
+pub(crate) struct DurableParts {
+    pub(crate) journal: Arc<Store>,
+    pub(crate) quarantine: Arc<QuarantineStore>,
 }
 
-/// The journals and shelves of all durable pipelines.
-pub(crate) type Durables = BTreeMap<Id, Durable>;
+/// The journals and quarantines of all durable pipelines.
+pub(crate) type Durables = BTreeMap<Id, DurableParts>;
 
-/// Opens the journals and shelves of all pipelines of a configuration.
+/// Opens the journals and quarantines of all pipelines of a configuration.
 pub(crate) async fn open_all(config: &Config) -> Result<Durables, StartError> {
     let mut all = Durables::new();
     for pipeline in &config.service.pipelines {
@@ -47,8 +47,8 @@ pub(crate) async fn open_all(config: &Config) -> Result<Durables, StartError> {
     Ok(all)
 }
 
-/// Opens the journal and shelf of one pipeline. `None` if the pipeline is not durable.
-pub(crate) async fn open(pipeline: &Pipeline) -> Result<Option<Durable>, StartError> {
+/// Opens the journal and quarantine of one pipeline. `None` if the pipeline is not durable.
+pub(crate) async fn open(pipeline: &Pipeline) -> Result<Option<DurableParts>, StartError> {
     let Some(settings) = &pipeline.durability else {
         return Ok(None);
     };
@@ -64,17 +64,18 @@ pub(crate) async fn open(pipeline: &Pipeline) -> Result<Option<Durable>, StartEr
         ..Options::new(settings.dir.clone())
     };
     let id = pipeline.id.to_string();
-    let shelf_dir = settings.dir.join(folder::NAME);
+    let quarantine_dir = settings.dir.join(folder::NAME);
     let opening = move || {
-        let (store, recovered) = Store::open(options).map_err(|source| StartError::Journal {
+        let (journal, recovered) = Store::open(options).map_err(|source| StartError::Journal {
             pipeline: id.clone(),
             source: Box::new(source),
         })?;
-        let shelf = QuarantineStore::open(&shelf_dir).map_err(|source| StartError::File {
-            id: id.clone(),
-            path: shelf_dir,
-            source,
-        })?;
+        let quarantine =
+            QuarantineStore::open(&quarantine_dir).map_err(|source| StartError::File {
+                id: id.clone(),
+                path: quarantine_dir,
+                source,
+            })?;
         if recovered.lost() > 0 {
             warn!(
                 pipeline = %id,
@@ -82,8 +83,11 @@ pub(crate) async fn open(pipeline: &Pipeline) -> Result<Option<Durable>, StartEr
                 "records of the journal are damaged: what senders were told is safe is lost"
             );
         }
-        let shelf = Arc::new(shelf);
-        Ok(Some(Durable { store, shelf }))
+        let quarantine = Arc::new(quarantine);
+        Ok(Some(DurableParts {
+            journal,
+            quarantine,
+        }))
     };
     let opened = tokio::task::spawn_blocking(opening).await;
     opened.unwrap_or_else(|error| {
@@ -95,19 +99,19 @@ pub(crate) async fn open(pipeline: &Pipeline) -> Result<Option<Durable>, StartEr
     })
 }
 
-impl Durable {
+impl DurableParts {
     /// Returns the parts that the pipeline needs.
     pub(crate) fn for_pipeline(&self) -> Durability {
         Durability {
-            journal: Arc::clone(&self.store) as _,
-            quarantine: Arc::clone(&self.shelf) as _,
+            journal: Arc::clone(&self.journal) as _,
+            quarantine: Arc::clone(&self.quarantine) as _,
         }
     }
 
     /// Warns about exporters that were removed from the configuration while batches waited for
     /// them.
     pub(crate) fn warn_of_orphans(&self, pipeline: &Id) {
-        for (exporter, items) in self.store.orphans() {
+        for (exporter, items) in self.journal.orphans() {
             warn!(
                 %pipeline,
                 exporter,
@@ -123,10 +127,10 @@ impl Durable {
     pub(crate) async fn close(self, pipeline: String, deadline: Instant) -> bool {
         let started = Instant::now();
         let limit = deadline.max(started + CLOSE).duration_since(started);
-        let Self { store, .. } = self;
+        let Self { journal, .. } = self;
         let closing = move || {
-            let items = store.ingress().fill().items;
-            (items, store.close_within(limit))
+            let items = journal.ingress().fill().items;
+            (items, journal.close_within(limit))
         };
         match tokio::task::spawn_blocking(closing).await {
             Ok((items, Ok(()))) => info!(

@@ -1,7 +1,7 @@
 //! The running collector: what a checked configuration becomes, how it is changed while it runs,
 //! and how it ends.
 //!
-//! Read [`collector`] first (build, run, drain), then `live` (the state, owned by one task),
+//! Read [`collector`] first (build, run, drain), then `state` (the state, owned by one task),
 //! `controller` (that task: swaps, reloads, probation), [`status`] (what everybody may read) and
 //! [`control`] (the handle for those who ask for changes).
 
@@ -17,19 +17,19 @@ pub mod error_chain;
 pub mod examination;
 mod exporters;
 mod file;
-mod live;
 pub mod memory;
 pub mod plugins;
 pub mod problems;
 pub mod process;
-mod publish;
+mod state;
+
+mod ledger_rows;
 pub mod quarantine;
 pub mod quarantines;
 mod receivers;
 pub mod refusal;
 pub mod report;
 mod retiring;
-mod rows;
 pub mod stage;
 mod start_error;
 pub mod status;

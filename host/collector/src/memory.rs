@@ -36,7 +36,7 @@ pub(crate) struct Limiters {
 }
 
 /// The gate of a pipeline, and all limiters that it names.
-type Gated = (Arc<Gate>, Vec<Arc<LimiterStatus>>);
+type GatedPipeline = (Arc<Gate>, Vec<Arc<LimiterStatus>>);
 
 impl LimiterStatus {
     fn new(id: &Id, settings: &MemoryLimiter, total: u64) -> Self {
@@ -87,7 +87,7 @@ impl Limiters {
     /// configuration. Must be called inside the runtime.
     pub(crate) fn watch(config: &Config, pipelines: &[Pipeline]) -> Self {
         let mut all: Vec<(Arc<LimiterStatus>, Duration)> = Vec::new();
-        let mut gated: Vec<Gated> = Vec::new();
+        let mut gated: Vec<GatedPipeline> = Vec::new();
         for (pipeline, running) in config.service.pipelines.iter().zip(pipelines) {
             let mut named = Vec::new();
             for limiter in &pipeline.limiters {
@@ -152,13 +152,13 @@ fn retry_after(every: Duration) -> Duration {
 async fn watch(
     limiter: Arc<LimiterStatus>,
     every: Duration,
-    gated: Vec<Gated>,
+    gated: Vec<GatedPipeline>,
     measure: impl Fn() -> Option<u64>,
 ) {
-    let mut looks = interval(every);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut has_stages = interval(every);
+    has_stages.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        looks.tick().await;
+        has_stages.tick().await;
         let Some(memory) = measure() else { continue };
         if limiter.judge(memory) {
             for (gate, limiters) in &gated {

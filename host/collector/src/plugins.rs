@@ -16,8 +16,8 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::problems::problem;
-use crate::stage::build::{BuildError, Built, Plan};
-use crate::stage::lineup::{Loaded, ModuleSource, Stage};
+use crate::stage::load::{LoadPlan, ProbedPlugin, StageLoadError};
+use crate::stage::rollout::{LoadedPlugin, ModuleSource, Stage};
 use crate::start_error::StartError;
 use crate::time_text::millis;
 
@@ -49,7 +49,7 @@ impl Plugins {
                         error = &error as &dyn std::error::Error,
                         "plugin not to be had, its stage passes everything until it is"
                     );
-                    Loaded::awaited(&wasm)
+                    LoadedPlugin::missing(&wasm)
                 }
                 Err(source) => {
                     return Err(StartError::Plugin {
@@ -115,9 +115,9 @@ pub(crate) async fn check(examined: &Examined) -> (Vec<Plugin>, Vec<Problem>) {
 }
 
 /// Returns the path of the configuration key that is at fault.
-fn place(examined: &Examined, id: &Id, error: &BuildError) -> String {
+fn place(examined: &Examined, id: &Id, error: &StageLoadError) -> String {
     let processor = format!("processors::{id}");
-    let BuildError::Load(LoadError::Configure { message, .. }) = error else {
+    let StageLoadError::Load(LoadError::Configure { message, .. }) = error else {
         return format!("{processor}::module");
     };
     if !examined.has(&["processors", id.as_str(), "config"]) {
@@ -133,7 +133,7 @@ fn place(examined: &Examined, id: &Id, error: &BuildError) -> String {
 }
 
 /// Returns true if the collector starts without this plugin.
-fn may_come_later(wasm: &Wasm, error: &BuildError) -> bool {
+fn may_come_later(wasm: &Wasm, error: &StageLoadError) -> bool {
     wasm.module.may_be_missing() && error.is_unreachable()
 }
 
@@ -223,9 +223,9 @@ async fn load(
     id: &Id,
     wasm: &Arc<Wasm>,
     metrics: &Arc<Metrics>,
-) -> Result<Built, BuildError> {
+) -> Result<ProbedPlugin, StageLoadError> {
     let started = Instant::now();
-    let plan = Plan {
+    let plan = LoadPlan {
         engine: engine.clone(),
         stage: id.to_string(),
         number: 1,
@@ -238,7 +238,7 @@ async fn load(
         hidden: Arc::clone(&wasm.hidden),
         limits: wasm.limits.clone(),
         metrics: Arc::clone(metrics),
-        evidence: None,
+        probe_input: None,
     };
     let built = plan.build().await?;
     log_loaded(id, &built.loaded, started);
@@ -246,7 +246,7 @@ async fn load(
 }
 
 /// Logs one line for each generation that was loaded, even if it never runs.
-pub(crate) fn log_loaded(id: &Id, loaded: &Loaded, started: Instant) {
+pub(crate) fn log_loaded(id: &Id, loaded: &LoadedPlugin, started: Instant) {
     let generation = &loaded.generation;
     let manifest = generation.manifest();
     let identity = generation.identity();

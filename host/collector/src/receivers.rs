@@ -29,7 +29,7 @@ use crate::timing::Timing;
 
 /// A receiver that has its port or its files, and accepts nothing yet.
 #[derive(Debug)]
-pub(crate) struct Bound {
+pub(crate) struct BoundReceiver {
     settings: Arc<Receiver>,
     source: Source,
     /// Leads nowhere until it is connected.
@@ -42,13 +42,13 @@ enum Source {
     File(FileReceiver),
 }
 
-impl Bound {
+impl BoundReceiver {
     /// Takes the port or opens the files. A receiver that listens takes over the socket of the
     /// receiver `before` it if both have the same endpoint. The counters of `before` go on.
     pub(crate) async fn bind(
         receiver: &Arc<Receiver>,
         timing: &Timing,
-        before: Option<&AtWork>,
+        before: Option<&ServingReceiver>,
     ) -> Result<Self, StartError> {
         let id = receiver.id.to_string();
         let source = match &receiver.kind {
@@ -172,15 +172,15 @@ fn connect(ingress: &FanOut, id: &Id, config: &Config, pipelines: &[Pipeline]) {
 
 /// The receivers at work.
 #[derive(Debug, Default)]
-pub(crate) struct Serving {
+pub(crate) struct Receivers {
     /// The serving tasks. A receiver that was told to stop stays in here until it is done.
     tasks: JoinSet<()>,
-    at_work: BTreeMap<Id, AtWork>,
+    serving: BTreeMap<Id, ServingReceiver>,
 }
 
 /// One receiver at work.
 #[derive(Debug)]
-pub(crate) struct AtWork {
+pub(crate) struct ServingReceiver {
     settings: Arc<Receiver>,
     ingress: FanOut,
     socket: Option<Socket>,
@@ -198,8 +198,8 @@ fn drain_grace(usual: Duration, timing: &Timing) -> Duration {
 /// short deadline a quarter of it is reserved instead.
 const RESERVED_FOR_PIPELINES: Duration = Duration::from_secs(1);
 
-impl Serving {
-    pub(crate) fn start(receivers: Vec<Bound>) -> Self {
+impl Receivers {
+    pub(crate) fn start(receivers: Vec<BoundReceiver>) -> Self {
         let mut serving = Self::default();
         receivers
             .into_iter()
@@ -209,10 +209,10 @@ impl Serving {
 
     /// Starts a receiver. A receiver of the same name goes on accepting until the new one accepts,
     /// and is then told to stop.
-    pub(crate) fn add(&mut self, receiver: Bound) {
+    pub(crate) fn add(&mut self, receiver: BoundReceiver) {
         while self.tasks.try_join_next().is_some() {}
         let stop = CancellationToken::new();
-        let at_work = AtWork {
+        let serving = ServingReceiver {
             settings: Arc::clone(&receiver.settings),
             ingress: receiver.ingress.clone(),
             socket: match &receiver.source {
@@ -223,7 +223,7 @@ impl Serving {
             stop: stop.clone(),
         };
         self.tasks.spawn(receiver.serve(stop));
-        let before = self.at_work.insert(at_work.settings.id.clone(), at_work);
+        let before = self.serving.insert(serving.settings.id.clone(), serving);
         if let Some(before) = before {
             before.stop.cancel();
         }
@@ -231,9 +231,9 @@ impl Serving {
 
     /// Tells the receivers for which `stays` is false to stop. Returns their names.
     pub(crate) fn retain(&mut self, stays: impl Fn(&Id) -> bool) -> Vec<Id> {
-        let gone = self.at_work.extract_if(.., |id, _| !stays(id));
-        let gone = gone.map(|(id, at_work)| {
-            at_work.stop.cancel();
+        let gone = self.serving.extract_if(.., |id, _| !stays(id));
+        let gone = gone.map(|(id, serving)| {
+            serving.stop.cancel();
             id
         });
         gone.collect()
@@ -241,45 +241,49 @@ impl Serving {
 
     /// Returns true if a receiver is at work with exactly these settings.
     pub(crate) fn has(&self, receiver: &Receiver) -> bool {
-        let at_work = self.at_work.get(&receiver.id);
-        at_work.is_some_and(|at_work| *at_work.settings == *receiver)
+        let serving = self.serving.get(&receiver.id);
+        serving.is_some_and(|serving| *serving.settings == *receiver)
     }
 
     /// Returns the receiver whose place the new one takes: one at its endpoint, preferably of the
     /// same name, or else the one of the same name. Another receiver at the endpoint counts only if
     /// it does not stay there, by the new receivers `named`. Port 0 is the endpoint of many.
-    pub(crate) fn before(&self, receiver: &Receiver, named: &[&Arc<Receiver>]) -> Option<&AtWork> {
+    pub(crate) fn before(
+        &self,
+        receiver: &Receiver,
+        named: &[&Arc<Receiver>],
+    ) -> Option<&ServingReceiver> {
         let endpoint = |receiver: &Receiver| match &receiver.kind {
             ReceiverKind::Otlp(settings) => Some(settings.endpoint.clone()),
             ReceiverKind::File(_) => None,
         };
         let at = endpoint(receiver)?;
-        let is_there = |known: &&AtWork| endpoint(&known.settings).as_ref() == Some(&at);
-        let leaves = |known: &&AtWork| {
+        let is_there = |known: &&ServingReceiver| endpoint(&known.settings).as_ref() == Some(&at);
+        let leaves = |known: &&ServingReceiver| {
             let mut named = named.iter().filter(|new| new.id == known.settings.id);
             !named.any(|new| endpoint(new).as_ref() == Some(&at))
         };
-        let same = self.at_work.get(&receiver.id);
-        let mut others = self.at_work.values().filter(is_there).filter(leaves);
+        let same = self.serving.get(&receiver.id);
+        let mut others = self.serving.values().filter(is_there).filter(leaves);
         same.filter(is_there).or_else(|| others.next()).or(same)
     }
 
     /// Connects every receiver to the pipelines that name it now.
     pub(crate) fn connect(&self, config: &Config, pipelines: &[Pipeline]) {
-        for (id, at_work) in &self.at_work {
-            connect(&at_work.ingress, id, config, pipelines);
+        for (id, serving) in &self.serving {
+            connect(&serving.ingress, id, config, pipelines);
         }
     }
 
     pub(crate) fn counters(&self) -> Vec<ReceiverStatus> {
-        let at_work = self.at_work.values();
-        at_work.map(|at_work| at_work.counters.clone()).collect()
+        let serving = self.serving.values();
+        serving.map(|serving| serving.counters.clone()).collect()
     }
 
     /// Tells every receiver to accept nothing more.
     pub(crate) fn stop(&self) {
-        for at_work in self.at_work.values() {
-            at_work.stop.cancel();
+        for serving in self.serving.values() {
+            serving.stop.cancel();
         }
     }
 

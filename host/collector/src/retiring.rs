@@ -9,23 +9,28 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::durable::{Closing, Durable};
-use crate::rows::{self, is_done, log_row, some};
+use crate::durable::{DurableParts, JournalClosing};
+use crate::ledger_rows::{self, is_done, log_row, some};
 use crate::time_text::whole_millis;
 
 /// Pipelines that were removed while the collector runs. Each drains on its own.
 #[derive(Debug, Default)]
-pub(crate) struct Retiring {
-    pub(crate) closing: Closing,
+pub(crate) struct RetiringPipelines {
+    pub(crate) closing: JournalClosing,
     /// Ends the drains, but not the closing of journals.
     pub(crate) given_up: CancellationToken,
     /// Ledgers of the pipelines that are not done, and of those that did not end well.
     pub(crate) ledgers: Vec<Arc<Ledger>>,
 }
 
-impl Retiring {
+impl RetiringPipelines {
     /// Takes a pipeline that no receiver leads to any more.
-    pub(crate) fn add(&mut self, pipeline: Pipeline, durable: Option<Durable>, timeout: Duration) {
+    pub(crate) fn add(
+        &mut self,
+        pipeline: Pipeline,
+        durable: Option<DurableParts>,
+        timeout: Duration,
+    ) {
         self.closing.look();
         self.ledgers.retain(|ledger| !is_done(&ledger.books()));
         pipeline.close();
@@ -43,7 +48,7 @@ impl Retiring {
                 settled(&[ledger]).await;
                 return Instant::now();
             }
-            for (exporter, row) in rows::rows(&ledger.books()) {
+            for (exporter, row) in ledger_rows::rows(&ledger.books()) {
                 log_row(ledger.pipeline(), exporter, &row);
             }
             deadline

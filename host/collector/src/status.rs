@@ -27,7 +27,7 @@ use crate::memory::LimiterStatus;
 use crate::quarantine::Quarantine;
 use crate::report::{EventView, PipelineView, ShadowView, StageView};
 
-/// What runs now. A change replaces it as a whole.
+/// The parts that run now. A change replaces the snapshot as a whole.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// The receivers, by name.

@@ -1,4 +1,4 @@
-//! Who or what caused a change.
+//! The causes of changes.
 
 /// The cause of a change: a word for the log and the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

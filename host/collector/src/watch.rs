@@ -9,10 +9,10 @@
 //!
 //! All of it runs on a thread of its own, because reading files blocks.
 
-mod bell;
 mod content;
 mod directories;
-mod trail;
+mod symlink_chain;
+mod wake_signal;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,9 +24,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::warn;
 
-use self::bell::Bell;
 use self::content::{Content, Reader};
 use self::directories::Directories;
+use self::wake_signal::WakeSignal;
 
 /// The number of reports that wait to be taken: 16 are more files than change at a time. A report
 /// that finds no room comes later.
@@ -58,7 +58,7 @@ const PACE: Pace = Pace {
 /// Watches files until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Watcher {
-    bell: Arc<Bell>,
+    wake_signal: Arc<WakeSignal>,
 }
 
 impl Watcher {
@@ -76,17 +76,17 @@ impl Watcher {
         files: impl IntoIterator<Item = (PathBuf, Option<Digest>)>,
     ) -> (Self, mpsc::Receiver<PathBuf>) {
         let (reports, reported) = mpsc::channel(REPORTS);
-        let bell = Arc::new(Bell::default());
+        let wake_signal = Arc::new(WakeSignal::default());
         let watcher = Self {
-            bell: Arc::clone(&bell),
+            wake_signal: Arc::clone(&wake_signal),
         };
         watcher.set(files);
         let watch = Watch {
             pace,
             files: BTreeMap::new(),
             reader: Reader::default(),
-            directories: Directories::new(Arc::clone(&bell)),
-            bell,
+            directories: Directories::new(Arc::clone(&wake_signal)),
+            wake_signal,
             reports,
             touched_at: None,
             quiet_at: None,
@@ -105,19 +105,19 @@ impl Watcher {
 
     /// Watches these files from now on. Files that are watched already keep their state.
     pub(crate) fn set(&self, files: impl IntoIterator<Item = (PathBuf, Option<Digest>)>) {
-        self.bell.set(files.into_iter().collect());
+        self.wake_signal.set(files.into_iter().collect());
     }
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        self.bell.stop();
+        self.wake_signal.stop();
     }
 }
 
 /// The state of one file.
 #[derive(Debug, Default)]
-struct Seen {
+struct KnownFile {
     /// The content that was reported, or was there from the start; `None` if the file did not
     /// exist.
     known: Option<Content>,
@@ -128,10 +128,10 @@ struct Seen {
 /// The state of the thread.
 struct Watch {
     pace: Pace,
-    files: BTreeMap<PathBuf, Seen>,
+    files: BTreeMap<PathBuf, KnownFile>,
     reader: Reader,
     directories: Directories,
-    bell: Arc<Bell>,
+    wake_signal: Arc<WakeSignal>,
     reports: mpsc::Sender<PathBuf>,
     /// The time of the last write, as far as the system reports it.
     touched_at: Option<Instant>,
@@ -149,15 +149,15 @@ impl Watch {
                 .into_iter()
                 .flatten()
                 .fold(self.poll_at, Instant::min);
-            let rung = self.bell.wait(next);
-            if rung.stop || self.reports.is_closed() {
+            let pending = self.wake_signal.wait(next);
+            if pending.stop || self.reports.is_closed() {
                 return;
             }
-            if let Some(files) = rung.files {
+            if let Some(files) = pending.files {
                 self.keep(files);
             }
             let now = Instant::now();
-            if rung.touched {
+            if pending.touched {
                 self.touched_at = Some(now);
                 self.quiet_at = Some(now + self.pace.quiet);
             }
@@ -180,7 +180,7 @@ impl Watch {
             .filter(|(path, _)| !self.files.contains_key(path))
             .collect::<Vec<_>>();
         for (path, _) in &new {
-            self.files.insert(path.clone(), Seen::default());
+            self.files.insert(path.clone(), KnownFile::default());
         }
         // Follow the directories first, so that a change after the read rings the bell.
         self.directories.follow(self.files.keys());

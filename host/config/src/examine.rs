@@ -7,17 +7,19 @@ use std::sync::Arc;
 
 use spandrel_plugin::artifact::Digest;
 
-use super::check::{self, Components, Named};
-use super::exporter::Exporter;
-use super::id::Id;
-use super::plugins::Plugins;
-use super::problem::{ConfigError, Location, Problem, Problems, in_order};
-use super::processor::{ProcessorKind, Wasm};
-use super::receiver::Receiver;
-use super::service::Service;
-use super::source::Sources;
-use super::tree::{Node, Value, child};
-use super::{Config, env, source};
+use super::Config;
+use crate::check;
+use crate::component::Components;
+use crate::component::exporter::Exporter;
+use crate::component::processor::{ProcessorKind, Wasm};
+use crate::component::receiver::Receiver;
+use crate::id::Id;
+use crate::plugins::Plugins;
+use crate::problem::{ConfigError, Location, Problem, Problems, in_order};
+use crate::service::Service;
+use crate::text::env;
+use crate::text::source::{self, Sources};
+use crate::text::tree::{Node, Value, child};
 
 /// A configuration that was read, with all of its problems.
 #[derive(Debug)]
@@ -105,9 +107,9 @@ impl Examined {
 
     /// Returns the plugins that pipelines name and whose own section is good.
     pub fn stages(&self) -> BTreeMap<Id, Arc<Wasm>> {
-        let processors = self.components.as_ref().map(|all| &all.processors);
-        let named = self.named("processors", processors);
-        let wasm = named.filter_map(|(id, processor)| match &processor.kind {
+        let components = self.components.iter();
+        let used = components.flat_map(|all| all.processors.used(&self.root));
+        let wasm = used.filter_map(|(id, processor)| match &processor.kind {
             ProcessorKind::Wasm(wasm) => Some((id.clone(), Arc::clone(wasm))),
             ProcessorKind::Batch(_) | ProcessorKind::MemoryLimiter(_) => None,
         });
@@ -116,27 +118,16 @@ impl Examined {
 
     /// Returns the receivers that pipelines name and whose own section is good.
     pub fn receivers(&self) -> Vec<Arc<Receiver>> {
-        let receivers = self.components.as_ref().map(|all| &all.receivers);
-        let named = self.named("receivers", receivers);
-        named.map(|(_, receiver)| Arc::clone(receiver)).collect()
+        let components = self.components.iter();
+        let used = components.flat_map(|all| all.receivers.used(&self.root));
+        used.map(|(_, receiver)| Arc::clone(receiver)).collect()
     }
 
     /// Returns the exporters that pipelines name and whose own section is good.
     pub fn exporters(&self) -> Vec<Arc<Exporter>> {
-        let exporters = self.components.as_ref().map(|all| &all.exporters);
-        let named = self.named("exporters", exporters);
-        named.map(|(_, exporter)| Arc::clone(exporter)).collect()
-    }
-
-    fn named<'a, T: 'a>(
-        &'a self,
-        key: &'a str,
-        all: Option<&'a Named<T>>,
-    ) -> impl Iterator<Item = (&'a Id, &'a Arc<T>)> {
-        let names = check::names(&self.root, key);
-        let all = all.into_iter().flatten();
-        all.filter(move |(id, _)| names.contains(id.as_str()))
-            .filter_map(|(id, component)| Some((id, component.as_ref()?)))
+        let components = self.components.iter();
+        let used = components.flat_map(|all| all.exporters.used(&self.root));
+        used.map(|(_, exporter)| Arc::clone(exporter)).collect()
     }
 
     /// Returns a problem that was found later with a location: that of the key that its path names,
@@ -193,8 +184,8 @@ fn after<'a>(path: &'a str, key: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::yaml;
     use super::*;
+    use crate::text::yaml;
 
     /// A path leads to its value. A path that does not exist leads to its last key that does.
     #[test]

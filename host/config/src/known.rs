@@ -4,57 +4,12 @@
 //! A new key without a line in `tests/config/keys.txt` fails here. So does a key that is refused or
 //! ignored without a golden case that shows the message.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::examine::Examined;
-use super::source::Sources;
-
-/// The way in which the reader of a section knows a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
-    /// The key is read.
-    Asked,
-    /// The key is refused, or does nothing and causes a warning.
-    Hidden,
-}
-
-thread_local! {
-    static KEYS: RefCell<BTreeMap<String, Known>> = RefCell::default();
-}
-
-/// Notes the keys of a section that has been read.
-pub(super) fn note(path: &str, asked: &[&'static str], hidden: &[&'static str]) {
-    KEYS.with_borrow_mut(|keys| {
-        for (names, known) in [(hidden, Known::Hidden), (asked, Known::Asked)] {
-            for key in names {
-                keys.insert(pattern(&super::section::join(path, key)), known);
-            }
-        }
-    });
-}
-
-/// Returns the path with the names that operators choose replaced: components by their type,
-/// pipelines and hosts by a word for what they are, the items of a list by `*`.
-fn pattern(path: &str) -> String {
-    let parts: Vec<&str> = path.split("::").collect();
-    let mut pattern: Vec<&str> = Vec::new();
-    for (index, part) in parts.iter().copied().enumerate() {
-        let around = pattern.last().copied().unwrap_or_default();
-        let kind = part.split('/').next().unwrap_or_default();
-        pattern.push(match (index, around) {
-            (1, "exporters") if kind == "otlp" => "otlp_grpc",
-            (1, "receivers" | "processors" | "exporters" | "extensions") => kind,
-            (_, "pipelines") => "PIPELINE",
-            (_, "credentials") => "HOST",
-            (_, "headers") => "HEADER",
-            _ if part.bytes().all(|byte| byte.is_ascii_digit()) => "*",
-            _ => part,
-        });
-    }
-    pattern.join("::")
-}
+use crate::examine::Examined;
+use crate::text::keys::{KEYS, Known, pattern};
+use crate::text::source::Sources;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

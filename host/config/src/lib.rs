@@ -17,48 +17,36 @@
 //! An environment variable that is not set and has no default is a problem here. The Collector
 //! replaces it with nothing, and may therefore listen on every address.
 
-pub mod auth;
 mod check;
-pub mod durability;
-pub mod duration;
-mod env;
+mod component;
 pub mod examine;
-pub mod exporter;
-pub mod extension;
-mod foreign;
 pub mod id;
-pub mod json;
 #[cfg(test)]
 mod known;
-pub mod memory_limiter;
-pub mod module;
-pub mod net;
-pub mod plugin_config;
 pub mod plugins;
 pub mod problem;
-pub mod processor;
-pub mod receiver;
-mod scalar;
-mod section;
 pub mod service;
-pub mod source;
 pub mod suggest;
-pub mod telemetry;
-mod tree;
-mod warnings;
-mod yaml;
+mod text;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use spandrel_plugin::artifact::Digest;
 
+pub use self::component::processor::{memory_limiter, module};
+pub use self::component::{exporter, extension, net, processor, receiver};
 use self::examine::Examined;
 use self::exporter::Exporter;
+use self::id::Id;
 use self::problem::{ConfigError, Problem};
+use self::processor::Wasm;
 use self::receiver::Receiver;
 use self::service::Service;
+pub use self::service::{durability, telemetry};
 use self::source::Sources;
+pub use self::text::{duration, json, plugin_config, source};
 
 /// The configuration that runs when none is given: OTLP/gRPC on the loopback, printed by `debug`.
 pub const DEFAULT: &str = "\
@@ -72,6 +60,10 @@ service:
     metrics: { receivers: [otlp], exporters: [debug] }
     logs: { receivers: [otlp], exporters: [debug] }
 ";
+
+/// The number of instances kept spare for plugins that come with a reload. While fewer are in use,
+/// they cost only address space.
+pub const SPARE_INSTANCES: usize = 64;
 
 /// A checked configuration.
 #[derive(Debug)]
@@ -96,6 +88,32 @@ impl Config {
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
         Examined::read_with(sources, environment).into_config()
+    }
+
+    /// Returns the number of shards of each pipeline.
+    pub fn shards(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.service.shards.unwrap_or_else(cores)
+    }
+
+    /// Returns the number of plugin instances to have room for: those that this configuration needs,
+    /// and [`SPARE_INSTANCES`].
+    pub fn instances(&self) -> usize {
+        let pipelines = self.service.pipelines.iter();
+        let stages: usize = pipelines.map(|pipeline| pipeline.stages.len()).sum();
+        // The running one, a candidate beside it, what replaces either, and what probes it.
+        stages
+            .saturating_mul(self.shards())
+            .saturating_mul(4)
+            .saturating_add(SPARE_INSTANCES)
+    }
+
+    /// Returns every stage once, whichever pipelines it is in.
+    pub fn stages(&self) -> BTreeMap<Id, Arc<Wasm>> {
+        let pipelines = self.service.pipelines.iter();
+        let stages = pipelines.flat_map(|pipeline| &pipeline.stages);
+        let stages = stages.map(|stage| (stage.id.clone(), Arc::clone(&stage.wasm)));
+        stages.collect()
     }
 
     /// Returns the receivers that pipelines name, each once.

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spandrel_fetch::{Credentials, HostPort, Network, Settings};
-use spandrel_plugin::{CompileLimits, PublicKey};
+use spandrel_plugin::{Compile, CompileLimits, EngineConfig, PublicKey};
 
-use super::problem::{Location, Problem};
-use super::section::{Section, join};
+use crate::problem::{Location, Problem};
+use crate::text::section::Section;
+use crate::text::tree::join;
 
 /// The rules on where plugins may come from, who must have signed them, and how they are compiled.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,6 +26,21 @@ pub struct Plugins {
     pub compile: CompileLimits,
     /// The folder for compiled and fetched modules; `None` for the user's cache directory.
     pub cache_dir: Option<PathBuf>,
+}
+
+impl Plugins {
+    /// Returns the settings of an engine with room for this number of instances.
+    pub fn engine(&self, instances: usize, compile: Compile) -> EngineConfig {
+        let default = EngineConfig::default();
+        let cache_dir = self.cache_dir.as_ref();
+        EngineConfig {
+            instances: u32::try_from(instances).unwrap_or(u32::MAX),
+            cache: cache_dir
+                .map(|base| base.join("compiled"))
+                .or(default.cache),
+            compile,
+        }
+    }
 }
 
 /// The largest key or password file. A key has two lines.

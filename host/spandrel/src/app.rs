@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use spandrel_admin::server::{self, Listener};
-use spandrel_admin::web::{Answer, Handler, Web};
+use spandrel_admin::web::{Answer, Handler, PageServer};
 use spandrel_collector::control::Control;
 use spandrel_collector::error_chain::in_one_line;
 use spandrel_collector::examination::{self, Report};
@@ -171,8 +171,8 @@ async fn bind(
     what: &str,
     endpoint: &Listen,
     addresses: &mut Vec<(String, SocketAddr)>,
-) -> Result<Web, StartError> {
-    let web = Web::bind(endpoint)
+) -> Result<PageServer, StartError> {
+    let web = PageServer::bind(endpoint)
         .await
         .map_err(|source| StartError::Listen {
             what: what.to_owned(),

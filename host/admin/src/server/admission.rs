@@ -51,7 +51,7 @@ impl fmt::Display for Peer {
 
 /// The reason why a client may not ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Stranger {
+pub(super) enum Unauthorized {
     /// A page in a browser.
     #[error("requests of web pages are not answered")]
     Page,
@@ -66,7 +66,7 @@ pub(super) enum Stranger {
     WrongToken,
 }
 
-impl Stranger {
+impl Unauthorized {
     pub(super) fn answer(self) -> Answer {
         match self {
             Self::Page | Self::Host => refused(403, self.to_string()),
@@ -90,22 +90,22 @@ impl Admission {
         Self { token, host }
     }
 
-    pub(super) fn check(&self, peer: &Peer, headers: &HeaderMap) -> Result<(), Stranger> {
+    pub(super) fn check(&self, peer: &Peer, headers: &HeaderMap) -> Result<(), Unauthorized> {
         if headers.contains_key(header::ORIGIN) {
-            return Err(Stranger::Page);
+            return Err(Unauthorized::Page);
         }
         // A browser sends the name of the page's machine, which its owner can point at the
         // loopback. On other connections it may be any name that leads here.
         if peer.is_local_tcp && !self.is_own_host(headers) {
-            return Err(Stranger::Host);
+            return Err(Unauthorized::Host);
         }
         let Some(token) = &self.token else {
             return Ok(());
         };
         match bearer(headers) {
-            None => Err(Stranger::NoToken),
+            None => Err(Unauthorized::NoToken),
             Some(sent) if token.is(sent) => Ok(()),
-            Some(_) => Err(Stranger::WrongToken),
+            Some(_) => Err(Unauthorized::WrongToken),
         }
     }
 

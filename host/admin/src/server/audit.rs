@@ -7,8 +7,8 @@ use spandrel_collector::time_text::millis;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::admission::{Peer, Stranger};
-use super::route::{Asked, What};
+use super::admission::{Peer, Unauthorized};
+use super::route::{ChangeKind, ChangeRequest};
 
 /// The interval in which strangers are logged once, with their number.
 const QUIET: Duration = Duration::from_secs(10);
@@ -16,12 +16,12 @@ const QUIET: Duration = Duration::from_secs(10);
 /// One requested change, from the request to its line in the log.
 pub(super) struct Audit {
     who: String,
-    asked: Asked,
+    asked: ChangeRequest,
     began: Instant,
 }
 
 impl Audit {
-    pub(super) fn begin(peer: &Peer, asked: &Asked) -> Self {
+    pub(super) fn begin(peer: &Peer, asked: &ChangeRequest) -> Self {
         Self {
             who: peer.to_string(),
             asked: asked.clone(),
@@ -31,9 +31,9 @@ impl Audit {
 
     /// Writes the line.
     pub(super) fn end(self, outcome: &str) {
-        let Asked { what, name } = &self.asked;
+        let ChangeRequest { what, name } = &self.asked;
         let (stage, batch) = match what {
-            What::Quarantine(_) => (None, Some(name)),
+            ChangeKind::Quarantine(_) => (None, Some(name)),
             _ => (Some(name), None),
         };
         info!(
@@ -50,18 +50,18 @@ impl Audit {
 
 /// Counts clients that may not ask.
 #[derive(Debug, Default)]
-pub(super) struct Strangers(Mutex<Seen>);
+pub(super) struct UnauthorizedLog(Mutex<Counts>);
 
 #[derive(Debug, Default)]
-struct Seen {
+struct Counts {
     logged: Option<Instant>,
     since: u64,
 }
 
-impl Strangers {
+impl UnauthorizedLog {
     /// Logs the first one, and then at most one in ten seconds: clients that are not admitted must
     /// not fill the log.
-    pub(super) fn note(&self, peer: &Peer, stranger: &Stranger) {
+    pub(super) fn note(&self, peer: &Peer, stranger: &Unauthorized) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.since = seen.since.saturating_add(1);
         let now = Instant::now();
@@ -69,7 +69,7 @@ impl Strangers {
             return;
         }
         warn!(who = %peer, requests = seen.since, reason = %stranger, "not admitted to the admin API");
-        *seen = Seen {
+        *seen = Counts {
             logged: Some(now),
             since: 0,
         };

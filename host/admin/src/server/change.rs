@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::admission::Peer;
 use super::audit::Audit;
-use super::route::{Asked, What};
+use super::route::{ChangeKind, ChangeRequest};
 use super::{Api, MAX_JSON, MAX_UPLOAD, query, refused, shown};
 use crate::web::Answer;
 
@@ -31,7 +31,7 @@ impl Api {
     pub(super) async fn change(
         &self,
         peer: &Peer,
-        asked: Asked,
+        asked: ChangeRequest,
         request: Request<Incoming>,
     ) -> Answer {
         let audit = Audit::begin(peer, &asked);
@@ -55,97 +55,97 @@ impl Api {
 
     async fn understand(
         &self,
-        asked: &Asked,
+        asked: &ChangeRequest,
         request: Request<Incoming>,
-    ) -> Result<(SwapRequest, Option<Upload>), Refused> {
-        let of_stage = !matches!(asked.what, What::Reload | What::Quarantine(_));
+    ) -> Result<(SwapRequest, Option<Upload>), Rejection> {
+        let of_stage = !matches!(asked.what, ChangeKind::Reload | ChangeKind::Quarantine(_));
         if of_stage && !self.knows(&asked.name) {
             let stages = self.control.status().stages();
             let names: Vec<&str> = stages.iter().map(|stage| stage.stage.as_str()).collect();
-            return Err(Refused(404, super::route::no_stage(&asked.name, &names)));
+            return Err(Rejection(404, super::route::no_stage(&asked.name, &names)));
         }
         let query = request.uri().query();
-        if asked.what != What::Swap {
+        if asked.what != ChangeKind::Swap {
             let swap = match asked.what {
-                What::Promote => query::promotion(query),
+                ChangeKind::Promote => query::promotion(query),
                 _ => query::nothing(query).map(|()| SwapRequest::default()),
             };
-            let swap = swap.map_err(Refused::bad)?;
-            query::check(&swap).map_err(Refused::bad)?;
+            let swap = swap.map_err(Rejection::bad)?;
+            query::check(&swap).map_err(Rejection::bad)?;
             if !request.body().is_end_stream() {
                 let why = format!("`{}` takes no body; send it without", asked.what.label());
-                return Err(Refused::bad(why));
+                return Err(Rejection::bad(why));
             }
             return Ok((swap, None));
         }
         let understood = match content_type(request.headers()).as_deref() {
             Some("application/wasm") => {
-                let swap = query::swap(query).map_err(Refused::bad)?;
+                let swap = query::swap(query).map_err(Rejection::bad)?;
                 let place = self.uploads.clone().try_acquire_owned();
                 let place = place.map_err(|_| {
-                    Refused(
+                    Rejection(
                         409,
                         "another upload is under way: try again when it is done".to_owned(),
                     )
                 })?;
                 let module = read(request.into_body(), MAX_UPLOAD).await?;
                 if module.is_empty() {
-                    return Err(Refused::bad(
+                    return Err(Rejection::bad(
                         "the body is empty; send the module's bytes".to_owned(),
                     ));
                 }
                 (swap, Some((module, place)))
             }
             Some("application/json") => {
-                query::nothing(query).map_err(Refused::bad)?;
+                query::nothing(query).map_err(Rejection::bad)?;
                 let json = read(request.into_body(), MAX_JSON).await?;
                 (from_json(&json)?, None)
             }
             None if request.body().is_end_stream() => {
-                query::nothing(query).map_err(Refused::bad)?;
+                query::nothing(query).map_err(Rejection::bad)?;
                 (SwapRequest::default(), None)
             }
             _ => {
                 let why = "send application/json, or the module itself as application/wasm";
-                return Err(Refused(415, why.to_owned()));
+                return Err(Rejection(415, why.to_owned()));
             }
         };
-        query::check(&understood.0).map_err(Refused::bad)?;
+        query::check(&understood.0).map_err(Rejection::bad)?;
         Ok(understood)
     }
 }
 
 /// A refusal before the control was asked: the code and the reason.
-struct Refused(u16, String);
+struct Rejection(u16, String);
 
-impl Refused {
+impl Rejection {
     fn bad(why: String) -> Self {
         Self(400, why)
     }
 }
 
-impl From<Refused> for Answer {
-    fn from(Refused(code, why): Refused) -> Self {
+impl From<Rejection> for Answer {
+    fn from(Rejection(code, why): Rejection) -> Self {
         refused(code, why)
     }
 }
 
 async fn perform(
     control: &Control,
-    asked: Asked,
+    asked: ChangeRequest,
     swap: SwapRequest,
     upload: Option<Upload>,
 ) -> (String, Answer) {
-    let Asked { what, name: stage } = asked;
+    let ChangeRequest { what, name: stage } = asked;
     let report = match what {
-        What::Swap => {
+        ChangeKind::Swap => {
             let (module, _place) = upload.unzip();
             control.swap(stage, swap, module, Trigger::Admin).await
         }
-        What::Rollback => control.rollback(stage).await,
-        What::Promote => control.promote(stage, Watch::of(&swap)).await,
-        What::Cancel => control.cancel(stage).await,
-        What::Reload => {
+        ChangeKind::Rollback => control.rollback(stage).await,
+        ChangeKind::Promote => control.promote(stage, Watch::of(&swap)).await,
+        ChangeKind::Cancel => control.cancel(stage).await,
+        ChangeKind::Reload => {
             return match control.reload(Trigger::Admin).await {
                 Ok(report) => {
                     let outcome = format!("{} changes", report.changes.len());
@@ -154,7 +154,7 @@ async fn perform(
                 Err(refusal) => not_done(&refusal),
             };
         }
-        What::Quarantine(action) => {
+        ChangeKind::Quarantine(action) => {
             let id = (!stage.is_empty()).then_some(stage);
             return match control.quarantine(action, id).await {
                 Ok(report) => {
@@ -190,10 +190,10 @@ fn content_type(headers: &HeaderMap) -> Option<String> {
 }
 
 /// Reads the whole body.
-async fn read(body: Incoming, most: usize) -> Result<Vec<u8>, Refused> {
+async fn read(body: Incoming, most: usize) -> Result<Vec<u8>, Rejection> {
     let too_large = || {
         let why = format!("the body is larger than {} MiB", most >> 20);
-        Refused(413, why)
+        Rejection(413, why)
     };
     // A client that announces a body that is too large gets the answer before it sends the body.
     if body.size_hint().lower() > most as u64 {
@@ -207,27 +207,27 @@ async fn read(body: Incoming, most: usize) -> Result<Vec<u8>, Refused> {
             Ok(bytes)
         }
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(error)) => Err(Refused::bad(format!("the body ended early: {error}"))),
+        Ok(Err(error)) => Err(Rejection::bad(format!("the body ended early: {error}"))),
         Err(_) => {
             let why = format!("the body did not come within {} s", BODY_TIMEOUT.as_secs());
-            Err(Refused(408, why))
+            Err(Rejection(408, why))
         }
     }
 }
 
-fn from_json(json: &[u8]) -> Result<SwapRequest, Refused> {
+fn from_json(json: &[u8]) -> Result<SwapRequest, Rejection> {
     let mut reader = serde_json::Deserializer::from_slice(json);
     let request = serde_path_to_error::deserialize(&mut reader);
     let request = request.map_err(|error| {
         let path = error.path().to_string();
         let cause = error.into_inner();
         match path.as_str() {
-            "." | "?" => Refused::bad(format!("the body is no request: {cause}")),
-            key => Refused::bad(format!("`{key}`: {cause}")),
+            "." | "?" => Rejection::bad(format!("the body is no request: {cause}")),
+            key => Rejection::bad(format!("`{key}`: {cause}")),
         }
     })?;
     reader
         .end()
-        .map_err(|error| Refused::bad(format!("the body is no request: {error}")))?;
+        .map_err(|error| Rejection::bad(format!("the body is no request: {error}")))?;
     Ok(request)
 }

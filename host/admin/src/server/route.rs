@@ -7,13 +7,13 @@ use spandrel_config::suggest::closest;
 /// The request that a path stands for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Route {
-    Read(Read),
-    Change(Asked),
+    ReadRequest(ReadRequest),
+    Change(ChangeRequest),
 }
 
 /// Requests with GET.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Read {
+pub(super) enum ReadRequest {
     Pipelines,
     Stages,
     Stage(String),
@@ -28,15 +28,15 @@ pub(super) enum Read {
 
 /// A request with POST.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Asked {
-    pub(super) what: What,
+pub(super) struct ChangeRequest {
+    pub(super) what: ChangeKind,
     /// The stage, or the batch in quarantine; empty for all.
     pub(super) name: String,
 }
 
 /// The kinds of changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum ChangeKind {
     Swap,
     Rollback,
     Promote,
@@ -45,7 +45,7 @@ pub(super) enum What {
     Quarantine(Action),
 }
 
-impl What {
+impl ChangeKind {
     /// Returns the word in the path and in the log.
     pub(super) fn label(self) -> &'static str {
         match self {
@@ -68,20 +68,22 @@ impl Route {
         };
         let parts: Vec<&str> = rest.split('/').collect();
         let route = match parts.as_slice() {
-            ["pipelines"] => Self::Read(Read::Pipelines),
-            ["stages"] => Self::Read(Read::Stages),
-            ["history"] => Self::Read(Read::History(None)),
-            ["ledger"] => Self::Read(Read::Ledger),
-            ["version"] => Self::Read(Read::Version),
-            ["reload"] => Self::Change(Asked {
-                what: What::Reload,
+            ["pipelines"] => Self::ReadRequest(ReadRequest::Pipelines),
+            ["stages"] => Self::ReadRequest(ReadRequest::Stages),
+            ["history"] => Self::ReadRequest(ReadRequest::History(None)),
+            ["ledger"] => Self::ReadRequest(ReadRequest::Ledger),
+            ["version"] => Self::ReadRequest(ReadRequest::Version),
+            ["reload"] => Self::Change(ChangeRequest {
+                what: ChangeKind::Reload,
                 name: String::new(),
             }),
             ["quarantine", rest @ ..] => quarantine(rest)?,
-            ["stages", name] => Self::Read(Read::Stage(decoded(name)?)),
-            ["stages", name, "history"] => Self::Read(Read::History(Some(decoded(name)?))),
-            ["stages", name, "shadow"] => Self::Read(Read::Shadow(decoded(name)?)),
-            ["stages", name, word] => Self::Change(Asked {
+            ["stages", name] => Self::ReadRequest(ReadRequest::Stage(decoded(name)?)),
+            ["stages", name, "history"] => {
+                Self::ReadRequest(ReadRequest::History(Some(decoded(name)?)))
+            }
+            ["stages", name, "shadow"] => Self::ReadRequest(ReadRequest::Shadow(decoded(name)?)),
+            ["stages", name, word] => Self::Change(ChangeRequest {
                 what: change(word)?,
                 name: decoded(name)?,
             }),
@@ -101,25 +103,34 @@ impl Route {
 
 fn quarantine(rest: &[&str]) -> Result<Route, String> {
     let action = |word: &str| match word {
-        "replay" => Some(What::Quarantine(Action::Replay)),
-        "drop" => Some(What::Quarantine(Action::Drop)),
+        "replay" => Some(ChangeKind::Quarantine(Action::Replay)),
+        "drop" => Some(ChangeKind::Quarantine(Action::Drop)),
         _ => None,
     };
     let (word, name) = match rest {
-        [] => return Ok(Route::Read(Read::Quarantine(None))),
+        [] => return Ok(Route::ReadRequest(ReadRequest::Quarantine(None))),
         [word] if action(word).is_some() => (word, String::new()),
-        [id] => return Ok(Route::Read(Read::Quarantine(Some(decoded(id)?)))),
+        [id] => {
+            return Ok(Route::ReadRequest(ReadRequest::Quarantine(Some(decoded(
+                id,
+            )?))));
+        }
         [id, word] => (word, decoded(id)?),
         _ => (&"", String::new()),
     };
     match action(word) {
-        Some(what) => Ok(Route::Change(Asked { what, name })),
+        Some(what) => Ok(Route::Change(ChangeRequest { what, name })),
         None => Err("the quarantine, and each batch in it, has replay and drop".to_owned()),
     }
 }
 
-fn change(word: &str) -> Result<What, String> {
-    let all = [What::Swap, What::Rollback, What::Promote, What::Cancel];
+fn change(word: &str) -> Result<ChangeKind, String> {
+    let all = [
+        ChangeKind::Swap,
+        ChangeKind::Rollback,
+        ChangeKind::Promote,
+        ChangeKind::Cancel,
+    ];
     all.into_iter()
         .find(|what| what.label() == word)
         .ok_or_else(|| {
@@ -153,35 +164,41 @@ mod tests {
     fn paths_lead_to_what_they_name() {
         let tag = || "wasm/tag".to_owned();
         for (path, route) in [
-            ("/v1/stages", Route::Read(Read::Stages)),
-            ("/v1/stages/wasm%2Ftag", Route::Read(Read::Stage(tag()))),
+            ("/v1/stages", Route::ReadRequest(ReadRequest::Stages)),
+            (
+                "/v1/stages/wasm%2Ftag",
+                Route::ReadRequest(ReadRequest::Stage(tag())),
+            ),
             (
                 "/v1/stages/wasm%2ftag/history",
-                Route::Read(Read::History(Some(tag()))),
+                Route::ReadRequest(ReadRequest::History(Some(tag()))),
             ),
             (
                 "/v1/stages/wasm%2Ftag/cancel",
-                Route::Change(Asked {
-                    what: What::Cancel,
+                Route::Change(ChangeRequest {
+                    what: ChangeKind::Cancel,
                     name: tag(),
                 }),
             ),
-            ("/v1/quarantine", Route::Read(Read::Quarantine(None))),
+            (
+                "/v1/quarantine",
+                Route::ReadRequest(ReadRequest::Quarantine(None)),
+            ),
             (
                 "/v1/quarantine/2026-1",
-                Route::Read(Read::Quarantine(Some("2026-1".to_owned()))),
+                Route::ReadRequest(ReadRequest::Quarantine(Some("2026-1".to_owned()))),
             ),
             (
                 "/v1/quarantine/2026-1/replay",
-                Route::Change(Asked {
-                    what: What::Quarantine(Action::Replay),
+                Route::Change(ChangeRequest {
+                    what: ChangeKind::Quarantine(Action::Replay),
                     name: "2026-1".to_owned(),
                 }),
             ),
             (
                 "/v1/quarantine/drop",
-                Route::Change(Asked {
-                    what: What::Quarantine(Action::Drop),
+                Route::Change(ChangeRequest {
+                    what: ChangeKind::Quarantine(Action::Drop),
                     name: String::new(),
                 }),
             ),

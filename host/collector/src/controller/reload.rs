@@ -22,21 +22,21 @@ use spandrel_plugin::{Engine, Metrics};
 use tokio::time::Instant;
 use tracing::warn;
 
-use self::difference::{Difference, Summary, keep_journals};
+use self::difference::{ChangedNames, Difference, keep_journals};
 use crate::controller::swap::failed_before;
 use crate::error_chain::in_one_line;
-use crate::live::Live;
 use crate::plugins::{engine, log_loaded};
 use crate::problems::warn_of;
 use crate::refusal::Refusal;
 use crate::report::ReloadReport;
-use crate::stage::build::{BuildError, Built, Evidence, Plan};
-use crate::stage::lineup::{Lineup, ModuleSource, Stage, Watch};
+use crate::stage::load::{LoadPlan, ProbeInput, ProbedPlugin, StageLoadError};
+use crate::stage::rollout::{ModuleSource, Rollout, Stage, Watch};
+use crate::state::CollectorState;
 use crate::time_text::millis;
 use crate::trigger::Trigger;
 
 /// A configuration that is to come into force.
-pub(crate) struct Reloading {
+pub(crate) struct PendingReload {
     config: Config,
     difference: Difference,
     engine: Option<Engine>,
@@ -53,20 +53,20 @@ struct Renewal {
     wasm: Arc<Wasm>,
     metrics: Arc<Metrics>,
     number: u64,
-    evidence: Evidence,
+    probe_input: ProbeInput,
 }
 
 /// The generations that were built for a reload.
-pub(crate) struct Renewed(Vec<(Renewal, Built)>);
+pub(crate) struct NewGenerations(Vec<(Renewal, ProbedPlugin)>);
 
-impl Live {
+impl CollectorState {
     /// Reads the configuration again and finds the differences.
     pub(crate) async fn plan_reload(
         &mut self,
         sources: &Sources,
         by: Trigger,
         started: Instant,
-    ) -> Result<Reloading, Refusal> {
+    ) -> Result<PendingReload, Refusal> {
         let mut config = settled::load(sources).await?;
         warn_of(&config.warnings);
         let difference = Difference::between(&self.config, &config);
@@ -77,7 +77,7 @@ impl Live {
         }
         let mut plans = Vec::with_capacity(difference.loads.len());
         for (id, wasm) in &difference.loads {
-            let evidence = self.evidence(id).await;
+            let probe_input = self.probe_input(id).await;
             let (metrics, number) = match self.stages.get_mut(id) {
                 Some(stage) => (Arc::clone(&stage.metrics), stage.next_number()),
                 None => (
@@ -90,10 +90,10 @@ impl Live {
                 wasm: Arc::clone(wasm),
                 metrics,
                 number,
-                evidence,
+                probe_input,
             });
         }
-        Ok(Reloading {
+        Ok(PendingReload {
             config,
             engine: self.engine.clone(),
             difference,
@@ -114,20 +114,20 @@ impl Live {
     /// Brings the configuration into force, as a whole or not at all.
     pub(crate) async fn reload(
         &mut self,
-        reloading: Reloading,
-        Renewed(renewed): Renewed,
+        reloading: PendingReload,
+        NewGenerations(renewed): NewGenerations,
     ) -> Result<ReloadReport, Refusal> {
-        let Reloading {
+        let PendingReload {
             config,
             difference,
             by,
             started,
             ..
         } = reloading;
-        let before: BTreeMap<Id, (Arc<Wasm>, Lineup)> = self
+        let before: BTreeMap<Id, (Arc<Wasm>, Rollout)> = self
             .stages
             .iter()
-            .map(|(id, stage)| (id.clone(), (Arc::clone(&stage.wasm), stage.lineup.clone())))
+            .map(|(id, stage)| (id.clone(), (Arc::clone(&stage.wasm), stage.rollout.clone())))
             .collect();
         let mut loaded: Vec<Id> = renewed.iter().map(|(of, _)| of.id.clone()).collect();
         if let Some(refusal) = self.known_to_fail(&renewed) {
@@ -146,12 +146,12 @@ impl Live {
             }
         };
         self.commit(config, &difference, made);
-        for (id, (_, lineup)) in &before {
-            self.note_ended(id, lineup, by);
+        for (id, (_, rollout)) in &before {
+            self.note_ended(id, rollout, by);
         }
         loaded.retain(|id| self.runs_anew(id, &before));
         for id in loaded {
-            self.say_taken_over(&id, "published", by, "", (started, &changed));
+            self.report_takeover(&id, "published", by, "", (started, &changed));
         }
         self.show();
         let mut changes = difference.lines();
@@ -162,7 +162,7 @@ impl Live {
             );
             changes.push(format!("{restart}: not changed, that takes a restart"));
         }
-        let Summary {
+        let ChangedNames {
             added,
             removed,
             changed,
@@ -179,7 +179,7 @@ impl Live {
 
     /// Returns a refusal if one of the generations failed before in its stage: it is not loaded
     /// again without a change.
-    fn known_to_fail(&self, renewed: &[(Renewal, Built)]) -> Option<Refusal> {
+    fn known_to_fail(&self, renewed: &[(Renewal, ProbedPlugin)]) -> Option<Refusal> {
         let mut failed = renewed.iter().filter(|(of, built)| {
             let digest = built.loaded.generation.digest();
             let stage = self.stages.get(&of.id);
@@ -189,17 +189,17 @@ impl Live {
     }
 
     /// Returns true if a stage runs another generation than before.
-    fn runs_anew(&self, id: &Id, before: &BTreeMap<Id, (Arc<Wasm>, Lineup)>) -> bool {
-        let number = |lineup: &Lineup| lineup.running.number();
-        let now = self.stages.get(id).map(|stage| number(&stage.lineup));
-        now != before.get(id).map(|(_, lineup)| number(lineup))
+    fn runs_anew(&self, id: &Id, before: &BTreeMap<Id, (Arc<Wasm>, Rollout)>) -> bool {
+        let number = |rollout: &Rollout| rollout.running.number();
+        let now = self.stages.get(id).map(|stage| number(&stage.rollout));
+        now != before.get(id).map(|(_, rollout)| number(rollout))
     }
 
     /// Gives the stages their new settings and generations. The pipelines do not learn of it yet.
     fn take_in(
         &mut self,
         difference: &Difference,
-        renewed: Vec<(Renewal, Built)>,
+        renewed: Vec<(Renewal, ProbedPlugin)>,
         recent: &BTreeMap<Id, Figures>,
     ) {
         for (id, wasm) in &difference.policies {
@@ -207,7 +207,7 @@ impl Live {
                 stage.wasm = Arc::clone(wasm);
             }
         }
-        for (of, Built { loaded, .. }) in renewed {
+        for (of, ProbedPlugin { loaded, .. }) in renewed {
             let Renewal {
                 id, wasm, metrics, ..
             } = of;
@@ -215,7 +215,7 @@ impl Live {
                 Some(stage) => {
                     let before = std::mem::replace(&mut stage.wasm, wasm);
                     stage.configured = Some(loaded.generation.identity().module);
-                    let running = &stage.lineup.running;
+                    let running = &stage.rollout.running;
                     let is_same = running.generation.digest() == loaded.generation.digest()
                         && running.limits == loaded.limits;
                     if is_same {
@@ -223,11 +223,11 @@ impl Live {
                     } else {
                         let recent = recent.get(&id).copied().unwrap_or_default();
                         let none = Figures::default();
-                        stage.lineup = stage.lineup.published(loaded, none, recent, Watch::All);
+                        stage.rollout = stage.rollout.published(loaded, none, recent, Watch::All);
                     }
                     let rules = &stage.wasm.module;
                     let allows = |module| rules.still_allows(&before.module, module);
-                    if let Some(ended) = stage.lineup.keep_allowed(allows) {
+                    if let Some(ended) = stage.rollout.keep_allowed(allows) {
                         warn!(
                             stage = %id,
                             generation = ended.loaded.number(),
@@ -244,14 +244,14 @@ impl Live {
     }
 }
 
-impl Reloading {
+impl PendingReload {
     /// Returns the modules that are to be loaded, and forgets them.
     pub(crate) fn take_modules(&mut self) -> Vec<PathBuf> {
         std::mem::take(&mut self.modules)
     }
 
     /// Builds the generations and probes them.
-    pub(crate) fn build(&mut self) -> BoxFuture<'static, Result<Renewed, Refusal>> {
+    pub(crate) fn build(&mut self) -> BoxFuture<'static, Result<NewGenerations, Refusal>> {
         let engine = self.engine.clone();
         let plans = std::mem::take(&mut self.plans);
         let plugins = Arc::clone(&self.config.service.plugins);
@@ -260,7 +260,7 @@ impl Reloading {
             for mut of in plans {
                 let started = Instant::now();
                 let Some(engine) = &engine else { continue };
-                let plan = Plan {
+                let plan = LoadPlan {
                     engine: engine.clone(),
                     stage: of.id.to_string(),
                     number: of.number,
@@ -273,15 +273,17 @@ impl Reloading {
                     hidden: Arc::clone(&of.wasm.hidden),
                     limits: of.wasm.limits.clone(),
                     metrics: Arc::clone(&of.metrics),
-                    evidence: Some(std::mem::take(&mut of.evidence)),
+                    probe_input: Some(std::mem::take(&mut of.probe_input)),
                 };
                 let built = plan.build().await;
                 let built = built.map_err(|error| {
                     let why = in_one_line(&error);
                     Refusal::Bad(match error {
-                        BuildError::Probe { .. } => why,
+                        StageLoadError::Probe { .. } => why,
                         // These errors do not say for which stage the plugin was.
-                        BuildError::Load(_) | BuildError::Fetch { .. } | BuildError::Setup(_) => {
+                        StageLoadError::Load(_)
+                        | StageLoadError::Fetch { .. }
+                        | StageLoadError::Setup(_) => {
                             format!("stage `{}`: {why}", of.id)
                         }
                     })
@@ -289,7 +291,7 @@ impl Reloading {
                 log_loaded(&of.id, &built.loaded, started);
                 renewed.push((of, built));
             }
-            Ok(Renewed(renewed))
+            Ok(NewGenerations(renewed))
         }
         .boxed()
     }

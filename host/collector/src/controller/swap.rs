@@ -15,15 +15,15 @@ use tracing::warn;
 
 pub(crate) use self::request::failed_before;
 use self::request::{mode, one_of_all, parse_digest, refusal};
-use crate::controller::looking::AGAIN;
-use crate::controller::{Again, Asked, Building, Controller, answer};
+use crate::controller::probation::RETRY_AFTER;
+use crate::controller::{Controller, PendingBuild, PendingSwap, Retry, answer};
 use crate::plugins::log_loaded;
-use crate::publish::{Said, state_label, watched};
 use crate::refusal::Refusal;
 use crate::report::{EventView, SwapReport, SwapRequest};
-use crate::stage::build::{BuildError, Built, Plan};
-use crate::stage::lineup::{ModuleSource, Watch};
+use crate::stage::load::{LoadPlan, ProbedPlugin, StageLoadError};
+use crate::stage::rollout::{ModuleSource, Watch};
 use crate::stage::view::mode_label;
+use crate::state::publish::{StageEvent, state_label, watched};
 use crate::time_text::{micros, millis};
 use crate::trigger::Trigger;
 
@@ -42,8 +42,8 @@ impl Controller {
         let started = Instant::now();
         match self.plan_swap(stage, &request, upload, by).await {
             Ok((id, plan)) => {
-                self.live.status.set_swap(id.as_str(), Some("loading"));
-                let asked = Asked {
+                self.state.status.set_swap(id.as_str(), Some("loading"));
+                let asked = PendingSwap {
                     stage: id,
                     number: plan.number,
                     request,
@@ -51,7 +51,7 @@ impl Controller {
                     started,
                     reply,
                 };
-                self.begin_building(Building::Swap {
+                self.begin_building(PendingBuild::Swap {
                     asked: Box::new(asked),
                     built: Box::pin(plan.build()),
                 });
@@ -66,16 +66,16 @@ impl Controller {
         request: &SwapRequest,
         upload: Option<Vec<u8>>,
         by: Trigger,
-    ) -> Result<(Id, Plan), Refusal> {
+    ) -> Result<(Id, LoadPlan), Refusal> {
         let id = self.find(stage)?;
         let pinned = request.sha256.as_deref().map(parse_digest).transpose()?;
         mode(request)?;
-        let evidence = self.live.evidence(&id).await;
-        let live = &mut self.live;
-        let (Some(engine), Some(stage)) = (&live.engine, live.stages.get_mut(&id)) else {
+        let probe_input = self.state.probe_input(&id).await;
+        let state = &mut self.state;
+        let (Some(engine), Some(stage)) = (&state.engine, state.stages.get_mut(&id)) else {
             return Err(Refusal::NotFound(format!("there is no stage `{stage}`")));
         };
-        if stage.lineup.candidate.is_some() && by != Trigger::File {
+        if stage.rollout.candidate.is_some() && by != Trigger::File {
             return Err(Refusal::Conflict(format!(
                 "stage `{id}` has a candidate beside its generation: promote or cancel that first"
             )));
@@ -96,16 +96,16 @@ impl Controller {
             }),
             // The request changes only the plugin's configuration; the module is the running one,
             // wherever it came from.
-            (None, None) if request.config.is_some() => stage.lineup.running.source.clone(),
+            (None, None) if request.config.is_some() => stage.rollout.running.source.clone(),
             (None, None) => ModuleSource::Place(stage.wasm.module.place.clone()),
         };
         let (config, hidden) = request::config(stage, request, by);
         // If only the configuration changes, the file must be the module that runs, whatever the
         // request says: the file may have changed, have failed, or have no signature.
         let is_same = upload_is_none && request.module.is_none() && request.config.is_some();
-        let is_same = is_same && !stage.is_awaited();
-        let running = is_same.then(|| stage.lineup.running.generation.identity().module);
-        let plan = Plan {
+        let is_same = is_same && !stage.is_missing();
+        let running = is_same.then(|| stage.rollout.running.generation.identity().module);
+        let plan = LoadPlan {
             engine: engine.clone(),
             stage: id.to_string(),
             number: stage.next_number(),
@@ -114,19 +114,23 @@ impl Controller {
             // The running module was admitted before. Its signature may not be available any more.
             keys: stage.wasm.module.keys.clone().filter(|_| !is_same),
             trusted_comment: stage.wasm.module.trusted_comment.clone(),
-            plugins: Arc::clone(&live.config.service.plugins),
+            plugins: Arc::clone(&state.config.service.plugins),
             config,
             hidden,
             limits: stage.wasm.limits.clone(),
             metrics: Arc::clone(&stage.metrics),
-            evidence: Some(evidence),
+            probe_input: Some(probe_input),
         };
         Ok((id, plan))
     }
 
     /// Publishes what was built, or reports why not.
-    pub(crate) async fn finish_swap(&mut self, asked: Asked, built: Result<Built, BuildError>) {
-        let Asked {
+    pub(crate) async fn finish_swap(
+        &mut self,
+        asked: PendingSwap,
+        built: Result<ProbedPlugin, StageLoadError>,
+    ) {
+        let PendingSwap {
             stage,
             number,
             request,
@@ -134,11 +138,11 @@ impl Controller {
             started,
             reply,
         } = asked;
-        self.live.status.set_swap(stage.as_str(), None);
+        self.state.status.set_swap(stage.as_str(), None);
         let done = match built {
             Ok(built) => {
                 log_loaded(&stage, &built.loaded, started);
-                if let Some(stage) = self.live.stages.get_mut(&stage) {
+                if let Some(stage) = self.state.stages.get_mut(&stage) {
                     let module = built.loaded.generation.identity().module;
                     stage.note_read(&built.loaded.source, module);
                 }
@@ -149,7 +153,7 @@ impl Controller {
                 if let (Some(identity), false, Some(stage)) = (
                     error.failed(),
                     request.dry_run,
-                    self.live.stages.get_mut(&stage),
+                    self.state.stages.get_mut(&stage),
                 ) {
                     stage.remember_failed(identity);
                 }
@@ -158,19 +162,19 @@ impl Controller {
         };
         match done {
             Ok(report) => {
-                self.look_soon();
+                self.evaluate_soon();
                 if let Some(reply) = reply {
                     answer(reply, Ok(report));
                 }
             }
             Err(refusal) => {
                 if by == Trigger::File && matches!(refusal, Refusal::Conflict(_)) {
-                    self.again_later(Again::Stage(stage.clone()), AGAIN);
+                    self.retry_later(Retry::Stage(stage.clone()), RETRY_AFTER);
                 } else if by == Trigger::Source {
-                    self.await_again(&stage);
+                    self.retry_missing(&stage);
                 }
-                self.live.status.count(stage.as_str(), "refused");
-                self.live.status.add(EventView {
+                self.state.status.count(stage.as_str(), "refused");
+                self.state.status.add(EventView {
                     stage: stage.to_string(),
                     generation: number,
                     event: "refused".to_owned(),
@@ -190,11 +194,11 @@ impl Controller {
         request: &SwapRequest,
         by: Trigger,
         started: Instant,
-        Built { loaded, probed }: Built,
+        ProbedPlugin { loaded, probed }: ProbedPlugin,
     ) -> Result<SwapReport, Refusal> {
         let gone = || Refusal::NotFound(format!("stage `{id}` was taken out meanwhile"));
-        let stage = self.live.stages.get(id).ok_or_else(gone)?;
-        let running = &stage.lineup.running;
+        let stage = self.state.stages.get(id).ok_or_else(gone)?;
+        let running = &stage.rollout.running;
         let digest = loaded.generation.digest();
         let mut report = SwapReport {
             stage: id.to_string(),
@@ -219,7 +223,7 @@ impl Controller {
         if !is_new || request.dry_run {
             report.elapsed_ms = millis(started);
             let number = loaded.number();
-            if let Some(stage) = self.live.stages.get_mut(id) {
+            if let Some(stage) = self.state.stages.get_mut(id) {
                 stage.give_back(number);
             }
             return Ok(report);
@@ -231,30 +235,30 @@ impl Controller {
             Some(mode @ Mode::Canary(_)) => ("canary", mode_label(mode)),
             Some(Mode::Shadow) => ("shadow", mode_label(Mode::Shadow)),
         };
-        let figures = self.live.figures(id, running.number());
-        let lineup = match mode {
+        let figures = self.state.figures(id, running.number());
+        let rollout = match mode {
             None => {
                 let recent = stage.recent(figures);
                 let none = Figures::default();
-                stage.lineup.published(loaded.clone(), none, recent, watch)
+                stage.rollout.published(loaded.clone(), none, recent, watch)
             }
-            Some(mode) => stage.lineup.beside(loaded.clone(), mode, figures, watch),
+            Some(mode) => stage.rollout.beside(loaded.clone(), mode, figures, watch),
         };
-        let changed = self.live.publish(id, lineup, by).await?;
+        let changed = self.state.publish(id, rollout, by).await?;
         let took = (started, &changed);
         if mode.is_none() {
             report.state = state_label(id, &changed);
-            self.live
-                .say_taken_over(id, event, by, watched(watch), took);
+            self.state
+                .report_takeover(id, event, by, watched(watch), took);
         } else {
-            let said = Said {
+            let said = StageEvent {
                 event,
                 by,
                 loaded: &loaded,
                 detail: outcome.clone(),
                 took: Some(took),
             };
-            self.live.say(id, said);
+            self.state.report_event(id, said);
         }
         report.outcome = outcome;
         report.pause_us = micros(changed.pause);
@@ -265,7 +269,7 @@ impl Controller {
     /// Brings back the previous generation.
     pub(crate) async fn rollback(&mut self, name: &str) -> Result<SwapReport, Refusal> {
         let id = self.find(name)?;
-        self.live.roll_back(&id, Trigger::Admin, "asked for").await
+        self.state.roll_back(&id, Trigger::Admin, "asked for").await
     }
 
     /// Publishes the candidate of a stage.
@@ -275,15 +279,15 @@ impl Controller {
         watch: Watch,
     ) -> Result<SwapReport, Refusal> {
         let id = self.find(name)?;
-        let report = self.live.promote(&id, Trigger::Admin, watch).await;
-        self.look_soon();
+        let report = self.state.promote(&id, Trigger::Admin, watch).await;
+        self.evaluate_soon();
         report
     }
 
     /// Ends the candidate of a stage.
     pub(crate) async fn cancel(&mut self, name: &str) -> Result<SwapReport, Refusal> {
         let id = self.find(name)?;
-        self.live.cancel(&id, Trigger::Admin, "asked for").await
+        self.state.cancel(&id, Trigger::Admin, "asked for").await
     }
 }
 

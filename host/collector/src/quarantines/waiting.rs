@@ -17,7 +17,7 @@ const PREFIX: &str = "waiting-";
 /// The time in which a batch is put on the shelf, if the disk works.
 const SHELVING: Duration = Duration::from_secs(5);
 /// The interval of checks whether the batch is on the shelf.
-const LOOK: Duration = Duration::from_millis(20);
+const EVALUATE_EVERY: Duration = Duration::from_millis(20);
 
 /// Returns true if this id is that of a waiting batch.
 pub(crate) fn is_id(id: &str) -> bool {
@@ -66,7 +66,7 @@ pub(crate) async fn hasten_all(kept: &BTreeMap<String, Quarantine>) -> Vec<Strin
             match retries.now(retry.record) {
                 Hastened::Now => done.push(id(pipeline, retry.record)),
                 Hastened::Shelving if Instant::now() < until => {
-                    sleep(LOOK).await;
+                    sleep(EVALUATE_EVERY).await;
                     continue;
                 }
                 // It is on the shelf, or passed.

@@ -7,8 +7,8 @@ use serde_json::Value;
 use spandrel_config::json::pointer;
 
 use crate::report::DriftView;
-use crate::stage::lineup::{ModuleSource, Stage};
 use crate::stage::redact::redacted;
+use crate::stage::rollout::{ModuleSource, Stage};
 
 /// The most differences of one configuration that are reported: more than people change by hand.
 /// The rest is left out.
@@ -18,7 +18,7 @@ const DIFFERENCES: usize = 20;
 pub(crate) fn drift(stage: &Stage) -> Vec<DriftView> {
     let mut found = Vec::new();
     found.extend(of_module(stage));
-    let running = &stage.lineup.running;
+    let running = &stage.rollout.running;
     if running.limits != stage.wasm.limits {
         found.push(DriftView {
             part: "limits".to_owned(),
@@ -54,7 +54,7 @@ pub(crate) fn in_words(drift: &[DriftView]) -> String {
 }
 
 fn of_module(stage: &Stage) -> Option<DriftView> {
-    let running = &stage.lineup.running;
+    let running = &stage.rollout.running;
     let place = &stage.wasm.module.place;
     let is_of_place = matches!(&running.source, ModuleSource::Place(of) if of == place);
     let is_same = match stage.configured {
@@ -62,7 +62,7 @@ fn of_module(stage: &Stage) -> Option<DriftView> {
         // The module has not been read since the configuration names it.
         None => is_of_place,
     };
-    if is_same || stage.is_awaited() {
+    if is_same || stage.is_missing() {
         return None;
     }
     let with_digest = |name: String, digest: Option<String>| match digest {

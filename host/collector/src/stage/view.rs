@@ -4,47 +4,47 @@ use spandrel_pipeline::stage::Mode;
 
 use crate::report::{FiguresView, GenerationView, StageView, UndoneView};
 use crate::stage::drift::drift;
-use crate::stage::lineup::{Loaded, Stage, Undone, Watch};
 use crate::stage::redact::redacted;
+use crate::stage::rollout::{LoadedPlugin, Reversal, Stage, Watch};
 use crate::time_text::rfc3339;
 
 /// Returns the view of a stage, without what its pipelines count.
 pub(crate) fn stage_view(stage: &Stage) -> StageView {
-    let lineup = &stage.lineup;
-    let status = match lineup.probation {
+    let rollout = &stage.rollout;
+    let status = match rollout.probation {
         Some(_) => "probation",
         None => "running",
     };
-    let candidate = lineup.candidate.as_ref().map(|candidate| {
+    let candidate = rollout.candidate.as_ref().map(|candidate| {
         let status = mode_label(candidate.mode);
         generation_view(&candidate.loaded, &status)
     });
     StageView {
         stage: stage.id.to_string(),
-        running: generation_view(&lineup.running, status),
-        previous: lineup
+        running: generation_view(&rollout.running, status),
+        previous: rollout
             .previous
             .as_ref()
             .map(|previous| generation_view(previous, "previous")),
         candidate,
         on_fault: stage.wasm.on_fault.label().to_owned(),
         bypass_fails_readiness: stage.wasm.bypass_fails_readiness,
-        bypassing: stage.is_awaited(),
-        expects_drops: lineup
+        bypassing: stage.is_missing(),
+        expects_drops: rollout
             .probation
             .is_some_and(|probation| probation.watch == Watch::AllButDrops),
-        undone: lineup.undone.as_ref().map(undone_view),
+        undone: rollout.reversal.as_ref().map(undone_view),
         drift: drift(stage),
         ..StageView::default()
     }
 }
 
-fn undone_view(undone: &Undone) -> UndoneView {
+fn undone_view(reversal: &Reversal) -> UndoneView {
     UndoneView {
-        event: undone.event.to_owned(),
-        generation: undone.number,
-        at: rfc3339(undone.at),
-        why: undone.why.clone(),
+        event: reversal.event.to_owned(),
+        generation: reversal.number,
+        at: rfc3339(reversal.at),
+        why: reversal.why.clone(),
     }
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn mode_label(mode: Mode) -> String {
     }
 }
 
-fn generation_view(loaded: &Loaded, status: &str) -> GenerationView {
+fn generation_view(loaded: &LoadedPlugin, status: &str) -> GenerationView {
     let manifest = loaded.generation.manifest();
     let identity = loaded.generation.identity();
     GenerationView {

@@ -1,4 +1,4 @@
-//! What happened to the stages: the last events, and the counts of all.
+//! The history of the stages: the last events, and the counts of all.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::SystemTime;

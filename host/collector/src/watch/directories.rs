@@ -10,8 +10,8 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tracing::warn;
 
-use crate::watch::bell::Bell;
-use crate::watch::trail::trail;
+use crate::watch::symlink_chain::symlink_chain;
+use crate::watch::wake_signal::WakeSignal;
 
 /// A directory's identity, device and inode, because another directory may get the same name.
 type Identity = (u64, u64);
@@ -19,7 +19,7 @@ type Identity = (u64, u64);
 /// The watches of the file system, as far as the system supports them.
 #[derive(Debug)]
 pub(crate) struct Directories {
-    bell: Arc<Bell>,
+    wake_signal: Arc<WakeSignal>,
     system: Option<RecommendedWatcher>,
     watched: BTreeMap<PathBuf, Identity>,
     has_warned: bool,
@@ -27,11 +27,11 @@ pub(crate) struct Directories {
 
 impl Directories {
     /// Watches nothing yet. If the system cannot watch, it warns, and only the poll finds changes.
-    pub(crate) fn new(bell: Arc<Bell>) -> Self {
-        let rung = Arc::clone(&bell);
-        let system = notify::recommended_watcher(move |event| ring(&rung, &event));
+    pub(crate) fn new(wake_signal: Arc<WakeSignal>) -> Self {
+        let pending = Arc::clone(&wake_signal);
+        let system = notify::recommended_watcher(move |event| wake(&pending, &event));
         let mut directories = Self {
-            bell,
+            wake_signal,
             system: None,
             watched: BTreeMap::new(),
             has_warned: false,
@@ -45,8 +45,10 @@ impl Directories {
 
     /// Watches the directories on which these files depend now, and no others.
     pub(crate) fn follow<'a>(&mut self, files: impl IntoIterator<Item = &'a PathBuf>) {
-        let mut matter: BTreeSet<PathBuf> =
-            files.into_iter().flat_map(|file| trail(file)).collect();
+        let mut matter: BTreeSet<PathBuf> = files
+            .into_iter()
+            .flat_map(|file| symlink_chain(file))
+            .collect();
         let parents: BTreeSet<PathBuf> = matter
             .iter()
             .filter_map(|path| path.parent())
@@ -54,7 +56,7 @@ impl Directories {
             .collect();
         // The removal of a directory is reported under the directory's own name.
         matter.extend(parents.iter().cloned());
-        self.bell.listen_for(matter);
+        self.wake_signal.listen_for(matter);
         let wanted: BTreeMap<PathBuf, Identity> = parents
             .into_iter()
             .filter_map(|path| {
@@ -108,9 +110,9 @@ impl Directories {
 
 /// Rings for events that may mean other content, but not for reads, which this process makes
 /// itself.
-fn ring(bell: &Bell, event: &notify::Result<Event>) {
+fn wake(wake_signal: &WakeSignal, event: &notify::Result<Event>) {
     let Ok(event) = event else {
-        return bell.touch([]);
+        return wake_signal.touch([]);
     };
     let is_written = match event.kind {
         EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
@@ -122,6 +124,6 @@ fn ring(bell: &Bell, event: &notify::Result<Event>) {
     };
     if is_written {
         // An event without paths means that others were lost.
-        bell.touch(event.paths.iter().map(PathBuf::as_path));
+        wake_signal.touch(event.paths.iter().map(PathBuf::as_path));
     }
 }

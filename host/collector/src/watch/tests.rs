@@ -38,7 +38,7 @@ fn unknown(path: PathBuf) -> (PathBuf, Option<Digest>) {
 
 /// A watched file, and another one in a directory of its own. A report of the other one shows a
 /// test that its earlier changes were seen.
-struct Bench {
+struct WatchedFolder {
     _directory: tempfile::TempDir,
     root: PathBuf,
     watcher: Watcher,
@@ -46,7 +46,7 @@ struct Bench {
     marks: u32,
 }
 
-impl Bench {
+impl WatchedFolder {
     /// Watches `file` in a directory made by `prepare`.
     async fn new(pace: Pace, file: &str, prepare: impl FnOnce(&Path)) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
@@ -127,7 +127,7 @@ fn file(content: &'static str) -> impl FnOnce(&Path) {
 /// A file that is written in place is reported, but not if the same content is written again.
 #[tokio::test]
 async fn a_write_in_place_is_reported() {
-    let mut bench = Bench::new(EVENTS, "a", file("1")).await;
+    let mut bench = WatchedFolder::new(EVENTS, "a", file("1")).await;
     bench.write("a", "2");
     bench.expect("a").await;
     bench.write("a", "2");
@@ -139,7 +139,7 @@ async fn a_write_in_place_is_reported() {
 /// A file that is replaced by a rename is reported, each time.
 #[tokio::test]
 async fn an_atomic_rename_is_reported() {
-    let mut bench = Bench::new(EVENTS, "a", file("1")).await;
+    let mut bench = WatchedFolder::new(EVENTS, "a", file("1")).await;
     for content in ["2", "3", "4"] {
         bench.write("a.new", content);
         fs::rename(bench.path("a.new"), bench.path("a")).expect("renamed");
@@ -157,7 +157,7 @@ async fn a_config_map_update_is_reported() {
         symlink(format!("..{version}"), root.join("..data_tmp")).expect("linked");
         fs::rename(root.join("..data_tmp"), root.join("..data")).expect("renamed");
     };
-    let mut bench = Bench::new(EVENTS, "a", |root| {
+    let mut bench = WatchedFolder::new(EVENTS, "a", |root| {
         update(root, "1", "one");
         symlink("..data/a", root.join("a")).expect("linked");
     })
@@ -175,7 +175,7 @@ async fn a_config_map_update_is_reported() {
 /// A file that goes and comes back unchanged is not reported. One that comes back different is.
 #[tokio::test]
 async fn a_file_that_comes_back_is_compared_with_what_it_was() {
-    let mut bench = Bench::new(EVENTS, "a", file("1")).await;
+    let mut bench = WatchedFolder::new(EVENTS, "a", file("1")).await;
     fs::remove_file(bench.path("a")).expect("removed");
     bench.expect_nothing().await;
     bench.write("a", "1");
@@ -190,7 +190,7 @@ async fn a_file_that_comes_back_is_compared_with_what_it_was() {
 /// as long as its parent exists, or by the poll.
 #[tokio::test]
 async fn a_replaced_directory_is_followed() {
-    let mut bench = Bench::new(POLL, "d/a", |root| {
+    let mut bench = WatchedFolder::new(POLL, "d/a", |root| {
         fs::create_dir(root.join("d")).expect("made");
         fs::write(root.join("d/a"), "1").expect("written");
     })
@@ -210,7 +210,7 @@ async fn a_replaced_directory_is_followed() {
 /// A directory may be missing at first: the file is reported when it comes.
 #[tokio::test]
 async fn a_directory_may_come_later() {
-    let mut bench = Bench::new(POLL, "later/deep/a", |_| {}).await;
+    let mut bench = WatchedFolder::new(POLL, "later/deep/a", |_| {}).await;
     fs::create_dir_all(bench.path("later/deep")).expect("made");
     bench.expect_nothing().await;
     bench.write("later/deep/a", "1");
@@ -220,7 +220,7 @@ async fn a_directory_may_come_later() {
 /// Writes in quick succession cause few reports, and the last report comes after the last write.
 #[tokio::test]
 async fn quick_writes_are_few_reports() {
-    let mut bench = Bench::new(EVENTS, "a", file("0")).await;
+    let mut bench = WatchedFolder::new(EVENTS, "a", file("0")).await;
     for number in 1..=100 {
         bench.write("a", &number.to_string());
     }
@@ -239,7 +239,7 @@ async fn quick_writes_are_few_reports() {
 /// Files can be added and removed while others go on.
 #[tokio::test]
 async fn the_files_can_be_changed() {
-    let mut bench = Bench::new(EVENTS, "a", file("1")).await;
+    let mut bench = WatchedFolder::new(EVENTS, "a", file("1")).await;
     bench.write("b", "1");
     let mark = bench.path("marks/mark");
     bench
@@ -261,7 +261,7 @@ async fn the_files_can_be_changed() {
 /// A file that is too large for a plugin is reported, too, so that its refusal is reported.
 #[tokio::test]
 async fn a_huge_file_is_reported() {
-    let mut bench = Bench::new(EVENTS, "a", file("1")).await;
+    let mut bench = WatchedFolder::new(EVENTS, "a", file("1")).await;
     let grow = |path: PathBuf, bytes| {
         let file = fs::File::create(path).expect("made");
         file.set_len(bytes).expect("a hole");
@@ -276,7 +276,7 @@ async fn a_huge_file_is_reported() {
 #[tokio::test]
 async fn reports_that_have_no_room_come_later() {
     let names: Vec<String> = (0..40).map(|number| format!("f{number}")).collect();
-    let mut bench = Bench::new(EVENTS, "a", file("1")).await;
+    let mut bench = WatchedFolder::new(EVENTS, "a", file("1")).await;
     let files = || {
         let names = names.iter().map(String::as_str);
         names
@@ -303,8 +303,8 @@ async fn reports_that_have_no_room_come_later() {
 /// The thread ends when its owner is dropped.
 #[tokio::test]
 async fn it_ends_with_its_owner() {
-    let bench = Bench::new(EVENTS, "a", file("1")).await;
-    let Bench {
+    let bench = WatchedFolder::new(EVENTS, "a", file("1")).await;
+    let WatchedFolder {
         watcher,
         mut reports,
         ..

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
-use spandrel_admin::client::{self, Client, ClientError};
+use spandrel_admin::client::{self, Client};
 use spandrel_collector::report::{
     EventView, PipelineView, ReloadReport, ShadowView, StageView, SwapReport, SwapRequest,
 };

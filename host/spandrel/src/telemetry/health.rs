@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use spandrel_admin::web::{Answer, Asked};
+use spandrel_admin::web::{Answer, PageRequest};
 use spandrel_collector::report::StageView;
 use spandrel_collector::status::Status;
 use spandrel_collector::time_text::rfc3339;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// Returns the answer to a probe. `status_path` is the path of the Collector's own answer. Only
 /// readiness depends on the stages: a stage that lets items pass is no reason to restart the process, which is what probes of the Collector's path
 /// commonly do.
-pub(crate) fn answer(status: &Status, asked: Asked<'_>, status_path: &str) -> Answer {
+pub(crate) fn answer(status: &Status, asked: PageRequest<'_>, status_path: &str) -> Answer {
     let since = status.ready_since();
     let code = if since.is_some() { 200 } else { 503 };
     if asked.path == status_path {
@@ -97,7 +97,7 @@ mod tests {
     fn ready_only_while_running() {
         let status = Status::default();
         let code = |path| {
-            let asked = Asked { path, query: None };
+            let asked = PageRequest { path, query: None };
             answer(&status, asked, "/").code
         };
         assert_eq!(
@@ -131,7 +131,7 @@ mod tests {
         };
         stage.running.figures.bypassed = 554;
         let ask = |stage: &StageView, path, query| {
-            let asked = Asked { path, query };
+            let asked = PageRequest { path, query };
             status.publish(Snapshot {
                 stages: vec![stage.clone()],
                 ..Snapshot::default()

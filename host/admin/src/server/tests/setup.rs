@@ -31,12 +31,12 @@ use crate::server::Listener;
 pub(crate) const TOKEN: &str = "a-token-of-enough-bytes";
 
 /// A request to the fake control: one line, the swap request and the upload.
-pub(crate) type Asked = (String, Option<SwapRequest>, Option<Vec<u8>>);
+pub(crate) type ChangeRequest = (String, Option<SwapRequest>, Option<Vec<u8>>);
 
 #[derive(Default)]
 pub(crate) struct Fake {
     pub(crate) status: Arc<Status>,
-    pub(crate) asked: Mutex<Vec<Asked>>,
+    pub(crate) asked: Mutex<Vec<ChangeRequest>>,
     /// Changes of `wasm/slow` wait for this.
     pub(crate) go: Notify,
 }
@@ -100,7 +100,7 @@ impl Fake {
     }
 
     async fn work(self: Arc<Self>, mut commands: mpsc::Receiver<Command>) {
-        let note = |asked: Asked| self.asked.lock().expect("not poisoned").push(asked);
+        let note = |asked: ChangeRequest| self.asked.lock().expect("not poisoned").push(asked);
         while let Some(command) = commands.recv().await {
             let (what, stage, reply) = match command {
                 Command::Swap {

@@ -113,7 +113,7 @@ impl Difference {
     }
 
     /// Returns the names of what was added, removed and changed.
-    pub(crate) fn summary(&self) -> Summary {
+    pub(crate) fn summary(&self) -> ChangedNames {
         let of = |kind| {
             let mut names: Vec<String> = Vec::new();
             for change in self.changes.iter().filter(|it| it.kind == kind) {
@@ -123,7 +123,7 @@ impl Difference {
             }
             names
         };
-        Summary {
+        ChangedNames {
             added: of(Kind::Added),
             removed: of(Kind::Removed),
             changed: of(Kind::Changed),
@@ -283,7 +283,7 @@ impl Difference {
 
 /// The names of what a change of the configuration added, removed and changed.
 #[derive(Debug, Default)]
-pub(crate) struct Summary {
+pub(crate) struct ChangedNames {
     pub(crate) added: Vec<String>,
     pub(crate) removed: Vec<String>,
     pub(crate) changed: Vec<String>,

@@ -11,15 +11,15 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::info;
 
-use crate::live::Live;
 use crate::report::LeftView;
 use crate::stage::drift::{drift, in_words};
+use crate::state::CollectorState;
 
 /// The time limit for reading all modules again. A disk reads the largest one in less. A disk that
 /// hangs is not waited for; what was known of its files before stays.
 const READING: Duration = Duration::from_secs(5);
 
-impl Live {
+impl CollectorState {
     /// Reads the modules' files again, and reports the stages that run something else.
     pub(crate) async fn left_different(&mut self) -> Vec<LeftView> {
         self.read_modules().await;
@@ -42,7 +42,7 @@ impl Live {
     /// Learns the current digests of the configured modules that are files.
     async fn read_modules(&mut self) {
         let mut reading = JoinSet::new();
-        for stage in self.stages.values().filter(|stage| !stage.is_awaited()) {
+        for stage in self.stages.values().filter(|stage| !stage.is_missing()) {
             let Some(path) = stage.wasm.module.file() else {
                 continue;
             };

@@ -14,26 +14,26 @@ use crate::durable;
 use crate::durable::Durables;
 use crate::error_chain::in_one_line;
 use crate::exporters::Exporters;
-use crate::live::{Live, build_pipeline};
 use crate::memory::Limiters;
 use crate::plugins::wanted;
-use crate::publish::add;
-use crate::receivers::Bound;
+use crate::receivers::BoundReceiver;
 use crate::refusal::Refusal;
-use crate::stage::lineup::Lineup;
+use crate::stage::rollout::Rollout;
+use crate::state::publish::add;
+use crate::state::{CollectorState, build_pipeline};
 use crate::timing::Timing;
 
 /// Everything that is made before anything is changed.
-pub(crate) struct Made {
+pub(crate) struct NewParts {
     exporters: Exporters,
-    receivers: Vec<Bound>,
+    receivers: Vec<BoundReceiver>,
     /// In the order of the new configuration; `None` where the running pipeline goes on.
     pipelines: Vec<Option<Pipeline>>,
     /// The journals and shelves of the new pipelines.
     durables: Durables,
 }
 
-impl Live {
+impl CollectorState {
     /// Makes everything that is new, then changes the stages of the pipelines that stay, which is
     /// the last step that can fail.
     pub(crate) async fn prepare(
@@ -41,7 +41,7 @@ impl Live {
         config: &Config,
         difference: &Difference,
         restaged: &mut Vec<Id>,
-    ) -> Result<(Made, StagesChanged), Refusal> {
+    ) -> Result<(NewParts, StagesChanged), Refusal> {
         let bad = |error: &dyn std::error::Error| Refusal::Bad(in_one_line(error));
         let exporters = self.exporters.changed(config);
         let exporters = exporters.map_err(|error| bad(&error))?;
@@ -53,7 +53,7 @@ impl Live {
                 continue;
             }
             let before = self.serving.before(receiver, &named);
-            let bound = Bound::bind(receiver, &timing, before).await;
+            let bound = BoundReceiver::bind(receiver, &timing, before).await;
             receivers.push(bound.map_err(|error| bad(&error))?);
         }
         let mut pipelines = Vec::new();
@@ -79,7 +79,7 @@ impl Live {
             pipelines.push(Some(built.map_err(|error| bad(&error))?));
         }
         let changed = self.restage(config, difference, restaged).await?;
-        let made = Made {
+        let made = NewParts {
             exporters,
             receivers,
             pipelines,
@@ -113,17 +113,17 @@ impl Live {
         Ok(changed)
     }
 
-    /// Restores everything to the state before [`Live::take_in`].
+    /// Restores everything to the state before [`CollectorState::take_in`].
     pub(crate) async fn put_back(
         &mut self,
-        before: BTreeMap<Id, (Arc<Wasm>, Lineup)>,
+        before: BTreeMap<Id, (Arc<Wasm>, Rollout)>,
         restaged: &[Id],
     ) {
         self.keep_stages(|id| before.contains_key(id));
-        for (id, (wasm, lineup)) in before {
+        for (id, (wasm, rollout)) in before {
             if let Some(stage) = self.stages.get_mut(&id) {
                 stage.wasm = wasm;
-                stage.lineup = lineup;
+                stage.rollout = rollout;
             }
         }
         self.change_back(restaged).await;
@@ -131,8 +131,8 @@ impl Live {
 
     /// Commits the rest of the reload. It cannot fail and does not wait, so it is done as a whole
     /// even when the collector is told to stop.
-    pub(crate) fn commit(&mut self, config: Config, difference: &Difference, made: Made) {
-        let Made {
+    pub(crate) fn commit(&mut self, config: Config, difference: &Difference, made: NewParts) {
+        let NewParts {
             exporters,
             receivers,
             pipelines,

@@ -9,12 +9,12 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::controller::looking::AGAIN;
-use crate::controller::reload::{Reloading, Renewed};
-use crate::controller::{Again, Building, Controller, answer};
+use crate::controller::probation::RETRY_AFTER;
+use crate::controller::reload::{NewGenerations, PendingReload};
+use crate::controller::{Controller, PendingBuild, Retry, answer};
 use crate::refusal::Refusal;
 use crate::report::{EventView, ReloadReport};
-use crate::stage::lineup::ModuleSource;
+use crate::stage::rollout::ModuleSource;
 use crate::trigger::Trigger;
 
 /// The stage name of events that concern the whole configuration.
@@ -27,11 +27,11 @@ impl Controller {
             info!(path = %path.display(), "configuration changed, reloading");
             return self.begin_reload(Trigger::Reload, None).await;
         }
-        if self.awaited.iter().any(|module| module == path) {
+        if self.missing.iter().any(|module| module == path) {
             info!(path = %path.display(), "a plugin of the configuration changed, reloading");
             self.begin_reload(Trigger::Reload, None).await;
         }
-        let of = self.live.stages.values();
+        let of = self.state.stages.values();
         let stages: Vec<Id> = of
             .filter(|stage| stage.wasm.module.has_file(path))
             .map(|stage| stage.id.clone())
@@ -53,10 +53,10 @@ impl Controller {
             let why = "this collector does not know where its configuration came from".to_owned();
             return self.refuse_reload(by, reply, Refusal::Bad(why));
         };
-        match self.live.plan_reload(&origin.sources, by, started).await {
+        match self.state.plan_reload(&origin.sources, by, started).await {
             Ok(mut reloading) => {
                 let built = reloading.build();
-                self.begin_building(Building::Reload {
+                self.begin_building(PendingBuild::Reload {
                     reloading: Box::new(reloading),
                     reply,
                     built,
@@ -65,7 +65,7 @@ impl Controller {
             Err(refusal) => {
                 // A file that was being written is complete in a moment.
                 if reply.is_none() && matches!(refusal, Refusal::Conflict(_)) {
-                    self.again_later(Again::Configuration, AGAIN);
+                    self.retry_later(Retry::Configuration, RETRY_AFTER);
                 }
                 self.refuse_reload(by, reply, refusal);
             }
@@ -74,20 +74,20 @@ impl Controller {
 
     pub(crate) async fn finish_reload(
         &mut self,
-        mut reloading: Reloading,
+        mut reloading: PendingReload,
         reply: Option<oneshot::Sender<Result<ReloadReport, Refusal>>>,
-        renewed: Result<Renewed, Refusal>,
+        renewed: Result<NewGenerations, Refusal>,
     ) {
         let (modules, by) = (reloading.take_modules(), reloading.by);
         let done = match renewed {
-            Ok(renewed) => self.live.reload(reloading, renewed).await,
+            Ok(renewed) => self.state.reload(reloading, renewed).await,
             Err(refusal) => Err(refusal),
         };
         match done {
             Ok(mut report) => {
-                report.left = self.live.left_different().await;
-                self.look_soon();
-                self.awaited.clear();
+                report.left = self.state.left_different().await;
+                self.evaluate_soon();
+                self.missing.clear();
                 self.watch_files();
                 let names = |of: &[String]| (!of.is_empty()).then(|| of.join(", "));
                 info!(
@@ -105,10 +105,10 @@ impl Controller {
             }
             Err(refusal) => {
                 if reply.is_none() && matches!(refusal, Refusal::Conflict(_)) {
-                    self.again_later(Again::Configuration, AGAIN);
+                    self.retry_later(Retry::Configuration, RETRY_AFTER);
                 }
                 // A module may have been half written, or come later than the configuration.
-                self.awaited = modules;
+                self.missing = modules;
                 self.watch_files();
                 self.refuse_reload(by, reply, refusal);
             }
@@ -125,7 +125,7 @@ impl Controller {
             error = &refusal as &dyn std::error::Error,
             "configuration not reloaded, everything runs on as it was"
         );
-        let board = &self.live.status;
+        let board = &self.state.status;
         board.count(CONFIGURATION, "refused");
         board.add(EventView {
             stage: CONFIGURATION.to_owned(),
@@ -142,16 +142,16 @@ impl Controller {
     /// Returns the files that are watched for changes, with the digests of what was read of them,
     /// if known.
     pub(crate) fn files(&self) -> Vec<(PathBuf, Option<Digest>)> {
-        let read = &self.live.config.files;
+        let read = &self.state.config.files;
         let sources = self.origin.iter().flat_map(|origin| origin.sources.files());
         let sources = sources.map(|path| {
             let read = read.iter().find(|(read, _)| read == path);
             (path.to_path_buf(), read.map(|(_, digest)| *digest))
         });
-        let awaited = self.awaited.iter().map(|path| (path.clone(), None));
-        let modules = self.live.stages.values().filter_map(|stage| {
+        let missing = self.missing.iter().map(|path| (path.clone(), None));
+        let modules = self.state.stages.values().filter_map(|stage| {
             let module = stage.wasm.module.file()?;
-            let running = &stage.lineup.running;
+            let running = &stage.rollout.running;
             let is_of_file = matches!(
                 &running.source,
                 ModuleSource::Place(Place::File { path, .. }) if path == module
@@ -159,11 +159,11 @@ impl Controller {
             let known = is_of_file.then(|| running.generation.identity().module);
             Some((module.to_path_buf(), known))
         });
-        let stages = self.live.stages.values();
+        let stages = self.state.stages.values();
         let signatures = stages.filter_map(|stage| stage.wasm.module.signature_file());
         let signatures = signatures.map(|path| (path, None));
         sources
-            .chain(awaited)
+            .chain(missing)
             .chain(modules)
             .chain(signatures)
             .collect()

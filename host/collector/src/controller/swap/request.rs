@@ -12,16 +12,16 @@ use spandrel_plugin::artifact::Digest;
 use crate::error_chain::in_one_line;
 use crate::refusal::Refusal;
 use crate::report::SwapRequest;
-use crate::stage::build::BuildError;
-use crate::stage::lineup::Stage;
+use crate::stage::load::StageLoadError;
+use crate::stage::rollout::Stage;
 use crate::trigger::Trigger;
 
 /// A plugin's configuration, and JSON pointers to those of its values that may be secrets.
-type Given = (PluginConfig, Arc<BTreeSet<String>>);
+type ConfigWithSecrets = (PluginConfig, Arc<BTreeSet<String>>);
 
 /// Returns the configuration that the next generation of a stage gets.
-pub(crate) fn config(stage: &Stage, request: &SwapRequest, by: Trigger) -> Given {
-    let running = &stage.lineup.running;
+pub(crate) fn config(stage: &Stage, request: &SwapRequest, by: Trigger) -> ConfigWithSecrets {
+    let running = &stage.rollout.running;
     match &request.config {
         Some(config) => {
             let hidden = running.hidden.union(&stage.wasm.hidden);
@@ -39,13 +39,13 @@ pub(crate) fn config(stage: &Stage, request: &SwapRequest, by: Trigger) -> Given
 }
 
 /// Returns the refusal for a candidate that could not be built.
-pub(crate) fn refusal(error: &BuildError, request: &SwapRequest) -> Refusal {
+pub(crate) fn refusal(error: &StageLoadError, request: &SwapRequest) -> Refusal {
     let what = in_one_line(error);
     match error {
-        BuildError::Load(LoadError::CompilerBusy { .. } | LoadError::CompileTimeout { .. }) => {
+        StageLoadError::Load(LoadError::CompilerBusy { .. } | LoadError::CompileTimeout { .. }) => {
             Refusal::Conflict(what)
         }
-        BuildError::Load(LoadError::Digest { module, .. })
+        StageLoadError::Load(LoadError::Digest { module, .. })
             if request.sha256.is_none() && request.config.is_some() =>
         {
             Refusal::Bad(format!(

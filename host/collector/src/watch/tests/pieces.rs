@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::time::Duration;
 
-use crate::watch::tests::{Bench, EVENTS, Pace, file, unknown};
+use crate::watch::tests::{EVENTS, Pace, WatchedFolder, file, unknown};
 
 /// A pace whose rests are far longer than the pauses of these tests.
 const SLOW: Pace = Pace {
@@ -21,7 +21,7 @@ async fn pause() {
 #[tokio::test]
 async fn pieces_are_one_report() {
     for poll in [EVENTS.poll, Duration::from_millis(50)] {
-        let mut bench = Bench::new(Pace { poll, ..SLOW }, "a", file("0")).await;
+        let mut bench = WatchedFolder::new(Pace { poll, ..SLOW }, "a", file("0")).await;
         let mut file = fs::File::create(bench.path("a")).expect("made");
         for piece in ["one ", "two ", "three"] {
             file.write_all(piece.as_bytes()).expect("written");
@@ -37,7 +37,7 @@ async fn pieces_are_one_report() {
 /// If several files change together, none is reported before the last one was written.
 #[tokio::test]
 async fn files_that_change_together_are_reported_together() {
-    let mut bench = Bench::new(SLOW, "a", file("0")).await;
+    let mut bench = WatchedFolder::new(SLOW, "a", file("0")).await;
     let files = ["a", "b", "marks/mark"].map(|name| unknown(bench.path(name)));
     bench.watcher.set(files);
     bench.expect_nothing().await;
@@ -64,7 +64,7 @@ async fn a_file_without_a_rest_holds_up_nobody() {
         patience: Duration::from_secs(3),
         ..SLOW
     };
-    let mut bench = Bench::new(pace, "a", file("0")).await;
+    let mut bench = WatchedFolder::new(pace, "a", file("0")).await;
     let files = ["a", "b", "marks/mark"].map(|name| unknown(bench.path(name)));
     bench.watcher.set(files);
     bench.expect_nothing().await;

@@ -1,0 +1,82 @@
+//! Wakes the thread that watches. Several rings while it is busy count as one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use spandrel_plugin::artifact::Digest;
+use tokio::time::Instant;
+
+/// The bell that the system's events and the owner ring.
+#[derive(Debug, Default)]
+pub(crate) struct WakeSignal {
+    state: Mutex<State>,
+    pending: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pending: Pending,
+    /// The paths whose events ring the bell.
+    matter: BTreeSet<PathBuf>,
+}
+
+/// The events since the last wait.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    /// True if the thread must end.
+    pub(crate) stop: bool,
+    /// Other files to watch.
+    pub(crate) files: Option<BTreeMap<PathBuf, Option<Digest>>>,
+    /// True if something may have changed.
+    pub(crate) touched: bool,
+}
+
+impl Pending {
+    fn is_silent(&self) -> bool {
+        !self.stop && !self.touched && self.files.is_none()
+    }
+}
+
+impl WakeSignal {
+    pub(crate) fn stop(&self) {
+        self.state().pending.stop = true;
+        self.pending.notify_one();
+    }
+
+    pub(crate) fn set(&self, files: BTreeMap<PathBuf, Option<Digest>>) {
+        self.state().pending.files = Some(files);
+        self.pending.notify_one();
+    }
+
+    /// Makes events of these paths ring from now on.
+    pub(crate) fn listen_for(&self, paths: BTreeSet<PathBuf>) {
+        self.state().matter = paths;
+    }
+
+    /// Rings if one of these paths matters. No paths means that the changed ones are not known, and
+    /// rings.
+    pub(crate) fn touch<'a>(&self, paths: impl IntoIterator<Item = &'a Path>) {
+        let mut state = self.state();
+        let mut paths = paths.into_iter().peekable();
+        if paths.peek().is_none() || paths.any(|path| state.matter.contains(path)) {
+            state.pending.touched = true;
+            self.pending.notify_one();
+        }
+    }
+
+    /// Waits until something rings, and no longer than until `at`.
+    pub(crate) fn wait(&self, at: Instant) -> Pending {
+        let left = at.saturating_duration_since(Instant::now());
+        let state = self.state();
+        let waited = self
+            .pending
+            .wait_timeout_while(state, left, |state| state.pending.is_silent());
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut state.pending)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
