@@ -36,7 +36,7 @@ async fn a_flow_that_is_forgotten_is_left_behind() -> Result<()> {
     }
     let ended = collector.stop().await?;
     ended.expect_code(0)?;
-    let told = "nothing was read from a connection while an attempt waited, it is made anew";
+    let told = "connection was silent while an attempt waited, it is replaced";
     assert_eq!(ended.log.count_of(told), 3);
     ended.ledger("traces")?.check()
 }

@@ -175,7 +175,7 @@ async fn one_dead_pipeline_starves_nobody() -> Result<()> {
     let ledger = ended.ledger_of("traces/well", "otlp_grpc/well")?;
     ledger.check()?;
     ensure!((ledger.exported, ledger.refused) == (sent, 0), "{ledger:?}");
-    ensure!(began(&ended, "pipeline has no room") == 1);
+    ensure!(began(&ended, "pipeline is full") == 1);
     Ok(())
 }
 

@@ -110,7 +110,7 @@ async fn a_request_overrules_neither_signature_nor_digest() -> Result<()> {
     let pinned = Config::new(backend.endpoint()).stage_at("stage", &pin, "config: { window: 10m }");
     // It must be refused for this reason, and not for its configuration.
     let is_of_trust = |why: &str| {
-        let reasons = ["sha256", "sign", "is not what runs any more"];
+        let reasons = ["sha256", "sign", "has changed since the running generation"];
         reasons.iter().any(|reason| why.contains(reason))
     };
     for config in [signed, pinned] {

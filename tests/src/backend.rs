@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::LogsServiceServer;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::MetricsServiceServer;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::TraceServiceServer;
@@ -64,8 +64,19 @@ pub struct Backend {
     /// The longest request that it accepts, in bytes.
     longest: usize,
     threads: Option<Runtime>,
-    /// The bound socket while it is away: the port stays its own, and connections are refused.
-    port: Option<TcpSocket>,
+    /// A bound socket that never listens: the port stays its own while it is away, and connections
+    /// are refused then.
+    _port: TcpSocket,
+}
+
+/// Returns a socket that is bound to an address; others of this process may be, too.
+fn bound(address: SocketAddr) -> Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    let failed = || format!("cannot have the port of {address}");
+    socket.bind(address).with_context(failed)?;
+    Ok(socket)
 }
 
 impl Backend {
@@ -82,15 +93,15 @@ impl Backend {
     /// # Errors
     /// Returns an error if there is no port.
     pub async fn start_with(longest: usize) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let port = bound(SocketAddr::from(([127, 0, 0, 1], 0)))?;
         let mut backend = Self {
-            address: listener.local_addr()?,
+            address: port.local_addr()?,
             service: Arc::new(Service::default()),
             longest,
             threads: None,
-            port: None,
+            _port: port,
         };
-        backend.serve(listener.into_std()?)?;
+        backend.come_back()?;
         Ok(backend)
     }
 
@@ -144,10 +155,6 @@ impl Backend {
     pub async fn go_away(&mut self) -> Result<()> {
         if let Some(threads) = self.threads.take() {
             spawn_blocking(move || threads.shutdown_timeout(PATIENCE)).await?;
-            let socket = TcpSocket::new_v4()?;
-            socket.set_reuseaddr(true)?;
-            socket.bind(self.address)?;
-            self.port = Some(socket);
         }
         Ok(())
     }
@@ -155,12 +162,10 @@ impl Backend {
     /// Comes back on the same port.
     ///
     /// # Errors
-    /// Returns an error if it was not away, or if the port is taken.
+    /// Returns an error if it was not away.
     pub fn come_back(&mut self) -> Result<()> {
-        let socket = self.port.take().context("it was not away")?;
-        let listener = socket.listen(BACKLOG);
-        let listener =
-            listener.with_context(|| format!("cannot listen on {} again", self.address))?;
+        ensure!(self.threads.is_none(), "it was not away");
+        let listener = bound(self.address)?.listen(BACKLOG)?;
         self.serve(listener.into_std()?)
     }
 

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::tree::{report, root};
+use crate::tree::{folders, report, root};
 
 /// The crates of this workspace that each crate may use.
 const ARROWS: [(&str, &[&str]); 19] = [
@@ -166,4 +166,54 @@ fn heavy_dependencies_stay_where_they_are() {
         "heavy dependencies outside of their crate",
         wrong.map(|arrow| format!("{} -> {}", arrow.from, arrow.to)),
     );
+}
+
+/// Returns the arrows that `host/README.md` draws: each crate of the host, and the crates that it
+/// uses.
+fn drawn(page: &str) -> Vec<(String, Vec<String>)> {
+    let lines = page.lines().filter_map(|line| line.split_once(" -> "));
+    let arrows = lines.map(|(from, to)| {
+        let to = to.split(',').map(str::trim).filter(|to| !to.contains(' '));
+        (from.trim().to_owned(), to.map(str::to_owned).collect())
+    });
+    arrows.collect()
+}
+
+/// The page about the host has every crate in its table, and the arrows of [`ARROWS`] in its
+/// drawing.
+#[test]
+fn the_page_draws_the_true_arrows() {
+    let page = std::fs::read_to_string(root().join("host/README.md")).expect("the page");
+    let short = |name: &str| name.strip_prefix("spandrel-").unwrap_or(name).to_owned();
+    let drawn = drawn(&page);
+    let mut wrong = Vec::new();
+    for name in folders("host") {
+        if !page.contains(&format!("| [{name}](")) {
+            wrong.push(format!("{name} is not in the table"));
+        }
+        let Some((_, uses)) = ARROWS.iter().find(|(from, _)| short(from) == name) else {
+            wrong.push(format!("{name} is not among the arrows"));
+            continue;
+        };
+        let mut uses: Vec<String> = uses.iter().map(|to| short(to)).collect();
+        let seen = drawn.iter().find(|(from, _)| *from == name);
+        let mut seen = seen.map(|(_, to)| to.clone()).unwrap_or_default();
+        uses.sort();
+        seen.sort();
+        if uses != seen {
+            wrong.push(format!("{name} uses {uses:?}, drawn are {seen:?}"));
+        }
+    }
+    report("host/README.md does not show the crates as they are", wrong);
+}
+
+/// Arrows are read from the drawing; "none" is no crate.
+#[test]
+fn a_drawing_is_read() {
+    let arrows = drawn("a    -> b, c\nb -> none of these\nno arrow\n");
+    let of = |from: &str, to: &[&str]| {
+        let to = to.iter().map(|to| (*to).to_owned()).collect();
+        (from.to_owned(), to)
+    };
+    assert_eq!(arrows, [of("a", &["b", "c"]), of("b", &[])]);
 }

@@ -8,12 +8,6 @@ use std::path::Path;
 use crate::source::{code, paths};
 use crate::tree::{files, report};
 
-/// Types that are recursive by nature: the folder, the modules, and the reason is beside each.
-const RECURSIVE: [(&str, &[&str]); 1] = [
-    // A value may be a list of attributes, and an attribute has a value.
-    ("host/wire/src/read", &["attributes", "value"]),
-];
-
 /// A module's path in its crate: one name for each level.
 type Module = Vec<String>;
 
@@ -87,10 +81,7 @@ impl Modules {
             let place = [&[folder.to_owned()], parent].concat().join("/");
             for (from, targets) in &arrows {
                 for (to, example) in targets {
-                    let allowed = RECURSIVE.iter().any(|(at, names)| {
-                        *at == place && names.contains(&&**from) && names.contains(&&**to)
-                    });
-                    if !allowed && reaches(&arrows, to, from) {
+                    if reaches(&arrows, to, from) {
                         found.push(format!("{place}: {example}"));
                     }
                 }

@@ -99,10 +99,18 @@ impl Client {
         found.map_err(|error| ClientError::Refused { code: 404, error })
     }
 
+    /// Reads a view.
+    ///
+    /// # Errors
+    /// There is no answer, or it is a refusal.
     pub async fn get(&self, path: &str) -> Result<String, ClientError> {
         self.ask(Method::GET, path, None, Bytes::new(), READ).await
     }
 
+    /// Asks for a change that needs no body.
+    ///
+    /// # Errors
+    /// There is no answer, or it is a refusal.
     pub async fn post(&self, path: &str) -> Result<String, ClientError> {
         self.ask(Method::POST, path, None, Bytes::new(), CHANGE)
             .await

@@ -32,6 +32,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The answer to a request.
 #[derive(Debug)]
 pub struct Answer {
+    /// The HTTP status.
     pub code: u16,
     content_type: &'static str,
     header: Option<(HeaderName, &'static str)>,
@@ -39,6 +40,7 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Returns an answer in JSON.
     pub fn json(code: u16, body: String) -> Self {
         Self {
             code,
@@ -48,6 +50,7 @@ impl Answer {
         }
     }
 
+    /// Returns an answer in plain text.
     pub fn text(code: u16, body: impl Into<String>) -> Self {
         Self {
             content_type: "text/plain; charset=utf-8",
@@ -68,6 +71,7 @@ impl Answer {
         &self.body
     }
 
+    /// Returns the answer to an unknown path.
     pub fn not_found() -> Self {
         Self::text(404, "not found\n")
     }
@@ -93,10 +97,12 @@ impl Answer {
 
 /// A source of connections.
 pub trait Accept: Send + Sync {
+    /// A connection.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
     /// The client at the other end.
     type Peer: Send + 'static;
 
+    /// Waits for the next connection.
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Peer)>> + Send;
 }
 
@@ -171,6 +177,7 @@ async fn connection<R>(
 /// A request.
 #[derive(Clone, Copy, Debug)]
 pub struct PageRequest<'a> {
+    /// The path, without the query.
     pub path: &'a str,
     /// The part after the `?`.
     pub query: Option<&'a str>,
@@ -196,6 +203,10 @@ pub struct PageServer {
 }
 
 impl PageServer {
+    /// Takes the port.
+    ///
+    /// # Errors
+    /// The system refuses to listen.
     pub async fn bind(endpoint: &Listen) -> io::Result<Self> {
         let listener = receiver::listen(&endpoint.to_string()).await?;
         let address = listener.local_addr()?;

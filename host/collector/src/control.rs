@@ -22,29 +22,47 @@ pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 
 /// A command for the one task that owns everything.
 pub enum Command {
+    /// Builds, checks and publishes another generation of a stage.
     Swap {
+        /// The stage.
         stage: String,
+        /// The wanted generation.
         request: SwapRequest,
         /// The module's bytes, if they came with the request.
         upload: Option<Vec<u8>>,
+        /// The cause.
         by: Trigger,
+        /// The way back for the answer.
         reply: Reply<SwapReport>,
     },
+    /// Brings back the generation before the running one.
     Rollback {
+        /// The stage.
         stage: String,
+        /// The way back for the answer.
         reply: Reply<SwapReport>,
     },
+    /// Publishes the canary or shadow of a stage.
     Promote {
+        /// The stage.
         stage: String,
+        /// The evidence that counts against the new generation.
         watch: Watch,
+        /// The way back for the answer.
         reply: Reply<SwapReport>,
     },
+    /// Ends the canary or shadow of a stage.
     Cancel {
+        /// The stage.
         stage: String,
+        /// The way back for the answer.
         reply: Reply<SwapReport>,
     },
+    /// Reads the configuration again.
     Reload {
+        /// The cause.
         by: Trigger,
+        /// The way back for the answer.
         reply: Reply<ReloadReport>,
     },
 }

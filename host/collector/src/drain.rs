@@ -63,7 +63,7 @@ pub(crate) async fn drain(
             (in_time, started + timing.timeout)
         }
         signal = &mut abort => {
-            warn!(signal, "second signal: everything that is not done is abandoned");
+            warn!(signal, "second signal: unfinished work is abandoned");
             (false, Instant::now())
         }
     };

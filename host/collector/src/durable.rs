@@ -80,7 +80,7 @@ pub(crate) async fn open(pipeline: &Pipeline) -> Result<Option<DurableParts>, St
             warn!(
                 pipeline = %id,
                 records = recovered.lost(),
-                "records of the journal are damaged: what senders were told is safe is lost"
+                "records of the journal are damaged: accepted items are lost"
             );
         }
         let quarantine = Arc::new(quarantine);
@@ -145,7 +145,7 @@ impl DurableParts {
                     items,
                     %error,
                     elapsed_ms = millis(started),
-                    "journal not closed in time: what waits for the disk is not written, and the next start reads all of it"
+                    "journal not closed in time: pending writes are not on the disk, and the next start reads the whole journal"
                 );
                 return false;
             }
@@ -153,7 +153,7 @@ impl DurableParts {
                 pipeline,
                 items,
                 %error,
-                "journal not closed well: the next start reads all of it"
+                "journal not closed cleanly: the next start reads the whole journal"
             ),
             Err(error) => warn!(pipeline, %error, "journal not closed"),
         }

@@ -21,8 +21,11 @@ use crate::process::memory_rss;
 /// The limits of one limiter, and its state.
 #[derive(Debug)]
 pub struct LimiterStatus {
+    /// The key of the limiter in the configuration.
     pub id: Id,
+    /// The hard limit, in bytes.
     pub hard_limit: u64,
+    /// The limit above which data is refused, in bytes.
     pub soft_limit: u64,
     refusing: AtomicBool,
 }
@@ -52,6 +55,7 @@ impl LimiterStatus {
         }
     }
 
+    /// Returns true while the process uses more memory than the soft limit.
     pub fn is_refusing(&self) -> bool {
         self.refusing.load(Ordering::Relaxed)
     }

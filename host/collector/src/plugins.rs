@@ -47,7 +47,7 @@ impl Plugins {
                     warn!(
                         stage = %id,
                         error = &error as &dyn std::error::Error,
-                        "plugin not to be had, its stage passes everything until it is"
+                        "plugin cannot be fetched, its stage passes all items until it can"
                     );
                     LoadedPlugin::missing(&wasm)
                 }
@@ -77,7 +77,8 @@ pub(crate) struct Plugin {
 impl fmt::Display for Plugin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let loaded = self.loaded.as_deref();
-        let loaded = loaded.unwrap_or("not to be had now, everything passes until it is");
+        let loaded =
+            loaded.unwrap_or("cannot be fetched now, its stage passes all items until it can");
         write!(f, "{}: {loaded}", self.stage)
     }
 }

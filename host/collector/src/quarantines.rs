@@ -29,7 +29,9 @@ pub struct Quarantines {
 /// An action on batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
+    /// Offers them to their pipelines again.
     Replay,
+    /// Removes them.
     Drop,
 }
 
@@ -170,6 +172,7 @@ pub fn list<'a>(folders: impl Iterator<Item = &'a Folder>) -> io::Result<Vec<Qua
     Ok(all)
 }
 
+/// Returns the refusal for an id that no batch has.
 pub fn none(id: &str) -> Refusal {
     Refusal::NotFound(format!(
         "there is no batch `{id}` in quarantine; see `spandrel quarantine ls`"

@@ -17,7 +17,7 @@ pub enum Refusal {
     #[error("{0}")]
     Conflict(String),
     /// The collector is draining: HTTP 503.
-    #[error("the collector is stopping: nothing is changed any more")]
+    #[error("the collector is stopping and accepts no changes")]
     Draining,
 }
 

@@ -10,28 +10,43 @@ use serde::{Deserialize, Serialize};
 /// `GET /v1/pipelines`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PipelineView {
+    /// The name of the pipeline.
     pub name: String,
+    /// The signal: `traces`, `metrics` or `logs`.
     pub signal: String,
+    /// The receivers that lead to it.
     pub receivers: Vec<String>,
+    /// Its stages, in their order.
     pub stages: Vec<String>,
+    /// Its exporters.
     pub exporters: Vec<String>,
+    /// The number of its shards; 0 without stages.
     pub shards: usize,
+    /// Its ledger as it is now.
     pub ledger: LedgerView,
 }
 
 /// The places of all items of a pipeline: `received + created + replayed` is the sum of the others.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct LedgerView {
+    /// Items that receivers accepted.
     pub received: u64,
+    /// Items that plugins created.
     pub created: u64,
+    /// Items that were refused, so that their senders know.
     pub refused: u64,
+    /// Items that plugins dropped.
     pub dropped: u64,
     /// Items dropped on arrival because there was no room for items that another pipeline accepted.
     #[serde(default)]
     pub overflowed: u64,
+    /// Items that left the last stage.
     pub forwarded: u64,
+    /// Items that were given up at the end of a drain.
     pub abandoned: u64,
+    /// Items that plugins hold now.
     pub held: u64,
+    /// Items on their way now.
     pub in_flight: u64,
     /// Items that came from the journal again.
     #[serde(default)]
@@ -39,26 +54,35 @@ pub struct LedgerView {
     /// Items that went back to the journal.
     #[serde(default)]
     pub journaled: u64,
+    /// Items that are in quarantine.
     #[serde(default)]
     pub quarantined: u64,
     /// Items damaged in the journal.
     #[serde(default)]
     pub damaged: u64,
+    /// True if every item has its place.
     pub balanced: bool,
+    /// Its stages, in their order.
     pub stages: Vec<StageLedger>,
+    /// Its exporters.
     pub exporters: Vec<ExporterLedger>,
 }
 
 /// One stage's column of a ledger.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct StageLedger {
+    /// The stage.
     pub stage: String,
+    /// Items that came in.
     pub input: u64,
     /// Items offered again after a fault. They are not part of `input`.
     #[serde(default)]
     pub retried: u64,
+    /// Items that went on.
     pub output: u64,
+    /// Items that it holds now.
     pub held: u64,
+    /// Items that passed it without a judgement.
     pub bypassed: u64,
     /// Dropped items, by reason.
     pub dropped: BTreeMap<String, u64>,
@@ -69,9 +93,13 @@ pub struct StageLedger {
 /// One exporter's column of a ledger.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ExporterLedger {
+    /// The exporter.
     pub exporter: String,
+    /// Items in its queue now.
     pub queued: u64,
+    /// Items that its backend accepted.
     pub exported: u64,
+    /// Items that it gave up.
     pub lost: u64,
     /// Items dropped for this exporter alone because its queue was full.
     #[serde(default)]
@@ -90,11 +118,17 @@ pub struct ExporterLedger {
 /// The figures of a generation.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct FiguresView {
+    /// The number of the generation.
     pub generation: u64,
+    /// Items that came in.
     pub input: u64,
+    /// Items that went on.
     pub output: u64,
+    /// Items that it dropped.
     pub dropped: u64,
+    /// Calls of the plugin.
     pub calls: u64,
+    /// Calls that failed.
     pub faults: u64,
     /// Items that passed it without a judgement because it failed or held them for too long.
     #[serde(default)]
@@ -108,7 +142,9 @@ pub struct FiguresView {
 pub struct StageView {
     /// The key of the stage in the configuration.
     pub stage: String,
+    /// The pipelines that contain it.
     pub pipelines: Vec<String>,
+    /// The generation that runs.
     pub running: GenerationView,
     /// The generation that a rollback brings back.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,7 +155,9 @@ pub struct StageView {
     /// The step of a swap that is under way: `loading`, `probing`, `publishing`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub swap: Option<String>,
+    /// Items that its plugin holds now.
     pub held: u64,
+    /// The size of the held items, in bytes.
     pub held_bytes: u64,
     /// Shards whose breaker is open now.
     pub breakers_open: u64,
@@ -157,8 +195,11 @@ pub struct StageView {
 pub struct UndoneView {
     /// `rolled back`, or `cancelled` for a canary.
     pub event: String,
+    /// The number of the generation.
     pub generation: u64,
+    /// The time of it.
     pub at: String,
+    /// The reason.
     pub why: String,
 }
 
@@ -173,6 +214,7 @@ pub struct DriftView {
     /// Both values without secrets; `None` if there is nothing at this place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<serde_json::Value>,
+    /// The value in the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configured: Option<serde_json::Value>,
 }
@@ -180,9 +222,11 @@ pub struct DriftView {
 /// One generation.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct GenerationView {
+    /// Its number. Each stage counts its own.
     pub number: u64,
     /// The plugin's name for itself.
     pub plugin: String,
+    /// The plugin's version.
     pub version: String,
     /// The file, or `upload`.
     pub module: String,
@@ -193,11 +237,13 @@ pub struct GenerationView {
     /// The configuration without secrets.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub config: serde_json::Value,
+    /// The time of loading.
     pub loaded_at: String,
     /// `running`, `probation`, `canary 10%`, `shadow`, `previous`.
     pub status: String,
     /// The fate of the state of the generation before: `carried`, `none`, or the reason why not.
     pub state: String,
+    /// The figures since it was loaded.
     pub figures: FiguresView,
 }
 
@@ -206,9 +252,13 @@ pub struct GenerationView {
 pub struct EventView {
     /// Counts up over all stages. `?after=` asks for newer events.
     pub sequence: u64,
+    /// The time of the event.
     pub at: String,
+    /// The stage.
     pub stage: String,
+    /// The number of the generation.
     pub generation: u64,
+    /// The digest of the module's bytes.
     pub sha256: String,
     /// `loaded`, `awaited`, `published`, `refused`, `canary`, `shadow`, `promoted`, `cancelled`,
     /// `passed`, `rolled back`.
@@ -217,6 +267,7 @@ pub struct EventView {
     pub by: String,
     /// The reason, or the fate of the state.
     pub detail: String,
+    /// The time that it took.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub elapsed_ms: Option<u64>,
     /// The longest pause of a shard, in microseconds.
@@ -270,15 +321,20 @@ fn is_false(value: &bool) -> bool {
 /// The answer to a swap, a rollback, a promotion, a cancellation.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SwapReport {
+    /// The stage.
     pub stage: String,
     /// `published`, `canary 10%`, `shadow`, `would publish` (a dry run), `unchanged`,
     /// `rolled back`, `promoted`, `cancelled`.
     pub outcome: String,
+    /// The number of the generation that this is about.
     pub generation: u64,
     /// The generation that ran before.
     pub previous: u64,
+    /// The digest of the module's bytes.
     pub sha256: String,
+    /// The fate of the state: `carried`, `none`, or the reason why not.
     pub state: String,
+    /// The time that it took.
     pub elapsed_ms: u64,
     /// The longest pause of a shard, in microseconds.
     pub pause_us: u64,
@@ -287,32 +343,41 @@ pub struct SwapReport {
 /// `POST /v1/reload`: the changes by the new configuration, each as one line.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ReloadReport {
+    /// All changes, each as one line.
     pub changes: Vec<String>,
     /// Names of what was added: `receiver otlp/b`.
     #[serde(default)]
     pub added: Vec<String>,
+    /// Names of what was removed.
     #[serde(default)]
     pub removed: Vec<String>,
+    /// Names of what was changed.
     #[serde(default)]
     pub changed: Vec<String>,
     /// Stages that run something else than the configuration says, and were left as they are.
     #[serde(default)]
     pub left: Vec<LeftView>,
+    /// The time that it took.
     pub elapsed_ms: u64,
 }
 
 /// A stage that a reload left different from the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LeftView {
+    /// The stage.
     pub stage: String,
+    /// The differences.
     pub drift: Vec<DriftView>,
 }
 
 /// `GET /v1/stages/NAME/shadow`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ShadowView {
+    /// The stage.
     pub stage: String,
+    /// The number of the running generation.
     pub running: u64,
+    /// The number of the shadow.
     pub shadow: u64,
     /// Items that both generations have judged.
     pub compared: u64,
@@ -329,11 +394,15 @@ pub struct ShadowView {
 /// One kind of difference.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct DifferenceView {
+    /// The service of the spans.
     pub service: String,
+    /// The name of the spans.
     pub span: String,
     /// `keep`, `keep, edited`, `hold`, `drop: REASON`.
     pub running: String,
+    /// The same for the shadow.
     pub shadow: String,
+    /// The number of such items.
     pub count: u64,
     /// Some spans of this kind: trace id and span id in hex.
     pub examples: Vec<(String, String)>,
@@ -343,20 +412,26 @@ pub struct DifferenceView {
 /// beside the request as OTLP/JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuarantinedView {
+    /// The id of the batch.
     pub id: String,
+    /// The pipeline.
     pub pipeline: String,
+    /// The signal: `traces`, `metrics` or `logs`.
     pub signal: String,
+    /// The number of its items.
     pub items: u64,
     /// The size of the request as it was accepted.
     pub bytes: u64,
     /// The number of attempts.
     pub attempts: u8,
+    /// The time at which it was accepted.
     pub accepted: String,
+    /// The time at which it was put there.
     pub quarantined: String,
     /// The outcome of each attempt.
     pub reason: String,
-    /// True if the batch is not on the shelf: it is tried again automatically, and goes to the
-    /// shelf if that fails.
+    /// True if the batch is not in the store: it is tried again automatically, and goes there
+    /// if that fails.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub waiting: bool,
 }
@@ -366,13 +441,16 @@ pub struct QuarantinedView {
 pub struct QuarantineReport {
     /// Ids of the batches that are not in quarantine any more.
     pub done: Vec<String>,
+    /// The batches that stay there.
     pub kept: Vec<KeptView>,
 }
 
 /// A batch that stays in quarantine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptView {
+    /// The id of the batch.
     pub id: String,
+    /// The reason why it stays.
     pub why: String,
 }
 

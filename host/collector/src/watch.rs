@@ -97,7 +97,7 @@ impl Watcher {
         if let Err(error) = thread.spawn(move || watch.run()) {
             warn!(
                 error = &error as &dyn std::error::Error,
-                "no thread to watch files on, changes are not seen"
+                "cannot start the thread that watches files, changes are not seen"
             );
         }
         (watcher, reported)

@@ -1,10 +1,7 @@
-//! The counters of a journal, and the room that its logs share.
+//! The counters of a journal.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-
-use tokio::time::Instant;
 
 /// The counters of a journal since it was opened, all logs together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,23 +28,27 @@ pub struct Counters {
     pub disk_bytes: u64,
 }
 
+/// The counters of a journal, as its threads count.
 #[derive(Debug, Default)]
-pub(crate) struct Counted {
-    pub(crate) records: AtomicU64,
-    pub(crate) bytes: AtomicU64,
-    pub(crate) syncs: AtomicU64,
+pub(crate) struct LiveCounters {
+    records: AtomicU64,
+    bytes: AtomicU64,
+    syncs: AtomicU64,
     sync_nanos: AtomicU64,
     last_sync_nanos: AtomicU64,
-    pub(crate) failures: AtomicU64,
-    pub(crate) full: AtomicU64,
-    pub(crate) damaged: AtomicU64,
+    failures: AtomicU64,
+    full: AtomicU64,
+    damaged: AtomicU64,
 }
 
-pub(crate) fn add(counter: &AtomicU64, more: u64) {
-    counter.fetch_add(more, Ordering::Relaxed);
-}
+impl LiveCounters {
+    /// Counts a record that was appended.
+    pub(crate) fn appended(&self, bytes: u64) {
+        add(&self.records, 1);
+        add(&self.bytes, bytes);
+    }
 
-impl Counted {
+    /// Counts a sync that succeeded.
     pub(crate) fn synced(&self, took: Duration) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         add(&self.syncs, 1);
@@ -55,7 +56,23 @@ impl Counted {
         self.last_sync_nanos.store(nanos, Ordering::Relaxed);
     }
 
-    pub(crate) fn read(&self) -> Counters {
+    /// Counts a sync or a write that failed.
+    pub(crate) fn failed(&self) {
+        add(&self.failures, 1);
+    }
+
+    /// Counts appends that were refused because there was no room.
+    pub(crate) fn refused_full(&self, appends: usize) {
+        add(&self.full, u64::try_from(appends).unwrap_or_default());
+    }
+
+    /// Counts records that were lost to damage.
+    pub(crate) fn damaged(&self, records: u64) {
+        add(&self.damaged, records);
+    }
+
+    /// Returns the counters so far, without the figures of the files.
+    pub(crate) fn snapshot(&self) -> Counters {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counters {
             records: get(&self.records),
@@ -72,66 +89,6 @@ impl Counted {
     }
 }
 
-/// Bytes on the disk that the logs of a pipeline share.
-#[derive(Debug)]
-pub(crate) struct Quota {
-    used: AtomicU64,
-    most: u64,
-}
-
-impl Quota {
-    pub(crate) fn new(most: u64) -> Self {
-        Self {
-            used: AtomicU64::new(0),
-            most,
-        }
-    }
-
-    pub(crate) fn used(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    /// Takes room and returns true, unless less than `left` would remain.
-    pub(crate) fn take(&self, bytes: u64, left: u64) -> bool {
-        let most = self.most.saturating_sub(left);
-        let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= most);
-        let taken = self
-            .used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
-        taken.is_ok()
-    }
-
-    /// Returns true if less than `left` remains.
-    pub(crate) fn is_tight(&self, left: u64) -> bool {
-        self.used() > self.most.saturating_sub(left)
-    }
-
-    /// Counts bytes that exist, whether or not there is room for them.
-    pub(crate) fn count(&self, bytes: u64) {
-        self.used.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    pub(crate) fn give_back(&self, bytes: u64) {
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
-
-/// Lets a repeated log line through once in ten seconds.
-#[derive(Debug, Default)]
-pub(crate) struct Quiet(Mutex<(Option<Instant>, u64)>);
-
-const QUIET: Duration = Duration::from_secs(10);
-
-impl Quiet {
-    /// Returns the number of lines held back since the last one, if it is time for the next.
-    pub(crate) fn repeated(&self) -> Option<u64> {
-        let now = Instant::now();
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.0.is_some_and(|last| now - last < QUIET) {
-            state.1 += 1;
-            return None;
-        }
-        state.0 = Some(now);
-        Some(std::mem::take(&mut state.1))
-    }
+fn add(counter: &AtomicU64, more: u64) {
+    counter.fetch_add(more, Ordering::Relaxed);
 }

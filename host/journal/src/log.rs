@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
@@ -11,78 +11,88 @@ use futures_util::future::{BoxFuture, FutureExt};
 use spandrel_pipeline::journal::{Log, LogFill, Loss, Unfinished, Unreadable, Unwritten};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::checkpointer::requests::Calls;
-use crate::checkpointer::{self, Keeper};
+use crate::checkpointer::requests::CheckpointRequests;
+use crate::checkpointer::{self, Checkpointer};
+use crate::segments::Segments;
 use crate::segments::allocation::AllocationRequests;
-use crate::segments::{Shared, read};
-use crate::writer::queue::{Queue, WAITING_KIB, Waiting};
-use crate::writer::{self, Batch, Writer};
+use crate::segments::read::read_record;
+use crate::writer::queue::{AppendQueue, MAX_WAITING_KIB, PendingAppend};
+use crate::writer::{self, NewRecord, Writer};
 
 /// One log of a journal.
 pub(crate) struct DurableLog {
-    pub(crate) shared: Arc<Shared>,
-    queue: Arc<Queue>,
-    calls: Arc<Calls>,
+    segments: Arc<Segments>,
+    queue: Arc<AppendQueue>,
+    checkpoints: Arc<CheckpointRequests>,
     room: Arc<Semaphore>,
-    life: Mutex<Life>,
+    threads: Mutex<Threads>,
 }
 
 /// The owner of the parts of a log that only one may use.
-enum Life {
+enum Threads {
     /// The threads have not been started.
-    Idle(Keeper),
-    Running(JoinHandle<Writer>, JoinHandle<Keeper>),
+    Unstarted(Checkpointer),
+    Running(JoinHandle<Writer>, JoinHandle<Checkpointer>),
     Ended,
 }
 
 impl fmt::Debug for DurableLog {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("DurableLog")
-            .field("name", &self.shared.name)
+            .field("name", &self.segments.name())
             .finish_non_exhaustive()
     }
 }
 
 impl DurableLog {
-    pub(crate) fn new(shared: Arc<Shared>, keeper: Keeper) -> Self {
-        let permits = usize::try_from(WAITING_KIB).unwrap_or_default();
+    /// Makes a log whose threads do not run yet.
+    pub(crate) fn new(segments: Arc<Segments>, checkpointer: Checkpointer) -> Self {
+        let permits = usize::try_from(MAX_WAITING_KIB).unwrap_or_default();
         Self {
-            shared,
+            segments,
             queue: Arc::default(),
-            calls: Arc::default(),
+            checkpoints: Arc::default(),
             room: Arc::new(Semaphore::new(permits)),
-            life: Mutex::new(Life::Idle(keeper)),
+            threads: Mutex::new(Threads::Unstarted(checkpointer)),
         }
+    }
+
+    /// Returns the segments of the log.
+    pub(crate) fn segments(&self) -> &Segments {
+        &self.segments
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Threads> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts the log's threads, unless they run.
     pub(crate) fn start(&self, allocations: &AllocationRequests) -> io::Result<()> {
-        let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
-        let keeper = match std::mem::replace(&mut *life, Life::Ended) {
-            Life::Idle(keeper) => keeper,
-            Life::Running(writer, keeper) => {
-                *life = Life::Running(writer, keeper);
+        let mut threads = self.threads();
+        let checkpointer = match std::mem::replace(&mut *threads, Threads::Ended) {
+            Threads::Unstarted(checkpointer) => checkpointer,
+            Threads::Running(writer, checkpointer) => {
+                *threads = Threads::Running(writer, checkpointer);
                 return Ok(());
             }
-            Life::Ended => return Err(closed()),
+            Threads::Ended => return Err(closed()),
         };
-        let calls = Arc::clone(&self.calls);
-        let keep = move || checkpointer::thread::run(keeper, &calls);
-        let keeper = std::thread::Builder::new()
-            .name("journal-keep".into())
-            .spawn(keep)?;
-        let shared = Arc::clone(&self.shared);
-        let (queue, calls) = (Arc::clone(&self.queue), Arc::clone(&self.calls));
+        let requests = Arc::clone(&self.checkpoints);
+        let checkpointer = std::thread::Builder::new()
+            .name("journal-ckpt".into())
+            .spawn(move || checkpointer::thread::run(checkpointer, &requests))?;
+        let writer = Writer::new(Arc::clone(&self.segments));
+        let (queue, requests) = (Arc::clone(&self.queue), Arc::clone(&self.checkpoints));
         let allocations = allocations.clone();
         let writer = std::thread::Builder::new()
             .name("journal-commit".into())
-            .spawn(move || writer::thread::run(Writer::new(shared), &queue, &calls, &allocations));
+            .spawn(move || writer::thread::run(writer, &queue, &requests, &allocations));
         let writer = writer.inspect_err(|_| {
             // Without a commit thread nobody must wait, and the other thread must end.
             self.queue.abandon();
-            self.calls.stop();
+            self.checkpoints.stop();
         })?;
-        *life = Life::Running(writer, keeper);
+        *threads = Threads::Running(writer, checkpointer);
         Ok(())
     }
 
@@ -91,51 +101,48 @@ impl DurableLog {
         self.queue.close();
     }
 
-    /// Writes what waits, then ends the threads. With `well` it also tells the next process that
+    /// Writes what waits, then ends the threads. With `clean` it also tells the next process that
     /// the log was closed. Waits for the disk, however long that takes.
-    pub(crate) fn end(&self, well: bool) -> io::Result<()> {
+    pub(crate) fn end(&self, clean: bool) -> io::Result<()> {
         self.close();
-        let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
-        let ended = std::mem::replace(&mut *life, Life::Ended);
-        drop(life);
-        let (writer, mut keeper) = match ended {
-            Life::Idle(keeper) => (None, keeper),
-            Life::Running(writer, keeper) => {
+        let ended = std::mem::replace(&mut *self.threads(), Threads::Ended);
+        let (writer, mut checkpointer) = match ended {
+            Threads::Unstarted(checkpointer) => (None, checkpointer),
+            Threads::Running(writer, checkpointer) => {
                 let writer = writer.join();
-                self.calls.stop();
-                let keeper = keeper.join().map_err(|_| panicked())?;
-                (Some(writer.map_err(|_| panicked())?), keeper)
+                self.checkpoints.stop();
+                let checkpointer = checkpointer.join().map_err(|_| panicked())?;
+                (Some(writer.map_err(|_| panicked())?), checkpointer)
             }
-            Life::Ended => return Ok(()),
+            Threads::Ended => return Ok(()),
         };
-        if !well {
+        if !clean {
             return Ok(());
         }
         if let Some(mut writer) = writer {
             let synced = writer.sync();
             synced.map_err(|error| io::Error::other(error.to_string()))?;
         }
-        keeper.checkpoint_synced(true)
+        checkpointer.write_synced(true)
     }
 
     /// Finishes the records that have expired.
     pub(crate) fn expire(&self) {
-        let (records, items) = self.shared.expire();
+        let (records, items) = self.segments.expire();
         if records == 0 {
             return;
         }
-        let log = &self.shared.name;
+        let log = self.segments.name();
         tracing::warn!(log, records, items, "journal records expired");
-        let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *life {
-            Life::Idle(keeper) => {
-                let given_up = keeper.checkpoint().and(keeper.reclaim());
-                if let Err(error) = given_up {
-                    tracing::debug!(%error, log, "segments not given up");
+        match &mut *self.threads() {
+            Threads::Unstarted(checkpointer) => {
+                let written = checkpointer.write_unsynced();
+                if let Err(error) = written.and(checkpointer.retire_segments()) {
+                    tracing::debug!(%error, log, "segments not retired");
                 }
             }
-            Life::Running(..) => self.calls.dirty(),
-            Life::Ended => {}
+            Threads::Running(..) => self.checkpoints.mark_dirty(),
+            Threads::Ended => {}
         }
     }
 }
@@ -153,16 +160,16 @@ impl Log for DurableLog {
         let (queue, room) = (Arc::clone(&self.queue), Arc::clone(&self.room));
         async move {
             let kib = u32::try_from(batch.len() / 1024).unwrap_or(u32::MAX);
-            let permits = kib.saturating_add(1).min(WAITING_KIB);
+            let permits = kib.saturating_add(1).min(MAX_WAITING_KIB);
             let room = room.acquire_many_owned(permits).await;
             let room = room.map_err(|_| Unwritten::Closed)?;
             let (answer, written) = oneshot::channel();
-            let batch = Batch {
-                bytes: batch,
+            let record = NewRecord {
+                payload: batch,
                 items,
             };
-            queue.push(Waiting {
-                batch,
+            queue.push(PendingAppend {
+                record,
                 answer,
                 room,
             })?;
@@ -172,18 +179,18 @@ impl Log for DurableLog {
     }
 
     fn finish(&self, record: u64) {
-        self.shared.state().finish(record);
-        self.calls.dirty();
+        self.segments.index().finish(record);
+        self.checkpoints.mark_dirty();
     }
 
     fn is_expired(&self, written: SystemTime) -> bool {
-        self.shared.is_expired(written)
+        self.segments.is_expired(written)
     }
 
     fn read(&self, record: u64) -> BoxFuture<'static, Result<Bytes, Unreadable>> {
-        let shared = Arc::clone(&self.shared);
+        let segments = Arc::clone(&self.segments);
         async move {
-            let read = tokio::task::spawn_blocking(move || read::record(&shared, record));
+            let read = tokio::task::spawn_blocking(move || read_record(&segments, record));
             let failed = |error| Err(Unreadable::Failed(io::Error::other(error)));
             read.await.unwrap_or_else(failed)
         }
@@ -191,11 +198,12 @@ impl Log for DurableLog {
     }
 
     fn set_attempts(&self, attempts: Vec<(u64, u8)>) -> BoxFuture<'static, io::Result<()>> {
-        let (shared, calls) = (Arc::clone(&self.shared), Arc::clone(&self.calls));
+        let segments = Arc::clone(&self.segments);
+        let checkpoints = Arc::clone(&self.checkpoints);
         async move {
-            let (done, written) = oneshot::channel();
-            shared.state().set_attempts(&attempts);
-            if !calls.mark(done) {
+            let (waiter, written) = oneshot::channel();
+            segments.index().set_attempts(&attempts);
+            if !checkpoints.request(waiter) {
                 return Err(closed());
             }
             written.await.unwrap_or_else(|_| Err(closed()))
@@ -204,22 +212,22 @@ impl Log for DurableLog {
     }
 
     fn unfinished(&self, from: u64, most: usize) -> Vec<Unfinished> {
-        self.shared.state().unfinished(from, most)
+        self.segments.index().unfinished(from, most)
     }
 
     fn first_new(&self) -> u64 {
-        self.shared.state().first_new
+        self.segments.index().first_new_lsn()
     }
 
     fn loss(&self) -> Loss {
-        self.shared.state().loss
+        self.segments.index().loss()
     }
 
     fn next(&self) -> u64 {
-        self.shared.state().next
+        self.segments.index().next_lsn()
     }
 
     fn fill(&self) -> LogFill {
-        self.shared.state().fill()
+        self.segments.fill()
     }
 }

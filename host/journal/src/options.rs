@@ -64,19 +64,19 @@ impl Options {
     }
 
     /// Returns the bytes of a usual segment, in whole pages.
-    pub(crate) fn segment(&self) -> u64 {
+    pub(crate) fn segment_size(&self) -> u64 {
         let size = self.segment_bytes.min(self.max_bytes / 32).max(MIN_SEGMENT);
         size & !4095
     }
 
-    /// Returns the smallest size of a checkpoint's file in bytes: room for 4,000 ranges of finished
+    /// Returns the smallest size of a checkpoint file in bytes: room for 4,000 ranges of finished
     /// records, so that a full disk can be made room on.
-    pub(crate) fn slot(&self) -> u64 {
+    pub(crate) fn checkpoint_file_size(&self) -> u64 {
         (self.max_bytes / 256).clamp(4 << 10, 64 << 10) & !4095
     }
 
     /// Returns the bytes that the ingress log leaves to the egress logs.
-    pub(crate) fn reserved(&self) -> u64 {
+    pub(crate) fn reserved_bytes(&self) -> u64 {
         self.max_bytes / 8
     }
 }

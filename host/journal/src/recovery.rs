@@ -1,138 +1,111 @@
 //! Recovers a log after the process or the machine went away, from whatever is left of its files.
 //!
 //! Damage does not make an opening fail unless `strict` is set: a record that is not what was
-//! written is skipped and counted. A number below the acknowledged ones that is neither finished
-//! nor there is a loss. A missing number above them was being written when the writing was cut off,
-//! and nobody was told that it is safe.
+//! written is skipped and counted. A record below the commit LSN that is neither finished nor there
+//! is a loss. A missing record above it was being written when the writing was cut off, and nobody
+//! was told that it is safe.
 
 mod files;
 mod open_error;
 mod rebuild;
+mod report;
+mod scan;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::checkpointer::Keeper;
-use crate::format::checkpoint::Checkpoint;
-use crate::segments::Shared;
-use files::Files;
+use crate::checkpointer::Checkpointer;
+use crate::segments::Segments;
+use files::{BlankFile, LogFiles};
 pub use open_error::OpenError;
+use rebuild::Rebuild;
+pub use report::{LogRecovery, Recovery};
 
-/// The contents of one log at the start, and what was lost.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RecoveredLog {
-    /// The exporter of an egress log; `None` for the ingress log.
-    pub exporter: Option<String>,
-    /// Records that are not finished.
-    pub records: u64,
-    /// Items of these records.
-    pub items: u64,
-    /// Bytes of these records.
-    pub bytes: u64,
-    /// Records that were acknowledged, not finished, and are damaged or gone. The number is exact.
-    pub lost: u64,
-    /// Items of the lost records whose header is still good.
-    pub lost_items: u64,
-    /// Lost records that have no good header, so that the number of their items is unknown.
-    pub lost_without_items: u64,
-    /// Records that are not whole and that no checkpoint or later record mentions. They were cut
-    /// off while they were written, or were acknowledged just before the end of the process and
-    /// damaged then.
-    pub doubtful: u64,
-    /// Bytes of records whose writing was cut off. Nobody was told that they are safe.
-    pub torn_bytes: u64,
-    /// Records that had expired, and are finished now.
-    pub expired: u64,
-    /// Items of the expired records.
-    pub expired_items: u64,
-    /// Headers of segments and checkpoints that were damaged.
-    pub damaged_headers: u64,
-    /// Segments that the disk could read in part or not at all. They are left as they are, and read
-    /// again at the next start.
-    pub unread: u64,
-    /// Records that may be in these segments. They count neither as there nor as lost.
-    pub unread_records: u64,
-    /// True if the last process that had the log closed it, or if there was none.
-    pub ended_well: bool,
+/// A log that was read, and can be used.
+#[derive(Debug)]
+pub(crate) struct RecoveredLog {
+    /// Its segments.
+    pub(crate) segments: Arc<Segments>,
+    /// The writer of its checkpoints.
+    pub(crate) checkpointer: Checkpointer,
+    /// The contents at the start, and what was lost.
+    pub(crate) report: LogRecovery,
 }
 
-impl RecoveredLog {
-    pub(crate) fn is_damaged(&self) -> bool {
-        self.lost > 0 || self.damaged_headers > 0 || self.unread > 0
-    }
-}
-
-/// Reads a log and prepares it for use. `shared` has an empty state.
+/// Reads a log and prepares it for use. `segments` has an empty index.
 pub(crate) fn recover(
-    shared: Shared,
+    segments: Segments,
     exporter: Option<String>,
-) -> Result<(Arc<Shared>, Keeper, RecoveredLog), OpenError> {
-    let files = Files::read(&shared)?;
-    let mut report = RecoveredLog {
+) -> Result<RecoveredLog, OpenError> {
+    let files = LogFiles::read(&segments)?;
+    let rebuild = Rebuild::scan(&segments, &files);
+    let mut report = LogRecovery {
         exporter,
-        damaged_headers: files.damaged,
-        ..RecoveredLog::default()
+        damaged_headers: files.damaged_headers(),
+        ..LogRecovery::default()
     };
-    let checkpoint = files.checkpoint.clone().unwrap_or_default();
-    let scanned = rebuild::scan_all(&shared, &files)?;
-    rebuild::rebuild(&shared, &files, &checkpoint, &scanned, &mut report);
-    if shared.options.strict && report.is_damaged() {
+    let index = rebuild.index(&mut report);
+    segments.counters().damaged(report.lost);
+    *segments.index() = index;
+    report.set_fill(segments.fill());
+    if segments.options().strict && report.is_damaged() {
         return Err(OpenError::Damaged {
-            path: shared.dir.clone(),
+            path: segments.dir().to_path_buf(),
             lost: report.lost,
             headers: report.damaged_headers + report.unread,
         });
     }
-    rebuild::expire(&shared, &mut report);
-    let Files { slots, spare, .. } = files;
-    adopt_spare(&shared, spare);
-    let shared = Arc::new(shared);
-    let generation = checkpoint.generation;
-    let mut keeper = Keeper::new(Arc::clone(&shared), generation, slots);
-    sync_tail(&shared, &checkpoint);
+    (report.expired, report.expired_items) = segments.expire();
+    report.set_fill(segments.fill());
+    let checkpoint = files.checkpoint().unwrap_or_default();
+    let (checkpoint_files, blank) = files.into_parts();
+    adopt_blank(&segments, blank);
+    let segments = Arc::new(segments);
+    let mut checkpointer = Checkpointer::new(
+        Arc::clone(&segments),
+        checkpoint.generation,
+        checkpoint_files,
+    );
+    sync_tail(&segments, checkpoint.next_lsn);
     // If this fails, the next checkpoint does it: a full disk is no reason to hold back the records
     // that are on it.
-    if keeper.checkpoint_synced(false).is_ok() {
-        let reclaimed = keeper.reclaim();
-        if let Err(error) = reclaimed {
-            tracing::debug!(%error, log = shared.name, "segments not given up");
-        }
+    if checkpointer.write_synced(false).is_ok()
+        && let Err(error) = checkpointer.retire_segments()
+    {
+        tracing::debug!(%error, log = segments.name(), "segments not retired");
     }
-    Ok((shared, keeper, report))
+    Ok(RecoveredLog {
+        segments,
+        checkpointer,
+        report,
+    })
 }
 
-/// Uses a file of the usual size again if none is ready, and removes the others.
-fn adopt_spare(shared: &Shared, spare: Vec<files::Spare>) {
-    for spare in spare {
-        let mut state = shared.state();
-        if spare.length == shared.options.segment() && state.ready.is_empty() {
-            state.ready.push_back(spare.ready);
-            continue;
-        }
-        drop(state);
-        match shared.vfs.remove(&shared.segment_path(spare.ready.id)) {
-            Ok(()) => shared.shrank(spare.length),
-            Err(error) => {
-                tracing::warn!(log = shared.name, %error, "journal segment not removed");
-            }
+/// Uses a file of the usual size again if there is no free segment, and removes the others.
+fn adopt_blank(segments: &Segments, blank: Vec<BlankFile>) {
+    for BlankFile { segment, length } in blank {
+        if length == segments.options().segment_size() && segments.free().len() == 0 {
+            segments.free().push(segment);
+        } else {
+            segments.remove_file(segment.id, length);
         }
     }
 }
 
-/// Syncs the records that the dead process wrote and did not sync. They are read from memory now,
-/// and once they count as there, they have to stay.
-fn sync_tail(shared: &Shared, checkpoint: &Checkpoint) {
+/// Syncs the records that the dead process wrote and did not sync: those that the checkpoint does
+/// not know of. They are read from memory now, and once they count as there, they have to stay.
+fn sync_tail(segments: &Segments, next_lsn: u64) {
     let newest: Vec<PathBuf> = {
-        let state = shared.state();
-        let after = state.records.range(checkpoint.next..);
+        let index = segments.index();
+        let after = index.records_from(next_lsn);
         let mut ids: Vec<u64> = after.map(|(_, entry)| entry.segment).collect();
         ids.dedup();
-        ids.into_iter().map(|id| shared.segment_path(id)).collect()
+        ids.into_iter().map(|id| segments.path(id)).collect()
     };
     for path in newest {
-        let synced = shared.vfs.open(&path).and_then(|file| file.sync_data());
-        if let Err(error) = synced {
-            tracing::warn!(log = shared.name, %error, "journal segment not synced");
+        let synced = segments.vfs().open(&path);
+        if let Err(error) = synced.and_then(|file| file.sync_data()) {
+            tracing::warn!(log = segments.name(), %error, "journal segment not synced");
         }
     }
 }

@@ -1,298 +1,236 @@
-//! The state of a log: its segments, and its records that are not finished.
+//! The segments of a log, and the index of the records in them.
 
 pub(crate) mod allocation;
+mod free_list;
+mod index;
 pub(crate) mod read;
-pub(crate) mod scan;
 
-use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
-use spandrel_pipeline::journal::{LogFill, Loss, Unfinished};
+use spandrel_pipeline::journal::LogFill;
 use tokio::time::Instant;
 
-use crate::counters::{Counted, Quiet, Quota};
-use crate::format::checkpoint::Checkpoint;
-use crate::format::finished::Finished;
+use crate::counters::LiveCounters;
+use crate::line_limiter::LineLimiter;
 use crate::options::Options;
+use crate::resources::Resources;
 use crate::vfs::{File, Vfs};
+use free_list::FreeList;
+pub(crate) use free_list::FreeSegment;
+pub(crate) use index::{Index, RecordEntry, RestoredIndex, Segment};
 
 /// The start of the year 2020, before this code was written: a clock that is behind it was not set.
 const CLOCK_SET: u64 = 1_577_836_800_000_000_000;
 
-/// The state that the threads of a log share.
+/// The most segments that are kept for their next use instead of being removed: as many as a fast
+/// disk fills between two checkpoints.
+const MAX_FREE: usize = 4;
+
+/// The segments of one log and the index of its records, which the threads of the log share.
 #[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) vfs: Arc<dyn Vfs>,
-    pub(crate) options: Arc<Options>,
+pub(crate) struct Segments {
+    resources: Resources,
     /// The name of the log in log lines: `ingress`, or `egress/` and an exporter.
-    pub(crate) name: String,
-    pub(crate) dir: PathBuf,
+    name: String,
+    dir: PathBuf,
     /// Bytes of `max_bytes` that this log leaves to others.
-    pub(crate) reserved: u64,
-    pub(crate) quota: Arc<Quota>,
-    pub(crate) counted: Arc<Counted>,
-    pub(crate) quiet: Quiet,
-    /// Limits the lines that say that batches are refused. A line of a failure does not hold them
-    /// back.
-    pub(crate) quiet_refusals: Quiet,
-    pub(crate) state: Mutex<State>,
-    /// Notified when a segment has been prepared, or could not be.
-    pub(crate) prepared: Condvar,
+    reserved: u64,
+    index: Mutex<Index>,
+    free: FreeList,
+    /// The bytes of the log's files.
+    disk_bytes: AtomicU64,
+    failure_lines: LineLimiter,
 }
 
-/// A record that is not finished.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    /// The segment that it is in.
-    pub(crate) segment: u64,
-    /// The offset in the segment.
-    pub(crate) offset: u64,
-    /// The length of its payload.
-    pub(crate) length: u32,
-    pub(crate) items: u64,
-    /// The time of writing: nanoseconds since 1970.
-    pub(crate) written: u64,
-}
-
-/// A segment that has a header.
-#[derive(Clone, Debug)]
-pub(crate) struct Segment {
-    pub(crate) size: u64,
-    pub(crate) salt: u64,
-    /// Records in it that are not finished.
-    pub(crate) unfinished: u64,
-    /// True if nothing is appended any more.
-    pub(crate) sealed: bool,
-    /// True if a write or a sync of it failed: it is never used again.
-    pub(crate) fenced: bool,
-    /// The file, kept open while something is appended. Files of other segments are opened to be
-    /// read.
-    pub(crate) file: Option<Arc<dyn File>>,
-}
-
-/// A segment that can be used at once.
-#[derive(Clone, Debug)]
-pub(crate) struct Ready {
-    pub(crate) id: u64,
-    pub(crate) file: Arc<dyn File>,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct State {
-    /// The number of the next record.
-    pub(crate) next: u64,
-    /// The number of the first record of this process.
-    pub(crate) first_new: u64,
-    /// The records that were lost to damage before the log was opened.
-    pub(crate) loss: Loss,
-    pub(crate) finished: Finished,
-    pub(crate) records: BTreeMap<u64, Entry>,
-    pub(crate) tried_below: u64,
-    pub(crate) attempts: BTreeMap<u64, u8>,
-    pub(crate) segments: BTreeMap<u64, Segment>,
-    /// The next number for a segment's file.
-    pub(crate) next_id: u64,
-    /// The next place in the order of segments.
-    pub(crate) next_order: u64,
-    /// Segments of the usual size that wait for their use.
-    pub(crate) ready: VecDeque<Ready>,
-    /// True while a segment is being prepared.
-    pub(crate) preparing: bool,
-    /// The time when the newest record was written. No later record is older, whatever the clock
-    /// does.
-    pub(crate) last_written: u64,
-    /// The time before which no segment is prepared, because the last one could not be.
-    pub(crate) prepare_after: Option<Instant>,
-    /// True if something is not in the last checkpoint.
-    pub(crate) dirty: bool,
-    pub(crate) items: u64,
-    pub(crate) bytes: u64,
-    pub(crate) disk_bytes: u64,
-}
-
-impl Shared {
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn segment_path(&self, id: u64) -> PathBuf {
-        self.dir.join(format!("segment-{id:016x}"))
-    }
-
-    pub(crate) fn opened(&self, id: u64, segment: &Segment) -> io::Result<Arc<dyn File>> {
-        match &segment.file {
-            Some(file) => Ok(Arc::clone(file)),
-            None => self.vfs.open(&self.segment_path(id)),
+impl Segments {
+    /// Makes the segments of a log whose files are not read yet. The options of `resources` are
+    /// those of the log.
+    pub(crate) fn new(resources: Resources, name: String, dir: PathBuf, reserved: u64) -> Self {
+        Self {
+            resources,
+            name,
+            dir,
+            reserved,
+            index: Mutex::default(),
+            free: FreeList::default(),
+            disk_bytes: AtomicU64::new(0),
+            failure_lines: LineLimiter::default(),
         }
     }
 
-    /// Returns true if the caller should have a segment prepared now. It is then marked as being
-    /// prepared.
-    pub(crate) fn begin_preparing(&self) -> bool {
-        let mut state = self.state();
-        let early = state.prepare_after.is_some_and(|at| Instant::now() < at);
-        let wanted = state.ready.is_empty() && !state.preparing && !early;
-        state.preparing |= wanted;
-        wanted
+    /// Returns the files that the log is in.
+    pub(crate) fn vfs(&self) -> &dyn Vfs {
+        &*self.resources.vfs
     }
 
-    /// Counts bytes of a new file, for which room was taken.
-    pub(crate) fn grew(&self, bytes: u64) {
-        self.state().disk_bytes += bytes;
+    /// Returns the options of the log.
+    pub(crate) fn options(&self) -> &Options {
+        &self.resources.options
+    }
+
+    /// Returns the counters of the journal.
+    pub(crate) fn counters(&self) -> &LiveCounters {
+        &self.resources.counters
+    }
+
+    /// Returns the name of the log.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the directory of the log.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Returns the limit of the log lines about a disk that fails.
+    pub(crate) fn failure_lines(&self) -> &LineLimiter {
+        &self.failure_lines
+    }
+
+    /// Returns the index of the records.
+    pub(crate) fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the segments that are not in use.
+    pub(crate) fn free(&self) -> &FreeList {
+        &self.free
+    }
+
+    /// Returns the path of a segment's file.
+    pub(crate) fn path(&self, id: u64) -> PathBuf {
+        self.dir.join(format!("segment-{id:016x}"))
+    }
+
+    /// Returns the file of a segment, to be read.
+    pub(crate) fn file(&self, id: u64, segment: &Segment) -> io::Result<Arc<dyn File>> {
+        match &segment.file {
+            Some(file) => Ok(Arc::clone(file)),
+            None => self.vfs().open(&self.path(id)),
+        }
+    }
+
+    /// Syncs the file of a segment, and counts that.
+    pub(crate) fn sync_file(&self, file: &dyn File) -> io::Result<()> {
+        let began = Instant::now();
+        file.sync_data()?;
+        self.counters().synced(began.elapsed());
+        Ok(())
+    }
+
+    /// Counts and reports a write or a sync of a segment that failed.
+    pub(crate) fn report_failure(&self, error: &io::Error) {
+        self.counters().failed();
+        if let Some(repeated) = self.failure_lines.next() {
+            let log = &self.name;
+            tracing::error!(log, repeated, %error, "journal segment failed, it is not used again");
+        }
+    }
+
+    /// Takes room for a new file and returns true, unless less than `left` would remain.
+    pub(crate) fn reserve_bytes(&self, bytes: u64, left: u64) -> bool {
+        let reserved = self.resources.quota.reserve(bytes, left);
+        if reserved {
+            self.disk_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        reserved
+    }
+
+    /// Counts bytes that exist, whether or not there is room for them.
+    pub(crate) fn add_bytes(&self, bytes: u64) {
+        self.resources.quota.add(bytes);
+        self.disk_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Gives back the room of a removed file.
+    pub(crate) fn release_bytes(&self, bytes: u64) {
+        self.resources.quota.release(bytes);
+        self.disk_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Returns how much is in the log.
+    pub(crate) fn fill(&self) -> LogFill {
+        LogFill {
+            disk_bytes: self.disk_bytes.load(Ordering::Relaxed),
+            ..self.index().fill()
+        }
+    }
+
+    /// Returns the number of segments, in use and free.
+    pub(crate) fn count(&self) -> usize {
+        self.index().segment_count() + self.free.len()
+    }
+
+    /// Takes a segment out of use. Its file is kept for the next use, or removed.
+    pub(crate) fn retire(&self, id: u64) {
+        let Some(segment) = self.index().remove_segment(id) else {
+            return;
+        };
+        let options = self.options();
+        let usual = segment.size == options.segment_size() && !segment.failed;
+        // If room is tight, what is left is for whichever egress log needs it.
+        let tight = self.resources.quota.is_tight(options.reserved_bytes());
+        if usual
+            && !tight
+            && self.free.len() < MAX_FREE
+            && let Ok(file) = self.vfs().open(&self.path(id))
+        {
+            self.free.push(FreeSegment { id, file });
+            return;
+        }
+        self.remove_file(id, segment.size);
+    }
+
+    /// Removes the file of a segment that is not in use.
+    pub(crate) fn remove_file(&self, id: u64, size: u64) {
+        match self.vfs().remove(&self.path(id)) {
+            Ok(()) => self.release_bytes(size),
+            // The file stays, and takes its room, until the next start.
+            Err(error) => {
+                let log = &self.name;
+                tracing::warn!(log, %error, "journal segment not removed");
+            }
+        }
+    }
+
+    /// Removes a free segment to make room. Returns true if there was one and it was removed.
+    pub(crate) fn remove_free(&self) -> bool {
+        let removed = self.free.pop_last();
+        let removed = removed.map(|segment| self.vfs().remove(&self.path(segment.id)));
+        let removed = removed.is_some_and(|removed| removed.is_ok());
+        if removed {
+            self.release_bytes(self.options().segment_size());
+        }
+        removed
     }
 
     /// Finishes the records that have expired, and returns the numbers of records and of their
     /// items. Nothing expires while the clock is behind the last record, and no record expires that
     /// was written when the clock was not set: then its age is unknown.
     pub(crate) fn expire(&self) -> (u64, u64) {
-        let now = self.vfs.now();
-        let oldest = self.options.max_age.and_then(|age| now.checked_sub(age));
-        let mut state = self.state();
-        let Some(oldest) = oldest
-            .map(nanos)
-            .filter(|_| nanos(now) >= state.last_written)
-        else {
-            return (0, 0);
-        };
-        let is_old = |entry: &Entry| (CLOCK_SET..oldest).contains(&entry.written);
-        let expired = state.records.iter().filter(|(_, entry)| is_old(entry));
-        let expired: Vec<(u64, u64)> = expired.map(|(n, entry)| (*n, entry.items)).collect();
-        for (number, _) in &expired {
-            state.finish(*number);
+        let now = self.vfs().now();
+        let oldest = self.options().max_age.and_then(|age| now.checked_sub(age));
+        let mut index = self.index();
+        match oldest {
+            Some(oldest) if nanos(now) >= index.last_written() => {
+                index.finish_written(CLOCK_SET..nanos(oldest))
+            }
+            _ => (0, 0),
         }
-        let items = expired.iter().map(|(_, items)| items).sum();
-        (u64::try_from(expired.len()).unwrap_or(u64::MAX), items)
     }
 
-    /// Returns true if a record that was written then has expired. Like [`Shared::expire`], it lets
-    /// nothing expire while the age is unknown.
+    /// Returns true if a record that was written then has expired. Like [`Segments::expire`], it
+    /// lets nothing expire while the age is unknown.
     pub(crate) fn is_expired(&self, written: SystemTime) -> bool {
-        let now = self.vfs.now();
-        let oldest = self.options.max_age.and_then(|age| now.checked_sub(age));
+        let now = self.vfs().now();
+        let oldest = self.options().max_age.and_then(|age| now.checked_sub(age));
         let is_old = |oldest| (CLOCK_SET..nanos(oldest)).contains(&nanos(written));
-        oldest.is_some_and(is_old) && nanos(now) >= self.state().last_written
-    }
-
-    /// Gives back the room of a removed file.
-    pub(crate) fn shrank(&self, bytes: u64) {
-        let mut state = self.state();
-        state.disk_bytes = state.disk_bytes.saturating_sub(bytes);
-        self.quota.give_back(bytes);
-    }
-}
-
-impl State {
-    /// Adds a record that is written.
-    pub(crate) fn add(&mut self, number: u64, entry: Entry) {
-        self.items += entry.items;
-        self.bytes += u64::from(entry.length);
-        if let Some(segment) = self.segments.get_mut(&entry.segment) {
-            segment.unfinished += 1;
-        }
-        self.records.insert(number, entry);
-    }
-
-    /// Finishes a record. Returns true if the record was there and its segment has nothing left to
-    /// do.
-    pub(crate) fn finish(&mut self, number: u64) -> bool {
-        let Some(entry) = self.records.remove(&number) else {
-            return false;
-        };
-        self.finished.insert(number);
-        self.attempts.remove(&number);
-        self.items = self.items.saturating_sub(entry.items);
-        self.bytes = self.bytes.saturating_sub(u64::from(entry.length));
-        self.dirty = true;
-        self.left(entry.segment)
-    }
-
-    /// Moves a record to another place.
-    pub(crate) fn relocate(&mut self, number: u64, entry: Entry) {
-        let Some(place) = self.records.get_mut(&number) else {
-            return;
-        };
-        let before = std::mem::replace(place, entry);
-        if let Some(segment) = self.segments.get_mut(&entry.segment) {
-            segment.unfinished += 1;
-        }
-        self.left(before.segment);
-    }
-
-    fn left(&mut self, segment: u64) -> bool {
-        let Some(segment) = self.segments.get_mut(&segment) else {
-            return false;
-        };
-        segment.unfinished = segment.unfinished.saturating_sub(1);
-        segment.sealed && segment.unfinished == 0
-    }
-
-    /// Seals a segment: nothing is appended to it any more.
-    pub(crate) fn seal(&mut self, id: u64, fenced: bool) {
-        if let Some(segment) = self.segments.get_mut(&id) {
-            segment.sealed = true;
-            segment.fenced |= fenced;
-            segment.file = None;
-            self.dirty = true;
-        }
-    }
-
-    /// Sets the number of attempts for those of these records that are not finished.
-    pub(crate) fn set_attempts(&mut self, attempts: &[(u64, u8)]) {
-        for (number, tried) in attempts {
-            if !self.records.contains_key(number) {
-                continue;
-            }
-            if *tried == u8::from(*number < self.tried_below) {
-                self.attempts.remove(number);
-            } else {
-                self.attempts.insert(*number, *tried);
-            }
-        }
-        self.dirty = true;
-    }
-
-    pub(crate) fn attempts(&self, number: u64) -> u8 {
-        let floor = u8::from(number < self.tried_below);
-        self.attempts.get(&number).copied().unwrap_or(floor)
-    }
-
-    pub(crate) fn unfinished(&self, from: u64, most: usize) -> Vec<Unfinished> {
-        let records = self.records.range(from..).take(most);
-        let records = records.map(|(number, entry)| Unfinished {
-            record: *number,
-            items: entry.items,
-            bytes: usize::try_from(entry.length).unwrap_or(usize::MAX),
-            attempts: self.attempts(*number),
-            written: time(entry.written),
-        });
-        records.collect()
-    }
-
-    pub(crate) fn fill(&self) -> LogFill {
-        LogFill {
-            records: u64::try_from(self.records.len()).unwrap_or(u64::MAX),
-            items: self.items,
-            bytes: self.bytes,
-            disk_bytes: self.disk_bytes,
-        }
-    }
-
-    pub(crate) fn checkpoint(&self, generation: u64, clean: bool) -> Checkpoint {
-        Checkpoint {
-            generation,
-            clean,
-            next: self.next,
-            finished: self.finished.clone(),
-            tried_below: self.tried_below,
-            attempts: self
-                .attempts
-                .iter()
-                .map(|(n, tried)| (*n, *tried))
-                .collect(),
-        }
+        oldest.is_some_and(is_old) && nanos(now) >= self.index().last_written()
     }
 }
 
@@ -301,9 +239,4 @@ pub(crate) fn nanos(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH);
     let nanos = since.unwrap_or_default().as_nanos();
     u64::try_from(nanos).unwrap_or(u64::MAX)
-}
-
-/// Returns the time that is this many nanoseconds after 1970.
-pub(crate) fn time(nanos: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos)
 }

@@ -4,6 +4,7 @@
 //! The tests drive the parts of a log that its threads usually drive, step by step, in an order
 //! that a seed gives. So a failure can be run again.
 
+mod arbitrary_files;
 mod damage;
 mod deferred_sync;
 mod disk;

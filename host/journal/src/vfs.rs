@@ -120,6 +120,14 @@ pub enum LockError {
     Io(#[source] io::Error),
 }
 
+/// Returns true if the error means that the disk has no room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
 /// Makes a directory and the missing ones above it, each durable in the one above.
 pub(crate) fn ensure_dir(vfs: &dyn Vfs, path: &Path) -> io::Result<()> {
     let mut missing: Vec<PathBuf> = Vec::new();

@@ -1,345 +1,296 @@
 //! Appends records: many records, one write, one sync.
+//!
+//! With [`Sync::Group`] a record is acknowledged after its sync. With the others it is acknowledged
+//! after its write, and the sync follows. Until then its segment counts as *unsynced*.
 
-mod group;
+mod active_segment;
+mod backoff;
+mod commit_group;
 pub(crate) mod queue;
 pub(crate) mod thread;
-mod unsynced;
+mod unsynced_segment;
 
 use std::io;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use spandrel_pipeline::journal::Unwritten;
-use tokio::time::Instant;
 
-use crate::counters::add;
-use crate::format::{FIRST, MAX_PAYLOAD, SECTOR, SegmentHeader, footprint};
+use crate::format::SECTOR;
+use crate::format::record::{MAX_PAYLOAD, footprint};
+use crate::format::segment::FIRST;
 use crate::options::Sync;
-use crate::segments::allocation::{allocate, refusal};
-use crate::segments::{Entry, Ready, Segment, Shared};
-use crate::vfs::File;
-use group::Group;
-use unsynced::Behind;
+use crate::segments::allocation::allocate;
+use crate::segments::{FreeSegment, RecordEntry, Segments, nanos};
+use crate::write_error;
+use active_segment::{ActiveSegment, SegmentEnd};
+use backoff::Backoff;
+use commit_group::{CommitGroup, Record};
+use unsynced_segment::UnsyncedSegment;
+
+/// The most sealed segments that wait for their sync. Each is an open file, and the system itself
+/// has brought to the disk what is older than a thousand usual requests.
+const MAX_UNSYNCED: usize = 64;
 
 /// A batch that is to become a record.
 #[derive(Clone, Debug)]
-pub(crate) struct Batch {
-    pub(crate) bytes: Bytes,
+pub(crate) struct NewRecord {
+    /// The batch.
+    pub(crate) payload: Bytes,
+    /// The number of its items.
     pub(crate) items: u64,
 }
 
 /// The only writer that appends to a log.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    shared: Arc<Shared>,
-    current: Option<Current>,
-    /// Segments that were left with records that are not synced, oldest first.
-    behind: Vec<Behind>,
-    /// The time until which batches are refused, and why. The disk was full or failed, and is not
-    /// tried again before.
-    refusing: Option<(Instant, Unwritten)>,
-    /// True if a log line has said that batches are refused.
-    reported: bool,
-    /// True if a segment should be prepared.
-    pub(crate) wants_segment: bool,
-}
-
-/// The segment that is appended to.
-#[derive(Debug)]
-struct Current {
-    header: SegmentHeader,
-    file: Arc<dyn File>,
-    /// True if the header is written.
-    begun: bool,
-    /// The offset of the next record.
-    tail: u64,
-    /// True if the segment is as large as its one batch, and goes with it.
-    single: bool,
-    /// The first of its records that are acknowledged and not synced.
-    unsynced: Option<u64>,
-}
-
-impl Current {
-    /// Returns the number of these that fit.
-    fn fit(&self, lengths: impl Iterator<Item = u64>) -> usize {
-        if self.single {
-            return usize::from(self.tail == FIRST);
-        }
-        let mut end = self.tail;
-        let fits = |length: &u64| {
-            end += footprint(*length);
-            end <= self.header.size - SECTOR
-        };
-        lengths.take_while(fits).count()
-    }
+    segments: Arc<Segments>,
+    active: Option<ActiveSegment>,
+    /// Sealed segments with records that are not synced, oldest first.
+    unsynced: Vec<UnsyncedSegment>,
+    backoff: Backoff,
 }
 
 pub(crate) fn length(bytes: &Bytes) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
-/// Copies the error, for each sender of a group.
-pub(crate) fn again(error: &Unwritten) -> Unwritten {
-    match error {
-        Unwritten::Full { what } => Unwritten::Full { what },
-        Unwritten::Failed(error) => {
-            Unwritten::Failed(io::Error::new(error.kind(), error.to_string()))
-        }
-        Unwritten::Closed => Unwritten::Closed,
-    }
-}
-
 impl Writer {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    /// Begins a new segment with its first record.
+    pub(crate) fn new(segments: Arc<Segments>) -> Self {
         Self {
-            shared,
-            current: None,
-            behind: Vec::new(),
-            refusing: None,
-            reported: false,
-            wants_segment: false,
+            segments,
+            active: None,
+            unsynced: Vec::new(),
+            backoff: Backoff::default(),
         }
     }
 
-    pub(crate) fn options(&self) -> &crate::options::Options {
-        &self.shared.options
+    /// Returns the log's segments.
+    pub(crate) fn segments(&self) -> &Arc<Segments> {
+        &self.segments
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    /// Returns true if the next segment should be allocated.
+    pub(crate) fn wants_segment(&self) -> bool {
+        let active = self.active.as_ref();
+        active.is_some_and(ActiveSegment::is_half_full)
     }
 
-    /// Finishes a record that no sender was told of.
-    pub(crate) fn finish(&self, number: u64) {
-        self.shared.state().finish(number);
-    }
-
-    /// Writes the first of these batches, as many as fit in one segment. Returns the number of
-    /// batches that the result is for, and the number of the first record.
-    pub(crate) fn commit(&mut self, batches: &[Batch]) -> (usize, Result<u64, Unwritten>) {
-        if let Some((until, error)) = &self.refusing
-            && Instant::now() < *until
-        {
-            return (
-                batches.len(),
-                Err(self.refused(again(error), batches.len())),
-            );
+    /// Writes the first of these records, as many as fit in one segment. Returns the number of
+    /// records that the result is for, and the LSN of the first one.
+    pub(crate) fn commit(&mut self, records: &[NewRecord]) -> (usize, Result<u64, Unwritten>) {
+        if let Some(refusal) = self.backoff.refusal() {
+            return (records.len(), Err(self.refused(refusal, records.len())));
         }
-        let Some(first) = batches.first() else {
-            return (0, Ok(self.shared.state().next));
+        let Some(first) = records.first() else {
+            return (0, Ok(self.segments.index().next_lsn()));
         };
-        if length(&first.bytes) > MAX_PAYLOAD {
+        if length(&first.payload) > MAX_PAYLOAD {
             let error = io::Error::from(io::ErrorKind::FileTooLarge);
             return (1, Err(Unwritten::Failed(error)));
         }
-        match self.try_commit(batches) {
-            Ok((count, number)) => {
-                self.refusing = None;
-                if std::mem::take(&mut self.reported) {
-                    tracing::info!(log = self.shared.name, "journal takes batches again");
-                }
-                (count, Ok(number))
+        match self.try_commit(records) {
+            Ok((count, lsn)) => {
+                self.backoff.end(self.segments.name());
+                (count, Ok(lsn))
             }
             Err(error) => {
-                self.report(&error);
-                let until = Instant::now() + self.shared.options.retry_after;
-                self.refusing = Some((until, again(&error)));
-                (batches.len(), Err(self.refused(error, batches.len())))
+                let pause = self.segments.options().retry_after;
+                self.backoff.begin(&error, pause, self.segments.name());
+                (records.len(), Err(self.refused(error, records.len())))
             }
         }
     }
 
-    /// Writes to the current segment and, if that fails, once more to another: a descriptor whose
+    fn refused(&self, error: Unwritten, records: usize) -> Unwritten {
+        if matches!(error, Unwritten::Full { .. }) {
+            self.segments.counters().refused_full(records);
+        }
+        error
+    }
+
+    /// Writes to the active segment and, if that fails, once more to another: a descriptor whose
     /// sync failed is never used again.
-    fn try_commit(&mut self, batches: &[Batch]) -> Result<(usize, u64), Unwritten> {
-        let now = crate::segments::nanos(self.shared.vfs.now());
+    fn try_commit(&mut self, records: &[NewRecord]) -> Result<(usize, u64), Unwritten> {
+        let now = nanos(self.segments.vfs().now());
         let (next, now) = {
-            let mut state = self.shared.state();
-            state.last_written = state.last_written.max(now);
-            (state.next, state.last_written)
+            let mut index = self.segments.index();
+            (index.next_lsn(), index.advance_clock(now))
         };
+        let sync = self.segments.options().sync == Sync::Group;
         let mut failed = None;
         for _ in 0..2 {
-            let lengths = || batches.iter().map(|batch| length(&batch.bytes));
+            let lengths = || records.iter().map(|record| length(&record.payload));
             self.sync_before_leaving(lengths())?;
-            let count = self.room(lengths)?;
-            let batches = batches.iter().take(count);
-            let records = (next..).zip(batches).map(|(number, batch)| {
-                let Batch { bytes, items } = batch.clone();
-                group::Record::new(number, bytes, items, now)
-            });
-            let group = Group::new(records.collect(), next);
-            match self.write(&group) {
+            let count = self.make_room(lengths)?;
+            let group = (next..)
+                .zip(records.iter().take(count))
+                .map(|(lsn, record)| {
+                    let NewRecord { payload, items } = record.clone();
+                    Record::new(lsn, payload, items, now)
+                });
+            let group = CommitGroup::new(group.collect(), next);
+            match self.write(&group, sync) {
                 Ok(entries) => {
-                    self.added(&entries);
+                    self.acknowledge(&entries, sync);
                     return Ok((count, next));
                 }
-                Err(error) => {
-                    // With [`Sync::Group`] it may be the sync that failed, but then nothing was
-                    // unsynced before. Otherwise the write failed.
-                    self.fence(&error, false);
-                    failed = Some(error);
-                }
+                Err(error) => failed = Some(error),
             }
         }
-        Err(failed.map_or(Unwritten::Closed, refusal))
+        Err(failed.map_or(Unwritten::Closed, write_error::from_io))
     }
 
-    /// Makes sure that the first of these lengths fits in the current segment. Returns the number
-    /// of those that fit.
-    fn room<I: Iterator<Item = u64>>(
+    /// Adds written records to the index: from now on they are there.
+    fn acknowledge(&mut self, entries: &[(u64, RecordEntry)], synced: bool) {
+        self.segments.index().append(entries);
+        for (_, entry) in entries {
+            self.segments.counters().appended(u64::from(entry.length));
+        }
+        if !synced
+            && let Some(active) = &mut self.active
+            && let Some((first, _)) = entries.first()
+        {
+            active.note_unsynced(*first);
+        }
+    }
+
+    /// Makes sure that the first of these lengths fits in the active segment. Returns the number of
+    /// those that fit.
+    fn make_room<I: Iterator<Item = u64>>(
         &mut self,
         lengths: impl Fn() -> I,
     ) -> Result<usize, Unwritten> {
-        if let Some(current) = &self.current {
-            match current.fit(lengths()) {
-                0 => self.seal(),
+        if let Some(active) = &self.active {
+            match active.fit(lengths()) {
+                0 => self.leave_active(SegmentEnd::Full),
                 count => return Ok(count),
             }
         }
         let needed = FIRST + footprint(lengths().next().unwrap_or_default()) + SECTOR;
-        let current = self.next_segment(needed)?;
-        let count = current.fit(lengths());
-        self.current = Some(current);
+        let active = self.next_segment(needed)?;
+        let count = active.fit(lengths());
+        self.active = Some(active);
         Ok(count)
     }
 
-    fn next_segment(&self, needed: u64) -> Result<Current, Unwritten> {
-        let usual = self.shared.options.segment();
-        let (ready, size) = if needed <= usual {
-            let waiting = self.take_ready();
-            (
-                waiting.map_or_else(|| allocate(&self.shared, usual), Ok)?,
-                usual,
-            )
+    fn next_segment(&self, needed: u64) -> Result<ActiveSegment, Unwritten> {
+        let segments = &*self.segments;
+        let usual = segments.options().segment_size();
+        let single = needed > usual;
+        let size = if single {
+            needed.next_multiple_of(4096)
         } else {
-            let size = needed.next_multiple_of(4096);
-            (allocate(&self.shared, size)?, size)
+            usual
         };
-        let Ready { id, file } = ready;
-        let salt = self.shared.vfs.salt();
-        let mut state = self.shared.state();
-        let order = state.next_order;
-        state.next_order += 1;
-        let segment = Segment {
-            size,
-            salt,
-            unfinished: 0,
-            sealed: false,
-            fenced: false,
-            file: Some(Arc::clone(&file)),
-        };
-        state.segments.insert(id, segment);
-        let header = SegmentHeader {
-            id,
-            order,
-            salt,
-            base: state.next,
-            size,
-        };
-        Ok(Current {
-            header,
-            file,
-            begun: false,
-            tail: FIRST,
-            single: needed > usual,
-            unsynced: None,
-        })
+        let free = if single { None } else { segments.free().take() };
+        let segment = free.map_or_else(|| allocate(segments, size), Ok)?;
+        let FreeSegment { id, file } = segment;
+        let salt = segments.vfs().salt();
+        let header = segments.index().begin_segment(id, size, salt, &file);
+        Ok(ActiveSegment::new(header, file, single))
     }
 
-    /// Takes a segment that is ready, or waits for one that is being prepared.
-    fn take_ready(&self) -> Option<Ready> {
-        let mut state = self.shared.state();
-        while state.ready.is_empty() && state.preparing {
-            let waited = self.shared.prepared.wait(state);
-            state = waited.unwrap_or_else(PoisonError::into_inner);
-        }
-        state.ready.pop_front()
-    }
-
-    /// Does one write and, with [`Sync::Group`], one sync.
-    fn write(&mut self, group: &Group) -> io::Result<Vec<(u64, Entry)>> {
-        let Some(current) = &mut self.current else {
+    /// Appends to the active segment with one write and, with `sync`, one sync. If either fails,
+    /// the segment is never written to again.
+    fn write(&mut self, group: &CommitGroup, sync: bool) -> io::Result<Vec<(u64, RecordEntry)>> {
+        let Some(active) = &mut self.active else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        if !current.begun {
-            let sector = current.header.encode();
-            current.file.write_at(&[&sector], 0)?;
-            current
-                .file
-                .write_at(&[&sector], current.header.size - SECTOR)?;
-            current.begun = true;
+        let written = active.write(group);
+        if let Err(error) = &written {
+            self.segments.report_failure(error);
+            self.leave_active(SegmentEnd::WriteFailed);
+        } else if sync {
+            self.sync_active()?;
         }
-        let heads = group.heads(current.header.salt);
-        current.file.write_at(&group.parts(&heads), current.tail)?;
-        if self.shared.options.sync == Sync::Group {
-            let began = Instant::now();
-            current.file.sync_data()?;
-            self.shared.counted.synced(began.elapsed());
-        }
-        let entries = group.entries(current.header.id, current.tail);
-        current.tail += group.footprint();
-        self.wants_segment = current.tail > current.header.size / 2;
-        Ok(entries)
+        written
     }
 
-    fn added(&mut self, entries: &[(u64, Entry)]) {
-        let mut state = self.shared.state();
-        for (number, entry) in entries {
-            state.add(*number, *entry);
-            add(&self.shared.counted.records, 1);
-            add(&self.shared.counted.bytes, u64::from(entry.length));
+    /// Syncs the active segment. If that fails, the segment is never used again.
+    fn sync_active(&mut self) -> io::Result<()> {
+        let Some(active) = &mut self.active else {
+            return Ok(());
+        };
+        let synced = active.sync(&self.segments);
+        if let Err(error) = &synced {
+            self.segments.report_failure(error);
+            self.leave_active(SegmentEnd::SyncFailed);
         }
-        state.next += u64::try_from(entries.len()).unwrap_or_default();
-        state.dirty = true;
-        if self.shared.options.sync != Sync::Group
-            && let Some(current) = &mut self.current
-        {
-            let first = entries.first().map(|(number, _)| *number);
-            current.unsynced = current.unsynced.or(first);
+        synced
+    }
+
+    /// Seals the active segment: nothing is appended to it any more.
+    fn leave_active(&mut self, end: SegmentEnd) {
+        if let Some(active) = self.active.take() {
+            let failed = end != SegmentEnd::Full;
+            self.segments.index().seal(active.id(), failed);
+            self.unsynced.extend(active.leave(end));
         }
     }
 
-    /// Seals the current segment, because nothing more fits.
-    fn seal(&mut self) {
-        if let Some(current) = self.current.take() {
-            self.shared.state().seal(current.header.id, false);
-            self.leave_behind(current, false);
+    /// Syncs before a full segment is left, if there is an interval or too many segments wait for
+    /// their sync.
+    fn sync_before_leaving(&mut self, lengths: impl Iterator<Item = u64>) -> Result<(), Unwritten> {
+        let active = self.active.as_ref();
+        let full = active.is_some_and(|active| active.fit(lengths) == 0);
+        let interval = matches!(self.segments.options().sync, Sync::Interval(_));
+        if full && (interval || self.unsynced.len() >= MAX_UNSYNCED) {
+            self.sync()?;
         }
+        Ok(())
     }
 
-    /// Makes sure that the current segment is never written to again: it is unknown what a disk did
-    /// with a write that failed. Records that were acknowledged in it before may still be synced,
-    /// once. If a sync failed, a second one would not report it.
-    fn fence(&mut self, error: &io::Error, sync_failed: bool) {
-        self.failed(error);
-        if let Some(current) = self.current.take() {
-            self.shared.state().seal(current.header.id, true);
-            self.leave_behind(current, sync_failed);
-        }
+    /// Returns true if acknowledged records wait for [`Writer::sync`].
+    pub(crate) fn is_unsynced(&self) -> bool {
+        let active = self.active.as_ref();
+        !self.unsynced.is_empty() || active.is_some_and(ActiveSegment::is_unsynced)
     }
 
-    fn failed(&self, error: &io::Error) {
-        add(&self.shared.counted.failures, 1);
-        if let Some(repeated) = self.shared.quiet.repeated() {
-            let log = &self.shared.name;
-            tracing::error!(log, repeated, %error, "journal segment fenced");
+    /// Syncs the records that were acknowledged before their sync, wherever they are. A sync that
+    /// fails is not done again: its records are moved to another segment.
+    ///
+    /// # Errors
+    /// Fails if that fails, too. Then the records stay where they are, and the next call moves
+    /// them.
+    pub(crate) fn sync(&mut self) -> Result<(), Unwritten> {
+        if self.active.as_ref().is_some_and(ActiveSegment::is_unsynced) {
+            // If this fails, the segment is among the unsynced ones.
+            drop(self.sync_active());
         }
+        let mut unsynced = std::mem::take(&mut self.unsynced);
+        unsynced.retain_mut(|segment| {
+            segment.is_needed(&self.segments) && !segment.sync(&self.segments)
+        });
+        let mut moved = Ok(());
+        for segment in unsynced {
+            if moved.is_ok() {
+                moved = self.move_records(&segment);
+            }
+            if moved.is_err() {
+                self.unsynced.push(segment);
+            }
+        }
+        moved
     }
 
-    fn report(&mut self, error: &Unwritten) {
-        if let Some(repeated) = self.shared.quiet_refusals.repeated() {
-            let log = &self.shared.name;
-            tracing::warn!(log, repeated, reason = %error, "journal refuses batches");
-            self.reported = true;
+    /// Writes the records of a segment whose sync failed once more, from what can be read of them.
+    fn move_records(&mut self, segment: &UnsyncedSegment) -> Result<(), Unwritten> {
+        let records = segment.read(&self.segments)?;
+        let mut left = records.as_slice();
+        while let Some(first) = left.first() {
+            let count = self.make_room(|| left.iter().map(Record::length))?;
+            let (now, later) = left.split_at_checked(count).unwrap_or((left, &[]));
+            let group = CommitGroup::new(now.to_vec(), first.lsn());
+            let entries = self.write(&group, true).map_err(write_error::from_io)?;
+            let mut index = self.segments.index();
+            for (lsn, entry) in entries {
+                index.relocate(lsn, entry);
+            }
+            drop(index);
+            left = later;
         }
-    }
-
-    fn refused(&self, error: Unwritten, batches: usize) -> Unwritten {
-        if matches!(error, Unwritten::Full { .. }) {
-            let batches = u64::try_from(batches).unwrap_or_default();
-            add(&self.shared.counted.full, batches);
-        }
-        error
+        Ok(())
     }
 }

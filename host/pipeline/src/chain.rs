@@ -17,7 +17,7 @@ use crate::ledger::{Ledger, Tally};
 use crate::plugin::{DrainReason, State};
 use crate::stage::rollout::slot::StageSlot;
 use crate::stage::run::batch::StageBatch;
-use crate::stage::run::runner::{Origin, StageOutput};
+use crate::stage::run::output::{Origin, StageOutput};
 
 /// The least number of stages in a row for which a projection is worth its cost: for one stage it
 /// costs about what it saves.
@@ -66,13 +66,13 @@ impl Chain {
     }
 
     /// Returns a copy of the state of a stage's instance.
-    pub(crate) async fn trial_snapshot(
+    pub(crate) async fn copy_state(
         &mut self,
         name: &str,
         emitted: &mut Vec<Batch>,
     ) -> Option<State> {
         let index = self.position(name)?;
-        self.stages.get_mut(index)?.trial_snapshot(emitted).await
+        self.stages.get_mut(index)?.copy_state(emitted).await
     }
 
     /// Returns true if the stage at `index` holds something.
@@ -154,7 +154,7 @@ impl Chain {
     }
 
     /// Returns the stage with this name.
-    pub(crate) fn place_mut(&mut self, name: &str) -> Option<&mut StageSlot> {
+    pub(crate) fn slot_mut(&mut self, name: &str) -> Option<&mut StageSlot> {
         self.stages.iter_mut().find(|stage| stage.name() == name)
     }
 

@@ -245,7 +245,7 @@ impl Egress {
             pipeline = self.ledger.pipeline(),
             exporter = outlet.name(),
             queued = column.map(|column| column.queued),
-            "exporter changed, it goes on with what waits for it"
+            "exporter changed, its queue is kept"
         );
     }
 

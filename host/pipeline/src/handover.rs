@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use spandrel_wire::{Edits, HeldItems, Limits, Output, Rules, Signal, Verdict};
 
 use crate::journal::Log;
 use crate::ledger::Tally;
@@ -55,10 +56,8 @@ pub(crate) struct HeldLeft {
     pub(crate) ticket: Ticket,
     /// The lowest ticket under which some of these items were ever held.
     pub(crate) first: Ticket,
-    /// True if no instance knew of them.
-    pub(crate) orphan: bool,
-    /// True if they were offered to a second instance.
-    pub(crate) offered_again: bool,
+    /// The instance that knew of them.
+    pub(crate) owner: Owner,
     /// The time for which they were held, to the millisecond.
     pub(crate) age: Duration,
     /// The time at which their record was written.
@@ -69,6 +68,41 @@ pub(crate) struct HeldLeft {
     pub(crate) indices: Vec<u32>,
     /// The items, as a request.
     pub(crate) request: Bytes,
+}
+
+/// The owner of the items that are held of one batch: the instance that is to release them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// The running instance: it got them as a batch, or knows them from a state that it took over.
+    Instance,
+    /// Nobody: the instance that held them is gone. They are offered to the next one as a batch.
+    Nobody,
+    /// The running instance, to which they were offered after another one had held them. If it
+    /// fails, too, they are let go, because they may be the reason.
+    SecondInstance,
+}
+
+impl HeldLeft {
+    /// Returns the items as a stage holds them; `None` if the request is not valid, or has other
+    /// items.
+    pub(crate) fn to_held(&self, limits: &Limits) -> Option<HeldItems> {
+        let summary = spandrel_wire::validate(Signal::Traces, &self.request, limits).ok()?;
+        let items = summary.items;
+        if items == 0 || self.records.is_empty() || self.ticket == 0 {
+            return None;
+        }
+        let rules = Rules {
+            items,
+            reasons: 0,
+            holds: true,
+            limits: *limits,
+        };
+        let verdicts = vec![Verdict::Hold.to_byte(); items];
+        let spliced =
+            spandrel_wire::splice(&self.request, &verdicts, Edits::default(), &rules).ok()?;
+        let mut held = spliced.held.filter(|_| spliced.output == Output::Nothing)?;
+        held.renumber(&self.indices).then_some(held)
+    }
 }
 
 /// The part of a handover that one shard left when it ended, and the tallies that keep the held
@@ -160,7 +194,7 @@ impl Handover {
         }
         match records.is_empty() {
             true => Ok(()),
-            false => Err("records of what was held are gone from the journal"),
+            false => Err("records of held items are gone from the journal"),
         }
     }
 
@@ -199,18 +233,22 @@ const PAGE: usize = 1024;
 mod tests {
     use super::*;
 
-    fn stage(name: &str, holds: bool) -> StageLeft {
-        let held = HeldLeft {
-            ticket: 7,
+    fn stage(name: &str, holds: usize) -> StageLeft {
+        let held = |(ticket, owner)| HeldLeft {
+            ticket,
             first: 5,
-            orphan: true,
-            offered_again: false,
+            owner,
             age: Duration::from_millis(1234),
             written: Some(SystemTime::UNIX_EPOCH + Duration::from_nanos(77)),
             records: vec![3, 9],
             indices: vec![0, 4],
             request: Bytes::from_static(b"request"),
         };
+        let owners = [
+            (7, Owner::Nobody),
+            (8, Owner::Instance),
+            (9, Owner::SecondInstance),
+        ];
         StageLeft {
             name: name.to_owned(),
             state: Some(State {
@@ -219,14 +257,14 @@ mod tests {
             }),
             last_ticket: 9,
             evicted_below: 2,
-            held: if holds { vec![held] } else { Vec::new() },
+            held: owners.into_iter().take(holds).map(held).collect(),
         }
     }
 
     fn handover() -> Handover {
         Handover {
             next: 12,
-            shards: vec![vec![stage("a", false), stage("b", true)], vec![]],
+            shards: vec![vec![stage("a", 0), stage("b", 3)], vec![]],
         }
     }
 

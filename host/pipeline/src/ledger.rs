@@ -7,8 +7,11 @@
 
 mod books;
 mod bypass;
+mod exporter;
+mod figure;
 mod reason;
 mod stage;
+mod summary;
 mod tally;
 
 use std::fmt;
@@ -17,10 +20,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use spandrel_wire::Signal;
 
-pub use self::books::{Books, ExporterBooks, Overflowed};
+pub use self::books::{Books, Overflowed};
 pub use self::bypass::Bypass;
+pub use self::exporter::ExporterBooks;
+pub use self::figure::{Figure, Side, Unit};
 pub use self::reason::{Full, Reason};
 pub use self::stage::{Column, GenerationBooks, StageBooks};
+pub use self::summary::Summary;
 pub use self::tally::{Account, Tally};
 pub(crate) use self::tally::{End, Retry, Source};
 use crate::completion::Guard;

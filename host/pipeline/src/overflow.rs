@@ -110,12 +110,12 @@ impl Overflow {
                 pipeline,
                 exporter,
                 reason,
-                "exporter's queue is full, what finds no room is dropped for this exporter alone"
+                "exporter's queue is full, items that do not fit are dropped for this exporter alone"
             ),
             None => tracing::warn!(
                 pipeline,
                 reason,
-                "pipeline has no room, what other pipelines take is dropped for this one alone"
+                "pipeline is full, items that other pipelines accept are dropped for this one alone"
             ),
         }
     }

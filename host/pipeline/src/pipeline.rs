@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 pub use crate::replay::{Hastened, Retries, Retry};
 
 pub use self::stages::StagesChanged;
-use self::stages::{Stages, Terms};
+use self::stages::{StageContext, Stages};
 
 use self::checks::{check_ack_on, warn_of_retries};
 use self::keeper::Keeper;
@@ -171,7 +171,7 @@ impl Pipeline {
         let started = Egress::start(signal, &ledger, exporters, keeps_all, journal).await;
         let (egress, consumers) = started.map_err(|error| log_error(&name, error))?;
         let (ending, ending_seen) = watch::channel(None);
-        let terms = Terms {
+        let context = StageContext {
             name,
             ledger: Arc::clone(&ledger),
             egress: Arc::clone(&egress),
@@ -182,7 +182,7 @@ impl Pipeline {
         };
         let durable = durability.map(Keeper::prepare);
         let resume = durable.as_ref().map(|(durable, _)| durable.resume());
-        let (stages, routing, held) = Stages::build(terms, stages, resume).await?;
+        let (stages, routing, held) = Stages::build(context, stages, resume).await?;
         let door = DoorConfig {
             signal,
             limits,

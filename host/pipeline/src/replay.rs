@@ -122,7 +122,7 @@ impl Replay {
             pipeline,
             batches,
             items = items.saturating_sub(held.iter().sum()),
-            "replaying what was accepted and not finished"
+            "replaying accepted batches that were not finished"
         );
         let suspects = self.suspects().await;
         self.pass().await;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-pub(crate) use self::order::{Changed, Order};
+pub(crate) use self::order::{ChangeReport, Order};
 use crate::batch::Batch;
 use crate::chain::Chain;
 use crate::egress::{Egress, Permits};
@@ -19,9 +19,10 @@ use crate::ledger::Tally;
 use crate::plugin::DrainReason;
 use crate::queue::Lane;
 use crate::refused::Refusal;
-use crate::stage::rollout::slot::{StageSlot, Target};
+use crate::stage::rollout::slot::StageSlot;
+use crate::stage::rollout::target::Target;
 use crate::stage::run::batch::StageBatch;
-use crate::stage::run::runner::{Origin, StageOutput};
+use crate::stage::run::output::{Origin, StageOutput};
 
 /// The number of batches that may wait for a shard. A shard is busy for milliseconds per batch, so
 /// a few are enough to keep it from idling, and few enough to keep the number of accepted but not
@@ -136,7 +137,7 @@ impl Shard {
             }
             Order::Snapshot { stage, reply } => {
                 let mut emitted = Vec::new();
-                let state = self.chain.trial_snapshot(&stage, &mut emitted).await;
+                let state = self.chain.copy_state(&stage, &mut emitted).await;
                 drop(reply.send(state));
                 if let Some(index) = self.chain.position(&stage) {
                     self.forward(index + 1, emitted).await;
@@ -148,7 +149,7 @@ impl Shard {
 
     /// Becomes another row of stages. Batches that leave a stage on the way go through those behind
     /// it: in the old row for a stage that is taken out, in the new one for a stage that stays.
-    async fn change(&mut self, targets: Vec<Target>) -> Changed {
+    async fn change(&mut self, targets: Vec<Target>) -> ChangeReport {
         let started = Instant::now();
         let next = |index| {
             let name = self.chain.name(index);
@@ -156,41 +157,41 @@ impl Shard {
             targets.position(|target| Some(&*target.spec.name) == name)
         };
         let next: Vec<Option<usize>> = (0..self.chain.len()).map(next).collect();
-        for (index, place) in next.iter().enumerate() {
+        for (index, position) in next.iter().enumerate() {
             // The items that a stage holds have been through the stages in front of it, and through
             // no other: they go on in the old order, once.
-            let lets_go = place.is_none_or(|place| {
-                self.chain.holds(index) && changes_sides(&next, (index, place))
+            let lets_go = position.is_none_or(|position| {
+                self.chain.holds(index) && changes_sides(&next, (index, position))
             });
             if lets_go {
                 self.take_out(index).await;
             }
         }
         let mut old = self.chain.take();
-        let mut changed = Changed::default();
+        let mut changed = ChangeReport::default();
         let mut row = Vec::with_capacity(targets.len());
         let mut left = Vec::new();
         for target in targets {
             let name = target.spec.name.clone();
             let mut emitted = Vec::new();
-            let known = old.iter().position(|place| place.name() == name);
-            let place = match known {
+            let known = old.iter().position(|slot| slot.name() == name);
+            let slot = match known {
                 Some(known) => {
-                    let place = old.swap_remove(known);
-                    let (place, carried) = place.change(target, &mut emitted).await;
+                    let slot = old.swap_remove(known);
+                    let (slot, carried) = slot.change(target, &mut emitted).await;
                     changed
                         .carried
                         .extend(carried.map(|carried| (name, carried)));
-                    Some(place)
+                    Some(slot)
                 }
                 None => {
                     let (limits, ledger) = self.chain.terms();
                     StageSlot::new(target, limits, ledger).await
                 }
             };
-            // There is no place without an instance; the pipeline sends one with each new stage.
-            let Some(place) = place else { continue };
-            row.push(place);
+            // There is no slot without an instance; the pipeline sends one with each new stage.
+            let Some(slot) = slot else { continue };
+            row.push(slot);
             left.push((row.len(), emitted));
         }
         old.into_iter().for_each(StageSlot::end);

@@ -20,7 +20,7 @@ mod spec;
 pub use self::rollout::comparison::{Comparison, Difference, Said, Seen};
 pub use self::rollout::probe::{ProbeError, Probed, probe};
 pub(crate) use self::run::failed_batches::ATTEMPTS;
-pub use self::run::runner::HOUSEKEEPING;
+pub use self::run::schedule::HOUSEKEEPING;
 pub use self::spec::{
     Beside, BreakerConfig, Carried, FaultPolicy, HoldLimits, Mode, Share, StageSpec,
 };

@@ -142,7 +142,7 @@ pub enum SignatureError {
     },
     /// The text is not a signature.
     #[error(
-        "what is to be its signature is not one of minisign: make it with `minisign -S` ({problem})"
+        "the text given as its signature is not a minisign signature: make one with `minisign -S` ({problem})"
     )]
     Format {
         /// The parser's words.

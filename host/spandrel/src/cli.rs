@@ -58,21 +58,21 @@ struct Arguments {
 enum Command {
     /// Runs the collector; the default
     Run(SourceArguments),
-    /// Checks the configuration and loads its plugins, without listening, and says what it checked
+    /// Checks the configuration and loads its plugins without listening, and prints the checked components
     Validate(SourceArguments),
-    /// Measures a collector: sends to it, counts what it exports, and says what it took
+    /// Measures a collector: sends load to it, counts the exported items, and reports CPU, memory and latency
     Bench(bench::BenchArguments),
     /// Shows and changes the plugins of a running collector, over its `admin` extension
     Plugin(plugin::PluginArguments),
     /// Shows, replays and drops the batches that failed every time
     Quarantine(plugin::quarantine::QuarantineArguments),
-    /// Lets a running collector read its configuration again
+    /// Makes a running collector read its configuration again
     Reload(plugin::Connection),
 }
 
 #[derive(Debug, Args)]
 struct SourceArguments {
-    /// Where to read the configuration: a path, file:PATH, env:NAME or yaml:TEXT; may be repeated, later ones are laid over earlier ones
+    /// The source of the configuration: a path, file:PATH, env:NAME or yaml:TEXT; may be repeated, later sources override earlier ones
     #[arg(long = "config", value_name = "SOURCE")]
     configs: Vec<String>,
     /// Sets one value, such as processors::batch::timeout=2s; may be repeated

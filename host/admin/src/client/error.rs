@@ -30,12 +30,10 @@ pub enum ClientError {
         error: String,
     },
     /// The connection ended before the answer did.
-    #[error(
-        "the connection to the collector broke; `spandrel plugin history` tells what became of it"
-    )]
+    #[error("the connection to the collector broke; `spandrel plugin history` shows the outcome")]
     Broken(#[source] hyper::Error),
     /// There was no answer within so many seconds.
-    #[error("no answer within {0} s; `spandrel plugin history` tells what became of it")]
+    #[error("no answer within {0} s; `spandrel plugin history` shows the outcome")]
     Late(u64),
     /// The answer is another version's.
     #[error("the answer is not one of this version's admin API")]

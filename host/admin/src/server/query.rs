@@ -142,7 +142,7 @@ pub(super) fn check(request: &SwapRequest) -> Result<(), String> {
     }
     if request.no_probation && is_beside {
         return Err(
-            "`no_probation` is of what takes over; give it with the promotion of a canary or shadow"
+            "`no_probation` does not apply to a canary or shadow: give it when you promote one"
                 .to_owned(),
         );
     }

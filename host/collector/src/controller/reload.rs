@@ -231,7 +231,7 @@ impl CollectorState {
                         warn!(
                             stage = %id,
                             generation = ended.loaded.number(),
-                            "candidate ended, the configuration does not allow it any more"
+                            "candidate ended, the configuration no longer allows its module"
                         );
                     }
                 }

@@ -31,10 +31,13 @@ pub enum EntryError {
     /// The file does not begin with `spandrel`.
     #[error("it does not begin with {HEAD}")]
     Head,
+    /// The file is not JSON.
     #[error("it is not JSON")]
     Json(#[from] serde_json::Error),
+    /// The file has no request that can be read.
     #[error("there is no request in it")]
-    Request(#[source] json::JsonError),
+    Request(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The bytes of the request are not hex.
     #[error("`{BYTES}` is not hex")]
     Hex(#[from] hex::FromHexError),
 }
@@ -84,7 +87,8 @@ pub(crate) fn about(head: &[u8]) -> Result<QuarantinedView, EntryError> {
 /// Returns the request of a batch, byte for byte, from its whole file. If somebody removed
 /// `spandrelBytes`, or changed the JSON of a file without it, the request is the one in the JSON.
 pub(crate) fn request(line: &[u8]) -> Result<(Signal, Bytes), EntryError> {
-    let (signal, bytes) = json::from_line(line).map_err(EntryError::Request)?;
+    let (signal, bytes) =
+        json::from_line(line).map_err(|error| EntryError::Request(Box::new(error)))?;
     let value: Value = serde_json::from_slice(line)?;
     match value.get(BYTES).and_then(Value::as_str) {
         Some(exact) => Ok((signal, hex::decode(exact)?.into())),

@@ -89,7 +89,7 @@ pub(crate) fn change(
     let retries = retries.ok_or_else(|| none(id))?;
     match action {
         Action::Drop => Err(Refusal::Conflict(format!(
-            "batch {id} is tried again by itself; it can be dropped once it is on the shelf"
+            "batch {id} is still being retried; it can be dropped once it is in quarantine"
         ))),
         Action::Replay => match retries.now(record) {
             Hastened::Now => Ok(()),
@@ -107,6 +107,6 @@ fn parts(id: &str) -> Option<(u64, &str)> {
 /// Returns the refusal for a batch that has no file.
 pub(crate) fn not_shelved(id: &str) -> Refusal {
     Refusal::Conflict(format!(
-        "batch {id} is not on the shelf yet; it is tried again by itself, see `spandrel quarantine ls`"
+        "batch {id} is not in quarantine yet: it is still being retried, see `spandrel quarantine ls`"
     ))
 }

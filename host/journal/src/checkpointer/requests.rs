@@ -7,81 +7,85 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-/// Requests to the keeper of a log.
+/// A caller that waits for a checkpoint.
+pub(crate) type Waiter = oneshot::Sender<io::Result<()>>;
+
+/// The requests to the checkpointer of a log.
 #[derive(Debug, Default)]
-pub(crate) struct Calls {
-    state: Mutex<CallState>,
+pub(crate) struct CheckpointRequests {
+    state: Mutex<State>,
     wake: Condvar,
-    /// True if something is not in the last checkpoint, and the keeper knows.
-    told: AtomicBool,
+    /// True if something is not in the last checkpoint, and the checkpointer knows.
+    signalled: AtomicBool,
 }
 
 #[derive(Debug, Default)]
-struct CallState {
+struct State {
     dirty: bool,
-    marks: Vec<oneshot::Sender<io::Result<()>>>,
-    stop: bool,
+    waiters: Vec<Waiter>,
+    stopped: bool,
 }
 
-/// The next step of the keeper.
-pub(crate) enum Call {
+/// The next step of the checkpointer.
+pub(crate) enum CheckpointerTask {
     /// Write a checkpoint, and tell these.
-    Checkpoint(Vec<oneshot::Sender<io::Result<()>>>),
+    Write(Vec<Waiter>),
     Stop,
 }
 
-impl Calls {
-    fn state(&self) -> MutexGuard<'_, CallState> {
+impl CheckpointRequests {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says that there is something for the next checkpoint.
-    pub(crate) fn dirty(&self) {
-        if !self.told.swap(true, Ordering::AcqRel) {
+    pub(crate) fn mark_dirty(&self) {
+        if !self.signalled.swap(true, Ordering::AcqRel) {
             self.state().dirty = true;
             self.wake.notify_one();
         }
     }
 
     /// Asks for the next checkpoint now. Returns false if no more are written.
-    pub(crate) fn mark(&self, done: oneshot::Sender<io::Result<()>>) -> bool {
+    pub(crate) fn request(&self, waiter: Waiter) -> bool {
         let mut state = self.state();
-        if state.stop {
+        if state.stopped {
             return false;
         }
-        state.marks.push(done);
+        state.waiters.push(waiter);
         drop(state);
         self.wake.notify_one();
         true
     }
 
+    /// Takes no more requests. The checkpointer still does those that it has.
     pub(crate) fn stop(&self) {
-        self.state().stop = true;
+        self.state().stopped = true;
         self.wake.notify_one();
     }
 
-    /// Ends the queue when no more checkpoints are written, and tells everyone who waits.
+    /// Takes no more requests, and tells everyone who waits that no checkpoint is written.
     pub(crate) fn abandon(&self) {
         self.stop();
-        let marks = std::mem::take(&mut self.state().marks);
-        drop(marks);
+        let waiters = std::mem::take(&mut self.state().waiters);
+        drop(waiters);
     }
 
     /// Waits for something to do, and then for `pause` to collect more, unless someone waits.
-    pub(crate) fn next(&self, pause: Duration) -> Call {
+    pub(crate) fn next(&self, pause: Duration) -> CheckpointerTask {
         let mut state = self.state();
-        while !state.dirty && !state.stop && state.marks.is_empty() {
+        while !state.dirty && !state.stopped && state.waiters.is_empty() {
             let waited = self.wake.wait(state);
             state = waited.unwrap_or_else(PoisonError::into_inner);
         }
-        let nobody_waits = |state: &mut CallState| !state.stop && state.marks.is_empty();
+        let nobody_waits = |state: &mut State| !state.stopped && state.waiters.is_empty();
         let waited = self.wake.wait_timeout_while(state, pause, nobody_waits);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if state.stop && state.marks.is_empty() {
-            return Call::Stop;
+        if state.stopped && state.waiters.is_empty() {
+            return CheckpointerTask::Stop;
         }
         state.dirty = false;
-        self.told.store(false, Ordering::Release);
-        Call::Checkpoint(std::mem::take(&mut state.marks))
+        self.signalled.store(false, Ordering::Release);
+        CheckpointerTask::Write(std::mem::take(&mut state.waiters))
     }
 }

@@ -11,12 +11,13 @@ use spandrel_pipeline::journal::Unreadable;
 use super::disk::{Call, SimDisk};
 use super::payload::identify;
 use super::rig::{Rig, contents, options};
-use crate::format::checkpoint::{Checkpoint, Slot};
-use crate::format::{Head, SegmentHeader};
+use crate::format::DecodeResult;
+use crate::format::checkpoint::Checkpoint;
+use crate::format::segment::SegmentHeader;
 use crate::options::Options;
-use crate::recovery::{OpenError, RecoveredLog};
-use crate::segments::read;
-use crate::store::Opened;
+use crate::recovery::{LogRecovery, OpenError};
+use crate::segments::read::read_record;
+use crate::store::OpenJournal;
 use crate::vfs::Memory;
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
@@ -42,15 +43,16 @@ fn closed(options: &Options, batches: usize, length: usize) -> Closed {
     }
     rig.append(1, &[300]);
     rig.close();
-    let state = rig.logs[0].shared.state();
-    let place = |(number, entry): (&u64, &crate::segments::Entry)| {
-        let path = rig.logs[0].shared.segment_path(entry.segment);
+    let segments = &rig.logs[0].segments;
+    let index = segments.index();
+    let place = |(number, entry): (u64, crate::segments::RecordEntry)| {
+        let path = segments.path(entry.segment);
         let start = usize::try_from(entry.offset).unwrap();
         let end = start + 48 + usize::try_from(entry.length).unwrap();
-        (*number, (rig.owed[0].records[number], path, start, end))
+        (number, (rig.owed[0].records[&number], path, start, end))
     };
-    let records = state.records.iter().map(place).collect();
-    drop(state);
+    let records = index.records_from(0).map(place).collect();
+    drop(index);
     assert_eq!(contents(&rig.logs[0]).len(), rig.owed[0].records.len());
     Closed {
         files: rig.disk.files().into_iter().collect(),
@@ -58,19 +60,18 @@ fn closed(options: &Options, batches: usize, length: usize) -> Closed {
     }
 }
 
-fn open(files: &Files, options: &Options) -> Result<(BTreeMap<u64, u64>, RecoveredLog), OpenError> {
+fn open(files: &Files, options: &Options) -> Result<(BTreeMap<u64, u64>, LogRecovery), OpenError> {
     let memory = Memory::default();
     for (path, bytes) in files {
         memory.put(path, bytes);
     }
-    let opened = Opened::new(Arc::new(memory), options.clone())?;
-    let (shared, _, report) = opened.ingress;
-    let unfinished = shared.state().unfinished(0, usize::MAX);
+    let log = OpenJournal::new(Arc::new(memory), options.clone())?.ingress;
+    let unfinished = log.segments.index().unfinished(0, usize::MAX);
     let found = unfinished.iter().map(|record| {
-        let bytes = read::record(&shared, record.record).expect("a record that is there");
+        let bytes = read_record(&log.segments, record.record).expect("a record that is there");
         (record.record, identify(&bytes))
     });
-    Ok((found.collect(), report))
+    Ok((found.collect(), log.report))
 }
 
 impl Closed {
@@ -97,7 +98,7 @@ impl Closed {
         // Without a synced checkpoint, neither the finished records nor the last numbers are known.
         let slots = ["checkpoint-0", "checkpoint-1"];
         let slot = |name: &&str| &files[&Path::new("/journal/traces/ingress").join(name)];
-        let good = |bytes: &Vec<u8>| matches!(Checkpoint::decode(bytes), Slot::Good(_));
+        let good = |bytes: &Vec<u8>| matches!(Checkpoint::decode(bytes), DecodeResult::Good(_));
         if slots.iter().map(slot).any(good) {
             assert_eq!(report.lost, missing, "{report:?}");
             let owed = |number| self.records.contains_key(number);
@@ -117,7 +118,7 @@ fn has_header(bytes: &[u8]) -> bool {
     let heads = [&bytes[..512], &bytes[bytes.len() - 512..]];
     heads
         .iter()
-        .any(|head| matches!(SegmentHeader::decode(head), Head::Good(_)))
+        .any(|head| matches!(SegmentHeader::decode(head), DecodeResult::Good(_)))
 }
 
 /// Any single byte of any file of a small journal may change: it opens, every intact record is
@@ -276,23 +277,24 @@ fn no_wrong_byte_is_read() {
     let disk = SimDisk::new();
     let mut rig = Rig::new(disk.clone(), &options());
     rig.append(0, &[400, 400]);
-    let shared = &rig.logs[0].shared;
+    let segments = &rig.logs[0].segments;
     let (start, path) = {
-        let entry = shared.state().records[&0];
-        (entry.offset, shared.segment_path(entry.segment))
+        let index = segments.index();
+        let (entry, _) = index.locate(0).unwrap();
+        (entry.offset, segments.path(entry.segment))
     };
     for at in [0, 8, 48, 100, 447] {
         let at = usize::try_from(start).unwrap() + at;
         disk.flip(&path, at);
-        let damaged = read::record(shared, 0);
+        let damaged = read_record(segments, 0);
         assert!(
             matches!(damaged, Err(Unreadable::Damaged { record: 0 })),
             "{at}"
         );
         disk.flip(&path, at);
-        assert!(read::record(shared, 0).is_ok() && read::record(shared, 1).is_ok());
+        assert!(read_record(segments, 0).is_ok() && read_record(segments, 1).is_ok());
     }
-    assert_eq!(shared.counted.read().damaged, 5);
+    assert_eq!(segments.counters().snapshot().damaged, 5);
 }
 
 /// A segment that is used again shows nothing of its earlier uses, even if no checkpoint is left to
@@ -314,7 +316,7 @@ fn earlier_uses_are_not_seen() {
     rig.append(0, &[1500; 4]);
     rig.tick(0);
     rig.append(0, &[1500]);
-    assert_eq!(rig.logs[0].shared.state().next_id, 2);
+    assert_eq!(rig.logs[0].segments.free().next_id(), 2);
     let owed = rig.owed[0].records.clone();
     rig.close();
     rig.logs.clear();

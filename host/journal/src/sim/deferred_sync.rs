@@ -34,11 +34,11 @@ fn fail(disk: &SimDisk, times: u32, which: fn(&Call) -> bool) {
     })));
 }
 
-fn syncs(call: &Call) -> bool {
+pub(super) fn syncs(call: &Call) -> bool {
     matches!(call, Call::Sync(path) if of_segment(path))
 }
 
-fn writes(call: &Call) -> bool {
+pub(super) fn writes(call: &Call) -> bool {
     matches!(call, Call::Write(path, offset, _) if of_segment(path) && (*offset >= 512))
 }
 
@@ -63,7 +63,7 @@ fn a_failed_sync_at_the_close_costs_nothing() {
         for _ in 0..4 {
             rig.append(0, &[1500; 4]);
         }
-        assert!(rig.logs[0].shared.state().segments.len() > 2);
+        assert!(rig.logs[0].segments.index().segment_count() > 2);
         fail(&disk, 1, syncs);
         rig.close();
         disk.faults(None);
@@ -169,7 +169,7 @@ fn live(seed: u64) {
                     }
                 }
             }
-            6 => rig.prepare(0),
+            6 => rig.allocate(0),
             7 => rig.tick(0),
             _ => {
                 if rig.logs[0].writer.sync().is_ok() {

@@ -19,7 +19,7 @@ fn work(rig: &mut Rig) -> usize {
         for number in numbers.into_iter().filter(|number| number % 3 != round % 3) {
             rig.finish(0, number);
         }
-        rig.prepare(0);
+        rig.allocate(0);
         rig.tick(0);
         rig.tick(1);
     }
@@ -113,7 +113,7 @@ fn the_quota_is_kept() {
     let mut refused = 0;
     while refused == 0 {
         refused = rig.append(0, &[1500]);
-        rig.prepare(0);
+        rig.allocate(0);
         rig.tick(0);
         rig.quota_holds(&options);
     }
@@ -131,7 +131,7 @@ fn the_quota_is_kept() {
     rig.reopen(&options);
 }
 
-/// A full disk is not asked again and again to prepare the next segment; an append that needs one
+/// A full disk is not asked again and again to allocate the next segment; an append that needs one
 /// asks.
 #[test]
 fn a_full_disk_is_left_alone() {
@@ -149,7 +149,7 @@ fn a_full_disk_is_left_alone() {
         full.then_some(ErrorKind::StorageFull)
     })));
     for _ in 0..100 {
-        rig.prepare(0);
+        rig.allocate(0);
     }
     assert_eq!(asked.try_iter().count(), 1);
     assert_eq!(rig.append(0, &[100]), 0);
@@ -162,10 +162,10 @@ fn several_exporters_have_room() {
     let options = options();
     let mut rig = Rig::new(SimDisk::new(), &options);
     while rig.append(0, &[3000]) == 0 {}
-    let held = |rig: &Rig| rig.logs[1].shared.state().ready.len();
+    let held = |rig: &Rig| rig.logs[1].segments.free().len();
     for _ in 0..20 {
         rig.append(1, &[6000]);
-        rig.prepare(1);
+        rig.allocate(1);
         let numbers: Vec<u64> = rig.owed[1].records.keys().copied().collect();
         for number in numbers {
             rig.finish(1, number);
@@ -173,8 +173,8 @@ fn several_exporters_have_room() {
         rig.tick(1);
         assert_eq!(held(&rig), 0);
     }
-    let segment = options.segment();
-    assert!(options.reserved() >= 4 * segment);
+    let segment = options.segment_size();
+    assert!(options.reserved_bytes() >= 4 * segment);
     rig.quota_holds(&options);
 }
 
@@ -240,10 +240,10 @@ fn a_full_disk_is_made_room_on() {
             rig.append(0, &[16; 100]);
         }
         if spare {
-            rig.prepare(0);
+            rig.allocate(0);
         }
         fill(&disk);
-        let segments = rig.logs[0].shared.state().segments.len();
+        let segments = rig.logs[0].segments.index().segment_count();
         for number in (0..batches).step_by(2) {
             rig.finish(0, number);
         }
@@ -252,7 +252,7 @@ fn a_full_disk_is_made_room_on() {
             rig.finish(0, number);
         }
         rig.tick(0);
-        assert!(rig.logs[0].shared.state().segments.len() < segments);
+        assert!(rig.logs[0].segments.index().segment_count() < segments);
         disk.lose_power(&mut |_| 0);
         disk.faults(None);
         rig.reopen(&options);

@@ -20,17 +20,17 @@ fn attempts_survive() {
     let mut rig = Rig::new(disk.clone(), &options);
     rig.append(0, &[100, 100, 100, 100]);
     let attempts = |rig: &Rig| {
-        let unfinished = rig.logs[0].shared.state().unfinished(0, 10);
+        let unfinished = rig.logs[0].segments.index().unfinished(0, 10);
         let attempts = unfinished.iter().map(|record| record.attempts);
         attempts.collect::<Vec<u8>>()
     };
-    rig.logs[0].shared.state().set_attempts(&[(1, 1), (2, 2)]);
-    rig.logs[0].keeper.checkpoint().unwrap();
+    rig.logs[0].segments.index().set_attempts(&[(1, 1), (2, 2)]);
+    rig.logs[0].checkpointer.write_unsynced().unwrap();
     disk.kill();
     rig.reopen(&options);
     assert_eq!(attempts(&rig), [1, 1, 2, 1]);
     assert!(!rig.logs[0].report.ended_well);
-    rig.logs[0].shared.state().set_attempts(&[(0, 0), (2, 3)]);
+    rig.logs[0].segments.index().set_attempts(&[(0, 0), (2, 3)]);
     rig.append(0, &[100]);
     rig.close();
     rig.reopen(&options);
@@ -40,7 +40,7 @@ fn attempts_survive() {
     for number in 0..5 {
         rig.finish(0, number);
     }
-    assert!(rig.logs[0].shared.state().attempts.is_empty());
+    assert!(!rig.logs[0].segments.index().has_attempts());
 }
 
 /// A process that dies while it writes a checkpoint, or cannot write it, leaves the one before.
@@ -52,8 +52,8 @@ fn half_a_checkpoint_is_none() {
     rig.append(0, &[16; 500]);
     let tried = |rig: &mut Rig, times: u8| {
         let attempts: Vec<(u64, u8)> = (0..500).map(|number| (number, times)).collect();
-        rig.logs[0].shared.state().set_attempts(&attempts);
-        rig.logs[0].keeper.checkpoint()
+        rig.logs[0].segments.index().set_attempts(&attempts);
+        rig.logs[0].checkpointer.write_unsynced()
     };
     for times in 2..5 {
         tried(&mut rig, times).unwrap();
@@ -67,7 +67,7 @@ fn half_a_checkpoint_is_none() {
     disk.faults(None);
     disk.kill();
     rig.reopen(&options);
-    let unfinished = rig.logs[0].shared.state().unfinished(0, 500);
+    let unfinished = rig.logs[0].segments.index().unfinished(0, 500);
     assert_eq!(unfinished.len(), 500);
     assert!(unfinished.iter().all(|record| record.attempts == 4));
 }
@@ -113,7 +113,7 @@ fn a_clock_that_jumps_ends_nothing() {
     disk.set(1_800_000_000 - 3600);
     rig.append(0, &[100]);
     let written = |rig: &Rig| {
-        let unfinished = rig.logs[0].shared.state().unfinished(2, 2);
+        let unfinished = rig.logs[0].segments.index().unfinished(2, 2);
         unfinished
             .iter()
             .map(|found| found.written)
@@ -154,10 +154,10 @@ async fn what_nobody_has_expires() {
     let there = store.egress("there").unwrap();
     drop(store.egress("retired").unwrap());
     let bytes = store.counters().disk_bytes;
-    store.egress.expire_unused();
+    store.expire_unused();
     assert_eq!(store.orphans(), [("gone".to_owned(), 20)]);
     disk.pass(61);
-    store.egress.expire_unused();
+    store.expire_unused();
     assert_eq!(store.orphans(), []);
     assert_eq!(store.egress("retired").unwrap().fill().records, 0);
     assert_eq!(there.fill().records, 20);
@@ -216,12 +216,11 @@ fn without_syncs_a_loss_is_counted() {
     assert_eq!(rig.owed[0].records.len(), 4);
     rig.append(0, &[1000; 3]);
     // The checkpoint reaches the disk, and the segment does not.
-    rig.logs[0].keeper.checkpoint_synced(false).unwrap();
+    rig.logs[0].checkpointer.write_synced(false).unwrap();
     disk.lose_power(&mut |_| 0);
     let logs = super::rig::open(&disk, &options).unwrap();
     assert_eq!(logs[0].report.lost, 3);
-    let shared = Arc::clone(&logs[0].shared);
-    assert_eq!(shared.state().first_new, 7);
+    assert_eq!(logs[0].segments.index().first_new_lsn(), 7);
     drop(logs);
     // The loss is counted once.
     let logs = super::rig::open(&disk, &options).unwrap();

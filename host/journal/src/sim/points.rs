@@ -13,7 +13,7 @@ fn scenario(rig: &mut Rig) {
     rig.append(0, &[700, 300]);
     rig.append(0, &[2500, 16]);
     rig.tick(0);
-    rig.prepare(0);
+    rig.allocate(0);
     rig.append(0, &[3000, 1000, 900]);
     rig.append(1, &[400]);
     for number in 0..4 {

@@ -73,7 +73,7 @@ fn step(rig: &mut Rig, random: &mut StdRng) {
                 }
             }
         }
-        7 => rig.prepare(log),
+        7 => rig.allocate(log),
         _ => rig.tick(log),
     }
 }

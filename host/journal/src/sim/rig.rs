@@ -9,27 +9,29 @@ use spandrel_pipeline::journal::Unwritten;
 
 use super::disk::SimDisk;
 use super::payload::{identify, items, payload};
-use crate::checkpointer::Keeper;
+use crate::checkpointer::Checkpointer;
 use crate::options::{Options, Sync};
-use crate::recovery::{OpenError, RecoveredLog};
-use crate::segments::{Shared, allocation, read};
-use crate::store::Opened;
+use crate::recovery::{LogRecovery, OpenError};
+use crate::segments::Segments;
+use crate::segments::allocation::allocate_ahead;
+use crate::segments::read::read_record;
+use crate::store::{OpenJournal, open_log};
 use crate::vfs::Vfs;
-use crate::writer::{Batch, Writer};
+use crate::writer::{NewRecord, Writer};
 
 /// The logs of a rig: the ingress log, and the egress log of one exporter.
 pub(crate) const LOGS: usize = 2;
 
 pub(crate) struct Log {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) segments: Arc<Segments>,
     pub(crate) writer: Writer,
-    pub(crate) keeper: Keeper,
-    pub(crate) report: RecoveredLog,
+    pub(crate) checkpointer: Checkpointer,
+    pub(crate) report: LogRecovery,
 }
 
 /// The batches that a log owes, by their records' numbers.
 #[derive(Clone, Default)]
-pub(crate) struct Owed {
+pub(crate) struct OwedRecords {
     /// Batches that were acknowledged and not finished: they must be there.
     pub(crate) records: BTreeMap<u64, u64>,
     /// Other batches that may be there: given to the log and not acknowledged, or finished.
@@ -41,7 +43,7 @@ pub(crate) struct Owed {
 pub(crate) struct Rig {
     pub(crate) disk: SimDisk,
     pub(crate) logs: Vec<Log>,
-    pub(crate) owed: Vec<Owed>,
+    pub(crate) owed: Vec<OwedRecords>,
     next_id: u64,
 }
 
@@ -58,17 +60,17 @@ pub(crate) fn options() -> Options {
 /// Opens the logs that are on the disk.
 pub(crate) fn open(disk: &SimDisk, options: &Options) -> Result<Vec<Log>, OpenError> {
     let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
-    let mut opened = Opened::new(vfs, options.clone())?;
-    let egress = match opened.egress.remove("backend") {
-        Some(read) => read,
-        None => opened.parts().log(Some("backend"))?,
+    let mut journal = OpenJournal::new(vfs, options.clone())?;
+    let egress = match journal.egress.remove("backend") {
+        Some(log) => log,
+        None => open_log(&journal.resources, Some("backend"))?,
     };
-    let logs = [opened.ingress, egress].into_iter();
-    let logs = logs.map(|(shared, keeper, report)| Log {
-        writer: Writer::new(Arc::clone(&shared)),
-        shared,
-        keeper,
-        report,
+    let logs = [journal.ingress, egress].into_iter();
+    let logs = logs.map(|log| Log {
+        writer: Writer::new(Arc::clone(&log.segments)),
+        segments: log.segments,
+        checkpointer: log.checkpointer,
+        report: log.report,
     });
     Ok(logs.collect())
 }
@@ -79,7 +81,7 @@ impl Rig {
         Self {
             disk,
             logs,
-            owed: vec![Owed::default(); LOGS],
+            owed: vec![OwedRecords::default(); LOGS],
             next_id: 0,
         }
     }
@@ -89,16 +91,16 @@ impl Rig {
     pub(crate) fn append(&mut self, log: usize, lengths: &[usize]) -> usize {
         let mut batches = Vec::new();
         for length in lengths {
-            let bytes = payload(self.next_id, *length);
+            let payload = payload(self.next_id, *length);
             let items = items(self.next_id);
-            batches.push((self.next_id, Batch { bytes, items }));
+            batches.push((self.next_id, NewRecord { payload, items }));
             self.next_id += 1;
         }
         let mut refused = 0;
         let owed = &mut self.owed[log];
         owed.possible.extend(batches.iter().map(|(id, _)| *id));
         while !batches.is_empty() {
-            let group: Vec<Batch> = batches.iter().map(|(_, batch)| batch.clone()).collect();
+            let group: Vec<NewRecord> = batches.iter().map(|(_, batch)| batch.clone()).collect();
             let (count, written) = self.logs[log].writer.commit(&group);
             assert!((1..=group.len()).contains(&count), "{count}");
             for (place, (id, _)) in (0_u64..).zip(batches.drain(..count)) {
@@ -119,29 +121,31 @@ impl Rig {
     }
 
     pub(crate) fn finish(&mut self, log: usize, number: u64) {
-        self.logs[log].shared.state().finish(number);
+        self.logs[log].segments.index().finish(number);
         let owed = &mut self.owed[log];
         if let Some(id) = owed.records.remove(&number) {
             owed.possible.insert(id);
         }
     }
 
-    pub(crate) fn prepare(&mut self, log: usize) {
-        if self.logs[log].shared.begin_preparing() {
-            allocation::prepare(&self.logs[log].shared);
+    pub(crate) fn allocate(&mut self, log: usize) {
+        let segments = &self.logs[log].segments;
+        if segments.free().begin_allocation() {
+            allocate_ahead(segments);
         }
     }
 
-    /// Does what the keeper's thread does at its tick.
+    /// Does what the checkpointer's thread does at its tick.
     pub(crate) fn tick(&mut self, log: usize) {
         let log = &mut self.logs[log];
-        drop(log.keeper.checkpoint());
-        drop(log.keeper.reclaim());
+        drop(log.checkpointer.write_unsynced());
+        drop(log.checkpointer.retire_segments());
     }
 
     pub(crate) fn close(&mut self) {
         for log in &mut self.logs {
-            let closed = log.writer.sync().is_ok() && log.keeper.checkpoint_synced(true).is_ok();
+            let synced = log.writer.sync().is_ok();
+            let closed = synced && log.checkpointer.write_synced(true).is_ok();
             assert!(closed || self.disk.is_dead());
         }
     }
@@ -164,7 +168,7 @@ impl Rig {
                     assert!(owed.possible.remove(&id), "batch {id} is there twice");
                 }
             }
-            let next = log.shared.state().first_new;
+            let next = log.segments.index().first_new_lsn();
             assert!(owed.last.is_none_or(|last| last < next), "a number twice");
         }
     }
@@ -184,16 +188,16 @@ impl Rig {
 
 /// Returns the contents of a log, as a pipeline sees them.
 pub(crate) fn contents(log: &Log) -> BTreeMap<u64, u64> {
-    let unfinished = log.shared.state().unfinished(0, usize::MAX);
+    let unfinished = log.segments.index().unfinished(0, usize::MAX);
     let read = |record: &spandrel_pipeline::journal::Unfinished| {
-        let bytes = read::record(&log.shared, record.record).expect("a record that is there");
+        let bytes = read_record(&log.segments, record.record).expect("a record that is there");
         let id = identify(&bytes);
         assert_eq!(record.items, items(id));
         assert_eq!(record.bytes, bytes.len());
         (record.record, id)
     };
     let found: BTreeMap<u64, u64> = unfinished.iter().map(read).collect();
-    let fill = log.shared.state().fill();
+    let fill = log.segments.fill();
     assert_eq!(fill.records, found.len() as u64);
     assert_eq!(fill.items, found.values().map(|id| items(*id)).sum::<u64>());
     found

@@ -7,16 +7,18 @@ use std::thread;
 use std::time::Duration;
 
 use spandrel_pipeline::journal::{Journal, Unwritten};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
+use super::deferred_sync::{syncs, writes};
 use super::disk::{Call, SimDisk};
 use super::payload::payload;
 use super::rig::options;
 use crate::store::Store;
 
 /// After a panic in the thread that writes, at a write, a sync or an allocation, senders that wait
-/// are told, later ones are refused, and marks and the close end, too.
+/// are told, later ones are refused, and requests for a checkpoint and the close end, too.
 #[tokio::test]
 async fn nobody_waits_for_a_thread_that_is_gone() {
     let which: [fn(&Call) -> bool; 3] = [
@@ -37,10 +39,10 @@ async fn nobody_waits_for_a_thread_that_is_gone() {
                 let refused = log.append(payload(0, 100), 1).await;
                 assert!(matches!(refused, Err(Unwritten::Closed)), "{refused:?}");
             }
-            // The keeper may still write a checkpoint, or not.
+            // The checkpointer may still write a checkpoint, or not.
             drop(log.set_attempts(vec![(0, 1)]).await);
         };
-        let ended = tokio::time::timeout(Duration::from_secs(60), ends).await;
+        let ended = timeout(Duration::from_secs(60), ends).await;
         assert!(ended.is_ok(), "somebody waits for ever");
         assert!(store.close().is_err());
     }
@@ -59,10 +61,7 @@ async fn a_closed_log_does_not_start() {
 /// logs were not closed. When the disk answers again, what was begun ends well by itself.
 #[tokio::test]
 async fn nobody_waits_for_a_disk_that_hangs() {
-    let which: [fn(&Call) -> bool; 2] = [
-        |call| matches!(call, Call::Write(..)),
-        |call| matches!(call, Call::Sync(_)),
-    ];
+    let which: [fn(&Call) -> bool; 2] = [writes, syncs];
     for which in which {
         let disk = SimDisk::new();
         let files = Arc::new(disk.clone());
@@ -71,15 +70,18 @@ async fn nobody_waits_for_a_disk_that_hangs() {
         let log = store.ingress();
         log.append(payload(0, 100), 1).await.unwrap();
         let (answer, answers) = sync_channel::<()>(0);
+        let (hanging, mut hangs) = mpsc::channel(1);
         disk.faults(Some(Box::new(move |call| {
             // The call ends when the sender is gone.
             if which(call) {
+                hanging.try_send(()).ok();
                 answers.recv().ok();
             }
             None
         })));
         let mut waits = JoinSet::from_iter([log.append(payload(1, 100), 1)]);
-        sleep(Duration::from_millis(10)).await;
+        let hung = timeout(Duration::from_secs(60), hangs.recv()).await;
+        assert_eq!(hung, Ok(Some(())), "the writer does not come to the disk");
         let began = Instant::now();
         let error = store.close_within(Duration::from_millis(100)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);

@@ -83,11 +83,10 @@ async fn no_ok_before_its_sync() {
                 let end = 48 + batch.len() as u64;
                 let number = log.append(batch, 1).await.expect("room");
                 let (entry, path, size) = {
-                    let shared = &store.ingress.shared;
-                    let state = shared.state();
-                    let entry = state.records[&number];
-                    let size = state.segments[&entry.segment].size;
-                    (entry, shared.segment_path(entry.segment), size)
+                    let segments = store.ingress_log().segments();
+                    let index = segments.index();
+                    let (entry, segment) = index.locate(number).unwrap();
+                    (entry, segments.path(entry.segment), segment.size)
                 };
                 let unsynced = unsynced.lock().unwrap();
                 unsynced.assert_synced(&path, entry.offset, entry.offset + end);

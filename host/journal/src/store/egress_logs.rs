@@ -18,7 +18,7 @@ pub(crate) struct EgressLogs {
 
 #[derive(Debug, Default)]
 struct State {
-    logs: BTreeMap<String, Known>,
+    logs: BTreeMap<String, EgressLog>,
     /// Logs that are being opened. A second opening would write the same files.
     opening: BTreeSet<String>,
     /// Set once: no log is opened after it.
@@ -26,21 +26,21 @@ struct State {
 }
 
 #[derive(Debug)]
-struct Known {
+struct EgressLog {
     log: Arc<DurableLog>,
     /// True if an exporter asked for it.
-    asked: bool,
+    used: bool,
 }
 
 impl EgressLogs {
     /// Starts with the logs that were found.
     pub(super) fn new(found: impl IntoIterator<Item = (String, DurableLog)>) -> Self {
-        let known = |(name, log)| {
+        let unused = |(name, log)| {
             let log = Arc::new(log);
-            (name, Known { log, asked: false })
+            (name, EgressLog { log, used: false })
         };
         let logs = Self::default();
-        logs.state().logs = found.into_iter().map(known).collect();
+        logs.state().logs = found.into_iter().map(unused).collect();
         logs
     }
 
@@ -63,9 +63,9 @@ impl EgressLogs {
     ) -> io::Result<Arc<DurableLog>> {
         let mut state = self.state();
         loop {
-            if let Some(known) = state.logs.get_mut(exporter) {
-                known.asked = true;
-                let log = Arc::clone(&known.log);
+            if let Some(found) = state.logs.get_mut(exporter) {
+                found.used = true;
+                let log = Arc::clone(&found.log);
                 drop(state);
                 log.start(allocations)?;
                 return Ok(log);
@@ -86,17 +86,17 @@ impl EgressLogs {
             return Err(closed());
         }
         log.start(allocations)?;
-        let known = Known {
+        let new = EgressLog {
             log: Arc::clone(&log),
-            asked: true,
+            used: true,
         };
-        state.logs.insert(exporter.to_owned(), known);
+        state.logs.insert(exporter.to_owned(), new);
         Ok(log)
     }
 
     pub(super) fn logs(&self) -> Vec<Arc<DurableLog>> {
         let state = self.state();
-        let logs = state.logs.values().map(|known| Arc::clone(&known.log));
+        let logs = state.logs.values().map(|egress| Arc::clone(&egress.log));
         logs.collect()
     }
 
@@ -112,7 +112,7 @@ impl EgressLogs {
     }
 
     /// Waits until no log is being opened: until then files are written.
-    pub(super) fn opened(&self) {
+    pub(super) fn wait_for_openings(&self) {
         let mut state = self.state();
         while !state.opening.is_empty() {
             state = self.wait(state);
@@ -120,22 +120,23 @@ impl EgressLogs {
     }
 
     /// Returns the logs that no exporter asked for.
-    pub(super) fn unasked(&self) -> Vec<(String, Arc<DurableLog>)> {
+    pub(super) fn unused(&self) -> Vec<(String, Arc<DurableLog>)> {
         let state = self.state();
-        let unasked = state.logs.iter().filter(|(_, known)| !known.asked);
-        let unasked = unasked.map(|(name, known)| (name.clone(), Arc::clone(&known.log)));
-        unasked.collect()
+        let unused = state.logs.iter().filter(|(_, egress)| !egress.used);
+        let unused = unused.map(|(name, egress)| (name.clone(), Arc::clone(&egress.log)));
+        unused.collect()
     }
 
     /// Finishes the expired records in the logs of logs that no longer exist: nobody reads
     /// these, and they would fill the journal. Records of other logs are left to their reader,
     /// which accounts for them.
-    pub(crate) fn expire_unused(&self) {
+    pub(super) fn expire_unused(&self) {
         let unused: Vec<Arc<DurableLog>> = {
             let state = self.state();
             let unused = state.logs.values();
-            let unused = unused.filter(|known| !known.asked || Arc::strong_count(&known.log) == 1);
-            unused.map(|known| Arc::clone(&known.log)).collect()
+            let unused =
+                unused.filter(|egress| !egress.used || Arc::strong_count(&egress.log) == 1);
+            unused.map(|egress| Arc::clone(&egress.log)).collect()
         };
         for log in unused {
             log.expire();

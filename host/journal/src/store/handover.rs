@@ -7,12 +7,12 @@
 //! The sector is written last, so a file that was not written to its end has none.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::counters::Quota;
+use crate::quota::Quota;
 use crate::vfs::{File, Vfs};
 
 const NAME: &str = "handover";
@@ -24,15 +24,20 @@ const PAYLOAD: u64 = 4096;
 /// The bytes of the head: magic, layout, length, two checksums.
 const HEAD: usize = 8 + 4 + 8 + 4 + 4;
 
-/// The place of the file.
+/// The file of one journal.
 #[derive(Debug)]
-pub(super) struct Place {
-    pub(super) vfs: Arc<dyn Vfs>,
-    pub(super) quota: Arc<Quota>,
-    pub(super) dir: PathBuf,
+pub(super) struct HandoverFile {
+    vfs: Arc<dyn Vfs>,
+    quota: Arc<Quota>,
+    dir: PathBuf,
 }
 
-impl Place {
+impl HandoverFile {
+    pub(super) fn new(vfs: Arc<dyn Vfs>, quota: Arc<Quota>, dir: &Path) -> Self {
+        let dir = dir.to_owned();
+        Self { vfs, quota, dir }
+    }
+
     fn path(&self) -> PathBuf {
         self.dir.join(NAME)
     }
@@ -41,7 +46,7 @@ impl Place {
     pub(super) fn put(&self, parts: &[Bytes]) -> io::Result<()> {
         self.remove()?;
         let length: u64 = parts.iter().map(|part| part.len() as u64).sum();
-        if !self.quota.take(PAYLOAD + length, 0) {
+        if !self.quota.reserve(PAYLOAD + length, 0) {
             return Err(io::Error::new(
                 io::ErrorKind::QuotaExceeded,
                 "the journal has as many bytes as it may have (`max_bytes`)",
@@ -49,7 +54,7 @@ impl Place {
         }
         let written = self.write(parts, length);
         if written.is_err() {
-            self.quota.give_back(PAYLOAD + length);
+            self.quota.release(PAYLOAD + length);
             // Without its head the file counts for nothing; the next process removes it.
             drop(self.remove());
         }
@@ -123,37 +128,31 @@ mod tests {
     use super::*;
     use crate::vfs::Disk;
 
-    fn place(dir: &std::path::Path, most: u64) -> Place {
-        Place {
-            vfs: Arc::new(Disk),
-            quota: Arc::new(Quota::new(most)),
-            dir: dir.to_owned(),
-        }
+    fn handover(dir: &Path, max_bytes: u64) -> HandoverFile {
+        HandoverFile::new(Arc::new(Disk), Arc::new(Quota::new(max_bytes)), dir)
     }
 
     /// The data is there once, in whole, and the newest counts.
     #[test]
     fn it_is_taken_once() {
         let dir = tempfile::tempdir().unwrap();
-        let place = place(dir.path(), 1 << 20);
-        assert_eq!(place.take().unwrap(), None);
-        place
-            .put(&[Bytes::from_static(b"older and longer")])
+        let file = handover(dir.path(), 1 << 20);
+        assert_eq!(file.take().unwrap(), None);
+        file.put(&[Bytes::from_static(b"older and longer")])
             .unwrap();
         let parts = [Bytes::from_static(b"one "), Bytes::from_static(b"two")];
-        place.put(&parts).unwrap();
-        assert_eq!(place.take().unwrap().as_deref(), Some(&b"one two"[..]));
-        assert_eq!(place.take().unwrap(), None);
+        file.put(&parts).unwrap();
+        assert_eq!(file.take().unwrap().as_deref(), Some(&b"one two"[..]));
+        assert_eq!(file.take().unwrap(), None);
     }
 
     /// Any wrong byte and any missing end is noticed, and the file is gone afterwards.
     #[test]
     fn damage_is_found() {
         let dir = tempfile::tempdir().unwrap();
-        let place = place(dir.path(), 1 << 20);
+        let file = handover(dir.path(), 1 << 20);
         let path = dir.path().join(NAME);
-        place
-            .put(&[Bytes::from_static(b"what a plugin knows")])
+        file.put(&[Bytes::from_static(b"what a plugin knows")])
             .unwrap();
         let good = std::fs::read(&path).unwrap();
         let head = (0..HEAD).chain(4096..good.len());
@@ -161,13 +160,13 @@ mod tests {
             let mut bad = good.clone();
             bad[at] ^= 1;
             std::fs::write(&path, bad).unwrap();
-            let error = place.take().unwrap_err();
+            let error = file.take().unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "byte {at}");
             assert!(!path.exists());
         }
         for end in [0, 1, HEAD, 4095, 4096, good.len() - 1] {
             std::fs::write(&path, &good[..end]).unwrap();
-            place.take().unwrap_err();
+            file.take().unwrap_err();
             assert!(!path.exists(), "{end}");
         }
     }
@@ -176,10 +175,10 @@ mod tests {
     #[test]
     fn it_keeps_to_the_quota() {
         let dir = tempfile::tempdir().unwrap();
-        let place = place(dir.path(), 8192);
-        let error = place.put(&[Bytes::from(vec![7; 4097])]).unwrap_err();
+        let file = handover(dir.path(), 8192);
+        let error = file.put(&[Bytes::from(vec![7; 4097])]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
-        assert_eq!(place.take().unwrap(), None);
-        place.put(&[Bytes::from(vec![7; 4096])]).unwrap();
+        assert_eq!(file.take().unwrap(), None);
+        file.put(&[Bytes::from(vec![7; 4096])]).unwrap();
     }
 }

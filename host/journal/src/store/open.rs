@@ -3,115 +3,78 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 
 use super::dir_names::{from_dir_name, to_dir_name};
-use crate::checkpointer::Keeper;
-use crate::counters::{Counted, Quiet, Quota};
 use crate::options::{Options, Sync};
 use crate::recovery::{OpenError, RecoveredLog, recover};
-use crate::segments::{Shared, State};
+use crate::resources::Resources;
+use crate::segments::Segments;
 use crate::vfs::{Lock, LockError, Vfs, ensure_dir};
 
-/// A log that was read.
-pub(crate) type Read = (Arc<Shared>, Keeper, RecoveredLog);
-
 /// An open journal without threads.
-pub(crate) struct Opened {
-    pub(crate) vfs: Arc<dyn Vfs>,
-    pub(crate) options: Arc<Options>,
-    pub(crate) quota: Arc<Quota>,
-    pub(crate) counted: Arc<Counted>,
-    pub(crate) ingress: Read,
-    pub(crate) egress: BTreeMap<String, Read>,
+pub(crate) struct OpenJournal {
+    /// The parts that its logs share.
+    pub(crate) resources: Resources,
+    /// The log of accepted batches.
+    pub(crate) ingress: RecoveredLog,
+    /// The logs of exporters, by their names.
+    pub(crate) egress: BTreeMap<String, RecoveredLog>,
+    /// The lock of the directory.
     pub(super) lock: Box<dyn Lock>,
 }
 
-impl Opened {
+impl OpenJournal {
+    /// Locks the directory of a journal, and reads all logs in it.
     pub(crate) fn new(vfs: Arc<dyn Vfs>, options: Options) -> Result<Self, OpenError> {
-        let options = Arc::new(options);
-        let lock = lock(&*vfs, &options.dir)?;
-        let quota = Arc::new(Quota::new(options.max_bytes));
-        let counted = Arc::new(Counted::default());
-        let parts = Parts {
-            vfs: &vfs,
-            options: &options,
-            quota: &quota,
-            counted: &counted,
-        };
-        let ingress = parts.log(None)?;
+        let resources = Resources::new(vfs, options);
+        let dir = &resources.options.dir;
+        let lock = lock(&*resources.vfs, dir)?;
+        let ingress = open_log(&resources, None)?;
         let mut egress = BTreeMap::new();
-        for exporter in exporters(&*vfs, &options.dir.join("egress"))? {
-            let read = parts.log(Some(&exporter))?;
-            egress.insert(exporter, read);
+        for exporter in exporters(&*resources.vfs, &dir.join("egress"))? {
+            let log = open_log(&resources, Some(&exporter))?;
+            egress.insert(exporter, log);
         }
         Ok(Self {
-            vfs,
-            options,
-            quota,
-            counted,
+            resources,
             ingress,
             egress,
             lock,
         })
     }
+}
 
-    #[cfg(test)]
-    pub(crate) fn parts(&self) -> Parts<'_> {
-        Parts {
-            vfs: &self.vfs,
-            options: &self.options,
-            quota: &self.quota,
-            counted: &self.counted,
+/// Opens the log of this exporter, or the ingress log if there is none.
+pub(crate) fn open_log(
+    resources: &Resources,
+    exporter: Option<&str>,
+) -> Result<RecoveredLog, OpenError> {
+    let options = &resources.options;
+    let (name, dir, reserved, sync) = match exporter {
+        None => (
+            "ingress".into(),
+            options.dir.join("ingress"),
+            options.reserved_bytes(),
+            options.sync,
+        ),
+        Some(exporter) => {
+            let name = format!("egress/{exporter}");
+            let dir = options.dir.join("egress").join(to_dir_name(exporter));
+            // The ingress record that it comes from is finished then, and may have been synced.
+            (name, dir, 0, Sync::Group)
         }
-    }
-}
-
-/// The parts that the logs of a journal share.
-pub(crate) struct Parts<'a> {
-    pub(crate) vfs: &'a Arc<dyn Vfs>,
-    pub(crate) options: &'a Arc<Options>,
-    pub(crate) quota: &'a Arc<Quota>,
-    pub(crate) counted: &'a Arc<Counted>,
-}
-
-impl Parts<'_> {
-    /// Opens the log of this exporter, or the ingress log if there is none.
-    pub(crate) fn log(&self, exporter: Option<&str>) -> Result<Read, OpenError> {
-        let dir = &self.options.dir;
-        let (name, dir, reserved, sync) = match exporter {
-            None => (
-                "ingress".into(),
-                dir.join("ingress"),
-                self.options.reserved(),
-                self.options.sync,
-            ),
-            Some(exporter) => {
-                let name = format!("egress/{exporter}");
-                let dir = dir.join("egress").join(to_dir_name(exporter));
-                // The ingress record that it comes from is finished then, and may have been synced.
-                (name, dir, 0, Sync::Group)
-            }
-        };
-        let options = Options {
-            sync,
-            ..Options::clone(self.options)
-        };
-        let shared = Shared {
-            vfs: Arc::clone(self.vfs),
-            options: Arc::new(options),
-            name,
-            dir,
-            reserved,
-            quota: Arc::clone(self.quota),
-            counted: Arc::clone(self.counted),
-            quiet: Quiet::default(),
-            quiet_refusals: Quiet::default(),
-            state: Mutex::new(State::default()),
-            prepared: Condvar::new(),
-        };
-        recover(shared, exporter.map(str::to_owned))
-    }
+    };
+    let options = Options {
+        sync,
+        ..Options::clone(options)
+    };
+    let resources = Resources {
+        options: Arc::new(options),
+        ..resources.clone()
+    };
+    let segments = Segments::new(resources, name, dir, reserved);
+    recover(segments, exporter.map(str::to_owned))
 }
 
 fn lock(vfs: &dyn Vfs, dir: &Path) -> Result<Box<dyn Lock>, OpenError> {

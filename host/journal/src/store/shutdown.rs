@@ -12,59 +12,72 @@ use crate::log::DurableLog;
 use crate::segments::allocation::AllocationRequests;
 use crate::vfs::Lock;
 
-/// The parts that are ended once.
+/// The parts of a journal that are ended once, with it.
 #[derive(Debug)]
 pub(super) struct Shutdown {
-    pub(super) allocations: AllocationRequests,
-    pub(super) preparer: JoinHandle<()>,
+    allocations: AllocationRequests,
+    allocator: JoinHandle<()>,
     /// The lock is released last: until then nobody else may write these files.
-    pub(super) lock: Box<dyn Lock>,
+    lock: Box<dyn Lock>,
 }
 
-/// The last part that is open when all logs have ended.
+/// The last part to be closed, after all logs.
 const FOLDER: &str = "the folder";
 
-/// The names of the logs that have not ended.
+/// The names of the parts that are not closed yet.
 #[derive(Clone, Debug, Default)]
-struct Open(Arc<Mutex<Vec<String>>>);
+struct OpenParts(Arc<Mutex<Vec<String>>>);
 
-impl Open {
+impl OpenParts {
     fn names(&self) -> MutexGuard<'_, Vec<String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Shutdown {
-    /// Ends the journal in a thread of its own, and waits for that at most `limit`. With `well` the
+    /// Keeps the parts for the end of the journal.
+    pub(super) fn new(
+        allocations: AllocationRequests,
+        allocator: JoinHandle<()>,
+        lock: Box<dyn Lock>,
+    ) -> Self {
+        Self {
+            allocations,
+            allocator,
+            lock,
+        }
+    }
+
+    /// Ends the journal in a thread of its own, and waits for that at most `limit`. With `clean` the
     /// next process is told that it was closed.
-    pub(super) fn within(
+    pub(super) fn run_within(
         self,
         ingress: &Arc<DurableLog>,
         egress: &Arc<EgressLogs>,
-        well: bool,
+        clean: bool,
         limit: Duration,
     ) -> io::Result<()> {
         let spawn = |end| {
             let thread = std::thread::Builder::new().name("journal-close".into());
             thread.spawn(end).map(drop)
         };
-        self.within_by(spawn, ingress, egress, well, limit)
+        self.run_on(spawn, ingress, egress, clean, limit)
     }
 
-    fn within_by(
+    fn run_on(
         self,
         spawn: impl FnOnce(Box<dyn FnOnce() + Send>) -> io::Result<()>,
         ingress: &Arc<DurableLog>,
         egress: &Arc<EgressLogs>,
-        well: bool,
+        clean: bool,
         limit: Duration,
     ) -> io::Result<()> {
         let (mut logs, opening) = egress.end();
         logs.insert(0, Arc::clone(ingress));
         // Whatever the disk does, nothing new waits for it from now on.
         logs.iter().for_each(|log| log.close());
-        let open = Open::default();
-        let names = logs.iter().map(|log| log.shared.name.clone());
+        let open = OpenParts::default();
+        let names = logs.iter().map(|log| log.segments().name().to_owned());
         let opening = opening.iter().map(|name| format!("egress/{name}"));
         open.names()
             .extend(names.chain(opening).chain([FOLDER.to_owned()]));
@@ -73,9 +86,9 @@ impl Shutdown {
         let left = Arc::new(Mutex::new(Some(self)));
         let taken = Arc::clone(&left);
         let end = move || {
-            if let Some(ending) = take(&taken) {
+            if let Some(shutdown) = take(&taken) {
                 // The caller may have gone away.
-                drop(done.send(ending.run(&logs, &egress, well, &seen)));
+                drop(done.send(shutdown.run(&logs, &egress, clean, &seen)));
             }
         };
         // Without a thread it is not known when the logs' threads have written their last bytes.
@@ -99,19 +112,19 @@ impl Shutdown {
         self,
         logs: &[Arc<DurableLog>],
         egress: &EgressLogs,
-        well: bool,
-        open: &Open,
+        clean: bool,
+        open: &OpenParts,
     ) -> io::Result<()> {
         let mut ended = Ok(());
         for log in logs {
-            ended = ended.and(log.end(well));
-            open.names().retain(|name| *name != log.shared.name);
+            ended = ended.and(log.end(clean));
+            open.names().retain(|name| name != log.segments().name());
         }
         // A caller that is opening a log now gets an error, and writes the log's files until then.
-        egress.opened();
+        egress.wait_for_openings();
         open.names().retain(|name| *name == FOLDER);
         self.allocations.end();
-        drop(self.preparer.join());
+        drop(self.allocator.join());
         drop(self.lock);
         ended
     }
@@ -136,10 +149,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let options = Options::new(folder.path());
         let (store, _) = Store::open(options.clone()).unwrap();
-        let ending = store.ending.lock().unwrap().take().unwrap();
+        let shutdown = store.shutdown.lock().unwrap().take().unwrap();
         let spawn = |_| Err(io::ErrorKind::WouldBlock.into());
         let limit = Duration::from_secs(60);
-        let error = ending.within_by(spawn, &store.ingress, &store.egress, true, limit);
+        let error = shutdown.run_on(spawn, &store.ingress, &store.egress, true, limit);
         assert_eq!(error.unwrap_err().kind(), io::ErrorKind::WouldBlock);
         drop(store);
         let again = Store::open(options);

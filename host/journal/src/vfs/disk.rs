@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use super::{File, Lock, LockError, Vfs};
 
 /// The number of parts in one call: Linux takes 1024.
-const MOST_PARTS: usize = 512;
+const MAX_PARTS: usize = 512;
 
 /// Zeros are written in pieces of this size, so that other writes get their turn.
 static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
@@ -118,7 +118,7 @@ impl File for DiskFile {
 
     fn write_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
         let mut offset = offset;
-        for parts in parts.chunks(MOST_PARTS) {
+        for parts in parts.chunks(MAX_PARTS) {
             let mut slices: Vec<IoSlice<'_>> =
                 parts.iter().map(|part| IoSlice::new(part)).collect();
             let mut left: &mut [IoSlice<'_>] = &mut slices;

@@ -7,59 +7,61 @@ use std::time::Duration;
 use spandrel_pipeline::journal::Unwritten;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::writer::Batch;
+use super::NewRecord;
 
 /// KiB that wait for the next write of a log, or are in it: what a slow disk writes in a second.
-pub(crate) const WAITING_KIB: u32 = 64 << 10;
+pub(crate) const MAX_WAITING_KIB: u32 = 64 << 10;
 
 /// Bytes of one write. The bound keeps its sync short; batches beyond it wait for the next write.
-const GROUP_BYTES: usize = 8 << 20;
+const MAX_GROUP_BYTES: usize = 8 << 20;
 
 /// Records of one write. The reason for the bound is the same.
-const GROUP_RECORDS: usize = 4096;
+const MAX_GROUP_RECORDS: usize = 4096;
 
 /// A batch whose sender waits for the answer.
 #[derive(Debug)]
-pub(crate) struct Waiting {
-    pub(crate) batch: Batch,
+pub(crate) struct PendingAppend {
+    /// The batch.
+    pub(crate) record: NewRecord,
+    /// The way of its LSN to the sender.
     pub(crate) answer: oneshot::Sender<Result<u64, Unwritten>>,
-    /// Its part of [`WAITING_KIB`].
+    /// Its part of [`MAX_WAITING_KIB`].
     pub(crate) room: OwnedSemaphorePermit,
 }
 
 /// Batches that wait to be written. The permits of its entries bound its size.
 #[derive(Debug, Default)]
-pub(crate) struct Queue {
-    state: Mutex<QueueState>,
+pub(crate) struct AppendQueue {
+    state: Mutex<State>,
     wake: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct QueueState {
-    waiting: VecDeque<Waiting>,
+struct State {
+    pending: VecDeque<PendingAppend>,
     closed: bool,
 }
 
-/// The next step of the commit thread.
-pub(crate) enum Next {
-    Group(Vec<Waiting>),
+/// The next step of the writer's thread.
+pub(crate) enum WriterTask {
+    Append(Vec<PendingAppend>),
     /// Nothing came within the time.
-    Idle,
+    Timeout,
     Closed,
 }
 
-impl Queue {
-    fn state(&self) -> MutexGuard<'_, QueueState> {
+impl AppendQueue {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds a batch, unless the queue is closed.
-    pub(crate) fn push(&self, waiting: Waiting) -> Result<(), Unwritten> {
+    pub(crate) fn push(&self, append: PendingAppend) -> Result<(), Unwritten> {
         let mut state = self.state();
         if state.closed {
             return Err(Unwritten::Closed);
         }
-        state.waiting.push_back(waiting);
+        state.pending.push_back(append);
         drop(state);
         self.wake.notify_one();
         Ok(())
@@ -75,25 +77,25 @@ impl Queue {
     /// closed.
     pub(crate) fn abandon(&self) {
         self.close();
-        let waiting = std::mem::take(&mut self.state().waiting);
-        drop(waiting);
+        let pending = std::mem::take(&mut self.state().pending);
+        drop(pending);
     }
 
     /// Returns everything that waits, up to the size of one write, and waits only for the first
-    /// batch, at most `patience`. It does not wait for a group to fill: the next group collects
+    /// batch, at most `timeout`. It does not wait for a group to fill: the next group collects
     /// while one is written.
-    pub(crate) fn next(&self, patience: Option<Duration>) -> Next {
+    pub(crate) fn next(&self, timeout: Option<Duration>) -> WriterTask {
         let mut state = self.state();
-        while state.waiting.is_empty() {
+        while state.pending.is_empty() {
             if state.closed {
-                return Next::Closed;
+                return WriterTask::Closed;
             }
-            if let Some(patience) = patience {
-                let waited = self.wake.wait_timeout(state, patience);
-                let (now, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            if let Some(timeout) = timeout {
+                let waited = self.wake.wait_timeout(state, timeout);
+                let (now, result) = waited.unwrap_or_else(PoisonError::into_inner);
                 state = now;
-                if timeout.timed_out() && state.waiting.is_empty() {
-                    return Next::Idle;
+                if result.timed_out() && state.pending.is_empty() {
+                    return WriterTask::Timeout;
                 }
             } else {
                 let waited = self.wake.wait(state);
@@ -101,18 +103,14 @@ impl Queue {
             }
         }
         let mut bytes = 0_usize;
-        let fits = |waiting: &&Waiting| {
+        let fits = |append: &&PendingAppend| {
             let first = bytes == 0;
-            bytes = bytes.saturating_add(waiting.batch.bytes.len()).max(1);
-            first || bytes <= GROUP_BYTES
+            let more = append.record.payload.len();
+            bytes = bytes.saturating_add(more).max(1);
+            first || bytes <= MAX_GROUP_BYTES
         };
-        let count = state
-            .waiting
-            .iter()
-            .take(GROUP_RECORDS)
-            .take_while(fits)
-            .count();
-        let group = state.waiting.drain(..count).collect();
-        Next::Group(group)
+        let pending = state.pending.iter().take(MAX_GROUP_RECORDS);
+        let count = pending.take_while(fits).count();
+        WriterTask::Append(state.pending.drain(..count).collect())
     }
 }

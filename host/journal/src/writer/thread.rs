@@ -2,39 +2,40 @@
 
 use tokio::time::Instant;
 
-use super::queue::{Next, Queue, Waiting};
-use super::{Batch, Writer, again};
-use crate::checkpointer::requests::Calls;
-use crate::on_drop::OnDrop;
+use super::queue::{AppendQueue, PendingAppend, WriterTask};
+use super::{NewRecord, Writer};
+use crate::checkpointer::requests::CheckpointRequests;
+use crate::drop_guard::DropGuard;
 use crate::options::Sync;
 use crate::segments::allocation::AllocationRequests;
+use crate::write_error;
 
-/// Runs the commit thread: takes everything that waits, writes it, answers.
+/// Takes everything that waits, writes it and answers, until the queue is closed.
 pub(crate) fn run(
     mut writer: Writer,
-    queue: &Queue,
-    calls: &Calls,
+    queue: &AppendQueue,
+    checkpoints: &CheckpointRequests,
     allocations: &AllocationRequests,
 ) -> Writer {
-    let _guard = OnDrop(|| queue.abandon());
-    let interval = match writer.options().sync {
+    let _abandon = DropGuard(|| queue.abandon());
+    let interval = match writer.segments().options().sync {
         Sync::Interval(interval) => Some(interval),
         Sync::Group | Sync::None => None,
     };
     let mut last_sync = Instant::now();
     loop {
         let due = interval.filter(|_| writer.is_unsynced());
-        let patience = due.map(|interval| interval.saturating_sub(last_sync.elapsed()));
-        match queue.next(patience) {
-            Next::Group(group) => {
-                answer(&mut writer, group);
-                calls.dirty();
+        let timeout = due.map(|interval| interval.saturating_sub(last_sync.elapsed()));
+        match queue.next(timeout) {
+            WriterTask::Append(group) => {
+                append(&mut writer, group);
+                checkpoints.mark_dirty();
             }
-            Next::Idle => {}
-            Next::Closed => return writer,
+            WriterTask::Timeout => {}
+            WriterTask::Closed => return writer,
         }
-        if writer.wants_segment {
-            allocations.send(writer.shared());
+        if writer.wants_segment() {
+            allocations.send(writer.segments());
         }
         if let Some(interval) = interval
             && last_sync.elapsed() >= interval
@@ -47,24 +48,25 @@ pub(crate) fn run(
     }
 }
 
-/// Writes a group, with one write for each segment that it needs.
-fn answer(writer: &mut Writer, group: Vec<Waiting>) {
+/// Writes a group, with one write for each segment that it needs, and answers its senders.
+fn append(writer: &mut Writer, group: Vec<PendingAppend>) {
     // A sender that has gone away gets no OK, and needs no record.
-    let mut group: Vec<Waiting> = group
+    let mut group: Vec<PendingAppend> = group
         .into_iter()
-        .filter(|waiting| !waiting.answer.is_closed())
+        .filter(|append| !append.answer.is_closed())
         .collect();
     while !group.is_empty() {
-        let batches: Vec<Batch> = group.iter().map(|waiting| waiting.batch.clone()).collect();
-        let (count, written) = writer.commit(&batches);
-        for (place, waiting) in (0_u64..).zip(group.drain(..count.clamp(1, batches.len()))) {
+        let records: Vec<NewRecord> = group.iter().map(|append| append.record.clone()).collect();
+        let (count, written) = writer.commit(&records);
+        for (place, append) in (0_u64..).zip(group.drain(..count.clamp(1, records.len()))) {
             let result = match &written {
                 Ok(first) => Ok(first + place),
-                Err(error) => Err(again(error)),
+                Err(error) => Err(write_error::copy(error)),
             };
-            drop(waiting.room);
-            if let Err(Ok(number)) = waiting.answer.send(result) {
-                writer.finish(number);
+            drop(append.room);
+            if let Err(Ok(lsn)) = append.answer.send(result) {
+                // No sender was told of this record.
+                writer.segments().index().finish(lsn);
             }
         }
     }

@@ -143,7 +143,7 @@ impl Pool {
             state.is_doubtful = true;
             tracing::info!(
                 endpoint = %self.inner.target.shown, %address,
-                "nothing was read from a connection while an attempt waited, it is made anew"
+                "connection was silent while an attempt waited, it is replaced"
             );
         }
     }

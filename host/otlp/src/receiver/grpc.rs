@@ -193,9 +193,6 @@ impl GrpcHandler {
         if self.shutdown.is_draining() {
             return Err(status::request_error(&RequestError::Draining, None));
         }
-        if self.admission.is_hopeless(signal, connection) {
-            return Err(self.request_error(&RequestError::Crowded, signal));
-        }
         let mut lease = self.budget.lease(connection);
         let read = request::read(
             body,

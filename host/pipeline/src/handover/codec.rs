@@ -4,11 +4,15 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Buf, Bytes};
 
-use super::{Handover, HeldLeft, StageLeft};
+use super::{Handover, HeldLeft, Owner, StageLeft};
 use crate::plugin::State;
 
 /// The version of the format. It changes with the format; bytes of another version are not read.
 const VERSION: u32 = 1;
+
+/// The owners of held items, as flags. No flag is the instance that got the items first.
+const NOBODY: u32 = 1;
+const SECOND_INSTANCE: u32 = 2;
 
 /// Encodes a handover, in several parts, so that no request is copied.
 pub(super) fn encode(handover: &Handover) -> Vec<Bytes> {
@@ -84,7 +88,11 @@ impl Writer {
     fn held(&mut self, held: &HeldLeft) {
         self.number(held.ticket);
         self.number(held.first);
-        self.word(u32::from(held.orphan) | u32::from(held.offered_again) << 1);
+        self.word(match held.owner {
+            Owner::Instance => 0,
+            Owner::Nobody => NOBODY,
+            Owner::SecondInstance => SECOND_INSTANCE,
+        });
         self.number(u64::try_from(held.age.as_millis()).unwrap_or(u64::MAX));
         let since = held
             .written
@@ -144,7 +152,11 @@ impl Reader {
 
     fn held(&mut self) -> Option<HeldLeft> {
         let (ticket, first) = (self.number()?, self.number()?);
-        let flags = self.word()?;
+        let owner = match self.word()? {
+            flags if flags & NOBODY > 0 => Owner::Nobody,
+            flags if flags & SECOND_INSTANCE > 0 => Owner::SecondInstance,
+            _ => Owner::Instance,
+        };
         let age = Duration::from_millis(self.number()?);
         let written = match self.number()? {
             u64::MAX => None,
@@ -153,8 +165,7 @@ impl Reader {
         Some(HeldLeft {
             ticket,
             first,
-            orphan: flags & 1 > 0,
-            offered_again: flags & 2 > 0,
+            owner,
             age,
             written,
             records: self.list(Self::number)?,

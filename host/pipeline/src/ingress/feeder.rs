@@ -200,7 +200,7 @@ fn tell(door: &Door, error: Option<&Unwritten>, failing: &mut bool) {
             tracing::error!(
                 pipeline,
                 error,
-                "journal takes nothing, senders are refused until it does"
+                "journal cannot be written, senders are refused until it can"
             );
         }
         (None, true) => tracing::info!(pipeline, "journal works again"),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::exporter::ExporterBooks;
+use super::figure::{Figure, Side, Unit, balances};
 use super::reason::Full;
 use super::stage::StageBooks;
 use super::tally::{Account, Count};
@@ -70,71 +72,6 @@ impl Overflowed {
     }
 }
 
-/// One exporter's column.
-#[derive(Clone, Debug, Default)]
-pub struct ExporterBooks {
-    /// The exporter's name in the config.
-    pub name: String,
-    /// True if the exporter was not there all the time: it came later, or was taken away.
-    pub absent: bool,
-    /// Items that entered its queue.
-    pub entered: u64,
-    /// Items in its log when the pipeline was built.
-    pub recovered: u64,
-    /// Items in the queue, the batcher, or an attempt now.
-    pub queued: u64,
-    /// Items in its log now, and not in the queue.
-    pub on_disk: u64,
-    /// Items that the backend confirmed.
-    pub sent: u64,
-    /// Items that the backend refused for good although it took the request (`partial_success`).
-    pub rejected: u64,
-    /// Items given up because the backend refused them for good.
-    pub failed: u64,
-    /// The part of `failed` in which each item alone is longer than the backend takes.
-    pub too_large: u64,
-    /// Items given up after `max_elapsed_time` of retries.
-    pub expired: u64,
-    /// Items given up at the drain's deadline.
-    pub abandoned: u64,
-    /// Items given up in memory that the journal still has.
-    pub journaled: u64,
-    /// Items dropped for this exporter alone, because its queue was full.
-    pub overflowed: u64,
-    /// Items for which its queue had no room: those dropped for it, and those refused to their
-    /// sender or dropped at the door.
-    pub enqueue_failed: u64,
-    /// Attempts made, in requests.
-    pub attempts: u64,
-}
-
-impl ExporterBooks {
-    pub(super) fn new(name: String) -> Self {
-        Self {
-            name,
-            ..Self::default()
-        }
-    }
-
-    /// Returns the number of items that were in this exporter's queue and were given up, whatever
-    /// the cause.
-    pub fn lost(&self) -> u64 {
-        self.rejected + self.failed + self.expired + self.abandoned
-    }
-
-    /// Returns true if everything that entered its queue is accounted for, and everything that left
-    /// the last stage did enter it, unless the exporter was absent for a while.
-    fn is_balanced(&self, forwarded: u64) -> bool {
-        let whole = if self.absent {
-            self.entered <= forwarded
-        } else {
-            self.entered == forwarded
-        };
-        let kept = self.queued + self.on_disk + self.journaled;
-        whole && self.entered + self.recovered == kept + self.sent + self.lost() + self.overflowed
-    }
-}
-
 impl Books {
     /// Returns the number of items that all stages hold now.
     pub fn held(&self) -> u64 {
@@ -156,19 +93,44 @@ impl Books {
                 .sum::<u64>()
     }
 
+    /// Returns the number of items that are in front of the last stage and not held.
+    pub fn in_flight(&self) -> u64 {
+        self.ingress + self.chain
+    }
+
     /// Returns true if every item is accounted for: the items that came in equal those that left
     /// and those that are here, in front of the last stage and behind it for each exporter.
     pub fn is_balanced(&self) -> bool {
-        let inside = self.ingress + self.chain + self.held();
-        let ended = self.refused + self.dropped() + self.overflowed.total();
-        let left = ended + self.forwarded + self.abandoned;
-        let kept = self.journaled + self.quarantined + self.damaged;
-        let chain = self.received + self.created + self.replayed == left + kept + inside;
-        chain
-            && self
-                .exporters
-                .iter()
-                .all(|exporter| exporter.is_balanced(self.forwarded))
+        let mut exporters = self.exporters.iter();
+        balances(&self.columns()) && exporters.all(|exporter| exporter.is_balanced(self.forwarded))
+    }
+
+    /// Returns all figures in front of the last stage.
+    #[rustfmt::skip]
+    pub fn columns(&self) -> [Figure; 19] {
+        use Side::{Aside, Inside, Into, OutOf};
+        let metric = Some;
+        [
+            Figure::new("received", self.received, Into, metric("spandrel_ledger_received_items_total"), "Items that came in with valid requests."),
+            Figure::new("created", self.created, Into, metric("spandrel_ledger_created_items_total"), "Items made by plugins."),
+            Figure::new("refused", self.refused, OutOf, metric("spandrel_ledger_refused_items_total"), "Items refused to their sender, who still owns them."),
+            Figure::new("dropped", self.dropped(), OutOf, metric("spandrel_ledger_dropped_items_total"), "Items dropped by stages."),
+            Figure::new("overflowed", self.overflowed.total(), OutOf, None, "Items dropped on arrival, because there was no room for items that another pipeline accepted."),
+            Figure::new("forwarded", self.forwarded, OutOf, metric("spandrel_ledger_forwarded_items_total"), "Items that left the last stage, for every exporter."),
+            Figure::new("abandoned", self.abandoned, OutOf, None, "Items given up before they left the last stage."),
+            Figure::new("held", self.held(), Inside, metric("spandrel_ledger_held_items"), "Items that plugins hold."),
+            Figure::new("in_flight", self.in_flight(), Inside, metric("spandrel_ledger_in_flight_items"), "Items received without an answer, or on their way through the stages."),
+            Figure::new("replayed", self.replayed, Into, metric("spandrel_ledger_replayed_items_total"), "Items that came from the journal again."),
+            Figure::new("journaled", self.journaled, OutOf, metric("spandrel_ledger_journaled_items_total"), "Items that went back to the journal."),
+            Figure::new("quarantined", self.quarantined, OutOf, metric("spandrel_ledger_quarantined_items_total"), "Items of batches that failed every time."),
+            Figure::new("damaged", self.damaged, OutOf, metric("spandrel_ledger_damaged_items_total"), "Items damaged in the journal: an earlier process accepted them, and they are lost."),
+            Figure::new("returned", self.returned, Aside, None, "The replayed items that this process had sent back itself."),
+            Figure::new("given_up", self.abandoned(), Aside, metric("spandrel_ledger_abandoned_items_total"), "Items given up at a deadline, in front of the last stage or behind it."),
+            Figure::new("invalid_items", self.invalid_items, Aside, metric("spandrel_ledger_invalid_items_total"), "The refused items that are invalid, while the rest of their request was accepted."),
+            Figure::new("invalid_requests", self.invalid_requests, Aside, metric("spandrel_ledger_invalid_requests_total"), "Requests that were not valid, and so have no item count.").unit(Unit::Requests),
+            Figure::new("unknown_losses", self.unknown_losses, Aside, None, "Damaged records and files of the journal for which nobody knows how many items are lost.").unit(Unit::Records),
+            Figure::new("unused_handovers", self.unused_handovers, Aside, metric("spandrel_journal_unused_handovers_total"), "Starts at which the stages could not go on with their state from before the restart.").unit(Unit::Starts),
+        ]
     }
 
     /// Returns the number of items that left the last stage while this exporter was absent.

@@ -1,11 +1,13 @@
 //! A handle on some items in the books.
 
-mod records;
+mod count;
 mod retry;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+pub(super) use self::count::Count;
 pub(crate) use self::retry::Retry;
 use super::reason::{Full, Reason};
 use super::{Column, Ledger};
@@ -23,47 +25,6 @@ pub enum Account {
     Held(usize),
     /// Queued for an exporter, by its column in the books.
     Queue(usize),
-}
-
-/// A number of items, by how many of them are on the disk. Items in neither log were made by
-/// plugins, or stand in a pipeline without a journal.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Count {
-    pub(super) items: u64,
-    /// The number of these that are in a record of the ingress log.
-    pub(super) journaled: u64,
-    /// The number of these that are in a record of the egress log of the exporter in whose queue
-    /// they stand.
-    pub(super) on_disk: u64,
-}
-
-impl Count {
-    /// Returns the number of items that are in no log.
-    pub(super) fn loose(self) -> u64 {
-        self.items.saturating_sub(self.journaled + self.on_disk)
-    }
-
-    /// Takes `items` of these, at most all; first those that are in no log.
-    fn take(&mut self, items: u64) -> Self {
-        let items = items.min(self.items);
-        let in_logs = items.saturating_sub(self.loose());
-        let journaled = in_logs.min(self.journaled);
-        let on_disk = in_logs - journaled;
-        self.items -= items;
-        self.journaled -= journaled;
-        self.on_disk = self.on_disk.saturating_sub(on_disk);
-        Self {
-            items,
-            journaled,
-            on_disk,
-        }
-    }
-
-    fn add(&mut self, other: Self) {
-        self.items += other.items;
-        self.journaled += other.journaled;
-        self.on_disk += other.on_disk;
-    }
 }
 
 /// The source of items that a plugin made: the guards of the items that they were made of.
@@ -219,6 +180,42 @@ impl Tally {
             other.guards.remove(0);
         }
         self.guards.append(&mut other.guards);
+    }
+
+    /// Marks that the stages see these items from now on.
+    pub(crate) fn see(&self) {
+        self.guards.iter().for_each(Guard::see);
+    }
+
+    /// Returns the records of the ingress log that have these items; `None` if some item is in no
+    /// such record, or if one of the records has failed.
+    pub(crate) fn records(&self) -> Option<BTreeSet<u64>> {
+        if self.count.journaled < self.count.items || self.guards.is_empty() {
+            return None;
+        }
+        let mut all = BTreeSet::new();
+        for guard in &self.guards {
+            all.append(&mut guard.accepted()?);
+        }
+        Some(all)
+    }
+
+    /// Marks that these items are tried again after this stage failed on them.
+    pub(crate) fn fail_at(&mut self, stage: Option<Arc<str>>) {
+        self.failed_at = stage;
+    }
+
+    /// Returns how these items come to this stage. If it is the stage that failed on them, forgets
+    /// that.
+    pub(crate) fn try_again_at(&mut self, stage: &str) -> Retry {
+        match self.failed_at.as_deref() {
+            None => Retry::First,
+            Some(failed) if failed == stage => {
+                self.failed_at = None;
+                Retry::Failed
+            }
+            Some(_) => Retry::Passed,
+        }
     }
 
     /// Moves all items to another account.

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use super::tally::End;
@@ -196,4 +197,39 @@ fn what_a_log_has_is_not_abandoned() {
         text.contains("replayed 3") && text.contains("on disk 10"),
         "{text}"
     );
+}
+
+/// Each table of figures has no name and no metric twice, and the summary of each exporter balances
+/// as the books do.
+#[test]
+fn figures_are_told_apart() {
+    let ledger = ledger();
+    let mut tally = ledger.receive(10);
+    tally.transfer(Account::Chain);
+    tally.drop_items(COLUMN, Reason::Plugin(0), 3);
+    tally.split(1).overflow(Full::Shards);
+    let mut queued = tally.forward(0..2);
+    queued.remove(0).settle(End::Sent { rejected: 1 });
+    let books = ledger.books();
+    assert!(books.is_balanced());
+    for exporter in &books.exporters {
+        let summary = Summary::new(&books, exporter);
+        assert!(summary.is_balanced(), "{summary:?}");
+        for table in [
+            books.columns().to_vec(),
+            exporter.columns().to_vec(),
+            summary.columns(),
+        ] {
+            let names: BTreeSet<_> = table.iter().map(|figure| figure.name).collect();
+            assert_eq!(names.len(), table.len());
+        }
+    }
+    let metrics = books
+        .columns()
+        .into_iter()
+        .chain(books.exporters[0].columns());
+    let metrics: Vec<_> = metrics.filter_map(|figure| figure.metric).collect();
+    let told_apart: BTreeSet<_> = metrics.iter().collect();
+    assert_eq!(told_apart.len(), metrics.len());
+    drop(queued);
 }

@@ -11,9 +11,8 @@ pub(super) fn check_ack_on(
     stages: &[StageSpec],
 ) -> Result<(), ChangeError> {
     let generations = stages.iter().flat_map(|stage| {
-        let beside = stage.beside.as_ref().map(|beside| &beside.generation);
-        let all = std::iter::once(&stage.generation).chain(beside);
-        all.map(move |generation| (stage, generation))
+        let generations = stage.generations();
+        generations.map(move |generation| (stage, generation))
     });
     let mut holding = generations.filter(|(_, generation)| generation.manifest().holds);
     match (ack_on, holding.next()) {
@@ -41,12 +40,12 @@ pub(super) fn warn_of_retries(pipeline: &str, ack_on: AckOn, stages: &[StageSpec
         tracing::warn!(
             pipeline,
             stage,
-            "with ack_on export this plugin sees retries of what it has seen"
+            "with `ack_on: export` this plugin sees retries of items that it has seen"
         );
     } else if let Some(behind) = behind {
         tracing::warn!(
             pipeline, stage, refuses = %behind.name,
-            "a stage behind this plugin may refuse what it has seen, and it sees the retries"
+            "a later stage may refuse items that this plugin has seen, and it sees the retries"
         );
     }
 }

@@ -118,7 +118,7 @@ impl Keeper {
             Ok(Ok(())) => tracing::info!(
                 pipeline,
                 items,
-                "what the stages know and hold is kept for the next start"
+                "state and held items of the stages are kept for the next start"
             ),
             Ok(Err(error)) => {
                 let error: &dyn std::error::Error = &error;
@@ -132,7 +132,8 @@ impl Keeper {
     }
 }
 
-const NOT_KEPT: &str = "what the stages know is not kept for the next start, which offers unfinished batches to all of them";
+const NOT_KEPT: &str =
+    "state of the stages is not kept, the next start offers unfinished batches to all of them";
 
 impl Durable {
     /// Returns the place where the handover of the last process is found.

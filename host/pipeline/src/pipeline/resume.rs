@@ -94,16 +94,16 @@ impl Resume<'_> {
         for (shard, (chain, (row, held))) in rows.enumerate() {
             for (stage, held) in row.into_iter().zip(held) {
                 let name = stage.name.clone();
-                let Some(place) = chain.place_mut(&name) else {
+                let Some(slot) = chain.slot_mut(&name) else {
                     continue;
                 };
-                if let Carried::Not(reason) = place.take_up(stage, held, &mut guards).await {
+                if let Carried::Not(reason) = slot.take_up(stage, held, &mut guards).await {
                     tracing::warn!(
                         pipeline,
                         stage = name,
                         shard,
                         reason,
-                        "plugin does not take the state of before the restart, what it held is offered to it again"
+                        "plugin refuses the state from before the restart, its held items are offered to it again"
                     );
                 }
             }
@@ -112,13 +112,14 @@ impl Resume<'_> {
             pipeline,
             items,
             batches = records.len(),
-            "stages go on with what they knew and held before the restart"
+            "stages continue with their state and held items from before the restart"
         );
         records
     }
 }
 
-const UNUSED: &str = "what the stages knew before the restart is not used, unfinished batches go through all of them again";
+const UNUSED: &str =
+    "state from before the restart is not used, unfinished batches go through all stages again";
 
 fn unpack(bytes: Bytes, limits: &Limits) -> Option<Unpacked> {
     let mut handover = Handover::decode(bytes)?;

@@ -4,54 +4,49 @@
 //! every shard has a place for the order in its input. From then on the change cannot fail; each
 //! shard obeys between two batches.
 
-mod targets;
+mod changed;
+mod dispatch;
+mod inputs;
+mod plan;
+mod published;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use spandrel_wire::Limits;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use self::targets::{Plan, Shards, Shown};
+pub use self::changed::StagesChanged;
+use self::dispatch::{DispatchChange, strictest};
+use self::inputs::ShardInputs;
+use self::plan::{ShardCount, StagePlan};
+use self::published::PublishedStages;
 use super::resume::Resume;
 use super::{AckOn, BuildError, ChangeError};
 use crate::chain::Chain;
 use crate::egress::Egress;
 use crate::handover::ShardLeft;
-use crate::ingress::{Door, LanePermit, Routing};
+use crate::ingress::{Door, Routing};
 use crate::ledger::Ledger;
-use crate::shard::{Changed, Ending, INPUT_BATCHES, Order, Shard, Task};
-use crate::stage::rollout::slot::{StageSlot, Target};
-use crate::stage::{Carried, Comparison, Dispatch, Input, StageSpec, State};
+use crate::shard::{ChangeReport, Ending, INPUT_BATCHES, Order, Shard, Task};
+use crate::stage::rollout::slot::StageSlot;
+use crate::stage::{Comparison, Dispatch, Input, StageSpec, State};
 
 /// The longest time that a change waits until every shard has come to it. A shard that has not come
 /// by then waits for a backend; nothing is changed in that case.
 const PUBLISH_WAIT: Duration = Duration::from_secs(10);
-/// The longest time that a change waits for the shards' reports once it is published. It cannot be
-/// taken back then: a shard that waits for a backend changes when it goes on.
-const REPORT_WAIT: Duration = Duration::from_secs(10);
-/// The longest time that a change to a looser dispatch rule waits until the batches under way are
-/// in the shards. If they are not by then, the old rule stays.
+/// The longest time that a change to a looser dispatch waits until the batches under way are in the
+/// shards. If they are not by then, the old one stays.
 const LOOSEN_WAIT: Duration = Duration::from_secs(1);
 /// The longest time that a probe waits for a copy of a running instance's state.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(2);
 
-/// The result of a change.
-#[derive(Clone, Debug, Default)]
-pub struct StagesChanged {
-    /// The longest time for which a shard took no batches.
-    pub pause: Duration,
-    /// The outcome for the state of each stage whose generation changed: the worst of all shards.
-    pub carried: BTreeMap<String, Carried>,
-}
-
 /// The settings and handles that all stages of the pipeline share.
 #[derive(Clone, Debug)]
-pub(super) struct Terms {
+pub(super) struct StageContext {
     pub(super) name: String,
     pub(super) ledger: Arc<Ledger>,
     pub(super) egress: Arc<Egress>,
@@ -65,20 +60,10 @@ pub(super) struct Terms {
 /// The stages of a pipeline over all its shards.
 #[derive(Debug)]
 pub(super) struct Stages {
-    terms: Terms,
+    context: StageContext,
     /// The lock for a change of the stages: one change at a time.
     shards: Mutex<JoinSet<ShardLeft>>,
-    /// The published stages. Anyone may read them at any time.
-    view: std::sync::Mutex<View>,
-}
-
-/// The stages as they were published last.
-#[derive(Clone, Debug, Default)]
-pub(super) struct View {
-    specs: Vec<StageSpec>,
-    shown: BTreeMap<String, Shown>,
-    /// The number of shards that have the stages: the first ones.
-    shards: usize,
+    published: std::sync::Mutex<PublishedStages>,
 }
 
 impl Stages {
@@ -86,25 +71,26 @@ impl Stages {
     /// shards. Returns the stages, the routing to the shards for the pipeline's door, and the
     /// records of which stages hold something.
     pub(super) async fn build(
-        terms: Terms,
+        context: StageContext,
         specs: Vec<StageSpec>,
         resume: Option<Resume<'_>>,
     ) -> Result<(Self, Routing, BTreeSet<u64>), BuildError> {
         let stages = Self {
-            terms,
+            context,
             shards: Mutex::default(),
-            view: std::sync::Mutex::default(),
+            published: std::sync::Mutex::default(),
         };
         let dispatch = strictest(&specs);
-        let plan = stages.first_plan(specs).await?;
-        let (mut chains, view) = stages.chains(plan).await;
+        let (mut chains, published) = stages.chains(specs, dispatch).await?;
         let mut held = BTreeSet::new();
         if let Some(resume) = resume {
-            let names: Vec<&str> = view.specs.iter().map(|spec| spec.name.as_str()).collect();
-            let Terms { ledger, limits, .. } = &stages.terms;
+            let names: Vec<&str> = published.names().collect();
+            let StageContext { ledger, limits, .. } = &stages.context;
             held = resume.run(ledger, *limits, &names, &mut chains).await;
         }
-        let routing = stages.start(&mut *stages.shards.lock().await, chains, view, dispatch);
+        let mut shards = stages.shards.lock().await;
+        let routing = stages.start(&mut shards, chains, published, dispatch);
+        drop(shards);
         Ok((stages, routing, held))
     }
 
@@ -122,40 +108,30 @@ impl Stages {
         if door.is_closed() {
             return Err(ChangeError::Draining);
         }
-        super::check_ack_on(&self.terms.name, self.terms.ack_on, &specs)?;
+        super::check_ack_on(&self.context.name, self.context.ack_on, &specs)?;
         let wanted = strictest(&specs);
-        let (lanes, dispatch) = door.routing().await.parts();
-        if lanes.is_empty() {
-            let plan = self.first_plan(specs).await?;
+        let (senders, now) = door.routing().await.parts();
+        let inputs = ShardInputs::new(senders);
+        if inputs.is_empty() {
+            let (chains, published) = self.chains(specs, wanted).await?;
             let mut routing = timeout(PUBLISH_WAIT, door.reroute())
                 .await
                 .map_err(|_| ChangeError::Busy)?;
-            let (chains, view) = self.chains(plan).await;
-            *routing = self.start(&mut shards, chains, view, wanted);
+            *routing = self.start(&mut shards, chains, published, wanted);
             return Ok(StagesChanged::default());
         }
-        // If stages have state that lies by the old rule, the old rule stays.
-        let loosens = wanted < dispatch && self.view().is_free(&specs);
-        let swapped = self.view().swapped(&specs);
-        let view = self.view().clone();
-        let rule = if loosens {
-            wanted
-        } else {
-            wanted.max(dispatch)
-        };
-        let shards = Shards {
-            all: lanes.len(),
-            busy: match rule {
-                Dispatch::Single => 1,
-                Dispatch::Any | Dispatch::ByTrace => lanes.len(),
-            },
-        };
-        let plan = view.plan(&self.terms, specs, shards).await?;
-        let stricter = (wanted > dispatch).then_some(wanted);
-        let reports = self.publish(door, &lanes, plan, stricter).await?;
-        let changed = summed(reports.await, &swapped);
-        if loosens && let Ok(mut routing) = timeout(LOOSEN_WAIT, door.reroute()).await {
-            routing.set_dispatch(wanted);
+        let published = self.published().clone();
+        let swapped = published.swapped(&specs);
+        let has_state = published.has_state_by_rule(&specs);
+        let dispatch = DispatchChange::between(now, wanted, has_state);
+        let count = ShardCount::running(inputs.len(), dispatch.target());
+        let plan = StagePlan::new(&published, &self.context, specs, count).await?;
+        let reports = self.publish(door, &inputs, plan, dispatch).await?;
+        let changed = StagesChanged::new(reports.await, &swapped);
+        if let DispatchChange::Loosen(dispatch) = dispatch
+            && let Ok(mut routing) = timeout(LOOSEN_WAIT, door.reroute()).await
+        {
+            routing.set_dispatch(dispatch);
         }
         Ok(changed)
     }
@@ -164,46 +140,50 @@ impl Stages {
     async fn publish(
         &self,
         door: &Door,
-        lanes: &[mpsc::Sender<Task>],
-        plan: Plan,
-        stricter: Option<Dispatch>,
-    ) -> Result<impl Future<Output = Vec<Option<Changed>>> + use<>, ChangeError> {
+        inputs: &ShardInputs,
+        plan: StagePlan,
+        dispatch: DispatchChange,
+    ) -> Result<impl Future<Output = Vec<Option<ChangeReport>>> + use<>, ChangeError> {
         let deadline = Instant::now() + PUBLISH_WAIT;
-        ping(lanes, deadline).await?;
-        let mut rerouting = None;
-        if let Some(dispatch) = stricter {
+        inputs.ping(deadline).await?;
+        let mut stricter = None;
+        if let DispatchChange::Tighten(dispatch) = dispatch {
             // The routing is locked until the order is in every input, so no batch that was dealt
             // out by the old rule comes after the order.
-            let held = timeout_at(deadline, door.reroute()).await;
-            rerouting = Some((held.map_err(|_| ChangeError::Busy)?, dispatch));
+            let routing = timeout_at(deadline, door.reroute()).await;
+            stricter = Some((routing.map_err(|_| ChangeError::Busy)?, dispatch));
         }
-        let places = places(lanes, deadline).await?;
-        if let Some((routing, dispatch)) = &mut rerouting {
+        let places = inputs.reserve(deadline).await?;
+        if let Some((routing, dispatch)) = &mut stricter {
             routing.set_dispatch(*dispatch);
         }
-        let Plan { rows, view } = plan;
-        let names = view.specs.iter().map(|spec| spec.name.as_str());
-        self.terms.ledger.arrange(names);
-        *self.view() = view;
-        let told = tell(places, rows);
-        self.terms.ledger.stages_changed();
-        Ok(told)
+        let StagePlan { rows, published } = plan;
+        self.show(published);
+        let reports = places.order(rows);
+        self.context.ledger.stages_changed();
+        Ok(reports)
+    }
+
+    /// Shows these stages to everyone who reads them, and in the ledger.
+    fn show(&self, published: PublishedStages) {
+        self.context.ledger.arrange(published.names());
+        *self.published() = published;
     }
 
     /// Returns the current stages.
     pub(super) fn specs(&self) -> Vec<StageSpec> {
-        self.view().specs.clone()
+        self.published().specs.clone()
     }
 
     /// Returns the last real batch that went into a stage, if there was one lately.
     pub(super) fn sample(&self, stage: &str) -> Option<Input> {
-        self.view().shown.get(stage)?.sample.get().map(Input::from)
+        self.published().reports.get(stage)?.sample()
     }
 
     /// Returns how the shadow of a stage differs; if it has none now, how the last one differed.
     pub(super) fn comparison(&self, stage: &str) -> Option<Comparison> {
-        let shown = self.view().shown.get(stage)?.clone();
-        Some(shown.comparison())
+        let reports = self.published().reports.get(stage)?.clone();
+        Some(reports.comparison())
     }
 
     /// Returns a copy of the state of one instance of a stage.
@@ -214,8 +194,8 @@ impl Stages {
             reply,
         };
         let asked = async {
-            let (lanes, _) = door.routing().await.parts();
-            lanes.first()?.send(Task::Order(order)).await.ok()?;
+            let (senders, _) = door.routing().await.parts();
+            senders.first()?.send(Task::Order(order)).await.ok()?;
             answer.await.ok().flatten()
         };
         timeout(SNAPSHOT_WAIT, asked).await.ok().flatten()
@@ -241,160 +221,53 @@ impl Stages {
         (in_time, left.filter(|_| in_time))
     }
 
-    fn view(&self) -> MutexGuard<'_, View> {
-        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    fn published(&self) -> MutexGuard<'_, PublishedStages> {
+        self.published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the plan for the first shards, when there are none yet.
-    async fn first_plan(&self, specs: Vec<StageSpec>) -> Result<Plan, ChangeError> {
-        let terms = &self.terms;
-        let all = match (specs.is_empty(), strictest(&specs)) {
-            (true, _) => 0,
-            (false, Dispatch::Single) => 1,
-            (false, Dispatch::Any | Dispatch::ByTrace) => terms.width.max(1),
-        };
-        let shards = Shards { all, busy: all };
-        View::default().plan(terms, specs, shards).await
-    }
-
-    /// Builds the rows of a first plan.
-    async fn chains(&self, plan: Plan) -> (Vec<Chain>, View) {
-        let terms = &self.terms;
+    /// Builds the chains of the first shards, when there are none yet.
+    async fn chains(
+        &self,
+        specs: Vec<StageSpec>,
+        dispatch: Dispatch,
+    ) -> Result<(Vec<Chain>, PublishedStages), ChangeError> {
+        let context = &self.context;
+        let count = ShardCount::first(context.width, &specs, dispatch);
+        let none = PublishedStages::default();
+        let plan = StagePlan::new(&none, context, specs, count).await?;
         let mut chains = Vec::with_capacity(plan.rows.len());
         for targets in plan.rows {
             let mut row = Vec::with_capacity(targets.len());
             for target in targets {
-                let ledger = Arc::clone(&terms.ledger);
-                row.extend(StageSlot::new(target, terms.limits, ledger).await);
+                let ledger = Arc::clone(&context.ledger);
+                row.extend(StageSlot::new(target, context.limits, ledger).await);
             }
-            chains.push(Chain::new(row, terms.limits, Arc::clone(&terms.ledger)));
+            let ledger = Arc::clone(&context.ledger);
+            chains.push(Chain::new(row, context.limits, ledger));
         }
-        (chains, plan.view)
+        Ok((chains, plan.published))
     }
 
-    /// Starts a shard with each of these rows.
+    /// Starts a shard with each of these chains.
     fn start(
         &self,
         shards: &mut JoinSet<ShardLeft>,
         chains: Vec<Chain>,
-        view: View,
+        published: PublishedStages,
         dispatch: Dispatch,
     ) -> Routing {
-        let terms = &self.terms;
-        let mut lanes = Vec::with_capacity(chains.len());
+        let mut senders = Vec::with_capacity(chains.len());
         for (number, chain) in chains.into_iter().enumerate() {
-            let (lane, input) = mpsc::channel(INPUT_BATCHES);
-            lanes.push(lane);
-            let egress = Arc::clone(&terms.egress);
-            let shard = Shard::new(chain, egress, input, terms.ending.clone(), number);
+            let (sender, input) = mpsc::channel(INPUT_BATCHES);
+            senders.push(sender);
+            let egress = Arc::clone(&self.context.egress);
+            let ending = self.context.ending.clone();
+            let shard = Shard::new(chain, egress, input, ending, number);
             shards.spawn(shard.run());
         }
-        let names = view.specs.iter().map(|spec| spec.name.as_str());
-        terms.ledger.arrange(names);
-        *self.view() = view;
-        Routing::new(lanes, dispatch)
+        self.show(published);
+        Routing::new(senders, dispatch)
     }
-}
-
-impl View {
-    /// Returns true if no remaining stage has state by trace, so that traces may go to other
-    /// shards.
-    fn is_free(&self, specs: &[StageSpec]) -> bool {
-        let stays = |old: &&StageSpec| specs.iter().any(|spec| spec.name == old.name);
-        let mut stay = self.specs.iter().filter(stays);
-        stay.all(|old| old.generation.manifest().dispatch == Dispatch::Any)
-    }
-
-    /// Returns the stages that get another generation.
-    fn swapped(&self, specs: &[StageSpec]) -> Vec<String> {
-        let of = |spec: &&StageSpec| {
-            let mut old = self.specs.iter().filter(|old| old.name == spec.name);
-            old.any(|old| !Arc::ptr_eq(&old.generation, &spec.generation))
-        };
-        let swapped = specs.iter().filter(of);
-        swapped.map(|spec| spec.name.clone()).collect()
-    }
-}
-
-/// Returns the strictest dispatch that these stages, or the candidates beside them, ask for.
-fn strictest(specs: &[StageSpec]) -> Dispatch {
-    let generations = specs.iter().flat_map(|spec| {
-        let beside = spec.beside.as_ref().map(|beside| &beside.generation);
-        std::iter::once(&spec.generation).chain(beside)
-    });
-    let asked = generations.map(|generation| generation.manifest().dispatch);
-    asked.max().unwrap_or_default()
-}
-
-/// Reserves a place in the input of every shard, or of none.
-async fn places(
-    lanes: &[mpsc::Sender<Task>],
-    deadline: Instant,
-) -> Result<Vec<LanePermit>, ChangeError> {
-    let mut places = Vec::with_capacity(lanes.len());
-    for lane in lanes {
-        let place = timeout_at(deadline, lane.clone().reserve_owned()).await;
-        let place = place.map_err(|_| ChangeError::Busy)?;
-        places.push(place.map_err(|_closed| ChangeError::Draining)?);
-    }
-    Ok(places)
-}
-
-/// Tells every shard, all at once, and waits until each has obeyed.
-fn tell(
-    places: Vec<LanePermit>,
-    rows: Vec<Vec<Target>>,
-) -> impl Future<Output = Vec<Option<Changed>>> {
-    let mut answers = Vec::with_capacity(places.len());
-    for (place, targets) in places.into_iter().zip(rows) {
-        let (done, answer) = oneshot::channel();
-        place.send(Task::Order(Order::Change { targets, done }));
-        answers.push(answer);
-    }
-    async move {
-        // A shard that is late, or that was cut off at the drain's deadline, does not answer.
-        let late = Instant::now() + REPORT_WAIT;
-        let report = |answer: oneshot::Receiver<Changed>| async move {
-            timeout_at(late, answer).await.ok()?.ok()
-        };
-        join_all(answers.into_iter().map(report)).await
-    }
-}
-
-/// Waits until each of these shards has come to this order.
-async fn ping(lanes: &[mpsc::Sender<Task>], deadline: Instant) -> Result<(), ChangeError> {
-    let mut answers = Vec::with_capacity(lanes.len());
-    for place in places(lanes, deadline).await? {
-        let (done, answer) = oneshot::channel();
-        place.send(Task::Order(Order::Ping { done }));
-        answers.push(answer);
-    }
-    let answered = timeout_at(deadline, join_all(answers)).await;
-    answered.map(drop).map_err(|_| ChangeError::Busy)
-}
-
-/// Sums up the shards' reports. `swapped` are the stages that got another generation.
-fn summed(shards: Vec<Option<Changed>>, swapped: &[String]) -> StagesChanged {
-    let mut sum = StagesChanged::default();
-    let mut carry = |stage: String, carried: Carried| {
-        let known = sum.carried.entry(stage).or_insert(Carried::Nothing);
-        if carried.rank() > known.rank() {
-            *known = carried;
-        }
-    };
-    for shard in shards {
-        let Some(changed) = shard else {
-            let late =
-                || Carried::Not("a shard waits for a backend, and changes after that".to_owned());
-            swapped
-                .iter()
-                .for_each(|stage| carry(stage.clone(), late()));
-            continue;
-        };
-        sum.pause = sum.pause.max(changed.pause);
-        for (stage, carried) in changed.carried {
-            carry(stage, carried);
-        }
-    }
-    sum
 }

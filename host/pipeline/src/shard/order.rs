@@ -6,14 +6,14 @@ use tokio::sync::oneshot;
 
 use crate::plugin::State;
 use crate::stage::Carried;
-use crate::stage::rollout::slot::Target;
+use crate::stage::rollout::target::Target;
 
 /// An order to a shard.
 pub(crate) enum Order {
     /// Makes the shard become this row of stages.
     Change {
         targets: Vec<Target>,
-        done: oneshot::Sender<Changed>,
+        done: oneshot::Sender<ChangeReport>,
     },
     /// Asks for a copy of the state of one stage's instance, for a probe.
     Snapshot {
@@ -26,7 +26,7 @@ pub(crate) enum Order {
 
 /// The report of a shard on a change.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Changed {
+pub(crate) struct ChangeReport {
     /// The time for which it took no batches.
     pub(crate) pause: Duration,
     /// The outcome for the state of each stage whose generation changed.

@@ -42,6 +42,13 @@ impl StageSpec {
             on_probation: false,
         }
     }
+
+    /// Returns the generations that run: the stage's own, and its candidate.
+    pub(crate) fn generations(&self) -> impl Iterator<Item = &Arc<dyn Generation>> {
+        let candidate = self.beside.as_ref();
+        let candidate = candidate.map(|candidate| &candidate.generation);
+        std::iter::once(&self.generation).chain(candidate)
+    }
 }
 
 /// A generation that runs beside the stage's own generation.

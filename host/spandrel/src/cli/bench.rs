@@ -38,10 +38,10 @@ pub(super) struct BenchArguments {
 enum BenchCommand {
     /// The yardstick alone: forwards OTLP/gRPC as raw bytes, and validates nothing
     Proxy {
-        /// Where to listen
+        /// The address to listen on
         #[arg(long, value_name = "HOST:PORT", value_parser = address)]
         listen: SocketAddr,
-        /// Where to send to
+        /// The address to send to
         #[arg(long, value_name = "HOST:PORT", value_parser = address)]
         to: SocketAddr,
     },
@@ -49,10 +49,10 @@ enum BenchCommand {
 
 #[derive(Debug, Args)]
 struct RunArguments {
-    /// Where the collector takes OTLP/gRPC
+    /// The address of the collector's OTLP/gRPC receiver
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:4317", value_parser = address)]
     endpoint: SocketAddr,
-    /// Where the counting backend listens; the collector must export to it
+    /// The address of the counting backend; the collector must export to it
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:4319", value_parser = address)]
     backend: SocketAddr,
     /// Measures this running collector
@@ -64,10 +64,10 @@ struct RunArguments {
     /// Spans, data points or log records
     #[arg(long, value_enum, default_value_t = SignalArgument::Traces)]
     signal: SignalArgument,
-    /// Items of a request
+    /// The number of items in a request
     #[arg(long, default_value_t = 512)]
     batch: usize,
-    /// Connections
+    /// The number of connections
     #[arg(long, default_value_t = 4)]
     connections: usize,
     /// Requests under way in each connection
@@ -82,16 +82,16 @@ struct RunArguments {
     /// Items per second, due whether answers come or not, with at most --connections x --in-flight requests under way; without it as fast as it goes
     #[arg(long)]
     rate: Option<u64>,
-    /// Sent before, and not counted: a time or a number of items
+    /// The warm-up, which is not counted: a time or a number of items
     #[arg(long, default_value = "2s", value_parser = amount)]
     warm_up: Amount,
-    /// Different values of service.name
+    /// The number of different values of service.name
     #[arg(long, default_value_t = 20)]
     services: usize,
-    /// Attributes of an item
+    /// The number of attributes of an item
     #[arg(long, default_value_t = 12)]
     attributes: usize,
-    /// Bytes of an item, about
+    /// The approximate size of an item, in bytes
     #[arg(long, default_value_t = 640)]
     size: usize,
     /// The share of items with http.route=/healthz, which the collector may drop
@@ -100,16 +100,16 @@ struct RunArguments {
     /// The share of items that are sent again with the same ids
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     duplicates: f64,
-    /// How requests are compressed
+    /// The compression of requests
     #[arg(long, value_enum, default_value_t = CompressionArgument::None)]
     compression: CompressionArgument,
-    /// The collector may drop more than health checks: what does not arrive is told, and no failure
+    /// Lets the collector drop more than health checks: missing items are reported and are no failure
     #[arg(long)]
     may_drop: bool,
     /// Measures the raw proxy too, and prints the ratio
     #[arg(long)]
     yardstick: bool,
-    /// How long to wait for a start, for an answer, for the last items
+    /// The time to wait for a start, for an answer, for the last items
     #[arg(long, default_value = "10s", value_parser = duration)]
     timeout: Duration,
     /// Bytes that the backend takes in one stream before it is read
@@ -118,7 +118,7 @@ struct RunArguments {
     /// The largest HTTP/2 frame that the backend takes
     #[arg(long, value_name = "BYTES", default_value_t = Windows::default().frame, value_parser = clap::value_parser!(u32).range(16_384..=16_777_215))]
     backend_frame: u32,
-    /// Tells how far it is even when stderr is no terminal
+    /// Shows progress even if stderr is not a terminal
     #[arg(long, short)]
     verbose: bool,
     /// The form of the report

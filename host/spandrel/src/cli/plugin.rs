@@ -50,7 +50,7 @@ enum PluginCommand {
     Cancel(StageArgument),
     /// Shows how the verdicts of a stage's shadow differ from those of the running generation
     Shadow(StageArgument),
-    /// Shows what was loaded, published, refused and rolled back
+    /// Shows the history: generations loaded, published, refused and rolled back
     History(HistoryArguments),
 }
 
@@ -75,22 +75,22 @@ struct PromoteArguments {
     watch: WatchArguments,
 }
 
-/// How what takes over is watched.
+/// The watch on a generation that takes over.
 #[derive(Debug, Args)]
 struct WatchArguments {
-    /// The new generation stays, whatever it does: nothing is rolled back by itself
+    /// Keeps the new generation whatever it does: there is no automatic rollback
     #[arg(long, conflicts_with = "expect_drops")]
     no_probation: bool,
-    /// The new generation may drop more than the one before: only faults and slowness roll it back
+    /// Lets the new generation drop more than the one before: only faults and slowness roll it back
     #[arg(long)]
     expect_drops: bool,
 }
 
 #[derive(Debug, Args)]
 struct HistoryArguments {
-    /// Only of this stage
+    /// Shows only the events of this stage
     stage: Option<String>,
-    /// Goes on, and shows what happens as it happens
+    /// Keeps running, and shows events as they happen
     #[arg(long, short)]
     watch: bool,
 }
@@ -102,7 +102,7 @@ struct SwapArguments {
     /// The new build; without it the stage's own file is read again
     #[arg(value_name = "MODULE.wasm")]
     module: Option<PathBuf>,
-    /// What the module's bytes must hash to, in hex
+    /// The SHA-256 digest that the module must have, in hex
     #[arg(long, value_name = "DIGEST")]
     sha256: Option<String>,
     /// The file with the module's signature; without it MODULE.wasm.minisig, where there is one
@@ -111,10 +111,10 @@ struct SwapArguments {
     /// Another `config` for the plugin, as JSON, or @FILE with JSON in it
     #[arg(long, value_name = "JSON|@FILE", value_parser = config)]
     config: Option<serde_json::Value>,
-    /// Only says whether it would work
+    /// Checks the swap without making it
     #[arg(long)]
     dry_run: bool,
-    /// Gives this share of traces to the new generation, until it is promoted or cancelled
+    /// Gives this share of traces to the new generation until it passes its probation, is promoted or is cancelled
     #[arg(long, value_name = "SHARE", value_parser = percent, conflicts_with_all = ["shadow", "no_probation"])]
     canary: Option<f64>,
     /// Gives the new generation a copy of the traffic, and exports nothing of it
@@ -123,7 +123,7 @@ struct SwapArguments {
     /// Sends the module's bytes, for a collector that cannot read the file
     #[arg(long, requires = "module")]
     upload: bool,
-    /// Takes the module and the config that the configuration has, whatever runs
+    /// Uses the module and the config of the configuration, whatever runs
     #[arg(long, conflicts_with_all = ["module", "config"])]
     as_configured: bool,
     #[command(flatten)]
@@ -132,7 +132,7 @@ struct SwapArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct Connection {
-    /// Where the collector's admin extension listens: unix:PATH or host:port [env: SPANDREL_ADMIN; default: the extension's own default]
+    /// The endpoint of the collector's admin extension: unix:PATH or host:port [env: SPANDREL_ADMIN; default: the extension's own default]
     #[arg(long, global = true, value_name = "ENDPOINT", value_parser = Endpoint::parse)]
     admin: Option<Endpoint>,
     /// A file with the bearer token [env: SPANDREL_ADMIN_TOKEN_FILE]

@@ -49,7 +49,7 @@ pub(crate) fn refusal(error: &StageLoadError, request: &SwapRequest) -> Refusal 
             if request.sha256.is_none() && request.config.is_some() =>
         {
             Refusal::Bad(format!(
-                "`{module}` is not what runs any more: name it, to run it with this config"
+                "`{module}` has changed since the running generation was loaded: name the module to run it with this config"
             ))
         }
         _ => Refusal::Bad(what),
@@ -88,8 +88,8 @@ pub(crate) fn one_of_all(asked: [Option<Digest>; 3]) -> Result<Option<Digest>, R
     match asked.find(|digest| Some(*digest) != first) {
         None => Ok(first),
         Some(other) => Err(Refusal::Bad(format!(
-            "sha256 {other} is asked for, and this stage is bound to another one: that of what runs, \
-             where only its config is to change, and of `module.sha256` in the configuration"
+            "sha256 {other} is not the digest of this stage: a swap that changes only the config keeps the \
+             running module, and `module.sha256` in the configuration binds the stage to one"
         ))),
     }
 }

@@ -22,6 +22,7 @@ pub(crate) struct Probation {
 /// The evidence that counts against a generation that was just published, or runs beside another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Watch {
+    /// Everything counts.
     #[default]
     All,
     /// Everything but its drops: whoever asked for it expects those.

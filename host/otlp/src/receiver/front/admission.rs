@@ -36,12 +36,6 @@ impl AdmissionSlots {
         }
     }
 
-    /// Returns true if a request of this connection need not even be read: its turn would not come
-    /// in time.
-    pub(crate) fn is_hopeless(&self, signal: Signal, connection: ConnectionId) -> bool {
-        self.of(signal).is_hopeless(connection, WAIT)
-    }
-
     /// Waits for one of the `slots` that the pipeline of a signal has.
     pub(crate) async fn acquire(
         &self,

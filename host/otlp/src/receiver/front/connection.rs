@@ -137,7 +137,7 @@ impl<H: RequestHandler> Connections<H> {
         let opened = tokio::select! {
             opened = self.open(stream, peer, &slot) => opened,
             () = slot.evicted.cancelled() => {
-                debug!(%peer, "quiet connection closed for another one");
+                debug!(%peer, "idle connection closed to make room for another");
                 return;
             }
         };

@@ -64,7 +64,7 @@ struct State {
     /// Connections that hold something or wait.
     members: HashMap<ConnectionId, Member>,
     /// Connections that wait, each with its turn; the one that was served longest ago comes first.
-    turns: VecDeque<(u64, ConnectionId)>,
+    line: VecDeque<(u64, ConnectionId)>,
     /// The number of times that a waiting request was served; turns are counted in it.
     grants: u64,
     /// The recently served connections, with the number of their last grant. A connection that
@@ -72,9 +72,6 @@ struct State {
     /// would otherwise wait for a whole round from then on.
     served: HashMap<ConnectionId, u64>,
     next_permit: u64,
-    /// The average time between two grants to waiting requests; `last_grant` is the last of them.
-    interval: Duration,
-    last_grant: Option<Instant>,
     /// The last time when there was no room for a request.
     last_short: Option<Instant>,
 }
@@ -107,12 +104,10 @@ impl FairSemaphore {
                 taken: 0,
                 kept_taken: 0,
                 members: HashMap::new(),
-                turns: VecDeque::new(),
+                line: VecDeque::new(),
                 grants: 0,
                 served: HashMap::new(),
                 next_permit: 0,
-                interval: Duration::ZERO,
-                last_grant: None,
                 last_short: None,
             }),
         })
@@ -140,38 +135,11 @@ impl FairSemaphore {
         }
     }
 
-    /// Returns true if one more request of this connection would wait longer than `wait`, judging
-    /// by how fast the line moves.
-    pub(crate) fn is_hopeless(&self, connection: ConnectionId, wait: Duration) -> bool {
-        let state = self.lock();
-        if state.turns.is_empty() {
-            return false;
-        }
-        let waiting = |connection| {
-            let member = state.members.get(connection);
-            member.map_or(0, |member| member.waiting.len())
-        };
-        let own = waiting(&connection) + 1;
-        let mut turns = state.turns.iter();
-        let stands = turns.find(|(_, other)| *other == connection);
-        let turn = stands.map_or_else(|| state.turn(connection), |(turn, _)| *turn);
-        let before: usize = state
-            .turns
-            .iter()
-            .map(|(other_turn, other)| {
-                // A connection that comes behind this one in each round is before it once less.
-                let rounds = own - usize::from(*other_turn > turn);
-                waiting(other).min(rounds)
-            })
-            .sum();
-        state.interval * u32::try_from(before).unwrap_or(u32::MAX) > wait
-    }
-
     /// Returns true if a request lacks what others hold, now or a moment ago.
     pub(crate) fn is_short(&self) -> bool {
         let state = self.lock();
         let recent = |at: Instant| at.elapsed() < SHORTAGE;
-        !state.turns.is_empty() || state.last_short.is_some_and(recent)
+        !state.line.is_empty() || state.last_short.is_some_and(recent)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -245,90 +213,72 @@ impl State {
         }
     }
 
-    /// Serves waiting requests, one of each connection in turn, for as long as one of them fits.
+    /// Serves waiting requests in the order of the line, those that fit.
     fn serve(&mut self, rule: Rule) {
-        while !self.turns.is_empty() && self.serve_round(rule) {}
-    }
-
-    fn serve_round(&mut self, rule: Rule) -> bool {
         // Behind a request that is not passed over any more, only the small-request reserve is
         // given, which that request cannot have.
         let mut is_behind = false;
-        let mut served = VecDeque::new();
-        let mut passed_over = VecDeque::new();
-        while let Some((turn, connection)) = self.turns.pop_front() {
-            let Some(member) = self.members.get_mut(&connection) else {
-                continue;
-            };
-            let Some(first) = member.waiting.pop_front() else {
-                continue;
-            };
+        let mut at = 0;
+        while let Some((_, connection)) = self.line.get(at).copied() {
             let member = self.members.get(&connection);
+            let waiting = member.and_then(|member| Some((member, member.waiting.front()?)));
+            let Some((member, first)) = waiting else {
+                self.line.remove(at);
+                continue;
+            };
             let (permit, more, size) = (first.permit, first.more, first.size);
-            let fits = member.is_some_and(|member| {
-                self.admits(rule, member, permit, more, size)
-                    && (!is_behind || self.keeps(rule, more, size))
-            });
+            let fits = self.admits(rule, member, permit, more, size)
+                && (!is_behind || self.keeps(rule, more, size));
             if !fits {
                 is_behind |= first.since.elapsed() >= PATIENCE;
-                if let Some(member) = self.members.get_mut(&connection) {
-                    member.waiting.push_front(first);
-                }
-                passed_over.push_back((turn, connection));
+                at += 1;
                 continue;
             }
             let kept = if is_behind { more } else { 0 };
             // A request that gave up meanwhile takes nothing.
-            if first.grant.send(kept).is_ok() {
+            if self
+                .pop(connection)
+                .is_some_and(|first| first.grant.send(kept).is_ok())
+            {
                 self.take(connection, permit, more);
                 self.kept_taken += kept;
-                self.granted(connection);
+                self.remember(connection);
             }
-            let waits = |member: &Member| !member.waiting.is_empty();
-            if self.members.get(&connection).is_some_and(waits) {
-                served.push_back((self.grants, connection));
-            } else {
-                self.forget(connection);
-            }
+            self.line.remove(at);
+            self.stand(connection);
+            self.forget(connection);
         }
-        let progress = !served.is_empty();
-        passed_over.append(&mut self.turns);
-        passed_over.append(&mut served);
-        self.turns = passed_over;
-        progress
     }
 
-    /// Puts a connection into the line, at the place that its turn gives it; a newcomer goes to the
-    /// end.
-    fn stand(&mut self, connection: ConnectionId) {
-        let turn = self.turn(connection);
-        let at = self.turns.partition_point(|(other, _)| *other <= turn);
-        self.turns.insert(at, (turn, connection));
+    fn pop(&mut self, connection: ConnectionId) -> Option<Waiter> {
+        self.members.get_mut(&connection)?.waiting.pop_front()
     }
 
-    /// Returns the turn of a connection that does not wait yet.
-    fn turn(&self, connection: ConnectionId) -> u64 {
-        let served = self.served.get(&connection);
-        served.copied().unwrap_or(self.grants)
-    }
-
-    /// Remembers which connection was served, and updates the average.
-    fn granted(&mut self, connection: ConnectionId) {
+    /// Remembers that a connection was served.
+    fn remember(&mut self, connection: ConnectionId) {
         self.grants += 1;
         self.served.insert(connection, self.grants);
         if self.grants.is_multiple_of(REMEMBERED) {
             let oldest = self.grants - REMEMBERED;
             self.served.retain(|_, turn| *turn > oldest);
         }
-        let now = Instant::now();
-        if let Some(last) = self.last_grant.replace(now) {
-            self.interval = (self.interval * 7 + (now - last)) / 8;
+    }
+
+    /// Puts a connection into the line if it waits, at the place that its last grant gives it; a
+    /// newcomer goes to the end.
+    fn stand(&mut self, connection: ConnectionId) {
+        let waits = |member: &Member| !member.waiting.is_empty();
+        if self.members.get(&connection).is_some_and(waits) {
+            let turn = self.served.get(&connection).copied();
+            let turn = turn.unwrap_or(self.grants);
+            let at = self.line.partition_point(|(other, _)| *other <= turn);
+            self.line.insert(at, (turn, connection));
         }
     }
 
     /// Returns true if this connection has its part already, while others wait for theirs.
     fn is_over_share(&self, connection: ConnectionId, more: usize) -> bool {
-        let others_wait = self.turns.iter().any(|(_, other)| *other != connection);
+        let others_wait = self.line.iter().any(|(_, other)| *other != connection);
         let held = self.members.get(&connection).map_or(0, |own| own.held);
         others_wait
             && held > 0

@@ -1,9 +1,9 @@
 //! Items on their way out of the stage that held them.
 
 use bytes::Bytes;
-use spandrel_wire::{Assembler, Edits, HeldItems};
+use spandrel_wire::{Assembler, Edits};
 
-use super::HeldBatch;
+use super::batch::HeldBatch;
 use crate::batch::Batch;
 use crate::ledger::{Account, Tally};
 
@@ -18,7 +18,7 @@ const FORWARD_ITEMS: usize = 8192;
 /// Items on their way out of the table, in requests of limited size.
 #[derive(Default)]
 pub(super) struct Forward {
-    pub(super) done: Vec<Batch>,
+    done: Vec<Batch>,
     assembler: Assembler,
     /// The bytes in the assembler; then the tally of its items, and the number of items that no
     /// tally covers yet.
@@ -28,14 +28,9 @@ pub(super) struct Forward {
 }
 
 impl Forward {
-    /// Adds one item out of `from`.
-    pub(super) fn push(
-        &mut self,
-        held: &HeldItems,
-        position: usize,
-        edits: Edits<'_>,
-        from: &mut Tally,
-    ) {
+    /// Adds one item of a batch.
+    pub(super) fn push(&mut self, batch: &mut HeldBatch, position: usize, edits: Edits<'_>) {
+        let (held, tally) = batch.parts();
         // A position that was looked up in this same set is there. If it were not, its item would
         // stay in the tally and be booked as abandoned with it.
         if self.assembler.push(held, position, edits).is_ok() {
@@ -43,7 +38,7 @@ impl Forward {
             self.unclaimed += 1;
         }
         if self.bytes >= FORWARD_BYTES || self.assembler.items() >= FORWARD_ITEMS {
-            self.claim(from);
+            self.claim(tally);
             self.cut();
         }
     }
@@ -75,12 +70,16 @@ impl Forward {
 
     /// Adds the items of a batch that are still held, unchanged.
     pub(super) fn add_open(&mut self, mut batch: HeldBatch) {
-        for (position, settled) in batch.settled.iter().enumerate() {
-            if !settled {
-                self.push(&batch.held, position, Edits::default(), &mut batch.tally);
-            }
+        let open: Vec<usize> = batch.open().collect();
+        for position in open {
+            self.push(&mut batch, position, Edits::default());
         }
-        self.claim(&mut batch.tally);
+        self.claim(batch.tally());
+    }
+
+    /// Returns true if a request is complete.
+    pub(super) fn has_request(&self) -> bool {
+        !self.done.is_empty()
     }
 
     pub(super) fn finish(mut self) -> Vec<Batch> {

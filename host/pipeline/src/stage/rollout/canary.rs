@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use crate::stage::run::batch::StageBatch;
-use crate::stage::run::runner::{Origin, StageOutput, StageRunner};
+use crate::stage::run::output::{Origin, StageOutput};
+use crate::stage::run::runner::StageRunner;
 use crate::stage::spec::Share;
 
 /// A candidate that judges a share of the traces in place of the running generation.
@@ -88,11 +89,11 @@ impl Canary {
         for part in parts {
             let tally = batch.tally.split(part.items as u64);
             let part = (part.shard, Bytes::from(part.bytes), tally);
-            let place = match part.0 {
+            let side = match part.0 {
                 0 => &mut to_running,
                 _ => &mut to_canary,
             };
-            *place = Some(batch.part(part.1, part.2));
+            *side = Some(batch.part(part.1, part.2));
         }
         let (Some(to_running), Some(to_canary)) = (to_running, to_canary) else {
             // A batch with one part is not split.

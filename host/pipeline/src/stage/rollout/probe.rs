@@ -67,7 +67,7 @@ pub async fn probe(
         // The state may name items that are held elsewhere.
         let mut held = HeldTable::default();
         if names_held {
-            held.forgive_below(FIRST_TICKET);
+            held.ignore_releases_below(FIRST_TICKET);
         }
         CheckedReply::new(
             &held,

@@ -15,7 +15,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// The largest batch that is kept: this bounds the memory of a stage's sample.
 const LARGEST: usize = 4 << 20;
 
-/// The place where the shards of a stage put a batch from time to time.
+/// A batch of the stage, which its shards replace from time to time.
 #[derive(Debug, Default)]
 pub(crate) struct Sample(Mutex<Option<Bytes>>);
 

@@ -247,7 +247,7 @@ impl Shadow {
         &mut self,
         released: &[u64],
         reasons: &[String],
-        place: impl Fn(&mut UnsettledSpan) -> &mut Option<Said>,
+        outcome_of: impl Fn(&mut UnsettledSpan) -> &mut Option<Said>,
     ) {
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         for &[ticket, word] in released.as_chunks::<2>().0 {
@@ -260,7 +260,7 @@ impl Shadow {
             let Some(item) = self.unsettled.get_mut(&(ticket, index)) else {
                 continue;
             };
-            *place(item) = comparison::said(Verdict::from_byte(outcome), reasons);
+            *outcome_of(item) = comparison::said(Verdict::from_byte(outcome), reasons);
             if item.running.is_none() || item.shadow.is_none() {
                 continue;
             }

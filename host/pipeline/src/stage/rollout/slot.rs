@@ -7,34 +7,26 @@ use spandrel_wire::{HeldItems, Limits, Reads};
 use tokio::time::Instant;
 
 use super::canary::Canary;
+use super::candidate::RunningCandidate;
 use super::comparison::Comparison;
 use super::sample::{Sample, Sampler};
 use super::shadow::{RunningReply, Shadow};
+use super::succession::{Fallback, RetainedState, Succession};
+use super::target::Target;
 use crate::batch::Batch;
 use crate::completion::Guards;
 use crate::handover::{HeldLeft, StageLeft};
 use crate::ledger::{Ledger, Tally};
 use crate::plugin::{DrainReason, Generation, Instance, State};
 use crate::stage::run::batch::StageBatch;
-use crate::stage::run::runner::{Fallback, Origin, RetainedState, StageOutput, StageRunner};
+use crate::stage::run::output::{Origin, StageOutput};
+use crate::stage::run::runner::StageRunner;
 use crate::stage::spec::{Carried, Mode, StageSpec};
-
-/// The target state of a stage on one shard.
-pub(crate) struct Target {
-    /// The spec, with this shard's share of the limits.
-    pub(crate) spec: Arc<StageSpec>,
-    /// An instance, if the generation does not run here yet.
-    pub(crate) instance: Option<Box<dyn Instance>>,
-    /// An instance, if the candidate does not run beside the generation yet.
-    pub(crate) candidate: Option<Box<dyn Instance>>,
-    pub(crate) sample: Arc<Sample>,
-    pub(crate) comparison: Arc<Mutex<Comparison>>,
-}
 
 /// A stage on one shard, with the running generation and its candidate, if any.
 pub(crate) struct StageSlot {
     runner: StageRunner,
-    beside: Option<Beside>,
+    candidate: Option<RunningCandidate>,
     spec: Arc<StageSpec>,
     retained: Option<RetainedState>,
     sample: Arc<Sample>,
@@ -43,17 +35,12 @@ pub(crate) struct StageSlot {
     ledger: Arc<Ledger>,
 }
 
-enum Beside {
-    Canary(Box<Canary>),
-    Shadow(Box<Shadow>),
-}
-
 /// The distance of a canary's tickets from those of the generation that it runs beside, so that
 /// either can take over the items that the other one holds.
 const TICKETS_APART: u64 = 1 << 40;
 
 impl StageSlot {
-    /// Makes a place where no generation ran before; `None` if there is no instance.
+    /// Makes a slot where no generation ran before; `None` if there is no instance.
     pub(crate) async fn new(target: Target, limits: Limits, ledger: Arc<Ledger>) -> Option<Self> {
         let Target {
             spec,
@@ -70,9 +57,9 @@ impl StageSlot {
             instance?,
             1,
         );
-        let mut place = Self {
+        let mut slot = Self {
             runner,
-            beside: None,
+            candidate: None,
             spec,
             retained: None,
             sample,
@@ -80,10 +67,9 @@ impl StageSlot {
             limits,
             ledger,
         };
-        place
-            .begin_beside(candidate, comparison, &mut Vec::new())
+        slot.begin_candidate(candidate, comparison, &mut Vec::new())
             .await;
-        Some(place)
+        Some(slot)
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -93,18 +79,15 @@ impl StageSlot {
     /// Returns the time when [`StageSlot::tick`] is due.
     pub(crate) fn next_tick(&self) -> Instant {
         let own = self.runner.next_tick();
-        let beside = match &self.beside {
-            None => None,
-            Some(Beside::Canary(canary)) => Some(canary.runner.next_tick()),
-            Some(Beside::Shadow(shadow)) => shadow.next_tick(),
-        };
-        beside.map_or(own, |beside| own.min(beside))
+        let candidate = self.candidate.as_ref();
+        let due = candidate.and_then(RunningCandidate::next_tick);
+        due.map_or(own, |due| own.min(due))
     }
 
     /// Returns the parts that the plugin reads, if it takes a projection; it does not with a
     /// candidate beside it.
     pub(crate) fn reads(&self) -> Option<&Reads> {
-        match self.beside {
+        match self.candidate {
             None => self.runner.reads(),
             Some(_) => None,
         }
@@ -113,17 +96,19 @@ impl StageSlot {
     /// Runs one batch through the stage.
     pub(crate) async fn process(&mut self, mut batch: StageBatch, origin: Origin) -> StageOutput {
         self.sampler.see(&batch.input, &self.sample);
-        match &mut self.beside {
+        match &mut self.candidate {
             None => self.runner.process(batch, origin).await,
-            Some(Beside::Canary(canary)) => canary.process(&mut self.runner, batch, origin).await,
-            Some(Beside::Shadow(shadow)) => {
+            Some(RunningCandidate::Canary(canary)) => {
+                canary.process(&mut self.runner, batch, origin).await
+            }
+            Some(RunningCandidate::Shadow(shadow)) => {
                 batch.input.make_whole();
                 let came = batch.input.whole();
                 let passed = self.runner.process(batch, origin).await;
                 let generation = Arc::clone(self.runner.generation());
                 let manifest = generation.manifest();
-                let witness = self.runner.take_witness().unwrap_or_default();
-                if let Some((ticket, verdicts)) = &witness.judged {
+                let recording = self.runner.take_recording().unwrap_or_default();
+                if let Some((ticket, verdicts)) = &recording.judged {
                     let kept = passed.kept.as_ref().map(|kept| kept.input.whole());
                     let ran = RunningReply {
                         ticket: *ticket,
@@ -134,7 +119,7 @@ impl StageSlot {
                     shadow.see(came, ran).await;
                 }
                 // The released items may be from this same batch.
-                shadow.settle_running(&witness.released, manifest);
+                shadow.settle_running(&recording.released, manifest);
                 passed
             }
         }
@@ -146,16 +131,16 @@ impl StageSlot {
         if self.runner.next_tick() <= now {
             emitted = self.runner.tick().await;
         }
-        match &mut self.beside {
+        match &mut self.candidate {
             None => {}
-            Some(Beside::Canary(canary)) if canary.runner.next_tick() <= now => {
+            Some(RunningCandidate::Canary(canary)) if canary.runner.next_tick() <= now => {
                 emitted.extend(canary.runner.tick().await);
             }
-            Some(Beside::Canary(_)) => {}
-            Some(Beside::Shadow(shadow)) => {
-                let witness = self.runner.take_witness().unwrap_or_default();
+            Some(RunningCandidate::Canary(_)) => {}
+            Some(RunningCandidate::Shadow(shadow)) => {
+                let recording = self.runner.take_recording().unwrap_or_default();
                 let generation = Arc::clone(self.runner.generation());
-                shadow.settle_running(&witness.released, generation.manifest());
+                shadow.settle_running(&recording.released, generation.manifest());
                 shadow.tick(now).await;
             }
         }
@@ -164,13 +149,13 @@ impl StageSlot {
 
     /// Drains the plugins; see [`StageRunner::drain`].
     pub(crate) async fn drain(&mut self, reason: DrainReason, left: Duration) -> Vec<Batch> {
-        match &mut self.beside {
-            Some(Beside::Canary(canary)) => {
+        match &mut self.candidate {
+            Some(RunningCandidate::Canary(canary)) => {
                 let mut emitted = self.runner.drain(reason, left / 2).await;
                 emitted.extend(canary.runner.drain(reason, left / 2).await);
                 emitted
             }
-            None | Some(Beside::Shadow(_)) => self.runner.drain(reason, left).await,
+            None | Some(RunningCandidate::Shadow(_)) => self.runner.drain(reason, left).await,
         }
     }
 
@@ -179,7 +164,7 @@ impl StageSlot {
     pub(crate) async fn stop(&mut self, left: Duration) -> (Vec<Batch>, Option<State>) {
         let mut emitted = Vec::new();
         let running = Arc::clone(self.runner.generation());
-        self.end_beside(&running, &mut emitted).await;
+        self.end_candidate(&running, &mut emitted).await;
         let (let_go, state) = self.runner.stop(left).await;
         emitted.extend(let_go);
         (emitted, state)
@@ -202,30 +187,26 @@ impl StageSlot {
 
     /// Returns true if something is held here.
     pub(crate) fn holds(&self) -> bool {
-        let beside = match &self.beside {
-            Some(Beside::Canary(canary)) => canary.runner.holds(),
-            None | Some(Beside::Shadow(_)) => false,
-        };
-        beside || self.runner.holds()
+        self.runner.holds() || self.candidate.as_ref().is_some_and(RunningCandidate::holds)
     }
 
     /// Returns a copy of the running instance's state, for a probe.
-    pub(crate) async fn trial_snapshot(&mut self, emitted: &mut Vec<Batch>) -> Option<State> {
-        let state = self.runner.trial_snapshot(emitted).await;
+    pub(crate) async fn copy_state(&mut self, emitted: &mut Vec<Batch>) -> Option<State> {
+        let state = self.runner.copy_state(emitted).await;
         self.runner
             .count_left(emitted.iter().map(Batch::items).sum());
         state
     }
 
-    /// Removes a place that holds nothing any more from the books.
+    /// Removes a slot that holds nothing any more from the books.
     pub(crate) fn end(self) {
         self.runner.end();
-        if let Some(Beside::Canary(canary)) = self.beside {
-            canary.runner.end();
+        if let Some(candidate) = self.candidate {
+            candidate.end();
         }
     }
 
-    /// Changes the place to `target`. Items that are let go in the process are added to `emitted`.
+    /// Changes the slot to `target`. Items that are let go in the process are added to `emitted`.
     pub(crate) async fn change(
         mut self,
         target: Target,
@@ -241,10 +222,11 @@ impl StageSlot {
         self.sample = sample;
         let wanted = Arc::clone(&spec.generation);
         let mut carried = None;
-        let ends_beside = self.ends_beside(&spec);
+        let running = self.candidate.as_ref();
+        let ends = running.is_some_and(|running| !running.is_wanted(&spec));
         self.spec = spec;
-        if ends_beside {
-            carried = self.end_beside(&wanted, emitted).await;
+        if ends {
+            carried = self.end_candidate(&wanted, emitted).await;
         }
         if !Arc::ptr_eq(self.runner.generation(), &wanted)
             && let Some(instance) = instance
@@ -255,54 +237,33 @@ impl StageSlot {
         if !self.spec.on_probation {
             self.retained = None;
         }
-        self.begin_beside(candidate, comparison, emitted).await;
+        self.begin_candidate(candidate, comparison, emitted).await;
         self.runner
             .count_left(emitted.iter().map(Batch::items).sum());
         (self, carried)
     }
 
-    /// Returns true if `spec` has no place for the candidate that runs now.
-    fn ends_beside(&self, spec: &StageSpec) -> bool {
-        let wanted = spec.beside.as_ref();
-        let same = |generation: &Arc<dyn Generation>| {
-            wanted.is_some_and(|wanted| Arc::ptr_eq(&wanted.generation, generation))
-        };
-        let mode = wanted.map(|wanted| wanted.mode);
-        match &self.beside {
-            None => false,
-            Some(Beside::Canary(canary)) => {
-                let candidate = canary.runner.generation();
-                let is_promoted = Arc::ptr_eq(candidate, &spec.generation);
-                is_promoted || !same(candidate) || !matches!(mode, Some(Mode::Canary(_)))
-            }
-            Some(Beside::Shadow(shadow)) => {
-                !same(shadow.generation()) || mode != Some(Mode::Shadow)
-            }
-        }
-    }
-
     /// Ends the candidate. A canary that becomes the wanted generation takes over from the running
     /// one; otherwise the running generation takes over from the canary.
-    async fn end_beside(
+    async fn end_candidate(
         &mut self,
         wanted: &Arc<dyn Generation>,
         emitted: &mut Vec<Batch>,
     ) -> Option<Carried> {
-        self.runner.watch(false);
-        let Some(Beside::Canary(canary)) = self.beside.take() else {
+        self.runner.record_replies(false);
+        let Some(RunningCandidate::Canary(canary)) = self.candidate.take() else {
             return None;
         };
         let mut other = canary.runner;
         if Arc::ptr_eq(other.generation(), wanted) {
             std::mem::swap(&mut self.runner, &mut other);
             self.runner.set_spec(Arc::clone(&self.spec));
-            let taken = self.runner.take_over(other, Fallback::Own, emitted);
-            let (carried, last) = taken.await;
-            self.retained = last;
-            return Some(carried);
+            return Some(self.take_over(other, Fallback::Own, emitted).await);
         }
-        let taken = self.runner.take_over(other, Fallback::Own, emitted);
-        Some(taken.await.0)
+        let succession = Succession::new(&mut self.runner, Fallback::Own, emitted);
+        // The knowledge of a canary is added to the running generation; nobody goes back to it.
+        let (carried, _) = succession.run(other, false).await;
+        Some(carried)
     }
 
     async fn swap(
@@ -321,27 +282,40 @@ impl StageSlot {
             self.runner.last_ticket().saturating_add(1),
         );
         let old = std::mem::replace(&mut self.runner, runner);
-        if let Some(Beside::Shadow(_)) = self.beside {
-            self.runner.watch(true);
+        if let Some(RunningCandidate::Shadow(_)) = self.candidate {
+            self.runner.record_replies(true);
         }
-        let fallback = Fallback::Earlier(retained);
-        let (carried, last) = self.runner.take_over(old, fallback, emitted).await;
-        self.retained = last;
+        self.take_over(old, Fallback::Earlier(retained), emitted)
+            .await
+    }
+
+    /// Lets the running generation take over from another one, whose state is retained while the
+    /// running one is on probation.
+    async fn take_over(
+        &mut self,
+        other: StageRunner,
+        fallback: Fallback,
+        emitted: &mut Vec<Batch>,
+    ) -> Carried {
+        let retains = self.spec.on_probation;
+        let succession = Succession::new(&mut self.runner, fallback, emitted);
+        let (carried, retained) = succession.run(other, retains).await;
+        self.retained = retained;
         carried
     }
 
-    async fn begin_beside(
+    async fn begin_candidate(
         &mut self,
         candidate: Option<Box<dyn Instance>>,
         comparison: Arc<Mutex<Comparison>>,
         emitted: &mut Vec<Batch>,
     ) {
-        let Some(beside) = &self.spec.beside else {
+        let Some(wanted) = &self.spec.beside else {
             return;
         };
-        let generation = Arc::clone(&beside.generation);
-        match (beside.mode, &mut self.beside, candidate) {
-            (Mode::Canary(share), Some(Beside::Canary(canary)), _) => {
+        let generation = Arc::clone(&wanted.generation);
+        match (wanted.mode, &mut self.candidate, candidate) {
+            (Mode::Canary(share), Some(RunningCandidate::Canary(canary)), _) => {
                 canary.set_share(share, &self.runner);
                 canary.runner.set_spec(Arc::clone(&self.spec));
             }
@@ -357,16 +331,16 @@ impl StageSlot {
                 // With a state that names held items, the canary would settle items that the
                 // running generation settles.
                 if self.runner.never_holds()
-                    && let Some(state) = self.runner.trial_snapshot(emitted).await
+                    && let Some(state) = self.runner.copy_state(emitted).await
                 {
                     let last = self.runner.last_ticket();
                     runner.begin_with(state, last, emitted).await;
                 }
                 let canary = Canary::new(runner, share, &self.runner);
-                self.beside = Some(Beside::Canary(Box::new(canary)));
+                self.candidate = Some(RunningCandidate::Canary(Box::new(canary)));
             }
             (Mode::Shadow, None, Some(instance)) => {
-                let state = self.runner.trial_snapshot(emitted).await;
+                let state = self.runner.copy_state(emitted).await;
                 let shadow = Shadow::new(
                     generation,
                     instance,
@@ -376,8 +350,8 @@ impl StageSlot {
                     &self.spec.name,
                     self.limits,
                 );
-                self.beside = Some(Beside::Shadow(Box::new(shadow.await)));
-                self.runner.watch(true);
+                self.candidate = Some(RunningCandidate::Shadow(Box::new(shadow.await)));
+                self.runner.record_replies(true);
             }
             _ => {}
         }

@@ -14,7 +14,7 @@ const LONGEST_REBUILD_WAIT: Duration = Duration::from_secs(1);
 
 /// The breaker's decision about the next batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Gate {
+pub(super) enum Gate {
     /// Call the plugin.
     Closed,
     /// Call the plugin with this one batch to test whether it works again.
@@ -25,7 +25,7 @@ pub(crate) enum Gate {
 
 /// The breaker of one stage on one shard.
 #[derive(Debug)]
-pub(crate) struct Breaker {
+pub(super) struct Breaker {
     config: BreakerConfig,
     /// The start of the current window, and the faults in it.
     window: (Instant, u32),
@@ -35,7 +35,7 @@ pub(crate) struct Breaker {
 }
 
 impl Breaker {
-    pub(crate) fn new(config: BreakerConfig) -> Self {
+    pub(super) fn new(config: BreakerConfig) -> Self {
         let open_for = config.open_for;
         Self {
             config,
@@ -48,7 +48,7 @@ impl Breaker {
 
     /// Sets other limits from the next fault on. An open breaker stays open for the time it was
     /// given.
-    pub(crate) fn configure(&mut self, config: BreakerConfig) {
+    pub(super) fn configure(&mut self, config: BreakerConfig) {
         self.open_for = match self.open_until {
             None => config.open_for,
             Some(_) => self.open_for.min(config.open_at_most),
@@ -56,7 +56,7 @@ impl Breaker {
         self.config = config;
     }
 
-    pub(crate) fn gate(&self) -> Gate {
+    pub(super) fn gate(&self) -> Gate {
         match self.open_until {
             None => Gate::Closed,
             Some(until) if Instant::now() >= until => Gate::Probe,
@@ -64,12 +64,8 @@ impl Breaker {
         }
     }
 
-    pub(crate) fn is_open(&self) -> bool {
-        self.open_until.is_some()
-    }
-
     /// Counts a call that succeeded. Returns true if this closed an open breaker.
-    pub(crate) fn success(&mut self) -> bool {
+    pub(super) fn success(&mut self) -> bool {
         self.in_a_row = 0;
         self.open_for = self.config.open_for;
         self.open_until.take().is_some()
@@ -77,7 +73,7 @@ impl Breaker {
 
     /// Counts a call that failed. Returns the time for which the breaker is open now, if this
     /// opened it or opened it again.
-    pub(crate) fn fault(&mut self) -> Option<Duration> {
+    pub(super) fn fault(&mut self) -> Option<Duration> {
         let now = Instant::now();
         self.in_a_row = self.in_a_row.saturating_add(1);
         if now.duration_since(self.window.0) > self.config.window {
@@ -95,7 +91,7 @@ impl Breaker {
     }
 
     /// Returns the wait before the plugin is instantiated again, after the fault just counted.
-    pub(crate) fn rebuild_wait(&self) -> Duration {
+    pub(super) fn rebuild_wait(&self) -> Duration {
         match self.in_a_row.checked_sub(2) {
             None => Duration::ZERO,
             Some(doublings) => FIRST_REBUILD_WAIT

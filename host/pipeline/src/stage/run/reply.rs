@@ -8,10 +8,10 @@ use crate::stage::held::{HeldTable, Settlement};
 /// The checked answer: the effect on a batch, and on items held earlier.
 #[derive(Debug)]
 pub(crate) struct CheckedReply {
-    pub(in crate::stage) applied: ReplyEffect,
-    pub(in crate::stage) released: Option<CheckedEmission>,
-    /// The exact verdicts, if they are to be compared.
-    pub(in crate::stage) said: Option<Vec<u8>>,
+    pub(super) effect: ReplyEffect,
+    pub(super) emission: Option<CheckedEmission>,
+    /// The exact verdicts, if they are to be recorded.
+    pub(super) verdicts: Option<Vec<u8>>,
 }
 
 impl CheckedReply {
@@ -36,32 +36,32 @@ impl CheckedReply {
             words: &reply.edits,
             blob: &reply.blob,
         };
-        let released = reply.emission.filter(|emission| !emission.is_empty());
-        let released = released
+        let emission = reply.emission.filter(|emission| !emission.is_empty());
+        let emission = emission
             .map(|emission| CheckedEmission::new(held, reasons, limits, emission))
             .transpose()?;
-        let applied = input
+        let effect = input
             .apply(&reply.verdicts, edits, &rules)
             .map_err(|bad| bad.to_string())?;
         Ok(Self {
-            applied,
-            released,
-            said: None,
+            effect,
+            emission,
+            verdicts: None,
         })
     }
 }
 
 /// A checked emission.
 #[derive(Debug)]
-pub(in crate::stage) struct CheckedEmission {
-    pub(in crate::stage) settlement: Settlement,
-    pub(in crate::stage) emission: Emission,
+pub(super) struct CheckedEmission {
+    pub(super) settlement: Settlement,
+    pub(super) emission: Emission,
     /// The number of items that the plugin made.
-    pub(in crate::stage) created: u64,
+    pub(super) created: u64,
 }
 
 impl CheckedEmission {
-    pub(in crate::stage) fn new(
+    pub(super) fn new(
         held: &HeldTable,
         reasons: usize,
         limits: &Limits,
@@ -75,5 +75,10 @@ impl CheckedEmission {
             emission,
             created: created.items as u64,
         })
+    }
+
+    /// Returns true if the plugin made items.
+    pub(super) fn creates(&self) -> bool {
+        self.created > 0
     }
 }

@@ -1,103 +1,41 @@
-//! One stage on one shard: calls the plugin's instance, checks its answers, applies them to the
-//! batch and to held items, and applies the fault policy if the plugin fails.
+//! One generation of a stage on one shard: runs batches through the plugin, applies the fault
+//! policy if the plugin fails, and keeps the held items within the stage's limits.
 
-mod holding;
-mod recovery;
-mod restart;
-mod succession;
-
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use spandrel_wire::{Limits, Reads};
-use tokio::time::Instant;
+use spandrel_wire::{HeldItems, Limits, Reads};
+use tokio::time::{Instant, timeout};
 
-use self::recovery::FaultLog;
-pub(crate) use self::succession::{Fallback, RetainedState};
 use super::batch::StageBatch;
-use super::breaker::{Breaker, Gate};
-use super::failed_batches::{ATTEMPTS, FailedBatches};
-use super::learned::LearnedReads;
-use super::reply::CheckedReply;
+use super::failed_batches::ATTEMPTS;
+use super::output::{Origin, StageOutput};
+use super::plugin::Plugin;
+use super::recording::ReplyRecording;
+use super::schedule::Schedule;
 use crate::batch::Batch;
-use crate::ledger::{Column, Ledger, Reason, Retry, Source, StageBooks};
-use crate::plugin::{Fault, FaultKind, Generation, Input, Instance, Ticket};
+use crate::completion::Guards;
+use crate::handover::{HeldLeft, StageLeft};
+use crate::ledger::{Ledger, Reason, Retry, Tally};
+use crate::plugin::{DrainReason, Fault, FaultKind, Generation, Instance, State, Ticket};
 use crate::refused::{Refusal, Refused};
 use crate::stage::held::HeldTable;
-use crate::stage::spec::{FaultPolicy, StageSpec};
+use crate::stage::spec::{Carried, FaultPolicy, StageSpec};
 
-/// The owner of a batch's items while it is in the chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// A sender waits for the answer: the batch can still be refused.
-    Sender,
-    /// The batch was accepted earlier, or made by a plugin.
-    Accepted,
-}
-
-/// The output of a stage.
-#[derive(Debug, Default)]
-pub(crate) struct StageOutput {
-    /// The batch that went in, without the items that were dropped or held.
-    pub kept: Option<StageBatch>,
-    /// Batches that were released, created or recovered beside it. They were accepted before.
-    pub emitted: Vec<Batch>,
-    /// The reason why the batch was refused.
-    pub refused: Option<Refusal>,
-}
-
-/// The time between two checks of held items, and of a plugin that waits to be instantiated again,
-/// if the plugin itself asks for no ticks.
-pub const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// The retry hint to senders whose batch was refused because the plugin failed.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// One stage on one shard, with its instance, its held items and its breaker.
-pub(crate) struct StageRunner {
-    column: Column,
-    spec: Arc<StageSpec>,
-    generation: Arc<dyn Generation>,
-    limits: Limits,
-    ledger: Arc<Ledger>,
-    instance: Option<Box<dyn Instance>>,
-    /// The parts of spans that this instance reads.
-    learned: LearnedReads,
-    rebuild_at: Instant,
-    last_ticket: Ticket,
-    held: HeldTable,
-    /// True if some held items were held by an instance that is gone.
-    orphaned: bool,
-    /// The batches that are being offered to a new instance. They are here and not in the call, so
-    /// that they go on if the call is cut off.
-    offering: VecDeque<Batch>,
-    /// True if the plugin failed when it was asked for a copy of its state; it is not asked again
-    /// for a trial.
-    no_trials: bool,
-    breaker: Breaker,
-    quarantine: FailedBatches,
-    fault_log: FaultLog,
-    /// The time when this stage is to be looked at again.
-    wake_at: Instant,
-    /// The time when the plugin's own tick is due, if it asked for ticks.
-    tick_at: Option<Instant>,
-    /// The plugin's exact answers, while they are compared with those of another.
-    witness: Option<ReplyRecording>,
-    /// The number of quarantined batches that the ledger was last told.
-    booked_quarantine: u64,
-}
+/// The time in which a plugin must let go under pressure: the senders of this shard wait meanwhile.
+const PRESSURE_DEADLINE: Duration = Duration::from_millis(500);
 
-/// The plugin's exact answers since they were last taken.
-#[derive(Debug, Default)]
-pub(crate) struct ReplyRecording {
-    /// The last batch's ticket and verdicts; `None` if it was not judged.
-    pub judged: Option<(Ticket, Vec<u8>)>,
-    /// Ticket, index and outcome of released items, as they crossed the boundary.
-    pub released: Vec<u64>,
+/// One generation of a stage on one shard.
+pub(crate) struct StageRunner {
+    plugin: Plugin,
+    schedule: Schedule,
 }
 
 impl StageRunner {
-    /// Makes a runner of this generation in the place that `spec` describes; `spec.hold` is this
+    /// Makes a runner of this generation for the stage that `spec` describes; `spec.hold` is this
     /// shard's share. No ticket is lower than `first_ticket`.
     pub(crate) fn new(
         spec: Arc<StageSpec>,
@@ -107,283 +45,329 @@ impl StageRunner {
         instance: Box<dyn Instance>,
         first_ticket: Ticket,
     ) -> Self {
-        let now = Instant::now();
-        let breaker = Breaker::new(spec.breaker.clone());
-        let manifest = generation.manifest();
-        let interval = manifest.tick_interval;
-        let column = ledger.open(&spec.name, generation.number(), &manifest.drop_reasons);
-        Self {
-            column,
-            spec,
-            generation,
-            limits,
-            ledger,
-            instance: Some(instance),
-            learned: LearnedReads::default(),
-            rebuild_at: now,
-            last_ticket: first_ticket.saturating_sub(1),
-            held: HeldTable::default(),
-            orphaned: false,
-            offering: VecDeque::new(),
-            no_trials: false,
-            breaker,
-            quarantine: FailedBatches::default(),
-            fault_log: FaultLog::default(),
-            wake_at: now + interval.map_or(HOUSEKEEPING, |interval| interval.min(HOUSEKEEPING)),
-            tick_at: interval.map(|interval| now + interval),
-            witness: None,
-            booked_quarantine: 0,
-        }
+        let schedule = Schedule::new(generation.manifest().tick_interval);
+        let plugin = Plugin::new(spec, generation, limits, ledger, instance, first_ticket);
+        Self { plugin, schedule }
     }
 
     /// Returns the generation that it runs.
     pub(crate) fn generation(&self) -> &Arc<dyn Generation> {
-        &self.generation
+        self.plugin.generation()
     }
 
     /// Sets another fault policy and other limits for the same generation.
     pub(crate) fn set_spec(&mut self, spec: Arc<StageSpec>) {
-        if spec.breaker != self.spec.breaker {
-            self.breaker.configure(spec.breaker.clone());
-        }
-        self.spec = spec;
+        self.plugin.set_spec(spec);
     }
 
-    /// Starts to record the plugin's exact answers, or stops.
-    pub(crate) fn watch(&mut self, watched: bool) {
-        self.witness = watched.then(ReplyRecording::default);
+    /// Starts to record the plugin's exact replies, or stops.
+    pub(crate) fn record_replies(&mut self, recorded: bool) {
+        self.plugin.record_replies(recorded);
     }
 
-    /// Returns the answers since they were last taken.
-    pub(crate) fn take_witness(&mut self) -> Option<ReplyRecording> {
-        self.witness.as_mut().map(std::mem::take)
+    /// Returns the replies since they were last taken.
+    pub(crate) fn take_recording(&mut self) -> Option<ReplyRecording> {
+        self.plugin.take_recording()
     }
 
     /// Returns true if nothing is held, and nothing will be.
     pub(crate) fn never_holds(&self) -> bool {
-        !self.generation.manifest().holds && self.held.is_empty()
+        !self.plugin.manifest().holds && !self.holds()
     }
 
     /// Returns true if something is held.
     pub(crate) fn holds(&self) -> bool {
-        !self.held.is_empty()
+        !self.plugin.held().is_empty()
     }
 
     /// Returns the trace ids of the held items.
     pub(crate) fn held_traces(&self) -> impl Iterator<Item = &[u8]> {
-        self.held.trace_ids()
+        self.plugin.held().trace_ids()
     }
 
     /// Returns the ticket that was given out last.
     pub(crate) fn last_ticket(&self) -> Ticket {
-        self.last_ticket
+        self.plugin.last_ticket()
     }
 
     /// Returns the time when [`StageRunner::tick`] is due.
     pub(crate) fn next_tick(&self) -> Instant {
-        self.wake_at
+        self.schedule.wake_at()
     }
 
-    /// Returns the parts that the plugin reads, if it takes a projection. A plugin that holds does
-    /// not, because held items must be there in whole; neither does one that has failed lately,
-    /// because failures are known by the bytes.
+    /// Returns the parts that the plugin reads, if it takes a projection.
     pub(crate) fn reads(&self) -> Option<&Reads> {
-        let takes = !self.generation.manifest().holds && self.quarantine.is_empty();
-        self.learned.settled().filter(|_| takes)
+        self.plugin.reads()
     }
 
     /// Runs one batch through the plugin.
     pub(crate) async fn process(&mut self, mut batch: StageBatch, origin: Origin) -> StageOutput {
-        let (items, generation) = (batch.items(), self.column.generation);
-        let retry = batch.tally.try_again_at(&self.spec.name);
-        self.post(|column| match retry {
-            Retry::First => column.add_input(generation, items),
-            Retry::Failed | Retry::Passed => column.retried += items,
-        });
-        let mut passed = StageOutput::default();
-        let failures = self.failures(&mut batch.input);
+        let items = batch.items();
+        let retry = batch.tally.try_again_at(&self.spec().name);
+        self.plugin.counts().add_input(retry, items);
+        let mut output = StageOutput::default();
+        let failures = self.plugin.failures(&mut batch.input);
         if failures >= ATTEMPTS
             && origin == Origin::Sender
-            && self.spec.on_fault == FaultPolicy::Refuse
+            && self.spec().on_fault == FaultPolicy::Refuse
         {
             batch.tally.refuse();
-            let stage = self.spec.name.clone();
             let refused = Refused::Quarantined {
-                stage,
+                stage: self.spec().name.clone(),
                 attempts: failures,
             };
-            passed.refused = Some(Refusal::from(refused));
-        } else if failures >= ATTEMPTS || !self.ready(&mut passed.emitted).await {
-            self.apply_policy(batch, origin, None, &mut passed);
+            output.refused = Some(Refusal::from(refused));
+        } else if failures >= ATTEMPTS || !self.ready(&mut output.emitted).await {
+            self.apply_policy(batch, origin, None, &mut output);
         } else {
-            self.call(batch, origin, &mut passed).await;
-            self.relieve(&mut passed.emitted).await;
+            if let Some((batch, fault)) = self.plugin.call(batch, &mut output).await {
+                self.apply_policy(batch, origin, Some(&fault), &mut output);
+            }
+            self.relieve(&mut output.emitted).await;
         }
-        if retry == Retry::Passed {
+        self.count_left(match retry {
             // The kept items were counted when the batch came through before.
-            self.count_left(passed.emitted.iter().map(Batch::items).sum());
-        } else {
-            self.count_output(&passed);
-        }
-        passed
+            Retry::Passed => output.emitted_items(),
+            Retry::First | Retry::Failed => output.items(),
+        });
+        output
     }
 
-    /// Returns how often the plugin failed on this batch.
-    fn failures(&mut self, input: &mut Input) -> u32 {
-        if self.quarantine.is_empty() {
-            return 0;
+    /// Applies the fault policy to a batch that the plugin could not judge. `fault` is given if the
+    /// plugin failed on this batch.
+    fn apply_policy(
+        &mut self,
+        batch: StageBatch,
+        origin: Origin,
+        fault: Option<&Fault>,
+        output: &mut StageOutput,
+    ) {
+        let policy = self.spec().on_fault;
+        let counts = self.plugin.counts();
+        match (policy, origin) {
+            (FaultPolicy::Drop, _) => batch.tally.drop_all(counts.column(), Reason::Fault),
+            (FaultPolicy::Refuse, Origin::Sender) => {
+                batch.tally.refuse();
+                let refused = Refused::Fault {
+                    stage: self.spec().name.clone(),
+                    retry_after: RETRY_AFTER,
+                };
+                output.refused = Some(Refusal {
+                    refused,
+                    fault: fault.cloned(),
+                    partial: false,
+                });
+            }
+            (FaultPolicy::Pass, _) | (FaultPolicy::Refuse, Origin::Accepted) => {
+                counts.add_bypassed(batch.items(), policy);
+                output.kept = Some(batch);
+            }
         }
-        input.make_whole();
-        self.quarantine.failures(input.bytes())
     }
 
-    /// Calls the plugin once and handles the result.
-    async fn call(&mut self, mut batch: StageBatch, origin: Origin, passed: &mut StageOutput) {
-        let has_reads = |has| self.reads().is_some_and(|reads| Reads::covers(has, reads));
-        if !batch.input.reads().is_some_and(has_reads) {
-            batch.input.make_whole();
+    /// Returns true if there is an instance to call. If the instance was not yet offered all that
+    /// its predecessor held, the rest follows soon.
+    async fn ready(&mut self, emitted: &mut Vec<Batch>) -> bool {
+        let ready = self.plugin.ready(emitted).await;
+        if ready && self.plugin.held().has_unowned() {
+            self.schedule.wake_now();
         }
-        let ticket = self.ticket();
-        // Failures are forgotten by the bytes that came; while there are none, nobody asks for
-        // these bytes.
-        let came = (!self.quarantine.is_empty()).then(|| batch.input.whole());
-        let items = batch.items();
-        match self.judge(ticket, &mut batch.input, items).await {
-            Ok(mut judgement) => {
-                if let (Some(witness), Some(said)) = (&mut self.witness, judgement.said.take()) {
-                    witness.judged = Some((ticket, said));
-                }
-                self.worked(came.as_deref().unwrap_or_default());
-                self.apply(ticket, batch, judgement, passed);
-            }
-            Err(fault) => {
-                batch.input.make_whole();
-                self.failed(&fault, Some(batch.input.bytes()), &mut passed.emitted);
-                self.apply_policy(batch, origin, Some(&fault), passed);
-            }
-        }
+        ready
     }
 
     /// Lets time pass for the plugin, and checks the limits on held items.
     pub(crate) async fn tick(&mut self) -> Vec<Batch> {
-        let mut passed = StageOutput::default();
-        let interval = self.generation.manifest().tick_interval;
-        let due = self.tick_at.is_some_and(|due| Instant::now() >= due);
-        let ready = (due || !self.held.is_empty()) && self.ready(&mut passed.emitted).await;
-        if let (true, true, Some(instance)) = (ready, due, &mut self.instance) {
-            let started = Instant::now();
-            let result = instance.tick().await;
-            self.count_call(started);
-            self.settle(result, &mut passed.emitted);
+        let mut emitted = Vec::new();
+        let due = self.schedule.tick_is_due();
+        let ready = (due || self.holds()) && self.ready(&mut emitted).await;
+        if ready && due {
+            self.plugin.tick(&mut emitted).await;
         }
-        self.relieve(&mut passed.emitted).await;
-        self.expire(&mut passed.emitted).await;
-        self.quarantine.forget();
-        self.count_quarantine();
-        self.end_bypass();
-        self.count_output(&passed);
-        // The next tick counts from the end of the call, so a tick that takes longer than its
-        // interval still leaves time for batches.
-        let now = Instant::now();
-        if due {
-            self.tick_at = interval.map(|interval| now + interval);
-        }
-        let offers_more = ready && self.orphaned && self.instance.is_some();
-        let soon = if offers_more { now } else { now + HOUSEKEEPING };
-        self.wake_at = self.tick_at.map_or(soon, |tick| tick.min(soon));
-        passed.emitted
+        self.relieve(&mut emitted).await;
+        self.expire(&mut emitted).await;
+        self.plugin.forget_failures();
+        self.count_batches(&emitted);
+        let offers_more = ready && self.plugin.has_more_to_offer();
+        self.schedule.looked(due, offers_more);
+        emitted
     }
 
-    fn ticket(&mut self) -> Ticket {
-        self.last_ticket += 1;
-        self.last_ticket
-    }
-
-    /// Calls the plugin with one batch. The answer is checked in whole, then applied to the batch;
-    /// a failed call changes nothing.
-    async fn judge(
-        &mut self,
-        ticket: Ticket,
-        input: &mut Input,
-        items: u64,
-    ) -> Result<CheckedReply, Fault> {
-        let Some(instance) = &mut self.instance else {
-            return Err(Fault::new(FaultKind::Trap, "no instance"));
+    /// Asks the plugin to let go of everything. Items that it still keeps go on, or are dropped
+    /// under [`FaultPolicy::Drop`]. A plugin that is not done after `left` has failed.
+    pub(crate) async fn drain(&mut self, reason: DrainReason, left: Duration) -> Vec<Batch> {
+        let mut emitted = Vec::new();
+        let asked = async {
+            let mut ready = self.ready(&mut emitted).await;
+            while ready && self.plugin.held().has_unowned() {
+                ready = self.ready(&mut emitted).await;
+            }
+            if ready {
+                self.plugin.drain(reason, left, &mut emitted).await;
+            }
         };
-        let started = Instant::now();
-        let reply = instance.process(ticket, input).await;
-        self.count_call(started);
-        let mut reply = reply?;
-        self.learned.add(reply.reads.take());
-        let said = self.witness.is_some().then(|| reply.verdicts.clone());
-        let mut judgement = CheckedReply::new(
-            &self.held,
-            self.generation.manifest(),
-            &self.limits,
-            input,
-            items,
-            reply,
-        )
-        .map_err(|message| Fault::new(FaultKind::BadReply, message))?;
-        judgement.said = said;
-        Ok(judgement)
+        if timeout(left, asked).await.is_err() {
+            self.run_late("its drain did not end in time", &mut emitted);
+            self.plugin.give_up_offer(&mut emitted);
+        }
+        let kept = self.plugin.held_mut().evict(|held| !held.is_empty());
+        if !kept.is_empty() {
+            let items: u64 = kept.iter().map(Batch::items).sum();
+            tracing::warn!(stage = %self.spec().name, items, "plugin kept items after its drain");
+            self.plugin.let_go(kept, Reason::Undrained, &mut emitted);
+        }
+        self.plugin.count_held();
+        self.count_batches(&emitted);
+        emitted
     }
 
-    /// Books a checked answer. Cannot fail.
-    fn apply(
+    /// Keeps held items within the stage's limits on items and bytes.
+    async fn relieve(&mut self, emitted: &mut Vec<Batch>) {
+        let hold = self.spec().hold;
+        let over = |held: &HeldTable| held.items() > hold.items || held.bytes() > hold.bytes;
+        if over(self.plugin.held()) {
+            self.press(emitted).await;
+            let evicted = self.plugin.held_mut().evict(over);
+            self.let_go_over_limit(evicted, emitted);
+        }
+    }
+
+    /// Keeps held items within the stage's limit on time.
+    async fn expire(&mut self, emitted: &mut Vec<Batch>) {
+        let limit = self.spec().hold.time;
+        let oldest = self.plugin.held().oldest();
+        if oldest.is_some_and(|since| since.elapsed() > limit) {
+            self.press(emitted).await;
+            if let Some(since) = Instant::now().checked_sub(limit) {
+                let evicted = self.plugin.held_mut().evict_older(since);
+                self.let_go_over_limit(evicted, emitted);
+            }
+        }
+    }
+
+    /// Asks the plugin to let go of all that it can.
+    async fn press(&mut self, emitted: &mut Vec<Batch>) {
+        if !self.plugin.is_blocked() {
+            let asked = self
+                .plugin
+                .drain(DrainReason::Pressure, PRESSURE_DEADLINE, emitted);
+            asked.await;
+        }
+    }
+
+    fn let_go_over_limit(&mut self, batches: Vec<Batch>, emitted: &mut Vec<Batch>) {
+        if !batches.is_empty() {
+            let items: u64 = batches.iter().map(Batch::items).sum();
+            tracing::warn!(stage = %self.spec().name, items, "held items were over the stage's limits");
+            self.plugin.let_go(batches, Reason::HeldLimit, emitted);
+        }
+        self.plugin.count_held();
+    }
+
+    /// Ends the calls of the plugin, without asking it to let go of items that the journal has. The
+    /// returned batches go on through the stages behind: items that no record has, and items that
+    /// the plugin makes when it is asked to drain, which happens only if it has no state to carry
+    /// and cannot hold. No batch may come after this.
+    pub(crate) async fn stop(&mut self, left: Duration) -> (Vec<Batch>, Option<State>) {
+        let mut emitted = Vec::new();
+        let loose = self.plugin.held_mut().evict_unrecorded();
+        self.plugin.let_go(loose, Reason::Undrained, &mut emitted);
+        let snapshot = timeout(left, self.plugin.snapshot(&mut emitted)).await;
+        let state = match snapshot {
+            Ok(state) => state.unwrap_or_default(),
+            Err(_) => {
+                self.run_late("its snapshot did not end in time", &mut emitted);
+                None
+            }
+        };
+        if state.is_none() && self.never_holds() {
+            let reason = DrainReason::Shutdown;
+            let asked = timeout(left, self.plugin.drain(reason, left, &mut emitted)).await;
+            if asked.is_err() {
+                self.run_late("its drain did not end in time", &mut emitted);
+            }
+        }
+        self.plugin.count_held();
+        self.count_batches(&emitted);
+        (emitted, state)
+    }
+
+    /// Leaves the held items and this state for the next process.
+    pub(crate) fn leave_behind(&mut self, state: Option<State>) -> (StageLeft, Vec<Tally>) {
+        self.plugin.leave_behind(state)
+    }
+
+    /// Takes up the items and state that the stage left when the last process stopped; no batch may
+    /// have come before. Held items that the instance does not know of after that are offered to it
+    /// as batches.
+    pub(crate) async fn take_up(
         &mut self,
-        ticket: Ticket,
-        mut batch: StageBatch,
-        judgement: CheckedReply,
-        passed: &mut StageOutput,
+        left: StageLeft,
+        held: Vec<(HeldLeft, HeldItems)>,
+        guards: &mut Guards<'_>,
+    ) -> Carried {
+        let carried = self.plugin.take_up(left, held, guards).await;
+        self.wake_to_offer();
+        carried
+    }
+
+    /// Gives a fresh instance a state to begin with; if it refuses the state, it begins without.
+    /// Names of items that were held up to this ticket are ignored.
+    pub(crate) async fn begin_with(
+        &mut self,
+        state: State,
+        up_to: Ticket,
+        emitted: &mut Vec<Batch>,
     ) {
-        let CheckedReply {
-            applied, released, ..
-        } = judgement;
-        let came = batch.items();
-        let mut source = Source::default();
-        if released
-            .as_ref()
-            .is_some_and(|released| released.created > 0)
-        {
-            batch.tally.trace_to(&mut source);
-        }
-        for (code, items) in applied.dropped {
-            let reason = Reason::from_code(code);
-            batch.tally.drop_items(self.column, reason, items);
-        }
-        if let Some(held) = applied.held {
-            let part = batch.tally.split(held.len() as u64);
-            self.hold(ticket, held, part);
-        }
-        let nothing_left = applied.kept_items == 0 && came > 0;
-        passed.kept = (!nothing_left).then_some(batch);
-        if let Some(released) = released {
-            self.release(&released, source, &mut passed.emitted);
+        let held = self.plugin.held_mut();
+        held.ignore_releases_below(up_to.saturating_add(1));
+        let carried = self.plugin.restore(state, emitted).await;
+        tracing::debug!(stage = %self.spec().name, ?carried, "candidate begins");
+    }
+
+    /// Returns a copy of the instance's state for another instance; the instance goes on.
+    pub(crate) async fn copy_state(&mut self, emitted: &mut Vec<Batch>) -> Option<State> {
+        self.plugin.copy_state(emitted).await
+    }
+
+    /// Comes after another generation: its schedule goes on, and its place in the books ends.
+    pub(in crate::stage) fn come_after(&mut self, other: Self) {
+        self.schedule.inherit(&other.schedule);
+        self.wake_to_offer();
+        other.end();
+    }
+
+    fn wake_to_offer(&mut self) {
+        if self.plugin.held().has_unowned() {
+            self.schedule.wake_now();
         }
     }
 
-    fn count_call(&self, started: Instant) {
-        let elapsed = started.elapsed();
-        let generation = self.column.generation;
-        self.post(|column| column.add_call(generation, elapsed));
-    }
-
-    fn count_output(&self, passed: &StageOutput) {
-        let emitted: u64 = passed.emitted.iter().map(Batch::items).sum();
-        self.count_left(passed.kept.as_ref().map_or(0, StageBatch::items) + emitted);
+    /// Returns the plugin, for what concerns its state.
+    pub(in crate::stage) fn plugin(&mut self) -> &mut Plugin {
+        &mut self.plugin
     }
 
     /// Counts items that left the stage.
     pub(crate) fn count_left(&self, items: u64) {
-        if items > 0 {
-            let generation = self.column.generation;
-            self.post(|column| column.add_output(generation, items));
-        }
+        self.plugin.counts().add_output(items);
     }
 
-    /// Makes an entry in this stage's column of the ledger.
-    fn post(&self, entry: impl FnOnce(&mut StageBooks)) {
-        self.ledger.post_stage(self.column.stage, entry);
+    fn count_batches(&self, batches: &[Batch]) {
+        self.count_left(batches.iter().map(Batch::items).sum());
+    }
+
+    /// Records that a call did not end in time.
+    fn run_late(&mut self, message: &str, emitted: &mut Vec<Batch>) {
+        let fault = Fault::new(FaultKind::Deadline, message);
+        self.plugin.fail(&fault, None, emitted);
+    }
+
+    fn spec(&self) -> &StageSpec {
+        self.plugin.spec()
+    }
+
+    /// Ends a runner that holds nothing and has no successor.
+    pub(crate) fn end(self) {
+        self.plugin.end();
     }
 }

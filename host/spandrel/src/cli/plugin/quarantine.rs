@@ -21,7 +21,7 @@ use super::{Connection, Output, finish, print, to_stderr};
 pub(in crate::cli) struct QuarantineArguments {
     #[command(subcommand)]
     command: QuarantineCommand,
-    /// Looks into this `durability` folder itself, without a collector
+    /// Reads this `durability` folder directly, without a collector
     #[arg(long, global = true, value_name = "DIR", conflicts_with = "admin")]
     dir: Option<PathBuf>,
     #[command(flatten)]
@@ -32,23 +32,23 @@ pub(in crate::cli) struct QuarantineArguments {
 enum QuarantineCommand {
     /// Lists the batches that failed every time, oldest first
     Ls,
-    /// Shows why one is there, and the request itself
+    /// Shows one batch: the reason, and the request
     Show {
-        /// As `ls` shows it
+        /// The id that `ls` shows
         id: String,
     },
-    /// Offers batches to their pipeline again; what it takes is not in quarantine any more
+    /// Offers batches to their pipeline again; accepted ones leave the quarantine
     Replay(Which),
-    /// Lets go of batches for good
+    /// Deletes batches
     Drop(Which),
 }
 
 #[derive(Debug, Args)]
 struct Which {
-    /// As `ls` shows it
+    /// The id that `ls` shows
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     id: Option<String>,
-    /// All that there are
+    /// All batches in quarantine
     #[arg(long)]
     all: bool,
 }

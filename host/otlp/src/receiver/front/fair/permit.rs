@@ -46,15 +46,13 @@ impl Permit {
     fn ask(&self, more: usize, size: usize) -> Result<Option<PendingPermit<'_>>, Full> {
         let rule = self.fair.rule;
         let mut state = self.fair.lock();
-        if state.turns.is_empty() {
+        if state.line.is_empty() {
             let member = state.members.get(&self.connection);
             let nobody = Member::default();
             if state.admits(rule, member.unwrap_or(&nobody), self.id, more, size) {
                 state.take(self.connection, self.id, more);
                 return Ok(None);
             }
-            // The line begins here, and so does the measurement of how fast it moves.
-            state.last_grant = Some(Instant::now());
         }
         state.last_short = Some(Instant::now());
         if matches!(rule, Rule::Share { .. }) && state.is_over_share(self.connection, more) {
@@ -139,7 +137,7 @@ impl Drop for PendingPermit<'_> {
         if let Some(member) = state.members.get_mut(&connection) {
             member.waiting.retain(|waiter| waiter.permit != id);
             if member.waiting.is_empty() {
-                state.turns.retain(|(_, other)| *other != connection);
+                state.line.retain(|(_, other)| *other != connection);
             }
         }
         state.forget(connection);

@@ -179,7 +179,7 @@ async fn who_gives_up_is_forgotten() {
     drop((patient, impatient));
     let state = fair.lock();
     assert_eq!((state.taken, state.members.len()), (0, 0));
-    assert!(state.turns.is_empty());
+    assert!(state.line.is_empty());
 }
 
 /// Small requests behind a large one that is not passed over any more get the reserve for small
@@ -221,49 +221,4 @@ async fn who_holds_nothing_is_forgotten() {
         let state = fair.lock();
         assert_eq!((state.taken, state.members.len()), (0, 0));
     }
-}
-
-/// A request that would wait too long knows it beforehand, by how fast the line moves. Each
-/// connection has its own place in the line.
-#[tokio::test(start_paused = true)]
-async fn the_wait_is_known_beforehand() {
-    let fair = FairSemaphore::new(1, Rule::Whole);
-    assert!(!fair.is_hopeless(1, WAIT));
-    let mut waiting = JoinSet::new();
-    for _ in 0..21 {
-        let mut permit = fair.permit(1);
-        waiting.spawn(async move {
-            let granted = permit.grow_to(1, WAIT * 100).await;
-            tokio::time::sleep(WAIT / 5).await;
-            granted
-        });
-    }
-    tokio::time::sleep(WAIT * 2).await;
-    assert!(fair.is_hopeless(1, WAIT));
-    assert!(!fair.is_hopeless(2, WAIT));
-    waiting.shutdown().await;
-    assert!(!fair.is_hopeless(1, WAIT));
-}
-
-/// The connection that was served longest ago is next, however many wait, and is not sent away
-/// because they are many.
-#[tokio::test(start_paused = true)]
-async fn who_is_next_has_hope() {
-    let fair = FairSemaphore::new(1, Rule::Whole);
-    let mut served = JoinSet::new();
-    let mut wait = |connection| {
-        let mut permit = fair.permit(connection);
-        served.spawn(async move {
-            let in_time = permit.grow_to(1, WAIT * 10).await;
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            in_time.expect("in time");
-        });
-    };
-    (0..4).for_each(&mut wait);
-    tokio::time::sleep(Duration::from_millis(35)).await;
-    (4..200).for_each(&mut wait);
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert!(!fair.is_hopeless(1, WAIT), "nobody is before it");
-    assert!(fair.is_hopeless(1000, WAIT), "all are before a newcomer");
-    while served.join_next().await.is_some() {}
 }

@@ -1,19 +1,20 @@
-//! Recovery from arbitrary bytes, for a fuzzer.
+//! Tests of recovery from arbitrary bytes.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use proptest::prelude::*;
 
-use crate::checkpointer::SLOTS;
-use crate::checkpointer::slot::slot_name;
+use crate::checkpointer::file::{FILES, file_name};
 use crate::format::checkpoint::Checkpoint;
-use crate::format::{RecordHeader, SegmentHeader, footprint, payload_checksum};
+use crate::format::record::{RecordHeader, footprint, payload_checksum};
+use crate::format::segment::SegmentHeader;
 use crate::options::Options;
 use crate::recovery::OpenError;
-use crate::segments::read;
-use crate::store::Opened;
+use crate::segments::read::read_record;
+use crate::store::OpenJournal;
 use crate::vfs::Memory;
 
 const SEGMENT: usize = 8 << 10;
@@ -26,10 +27,8 @@ type Contents = BTreeMap<u64, Bytes>;
 /// later release wrote it.
 ///
 /// The bytes are pieces of a length (two bytes), a kind (one) and content. Each piece is a file of
-/// a log. It is taken as it is, or with its checksums corrected, so that a fuzzer need not find
-/// them.
-#[doc(hidden)]
-pub fn recover_bytes(bytes: &[u8]) -> Option<usize> {
+/// a log. It is taken as it is, or with its checksums corrected, so that chance need not find them.
+fn recover_bytes(bytes: &[u8]) -> Option<usize> {
     let memory = Memory::default();
     let dir = Path::new("/journal/ingress");
     let mut rest = bytes;
@@ -39,9 +38,9 @@ pub fn recover_bytes(bytes: &[u8]) -> Option<usize> {
         let (content, after) = after.split_at_checked(length)?;
         rest = after;
         let (name, content) = match kind % 4 {
-            0 => (slot_name(usize::from(kind / 4) % SLOTS), content.to_vec()),
+            0 => (file_name(usize::from(kind / 4) % FILES), content.to_vec()),
             1 => (
-                slot_name(usize::from(kind / 4) % SLOTS),
+                file_name(usize::from(kind / 4) % FILES),
                 checkpoint(content),
             ),
             other => {
@@ -73,8 +72,8 @@ fn open(memory: &Memory) -> Option<(u64, Contents)> {
         max_bytes: 1 << 20,
         ..Options::new(PathBuf::from("/journal"))
     };
-    let opened = match Opened::new(Arc::new(memory.clone()), options) {
-        Ok(opened) => opened,
+    let journal = match OpenJournal::new(Arc::new(memory.clone()), options) {
+        Ok(journal) => journal,
         Err(error) => {
             assert!(
                 matches!(error, OpenError::Newer { .. }),
@@ -83,15 +82,15 @@ fn open(memory: &Memory) -> Option<(u64, Contents)> {
             return None;
         }
     };
-    let (shared, _, report) = &opened.ingress;
-    let unfinished = shared.state().unfinished(0, usize::MAX);
+    let log = &journal.ingress;
+    let unfinished = log.segments.index().unfinished(0, usize::MAX);
     let contents = unfinished.iter().map(|found| {
-        let bytes = read::record(shared, found.record);
+        let bytes = read_record(&log.segments, found.record);
         let bytes = bytes.unwrap_or_default();
         assert_eq!(bytes.len(), found.bytes, "a record that was there");
         (found.record, bytes)
     });
-    Some((report.lost, contents.collect()))
+    Some((log.report.lost, contents.collect()))
 }
 
 fn number(bytes: &[u8], at: usize) -> u64 {
@@ -105,7 +104,7 @@ fn checkpoint(content: &[u8]) -> Vec<u8> {
     let mut checkpoint = Checkpoint {
         generation: number(content, 2),
         clean: number(content, 4).is_multiple_of(2),
-        next,
+        next_lsn: next,
         tried_below: number(content, 6),
         ..Checkpoint::default()
     };
@@ -128,25 +127,25 @@ fn segment(id: u64, content: &[u8]) -> Vec<u8> {
         id,
         order: number(content, 0) % 16,
         salt: number(content, 2),
-        base: number(content, 4) % 512,
+        base_lsn: number(content, 4) % 512,
         size: u64::try_from(SEGMENT).unwrap_or_default(),
     };
     let mut file = header.encode();
     for piece in content.get(6..).unwrap_or_default().chunks_exact(9) {
         let length = number(piece, 0) % 1000;
-        let record = header.base + number(piece, 2) % 64;
+        let record = header.base_lsn + number(piece, 2) % 64;
         let payload = vec![
             piece.get(8).copied().unwrap_or_default();
             usize::try_from(length).unwrap_or_default()
         ];
         let wrong = u32::from(number(piece, 6).is_multiple_of(8));
         let header = RecordHeader {
-            number: record,
+            lsn: record,
             length: u32::try_from(length).unwrap_or_default(),
             checksum: payload_checksum(header.salt, record, &payload) ^ wrong,
             items: number(piece, 4),
-            written: number(piece, 6),
-            promised: record.saturating_sub(number(piece, 4) % 8),
+            written_nanos: number(piece, 6),
+            commit_lsn: record.saturating_sub(number(piece, 4) % 8),
         };
         let end = file.len() + usize::try_from(footprint(length)).unwrap_or_default();
         file.extend(header.encode(number(content, 2)));
@@ -158,34 +157,28 @@ fn segment(id: u64, content: &[u8]) -> Vec<u8> {
     file
 }
 
-#[cfg(test)]
-mod tests {
-    use super::recover_bytes;
-    use proptest::prelude::*;
-
-    fn piece() -> impl Strategy<Value = Vec<u8>> {
-        (any::<u8>(), prop::collection::vec(any::<u8>(), 0..200)).prop_map(|(kind, content)| {
-            let length = u16::try_from(content.len()).unwrap().to_le_bytes();
-            [length.as_slice(), &[kind], &content].concat()
-        })
-    }
-
-    proptest! {
-        /// A log opens whatever its files are, and opens again as the same.
-        #[test]
-        fn any_files_open(pieces in prop::collection::vec(piece(), 0..8)) {
-            recover_bytes(&pieces.concat());
-        }
-    }
-
-    /// Files with corrected checksums are read as records: the fuzzer gets past the checksums.
-    #[test]
-    fn pieces_become_records() {
-        let header = [0, 1, 0, 9, 0, 0];
-        let records = [[0, 50, 0, 0, 0, 0, 0, 1, 7], [0, 60, 0, 1, 0, 0, 0, 1, 8]];
-        let content = [header.as_slice(), &records.concat()].concat();
+fn piece() -> impl Strategy<Value = Vec<u8>> {
+    (any::<u8>(), prop::collection::vec(any::<u8>(), 0..200)).prop_map(|(kind, content)| {
         let length = u16::try_from(content.len()).unwrap().to_le_bytes();
-        let bytes = [length.as_slice(), &[3], &content].concat();
-        assert_eq!(recover_bytes(&bytes), Some(2));
+        [length.as_slice(), &[kind], &content].concat()
+    })
+}
+
+proptest! {
+    /// A log opens whatever its files are, and opens again as the same.
+    #[test]
+    fn any_files_open(pieces in prop::collection::vec(piece(), 0..8)) {
+        recover_bytes(&pieces.concat());
     }
+}
+
+/// Files with corrected checksums are read as records: the fuzzer gets past the checksums.
+#[test]
+fn pieces_become_records() {
+    let header = [0, 1, 0, 9, 0, 0];
+    let records = [[0, 50, 0, 0, 0, 0, 0, 1, 7], [0, 60, 0, 1, 0, 0, 0, 1, 8]];
+    let content = [header.as_slice(), &records.concat()].concat();
+    let length = u16::try_from(content.len()).unwrap().to_le_bytes();
+    let bytes = [length.as_slice(), &[3], &content].concat();
+    assert_eq!(recover_bytes(&bytes), Some(2));
 }

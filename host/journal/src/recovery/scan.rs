@@ -2,10 +2,11 @@
 
 use std::io;
 
-use crate::format::{
-    ALIGN, FIRST, MAX_PAYLOAD, RECORD, RecordHeader, SECTOR, SegmentHeader, footprint,
-    payload_checksum,
+use crate::format::SECTOR;
+use crate::format::record::{
+    ALIGN, HEADER, MAX_PAYLOAD, RecordHeader, footprint, payload_checksum,
 };
+use crate::format::segment::{FIRST, SegmentHeader};
 use crate::vfs::File;
 
 /// Bytes that are read at once.
@@ -14,21 +15,21 @@ const PIECE: usize = 1 << 20;
 /// Bytes that are read alone where a piece cannot be read.
 const PAGE: usize = 4096;
 
-/// The contents of a segment.
+/// The records in a segment.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(super) struct SegmentScan {
     /// Good records, and their offsets.
-    pub(crate) records: Vec<(u64, RecordHeader)>,
+    pub(super) records: Vec<(u64, RecordHeader)>,
     /// Records with a good header and a payload that is not as it was written.
-    pub(crate) broken: Vec<RecordHeader>,
+    pub(super) broken: Vec<RecordHeader>,
 }
 
 /// Reads all of a segment that can be read, and leaves the rest as zeros. Returns true if no read
 /// failed, apart from those behind the end of the file.
-pub(crate) fn load(file: &dyn File, length: u64, bytes: &mut Vec<u8>) -> bool {
-    let most = MAX_PAYLOAD + (1 << 20);
+pub(super) fn load(file: &dyn File, length: u64, bytes: &mut Vec<u8>) -> bool {
+    let max = MAX_PAYLOAD + (1 << 20);
     bytes.clear();
-    bytes.resize(usize::try_from(length.min(most)).unwrap_or_default(), 0);
+    bytes.resize(usize::try_from(length.min(max)).unwrap_or_default(), 0);
     let mut offset = 0;
     let mut whole = true;
     for piece in bytes.chunks_mut(PIECE) {
@@ -56,13 +57,13 @@ fn pages(file: &dyn File, piece: &mut [u8], offset: u64) -> bool {
 
 /// Goes through a segment from record to record. Where there is none, it goes on at the next place
 /// where one could be: the salt tells records from bytes that only look like one.
-pub(crate) fn scan(bytes: &[u8], header: &SegmentHeader) -> Found {
-    let mut found = Found::default();
+pub(super) fn scan(bytes: &[u8], header: &SegmentHeader) -> SegmentScan {
+    let mut found = SegmentScan::default();
     let length = u64::try_from(bytes.len()).unwrap_or_default();
     let limit = header.size.saturating_sub(SECTOR);
     let end = length.min(limit);
     let mut offset = FIRST;
-    while offset + RECORD <= end {
+    while offset + HEADER <= end {
         let record = header_at(bytes, offset, header).filter(|record| {
             let length = u64::from(record.length);
             length <= MAX_PAYLOAD && offset + footprint(length) <= limit
@@ -88,10 +89,10 @@ fn header_at(bytes: &[u8], offset: u64, header: &SegmentHeader) -> Option<Record
 }
 
 fn is_good(bytes: &[u8], offset: u64, record: &RecordHeader, salt: u64) -> bool {
-    let start = usize::try_from(offset + RECORD).unwrap_or(usize::MAX);
+    let start = usize::try_from(offset + HEADER).unwrap_or(usize::MAX);
     let length = usize::try_from(record.length).unwrap_or(usize::MAX);
     let payload = bytes.get(start..start.saturating_add(length));
-    payload.is_some_and(|payload| payload_checksum(salt, record.number, payload) == record.checksum)
+    payload.is_some_and(|payload| payload_checksum(salt, record.lsn, payload) == record.checksum)
 }
 
 /// Returns the next offset that is not blank. It skips zeros at the speed of memory.

@@ -1,9 +1,9 @@
 //! Cleans up when a thread ends, in whatever way.
 
 /// Runs a function when a thread ends, in whatever way: nobody must wait for one that has panicked.
-pub(crate) struct OnDrop<F: Fn()>(pub(crate) F);
+pub(crate) struct DropGuard<F: Fn()>(pub(crate) F);
 
-impl<F: Fn()> Drop for OnDrop<F> {
+impl<F: Fn()> Drop for DropGuard<F> {
     fn drop(&mut self) {
         (self.0)();
     }
