@@ -69,6 +69,7 @@
 
 mod batch;
 #[doc(hidden)]
+#[rustfmt::skip]
 pub mod bindings;
 mod config;
 mod conventions;

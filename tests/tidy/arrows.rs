@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::tree::{folders, report, root};
 
 /// The crates of this workspace that each crate may use.
-const ARROWS: [(&str, &[&str]); 19] = [
+const ARROWS: [(&str, &[&str]); 20] = [
     ("spandrel-wire", &[]),
     ("spandrel-pipeline", &["spandrel-wire"]),
     ("spandrel-supply", &[]),
@@ -64,6 +64,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ("keep-interesting-traces", &["spandrel-guest"]),
     ("tag-by-service", &["spandrel-guest"]),
     ("spandrel-test-guests", &["spandrel-guest"]),
+    ("spandrel-bindings", &[]),
     (
         "spandrel-fuzz",
         &[
@@ -108,7 +109,14 @@ const HEAVY: [(&str, &[&str]); 6] = [
     ("rustls", &["spandrel-otlp", "spandrel-supply"]),
     ("clap", &["spandrel"]),
     ("prometheus", &["spandrel"]),
-    ("wit-bindgen", &["spandrel-guest", "spandrel-test-guests"]),
+    (
+        "wit-bindgen",
+        &[
+            "spandrel-bindings",
+            "spandrel-guest",
+            "spandrel-test-guests",
+        ],
+    ),
 ];
 
 struct Arrow {

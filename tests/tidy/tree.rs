@@ -38,7 +38,10 @@ pub(crate) fn folders(folder: &str) -> Vec<String> {
     names
 }
 
-/// Returns all text files of the repository, except build output.
+/// The file that a program writes, and a test holds: `cargo run -p spandrel-bindings`.
+const GENERATED: &str = "guest/src/bindings.rs";
+
+/// Returns all text files of the repository, except what programs write.
 pub(crate) fn files() -> Vec<File> {
     let root = root();
     let mut found = Vec::new();
@@ -55,7 +58,9 @@ pub(crate) fn files() -> Vec<File> {
                 folders.push(path);
             } else if let Ok(text) = std::fs::read_to_string(&path) {
                 let path = path.strip_prefix(&root).expect("inside").to_path_buf();
-                found.push(File { path, text });
+                if path != Path::new(GENERATED) {
+                    found.push(File { path, text });
+                }
             }
         }
     }

@@ -20,6 +20,31 @@ pub const FORWARD: u64 = 0;
 /// The operation that sets a span's name.
 pub const SET_NAME: u32 = 2;
 
+impl Default for Reply {
+    /// Keeps everything as it came.
+    fn default() -> Self {
+        Self {
+            verdicts: Vec::new(),
+            edits: Vec::new(),
+            blob: Vec::new(),
+            emission: None,
+            reads: None,
+        }
+    }
+}
+
+impl Default for Emission {
+    /// Emits nothing.
+    fn default() -> Self {
+        Self {
+            released: Vec::new(),
+            edits: Vec::new(),
+            blob: Vec::new(),
+            created: Vec::new(),
+        }
+    }
+}
+
 /// A well-behaved plugin. A guest overrides the function in which it misbehaves.
 pub trait Behave {
     /// Accepts any config.

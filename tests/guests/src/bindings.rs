@@ -19,8 +19,4 @@ wit_bindgen::generate!({
     pub_export_macro: true,
     export_macro_name: "export_plugin",
     default_bindings_module: "spandrel_test_guests::bindings",
-    additional_type_attributes: {
-        "spandrel:plugin/types@0.1.0/reply": [#[derive(Default)]],
-        "spandrel:plugin/types@0.1.0/emission": [#[derive(Default)]],
-    },
 });
