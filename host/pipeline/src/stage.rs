@@ -1,7 +1,7 @@
 //! A stage: a plugin's instances as the pipeline sees them.
 //!
 //! The pipeline knows plugins only by the two traits of `crate::plugin`, which are public here. A
-//! batch comes to a [`StageSlot`](rollout::slot::StageSlot), which has the running generation and
+//! batch comes to a `StageSlot`, which has the running generation and
 //! perhaps a candidate:
 //!
 //! ```text

@@ -14,7 +14,7 @@ pub enum OpenError {
         /// The other process, if it wrote down its number.
         pid: Option<u32>,
     },
-    /// It is damaged, and [`Options::strict`] refuses that.
+    /// It is damaged, and [`Options::strict`](crate::Options::strict) refuses that.
     #[error("the journal in {} is damaged: {lost} records are lost, {headers} headers are unreadable", path.display())]
     Damaged {
         /// The directory of the log.
