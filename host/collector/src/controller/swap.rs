@@ -2,7 +2,6 @@
 
 mod request;
 
-
 use crate::stage::probation::Figures;
 use spandrel_config::id::Id;
 use spandrel_config::module::ModuleLocation;
