@@ -156,6 +156,11 @@ impl Collector {
         })
     }
 
+    /// Returns the status, which outlives it.
+    pub fn status(&self) -> &Arc<Status> {
+        &self.state.status
+    }
+
     /// Returns the ledgers of its pipelines, which outlive it.
     pub fn ledgers(&self) -> Vec<Arc<Ledger>> {
         let pipelines = self.state.pipelines.iter();

@@ -49,7 +49,7 @@ pub(crate) async fn drain(
     // A fused future: once it has resolved, it does not resolve again.
     let mut abort = pin!(abort.fuse());
     let started = Instant::now();
-    status.stopping();
+    status.stopping(timing.timeout);
     info!(
         timeout_ms = whole_millis(timing.timeout),
         delay_ms = whole_millis(timing.delay),

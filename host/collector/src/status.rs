@@ -3,12 +3,13 @@
 
 mod books;
 mod history;
+mod life;
 mod shadow;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use spandrel_journal::Store;
 use spandrel_otlp::receiver::ReceiverStats;
@@ -17,11 +18,13 @@ use spandrel_pipeline::ledger::{Books, Ledger};
 use spandrel_pipeline::queue::QueueFill;
 use spandrel_pipeline::stage::Comparison;
 use spandrel_plugin::Metrics;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::books::{figures_view, joined, ledger_view};
 use self::history::History;
 pub use self::history::SwapDurations;
+pub use self::life::{Life, Phase};
 use self::shadow::shadow_view;
 use crate::memory::LimiterStatus;
 use crate::quarantine::Quarantine;
@@ -84,6 +87,7 @@ impl fmt::Debug for PipelineStatus {
 pub struct Status {
     started: Instant,
     ready_since: Mutex<Option<(SystemTime, Instant)>>,
+    life: watch::Sender<Life>,
     current: Mutex<Current>,
 }
 
@@ -102,6 +106,7 @@ impl Default for Status {
         Self {
             started: Instant::now(),
             ready_since: Mutex::default(),
+            life: watch::Sender::default(),
             current: Mutex::default(),
         }
     }
@@ -129,11 +134,35 @@ impl Status {
     /// Notes that everything is up.
     pub fn ready(&self) {
         *self.ready_since_mut() = Some((SystemTime::now(), Instant::now()));
+        self.life.send_modify(|life| life.phase = Phase::Running);
     }
 
-    /// Notes that the drain has begun.
-    pub fn stopping(&self) {
+    /// Notes that the drain has begun, which takes `limit` at most.
+    pub fn stopping(&self, limit: Duration) {
         *self.ready_since_mut() = None;
+        let phase = Phase::Stopping { limit };
+        self.life.send_modify(|life| life.phase = phase);
+    }
+
+    /// Notes that a reload has begun.
+    pub fn reload_began(&self) {
+        self.life.send_modify(|life| {
+            life.reloads = life.reloads.wrapping_add(1);
+            life.reloading = true;
+        });
+    }
+
+    /// Notes the end of a reload.
+    pub fn reload_ended(&self, is_refused: bool) {
+        self.life.send_modify(|life| {
+            life.reloading = false;
+            life.reload_refused = is_refused;
+        });
+    }
+
+    /// Returns the life of the collector, to be followed.
+    pub fn life(&self) -> watch::Receiver<Life> {
+        self.life.subscribe()
     }
 
     /// Returns the moment at which everything was up; `None` before that, and once the drain has

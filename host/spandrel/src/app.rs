@@ -75,6 +75,11 @@ impl App {
         &self.pages.addresses
     }
 
+    /// Returns its status, which outlives it.
+    pub fn status(&self) -> &Arc<Status> {
+        self.collector.status()
+    }
+
     /// Returns the ledgers of its pipelines, which outlive it.
     pub fn ledgers(&self) -> Vec<Arc<Ledger>> {
         self.collector.ledgers()

@@ -1,6 +1,7 @@
 //! The command line, and the exit codes of the process.
 
 mod bench;
+mod documents;
 mod plugin;
 mod signals;
 
@@ -21,6 +22,7 @@ use tracing::{error, info};
 
 use crate::app::App;
 use crate::start_error::StartError;
+use crate::supervisor::Supervisor;
 use crate::telemetry::logs;
 use signals::Signals;
 
@@ -70,6 +72,10 @@ enum Command {
     Quarantine(plugin::quarantine::QuarantineArguments),
     /// Makes a running collector read its configuration again
     Reload(plugin::Connection),
+    /// Prints the completions for a shell
+    Completions(documents::CompletionArguments),
+    /// Writes a man page for the program and one for each command
+    Man(documents::ManArguments),
 }
 
 #[derive(Debug, Args)]
@@ -99,6 +105,8 @@ pub fn main() -> ExitCode {
         Some(Command::Plugin(arguments)) => plugin::main(&arguments),
         Some(Command::Quarantine(arguments)) => plugin::quarantine::main(&arguments),
         Some(Command::Reload(connection)) => plugin::reload(&connection),
+        Some(Command::Completions(arguments)) => documents::completions(&arguments),
+        Some(Command::Man(arguments)) => documents::man(&arguments),
         None => run(arguments.sources),
     }
 }
@@ -177,6 +185,8 @@ async fn serve(config: Config, sources: Sources, is_default: bool) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return could_not_start(&StartError::Signals(error)),
     };
+    let supervisor = Supervisor::from_environment();
+    supervisor.starting().await;
     let built = tokio::select! {
         built = App::build(config) => built,
         signal = signals.first() => {
@@ -192,6 +202,7 @@ async fn serve(config: Config, sources: Sources, is_default: bool) -> ExitCode {
         }),
         Err(error) => return could_not_start(&error),
     };
+    let _told = supervisor.follow(app.status());
     let (stop, abort) = signals.stop_and_abort();
     match app.run(stop, abort).await {
         Ending::Drained => ExitCode::SUCCESS,

@@ -109,7 +109,7 @@ mod tests {
             (code("/"), code("/livez"), code("/readyz")),
             (200, 200, 200)
         );
-        status.stopping();
+        status.stopping(std::time::Duration::ZERO);
         assert_eq!(
             (code("/"), code("/livez"), code("/readyz")),
             (503, 200, 503)

@@ -49,6 +49,7 @@ impl Controller {
         reply: Option<oneshot::Sender<Result<ReloadReport, Refusal>>>,
     ) {
         let started = Instant::now();
+        self.state.status.reload_began();
         let Some(origin) = &self.origin else {
             let why = "this collector does not know where its configuration came from".to_owned();
             return self.refuse_reload(by, reply, Refusal::Bad(why));
@@ -99,6 +100,7 @@ impl Controller {
                     elapsed_ms = report.elapsed_ms,
                     "configuration reloaded"
                 );
+                self.state.status.reload_ended(false);
                 if let Some(reply) = reply {
                     answer(reply, Ok(report));
                 }
@@ -126,6 +128,7 @@ impl Controller {
             "configuration not reloaded, everything runs on as it was"
         );
         let board = &self.state.status;
+        board.reload_ended(true);
         board.count(CONFIGURATION, "refused");
         board.add(EventView {
             stage: CONFIGURATION.to_owned(),
