@@ -15,6 +15,7 @@ mod bench;
 mod beside;
 mod commands;
 mod connections;
+mod deploy;
 mod domains;
 mod examples;
 mod files;

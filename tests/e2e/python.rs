@@ -8,8 +8,7 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -20,46 +19,15 @@ use spandrel_tests::client::Client;
 use spandrel_tests::collector::{Collector, Setup};
 use spandrel_tests::config::Config;
 use spandrel_tests::metrics;
+use spandrel_tests::python;
 use spandrel_tests::shop::Shop;
 use spandrel_tests::until::{not_run, soon};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::sleep;
 
-/// Locks the making of the environment: the first test makes it for all.
-static MAKING: Mutex<()> = Mutex::new(());
-
-/// Returns the interpreter of the virtual environment, or `None` if there is no python3.
+/// Returns the interpreter that has the SDK, or `None` if there is no python3.
 fn interpreter() -> Result<Option<PathBuf>> {
-    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
-    let found = Command::new("python3")
-        .args(["-c", "import venv, ensurepip"])
-        .output();
-    if !found.is_ok_and(|output| output.status.success()) {
-        return Ok(None);
-    }
-    let requirements = artifacts::root().join("tests/python/requirements.txt");
-    let wanted = std::fs::read_to_string(&requirements)?;
-    let folder = artifacts::target_dir()?.join("spandrel-test-python");
-    let (python, stamp) = (folder.join("bin/python"), folder.join("installed.txt"));
-    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(Some(python));
-    }
-    let run = |command: &mut Command| -> Result<()> {
-        let status = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .status()?;
-        ensure!(status.success(), "{command:?}: {status}");
-        Ok(())
-    };
-    run(Command::new("python3")
-        .args(["-m", "venv", "--clear"])
-        .arg(&folder))?;
-    let mut install = Command::new(&python);
-    install.args(["-m", "pip", "install", "--quiet", "--requirement"]);
-    run(install.arg(&requirements)).context("cannot install the SDK")?;
-    std::fs::write(stamp, wanted)?;
-    Ok(Some(python))
+    python::interpreter("spandrel-test-python", "requirements.txt")
 }
 
 /// Prometheus' own parser reads the metrics, and finds a type and a help text for each of them.

@@ -1,5 +1,5 @@
 //! The tools of the end-to-end tests: the harness, which the demo uses, too, and what tests alone
-//! need: certificates, signatures, servers of plugins, firewalls, small disks.
+//! need: certificates, signatures, servers of plugins, firewalls, small disks, Python.
 
 #![forbid(unsafe_code)]
 
@@ -7,6 +7,7 @@ pub mod authority;
 pub mod bomb;
 pub mod firewall;
 pub mod parts;
+pub mod python;
 pub mod signing;
 pub mod site;
 pub mod tmpfs;
