@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use spandrel_tests::backend::{Backend, Mood};
 use spandrel_tests::client::{Client, retry_after};
-use spandrel_tests::shop::{Shop, now, span_ids};
+use spandrel_tests::shop::{Minute, Shop, now, span_ids};
 use tokio::time::{Instant, timeout};
 use tonic::Code;
 
@@ -93,7 +93,7 @@ async fn the_backend_is_as_it_says() -> Result<()> {
 /// A minute has visits, health checks of every service, and exports sent twice.
 #[test]
 fn a_minute_has_everything() {
-    let minute = Shop::new(42).minute(now(), 600);
+    let minute = Minute::of(&mut Shop::new(42), now(), 600);
     let spans: u64 = minute.exports.iter().map(|export| export.spans).sum();
     assert!(spans > 4_000, "{spans} spans");
     assert_eq!(minute.probes, 8 * 30);

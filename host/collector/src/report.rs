@@ -365,14 +365,14 @@ pub struct ReloadReport {
     pub changed: Vec<String>,
     /// Stages that run something else than the configuration says, and were left as they are.
     #[serde(default)]
-    pub left: Vec<LeftView>,
+    pub left: Vec<StageDriftView>,
     /// The time that it took.
     pub elapsed_ms: u64,
 }
 
 /// A stage that a reload left different from the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct LeftView {
+pub struct StageDriftView {
     /// The stage.
     pub stage: String,
     /// The differences.

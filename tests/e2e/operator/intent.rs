@@ -10,33 +10,19 @@ use super::{STAGE, Site, at, count, text};
 /// A probation that ends soon after there is evidence of everything.
 const PROBATION: &str = "probation: { time: 1s, batches: 60, min_items: 100 }";
 
-impl Site {
-    /// Starts a collector whose stage keeps everything, with enough history to compare with.
-    async fn keeping() -> Result<Self> {
-        let keys = format!("{PROBATION}, config: {{ call: 30 }}");
-        let mut site = Self::open(&guest("unchanged")?, &keys).await?;
-        site.send(30).await?;
-        Ok(site)
-    }
+/// Starts a collector whose stage keeps everything, with enough history to compare with.
+async fn site_that_keeps() -> Result<Site> {
+    let keys = format!("{PROBATION}, config: {{ call: 30 }}");
+    let mut site = Site::open(&guest("unchanged")?, &keys).await?;
+    site.send(30).await?;
+    Ok(site)
+}
 
-    /// Swaps to the guest that drops everything.
-    async fn drop_everything(&self, flags: &[&str]) -> Result<Value> {
-        let module = guest("drop_everything")?.display().to_string();
-        let swap = [&["plugin", "swap", "stage", &module], flags].concat();
-        self.json(&swap).await
-    }
-
-    /// Sends until the view of the stage satisfies `wanted`.
-    async fn send_until(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
-        for _ in 0..2000 {
-            self.send(1).await?;
-            let stage = self.stage().await?;
-            if wanted(&stage) {
-                return Ok(stage);
-            }
-        }
-        anyhow::bail!("never {what}: {}", self.stage().await?)
-    }
+/// Swaps to the guest that drops everything.
+async fn drop_everything(site: &Site, flags: &[&str]) -> Result<Value> {
+    let module = guest("drop_everything")?.display().to_string();
+    let swap = [&["plugin", "swap", "stage", &module], flags].concat();
+    site.json(&swap).await
 }
 
 fn runs(number: u64, status: &str) -> impl Fn(&Value) -> bool {
@@ -50,8 +36,8 @@ fn runs(number: u64, status: &str) -> impl Fn(&Value) -> bool {
 /// history and in `plugin ls`, with what runs now, and stays there until the next change.
 #[tokio::test]
 async fn what_was_taken_back_stays_visible() -> Result<()> {
-    let mut site = Site::keeping().await?;
-    site.drop_everything(&[]).await?;
+    let mut site = site_that_keeps().await?;
+    drop_everything(&site, &[]).await?;
     let stage = site.send_until("rolled back", runs(1, "running")).await?;
     ensure!(text(&stage, "/undone/event")? == "rolled back", "{stage}");
     ensure!(count(&stage, "/undone/generation")? == 2, "{stage}");
@@ -93,8 +79,8 @@ async fn what_was_taken_back_stays_visible() -> Result<()> {
 /// generation that fails is rolled back all the same.
 #[tokio::test]
 async fn expected_drops_are_no_reason_and_faults_are() -> Result<()> {
-    let mut site = Site::keeping().await?;
-    let report = site.drop_everything(&["--expect-drops"]).await?;
+    let mut site = site_that_keeps().await?;
+    let report = drop_everything(&site, &["--expect-drops"]).await?;
     ensure!(text(&report, "/outcome")? == "published", "{report}");
     let stage = site.stage().await?;
     ensure!(runs(2, "probation")(&stage), "{stage}");
@@ -120,8 +106,8 @@ async fn expected_drops_are_no_reason_and_faults_are() -> Result<()> {
 /// tried as a shadow first, if the promotion asks for it.
 #[tokio::test]
 async fn without_probation_nothing_is_taken_back() -> Result<()> {
-    let mut site = Site::keeping().await?;
-    site.drop_everything(&["--no-probation"]).await?;
+    let mut site = site_that_keeps().await?;
+    drop_everything(&site, &["--no-probation"]).await?;
     let stage = site.stage().await?;
     ensure!(runs(2, "running")(&stage), "{stage}");
     let stage = site
@@ -135,7 +121,7 @@ async fn without_probation_nothing_is_taken_back() -> Result<()> {
         ("--no-probation", "running"),
         ("--expect-drops", "probation"),
     ] {
-        site.drop_everything(&["--shadow"]).await?;
+        drop_everything(&site, &["--shadow"]).await?;
         let report = site.json(&["plugin", "promote", "stage", flag]).await?;
         ensure!(text(&report, "/outcome")? == "promoted", "{report}");
         let stage = site.stage().await?;
@@ -153,8 +139,8 @@ async fn without_probation_nothing_is_taken_back() -> Result<()> {
 /// flags are refused.
 #[tokio::test]
 async fn a_canary_may_be_expected_to_drop() -> Result<()> {
-    let mut site = Site::keeping().await?;
-    site.drop_everything(&["--canary", "50%", "--expect-drops"])
+    let mut site = site_that_keeps().await?;
+    drop_everything(&site, &["--canary", "50%", "--expect-drops"])
         .await?;
     let stage = site.send_until("promoted", runs(2, "running")).await?;
     ensure!(count(&stage, "/running/figures/dropped")? > 100, "{stage}");

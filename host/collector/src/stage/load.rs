@@ -21,7 +21,7 @@ use spandrel_supply::{
 };
 
 use crate::stage::missing::StageGeneration;
-use crate::stage::rollout::{LoadedPlugin, ModuleSource};
+use crate::stage::loaded::{LoadedPlugin, ModuleSource};
 
 /// The inputs of a build. Owns what it needs, so that what runs can change meanwhile.
 #[derive(Clone, Debug)]

@@ -105,11 +105,11 @@ impl Figures {
     }
 }
 
-/// The standing of a generation on probation.
+/// The verdict on a generation on probation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum Verdict {
     /// Nothing is wrong so far.
-    Watching,
+    Undecided,
     /// The generation stays.
     Passed,
     /// The generation must be rolled back, for this reason: one line, for the operator.
@@ -123,15 +123,15 @@ pub(crate) fn judge(
     elapsed: Duration,
     new: &Figures,
     old: Option<&Figures>,
-) -> Standing {
+) -> Verdict {
     let old = old.copied().unwrap_or_default();
     let problem = judge_faults(config, new, &old)
         .or_else(|| judge_drops(config, new, &old))
         .or_else(|| judge_latency(config, new, &old));
     match problem {
-        Some(reason) => Standing::Failed(reason),
-        None if elapsed >= config.time && new.calls >= config.batches => Standing::Passed,
-        None => Standing::Watching,
+        Some(reason) => Verdict::Failed(reason),
+        None if elapsed >= config.time && new.calls >= config.batches => Verdict::Passed,
+        None => Verdict::Undecided,
     }
 }
 

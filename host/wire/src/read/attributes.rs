@@ -33,6 +33,11 @@ impl<'a> Attribute<'a> {
         }
         attribute
     }
+
+    /// Returns the text of its value, if it is one.
+    pub fn as_str(&self) -> Option<&'a str> {
+        self.value.as_str()
+    }
 }
 
 /// A serialized `KeyValue` and its key, as bytes.

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use crate::read::attributes::value::Value;
-use crate::read::attributes::{Attribute, Attributes};
+use crate::read::attributes::Attributes;
 use crate::read::field::{Field, Fields, step, text};
 
 /// The part that a span plays in a call.
@@ -361,11 +361,4 @@ fn last_content(message: &[u8], number: u32) -> &[u8] {
         rest = step.rest;
     }
     last
-}
-
-impl<'a> Attribute<'a> {
-    /// Returns the text of its value, if it is one.
-    pub fn as_str(&self) -> Option<&'a str> {
-        self.value.as_str()
-    }
 }

@@ -1,5 +1,5 @@
 use spandrel_collector::report::{
-    DifferenceView, DriftView, FiguresView, GenerationView, LeftView, UndoneView,
+    DifferenceView, DriftView, FiguresView, GenerationView, StageDriftView, UndoneView,
 };
 
 use super::super::*;
@@ -226,7 +226,7 @@ wasm/tag: generation 3 runs beside generation 2: canary 10%
         stages::reloaded(&report),
         "nothing has changed, took 1.5 s\n"
     );
-    report.left = vec![LeftView {
+    report.left = vec![StageDriftView {
         stage: "wasm/tag".to_owned(),
         drift: vec![DriftView {
             part: "config".to_owned(),

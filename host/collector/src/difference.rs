@@ -14,11 +14,11 @@ use spandrel_config::service::Pipeline;
 pub(crate) struct Difference {
     /// Stages that need another generation: new ones, and those with another module, config or
     /// limits.
-    pub(crate) loads: BTreeMap<Id, Arc<Wasm>>,
+    loads: BTreeMap<Id, Arc<Wasm>>,
     /// Stages of which something else changed.
-    pub(crate) policies: BTreeMap<Id, Arc<Wasm>>,
+    policies: BTreeMap<Id, Arc<Wasm>>,
     /// Paths of what changes only with a restart.
-    pub(crate) needs_restart: Vec<String>,
+    needs_restart: Vec<String>,
     /// Pipelines of the new configuration that go on running; only their stages and exporters may
     /// change.
     stay: BTreeSet<Id>,
@@ -84,6 +84,21 @@ impl Difference {
             }
         }
         difference
+    }
+
+    /// Returns the stages that need another generation.
+    pub(crate) fn loads(&self) -> &BTreeMap<Id, Arc<Wasm>> {
+        &self.loads
+    }
+
+    /// Returns the stages of which something else changed.
+    pub(crate) fn policies(&self) -> &BTreeMap<Id, Arc<Wasm>> {
+        &self.policies
+    }
+
+    /// Returns the paths of what changes only with a restart.
+    pub(crate) fn needs_restart(&self) -> &[String] {
+        &self.needs_restart
     }
 
     /// Returns true if the running pipeline of this name goes on.

@@ -12,8 +12,8 @@ use spandrel_supply::{ArtifactError, Digest};
 use crate::error_chain::in_one_line;
 use crate::refusal::Refusal;
 use crate::report::SwapRequest;
+use crate::stage::Stage;
 use crate::stage::load::StageLoadError;
-use crate::stage::rollout::Stage;
 use crate::trigger::Trigger;
 
 /// A plugin's configuration, and JSON pointers to those of its values that may be secrets.
@@ -21,10 +21,10 @@ type ConfigWithSecrets = (PluginConfig, Arc<BTreeSet<String>>);
 
 /// Returns the configuration that the next generation of a stage gets.
 pub(crate) fn config(stage: &Stage, request: &SwapRequest, by: Trigger) -> ConfigWithSecrets {
-    let running = &stage.rollout.running;
+    let running = stage.running();
     match &request.config {
         Some(config) => {
-            let hidden = running.hidden.union(&stage.wasm.hidden);
+            let hidden = running.hidden.union(&stage.wasm().hidden);
             (
                 PluginConfig::from(config),
                 Arc::new(hidden.cloned().collect()),
@@ -32,7 +32,7 @@ pub(crate) fn config(stage: &Stage, request: &SwapRequest, by: Trigger) -> Confi
         }
         // The module is the configuration's, so its `config` is used, too.
         None if request.as_configured || matches!(by, Trigger::File | Trigger::Source) => {
-            (stage.wasm.config.clone(), Arc::clone(&stage.wasm.hidden))
+            (stage.wasm().config.clone(), Arc::clone(&stage.wasm().hidden))
         }
         None => (running.config.clone(), Arc::clone(&running.hidden)),
     }
