@@ -9,10 +9,10 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use parking_lot::Mutex;
 use serde_json::Value;
 use spandrel_tests::artifacts;
 use spandrel_tests::backend::Backend;
@@ -30,7 +30,7 @@ static MAKING: Mutex<()> = Mutex::new(());
 
 /// Returns the interpreter of the virtual environment, or `None` if there is no python3.
 fn interpreter() -> Result<Option<PathBuf>> {
-    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _making = MAKING.lock();
     let found = Command::new("python3")
         .args(["-c", "import venv, ensurepip"])
         .output();

@@ -7,9 +7,10 @@ mod shadow;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use parking_lot::{Mutex, MutexGuard};
 use spandrel_journal::Store;
 use spandrel_otlp::receiver::ReceiverStats;
 use spandrel_pipeline::ingress::OfferCounters;
@@ -109,7 +110,7 @@ impl Default for Status {
 
 impl Status {
     fn current(&self) -> MutexGuard<'_, Current> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+        self.current.lock()
     }
 
     /// Publishes what runs now.
@@ -143,9 +144,7 @@ impl Status {
     }
 
     fn ready_since_mut(&self) -> MutexGuard<'_, Option<(SystemTime, Instant)>> {
-        self.ready_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.ready_since.lock()
     }
 
     /// Returns the moment at which the collector began to start.

@@ -7,12 +7,13 @@ mod open;
 mod shutdown;
 
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
+use parking_lot::Mutex;
 use spandrel_pipeline::journal::{Journal, Log};
 use tokio::time::Instant;
 
@@ -160,8 +161,7 @@ impl Store {
     }
 
     fn end(&self, clean: bool, limit: Duration) -> io::Result<()> {
-        let shutdown = self.shutdown.lock();
-        let mut shutdown = shutdown.unwrap_or_else(PoisonError::into_inner);
+        let mut shutdown = self.shutdown.lock();
         let Some(shutdown) = shutdown.take() else {
             return Ok(());
         };

@@ -6,9 +6,10 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, RwLock};
 use sha2::{Digest as _, Sha256};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
@@ -270,14 +271,14 @@ enum ReadResult {
 
 impl<T> Shared<T> {
     fn current(&self) -> Arc<T> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.current.read())
     }
 
     /// Reads the files once, after a read that found `last`.
     fn read_once(&self, last: Option<[u8; 32]>) -> ReadResult {
         let files = Files::read(&self.paths);
         let digest = files.digest();
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         if digest == known.in_force {
             known.bad = None;
             return ReadResult::Same;
@@ -295,7 +296,7 @@ impl<T> Shared<T> {
             Ok(value) => {
                 known.in_force = digest;
                 known.bad = None;
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
+                *self.current.write() = Arc::new(value);
                 self.log_reloaded();
                 ReadResult::Changed
             }

@@ -8,11 +8,12 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use spandrel_wire::Signal;
 
 /// The logs of one pipeline, and the place for batches that must not be tried again.
@@ -199,14 +200,14 @@ pub(crate) struct TooOld(Mutex<(u64, u64)>);
 impl TooOld {
     /// Adds one batch.
     pub(crate) fn add(&self, in_it: u64) {
-        let (batches, items) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (batches, items) = &mut *self.0.lock();
         *batches += 1;
         *items += in_it;
     }
 
     /// Logs one line, if there was any batch since the last line.
     pub(crate) fn tell(&self, pipeline: &str, exporter: Option<&str>) {
-        let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sums = self.0.lock();
         let (batches, items) = std::mem::take(&mut *sums);
         drop(sums);
         if batches > 0 {

@@ -15,9 +15,10 @@ mod stage;
 mod tally;
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use spandrel_wire::Signal;
 
 pub use self::books::{Books, Overflow};
@@ -73,21 +74,18 @@ impl Ledger {
 
     /// Returns a consistent copy of the books, as they stand at this moment.
     pub fn books(&self) -> Books {
-        self.books
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.books.lock().clone()
     }
 
     /// Makes one posting: a reader of the books sees all of `entry` at once.
     pub(crate) fn post(&self, entry: impl FnOnce(&mut Books)) {
-        entry(&mut self.books.lock().unwrap_or_else(PoisonError::into_inner));
+        entry(&mut self.books.lock());
     }
 
     /// Returns the column of the stage with this name, and opens it if there is none, for postings
     /// of the generation with this number, whose manifest has these drop reasons.
     pub(crate) fn open(&self, stage: &str, generation: u64, reasons: &[String]) -> Column {
-        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut books = self.books.lock();
         let known = books.stages.iter().position(|column| column.name == stage);
         let place = known.unwrap_or_else(|| {
             books.stages.push(StageBooks::new(stage.to_owned()));
@@ -144,7 +142,7 @@ impl Ledger {
 
     /// Returns the number of exporters that have a column.
     pub(crate) fn exporters(&self) -> usize {
-        let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        let books = self.books.lock();
         books.exporters.len()
     }
 

@@ -1,10 +1,11 @@
 //! Drops batches that find no room. The log gets one line when the drops begin and one when they
 //! have ended, however often there is room in between.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::batch::Batch;
@@ -145,6 +146,6 @@ impl Overflow {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Spell>> {
-        self.spell.lock().unwrap_or_else(PoisonError::into_inner)
+        self.spell.lock()
     }
 }

@@ -17,8 +17,8 @@ mod waiting;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -312,8 +312,8 @@ impl Queue {
         self.aside.iter().find(|room| room.class() == class)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<QueuedBatch>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, VecDeque<QueuedBatch>> {
+        self.waiting.lock()
     }
 }
 

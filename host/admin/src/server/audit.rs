@@ -1,8 +1,8 @@
 //! Logs the requests of clients: one line for each change, and few lines for many strangers.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use spandrel_collector::time_text::millis;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -62,7 +62,7 @@ impl UnauthorizedLog {
     /// Logs the first one, and then at most one in ten seconds: clients that are not admitted must
     /// not fill the log.
     pub(super) fn note(&self, peer: &Peer, stranger: &Unauthorized) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.0.lock();
         seen.since = seen.since.saturating_add(1);
         let now = Instant::now();
         if seen.logged.is_some_and(|last| now - last < QUIET) {

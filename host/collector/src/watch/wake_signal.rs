@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use spandrel_supply::Digest;
 use tokio::time::Instant;
 
@@ -68,15 +68,13 @@ impl WakeSignal {
     /// Waits until something rings, and no longer than until `at`.
     pub(crate) fn wait(&self, at: Instant) -> Pending {
         let left = at.saturating_duration_since(Instant::now());
-        let state = self.state();
-        let waited = self
-            .pending
-            .wait_timeout_while(state, left, |state| state.pending.is_silent());
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
+        self.pending
+            .wait_while_for(&mut state, |state| state.pending.is_silent(), left);
         std::mem::take(&mut state.pending)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }

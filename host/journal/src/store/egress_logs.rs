@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::log::{DurableLog, closed};
 use crate::segments::allocation::AllocationRequests;
@@ -45,12 +47,7 @@ impl EgressLogs {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let state = self.changed.wait(state);
-        state.unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Returns the log of an exporter, running. The first caller opens it, and the others wait for
@@ -76,7 +73,7 @@ impl EgressLogs {
             if state.opening.insert(exporter.to_owned()) {
                 break;
             }
-            state = self.wait(state);
+            self.changed.wait(&mut state);
         }
         drop(state);
         let _opening = Opening(self, exporter);
@@ -115,7 +112,7 @@ impl EgressLogs {
     pub(super) fn wait_for_openings(&self) {
         let mut state = self.state();
         while !state.opening.is_empty() {
-            state = self.wait(state);
+            self.changed.wait(&mut state);
         }
     }
 

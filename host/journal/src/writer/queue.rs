@@ -1,9 +1,9 @@
 //! The batches that wait to be written.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use spandrel_pipeline::journal::Unwritten;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -52,7 +52,7 @@ pub(crate) enum WriterTask {
 
 impl AppendQueue {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Adds a batch, unless the queue is closed.
@@ -91,15 +91,12 @@ impl AppendQueue {
                 return WriterTask::Closed;
             }
             if let Some(timeout) = timeout {
-                let waited = self.wake.wait_timeout(state, timeout);
-                let (now, result) = waited.unwrap_or_else(PoisonError::into_inner);
-                state = now;
+                let result = self.wake.wait_for(&mut state, timeout);
                 if result.timed_out() && state.pending.is_empty() {
                     return WriterTask::Timeout;
                 }
             } else {
-                let waited = self.wake.wait(state);
-                state = waited.unwrap_or_else(PoisonError::into_inner);
+                self.wake.wait(&mut state);
             }
         }
         let mut bytes = 0_usize;

@@ -1,9 +1,9 @@
 //! Inflates one compressed message as its bytes arrive, and never beyond the room it is given.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
 
 use flate2::{Decompress, FlushDecompress, Status};
+use parking_lot::Mutex;
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 
 use super::{Compression, GZIP_WINDOW_BITS, after};
@@ -66,7 +66,7 @@ static UNUSED: Mutex<Vec<Decoder<'static>>> = Mutex::new(Vec::new());
 
 impl Windowed {
     fn new() -> io::Result<Self> {
-        let kept = UNUSED.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let kept = UNUSED.lock().pop();
         if kept.is_some() {
             return Ok(Self(kept));
         }
@@ -85,7 +85,7 @@ impl Drop for Windowed {
         if decoder.reinit().is_err() {
             return;
         }
-        let mut unused = UNUSED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unused = UNUSED.lock();
         if unused.len() < KEPT {
             unused.push(decoder);
         }

@@ -1,10 +1,11 @@
 //! The hint that tells a sender when to come back, which grows with the share of refused requests;
 //! and a gate by which other code can say that nothing may come in for now.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// The shortest hint: an application has five seconds for its last flush, and gets another chance.
@@ -100,7 +101,7 @@ impl Pressure {
 
     /// Counts a request, and returns the share of refusals.
     fn with(&self, count: impl FnOnce(&mut Counts)) -> f64 {
-        let mut periods = self.periods.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut periods = self.periods.lock();
         let elapsed = periods.since.elapsed();
         if elapsed > PERIOD {
             let last = std::mem::take(&mut periods.now);

@@ -11,9 +11,10 @@ mod plan;
 mod published;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::MutexGuard;
 use spandrel_wire::Limits;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -63,7 +64,7 @@ pub(super) struct Stages {
     context: StageContext,
     /// The lock for a change of the stages: one change at a time.
     shards: Mutex<JoinSet<ShardLeft>>,
-    published: std::sync::Mutex<PublishedStages>,
+    published: parking_lot::Mutex<PublishedStages>,
 }
 
 impl Stages {
@@ -78,7 +79,7 @@ impl Stages {
         let stages = Self {
             context,
             shards: Mutex::default(),
-            published: std::sync::Mutex::default(),
+            published: parking_lot::Mutex::default(),
         };
         let dispatch = strictest(&specs);
         let (mut chains, published) = stages.chains(specs, dispatch).await?;
@@ -222,9 +223,7 @@ impl Stages {
     }
 
     fn published(&self) -> MutexGuard<'_, PublishedStages> {
-        self.published
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.published.lock()
     }
 
     /// Builds the chains of the first shards, when there are none yet.

@@ -1,7 +1,8 @@
 //! Room in a queue: bounds that can be moved while parts of them are taken.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::QueueConfig;
@@ -78,7 +79,7 @@ impl Bound {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -124,7 +125,7 @@ impl Room {
     }
 
     pub(super) fn units(&self) -> Arc<Bound> {
-        Arc::clone(&self.units.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.units.read())
     }
 
     pub(super) fn kib(&self) -> &Arc<Bound> {
@@ -137,7 +138,7 @@ impl Room {
         if before.sizer == after.sizer {
             self.units().resize(after.queue_size);
         } else {
-            let mut units = self.units.write().unwrap_or_else(PoisonError::into_inner);
+            let mut units = self.units.write();
             *units = Bound::new(after.queue_size);
         }
         self.kib.resize(after.max_bytes / BYTES_UNIT);

@@ -2,10 +2,11 @@
 //! generation and then discarded.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use spandrel_wire::{Edits, Limits, Output, Rules, Signal, Splice, Verdict};
 use tokio::time::Instant;
 
@@ -189,7 +190,7 @@ impl Shadow {
         };
         let mut ours = comparison::kept(kept);
         let mut theirs = comparison::kept(ran.kept);
-        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut report = self.report.lock();
         for (item, placed) in comparison::kept(batch).enumerate() {
             let shadow = comparison::verdict(verdicts, item);
             let running = comparison::verdict(ran.verdicts, item);
@@ -249,7 +250,7 @@ impl Shadow {
         reasons: &[String],
         outcome_of: impl Fn(&mut UnsettledSpan) -> &mut Option<Outcome>,
     ) {
-        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut report = self.report.lock();
         for &[ticket, word] in released.as_chunks::<2>().0 {
             #[expect(
                 clippy::cast_possible_truncation,
@@ -280,7 +281,7 @@ impl Shadow {
         self.instance = None;
         self.rebuild_at = Instant::now() + REBUILD_AFTER;
         self.post(|figures| figures.faults += 1);
-        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut report = self.report.lock();
         report.faults += 1;
         report.last_fault = Some(fault.to_string());
     }
@@ -294,7 +295,7 @@ impl Shadow {
 
 impl Drop for Shadow {
     fn drop(&mut self) {
-        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut report = self.report.lock();
         report.unsettled = report.unsettled.saturating_sub(self.unsettled.len() as u64);
         self.ledger.close(self.column);
     }

@@ -1,8 +1,9 @@
 //! A stage on one shard: the running generation, and optionally a candidate beside it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use spandrel_wire::{HeldItems, Limits, Reads};
 use tokio::time::Instant;
 
