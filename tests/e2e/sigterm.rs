@@ -53,10 +53,7 @@ async fn the_ledger_is_exact_at_any_moment() -> Result<()> {
         let after = Duration::from_millis(random.random_range(5..700));
         let name = format!("round {round} of seed {seed}: {mood:?}, SIGTERM after {after:?}");
         let ledger = one(mood, after, random.random()).await.context(name)?;
-        sum.received += ledger.received;
-        sum.refused += ledger.refused;
-        sum.dropped += ledger.dropped;
-        sum.exported += ledger.exported;
+        sum.add(&ledger);
     }
     say(&format!("{rounds} times SIGTERM, all told: {sum:?}"));
     ensure!(sum.exported > 0 && sum.dropped > 0, "no load: {sum:?}");

@@ -82,17 +82,9 @@ pub struct LedgerView {
 pub struct StageLedger {
     /// The stage.
     pub stage: String,
-    /// Items that came in.
-    pub input: u64,
-    /// Items offered again after a fault. They are not part of `input`.
-    #[serde(default)]
-    pub retried: u64,
-    /// Items that went on.
-    pub output: u64,
-    /// Items that it holds now.
-    pub held: u64,
-    /// Items that passed it without a judgement.
-    pub bypassed: u64,
+    /// Its columns that count items, each under its own key.
+    #[serde(flatten)]
+    pub columns: LedgerColumns,
     /// Dropped items, by reason.
     pub dropped: BTreeMap<String, u64>,
     /// The figures of each generation that is remembered.
@@ -104,24 +96,9 @@ pub struct StageLedger {
 pub struct ExporterLedger {
     /// The exporter.
     pub exporter: String,
-    /// Items in its queue now.
-    pub queued: u64,
-    /// Items that its backend accepted.
-    pub exported: u64,
-    /// Items that it gave up.
-    pub lost: u64,
-    /// Items dropped for this exporter alone because its queue was full.
-    #[serde(default)]
-    pub overflowed: u64,
-    /// Items that waited for it on disk at the start.
-    #[serde(default)]
-    pub recovered: u64,
-    /// Items that wait for it on disk now.
-    #[serde(default)]
-    pub on_disk: u64,
-    /// Items given up in memory. The journal has them.
-    #[serde(default)]
-    pub journaled: u64,
+    /// Its columns, each under its own key.
+    #[serde(flatten)]
+    pub columns: LedgerColumns,
 }
 
 /// The figures of a generation.

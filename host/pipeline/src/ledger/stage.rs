@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::bypass::Bypass;
+use super::figure::{Figure, Side, Unit};
 use super::reason::Reason;
 use crate::plugin::FaultKind;
 
@@ -100,6 +101,25 @@ impl StageBooks {
             name,
             ..Self::default()
         }
+    }
+
+    /// Returns the figures of this column that are whole numbers. They have no balance of their own:
+    /// a stage also makes items.
+    #[rustfmt::skip]
+    pub fn columns(&self) -> [Figure; 10] {
+        let figure = |name, value, metric, help| Figure::new(name, value, Side::Aside, Some(metric), help);
+        [
+            figure("input", self.input, "spandrel_stage_in_items_total", "Items offered to the stage."),
+            figure("retried", self.retried, "spandrel_stage_retried_items_total", "Items offered again after a fault. They are not in `input`."),
+            figure("output", self.output, "spandrel_stage_out_items_total", "Items that left the stage towards the next."),
+            figure("held", self.held, "spandrel_stage_held_items", "Items held now."),
+            figure("bypassed", self.bypassed, "spandrel_stage_bypassed_items_total", "Items that passed by without a judgement."),
+            figure("held_bytes", self.held_bytes, "spandrel_stage_held_bytes", "Bytes held now, as the host stores them.").unit(Unit::Bytes),
+            figure("calls", self.calls, "spandrel_stage_calls_total", "Calls of the plugin.").unit(Unit::Calls),
+            figure("restarts", self.restarts, "spandrel_stage_restarts_total", "Instances made after a fault.").unit(Unit::Instances),
+            figure("breakers_open", self.breakers_open, "spandrel_stage_breakers_open", "Shards whose breaker is open now.").unit(Unit::Shards),
+            figure("quarantined", self.quarantined, "spandrel_stage_quarantined_batches", "Batches that are in quarantine now.").unit(Unit::Batches),
+        ]
     }
 
     /// Returns the number of items dropped so far for each reason, by its name.

@@ -199,28 +199,11 @@ fn stages(text: &mut Text, books: &[(&PipelineStatus, Books)]) {
 fn render_stage(text: &mut Text, pipeline: &str, stage: &StageBooks) {
     let labels = [("pipeline", pipeline), ("stage", stage.name.as_str())];
     let with = |name, value| [labels.as_slice(), &[(name, value)]].concat();
-    text.counter("spandrel_stage_in_items_total", &labels, stage.input);
-    text.counter("spandrel_stage_retried_items_total", &labels, stage.retried);
-    text.counter("spandrel_stage_out_items_total", &labels, stage.output);
-    text.counter(
-        "spandrel_stage_bypassed_items_total",
-        &labels,
-        stage.bypassed,
-    );
-    text.gauge("spandrel_stage_held_items", &labels, stage.held);
-    text.gauge("spandrel_stage_held_bytes", &labels, stage.held_bytes);
-    text.counter("spandrel_stage_calls_total", &labels, stage.calls);
+    figures(text, &labels, &stage.columns(), false);
     text.counter(
         "spandrel_stage_call_seconds_total",
         &labels,
         stage.call_time.as_secs_f64(),
-    );
-    text.counter("spandrel_stage_restarts_total", &labels, stage.restarts);
-    text.gauge("spandrel_stage_breakers_open", &labels, stage.breakers_open);
-    text.gauge(
-        "spandrel_stage_quarantined_batches",
-        &labels,
-        stage.quarantined,
     );
     for (kind, count) in FaultKind::ALL.iter().zip(stage.faults) {
         text.counter(
