@@ -15,7 +15,7 @@ use crate::error_chain::in_one_line;
 use crate::quarantine::Quarantine;
 use crate::quarantine::folder::Folder;
 use crate::refusal::Refusal;
-use crate::report::{KeptView, QuarantineReport, QuarantinedView};
+use crate::report::{QuarantineReport, QuarantinedView, RemainingBatchView};
 use crate::status::Status;
 
 /// The shelves of all running pipelines.
@@ -124,7 +124,7 @@ impl Quarantines {
             match self.change_one(action, &id).await {
                 Ok(()) => report.done.push(id),
                 Err(Refusal::Draining) => return Err(Refusal::Draining),
-                Err(refusal) => report.kept.push(KeptView {
+                Err(refusal) => report.kept.push(RemainingBatchView {
                     id,
                     why: refusal.to_string(),
                 }),

@@ -170,7 +170,7 @@ pub struct StageView {
     pub expects_drops: bool,
     /// The last generation that probation took back, until the next change of the stage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub undone: Option<UndoneView>,
+    pub undone: Option<ReversalView>,
     /// The differences between what runs and the configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<DriftView>,
@@ -178,7 +178,7 @@ pub struct StageView {
 
 /// A generation that probation took back.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UndoneView {
+pub struct ReversalView {
     /// `rolled back`, or `cancelled` for a canary.
     pub event: String,
     /// The number of the generation.
@@ -428,12 +428,12 @@ pub struct QuarantineReport {
     /// Ids of the batches that are not in quarantine any more.
     pub done: Vec<String>,
     /// The batches that stay there.
-    pub kept: Vec<KeptView>,
+    pub kept: Vec<RemainingBatchView>,
 }
 
 /// A batch that stays in quarantine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptView {
+pub struct RemainingBatchView {
     /// The id of the batch.
     pub id: String,
     /// The reason why it stays.

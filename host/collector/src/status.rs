@@ -85,11 +85,11 @@ impl fmt::Debug for PipelineStatus {
 pub struct Status {
     started: Instant,
     ready_since: Mutex<Option<(SystemTime, Instant)>>,
-    current: Mutex<Current>,
+    current: Mutex<PublishedStatus>,
 }
 
 #[derive(Debug, Default)]
-struct Current {
+struct PublishedStatus {
     snapshot: Arc<Snapshot>,
     /// The steps that swaps are in, by stage.
     swaps: BTreeMap<String, String>,
@@ -109,7 +109,7 @@ impl Default for Status {
 }
 
 impl Status {
-    fn current(&self) -> MutexGuard<'_, Current> {
+    fn current(&self) -> MutexGuard<'_, PublishedStatus> {
         self.current.lock()
     }
 

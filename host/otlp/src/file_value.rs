@@ -152,12 +152,12 @@ type Make<T> = Box<dyn Fn(&Files) -> Result<T, FileError> + Send + Sync>;
 /// A value made from files. [`FileValue::current`] returns the value in force; a caller may keep it
 /// for as long as it needs it.
 pub(crate) struct FileValue<T> {
-    shared: Arc<Shared<T>>,
+    shared: Arc<WatchedContent<T>>,
     /// The task that watches the files. It ends when this value is dropped.
     _watch: JoinSet<Infallible>,
 }
 
-struct Shared<T> {
+struct WatchedContent<T> {
     kind: ContentKind,
     /// The endpoint of the receiver or the backend, for the log.
     endpoint: String,
@@ -203,7 +203,7 @@ impl<T: Send + Sync + 'static> FileValue<T> {
         let files = Files::read(&paths);
         let value = make(&files)?;
         let is_watched = !paths.is_empty();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(WatchedContent {
             kind,
             endpoint: endpoint.to_owned(),
             paths,
@@ -236,7 +236,10 @@ impl<T: Send + Sync + 'static> FileValue<T> {
     }
 }
 
-async fn watch<T: Send + Sync + 'static>(shared: Arc<Shared<T>>, every: Duration) -> Infallible {
+async fn watch<T: Send + Sync + 'static>(
+    shared: Arc<WatchedContent<T>>,
+    every: Duration,
+) -> Infallible {
     loop {
         sleep(every).await;
         read_until_settled(&shared).await;
@@ -244,7 +247,7 @@ async fn watch<T: Send + Sync + 'static>(shared: Arc<Shared<T>>, every: Duration
 }
 
 /// Reads the files until two reads agree, and then uses their content.
-async fn read_until_settled<T: Send + Sync + 'static>(shared: &Arc<Shared<T>>) -> bool {
+async fn read_until_settled<T: Send + Sync + 'static>(shared: &Arc<WatchedContent<T>>) -> bool {
     let mut last = None;
     for _ in 0..MAX_READS {
         let reading = Arc::clone(shared);
@@ -269,7 +272,7 @@ enum ReadResult {
     Changed,
 }
 
-impl<T> Shared<T> {
+impl<T> WatchedContent<T> {
     fn current(&self) -> Arc<T> {
         Arc::clone(&self.current.read())
     }

@@ -12,7 +12,7 @@ use spandrel_wire::{Limits, Reads};
 use tokio::time::Instant;
 
 use crate::batch::Batch;
-use crate::handover::StageLeft;
+use crate::handover::StageHandover;
 use crate::ledger::{Ledger, Tally};
 use crate::plugin::{DrainReason, State};
 use crate::stage::rollout::slot::StageSlot;
@@ -143,7 +143,7 @@ impl Chain {
     pub(crate) fn leave_behind(
         &mut self,
         states: Vec<Option<State>>,
-    ) -> (Vec<StageLeft>, Vec<Tally>) {
+    ) -> (Vec<StageHandover>, Vec<Tally>) {
         let mut tallies = Vec::new();
         let stages = self.stages.iter_mut().zip(states).map(|(stage, state)| {
             let (left, mut held) = stage.leave_behind(state);

@@ -31,7 +31,7 @@ pub use self::stage::{Column, GenerationBooks, StageBooks};
 pub use self::tally::{Account, Tally};
 pub(crate) use self::tally::{End, Retry, Source};
 use crate::completion::Guard;
-use crate::journal::{Loss, Unfinished};
+use crate::journal::{Loss, UnfinishedRecord};
 
 /// The books of one pipeline. They are cheap to share; read them with [`Ledger::books`].
 #[derive(Debug)]
@@ -243,7 +243,7 @@ impl Ledger {
     pub(crate) fn load(
         self: &Arc<Self>,
         exporter: usize,
-        record: &Unfinished,
+        record: &UnfinishedRecord,
         guard: Guard,
     ) -> Tally {
         let items = record.items;

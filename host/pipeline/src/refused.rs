@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use spandrel_wire::Invalid;
 
-use crate::journal::Unwritten;
+use crate::journal::AppendError;
 use crate::plugin::Fault;
 
 /// The reason why a batch was refused, by what the sender should do next.
@@ -26,7 +26,7 @@ pub enum Refused {
         retry_after: Duration,
         /// The cause.
         #[source]
-        source: Unwritten,
+        source: AppendError,
     },
     /// A backend refused it for good, with `ack_on: export`. Do not retry.
     #[error("refused by the backend")]

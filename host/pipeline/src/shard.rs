@@ -14,7 +14,7 @@ pub(crate) use self::order::{ChangeReport, Order};
 use crate::batch::Batch;
 use crate::chain::Chain;
 use crate::egress::{Egress, Permits, ReservedBatch};
-use crate::handover::{ShardLeft, StageLeft};
+use crate::handover::{ShardHandover, StageHandover};
 use crate::ledger::Tally;
 use crate::plugin::DrainReason;
 use crate::queue::RoomClass;
@@ -80,7 +80,7 @@ impl Shard {
 
     /// Runs until the input is closed and empty, then drains the stages in pipeline order, or stops
     /// them. Returns what they leave to the next process.
-    pub(crate) async fn run(mut self) -> ShardLeft {
+    pub(crate) async fn run(mut self) -> ShardHandover {
         loop {
             let due = self.chain.next_tick();
             let tick = async {
@@ -113,7 +113,7 @@ impl Shard {
             }
         }
         let ending = *self.ending.borrow();
-        let mut left = ShardLeft {
+        let mut left = ShardHandover {
             shard: self.number,
             stages: Vec::new(),
             tallies: Vec::new(),
@@ -296,7 +296,7 @@ impl Shard {
 
     /// Stops each stage in turn, in the same time. Items that a stage lets go nevertheless run
     /// through the stages behind it before those stop. After that, no batch comes to the stage.
-    async fn stop(&mut self) -> (Vec<StageLeft>, Vec<Tally>) {
+    async fn stop(&mut self) -> (Vec<StageHandover>, Vec<Tally>) {
         let mut states = Vec::with_capacity(self.chain.len());
         for index in 0..self.chain.len() {
             let (emitted, state) = self.chain.stop(index, self.share(index)).await;

@@ -7,7 +7,7 @@ use spandrel_collector::time_text::millis;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::admission::{Peer, Unauthorized};
+use super::admission::{AuthorizationError, Peer};
 use super::route::{ChangeKind, ChangeRequest};
 
 /// The interval in which strangers are logged once, with their number.
@@ -61,7 +61,7 @@ struct Counts {
 impl UnauthorizedLog {
     /// Logs the first one, and then at most one in ten seconds: clients that are not admitted must
     /// not fill the log.
-    pub(super) fn note(&self, peer: &Peer, stranger: &Unauthorized) {
+    pub(super) fn note(&self, peer: &Peer, stranger: &AuthorizationError) {
         let mut seen = self.0.lock();
         seen.since = seen.since.saturating_add(1);
         let now = Instant::now();

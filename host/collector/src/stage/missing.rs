@@ -96,15 +96,15 @@ impl stage::Generation for MissingPlugin {
     }
 
     fn instantiate(&self) -> BoxFuture<'_, Result<Box<dyn Instance>, InstantiateError>> {
-        Box::pin(std::future::ready(
-            Ok(Box::new(Nobody) as Box<dyn Instance>),
-        ))
+        Box::pin(std::future::ready(Ok(
+            Box::new(MissingInstance) as Box<dyn Instance>
+        )))
     }
 }
 
-struct Nobody;
+struct MissingInstance;
 
-impl Instance for Nobody {
+impl Instance for MissingInstance {
     fn process<'a>(
         &'a mut self,
         _ticket: Ticket,

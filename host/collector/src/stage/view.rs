@@ -2,11 +2,11 @@
 
 use spandrel_pipeline::stage::Mode;
 
-use crate::report::{FiguresView, GenerationView, StageView, UndoneView};
-use crate::stage::drift::drift;
-use crate::stage::redact::redacted;
+use crate::report::{FiguresView, GenerationView, ReversalView, StageView};
 use crate::stage::Stage;
+use crate::stage::drift::drift;
 use crate::stage::loaded::LoadedPlugin;
+use crate::stage::redact::redacted;
 use crate::stage::rollout::{Reversal, Watch};
 use crate::time_text::rfc3339;
 
@@ -40,8 +40,8 @@ pub(crate) fn stage_view(stage: &Stage) -> StageView {
     }
 }
 
-fn undone_view(reversal: &Reversal) -> UndoneView {
-    UndoneView {
+fn undone_view(reversal: &Reversal) -> ReversalView {
+    ReversalView {
         event: reversal.event.to_owned(),
         generation: reversal.number,
         at: rfc3339(reversal.at),

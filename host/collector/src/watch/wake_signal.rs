@@ -16,14 +16,14 @@ pub(crate) struct WakeSignal {
 
 #[derive(Debug, Default)]
 struct State {
-    pending: Pending,
+    pending: WakeReasons,
     /// The paths whose events ring the bell.
     matter: BTreeSet<PathBuf>,
 }
 
 /// The events since the last wait.
 #[derive(Debug, Default)]
-pub(crate) struct Pending {
+pub(crate) struct WakeReasons {
     /// True if the thread must end.
     pub(crate) stop: bool,
     /// Other files to watch.
@@ -32,7 +32,7 @@ pub(crate) struct Pending {
     pub(crate) touched: bool,
 }
 
-impl Pending {
+impl WakeReasons {
     fn is_silent(&self) -> bool {
         !self.stop && !self.touched && self.files.is_none()
     }
@@ -66,7 +66,7 @@ impl WakeSignal {
     }
 
     /// Waits until something rings, and no longer than until `at`.
-    pub(crate) fn wait(&self, at: Instant) -> Pending {
+    pub(crate) fn wait(&self, at: Instant) -> WakeReasons {
         let left = at.saturating_duration_since(Instant::now());
         let mut state = self.state();
         self.pending

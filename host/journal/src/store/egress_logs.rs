@@ -76,7 +76,7 @@ impl EgressLogs {
             self.changed.wait(&mut state);
         }
         drop(state);
-        let _opening = Opening(self, exporter);
+        let _opening = OpeningMark(self, exporter);
         let log = Arc::new(open()?);
         let mut state = self.state();
         if state.ended {
@@ -142,9 +142,9 @@ impl EgressLogs {
 }
 
 /// Marks the log of this name as being opened, until it is dropped.
-struct Opening<'a>(&'a EgressLogs, &'a str);
+struct OpeningMark<'a>(&'a EgressLogs, &'a str);
 
-impl Drop for Opening<'_> {
+impl Drop for OpeningMark<'_> {
     fn drop(&mut self) {
         self.0.state().opening.remove(self.1);
         self.0.changed.notify_all();

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use spandrel_pipeline::journal::Unwritten;
+use spandrel_pipeline::journal::AppendError;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::NewRecord;
@@ -24,7 +24,7 @@ pub(crate) struct PendingAppend {
     /// The batch.
     pub(crate) record: NewRecord,
     /// The way of its LSN to the sender.
-    pub(crate) answer: oneshot::Sender<Result<u64, Unwritten>>,
+    pub(crate) answer: oneshot::Sender<Result<u64, AppendError>>,
     /// Its part of [`MAX_WAITING_KIB`].
     pub(crate) room: OwnedSemaphorePermit,
 }
@@ -56,10 +56,10 @@ impl AppendQueue {
     }
 
     /// Adds a batch, unless the queue is closed.
-    pub(crate) fn push(&self, append: PendingAppend) -> Result<(), Unwritten> {
+    pub(crate) fn push(&self, append: PendingAppend) -> Result<(), AppendError> {
         let mut state = self.state();
         if state.closed {
-            return Err(Unwritten::Closed);
+            return Err(AppendError::Closed);
         }
         state.pending.push_back(append);
         drop(state);

@@ -121,7 +121,9 @@ impl RetryingSender {
                 SendEnd::Final(End::Sent { rejected })
             }
             Outcome::Permanent { refuses, error } => SendEnd::Refused(refuses, error),
-            Outcome::Retry { .. } if self.gives_up(since, items) => SendEnd::Final(End::TooOld),
+            Outcome::Retry { .. } if self.gives_up(since, items) => {
+                SendEnd::Final(End::ExpiredBatches)
+            }
             Outcome::Retry { after, error } => match backoff.next_wait(after) {
                 Some(wait) => return Step::Wait(wait, error),
                 None => {

@@ -17,7 +17,7 @@ use super::admission::Admission;
 use super::journal_feed::{AppendRequest, JournalFeed};
 use crate::completion::IngressLog;
 use crate::egress::ReservedBatch;
-use crate::journal::Unwritten;
+use crate::journal::AppendError;
 use crate::ledger::Account;
 use crate::refused::{Refusal, Refused};
 use crate::retries::RetryQueue;
@@ -42,7 +42,7 @@ pub(crate) struct Feeder {
     input: mpsc::Receiver<AppendRequest>,
 }
 
-type Appended = (AppendRequest, Result<u64, Unwritten>);
+type Appended = (AppendRequest, Result<u64, AppendError>);
 
 impl Feeder {
     /// Makes the feeder, and the way to it for the admission.
@@ -114,7 +114,7 @@ fn answer_one(
     admission: &Admission,
     log: &IngressLog,
     request: AppendRequest,
-    appended: Result<u64, Unwritten>,
+    appended: Result<u64, AppendError>,
 ) -> Option<JournaledBatch> {
     let AppendRequest {
         mut reserved,
@@ -141,7 +141,7 @@ fn answer_one(
     }
 }
 
-fn tell(admission: &Admission, error: Option<&Unwritten>, failing: &mut bool) {
+fn tell(admission: &Admission, error: Option<&AppendError>, failing: &mut bool) {
     let pipeline = admission.ledger().pipeline();
     let failed = error.is_some();
     match (error, *failing) {

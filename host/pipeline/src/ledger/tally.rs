@@ -12,7 +12,7 @@ pub(crate) use self::retry::Retry;
 use super::reason::{Full, Reason};
 use super::{Column, Ledger};
 use crate::completion::Guard;
-use crate::journal::Unfinished;
+use crate::journal::UnfinishedRecord;
 
 /// The account of items while they are inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Tally {
     pub(super) fn on_disk(
         ledger: Arc<Ledger>,
         exporter: usize,
-        record: &Unfinished,
+        record: &UnfinishedRecord,
         guard: Guard,
     ) -> Self {
         let mut tally = Self::new(ledger, Account::Queue(exporter), record.items);
@@ -314,7 +314,9 @@ impl Tally {
         match end {
             End::Sent { .. } => {}
             // There is nothing to try again, so the records need not be kept.
-            End::Failed | End::TooLarge | End::TooOld => self.guards.iter().for_each(Guard::reject),
+            End::Failed | End::TooLarge | End::ExpiredBatches => {
+                self.guards.iter().for_each(Guard::reject)
+            }
             End::Expired => self.guards.iter().for_each(Guard::fail),
         }
         let Account::Queue(exporter) = from else {
@@ -340,7 +342,7 @@ impl Tally {
                     column.failed += items;
                     column.too_large += items;
                 }
-                End::Expired | End::TooOld => column.expired += items,
+                End::Expired | End::ExpiredBatches => column.expired += items,
             }
         });
     }
@@ -358,7 +360,7 @@ pub(crate) enum End {
     /// Retries went on for `max_elapsed_time`.
     Expired,
     /// Retries went on until they were older than the journal keeps anything.
-    TooOld,
+    ExpiredBatches,
 }
 
 impl Drop for Tally {

@@ -171,7 +171,7 @@ fn what_a_log_has_is_not_abandoned() {
     drop(queued);
     check();
     ledger.recover(0, 7);
-    let record = Unfinished {
+    let record = UnfinishedRecord {
         record: 0,
         items: 6,
         bytes: 100,

@@ -29,7 +29,7 @@ use super::resume::Resume;
 use super::{AckOn, BuildError, ChangeError};
 use crate::chain::Chain;
 use crate::egress::Egress;
-use crate::handover::ShardLeft;
+use crate::handover::ShardHandover;
 use crate::ingress::{Admission, Routing};
 use crate::ledger::Ledger;
 use crate::shard::{ChangeReport, Ending, INPUT_BATCHES, Order, Shard, Task};
@@ -63,7 +63,7 @@ pub(super) struct StageContext {
 pub(super) struct Stages {
     context: StageContext,
     /// The lock for a change of the stages: one change at a time.
-    shards: Mutex<JoinSet<ShardLeft>>,
+    shards: Mutex<JoinSet<ShardHandover>>,
     published: parking_lot::Mutex<PublishedStages>,
 }
 
@@ -205,7 +205,7 @@ impl Stages {
     /// Waits until every shard has ended, which happens once the admission has released its senders to
     /// them. Returns true if they ended in time; the others are cut off. Also returns what they
     /// left, but only if each of them ended by itself.
-    pub(super) async fn finish(self, deadline: Instant) -> (bool, Option<Vec<ShardLeft>>) {
+    pub(super) async fn finish(self, deadline: Instant) -> (bool, Option<Vec<ShardHandover>>) {
         let mut shards = self.shards.into_inner();
         let mut left = Some(Vec::new());
         let all = async {
@@ -252,7 +252,7 @@ impl Stages {
     /// Starts a shard with each of these chains.
     fn start(
         &self,
-        shards: &mut JoinSet<ShardLeft>,
+        shards: &mut JoinSet<ShardHandover>,
         chains: Vec<Chain>,
         published: PublishedStages,
         dispatch: Dispatch,

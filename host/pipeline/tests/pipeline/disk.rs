@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use spandrel_pipeline::journal::{
-    Durability, Journal, Log, LogFill, Poison, PoisonStore, Unfinished, Unreadable, Unwritten,
+    AppendError, Durability, Journal, Log, LogFill, Poison, PoisonStore, RecordError,
+    UnfinishedRecord,
 };
 
 use crate::edges::ids;
@@ -266,7 +267,7 @@ fn gone() -> io::Error {
 }
 
 impl Log for MemoryLog {
-    fn append(&self, batch: Bytes, items: u64) -> BoxFuture<'static, Result<u64, Unwritten>> {
+    fn append(&self, batch: Bytes, items: u64) -> BoxFuture<'static, Result<u64, AppendError>> {
         let (at, name) = (self.at.clone(), self.name.clone());
         Box::pin(async move {
             let delay = at.disk.state().mood.delay;
@@ -276,7 +277,7 @@ impl Log for MemoryLog {
                 tokio::time::sleep(delay).await;
             }
             let Some(mut state) = at.state() else {
-                return Err(Unwritten::Closed);
+                return Err(AppendError::Closed);
             };
             let mood = state.mood;
             let records = state.logs.entry(name.clone()).or_default();
@@ -293,7 +294,7 @@ impl Log for MemoryLog {
                 }
             };
             if full {
-                return Err(Unwritten::Full { what: "its bytes" });
+                return Err(AppendError::Full { what: "its bytes" });
             }
             let number = records.next;
             records.next += 1;
@@ -319,18 +320,18 @@ impl Log for MemoryLog {
         }
     }
 
-    fn read(&self, record: u64) -> BoxFuture<'static, Result<Bytes, Unreadable>> {
+    fn read(&self, record: u64) -> BoxFuture<'static, Result<Bytes, RecordError>> {
         let (at, name) = (self.at.clone(), self.name.clone());
         Box::pin(async move {
             tokio::task::yield_now().await;
-            let state = at.state().ok_or_else(|| Unreadable::Failed(gone()))?;
+            let state = at.state().ok_or_else(|| RecordError::Failed(gone()))?;
             if state.mood.unreadable {
-                return Err(Unreadable::Failed(gone()));
+                return Err(RecordError::Failed(gone()));
             }
             match state.logs[&name].unfinished.get(&record) {
-                Some(found) if found.is_unreadable => Err(Unreadable::Failed(gone())),
+                Some(found) if found.is_unreadable => Err(RecordError::Failed(gone())),
                 Some(found) if !found.is_damaged => Ok(found.batch.clone()),
-                _ => Err(Unreadable::Damaged { record }),
+                _ => Err(RecordError::Damaged { record }),
             }
         })
     }
@@ -356,12 +357,12 @@ impl Log for MemoryLog {
         })
     }
 
-    fn unfinished(&self, from: u64, most: usize) -> Vec<Unfinished> {
+    fn unfinished(&self, from: u64, most: usize) -> Vec<UnfinishedRecord> {
         let Some(state) = self.at.state() else {
             return Vec::new();
         };
         let records = state.logs[&self.name].unfinished.range(from..);
-        let unfinished = |(record, found): (&u64, &Record)| Unfinished {
+        let unfinished = |(record, found): (&u64, &Record)| UnfinishedRecord {
             record: *record,
             items: found.items,
             bytes: found.batch.len(),

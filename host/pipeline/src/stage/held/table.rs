@@ -10,7 +10,7 @@ use super::forward::Forward;
 use super::offer::Offer;
 use super::release::{ReleaseAs, check_words, halves};
 use crate::batch::Batch;
-use crate::handover::{HeldLeft, Owner};
+use crate::handover::{HeldHandover, Owner};
 use crate::ledger::{Column, Reason, Source, Tally};
 use crate::plugin::{Emission, Ticket};
 
@@ -69,7 +69,12 @@ impl HeldTable {
     }
 
     /// Puts back items that were held in another process; `tally` is in this stage's held account.
-    pub(in crate::stage) fn put_back(&mut self, left: &HeldLeft, held: HeldItems, tally: Tally) {
+    pub(in crate::stage) fn put_back(
+        &mut self,
+        left: &HeldHandover,
+        held: HeldItems,
+        tally: Tally,
+    ) {
         self.add(left.ticket, HeldBatch::from_handover(left, held, tally));
     }
 
@@ -362,7 +367,7 @@ impl HeldTable {
 
     /// Takes out everything that is held, with the tallies that keep it in the books. Leaves the
     /// table empty.
-    pub(in crate::stage) fn leave(&mut self) -> (Vec<HeldLeft>, Vec<Tally>) {
+    pub(in crate::stage) fn leave(&mut self) -> (Vec<HeldHandover>, Vec<Tally>) {
         let all = std::mem::take(&mut self.tickets);
         self.items = 0;
         self.bytes = 0;

@@ -16,7 +16,7 @@ use super::succession::{Fallback, RetainedState, Succession};
 use super::target::Target;
 use crate::batch::Batch;
 use crate::completion::RecordGuards;
-use crate::handover::{HeldLeft, StageLeft};
+use crate::handover::{HeldHandover, StageHandover};
 use crate::ledger::{Ledger, Tally};
 use crate::plugin::{DrainReason, Generation, Instance, State};
 use crate::stage::run::batch::StageBatch;
@@ -172,15 +172,15 @@ impl StageSlot {
     }
 
     /// Leaves state and held items for the next process; see [`StageRunner::leave_behind`].
-    pub(crate) fn leave_behind(&mut self, state: Option<State>) -> (StageLeft, Vec<Tally>) {
+    pub(crate) fn leave_behind(&mut self, state: Option<State>) -> (StageHandover, Vec<Tally>) {
         self.runner.leave_behind(state)
     }
 
     /// Takes up what the last process left; see [`StageRunner::take_up`].
     pub(crate) async fn take_up(
         &mut self,
-        left: StageLeft,
-        held: Vec<(HeldLeft, HeldItems)>,
+        left: StageHandover,
+        held: Vec<(HeldHandover, HeldItems)>,
         guards: &mut RecordGuards<'_>,
     ) -> StateTransfer {
         self.runner.take_up(left, held, guards).await

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::batch::Batch;
 use crate::completion::Guard;
-use crate::handover::HeldLeft;
+use crate::handover::HeldHandover;
 use crate::ledger::{Account, Column, Ledger, Retry, Source, StageBooks, Tally};
 use crate::plugin::{Emission, FaultKind, Generation};
 use crate::stage::spec::FaultPolicy;
@@ -154,7 +154,7 @@ impl StageCounts {
 
     /// Books items again that were held when the last process stopped. Their records are finished
     /// when they are settled.
-    pub(super) fn hold_again(&self, left: &HeldLeft, guard: Guard) -> Tally {
+    pub(super) fn hold_again(&self, left: &HeldHandover, guard: Guard) -> Tally {
         let items = left.indices.len() as u64;
         let mut tally = self.ledger.replay(items, false, guard);
         if let Some(written) = left.written {

@@ -14,7 +14,7 @@ use super::output::StageOutput;
 use super::recording::ReplyRecording;
 use crate::batch::Batch;
 use crate::completion::RecordGuards;
-use crate::handover::{HeldLeft, StageLeft};
+use crate::handover::{HeldHandover, StageHandover};
 use crate::ledger::{Ledger, Reason, Tally};
 use crate::plugin::{DrainReason, Fault, Generation, Input, Instance, Manifest, State, Ticket};
 use crate::stage::held::HeldTable;
@@ -354,10 +354,10 @@ impl Plugin {
     }
 
     /// Leaves the held items and this state for the next process.
-    pub(super) fn leave_behind(&mut self, state: Option<State>) -> (StageLeft, Vec<Tally>) {
+    pub(super) fn leave_behind(&mut self, state: Option<State>) -> (StageHandover, Vec<Tally>) {
         let (held, tallies) = self.held_mut().leave();
         self.count_held();
-        let left = StageLeft {
+        let left = StageHandover {
             name: self.spec.name.clone(),
             state,
             last_ticket: self.last_ticket(),
@@ -370,8 +370,8 @@ impl Plugin {
     /// Takes up the items and state that the stage left when the last process stopped.
     pub(super) async fn take_up(
         &mut self,
-        left: StageLeft,
-        held: Vec<(HeldLeft, HeldItems)>,
+        left: StageHandover,
+        held: Vec<(HeldHandover, HeldItems)>,
         guards: &mut RecordGuards<'_>,
     ) -> StateTransfer {
         // Nothing is held yet, so nothing can be let go.

@@ -15,7 +15,7 @@ use super::recording::ReplyRecording;
 use super::schedule::Schedule;
 use crate::batch::Batch;
 use crate::completion::RecordGuards;
-use crate::handover::{HeldLeft, StageLeft};
+use crate::handover::{HeldHandover, StageHandover};
 use crate::ledger::{Ledger, Reason, Retry, Tally};
 use crate::plugin::{DrainReason, Fault, FaultKind, Generation, Instance, State, Ticket};
 use crate::refused::{Refusal, Refused};
@@ -292,7 +292,7 @@ impl StageRunner {
     }
 
     /// Leaves the held items and this state for the next process.
-    pub(crate) fn leave_behind(&mut self, state: Option<State>) -> (StageLeft, Vec<Tally>) {
+    pub(crate) fn leave_behind(&mut self, state: Option<State>) -> (StageHandover, Vec<Tally>) {
         self.plugin.leave_behind(state)
     }
 
@@ -301,8 +301,8 @@ impl StageRunner {
     /// as batches.
     pub(crate) async fn take_up(
         &mut self,
-        left: StageLeft,
-        held: Vec<(HeldLeft, HeldItems)>,
+        left: StageHandover,
+        held: Vec<(HeldHandover, HeldItems)>,
         guards: &mut RecordGuards<'_>,
     ) -> StateTransfer {
         let carried = self.plugin.take_up(left, held, guards).await;
