@@ -190,9 +190,9 @@ struct Api {
 
 impl Api {
     async fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Answer {
-        if let Err(stranger) = self.admission.check(peer, request.headers()) {
-            self.unauthorized.note(peer, &stranger);
-            return stranger.answer();
+        if let Err(error) = self.admission.check(peer, request.headers()) {
+            self.unauthorized.note(peer, &error);
+            return error.answer();
         }
         let route = match Route::of(request.uri().path()) {
             Ok(route) => route,
@@ -231,13 +231,18 @@ impl Api {
                 Ok(stage) => shown(&stage),
                 Err(why) => refused(404, why),
             },
-            ReadRequest::Shadow(name) => match (status.shadow(&name), route::find_stage(status, &name)) {
-                (Some(shadow), _) => shown(&shadow),
-                (None, Err(why)) => refused(404, why),
-                (None, Ok(_)) => refused(404, format!(
-                    "stage `{name}` has no shadow; begin one with a swap that says `shadow`"
-                )),
-            },
+            ReadRequest::Shadow(name) => {
+                match (status.shadow(&name), route::find_stage(status, &name)) {
+                    (Some(shadow), _) => shown(&shadow),
+                    (None, Err(why)) => refused(404, why),
+                    (None, Ok(_)) => refused(
+                        404,
+                        format!(
+                            "stage `{name}` has no shadow; begin one with a swap that says `shadow`"
+                        ),
+                    ),
+                }
+            }
             ReadRequest::Ledger => {
                 let pipelines = status.pipelines().into_iter();
                 let ledgers = pipelines.map(|pipeline| (pipeline.name, pipeline.ledger));

@@ -2,7 +2,7 @@
 //! order.
 //!
 //! Building binds every socket, opens every file and loads every plugin before anything is
-//! accepted. What can go wrong therefore goes wrong at the start, and the error names it.
+//! accepted. A fault in one of them therefore shows at the start, and the error names it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

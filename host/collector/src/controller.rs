@@ -27,7 +27,7 @@ use self::retries::{Retries, Retry};
 use self::stage_change::StageChange;
 use self::swap::{PendingSwap, SwapOrder};
 pub use self::watched_files::Origin;
-use self::watched_files::{FileNews, WatchedFiles};
+use self::watched_files::{FileEvent, WatchedFiles};
 use crate::control::{Command, Commands, Reply};
 use crate::refusal::Refusal;
 use crate::report::{EventView, SwapReport, SwapRequest};
@@ -64,7 +64,7 @@ enum FinishedBuild {
 /// The subject of a turn.
 enum Event {
     Command(Option<Command>),
-    File(FileNews),
+    File(FileEvent),
     Retry,
     Built(FinishedBuild),
     Evaluation,
@@ -117,8 +117,8 @@ impl Controller {
                 Event::Command(Some(command)) => self.begin(command).await,
                 // All senders are gone, so no command can come any more.
                 Event::Command(None) => std::future::pending().await,
-                Event::File(FileNews::Changed(path)) => self.file_changed(&path).await,
-                Event::File(FileNews::HangUp) => {
+                Event::File(FileEvent::Changed(path)) => self.file_changed(&path).await,
+                Event::File(FileEvent::HangUp) => {
                     self.state.exporters().reopen().await;
                     self.begin_reload(ReloadOrder::automatic()).await;
                 }
@@ -145,7 +145,7 @@ impl Controller {
             () = self.evaluation.wait(), if has_stages => Event::Evaluation,
             command = self.urgent.recv() => Event::Command(command),
             command = self.commands.recv(), if is_free => Event::Command(command),
-            news = self.files.next(), if is_free => Event::File(news),
+            event = self.files.next(), if is_free => Event::File(event),
             () = self.retries.wait(), if is_free => Event::Retry,
         }
     }
@@ -217,7 +217,11 @@ impl Controller {
     }
 
     /// Publishes what was built, or reports why not.
-    async fn finish_swap(&mut self, swap: PendingSwap, built: Result<ProbedPlugin, StageLoadError>) {
+    async fn finish_swap(
+        &mut self,
+        swap: PendingSwap,
+        built: Result<ProbedPlugin, StageLoadError>,
+    ) {
         match swap.apply(&mut self.state, built).await {
             Ok(report) => {
                 self.evaluation.set_due();

@@ -12,8 +12,8 @@ use spandrel_pipeline::with_ledger_columns;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::ledger_rows::{self, always, is_done, log_columns, log_row, some};
 use crate::durable::Durables;
+use crate::ledger_rows::{self, always, is_done, log_columns, log_row, some};
 use crate::receivers::Receivers;
 use crate::retiring::{RetiringPipelines, ledger_name, settled, told};
 use crate::status::Status;

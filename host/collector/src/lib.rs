@@ -1,9 +1,10 @@
-//! The running collector: what a checked configuration becomes, how it is changed while it runs,
-//! and how it ends.
+//! The running collector: it is built from a checked configuration, changed while it runs, and
+//! drained.
 //!
-//! Read [`collector`] first (build, run, drain), then `state` (the state, owned by one task),
-//! `controller` (that task: swaps, reloads, probation), [`status`] (what everybody may read) and
-//! [`control`] (the handle for those who ask for changes).
+//! Read [`collector`] first (build, run, drain), then `state` (the parts that can change, owned by
+//! one task: `pipelines`, the stages of `stage::table`, receivers, exporters), `controller` (that
+//! task: swaps, reloads, probation), [`status`] (everybody may read it) and [`control`] (the handle
+//! for those who ask for changes).
 
 #![forbid(unsafe_code)]
 

@@ -144,7 +144,8 @@ impl Pipelines {
     ) -> Result<StagesChange, ChangeError> {
         let named = config.service.pipelines.iter();
         let restaged = named.filter(|pipeline| difference.restages(&pipeline.id));
-        let with_running = restaged.filter_map(|pipeline| Some((pipeline, self.get(&pipeline.id)?)));
+        let with_running =
+            restaged.filter_map(|pipeline| Some((pipeline, self.get(&pipeline.id)?)));
         let mut all: Vec<_> = with_running.collect();
         all.sort_by_key(|(pipeline, _)| difference.removes(&pipeline.id));
         change(all, stages, changed).await

@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::problems::problem;
-use crate::stage::load::{LoadPlan, ProbedPlugin, StageLoadError};
 use crate::stage::Stage;
+use crate::stage::load::{LoadPlan, ProbedPlugin, StageLoadError};
 use crate::stage::loaded::LoadedPlugin;
 use crate::stage::table::Stages;
 use crate::start_error::StartError;

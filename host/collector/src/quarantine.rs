@@ -1,4 +1,4 @@
-//! Quarantine: the shelf for batches that failed every time, beside the journal of their pipeline.
+//! Quarantine: the place for batches that failed every time, beside the journal of their pipeline.
 //! Each batch is one file: OTLP/JSON, with one more member that tells what happened to it.
 
 pub mod entry;

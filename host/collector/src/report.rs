@@ -183,7 +183,7 @@ pub struct ReversalView {
     pub event: String,
     /// The number of the generation.
     pub generation: u64,
-    /// The time of it.
+    /// The time of the rollback.
     pub at: String,
     /// The reason.
     pub why: String,

@@ -44,7 +44,7 @@ impl HistoryReader {
         let mut events = status.history(stage, since.after);
         if events.is_empty() && !since.wait.is_zero() {
             let Ok(_place) = self.watchers.try_acquire() else {
-                let why = "too many are waiting for news already; ask again without `wait`";
+                let why = "too many are waiting for events already; ask again without `wait`";
                 return refused(503, why.to_owned());
             };
             while events.is_empty() && Instant::now() < end {

@@ -7,7 +7,7 @@ use spandrel_collector::report::SwapRequest;
 use spandrel_config::duration;
 use spandrel_supply::Digest;
 
-/// The longest time that an answer is held back for news, shorter than what proxies in between
+/// The longest time that an answer is held back for events, shorter than what proxies in between
 /// allow.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 

@@ -106,7 +106,9 @@ fn action(state: &CollectorState, id: &Id) -> Option<Action> {
 fn of_probation(state: &CollectorState, stage: &Stage) -> Option<Action> {
     let rollout = stage.rollout();
     let probation = rollout.probation()?;
-    let figures = state.pipelines().figures(stage.id(), stage.running().number());
+    let figures = state
+        .pipelines()
+        .figures(stage.id(), stage.running().number());
     let new = figures.since(probation.before);
     let old = rollout.previous().map(|_| probation.baseline);
     let config = probation.watch.config(stage.wasm());

@@ -208,7 +208,10 @@ impl PendingReload {
             return Err(refusal);
         }
         let before = state.stages().backup();
-        let loaded: Vec<Id> = built.iter().map(|(renewal, _)| renewal.id.clone()).collect();
+        let loaded: Vec<Id> = built
+            .iter()
+            .map(|(renewal, _)| renewal.id.clone())
+            .collect();
         let recent = loaded.iter().map(|id| (id.clone(), state.recent(id)));
         let recent: BTreeMap<Id, Figures> = recent.collect();
         renew(state.stages_mut(), &difference, built, &recent);

@@ -31,9 +31,10 @@ pub(crate) fn config(stage: &Stage, request: &SwapRequest, by: Trigger) -> Confi
             )
         }
         // The module is the configuration's, so its `config` is used, too.
-        None if request.as_configured || matches!(by, Trigger::File | Trigger::Source) => {
-            (stage.wasm().config.clone(), Arc::clone(&stage.wasm().hidden))
-        }
+        None if request.as_configured || matches!(by, Trigger::File | Trigger::Source) => (
+            stage.wasm().config.clone(),
+            Arc::clone(&stage.wasm().hidden),
+        ),
         None => (running.config.clone(), Arc::clone(&running.hidden)),
     }
 }

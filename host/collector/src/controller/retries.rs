@@ -81,7 +81,11 @@ mod tests {
             taken.push((started.elapsed().as_secs(), retry));
             assert_eq!(retries.take_due(), None, "none is due before its time");
         }
-        let expected = [(0, stage("wasm/b")), (3, Retry::Configuration), (5, stage("wasm/a"))];
+        let expected = [
+            (0, stage("wasm/b")),
+            (3, Retry::Configuration),
+            (5, stage("wasm/a")),
+        ];
         assert_eq!(taken, expected);
     }
 }

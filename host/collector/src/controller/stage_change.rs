@@ -51,9 +51,10 @@ impl<'a> StageChange<'a> {
         ProbedPlugin { loaded, probed }: ProbedPlugin,
     ) -> Result<SwapReport, Refusal> {
         let id = self.id;
-        let stage = self.state.stages().get(id).ok_or_else(|| {
-            Refusal::NotFound(format!("stage `{id}` was taken out meanwhile"))
-        })?;
+        let stage =
+            self.state.stages().get(id).ok_or_else(|| {
+                Refusal::NotFound(format!("stage `{id}` was taken out meanwhile"))
+            })?;
         let running = stage.running();
         let digest = loaded.generation.digest();
         let is_new = digest != running.generation.digest();
@@ -78,7 +79,10 @@ impl<'a> StageChange<'a> {
         }
         if !is_new || request.dry_run {
             report.elapsed_ms = millis(self.started);
-            self.state.stages_mut().require_mut(id)?.give_back(loaded.number());
+            self.state
+                .stages_mut()
+                .require_mut(id)?
+                .give_back(loaded.number());
             return Ok(report);
         }
         let watch = Watch::of(request);
@@ -136,7 +140,10 @@ impl<'a> StageChange<'a> {
             return Err(self.no_candidate());
         };
         let from = before.running().clone();
-        let figures = self.state.pipelines().figures(self.id, candidate.loaded.number());
+        let figures = self
+            .state
+            .pipelines()
+            .figures(self.id, candidate.loaded.number());
         let recent = self.state.recent(self.id);
         let watch = match (self.by, watch) {
             // A canary that has passed has had its probation.

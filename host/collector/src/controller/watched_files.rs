@@ -1,4 +1,4 @@
-//! The files that a running collector was made of, and the news that one of them has changed.
+//! The files that a running collector was made of, and the events that one of them has changed.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ pub struct Origin {
 }
 
 /// A reason to look at the files again.
-pub(super) enum FileNews {
+pub(super) enum FileEvent {
     /// This file has other content.
     Changed(PathBuf),
     /// The operator says so with SIGHUP.
@@ -56,8 +56,8 @@ impl WatchedFiles {
         self.origin.as_ref().map(|origin| &origin.sources)
     }
 
-    /// Waits for the next news. May be dropped at any await.
-    pub(super) async fn next(&mut self) -> FileNews {
+    /// Waits for the next event. May be dropped at any await.
+    pub(super) async fn next(&mut self) -> FileEvent {
         let Self { origin, watch, .. } = self;
         let changed = async {
             match watch {
@@ -72,9 +72,9 @@ impl WatchedFiles {
             }
         };
         tokio::select! {
-            Some(path) = changed => FileNews::Changed(path),
-            true = hung_up => FileNews::HangUp,
-            // Without a watcher and without signals there is no news.
+            Some(path) = changed => FileEvent::Changed(path),
+            true = hung_up => FileEvent::HangUp,
+            // Without a watcher and without signals no event comes.
             else => std::future::pending().await,
         }
     }

@@ -7,9 +7,9 @@ use serde_json::Value;
 use spandrel_config::json::pointer;
 
 use crate::report::DriftView;
-use crate::stage::redact::redacted;
 use crate::stage::Stage;
 use crate::stage::loaded::ModuleSource;
+use crate::stage::redact::redacted;
 
 /// The most differences of one configuration that are reported: more than people change by hand.
 /// The rest is left out.
@@ -33,7 +33,11 @@ pub(crate) fn drift(stage: &Stage) -> Vec<DriftView> {
         return found;
     }
     // A value that is a secret in one of them counts as a secret in the other, too.
-    let hidden: BTreeSet<String> = running.hidden.union(&stage.wasm().hidden).cloned().collect();
+    let hidden: BTreeSet<String> = running
+        .hidden
+        .union(&stage.wasm().hidden)
+        .cloned()
+        .collect();
     let shown = redacted(&runs, &hidden);
     let configured = redacted(&wanted, &hidden);
     found.extend(leaves.into_iter().map(|at| DriftView {

@@ -45,7 +45,9 @@ impl StagesBackup {
 
     /// Returns the number of the generation that a stage ran.
     pub(crate) fn running_number(&self, id: &Id) -> Option<u64> {
-        self.0.get(id).map(|(_, rollout)| rollout.running().number())
+        self.0
+            .get(id)
+            .map(|(_, rollout)| rollout.running().number())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Wakes the thread that watches. Several rings while it is busy count as one.
+//! Wakes the thread that watches. Several events while it is busy count as one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use spandrel_supply::Digest;
 use tokio::time::Instant;
 
-/// The bell that the system's events and the owner ring.
+/// The signal that the system's events and the owner give.
 #[derive(Debug, Default)]
 pub(crate) struct WakeSignal {
     state: Mutex<State>,
@@ -17,7 +17,7 @@ pub(crate) struct WakeSignal {
 #[derive(Debug, Default)]
 struct State {
     pending: WakeReasons,
-    /// The paths whose events ring the bell.
+    /// The paths whose events wake the thread.
     matter: BTreeSet<PathBuf>,
 }
 
@@ -49,13 +49,13 @@ impl WakeSignal {
         self.pending.notify_one();
     }
 
-    /// Makes events of these paths ring from now on.
+    /// Makes events of these paths wake the thread from now on.
     pub(crate) fn listen_for(&self, paths: BTreeSet<PathBuf>) {
         self.state().matter = paths;
     }
 
-    /// Rings if one of these paths matters. No paths means that the changed ones are not known, and
-    /// rings.
+    /// Wakes the thread if one of these paths matters, or if there are none: then the changed ones are
+    /// not known.
     pub(crate) fn touch<'a>(&self, paths: impl IntoIterator<Item = &'a Path>) {
         let mut state = self.state();
         let mut paths = paths.into_iter().peekable();
@@ -65,7 +65,7 @@ impl WakeSignal {
         }
     }
 
-    /// Waits until something rings, and no longer than until `at`.
+    /// Waits until an event comes, and no longer than until `at`.
     pub(crate) fn wait(&self, at: Instant) -> WakeReasons {
         let left = at.saturating_duration_since(Instant::now());
         let mut state = self.state();
