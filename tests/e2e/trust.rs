@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
-use spandrel_tests::artifacts::{guest, plugin};
+use spandrel_tests::artifacts::{guest, plugin, sha256};
 use spandrel_tests::backend::Backend;
 use spandrel_tests::bomb;
 use spandrel_tests::client::Client;
@@ -15,7 +15,6 @@ use spandrel_tests::collector::{Collector, Setup};
 use spandrel_tests::config::Config;
 use spandrel_tests::shop::Shop;
 use spandrel_tests::signing::Signer;
-use spandrel_tests::site::sha256;
 use spandrel_tests::until::until;
 
 const STAGE: &str = "wasm/stage";

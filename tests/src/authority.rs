@@ -4,10 +4,8 @@ use std::path::Path;
 
 use anyhow::Result;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use spandrel_harness::client::SERVER_NAME;
 use tokio_rustls::rustls::pki_types::CertificateDer;
-
-/// The name in every certificate.
-pub(crate) const NAME: &str = "localhost";
 
 /// A certificate authority of a test.
 #[derive(Debug)]
@@ -32,7 +30,7 @@ impl Authority {
     /// Returns an error if the folder cannot be written to.
     pub fn sign_into(&self, folder: &Path) -> Result<()> {
         let key = KeyPair::generate()?;
-        let params = CertificateParams::new(vec![NAME.to_owned()])?;
+        let params = CertificateParams::new(vec![SERVER_NAME.to_owned()])?;
         let certificate = params.signed_by(&key, &self.0)?;
         replace(&folder.join("key.pem"), &key.serialize_pem())?;
         replace(&folder.join("cert.pem"), &certificate.pem())
@@ -42,8 +40,11 @@ impl Authority {
     pub fn pem(&self) -> String {
         self.0.pem()
     }
+}
 
-    pub(crate) fn der(&self) -> &CertificateDer<'static> {
+/// Its own certificate, for clients of this process that trust it.
+impl AsRef<CertificateDer<'static>> for Authority {
+    fn as_ref(&self) -> &CertificateDer<'static> {
         self.0.der()
     }
 }

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
-use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -92,9 +91,4 @@ async fn answer(mut stream: TcpStream, pages: Pages) {
     if stream.write_all(&page).await.is_ok() {
         stream.shutdown().await.unwrap_or_default();
     }
-}
-
-/// Returns the hash that `sha256sum` prints for these bytes.
-pub fn sha256(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 
-use crate::until::{not_run, say};
+use spandrel_harness::until::{not_run, say};
 
 /// A mounted tmpfs. It is unmounted when it is dropped.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::tree::{folders, report, root};
 
 /// The crates of this workspace that each crate may use.
-const ARROWS: [(&str, &[&str]); 20] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("spandrel-wire", &[]),
     ("spandrel-pipeline", &["spandrel-wire"]),
     ("spandrel-supply", &[]),
@@ -74,12 +74,14 @@ const ARROWS: [(&str, &[&str]); 20] = [
             "spandrel-wire",
         ],
     ),
+    ("spandrel-harness", &["spandrel"]),
     (
         "spandrel-tests",
         &[
             "spandrel",
             "spandrel-config",
             "spandrel-guest",
+            "spandrel-harness",
             "spandrel-otlp",
             "spandrel-pipeline",
             "spandrel-wire",
@@ -102,7 +104,7 @@ const HEAVY: [(&str, &[&str]); 6] = [
     ("wasmtime", &["spandrel-plugin"]),
     (
         "tonic",
-        &["spandrel-otlp", "spandrel-bench", "spandrel-tests"],
+        &["spandrel-otlp", "spandrel-bench", "spandrel-harness"],
     ),
     // The crate that fetches plugins shares nothing with the one that carries items: it talks to
     // other hosts, by other rules, and `otlp` must not be able to reach it.

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use spandrel_config::Config;
+use spandrel_config::service::DrainTiming;
 use spandrel_pipeline::ledger::Ledger;
 use tokio::time::Instant;
 use tracing::info;
@@ -26,7 +27,6 @@ use crate::start_error::StartError;
 use crate::state::{self, CollectorState};
 use crate::status::Status;
 use crate::time_text::millis;
-use crate::timing::Timing;
 
 /// A collector that has its journals and its ports, and nothing else yet.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub struct Resources {
     started: Instant,
     config: Config,
     durables: Durables,
-    timing: Timing,
+    timing: DrainTiming,
     receivers: Vec<BoundReceiver>,
     status: Arc<Status>,
     control: Control,
@@ -51,7 +51,7 @@ impl Resources {
         let status = Arc::new(Status::default());
         // Open journals first: a process without the lock must not bind ports.
         let durables = durable::open_all(&config).await?;
-        let timing = Timing::of(&config);
+        let timing = config.service.drain_timing();
         let mut receivers = Vec::new();
         for receiver in config.receivers() {
             receivers.push(BoundReceiver::bind(receiver, &timing, None).await?);

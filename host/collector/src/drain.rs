@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::future::{FutureExt as _, join_all};
+use spandrel_config::service::DrainTiming;
 use spandrel_pipeline::ledger::{Ledger, LedgerRow};
 use spandrel_pipeline::pipeline::Pipeline;
 use spandrel_pipeline::with_ledger_columns;
@@ -16,7 +17,6 @@ use crate::receivers::Receivers;
 use crate::retiring::{RetiringPipelines, ledger_name, settled, told};
 use crate::state::CollectorState;
 use crate::time_text::{millis, whole_millis};
-use crate::timing::Timing;
 
 /// The way a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ async fn in_order(
     pipelines: Vec<Pipeline>,
     retiring: &mut RetiringPipelines,
     started: Instant,
-    timing: Timing,
+    timing: DrainTiming,
 ) -> bool {
     let deadline = started + timing.timeout;
     if !timing.delay.is_zero() {

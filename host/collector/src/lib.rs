@@ -34,7 +34,6 @@ pub mod stage;
 mod start_error;
 pub mod status;
 pub mod time_text;
-mod timing;
 pub mod trigger;
 mod watch;
 

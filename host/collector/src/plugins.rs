@@ -5,19 +5,19 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use spandrel_config::Config;
 use spandrel_config::examination::Examination;
 use spandrel_config::id::Id;
 use spandrel_config::plugins::Plugins as Policy;
 use spandrel_config::problem::Problem;
 use spandrel_config::processor::Wasm;
+use spandrel_config::{Config, SPARE_INSTANCES};
 use spandrel_plugin::{CompilerLocation, Engine, EngineConfig, LoadError, Metrics};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::problems::problem;
 use crate::stage::load::{LoadPlan, ProbedPlugin, StageLoadError};
-use crate::stage::rollout::{LoadedPlugin, ModuleSource, Stage};
+use crate::stage::rollout::{LoadedPlugin, Stage};
 use crate::start_error::StartError;
 use crate::time_text::millis;
 
@@ -32,7 +32,7 @@ pub(crate) struct Plugins {
 impl Plugins {
     pub(crate) async fn load(config: &Config) -> Result<Self, StartError> {
         let mut plugins = Self::default();
-        let wanted = wanted(config);
+        let wanted = config.stages();
         if wanted.is_empty() {
             return Ok(plugins);
         }
@@ -138,22 +138,6 @@ fn may_come_later(wasm: &Wasm, error: &StageLoadError) -> bool {
     wasm.module.may_be_missing() && error.is_unreachable()
 }
 
-/// Returns every stage once, whichever pipelines it is in.
-pub(crate) fn wanted(config: &Config) -> BTreeMap<Id, Arc<Wasm>> {
-    let stages = config
-        .service
-        .pipelines
-        .iter()
-        .flat_map(|pipeline| &pipeline.stages);
-    stages
-        .map(|stage| (stage.id.clone(), Arc::clone(&stage.wasm)))
-        .collect()
-}
-
-/// The number of instances kept spare for plugins that come with a reload. While fewer are in use,
-/// they cost only address space.
-const SPARE_INSTANCES: usize = 64;
-
 /// The way in which this process compiles. It depends on the program, not on a configuration: only
 /// a program that can be started as a compiler can compile in a child process.
 static COMPILER: OnceLock<CompilerLocation> = OnceLock::new();
@@ -182,20 +166,7 @@ pub fn compile_in_child(argument: &str) {
 /// Starts the engine for this configuration, with room for what it may become while the collector
 /// runs.
 pub(crate) fn engine(config: &Config) -> Result<Engine, StartError> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let shards = config.service.shards.unwrap_or(cores);
-    let places: usize = config
-        .service
-        .pipelines
-        .iter()
-        .map(|pipeline| pipeline.stages.len())
-        .sum();
-    // The running one, a candidate beside it, what replaces either, and what probes it.
-    let instances = places
-        .saturating_mul(shards)
-        .saturating_mul(4)
-        .saturating_add(SPARE_INSTANCES);
-    start_engine(&config.service.plugins, instances)
+    start_engine(&config.service.plugins, config.instances())
 }
 
 fn start_engine(policy: &Policy, instances: usize) -> Result<Engine, StartError> {
@@ -222,21 +193,7 @@ async fn load(
     metrics: &Arc<Metrics>,
 ) -> Result<ProbedPlugin, StageLoadError> {
     let started = Instant::now();
-    let plan = LoadPlan {
-        engine: engine.clone(),
-        stage: id.to_string(),
-        number: 1,
-        source: ModuleSource::Place(wasm.module.location.clone()),
-        pinned: wasm.module.sha256,
-        keys: wasm.module.keys.clone(),
-        trusted_comment: wasm.module.trusted_comment.clone(),
-        plugins: Arc::clone(policy),
-        config: wasm.config.clone(),
-        hidden: Arc::clone(&wasm.hidden),
-        limits: wasm.limits.clone(),
-        metrics: Arc::clone(metrics),
-        probe_input: None,
-    };
+    let plan = LoadPlan::new(engine, policy, id, 1, wasm, metrics);
     let built = plan.build().await?;
     log_loaded(id, &built.loaded, started);
     Ok(built)

@@ -12,6 +12,7 @@ use spandrel_config::Config;
 use spandrel_config::id::Id;
 use spandrel_config::problem::Problem;
 use spandrel_config::receiver::{Receiver, ReceiverKind};
+use spandrel_config::service::DrainTiming;
 use spandrel_otlp::receiver::{self, Closed, Socket};
 use spandrel_pipeline::ingress::{FanOut, Ingress};
 use spandrel_pipeline::pipeline::Pipeline;
@@ -25,7 +26,6 @@ use crate::problems::problem;
 use crate::start_error::StartError;
 use crate::status::ReceiverStatus;
 use crate::time_text::millis;
-use crate::timing::Timing;
 
 /// A receiver that has its port or its files, and accepts nothing yet.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl BoundReceiver {
     /// receiver `before` it if both have the same endpoint. The counters of `before` go on.
     pub(crate) async fn bind(
         receiver: &Arc<Receiver>,
-        timing: &Timing,
+        timing: &DrainTiming,
         before: Option<&ServingReceiver>,
     ) -> Result<Self, StartError> {
         let id = receiver.id.to_string();
@@ -191,7 +191,7 @@ pub(crate) struct ServingReceiver {
 
 /// Returns the grace of a receiver's drain: at most half of the time after the delay. It ends
 /// before the receivers are cut, and leaves as much time for the pipelines.
-fn drain_grace(usual: Duration, timing: &Timing) -> Duration {
+fn drain_grace(usual: Duration, timing: &DrainTiming) -> Duration {
     usual.min(timing.timeout.saturating_sub(timing.delay) / 2)
 }
 
@@ -320,7 +320,7 @@ mod tests {
     fn the_grace_fits_into_the_drain() {
         let usual = Duration::from_secs(5);
         for (timeout, delay, grace) in [(25_000, 0, 5000), (4000, 0, 2000), (25_000, 24_000, 500)] {
-            let timing = Timing {
+            let timing = DrainTiming {
                 timeout: Duration::from_millis(timeout),
                 delay: Duration::from_millis(delay),
             };

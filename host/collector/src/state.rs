@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use spandrel_config::id::Id;
+use spandrel_config::service::DrainTiming;
 use spandrel_config::{self as config, Config};
 use spandrel_pipeline::pipeline::{BuildError, Pipeline, PipelineConfig};
 use spandrel_pipeline::stage::StageSpec;
@@ -24,7 +25,6 @@ use crate::stage::rollout::Stage;
 use crate::stage::view::stage_view;
 use crate::status::{PipelineStatus, Snapshot, Status};
 use crate::time_text::millis;
-use crate::timing::Timing;
 
 /// The parts of a running collector that can change while it runs. One task owns it.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ pub(crate) struct CollectorState {
     /// Pipelines that a reload removed, until they are empty.
     pub(crate) retiring: RetiringPipelines,
     pub(crate) status: Arc<Status>,
-    pub(crate) timing: Timing,
+    pub(crate) timing: DrainTiming,
 }
 
 impl CollectorState {
@@ -73,7 +73,7 @@ impl CollectorState {
 
     /// Publishes the status: what runs now.
     pub(crate) fn show(&self) {
-        let shards = shards(&self.config);
+        let shards = self.config.shards();
         let pipelines = self.running().map(|(config, pipeline)| {
             let durable = self.durables.get(&config.id);
             PipelineStatus {
@@ -146,11 +146,6 @@ fn view(config: &config::service::Pipeline, shards: usize) -> PipelineView {
     }
 }
 
-pub(crate) fn shards(config: &Config) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    config.service.shards.unwrap_or(cores)
-}
-
 /// Builds one pipeline.
 pub(crate) async fn build_pipeline(
     config: &Config,
@@ -164,7 +159,7 @@ pub(crate) async fn build_pipeline(
     let built = Pipeline::build(PipelineConfig {
         name: pipeline.id.to_string(),
         signal: pipeline.signal,
-        shards: shards(config),
+        shards: config.shards(),
         stages: specs(pipeline, stages),
         exporters: exporters.specs(pipeline),
         ack_on: pipeline.ack_on,

@@ -14,7 +14,7 @@ use spandrel_tests::until::{say, until};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::load::{Load, Style};
-use super::{STAGE, swaps};
+use super::{STAGE, TOLERANT, swaps};
 
 /// The number of swaps after which the memory should stay the same.
 const FEW: u64 = 3;
@@ -36,7 +36,7 @@ async fn memory_is_let_go() -> Result<()> {
         artifacts::sdk_guest("drop_duplicates_next")?,
     ];
     // Tables of this size are full before anything is measured.
-    let keys = "config: { window: 10m, max_spans: 2000 }, probation: { max_drop_increase: 1 }";
+    let keys = &format!("config: {{ window: 10m, max_spans: 2000 }}, {TOLERANT}");
     let config = |backend: &str| Config::new(backend).stage("stage", &builds[0], keys);
     let next = |round: u64| json!({ "module": builds[usize::from(round.is_multiple_of(2))] });
     memory_stays("builds", config, next).await
@@ -46,7 +46,7 @@ async fn memory_is_let_go() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn configurations_are_let_go() -> Result<()> {
     let module = artifacts::guest("unchanged")?;
-    let config = |backend: &str| Config::new(backend).stage("stage", &module, "");
+    let config = |backend: &str| Config::new(backend).stage("stage", &module, TOLERANT);
     let next = |round: u64| json!({ "config": { "text": "x".repeat(64 << 10), "round": round } });
     memory_stays("configurations", config, next).await
 }

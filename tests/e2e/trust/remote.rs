@@ -4,13 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use spandrel_tests::artifacts::plugin;
+use spandrel_tests::artifacts::{plugin, sha256};
 use spandrel_tests::backend::Backend;
 use spandrel_tests::client::Client;
 use spandrel_tests::collector::{Collector, Setup};
 use spandrel_tests::config::Config;
 use spandrel_tests::shop::Shop;
-use spandrel_tests::site::{Site, sha256};
+use spandrel_tests::site::Site;
 
 use super::STAGE;
 

@@ -30,7 +30,7 @@ use crate::problems::warn_of;
 use crate::refusal::Refusal;
 use crate::report::ReloadReport;
 use crate::stage::load::{LoadPlan, ProbeInput, ProbedPlugin, StageLoadError};
-use crate::stage::rollout::{ModuleSource, Rollout, Stage, Watch};
+use crate::stage::rollout::{Rollout, Stage, Watch};
 use crate::state::CollectorState;
 use crate::time_text::millis;
 use crate::trigger::Trigger;
@@ -260,21 +260,10 @@ impl PendingReload {
             for mut of in plans {
                 let started = Instant::now();
                 let Some(engine) = &engine else { continue };
-                let plan = LoadPlan {
-                    engine: engine.clone(),
-                    stage: of.id.to_string(),
-                    number: of.number,
-                    source: ModuleSource::Place(of.wasm.module.location.clone()),
-                    pinned: of.wasm.module.sha256,
-                    keys: of.wasm.module.keys.clone(),
-                    trusted_comment: of.wasm.module.trusted_comment.clone(),
-                    plugins: Arc::clone(&plugins),
-                    config: of.wasm.config.clone(),
-                    hidden: Arc::clone(&of.wasm.hidden),
-                    limits: of.wasm.limits.clone(),
-                    metrics: Arc::clone(&of.metrics),
-                    probe_input: Some(std::mem::take(&mut of.probe_input)),
-                };
+                let probe_input = std::mem::take(&mut of.probe_input);
+                let plan =
+                    LoadPlan::new(engine, &plugins, &of.id, of.number, &of.wasm, &of.metrics)
+                        .with_probe(probe_input);
                 let built = plan.build().await;
                 let built = built.map_err(|error| {
                     let why = in_one_line(&error);

@@ -2,8 +2,6 @@
 
 mod request;
 
-use std::sync::Arc;
-
 use crate::stage::probation::Figures;
 use spandrel_config::id::Id;
 use spandrel_config::module::ModuleLocation;
@@ -45,7 +43,7 @@ impl Controller {
                 self.state.status.set_swap(id.as_str(), Some("loading"));
                 let asked = PendingSwap {
                     stage: id,
-                    number: plan.number,
+                    number: plan.number(),
                     request,
                     by,
                     started,
@@ -105,21 +103,22 @@ impl Controller {
         let is_same = upload_is_none && request.module.is_none() && request.config.is_some();
         let is_same = is_same && !stage.is_missing();
         let running = is_same.then(|| stage.rollout.running.generation.identity().module);
-        let plan = LoadPlan {
-            engine: engine.clone(),
-            stage: id.to_string(),
-            number: stage.next_number(),
-            source,
-            pinned: one_of_all([running, pinned, stage.wasm.module.sha256])?,
-            // The running module was admitted before. Its signature may not be available any more.
-            keys: stage.wasm.module.keys.clone().filter(|_| !is_same),
-            trusted_comment: stage.wasm.module.trusted_comment.clone(),
-            plugins: Arc::clone(&state.config.service.plugins),
-            config,
-            hidden,
-            limits: stage.wasm.limits.clone(),
-            metrics: Arc::clone(&stage.metrics),
-            probe_input: Some(probe_input),
+        let pinned = one_of_all([running, pinned, stage.wasm.module.sha256])?;
+        let plugins = &state.config.service.plugins;
+        let plan = LoadPlan::new(
+            engine,
+            plugins,
+            &id,
+            stage.next_number(),
+            &stage.wasm,
+            &stage.metrics,
+        )
+        .with_module(source, pinned)
+        .with_config(config, hidden)
+        .with_probe(probe_input);
+        let plan = match is_same {
+            true => plan.without_signature(),
+            false => plan,
         };
         Ok((id, plan))
     }

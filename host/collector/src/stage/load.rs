@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use spandrel_config::id::Id;
 use spandrel_config::module::ModuleLocation;
 use spandrel_config::plugin_config::PluginConfig;
 use spandrel_config::plugins::Plugins;
+use spandrel_config::processor::Wasm;
 use spandrel_pipeline::stage::{Input, ProbeError, ProbeReport, State, probe};
 use spandrel_plugin::{Engine, Generation, LoadError, LoadRequest, Metrics};
 use spandrel_supply::{
@@ -24,24 +26,24 @@ use crate::stage::rollout::{LoadedPlugin, ModuleSource};
 /// The inputs of a build. Owns what it needs, so that what runs can change meanwhile.
 #[derive(Clone, Debug)]
 pub(crate) struct LoadPlan {
-    pub(crate) engine: Engine,
-    pub(crate) stage: String,
-    pub(crate) number: u64,
-    pub(crate) source: ModuleSource,
-    pub(crate) pinned: Option<Digest>,
+    engine: Engine,
+    stage: String,
+    number: u64,
+    source: ModuleSource,
+    pinned: Option<Digest>,
     /// The keys of which one must have signed it, if it must be signed.
-    pub(crate) keys: Option<Arc<[PublicKey]>>,
+    keys: Option<Arc<[PublicKey]>>,
     /// The trusted comment that the signature must have.
-    pub(crate) trusted_comment: Option<Arc<str>>,
+    trusted_comment: Option<Arc<str>>,
     /// The rules on where plugins may come from and how they are compiled.
-    pub(crate) plugins: Arc<Plugins>,
-    pub(crate) config: PluginConfig,
+    plugins: Arc<Plugins>,
+    config: PluginConfig,
     /// JSON pointers to the values of `config` that may be secrets.
-    pub(crate) hidden: Arc<BTreeSet<String>>,
-    pub(crate) limits: InstanceLimits,
-    pub(crate) metrics: Arc<Metrics>,
+    hidden: Arc<BTreeSet<String>>,
+    limits: InstanceLimits,
+    metrics: Arc<Metrics>,
     /// The input of the probe; `None` while nothing runs.
-    pub(crate) probe_input: Option<ProbeInput>,
+    probe_input: Option<ProbeInput>,
 }
 
 /// A state and a sample of the work of the running generation.
@@ -107,6 +109,69 @@ pub(crate) struct ProbedPlugin {
 }
 
 impl LoadPlan {
+    /// Plans generation `number` of a stage as its section of the configuration says, without a
+    /// probe.
+    pub(crate) fn new(
+        engine: &Engine,
+        plugins: &Arc<Plugins>,
+        stage: &Id,
+        number: u64,
+        wasm: &Wasm,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
+        Self {
+            engine: engine.clone(),
+            stage: stage.to_string(),
+            number,
+            source: ModuleSource::Place(wasm.module.location.clone()),
+            pinned: wasm.module.sha256,
+            keys: wasm.module.keys.clone(),
+            trusted_comment: wasm.module.trusted_comment.clone(),
+            plugins: Arc::clone(plugins),
+            config: wasm.config.clone(),
+            hidden: Arc::clone(&wasm.hidden),
+            limits: wasm.limits.clone(),
+            metrics: Arc::clone(metrics),
+            probe_input: None,
+        }
+    }
+
+    /// Returns the number of the generation.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Takes the module from another place. It must have the digest `pinned`, if there is one.
+    pub(crate) fn with_module(mut self, source: ModuleSource, pinned: Option<Digest>) -> Self {
+        self.source = source;
+        self.pinned = pinned;
+        self
+    }
+
+    /// Loads the module without its signature: it was admitted before, and the signature may not
+    /// be available any more.
+    pub(crate) fn without_signature(mut self) -> Self {
+        self.keys = None;
+        self
+    }
+
+    /// Configures the plugin otherwise. `hidden` has JSON pointers to values that may be secrets.
+    pub(crate) fn with_config(
+        mut self,
+        config: PluginConfig,
+        hidden: Arc<BTreeSet<String>>,
+    ) -> Self {
+        self.config = config;
+        self.hidden = hidden;
+        self
+    }
+
+    /// Probes the generation with a state and a sample of the work of the running one.
+    pub(crate) fn with_probe(mut self, input: ProbeInput) -> Self {
+        self.probe_input = Some(input);
+        self
+    }
+
     /// Loads and probes. The time is bounded by the limits on fetching, compiling, configuring and
     /// calling.
     pub(crate) async fn build(self) -> Result<ProbedPlugin, StageLoadError> {

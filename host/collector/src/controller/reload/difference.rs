@@ -7,9 +7,7 @@ use std::sync::Arc;
 use spandrel_config::Config;
 use spandrel_config::id::Id;
 use spandrel_config::processor::Wasm;
-use spandrel_config::service::{Pipeline, Service};
-
-use crate::plugins::wanted;
+use spandrel_config::service::Pipeline;
 
 /// The differences between two configurations.
 #[derive(Debug, Default)]
@@ -64,9 +62,11 @@ impl Difference {
                 .iter()
                 .zip(&to.extensions)
                 .all(|(a, b)| a == b);
-        let timing = |of: &Service| (of.drain_timeout, of.drain_delay);
         for (is_same, part) in [
-            (timing(from) == timing(to), "times of the drain"),
+            (
+                from.drain_timing() == to.drain_timing(),
+                "times of the drain",
+            ),
             (from.plugins == to.plugins, "rules for plugins"),
         ] {
             if !is_same {
@@ -135,7 +135,7 @@ impl Difference {
     }
 
     fn stages(&mut self, old: &Config, new: &Config) {
-        let (before, after) = (wanted(old), wanted(new));
+        let (before, after) = (old.stages(), new.stages());
         for (id, wasm) in &after {
             match before.get(id) {
                 None => {

@@ -15,13 +15,11 @@ use crate::durable::Durables;
 use crate::error_chain::in_one_line;
 use crate::exporters::Exporters;
 use crate::memory::Limiters;
-use crate::plugins::wanted;
 use crate::receivers::BoundReceiver;
 use crate::refusal::Refusal;
 use crate::stage::rollout::Rollout;
 use crate::state::publish::add;
 use crate::state::{CollectorState, build_pipeline};
-use crate::timing::Timing;
 
 /// Everything that is made before anything is changed.
 pub(crate) struct NewParts {
@@ -45,7 +43,7 @@ impl CollectorState {
         let bad = |error: &dyn std::error::Error| Refusal::Bad(in_one_line(error));
         let exporters = self.exporters.changed(config);
         let exporters = exporters.map_err(|error| bad(&error))?;
-        let timing = Timing::of(config);
+        let timing = config.service.drain_timing();
         let mut receivers = Vec::new();
         let named = config.receivers();
         for receiver in named.iter().copied() {
@@ -174,14 +172,14 @@ impl CollectorState {
             .retain(|id| named.iter().any(|receiver| receiver.id == *id));
         drop(named);
         self.serving.connect(&config, &self.pipelines);
-        self.timing = Timing::of(&config);
+        self.timing = config.service.drain_timing();
         for (id, pipeline) in old {
             let durable = self.durables.remove(&id);
             self.retiring.add(pipeline, durable, self.timing.timeout);
         }
         self.durables.extend(durables);
         self.limiters = Limiters::watch(&config, &self.pipelines);
-        let wanted = wanted(&config);
+        let wanted = config.stages();
         self.keep_stages(|id| wanted.contains_key(id));
         self.config = config;
     }

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use sha2::{Digest as _, Sha256};
 
 use crate::cache;
 
@@ -29,9 +30,10 @@ pub fn root() -> PathBuf {
     let package = std::env::var_os("CARGO_MANIFEST_DIR")
         .unwrap_or_else(|| OsString::from(env!("CARGO_MANIFEST_DIR")));
     let package = PathBuf::from(package);
-    package
-        .parent()
-        .map_or_else(|| package.clone(), Path::to_path_buf)
+    let workspace = package
+        .ancestors()
+        .find(|folder| folder.join("Cargo.lock").is_file());
+    workspace.unwrap_or(&package).to_path_buf()
 }
 
 /// Returns the folder that cargo builds into.
@@ -84,16 +86,17 @@ pub fn wasm_target() -> Result<bool> {
 pub fn collector() -> Result<PathBuf> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     once(&BINARY, || {
-        let mut build = cargo();
-        // The whole workspace is selected, so that shared dependencies get the same features as in
-        // the build that `cargo test` has already made.
-        build.args(["build", "--workspace", "--bin", "spandrel"]);
-        let profile = if cfg!(debug_assertions) {
-            "debug"
+        // The packages are selected as in the build that was made before, so that shared
+        // dependencies get the same features and are not built again.
+        let (selection, profile) = if cfg!(debug_assertions) {
+            // `cargo test --workspace`.
+            (["--workspace", "--bin", "spandrel"].as_slice(), "debug")
         } else {
-            build.arg("--release");
-            "release"
+            // `cargo demo`, `cargo peers` and the user's own `cargo build --release`.
+            (["--release", "--bin", "spandrel"].as_slice(), "release")
         };
+        let mut build = cargo();
+        build.arg("build").args(selection);
         run(&mut build).context("the collector does not build")?;
         Ok(target_dir()?
             .join(profile)
@@ -195,6 +198,11 @@ fn runnable(path: PathBuf) -> Result<PathBuf> {
     ensure!(path.is_file(), "{} was not built", path.display());
     cache::announce(&path)?;
     Ok(path)
+}
+
+/// Returns the hash that `sha256sum` prints for these bytes.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
 }
 
 /// Makes a cargo command at the root of the workspace. It is the cargo that runs this process, if

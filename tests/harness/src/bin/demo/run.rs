@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use spandrel_tests::admin::Admin;
-use spandrel_tests::artifacts;
-use spandrel_tests::backend::Backend;
-use spandrel_tests::collector::{Collector, Setup};
-use spandrel_tests::log::Line;
-use spandrel_tests::until::until;
+use spandrel_harness::admin::Admin;
+use spandrel_harness::artifacts;
+use spandrel_harness::backend::Backend;
+use spandrel_harness::collector::{Collector, Setup};
+use spandrel_harness::log::Line;
+use spandrel_harness::until::until;
 
 use super::chain::{self, STAGES};
 use super::report::{Report, Stage};

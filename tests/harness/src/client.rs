@@ -9,15 +9,17 @@ use anyhow::{Context as _, Result};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use tonic::codec::CompressionEncoding;
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::authority::Authority;
 use crate::shop::span_ids;
 use connector::Connector;
+
+pub use connector::SERVER_NAME;
 
 /// The timeout of one call, as in an SDK's exporter.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,12 +52,15 @@ impl Client {
         Self::connect_by(Connector::default(), address).await
     }
 
-    /// Connects over TLS, and trusts only certificates of this authority.
+    /// Connects over TLS, and trusts only certificates that this authority has signed.
     ///
     /// # Errors
     /// Returns an error if nothing listens there, or not with such a certificate.
-    pub async fn connect_trusting(authority: &Authority, address: &str) -> Result<Self> {
-        Self::connect_by(Connector::trusting(authority)?, address).await
+    pub async fn connect_trusting(
+        authority: &impl AsRef<CertificateDer<'static>>,
+        address: &str,
+    ) -> Result<Self> {
+        Self::connect_by(Connector::trusting(authority.as_ref())?, address).await
     }
 
     async fn connect_by(connector: Connector, address: &str) -> Result<Self> {

@@ -18,9 +18,8 @@ use std::time::UNIX_EPOCH;
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
-use crate::artifacts;
+use crate::artifacts::{self, sha256};
 use crate::config::Config;
-use crate::site::sha256;
 
 /// The place of a collector's compiled code, relative to `XDG_CACHE_HOME`.
 const CODE: &str = "spandrel/compiled";

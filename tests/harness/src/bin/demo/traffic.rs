@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use spandrel_tests::client::Client;
-use spandrel_tests::shop::attribute::find;
-use spandrel_tests::shop::{Export, Minute, SERVICES, Shop, now, request, span_id, spans};
+use spandrel_harness::client::Client;
+use spandrel_harness::shop::attribute::find;
+use spandrel_harness::shop::{Export, Minute, SERVICES, Shop, now, request, span_id, spans};
 use tokio::task::JoinSet;
 use tokio::time::{Interval, interval};
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
-use spandrel_tests::admin::{Admin, Event, Report};
-use spandrel_tests::artifacts;
+use spandrel_harness::admin::{Admin, Event, Report};
+use spandrel_harness::artifacts;
 use tokio::time::Instant;
 
 use super::show::Show;

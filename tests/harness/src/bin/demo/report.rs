@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use serde_json::{Value, json};
-use spandrel_tests::backend::Backend;
-use spandrel_tests::ledger::Ledger;
-use spandrel_tests::metrics::Metrics;
-use spandrel_tests::shop::attribute::{find, show as shown};
-use spandrel_tests::shop::{span_id, spans};
+use spandrel_harness::backend::Backend;
+use spandrel_harness::ledger::Ledger;
+use spandrel_harness::metrics::Metrics;
+use spandrel_harness::shop::attribute::{find, show as shown};
+use spandrel_harness::shop::{span_id, spans};
 
 use super::chain::TAG;
 use super::show::Show;

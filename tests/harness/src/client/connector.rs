@@ -12,12 +12,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tonic::codegen::Service;
 use tonic::transport::Uri;
 
-use crate::authority::{Authority, NAME};
+/// The name in every collector's certificate.
+pub const SERVER_NAME: &str = "localhost";
 
 /// Makes the connections of one client.
 #[derive(Clone, Default)]
@@ -40,9 +41,9 @@ impl std::fmt::Debug for Connector {
 impl Connector {
     /// Makes a connector for connections over TLS, to a collector whose certificate this authority
     /// has signed.
-    pub(super) fn trusting(authority: &Authority) -> Result<Self> {
+    pub(super) fn trusting(authority: &CertificateDer<'static>) -> Result<Self> {
         let mut roots = RootCertStore::empty();
-        roots.add(authority.der().clone())?;
+        roots.add(authority.clone())?;
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let config = config.with_safe_default_protocol_versions()?;
         let mut config = config.with_root_certificates(roots).with_no_client_auth();
@@ -78,7 +79,7 @@ impl Service<Uri> for Connector {
                 None => Box::new(stream),
                 Some(tls) => Box::new(
                     tls.connect(
-                        ServerName::try_from(NAME).map_err(io::Error::other)?,
+                        ServerName::try_from(SERVER_NAME).map_err(io::Error::other)?,
                         stream,
                     )
                     .await?,
