@@ -132,7 +132,7 @@ mod tests {
         }
     }
 
-    /// What was written is read again.
+    /// The written text is read again.
     #[test]
     fn round_trip() {
         for len in 0..70_u8 {

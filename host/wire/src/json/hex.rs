@@ -90,7 +90,7 @@ mod tests {
         }
     }
 
-    /// What was written is read again, and other lengths are refused.
+    /// The written digits are read again, and other lengths are refused.
     #[test]
     fn lengths() {
         let mut text = Vec::new();

@@ -5,7 +5,7 @@
 use crate::json::names::Names;
 use crate::read::signal::Signal;
 
-mod common;
+mod attributes;
 mod logs;
 mod metrics;
 mod response;
@@ -104,7 +104,7 @@ pub(super) fn response(signal: Signal) -> &'static Shape {
 }
 
 /// The shape of an attribute.
-pub(super) use common::KEY_VALUE;
+pub(super) use attributes::KEY_VALUE;
 
 /// The longest name that is compared as words. Longer ones are rare.
 const WORDS: usize = 3;

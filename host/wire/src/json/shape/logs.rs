@@ -1,6 +1,6 @@
 //! The messages of logs.
 
-use super::common::{
+use super::attributes::{
     RESOURCE_FIELD, SCOPE_FIELD, VALUE, attributes, dropped_attributes, schema_url, span_id, time,
     trace_id,
 };

@@ -1,6 +1,6 @@
 //! The messages of metrics.
 
-use super::common::{
+use super::attributes::{
     RESOURCE_FIELD, SCOPE_FIELD, attributes, schema_url, span_id, start_time, time, trace_id,
 };
 use super::{Field, Kind, Shape, Usual};

@@ -1,6 +1,6 @@
 //! The messages of traces.
 
-use super::common::{
+use super::attributes::{
     RESOURCE_FIELD, SCOPE_FIELD, attributes, dropped_attributes, schema_url, span_id, start_time,
     time, trace_id, trace_state,
 };

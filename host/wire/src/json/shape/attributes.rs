@@ -1,12 +1,10 @@
-//! The messages that all signals have.
+//! Attributes, values, resources and scopes: the messages that all signals have.
 
 use super::{Field, Kind, Shape, Usual};
 
-pub(super) const ATTRIBUTES: &str = "attributes";
-
 /// Returns the field of attributes with this number.
 pub(super) const fn attributes(number: u32) -> Field {
-    Field::word(number, ATTRIBUTES, Kind::Attribute).list()
+    Field::word(number, "attributes", Kind::Attribute).list()
 }
 
 /// Returns the field that counts the attributes that the sender dropped.
