@@ -50,7 +50,7 @@ pub struct StageBooks {
     pub quarantined: u64,
     /// The figures of the last generations, in the order in which they were last begun.
     pub generations: Vec<GenerationBooks>,
-    dropped: Vec<Dropped>,
+    dropped: Vec<DropCount>,
 }
 
 /// The figures of one generation in a stage.
@@ -79,7 +79,7 @@ pub struct GenerationBooks {
 }
 
 #[derive(Clone, Debug)]
-struct Dropped {
+struct DropCount {
     reason: String,
     items: u64,
 }
@@ -248,7 +248,7 @@ impl StageBooks {
         } else {
             OTHER
         };
-        self.dropped.push(Dropped {
+        self.dropped.push(DropCount {
             reason: name.to_owned(),
             items: 0,
         });
