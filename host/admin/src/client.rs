@@ -48,7 +48,7 @@ pub struct Client {
 
 impl Client {
     /// Makes a client of the collector whose admin API listens on `endpoint`, with the token in
-    /// `token_file`. What is not given is looked up in the environment (`SPANDREL_ADMIN`,
+    /// `token_file`. Missing values are looked up in the environment (`SPANDREL_ADMIN`,
     /// `SPANDREL_ADMIN_TOKEN_FILE`), and then has the extension's own default.
     ///
     /// # Errors

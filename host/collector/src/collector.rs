@@ -2,7 +2,7 @@
 //! order.
 //!
 //! Building binds every socket, opens every file and loads every plugin before anything is
-//! accepted. What can go wrong therefore goes wrong at the start, and the error names it.
+//! accepted. So an error shows at the start, and names its cause.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
