@@ -27,7 +27,7 @@ pub use self::exporter::ExporterBooks;
 pub use self::figure::{Figure, Side, Unit};
 pub use self::reason::{FullPart, Reason};
 pub use self::row::LedgerRow;
-pub use self::stage::{Column, GenerationBooks, StageBooks};
+pub use self::stage::{Column, CpuSamples, GenerationBooks, StageBooks};
 pub use self::tally::{Account, Tally};
 pub(crate) use self::tally::{End, Source, StageVisit};
 use crate::completion::Guard;

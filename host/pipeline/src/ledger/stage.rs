@@ -53,6 +53,26 @@ pub struct StageBooks {
     dropped: Vec<DropCount>,
 }
 
+/// The calls whose processor time was measured: all first ones and one in 16 of the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuSamples {
+    /// Their number.
+    pub calls: u64,
+    /// The items that they were offered.
+    pub items: u64,
+    /// The processor time inside them.
+    pub time: Duration,
+}
+
+impl CpuSamples {
+    /// Adds one call.
+    pub(crate) fn add(&mut self, items: u64, time: Duration) {
+        self.calls += 1;
+        self.items += items;
+        self.time += time;
+    }
+}
+
 /// The figures of one generation in a stage.
 #[derive(Clone, Debug, Default)]
 pub struct GenerationBooks {
@@ -68,6 +88,8 @@ pub struct GenerationBooks {
     pub calls: u64,
     /// Time inside these calls.
     pub call_time: Duration,
+    /// The calls whose processor time was measured.
+    pub samples: CpuSamples,
     /// Failed calls.
     pub faults: u64,
     /// The items that passed it without a judgement.

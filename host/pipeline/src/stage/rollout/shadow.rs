@@ -14,6 +14,7 @@ use crate::ledger::{Column, GenerationBooks, Ledger};
 use crate::plugin::{
     Emission, Fault, FaultKind, Generation, Input, Instance, Manifest, Reply, State, Ticket,
 };
+use crate::stage::cpu_time::CpuSampling;
 use crate::stage::held;
 
 /// The number of spans that are remembered by name, service and ids while one of the two
@@ -27,6 +28,7 @@ const REBUILD_AFTER: Duration = Duration::from_secs(1);
 pub(crate) struct Shadow {
     generation: Arc<dyn Generation>,
     instance: Option<Box<dyn Instance>>,
+    sampling: CpuSampling,
     rebuild_at: Instant,
     tick_at: Option<Instant>,
     unsettled: BTreeMap<(Ticket, u32), UnsettledSpan>,
@@ -78,6 +80,7 @@ impl Shadow {
             rebuild_at: now,
             tick_at,
             unsettled: BTreeMap::new(),
+            sampling: CpuSampling::default(),
             report,
             column,
             ledger,
@@ -106,7 +109,8 @@ impl Shadow {
         let items = spandrel_wire::count(Signal::Traces, &batch);
         let input = Input::from(batch.clone());
         let started = Instant::now();
-        let answer = instance.process(ran.ticket, &input).await;
+        let call = instance.process(ran.ticket, &input);
+        let (answer, cpu_time) = self.sampling.call(call).await;
         let elapsed = started.elapsed();
         let judged = answer.and_then(|mut reply| {
             let released = reply.emission.take();
@@ -117,6 +121,9 @@ impl Shadow {
             figures.input += items as u64;
             figures.calls += 1;
             figures.call_time += elapsed;
+            if let Some(cpu_time) = cpu_time {
+                figures.samples.add(items as u64, cpu_time);
+            }
         });
         match judged {
             Ok((spliced, verdicts, released)) => {

@@ -1,6 +1,7 @@
 //! The postings of one generation of a stage, on one shard, in the stage's column of the ledger.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -75,6 +76,15 @@ impl StageCounts {
     pub(super) fn add_call(&self, started: Instant) {
         let elapsed = started.elapsed();
         self.post(|column| column.add_call(self.column.generation, elapsed));
+    }
+
+    /// Counts the processor time of a call with so many items.
+    pub(super) fn add_sample(&self, items: u64, time: Duration) {
+        self.post(|column| {
+            if let Some(figures) = column.generation_mut(self.column.generation) {
+                figures.samples.add(items, time);
+            }
+        });
     }
 
     /// Counts a failed call.
