@@ -2,7 +2,7 @@
 //! order.
 //!
 //! Building binds every socket, opens every file and loads every plugin before anything is
-//! accepted. So an error shows at the start, and names its cause.
+//! accepted. A fault in one of them therefore shows at the start, and the error names it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
