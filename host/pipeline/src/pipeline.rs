@@ -101,9 +101,6 @@ pub enum ChangeError {
     Draining,
 }
 
-/// The reason why a pipeline could not be built.
-pub type BuildError = ChangeError;
-
 /// The result of a drain, phase by phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrainReport {
@@ -137,7 +134,7 @@ impl Pipeline {
     /// # Errors
     /// If a plugin cannot be instantiated, the config contradicts its manifest, or a log cannot be
     /// opened.
-    pub async fn build(config: PipelineConfig) -> Result<Self, BuildError> {
+    pub async fn build(config: PipelineConfig) -> Result<Self, ChangeError> {
         let PipelineConfig {
             name,
             signal,

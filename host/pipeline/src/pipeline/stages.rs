@@ -27,7 +27,7 @@ use self::plan::StagePlan;
 use self::published::PublishedStages;
 use self::shard_count::ShardCount;
 use super::resume::Resume;
-use super::{AckOn, BuildError, ChangeError};
+use super::{AckOn, ChangeError};
 use crate::chain::Chain;
 use crate::egress::Egress;
 use crate::handover::ShardLeft;
@@ -76,7 +76,7 @@ impl Stages {
         context: StageContext,
         specs: Vec<StageSpec>,
         resume: Option<Resume<'_>>,
-    ) -> Result<(Self, Routing, BTreeSet<u64>), BuildError> {
+    ) -> Result<(Self, Routing, BTreeSet<u64>), ChangeError> {
         let stages = Self {
             context,
             shards: Mutex::default(),
