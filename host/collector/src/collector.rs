@@ -2,7 +2,7 @@
 //! order.
 //!
 //! Building binds every socket, opens every file and loads every plugin before anything is
-//! accepted. What can go wrong therefore goes wrong at the start, and the error names it.
+//! accepted. A fault in one of them therefore shows at the start, and the error names it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -186,10 +186,13 @@ impl Collector {
         let mut controller = Controller::new(state, commands, origin);
         let signal = tokio::select! {
             biased;
-            signal = stop => signal,
-            () = controller.run() => "end of control",
+            signal = stop => Some(signal),
+            () = controller.run() => None,
         };
-        info!(signal, "Received signal from OS");
+        match signal {
+            Some(signal) => info!(signal, "Received signal from OS"),
+            None => info!("control has ended"),
+        }
         let ending = drain::drain(controller.end(), abort).await;
         drop(control);
         ending

@@ -23,7 +23,7 @@ use crate::time_text::{millis, whole_millis};
 pub enum Ending {
     /// Everything that was accepted was finished, and the ledger balances.
     Drained,
-    /// Something was abandoned, or the ledger does not balance.
+    /// Something was abandoned, the ledger does not balance, or a journal was not closed.
     Abandoned,
 }
 

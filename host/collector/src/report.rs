@@ -206,7 +206,7 @@ pub struct UndoneView {
     pub event: String,
     /// The number of the generation.
     pub generation: u64,
-    /// The time of it.
+    /// The time of the rollback.
     pub at: String,
     /// The reason.
     pub why: String,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use spandrel_config::id::Id;
 use spandrel_config::service::DrainTiming;
 use spandrel_config::{self as config, Config};
-use spandrel_pipeline::pipeline::{BuildError, Pipeline, PipelineConfig};
+use spandrel_pipeline::pipeline::{ChangeError, Pipeline, PipelineConfig};
 use spandrel_pipeline::stage::StageSpec;
 use spandrel_plugin::Engine;
 use tokio::time::Instant;
@@ -153,7 +153,7 @@ pub(crate) async fn build_pipeline(
     exporters: &Exporters,
     stages: &BTreeMap<Id, Stage>,
     durables: &Durables,
-) -> Result<Pipeline, BuildError> {
+) -> Result<Pipeline, ChangeError> {
     let started = Instant::now();
     let durable = durables.get(&pipeline.id);
     let built = Pipeline::build(PipelineConfig {

@@ -34,7 +34,7 @@ pub struct Snapshot {
     pub receivers: Vec<ReceiverStatus>,
     /// The pipelines, in the order of the configuration.
     pub pipelines: Vec<PipelineStatus>,
-    /// The stages, in the order in which the pipelines name them. What pipelines count of them is
+    /// The stages, in the order in which the pipelines name them. The counts of their pipelines are
     /// added when the status is read.
     pub stages: Vec<StageView>,
     /// The metrics of plugins, by stage.

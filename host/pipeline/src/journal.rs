@@ -194,9 +194,9 @@ pub trait PoisonStore: Send + Sync + fmt::Debug {
 /// the next log line. After an outage there are many at once, and one line for each batch would say
 /// no more.
 #[derive(Debug, Default)]
-pub(crate) struct TooOld(Mutex<(u64, u64)>);
+pub(crate) struct ExpiredBatches(Mutex<(u64, u64)>);
 
-impl TooOld {
+impl ExpiredBatches {
     /// Adds one batch.
     pub(crate) fn add(&self, in_it: u64) {
         let (batches, items) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,5 @@
-//! Reload: applies another configuration to the running collector. What did not change is not
-//! touched. What changed is built beside it, and is published when all of it is ready.
+//! Reload: applies another configuration to the running collector. Unchanged parts are not touched.
+//! Changed parts are built beside them, and are published when all of them are ready.
 
 mod difference;
 mod left;

@@ -1,5 +1,6 @@
-//! The logs of a pipeline's logs. Files are read and made outside of the mutex: a disk that
-//! does not answer blocks only those who want the log that is being opened on it.
+//! The egress logs of a journal, one for each exporter. Files are read and made outside of the
+//! mutex: a disk that does not answer blocks only those who want the log that is being opened on
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -79,7 +80,7 @@ impl EgressLogs {
             state = self.wait(state);
         }
         drop(state);
-        let _opening = Opening(self, exporter);
+        let _opening = OpeningMark(self, exporter);
         let log = Arc::new(open()?);
         let mut state = self.state();
         if state.ended {
@@ -127,8 +128,8 @@ impl EgressLogs {
         unused.collect()
     }
 
-    /// Finishes the expired records in the logs of logs that no longer exist: nobody reads
-    /// these, and they would fill the journal. Records of other logs are left to their reader,
+    /// Finishes the expired records in the logs of exporters that no longer exist: nobody reads
+    /// these logs, and they would fill the journal. Records of other logs are left to their reader,
     /// which accounts for them.
     pub(super) fn expire_unused(&self) {
         let unused: Vec<Arc<DurableLog>> = {
@@ -145,9 +146,9 @@ impl EgressLogs {
 }
 
 /// Marks the log of this name as being opened, until it is dropped.
-struct Opening<'a>(&'a EgressLogs, &'a str);
+struct OpeningMark<'a>(&'a EgressLogs, &'a str);
 
-impl Drop for Opening<'_> {
+impl Drop for OpeningMark<'_> {
     fn drop(&mut self) {
         self.0.state().opening.remove(self.1);
         self.0.changed.notify_all();

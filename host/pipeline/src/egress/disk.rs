@@ -21,7 +21,7 @@ pub(super) use self::loader::DiskLoader;
 pub(super) use self::writer::DiskWriter;
 use super::memory::MemoryQueue;
 use crate::batcher::OutgoingRequest;
-use crate::journal::{Log, LogFill, TooOld, end_of};
+use crate::journal::{ExpiredBatches, Log, LogFill, end_of};
 use crate::ledger::Ledger;
 use crate::queue::{Queue, QueueConfig, Sizer};
 
@@ -44,7 +44,7 @@ pub(super) struct DiskQueue {
     column: usize,
     exporter: String,
     log: Arc<dyn Log>,
-    too_old: TooOld,
+    too_old: ExpiredBatches,
     /// Room on the way to the log; the batches that wait there are in `waiting`.
     room: Queue,
     waiting: Mutex<VecDeque<OutgoingRequest>>,
@@ -88,7 +88,7 @@ impl DiskQueue {
             ledger,
             column,
             exporter,
-            too_old: TooOld::default(),
+            too_old: ExpiredBatches::default(),
             room: Queue::new(room),
             waiting: Mutex::default(),
             arrived: Notify::new(),

@@ -50,7 +50,7 @@ pub struct StageBooks {
     pub quarantined: u64,
     /// The figures of the last generations, in the order in which they were last begun.
     pub generations: Vec<GenerationBooks>,
-    dropped: Vec<Dropped>,
+    dropped: Vec<DropCount>,
 }
 
 /// The calls whose processor time was measured: all first ones and one in 16 of the others.
@@ -101,7 +101,7 @@ pub struct GenerationBooks {
 }
 
 #[derive(Clone, Debug)]
-struct Dropped {
+struct DropCount {
     reason: String,
     items: u64,
 }
@@ -270,7 +270,7 @@ impl StageBooks {
         } else {
             OTHER
         };
-        self.dropped.push(Dropped {
+        self.dropped.push(DropCount {
             reason: name.to_owned(),
             items: 0,
         });

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::journal::{Log, LogFill, TooOld, Unfinished, end_of};
+use crate::journal::{ExpiredBatches, Log, LogFill, Unfinished, end_of};
 use crate::retries::failures_of;
 
 /// The number of records that are looked at in one go.
@@ -19,7 +19,7 @@ pub(super) struct Backlog {
     end: u64,
     /// The next record: records below are on their way, or were looked at.
     next: AtomicU64,
-    too_old: TooOld,
+    too_old: ExpiredBatches,
 }
 
 impl Backlog {
@@ -27,7 +27,7 @@ impl Backlog {
         Self {
             end: end_of(log.as_ref()),
             next: AtomicU64::new(0),
-            too_old: TooOld::default(),
+            too_old: ExpiredBatches::default(),
             log,
             held,
         }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::batch::Batch;
 use crate::completion::Guard;
 use crate::handover::HeldLeft;
-use crate::ledger::{Account, Column, Ledger, Retry, Source, StageBooks, Tally};
+use crate::ledger::{Account, Column, Ledger, Source, StageBooks, StageVisit, Tally};
 use crate::plugin::{Emission, FaultKind, Generation};
 use crate::stage::spec::FaultPolicy;
 
@@ -58,10 +58,10 @@ impl StageCounts {
     }
 
     /// Counts items that are offered to the stage.
-    pub(super) fn add_input(&self, retry: Retry, items: u64) {
+    pub(super) fn add_input(&self, retry: StageVisit, items: u64) {
         self.post(|column| match retry {
-            Retry::First => column.add_input(self.column.generation, items),
-            Retry::Failed | Retry::Passed => column.retried += items,
+            StageVisit::First => column.add_input(self.column.generation, items),
+            StageVisit::AfterFailure | StageVisit::AfterPass => column.retried += items,
         });
     }
 

@@ -1,5 +1,5 @@
-//! Tests of processes that end again and again while no batch is in the stages: no batch is put on
-//! the shelf for that.
+//! Tests of processes that end again and again while no batch is in the stages: no batch is put
+//! into quarantine for that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use super::{build, kill};
 use crate::disk::Disk;
 use crate::edges::*;
 
-/// Kills at random moments put no batch on the shelf, and everything arrives.
+/// Kills at random moments put no batch into quarantine, and everything arrives.
 #[tokio::test(start_paused = true)]
 async fn plain_kills_quarantine_nothing() {
     for (seed, longest) in [(1, 100), (2, 1500), (3, 3000), (4, 8000)] {
@@ -39,7 +39,7 @@ async fn plain_kills_quarantine_nothing() {
         let pipeline = build(&disk, stages, &backend).await;
         sleep(Duration::from_secs(60)).await;
         assert_eq!(
-            (disk.shelf().len(), disk.ingress()),
+            (disk.quarantine().len(), disk.ingress()),
             (0, vec![]),
             "{longest}"
         );
@@ -108,7 +108,7 @@ async fn what_ends_the_process_behind_the_stages_stays_in_the_journal() {
         let pipeline = build(&disk, vec![holding(Some(after))], &backend).await;
         sleep(after + Duration::from_secs(1)).await;
         assert_eq!(backend.taken(), (0..40).collect::<Vec<_>>());
-        assert_eq!((disk.shelf().len(), disk.ingress()), (0, vec![]));
+        assert_eq!((disk.quarantine().len(), disk.ingress()), (0, vec![]));
         drain(pipeline).await;
     }
 }
@@ -133,9 +133,9 @@ async fn marks_of_earlier_versions_are_read() {
     let pipeline = build(&disk, vec![], &backend).await;
     sleep(Duration::from_secs(1)).await;
     assert_eq!(backend.taken(), (0..7).collect::<Vec<_>>());
-    let shelf = disk.shelf();
-    assert_eq!((shelf.len(), shelf[0].attempts), (1, 3));
-    assert_eq!(ids(&shelf[0].request), [7]);
+    let quarantine = disk.quarantine();
+    assert_eq!((quarantine.len(), quarantine[0].attempts), (1, 3));
+    assert_eq!(ids(&quarantine[0].request), [7]);
     assert_eq!(disk.ingress(), []);
     drain(pipeline).await;
 }

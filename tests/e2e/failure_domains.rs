@@ -1,7 +1,7 @@
 //! Exporters of a pipeline, and pipelines of a receiver, are separate failure domains: a dead
 //! backend affects only its own part.
 //!
-//! `SPANDREL_DOMAINS_SECONDS=20` sends for 20 s, as the original report did, instead of five.
+//! `SPANDREL_FAILURE_DOMAIN_SECONDS=20` sends for 20 s, as the original report did, instead of five.
 
 mod field;
 
@@ -26,8 +26,8 @@ const PACE: u32 = 46;
 const SPANS: usize = 10;
 
 fn requests() -> Result<u32> {
-    let seconds: u32 = match std::env::var("SPANDREL_DOMAINS_SECONDS") {
-        Ok(seconds) => seconds.parse().context("SPANDREL_DOMAINS_SECONDS")?,
+    let seconds: u32 = match std::env::var("SPANDREL_FAILURE_DOMAIN_SECONDS") {
+        Ok(seconds) => seconds.parse().context("SPANDREL_FAILURE_DOMAIN_SECONDS")?,
         Err(_) => 5,
     };
     Ok(seconds * PACE)

@@ -7,7 +7,7 @@ use spandrel_pipeline::pipeline::Pipeline;
 use spandrel_pipeline::stage::{Mode, Share, StageSpec, StateTransfer};
 
 use crate::edges::*;
-use crate::keeper::{Event, Keeper, Way, swapped, with_candidate};
+use crate::stateful_plugin::{Event, StatefulPlugin, Way, swapped, with_candidate};
 
 async fn pipeline(spec: &StageSpec, backend: &Arc<Backend>) -> Pipeline {
     let config = config(vec![spec.clone()], vec![exporter(backend, 1000)]);
@@ -19,10 +19,10 @@ async fn change(pipeline: &Pipeline, spec: StageSpec) -> StateTransfer {
     changed.carried["a"].clone()
 }
 
-fn deduplicating(number: u64) -> Keeper {
-    Keeper {
+fn deduplicating(number: u64) -> StatefulPlugin {
+    StatefulPlugin {
         dedups: true,
-        ..Keeper::holding(number)
+        ..StatefulPlugin::holding(number)
     }
 }
 
@@ -32,7 +32,7 @@ fn deduplicating(number: u64) -> Keeper {
 async fn a_rollback_after_a_fault_offers_nothing_that_is_known() {
     let backend = Backend::new([]);
     let good = deduplicating(1);
-    let bad = Keeper {
+    let bad = StatefulPlugin {
         number: 2,
         fails_on: |id| id == 13,
         ..good.clone()
@@ -59,7 +59,7 @@ async fn a_rollback_after_a_fault_offers_nothing_that_is_known() {
 async fn a_rollback_drops_nothing_that_was_offered_between() {
     let backend = Backend::new([]);
     let good = deduplicating(1);
-    let bad = Keeper {
+    let bad = StatefulPlugin {
         number: 2,
         fails_on: |id| id == 13,
         snapshot: Way::Refuses,
@@ -89,18 +89,18 @@ async fn a_rollback_drops_nothing_that_was_offered_between() {
 #[tokio::test(start_paused = true)]
 async fn a_drain_cuts_an_offer_off() {
     let backend = Backend::new([]);
-    let keeper = Keeper {
+    let plugin = StatefulPlugin {
         fails_on: |id| id == 13,
         lost_in: |batch| batch == [1, 2, 3],
-        ..Keeper::holding(1)
+        ..StatefulPlugin::holding(1)
     };
-    let pipeline = pipeline(&keeper.stage("a"), &backend).await;
+    let pipeline = pipeline(&plugin.stage("a"), &backend).await;
     offer(&pipeline, spans([1, 2])).await.unwrap();
     offer(&pipeline, spans([3])).await.unwrap();
     offer(&pipeline, spans([13])).await.unwrap();
     let ledger = Arc::clone(pipeline.ledger());
     drain(pipeline).await;
-    assert_eq!(keeper.diary.saw(1).last(), Some(&vec![1, 2, 3]));
+    assert_eq!(plugin.diary.saw(1).last(), Some(&vec![1, 2, 3]));
     let books = ledger.books();
     assert_eq!((books.abandoned(), books.stages[0].bypassed), (0, 4));
     assert_eq!(backend.taken(), [1, 2, 3, 13]);
@@ -111,11 +111,11 @@ async fn a_drain_cuts_an_offer_off() {
 #[tokio::test(start_paused = true)]
 async fn offers_do_not_keep_batches_waiting() {
     let backend = Backend::new([]);
-    let keeper = Keeper {
+    let plugin = StatefulPlugin {
         fails_on: |id| id == 88_888,
-        ..Keeper::holding(1)
+        ..StatefulPlugin::holding(1)
     };
-    let pipeline = pipeline(&keeper.stage("a"), &backend).await;
+    let pipeline = pipeline(&plugin.stage("a"), &backend).await;
     for batch in 0..4 {
         let ids = batch * 5000 + 1000..batch * 5000 + 6000;
         offer(&pipeline, spans(ids)).await.unwrap();
@@ -123,7 +123,7 @@ async fn offers_do_not_keep_batches_waiting() {
     offer(&pipeline, spans([88_888])).await.unwrap();
     offer(&pipeline, spans([50_000])).await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
-    let sizes: Vec<usize> = keeper.diary.saw(1).iter().map(Vec::len).collect();
+    let sizes: Vec<usize> = plugin.diary.saw(1).iter().map(Vec::len).collect();
     assert_eq!(sizes[5..], [8192, 1808, 1, 8192, 1808]);
     assert_eq!(pipeline.ledger().books().held(), 20_001);
     drain(pipeline).await;
@@ -135,20 +135,20 @@ async fn offers_do_not_keep_batches_waiting() {
 #[tokio::test(start_paused = true)]
 async fn a_trial_is_not_held_against_who_runs() {
     let backend = Backend::new([]);
-    let keeper = Keeper {
+    let plugin = StatefulPlugin {
         snapshot: Way::Traps,
-        ..Keeper::holding(1)
+        ..StatefulPlugin::holding(1)
     };
-    let pipeline = pipeline(&keeper.stage("a"), &backend).await;
+    let pipeline = pipeline(&plugin.stage("a"), &backend).await;
     offer(&pipeline, spans([1, 2])).await.unwrap();
     for _ in 0..10 {
         assert_eq!(pipeline.snapshot("a").await, None);
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
     let asked = (1, Event::Snapshot);
-    let diary = keeper.diary.read();
+    let diary = plugin.diary.read();
     assert_eq!(diary.iter().filter(|entry| **entry == asked).count(), 1);
-    assert_eq!(keeper.diary.saw(1), [[1, 2], [1, 2]]);
+    assert_eq!(plugin.diary.saw(1), [[1, 2], [1, 2]]);
     let stage = pipeline.ledger().books().stages[0].clone();
     assert_eq!((stage.faults, stage.breakers_open), ([0; 4], 0));
     assert_eq!((stage.generation(1).unwrap().faults, stage.held), (0, 2));
@@ -157,8 +157,12 @@ async fn a_trial_is_not_held_against_who_runs() {
 }
 
 /// Makes a canary of half the traces beside `first`; each has seen a part of a hundred spans.
-async fn halved(first: &Keeper, second: Keeper, backend: &Arc<Backend>) -> (Pipeline, StageSpec) {
-    let second = Keeper {
+async fn halved(
+    first: &StatefulPlugin,
+    second: StatefulPlugin,
+    backend: &Arc<Backend>,
+) -> (Pipeline, StageSpec) {
+    let second = StatefulPlugin {
         number: 2,
         diary: first.diary.clone(),
         ..second
@@ -177,7 +181,7 @@ async fn halved(first: &Keeper, second: Keeper, backend: &Arc<Backend>) -> (Pipe
 #[tokio::test(start_paused = true)]
 async fn a_state_finds_an_instance() {
     let backend = Backend::new([]);
-    let first = Keeper {
+    let first = StatefulPlugin {
         fails_on: |id| id >= 100,
         ..deduplicating(1)
     };
@@ -204,7 +208,7 @@ async fn a_state_finds_an_instance() {
 #[tokio::test(start_paused = true)]
 async fn a_poisonous_canary_takes_nothing_with_it() {
     let backend = Backend::new([]);
-    let first = Keeper {
+    let first = StatefulPlugin {
         restore: Way::TrapsOnOthers,
         ..deduplicating(1)
     };
@@ -228,16 +232,16 @@ async fn a_poisonous_canary_takes_nothing_with_it() {
 #[tokio::test(start_paused = true)]
 async fn time_goes_on_through_swaps() {
     let backend = Backend::new([]);
-    let first = Keeper {
+    let first = StatefulPlugin {
         tick: Some(Duration::from_secs(1)),
-        ..Keeper::holding(1)
+        ..StatefulPlugin::holding(1)
     };
     let spec = first.stage("a");
     let pipeline = pipeline(&spec, &backend).await;
     offer(&pipeline, spans([1, 2])).await.unwrap();
     for number in 2..5 {
         tokio::time::sleep(Duration::from_millis(600)).await;
-        let next = Keeper {
+        let next = StatefulPlugin {
             number,
             ..first.clone()
         };

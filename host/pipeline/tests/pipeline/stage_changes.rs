@@ -1,10 +1,10 @@
-//! Seeded upheaval: the stages of a pipeline are changed over and over while senders run, with
+//! Seeded changes: the stages of a pipeline are changed over and over while senders run, with
 //! plugins that fail in every kind of call, and a drain comes at a random moment, possibly in the
 //! middle of a change. The books must balance at every check, and the backend must have the items
 //! that the books show.
 
 mod duplicates;
-mod whim;
+mod random_plugin;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +22,7 @@ use spandrel_wire::Signal;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use self::whim::Temper;
+use self::random_plugin::Temper;
 use crate::edges::*;
 use crate::seeds::seeds;
 
@@ -62,7 +62,7 @@ impl Rebel {
 
     fn generation(&mut self) -> Arc<dyn Generation> {
         self.made += 1;
-        whim::generation(self.seed << 16, self.made, self.temper, &mut self.rng)
+        random_plugin::generation(self.seed << 16, self.made, self.temper, &mut self.rng)
     }
 
     fn add(&mut self) {

@@ -30,7 +30,7 @@ pub(crate) enum Way {
 
 /// The behavior of a generation. The default keeps everything, and has a state.
 #[derive(Clone)]
-pub(crate) struct Keeper {
+pub(crate) struct StatefulPlugin {
     pub(crate) number: u64,
     /// The spans that it holds.
     pub(crate) holds: Option<fn(u64) -> bool>,
@@ -59,7 +59,7 @@ pub(crate) struct Keeper {
     pub(crate) diary: Diary,
 }
 
-impl Default for Keeper {
+impl Default for StatefulPlugin {
     fn default() -> Self {
         Self {
             number: 1,
@@ -126,8 +126,8 @@ pub(crate) fn all(_: u64) -> bool {
     true
 }
 
-impl Keeper {
-    /// Makes a keeper that holds everything.
+impl StatefulPlugin {
+    /// Makes a plugin that holds everything.
     pub(crate) fn holding(number: u64) -> Self {
         Self {
             number,
@@ -142,7 +142,7 @@ impl Keeper {
         reasons.extend(self.dedups.then(|| "duplicate".to_owned()));
         Arc::new(KeeperGeneration {
             manifest: Manifest {
-                name: "keeper".to_owned(),
+                name: "plugin".to_owned(),
                 dispatch: self.dispatch,
                 tick_interval: self.tick,
                 state_version: 1,
@@ -150,7 +150,7 @@ impl Keeper {
                 drop_reasons: reasons,
                 ..Manifest::default()
             },
-            keeper: self.clone(),
+            plugin: self.clone(),
             made: AtomicUsize::new(0),
         })
     }
@@ -185,13 +185,13 @@ pub(crate) fn with_candidate(
 
 struct KeeperGeneration {
     manifest: Manifest,
-    keeper: Keeper,
+    plugin: StatefulPlugin,
     made: AtomicUsize,
 }
 
 impl fmt::Debug for KeeperGeneration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "generation {}", self.keeper.number)
+        write!(f, "generation {}", self.plugin.number)
     }
 }
 
@@ -201,13 +201,13 @@ impl Generation for KeeperGeneration {
     }
 
     fn number(&self) -> u64 {
-        self.keeper.number
+        self.plugin.number
     }
 
     fn instantiate(&self) -> BoxFuture<'_, Result<Box<dyn Instance>, InstantiateError>> {
-        let fits = self.made.fetch_add(1, Ordering::Relaxed) < self.keeper.instances;
+        let fits = self.made.fetch_add(1, Ordering::Relaxed) < self.plugin.instances;
         let instance = KeeperInstance {
-            keeper: self.keeper.clone(),
+            plugin: self.plugin.clone(),
             seen: Vec::new(),
             held: Vec::new(),
         };
@@ -228,7 +228,7 @@ impl Generation for KeeperGeneration {
 }
 
 struct KeeperInstance {
-    keeper: Keeper,
+    plugin: StatefulPlugin,
     seen: Vec<u64>,
     /// Pairs of ticket and index.
     held: Vec<u64>,
@@ -240,26 +240,26 @@ fn trap() -> Fault {
 
 impl KeeperInstance {
     fn write(&self, event: Event) {
-        self.keeper.diary.write(self.keeper.number, event);
+        self.plugin.diary.write(self.plugin.number, event);
     }
 
     fn judge(&mut self, ticket: Ticket, batch: &[u8]) -> Result<Reply, Fault> {
         let ids = ids(batch);
         self.write(Event::Saw(ids.clone()));
-        if ids.iter().any(|id| (self.keeper.fails_on)(*id)) {
+        if ids.iter().any(|id| (self.plugin.fails_on)(*id)) {
             return Err(trap());
         }
         let mut reply = Reply::default();
-        if ids.contains(&self.keeper.releases_on) {
+        if ids.contains(&self.plugin.releases_on) {
             reply.emission = Some(self.release());
         }
-        let duplicate = u8::try_from(self.keeper.reasons.len()).unwrap() + 2;
+        let duplicate = u8::try_from(self.plugin.reasons.len()).unwrap() + 2;
         for (index, id) in ids.into_iter().enumerate() {
-            let verdict = if self.keeper.dedups && self.seen.contains(&id) {
+            let verdict = if self.plugin.dedups && self.seen.contains(&id) {
                 duplicate
-            } else if let Some(reason) = (self.keeper.drops)(id) {
+            } else if let Some(reason) = (self.plugin.drops)(id) {
                 reason + 2
-            } else if self.keeper.holds.is_some_and(|holds| holds(id)) {
+            } else if self.plugin.holds.is_some_and(|holds| holds(id)) {
                 self.held.extend([ticket, index as u64]);
                 1
             } else {
@@ -273,10 +273,10 @@ impl KeeperInstance {
 
     fn release(&mut self) -> Emission {
         let mut released = std::mem::take(&mut self.held);
-        if self.keeper.stutters {
+        if self.plugin.stutters {
             released.pop();
         }
-        if self.keeper.drops_held {
+        if self.plugin.drops_held {
             let words = released.iter_mut().skip(1).step_by(2);
             words.for_each(|word| *word |= 2 << 32);
         }
@@ -287,7 +287,7 @@ impl KeeperInstance {
         let words = [self.seen.len() as u64];
         let words = words.iter().chain(&self.seen).chain(&self.held);
         State {
-            version: u32::try_from(self.keeper.number).unwrap(),
+            version: u32::try_from(self.plugin.number).unwrap(),
             bytes: words.flat_map(|word| word.to_le_bytes()).collect(),
         }
     }
@@ -309,7 +309,7 @@ impl Instance for KeeperInstance {
         ticket: Ticket,
         input: &'a Input,
     ) -> BoxFuture<'a, Result<Reply, Fault>> {
-        let is_lost = (self.keeper.lost_in)(&ids(input.bytes()));
+        let is_lost = (self.plugin.lost_in)(&ids(input.bytes()));
         let answer = self.judge(ticket, input.bytes());
         Box::pin(async move {
             if is_lost {
@@ -336,7 +336,7 @@ impl Instance for KeeperInstance {
 
     fn snapshot(&mut self) -> BoxFuture<'_, Result<Option<State>, Fault>> {
         self.write(Event::Snapshot);
-        let answer = match self.keeper.snapshot {
+        let answer = match self.plugin.snapshot {
             Way::Works | Way::TrapsOnOthers => Ok(Some(self.state())),
             Way::Refuses => Ok(None),
             Way::Traps => Err(trap()),
@@ -348,8 +348,8 @@ impl Instance for KeeperInstance {
     }
 
     fn restore(&mut self, state: State) -> BoxFuture<'_, Result<Result<(), String>, Fault>> {
-        let is_own = u64::from(state.version) == self.keeper.number;
-        let answer = match self.keeper.restore {
+        let is_own = u64::from(state.version) == self.plugin.number;
+        let answer = match self.plugin.restore {
             Way::TrapsOnOthers if !is_own => Err(trap()),
             Way::Works | Way::TrapsOnOthers => {
                 self.add(&state);

@@ -70,7 +70,7 @@ pub(super) fn generation(
         holds: rng.random_bool(0.7),
         dispatch: dispatch[rng.random_range(0..4)],
         tick_interval: Some(Duration::from_millis(rng.random_range(10..500))),
-        drop_reasons: (0..reasons).map(|n| format!("whim {n}")).collect(),
+        drop_reasons: (0..reasons).map(|n| format!("random {n}")).collect(),
         state_version: 1,
         ..Manifest::default()
     };
@@ -110,7 +110,7 @@ impl Generation for WhimGeneration {
                     source: None,
                 });
             }
-            let instance: Box<dyn Instance> = Box::new(Whim {
+            let instance: Box<dyn Instance> = Box::new(RandomPlugin {
                 rng,
                 manifest: self.manifest.clone(),
                 temper: self.temper,
@@ -130,18 +130,18 @@ async fn pause(much: u64) {
     }
 }
 
-struct Whim {
+struct RandomPlugin {
     rng: StdRng,
     manifest: Manifest,
     temper: Temper,
     held: Vec<[u64; 2]>,
 }
 
-impl Whim {
+impl RandomPlugin {
     fn fails(&mut self, rate: f64) -> Result<(), Fault> {
         let kind = FaultKind::ALL[self.rng.random_range(0..4)];
         match self.rng.random_bool(rate) {
-            true => Err(Fault::new(kind, "whim")),
+            true => Err(Fault::new(kind, "by chance")),
             false => Ok(()),
         }
     }
@@ -189,7 +189,7 @@ impl Whim {
     }
 }
 
-impl Instance for Whim {
+impl Instance for RandomPlugin {
     fn process<'a>(
         &'a mut self,
         ticket: Ticket,
@@ -233,7 +233,7 @@ impl Instance for Whim {
             pause(self.rng.random_range(0..4)).await;
             self.fails(self.temper.states)?;
             if self.rng.random_bool(self.temper.refusals) {
-                return Ok(Err("whim".to_owned()));
+                return Ok(Err("by chance".to_owned()));
             }
             let (words, _) = state.bytes.as_chunks::<8>();
             let words: Vec<_> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();

@@ -23,13 +23,13 @@ pub(crate) struct ItemKind {
 
 /// The name of one item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
+pub(crate) struct ItemName {
     pub(crate) run: u16,
     pub(crate) kind: ItemKind,
     pub(crate) number: u64,
 }
 
-impl Identity {
+impl ItemName {
     pub(crate) fn bits(self) -> u64 {
         let kind = u64::from(self.kind.is_health_check) | (u64::from(self.kind.is_warm_up) << 1);
         (u64::from(self.run) << (NUMBER_BITS + KIND_BITS)) | (kind << NUMBER_BITS) | self.number
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn names_are_read_back() {
         for (is_health_check, is_warm_up) in [(false, false), (true, false), (false, true)] {
-            let identity = Identity {
+            let name = ItemName {
                 run: 0xbeef,
                 kind: ItemKind {
                     is_health_check,
@@ -80,7 +80,7 @@ mod tests {
                 },
                 number: 0x12_3456_789a,
             };
-            assert_eq!(Identity::from_bits(identity.bits()), identity);
+            assert_eq!(ItemName::from_bits(name.bits()), name);
         }
     }
 

@@ -1,7 +1,7 @@
 //! While a guest misbehaves in one pipeline, another pipeline of the same process runs as if it
 //! were alone.
 //!
-//! `SPANDREL_ZOO=5` lets every guest of the zoo misbehave for five seconds. It also prints the
+//! `SPANDREL_NEIGHBOUR_SECONDS=5` lets every misbehaving guest misbehave for five seconds. It also prints the
 //! throughput of the good pipeline when its senders wait only for answers.
 
 use std::time::Duration;
@@ -101,7 +101,7 @@ const TRIES: u32 = 3;
 /// for every item.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn neighbours_do_not_notice() -> Result<()> {
-    let seconds = std::env::var("SPANDREL_ZOO").ok();
+    let seconds = std::env::var("SPANDREL_NEIGHBOUR_SECONDS").ok();
     let seconds: Option<u64> = seconds.map(|seconds| seconds.parse()).transpose()?;
     let guests = if seconds.is_some() { &ALL[..] } else { &FEW };
     // This is long enough for a breaker to open, and for its senders to catch up.

@@ -94,7 +94,7 @@ async fn a_record_waits_for_what_is_made_of_it() {
 #[tokio::test(start_paused = true)]
 async fn an_ok_does_not_wait_for_the_stages() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
-    disk.set(|mood| mood.delay = Duration::from_millis(100));
+    disk.set(|condition| condition.delay = Duration::from_millis(100));
     let (stage, gate) = crate::gate::gated();
     let pipeline = build(&disk, vec![stage], &backend).await;
     let started = Instant::now();
@@ -132,7 +132,7 @@ async fn a_dead_shard_shuts_the_door() {
     sleep(Duration::from_secs(1)).await;
     offer(&pipeline, spans([4])).await.unwrap_err();
     sleep(Duration::from_secs(100)).await;
-    assert_eq!((disk.ingress(), disk.shelf().len()), (vec![3], 0));
+    assert_eq!((disk.ingress(), disk.quarantine().len()), (vec![3], 0));
     assert_eq!(drain(pipeline).await.kept, 1);
     let pipeline = build(&disk, vec![], &backend).await;
     sleep(Duration::from_secs(1)).await;
@@ -189,7 +189,7 @@ async fn what_cannot_be_cut_arrives() {
     offer(&pipeline, request).await.unwrap();
     sleep(Duration::from_secs(1)).await;
     assert_eq!(backend.taken(), (0..64).collect::<Vec<_>>());
-    assert_eq!((disk.ingress(), disk.shelf().len()), (vec![], 0));
+    assert_eq!((disk.ingress(), disk.quarantine().len()), (vec![], 0));
     drain(pipeline).await;
 }
 

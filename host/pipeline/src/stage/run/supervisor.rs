@@ -21,13 +21,13 @@ use crate::stage::held::HeldTable;
 use crate::stage::spec::{FaultPolicy, StageSpec, StateTransfer};
 
 /// A plugin on one shard, with everything that a fault of it touches.
-pub(crate) struct Plugin {
+pub(crate) struct PluginSupervisor {
     spec: Arc<StageSpec>,
     caller: Caller,
     health: PluginHealth,
 }
 
-impl Plugin {
+impl PluginSupervisor {
     /// Makes a plugin of this generation for the stage that `spec` describes. No ticket is lower
     /// than `first_ticket`.
     pub(super) fn new(
@@ -133,7 +133,7 @@ impl Plugin {
     }
 
     /// Returns true if there is an instance to call. Makes one if that is due, and offers it the
-    /// items that its predecessor held.
+    /// items that the lost one held.
     pub(super) async fn ready(&mut self, emitted: &mut Vec<Batch>) -> bool {
         if self.health.is_blocked() {
             return false;

@@ -31,14 +31,14 @@ fn prompt() -> Duration {
 }
 
 /// A collector whose stage runs a plugin that counts items, and has a state to carry.
-struct Zoo {
+struct Site {
     backend: Backend,
     collector: Collector,
     admin: Admin,
     setup: Setup,
 }
 
-impl Zoo {
+impl Site {
     async fn open(keys: &str) -> Result<Self> {
         let backend = Backend::start().await?;
         backend.keep();
@@ -78,13 +78,13 @@ impl Zoo {
 /// reason. The running generation continues and keeps its number.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_cannot_work_is_refused() -> Result<()> {
-    let zoo = Zoo::open("").await?;
-    let traffic = zoo.traffic().await?;
+    let site = Site::open("").await?;
+    let traffic = site.traffic().await?;
     traffic.flows().await?;
     let mut table = "\nrefused candidates\n".to_owned();
-    for (name, request, reasons) in files(&zoo.setup)?.into_iter().chain(misbuilt()?) {
+    for (name, request, reasons) in files(&site.setup)?.into_iter().chain(misbuilt()?) {
         let began = Instant::now();
-        let answer = zoo.admin.ask_swap(STAGE, &request).await?;
+        let answer = site.admin.ask_swap(STAGE, &request).await?;
         let took = began.elapsed();
         let reason = answer.refusal(422).context(name)?;
         table.push_str(&format!("  {name:<24} {:>6} ms\n", took.as_millis()));
@@ -95,13 +95,13 @@ async fn who_cannot_work_is_refused() -> Result<()> {
             );
         }
         ensure!(took < prompt(), "{name}: answered after {took:?}");
-        ensure!(zoo.admin.running(STAGE).await? == 1, "{name} is running");
+        ensure!(site.admin.running(STAGE).await? == 1, "{name} is running");
     }
     say(&table);
-    let history = zoo.admin.history().await?;
+    let history = site.admin.history().await?;
     let refused = history.iter().filter(|event| event.event == "refused");
     ensure!(refused.count() == 14, "{history:?}");
-    ensure!(zoo.close(traffic).await? == 0, "spans were lost");
+    ensure!(site.close(traffic).await? == 0, "spans were lost");
     Ok(())
 }
 
@@ -271,7 +271,7 @@ async fn who_fails_at_work_is_rolled_back() -> Result<()> {
 
 async fn roll_back(late: &Late) -> Result<(Duration, u64)> {
     // A call that is slow because the machine is busy must not be a fault.
-    let zoo = Zoo::open(", limits: { call_deadline: 10s }").await?;
+    let site = Site::open(", limits: { call_deadline: 10s }").await?;
     let module = guest(late.guest)?;
     let request = json!({ "module": module, "config": late.config });
     // Before the first batch there is none to probe with, so a candidate that fails on any batch
@@ -280,20 +280,20 @@ async fn roll_back(late: &Late) -> Result<(Duration, u64)> {
     let early = if is_first {
         None
     } else {
-        let traffic = zoo.traffic().await?;
+        let traffic = site.traffic().await?;
         traffic.flows().await?;
         Some(traffic)
     };
-    let answer = zoo.admin.ask_swap(STAGE, &request).await?;
+    let answer = site.admin.ask_swap(STAGE, &request).await?;
     ensure!(answer.code == 200, "{answer:?}");
     let traffic = match early {
         Some(traffic) => traffic,
-        None => zoo.traffic().await?,
+        None => site.traffic().await?,
     };
-    let took = from_evidence(&zoo.admin, late).await;
-    let took = took.with_context(|| zoo.collector.log().tail())?;
-    ensure!(zoo.admin.running(STAGE).await? == 1, "not as before");
-    let lost = zoo.close(traffic).await?;
+    let took = from_evidence(&site.admin, late).await;
+    let took = took.with_context(|| site.collector.log().tail())?;
+    ensure!(site.admin.running(STAGE).await? == 1, "not as before");
+    let lost = site.close(traffic).await?;
     Ok((took, lost))
 }
 
@@ -324,18 +324,18 @@ async fn from_evidence(admin: &Admin, late: &Late) -> Result<Duration> {
 /// and the plugin starts without it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_state_that_is_not_carried_is_told() -> Result<()> {
-    let zoo = Zoo::open("").await?;
-    let traffic = zoo.traffic().await?;
+    let site = Site::open("").await?;
+    let traffic = site.traffic().await?;
     traffic.flows().await?;
     for (name, says) in [
         ("refuse_state", "not carried: this state is not for me"),
         ("trap_in_snapshot", "carried"),
         ("stateful", "not carried"),
     ] {
-        let report = zoo.admin.swap(STAGE, &guest(name)?).await.context(name)?;
+        let report = site.admin.swap(STAGE, &guest(name)?).await.context(name)?;
         ensure!(report.outcome == "published", "{name}: {report:?}");
         ensure!(report.state.starts_with(says), "{name}: {report:?}");
     }
-    ensure!(zoo.close(traffic).await? == 0, "spans were lost");
+    ensure!(site.close(traffic).await? == 0, "spans were lost");
     Ok(())
 }

@@ -14,8 +14,8 @@ use spandrel_wire::Signal;
 use tokio::task::JoinSet;
 
 use crate::edges::*;
-use crate::keeper::{Keeper, swapped, with_candidate};
 use crate::seeds::seeds;
+use crate::stateful_plugin::{StatefulPlugin, swapped, with_candidate};
 
 /// Sends new spans, and with them some of those that were sent before.
 async fn sender(pipeline: impl Ingress, mut rng: StdRng, next: Arc<AtomicU64>) {
@@ -35,22 +35,22 @@ async fn run_deduplicating(seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
     let backend = Backend::new([]);
     let holds = rng.random_bool(0.3);
-    let keeper = |number| Keeper {
+    let plugin = |number| StatefulPlugin {
         number,
         dedups: true,
         dispatch: Dispatch::ByTrace,
         holds: holds.then_some(|id| id % 3 == 0),
         releases_on: number * 5,
-        ..Keeper::default()
+        ..StatefulPlugin::default()
     };
     // A stage behind that holds must not move in front: its items would go through the stage again.
     let reorders = rng.random_bool(0.5);
     let other = if reorders {
-        Keeper::default()
+        StatefulPlugin::default()
     } else {
-        Keeper::holding(1)
+        StatefulPlugin::holding(1)
     };
-    let mut specs = vec![keeper(1).stage("dedup")];
+    let mut specs = vec![plugin(1).stage("dedup")];
     let mut config = config(specs.clone(), vec![exporter(&backend, 1000)]);
     config.shards = rng.random_range(1..4);
     let pipeline = Pipeline::build(config).await.unwrap();
@@ -62,7 +62,7 @@ async fn run_deduplicating(seed: u64) {
     }
     for number in 2..30 {
         let place = specs.iter().position(|spec| spec.name == "dedup").unwrap();
-        let generation = keeper(number).generation();
+        let generation = plugin(number).generation();
         let running = Arc::clone(&specs[place].generation);
         let mode = match rng.random_bool(0.5) && !holds {
             true => Mode::Canary(Share::from_percent(30.0).unwrap()),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use spandrel_tests::backend::{Backend, Mood};
+use spandrel_tests::backend::{Backend, Behaviour};
 use spandrel_tests::client::Client;
 use spandrel_tests::collector::{Collector, Setup};
 use spandrel_tests::config::Config;
@@ -17,7 +17,7 @@ use tokio::time::timeout;
 #[tokio::test]
 async fn senders_that_hang_up_do_not_stop_a_queue() -> Result<()> {
     let backend = Backend::start().await?;
-    backend.answer(Mood::Slow(Duration::from_millis(5)));
+    backend.answer(Behaviour::Slow(Duration::from_millis(5)));
     let queue = "sending_queue: { queue_size: 2, num_consumers: 2, block_on_overflow: true }";
     let config = Config::new(backend.endpoint()).exporter(queue);
     let collector = Collector::start(&Setup::new(&config.yaml())?).await?;
