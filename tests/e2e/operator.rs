@@ -3,8 +3,8 @@
 
 mod bypass;
 mod drift;
+mod expected_drops;
 mod figures;
-mod intent;
 mod words;
 
 use std::process::Output;

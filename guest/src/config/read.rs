@@ -67,9 +67,7 @@ fn float<'j, V: Visitor<'j>>(node: &Node<'j>, visitor: V) -> Result<V::Value, Wr
 /// Visits a scalar as the text that was written.
 fn text<'j, V: Visitor<'j>>(node: &Node<'j>, visitor: V) -> Result<V::Value, Wrong> {
     match node {
-        Node::Text(Cow::Borrowed(text)) | Node::Number(text) => {
-            visitor.visit_borrowed_str(text)
-        }
+        Node::Text(Cow::Borrowed(text)) | Node::Number(text) => visitor.visit_borrowed_str(text),
         _ => match node.as_written() {
             Some(text) => visitor.visit_str(text),
             None => node.deserialize_any(visitor),

@@ -158,10 +158,13 @@ impl Collector {
         let mut controller = Controller::new(state, commands, origin);
         let signal = tokio::select! {
             biased;
-            signal = stop => signal,
-            () = controller.run() => "end of control",
+            signal = stop => Some(signal),
+            () = controller.run() => None,
         };
-        info!(signal, "Received signal from OS");
+        match signal {
+            Some(signal) => info!(signal, "Received signal from OS"),
+            None => info!("control has ended"),
+        }
         let ending = controller.end().drain(abort).await;
         drop(control);
         ending

@@ -35,8 +35,8 @@ pub struct Snapshot {
     pub receivers: Vec<ReceiverStatus>,
     /// The pipelines, in the order of the configuration.
     pub pipelines: Vec<PipelineStatus>,
-    /// The stages, in the order in which the pipelines name them. The counts of their pipelines
-    /// are added when the status is read.
+    /// The stages, in the order in which the pipelines name them. The counts of their pipelines are
+    /// added when the status is read.
     pub stages: Vec<StageView>,
     /// The metrics of plugins, by stage.
     pub plugins: Vec<(String, Arc<Metrics>)>,

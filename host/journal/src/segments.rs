@@ -174,7 +174,7 @@ impl Segments {
         };
         let options = self.options();
         let usual = segment.size == options.segment_size() && !segment.failed;
-        // If room is tight, what is left is for whichever egress log needs it.
+        // If room is tight, the rest is for the egress log that needs it.
         let tight = self.resources.quota.is_tight(options.reserved_bytes());
         if usual
             && !tight

@@ -140,11 +140,11 @@ impl Store {
         }
     }
 
-    /// Writes what waits and tells the next process that all is well. Appends fail from then on. It
-    /// waits for the disk, so do not call it on a thread of the runtime.
+    /// Writes the waiting records and tells the next process that all is well. Appends fail from
+    /// then on. It waits for the disk, so do not call it on a thread of the runtime.
     ///
     /// # Errors
-    /// Fails if the next process cannot be told. That process finds everything all the same.
+    /// Fails if that cannot be recorded. The next process finds everything all the same.
     pub fn close(&self) -> io::Result<()> {
         self.close_within(CLOSE_LIMIT)
     }

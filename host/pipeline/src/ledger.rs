@@ -2,8 +2,9 @@
 //!
 //! It is double entry: items stand in an [`Account`] and leave it only into another account or into
 //! an end, under one lock, once per batch (never once per item). A [`Tally`] is the handle on some
-//! items. A tally that is dropped without a posting books its items as abandoned, so no code path,
-//! not even a cancelled task, can lose an item without the ledger knowing.
+//! items. A tally that is dropped without a posting books its items as refused, as journaled or as
+//! abandoned, so no code path, not even a cancelled task, can lose an item without the ledger
+//! knowing.
 
 mod books;
 mod bypass;
@@ -25,11 +26,11 @@ pub use self::books::{Books, Overflow};
 pub use self::bypass::Bypass;
 pub use self::exporter::ExporterBooks;
 pub use self::figure::{Figure, Side, Unit};
-pub use self::reason::{Full, Reason};
+pub use self::reason::{FullPart, Reason};
 pub use self::row::LedgerRow;
-pub use self::stage::{Column, GenerationBooks, StageBooks};
+pub use self::stage::{Column, CpuSamples, GenerationBooks, StageBooks};
 pub use self::tally::{Account, Tally};
-pub(crate) use self::tally::{End, Retry, Source};
+pub(crate) use self::tally::{End, Source, StageVisit};
 use crate::completion::Guard;
 use crate::journal::{Loss, UnfinishedRecord};
 

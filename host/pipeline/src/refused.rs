@@ -54,7 +54,7 @@ pub enum Refused {
 
 /// A refusal inside the pipeline.
 #[derive(Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct BatchRefusal {
     /// The answer to the sender.
     pub(crate) refused: Refused,
     /// The plugin's fault on this very batch. Without one, the batch cannot be to blame.
@@ -63,7 +63,7 @@ pub(crate) struct Refusal {
     pub(crate) partial: bool,
 }
 
-impl From<Refused> for Refusal {
+impl From<Refused> for BatchRefusal {
     /// Makes a refusal from before any plugin was asked.
     fn from(refused: Refused) -> Self {
         Self {

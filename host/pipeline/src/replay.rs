@@ -11,7 +11,7 @@
 //! the few batches that are in the stages at that moment; it has to hit the same one three times in
 //! a row, twice while it is alone there.
 //!
-//! A batch that came through the stages is never blamed for the end of the process. What happens
+//! A batch that came through the stages is never blamed for the end of the process. Everything
 //! behind the stages is the collector's own work, and no plugin can end the process.
 
 mod backlog;
@@ -32,7 +32,7 @@ use crate::ingress::Admission;
 use crate::journal::{Log, Poison, PoisonStore, RecordError, UnfinishedRecord};
 use crate::ledger::Ledger;
 use crate::queue::RoomClass;
-use crate::refused::{Refusal, Refused};
+use crate::refused::{BatchRefusal, Refused};
 use crate::retries::{RetryQueue, RetryState};
 
 /// The number of records of the backlog that are on their way through the stages at once: enough to
@@ -245,7 +245,7 @@ impl Replay {
         let turn = alone.then_some(turn);
         let answered = match placed {
             Ok(answer) => answer.through().await,
-            Err(refused) => Err(Refusal::from(refused)),
+            Err(refused) => Err(BatchRefusal::from(refused)),
         };
         drop(turn);
         let before = before.booked();

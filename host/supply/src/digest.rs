@@ -83,7 +83,7 @@ impl fmt::Debug for Digest {
 mod tests {
     use super::*;
 
-    /// A digest is read back in both notations, and nothing else is one.
+    /// A digest is read back in both notations, and other text is refused.
     #[test]
     fn both_notations_are_read_back() {
         let digest = Digest::of(b"abc");

@@ -110,7 +110,7 @@ pub enum SignatureSource {
     Missing,
 }
 
-/// The reason why a plugin is not known to come from somebody who is trusted.
+/// The reason why a plugin is not known to come from a trusted signer.
 #[derive(Debug, thiserror::Error)]
 pub enum SignatureError {
     /// There is no signature.

@@ -1,5 +1,6 @@
-//! The logs of a pipeline's logs. Files are read and made outside of the mutex: a disk that
-//! does not answer blocks only those who want the log that is being opened on it.
+//! The egress logs of a journal, one for each exporter. Files are read and made outside of the
+//! mutex: a disk that does not answer blocks only those who want the log that is being opened on
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -124,8 +125,8 @@ impl EgressLogs {
         unused.collect()
     }
 
-    /// Finishes the expired records in the logs of logs that no longer exist: nobody reads
-    /// these, and they would fill the journal. Records of other logs are left to their reader,
+    /// Finishes the expired records in the logs of exporters that no longer exist: nobody reads
+    /// these logs, and they would fill the journal. Records of other logs are left to their reader,
     /// which accounts for them.
     pub(super) fn expire_unused(&self) {
         let unused: Vec<Arc<DurableLog>> = {

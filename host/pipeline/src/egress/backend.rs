@@ -40,7 +40,7 @@ impl BackendFacts {
         }
     }
 
-    /// Returns the longest request that the backend takes, in bytes, as far as is facts.
+    /// Returns the longest request that the backend takes, in bytes, as far as is known.
     pub(crate) fn most_bytes(&self) -> usize {
         let mut size = self.size();
         match size.most {

@@ -116,8 +116,8 @@ impl Consumers {
     }
 
     /// Waits until the closed queues are empty, every attempt has ended, and the rest is in the
-    /// logs of `disks`, at most until `deadline`. What is left then is abandoned, or in the
-    /// journal. Returns true if all of it ended by itself.
+    /// logs of `disks`, at most until `deadline`. The rest is then abandoned, or in the journal.
+    /// Returns true if all of it ended by itself.
     pub(super) async fn finish(self, deadline: Instant, disks: &[Arc<DiskQueue>]) -> bool {
         let Self {
             tasks,

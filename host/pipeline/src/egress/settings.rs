@@ -122,7 +122,7 @@ impl SettingsReader {
         Arc::clone(&self.0.borrow().spec)
     }
 
-    /// Returns the longest request that the backend takes, in bytes, as far as is backend.
+    /// Returns the longest request that the backend takes, in bytes, as far as is known.
     pub(super) fn most_bytes(&self) -> usize {
         self.0.borrow().backend.most_bytes()
     }

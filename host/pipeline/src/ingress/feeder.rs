@@ -19,7 +19,7 @@ use crate::completion::IngressLog;
 use crate::egress::ReservedBatch;
 use crate::journal::AppendError;
 use crate::ledger::Account;
-use crate::refused::{Refusal, Refused};
+use crate::refused::{BatchRefusal, Refused};
 use crate::retries::RetryQueue;
 
 /// The number of requests that are being written at once. A request that comes in while the disk
@@ -168,7 +168,7 @@ async fn deal(
 ) {
     // There are as many as the shards' inputs take.
     let mut answers = FuturesUnordered::new();
-    let judge = |(record, changes, answered): (u64, u64, Result<(), Refusal>)| {
+    let judge = |(record, changes, answered): (u64, u64, Result<(), BatchRefusal>)| {
         if let Err(refusal) = answered {
             retries.send_back(record, &refusal, admission.is_closed(), changes);
         }
@@ -193,7 +193,7 @@ async fn deal(
                 answers.push(async move { (record, changes, answer.through().await) });
             }
             Some((record, changes, Err(refused))) => {
-                let refusal = Refusal::from(refused);
+                let refusal = BatchRefusal::from(refused);
                 retries.send_back(record, &refusal, admission.is_closed(), changes);
             }
         }

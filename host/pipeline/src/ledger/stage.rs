@@ -51,7 +51,27 @@ pub struct StageBooks {
     pub quarantined: u64,
     /// The figures of the last generations, in the order in which they were last begun.
     pub generations: Vec<GenerationBooks>,
-    dropped: Vec<Dropped>,
+    dropped: Vec<DropCount>,
+}
+
+/// The calls whose processor time was measured: all first ones and one in 16 of the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuSamples {
+    /// Their number.
+    pub calls: u64,
+    /// The items that they were offered.
+    pub items: u64,
+    /// The processor time inside them.
+    pub time: Duration,
+}
+
+impl CpuSamples {
+    /// Adds one call.
+    pub(crate) fn add(&mut self, items: u64, time: Duration) {
+        self.calls += 1;
+        self.items += items;
+        self.time += time;
+    }
 }
 
 /// The figures of one generation in a stage.
@@ -69,6 +89,8 @@ pub struct GenerationBooks {
     pub calls: u64,
     /// Time inside these calls.
     pub call_time: Duration,
+    /// The calls whose processor time was measured.
+    pub samples: CpuSamples,
     /// Failed calls.
     pub faults: u64,
     /// The items that passed it without a judgement.
@@ -80,7 +102,7 @@ pub struct GenerationBooks {
 }
 
 #[derive(Clone, Debug)]
-struct Dropped {
+struct DropCount {
     reason: String,
     items: u64,
 }
@@ -268,7 +290,7 @@ impl StageBooks {
         } else {
             OTHER
         };
-        self.dropped.push(Dropped {
+        self.dropped.push(DropCount {
             reason: name.to_owned(),
             items: 0,
         });

@@ -1,15 +1,15 @@
 //! A handle on some items in the books.
 
 mod count;
-mod retry;
+mod stage_visit;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 pub(super) use self::count::Count;
-pub(crate) use self::retry::Retry;
-use super::reason::{Full, Reason};
+pub(crate) use self::stage_visit::StageVisit;
+use super::reason::{FullPart, Reason};
 use super::{Column, Ledger};
 use crate::completion::Guard;
 use crate::journal::UnfinishedRecord;
@@ -207,14 +207,14 @@ impl Tally {
 
     /// Returns how these items come to this stage. If it is the stage that failed on them, forgets
     /// that.
-    pub(crate) fn try_again_at(&mut self, stage: &str) -> Retry {
+    pub(crate) fn try_again_at(&mut self, stage: &str) -> StageVisit {
         match self.failed_at.as_deref() {
-            None => Retry::First,
+            None => StageVisit::First,
             Some(failed) if failed == stage => {
                 self.failed_at = None;
-                Retry::Failed
+                StageVisit::AfterFailure
             }
-            Some(_) => Retry::Passed,
+            Some(_) => StageVisit::AfterPass,
         }
     }
 
@@ -280,9 +280,9 @@ impl Tally {
     }
 
     /// Drops these items because there is no room for them. In an exporter's queue account they are
-    /// dropped for that exporter alone; at the door, for this pipeline alone, while another one
+    /// dropped for that exporter alone; at admission, for this pipeline alone, while another one
     /// takes them.
-    pub(crate) fn overflow(mut self, full: Full) {
+    pub(crate) fn overflow(mut self, full: FullPart) {
         let (from, count) = (self.account, std::mem::take(&mut self.count));
         self.guards.iter().for_each(Guard::fail);
         self.ledger.post(|books| {

@@ -9,6 +9,7 @@ mod dispatch;
 mod inputs;
 mod plan;
 mod published;
+mod shard_count;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,21 +24,22 @@ use tokio::time::{Instant, timeout, timeout_at};
 pub use self::changed::StagesChange;
 use self::dispatch::{DispatchChange, strictest};
 use self::inputs::ShardInputs;
-use self::plan::{ShardCount, StagePlan};
+use self::plan::StagePlan;
 use self::published::PublishedStages;
+use self::shard_count::ShardCount;
 use super::resume::Resume;
-use super::{AckOn, BuildError, ChangeError};
+use super::{AckOn, ChangeError};
 use crate::chain::Chain;
 use crate::egress::Egress;
 use crate::handover::ShardHandover;
 use crate::ingress::{Admission, Routing};
 use crate::ledger::Ledger;
-use crate::shard::{ChangeReport, Ending, INPUT_BATCHES, Order, Shard, Task};
+use crate::shard::{ChangeReport, INPUT_BATCHES, Order, Shard, ShardShutdown, Task};
 use crate::stage::rollout::slot::StageSlot;
 use crate::stage::{Comparison, Dispatch, Input, StageSpec, State};
 
-/// The longest time that a change waits until every shard has come to it. A shard that has not come
-/// by then waits for a backend; nothing is changed in that case.
+/// The longest time that a change waits until every shard has come to it. A shard that has not
+/// reached the order by then waits for a backend; nothing is changed in that case.
 const PUBLISH_WAIT: Duration = Duration::from_secs(10);
 /// The longest time that a change to a looser dispatch waits until the batches under way are in the
 /// shards. If they are not by then, the old one stays.
@@ -55,7 +57,7 @@ pub(super) struct StageContext {
     pub(super) ack_on: AckOn,
     /// The number of shards, unless a plugin wants only one.
     pub(super) width: usize,
-    pub(super) ending: watch::Receiver<Option<Ending>>,
+    pub(super) shutdown: watch::Receiver<Option<ShardShutdown>>,
 }
 
 /// The stages of a pipeline over all its shards.
@@ -75,7 +77,7 @@ impl Stages {
         context: StageContext,
         specs: Vec<StageSpec>,
         resume: Option<Resume<'_>>,
-    ) -> Result<(Self, Routing, BTreeSet<u64>), BuildError> {
+    ) -> Result<(Self, Routing, BTreeSet<u64>), ChangeError> {
         let stages = Self {
             context,
             shards: Mutex::default(),
@@ -262,8 +264,8 @@ impl Stages {
             let (sender, input) = mpsc::channel(INPUT_BATCHES);
             senders.push(sender);
             let egress = Arc::clone(&self.context.egress);
-            let ending = self.context.ending.clone();
-            let shard = Shard::new(chain, egress, input, ending, number);
+            let shutdown = self.context.shutdown.clone();
+            let shard = Shard::new(chain, egress, input, shutdown, number);
             shards.spawn(shard.run());
         }
         self.show(published);

@@ -14,7 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::room::{BYTES_UNIT, Bound, BoundPermit};
+use super::room::{AdjustableBound, BYTES_UNIT, BoundPermit};
 use super::{Queue, QueuedBatch, RoomClass};
 use crate::batch::Batch;
 
@@ -66,7 +66,7 @@ struct WaitingBatch {
 #[derive(Debug)]
 pub(super) struct WaitingRoom {
     class: RoomClass,
-    kib: Arc<Bound>,
+    kib: Arc<AdjustableBound>,
     waiting: Mutex<VecDeque<WaitingBatch>>,
     arrived: Notify,
     closed: AtomicBool,
@@ -76,7 +76,7 @@ impl WaitingRoom {
     pub(super) fn new(class: RoomClass) -> Self {
         Self {
             class,
-            kib: Bound::new(WAITING_BYTES / BYTES_UNIT),
+            kib: AdjustableBound::new(WAITING_BYTES / BYTES_UNIT),
             waiting: Mutex::default(),
             arrived: Notify::new(),
             closed: AtomicBool::new(false),

@@ -2,14 +2,20 @@
 
 use std::time::Duration;
 
-use super::{Figures, Verdict, judge};
 use spandrel_config::probation::ProbationConfig;
+use spandrel_pipeline::ledger::CpuSamples;
+
+use super::{Figures, Verdict, judge};
 
 /// Returns the figures of a generation whose calls of 100 items take 50 us, and that drops a tenth.
 fn good(calls: u64) -> Figures {
     Figures {
         calls,
-        call_time: Duration::from_micros(50) * u32::try_from(calls).expect("few"),
+        samples: CpuSamples {
+            calls,
+            items: calls * 100,
+            time: Duration::from_micros(50) * u32::try_from(calls).expect("few"),
+        },
         items_in: calls * 100,
         items_out: calls * 90,
         dropped: calls * 10,
@@ -211,15 +217,18 @@ fn dropping_everything_rolls_back() {
 #[test]
 fn slow_calls_roll_back() {
     let old = Some(good(5000));
-    let slow = |calls: u64, call_time| Figures {
-        call_time,
+    let slow = |calls: u64, time| Figures {
+        samples: CpuSamples {
+            time,
+            ..good(calls).samples
+        },
         ..good(calls)
     };
     let ms = Duration::from_millis;
     // An item took 0.5 us before. With 100 ms taken off, 251 us a call is 5.02 times that.
     assert_eq!(
         reason(slow(1000, ms(100 + 251)), old),
-        "an item takes 2.51 us, before it 0.50 us: 5.0 times as long, 5.0 are allowed"
+        "an item takes 2.51 us of processor time, before it 0.50 us: 5.0 times as long, 5.0 are allowed"
     );
     assert_eq!(standing(slow(1000, ms(100 + 250)), old), Verdict::Undecided);
     // One call takes 100 ms, the others as long as before.
@@ -238,7 +247,10 @@ fn slow_calls_roll_back() {
     assert_eq!(standing(slow(20, ms(20 * 90)), None), Verdict::Undecided);
     // Calls take ten times as long, but are still short.
     let tiny = Figures {
-        call_time: Duration::from_millis(5),
+        samples: CpuSamples {
+            time: Duration::from_millis(5),
+            ..good(5000).samples
+        },
         ..good(5000)
     };
     assert_eq!(standing(good(5000), Some(tiny)), Verdict::Undecided);
@@ -249,7 +261,11 @@ fn slow_calls_roll_back() {
 fn small_batches_are_no_reason() {
     let single = Figures {
         calls: 50_000,
-        call_time: Duration::from_secs(2),
+        samples: CpuSamples {
+            calls: 50_000,
+            items: 50_000,
+            time: Duration::from_secs(2),
+        },
         items_in: 50_000,
         items_out: 50_000,
         ..Figures::default()

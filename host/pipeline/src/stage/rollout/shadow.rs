@@ -15,6 +15,7 @@ use crate::ledger::{Column, GenerationBooks, Ledger};
 use crate::plugin::{
     Emission, Fault, FaultKind, Generation, Input, Instance, Manifest, Reply, State, Ticket,
 };
+use crate::stage::cpu_time::CpuSampling;
 use crate::stage::held;
 
 /// The number of spans that are remembered by name, service and ids while one of the two
@@ -28,6 +29,7 @@ const REBUILD_AFTER: Duration = Duration::from_secs(1);
 pub(crate) struct Shadow {
     generation: Arc<dyn Generation>,
     instance: Option<Box<dyn Instance>>,
+    sampling: CpuSampling,
     rebuild_at: Instant,
     tick_at: Option<Instant>,
     unsettled: BTreeMap<(Ticket, u32), UnsettledSpan>,
@@ -79,6 +81,7 @@ impl Shadow {
             rebuild_at: now,
             tick_at,
             unsettled: BTreeMap::new(),
+            sampling: CpuSampling::default(),
             report,
             column,
             ledger,
@@ -107,7 +110,8 @@ impl Shadow {
         let items = spandrel_wire::count(Signal::Traces, &batch);
         let input = Input::from(batch.clone());
         let started = Instant::now();
-        let answer = instance.process(ran.ticket, &input).await;
+        let call = instance.process(ran.ticket, &input);
+        let (answer, cpu_time) = self.sampling.call(call).await;
         let elapsed = started.elapsed();
         let judged = answer.and_then(|mut reply| {
             let released = reply.emission.take();
@@ -118,6 +122,9 @@ impl Shadow {
             figures.input += items as u64;
             figures.calls += 1;
             figures.call_time += elapsed;
+            if let Some(cpu_time) = cpu_time {
+                figures.samples.add(items as u64, cpu_time);
+            }
         });
         match judged {
             Ok((spliced, verdicts, released)) => {

@@ -20,7 +20,7 @@ use crate::handover::{HeldHandover, StageHandover};
 use crate::ledger::{Ledger, Tally};
 use crate::plugin::{DrainReason, Generation, Instance, State};
 use crate::stage::run::batch::StageBatch;
-use crate::stage::run::output::{Origin, StageOutput};
+use crate::stage::run::output::{BatchOwner, StageOutput};
 use crate::stage::run::runner::StageRunner;
 use crate::stage::spec::{Mode, StageSpec, StateTransfer};
 
@@ -95,17 +95,21 @@ impl StageSlot {
     }
 
     /// Runs one batch through the stage.
-    pub(crate) async fn process(&mut self, mut batch: StageBatch, origin: Origin) -> StageOutput {
+    pub(crate) async fn process(
+        &mut self,
+        mut batch: StageBatch,
+        owner: BatchOwner,
+    ) -> StageOutput {
         self.sampler.see(&batch.input, &self.sample);
         match &mut self.candidate {
-            None => self.runner.process(batch, origin).await,
+            None => self.runner.process(batch, owner).await,
             Some(RunningCandidate::Canary(canary)) => {
-                canary.process(&mut self.runner, batch, origin).await
+                canary.process(&mut self.runner, batch, owner).await
             }
             Some(RunningCandidate::Shadow(shadow)) => {
                 batch.input.make_whole();
                 let came = batch.input.whole();
-                let passed = self.runner.process(batch, origin).await;
+                let passed = self.runner.process(batch, owner).await;
                 let generation = Arc::clone(self.runner.generation());
                 let manifest = generation.manifest();
                 let recording = self.runner.take_recording().unwrap_or_default();

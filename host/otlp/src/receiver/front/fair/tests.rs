@@ -9,7 +9,7 @@ fn shares(total: usize) -> Arc<FairSemaphore> {
     FairSemaphore::new(total, Rule::Share { reserve, small })
 }
 
-/// PendingPermit requests are served in turn by connection: one request beside sixty-four of another
+/// Waiting requests are served in turn by connection: one request beside sixty-four of another
 /// connection is the second to be served, not the last.
 #[tokio::test(start_paused = true)]
 async fn connections_are_served_in_turn() {
