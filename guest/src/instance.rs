@@ -1,5 +1,5 @@
-//! An instance of a plugin between the calls of its host. [`export!`](crate::export) connects it to the contract,
-//! and the native test host drives it. Both use the same code.
+//! An instance of a plugin between the calls of its host. [`export!`](crate::export) connects it to
+//! the contract, and the native test host drives it. Both use the same code.
 
 use std::mem::take;
 use std::time::Duration;

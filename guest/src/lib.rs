@@ -59,8 +59,8 @@
 //! # }
 //! ```
 //!
-//! Native builds compile the same plugin against a double of the host (see [`testing`]), so unit tests
-//! need no WebAssembly. `guest/README.md` goes from an empty directory to a running plugin.
+//! Native builds compile the same plugin against a double of the host (see [`testing`]), so unit
+//! tests need no WebAssembly. `guest/README.md` goes from an empty directory to a running plugin.
 
 // The way of a batch through the modules: `bindings` is the contract with the host. `export!` (in
 // `instance`) connects it to the author's `Plugin`, which gets a `Batch` with its resources, scopes

@@ -86,8 +86,8 @@ impl Manifest {
         self
     }
 
-    /// Sets the version of the format that [`Plugin::snapshot`](crate::Plugin::snapshot) writes, from 1. Without a version
-    /// no state is carried over.
+    /// Sets the version of the format that [`Plugin::snapshot`](crate::Plugin::snapshot) writes,
+    /// from 1. Without a version no state is carried over.
     pub const fn state_version(mut self, version: u32) -> Self {
         self.state_version = version;
         self

@@ -1,5 +1,6 @@
-//! Tracks the parts of spans that a plugin reads, and tells the host, so that the host can send just
-//! these parts. If the plugin needs a part that was left out, it is fetched. Plugins do not notice this.
+//! Tracks the parts of spans that a plugin reads, and tells the host, so that the host can send
+//! just these parts. If the plugin needs a part that was left out, it is fetched. Plugins do not
+//! notice this.
 
 use std::cell::{Cell, RefCell};
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use spandrel_tests::backend::{Backend, Mood};
+use spandrel_tests::backend::{Backend, Behaviour};
 use spandrel_tests::client::{Client, retry_after};
 use spandrel_tests::collector::{Collector, Setup};
 use spandrel_tests::config::Config;
@@ -62,7 +62,7 @@ async fn a_dead_backend_that_comes_back_gets_everything() -> Result<()> {
 async fn a_failing_backend_gets_everything_once() -> Result<()> {
     for code in [Code::Unavailable, Code::DeadlineExceeded, Code::Aborted] {
         let backend = Backend::start().await?;
-        backend.answer(Mood::Failing { code, percent: 66 });
+        backend.answer(Behaviour::Failing { code, percent: 66 });
         let config = Config::new(backend.endpoint()).exporter(RETRY);
         let (collector, mut client) = start(&config).await?;
         let mut shop = Shop::new(32);
@@ -78,7 +78,7 @@ async fn a_failing_backend_gets_everything_once() -> Result<()> {
 #[tokio::test]
 async fn a_slow_backend_gets_everything() -> Result<()> {
     let backend = Backend::start().await?;
-    backend.answer(Mood::Hanging);
+    backend.answer(Behaviour::Hanging);
     let config = Config::new(backend.endpoint()).exporter("timeout: 60s");
     let (collector, mut client) = start(&config).await?;
     let mut shop = Shop::new(33);
@@ -86,7 +86,7 @@ async fn a_slow_backend_gets_everything() -> Result<()> {
         client.send(shop.request(20)).await?;
     }
     assert_eq!((client.refused, backend.totals().calls), (0, 0));
-    backend.answer(Mood::Slow(Duration::from_millis(300)));
+    backend.answer(Behaviour::Slow(Duration::from_millis(300)));
     finish(collector, &client, &backend).await
 }
 
@@ -94,7 +94,7 @@ async fn a_slow_backend_gets_everything() -> Result<()> {
 #[tokio::test]
 async fn a_busy_backend_is_given_the_time_it_asks_for() -> Result<()> {
     let backend = Backend::start().await?;
-    backend.answer(Mood::Busy(Duration::from_millis(400)));
+    backend.answer(Behaviour::Busy(Duration::from_millis(400)));
     let (collector, mut client) = start(&Config::new(backend.endpoint()).exporter(RETRY)).await?;
     client.send(Shop::new(34).request(20)).await?;
     backend
@@ -103,7 +103,7 @@ async fn a_busy_backend_is_given_the_time_it_asks_for() -> Result<()> {
     let answered = backend.taken().answered.clone();
     let waited = answered[1] - answered[0];
     assert!(waited >= Duration::from_millis(400), "{waited:?}");
-    backend.answer(Mood::Fine);
+    backend.answer(Behaviour::Fine);
     finish(collector, &client, &backend).await
 }
 
@@ -115,12 +115,12 @@ async fn what_a_backend_refuses_for_good_is_counted() -> Result<()> {
     let config = Config::new(backend.endpoint()).exporter(RETRY);
     let (collector, mut client) = start(&config).await?;
     let mut shop = Shop::new(35);
-    backend.answer(Mood::Partial { rejected: 3 });
+    backend.answer(Behaviour::Partial { rejected: 3 });
     client.send(shop.request(20)).await?;
     backend
         .wait("the first call", |taken| taken.totals.calls == 1)
         .await?;
-    backend.answer(Mood::Failing {
+    backend.answer(Behaviour::Failing {
         code: Code::PermissionDenied,
         percent: 100,
     });
@@ -148,7 +148,7 @@ async fn what_a_backend_refuses_for_good_is_counted() -> Result<()> {
 #[tokio::test]
 async fn a_full_queue_refuses_and_nothing_is_lost() -> Result<()> {
     let backend = Backend::start().await?;
-    backend.answer(Mood::Hanging);
+    backend.answer(Behaviour::Hanging);
     let queue = "sending_queue: { queue_size: 2, num_consumers: 1 }, timeout: 60s";
     let (collector, mut client) = start(&Config::new(backend.endpoint()).exporter(queue)).await?;
     let mut shop = Shop::new(36);
@@ -166,7 +166,7 @@ async fn a_full_queue_refuses_and_nothing_is_lost() -> Result<()> {
         metrics.sum("otelcol_receiver_refused_spans", &[]),
         client.refused
     );
-    backend.answer(Mood::Fine);
+    backend.answer(Behaviour::Fine);
     for _ in 0..20 {
         client.send(shop.request(10)).await?;
     }
@@ -177,7 +177,7 @@ async fn a_full_queue_refuses_and_nothing_is_lost() -> Result<()> {
 #[tokio::test]
 async fn a_full_queue_can_make_senders_wait() -> Result<()> {
     let backend = Backend::start().await?;
-    backend.answer(Mood::Slow(Duration::from_millis(20)));
+    backend.answer(Behaviour::Slow(Duration::from_millis(20)));
     let queue = "sending_queue: { queue_size: 1, num_consumers: 1, block_on_overflow: true }";
     let (collector, mut client) = start(&Config::new(backend.endpoint()).exporter(queue)).await?;
     let mut shop = Shop::new(37);
@@ -230,7 +230,7 @@ async fn metrics_say_what_happened() -> Result<()> {
 #[tokio::test]
 async fn one_backend_does_not_wait_for_the_other() -> Result<()> {
     let (well, stuck) = (Backend::start().await?, Backend::start().await?);
-    stuck.answer(Mood::Hanging);
+    stuck.answer(Behaviour::Hanging);
     let config = Config::new(well.endpoint()).exporter(RETRY);
     let setup = Setup::new(&config.yaml())?
         .set("exporters::otlp_grpc/stuck::endpoint", &stuck.endpoint())
@@ -249,7 +249,7 @@ async fn one_backend_does_not_wait_for_the_other() -> Result<()> {
     well.wait("all spans", |taken| taken.totals.spans == items)
         .await?;
     assert_eq!(stuck.totals().spans, 0);
-    stuck.answer(Mood::Fine);
+    stuck.answer(Behaviour::Fine);
     let ended = collector.stop().await?;
     ended.expect_code(0)?;
     for (exporter, backend) in [("otlp_grpc", &well), ("otlp_grpc/stuck", &stuck)] {

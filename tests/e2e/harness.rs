@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use spandrel_tests::backend::{Backend, Mood};
+use spandrel_tests::backend::{Backend, Behaviour};
 use spandrel_tests::client::{Client, retry_after};
-use spandrel_tests::shop::{Shop, now, span_ids};
+use spandrel_tests::shop::{Minute, Shop, now, span_ids};
 use tokio::time::{Instant, timeout};
 use tonic::Code;
 
@@ -36,7 +36,7 @@ fn the_shop_makes_whole_traces() {
     assert!(longest > 15, "no order was placed in 500 visits");
 }
 
-/// The backend counts what the client believes delivered, and each of its moods works as
+/// The backend counts what the client believes delivered, and each of its behaviours works as
 /// documented.
 #[tokio::test]
 async fn the_backend_is_as_it_says() -> Result<()> {
@@ -48,14 +48,14 @@ async fn the_backend_is_as_it_says() -> Result<()> {
     client.send(shop.request(50)).await?;
     assert_eq!(backend.totals().spans, client.delivered.len() as u64);
 
-    backend.answer(Mood::Busy(Duration::from_millis(5)));
+    backend.answer(Behaviour::Busy(Duration::from_millis(5)));
     let refused = shop.request(10);
     let items = span_ids(&refused).count() as u64;
     let status = client.try_send(refused).await.unwrap_err();
     assert_eq!(retry_after(&status), Some(Duration::from_millis(5)));
     assert_eq!(client.refused, items);
 
-    backend.answer(Mood::Failing {
+    backend.answer(Behaviour::Failing {
         code: Code::Unavailable,
         percent: 50,
     });
@@ -65,17 +65,17 @@ async fn the_backend_is_as_it_says() -> Result<()> {
     }
     assert_eq!(failed, 2);
     let delay = Duration::from_millis(50);
-    backend.answer(Mood::Slow(delay));
+    backend.answer(Behaviour::Slow(delay));
     let asked = Instant::now();
     client.send(shop.request(10)).await?;
     assert!(asked.elapsed() >= delay);
-    backend.answer(Mood::Partial { rejected: 2 });
+    backend.answer(Behaviour::Partial { rejected: 2 });
     let before = backend.totals().spans;
     let request = shop.request(10);
     let items = span_ids(&request).count() as u64;
     client.send(request).await?;
     assert_eq!(backend.totals().spans, before + items - 2);
-    backend.answer(Mood::Hanging);
+    backend.answer(Behaviour::Hanging);
     let mut patient = client.clone();
     let waited = timeout(2 * delay, patient.try_send(shop.request(10)));
     assert!(waited.await.is_err(), "it answers");
@@ -83,7 +83,7 @@ async fn the_backend_is_as_it_says() -> Result<()> {
     backend.go_away().await?;
     assert!(client.try_send(shop.request(1)).await.is_err());
     assert!(client.unanswered > 0);
-    backend.answer(Mood::Fine);
+    backend.answer(Behaviour::Fine);
     backend.come_back()?;
     client.send(shop.request(1)).await?;
     assert_eq!(backend.taken().duplicates(), 0);
@@ -93,7 +93,7 @@ async fn the_backend_is_as_it_says() -> Result<()> {
 /// A minute has visits, health checks of every service, and exports sent twice.
 #[test]
 fn a_minute_has_everything() {
-    let minute = Shop::new(42).minute(now(), 600);
+    let minute = Minute::of(&mut Shop::new(42), now(), 600);
     let spans: u64 = minute.exports.iter().map(|export| export.spans).sum();
     assert!(spans > 4_000, "{spans} spans");
     assert_eq!(minute.probes, 8 * 30);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use spandrel_tests::backend::{Backend, Mood};
+use spandrel_tests::backend::{Backend, Behaviour};
 use spandrel_tests::client::{Client, is_retryable, retry_after, said_by_the_collector};
 use spandrel_tests::collector::{Collector, READY, Setup};
 use spandrel_tests::config::Config;
@@ -90,7 +90,7 @@ fn assert_may_retry(status: &Status) {
 #[tokio::test]
 async fn what_cannot_be_drained_is_abandoned_and_counted() -> Result<()> {
     let backend = Backend::start().await?;
-    backend.answer(Mood::Hanging);
+    backend.answer(Behaviour::Hanging);
     let config = Config::new(backend.endpoint())
         .exporter("timeout: 60s")
         .service("drain_timeout: 3s");
@@ -135,7 +135,7 @@ async fn what_cannot_be_drained_is_abandoned_and_counted() -> Result<()> {
 #[tokio::test]
 async fn the_second_sigterm_aborts() -> Result<()> {
     let backend = Backend::start().await?;
-    backend.answer(Mood::Hanging);
+    backend.answer(Behaviour::Hanging);
     let config = Config::new(backend.endpoint()).exporter("timeout: 60s");
     let collector = Collector::start(&Setup::new(&config.yaml())?).await?;
     let mut client = Client::connect(&collector.address("otlp")?).await?;
@@ -168,7 +168,7 @@ async fn the_second_sigterm_aborts() -> Result<()> {
 #[tokio::test]
 async fn calls_in_a_drain_can_be_retried() -> Result<()> {
     let backend = Backend::start().await?;
-    backend.answer(Mood::Slow(Duration::from_millis(800)));
+    backend.answer(Behaviour::Slow(Duration::from_millis(800)));
     let collector = Collector::start(&Setup::new(&Config::new(backend.endpoint()).yaml())?).await?;
     let mut client = Client::connect(&collector.address("otlp")?).await?;
     let mut shop = Shop::new(44);

@@ -3,8 +3,8 @@
 
 mod bypass;
 mod drift;
+mod expected_drops;
 mod figures;
-mod intent;
 mod words;
 
 use std::process::Output;
@@ -90,6 +90,24 @@ impl Site {
     /// Returns the stage, as `plugin show` prints it.
     async fn stage(&self) -> Result<Value> {
         self.json(&["plugin", "show", "stage"]).await
+    }
+
+    /// Returns the differences between the stage and the configuration.
+    async fn drift(&self) -> Result<Vec<Value>> {
+        let stage = self.stage().await?;
+        Ok(stage["drift"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// Sends until the view of the stage satisfies `wanted`.
+    async fn send_until(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+        for _ in 0..2000 {
+            self.send(1).await?;
+            let stage = self.stage().await?;
+            if wanted(&stage) {
+                return Ok(stage);
+            }
+        }
+        anyhow::bail!("never {what}: {}", self.stage().await?)
     }
 
     /// Returns the number of log lines with this message.

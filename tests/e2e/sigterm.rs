@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use spandrel_tests::artifacts;
-use spandrel_tests::backend::{Backend, Mood};
+use spandrel_tests::backend::{Backend, Behaviour};
 use spandrel_tests::client::Client;
 use spandrel_tests::collector::{Collector, Ended, Setup};
 use spandrel_tests::config::Config;
@@ -42,30 +42,27 @@ async fn the_ledger_is_exact_at_any_moment() -> Result<()> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut sum = Ledger::default();
     for round in 0..rounds {
-        let mood = match random.random_range(0..3) {
-            0 => Mood::Fine,
-            1 => Mood::Slow(Duration::from_millis(random.random_range(1..200))),
-            _ => Mood::Failing {
+        let behaviour = match random.random_range(0..3) {
+            0 => Behaviour::Fine,
+            1 => Behaviour::Slow(Duration::from_millis(random.random_range(1..200))),
+            _ => Behaviour::Failing {
                 code: Code::Unavailable,
                 percent: 30,
             },
         };
         let after = Duration::from_millis(random.random_range(5..700));
-        let name = format!("round {round} of seed {seed}: {mood:?}, SIGTERM after {after:?}");
-        let ledger = one(mood, after, random.random()).await.context(name)?;
-        sum.received += ledger.received;
-        sum.refused += ledger.refused;
-        sum.dropped += ledger.dropped;
-        sum.exported += ledger.exported;
+        let name = format!("round {round} of seed {seed}: {behaviour:?}, SIGTERM after {after:?}");
+        let ledger = one(behaviour, after, random.random()).await.context(name)?;
+        sum.add(&ledger);
     }
     say(&format!("{rounds} times SIGTERM, all told: {sum:?}"));
     ensure!(sum.exported > 0 && sum.dropped > 0, "no load: {sum:?}");
     Ok(())
 }
 
-async fn one(mood: Mood, after: Duration, seed: u64) -> Result<Ledger> {
+async fn one(behaviour: Behaviour, after: Duration, seed: u64) -> Result<Ledger> {
     let backend = Backend::start().await?;
-    backend.answer(mood);
+    backend.answer(behaviour);
     let sampler = "config: { ratio: 0.5, settle: 100ms, timeout: 300ms }";
     let config = Config::new(backend.endpoint())
         .stage(

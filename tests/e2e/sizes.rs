@@ -4,7 +4,7 @@
 use anyhow::Result;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
-use spandrel_tests::backend::{Backend, Mood};
+use spandrel_tests::backend::{Backend, Behaviour};
 use spandrel_tests::client::Client;
 use spandrel_tests::collector::{Collector, Setup};
 use spandrel_tests::config::Config;
@@ -101,7 +101,7 @@ async fn so_it_does_with_a_journal() -> Result<()> {
 #[tokio::test]
 async fn a_backlog_above_the_backends_limit_arrives_in_parts() -> Result<()> {
     let backend = Backend::start_with(LIMIT).await?;
-    backend.answer(Mood::Failing {
+    backend.answer(Behaviour::Failing {
         code: Code::Unavailable,
         percent: 100,
     });
@@ -115,7 +115,7 @@ async fn a_backlog_above_the_backends_limit_arrives_in_parts() -> Result<()> {
     for _ in 0..4 {
         client.send(large(&mut shop)).await?;
     }
-    backend.answer(Mood::Fine);
+    backend.answer(Behaviour::Fine);
     let items = client.delivered.len() as u64;
     backend
         .wait("all spans", |taken| taken.spans.len() as u64 == items)

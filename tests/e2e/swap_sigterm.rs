@@ -17,7 +17,7 @@ use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 use spandrel_tests::admin::Admin;
 use spandrel_tests::artifacts::{guest, plugin, sdk_guest};
-use spandrel_tests::backend::{Backend, Mood};
+use spandrel_tests::backend::{Backend, Behaviour};
 use spandrel_tests::client::Client;
 use spandrel_tests::collector::{Collector, Ended, Setup};
 use spandrel_tests::config::Config;
@@ -238,7 +238,7 @@ async fn a_swap_during_the_drain_is_refused() -> Result<()> {
     let admin = collector.admin()?;
     let mut client = Client::connect(&collector.address("otlp")?).await?;
     // The drain waits for the backend, which leaves time for a request.
-    backend.answer(Mood::Hanging);
+    backend.answer(Behaviour::Hanging);
     client.send(Shop::new(5).request(40)).await?;
     collector.sigterm()?;
     let request = json!({ "module": sdk_guest("drop_duplicates_next")? });
@@ -251,7 +251,7 @@ async fn a_swap_during_the_drain_is_refused() -> Result<()> {
     let refused = refused.await?.context("nobody answered during the drain")?;
     let reason = refused.refusal(503)?;
     ensure!(reason.contains("stopping"), "{reason}");
-    backend.answer(Mood::Fine);
+    backend.answer(Behaviour::Fine);
     let ended = collector.wait().await?;
     ended.expect_code(0)?;
     ended.ledger("traces")?.check()?;

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
+use parking_lot::Mutex;
 
 use crate::artifacts;
 
@@ -17,7 +17,7 @@ static MAKING: Mutex<()> = Mutex::new(());
 /// # Errors
 /// Returns an error if the environment cannot be made.
 pub fn interpreter(name: &str, requirements: &str) -> Result<Option<PathBuf>> {
-    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _making = MAKING.lock();
     let found = Command::new("python3")
         .args(["-c", "import venv, ensurepip"])
         .output();

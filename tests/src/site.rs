@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::Result;
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -61,7 +62,7 @@ impl Site {
     }
 
     fn set(&self, path: &str, answer: Vec<u8>) {
-        let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pages = self.pages.lock();
         pages.insert(path.to_owned(), answer);
     }
 
@@ -82,7 +83,7 @@ async fn answer(mut stream: TcpStream, pages: Pages) {
     let head = String::from_utf8_lossy(&head).into_owned();
     let path = head.split(' ').nth(1).unwrap_or_default();
     let page = {
-        let pages = pages.lock().unwrap_or_else(PoisonError::into_inner);
+        let pages = pages.lock();
         pages.get(path).cloned()
     };
     let missing = || b"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n".to_vec();

@@ -74,7 +74,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
             "spandrel-wire",
         ],
     ),
-    ("spandrel-harness", &["spandrel"]),
+    ("spandrel-harness", &["spandrel", "spandrel-pipeline"]),
     (
         "spandrel-tests",
         &[

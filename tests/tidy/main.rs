@@ -12,6 +12,7 @@
 mod arrows;
 mod files;
 mod markdown;
+mod methods;
 mod modules;
 mod prose;
 mod source;

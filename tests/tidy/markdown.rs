@@ -47,44 +47,53 @@ fn links_resolve() {
     report("links that lead nowhere", findings);
 }
 
-/// Returns the path of modules that a file of the host is: `host/wire/src/edit/splice.rs` is
-/// `wire::edit::splice`.
-fn module(file: &File) -> Option<String> {
-    let path = file.path.with_extension("");
-    let inside = path.strip_prefix("host").ok()?.to_str()?;
-    let (owner, modules) = inside.split_once("/src/")?;
-    Some(format!("{owner}::{}", modules.replace('/', "::")))
+/// Returns the files that a page about the host names in backticks: `` `pipeline/src/queue.rs` ``.
+fn named_files(page: &str) -> impl Iterator<Item = &str> {
+    let quoted = page.split('`').skip(1).step_by(2);
+    quoted.filter(|text| text.ends_with(".rs") && !text.contains(' '))
 }
 
-/// Returns the paths of modules that a glossary names: `` `stage::held` ``. A type at the end is
-/// left out.
-fn named(page: &str) -> Vec<String> {
-    let glossary = page.split("## Glossary").nth(1).unwrap_or_default();
-    let quoted = glossary.split('`').skip(1).step_by(2);
-    let paths = quoted.filter(|text| text.contains("::"));
-    let modules = paths.map(|path| {
-        let names = path.split("::");
-        let lower = names.take_while(|name| name.starts_with(char::is_lowercase));
-        lower.collect::<Vec<_>>().join("::")
-    });
-    modules.collect()
+/// Returns the functions of a page's tables: the name, and the file, from rows that end in both.
+fn named_functions(page: &str) -> impl Iterator<Item = (&str, &str)> {
+    page.lines().filter_map(|line| {
+        let mut cells = line.strip_prefix('|')?.trim_end().rsplit('|').skip(1);
+        let file = cells.next()?.trim().strip_prefix('`')?.strip_suffix('`')?;
+        let name = cells.next()?.trim().strip_prefix('`')?.strip_suffix('`')?;
+        file.ends_with(".rs").then_some((name, file))
+    })
 }
 
-/// Every module that the glossary of the code names exists.
+/// Every file and every function that the page about the architecture names exists.
 #[test]
-fn the_glossary_names_modules() {
-    let all: Vec<String> = files().iter().filter_map(module).collect();
-    let page = std::fs::read_to_string(root().join("host/ARCHITECTURE.md")).expect("the page");
-    let named = named(&page);
-    assert!(named.len() > 20, "the glossary was not found");
-    let is_there = |path: &String| {
-        let (end, begin) = (format!("::{path}"), format!("{path}::"));
-        let is_it =
-            |known: &String| known == path || known.ends_with(&end) || known.starts_with(&begin);
-        all.iter().any(is_it)
-    };
+fn the_architecture_names_what_exists() {
+    let host = root().join("host");
+    let page = std::fs::read_to_string(host.join("ARCHITECTURE.md")).expect("the page");
+    let (files, functions) = (named_files(&page), named_functions(&page));
+    let missing = files.filter(|file| !host.join(file).is_file());
+    let mut findings: Vec<String> = missing.map(str::to_owned).collect();
+    let mut rows = 0;
+    for (name, file) in functions {
+        rows += 1;
+        let source = std::fs::read_to_string(host.join(file)).unwrap_or_default();
+        let is_there = [format!("fn {name}("), format!("fn {name}<")];
+        if !is_there.iter().any(|it| source.contains(it)) {
+            findings.push(format!("{name} in {file}"));
+        }
+    }
+    assert!(rows > 20, "the tables were not found");
     report(
-        "modules of the glossary that do not exist",
-        named.into_iter().filter(|path| !is_there(path)),
+        "files and functions of the page that do not exist",
+        findings,
     );
+}
+
+/// Files are found in backticks, and functions in the last two cells of a row.
+#[test]
+fn names_are_read_from_a_page() {
+    let page = "The `Entry` is in `a/src/b.rs`.\n\n| step | function | file |\n| --- | --- | --- |\n\
+                | it `runs` | `run` | `a/src/c.rs` |\n| a layer | no function | `a/src/d.rs` |\n";
+    let files: Vec<&str> = named_files(page).collect();
+    assert_eq!(files, ["a/src/b.rs", "a/src/c.rs", "a/src/d.rs"]);
+    let functions: Vec<_> = named_functions(page).collect();
+    assert_eq!(functions, [("run", "a/src/c.rs")]);
 }

@@ -32,6 +32,27 @@ impl<'j> Node<'j> {
             }
         }
     }
+
+    /// Returns the text of a scalar, as it was written.
+    pub(super) fn as_written(&self) -> Option<&str> {
+        match self {
+            Self::Number(text) => Some(text),
+            Self::Text(text) => Some(text),
+            Self::Bool(true) => Some("true"),
+            Self::Bool(false) => Some("false"),
+            Self::Null | Self::List(_) | Self::Map(_) => None,
+        }
+    }
+
+    /// Returns a number or a boolean as the text that was written.
+    pub(super) fn to_text(&self) -> Option<Self> {
+        match self {
+            Self::Number(text) => Some(Self::Text(Cow::Borrowed(text))),
+            Self::Bool(true) => Some(Self::Text(Cow::Borrowed("true"))),
+            Self::Bool(false) => Some(Self::Text(Cow::Borrowed("false"))),
+            Self::Null | Self::Text(_) | Self::List(_) | Self::Map(_) => None,
+        }
+    }
 }
 
 /// Reads one JSON document.

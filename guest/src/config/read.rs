@@ -39,61 +39,39 @@ impl serde::de::Error for Wrong {
     }
 }
 
-impl<'j> Node<'j> {
-    /// Returns the text of a scalar, as it was written.
-    fn as_written(&self) -> Option<&str> {
-        match self {
-            Self::Number(text) => Some(text),
-            Self::Text(text) => Some(text),
-            Self::Bool(true) => Some("true"),
-            Self::Bool(false) => Some("false"),
-            Self::Null | Self::List(_) | Self::Map(_) => None,
-        }
+/// Visits a whole number, or a text that contains one.
+fn whole<'j, V: Visitor<'j>>(node: &Node<'j>, visitor: V) -> Result<V::Value, Wrong> {
+    let text = match node {
+        Node::Number(text) => text,
+        Node::Text(text) => text.as_ref(),
+        _ => return node.deserialize_any(visitor),
+    };
+    match number::read(text) {
+        Some(Number::Wide(number)) => visitor.visit_i128(number),
+        Some(number) => number.visit(visitor),
+        None => visitor.visit_str(text),
     }
+}
 
-    /// Returns a number or a boolean as the text that was written.
-    pub(super) fn to_text(&self) -> Option<Self> {
-        match self {
-            Self::Number(text) => Some(Self::Text(Cow::Borrowed(text))),
-            Self::Bool(true) => Some(Self::Text(Cow::Borrowed("true"))),
-            Self::Bool(false) => Some(Self::Text(Cow::Borrowed("false"))),
-            Self::Null | Self::Text(_) | Self::List(_) | Self::Map(_) => None,
-        }
-    }
-
-    fn whole<V: Visitor<'j>>(&self, visitor: V) -> Result<V::Value, Wrong> {
-        let text = match self {
-            Self::Number(text) => text,
-            Self::Text(text) => text.as_ref(),
-            _ => return self.deserialize_any(visitor),
-        };
-        match number::read(text) {
-            Some(Number::Wide(number)) => visitor.visit_i128(number),
+/// Visits a number, or a text that contains one.
+fn float<'j, V: Visitor<'j>>(node: &Node<'j>, visitor: V) -> Result<V::Value, Wrong> {
+    match node {
+        Node::Text(text) => match number::read(text) {
             Some(number) => number.visit(visitor),
             None => visitor.visit_str(text),
-        }
+        },
+        other => other.deserialize_any(visitor),
     }
+}
 
-    fn float<V: Visitor<'j>>(&self, visitor: V) -> Result<V::Value, Wrong> {
-        match self {
-            Self::Text(text) => match number::read(text) {
-                Some(number) => number.visit(visitor),
-                None => visitor.visit_str(text),
-            },
-            other => other.deserialize_any(visitor),
-        }
-    }
-
-    fn text<V: Visitor<'j>>(&self, visitor: V) -> Result<V::Value, Wrong> {
-        match self {
-            Self::Text(Cow::Borrowed(text)) | Self::Number(text) => {
-                visitor.visit_borrowed_str(text)
-            }
-            _ => match self.as_written() {
-                Some(text) => visitor.visit_str(text),
-                None => self.deserialize_any(visitor),
-            },
-        }
+/// Visits a scalar as the text that was written.
+fn text<'j, V: Visitor<'j>>(node: &Node<'j>, visitor: V) -> Result<V::Value, Wrong> {
+    match node {
+        Node::Text(Cow::Borrowed(text)) | Node::Number(text) => visitor.visit_borrowed_str(text),
+        _ => match node.as_written() {
+            Some(text) => visitor.visit_str(text),
+            None => node.deserialize_any(visitor),
+        },
     }
 }
 
@@ -113,7 +91,7 @@ impl Number {
 macro_rules! scalars {
     ($($method:ident by $read:ident),*) => {$(
         fn $method<V: Visitor<'j>>(self, visitor: V) -> Result<V::Value, Wrong> {
-            self.$read(visitor)
+            $read(self, visitor)
         }
     )*};
 }
@@ -131,7 +109,7 @@ impl<'j> Deserializer<'j> for &Node<'j> {
                 Some(number) => number.visit(visitor),
                 None => visitor.visit_str(text),
             },
-            Node::Text(_) => self.text(visitor),
+            Node::Text(_) => text(self, visitor),
             Node::List(parts) => {
                 let mut parts = SeqDeserializer::new(parts.iter());
                 let read = visitor.visit_seq(&mut parts)?;

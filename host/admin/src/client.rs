@@ -28,7 +28,7 @@ use crate::token;
 
 /// The time limit for connecting. On the same machine or the next one it takes far less.
 const CONNECT: Duration = Duration::from_secs(5);
-/// The time limit for reads. Views are answered at once, and news after 20 s at the latest.
+/// The time limit for reads. Views are answered at once, and events after 20 s at the latest.
 const READ: Duration = Duration::from_secs(30);
 /// The time limit for a change. It compiles and probes, and may wait for other changes; the
 /// collector limits each of these steps.
@@ -48,7 +48,7 @@ pub struct Client {
 
 impl Client {
     /// Makes a client of the collector whose admin API listens on `endpoint`, with the token in
-    /// `token_file`. What is not given is looked up in the environment (`SPANDREL_ADMIN`,
+    /// `token_file`. Values that are not given are looked up in the environment (`SPANDREL_ADMIN`,
     /// `SPANDREL_ADMIN_TOKEN_FILE`), and then has the extension's own default.
     ///
     /// # Errors

@@ -26,11 +26,11 @@ use spandrel_collector::report::ErrorView;
 use spandrel_config::extension::Admin;
 use spandrel_config::net::{Endpoint, Listen};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::Semaphore;
-use tokio_util::task::TaskTracker;
 
 use self::admission::{Admission, Peer};
 use self::audit::UnauthorizedLog;
+use self::change::Changes;
+use self::history::HistoryReader;
 use self::route::{ReadRequest, Route};
 use crate::bind_error::BindError;
 use crate::socket::{self, SocketFile};
@@ -39,7 +39,7 @@ use crate::web::{self, Accept, Answer};
 
 /// The most connections: enough for a few people and their scripts. More wait until one ends.
 const MAX_CONNECTIONS: usize = 16;
-/// The most requests that wait for news. They are fewer than the connections, so that a change
+/// The most requests that wait for events. They are fewer than the connections, so that a change
 /// always finds a place.
 const MAX_WATCHERS: usize = 8;
 /// The largest module that can be sent. Plugins are far smaller, and only one upload is in memory
@@ -141,9 +141,8 @@ impl Listener {
             control,
             admission,
             unauthorized: UnauthorizedLog::default(),
-            changes: TaskTracker::new(),
-            uploads: Arc::new(Semaphore::new(1)),
-            watchers: Semaphore::new(MAX_WATCHERS),
+            changes: Changes::new(),
+            history: HistoryReader::new(),
         });
         let answer = move |peer: Arc<Peer>, request| {
             let api = Arc::clone(&api);
@@ -185,18 +184,15 @@ struct Api {
     control: Control,
     admission: Admission,
     unauthorized: UnauthorizedLog,
-    /// Changes outlive the connection that asked for them.
-    changes: TaskTracker,
-    /// Allows one upload in memory at a time.
-    uploads: Arc<Semaphore>,
-    watchers: Semaphore,
+    changes: Changes,
+    history: HistoryReader,
 }
 
 impl Api {
     async fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Answer {
-        if let Err(stranger) = self.admission.check(peer, request.headers()) {
-            self.unauthorized.note(peer, &stranger);
-            return stranger.answer();
+        if let Err(error) = self.admission.check(peer, request.headers()) {
+            self.unauthorized.note(peer, &error);
+            return error.answer();
         }
         let route = match Route::of(request.uri().path()) {
             Ok(route) => route,
@@ -208,7 +204,8 @@ impl Api {
                 self.read(read, request.uri().query()).await
             }
             Route::Change(asked) if *method == Method::POST => {
-                self.change(peer, asked, request).await
+                let control = &self.control;
+                self.changes.answer(control, peer, asked, request).await
             }
             Route::ReadRequest(_) => refused(405, "only GET is answered here".to_owned())
                 .with(header::ALLOW, "GET, HEAD"),
@@ -220,7 +217,8 @@ impl Api {
 
     async fn read(&self, read: ReadRequest, query: Option<&str>) -> Answer {
         if let ReadRequest::History(stage) = &read {
-            return self.history(stage.as_deref(), query).await;
+            let status = self.control.status();
+            return self.history.answer(status, stage.as_deref(), query).await;
         }
         if let Err(why) = query::nothing(query) {
             return refused(400, why);
@@ -229,23 +227,22 @@ impl Api {
         match read {
             ReadRequest::Pipelines => shown(&status.pipelines()),
             ReadRequest::Stages => shown(&status.stages()),
-            ReadRequest::Stage(name) => {
-                let stages = status.stages();
-                match stages.iter().find(|stage| stage.stage == name) {
-                    Some(stage) => shown(stage),
-                    None => self.no_stage(&name),
+            ReadRequest::Stage(name) => match route::find_stage(status, &name) {
+                Ok(stage) => shown(&stage),
+                Err(why) => refused(404, why),
+            },
+            ReadRequest::Shadow(name) => {
+                match (status.shadow(&name), route::find_stage(status, &name)) {
+                    (Some(shadow), _) => shown(&shadow),
+                    (None, Err(why)) => refused(404, why),
+                    (None, Ok(_)) => refused(
+                        404,
+                        format!(
+                            "stage `{name}` has no shadow; begin one with a swap that says `shadow`"
+                        ),
+                    ),
                 }
             }
-            ReadRequest::Shadow(name) => match status.shadow(&name) {
-                Some(shadow) => shown(&shadow),
-                None if self.knows(&name) => refused(
-                    404,
-                    format!(
-                        "stage `{name}` has no shadow; begin one with a swap that says `shadow`"
-                    ),
-                ),
-                None => self.no_stage(&name),
-            },
             ReadRequest::Ledger => {
                 let pipelines = status.pipelines().into_iter();
                 let ledgers = pipelines.map(|pipeline| (pipeline.name, pipeline.ledger));
@@ -270,17 +267,6 @@ impl Api {
             None => quarantines.list().await.map(|all| shown(&all)),
         };
         found.unwrap_or_else(|refusal| change::not_done(&refusal).1)
-    }
-
-    fn knows(&self, stage: &str) -> bool {
-        let stages = self.control.status().stages();
-        stages.iter().any(|known| known.stage == stage)
-    }
-
-    fn no_stage(&self, name: &str) -> Answer {
-        let stages = self.control.status().stages();
-        let names: Vec<&str> = stages.iter().map(|stage| stage.stage.as_str()).collect();
-        refused(404, route::no_stage(name, &names))
     }
 }
 

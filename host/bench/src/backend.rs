@@ -4,9 +4,10 @@ mod connection;
 mod count;
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -50,7 +51,7 @@ impl Backend {
 
     /// Returns the counts of what arrived until now.
     pub(crate) fn count(&self) -> MutexGuard<'_, Count> {
-        locked(&self.count)
+        self.count.lock()
     }
 
     /// Returns the CPU time of the backend's thread.
@@ -72,14 +73,9 @@ impl Backend {
         drop(questions);
         // A panic of the thread was reported when a question found it gone.
         thread.join().unwrap_or_default();
-        let mut count = locked(&count);
+        let mut count = count.lock();
         std::mem::take(&mut *count)
     }
-}
-
-/// Locks the count. Counting does not panic half way, so a poisoned count is as good as any.
-fn locked(count: &Mutex<Count>) -> MutexGuard<'_, Count> {
-    count.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn run_thread(

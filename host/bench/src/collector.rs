@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal as UnixSignal, kill_process, kill_process_group};
 use spandrel_wire::Signal;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
@@ -143,7 +144,7 @@ impl CollectorProcess {
 
     /// Returns the last lines of its output.
     pub(crate) fn output(&self) -> String {
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = self.lines.lock();
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         lines.join("\n")
     }
@@ -203,7 +204,7 @@ impl Drop for CollectorProcess {
 async fn keep_lines(output: impl AsyncRead + Unpin, lines: Lines) {
     let mut output = BufReader::new(output).lines();
     while let Ok(Some(line)) = output.next_line().await {
-        let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = lines.lock();
         if lines.len() == KEPT_LINES {
             lines.pop_front();
         }

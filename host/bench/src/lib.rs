@@ -7,7 +7,7 @@ mod collector;
 mod error;
 mod faults;
 mod histogram;
-mod identity;
+mod item_name;
 mod limits;
 mod load;
 mod measurements;
@@ -22,8 +22,10 @@ mod walk;
 pub use error::BenchError;
 pub use histogram::Histogram;
 pub use report::{
-    CollectorReport, Cost, End, Items, Latency, LoadReport, Report, Verdict, Yardstick,
+    BedEnd, CollectorReport, Cost, Items, Latency, LoadReport, Report, Verdict, Yardstick,
 };
-pub use settings::{Amount, CommandLine, Compression, Load, Settings, Subject, Windows};
+pub use settings::{
+    CollectorUnderTest, CommandLine, Compression, Load, LoadLength, Settings, Windows,
+};
 pub use spandrel_wire::Signal;
 pub use trial::{Progress, ProgressCallback, run};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::error::BenchError;
-use crate::identity::MAX_ITEMS;
-use crate::settings::{Amount, Settings};
+use crate::item_name::MAX_ITEMS;
+use crate::settings::{LoadLength, Settings};
 use crate::template::least_size;
 
 /// The largest share of health checks and duplicates together: the other items are what is counted.
@@ -88,16 +88,16 @@ fn of_items(settings: &Settings) -> Option<String> {
 fn of_the_run(settings: &Settings) -> Option<String> {
     let load = &settings.load;
     match load.amount {
-        Amount::Items(0) => return Some("--count 0: at least 1 item is sent".to_owned()),
-        Amount::For(Duration::ZERO) => {
+        LoadLength::Items(0) => return Some("--count 0: at least 1 item is sent".to_owned()),
+        LoadLength::For(Duration::ZERO) => {
             return Some("--duration 0: it must take some time".to_owned());
         }
-        Amount::Items(_) | Amount::For(_) => {}
+        LoadLength::Items(_) | LoadLength::For(_) => {}
     }
     let batch = u64::try_from(load.batch).unwrap_or(u64::MAX).max(1);
     let items = |amount| match amount {
-        Amount::Items(items) => items.div_ceil(batch).saturating_mul(batch),
-        Amount::For(_) => 0,
+        LoadLength::Items(items) => items.div_ceil(batch).saturating_mul(batch),
+        LoadLength::For(_) => 0,
     };
     if items(load.amount).saturating_add(items(load.warm_up)) > MAX_ITEMS {
         return Some(format!(
@@ -127,12 +127,12 @@ fn of_the_run(settings: &Settings) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{Load, Subject, Windows};
+    use crate::settings::{CollectorUnderTest, Load, Windows};
 
     fn settings(load: Load) -> Settings {
         let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
         Settings {
-            subject: Subject::Unknown,
+            subject: CollectorUnderTest::Unknown,
             endpoint: any,
             backend: any,
             windows: Windows::default(),
@@ -156,7 +156,7 @@ mod tests {
     fn options_are_named() {
         assert_eq!(problem(|_| {}), "");
         assert_eq!(problem(|load| load.batch = 1), "");
-        let most = Amount::Items(MAX_ITEMS);
+        let most = LoadLength::Items(MAX_ITEMS);
         let cases = [
             (problem(|load| load.batch = 0), "--batch 0"),
             (
@@ -172,9 +172,12 @@ mod tests {
             (problem(|load| load.attributes = 0), "--attributes 0"),
             (problem(|load| load.size = 100), "--size 100"),
             (problem(|load| load.rate = Some(0)), "--rate 0"),
-            (problem(|load| load.amount = Amount::Items(0)), "--count 0"),
             (
-                problem(|load| (load.amount, load.warm_up) = (most, Amount::Items(1))),
+                problem(|load| load.amount = LoadLength::Items(0)),
+                "--count 0",
+            ),
+            (
+                problem(|load| (load.amount, load.warm_up) = (most, LoadLength::Items(1))),
                 "2147483648",
             ),
         ];

@@ -15,9 +15,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::error::BenchError;
-use crate::identity::MAX_ITEMS;
+use crate::item_name::MAX_ITEMS;
 use crate::process::thread_cpu;
-use crate::settings::{Amount, Load};
+use crate::settings::{Load, LoadLength};
 use crate::template::{Template, now_ns};
 use connection::Connection;
 pub(crate) use lane::{AcceptedRequest, CallResults};
@@ -36,7 +36,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Phase {
     pub(crate) is_warm_up: bool,
-    pub(crate) amount: Amount,
+    pub(crate) amount: LoadLength,
 }
 
 /// The result of a phase.
@@ -110,8 +110,8 @@ impl LoadPlan {
         let first = self.next_request.load(Ordering::Relaxed);
         let most = (MAX_ITEMS / self.batch()).saturating_sub(first);
         let requests = match phase.amount {
-            Amount::Items(items) => items.div_ceil(self.batch()).min(most),
-            Amount::For(_) => most,
+            LoadLength::Items(items) => items.div_ceil(self.batch()).min(most),
+            LoadLength::For(_) => most,
         };
         self.first_request.store(first, Ordering::Relaxed);
         self.end_request.store(first + requests, Ordering::Relaxed);
@@ -283,7 +283,7 @@ async fn one_phase(
     for connection in connections {
         tasks.spawn(connection.phase(Arc::clone(plan)));
     }
-    if let Amount::For(time) = phase.amount {
+    if let LoadLength::For(time) = phase.amount {
         let plan = Arc::clone(plan);
         // This task ends by itself, or at the latest with the set.
         tasks.spawn(async move {

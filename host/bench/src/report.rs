@@ -34,9 +34,9 @@ pub struct Report {
     /// The time from sending (by the rate, if there is one) to arrival at the backend.
     pub latency_ms: Latency,
     /// The cost of the generator.
-    pub generator: End,
+    pub generator: BedEnd,
     /// The cost of the backend.
-    pub backend: End,
+    pub backend: BedEnd,
     /// Bytes of messages as they arrived, inflated, divided by items; `None` if nothing arrived.
     pub backend_bytes_per_item: Option<f64>,
     /// The figures of the raw proxy under the same load.
@@ -204,7 +204,7 @@ pub struct Latency {
 
 /// One end of the bed.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct End {
+pub struct BedEnd {
     /// The CPU time for each accepted item.
     pub us_per_item: f64,
     /// The factor by which its cost is below the collector's.

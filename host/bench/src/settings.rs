@@ -12,7 +12,7 @@ use spandrel_wire::Signal;
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The collector that is measured.
-    pub subject: Subject,
+    pub subject: CollectorUnderTest,
     /// The address where the collector takes OTLP/gRPC.
     pub endpoint: SocketAddr,
     /// The address to which the collector sends: the counting backend listens here.
@@ -32,7 +32,7 @@ pub struct Settings {
 
 /// The collector under test.
 #[derive(Clone, Debug)]
-pub enum Subject {
+pub enum CollectorUnderTest {
     /// The bench starts and stops it.
     Started(CommandLine),
     /// It runs already, as this process.
@@ -82,7 +82,7 @@ impl Default for Windows {
 
 /// The amount of a load after which it ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Amount {
+pub enum LoadLength {
     /// After this many items, rounded up to whole batches.
     Items(u64),
     /// After this time.
@@ -111,12 +111,12 @@ pub struct Load {
     /// The number of requests under way in each connection.
     pub in_flight: usize,
     /// The amount that is measured.
-    pub amount: Amount,
+    pub amount: LoadLength,
     /// Items per second that are due whether answers come or not, as long as no more requests are
     /// under way than `connections` times `in_flight`. `None` sends as fast as it goes.
     pub rate: Option<u64>,
     /// The amount that is sent before, and not measured.
-    pub warm_up: Amount,
+    pub warm_up: LoadLength,
     /// The number of different values of `service.name`.
     pub services: usize,
     /// The number of attributes of an item.
@@ -138,9 +138,9 @@ impl Default for Load {
             batch: 512,
             connections: 4,
             in_flight: 4,
-            amount: Amount::For(Duration::from_secs(10)),
+            amount: LoadLength::For(Duration::from_secs(10)),
             rate: None,
-            warm_up: Amount::For(Duration::from_secs(2)),
+            warm_up: LoadLength::For(Duration::from_secs(2)),
             services: 20,
             attributes: 12,
             size: 640,

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use bytes::{Bytes, BytesMut};
 use spandrel_wire::Signal;
 
-use crate::identity::{ITEMS_PER_TRACE, Identity, ItemKind, trace_id};
+use crate::item_name::{ITEMS_PER_TRACE, ItemKind, ItemName, trace_id};
 use crate::settings::Load;
 use crate::walk::{FieldOffsets, Shape, offsets};
 pub(crate) use content::least_size;
@@ -33,7 +33,7 @@ pub(crate) struct Template {
     /// The message, with room for gRPC's prefix before it.
     bytes: Bytes,
     /// The patches, in the order of the items.
-    patches: Vec<Patch>,
+    patches: Vec<PatchPlaces>,
     pub(crate) roles: Vec<Role>,
     pub(crate) tally: Tally,
     /// The length of the message if its health checks are dropped, and nothing else is done.
@@ -68,8 +68,9 @@ impl Template {
         let signal = load.signal;
         let places = offsets(signal, &Bytes::copy_from_slice(&message))?;
         let patches = places.iter().zip(&roles).enumerate();
-        let patches = patches.map(|(position, (place, role))| Patch::new(place, position, *role));
-        let patches: Vec<Patch> = patches.collect::<Option<_>>()?;
+        let patches =
+            patches.map(|(position, (place, role))| PatchPlaces::new(place, position, *role));
+        let patches: Vec<PatchPlaces> = patches.collect::<Option<_>>()?;
         let length = u32::try_from(message.len()).ok()?;
         let mut bytes = BytesMut::with_capacity(PREFIX + message.len());
         bytes.extend_from_slice(&[0]);
@@ -103,7 +104,7 @@ impl Template {
     }
 
     /// Names the items of a copy, from `first` on, and sets the time when they were sent.
-    pub(crate) fn patch(&self, copy: &mut [u8], stamp: &Stamp) {
+    pub(crate) fn patch(&self, copy: &mut [u8], stamp: &PatchValues) {
         let shape = Shape::of(self.signal);
         let time = stamp.time.to_le_bytes();
         let later = (stamp.time + content::DURATION_NS).to_le_bytes();
@@ -115,7 +116,7 @@ impl Template {
                 trace = trace_id(stamp.run, number);
                 trace_of = Some(number / ITEMS_PER_TRACE);
             }
-            let identity = Identity {
+            let name = ItemName {
                 run: stamp.run,
                 kind: ItemKind {
                     is_health_check: patch.is_health_check,
@@ -124,7 +125,7 @@ impl Template {
                 number,
             };
             put(copy, patch.trace, trace);
-            put(copy, patch.id, shape.id_bytes(identity.bits()));
+            put(copy, patch.id, shape.id_bytes(name.bits()));
             put(copy, patch.time, time);
             put(copy, patch.second_time, later);
         }
@@ -135,7 +136,7 @@ impl Template {
 /// for each request. Places count from the beginning of the gRPC message's prefix; zero means none,
 /// because nothing is patched in a prefix.
 #[derive(Clone, Copy, Debug)]
-struct Patch {
+struct PatchPlaces {
     id: u32,
     time: u32,
     second_time: u32,
@@ -145,7 +146,7 @@ struct Patch {
     is_health_check: bool,
 }
 
-impl Patch {
+impl PatchPlaces {
     fn new(place: &FieldOffsets, position: usize, role: Role) -> Option<Self> {
         let at = |place: Option<usize>| place.map_or(Some(0), |at| u32::try_from(at + PREFIX).ok());
         let original = match role {
@@ -172,7 +173,7 @@ pub(crate) fn now_ns() -> u64 {
 
 /// The values that a request is patched with.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stamp {
+pub(crate) struct PatchValues {
     pub(crate) run: u16,
     pub(crate) is_warm_up: bool,
     /// The number of the first item.

@@ -17,7 +17,7 @@ use crate::load::{Generator, LoadPlan, Phase, PhaseResult};
 use crate::measurements::{Measurements, Samples};
 use crate::process::{Cpu, Memory};
 use crate::report::Report;
-use crate::settings::{Amount, CommandLine, Settings, Subject};
+use crate::settings::{CollectorUnderTest, CommandLine, LoadLength, Settings};
 use crate::template::now_ns;
 
 /// The progress of a run.
@@ -44,7 +44,7 @@ pub type ProgressCallback<'a> = &'a mut (dyn FnMut(&Progress) + Send);
 
 /// The time without an arrival after which missing items are not expected any more, unless the
 /// collector is stopped.
-const QUIET: Duration = Duration::from_secs(2);
+const NO_ARRIVAL: Duration = Duration::from_secs(2);
 /// The time after which idle memory is read: a collector that was just started still has things to
 /// do.
 const IDLE_AFTER: Duration = Duration::from_millis(300);
@@ -92,7 +92,7 @@ fn yardstick(settings: &Settings, program: &CommandLine) -> Settings {
     let to = format!("--to={backend}");
     program.arguments.extend([listen.into(), to.into()]);
     Settings {
-        subject: Subject::Started(program),
+        subject: CollectorUnderTest::Started(program),
         endpoint,
         backend,
         yardstick: None,
@@ -117,22 +117,24 @@ struct Collector {
 impl Collector {
     async fn open(settings: &Settings) -> Result<Self, BenchError> {
         let started = match &settings.subject {
-            Subject::Started(line) => {
+            CollectorUnderTest::Started(line) => {
                 let signal = settings.load.signal;
                 let started =
                     CollectorProcess::start(line, settings.endpoint, signal, settings.timeout);
                 Some(started.await?)
             }
-            Subject::Running(_) | Subject::Unknown => None,
+            CollectorUnderTest::Running(_) | CollectorUnderTest::Unknown => None,
         };
         let pid = match &settings.subject {
-            Subject::Running(pid) => Some(*pid),
-            Subject::Started(_) | Subject::Unknown => started.as_ref().map(CollectorProcess::pid),
+            CollectorUnderTest::Running(pid) => Some(*pid),
+            CollectorUnderTest::Started(_) | CollectorUnderTest::Unknown => {
+                started.as_ref().map(CollectorProcess::pid)
+            }
         };
         if started.is_some() {
             tokio::time::sleep(IDLE_AFTER).await;
         }
-        if let Subject::Running(pid) = settings.subject
+        if let CollectorUnderTest::Running(pid) = settings.subject
             && Cpu::of(pid).is_none()
         {
             return Err(BenchError::NoProcess { pid });
@@ -249,7 +251,7 @@ impl TestBed<'_> {
         &mut self,
         name: &'static str,
         is_warm_up: bool,
-        amount: Amount,
+        amount: LoadLength,
         progress: ProgressCallback<'_>,
     ) -> Result<(PhaseResult, Samples), BenchError> {
         let mut samples = Samples::begin(self.pid, &self.backend).await?;
@@ -307,7 +309,7 @@ impl TestBed<'_> {
                 samples.end(self.pid, &self.backend).await?;
             }
             samples.plain = plain;
-            let waited_long = last_arrival.elapsed() >= QUIET.min(self.settings.timeout);
+            let waited_long = last_arrival.elapsed() >= NO_ARRIVAL.min(self.settings.timeout);
             if plain >= expected || waited_long || began.elapsed() >= self.settings.timeout {
                 return Ok(());
             }

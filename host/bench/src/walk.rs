@@ -82,7 +82,7 @@ impl Shape {
 }
 
 /// Receives every item of a request.
-pub(crate) trait Visit {
+pub(crate) trait ItemVisitor {
     /// Returns true if the time of this item is of interest; if not, it need not be looked for.
     fn wants_time(&mut self, id: u64) -> bool;
 
@@ -101,7 +101,7 @@ pub(crate) struct FieldOffsets {
 }
 
 /// Shows every item of a request in pieces to `visit`. Returns false if it is not a request.
-pub(crate) fn items(signal: Signal, pieces: &[Bytes], visit: &mut impl Visit) -> bool {
+pub(crate) fn items(signal: Signal, pieces: &[Bytes], visit: &mut impl ItemVisitor) -> bool {
     let shape = Shape::of(signal);
     let end = pieces.iter().map(Bytes::len).sum();
     let mut cursor = Cursor::new(pieces);
@@ -168,7 +168,7 @@ fn read_item(
     cursor: &mut Cursor<'_>,
     end: usize,
     shape: &Shape,
-    visit: &mut impl Visit,
+    visit: &mut impl ItemVisitor,
 ) -> Option<()> {
     let (mut id, mut time) = (None, None);
     while cursor.at < end && (id.is_none() || time.is_none()) {

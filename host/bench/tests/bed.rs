@@ -5,8 +5,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use spandrel_bench::{
-    Amount, BenchError, CommandLine, Compression, Load, Report, Settings, Signal, Subject, Windows,
-    proxy, run,
+    BenchError, CollectorUnderTest, CommandLine, Compression, Load, LoadLength, Report, Settings,
+    Signal, Windows, proxy, run,
 };
 
 fn free_address() -> SocketAddr {
@@ -16,7 +16,7 @@ fn free_address() -> SocketAddr {
 
 fn settings(load: Load) -> Settings {
     Settings {
-        subject: Subject::Running(std::process::id()),
+        subject: CollectorUnderTest::Running(std::process::id()),
         endpoint: free_address(),
         backend: free_address(),
         windows: Windows::default(),
@@ -33,8 +33,8 @@ fn load(signal: Signal) -> Load {
         batch: 100,
         connections: 2,
         in_flight: 2,
-        amount: Amount::Items(5000),
-        warm_up: Amount::Items(1000),
+        amount: LoadLength::Items(5000),
+        warm_up: LoadLength::Items(1000),
         ..Load::default()
     }
 }
@@ -142,7 +142,7 @@ async fn duplicates_and_rates_are_kept() {
 #[tokio::test]
 async fn a_collector_that_does_not_come_up_is_shown() {
     let mut settings = settings(load(Signal::Traces));
-    settings.subject = Subject::Started(CommandLine {
+    settings.subject = CollectorUnderTest::Started(CommandLine {
         program: "sh".into(),
         arguments: vec!["-c".into(), "echo no such exporter >&2; exit 7".into()],
     });
@@ -175,7 +175,7 @@ async fn idlers_and_bad_ends_are_told() {
     let started = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let script = "trap 'echo no room left; exit 5' TERM; sleep 60 >/dev/null 2>&1 & : > $0; wait";
     let mut settings = settings(load(Signal::Traces));
-    settings.subject = Subject::Started(CommandLine {
+    settings.subject = CollectorUnderTest::Started(CommandLine {
         program: "sh".into(),
         arguments: vec!["-c".into(), script.into(), started.clone().into()],
     });
@@ -219,8 +219,8 @@ async fn a_slow_rate_ends_in_time() {
     let settings = settings(Load {
         rate: Some(1),
         batch: 100,
-        warm_up: Amount::Items(0),
-        amount: Amount::For(Duration::from_millis(300)),
+        warm_up: LoadLength::Items(0),
+        amount: LoadLength::For(Duration::from_millis(300)),
         ..load(Signal::Traces)
     });
     // The second request is due after 100 seconds.

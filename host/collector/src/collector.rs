@@ -2,29 +2,26 @@
 //! order.
 //!
 //! Building binds every socket, opens every file and loads every plugin before anything is
-//! accepted. What can go wrong therefore goes wrong at the start, and the error names it.
+//! accepted. A fault in one of them therefore shows at the start, and the error names it.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use spandrel_config::Config;
-use spandrel_config::service::DrainTiming;
 use spandrel_pipeline::ledger::Ledger;
 use tokio::time::Instant;
 use tracing::info;
 
 use crate::control::{Commands, Control};
 use crate::controller::{Controller, Origin};
-use crate::drain::{self, Ending};
+use crate::drain::Ending;
 use crate::durable::{self, Durables};
 use crate::exporters::Exporters;
-use crate::memory::Limiters;
-use crate::plugins::Plugins;
-use crate::receivers::{BoundReceiver, Receivers};
-use crate::retiring::RetiringPipelines;
+use crate::pipelines::Pipelines;
+use crate::plugins;
+use crate::receivers::BoundReceiver;
 use crate::start_error::StartError;
-use crate::state::{self, CollectorState};
+use crate::state::CollectorState;
 use crate::status::Status;
 use crate::time_text::millis;
 
@@ -34,7 +31,6 @@ pub struct Resources {
     started: Instant,
     config: Config,
     durables: Durables,
-    timing: DrainTiming,
     receivers: Vec<BoundReceiver>,
     status: Arc<Status>,
     control: Control,
@@ -61,7 +57,6 @@ impl Resources {
             started,
             config,
             durables,
-            timing,
             receivers,
             status,
             control,
@@ -112,42 +107,23 @@ impl Collector {
             started,
             config,
             durables,
-            timing,
             receivers,
             status,
             control,
             commands,
         } = resources;
         let exporters = Exporters::make(&config)?;
-        let Plugins { engine, stages } = Plugins::load(&config).await?;
-        let mut pipelines = Vec::with_capacity(config.service.pipelines.len());
-        for pipeline in &config.service.pipelines {
-            let built = state::build_pipeline(&config, pipeline, &exporters, &stages, &durables);
-            pipelines.push(built.await?);
-        }
+        let stages = plugins::load_all(&config).await?;
+        let pipelines = Pipelines::build(config, &exporters, &stages, &durables).await?;
         for receiver in &receivers {
-            receiver.connect(&config, &pipelines);
+            receiver.connect(&pipelines);
         }
         info!(
             elapsed_ms = millis(started),
             pipelines = pipelines.len(),
             "everything built"
         );
-        let limiters = Limiters::watch(&config, &pipelines);
-        let state = CollectorState {
-            config,
-            engine,
-            stages,
-            numbers: BTreeMap::new(),
-            exporters,
-            limiters,
-            pipelines,
-            durables,
-            serving: Receivers::default(),
-            retiring: RetiringPipelines::default(),
-            status,
-            timing,
-        };
+        let state = CollectorState::new(pipelines, stages, exporters, durables, status);
         Ok(Self {
             receivers,
             state,
@@ -158,15 +134,12 @@ impl Collector {
 
     /// Returns the status, which outlives it.
     pub fn status(&self) -> &Arc<Status> {
-        &self.state.status
+        self.state.status()
     }
 
     /// Returns the ledgers of its pipelines, which outlive it.
     pub fn ledgers(&self) -> Vec<Arc<Ledger>> {
-        let pipelines = self.state.pipelines.iter();
-        pipelines
-            .map(|pipeline| Arc::clone(pipeline.ledger()))
-            .collect()
+        self.state.pipelines().ledgers()
     }
 
     /// Runs until `stop` resolves, then drains; `abort` ends it at once. Both resolve to a name for
@@ -184,18 +157,20 @@ impl Collector {
             commands,
             control,
         } = self;
-        state.serving = Receivers::start(receivers);
-        state.show();
-        state.status.ready();
+        state.serve(receivers);
+        state.status().ready();
         info!("Everything is ready. Begin running and processing data.");
         let mut controller = Controller::new(state, commands, origin);
         let signal = tokio::select! {
             biased;
-            signal = stop => signal,
-            () = controller.run() => "end of control",
+            signal = stop => Some(signal),
+            () = controller.run() => None,
         };
-        info!(signal, "Received signal from OS");
-        let ending = drain::drain(controller.end(), abort).await;
+        match signal {
+            Some(signal) => info!(signal, "Received signal from OS"),
+            None => info!("control has ended"),
+        }
+        let ending = controller.end().drain(abort).await;
         drop(control);
         ending
     }

@@ -13,8 +13,8 @@ use crate::stage::Watch;
 use crate::status::Status;
 use crate::trigger::Trigger;
 
-/// The most commands that wait for their turn: more than people send at a time, and few enough that
-/// the sender of the last one is not surprised by the changes before it.
+/// The most commands that wait for their turn: more than people send at a time. With more, the last
+/// one would wait for many changes that its sender did not know of.
 pub const QUEUED: usize = 16;
 
 /// The way back for the answer to a command.

@@ -1,111 +1,73 @@
 //! The one task that changes the running collector. It takes one command after the other and
-//! watches what it has published.
+//! evaluates what it has published.
+//!
+//! A swap is decided here: [`Controller::begin_swap`] plans the generation, a future beside the
+//! pipelines builds it, and [`Controller::finish_swap`] publishes it. A reload goes the same way.
 
-mod probation;
+mod evaluation;
 mod reload;
+mod request;
+mod retries;
+mod stage_change;
 mod swap;
+mod watched_files;
 
-use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use spandrel_config::id::Id;
-use spandrel_config::source::Sources;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio::sync::mpsc;
+use tracing::info;
 
-use crate::control::{Command, Commands};
-use crate::controller::reload::{NewGenerations, PendingReload};
+use self::evaluation::{Evaluation, RETRY_AFTER};
+use self::reload::{NewGeneration, PendingReload, ReloadOrder};
+use self::retries::{Retries, Retry};
+use self::stage_change::StageChange;
+use self::swap::{PendingSwap, SwapOrder};
+pub use self::watched_files::Origin;
+use self::watched_files::{FileEvent, WatchedFiles};
+use crate::control::{Command, Commands, Reply};
 use crate::refusal::Refusal;
-use crate::report::{EventView, ReloadReport, SwapReport, SwapRequest};
+use crate::report::{EventView, SwapReport, SwapRequest};
+use crate::stage::drift_report::report_drift;
 use crate::stage::load::{ProbedPlugin, StageLoadError};
-use crate::stage::rollout::{READ_EVERY, Stage};
+use crate::stage::{Stage, Watch};
 use crate::state::CollectorState;
 use crate::trigger::Trigger;
-use crate::watch::Watcher;
-
-/// The means to read the configuration again while the collector runs.
-#[derive(Clone, Debug)]
-pub struct Origin {
-    /// The sources of the configuration.
-    pub sources: Sources,
-    /// Changes with each SIGHUP.
-    pub hang_ups: watch::Receiver<u32>,
-}
 
 /// The one task that changes the running collector.
 pub(crate) struct Controller {
-    pub(crate) state: CollectorState,
+    state: CollectorState,
     commands: mpsc::Receiver<Command>,
     /// Commands that do not wait for a build.
     urgent: mpsc::Receiver<Command>,
-    pub(crate) origin: Option<Origin>,
-    pub(crate) watch: Option<(Watcher, mpsc::Receiver<PathBuf>)>,
-    /// Stages whose file has changed.
-    pub(crate) waiting: VecDeque<Id>,
-    /// Modules of a configuration that was refused. If one of them changes, the configuration may
-    /// be good.
-    pub(crate) missing: Vec<PathBuf>,
-    /// Changes that failed for want of room, and the times of the next attempts.
-    later: Vec<(Instant, Retry)>,
-    reload_is_due: bool,
-    /// The time of the next reading of figures.
-    pub(crate) read_at: Instant,
-    /// The build that is under way. The next command waits for it; what is published is watched
+    files: WatchedFiles,
+    retries: Retries,
+    evaluation: Evaluation,
+    /// The build that is under way. The next command waits for it; what is published is evaluated
     /// meanwhile.
-    building: Option<PendingBuild>,
-    next_evaluation: Instant,
+    building: Option<BoxFuture<'static, FinishedBuild>>,
 }
 
-/// A build beside what runs, and the reply channel of its command.
-pub(crate) enum PendingBuild {
-    Swap {
-        asked: Box<PendingSwap>,
-        built: BoxFuture<'static, Result<ProbedPlugin, StageLoadError>>,
-    },
-    Reload {
-        reloading: Box<PendingReload>,
-        reply: Option<oneshot::Sender<Result<ReloadReport, Refusal>>>,
-        built: BoxFuture<'static, Result<NewGenerations, Refusal>>,
-    },
-}
-
-/// A swap on its way.
-pub(crate) struct PendingSwap {
-    pub(crate) stage: Id,
-    pub(crate) number: u64,
-    pub(crate) request: SwapRequest,
-    pub(crate) by: Trigger,
-    pub(crate) started: Instant,
-    pub(crate) reply: Option<oneshot::Sender<Result<SwapReport, Refusal>>>,
-}
-
-/// A change that is tried again automatically, because its file changed only once and nobody would
-/// ask again.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Retry {
-    Stage(Id),
-    Configuration,
+/// A change whose parts were built beside what runs, and the parts.
+enum FinishedBuild {
+    Swap(Box<PendingSwap>, Box<Result<ProbedPlugin, StageLoadError>>),
+    Reload(
+        ReloadOrder,
+        Box<PendingReload>,
+        Result<Vec<NewGeneration>, Refusal>,
+    ),
 }
 
 /// The subject of a turn.
 enum Event {
     Command(Option<Command>),
-    Changed(PathBuf),
-    Waiting(Id),
-    HangUp,
-    ProbedPlugin(Box<FinishedBuild>),
-    Evaluate,
-}
-
-enum FinishedBuild {
-    Swap(Box<PendingSwap>, Box<Result<ProbedPlugin, StageLoadError>>),
-    Reload(
-        Box<PendingReload>,
-        Option<oneshot::Sender<Result<ReloadReport, Refusal>>>,
-        Result<NewGenerations, Refusal>,
-    ),
+    File(FileEvent),
+    Retry,
+    Built(FinishedBuild),
+    Evaluation,
 }
 
 impl Controller {
@@ -115,28 +77,19 @@ impl Controller {
         origin: Option<Origin>,
     ) -> Self {
         let mut controller = Self {
+            files: WatchedFiles::new(origin, &state),
             state,
             commands,
             urgent,
-            origin,
-            watch: None,
-            waiting: VecDeque::new(),
-            missing: Vec::new(),
-            later: Vec::new(),
-            reload_is_due: false,
-            read_at: Instant::now(),
+            retries: Retries::default(),
+            evaluation: Evaluation::new(),
             building: None,
-            next_evaluation: Instant::now(),
         };
-        if controller.state.config.service.watch {
-            controller.watch = Some(Watcher::start(controller.files()));
-        }
-        let board = &controller.state.status;
-        for stage in controller.state.stages.values() {
-            board.add(EventView {
-                stage: stage.id.to_string(),
-                generation: stage.rollout.running.number(),
-                sha256: stage.rollout.running.sha256(),
+        for stage in controller.state.stages().iter() {
+            controller.state.status().add(EventView {
+                stage: stage.id().to_string(),
+                generation: stage.running().number(),
+                sha256: stage.running().sha256(),
                 event: match stage.is_missing() {
                     true => "awaited".to_owned(),
                     false => "loaded".to_owned(),
@@ -145,8 +98,7 @@ impl Controller {
                 ..EventView::default()
             });
         }
-        let ids: Vec<Id> = controller.state.stages.keys().cloned().collect();
-        for id in ids {
+        for id in controller.state.stages().ids() {
             controller.retry_missing(&id);
         }
         controller
@@ -165,72 +117,36 @@ impl Controller {
                 Event::Command(Some(command)) => self.begin(command).await,
                 // All senders are gone, so no command can come any more.
                 Event::Command(None) => std::future::pending().await,
-                Event::Changed(path) => self.file_changed(&path).await,
-                Event::Waiting(stage) => {
-                    let request = SwapRequest::default();
-                    let known = self.state.stages.get(&stage);
-                    let by = match known.is_some_and(Stage::is_missing) {
-                        true => Trigger::Source,
-                        false => Trigger::File,
-                    };
-                    self.begin_swap(stage.as_str(), request, None, by, None)
-                        .await;
+                Event::File(FileEvent::Changed(path)) => self.file_changed(&path).await,
+                Event::File(FileEvent::HangUp) => {
+                    self.state.exporters().reopen().await;
+                    self.begin_reload(ReloadOrder::automatic()).await;
                 }
-                Event::HangUp => {
-                    self.state.exporters.reopen().await;
-                    self.begin_reload(Trigger::Reload, None).await;
+                Event::Retry => self.retry().await,
+                Event::Built(FinishedBuild::Swap(swap, built)) => {
+                    self.finish_swap(*swap, *built).await;
                 }
-                Event::ProbedPlugin(done) => match *done {
-                    FinishedBuild::Swap(asked, built) => self.finish_swap(*asked, *built).await,
-                    FinishedBuild::Reload(reloading, reply, renewed) => {
-                        self.finish_reload(*reloading, reply, renewed).await;
-                    }
-                },
-                Event::Evaluate => self.evaluate().await,
+                Event::Built(FinishedBuild::Reload(order, reload, built)) => {
+                    self.finish_reload(order, *reload, built).await;
+                }
+                Event::Evaluation => self.evaluation.run(&mut self.state).await,
             }
         }
     }
 
     async fn next(&mut self) -> Event {
         let is_free = self.building.is_none();
-        if is_free && let Some(stage) = self.waiting.pop_front() {
-            return Event::Waiting(stage);
+        if is_free && self.retries.is_due() {
+            return Event::Retry;
         }
-        if is_free && std::mem::take(&mut self.reload_is_due) {
-            return Event::HangUp;
-        }
-        let has_stages = self.has_stages();
-        let Self {
-            commands,
-            urgent,
-            origin,
-            watch,
-            building,
-            next_evaluation,
-            ..
-        } = self;
-        let changed = async {
-            match watch {
-                Some((_, changes)) => changes.recv().await,
-                None => None,
-            }
-        };
-        let hung_up = async {
-            match origin {
-                Some(origin) => origin.hang_ups.changed().await.is_ok(),
-                None => false,
-            }
-        };
+        let has_stages = !self.state.stages().is_empty();
         tokio::select! {
-            done = done(building), if !is_free => Event::ProbedPlugin(Box::new(done)),
-            () = tokio::time::sleep_until(*next_evaluation), if has_stages => Event::Evaluate,
-            command = urgent.recv() => Event::Command(command),
-            command = commands.recv(), if is_free => Event::Command(command),
-            Some(path) = changed, if is_free => Event::Changed(path),
-            true = hung_up, if is_free => Event::HangUp,
-            // A branch that has ended for good (no watcher, no signals) must not end the wait of
-            // the others.
-            else => std::future::pending().await,
+            built = finished(&mut self.building) => Event::Built(built),
+            () = self.evaluation.wait(), if has_stages => Event::Evaluation,
+            command = self.urgent.recv() => Event::Command(command),
+            command = self.commands.recv(), if is_free => Event::Command(command),
+            event = self.files.next(), if is_free => Event::File(event),
+            () = self.retries.wait(), if is_free => Event::Retry,
         }
     }
 
@@ -243,117 +159,206 @@ impl Controller {
                 by,
                 reply,
             } => {
-                self.begin_swap(&stage, request, upload, by, Some(reply))
-                    .await
+                self.begin_swap(SwapOrder {
+                    stage,
+                    request,
+                    upload,
+                    by,
+                    reply: Some(reply),
+                })
+                .await;
             }
-            Command::Rollback { stage, reply } => {
-                let done = self.rollback(&stage).await;
-                answer(reply, done);
-            }
+            Command::Rollback { stage, reply } => answer(reply, self.roll_back(&stage).await),
             Command::Promote {
                 stage,
                 watch,
                 reply,
-            } => {
-                let done = self.promote(&stage, watch).await;
-                answer(reply, done);
+            } => answer(reply, self.promote(&stage, watch).await),
+            Command::Cancel { stage, reply } => answer(reply, self.cancel(&stage).await),
+            Command::Reload { by, reply } => {
+                let reply = Some(reply);
+                self.begin_reload(ReloadOrder { by, reply }).await;
             }
-            Command::Cancel { stage, reply } => {
-                let done = self.cancel(&stage).await;
-                answer(reply, done);
-            }
-            Command::Reload { by, reply } => self.begin_reload(by, Some(reply)).await,
         }
     }
 
-    /// Returns the stage of this name.
-    pub(crate) fn find(&self, name: &str) -> Result<Id, Refusal> {
-        let ids = || self.state.stages.keys();
-        if let Some(id) = ids().find(|id| id.as_str() == name) {
-            return Ok(id.clone());
+    /// Brings back the previous generation of a stage.
+    async fn roll_back(&mut self, stage: &str) -> Result<SwapReport, Refusal> {
+        let id = self.state.stages().find(stage)?;
+        let change = StageChange::new(&mut self.state, &id, Trigger::Admin);
+        change.roll_back("asked for").await
+    }
+
+    /// Publishes the candidate of a stage.
+    async fn promote(&mut self, stage: &str, watch: Watch) -> Result<SwapReport, Refusal> {
+        let id = self.state.stages().find(stage)?;
+        let change = StageChange::new(&mut self.state, &id, Trigger::Admin);
+        let report = change.promote(watch).await;
+        self.evaluation.set_due();
+        report
+    }
+
+    /// Ends the candidate of a stage.
+    async fn cancel(&mut self, stage: &str) -> Result<SwapReport, Refusal> {
+        let id = self.state.stages().find(stage)?;
+        let change = StageChange::new(&mut self.state, &id, Trigger::Admin);
+        change.cancel("asked for").await
+    }
+
+    /// Begins to build the generation that an order asks for.
+    async fn begin_swap(&mut self, order: SwapOrder) {
+        if let Some((swap, plan)) = PendingSwap::plan(order, &mut self.state).await {
+            let building = async move {
+                let built = plan.build().await;
+                FinishedBuild::Swap(Box::new(swap), Box::new(built))
+            };
+            self.building = Some(building.boxed());
         }
-        let known: Vec<&str> = ids().map(Id::as_str).collect();
-        Err(Refusal::NotFound(match known.as_slice() {
-            [] => format!("there is no stage `{name}`: this collector has none"),
-            known => format!("there is no stage `{name}`: there are {}", known.join(", ")),
-        }))
     }
 
-    pub(crate) fn begin_building(&mut self, building: PendingBuild) {
-        self.building = Some(building);
+    /// Publishes what was built, or reports why not.
+    async fn finish_swap(
+        &mut self,
+        swap: PendingSwap,
+        built: Result<ProbedPlugin, StageLoadError>,
+    ) {
+        match swap.apply(&mut self.state, built).await {
+            Ok(report) => {
+                self.evaluation.set_due();
+                swap.succeed(report);
+            }
+            Err(refusal) => {
+                if swap.by() == Trigger::File && matches!(refusal, Refusal::Conflict(_)) {
+                    let retry = Retry::Stage(swap.stage().clone());
+                    self.retries.schedule(retry, RETRY_AFTER);
+                } else if swap.by() == Trigger::Source {
+                    self.retry_missing(swap.stage());
+                }
+                swap.refuse(&self.state, refusal);
+            }
+        }
     }
 
-    /// Schedules another attempt.
-    pub(crate) fn retry_later(&mut self, again: Retry, after: Duration) {
-        if !self.later.iter().any(|(_, waits)| *waits == again) {
-            let at = Instant::now() + after;
-            self.later.push((at, again));
-            self.next_evaluation = self.next_evaluation.min(at);
+    /// Reads the configuration again, and begins to build what differs.
+    async fn begin_reload(&mut self, order: ReloadOrder) {
+        self.state.status().reload_began();
+        let planned = match self.files.sources() {
+            Some(sources) => PendingReload::plan(&mut self.state, sources).await,
+            None => {
+                let why = "this collector does not know where its configuration came from";
+                Err(Refusal::Bad(why.to_owned()))
+            }
+        };
+        match planned {
+            Ok(mut reload) => {
+                let building = async move {
+                    let built = reload.build().await;
+                    FinishedBuild::Reload(order, Box::new(reload), built)
+                };
+                self.building = Some(building.boxed());
+            }
+            Err(refusal) => self.refuse_reload(order, refusal),
+        }
+    }
+
+    /// Brings the configuration into force, or reports why not.
+    async fn finish_reload(
+        &mut self,
+        order: ReloadOrder,
+        reload: PendingReload,
+        built: Result<Vec<NewGeneration>, Refusal>,
+    ) {
+        let modules = reload.modules().to_vec();
+        let done = match built {
+            Ok(built) => reload.apply(&mut self.state, order.by, built).await,
+            Err(refusal) => Err(refusal),
+        };
+        match done {
+            Ok(mut report) => {
+                self.state.stages_mut().read_modules().await;
+                self.state.show();
+                report.left = report_drift(self.state.stages());
+                self.evaluation.set_due();
+                self.files.set(&self.state, Vec::new());
+                self.state.status().reload_ended(false);
+                order.succeed(report);
+            }
+            Err(refusal) => {
+                // A module may have been half written, or come later than the configuration.
+                self.files.set(&self.state, modules);
+                self.refuse_reload(order, refusal);
+            }
+        }
+    }
+
+    fn refuse_reload(&mut self, order: ReloadOrder, refusal: Refusal) {
+        // A file that was being written is complete in a moment.
+        if order.is_automatic() && matches!(refusal, Refusal::Conflict(_)) {
+            self.retries.schedule(Retry::Configuration, RETRY_AFTER);
+        }
+        order.refuse(&self.state, refusal);
+    }
+
+    async fn file_changed(&mut self, path: &Path) {
+        if self.files.is_source(path) {
+            info!(path = %path.display(), "configuration changed, reloading");
+            return self.begin_reload(ReloadOrder::automatic()).await;
+        }
+        if self.files.is_of_refused(path) {
+            info!(path = %path.display(), "a plugin of the configuration changed, reloading");
+            self.begin_reload(ReloadOrder::automatic()).await;
+        }
+        let stages = self.state.stages().iter();
+        for stage in stages.filter(|stage| stage.wasm().module.has_file(path)) {
+            info!(stage = %stage.id(), path = %path.display(), "plugin changed");
+            let retry = Retry::Stage(stage.id().clone());
+            self.retries.schedule(retry, Duration::ZERO);
+        }
+    }
+
+    /// Begins a scheduled change.
+    async fn retry(&mut self) {
+        match self.retries.take_due() {
+            None => {}
+            Some(Retry::Configuration) => self.begin_reload(ReloadOrder::automatic()).await,
+            Some(Retry::Stage(id)) => {
+                let stage = self.state.stages().get(&id);
+                self.begin_swap(SwapOrder {
+                    stage: id.to_string(),
+                    request: SwapRequest::default(),
+                    upload: None,
+                    by: match stage.is_some_and(Stage::is_missing) {
+                        true => Trigger::Source,
+                        false => Trigger::File,
+                    },
+                    reply: None,
+                })
+                .await;
+            }
         }
     }
 
     /// Schedules another request for the plugin of a stage, if the stage still has none.
-    pub(crate) fn retry_missing(&mut self, id: &Id) {
-        let stage = self
-            .state
-            .stages
-            .get_mut(id)
-            .filter(|stage| stage.is_missing());
-        if let Some(wait) = stage.map(Stage::next_wait) {
-            self.retry_later(Retry::Stage(id.clone()), wait);
+    fn retry_missing(&mut self, id: &Id) {
+        let stage = self.state.stages_mut().get_mut(id);
+        if let Some(stage) = stage.filter(|stage| stage.is_missing()) {
+            let wait = stage.next_wait();
+            self.retries.schedule(Retry::Stage(id.clone()), wait);
         }
-    }
-
-    /// Takes up the changes that have waited long enough.
-    pub(crate) fn take_due_retries(&mut self) {
-        let now = Instant::now();
-        for (_, again) in self.later.extract_if(.., |(at, _)| *at <= now) {
-            match again {
-                Retry::Stage(stage) => self.waiting.push_back(stage),
-                Retry::Configuration => self.reload_is_due = true,
-            }
-        }
-    }
-
-    /// Returns the time of the next scheduled change, or a time far away if there is none.
-    pub(crate) fn next_retry(&self) -> Instant {
-        let all = self.later.iter().map(|(at, _)| *at);
-        all.min().unwrap_or_else(|| Instant::now() + READ_EVERY)
-    }
-
-    pub(crate) fn evaluate_at(&mut self, at: Instant) {
-        self.next_evaluation = at;
-    }
-
-    pub(crate) fn evaluate_soon(&mut self) {
-        self.next_evaluation = Instant::now();
     }
 }
 
 /// Sends an answer. The client may be gone.
-pub(crate) fn answer<T>(reply: oneshot::Sender<Result<T, Refusal>>, done: Result<T, Refusal>) {
+fn answer<T>(reply: Reply<T>, done: Result<T, Refusal>) {
     drop(reply.send(done));
 }
 
-/// Resolves when the build is done.
-async fn done(building: &mut Option<PendingBuild>) -> FinishedBuild {
-    match building {
-        None => std::future::pending::<()>().await,
-        Some(PendingBuild::Swap { built, .. }) => {
-            let built = built.await;
-            if let Some(PendingBuild::Swap { asked, .. }) = building.take() {
-                return FinishedBuild::Swap(asked, Box::new(built));
-            }
-        }
-        Some(PendingBuild::Reload { built, .. }) => {
-            let built = built.await;
-            if let Some(PendingBuild::Reload {
-                reloading, reply, ..
-            }) = building.take()
-            {
-                return FinishedBuild::Reload(reloading, reply, built);
-            }
-        }
-    }
-    std::future::pending().await
+/// Resolves when the build is done. Never resolves if nothing is being built.
+async fn finished(building: &mut Option<BoxFuture<'static, FinishedBuild>>) -> FinishedBuild {
+    let Some(future) = building else {
+        return std::future::pending().await;
+    };
+    let finished = future.await;
+    *building = None;
+    finished
 }

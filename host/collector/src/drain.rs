@@ -12,10 +12,11 @@ use spandrel_pipeline::with_ledger_columns;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use crate::durable::Durables;
 use crate::ledger_rows::{self, always, is_done, log_columns, log_row, some};
 use crate::receivers::Receivers;
 use crate::retiring::{RetiringPipelines, ledger_name, settled, told};
-use crate::state::CollectorState;
+use crate::status::Status;
 use crate::time_text::{millis, whole_millis};
 
 /// The way a run ended.
@@ -23,7 +24,7 @@ use crate::time_text::{millis, whole_millis};
 pub enum Ending {
     /// Everything that was accepted was finished, and the ledger balances.
     Drained,
-    /// Something was abandoned, or the ledger does not balance.
+    /// Something was abandoned, the ledger does not balance, or a journal was not closed.
     Abandoned,
 }
 
@@ -32,57 +33,66 @@ async fn drain_one(pipeline: Pipeline, deadline: Instant) -> bool {
     told(&name, pipeline.drain(deadline).await)
 }
 
-/// Drains, unless `abort` comes first. The last line of the log is the ledger.
-pub(crate) async fn drain(
-    state: CollectorState,
-    abort: impl Future<Output = &'static str>,
-) -> Ending {
-    let CollectorState {
-        mut serving,
-        pipelines,
-        mut retiring,
-        durables,
-        timing,
-        status,
-        ..
-    } = state;
-    // A fused future: once it has resolved, it does not resolve again.
-    let mut abort = pin!(abort.fuse());
-    let started = Instant::now();
-    status.stopping(timing.timeout);
-    info!(
-        timeout_ms = whole_millis(timing.timeout),
-        delay_ms = whole_millis(timing.delay),
-        "Starting shutdown..."
-    );
-    let mut ledgers: Vec<Arc<Ledger>> = pipelines
-        .iter()
-        .map(|pipeline| Arc::clone(pipeline.ledger()))
-        .collect();
-    let (in_time, deadline) = tokio::select! {
-        in_time = in_order(&mut serving, pipelines, &mut retiring, started, timing) => {
-            (in_time, started + timing.timeout)
+/// The parts of a collector that must end, in their order.
+pub(crate) struct Drain {
+    pub(crate) receivers: Receivers,
+    pub(crate) pipelines: Vec<Pipeline>,
+    pub(crate) retiring: RetiringPipelines,
+    pub(crate) durables: Durables,
+    pub(crate) timing: DrainTiming,
+}
+
+impl Drain {
+    /// Drains, unless `abort` comes first. The last line of the log is the ledger.
+    pub(crate) async fn run(
+        self,
+        status: &Status,
+        abort: impl Future<Output = &'static str>,
+    ) -> Ending {
+        let Self {
+            mut receivers,
+            pipelines,
+            mut retiring,
+            durables,
+            timing,
+        } = self;
+        // A fused future: once it has resolved, it does not resolve again.
+        let mut abort = pin!(abort.fuse());
+        let started = Instant::now();
+        status.stopping(timing.timeout);
+        info!(
+            timeout_ms = whole_millis(timing.timeout),
+            delay_ms = whole_millis(timing.delay),
+            "Starting shutdown..."
+        );
+        let mut ledgers: Vec<Arc<Ledger>> = pipelines
+            .iter()
+            .map(|pipeline| Arc::clone(pipeline.ledger()))
+            .collect();
+        let (in_time, deadline) = tokio::select! {
+            in_time = in_order(&mut receivers, pipelines, &mut retiring, started, timing) => {
+                (in_time, started + timing.timeout)
+            }
+            signal = &mut abort => {
+                warn!(signal, "second signal: unfinished work is abandoned");
+                (false, Instant::now())
+            }
+        };
+        let (mut retired, mut closing) = retiring.end();
+        ledgers.append(&mut retired);
+        if !in_time {
+            give_up(&mut receivers, &ledgers).await;
         }
-        signal = &mut abort => {
-            warn!(signal, "second signal: unfinished work is abandoned");
-            (false, Instant::now())
-        }
-    };
-    retiring.given_up.cancel();
-    ledgers.append(&mut retiring.ledgers);
-    if !in_time {
-        give_up(&mut serving, &ledgers).await;
+        closing.add_all(durables, deadline);
+        let aborted = abort.map(|signal| warn!(signal, "second signal: journals have a second"));
+        let unclosed = closing.finish(deadline, aborted).await;
+        summary(&ledgers, in_time, &unclosed, started)
     }
-    let RetiringPipelines { mut closing, .. } = retiring;
-    closing.add_all(durables, deadline);
-    let aborted = abort.map(|signal| warn!(signal, "second signal: journals have a second"));
-    let unclosed = closing.finish(deadline, aborted).await;
-    summary(&ledgers, in_time, &unclosed, started)
 }
 
 /// Ends the receivers, and waits until every task of the pipelines is gone.
-async fn give_up(serving: &mut Receivers, ledgers: &[Arc<Ledger>]) {
-    serving.abort().await;
+async fn give_up(receivers: &mut Receivers, ledgers: &[Arc<Ledger>]) {
+    receivers.abort().await;
     // Tasks that still do not end show in the ledger as queued or held.
     if !settled(ledgers).await {
         warn!("some batches could not be given up");
@@ -92,7 +102,7 @@ async fn give_up(serving: &mut Receivers, ledgers: &[Arc<Ledger>]) {
 /// Drains the receivers first, then the pipelines side by side. Returns true if all ended by
 /// themselves.
 async fn in_order(
-    serving: &mut Receivers,
+    receivers: &mut Receivers,
     pipelines: Vec<Pipeline>,
     retiring: &mut RetiringPipelines,
     started: Instant,
@@ -103,9 +113,9 @@ async fn in_order(
         tokio::time::sleep(timing.delay).await;
         info!(elapsed_ms = millis(started), "drain delay over");
     }
-    serving.stop();
+    receivers.stop();
     pipelines.iter().for_each(Pipeline::close);
-    serving.finish(deadline).await;
+    receivers.finish(deadline).await;
     let drains = pipelines
         .into_iter()
         .map(|pipeline| drain_one(pipeline, deadline));

@@ -1,9 +1,10 @@
-//! The running collector: what a checked configuration becomes, how it is changed while it runs,
-//! and how it ends.
+//! The running collector: it is built from a checked configuration, changed while it runs, and
+//! drained.
 //!
-//! Read [`collector`] first (build, run, drain), then `state` (the state, owned by one task),
-//! `controller` (that task: swaps, reloads, probation), [`status`] (what everybody may read) and
-//! [`control`] (the handle for those who ask for changes).
+//! Read [`collector`] first (build, run, drain), then `state` (the parts that can change, owned by
+//! one task: `pipelines`, the stages of `stage::table`, receivers, exporters), `controller` (that
+//! task: swaps, reloads, probation), [`status`] (everybody may read it) and [`control`] (the handle
+//! for those who ask for changes).
 
 #![forbid(unsafe_code)]
 
@@ -11,19 +12,19 @@ pub mod collector;
 pub mod control;
 mod controller;
 mod debug;
+mod difference;
 mod drain;
 mod durable;
 pub mod error_chain;
 pub mod examination;
 mod exporters;
 mod file;
+mod ledger_rows;
 pub mod memory;
+mod pipelines;
 pub mod plugins;
 pub mod problems;
 pub mod process;
-mod state;
-
-mod ledger_rows;
 pub mod quarantine;
 pub mod quarantines;
 mod receivers;
@@ -32,6 +33,7 @@ pub mod report;
 mod retiring;
 pub mod stage;
 mod start_error;
+mod state;
 pub mod status;
 pub mod time_text;
 pub mod trigger;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use spandrel_config::Config;
 use spandrel_config::id::Id;
 use spandrel_config::memory_limiter::MemoryLimiter;
+use spandrel_config::service;
 use spandrel_pipeline::ingress::Gate;
 use spandrel_pipeline::pipeline::Pipeline;
 use tokio::task::JoinSet;
@@ -87,12 +87,14 @@ impl LimiterStatus {
 }
 
 impl Limiters {
-    /// Watches these pipelines from now on. `pipelines` are the running ones, in the order of the
-    /// configuration. Must be called inside the runtime.
-    pub(crate) fn watch(config: &Config, pipelines: &[Pipeline]) -> Self {
+    /// Watches these pipelines, each with its configuration, from now on. Must be called inside the
+    /// runtime.
+    pub(crate) fn watch<'a>(
+        pipelines: impl Iterator<Item = (&'a service::Pipeline, &'a Pipeline)>,
+    ) -> Self {
         let mut all: Vec<(Arc<LimiterStatus>, Duration)> = Vec::new();
         let mut gated: Vec<GatedPipeline> = Vec::new();
-        for (pipeline, running) in config.service.pipelines.iter().zip(pipelines) {
+        for (pipeline, running) in pipelines {
             let mut named = Vec::new();
             for limiter in &pipeline.limiters {
                 let known = all.iter().find(|(known, _)| known.id == limiter.id);

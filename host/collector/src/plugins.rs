@@ -1,13 +1,12 @@
 //! Loads the plugins that pipelines name, each once.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use spandrel_config::examination::Examination;
 use spandrel_config::id::Id;
-use spandrel_config::plugins::Plugins as Policy;
+use spandrel_config::plugins::Plugins as PluginRules;
 use spandrel_config::problem::Problem;
 use spandrel_config::processor::Wasm;
 use spandrel_config::{Config, SPARE_INSTANCES};
@@ -16,54 +15,46 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::problems::problem;
+use crate::stage::Stage;
 use crate::stage::load::{LoadPlan, ProbedPlugin, StageLoadError};
-use crate::stage::rollout::{LoadedPlugin, Stage};
+use crate::stage::loaded::LoadedPlugin;
+use crate::stage::table::Stages;
 use crate::start_error::StartError;
 use crate::time_text::millis;
 
-/// The loaded plugins, by stage.
-#[derive(Debug, Default)]
-pub(crate) struct Plugins {
-    /// `None` while no pipeline has a stage.
-    pub(crate) engine: Option<Engine>,
-    pub(crate) stages: BTreeMap<Id, Stage>,
-}
-
-impl Plugins {
-    pub(crate) async fn load(config: &Config) -> Result<Self, StartError> {
-        let mut plugins = Self::default();
-        let wanted = config.stages();
-        if wanted.is_empty() {
-            return Ok(plugins);
-        }
-        let engine = engine(config)?;
-        for (id, wasm) in wanted {
-            let metrics = Arc::new(Metrics::default());
-            let policy = &config.service.plugins;
-            let built = load(&engine, policy, &id, &wasm, &metrics).await;
-            let loaded = match built {
-                Ok(built) => built.loaded,
-                Err(error) if may_come_later(&wasm, &error) => {
-                    warn!(
-                        stage = %id,
-                        error = &error as &dyn std::error::Error,
-                        "plugin cannot be fetched, its stage passes all items until it can"
-                    );
-                    LoadedPlugin::missing(&wasm)
-                }
-                Err(source) => {
-                    return Err(StartError::Plugin {
-                        stage: id.to_string(),
-                        source: Box::new(source),
-                    });
-                }
-            };
-            let stage = Stage::new(id.clone(), wasm, metrics, loaded);
-            plugins.stages.insert(id, stage);
-        }
-        plugins.engine = Some(engine);
-        Ok(plugins)
+/// Loads the plugins of all stages of a configuration.
+pub(crate) async fn load_all(config: &Config) -> Result<Stages, StartError> {
+    let mut stages = Stages::default();
+    let wanted = config.stages();
+    if wanted.is_empty() {
+        return Ok(stages);
     }
+    let engine = engine(config)?;
+    for (id, wasm) in wanted {
+        let metrics = Arc::new(Metrics::default());
+        let rules = &config.service.plugins;
+        let built = load(&engine, rules, &id, &wasm, &metrics).await;
+        let loaded = match built {
+            Ok(built) => built.loaded,
+            Err(error) if may_come_later(&wasm, &error) => {
+                warn!(
+                    stage = %id,
+                    error = &error as &dyn std::error::Error,
+                    "plugin cannot be fetched, its stage passes all items until it can"
+                );
+                LoadedPlugin::missing(&wasm)
+            }
+            Err(source) => {
+                return Err(StartError::Plugin {
+                    stage: id.to_string(),
+                    source: Box::new(source),
+                });
+            }
+        };
+        stages.add(Stage::new(id, wasm, metrics, loaded));
+    }
+    stages.set_engine(engine);
+    Ok(stages)
 }
 
 /// A plugin that `validate` has loaded.
@@ -87,16 +78,16 @@ impl fmt::Display for Plugin {
 pub(crate) async fn check(examined: &Examination) -> (Vec<Plugin>, Vec<Problem>) {
     let (mut plugins, mut problems) = (Vec::new(), Vec::new());
     let wanted = examined.stages();
-    let policy = examined.plugins().map(Arc::clone);
-    let Some(policy) = policy.filter(|_| !wanted.is_empty()) else {
+    let rules = examined.plugins().map(Arc::clone);
+    let Some(rules) = rules.filter(|_| !wanted.is_empty()) else {
         return (plugins, problems);
     };
-    let engine = match start_engine(&policy, SPARE_INSTANCES) {
+    let engine = match start_engine(&rules, SPARE_INSTANCES) {
         Ok(engine) => engine,
         Err(error) => return (plugins, vec![problem(String::new(), &error)]),
     };
     for (id, wasm) in wanted {
-        let loaded = match load(&engine, &policy, &id, &wasm, &Arc::default()).await {
+        let loaded = match load(&engine, &rules, &id, &wasm, &Arc::default()).await {
             Ok(built) => {
                 let generation = &built.loaded.generation;
                 let (manifest, identity) = (generation.manifest(), generation.identity());
@@ -169,10 +160,10 @@ pub(crate) fn engine(config: &Config) -> Result<Engine, StartError> {
     start_engine(&config.service.plugins, config.instances())
 }
 
-fn start_engine(policy: &Policy, instances: usize) -> Result<Engine, StartError> {
+fn start_engine(rules: &PluginRules, instances: usize) -> Result<Engine, StartError> {
     let settings = EngineConfig {
         instances: u32::try_from(instances).unwrap_or(u32::MAX),
-        cache: policy.code_cache(),
+        cache: rules.code_cache(),
         compiler: COMPILER.get().cloned().unwrap_or_default(),
     };
     let started = Instant::now();
@@ -187,32 +178,14 @@ fn start_engine(policy: &Policy, instances: usize) -> Result<Engine, StartError>
 
 async fn load(
     engine: &Engine,
-    policy: &Arc<Policy>,
+    rules: &Arc<PluginRules>,
     id: &Id,
     wasm: &Arc<Wasm>,
     metrics: &Arc<Metrics>,
 ) -> Result<ProbedPlugin, StageLoadError> {
     let started = Instant::now();
-    let plan = LoadPlan::new(engine, policy, id, 1, wasm, metrics);
+    let plan = LoadPlan::new(engine, rules, id, 1, wasm, metrics);
     let built = plan.build().await?;
-    log_loaded(id, &built.loaded, started);
+    built.loaded.log(id, started);
     Ok(built)
-}
-
-/// Logs one line for each generation that was loaded, even if it never runs.
-pub(crate) fn log_loaded(id: &Id, loaded: &LoadedPlugin, started: Instant) {
-    let generation = &loaded.generation;
-    let manifest = generation.manifest();
-    let identity = generation.identity();
-    info!(
-        stage = %id,
-        plugin = %manifest.name,
-        version = %manifest.version,
-        generation = generation.number(),
-        sha256 = %identity.module,
-        config_sha256 = %identity.config,
-        cached = generation.is_cached(),
-        elapsed_ms = millis(started),
-        "plugin loaded"
-    );
 }

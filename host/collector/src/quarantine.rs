@@ -1,4 +1,4 @@
-//! Quarantine: the shelf for batches that failed every time, beside the journal of their pipeline.
+//! Quarantine: the place for batches that failed every time, beside the journal of their pipeline.
 //! Each batch is one file: OTLP/JSON, with one more member that tells what happened to it.
 
 pub mod entry;
@@ -6,10 +6,11 @@ pub mod folder;
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use spandrel_pipeline::ingress::Ingress;
 use spandrel_pipeline::journal::{Poison, PoisonStore};
 use spandrel_pipeline::pipeline::Retries;
@@ -83,7 +84,7 @@ impl PoisonStore for QuarantineStore {
         let (folder, putting) = (Arc::clone(&self.folder), Arc::clone(&self.putting));
         let put = Arc::clone(&self.put);
         let write = move || {
-            let _one = putting.lock().unwrap_or_else(PoisonError::into_inner);
+            let _one = putting.lock();
             let id = folder.put(&poison)?;
             put.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(

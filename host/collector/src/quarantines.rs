@@ -1,4 +1,4 @@
-//! The shelves of all running pipelines, as operators see and change them.
+//! The quarantines of all running pipelines, as operators see and change them.
 
 #[cfg(test)]
 mod tests;
@@ -15,10 +15,10 @@ use crate::error_chain::in_one_line;
 use crate::quarantine::Quarantine;
 use crate::quarantine::folder::Folder;
 use crate::refusal::Refusal;
-use crate::report::{KeptView, QuarantineReport, QuarantinedView};
+use crate::report::{QuarantineReport, QuarantinedView, RemainingBatchView};
 use crate::status::Status;
 
-/// The shelves of all running pipelines.
+/// The quarantines of all running pipelines.
 #[derive(Debug)]
 pub struct Quarantines {
     status: Arc<Status>,
@@ -68,7 +68,7 @@ impl Quarantines {
         Ok(all)
     }
 
-    /// Returns the batches on the shelves, oldest first.
+    /// Returns the batches in quarantine, oldest first.
     async fn shelved(&self) -> Result<Vec<QuarantinedView>, Refusal> {
         let all = self.all();
         blocking(move || {
@@ -115,7 +115,7 @@ impl Quarantines {
         }
         let mut report = QuarantineReport::default();
         if action == Action::Replay {
-            // Do this before listing the shelves, so that a batch on its way there is found in one
+            // Do this before listing the quarantines, so that a batch on its way there is found in one
             // of the two.
             let kept = self.by_pipeline();
             report.done = waiting::hasten_all(&kept).await;
@@ -124,7 +124,7 @@ impl Quarantines {
             match self.change_one(action, &id).await {
                 Ok(()) => report.done.push(id),
                 Err(Refusal::Draining) => return Err(Refusal::Draining),
-                Err(refusal) => report.kept.push(KeptView {
+                Err(refusal) => report.kept.push(RemainingBatchView {
                     id,
                     why: refusal.to_string(),
                 }),

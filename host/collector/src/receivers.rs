@@ -8,7 +8,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use spandrel_config::Config;
 use spandrel_config::id::Id;
 use spandrel_config::problem::Problem;
 use spandrel_config::receiver::{Receiver, ReceiverKind};
@@ -22,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::file::receiver::FileReceiver;
+use crate::pipelines::Pipelines;
 use crate::problems::problem;
 use crate::start_error::StartError;
 use crate::status::ReceiverStatus;
@@ -93,10 +93,9 @@ impl BoundReceiver {
         }
     }
 
-    /// Connects it to the pipelines that name it. `pipelines` are in the order of the
-    /// configuration.
-    pub(crate) fn connect(&self, config: &Config, pipelines: &[Pipeline]) {
-        connect(&self.ingress, &self.settings.id, config, pipelines);
+    /// Connects it to the pipelines that name it.
+    pub(crate) fn connect(&self, pipelines: &Pipelines) {
+        connect(&self.ingress, &self.settings.id, pipelines);
     }
 
     /// Returns its counters.
@@ -161,14 +160,8 @@ fn can_be_read(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn connect(ingress: &FanOut, id: &Id, config: &Config, pipelines: &[Pipeline]) {
-    let named = config.service.pipelines.iter().zip(pipelines);
-    let named = named.filter(|(config, _)| {
-        let mut receivers = config.receivers.iter();
-        receivers.any(|receiver| receiver.id == *id)
-    });
-    let pipelines = named.map(|(_, pipeline)| pipeline);
-    ingress.redirect(&Pipeline::fan_out(pipelines));
+fn connect(ingress: &FanOut, id: &Id, pipelines: &Pipelines) {
+    ingress.redirect(&Pipeline::fan_out(pipelines.with_receiver(id)));
 }
 
 /// The receivers at work.
@@ -270,9 +263,9 @@ impl Receivers {
     }
 
     /// Connects every receiver to the pipelines that name it now.
-    pub(crate) fn connect(&self, config: &Config, pipelines: &[Pipeline]) {
+    pub(crate) fn connect(&self, pipelines: &Pipelines) {
         for (id, serving) in &self.serving {
-            connect(&serving.ingress, id, config, pipelines);
+            connect(&serving.ingress, id, pipelines);
         }
     }
 

@@ -82,17 +82,9 @@ pub struct LedgerView {
 pub struct StageLedger {
     /// The stage.
     pub stage: String,
-    /// Items that came in.
-    pub input: u64,
-    /// Items offered again after a fault. They are not part of `input`.
-    #[serde(default)]
-    pub retried: u64,
-    /// Items that went on.
-    pub output: u64,
-    /// Items that it holds now.
-    pub held: u64,
-    /// Items that passed it without a judgement.
-    pub bypassed: u64,
+    /// Its columns that count items, each under its own key.
+    #[serde(flatten)]
+    pub columns: LedgerColumns,
     /// Dropped items, by reason.
     pub dropped: BTreeMap<String, u64>,
     /// The figures of each generation that is remembered.
@@ -104,24 +96,9 @@ pub struct StageLedger {
 pub struct ExporterLedger {
     /// The exporter.
     pub exporter: String,
-    /// Items in its queue now.
-    pub queued: u64,
-    /// Items that its backend accepted.
-    pub exported: u64,
-    /// Items that it gave up.
-    pub lost: u64,
-    /// Items dropped for this exporter alone because its queue was full.
-    #[serde(default)]
-    pub overflowed: u64,
-    /// Items that waited for it on disk at the start.
-    #[serde(default)]
-    pub recovered: u64,
-    /// Items that wait for it on disk now.
-    #[serde(default)]
-    pub on_disk: u64,
-    /// Items given up in memory. The journal has them.
-    #[serde(default)]
-    pub journaled: u64,
+    /// Its columns, each under its own key.
+    #[serde(flatten)]
+    pub columns: LedgerColumns,
 }
 
 /// The figures of a generation.
@@ -193,7 +170,7 @@ pub struct StageView {
     pub expects_drops: bool,
     /// The last generation that probation took back, until the next change of the stage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub undone: Option<UndoneView>,
+    pub undone: Option<ReversalView>,
     /// The differences between what runs and the configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<DriftView>,
@@ -201,12 +178,12 @@ pub struct StageView {
 
 /// A generation that probation took back.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UndoneView {
+pub struct ReversalView {
     /// `rolled back`, or `cancelled` for a canary.
     pub event: String,
     /// The number of the generation.
     pub generation: u64,
-    /// The time of it.
+    /// The time of the rollback.
     pub at: String,
     /// The reason.
     pub why: String,
@@ -365,14 +342,14 @@ pub struct ReloadReport {
     pub changed: Vec<String>,
     /// Stages that run something else than the configuration says, and were left as they are.
     #[serde(default)]
-    pub left: Vec<LeftView>,
+    pub left: Vec<StageDriftView>,
     /// The time that it took.
     pub elapsed_ms: u64,
 }
 
 /// A stage that a reload left different from the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct LeftView {
+pub struct StageDriftView {
     /// The stage.
     pub stage: String,
     /// The differences.
@@ -451,12 +428,12 @@ pub struct QuarantineReport {
     /// Ids of the batches that are not in quarantine any more.
     pub done: Vec<String>,
     /// The batches that stay there.
-    pub kept: Vec<KeptView>,
+    pub kept: Vec<RemainingBatchView>,
 }
 
 /// A batch that stays in quarantine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptView {
+pub struct RemainingBatchView {
     /// The id of the batch.
     pub id: String,
     /// The reason why it stays.

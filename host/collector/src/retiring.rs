@@ -16,11 +16,11 @@ use crate::time_text::whole_millis;
 /// Pipelines that were removed while the collector runs. Each drains on its own.
 #[derive(Debug, Default)]
 pub(crate) struct RetiringPipelines {
-    pub(crate) closing: JournalClosing,
+    closing: JournalClosing,
     /// Ends the drains, but not the closing of journals.
-    pub(crate) given_up: CancellationToken,
+    given_up: CancellationToken,
     /// Ledgers of the pipelines that are not done, and of those that did not end well.
-    pub(crate) ledgers: Vec<Arc<Ledger>>,
+    ledgers: Vec<Arc<Ledger>>,
 }
 
 impl RetiringPipelines {
@@ -63,6 +63,13 @@ impl RetiringPipelines {
         let in_time = tokio::time::timeout_at(deadline, all).await.is_ok();
         self.ledgers.retain(|ledger| !is_done(&ledger.books()));
         in_time
+    }
+
+    /// Ends the drains that are still under way. Returns the ledgers of the pipelines that are not
+    /// done, and the closing of the journals, which goes on.
+    pub(crate) fn end(self) -> (Vec<Arc<Ledger>>, JournalClosing) {
+        self.given_up.cancel();
+        (self.ledgers, self.closing)
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use spandrel_otlp::exporter::ExporterError;
 use spandrel_otlp::receiver::BindError;
-use spandrel_pipeline::pipeline::BuildError;
+use spandrel_pipeline::pipeline::ChangeError;
 use spandrel_plugin::engine::EngineError;
 
 /// The reason why the collector did not start.
@@ -63,5 +63,5 @@ pub enum StartError {
     },
     /// A pipeline does not fit together.
     #[error("a pipeline cannot start")]
-    Pipeline(#[from] BuildError),
+    Pipeline(#[from] ChangeError),
 }

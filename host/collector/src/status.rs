@@ -8,9 +8,10 @@ mod shadow;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::{Mutex, MutexGuard};
 use spandrel_journal::Store;
 use spandrel_otlp::receiver::ReceiverStats;
 use spandrel_pipeline::ingress::OfferCounters;
@@ -37,7 +38,7 @@ pub struct Snapshot {
     pub receivers: Vec<ReceiverStatus>,
     /// The pipelines, in the order of the configuration.
     pub pipelines: Vec<PipelineStatus>,
-    /// The stages, in the order in which the pipelines name them. What pipelines count of them is
+    /// The stages, in the order in which the pipelines name them. The counts of their pipelines are
     /// added when the status is read.
     pub stages: Vec<StageView>,
     /// The metrics of plugins, by stage.
@@ -88,11 +89,11 @@ pub struct Status {
     started: Instant,
     ready_since: Mutex<Option<(SystemTime, Instant)>>,
     life: watch::Sender<Life>,
-    current: Mutex<Current>,
+    current: Mutex<PublishedStatus>,
 }
 
 #[derive(Debug, Default)]
-struct Current {
+struct PublishedStatus {
     snapshot: Arc<Snapshot>,
     /// The steps that swaps are in, by stage.
     swaps: BTreeMap<String, String>,
@@ -113,8 +114,8 @@ impl Default for Status {
 }
 
 impl Status {
-    fn current(&self) -> MutexGuard<'_, Current> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    fn current(&self) -> MutexGuard<'_, PublishedStatus> {
+        self.current.lock()
     }
 
     /// Publishes what runs now.
@@ -172,9 +173,7 @@ impl Status {
     }
 
     fn ready_since_mut(&self) -> MutexGuard<'_, Option<(SystemTime, Instant)>> {
-        self.ready_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.ready_since.lock()
     }
 
     /// Returns the moment at which the collector began to start.

@@ -1,8 +1,8 @@
 //! Watches files for changed content: modules and configuration.
 //!
 //! It watches directories, not files, so that it notices a file that is replaced by a rename, or by
-//! a symbolic link on the way to it (as Kubernetes does with a ConfigMap). System events only ring
-//! a bell. A path is reported when the sha256 of its content differs from the last one, and two
+//! a symbolic link on the way to it (as Kubernetes does with a ConfigMap). System events only
+//! wake the thread that watches. A path is reported when the sha256 of its content differs from the last one, and two
 //! reads agree, with time between them in which nothing was written: a file may be written in
 //! pieces, and the first piece may look complete. A poll runs as well, for file systems without
 //! events, for directories that come later, and for missed events.
@@ -182,7 +182,7 @@ impl Watch {
         for (path, _) in &new {
             self.files.insert(path.clone(), KnownFile::default());
         }
-        // Follow the directories first, so that a change after the read rings the bell.
+        // Follow the directories first, so that a change after the read wakes the thread.
         self.directories.follow(self.files.keys());
         for (path, digest) in new {
             let known = match digest {

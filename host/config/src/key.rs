@@ -63,7 +63,7 @@ pub(crate) enum Treatment {
 pub(crate) struct Key {
     /// Usually one; several if the key takes values of several forms.
     pub(crate) forms: Vec<Form>,
-    /// The default, if it is a value that could be written.
+    /// The default, if it is a value that could be written, and the key may be left out.
     pub(crate) default: Option<Value>,
     /// True if the section makes no sense without it.
     pub(crate) is_required: bool,
@@ -104,7 +104,13 @@ impl Keys {
 
     /// Returns the keys by their paths.
     pub(crate) fn into_all(self) -> BTreeMap<String, Key> {
-        self.all.into_inner()
+        let mut all = self.all.into_inner();
+        // The reader of a required key has a value to go on with, so that it finds more problems.
+        // That is no default: without the key there is no valid configuration.
+        for key in all.values_mut().filter(|key| key.is_required) {
+            key.default = None;
+        }
+        all
     }
 
     fn change(&self, path: &str, change: impl FnOnce(&mut Key)) {

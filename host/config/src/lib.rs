@@ -1,7 +1,8 @@
 //! The configuration: read from its sources, merged, expanded, checked. All problems are reported
 //! at once. The result is a [`Config`] whose types cannot hold a wrong value.
 //!
-//! Keys, defaults and rules of merging are the OpenTelemetry Collector's. Spandrel adds:
+//! Keys, defaults and rules of merging are the OpenTelemetry Collector's. `host/CONFIGURATION.md`
+//! has every key. The main ones that Spandrel adds:
 //!
 //! - `processors: { wasm/NAME: { module, config, on_fault, limits, probation } }` ([`processor`]);
 //!   a relative `module` is looked up from the working directory, as all paths are;

@@ -31,8 +31,9 @@
 //! time, commit LSN, checksum of the payload, and a checksum of its own), then the payload. All
 //! records below the *commit LSN* were acknowledged when this one was written. Both checksums
 //! (CRC32C) begin with the salt, which is new with each use of the file. So bytes that an earlier
-//! use left, or that a sender made look like a record, are not taken for one. When all records of a segment are finished, it is used again or removed,
-//! wherever it is in the order. The checkpoint that says so is on the disk, twice, before that.
+//! use left, or that a sender made look like a record, are not taken for one. When all records of a
+//! segment are finished, it is used again or removed, wherever it is in the order. The checkpoint
+//! that says so is on the disk, twice, before that.
 //!
 //! A *checkpoint* has the records that are finished (all below a low watermark, and ranges above
 //! it), the number of times records were tried, the next LSN, and whether the log was closed after
@@ -44,8 +45,8 @@
 //! neither there nor finished is missing. It is *lost* if it is below the next LSN of a checkpoint
 //! or the commit LSN of a record: then it was acknowledged. Otherwise it was cut off while it was
 //! written, which is no loss. The records of a segment from the LSN on with which a later segment
-//! began were never acknowledged. So recovery changes nothing in a segment, and an opening that is cut off can be
-//! done again.
+//! began were never acknowledged. So recovery changes nothing in a segment, and an opening that is
+//! cut off can be done again.
 //!
 //! Bytes that the disk cannot read, unlike bytes that are wrong, may come back. Such a segment is
 //! left as it is. Until a start can read it, no record counts as lost and no missing record is

@@ -1,8 +1,8 @@
 //! Limits repeated log lines.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// The time between two lines: often enough to see that a failure lasts.
@@ -22,7 +22,7 @@ impl LineLimiter {
     /// Returns the number of lines held back since the last one, if it is time for the next.
     pub(crate) fn next(&self) -> Option<u64> {
         let now = Instant::now();
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.0.lock();
         if lines.last.is_some_and(|last| now - last < PAUSE) {
             lines.held_back += 1;
             return None;

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
-use spandrel_pipeline::journal::{Log, LogFill, Loss, Unfinished, Unreadable, Unwritten};
+use parking_lot::{Mutex, MutexGuard};
+use spandrel_pipeline::journal::{AppendError, Log, LogFill, Loss, RecordError, UnfinishedRecord};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::checkpointer::requests::CheckpointRequests;
@@ -63,7 +64,7 @@ impl DurableLog {
     }
 
     fn threads(&self) -> MutexGuard<'_, Threads> {
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+        self.threads.lock()
     }
 
     /// Starts the log's threads, unless they run.
@@ -156,13 +157,13 @@ fn panicked() -> io::Error {
 }
 
 impl Log for DurableLog {
-    fn append(&self, batch: Bytes, items: u64) -> BoxFuture<'static, Result<u64, Unwritten>> {
+    fn append(&self, batch: Bytes, items: u64) -> BoxFuture<'static, Result<u64, AppendError>> {
         let (queue, room) = (Arc::clone(&self.queue), Arc::clone(&self.room));
         async move {
             let kib = u32::try_from(batch.len() / 1024).unwrap_or(u32::MAX);
             let permits = kib.saturating_add(1).min(MAX_WAITING_KIB);
             let room = room.acquire_many_owned(permits).await;
-            let room = room.map_err(|_| Unwritten::Closed)?;
+            let room = room.map_err(|_| AppendError::Closed)?;
             let (answer, written) = oneshot::channel();
             let record = NewRecord {
                 payload: batch,
@@ -173,7 +174,7 @@ impl Log for DurableLog {
                 answer,
                 room,
             })?;
-            written.await.unwrap_or(Err(Unwritten::Closed))
+            written.await.unwrap_or(Err(AppendError::Closed))
         }
         .boxed()
     }
@@ -187,11 +188,11 @@ impl Log for DurableLog {
         self.segments.is_expired(written)
     }
 
-    fn read(&self, record: u64) -> BoxFuture<'static, Result<Bytes, Unreadable>> {
+    fn read(&self, record: u64) -> BoxFuture<'static, Result<Bytes, RecordError>> {
         let segments = Arc::clone(&self.segments);
         async move {
             let read = tokio::task::spawn_blocking(move || read_record(&segments, record));
-            let failed = |error| Err(Unreadable::Failed(io::Error::other(error)));
+            let failed = |error| Err(RecordError::Failed(io::Error::other(error)));
             read.await.unwrap_or_else(failed)
         }
         .boxed()
@@ -211,7 +212,7 @@ impl Log for DurableLog {
         .boxed()
     }
 
-    fn unfinished(&self, from: u64, most: usize) -> Vec<Unfinished> {
+    fn unfinished(&self, from: u64, most: usize) -> Vec<UnfinishedRecord> {
         self.segments.index().unfinished(from, most)
     }
 

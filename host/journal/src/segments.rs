@@ -7,10 +7,11 @@ pub(crate) mod read;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use parking_lot::{Mutex, MutexGuard};
 use spandrel_pipeline::journal::LogFill;
 use tokio::time::Instant;
 
@@ -94,7 +95,7 @@ impl Segments {
 
     /// Returns the index of the records.
     pub(crate) fn index(&self) -> MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+        self.index.lock()
     }
 
     /// Returns the segments that are not in use.
@@ -173,7 +174,7 @@ impl Segments {
         };
         let options = self.options();
         let usual = segment.size == options.segment_size() && !segment.failed;
-        // If room is tight, what is left is for whichever egress log needs it.
+        // If room is tight, the rest is for the egress log that needs it.
         let tight = self.resources.quota.is_tight(options.reserved_bytes());
         if usual
             && !tight

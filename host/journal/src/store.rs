@@ -7,12 +7,13 @@ mod open;
 mod shutdown;
 
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
+use parking_lot::Mutex;
 use spandrel_pipeline::journal::{Journal, Log};
 use tokio::time::Instant;
 
@@ -139,11 +140,11 @@ impl Store {
         }
     }
 
-    /// Writes what waits and tells the next process that all is well. Appends fail from then on. It
-    /// waits for the disk, so do not call it on a thread of the runtime.
+    /// Writes the waiting records and tells the next process that all is well. Appends fail from
+    /// then on. It waits for the disk, so do not call it on a thread of the runtime.
     ///
     /// # Errors
-    /// Fails if the next process cannot be told. That process finds everything all the same.
+    /// Fails if that cannot be recorded. The next process finds everything all the same.
     pub fn close(&self) -> io::Result<()> {
         self.close_within(CLOSE_LIMIT)
     }
@@ -160,8 +161,7 @@ impl Store {
     }
 
     fn end(&self, clean: bool, limit: Duration) -> io::Result<()> {
-        let shutdown = self.shutdown.lock();
-        let mut shutdown = shutdown.unwrap_or_else(PoisonError::into_inner);
+        let mut shutdown = self.shutdown.lock();
         let Some(shutdown) = shutdown.take() else {
             return Ok(());
         };

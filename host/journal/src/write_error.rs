@@ -2,25 +2,25 @@
 
 use std::io;
 
-use spandrel_pipeline::journal::Unwritten;
+use spandrel_pipeline::journal::AppendError;
 
 use crate::vfs::is_full;
 
 /// Returns the error that the sender of a batch gets.
-pub(crate) fn from_io(error: io::Error) -> Unwritten {
+pub(crate) fn from_io(error: io::Error) -> AppendError {
     if is_full(&error) {
-        Unwritten::Full { what: "the disk" }
+        AppendError::Full { what: "the disk" }
     } else {
-        Unwritten::Failed(error)
+        AppendError::Failed(error)
     }
 }
 
 /// Copies an error, for each sender of a group.
-pub(crate) fn copy(error: &Unwritten) -> Unwritten {
+pub(crate) fn copy(error: &AppendError) -> AppendError {
     match error {
-        Unwritten::Full { what } => Unwritten::Full { what },
-        Unwritten::Failed(error) => Unwritten::Failed(copy_io(error)),
-        Unwritten::Closed => Unwritten::Closed,
+        AppendError::Full { what } => AppendError::Full { what },
+        AppendError::Failed(error) => AppendError::Failed(copy_io(error)),
+        AppendError::Closed => AppendError::Closed,
     }
 }
 

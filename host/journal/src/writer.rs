@@ -14,7 +14,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use spandrel_pipeline::journal::Unwritten;
+use spandrel_pipeline::journal::AppendError;
 
 use crate::format::SECTOR;
 use crate::format::record::{MAX_PAYLOAD, footprint};
@@ -79,7 +79,7 @@ impl Writer {
 
     /// Writes the first of these records, as many as fit in one segment. Returns the number of
     /// records that the result is for, and the LSN of the first one.
-    pub(crate) fn commit(&mut self, records: &[NewRecord]) -> (usize, Result<u64, Unwritten>) {
+    pub(crate) fn commit(&mut self, records: &[NewRecord]) -> (usize, Result<u64, AppendError>) {
         if let Some(refusal) = self.backoff.refusal() {
             return (records.len(), Err(self.refused(refusal, records.len())));
         }
@@ -88,7 +88,7 @@ impl Writer {
         };
         if length(&first.payload) > MAX_PAYLOAD {
             let error = io::Error::from(io::ErrorKind::FileTooLarge);
-            return (1, Err(Unwritten::Failed(error)));
+            return (1, Err(AppendError::Failed(error)));
         }
         match self.try_commit(records) {
             Ok((count, lsn)) => {
@@ -103,8 +103,8 @@ impl Writer {
         }
     }
 
-    fn refused(&self, error: Unwritten, records: usize) -> Unwritten {
-        if matches!(error, Unwritten::Full { .. }) {
+    fn refused(&self, error: AppendError, records: usize) -> AppendError {
+        if matches!(error, AppendError::Full { .. }) {
             self.segments.counters().refused_full(records);
         }
         error
@@ -112,7 +112,7 @@ impl Writer {
 
     /// Writes to the active segment and, if that fails, once more to another: a descriptor whose
     /// sync failed is never used again.
-    fn try_commit(&mut self, records: &[NewRecord]) -> Result<(usize, u64), Unwritten> {
+    fn try_commit(&mut self, records: &[NewRecord]) -> Result<(usize, u64), AppendError> {
         let now = nanos(self.segments.vfs().now());
         let (next, now) = {
             let mut index = self.segments.index();
@@ -139,7 +139,7 @@ impl Writer {
                 Err(error) => failed = Some(error),
             }
         }
-        Err(failed.map_or(Unwritten::Closed, write_error::from_io))
+        Err(failed.map_or(AppendError::Closed, write_error::from_io))
     }
 
     /// Adds written records to the index: from now on they are there.
@@ -161,7 +161,7 @@ impl Writer {
     fn make_room<I: Iterator<Item = u64>>(
         &mut self,
         lengths: impl Fn() -> I,
-    ) -> Result<usize, Unwritten> {
+    ) -> Result<usize, AppendError> {
         if let Some(active) = &self.active {
             match active.fit(lengths()) {
                 0 => self.leave_active(SegmentEnd::Full),
@@ -175,7 +175,7 @@ impl Writer {
         Ok(count)
     }
 
-    fn next_segment(&self, needed: u64) -> Result<ActiveSegment, Unwritten> {
+    fn next_segment(&self, needed: u64) -> Result<ActiveSegment, AppendError> {
         let segments = &*self.segments;
         let usual = segments.options().segment_size();
         let single = needed > usual;
@@ -232,7 +232,10 @@ impl Writer {
 
     /// Syncs before a full segment is left, if there is an interval or too many segments wait for
     /// their sync.
-    fn sync_before_leaving(&mut self, lengths: impl Iterator<Item = u64>) -> Result<(), Unwritten> {
+    fn sync_before_leaving(
+        &mut self,
+        lengths: impl Iterator<Item = u64>,
+    ) -> Result<(), AppendError> {
         let active = self.active.as_ref();
         let full = active.is_some_and(|active| active.fit(lengths) == 0);
         let interval = matches!(self.segments.options().sync, Sync::Interval(_));
@@ -254,7 +257,7 @@ impl Writer {
     /// # Errors
     /// Fails if that fails, too. Then the records stay where they are, and the next call moves
     /// them.
-    pub(crate) fn sync(&mut self) -> Result<(), Unwritten> {
+    pub(crate) fn sync(&mut self) -> Result<(), AppendError> {
         if self.active.as_ref().is_some_and(ActiveSegment::is_unsynced) {
             // If this fails, the segment is among the unsynced ones.
             drop(self.sync_active());
@@ -276,7 +279,7 @@ impl Writer {
     }
 
     /// Writes the records of a segment whose sync failed once more, from what can be read of them.
-    fn move_records(&mut self, segment: &UnsyncedSegment) -> Result<(), Unwritten> {
+    fn move_records(&mut self, segment: &UnsyncedSegment) -> Result<(), AppendError> {
         let records = segment.read(&self.segments)?;
         let mut left = records.as_slice();
         while let Some(first) = left.first() {

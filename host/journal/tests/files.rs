@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use spandrel_journal::{OpenError, Options, Store, Sync};
-use spandrel_pipeline::journal::{Journal, Log, Unwritten};
+use spandrel_pipeline::journal::{AppendError, Journal, Log};
 use tokio::task::JoinSet;
 
 async fn append(log: &Arc<dyn Log>, bytes: Vec<u8>, items: u64) -> u64 {
@@ -112,7 +112,7 @@ async fn a_directory_has_one_owner() {
     store.close().unwrap();
     assert!(Store::open(Options::new(dir.path())).is_ok());
     let refused = log.append(Bytes::from_static(b"late"), 1).await;
-    assert!(matches!(refused, Err(Unwritten::Closed)));
+    assert!(matches!(refused, Err(AppendError::Closed)));
     assert!(log.set_attempts(vec![(0, 1)]).await.is_err());
 }
 
@@ -202,7 +202,7 @@ async fn a_full_journal_goes_on_when_there_is_room() {
             Err(refused) => break refused,
         }
     };
-    assert!(matches!(refused, Unwritten::Full { what: "max_bytes" }));
+    assert!(matches!(refused, AppendError::Full { what: "max_bytes" }));
     assert!(taken > 40, "{taken}");
     assert!(bytes_in(dir.path()) <= 1 << 20);
     assert!(store.counters().full > 0);

@@ -12,7 +12,7 @@ use flate2::{Compress, FlushCompress, Status};
 use http::HeaderValue;
 use zstd::stream::raw::{CParameter, Encoder, InBuffer, Operation, OutBuffer};
 
-pub(crate) use inflate::{Inflater, MAX_STATE_BYTES, MIN_STATE_BYTES, NotInflated, state_bytes};
+pub(crate) use inflate::{InflateError, Inflater, MAX_STATE_BYTES, MIN_STATE_BYTES, state_bytes};
 
 /// The compression of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -14,12 +14,13 @@ mod settings;
 mod tls;
 
 use std::error::Error;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Response, StatusCode};
+use parking_lot::Mutex;
 use spandrel_pipeline::exporter::{Exporter, Outcome, Refuses};
 use spandrel_wire::Signal;
 use tokio::time::timeout;
@@ -126,7 +127,7 @@ impl GrpcExporter {
                 Err(error) => return self.retry(&error),
             };
             let waiting = PendingAnswer::on(&connection);
-            *pending.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiting);
+            *pending.lock() = Some(waiting);
             sends += 1;
             match connection.send(request).await {
                 Ok(response) => {
@@ -193,7 +194,7 @@ impl Exporter for GrpcExporter {
             if let Ok(outcome) = timeout(self.timeout, attempt).await {
                 return outcome;
             }
-            let waited = pending.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let waited = pending.into_inner();
             if let Some(waiting) = waited.filter(PendingAnswer::nothing_came) {
                 self.pool.retire(&waiting.connection);
             }

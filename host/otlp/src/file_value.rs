@@ -6,9 +6,10 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, RwLock};
 use sha2::{Digest as _, Sha256};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
@@ -151,12 +152,12 @@ type Make<T> = Box<dyn Fn(&Files) -> Result<T, FileError> + Send + Sync>;
 /// A value made from files. [`FileValue::current`] returns the value in force; a caller may keep it
 /// for as long as it needs it.
 pub(crate) struct FileValue<T> {
-    shared: Arc<Shared<T>>,
+    shared: Arc<WatchedContent<T>>,
     /// The task that watches the files. It ends when this value is dropped.
     _watch: JoinSet<Infallible>,
 }
 
-struct Shared<T> {
+struct WatchedContent<T> {
     kind: ContentKind,
     /// The endpoint of the receiver or the backend, for the log.
     endpoint: String,
@@ -202,7 +203,7 @@ impl<T: Send + Sync + 'static> FileValue<T> {
         let files = Files::read(&paths);
         let value = make(&files)?;
         let is_watched = !paths.is_empty();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(WatchedContent {
             kind,
             endpoint: endpoint.to_owned(),
             paths,
@@ -235,7 +236,10 @@ impl<T: Send + Sync + 'static> FileValue<T> {
     }
 }
 
-async fn watch<T: Send + Sync + 'static>(shared: Arc<Shared<T>>, every: Duration) -> Infallible {
+async fn watch<T: Send + Sync + 'static>(
+    shared: Arc<WatchedContent<T>>,
+    every: Duration,
+) -> Infallible {
     loop {
         sleep(every).await;
         read_until_settled(&shared).await;
@@ -243,7 +247,7 @@ async fn watch<T: Send + Sync + 'static>(shared: Arc<Shared<T>>, every: Duration
 }
 
 /// Reads the files until two reads agree, and then uses their content.
-async fn read_until_settled<T: Send + Sync + 'static>(shared: &Arc<Shared<T>>) -> bool {
+async fn read_until_settled<T: Send + Sync + 'static>(shared: &Arc<WatchedContent<T>>) -> bool {
     let mut last = None;
     for _ in 0..MAX_READS {
         let reading = Arc::clone(shared);
@@ -268,16 +272,16 @@ enum ReadResult {
     Changed,
 }
 
-impl<T> Shared<T> {
+impl<T> WatchedContent<T> {
     fn current(&self) -> Arc<T> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.current.read())
     }
 
     /// Reads the files once, after a read that found `last`.
     fn read_once(&self, last: Option<[u8; 32]>) -> ReadResult {
         let files = Files::read(&self.paths);
         let digest = files.digest();
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         if digest == known.in_force {
             known.bad = None;
             return ReadResult::Same;
@@ -295,7 +299,7 @@ impl<T> Shared<T> {
             Ok(value) => {
                 known.in_force = digest;
                 known.bad = None;
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
+                *self.current.write() = Arc::new(value);
                 self.log_reloaded();
                 ReadResult::Changed
             }

@@ -1,4 +1,4 @@
-//! Waits that grow: between attempts to export, and between attempts to run a failing plugin.
+//! Waits that grow between attempts to export.
 
 use std::time::Duration;
 

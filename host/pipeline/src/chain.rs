@@ -12,12 +12,12 @@ use spandrel_wire::{Limits, Reads};
 use tokio::time::Instant;
 
 use crate::batch::Batch;
-use crate::handover::StageLeft;
+use crate::handover::StageHandover;
 use crate::ledger::{Ledger, Tally};
 use crate::plugin::{DrainReason, State};
 use crate::stage::rollout::slot::StageSlot;
 use crate::stage::run::batch::StageBatch;
-use crate::stage::run::output::{Origin, StageOutput};
+use crate::stage::run::output::{BatchOwner, StageOutput};
 
 /// The least number of stages in a row for which a projection is worth its cost: for one stage it
 /// costs about what it saves.
@@ -89,7 +89,7 @@ impl Chain {
         &mut self,
         index: usize,
         mut batch: StageBatch,
-        origin: Origin,
+        owner: BatchOwner,
     ) -> Result<StageOutput, StageBatch> {
         if batch.input.reads().is_none()
             && batch.input.len() >= WORTH
@@ -98,7 +98,7 @@ impl Chain {
             batch.input.project(reads);
         }
         match self.stages.get_mut(index) {
-            Some(stage) => Ok(stage.process(batch, origin).await),
+            Some(stage) => Ok(stage.process(batch, owner).await),
             None => Err(batch),
         }
     }
@@ -143,7 +143,7 @@ impl Chain {
     pub(crate) fn leave_behind(
         &mut self,
         states: Vec<Option<State>>,
-    ) -> (Vec<StageLeft>, Vec<Tally>) {
+    ) -> (Vec<StageHandover>, Vec<Tally>) {
         let mut tallies = Vec::new();
         let stages = self.stages.iter_mut().zip(states).map(|(stage, state)| {
             let (left, mut held) = stage.leave_behind(state);

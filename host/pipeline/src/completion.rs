@@ -35,7 +35,7 @@ const SEEN: u8 = 4;
 /// The deepest nesting of guards of guards. They are dropped one inside the other, on one stack.
 const DEPTH: u8 = 16;
 
-/// Keeps a batch incomplete for as long as a clone of it lives.
+/// Keeps a batch incomplete for as long as a clone of the guard lives.
 #[derive(Clone, Debug)]
 pub struct Guard(Arc<Completion>);
 

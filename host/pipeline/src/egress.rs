@@ -25,8 +25,9 @@ mod sender;
 mod settings;
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
+use parking_lot::{Mutex, MutexGuard};
 use spandrel_wire::Signal;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -85,10 +86,6 @@ pub(crate) struct Egress {
     /// Queues of removed exporters, by their columns, until they are empty.
     retired: Mutex<Vec<(usize, Weak<Queue>)>>,
     disks: Option<Arc<DiskQueues>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Egress {
@@ -345,6 +342,6 @@ impl Egress {
     }
 
     fn retired(&self) -> MutexGuard<'_, Vec<(usize, Weak<Queue>)>> {
-        lock(&self.retired)
+        self.retired.lock()
     }
 }

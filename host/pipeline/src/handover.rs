@@ -31,12 +31,12 @@ pub(crate) struct Handover {
     /// it accepted something after the handover was written.
     pub(crate) next: u64,
     /// For each shard, its stages in order.
-    pub(crate) shards: Vec<Vec<StageLeft>>,
+    pub(crate) shards: Vec<Vec<StageHandover>>,
 }
 
 /// The state and the held items of a stage on one shard.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct StageLeft {
+pub(crate) struct StageHandover {
     /// Its name in the config.
     pub(crate) name: String,
     /// The plugin's state, when it gave one.
@@ -46,12 +46,12 @@ pub(crate) struct StageLeft {
     /// Below this ticket, the plugin may name items that are not held any more.
     pub(crate) evicted_below: Ticket,
     /// The batches of which it held items.
-    pub(crate) held: Vec<HeldLeft>,
+    pub(crate) held: Vec<HeldHandover>,
 }
 
 /// The items that were held of one batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct HeldLeft {
+pub(crate) struct HeldHandover {
     /// The ticket by which the plugin knows it.
     pub(crate) ticket: Ticket,
     /// The lowest ticket under which some of these items were ever held.
@@ -82,7 +82,7 @@ pub(crate) enum Owner {
     SecondInstance,
 }
 
-impl HeldLeft {
+impl HeldHandover {
     /// Returns the items as a stage holds them; `None` if the request is not valid, or has other
     /// items.
     pub(crate) fn to_held(&self, limits: &Limits) -> Option<HeldItems> {
@@ -108,22 +108,22 @@ impl HeldLeft {
 /// The part of a handover that one shard left when it ended, and the tallies that keep the held
 /// items in the books until the handover is on the disk.
 #[derive(Debug)]
-pub(crate) struct ShardLeft {
+pub(crate) struct ShardHandover {
     /// The number of the shard.
     pub(crate) shard: usize,
     /// Its stages, in order; empty if the shard let go of everything.
-    pub(crate) stages: Vec<StageLeft>,
+    pub(crate) stages: Vec<StageHandover>,
     /// The tallies of the items that the stages hold.
     pub(crate) tallies: Vec<Tally>,
 }
 
 /// The reason why the handover of the last process is not used: a sentence without a full stop.
-pub(crate) type Unused = &'static str;
+pub(crate) type UnusedReason = &'static str;
 
 impl Handover {
     /// Builds the handover from what these shards left, in any order. Also returns the tallies of
     /// the held items.
-    pub(crate) fn new(next: u64, mut shards: Vec<ShardLeft>) -> (Self, Vec<Tally>) {
+    pub(crate) fn new(next: u64, mut shards: Vec<ShardHandover>) -> (Self, Vec<Tally>) {
         shards.sort_by_key(|shard| shard.shard);
         let mut tallies = Vec::new();
         let mut rows = Vec::with_capacity(shards.len());
@@ -139,11 +139,11 @@ impl Handover {
         (handover, tallies)
     }
 
-    fn stages(&self) -> impl Iterator<Item = &StageLeft> {
+    fn stages(&self) -> impl Iterator<Item = &StageHandover> {
         self.shards.iter().flatten()
     }
 
-    fn held(&self) -> impl Iterator<Item = &HeldLeft> {
+    fn held(&self) -> impl Iterator<Item = &HeldHandover> {
         self.stages().flat_map(|stage| &stage.held)
     }
 
@@ -172,7 +172,7 @@ impl Handover {
         log: &dyn Log,
         stages: &[&str],
         shards: usize,
-    ) -> Result<(), Unused> {
+    ) -> Result<(), UnusedReason> {
         if self.next != log.next() {
             return Err("the journal went on without it");
         }
@@ -233,8 +233,8 @@ const PAGE: usize = 1024;
 mod tests {
     use super::*;
 
-    fn stage(name: &str, holds: usize) -> StageLeft {
-        let held = |(ticket, owner)| HeldLeft {
+    fn stage(name: &str, holds: usize) -> StageHandover {
+        let held = |(ticket, owner)| HeldHandover {
             ticket,
             first: 5,
             owner,
@@ -249,7 +249,7 @@ mod tests {
             (8, Owner::Instance),
             (9, Owner::SecondInstance),
         ];
-        StageLeft {
+        StageHandover {
             name: name.to_owned(),
             state: Some(State {
                 version: 3,

@@ -6,10 +6,12 @@ mod drain_switch;
 mod entry;
 mod fan_out;
 mod feeder;
+mod gate;
 mod journal_feed;
 mod offers;
 mod pressure;
 mod routing;
+mod valid_request;
 
 use std::fmt;
 use std::time::Duration;
@@ -22,9 +24,10 @@ pub use self::admission::AckOn;
 pub(crate) use self::admission::{Admission, AdmissionConfig};
 pub use self::fan_out::FanOut;
 pub(crate) use self::feeder::Feeder;
+pub use self::gate::Gate;
 pub(crate) use self::journal_feed::JournalFeed;
 pub use self::offers::OfferCounters;
-pub use self::pressure::{Gate, LATEST, SOONEST};
+pub use self::pressure::{LATEST, SOONEST};
 pub(crate) use self::routing::{Routing, ShardPermit};
 use crate::refused::Refused;
 

@@ -8,11 +8,12 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use spandrel_wire::Signal;
 
 /// The logs of one pipeline, and the place for batches that must not be tried again.
@@ -52,14 +53,14 @@ pub trait Log: Send + Sync + fmt::Debug {
     /// Adds a record. When this resolves to the record's number, the record is as durable as the
     /// journal is set to make it, and stays so until [`Log::finish`]. The record may be written
     /// even if the future is dropped; nobody finishes it then before a restart.
-    fn append(&self, batch: Bytes, items: u64) -> BoxFuture<'static, Result<u64, Unwritten>>;
+    fn append(&self, batch: Bytes, items: u64) -> BoxFuture<'static, Result<u64, AppendError>>;
 
     /// Marks a record as finished: nothing is left to do for it. Takes no time and cannot fail. If
     /// the process is killed before the next checkpoint, the record is there again.
     fn finish(&self, record: u64);
 
     /// Reads the bytes of a record that is not finished.
-    fn read(&self, record: u64) -> BoxFuture<'static, Result<Bytes, Unreadable>>;
+    fn read(&self, record: u64) -> BoxFuture<'static, Result<Bytes, RecordError>>;
 
     /// Sets the mark of each of these records, which counts the tries of it that failed. Once this
     /// resolves, the mark survives the death of this process (not of the machine).
@@ -67,7 +68,7 @@ pub trait Log: Send + Sync + fmt::Debug {
 
     /// Returns the records that are not finished, from this number on, oldest first, at most
     /// `most`.
-    fn unfinished(&self, from: u64, most: usize) -> Vec<Unfinished>;
+    fn unfinished(&self, from: u64, most: usize) -> Vec<UnfinishedRecord>;
 
     /// Returns the number of the first record that this process adds. Lower records were there at
     /// the start.
@@ -106,7 +107,7 @@ pub struct Loss {
 
 /// A record that is not finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unfinished {
+pub struct UnfinishedRecord {
     /// Its number.
     pub record: u64,
     /// Its items.
@@ -136,7 +137,7 @@ pub struct LogFill {
 
 /// The reason why a record was not added: its batch is not durable.
 #[derive(Debug, thiserror::Error)]
-pub enum Unwritten {
+pub enum AppendError {
     /// The journal has as many bytes as it may have, or the disk is full. Both may pass.
     #[error("the journal is full: {what}")]
     Full {
@@ -153,7 +154,7 @@ pub enum Unwritten {
 
 /// The reason why the bytes of a record cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum Unreadable {
+pub enum RecordError {
     /// It was damaged on the disk, or is finished: waiting does not help.
     #[error("record {record} is damaged or gone")]
     Damaged {
@@ -194,19 +195,19 @@ pub trait PoisonStore: Send + Sync + fmt::Debug {
 /// the next log line. After an outage there are many at once, and one line for each batch would say
 /// no more.
 #[derive(Debug, Default)]
-pub(crate) struct TooOld(Mutex<(u64, u64)>);
+pub(crate) struct ExpiredBatches(Mutex<(u64, u64)>);
 
-impl TooOld {
+impl ExpiredBatches {
     /// Adds one batch.
     pub(crate) fn add(&self, in_it: u64) {
-        let (batches, items) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (batches, items) = &mut *self.0.lock();
         *batches += 1;
         *items += in_it;
     }
 
     /// Logs one line, if there was any batch since the last line.
     pub(crate) fn tell(&self, pipeline: &str, exporter: Option<&str>) {
-        let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sums = self.0.lock();
         let (batches, items) = std::mem::take(&mut *sums);
         drop(sums);
         if batches > 0 {

@@ -2,8 +2,9 @@
 //!
 //! It is double entry: items stand in an [`Account`] and leave it only into another account or into
 //! an end, under one lock, once per batch (never once per item). A [`Tally`] is the handle on some
-//! items. A tally that is dropped without a posting books its items as abandoned, so no code path,
-//! not even a cancelled task, can lose an item without the ledger knowing.
+//! items. A tally that is dropped without a posting books its items as refused, as journaled or as
+//! abandoned, so no code path, not even a cancelled task, can lose an item without the ledger
+//! knowing.
 
 mod books;
 mod bypass;
@@ -15,22 +16,23 @@ mod stage;
 mod tally;
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use spandrel_wire::Signal;
 
 pub use self::books::{Books, Overflow};
 pub use self::bypass::Bypass;
 pub use self::exporter::ExporterBooks;
 pub use self::figure::{Figure, Side, Unit};
-pub use self::reason::{Full, Reason};
+pub use self::reason::{FullPart, Reason};
 pub use self::row::LedgerRow;
-pub use self::stage::{Column, GenerationBooks, StageBooks};
+pub use self::stage::{Column, CpuSamples, GenerationBooks, StageBooks};
 pub use self::tally::{Account, Tally};
-pub(crate) use self::tally::{End, Retry, Source};
+pub(crate) use self::tally::{End, Source, StageVisit};
 use crate::completion::Guard;
-use crate::journal::{Loss, Unfinished};
+use crate::journal::{Loss, UnfinishedRecord};
 
 /// The books of one pipeline. They are cheap to share; read them with [`Ledger::books`].
 #[derive(Debug)]
@@ -73,21 +75,18 @@ impl Ledger {
 
     /// Returns a consistent copy of the books, as they stand at this moment.
     pub fn books(&self) -> Books {
-        self.books
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.books.lock().clone()
     }
 
     /// Makes one posting: a reader of the books sees all of `entry` at once.
     pub(crate) fn post(&self, entry: impl FnOnce(&mut Books)) {
-        entry(&mut self.books.lock().unwrap_or_else(PoisonError::into_inner));
+        entry(&mut self.books.lock());
     }
 
     /// Returns the column of the stage with this name, and opens it if there is none, for postings
     /// of the generation with this number, whose manifest has these drop reasons.
     pub(crate) fn open(&self, stage: &str, generation: u64, reasons: &[String]) -> Column {
-        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut books = self.books.lock();
         let known = books.stages.iter().position(|column| column.name == stage);
         let place = known.unwrap_or_else(|| {
             books.stages.push(StageBooks::new(stage.to_owned()));
@@ -144,7 +143,7 @@ impl Ledger {
 
     /// Returns the number of exporters that have a column.
     pub(crate) fn exporters(&self) -> usize {
-        let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        let books = self.books.lock();
         books.exporters.len()
     }
 
@@ -245,7 +244,7 @@ impl Ledger {
     pub(crate) fn load(
         self: &Arc<Self>,
         exporter: usize,
-        record: &Unfinished,
+        record: &UnfinishedRecord,
         guard: Guard,
     ) -> Tally {
         let items = record.items;

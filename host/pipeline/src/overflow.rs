@@ -1,18 +1,19 @@
 //! Drops batches that find no room. The log gets one line when the drops begin and one when they
 //! have ended, however often there is room in between.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::batch::Batch;
-use crate::ledger::{Full, Ledger, Tally};
+use crate::ledger::{FullPart, Ledger, Tally};
 
 /// The time without a drop after which an overflow has ended: a full queue has room for a batch now
 /// and then, and is full again with the next one.
-const QUIET: Duration = Duration::from_secs(10);
+const ENDED_AFTER: Duration = Duration::from_secs(10);
 
 /// The overflow of one exporter or of one pipeline: it drops batches that find no room, and logs
 /// its beginning and its end.
@@ -22,11 +23,11 @@ pub(crate) struct Overflow {
     /// The exporter's name; `None` for the pipeline.
     exporter: Option<String>,
     is_on: AtomicBool,
-    spell: Mutex<Option<Spell>>,
+    period: Mutex<Option<OverflowPeriod>>,
 }
 
 #[derive(Debug)]
-struct Spell {
+struct OverflowPeriod {
     began: Instant,
     last: Instant,
     batches: u64,
@@ -47,17 +48,17 @@ impl Overflow {
             ledger,
             exporter,
             is_on: AtomicBool::new(false),
-            spell: Mutex::default(),
+            period: Mutex::default(),
         }
     }
 
     /// Drops a batch for this exporter.
     pub(crate) fn drop_batch(&self, batch: Batch) {
-        self.drop_tally(batch.tally, Full::Queues);
+        self.drop_tally(batch.tally, FullPart::Queues);
     }
 
     /// Drops these items.
-    pub(crate) fn drop_tally(&self, tally: Tally, full: Full) {
+    pub(crate) fn drop_tally(&self, tally: Tally, full: FullPart) {
         let items = tally.items();
         tally.overflow(full);
         if items > 0 && self.add(items) {
@@ -70,16 +71,16 @@ impl Overflow {
         if !self.is_on.load(Ordering::Relaxed) {
             return;
         }
-        let mut spell = self.lock();
-        if spell
+        let mut period = self.lock();
+        if period
             .as_ref()
-            .is_some_and(|spell| spell.last.elapsed() < QUIET)
+            .is_some_and(|period| period.last.elapsed() < ENDED_AFTER)
         {
             return;
         }
-        let ended = spell.take();
+        let ended = period.take();
         self.is_on.store(false, Ordering::Relaxed);
-        drop(spell);
+        drop(period);
         if let Some(ended) = ended {
             self.tell_ended(&ended);
         }
@@ -88,22 +89,22 @@ impl Overflow {
     /// Counts dropped items. Returns true if the overflow began with them.
     fn add(&self, items: u64) -> bool {
         let now = Instant::now();
-        let mut spell = self.lock();
-        let begins = spell.is_none();
-        let spell = spell.get_or_insert(Spell {
+        let mut period = self.lock();
+        let begins = period.is_none();
+        let period = period.get_or_insert(OverflowPeriod {
             began: now,
             last: now,
             batches: 0,
             items: 0,
         });
-        spell.last = now;
-        spell.batches += 1;
-        spell.items += items;
+        period.last = now;
+        period.batches += 1;
+        period.items += items;
         self.is_on.store(true, Ordering::Relaxed);
         begins
     }
 
-    fn tell_begun(&self, full: Full) {
+    fn tell_begun(&self, full: FullPart) {
         let (pipeline, reason) = (self.ledger.pipeline(), full.label());
         match &self.exporter {
             Some(exporter) => tracing::warn!(
@@ -120,9 +121,9 @@ impl Overflow {
         }
     }
 
-    fn tell_ended(&self, ended: &Spell) {
+    fn tell_ended(&self, ended: &OverflowPeriod) {
         let pipeline = self.ledger.pipeline();
-        let Spell { batches, items, .. } = *ended;
+        let OverflowPeriod { batches, items, .. } = *ended;
         let lasted = ended.last.duration_since(ended.began);
         let lasted_ms = u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX);
         match &self.exporter {
@@ -144,7 +145,7 @@ impl Overflow {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Spell>> {
-        self.spell.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<OverflowPeriod>> {
+        self.period.lock()
     }
 }

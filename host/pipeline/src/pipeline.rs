@@ -26,7 +26,7 @@ use crate::ingress::{Admission, AdmissionConfig, FanOut, Gate};
 use crate::journal::Durability;
 use crate::ledger::Ledger;
 use crate::queue::QueueFill;
-use crate::shard::Ending;
+use crate::shard::ShardShutdown;
 use crate::stage::{Comparison, Input, InstantiateError, StageSpec, State};
 
 /// One entry of `service::pipelines`.
@@ -101,9 +101,6 @@ pub enum ChangeError {
     Draining,
 }
 
-/// The reason why a pipeline could not be built.
-pub type BuildError = ChangeError;
-
 /// The result of a drain, phase by phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrainReport {
@@ -125,7 +122,7 @@ pub struct Pipeline {
     egress: Arc<Egress>,
     consumers: Consumers,
     stages: Stages,
-    ending: watch::Sender<Option<Ending>>,
+    shutdown: watch::Sender<Option<ShardShutdown>>,
     /// The tasks of a durable pipeline.
     journal_tasks: Option<JournalTasks>,
 }
@@ -137,7 +134,7 @@ impl Pipeline {
     /// # Errors
     /// If a plugin cannot be instantiated, the config contradicts its manifest, or a log cannot be
     /// opened.
-    pub async fn build(config: PipelineConfig) -> Result<Self, BuildError> {
+    pub async fn build(config: PipelineConfig) -> Result<Self, ChangeError> {
         let PipelineConfig {
             name,
             signal,
@@ -161,7 +158,7 @@ impl Pipeline {
         let keeps_all = journal.is_some() || ack_on == AckOn::Export;
         let started = Egress::start(signal, &ledger, exporters, keeps_all, journal).await;
         let (egress, consumers) = started.map_err(|error| log_error(&name, error))?;
-        let (ending, ending_seen) = watch::channel(None);
+        let (shutdown, shutdown_seen) = watch::channel(None);
         let context = StageContext {
             name,
             ledger: Arc::clone(&ledger),
@@ -169,7 +166,7 @@ impl Pipeline {
             limits,
             ack_on,
             width: shards,
-            ending: ending_seen,
+            shutdown: shutdown_seen,
         };
         let prepared = durability.map(JournalTasks::prepare);
         let resume = prepared.as_ref().map(|(tasks, _)| tasks.resume());
@@ -188,7 +185,7 @@ impl Pipeline {
             egress,
             consumers,
             stages,
-            ending,
+            shutdown,
             journal_tasks,
         })
     }
@@ -295,7 +292,7 @@ impl Pipeline {
     }
 
     /// Finishes the accepted batches: shards, stages in pipeline order, batchers, queues,
-    /// exporters. What is left at `deadline` is abandoned, and booked so. Call it once the
+    /// exporters. Items that are left at `deadline` are abandoned, and booked so. Call it once the
     /// receivers are done.
     ///
     /// A durable pipeline does not wait for a backend that takes nothing: the rest stays on the
@@ -315,7 +312,7 @@ impl Pipeline {
     async fn end(mut self, deadline: Instant, hands_over: bool) -> DrainReport {
         let started = Instant::now();
         self.close();
-        self.ending.send_replace(Some(Ending {
+        self.shutdown.send_replace(Some(ShardShutdown {
             deadline,
             hands_over,
         }));

@@ -17,8 +17,8 @@ mod waiting;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -123,7 +123,7 @@ pub(crate) struct Queue {
     sent: Room,
     released: Room,
     replayed: Room,
-    aside: [WaitingRoom; 2],
+    waiting_rooms: [WaitingRoom; 2],
     waiting: Mutex<VecDeque<QueuedBatch>>,
     arrived: Notify,
     closed: AtomicBool,
@@ -135,7 +135,7 @@ impl Queue {
             sent: Room::new(&config),
             released: Room::new(&config),
             replayed: Room::new(&config),
-            aside: [RoomClass::Sent, RoomClass::Released].map(WaitingRoom::new),
+            waiting_rooms: [RoomClass::Sent, RoomClass::Released].map(WaitingRoom::new),
             config: watch::Sender::new(config),
             waiting: Mutex::default(),
             arrived: Notify::new(),
@@ -171,12 +171,12 @@ impl Queue {
     pub(crate) fn fill(&self) -> QueueFill {
         let classes = [&self.sent, &self.released, &self.replayed];
         let kib: usize = classes.map(|room| room.kib().taken()).iter().sum();
-        let aside: usize = self.aside.iter().map(WaitingRoom::bytes).sum();
+        let waiting_bytes: usize = self.waiting_rooms.iter().map(WaitingRoom::bytes).sum();
         QueueFill {
             size: self.sent.units().taken(),
             released: self.released.units().taken() + self.replayed.units().taken(),
             capacity: self.config.borrow().queue_size.max(1),
-            bytes: kib * BYTES_UNIT + aside,
+            bytes: kib * BYTES_UNIT + waiting_bytes,
         }
     }
 
@@ -216,7 +216,7 @@ impl Queue {
         Some(Permit::new(units, kib))
     }
 
-    /// AnswerHold for room, in turn. The caller bounds the wait.
+    /// Waits for room, in turn. The caller bounds the wait.
     pub(crate) async fn reserve(
         &self,
         class: RoomClass,
@@ -252,7 +252,7 @@ impl Queue {
     /// Closes the queue to new batches. Once nothing waits, and the queue is empty, `pop` ends.
     /// That needs [`Queue::admit_waiting`] to run.
     pub(crate) fn close(&self) {
-        self.aside.iter().for_each(WaitingRoom::close);
+        self.waiting_rooms.iter().for_each(WaitingRoom::close);
     }
 
     /// Marks that nothing more will be pushed.
@@ -278,7 +278,7 @@ impl Queue {
 
     /// Lets go of everything that waits. Its tallies book it as abandoned.
     pub(crate) fn clear(&self) {
-        self.aside.iter().for_each(WaitingRoom::clear);
+        self.waiting_rooms.iter().for_each(WaitingRoom::clear);
         let left = std::mem::take(&mut *self.lock());
         drop(left);
     }
@@ -290,7 +290,7 @@ impl Queue {
     }
 
     /// Puts a batch into its place to wait. The answer to its sender waits for `hold`.
-    pub(crate) fn put_aside(&self, batch: Batch, seat: Seat, hold: Option<AnswerHold>) {
+    pub(crate) fn put_to_wait(&self, batch: Batch, seat: Seat, hold: Option<AnswerHold>) {
         if let Some(room) = self.waiting_room(seat.class()) {
             room.push(batch, seat, hold);
         }
@@ -300,7 +300,7 @@ impl Queue {
     /// place or was given to `late`. Without this task no waiting batch goes on, and the queue does
     /// not end.
     pub(crate) async fn admit_waiting(&self, late: impl Fn(Batch) + Sync) {
-        let [sent, released] = &self.aside;
+        let [sent, released] = &self.waiting_rooms;
         tokio::join!(
             sent.empty_into(self, &late),
             released.empty_into(self, &late)
@@ -309,11 +309,11 @@ impl Queue {
     }
 
     fn waiting_room(&self, class: RoomClass) -> Option<&WaitingRoom> {
-        self.aside.iter().find(|room| room.class() == class)
+        self.waiting_rooms.iter().find(|room| room.class() == class)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<QueuedBatch>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, VecDeque<QueuedBatch>> {
+        self.waiting.lock()
     }
 }
 

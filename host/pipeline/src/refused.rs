@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use spandrel_wire::Invalid;
 
-use crate::journal::Unwritten;
+use crate::journal::AppendError;
 use crate::plugin::Fault;
 
 /// The reason why a batch was refused, by what the sender should do next.
@@ -26,7 +26,7 @@ pub enum Refused {
         retry_after: Duration,
         /// The cause.
         #[source]
-        source: Unwritten,
+        source: AppendError,
     },
     /// A backend refused it for good, with `ack_on: export`. Do not retry.
     #[error("refused by the backend")]
@@ -54,7 +54,7 @@ pub enum Refused {
 
 /// A refusal inside the pipeline.
 #[derive(Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct BatchRefusal {
     /// The answer to the sender.
     pub(crate) refused: Refused,
     /// The plugin's fault on this very batch. Without one, the batch cannot be to blame.
@@ -63,7 +63,7 @@ pub(crate) struct Refusal {
     pub(crate) partial: bool,
 }
 
-impl From<Refused> for Refusal {
+impl From<Refused> for BatchRefusal {
     /// Makes a refusal from before any plugin was asked.
     fn from(refused: Refused) -> Self {
         Self {

@@ -11,7 +11,7 @@
 //! the few batches that are in the stages at that moment; it has to hit the same one three times in
 //! a row, twice while it is alone there.
 //!
-//! A batch that came through the stages is never blamed for the end of the process. What happens
+//! A batch that came through the stages is never blamed for the end of the process. Everything
 //! behind the stages is the collector's own work, and no plugin can end the process.
 
 mod backlog;
@@ -29,10 +29,10 @@ use crate::batch::Batch;
 use crate::completion::IngressLog;
 use crate::egress::ReservedBatch;
 use crate::ingress::Admission;
-use crate::journal::{Log, Poison, PoisonStore, Unfinished, Unreadable};
+use crate::journal::{Log, Poison, PoisonStore, RecordError, UnfinishedRecord};
 use crate::ledger::Ledger;
 use crate::queue::RoomClass;
-use crate::refused::{Refusal, Refused};
+use crate::refused::{BatchRefusal, Refused};
 use crate::retries::{RetryQueue, RetryState};
 
 /// The number of records of the backlog that are on their way through the stages at once: enough to
@@ -183,7 +183,7 @@ impl Replay {
         self.backlog.tell_expired(self.ledger.pipeline());
     }
 
-    async fn try_record(&self, record: Unfinished, before: RetryState, alone: bool) {
+    async fn try_record(&self, record: UnfinishedRecord, before: RetryState, alone: bool) {
         // A batch is not given up before the plugins that run now were asked about it.
         let before = before.once_more(self.ledger.stage_changes());
         let tried = if before.is_poison() {
@@ -198,8 +198,13 @@ impl Replay {
     }
 
     /// Sends a record once through the stages; if `alone`, with no other replayed record beside it.
-    async fn run_record(&self, record: Unfinished, before: RetryState, alone: bool) -> TryOutcome {
-        let Unfinished {
+    async fn run_record(
+        &self,
+        record: UnfinishedRecord,
+        before: RetryState,
+        alone: bool,
+    ) -> TryOutcome {
+        let UnfinishedRecord {
             record: number,
             items,
             bytes,
@@ -240,7 +245,7 @@ impl Replay {
         let turn = alone.then_some(turn);
         let answered = match placed {
             Ok(answer) => answer.through().await,
-            Err(refused) => Err(Refusal::from(refused)),
+            Err(refused) => Err(BatchRefusal::from(refused)),
         };
         drop(turn);
         let before = before.booked();
@@ -273,11 +278,16 @@ impl Replay {
     }
 
     /// Returns what becomes of a record whose bytes cannot be read.
-    fn unreadable(&self, record: Unfinished, before: RetryState, error: &Unreadable) -> TryOutcome {
+    fn unreadable(
+        &self,
+        record: UnfinishedRecord,
+        before: RetryState,
+        error: &RecordError,
+    ) -> TryOutcome {
         let (number, items) = (record.record, record.items);
         let cause: &dyn std::error::Error = error;
         match error {
-            Unreadable::Failed(_) => {
+            RecordError::Failed(_) => {
                 tracing::warn!(
                     record = number,
                     error = cause,
@@ -285,7 +295,7 @@ impl Replay {
                 );
                 TryOutcome::Again(before.later())
             }
-            Unreadable::Damaged { .. } => {
+            RecordError::Damaged { .. } => {
                 tracing::error!(
                     pipeline = self.ledger.pipeline(),
                     items,
@@ -303,7 +313,11 @@ impl Replay {
     }
 
     /// Puts a record into quarantine.
-    async fn put_into_quarantine(&self, record: Unfinished, before: RetryState) -> TryOutcome {
+    async fn put_into_quarantine(
+        &self,
+        record: UnfinishedRecord,
+        before: RetryState,
+    ) -> TryOutcome {
         let request = match self.log.read(record.record).await {
             Ok(request) => request,
             Err(error) => return self.unreadable(record, before, &error),
@@ -311,7 +325,7 @@ impl Replay {
         if !self.retries.quarantine(record.record, &before) {
             return TryOutcome::Again(before);
         }
-        let Unfinished { items, written, .. } = record;
+        let UnfinishedRecord { items, written, .. } = record;
         let pipeline = self.ledger.pipeline();
         let poison = Poison {
             pipeline: pipeline.to_owned(),

@@ -14,15 +14,15 @@ pub(crate) use self::order::{ChangeReport, Order};
 use crate::batch::Batch;
 use crate::chain::Chain;
 use crate::egress::{Egress, Permits, ReservedBatch};
-use crate::handover::{ShardLeft, StageLeft};
+use crate::handover::{ShardHandover, StageHandover};
 use crate::ledger::Tally;
 use crate::plugin::DrainReason;
 use crate::queue::RoomClass;
-use crate::refused::Refusal;
+use crate::refused::BatchRefusal;
 use crate::stage::rollout::slot::StageSlot;
 use crate::stage::rollout::target::Target;
 use crate::stage::run::batch::StageBatch;
-use crate::stage::run::output::{Origin, StageOutput};
+use crate::stage::run::output::{BatchOwner, StageOutput};
 
 /// The number of batches that may wait for a shard. A shard is busy for milliseconds per batch, so
 /// a few are enough to keep it from idling, and few enough to keep the number of accepted but not
@@ -39,7 +39,7 @@ pub(crate) enum Task {
 #[derive(Debug)]
 pub(crate) struct Job {
     pub reserved: ReservedBatch,
-    pub answer: oneshot::Sender<Result<(), Refusal>>,
+    pub answer: oneshot::Sender<Result<(), BatchRefusal>>,
 }
 
 /// A task that owns one instance of every stage and runs one batch at a time through all of them.
@@ -48,13 +48,13 @@ pub(crate) struct Shard {
     egress: Arc<Egress>,
     input: mpsc::Receiver<Task>,
     /// The way in which it is to end; set before the input closes.
-    ending: watch::Receiver<Option<Ending>>,
+    shutdown: watch::Receiver<Option<ShardShutdown>>,
     number: usize,
 }
 
 /// The way in which a shard is to end.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ending {
+pub(crate) struct ShardShutdown {
     /// The time by which it is to end.
     pub(crate) deadline: Instant,
     /// True if held items stay for the next process, with the state of the plugins.
@@ -66,21 +66,21 @@ impl Shard {
         chain: Chain,
         egress: Arc<Egress>,
         input: mpsc::Receiver<Task>,
-        ending: watch::Receiver<Option<Ending>>,
+        shutdown: watch::Receiver<Option<ShardShutdown>>,
         number: usize,
     ) -> Self {
         Self {
             chain,
             egress,
             input,
-            ending,
+            shutdown,
             number,
         }
     }
 
     /// Runs until the input is closed and empty, then drains the stages in pipeline order, or stops
     /// them. Returns what they leave to the next process.
-    pub(crate) async fn run(mut self) -> ShardLeft {
+    pub(crate) async fn run(mut self) -> ShardHandover {
         loop {
             let due = self.chain.next_tick();
             let tick = async {
@@ -112,14 +112,14 @@ impl Shard {
                 Task::Order(order) => self.obey(order).await,
             }
         }
-        let ending = *self.ending.borrow();
-        let mut left = ShardLeft {
+        let shutdown = *self.shutdown.borrow();
+        let mut left = ShardHandover {
             shard: self.number,
             stages: Vec::new(),
             tallies: Vec::new(),
         };
-        match ending {
-            Some(Ending {
+        match shutdown {
+            Some(ShardShutdown {
                 hands_over: true, ..
             }) => (left.stages, left.tallies) = self.stop().await,
             _ => self.drain().await,
@@ -218,10 +218,10 @@ impl Shard {
 
     /// Runs a sender's batch through all stages, and the batches that they emit beside it through
     /// the stages behind them.
-    async fn run_batch(&mut self, batch: Batch, permits: &Permits) -> Result<(), Refusal> {
+    async fn run_batch(&mut self, batch: Batch, permits: &Permits) -> Result<(), BatchRefusal> {
         let mut batch = StageBatch::from(batch);
         for index in 0.. {
-            let passed = match self.chain.step(index, batch, Origin::Sender).await {
+            let passed = match self.chain.step(index, batch, BatchOwner::Sender).await {
                 Ok(passed) => passed,
                 Err(through) => {
                     permits.forward(through.into_batch());
@@ -253,7 +253,7 @@ impl Shard {
         };
         let mut left: VecDeque<_> = from(first, batches).collect();
         while let Some((index, batch)) = left.pop_front() {
-            match self.chain.step(index, batch, Origin::Accepted).await {
+            match self.chain.step(index, batch, BatchOwner::Accepted).await {
                 Ok(StageOutput { kept, emitted, .. }) => {
                     left.extend(kept.map(|kept| (index + 1, kept)));
                     left.extend(from(index + 1, emitted));
@@ -296,7 +296,7 @@ impl Shard {
 
     /// Stops each stage in turn, in the same time. Items that a stage lets go nevertheless run
     /// through the stages behind it before those stop. After that, no batch comes to the stage.
-    async fn stop(&mut self) -> (Vec<StageLeft>, Vec<Tally>) {
+    async fn stop(&mut self) -> (Vec<StageHandover>, Vec<Tally>) {
         let mut states = Vec::with_capacity(self.chain.len());
         for index in 0..self.chain.len() {
             let (emitted, state) = self.chain.stop(index, self.share(index)).await;
@@ -309,8 +309,8 @@ impl Shard {
     /// Returns the time that the stage at `index` may take to end.
     fn share(&self, index: usize) -> Duration {
         let stages_left = u32::try_from(self.chain.len() - index).unwrap_or(u32::MAX);
-        let left = self.ending.borrow().map_or(DEFAULT_DRAIN, |ending| {
-            ending.deadline.saturating_duration_since(Instant::now())
+        let left = self.shutdown.borrow().map_or(DEFAULT_DRAIN, |shutdown| {
+            shutdown.deadline.saturating_duration_since(Instant::now())
         });
         left.mul_f64(1.0 - EGRESS_SHARE) / stages_left
     }

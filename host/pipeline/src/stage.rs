@@ -12,6 +12,7 @@
 //!  held     the items that the plugin holds
 //! ```
 
+mod cpu_time;
 mod held;
 pub(crate) mod rollout;
 pub(crate) mod run;

@@ -14,8 +14,9 @@ mod frame;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
 use spandrel_supply::CompileLimits;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -107,7 +108,7 @@ impl Drop for CompilePermit {
 }
 
 fn set(due: &Mutex<Option<Instant>>, at: Option<Instant>) {
-    *due.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    *due.lock() = at;
 }
 
 impl Compiler {
@@ -124,7 +125,7 @@ impl Compiler {
         &self,
         limits: CompileLimits,
     ) -> Result<Arc<CompilePermit>, CompileFailure> {
-        let due = *self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = *self.due.lock();
         let due = due.unwrap_or_else(|| Instant::now() + limits.time);
         let permit = timeout_at(due, Arc::clone(&self.permits).acquire_owned()).await;
         let permit = permit.ok().and_then(Result::ok);

@@ -73,10 +73,10 @@ pub struct EngineError {
 /// The engine; a clone is the same engine. Its clock stops when the last clone is dropped.
 #[derive(Clone)]
 pub struct Engine {
-    inner: Arc<Inner>,
+    parts: Arc<EngineParts>,
 }
 
-struct Inner {
+struct EngineParts {
     wasmtime: wasmtime::Engine,
     cache: Option<CodeCache>,
     compiler: Compiler,
@@ -88,7 +88,7 @@ struct Inner {
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine")
-            .field("cache", &self.inner.cache)
+            .field("cache", &self.parts.cache)
             .finish_non_exhaustive()
     }
 }
@@ -116,7 +116,7 @@ impl Engine {
                 .ok()
         });
         Ok(Self {
-            inner: Arc::new(Inner {
+            parts: Arc::new(EngineParts {
                 wasmtime,
                 cache,
                 compiler: Compiler::new(),
@@ -128,31 +128,31 @@ impl Engine {
     }
 
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
-        &self.inner.wasmtime
+        &self.parts.wasmtime
     }
 
     pub(crate) fn cache(&self) -> Option<&CodeCache> {
-        self.inner.cache.as_ref()
+        self.parts.cache.as_ref()
     }
 
     pub(crate) fn compiler(&self) -> &Compiler {
-        &self.inner.compiler
+        &self.parts.compiler
     }
 
     /// Returns the process to compile in; `None` to compile here.
     pub(crate) fn program(&self) -> Option<Program<'_>> {
-        match &self.inner.location {
+        match &self.parts.location {
             CompilerLocation::InProcess => None,
             CompilerLocation::Child { program, arguments } => Some(Program {
                 path: program,
                 arguments,
-                engine: self.inner.compatibility,
+                engine: self.parts.compatibility,
             }),
         }
     }
 
     pub(crate) fn v0_1(&self) -> &Linker<Guest> {
-        &self.inner.v0_1
+        &self.parts.v0_1
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{fault, manifest};
 
 /// The identity of a generation by content: the same bytes and config are the same generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Identity {
+pub struct GenerationId {
     /// The sha256 of the plugin's bytes.
     pub module: Digest,
     /// The sha256 of its config.
@@ -29,7 +29,7 @@ pub struct Identity {
     pub generation: Digest,
 }
 
-impl Identity {
+impl GenerationId {
     /// Makes the identity of bytes with this digest and a config, in the form that the plugin gets
     /// it.
     pub fn new(module: Digest, config: &str) -> Self {
@@ -47,7 +47,7 @@ pub struct Generation {
     pre: v0_1::PluginPre<Guest>,
     manifest: Manifest,
     config: String,
-    identity: Identity,
+    identity: GenerationId,
     module_bytes: usize,
     number: u64,
     code: CodeOrigin,
@@ -96,7 +96,7 @@ impl Generation {
             pre: v0_1::PluginPre::new(pre).map_err(link)?,
             manifest: Manifest::default(),
             config: request.config.to_owned(),
-            identity: Identity::new(artifact.digest(), request.config),
+            identity: GenerationId::new(artifact.digest(), request.config),
             module_bytes: artifact.bytes().len(),
             number: request.number,
             code,
@@ -147,7 +147,7 @@ impl Generation {
     }
 
     /// Returns the sha256 of the bytes, of the config, and of both.
-    pub fn identity(&self) -> Identity {
+    pub fn identity(&self) -> GenerationId {
         self.identity
     }
 

@@ -21,10 +21,10 @@ use crate::store::{self, Guest};
 /// One store and its guest.
 pub struct Instance {
     limits: InstanceLimits,
-    condition: Condition,
+    store_state: StoreState,
 }
 
-enum Condition {
+enum StoreState {
     Ready(Box<GuestStore>),
     /// A call is under way. If another call finds this, the last one was dropped halfway.
     Calling,
@@ -39,13 +39,13 @@ struct GuestStore {
 
 impl fmt::Debug for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let condition = match &self.condition {
-            Condition::Ready(_) => "ready",
-            Condition::Calling => "calling",
-            Condition::Gone(_) => "gone",
+        let state = match &self.store_state {
+            StoreState::Ready(_) => "ready",
+            StoreState::Calling => "calling",
+            StoreState::Gone(_) => "gone",
         };
         f.debug_struct("Instance")
-            .field("condition", &condition)
+            .field("store", &state)
             .finish_non_exhaustive()
     }
 }
@@ -72,7 +72,7 @@ impl Instance {
     pub(crate) fn new(limits: InstanceLimits, store: Store<Guest>, plugin: v0_1::Plugin) -> Self {
         Self {
             limits,
-            condition: Condition::Ready(Box::new(GuestStore { store, plugin })),
+            store_state: StoreState::Ready(Box::new(GuestStore { store, plugin })),
         }
     }
 
@@ -116,22 +116,22 @@ impl Instance {
 
     /// Returns the bytes of linear memory that the guest has now; 0 once it is gone.
     pub fn memory_bytes(&self) -> usize {
-        match &self.condition {
-            Condition::Ready(running) => running.store.data().limiter().used_bytes(),
-            Condition::Calling | Condition::Gone(_) => 0,
+        match &self.store_state {
+            StoreState::Ready(running) => running.store.data().limiter().used_bytes(),
+            StoreState::Calling | StoreState::Gone(_) => 0,
         }
     }
 
     async fn run_process(&mut self, ticket: Ticket, input: &Input) -> Result<Reply, Fault> {
         let projected = input.reads().is_some();
-        if projected && let Condition::Ready(running) = &mut self.condition {
+        if projected && let StoreState::Ready(running) = &mut self.store_state {
             running.store.data_mut().lend(input.clone());
         }
         let batch = input.bytes();
         let reply = call!(self, self.limits.call_deadline, |plugin, store| plugin
             .spandrel_plugin_traces()
             .call_process(store, ticket, batch, projected))?;
-        if projected && let Condition::Ready(running) = &mut self.condition {
+        if projected && let StoreState::Ready(running) = &mut self.store_state {
             running.store.data_mut().take_back();
         }
         Ok(reply.into())
@@ -160,13 +160,13 @@ impl Instance {
 
     /// Takes the guest for one call. `settle` brings it back; a call that is dropped does not.
     fn take(&mut self) -> Result<Box<GuestStore>, Fault> {
-        match std::mem::replace(&mut self.condition, Condition::Calling) {
-            Condition::Ready(running) => Ok(running),
-            Condition::Calling => {
+        match std::mem::replace(&mut self.store_state, StoreState::Calling) {
+            StoreState::Ready(running) => Ok(running),
+            StoreState::Calling => {
                 let fault = Fault::new(FaultKind::Trap, "its last call was given up halfway");
                 Err(self.give_up(fault))
             }
-            Condition::Gone(fault) => Err(self.give_up(fault)),
+            StoreState::Gone(fault) => Err(self.give_up(fault)),
         }
     }
 
@@ -178,7 +178,7 @@ impl Instance {
     ) -> Result<T, Fault> {
         match ended {
             Some(Ok(value)) => {
-                self.condition = Condition::Ready(running);
+                self.store_state = StoreState::Ready(running);
                 Ok(value)
             }
             Some(Err(error)) => {
@@ -191,7 +191,7 @@ impl Instance {
     }
 
     fn give_up(&mut self, fault: Fault) -> Fault {
-        self.condition = Condition::Gone(fault.clone());
+        self.store_state = StoreState::Gone(fault.clone());
         fault
     }
 }

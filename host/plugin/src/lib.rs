@@ -31,7 +31,7 @@ pub use cache::CodeOrigin;
 pub use compile::CompilerLocation;
 pub use engine::{Engine, EngineConfig};
 pub use error::LoadError;
-pub use generation::{Generation, Identity};
+pub use generation::{Generation, GenerationId};
 pub use instance::Instance;
 pub use load::LoadRequest;
 pub use metrics::Metrics;

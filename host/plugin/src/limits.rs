@@ -6,8 +6,8 @@ use wasmtime::ResourceLimiter;
 /// has three or four for each of them, and some toolchains make 40. 256: each costs some KiB of the
 /// host.
 pub(crate) const CORE_INSTANCES: u32 = 256;
-/// The tables of one component. Of the core instances that a toolchain makes for one module, every
-/// second one has a table.
+/// The tables of one component. Every second one of the core instances that a toolchain makes for
+/// one module has a table.
 pub(crate) const TABLES: u32 = CORE_INSTANCES / 2;
 /// The elements of one table: indirect functions. The largest toolchains have some 15,000.
 pub(crate) const TABLE_ELEMENTS: usize = 20_000;
@@ -45,7 +45,7 @@ impl Limiter {
         }
     }
 
-    /// Forgets a denial: a guest that survived one is not judged by it in its next call.
+    /// Forgets a denial: a denial in one call does not explain a fault in the next.
     pub(crate) fn begin_call(&mut self) {
         self.denied_bytes = None;
     }

@@ -128,12 +128,12 @@ impl CompileJob<'_> {
 fn compile_here(engine: &Engine, artifact: &Artifact) -> Result<Component, LoadError> {
     let compiled = engine.wasmtime().precompile_component(artifact.bytes());
     let code = compiled.map_err(|error| bad_component(artifact, error.into()))?;
-    take_in(engine, artifact, &code)
+    load_code(engine, artifact, &code)
 }
 
 /// Takes code that was compiled a moment ago. If this fails, the code is not the problem: the
 /// component is more than one instance may be.
-fn take_in(engine: &Engine, artifact: &Artifact, code: &[u8]) -> Result<Component, LoadError> {
+fn load_code(engine: &Engine, artifact: &Artifact, code: &[u8]) -> Result<Component, LoadError> {
     let taken = trusted::deserialize(engine.wasmtime(), code);
     let component = taken.map_err(|error| excess::of(artifact.name(), &error))?;
     if let Some(cache) = engine.cache() {
@@ -163,7 +163,7 @@ async fn compile_in_child(
         },
     })?;
     let artifact = artifact.clone();
-    job.run(move |engine| take_in(engine, &artifact, &code))
+    job.run(move |engine| load_code(engine, &artifact, &code))
         .await
 }
 

@@ -4,8 +4,9 @@
 //! They are limited in length and in rate; the number of lines left out is logged as well. A plugin
 //! gives its name once it is configured: the lines before that wait for it.
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
+use parking_lot::{Mutex, MutexGuard};
 use spandrel_supply::{InstanceLimits, text};
 use tokio::time::Instant;
 use tracing::Level;
@@ -76,7 +77,7 @@ impl GuestLog {
 
     /// Names the plugin in all lines, and writes those that have waited for the name.
     pub(crate) fn name_plugin(&self, name: &str) {
-        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut early = self.early.lock();
         self.plugin.get_or_init(|| name.to_owned());
         let EarlyLines { lines, suppressed } = std::mem::take(&mut *early);
         drop(early);
@@ -95,7 +96,7 @@ impl GuestLog {
         if self.plugin.get().is_some() {
             return None;
         }
-        let early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        let early = self.early.lock();
         // It may have been named while this waited for the lock.
         self.plugin.get().is_none().then_some(early)
     }
@@ -130,7 +131,7 @@ impl GuestLog {
 
     /// Logs the number of lines left out since the last report; for the end of an instance.
     pub(crate) fn settle(&self) {
-        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bucket = self.bucket.lock();
         let suppressed = std::mem::take(&mut bucket.suppressed);
         drop(bucket);
         match self.early_lines() {
@@ -145,7 +146,7 @@ impl GuestLog {
     /// is to be left out as well.
     fn admit(&self) -> Option<u64> {
         let rate = f64::from(self.lines_per_second);
-        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bucket = self.bucket.lock();
         let now = Instant::now();
         let elapsed = now.duration_since(bucket.refilled).as_secs_f64();
         bucket.refilled = now;

@@ -1,7 +1,8 @@
 //! A plugin's own counters and gauges.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 /// The number of names that one stage may use: each is a time series in the operator's metrics
 /// store.
@@ -44,7 +45,7 @@ struct Table {
 impl Metrics {
     /// Returns every metric by name, for the program's own `/metrics`.
     pub fn snapshot(&self) -> Vec<(String, Value)> {
-        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = self.table.lock();
         let values = table.values.iter();
         values.map(|(name, value)| (name.clone(), *value)).collect()
     }
@@ -52,7 +53,7 @@ impl Metrics {
     /// Returns the number of values that were refused: a bad name, one name too many, or a name of
     /// another kind.
     pub fn refused(&self) -> u64 {
-        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = self.table.lock();
         table.refused
     }
 
@@ -69,7 +70,7 @@ impl Metrics {
     }
 
     fn update(&self, name: &str, zero: Value, change: impl FnOnce(&mut Value)) -> MetricOutcome {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.table.lock();
         let known = table.values.len();
         let refusal = match table.values.get_mut(name) {
             Some(value) if std::mem::discriminant(value) == std::mem::discriminant(&zero) => {

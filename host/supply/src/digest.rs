@@ -12,7 +12,7 @@ pub struct Digest([u8; 32]);
 /// The error for text that is not a sha256 digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it is not the 64 hex digits that sha256sum prints")]
-pub struct NotADigest;
+pub struct DigestError;
 
 /// The prefix with which registries write a sha256.
 const OCI_PREFIX: &str = "sha256:";
@@ -58,11 +58,11 @@ impl From<[u8; 32]> for Digest {
 }
 
 impl FromStr for Digest {
-    type Err = NotADigest;
+    type Err = DigestError;
 
-    fn from_str(text: &str) -> Result<Self, NotADigest> {
+    fn from_str(text: &str) -> Result<Self, DigestError> {
         let mut bytes = [0; 32];
-        hex::decode_to_slice(text, &mut bytes).map_err(|_| NotADigest)?;
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| DigestError)?;
         Ok(Self(bytes))
     }
 }
@@ -83,7 +83,7 @@ impl fmt::Debug for Digest {
 mod tests {
     use super::*;
 
-    /// A digest is read back in both notations, and nothing else is one.
+    /// A digest is read back in both notations, and other text is refused.
     #[test]
     fn both_notations_are_read_back() {
         let digest = Digest::of(b"abc");
@@ -100,7 +100,7 @@ mod tests {
             &format!("{hex}00"),
             &"x".repeat(64),
         ] {
-            assert_eq!(text.parse::<Digest>(), Err(NotADigest), "{text}");
+            assert_eq!(text.parse::<Digest>(), Err(DigestError), "{text}");
         }
         assert_eq!(Digest::from_oci(hex), None);
     }

@@ -50,7 +50,7 @@ impl KeyId {
 /// The error for text that is not a public key of minisign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it is no public key of minisign: that is one line that begins with RW")]
-pub struct NotAKey;
+pub struct PublicKeyError;
 
 /// A public key of minisign.
 #[derive(Clone, PartialEq, Eq)]
@@ -70,12 +70,12 @@ impl PublicKey {
     ///
     /// # Errors
     /// Returns an error if there is no such line, or it is damaged.
-    pub fn parse(text: &str) -> Result<Self, NotAKey> {
+    pub fn parse(text: &str) -> Result<Self, PublicKeyError> {
         let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         let line = lines.find(|line| !line.starts_with("untrusted comment:"));
-        let line = line.ok_or(NotAKey)?;
-        let key = minisign_verify::PublicKey::from_base64(line).map_err(|_| NotAKey)?;
-        let id = KeyId::of(line).ok_or(NotAKey)?;
+        let line = line.ok_or(PublicKeyError)?;
+        let key = minisign_verify::PublicKey::from_base64(line).map_err(|_| PublicKeyError)?;
+        let id = KeyId::of(line).ok_or(PublicKeyError)?;
         Ok(Self { key, id })
     }
 
@@ -110,7 +110,7 @@ pub enum SignatureSource {
     Missing,
 }
 
-/// The reason why a plugin is not known to come from somebody who is trusted.
+/// The reason why a plugin is not known to come from a trusted signer.
 #[derive(Debug, thiserror::Error)]
 pub enum SignatureError {
     /// There is no signature.

@@ -18,6 +18,7 @@
 //! 5. `cut`: requests are split [by trace](split_by_trace) and [by size](cut()), and
 //!    [joined](merge).
 //! 6. `response`: the answers to requests, [`PartialSuccess`].
+//! 7. [`json`]: requests and answers in OTLP/JSON, to and from protobuf bytes.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -26,6 +27,7 @@ extern crate alloc;
 mod check;
 mod cut;
 mod edit;
+pub mod json;
 mod read;
 mod response;
 mod write;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use spandrel_tests::artifacts::plugin;
-use spandrel_tests::backend::{Backend, Mood};
+use spandrel_tests::backend::{Backend, Behaviour};
 use spandrel_tests::config::Config;
 use spandrel_tests::until::say;
 use tokio::time::{Instant, sleep};
@@ -44,7 +44,7 @@ async fn nothing_acknowledged_is_lost() -> Result<()> {
         let load = load.await.with_context(context)?;
         let end = Instant::now() + after;
         while Instant::now() < end {
-            backend.answer(mood(&mut random));
+            backend.answer(behaviour(&mut random));
             let pause = Duration::from_millis(random.random_range(20..200));
             sleep(pause.min(end - Instant::now())).await;
         }
@@ -52,7 +52,7 @@ async fn nothing_acknowledged_is_lost() -> Result<()> {
         collector.kill().await?;
         site.tell(load.stop().await);
     }
-    backend.answer(Mood::Fine);
+    backend.answer(Behaviour::Fine);
     let collector = site.start().await?;
     found += Site::found(&collector)?;
     site.arrives(&backend)
@@ -85,14 +85,14 @@ async fn nothing_acknowledged_is_lost() -> Result<()> {
     Ok(())
 }
 
-fn mood(random: &mut StdRng) -> Mood {
+fn behaviour(random: &mut StdRng) -> Behaviour {
     match random.random_range(0..4) {
-        0 => Mood::Failing {
+        0 => Behaviour::Failing {
             code: Code::Unavailable,
             percent: 100,
         },
-        1 => Mood::Busy(Duration::from_millis(10)),
-        2 => Mood::Slow(Duration::from_millis(5)),
-        _ => Mood::Fine,
+        1 => Behaviour::Busy(Duration::from_millis(10)),
+        2 => Behaviour::Slow(Duration::from_millis(5)),
+        _ => Behaviour::Fine,
     }
 }

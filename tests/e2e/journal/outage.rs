@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use spandrel_tests::backend::{Backend, Mood, Taken};
+use spandrel_tests::backend::{Backend, Behaviour, Taken};
 use spandrel_tests::client::Client;
 use spandrel_tests::config::Config;
 use spandrel_tests::shop::{Shop, span_ids};
@@ -36,7 +36,7 @@ async fn an_outage_is_on_disk() -> Result<()> {
         .wait("the first spans", |taken| taken.totals.spans > 0)
         .await?;
     let (before, mut most) = (collector.memory_kib()?, 0);
-    backend.answer(Mood::Failing {
+    backend.answer(Behaviour::Failing {
         code: Code::Unavailable,
         percent: 100,
     });
@@ -53,7 +53,7 @@ async fn an_outage_is_on_disk() -> Result<()> {
     let rate = sent as f64 / began.elapsed().as_secs_f64();
     let growth = most.saturating_sub(before) >> 10;
     site.tell(vec![client]);
-    backend.answer(Mood::Fine);
+    backend.answer(Behaviour::Fine);
     let began = Instant::now();
     let patience = Duration::from_secs(60 + seconds);
     let arrives = async { while site.arrives(&backend).await.is_err() {} };

@@ -167,7 +167,7 @@ async fn attempts_survive_the_process() -> Result<()> {
         ensure!(kills <= 4, "killed {kills} times, and still tried");
     };
     // The first call, which its sender waited for, does not count as one of the three.
-    ensure!(kills == 4, "put on the shelf after {kills} deaths");
+    ensure!(kills == 4, "put into quarantine after {kills} deaths");
     site.arrives(&backend)
         .await
         .with_context(|| collector.log().tail())?;

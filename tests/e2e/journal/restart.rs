@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use spandrel_tests::artifacts::plugin;
-use spandrel_tests::backend::{Backend, Mood, Taken};
+use spandrel_tests::backend::{Backend, Behaviour, Taken};
 use spandrel_tests::client::Client;
 use spandrel_tests::collector::Collector;
 use spandrel_tests::config::Config;
@@ -187,7 +187,7 @@ async fn stops_and_kills_lose_and_tear_nothing() -> Result<()> {
         let clients = random.random_range(1..5);
         let load = load::Load::start(&address, clients, round << 32).await?;
         for _ in 0..random.random_range(1..6) {
-            backend.answer(mood(&mut random));
+            backend.answer(behaviour(&mut random));
             sleep(Duration::from_millis(random.random_range(10..150))).await;
         }
         let clean = random.random_bool(0.5);
@@ -204,7 +204,7 @@ async fn stops_and_kills_lose_and_tear_nothing() -> Result<()> {
         };
         sent.add(more);
     }
-    backend.answer(Mood::Fine);
+    backend.answer(Behaviour::Fine);
     let collector = site.start().await?;
     let mut client = Client::connect(&collector.address("otlp")?).await?;
     sent.complete(&mut client).await?;
@@ -257,14 +257,14 @@ async fn whole_traces_came(
     Ok((wanted.len(), torn))
 }
 
-fn mood(random: &mut StdRng) -> Mood {
+fn behaviour(random: &mut StdRng) -> Behaviour {
     match random.random_range(0..4) {
-        0 => Mood::Failing {
+        0 => Behaviour::Failing {
             code: Code::Unavailable,
             percent: 100,
         },
-        1 => Mood::Busy(Duration::from_millis(10)),
-        2 => Mood::Slow(Duration::from_millis(5)),
-        _ => Mood::Fine,
+        1 => Behaviour::Busy(Duration::from_millis(10)),
+        2 => Behaviour::Slow(Duration::from_millis(5)),
+        _ => Behaviour::Fine,
     }
 }

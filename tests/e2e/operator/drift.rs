@@ -12,26 +12,20 @@ const CONFIG: &str =
     r#"config: { team: shop, from_env: "${env:CANARY}", api_key: k-9911, plain: 5 }"#;
 const SECRETS: [&str; 3] = ["c4n4ry5ecret", "k-9911", "k-2222"];
 
-impl Site {
-    async fn with_secrets() -> Result<Self> {
-        let stateful = guest("stateful")?;
-        Self::open_with(&stateful, CONFIG, |setup| {
-            setup.env("CANARY", "c4n4ry5ecret")
-        })
-        .await
-    }
-
-    async fn drift(&self) -> Result<Vec<Value>> {
-        let stage = self.stage().await?;
-        Ok(stage["drift"].as_array().cloned().unwrap_or_default())
-    }
+/// Starts a collector whose configuration has secrets.
+async fn site_with_secrets() -> Result<Site> {
+    let stateful = guest("stateful")?;
+    Site::open_with(&stateful, CONFIG, |setup| {
+        setup.env("CANARY", "c4n4ry5ecret")
+    })
+    .await
 }
 
 /// A manually swapped `config` is drift: `ls` marks it, `show` says where, `reload` says that it
 /// leaves it, and `swap --as-configured` ends it. No output contains a secret.
 #[tokio::test]
 async fn another_config_is_drift() -> Result<()> {
-    let site = Site::with_secrets().await?;
+    let site = site_with_secrets().await?;
     ensure!(site.drift().await?.is_empty());
     let said = site.run(&["reload"]).await?;
     ensure!(said.starts_with("nothing has changed"), "{said}");
@@ -178,7 +172,7 @@ async fn a_changed_file_is_told_by_a_reload() -> Result<()> {
 /// the API and on the command line.
 #[tokio::test]
 async fn a_digest_has_one_name() -> Result<()> {
-    let site = Site::with_secrets().await?;
+    let site = site_with_secrets().await?;
     let digest = sha256("stateful")?;
     let stage = site.stage().await?;
     ensure!(text(&stage, "/running/sha256")? == digest, "{stage}");

@@ -67,6 +67,10 @@ pub const TARGETS: &[Target] = &[
         run: targets::journal::run,
     },
     Target {
+        name: "json",
+        run: targets::json::run,
+    },
+    Target {
         name: "http2",
         run: targets::http2::run,
     },

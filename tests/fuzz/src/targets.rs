@@ -2,6 +2,7 @@
 
 pub(crate) mod http2;
 pub(crate) mod journal;
+pub(crate) mod json;
 pub(crate) mod oracle;
 pub(crate) mod projection;
 pub(crate) mod reply;

@@ -29,7 +29,7 @@ const BACKLOG: u32 = 1024;
 
 /// A way of answering calls.
 #[derive(Clone, Debug)]
-pub enum Mood {
+pub enum Behaviour {
     /// Accepts everything at once.
     Fine,
     /// Accepts everything, after a while.
@@ -111,8 +111,8 @@ impl Backend {
     }
 
     /// Sets how it answers from now on. Calls that wait are answered the new way too.
-    pub fn answer(&self, mood: Mood) {
-        self.service.answer(mood);
+    pub fn answer(&self, behaviour: Behaviour) {
+        self.service.answer(behaviour);
     }
 
     /// Keeps whole requests from now on, for inspection; otherwise it only counts.

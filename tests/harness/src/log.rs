@@ -1,8 +1,8 @@
 //! The collector's log, read while it is written.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -87,7 +87,7 @@ impl Default for Log {
 
 impl Log {
     pub(crate) fn push(&self, raw: String) {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.lines.lock();
         lines.push(Line::new(raw));
         drop(lines);
         self.written.send_replace(());
@@ -110,19 +110,19 @@ impl Log {
 
     /// Returns all lines so far.
     pub fn lines(&self) -> Vec<Line> {
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = self.lines.lock();
         lines.clone()
     }
 
     /// Returns the first line that satisfies `wanted`.
     pub fn find(&self, wanted: impl Fn(&Line) -> bool) -> Option<Line> {
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = self.lines.lock();
         lines.iter().find(|line| wanted(line)).cloned()
     }
 
     /// Returns the number of lines with this message.
     pub fn count_of(&self, message: &str) -> usize {
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = self.lines.lock();
         let with = lines.iter().filter(|line| line.message() == message);
         with.count()
     }
@@ -130,7 +130,7 @@ impl Log {
     /// Returns the last lines, as they were written, for the message of a failing test.
     pub fn tail(&self) -> String {
         const SHOWN: usize = 60;
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = self.lines.lock();
         let from = lines.len().saturating_sub(SHOWN);
         let shown: Vec<&str> = lines
             .iter()

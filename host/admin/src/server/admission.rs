@@ -51,7 +51,7 @@ impl fmt::Display for Peer {
 
 /// The reason why a client may not ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unauthorized {
+pub(super) enum AuthorizationError {
     /// A page in a browser.
     #[error("requests of web pages are not answered")]
     Page,
@@ -66,7 +66,7 @@ pub(super) enum Unauthorized {
     WrongToken,
 }
 
-impl Unauthorized {
+impl AuthorizationError {
     pub(super) fn answer(self) -> Answer {
         match self {
             Self::Page | Self::Host => refused(403, self.to_string()),
@@ -90,22 +90,22 @@ impl Admission {
         Self { token, host }
     }
 
-    pub(super) fn check(&self, peer: &Peer, headers: &HeaderMap) -> Result<(), Unauthorized> {
+    pub(super) fn check(&self, peer: &Peer, headers: &HeaderMap) -> Result<(), AuthorizationError> {
         if headers.contains_key(header::ORIGIN) {
-            return Err(Unauthorized::Page);
+            return Err(AuthorizationError::Page);
         }
         // A browser sends the name of the page's machine, which its owner can point at the
         // loopback. On other connections it may be any name that leads here.
         if peer.is_local_tcp && !self.is_own_host(headers) {
-            return Err(Unauthorized::Host);
+            return Err(AuthorizationError::Host);
         }
         let Some(token) = &self.token else {
             return Ok(());
         };
         match bearer(headers) {
-            None => Err(Unauthorized::NoToken),
+            None => Err(AuthorizationError::NoToken),
             Some(sent) if token.is(sent) => Ok(()),
-            Some(_) => Err(Unauthorized::WrongToken),
+            Some(_) => Err(AuthorizationError::WrongToken),
         }
     }
 

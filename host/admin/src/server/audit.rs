@@ -1,16 +1,17 @@
-//! Logs the requests of clients: one line for each change, and few lines for many strangers.
+//! Logs the requests of clients: one line for each change, and few lines for many clients that are not
+//! admitted.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use spandrel_collector::time_text::millis;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::admission::{Peer, Unauthorized};
+use super::admission::{AuthorizationError, Peer};
 use super::route::{ChangeKind, ChangeRequest};
 
-/// The interval in which strangers are logged once, with their number.
+/// The interval in which clients that are not admitted are logged once, with their number.
 const QUIET: Duration = Duration::from_secs(10);
 
 /// One requested change, from the request to its line in the log.
@@ -61,14 +62,14 @@ struct Counts {
 impl UnauthorizedLog {
     /// Logs the first one, and then at most one in ten seconds: clients that are not admitted must
     /// not fill the log.
-    pub(super) fn note(&self, peer: &Peer, stranger: &Unauthorized) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn note(&self, peer: &Peer, error: &AuthorizationError) {
+        let mut seen = self.0.lock();
         seen.since = seen.since.saturating_add(1);
         let now = Instant::now();
         if seen.logged.is_some_and(|last| now - last < QUIET) {
             return;
         }
-        warn!(who = %peer, requests = seen.since, reason = %stranger, "not admitted to the admin API");
+        warn!(who = %peer, requests = seen.since, reason = %error, "not admitted to the admin API");
         *seen = Counts {
             logged: Some(now),
             since: 0,

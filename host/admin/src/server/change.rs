@@ -1,5 +1,6 @@
 //! Requests that change something: reads the body, asks the control, logs the outcome.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Buf as _;
@@ -11,13 +12,14 @@ use spandrel_collector::refusal::Refusal;
 use spandrel_collector::report::SwapRequest;
 use spandrel_collector::stage::Watch;
 use spandrel_collector::trigger::Trigger;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use super::admission::Peer;
 use super::audit::Audit;
 use super::route::{ChangeKind, ChangeRequest};
-use super::{Api, MAX_JSON, MAX_UPLOAD, query, refused, shown};
+use super::{MAX_JSON, MAX_UPLOAD, query, refused, route, shown};
 use crate::web::Answer;
 
 /// The time limit for a body. A slow one holds a connection, and for an upload the only upload
@@ -27,23 +29,40 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(64);
 /// A module that came with the request, and the permit to have it in memory.
 type Upload = (Vec<u8>, OwnedSemaphorePermit);
 
-impl Api {
-    pub(super) async fn change(
+/// Answers requests for changes.
+pub(super) struct Changes {
+    /// The changes that are under way. They outlive the connection that asked for them.
+    tasks: TaskTracker,
+    /// Allows one upload in memory at a time.
+    uploads: Arc<Semaphore>,
+}
+
+impl Changes {
+    pub(super) fn new() -> Self {
+        Self {
+            tasks: TaskTracker::new(),
+            uploads: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    /// Makes the change that a request asks for.
+    pub(super) async fn answer(
         &self,
+        control: &Control,
         peer: &Peer,
         asked: ChangeRequest,
         request: Request<Incoming>,
     ) -> Answer {
         let audit = Audit::begin(peer, &asked);
-        let (swap, upload) = match self.understand(&asked, request).await {
+        let (swap, upload) = match self.understand(control, &asked, request).await {
             Ok(understood) => understood,
             Err(answer) => {
                 audit.end(&format!("refused: {}", answer.1));
                 return answer.into();
             }
         };
-        let control = self.control.clone();
-        let done = self.changes.spawn(async move {
+        let control = control.clone();
+        let done = self.tasks.spawn(async move {
             let (outcome, answer) = perform(&control, asked, swap, upload).await;
             audit.end(&outcome);
             answer
@@ -55,14 +74,14 @@ impl Api {
 
     async fn understand(
         &self,
+        control: &Control,
         asked: &ChangeRequest,
         request: Request<Incoming>,
     ) -> Result<(SwapRequest, Option<Upload>), Rejection> {
         let of_stage = !matches!(asked.what, ChangeKind::Reload | ChangeKind::Quarantine(_));
-        if of_stage && !self.knows(&asked.name) {
-            let stages = self.control.status().stages();
-            let names: Vec<&str> = stages.iter().map(|stage| stage.stage.as_str()).collect();
-            return Err(Rejection(404, super::route::no_stage(&asked.name, &names)));
+        if of_stage {
+            let found = route::find_stage(control.status(), &asked.name);
+            found.map_err(|why| Rejection(404, why))?;
         }
         let query = request.uri().query();
         if asked.what != ChangeKind::Swap {
@@ -81,7 +100,7 @@ impl Api {
         let understood = match content_type(request.headers()).as_deref() {
             Some("application/wasm") => {
                 let swap = query::swap(query).map_err(Rejection::bad)?;
-                let place = self.uploads.clone().try_acquire_owned();
+                let place = Arc::clone(&self.uploads).try_acquire_owned();
                 let place = place.map_err(|_| {
                     Rejection(
                         409,

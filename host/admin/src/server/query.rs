@@ -7,13 +7,13 @@ use spandrel_collector::report::SwapRequest;
 use spandrel_config::duration;
 use spandrel_supply::Digest;
 
-/// The longest time that an answer is held back for news, shorter than what proxies in between
+/// The longest time that an answer is held back for events, shorter than what proxies in between
 /// allow.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// The part of the history that is requested.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Since {
+pub(super) struct HistoryQuery {
     /// The sequence of the last event that is known already.
     pub(super) after: u64,
     /// The time to wait for a newer event.
@@ -32,8 +32,8 @@ pub(super) fn nothing(query: Option<&str>) -> Result<(), String> {
     }
 }
 
-pub(super) fn since(query: Option<&str>) -> Result<Since, String> {
-    let mut since = Since::default();
+pub(super) fn since(query: Option<&str>) -> Result<HistoryQuery, String> {
+    let mut since = HistoryQuery::default();
     for (key, value) in pairs(query) {
         match key.as_str() {
             "after" => since.after = parsed("after", &value, "the sequence of an event")?,

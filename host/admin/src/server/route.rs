@@ -2,6 +2,8 @@
 
 use percent_encoding::percent_decode_str;
 use spandrel_collector::quarantines::Action;
+use spandrel_collector::report::StageView;
+use spandrel_collector::status::Status;
 use spandrel_config::suggest::closest;
 
 /// The request that a path stands for.
@@ -145,8 +147,17 @@ fn decoded(name: &str) -> Result<String, String> {
         .map_err(|_| "the name is not UTF-8".to_owned())
 }
 
-/// Returns the message for an unknown stage.
-pub(super) fn no_stage(name: &str, known: &[&str]) -> String {
+/// Returns the stage of this name; the message for an unknown one as an error.
+pub(super) fn find_stage(status: &Status, name: &str) -> Result<StageView, String> {
+    let mut stages = status.stages();
+    if let Some(index) = stages.iter().position(|stage| stage.stage == name) {
+        return Ok(stages.swap_remove(index));
+    }
+    let known: Vec<&str> = stages.iter().map(|stage| stage.stage.as_str()).collect();
+    Err(no_stage(name, &known))
+}
+
+fn no_stage(name: &str, known: &[&str]) -> String {
     let instead = match closest(name, known) {
         Some(near) => format!("did you mean `{near}`?"),
         None if known.is_empty() => "there are none".to_owned(),

@@ -1,17 +1,18 @@
 //! One connection of the backend.
 
 use std::io::Read as _;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{HeaderMap, HeaderValue, Request, Response};
+use parking_lot::Mutex;
 use spandrel_wire::Signal;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::{Count, locked};
+use super::Count;
 use crate::settings::Windows;
 use crate::template::PREFIX;
 
@@ -99,7 +100,7 @@ fn take(
 ) -> Result<(), Refusal> {
     let prefix = cut_prefix(&mut pieces).ok_or((3, "no message"))?;
     if prefix.first() == Some(&0) {
-        locked(count).message(signal, &pieces);
+        count.lock().message(signal, &pieces);
         return Ok(());
     }
     let encoding = headers
@@ -122,7 +123,7 @@ fn take(
         _ => return Err((12, "the bench's backend knows gzip and zstd")),
     };
     read.map_err(|_| (3, "cannot inflate the message"))?;
-    let mut count = locked(count);
+    let mut count = count.lock();
     count.encoding = Some(name);
     count.message(signal, &[Bytes::from(inflated)]);
     Ok(())

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use spandrel_wire::Signal;
 
 use crate::histogram::Histogram;
-use crate::identity::{Identity, MAX_ITEMS};
+use crate::item_name::{ItemName, MAX_ITEMS};
 use crate::template::now_ns;
-use crate::walk::{self, Visit};
+use crate::walk::{self, ItemVisitor};
 
 /// A set of items of a run, by their numbers: one bit for each.
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ struct Arrival<'a> {
     items: u64,
 }
 
-impl Visit for Arrival<'_> {
+impl ItemVisitor for Arrival<'_> {
     #[inline]
     fn wants_time(&mut self, id: u64) -> bool {
         self.request != Some(self.count.request_of(id))
@@ -65,7 +65,7 @@ impl Visit for Arrival<'_> {
                 .add(self.now.saturating_sub(self.time), self.items);
             (self.request, self.time, self.items) = (Some(request), time, 0);
         }
-        self.items += u64::from(self.count.item(Identity::from_bits(id)));
+        self.items += u64::from(self.count.item(ItemName::from_bits(id)));
     }
 }
 
@@ -138,18 +138,18 @@ impl Count {
 
     /// Returns the request that an item came with; of items of another run, any request.
     fn request_of(&self, id: u64) -> u64 {
-        Identity::from_bits(id).number / self.batch.max(1)
+        ItemName::from_bits(id).number / self.batch.max(1)
     }
 
     /// Counts an item. Returns true if its latency counts.
-    fn item(&mut self, identity: Identity) -> bool {
+    fn item(&mut self, name: ItemName) -> bool {
         self.arrived += 1;
-        if identity.run != self.run || identity.number >= MAX_ITEMS {
+        if name.run != self.run || name.number >= MAX_ITEMS {
             self.foreign += 1;
             return false;
         }
-        let is_first = self.items.insert(identity.number);
-        let kind = identity.kind;
+        let is_first = self.items.insert(name.number);
+        let kind = name.kind;
         if is_first && !kind.is_health_check {
             self.plain += 1;
         }
@@ -171,14 +171,14 @@ impl Count {
 mod tests {
     use super::*;
     use crate::settings::Load;
-    use crate::template::{PREFIX, Stamp, Template};
+    use crate::template::{PREFIX, PatchValues, Template};
 
     fn message(template: &Template, first: u64, is_warm_up: bool) -> Vec<Bytes> {
         let mut copy = template.copy();
         let time = now_ns() - 1_000_000;
         template.patch(
             &mut copy,
-            &Stamp {
+            &PatchValues {
                 run: 5,
                 is_warm_up,
                 first,

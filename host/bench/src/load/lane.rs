@@ -14,7 +14,7 @@ use spandrel_wire::{PartialSuccess, Signal};
 
 use super::{DueRequest, LoadPlan};
 use crate::settings::Compression;
-use crate::template::{PREFIX, Stamp, Tally, now_ns};
+use crate::template::{PREFIX, PatchValues, Tally, now_ns};
 
 /// A request that was answered with OK: its number, and the template that it was made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +162,7 @@ impl Lane {
         };
         let taken = std::mem::take(&mut copy.bytes).try_into_mut();
         let mut bytes = taken.unwrap_or_else(|_| template.copy());
-        let stamp = Stamp {
+        let stamp = PatchValues {
             run: plan.run,
             is_warm_up: due.is_warm_up,
             first: due.request * plan.batch(),

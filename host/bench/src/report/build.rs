@@ -5,9 +5,11 @@ use std::time::Duration;
 use spandrel_wire::GRPC_CODES;
 
 use super::loss::Loss;
-use super::{CollectorReport, Cost, End, Items, Latency, LoadReport, Report, Verdict, Yardstick};
+use super::{
+    BedEnd, CollectorReport, Cost, Items, Latency, LoadReport, Report, Verdict, Yardstick,
+};
 use crate::measurements::Measurements;
-use crate::settings::{Compression, Settings, Subject};
+use crate::settings::{CollectorUnderTest, Compression, Settings};
 
 pub(super) fn report(settings: &Settings, measured: &Measurements) -> Report {
     let answers = &measured.load.answers;
@@ -16,7 +18,7 @@ pub(super) fn report(settings: &Settings, measured: &Measurements) -> Report {
     let end = |cpu: Duration| {
         let us_per_item = ratio(cpu.as_secs_f64() * 1e6, float(accepted));
         let times_less = cost.map(|cost| ratio(cost.us_per_item, us_per_item));
-        End {
+        BedEnd {
             us_per_item,
             times_less,
         }
@@ -131,12 +133,12 @@ fn collector_report(settings: &Settings, measured: &Measurements) -> CollectorRe
     let exit = measured.exit.as_ref();
     CollectorReport {
         command: match &settings.subject {
-            Subject::Started(line) => Some(line.to_string()),
-            Subject::Running(_) | Subject::Unknown => None,
+            CollectorUnderTest::Started(line) => Some(line.to_string()),
+            CollectorUnderTest::Running(_) | CollectorUnderTest::Unknown => None,
         },
         pid: match settings.subject {
-            Subject::Running(pid) => Some(pid),
-            Subject::Started(_) | Subject::Unknown => None,
+            CollectorUnderTest::Running(pid) => Some(pid),
+            CollectorUnderTest::Started(_) | CollectorUnderTest::Unknown => None,
         },
         ready_ms: measured.ready_after.map(millis),
         idle_bytes: measured.idle.map(|memory| memory.now),

@@ -106,15 +106,15 @@ mod tests {
     use crate::backend::{Backend, Count};
     use crate::load::{AcceptedRequest, LoadPlan, PhaseResult};
     use crate::measurements::Samples;
-    use crate::settings::{Load, Settings, Subject, Windows};
-    use crate::template::{PREFIX, Stamp};
+    use crate::settings::{CollectorUnderTest, Load, Settings, Windows};
+    use crate::template::{PREFIX, PatchValues};
 
     const ANY: [u8; 4] = [127, 0, 0, 1];
 
     fn settings() -> Settings {
         let any = SocketAddr::from((ANY, 0));
         Settings {
-            subject: Subject::Unknown,
+            subject: CollectorUnderTest::Unknown,
             endpoint: any,
             backend: any,
             windows: Windows::default(),
@@ -134,7 +134,7 @@ mod tests {
         let plan = LoadPlan::new(&settings.load, 5, settings.timeout).expect("it can be made");
         let template = &plan.templates[0];
         let mut copy = template.copy();
-        let stamp = Stamp {
+        let stamp = PatchValues {
             run: 5,
             is_warm_up: false,
             first: 0,

@@ -44,7 +44,7 @@ mod tests {
     use super::*;
     use crate::backend::Count;
     use crate::settings::Load;
-    use crate::template::{PREFIX, Stamp};
+    use crate::template::{PREFIX, PatchValues};
 
     /// A request that never arrived, and the half of another that did not, are found.
     #[test]
@@ -58,7 +58,7 @@ mod tests {
         let mut count = Count::new(5, 64);
         for request in [0, 2] {
             let mut copy = plan.templates[0].copy();
-            let stamp = Stamp {
+            let stamp = PatchValues {
                 run: 5,
                 is_warm_up: false,
                 first: request * 64,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{CHEAP_FACTOR, End, Report, Yardstick};
+use super::{BedEnd, CHEAP_FACTOR, Report, Yardstick};
 
 /// The escape sequences of a terminal.
 const BOLD: &str = "\x1b[1m";
@@ -179,7 +179,7 @@ fn write_collector(report: &Report, out: &mut String, paint: &Paint) -> std::fmt
     Ok(())
 }
 
-fn write_end(out: &mut String, paint: &Paint, name: &str, end: &End) -> std::fmt::Result {
+fn write_end(out: &mut String, paint: &Paint, name: &str, end: &BedEnd) -> std::fmt::Result {
     let compared = match end.times_less {
         Some(times) if times >= CHEAP_FACTOR => {
             format!(", {times:.1} times less than the collector")

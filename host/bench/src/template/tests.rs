@@ -10,7 +10,7 @@ use crate::walk;
 
 const SIGNALS: [Signal; 3] = [Signal::Traces, Signal::Metrics, Signal::Logs];
 
-const STAMP: Stamp = Stamp {
+const STAMP: PatchValues = PatchValues {
     run: 77,
     is_warm_up: false,
     first: 4096,
@@ -21,7 +21,7 @@ const STAMP: Stamp = Stamp {
 #[derive(Default)]
 struct Notes(Vec<(u64, u64)>);
 
-impl walk::Visit for Notes {
+impl walk::ItemVisitor for Notes {
     fn wants_time(&mut self, _: u64) -> bool {
         true
     }
@@ -79,9 +79,9 @@ fn items_are_named() {
         let mut names = Vec::new();
         for (id, time) in notes.0 {
             assert_eq!(time, STAMP.time);
-            let identity = Identity::from_bits(id);
-            assert_eq!(identity.run, STAMP.run);
-            names.push(identity);
+            let name = ItemName::from_bits(id);
+            assert_eq!(name.run, STAMP.run);
+            names.push(name);
         }
         assert_eq!(names.len(), 100);
         for (position, (name, role)) in names.iter().zip(&template.roles).enumerate() {

@@ -1,54 +1,116 @@
-//! Reload: applies another configuration to the running collector. What did not change is not
-//! touched. What changed is built beside it, and is published when all of it is ready.
+//! Reload: applies another configuration to the running collector. Unchanged parts are not touched.
+//! Changed parts are built beside them, and are published when all of them are ready.
 
-mod difference;
-mod left;
-mod parts;
 mod settled;
-mod turn;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::stage::probation::Figures;
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use spandrel_config::Config;
 use spandrel_config::id::Id;
 use spandrel_config::processor::Wasm;
 use spandrel_config::source::Sources;
 use spandrel_plugin::{Engine, Metrics};
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{info, warn};
 
-use self::difference::{ChangedNames, Difference, keep_journals};
-use crate::controller::swap::failed_before;
+use crate::control::Reply;
+use crate::controller::request::failed_before;
+use crate::controller::stage_change::StageChange;
+use crate::difference::{ChangedNames, Difference, keep_journals};
 use crate::error_chain::in_one_line;
-use crate::plugins::{engine, log_loaded};
+use crate::plugins::engine;
 use crate::problems::warn_of;
 use crate::refusal::Refusal;
-use crate::report::ReloadReport;
+use crate::report::{EventView, ReloadReport};
+use crate::stage::Stage;
 use crate::stage::load::{LoadPlan, ProbeInput, ProbedPlugin, StageLoadError};
-use crate::stage::rollout::{Rollout, Stage, Watch};
+use crate::stage::probation::Figures;
+use crate::stage::table::Stages;
 use crate::state::CollectorState;
 use crate::time_text::millis;
 use crate::trigger::Trigger;
 
+/// The stage name of events that concern the whole configuration.
+const CONFIGURATION: &str = "(configuration)";
+
+/// An order to read the configuration again.
+pub(super) struct ReloadOrder {
+    pub(super) by: Trigger,
+    /// `None` if nobody waits for the answer.
+    pub(super) reply: Option<Reply<ReloadReport>>,
+}
+
+impl ReloadOrder {
+    /// Makes the order of a signal or of a file that has changed.
+    pub(super) fn automatic() -> Self {
+        Self {
+            by: Trigger::Reload,
+            reply: None,
+        }
+    }
+
+    /// Returns true if nobody waits for the answer.
+    pub(super) fn is_automatic(&self) -> bool {
+        self.reply.is_none()
+    }
+
+    /// Reports that the configuration is in force.
+    pub(super) fn succeed(self, report: ReloadReport) {
+        let names = |of: &[String]| (!of.is_empty()).then(|| of.join(", "));
+        info!(
+            added = names(&report.added),
+            removed = names(&report.removed),
+            changed = names(&report.changed),
+            changes = report.changes.len(),
+            left_different = report.left.len(),
+            elapsed_ms = report.elapsed_ms,
+            "configuration reloaded"
+        );
+        self.answer(Ok(report));
+    }
+
+    /// Reports that nothing was changed.
+    pub(super) fn refuse(self, state: &CollectorState, refusal: Refusal) {
+        warn!(
+            error = &refusal as &dyn std::error::Error,
+            "configuration not reloaded, everything runs on as it was"
+        );
+        let status = state.status();
+        status.reload_ended(true);
+        status.count(CONFIGURATION, "refused");
+        status.add(EventView {
+            stage: CONFIGURATION.to_owned(),
+            event: "refused".to_owned(),
+            by: self.by.label().to_owned(),
+            detail: refusal.to_string(),
+            ..EventView::default()
+        });
+        self.answer(Err(refusal));
+    }
+
+    /// Sends the answer. The client may be gone.
+    fn answer(self, done: Result<ReloadReport, Refusal>) {
+        if let Some(reply) = self.reply {
+            drop(reply.send(done));
+        }
+    }
+}
+
 /// A configuration that is to come into force.
-pub(crate) struct PendingReload {
+pub(super) struct PendingReload {
     config: Config,
     difference: Difference,
     engine: Option<Engine>,
-    plans: Vec<Renewal>,
-    /// The modules that are to be loaded.
+    renewals: Vec<Renewal>,
+    /// The files of the modules that are to be loaded, and of their signatures.
     modules: Vec<PathBuf>,
-    by: Trigger,
     started: Instant,
 }
 
 /// A stage that needs another generation.
-struct Renewal {
+pub(super) struct Renewal {
     id: Id,
     wasm: Arc<Wasm>,
     metrics: Arc<Metrics>,
@@ -56,106 +118,117 @@ struct Renewal {
     probe_input: ProbeInput,
 }
 
-/// The generations that were built for a reload.
-pub(crate) struct NewGenerations(Vec<(Renewal, ProbedPlugin)>);
+/// A stage with the generation that was built for it.
+pub(super) type NewGeneration = (Renewal, ProbedPlugin);
 
-impl CollectorState {
+impl PendingReload {
     /// Reads the configuration again and finds the differences.
-    pub(crate) async fn plan_reload(
-        &mut self,
+    pub(super) async fn plan(
+        state: &mut CollectorState,
         sources: &Sources,
-        by: Trigger,
-        started: Instant,
-    ) -> Result<PendingReload, Refusal> {
+    ) -> Result<Self, Refusal> {
+        let started = Instant::now();
         let mut config = settled::load(sources).await?;
         warn_of(&config.warnings);
-        let difference = Difference::between(&self.config, &config);
-        keep_journals(&self.config, &mut config);
-        if self.engine.is_none() && !difference.loads.is_empty() {
+        let running = state.pipelines().config();
+        let difference = Difference::between(running, &config);
+        keep_journals(running, &mut config);
+        if state.stages().engine().is_none() && !difference.loads().is_empty() {
             let made = engine(&config).map_err(|error| Refusal::Bad(in_one_line(&error)))?;
-            self.engine = Some(made);
+            state.stages_mut().set_engine(made);
         }
-        let mut plans = Vec::with_capacity(difference.loads.len());
-        for (id, wasm) in &difference.loads {
-            let probe_input = self.probe_input(id).await;
-            let (metrics, number) = match self.stages.get_mut(id) {
-                Some(stage) => (Arc::clone(&stage.metrics), stage.next_number()),
-                None => (
-                    Arc::default(),
-                    self.numbers.get(id).map_or(1, |last| last + 1),
-                ),
-            };
-            plans.push(Renewal {
+        let mut renewals = Vec::with_capacity(difference.loads().len());
+        for (id, wasm) in difference.loads() {
+            let probe_input = state.pipelines().probe_input(id).await;
+            let stages = state.stages_mut();
+            let metrics = stages.get(id).map(|stage| Arc::clone(stage.metrics()));
+            renewals.push(Renewal {
                 id: id.clone(),
                 wasm: Arc::clone(wasm),
-                metrics,
-                number,
+                metrics: metrics.unwrap_or_default(),
+                number: stages.next_number(id),
                 probe_input,
             });
         }
-        Ok(PendingReload {
+        let modules = renewals.iter().flat_map(|renewal| {
+            let module = &renewal.wasm.module;
+            let file = module.file().map(PathBuf::from);
+            file.into_iter().chain(module.signature_file())
+        });
+        Ok(Self {
+            modules: modules.collect(),
             config,
-            engine: self.engine.clone(),
+            engine: state.stages().engine().cloned(),
             difference,
-            modules: plans
-                .iter()
-                .flat_map(|of| {
-                    let module = &of.wasm.module;
-                    let file = module.file().map(PathBuf::from);
-                    file.into_iter().chain(module.signature_file())
-                })
-                .collect(),
-            plans,
-            by,
+            renewals,
             started,
         })
     }
 
+    /// Returns the files of the modules that are to be loaded, and of their signatures.
+    pub(super) fn modules(&self) -> &[PathBuf] {
+        &self.modules
+    }
+
+    /// Builds the generations and probes them.
+    pub(super) async fn build(&mut self) -> Result<Vec<NewGeneration>, Refusal> {
+        let mut built = Vec::with_capacity(self.renewals.len());
+        let Some(engine) = &self.engine else {
+            return Ok(built);
+        };
+        for mut renewal in std::mem::take(&mut self.renewals) {
+            let started = Instant::now();
+            let rules = &self.config.service.plugins;
+            let probe_input = std::mem::take(&mut renewal.probe_input);
+            let Renewal {
+                id, wasm, metrics, ..
+            } = &renewal;
+            let plan = LoadPlan::new(engine, rules, id, renewal.number, wasm, metrics);
+            let probed = plan.with_probe(probe_input).build().await;
+            let probed = probed.map_err(|error| not_built(id, &error))?;
+            probed.loaded.log(id, started);
+            built.push((renewal, probed));
+        }
+        Ok(built)
+    }
+
     /// Brings the configuration into force, as a whole or not at all.
-    pub(crate) async fn reload(
-        &mut self,
-        reloading: PendingReload,
-        NewGenerations(renewed): NewGenerations,
+    pub(super) async fn apply(
+        self,
+        state: &mut CollectorState,
+        by: Trigger,
+        built: Vec<NewGeneration>,
     ) -> Result<ReloadReport, Refusal> {
-        let PendingReload {
+        let Self {
             config,
             difference,
-            by,
             started,
             ..
-        } = reloading;
-        let before: BTreeMap<Id, (Arc<Wasm>, Rollout)> = self
-            .stages
-            .iter()
-            .map(|(id, stage)| (id.clone(), (Arc::clone(&stage.wasm), stage.rollout.clone())))
-            .collect();
-        let mut loaded: Vec<Id> = renewed.iter().map(|(of, _)| of.id.clone()).collect();
-        if let Some(refusal) = self.known_to_fail(&renewed) {
+        } = self;
+        if let Some(refusal) = known_to_fail(state.stages(), &built) {
             return Err(refusal);
         }
-        let recent = loaded.iter().map(|id| (id.clone(), self.recent(id)));
+        let before = state.stages().backup();
+        let loaded: Vec<Id> = built
+            .iter()
+            .map(|(renewal, _)| renewal.id.clone())
+            .collect();
+        let recent = loaded.iter().map(|id| (id.clone(), state.recent(id)));
         let recent: BTreeMap<Id, Figures> = recent.collect();
-        self.take_in(&difference, renewed, &recent);
-        let mut restaged = Vec::new();
-        let prepared = self.prepare(&config, &difference, &mut restaged).await;
-        let (made, changed) = match prepared {
-            Ok(prepared) => prepared,
-            Err(refusal) => {
-                self.put_back(before, &restaged).await;
-                return Err(refusal);
-            }
-        };
-        self.commit(config, &difference, made);
-        for (id, (_, rollout)) in &before {
-            self.note_ended(id, rollout, by);
-        }
-        loaded.retain(|id| self.runs_anew(id, &before));
+        renew(state.stages_mut(), &difference, built, &recent);
+        let changed = state.reconfigure(config, &difference, &before, by).await?;
         for id in loaded {
-            self.report_takeover(&id, "published", by, "", (started, &changed));
+            let now = state.stages().get(&id);
+            let now = now.map(|stage| stage.running().number());
+            if now != before.running_number(&id) {
+                let change = StageChange::new(state, &id, by);
+                let mut change = change.since(started);
+                change.report_takeover("published", "", &changed);
+            }
         }
-        self.show();
+        state.show();
         let mut changes = difference.lines();
-        for restart in &difference.needs_restart {
+        for restart in difference.needs_restart() {
             warn!(
                 part = restart,
                 "this part of the configuration changes with the next start only"
@@ -176,112 +249,58 @@ impl CollectorState {
             elapsed_ms: millis(started),
         })
     }
-
-    /// Returns a refusal if one of the generations failed before in its stage: it is not loaded
-    /// again without a change.
-    fn known_to_fail(&self, renewed: &[(Renewal, ProbedPlugin)]) -> Option<Refusal> {
-        let mut failed = renewed.iter().filter(|(of, built)| {
-            let digest = built.loaded.generation.digest();
-            let stage = self.stages.get(&of.id);
-            stage.is_some_and(|stage| stage.has_failed(&digest))
-        });
-        failed.next().map(|(of, _)| failed_before(&of.id))
-    }
-
-    /// Returns true if a stage runs another generation than before.
-    fn runs_anew(&self, id: &Id, before: &BTreeMap<Id, (Arc<Wasm>, Rollout)>) -> bool {
-        let number = |rollout: &Rollout| rollout.running.number();
-        let now = self.stages.get(id).map(|stage| number(&stage.rollout));
-        now != before.get(id).map(|(_, rollout)| number(rollout))
-    }
-
-    /// Gives the stages their new settings and generations. The pipelines do not learn of it yet.
-    fn take_in(
-        &mut self,
-        difference: &Difference,
-        renewed: Vec<(Renewal, ProbedPlugin)>,
-        recent: &BTreeMap<Id, Figures>,
-    ) {
-        for (id, wasm) in &difference.policies {
-            if let Some(stage) = self.stages.get_mut(id) {
-                stage.wasm = Arc::clone(wasm);
-            }
-        }
-        for (of, ProbedPlugin { loaded, .. }) in renewed {
-            let Renewal {
-                id, wasm, metrics, ..
-            } = of;
-            match self.stages.get_mut(&id) {
-                Some(stage) => {
-                    let before = std::mem::replace(&mut stage.wasm, wasm);
-                    stage.configured = Some(loaded.generation.identity().module);
-                    let running = &stage.rollout.running;
-                    let is_same = running.generation.digest() == loaded.generation.digest()
-                        && running.limits == loaded.limits;
-                    if is_same {
-                        stage.give_back(loaded.number());
-                    } else {
-                        let recent = recent.get(&id).copied().unwrap_or_default();
-                        let none = Figures::default();
-                        stage.rollout = stage.rollout.published(loaded, none, recent, Watch::All);
-                    }
-                    let rules = &stage.wasm.module;
-                    let allows = |module| rules.still_allows(&before.module, module);
-                    if let Some(ended) = stage.rollout.keep_allowed(allows) {
-                        warn!(
-                            stage = %id,
-                            generation = ended.loaded.number(),
-                            "candidate ended, the configuration no longer allows its module"
-                        );
-                    }
-                }
-                None => {
-                    let stage = Stage::new(id.clone(), wasm, metrics, loaded);
-                    self.stages.insert(id, stage);
-                }
-            }
-        }
-    }
 }
 
-impl PendingReload {
-    /// Returns the modules that are to be loaded, and forgets them.
-    pub(crate) fn take_modules(&mut self) -> Vec<PathBuf> {
-        std::mem::take(&mut self.modules)
-    }
-
-    /// Builds the generations and probes them.
-    pub(crate) fn build(&mut self) -> BoxFuture<'static, Result<NewGenerations, Refusal>> {
-        let engine = self.engine.clone();
-        let plans = std::mem::take(&mut self.plans);
-        let plugins = Arc::clone(&self.config.service.plugins);
-        async move {
-            let mut renewed = Vec::with_capacity(plans.len());
-            for mut of in plans {
-                let started = Instant::now();
-                let Some(engine) = &engine else { continue };
-                let probe_input = std::mem::take(&mut of.probe_input);
-                let plan =
-                    LoadPlan::new(engine, &plugins, &of.id, of.number, &of.wasm, &of.metrics)
-                        .with_probe(probe_input);
-                let built = plan.build().await;
-                let built = built.map_err(|error| {
-                    let why = in_one_line(&error);
-                    Refusal::Bad(match error {
-                        StageLoadError::Probe { .. } => why,
-                        // These errors do not say for which stage the plugin was.
-                        StageLoadError::Load(_)
-                        | StageLoadError::Fetch { .. }
-                        | StageLoadError::Setup(_) => {
-                            format!("stage `{}`: {why}", of.id)
-                        }
-                    })
-                })?;
-                log_loaded(&of.id, &built.loaded, started);
-                renewed.push((of, built));
-            }
-            Ok(NewGenerations(renewed))
+/// Returns the refusal for a generation that could not be built.
+fn not_built(id: &Id, error: &StageLoadError) -> Refusal {
+    let why = in_one_line(error);
+    Refusal::Bad(match error {
+        StageLoadError::Probe { .. } => why,
+        // These errors do not say for which stage the plugin was.
+        StageLoadError::Load(_) | StageLoadError::Fetch { .. } | StageLoadError::Setup(_) => {
+            format!("stage `{id}`: {why}")
         }
-        .boxed()
+    })
+}
+
+/// Returns a refusal if one of the generations failed before in its stage: it is not loaded again
+/// without a change.
+fn known_to_fail(stages: &Stages, built: &[NewGeneration]) -> Option<Refusal> {
+    let mut failed = built.iter().filter(|(renewal, built)| {
+        let digest = built.loaded.generation.digest();
+        let stage = stages.get(&renewal.id);
+        stage.is_some_and(|stage| stage.has_failed(&digest))
+    });
+    failed.next().map(|(renewal, _)| failed_before(&renewal.id))
+}
+
+/// Gives the stages their new settings and generations. The pipelines do not learn of it yet.
+fn renew(
+    stages: &mut Stages,
+    difference: &Difference,
+    built: Vec<NewGeneration>,
+    recent: &BTreeMap<Id, Figures>,
+) {
+    for (id, wasm) in difference.policies() {
+        if let Some(stage) = stages.get_mut(id) {
+            stage.set_wasm(Arc::clone(wasm));
+        }
+    }
+    for (renewal, ProbedPlugin { loaded, .. }) in built {
+        let Renewal {
+            id, wasm, metrics, ..
+        } = renewal;
+        let Some(stage) = stages.get_mut(&id) else {
+            stages.add(Stage::new(id, wasm, metrics, loaded));
+            continue;
+        };
+        let recent = recent.get(&id).copied().unwrap_or_default();
+        if let Some(ended) = stage.renew(wasm, loaded, recent) {
+            warn!(
+                stage = %id,
+                generation = ended.loaded.number(),
+                "candidate ended, the configuration no longer allows its module"
+            );
+        }
     }
 }

@@ -99,10 +99,11 @@ mod tests {
     use std::future::pending;
     use std::io;
     use std::path::Path;
+    use std::sync::Arc;
     use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-    use std::sync::{Arc, Mutex, PoisonError};
     use std::time::SystemTime;
 
+    use parking_lot::Mutex;
     use spandrel_journal::vfs::{Disk, File, Lock, LockError, Vfs};
     use spandrel_journal::{Options, Store};
 
@@ -121,7 +122,7 @@ mod tests {
 
     impl Drop for Held {
         fn drop(&mut self) {
-            let answers = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let answers = self.0.get_mut();
             if let Some(answers) = answers.take() {
                 answers.recv().ok();
             }
@@ -154,7 +155,7 @@ mod tests {
         }
 
         fn lock(&self, _: &Path) -> Result<Box<dyn Lock>, LockError> {
-            let answers = self.1.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let answers = self.1.lock().take();
             Ok(Box::new(Held(Mutex::new(answers))))
         }
 

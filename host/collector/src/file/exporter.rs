@@ -5,10 +5,11 @@ mod output;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use spandrel_config::exporter::file::{FileExporter as Settings, Rotation};
 use spandrel_pipeline::exporter::{Exporter, Outcome, Refuses};
 use spandrel_wire::Signal;
@@ -51,12 +52,8 @@ impl FileExporter {
 
     /// Rotates by these settings from now on.
     pub(crate) fn rotate_by(&self, rotation: Option<Rotation>) {
-        *lock(&self.rotation) = rotation;
+        *self.rotation.lock() = rotation;
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Exporter for FileExporter {
@@ -73,8 +70,8 @@ impl Exporter for FileExporter {
                     };
                 }
             };
-            let mut output = lock(&output);
-            let rotation = lock(&rotation).clone();
+            let mut output = output.lock();
+            let rotation = rotation.lock().clone();
             match output.write(&line, rotation.as_ref()) {
                 Ok(()) => Outcome::Sent,
                 // The disk is full, for example, and may have room again.
@@ -109,7 +106,7 @@ impl FileExporter {
     ) -> BoxFuture<'_, Result<(), String>> {
         let output = Arc::clone(&self.output);
         Box::pin(async move {
-            match tokio::task::spawn_blocking(move || work(&mut lock(&output))).await {
+            match tokio::task::spawn_blocking(move || work(&mut output.lock())).await {
                 Ok(done) => done.map_err(|error| error.to_string()),
                 Err(error) => Err(error.to_string()),
             }

@@ -31,7 +31,7 @@ pub(crate) struct FileReceiver {
 
 /// The counts of a file's accepted and bad lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Replayed {
+pub(crate) struct ReplayCounts {
     pub(crate) accepted: u64,
     pub(crate) bad: u64,
 }
@@ -74,8 +74,8 @@ async fn replay_file(
     mut file: BufReader<File>,
     ingress: &dyn Ingress,
     stop: &CancellationToken,
-) -> Replayed {
-    let mut replayed = Replayed::default();
+) -> ReplayCounts {
+    let mut replayed = ReplayCounts::default();
     let mut number = 0_u64;
     while !stop.is_cancelled() {
         // Reading and parsing take time, so the reader moves to a blocking thread and back.
@@ -93,17 +93,17 @@ async fn replay_file(
             Ok(Line::Empty) => {}
             Ok(Line::Batch(signal, batch)) if ingress.carries(signal) => {
                 match offer(ingress, signal, batch, stop).await {
-                    Offered::Accepted(Acceptance { refused, .. }) => {
+                    OfferOutcome::Accepted(Acceptance { refused, .. }) => {
                         replayed.accepted += 1;
                         if !refused.is_empty() {
                             warn!(path = %path.display(), line = number, items = refused.count, why = %refused, "invalid items refused");
                         }
                     }
-                    Offered::Refused(error) => {
+                    OfferOutcome::Refused(error) => {
                         replayed.bad += 1;
                         warn!(path = %path.display(), line = number, error, "line refused");
                     }
-                    Offered::Stopped => break,
+                    OfferOutcome::Stopped => break,
                 }
             }
             // No pipeline of this receiver takes the signal.
@@ -156,7 +156,7 @@ fn read_line(file: &mut BufReader<File>) -> io::Result<Line> {
     })
 }
 
-enum Offered {
+enum OfferOutcome {
     Accepted(Acceptance),
     Refused(String),
     Stopped,
@@ -168,25 +168,25 @@ async fn offer(
     signal: Signal,
     batch: Bytes,
     stop: &CancellationToken,
-) -> Offered {
+) -> OfferOutcome {
     loop {
         let wait = match ingress.offer(signal, batch.clone()).await {
-            Ok(accepted) => return Offered::Accepted(accepted),
+            Ok(accepted) => return OfferOutcome::Accepted(accepted),
             Err(
                 Refused::Full { retry_after }
                 | Refused::Fault { retry_after, .. }
                 | Refused::Unwritten { retry_after, .. },
             ) => retry_after,
-            Err(Refused::Draining) => return Offered::Stopped,
+            Err(Refused::Draining) => return OfferOutcome::Stopped,
             Err(
                 refused @ (Refused::Invalid(_) | Refused::Quarantined { .. } | Refused::Rejected),
             ) => {
-                return Offered::Refused(refused.to_string());
+                return OfferOutcome::Refused(refused.to_string());
             }
         };
         tokio::select! {
             () = tokio::time::sleep(wait.max(MIN_WAIT)) => {}
-            () = stop.cancelled() => return Offered::Stopped,
+            () = stop.cancelled() => return OfferOutcome::Stopped,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Failed batches that are not on the shelf. They are tried again automatically, and go to the
-//! shelf when that fails.
+//! Failed batches that are not in quarantine. They are tried again automatically, and go to
+//! quarantine when that fails.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use crate::report::QuarantinedView;
 use crate::time_text::rfc3339;
 
 const PREFIX: &str = "waiting-";
-/// The time in which a batch is put on the shelf, if the disk works.
+/// The time in which a batch is put into quarantine, if the disk works.
 const SHELVING: Duration = Duration::from_secs(5);
-/// The interval of checks whether the batch is on the shelf.
+/// The interval of checks whether the batch is in quarantine.
 const EVALUATE_EVERY: Duration = Duration::from_millis(20);
 
 /// Returns true if this id is that of a waiting batch.
@@ -57,7 +57,7 @@ fn all(kept: &BTreeMap<String, Quarantine>) -> impl Iterator<Item = (&str, &Retr
 }
 
 /// Has all of them tried now. Returns the ones that are, once no other batch is on its way to the
-/// shelf.
+/// quarantine.
 pub(crate) async fn hasten_all(kept: &BTreeMap<String, Quarantine>) -> Vec<String> {
     let mut done = Vec::new();
     for (pipeline, retries, retry) in all(kept).collect::<Vec<_>>() {
@@ -69,7 +69,7 @@ pub(crate) async fn hasten_all(kept: &BTreeMap<String, Quarantine>) -> Vec<Strin
                     sleep(EVALUATE_EVERY).await;
                     continue;
                 }
-                // It is on the shelf, or passed.
+                // It is in quarantine, or passed.
                 RetryAnswer::Leaving | RetryAnswer::Gone => {}
             }
             break;

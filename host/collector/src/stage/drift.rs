@@ -7,8 +7,9 @@ use serde_json::Value;
 use spandrel_config::json::pointer;
 
 use crate::report::DriftView;
+use crate::stage::Stage;
+use crate::stage::loaded::ModuleSource;
 use crate::stage::redact::redacted;
-use crate::stage::rollout::{ModuleSource, Stage};
 
 /// The most differences of one configuration that are reported: more than people change by hand.
 /// The rest is left out.
@@ -18,21 +19,25 @@ const DIFFERENCES: usize = 20;
 pub(crate) fn drift(stage: &Stage) -> Vec<DriftView> {
     let mut found = Vec::new();
     found.extend(of_module(stage));
-    let running = &stage.rollout.running;
-    if running.limits != stage.wasm.limits {
+    let running = stage.running();
+    if running.limits != stage.wasm().limits {
         found.push(DriftView {
             part: "limits".to_owned(),
             ..DriftView::default()
         });
     }
     let mut leaves = Vec::new();
-    let (runs, wanted) = (running.config.value(), stage.wasm.config.value());
+    let (runs, wanted) = (running.config.value(), stage.wasm().config.value());
     compare(Some(&runs), Some(&wanted), String::new(), &mut leaves);
     if leaves.is_empty() {
         return found;
     }
     // A value that is a secret in one of them counts as a secret in the other, too.
-    let hidden: BTreeSet<String> = running.hidden.union(&stage.wasm.hidden).cloned().collect();
+    let hidden: BTreeSet<String> = running
+        .hidden
+        .union(&stage.wasm().hidden)
+        .cloned()
+        .collect();
     let shown = redacted(&runs, &hidden);
     let configured = redacted(&wanted, &hidden);
     found.extend(leaves.into_iter().map(|at| DriftView {
@@ -54,11 +59,11 @@ pub(crate) fn in_words(drift: &[DriftView]) -> String {
 }
 
 fn of_module(stage: &Stage) -> Option<DriftView> {
-    let running = &stage.rollout.running;
-    let place = &stage.wasm.module.location;
+    let running = stage.running();
+    let place = &stage.wasm().module.location;
     let is_of_place = matches!(&running.source, ModuleSource::Place(of) if of == place);
-    let is_same = match stage.configured {
-        Some(configured) => running.generation.identity().module == configured,
+    let is_same = match stage.configured() {
+        Some(configured) => running.module() == configured,
         // The module has not been read since the configuration names it.
         None => is_of_place,
     };
@@ -77,7 +82,7 @@ fn of_module(stage: &Stage) -> Option<DriftView> {
         configured: Some(
             with_digest(
                 place.to_string(),
-                stage.configured.map(|digest| digest.to_string()),
+                stage.configured().map(|digest| digest.to_string()),
             )
             .into(),
         ),

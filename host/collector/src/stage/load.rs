@@ -20,8 +20,8 @@ use spandrel_supply::{
     SignaturePolicy, SignatureSource, Url,
 };
 
+use crate::stage::loaded::{LoadedPlugin, ModuleSource};
 use crate::stage::missing::StageGeneration;
-use crate::stage::rollout::{LoadedPlugin, ModuleSource};
 
 /// The inputs of a build. Owns what it needs, so that what runs can change meanwhile.
 #[derive(Clone, Debug)]

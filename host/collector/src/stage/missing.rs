@@ -9,7 +9,7 @@ use spandrel_pipeline::stage::{
     self, DrainReason, Emission, Fault, FaultKind, Input, Instance, InstantiateError, Manifest,
     Reply, Ticket,
 };
-use spandrel_plugin::{CodeOrigin, Generation, Identity};
+use spandrel_plugin::{CodeOrigin, Generation, GenerationId};
 use spandrel_supply::Digest;
 
 /// A stage's generation: a plugin, or a stand-in for one that is awaited.
@@ -47,7 +47,7 @@ impl StageGeneration {
         }
     }
 
-    pub(crate) fn identity(&self) -> Identity {
+    pub(crate) fn identity(&self) -> GenerationId {
         match self {
             Self::Plugin(generation) => generation.identity(),
             Self::MissingPlugin(missing) => missing.identity,
@@ -70,7 +70,7 @@ impl StageGeneration {
 #[derive(Debug)]
 pub(crate) struct MissingPlugin {
     manifest: Manifest,
-    identity: Identity,
+    identity: GenerationId,
 }
 
 impl MissingPlugin {
@@ -85,7 +85,7 @@ impl MissingPlugin {
                 version: "-".to_owned(),
                 ..Manifest::default()
             },
-            identity: Identity::new(module, config),
+            identity: GenerationId::new(module, config),
         }
     }
 }
@@ -96,15 +96,15 @@ impl stage::Generation for MissingPlugin {
     }
 
     fn instantiate(&self) -> BoxFuture<'_, Result<Box<dyn Instance>, InstantiateError>> {
-        Box::pin(std::future::ready(
-            Ok(Box::new(Nobody) as Box<dyn Instance>),
-        ))
+        Box::pin(std::future::ready(Ok(
+            Box::new(MissingInstance) as Box<dyn Instance>
+        )))
     }
 }
 
-struct Nobody;
+struct MissingInstance;
 
-impl Instance for Nobody {
+impl Instance for MissingInstance {
     fn process<'a>(
         &'a mut self,
         _ticket: Ticket,

@@ -7,12 +7,12 @@
 use std::ops::AddAssign;
 use std::time::Duration;
 
-use spandrel_pipeline::ledger::GenerationBooks;
+use spandrel_pipeline::ledger::{CpuSamples, GenerationBooks};
 
 use spandrel_config::probation::ProbationConfig;
 
-/// The number of calls before latency is judged: the first calls of each instance pay for its
-/// memory. Shares of dropped items are compared after as many calls, or after [`EVERYTHING_ITEMS`]:
+/// The number of measured calls before latency is judged: the first calls of each instance pay for
+/// its memory. Shares of dropped items are compared after as many calls, or after [`EVERYTHING_ITEMS`]:
 /// the items of one batch resemble each other, and a client that sends some batches again after a
 /// pause does not make the plugin bad.
 const MIN_CALLS: u64 = 20;
@@ -24,7 +24,7 @@ const EVERYTHING: f64 = 0.99;
 /// The share of dropped items in the generation before above which it does not matter that the new
 /// one drops everything.
 const ALMOST_EVERYTHING: f64 = 0.95;
-/// The time that is taken off before latency is judged, so that one call that stood still up to its
+/// The time that is taken off before latency is judged, so that one call that went on up to its
 /// deadline (100 ms by default) is never the reason.
 const LATENCY_SLACK: Duration = Duration::from_millis(100);
 /// The average time of a call that is fast enough, however fast calls were before: a quarter of a
@@ -38,8 +38,9 @@ const POISON_FAULTS: f64 = 3.0;
 pub(crate) struct Figures {
     /// The number of its calls.
     pub calls: u64,
-    /// The time inside these calls.
-    pub call_time: Duration,
+    /// The calls whose processor time was measured. Wall-clock time is not compared: a call that
+    /// waits for a core is no slower plugin.
+    pub samples: CpuSamples,
     /// The number of items that it was called with.
     pub items_in: u64,
     /// The number of items that it let go on.
@@ -54,7 +55,7 @@ impl From<&GenerationBooks> for Figures {
     fn from(books: &GenerationBooks) -> Self {
         Self {
             calls: books.calls,
-            call_time: books.call_time,
+            samples: books.samples,
             items_in: books.input,
             items_out: books.output,
             dropped: books.dropped,
@@ -66,7 +67,9 @@ impl From<&GenerationBooks> for Figures {
 impl AddAssign for Figures {
     fn add_assign(&mut self, other: Self) {
         self.calls += other.calls;
-        self.call_time += other.call_time;
+        self.samples.calls += other.samples.calls;
+        self.samples.items += other.samples.items;
+        self.samples.time += other.samples.time;
         self.items_in += other.items_in;
         self.items_out += other.items_out;
         self.dropped += other.dropped;
@@ -80,7 +83,11 @@ impl Figures {
     pub(crate) fn since(self, earlier: Self) -> Self {
         Self {
             calls: self.calls.saturating_sub(earlier.calls),
-            call_time: self.call_time.saturating_sub(earlier.call_time),
+            samples: CpuSamples {
+                calls: self.samples.calls.saturating_sub(earlier.samples.calls),
+                items: self.samples.items.saturating_sub(earlier.samples.items),
+                time: self.samples.time.saturating_sub(earlier.samples.time),
+            },
             items_in: self.items_in.saturating_sub(earlier.items_in),
             items_out: self.items_out.saturating_sub(earlier.items_out),
             dropped: self.dropped.saturating_sub(earlier.dropped),
@@ -99,17 +106,17 @@ impl Figures {
         (settled > 0 && settled >= enough).then(|| self.dropped as f64 / settled as f64)
     }
 
-    /// Returns the seconds for each item, of this much of the time.
+    /// Returns the seconds for each measured item, of this much processor time.
     fn item_seconds(&self, time: Duration) -> Option<f64> {
-        (self.items_in > 0).then(|| time.as_secs_f64() / self.items_in as f64)
+        (self.samples.items > 0).then(|| time.as_secs_f64() / self.samples.items as f64)
     }
 }
 
-/// The standing of a generation on probation.
+/// The verdict on a generation on probation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum Verdict {
     /// Nothing is wrong so far.
-    Watching,
+    Undecided,
     /// The generation stays.
     Passed,
     /// The generation must be rolled back, for this reason: one line, for the operator.
@@ -123,15 +130,15 @@ pub(crate) fn judge(
     elapsed: Duration,
     new: &Figures,
     old: Option<&Figures>,
-) -> Standing {
+) -> Verdict {
     let old = old.copied().unwrap_or_default();
     let problem = judge_faults(config, new, &old)
         .or_else(|| judge_drops(config, new, &old))
         .or_else(|| judge_latency(config, new, &old));
     match problem {
-        Some(reason) => Standing::Failed(reason),
-        None if elapsed >= config.time && new.calls >= config.batches => Standing::Passed,
-        None => Standing::Watching,
+        Some(reason) => Verdict::Failed(reason),
+        None if elapsed >= config.time && new.calls >= config.batches => Verdict::Passed,
+        None => Verdict::Undecided,
     }
 }
 
@@ -189,21 +196,21 @@ fn judge_drops(config: &ProbationConfig, new: &Figures, old: &Figures) -> Option
 }
 
 fn judge_latency(config: &ProbationConfig, new: &Figures, old: &Figures) -> Option<String> {
-    if new.calls < MIN_CALLS || old.calls < MIN_CALLS {
+    if new.samples.calls < MIN_CALLS || old.samples.calls < MIN_CALLS {
         return None;
     }
-    let time = new.call_time.saturating_sub(LATENCY_SLACK);
-    let call_seconds = time.as_secs_f64() / new.calls as f64;
+    let time = new.samples.time.saturating_sub(LATENCY_SLACK);
+    let call_seconds = time.as_secs_f64() / new.samples.calls as f64;
     if call_seconds <= LATENCY_FLOOR.as_secs_f64() {
         return None;
     }
     let before = old
-        .item_seconds(old.call_time)
+        .item_seconds(old.samples.time)
         .filter(|before| *before > 0.0)?;
     let ratio = new.item_seconds(time)? / before;
     (ratio > config.max_latency_ratio).then(|| {
         format!(
-            "an item takes {:.2} us, before it {:.2} us: {ratio:.1} times as long, {:.1} are allowed",
+            "an item takes {:.2} us of processor time, before it {:.2} us: {ratio:.1} times as long, {:.1} are allowed",
             new.item_seconds(time).unwrap_or_default() * 1e6,
             before * 1e6,
             config.max_latency_ratio

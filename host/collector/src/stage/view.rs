@@ -2,45 +2,46 @@
 
 use spandrel_pipeline::stage::Mode;
 
-use crate::report::{FiguresView, GenerationView, StageView, UndoneView};
+use crate::report::{FiguresView, GenerationView, ReversalView, StageView};
+use crate::stage::Stage;
 use crate::stage::drift::drift;
+use crate::stage::loaded::LoadedPlugin;
 use crate::stage::redact::redacted;
-use crate::stage::rollout::{LoadedPlugin, Reversal, Stage, Watch};
+use crate::stage::rollout::{Reversal, Watch};
 use crate::time_text::rfc3339;
 
 /// Returns the view of a stage, without what its pipelines count.
 pub(crate) fn stage_view(stage: &Stage) -> StageView {
-    let rollout = &stage.rollout;
-    let status = match rollout.probation {
+    let rollout = stage.rollout();
+    let status = match rollout.probation() {
         Some(_) => "probation",
         None => "running",
     };
-    let candidate = rollout.candidate.as_ref().map(|candidate| {
+    let candidate = rollout.candidate().map(|candidate| {
         let status = mode_label(candidate.mode);
         generation_view(&candidate.loaded, &status)
     });
     StageView {
-        stage: stage.id.to_string(),
-        running: generation_view(&rollout.running, status),
+        stage: stage.id().to_string(),
+        running: generation_view(rollout.running(), status),
         previous: rollout
-            .previous
-            .as_ref()
+            .previous()
             .map(|previous| generation_view(previous, "previous")),
         candidate,
-        on_fault: stage.wasm.on_fault.label().to_owned(),
-        bypass_fails_readiness: stage.wasm.bypass_fails_readiness,
+        on_fault: stage.wasm().on_fault.label().to_owned(),
+        bypass_fails_readiness: stage.wasm().bypass_fails_readiness,
         bypassing: stage.is_missing(),
         expects_drops: rollout
-            .probation
+            .probation()
             .is_some_and(|probation| probation.watch == Watch::AllButDrops),
-        undone: rollout.reversal.as_ref().map(undone_view),
+        undone: rollout.reversal().map(undone_view),
         drift: drift(stage),
         ..StageView::default()
     }
 }
 
-fn undone_view(reversal: &Reversal) -> UndoneView {
-    UndoneView {
+fn undone_view(reversal: &Reversal) -> ReversalView {
+    ReversalView {
         event: reversal.event.to_owned(),
         generation: reversal.number,
         at: rfc3339(reversal.at),

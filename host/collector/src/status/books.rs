@@ -1,6 +1,6 @@
 //! Converts books to the views of the admin API.
 
-use spandrel_pipeline::ledger::{Books, GenerationBooks, Side};
+use spandrel_pipeline::ledger::{Books, Figure, GenerationBooks, Side, Unit};
 
 use crate::report::{ExporterLedger, FiguresView, LedgerColumns, LedgerView, StageLedger};
 
@@ -35,6 +35,15 @@ pub(crate) fn figures_view(books: &GenerationBooks) -> FiguresView {
     }
 }
 
+fn ledger_columns(figures: impl IntoIterator<Item = Figure>) -> LedgerColumns {
+    let figures = figures.into_iter();
+    LedgerColumns(
+        figures
+            .map(|figure| (figure.name.to_owned(), figure.value))
+            .collect(),
+    )
+}
+
 /// Returns a pipeline's books, with its stages in the order in which a batch passes them.
 pub(crate) fn ledger_view(books: &Books) -> LedgerView {
     let mut stages: Vec<_> = books
@@ -42,13 +51,11 @@ pub(crate) fn ledger_view(books: &Books) -> LedgerView {
         .iter()
         .map(|column| {
             let dropped = column.dropped();
+            let items = column.columns().into_iter();
+            let items = items.filter(|figure| figure.unit == Unit::Items);
             let view = StageLedger {
                 stage: column.name.clone(),
-                input: column.input,
-                retried: column.retried,
-                output: column.output,
-                held: column.held,
-                bypassed: column.bypassed,
+                columns: ledger_columns(items),
                 dropped: dropped
                     .map(|(reason, items)| (reason.to_owned(), items))
                     .collect(),
@@ -60,20 +67,11 @@ pub(crate) fn ledger_view(books: &Books) -> LedgerView {
     stages.sort_by_key(|(position, _)| *position);
     let exporters = books.exporters.iter().map(|exporter| ExporterLedger {
         exporter: exporter.name.clone(),
-        queued: exporter.queued,
-        exported: exporter.sent,
-        lost: exporter.lost(),
-        overflowed: exporter.overflowed,
-        recovered: exporter.recovered,
-        on_disk: exporter.on_disk,
-        journaled: exporter.journaled,
+        columns: ledger_columns(exporter.columns()),
     });
     let columns = books.columns().into_iter();
-    let columns = columns
-        .filter(|column| column.side != Side::Aside)
-        .map(|column| (column.name.to_owned(), column.value));
     LedgerView {
-        columns: LedgerColumns(columns.collect()),
+        columns: ledger_columns(columns.filter(|column| column.side != Side::Aside)),
         balanced: books.is_balanced(),
         stages: stages.into_iter().map(|(_, view)| view).collect(),
         exporters: exporters.collect(),

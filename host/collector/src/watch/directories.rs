@@ -108,7 +108,7 @@ impl Directories {
     }
 }
 
-/// Rings for events that may mean other content, but not for reads, which this process makes
+/// Wakes the thread for events that may mean other content, but not for reads, which this process makes
 /// itself.
 fn wake(wake_signal: &WakeSignal, event: &notify::Result<Event>) {
     let Ok(event) = event else {

@@ -1,13 +1,13 @@
-//! Wakes the thread that watches. Several rings while it is busy count as one.
+//! Wakes the thread that watches. Several events while it is busy count as one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use spandrel_supply::Digest;
 use tokio::time::Instant;
 
-/// The bell that the system's events and the owner ring.
+/// The signal that the system's events and the owner give.
 #[derive(Debug, Default)]
 pub(crate) struct WakeSignal {
     state: Mutex<State>,
@@ -16,14 +16,14 @@ pub(crate) struct WakeSignal {
 
 #[derive(Debug, Default)]
 struct State {
-    pending: Pending,
-    /// The paths whose events ring the bell.
+    pending: WakeReasons,
+    /// The paths whose events wake the thread.
     matter: BTreeSet<PathBuf>,
 }
 
 /// The events since the last wait.
 #[derive(Debug, Default)]
-pub(crate) struct Pending {
+pub(crate) struct WakeReasons {
     /// True if the thread must end.
     pub(crate) stop: bool,
     /// Other files to watch.
@@ -32,7 +32,7 @@ pub(crate) struct Pending {
     pub(crate) touched: bool,
 }
 
-impl Pending {
+impl WakeReasons {
     fn is_silent(&self) -> bool {
         !self.stop && !self.touched && self.files.is_none()
     }
@@ -49,13 +49,13 @@ impl WakeSignal {
         self.pending.notify_one();
     }
 
-    /// Makes events of these paths ring from now on.
+    /// Makes events of these paths wake the thread from now on.
     pub(crate) fn listen_for(&self, paths: BTreeSet<PathBuf>) {
         self.state().matter = paths;
     }
 
-    /// Rings if one of these paths matters. No paths means that the changed ones are not known, and
-    /// rings.
+    /// Wakes the thread if one of these paths matters, or if there are none: then the changed ones are
+    /// not known.
     pub(crate) fn touch<'a>(&self, paths: impl IntoIterator<Item = &'a Path>) {
         let mut state = self.state();
         let mut paths = paths.into_iter().peekable();
@@ -65,18 +65,16 @@ impl WakeSignal {
         }
     }
 
-    /// Waits until something rings, and no longer than until `at`.
-    pub(crate) fn wait(&self, at: Instant) -> Pending {
+    /// Waits until an event comes, and no longer than until `at`.
+    pub(crate) fn wait(&self, at: Instant) -> WakeReasons {
         let left = at.saturating_duration_since(Instant::now());
-        let state = self.state();
-        let waited = self
-            .pending
-            .wait_timeout_while(state, left, |state| state.pending.is_silent());
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
+        self.pending
+            .wait_while_for(&mut state, |state| state.pending.is_silent(), left);
         std::mem::take(&mut state.pending)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }

@@ -42,7 +42,7 @@ fn late_limiters(pipeline: &Pipeline) -> impl Iterator<Item = Problem> {
             format!("service::pipelines::{}::processors", pipeline.id),
             what,
         )
-        .instead("move it to the front: it guards the door of the pipeline wherever it stands")
+        .instead("move it to the front: it acts before the first stage wherever it stands")
     })
 }
 

@@ -174,8 +174,9 @@ fn warn_of_tls(section: &Section<'_>, endpoint: &str, insecure: bool) {
     }
 }
 
-/// Parses an endpoint. As in the Collector, a scheme decides about TLS; without one, or with gRPC's
-/// `dns`, `tls::insecure` does. Every name is looked up again and again, as with `dns`.
+/// Parses an endpoint. A scheme decides about TLS, as in OpenTelemetry's specification of exporters;
+/// the Collector lets `tls::insecure` decide for http:// as well. Without a scheme, or with gRPC's
+/// `dns`, `tls::insecure` decides here, too. Every name is looked up again and again, as with `dns`.
 fn read_endpoint(text: &str, insecure: bool) -> Result<String, String> {
     let text = match text.strip_prefix("dns:") {
         Some(name) => {
@@ -288,7 +289,7 @@ fn read_debug(section: &Section<'_>) -> Verbosity {
 mod tests {
     use super::*;
 
-    /// The scheme decides about TLS; without one, `insecure` does, as in the Collector.
+    /// The scheme decides about TLS; without one, `insecure` does.
     #[test]
     fn endpoints_become_urls() {
         for (text, insecure, url) in [

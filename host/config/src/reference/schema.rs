@@ -1,7 +1,7 @@
 //! The JSON Schema of the configuration, for editors. It accepts every good configuration. It
-//! refuses unknown keys, and values of a wrong type or out of range. What depends on other values,
-//! or on files, is left to `spandrel validate`. No key is required, because a file may be laid over
-//! another one.
+//! refuses unknown keys, and values of a wrong type or out of range. Rules that depend on other
+//! values, or on files, are left to `spandrel validate`. No key is required, because a file may be
+//! laid over another one.
 
 use std::collections::BTreeMap;
 

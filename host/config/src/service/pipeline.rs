@@ -37,7 +37,7 @@ pub struct Pipeline {
     pub exporters: Vec<Arc<Exporter>>,
     /// The time at which senders get their answer.
     pub ack_on: AckOn,
-    /// The settings of its journal, if it has one. What it accepts is then on disk before the
+    /// The settings of its journal, if it has one. Accepted batches are then on disk before the
     /// sender gets its OK.
     pub durability: Option<Durability>,
     /// The memory limiters. While one of them refuses, so does the pipeline.

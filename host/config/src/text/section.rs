@@ -1,20 +1,28 @@
 //! Reads one map of the raw tree, key by key, and notes all problems on the way: values of the
 //! wrong type or out of range, and keys that nobody asked for.
 
-mod values;
+mod duration_range;
+mod number_range;
+mod texts;
 mod vocabulary;
+mod words;
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::Value as Json;
 use spandrel_otlp::secret::Secret;
 
+use self::duration_range::DurationRange;
+use self::number_range::{FloatRange, IntegerRange};
 use self::vocabulary::Vocabulary;
-use super::json;
+use self::words::Words;
 use super::plugin_config::PluginConfig;
 use super::tree::{Entry, Node, Value, join};
+use super::{json, scalar, size};
 use crate::key::{Form, Treatment};
 use crate::problem::{Location, Problem, Problems};
 
@@ -334,16 +342,8 @@ impl<'a> Section<'a> {
         notation: &'static str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Vec<T> {
-        let texts = self.texts(key, notation).into_iter();
-        let parsed = texts.filter_map(|(text, node)| {
-            let wrong = |instead| {
-                let what = format!("`{text}` is not valid here");
-                let problem = Problem::at(&node.at, join(&self.path, key), what);
-                self.problems.add(problem.instead(instead));
-            };
-            parse(text).map_err(wrong).ok()
-        });
-        parsed.collect()
+        self.ask(key, || (Form::Texts(notation), None));
+        texts::parsed(self, key, parse)
     }
 
     /// Returns a list of texts in this notation, with their nodes. A single text is a list of one.
@@ -353,30 +353,123 @@ impl<'a> Section<'a> {
         notation: &'static str,
     ) -> Vec<(&'a str, &'a Node)> {
         self.ask(key, || (Form::Texts(notation), None));
-        let Some(node) = self.node(key) else {
-            return Vec::new();
+        texts::read(self, key)
+    }
+
+    pub(crate) fn duration(&self, key: &'static str, default: Duration) -> Duration {
+        let duration = DurationRange::ANY.read(self, key, Some(default));
+        duration.unwrap_or(default)
+    }
+
+    /// Returns a duration that has no default. In the Collector, 0 means the same as no value for
+    /// all of these keys.
+    pub(crate) fn duration_opt(&self, key: &'static str) -> Option<Duration> {
+        let duration = DurationRange::ANY.read(self, key, None);
+        duration.filter(|duration| !duration.is_zero())
+    }
+
+    /// Returns a duration that is not zero.
+    pub(crate) fn duration_positive(&self, key: &'static str, default: Duration) -> Duration {
+        let duration = DurationRange::POSITIVE.read(self, key, Some(default));
+        duration.unwrap_or(default)
+    }
+
+    /// Returns a duration that is not zero and at most an hour. `instead` is the remedy if it is
+    /// longer.
+    pub(crate) fn duration_to_an_hour(
+        &self,
+        key: &'static str,
+        default: Duration,
+        instead: &str,
+    ) -> Duration {
+        let duration = DurationRange::to_an_hour(instead).read(self, key, Some(default));
+        duration.unwrap_or(default)
+    }
+
+    /// Returns a duration. A value below `least` is a problem: it could not be met, for the reason
+    /// `why`.
+    pub(crate) fn duration_least(
+        &self,
+        key: &'static str,
+        default: Duration,
+        (least, why): (Duration, &str),
+    ) -> Duration {
+        let duration = DurationRange::at_least(least, why).read(self, key, Some(default));
+        duration.unwrap_or(default)
+    }
+
+    /// Returns a duration that is at least `least`; `None` for 0, which is the default.
+    pub(crate) fn duration_least_or_zero(
+        &self,
+        key: &'static str,
+        (least, why): (Duration, &str),
+    ) -> Option<Duration> {
+        let range = DurationRange::at_least(least, why).or_zero();
+        let duration = range.read(self, key, Some(Duration::ZERO));
+        duration.filter(|duration| !duration.is_zero())
+    }
+
+    pub(crate) fn integer<T>(&self, key: &'static str, default: T, range: RangeInclusive<T>) -> T
+    where
+        T: TryFrom<i128> + PartialOrd + Display,
+    {
+        let number = IntegerRange(range).read(self, key, Some(&default));
+        number.unwrap_or(default)
+    }
+
+    /// Returns a whole number that has no default.
+    pub(crate) fn integer_opt<T>(&self, key: &'static str, range: RangeInclusive<T>) -> Option<T>
+    where
+        T: TryFrom<i128> + PartialOrd + Display,
+    {
+        IntegerRange(range).read(self, key, None)
+    }
+
+    pub(crate) fn float(&self, key: &'static str, default: f64, range: RangeInclusive<f64>) -> f64 {
+        FloatRange(range).read(self, key, default)
+    }
+
+    pub(crate) fn boolean(&self, key: &'static str, default: bool) -> bool {
+        self.ask(key, || (Form::Boolean, Some(default.into())));
+        let Some(text) = self.text(key, "true or false") else {
+            return default;
         };
-        // The content of a variable may be a list here; only its items are texts.
-        let nodes = match &node.value {
-            Value::List(nodes) => nodes.as_slice(),
-            Value::Scalar(_) => std::slice::from_ref(node),
-            Value::Null | Value::Reported => return Vec::new(),
-            Value::Map(_) => {
-                self.wrong_key(key, "expected a list of names, found a map", "write [a, b]");
-                return Vec::new();
-            }
-        };
-        let mut texts = Vec::with_capacity(nodes.len());
-        for (index, item) in nodes.iter().enumerate() {
-            if let Some(text) = item.text() {
-                texts.push((text, item));
-            } else if item.value != Value::Reported {
-                let path = join(&join(&self.path, key), &index.to_string());
-                let what = format!("expected a name, found {}", item.value.kind());
-                self.problems.add(Problem::at(&item.at, path, what));
-            }
+        let value = scalar::boolean(text);
+        if value.is_none() {
+            let what = format!("{} is not a boolean", self.shown(key, text));
+            self.wrong_key(key, what, "write true or false");
         }
-        texts
+        value.unwrap_or(default)
+    }
+
+    /// Returns a number of bytes that is at least `least`, or the default.
+    pub(crate) fn size(&self, key: &'static str, default: u64, least: u64) -> u64 {
+        self.ask(key, || {
+            (Form::Size { least }, Some(size::shown(default).into()))
+        });
+        self.parse(key, size::parse).unwrap_or(default)
+    }
+
+    /// Returns the value for one of a few words.
+    pub(crate) fn choice<T: Copy + PartialEq>(
+        &self,
+        key: &'static str,
+        default: T,
+        choices: &[(&str, T)],
+    ) -> T {
+        Words(choices).read(self, key, default)
+    }
+
+    /// Returns the value for one of a few words that may look like numbers. `instead` is the remedy
+    /// for any other word.
+    pub(crate) fn exact_choice<T: Copy + PartialEq>(
+        &self,
+        key: &'static str,
+        default: T,
+        choices: &[(&str, T)],
+        instead: &str,
+    ) -> T {
+        Words(choices).read_exactly(self, key, default, instead)
     }
 
     /// Returns a value as JSON, for a plugin to read.

@@ -2,9 +2,9 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 /// A caller that waits for a checkpoint.
@@ -35,7 +35,7 @@ pub(crate) enum CheckpointerTask {
 
 impl CheckpointRequests {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Says that there is something for the next checkpoint.
@@ -75,12 +75,10 @@ impl CheckpointRequests {
     pub(crate) fn next(&self, pause: Duration) -> CheckpointerTask {
         let mut state = self.state();
         while !state.dirty && !state.stopped && state.waiters.is_empty() {
-            let waited = self.wake.wait(state);
-            state = waited.unwrap_or_else(PoisonError::into_inner);
+            self.wake.wait(&mut state);
         }
         let nobody_waits = |state: &mut State| !state.stopped && state.waiters.is_empty();
-        let waited = self.wake.wait_timeout_while(state, pause, nobody_waits);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        self.wake.wait_while_for(&mut state, nobody_waits, pause);
         if state.stopped && state.waiters.is_empty() {
             return CheckpointerTask::Stop;
         }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use spandrel_pipeline::journal::Unwritten;
+use spandrel_pipeline::journal::AppendError;
 use tokio::time::Instant;
 
 use super::{FreeList, FreeSegment, Segments};
@@ -48,14 +48,14 @@ impl AllocationRequests {
 
 /// Makes a segment's file for a record that waits for it. The file's entry and its length are
 /// durable afterwards.
-pub(crate) fn allocate(segments: &Segments, size: u64) -> Result<FreeSegment, Unwritten> {
+pub(crate) fn allocate(segments: &Segments, size: u64) -> Result<FreeSegment, AppendError> {
     allocate_leaving(segments, size, segments.reserved)
 }
 
 /// Makes a segment's file, unless less than `left` would remain.
-fn allocate_leaving(segments: &Segments, size: u64, left: u64) -> Result<FreeSegment, Unwritten> {
+fn allocate_leaving(segments: &Segments, size: u64, left: u64) -> Result<FreeSegment, AppendError> {
     if !segments.reserve_bytes(size, left) {
-        return Err(Unwritten::Full { what: "max_bytes" });
+        return Err(AppendError::Full { what: "max_bytes" });
     }
     let id = segments.free.new_id();
     match make(segments, id, size) {

@@ -1,8 +1,9 @@
 //! The segments that can be used at once.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::vfs::File;
@@ -37,7 +38,7 @@ struct State {
 
 impl FreeList {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Returns a number for a new segment's file.
@@ -68,8 +69,7 @@ impl FreeList {
     pub(crate) fn take(&self) -> Option<FreeSegment> {
         let mut state = self.state();
         while state.segments.is_empty() && state.allocating {
-            let waited = self.changed.wait(state);
-            state = waited.unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait(&mut state);
         }
         state.segments.pop_front()
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use spandrel_pipeline::journal::{LogFill, Loss, Unfinished};
+use spandrel_pipeline::journal::{LogFill, Loss, UnfinishedRecord};
 
 use crate::format::checkpoint::Checkpoint;
 use crate::format::finished::FinishedSet;
@@ -303,9 +303,9 @@ impl Index {
     }
 
     /// Returns records that are not finished, from this LSN on, at most `max`.
-    pub(crate) fn unfinished(&self, from: u64, max: usize) -> Vec<Unfinished> {
+    pub(crate) fn unfinished(&self, from: u64, max: usize) -> Vec<UnfinishedRecord> {
         let records = self.records_from(from).take(max);
-        let records = records.map(|(lsn, entry)| Unfinished {
+        let records = records.map(|(lsn, entry)| UnfinishedRecord {
             record: lsn,
             items: entry.items,
             bytes: usize::try_from(entry.length).unwrap_or(usize::MAX),

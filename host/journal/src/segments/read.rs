@@ -3,7 +3,7 @@
 use std::io;
 
 use bytes::{Buf, Bytes};
-use spandrel_pipeline::journal::Unreadable;
+use spandrel_pipeline::journal::RecordError;
 
 use super::{RecordEntry, Segment, Segments};
 use crate::format::record::{HEADER, RecordHeader, payload_checksum};
@@ -14,11 +14,11 @@ use crate::vfs::File;
 const MAX_PLACES: usize = 8;
 
 /// Returns the payload of a record that is not finished.
-pub(crate) fn read_record(segments: &Segments, lsn: u64) -> Result<Bytes, Unreadable> {
+pub(crate) fn read_record(segments: &Segments, lsn: u64) -> Result<Bytes, RecordError> {
     // A record that is moved while it is read is read at its new place.
     for _ in 0..MAX_PLACES {
         let Some((entry, segment)) = locate(segments, lsn) else {
-            return Err(Unreadable::Damaged { record: lsn });
+            return Err(RecordError::Damaged { record: lsn });
         };
         let found = segments
             .file(entry.segment, &segment)
@@ -31,12 +31,12 @@ pub(crate) fn read_record(segments: &Segments, lsn: u64) -> Result<Bytes, Unread
             Ok(None) => {
                 segments.counters().damaged(1);
                 tracing::error!(log = segments.name, record = lsn, "journal record damaged");
-                Err(Unreadable::Damaged { record: lsn })
+                Err(RecordError::Damaged { record: lsn })
             }
-            Err(error) => Err(Unreadable::Failed(error)),
+            Err(error) => Err(RecordError::Failed(error)),
         };
     }
-    Err(Unreadable::Failed(io::ErrorKind::Interrupted.into()))
+    Err(RecordError::Failed(io::ErrorKind::Interrupted.into()))
 }
 
 fn locate(segments: &Segments, lsn: u64) -> Option<(RecordEntry, Segment)> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use spandrel_pipeline::journal::Unreadable;
+use spandrel_pipeline::journal::RecordError;
 
 use super::disk::{Call, SimDisk};
 use super::payload::identify;
@@ -288,7 +288,7 @@ fn no_wrong_byte_is_read() {
         disk.flip(&path, at);
         let damaged = read_record(segments, 0);
         assert!(
-            matches!(damaged, Err(Unreadable::Damaged { record: 0 })),
+            matches!(damaged, Err(RecordError::Damaged { record: 0 })),
             "{at}"
         );
         disk.flip(&path, at);

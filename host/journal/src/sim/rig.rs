@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use spandrel_pipeline::journal::Unwritten;
+use spandrel_pipeline::journal::AppendError;
 
 use super::disk::SimDisk;
 use super::payload::{identify, items, payload};
@@ -111,7 +111,7 @@ impl Rig {
                         owed.last = Some(first + place);
                     }
                     Err(error) => {
-                        assert!(!matches!(error, Unwritten::Closed));
+                        assert!(!matches!(error, AppendError::Closed));
                         refused += 1;
                     }
                 }
@@ -189,7 +189,7 @@ impl Rig {
 /// Returns the contents of a log, as a pipeline sees them.
 pub(crate) fn contents(log: &Log) -> BTreeMap<u64, u64> {
     let unfinished = log.segments.index().unfinished(0, usize::MAX);
-    let read = |record: &spandrel_pipeline::journal::Unfinished| {
+    let read = |record: &spandrel_pipeline::journal::UnfinishedRecord| {
         let bytes = read_record(&log.segments, record.record).expect("a record that is there");
         let id = identify(&bytes);
         assert_eq!(record.items, items(id));

@@ -6,7 +6,7 @@ use std::sync::mpsc::{channel, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use spandrel_pipeline::journal::{Journal, Unwritten};
+use spandrel_pipeline::journal::{AppendError, Journal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -37,7 +37,7 @@ async fn nobody_waits_for_a_thread_that_is_gone() {
         let ends = async {
             for _ in 0..2 {
                 let refused = log.append(payload(0, 100), 1).await;
-                assert!(matches!(refused, Err(Unwritten::Closed)), "{refused:?}");
+                assert!(matches!(refused, Err(AppendError::Closed)), "{refused:?}");
             }
             // The checkpointer may still write a checkpoint, or not.
             drop(log.set_attempts(vec![(0, 1)]).await);
@@ -87,7 +87,7 @@ async fn nobody_waits_for_a_disk_that_hangs() {
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         assert!(error.to_string().contains("ingress"), "{error}");
         let refused = log.append(payload(2, 100), 1).await;
-        assert!(matches!(refused, Err(Unwritten::Closed)), "{refused:?}");
+        assert!(matches!(refused, Err(AppendError::Closed)), "{refused:?}");
         drop((store, log));
         assert!(began.elapsed() < Duration::from_secs(10));
         drop(answer);

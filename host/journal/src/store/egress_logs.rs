@@ -1,9 +1,12 @@
-//! The logs of a pipeline's logs. Files are read and made outside of the mutex: a disk that
-//! does not answer blocks only those who want the log that is being opened on it.
+//! The egress logs of a journal, one for each exporter. Files are read and made outside of the
+//! mutex: a disk that does not answer blocks only those who want the log that is being opened on
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::log::{DurableLog, closed};
 use crate::segments::allocation::AllocationRequests;
@@ -45,12 +48,7 @@ impl EgressLogs {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let state = self.changed.wait(state);
-        state.unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Returns the log of an exporter, running. The first caller opens it, and the others wait for
@@ -76,10 +74,10 @@ impl EgressLogs {
             if state.opening.insert(exporter.to_owned()) {
                 break;
             }
-            state = self.wait(state);
+            self.changed.wait(&mut state);
         }
         drop(state);
-        let _opening = Opening(self, exporter);
+        let _opening = OpeningMark(self, exporter);
         let log = Arc::new(open()?);
         let mut state = self.state();
         if state.ended {
@@ -115,7 +113,7 @@ impl EgressLogs {
     pub(super) fn wait_for_openings(&self) {
         let mut state = self.state();
         while !state.opening.is_empty() {
-            state = self.wait(state);
+            self.changed.wait(&mut state);
         }
     }
 
@@ -127,8 +125,8 @@ impl EgressLogs {
         unused.collect()
     }
 
-    /// Finishes the expired records in the logs of logs that no longer exist: nobody reads
-    /// these, and they would fill the journal. Records of other logs are left to their reader,
+    /// Finishes the expired records in the logs of exporters that no longer exist: nobody reads
+    /// these logs, and they would fill the journal. Records of other logs are left to their reader,
     /// which accounts for them.
     pub(super) fn expire_unused(&self) {
         let unused: Vec<Arc<DurableLog>> = {
@@ -145,9 +143,9 @@ impl EgressLogs {
 }
 
 /// Marks the log of this name as being opened, until it is dropped.
-struct Opening<'a>(&'a EgressLogs, &'a str);
+struct OpeningMark<'a>(&'a EgressLogs, &'a str);
 
-impl Drop for Opening<'_> {
+impl Drop for OpeningMark<'_> {
     fn drop(&mut self) {
         self.0.state().opening.remove(self.1);
         self.0.changed.notify_all();

@@ -2,10 +2,12 @@
 //! not answer cannot be ended, so it is left behind.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::egress_logs::EgressLogs;
 use crate::log::DurableLog;
@@ -30,7 +32,7 @@ struct OpenParts(Arc<Mutex<Vec<String>>>);
 
 impl OpenParts {
     fn names(&self) -> MutexGuard<'_, Vec<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -131,7 +133,7 @@ impl Shutdown {
 }
 
 fn take(left: &Mutex<Option<Shutdown>>) -> Option<Shutdown> {
-    left.lock().unwrap_or_else(PoisonError::into_inner).take()
+    left.lock().take()
 }
 
 #[cfg(test)]
@@ -149,7 +151,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let options = Options::new(folder.path());
         let (store, _) = Store::open(options.clone()).unwrap();
-        let shutdown = store.shutdown.lock().unwrap().take().unwrap();
+        let shutdown = store.shutdown.lock().take().unwrap();
         let spawn = |_| Err(io::ErrorKind::WouldBlock.into());
         let limit = Duration::from_secs(60);
         let error = shutdown.run_on(spawn, &store.ingress, &store.egress, true, limit);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use spandrel_pipeline::journal::Unwritten;
+use spandrel_pipeline::journal::AppendError;
 use tokio::time::Instant;
 
 use crate::line_limiter::LineLimiter;
@@ -13,7 +13,7 @@ use crate::write_error;
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     /// The time until which batches are refused, and why.
-    refusal: Option<(Instant, Unwritten)>,
+    refusal: Option<(Instant, AppendError)>,
     /// Limits the lines that say that batches are refused. A line of a failure does not hold them
     /// back.
     lines: LineLimiter,
@@ -23,13 +23,13 @@ pub(super) struct Backoff {
 
 impl Backoff {
     /// Returns the reason why batches are refused now.
-    pub(super) fn refusal(&self) -> Option<Unwritten> {
+    pub(super) fn refusal(&self) -> Option<AppendError> {
         let (until, error) = self.refusal.as_ref()?;
         (Instant::now() < *until).then(|| write_error::copy(error))
     }
 
     /// Refuses batches for this long.
-    pub(super) fn begin(&mut self, error: &Unwritten, pause: Duration, log: &str) {
+    pub(super) fn begin(&mut self, error: &AppendError, pause: Duration, log: &str) {
         if let Some(repeated) = self.lines.next() {
             tracing::warn!(log, repeated, reason = %error, "journal refuses batches");
             self.reported = true;

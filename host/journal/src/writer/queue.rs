@@ -1,10 +1,10 @@
 //! The batches that wait to be written.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use spandrel_pipeline::journal::Unwritten;
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use spandrel_pipeline::journal::AppendError;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::NewRecord;
@@ -24,7 +24,7 @@ pub(crate) struct PendingAppend {
     /// The batch.
     pub(crate) record: NewRecord,
     /// The way of its LSN to the sender.
-    pub(crate) answer: oneshot::Sender<Result<u64, Unwritten>>,
+    pub(crate) answer: oneshot::Sender<Result<u64, AppendError>>,
     /// Its part of [`MAX_WAITING_KIB`].
     pub(crate) room: OwnedSemaphorePermit,
 }
@@ -52,14 +52,14 @@ pub(crate) enum WriterTask {
 
 impl AppendQueue {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Adds a batch, unless the queue is closed.
-    pub(crate) fn push(&self, append: PendingAppend) -> Result<(), Unwritten> {
+    pub(crate) fn push(&self, append: PendingAppend) -> Result<(), AppendError> {
         let mut state = self.state();
         if state.closed {
-            return Err(Unwritten::Closed);
+            return Err(AppendError::Closed);
         }
         state.pending.push_back(append);
         drop(state);
@@ -91,15 +91,12 @@ impl AppendQueue {
                 return WriterTask::Closed;
             }
             if let Some(timeout) = timeout {
-                let waited = self.wake.wait_timeout(state, timeout);
-                let (now, result) = waited.unwrap_or_else(PoisonError::into_inner);
-                state = now;
+                let result = self.wake.wait_for(&mut state, timeout);
                 if result.timed_out() && state.pending.is_empty() {
                     return WriterTask::Timeout;
                 }
             } else {
-                let waited = self.wake.wait(state);
-                state = waited.unwrap_or_else(PoisonError::into_inner);
+                self.wake.wait(&mut state);
             }
         }
         let mut bytes = 0_usize;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use spandrel_pipeline::journal::{Unreadable, Unwritten};
+use spandrel_pipeline::journal::{AppendError, RecordError};
 
 use super::commit_group::Record;
 use crate::format::segment::SegmentHeader;
@@ -52,7 +52,7 @@ impl UnsyncedSegment {
     }
 
     /// Reads the records that must be written once more.
-    pub(super) fn read(&self, segments: &Segments) -> Result<Vec<Record>, Unwritten> {
+    pub(super) fn read(&self, segments: &Segments) -> Result<Vec<Record>, AppendError> {
         let found: Vec<(u64, RecordEntry)> = {
             let index = segments.index();
             let records = index.records_from(self.first_lsn);
@@ -68,8 +68,8 @@ impl UnsyncedSegment {
                     records.push(record);
                 }
                 // The record was finished since, or is counted as damaged.
-                Err(Unreadable::Damaged { .. }) => {}
-                Err(Unreadable::Failed(error)) => return Err(Unwritten::Failed(error)),
+                Err(RecordError::Damaged { .. }) => {}
+                Err(RecordError::Failed(error)) => return Err(AppendError::Failed(error)),
             }
         }
         Ok(records)

@@ -9,12 +9,13 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http::{HeaderMap, header};
+use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
@@ -262,7 +263,7 @@ impl Users {
     }
 
     fn remembered(&self, name: &[u8; 32]) -> Option<bool> {
-        let checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        let checks = self.checks.lock();
         match (checks.good.contains(name), checks.bad.contains(name)) {
             (true, _) => Some(true),
             (false, true) => Some(false),
@@ -271,7 +272,7 @@ impl Users {
     }
 
     fn remember(&self, name: [u8; 32], good: bool) {
-        let mut checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut checks = self.checks.lock();
         let of = if good {
             &mut checks.good
         } else {

@@ -1,9 +1,9 @@
 //! Inflates one compressed message as its bytes arrive, and never beyond the room it is given.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
 
 use flate2::{Decompress, FlushDecompress, Status};
+use parking_lot::Mutex;
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 
 use super::{Compression, GZIP_WINDOW_BITS, after};
@@ -37,7 +37,7 @@ pub(crate) fn state_bytes(compression: Compression, inflated: usize) -> usize {
 
 /// The reason why a message could not be inflated.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum NotInflated {
+pub(crate) enum InflateError {
     /// The bytes are not valid in their encoding.
     Corrupt,
     /// The bytes end too early.
@@ -53,20 +53,20 @@ pub(crate) struct Inflater {
 
 enum Stream {
     Gzip(Decompress),
-    Zstd(Windowed),
+    Zstd(WindowDecoder),
 }
 
 /// A zstd decoder that is reused. Otherwise its window of megabytes would be allocated and touched
 /// anew for each request, and after many requests that memory would stay with the allocator.
-struct Windowed(Option<Decoder<'static>>);
+struct WindowDecoder(Option<Decoder<'static>>);
 
 /// The number of unused decoders that are kept: 34 MiB with the largest window.
 pub(super) const KEPT: usize = 4;
 static UNUSED: Mutex<Vec<Decoder<'static>>> = Mutex::new(Vec::new());
 
-impl Windowed {
+impl WindowDecoder {
     fn new() -> io::Result<Self> {
-        let kept = UNUSED.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let kept = UNUSED.lock().pop();
         if kept.is_some() {
             return Ok(Self(kept));
         }
@@ -76,7 +76,7 @@ impl Windowed {
     }
 }
 
-impl Drop for Windowed {
+impl Drop for WindowDecoder {
     fn drop(&mut self) {
         let Some(mut decoder) = self.0.take() else {
             return;
@@ -85,7 +85,7 @@ impl Drop for Windowed {
         if decoder.reinit().is_err() {
             return;
         }
-        let mut unused = UNUSED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unused = UNUSED.lock();
         if unused.len() < KEPT {
             unused.push(decoder);
         }
@@ -99,7 +99,7 @@ impl Inflater {
         let stream = match compression {
             Compression::None => return Ok(None),
             Compression::Gzip => Stream::Gzip(Decompress::new_gzip(GZIP_WINDOW_BITS)),
-            Compression::Zstd => Stream::Zstd(Windowed::new()?),
+            Compression::Zstd => Stream::Zstd(WindowDecoder::new()?),
         };
         let at_end = false;
         Ok(Some(Self { stream, at_end }))
@@ -108,7 +108,11 @@ impl Inflater {
     /// Inflates from the front of `input` into the spare room of `out`, which never grows. Input
     /// that did not fit stays in `input`. If `input` is empty, the decoder writes the output that
     /// it still has.
-    pub(crate) fn step(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Result<(), NotInflated> {
+    pub(crate) fn step(
+        &mut self,
+        input: &mut &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), InflateError> {
         let (lacking, filled) = (input.len(), out.len());
         if self.at_end && lacking > 0 {
             self.begin_again();
@@ -118,16 +122,16 @@ impl Inflater {
                 let before = stream.total_in();
                 let status = stream
                     .decompress_vec(input, out, FlushDecompress::None)
-                    .map_err(|_| NotInflated::Corrupt)?;
+                    .map_err(|_| InflateError::Corrupt)?;
                 *input = after(input, stream.total_in() - before);
                 self.at_end |= status == Status::StreamEnd;
             }
-            Stream::Zstd(Windowed(stream)) => {
-                let stream = stream.as_mut().ok_or(NotInflated::Corrupt)?;
+            Stream::Zstd(WindowDecoder(stream)) => {
+                let stream = stream.as_mut().ok_or(InflateError::Corrupt)?;
                 let mut buffer = InBuffer::around(input);
                 let hint = stream
                     .run(&mut buffer, &mut OutBuffer::around_pos(out, filled))
-                    .map_err(|_| NotInflated::Corrupt)?;
+                    .map_err(|_| InflateError::Corrupt)?;
                 let taken = buffer.pos();
                 *input = input.get(taken..).unwrap_or_default();
                 // A call without work returns a hint for the next frame although the last one
@@ -137,17 +141,17 @@ impl Inflater {
         }
         let stuck = input.len() == lacking && out.len() == filled;
         if stuck && lacking > 0 && out.len() < out.capacity() {
-            return Err(NotInflated::Corrupt);
+            return Err(InflateError::Corrupt);
         }
         Ok(())
     }
 
     /// Checks that the message is complete. Must be called when there is no more input.
-    pub(crate) fn finish(&self) -> Result<(), NotInflated> {
+    pub(crate) fn finish(&self) -> Result<(), InflateError> {
         if self.at_end {
             Ok(())
         } else {
-            Err(NotInflated::Truncated)
+            Err(InflateError::Truncated)
         }
     }
 

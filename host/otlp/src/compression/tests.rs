@@ -7,7 +7,7 @@ fn inflate(
     wire: &[u8],
     piece: usize,
     room: usize,
-) -> Result<Vec<u8>, NotInflated> {
+) -> Result<Vec<u8>, InflateError> {
     let mut inflater = Inflater::new(compression)
         .expect("memory")
         .expect("compressed");
@@ -63,14 +63,14 @@ async fn broken_messages_are_told() {
         let wire = compression.compress(sample(5000)).await.expect("memory");
         for len in 1..wire.len() {
             let out = inflate(compression, &wire[..len], 4096, 4096);
-            assert_eq!(out, Err(NotInflated::Truncated), "{compression:?} {len}");
+            assert_eq!(out, Err(InflateError::Truncated), "{compression:?} {len}");
         }
         let garbage = inflate(compression, b"this is neither of them", 4096, 4096);
-        assert_eq!(garbage, Err(NotInflated::Corrupt));
+        assert_eq!(garbage, Err(InflateError::Corrupt));
         let trailed = [&wire[..], b"and garbage after it"].concat();
         assert_eq!(
             inflate(compression, &trailed, 4096, 4096),
-            Err(NotInflated::Corrupt)
+            Err(InflateError::Corrupt)
         );
     }
 }
@@ -92,7 +92,7 @@ fn a_huge_zstd_window_is_refused() {
     ];
     assert_eq!(
         inflate(Compression::Zstd, &frame, 64, 4096),
-        Err(NotInflated::Corrupt)
+        Err(InflateError::Corrupt)
     );
 }
 

@@ -9,9 +9,10 @@ mod addresses;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -39,7 +40,7 @@ pub(crate) struct Target {
 
 /// The reason why there is no connection.
 #[derive(Clone, Debug, thiserror::Error)]
-pub(crate) enum Unreachable {
+pub(crate) enum ConnectError {
     /// The name has no address.
     #[error("cannot look up {host}")]
     Name {
@@ -80,7 +81,7 @@ struct State {
     is_doubtful: bool,
     /// The number of look-ups that failed; `error` is the last error.
     failed: u64,
-    error: Option<Unreachable>,
+    error: Option<ConnectError>,
 }
 
 /// The failures that were known when an attempt began: it waits for later ones.
@@ -121,7 +122,7 @@ impl Pool {
     ///
     /// # Errors
     /// Every address failed since the call, or the name has none.
-    pub(crate) async fn connection(&self) -> Result<Connection, Unreachable> {
+    pub(crate) async fn connection(&self) -> Result<Connection, ConnectError> {
         let mut changes = self.inner.changes.subscribe();
         let mut before = KnownFailures::default();
         loop {
@@ -169,7 +170,7 @@ impl Pool {
         if work.is_empty() {
             return;
         }
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = self.tasks.lock();
         while tasks.try_join_next().is_some() {}
         for work in work {
             let inner = Arc::clone(&self.inner);
@@ -187,7 +188,7 @@ impl Inner {
     fn look(
         &self,
         before: &mut KnownFailures,
-    ) -> (Vec<Work>, Option<Result<Connection, Unreachable>>) {
+    ) -> (Vec<Work>, Option<Result<Connection, ConnectError>>) {
         let now = Instant::now();
         let mut state = self.state();
         let look_ups = *before.look_ups.get_or_insert(state.failed);
@@ -241,7 +242,7 @@ impl Inner {
             Err(error) => {
                 tracing::debug!(endpoint = %self.target.shown, %error, "name cannot be looked up");
                 state.failed += 1;
-                state.error = Some(Unreachable::Name {
+                state.error = Some(ConnectError::Name {
                     host: host.clone(),
                     source: Arc::new(error),
                 });
@@ -263,7 +264,7 @@ impl Inner {
                 }
                 Err(error) => {
                     let cause = super::chain(&*error);
-                    let error = Unreachable::Address { address, cause };
+                    let error = ConnectError::Address { address, cause };
                     state.addresses.failed(address, error, Instant::now());
                     state.is_doubtful = true;
                     None
@@ -283,6 +284,6 @@ impl Inner {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }

@@ -182,7 +182,7 @@ impl GrpcHandler {
         body: &mut B,
         connection: ConnectionId,
     ) -> Result<(Signal, Acceptance), Status> {
-        // This comes first, so that strangers learn nothing and nothing of theirs is kept.
+        // This comes first, so that clients that are not admitted learn nothing, and nothing of theirs is kept.
         if let Some(auth) = &self.auth {
             let admitted = auth.admit(&head.headers).await;
             admitted.map_err(status::denied)?;

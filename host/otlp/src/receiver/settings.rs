@@ -26,7 +26,8 @@ pub struct ReceiverConfig {
     /// The credentials that requests must carry; `None` for no authentication. Health checks need
     /// none.
     pub auth: Option<ServerAuth>,
-    /// The time that [`Receiver::serve`](super::Receiver::serve) waits for requests in flight once it is told to stop.
+    /// The time that [`Receiver::serve`](super::Receiver::serve) waits for requests in flight once
+    /// it is told to stop.
     pub drain_grace: Duration,
 }
 

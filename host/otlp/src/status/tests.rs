@@ -6,7 +6,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 use prost::Message;
 use spandrel_pipeline::exporter::{Outcome, Refuses};
-use spandrel_pipeline::journal::Unwritten;
+use spandrel_pipeline::journal::AppendError;
 use spandrel_pipeline::refused::Refused;
 use spandrel_wire::{Invalid, Limits, Signal};
 use tonic::{Code, Status};
@@ -119,7 +119,7 @@ fn nobody_comes_back_with_others() {
     at(&|| refused(&Refused::Draining));
     let retry_after = longest;
     at(&|| refused(&Refused::Full { retry_after }));
-    let source = Unwritten::Full { what: "the disk" };
+    let source = AppendError::Full { what: "the disk" };
     let unwritten = Refused::Unwritten {
         retry_after,
         source,
@@ -132,7 +132,7 @@ fn nobody_comes_back_with_others() {
 #[test]
 fn nobody_is_sent_away_for_long() {
     let retry_after = Duration::from_secs(3600);
-    let source = Unwritten::Full { what: "the disk" };
+    let source = AppendError::Full { what: "the disk" };
     let stage = "redact".to_owned();
     let refusals = [
         Refused::Full { retry_after },

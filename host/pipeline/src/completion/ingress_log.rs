@@ -1,7 +1,9 @@
 //! The ingress log, with this process' knowledge of its records.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::{Guard, Listener};
 use crate::journal::Log;
@@ -37,10 +39,7 @@ impl IngressLog {
     /// Returns the number of records that are to be tried again although stages have seen them. A
     /// stage that knows their spans would take them for duplicates.
     pub(crate) fn failed(&self) -> usize {
-        self.failed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len()
+        self.failed.lock().len()
     }
 
     /// Books that nothing of a record is left in the pipeline.
@@ -49,7 +48,7 @@ impl IngressLog {
             self.log.finish(record);
         }
         if seen {
-            let mut all = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut all = self.failed.lock();
             if failed {
                 all.insert(record);
             } else {

@@ -2,9 +2,9 @@
 //! whether it takes anything at all.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 /// The time after which a limit is learned anew: a backend may have been given a larger one
@@ -40,7 +40,7 @@ impl BackendFacts {
         }
     }
 
-    /// Returns the longest request that the backend takes, in bytes, as far as is facts.
+    /// Returns the longest request that the backend takes, in bytes, as far as is known.
     pub(crate) fn most_bytes(&self) -> usize {
         let mut size = self.size();
         match size.most {
@@ -102,7 +102,7 @@ impl BackendFacts {
     }
 
     fn size(&self) -> MutexGuard<'_, Size> {
-        self.size.lock().unwrap_or_else(PoisonError::into_inner)
+        self.size.lock()
     }
 }
 

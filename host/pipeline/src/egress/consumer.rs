@@ -1,8 +1,9 @@
 //! The tasks that empty the queues.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use spandrel_wire::Signal;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -99,7 +100,7 @@ impl Consumers {
     /// Starts the tasks that write an exporter's log and load from it.
     pub(super) fn start_disk(&self, disk: &Arc<DiskQueue>) {
         let drain = || self.draining.subscribe();
-        let mut tasks = lock(&self.disks);
+        let mut tasks = self.disks.lock();
         tasks.spawn(DiskWriter::new(Arc::clone(disk), drain()).run());
         tasks.spawn(DiskLoader::new(Arc::clone(disk), drain()).run());
     }
@@ -115,8 +116,8 @@ impl Consumers {
     }
 
     /// Waits until the closed queues are empty, every attempt has ended, and the rest is in the
-    /// logs of `disks`, at most until `deadline`. What is left then is abandoned, or in the
-    /// journal. Returns true if all of it ended by itself.
+    /// logs of `disks`, at most until `deadline`. The rest is then abandoned, or in the journal.
+    /// Returns true if all of it ended by itself.
     pub(super) async fn finish(self, deadline: Instant, disks: &[Arc<DiskQueue>]) -> bool {
         let Self {
             tasks,
@@ -124,10 +125,8 @@ impl Consumers {
             cut,
             ..
         } = self;
-        let mut tasks = tasks.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut disk_tasks = disk_tasks
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = tasks.into_inner();
+        let mut disk_tasks = disk_tasks.into_inner();
         let all = async { while tasks.join_next().await.is_some() {} };
         let mut in_time = tokio::time::timeout_at(deadline, all).await.is_ok();
         if !in_time {
@@ -146,7 +145,7 @@ impl Consumers {
     }
 
     fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
-        lock(&self.tasks)
+        self.tasks.lock()
     }
 }
 
@@ -162,10 +161,6 @@ fn adapted(asked: &Arc<ExporterSpec>, has_disk: bool) -> Arc<ExporterSpec> {
         spec.retry.max_elapsed_time = Duration::ZERO;
     }
     spec
-}
-
-fn lock(tasks: &Mutex<JoinSet<()>>) -> MutexGuard<'_, JoinSet<()>> {
-    tasks.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The time that cut consumers may take to let go: cancelling attempts takes no time, flushing a

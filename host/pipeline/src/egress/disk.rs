@@ -12,16 +12,17 @@ mod writer;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
 
 pub(super) use self::loader::DiskLoader;
 pub(super) use self::writer::DiskWriter;
 use super::memory::MemoryQueue;
 use crate::batcher::OutgoingRequest;
-use crate::journal::{Log, LogFill, TooOld, end_of};
+use crate::journal::{ExpiredBatches, Log, LogFill, end_of};
 use crate::ledger::Ledger;
 use crate::queue::{Queue, QueueConfig, Sizer};
 
@@ -44,7 +45,7 @@ pub(super) struct DiskQueue {
     column: usize,
     exporter: String,
     log: Arc<dyn Log>,
-    too_old: TooOld,
+    too_old: ExpiredBatches,
     /// Room on the way to the log; the batches that wait there are in `waiting`.
     room: Queue,
     waiting: Mutex<VecDeque<OutgoingRequest>>,
@@ -88,7 +89,7 @@ impl DiskQueue {
             ledger,
             column,
             exporter,
-            too_old: TooOld::default(),
+            too_old: ExpiredBatches::default(),
             room: Queue::new(room),
             waiting: Mutex::default(),
             arrived: Notify::new(),
@@ -168,6 +169,6 @@ impl DiskQueue {
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<OutgoingRequest>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::consumer::Consumers;
 use super::disk::DiskQueue;
@@ -63,7 +65,7 @@ impl DiskQueues {
         exporter: &str,
     ) -> io::Result<Arc<DiskQueue>> {
         let log = self.log(exporter)?;
-        let mut queues = lock(&self.queues);
+        let mut queues = self.queues.lock();
         let queue = queues.entry(exporter.to_owned()).or_insert_with(|| {
             let ledger = Arc::clone(&self.ledger);
             let queue = Arc::new(DiskQueue::new(ledger, column, exporter.to_owned(), log));
@@ -75,20 +77,18 @@ impl DiskQueues {
 
     /// Returns the queues that are or were in use.
     pub(super) fn all(&self) -> Vec<Arc<DiskQueue>> {
-        lock(&self.queues).values().cloned().collect()
+        self.queues.lock().values().cloned().collect()
     }
 
     /// Returns the log of an exporter. Reads and writes files if it is not open yet.
     fn log(&self, exporter: &str) -> io::Result<Arc<dyn Log>> {
-        if let Some(log) = lock(&self.open).get(exporter) {
+        if let Some(log) = self.open.lock().get(exporter) {
             return Ok(Arc::clone(log));
         }
         let log = self.journal.egress(exporter)?;
-        lock(&self.open).insert(exporter.to_owned(), Arc::clone(&log));
+        self.open
+            .lock()
+            .insert(exporter.to_owned(), Arc::clone(&log));
         Ok(log)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,5 @@
-//! The end of a way out: its pipeline drains, or its exporter is retired. In a durable pipeline, no
-//! batch waits for a backend then: batches that it does not take go to the log.
+//! The shutdown of one exporter: its pipeline drains, or the exporter is retired. In a durable
+//! pipeline, no batch waits for a backend then: batches that it does not take go to the log.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use crate::exporter::Outcome;
 /// deadline of a drain, and longer than a healthy one takes for a batch.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The shared knowledge of one exporter's attempts about its end. Clones share it.
+/// The progress of one exporter's shutdown, which its attempts share. Clones share it, too.
 #[derive(Clone, Debug)]
 pub(super) struct DrainState {
     drain: watch::Receiver<bool>,
@@ -39,7 +39,7 @@ impl DrainState {
         *self.drain.borrow() || *self.retired.borrow()
     }
 
-    /// Resolves when the end begins.
+    /// Resolves when the shutdown begins.
     pub(super) async fn begins(&self) {
         let (mut drain, mut retired) = (self.drain.clone(), self.retired.clone());
         // An error means that the pipeline is gone, and this task is about to be.
@@ -60,12 +60,13 @@ impl DrainState {
         }
     }
 
-    /// Returns true if another attempt is futile: the end has begun, and the last one failed.
+    /// Returns true if another attempt is futile: the shutdown has begun, and the last attempt
+    /// failed.
     pub(super) fn is_futile(&self) -> bool {
         self.failed.load(Ordering::Relaxed) && self.has_begun()
     }
 
-    /// Resolves some time after the end has begun, if the backend takes nothing meanwhile.
+    /// Resolves some time after the shutdown has begun, if the backend takes nothing meanwhile.
     pub(super) async fn lose_patience(&self) {
         self.begins().await;
         let begun = Instant::now();

@@ -18,7 +18,7 @@ pub(super) struct ExporterQueue {
 }
 
 impl ExporterQueue {
-    /// Makes the queue. What is on the disk goes through this memory from now on.
+    /// Makes the queue. Batches on the disk go through this memory from now on.
     pub(super) fn new(memory: Arc<Queue>, disk: Option<Arc<DiskQueue>>) -> Self {
         let memory = Arc::new(MemoryQueue::new(memory));
         if let Some(disk) = &disk {
@@ -81,8 +81,8 @@ impl ExporterQueue {
     }
 
     /// Puts a batch into its place in the waiting room. The answer to its sender waits for `hold`.
-    pub(super) fn put_aside(&self, batch: Batch, seat: Seat, hold: Option<AnswerHold>) {
-        self.memory().put_aside(batch, seat, hold);
+    pub(super) fn put_to_wait(&self, batch: Batch, seat: Seat, hold: Option<AnswerHold>) {
+        self.memory().put_to_wait(batch, seat, hold);
     }
 
     /// Returns the fill of the memory, including the way to the disk.

@@ -110,7 +110,7 @@ impl ExporterHandle {
                 batch,
                 permit: permit.clone(),
             }),
-            QueuePlace::Waits(seat) => self.queue.put_aside(batch, seat.clone(), hold.cloned()),
+            QueuePlace::Waits(seat) => self.queue.put_to_wait(batch, seat.clone(), hold.cloned()),
             QueuePlace::Overflows => self.overflow.drop_batch(batch),
         }
     }

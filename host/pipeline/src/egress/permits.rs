@@ -233,8 +233,7 @@ impl RoomSearch {
     }
 
     /// Ends the search. Without enough room, it books the exporters without room. It answers by the
-    /// settings of this very moment: a batch that could be lost here alone when the request came may
-    /// not be now.
+    /// settings of this very moment, because the settings may have changed during the wait.
     pub(super) fn end(self, ledger: &Ledger) -> Reservation {
         if self.is_enough() {
             return Reservation::Taken(self.into_permits());

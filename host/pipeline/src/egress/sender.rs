@@ -20,7 +20,7 @@ use crate::ledger::{End, Ledger};
 /// comes back before the deadline must still get everything.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The way to the log, in place of a wait, once the way out ends.
+/// The way to the log, in place of a wait, once the exporter shuts down.
 #[derive(Clone)]
 pub(super) struct DrainToLog {
     pub(super) disk: Arc<DiskQueue>,
@@ -38,7 +38,7 @@ pub(super) enum SendEnd {
 }
 
 /// The next step after an attempt.
-enum Step {
+enum NextStep {
     End(SendEnd),
     /// Another attempt, after this wait, because of this error.
     Wait(Duration, String),
@@ -83,8 +83,8 @@ impl RetryingSender {
                 continue;
             }
             match self.step(outcome, request, since, attempt, backoff) {
-                Step::End(end) => return end,
-                Step::Wait(wait, error) => {
+                NextStep::End(end) => return end,
+                NextStep::Wait(wait, error) => {
                     self.wait(wait, attempt, items, &error).await;
                     if self.settings.renew() {
                         (*backoff, attempt) = (self.begin(), 0);
@@ -102,10 +102,10 @@ impl RetryingSender {
         since: SystemTime,
         attempt: u32,
         backoff: &mut Backoff,
-    ) -> Step {
+    ) -> NextStep {
         let (items, bytes) = (request.items(), request.bytes().len());
         let exporter = &self.settings.name;
-        Step::End(match outcome {
+        NextStep::End(match outcome {
             Outcome::Sent => {
                 tracing::debug!(exporter, items, bytes, attempt, "batch sent");
                 SendEnd::Final(End::Sent { rejected: 0 })
@@ -121,9 +121,11 @@ impl RetryingSender {
                 SendEnd::Final(End::Sent { rejected })
             }
             Outcome::Permanent { refuses, error } => SendEnd::Refused(refuses, error),
-            Outcome::Retry { .. } if self.gives_up(since, items) => SendEnd::Final(End::TooOld),
+            Outcome::Retry { .. } if self.gives_up(since, items) => {
+                SendEnd::Final(End::ExpiredBatches)
+            }
             Outcome::Retry { after, error } => match backoff.next_wait(after) {
-                Some(wait) => return Step::Wait(wait, error),
+                Some(wait) => return NextStep::Wait(wait, error),
                 None => {
                     tracing::error!(
                         exporter,
@@ -138,8 +140,8 @@ impl RetryingSender {
         })
     }
 
-    /// Makes one attempt; `None` if the request is to go to the log instead, which is so if the way
-    /// out ends and the backend has taken nothing since.
+    /// Makes one attempt; `None` if the request is to go to the log instead, which is so if the
+    /// exporter shuts down and the backend has taken nothing since.
     async fn attempt(&self, bytes: &Bytes) -> Option<Outcome> {
         let Some(DrainToLog { state, .. }) = &self.to_log else {
             return Some(self.export(bytes).await);
@@ -208,8 +210,8 @@ impl RetryingSender {
         }
         let due = Instant::now() + wait;
         if let Some(DrainToLog { state, .. }) = &self.to_log {
-            // Once the way out ends, another attempt is futile: the wait ends early, and none is
-            // made.
+            // Once the exporter shuts down, another attempt is futile: the wait ends early, and
+            // none is made.
             tokio::select! {
                 ended = tokio::time::timeout_at(due, state.begins()) => drop(ended),
                 () = self.settings.is_outdated() => {}

@@ -4,8 +4,9 @@
 
 use std::convert::Infallible;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
 use super::ExporterSpec;
@@ -58,13 +59,13 @@ impl Settings {
     }
 
     pub(super) fn asked(&self) -> Arc<ExporterSpec> {
-        Arc::clone(&lock(&self.asked))
+        Arc::clone(&self.asked.lock())
     }
 
     /// Sets other settings from now on. Returns the previous ones, to be put away.
     pub(super) fn change(&self, asked: Arc<ExporterSpec>, spec: Arc<ExporterSpec>) -> OldSettings {
-        *lock(&self.asked) = asked;
-        let mut last_in_use = lock(&self.in_use);
+        *self.asked.lock() = asked;
+        let mut last_in_use = self.in_use.lock();
         let backend = {
             let before = self.current.borrow();
             if Arc::ptr_eq(&before.spec.exporter, &spec.exporter) {
@@ -85,10 +86,6 @@ impl Settings {
     pub(super) fn reader(&self) -> SettingsReader {
         SettingsReader(self.current.subscribe())
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Settings that are not in force any more.
@@ -125,7 +122,7 @@ impl SettingsReader {
         Arc::clone(&self.0.borrow().spec)
     }
 
-    /// Returns the longest request that the backend takes, in bytes, as far as is backend.
+    /// Returns the longest request that the backend takes, in bytes, as far as is known.
     pub(super) fn most_bytes(&self) -> usize {
         self.0.borrow().backend.most_bytes()
     }

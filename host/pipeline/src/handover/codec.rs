@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Buf, Bytes};
 
-use super::{Handover, HeldLeft, Owner, StageLeft};
+use super::{Handover, HeldHandover, Owner, StageHandover};
 use crate::plugin::State;
 
 /// The version of the format. It changes with the format; bytes of another version are not read.
@@ -69,7 +69,7 @@ impl Writer {
         }
     }
 
-    fn stage(&mut self, stage: &StageLeft) {
+    fn stage(&mut self, stage: &StageHandover) {
         self.text(stage.name.as_bytes());
         self.number(stage.last_ticket);
         self.number(stage.evicted_below);
@@ -85,7 +85,7 @@ impl Writer {
         stage.held.iter().for_each(|held| self.held(held));
     }
 
-    fn held(&mut self, held: &HeldLeft) {
+    fn held(&mut self, held: &HeldHandover) {
         self.number(held.ticket);
         self.number(held.first);
         self.word(match held.owner {
@@ -130,7 +130,7 @@ impl Reader {
         (0..self.number()?).map(|_| read(self)).collect()
     }
 
-    fn stage(&mut self) -> Option<StageLeft> {
+    fn stage(&mut self) -> Option<StageHandover> {
         let name = String::from_utf8(self.bytes()?.to_vec()).ok()?;
         let (last_ticket, evicted_below) = (self.number()?, self.number()?);
         let state = match self.word()? {
@@ -141,7 +141,7 @@ impl Reader {
             }),
             _ => return None,
         };
-        Some(StageLeft {
+        Some(StageHandover {
             name,
             state,
             last_ticket,
@@ -150,7 +150,7 @@ impl Reader {
         })
     }
 
-    fn held(&mut self) -> Option<HeldLeft> {
+    fn held(&mut self) -> Option<HeldHandover> {
         let (ticket, first) = (self.number()?, self.number()?);
         let owner = match self.word()? {
             flags if flags & NOBODY > 0 => Owner::Nobody,
@@ -162,7 +162,7 @@ impl Reader {
             u64::MAX => None,
             nanos => Some(SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos)),
         };
-        Some(HeldLeft {
+        Some(HeldHandover {
             ticket,
             first,
             owner,

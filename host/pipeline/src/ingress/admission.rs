@@ -1,5 +1,6 @@
-//! The admission of one pipeline: it lets a batch in once there is room for it behind the stages and a
-//! place in front of them.
+//! The admission of one pipeline: it lets a batch in once there is room for it behind the stages
+//! and a place in front of them. It has the steps; [`Entry`](super::entry::Entry) takes them, and
+//! decides over all pipelines behind a receiver.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,13 +14,14 @@ use tokio::time::timeout;
 
 use super::answer::{self, Answer};
 use super::drain_switch::DrainSwitch;
+use super::gate::Gate;
 use super::journal_feed::{AppendRequest, JournalFeed};
-use super::pressure::{Gate, Pressure};
+use super::pressure::Pressure;
 use super::routing::{Route, Router, Routing};
 use crate::batch::Batch;
 use crate::completion::Guard;
 use crate::egress::{Egress, Permits, Reservation, ReservedBatch};
-use crate::ledger::{Account, Full, Ledger, Tally};
+use crate::ledger::{Account, FullPart, Ledger, Tally};
 use crate::overflow::Overflow;
 use crate::refused::Refused;
 use crate::shard::INPUT_BATCHES;
@@ -60,8 +62,9 @@ pub(crate) struct Admission {
     router: Router,
     drain: DrainSwitch,
     pressure: Pressure,
+    gate: Arc<Gate>,
     overflow: Overflow,
-    /// True if a sender waited for a shard in vain, and nobody found a place since.
+    /// True if the last wait for a shard timed out.
     is_behind: AtomicBool,
     /// The way to the journal, in a durable pipeline.
     feed: Option<JournalFeed>,
@@ -87,7 +90,7 @@ pub(super) struct AdmittedBatch {
 #[derive(Debug)]
 pub(super) enum Denial {
     /// There is no room for it.
-    Full(Batch, Full),
+    Full(Batch, FullPart),
     /// The pipeline takes nothing any more. Another pipeline may come in its place.
     Closed(Batch),
     /// The sender is to be told.
@@ -95,18 +98,18 @@ pub(super) enum Denial {
 }
 
 /// The same as [`Denial`], before the batch is given back.
-enum Cause {
-    Full(Full),
+enum DenialReason {
+    Full(FullPart),
     Refused(Refused),
 }
 
-impl From<Refused> for Cause {
+impl From<Refused> for DenialReason {
     fn from(refused: Refused) -> Self {
         Self::Refused(refused)
     }
 }
 
-impl Cause {
+impl DenialReason {
     fn with(self, batch: Batch) -> Denial {
         match self {
             Self::Full(full) => Denial::Full(batch, full),
@@ -133,6 +136,7 @@ impl Admission {
             router: Router::new(routing),
             drain: DrainSwitch::new(),
             pressure: Pressure::default(),
+            gate: Arc::default(),
             feed,
         }
     }
@@ -146,7 +150,7 @@ impl Admission {
     }
 
     pub(crate) fn gate(&self) -> &Arc<Gate> {
-        &self.pressure.gate
+        &self.gate
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -251,7 +255,7 @@ impl Admission {
 
     /// Returns an error if nothing may come in now, regardless of the room.
     pub(super) fn check_open(&self) -> Result<(), Refused> {
-        if let Some(retry_after) = self.pressure.gate.retry_after() {
+        if let Some(retry_after) = self.gate.retry_after() {
             return Err(Refused::Full { retry_after });
         }
         match &self.feed {
@@ -268,7 +272,7 @@ impl Admission {
     }
 
     /// Drops for this pipeline what other pipelines took.
-    pub(super) fn drop_alone(&self, tally: Tally, full: Full) {
+    pub(super) fn drop_alone(&self, tally: Tally, full: FullPart) {
         self.overflow.drop_tally(tally, full);
     }
 
@@ -277,19 +281,19 @@ impl Admission {
         let permits = self.permits(batch.items(), batch.bytes.len());
         match self.drain.unless_closed(permits).await {
             Ok(permits) => Ok(ReservedBatch { batch, permits }),
-            Err(cause) => Err(cause.with(batch)),
+            Err(reason) => Err(reason.with(batch)),
         }
     }
 
-    async fn permits(&self, items: u64, bytes: usize) -> Result<Permits, Cause> {
+    async fn permits(&self, items: u64, bytes: usize) -> Result<Permits, DenialReason> {
         let room = match self.egress.try_reserve(items, bytes) {
             Reservation::Wait => self.egress.wait_for_room(items, bytes).await,
             room => room,
         };
         match room {
             Reservation::Taken(permits) => Ok(permits),
-            Reservation::Full => Err(Cause::Full(Full::Queues)),
-            Reservation::Wait | Reservation::Refused => Err(Cause::Refused(self.full())),
+            Reservation::Full => Err(DenialReason::Full(FullPart::Queues)),
+            Reservation::Wait | Reservation::Refused => Err(DenialReason::Refused(self.full())),
         }
     }
 
@@ -313,10 +317,10 @@ impl Admission {
                 biased;
                 route = in_time => {
                     self.is_behind.store(route.is_err(), Ordering::Relaxed);
-                    let late = |_| Cause::Full(Full::Shards);
-                    route.map_err(late)?.map_err(Cause::Refused)
+                    let late = |_| DenialReason::Full(FullPart::Shards);
+                    route.map_err(late)?.map_err(DenialReason::Refused)
                 }
-                () = elsewhere, if is_behind => Err(Cause::Full(Full::Shards)),
+                () = elsewhere, if is_behind => Err(DenialReason::Full(FullPart::Shards)),
             }
         };
         match self.drain.unless_closed(route).await {
@@ -325,8 +329,8 @@ impl Admission {
                 Ok(AdmittedBatch { reserved, route })
             }
             // Meanwhile, this may have become a pipeline that must not lose the batch.
-            Err(Cause::Full(_)) if self.must_not_lose() => Err(Denial::Refused(self.full())),
-            Err(cause) => Err(cause.with(reserved.batch)),
+            Err(DenialReason::Full(_)) if self.must_not_lose() => Err(Denial::Refused(self.full())),
+            Err(reason) => Err(reason.with(reserved.batch)),
         }
     }
 

@@ -7,15 +7,15 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::completion::BatchEnd;
-use crate::refused::{Refusal, Refused};
+use crate::refused::{BatchRefusal, Refused};
 
 /// The answer that a sender waits for.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    pub(super) parts: Vec<oneshot::Receiver<Result<(), Refusal>>>,
+    pub(super) parts: Vec<oneshot::Receiver<Result<(), BatchRefusal>>>,
     pub(super) completed: Option<oneshot::Receiver<BatchEnd>>,
     /// The wait until nothing of the batch waits for room in a queue with `block_on_overflow` any
-    /// more, and the longest time for that. What happens to the batch then does not change the
+    /// more, and the longest time for that. The fate of the batch after that does not change the
     /// answer: it is in.
     pub(super) waits: Option<(oneshot::Receiver<()>, Instant)>,
     pub(super) draining: watch::Receiver<bool>,
@@ -32,7 +32,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 impl Answer {
     /// Waits until each part has been through the stages. Returns `Ok`, or the refusal that says
     /// most. Parts that were not refused stay accepted.
-    pub(crate) async fn through(self) -> Result<(), Refusal> {
+    pub(crate) async fn through(self) -> Result<(), BatchRefusal> {
         through(self.parts).await
     }
 
@@ -89,10 +89,12 @@ pub(super) async fn within_limits(
     }
 }
 
-async fn through(parts: Vec<oneshot::Receiver<Result<(), Refusal>>>) -> Result<(), Refusal> {
+async fn through(
+    parts: Vec<oneshot::Receiver<Result<(), BatchRefusal>>>,
+) -> Result<(), BatchRefusal> {
     let answers = join_all(parts).await;
     // A shard that ended without an answer was cut off at the drain's deadline.
-    let cut = || Err(Refusal::from(Refused::Draining));
+    let cut = || Err(BatchRefusal::from(Refused::Draining));
     let answers = answers
         .into_iter()
         .map(|answer| answer.unwrap_or_else(|_| cut()));
@@ -102,7 +104,7 @@ async fn through(parts: Vec<oneshot::Receiver<Result<(), Refusal>>>) -> Result<(
         answer.err()
     });
     // A refusal because a plugin failed says more than one about which no plugin was asked.
-    let says_more = |refusal: &Refusal| match refusal.refused {
+    let says_more = |refusal: &BatchRefusal| match refusal.refused {
         _ if refusal.fault.is_some() => 2,
         Refused::Invalid(_) | Refused::Quarantined { .. } => 1,
         _ => 0,
@@ -116,7 +118,7 @@ async fn through(parts: Vec<oneshot::Receiver<Result<(), Refusal>>>) -> Result<(
     });
     match worst {
         None => Ok(()),
-        Some(refusal) => Err(Refusal { partial, ..refusal }),
+        Some(refusal) => Err(BatchRefusal { partial, ..refusal }),
     }
 }
 
@@ -125,7 +127,7 @@ mod tests {
     use super::*;
     use crate::stage::{Fault, FaultKind};
 
-    fn part(answer: Result<(), Refusal>) -> oneshot::Receiver<Result<(), Refusal>> {
+    fn part(answer: Result<(), BatchRefusal>) -> oneshot::Receiver<Result<(), BatchRefusal>> {
         let (sender, receiver) = oneshot::channel();
         sender.send(answer).unwrap();
         receiver
@@ -138,7 +140,7 @@ mod tests {
         let fault = |tried: bool| {
             let (stage, retry_after) = (format!("{tried}"), RETRY_AFTER);
             let refused = Refused::Fault { stage, retry_after };
-            Err(Refusal {
+            Err(BatchRefusal {
                 refused,
                 fault: tried.then(|| Fault::new(FaultKind::Trap, "panicked")),
                 partial: false,

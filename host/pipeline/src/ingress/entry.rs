@@ -1,4 +1,6 @@
-//! The entry of one request into the pipelines behind a receiver. Each pipeline stands for itself.
+//! The entry of one request into the pipelines behind a receiver: [`Entry::run`] decides over all
+//! of them whether the request is accepted. The steps at one pipeline are in [`Admission`]. Each
+//! pipeline stands for itself.
 //!
 //! First come the pipelines that must not lose anything: if one of them has no room, the request is
 //! refused to its sender before any pipeline has it. Then come the others, all at once, each for
@@ -9,53 +11,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::{join, join_all, try_join_all};
-use spandrel_wire::{Invalid, InvalidUtf8, Limits, Output, Signal};
 use tokio::sync::watch;
 
-use super::Acceptance;
 use super::admission::{Admission, AdmittedBatch, Denial};
 use super::offers::Offer;
+use super::valid_request::ValidRequest;
 use crate::batch::Batch;
-use crate::ledger::{Full, Tally};
+use crate::ledger::{FullPart, Tally};
 use crate::refused::Refused;
-
-/// A valid request, without its invalid items.
-#[derive(Clone, Debug)]
-pub(super) struct ValidRequest {
-    /// The request with the remaining items.
-    pub(super) request: Bytes,
-    /// The number of items that remain.
-    pub(super) items: u64,
-    /// The number of items that were taken denial.
-    pub(super) invalid: u64,
-}
-
-impl ValidRequest {
-    /// Checks a request completely. It is copied only if something is wrong in it. Also returns the
-    /// answer for the case that the remaining items are accepted.
-    pub(super) fn check(
-        signal: Signal,
-        request: Bytes,
-        limits: &Limits,
-        invalid_utf8: InvalidUtf8,
-    ) -> Result<(Self, Acceptance), Invalid> {
-        let checked = spandrel_wire::remove_invalid_items(signal, &request, limits, invalid_utf8)?;
-        let valid = Self {
-            request: match checked.output {
-                Output::Unchanged => request,
-                Output::Nothing => Bytes::new(),
-                Output::Request(left) => Bytes::from(left),
-            },
-            items: checked.items as u64,
-            invalid: checked.refused.count as u64,
-        };
-        let accepted = Acceptance {
-            refused: checked.refused,
-            replaced: checked.replaced,
-        };
-        Ok((valid, accepted))
-    }
-}
 
 /// The entry of one request into the pipelines behind a receiver.
 pub(super) struct Entry<'a> {
@@ -64,18 +27,18 @@ pub(super) struct Entry<'a> {
     taken: watch::Sender<Vec<Arc<Admission>>>,
     /// The admissions that had no room for it. The fate of these items is known when the others
     /// have answered.
-    missed: Vec<(Arc<Admission>, Tally, Full)>,
+    missed: Vec<(Arc<Admission>, Tally, FullPart)>,
 }
 
 /// The reason why the request did not get in, or not everywhere.
-pub(super) enum Shut {
+pub(super) enum EntryError {
     /// A pipeline takes nothing any more. Another may have come in its place, for this request.
     Closed(Bytes),
     /// The sender is told.
     Refused(Refused),
 }
 
-impl From<Refused> for Shut {
+impl From<Refused> for EntryError {
     fn from(refused: Refused) -> Self {
         Self::Refused(refused)
     }
@@ -98,7 +61,7 @@ impl<'a> Entry<'a> {
         &mut self,
         admissions: impl Iterator<Item = &'d Arc<Admission>>,
         valid: ValidRequest,
-    ) -> Result<(), Shut> {
+    ) -> Result<(), EntryError> {
         let ValidRequest {
             request,
             items,
@@ -138,23 +101,24 @@ impl<'a> Entry<'a> {
     async fn admit_all(
         &self,
         offerings: Vec<Offering>,
-    ) -> Result<Vec<(Arc<Admission>, AdmittedBatch)>, Shut> {
+    ) -> Result<Vec<(Arc<Admission>, AdmittedBatch)>, EntryError> {
         // Room in a queue may be long in coming. A request that waits for it must not hold a place
         // in a shard, and must not block a change of the dispatch rule.
         let reserved = offerings.into_iter().map(|(admission, batch)| async {
             let reserved = admission.reserve(batch).await;
-            let reserved = reserved.map_err(|denial| shut(&admission, denial))?;
-            Ok::<_, Shut>((admission, reserved))
+            let reserved = reserved.map_err(|denial| entry_error(&admission, denial))?;
+            Ok::<_, EntryError>((admission, reserved))
         });
         let reserved = try_join_all(reserved.collect::<Vec<_>>()).await?;
-        // Those without a journal come first: a sender that is refused at one of them comes again, and a request that was in a journal already would be there twice.
+        // Those without a journal come first: a sender that is refused at one of them comes again,
+        // and a request that was in a journal already would be there twice.
         let (durable, plain): (Vec<_>, Vec<_>) = reserved
             .into_iter()
             .partition(|(admission, _)| admission.is_durable());
         let admitted = plain.into_iter().map(|(admission, reserved)| async {
             let admitted = admission.admit(reserved).await;
-            let admitted = admitted.map_err(|denial| shut(&admission, denial))?;
-            Ok::<_, Shut>((admission, admitted))
+            let admitted = admitted.map_err(|denial| entry_error(&admission, denial))?;
+            Ok::<_, EntryError>((admission, admitted))
         });
         let admitted = try_join_all(admitted.collect::<Vec<_>>()).await?;
         let journaled = durable.into_iter().map(|(admission, reserved)| async move {
@@ -196,8 +160,8 @@ impl<'a> Entry<'a> {
 
     /// Finds the answer to the sender from these ends. Keeps the items of admissions without
     /// room in `missed`.
-    fn judge(&mut self, ends: Vec<(Arc<Admission>, Result<(), Denial>)>) -> Result<(), Shut> {
-        let mut shut = Ok(());
+    fn judge(&mut self, ends: Vec<(Arc<Admission>, Result<(), Denial>)>) -> Result<(), EntryError> {
+        let mut end_of_all = Ok(());
         for (admission, end) in ends {
             match end {
                 Ok(()) => {}
@@ -205,29 +169,29 @@ impl<'a> Entry<'a> {
                     self.missed.push((admission, tally, full))
                 }
                 Err(Denial::Closed(Batch { bytes, .. })) => {
-                    shut = shut.and(Err(Shut::Closed(bytes)))
+                    end_of_all = end_of_all.and(Err(EntryError::Closed(bytes)))
                 }
-                Err(Denial::Refused(refused)) => shut = Err(Shut::Refused(refused)),
+                Err(Denial::Refused(refused)) => end_of_all = Err(EntryError::Refused(refused)),
             }
         }
-        shut?;
+        end_of_all?;
         if self.taken.borrow().is_empty() {
             let hints = self
                 .missed
                 .iter()
                 .map(|(admission, ..)| admission.retry_after());
             let retry_after = hints.max().unwrap_or_default();
-            return Err(Shut::Refused(Refused::Full { retry_after }));
+            return Err(EntryError::Refused(Refused::Full { retry_after }));
         }
         Ok(())
     }
 
     /// Returns the answer. If it is an OK, the pipelines that had no room drop the items for good;
     /// otherwise the sender still has them.
-    pub(super) fn end(self, end: Result<(), Shut>) -> Result<(), Refused> {
-        let end = end.map_err(|shut| match shut {
-            Shut::Closed(_) => Refused::Draining,
-            Shut::Refused(refused) => refused,
+    pub(super) fn end(self, end: Result<(), EntryError>) -> Result<(), Refused> {
+        let end = end.map_err(|error| match error {
+            EntryError::Closed(_) => Refused::Draining,
+            EntryError::Refused(refused) => refused,
         });
         self.offer.set_in(end.is_ok());
         if end.is_ok() {
@@ -252,10 +216,10 @@ impl<'a> Entry<'a> {
 }
 
 /// Returns the answer of an admission that must not lose the request.
-fn shut(admission: &Admission, denial: Denial) -> Shut {
+fn entry_error(admission: &Admission, denial: Denial) -> EntryError {
     match denial {
-        Denial::Full(..) => Shut::Refused(admission.full()),
-        Denial::Closed(Batch { bytes, .. }) => Shut::Closed(bytes),
-        Denial::Refused(refused) => Shut::Refused(refused),
+        Denial::Full(..) => EntryError::Refused(admission.full()),
+        Denial::Closed(Batch { bytes, .. }) => EntryError::Closed(bytes),
+        Denial::Refused(refused) => EntryError::Refused(refused),
     }
 }

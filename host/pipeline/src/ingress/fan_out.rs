@@ -10,8 +10,9 @@ use spandrel_wire::{Invalid, InvalidUtf8, Signal};
 use tokio::sync::watch;
 
 use super::admission::Admission;
-use super::entry::{Entry, Shut, ValidRequest};
+use super::entry::{Entry, EntryError};
 use super::pressure::SOONEST;
+use super::valid_request::ValidRequest;
 use super::{Acceptance, Ingress, OfferCounters};
 use crate::refused::Refused;
 
@@ -50,8 +51,8 @@ impl FanOut {
         self.admissions.send_replace(other.admissions());
     }
 
-    /// Returns an ingress to the same pipelines, with the same counters, that handles texts that are not UTF-8 in
-    /// this way.
+    /// Returns an ingress to the same pipelines, with the same counters, that handles texts that
+    /// are not UTF-8 in this way.
     #[must_use]
     pub fn with_invalid_utf8(&self, invalid_utf8: InvalidUtf8) -> Self {
         Self {
@@ -135,7 +136,7 @@ async fn offer(into: &FanOut, signal: Signal, request: Bytes) -> Result<Acceptan
     let mut end = entry.run(carrying(&admissions, signal), valid).await;
     let now = into.admissions();
     end = match end {
-        Err(Shut::Closed(request)) if !Arc::ptr_eq(&admissions, &now) => {
+        Err(EntryError::Closed(request)) if !Arc::ptr_eq(&admissions, &now) => {
             admissions = now;
             // The limits of these pipelines may differ.
             match into.validate(&admissions, signal, request) {

@@ -17,9 +17,9 @@ use super::admission::Admission;
 use super::journal_feed::{AppendRequest, JournalFeed};
 use crate::completion::IngressLog;
 use crate::egress::ReservedBatch;
-use crate::journal::Unwritten;
+use crate::journal::AppendError;
 use crate::ledger::Account;
-use crate::refused::{Refusal, Refused};
+use crate::refused::{BatchRefusal, Refused};
 use crate::retries::RetryQueue;
 
 /// The number of requests that are being written at once. A request that comes in while the disk
@@ -42,7 +42,7 @@ pub(crate) struct Feeder {
     input: mpsc::Receiver<AppendRequest>,
 }
 
-type Appended = (AppendRequest, Result<u64, Unwritten>);
+type Appended = (AppendRequest, Result<u64, AppendError>);
 
 impl Feeder {
     /// Makes the feeder, and the way to it for the admission.
@@ -114,7 +114,7 @@ fn answer_one(
     admission: &Admission,
     log: &IngressLog,
     request: AppendRequest,
-    appended: Result<u64, Unwritten>,
+    appended: Result<u64, AppendError>,
 ) -> Option<JournaledBatch> {
     let AppendRequest {
         mut reserved,
@@ -141,7 +141,7 @@ fn answer_one(
     }
 }
 
-fn tell(admission: &Admission, error: Option<&Unwritten>, failing: &mut bool) {
+fn tell(admission: &Admission, error: Option<&AppendError>, failing: &mut bool) {
     let pipeline = admission.ledger().pipeline();
     let failed = error.is_some();
     match (error, *failing) {
@@ -168,7 +168,7 @@ async fn deal(
 ) {
     // There are as many as the shards' inputs take.
     let mut answers = FuturesUnordered::new();
-    let judge = |(record, changes, answered): (u64, u64, Result<(), Refusal>)| {
+    let judge = |(record, changes, answered): (u64, u64, Result<(), BatchRefusal>)| {
         if let Err(refusal) = answered {
             retries.send_back(record, &refusal, admission.is_closed(), changes);
         }
@@ -193,7 +193,7 @@ async fn deal(
                 answers.push(async move { (record, changes, answer.through().await) });
             }
             Some((record, changes, Err(refused))) => {
-                let refusal = Refusal::from(refused);
+                let refusal = BatchRefusal::from(refused);
                 retries.send_back(record, &refusal, admission.is_closed(), changes);
             }
         }

@@ -1,10 +1,8 @@
-//! The hint that tells a sender when to come back, which grows with the share of refused requests;
-//! and a gate by which other code can say that nothing may come in for now.
+//! The hint that tells a sender when to come back, which grows with the share of refused requests.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// The shortest hint: an application has five seconds for its last flush, and gets another chance.
@@ -19,43 +17,13 @@ const PERIOD: Duration = Duration::from_secs(2);
 
 /// The number of requests that are assumed to be accepted in any case, so that one refusal in a
 /// quiet time does not count as a refusal of everything.
-const QUIET: u32 = 16;
-
-/// Refuses everything that is offered for as long as it is shut. Costs one atomic load per request.
-#[derive(Debug, Default)]
-pub struct Gate {
-    /// The hint to senders in milliseconds; zero while the gate is open.
-    shut: AtomicU64,
-}
-
-impl Gate {
-    /// Shuts the gate: everything is refused from now on, with this hint. Requests that are in
-    /// already are not touched.
-    pub fn shut(&self, retry_after: Duration) {
-        let millis = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
-        self.shut.store(millis.max(1), Ordering::Relaxed);
-    }
-
-    /// Opens the gate, as if it had never been shut.
-    pub fn open(&self) {
-        self.shut.store(0, Ordering::Relaxed);
-    }
-
-    /// Returns the hint to senders, while the gate is shut.
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self.shut.load(Ordering::Relaxed) {
-            0 => None,
-            millis => Some(Duration::from_millis(millis)),
-        }
-    }
-}
+const ASSUMED_ACCEPTED: u32 = 16;
 
 /// The share of requests that were refused lately for lack of room, in the pipeline or in the
 /// receiver in front of it. This is the only place where the hint to a sender is computed.
 #[derive(Debug)]
 pub(super) struct Pressure {
     periods: Mutex<Periods>,
-    pub(super) gate: Arc<Gate>,
 }
 
 #[derive(Debug)]
@@ -79,7 +47,6 @@ impl Default for Pressure {
                 now: Counts::default(),
                 before: Counts::default(),
             }),
-            gate: Arc::default(),
         }
     }
 }
@@ -100,7 +67,7 @@ impl Pressure {
 
     /// Counts a request, and returns the share of refusals.
     fn with(&self, count: impl FnOnce(&mut Counts)) -> f64 {
-        let mut periods = self.periods.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut periods = self.periods.lock();
         let elapsed = periods.since.elapsed();
         if elapsed > PERIOD {
             let last = std::mem::take(&mut periods.now);
@@ -112,7 +79,12 @@ impl Pressure {
         let Periods { now, before, .. } = *periods;
         let refused = now.refused.saturating_add(before.refused);
         let accepted = now.accepted.saturating_add(before.accepted);
-        f64::from(refused) / f64::from(refused.saturating_add(accepted).saturating_add(QUIET))
+        f64::from(refused)
+            / f64::from(
+                refused
+                    .saturating_add(accepted)
+                    .saturating_add(ASSUMED_ACCEPTED),
+            )
     }
 }
 
@@ -142,16 +114,5 @@ mod tests {
         tokio::time::advance(PERIOD * 3).await;
         let later = pressure.refuse();
         assert!(later < SOONEST * 2, "{later:?}");
-    }
-
-    /// A gate refuses for as long as it is shut.
-    #[test]
-    fn a_gate_opens_again() {
-        let gate = Gate::default();
-        assert_eq!(gate.retry_after(), None);
-        gate.shut(Duration::from_secs(2));
-        assert_eq!(gate.retry_after(), Some(Duration::from_secs(2)));
-        gate.open();
-        assert_eq!(gate.retry_after(), None);
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedRwLockReadGuard, RwLock, RwLockReadGuard, RwLockWriteGuar
 
 use crate::batch::Batch;
 use crate::egress::ReservedBatch;
-use crate::refused::{Refusal, Refused};
+use crate::refused::{BatchRefusal, Refused};
 use crate::shard::{Job, Task};
 use crate::stage::Dispatch;
 
@@ -21,7 +21,7 @@ pub(crate) type ShardSender = mpsc::Sender<Task>;
 pub(crate) type ShardPermit = mpsc::OwnedPermit<Task>;
 
 /// The answer of one shard about a batch, or about its part of the batch.
-pub(super) type ShardAnswer = oneshot::Receiver<Result<(), Refusal>>;
+pub(super) type ShardAnswer = oneshot::Receiver<Result<(), BatchRefusal>>;
 
 /// The ways to the shards, and the dispatch rule.
 #[derive(Debug, Default)]

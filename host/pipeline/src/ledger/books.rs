@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::exporter::ExporterBooks;
 use super::figure::{Figure, Side, Unit, balances};
-use super::reason::Full;
+use super::reason::FullPart;
 use super::stage::StageBooks;
 use super::tally::{Account, Count};
 
@@ -15,7 +15,7 @@ pub struct Books {
     pub received: u64,
     /// Items that were refused: their sender was told, and still owns them.
     pub refused: u64,
-    /// Items dropped at the door, because this pipeline had no room while another one took them.
+    /// Items dropped at admission, because this pipeline had no room while another one took them.
     pub overflowed: Overflow,
     /// Items made by plugins.
     pub created: u64,
@@ -35,7 +35,7 @@ pub struct Books {
     /// Items given up before they left the last stage, or sent back after a fault, that the journal
     /// still has.
     pub journaled: u64,
-    /// Items put on the shelf, because they failed every time.
+    /// Items put into quarantine, because they failed every time.
     pub quarantined: u64,
     /// Items damaged in the journal: an earlier process accepted them, and they are lost.
     pub damaged: u64,
@@ -56,7 +56,7 @@ pub struct Books {
     pub exporters: Vec<ExporterBooks>,
 }
 
-/// Items dropped at a pipeline's door, by what had no room.
+/// Items dropped at the admission of a pipeline, by what had no room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Overflow {
     /// Dropped because the queues of all its exporters were full.
@@ -195,7 +195,7 @@ impl Books {
     }
 
     /// Books items that have left this account and find no room.
-    pub(super) fn overflow(&mut self, from: Account, full: Full, items: u64) {
+    pub(super) fn overflow(&mut self, from: Account, full: FullPart, items: u64) {
         match (from, full) {
             (Account::Queue(exporter), _) => {
                 if let Some(column) = self.exporters.get_mut(exporter) {
@@ -203,8 +203,8 @@ impl Books {
                     column.enqueue_failed += items;
                 }
             }
-            (_, Full::Queues) => self.overflowed.queues += items,
-            (_, Full::Shards) => self.overflowed.shards += items,
+            (_, FullPart::Queues) => self.overflowed.queues += items,
+            (_, FullPart::Shards) => self.overflowed.shards += items,
         }
     }
 

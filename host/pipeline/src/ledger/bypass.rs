@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// The time without a bypass after which a generation counts as judging again. 30 s are three
 /// windows of the breaker, so that a plugin that fails now and then is in one state, not in many.
-const QUIET: Duration = Duration::from_secs(30);
+const ENDED_AFTER: Duration = Duration::from_secs(30);
 
 /// The items that passed a generation without a judgement.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,7 +25,7 @@ impl Bypass {
 
     /// Returns true if an item passed in the last 30 s.
     pub fn is_on(&self) -> bool {
-        self.last.is_some_and(|last| last.elapsed() < QUIET)
+        self.last.is_some_and(|last| last.elapsed() < ENDED_AFTER)
     }
 
     /// Adds items. Returns true if the bypass began with them, so that the log is told once.
@@ -56,11 +56,11 @@ mod tests {
         assert!(!bypass.add(0) && !bypass.is_on() && !bypass.ends());
         for _ in 0..2 {
             assert!(bypass.add(3), "it begins");
-            tokio::time::advance(QUIET / 2).await;
+            tokio::time::advance(ENDED_AFTER / 2).await;
             assert!(!bypass.add(4), "it goes on");
-            tokio::time::advance(QUIET / 2).await;
+            tokio::time::advance(ENDED_AFTER / 2).await;
             assert!(bypass.is_on() && !bypass.ends());
-            tokio::time::advance(QUIET / 2).await;
+            tokio::time::advance(ENDED_AFTER / 2).await;
             assert!(!bypass.is_on());
             assert!(bypass.ends() && !bypass.ends());
         }

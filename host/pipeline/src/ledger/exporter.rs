@@ -34,7 +34,7 @@ pub struct ExporterBooks {
     /// Items dropped for this exporter alone, because its queue was full.
     pub overflowed: u64,
     /// Items for which its queue had no room: those dropped for it, and those refused to their
-    /// sender or dropped at the door.
+    /// sender or dropped at admission.
     pub enqueue_failed: u64,
     /// Attempts made, in requests.
     pub attempts: u64,

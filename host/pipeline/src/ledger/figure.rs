@@ -31,6 +31,16 @@ pub enum Unit {
     Records,
     /// Starts of the process.
     Starts,
+    /// Bytes.
+    Bytes,
+    /// Calls of a plugin.
+    Calls,
+    /// Instances of a plugin.
+    Instances,
+    /// Shards of a pipeline.
+    Shards,
+    /// Batches.
+    Batches,
 }
 
 /// The side of the balance on which a figure stands.

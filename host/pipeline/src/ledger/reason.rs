@@ -38,14 +38,14 @@ impl Reason {
 
 /// The part of the pipeline that was full when items were dropped for lack of room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Full {
+pub enum FullPart {
     /// The queues of exporters.
     Queues,
     /// The inputs of the shards, which are busy with other batches.
     Shards,
 }
 
-impl Full {
+impl FullPart {
     /// Returns the reason as it stands in metrics and logs.
     pub fn label(self) -> &'static str {
         match self {

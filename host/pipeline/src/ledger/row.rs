@@ -1,16 +1,16 @@
-//! A row of the ledger, as it is logged at the end of a run: the places of all items of a pipeline, as
-//! one of its exporters sees them.
+//! A row of the ledger, as it is logged at the end of a run: the places of all items of a pipeline,
+//! as one of its exporters sees them.
 //!
 //! Items that an exporter gave up, and items for which there was no room, count as `dropped`;
-//! `failed` and `overflowed` say how many of each there are. An exporter that came or went while the
-//! pipeline ran has `missed` the items that passed without it.
+//! `failed` and `overflowed` say how many of each there are. An exporter that came or went while
+//! the pipeline ran has `missed` the items that passed without it.
 
 use super::books::Books;
 use super::exporter::ExporterBooks;
 use super::figure::{Figure, Side, Unit, balances};
 
-/// Calls a macro with the given tokens in braces and the columns of a [`LedgerRow`]. This is the only
-/// place where they are spelled.
+/// Calls a macro with the given tokens in braces and the columns of a [`LedgerRow`]. This is the
+/// only place where they are spelled.
 ///
 /// Each column has its name; `always` or `some` (a column that is left out of the log while it is
 /// zero: it applies only to journals, or to exporters that came or went); its side of the balance;

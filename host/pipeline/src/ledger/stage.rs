@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::bypass::Bypass;
+use super::figure::{Figure, Side, Unit};
 use super::reason::Reason;
 use crate::plugin::FaultKind;
 
@@ -50,7 +51,27 @@ pub struct StageBooks {
     pub quarantined: u64,
     /// The figures of the last generations, in the order in which they were last begun.
     pub generations: Vec<GenerationBooks>,
-    dropped: Vec<Dropped>,
+    dropped: Vec<DropCount>,
+}
+
+/// The calls whose processor time was measured: all first ones and one in 16 of the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuSamples {
+    /// Their number.
+    pub calls: u64,
+    /// The items that they were offered.
+    pub items: u64,
+    /// The processor time inside them.
+    pub time: Duration,
+}
+
+impl CpuSamples {
+    /// Adds one call.
+    pub(crate) fn add(&mut self, items: u64, time: Duration) {
+        self.calls += 1;
+        self.items += items;
+        self.time += time;
+    }
 }
 
 /// The figures of one generation in a stage.
@@ -68,6 +89,8 @@ pub struct GenerationBooks {
     pub calls: u64,
     /// Time inside these calls.
     pub call_time: Duration,
+    /// The calls whose processor time was measured.
+    pub samples: CpuSamples,
     /// Failed calls.
     pub faults: u64,
     /// The items that passed it without a judgement.
@@ -79,7 +102,7 @@ pub struct GenerationBooks {
 }
 
 #[derive(Clone, Debug)]
-struct Dropped {
+struct DropCount {
     reason: String,
     items: u64,
 }
@@ -100,6 +123,25 @@ impl StageBooks {
             name,
             ..Self::default()
         }
+    }
+
+    /// Returns the figures of this column that are whole numbers. They have no balance of their own:
+    /// a stage also makes items.
+    #[rustfmt::skip]
+    pub fn columns(&self) -> [Figure; 10] {
+        let figure = |name, value, metric, help| Figure::new(name, value, Side::Aside, Some(metric), help);
+        [
+            figure("input", self.input, "spandrel_stage_in_items_total", "Items offered to the stage."),
+            figure("retried", self.retried, "spandrel_stage_retried_items_total", "Items offered again after a fault. They are not in `input`."),
+            figure("output", self.output, "spandrel_stage_out_items_total", "Items that left the stage towards the next."),
+            figure("held", self.held, "spandrel_stage_held_items", "Items held now."),
+            figure("bypassed", self.bypassed, "spandrel_stage_bypassed_items_total", "Items that passed by without a judgement."),
+            figure("held_bytes", self.held_bytes, "spandrel_stage_held_bytes", "Bytes held now, as the host stores them.").unit(Unit::Bytes),
+            figure("calls", self.calls, "spandrel_stage_calls_total", "Calls of the plugin.").unit(Unit::Calls),
+            figure("restarts", self.restarts, "spandrel_stage_restarts_total", "Instances made after a fault.").unit(Unit::Instances),
+            figure("breakers_open", self.breakers_open, "spandrel_stage_breakers_open", "Shards whose breaker is open now.").unit(Unit::Shards),
+            figure("quarantined", self.quarantined, "spandrel_stage_quarantined_batches", "Batches that are in quarantine now.").unit(Unit::Batches),
+        ]
     }
 
     /// Returns the number of items dropped so far for each reason, by its name.
@@ -248,7 +290,7 @@ impl StageBooks {
         } else {
             OTHER
         };
-        self.dropped.push(Dropped {
+        self.dropped.push(DropCount {
             reason: name.to_owned(),
             items: 0,
         });

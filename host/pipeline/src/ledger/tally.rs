@@ -1,18 +1,18 @@
 //! A handle on some items in the books.
 
 mod count;
-mod retry;
+mod stage_visit;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 pub(super) use self::count::Count;
-pub(crate) use self::retry::Retry;
-use super::reason::{Full, Reason};
+pub(crate) use self::stage_visit::StageVisit;
+use super::reason::{FullPart, Reason};
 use super::{Column, Ledger};
 use crate::completion::Guard;
-use crate::journal::Unfinished;
+use crate::journal::UnfinishedRecord;
 
 /// The account of items while they are inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Tally {
     pub(super) fn on_disk(
         ledger: Arc<Ledger>,
         exporter: usize,
-        record: &Unfinished,
+        record: &UnfinishedRecord,
         guard: Guard,
     ) -> Self {
         let mut tally = Self::new(ledger, Account::Queue(exporter), record.items);
@@ -207,14 +207,14 @@ impl Tally {
 
     /// Returns how these items come to this stage. If it is the stage that failed on them, forgets
     /// that.
-    pub(crate) fn try_again_at(&mut self, stage: &str) -> Retry {
+    pub(crate) fn try_again_at(&mut self, stage: &str) -> StageVisit {
         match self.failed_at.as_deref() {
-            None => Retry::First,
+            None => StageVisit::First,
             Some(failed) if failed == stage => {
                 self.failed_at = None;
-                Retry::Failed
+                StageVisit::AfterFailure
             }
-            Some(_) => Retry::Passed,
+            Some(_) => StageVisit::AfterPass,
         }
     }
 
@@ -280,9 +280,9 @@ impl Tally {
     }
 
     /// Drops these items because there is no room for them. In an exporter's queue account they are
-    /// dropped for that exporter alone; at the door, for this pipeline alone, while another one
+    /// dropped for that exporter alone; at admission, for this pipeline alone, while another one
     /// takes them.
-    pub(crate) fn overflow(mut self, full: Full) {
+    pub(crate) fn overflow(mut self, full: FullPart) {
         let (from, count) = (self.account, std::mem::take(&mut self.count));
         self.guards.iter().for_each(Guard::fail);
         self.ledger.post(|books| {
@@ -314,7 +314,9 @@ impl Tally {
         match end {
             End::Sent { .. } => {}
             // There is nothing to try again, so the records need not be kept.
-            End::Failed | End::TooLarge | End::TooOld => self.guards.iter().for_each(Guard::reject),
+            End::Failed | End::TooLarge | End::ExpiredBatches => {
+                self.guards.iter().for_each(Guard::reject)
+            }
             End::Expired => self.guards.iter().for_each(Guard::fail),
         }
         let Account::Queue(exporter) = from else {
@@ -340,7 +342,7 @@ impl Tally {
                     column.failed += items;
                     column.too_large += items;
                 }
-                End::Expired | End::TooOld => column.expired += items,
+                End::Expired | End::ExpiredBatches => column.expired += items,
             }
         });
     }
@@ -358,7 +360,7 @@ pub(crate) enum End {
     /// Retries went on for `max_elapsed_time`.
     Expired,
     /// Retries went on until they were older than the journal keeps anything.
-    TooOld,
+    ExpiredBatches,
 }
 
 impl Drop for Tally {

@@ -171,7 +171,7 @@ fn what_a_log_has_is_not_abandoned() {
     drop(queued);
     check();
     ledger.recover(0, 7);
-    let record = Unfinished {
+    let record = UnfinishedRecord {
         record: 0,
         items: 6,
         bytes: 100,
@@ -207,7 +207,7 @@ fn figures_are_told_apart() {
     let mut tally = ledger.receive(10);
     tally.transfer(Account::Chain);
     tally.drop_items(COLUMN, Reason::Plugin(0), 3);
-    tally.split(1).overflow(Full::Shards);
+    tally.split(1).overflow(FullPart::Shards);
     let mut queued = tally.forward(0..2);
     queued.remove(0).settle(End::Sent { rejected: 1 });
     let books = ledger.books();

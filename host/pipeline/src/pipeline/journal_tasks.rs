@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::resume::Resume;
 use crate::completion::IngressLog;
-use crate::handover::{Handover, ShardLeft};
+use crate::handover::{Handover, ShardHandover};
 use crate::ingress::{Admission, Feeder, JournalFeed};
 use crate::journal::{Durability, Journal};
 use crate::ledger::Ledger;
@@ -89,7 +89,7 @@ impl JournalTasks {
     /// offers the unfinished batches to stages that know nothing: nothing is lost.
     pub(super) async fn hand_over(
         &self,
-        left: Option<Vec<ShardLeft>>,
+        left: Option<Vec<ShardHandover>>,
         ledger: &Ledger,
         deadline: Instant,
     ) {

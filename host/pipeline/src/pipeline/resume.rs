@@ -8,7 +8,7 @@ use spandrel_wire::{HeldItems, Limits};
 
 use crate::chain::Chain;
 use crate::completion::{IngressLog, RecordGuards};
-use crate::handover::{Handover, HeldLeft, StageLeft, Unused};
+use crate::handover::{Handover, HeldHandover, StageHandover, UnusedReason};
 use crate::journal::Durability;
 use crate::ledger::Ledger;
 use crate::stage::StateTransfer;
@@ -22,10 +22,10 @@ pub(super) struct Resume<'a> {
 }
 
 /// A handover with its items as stages hold them.
-struct Unpacked {
+struct HandoverItems {
     handover: Handover,
     /// The held items, for each shard and stage, in order.
-    held: Vec<Vec<Vec<(HeldLeft, HeldItems)>>>,
+    held: Vec<Vec<Vec<(HeldHandover, HeldItems)>>>,
 }
 
 impl Resume<'_> {
@@ -70,7 +70,7 @@ impl Resume<'_> {
         limits: Limits,
         stages: &[&str],
         shards: usize,
-    ) -> Result<Unpacked, Unused> {
+    ) -> Result<HandoverItems, UnusedReason> {
         // Hundreds of thousands of spans may have to be validated: that would block a thread of the
         // runtime.
         let unpacked = tokio::task::spawn_blocking(move || unpack(bytes, &limits)).await;
@@ -83,10 +83,10 @@ impl Resume<'_> {
     async fn take_up(
         self,
         ledger: &Ledger,
-        unpacked: Unpacked,
+        unpacked: HandoverItems,
         chains: &mut [Chain],
     ) -> BTreeSet<u64> {
-        let Unpacked { handover, held } = unpacked;
+        let HandoverItems { handover, held } = unpacked;
         let pipeline = ledger.pipeline();
         let (records, items) = (handover.records(), handover.items());
         let mut guards = RecordGuards::new(self.accepted);
@@ -122,17 +122,20 @@ impl Resume<'_> {
 const UNUSED: &str =
     "state from before the restart is not used, unfinished batches go through all stages again";
 
-fn unpack(bytes: Bytes, limits: &Limits) -> Option<Unpacked> {
+fn unpack(bytes: Bytes, limits: &Limits) -> Option<HandoverItems> {
     let mut handover = Handover::decode(bytes)?;
     let mut held = Vec::with_capacity(handover.shards.len());
     for row in &mut handover.shards {
         let stages = row.iter_mut().map(|stage| unpack_stage(stage, limits));
         held.push(stages.collect::<Option<Vec<_>>>()?);
     }
-    Some(Unpacked { handover, held })
+    Some(HandoverItems { handover, held })
 }
 
-fn unpack_stage(stage: &mut StageLeft, limits: &Limits) -> Option<Vec<(HeldLeft, HeldItems)>> {
+fn unpack_stage(
+    stage: &mut StageHandover,
+    limits: &Limits,
+) -> Option<Vec<(HeldHandover, HeldItems)>> {
     let tickets = stage.held.iter().map(|held| held.ticket);
     let sound = tickets.clone().is_sorted_by(|a, b| a < b)
         && tickets.last().is_none_or(|last| last <= stage.last_ticket);

@@ -9,11 +9,13 @@ mod dispatch;
 mod inputs;
 mod plan;
 mod published;
+mod shard_count;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::MutexGuard;
 use spandrel_wire::Limits;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -22,21 +24,22 @@ use tokio::time::{Instant, timeout, timeout_at};
 pub use self::changed::StagesChange;
 use self::dispatch::{DispatchChange, strictest};
 use self::inputs::ShardInputs;
-use self::plan::{ShardCount, StagePlan};
+use self::plan::StagePlan;
 use self::published::PublishedStages;
+use self::shard_count::ShardCount;
 use super::resume::Resume;
-use super::{AckOn, BuildError, ChangeError};
+use super::{AckOn, ChangeError};
 use crate::chain::Chain;
 use crate::egress::Egress;
-use crate::handover::ShardLeft;
+use crate::handover::ShardHandover;
 use crate::ingress::{Admission, Routing};
 use crate::ledger::Ledger;
-use crate::shard::{ChangeReport, Ending, INPUT_BATCHES, Order, Shard, Task};
+use crate::shard::{ChangeReport, INPUT_BATCHES, Order, Shard, ShardShutdown, Task};
 use crate::stage::rollout::slot::StageSlot;
 use crate::stage::{Comparison, Dispatch, Input, StageSpec, State};
 
-/// The longest time that a change waits until every shard has come to it. A shard that has not come
-/// by then waits for a backend; nothing is changed in that case.
+/// The longest time that a change waits until every shard has come to it. A shard that has not
+/// reached the order by then waits for a backend; nothing is changed in that case.
 const PUBLISH_WAIT: Duration = Duration::from_secs(10);
 /// The longest time that a change to a looser dispatch waits until the batches under way are in the
 /// shards. If they are not by then, the old one stays.
@@ -54,7 +57,7 @@ pub(super) struct StageContext {
     pub(super) ack_on: AckOn,
     /// The number of shards, unless a plugin wants only one.
     pub(super) width: usize,
-    pub(super) ending: watch::Receiver<Option<Ending>>,
+    pub(super) shutdown: watch::Receiver<Option<ShardShutdown>>,
 }
 
 /// The stages of a pipeline over all its shards.
@@ -62,8 +65,8 @@ pub(super) struct StageContext {
 pub(super) struct Stages {
     context: StageContext,
     /// The lock for a change of the stages: one change at a time.
-    shards: Mutex<JoinSet<ShardLeft>>,
-    published: std::sync::Mutex<PublishedStages>,
+    shards: Mutex<JoinSet<ShardHandover>>,
+    published: parking_lot::Mutex<PublishedStages>,
 }
 
 impl Stages {
@@ -74,11 +77,11 @@ impl Stages {
         context: StageContext,
         specs: Vec<StageSpec>,
         resume: Option<Resume<'_>>,
-    ) -> Result<(Self, Routing, BTreeSet<u64>), BuildError> {
+    ) -> Result<(Self, Routing, BTreeSet<u64>), ChangeError> {
         let stages = Self {
             context,
             shards: Mutex::default(),
-            published: std::sync::Mutex::default(),
+            published: parking_lot::Mutex::default(),
         };
         let dispatch = strictest(&specs);
         let (mut chains, published) = stages.chains(specs, dispatch).await?;
@@ -204,7 +207,7 @@ impl Stages {
     /// Waits until every shard has ended, which happens once the admission has released its senders to
     /// them. Returns true if they ended in time; the others are cut off. Also returns what they
     /// left, but only if each of them ended by itself.
-    pub(super) async fn finish(self, deadline: Instant) -> (bool, Option<Vec<ShardLeft>>) {
+    pub(super) async fn finish(self, deadline: Instant) -> (bool, Option<Vec<ShardHandover>>) {
         let mut shards = self.shards.into_inner();
         let mut left = Some(Vec::new());
         let all = async {
@@ -222,9 +225,7 @@ impl Stages {
     }
 
     fn published(&self) -> MutexGuard<'_, PublishedStages> {
-        self.published
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.published.lock()
     }
 
     /// Builds the chains of the first shards, when there are none yet.
@@ -253,7 +254,7 @@ impl Stages {
     /// Starts a shard with each of these chains.
     fn start(
         &self,
-        shards: &mut JoinSet<ShardLeft>,
+        shards: &mut JoinSet<ShardHandover>,
         chains: Vec<Chain>,
         published: PublishedStages,
         dispatch: Dispatch,
@@ -263,8 +264,8 @@ impl Stages {
             let (sender, input) = mpsc::channel(INPUT_BATCHES);
             senders.push(sender);
             let egress = Arc::clone(&self.context.egress);
-            let ending = self.context.ending.clone();
-            let shard = Shard::new(chain, egress, input, ending, number);
+            let shutdown = self.context.shutdown.clone();
+            let shard = Shard::new(chain, egress, input, shutdown, number);
             shards.spawn(shard.run());
         }
         self.show(published);

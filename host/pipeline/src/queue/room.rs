@@ -1,7 +1,8 @@
 //! Room in a queue: bounds that can be moved while parts of them are taken.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::QueueConfig;
@@ -11,7 +12,7 @@ pub(super) const BYTES_UNIT: usize = 1 << 10;
 
 /// A bound on something, in its own unit. It can be moved at any time.
 #[derive(Debug)]
-pub(super) struct Bound {
+pub(super) struct AdjustableBound {
     free: Arc<Semaphore>,
     state: Mutex<State>,
 }
@@ -28,7 +29,7 @@ fn clamp(size: usize) -> usize {
     size.clamp(1, Semaphore::MAX_PERMITS)
 }
 
-impl Bound {
+impl AdjustableBound {
     pub(super) fn new(size: usize) -> Arc<Self> {
         let size = clamp(size);
         Arc::new(Self {
@@ -37,7 +38,7 @@ impl Bound {
         })
     }
 
-    /// Moves the bound. What is taken stays taken, even beyond a smaller bound.
+    /// Moves the bound. Permits that are taken stay taken, even beyond a smaller bound.
     pub(super) fn resize(&self, size: usize) {
         let size = clamp(size);
         let mut state = self.lock();
@@ -53,7 +54,7 @@ impl Bound {
         state.size = size;
     }
 
-    /// Returns how much is taken.
+    /// Returns the number of permits that are taken.
     pub(super) fn taken(&self) -> usize {
         let state = self.lock();
         (state.size + state.owed).saturating_sub(self.free.available_permits())
@@ -64,7 +65,7 @@ impl Bound {
         Some(self.permit(permit))
     }
 
-    /// AnswerHold for room, in turn. The caller bounds the wait.
+    /// Waits for room, in turn. The caller bounds the wait.
     pub(super) async fn take(self: &Arc<Self>, weight: u32) -> Option<BoundPermit> {
         let permit = Arc::clone(&self.free).acquire_many_owned(weight);
         Some(self.permit(permit.await.ok()?))
@@ -78,14 +79,14 @@ impl Bound {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
 /// A part of what a bound allows, until this is dropped.
 #[derive(Debug)]
 pub(super) struct BoundPermit {
-    bound: Arc<Bound>,
+    bound: Arc<AdjustableBound>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -111,23 +112,23 @@ impl Drop for BoundPermit {
 #[derive(Debug)]
 pub(super) struct Room {
     /// The bound in the queue's unit. It is replaced when the unit changes.
-    units: RwLock<Arc<Bound>>,
-    kib: Arc<Bound>,
+    units: RwLock<Arc<AdjustableBound>>,
+    kib: Arc<AdjustableBound>,
 }
 
 impl Room {
     pub(super) fn new(config: &QueueConfig) -> Self {
         Self {
-            units: RwLock::new(Bound::new(config.queue_size)),
-            kib: Bound::new(config.max_bytes / BYTES_UNIT),
+            units: RwLock::new(AdjustableBound::new(config.queue_size)),
+            kib: AdjustableBound::new(config.max_bytes / BYTES_UNIT),
         }
     }
 
-    pub(super) fn units(&self) -> Arc<Bound> {
-        Arc::clone(&self.units.read().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn units(&self) -> Arc<AdjustableBound> {
+        Arc::clone(&self.units.read())
     }
 
-    pub(super) fn kib(&self) -> &Arc<Bound> {
+    pub(super) fn kib(&self) -> &Arc<AdjustableBound> {
         &self.kib
     }
 
@@ -137,8 +138,8 @@ impl Room {
         if before.sizer == after.sizer {
             self.units().resize(after.queue_size);
         } else {
-            let mut units = self.units.write().unwrap_or_else(PoisonError::into_inner);
-            *units = Bound::new(after.queue_size);
+            let mut units = self.units.write();
+            *units = AdjustableBound::new(after.queue_size);
         }
         self.kib.resize(after.max_bytes / BYTES_UNIT);
     }
@@ -205,7 +206,7 @@ mod tests {
     /// bound that grows again gives out what it has.
     #[test]
     fn a_bound_moves_while_it_is_taken() {
-        let bound = Bound::new(10);
+        let bound = AdjustableBound::new(10);
         let all: Vec<_> = (0..10).filter_map(|_| bound.try_take(1)).collect();
         assert_eq!((all.len(), bound.taken()), (10, 10));
         bound.resize(3);

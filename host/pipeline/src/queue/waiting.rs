@@ -6,14 +6,15 @@
 //! there.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::room::{BYTES_UNIT, Bound, BoundPermit};
+use super::room::{AdjustableBound, BYTES_UNIT, BoundPermit};
 use super::{Queue, QueuedBatch, RoomClass};
 use crate::batch::Batch;
 
@@ -65,7 +66,7 @@ struct WaitingBatch {
 #[derive(Debug)]
 pub(super) struct WaitingRoom {
     class: RoomClass,
-    kib: Arc<Bound>,
+    kib: Arc<AdjustableBound>,
     waiting: Mutex<VecDeque<WaitingBatch>>,
     arrived: Notify,
     closed: AtomicBool,
@@ -75,7 +76,7 @@ impl WaitingRoom {
     pub(super) fn new(class: RoomClass) -> Self {
         Self {
             class,
-            kib: Bound::new(WAITING_BYTES / BYTES_UNIT),
+            kib: AdjustableBound::new(WAITING_BYTES / BYTES_UNIT),
             waiting: Mutex::default(),
             arrived: Notify::new(),
             closed: AtomicBool::new(false),
@@ -159,6 +160,6 @@ impl WaitingRoom {
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<WaitingBatch>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 }

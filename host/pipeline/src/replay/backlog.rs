@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::journal::{Log, LogFill, TooOld, Unfinished, end_of};
+use crate::journal::{ExpiredBatches, Log, LogFill, UnfinishedRecord, end_of};
 use crate::retries::failures_of;
 
 /// The number of records that are looked at in one go.
@@ -19,7 +19,7 @@ pub(super) struct Backlog {
     end: u64,
     /// The next record: records below are on their way, or were looked at.
     next: AtomicU64,
-    too_old: TooOld,
+    too_old: ExpiredBatches,
 }
 
 impl Backlog {
@@ -27,7 +27,7 @@ impl Backlog {
         Self {
             end: end_of(log.as_ref()),
             next: AtomicU64::new(0),
-            too_old: TooOld::default(),
+            too_old: ExpiredBatches::default(),
             log,
             held,
         }
@@ -43,7 +43,7 @@ impl Backlog {
     }
 
     /// Returns a record, if it is not finished.
-    pub(super) fn unfinished(&self, record: u64) -> Option<Unfinished> {
+    pub(super) fn unfinished(&self, record: u64) -> Option<UnfinishedRecord> {
         let next = self.log.unfinished(record, 1).into_iter().next();
         next.filter(|next| next.record == record)
     }
@@ -66,7 +66,7 @@ impl Backlog {
     }
 
     /// Takes the next record that is not a suspect; `None` if there is none.
-    pub(super) fn take_next(&self) -> Option<Unfinished> {
+    pub(super) fn take_next(&self) -> Option<UnfinishedRecord> {
         loop {
             let next = self.next.load(Ordering::Relaxed);
             let record = self.log.unfinished(next, 1).into_iter().next();
@@ -96,7 +96,7 @@ impl Backlog {
 
     /// Gives up a record that is too old and in no books: it gets into none, like records that are
     /// too old when the journal opens. Returns true if it was too old.
-    pub(super) fn expire_one(&self, record: &Unfinished) -> bool {
+    pub(super) fn expire_one(&self, record: &UnfinishedRecord) -> bool {
         let is_old = self.log.is_expired(record.written);
         if is_old {
             self.log.finish(record.record);
@@ -110,12 +110,12 @@ impl Backlog {
         self.too_old.tell(pipeline, None);
     }
 
-    fn has(&self, record: &Unfinished) -> bool {
+    fn has(&self, record: &UnfinishedRecord) -> bool {
         record.record < self.end && !self.held.contains(&record.record)
     }
 }
 
 /// Returns true if a try of this record failed in an earlier process, or ended it.
-fn is_suspect(record: &Unfinished) -> bool {
+fn is_suspect(record: &UnfinishedRecord) -> bool {
     failures_of(record.attempts) > 0
 }

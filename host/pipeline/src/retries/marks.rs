@@ -1,6 +1,6 @@
 //! The mark of a record: a byte in the log (see
-//! [`Unfinished::attempts`](crate::journal::Unfinished)) that tells the next process how many tries
-//! of the record failed in the stages, or ended the process there.
+//! [`UnfinishedRecord::attempts`](crate::journal::UnfinishedRecord)) that tells the next process how
+//! many tries of the record failed in the stages, or ended the process there.
 //!
 //! 0 and 1 are no failure: the log itself writes 1 for a record that may have been in flight when a
 //! process ended, and such a record shares that end with all others. From 2 on, the mark is the

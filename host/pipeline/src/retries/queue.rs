@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::state::RetryState;
-use crate::refused::{Refusal, Refused};
+use crate::refused::{BatchRefusal, Refused};
 
 /// The number of waiting records at which nothing more is let in: a plugin that fails on everything
 /// should fill a little memory, not the disk.
@@ -28,7 +28,7 @@ pub enum RetryAnswer {
 /// The records that wait for another try.
 #[derive(Debug, Default)]
 pub(crate) struct RetryQueue {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<RetryRecords>,
     full: AtomicBool,
     /// True if a shard has died.
     broken: AtomicBool,
@@ -37,7 +37,7 @@ pub(crate) struct RetryQueue {
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct RetryRecords {
     /// The records, by the times at which they are due.
     due: BTreeSet<(Instant, u64)>,
     /// Those that wait, and those that are being tried.
@@ -66,7 +66,13 @@ impl From<RetryState> for Entry {
 impl RetryQueue {
     /// Takes a fresh record that came back from the stages. `closed` says whether the
     /// admission is closed, so that all records come back.
-    pub(crate) fn send_back(&self, record: u64, refusal: &Refusal, closed: bool, changes: u64) {
+    pub(crate) fn send_back(
+        &self,
+        record: u64,
+        refusal: &BatchRefusal,
+        closed: bool,
+        changes: u64,
+    ) {
         if matches!(refusal.refused, Refused::Draining) {
             if closed {
                 return;
@@ -200,7 +206,7 @@ impl RetryQueue {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, RetryRecords> {
+        self.waiting.lock()
     }
 }

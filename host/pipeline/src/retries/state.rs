@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::marks::{failures_of, mark_of};
-use crate::refused::{Refusal, Refused};
+use crate::refused::{BatchRefusal, Refused};
 use crate::stage::ATTEMPTS;
 
 /// The first wait for another try. It is doubled each time, up to the longest.
@@ -124,8 +124,8 @@ impl RetryState {
     }
 
     /// Notes that the stages of this change refused it.
-    pub(crate) fn refused(mut self, refusal: &Refusal, changes: u64) -> Self {
-        let Refusal { refused, fault, .. } = refusal;
+    pub(crate) fn refused(mut self, refusal: &BatchRefusal, changes: u64) -> Self {
+        let BatchRefusal { refused, fault, .. } = refusal;
         match refused {
             // It can never come through.
             Refused::Invalid(_) | Refused::Quarantined { .. } => self.failures = failures_at_most(),
@@ -137,7 +137,7 @@ impl RetryState {
             self.failed_at = Some(Arc::from(stage.as_str()));
             self.asked = Some(changes);
         }
-        // The news that a plugin is not asked any more says less than what the plugin itself said.
+        // The message that a plugin is not called says less than what the plugin itself said.
         let says_less = fault.is_none() && self.failures > 0 && self.reason.is_some();
         if !says_less {
             let first: &dyn Error = refused;

@@ -2,9 +2,9 @@
 //! Each layer adds one concern to the one below it:
 //!
 //! ```text
-//! runner     policies: the plugin fails, holds too much, or is to end
-//!   plugin   faults: makes another instance, and offers it what the lost one held
-//!     caller   calls: checks each reply and applies it; and instance, counts, held items
+//! runner         policies: the plugin fails, holds too much, or is to end
+//!   supervisor   faults: makes another instance, and offers it what the lost one held
+//!     caller       calls: checks each reply and applies it; and instance, counts, held items
 //! ```
 
 pub(crate) mod batch;
@@ -16,8 +16,9 @@ mod health;
 mod instance;
 mod learned;
 pub(crate) mod output;
-pub(super) mod plugin;
+mod rebuild_wait;
 mod recording;
 pub(super) mod reply;
 pub(crate) mod runner;
 pub(super) mod schedule;
+pub(super) mod supervisor;

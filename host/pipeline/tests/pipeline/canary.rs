@@ -9,7 +9,7 @@ use spandrel_pipeline::refused::Refused;
 use spandrel_pipeline::stage::{FaultPolicy, Generation, Mode, Share, StageSpec, StateTransfer};
 
 use crate::edges::*;
-use crate::keeper::{Diary, Keeper, Way, swapped, with_candidate};
+use crate::stateful_plugin::{Diary, StatefulPlugin, Way, swapped, with_candidate};
 
 async fn pipeline(spec: &StageSpec, backend: &Arc<Backend>, shards: usize) -> Pipeline {
     let mut config = config(vec![spec.clone()], vec![exporter(backend, 1000)]);
@@ -22,9 +22,9 @@ fn percent(percent: f64) -> Mode {
 }
 
 /// Makes a stage, a candidate for it, and the diary of both.
-fn pair(first: &Keeper, second: Keeper) -> (StageSpec, Arc<dyn Generation>, Diary) {
+fn pair(first: &StatefulPlugin, second: StatefulPlugin) -> (StageSpec, Arc<dyn Generation>, Diary) {
     let diary = first.diary.clone();
-    let second = Keeper {
+    let second = StatefulPlugin {
         number: 2,
         diary: diary.clone(),
         ..second
@@ -55,7 +55,7 @@ async fn send(pipeline: &Pipeline, from: u64, traces: u64) {
 async fn a_trace_is_judged_by_one() {
     for shards in [1, 3] {
         let backend = Backend::new([]);
-        let (spec, candidate, diary) = pair(&Keeper::default(), Keeper::default());
+        let (spec, candidate, diary) = pair(&StatefulPlugin::default(), StatefulPlugin::default());
         let pipeline = pipeline(&spec, &backend, shards).await;
         begin(&pipeline, &spec, &candidate, 20.0).await;
         send(&pipeline, 0, 1000).await;
@@ -89,7 +89,7 @@ async fn a_trace_is_judged_by_one() {
 #[tokio::test(start_paused = true)]
 async fn held_traces_stay_where_they_are() {
     let backend = Backend::new([]);
-    let (spec, candidate, diary) = pair(&Keeper::holding(1), Keeper::holding(2));
+    let (spec, candidate, diary) = pair(&StatefulPlugin::holding(1), StatefulPlugin::holding(2));
     let pipeline = pipeline(&spec, &backend, 1).await;
     let held =
         |traces: std::ops::Range<u64>, part| traced(traces.map(|trace| (trace, trace * 10 + part)));
@@ -125,13 +125,13 @@ async fn held_traces_stay_where_they_are() {
 #[tokio::test(start_paused = true)]
 async fn a_refusal_of_one_part() {
     for failing in [1, 2] {
-        let fails = |number| Keeper {
+        let fails = |number| StatefulPlugin {
             fails_on: if number == failing {
                 |id| id == 7
             } else {
                 |_| false
             },
-            ..Keeper::default()
+            ..StatefulPlugin::default()
         };
         let backend = Backend::new([]);
         let (mut spec, candidate, diary) = pair(&fails(1), fails(2));
@@ -176,12 +176,12 @@ async fn a_refusal_of_one_part() {
 /// the generation that it replaces can be called back.
 #[tokio::test(start_paused = true)]
 async fn a_promoted_canary_has_both() {
-    let keeper = || Keeper {
+    let plugin = || StatefulPlugin {
         dedups: true,
-        ..Keeper::holding(1)
+        ..StatefulPlugin::holding(1)
     };
     let backend = Backend::new([]);
-    let (spec, candidate, diary) = pair(&keeper(), keeper());
+    let (spec, candidate, diary) = pair(&plugin(), plugin());
     let pipeline = pipeline(&spec, &backend, 1).await;
     offer(&pipeline, spans(0..50)).await.unwrap();
     begin(&pipeline, &spec, &candidate, 50.0).await;
@@ -208,13 +208,13 @@ async fn a_promoted_canary_has_both() {
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_canary_gives_back() {
     for snapshot in [Way::Works, Way::Refuses, Way::Traps] {
-        let keeper = |snapshot| Keeper {
+        let plugin = |snapshot| StatefulPlugin {
             dedups: true,
             snapshot,
-            ..Keeper::holding(1)
+            ..StatefulPlugin::holding(1)
         };
         let backend = Backend::new([]);
-        let (spec, candidate, diary) = pair(&keeper(Way::Works), keeper(snapshot));
+        let (spec, candidate, diary) = pair(&plugin(Way::Works), plugin(snapshot));
         let pipeline = pipeline(&spec, &backend, 1).await;
         begin(&pipeline, &spec, &candidate, 50.0).await;
         offer(&pipeline, spans(0..100)).await.unwrap();
@@ -249,10 +249,10 @@ async fn a_cancelled_canary_gives_back() {
 #[tokio::test(start_paused = true)]
 async fn a_swap_ends_a_canary() {
     let backend = Backend::new([]);
-    let (spec, candidate, diary) = pair(&Keeper::holding(1), Keeper::holding(2));
-    let third = Keeper {
+    let (spec, candidate, diary) = pair(&StatefulPlugin::holding(1), StatefulPlugin::holding(2));
+    let third = StatefulPlugin {
         diary: diary.clone(),
-        ..Keeper::holding(3)
+        ..StatefulPlugin::holding(3)
     };
     let pipeline = pipeline(&spec, &backend, 2).await;
     begin(&pipeline, &spec, &candidate, 50.0).await;
@@ -278,11 +278,11 @@ async fn a_swap_ends_a_canary() {
 #[tokio::test(start_paused = true)]
 async fn a_bad_canary_harms_its_share_only() {
     let backend = Backend::new([]);
-    let bad = Keeper {
+    let bad = StatefulPlugin {
         fails_on: |_| true,
-        ..Keeper::holding(2)
+        ..StatefulPlugin::holding(2)
     };
-    let (spec, candidate, diary) = pair(&Keeper::holding(1), bad);
+    let (spec, candidate, diary) = pair(&StatefulPlugin::holding(1), bad);
     let pipeline = pipeline(&spec, &backend, 1).await;
     begin(&pipeline, &spec, &candidate, 30.0).await;
     for id in 0..200 {
@@ -308,13 +308,13 @@ async fn a_bad_canary_harms_its_share_only() {
 #[tokio::test(start_paused = true)]
 async fn a_canary_is_read_by_its_own_manifest() {
     let backend = Backend::new([]);
-    let dropping = Keeper {
+    let dropping = StatefulPlugin {
         reasons: vec!["late".to_owned()],
         tick: Some(Duration::from_secs(1)),
         drops_held: true,
-        ..Keeper::holding(2)
+        ..StatefulPlugin::holding(2)
     };
-    let (spec, candidate, _) = pair(&Keeper::default(), dropping);
+    let (spec, candidate, _) = pair(&StatefulPlugin::default(), dropping);
     let pipeline = pipeline(&spec, &backend, 1).await;
     begin(&pipeline, &spec, &candidate, 100.0).await;
     offer(&pipeline, spans(0..10)).await.unwrap();

@@ -85,12 +85,12 @@ struct Reader {
 
 /// Edits that are being written.
 #[derive(Default)]
-struct Asked {
+struct EditList {
     words: Vec<u32>,
     blob: Vec<u8>,
 }
 
-impl Asked {
+impl EditList {
     fn ask(&mut self, operation: u32, index: u32, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.blob.len();
         write(&mut self.blob);
@@ -102,7 +102,7 @@ impl Asked {
 impl Reader {
     fn judge(&mut self, ticket: Ticket, input: &Input) -> Reply {
         let whole = self.rng.random_bool(0.1).then(|| input.whole());
-        let mut asked = Asked::default();
+        let mut edits = EditList::default();
         let mut verdicts = Vec::new();
         for placed in Traces::new(input.bytes()).spans() {
             let span = placed.span;
@@ -121,14 +121,14 @@ impl Reader {
             }
             verdicts.push(verdict);
             let sums = [placed.index, placed.scope_index, placed.resource_index];
-            self.edit(&mut asked, sums, value);
+            self.edit(&mut edits, sums, value);
         }
         if let Some(whole) = whole {
             // Reads parts that no projection has: every attribute, and events.
             let spans = Traces::new(&whole).spans();
             for (span, index) in spans.map(|placed| placed.span).zip(0..) {
                 let read = span.attributes().count() + span.events().count();
-                asked.ask(0, index, |out| {
+                edits.ask(0, index, |out| {
                     write_key_value(out, "seen", read as u64 as i64)
                 });
             }
@@ -138,30 +138,30 @@ impl Reader {
         }
         Reply {
             verdicts,
-            edits: asked.words,
-            blob: asked.blob,
+            edits: edits.words,
+            blob: edits.blob,
             emission: None,
             reads: self.news.take(),
         }
     }
 
-    fn edit(&mut self, asked: &mut Asked, [item, scope, resource]: [u32; 3], value: &str) {
+    fn edit(&mut self, edits: &mut EditList, [item, scope, resource]: [u32; 3], value: &str) {
         let key = KEYS[self.rng.random_range(0..KEYS.len())];
         let longer = format!("{value}{}", ["x", "y", "z"][self.rng.random_range(0..3)]);
         let set = |out: &mut Vec<u8>| write_key_value(out, key, longer.as_str());
         let delete = |out: &mut Vec<u8>| out.extend_from_slice(key.as_bytes());
         match self.rng.random_range(0..24) {
-            0..6 => asked.ask(0, item, set),
-            6..8 => asked.ask(1, item, delete),
-            8 => asked.ask(6, resource, set),
-            9 => asked.ask(7, resource, delete),
-            10 => asked.ask(8, scope, set),
-            11 => asked.ask(9, scope, delete),
+            0..6 => edits.ask(0, item, set),
+            6..8 => edits.ask(1, item, delete),
+            8 => edits.ask(6, resource, set),
+            9 => edits.ask(7, resource, delete),
+            10 => edits.ask(8, scope, set),
+            11 => edits.ask(9, scope, delete),
             12 if self.character.fields => {
-                asked.ask(2, item, |out| out.extend_from_slice(longer.as_bytes()));
+                edits.ask(2, item, |out| out.extend_from_slice(longer.as_bytes()));
             }
             13 if self.character.fields => {
-                asked.ask(5, item, |out| request::span(out, item.into()));
+                edits.ask(5, item, |out| request::span(out, item.into()));
             }
             _ => {}
         }
@@ -178,7 +178,7 @@ impl Instance for Reader {
             self.projected.fetch_add(1, Ordering::Relaxed);
         }
         let answer = if self.rng.random_bool(self.character.faults) {
-            Err(Fault::new(FaultKind::Trap, "whim"))
+            Err(Fault::new(FaultKind::Trap, "by chance"))
         } else {
             let mut reply = self.judge(ticket, input);
             if self.rng.random_bool(self.character.faults) {
@@ -215,7 +215,7 @@ impl Exporter for Memory {
 }
 
 /// The result of a run.
-struct Came {
+struct RunResult {
     exported: Vec<Bytes>,
     books: String,
     projected: usize,
@@ -242,7 +242,7 @@ fn stages(seed: u64, says: bool, projected: &Arc<AtomicUsize>) -> Vec<StageSpec>
             let manifest = Manifest {
                 holds: character.holds,
                 tick_interval: character.holds.then_some(Duration::from_millis(30)),
-                drop_reasons: vec!["whim".to_owned()],
+                drop_reasons: vec!["by chance".to_owned()],
                 ..Manifest::default()
             };
             let mut spec = native(Manifest::default(), |_| |_| Ok(Reply::default()));
@@ -260,7 +260,7 @@ fn stages(seed: u64, says: bool, projected: &Arc<AtomicUsize>) -> Vec<StageSpec>
         .collect()
 }
 
-async fn run(seed: u64, says: bool) -> Came {
+async fn run(seed: u64, says: bool) -> RunResult {
     let projected = Arc::new(AtomicUsize::new(0));
     let memory = Arc::new(Memory::default());
     let exporter = ExporterSpec {
@@ -300,7 +300,7 @@ async fn run(seed: u64, says: bool) -> Came {
         .iter_mut()
         .flat_map(|stage| &mut stage.generations);
     generations.for_each(|generation| generation.bypass = Default::default());
-    Came {
+    RunResult {
         exported: memory.0.lock().unwrap().clone(),
         books: format!("{books:?}"),
         projected: projected.load(Ordering::Relaxed),

@@ -9,7 +9,7 @@ use spandrel_pipeline::stage::{DrainReason, Mode, Share, StageSpec};
 use tokio::time::Instant;
 
 use crate::edges::*;
-use crate::keeper::{Event, Keeper, swapped, with_candidate};
+use crate::stateful_plugin::{Event, StatefulPlugin, swapped, with_candidate};
 
 fn on(backend: &Arc<Backend>, stages: Vec<StageSpec>) -> PipelineConfig {
     let mut config = config(Vec::new(), vec![exporter(backend, 100)]);
@@ -34,8 +34,8 @@ fn order(pipeline: &Pipeline) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn stages_come_and_change_places() {
     let backend = Backend::new([]);
-    let keepers = ["a", "b", "c", "d"].map(|name| (Keeper::default(), name));
-    let [a, b, c, d] = keepers.each_ref().map(|(keeper, name)| keeper.stage(name));
+    let plugins = ["a", "b", "c", "d"].map(|name| (StatefulPlugin::default(), name));
+    let [a, b, c, d] = plugins.each_ref().map(|(plugin, name)| plugin.stage(name));
     let row = |stages: &[&StageSpec]| stages.iter().map(|&spec| spec.clone()).collect::<Vec<_>>();
     let rows = [
         row(&[&b]),
@@ -52,10 +52,10 @@ async fn stages_come_and_change_places() {
         assert_eq!(order(&pipeline), names);
         offer(&pipeline, spans([id])).await.unwrap();
     }
-    for ((keeper, name), first) in keepers.iter().zip([2, 1, 4, 3]) {
+    for ((plugin, name), first) in plugins.iter().zip([2, 1, 4, 3]) {
         let saw: Vec<_> = (first..=5).map(|id| vec![id]).collect();
         assert_eq!(
-            (keeper.diary.made(1), keeper.diary.saw(1)),
+            (plugin.diary.made(1), plugin.diary.saw(1)),
             (1, saw),
             "{name}"
         );
@@ -69,8 +69,8 @@ async fn stages_come_and_change_places() {
 #[tokio::test(start_paused = true)]
 async fn a_stage_that_goes_lets_go() {
     let backend = Backend::new([]);
-    let holder = Keeper::holding(1);
-    let behind = Keeper::default();
+    let holder = StatefulPlugin::holding(1);
+    let behind = StatefulPlugin::default();
     let (a, b) = (holder.stage("a"), behind.stage("b"));
     let pipeline = Pipeline::build(on(&backend, vec![a.clone(), b.clone()]))
         .await
@@ -107,18 +107,18 @@ async fn a_stage_that_goes_lets_go() {
 #[tokio::test(start_paused = true)]
 async fn all_or_nothing() {
     let backend = Backend::new([]);
-    let first = Keeper::default();
+    let first = StatefulPlugin::default();
     let a = first.stage("a");
     let mut config = on(&backend, vec![a.clone()]);
     config.shards = 3;
     let pipeline = Pipeline::build(config).await.unwrap();
     offer(&pipeline, spans([1])).await.unwrap();
-    let second = Keeper {
+    let second = StatefulPlugin {
         number: 2,
         instances: 2,
-        ..Keeper::default()
+        ..StatefulPlugin::default()
     };
-    let third = Keeper::default();
+    let third = StatefulPlugin::default();
     let row = vec![third.stage("b"), swapped(&a, &second.generation())];
     let error = pipeline.change(row).await.unwrap_err();
     assert!(
@@ -141,11 +141,11 @@ async fn all_or_nothing() {
 #[tokio::test(start_paused = true)]
 async fn ack_on_export_refuses_candidates_that_hold() {
     let backend = Backend::new([]);
-    let a = Keeper::default().stage("a");
+    let a = StatefulPlugin::default().stage("a");
     let mut config = on(&backend, vec![a.clone()]);
     config.ack_on = AckOn::Export;
     let pipeline = Pipeline::build(config).await.unwrap();
-    let holding = Keeper::holding(2).generation();
+    let holding = StatefulPlugin::holding(2).generation();
     let share = Share::from_percent(1.0).unwrap();
     for row in [
         swapped(&a, &holding),
@@ -168,9 +168,9 @@ async fn ack_on_export_refuses_candidates_that_hold() {
 #[tokio::test(start_paused = true)]
 async fn a_stuck_shard_is_not_changed() {
     let backend = Backend::new([Reaction::Busy]);
-    let first = Keeper {
+    let first = StatefulPlugin {
         tick: Some(Duration::from_secs(1)),
-        ..Keeper::holding(1)
+        ..StatefulPlugin::holding(1)
     };
     let a = first.stage("a");
     let mut config = on(&backend, vec![a.clone()]);
@@ -181,10 +181,10 @@ async fn a_stuck_shard_is_not_changed() {
         offer(&pipeline, spans([id])).await.unwrap();
         tokio::time::sleep(Duration::from_millis(1500)).await;
     }
-    let second = Keeper {
+    let second = StatefulPlugin {
         number: 2,
         tick: None,
-        ..Keeper::default()
+        ..StatefulPlugin::default()
     };
     let next = swapped(&a, &second.generation());
     let started = Instant::now();
@@ -206,8 +206,8 @@ async fn a_stuck_shard_is_not_changed() {
 #[tokio::test(start_paused = true)]
 async fn a_published_change_does_not_wait_for_ever() {
     let backend = Backend::new([Reaction::Hang]);
-    let holder = Keeper::holding(1);
-    let (a, b) = (holder.stage("a"), Keeper::default().stage("b"));
+    let holder = StatefulPlugin::holding(1);
+    let (a, b) = (holder.stage("a"), StatefulPlugin::default().stage("b"));
     let mut config = on(&backend, vec![a, b.clone()]);
     config.exporters = vec![exporter(&backend, 1)];
     config.exporters[0].queue.max_bytes = 100;
@@ -215,9 +215,9 @@ async fn a_published_change_does_not_wait_for_ever() {
     offer(&pipeline, spans([1])).await.unwrap();
     offer(&pipeline, spans([999])).await.unwrap();
     let started = Instant::now();
-    let next = Keeper {
+    let next = StatefulPlugin {
         number: 2,
-        ..Keeper::default()
+        ..StatefulPlugin::default()
     };
     pipeline
         .change(vec![swapped(&b, &next.generation())])
@@ -239,7 +239,7 @@ async fn a_published_change_does_not_wait_for_ever() {
 #[tokio::test(start_paused = true)]
 async fn no_changes_while_draining() {
     let backend = Backend::new([]);
-    let a = Keeper::default().stage("a");
+    let a = StatefulPlugin::default().stage("a");
     let pipeline = Pipeline::build(on(&backend, vec![a])).await.unwrap();
     pipeline.close();
     let error = pipeline.change(Vec::new()).await.unwrap_err();
@@ -270,22 +270,22 @@ async fn a_change_may_be_dropped_at_any_step() {
     for (from, again) in [(0, false), (0, true), (2, false), (2, true)] {
         for polls in 0..60 {
             let backend = Backend::new([]);
-            let keeper = |number| Keeper {
+            let plugin = |number| StatefulPlugin {
                 tick: None,
-                ..Keeper::holding(number)
+                ..StatefulPlugin::holding(number)
             };
-            let (a, b) = (keeper(1).stage("a"), keeper(1).stage("b"));
+            let (a, b) = (plugin(1).stage("a"), plugin(1).stage("b"));
             let mut config = on(&backend, [a.clone(), b].into_iter().take(from).collect());
             config.shards = 2;
             let pipeline = Pipeline::build(config).await.unwrap();
             for id in 0..10 {
                 offer(&pipeline, spans([id])).await.unwrap();
             }
-            let strict = Keeper {
+            let strict = StatefulPlugin {
                 dispatch: spandrel_pipeline::stage::Dispatch::ByTrace,
-                ..Keeper::holding(1)
+                ..StatefulPlugin::holding(1)
             };
-            let new = vec![strict.stage("c"), swapped(&a, &keeper(2).generation())];
+            let new = vec![strict.stage("c"), swapped(&a, &plugin(2).generation())];
             let done = polled(pipeline.change(new.clone()), polls).await;
             longest = longest.max(if done { 0 } else { polls });
             for id in 10..20 {
@@ -329,18 +329,22 @@ async fn a_change_may_be_dropped_at_any_step() {
 #[tokio::test(start_paused = true)]
 async fn what_is_held_goes_through_each_stage_once() {
     let backend = Backend::new([]);
-    let in_front = Keeper {
+    let in_front = StatefulPlugin {
         dedups: true,
-        ..Keeper::default()
+        ..StatefulPlugin::default()
     };
-    let (holder, behind, new) = (Keeper::holding(1), Keeper::default(), Keeper::default());
+    let (holder, behind, new) = (
+        StatefulPlugin::holding(1),
+        StatefulPlugin::default(),
+        StatefulPlugin::default(),
+    );
     let stages = [
         (&in_front, "a"),
         (&holder, "b"),
         (&behind, "c"),
         (&new, "d"),
     ];
-    let [a, b, c, d] = stages.map(|(keeper, name)| keeper.stage(name));
+    let [a, b, c, d] = stages.map(|(plugin, name)| plugin.stage(name));
     let row = vec![a.clone(), b.clone(), c.clone()];
     let pipeline = Pipeline::build(on(&backend, row)).await.unwrap();
     offer(&pipeline, spans([1, 2])).await.unwrap();

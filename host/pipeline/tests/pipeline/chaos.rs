@@ -25,7 +25,7 @@ fn erratic(seed: u64, rng: &mut StdRng) -> StageSpec {
         holds: true,
         dispatch,
         tick_interval: Some(Duration::from_millis(rng.random_range(10..500))),
-        drop_reasons: vec!["whim".to_owned()],
+        drop_reasons: vec!["by chance".to_owned()],
         ..Manifest::default()
     };
     let mut spec = stage(manifest, move |instance| {
@@ -33,7 +33,7 @@ fn erratic(seed: u64, rng: &mut StdRng) -> StageSpec {
         let mut held: Vec<[u64; 2]> = Vec::new();
         move |call| {
             if rng.random_bool(faults) {
-                return Err(Fault::new(FaultKind::Trap, "whim"));
+                return Err(Fault::new(FaultKind::Trap, "by chance"));
             }
             let share = match call {
                 Call::Process(ticket, batch) => {

@@ -1,4 +1,4 @@
-//! Logs and a shelf in memory that outlive a pipeline like files, and fail on demand.
+//! Logs and a quarantine in memory that outlive a pipeline like files, and fail on demand.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,21 +9,22 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use spandrel_pipeline::journal::{
-    Durability, Journal, Log, LogFill, Poison, PoisonStore, Unfinished, Unreadable, Unwritten,
+    AppendError, Durability, Journal, Log, LogFill, Poison, PoisonStore, RecordError,
+    UnfinishedRecord,
 };
 
 use crate::edges::ids;
 
-/// The data that stays when a process ends: the logs and the shelf of one pipeline.
+/// The data that stays when a process ends: the logs and the quarantine of one pipeline.
 #[derive(Clone, Default)]
 pub(crate) struct Disk(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
     logs: BTreeMap<String, Records>,
-    shelf: Vec<Poison>,
+    quarantine: Vec<Poison>,
     handover: Option<Bytes>,
-    mood: Mood,
+    condition: DiskCondition,
     /// The process that owns the disk: later actions of another process have no effect.
     process: u64,
 }
@@ -47,7 +48,7 @@ struct Record {
 
 /// The current condition of the disk.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Mood {
+pub(crate) struct DiskCondition {
     /// The time that a write takes.
     pub(crate) delay: Duration,
     /// True if the ingress log refuses writes.
@@ -58,8 +59,8 @@ pub(crate) struct Mood {
     pub(crate) unreadable: bool,
     /// True if the disk refuses the state that the stages leave.
     pub(crate) handover_full: bool,
-    /// True if the shelf refuses writes.
-    pub(crate) shelf_full: bool,
+    /// True if the quarantine refuses writes.
+    pub(crate) quarantine_full: bool,
     /// The bytes that fit into each exporter's log.
     pub(crate) egress_bytes: Option<u64>,
     /// True if everything in a log is too old.
@@ -116,8 +117,8 @@ impl Disk {
         }
     }
 
-    pub(crate) fn set(&self, change: impl FnOnce(&mut Mood)) {
-        change(&mut self.state().mood);
+    pub(crate) fn set(&self, change: impl FnOnce(&mut DiskCondition)) {
+        change(&mut self.state().condition);
     }
 
     fn in_log(&self, name: &str) -> Vec<u64> {
@@ -145,9 +146,9 @@ impl Disk {
         state.logs.get(log).map_or(0, |log| log.unfinished.len())
     }
 
-    /// Returns the contents of the shelf.
-    pub(crate) fn shelf(&self) -> Vec<Poison> {
-        self.state().shelf.clone()
+    /// Returns the contents of the quarantine.
+    pub(crate) fn quarantine(&self) -> Vec<Poison> {
+        self.state().quarantine.clone()
     }
 
     /// Changes the state that the stages left.
@@ -219,10 +220,10 @@ impl Journal for Mounted {
     fn put_handover(&self, parts: Vec<Bytes>) -> BoxFuture<'static, io::Result<()>> {
         let at = self.clone();
         Box::pin(async move {
-            let delay = at.disk.state().mood.delay;
+            let delay = at.disk.state().condition.delay;
             tokio::time::sleep(delay).await;
             let mut state = at.state().ok_or_else(gone)?;
-            if state.mood.handover_full {
+            if state.condition.handover_full {
                 return Err(io::Error::other("no room"));
             }
             state.handover = Some(Bytes::from(parts.concat()));
@@ -246,8 +247,10 @@ impl PoisonStore for Mounted {
         Box::pin(async move {
             tokio::task::yield_now().await;
             match at.state() {
-                Some(mut state) if !state.mood.shelf_full => state.shelf.push(poison),
-                _ => return Err(io::Error::other("the shelf is full")),
+                Some(mut state) if !state.condition.quarantine_full => {
+                    state.quarantine.push(poison)
+                }
+                _ => return Err(io::Error::other("the quarantine is full")),
             }
             Ok(())
         })
@@ -266,19 +269,19 @@ fn gone() -> io::Error {
 }
 
 impl Log for MemoryLog {
-    fn append(&self, batch: Bytes, items: u64) -> BoxFuture<'static, Result<u64, Unwritten>> {
+    fn append(&self, batch: Bytes, items: u64) -> BoxFuture<'static, Result<u64, AppendError>> {
         let (at, name) = (self.at.clone(), self.name.clone());
         Box::pin(async move {
-            let delay = at.disk.state().mood.delay;
+            let delay = at.disk.state().condition.delay;
             if delay.is_zero() {
                 tokio::task::yield_now().await;
             } else {
                 tokio::time::sleep(delay).await;
             }
             let Some(mut state) = at.state() else {
-                return Err(Unwritten::Closed);
+                return Err(AppendError::Closed);
             };
-            let mood = state.mood;
+            let condition = state.condition;
             let records = state.logs.entry(name.clone()).or_default();
             let used: u64 = records
                 .unfinished
@@ -286,14 +289,14 @@ impl Log for MemoryLog {
                 .map(|record| record.batch.len() as u64)
                 .sum();
             let full = match name == INGRESS {
-                true => mood.ingress_full,
+                true => condition.ingress_full,
                 false => {
-                    let most = mood.egress_bytes.unwrap_or(u64::MAX);
-                    mood.egress_full || used + batch.len() as u64 > most
+                    let most = condition.egress_bytes.unwrap_or(u64::MAX);
+                    condition.egress_full || used + batch.len() as u64 > most
                 }
             };
             if full {
-                return Err(Unwritten::Full { what: "its bytes" });
+                return Err(AppendError::Full { what: "its bytes" });
             }
             let number = records.next;
             records.next += 1;
@@ -319,18 +322,18 @@ impl Log for MemoryLog {
         }
     }
 
-    fn read(&self, record: u64) -> BoxFuture<'static, Result<Bytes, Unreadable>> {
+    fn read(&self, record: u64) -> BoxFuture<'static, Result<Bytes, RecordError>> {
         let (at, name) = (self.at.clone(), self.name.clone());
         Box::pin(async move {
             tokio::task::yield_now().await;
-            let state = at.state().ok_or_else(|| Unreadable::Failed(gone()))?;
-            if state.mood.unreadable {
-                return Err(Unreadable::Failed(gone()));
+            let state = at.state().ok_or_else(|| RecordError::Failed(gone()))?;
+            if state.condition.unreadable {
+                return Err(RecordError::Failed(gone()));
             }
             match state.logs[&name].unfinished.get(&record) {
-                Some(found) if found.is_unreadable => Err(Unreadable::Failed(gone())),
+                Some(found) if found.is_unreadable => Err(RecordError::Failed(gone())),
                 Some(found) if !found.is_damaged => Ok(found.batch.clone()),
-                _ => Err(Unreadable::Damaged { record }),
+                _ => Err(RecordError::Damaged { record }),
             }
         })
     }
@@ -340,7 +343,7 @@ impl Log for MemoryLog {
         Box::pin(async move {
             tokio::task::yield_now().await;
             let mut state = at.state().ok_or_else(gone)?;
-            if state.mood.unreadable {
+            if state.condition.unreadable {
                 return Err(gone());
             }
             let records = state.logs.entry(name).or_default();
@@ -356,12 +359,12 @@ impl Log for MemoryLog {
         })
     }
 
-    fn unfinished(&self, from: u64, most: usize) -> Vec<Unfinished> {
+    fn unfinished(&self, from: u64, most: usize) -> Vec<UnfinishedRecord> {
         let Some(state) = self.at.state() else {
             return Vec::new();
         };
         let records = state.logs[&self.name].unfinished.range(from..);
-        let unfinished = |(record, found): (&u64, &Record)| Unfinished {
+        let unfinished = |(record, found): (&u64, &Record)| UnfinishedRecord {
             record: *record,
             items: found.items,
             bytes: found.batch.len(),
@@ -376,8 +379,8 @@ impl Log for MemoryLog {
     }
 
     fn is_expired(&self, written: SystemTime) -> bool {
-        let mood = self.at.state().map(|state| state.mood);
-        mood.is_some_and(|mood| mood.expired) && written == SystemTime::UNIX_EPOCH
+        let condition = self.at.state().map(|state| state.condition);
+        condition.is_some_and(|condition| condition.expired) && written == SystemTime::UNIX_EPOCH
     }
 
     fn next(&self) -> u64 {

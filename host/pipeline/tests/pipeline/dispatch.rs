@@ -8,7 +8,7 @@ use spandrel_pipeline::pipeline::{Pipeline, PipelineConfig};
 use spandrel_pipeline::stage::{Dispatch, StageSpec};
 
 use crate::edges::*;
-use crate::keeper::{Keeper, Way, swapped};
+use crate::stateful_plugin::{StatefulPlugin, Way, swapped};
 
 fn on(backend: &Arc<Backend>, spec: StageSpec) -> PipelineConfig {
     let mut config = config(Vec::new(), vec![exporter(backend, 1000)]);
@@ -19,12 +19,12 @@ fn on(backend: &Arc<Backend>, spec: StageSpec) -> PipelineConfig {
 
 /// Makes a generation that drops items that its own instance has seen before. Its drops show which
 /// shard a trace has been on.
-fn deduplicating(number: u64, dispatch: Dispatch) -> Keeper {
-    Keeper {
+fn deduplicating(number: u64, dispatch: Dispatch) -> StatefulPlugin {
+    StatefulPlugin {
         number,
         dispatch,
         dedups: true,
-        ..Keeper::default()
+        ..StatefulPlugin::default()
     }
 }
 
@@ -39,9 +39,9 @@ async fn send(pipeline: &Arc<Pipeline>, ids: impl Iterator<Item = u64>) {
 #[tokio::test(start_paused = true)]
 async fn any_to_by_trace() {
     let backend = Backend::new([]);
-    let loose = Keeper {
+    let loose = StatefulPlugin {
         snapshot: Way::Refuses,
-        ..Keeper::default()
+        ..StatefulPlugin::default()
     };
     let strict = deduplicating(2, Dispatch::ByTrace);
     let spec = loose.stage("a");
@@ -75,11 +75,11 @@ async fn any_to_by_trace() {
 async fn to_a_single_instance() {
     for before in [Dispatch::Any, Dispatch::ByTrace] {
         let backend = Backend::new([]);
-        let first = Keeper {
+        let first = StatefulPlugin {
             dispatch: before,
-            ..Keeper::holding(1)
+            ..StatefulPlugin::holding(1)
         };
-        let second = Keeper {
+        let second = StatefulPlugin {
             dispatch: Dispatch::Single,
             holds: None,
             ..deduplicating(2, Dispatch::Single)
@@ -113,10 +113,10 @@ async fn to_a_single_instance() {
 async fn looser_when_nothing_lies_by_trace() {
     let backend = Backend::new([]);
     let strict = deduplicating(1, Dispatch::ByTrace);
-    let loose = Keeper::default();
+    let loose = StatefulPlugin::default();
     let (a, b) = (strict.stage("a"), loose.stage("b"));
     let pipeline = Pipeline::build(on(&backend, a.clone())).await.unwrap();
-    let looser = Keeper {
+    let looser = StatefulPlugin {
         number: 2,
         dispatch: Dispatch::Any,
         ..strict.clone()
@@ -152,11 +152,11 @@ async fn looser_when_nothing_lies_by_trace() {
 #[tokio::test(start_paused = true)]
 async fn idle_shards_have_nothing() {
     let backend = Backend::new([]);
-    let holder = Keeper::holding(1);
-    let single = Keeper {
+    let holder = StatefulPlugin::holding(1);
+    let single = StatefulPlugin {
         number: 2,
         dispatch: Dispatch::Single,
-        ..Keeper::default()
+        ..StatefulPlugin::default()
     };
     let mut a = holder.stage("a");
     a.hold.items = 8;
@@ -166,7 +166,7 @@ async fn idle_shards_have_nothing() {
     assert_eq!((holder.diary.made(1), single.diary.made(2)), (4, 1));
     offer(&pipeline, spans(0..8)).await.unwrap();
     assert_eq!(pipeline.ledger().books().held(), 8);
-    let next = Keeper {
+    let next = StatefulPlugin {
         number: 3,
         ..holder.clone()
     };

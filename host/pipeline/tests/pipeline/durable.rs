@@ -2,11 +2,11 @@
 
 mod age;
 mod chaos;
-mod deaths;
 mod outage;
+mod process_ends;
+mod record_lifetime;
 mod replays;
 mod restart;
-mod ties;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,7 +108,7 @@ async fn a_killed_process_loses_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_sender_that_goes_away_leaves_nothing_behind() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
-    disk.set(|mood| mood.delay = Duration::from_millis(100));
+    disk.set(|condition| condition.delay = Duration::from_millis(100));
     let pipeline = build(&disk, vec![], &backend).await;
     let hasty = tokio::time::timeout(Duration::from_millis(50), offer(&pipeline, spans([1])));
     assert!(hasty.await.is_err());
@@ -124,7 +124,7 @@ async fn a_full_disk_refuses() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
     let pipeline = build(&disk, vec![holding(Some(Duration::from_secs(1)))], &backend).await;
     offer(&pipeline, spans([1])).await.unwrap();
-    disk.set(|mood| mood.ingress_full = true);
+    disk.set(|condition| condition.ingress_full = true);
     let refused = offer(&pipeline, spans([2])).await.unwrap_err();
     assert!(
         matches!(refused, Refused::Unwritten { retry_after, .. } if !retry_after.is_zero()),
@@ -133,7 +133,7 @@ async fn a_full_disk_refuses() {
     assert_eq!(pipeline.ledger().books().refused, 1);
     sleep(Duration::from_secs(2)).await;
     assert_eq!(backend.taken(), [1]);
-    disk.set(|mood| mood.ingress_full = false);
+    disk.set(|condition| condition.ingress_full = false);
     offer(&pipeline, spans([2])).await.unwrap();
     retire(pipeline).await;
     assert_eq!(backend.taken(), [1, 2]);
@@ -144,7 +144,7 @@ async fn a_full_disk_refuses() {
 #[tokio::test(start_paused = true)]
 async fn many_are_written_at_once() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
-    disk.set(|mood| mood.delay = Duration::from_millis(100));
+    disk.set(|condition| condition.delay = Duration::from_millis(100));
     let pipeline = build(&disk, vec![holding(None)], &backend).await;
     let started = Instant::now();
     let all = (0..200).map(|id| offer(&pipeline, spans([id])));
@@ -198,12 +198,12 @@ async fn a_drain_does_not_wait_for_a_disk_that_hangs() {
     for id in 0..2 {
         offer(&pipeline, spans([id])).await.unwrap();
     }
-    disk.set(|mood| mood.egress_full = true);
+    disk.set(|condition| condition.egress_full = true);
     for id in 2..5 {
         offer(&pipeline, spans([id])).await.unwrap();
     }
-    disk.set(|mood| mood.delay = Duration::from_secs(3600));
-    disk.set(|mood| mood.egress_full = false);
+    disk.set(|condition| condition.delay = Duration::from_secs(3600));
+    disk.set(|condition| condition.egress_full = false);
     sleep(Duration::from_secs(2)).await;
     let started = Instant::now();
     let ingress = pipeline.ingress();
@@ -214,7 +214,7 @@ async fn a_drain_does_not_wait_for_a_disk_that_hangs() {
     assert!(refused.is_err(), "{refused:?}");
     assert!(started.elapsed() < Duration::from_secs(27), "{drained:?}");
     assert_eq!((drained.kept, disk.ingress()), (5, vec![0, 1, 2, 3, 4]));
-    disk.set(|mood| mood.delay = Duration::ZERO);
+    disk.set(|condition| condition.delay = Duration::ZERO);
     backend.react(Reaction::Take);
     let pipeline = build(&disk, vec![], &backend).await;
     sleep(Duration::from_secs(60)).await;
@@ -256,7 +256,7 @@ async fn all_of_several_pipelines_have_it() {
     let ingress = Pipeline::fan_out([&one, &plain, &two]);
     ingress.offer(Signal::Traces, spans([1])).await.unwrap();
     assert!(disks.iter().all(|disk| disk.ingress() == [1]));
-    disks[1].set(|mood| mood.ingress_full = true);
+    disks[1].set(|condition| condition.ingress_full = true);
     let refused = ingress.offer(Signal::Traces, spans([2])).await.unwrap_err();
     assert!(matches!(refused, Refused::Unwritten { .. }));
     for pipeline in [one, two, plain] {

@@ -6,8 +6,8 @@ use spandrel_pipeline::pipeline::Pipeline;
 use spandrel_pipeline::refused::Refused;
 use spandrel_pipeline::stage::{Fault, FaultKind, FaultPolicy, Manifest, Reply, StageSpec};
 
+use crate::captured_log::Heard;
 use crate::edges::*;
-use crate::heard::Heard;
 
 fn trap() -> Fault {
     Fault::new(FaultKind::Trap, "panicked at 'no', src/lib.rs:1")

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use spandrel_pipeline::pipeline::{AckOn, BuildError, Pipeline};
+use spandrel_pipeline::pipeline::{AckOn, ChangeError, Pipeline};
 use spandrel_pipeline::stage::{DrainReason, Emission, FaultPolicy, Manifest, Reply};
 
 use crate::edges::*;
@@ -205,7 +205,7 @@ async fn ack_on_export_refuses_plugins_that_hold() {
     config.ack_on = AckOn::Export;
     let error = Pipeline::build(config).await.unwrap_err();
     assert!(
-        matches!(error, BuildError::AckOnExportWithHolds { .. }),
+        matches!(error, ChangeError::AckOnExportWithHolds { .. }),
         "{error}"
     );
 }

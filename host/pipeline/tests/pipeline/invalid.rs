@@ -150,11 +150,11 @@ async fn the_journal_has_the_others() {
     assert_eq!(send(&ingress, ten(0)).await.unwrap(), 4);
     assert_eq!(disk.ingress(), [1, 2, 4, 5, 7, 8]);
     assert_eq!(figures(&pipeline.ledger().books()), [10, 4, 4]);
-    disk.set(|mood| mood.ingress_full = true);
+    disk.set(|condition| condition.ingress_full = true);
     let refused = send(&ingress, ten(10)).await.unwrap_err();
     assert!(matches!(refused, Refused::Unwritten { .. }), "{refused}");
     assert_eq!(figures(&pipeline.ledger().books()), [20, 14, 4]);
-    disk.set(|mood| mood.ingress_full = false);
+    disk.set(|condition| condition.ingress_full = false);
     assert_eq!(send(&ingress, ten(10)).await.unwrap(), 3);
     assert_eq!(figures(&pipeline.ledger().books()), [30, 17, 7]);
     assert_eq!(counted(&ingress), [13, 17]);

@@ -1,7 +1,7 @@
 //! Tests of the pipeline with native plugins and exporters at its edges, on a paused clock: the
 //! effect of a batch, a fault, a full queue and a drain, in items.
 //!
-//! `SPANDREL_SEEDS=10000 cargo test -p spandrel-pipeline -- chaos upheaval` runs the long form of
+//! `SPANDREL_SEEDS=10000 cargo test -p spandrel-pipeline -- chaos stage_changes` runs the long form of
 //! the simulations (`durable::chaos` among them); a failure names its seed, and `SPANDREL_SEED=17`
 //! runs that one alone.
 
@@ -14,8 +14,8 @@
 )]
 
 mod admission;
-mod apart;
 mod canary;
+mod captured_log;
 mod chain;
 mod changes;
 mod chaos;
@@ -28,15 +28,15 @@ mod edges;
 mod exporters;
 mod faults;
 mod gate;
-mod heard;
 mod holds;
 mod invalid;
-mod keeper;
-mod lapses;
+mod late_faults;
 mod overflow;
 mod redirect;
 mod seeds;
 mod shadow;
 mod sizes;
+mod split_requests;
+mod stage_changes;
+mod stateful_plugin;
 mod swap;
-mod upheaval;

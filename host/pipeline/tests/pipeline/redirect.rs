@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::edges::*;
 use crate::gate::gated;
-use crate::keeper::{Keeper, swapped};
+use crate::stateful_plugin::{StatefulPlugin, swapped};
 
 async fn to(backend: &Arc<Backend>) -> Pipeline {
     let config = config(vec![], vec![exporter(backend, 100)]);
@@ -81,7 +81,7 @@ async fn who_waits_at_a_closed_door_goes_on() {
     assert_eq!(counted, [2, 0]);
 }
 
-/// An admitted request is answered by the pipeline that it is in, which drains behind it.
+/// An admitted request is answered by the pipeline that it is in, which drains afterwards.
 #[tokio::test(start_paused = true)]
 async fn requests_in_flight_finish_where_they_began() {
     let (before, after) = (Backend::new([]), Backend::new([]));
@@ -131,7 +131,7 @@ async fn who_waits_for_a_queue_holds_nobody_up() {
     let mut full = exporter(&dead, 1);
     full.queue.block_on_overflow = true;
     let behind = Pipeline::build(config(vec![], vec![full])).await.unwrap();
-    let stage = Keeper::default().stage("a");
+    let stage = StatefulPlugin::default().stage("a");
     let mut first = config(vec![stage.clone()], vec![exporter(&alive, 100)]);
     first.shards = 2;
     let first = Pipeline::build(first).await.unwrap();
@@ -140,10 +140,10 @@ async fn who_waits_for_a_queue_holds_nobody_up() {
     let waits = receiver.offer(Signal::Traces, spans([2]));
     let changed = async {
         sleep(Duration::from_secs(1)).await;
-        let strict = Keeper {
+        let strict = StatefulPlugin {
             number: 2,
             dispatch: Dispatch::ByTrace,
-            ..Keeper::default()
+            ..StatefulPlugin::default()
         };
         let next = swapped(&stage, &strict.generation());
         let started = Instant::now();

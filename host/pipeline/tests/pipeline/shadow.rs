@@ -7,16 +7,16 @@ use spandrel_pipeline::pipeline::Pipeline;
 use spandrel_pipeline::stage::{Comparison, Generation, Mode, Outcome, StageSpec};
 
 use crate::edges::*;
-use crate::keeper::{Diary, Keeper, Way, swapped, with_candidate};
+use crate::stateful_plugin::{Diary, StatefulPlugin, Way, swapped, with_candidate};
 
 /// Makes a pipeline with a shadow in its only stage.
 async fn shadowed(
     backend: &Arc<Backend>,
-    first: Keeper,
-    second: Keeper,
+    first: StatefulPlugin,
+    second: StatefulPlugin,
 ) -> (Pipeline, StageSpec, Arc<dyn Generation>, Diary) {
     let diary = first.diary.clone();
-    let second = Keeper {
+    let second = StatefulPlugin {
         number: 2,
         diary: diary.clone(),
         ..second
@@ -33,11 +33,11 @@ async fn compared(pipeline: &Pipeline) -> Comparison {
     pipeline.comparison("a").await.unwrap()
 }
 
-fn dropping(drops: fn(u64) -> Option<u8>) -> Keeper {
-    Keeper {
+fn dropping(drops: fn(u64) -> Option<u8>) -> StatefulPlugin {
+    StatefulPlugin {
         drops,
         reasons: vec!["noise".to_owned()],
-        ..Keeper::default()
+        ..StatefulPlugin::default()
     }
 }
 
@@ -95,7 +95,7 @@ async fn differences_are_counted_and_nothing_comes_out() {
 /// A held item is compared once both have settled it, whichever of the two holds it.
 #[tokio::test(start_paused = true)]
 async fn held_items_are_compared_when_settled() {
-    let holds = |even: bool| Keeper {
+    let holds = |even: bool| StatefulPlugin {
         holds: Some(if even {
             |id| id % 2 == 0
         } else {
@@ -104,7 +104,7 @@ async fn held_items_are_compared_when_settled() {
         tick: Some(Duration::from_secs(if even { 1 } else { 3 })),
         ..dropping(|_| None)
     };
-    let dropped_later = Keeper {
+    let dropped_later = StatefulPlugin {
         drops_held: true,
         ..holds(false)
     };
@@ -134,22 +134,22 @@ async fn held_items_are_compared_when_settled() {
 /// again from time to time, and harms nobody.
 #[tokio::test(start_paused = true)]
 async fn a_bad_shadow_harms_nobody() {
-    let stateless = |restore| Keeper {
+    let stateless = |restore| StatefulPlugin {
         restore,
-        ..Keeper::default()
+        ..StatefulPlugin::default()
     };
-    let trapping = Keeper {
+    let trapping = StatefulPlugin {
         fails_on: |_| true,
-        ..Keeper::default()
+        ..StatefulPlugin::default()
     };
     // This names a reason that it does not have.
-    let lying = Keeper {
+    let lying = StatefulPlugin {
         drops: |_| Some(5),
-        ..Keeper::default()
+        ..StatefulPlugin::default()
     };
-    let stuttering = Keeper {
+    let stuttering = StatefulPlugin {
         stutters: true,
-        ..Keeper::holding(2)
+        ..StatefulPlugin::holding(2)
     };
     let cases = [
         (stateless(Way::Refuses), 0..=0),
@@ -160,7 +160,8 @@ async fn a_bad_shadow_harms_nobody() {
     ];
     for (case, (shadow, faults)) in cases.into_iter().enumerate() {
         let backend = Backend::new([]);
-        let (pipeline, spec, _, diary) = shadowed(&backend, Keeper::default(), shadow).await;
+        let (pipeline, spec, _, diary) =
+            shadowed(&backend, StatefulPlugin::default(), shadow).await;
         for id in 0..50 {
             offer(&pipeline, spans([if id % 10 == 9 { 999 } else { id }]))
                 .await
@@ -193,8 +194,12 @@ async fn a_bad_shadow_harms_nobody() {
 #[tokio::test(start_paused = true)]
 async fn a_shadow_remembers_so_much() {
     let backend = Backend::new([]);
-    let (pipeline, spec, candidate, _) =
-        shadowed(&backend, Keeper::default(), Keeper::holding(2)).await;
+    let (pipeline, spec, candidate, _) = shadowed(
+        &backend,
+        StatefulPlugin::default(),
+        StatefulPlugin::holding(2),
+    )
+    .await;
     for batch in 0..130 {
         offer(&pipeline, spans(batch * 1000 + 1000..batch * 1000 + 2000))
             .await
@@ -218,7 +223,8 @@ async fn a_shadow_remembers_so_much() {
 #[tokio::test(start_paused = true)]
 async fn a_comparison_is_bounded() {
     let backend = Backend::new([]);
-    let (pipeline, _, _, _) = shadowed(&backend, Keeper::default(), dropping(|_| Some(0))).await;
+    let (pipeline, _, _, _) =
+        shadowed(&backend, StatefulPlugin::default(), dropping(|_| Some(0))).await;
     offer(&pipeline, spans(0..5000)).await.unwrap();
     let seen = compared(&pipeline).await;
     assert_eq!((seen.different, seen.differences.len()), (5000, 1001));
@@ -234,12 +240,12 @@ async fn a_comparison_is_bounded() {
 /// not compared with the decisions about another.
 #[tokio::test(start_paused = true)]
 async fn only_what_was_judged_is_compared() {
-    let failing = Keeper {
+    let failing = StatefulPlugin {
         fails_on: |id| id == 13,
         holds: Some(|id| id < 10),
         ..dropping(|_| None)
     };
-    let shadow = Keeper {
+    let shadow = StatefulPlugin {
         fails_on: |_| false,
         ..failing.clone()
     };
@@ -263,12 +269,12 @@ async fn only_what_was_judged_is_compared() {
 async fn a_failed_change_leaves_the_shadow() {
     let backend = Backend::new([]);
     let (pipeline, spec, _, diary) =
-        shadowed(&backend, Keeper::default(), dropping(|_| Some(0))).await;
+        shadowed(&backend, StatefulPlugin::default(), dropping(|_| Some(0))).await;
     offer(&pipeline, spans([1])).await.unwrap();
-    let none = Keeper {
+    let none = StatefulPlugin {
         number: 3,
         instances: 0,
-        ..Keeper::default()
+        ..StatefulPlugin::default()
     };
     let row = with_candidate(&spec, &none.generation(), Mode::Shadow);
     pipeline.change(vec![row]).await.unwrap_err();
@@ -283,11 +289,11 @@ async fn a_failed_change_leaves_the_shadow() {
 #[tokio::test(start_paused = true)]
 async fn what_goes_at_once_is_settled() {
     let backend = Backend::new([]);
-    let mut spec = Keeper::holding(1).stage("a");
+    let mut spec = StatefulPlugin::holding(1).stage("a");
     spec.hold.items = 5;
     let config = config(vec![spec.clone()], vec![exporter(&backend, 1000)]);
     let pipeline = Pipeline::build(config).await.unwrap();
-    let candidate = Keeper::default().generation();
+    let candidate = StatefulPlugin::default().generation();
     let row = with_candidate(&spec, &candidate, Mode::Shadow);
     pipeline.change(vec![row]).await.unwrap();
     offer(&pipeline, spans(0..10)).await.unwrap();
@@ -302,12 +308,12 @@ async fn what_goes_at_once_is_settled() {
 async fn a_shadow_outlives_a_swap() {
     let backend = Backend::new([]);
     let (pipeline, spec, candidate, diary) =
-        shadowed(&backend, Keeper::default(), dropping(|_| Some(0))).await;
+        shadowed(&backend, StatefulPlugin::default(), dropping(|_| Some(0))).await;
     offer(&pipeline, spans([1])).await.unwrap();
-    let third = Keeper {
+    let third = StatefulPlugin {
         number: 3,
         diary: diary.clone(),
-        ..Keeper::default()
+        ..StatefulPlugin::default()
     };
     let next = swapped(&spec, &third.generation());
     let row = with_candidate(&next, &candidate, Mode::Shadow);

@@ -6,7 +6,7 @@ use spandrel_pipeline::pipeline::Pipeline;
 use spandrel_pipeline::stage::{FaultPolicy, StageSpec, StateTransfer};
 
 use crate::edges::*;
-use crate::keeper::{Event, Keeper, Way, swapped};
+use crate::stateful_plugin::{Event, StatefulPlugin, Way, swapped};
 
 async fn pipeline(stages: Vec<StageSpec>, backend: &std::sync::Arc<Backend>) -> Pipeline {
     let mut config = config(Vec::new(), vec![exporter(backend, 100)]);
@@ -26,11 +26,11 @@ async fn swap(pipeline: &Pipeline, spec: StageSpec) -> StateTransfer {
 #[tokio::test(start_paused = true)]
 async fn state_and_held_items_are_carried() {
     let backend = Backend::new([]);
-    let first = Keeper {
+    let first = StatefulPlugin {
         dedups: true,
-        ..Keeper::holding(1)
+        ..StatefulPlugin::holding(1)
     };
-    let second = Keeper {
+    let second = StatefulPlugin {
         number: 2,
         ..first.clone()
     };
@@ -69,11 +69,11 @@ async fn held_items_are_offered_where_no_state_is_carried() {
     ];
     for (snapshot, restore, says, old_faults, new_faults) in cases {
         let backend = Backend::new([]);
-        let first = Keeper {
+        let first = StatefulPlugin {
             snapshot,
-            ..Keeper::holding(1)
+            ..StatefulPlugin::holding(1)
         };
-        let second = Keeper {
+        let second = StatefulPlugin {
             number: 2,
             restore,
             ..first.clone()
@@ -101,11 +101,11 @@ async fn held_items_are_offered_where_no_state_is_carried() {
 #[tokio::test(start_paused = true)]
 async fn breaker_and_quarantine_begin_anew() {
     let backend = Backend::new([]);
-    let bad = Keeper {
+    let bad = StatefulPlugin {
         fails_on: |_| true,
-        ..Keeper::default()
+        ..StatefulPlugin::default()
     };
-    let good = Keeper {
+    let good = StatefulPlugin {
         number: 2,
         fails_on: |_| false,
         ..bad.clone()
@@ -140,12 +140,12 @@ async fn breaker_and_quarantine_begin_anew() {
 async fn a_rollback_falls_back_on_the_retained_state() {
     for way in [Way::Traps, Way::Refuses] {
         let backend = Backend::new([]);
-        let good = Keeper {
+        let good = StatefulPlugin {
             dedups: true,
             holds: Some(|id| id != 500),
-            ..Keeper::holding(1)
+            ..StatefulPlugin::holding(1)
         };
-        let bad = Keeper {
+        let bad = StatefulPlugin {
             number: 2,
             snapshot: way,
             ..good.clone()
@@ -182,12 +182,12 @@ async fn a_rollback_falls_back_on_the_retained_state() {
 #[tokio::test(start_paused = true)]
 async fn a_rollback_survives_a_poisonous_state() {
     let backend = Backend::new([]);
-    let wary = Keeper {
+    let wary = StatefulPlugin {
         dedups: true,
         restore: Way::TrapsOnOthers,
-        ..Keeper::default()
+        ..StatefulPlugin::default()
     };
-    let bad = Keeper {
+    let bad = StatefulPlugin {
         number: 2,
         restore: Way::Works,
         ..wary.clone()
@@ -210,8 +210,8 @@ async fn a_rollback_survives_a_poisonous_state() {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_retained_after_probation() {
     let backend = Backend::new([]);
-    let first = Keeper::default();
-    let second = Keeper {
+    let first = StatefulPlugin::default();
+    let second = StatefulPlugin {
         number: 2,
         snapshot: Way::Refuses,
         ..first.clone()
@@ -238,21 +238,21 @@ async fn nothing_is_retained_after_probation() {
 #[tokio::test(start_paused = true)]
 async fn the_neighbours_are_not_touched() {
     let backend = Backend::new([]);
-    let keepers = [1, 2, 3].map(|_| Keeper {
+    let plugins = [1, 2, 3].map(|_| StatefulPlugin {
         dedups: true,
-        ..Keeper::default()
+        ..StatefulPlugin::default()
     });
     let specs = ["a", "b", "c"];
-    let mut specs: Vec<_> = keepers
+    let mut specs: Vec<_> = plugins
         .iter()
         .zip(specs)
-        .map(|(keeper, name)| keeper.stage(name))
+        .map(|(plugin, name)| plugin.stage(name))
         .collect();
     let pipeline = pipeline(specs.clone(), &backend).await;
     offer(&pipeline, spans([1])).await.unwrap();
-    let next = Keeper {
+    let next = StatefulPlugin {
         number: 2,
-        ..keepers[1].clone()
+        ..plugins[1].clone()
     };
     specs[1] = swapped(&specs[1], &next.generation());
     let changed = pipeline.change(specs).await.unwrap();
@@ -264,9 +264,9 @@ async fn the_neighbours_are_not_touched() {
         (1, Event::Saw(vec![2])),
     ];
     for neighbour in [0, 2] {
-        assert_eq!(keepers[neighbour].diary.read(), calm);
+        assert_eq!(plugins[neighbour].diary.read(), calm);
     }
-    assert_eq!(keepers[1].diary.saw(2), [[2]]);
+    assert_eq!(plugins[1].diary.saw(2), [[2]]);
     drain(pipeline).await;
 }
 
@@ -276,12 +276,12 @@ async fn the_neighbours_are_not_touched() {
 async fn figures_by_generation_and_reasons_by_name() {
     let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
     let backend = Backend::new([]);
-    let first = Keeper {
+    let first = StatefulPlugin {
         drops: |id| (id < 10).then_some(u8::from(id < 5)),
         reasons: names(&["noise", "health"]),
-        ..Keeper::default()
+        ..StatefulPlugin::default()
     };
-    let second = Keeper {
+    let second = StatefulPlugin {
         number: 2,
         reasons: names(&["health", "rest"]),
         ..first.clone()
@@ -312,13 +312,13 @@ async fn figures_by_generation_and_reasons_by_name() {
 #[tokio::test(start_paused = true)]
 async fn a_swap_to_the_same_generation_changes_nothing() {
     let backend = Backend::new([]);
-    let keeper = Keeper::holding(1);
-    let spec = keeper.stage("a");
+    let plugin = StatefulPlugin::holding(1);
+    let spec = plugin.stage("a");
     let pipeline = pipeline(vec![spec.clone()], &backend).await;
     offer(&pipeline, spans([1])).await.unwrap();
     let changed = pipeline.change(vec![spec]).await.unwrap();
     assert!(changed.carried.is_empty());
-    assert_eq!(keeper.diary.made(1), 1);
+    assert_eq!(plugin.diary.made(1), 1);
     drain(pipeline).await;
     assert_eq!(backend.taken(), [1]);
 }
@@ -328,16 +328,16 @@ async fn a_swap_to_the_same_generation_changes_nothing() {
 #[tokio::test(start_paused = true)]
 async fn what_is_let_go_in_a_swap_goes_on_behind() {
     let backend = Backend::new([]);
-    let first = Keeper {
+    let first = StatefulPlugin {
         fails_on: |id| id == 13,
         snapshot: Way::Traps,
-        ..Keeper::holding(1)
+        ..StatefulPlugin::holding(1)
     };
-    let second = Keeper {
+    let second = StatefulPlugin {
         number: 2,
         ..first.clone()
     };
-    let behind = Keeper::default();
+    let behind = StatefulPlugin::default();
     let (a, b) = (first.stage("a"), behind.stage("b"));
     let pipeline = pipeline(vec![a.clone(), b.clone()], &backend).await;
     offer(&pipeline, spans([1, 2])).await.unwrap();

@@ -59,21 +59,20 @@ impl bindings::spandrel::plugin::host::Host for Guest {
 
     fn count(&mut self, name: String, delta: u64) {
         let outcome = self.metrics().count(&name, delta);
-        self.note(outcome, &name);
+        note(self, outcome, &name);
     }
 
     fn gauge(&mut self, name: String, value: f64) {
         let outcome = self.metrics().gauge(&name, value);
-        self.note(outcome, &name);
+        note(self, outcome, &name);
     }
 }
 
-impl Guest {
-    fn note(&self, outcome: MetricOutcome, name: &str) {
-        if let MetricOutcome::RefusedFirst(reason) = outcome {
-            let line = format!("metric `{name}` refused: {reason}");
-            self.write_line(Level::WARN, &line);
-        }
+/// Writes a line about a metric that was refused for the first time.
+fn note(guest: &Guest, outcome: MetricOutcome, name: &str) {
+    if let MetricOutcome::RefusedFirst(reason) = outcome {
+        let line = format!("metric `{name}` refused: {reason}");
+        guest.write_line(Level::WARN, &line);
     }
 }
 

@@ -21,10 +21,11 @@ const FILES: u64 = 16;
 /// Open files while it compiles: the pipes.
 const PIPES: u64 = 3;
 /// The exit code of a process that could not begin: bad input, or no memory for its threads.
-const COULD_NOT: u8 = 1;
+const EXIT_NOT_BEGUN: u8 = 1;
 
 /// Compiles the component on standard input, and writes the code to standard output. The program
-/// calls it when it is started as [`super::CompilerLocation::Child`] says; nobody else has a use for it.
+/// calls it when it is started as [`super::CompilerLocation::Child`] says; nobody else has a use
+/// for it.
 #[must_use]
 pub fn main() -> ExitCode {
     match serve(io::stdin(), &mut io::stdout().lock()) {
@@ -32,7 +33,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Nobody reads it if the pipe is gone.
             writeln!(io::stderr(), "{error}").unwrap_or_default();
-            ExitCode::from(COULD_NOT)
+            ExitCode::from(EXIT_NOT_BEGUN)
         }
     }
 }
@@ -111,7 +112,7 @@ fn end_with_the_one_who_asked(mut input: io::Stdin) -> io::Result<()> {
         // Nothing more is sent: whatever this returns, nobody waits any longer.
         let _ended = input.read(&mut more);
         #[expect(clippy::exit, reason = "the compiler cannot be asked to stop")]
-        std::process::exit(i32::from(COULD_NOT));
+        std::process::exit(i32::from(EXIT_NOT_BEGUN));
     };
     let thread = std::thread::Builder::new().name("parent-watch".to_owned());
     thread.stack_size(64 << 10).spawn(watch).map(drop)

@@ -7,15 +7,13 @@ use std::time::Duration;
 use super::LOW;
 use super::{CompileFailure, CompileLimits, Compiler};
 
-impl Compiler {
-    async fn run<T, F>(&self, limits: CompileLimits, work: F) -> Result<T, CompileFailure>
-    where
-        T: Send + 'static,
-        F: FnOnce() -> T + Send + 'static,
-    {
-        let permit = self.permit(limits).await?;
-        super::run(&permit, limits.background, work).await
-    }
+async fn run<T, F>(compiler: &Compiler, limits: CompileLimits, work: F) -> Result<T, CompileFailure>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    let permit = compiler.permit(limits).await?;
+    super::run(&permit, limits.background, work).await
 }
 
 fn within(time: Duration) -> CompileLimits {
@@ -55,7 +53,7 @@ async fn the_work_has_its_own_threads() {
             background,
             ..long()
         };
-        for (name, priority) in compiler.run(limits, places).await.expect("done") {
+        for (name, priority) in run(&compiler, limits, places).await.expect("done") {
             assert!(name.starts_with("compile-"), "{name}");
             assert_eq!(priority, expected);
         }
@@ -74,17 +72,17 @@ async fn at_most_one_runs_past_its_time() {
         wait.recv().expect_err("the test lets go of it");
         ended.send(()).expect("the test waits");
     };
-    let late = compiler.run(within(Duration::from_millis(1)), endless);
+    let late = run(&compiler, within(Duration::from_millis(1)), endless);
     assert!(matches!(late.await, Err(CompileFailure::Late)));
     for _ in 0..2 {
-        let next = compiler.run(long(), || ()).await;
+        let next = run(&compiler, long(), || ()).await;
         assert!(matches!(next, Err(CompileFailure::Busy)), "{next:?}");
     }
     drop(go_on);
     end.await.expect("ended");
     // The permit is given back right after; the next caller may have to wait for that.
     let _permit = compiler.permits.acquire().await.expect("free again");
-    assert!(compiler.due.lock().expect("not poisoned").is_none());
+    assert!(compiler.due.lock().is_none());
 }
 
 /// Work waits for its turn: two never run at a time.
@@ -93,14 +91,14 @@ async fn one_at_a_time() {
     let compiler = Compiler::new();
     let (first_begins, begun) = tokio::sync::oneshot::channel();
     let (go_on, wait) = mpsc::channel::<()>();
-    let first = compiler.run(long(), move || {
+    let first = run(&compiler, long(), move || {
         first_begins.send(()).expect("the test waits");
         wait.recv().expect("told to go on");
         tokio::time::Instant::now()
     });
     let second = async {
         begun.await.expect("the first runs");
-        let second = compiler.run(long(), tokio::time::Instant::now);
+        let second = run(&compiler, long(), tokio::time::Instant::now);
         let release = async { go_on.send(()).expect("the first waits") };
         tokio::join!(second, release).0
     };
@@ -114,7 +112,7 @@ async fn a_caller_that_leaves_does_not_end_the_permit() {
     let compiler = Compiler::new();
     let (begins, begun) = tokio::sync::oneshot::channel();
     let (_go_on, wait) = mpsc::channel::<()>();
-    let work = compiler.run(long(), move || {
+    let work = run(&compiler, long(), move || {
         begins.send(()).expect("the test waits");
         wait.recv().unwrap_or_default();
     });
@@ -129,7 +127,7 @@ async fn a_caller_that_leaves_does_not_end_the_permit() {
 #[tokio::test]
 async fn a_panic_is_told() {
     let compiler = Compiler::new();
-    let panicked = compiler.run(long(), || panic!("as a defect would")).await;
+    let panicked = run(&compiler, long(), || panic!("as a defect would")).await;
     assert!(matches!(panicked, Err(CompileFailure::Panicked)));
-    assert_eq!(compiler.run(long(), || 7).await.expect("done"), 7);
+    assert_eq!(run(&compiler, long(), || 7).await.expect("done"), 7);
 }

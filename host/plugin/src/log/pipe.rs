@@ -1,8 +1,9 @@
 //! A guest's stdout and stderr: turns bytes into log lines, and keeps the message of a panic.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use spandrel_supply::text;
 use tokio::io::AsyncWrite;
 use tracing::Level;
@@ -53,7 +54,7 @@ impl Pipe {
 
     /// Logs the line that has not ended yet: nothing follows.
     pub(crate) fn finish(&self) {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.lines.lock();
         if !lines.line.is_empty() {
             lines.end_line();
         }
@@ -61,13 +62,13 @@ impl Pipe {
 
     /// Returns the message and place of the last panic, on one line.
     pub(crate) fn panic_message(&self) -> Option<String> {
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = self.lines.lock();
         let panic = &lines.panic.text;
         (!panic.is_empty()).then(|| text::printable(panic, text::MESSAGE_BYTES))
     }
 
     fn push(&self, bytes: &[u8]) {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.lines.lock();
         let mut parts = bytes.split(|byte| *byte == b'\n').peekable();
         while let Some(part) = parts.next() {
             lines.push(part);
@@ -224,7 +225,7 @@ mod tests {
         for _ in 0..1000 {
             pipe.push(&[b'x'; 1000]);
         }
-        let lines = pipe.lines.lock().expect("not poisoned");
+        let lines = pipe.lines.lock();
         assert_eq!(lines.line.len(), 4097);
         assert_eq!(lines.overflow, 1_000_000 - 4097);
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use spandrel_plugin::{CodeOrigin, Engine, EngineConfig, Generation, Identity, LoadRequest};
+use spandrel_plugin::{CodeOrigin, Engine, EngineConfig, Generation, GenerationId, LoadRequest};
 use spandrel_supply::{ArtifactSource, CompileLimits, Digest};
 
 use crate::guests::guest;
@@ -78,7 +78,10 @@ async fn an_upload_is_the_same_generation_as_a_file() {
     };
     let upload = Generation::load(engine(), upload).await.expect("loaded");
     assert_eq!(upload.identity(), file.identity());
-    assert_eq!(upload.identity(), Identity::new(Digest::of(&bytes), "{}"));
+    assert_eq!(
+        upload.identity(),
+        GenerationId::new(Digest::of(&bytes), "{}")
+    );
     assert_eq!(upload.digest(), file.digest());
     assert_eq!(upload.module_digest(), Digest::of(&bytes));
     assert_eq!(upload.module_bytes_len(), bytes.len());

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use spandrel_bench::{
-    Amount, BenchError, CommandLine, Compression, Load, Progress, Settings, Signal, Subject,
-    Windows,
+    BenchError, CollectorUnderTest, CommandLine, Compression, Load, LoadLength, Progress, Settings,
+    Signal, Windows,
 };
 
 use super::USAGE;
@@ -84,7 +84,7 @@ struct RunArguments {
     rate: Option<u64>,
     /// The warm-up, which is not counted: a time or a number of items
     #[arg(long, default_value = "2s", value_parser = amount)]
-    warm_up: Amount,
+    warm_up: LoadLength,
     /// The number of different values of service.name
     #[arg(long, default_value_t = 20)]
     services: usize,
@@ -254,7 +254,7 @@ fn settings(arguments: &RunArguments) -> std::io::Result<Settings> {
             in_flight: arguments.in_flight,
             amount: arguments
                 .count
-                .map_or(Amount::For(arguments.duration), Amount::Items),
+                .map_or(LoadLength::For(arguments.duration), LoadLength::Items),
             rate: arguments.rate,
             warm_up: arguments.warm_up,
             services: arguments.services,
@@ -276,12 +276,12 @@ fn settings(arguments: &RunArguments) -> std::io::Result<Settings> {
     })
 }
 
-fn subject(arguments: &RunArguments, own: &std::path::Path) -> Subject {
+fn subject(arguments: &RunArguments, own: &std::path::Path) -> CollectorUnderTest {
     if let Some(pid) = arguments.pid {
-        return Subject::Running(pid);
+        return CollectorUnderTest::Running(pid);
     }
     if let Some((program, rest)) = arguments.command.split_first() {
-        return Subject::Started(CommandLine {
+        return CollectorUnderTest::Started(CommandLine {
             program: PathBuf::from(program),
             arguments: rest.to_vec(),
         });
@@ -296,7 +296,7 @@ fn subject(arguments: &RunArguments, own: &std::path::Path) -> Subject {
     for config in configs {
         line.extend(["--config".into(), config.into()]);
     }
-    Subject::Started(CommandLine {
+    CollectorUnderTest::Started(CommandLine {
         program: own.to_owned(),
         arguments: line,
     })
@@ -356,7 +356,7 @@ mod tests {
     #[test]
     fn the_embedded_config_is_good() {
         let settings = settings_of("bench --endpoint 127.0.0.1:7001 --backend 127.0.0.1:7002");
-        let Subject::Started(line) = settings.subject else {
+        let CollectorUnderTest::Started(line) = settings.subject else {
             panic!("{settings:?}");
         };
         let config = line.arguments.last().and_then(|last| last.to_str());
@@ -373,18 +373,18 @@ mod tests {
     #[test]
     fn others_are_named() {
         let settings = settings_of("bench --count 1000 --warm-up 500ms -- otelcol --config a.yaml");
-        assert_eq!(settings.load.amount, Amount::Items(1000));
+        assert_eq!(settings.load.amount, LoadLength::Items(1000));
         assert_eq!(
             settings.load.warm_up,
-            Amount::For(Duration::from_millis(500))
+            LoadLength::For(Duration::from_millis(500))
         );
-        let Subject::Started(line) = settings.subject else {
+        let CollectorUnderTest::Started(line) = settings.subject else {
             panic!("a program was named");
         };
         assert_eq!(line.to_string(), "otelcol --config a.yaml");
         let settings = settings_of("bench --pid 77 --warm-up 2000 --yardstick");
-        assert!(matches!(settings.subject, Subject::Running(77)));
-        assert_eq!(settings.load.warm_up, Amount::Items(2000));
+        assert!(matches!(settings.subject, CollectorUnderTest::Running(77)));
+        assert_eq!(settings.load.warm_up, LoadLength::Items(2000));
         let proxy = settings.yardstick.expect("it is wanted");
         assert_eq!(proxy.arguments, ["bench", "proxy"]);
         for bad in [

@@ -9,8 +9,8 @@ use spandrel_collector::time_text::rfc3339;
 use tokio::time::Instant;
 
 /// Returns the answer to a probe. `status_path` is the path of the Collector's own answer. Only
-/// readiness depends on the stages: a stage that lets items pass is no reason to restart the process, which is what probes of the Collector's path
-/// commonly do.
+/// readiness depends on the stages: a stage that lets items pass is no reason to restart the
+/// process, which is what probes of the Collector's path commonly do.
 pub(crate) fn answer(status: &Status, asked: PageRequest<'_>, status_path: &str) -> Answer {
     let since = status.ready_since();
     let code = if since.is_some() { 200 } else { 503 };

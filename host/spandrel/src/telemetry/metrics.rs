@@ -13,7 +13,7 @@ mod text;
 use std::collections::BTreeMap;
 
 use spandrel_collector::status::{PipelineStatus, Snapshot, Status};
-use spandrel_pipeline::ledger::{Books, Figure, Full, StageBooks};
+use spandrel_pipeline::ledger::{Books, Figure, FullPart, StageBooks};
 use spandrel_pipeline::stage::FaultKind;
 use spandrel_plugin::metrics::Value;
 use spandrel_wire::Signal;
@@ -62,8 +62,8 @@ fn receivers(text: &mut Text, snapshot: &Snapshot) {
     }
 }
 
-/// Writes the counts of requests. They include requests whose items nobody has counted, because
-/// they were refused before they were read.
+/// Writes the counts of requests. They include requests whose items were not counted, because they
+/// were refused before they were read.
 fn requests(text: &mut Text, snapshot: &Snapshot) {
     for source in &snapshot.receivers {
         let Some(stats) = &source.stats else { continue };
@@ -135,7 +135,7 @@ fn data_type(signal: Signal) -> &'static str {
 }
 
 #[derive(Default)]
-struct Exported {
+struct ExporterSums {
     sent: u64,
     send_failed: u64,
     too_large: u64,
@@ -148,7 +148,7 @@ struct Exported {
 /// Writes the metrics of exporters. As in the Collector, each exporter and signal has one series:
 /// pipelines that share an exporter are added up.
 fn exporters(text: &mut Text, books: &[(&PipelineStatus, Books)]) {
-    let mut sums: BTreeMap<(&str, &str, &str), Exported> = BTreeMap::new();
+    let mut sums: BTreeMap<(&str, &str, &str), ExporterSums> = BTreeMap::new();
     for (pipeline, books) in books {
         let signal = pipeline.ledger.signal();
         for (exporter, fill) in books.exporters.iter().zip((pipeline.queues)()) {
@@ -199,28 +199,11 @@ fn stages(text: &mut Text, books: &[(&PipelineStatus, Books)]) {
 fn render_stage(text: &mut Text, pipeline: &str, stage: &StageBooks) {
     let labels = [("pipeline", pipeline), ("stage", stage.name.as_str())];
     let with = |name, value| [labels.as_slice(), &[(name, value)]].concat();
-    text.counter("spandrel_stage_in_items_total", &labels, stage.input);
-    text.counter("spandrel_stage_retried_items_total", &labels, stage.retried);
-    text.counter("spandrel_stage_out_items_total", &labels, stage.output);
-    text.counter(
-        "spandrel_stage_bypassed_items_total",
-        &labels,
-        stage.bypassed,
-    );
-    text.gauge("spandrel_stage_held_items", &labels, stage.held);
-    text.gauge("spandrel_stage_held_bytes", &labels, stage.held_bytes);
-    text.counter("spandrel_stage_calls_total", &labels, stage.calls);
+    figures(text, &labels, &stage.columns(), false);
     text.counter(
         "spandrel_stage_call_seconds_total",
         &labels,
         stage.call_time.as_secs_f64(),
-    );
-    text.counter("spandrel_stage_restarts_total", &labels, stage.restarts);
-    text.gauge("spandrel_stage_breakers_open", &labels, stage.breakers_open);
-    text.gauge(
-        "spandrel_stage_quarantined_batches",
-        &labels,
-        stage.quarantined,
     );
     for (kind, count) in FaultKind::ALL.iter().zip(stage.faults) {
         text.counter(
@@ -255,8 +238,8 @@ fn ledgers(text: &mut Text, books: &[(&PipelineStatus, Books)]) {
         let labels = [("pipeline", pipeline.ledger.pipeline())];
         figures(text, &labels, &books.columns(), false);
         for (full, items) in [
-            (Full::Queues, books.overflowed.queues),
-            (Full::Shards, books.overflowed.shards),
+            (FullPart::Queues, books.overflowed.queues),
+            (FullPart::Shards, books.overflowed.shards),
         ] {
             let labels = [labels.as_slice(), &[("reason", full.label())]].concat();
             text.counter("spandrel_ledger_overflowed_items_total", &labels, items);

@@ -180,7 +180,7 @@ impl Client {
         Ok(Box::new(tls.connect(name, stream).await?))
     }
 
-    /// Returns the addresses of a host that may be request. It is resolved once: the connection goes
+    /// Returns the addresses of a host that may be asked. It is resolved once: the connection goes
     /// to one of these addresses, whatever a name server says a moment later.
     async fn addresses(&self, url: &Url) -> Result<Vec<IpAddr>, FetchError> {
         self.settings.may_ask_at(url)?;

@@ -9,13 +9,13 @@ use crate::check::limits::Limits;
 use crate::check::schema::{self, Counts, Shape};
 use crate::check::validate::{WrongIds, check};
 use crate::read::attributes::key_of;
-use crate::read::field::{Fields, field_key, messages, step, varint};
+use crate::read::field::{Fields, field_key, messages, skip_field, varint};
 
 /// The longest name that is quoted, in characters. Real names of services, spans and attributes
 /// fit.
 const LONGEST_NAME: usize = 60;
 
-/// The location of a walk over a request.
+/// The place that a check of a request has reached.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Location<'a> {
     resource: usize,
@@ -68,12 +68,12 @@ impl<'a> Location<'a> {
         let (mut shape, mut body) = (shape, body);
         loop {
             let mut rest = body;
-            while let Some(step) = step(rest) {
-                rest = step.rest;
-                if step.key & 7 == 2
-                    && let Some(member) = shape.member(step.key >> 3)
+            while let Some(skipped) = skip_field(rest) {
+                rest = skipped.rest;
+                if skipped.key & 7 == 2
+                    && let Some(member) = shape.member(skipped.key >> 3)
                 {
-                    self.enter(member, step.content);
+                    self.enter(member, skipped.content);
                 }
             }
             // This field is longer than the message that it stands in. It is read as far as it
@@ -145,24 +145,24 @@ fn blame(words: &mut String, shape: &'static Shape, message: &[u8], limits: &Lim
         ..Limits::NONE
     };
     let mut rest = message;
-    while let Some(step) = step(rest) {
-        rest = step.rest;
-        let number = step.key >> 3;
-        let inner = shape.inner(number).filter(|_| step.key & 7 == 2);
+    while let Some(skipped) = skip_field(rest) {
+        rest = skipped.rest;
+        let number = skipped.key >> 3;
+        let inner = shape.inner(number).filter(|_| skipped.key & 7 == 2);
         let is_member = shape.member(number).is_some();
         let Some(inner) = inner.filter(|_| !is_member) else {
             continue;
         };
-        if check(inner, step.content, &limits, WrongIds::Refused).is_ok() {
+        if check(inner, skipped.content, &limits, WrongIds::Refused).is_ok() {
             continue;
         }
         if core::ptr::eq(inner, &schema::KEY_VALUE) {
-            attribute(words, step.content);
+            attribute(words, skipped.content);
         } else if inner.counts == Counts::Level {
             words.push_str(", body");
         } else {
             part(words, inner);
-            blame(words, inner, step.content, &limits);
+            blame(words, inner, skipped.content, &limits);
         }
         return;
     }

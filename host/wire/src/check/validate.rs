@@ -22,8 +22,8 @@ pub struct Summary {
     pub scopes: usize,
     /// The number of spans, data points or log records.
     pub items: usize,
-    /// The number of these that are spans whose ids OTLP calls invalid. [`remove_invalid_items`](crate::remove_invalid_items)
-    /// removes them.
+    /// The number of these that are spans whose ids OTLP calls invalid.
+    /// [`remove_invalid_items`](crate::remove_invalid_items) removes them.
     pub invalid_spans: usize,
     /// The bytes that the request would take as decoded objects: an estimate that is never far too
     /// low.

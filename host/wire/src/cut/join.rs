@@ -4,7 +4,7 @@
 
 use alloc::vec::Vec;
 
-use crate::read::field::step;
+use crate::read::field::skip_field;
 
 /// Merges valid requests of one signal: the result is their bytes, one behind the other.
 pub fn merge<'a>(requests: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
@@ -24,11 +24,11 @@ pub fn halving_point(request: &[u8]) -> Option<usize> {
     let mut starts = Vec::new();
     let mut rest = request;
     while !rest.is_empty() {
-        let step = step(rest).filter(|step| step.key & 7 != GROUP)?;
-        if step.key == RESOURCE {
+        let skipped = skip_field(rest).filter(|skipped| skipped.key & 7 != GROUP)?;
+        if skipped.key == RESOURCE {
             starts.push(request.len() - rest.len());
         }
-        rest = step.rest;
+        rest = skipped.rest;
     }
     let middle = starts.len() / 2;
     starts.get(middle).copied().filter(|_| middle > 0)

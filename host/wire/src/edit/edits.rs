@@ -176,8 +176,8 @@ pub(crate) fn order_key([operation, index, _, _]: &Edit) -> (Option<Target>, u32
     )
 }
 
-/// Returns a number that orders edits as [`order_key`] does. It is fast, because every reply is checked
-/// for its order.
+/// Returns a number that orders edits as [`order_key`] does. It is fast, because every reply is
+/// checked for its order.
 #[inline]
 fn rank([operation, index, _, _]: &Edit) -> u64 {
     let target: u64 = match operation {

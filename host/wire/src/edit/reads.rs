@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::read::attributes::{key_of, plain};
-use crate::read::field::{Fields, step};
+use crate::read::field::{Fields, skip_field};
 use crate::write::nested;
 
 /// The parts of spans that a plugin reads. Resources and scopes do not matter here: they are always
@@ -186,13 +186,13 @@ pub(crate) fn project_span(out: &mut Vec<u8>, span: &[u8], reads: &Reads) {
     loop {
         let (keeps, after) = if let Some((attribute, after)) = plain(rest, ATTRIBUTE) {
             (reads.has(attribute.key), after)
-        } else if let Some(step) = step(rest) {
-            let keeps = if step.key == ATTRIBUTE << 3 | 2 {
-                reads.has(key_of(step.content))
+        } else if let Some(skipped) = skip_field(rest) {
+            let keeps = if skipped.key == ATTRIBUTE << 3 | 2 {
+                reads.has(key_of(skipped.content))
             } else {
-                reads.fields && FIELDS & 1_u32.checked_shl(step.key >> 3).unwrap_or(0) != 0
+                reads.fields && FIELDS & 1_u32.checked_shl(skipped.key >> 3).unwrap_or(0) != 0
             };
-            (keeps, step.rest)
+            (keeps, skipped.rest)
         } else {
             break;
         };

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use crate::edit::edits::{Edit, Operation, snippet};
 use crate::read::attributes::{key_of, plain};
-use crate::read::field::{Field, Fields, Payload, step};
+use crate::read::field::{Field, Fields, Payload, skip_field};
 use crate::write::fields::{write_bytes, write_key, write_varint_field};
 use crate::write::nested;
 
@@ -18,7 +18,7 @@ pub(crate) const SPAN_ATTRIBUTE: u32 = 9;
 
 /// The most keys that are compared one by one. More keys are looked up in a tree, so that a reply
 /// with very many edits of one span costs no more than it is long.
-const FEW: usize = 16;
+const MAX_LINEAR_KEYS: usize = 16;
 
 /// The sum of the edits of one target. It is made to be used over and over: it keeps its memory.
 #[derive(Debug, Default)]
@@ -181,13 +181,13 @@ impl<'a> TargetEdits<'a> {
                 rest = after;
                 continue;
             }
-            let Some(step) = step(rest) else {
+            let Some(skipped) = skip_field(rest) else {
                 return false;
             };
-            if step.key == SPAN_ATTRIBUTE << 3 | 2 && known(key_of(step.content)) {
+            if skipped.key == SPAN_ATTRIBUTE << 3 | 2 && known(key_of(skipped.content)) {
                 return true;
             }
-            rest = step.rest;
+            rest = skipped.rest;
         }
     }
 
@@ -224,11 +224,11 @@ impl<'a> TargetEdits<'a> {
             since: 0,
             written: false,
         });
-        if place == FEW {
+        if place == MAX_LINEAR_KEYS {
             let all = self.keys.iter().enumerate();
             self.places
                 .extend(all.map(|(place, entry)| (entry.key, place)));
-        } else if place > FEW {
+        } else if place > MAX_LINEAR_KEYS {
             self.places.insert(key, place);
         }
         place
@@ -236,7 +236,7 @@ impl<'a> TargetEdits<'a> {
 
     #[inline]
     fn find(&self, key: &[u8]) -> Option<usize> {
-        if self.keys.len() <= FEW {
+        if self.keys.len() <= MAX_LINEAR_KEYS {
             self.keys.iter().position(|entry| entry.key == key)
         } else {
             self.places.get(key).copied()

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::read::field::{self, Fields, step};
+use crate::read::field::{self, Fields, skip_field};
 use value::Value;
 
 pub(crate) mod value;
@@ -32,6 +32,11 @@ impl<'a> Attribute<'a> {
             }
         }
         attribute
+    }
+
+    /// Returns the text of its value, if it is one.
+    pub fn as_str(&self) -> Option<&'a str> {
+        self.value.as_str()
     }
 }
 
@@ -162,15 +167,15 @@ impl<'a> Attributes<'a> {
                 self.fields = Fields::new(rest);
                 return Some(next);
             }
-            let Some(step) = step(self.fields.rest()) else {
+            let Some(skipped) = skip_field(self.fields.rest()) else {
                 self.fields = Fields::new(self.more.message(self.piece)?);
                 continue;
             };
-            self.fields = Fields::new(step.rest);
-            if step.key == self.number << 3 | 2 {
+            self.fields = Fields::new(skipped.rest);
+            if skipped.key == self.number << 3 | 2 {
                 return Some(RawAttribute {
-                    key: key_of(step.content),
-                    key_value: step.content,
+                    key: key_of(skipped.content),
+                    key_value: skipped.content,
                 });
             }
         }

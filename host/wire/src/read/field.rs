@@ -127,13 +127,13 @@ impl<'a> Fields<'a> {
     #[inline]
     pub(crate) fn message(&mut self, number: u32) -> Option<&'a [u8]> {
         loop {
-            let Some(step) = step(self.rest) else {
+            let Some(skipped) = skip_field(self.rest) else {
                 self.rest = &[];
                 return None;
             };
-            self.rest = step.rest;
-            if step.key == number << 3 | 2 {
-                return Some(step.content);
+            self.rest = skipped.rest;
+            if skipped.key == number << 3 | 2 {
+                return Some(skipped.content);
             }
         }
     }
@@ -191,9 +191,9 @@ pub(crate) fn messages(message: &[u8], number: u32) -> impl Iterator<Item = &[u8
     iter::from_fn(move || fields.message(number))
 }
 
-/// One field, with only what a walk that looks for other fields needs.
+/// A field that a walk passes over: only what it needs to go on to other fields.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Step<'a> {
+pub(crate) struct SkippedField<'a> {
     /// The field's number, and its wire type in the low three bits.
     pub(crate) key: u32,
     /// The content if it is of variable length, otherwise empty.
@@ -202,41 +202,42 @@ pub(crate) struct Step<'a> {
     pub(crate) rest: &'a [u8],
 }
 
-/// Steps over the field that a message begins with. Returns `None` at the end, and if the field is
-/// malformed.
+/// Skips the field that a message begins with. Returns `None` at the end, and if the field is
+/// malformed. It reads the common kinds of fields itself: walks spend most of their time here.
 #[inline(always)]
-pub(crate) fn step(message: &[u8]) -> Option<Step<'_>> {
+pub(crate) fn skip_field(message: &[u8]) -> Option<SkippedField<'_>> {
     let (key, after) = match message {
         [] => return None,
         [key @ 8..0x80, after @ ..] => (u32::from(*key), after),
         [low @ 0x80..=0xff, high @ 1..0x80, after @ ..] => {
             (u32::from(*low & 0x7f) | u32::from(*high) << 7, after)
         }
-        _ => return rare_step(message),
+        _ => return skip_rare_field(message),
     };
     let rest = match (key & 7, after) {
         (2, [len @ ..0x80, after @ ..]) => {
             let (content, rest) = after.split_at_checked(usize::from(*len))?;
-            return Some(Step { key, content, rest });
+            return Some(SkippedField { key, content, rest });
         }
         (2, [low, high @ ..0x80, after @ ..]) => {
             let len = usize::from(*low & 0x7f) | usize::from(*high) << 7;
             let (content, rest) = after.split_at_checked(len)?;
-            return Some(Step { key, content, rest });
+            return Some(SkippedField { key, content, rest });
         }
         (0, [..0x80, rest @ ..]) => rest,
         (1, _) => after.get(8..)?,
         (5, _) => after.get(4..)?,
-        _ => return rare_step(message),
+        _ => return skip_rare_field(message),
     };
     let content = &[];
-    Some(Step { key, content, rest })
+    Some(SkippedField { key, content, rest })
 }
 
-/// Does the same for every kind of field.
+/// Does the same for every kind of field. It is apart so that [`skip_field`] stays small enough to
+/// be inlined.
 #[cold]
 #[inline(never)]
-fn rare_step(message: &[u8]) -> Option<Step<'_>> {
+fn skip_rare_field(message: &[u8]) -> Option<SkippedField<'_>> {
     let (field, rest) = Fields::new(message).read()?;
     let wire = match field.payload {
         Payload::Varint(_) => 0,
@@ -245,7 +246,7 @@ fn rare_step(message: &[u8]) -> Option<Step<'_>> {
         Payload::Group => 3,
         Payload::Fixed32(_) => 5,
     };
-    Some(Step {
+    Some(SkippedField {
         key: field.number << 3 | wire,
         content: field.bytes(),
         rest,

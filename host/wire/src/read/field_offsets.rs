@@ -1,6 +1,6 @@
 //! Finds the places of the fields of a span.
 
-use crate::read::field::step;
+use crate::read::field::skip_field;
 use crate::read::span::Span;
 
 /// The end of the field numbers of spans.
@@ -32,11 +32,11 @@ impl FieldOffsets {
         self.ends = [0; FIELDS];
         let mut rest = bytes;
         let mut start = 0;
-        while let Some(step) = step(rest) {
-            rest = step.rest;
+        while let Some(skipped) = skip_field(rest) {
+            rest = skipped.rest;
             #[expect(clippy::cast_possible_truncation, reason = "the whole fits")]
             let end = total - rest.len() as u32;
-            let number = (step.key >> 3) as usize;
+            let number = (skipped.key >> 3) as usize;
             if let Some(place) = self.starts.get_mut(number)
                 && let Some(last_end) = self.ends.get_mut(number)
             {

@@ -2,9 +2,9 @@
 
 use core::time::Duration;
 
+use crate::read::attributes::Attributes;
 use crate::read::attributes::value::Value;
-use crate::read::attributes::{Attribute, Attributes};
-use crate::read::field::{Field, Fields, step, text};
+use crate::read::field::{Field, Fields, skip_field, text};
 
 /// The part that a span plays in a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -340,11 +340,11 @@ impl<'a> Link<'a> {
 pub(crate) fn last(message: &[u8], number: u32) -> Option<Field<'_>> {
     let mut last: &[u8] = &[];
     let mut rest = message;
-    while let Some(step) = step(rest) {
-        if step.key >> 3 == number {
+    while let Some(skipped) = skip_field(rest) {
+        if skipped.key >> 3 == number {
             last = rest;
         }
-        rest = step.rest;
+        rest = skipped.rest;
     }
     Fields::new(last).next()
 }
@@ -354,18 +354,11 @@ pub(crate) fn last(message: &[u8], number: u32) -> Option<Field<'_>> {
 fn last_content(message: &[u8], number: u32) -> &[u8] {
     let mut last: &[u8] = &[];
     let mut rest = message;
-    while let Some(step) = step(rest) {
-        if step.key >> 3 == number {
-            last = step.content;
+    while let Some(skipped) = skip_field(rest) {
+        if skipped.key >> 3 == number {
+            last = skipped.content;
         }
-        rest = step.rest;
+        rest = skipped.rest;
     }
     last
-}
-
-impl<'a> Attribute<'a> {
-    /// Returns the text of its value, if it is one.
-    pub fn as_str(&self) -> Option<&'a str> {
-        self.value.as_str()
-    }
 }

@@ -1,4 +1,4 @@
-//! HeldItems items are released as they would have been passed on.
+//! Held items are released as they would have been passed on.
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use proptest::prelude::*;

@@ -22,6 +22,7 @@ mod fields;
 mod garbage;
 mod held;
 mod ids;
+mod json;
 mod mess;
 mod metrics;
 mod reading;

@@ -1,4 +1,5 @@
-//! `remove_invalid_items` removes the items in which something is wrong, or mends them, and changes nothing else.
+//! `remove_invalid_items` removes the items in which something is wrong, or mends them, and changes
+//! nothing else.
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use proptest::prelude::*;

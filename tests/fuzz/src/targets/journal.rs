@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crc32c::crc32c_append;
 use spandrel_journal::vfs::Memory;
 use spandrel_journal::{OpenError, Options, Store, Sync};
-use spandrel_pipeline::journal::{Journal as _, Unreadable};
+use spandrel_pipeline::journal::{Journal as _, RecordError};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::dice::Dice;
@@ -192,8 +192,8 @@ async fn open_and_add(memory: &Memory) -> Option<BTreeMap<u64, Bytes>> {
                     assert_eq!(bytes, payload(unfinished.record), "{unfinished:?}");
                     readable.insert(unfinished.record, bytes);
                 }
-                Err(Unreadable::Damaged { .. }) => {}
-                Err(Unreadable::Failed(error)) => panic!("{error}"),
+                Err(RecordError::Damaged { .. }) => {}
+                Err(RecordError::Failed(error)) => panic!("{error}"),
             }
         }
     }

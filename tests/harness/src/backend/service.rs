@@ -1,6 +1,5 @@
 //! The three OTLP services of the backend.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::LogsService;
@@ -15,18 +14,19 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::Trac
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use super::{Mood, Taken};
+use super::{Behaviour, Taken};
 
 /// The state of the backend, shared by its connections.
 #[derive(Debug)]
 pub(super) struct Service {
-    mood: watch::Sender<Mood>,
+    behaviour: watch::Sender<Behaviour>,
     taken: Mutex<Taken>,
     /// The number of answered calls. A test can wait for it to change.
     answered: watch::Sender<u64>,
@@ -35,7 +35,7 @@ pub(super) struct Service {
 impl Default for Service {
     fn default() -> Self {
         Self {
-            mood: watch::Sender::new(Mood::Fine),
+            behaviour: watch::Sender::new(Behaviour::Fine),
             taken: Mutex::default(),
             answered: watch::Sender::new(0),
         }
@@ -43,38 +43,38 @@ impl Default for Service {
 }
 
 impl Service {
-    pub(super) fn answer(&self, mood: Mood) {
-        self.mood.send_replace(mood);
+    pub(super) fn answer(&self, behaviour: Behaviour) {
+        self.behaviour.send_replace(behaviour);
     }
 
     pub(super) fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        self.taken.lock()
     }
 
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.answered.subscribe()
     }
 
-    /// Answers by the current mood. A call that waits notices when the mood changes. Returns the
+    /// Answers by the current behaviour. A call that waits notices when the behaviour changes. Returns the
     /// number of items to reject.
     async fn decide(&self) -> Result<u64, Status> {
-        let mut mood = self.mood.subscribe();
+        let mut behaviour = self.behaviour.subscribe();
         loop {
-            let now = mood.borrow_and_update().clone();
+            let now = behaviour.borrow_and_update().clone();
             match now {
-                Mood::Fine => return Ok(0),
-                Mood::Partial { rejected } => return Ok(rejected),
-                Mood::Failing { code, percent } if self.unlucky(percent) => {
+                Behaviour::Fine => return Ok(0),
+                Behaviour::Partial { rejected } => return Ok(rejected),
+                Behaviour::Failing { code, percent } if self.unlucky(percent) => {
                     return Err(Status::new(code, "the backend has a bad day"));
                 }
-                Mood::Failing { .. } => return Ok(0),
-                Mood::Busy(after) => return Err(busy(after)),
-                Mood::Slow(delay) => tokio::select! {
+                Behaviour::Failing { .. } => return Ok(0),
+                Behaviour::Busy(after) => return Err(busy(after)),
+                Behaviour::Slow(delay) => tokio::select! {
                     () = sleep(delay) => return Ok(0),
-                    _ = mood.changed() => {}
+                    _ = behaviour.changed() => {}
                 },
-                Mood::Hanging => {
-                    if mood.changed().await.is_err() {
+                Behaviour::Hanging => {
+                    if behaviour.changed().await.is_err() {
                         return Err(Status::unavailable("the backend is gone"));
                     }
                 }

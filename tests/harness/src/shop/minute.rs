@@ -3,6 +3,7 @@
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use rand::Rng as _;
+use rand::rngs::StdRng;
 
 use super::{MS, SERVICES, Service, Shop, request};
 
@@ -40,13 +41,13 @@ pub struct Minute {
     pub probes: u64,
 }
 
-impl Shop {
-    /// Makes the minute that begins at `start` (nanoseconds since the epoch).
-    pub fn minute(&mut self, start: u64, visits: u64) -> Minute {
+impl Minute {
+    /// Makes the minute of a shop that begins at `start` (nanoseconds since the epoch).
+    pub fn of(shop: &mut Shop, start: u64, visits: u64) -> Self {
         let mut spans: Vec<(Service, Span)> = Vec::new();
         for visit in 0..visits {
-            let jitter = self.random.random_range(0..40) * MS;
-            spans.append(&mut self.visit(start + visit * MINUTE / visits.max(1) + jitter));
+            let jitter = shop.random.random_range(0..40) * MS;
+            spans.append(&mut shop.visit(start + visit * MINUTE / visits.max(1) + jitter));
         }
         let mut probes = 0;
         for (service, _) in SERVICES.iter().enumerate() {
@@ -56,43 +57,43 @@ impl Shop {
                 } else {
                     "/readyz"
                 };
-                let at = start + round * PROBE_EVERY + self.random.random_range(0..200) * MS;
-                spans.append(&mut self.probe(service, path, at));
+                let at = start + round * PROBE_EVERY + shop.random.random_range(0..200) * MS;
+                spans.append(&mut shop.probe(service, path, at));
                 probes += 1;
             }
         }
-        Minute {
-            exports: self.exports(spans, start),
+        Self {
+            exports: exports(&mut shop.random, spans, start),
             visits,
             probes,
         }
     }
+}
 
-    /// Groups these spans as the services' SDKs do: each exports the spans that ended since its
-    /// last export.
-    fn exports(&mut self, spans: Vec<(Service, Span)>, start: u64) -> Vec<Export> {
-        let mut queues: Vec<(u64, Service, Span)> = spans
-            .into_iter()
-            .map(|(service, span)| {
-                let ended = span.end_time_unix_nano.saturating_sub(start);
-                (ended / EXPORT_EVERY, service, span)
-            })
-            .collect();
-        queues.sort_by_key(|(round, service, span)| (*round, *service, span.end_time_unix_nano));
-        queues
-            .chunk_by(|left, right| (left.0, left.1) == (right.0, right.1))
-            .flat_map(|exported| exported.chunks(EXPORT_SPANS))
-            .map(|chunk| Export {
-                service: chunk.first().map_or(0, |(_, service, _)| *service),
-                request: request(
-                    chunk
-                        .iter()
-                        .map(|(_, service, span)| (*service, span.clone()))
-                        .collect(),
-                ),
-                spans: u64::try_from(chunk.len()).unwrap_or(u64::MAX),
-                twice: self.random.random_range(0..100) < SENT_TWICE,
-            })
-            .collect()
-    }
+/// Groups these spans as the services' SDKs do: each exports the spans that ended since its
+/// last export.
+fn exports(random: &mut StdRng, spans: Vec<(Service, Span)>, start: u64) -> Vec<Export> {
+    let mut queues: Vec<(u64, Service, Span)> = spans
+        .into_iter()
+        .map(|(service, span)| {
+            let ended = span.end_time_unix_nano.saturating_sub(start);
+            (ended / EXPORT_EVERY, service, span)
+        })
+        .collect();
+    queues.sort_by_key(|(round, service, span)| (*round, *service, span.end_time_unix_nano));
+    queues
+        .chunk_by(|left, right| (left.0, left.1) == (right.0, right.1))
+        .flat_map(|exported| exported.chunks(EXPORT_SPANS))
+        .map(|chunk| Export {
+            service: chunk.first().map_or(0, |(_, service, _)| *service),
+            request: request(
+                chunk
+                    .iter()
+                    .map(|(_, service, span)| (*service, span.clone()))
+                    .collect(),
+            ),
+            spans: u64::try_from(chunk.len()).unwrap_or(u64::MAX),
+            twice: random.random_range(0..100) < SENT_TWICE,
+        })
+        .collect()
 }

@@ -85,7 +85,7 @@ async fn the_socket_is_enough() {
     assert_eq!(ask(&served, &[("host", "spandrel")]).await.0, 200);
 }
 
-/// Many strangers cause one line in the log.
+/// Many clients that are not admitted cause one line in the log.
 #[tokio::test]
 async fn strangers_do_not_fill_the_log() {
     let served = Served::tcp().await;

@@ -85,7 +85,7 @@ async fn wrong_questions_are_answered() {
     }
 }
 
-/// A client that watches gets news when there are any, and an empty answer when its time is over.
+/// A client that watches gets events when there are any, and an empty answer when its time is over.
 #[tokio::test(start_paused = true)]
 async fn news_are_waited_for() {
     let served = Served::unix().await;
@@ -109,7 +109,7 @@ async fn news_are_waited_for() {
     assert_eq!(json.as_array().map(Vec::len), Some(1));
 }
 
-/// Clients that wait for news cannot take all places: the ninth is refused, and changes go on.
+/// Clients that wait for events cannot take all places: the ninth is refused, and changes go on.
 #[tokio::test(start_paused = true)]
 async fn watchers_leave_room_for_changes() {
     let served = Served::unix().await;

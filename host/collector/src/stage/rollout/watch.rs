@@ -16,7 +16,7 @@ pub(crate) struct Probation {
     /// The figures from before the probation, for example as a shadow.
     pub(crate) before: Figures,
     /// The figures of the generation that a rollback brings back, in its last minute or so.
-    pub(crate) yardstick: Figures,
+    pub(crate) baseline: Figures,
     pub(crate) watch: Watch,
 }
 

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::super::Balancer;
 use super::super::connection::Connection;
-use super::Unreachable;
+use super::ConnectError;
 
 /// The most addresses of one name that are used: each costs a connection.
 const MAX_ADDRESSES: usize = 64;
@@ -34,7 +34,7 @@ struct Address {
     /// The number of all failures; `in_a_row` counts those since the last success.
     failed: u64,
     in_a_row: u32,
-    error: Option<Unreachable>,
+    error: Option<ConnectError>,
     /// The time when it is tried again, while others work.
     due: Option<Instant>,
 }
@@ -151,7 +151,7 @@ impl Addresses {
         }
     }
 
-    pub(super) fn failed(&mut self, address: SocketAddr, error: Unreachable, now: Instant) {
+    pub(super) fn failed(&mut self, address: SocketAddr, error: ConnectError, now: Instant) {
         if let Some(slot) = self.slot(address) {
             slot.is_connecting = false;
             slot.failed += 1;
@@ -163,7 +163,7 @@ impl Addresses {
     }
 
     /// Returns the last error if every address failed since `before`.
-    pub(super) fn failed_since(&self, before: &BTreeMap<SocketAddr, u64>) -> Option<Unreachable> {
+    pub(super) fn failed_since(&self, before: &BTreeMap<SocketAddr, u64>) -> Option<ConnectError> {
         let failed = |slot: &Address| {
             let before = before.get(&slot.address);
             before.is_some_and(|before| slot.failed > *before)

@@ -1,9 +1,10 @@
 //! The resources that all requests in flight share: memory, and decoders at work.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -110,10 +111,8 @@ struct SwollenRequests {
 }
 
 impl SwollenRequests {
-    fn large_ended(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.large_ended
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn large_ended(&self) -> parking_lot::MutexGuard<'_, Option<Instant>> {
+        self.large_ended.lock()
     }
 
     fn is_settling(&self) -> bool {

@@ -1,9 +1,9 @@
 //! Log lines that anybody who reaches the port can cause: one a minute, with the number of those
 //! left out.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// The time between two lines of one kind.
@@ -18,7 +18,7 @@ pub(crate) struct LogLimit {
 impl LogLimit {
     /// Counts one occasion. If a line is due, returns how many occasions before it had none.
     pub(crate) fn due(&self) -> Option<u64> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         let (logged, unlogged) = &mut *last;
         let now = Instant::now();
         if logged.is_some_and(|logged| now - logged < INTERVAL) {

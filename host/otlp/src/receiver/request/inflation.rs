@@ -7,7 +7,7 @@
 
 use super::super::front::{Lease, SWOLLEN_LIMIT, unswollen};
 use super::roomy;
-use crate::compression::{Compression, Inflater, NotInflated, state_bytes};
+use crate::compression::{Compression, InflateError, Inflater, state_bytes};
 use crate::status::RequestError;
 
 /// The bytes of output between two points where other tasks may run: about a millisecond.
@@ -132,9 +132,9 @@ async fn pause(done: usize, next: &mut usize) {
 
 const CORRUPT: &str = "compressed message: not what grpc-encoding says";
 
-fn not_inflated(why: &NotInflated) -> RequestError {
+fn not_inflated(why: &InflateError) -> RequestError {
     RequestError::Malformed(match why {
-        NotInflated::Corrupt => CORRUPT,
-        NotInflated::Truncated => "compressed message: it ends too early",
+        InflateError::Corrupt => CORRUPT,
+        InflateError::Truncated => "compressed message: it ends too early",
     })
 }

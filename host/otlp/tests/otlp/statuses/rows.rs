@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::trace::v1::{Span, span};
 use prost::Message;
-use spandrel_pipeline::journal::Unwritten;
+use spandrel_pipeline::journal::AppendError;
 use spandrel_pipeline::refused::Refused;
 use spandrel_wire::Invalid;
 use tonic::Code;
@@ -242,7 +242,7 @@ fn refused() -> Vec<Row> {
 fn no_disk() -> Result<(), Refused> {
     Err(Refused::Unwritten {
         retry_after: Duration::from_secs(2),
-        source: Unwritten::Full { what: "the disk" },
+        source: AppendError::Full { what: "the disk" },
     })
 }
 

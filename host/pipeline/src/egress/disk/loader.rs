@@ -13,7 +13,7 @@ use super::{DiskQueue, RETRY};
 use crate::batch::Batch;
 use crate::completion::Guard;
 use crate::egress::memory::MemoryQueue;
-use crate::journal::{Unfinished, Unreadable};
+use crate::journal::{RecordError, UnfinishedRecord};
 use crate::queue::{Permit, QueuedBatch, RoomClass};
 
 /// The number of records that are read at once: enough to fill the queue faster than a backend
@@ -33,12 +33,12 @@ const PAGE: usize = 256;
 
 /// A record with its bytes, and room for it in this memory.
 struct LoadedRecord {
-    record: Unfinished,
+    record: UnfinishedRecord,
     /// True if an earlier read had failed, so that it was left where it was.
     again: bool,
     memory: Arc<MemoryQueue>,
     permit: Permit,
-    batch: Result<bytes::Bytes, Unreadable>,
+    batch: Result<bytes::Bytes, RecordError>,
 }
 
 /// The task that loads an exporter's log into its memory.
@@ -48,7 +48,7 @@ pub(in crate::egress) struct DiskLoader {
     /// The next record that was not looked at: those before it are on their way.
     next: u64,
     /// The records that the disk did not give, with the times to read them again.
-    left: VecDeque<(Instant, Unfinished)>,
+    left: VecDeque<(Instant, UnfinishedRecord)>,
 }
 
 impl DiskLoader {
@@ -111,14 +111,14 @@ impl DiskLoader {
 
 /// A record that is read next, and room for it in this memory.
 struct ClaimedRecord {
-    record: Unfinished,
+    record: UnfinishedRecord,
     memory: Arc<MemoryQueue>,
     permit: Permit,
 }
 
 /// Gives up a record that is too old, which makes up `batches` batches of the backlog. Returns true
 /// if it was too old.
-fn expire_one(disk: &DiskQueue, unfinished: &Unfinished, batches: u64) -> bool {
+fn expire_one(disk: &DiskQueue, unfinished: &UnfinishedRecord, batches: u64) -> bool {
     let items = unfinished.items;
     if !disk.gives_up(unfinished.written, items) {
         return false;
@@ -147,7 +147,10 @@ async fn claim(disk: &DiskQueue, next: u64) -> ClaimedRecord {
 }
 
 /// Returns a record that was left, when it is due, with room for it.
-async fn claim_again(disk: &DiskQueue, left: Option<&(Instant, Unfinished)>) -> ClaimedRecord {
+async fn claim_again(
+    disk: &DiskQueue,
+    left: Option<&(Instant, UnfinishedRecord)>,
+) -> ClaimedRecord {
     let Some((due, record)) = left else {
         return std::future::pending().await;
     };
@@ -157,7 +160,7 @@ async fn claim_again(disk: &DiskQueue, left: Option<&(Instant, Unfinished)>) -> 
 }
 
 /// Waits for room in the memory of the exporter that has the name.
-async fn claim_room(disk: &DiskQueue, record: Unfinished) -> ClaimedRecord {
+async fn claim_room(disk: &DiskQueue, record: UnfinishedRecord) -> ClaimedRecord {
     let mut memories = disk.memory.subscribe();
     loop {
         let memory = memories.borrow_and_update().upgrade();
@@ -165,7 +168,7 @@ async fn claim_room(disk: &DiskQueue, record: Unfinished) -> ClaimedRecord {
             match &memory {
                 Some(memory) => {
                     let queue = memory.queue();
-                    let Unfinished { items, bytes, .. } = record;
+                    let UnfinishedRecord { items, bytes, .. } = record;
                     queue.reserve(RoomClass::Sent, items, bytes).await
                 }
                 None => std::future::pending().await,
@@ -195,7 +198,7 @@ async fn read(disk: &DiskQueue, claimed: ClaimedRecord, again: bool) -> LoadedRe
     let mut tries = 1;
     let batch = loop {
         match disk.log.read(record.record).await {
-            Err(Unreadable::Failed(error)) if tries < TRIES => {
+            Err(RecordError::Failed(error)) if tries < TRIES => {
                 if tries == 1 {
                     let error: &dyn std::error::Error = &error;
                     let exporter = &disk.exporter;
@@ -217,7 +220,7 @@ async fn read(disk: &DiskQueue, claimed: ClaimedRecord, again: bool) -> LoadedRe
 }
 
 /// Puts a record into the memory. Returns the record if the disk does not give it.
-fn load(disk: &DiskQueue, loaded: LoadedRecord) -> Option<Unfinished> {
+fn load(disk: &DiskQueue, loaded: LoadedRecord) -> Option<UnfinishedRecord> {
     let LoadedRecord {
         record: unfinished,
         again,
@@ -225,7 +228,7 @@ fn load(disk: &DiskQueue, loaded: LoadedRecord) -> Option<Unfinished> {
         permit,
         batch,
     } = loaded;
-    let Unfinished { record, items, .. } = unfinished;
+    let UnfinishedRecord { record, items, .. } = unfinished;
     // A record that is left is not a backlog: nothing waits behind it.
     disk.leave(u64::from(!again));
     match batch {
@@ -235,7 +238,7 @@ fn load(disk: &DiskQueue, loaded: LoadedRecord) -> Option<Unfinished> {
             let batch = Batch { bytes, tally };
             memory.queue().push(QueuedBatch { batch, permit });
         }
-        Err(Unreadable::Failed(error)) => {
+        Err(RecordError::Failed(error)) => {
             let error: &dyn std::error::Error = &error;
             tracing::error!(
                 exporter = %disk.exporter, items, error,
@@ -243,7 +246,7 @@ fn load(disk: &DiskQueue, loaded: LoadedRecord) -> Option<Unfinished> {
             );
             return Some(unfinished);
         }
-        Err(error @ Unreadable::Damaged { .. }) => {
+        Err(error @ RecordError::Damaged { .. }) => {
             let error: &dyn std::error::Error = &error;
             tracing::error!(
                 exporter = %disk.exporter, items, error,

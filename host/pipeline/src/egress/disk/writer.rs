@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{DiskQueue, RETRY};
 use crate::batcher::OutgoingRequest;
-use crate::journal::Unwritten;
+use crate::journal::AppendError;
 use crate::queue::{QueuedBatch, RoomClass};
 
 /// The number of batches that are appended at once: more than one wait for the disk needs.
@@ -133,7 +133,7 @@ impl DiskWriter {
         failed
     }
 
-    fn tell(&mut self, error: Option<&Unwritten>) {
+    fn tell(&mut self, error: Option<&AppendError>) {
         let (pipeline, exporter) = (self.disk.ledger.pipeline(), &self.disk.exporter);
         match (error, self.is_failing) {
             (Some(error), false) => {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::StageContext;
 use super::published::PublishedStages;
+use super::shard_count::ShardCount;
 use crate::pipeline::ChangeError;
 use crate::plugin::{Generation, Instance};
 use crate::stage::rollout::target::Target;
-use crate::stage::{Dispatch, HoldLimits, Mode, StageSpec};
+use crate::stage::{HoldLimits, Mode, StageSpec};
 
 /// The targets of all shards, with every instance that is needed. Nothing has begun yet.
 pub(super) struct StagePlan {
@@ -16,40 +17,6 @@ pub(super) struct StagePlan {
     pub(super) rows: Vec<Vec<Target>>,
     /// The stages once the plan is published.
     pub(super) published: PublishedStages,
-}
-
-/// The number of shards for which a plan is made.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ShardCount {
-    all: usize,
-    /// The number of shards that get batches, the first ones. The others have no stages, and no
-    /// share of the limits.
-    busy: usize,
-}
-
-impl ShardCount {
-    /// Returns the number of shards that a pipeline without shards starts for these stages.
-    pub(super) fn first(width: usize, specs: &[StageSpec], dispatch: Dispatch) -> Self {
-        let all = if specs.is_empty() { 0 } else { width.max(1) };
-        let busy = busy(dispatch, all);
-        Self { all: busy, busy }
-    }
-
-    /// Returns the numbers for shards that run already.
-    pub(super) fn running(all: usize, dispatch: Dispatch) -> Self {
-        Self {
-            all,
-            busy: busy(dispatch, all),
-        }
-    }
-}
-
-/// Returns how many shards get batches by this dispatch.
-fn busy(dispatch: Dispatch, all: usize) -> usize {
-    match dispatch {
-        Dispatch::Single => all.min(1),
-        Dispatch::Any | Dispatch::ByTrace => all,
-    }
 }
 
 impl StagePlan {

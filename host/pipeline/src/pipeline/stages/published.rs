@@ -1,7 +1,9 @@
 //! The stages as they were published last: anyone may read them at any time.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::plugin::{Generation, Input};
 use crate::stage::rollout::sample::Sample;
@@ -35,7 +37,7 @@ impl StageReports {
     pub(super) fn comparison(&self) -> Comparison {
         let mut sum = Comparison::default();
         for shard in &self.comparisons {
-            let seen = shard.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let seen = shard.lock().clone();
             sum.join(seen);
         }
         sum

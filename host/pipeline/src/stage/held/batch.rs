@@ -4,7 +4,7 @@ use bytes::Bytes;
 use spandrel_wire::{Assembler, Edits, HeldItems, Span};
 use tokio::time::Instant;
 
-use crate::handover::{HeldLeft, Owner};
+use crate::handover::{HeldHandover, Owner};
 use crate::ledger::Tally;
 use crate::plugin::Ticket;
 
@@ -55,7 +55,7 @@ impl HeldBatch {
     }
 
     /// Makes a batch that was held in another process.
-    pub(super) fn from_handover(left: &HeldLeft, held: HeldItems, tally: Tally) -> Self {
+    pub(super) fn from_handover(left: &HeldHandover, held: HeldItems, tally: Tally) -> Self {
         let now = Instant::now();
         Self {
             history: History {
@@ -68,10 +68,10 @@ impl HeldBatch {
     }
 
     /// Leaves the batch to the next process, with the tally that keeps its items in the books.
-    pub(super) fn into_handover(self, ticket: Ticket) -> (HeldLeft, Tally) {
+    pub(super) fn into_handover(self, ticket: Ticket) -> (HeldHandover, Tally) {
         let records = self.tally.records().unwrap_or_default();
         let (indices, request) = self.open_items();
-        let left = HeldLeft {
+        let left = HeldHandover {
             ticket,
             first: self.history.first,
             owner: self.owner,

@@ -8,13 +8,13 @@ use crate::batch::Batch;
 /// The batches that are offered now. They are in the table and not in the call, so that they go on
 /// if the call is cut off.
 #[derive(Debug)]
-pub(super) struct Offer {
+pub(super) struct HeldOffer {
     batches: VecDeque<Batch>,
     /// The history of all of them: a request has items of several batches.
     history: History,
 }
 
-impl Offer {
+impl HeldOffer {
     pub(super) fn new(batches: Vec<Batch>, history: History) -> Self {
         Self {
             batches: batches.into(),

@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 use super::batch::{HeldBatch, History};
 use super::forward::Forward;
-use super::offer::Offer;
+use super::offer::HeldOffer;
 use super::release::{ReleaseAs, check_words, halves};
 use crate::batch::Batch;
-use crate::handover::{HeldLeft, Owner};
+use crate::handover::{HeldHandover, Owner};
 use crate::ledger::{Column, Reason, Source, Tally};
 use crate::plugin::{Emission, Ticket};
 
@@ -23,7 +23,7 @@ pub(in crate::stage) struct HeldTable {
     /// The number of batches that nobody owns.
     unowned: usize,
     /// The batches that were taken out to be offered to another instance.
-    offer: Option<Offer>,
+    offer: Option<HeldOffer>,
     /// Items of tickets below this one may have been let go without the plugin's knowledge, so the
     /// plugin may still name them.
     evicted_below: Ticket,
@@ -69,7 +69,12 @@ impl HeldTable {
     }
 
     /// Puts back items that were held in another process; `tally` is in this stage's held account.
-    pub(in crate::stage) fn put_back(&mut self, left: &HeldLeft, held: HeldItems, tally: Tally) {
+    pub(in crate::stage) fn put_back(
+        &mut self,
+        left: &HeldHandover,
+        held: HeldItems,
+        tally: Tally,
+    ) {
         self.add(left.ticket, HeldBatch::from_handover(left, held, tally));
     }
 
@@ -333,7 +338,7 @@ impl HeldTable {
             forward.add_open(batch);
         }
         drop(unowned);
-        self.offer = history.map(|history| Offer::new(forward.finish(), history));
+        self.offer = history.map(|history| HeldOffer::new(forward.finish(), history));
     }
 
     /// Returns the batch that is to be offered next.
@@ -348,7 +353,9 @@ impl HeldTable {
 
     /// Ends the offer. Returns the batches that were not taken.
     pub(in crate::stage) fn end_offer(&mut self) -> Vec<Batch> {
-        self.offer.take().map_or_else(Vec::new, Offer::into_batches)
+        self.offer
+            .take()
+            .map_or_else(Vec::new, HeldOffer::into_batches)
     }
 
     /// Books that the items of this batch, if they are held again, have this history and were held
@@ -362,7 +369,7 @@ impl HeldTable {
 
     /// Takes out everything that is held, with the tallies that keep it in the books. Leaves the
     /// table empty.
-    pub(in crate::stage) fn leave(&mut self) -> (Vec<HeldLeft>, Vec<Tally>) {
+    pub(in crate::stage) fn leave(&mut self) -> (Vec<HeldHandover>, Vec<Tally>) {
         let all = std::mem::take(&mut self.tickets);
         self.items = 0;
         self.bytes = 0;

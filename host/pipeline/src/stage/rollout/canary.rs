@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use crate::stage::run::batch::StageBatch;
-use crate::stage::run::output::{Origin, StageOutput};
+use crate::stage::run::output::{BatchOwner, StageOutput};
 use crate::stage::run::runner::StageRunner;
 use crate::stage::spec::Share;
 
@@ -71,7 +71,7 @@ impl Canary {
         &mut self,
         running: &mut StageRunner,
         mut batch: StageBatch,
-        origin: Origin,
+        owner: BatchOwner,
     ) -> StageOutput {
         batch.input.make_whole();
         let side = |id: &[u8]| match self.side(id) {
@@ -80,10 +80,10 @@ impl Canary {
         };
         let parts = spandrel_wire::split_traces(batch.input.bytes(), side);
         let parts = match parts {
-            Ok(1) => return self.runner.process(batch, origin).await,
+            Ok(1) => return self.runner.process(batch, owner).await,
             Err(Some(parts)) => parts,
             // One resource of many megabytes in front of many small spans is not worth the copies.
-            Ok(_) | Err(None) => return running.process(batch, origin).await,
+            Ok(_) | Err(None) => return running.process(batch, owner).await,
         };
         let [mut to_running, mut to_canary] = [None, None];
         for part in parts {
@@ -100,12 +100,12 @@ impl Canary {
             return StageOutput::default();
         };
         // If the first one refuses, nobody has seen the rest, and the whole batch is refused.
-        let mut first = self.runner.process(to_canary, origin).await;
+        let mut first = self.runner.process(to_canary, owner).await;
         if first.refused.is_some() {
             to_running.tally.refuse();
             return first;
         }
-        let second = running.process(to_running, origin).await;
+        let second = running.process(to_running, owner).await;
         first.emitted.extend(second.emitted);
         first.refused = second.refused;
         match (first.kept.take(), second.kept) {

@@ -1,9 +1,9 @@
 //! The last real batch that a stage saw; candidates are probed with it.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::plugin::Input;
@@ -21,14 +21,11 @@ pub(crate) struct Sample(Mutex<Option<Bytes>>);
 
 impl Sample {
     pub(crate) fn get(&self) -> Option<Bytes> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().clone()
     }
 
     fn put(&self, batch: Bytes) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(batch);
+        *self.0.lock() = Some(batch);
     }
 }
 

@@ -2,10 +2,11 @@
 //! generation and then discarded.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use spandrel_wire::{Edits, Limits, Output, Rules, Signal, Splice, Verdict};
 use tokio::time::Instant;
 
@@ -14,6 +15,7 @@ use crate::ledger::{Column, GenerationBooks, Ledger};
 use crate::plugin::{
     Emission, Fault, FaultKind, Generation, Input, Instance, Manifest, Reply, State, Ticket,
 };
+use crate::stage::cpu_time::CpuSampling;
 use crate::stage::held;
 
 /// The number of spans that are remembered by name, service and ids while one of the two
@@ -27,6 +29,7 @@ const REBUILD_AFTER: Duration = Duration::from_secs(1);
 pub(crate) struct Shadow {
     generation: Arc<dyn Generation>,
     instance: Option<Box<dyn Instance>>,
+    sampling: CpuSampling,
     rebuild_at: Instant,
     tick_at: Option<Instant>,
     unsettled: BTreeMap<(Ticket, u32), UnsettledSpan>,
@@ -78,6 +81,7 @@ impl Shadow {
             rebuild_at: now,
             tick_at,
             unsettled: BTreeMap::new(),
+            sampling: CpuSampling::default(),
             report,
             column,
             ledger,
@@ -106,7 +110,8 @@ impl Shadow {
         let items = spandrel_wire::count(Signal::Traces, &batch);
         let input = Input::from(batch.clone());
         let started = Instant::now();
-        let answer = instance.process(ran.ticket, &input).await;
+        let call = instance.process(ran.ticket, &input);
+        let (answer, cpu_time) = self.sampling.call(call).await;
         let elapsed = started.elapsed();
         let judged = answer.and_then(|mut reply| {
             let released = reply.emission.take();
@@ -117,6 +122,9 @@ impl Shadow {
             figures.input += items as u64;
             figures.calls += 1;
             figures.call_time += elapsed;
+            if let Some(cpu_time) = cpu_time {
+                figures.samples.add(items as u64, cpu_time);
+            }
         });
         match judged {
             Ok((spliced, verdicts, released)) => {
@@ -189,7 +197,7 @@ impl Shadow {
         };
         let mut ours = comparison::kept(kept);
         let mut theirs = comparison::kept(ran.kept);
-        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut report = self.report.lock();
         for (item, placed) in comparison::kept(batch).enumerate() {
             let shadow = comparison::verdict(verdicts, item);
             let running = comparison::verdict(ran.verdicts, item);
@@ -249,7 +257,7 @@ impl Shadow {
         reasons: &[String],
         outcome_of: impl Fn(&mut UnsettledSpan) -> &mut Option<Outcome>,
     ) {
-        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut report = self.report.lock();
         for &[ticket, word] in released.as_chunks::<2>().0 {
             #[expect(
                 clippy::cast_possible_truncation,
@@ -280,7 +288,7 @@ impl Shadow {
         self.instance = None;
         self.rebuild_at = Instant::now() + REBUILD_AFTER;
         self.post(|figures| figures.faults += 1);
-        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut report = self.report.lock();
         report.faults += 1;
         report.last_fault = Some(fault.to_string());
     }
@@ -294,7 +302,7 @@ impl Shadow {
 
 impl Drop for Shadow {
     fn drop(&mut self) {
-        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut report = self.report.lock();
         report.unsettled = report.unsettled.saturating_sub(self.unsettled.len() as u64);
         self.ledger.close(self.column);
     }

@@ -1,8 +1,9 @@
 //! A stage on one shard: the running generation, and optionally a candidate beside it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use spandrel_wire::{HeldItems, Limits, Reads};
 use tokio::time::Instant;
 
@@ -15,11 +16,11 @@ use super::succession::{Fallback, RetainedState, Succession};
 use super::target::Target;
 use crate::batch::Batch;
 use crate::completion::RecordGuards;
-use crate::handover::{HeldLeft, StageLeft};
+use crate::handover::{HeldHandover, StageHandover};
 use crate::ledger::{Ledger, Tally};
 use crate::plugin::{DrainReason, Generation, Instance, State};
 use crate::stage::run::batch::StageBatch;
-use crate::stage::run::output::{Origin, StageOutput};
+use crate::stage::run::output::{BatchOwner, StageOutput};
 use crate::stage::run::runner::StageRunner;
 use crate::stage::spec::{Mode, StageSpec, StateTransfer};
 
@@ -94,17 +95,21 @@ impl StageSlot {
     }
 
     /// Runs one batch through the stage.
-    pub(crate) async fn process(&mut self, mut batch: StageBatch, origin: Origin) -> StageOutput {
+    pub(crate) async fn process(
+        &mut self,
+        mut batch: StageBatch,
+        owner: BatchOwner,
+    ) -> StageOutput {
         self.sampler.see(&batch.input, &self.sample);
         match &mut self.candidate {
-            None => self.runner.process(batch, origin).await,
+            None => self.runner.process(batch, owner).await,
             Some(RunningCandidate::Canary(canary)) => {
-                canary.process(&mut self.runner, batch, origin).await
+                canary.process(&mut self.runner, batch, owner).await
             }
             Some(RunningCandidate::Shadow(shadow)) => {
                 batch.input.make_whole();
                 let came = batch.input.whole();
-                let passed = self.runner.process(batch, origin).await;
+                let passed = self.runner.process(batch, owner).await;
                 let generation = Arc::clone(self.runner.generation());
                 let manifest = generation.manifest();
                 let recording = self.runner.take_recording().unwrap_or_default();
@@ -171,15 +176,15 @@ impl StageSlot {
     }
 
     /// Leaves state and held items for the next process; see [`StageRunner::leave_behind`].
-    pub(crate) fn leave_behind(&mut self, state: Option<State>) -> (StageLeft, Vec<Tally>) {
+    pub(crate) fn leave_behind(&mut self, state: Option<State>) -> (StageHandover, Vec<Tally>) {
         self.runner.leave_behind(state)
     }
 
     /// Takes up what the last process left; see [`StageRunner::take_up`].
     pub(crate) async fn take_up(
         &mut self,
-        left: StageLeft,
-        held: Vec<(HeldLeft, HeldItems)>,
+        left: StageHandover,
+        held: Vec<(HeldHandover, HeldItems)>,
         guards: &mut RecordGuards<'_>,
     ) -> StateTransfer {
         self.runner.take_up(left, held, guards).await

@@ -1,19 +1,18 @@
 //! The change from one generation to another: its state, and its held items.
 //!
 //! ```text
-//! the predecessor gave  the heir ...               then
-//! a state               begins and takes it        the heir knows all held items
-//!                       adds it to its own         the heir knows all held items
-//!                       does not take it           the heir falls back
-//! no state, or failed                              the heir falls back
+//! the old generation gave   the new one ...             then
+//! a state                   begins and takes it         it knows all held items
+//!                           adds it to its own          it knows all held items
+//!                           does not take it            it falls back
+//! no state, or failed                                   it falls back
 //!
-//! falling back: the heir's own state from before   the heir knows the items up to the last ticket
-//!               the predecessor ran, if it takes     of that state
-//!               that
-//!               otherwise                          the heir knows no item of the predecessor
+//! falling back: its own state from before the old       it knows the items up to the last ticket
+//!               generation ran, if it takes that          of that state
+//!               otherwise                               it knows no item of the old generation
 //! ```
 //!
-//! Held items that the heir does not know are offered to it as batches.
+//! Held items that the new generation does not know are offered to it as batches.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,12 +20,12 @@ use std::sync::Arc;
 use crate::batch::Batch;
 use crate::ledger::Reason;
 use crate::plugin::{Fault, Generation, State, Ticket};
-use crate::stage::run::plugin::Plugin;
 use crate::stage::run::runner::StageRunner;
+use crate::stage::run::supervisor::PluginSupervisor;
 use crate::stage::spec::StateTransfer;
 
-/// The state with which a generation ended, for as long as it may be called back: its successor may
-/// fail in a way that leaves no state.
+/// The state with which a generation ended, for as long as it may be called back: the next
+/// generation may fail in a way that leaves no state.
 #[derive(Debug)]
 pub(super) struct RetainedState {
     generation: Arc<dyn Generation>,
@@ -39,7 +38,7 @@ pub(super) struct RetainedState {
 }
 
 impl RetainedState {
-    fn new(plugin: &Plugin, state: State) -> Self {
+    fn new(plugin: &PluginSupervisor, state: State) -> Self {
         Self {
             generation: Arc::clone(plugin.generation()),
             state,
@@ -53,15 +52,15 @@ impl RetainedState {
     }
 }
 
-/// The state that the heir can go back to if it does not take the state of its predecessor.
+/// The state that the new generation can go back to if it does not take the state of the old one.
 pub(super) enum Fallback {
-    /// The heir begins; this is its own state from before the predecessor ran.
+    /// The new generation begins; this is its own state from before the old one ran.
     Earlier(Option<RetainedState>),
-    /// The heir has worked, and has a state of its own now.
+    /// The new generation has worked, and has a state of its own now.
     Own,
 }
 
-/// The held items of the predecessor that the heir knows, from the state that it has.
+/// The held items of the old generation that the new one knows, from the state that it has.
 enum KnownItems {
     All,
     /// The items of tickets up to this one, but for these tickets.
@@ -71,7 +70,7 @@ enum KnownItems {
 
 /// One generation that takes over from another.
 pub(super) struct Succession<'a> {
-    heir: &'a mut StageRunner,
+    new: &'a mut StageRunner,
     fallback: Fallback,
     /// The items that are let go on the way.
     emitted: &'a mut Vec<Batch>,
@@ -79,25 +78,25 @@ pub(super) struct Succession<'a> {
 
 impl<'a> Succession<'a> {
     pub(super) fn new(
-        heir: &'a mut StageRunner,
+        new: &'a mut StageRunner,
         fallback: Fallback,
         emitted: &'a mut Vec<Batch>,
     ) -> Self {
         Self {
-            heir,
+            new,
             fallback,
             emitted,
         }
     }
 
-    /// Gives the heir the state and the held items of its predecessor. Returns the outcome for the
-    /// state, and the predecessor's state if it is to be retained.
+    /// Gives the new generation the state and the held items of the old one. Returns the outcome
+    /// for the state, and the old generation's state if it is to be retained.
     pub(super) async fn run(
         mut self,
-        mut predecessor: StageRunner,
+        mut old: StageRunner,
         retains: bool,
     ) -> (StateTransfer, Option<RetainedState>) {
-        let from = predecessor.plugin();
+        let from = old.plugin();
         let state = from.snapshot(self.emitted).await;
         let retained = match &state {
             Ok(Some(state)) if retains => Some(RetainedState::new(from, state.clone())),
@@ -113,15 +112,15 @@ impl<'a> Succession<'a> {
             (carried, Fallback::Earlier(None) | Fallback::Own) => (carried, KnownItems::Nothing),
         };
         self.take_held(from, known);
-        self.heir.come_after(predecessor);
+        self.new.take_place_of(old);
         (carried, retained)
     }
 
-    /// Gives the heir the predecessor's state.
+    /// Gives the new generation the old one's state.
     async fn carry(&mut self, state: Result<Option<State>, Fault>) -> StateTransfer {
         match (state, &self.fallback) {
             (Ok(Some(state)), Fallback::Earlier(_)) => {
-                self.heir.plugin().restore(state, self.emitted).await
+                self.new.plugin().restore(state, self.emitted).await
             }
             (Ok(Some(state)), Fallback::Own) => self.restore_beside(state).await,
             (Ok(None), _) => StateTransfer::NoState,
@@ -131,40 +130,40 @@ impl<'a> Succession<'a> {
         }
     }
 
-    /// Adds a state to the one that the heir has. If the heir fails on that, its own state is
+    /// Adds a state to the one that the new generation has. If it fails on that, its own state is
     /// restored.
     async fn restore_beside(&mut self, state: State) -> StateTransfer {
-        let heir = self.heir.plugin();
-        let own = heir.copy_state(self.emitted).await;
+        let new = self.new.plugin();
+        let own = new.copy_state(self.emitted).await;
         // The instance may have failed a moment ago, so there may be none yet.
-        heir.renew().await;
+        new.renew().await;
         // A fault now does not concern what is held: the instance that comes after it gets the
         // state that names these items.
-        let held = std::mem::take(heir.held_mut());
-        let carried = heir.restore(state, self.emitted).await;
-        let mut knows = heir.is_there();
+        let held = std::mem::take(new.held_mut());
+        let carried = new.restore(state, self.emitted).await;
+        let mut knows = new.is_there();
         if let (false, Some(own)) = (knows, own) {
-            heir.renew().await;
-            knows = heir.restore(own, self.emitted).await == StateTransfer::Done;
+            new.renew().await;
+            knows = new.restore(own, self.emitted).await == StateTransfer::Done;
         }
-        *heir.held_mut() = held;
+        *new.held_mut() = held;
         if !knows {
-            heir.lose_instance(self.emitted);
+            new.lose_instance(self.emitted);
         }
         carried
     }
 
-    /// Gives the heir its own state from before the predecessor ran, after it did not take the
-    /// predecessor's.
+    /// Gives the new generation its own state from before the old one ran, after it did not take
+    /// the old one's.
     async fn fall_back(
         &mut self,
         carried: StateTransfer,
         earlier: RetainedState,
     ) -> (StateTransfer, KnownItems) {
-        let heir = self.heir.plugin();
+        let new = self.new.plugin();
         // It may have failed on the other one's state.
-        heir.renew().await;
-        match heir.restore(earlier.state, self.emitted).await {
+        new.renew().await;
+        match new.restore(earlier.state, self.emitted).await {
             StateTransfer::Done => (
                 StateTransfer::Earlier,
                 KnownItems::UpTo(earlier.ticket, earlier.unknown),
@@ -173,9 +172,9 @@ impl<'a> Succession<'a> {
         }
     }
 
-    /// Moves the held items to the heir.
-    fn take_held(&mut self, from: &mut Plugin, known: KnownItems) {
-        let heir = self.heir.plugin();
+    /// Moves the held items to the new generation.
+    fn take_held(&mut self, from: &mut PluginSupervisor, known: KnownItems) {
+        let new = self.new.plugin();
         let mut held = std::mem::take(from.held_mut());
         match known {
             KnownItems::All => {}
@@ -183,16 +182,16 @@ impl<'a> Succession<'a> {
             KnownItems::UpTo(last, unknown) => {
                 // That state still names items that were let go since.
                 held.ignore_releases_below(from.last_ticket().saturating_add(1));
-                // That state would take items that were offered to the predecessor again for items
-                // it has already seen.
+                // That state would take items that were offered to the old generation again for
+                // items it has already seen.
                 let seen = held.take_retagged(last);
-                heir.let_go(seen, Reason::Fault, self.emitted);
+                new.let_go(seen, Reason::Fault, self.emitted);
                 held.set_known(|ticket| ticket <= last && !unknown.contains(&ticket));
             }
         }
-        heir.held_mut().absorb(held);
-        heir.skip_tickets(from.last_ticket());
-        heir.count_held();
+        new.held_mut().absorb(held);
+        new.skip_tickets(from.last_ticket());
+        new.count_held();
     }
 }
 

@@ -1,6 +1,8 @@
 //! The target of a change for one stage on one shard.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::comparison::Comparison;
 use super::sample::Sample;

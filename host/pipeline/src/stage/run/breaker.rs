@@ -1,4 +1,4 @@
-//! A stage's breaker, and the wait before a failed plugin is instantiated again.
+//! A stage's breaker, which keeps batches from a plugin that fails often.
 
 use std::time::Duration;
 
@@ -6,19 +6,13 @@ use tokio::time::Instant;
 
 use crate::stage::spec::BreakerConfig;
 
-/// The wait before the second rebuild in a row; each further rebuild doubles it. The first rebuild
-/// is immediate: a plugin that fails on one batch must not miss the next.
-const FIRST_REBUILD_WAIT: Duration = Duration::from_millis(10);
-/// The longest wait before a rebuild; beyond it the breaker takes over.
-const LONGEST_REBUILD_WAIT: Duration = Duration::from_secs(1);
-
-/// The breaker's decision about the next batch.
+/// The state of a breaker, which decides about the next batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Gate {
+pub(super) enum BreakerState {
     /// Call the plugin.
     Closed,
     /// Call the plugin with this one batch to test whether it works again.
-    Probe,
+    HalfOpen,
     /// Do not call the plugin.
     Open,
 }
@@ -29,7 +23,6 @@ pub(super) struct Breaker {
     config: BreakerConfig,
     /// The start of the current window, and the faults in it.
     window: (Instant, u32),
-    in_a_row: u32,
     open_until: Option<Instant>,
     open_for: Duration,
 }
@@ -40,7 +33,6 @@ impl Breaker {
         Self {
             config,
             window: (Instant::now(), 0),
-            in_a_row: 0,
             open_until: None,
             open_for,
         }
@@ -56,17 +48,16 @@ impl Breaker {
         self.config = config;
     }
 
-    pub(super) fn gate(&self) -> Gate {
+    pub(super) fn state(&self) -> BreakerState {
         match self.open_until {
-            None => Gate::Closed,
-            Some(until) if Instant::now() >= until => Gate::Probe,
-            Some(_) => Gate::Open,
+            None => BreakerState::Closed,
+            Some(until) if Instant::now() >= until => BreakerState::HalfOpen,
+            Some(_) => BreakerState::Open,
         }
     }
 
     /// Counts a call that succeeded. Returns true if this closed an open breaker.
     pub(super) fn success(&mut self) -> bool {
-        self.in_a_row = 0;
         self.open_for = self.config.open_for;
         self.open_until.take().is_some()
     }
@@ -75,7 +66,6 @@ impl Breaker {
     /// opened it or opened it again.
     pub(super) fn fault(&mut self) -> Option<Duration> {
         let now = Instant::now();
-        self.in_a_row = self.in_a_row.saturating_add(1);
         if now.duration_since(self.window.0) > self.config.window {
             self.window = (now, 0);
         }
@@ -89,16 +79,6 @@ impl Breaker {
         self.window = (now, 0);
         Some(open_for)
     }
-
-    /// Returns the wait before the plugin is instantiated again, after the fault just counted.
-    pub(super) fn rebuild_wait(&self) -> Duration {
-        match self.in_a_row.checked_sub(2) {
-            None => Duration::ZERO,
-            Some(doublings) => FIRST_REBUILD_WAIT
-                .saturating_mul(1 << doublings.min(16))
-                .min(LONGEST_REBUILD_WAIT),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -111,16 +91,16 @@ mod tests {
     async fn opens_probes_and_closes() {
         let mut breaker = Breaker::new(BreakerConfig::default());
         assert!((0..4).all(|_| breaker.fault().is_none()));
-        assert_eq!(breaker.gate(), Gate::Closed);
+        assert_eq!(breaker.state(), BreakerState::Closed);
         assert_eq!(breaker.fault(), Some(Duration::from_secs(1)));
-        assert_eq!(breaker.gate(), Gate::Open);
+        assert_eq!(breaker.state(), BreakerState::Open);
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(breaker.gate(), Gate::Probe);
+        assert_eq!(breaker.state(), BreakerState::HalfOpen);
         assert_eq!(breaker.fault(), Some(Duration::from_secs(2)));
-        assert_eq!(breaker.gate(), Gate::Open);
+        assert_eq!(breaker.state(), BreakerState::Open);
         tokio::time::advance(Duration::from_secs(2)).await;
         assert!(breaker.success());
-        assert_eq!(breaker.gate(), Gate::Closed);
+        assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
     /// Faults that are far apart never open the breaker.
@@ -131,19 +111,5 @@ mod tests {
             assert_eq!(breaker.fault(), None);
             tokio::time::advance(Duration::from_secs(4)).await;
         }
-    }
-
-    /// The first rebuild is immediate; later ones wait longer and longer, up to the limit.
-    #[tokio::test(start_paused = true)]
-    async fn rebuilds_wait_longer() {
-        let mut breaker = Breaker::new(BreakerConfig::default());
-        let waits = (0..12).map(|_| {
-            breaker.fault();
-            breaker.rebuild_wait().as_millis()
-        });
-        assert_eq!(
-            waits.collect::<Vec<_>>(),
-            [0, 10, 20, 40, 80, 160, 320, 640, 1000, 1000, 1000, 1000]
-        );
     }
 }

@@ -113,7 +113,10 @@ impl Caller {
         input: &mut Input,
         items: u64,
     ) -> Result<CheckedReply, Fault> {
-        let reply = self.instance.process(ticket, input, &self.counts).await?;
+        let reply = self
+            .instance
+            .process(ticket, input, items, &self.counts)
+            .await?;
         let verdicts = self.recording.is_some().then(|| reply.verdicts.clone());
         let manifest = self.instance.manifest();
         let checked = CheckedReply::new(&self.held, manifest, &self.limits, input, items, reply);

@@ -1,14 +1,15 @@
 //! The postings of one generation of a stage, on one shard, in the stage's column of the ledger.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::batch::Batch;
 use crate::completion::Guard;
-use crate::handover::HeldLeft;
-use crate::ledger::{Account, Column, Ledger, Retry, Source, StageBooks, Tally};
+use crate::handover::HeldHandover;
+use crate::ledger::{Account, Column, Ledger, Source, StageBooks, StageVisit, Tally};
 use crate::plugin::{Emission, FaultKind, Generation};
 use crate::stage::spec::FaultPolicy;
 
@@ -57,10 +58,10 @@ impl StageCounts {
     }
 
     /// Counts items that are offered to the stage.
-    pub(super) fn add_input(&self, retry: Retry, items: u64) {
+    pub(super) fn add_input(&self, retry: StageVisit, items: u64) {
         self.post(|column| match retry {
-            Retry::First => column.add_input(self.column.generation, items),
-            Retry::Failed | Retry::Passed => column.retried += items,
+            StageVisit::First => column.add_input(self.column.generation, items),
+            StageVisit::AfterFailure | StageVisit::AfterPass => column.retried += items,
         });
     }
 
@@ -75,6 +76,15 @@ impl StageCounts {
     pub(super) fn add_call(&self, started: Instant) {
         let elapsed = started.elapsed();
         self.post(|column| column.add_call(self.column.generation, elapsed));
+    }
+
+    /// Counts the processor time of a call with so many items.
+    pub(super) fn add_sample(&self, items: u64, time: Duration) {
+        self.post(|column| {
+            if let Some(figures) = column.generation_mut(self.column.generation) {
+                figures.samples.add(items, time);
+            }
+        });
     }
 
     /// Counts a failed call.
@@ -154,7 +164,7 @@ impl StageCounts {
 
     /// Books items again that were held when the last process stopped. Their records are finished
     /// when they are settled.
-    pub(super) fn hold_again(&self, left: &HeldLeft, guard: Guard) -> Tally {
+    pub(super) fn hold_again(&self, left: &HeldHandover, guard: Guard) -> Tally {
         let items = left.indices.len() as u64;
         let mut tally = self.ledger.replay(items, false, guard);
         if let Some(written) = left.written {

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::breaker::{Breaker, Gate};
+use super::breaker::{Breaker, BreakerState};
 use super::counts::StageCounts;
 use super::failed_batches::{ATTEMPTS, FailedBatches};
+use super::rebuild_wait::RebuildWait;
 use crate::plugin::{Fault, Input};
 use crate::stage::spec::BreakerConfig;
 
@@ -20,8 +21,7 @@ pub(super) struct PluginHealth {
     breaker: Breaker,
     failed_batches: FailedBatches,
     log: FaultLog,
-    /// The time from which on a lost instance may be made again.
-    rebuild_at: Instant,
+    rebuild: RebuildWait,
 }
 
 impl PluginHealth {
@@ -30,7 +30,7 @@ impl PluginHealth {
             breaker: Breaker::new(config),
             failed_batches: FailedBatches::default(),
             log: FaultLog::default(),
-            rebuild_at: Instant::now(),
+            rebuild: RebuildWait::new(),
         }
     }
 
@@ -41,12 +41,12 @@ impl PluginHealth {
 
     /// Returns true if the plugin must not be called, because its breaker is open.
     pub(super) fn is_blocked(&self) -> bool {
-        self.breaker.gate() == Gate::Open
+        self.breaker.state() == BreakerState::Open
     }
 
     /// Returns true if a lost instance may be made again.
     pub(super) fn may_rebuild(&self) -> bool {
-        Instant::now() >= self.rebuild_at
+        self.rebuild.is_over()
     }
 
     /// Returns true if any batch is remembered on which the plugin failed.
@@ -66,6 +66,7 @@ impl PluginHealth {
     /// Records that a call with this batch succeeded.
     pub(super) fn succeed(&mut self, bytes: &[u8], counts: &mut StageCounts) {
         self.failed_batches.success(bytes);
+        self.rebuild.success();
         if self.breaker.success() {
             counts.set_breaker(false);
             tracing::info!(stage = %counts.stage(), "breaker closed, the plugin works again");
@@ -100,7 +101,7 @@ impl PluginHealth {
             let wait_ms = u64::try_from(open_for.as_millis()).unwrap_or(u64::MAX);
             tracing::warn!(stage = %counts.stage(), wait_ms, "breaker opened, the plugin is not called");
         }
-        self.rebuild_at = Instant::now() + self.breaker.rebuild_wait();
+        self.rebuild.fault();
     }
 
     /// Forgets batches that were not seen for long.

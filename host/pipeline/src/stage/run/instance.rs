@@ -12,6 +12,7 @@ use crate::plugin::{
     DrainReason, Emission, Fault, FaultKind, Generation, Input, Instance, InstantiateError,
     Manifest, Reply, State, Ticket,
 };
+use crate::stage::cpu_time::CpuSampling;
 
 /// The instance of a generation; after a fault there is none until another one is made.
 pub(super) struct CurrentInstance {
@@ -19,6 +20,7 @@ pub(super) struct CurrentInstance {
     instance: Option<Box<dyn Instance>>,
     /// The parts of spans that this instance reads.
     reads: LearnedReads,
+    sampling: CpuSampling,
     /// True if the plugin failed when it was asked for a copy of its state; it is not asked again
     /// for a probe.
     fails_to_copy: bool,
@@ -30,6 +32,7 @@ impl CurrentInstance {
             generation,
             instance: Some(instance),
             reads: LearnedReads::default(),
+            sampling: CpuSampling::default(),
             fails_to_copy: false,
         }
     }
@@ -63,21 +66,27 @@ impl CurrentInstance {
     pub(super) fn end(&mut self) {
         self.instance = None;
         self.reads = LearnedReads::default();
+        self.sampling = CpuSampling::default();
     }
 
-    /// Offers a batch to the instance.
+    /// Offers a batch of so many items to the instance.
     pub(super) async fn process(
         &mut self,
         ticket: Ticket,
         input: &Input,
+        items: u64,
         counts: &StageCounts,
     ) -> Result<Reply, Fault> {
         let Some(instance) = &mut self.instance else {
             return Err(Fault::new(FaultKind::Trap, "no instance"));
         };
         let started = Instant::now();
-        let reply = instance.process(ticket, input).await;
+        let call = instance.process(ticket, input);
+        let (reply, cpu_time) = self.sampling.call(call).await;
         counts.add_call(started);
+        if let Some(cpu_time) = cpu_time {
+            counts.add_sample(items, cpu_time);
+        }
         let mut reply = reply?;
         self.reads.add(reply.reads.take());
         Ok(reply)

@@ -4,9 +4,9 @@ use spandrel_wire::Reads;
 
 use crate::plugin::NewReads;
 
-/// After this many batches without news the instance has probably seen every kind of span that
-/// there is. If it reads more after that, it asks for the whole batch, which costs a splice; this
-/// is rare enough.
+/// After this many batches without a new report the instance has probably seen every kind of span
+/// that there is. If it reads more after that, it asks for the whole batch, which costs a splice;
+/// this is rare enough.
 const SETTLED: u32 = 8;
 
 /// The reads that are known of one instance.
@@ -16,7 +16,7 @@ pub(super) struct LearnedReads {
     reads: Option<Reads>,
     /// True if the instance reads something that no projection has.
     whole: bool,
-    /// The number of batches since the last news.
+    /// The number of batches since the last new report.
     batches: u32,
 }
 
@@ -62,7 +62,7 @@ mod tests {
     }
 
     /// An instance that reports nothing is never called with a projection. One that reports
-    /// something is, once it has had no news for a while; news restart the wait.
+    /// something is, once it has reported nothing new for a while; a new report restarts the wait.
     #[test]
     fn reads_settle() {
         let mut learned = LearnedReads::default();

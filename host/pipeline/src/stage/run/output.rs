@@ -2,11 +2,11 @@
 
 use super::batch::StageBatch;
 use crate::batch::Batch;
-use crate::refused::Refusal;
+use crate::refused::BatchRefusal;
 
 /// The owner of a batch's items while it is in the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub(crate) enum BatchOwner {
     /// A sender waits for the answer: the batch can still be refused.
     Sender,
     /// The batch was accepted earlier, or made by a plugin.
@@ -21,7 +21,7 @@ pub(crate) struct StageOutput {
     /// Batches that were released, created or recovered beside it. They were accepted before.
     pub(crate) emitted: Vec<Batch>,
     /// The reason why the batch was refused.
-    pub(crate) refused: Option<Refusal>,
+    pub(crate) refused: Option<BatchRefusal>,
 }
 
 impl StageOutput {

@@ -9,16 +9,16 @@ use tokio::time::{Instant, timeout};
 
 use super::batch::StageBatch;
 use super::failed_batches::ATTEMPTS;
-use super::output::{Origin, StageOutput};
-use super::plugin::Plugin;
+use super::output::{BatchOwner, StageOutput};
 use super::recording::ReplyRecording;
 use super::schedule::Schedule;
+use super::supervisor::PluginSupervisor;
 use crate::batch::Batch;
 use crate::completion::RecordGuards;
-use crate::handover::{HeldLeft, StageLeft};
-use crate::ledger::{Ledger, Reason, Retry, Tally};
+use crate::handover::{HeldHandover, StageHandover};
+use crate::ledger::{Ledger, Reason, StageVisit, Tally};
 use crate::plugin::{DrainReason, Fault, FaultKind, Generation, Instance, State, Ticket};
-use crate::refused::{Refusal, Refused};
+use crate::refused::{BatchRefusal, Refused};
 use crate::stage::held::HeldTable;
 use crate::stage::spec::{FaultPolicy, StageSpec, StateTransfer};
 
@@ -30,7 +30,7 @@ const PRESSURE_DEADLINE: Duration = Duration::from_millis(500);
 
 /// One generation of a stage on one shard.
 pub(crate) struct StageRunner {
-    plugin: Plugin,
+    plugin: PluginSupervisor,
     schedule: Schedule,
 }
 
@@ -46,7 +46,8 @@ impl StageRunner {
         first_ticket: Ticket,
     ) -> Self {
         let schedule = Schedule::new(generation.manifest().tick_interval);
-        let plugin = Plugin::new(spec, generation, limits, ledger, instance, first_ticket);
+        let plugin =
+            PluginSupervisor::new(spec, generation, limits, ledger, instance, first_ticket);
         Self { plugin, schedule }
     }
 
@@ -101,14 +102,18 @@ impl StageRunner {
     }
 
     /// Runs one batch through the plugin.
-    pub(crate) async fn process(&mut self, mut batch: StageBatch, origin: Origin) -> StageOutput {
+    pub(crate) async fn process(
+        &mut self,
+        mut batch: StageBatch,
+        owner: BatchOwner,
+    ) -> StageOutput {
         let items = batch.items();
         let retry = batch.tally.try_again_at(&self.spec().name);
         self.plugin.counts().add_input(retry, items);
         let mut output = StageOutput::default();
         let failures = self.plugin.failures(&mut batch.input);
         if failures >= ATTEMPTS
-            && origin == Origin::Sender
+            && owner == BatchOwner::Sender
             && self.spec().on_fault == FaultPolicy::Refuse
         {
             batch.tally.refuse();
@@ -116,19 +121,19 @@ impl StageRunner {
                 stage: self.spec().name.clone(),
                 attempts: failures,
             };
-            output.refused = Some(Refusal::from(refused));
+            output.refused = Some(BatchRefusal::from(refused));
         } else if failures >= ATTEMPTS || !self.ready(&mut output.emitted).await {
-            self.apply_policy(batch, origin, None, &mut output);
+            self.apply_policy(batch, owner, None, &mut output);
         } else {
             if let Some((batch, fault)) = self.plugin.call(batch, &mut output).await {
-                self.apply_policy(batch, origin, Some(&fault), &mut output);
+                self.apply_policy(batch, owner, Some(&fault), &mut output);
             }
             self.relieve(&mut output.emitted).await;
         }
         self.count_left(match retry {
             // The kept items were counted when the batch came through before.
-            Retry::Passed => output.emitted_items(),
-            Retry::First | Retry::Failed => output.items(),
+            StageVisit::AfterPass => output.emitted_items(),
+            StageVisit::First | StageVisit::AfterFailure => output.items(),
         });
         output
     }
@@ -138,27 +143,27 @@ impl StageRunner {
     fn apply_policy(
         &mut self,
         batch: StageBatch,
-        origin: Origin,
+        owner: BatchOwner,
         fault: Option<&Fault>,
         output: &mut StageOutput,
     ) {
         let policy = self.spec().on_fault;
         let counts = self.plugin.counts();
-        match (policy, origin) {
+        match (policy, owner) {
             (FaultPolicy::Drop, _) => batch.tally.drop_all(counts.column(), Reason::Fault),
-            (FaultPolicy::Refuse, Origin::Sender) => {
+            (FaultPolicy::Refuse, BatchOwner::Sender) => {
                 batch.tally.refuse();
                 let refused = Refused::Fault {
                     stage: self.spec().name.clone(),
                     retry_after: RETRY_AFTER,
                 };
-                output.refused = Some(Refusal {
+                output.refused = Some(BatchRefusal {
                     refused,
                     fault: fault.cloned(),
                     partial: false,
                 });
             }
-            (FaultPolicy::Pass, _) | (FaultPolicy::Refuse, Origin::Accepted) => {
+            (FaultPolicy::Pass, _) | (FaultPolicy::Refuse, BatchOwner::Accepted) => {
                 counts.add_bypassed(batch.items(), policy);
                 output.kept = Some(batch);
             }
@@ -166,7 +171,7 @@ impl StageRunner {
     }
 
     /// Returns true if there is an instance to call. If the instance was not yet offered all that
-    /// its predecessor held, the rest follows soon.
+    /// the instance before it held, the rest follows soon.
     async fn ready(&mut self, emitted: &mut Vec<Batch>) -> bool {
         let ready = self.plugin.ready(emitted).await;
         if ready && self.plugin.held().has_unowned() {
@@ -292,7 +297,7 @@ impl StageRunner {
     }
 
     /// Leaves the held items and this state for the next process.
-    pub(crate) fn leave_behind(&mut self, state: Option<State>) -> (StageLeft, Vec<Tally>) {
+    pub(crate) fn leave_behind(&mut self, state: Option<State>) -> (StageHandover, Vec<Tally>) {
         self.plugin.leave_behind(state)
     }
 
@@ -301,8 +306,8 @@ impl StageRunner {
     /// as batches.
     pub(crate) async fn take_up(
         &mut self,
-        left: StageLeft,
-        held: Vec<(HeldLeft, HeldItems)>,
+        left: StageHandover,
+        held: Vec<(HeldHandover, HeldItems)>,
         guards: &mut RecordGuards<'_>,
     ) -> StateTransfer {
         let carried = self.plugin.take_up(left, held, guards).await;
@@ -329,8 +334,8 @@ impl StageRunner {
         self.plugin.copy_state(emitted).await
     }
 
-    /// Comes after another generation: its schedule goes on, and its place in the books ends.
-    pub(in crate::stage) fn come_after(&mut self, other: Self) {
+    /// Takes the place of another runner: keeps its schedule, and takes its part out of the books.
+    pub(in crate::stage) fn take_place_of(&mut self, other: Self) {
         self.schedule.inherit(&other.schedule);
         self.wake_to_offer();
         other.end();
@@ -343,7 +348,7 @@ impl StageRunner {
     }
 
     /// Returns the plugin, for what concerns its state.
-    pub(in crate::stage) fn plugin(&mut self) -> &mut Plugin {
+    pub(in crate::stage) fn plugin(&mut self) -> &mut PluginSupervisor {
         &mut self.plugin
     }
 

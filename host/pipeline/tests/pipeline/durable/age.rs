@@ -30,7 +30,7 @@ async fn what_waits_for_its_turn_grows_old() {
     let pipeline = build(&disk, vec![stage], &backend).await;
     sleep(Duration::from_secs(100)).await;
     assert_eq!(disk.ingress().len() as u64, BATCHES, "none is too old");
-    disk.set(|mood| mood.expired = true);
+    disk.set(|condition| condition.expired = true);
     sleep(Duration::from_secs(100)).await;
     let there = disk.ingress();
     assert!(there.len() < 100, "{} are still there", there.len());
@@ -53,7 +53,7 @@ async fn what_waits_in_a_queue_grows_old() {
     sleep(Duration::from_secs(60)).await;
     let books = pipeline.ledger().books();
     assert_eq!((books.exporters[0].queued, disk.ingress().len()), (20, 20));
-    disk.set(|mood| mood.expired = true);
+    disk.set(|condition| condition.expired = true);
     sleep(Duration::from_secs(60)).await;
     let books = pipeline.ledger().books();
     assert_eq!(

@@ -1,6 +1,7 @@
-//! Seeded chaos over several lives of a durable pipeline: erratic plugins, moody backends and
-//! disks, changed exporters, kills and drains. At every check each span with an OK is somewhere: at
-//! the backend, dropped or permanently refused, on the shelf, or in a log; and the books balance.
+//! Seeded chaos over several lives of a durable pipeline: erratic plugins, backends and disks that
+//! change their behaviour, changed exporters, kills and drains. At every check each span with an OK
+//! is somewhere: at the backend, dropped or permanently refused, in quarantine, or in a log; and
+//! the books balance.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -23,7 +24,7 @@ use spandrel_wire::Signal;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::kill;
-use crate::disk::{Disk, Mood};
+use crate::disk::{Disk, DiskCondition};
 use crate::edges::*;
 use crate::seeds::seeds;
 
@@ -31,13 +32,13 @@ type Ids = Arc<Mutex<BTreeSet<u64>>>;
 
 /// A backend that reacts as it is told, and remembers the spans.
 #[derive(Debug, Default)]
-struct Moody {
+struct ScriptedBackend {
     reaction: Mutex<Option<Reaction>>,
     taken: Ids,
     refused: Ids,
 }
 
-impl Exporter for Moody {
+impl Exporter for ScriptedBackend {
     fn export(&self, _: Signal, batch: Bytes) -> BoxFuture<'_, Outcome> {
         let reaction = self.reaction.lock().unwrap().clone();
         Box::pin(async move {
@@ -67,7 +68,7 @@ impl Exporter for Moody {
 
 /// A plugin that keeps, holds, drops and fails according to its seed, and records the spans that it
 /// drops.
-struct Whim {
+struct RandomPlugin {
     rng: StdRng,
     dropped: Ids,
     drops: bool,
@@ -77,10 +78,10 @@ struct Whim {
     held: Vec<[u64; 3]>,
 }
 
-impl Whim {
+impl RandomPlugin {
     fn answer(&mut self, call: &Call<'_>) -> Result<Reply, Fault> {
         if self.rng.random_bool(self.faults) {
-            return Err(Fault::new(FaultKind::Trap, "whim"));
+            return Err(Fault::new(FaultKind::Trap, "by chance"));
         }
         match *call {
             Call::Process(ticket, batch) => Ok(self.judge(ticket, batch)),
@@ -136,7 +137,7 @@ struct World {
     seed: u64,
     rng: StdRng,
     disk: Disk,
-    backends: [Arc<Moody>; 2],
+    backends: [Arc<ScriptedBackend>; 2],
     /// The spans that a plugin or its fault policy dropped, or possibly dropped.
     dropped: Ids,
     /// True if plugins drop, and policies may drop.
@@ -185,13 +186,13 @@ impl World {
             holds: true,
             dispatch: [Dispatch::Any, Dispatch::ByTrace, Dispatch::Single][rng.random_range(0..3)],
             tick_interval: Some(Duration::from_millis(rng.random_range(10..3000))),
-            drop_reasons: vec!["whim".to_owned()],
+            drop_reasons: vec!["by chance".to_owned()],
             ..Manifest::default()
         };
         let (dropped, drops) = (Arc::clone(&self.dropped), self.drops);
         let seed = self.seed ^ self.lives << 32 ^ number << 40 ^ self.swaps << 48;
         let mut spec = stage(manifest, move |instance| {
-            let mut whim = Whim {
+            let mut random = RandomPlugin {
                 rng: StdRng::seed_from_u64(seed ^ instance as u64),
                 dropped: Arc::clone(&dropped),
                 drops,
@@ -199,7 +200,7 @@ impl World {
                 faults,
                 held: Vec::new(),
             };
-            move |call| whim.answer(&call)
+            move |call| random.answer(&call)
         });
         spec.on_fault = policy;
         spec.hold.items = self.rng.random_range(10..500);
@@ -250,17 +251,18 @@ impl World {
     fn turn_mood(&mut self) {
         let rng = &mut self.rng;
         let mut often = |often: f64| rng.random_bool(often);
-        let mood = Mood {
+        let condition = DiskCondition {
             delay: Duration::ZERO,
             ingress_full: often(0.2),
             egress_full: often(0.3),
             unreadable: often(0.2),
-            shelf_full: often(0.3),
+            quarantine_full: often(0.3),
             egress_bytes: often(0.3).then_some(3000),
-            ..Mood::default()
+            ..DiskCondition::default()
         };
         let delay = Duration::from_millis(rng.random_range(0..50));
-        self.disk.set(|now| *now = Mood { delay, ..mood });
+        self.disk
+            .set(|now| *now = DiskCondition { delay, ..condition });
     }
 
     fn turn_backend(&mut self) {
@@ -304,8 +306,8 @@ impl World {
         let seed = self.seed;
         let mut safe: BTreeSet<u64> = self.disk.ingress().into_iter().collect();
         safe.extend(self.dropped.lock().unwrap().iter());
-        let shelf = self.disk.shelf();
-        safe.extend(shelf.iter().flat_map(|poison| ids(&poison.request)));
+        let quarantine = self.disk.quarantine();
+        safe.extend(quarantine.iter().flat_map(|poison| ids(&poison.request)));
         for (backend, name) in self.backends.iter().zip(NAMES) {
             let mut safe = safe.clone();
             safe.extend(backend.taken.lock().unwrap().iter());
@@ -363,7 +365,8 @@ impl World {
     /// Runs a last process in which everything works, and checks that nothing is left.
     async fn end(&mut self) {
         let seed = self.seed;
-        self.disk.set(|mood| *mood = Mood::default());
+        self.disk
+            .set(|condition| *condition = DiskCondition::default());
         for backend in &self.backends {
             *backend.reaction.lock().unwrap() = None;
         }

@@ -171,7 +171,7 @@ async fn logs_outlive_their_pipeline() {
 #[tokio::test(start_paused = true)]
 async fn a_drain_without_any_log_leaves_it_in_the_journal() {
     let (disk, backend) = (Disk::default(), Backend::new([Reaction::Busy]));
-    disk.set(|mood| mood.egress_full = true);
+    disk.set(|condition| condition.egress_full = true);
     let pipeline = build(&disk, vec![], &backend).await;
     for id in 0..50 {
         offer(&pipeline, spans([id])).await.unwrap();
@@ -190,7 +190,7 @@ async fn a_drain_without_any_log_leaves_it_in_the_journal() {
 #[tokio::test(start_paused = true)]
 async fn a_log_that_takes_nothing_costs_room() {
     let (disk, backend) = (Disk::default(), Backend::new([Reaction::Busy]));
-    disk.set(|mood| mood.egress_full = true);
+    disk.set(|condition| condition.egress_full = true);
     let pipeline = away(&disk, vec![], &backend).await;
     let (mut accepted, mut next) = (Vec::new(), 0);
     let refused = loop {
@@ -214,7 +214,7 @@ async fn a_log_that_takes_nothing_costs_room() {
 #[tokio::test(start_paused = true)]
 async fn a_small_log_is_emptied() {
     let (disk, backend) = (Disk::default(), Backend::new([Reaction::Busy]));
-    disk.set(|mood| mood.egress_bytes = Some(500));
+    disk.set(|condition| condition.egress_bytes = Some(500));
     let pipeline = away(&disk, vec![], &backend).await;
     for id in 0..40 {
         offer(&pipeline, spans([id])).await.unwrap();
@@ -355,14 +355,14 @@ async fn what_is_too_old_is_given_up() {
     kill(&disk, pipeline).await;
     let pipeline = away(&disk, vec![], &backend).await;
     sleep(Duration::from_secs(10)).await;
-    disk.set(|mood| mood.expired = true);
+    disk.set(|condition| condition.expired = true);
     sleep(Duration::from_secs(400)).await;
     let books = pipeline.ledger().books();
     assert!(books.is_balanced(), "{books}");
     let exporter = &books.exporters[0];
     assert_eq!((exporter.expired, exporter.on_disk), (20, 0), "{books}");
     assert_eq!(disk.egress("backend"), []);
-    disk.set(|mood| mood.expired = false);
+    disk.set(|condition| condition.expired = false);
     backend.react(Reaction::Take);
     offer(&pipeline, spans([20])).await.unwrap();
     sleep(Duration::from_secs(60)).await;

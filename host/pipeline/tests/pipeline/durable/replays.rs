@@ -55,24 +55,30 @@ async fn a_fault_sends_back() {
     drain(pipeline).await;
 }
 
-/// The third failure on a batch puts it on the shelf, as it was accepted; while the shelf is full,
-/// the batch stays in the journal.
+/// The third failure on a batch puts it into quarantine, as it was accepted; while the quarantine
+/// is full, the batch stays in the journal.
 #[tokio::test(start_paused = true)]
 async fn the_third_failure_quarantines() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
-    disk.set(|mood| mood.shelf_full = true);
+    disk.set(|condition| condition.quarantine_full = true);
     let fails = Arc::new(AtomicBool::new(true));
     let pipeline = build(&disk, vec![failing_on(1, &fails)], &backend).await;
     offer(&pipeline, spans([1])).await.unwrap();
     offer(&pipeline, spans([2])).await.unwrap();
     sleep(Duration::from_secs(60)).await;
-    assert_eq!((disk.ingress(), disk.shelf().len()), (vec![1], 0));
-    disk.set(|mood| mood.shelf_full = false);
+    assert_eq!((disk.ingress(), disk.quarantine().len()), (vec![1], 0));
+    disk.set(|condition| condition.quarantine_full = false);
     sleep(Duration::from_secs(60)).await;
-    let shelf = disk.shelf();
-    assert_eq!((disk.ingress(), shelf.len()), (vec![], 1));
-    assert_eq!((ids(&shelf[0].request), shelf[0].attempts), (vec![1], 3));
-    assert_eq!(shelf[0].reason, "stage `native` failed: trap: panicked");
+    let quarantine = disk.quarantine();
+    assert_eq!((disk.ingress(), quarantine.len()), (vec![], 1));
+    assert_eq!(
+        (ids(&quarantine[0].request), quarantine[0].attempts),
+        (vec![1], 3)
+    );
+    assert_eq!(
+        quarantine[0].reason,
+        "stage `native` failed: trap: panicked"
+    );
     let books = pipeline.ledger().books();
     assert_eq!(books.quarantined, 1);
     assert_eq!(books.stages[0].faults.iter().sum::<u64>(), 3);
@@ -80,13 +86,13 @@ async fn the_third_failure_quarantines() {
     assert_eq!(backend.taken(), [2]);
 }
 
-/// A batch whose last try failed before another generation came is not put on the shelf before that
-/// generation was asked. Until then it is in the list, with the plugin's words; tries beyond the
-/// first are counted separately.
+/// A batch whose last try failed before another generation came is not put into quarantine before
+/// that generation was asked. Until then it is in the list, with the plugin's words; tries beyond
+/// the first are counted separately.
 #[tokio::test(start_paused = true)]
-async fn a_new_generation_is_asked_before_the_shelf() {
+async fn a_new_generation_is_asked_before_the_quarantine() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
-    disk.set(|mood| mood.shelf_full = true);
+    disk.set(|condition| condition.quarantine_full = true);
     let fails = Arc::new(AtomicBool::new(true));
     let bad = failing_on(1, &fails);
     let pipeline = build(&disk, vec![bad.clone()], &backend).await;
@@ -111,9 +117,9 @@ async fn a_new_generation_is_asked_before_the_shelf() {
     let mut good = stage(Manifest::default(), |_| |_| Ok(Reply::default()));
     good.on_fault = FaultPolicy::Refuse;
     pipeline.change(vec![good]).await.unwrap();
-    disk.set(|mood| mood.shelf_full = false);
+    disk.set(|condition| condition.quarantine_full = false);
     sleep(Duration::from_secs(60)).await;
-    assert_eq!((backend.taken(), disk.shelf().len()), (vec![1, 2], 0));
+    assert_eq!((backend.taken(), disk.quarantine().len()), (vec![1, 2], 0));
     assert_eq!((disk.ingress(), retries.list()), (vec![], vec![]));
     drain(pipeline).await;
 }
@@ -123,7 +129,7 @@ async fn a_new_generation_is_asked_before_the_shelf() {
 #[tokio::test(start_paused = true)]
 async fn a_change_gives_one_more_try() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
-    disk.set(|mood| mood.shelf_full = true);
+    disk.set(|condition| condition.quarantine_full = true);
     let fails = Arc::new(AtomicBool::new(true));
     let pipeline = build(&disk, vec![failing_on(1, &fails)], &backend).await;
     offer(&pipeline, spans([1])).await.unwrap();
@@ -142,15 +148,15 @@ async fn a_change_gives_one_more_try() {
     assert_eq!(retries.now(record), RetryAnswer::Now);
     sleep(Duration::from_millis(10)).await;
     assert_eq!((faults(), retries.list()[0].attempts), (5, 1));
-    disk.set(|mood| mood.shelf_full = false);
+    disk.set(|condition| condition.quarantine_full = false);
     sleep(Duration::from_secs(60)).await;
-    assert_eq!((disk.shelf().len(), disk.ingress()), (1, vec![]));
+    assert_eq!((disk.quarantine().len(), disk.ingress()), (1, vec![]));
     assert_eq!(retries.now(record), RetryAnswer::Gone);
     drain(pipeline).await;
 }
 
-/// A plugin that fails on everything for a while costs time, and puts no batch on the shelf that it
-/// was not asked about.
+/// A plugin that fails on everything for a while costs time, and puts no batch into quarantine that
+/// it was not asked about.
 #[tokio::test(start_paused = true)]
 async fn a_broken_plugin_quarantines_little() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
@@ -171,15 +177,15 @@ async fn a_broken_plugin_quarantines_little() {
     sleep(Duration::from_secs(20)).await;
     fails.store(false, Ordering::Relaxed);
     sleep(Duration::from_secs(300)).await;
-    let shelved = disk.shelf().len();
-    assert!(shelved <= 3, "{shelved} on the shelf");
-    assert_eq!(backend.taken().len() + shelved, 100);
+    let quarantined = disk.quarantine().len();
+    assert!(quarantined <= 3, "{quarantined} in quarantine");
+    assert_eq!(backend.taken().len() + quarantined, 100);
     assert_eq!(disk.ingress(), []);
     drain(pipeline).await;
 }
 
-/// A batch that ends the process each time is on the shelf after three tries besides the first one,
-/// and all other batches arrive.
+/// A batch that ends the process each time is in quarantine after three tries besides the first
+/// one, and all other batches arrive.
 #[tokio::test(start_paused = true)]
 async fn poison_is_quarantined_after_three_tries() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
@@ -203,10 +209,14 @@ async fn poison_is_quarantined_after_three_tries() {
         }
     }
     assert_eq!(deaths.load(Ordering::Relaxed), 4);
-    let shelf = disk.shelf();
-    assert_eq!((shelf.len(), shelf[0].attempts), (1, 3));
-    assert_eq!(ids(&shelf[0].request), [7]);
-    assert!(shelf[0].reason.contains("process"), "{}", shelf[0].reason);
+    let quarantine = disk.quarantine();
+    assert_eq!((quarantine.len(), quarantine[0].attempts), (1, 3));
+    assert_eq!(ids(&quarantine[0].request), [7]);
+    assert!(
+        quarantine[0].reason.contains("process"),
+        "{}",
+        quarantine[0].reason
+    );
     let mut arrived = backend.taken();
     arrived.dedup();
     assert_eq!(arrived, (0..60).filter(|id| *id != 7).collect::<Vec<_>>());

@@ -16,26 +16,26 @@ use tokio::time::sleep;
 use super::{kill, on, retire};
 use crate::disk::Disk;
 use crate::edges::*;
-use crate::keeper::{Diary, Event, Keeper, Way, with_candidate};
+use crate::stateful_plugin::{Diary, Event, StatefulPlugin, Way, with_candidate};
 
 /// Drops spans that it has seen before.
-fn dedup(diary: &Diary) -> Keeper {
-    Keeper {
+fn dedup(diary: &Diary) -> StatefulPlugin {
+    StatefulPlugin {
         dedups: true,
         diary: diary.clone(),
-        ..Keeper::default()
+        ..StatefulPlugin::default()
     }
 }
 
 /// Holds everything until it sees span 999.
-fn sampler(diary: &Diary) -> Keeper {
-    Keeper {
+fn sampler(diary: &Diary) -> StatefulPlugin {
+    StatefulPlugin {
         diary: diary.clone(),
-        ..Keeper::holding(1)
+        ..StatefulPlugin::holding(1)
     }
 }
 
-fn row(first: &Keeper, second: &Keeper) -> Vec<StageSpec> {
+fn row(first: &StatefulPlugin, second: &StatefulPlugin) -> Vec<StageSpec> {
     vec![first.stage("dedup"), second.stage("sampler")]
 }
 
@@ -125,10 +125,10 @@ async fn a_kill_after_a_start_loses_what_is_known_and_no_span() {
 #[tokio::test(start_paused = true)]
 async fn a_record_ends_with_the_last_of_its_parts() {
     let (disk, backend) = (Disk::default(), Backend::new([]));
-    let holding = |releases_on, holds: fn(u64) -> bool| Keeper {
+    let holding = |releases_on, holds: fn(u64) -> bool| StatefulPlugin {
         releases_on,
         holds: Some(holds),
-        ..Keeper::default()
+        ..StatefulPlugin::default()
     };
     let odd = holding(1001, |id| id % 2 == 1 && id < 1000);
     let even = holding(1000, |id| id % 2 == 0 && id < 1000);
@@ -158,7 +158,7 @@ async fn a_refused_state_is_offered_as_a_batch() {
         let (disk, backend, diary) = (Disk::default(), Backend::new([]), Diary::default());
         a_life(&disk, row(&dedup(&diary), &sampler(&diary)), &backend).await;
         let diary = Diary::default();
-        let changed = Keeper {
+        let changed = StatefulPlugin {
             restore,
             number: 2,
             ..sampler(&diary)
@@ -244,12 +244,12 @@ async fn what_is_old_is_not_used() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_batch_is_no_duplicate_of_itself() {
     let (disk, backend, diary) = (Disk::default(), Backend::new([]), Diary::default());
-    let fails = Keeper {
+    let fails = StatefulPlugin {
         fails_on: |id| id == 2,
-        ..Keeper::default()
+        ..StatefulPlugin::default()
     };
-    let refusing = |keeper: &Keeper| {
-        let mut spec = keeper.stage("sampler");
+    let refusing = |plugin: &StatefulPlugin| {
+        let mut spec = plugin.stage("sampler");
         spec.on_fault = FaultPolicy::Refuse;
         vec![dedup(&diary).stage("dedup"), spec]
     };
@@ -259,7 +259,7 @@ async fn a_failed_batch_is_no_duplicate_of_itself() {
     sleep(Duration::from_millis(500)).await;
     assert_eq!((backend.taken(), disk.ingress()), (vec![1], vec![2]));
     drain(pipeline).await;
-    let pipeline = start(&disk, refusing(&Keeper::default()), &backend).await;
+    let pipeline = start(&disk, refusing(&StatefulPlugin::default()), &backend).await;
     sleep(Duration::from_millis(10)).await;
     assert_eq!((backend.taken(), disk.ingress()), (vec![1, 2], vec![]));
     drain(pipeline).await;
@@ -270,7 +270,7 @@ async fn a_failed_batch_is_no_duplicate_of_itself() {
 async fn a_stop_that_fails_loses_no_span() {
     for hangs in [false, true] {
         let (disk, backend, diary) = (Disk::default(), Backend::new([]), Diary::default());
-        let lost = Keeper {
+        let lost = StatefulPlugin {
             lost_in: |ids| ids.contains(&3),
             ..sampler(&diary)
         };
@@ -280,7 +280,7 @@ async fn a_stop_that_fails_loses_no_span() {
         if hangs {
             offer(&pipeline, spans([3])).await.unwrap();
         } else {
-            disk.set(|mood| mood.handover_full = true);
+            disk.set(|condition| condition.handover_full = true);
         }
         drain(pipeline).await;
         let pipeline = start(&disk, row(&dedup(&diary), &sampler(&diary)), &backend).await;
@@ -300,7 +300,7 @@ async fn a_canary_ends_with_the_process() {
     let spec = sampler(&diary).stage("sampler");
     let pipeline = start(&disk, vec![spec.clone()], &backend).await;
     let mode = Mode::Canary(Share::from_percent(50.0).unwrap());
-    let candidate = Keeper {
+    let candidate = StatefulPlugin {
         number: 2,
         ..sampler(&diary)
     };

@@ -26,9 +26,9 @@ fn backend(rng: &mut StdRng) -> Arc<Backend> {
 
 /// The exporters so far, by name: the last backend of each is the one that is in use.
 #[derive(Default)]
-struct Made([Vec<(ExporterSpec, Arc<Backend>)>; 3]);
+struct UsedExporters([Vec<(ExporterSpec, Arc<Backend>)>; 3]);
 
-impl Made {
+impl UsedExporters {
     /// Picks some of the names, each with the exporter that it had or with another.
     fn some(&mut self, rng: &mut StdRng) -> Vec<ExporterSpec> {
         let always = rng.random_range(0..NAMES.len());
@@ -77,7 +77,7 @@ impl Made {
 
 async fn run(seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
-    let mut made = Made::default();
+    let mut made = UsedExporters::default();
     let tick = Duration::from_millis(rng.random_range(5..300));
     let stages = match rng.random_range(0..3) {
         0 => vec![],

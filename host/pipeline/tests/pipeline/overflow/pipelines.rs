@@ -64,10 +64,10 @@ async fn a_pipeline_that_must_not_lose_makes_all_refuse() {
     durable.durability = Some(disk.open());
     let durable = Pipeline::build(durable).await.unwrap();
     receiver.redirect(&Pipeline::fan_out([&other, &durable]));
-    disk.set(|mood| mood.ingress_full = true);
+    disk.set(|condition| condition.ingress_full = true);
     let refused = send(&receiver, [3]).await.unwrap_err();
     assert!(matches!(refused, Refused::Unwritten { .. }), "{refused}");
-    disk.set(|mood| mood.ingress_full = false);
+    disk.set(|condition| condition.ingress_full = false);
     send(&receiver, [4]).await.unwrap();
     for pipeline in [strict, other, durable] {
         drain(pipeline).await;

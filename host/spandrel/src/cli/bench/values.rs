@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::time::Duration;
 
-use spandrel_bench::Amount;
+use spandrel_bench::LoadLength;
 
 /// Parses and resolves a host and a port.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
@@ -35,8 +35,8 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Parses a number of items, or a time.
-pub(super) fn amount(text: &str) -> Result<Amount, String> {
+pub(super) fn amount(text: &str) -> Result<LoadLength, String> {
     text.parse()
-        .map(Amount::Items)
-        .or_else(|_| duration(text).map(Amount::For))
+        .map(LoadLength::Items)
+        .or_else(|_| duration(text).map(LoadLength::For))
 }

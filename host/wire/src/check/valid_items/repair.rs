@@ -15,7 +15,7 @@ use crate::check::location::Location;
 use crate::check::schema::{self, Counts, Kind, Shape};
 use crate::check::text::{is_text, write_replaced};
 use crate::check::validate::{Validator, WrongIds};
-use crate::read::field::{Step, field_key, step};
+use crate::read::field::{SkippedField, field_key, skip_field};
 use crate::read::signal::{Signal, points};
 use crate::write::Output;
 use crate::write::nested;
@@ -123,9 +123,9 @@ impl<'a> Repairer<'a> {
             }
         };
         let mut rest = body;
-        while let Some((raw, step)) = split(rest) {
-            let (key, content) = (step.key, step.content);
-            rest = step.rest;
+        while let Some((raw, skipped)) = split(rest) {
+            let (key, content) = (skipped.key, skipped.content);
+            rest = skipped.rest;
             match member(shape, key) {
                 Some(inner) => {
                     self.location.enter(inner, content);
@@ -170,14 +170,14 @@ impl<'a> Repairer<'a> {
         let mut wrong: Option<Invalid> = None;
         let mut rest = body;
         while !rest.is_empty() {
-            let (Some((_, step)), Some((_, content))) = (split(rest), field_key(rest)) else {
+            let (Some((_, skipped)), Some((_, content))) = (split(rest), field_key(rest)) else {
                 return Ok(OwnFields::Broken(self.validator.offset(rest)));
             };
-            rest = step.rest;
-            if member(shape, step.key).is_some() {
+            rest = skipped.rest;
+            if member(shape, skipped.key).is_some() {
                 continue;
             }
-            match self.validator.one_field(shape, step.key, content) {
+            match self.validator.one_field(shape, skipped.key, content) {
                 Ok(_) => {}
                 Err(why @ Invalid::OverLimit { .. }) => return Err(why),
                 // An error that cannot be mended takes precedence.
@@ -285,10 +285,10 @@ impl<'a> Repairer<'a> {
 }
 
 /// Splits the first field off a message. Returns all of it, and its pieces.
-fn split(message: &[u8]) -> Option<(&[u8], Step<'_>)> {
-    let step = step(message)?;
-    let raw = message.get(..message.len() - step.rest.len())?;
-    Some((raw, step))
+fn split(message: &[u8]) -> Option<(&[u8], SkippedField<'_>)> {
+    let skipped = skip_field(message)?;
+    let raw = message.get(..message.len() - skipped.rest.len())?;
+    Some((raw, skipped))
 }
 
 /// Returns the shape of the member in a field with this key, if it is one.
@@ -308,9 +308,9 @@ fn members(shape: &Shape, body: &[u8]) -> usize {
     }
     let mut items = 0;
     let mut rest = body;
-    while let Some(step) = step(rest) {
-        rest = step.rest;
-        items += member(shape, step.key).map_or(0, |inner| members(inner, step.content));
+    while let Some(skipped) = skip_field(rest) {
+        rest = skipped.rest;
+        items += member(shape, skipped.key).map_or(0, |inner| members(inner, skipped.content));
     }
     items
 }
@@ -319,9 +319,9 @@ fn members(shape: &Shape, body: &[u8]) -> usize {
 fn own_len(shape: &Shape, body: &[u8]) -> usize {
     let mut len = 0;
     let mut rest = body;
-    while let Some((raw, step)) = split(rest) {
-        rest = step.rest;
-        len += if member(shape, step.key).is_some() {
+    while let Some((raw, skipped)) = split(rest) {
+        rest = skipped.rest;
+        len += if member(shape, skipped.key).is_some() {
             0
         } else {
             raw.len()
@@ -335,9 +335,9 @@ fn own_len(shape: &Shape, body: &[u8]) -> usize {
 fn has_mixed_data(metric: &[u8]) -> bool {
     let mut kind = None;
     let mut rest = metric;
-    while let Some(Step {
+    while let Some(SkippedField {
         key, rest: after, ..
-    }) = step(rest)
+    }) = skip_field(rest)
     {
         rest = after;
         if member(&schema::metrics::METRIC, key).is_some() && *kind.get_or_insert(key) != key {
@@ -365,9 +365,9 @@ fn replace(
     let mut texts = 0;
     let mut rest = body;
     while !rest.is_empty() {
-        let (raw, step) = split(rest)?;
-        let (key, content) = (step.key, step.content);
-        rest = step.rest;
+        let (raw, skipped) = split(rest)?;
+        let (key, content) = (skipped.key, skipped.content);
+        rest = skipped.rest;
         let number = key >> 3;
         if !with_members && member(shape, key).is_some() {
             continue;

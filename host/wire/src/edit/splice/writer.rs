@@ -6,7 +6,7 @@ use crate::edit::edits::Edit;
 use crate::edit::held_items::HeldItems;
 use crate::edit::target_edits::{RESOURCE_ATTRIBUTE, SCOPE_ATTRIBUTE, TargetEdits};
 use crate::edit::verdict::Verdict;
-use crate::read::field::{Fields, step};
+use crate::read::field::{Fields, skip_field};
 use crate::write::nested::{self, OpenField, write_nested};
 
 /// The key of a scope in its entry.
@@ -164,12 +164,12 @@ impl<'a> Writer<'a> {
         }
         let end = self.scope.end();
         let mut rest = self.scope.body;
-        while let Some(step) = step(rest) {
+        while let Some(skipped) = skip_field(rest) {
             let from = end - rest.len();
-            rest = step.rest;
-            match step.key {
+            rest = skipped.rest;
+            match skipped.key {
                 SCOPE if edited => self.cut(from, end - rest.len()),
-                SPAN => self.span(step.content, from, end - rest.len()),
+                SPAN => self.span(skipped.content, from, end - rest.len()),
                 _ => {}
             }
         }

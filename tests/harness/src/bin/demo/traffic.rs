@@ -73,7 +73,7 @@ pub(crate) struct Traffic {
 impl Traffic {
     pub(crate) async fn connect(address: &str) -> Result<Self> {
         let mut shop = Shop::new(SEED);
-        let minute = shop.minute(now().saturating_sub(60_000_000_000), VISITS);
+        let minute = Minute::of(&mut shop, now().saturating_sub(60_000_000_000), VISITS);
         let mut clients = Vec::new();
         for _ in SERVICES {
             clients.push(Client::connect(address).await?);

@@ -15,7 +15,7 @@ use crate::plugin::{
     DrainReason, Emission, FaultKind, Input, Instance, InstantiateError, Manifest, Reply,
 };
 use crate::stage::run::batch::StageBatch;
-use crate::stage::run::output::Origin;
+use crate::stage::run::output::BatchOwner;
 use crate::stage::spec::StageSpec;
 
 /// The answer of a plugin that is asked for its state, or given one.
@@ -27,7 +27,7 @@ enum Answer {
 }
 
 /// The states that the test knows, by their version.
-const OF_PREDECESSOR: u32 = 1;
+const OF_OLD: u32 = 1;
 const EARLIER: u32 = 2;
 const OWN: u32 = 3;
 
@@ -37,7 +37,7 @@ struct Holder {
     manifest: Manifest,
     /// The version of its state, and its answer when it is asked for that.
     gives: (u32, Answer),
-    /// Its answers to the states of its predecessor, and of its own from before.
+    /// Its answers to the states of the old generation, and of its own from before.
     takes: Answer,
     takes_earlier: Answer,
 }
@@ -96,7 +96,7 @@ impl Instance for Holder {
 
     fn restore(&mut self, state: State) -> BoxFuture<'_, Result<Result<(), String>, Fault>> {
         let answer = match state.version {
-            OF_PREDECESSOR => self.takes,
+            OF_OLD => self.takes,
             EARLIER => self.takes_earlier,
             _ => Answer::Yes,
         };
@@ -118,7 +118,7 @@ impl Generation for Holder {
     }
 }
 
-/// A state that the heir of a row may go back to.
+/// A state that the new generation of a row may go back to.
 #[derive(Clone, Copy, Debug)]
 enum Back {
     /// It begins, and has none.
@@ -151,30 +151,30 @@ async fn runner(ledger: &Arc<Ledger>, plugin: Holder, first: Ticket, last: Ticke
             bytes: one_span,
             tally,
         };
-        let output = runner.process(StageBatch::from(batch), Origin::Accepted);
+        let output = runner.process(StageBatch::from(batch), BatchOwner::Accepted);
         assert!(output.await.kept.is_none(), "it holds the item");
     }
     runner
 }
 
-/// Runs a succession. The predecessor holds the tickets 5 to 7, and its earlier state knows of 6
-/// only; an heir that has worked holds 1000. Returns the outcome, the tickets that are to be offered
-/// then, and whether the predecessor's state was retained.
+/// Runs a succession. The old generation holds the tickets 5 to 7, and the new one's earlier state
+/// knows of 6 only; a new one that has worked holds 1000. Returns the outcome, the tickets that are
+/// to be offered then, and whether the old generation's state was retained.
 async fn succeed(gives: Answer, takes: Answer, back: Back) -> (StateTransfer, Vec<Ticket>, bool) {
     let ledger = Ledger::new("traces", Signal::Traces, []);
-    let predecessor = Holder::new((OF_PREDECESSOR, gives), Answer::Yes, Answer::Yes);
-    let predecessor = runner(&ledger, predecessor, 5, 7).await;
+    let old = Holder::new((OF_OLD, gives), Answer::Yes, Answer::Yes);
+    let old = runner(&ledger, old, 5, 7).await;
     let (own, earlier, held) = match back {
         Back::Nothing => (Answer::No, Answer::No, 0),
         Back::Earlier(answer) => (Answer::No, answer, 0),
         Back::Own(answer) => (answer, Answer::No, 1),
     };
-    let heir = Holder::new((OWN, own), takes, earlier);
-    let mut heir = runner(&ledger, heir, 1000, 999 + held).await;
+    let new = Holder::new((OWN, own), takes, earlier);
+    let mut new = runner(&ledger, new, 1000, 999 + held).await;
     let fallback = match back {
         Back::Nothing => Fallback::Earlier(None),
         Back::Earlier(_) => Fallback::Earlier(Some(RetainedState {
-            generation: Arc::clone(heir.generation()),
+            generation: Arc::clone(new.generation()),
             state: state(EARLIER),
             ticket: 6,
             unknown: BTreeSet::from([5]),
@@ -182,17 +182,17 @@ async fn succeed(gives: Answer, takes: Answer, back: Back) -> (StateTransfer, Ve
         Back::Own(_) => Fallback::Own,
     };
     let mut emitted = Vec::new();
-    let succession = Succession::new(&mut heir, fallback, &mut emitted);
-    let (carried, retained) = succession.run(predecessor, true).await;
+    let succession = Succession::new(&mut new, fallback, &mut emitted);
+    let (carried, retained) = succession.run(old, true).await;
     assert!(emitted.is_empty(), "nothing is let go");
     assert!(ledger.books().is_balanced(), "{ledger}");
     assert_eq!(ledger.books().held(), 3 + held);
-    let unowned = heir.plugin().held().unowned().collect();
+    let unowned = new.plugin().held().unowned().collect();
     (carried, unowned, retained.is_some())
 }
 
-/// The outcome for the state, and the items that are offered again, for each combination of a
-/// predecessor and an heir.
+/// The outcome for the state, and the items that are offered again, for each combination of an old
+/// and a new generation.
 #[tokio::test(start_paused = true)]
 async fn every_row_of_the_table() {
     use Answer::{Fails, No, Yes};

@@ -18,11 +18,11 @@ use spandrel_pipeline::stage::{Dispatch, FaultPolicy};
 use tokio::time::{Instant, sleep};
 
 use super::sampler::{SPANS, Sampler, is_kept};
-use crate::disk::{Disk, Mood};
+use crate::disk::{Disk, DiskCondition};
 use crate::durable::{kill, on};
 use crate::edges::*;
-use crate::keeper::Keeper;
 use crate::seeds::seeds;
+use crate::stateful_plugin::StatefulPlugin;
 
 struct World {
     seed: u64,
@@ -57,10 +57,10 @@ impl World {
     }
 
     fn config(&mut self) -> PipelineConfig {
-        let keeper = Keeper {
+        let plugin = StatefulPlugin {
             dedups: true,
             dispatch: Dispatch::ByTrace,
-            ..Keeper::default()
+            ..StatefulPlugin::default()
         };
         let mut sampler = self.sampler.clone();
         if !self.calm {
@@ -72,7 +72,7 @@ impl World {
         let mut second = sampler.stage();
         second.on_fault = FaultPolicy::Refuse;
         let mut config = on(&self.disk, vec![], &self.backend, 20);
-        config.stages = vec![keeper.stage("dedup"), second];
+        config.stages = vec![plugin.stage("dedup"), second];
         config.shards = self.shards;
         config
     }
@@ -107,13 +107,13 @@ impl World {
             .react(if busy { Reaction::Busy } else { Reaction::Take });
         if !self.calm {
             let mut often = |often| self.rng.random_bool(often);
-            let mood = Mood {
+            let condition = DiskCondition {
                 ingress_full: often(0.1),
                 egress_full: often(0.2),
                 handover_full: often(0.1),
-                ..Mood::default()
+                ..DiskCondition::default()
             };
-            self.disk.set(|now| *now = mood);
+            self.disk.set(|now| *now = condition);
         }
     }
 
@@ -124,8 +124,8 @@ impl World {
         let mut safe: BTreeSet<u64> = self.disk.ingress().into_iter().collect();
         safe.extend(self.backend.taken());
         safe.extend(self.disk.egress("backend"));
-        let shelf = self.disk.shelf();
-        safe.extend(shelf.iter().flat_map(|poison| ids(&poison.request)));
+        let quarantine = self.disk.quarantine();
+        safe.extend(quarantine.iter().flat_map(|poison| ids(&poison.request)));
         let dropped = self.sampler.dropped.lock().unwrap();
         if self.calm {
             let torn: Vec<_> = dropped.iter().filter(|trace| is_kept(**trace)).collect();
@@ -167,7 +167,8 @@ impl World {
     /// Runs a last process in which everything works, and every trace becomes whole.
     async fn end(mut self) {
         let seed = self.seed;
-        self.disk.set(|mood| *mood = Mood::default());
+        self.disk
+            .set(|condition| *condition = DiskCondition::default());
         self.backend.react(Reaction::Take);
         self.calm = true;
         let config = self.config();

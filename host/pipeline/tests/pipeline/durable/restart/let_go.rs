@@ -10,7 +10,7 @@ use super::{dedup, row, sampler, start};
 use crate::disk::Disk;
 use crate::durable::build;
 use crate::edges::*;
-use crate::keeper::Diary;
+use crate::stateful_plugin::Diary;
 
 /// A plugin that cannot hold and has no state to carry is asked for the data that it has only in
 /// memory; a plugin with a state, or one that holds, is not.

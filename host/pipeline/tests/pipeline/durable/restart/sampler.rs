@@ -37,7 +37,10 @@ pub(super) struct Sampler {
 
 impl Sampler {
     pub(super) fn stage(&self) -> StageSpec {
-        StageSpec::new("sampler", Arc::new(Made(self.clone(), manifest())))
+        StageSpec::new(
+            "sampler",
+            Arc::new(SamplerGeneration(self.clone(), manifest())),
+        )
     }
 }
 
@@ -54,9 +57,9 @@ fn manifest() -> Manifest {
 }
 
 #[derive(Debug)]
-struct Made(Sampler, Manifest);
+struct SamplerGeneration(Sampler, Manifest);
 
-impl Generation for Made {
+impl Generation for SamplerGeneration {
     fn manifest(&self) -> &Manifest {
         &self.1
     }

@@ -1,5 +1,5 @@
 use spandrel_collector::report::{
-    DifferenceView, DriftView, FiguresView, GenerationView, LeftView, UndoneView,
+    DifferenceView, DriftView, FiguresView, GenerationView, ReversalView, StageDriftView,
 };
 
 use super::super::*;
@@ -134,7 +134,7 @@ fn what_is_out_of_the_ordinary_is_noted() {
     stage.on_fault = "pass".to_owned();
     stage.bypassing = true;
     stage.running.figures.bypassed = 1554;
-    stage.undone = Some(UndoneView {
+    stage.undone = Some(ReversalView {
         event: "rolled back".to_owned(),
         generation: 2,
         at: "2026-11-22T14:00:00.000Z".to_owned(),
@@ -226,7 +226,7 @@ wasm/tag: generation 3 runs beside generation 2: canary 10%
         stages::reloaded(&report),
         "nothing has changed, took 1.5 s\n"
     );
-    report.left = vec![LeftView {
+    report.left = vec![StageDriftView {
         stage: "wasm/tag".to_owned(),
         drift: vec![DriftView {
             part: "config".to_owned(),
