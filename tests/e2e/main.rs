@@ -22,6 +22,7 @@ mod failure_domains;
 mod files;
 mod guests;
 mod harness;
+mod http;
 mod journal;
 mod life;
 mod operator;

@@ -72,7 +72,7 @@ impl Resources {
     /// Returns the addresses of the receivers that listen, by component. Port 0 is replaced by the
     /// port in use.
     pub fn addresses(&self) -> impl Iterator<Item = (String, SocketAddr)> {
-        self.receivers.iter().filter_map(BoundReceiver::address)
+        self.receivers.iter().flat_map(BoundReceiver::addresses)
     }
 
     /// Returns the status, which everybody may read from now on.

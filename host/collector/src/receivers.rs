@@ -1,5 +1,7 @@
 //! The receivers: bound first, connected to their pipelines, served last.
 
+mod ways;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -12,14 +14,14 @@ use spandrel_config::id::Id;
 use spandrel_config::problem::Problem;
 use spandrel_config::receiver::{Receiver, ReceiverKind};
 use spandrel_config::service::DrainTiming;
-use spandrel_otlp::receiver::{self, Closed, Socket};
-use spandrel_pipeline::ingress::{FanOut, Ingress};
-use spandrel_pipeline::pipeline::Pipeline;
+use spandrel_otlp::receiver::{self, Closed, Sockets, Transport};
+use spandrel_pipeline::ingress::Ingress;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use self::ways::Ways;
 use crate::file::receiver::FileReceiver;
 use crate::pipelines::Pipelines;
 use crate::problems::problem;
@@ -33,7 +35,7 @@ pub(crate) struct BoundReceiver {
     settings: Arc<Receiver>,
     source: Source,
     /// Leads nowhere until it is connected.
-    ingress: FanOut,
+    ways: Ways,
 }
 
 #[derive(Debug)]
@@ -43,28 +45,32 @@ enum Source {
 }
 
 impl BoundReceiver {
-    /// Takes the port or opens the files. A receiver that listens takes over the socket of the
-    /// receiver `before` it if both have the same endpoint. The counters of `before` go on.
+    /// Takes the ports or opens the files. A receiver that listens takes over the sockets of those
+    /// `before` it that have the same endpoints. The counters of `before` go on.
     pub(crate) async fn bind(
         receiver: &Arc<Receiver>,
         timing: &DrainTiming,
-        before: Option<&ServingReceiver>,
+        before: Option<Predecessor>,
     ) -> Result<Self, StartError> {
         let id = receiver.id.to_string();
         let source = match &receiver.kind {
             ReceiverKind::Otlp(settings) => {
                 let mut settings = settings.as_ref().clone();
                 settings.drain_grace = drain_grace(settings.drain_grace, timing);
-                let bound = match before.and_then(|before| before.socket.as_ref()) {
-                    Some(socket) => receiver::Receiver::bind_beside(settings, socket).await,
+                let bound = match &before {
+                    Some(before) => {
+                        receiver::Receiver::bind_beside(settings, &before.sockets).await
+                    }
                     None => receiver::Receiver::bind(settings).await,
                 };
                 let bound = bound.map_err(|source| StartError::Receiver {
                     id: id.clone(),
                     source,
                 })?;
-                let endpoint = bound.local_addr();
-                info!(receiver = %id, %endpoint, "receiver listening");
+                for port in bound.ports() {
+                    let (endpoint, transport) = (port.address, port.transport.name());
+                    info!(receiver = %id, transport, %endpoint, "receiver listening");
+                }
                 Source::Otlp(Box::new(bound))
             }
             ReceiverKind::File(settings) => {
@@ -79,51 +85,68 @@ impl BoundReceiver {
         Ok(Self {
             settings: Arc::clone(receiver),
             source,
-            ingress: before
-                .map_or_else(|| Pipeline::fan_out([]), |before| before.ingress.clone())
+            ways: before
+                .map_or_else(Ways::new, |before| before.ways)
                 .with_invalid_utf8(receiver.invalid_utf8),
         })
     }
 
-    /// Returns the address it listens on, if it listens.
-    pub(crate) fn address(&self) -> Option<(String, SocketAddr)> {
-        match &self.source {
-            Source::Otlp(receiver) => Some((self.settings.id.to_string(), receiver.local_addr())),
-            Source::File(_) => None,
-        }
+    /// Returns the addresses it listens on, by its name; that of HTTP has the name of the transport
+    /// behind it.
+    pub(crate) fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        let id = &self.settings.id;
+        let Source::Otlp(receiver) = &self.source else {
+            return Vec::new();
+        };
+        let addresses = receiver.ports().into_iter().map(|port| {
+            let name = match port.transport {
+                Transport::Grpc => id.to_string(),
+                Transport::Http => format!("{id} http"),
+            };
+            (name, port.address)
+        });
+        addresses.collect()
     }
 
     /// Connects it to the pipelines that name it.
     pub(crate) fn connect(&self, pipelines: &Pipelines) {
-        connect(&self.ingress, &self.settings.id, pipelines);
+        self.ways.connect(&self.settings.id, pipelines);
     }
 
-    /// Returns its counters.
-    pub(crate) fn counters(&self) -> ReceiverStatus {
-        ReceiverStatus {
-            receiver: self.settings.id.to_string(),
-            transport: match self.source {
-                Source::Otlp(_) => "grpc",
-                Source::File(_) => "file",
-            },
-            offered: self.ingress.offered(),
-            stats: match &self.source {
-                Source::Otlp(receiver) => Some(receiver.stats()),
-                Source::File(_) => None,
-            },
+    /// Returns its counters, by transport.
+    pub(crate) fn counters(&self) -> Vec<ReceiverStatus> {
+        let receiver = self.settings.id.to_string();
+        match &self.source {
+            Source::Otlp(source) => {
+                let ports = source.ports().into_iter().map(|port| ReceiverStatus {
+                    receiver: receiver.clone(),
+                    transport: port.transport.name(),
+                    offered: self.ways.of(port.transport).offered(),
+                    stats: Some(port.stats),
+                });
+                ports.collect()
+            }
+            Source::File(_) => vec![ReceiverStatus {
+                receiver,
+                transport: "file",
+                offered: self.ways.main.offered(),
+                stats: None,
+            }],
         }
     }
 
     /// Accepts until told to stop.
     async fn serve(self, stop: CancellationToken) {
-        let ingress: Arc<dyn Ingress> = Arc::new(self.ingress);
+        let Ways { main, .. } = &self.ways;
         match self.source {
             Source::Otlp(receiver) => {
-                let Closed { connections_cut } =
-                    receiver.serve(ingress, stop.cancelled_owned()).await;
+                let way =
+                    |transport| -> Arc<dyn Ingress> { Arc::new(self.ways.of(transport).clone()) };
+                let stopped = stop.cancelled_owned();
+                let Closed { connections_cut } = receiver.serve(way, stopped).await;
                 debug!(receiver = %self.settings.id, connections_cut, "receiver served");
             }
-            Source::File(files) => files.replay(ingress, stop).await,
+            Source::File(files) => files.replay(Arc::new(main.clone()), stop).await,
         }
     }
 }
@@ -137,8 +160,10 @@ pub(crate) fn check(receivers: &[Arc<Receiver>]) -> Vec<Problem> {
         match &receiver.kind {
             ReceiverKind::Otlp(settings) => {
                 let error = receiver::Receiver::check(settings).err();
-                let path = format!("{path}::protocols::grpc");
-                problems.extend(error.map(|error| problem(path, &error)));
+                problems.extend(error.map(|(transport, error)| {
+                    let path = format!("{path}::protocols::{}", transport.name());
+                    problem(path, &error)
+                }));
             }
             ReceiverKind::File(settings) => {
                 problems.extend(settings.paths.iter().filter_map(|file| {
@@ -160,10 +185,6 @@ fn can_be_read(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn connect(ingress: &FanOut, id: &Id, pipelines: &Pipelines) {
-    ingress.redirect(&Pipeline::fan_out(pipelines.with_receiver(id)));
-}
-
 /// The receivers at work.
 #[derive(Debug, Default)]
 pub(crate) struct Receivers {
@@ -176,10 +197,25 @@ pub(crate) struct Receivers {
 #[derive(Debug)]
 pub(crate) struct ServingReceiver {
     settings: Arc<Receiver>,
-    ingress: FanOut,
-    socket: Option<Socket>,
-    counters: ReceiverStatus,
+    ways: Ways,
+    sockets: Option<Sockets>,
+    counters: Vec<ReceiverStatus>,
     stop: CancellationToken,
+}
+
+/// The parts that a receiver takes over from those whose place it takes.
+#[derive(Debug)]
+pub(crate) struct Predecessor {
+    ways: Ways,
+    sockets: Sockets,
+}
+
+/// Returns the endpoints on which a receiver listens.
+fn endpoints(receiver: &Receiver) -> Vec<&str> {
+    match &receiver.kind {
+        ReceiverKind::Otlp(settings) => settings.endpoints().collect(),
+        ReceiverKind::File(_) => Vec::new(),
+    }
 }
 
 /// Returns the grace of a receiver's drain: at most half of the time after the delay. It ends
@@ -208,9 +244,9 @@ impl Receivers {
         let stop = CancellationToken::new();
         let serving = ServingReceiver {
             settings: Arc::clone(&receiver.settings),
-            ingress: receiver.ingress.clone(),
-            socket: match &receiver.source {
-                Source::Otlp(receiver) => Some(receiver.socket()),
+            ways: receiver.ways.clone(),
+            sockets: match &receiver.source {
+                Source::Otlp(receiver) => Some(receiver.sockets()),
                 Source::File(_) => None,
             },
             counters: receiver.counters(),
@@ -239,39 +275,48 @@ impl Receivers {
         serving.is_some_and(|serving| *serving.settings == *receiver)
     }
 
-    /// Returns the receiver whose place the new one takes: one at its endpoint, preferably of the
-    /// same name, or else the one of the same name. Another receiver at the endpoint counts only if
-    /// it does not stay there, by the new receivers `named`. Port 0 is the endpoint of many.
+    /// Returns what the new receiver takes over: the ways of a receiver at an endpoint of it,
+    /// preferably of the same name, or else of the one of the same name, and the sockets of all of
+    /// them. Another receiver at an endpoint counts only if it does not stay there, by the new
+    /// receivers `named`. Port 0 is the endpoint of many.
     pub(crate) fn before(
         &self,
         receiver: &Receiver,
         named: &[&Arc<Receiver>],
-    ) -> Option<&ServingReceiver> {
-        let endpoint = |receiver: &Receiver| match &receiver.kind {
-            ReceiverKind::Otlp(settings) => Some(settings.endpoint.clone()),
-            ReceiverKind::File(_) => None,
-        };
-        let at = endpoint(receiver)?;
-        let is_there = |known: &&ServingReceiver| endpoint(&known.settings).as_ref() == Some(&at);
+    ) -> Option<Predecessor> {
+        let at = endpoints(receiver);
+        if at.is_empty() {
+            return None;
+        }
+        let is_at = |other: &Receiver| endpoints(other).iter().any(|other| at.contains(other));
+        let is_there = |known: &&ServingReceiver| is_at(&known.settings);
         let leaves = |known: &&ServingReceiver| {
             let mut named = named.iter().filter(|new| new.id == known.settings.id);
-            !named.any(|new| endpoint(new).as_ref() == Some(&at))
+            !named.any(|new| is_at(new))
         };
         let same = self.serving.get(&receiver.id);
-        let mut others = self.serving.values().filter(is_there).filter(leaves);
-        same.filter(is_there).or_else(|| others.next()).or(same)
+        let others = self.serving.values().filter(is_there).filter(leaves);
+        let all: Vec<_> = same.filter(is_there).into_iter().chain(others).collect();
+        let ways = &all.first().copied().or(same)?.ways;
+        let sockets = all.iter().filter_map(|known| known.sockets.clone());
+        Some(Predecessor {
+            ways: ways.clone(),
+            sockets: sockets.collect(),
+        })
     }
 
     /// Connects every receiver to the pipelines that name it now.
     pub(crate) fn connect(&self, pipelines: &Pipelines) {
         for (id, serving) in &self.serving {
-            connect(&serving.ingress, id, pipelines);
+            serving.ways.connect(id, pipelines);
         }
     }
 
     pub(crate) fn counters(&self) -> Vec<ReceiverStatus> {
         let serving = self.serving.values();
-        serving.map(|serving| serving.counters.clone()).collect()
+        serving
+            .flat_map(|serving| serving.counters.clone())
+            .collect()
     }
 
     /// Tells every receiver to accept nothing more.

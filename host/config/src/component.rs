@@ -6,6 +6,7 @@ pub(crate) mod catalog;
 pub mod exporter;
 pub mod extension;
 mod foreign;
+mod headers;
 mod names;
 pub mod net;
 pub mod processor;

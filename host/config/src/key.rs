@@ -54,8 +54,6 @@ pub(crate) enum Treatment {
     NoEffect(String),
     /// A key of the Collector that is refused, with the remedy.
     Refused(String),
-    /// The same, even without a value.
-    RefusedEmpty(String),
 }
 
 /// A key, as its readers ask for it.

@@ -140,6 +140,14 @@ impl Authenticator {
         })
     }
 
+    /// Returns the kind of credentials, as `www-authenticate` names it.
+    pub(crate) fn challenge(&self) -> &'static str {
+        match self {
+            Self::Bearer(_) => "Bearer",
+            Self::Basic(_) => "Basic realm=\"otlp\", charset=\"UTF-8\"",
+        }
+    }
+
     /// Lets in the request with these headers, or returns why it is not let in.
     pub(crate) async fn admit(&self, headers: &HeaderMap) -> Result<(), AuthError> {
         match self {

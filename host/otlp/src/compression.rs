@@ -1,4 +1,5 @@
-//! Compressed messages: gzip, which every peer of OTLP supports, and zstd, which most support.
+//! Compressed messages: gzip, which every peer of OTLP supports, zstd, which most support, and on
+//! HTTP also deflate.
 //!
 //! Both directions work in steps and give the thread back in between, because one message of 64 MiB
 //! takes longer than any other task should have to wait.
@@ -24,6 +25,8 @@ pub enum Compression {
     Gzip,
     /// zstd: smaller and faster, for backends that support it.
     Zstd,
+    /// The zlib format, which HTTP calls `deflate`.
+    Deflate,
 }
 
 /// The encodings that the receiver accepts, as `grpc-accept-encoding` tells a sender that tried
@@ -53,12 +56,30 @@ impl Compression {
         }
     }
 
-    /// Returns the name for `grpc-encoding`; `None` for no compression.
+    /// Returns the compression that `content-encoding` names; `None` if the name is unknown. The
+    /// Collector calls the zlib format by its own name, too.
+    pub(crate) fn of_content(name: &[u8]) -> Option<Self> {
+        const NAMES: [(&str, Compression); 7] = [
+            ("", Compression::None),
+            ("identity", Compression::None),
+            ("gzip", Compression::Gzip),
+            ("x-gzip", Compression::Gzip),
+            ("zstd", Compression::Zstd),
+            ("deflate", Compression::Deflate),
+            ("zlib", Compression::Deflate),
+        ];
+        let name = name.trim_ascii();
+        let same = |(known, _): &&(&str, Self)| name.eq_ignore_ascii_case(known.as_bytes());
+        NAMES.iter().find(same).map(|(_, compression)| *compression)
+    }
+
+    /// Returns the name for `grpc-encoding` or `content-encoding`; `None` for no compression.
     pub(crate) fn name(self) -> Option<HeaderValue> {
         match self {
             Self::None => None,
             Self::Gzip => Some(HeaderValue::from_static("gzip")),
             Self::Zstd => Some(HeaderValue::from_static("zstd")),
+            Self::Deflate => Some(HeaderValue::from_static("deflate")),
         }
     }
 
@@ -66,15 +87,22 @@ impl Compression {
     pub(crate) async fn compress(self, message: Bytes) -> io::Result<Bytes> {
         match self {
             Self::None => Ok(message),
-            Self::Gzip => gzip(&message).await,
+            Self::Gzip => deflate(&message, gzip_stream()).await,
+            Self::Deflate => deflate(&message, zlib_stream()).await,
             Self::Zstd => zstd(&message).await,
         }
     }
 }
 
-async fn gzip(message: &[u8]) -> io::Result<Bytes> {
-    let level = flate2::Compression::new(GZIP_LEVEL);
-    let mut stream = Compress::new_gzip(level, GZIP_WINDOW_BITS);
+fn gzip_stream() -> Compress {
+    Compress::new_gzip(flate2::Compression::new(GZIP_LEVEL), GZIP_WINDOW_BITS)
+}
+
+fn zlib_stream() -> Compress {
+    Compress::new(flate2::Compression::new(GZIP_LEVEL), true)
+}
+
+async fn deflate(message: &[u8], mut stream: Compress) -> io::Result<Bytes> {
     // OTLP shrinks to a tenth or so; the buffer grows when it does not.
     let mut out = Vec::with_capacity(message.len() / 8 + 1024);
     for step in message.chunks(STEP) {

@@ -1,15 +1,17 @@
-//! The two tables of status codes: the codes that senders get, and the meaning of those that
-//! backends send.
+//! The tables of status codes: the codes that senders get, over gRPC and over HTTP, and the meaning of
+//! those that backends send.
 //!
 //! OTLP gives the codes a meaning of its own: the code alone tells a sender whether to send the
 //! same bytes again. A wrong code either loses data or makes a sender repeat a request for ever.
 
 mod backend;
+mod http_refusal;
 mod sender;
 mod size;
 
 pub(crate) use backend::{not_grpc, outcome};
-pub(crate) use sender::{RequestError, denied, partial_success, refused, request_error};
+pub(crate) use http_refusal::HttpRefusal;
+pub(crate) use sender::{RequestError, denied, invalid, partial_success, refused, request_error};
 pub(crate) use size::RequestLength;
 
 /// The most characters of a message. gRPC messages travel in one header, and OTLP wants them short.

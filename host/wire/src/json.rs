@@ -49,7 +49,7 @@ pub use error::JsonError;
 /// `TracesData` document, which has the same form). Returns the texts that were replaced.
 ///
 /// Of the limits only [`Limits::depth`] is looked at: the bytes always pass
-/// [`validate`](crate::validate) with that depth and without other limits. They are at most four
+/// [`validate`](crate::validate()) with that depth and without other limits. They are at most four
 /// times as long as the text, and the work is linear in its length. Spans may have no ids:
 /// [`remove_invalid_items`](crate::remove_invalid_items) takes them out.
 ///

@@ -101,7 +101,7 @@ async fn serve(config: &Config) -> Result<()> {
         terminated.recv().await;
     };
     say(READY);
-    let Closed { connections_cut } = receiver.serve(ingress, stop).await;
+    let Closed { connections_cut } = receiver.serve(|_| Arc::clone(&ingress), stop).await;
     let ledger = Arc::clone(pipeline.ledger());
     let drained = pipeline
         .drain(Instant::now() + config.service.drain_timeout)

@@ -37,7 +37,7 @@ pub(super) struct Bombs {
 }
 
 impl Target {
-    fn is_on(&self) -> bool {
+    pub(super) fn is_on(&self) -> bool {
         Instant::now() < self.until
     }
 
@@ -47,8 +47,13 @@ impl Target {
         connected
     }
 
-    async fn silent(&self) -> Result<Raw> {
+    pub(super) async fn silent(&self) -> Result<Raw> {
         self.count(Raw::silent(&self.address).await)
+    }
+
+    /// Waits until the attack is over.
+    pub(super) async fn wait(&self) {
+        tokio::time::sleep_until(self.until).await;
     }
 
     async fn connect(&self) -> Result<Raw> {
@@ -73,6 +78,8 @@ pub(super) struct Attack {
     pub(super) attackers: usize,
     /// True if the receiver requires TLS.
     pub(super) over_tls: bool,
+    /// The port that is attacked.
+    pub(super) port: &'static str,
     pub(super) round: Round,
 }
 
@@ -82,11 +89,13 @@ macro_rules! attack {
             name: $name,
             attackers: $attackers,
             over_tls: false,
+            port: "otlp",
             round: |target| Box::pin($round(target)),
         }
     };
 }
 
+/// Returns the attacks on the port of gRPC.
 pub(super) fn all() -> Vec<Attack> {
     vec![
         attack!("rapid reset", 4, rapid_reset),
@@ -110,6 +119,15 @@ pub(super) fn all() -> Vec<Attack> {
         attack!("gzip bombs that fit", 10, gzip_that_fits),
         attack!("zstd bombs that fit", 10, zstd_that_fits),
     ]
+}
+
+/// Returns those of them that need no gRPC, on the port of HTTP, which speaks HTTP/2, too.
+pub(super) fn on_http() -> Vec<Attack> {
+    let grpc_only = ["slow bodies", "lengths announced", "answers not taken"];
+    let mut all = all();
+    all.retain(|attack| !attack.name.contains("bombs") && !grpc_only.contains(&attack.name));
+    all.iter_mut().for_each(|attack| attack.port = "otlp http");
+    all
 }
 
 /// Sends a request and its reset, again and again.
@@ -195,7 +213,7 @@ async fn idle(target: Target) -> Result<()> {
             all.push(raw);
         }
     }
-    wait(&target).await;
+    target.wait().await;
     Ok(())
 }
 
@@ -207,7 +225,7 @@ async fn half_open(target: Target) -> Result<()> {
         raw.send(b"PRI * HT").await?;
         all.push(raw);
     }
-    wait(&target).await;
+    target.wait().await;
     Ok(())
 }
 
@@ -221,7 +239,7 @@ async fn handshakes(target: Target) -> Result<()> {
         raw.send(&hello).await?;
         all.push(raw);
     }
-    wait(&target).await;
+    target.wait().await;
     Ok(())
 }
 
@@ -268,7 +286,7 @@ async fn announced(target: Target) -> Result<()> {
         wire.extend(frame(DATA, 0, stream, &[0, 4, 0, 0, 0]));
         raw.send(&wire).await?;
     }
-    wait(&target).await;
+    target.wait().await;
     Ok(())
 }
 
@@ -333,8 +351,4 @@ async fn bombs(target: Target, encoding: &str, bomb: &[u8]) -> Result<()> {
 /// Paces a slow attacker. It does not wait for anything.
 async fn pause() {
     sleep(Duration::from_millis(100)).await;
-}
-
-async fn wait(target: &Target) {
-    tokio::time::sleep_until(target.until).await;
 }

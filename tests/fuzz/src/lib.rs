@@ -71,6 +71,10 @@ pub const TARGETS: &[Target] = &[
         run: targets::json::run,
     },
     Target {
+        name: "http1",
+        run: targets::http1::run,
+    },
+    Target {
         name: "http2",
         run: targets::http2::run,
     },

@@ -139,7 +139,7 @@ impl Collector {
         self.wait_for(&what, |line| line.message() == message).await
     }
 
-    /// Returns the addresses that it listens on, by the name of the component (`otlp`,
+    /// Returns the addresses that it listens on, by the name of the component (`otlp`, `otlp http`,
     /// `health_check`, `admin`, `metrics`).
     pub fn addresses(&self) -> BTreeMap<String, String> {
         let lines = self.log.lines();
@@ -149,9 +149,13 @@ impl Collector {
                 .iter()
                 .find_map(|name| line.text(name))
                 .unwrap_or("metrics");
+            let component = match line.text("transport") {
+                Some("http") => format!("{component} http"),
+                _ => component.to_owned(),
+            };
             line.message()
                 .contains("listening")
-                .then(|| (component.to_owned(), endpoint.to_owned()))
+                .then(|| (component, endpoint.to_owned()))
         });
         bound.collect()
     }

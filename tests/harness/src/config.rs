@@ -12,6 +12,7 @@ pub const METRICS_READERS: &str =
 pub struct Config {
     backend: String,
     grpc: String,
+    http: Option<String>,
     exporter: String,
     service: String,
     traces: String,
@@ -24,6 +25,7 @@ impl Config {
         Self {
             backend: backend.into(),
             grpc: String::new(),
+            http: None,
             exporter: String::new(),
             service: String::new(),
             traces: String::new(),
@@ -56,6 +58,13 @@ impl Config {
         self
     }
 
+    /// Adds the receiver's `http`, with further keys.
+    #[must_use]
+    pub fn http(mut self, keys: &str) -> Self {
+        self.http = Some(more(keys));
+        self
+    }
+
     /// Adds further keys of the exporter.
     #[must_use]
     pub fn exporter(mut self, keys: &str) -> Self {
@@ -82,10 +91,14 @@ impl Config {
         let Self {
             backend,
             grpc,
+            http,
             exporter,
             service,
             ..
         } = self;
+        let http = http.as_ref().map_or_else(String::new, |keys| {
+            format!(", http: {{ endpoint: 127.0.0.1:0{keys} }}")
+        });
         let mut processors = String::new();
         for (name, body) in &self.stages {
             processors.push_str(&format!("  {name}: {body}\n"));
@@ -99,7 +112,7 @@ impl Config {
         format!(
             "\
 receivers:
-  otlp: {{ protocols: {{ grpc: {{ endpoint: 127.0.0.1:0{grpc} }} }} }}
+  otlp: {{ protocols: {{ grpc: {{ endpoint: 127.0.0.1:0{grpc} }}{http} }} }}
 {processors}\
 exporters:
   otlp_grpc: {{ endpoint: \"{backend}\"{exporter} }}

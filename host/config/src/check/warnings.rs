@@ -11,7 +11,7 @@ use crate::component::catalog::Catalog;
 use crate::component::exporter::{Exporter, ExporterKind};
 use crate::component::extension::ExtensionKind;
 use crate::component::net::{Endpoint, Listen};
-use crate::component::receiver::ReceiverKind;
+use crate::component::receiver::{Receiver, ReceiverKind};
 use crate::id::Id;
 use crate::problem::Problem;
 use crate::service::{Pipeline, Service};
@@ -80,19 +80,31 @@ fn credentials_in_plain_sight(components: &Components) -> Vec<Problem> {
         })
     });
     let receivers = components.receivers.good();
-    let receivers = receivers.filter_map(|receiver| {
-        let ReceiverKind::Otlp(settings) = &receiver.kind else {
-            return None;
-        };
-        settings.auth.as_ref()?;
-        let open = settings.tls.is_none() && is_elsewhere(&settings.endpoint);
-        open.then(|| {
-            let path = format!("receivers::{}::protocols::grpc::endpoint", receiver.id);
-            let what = "without TLS the credentials of clients can be read by everybody on the way";
-            Problem::nowhere(path, what).instead("add `tls: { cert_file, key_file }`")
-        })
+    exporters
+        .chain(receivers.flat_map(|receiver| open_ports(receiver)))
+        .collect()
+}
+
+/// Returns the ports of a receiver to which credentials come without TLS.
+fn open_ports(receiver: &Receiver) -> Vec<Problem> {
+    let ReceiverKind::Otlp(settings) = &receiver.kind else {
+        return Vec::new();
+    };
+    let (grpc, http) = (settings.grpc.as_ref(), settings.http.as_ref());
+    let grpc = grpc.filter(|port| port.auth.is_some() && port.tls.is_none());
+    let http = http.filter(|port| port.auth.is_some() && port.tls.is_none());
+    let ports = [
+        grpc.map(|port| ("grpc", &port.endpoint)),
+        http.map(|port| ("http", &port.endpoint)),
+    ];
+    let open = ports.into_iter().flatten();
+    let open = open.filter(|(_, endpoint)| is_elsewhere(endpoint));
+    let problems = open.map(|(name, _)| {
+        let path = format!("receivers::{}::protocols::{name}::endpoint", receiver.id);
+        let what = "without TLS the credentials of clients can be read by everybody on the way";
+        Problem::nowhere(path, what).instead("add `tls: { cert_file, key_file }`")
     });
-    exporters.chain(receivers).collect()
+    problems.collect()
 }
 
 /// Returns true unless the address is on this machine.

@@ -8,17 +8,15 @@ use std::time::Duration;
 
 use spandrel_otlp::compression::Compression;
 use spandrel_otlp::exporter::{Balancer, ExporterConfig};
-use spandrel_otlp::secret::Secret;
 use spandrel_pipeline::backoff::RetryConfig;
 use spandrel_pipeline::batcher::BatcherConfig;
 use spandrel_pipeline::queue::QueueConfig;
 
 use self::file::FileExporter;
 use super::authenticators::Authenticators;
+use super::headers;
 use super::net::{read_client_keepalive, read_client_tls};
 use crate::id::Id;
-use crate::key::Form;
-use crate::problem::Problem;
 use crate::text::section::Section;
 use crate::text::tree::Value;
 
@@ -122,7 +120,9 @@ fn read_otlp(section: &Section<'_>, authenticators: &Authenticators<'_>) -> Opti
         ],
     );
     let timeout = section.duration_positive("timeout", Duration::from_secs(5));
-    let headers = read_headers(section);
+    let headers = headers::read(section.section("headers"), |name| {
+        !name.starts_with("grpc-") && !name.ends_with("-bin")
+    });
     let tls = read_client_tls(section);
     let keepalive = read_client_keepalive(section);
     let auth = authenticators.client(section);
@@ -227,44 +227,6 @@ fn read_authority(text: &str) -> Result<String, String> {
         .filter(|authority| !authority.as_str().contains('@'))
         .map(|authority| authority.to_string())
         .ok_or_else(|| "write a host, or host:port".to_owned())
-}
-
-fn read_headers(section: &Section<'_>) -> Vec<(String, Secret)> {
-    let mut headers = Vec::new();
-    let section = section.section("headers");
-    section.ask("HEADER", || (Form::Text("secret text"), None));
-    let problems = section.problems();
-    for (entry, path) in section.into_named(&[]) {
-        let Some(text) = entry.node.text() else {
-            if entry.node.value == Value::Reported {
-                continue;
-            }
-            let what = format!("expected text, found {}", entry.node.value.kind());
-            problems.add(Problem::at(&entry.node.at, path, what));
-            continue;
-        };
-        let name = http::HeaderName::from_bytes(entry.key.as_bytes());
-        let value = http::HeaderValue::from_str(text);
-        match (name, value) {
-            (Ok(name), Ok(_))
-                if !name.as_str().starts_with("grpc-") && !name.as_str().ends_with("-bin") =>
-            {
-                headers.push((name.as_str().to_owned(), text.into()));
-            }
-            (Ok(_), Err(_)) => {
-                // The value itself stays out of the message: it may be a secret.
-                let problem =
-                    Problem::at(&entry.node.at, path, "the value cannot be sent in a header");
-                problems.add(problem.instead("write visible ASCII characters"));
-            }
-            _ => {
-                let problem =
-                    Problem::at(&entry.at, path, "this is not a name that a header may have");
-                problems.add(problem.instead("write letters, digits and `-`"));
-            }
-        }
-    }
-    headers
 }
 
 fn read_debug(section: &Section<'_>) -> Verbosity {

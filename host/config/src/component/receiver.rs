@@ -1,12 +1,14 @@
 //! Receivers: `otlp` and `file`.
 
+mod grpc;
+mod http;
+
 use std::path::PathBuf;
 
-use spandrel_otlp::receiver::ReceiverConfig;
+use spandrel_otlp::receiver::{HttpConfig, ReceiverConfig};
 use spandrel_wire::InvalidUtf8;
 
 use super::authenticators::Authenticators;
-use super::net::{Listen, read_server_keepalive, read_server_tls};
 use crate::id::Id;
 use crate::text::section::Section;
 
@@ -24,7 +26,7 @@ pub struct Receiver {
 /// The types of receivers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ReceiverKind {
-    /// OTLP over gRPC.
+    /// OTLP over gRPC, HTTP, or both.
     Otlp(Box<ReceiverConfig>),
     /// OTLP/JSON lines, replayed once.
     File(FileReceiver),
@@ -56,7 +58,7 @@ pub(crate) fn read(
                     ("reject", InvalidUtf8::Reject),
                 ],
             );
-            ReceiverKind::Otlp(Box::new(read_otlp(section, authenticators)?))
+            ReceiverKind::Otlp(Box::new(read_otlp(section, authenticators, invalid_utf8)?))
         }
         "file" => ReceiverKind::File(read_file(section)),
         _ => return None,
@@ -68,50 +70,36 @@ pub(crate) fn read(
     })
 }
 
-fn read_otlp(section: &Section<'_>, authenticators: &Authenticators<'_>) -> Option<ReceiverConfig> {
+fn read_otlp(
+    section: &Section<'_>,
+    authenticators: &Authenticators<'_>,
+    invalid_utf8: InvalidUtf8,
+) -> Option<ReceiverConfig> {
     let protocols = section.section("protocols");
-    protocols.not_offered_at_all(
-        "http",
-        "remove it and let clients send OTLP/gRPC to port 4317",
-    );
-    if !protocols.has("grpc") {
-        section.wrong("no protocol is chosen", "write `protocols: { grpc: {} }`");
+    let (has_grpc, has_http) = (protocols.has("grpc"), protocols.has("http"));
+    if !has_grpc && !has_http {
+        let instead = "write `protocols: { grpc: {}, http: {} }`, or one of them";
+        section.wrong("no protocol is chosen", instead);
         return None;
     }
-    let grpc = protocols.section("grpc");
-    let default = ReceiverConfig::new(Listen::read(&grpc, 4317).to_string());
-    let mib = default.max_recv_msg_size >> 20;
-    let max_request_mib = grpc.integer("max_recv_msg_size_mib", mib, 1..=1024);
-    let default_in_flight = (default.max_in_flight_bytes >> 20).max(max_request_mib);
-    let max_in_flight_mib = grpc.integer("max_in_flight_mib", default_in_flight, 1..=1_048_576);
-    if max_in_flight_mib < max_request_mib {
-        let instead =
-            format!("write at least {max_request_mib}, the value of max_recv_msg_size_mib");
-        grpc.wrong_key(
-            "max_in_flight_mib",
-            "the largest request would never fit",
-            instead,
-        );
+    let grpc = || grpc::read(&protocols.section("grpc"), authenticators);
+    let http = || HttpConfig {
+        invalid_utf8,
+        ..http::read(&protocols.section("http"), authenticators)
+    };
+    let config = ReceiverConfig {
+        grpc: has_grpc.then(grpc),
+        http: has_http.then(http),
+        ..ReceiverConfig::default()
+    };
+    if let (Some(grpc), Some(http)) = (&config.grpc, &config.http)
+        && grpc.endpoint == http.endpoint
+        && !grpc.endpoint.ends_with(":0")
+    {
+        let what = format!("both protocols have the endpoint {}", grpc.endpoint);
+        protocols.wrong(what, "give each an `endpoint` of its own");
     }
-    grpc.not_offered("include_metadata", "remove it");
-    grpc.choice("transport", (), &[("tcp", ())]);
-    grpc.without_meaning(
-        &["read_buffer_size", "write_buffer_size"],
-        "buffers of a connection have their own sizes here",
-    );
-    Some(ReceiverConfig {
-        max_recv_msg_size: max_request_mib << 20,
-        max_in_flight_bytes: max_in_flight_mib << 20,
-        max_concurrent_streams: grpc.integer(
-            "max_concurrent_streams",
-            default.max_concurrent_streams,
-            1..=100_000,
-        ),
-        tls: read_server_tls(&grpc),
-        auth: authenticators.server(&grpc),
-        keepalive: read_server_keepalive(&grpc),
-        ..default
-    })
+    Some(config)
 }
 
 fn read_file(section: &Section<'_>) -> FileReceiver {

@@ -137,7 +137,7 @@ fn write_others<'a>(
             Treatment::NoEffect(why) => {
                 writeln!(without_effect, "- `{name}`: {why}").unwrap_or_default();
             }
-            Treatment::Refused(instead) | Treatment::RefusedEmpty(instead) => {
+            Treatment::Refused(instead) => {
                 writeln!(refused, "- `{name}`: {instead}").unwrap_or_default();
             }
         }

@@ -120,11 +120,6 @@ impl Writer {
                 let schema = of_types(&["null"], None);
                 (schema, format!("Not offered: {instead}."))
             }
-            Treatment::RefusedEmpty(instead) => {
-                let mut schema = Map::new();
-                schema.insert("not".to_owned(), json!({}));
-                (schema, format!("Not offered: {instead}."))
-            }
         };
         schema.insert("description".to_owned(), text.into());
         if let Some(default) = &key.default {

@@ -203,15 +203,6 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Does the same for a key that has an effect in the Collector even without a value.
-    pub(crate) fn not_offered_at_all(&self, key: &'static str, instead: &str) {
-        self.treat(key, || Treatment::RefusedEmpty(instead.to_owned()));
-        self.vocabulary.add_hidden(key);
-        if let Some(entry) = self.entries.iter().find(|entry| entry.key == key) {
-            self.refuse(entry, instead);
-        }
-    }
-
     fn refuse(&self, entry: &Entry, instead: &str) {
         let what = "not offered by this version of spandrel";
         let problem = Problem::at(&entry.at, join(&self.path, &entry.key), what);

@@ -30,7 +30,7 @@ pub(crate) const MAX_STATE_BYTES: usize = ZSTD_STATE_BYTES + (1 << ZSTD_WINDOW_L
 pub(crate) fn state_bytes(compression: Compression, inflated: usize) -> usize {
     match compression {
         Compression::None => 0,
-        Compression::Gzip => GZIP_STATE_BYTES,
+        Compression::Gzip | Compression::Deflate => GZIP_STATE_BYTES,
         Compression::Zstd => ZSTD_STATE_BYTES + inflated.min(1 << ZSTD_WINDOW_LOG),
     }
 }
@@ -53,6 +53,8 @@ pub(crate) struct Inflater {
 
 enum Stream {
     Gzip(Decompress),
+    /// One zlib stream: the format has no members.
+    Zlib(Decompress),
     Zstd(WindowDecoder),
 }
 
@@ -99,6 +101,7 @@ impl Inflater {
         let stream = match compression {
             Compression::None => return Ok(None),
             Compression::Gzip => Stream::Gzip(Decompress::new_gzip(GZIP_WINDOW_BITS)),
+            Compression::Deflate => Stream::Zlib(Decompress::new(true)),
             Compression::Zstd => Stream::Zstd(WindowDecoder::new()?),
         };
         let at_end = false;
@@ -115,10 +118,10 @@ impl Inflater {
     ) -> Result<(), InflateError> {
         let (lacking, filled) = (input.len(), out.len());
         if self.at_end && lacking > 0 {
-            self.begin_again();
+            self.begin_again()?;
         }
         match &mut self.stream {
-            Stream::Gzip(stream) => {
+            Stream::Gzip(stream) | Stream::Zlib(stream) => {
                 let before = stream.total_in();
                 let status = stream
                     .decompress_vec(input, out, FlushDecompress::None)
@@ -155,11 +158,15 @@ impl Inflater {
         }
     }
 
-    /// Prepares for another gzip member. A zstd decoder begins another frame by itself.
-    fn begin_again(&mut self) {
-        self.at_end = false;
-        if let Stream::Gzip(stream) = &mut self.stream {
-            *stream = Decompress::new_gzip(GZIP_WINDOW_BITS);
+    /// Prepares for another gzip member. A zstd decoder begins another frame by itself, and nothing
+    /// may follow a zlib stream.
+    fn begin_again(&mut self) -> Result<(), InflateError> {
+        match &mut self.stream {
+            Stream::Gzip(stream) => *stream = Decompress::new_gzip(GZIP_WINDOW_BITS),
+            Stream::Zlib(_) => return Err(InflateError::Corrupt),
+            Stream::Zstd(_) => {}
         }
+        self.at_end = false;
+        Ok(())
     }
 }

@@ -34,7 +34,7 @@ fn sample(len: usize) -> Bytes {
 /// A compressed message inflates to the same bytes, whatever pieces it arrives in.
 #[tokio::test]
 async fn a_message_survives_the_round_trip() {
-    for compression in [Compression::Gzip, Compression::Zstd] {
+    for compression in [Compression::Gzip, Compression::Zstd, Compression::Deflate] {
         for len in [0, 1, 1000, STEP - 1, 3 * STEP + 17] {
             let message = sample(len);
             let wire = compression.compress(message.clone()).await.expect("memory");
@@ -56,10 +56,46 @@ async fn members_add_up() {
     }
 }
 
+/// Nothing may follow a zlib stream, not even another one.
+#[tokio::test]
+async fn zlib_has_no_members() {
+    let wire = Compression::Deflate.compress(sample(5000)).await;
+    let wire = wire.expect("memory");
+    let out = inflate(
+        Compression::Deflate,
+        &[wire.clone(), wire].concat(),
+        900,
+        4096,
+    );
+    assert_eq!(out, Err(InflateError::Corrupt));
+}
+
+/// HTTP names encodings in any case, and by their old names.
+#[test]
+fn content_encodings_have_names() {
+    for (name, compression) in [
+        ("GZip", Some(Compression::Gzip)),
+        (" x-gzip ", Some(Compression::Gzip)),
+        ("zstd", Some(Compression::Zstd)),
+        ("deflate", Some(Compression::Deflate)),
+        ("zlib", Some(Compression::Deflate)),
+        ("identity", Some(Compression::None)),
+        ("", Some(Compression::None)),
+        ("br", None),
+        ("gzip, gzip", None),
+    ] {
+        assert_eq!(
+            Compression::of_content(name.as_bytes()),
+            compression,
+            "{name}"
+        );
+    }
+}
+
 /// No prefix of a compressed message is taken for the whole message, and no garbage for a message.
 #[tokio::test]
 async fn broken_messages_are_told() {
-    for compression in [Compression::Gzip, Compression::Zstd] {
+    for compression in [Compression::Gzip, Compression::Zstd, Compression::Deflate] {
         let wire = compression.compress(sample(5000)).await.expect("memory");
         for len in 1..wire.len() {
             let out = inflate(compression, &wire[..len], 4096, 4096);

@@ -1,4 +1,4 @@
-//! Reads one request: exactly one gRPC message, inflated, within the limits.
+//! Reads one request: exactly one gRPC message, or a whole body, inflated, within the limits.
 //!
 //! The cost of a request is leased before it is allocated, and only for bytes that arrived: a
 //! sender that announces 64 MiB and sends nothing holds nothing. A compressed message is inflated
@@ -49,9 +49,22 @@ impl<B> RequestBody for B where
 {
 }
 
-/// Reads the only message of a request body, of at most `limit` bytes.
+/// The way in which a body has the request in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// One gRPC message with its prefix.
+    Message,
+    /// The whole body, of this length if it was announced.
+    Body {
+        /// The number of bytes.
+        length: Option<usize>,
+    },
+}
+
+/// Reads the request of a body, of at most `limit` bytes.
 pub(crate) async fn read<B>(
     mut body: B,
+    framing: Framing,
     compression: Compression,
     limit: usize,
     lease: &mut Lease,
@@ -61,7 +74,10 @@ where
     B: Body<Data = Bytes> + Unpin,
 {
     let mut prefix = PrefixReader::default();
-    let mut message = None;
+    let mut message = match framing {
+        Framing::Message => None,
+        Framing::Body { length } => Some(IncomingMessage::body(length, compression, limit)?),
+    };
     let mut pace = Pace::default();
     while let Some(frame) = pace.next(&mut body, lease).await? {
         let Ok(mut data) = frame.into_data() else {
@@ -130,22 +146,28 @@ impl Pace {
     }
 }
 
-/// Discards a body, or at most about `most` bytes of it.
-pub(crate) async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B, most: usize) {
+/// Discards a body, or at most about `most` bytes of it. Returns true if that was all of it.
+pub(crate) async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B, most: usize) -> bool {
     let mut left = most;
-    while let Some(Ok(frame)) = body.frame().await {
-        let passed = frame.data_ref().map_or(0, Bytes::len);
+    loop {
+        let passed = match body.frame().await {
+            Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len),
+            Some(Err(_)) => return false,
+            None => return true,
+        };
         match left.checked_sub(passed) {
             Some(rest) => left = rest,
-            None => return,
+            None => return false,
         }
     }
 }
 
 /// A message that is still arriving.
 struct IncomingMessage {
-    /// The number of bytes that are still to come.
+    /// The number of bytes that are still to come; the most that may come if the length is not known.
     lacking: usize,
+    /// True if the length was announced.
+    is_announced: bool,
     payload: Payload,
     /// The compression of the bytes that arrive.
     compression: Compression,
@@ -181,6 +203,25 @@ impl IncomingMessage {
         };
         Ok(Self {
             lacking: prefix.length,
+            is_announced: true,
+            payload: Payload::Parts(Vec::new()),
+            compression,
+            limit,
+        })
+    }
+
+    /// Creates the message of a whole body.
+    fn body(
+        length: Option<usize>,
+        compression: Compression,
+        limit: usize,
+    ) -> Result<Self, RequestError> {
+        if length.is_some_and(|length| length > limit) {
+            return Err(RequestError::OverLimit { limit });
+        }
+        Ok(Self {
+            lacking: length.unwrap_or(limit),
+            is_announced: length.is_some(),
             payload: Payload::Parts(Vec::new()),
             compression,
             limit,
@@ -192,9 +233,11 @@ impl IncomingMessage {
             return Ok(());
         }
         let Some(lacking) = self.lacking.checked_sub(data.len()) else {
-            return Err(RequestError::Malformed(
-                "request with more than one message",
-            ));
+            return Err(if self.is_announced {
+                RequestError::Malformed("request with more than one message")
+            } else {
+                RequestError::OverLimit { limit: self.limit }
+            });
         };
         // A compressed message is inflated at once, so it may keep the buffer meanwhile.
         let is_worth_keeping = data.len() >= WORTH_KEEPING || self.compression != Compression::None;
@@ -220,7 +263,7 @@ impl IncomingMessage {
     }
 
     async fn finish(self, lease: &mut Lease) -> Result<Bytes, RequestError> {
-        if self.lacking > 0 {
+        if self.lacking > 0 && self.is_announced {
             return Err(RequestError::Malformed(
                 "request that ends inside its message",
             ));
@@ -229,7 +272,8 @@ impl IncomingMessage {
             Payload::Whole(bytes) => bytes,
             Payload::Parts(out) => shrunk(out),
         };
-        if self.compression == Compression::None {
+        // A body of no bytes is an empty request, whatever its encoding.
+        if self.compression == Compression::None || sent.is_empty() {
             return Ok(sent);
         }
         lease.decoder().await?;

@@ -1,52 +1,90 @@
 //! The settings of a receiver.
 
+mod grpc;
+mod http;
+mod port;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::auth::ServerAuth;
 use crate::tls::{REREAD_INTERVAL, TlsVersions};
 
-/// The settings of a receiver. The defaults are the Collector's where it has one.
+pub use self::grpc::GrpcConfig;
+pub use self::http::{Cors, HttpConfig, SignalPaths};
+pub(crate) use self::port::{ConnectionSettings, Http1Settings, MAX_JSON_GROWTH, PortConfig};
+
+/// The default of the bytes in flight: four of the longest requests, or hundreds of usual ones.
+const MAX_IN_FLIGHT_BYTES: usize = 256 << 20;
+
+/// The default of the requests that one connection may have open: more than any SDK opens; h2 has a
+/// cost for each.
+const MAX_CONCURRENT_STREAMS: u32 = 100;
+
+/// The time that the bytes of a request may take to arrive: three times an SDK's own patience with
+/// the whole export. Without a limit, slow senders could hold the memory for requests for ever.
+pub(crate) const READ_LIMIT: Duration = Duration::from_secs(30);
+
+/// The settings of a receiver: one port for each transport.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReceiverConfig {
-    /// The host and port; port 0 takes a free one. No host means every interface.
-    pub endpoint: String,
-    /// The longest request in bytes, on the wire and inflated. OTLP recommends 64 MiB.
-    pub max_recv_msg_size: usize,
-    /// The bytes that all requests that are being read or offered may take together, inflated. It
-    /// counts as at least what one longest request can take with its decoder. A request that gets
-    /// no room in time is told to come back.
-    pub max_in_flight_bytes: usize,
-    /// The number of requests that one connection may have open at a time.
-    pub max_concurrent_streams: u32,
-    /// The times after which connections are probed, and asked to end.
-    pub keepalive: Keepalive,
-    /// TLS; `None` for plain text.
-    pub tls: Option<ServerTls>,
-    /// The credentials that requests must carry; `None` for no authentication. Health checks need
-    /// none.
-    pub auth: Option<ServerAuth>,
+    /// The port for OTLP/gRPC.
+    pub grpc: Option<GrpcConfig>,
+    /// The port for OTLP/HTTP.
+    pub http: Option<HttpConfig>,
     /// The time that [`Receiver::serve`](super::Receiver::serve) waits for requests in flight once
     /// it is told to stop.
     pub drain_grace: Duration,
 }
 
-impl ReceiverConfig {
-    /// Returns the default settings for this endpoint.
-    pub fn new(endpoint: impl Into<String>) -> Self {
+impl Default for ReceiverConfig {
+    /// Returns the settings of a receiver without a port.
+    fn default() -> Self {
         Self {
-            endpoint: endpoint.into(),
-            max_recv_msg_size: 64 << 20,
-            // Four of the longest requests, or hundreds of usual ones.
-            max_in_flight_bytes: 256 << 20,
-            // More than any SDK opens; h2 has a cost for each.
-            max_concurrent_streams: 100,
-            keepalive: Keepalive::default(),
-            tls: None,
-            auth: None,
+            grpc: None,
+            http: None,
             // The patience that clients themselves have with a last flush.
             drain_grace: Duration::from_secs(5),
         }
+    }
+}
+
+impl From<GrpcConfig> for ReceiverConfig {
+    fn from(grpc: GrpcConfig) -> Self {
+        Self {
+            grpc: Some(grpc),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<HttpConfig> for ReceiverConfig {
+    fn from(http: HttpConfig) -> Self {
+        Self {
+            http: Some(http),
+            ..Self::default()
+        }
+    }
+}
+
+impl ReceiverConfig {
+    /// Returns its ports.
+    pub(crate) fn ports(&self) -> impl Iterator<Item = PortConfig> {
+        let grpc = self
+            .grpc
+            .clone()
+            .map(|grpc| PortConfig::Grpc(Box::new(grpc)));
+        let http = self
+            .http
+            .clone()
+            .map(|http| PortConfig::Http(Box::new(http)));
+        grpc.into_iter().chain(http)
+    }
+
+    /// Returns the endpoints of its ports.
+    pub fn endpoints(&self) -> impl Iterator<Item = &str> {
+        let grpc = self.grpc.as_ref().map(|grpc| grpc.endpoint.as_str());
+        let http = self.http.as_ref().map(|http| http.endpoint.as_str());
+        grpc.into_iter().chain(http)
     }
 }
 

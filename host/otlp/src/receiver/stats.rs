@@ -52,8 +52,8 @@ impl ReceiverStats {
         self.connections.accepted()
     }
 
-    /// Returns the number of connections that never became HTTP/2: over the limit, a failed
-    /// handshake, another protocol.
+    /// Returns the number of connections that never came to HTTP as the port speaks it: over the
+    /// limit, a failed handshake, another protocol.
     pub fn failed_connections(&self) -> u64 {
         self.connections.failed()
     }

@@ -18,7 +18,7 @@ const SPREAD: f64 = 1.5;
 /// The reason why a request could not be read, or not be offered.
 #[derive(Debug)]
 pub(crate) enum RequestError {
-    /// The request is not a gRPC message, or not compressed as it says.
+    /// The request is not a message of its protocol, or not compressed as it says.
     Malformed(&'static str),
     /// The request is longer than `limit` bytes, on the wire or inflated.
     OverLimit {
@@ -87,9 +87,9 @@ pub(crate) fn refused(refused: &Refused) -> Status {
     }
 }
 
-/// Returns the response to a request of which some items were refused for good; `None` if all items
-/// were accepted.
-pub(crate) fn partial_success(signal: Signal, accepted: &Acceptance) -> Option<Vec<u8>> {
+/// Returns the content of the response to a request of which some items were refused for good;
+/// `None` if all items were accepted.
+pub(crate) fn partial_success(signal: Signal, accepted: &Acceptance) -> Option<PartialSuccess> {
     let refused = &accepted.refused;
     if refused.is_empty() {
         return None;
@@ -100,16 +100,15 @@ pub(crate) fn partial_success(signal: Signal, accepted: &Acceptance) -> Option<V
         Signal::Logs => "log records",
     };
     let why = one_line(&format!("{} {items} refused: {refused}", refused.count));
-    let partial = PartialSuccess {
+    Some(PartialSuccess {
         rejected: refused.count as u64,
         message: why,
-    };
-    Some(partial.encode())
+    })
 }
 
 /// Returns a status for a request that must never be sent again, with the detail that OTLP
 /// recommends.
-fn invalid(what: &str) -> Status {
+pub(crate) fn invalid(what: &str) -> Status {
     let message = one_line(what);
     let details = ErrorDetails::with_bad_request_violation("request", message.clone());
     Status::with_error_details(Code::InvalidArgument, message, details)

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, StreamBody};
 use prost::Message;
 use spandrel_otlp::auth::{Bearer, ClientAuth, Htpasswd, Login, ServerAuth, TextSource, Tokens};
 use spandrel_otlp::exporter::{ExporterConfig, GrpcExporter};
-use spandrel_otlp::receiver::{BindError, Receiver, ReceiverConfig};
+use spandrel_otlp::receiver::{BindError, GrpcConfig, Receiver};
 use spandrel_pipeline::exporter::Outcome;
 use tokio::time::timeout;
 use tonic::Code;
@@ -35,8 +35,8 @@ fn in_file(path: &Path) -> Bearer {
     bearer(Tokens::File(path.to_owned()))
 }
 
-fn asking(auth: ServerAuth) -> ReceiverConfig {
-    ReceiverConfig {
+fn asking(auth: ServerAuth) -> GrpcConfig {
+    GrpcConfig {
         auth: Some(auth),
         ..config()
     }
@@ -267,7 +267,9 @@ async fn a_password_lets_in() {
 #[tokio::test]
 async fn bad_credentials_are_named() {
     let auth = ServerAuth::Bearer(in_file("no-such.token".as_ref()));
-    let error = Receiver::bind(asking(auth)).await.expect_err("no file");
+    let error = Receiver::bind(asking(auth).into())
+        .await
+        .expect_err("no file");
     let BindError::Auth { source, .. } = error else {
         panic!("{error:?}");
     };

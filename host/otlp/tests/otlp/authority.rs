@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use prost::Message;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use spandrel_otlp::exporter::{ClientTls, GrpcExporter};
-use spandrel_otlp::receiver::{ReceiverConfig, ServerTls};
+use spandrel_otlp::receiver::{GrpcConfig, ServerTls};
 use spandrel_pipeline::exporter::{Exporter, Outcome};
 use spandrel_wire::Signal;
 use tempfile::TempDir;
@@ -46,9 +46,9 @@ impl Authority {
         (cert_file, key_file)
     }
 
-    pub(crate) fn server(&self, name: &str, client_ca_file: Option<PathBuf>) -> ReceiverConfig {
+    pub(crate) fn server(&self, name: &str, client_ca_file: Option<PathBuf>) -> GrpcConfig {
         let (cert_file, key_file) = self.sign(name);
-        ReceiverConfig {
+        GrpcConfig {
             tls: Some(ServerTls {
                 client_ca_file,
                 ..ServerTls::new(cert_file, key_file)

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use spandrel_otlp::receiver::{Closed, Receiver, ReceiverConfig, ReceiverStats, Socket};
+use spandrel_otlp::receiver::{
+    Closed, GrpcConfig, PortStatus, Receiver, ReceiverConfig, ReceiverStats, Sockets, Transport,
+};
 use spandrel_pipeline::ingress::{Acceptance, Ingress};
 use spandrel_pipeline::refused::Refused;
 use spandrel_wire::Signal;
@@ -97,9 +99,12 @@ impl Ingress for Sink {
 
 /// A receiver that serves in the background.
 pub(crate) struct Collector {
+    /// The address of its first port.
     pub(crate) addr: SocketAddr,
+    /// The counters of its first port.
     pub(crate) stats: Arc<ReceiverStats>,
-    pub(crate) socket: Socket,
+    pub(crate) sockets: Sockets,
+    ports: Vec<PortStatus>,
     stop: CancellationToken,
     task: JoinSet<Closed>,
 }
@@ -110,17 +115,21 @@ impl Collector {
         Self::start_with(config(), sink).await
     }
 
-    pub(crate) async fn start_with<I>(config: ReceiverConfig, ingress: &Arc<I>) -> Self
+    pub(crate) async fn start_with<I>(config: impl Into<ReceiverConfig>, ingress: &Arc<I>) -> Self
     where
         I: Ingress + 'static,
     {
-        let receiver = Receiver::bind(config).await.expect("a free port");
+        let receiver = Receiver::bind(config.into()).await.expect("a free port");
         Self::serve(receiver, Arc::clone(ingress) as Arc<dyn Ingress>)
     }
 
     /// Starts a receiver that takes over from this one, and then stops this one.
-    pub(crate) async fn hand_over(&self, config: ReceiverConfig, sink: &Arc<Sink>) -> Self {
-        let receiver = Receiver::bind_beside(config, &self.socket).await;
+    pub(crate) async fn hand_over(
+        &self,
+        config: impl Into<ReceiverConfig>,
+        sink: &Arc<Sink>,
+    ) -> Self {
+        let receiver = Receiver::bind_beside(config.into(), &self.sockets).await;
         let ingress = Arc::clone(sink) as Arc<dyn Ingress>;
         let next = Self::serve(receiver.expect("the same socket"), ingress);
         self.stop();
@@ -128,18 +137,27 @@ impl Collector {
     }
 
     fn serve(receiver: Receiver, ingress: Arc<dyn Ingress>) -> Self {
-        let socket = receiver.socket();
+        let (sockets, ports) = (receiver.sockets(), receiver.ports());
         let stop = CancellationToken::new();
-        let (addr, stats) = (receiver.local_addr(), receiver.stats());
         let mut task = JoinSet::new();
-        task.spawn(receiver.serve(ingress, stop.clone().cancelled_owned()));
+        let stopped = stop.clone().cancelled_owned();
+        task.spawn(receiver.serve(move |_| Arc::clone(&ingress), stopped));
         Self {
-            addr,
-            stats,
-            socket,
+            addr: ports[0].address,
+            stats: Arc::clone(&ports[0].stats),
+            sockets,
+            ports,
             stop,
             task,
         }
+    }
+
+    /// Returns the port of this transport.
+    pub(crate) fn port(&self, transport: Transport) -> &PortStatus {
+        let mut ports = self.ports.iter();
+        ports
+            .find(|port| port.transport == transport)
+            .expect("a port")
     }
 
     pub(crate) fn url(&self) -> String {
@@ -161,6 +179,6 @@ impl Collector {
     }
 }
 
-pub(crate) fn config() -> ReceiverConfig {
-    ReceiverConfig::new("127.0.0.1:0")
+pub(crate) fn config() -> GrpcConfig {
+    GrpcConfig::new("127.0.0.1:0")
 }

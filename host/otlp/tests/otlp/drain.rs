@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
-use spandrel_otlp::receiver::{BindError, Closed, Receiver, ReceiverConfig};
+use spandrel_otlp::receiver::{BindError, Closed, GrpcConfig, Receiver, ReceiverConfig};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tonic::transport::Endpoint;
@@ -60,7 +60,7 @@ async fn the_grace_is_a_limit() {
     let sink = Sink::gated();
     let config = ReceiverConfig {
         drain_grace: Duration::from_millis(50),
-        ..config()
+        ..config().into()
     };
     let collector = Collector::start_with(config, &sink).await;
     let mut client = TraceServiceClient::connect(collector.url())
@@ -137,7 +137,7 @@ async fn health_tells_of_the_drain() {
 async fn a_port_in_use_is_told() {
     let collector = Collector::start(&Sink::open()).await;
     let endpoint = collector.addr.to_string();
-    let error = Receiver::bind(ReceiverConfig::new(endpoint.clone()))
+    let error = Receiver::bind(GrpcConfig::new(endpoint.clone()).into())
         .await
         .expect_err("in use");
     assert!(matches!(error, BindError::InUse { .. }));
@@ -147,7 +147,7 @@ async fn a_port_in_use_is_told() {
         "{text}"
     );
 
-    let error = Receiver::bind(ReceiverConfig::new("127.0.0.1:notaport"))
+    let error = Receiver::bind(GrpcConfig::new("127.0.0.1:notaport").into())
         .await
         .expect_err("no port");
     assert!(error.to_string().contains("127.0.0.1:notaport"), "{error}");
@@ -157,12 +157,12 @@ async fn a_port_in_use_is_told() {
 /// other one, but an error with the address that is taken.
 #[tokio::test]
 async fn a_name_is_bound_once() {
-    let first = Receiver::bind(ReceiverConfig::new("localhost:0")).await;
+    let first = Receiver::bind(GrpcConfig::new("localhost:0").into()).await;
     let held = first.expect("free");
-    let first = held.local_addr();
+    let first = held.ports()[0].address;
     assert!(first.is_ipv4(), "{first}");
     let endpoint = format!("localhost:{}", first.port());
-    let error = Receiver::bind(ReceiverConfig::new(endpoint)).await;
+    let error = Receiver::bind(GrpcConfig::new(endpoint).into()).await;
     let Err(BindError::InUse { source, .. }) = error else {
         panic!("{error:?}");
     };

@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use spandrel_otlp::compression::Compression;
 use spandrel_otlp::exporter::{ExporterConfig, ExporterError, GrpcExporter};
-use spandrel_otlp::receiver::ReceiverConfig;
+use spandrel_otlp::receiver::GrpcConfig;
 use spandrel_pipeline::exporter::{Exporter, Outcome};
 use spandrel_wire::Signal;
 use tokio::net::TcpListener;
@@ -169,7 +169,7 @@ async fn a_lost_backend_is_found_again() {
     }
     for _ in 0..3 {
         let sink = Sink::open();
-        let backend = Collector::start_with(ReceiverConfig::new(addr.to_string()), &sink).await;
+        let backend = Collector::start_with(GrpcConfig::new(addr.to_string()), &sink).await;
         // The first attempt may still see the end of the earlier connection.
         while !matches!(traces(&exporter).await, Outcome::Sent) {}
         assert_eq!(sink.taken(), [(Signal::Traces, batch())]);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spandrel_otlp::exporter::{ExporterConfig, GrpcExporter};
-use spandrel_otlp::receiver::{Closed, Receiver, ReceiverConfig, ServerTls};
+use spandrel_otlp::receiver::{Closed, GrpcConfig, Receiver, ServerTls};
 use spandrel_pipeline::exporter::{Exporter, Outcome};
 use spandrel_wire::Signal;
 use tokio::sync::watch;
@@ -62,7 +62,7 @@ async fn nobody_is_refused() {
 
     let mut old = JoinSet::new();
     for n in 0..HAND_OVERS {
-        let changed = ReceiverConfig {
+        let changed = GrpcConfig {
             max_concurrent_streams: 50 + u32::try_from(n).expect("few"),
             ..config()
         };
@@ -139,11 +139,11 @@ async fn bad_settings_change_nothing() {
     let sink = Sink::open();
     let collector = Collector::start(&sink).await;
     let missing = ServerTls::new("missing.pem", "missing.pem");
-    let bad = ReceiverConfig {
+    let bad = GrpcConfig {
         tls: Some(missing),
         ..config()
     };
-    let error = Receiver::bind_beside(bad, &collector.socket).await;
+    let error = Receiver::bind_beside(bad.into(), &collector.sockets).await;
     error.expect_err("no certificate");
     let mut client = Client::connect(collector.addr).await;
     let sent = request(TRACES, None, full(framed(0, b"x")));
@@ -157,7 +157,7 @@ async fn the_last_receiver_gives_the_port_back() {
     let sink = Sink::open();
     let collector = Collector::start(&sink).await;
     let addr = collector.addr;
-    let socket = collector.socket.clone();
+    let sockets = collector.sockets.clone();
     let next = collector.hand_over(config(), &sink).await;
     next.stop();
     timeout(Duration::from_secs(10), async {
@@ -167,7 +167,7 @@ async fn the_last_receiver_gives_the_port_back() {
     .await
     .expect("both stop");
     drop(TcpListener::bind(addr).expect("the port is free"));
-    let fresh = Receiver::bind_beside(config(), &socket).await;
+    let fresh = Receiver::bind_beside(config().into(), &sockets).await;
     assert!(fresh.is_ok(), "{fresh:?}");
 }
 
@@ -175,7 +175,7 @@ async fn the_last_receiver_gives_the_port_back() {
 #[tokio::test]
 async fn another_endpoint_is_bound_anew() {
     let collector = Collector::start(&Sink::open()).await;
-    let other = ReceiverConfig::new("localhost:0");
-    let receiver = Receiver::bind_beside(other, &collector.socket).await;
-    assert_ne!(receiver.expect("free").local_addr(), collector.addr);
+    let other = GrpcConfig::new("localhost:0");
+    let receiver = Receiver::bind_beside(other.into(), &collector.sockets).await;
+    assert_ne!(receiver.expect("free").ports()[0].address, collector.addr);
 }

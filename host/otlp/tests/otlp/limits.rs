@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use spandrel_otlp::compression::Compression;
-use spandrel_otlp::receiver::{Keepalive, ReceiverConfig};
+use spandrel_otlp::receiver::{GrpcConfig, Keepalive};
 use spandrel_pipeline::exporter::{Exporter, Outcome};
 use spandrel_wire::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -34,7 +34,7 @@ fn endless(start: Vec<u8>) -> Body {
 async fn bytes_in_flight_are_bounded() {
     let sink = Sink::gated();
     // The budget is what one longest request can take: three times its size and a decoder.
-    let config = ReceiverConfig {
+    let config = GrpcConfig {
         max_recv_msg_size: 1 << 20,
         max_in_flight_bytes: 1 << 20,
         ..config()
@@ -111,7 +111,7 @@ async fn other_protocols_are_turned_away() {
 #[tokio::test]
 async fn old_connections_end_without_failing_a_client() {
     let sink = Sink::open();
-    let config = ReceiverConfig {
+    let config = GrpcConfig {
         keepalive: Keepalive {
             max_connection_age: Some(Duration::from_millis(30)),
             max_connection_age_grace: Some(Duration::from_secs(60)),
@@ -135,7 +135,7 @@ async fn old_connections_end_without_failing_a_client() {
 /// A connection that has reached its age and whose requests do not end is cut after the grace.
 #[tokio::test]
 async fn old_connections_have_a_grace() {
-    let config = ReceiverConfig {
+    let config = GrpcConfig {
         keepalive: Keepalive {
             max_connection_age: Some(Duration::from_millis(20)),
             max_connection_age_grace: Some(Duration::from_millis(20)),
@@ -155,7 +155,7 @@ async fn old_connections_have_a_grace() {
 /// A connection without requests ends after the idle time.
 #[tokio::test]
 async fn idle_connections_end() {
-    let config = ReceiverConfig {
+    let config = GrpcConfig {
         keepalive: Keepalive {
             max_connection_idle: Some(Duration::from_millis(20)),
             ..Keepalive::default()

@@ -17,6 +17,7 @@ mod connections;
 mod drain;
 mod export;
 mod hand_over;
+mod http;
 mod limits;
 mod raw;
 mod renewal;

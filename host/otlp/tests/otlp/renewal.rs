@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use spandrel_otlp::exporter::{ClientTls, ExporterConfig, GrpcExporter};
-use spandrel_otlp::receiver::ReceiverConfig;
+use spandrel_otlp::receiver::GrpcConfig;
 use spandrel_pipeline::exporter::Outcome;
 use tokio::time::timeout;
 
@@ -26,7 +26,7 @@ fn exporter(port: u16, tls: ClientTls) -> GrpcExporter {
     GrpcExporter::new(&config).expect("a good config")
 }
 
-fn watched(mut config: ReceiverConfig) -> ReceiverConfig {
+fn watched(mut config: GrpcConfig) -> GrpcConfig {
     config.tls.as_mut().expect("set").reload_interval = OFTEN;
     config
 }
@@ -167,7 +167,7 @@ async fn an_exporter_uses_its_new_files() {
     assert!(matches!(attempt(&exporter).await, Outcome::Sent));
     first.stop();
     assert_eq!(first.closed().await.connections_cut, 0);
-    let config = ReceiverConfig {
+    let config = GrpcConfig {
         endpoint: addr.to_string(),
         ..backend(&new)
     };

@@ -126,6 +126,7 @@ async fn a_real_backend_is_reached() {
             Compression::None => None,
             Compression::Gzip => Some("gzip"),
             Compression::Zstd => Some("zstd"),
+            Compression::Deflate => Some("deflate"),
         };
         assert_eq!(encoding, expected);
         assert_eq!(backend.metrics.lock().unwrap().pop(), Some(metrics()));

@@ -1,11 +1,12 @@
 //! The statuses that senders get over the wire: one table for all requests that can come in,
 //! whichever part answers them.
 
+mod http;
 mod rows;
 mod sites;
 
+use ::http::Request;
 use bytes::Bytes;
-use http::Request;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
@@ -194,7 +195,7 @@ async fn what_is_not_otlp_is_named() {
     let mut client = Client::connect(collector.addr).await;
     let typed = |kind: &'static str| {
         let mut request = sent(0, None, b"");
-        let kind = http::HeaderValue::from_static(kind);
+        let kind = ::http::HeaderValue::from_static(kind);
         request.headers_mut().insert("content-type", kind);
         request
     };

@@ -122,7 +122,7 @@ async fn bad_files_are_named() {
     let mut config = authority.server("localhost", None);
     let tls = config.tls.as_mut().expect("set");
     tls.key_file = PathBuf::from("no-such.key");
-    let error = Receiver::bind(config).await.expect_err("no key");
+    let error = Receiver::bind(config.into()).await.expect_err("no key");
     let BindError::Tls { source, .. } = error else {
         panic!("{error:?}");
     };

@@ -61,6 +61,16 @@ impl FanOut {
         }
     }
 
+    /// Returns an ingress to the same pipelines, also after a [`redirect`](Self::redirect) of either,
+    /// with counters of its own.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self {
+            offered: Arc::default(),
+            ..self.clone()
+        }
+    }
+
     fn admissions(&self) -> Admissions {
         Arc::clone(&self.admissions.borrow())
     }

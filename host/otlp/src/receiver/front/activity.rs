@@ -28,8 +28,10 @@ struct RequestCounts {
     open: usize,
     /// The number of open requests for the health of the receiver.
     health: usize,
-    /// True if there was any request.
-    any: bool,
+    /// The number of requests so far.
+    begun: u64,
+    /// True if the client still sends what nobody will read.
+    abandoned: bool,
     /// The time since when no request is open except for health; for a connection that never had
     /// one, the time when it was made.
     quiet_since: Instant,
@@ -46,7 +48,8 @@ impl Activity {
             requests: Arc::new(watch::Sender::new(RequestCounts {
                 open: 0,
                 health: 0,
-                any: false,
+                begun: 0,
+                abandoned: false,
                 quiet_since: Instant::now(),
                 answers: [0; 3],
                 period: 0,
@@ -84,7 +87,7 @@ impl Activity {
         self.requests.send_modify(|requests| {
             requests.open += 1;
             requests.health += usize::from(purpose.is_health());
-            requests.any = true;
+            requests.begun += 1;
         });
         OpenRequest {
             requests: Arc::clone(&self.requests),
@@ -93,11 +96,30 @@ impl Activity {
         }
     }
 
-    /// Resolves when the first request has begun.
-    pub(crate) async fn first(&self) {
+    /// Returns the number of requests that have begun so far, and true if one of them is open.
+    pub(crate) fn begun(&self) -> (u64, bool) {
+        let requests = self.requests.borrow();
+        (requests.begun, requests.open > 0)
+    }
+
+    /// Records that the client still sends something that nobody will read.
+    pub(crate) fn abandon(&self) {
+        self.requests.send_if_modified(|requests| {
+            requests.abandoned = true;
+            false
+        });
+    }
+
+    /// Returns true if the client still sends something that nobody will read.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.requests.borrow().abandoned
+    }
+
+    /// Resolves when more requests than this number have begun.
+    pub(crate) async fn more_than(&self, number: u64) {
         let mut requests = self.requests.subscribe();
         // This cannot fail: `self` keeps the sender.
-        drop(requests.wait_for(|requests| requests.any).await);
+        drop(requests.wait_for(|requests| requests.begun > number).await);
     }
 
     /// Resolves when there was no request for this long; never if there is no limit.

@@ -153,6 +153,11 @@ impl Lease {
         self.bytes.shrink_to(units(bytes));
     }
 
+    /// Shrinks the lease to at most `bytes`.
+    pub(crate) fn shrink_to(&mut self, bytes: usize) {
+        self.bytes.shrink_to(units(bytes));
+    }
+
     /// Returns true if it holds memory that others lack.
     pub(crate) fn is_missed(&self) -> bool {
         self.bytes.holds() && self.bytes.is_short()

@@ -22,4 +22,7 @@ pub(crate) trait RequestHandler: fmt::Debug + Send + Sync + 'static {
         connection: ConnectionId,
         peer: SocketAddr,
     ) -> impl Future<Output = Response<Body>> + Send;
+
+    /// Tells clients that watch that nothing is served any more.
+    fn stop(&self) -> impl Future<Output = ()> + Send;
 }

@@ -10,11 +10,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
-
+use super::deadline::Deadline;
 use super::flood::{FloodGuard, FrameTracker, UnfinishedFrame};
 use super::wrong_protocol::{PREFACE, Protocol};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 /// The time that the headers of a request may take to arrive. They are a few hundred bytes, and
 /// nothing of the request can be answered before they are there.
@@ -22,9 +21,6 @@ const HEADERS_LIMIT: Duration = Duration::from_secs(10);
 
 /// The time that any other frame may take: as long as a whole request.
 const FRAME_LIMIT: Duration = Duration::from_secs(30);
-
-/// The time for which a client may take none of the bytes that we want to send.
-const WRITE_LIMIT: Duration = Duration::from_secs(30);
 
 /// A GOAWAY with the highest stream that there can be, so that nothing counts as unread, and the
 /// code 11, `ENHANCE_YOUR_CALM`.
@@ -42,34 +38,9 @@ pub(crate) struct GuardedStream<T> {
     written: FrameTracker,
     unread: Deadline,
     unwritten: Deadline,
+    /// The time for which a client may take none of the bytes that we want to send.
+    write_limit: Duration,
     stream: T,
-}
-
-/// The deadline of something that has begun, and the number of that; `None` if nothing has begun.
-#[derive(Debug, Default)]
-struct Deadline(Option<(u64, Pin<Box<Sleep>>)>);
-
-impl Deadline {
-    /// Returns an error once `limit` has passed since the first call with this number.
-    fn check(&mut self, number: u64, limit: Duration, context: &mut Context<'_>) -> io::Result<()> {
-        self.keep(number);
-        let (_, sleep) = self
-            .0
-            .get_or_insert_with(|| (number, Box::pin(sleep(limit))));
-        match sleep.as_mut().poll(context) {
-            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
-            Poll::Pending => Ok(()),
-        }
-    }
-
-    /// Forgets the deadline of anything with another number.
-    fn keep(&mut self, number: u64) {
-        self.0.take_if(|(known, _)| *known != number);
-    }
-
-    fn clear(&mut self) {
-        self.0 = None;
-    }
 }
 
 /// The first bytes of a connection.
@@ -77,19 +48,50 @@ impl Deadline {
 pub(crate) enum Preface<T> {
     /// The preface of HTTP/2.
     Http2(GuardedStream<T>),
+    /// The first bytes of a request of HTTP/1.
+    Http1(FirstBytes, T),
     /// Another protocol, of which up to 24 bytes were read.
     Other(Protocol, T),
 }
 
+/// The first bytes of a connection, which were read to recognize its protocol.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FirstBytes {
+    bytes: [u8; PREFACE.len()],
+    len: usize,
+    /// The number of bytes that were handed on.
+    told: usize,
+}
+
+impl FirstBytes {
+    /// Hands on what was not handed on yet. Returns the number of bytes.
+    pub(crate) fn hand_on(&mut self, buffer: &mut ReadBuf<'_>) -> usize {
+        let rest = self.bytes.get(self.told..self.len).unwrap_or_default();
+        let (now, _) = rest.split_at(rest.len().min(buffer.remaining()));
+        buffer.put_slice(now);
+        self.told += now.len();
+        now.len()
+    }
+}
+
 impl<T: AsyncRead + Unpin> Preface<T> {
     /// Reads until the client's protocol is known. Returns an error if the stream ends before.
-    pub(crate) async fn read(mut stream: T) -> io::Result<Self> {
+    /// `write_limit` is the time for which a client of HTTP/2 may take none of the bytes that it is
+    /// sent.
+    pub(crate) async fn read(mut stream: T, write_limit: Duration) -> io::Result<Self> {
         let mut first = [0; PREFACE.len()];
         let mut seen = 0;
         loop {
             let (known, rest) = first.split_at_mut(seen);
             match Protocol::of(known) {
-                Some(Protocol::Http2) => return Ok(Self::Http2(GuardedStream::new(stream))),
+                Some(Protocol::Http2) => {
+                    return Ok(Self::Http2(GuardedStream::new(stream, write_limit)));
+                }
+                Some(Protocol::Http1) => {
+                    let (bytes, len) = (first, seen);
+                    let told = 0;
+                    return Ok(Self::Http1(FirstBytes { bytes, len, told }, stream));
+                }
                 Some(other) => return Ok(Self::Other(other, stream)),
                 None => {}
             }
@@ -103,9 +105,10 @@ impl<T: AsyncRead + Unpin> Preface<T> {
 
 impl<T> GuardedStream<T> {
     /// Wraps a stream whose preface was read.
-    fn new(stream: T) -> Self {
+    fn new(stream: T, write_limit: Duration) -> Self {
         Self {
             told: 0,
+            write_limit,
             read: FloodGuard::new(),
             written: FrameTracker::default(),
             unread: Deadline::default(),
@@ -182,7 +185,7 @@ impl<T: AsyncWrite + Unpin> GuardedStream<T> {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         if attempt.is_pending() {
-            self.unwritten.check(0, WRITE_LIMIT, context)?;
+            self.unwritten.check(0, self.write_limit, context)?;
         } else {
             self.unwritten.clear();
         }
@@ -237,12 +240,17 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for GuardedStream<T> {
 mod tests {
     use super::*;
     use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
-    use tokio::time::Instant;
+    use tokio::time::{Instant, sleep};
+
+    const WRITE_LIMIT: Duration = Duration::from_secs(30);
 
     async fn opened(ahead: usize) -> (DuplexStream, GuardedStream<DuplexStream>) {
         let (mut client, server) = duplex(ahead);
         client.write_all(&PREFACE).await.expect("room");
-        let Preface::Http2(mut opened) = Preface::read(server).await.expect("the preface") else {
+        let Preface::Http2(mut opened) = Preface::read(server, WRITE_LIMIT)
+            .await
+            .expect("the preface")
+        else {
             panic!("not recognized");
         };
         let mut seen = [0; PREFACE.len()];

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tracing::warn;
 
 use super::log_limit::LogLimit;
+use super::port_guide::PortGuide;
 use super::stats::ConnectionStats;
 use super::wrong_protocol::WrongProtocol;
 
@@ -18,15 +19,25 @@ pub(crate) struct ProtocolLog {
     stats: Arc<ConnectionStats>,
     /// The address on which the receiver listens.
     endpoint: SocketAddr,
+    guide: PortGuide,
 }
 
 impl ProtocolLog {
-    pub(crate) fn new(stats: Arc<ConnectionStats>, endpoint: SocketAddr) -> Self {
+    pub(crate) fn new(stats: Arc<ConnectionStats>, endpoint: SocketAddr, guide: PortGuide) -> Self {
         Self {
             kinds: Default::default(),
             stats,
             endpoint,
+            guide,
         }
+    }
+
+    pub(crate) fn endpoint(&self) -> SocketAddr {
+        self.endpoint
+    }
+
+    pub(crate) fn guide(&self) -> PortGuide {
+        self.guide
     }
 
     fn due(&self, kind: WrongProtocol) -> Option<u64> {
@@ -37,7 +48,8 @@ impl ProtocolLog {
     pub(crate) fn record(&self, kind: WrongProtocol, peer: SocketAddr) {
         self.stats.count_wrong_protocol(kind);
         if let Some(repeated) = self.due(kind) {
-            let (endpoint, spoke, remedy) = (self.endpoint, kind.name(), kind.remedy());
+            let (endpoint, spoke) = (self.endpoint, kind.name());
+            let remedy = &*self.guide.remedy(kind);
             warn!(%endpoint, %peer, spoke, remedy, repeated, "client speaks another protocol than this port");
         }
     }
@@ -47,7 +59,8 @@ impl ProtocolLog {
         let kind = WrongProtocol::Handshake;
         self.stats.count_wrong_protocol(kind);
         if let Some(repeated) = self.due(kind) {
-            let (endpoint, remedy) = (self.endpoint, kind.remedy());
+            let endpoint = self.endpoint;
+            let remedy = &*self.guide.remedy(kind);
             warn!(%endpoint, %peer, error, remedy, repeated, "TLS handshake failed");
         }
     }
@@ -56,12 +69,17 @@ impl ProtocolLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::receiver::transport::Transport;
 
     /// Each kind has its own lines.
     #[tokio::test(start_paused = true)]
     async fn each_kind_is_named() {
         let endpoint = SocketAddr::from(([127, 0, 0, 1], 4317));
-        let log = ProtocolLog::new(Arc::default(), endpoint);
+        let log = ProtocolLog::new(
+            Arc::default(),
+            endpoint,
+            PortGuide::new(Transport::Grpc, None),
+        );
         for (number, kind) in WrongProtocol::ALL.into_iter().enumerate() {
             assert_eq!(kind as usize, number);
             assert_eq!(log.due(kind), Some(0));

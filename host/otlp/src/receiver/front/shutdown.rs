@@ -31,6 +31,11 @@ impl Shutdown {
         self.draining.cancel();
     }
 
+    /// Returns true if connections are told to go away.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.is_cancelled()
+    }
+
     /// Returns true if requests are refused.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.is_cancelled()

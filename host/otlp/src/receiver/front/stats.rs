@@ -24,7 +24,7 @@ impl ConnectionStats {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of connections that never became HTTP/2.
+    /// Returns the number of connections that never came to HTTP as the port speaks it.
     pub(crate) fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
     }

@@ -57,8 +57,10 @@ impl Protocol {
 pub(crate) enum WrongProtocol {
     /// HTTP/1.x to a port of gRPC.
     Http1,
-    /// HTTP/2, but not gRPC.
+    /// HTTP/2, but not gRPC, to a port of gRPC.
     NotGrpc,
+    /// gRPC to a port of HTTP.
+    Grpc,
     /// TLS to a port without TLS.
     Tls,
     /// HTTP/1.x without TLS to a port with TLS.
@@ -73,12 +75,13 @@ pub(crate) enum WrongProtocol {
 
 impl WrongProtocol {
     /// The number of kinds.
-    pub(crate) const KINDS: usize = 7;
+    pub(crate) const KINDS: usize = 8;
 
     /// Every kind, in the order of its numbers.
     pub(crate) const ALL: [Self; Self::KINDS] = [
         Self::Http1,
         Self::NotGrpc,
+        Self::Grpc,
         Self::Tls,
         Self::PlainHttp1,
         Self::PlainHttp2,
@@ -87,10 +90,11 @@ impl WrongProtocol {
     ];
 
     /// Returns the kind of a client that spoke this to a port with or without TLS; `None` if it may
-    /// go on.
-    pub(crate) fn new(spoke: Protocol, has_tls: bool) -> Option<Self> {
+    /// go on. HTTP/1.1 may go on where the port `takes_http1`.
+    pub(crate) fn new(spoke: Protocol, has_tls: bool, takes_http1: bool) -> Option<Self> {
         match (spoke, has_tls) {
             (Protocol::Http2, false) | (Protocol::Tls, true) => None,
+            (Protocol::Http1, false) if takes_http1 => None,
             (Protocol::Http2, true) => Some(Self::PlainHttp2),
             (Protocol::Http1, true) => Some(Self::PlainHttp1),
             (Protocol::Http1, false) => Some(Self::Http1),
@@ -104,6 +108,7 @@ impl WrongProtocol {
         match self {
             Self::Http1 => "HTTP/1.1",
             Self::NotGrpc => "HTTP/2 without gRPC",
+            Self::Grpc => "gRPC",
             Self::Tls => "TLS",
             Self::PlainHttp1 => "HTTP/1.1 without TLS",
             Self::PlainHttp2 => "HTTP/2 without TLS",
@@ -112,57 +117,30 @@ impl WrongProtocol {
         }
     }
 
-    /// Returns what this port speaks, and what the client's operator can do.
-    pub(crate) fn remedy(self) -> &'static str {
+    /// Returns the bytes that the client is sent, with these words, before its connection ends. A
+    /// client of TLS gets plain text as well: it then says that this is no TLS, in words that are
+    /// known for it ("first record does not look like a TLS handshake", "wrong version number"),
+    /// while an alert would read like a TLS server that refuses the client's versions or certificate.
+    fn answer(self, words: &str) -> Vec<u8> {
         match self {
-            Self::Http1 | Self::NotGrpc => {
-                "this port speaks OTLP/gRPC: set the exporter's protocol to grpc \
-                 (OTEL_EXPORTER_OTLP_PROTOCOL=grpc), or send to the OTLP/HTTP port of another receiver \
-                 (usually 4318)"
-            }
-            Self::Tls => {
-                "this port speaks OTLP/gRPC without TLS: write http:// in the exporter's endpoint \
-                 (OTEL_EXPORTER_OTLP_INSECURE=true), or give this receiver a certificate"
-            }
-            Self::PlainHttp1 => {
-                "client sent an HTTP request to an HTTPS server: this port speaks OTLP/gRPC over TLS; \
-                 write https:// in the exporter's endpoint and set its protocol to grpc"
-            }
-            Self::PlainHttp2 => {
-                "this port speaks OTLP/gRPC over TLS: write https:// in the exporter's endpoint \
-                 (OTEL_EXPORTER_OTLP_INSECURE=false)"
-            }
-            Self::Handshake => {
-                "compare the certificates, authorities and TLS versions of the exporter and of this \
-                 receiver"
-            }
-            Self::Unknown => "this port speaks OTLP/gRPC",
+            Self::Http1 | Self::PlainHttp1 | Self::Tls => format!(
+                "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n\
+                 content-length: {}\r\nconnection: close\r\n\r\n{words}\n",
+                words.len() + 1
+            )
+            .into_bytes(),
+            Self::PlainHttp2 => goaway(words),
+            Self::NotGrpc | Self::Grpc | Self::Handshake | Self::Unknown => Vec::new(),
         }
     }
 
-    /// Returns the bytes that the client is sent before its connection ends. A client of TLS gets
-    /// plain text as well: it then says that this is no TLS, in words that are known for it ("first
-    /// record does not look like a TLS handshake", "wrong version number"), while an alert would
-    /// read like a TLS server that refuses the client's versions or certificate.
-    fn answer(self) -> Vec<u8> {
-        match self {
-            Self::Http1 | Self::PlainHttp1 | Self::Tls => {
-                let text = self.remedy();
-                format!(
-                    "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n\
-                     content-length: {}\r\nconnection: close\r\n\r\n{text}\n",
-                    text.len() + 1
-                )
-                .into_bytes()
-            }
-            Self::PlainHttp2 => goaway(self.remedy()),
-            Self::NotGrpc | Self::Handshake | Self::Unknown => Vec::new(),
-        }
-    }
-
-    /// Tells a client why its connection ends, and lets it read that. Bounded in time and in bytes.
-    pub(crate) async fn farewell<T: AsyncRead + AsyncWrite + Unpin>(self, mut stream: T) {
-        let answer = self.answer();
+    /// Tells a client in these words why its connection ends, and lets it read that. Bounded in time
+    /// and in bytes.
+    pub(crate) async fn farewell<T>(self, words: &str, mut stream: T)
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let answer = self.answer(words);
         if answer.is_empty() {
             return;
         }
@@ -234,7 +212,7 @@ mod tests {
     async fn a_farewell_ends() {
         let begun = Instant::now();
         let (_silent, server) = tokio::io::duplex(16);
-        WrongProtocol::Http1.farewell(server).await;
+        WrongProtocol::Http1.farewell("no", server).await;
         assert_eq!(begun.elapsed(), FAREWELL_LIMIT);
         let (client, server) = tokio::io::duplex(1 << 16);
         let (mut reads, mut writes) = tokio::io::split(client);
@@ -249,7 +227,7 @@ mod tests {
         let (sent, read, ()) = tokio::join!(
             sending,
             reads.read_to_end(&mut answer),
-            WrongProtocol::Tls.farewell(server)
+            WrongProtocol::Tls.farewell("no certificate", server)
         );
         assert!((FAREWELL_BYTES..FAREWELL_BYTES + (1 << 18)).contains(&sent));
         read.expect("a whole answer");

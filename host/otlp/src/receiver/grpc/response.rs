@@ -16,7 +16,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 
 use crate::prefix::{self, Prefix};
-use crate::receiver::front::{Shutdown, WrongProtocol};
+use crate::receiver::front::{PortGuide, Shutdown, WrongProtocol};
 use crate::status;
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -25,7 +25,8 @@ const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 /// refused items.
 pub(super) fn ok(signal: Signal, accepted: &Acceptance) -> Response<Body> {
     const EMPTY: &[u8] = &[0; prefix::LENGTH];
-    let message = status::partial_success(signal, accepted).and_then(|message| {
+    let message = status::partial_success(signal, accepted).and_then(|partial| {
+        let message = partial.encode();
         let prefix = Prefix {
             compressed: false,
             length: message.len(),
@@ -54,8 +55,8 @@ pub(super) fn code_of(response: &Response<Body>) -> Option<Code> {
 }
 
 /// Returns the answer to a client of HTTP/2 that does not speak gRPC.
-pub(super) fn not_grpc(code: StatusCode) -> Response<Body> {
-    let text = format!("{}\n", WrongProtocol::NotGrpc.remedy());
+pub(super) fn not_grpc(code: StatusCode, guide: PortGuide) -> Response<Body> {
+    let text = format!("{}\n", guide.remedy(WrongProtocol::NotGrpc));
     let mut response = Response::new(Body::new(Full::new(Bytes::from(text))));
     *response.status_mut() = code;
     let headers = response.headers_mut();

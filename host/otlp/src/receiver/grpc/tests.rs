@@ -7,12 +7,17 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::Full;
-use spandrel_pipeline::ingress::Acceptance;
+use spandrel_pipeline::ingress::{Acceptance, Ingress};
 use spandrel_pipeline::refused::Refused;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tonic_types::StatusExt;
 
 use super::*;
+use crate::receiver::export::{ExportSettings, READ_LIMIT_DRAINING, Room};
+use crate::receiver::front::{PortGuide, Shutdown};
+use crate::receiver::settings::READ_LIMIT;
+use crate::receiver::stats::ReceiverStats;
+use crate::receiver::transport::Transport;
 
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4317);
 
@@ -50,15 +55,21 @@ impl HttpBody for Never {
 }
 
 fn handler() -> GrpcHandler {
-    let config = ReceiverConfig {
-        max_recv_msg_size: 1024,
-        max_in_flight_bytes: 1024,
-        ..ReceiverConfig::new("localhost:0")
+    let settings = ExportSettings {
+        longest: 1024,
+        read_limit: READ_LIMIT,
+        auth: None,
+        endpoint: PEER,
     };
     let stats = Arc::new(ReceiverStats::default());
-    let log = ProtocolLog::new(stats.of_connections(), PEER);
-    let (ingress, shutdown) = (Arc::new(Open), Shutdown::new());
-    GrpcHandler::new(&config, ingress, None, shutdown, stats, Arc::new(log), PEER)
+    let log = ProtocolLog::new(
+        stats.of_connections(),
+        PEER,
+        PortGuide::new(Transport::Grpc, None),
+    );
+    let room = Arc::new(Room::new(1024, 1024));
+    let exports = Exports::new(settings, Arc::new(Open), room, Shutdown::new(), stats);
+    GrpcHandler::new(exports, Arc::new(log))
 }
 
 fn request<B>(body: B) -> Request<B> {
@@ -80,7 +91,7 @@ async fn a_slow_body_is_given_up() {
     let response = handler.respond(request(Never), 1, PEER).await;
     assert_eq!(begun.elapsed(), READ_LIMIT);
     assert_eq!(status(&response).code(), Code::DeadlineExceeded);
-    assert_eq!(handler.stats.requests(4), 1);
+    assert_eq!(handler.exports.stats().requests(4), 1);
 }
 
 /// A health request has little time, as nobody knows who sends it.
@@ -107,7 +118,7 @@ async fn a_drain_does_not_wait_for_slow_bodies() {
     let begun = Instant::now();
     let (response, ()) = tokio::join!(handler.respond(request(Never), 1, PEER), async {
         sleep(Duration::from_secs(1)).await;
-        handler.shutdown.drain();
+        handler.exports.shutdown().drain();
     });
     assert_eq!(
         begun.elapsed(),
@@ -120,7 +131,7 @@ async fn a_drain_does_not_wait_for_slow_bodies() {
 #[tokio::test]
 async fn a_drain_refuses_new_requests_with_a_time() {
     let handler = handler();
-    handler.shutdown.drain();
+    handler.exports.shutdown().drain();
     let body = Full::new(Bytes::from_static(&[0; 5]));
     let response = handler.respond(request(body), 1, PEER).await;
     let status = status(&response);

@@ -130,7 +130,7 @@ async fn pause(done: usize, next: &mut usize) {
     }
 }
 
-const CORRUPT: &str = "compressed message: not what grpc-encoding says";
+const CORRUPT: &str = "compressed message: not in the encoding that the headers name";
 
 fn not_inflated(why: &InflateError) -> RequestError {
     RequestError::Malformed(match why {

@@ -10,8 +10,18 @@ use crate::receiver::front::{Budget, SWOLLEN_LIMIT, unswollen};
 
 const LIMIT: usize = 256 * 1024;
 
-/// Reads a body whose frames are these pieces, with memory for `budget` bytes.
+/// Reads a message whose frames are these pieces, with memory for `budget` bytes.
 async fn read_frames(
+    wire: &[u8],
+    piece: usize,
+    compression: Compression,
+    budget: usize,
+) -> Result<Bytes, RequestError> {
+    read_framed(Framing::Message, wire, piece, compression, budget).await
+}
+
+async fn read_framed(
+    framing: Framing,
     wire: &[u8],
     piece: usize,
     compression: Compression,
@@ -25,6 +35,7 @@ async fn read_frames(
     let mut lease = budget.lease(1);
     read(
         body,
+        framing,
         compression,
         LIMIT,
         &mut lease,
@@ -58,6 +69,12 @@ async fn frames_do_not_matter() {
                 let read = read_frames(&wire, piece, compression, 1 << 30).await;
                 let read = read.expect("sound");
                 assert_eq!(read, message, "{compression:?} {len} {piece}");
+                for length in [Some(packed.len()), None] {
+                    let framing = Framing::Body { length };
+                    let read = read_framed(framing, &packed, piece, compression, 1 << 30).await;
+                    let read = read.expect("sound");
+                    assert_eq!(read, message, "{compression:?} {len} {piece} {length:?}");
+                }
             }
         }
     }
@@ -179,7 +196,15 @@ async fn an_inflated_message_costs_its_size() {
         let body = Full::new(Bytes::from(wire.clone()));
         let mut lease = budget.lease(connection);
         let stats = ReceiverStats::default();
-        let read = read(body, Compression::Zstd, LIMIT, &mut lease, &stats).await;
+        let read = read(
+            body,
+            Framing::Message,
+            Compression::Zstd,
+            LIMIT,
+            &mut lease,
+            &stats,
+        )
+        .await;
         assert_eq!(read.expect("fits").len(), 100 * 1024);
         leases.push(lease);
     }
@@ -203,7 +228,14 @@ async fn read_slowly(drip: usize, beside: bool) -> Option<(Result<Bytes, Request
     let mut lease = budget.lease(1);
     let stats = ReceiverStats::default();
     let body = StreamBody::new(Box::pin(body));
-    let reading = read(body, Compression::None, LIMIT, &mut lease, &stats);
+    let reading = read(
+        body,
+        Framing::Message,
+        Compression::None,
+        LIMIT,
+        &mut lease,
+        &stats,
+    );
     let begun = Instant::now();
     let wants = async {
         if !beside {
@@ -269,7 +301,15 @@ async fn much_that_is_alike_is_no_bomb() {
     let budget = Budget::new(256 << 20, limit);
     let mut lease = budget.lease(1);
     let stats = ReceiverStats::default();
-    let read = read(body, Compression::Gzip, limit, &mut lease, &stats).await;
+    let read = read(
+        body,
+        Framing::Message,
+        Compression::Gzip,
+        limit,
+        &mut lease,
+        &stats,
+    )
+    .await;
     assert!(read.expect("no bomb") == message);
 }
 
@@ -286,7 +326,15 @@ async fn a_bomb_is_measured_first() {
             let mut lease = budget.lease(1);
             let body = Full::new(Bytes::from(framed(1, &packed)));
             let stats = ReceiverStats::default();
-            read(body, compression, 64 << 20, &mut lease, &stats).await
+            read(
+                body,
+                Framing::Message,
+                compression,
+                64 << 20,
+                &mut lease,
+                &stats,
+            )
+            .await
         };
         let beside = decoder + (72 << 10);
         let long = bomb(SWOLLEN_LIMIT + 1, (4 << 20) + beside).await;
@@ -304,6 +352,40 @@ async fn a_bomb_is_measured_first() {
     let mut lease = budget.lease(1);
     let body = Full::new(Bytes::from(framed(1, &packed)));
     let stats = ReceiverStats::default();
-    let read = read(body, Compression::Zstd, 64 << 20, &mut lease, &stats).await;
+    let read = read(
+        body,
+        Framing::Message,
+        Compression::Zstd,
+        64 << 20,
+        &mut lease,
+        &stats,
+    )
+    .await;
     assert!(matches!(read, Err(RequestError::Busy)), "{read:?}");
+}
+
+/// A body of more bytes than the limit is refused as such: before anything of it is read if its
+/// length was announced, and otherwise at the byte that is one too many.
+#[tokio::test]
+async fn a_body_has_a_limit() {
+    for length in [Some(LIMIT + 1), None] {
+        let framing = Framing::Body { length };
+        let long = vec![0; LIMIT + 1];
+        let read = read_framed(framing, &long, 1000, Compression::None, 1 << 30).await;
+        let Err(RequestError::OverLimit { limit: LIMIT }) = read else {
+            panic!("{length:?}: {read:?}");
+        };
+    }
+}
+
+/// A body without a byte is an empty request, whatever its headers say of an encoding.
+#[tokio::test]
+async fn an_empty_body_is_an_empty_request() {
+    for length in [Some(0), None] {
+        for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+            let framing = Framing::Body { length };
+            let read = read_framed(framing, b"", 1, compression, 1 << 20).await;
+            assert_eq!(read.expect("empty"), Bytes::new());
+        }
+    }
 }

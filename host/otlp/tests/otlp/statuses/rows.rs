@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::Request;
+use ::http::Request;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value};
@@ -73,7 +73,7 @@ fn refused_unread() -> Vec<Row> {
     let unknown = |name, request| (name, At::Open, request, Told::Never(Code::Unimplemented));
     let stranger = |name, token| {
         let mut request = sent(0, None, b"");
-        let value = http::HeaderValue::from_static(token);
+        let value = ::http::HeaderValue::from_static(token);
         request.headers_mut().insert("authorization", value);
         let told = match token {
             "Bearer swordfish" => Told::Whole,

@@ -1,12 +1,13 @@
 //! Receivers in front of pipelines, each in the state that causes certain answers.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use prost::Message;
 use spandrel_otlp::auth::{Bearer, ServerAuth, Tokens};
-use spandrel_otlp::receiver::ReceiverConfig;
+use spandrel_otlp::receiver::{GrpcConfig, HttpConfig, ReceiverConfig, Transport};
 use spandrel_pipeline::backoff::RetryConfig;
 use spandrel_pipeline::egress::ExporterSpec;
 use spandrel_pipeline::exporter::{Exporter, Outcome};
@@ -17,6 +18,7 @@ use spandrel_wire::{Limits, Signal};
 
 use super::{LIMIT, sent};
 use crate::collector::{Collector, Sink, config};
+use crate::http::http;
 use crate::raw::Client;
 use crate::round_trip::spans;
 
@@ -126,8 +128,15 @@ async fn pipeline(name: &str, signal: Signal, backend: &Arc<Backend>) -> Pipelin
 impl Sites {
     pub(super) async fn open() -> Self {
         let limited = || ReceiverConfig {
-            max_recv_msg_size: LIMIT,
-            ..config()
+            grpc: Some(GrpcConfig {
+                max_recv_msg_size: LIMIT,
+                ..config()
+            }),
+            http: Some(HttpConfig {
+                max_request_body_size: LIMIT,
+                ..http()
+            }),
+            ..ReceiverConfig::default()
         };
         let full = Backend {
             hangs: true,
@@ -138,10 +147,11 @@ impl Sites {
             scheme: "Bearer".to_owned(),
             tokens: Tokens::Inline(vec!["swordfish".into()]),
         });
-        let guarded = ReceiverConfig {
-            auth: Some(token),
-            ..limited()
-        };
+        let mut guarded = limited();
+        if let (Some(grpc), Some(http)) = (&mut guarded.grpc, &mut guarded.http) {
+            grpc.auth = Some(token.clone());
+            http.auth = Some(token);
+        }
         let sink = Sink::open();
         let sites = Self {
             open: Site::open(limited(), Backend::default()).await,
@@ -156,9 +166,18 @@ impl Sites {
         sites
     }
 
-    /// Connects to the site for `at`.
+    /// Connects to the port of gRPC of the site for `at`.
     pub(super) async fn client(&self, at: At) -> Client {
-        let collector = match at {
+        Client::connect(self.collector(at).addr).await
+    }
+
+    /// Returns the address of the port of HTTP of the site for `at`.
+    pub(super) fn http(&self, at: At) -> SocketAddr {
+        self.collector(at).port(Transport::Http).address
+    }
+
+    fn collector(&self, at: At) -> &Collector {
+        match at {
             At::Open => &self.open.collector,
             At::Full => &self.full.collector,
             At::Draining => &self.draining.collector,
@@ -167,7 +186,6 @@ impl Sites {
                 self.refusing.1.answer(refusal);
                 &self.refusing.0
             }
-        };
-        Client::connect(collector.addr).await
+        }
     }
 }
